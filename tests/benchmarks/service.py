@@ -1,0 +1,145 @@
+"""Speed of the service as its users see it, on a stack of its own.
+
+Run with `make bench`, or alone: `python -m tests.benchmarks.service`.
+"""
+
+import statistics
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import mlflow
+from talweg.client import Client
+
+from tests.benchmarks.table import Row, render
+from tests.integration.stack import Stack, start_stack, tiny_spec, wait_until
+
+NUM_LATENCIES = 41
+NUM_SUBMISSIONS = 400
+NUM_TINY_JOBS = 1_000
+
+
+def first_step(client: Client) -> Row:
+    """Seconds from the call of submit to the event of the first step, on an idle warm worker."""
+    seconds = []
+    for seed in range(NUM_LATENCIES):
+        submitted = time.time()
+        job = client.submit(tiny_spec(seed, training={"steps": 1}, experiment="latency"))
+        for event in job.watch():
+            if event.HasField("progress") and event.progress.step >= 1:
+                seconds.append(event.time.ToNanoseconds() / 1e9 - submitted)
+                break
+        job.wait(30)
+    # The first job finds a worker that has never trained.
+    seconds = seconds[1:]
+    return Row(
+        "submission to first step, idle warm worker, median",
+        f"{1000 * statistics.median(seconds):.0f} ms",
+        goal="50 ms",
+        met=statistics.median(seconds) <= 0.05,
+        remark=f"of {len(seconds)}; slowest {1000 * max(seconds):.0f} ms",
+    )
+
+
+def submissions(client: Client) -> list[Row]:
+    """Submissions a second, one after another and from eight threads."""
+
+    def submit(seed: int) -> None:
+        client.submit(tiny_spec(seed, experiment="submissions"))
+
+    started = time.perf_counter()
+    for seed in range(NUM_SUBMISSIONS // 4):
+        submit(seed)
+    alone = NUM_SUBMISSIONS // 4 / (time.perf_counter() - started)
+    with ThreadPoolExecutor(8) as threads:
+        started = time.perf_counter()
+        list(threads.map(submit, range(NUM_SUBMISSIONS)))
+        together = NUM_SUBMISSIONS / (time.perf_counter() - started)
+    wait_until(
+        lambda: not list(client.jobs(filter="state = QUEUED OR state = RUNNING", limit=1)),
+        timeout=300,
+        what="the submitted jobs ended",
+    )
+    remark = "while the worker trains them"
+    return [
+        Row("submissions a second, one client", f"{alone:.0f}", remark=remark),
+        Row("submissions a second, eight threads", f"{together:.0f}", remark=remark),
+    ]
+
+
+def tiny_jobs(client: Client, stack: Stack) -> list[Row]:
+    """1,000 jobs of five steps in one call: accepted, ended, delivered."""
+    specs = [tiny_spec(seed, experiment="tiny") for seed in range(NUM_TINY_JOBS)]
+    started = time.perf_counter()
+    jobs = client.submit_many(specs)
+    accepted = time.perf_counter() - started
+    names = {job.name for job in jobs}
+    assert len(names) == NUM_TINY_JOBS
+
+    def ended() -> bool:
+        waiting = 'experiment = "tiny" AND (state = QUEUED OR state = RUNNING)'
+        return not list(client.jobs(filter=waiting, limit=1))
+
+    wait_until(ended, timeout=600, what="tiny jobs ended")
+    trained = time.perf_counter() - started
+    done = list(client.jobs(filter='experiment = "tiny" AND state = SUCCEEDED'))
+    assert {job.name for job in done} == names
+    assert all(job.message.attempt == 1 for job in done)
+
+    tracking = mlflow.MlflowClient(stack.tracking)
+
+    def runs() -> list[str]:
+        experiment = tracking.get_experiment_by_name("tiny")
+        if experiment is None:
+            return []
+        found: list[str] = []
+        token = None
+        while True:
+            page = tracking.search_runs(
+                [experiment.experiment_id],
+                "attributes.status = 'FINISHED'",
+                max_results=1000,
+                page_token=token,
+            )
+            found += [run.data.tags["talweg.job"] for run in page]
+            token = page.token
+            if not token:
+                return found
+
+    wait_until(lambda: len(runs()) >= NUM_TINY_JOBS, timeout=900, what="tiny jobs delivered")
+    delivered = time.perf_counter() - started
+    assert sorted(runs()) == sorted(job.id for job in done)
+    return [
+        Row(
+            "1,000 tiny jobs in one call, accepted after",
+            f"{accepted:.2f} s",
+            goal="2 s",
+            met=accepted < 2,
+        ),
+        Row(
+            "1,000 tiny jobs, ended after",
+            f"{trained:.1f} s",
+            remark=f"{NUM_TINY_JOBS / trained:.0f} jobs/s; none lost, none doubled",
+        ),
+        Row(
+            "1,000 tiny jobs, one run each in MLflow after",
+            f"{delivered:.0f} s",
+            remark="counted by search",
+        ),
+    ]
+
+
+def measure() -> list[Row]:
+    """All figures of the service."""
+    with tempfile.TemporaryDirectory() as folder:
+        stack = start_stack(Path(folder))
+        try:
+            with Client(stack.address) as client:
+                return [first_step(client), *submissions(client), *tiny_jobs(client, stack)]
+        finally:
+            stack.stop()
+
+
+if __name__ == "__main__":
+    print(render(measure()))

@@ -1,0 +1,18 @@
+"""Any gRPC tool works against the service, with nothing of ours installed beside it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.integration.stack import Stack
+
+
+def test_a_client_of_reflection_alone_submits_a_job_that_succeeds(stack: Stack) -> None:
+    script = Path(__file__).with_name("reflection_client.py")
+    done = subprocess.run(
+        [sys.executable, str(script), stack.address], capture_output=True, text=True, timeout=90
+    )
+    assert done.returncode == 0, done.stderr
+    name, state = done.stdout.split()
+    assert name.startswith("jobs/")
+    assert state == "SUCCEEDED"

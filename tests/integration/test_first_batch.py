@@ -1,0 +1,38 @@
+"""The first batch: on targets with one-sided outliers every robust loss beats mse."""
+
+from pathlib import Path
+
+import pytest
+from talweg.client import Client
+
+from tests.benchmarks import diabetes_outliers
+from tests.integration.stack import Stack
+
+BATCH = Path(__file__).parents[2] / "client/examples/diabetes_losses.yaml"
+ROBUST = ("mae", "huber", "log_cosh")
+
+
+@pytest.fixture(scope="module")
+def errors(stack: Stack) -> dict[str, dict[int, float]]:
+    """Test MAE on clean targets, by loss and seed."""
+    submitted = stack.run("submit", str(BATCH), "--watch", "--set", "experiment=first", timeout=240)
+    assert submitted.returncode == 0, submitted.stderr
+    with Client(stack.address) as client:
+        comparison = client.compare(filter='experiment = "first"')
+        assert comparison.metric == "test/mae"
+        return {
+            group.labels[0].split()[0]: {row.seed: row.value for row in group.rows}
+            for group in comparison.groups
+        }
+
+
+def test_each_robust_loss_beats_mse_in_every_seed(errors: dict[str, dict[int, float]]) -> None:
+    assert set(errors) == {"mse", *ROBUST}
+    for seed in range(3):
+        for loss in ROBUST:
+            assert errors[loss][seed] < errors["mse"][seed] - 5
+
+
+def test_service_and_plain_script_agree(errors: dict[str, dict[int, float]]) -> None:
+    for loss in ("mse", *ROBUST):
+        assert errors[loss][0] == pytest.approx(diabetes_outliers.run(loss, 0), abs=1e-4)

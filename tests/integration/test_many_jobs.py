@@ -1,0 +1,61 @@
+"""Many small jobs in one call: none lost, none doubled, one run each."""
+
+import time
+from collections import Counter
+
+import mlflow
+import pytest
+from talweg.client import Client, Job
+
+from tests.integration.stack import Stack, tiny_spec, wait_until
+
+NUM_JOBS = 200
+
+
+@pytest.fixture(scope="module")
+def jobs(stack: Stack) -> list[Job]:
+    with Client(stack.address) as client:
+        specs = [tiny_spec(seed, experiment="many") for seed in range(NUM_JOBS)]
+        started = time.monotonic()
+        jobs = client.submit_many(specs)
+        assert time.monotonic() - started < 10
+        names = {job.name for job in jobs}
+        assert len(names) == NUM_JOBS
+
+        def ended() -> bool:
+            done = list(client.jobs(filter='experiment = "many" AND state = SUCCEEDED'))
+            return len(done) == NUM_JOBS
+
+        wait_until(ended, timeout=120, what=f"{NUM_JOBS} jobs ended")
+        return [client.job(job.name).refresh() for job in jobs]
+
+
+def test_each_runs_once(jobs: list[Job], stack: Stack) -> None:
+    assert Counter(job.message.attempt for job in jobs) == {1: NUM_JOBS}
+    with Client(stack.address) as client:
+        for job in jobs[::20]:
+            kinds = [event.WhichOneof("kind") for event in client.job(job.name).watch()]
+            assert kinds.count("finished") == 1
+            assert kinds[-1] == "finished"
+
+
+def test_different_seeds_give_different_results(jobs: list[Job], stack: Stack) -> None:
+    with Client(stack.address) as client:
+        comparison = client.compare(jobs[:10], metric="test/mae", group_by=["training.seed"])
+    assert len({group.mean for group in comparison.groups}) == 10
+
+
+def test_tracking_holds_one_run_a_job(jobs: list[Job], stack: Stack) -> None:
+    tracking = mlflow.MlflowClient(stack.tracking)
+
+    def runs() -> list[str]:
+        experiment = tracking.get_experiment_by_name("many")
+        if experiment is None:
+            return []
+        found = tracking.search_runs(
+            [experiment.experiment_id], "attributes.status = 'FINISHED'", max_results=1000
+        )
+        return [run.data.tags["talweg.job"] for run in found]
+
+    wait_until(lambda: len(runs()) >= NUM_JOBS, timeout=240, what="all runs are in MLflow")
+    assert sorted(runs()) == sorted(job.id for job in jobs)
