@@ -2,7 +2,8 @@
 
 scikit-learn's diabetes data, a tenth of the training targets moved up by 5 to 10 sd, inputs and
 targets standardised by the training part, a small MLP. The test targets stay clean; the figure is
-the mean absolute error in their own units. client/examples/diabetes_losses.yaml is the same as jobs.
+the mean absolute error in their own units. client/examples/diabetes_losses.yaml is the same as
+jobs.
 
     python tests/benchmarks/diabetes_outliers.py
 """
