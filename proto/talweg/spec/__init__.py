@@ -1,1 +1,45 @@
-"""."""
+"""What both sides need to read a spec: its JSON form, defaults, rules and facts.
+
+All of it follows from the descriptors of `talweg.v1` and their options. Nothing here imports
+torch or MLflow; YAML is imported only where text is read or written.
+"""
+
+from talweg.spec._describe import display_name, flatten, label, seed_of
+from talweg.spec._errors import SpecError, Violation
+from talweg.spec._facts import (
+    goal_of,
+    kind,
+    metrics_of,
+    num_outputs,
+    output_activation,
+    primary_metric,
+    task_kind,
+)
+from talweg.spec._fill import fill, fill_message
+from talweg.spec._json import from_dict, to_dict
+from talweg.spec._resources import job_id, job_name
+from talweg.spec._text import parse, to_yaml
+
+__all__ = [
+    "SpecError",
+    "Violation",
+    "display_name",
+    "fill",
+    "fill_message",
+    "flatten",
+    "from_dict",
+    "goal_of",
+    "job_id",
+    "job_name",
+    "kind",
+    "label",
+    "metrics_of",
+    "num_outputs",
+    "output_activation",
+    "parse",
+    "primary_metric",
+    "seed_of",
+    "task_kind",
+    "to_dict",
+    "to_yaml",
+]

@@ -1,0 +1,210 @@
+"""What a spec says, by its descriptors: chosen members, losses within losses, metrics, outputs."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import Message
+
+from talweg.spec._errors import one_of, shown
+from talweg.spec._fields import choices, fields
+from talweg.v1 import options_pb2
+from talweg.v1.losses_pb2 import Loss
+from talweg.v1.options_pb2 import (
+    DatasetFacts,
+    Goal,
+    LossFacts,
+    MetricFacts,
+    ModelFacts,
+    OptimizerFacts,
+    TaskFacts,
+    TaskKind,
+)
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.v1.tasks_pb2 import Task
+
+# The metric that exists only where the loss names quantiles, and the losses that do.
+_PINBALL = "pinball"
+_QUANTILE_LOSSES = ("quantile", "multi_quantile")
+# Layers that change no value once training is over.
+_TRANSPARENT_LAYERS = ("flatten", "dropout")
+
+
+def kind(message: Message) -> tuple[str, Message]:
+    """Give the chosen member of a message's oneof ``kind``: ``("huber", Huber(...))``.
+
+    Raises:
+        ValueError: Where none is chosen.
+    """
+    name = chosen(message)
+    if not name:
+        members = one_of(choices(message.DESCRIPTOR))
+        raise ValueError(f"{message.DESCRIPTOR.name} must be {members}, but got nothing")
+    member: Message = getattr(message, name)
+    return name, member
+
+
+def chosen(message: Message) -> str:
+    """Give the name of the chosen member, or '' where none is or can be chosen."""
+    if not choices(message.DESCRIPTOR):
+        return ""
+    return message.WhichOneof("kind") or ""
+
+
+def leaves(loss: Loss, path: str = "loss") -> Iterator[tuple[str, str, Message]]:
+    """Give each loss that is no sum: the path of its `Loss`, its name and its parameters."""
+    name = chosen(loss)
+    if name == "sum":
+        for index, term in enumerate(loss.sum.terms):
+            yield from leaves(term.loss, f"{path}.sum.terms[{index}].loss")
+    elif name:
+        yield path, name, getattr(loss, name)
+
+
+@functools.cache
+def loss_facts(message: Descriptor) -> LossFacts:
+    """Give the catalogue's facts about a loss's message."""
+    return message.GetOptions().Extensions[options_pb2.loss]
+
+
+@functools.cache
+def task_facts(message: Descriptor) -> TaskFacts:
+    """Give the catalogue's facts about a task's message."""
+    return message.GetOptions().Extensions[options_pb2.task]
+
+
+@functools.cache
+def model_facts(message: Descriptor) -> ModelFacts:
+    """Give the catalogue's facts about a model's message."""
+    return message.GetOptions().Extensions[options_pb2.model]
+
+
+@functools.cache
+def dataset_facts(message: Descriptor) -> DatasetFacts:
+    """Give the catalogue's facts about a data set's message."""
+    return message.GetOptions().Extensions[options_pb2.dataset]
+
+
+@functools.cache
+def optimizer_facts(message: Descriptor) -> OptimizerFacts:
+    """Give the catalogue's facts about an optimizer's message."""
+    return message.GetOptions().Extensions[options_pb2.optimizer]
+
+
+def task_kind(spec: JobSpec) -> TaskKind:
+    """Give the spec's task by kind; TASK_KIND_UNSPECIFIED where it names none."""
+    name = chosen(spec.task)
+    if not name:
+        return options_pb2.TASK_KIND_UNSPECIFIED
+    return task_facts(Task.DESCRIPTOR.fields_by_name[name].message_type).kind
+
+
+def task_name(task: TaskKind) -> str:
+    """Give a task's name in JSON, such as ``regression``."""
+    return TaskKind.Name(task).lower()
+
+
+@functools.cache
+def tasks_by_name() -> dict[str, TaskKind]:
+    """Give the kind of each member of `Task`, by its name."""
+    members = choices(Task.DESCRIPTOR)
+    known = fields(Task.DESCRIPTOR)
+    return {name: task_facts(known[name].descriptor.message_type).kind for name in members}
+
+
+def metrics_of(spec: JobSpec) -> tuple[MetricFacts, ...]:
+    """Give the metrics that the spec's task reports on validation and test data."""
+    name = chosen(spec.task)
+    if not name:
+        return ()
+    facts = task_facts(Task.DESCRIPTOR.fields_by_name[name].message_type)
+    has_quantiles = any(loss in _QUANTILE_LOSSES for _, loss, _ in leaves(spec.loss))
+    return tuple(m for m in facts.metrics if m.name != _PINBALL or has_quantiles)
+
+
+def primary_metric(spec: JobSpec) -> str:
+    """Give the metric that jobs are compared by: the task's first, on the last data kept apart.
+
+    ``test/mae``, for one; on validation data where nothing is kept for the test; ``train/loss``
+    where nothing is kept at all, or where there is no task.
+    """
+    metrics = metrics_of(spec)
+    for part, share in (("test", spec.split.test), ("val", spec.split.validation)):
+        if metrics and (share > 0 or not spec.split.HasField(_SHARES[part])):
+            return f"{part}/{metrics[0].name}"
+    return "train/loss"
+
+
+_SHARES = {"test": "test", "val": "validation"}
+
+
+def goal_of(spec: JobSpec, metric: str) -> Goal:
+    """Tell whether a metric, such as ``val/mae``, is better low or high.
+
+    GOAL_UNSPECIFIED for metrics without a goal, such as ``lr``.
+    """
+    part, _, name = metric.partition("/")
+    if part not in ("train", "val", "test"):
+        return options_pb2.GOAL_UNSPECIFIED
+    if name == "loss":
+        return options_pb2.MINIMIZE
+    for known in metrics_of(spec):
+        if known.name == name:
+            return known.goal
+    return options_pb2.GOAL_UNSPECIFIED
+
+
+def output_activation(spec: JobSpec) -> str:
+    """Tell what the model's own last layer applies: ``none``, ``sigmoid`` or ``softmax``."""
+    layer = last_layer(spec)
+    return "none" if layer is None else layer[1]
+
+
+def last_layer(spec: JobSpec) -> tuple[int, str] | None:
+    """Give index and name of the layer by which a `sequential` ends in probabilities, if any."""
+    if chosen(spec.model) != "sequential":
+        return None
+    layers = spec.model.sequential.layers
+    for index in range(len(layers) - 1, -1, -1):
+        name = chosen(layers[index])
+        if name in ("sigmoid", "softmax"):
+            return index, name
+        if name not in _TRANSPARENT_LAYERS:
+            return None
+    return None
+
+
+def num_outputs(spec: JobSpec, num_targets: int) -> int:
+    """Give the number of outputs that the model's last layer needs.
+
+    Args:
+        spec: The job.
+        num_targets: Numbers, classes or labels a sample, as the data has them.
+
+    Returns:
+        K for regression, K·Q under multi_quantile; 1 for binary; C for multiclass; L for
+        multilabel.
+
+    Raises:
+        ValueError: Where num_targets is below 1, or the spec names no task.
+    """
+    if num_targets < 1:
+        raise ValueError(f"num_targets must be >= 1, but got {shown(num_targets)}")
+    task = task_kind(spec)
+    if task == options_pb2.BINARY:
+        return 1
+    if task == options_pb2.REGRESSION:
+        return num_targets * num_quantiles(spec.loss)
+    if task in (options_pb2.MULTICLASS, options_pb2.MULTILABEL):
+        return num_targets
+    raise ValueError("task must be chosen to know the number of outputs, but got nothing")
+
+
+def num_quantiles(loss: Loss) -> int:
+    """Give the number of outputs for one target: that of its quantiles, else 1."""
+    for _, name, leaf in leaves(loss):
+        if name == "multi_quantile":
+            return max(1, len(leaf.quantiles))  # type: ignore[attr-defined]
+    return 1

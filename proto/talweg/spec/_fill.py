@@ -1,0 +1,79 @@
+"""Makes the defaults of a spec explicit, so that it says all that a run depends on."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from google.protobuf.message import Message
+
+from talweg.spec._facts import chosen, leaves, loss_facts, task_kind
+from talweg.spec._fields import CHOICE, Field, Type, fields, oneofs
+from talweg.v1 import options_pb2
+from talweg.v1.spec_pb2 import JobSpec
+
+M = TypeVar("M", bound=Message)
+
+
+def fill(spec: JobSpec) -> JobSpec:
+    """Give a copy of a spec in which every default is explicit, those by task and loss too.
+
+    Filling twice gives the same. A spec with parts missing is filled as far as it goes.
+    """
+    filled = fill_message(spec)
+    task = task_kind(filled)
+    if task == options_pb2.TASK_KIND_UNSPECIFIED:
+        return filled
+    if not filled.split.HasField("stratified"):
+        filled.split.stratified = task in (options_pb2.BINARY, options_pb2.MULTICLASS)
+    if not filled.preprocessing.HasField("standardise_targets"):
+        raw = any(loss_facts(leaf.DESCRIPTOR).raw_targets for *_, leaf in leaves(filled.loss))
+        filled.preprocessing.standardise_targets = task == options_pb2.REGRESSION and not raw
+    return filled
+
+
+def fill_message(message: M) -> M:
+    """Give a copy of a message in which every default is explicit."""
+    filled = type(message)()
+    filled.CopyFrom(message)
+    _fill(filled)
+    return filled
+
+
+def _fill(message: Message) -> None:
+    descriptor = message.DESCRIPTOR
+    known = fields(descriptor)
+    for field in known.values():
+        if field.is_map:
+            continue
+        if field.is_list:
+            _fill_list(message, field)
+        elif field.type is Type.MESSAGE:
+            _fill_part(message, field)
+        elif not field.oneof and field.default is not None and not message.HasField(field.name):
+            setattr(message, field.name, field.default)
+    for oneof, members in oneofs(descriptor).items():
+        if oneof != CHOICE and message.WhichOneof(oneof) is None:
+            for name in members:
+                if known[name].default is not None:
+                    setattr(message, name, known[name].default)
+                    break
+
+
+def _fill_list(message: Message, field: Field) -> None:
+    items = getattr(message, field.name)
+    if field.type is Type.MESSAGE:
+        for item in items:
+            _fill(item)
+    elif not items and field.default is not None:
+        items.extend(field.default)
+
+
+def _fill_part(message: Message, field: Field) -> None:
+    present = message.HasField(field.name)
+    if not present and not (field.fill or field.default):
+        return
+    part: Message = getattr(message, field.name)
+    part.SetInParent()
+    if field.default and not chosen(part):
+        getattr(part, str(field.default)).SetInParent()
+    _fill(part)
