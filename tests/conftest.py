@@ -1,0 +1,24 @@
+"""Parts that several tests share; each starts at its first use."""
+
+from collections.abc import Iterator
+
+import pytest
+from tests._parts import Mlflow, free_port, running_redis
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A broker for the whole session; tests keep apart by the names of their queues and keys."""
+    with running_redis(tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def mlflow_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A tracking server for the whole session; tests keep apart by their experiments."""
+    server = Mlflow(folder=tmp_path_factory.mktemp("mlflow"), port=free_port())
+    try:
+        server.start()
+        yield server.url
+    finally:
+        server.stop()
