@@ -1,0 +1,100 @@
+"""A job's data, as training takes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Part:
+    """The samples of the training, validation or test data."""
+
+    x: Tensor
+    """Inputs (N, …), float32, standardised where the spec asks for it."""
+    y: Tensor
+    """Targets. Regression: float32 (N,) or (N, K), standardised where the spec asks for it;
+    binary: float32 (N,); multiclass: int64 (N,); multilabel: float32 (N, L)."""
+
+    def __len__(self) -> int:
+        """The number of samples."""
+        return self.x.shape[0]
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the tensors."""
+        return self.x.nbytes + self.y.nbytes
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """Mean and sd by which numbers were standardised."""
+
+    mean: NDArray[np.float64]
+    """One a column; a single one for images."""
+    sd: NDArray[np.float64]
+    """As mean; 1 where a column does not vary."""
+
+    @classmethod
+    def of(cls, values: NDArray[np.float64], *, by_column: bool = True) -> Scaler:
+        """Takes the statistics of values (N, …): of each column, or one of all numbers."""
+        axis = 0 if by_column else None
+        mean = np.asarray(values.mean(axis=axis), dtype=np.float64)
+        sd = np.asarray(values.std(axis=axis), dtype=np.float64)
+        # A column of one value has a rounding error for an sd, or 0: dividing would blow it up.
+        varies = sd > 1e-12 * np.abs(mean)
+        return cls(mean, np.where(varies, sd, 1.0))
+
+    def scale(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Takes values in their own units to standardised ones."""
+        return (values - self.mean) / self.sd
+
+    def unscale(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Takes standardised values back to their own units."""
+        return values * self.sd + self.mean
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a network must know of the inputs."""
+
+    shape: tuple[int, ...]
+    """The shape of one sample: (features,) or (channels, height, width)."""
+    names: tuple[str, ...]
+    """Names of the features; empty for images."""
+    scaler: Scaler | None
+    """How the inputs were standardised; None where they were not."""
+
+
+@dataclass(frozen=True)
+class DataBundle:
+    """A data set as one job sees it, in CPU memory. Shared between jobs: nobody writes to it."""
+
+    name: str
+    """The data set's name in the catalogue."""
+    digest: str
+    """sha256, in hexadecimal, of the data as loaded: before split and preprocessing."""
+    train: Part
+    """What is learnt from."""
+    validation: Part
+    """What settings are chosen by; may be empty."""
+    test: Part
+    """What the final figures come from; may be empty."""
+    inputs: Inputs
+    """What the inputs are."""
+    num_targets: int
+    """Numbers, classes or labels that a sample's target chooses from."""
+    class_names: tuple[str, ...]
+    """Names of the classes or labels; empty for numbers."""
+    target_names: tuple[str, ...]
+    """Names of the numbers to predict; empty for classes and labels."""
+    target_scaler: Scaler | None
+    """How the targets were standardised; None where they were not."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of all parts."""
+        return sum(part.num_bytes for part in (self.train, self.validation, self.test))
