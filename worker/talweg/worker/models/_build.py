@@ -1,0 +1,140 @@
+"""From a model's message to its network, one builder a message.
+
+To add a model: a builder, and its row in `MODELS`, which a test holds complete.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from talweg.spec import kind
+from talweg.v1 import models_pb2 as messages
+from talweg.worker.errors import UserSpecError
+from talweg.worker.models._layers import LAYERS, Shape, shown
+
+_NONLINEARITIES: dict[int, Callable[[], nn.Module]] = {
+    messages.Nonlinearity.relu: nn.ReLU,
+    messages.Nonlinearity.gelu: nn.GELU,
+    messages.Nonlinearity.silu: nn.SiLU,
+    messages.Nonlinearity.tanh: nn.Tanh,
+}
+
+
+def build(
+    model: messages.Model, input_shape: Shape, num_outputs: int, *, seed: int
+) -> nn.Sequential:
+    """Builds a network on the CPU.
+
+    Its modules are named by what they are and where they stand, such as ``linear1``, or
+    ``3_conv2d`` for ``layers[3]`` of a sequential.
+
+    Args:
+        model: A filled model.
+        input_shape: The shape of one sample: (features,) or (channels, height, width).
+        num_outputs: Outputs of the last layer.
+        seed: Decides the first weights: torch's default initialisation, module by module.
+
+    Returns:
+        A network from inputs (N, *input_shape) to outputs (N, num_outputs).
+
+    Raises:
+        UserSpecError: The network does not fit the inputs or the outputs.
+    """
+    name, message = kind(model)
+    # No CUDA device is touched: a process that must fork later may build networks.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nn.Sequential(MODELS[name](message, tuple(input_shape), num_outputs))
+
+
+Modules = OrderedDict[str, nn.Module]
+
+
+def _flattened(modules: Modules, shape: Shape) -> int:
+    if len(shape) > 1:
+        modules["flatten"] = nn.Flatten()
+    return math.prod(shape)
+
+
+def _linear(model: messages.Linear, shape: Shape, num_outputs: int) -> Modules:
+    modules = Modules()
+    features = _flattened(modules, shape)
+    modules["linear1"] = nn.Linear(features, num_outputs, bias=model.bias)
+    return modules
+
+
+def _mlp(model: messages.Mlp, shape: Shape, num_outputs: int) -> Modules:
+    modules = Modules()
+    features = _flattened(modules, shape)
+    nonlinearity = messages.Nonlinearity.Kind.Name(model.nonlinearity)
+    for number, units in enumerate(model.hidden, start=1):
+        modules[f"linear{number}"] = nn.Linear(features, units)
+        if model.batch_norm:
+            modules[f"batch_norm{number}"] = nn.BatchNorm1d(units)
+        modules[f"{nonlinearity}{number}"] = _NONLINEARITIES[model.nonlinearity]()
+        if model.dropout > 0:
+            modules[f"dropout{number}"] = nn.Dropout(model.dropout)
+        features = units
+    modules[f"linear{len(model.hidden) + 1}"] = nn.Linear(features, num_outputs)
+    return modules
+
+
+def _convnet(model: messages.Convnet, shape: Shape, num_outputs: int) -> Modules:
+    if len(shape) != 3:
+        raise UserSpecError(
+            f"model.convnet takes images (channels, height, width), but got samples of shape "
+            f"{shown(shape)}: use mlp"
+        )
+    modules = Modules()
+    nonlinearity = messages.Nonlinearity.Kind.Name(model.nonlinearity)
+    channels, *sides = shape
+    for number, width in enumerate(model.channels, start=1):
+        modules[f"conv{number}"] = nn.Conv2d(
+            channels, width, kernel_size=3, padding=1, bias=not model.batch_norm
+        )
+        if model.batch_norm:
+            modules[f"batch_norm{number}"] = nn.BatchNorm2d(width)
+        modules[f"{nonlinearity}{number}"] = _NONLINEARITIES[model.nonlinearity]()
+        if min(sides) // 2 >= 2:
+            modules[f"pool{number}"] = nn.MaxPool2d(2)
+            sides = [side // 2 for side in sides]
+        channels = width
+    modules["mean"] = nn.AdaptiveAvgPool2d(1)
+    modules["flatten"] = nn.Flatten()
+    if model.dropout > 0:
+        modules["dropout"] = nn.Dropout(model.dropout)
+    modules["linear"] = nn.Linear(channels, num_outputs)
+    return modules
+
+
+def _sequential(model: messages.Sequential, shape: Shape, num_outputs: int) -> Modules:
+    modules = Modules()
+    for index, layer in enumerate(model.layers):
+        name, message = kind(layer)
+        try:
+            module, shape = LAYERS[name](message, shape, num_outputs)
+        except UserSpecError as exc:
+            raise UserSpecError(f"model.sequential.layers[{index}].{name} {exc}") from exc
+        modules[f"{index}_{name}"] = module
+    if shape != (num_outputs,):
+        raise UserSpecError(
+            f"model.sequential must end in {num_outputs} outputs a sample, as task and loss need, "
+            f"but its last layer gives the shape {shown(shape)}: end in a linear layer without "
+            f"out_features, after flatten where the shape is that of images"
+        )
+    return modules
+
+
+MODELS: dict[str, Callable[[Any, Shape, int], Modules]] = {
+    "linear": _linear,
+    "mlp": _mlp,
+    "convnet": _convnet,
+    "sequential": _sequential,
+}
+"""Every member of `Model` with its builder."""
