@@ -4,6 +4,9 @@ All of it follows from the descriptors of `talweg.v1` and their options. Nothing
 torch or MLflow; YAML is imported only where text is read or written.
 """
 
+from talweg.spec._bounds import check_message
+from talweg.spec._check import check
+from talweg.spec._data import split_sizes
 from talweg.spec._describe import display_name, flatten, label, seed_of
 from talweg.spec._errors import SpecError, Violation
 from talweg.spec._facts import (
@@ -17,12 +20,15 @@ from talweg.spec._facts import (
 )
 from talweg.spec._fill import fill, fill_message
 from talweg.spec._json import from_dict, to_dict
+from talweg.spec._override import override
 from talweg.spec._resources import job_id, job_name
 from talweg.spec._text import parse, to_yaml
 
 __all__ = [
     "SpecError",
     "Violation",
+    "check",
+    "check_message",
     "display_name",
     "fill",
     "fill_message",
@@ -36,9 +42,11 @@ __all__ = [
     "metrics_of",
     "num_outputs",
     "output_activation",
+    "override",
     "parse",
     "primary_metric",
     "seed_of",
+    "split_sizes",
     "task_kind",
     "to_dict",
     "to_yaml",

@@ -1,7 +1,7 @@
 """What is wrong with a spec, in a form that people and programs can read.
 
-    ValueError
-    └── SpecError       everything that is wrong with one spec, at once
+ValueError
+└── SpecError       everything that is wrong with one spec, at once
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-_DESCRIPTION = re.compile(r"found (?P<found>.*); allowed (?P<allowed>.*?)\.(?: (?P<hint>.*))?", re.S)
+_DESCRIPTION = re.compile(
+    r"found (?P<found>.*); allowed (?P<allowed>.*?)\.(?: (?P<hint>.*))?", re.DOTALL
+)
 _LONGEST_FOUND = 80
 
 
@@ -76,7 +78,8 @@ def shown(value: object) -> str:
         return f"a list of {len(value)}" if value else "an empty list"
     if isinstance(value, int):
         # The decimal form of a huge integer is refused by Python and unreadable anyway.
-        return str(value) if value.bit_length() < 200 else f"an integer of {value.bit_length()} bits"
+        bits = value.bit_length()
+        return str(value) if bits < 200 else f"an integer of {bits} bits"
     if isinstance(value, float):
         return number_text(value)
     return f"a value of type {type(value).__name__}"

@@ -93,7 +93,7 @@ def optimizer_facts(message: Descriptor) -> OptimizerFacts:
     return message.GetOptions().Extensions[options_pb2.optimizer]
 
 
-def task_kind(spec: JobSpec) -> TaskKind:
+def task_kind(spec: JobSpec) -> TaskKind.ValueType:
     """Give the spec's task by kind; TASK_KIND_UNSPECIFIED where it names none."""
     name = chosen(spec.task)
     if not name:
@@ -101,13 +101,13 @@ def task_kind(spec: JobSpec) -> TaskKind:
     return task_facts(Task.DESCRIPTOR.fields_by_name[name].message_type).kind
 
 
-def task_name(task: TaskKind) -> str:
+def task_name(task: TaskKind.ValueType) -> str:
     """Give a task's name in JSON, such as ``regression``."""
     return TaskKind.Name(task).lower()
 
 
 @functools.cache
-def tasks_by_name() -> dict[str, TaskKind]:
+def tasks_by_name() -> dict[str, TaskKind.ValueType]:
     """Give the kind of each member of `Task`, by its name."""
     members = choices(Task.DESCRIPTOR)
     known = fields(Task.DESCRIPTOR)
@@ -131,16 +131,15 @@ def primary_metric(spec: JobSpec) -> str:
     where nothing is kept at all, or where there is no task.
     """
     metrics = metrics_of(spec)
-    for part, share in (("test", spec.split.test), ("val", spec.split.validation)):
-        if metrics and (share > 0 or not spec.split.HasField(_SHARES[part])):
-            return f"{part}/{metrics[0].name}"
+    split = spec.split
+    if metrics and (split.test > 0 or not split.HasField("test")):
+        return f"test/{metrics[0].name}"
+    if metrics and (split.validation > 0 or not split.HasField("validation")):
+        return f"val/{metrics[0].name}"
     return "train/loss"
 
 
-_SHARES = {"test": "test", "val": "validation"}
-
-
-def goal_of(spec: JobSpec, metric: str) -> Goal:
+def goal_of(spec: JobSpec, metric: str) -> Goal.ValueType:
     """Tell whether a metric, such as ``val/mae``, is better low or high.
 
     GOAL_UNSPECIFIED for metrics without a goal, such as ``lr``.

@@ -11,7 +11,6 @@ import math
 import re
 from dataclasses import dataclass
 
-from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
@@ -151,7 +150,7 @@ class Field:
             return f"text{length}{meaning}"
         if self.type is Type.MESSAGE and self.message is not None:
             return f"an object ({', '.join(fields(self.message))})"
-        return self.type.value
+        return str(self.type.value)
 
     def _integer_bounds(self) -> str:
         bounds, limits = self.bounds, self.range
@@ -163,6 +162,12 @@ class Field:
         if bounds.le is None and bounds.lt is None:
             bounds = Bounds(ge=bounds.ge, gt=bounds.gt, le=high)
         return str(bounds)
+
+
+def descriptor_of(message: Message) -> Descriptor:
+    """Give a message's descriptor, under the one of its two type names that is used here."""
+    descriptor: Descriptor = message.DESCRIPTOR  # type: ignore[assignment]
+    return descriptor
 
 
 @functools.cache
@@ -191,13 +196,8 @@ def oneofs(message: Descriptor) -> dict[str, tuple[str, ...]]:
 @functools.cache
 def shorthand(message: Descriptor) -> str:
     """Give the field that a bare value in place of the message's object stands for, or ''."""
-    return message.GetOptions().Extensions[options_pb2.shorthand]
-
-
-@functools.cache
-def message_class(message: Descriptor) -> type[Message]:
-    """Give the class of a message."""
-    return message_factory.GetMessageClass(message)
+    field: str = message.GetOptions().Extensions[options_pb2.shorthand]
+    return field
 
 
 def _is_synthetic(oneof: str, members: list[str]) -> bool:
@@ -212,10 +212,14 @@ def _read(field: FieldDescriptor) -> Field:
     items = options[options_pb2.items]
     part = options[options_pb2.part]
     entry = field.message_type
-    is_map = entry is not None and entry.GetOptions().map_entry
-    value = entry.fields_by_name["value"] if is_map else field
+    is_map = False
+    value = field
+    if entry is not None and entry.GetOptions().map_entry:
+        is_map = True
+        value = entry.fields_by_name["value"]
     oneof = field.containing_oneof
-    in_oneof = oneof is not None and not _is_synthetic(oneof.name, [f.name for f in oneof.fields])
+    if oneof is not None and _is_synthetic(oneof.name, [member.name for member in oneof.fields]):
+        oneof = None
     kind = Type.BYTES if value.type == FieldDescriptor.TYPE_BYTES else _TYPES[value.cpp_type]
     return Field(
         name=field.name,
@@ -224,11 +228,14 @@ def _read(field: FieldDescriptor) -> Field:
         is_list=field.is_repeated and not is_map,
         is_map=is_map,
         has_presence=field.has_presence,
-        oneof=oneof.name if in_oneof else "",
+        oneof="" if oneof is None else oneof.name,
         range=_RANGES.get(value.cpp_type),
         bounds=Bounds(
-            **{name: getattr(number, name) for name in ("gt", "ge", "lt", "le")
-               if number.HasField(name)}
+            **{
+                name: getattr(number, name)
+                for name in ("gt", "ge", "lt", "le")
+                if number.HasField(name)
+            }
         ),
         default=_default(field, kind),
         max_length=text.max_length if text.HasField("max_length") else None,
@@ -249,13 +256,17 @@ def _default(field: FieldDescriptor, kind: Type) -> object:
     if field.is_repeated:
         values = options[options_pb2.items].default
         return [int(value) if integer else value for value in values] or None
-    rules = (options[options_pb2.number], options[options_pb2.text],
-             options[options_pb2.flag], options[options_pb2.part])
+    rules = (
+        options[options_pb2.number],
+        options[options_pb2.text],
+        options[options_pb2.flag],
+        options[options_pb2.part],
+    )
     for rule in rules:
         if rule.HasField("default"):
             value: object = rule.default
             return int(rule.default) if integer else value
-    if kind is Type.CHOICE and field.has_presence:
+    if field.enum_type is not None and field.has_presence:
         # An enum's first value is its default.
         return field.enum_type.values[0].number
     return None

@@ -1,11 +1,11 @@
-"""Between messages and their JSON form, in both directions, with every mistake reported at once."""
+"""Between messages and their JSON form. Reading reports every mistake at once."""
 
 from __future__ import annotations
 
 import math
 import numbers
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
@@ -15,8 +15,8 @@ from talweg.spec._fields import (
     Field,
     Type,
     choices,
+    descriptor_of,
     fields,
-    message_class,
     oneofs,
     shorthand,
 )
@@ -29,7 +29,15 @@ MAX_DEPTH = 50
 _WELL_KNOWN = ("google.protobuf.", "google.rpc.")
 
 
-def from_dict(value: object, message_type: type[M] = JobSpec, *, path: str = "") -> M:  # type: ignore[assignment]
+@overload
+def from_dict(value: object, *, path: str = "") -> JobSpec: ...
+
+
+@overload
+def from_dict(value: object, message_type: type[M], *, path: str = "") -> M: ...
+
+
+def from_dict(value: object, message_type: type[Message] = JobSpec, *, path: str = "") -> Message:
     """Read a message from its JSON form.
 
     Args:
@@ -104,7 +112,7 @@ class _Reader:
 
     def message(self, message: Message, value: object, path: str, depth: int) -> None:
         """Read a message from an object, its shorthand or the bare name of a member."""
-        descriptor = message.DESCRIPTOR
+        descriptor = descriptor_of(message)
         if isinstance(value, type(message)):
             message.CopyFrom(value)
             return
@@ -132,7 +140,7 @@ class _Reader:
                     self._both(descriptor, field, seen[field.oneof], path)
                     continue
                 seen[field.oneof] = field.name
-            self._field(message, field, item, joined(path, name), depth)
+            self._field(message, field, item, joined(path, field.name), depth)
 
     def _long_form(
         self, descriptor: Descriptor, value: object, path: str
@@ -158,9 +166,8 @@ class _Reader:
 
     def _both(self, descriptor: Descriptor, field: Field, first: str, path: str) -> None:
         members = one_of(oneofs(descriptor)[field.oneof])
-        self.violations.append(
-            Violation(joined(path, field.name), f"both {first} and {field.name}", f"only {members}")
-        )
+        found = f"both {first} and {field.name}"
+        self.violations.append(Violation(joined(path, field.name), found, f"only {members}"))
 
     def _field(self, message: Message, field: Field, item: object, path: str, depth: int) -> None:
         if field.is_map:
@@ -240,9 +247,10 @@ class _Reader:
         return None
 
     def _number(self, field: Field, item: object, path: str) -> float | None:
-        if isinstance(item, numbers.Real) and not isinstance(item, bool):
+        number = _real(item)
+        if number is not None:
             try:
-                value = float(item)
+                value = float(number)
             except OverflowError:
                 value = math.inf
             if math.isfinite(value):
@@ -251,21 +259,33 @@ class _Reader:
         return None
 
     def _integer(self, field: Field, item: object, path: str) -> int | None:
-        if isinstance(item, numbers.Real) and not isinstance(item, bool):
+        number = _real(item)
+        if number is not None:
             low, high = field.range or (-math.inf, math.inf)
             # A comparison first: int() of an infinity raises.
-            if low <= item <= high and item == int(item):
-                return int(item)
+            if low <= number <= high and number == int(number):
+                return int(number)
         self.refuse(path, item, field.allowed, _number_hint(item))
         return None
 
-    def _well_known(self, message: Message, value: object, path: str) -> None:
+    def _well_known(self, message: Message, value: Any, path: str) -> None:
         from google.protobuf import json_format
 
         try:
             json_format.ParseDict(value, message)
         except (json_format.ParseError, ValueError, TypeError):
             self.refuse(path, value, f"a {message.DESCRIPTOR.name.lower()}")
+
+
+def _real(item: object) -> int | float | None:
+    """Give a number, also one of numpy's; None for all else and for flags."""
+    if isinstance(item, bool):
+        return None
+    if isinstance(item, (int, float)):
+        return item
+    if isinstance(item, numbers.Integral):
+        return int(item)
+    return float(item) if isinstance(item, numbers.Real) else None
 
 
 def _is_text(value: str) -> bool:
@@ -309,8 +329,3 @@ def _paths_to(descriptor: Descriptor, name: str, depth: int) -> list[str]:
         elif depth > 1:
             found += [f"{field.name}.{path}" for path in _paths_to(field.message, name, depth - 1)]
     return found
-
-
-def new(descriptor: Descriptor) -> Message:
-    """Make an empty message of a descriptor."""
-    return message_class(descriptor)()

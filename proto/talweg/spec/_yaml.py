@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode
@@ -33,25 +33,24 @@ _RESOLVERS = (
 class Loader(yaml.SafeLoader):
     """Reads one document of plain data."""
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
-    yaml_constructors: dict[Any, Any] = {}
+    yaml_implicit_resolvers: dict[Any, Any] = {}
+    yaml_constructors: ClassVar[dict[Any, Any]] = {}
     _depth = 0
 
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
         """Refuse aliases and bottomless nesting before anything is built from them."""
         if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            raise yaml.MarkedYAMLError(
-                problem="an alias, which job files cannot hold", problem_mark=event.start_mark
-            )
+            raise self._error("an alias, which job files cannot hold")
         self._depth += 1
         if self._depth > MAX_DEPTH:
-            raise yaml.MarkedYAMLError(
-                problem=f"more than {MAX_DEPTH} levels", problem_mark=self.peek_event().start_mark
-            )
+            raise self._error(f"more than {MAX_DEPTH} levels")
         node = super().compose_node(parent, index)
         self._depth -= 1
         return node
+
+    def _error(self, problem: str) -> yaml.MarkedYAMLError:
+        peek: Any = self.peek_event
+        return yaml.MarkedYAMLError(problem=problem, problem_mark=peek().start_mark)
 
     def construct_object_of(self, node: MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """Build an object, and refuse a name that stands twice."""
@@ -77,8 +76,9 @@ class Loader(yaml.SafeLoader):
 
     def construct_float(self, node: ScalarNode) -> float:
         """Build a number; .inf and .nan are read here and refused by the spec's types."""
-        return float(str(self.construct_scalar(node)).lower().replace(".inf", "inf")
-                     .replace(".nan", "nan"))
+        return float(
+            str(self.construct_scalar(node)).lower().replace(".inf", "inf").replace(".nan", "nan")
+        )
 
     def construct_flag(self, node: ScalarNode) -> bool:
         """Build a true or false."""
@@ -96,10 +96,8 @@ class Loader(yaml.SafeLoader):
 
 
 for _name, _pattern, _first in _RESOLVERS:
-    Loader.add_implicit_resolver(
-        _TAG + _name, re.compile(f"^(?:{_pattern.pattern})$"), _first
-    )
-for _name, _construct in {
+    Loader.add_implicit_resolver(_TAG + _name, re.compile(f"^(?:{_pattern.pattern})$"), _first)
+_CONSTRUCTORS: dict[str, Any] = {
     "null": Loader.construct_nothing,
     "bool": Loader.construct_flag,
     "int": Loader.construct_integer,
@@ -107,9 +105,11 @@ for _name, _construct in {
     "str": Loader.construct_scalar,
     "seq": Loader.construct_list,
     "map": Loader.construct_object_of,
-}.items():
+}
+for _name, _construct in _CONSTRUCTORS.items():
     Loader.add_constructor(_TAG + _name, _construct)
-Loader.add_constructor(None, Loader.construct_undefined)
+# Without this a tag that names a type would be read past.
+Loader.yaml_constructors[None] = Loader.construct_undefined
 
 
 class Dumper(yaml.SafeDumper):
@@ -122,9 +122,7 @@ class Dumper(yaml.SafeDumper):
 
 # Texts that only one of the two versions takes for a number are quoted.
 for _name, _pattern, _first in _RESOLVERS:
-    Dumper.add_implicit_resolver(
-        _TAG + _name, re.compile(f"^(?:{_pattern.pattern})$"), _first
-    )
+    Dumper.add_implicit_resolver(_TAG + _name, re.compile(f"^(?:{_pattern.pattern})$"), _first)
 
 
 def load(text: str) -> object:
@@ -139,7 +137,11 @@ def load(text: str) -> object:
 def dump(value: Mapping[str, object]) -> str:
     """Write an object in the order of its fields, its innermost objects on one line each."""
     written: str = yaml.dump(
-        value, Dumper=Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None,
+        value,
+        Dumper=Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        default_flow_style=None,
         width=99,
     )
     return written

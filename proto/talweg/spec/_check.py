@@ -1,0 +1,35 @@
+"""The whole check of a spec: bounds first, then the rules that hold between fields."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+from talweg.spec._bounds import check_message
+from talweg.spec._case import Case
+from talweg.spec._errors import Violation
+from talweg.spec._rules_data import data_rules
+from talweg.spec._rules_loss import loss_rules
+from talweg.spec._rules_training import training_rules
+from talweg.spec._warnings import warnings_of
+from talweg.v1.jobs_pb2 import Warning
+from talweg.v1.spec_pb2 import JobSpec
+
+
+def check(spec: JobSpec) -> tuple[list[Violation], list[Warning]]:
+    """Check a filled spec as far as that goes without torch and without the data.
+
+    Args:
+        spec: What `fill` gives.
+
+    Returns:
+        All violations, and all warnings. A spec with violations cannot run.
+    """
+    violations = check_message(spec, path="")
+    reported = {violation.field for violation in violations}
+    case = Case(spec, reported)
+    for violation in chain(data_rules(case), loss_rules(case), training_rules(case)):
+        # A field outside of its own bounds need not be held against others too.
+        if violation.field not in reported:
+            violations.append(violation)
+    unique = dict.fromkeys(violations)
+    return list(unique), list(warnings_of(case))

@@ -1,0 +1,108 @@
+"""Rules about names, model, optimizer, schedule and training."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from talweg.spec._case import Case
+from talweg.spec._errors import Violation, nearest, one_of, shown
+from talweg.spec._facts import metrics_of, num_outputs
+from talweg.spec._layers import LONE_ALLOWED, LONE_HINT, layer_rules
+from talweg.v1 import options_pb2
+
+_TAG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
+# MLflow and the service give names that begin so a meaning of their own.
+_RESERVED_TAGS = ("mlflow.", "talweg.")
+
+
+def training_rules(case: Case) -> Iterator[Violation]:
+    """Check what is left once data and loss are checked."""
+    yield from _tags(case)
+    yield from _model(case)
+    yield from _optimizer(case)
+    yield from _schedule(case)
+    yield from _watched_metrics(case)
+
+
+def _tags(case: Case) -> Iterator[Violation]:
+    for name in sorted(case.spec.tags):
+        if not _TAG_NAME.fullmatch(name):
+            yield Violation(
+                f"tags.{name[:100]}",
+                f"the name {shown(name)}",
+                "1 to 100 letters, digits, '.', '_', '/' and '-', a letter or digit first",
+            )
+        elif name.startswith(_RESERVED_TAGS):
+            yield Violation(
+                f"tags.{name}",
+                f"the name {shown(name)}",
+                f"a name that begins neither with {' nor '.join(map(repr, _RESERVED_TAGS))}",
+            )
+
+
+def _lone_batch(case: Case) -> str:
+    """Say which batch would hold one sample only; empty where none does."""
+    size = case.spec.training.batch_size
+    if case.sizes is None or not case.sound("training") or case.sizes[0] < 1:
+        return ""
+    if size == 1 or case.sizes[0] % size == 1:
+        return f"a batch of 1 sample ({case.sizes[0]} to train on, batch_size {size})"
+    return ""
+
+
+def _model(case: Case) -> Iterator[Violation]:
+    model = case.spec.model
+    if not case.sound("model"):
+        return
+    lone = _lone_batch(case)
+    if model.WhichOneof("kind") == "mlp" and model.mlp.batch_norm and lone:
+        yield Violation("model.mlp.batch_norm", lone, LONE_ALLOWED, LONE_HINT)
+    if model.WhichOneof("kind") == "sequential":
+        outputs = None
+        known = case.task != options_pb2.TASK_KIND_UNSPECIFIED
+        if case.data is not None and known and case.task in case.data.facts.tasks:
+            outputs = num_outputs(case.spec, case.data.num_targets)
+        shape = None if case.data is None else case.data.shape
+        yield from layer_rules(model.sequential, shape, outputs, lone_batch=lone)
+
+
+def _optimizer(case: Case) -> Iterator[Violation]:
+    if case.spec.optimizer.WhichOneof("kind") == "sgd":
+        sgd = case.spec.optimizer.sgd
+        if sgd.nesterov and sgd.momentum == 0:
+            yield Violation(
+                "optimizer.sgd.nesterov", "true with momentum 0", "momentum > 0, or false"
+            )
+
+
+def _schedule(case: Case) -> Iterator[Violation]:
+    name = case.spec.schedule.WhichOneof("kind")
+    if name is None or case.total_steps is None:
+        return
+    warmup = getattr(case.spec.schedule, name).warmup_steps
+    if warmup >= max(1, case.total_steps):
+        yield Violation(
+            f"schedule.{name}.warmup_steps",
+            str(warmup),
+            f"less than the {case.total_steps} steps of the whole training",
+        )
+
+
+def _watched_metrics(case: Case) -> Iterator[Violation]:
+    """Check the metrics that early stopping and the schedule wait for."""
+    spec = case.spec
+    watchers = []
+    if spec.training.HasField("early_stopping"):
+        watchers.append(("training.early_stopping", spec.training.early_stopping.metric))
+    if spec.schedule.WhichOneof("kind") == "plateau":
+        watchers.append(("schedule.plateau", spec.schedule.plateau.metric))
+    known = ["val/loss", *(f"val/{metric.name}" for metric in metrics_of(spec))]
+    for path, metric in watchers:
+        if spec.split.validation == 0:
+            yield Violation(
+                "split.validation", f"0 with {path}", "a share > 0, to take the metric on"
+            )
+        if case.task != options_pb2.TASK_KIND_UNSPECIFIED and metric not in known:
+            hint = nearest(metric, known) or nearest(f"val/{metric.rpartition('/')[2]}", known)
+            yield Violation(f"{path}.metric", shown(metric), one_of(known), hint)
