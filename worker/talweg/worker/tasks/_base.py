@@ -1,0 +1,67 @@
+"""What every task does."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from talweg.spec import num_outputs, output_activation
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker.data import DataBundle
+from talweg.worker.losses import LossModule
+from talweg.worker.tasks._losses import criterion
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says of some samples, beside what is true of them."""
+
+    y_true: NDArray[Any]
+    """Regression: numbers (N,) or (N, K) in the target's units. Binary and multiclass: classes
+    (N,). Multilabel: 0 and 1 (N, L)."""
+    y_pred: NDArray[Any]
+    """The answers, in the form of y_true."""
+    probabilities: Floats | None = None
+    """Binary: of class 1 (N,). Multiclass (N, C), multilabel (N, L). None for regression."""
+    quantiles: Floats | None = None
+    """Under multi_quantile: (N, Q) or (N, K, Q), in the target's units."""
+
+
+class TaskRunner(ABC):
+    """One job's task over one job's data. Holds nothing that training changes."""
+
+    num_outputs: int
+    """Outputs of the model's last layer."""
+    criterion: LossModule
+    """The loss over the model's outputs as they are: an activation that the loss needs and the
+    model does not have stands inside. Takes pred (N, num_outputs) and target."""
+
+    def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
+        """Takes a filled spec and its data."""
+        self.num_outputs = num_outputs(spec, bundle.num_targets)
+        self._ends_in = output_activation(spec)
+        self.criterion = criterion(spec.loss, ends_in=self._ends_in)
+
+    @abstractmethod
+    def targets(self, y: Tensor) -> Tensor:
+        """Gives a part's targets in the shape in which the loss takes them."""
+
+    @abstractmethod
+    def predict(self, outputs: Tensor, y: Tensor) -> Predictions:
+        """Reads the model's outputs.
+
+        Args:
+            outputs: (N, num_outputs), on any device.
+            y: The targets of the same samples, as the data has them.
+        """
+
+    @abstractmethod
+    def metrics(self, predictions: Predictions) -> dict[str, float]:
+        """Judges predictions: by metric's name, without those that the samples leave undefined."""

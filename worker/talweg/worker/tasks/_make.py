@@ -1,0 +1,24 @@
+"""From a spec's task to its runner."""
+
+from __future__ import annotations
+
+from talweg.spec import kind
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker.data import DataBundle
+from talweg.worker.tasks._base import TaskRunner
+from talweg.worker.tasks._classification import Binary, Multiclass, Multilabel
+from talweg.worker.tasks._regression import Regression
+
+TASKS: dict[str, type[TaskRunner]] = {
+    "regression": Regression,
+    "binary": Binary,
+    "multiclass": Multiclass,
+    "multilabel": Multilabel,
+}
+"""Every member of `Task` with its class."""
+
+
+def make(spec: JobSpec, bundle: DataBundle) -> TaskRunner:
+    """Makes the task of a filled spec over its data."""
+    name, _ = kind(spec.task)
+    return TASKS[name](spec, bundle)
