@@ -5,6 +5,7 @@ torch or MLflow; YAML is imported only where text is read or written.
 """
 
 from talweg.spec._bounds import check_message
+from talweg.spec._catalogue import datasets, losses, models, optimizers, tasks
 from talweg.spec._check import check
 from talweg.spec._data import split_sizes
 from talweg.spec._describe import display_name, flatten, label, seed_of
@@ -29,6 +30,7 @@ __all__ = [
     "Violation",
     "check",
     "check_message",
+    "datasets",
     "display_name",
     "fill",
     "fill_message",
@@ -39,8 +41,11 @@ __all__ = [
     "job_name",
     "kind",
     "label",
+    "losses",
     "metrics_of",
+    "models",
     "num_outputs",
+    "optimizers",
     "output_activation",
     "override",
     "parse",
@@ -48,6 +53,7 @@ __all__ = [
     "seed_of",
     "split_sizes",
     "task_kind",
+    "tasks",
     "to_dict",
     "to_yaml",
 ]

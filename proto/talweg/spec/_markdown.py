@@ -1,0 +1,234 @@
+"""Renders the catalogue as a page: ``python -m talweg.spec._markdown``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+
+from google.protobuf.descriptor import Descriptor
+
+from talweg.spec import _catalogue as catalogue
+from talweg.spec._comments import comment
+from talweg.spec._facts import task_name
+from talweg.spec._fields import choices, fields, shorthand
+from talweg.v1.catalog_pb2 import Parameter
+from talweg.v1.models_pb2 import Layer
+from talweg.v1.optimizers_pb2 import Schedule
+from talweg.v1.options_pb2 import Activation, Goal
+from talweg.v1.spec_pb2 import JobSpec
+
+_INTRODUCTION = """\
+# Catalogue
+
+What a job file can say, rendered from the `.proto` files in `proto/talweg/v1` by `make proto`.
+A choice is written by its name, with its parameters or without: `loss: {huber: {delta: 2}}`,
+`loss: mse`. A parameter left out takes its default; where that is blank, it has none, or its
+meaning tells.
+"""
+
+
+def render() -> str:
+    """Render the whole page."""
+    blocks = [
+        _INTRODUCTION,
+        *_losses(),
+        *_tasks(),
+        *_models(),
+        *_datasets(),
+        *_optimizers(),
+        *_choice("Schedules", Schedule.DESCRIPTOR),
+        *_job_file(),
+    ]
+    return "\n".join(blocks)
+
+
+def _losses() -> Iterator[str]:
+    yield _section("Losses")
+    yield _table(
+        ["loss", "tasks", "when"],
+        [
+            [
+                _link("loss", entry.name),
+                ", ".join(map(task_name, entry.facts.tasks)),
+                entry.facts.when,
+            ]
+            for entry in catalogue.losses()
+        ],
+    )
+    for entry in catalogue.losses():
+        yield _heading("loss", entry.name, entry.description)
+        facts = [
+            f"Inputs: {', '.join(entry.facts.inputs)}.",
+            f"For {', '.join(map(task_name, entry.facts.tasks))}.",
+            f"Reference: {entry.facts.reference}.",
+        ]
+        if entry.facts.activation == Activation.SIGMOID:
+            facts.append("A sigmoid is applied to the model's outputs.")
+        if entry.facts.raw_targets:
+            facts.append("Targets stay in their own units.")
+        if entry.facts.prefer:
+            facts.append(f"Better for nearly every use: {entry.facts.prefer}.")
+        yield _lines(facts)
+        yield _parameters(entry.parameters)
+    yield from _parts(
+        message
+        for _, member in catalogue.members(_field(JobSpec.DESCRIPTOR, "loss"))
+        for message in _messages_below(member)
+    )
+
+
+def _tasks() -> Iterator[str]:
+    yield _section("Tasks")
+    for entry in catalogue.tasks():
+        yield _heading("task", entry.name, entry.description)
+        yield _lines(
+            [
+                f"When: {entry.facts.when}.",
+                f"Data: {entry.facts.data}.",
+                f"The model gives {entry.facts.output}.",
+                f"Losses: {', '.join(_link('loss', name) for name in entry.losses)}.",
+            ]
+        )
+        yield _table(
+            ["metric", "better", "meaning"],
+            [
+                [
+                    f"`{metric.name}`",
+                    "low" if metric.goal == Goal.MINIMIZE else "high",
+                    metric.meaning,
+                ]
+                for metric in entry.facts.metrics
+            ],
+        )
+        yield _parameters(entry.parameters)
+
+
+def _models() -> Iterator[str]:
+    yield _section("Models")
+    for entry in catalogue.models():
+        yield _heading("model", entry.name, entry.description)
+        yield _lines(
+            [
+                f"When: {entry.facts.when}.",
+                f"Takes {entry.facts.input}.",
+                f"Reference: {entry.facts.reference}.",
+            ]
+        )
+        yield _parameters(entry.parameters)
+    yield from _choice("Layers of a sequential", Layer.DESCRIPTOR)
+
+
+def _datasets() -> Iterator[str]:
+    yield _section("Data sets")
+    for entry in catalogue.datasets():
+        yield _heading("dataset", entry.name, entry.description)
+        yield _lines(
+            [
+                f"{entry.facts.description}.",
+                f"For {', '.join(map(task_name, entry.facts.tasks))}.",
+                f"Reference: {entry.facts.reference}.",
+            ]
+        )
+        yield _parameters(entry.parameters)
+
+
+def _optimizers() -> Iterator[str]:
+    yield _section("Optimizers")
+    for entry in catalogue.optimizers():
+        yield _heading("optimizer", entry.name, entry.description)
+        yield _lines(
+            [
+                f"When: {entry.facts.when}.",
+                f"A learning rate above {entry.facts.usual_rate_max:g} brings a warning.",
+                f"Reference: {entry.facts.reference}.",
+            ]
+        )
+        yield _parameters(entry.parameters)
+
+
+def _choice(title: str, choice: Descriptor) -> Iterator[str]:
+    """Render a choice whose members carry no facts."""
+    yield _section(title)
+    for name, message in catalogue.members(choice):
+        yield _heading(choice.name.lower(), name, comment(message.full_name))
+        yield _parameters(catalogue.parameters(message))
+
+
+def _job_file() -> Iterator[str]:
+    yield _section("The job file")
+    yield comment(JobSpec.DESCRIPTOR.full_name) + "\n"
+    yield _parameters(catalogue.parameters(JobSpec.DESCRIPTOR))
+    yield from _parts(_messages_below(JobSpec.DESCRIPTOR))
+
+
+def _parts(messages: Iterable[Descriptor]) -> Iterator[str]:
+    for message in dict.fromkeys(messages):
+        yield _heading("part", message.name, comment(message.full_name))
+        if shorthand(message):
+            yield f"A bare value stands for its `{shorthand(message)}`.\n"
+        yield _parameters(catalogue.parameters(message))
+
+
+def _messages_below(message: Descriptor) -> Iterator[Descriptor]:
+    """Give the messages that fields hold, at any depth, but for choices, which have sections."""
+    for field in fields(message).values():
+        if field.message is not None and not field.is_map and not choices(field.message):
+            yield field.message
+            yield from _messages_below(field.message)
+
+
+def _field(message: Descriptor, name: str) -> Descriptor:
+    held = fields(message)[name].message
+    assert held is not None
+    return held
+
+
+def _parameters(parameters: Sequence[Parameter]) -> str:
+    if not parameters:
+        return "No parameters.\n"
+    return _table(
+        ["parameter", "type", "default", "allowed", "meaning"],
+        [
+            [
+                f"`{parameter.name}`",
+                parameter.type,
+                f"`{parameter.default}`" if parameter.default else "",
+                parameter.allowed,
+                parameter.description,
+            ]
+            for parameter in parameters
+        ],
+    )
+
+
+def _section(title: str) -> str:
+    return f"## {title}\n"
+
+
+def _anchor(group: str, name: str) -> str:
+    return f"{group}-{name}".lower()
+
+
+def _heading(group: str, name: str, description: str) -> str:
+    text = f"{description}\n" if description else ""
+    return f'<a id="{_anchor(group, name)}"></a>\n### {name}\n\n{text}'
+
+
+def _link(group: str, name: str) -> str:
+    return f"[`{name}`](#{_anchor(group, name)})"
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return "".join(f"- {line}\n" for line in lines)
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    def row(cells: Sequence[str]) -> str:
+        return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
+
+    return row(header) + row(["---"] * len(header)) + "".join(map(row, rows))
+
+
+if __name__ == "__main__":
+    sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # type: ignore[union-attr]
+    sys.stdout.write(render())
