@@ -1,0 +1,226 @@
+"""What every loss shares: checked inputs, precision, reduction.
+
+A subclass says which inputs it takes (`_take`) and writes its mathematics (`_values`); most get
+the former from one of the families here. Shapes and dtypes are checked on every call, since that
+costs a microsecond or two. What the tensors hold is checked by `check_values` alone: `evaluate`
+always calls it, the training code once on all targets before the first step.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from google.protobuf.message import Message
+from torch import Tensor, nn
+
+from talweg.worker.losses import _checks
+
+_PRECISE = (torch.float32, torch.float64)
+
+
+def reduction_of(spec: Message) -> str:
+    """The name of a filled loss message's reduction, such as "mean"."""
+    enum = spec.DESCRIPTOR.fields_by_name["reduction"].enum_type
+    assert enum is not None
+    return enum.values_by_number[getattr(spec, "reduction")].name  # noqa: B009 - every loss has it
+
+
+def weights_tensor(values: Iterable[float]) -> Tensor | None:
+    """Weights as a buffer, or none; float64, so that a float64 loss loses nothing."""
+    given = list(values)
+    return torch.tensor(given, dtype=torch.float64) if given else None
+
+
+def same_precision(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Bring tensors to one floating dtype: the widest among them, and float32 at the least."""
+    dtype = tensors[0].dtype
+    for tensor in tensors[1:]:
+        if tensor.dtype is not dtype:
+            dtype = torch.promote_types(dtype, tensor.dtype)
+    if dtype not in _PRECISE:
+        dtype = torch.float32
+    return tuple(tensor.to(dtype) for tensor in tensors)
+
+
+class LossModule(nn.Module):
+    """A loss over named tensors.
+
+    Called with its inputs it gives the reduced loss: a scalar for mean and sum, the unreduced
+    shape for none. float16 and bfloat16 are computed in float32 and give float32.
+    """
+
+    input_names: tuple[str, ...] = ("pred", "target")
+    """The inputs that must be given."""
+    optional_names: tuple[str, ...] = ()
+    """The inputs that may be given besides."""
+    reduction: str
+    """How per-sample values become one: mean, sum, none, or what else the loss's message has."""
+
+    _values: Callable[..., Tensor]
+    """The mathematics: the tensors that `_take` gives, in that order, to unreduced values."""
+
+    def __init__(self, reduction: str) -> None:
+        """Make the loss.
+
+        Args:
+            reduction: How per-sample values become one.
+        """
+        super().__init__()
+        self.reduction = reduction
+
+    if TYPE_CHECKING:  # nn.Module's own annotation forgets the types.
+
+        def __call__(self, inputs: Mapping[str, Tensor]) -> Tensor: ...  # noqa: D102
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """The reduced loss.
+
+        Args:
+            inputs: The tensors by name, as `input_names` and the loss's docstring say.
+
+        Returns:
+            The loss, joined to its inputs.
+
+        Raises:
+            ValueError: A name, shape or dtype is wrong.
+        """
+        tensors = self._take(inputs)
+        return self._reduce(self._values(*tensors), *tensors)
+
+    def values(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """The unreduced loss: one value an element, position or box, as the loss has them.
+
+        Raises:
+            ValueError: A name, shape or dtype is wrong.
+        """
+        return self._values(*self._take(inputs))
+
+    def check_inputs(self, inputs: Mapping[str, Tensor]) -> None:
+        """Refuse wrong names, shapes and dtypes, as every call does.
+
+        Raises:
+            ValueError: Naming what was found and what is allowed.
+        """
+        self._take(inputs)
+
+    def check_values(self, inputs: Mapping[str, Tensor]) -> None:
+        """Refuse what only the numbers themselves show, such as a class out of range.
+
+        This reads every number once. Inputs may be left out and need not agree in their number of
+        samples: the training code gives all targets beside the outputs of one batch.
+
+        Raises:
+            ValueError: Naming value and bound.
+        """
+
+    def _take(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        """Check names, shapes and dtypes; bring floats to one precision."""
+        raise NotImplementedError
+
+    def _reduce(self, values: Tensor, *tensors: Tensor) -> Tensor:
+        if self.reduction == "mean":
+            return self._mean(values, *tensors)
+        return values.sum() if self.reduction == "sum" else values
+
+    def _mean(self, values: Tensor, *tensors: Tensor) -> Tensor:
+        # The mean of nothing is NaN in torch; an empty batch costs nothing here.
+        return values.mean() if values.numel() else values.sum()
+
+
+class Elementwise(LossModule):
+    """A loss of pred (N, …) and target of the same shape, with one value an element."""
+
+    _float_target = False
+
+    def _take(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        try:
+            pred, target = inputs["pred"], inputs["target"]
+        except KeyError:
+            _checks.refuse_names(inputs, self.input_names)
+        if len(inputs) != 2:
+            _checks.refuse_names(inputs, self.input_names)
+        if pred.shape != target.shape:
+            _checks.require_shape("target", target, pred.shape, "the shape of pred")
+        if pred.dtype is target.dtype and pred.dtype in _PRECISE:
+            return pred, target
+        _checks.require_floats("pred", pred)
+        if self._float_target or target.is_complex():
+            _checks.require_floats("target", target)
+        return same_precision(pred, target)
+
+
+class TorchElementwise(Elementwise):
+    """An elementwise loss that torch has whole, reductions included: one kernel, not two."""
+
+    _torch: Callable[[Tensor, Tensor, str], Tensor]
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """The reduced loss; see `LossModule.forward`."""
+        pred, target = self._take(inputs)
+        empty = self.reduction == "mean" and not pred.numel()
+        return self._torch(pred, target, "sum" if empty else self.reduction)
+
+    def _values(self, pred: Tensor, target: Tensor) -> Tensor:
+        return self._torch(pred, target, "none")
+
+
+class YesOrNo(Elementwise):
+    """A loss of one logit an element against a floating point target in [0, 1]."""
+
+    _float_target = True
+
+    def check_values(self, inputs: Mapping[str, Tensor]) -> None:
+        """Refuse targets outside [0, 1]; see `LossModule.check_values`."""
+        if "target" in inputs:
+            _checks.require_between("target", inputs["target"], 0, 1)
+
+
+class Classes(LossModule):
+    """A loss of logits pred (N, C, …) against class indices target (N, …), a value a position."""
+
+    ignore_index: int | None = None
+    """Targets of this value count for nothing."""
+
+    def check_values(self, inputs: Mapping[str, Tensor]) -> None:
+        """Refuse class indices out of range; see `LossModule.check_values`.
+
+        The number of classes is read off pred, so without pred nothing is checked.
+        """
+        if "target" in inputs and "pred" in inputs:
+            classes = inputs["pred"].shape[1]
+            _checks.require_classes("target", inputs["target"], classes, self.ignore_index)
+
+    def _take(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        _checks.require_names(inputs, self.input_names)
+        return self._take_indices(inputs["pred"], inputs["target"])
+
+    def _take_indices(self, pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        pred = take_logits(pred)
+        shape = pred.shape[:1] + pred.shape[2:]
+        if target.shape != shape:
+            if target.shape == pred.shape:
+                raise ValueError(
+                    f"target must be class indices of shape {tuple(shape)}, but got shape "
+                    f"{tuple(target.shape)} of {target.dtype}, as one-hot rows have"
+                )
+            _checks.require_shape("target", target, shape, "pred's shape without its classes")
+        if target.dtype is not torch.int64:
+            _checks.require_integers("target", target, ": it takes class indices")
+            target = target.long()
+        return pred, target
+
+
+def take_logits(pred: Tensor) -> Tensor:
+    """Refuse what cannot be logits (N, C, …); give them as float32 or float64.
+
+    Raises:
+        ValueError: The dtype or the number of dimensions is wrong.
+    """
+    if pred.dim() < 2:
+        raise ValueError(
+            f"pred must have at least 2 dimensions (N, C, …), but got shape {tuple(pred.shape)}"
+        )
+    if pred.dtype in _PRECISE:
+        return pred
+    _checks.require_floats("pred", pred)
+    return pred.float()

@@ -1,0 +1,89 @@
+"""From a `Loss` message to its module."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from talweg import spec
+from talweg.v1 import losses_pb2 as pb
+from talweg.worker.losses import _binary, _classes, _regression
+from talweg.worker.losses._base import LossModule
+from talweg.worker.losses._sum import Sum
+
+
+def _sum(message: pb.Sum) -> Sum:
+    terms = [build(term.loss) for term in message.terms]
+    return Sum(terms, [term.weight for term in message.terms])
+
+
+# Any: each builder takes the message of its own member, which the key picks.
+BUILDERS: Mapping[str, Callable[[Any], LossModule]] = {
+    "mse": _regression.Mse,
+    "mae": _regression.Mae,
+    "huber": _regression.Huber,
+    "smooth_l1": _regression.SmoothL1,
+    "log_cosh": _regression.LogCosh,
+    "quantile": _regression.Quantile,
+    "multi_quantile": _regression.MultiQuantile,
+    "poisson_nll": _regression.PoissonNll,
+    "charbonnier": _regression.Charbonnier,
+    "asymmetric_mse": _regression.AsymmetricMse,
+    "bce_with_logits": _binary.BceWithLogits,
+    "bce": _binary.Bce,
+    "cross_entropy": _classes.CrossEntropy,
+    "focal": _classes.Focal,
+    "focal_binary": _binary.FocalBinary,
+    "multi_margin": _classes.MultiMargin,
+    "asymmetric_multilabel": _binary.AsymmetricMultilabel,
+    "poly1": _classes.Poly1,
+    "generalized_ce": _classes.GeneralizedCe,
+    "symmetric_ce": _classes.SymmetricCe,
+    "sum": _sum,
+}
+"""One builder a member of `Loss`, by the member's name; each takes the member's filled message."""
+
+
+def build(loss: pb.Loss) -> LossModule:
+    """Make the module of a loss.
+
+    Args:
+        loss: The loss, filled: its parameters are taken as they stand.
+
+    Returns:
+        The module; move it to the outputs' device when it holds weights.
+
+    Raises:
+        ValueError: No loss is chosen.
+    """
+    name, message = spec.kind(loss)
+    return BUILDERS[name](message)
+
+
+def evaluate(loss: pb.Loss | Mapping[str, Any] | str, inputs: Mapping[str, Tensor]) -> Tensor:
+    """Compute a loss once, checking everything.
+
+    Args:
+        loss: A `Loss` message or its JSON form, such as `{"huber": {"delta": 2}}` or `"mse"`.
+            Absent parameters take their defaults.
+        inputs: The tensors by name, such as pred and target.
+
+    Returns:
+        The loss, joined to its inputs: a scalar, or the unreduced shape for reduction none.
+
+    Raises:
+        ValueError: The loss breaks a bound (then a `talweg.spec.SpecError`), or an input is
+            missing, unknown, or of a wrong shape, dtype or value.
+    """
+    message = loss if isinstance(loss, pb.Loss) else spec.from_dict(loss, pb.Loss, path="loss")
+    filled = spec.fill_message(message)
+    violations = spec.check_message(filled, "loss")
+    if violations:
+        raise spec.SpecError(violations)
+    for name, tensor in inputs.items():
+        if not isinstance(tensor, Tensor):
+            raise ValueError(f"{name} must be a tensor, but got {type(tensor).__name__}")
+    module = build(filled)
+    module.check_inputs(inputs)
+    module.check_values(inputs)
+    return module(inputs)
