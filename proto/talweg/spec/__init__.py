@@ -23,7 +23,7 @@ from talweg.spec._fill import fill, fill_message
 from talweg.spec._json import from_dict, to_dict
 from talweg.spec._override import override
 from talweg.spec._resources import job_id, job_name
-from talweg.spec._text import parse, to_yaml
+from talweg.spec._text import parse, read, to_yaml
 
 __all__ = [
     "SpecError",
@@ -50,6 +50,7 @@ __all__ = [
     "override",
     "parse",
     "primary_metric",
+    "read",
     "seed_of",
     "split_sizes",
     "task_kind",

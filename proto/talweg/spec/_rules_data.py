@@ -16,8 +16,6 @@ from talweg.v1.options_pb2 import TaskKind
 _CLASS_TASKS = (options_pb2.BINARY, options_pb2.MULTICLASS)
 # Generated data is made in memory, as numbers of 8 bytes.
 _MAX_VALUES = 100_000_000
-# scikit-learn gives each class two clusters, each on a corner of its own.
-_CLUSTERS_A_CLASS = 2
 
 
 def data_rules(case: Case) -> Iterator[Violation]:
@@ -110,13 +108,13 @@ def _classification(case: Case, data: Data, at: str) -> Iterator[Violation]:
             str(params.num_informative),
             f"at most num_features, which is {params.num_features}",
         )
-    clusters = _CLUSTERS_A_CLASS * params.num_classes
-    if params.num_informative < clusters.bit_length() and 2**params.num_informative < clusters:
+    # Each class needs a corner of the hypercube; the power of a large number is not taken.
+    needed = (params.num_classes - 1).bit_length()
+    if params.num_informative < needed:
         yield Violation(
             f"{at}.num_informative",
-            f"{params.num_informative}, which gives {2**params.num_informative} corners",
-            f"at least {(clusters - 1).bit_length()}, "
-            f"so that {params.num_classes} classes find {clusters} corners",
+            f"{params.num_informative}, which gives {2**params.num_informative} clusters",
+            f"at least {needed}, so that each of {params.num_classes} classes has a cluster",
         )
     shares = params.class_shares
     if shares and len(shares) != params.num_classes:

@@ -12,7 +12,7 @@ from talweg.spec._errors import Violation, number_text, one_of
 from talweg.spec._facts import loss_facts, task_name
 from talweg.spec._fields import Type, choices, descriptor_of, fields
 from talweg.v1 import options_pb2
-from talweg.v1.losses_pb2 import ClassWeights, FocalBinary, Loss, MultiQuantile
+from talweg.v1.losses_pb2 import ClassWeights, FocalBinary, Loss, MultiQuantile, PoissonNll
 from talweg.v1.options_pb2 import TaskKind
 
 _MAX_SUMS = 5
@@ -144,14 +144,6 @@ def _targets(case: Case, leaf: Leaf) -> Iterator[Violation]:
             f"{case.data.name}, some of whose targets are below 0",
             "data with targets >= 0 under poisson_nll",
         )
-    is_numbers = not case.data.num_classes
-    if leaf.name == "multi_quantile" and is_numbers and case.data.num_targets > 1:
-        yield Violation(
-            leaf.path,
-            f"multi_quantile on {case.data.num_targets} targets a sample",
-            "one target a sample",
-            f"write dataset: {{{case.data.name}: {{num_targets: 1}}}}",
-        )
 
 
 def _same_outputs(case: Case) -> Iterator[Violation]:
@@ -165,16 +157,15 @@ def _same_outputs(case: Case) -> Iterator[Violation]:
                 leaf.path,
                 f"{leaf.name} in one sum with {first.name}",
                 "losses over the same outputs",
-                "multi_quantile needs one output a quantile, other losses one a target",
-            )
-        elif leaf.facts.activation != first.facts.activation:
-            yield Violation(
-                leaf.path,
-                f"{leaf.name} in one sum with {first.name}",
-                "losses over the same outputs",
-                "one takes logits, the other probabilities: write bce_with_logits for bce",
+                _outputs(leaf) or _outputs(first),
             )
 
 
-def _outputs(leaf: Leaf) -> tuple[float, ...]:
-    return tuple(leaf.message.quantiles) if isinstance(leaf.message, MultiQuantile) else ()
+def _outputs(leaf: Leaf) -> str:
+    """Say what the loss needs of the outputs beyond one number a target; '' where nothing."""
+    if isinstance(leaf.message, MultiQuantile):
+        quantiles = ", ".join(map(number_text, leaf.message.quantiles))
+        return f"multi_quantile needs an output for each of its quantiles, {quantiles}"
+    if isinstance(leaf.message, PoissonNll) and leaf.message.log_input:
+        return "poisson_nll takes the logarithm of the rate: write log_input: false"
+    return ""

@@ -37,7 +37,15 @@ def to_yaml(spec: JobSpec) -> str:
 
 
 def read(text: str, *, source: str) -> object:
-    """Read YAML or JSON as plain data; SpecError where it is neither."""
+    """Read YAML or JSON as plain data: objects, lists, texts, numbers, flags and None.
+
+    Args:
+        text: At most 1 MiB.
+        source: What to call the text in errors.
+
+    Raises:
+        SpecError: Where it is neither, or too large.
+    """
     size = len(text.encode("utf-8", "surrogatepass"))
     if size > MAX_TEXT:
         _refuse(source, f"{size} bytes", f"at most {MAX_TEXT} bytes")
