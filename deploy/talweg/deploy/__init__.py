@@ -1,1 +1,13 @@
-"""."""
+"""The embedded stack: every part of Talweg on one machine, under one data folder.
+
+`talweg up` (see `talweg.deploy.commands`) starts the parts as processes and keeps them running:
+
+    up ── guardian                 kills what is left should `up` itself be killed
+       ├─ broker                   Valkey or Redis, on loopback, with a password
+       ├─ server                   `talweg server`, on SQLite
+       ├─ worker-0, worker-1, …    `talweg worker`, one a visible GPU or else one on the CPU
+       ├─ delivery                 carries results from the spool to MLflow
+       └─ tracking                 `mlflow server`, on SQLite
+
+No part is imported here: the parts' own packages need not know this one.
+"""

@@ -1,0 +1,56 @@
+# The verbs of the project. All work without root and keep to .venv and .talweg.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON := $(BIN)/python
+# ONCE=1: end after the first batch's table, with exit status 0 only if every job succeeded.
+ONCE :=
+DATA := .talweg
+BATCH := client/examples/diabetes_losses.yaml
+# One process a core; tests of one module share their fixtures, so they stay together, and long
+# modules come first as they are collected.
+PYTEST := $(BIN)/pytest -q -n 2 --dist loadscope --no-loadscope-reorder
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check proto bench faults clean
+
+help:
+	@echo 'make run      start everything and train a first batch (ONCE=1: stop after its table)'
+	@echo 'make test     run the tests'
+	@echo 'make check    lint, types, imports, generated code'
+	@echo 'make proto    generate code from the .proto files'
+	@echo 'make bench    measure speed, and write the table'
+	@echo 'make faults   kill parts of a running stack again and again; takes minutes'
+	@echo 'make clean    remove .venv, .talweg and caches'
+
+run: $(VENV)/installed-all
+	@$(BIN)/talweg up --data $(DATA) --submit $(BATCH) $(if $(filter-out 0 no false,$(ONCE)),--once)
+
+test: $(VENV)/installed-dev
+	@$(PYTEST) -m 'not faults'
+
+faults: $(VENV)/installed-dev
+	@$(BIN)/pytest -q -m faults
+
+check: $(VENV)/installed-dev
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(PYTHON) proto/generate.py --check
+	@$(PYTHON) deploy/constraints.py --check
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/mypy
+
+proto: $(VENV)/installed-dev
+	@$(PYTHON) proto/generate.py
+
+bench: $(VENV)/installed-dev
+	@$(PYTHON) -m tests.benchmarks
+
+clean:
+	rm -rf $(VENV) .talweg .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp tells what is installed; it is made anew when the requirements change.
+$(VENV)/installed-%: pyproject.toml constraints.txt deploy/install.sh
+	@sh deploy/install.sh $(VENV) $*
+	@touch $@

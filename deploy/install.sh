@@ -1,0 +1,45 @@
+#!/bin/sh
+# Installs Talweg with the pinned versions into a virtual environment, which it makes if need be.
+#     sh deploy/install.sh VENV EXTRA
+set -eu
+
+venv=$1
+extra=$2
+python=$venv/bin/python
+
+if [ ! -x "$python" ]; then
+    for candidate in ${TALWEG_PYTHON:-} python3.11 python3.12 python3.13 python3; do
+        if "$candidate" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' \
+            >/dev/null 2>&1; then
+            found=$candidate
+            break
+        fi
+    done
+    if [ -z "${found:-}" ]; then
+        echo 'Talweg needs Python 3.11 or newer with its venv module, and found none on PATH.' >&2
+        echo 'Install one, or name it: make run TALWEG_PYTHON=/path/to/python3.11' >&2
+        exit 1
+    fi
+    echo "Making $venv with $("$found" --version)"
+    "$found" -m venv "$venv"
+fi
+
+log=$venv/install.log
+: >"$log"
+quietly() {
+    if ! "$@" >>"$log" 2>&1; then
+        tail -n 25 "$log" >&2
+        echo "The install failed; all of its output is in $log" >&2
+        exit 1
+    fi
+}
+
+echo "Installing talweg[$extra] into $venv; the first time takes minutes (see $log)"
+export PIP_DISABLE_PIP_VERSION_CHECK=1
+quietly "$python" -m pip install --constraint constraints.txt pip hatchling editables
+# Byte code is compiled afterwards, on all cores.
+quietly "$python" -m pip install --constraint constraints.txt \
+    --no-build-isolation --no-compile --editable ".[$extra]"
+# Some packages bring files for other versions of Python, which do not compile and need not.
+"$python" -m compileall -qq -j 0 -x '/tests?/|/testing/' "$venv"/lib/python3*/site-packages \
+    >/dev/null 2>&1 || true

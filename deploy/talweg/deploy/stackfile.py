@@ -1,0 +1,64 @@
+"""stack.json: by it the client and the command line find a stack without any setting."""
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+FORMAT = 1
+NAME = "stack.json"
+
+
+def versions() -> dict[str, str]:
+    """What runs: Talweg, Python, and those parts whose version decides what results look like."""
+    found = {"talweg": metadata.version("talweg"), "python": sys.version.partition(" ")[0]}
+    for package in ("torch", "mlflow"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
+
+
+def pointer_path(env: Mapping[str, str] = os.environ) -> Path | None:
+    """Where a copy of the last started stack's file lies; None where there is no home folder."""
+    state = env.get("XDG_STATE_HOME")
+    if state:
+        return Path(state) / "talweg" / NAME
+    home = env.get("HOME")
+    return Path(home) / ".local/state/talweg" / NAME if home else None
+
+
+class StackFile:
+    """The stack's file and its copy in the user's state folder."""
+
+    def __init__(self, path: Path, pointer: Path | None) -> None:
+        """Writes nothing yet."""
+        self._path = path
+        self._pointer = pointer
+
+    def write(self, facts: Mapping[str, Any]) -> None:
+        """Writes both, each aside and then renamed."""
+        text = json.dumps({"format": FORMAT, "pid": os.getpid(), **facts}, indent=2) + "\n"
+        _replace(self._path, text)
+        if self._pointer is not None:
+            # A home that cannot be written to costs the copy and nothing else.
+            with contextlib.suppress(OSError):
+                self._pointer.parent.mkdir(parents=True, exist_ok=True)
+                _replace(self._pointer, text)
+
+    def remove(self) -> None:
+        """Removes both; the copy only where no stack that started later has replaced it."""
+        self._path.unlink(missing_ok=True)
+        if self._pointer is not None:
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                if json.loads(self._pointer.read_text())["pid"] == os.getpid():
+                    self._pointer.unlink()
+
+
+def _replace(path: Path, text: str) -> None:
+    aside = path.with_name(f"{path.name}.{os.getpid()}")
+    aside.write_text(text)
+    aside.replace(path)

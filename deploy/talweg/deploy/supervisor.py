@@ -1,0 +1,221 @@
+"""Starts parts, notices their deaths, starts them again, and stops them in order."""
+
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from talweg.deploy.folder import Folder
+from talweg.deploy.parts import Part
+from talweg.deploy.processes import Guardian, kill_group
+
+# Delays before a part is started again, in seconds: doubled with each death, down again once the
+# part has been ready for CALM seconds.
+SHORTEST_DELAY, LONGEST_DELAY, CALM = 0.1, 15.0, 20.0
+# An essential part that dies so often before it is ready for the first time will not come up.
+HOPELESS_STARTS = 4
+# A part that takes longer than this to become ready for the first time will not either, seconds.
+START_SECONDS = 120.0
+_SHORTEST_WAIT, _READY_ASKS = 0.02, 0.05
+
+
+class Plan(Protocol):
+    """What is to run."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All parts, in the order of their start."""
+
+    @property
+    def stop_order(self) -> tuple[tuple[str, ...], ...]:
+        """Who stops together, and before whom."""
+
+    def needs(self, name: str) -> tuple[str, ...]:
+        """Parts that must have been ready before another starts for the first time."""
+
+    def part(self, name: str) -> Part:
+        """Makes a part afresh, for a start that follows."""
+
+    def environment(self) -> dict[str, str]:
+        """The variables that all parts get."""
+
+
+class StartError(RuntimeError):
+    """An essential part could not be started."""
+
+
+@dataclass
+class _Running:
+    """What has become of a part."""
+
+    part: Part | None = None
+    process: subprocess.Popen[bytes] | None = None
+    pid: int = 0
+    """Of the latest process, even after its death."""
+    is_ready: bool = False
+    was_ready: bool = False
+    ready_at: float = 0.0
+    first_start: float = 0.0
+    start_at: float = 0.0
+    deaths: int = 0
+    """In a row, without a calm time between."""
+    failed_starts: int = 0
+    """In a row: deaths before it was ready."""
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Who is told what; all are called from the thread that calls `tick`."""
+
+    say: Callable[[str], None]
+    """A line for people."""
+    changed: Callable[[], None]
+    """A part became ready, or another process has taken its place."""
+    died: Callable[[str, int, bool], Iterable[str]]
+    """A part died: its name, how often in a row it died before it was ready, and whether it was
+    ever ready. Answers with parts that must start anew, since what they were told has changed."""
+
+
+class Supervisor:
+    """Keeps the parts of a plan running. Everything happens in `tick`, in the caller's thread."""
+
+    def __init__(self, plan: Plan, folder: Folder, guardian: Guardian, hooks: Hooks) -> None:
+        """Starts nothing yet."""
+        self._plan = plan
+        self._folder = folder
+        self._guardian = guardian
+        self._hooks = hooks
+        self._running = {name: _Running() for name in plan.names}
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process ids of the parts that have been ready, by name."""
+        return {name: r.pid for name, r in self._running.items() if r.was_ready}
+
+    def was_ready(self, name: str) -> bool:
+        """Says whether a part has ever served."""
+        return self._running[name].was_ready
+
+    def description(self, name: str) -> str:
+        """What a part is, for people; empty before its first start."""
+        part = self._running[name].part
+        return part.description if part else ""
+
+    def tick(self) -> None:
+        """Does what is due: starts, looks, starts again.
+
+        Raises:
+            StartError: An essential part does not come up.
+        """
+        self._guardian.watch()
+        for name, running in self._running.items():
+            if running.process is None:
+                if time.monotonic() >= running.start_at:
+                    self._start(name, running)
+            elif running.process.poll() is not None:
+                self._bury(name, running)
+            elif not running.is_ready:
+                self._ask(name, running)
+            elif running.deaths and time.monotonic() - running.ready_at > CALM:
+                running.deaths = 0
+
+    @property
+    def next_tick(self) -> float:
+        """Seconds until the next tick is worth its while; deaths are told by a signal."""
+        if any(r.process is not None and not r.is_ready for r in self._running.values()):
+            return _READY_ASKS
+        dues = [r.start_at - time.monotonic() for r in self._running.values() if not r.process]
+        return max(_SHORTEST_WAIT, min([1.0, *dues]))
+
+    def restart(self, name: str) -> None:
+        """Kills a part, which is started again at once."""
+        running = self._running[name]
+        if running.process is not None:
+            self._guardian.end(running.process)
+            running.process, running.is_ready, running.start_at = None, False, 0.0
+
+    def stop(self, *, is_hurried: Callable[[], bool]) -> None:
+        """Stops every part in order; when hurried, or when a part takes too long, by force.
+
+        Args:
+            is_hurried: Asked again and again; once true, the rest is killed.
+        """
+        for names in self._plan.stop_order:
+            together = [self._running[name] for name in names if name in self._running]
+            self._stop_together(together, is_hurried)
+
+    def _start(self, name: str, running: _Running) -> None:
+        if not running.first_start:
+            if not all(self._running[need].was_ready for need in self._plan.needs(name)):
+                running.start_at = time.monotonic() + _SHORTEST_WAIT
+                return
+            running.first_start = time.monotonic()
+        part = self._plan.part(name)
+        env = self._plan.environment() | dict(part.env)
+        with self._folder.open_log(name) as log:
+            running.process = self._guardian.start(
+                part.command, env=env, cwd=self._folder.root, log=log
+            )
+        running.part, running.pid = part, running.process.pid
+        if running.was_ready:
+            self._hooks.changed()
+
+    def _ask(self, name: str, running: _Running) -> None:
+        assert running.part is not None
+        if running.part.is_ready():
+            running.is_ready = running.was_ready = True
+            running.failed_starts = 0
+            running.ready_at = time.monotonic()
+            self._hooks.changed()
+        elif (
+            running.part.is_essential
+            and not running.was_ready
+            and time.monotonic() - running.first_start > START_SECONDS
+        ):
+            raise self._hopeless(name, f"is not ready after {START_SECONDS:.0f} s")
+
+    def _bury(self, name: str, running: _Running) -> None:
+        assert running.process is not None
+        assert running.part is not None
+        status = running.process.returncode
+        # Its children may live on, and hold its port or its files.
+        self._guardian.end(running.process)
+        running.failed_starts += not running.is_ready
+        running.process, running.is_ready = None, False
+        running.deaths += 1
+        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+        may_give_up = running.part.is_essential and not running.was_ready
+        if may_give_up and running.failed_starts >= HOPELESS_STARTS:
+            raise self._hopeless(name, how)
+        delay = min(SHORTEST_DELAY * 2 ** (running.deaths - 1), LONGEST_DELAY)
+        running.start_at = time.monotonic() + delay
+        self._hooks.say(f"{name} {how}; starting it again in {delay:.1f} s")
+        for other in self._hooks.died(name, running.failed_starts, running.was_ready):
+            self.restart(other)
+
+    def _hopeless(self, name: str, how: str) -> StartError:
+        log = self._folder.log_file(name)
+        return StartError(
+            f"{name} {how}. The end of {log}:\n" + self._folder.end_of_log(name, num_lines=20)
+        )
+
+    def _stop_together(self, stopping: list[_Running], is_hurried: Callable[[], bool]) -> None:
+        alive = [running for running in stopping if running.process is not None]
+        started = time.monotonic()
+        for running in alive:
+            assert running.process is not None
+            if running.process.poll() is None:
+                running.process.terminate()
+        while alive:
+            for running in list(alive):
+                assert running.process is not None
+                assert running.part is not None
+                late = time.monotonic() - started > running.part.stop_seconds
+                if running.process.poll() is not None or late or is_hurried():
+                    kill_group(running.process.pid)
+                    self._guardian.end(running.process)
+                    running.process, running.is_ready = None, False
+                    alive.remove(running)
+            if alive:
+                time.sleep(_SHORTEST_WAIT)
