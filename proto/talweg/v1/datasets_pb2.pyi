@@ -171,13 +171,17 @@ class SyntheticRegression(_message.Message):
     NOISE_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     num_samples: _builtins.int
+    """Samples in all, before they are divided."""
     num_features: _builtins.int
+    """Inputs of one sample."""
     num_informative: _builtins.int
     """How many of the features the targets depend on; all where it is larger."""
     num_targets: _builtins.int
+    """Numbers to predict for one sample."""
     noise: _builtins.float
     """Standard deviation of the noise, in the target's units."""
     seed: _builtins.int
+    """The same seed gives the same data."""
     def __init__(
         self,
         *,
@@ -234,15 +238,19 @@ class SyntheticClassification(_message.Message):
     LABEL_NOISE_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     num_samples: _builtins.int
+    """Samples in all, before they are divided."""
     num_features: _builtins.int
+    """Inputs of one sample."""
     num_informative: _builtins.int
     """How many features tell the classes apart; the others are noise."""
     num_classes: _builtins.int
+    """Classes to tell apart."""
     class_separation: _builtins.float
     """Distance between clusters; smaller is harder."""
     label_noise: _builtins.float
     """Share of samples whose label is drawn at random."""
     seed: _builtins.int
+    """The same seed gives the same data."""
     @_builtins.property
     def class_shares(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """Each class's share of the samples; equal shares where absent."""
@@ -306,12 +314,15 @@ class SyntheticMultilabel(_message.Message):
     MEAN_LABELS_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     num_samples: _builtins.int
+    """Samples in all, before they are divided."""
     num_features: _builtins.int
+    """Inputs of one sample."""
     num_classes: _builtins.int
     """Labels to tell."""
     mean_labels: _builtins.float
     """Labels a sample carries on average."""
     seed: _builtins.int
+    """The same seed gives the same data."""
     def __init__(
         self,
         *,

@@ -340,6 +340,7 @@ class LinearLayer(_message.Message):
     out_features: _builtins.int
     """What task and loss need where absent."""
     bias: _builtins.bool
+    """Add a constant to each output."""
     def __init__(
         self,
         *,
@@ -373,10 +374,15 @@ class Conv2d(_message.Message):
     PADDING_FIELD_NUMBER: _builtins.int
     BIAS_FIELD_NUMBER: _builtins.int
     out_channels: _builtins.int
+    """Channels that come out."""
     kernel_size: _builtins.int
+    """Side of the square window, in pixels."""
     stride: _builtins.int
+    """Pixels from one window to the next."""
     padding: _builtins.int
+    """Rows and columns of zeros added on each side."""
     bias: _builtins.bool
+    """Add a constant to each channel."""
     def __init__(
         self,
         *,
@@ -422,6 +428,7 @@ class Pool2d(_message.Message):
     KERNEL_SIZE_FIELD_NUMBER: _builtins.int
     STRIDE_FIELD_NUMBER: _builtins.int
     kernel_size: _builtins.int
+    """Side of the square window, in pixels."""
     stride: _builtins.int
     """The kernel size where absent."""
     def __init__(
@@ -453,6 +460,7 @@ class AdaptivePool2d(_message.Message):
 
     OUTPUT_SIZE_FIELD_NUMBER: _builtins.int
     output_size: _builtins.int
+    """Side of the square that comes out, in pixels."""
     def __init__(
         self,
         *,
@@ -541,6 +549,7 @@ class Dropout(_message.Message):
 
     P_FIELD_NUMBER: _builtins.int
     p: _builtins.float
+    """Share of values set to 0 in each training step."""
     def __init__(
         self,
         *,
@@ -598,6 +607,7 @@ class LeakyRelu(_message.Message):
 
     NEGATIVE_SLOPE_FIELD_NUMBER: _builtins.int
     negative_slope: _builtins.float
+    """Slope below 0."""
     def __init__(
         self,
         *,

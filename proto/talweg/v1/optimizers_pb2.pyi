@@ -69,7 +69,9 @@ class Sgd(_message.Message):
     NESTEROV_FIELD_NUMBER: _builtins.int
     WEIGHT_DECAY_FIELD_NUMBER: _builtins.int
     learning_rate: _builtins.float
+    """Size of the steps."""
     momentum: _builtins.float
+    """Share of the last step that is kept in the next."""
     nesterov: _builtins.bool
     """Look ahead along the momentum; needs momentum > 0."""
     weight_decay: _builtins.float
@@ -117,9 +119,13 @@ class Adam(_message.Message):
     EPS_FIELD_NUMBER: _builtins.int
     WEIGHT_DECAY_FIELD_NUMBER: _builtins.int
     learning_rate: _builtins.float
+    """Size of the steps."""
     beta1: _builtins.float
+    """Weight of the past in the mean of gradients."""
     beta2: _builtins.float
+    """Weight of the past in the mean of squared gradients."""
     eps: _builtins.float
+    """Added to the root of the mean of squares, against division by 0."""
     weight_decay: _builtins.float
     """Added to the gradient as weight_decay · weight (L2)."""
     def __init__(
@@ -170,9 +176,13 @@ class AdamW(_message.Message):
     EPS_FIELD_NUMBER: _builtins.int
     WEIGHT_DECAY_FIELD_NUMBER: _builtins.int
     learning_rate: _builtins.float
+    """Size of the steps."""
     beta1: _builtins.float
+    """Weight of the past in the mean of gradients."""
     beta2: _builtins.float
+    """Weight of the past in the mean of squared gradients."""
     eps: _builtins.float
+    """Added to the root of the mean of squares, against division by 0."""
     weight_decay: _builtins.float
     """Share of each weight taken off in a step, times the learning rate."""
     def __init__(
@@ -223,10 +233,13 @@ class RmsProp(_message.Message):
     MOMENTUM_FIELD_NUMBER: _builtins.int
     WEIGHT_DECAY_FIELD_NUMBER: _builtins.int
     learning_rate: _builtins.float
+    """Size of the steps."""
     alpha: _builtins.float
     """Weight of the past in the mean of squares."""
     eps: _builtins.float
+    """Added to the root of the mean of squares, against division by 0."""
     momentum: _builtins.float
+    """Share of the last step that is kept in the next."""
     weight_decay: _builtins.float
     """Added to the gradient as weight_decay · weight (L2)."""
     def __init__(
@@ -275,7 +288,9 @@ class Adagrad(_message.Message):
     EPS_FIELD_NUMBER: _builtins.int
     WEIGHT_DECAY_FIELD_NUMBER: _builtins.int
     learning_rate: _builtins.float
+    """Size of the steps."""
     eps: _builtins.float
+    """Added to the root of the sum of squares, against division by 0."""
     weight_decay: _builtins.float
     """Added to the gradient as weight_decay · weight (L2)."""
     def __init__(
@@ -378,7 +393,9 @@ class Step(_message.Message):
     GAMMA_FIELD_NUMBER: _builtins.int
     WARMUP_STEPS_FIELD_NUMBER: _builtins.int
     every_epochs: _builtins.int
+    """Epochs from one fall of the rate to the next."""
     gamma: _builtins.float
+    """Factor of each fall."""
     warmup_steps: _builtins.int
     """Steps over which the rate first rises linearly from 0 to the optimizer's."""
     def __init__(
@@ -455,7 +472,9 @@ class OneCycle(_message.Message):
     rising_share: _builtins.float
     """Share of the steps spent rising."""
     start_divisor: _builtins.float
+    """The first rate is the optimizer's divided by this."""
     final_divisor: _builtins.float
+    """The last rate is the first divided by this."""
     warmup_steps: _builtins.int
     """Steps over which the rate first rises linearly from 0, before the cycle."""
     def __init__(
@@ -503,6 +522,7 @@ class Plateau(_message.Message):
     metric: _builtins.str
     """A validation metric, such as val/loss."""
     factor: _builtins.float
+    """What the rate is multiplied by."""
     patience: _builtins.int
     """Evaluations without improvement before the rate falls."""
     min_rate: _builtins.float

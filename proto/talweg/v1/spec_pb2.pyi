@@ -274,6 +274,7 @@ class TargetOutliers(_message.Message):
     high_sd: _builtins.float
     """The largest shift, in sd of the clean training targets."""
     seed: _builtins.int
+    """The same seed picks and shifts the same samples."""
     def __init__(
         self,
         *,
