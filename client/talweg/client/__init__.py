@@ -1,1 +1,63 @@
-"""."""
+"""The client of Talweg: submit training jobs, follow them, compare them.
+
+    from talweg.client import Client
+
+    with Client() as client:
+        job = client.submit("job.yaml")
+        print(job.result().metrics["test/mae"])
+
+Specs, events, outcomes and catalogue entries are the messages of `talweg.v1`.
+"""
+
+from talweg.client._client import Client
+from talweg.client._compare import (
+    Comparison,
+    ComparisonGroup,
+    ComparisonRow,
+    Goal,
+    compare_url,
+)
+from talweg.client._errors import (
+    AlreadyExists,
+    BatchError,
+    FailedPrecondition,
+    InvalidRequest,
+    InvalidSpec,
+    JobFailed,
+    NotFound,
+    ServerError,
+    TalwegError,
+    Unavailable,
+    WaitTimeout,
+)
+from talweg.client._files import SpecLike, read_jobs
+from talweg.client._jobs import Job
+from talweg.client._values import JobMetrics, JobResult, JobState
+from talweg.spec import Violation
+
+__all__ = [
+    "AlreadyExists",
+    "BatchError",
+    "Client",
+    "Comparison",
+    "ComparisonGroup",
+    "ComparisonRow",
+    "FailedPrecondition",
+    "Goal",
+    "InvalidRequest",
+    "InvalidSpec",
+    "Job",
+    "JobFailed",
+    "JobMetrics",
+    "JobResult",
+    "JobState",
+    "NotFound",
+    "ServerError",
+    "SpecLike",
+    "TalwegError",
+    "Unavailable",
+    "Violation",
+    "WaitTimeout",
+    "compare_url",
+    "read_jobs",
+]

@@ -1,0 +1,126 @@
+"""Where the server is: given, set, or told by a local stack."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from talweg.client._errors import HOW_TO_START, Unavailable
+
+DEFAULT_PORT = 7070
+STACK_FILE = "stack.json"
+
+_HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+)(?::(?P<port>\d{1,5}))?")
+_GRPC_SCHEMES = ("unix:", "dns:", "ipv4:", "ipv6:")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A server's address."""
+
+    address: str
+    """As gRPC takes it, such as ``127.0.0.1:7070``."""
+    origin: str
+    """Who said so: ``given``, ``TALWEG_ADDRESS``, or a stack.json's path."""
+
+    @property
+    def is_loopback(self) -> bool:
+        """It is on this machine, so that no proxy may stand between."""
+        return self.address.startswith(("127.", "localhost:", "[::1]", "unix:"))
+
+
+def find(
+    address: str | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> Place:
+    """Find the server.
+
+    The first of: `address`, TALWEG_ADDRESS, $TALWEG_DATA/stack.json, .talweg/stack.json in
+    `folder`, and the stack.json of the stack that was started last. A stack.json whose process
+    has ended is passed over.
+
+    Args:
+        address: HOST:PORT, or HOST alone for port 7070.
+        environ: In place of the process's environment.
+        folder: In place of the working directory.
+
+    Raises:
+        ValueError: Where an address is not HOST:PORT.
+        Unavailable: Where nothing names a running server; the message says what was looked at.
+    """
+    environ = os.environ if environ is None else environ
+    if address:
+        return Place(check(address), "given")
+    if environ.get("TALWEG_ADDRESS"):
+        return Place(check(environ["TALWEG_ADDRESS"]), "TALWEG_ADDRESS")
+    looked_at = ["TALWEG_ADDRESS (not set)"]
+    for path in _stack_files(environ, Path.cwd() if folder is None else folder):
+        found = _read(path)
+        if isinstance(found, Place):
+            return found
+        looked_at.append(f"{path} ({found})")
+    raise Unavailable(
+        f"no server is known. Looked at {', '.join(looked_at)}. {HOW_TO_START}",
+        reason="NO_ADDRESS",
+    )
+
+
+def check(address: str) -> str:
+    """Check an address and add the default port where it has none.
+
+    Raises:
+        ValueError: Where it is not HOST:PORT.
+    """
+    if address.startswith(_GRPC_SCHEMES):
+        return address
+    match = _HOST_PORT.fullmatch(address.strip())
+    if match is None or int(match["port"] or 1) not in range(1, 65536):
+        raise ValueError(f"address must be HOST:PORT, such as 127.0.0.1:7070, but got {address!r}")
+    return f"{match['host']}:{match['port'] or DEFAULT_PORT}"
+
+
+def _stack_files(environ: Mapping[str, str], folder: Path) -> Iterator[Path]:
+    if environ.get("TALWEG_DATA"):
+        yield Path(environ["TALWEG_DATA"]) / STACK_FILE
+    yield folder / ".talweg" / STACK_FILE
+    state = environ.get("XDG_STATE_HOME") or Path(environ.get("HOME") or "~") / ".local/state"
+    yield Path(state).expanduser() / "talweg" / STACK_FILE
+
+
+def _read(path: Path) -> Place | str:
+    """Give the server's place, or why there is none."""
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        pid, server = facts["pid"], facts["server"]
+        if not isinstance(pid, int) or not isinstance(server, str):
+            raise TypeError("pid and server must be a number and a text")
+        place = Place(check(server), str(path))
+    except FileNotFoundError:
+        return "not there"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    except (ValueError, KeyError, TypeError):
+        return "not a stack's file"
+    return place if _is_alive(pid) else f"its process {pid} has ended"
+
+
+def _is_alive(pid: int) -> bool:
+    if pid <= 0:
+        return False
+    if sys.platform == "win32":
+        # Signal 0 is Ctrl-C there; a dead server is noticed on connecting.
+        return True
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True

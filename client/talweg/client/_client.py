@@ -1,0 +1,337 @@
+"""The client: a server's jobs and catalogue, as Python sees them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, Literal, overload
+
+from talweg.client import _address
+from talweg.client._compare import Comparison
+from talweg.client._connection import Connection
+from talweg.client._errors import BatchError, TalwegError, from_status
+from talweg.client._files import SpecLike, read_jobs, to_spec
+from talweg.client._jobs import Job, new_request_id
+from talweg.spec import job_name
+from talweg.v1 import catalog_pb2, jobs_pb2
+from talweg.v1.spec_pb2 import JobSpec
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+MAX_BATCH: Final = 1000
+# Below what a gRPC server takes by default.
+_MAX_BATCH_BYTES: Final = 3 * 1024 * 1024
+_PAGE: Final = 200
+
+
+class Client:
+    """A connection to a Talweg server; a context manager, safe to use from many threads.
+
+    Calls are tried again while the server is unavailable, up to the timeout; nothing that a
+    server refused is tried again.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        timeout: timedelta = timedelta(seconds=30),
+        patience: timedelta = timedelta(minutes=10),
+    ) -> None:
+        """Find the server; nothing is sent before the first call.
+
+        Args:
+            address: HOST:PORT. Where absent: TALWEG_ADDRESS, else the local stack that
+                `talweg up` started.
+            timeout: How long a call may take, with all tries. A server that has never answered is
+                given up after 5 s.
+            patience: How long watches and waits go on trying while the server is away.
+
+        Raises:
+            ValueError: Where the address is not HOST:PORT.
+            Unavailable: Where no address is known.
+        """
+        self._place = _address.find(address)
+        self._connection = Connection(self._place, timeout=timeout, patience=patience)
+
+    @property
+    def address(self) -> str:
+        """The server's address."""
+        return self._place.address
+
+    def close(self) -> None:
+        """Close the connection; jobs go on."""
+        self._connection.close()
+
+    def __enter__(self) -> Client:
+        """Give the client itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the connection."""
+        self.close()
+
+    def submit(
+        self, spec: SpecLike, *, request_id: str | None = None, validate_only: bool = False
+    ) -> Job:
+        """Submit a job.
+
+        Args:
+            spec: A JobSpec, its JSON form, or the path of a job file.
+            request_id: Sent again with the same id, a spec gives the same job. Made up where
+                absent, so that a try that got no answer may be repeated.
+            validate_only: Check and complete the spec alone: the job given has no name.
+
+        Raises:
+            InvalidSpec: With everything that is wrong with the spec.
+            AlreadyExists: Where the request id was used for another spec.
+            OSError: Where a job file cannot be read.
+            TalwegError: What else the server answered.
+        """
+        request = _request(to_spec(spec), request_id, validate_only)
+        response = self._connection.call(self._connection.jobs.SubmitJob, request)
+        return Job(self._connection, response.job)
+
+    @overload
+    def submit_many(
+        self,
+        specs: Iterable[SpecLike] | str | os.PathLike[str],
+        *,
+        validate_only: bool = False,
+        return_errors: Literal[False] = False,
+    ) -> list[Job]: ...
+
+    @overload
+    def submit_many(
+        self,
+        specs: Iterable[SpecLike] | str | os.PathLike[str],
+        *,
+        validate_only: bool = False,
+        return_errors: Literal[True],
+    ) -> list[Job | TalwegError]: ...
+
+    def submit_many(
+        self,
+        specs: Iterable[SpecLike] | str | os.PathLike[str],
+        *,
+        validate_only: bool = False,
+        return_errors: bool = False,
+    ) -> list[Job] | list[Job | TalwegError]:
+        """Submit many jobs, in as few calls as possible. One that is refused stops no other.
+
+        Args:
+            specs: The specs, or the path of a batch file.
+            validate_only: Check and complete the specs alone.
+            return_errors: Give the error in the place of each refused job, and raise nothing.
+
+        Returns:
+            A job for each spec, in their order.
+
+        Raises:
+            BatchError: Where specs were refused; its `results` hold the accepted jobs too.
+            OSError: Where a file cannot be read.
+            TalwegError: Where the first call failed as a whole.
+        """
+        if isinstance(specs, (str, os.PathLike)):
+            specs = read_jobs(specs)
+        results: dict[int, Job | TalwegError] = {}
+        requests: dict[int, jobs_pb2.SubmitJobRequest] = {}
+        num_specs = 0
+        for index, spec in enumerate(specs):
+            num_specs += 1
+            try:
+                requests[index] = _request(to_spec(spec), None, validate_only)
+            except TalwegError as error:
+                results[index] = error
+        for chunk in _chunks(requests):
+            try:
+                results.update(self._submit_chunk(chunk))
+            except TalwegError as error:
+                if not any(isinstance(result, Job) for result in results.values()):
+                    raise
+                # Jobs of an earlier call are accepted, and their names must not be lost.
+                results.update(dict.fromkeys(chunk, error))
+        ordered = [results[index] for index in range(num_specs)]
+        jobs = [result for result in ordered if isinstance(result, Job)]
+        if return_errors:
+            return ordered
+        if len(jobs) < len(ordered):
+            raise BatchError(ordered)
+        return jobs
+
+    def job(self, name: str) -> Job:
+        """Give the handle of a job.
+
+        Args:
+            name: jobs/{id}, or the id alone.
+
+        Raises:
+            NotFound: Where there is no such job.
+            ValueError: Where this can be no job's name.
+            TalwegError: What else the server answered.
+        """
+        request = jobs_pb2.GetJobRequest(name=job_name(name.removeprefix("jobs/")))
+        return Job(
+            self._connection, self._connection.call(self._connection.jobs.GetJob, request)
+        )
+
+    def jobs(
+        self, *, filter: str = "", order_by: str = "", limit: int | None = None
+    ) -> Iterator[Job]:
+        """Give the jobs, page by page as they are asked for.
+
+        Args:
+            filter: Such as ``(state = RUNNING OR state = QUEUED) AND loss = "huber"``; fields are
+                state, loss, task, experiment, worker, tags.KEY and create_time.
+            order_by: Such as ``priority desc, create_time``; the newest first where empty.
+            limit: So many at the most.
+
+        Raises:
+            InvalidRequest: Where the server does not know the filter or the order.
+            TalwegError: What else the server answered.
+        """
+        remaining = limit
+        token = ""
+        while remaining is None or remaining > 0:
+            request = jobs_pb2.ListJobsRequest(
+                filter=filter,
+                order_by=order_by,
+                page_size=_PAGE if remaining is None else min(_PAGE, remaining),
+                page_token=token,
+            )
+            response = self._connection.call(self._connection.jobs.ListJobs, request)
+            for message in response.jobs[:remaining]:
+                yield Job(self._connection, message)
+            if remaining is not None:
+                remaining -= len(response.jobs)
+            token = response.next_page_token
+            if not token:
+                return
+
+    def compare(
+        self,
+        jobs: Iterable[Job | str] | None = None,
+        *,
+        filter: str = "",
+        metric: str | None = None,
+        group_by: Sequence[str] = ("loss",),
+    ) -> Comparison:
+        """Compare jobs by a metric, from the server's record.
+
+        Args:
+            jobs: Handles, names or ids; None to go by the filter.
+            filter: As in `jobs`.
+            metric: Such as ``val/mae``; the first test metric of the jobs' task where None.
+            group_by: Paths in the spec, such as ``loss`` or ``optimizer.adamw.learning_rate``.
+
+        Raises:
+            ValueError: Where neither jobs nor a filter is given, or both.
+            TalwegError: What the server answered.
+        """
+        if (jobs is None) == (not filter):
+            raise ValueError("compare needs either jobs or a filter")
+        names = [
+            job.name if isinstance(job, Job) else job_name(job.removeprefix("jobs/"))
+            for job in jobs or ()
+        ]
+        if jobs is not None and not names:
+            raise ValueError("compare needs at least 1 job, but got 0")
+        request = jobs_pb2.CompareJobsRequest(
+            names=names, filter=filter, metric=metric or "", group_by=list(group_by)
+        )
+        response = self._connection.call(self._connection.jobs.CompareJobs, request)
+        return Comparison.of(response, group_by)
+
+    def losses(self, task: str = "") -> list[catalog_pb2.LossEntry]:
+        """Give the losses that the server knows; with a task, such as regression, those that fit.
+
+        Raises:
+            InvalidRequest: Where there is no such task.
+            TalwegError: What else the server answered.
+        """
+        request = catalog_pb2.ListLossesRequest(task=task)
+        method = self._connection.catalogue.ListLosses
+        return list(self._connection.call(method, request).losses)
+
+    def tasks(self) -> list[catalog_pb2.TaskEntry]:
+        """Give the tasks that the server knows.
+
+        Raises:
+            TalwegError: What the server answered.
+        """
+        method = self._connection.catalogue.ListTasks
+        return list(self._connection.call(method, catalog_pb2.ListTasksRequest()).tasks)
+
+    def models(self) -> list[catalog_pb2.ModelEntry]:
+        """Give the models that the server knows.
+
+        Raises:
+            TalwegError: What the server answered.
+        """
+        method = self._connection.catalogue.ListModels
+        return list(self._connection.call(method, catalog_pb2.ListModelsRequest()).models)
+
+    def datasets(self) -> list[catalog_pb2.DatasetEntry]:
+        """Give the data sets that the server knows.
+
+        Raises:
+            TalwegError: What the server answered.
+        """
+        method = self._connection.catalogue.ListDatasets
+        return list(self._connection.call(method, catalog_pb2.ListDatasetsRequest()).datasets)
+
+    def optimizers(self) -> list[catalog_pb2.OptimizerEntry]:
+        """Give the optimizers that the server knows.
+
+        Raises:
+            TalwegError: What the server answered.
+        """
+        method = self._connection.catalogue.ListOptimizers
+        return list(self._connection.call(method, catalog_pb2.ListOptimizersRequest()).optimizers)
+
+    def _submit_chunk(
+        self, chunk: dict[int, jobs_pb2.SubmitJobRequest]
+    ) -> dict[int, Job | TalwegError]:
+        request = jobs_pb2.BatchSubmitJobsRequest(requests=chunk.values())
+        response = self._connection.call(self._connection.jobs.BatchSubmitJobs, request)
+        results: dict[int, Job | TalwegError] = {}
+        for index, result in zip(chunk, response.results, strict=True):
+            if result.HasField("job"):
+                results[index] = Job(self._connection, result.job)
+            else:
+                results[index] = from_status(result.error, address=self.address)
+        return results
+
+
+def _request(
+    spec: JobSpec, request_id: str | None, validate_only: bool
+) -> jobs_pb2.SubmitJobRequest:
+    return jobs_pb2.SubmitJobRequest(
+        spec=spec, request_id=request_id or new_request_id(), validate_only=validate_only
+    )
+
+
+def _chunks(
+    requests: dict[int, jobs_pb2.SubmitJobRequest],
+) -> Iterator[dict[int, jobs_pb2.SubmitJobRequest]]:
+    """Divide requests into calls of a size that every server takes."""
+    chunk: dict[int, jobs_pb2.SubmitJobRequest] = {}
+    num_bytes = 0
+    for index, request in requests.items():
+        size = request.ByteSize() + 10
+        if chunk and (len(chunk) == MAX_BATCH or num_bytes + size > _MAX_BATCH_BYTES):
+            yield chunk
+            chunk, num_bytes = {}, 0
+        chunk[index] = request
+        num_bytes += size
+    if chunk:
+        yield chunk
+
+

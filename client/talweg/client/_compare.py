@@ -1,0 +1,211 @@
+"""Jobs side by side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from talweg.client._values import JobState
+from talweg.v1 import jobs_pb2, options_pb2
+
+if TYPE_CHECKING:
+    from talweg.client._jobs import Job
+
+# Longer lists of runs make addresses that browsers and servers cut off.
+MAX_LINKED_RUNS = 100
+
+
+class Goal(StrEnum):
+    """Whether a metric is better low or high."""
+
+    NONE = "none"
+    MINIMIZE = "minimize"
+    MAXIMIZE = "maximize"
+
+    @property
+    def words(self) -> str:
+        """The goal as a remark beside the metric's name."""
+        return {
+            Goal.NONE: "no better or worse",
+            Goal.MINIMIZE: "lower is better",
+            Goal.MAXIMIZE: "higher is better",
+        }[self]
+
+    @classmethod
+    def of(cls, number: int) -> Goal:
+        """Give the goal that a message holds.
+
+        Raises:
+            ValueError: Where this client does not know it.
+        """
+        known: dict[int, Goal] = {
+            options_pb2.GOAL_UNSPECIFIED: cls.NONE,
+            options_pb2.MINIMIZE: cls.MINIMIZE,
+            options_pb2.MAXIMIZE: cls.MAXIMIZE,
+        }
+        if number not in known:
+            raise ValueError(f"goal must be one of {', '.join(cls)}, but got number {number}")
+        return known[number]
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """One job of a comparison."""
+
+    job: str
+    """jobs/{id}."""
+    state: JobState
+    """What has become of it."""
+    value: float | None
+    """The metric's last value; None where the job has none."""
+    seed: int
+    """training.seed."""
+
+
+@dataclass(frozen=True)
+class ComparisonGroup:
+    """Jobs that differ in nothing that the comparison groups by."""
+
+    labels: tuple[str, ...]
+    """One a path of `Comparison.group_by`, in words, such as ``huber delta=2``."""
+    count: int
+    """Jobs with a value."""
+    mean: float | None
+    """None where no job has a value."""
+    sd: float | None
+    """Sample standard deviation; None below two values."""
+    min: float | None
+    """The least value."""
+    max: float | None
+    """The largest value."""
+    succeeded: int
+    """Jobs that SUCCEEDED."""
+    total: int
+    """Jobs in all."""
+    rows: tuple[ComparisonRow, ...]
+    """The jobs."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Groups of jobs by a metric, the best mean first; `str` gives a plain table."""
+
+    metric: str
+    """Such as ``test/mae``."""
+    goal: Goal
+    """Whether low or high is better."""
+    group_by: tuple[str, ...]
+    """Paths in the spec, such as ``loss``."""
+    groups: tuple[ComparisonGroup, ...]
+    """The best first, those without a value last."""
+
+    @property
+    def title(self) -> str:
+        """What is compared, in words."""
+        return f"{self.metric or 'no metric'} ({self.goal.words}), by {', '.join(self.group_by)}"
+
+    def __str__(self) -> str:
+        """Render a plain table."""
+        header, *lines = self.table()
+        widths = [max(len(row[index]) for row in (header, *lines)) for index in range(len(header))]
+        num_labels = len(self.group_by)
+        rendered = [self.title]
+        for row in (header, *lines):
+            cells = [
+                cell.ljust(width) if index < num_labels else cell.rjust(width)
+                for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ]
+            rendered.append("  ".join(cells).rstrip())
+        return "\n".join(rendered)
+
+    def table(self) -> list[list[str]]:
+        """Give the cells of a table for people, the header first."""
+        rows = [[*self.group_by, "mean ± sd", "n", "min", "max", "succeeded"]]
+        digits = _digits([group.mean for group in self.groups])
+        for group in self.groups:
+            mean = _number(group.mean, digits)
+            rows.append(
+                [
+                    *group.labels,
+                    mean if group.sd is None else f"{mean} ± {_number(group.sd, digits)}",
+                    str(group.count),
+                    _number(group.min, digits),
+                    _number(group.max, digits),
+                    f"{group.succeeded}/{group.total}",
+                ]
+            )
+        return rows
+
+    @classmethod
+    def of(
+        cls, response: jobs_pb2.CompareJobsResponse, group_by: Sequence[str]
+    ) -> Comparison:
+        """Read a server's answer."""
+        return cls(
+            metric=response.metric,
+            goal=Goal.of(response.goal),
+            group_by=tuple(group_by),
+            groups=tuple(_group(group) for group in response.groups),
+        )
+
+
+def compare_url(jobs: Iterable[Job]) -> str | None:
+    """Give the address of MLflow's page that shows the runs of jobs side by side.
+
+    None where fewer than two jobs have runs there yet, or their tracking server has no pages. For
+    more than 100 runs, the page of their experiment.
+    """
+    tracked = [job.message.tracking for job in jobs if job.message.tracking.url]
+    if len(tracked) < 2:
+        return None
+    base = tracked[0].url.partition("/#/")[0]
+    experiments = list(dict.fromkeys(tracking.experiment_id for tracking in tracked))
+    if len(tracked) > MAX_LINKED_RUNS:
+        return f"{base}/#/experiments/{quote(experiments[0])}" if len(experiments) == 1 else None
+    runs = [tracking.run_id for tracking in tracked]
+    return f"{base}/#/compare-runs?runs={_as_query(runs)}&experiments={_as_query(experiments)}"
+
+
+def _as_query(values: list[str]) -> str:
+    return quote(json.dumps(values, separators=(",", ":")), safe="")
+
+
+def _group(group: jobs_pb2.CompareJobsResponse.Group) -> ComparisonGroup:
+    return ComparisonGroup(
+        labels=tuple(group.labels),
+        count=group.count,
+        mean=group.mean if group.HasField("mean") else None,
+        sd=group.sd if group.HasField("sd") else None,
+        min=group.min if group.HasField("min") else None,
+        max=group.max if group.HasField("max") else None,
+        succeeded=group.succeeded,
+        total=group.total,
+        rows=tuple(
+            ComparisonRow(
+                job=row.job,
+                state=JobState.of(row.state),
+                value=row.value if row.HasField("value") else None,
+                seed=row.seed,
+            )
+            for row in group.rows
+        ),
+    )
+
+
+def _digits(values: Iterable[float | None]) -> int | None:
+    """Give the decimals that show four digits of the largest value; None where it is extreme."""
+    sizes = [abs(value) for value in values if value]
+    if not sizes or not 1e-3 <= max(sizes) < 1e6:
+        return None
+    largest = max(sizes)
+    return next((digits for digits in range(3) if largest >= 10 ** (3 - digits)), 4)
+
+
+def _number(value: float | None, digits: int | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if digits is None else f"{value:.{digits}f}"

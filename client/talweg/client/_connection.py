@@ -1,0 +1,214 @@
+"""One connection to a server: calls with deadlines, tried again only where that is safe."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from google.protobuf.message import Message
+
+from talweg.client._address import Place
+from talweg.client._errors import (
+    TalwegError,
+    Unavailable,
+    WaitTimeout,
+    from_rpc,
+)
+from talweg.v1 import jobs_pb2
+
+if TYPE_CHECKING:
+    import grpc
+
+Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response", bound=Message)
+
+# A server that has never answered is probably not there: nobody should wait long to hear so.
+FIRST_CONTACT_SECONDS: Final = 5.0
+_FIRST_DELAY: Final = 0.05
+_LONGEST_DELAY: Final = 2.0
+_LARGEST_RESPONSE: Final = 256 * 1024 * 1024
+# gRPC servers count more frequent pings as abuse.
+_KEEPALIVE_MS: Final = 330_000
+
+
+class Connection:
+    """A channel to one server, with the stubs of its services. Safe to use from many threads."""
+
+    def __init__(self, place: Place, *, timeout: timedelta, patience: timedelta) -> None:
+        """Open a channel; nothing is sent before the first call."""
+        import grpc
+
+        from talweg.v1.catalog_pb2_grpc import CatalogServiceStub
+        from talweg.v1.jobs_pb2_grpc import JobServiceStub
+
+        self.place = place
+        self._timeout = timeout.total_seconds()
+        self._patience = patience.total_seconds()
+        self._channel = grpc.insecure_channel(
+            place.address,
+            options=[
+                ("grpc.max_receive_message_length", _LARGEST_RESPONSE),
+                ("grpc.initial_reconnect_backoff_ms", 50),
+                ("grpc.min_reconnect_backoff_ms", 50),
+                ("grpc.max_reconnect_backoff_ms", 1000),
+                ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+                ("grpc.enable_http_proxy", 0 if place.is_loopback else 1),
+            ],
+        )
+        self.jobs = JobServiceStub(self._channel)
+        self.catalogue = CatalogServiceStub(self._channel)
+        self._closed = threading.Event()
+        self._has_answered = False
+
+    def close(self) -> None:
+        """Close the channel; calls and watches under way end."""
+        self._closed.set()
+        self._channel.close()
+
+    def call(
+        self, method: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request
+    ) -> Response:
+        """Call a method, again while the server is unavailable and time is left.
+
+        Every request that changes something carries a request id or changes nothing the second
+        time, so that this is safe.
+
+        Raises:
+            TalwegError: What the server answered, or Unavailable.
+        """
+        import grpc
+
+        backoff = _Backoff()
+        deadline = backoff.started + self._timeout
+        while True:
+            self._check_open()
+            try:
+                response = method(request, timeout=max(0.001, deadline - time.monotonic()))
+            except grpc.RpcError as error:
+                found = self._note(error)
+                retry_until = min(deadline, self._retry_until(backoff, self._timeout))
+                if not _is_code(error, "UNAVAILABLE") or not backoff.fits(retry_until):
+                    raise found from error
+                self._closed.wait(backoff.delay)
+            else:
+                self._has_answered = True
+                return response
+
+    def watch(
+        self,
+        name: str,
+        *,
+        after: int,
+        until: float | None = None,
+        on_lost: Callable[[str], None] | None = None,
+    ) -> Iterator[jobs_pb2.Event]:
+        """Give a job's events after a cursor, up to its end, each once and in order.
+
+        A stream that breaks is opened again after the last event that came.
+
+        Args:
+            name: jobs/{id}.
+            after: The cursor.
+            until: When to give up, on the monotonic clock; never where None.
+            on_lost: Told why, each time that the server could not be reached.
+
+        Raises:
+            WaitTimeout: At `until`.
+            TalwegError: What the server answered, or Unavailable once it has been away for longer
+                than the client's patience.
+        """
+        cursor = after
+        backoff: _Backoff | None = None
+        while True:
+            try:
+                for event in self._stream(name, cursor, until):
+                    backoff = None
+                    if event.cursor <= cursor:
+                        continue
+                    cursor = event.cursor
+                    yield event
+                    if event.HasField("finished"):
+                        return
+                if self._is_over(name, cursor):
+                    return
+                raise Unavailable(f"the server at {self.place.address} ended the stream")
+            except Unavailable as lost:
+                backoff = backoff or _Backoff()
+                if not backoff.fits(self._retry_until(backoff, self._patience)):
+                    raise
+                if on_lost is not None:
+                    on_lost(str(lost))
+                remaining = backoff.delay if until is None else until - time.monotonic()
+                self._closed.wait(max(0.0, min(backoff.delay, remaining)))
+
+    def _stream(
+        self, name: str, cursor: int, until: float | None
+    ) -> Iterator[jobs_pb2.Event]:
+        """Give the events of one stream; Unavailable where it breaks."""
+        import grpc
+
+        self._check_open()
+        remaining = None if until is None else until - time.monotonic()
+        if remaining is not None and remaining <= 0:
+            raise WaitTimeout(f"{name} has not ended in time")
+        request = jobs_pb2.WatchJobRequest(name=name, after_cursor=cursor)
+        stream = self.jobs.WatchJob(request, timeout=remaining)
+        try:
+            for response in stream:
+                self._has_answered = True
+                yield response.event
+        except grpc.RpcError as error:
+            self._check_open()
+            found = self._note(error)
+            if remaining is not None and _is_code(error, "DEADLINE_EXCEEDED"):
+                raise WaitTimeout(f"{name} has not ended in time") from error
+            if _is_code(error, "CANCELLED") and not found.reason:
+                # What a server that shuts down makes of its open streams.
+                raise Unavailable(str(found)) from error
+            raise found from error
+        finally:
+            stream.cancel()
+
+    def _is_over(self, name: str, cursor: int) -> bool:
+        """Tell whether a stream ended because the job did, before the cursor it began at."""
+        job = self.call(self.jobs.GetJob, jobs_pb2.GetJobRequest(name=name))
+        return job.HasField("outcome") and job.last_cursor <= cursor
+
+    def _retry_until(self, backoff: _Backoff, seconds: float) -> float:
+        allowed = seconds if self._has_answered else min(seconds, FIRST_CONTACT_SECONDS)
+        return backoff.started + allowed
+
+    def _check_open(self) -> None:
+        if self._closed.is_set():
+            raise ValueError("the client is closed")
+
+    def _note(self, error: grpc.RpcError) -> TalwegError:
+        found = from_rpc(error, address=self.place.address)
+        # An UNAVAILABLE with a reason was written by the server itself.
+        self._has_answered |= not isinstance(found, Unavailable) or bool(found.reason)
+        return found
+
+
+class _Backoff:
+    """Pauses between tries, exponential with jitter, from the first failure on."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.delay = 0.0
+        self._next = _FIRST_DELAY
+
+    def fits(self, deadline: float) -> bool:
+        """Draw the next delay; False where it would end after the deadline."""
+        self.delay = self._next * random.uniform(0.5, 1.0)
+        self._next = min(_LONGEST_DELAY, 2 * self._next)
+        return time.monotonic() + self.delay < deadline
+
+
+def _is_code(error: grpc.RpcError, name: str) -> bool:
+    import grpc
+
+    return isinstance(error, grpc.Call) and error.code().name == name

@@ -1,0 +1,226 @@
+"""From what people write, in files or in Python, to specs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from google.protobuf.descriptor import Descriptor
+
+from talweg.client._errors import InvalidSpec, from_spec_error
+from talweg.spec import SpecError, Violation
+from talweg.v1.spec_pb2 import JobSpec
+
+SpecLike = JobSpec | Mapping[str, Any] | str | os.PathLike[str]
+"""A spec: the message, its JSON form, or the path of a job file."""
+
+MAX_SPEC_BYTES: Final = 256 * 1024
+"""A spec's size at the most, as the message is sent."""
+MAX_FILE_BYTES: Final = 1024 * 1024
+"""A job file's size at the most."""
+_BATCH_FIELDS: Final = ("base", "jobs")
+
+
+def to_spec(value: SpecLike) -> JobSpec:
+    """Read a spec, and check that it is small enough to be sent.
+
+    Raises:
+        InvalidSpec: With everything that is wrong with it.
+        OSError: Where a job file cannot be read.
+    """
+    if isinstance(value, JobSpec):
+        spec = value
+    elif isinstance(value, Mapping):
+        spec = _from_dict(value)
+    else:
+        read = read_jobs(value)
+        if len(read) != 1:
+            raise InvalidSpec(
+                violations=[
+                    Violation(
+                        "",
+                        f"a batch of {len(read)} jobs",
+                        "one job",
+                        f"submit_many({os.fspath(value)!r}) takes it",
+                    )
+                ],
+                source=os.fspath(value),
+            )
+        (spec,) = read
+    check_size(spec)
+    return spec
+
+
+def check_size(spec: JobSpec) -> None:
+    """Refuse a spec that no server takes.
+
+    Raises:
+        InvalidSpec: Where it is too large.
+    """
+    if spec.ByteSize() > MAX_SPEC_BYTES:
+        found = f"a spec of {_size(spec.ByteSize())}"
+        raise InvalidSpec(
+            violations=[Violation("", found, f"at most {_size(MAX_SPEC_BYTES)}")],
+            reason="INVALID_SPEC",
+        )
+
+
+def read_jobs(
+    path: str | os.PathLike[str], *, overrides: Sequence[str] = ()
+) -> list[JobSpec]:
+    """Read a job file, or a batch file of many jobs.
+
+    A batch file holds `jobs`, a list of specs, and `base`, what they have in common: each job is
+    the base with its own fields put in place. A choice, such as a loss with its parameters, is
+    replaced as a whole; null takes a field of the base away.
+
+    Args:
+        path: A YAML or JSON file.
+        overrides: Changes to each job, such as ``training.epochs=5``.
+
+    Raises:
+        InvalidSpec: With everything that is wrong, in all jobs.
+        OSError: Where the file cannot be read.
+    """
+    source = os.fspath(path)
+    with Path(path).open("rb") as file:
+        content = file.read(MAX_FILE_BYTES + 1)
+        size = os.fstat(file.fileno()).st_size
+    return parse_jobs(content, source=source, overrides=overrides, size=size)
+
+
+def parse_jobs(
+    content: bytes, *, source: str, overrides: Sequence[str] = (), size: int = 0
+) -> list[JobSpec]:
+    """Read the content of a job file or batch file; see `read_jobs`.
+
+    Args:
+        content: YAML or JSON in UTF-8.
+        source: What to call it in errors.
+        overrides: Changes to each job.
+        size: Bytes of the whole file, where the content was cut off.
+
+    Raises:
+        InvalidSpec: With everything that is wrong, in all jobs.
+    """
+    from talweg.spec import override, read
+
+    size = max(size, len(content))
+    if size > MAX_FILE_BYTES:
+        violation = Violation(
+            "", f"a file of {_size(size)}", f"at most {_size(MAX_FILE_BYTES)}"
+        )
+        raise InvalidSpec(violations=[violation], source=source)
+    try:
+        value = read(content.decode("utf-8"), source=source)
+        documents = _documents(value)
+        changed = [
+            override(document, overrides) if isinstance(document, Mapping) else document
+            for document in documents
+        ]
+    except UnicodeDecodeError as error:
+        violation = Violation("", f"byte {error.start} that is not UTF-8", "YAML or JSON in UTF-8")
+        raise InvalidSpec(violations=[violation], source=source) from error
+    except SpecError as error:
+        raise from_spec_error(error, source=source) from error
+    specs: list[JobSpec] = []
+    refused: dict[int, InvalidSpec] = {}
+    for index, document in enumerate(changed):
+        try:
+            specs.append(_from_dict(document))
+        except InvalidSpec as error:
+            refused[index] = error
+    if refused:
+        raise InvalidSpec(
+            violations=gather(refused, total=len(documents)), source=source, reason="INVALID_SPEC"
+        )
+    return specs
+
+
+def gather(refused: Mapping[int, InvalidSpec], *, total: int) -> list[Violation]:
+    """Gather the violations of a batch's jobs; those that all jobs share are told once."""
+    places: dict[Violation, list[int]] = {}
+    for index, error in refused.items():
+        for violation in error.violations:
+            places.setdefault(violation, []).append(index)
+    gathered = []
+    for violation, indices in places.items():
+        if len(indices) == total:
+            gathered.append(violation)
+            continue
+        for index in indices:
+            field = f"jobs[{index}].{violation.field}".rstrip(".")
+            gathered.append(
+                Violation(field, violation.found, violation.allowed, violation.hint)
+            )
+    return gathered
+
+
+def merge(base: object, changes: object, descriptor: Descriptor) -> object:
+    """Put changes in place over a base, both in the JSON form of a message.
+
+    Args:
+        base: What stands there.
+        changes: What takes its place: field by field in messages and maps, as a whole in all else.
+        descriptor: The message.
+    """
+    if not isinstance(base, Mapping) or not isinstance(changes, Mapping):
+        return changes
+    if descriptor.GetOptions().map_entry:
+        return {**base, **changes}
+    if "kind" in descriptor.oneofs_by_name:
+        return changes
+    result = dict(base)
+    for name, value in changes.items():
+        field = descriptor.fields_by_name.get(name)
+        if field is None:
+            result[name] = value
+            continue
+        if field.containing_oneof is not None:
+            for sibling in field.containing_oneof.fields:
+                if sibling.name != name:
+                    result.pop(sibling.name, None)
+        part = field.message_type
+        if part is not None and field.is_repeated and not part.GetOptions().map_entry:
+            part = None
+        if name in result and part is not None:
+            value = merge(result[name], value, part)
+        result[name] = value
+    return result
+
+
+def _documents(value: object) -> list[Any]:
+    """Give the jobs of a file, each in JSON form."""
+    if not isinstance(value, Mapping) or not value.keys() & set(_BATCH_FIELDS):
+        return [value]
+    violations = [
+        Violation(str(name), "a field of a job", "base and jobs", "move it under base")
+        for name in value
+        if name not in _BATCH_FIELDS
+    ]
+    base, jobs = value.get("base") or {}, value.get("jobs")
+    if not isinstance(base, Mapping):
+        violations.append(Violation("base", f"{base!r}"[:80], "an object: the fields of a job"))
+    if not isinstance(jobs, list) or not jobs:
+        violations.append(Violation("jobs", f"{jobs!r}"[:80], "a list of jobs, at least 1"))
+    if violations:
+        raise SpecError(violations)
+    assert isinstance(jobs, list)
+    return [merge(base, job, JobSpec.DESCRIPTOR) if job is not None else base for job in jobs]
+
+
+def _from_dict(value: object) -> JobSpec:
+    from talweg.spec import from_dict
+
+    try:
+        return from_dict(value)
+    except SpecError as error:
+        raise from_spec_error(error) from error
+
+
+def _size(num_bytes: int) -> str:
+    if num_bytes >= 1024 * 1024:
+        return f"{num_bytes / (1024 * 1024):.1f} MiB"
+    return f"{num_bytes / 1024:.0f} KiB"

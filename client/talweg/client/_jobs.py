@@ -1,0 +1,266 @@
+"""A handle of one job."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from talweg.client._errors import JobFailed, WaitTimeout
+from talweg.client._values import JobMetrics, JobResult, JobState
+from talweg.spec import job_id
+from talweg.v1 import jobs_pb2
+from talweg.v1.spec_pb2 import JobSpec
+
+if TYPE_CHECKING:
+    from talweg.client._connection import Connection
+
+Seconds = timedelta | float
+"""A duration: a timedelta, or seconds."""
+
+
+class Job:
+    """A job as the server last told of it; `refresh` asks again."""
+
+    def __init__(self, connection: Connection, message: jobs_pb2.Job) -> None:
+        """Wrap a message; made by `Client`."""
+        self._connection = connection
+        self._message = message
+
+    @property
+    def message(self) -> jobs_pb2.Job:
+        """All that the server told, as it told it."""
+        return self._message
+
+    @property
+    def name(self) -> str:
+        """jobs/{id}; empty for a job that was only validated."""
+        return self._message.name
+
+    @property
+    def id(self) -> str:
+        """The name without ``jobs/``."""
+        return job_id(self.name) if self.name else ""
+
+    @property
+    def state(self) -> JobState:
+        """What has become of it."""
+        return JobState.of(self._message.state)
+
+    @property
+    def spec(self) -> JobSpec:
+        """A copy of what was submitted, complete with defaults."""
+        copy = JobSpec()
+        copy.CopyFrom(self._message.spec)
+        return copy
+
+    @property
+    def warnings(self) -> tuple[jobs_pb2.Warning, ...]:
+        """What submission warned of."""
+        return tuple(self._message.warnings)
+
+    @property
+    def outcome(self) -> jobs_pb2.Outcome | None:
+        """How it ended; None before."""
+        return self._message.outcome if self._message.HasField("outcome") else None
+
+    def refresh(self) -> Job:
+        """Ask the server what has become of it.
+
+        Raises:
+            TalwegError: What the server answered.
+        """
+        request = jobs_pb2.GetJobRequest(name=self._named())
+        self._message = self._connection.call(self._connection.jobs.GetJob, request)
+        return self
+
+    def watch(self, after: int = 0) -> Iterator[jobs_pb2.Event]:
+        """Give the job's events, old and new, up to the last one, which has `finished`.
+
+        Where the server goes away, the watch goes on after the last event once it is back:
+        nothing is lost or doubled. `state` and `message.progress` follow the events.
+
+        Args:
+            after: A cursor: give only the events after this one.
+
+        Raises:
+            TalwegError: What the server answered; Unavailable where it stays away for longer than
+                the client's patience.
+        """
+        return self.follow(after=after)
+
+    def follow(
+        self,
+        *,
+        after: int = 0,
+        until: float | None = None,
+        on_lost: Callable[[str], None] | None = None,
+    ) -> Iterator[jobs_pb2.Event]:
+        """Watch, as `watch` does, up to a time on the monotonic clock.
+
+        Args:
+            after: A cursor: give only the events after this one.
+            until: When to give up; never where None.
+            on_lost: Told why, each time that the server could not be reached.
+
+        Raises:
+            WaitTimeout: At `until`.
+            TalwegError: As `watch`.
+        """
+        watched = self._connection.watch(
+            self._named(), after=after, until=until, on_lost=on_lost
+        )
+        for event in watched:
+            self._take(event)
+            yield event
+
+    def wait(self, timeout: Seconds | None = None) -> Job:
+        """Wait until the job has ended, however it ends.
+
+        Args:
+            timeout: A timedelta, or seconds; no limit where None.
+
+        Raises:
+            WaitTimeout: Where it has not ended by then. The job goes on.
+            TalwegError: As `watch`.
+        """
+        if self._message.HasField("outcome"):
+            return self
+        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        until = None if seconds is None else time.monotonic() + seconds
+        try:
+            for _ in self.follow(after=self._message.last_cursor, until=until):
+                pass
+        except WaitTimeout as error:
+            self.refresh()
+            if self._message.HasField("outcome"):
+                return self
+            raise WaitTimeout(
+                f"{self.name} is still {self.state} after {seconds:g} s{self._how_far()}"
+            ) from error
+        return self.refresh()
+
+    def result(self, timeout: Seconds | None = None) -> JobResult:
+        """Wait until the job has ended, and give its result.
+
+        Raises:
+            JobFailed: Where it ended otherwise than SUCCEEDED; it carries outcome and result.
+            WaitTimeout: Where it has not ended in time.
+            TalwegError: As `watch`.
+        """
+        self.wait(timeout)
+        summaries = self.metrics().summaries
+        outcome = self._message.outcome
+        result = JobResult(
+            name=self.name,
+            state=self.state,
+            metrics={name: summary.last for name, summary in summaries.items()},
+            best={
+                name: summary.best
+                for name, summary in summaries.items()
+                if summary.HasField("best")
+            },
+            message=outcome.message,
+            divergence=outcome.divergence if outcome.HasField("divergence") else None,
+            tracking_url=self._message.tracking.url or None,
+        )
+        if result.state is not JobState.SUCCEEDED:
+            raise JobFailed(
+                f"{self.name} ended as {result.state}: {outcome.message}",
+                result=result,
+                outcome=outcome,
+            )
+        return result
+
+    def metrics(self, prefixes: Iterable[str] = (), *, points: bool = False) -> JobMetrics:
+        """Ask what the job's metrics did.
+
+        Args:
+            prefixes: Names, or prefixes that end in ``/``, such as ``val/``; all where empty.
+            points: Give the recorded points too.
+
+        Raises:
+            TalwegError: What the server answered.
+        """
+        request = jobs_pb2.GetJobMetricsRequest(
+            name=self._named(), metrics=list(prefixes), include_points=points
+        )
+        response = self._connection.call(self._connection.jobs.GetJobMetrics, request)
+        return JobMetrics(
+            summaries={summary.name: summary for summary in response.summaries},
+            points=tuple(response.points),
+        )
+
+    def cancel(
+        self, reason: str = "", *, grace: Seconds | None = None, force: bool = False
+    ) -> Job:
+        """Ask that the job end as CANCELLED.
+
+        Args:
+            reason: For the record.
+            grace: How long its worker may take to end in order; 30 s where None.
+            force: Cut it off at once.
+
+        Raises:
+            FailedPrecondition: Where it has ended otherwise.
+            TalwegError: What else the server answered.
+        """
+        request = jobs_pb2.CancelJobRequest(name=self._named(), reason=reason, force=force)
+        if grace is not None:
+            given = grace if isinstance(grace, timedelta) else timedelta(seconds=grace)
+            request.grace_period.FromTimedelta(given)
+        self._message = self._connection.call(self._connection.jobs.CancelJob, request)
+        return self
+
+    def retry(self, *, request_id: str | None = None) -> Job:
+        """Submit an ended job's spec again, and give the new job.
+
+        Args:
+            request_id: Sent again with the same id, the call gives the same new job.
+
+        Raises:
+            FailedPrecondition: Where it has not ended.
+            TalwegError: What else the server answered.
+        """
+        request = jobs_pb2.RetryJobRequest(
+            name=self._named(), request_id=request_id or new_request_id()
+        )
+        return Job(
+            self._connection, self._connection.call(self._connection.jobs.RetryJob, request)
+        )
+
+    def __repr__(self) -> str:
+        """Show name and state."""
+        return f"<Job {self.name or '(validated only)'} {self.state}>"
+
+    def _named(self) -> str:
+        if not self.name:
+            raise ValueError("this job was only validated: it has no name and was not submitted")
+        return self.name
+
+    def _take(self, event: jobs_pb2.Event) -> None:
+        """Keep the message abreast of a watch; events from before it tell nothing new."""
+        if event.cursor <= self._message.last_cursor:
+            return
+        self._message.last_cursor = event.cursor
+        self._message.attempt = max(self._message.attempt, event.attempt)
+        if event.HasField("state"):
+            self._message.state = event.state.state
+        elif event.HasField("progress"):
+            self._message.progress.CopyFrom(event.progress)
+        elif event.HasField("finished"):
+            self._message.state = event.finished.state
+            self._message.outcome.CopyFrom(event.finished)
+
+    def _how_far(self) -> str:
+        progress = self._message.progress
+        if self._message.waiting_reason:
+            return f" ({self._message.waiting_reason})"
+        return f" (step {progress.step} of {progress.total_steps})" if progress.step else ""
+
+
+def new_request_id() -> str:
+    """Give a request id that nobody has used."""
+    return uuid.uuid4().hex

@@ -1,0 +1,5 @@
+"""`python -m talweg.client.cli`."""
+
+from talweg.client.cli import main
+
+main()

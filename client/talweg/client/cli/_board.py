@@ -1,0 +1,184 @@
+"""The live display: one line a job, and one over all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from talweg.client import Job, JobState
+from talweg.client.cli._common import STATE_STYLES, duration, number
+from talweg.spec import label, primary_metric, seed_of
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderableType
+
+    from talweg.v1.jobs_pb2 import Event
+
+_BAR_WIDTH = 24
+# Below it the bars leave too little for the words.
+_NARROW = 80
+# What is shown first where there are more jobs than lines.
+_ORDER = (
+    JobState.RUNNING,
+    JobState.PAUSED,
+    JobState.FAILED,
+    JobState.DIVERGED,
+    JobState.QUEUED,
+    JobState.CANCELLED,
+    JobState.SUCCEEDED,
+)
+
+
+class Line:
+    """What is shown of one job; follows its events."""
+
+    def __init__(self, job: Job) -> None:
+        """Begin with the job as it was submitted."""
+        spec = job.spec
+        self.name = job.name
+        self.id = job.id
+        self.loss = label(spec.loss)
+        self.seed = seed_of(spec)
+        self.state = JobState.QUEUED
+        self.outcome = ""
+        self._test_metric = primary_metric(spec)
+        self._validation_metric = self._test_metric.replace("test/", "val/", 1)
+        self._values: dict[str, float] = {}
+        self._step = 0
+        self._total_steps = 0
+        self._epoch = 0
+        self._total_epochs = 0
+
+    @property
+    def title(self) -> str:
+        """Which job it is, for people."""
+        return f"{self.id} {self.loss}, seed {self.seed}"
+
+    @property
+    def share(self) -> float:
+        """How much of the job is done, from 0 to 1."""
+        if self.state is JobState.SUCCEEDED:
+            return 1.0
+        return min(1.0, self._step / self._total_steps) if self._total_steps else 0.0
+
+    @property
+    def progress_text(self) -> str:
+        """How far it has come."""
+        if self._total_epochs:
+            return f"epoch {self._epoch}/{self._total_epochs}"
+        return f"step {self._step}/{self._total_steps}" if self._total_steps else ""
+
+    @property
+    def metric_text(self) -> str:
+        """The latest value of what counts: on test data once there is one."""
+        for name in (self._test_metric, self._validation_metric):
+            if name in self._values:
+                return f"{name} {number(self._values[name])}"
+        return ""
+
+    def take(self, event: Event) -> None:
+        """Follow an event."""
+        if event.HasField("state"):
+            self.state = JobState.of(event.state.state)
+            if self.state is JobState.QUEUED:
+                # Given back by its worker: the next attempt begins anew.
+                self._step = self._epoch = 0
+        elif event.HasField("progress"):
+            progress = event.progress
+            self._step, self._total_steps = progress.step, progress.total_steps
+            self._epoch, self._total_epochs = progress.epoch, progress.total_epochs
+        elif event.HasField("metrics"):
+            self._values.update(event.metrics.values)
+        elif event.HasField("finished"):
+            self.state = JobState.of(event.finished.state)
+            self.outcome = event.finished.message
+
+
+class Board:
+    """All jobs of a watch, as rich renders them."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        """Take the jobs in the order of their lines."""
+        self.lines = [Line(job) for job in jobs]
+        self._by_name = {line.name: line for line in self.lines}
+        self._started = time.monotonic()
+        self.lost = ""
+        self.waiting_reason = ""
+
+    def line(self, job: Job) -> Line:
+        """Give a job's line."""
+        return self._by_name[job.name]
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
+        """Render as many lines as the terminal has, those under way first."""
+        from rich.table import Table
+
+        height = max(1, console.height - 4)
+        shown = self.lines
+        if len(self.lines) > height:
+            first = sorted(self.lines, key=lambda line: _ORDER.index(line.state))[:height]
+            chosen = {line.name for line in first}
+            shown = [line for line in self.lines if line.name in chosen]
+        with_bars = console.width >= _NARROW
+        table = Table.grid(padding=(0, 1))
+        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True, overflow="ellipsis", max_width=36)
+        for _ in range(4 if with_bars else 3):
+            table.add_column(no_wrap=True)
+        for line in shown:
+            table.add_row(*_cells(line, with_bars=with_bars))
+        yield table
+        if len(shown) < len(self.lines):
+            yield f"[dim]and {len(self.lines) - len(shown)} more[/]"
+        yield self._overall()
+
+    def _overall(self) -> RenderableType:
+        from datetime import timedelta
+
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        states = [line.state for line in self.lines]
+        num_ended = sum(state.is_final for state in states)
+        share = sum(1.0 if line.state.is_final else line.share for line in self.lines)
+        parts = [f"{num_ended}/{len(states)} ended"]
+        for state in (
+            JobState.RUNNING, JobState.QUEUED, JobState.FAILED, JobState.DIVERGED,
+            JobState.CANCELLED,
+        ):
+            if state in states:
+                parts.append(f"{states.count(state)} {state.lower()}")
+        parts.append(duration(timedelta(seconds=time.monotonic() - self._started)))
+        grid = Table.grid(padding=(0, 1))
+        grid.add_row(
+            ProgressBar(total=len(states), completed=share, width=_BAR_WIDTH),
+            Text(" · ".join(parts), style="bold"),
+        )
+        remark = f"{self.lost}; trying again" if self.lost else self.waiting_reason
+        if not remark:
+            return grid
+        from rich.console import Group
+
+        return Group(grid, Text(remark, style="yellow"))
+
+
+def _cells(line: Line, *, with_bars: bool) -> list[RenderableType]:
+    from rich.progress_bar import ProgressBar
+    from rich.text import Text
+
+    style = STATE_STYLES[line.state]
+    bar = ProgressBar(
+        total=1.0, completed=line.share, width=_BAR_WIDTH,
+        complete_style=style, finished_style=style,
+    )
+    return [
+        Text(f"{line.state:<9}", style=style),
+        Text(f"{line.loss}, seed {line.seed}"),
+        *([bar] if with_bars else []),
+        Text(line.progress_text, style="dim"),
+        Text(line.metric_text),
+    ]

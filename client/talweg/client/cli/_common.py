@@ -1,0 +1,139 @@
+"""What the commands share: the session, job arguments, output."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from talweg.client import Client, Job, JobState, NotFound
+
+if TYPE_CHECKING:
+    from google.protobuf.timestamp_pb2 import Timestamp
+    from rich.console import Console
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+STATE_STYLES = {
+    JobState.QUEUED: "yellow",
+    JobState.RUNNING: "cyan",
+    JobState.PAUSED: "yellow",
+    JobState.SUCCEEDED: "green",
+    JobState.FAILED: "red",
+    JobState.DIVERGED: "magenta",
+    JobState.CANCELLED: "bright_black",
+}
+# Prefixes are looked for among so many of the newest jobs.
+_PREFIX_SCAN = 5000
+_PLAIN_WIDTH = 200
+
+
+@dataclass(frozen=True)
+class Session:
+    """What the options before the command say."""
+
+    address: str | None
+    """HOST:PORT; None where the client is to find it."""
+
+    def client(self) -> Client:
+        """Open a client."""
+        return Client(self.address)
+
+
+def json_option(command: F) -> F:
+    """Add ``--json``."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print JSON, and nothing else, to standard output."
+    )(command)
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON to standard output."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Give a console on standard output or error."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else _PLAIN_WIDTH
+    return Console(stderr=stderr, highlight=False, width=width, soft_wrap=False)
+
+
+def note(text: str) -> None:
+    """Tell people something, apart from the output."""
+    click.echo(text, err=True)
+
+
+def job_json(job: Job) -> dict[str, Any]:
+    """Give all about a job in JSON form."""
+    from talweg.spec import to_dict
+
+    return {"id": job.id, **to_dict(job.message)}
+
+
+def find_jobs(client: Client, texts: Iterable[str]) -> list[Job]:
+    """Find the jobs that arguments name: by id, by ``jobs/ID``, or by the beginning of an id.
+
+    Raises:
+        NotFound: Where there is none.
+        click.BadParameter: Where a beginning fits several.
+    """
+    return [_find_job(client, text) for text in texts]
+
+
+def _find_job(client: Client, text: str) -> Job:
+    try:
+        return client.job(text)
+    except NotFound as error:
+        prefix = text.removeprefix("jobs/")
+        found = [job for job in client.jobs(limit=_PREFIX_SCAN) if job.id.startswith(prefix)]
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            raise NotFound(
+                f"there is no job {text!r}, nor one whose id begins so; `talweg jobs` lists them",
+                reason=error.reason,
+            ) from error
+        some = ", ".join(job.id for job in found[:5]) + (", …" if len(found) > 5 else "")
+        raise click.BadParameter(
+            f"{text!r} is the beginning of {len(found)} jobs: {some}. Write more of it."
+        ) from error
+
+
+def state_text(state: JobState) -> str:
+    """Give a state in its colour, as rich markup."""
+    return f"[{STATE_STYLES[state]}]{state}[/]"
+
+
+def moment(timestamp: Timestamp) -> datetime:
+    """Give a message's time."""
+    return timestamp.ToDatetime(tzinfo=UTC)
+
+
+def ago(timestamp: Timestamp) -> str:
+    """Tell how long ago a time was, such as ``5 min ago``."""
+    return f"{duration(datetime.now(UTC) - moment(timestamp))} ago"
+
+
+def duration(value: timedelta) -> str:
+    """Write a duration with two digits or so: ``0.8 s``, ``42 s``, ``5 min``, ``3.2 h``."""
+    seconds = max(0.0, value.total_seconds())
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.0f} days"
+
+
+def number(value: float) -> str:
+    """Write a metric's value for people."""
+    return f"{value:.5g}"

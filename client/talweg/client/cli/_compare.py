@@ -1,0 +1,131 @@
+"""`talweg compare`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+import click
+
+from talweg.client import Client, Comparison, Job, compare_url
+from talweg.client.cli._common import (
+    Session,
+    console,
+    duration,
+    find_jobs,
+    json_option,
+    note,
+    print_json,
+)
+from talweg.client.cli._jobs import joined_filter
+
+_POLL_SECONDS = 1.0
+
+
+@click.command()
+@click.argument("jobs", nargs=-1, metavar="[JOB]...")
+@click.option("--filter", default="", help="Compare the jobs that fit, as in `talweg jobs`.")
+@click.option("--experiment", help="Compare the jobs of this experiment.")
+@click.option("--metric", help="Such as val/mae; the task's first test metric where absent.")
+@click.option(
+    "--by", "group_by", multiple=True, metavar="FIELD",
+    help="Group by a field, such as optimizer.adamw.learning_rate; loss where absent."
+    " May be repeated.",
+)
+@click.option(
+    "--link", is_flag=True, help="Wait until MLflow holds the runs, to give the link to them."
+)
+@click.option(
+    "--link-timeout", type=float, default=120.0, show_default=True, metavar="SECONDS",
+    help="How long to wait for it.",
+)
+@json_option
+@click.pass_obj
+def compare(
+    session: Session,
+    jobs: Sequence[str],
+    filter: str,
+    experiment: str | None,
+    metric: str | None,
+    group_by: Sequence[str],
+    link: bool,
+    link_timeout: float,
+    as_json: bool,
+) -> None:
+    """Compare jobs by a metric: mean and sample sd of each group, the best first.
+
+    Name jobs, or choose them by --filter or --experiment.
+    """
+    condition = joined_filter(filter, (), experiment)
+    if bool(jobs) == bool(condition):
+        raise click.UsageError("name jobs, or choose them by --filter or --experiment")
+    by = tuple(group_by) or ("loss",)
+    with session.client() as client:
+        if jobs:
+            comparison = client.compare(find_jobs(client, jobs), metric=metric, group_by=by)
+        else:
+            comparison = client.compare(filter=condition, metric=metric, group_by=by)
+        if not as_json:
+            _print(comparison)
+        names = [row.job for group in comparison.groups for row in group.rows]
+        found = _find_again(client, names, condition)
+        if link:
+            found = _wait_for_runs(client, found, names, condition, link_timeout)
+    url = compare_url(found)
+    if as_json:
+        print_json(_json(comparison, url))
+        return
+    if url:
+        click.echo(f"MLflow: {url}")
+    elif any(not job.message.tracking.complete for job in found):
+        note("MLflow: the runs have not all arrived yet; --link waits for them")
+
+
+def _print(comparison: Comparison) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    if not comparison.groups:
+        note("no jobs to compare")
+        return
+    header, *rows = comparison.table()
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for index, name in enumerate(header):
+        is_label = index < len(comparison.group_by)
+        table.add_column(name, justify="left" if is_label else "right", no_wrap=not is_label)
+    for index, row in enumerate(rows):
+        is_best = index == 0 and comparison.groups[0].mean is not None and len(rows) > 1
+        table.add_row(*(Text(cell) for cell in row), style="green" if is_best else "")
+    out = console()
+    out.print(Text(comparison.title, style="bold"))
+    out.print(table)
+
+
+def _json(comparison: Comparison, url: str | None) -> dict[str, Any]:
+    return {**asdict(comparison), "url": url}
+
+
+def _find_again(client: Client, names: Sequence[str], condition: str) -> list[Job]:
+    """Give the compared jobs, whose messages name their runs."""
+    if condition:
+        wanted = set(names)
+        return [job for job in client.jobs(filter=condition) if job.name in wanted]
+    return [client.job(name) for name in names]
+
+
+def _wait_for_runs(
+    client: Client, jobs: list[Job], names: Sequence[str], condition: str, timeout: float
+) -> list[Job]:
+    deadline = time.monotonic() + timeout
+    while not all(job.message.tracking.complete for job in jobs):
+        if time.monotonic() + _POLL_SECONDS > deadline:
+            num_missing = sum(not job.message.tracking.complete for job in jobs)
+            within = duration(timedelta(seconds=timeout))
+            note(f"{num_missing} of {len(jobs)} runs have not arrived in MLflow within {within}")
+            break
+        time.sleep(_POLL_SECONDS)
+        jobs = _find_again(client, names, condition)
+    return jobs

@@ -1,0 +1,177 @@
+"""`talweg watch`, `talweg cancel` and `talweg retry`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+
+import click
+
+from talweg.client import Client, Job, JobState, TalwegError
+from talweg.client.cli import _problems
+from talweg.client.cli._common import (
+    Session,
+    console,
+    find_jobs,
+    job_json,
+    json_option,
+    note,
+    print_json,
+)
+
+_UNITS = {"": 1.0, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
+_DETACHED = 130
+
+
+def _seconds(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> float | None:
+    """Read a duration: ``30``, ``30s``, ``5min`` or ``1h``."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?(s|min|m|h|)", value)
+    if match is None:
+        raise click.BadParameter(
+            f"a duration must be such as 30, 30s, 5min or 1h, but got {value!r}", context, parameter
+        )
+    return float(match[1]) * _UNITS[match[2]]
+
+
+@click.command()
+@click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
+@json_option
+@click.pass_obj
+def watch(session: Session, jobs: Sequence[str], as_json: bool) -> int:
+    """Follow jobs until they have ended.
+
+    The exit status is 0 where all have succeeded, else 1. Ctrl-C ends the watching alone. With
+    --json each event is one line.
+    """
+    with session.client() as client:
+        found = find_jobs(client, jobs)
+        if as_json:
+            return _print_events(client, found)
+        return follow_or_detach(client, found, all_logs=True)
+
+
+@click.command()
+@click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
+@click.option("--reason", default="", help="For the record.")
+@click.option(
+    "--grace", callback=_seconds, metavar="DURATION",
+    help="How long a worker may take to end in order; 30s where absent.",
+)
+@click.option("--force", is_flag=True, help="Cut the jobs off at once.")
+@json_option
+@click.pass_obj
+def cancel(
+    session: Session,
+    jobs: Sequence[str],
+    reason: str,
+    grace: float | None,
+    force: bool,
+    as_json: bool,
+) -> int:
+    """Ask jobs to end as CANCELLED."""
+
+    def act(job: Job) -> Job:
+        return job.cancel(reason, grace=grace, force=force)
+
+    def tell(job: Job) -> str:
+        ended = job.state is JobState.CANCELLED
+        return f"{job.id} is CANCELLED" if ended else f"{job.id} is asked to end"
+
+    with session.client() as client:
+        return _for_each(client, jobs, act, tell, as_json=as_json)
+
+
+@click.command()
+@click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
+@json_option
+@click.pass_obj
+def retry(session: Session, jobs: Sequence[str], as_json: bool) -> int:
+    """Submit the specs of ended jobs again, as new jobs."""
+    with session.client() as client:
+        return _for_each(
+            client,
+            jobs,
+            lambda job: job.retry(),
+            lambda job: f"{job.id} repeats {job.message.retry_of.removeprefix('jobs/')}",
+            as_json=as_json,
+        )
+
+
+def follow_or_detach(
+    client: Client, jobs: Sequence[Job], *, all_logs: bool = False, stderr: bool = False
+) -> int:
+    """Follow jobs, and give the exit status; Ctrl-C says how to go on.
+
+    Args:
+        client: The client that the jobs came from.
+        jobs: The jobs.
+        all_logs: Show all log lines, not those of warnings and errors alone.
+        stderr: Show it on standard error, since standard output holds JSON.
+    """
+    from talweg.client.cli._follow import follow
+
+    try:
+        succeeded = follow(client, jobs, console=console(stderr=stderr), all_logs=all_logs)
+    except KeyboardInterrupt:
+        _tell_detached(jobs)
+        return _DETACHED
+    return 0 if succeeded else _problems.JOB_NOT_SUCCEEDED
+
+
+def _tell_detached(jobs: Sequence[Job]) -> None:
+    ids = " ".join(job.id for job in jobs[:20])
+    ids += " …" if len(jobs) > 20 else ""
+    what = "the job goes on" if len(jobs) == 1 else "the jobs go on"
+    note(f"\ndetached: {what}. Watch again: talweg watch {ids}\nEnd: talweg cancel {ids}")
+
+
+def _print_events(client: Client, jobs: Sequence[Job]) -> int:
+    from talweg.client.cli._watchers import Watchers
+    from talweg.spec import to_dict
+
+    succeeded = True
+    try:
+        with Watchers(jobs) as watchers:
+            for event in watchers.events():
+                if event.event is None:
+                    continue
+                line = {"job": event.job.name, **to_dict(event.event)}
+                click.echo(json.dumps(line, ensure_ascii=False))
+                if event.event.HasField("finished"):
+                    state = JobState.of(event.event.finished.state)
+                    succeeded &= state is JobState.SUCCEEDED
+    except KeyboardInterrupt:
+        _tell_detached(jobs)
+        return _DETACHED
+    return 0 if succeeded else _problems.JOB_NOT_SUCCEEDED
+
+
+def _for_each(
+    client: Client,
+    names: Sequence[str],
+    act: Callable[[Job], Job],
+    tell: Callable[[Job], str],
+    *,
+    as_json: bool,
+) -> int:
+    """Do something with each job; one that is refused does not keep the others from it."""
+    status = 0
+    done: list[Job] = []
+    for name in names:
+        try:
+            (job,) = find_jobs(client, [name])
+            done.append(act(job))
+        except TalwegError as error:
+            _problems.tell(error, about=name)
+            status = max(status, _problems.status_of(error))
+        else:
+            if not as_json:
+                click.echo(tell(done[-1]))
+    if as_json:
+        print_json([job_json(job) for job in done])
+    return status

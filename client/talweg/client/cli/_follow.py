@@ -1,0 +1,170 @@
+"""Jobs as they come along: live bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, Protocol
+
+from talweg.client import Client, Job, JobState, TalwegError
+from talweg.client.cli._board import Board, Line
+from talweg.client.cli._common import console as standard_console
+from talweg.client.cli._common import state_text
+from talweg.client.cli._watchers import Watched, Watchers
+from talweg.v1 import jobs_pb2
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_TICK_SECONDS: Final = 2.0
+_PLAIN_SECONDS: Final = 5.0
+_REFRESHES_A_SECOND: Final = 8
+
+
+def follow(
+    client: Client,
+    jobs: Sequence[Job],
+    *,
+    console: Console | None = None,
+    all_logs: bool = False,
+) -> bool:
+    """Show how jobs come along until all have ended, and tell whether all SUCCEEDED.
+
+    Args:
+        client: The client that the jobs came from.
+        jobs: The jobs.
+        console: Where to; standard output where None.
+        all_logs: Show all log lines, not those of warnings and errors alone.
+
+    Raises:
+        TalwegError: Where a job could not be watched any further.
+    """
+    console = standard_console() if console is None else console
+    board = Board(jobs)
+    said = {warning.message for job in jobs for warning in job.warnings}
+    with Watchers(jobs) as watchers:
+        if console.is_terminal:
+            from rich.live import Live
+
+            with Live(
+                board, console=console, refresh_per_second=_REFRESHES_A_SECOND
+            ):
+                _run(client, board, watchers, _Live(console, said, all_logs))
+        else:
+            _run(client, board, watchers, _Plain(console, said, all_logs))
+    for line in board.lines:
+        if line.state is not JobState.SUCCEEDED:
+            console.print(f"{line.title}: {state_text(line.state)}", end=": ")
+            console.print(line.outcome, markup=False)
+    return all(line.state is JobState.SUCCEEDED for line in board.lines)
+
+
+class _Teller(Protocol):
+    """Tells of events, as far as the board does not show them."""
+
+    def event(self, line: Line, event: jobs_pb2.Event) -> None: ...
+
+    def waiting(self, line: Line, reason: str) -> None: ...
+
+    def lost(self, why: str) -> None: ...
+
+
+def _run(client: Client, board: Board, watchers: Watchers, teller: _Teller) -> None:
+    for came in watchers.events_or_ticks(_TICK_SECONDS):
+        if came is None:
+            _ask_why(client, board, teller)
+        else:
+            _take(board, came, teller)
+
+
+def _take(board: Board, came: Watched, teller: _Teller) -> None:
+    if came.event is None:
+        if not board.lost:
+            teller.lost(came.lost)
+        board.lost = came.lost
+        return
+    board.lost = ""
+    line = board.line(came.job)
+    line.take(came.event)
+    teller.event(line, came.event)
+
+
+def _ask_why(client: Client, board: Board, teller: _Teller) -> None:
+    """While nothing happens, ask why the first waiting job waits."""
+    open_lines = [line for line in board.lines if not line.state.is_final]
+    if board.lost or any(line.state is JobState.RUNNING for line in open_lines) or not open_lines:
+        board.waiting_reason = ""
+        return
+    try:
+        reason = client.job(open_lines[0].name).message.waiting_reason
+    except TalwegError:
+        # The watches are told too, and know what to do.
+        return
+    if reason and reason != board.waiting_reason:
+        teller.waiting(open_lines[0], reason)
+    board.waiting_reason = reason
+
+
+class _Told:
+    """What is told of on terminals and elsewhere: warnings once, and log lines."""
+
+    def __init__(self, console: Console, said: set[str], all_logs: bool) -> None:
+        self._console = console
+        self._said = said
+        self._all_logs = all_logs
+
+    def event(self, line: Line, event: jobs_pb2.Event) -> None:
+        if event.HasField("warning") and event.warning.message not in self._said:
+            self._said.add(event.warning.message)
+            self._say(line, f"warning: {event.warning.message}", "yellow")
+        elif event.HasField("log"):
+            is_info = event.log.level == jobs_pb2.LogLine.INFO
+            if self._all_logs or not is_info:
+                self._say(line, event.log.text, "" if is_info else "yellow")
+
+    def _say(self, line: Line, text: str, style: str = "") -> None:
+        self._console.print(f"{line.title}: {text}", style=style, markup=False)
+
+
+class _Live(_Told):
+    """Beside the board, which shows the rest."""
+
+    def waiting(self, line: Line, reason: str) -> None:
+        """Say nothing: the board shows it."""
+
+    def lost(self, why: str) -> None:
+        """Say nothing: the board shows it."""
+
+
+class _Plain(_Told):
+    """In lines alone."""
+
+    def __init__(self, console: Console, said: set[str], all_logs: bool) -> None:
+        super().__init__(console, said, all_logs)
+        self._last: dict[str, float] = {}
+
+    def event(self, line: Line, event: jobs_pb2.Event) -> None:
+        super().event(line, event)
+        if event.HasField("state"):
+            reason = f" ({event.state.reason})" if event.state.reason else ""
+            if not line.state.is_final:
+                self._say(line, f"{line.state}{reason}")
+        elif event.HasField("finished"):
+            self._say(line, f"{line.state}{_with(line.metric_text)}")
+        elif event.HasField("progress"):
+            now = time.monotonic()
+            if now - self._last.setdefault(line.name, now) >= _PLAIN_SECONDS:
+                self._last[line.name] = now
+                self._say(line, f"{line.progress_text}{_with(line.metric_text)}")
+
+    def waiting(self, line: Line, reason: str) -> None:
+        self._say(line, f"waits: {reason}")
+
+    def lost(self, why: str) -> None:
+        self._console.print(f"{why}; trying again", markup=False)
+
+
+def _with(text: str) -> str:
+    return f", {text}" if text else ""
+
+

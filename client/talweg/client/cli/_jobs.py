@@ -1,0 +1,100 @@
+"""`talweg jobs`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from talweg.client import JobState
+from talweg.client.cli._common import (
+    Session,
+    ago,
+    console,
+    job_json,
+    json_option,
+    note,
+    print_json,
+    state_text,
+)
+
+
+def quoted(text: str) -> str:
+    """Write a text as a filter's value."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def joined_filter(filter: str, states: Sequence[str], experiment: str | None) -> str:
+    """Join conditions into one filter."""
+    conditions = []
+    if filter:
+        conditions.append(f"({filter})" if states or experiment else filter)
+    if states:
+        any_of = " OR ".join(f"state = {state}" for state in states)
+        conditions.append(f"({any_of})" if len(states) > 1 else any_of)
+    if experiment:
+        conditions.append(f"experiment = {quoted(experiment)}")
+    return " AND ".join(conditions)
+
+
+@click.command()
+@click.option("--filter", default="", help='Such as: loss = "huber" AND tags.team = "blue"')
+@click.option(
+    "--state", "states", multiple=True, type=click.Choice(list(JobState), case_sensitive=False),
+    help="Only jobs in this state. May be repeated.",
+)
+@click.option("--experiment", help="Only jobs of this experiment.")
+@click.option("--order-by", default="", help="Such as: priority desc, create_time")
+@click.option("--limit", type=click.IntRange(min=1), default=30, show_default=True)
+@json_option
+@click.pass_obj
+def jobs(
+    session: Session,
+    filter: str,
+    states: Sequence[JobState],
+    experiment: str | None,
+    order_by: str,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List jobs, the newest first."""
+    condition = joined_filter(filter, states, experiment)
+    with session.client() as client:
+        # One more than is shown tells whether there are more.
+        found = list(client.jobs(filter=condition, order_by=order_by, limit=limit + 1))
+    shown = found[:limit]
+    if as_json:
+        print_json([job_json(job) for job in shown])
+        return
+    if not shown:
+        note("no jobs" if not condition else f"no jobs where {condition}")
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    from talweg.spec import label
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for column in ("ID", "STATE", "LOSS", "NAME", "EXPERIMENT", "PROGRESS", "SUBMITTED"):
+        table.add_column(column, no_wrap=column in ("ID", "STATE"), overflow="ellipsis")
+    for job in shown:
+        message = job.message
+        table.add_row(
+            job.id,
+            state_text(job.state),
+            Text(label(message.spec.loss)),
+            Text(message.spec.display_name),
+            Text(message.spec.experiment),
+            _progress(job.state, message.progress.step, message.progress.total_steps),
+            ago(message.create_time),
+        )
+    console().print(table)
+    if len(found) > limit:
+        note(f"there are more; see them with --limit {limit * 10}")
+
+
+def _progress(state: JobState, step: int, total_steps: int) -> str:
+    if state is JobState.SUCCEEDED or not total_steps:
+        return ""
+    return f"{100 * step // total_steps}%"

@@ -1,0 +1,116 @@
+"""A group whose commands are imported only when they are called."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import NamedTuple
+
+import click
+
+PLUGIN_GROUP = "talweg.commands"
+
+
+class Lazy(NamedTuple):
+    """A command that is not imported yet."""
+
+    target: str
+    """``module:attribute``; empty for a plug-in, whose entry point says it."""
+    help: str
+    """One line."""
+    extra: str = ""
+    """The extra that brings what the command needs."""
+
+
+class LazyGroup(click.Group):
+    """Own commands from a table, further ones from entry points."""
+
+    def __init__(
+        self, *, own: Mapping[str, Lazy], known_plugins: Mapping[str, Lazy], help: str
+    ) -> None:
+        """Take the tables.
+
+        Args:
+            own: The commands, in the order of their listing.
+            known_plugins: What to say of plug-in commands without importing them.
+            help: What the whole is for.
+        """
+        super().__init__(name="talweg", help=help, no_args_is_help=True)
+        self._own = own
+        self._known_plugins = known_plugins
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """List own commands and installed plug-ins."""
+        return [*self._own, *sorted(set(_plugins()) - set(self._own))]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        own = self._own.get(cmd_name)
+        if own is not None:
+            module, _, attribute = own.target.partition(":")
+            command: click.Command = getattr(import_module(module), attribute)
+            return command
+        entry = _plugins().get(cmd_name)
+        return None if entry is None else self._load(entry)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or name the nearest one."""
+        name = args[0]
+        if not name.startswith("-") and name not in (known := self.list_commands(ctx)):
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            raise click.UsageError(f"No such command '{name}'.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing those whose help is known."""
+        plugins = [name for name in self.list_commands(ctx) if name not in self._own]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, lazy.help) for name, lazy in self._own.items()])
+        if plugins:
+            with formatter.section("Commands of other parts"):
+                formatter.write_dl([(name, self._plugin_help(name)) for name in plugins])
+
+    def extra_of(self, name: str) -> str:
+        """Give the extra that a plug-in command needs."""
+        known = self._known_plugins.get(name)
+        return known.extra if known else "all"
+
+    def is_plugin(self, name: str) -> bool:
+        """Tell whether a command comes from an entry point."""
+        return name not in self._own
+
+    def _plugin_help(self, name: str) -> str:
+        if name in self._known_plugins:
+            return self._known_plugins[name].help
+        try:
+            return self._load(_plugins()[name]).get_short_help_str(limit=70)
+        except (click.ClickException, ImportError, AttributeError):
+            return "(cannot be loaded)"
+
+    def _load(self, entry: EntryPoint) -> click.Command:
+        try:
+            command: click.Command = entry.load()
+        except ModuleNotFoundError as error:
+            raise missing_extra(entry.name, error, self.extra_of(entry.name)) from error
+        return command
+
+
+class _Missing(click.ClickException):
+    exit_code = 2
+
+
+def missing_extra(command: str, error: ModuleNotFoundError, extra: str) -> click.ClickException:
+    """Give the error of a command whose needs are not installed."""
+    return _Missing(
+        f"`talweg {command}` needs {error.name}, which is not installed here."
+        f" Install it with: pip install 'talweg[{extra}]'"
+    )
+
+
+def _plugins() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=PLUGIN_GROUP)}

@@ -1,0 +1,98 @@
+"""The root of the command line, and how errors end it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from talweg.client.cli._common import Session
+from talweg.client.cli._lazy import Lazy, LazyGroup, missing_extra
+
+_HERE = "talweg.client.cli"
+_OWN = {
+    "submit": Lazy(f"{_HERE}._submit:submit", "Submit job files."),
+    "jobs": Lazy(f"{_HERE}._jobs:jobs", "List jobs."),
+    "show": Lazy(f"{_HERE}._show:show", "Show all about a job."),
+    "watch": Lazy(f"{_HERE}._control:watch", "Follow jobs until they have ended."),
+    "cancel": Lazy(f"{_HERE}._control:cancel", "Ask jobs to end."),
+    "retry": Lazy(f"{_HERE}._control:retry", "Submit ended jobs again."),
+    "compare": Lazy(f"{_HERE}._compare:compare", "Compare jobs by a metric."),
+    "losses": Lazy(f"{_HERE}._catalogue:losses", "List the losses, or explain one."),
+    "tasks": Lazy(f"{_HERE}._catalogue:tasks", "List the tasks, or explain one."),
+    "models": Lazy(f"{_HERE}._catalogue:models", "List the models, or explain one."),
+    "datasets": Lazy(f"{_HERE}._catalogue:datasets", "List the data sets, or explain one."),
+    "optimizers": Lazy(f"{_HERE}._catalogue:optimizers", "List the optimizers, or explain one."),
+    "version": Lazy(f"{_HERE}._version:version", "Show the versions of what is installed."),
+}
+# Their modules need not be imported, nor their parts installed, for the list of commands.
+_KNOWN_PLUGINS = {
+    "up": Lazy("", "Start a whole stack on this machine.", "all"),
+    "server": Lazy("", "Run the gRPC server.", "server"),
+    "db": Lazy("", "Look after the server's database.", "server"),
+    "token": Lazy("", "Manage keys of access.", "server"),
+    "worker": Lazy("", "Run a worker.", "worker"),
+    "loss": Lazy("", "Try losses out.", "worker"),
+}
+
+
+def _root() -> LazyGroup:
+    group = LazyGroup(
+        own=_OWN,
+        known_plugins=_KNOWN_PLUGINS,
+        help="Submit training jobs, follow them, and compare what came of them.",
+    )
+
+    @click.option(
+        "--address",
+        metavar="HOST:PORT",
+        help="The server. Else TALWEG_ADDRESS, else the stack that `talweg up` started.",
+    )
+    @click.pass_context
+    def begin(context: click.Context, address: str | None) -> None:
+        context.obj = Session(address=address)
+
+    group.callback = begin
+    group.params = list(reversed(getattr(begin, "__click_params__", [])))
+    return group
+
+
+root = _root()
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and give the exit status.
+
+    Args:
+        arguments: In place of the process's.
+    """
+    from talweg.client.cli._problems import report
+
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        with root.make_context("talweg", arguments) as context:
+            status = root.invoke(context)
+            sys.stdout.flush()
+            return status if isinstance(status, int) else 0
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+    except BrokenPipeError:
+        # The reader has enough. Python would complain on closing standard output.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except ModuleNotFoundError as error:
+        name = next((text for text in arguments if not text.startswith("-")), "")
+        if (error.name or "").split(".")[0] == "talweg" or not root.is_plugin(name):
+            raise
+        problem = missing_extra(name, error, root.extra_of(name))
+        problem.show()
+        return problem.exit_code
+    except Exception as error:
+        return report(error)

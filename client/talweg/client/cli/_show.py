@@ -1,0 +1,149 @@
+"""`talweg show`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from talweg.client import Job, JobMetrics, JobState
+from talweg.client.cli._common import (
+    Session,
+    ago,
+    console,
+    duration,
+    find_jobs,
+    job_json,
+    json_option,
+    moment,
+    number,
+    print_json,
+    state_text,
+)
+from talweg.v1 import jobs_pb2
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+
+@click.command()
+@click.argument("job")
+@json_option
+@click.pass_obj
+def show(session: Session, job: str, as_json: bool) -> None:
+    """Show all about a job: state, outcome, metrics, warnings and spec."""
+    from talweg.spec import to_dict, to_yaml
+
+    with session.client() as client:
+        (found,) = find_jobs(client, [job])
+        metrics = found.metrics()
+    if as_json:
+        summaries = {name: to_dict(summary) for name, summary in metrics.summaries.items()}
+        print_json({**job_json(found), "metrics": summaries})
+        return
+    out = console()
+    _print_facts(out, found)
+    _print_outcome(out, found.outcome)
+    for warning in found.warnings:
+        place = f"{warning.field}: " if warning.field else ""
+        out.print(f"warning: {place}{warning.message}", style="yellow", markup=False)
+    _print_metrics(out, metrics)
+    out.print("\n[bold]Spec[/]")
+    click.echo(to_yaml(found.spec), nl=False)
+
+
+def _print_facts(out: Console, job: Job) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    message = job.message
+    progress = message.progress
+    facts: list[tuple[str, str]] = [
+        ("experiment", message.spec.experiment),
+        ("submitted", ago(message.create_time)),
+        ("waits because", message.waiting_reason if job.state is JobState.QUEUED else ""),
+        ("worker", message.worker),
+        ("attempt", str(message.attempt) if message.attempt > 1 else ""),
+        ("took", _took(message)),
+        ("repeats", message.retry_of),
+        ("tags", ", ".join(f"{key}={text}" for key, text in sorted(message.spec.tags.items()))),
+        ("MLflow", message.tracking.url),
+    ]
+    if not job.state.is_final and progress.total_steps:
+        facts.append(("step", f"{progress.step} of {progress.total_steps}"))
+        facts.append(("epoch", f"{progress.epoch} of {progress.total_epochs}"))
+    if message.cancel_requested and not job.state.is_final:
+        facts.append(("asked to end", "yes"))
+    out.print(Text(job.name, style="bold"), Text(message.spec.display_name), state_text(job.state))
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for title, text in facts:
+        if text:
+            grid.add_row(Text(title, style="dim"), Text(text, overflow="fold"))
+    out.print(grid)
+
+
+def _took(message: jobs_pb2.Job) -> str:
+    if not message.HasField("end_time") or not message.HasField("start_time"):
+        return ""
+    return duration(moment(message.end_time) - moment(message.start_time))
+
+
+def _print_outcome(out: Console, outcome: jobs_pb2.Outcome | None) -> None:
+    if outcome is None or (outcome.state == jobs_pb2.Job.SUCCEEDED and not outcome.message):
+        return
+    cause = jobs_pb2.Outcome.Cause.Name(outcome.cause) if outcome.cause else ""
+    out.print()
+    out.print(f"{cause + ': ' if cause else ''}{outcome.message}", style="bold", markup=False)
+    if outcome.HasField("divergence"):
+        _print_divergence(out, outcome.divergence)
+
+
+def _print_divergence(out: Console, seen: jobs_pb2.Divergence) -> None:
+    where = f", first in module {seen.module}" if seen.module else ""
+    lines = [f"at step {seen.step} the {seen.what} was {seen.value}{where}"]
+    if seen.parameters:
+        more = f" and {len(seen.parameters) - 8} more" if len(seen.parameters) > 8 else ""
+        lines.append(f"bad gradients: {', '.join(seen.parameters[:8])}{more}")
+    lines.append(f"learning rate: {seen.learning_rate:g}")
+    if seen.hint:
+        lines.append(seen.hint)
+    out.print("\n".join(lines), markup=False)
+    num_points = max(len(seen.losses), len(seen.gradient_norms))
+    if not num_points:
+        return
+    table = _table("BEFORE STEP", "LOSS", "GRADIENT NORM")
+    losses = [""] * (num_points - len(seen.losses)) + [number(value) for value in seen.losses]
+    norms = [""] * (num_points - len(seen.gradient_norms))
+    norms += [number(value) for value in seen.gradient_norms]
+    for index, (loss, norm) in enumerate(zip(losses, norms, strict=True)):
+        table.add_row(str(index - num_points), loss, norm)
+    out.print(table)
+
+
+def _print_metrics(out: Console, metrics: JobMetrics) -> None:
+    if not metrics.summaries:
+        return
+    table = _table("METRIC", "FIRST", "LAST", "BEST", "AT STEP", "VALUES")
+    for name, summary in sorted(metrics.summaries.items()):
+        has_best = summary.HasField("best")
+        table.add_row(
+            name,
+            number(summary.first),
+            number(summary.last),
+            number(summary.best) if has_best else "",
+            str(summary.best_step) if has_best else "",
+            str(summary.count),
+        )
+    out.print()
+    out.print(table)
+
+
+def _table(first: str, *others: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column(first)
+    for column in others:
+        table.add_column(column, justify="right")
+    return table

@@ -1,0 +1,156 @@
+"""`talweg submit`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from talweg.client import Client, InvalidSpec, Job, TalwegError, read_jobs
+from talweg.client._files import MAX_FILE_BYTES, gather, parse_jobs
+from talweg.client.cli import _problems
+from talweg.client.cli._common import (
+    Session,
+    job_json,
+    json_option,
+    note,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from talweg.v1.spec_pb2 import JobSpec
+
+# So many jobs are listed; after a larger batch nobody reads the names.
+_MAX_LISTED = 30
+
+
+class _Source(NamedTuple):
+    file: str
+    specs: list[JobSpec]
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="FIELD=VALUE",
+    help="Change a field of each job, such as training.epochs=5. May be repeated.",
+)
+@click.option("--watch", is_flag=True, help="Follow the jobs until they have ended.")
+@click.option(
+    "--dry-run", is_flag=True, help="Submit nothing: check, and print the completed specs."
+)
+@json_option
+@click.pass_obj
+def submit(
+    session: Session,
+    files: Sequence[str],
+    overrides: Sequence[str],
+    watch: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    """Submit the jobs of job files, which are YAML or JSON; - is standard input.
+
+    A file holds one job, or a batch: `jobs`, a list of jobs, and `base`, the fields that they have
+    in common. All jobs are checked before the first is submitted.
+    """
+    sources, status = _read(files, overrides)
+    if status:
+        return status
+    specs = [spec for source in sources for spec in source.specs]
+    with session.client() as client:
+        if dry_run or len(specs) > 1:
+            checked = client.submit_many(specs, validate_only=True, return_errors=True)
+            status = _tell_refused(sources, checked)
+            if status:
+                return status
+            if dry_run:
+                _print_specs([job for job in checked if isinstance(job, Job)], as_json=as_json)
+                return 0
+        try:
+            jobs = [client.submit(specs[0])] if len(specs) == 1 else client.submit_many(specs)
+        except InvalidSpec as error:
+            return _tell_refused(sources, [error])
+        tell_warnings(jobs)
+        if watch:
+            from talweg.client.cli._control import follow_or_detach
+
+            status = follow_or_detach(client, jobs, stderr=as_json)
+            jobs = [job.refresh() for job in jobs] if as_json else jobs
+        if as_json:
+            print_json([job_json(job) for job in jobs])
+        elif not watch:
+            _print_submitted(client, jobs)
+    return status
+
+
+def tell_warnings(jobs: Iterable[Job]) -> None:
+    """Tell each warning of submission once, with the jobs that it is about."""
+    about: dict[tuple[str, str], list[str]] = {}
+    for job in jobs:
+        for warning in job.warnings:
+            about.setdefault((warning.field, warning.message), []).append(job.id)
+    for (field, message), ids in about.items():
+        who = f" ({len(ids)} jobs)" if len(ids) > 1 else ""
+        note(f"warning{who}: {field + ': ' if field else ''}{message}")
+
+
+def _read(files: Sequence[str], overrides: Sequence[str]) -> tuple[list[_Source], int]:
+    """Read all files, and tell what is wrong in any."""
+    sources: list[_Source] = []
+    status = 0
+    for file in files:
+        try:
+            if file == "-":
+                content = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+                specs = parse_jobs(content, source="standard input", overrides=overrides)
+            else:
+                specs = read_jobs(file, overrides=overrides)
+        except (InvalidSpec, OSError) as error:
+            status = _problems.report(error)
+        else:
+            sources.append(_Source(file, specs))
+    return sources, status
+
+
+def _tell_refused(sources: Sequence[_Source], results: Sequence[Job | TalwegError]) -> int:
+    """Tell why jobs were refused, file by file; 0 where none was."""
+    status = 0
+    remaining = list(results)
+    for source in sources:
+        found, remaining = remaining[: len(source.specs)], remaining[len(source.specs) :]
+        invalid = {i: error for i, error in enumerate(found) if isinstance(error, InvalidSpec)}
+        others = {str(error): error for error in found
+                  if isinstance(error, TalwegError) and not isinstance(error, InvalidSpec)}
+        if invalid:
+            violations = gather(invalid, total=len(source.specs))
+            status = _problems.report(InvalidSpec(violations=violations, source=source.file))
+        for error in others.values():
+            _problems.tell(error, about=source.file)
+            status = status or _problems.status_of(error)
+    if status:
+        note("nothing was submitted")
+    return status
+
+
+def _print_submitted(client: Client, jobs: Sequence[Job]) -> None:
+    for job in jobs[:_MAX_LISTED]:
+        click.echo(f"{job.id}  {job.spec.display_name}".rstrip())
+    if len(jobs) > _MAX_LISTED:
+        click.echo(f"… and {len(jobs) - _MAX_LISTED} more")
+    what = f"{len(jobs)} jobs" if len(jobs) > 1 else "1 job"
+    follow = f"talweg watch {jobs[0].id}" if len(jobs) == 1 else "talweg jobs"
+    note(f"submitted {what} to {client.address}; follow with: {follow}")
+
+
+def _print_specs(jobs: Sequence[Job], *, as_json: bool) -> None:
+    from talweg.spec import to_dict, to_yaml
+
+    tell_warnings(jobs)
+    if as_json:
+        print_json([to_dict(job.spec) for job in jobs])
+    else:
+        click.echo("---\n".join(to_yaml(job.spec) for job in jobs), nl=False)
+    note(f"{len(jobs)} job{'s' if len(jobs) > 1 else ''} checked; nothing was submitted")

@@ -1,0 +1,30 @@
+"""`talweg version`."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
+
+import click
+
+from talweg.client.cli._common import json_option, print_json
+
+_PARTS = ("grpcio", "protobuf", "torch", "mlflow", "celery")
+
+
+@click.command()
+@json_option
+def version(as_json: bool) -> None:
+    """Show the versions of what is installed."""
+    versions = {"talweg": version_of("talweg"), "python": platform.python_version()}
+    for part in _PARTS:
+        try:
+            versions[part] = version_of(part)
+        except PackageNotFoundError:
+            continue
+    if as_json:
+        print_json(versions)
+        return
+    for name, found in versions.items():
+        click.echo(f"{name} {found}")
