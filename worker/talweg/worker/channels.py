@@ -1,0 +1,118 @@
+"""How the worker's processes speak to the gRPC server.
+
+A channel does not survive a fork: each process opens its own, at its first call.
+"""
+
+import random
+import time
+from collections.abc import Callable
+from functools import cached_property
+from typing import Protocol, TypeVar
+
+import grpc
+
+from talweg.v1.jobs_pb2_grpc import JobServiceStub
+from talweg.v1.workers_pb2_grpc import WorkerServiceStub
+
+Q = TypeVar("Q", contravariant=True)
+A = TypeVar("A", covariant=True)
+
+# A restarted server is found again within a second; gRPC's own default waits up to two minutes.
+_OPTIONS = (
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.enable_retries", 0),
+    # A proxy set for the web must not catch calls between parts of one service.
+    ("grpc.enable_http_proxy", 0),
+)
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+
+
+class ServerAwayError(Exception):
+    """The server could not be reached for as long as it was worth trying."""
+
+
+class Method(Protocol[Q, A]):
+    """A unary method of a stub."""
+
+    def __call__(self, request: Q, /, *, timeout: float | None = None) -> A:
+        """Calls it."""
+
+
+class Channel:
+    """The server's services, connected at the first use in this process."""
+
+    def __init__(self, address: str) -> None:
+        """Keeps the address.
+
+        Args:
+            address: host:port.
+        """
+        self.address = address
+
+    @cached_property
+    def _channel(self) -> grpc.Channel:
+        return grpc.insecure_channel(self.address, options=_OPTIONS)
+
+    @cached_property
+    def workers(self) -> WorkerServiceStub:
+        """The service for workers."""
+        return WorkerServiceStub(self._channel)
+
+    @cached_property
+    def jobs(self) -> JobServiceStub:
+        """The service for people."""
+        return JobServiceStub(self._channel)
+
+    def close(self) -> None:
+        """Closes the connection where there is one."""
+        if "_channel" in self.__dict__:
+            self._channel.close()
+
+
+def is_away(error: grpc.RpcError) -> bool:
+    """Whether a call may be sent again as it is: nobody answered, or not in time.
+
+    Every call of a worker may: claims and reports carry numbers of their own, and a job that has
+    ended refuses to end again.
+    """
+    return error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+def call(
+    method: Method[Q, A],
+    request: Q,
+    *,
+    until: float,
+    timeout: float = 5.0,
+    give_up: Callable[[], bool] = lambda: False,
+    pause: Callable[[float], object] = time.sleep,
+) -> A:
+    """Calls `method` until the server answers.
+
+    Args:
+        method: of a stub.
+        request: sent as it is each time.
+        until: `time.monotonic()` after which it is no longer worth trying; at least one try.
+        timeout: seconds for one try.
+        give_up: asked between tries.
+        pause: waits for so many seconds between tries.
+
+    Raises:
+        ServerAwayError: nobody answered until then, or `give_up` said so.
+        grpc.RpcError: the server refused.
+    """
+    length = _FIRST_PAUSE
+    while True:
+        left = until - time.monotonic()
+        try:
+            return method(request, timeout=max(0.05, min(timeout, left)))
+        except grpc.RpcError as exc:
+            if not is_away(exc):
+                raise
+            left = until - time.monotonic()
+            if left <= 0 or give_up():
+                raise ServerAwayError(f"no answer: {exc.details()}") from exc
+        pause(min(length * random.uniform(0.5, 1.0), left))
+        length = min(2 * length, _LONGEST_PAUSE)

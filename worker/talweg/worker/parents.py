@@ -1,0 +1,25 @@
+"""No process of a worker outlives the one that started it, however that one ends."""
+
+import ctypes
+import os
+import signal
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent(parent: int, *, sig: signal.Signals = signal.SIGKILL) -> None:
+    """Has the kernel end this process when its parent ends. Linux only; elsewhere it does nothing.
+
+    Args:
+        parent: the parent's process id, as it was at the start. Where it has ended already, this
+            process ends here.
+        sig: the signal that ends this process.
+    """
+    try:
+        prctl = ctypes.CDLL(None, use_errno=True).prctl
+    except AttributeError:
+        return
+    prctl(_PR_SET_PDEATHSIG, int(sig))
+    # The parent may have ended before the kernel was told; then nobody would send the signal.
+    if os.getppid() != parent:
+        os.kill(os.getpid(), sig)

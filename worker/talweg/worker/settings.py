@@ -1,0 +1,90 @@
+"""The worker's settings, from TALWEG_* environment variables."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+DEVICES = ("auto", "cpu", "cuda")
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a worker and its delivery process need to know before they start."""
+
+    address: str = "127.0.0.1:7070"
+    """TALWEG_ADDRESS: the gRPC server, host:port."""
+
+    broker_url: str = "redis://127.0.0.1:6379/0"
+    """TALWEG_BROKER_URL: the Redis that Celery's tickets come from."""
+
+    tracking_uri: str = "http://127.0.0.1:5000"
+    """TALWEG_TRACKING_URI: the MLflow server that results go to."""
+
+    spool_dir: Path = Path(".talweg/spool")
+    """TALWEG_SPOOL_DIR: where results wait for delivery; on a local disk, one a machine."""
+
+    queues: tuple[str, ...] = ("default",)
+    """TALWEG_QUEUES: queues to take jobs from, joined by commas."""
+
+    device: str = "auto"
+    """TALWEG_DEVICE: auto, cpu or cuda; auto is CUDA where PyTorch finds it."""
+
+    worker_name: str = "worker"
+    """TALWEG_WORKER_NAME: the worker's name in lists and logs; the host's name follows it."""
+
+    ready_file: Path | None = None
+    """TALWEG_READY_FILE: a file to write {"pid", "address"} to once the worker waits for jobs."""
+
+    log_level: str = "INFO"
+    """TALWEG_LOG_LEVEL: DEBUG, INFO, WARNING or ERROR."""
+
+    def __post_init__(self) -> None:
+        """Checks what can be checked without touching anything.
+
+        Raises:
+            ValueError: A value is not one of those allowed.
+        """
+        if self.device not in DEVICES:
+            raise ValueError(
+                f"TALWEG_DEVICE must be one of {', '.join(DEVICES)}, but got {self.device!r}"
+            )
+        if self.log_level not in LOG_LEVELS:
+            raise ValueError(
+                f"TALWEG_LOG_LEVEL must be one of {', '.join(LOG_LEVELS)}, "
+                f"but got {self.log_level!r}"
+            )
+        if not self.queues or not all(self.queues):
+            raise ValueError(
+                "TALWEG_QUEUES must name queues joined by commas, "
+                f"but got {','.join(self.queues)!r}"
+            )
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
+        """Reads the settings; a variable that is absent or empty leaves the default.
+
+        Args:
+            environ: the variables.
+
+        Raises:
+            ValueError: A value is not one of those allowed.
+        """
+        default = cls()
+
+        def text(name: str, otherwise: str) -> str:
+            return environ.get(f"TALWEG_{name}") or otherwise
+
+        ready_file = environ.get("TALWEG_READY_FILE")
+        return cls(
+            address=text("ADDRESS", default.address),
+            broker_url=text("BROKER_URL", default.broker_url),
+            tracking_uri=text("TRACKING_URI", default.tracking_uri).rstrip("/"),
+            spool_dir=Path(text("SPOOL_DIR", str(default.spool_dir))).absolute(),
+            queues=tuple(q.strip() for q in text("QUEUES", ",".join(default.queues)).split(",")),
+            device=text("DEVICE", default.device).lower(),
+            worker_name=text("WORKER_NAME", default.worker_name),
+            ready_file=Path(ready_file) if ready_file else None,
+            log_level=text("LOG_LEVEL", default.log_level).upper(),
+        )

@@ -1,0 +1,63 @@
+"""The delivery process of a spool: `python -m talweg.worker.tracking [PARENT_PID]`.
+
+Settings come from TALWEG_* variables. Several may be started for one spool: one works, the
+others wait for its end, before they have loaded anything heavy. With a parent's process id it
+ends with that process.
+"""
+
+import fcntl
+import logging
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+
+from talweg.worker.parents import die_with_parent
+from talweg.worker.settings import Settings
+
+_ENVIRONMENT = {
+    # By default a server that is down blocks a call for minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MPLBACKEND": "Agg",
+    "OMP_NUM_THREADS": "1",
+}
+_NICENESS = 10
+
+
+def main() -> None:
+    """Waits for the spool's lock, then delivers until SIGTERM."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if len(sys.argv) > 1:
+        die_with_parent(int(sys.argv[1]))
+    settings = Settings.from_env()
+    settings.spool_dir.mkdir(parents=True, exist_ok=True)
+    lock = os.open(settings.spool_dir / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    os.nice(_NICENESS)
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    logging.basicConfig(
+        level=settings.log_level, format="%(asctime)s %(levelname)s delivery: %(message)s"
+    )
+    for noisy in ("mlflow", "urllib3", "matplotlib", "torch", "alembic", "git"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    stop = threading.Event()
+
+    def end(signum: int, frame: FrameType | None) -> None:
+        # Killed in mid-call loses nothing; a second signal need not wait for the call.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        stop.set()
+
+    signal.signal(signal.SIGTERM, end)
+    from talweg.worker.tracking.delivery import Delivery
+
+    Delivery(settings).run(stop)
+
+
+if __name__ == "__main__":
+    main()

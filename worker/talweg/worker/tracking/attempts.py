@@ -1,0 +1,101 @@
+"""One attempt's spool as the delivery reads it, a little at a time."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from talweg.worker.tracking.spool import LINES, LOST, Point, attempt_folder, read_lines
+
+# Points held in memory before they are sent.
+_BATCH = 2000
+
+
+class SpooledAttempt:
+    """What is known of an attempt, and what of it has still to be sent."""
+
+    def __init__(self, job_folder: Path, number: int) -> None:
+        """Reads nothing yet.
+
+        Args:
+            job_folder: the job's folder in the spool.
+            number: the attempt's, from 1.
+        """
+        self.number = number
+        self.folder = attempt_folder(job_folder.parent, job_id=job_folder.name, attempt=number)
+        self.lines = self.folder / LINES
+        self.begin: Mapping[str, Any] | None = None
+        """The line that says what was begun."""
+        self.data: Mapping[str, Any] | None = None
+        """The line that describes the data."""
+        self.end: Mapping[str, Any] | None = None
+        """The last line, once there is one."""
+        self.warnings: list[str] = []
+        """In words."""
+        self.files: set[str] = set()
+        """Files that are complete."""
+        self._taken_to = 0
+
+    @property
+    def final_state(self) -> str:
+        """The state that this attempt gave its job as the last one; empty where it gave none."""
+        state: str = self.end["state"] if self.end is not None else ""
+        return "" if state in (LOST, "QUEUED") else state
+
+    def is_idle(self, *, sent: int) -> bool:
+        """Whether all that was written has been read and sent."""
+        try:
+            return sent >= self._taken_to == self.lines.stat().st_size
+        except FileNotFoundError:
+            return True
+
+    def changed_ms(self) -> float:
+        """When something was written last, in milliseconds since the epoch."""
+        try:
+            return self.lines.stat().st_mtime * 1000
+        except FileNotFoundError:
+            return self.folder.stat().st_mtime * 1000
+
+    def unsent(self, start: int) -> Iterator[tuple[list[Point], int]]:
+        """Gives the points that were not sent, in batches, each with the offset behind it.
+
+        A batch may be empty: then lines of other kinds stand before the offset. The first call of
+        a process reads from the beginning, so that what an earlier process has sent is known.
+
+        Args:
+            start: how much has been sent, in bytes.
+        """
+        batch: list[Point] = []
+        offset = start
+        for line in read_lines(self.lines, start=start if self._taken_to else 0):
+            if line.end > self._taken_to:
+                self._take(line.kind, line.content)
+                self._taken_to = line.end
+            if line.end <= start:
+                continue
+            offset = line.end
+            if line.kind == "metrics":
+                batch += [(step, time, values) for step, time, values in line.content["points"]]
+                if len(batch) >= _BATCH:
+                    yield batch, offset
+                    batch, start = [], offset
+        if offset > start:
+            yield batch, offset
+
+    def points(self) -> Iterator[Point]:
+        """All points of the attempt."""
+        for line in read_lines(self.lines):
+            if line.kind == "metrics":
+                yield from line.content["points"]
+
+    def _take(self, kind: str, content: Mapping[str, Any]) -> None:
+        match kind:
+            case "begin":
+                self.begin = content
+            case "data":
+                self.data = content
+            case "warning":
+                self.warnings.append(f"{content['warning']}: {content['message']}")
+            case "file":
+                self.files.add(content["name"])
+            case "end":
+                self.end = content

@@ -1,0 +1,337 @@
+"""One job's way from the spool to its run in MLflow."""
+
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from talweg.spec import display_name, flatten, from_dict, kind, to_yaml
+from talweg.v1.jobs_pb2 import Job, Outcome
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker.tracking import naming
+from talweg.worker.tracking.attempts import SpooledAttempt
+from talweg.worker.tracking.outputs import send_outputs
+from talweg.worker.tracking.record import Record, has_ended
+from talweg.worker.tracking.runs import JOB_TAG, RefusedError, RunGoneError, RunId, Runs
+from talweg.worker.tracking.spool import Point, attempts, now_ms
+from talweg.worker.tracking.state import DeliveryState
+
+# A spool that has been silent for so long may belong to a worker that is no more.
+_SILENT_MS = 10_000
+_FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 60.0
+# Folders on their way out; `spool.jobs` passes over them.
+TRASH_PREFIX = ".done-"
+
+_STATUS = {
+    "SUCCEEDED": "FINISHED",
+    "FAILED": "FAILED",
+    "DIVERGED": "FAILED",
+    "CANCELLED": "KILLED",
+}
+
+log = logging.getLogger(__name__)
+
+
+class JobDelivery:
+    """Brings one job's results to MLflow, as far as they have come.
+
+    `advance` may raise at any point, or the process may be killed: the next call, or the next
+    process, goes on where the state file says.
+    """
+
+    def __init__(self, folder: Path, *, runs: Runs, record: Record) -> None:
+        """Reads the state file where there is one.
+
+        Args:
+            folder: the job's folder in the spool.
+            runs: MLflow.
+            record: the server.
+        """
+        self.folder, self.job_id = folder, folder.name
+        self._runs, self._record = runs, record
+        state = DeliveryState.load(folder)
+        self._is_new = state is None
+        self._state = state or DeliveryState()
+        self._attempts: dict[int, SpooledAttempt] = {}
+        self._spec: JobSpec | None = None
+        self._ask_at, self._ask_pause = 0.0, _FIRST_PAUSE
+
+    def advance(self) -> bool:
+        """Sends what there is to send.
+
+        Returns:
+            Whether the job is done with: everything has arrived and its folder is gone.
+
+        Raises:
+            TrackingError: MLflow; try again later.
+            ServerAwayError: the server did not answer; try again later.
+        """
+        for number in attempts(self.folder):
+            self._attempts.setdefault(number, SpooledAttempt(self.folder, number))
+        try:
+            for _, attempt in sorted(self._attempts.items()):
+                self._send(attempt)
+            return self._finish()
+        except RunGoneError:
+            return self._run_is_gone()
+
+    @property
+    def _run(self) -> RunId:
+        return RunId(self._state.run_id, self._state.experiment_id)
+
+    def _save(self) -> None:
+        self._state.save(self.folder)
+
+    def _once(self, name: str, step: Callable[[], None]) -> None:
+        """Takes a step that is taken once a run; a step that MLflow refuses is left out."""
+        if name in self._state.done:
+            return
+        try:
+            step()
+        except RefusedError as exc:
+            log.error("%s: MLflow refuses the %s: %s", self.job_id, name, exc)
+        self._state.done.append(name)
+        self._save()
+
+    # Points, parameters and tags.
+
+    def _send(self, attempt: SpooledAttempt) -> None:
+        key = str(attempt.number)
+        if attempt.is_idle(sent=self._state.offsets.get(key, 0)):
+            return
+        for points, offset in attempt.unsent(self._state.offsets.get(key, 0)):
+            if attempt.begin is None:
+                raise RefusedError(f"{attempt.lines} does not begin with its job")
+            self._spec = self._spec or from_dict(attempt.begin["spec"])
+            self._ensure_run(attempt.begin, self._spec)
+            self._send_batch(attempt, self._spec, points)
+            self._state.offsets[key] = offset
+            self._save()
+        self._describe(attempt)
+
+    def _send_batch(self, attempt: SpooledAttempt, spec: JobSpec, points: list[Point]) -> None:
+        high = dict(self._state.high_water)
+        fresh: list[Point] = []
+        for step, at, values in points:
+            news = {name: v for name, v in values.items() if step > high.get(name, -1)}
+            high.update(dict.fromkeys(news, step))
+            if news:
+                fresh.append((step, at, news))
+        params = {} if "params" in self._state.done else naming.params(flatten(spec))
+        tags = self._changed_tags(self._tags_of(attempt, spec))
+        self._log(points=fresh, params=params, tags=tags)
+        self._state.high_water = high
+        self._state.tags |= tags
+        if params:
+            self._state.done.append("params")
+
+    def _log(self, *, points: list[Point], params: dict[str, str], tags: dict[str, str]) -> None:
+        """One call where MLflow takes all; else each part alone, so that one does not cost all."""
+        run_id = self._state.run_id
+        try:
+            self._runs.log(run_id, points=points, params=params, tags=tags)
+            return
+        except RefusedError as exc:
+            log.error("%s: MLflow refuses a part of its results: %s", self.job_id, exc)
+        for point in points:
+            with suppress(RefusedError):
+                self._runs.log(run_id, points=[point])
+        for name, value in params.items():
+            with suppress(RefusedError):
+                self._runs.log(run_id, params={name: value})
+        with suppress(RefusedError):
+            self._runs.log(run_id, tags=tags)
+
+    def _tags_of(self, attempt: SpooledAttempt, spec: JobSpec) -> dict[str, str]:
+        tags = {
+            "talweg.attempt": str(attempt.number),
+            "talweg.state": attempt.end["state"] if attempt.end else "RUNNING",
+        }
+        if attempt.end and attempt.end["state"] == "LOST":
+            tags["talweg.state"] = "RUNNING"
+        if attempt.warnings:
+            tags["warnings"] = "\n".join(dict.fromkeys(attempt.warnings))
+        return tags
+
+    def _changed_tags(self, tags: Mapping[str, str]) -> dict[str, str]:
+        return {name: text for name, text in tags.items() if self._state.tags.get(name) != text}
+
+    def _describe(self, attempt: SpooledAttempt) -> None:
+        spec, data = self._spec, attempt.data
+        if spec is None:
+            return
+        self._once(
+            "job file",
+            lambda: self._runs.log_text(self._state.run_id, to_yaml(spec), "job.yaml"),
+        )
+        if data is not None:
+            self._once("data", lambda: self._log_data(spec, data))
+
+    def _log_data(self, spec: JobSpec, data: Mapping[str, Any]) -> None:
+        facts = {key: value for key, value in data.items() if key != "kind"}
+        self._runs.log_data(
+            self._state.run_id,
+            name=data["name"],
+            digest=data["digest"],
+            source=naming.data_source(spec),
+            profile=facts,
+        )
+
+    # The run.
+
+    def _ensure_run(self, begin: Mapping[str, Any], spec: JobSpec) -> None:
+        if self._state.run_id:
+            return
+        experiment_id = self._runs.experiment(spec.experiment)
+        found, made = None, False
+        # Nobody can have made a run for a first attempt that nobody has begun to deliver.
+        if self._state.creating or not self._is_new or begin["attempt"] > 1:
+            found = self._run_in_record() or self._runs.find(
+                experiment_id=experiment_id, job_id=self.job_id
+            )
+        if found is None:
+            self._state.creating = True
+            self._save()
+            found, made = self._create(experiment_id, begin, spec), True
+        held = self._record.set_run(
+            self.job_id, found, expected=self._state.replaces, url=self._runs.url(found)
+        )
+        if held.run_id != found.run_id and made:
+            self._runs.delete(found.run_id)
+        if not (made and held.run_id == found.run_id):
+            self._state.high_water = self._runs.high_water(held.run_id)
+        self._state.run_id, self._state.experiment_id = held.run_id, held.experiment_id
+        self._state.creating = False
+        self._save()
+
+    def _run_in_record(self) -> RunId | None:
+        job = self._record.job(self.job_id)
+        if job is None or job.tracking.run_id in ("", self._state.replaces):
+            return None
+        return RunId(job.tracking.run_id, job.tracking.experiment_id)
+
+    def _create(self, experiment_id: str, begin: Mapping[str, Any], spec: JobSpec) -> RunId:
+        tags = {
+            JOB_TAG: self.job_id,
+            "talweg.loss": kind(spec.loss)[0],
+            "talweg.task": kind(spec.task)[0],
+            "mlflow.source.name": f"jobs/{self.job_id}",
+            "mlflow.source.type": "JOB",
+        }
+
+        def create(home: str) -> RunId:
+            return self._runs.create(
+                experiment_id=home, name=display_name(spec), start_ms=begin["time"], tags=tags
+            )
+
+        try:
+            return create(experiment_id)
+        except (RefusedError, RunGoneError):
+            # Somebody has deleted the experiment since it was looked up.
+            self._runs.forget_experiments()
+            return create(self._runs.experiment(spec.experiment))
+
+    def _run_is_gone(self) -> bool:
+        """Where a person deleted the run the rest is dropped; where MLflow lost it, sent again."""
+        try:
+            self._runs.get(self._state.run_id)
+        except RunGoneError as exc:
+            if "was deleted" not in str(exc):
+                log.warning("%s: MLflow has lost its run; sending all again", self.job_id)
+                self._state = DeliveryState(creating=True, replaces=self._state.run_id)
+                self._save()
+                return False
+        if not self._job_has_ended():
+            return False
+        log.warning("%s: somebody deleted its run; the rest is dropped", self.job_id)
+        self._remove()
+        return True
+
+    # The end.
+
+    def _finish(self) -> bool:
+        last = self._attempts[max(self._attempts)] if self._attempts else None
+        if last is None:
+            return self._ask(None)
+        if last.final_state and last.end is not None:
+            self._complete(
+                last,
+                state=last.final_state,
+                cause=last.end["cause"],
+                message=last.end["message"],
+                end_ms=last.end["time"],
+            )
+            return True
+        return self._ask(last)
+
+    def _job_has_ended(self) -> bool:
+        if any(attempt.final_state for attempt in self._attempts.values()):
+            return True
+        job = self._record.job(self.job_id)
+        return job is None or has_ended(job)
+
+    def _ask(self, last: SpooledAttempt | None) -> bool:
+        """Asks the server about a job of which nothing more seems to come."""
+        quiet = last is None or last.end is not None or now_ms() - last.changed_ms() > _SILENT_MS
+        if not quiet or time.monotonic() < self._ask_at:
+            return False
+        job = self._record.job(self.job_id)
+        if job is None or not has_ended(job):
+            self._ask_at = time.monotonic() + self._ask_pause
+            self._ask_pause = min(2 * self._ask_pause, _LONGEST_PAUSE)
+            return job is None and self._give_up_on(last)
+        if last is None or last.begin is None or job.attempt not in self._attempts:
+            # Its last attempt is another machine's to close, or there is nothing to close.
+            self._remove()
+            return True
+        self._complete(
+            last,
+            state=Job.State.Name(job.state),
+            cause=Outcome.Cause.Name(job.outcome.cause) if job.outcome.cause else "",
+            message=job.outcome.message,
+            end_ms=job.end_time.ToMilliseconds() or now_ms(),
+        )
+        return True
+
+    def _give_up_on(self, last: SpooledAttempt | None) -> bool:
+        """The server does not know the job, and nobody writes: its results are kept in MLflow."""
+        if last is not None and now_ms() - last.changed_ms() < 1000 * _LONGEST_PAUSE:
+            return False
+        log.warning("%s: the server does not know this job; its run is closed", self.job_id)
+        if last is not None and last.begin is not None:
+            self._complete(last, state="CANCELLED", cause="", message="", end_ms=now_ms())
+        else:
+            self._remove()
+        return True
+
+    def _complete(
+        self, last: SpooledAttempt, *, state: str, cause: str, message: str, end_ms: int
+    ) -> None:
+        if self._spec is not None:
+            send_outputs(
+                last, self._spec, run=self._run, runs=self._runs, state=self._state,
+                save=self._save, once=self._once,
+            )  # fmt: skip
+        tags = {"talweg.state": state, "talweg.cause": cause, "talweg.message": message}
+        changed = self._changed_tags({name: text for name, text in tags.items() if text})
+        if changed:
+            self._runs.log(self._state.run_id, tags=changed)
+        self._runs.close(self._state.run_id, status=_STATUS[state], end_ms=end_ms)
+        self._record.set_run(
+            self.job_id,
+            self._run,
+            expected=self._state.run_id,
+            url=self._runs.url(self._run),
+            complete=True,
+        )
+        self._remove()
+
+    def _remove(self) -> None:
+        """Renames the folder first: a folder that is half removed must not be taken for a job."""
+        trash = self.folder.with_name(f"{TRASH_PREFIX}{self.job_id}-{os.getpid()}-{now_ms()}")
+        os.replace(self.folder, trash)
+        shutil.rmtree(trash, ignore_errors=True)

@@ -1,0 +1,104 @@
+"""What a job leaves in MLflow when it has ended: plots, weights, the model."""
+
+import logging
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker.tracking.attempts import SpooledAttempt
+from talweg.worker.tracking.runs import RunId, Runs, TrackingError
+from talweg.worker.tracking.spool import EXAMPLE, MODEL, WEIGHTS
+from talweg.worker.tracking.state import DeliveryState
+
+WEIGHTS_FOLDER = "weights"
+
+log = logging.getLogger(__name__)
+
+Once = Callable[[str, Callable[[], None]], None]
+"""Takes a named step unless an earlier process has taken it."""
+
+
+def send_outputs(
+    attempt: SpooledAttempt,
+    spec: JobSpec,
+    *,
+    run: RunId,
+    runs: Runs,
+    state: DeliveryState,
+    save: Callable[[], None],
+    once: Once,
+) -> None:
+    """Sends what the spec asks for and the attempt holds.
+
+    A plot or a model that cannot be made is left out, with a line in the log: the figures count.
+
+    Args:
+        attempt: the last one.
+        spec: filled.
+        run: the job's.
+        runs: MLflow.
+        state: holds the model's id as soon as there is one.
+        save: writes the state.
+        once: takes a step unless it has been taken.
+
+    Raises:
+        TrackingError: MLflow; try again later.
+    """
+    has_model = {WEIGHTS, MODEL, EXAMPLE} <= attempt.files
+    steps: list[tuple[str, bool, Callable[[], None]]] = [
+        ("plots", spec.outputs.plots, lambda: _send_plots(attempt, spec, run, runs)),
+        ("weights", has_model, lambda: _send_weights(attempt, run, runs)),
+        ("model", has_model, lambda: _send_model(attempt, run, runs, state, save)),
+    ]
+    for name, wanted, step in steps:
+        if wanted:
+            once(name, _forgiving(attempt.folder, name, step))
+
+
+def _forgiving(folder: Path, name: str, step: Callable[[], None]) -> Callable[[], None]:
+    def take() -> None:
+        try:
+            step()
+        except TrackingError:
+            raise
+        except Exception:
+            log.exception("%s: the %s could not be made", folder, name)
+
+    return take
+
+
+def _send_plots(attempt: SpooledAttempt, spec: JobSpec, run: RunId, runs: Runs) -> None:
+    from talweg.worker.tracking.plots import draw_all
+
+    with tempfile.TemporaryDirectory() as folder:
+        plots = Path(folder) / "plots"
+        plots.mkdir()
+        draw_all(attempt, spec, plots)
+        runs.log_files(run.run_id, Path(folder))
+
+
+def _send_weights(attempt: SpooledAttempt, run: RunId, runs: Runs) -> None:
+    for name in (WEIGHTS, MODEL):
+        runs.log_file(run.run_id, attempt.folder / name, WEIGHTS_FOLDER)
+
+
+def _send_model(
+    attempt: SpooledAttempt,
+    run: RunId,
+    runs: Runs,
+    state: DeliveryState,
+    save: Callable[[], None],
+) -> None:
+    from talweg.worker.tracking import flavour, models
+
+    if not state.model_id:
+        state.model_id = runs.create_model(run)
+        save()
+    flavour.log_model(
+        models.rebuild(attempt.folder),
+        models.load_example(attempt.folder),
+        run=run,
+        model_id=state.model_id,
+        tracking_uri=runs.tracking_uri,
+    )

@@ -1,0 +1,81 @@
+"""The server's record of a job, as the delivery needs it."""
+
+import time
+
+import grpc
+
+from talweg.spec import job_name
+from talweg.v1.jobs_pb2 import GetJobRequest, Job, TrackingRun
+from talweg.v1.workers_pb2 import SetTrackingRunRequest
+from talweg.worker.channels import Channel, call
+from talweg.worker.tracking.runs import RunId
+
+_PATIENCE = 2.0
+_ENDED = (Job.SUCCEEDED, Job.FAILED, Job.DIVERGED, Job.CANCELLED)
+
+
+def has_ended(job: Job) -> bool:
+    """Whether the job's state is a last one."""
+    return job.state in _ENDED
+
+
+class Record:
+    """Which run a job has, and how the job ended.
+
+    Every method raises ServerAwayError where the server does not answer within two seconds.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        """Keeps the channel; nothing is sent.
+
+        Args:
+            channel: to the server.
+        """
+        self._channel = channel
+
+    def job(self, job_id: str) -> Job | None:
+        """The job; None where the server does not know it."""
+        try:
+            return call(
+                self._channel.jobs.GetJob,
+                GetJobRequest(name=job_name(job_id)),
+                until=time.monotonic() + _PATIENCE,
+            )
+        except grpc.RpcError as exc:
+            if exc.code() == grpc.StatusCode.NOT_FOUND:
+                return None
+            raise
+
+    def set_run(
+        self, job_id: str, run: RunId, *, expected: str, url: str = "", complete: bool = False
+    ) -> RunId:
+        """Says which run holds the job's results, unless the record holds another by now.
+
+        Args:
+            job_id: the job.
+            run: the run.
+            expected: the run id that the record is believed to hold; empty for none.
+            url: the run's page.
+            complete: all results have arrived.
+
+        Returns:
+            The run that the record holds; `run` where the server does not know the job.
+        """
+        request = SetTrackingRunRequest(
+            job=job_name(job_id),
+            expected_run_id=expected,
+            tracking=TrackingRun(
+                run_id=run.run_id, experiment_id=run.experiment_id, url=url, complete=complete
+            ),
+        )
+        try:
+            held = call(
+                self._channel.workers.SetTrackingRun,
+                request,
+                until=time.monotonic() + _PATIENCE,
+            ).tracking
+        except grpc.RpcError as exc:
+            if exc.code() == grpc.StatusCode.NOT_FOUND:
+                return run
+            raise
+        return RunId(held.run_id, held.experiment_id)

@@ -1,0 +1,302 @@
+"""MLflow as the delivery uses it: experiments, runs, points, files.
+
+Every call either has happened when it returns, or raises one of
+
+    Exception
+    └── TrackingError
+        ├── TrackingAwayError       nobody answered, or the server refuses everybody: keep and wait
+        ├── TrackingBusyError       the server failed at this call: keep, and try others meanwhile
+        ├── RunGoneError            the run does not exist, or somebody deleted it
+        └── RefusedError            this call will never succeed
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+from mlflow import MlflowClient
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LifecycleStage,
+    Metric,
+    Param,
+    Run,
+    RunTag,
+    ViewType,
+)
+from mlflow.exceptions import MlflowException, RestException
+
+from talweg.worker.tracking.spool import Point
+
+MAX_METRICS = 1000
+MAX_PARAMS = 100
+MAX_ENTITIES = 1000
+MAX_PARAM_LENGTH = 6000
+MAX_TAG_LENGTH = 5000
+MAX_DIGEST_LENGTH = 36
+
+JOB_TAG = "talweg.job"
+
+_GONE = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}
+_REFUSED = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS", "NOT_IMPLEMENTED"}
+_REFUSED_STATUSES = {400, 404, 405, 413, 422}
+
+log = logging.getLogger(__name__)
+
+
+class TrackingError(Exception):
+    """MLflow has not done what it was asked to."""
+
+
+class TrackingAwayError(TrackingError):
+    """Nobody answered, or the server refuses everybody."""
+
+
+class TrackingBusyError(TrackingError):
+    """The server failed at this call."""
+
+
+class RunGoneError(TrackingError):
+    """The run does not exist, or somebody deleted it."""
+
+
+class RefusedError(TrackingError):
+    """This call will never succeed as it is."""
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turns what MLflow's client raises into a TrackingError."""
+    try:
+        yield
+    except RestException as exc:
+        if exc.error_code in _GONE:
+            raise RunGoneError(str(exc)) from exc
+        if exc.error_code in _REFUSED:
+            raise RefusedError(str(exc)) from exc
+        if exc.error_code in ("PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"):
+            raise TrackingAwayError(str(exc)) from exc
+        raise TrackingBusyError(str(exc)) from exc
+    except requests.HTTPError as exc:
+        if exc.response is not None and exc.response.status_code in _REFUSED_STATUSES:
+            raise RefusedError(str(exc)) from exc
+        raise TrackingBusyError(str(exc)) from exc
+    except (requests.RequestException, MlflowException, OSError) as exc:
+        raise TrackingAwayError(str(exc)) from exc
+
+
+@dataclass(frozen=True)
+class RunId:
+    """Where a job's results go."""
+
+    run_id: str
+    experiment_id: str
+
+
+class Runs:
+    """An MLflow server, seen as the home of jobs' runs."""
+
+    def __init__(self, tracking_uri: str) -> None:
+        """Keeps the address; nothing is sent.
+
+        Args:
+            tracking_uri: the server's URL.
+        """
+        self.tracking_uri = tracking_uri
+        self.client = MlflowClient(tracking_uri)
+        self._experiments: dict[str, str] = {}
+
+    def url(self, run: RunId) -> str:
+        """The run's page; empty where the server has no pages."""
+        if not self.tracking_uri.startswith(("http://", "https://")):
+            return ""
+        return f"{self.tracking_uri}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
+
+    def experiment(self, name: str) -> str:
+        """The experiment's id; made where there is none, brought back where it was deleted."""
+        if name not in self._experiments:
+            with translated():
+                self._experiments[name] = self._find_or_make_experiment(name)
+        return self._experiments[name]
+
+    def forget_experiments(self) -> None:
+        """Has them looked up again: somebody may have deleted one."""
+        self._experiments.clear()
+
+    def _find_or_make_experiment(self, name: str) -> str:
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            try:
+                made: str = self.client.create_experiment(name)
+                return made
+            except RestException as exc:
+                # Another machine's delivery was first.
+                if exc.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                found = self.client.get_experiment_by_name(name)
+                if found is None:
+                    raise
+        experiment_id: str = found.experiment_id
+        if found.lifecycle_stage == LifecycleStage.DELETED:
+            self.client.restore_experiment(experiment_id)
+        return experiment_id
+
+    def find(self, *, experiment_id: str, job_id: str) -> RunId | None:
+        """The job's run, the oldest where there are several."""
+        with translated():
+            found = self.client.search_runs(
+                [experiment_id],
+                f"tags.`{JOB_TAG}` = '{job_id}'",
+                run_view_type=ViewType.ACTIVE_ONLY,
+                max_results=1,
+                order_by=["attributes.start_time ASC"],
+            )
+        return RunId(found[0].info.run_id, experiment_id) if found else None
+
+    def create(
+        self, *, experiment_id: str, name: str, start_ms: int, tags: Mapping[str, str]
+    ) -> RunId:
+        """Makes a run.
+
+        Args:
+            experiment_id: of `experiment`.
+            name: for people.
+            start_ms: when the job's first attempt began.
+            tags: JOB_TAG among them, so that `find` finds it.
+        """
+        with translated():
+            run = self.client.create_run(
+                experiment_id,
+                start_time=start_ms,
+                run_name=name,
+                tags={key: value[:MAX_TAG_LENGTH] for key, value in tags.items()},
+            )
+        return RunId(run.info.run_id, experiment_id)
+
+    def get(self, run_id: str) -> Run:
+        """The run as MLflow has it.
+
+        Raises:
+            RunGoneError: it does not exist, or somebody deleted it.
+        """
+        with translated():
+            run = self.client.get_run(run_id)
+        if run.info.lifecycle_stage == LifecycleStage.DELETED:
+            raise RunGoneError(f"run {run_id} was deleted")
+        return run
+
+    def high_water(self, run_id: str) -> dict[str, int]:
+        """By metric: the highest step that the run holds."""
+        return {m.key: m.step for m in self.get(run_id).data.to_proto().metrics}
+
+    def delete(self, run_id: str) -> None:
+        """Deletes a run that nobody needs."""
+        with translated():
+            self.client.delete_run(run_id)
+
+    def log(
+        self,
+        run_id: str,
+        *,
+        points: Sequence[Point] = (),
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Sends points, parameters and tags, in as few calls as MLflow's limits allow.
+
+        Args:
+            run_id: the run.
+            points: in the order of their steps.
+            params: by name; long values are cut.
+            tags: by name; long values are cut.
+        """
+        metrics = [
+            Metric(name, value, time, step)
+            for step, time, values in points
+            for name, value in values.items()
+        ]
+        left = [Param(key, value[:MAX_PARAM_LENGTH]) for key, value in (params or {}).items()]
+        marks = [RunTag(key, value[:MAX_TAG_LENGTH]) for key, value in (tags or {}).items()]
+        while metrics or left or marks:
+            now_params, left = left[:MAX_PARAMS], left[MAX_PARAMS:]
+            now_marks, marks = marks[:MAX_PARAMS], marks[MAX_PARAMS:]
+            room = min(MAX_METRICS, MAX_ENTITIES - len(now_params) - len(now_marks))
+            now_metrics, metrics = metrics[:room], metrics[room:]
+            with translated(), _deleted_run_is_gone():
+                self.client.log_batch(run_id, now_metrics, now_params, now_marks)
+
+    def log_data(
+        self, run_id: str, *, name: str, digest: str, source: Mapping[str, Any], profile: Any
+    ) -> None:
+        """Names the data that the run learns from.
+
+        Args:
+            run_id: the run.
+            name: the data set's name.
+            digest: of its content; MLflow takes its first 36 characters.
+            source: where it comes from, as JSON.
+            profile: its sizes and whole digest, as JSON.
+        """
+        data = Dataset(
+            name=name,
+            digest=digest[:MAX_DIGEST_LENGTH],
+            source_type="talweg",
+            source=json.dumps(source),
+            profile=json.dumps(profile),
+        )
+        tags = [InputTag("mlflow.data.context", "training")]
+        with translated(), _deleted_run_is_gone():
+            self.client.log_inputs(run_id, [DatasetInput(data, tags)])
+
+    def log_text(self, run_id: str, text: str, path: str) -> None:
+        """Stores a text as a file of the run."""
+        with translated():
+            self.client.log_text(run_id, text, path)
+
+    def log_files(self, run_id: str, folder: Path) -> None:
+        """Stores a folder's content among the run's files."""
+        with translated():
+            self.client.log_artifacts(run_id, str(folder))
+
+    def log_file(self, run_id: str, file: Path, folder: str) -> None:
+        """Stores a file in a folder of the run's files."""
+        with translated():
+            self.client.log_artifact(run_id, str(file), folder)
+
+    def create_model(self, run: RunId) -> str:
+        """Makes an empty logged model that belongs to a run; its id."""
+        with translated():
+            model = self.client.create_logged_model(
+                run.experiment_id, name="model", source_run_id=run.run_id
+            )
+        model_id: str = model.model_id
+        return model_id
+
+    def close(self, run_id: str, *, status: str, end_ms: int) -> None:
+        """Ends a run.
+
+        Args:
+            run_id: the run.
+            status: FINISHED, FAILED or KILLED.
+            end_ms: when the job ended.
+        """
+        with translated():
+            self.client.set_terminated(run_id, status, end_ms)
+
+
+@contextmanager
+def _deleted_run_is_gone() -> Iterator[None]:
+    """MLflow calls it an invalid parameter to write to a run that somebody deleted."""
+    try:
+        yield
+    except RestException as exc:
+        if exc.error_code == "INVALID_PARAMETER_VALUE" and "'active' state" in str(exc):
+            raise RunGoneError(str(exc)) from exc
+        raise

@@ -1,0 +1,266 @@
+"""The spool: what a training process leaves on disk for the delivery process.
+
+One folder an attempt, `{spool}/{job id}/{attempt}/`, written by the training process alone:
+
+- `lines.jsonl`, append-only: one JSON object a line, `kind` says what it holds. Times are taken
+  when a thing happens and never again, so that what is sent twice is the same to the byte.
+- files for tensors and documents, written aside and renamed, then named by a line.
+
+A line counts once its newline is there: a process killed in mid-write leaves a torn tail, which
+readers pass over.
+
+| kind | holds |
+|---|---|
+| begin | format, job, attempt, worker, time, spec |
+| data | name, digest and shape of the data |
+| metrics | points: [step, time, {name: value}] each |
+| warning | kind, field, message |
+| file | name of a file that is complete |
+| end | state (or LOST), cause, message, steps, time; nothing follows |
+
+All times are milliseconds since the epoch.
+"""
+
+import json
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    import torch
+
+FORMAT = 1
+LINES = "lines.jsonl"
+
+# Files an attempt may hold.
+WEIGHTS = "weights.safetensors"
+"""The model's parameters and buffers, by their names in the module."""
+MODEL = "model.json"
+"""What the model is built from again; see `talweg.worker.tracking.models`."""
+EXAMPLE = "example.safetensors"
+"""`x`: a few inputs as they come from the data, before standardisation."""
+PREDICTIONS = "predictions.safetensors"
+"""`y_true` and `y_pred` of the test part, in the target's units or as probabilities."""
+
+LOST = "LOST"
+"""The state of an attempt that ended without a say in how its job ends."""
+
+_POINTS_A_LINE = 200
+_READ_SIZE = 1 << 20
+_JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+Point = tuple[int, int, Mapping[str, float]]
+"""Step, time, values by name."""
+
+
+def now_ms() -> int:
+    """Milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+class SpoolWriter:
+    """Writes one attempt's folder. A context manager; usable from several threads.
+
+    Lines are kept in memory until `flush`: a job writes to disk about once a second.
+    """
+
+    def __init__(self, spool: Path, *, job_id: str, attempt: int) -> None:
+        """Makes the attempt's folder.
+
+        Args:
+            spool: the spool's folder.
+            job_id: without `jobs/`.
+            attempt: from 1.
+        """
+        self.folder = attempt_folder(spool, job_id=job_id, attempt=attempt)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        self._buffer: list[str] = []
+        self._file = os.open(
+            self.folder / LINES, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644
+        )
+        self._job_id, self._attempt = job_id, attempt
+
+    def begin(self, *, worker: str, spec: Mapping[str, Any]) -> None:
+        """The first line.
+
+        Args:
+            worker: the worker's name.
+            spec: the job's spec in its JSON form.
+        """
+        self._add(
+            kind="begin", format=FORMAT, job=self._job_id, attempt=self._attempt,
+            worker=worker, time=now_ms(), spec=spec,
+        )  # fmt: skip
+
+    def data(self, **facts: Any) -> None:
+        """The data that the attempt learns from: `name`, `digest` and what else describes it."""
+        self._add(kind="data", **facts)
+
+    def points(self, points: Sequence[Point]) -> None:
+        """Metric points in the order of their steps; finite values only."""
+        for start in range(0, len(points), _POINTS_A_LINE):
+            self._add(kind="metrics", points=points[start : start + _POINTS_A_LINE])
+
+    def warning(self, *, kind: str, field: str, message: str) -> None:
+        """Something that is allowed, and is probably not meant."""
+        self._add(kind="warning", **{"warning": kind, "field": field, "message": message})
+
+    def tensors(self, name: str, tensors: Mapping[str, "torch.Tensor"]) -> None:
+        """A safetensors file.
+
+        Args:
+            name: its name in the folder.
+            tensors: any shapes, types and devices.
+        """
+        from safetensors.torch import save_file
+
+        plain = {key: t.detach().cpu().contiguous().clone() for key, t in tensors.items()}
+        with _written_aside(self.folder / name) as part:
+            save_file(plain, part)
+        self._add(kind="file", name=name)
+
+    def document(self, name: str, content: Mapping[str, Any]) -> None:
+        """A JSON file.
+
+        Args:
+            name: its name in the folder.
+            content: JSON values.
+        """
+        write_json(self.folder / name, content)
+        self._add(kind="file", name=name)
+
+    def end(self, *, state: str, cause: str = "", message: str = "") -> None:
+        """The last line, written at once.
+
+        Args:
+            state: a job's state by name, or LOST.
+            cause: an outcome's cause by name.
+            message: an outcome's message.
+        """
+        self._add(kind="end", state=state, cause=cause, message=message, time=now_ms())
+        self.flush()
+
+    def flush(self) -> None:
+        """Writes the lines that wait.
+
+        Raises:
+            OSError: the disk is full or gone.
+        """
+        with self._lock:
+            if self._buffer:
+                text = memoryview("".join(self._buffer).encode())
+                self._buffer.clear()
+                while text:
+                    text = text[os.write(self._file, text) :]
+
+    def close(self) -> None:
+        """Writes the lines that wait and closes the file."""
+        try:
+            self.flush()
+        finally:
+            os.close(self._file)
+
+    def __enter__(self) -> Self:
+        """Gives itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Closes it."""
+        self.close()
+
+    def _add(self, **content: Any) -> None:
+        line = json.dumps(content, separators=(",", ":"), allow_nan=False) + "\n"
+        with self._lock:
+            self._buffer.append(line)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a spool."""
+
+    kind: str
+    """What it holds; see the module."""
+    content: Mapping[str, Any]
+    """The whole object."""
+    end: int
+    """Offset of the first byte after it."""
+
+
+def read_lines(path: Path, *, start: int = 0) -> Iterator[Line]:
+    """The complete lines from an offset on.
+
+    A torn tail is left for later; a complete line that is no JSON object is passed over.
+
+    Args:
+        path: a `lines.jsonl`; one that does not exist has no lines.
+        start: the `end` of the last line read before, or 0.
+    """
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return
+    with file:
+        file.seek(start)
+        end, tail = start, b""
+        while chunk := file.read(_READ_SIZE):
+            *lines, tail = (tail + chunk).split(b"\n")
+            for line in lines:
+                end += len(line) + 1
+                try:
+                    content = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(content, dict) and isinstance(content.get("kind"), str):
+                    yield Line(kind=content["kind"], content=content, end=end)
+
+
+def attempt_folder(spool: Path, *, job_id: str, attempt: int) -> Path:
+    """Where an attempt's results wait."""
+    return spool / job_id / str(attempt)
+
+
+def jobs(spool: Path) -> Iterator[Path]:
+    """The folders of the jobs in a spool, the longest untouched first."""
+    with os.scandir(spool) as entries:
+        found = [
+            (entry.stat().st_mtime, entry.path)
+            for entry in entries
+            if _JOB_ID.fullmatch(entry.name) and entry.is_dir()
+        ]
+    for _, path in sorted(found):
+        yield Path(path)
+
+
+def attempts(job_folder: Path) -> list[int]:
+    """The attempts of a job that have left something, in order."""
+    return sorted(int(entry.name) for entry in os.scandir(job_folder) if entry.name.isdecimal())
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes a JSON file so that it is there whole or not at all."""
+    with _written_aside(path) as part:
+        part.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+@contextmanager
+def _written_aside(path: Path) -> Iterator[Path]:
+    """Gives a path to write to, and renames it into place unless writing failed."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

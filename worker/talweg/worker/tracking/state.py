@@ -1,0 +1,54 @@
+"""How far a job's delivery has come, kept beside its spool.
+
+The file is replaced after every step that MLflow has taken. Killed between the two, the delivery
+takes that step again, which changes nothing: the points carry their first times, and MLflow
+stores the same point once.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from talweg.worker.tracking.spool import write_json
+
+FILE = "delivery.json"
+_FORMAT = 1
+
+
+@dataclass
+class DeliveryState:
+    """What has been done for one job."""
+
+    run_id: str = ""
+    """The run in MLflow; empty until the server's record holds it."""
+    experiment_id: str = ""
+    """The run's experiment."""
+    creating: bool = False
+    """A run may have been made whose id is not known here yet."""
+    replaces: str = ""
+    """The run that the record holds and that is gone from MLflow."""
+    offsets: dict[str, int] = field(default_factory=dict)
+    """By attempt: how much of its lines has been sent, in bytes."""
+    high_water: dict[str, int] = field(default_factory=dict)
+    """By metric: the highest step sent."""
+    tags: dict[str, str] = field(default_factory=dict)
+    """The tags sent, by name."""
+    done: list[str] = field(default_factory=list)
+    """What is done once a run and has been: params, job file, data, plots, model."""
+    model_id: str = ""
+    """The logged model in MLflow; empty until one was begun."""
+
+    @classmethod
+    def load(cls, job_folder: Path) -> "DeliveryState | None":
+        """Reads it; None where there is none that can be understood."""
+        try:
+            content = json.loads((job_folder / FILE).read_text())
+            if content.pop("format") != _FORMAT:
+                return None
+            return cls(**content)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return None
+
+    def save(self, job_folder: Path) -> None:
+        """Replaces the file."""
+        write_json(job_folder / FILE, {"format": _FORMAT, **asdict(self)})
