@@ -29,7 +29,7 @@ class Guardian:
     def __init__(self) -> None:
         """Starts nothing yet."""
         self._process: subprocess.Popen[str] | None = None
-        self._groups: set[int] = set()
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:
         """Starts the guardian process."""
@@ -42,7 +42,9 @@ class Guardian:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Has every group killed that was not ended, and waits for the guardian's end."""
+        """Kills every group that was not ended, and waits for the guardian's end."""
+        for started in list(self._processes.values()):
+            self.end(started)
         process = self._process
         if process is not None and process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
@@ -72,7 +74,7 @@ class Guardian:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        self._groups.add(process.pid)
+        self._processes[process.pid] = process
         self._tell(f"+{process.pid}\n")
         return process
 
@@ -91,7 +93,7 @@ class Guardian:
         """Kills what is left of a process's group, and reaps the process."""
         kill_group(process.pid)
         process.wait()
-        self._groups.discard(process.pid)
+        del self._processes[process.pid]
         self._tell(f"-{process.pid}\n")
 
     def watch(self) -> None:
@@ -109,7 +111,7 @@ class Guardian:
             text=True,
             start_new_session=True,
         )
-        for group in self._groups:
+        for group in self._processes:
             self._tell(f"+{group}\n")
 
     def _tell(self, line: str) -> None:

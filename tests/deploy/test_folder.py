@@ -1,0 +1,104 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from talweg.deploy import folder as folder_module
+from talweg.deploy.folder import KEPT_LOGS, Folder, FolderInUseError, FolderLock
+from talweg.deploy.stackfile import StackFile, pointer_path, versions
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    folder = Folder(tmp_path / "data")
+    folder.create()
+    return folder
+
+
+def test_a_folder_is_for_the_owner_alone(folder: Folder) -> None:
+    assert folder.root.stat().st_mode & 0o077 == 0
+
+
+def test_a_locked_folder_says_who_has_it(folder: Folder) -> None:
+    with FolderLock(folder):
+        with pytest.raises(FolderInUseError, match=f"{folder.root} .* process {os.getpid()} "):
+            FolderLock(folder).__enter__()
+    with FolderLock(folder):
+        pass
+
+
+def test_logs_of_earlier_starts_are_kept_and_the_oldest_goes(folder: Folder) -> None:
+    for start in range(KEPT_LOGS + 3):
+        folder.rotate_logs()
+        with folder.open_log("server") as log:
+            log.write(f"start {start}".encode())
+    newest_first = [folder.log_file("server")] + [
+        folder.logs / f"server.log.{number}" for number in range(1, KEPT_LOGS + 1)
+    ]
+    assert [path.read_text() for path in newest_first] == [
+        f"start {start}" for start in range(KEPT_LOGS + 2, 1, -1)
+    ]
+    assert sorted(folder.logs.iterdir()) == sorted(newest_first)
+
+
+def test_a_log_that_grows_too_large_is_emptied_under_its_writer(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_module, "LARGEST_LOG", 10)
+    with folder.open_log("server") as log:
+        log.write(b"0123456789ABC")
+        log.flush()
+        folder.shorten_logs()
+        log.write(b"after")
+    assert folder.log_file("server").read_bytes() == b"after"
+    assert (folder.logs / "server.log.1").read_bytes() == b"0123456789ABC"
+
+
+def test_the_end_of_a_log(folder: Folder) -> None:
+    with folder.open_log("server") as log:
+        log.write(b"\n".join(b"line %d" % number for number in range(10_000)))
+    assert folder.end_of_log("server", num_lines=2) == "line 9998\nline 9999"
+    assert folder.end_of_log("nobody", num_lines=2) == ""
+
+
+def test_the_copy_of_a_later_stack_is_left_alone(tmp_path: Path) -> None:
+    pointer = tmp_path / "state/talweg/stack.json"
+    file = StackFile(tmp_path / "stack.json", pointer)
+    file.write({"server": "127.0.0.1:1"})
+    written = json.loads(pointer.read_text())
+    assert written == json.loads((tmp_path / "stack.json").read_text())
+    assert written["pid"] == os.getpid()
+    assert written["format"] == 1
+    pointer.write_text(json.dumps({**written, "pid": 1}))
+    file.remove()
+    assert pointer.exists()
+    assert not (tmp_path / "stack.json").exists()
+
+
+def test_both_files_go_at_the_end(tmp_path: Path) -> None:
+    pointer = tmp_path / "state/stack.json"
+    file = StackFile(tmp_path / "stack.json", pointer)
+    file.write({})
+    file.remove()
+    file.remove()
+    assert not pointer.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+
+
+def test_a_home_that_cannot_be_written_to_costs_the_copy_alone(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("not a folder")
+    file = StackFile(tmp_path / "stack.json", tmp_path / "state/talweg/stack.json")
+    file.write({})
+    assert (tmp_path / "stack.json").exists()
+    file.remove()
+
+
+def test_where_the_copy_lies() -> None:
+    assert pointer_path({"XDG_STATE_HOME": "/x", "HOME": "/h"}) == Path("/x/talweg/stack.json")
+    assert pointer_path({"HOME": "/h"}) == Path("/h/.local/state/talweg/stack.json")
+    assert pointer_path({}) is None
+
+
+def test_versions_are_those_installed() -> None:
+    assert set(versions()) == {"talweg", "python", "torch", "mlflow"}

@@ -1,0 +1,86 @@
+"""Nothing outlives the process that started it."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+from tests._parts import wait_until
+
+
+@pytest.fixture
+def starter(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.deploy.mini_up", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def started(starter: subprocess.Popen[str]) -> list[psutil.Process]:
+    assert starter.stdout is not None
+    return [psutil.Process(int(pid)) for pid in starter.stdout.readline().split()]
+
+
+def guardian_of(starter: subprocess.Popen[str]) -> psutil.Process | None:
+    for child in psutil.Process(starter.pid).children():
+        with suppress(psutil.ZombieProcess, psutil.NoSuchProcess):
+            if "_guardian.py" in " ".join(child.cmdline()):
+                return child
+    return None
+
+
+def all_gone(processes: list[psutil.Process]) -> bool:
+    return not any(process.is_running() for process in processes)
+
+
+def test_kill_9_of_the_starter_leaves_no_child_and_no_grandchild(
+    starter: subprocess.Popen[str],
+) -> None:
+    part, child = started(starter)
+    guardian = guardian_of(starter)
+    assert guardian is not None
+    os.kill(starter.pid, signal.SIGKILL)
+    wait_until(lambda: all_gone([part, child, guardian]), timeout=5, what="all are gone")
+
+
+def test_a_guardian_that_is_killed_is_replaced(starter: subprocess.Popen[str]) -> None:
+    part, child = started(starter)
+    first = guardian_of(starter)
+    assert first is not None
+    first.kill()
+
+    def replaced() -> bool:
+        now = guardian_of(starter)
+        return now is not None and now.pid != first.pid
+
+    wait_until(replaced, timeout=5, what="another guardian is there")
+    os.kill(starter.pid, signal.SIGKILL)
+    wait_until(lambda: all_gone([part, child]), timeout=5, what="all are gone")
+
+
+def test_ctrl_c_of_the_starter_leaves_nobody(starter: subprocess.Popen[str]) -> None:
+    processes = started(starter)
+    os.kill(starter.pid, signal.SIGINT)
+    wait_until(lambda: all_gone(processes), timeout=5, what="all are gone")
+
+
+def test_the_guardian_does_not_mind_the_signals_of_a_terminal(
+    starter: subprocess.Popen[str],
+) -> None:
+    processes = started(starter)
+    guardian = guardian_of(starter)
+    assert guardian is not None
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        guardian.send_signal(number)
+    os.kill(starter.pid, signal.SIGKILL)
+    wait_until(lambda: all_gone(processes), timeout=5, what="all are gone")

@@ -1,0 +1,146 @@
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from tests.deploy.plans import SERVE, STUBBORN, WITH_CHILD, SmallPlan
+
+from talweg.deploy.folder import Folder
+from talweg.deploy.processes import Guardian
+from talweg.deploy.supervisor import HOPELESS_STARTS, Hooks, StartError, Supervisor
+
+
+class Run:
+    """A supervisor of a small plan, ticked by the test."""
+
+    def __init__(self, plan: SmallPlan, guardian: Guardian) -> None:
+        self.plan = plan
+        self.said: list[str] = []
+        self.deaths: list[tuple[str, int, bool]] = []
+        self.stale: tuple[str, ...] = ()
+        folder = Folder(plan.root)
+        folder.create()
+        hooks = Hooks(say=self.said.append, changed=lambda: None, died=self._died)
+        self.supervisor = Supervisor(plan, folder, guardian, hooks)
+
+    def _died(self, name: str, failed_starts: int, was_ready: bool) -> tuple[str, ...]:
+        self.deaths.append((name, failed_starts, was_ready))
+        return self.stale
+
+    def tick_until(self, condition: Callable[[], bool], timeout: float = 20) -> None:
+        deadline = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < deadline, self.said
+            self.supervisor.tick()
+            time.sleep(0.01)
+
+    def all_ready(self) -> bool:
+        return all(self.plan.ready_file(name).exists() for name in self.plan.names) and set(
+            self.supervisor.pids
+        ) == set(self.plan.names)
+
+
+@contextmanager
+def running(plan: SmallPlan) -> Iterator[Run]:
+    with Guardian() as guardian:
+        run = Run(plan, guardian)
+        yield run
+        run.supervisor.stop(is_hurried=lambda: True)
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def test_a_part_starts_after_those_that_it_needs(tmp_path: Path) -> None:
+    late = "import time; time.sleep(0.3);" + SERVE
+    plan = SmallPlan(
+        tmp_path,
+        {"last": SERVE, "middle": SERVE, "first": late},
+        needed={"last": ("middle",), "middle": ("first",)},
+    )
+    with running(plan) as run:
+        run.tick_until(run.all_ready)
+        assert plan.started == ["first", "middle", "last"]
+
+
+def test_a_dead_part_is_started_again_and_its_children_end_first(tmp_path: Path) -> None:
+    plan = SmallPlan(tmp_path, {"part": WITH_CHILD})
+    with running(plan) as run:
+        run.tick_until(run.all_ready)
+        old, child = run.supervisor.pids["part"], plan.child("part")
+        os.kill(old, signal.SIGKILL)
+        run.tick_until(lambda: len(plan.started) == 2)
+        assert is_gone(child)
+        run.tick_until(run.all_ready)
+        assert run.supervisor.pids["part"] != old
+        assert run.deaths == [("part", 0, True)]
+
+
+def test_delays_grow_with_each_death(tmp_path: Path) -> None:
+    plan = SmallPlan(tmp_path, {"part": "raise SystemExit(3)"}, is_essential=False)
+    with running(plan) as run:
+        run.tick_until(lambda: len(run.said) == 4)
+    delays = [line.split("again in ")[1] for line in run.said]
+    assert delays == ["0.1 s", "0.2 s", "0.4 s", "0.8 s"]
+    assert "status 3" in run.said[0]
+
+
+def test_an_essential_part_that_never_comes_up_ends_the_start(tmp_path: Path) -> None:
+    plan = SmallPlan(tmp_path, {"part": "raise SystemExit('the disk is full')"})
+    with running(plan) as run:
+        with pytest.raises(StartError, match=r"(?s)part ended with status 1.*the disk is full"):
+            run.tick_until(lambda: False)
+        assert len(plan.started) == HOPELESS_STARTS
+
+
+def test_parts_that_were_told_something_stale_start_anew(tmp_path: Path) -> None:
+    plan = SmallPlan(tmp_path, {"source": SERVE, "reader": SERVE})
+    with running(plan) as run:
+        run.tick_until(run.all_ready)
+        reader = run.supervisor.pids["reader"]
+        run.stale = ("reader",)
+        os.kill(run.supervisor.pids["source"], signal.SIGKILL)
+        run.tick_until(lambda: run.supervisor.pids["reader"] != reader)
+        assert is_gone(reader)
+
+
+def test_parts_stop_in_order(tmp_path: Path) -> None:
+    order = tmp_path / "order"
+    script = (
+        "import signal, sys;"
+        f"say = lambda *_: (open({str(order)!r}, 'a').write(sys.argv[1][-7:-6]), sys.exit());"
+        "signal.signal(signal.SIGTERM, say);" + SERVE
+    )
+    plan = SmallPlan(tmp_path, dict.fromkeys("abc", script), stop_order=(("b",), ("c",), ("a",)))
+    with running(plan) as run:
+        run.tick_until(run.all_ready)
+        run.supervisor.stop(is_hurried=lambda: False)
+    assert order.read_text() == "bca"
+
+
+def test_a_part_that_does_not_stop_is_killed(tmp_path: Path) -> None:
+    plan = SmallPlan(tmp_path, {"part": STUBBORN}, stop_order=(("part",),), stop_seconds=0.3)
+    with running(plan) as run:
+        run.tick_until(run.all_ready)
+        begun = time.monotonic()
+        run.supervisor.stop(is_hurried=lambda: False)
+        assert 0.3 <= time.monotonic() - begun < 3
+        assert is_gone(run.supervisor.pids["part"])
+
+
+def test_in_a_hurry_nobody_is_waited_for(tmp_path: Path) -> None:
+    plan = SmallPlan(tmp_path, {"part": STUBBORN}, stop_order=(("part",),), stop_seconds=60)
+    with running(plan) as run:
+        run.tick_until(run.all_ready)
+        begun = time.monotonic()
+        run.supervisor.stop(is_hurried=lambda: True)
+        assert time.monotonic() - begun < 3
+        assert is_gone(run.supervisor.pids["part"])
