@@ -1,0 +1,61 @@
+"""How this server speaks to the broker: Celery's settings, and Redis beside Celery."""
+
+from urllib.parse import urlsplit
+
+from celery import Celery
+
+from talweg.server.errors import BadSetting
+
+KEY_PREFIX = "talweg:"
+"""Before every key, Celery's too, so that Talweg can share a Redis with others."""
+
+TICKET = "talweg.answer"
+"""The one Celery task: it asks the server for jobs of its queue."""
+
+TIMEOUT_S = 2.0
+"""How long Redis may take to answer."""
+
+
+def redis_url(broker_url: str) -> str:
+    """Gives the broker's URL in redis-py's form; Celery's differs for Unix sockets.
+
+    Args:
+        broker_url: redis://…, rediss://… or redis+socket:///PATH.
+
+    Raises:
+        BadSetting: It is none of these.
+    """
+    scheme = urlsplit(broker_url).scheme
+    if scheme == "redis+socket":
+        url = "unix" + broker_url.removeprefix("redis+socket")
+        return url.replace("virtual_host=", "db=")
+    if scheme not in ("redis", "rediss"):
+        # Not the URL itself, which may hold a password.
+        raise BadSetting(
+            "TALWEG_BROKER_URL must begin with redis://, rediss:// or redis+socket://, "
+            f"but begins with {scheme or 'something else'}"
+        )
+    return broker_url
+
+
+def celery_app(broker_url: str) -> Celery:
+    """Makes the Celery app by which tickets are sent; it has no tasks of its own.
+
+    Args:
+        broker_url: The broker.
+    """
+    app = Celery("talweg", broker=broker_url, set_as_current=False)
+    app.conf.update(
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        broker_transport_options={
+            "visibility_timeout": 3600,
+            "socket_keepalive": True,
+            "socket_timeout": TIMEOUT_S,
+            "socket_connect_timeout": TIMEOUT_S,
+            "health_check_interval": 10,
+            "global_keyprefix": KEY_PREFIX,
+        },
+    )
+    return app

@@ -1,0 +1,68 @@
+"""The subcommands `talweg server` and `talweg db`."""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from talweg.server.errors import CannotStart, DatabaseUnavailable
+from talweg.server.settings import Settings
+from talweg.server.store import migrate
+from talweg.server.store.database import Database
+
+
+@click.command()
+def server() -> None:
+    """Run the server until SIGTERM or Ctrl-C.
+
+    It is configured by TALWEG_* variables alone; see docs/settings.md.
+    """
+    # Imported here, since gRPC and Celery take a moment that `talweg db` need not wait.
+    from talweg.server.serving import serve
+
+    with _explained():
+        settings = Settings.from_env()
+        logging.basicConfig(
+            level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+        )
+        asyncio.run(serve(settings))
+
+
+@click.group()
+def db() -> None:
+    """Look after the server's database (TALWEG_DATABASE_URL)."""
+
+
+@db.command()
+def upgrade() -> None:
+    """Bring the tables to this server's version. The server does so too, at its start."""
+    with _database() as database:
+        click.echo(f"the database has version {migrate.upgrade(database)}")
+
+
+@db.command()
+def current() -> None:
+    """Show the database's version, and the one that this server needs."""
+    with _database() as database:
+        click.echo(f"database: {migrate.current(database) or 'no tables yet'}")
+        click.echo(f"server:   {migrate.latest()}")
+
+
+@contextmanager
+def _database() -> Iterator[Database]:
+    with _explained():
+        database = Database(Settings.from_env().database_url)
+        try:
+            yield database
+        finally:
+            database.close()
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except (CannotStart, DatabaseUnavailable) as exc:
+        raise click.ClickException(str(exc)) from exc

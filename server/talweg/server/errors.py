@@ -1,0 +1,175 @@
+"""What can go wrong, in the words of the domain. No gRPC here: `statuses` maps these to statuses.
+
+ServerError
+├── InvalidRequest          the request is at fault; says which field and why
+│   ├── InvalidSpec         the job's spec breaks rules; carries every violation
+│   ├── SpecTooLarge
+│   ├── BatchSize
+│   ├── BadFilter
+│   ├── BadOrder
+│   ├── BadPageToken
+│   ├── BadGrouping
+│   └── BadMetric
+├── JobNotFound
+├── RequestIdReused
+├── JobEnded                the job is over, and the call needs one that is not
+├── JobNotEnded             the reverse
+├── StaleLease              another attempt, or none, holds the job
+├── Unavailable             later it may work
+│   ├── DatabaseUnavailable
+│   └── ShuttingDown
+└── CannotStart             never reaches a client
+    ├── BadSetting
+    └── PortTaken
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FieldProblem:
+    """What is wrong with one field of a request."""
+
+    field: str
+    """Its path, such as "spec.loss.huber.delta"."""
+
+    description: str
+    """What was found, and what is allowed."""
+
+    reason: str = ""
+    """A word for programs, in capitals."""
+
+
+class ServerError(Exception):
+    """The base of all errors that the server raises on purpose."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        fields: Sequence[FieldProblem] = (),
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        """Makes the error.
+
+        Args:
+            message: For people: what was found and what is allowed.
+            fields: Which fields of the request are at fault.
+            metadata: Facts for programs.
+        """
+        super().__init__(message)
+        self.fields = tuple(fields)
+        self.metadata = dict(metadata or {})
+
+
+class InvalidRequest(ServerError):
+    """The request asks for something that does not exist or cannot be."""
+
+    @classmethod
+    def of(cls, field: str, description: str) -> "InvalidRequest":
+        """Makes the error for one field.
+
+        Args:
+            field: Its path in the request.
+            description: What was found, and what is allowed.
+        """
+        return cls(f"{field}: {description}", fields=[FieldProblem(field, description)])
+
+
+class InvalidSpec(InvalidRequest):
+    """The job's spec breaks rules."""
+
+
+class SpecTooLarge(InvalidRequest):
+    """The job's spec takes more bytes than the record keeps."""
+
+
+class BatchSize(InvalidRequest):
+    """A batch holds no request, or too many."""
+
+
+class BadFilter(InvalidRequest):
+    """A filter cannot be read."""
+
+
+class BadOrder(InvalidRequest):
+    """An order_by cannot be read."""
+
+
+class BadPageToken(InvalidRequest):
+    """A page token was not given by this service, or for other arguments."""
+
+
+class BadGrouping(InvalidRequest):
+    """A path to group by is not in the spec."""
+
+
+class BadMetric(InvalidRequest):
+    """A metric that the jobs cannot have, or no common one."""
+
+
+class JobNotFound(ServerError):
+    """There is no such job."""
+
+    def __init__(self, name: str) -> None:
+        """Makes the error.
+
+        Args:
+            name: What was asked for.
+        """
+        super().__init__(f"there is no job {name!r}", metadata={"job": name})
+
+
+class RequestIdReused(ServerError):
+    """The request_id was used with another body."""
+
+    def __init__(self, request_id: str, job: str) -> None:
+        """Makes the error.
+
+        Args:
+            request_id: The id.
+            job: The name of the job that it stands for.
+        """
+        super().__init__(
+            f"request_id {request_id!r} was used before with another body, for {job}: "
+            "take a new request_id for a new job",
+            fields=[FieldProblem("request_id", f"stands for {job} already", "REUSED")],
+            metadata={"job": job, "request_id": request_id},
+        )
+
+
+class JobEnded(ServerError):
+    """The job is over."""
+
+
+class JobNotEnded(ServerError):
+    """The job is not over."""
+
+
+class StaleLease(ServerError):
+    """The caller does not hold the job any more."""
+
+
+class Unavailable(ServerError):
+    """Something that the call needs does not answer now."""
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database does not answer."""
+
+
+class ShuttingDown(Unavailable):
+    """This server is about to end."""
+
+
+class CannotStart(ServerError):
+    """The server cannot start."""
+
+
+class BadSetting(CannotStart):
+    """A setting has a value that cannot be used."""
+
+
+class PortTaken(CannotStart):
+    """The address to listen on is in use, or is not this machine's."""

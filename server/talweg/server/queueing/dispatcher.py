@@ -1,0 +1,109 @@
+"""Keeps as many tickets on the broker as there are jobs to claim, up to a limit.
+
+A worker claims again and again after one ticket, so few suffice. A ticket may be spent on a
+worker that finds the job taken, or on one that had just stopped asking: as long as jobs wait, the
+dispatcher looks every second and rings again where tickets are missing, so no job waits for good.
+"""
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+
+from talweg.server.errors import DatabaseUnavailable
+from talweg.server.queueing.doorbell import BrokerDown, Doorbell
+from talweg.server.store import queues
+from talweg.server.store.clock import SECOND
+from talweg.server.store.database import Database
+
+_logger = logging.getLogger(__name__)
+
+MAX_TICKETS = 64
+INTERVAL_S = 1.0
+_MAX_BACKOFF_S = 5.0
+
+
+class Dispatcher:
+    """Rings for waiting jobs. Never part of a call: submitting works while the broker is down."""
+
+    def __init__(self, database: Database, doorbell: Doorbell) -> None:
+        """Begins idle.
+
+        Args:
+            database: The record.
+            doorbell: Where tickets go.
+        """
+        self._database = database
+        self._doorbell = doorbell
+        # Of its own: Redis may take its timeout to fail, and nothing else is to wait for it.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="doorbell")
+        self._woken = asyncio.Event()
+        self._failures = 0
+        self._longest_wait_s = 0.0
+
+    @property
+    def broker_answers(self) -> bool:
+        """Whether the broker answered when it was last asked."""
+        return self._failures == 0
+
+    @property
+    def longest_wait_s(self) -> float:
+        """How long the job that waits longest had waited when it was last looked."""
+        return self._longest_wait_s
+
+    def wake(self) -> None:
+        """Has the queues looked at now: there is a new job to claim."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Rings, until cancelled."""
+        while True:
+            pause = min(INTERVAL_S * 2 ** min(self._failures, 3), _MAX_BACKOFF_S)
+            try:
+                if self._failures:
+                    # New jobs do not make a broker answer.
+                    await asyncio.sleep(pause)
+                else:
+                    async with asyncio.timeout(pause):
+                        await self._woken.wait()
+            except TimeoutError:
+                pass
+            self._woken.clear()
+            try:
+                await self.top_up()
+            except DatabaseUnavailable as exc:
+                _logger.warning("cannot look for waiting jobs: %s", exc)
+
+    async def top_up(self) -> None:
+        """Rings for jobs that have no ticket.
+
+        Raises:
+            DatabaseUnavailable: The database does not answer.
+        """
+        waiting = await self._database.reading(queues.waiting)
+        self._longest_wait_s = max((each.age for each in waiting.values()), default=0) / SECOND
+        wanted = {queue: min(each.num_jobs, MAX_TICKETS) for queue, each in waiting.items()}
+        if not wanted and self._failures == 0:
+            return
+        try:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._thread, self._ring, wanted)
+        except BrokerDown as exc:
+            if self._failures == 0:
+                _logger.warning("the broker does not answer, jobs wait: %s", exc)
+            self._failures += 1
+        else:
+            if self._failures:
+                _logger.info("the broker answers again")
+            self._failures = 0
+
+    def _ring(self, wanted: dict[str, int]) -> None:
+        # With nothing wanted this still asks, and so learns whether the broker is back.
+        depths = self._doorbell.depths(wanted or ["default"])
+        for queue, num in wanted.items():
+            if num > depths[queue]:
+                self._doorbell.ring(queue, num - depths[queue])
+
+    def close(self) -> None:
+        """Waits for a running look; `run` must have ended."""
+        self._thread.shutdown()
+        self._doorbell.close()

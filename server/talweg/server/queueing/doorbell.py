@@ -1,0 +1,87 @@
+"""Tickets on Celery: each wakes a worker, which then asks the server for jobs.
+
+A ticket carries no job. Lost, doubled or late, it does no harm.
+"""
+
+from collections.abc import Iterable
+
+import redis
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from talweg.server.broker import KEY_PREFIX, TICKET, TIMEOUT_S, redis_url
+
+
+class BrokerDown(Exception):
+    """The broker does not answer. Stays within the queueing package."""
+
+
+class Doorbell:
+    """Puts tickets on queues, and counts those that lie there. Blocks; for one thread."""
+
+    def __init__(self, url: str, app: Celery) -> None:
+        """Connects to nothing yet.
+
+        Args:
+            url: The broker's URL.
+            app: Celery.
+        """
+        self._app = app
+        self._redis = redis.Redis.from_url(
+            redis_url(url),
+            socket_timeout=TIMEOUT_S,
+            socket_connect_timeout=TIMEOUT_S,
+            # Once: a connection from before a restart of Redis fails at its first use.
+            retry=Retry(NoBackoff(), 1),
+        )
+
+    def depths(self, queues: Iterable[str]) -> dict[str, int]:
+        """Counts the tickets on queues.
+
+        Asked of Redis itself each time, so that one whose data was lost gets new tickets.
+
+        Args:
+            queues: Their names.
+
+        Raises:
+            BrokerDown: The broker does not answer.
+        """
+        names = list(queues)
+        try:
+            pipeline = self._redis.pipeline(transaction=False)
+            for name in names:
+                # Celery keeps a queue without priorities in a list of its name.
+                pipeline.llen(KEY_PREFIX + name)
+            return dict(zip(names, pipeline.execute(), strict=True))
+        except (RedisError, OSError) as exc:
+            raise BrokerDown(str(exc)) from exc
+
+    def ring(self, queue: str, num_tickets: int) -> None:
+        """Puts tickets on a queue.
+
+        Args:
+            queue: Its name.
+            num_tickets: How many.
+
+        Raises:
+            BrokerDown: The broker does not answer.
+        """
+        try:
+            for _ in range(num_tickets):
+                self._app.send_task(
+                    TICKET,
+                    kwargs={"queue": queue},
+                    queue=queue,
+                    ignore_result=True,
+                    retry=False,
+                )
+        except (OperationalError, RedisError, OSError) as exc:
+            raise BrokerDown(str(exc)) from exc
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._redis.close()
+        self._app.close()

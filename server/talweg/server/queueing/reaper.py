@@ -1,0 +1,86 @@
+"""Takes jobs from workers that are lost, and ends those whose time to cancel in order is over.
+
+Several servers may reap at once: each job is locked by the one that deals with it.
+"""
+
+import asyncio
+import logging
+
+from talweg.server.errors import DatabaseUnavailable
+from talweg.server.services import endings
+from talweg.server.store import leases, queues
+from talweg.server.store.database import Database, Transaction
+from talweg.server.store.rows import JobRow
+from talweg.v1.jobs_pb2 import Job, Outcome
+
+_logger = logging.getLogger(__name__)
+
+INTERVAL_S = 1.0
+_BATCH = 100
+
+
+class Reaper:
+    """Looks at the leases every second."""
+
+    def __init__(self, database: Database, *, max_lost_attempts: int) -> None:
+        """Keeps its settings.
+
+        Args:
+            database: The record.
+            max_lost_attempts: After so many lost workers a job ends as FAILED.
+        """
+        self._database = database
+        self._max_lost_attempts = max_lost_attempts
+
+    async def run(self) -> None:
+        """Reaps, until cancelled."""
+        while True:
+            await asyncio.sleep(INTERVAL_S)
+            try:
+                # A look that writes nothing keeps the writers free.
+                while await self._database.reading(queues.any_overdue):
+                    if not await self._database.writing(reap, self._max_lost_attempts):
+                        break
+            except DatabaseUnavailable as exc:
+                _logger.warning("cannot look at the leases: %s", exc)
+
+
+def reap(tx: Transaction, max_lost_attempts: int) -> list[JobRow]:
+    """Deals with overdue jobs.
+
+    Args:
+        tx: A transaction.
+        max_lost_attempts: After so many lost workers a job ends as FAILED.
+
+    Returns:
+        The jobs as they are now; up to a hundred.
+    """
+    return [_reap(tx, row, max_lost_attempts) for row in leases.overdue(tx, limit=_BATCH)]
+
+
+def _reap(tx: Transaction, row: JobRow, max_lost_attempts: int) -> JobRow:
+    lost = row.lease_until is None or row.lease_until < tx.now
+    if row.cancel_requested and lost:
+        return endings.cancel(tx, row, f"its worker {row.worker} was lost", ending="lost")
+    if not lost:
+        message = f"its worker {row.worker} did not end it within the grace period"
+        return endings.cancel(tx, row, message, ending="cut off")
+    _logger.warning("worker %s lost %s, attempt %d", row.worker, row.name, row.attempt)
+    num_lost = row.lost_attempts + 1
+    if num_lost < max_lost_attempts:
+        return endings.requeue(
+            tx,
+            row,
+            f"worker {row.worker} was lost in attempt {row.attempt}: its lease ran out",
+            ending="lost",
+            lost=True,
+        )
+    outcome = Outcome(
+        state=Job.FAILED,
+        cause=Outcome.WORKER_LOST,
+        message=(
+            f"{num_lost} workers were lost while they ran this job, the last one {row.worker}: "
+            "look at the workers' logs, and for a lack of memory"
+        ),
+    )
+    return endings.end(tx, row, outcome, ending="lost")

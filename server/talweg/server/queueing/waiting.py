@@ -1,0 +1,34 @@
+"""Why a queued job is not running yet, in words."""
+
+from typing import Protocol
+
+
+class Surroundings(Protocol):
+    """What is known of the broker and the workers."""
+
+    @property
+    def broker_answers(self) -> bool:
+        """Whether the broker answered when it was last asked."""
+
+    def has_worker(self, queue: str) -> bool | None:
+        """Whether a worker serves a queue; None where that is not known."""
+
+
+def reason(surroundings: Surroundings, *, queue: str, place: int) -> str:
+    """Says why a job waits.
+
+    Args:
+        surroundings: What is known of the broker and the workers.
+        queue: The job's queue.
+        place: How many jobs go before it.
+    """
+    if not surroundings.broker_answers:
+        return "the broker does not answer: workers cannot be told of the job"
+    if surroundings.has_worker(queue) is False:
+        option = " on a machine with CUDA" if queue == "cuda" else ""
+        return (
+            f"no worker is connected for queue {queue!r}: start one with `talweg worker`{option}"
+        )
+    if place:
+        return f"waits behind {place} job{'s' if place > 1 else ''}"
+    return "is next: waits for a worker that is free"

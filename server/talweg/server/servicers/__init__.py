@@ -1,0 +1,1 @@
+"""gRPC: each method converts, calls a service, converts."""

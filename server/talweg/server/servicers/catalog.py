@@ -1,0 +1,37 @@
+"""CatalogService over gRPC."""
+
+from typing import Any
+
+from talweg import spec
+from talweg.server.services import catalog
+from talweg.v1 import catalog_pb2 as pb
+from talweg.v1.catalog_pb2_grpc import CatalogServiceServicer
+
+
+class CatalogServicer(CatalogServiceServicer):
+    """What the service knows."""
+
+    async def ListLosses(  # noqa: D102 - documented in the proto
+        self, request: pb.ListLossesRequest, context: Any
+    ) -> pb.ListLossesResponse:
+        return pb.ListLossesResponse(losses=catalog.losses(request.task))
+
+    async def ListTasks(  # noqa: D102
+        self, request: pb.ListTasksRequest, context: Any
+    ) -> pb.ListTasksResponse:
+        return pb.ListTasksResponse(tasks=spec.tasks())
+
+    async def ListModels(  # noqa: D102
+        self, request: pb.ListModelsRequest, context: Any
+    ) -> pb.ListModelsResponse:
+        return pb.ListModelsResponse(models=spec.models())
+
+    async def ListDatasets(  # noqa: D102
+        self, request: pb.ListDatasetsRequest, context: Any
+    ) -> pb.ListDatasetsResponse:
+        return pb.ListDatasetsResponse(datasets=spec.datasets())
+
+    async def ListOptimizers(  # noqa: D102
+        self, request: pb.ListOptimizersRequest, context: Any
+    ) -> pb.ListOptimizersResponse:
+        return pb.ListOptimizersResponse(optimizers=spec.optimizers())

@@ -1,0 +1,85 @@
+"""From the services' values to messages."""
+
+from talweg.server.services.comparison import Comparison, Group
+from talweg.server.services.jobs import JobView
+from talweg.server.services.submission import Preview
+from talweg.server.store.clock import to_timestamp
+from talweg.server.store.rows import JobRow
+from talweg.v1.jobs_pb2 import CompareJobsResponse, Job, Outcome, Progress, TrackingRun
+from talweg.v1.spec_pb2 import JobSpec
+
+
+def job_message(view: JobView) -> Job:
+    """Gives a job's message."""
+    row = view.row
+    # The stored warnings are a Job's already.
+    job = Job.FromString(row.warnings)
+    job.name = row.name
+    job.spec.ParseFromString(row.spec)
+    job.state = _state(row.state)
+    job.attempt = row.attempt
+    job.create_time.CopyFrom(to_timestamp(row.create_time))
+    if row.start_time is not None:
+        job.start_time.CopyFrom(to_timestamp(row.start_time))
+    if row.end_time is not None:
+        job.end_time.CopyFrom(to_timestamp(row.end_time))
+    job.waiting_reason = view.waiting_reason
+    if row.progress is not None:
+        job.progress.CopyFrom(Progress.FromString(row.progress))
+    if row.outcome is not None:
+        job.outcome.CopyFrom(Outcome.FromString(row.outcome))
+    job.worker = row.worker
+    if row.tracking is not None:
+        job.tracking.CopyFrom(TrackingRun.FromString(row.tracking))
+    job.retry_of = row.retry_of
+    job.cancel_requested = row.cancel_requested
+    job.last_cursor = row.last_cursor
+    return job
+
+
+def taken_message(answer: JobRow | Preview) -> Job:
+    """Gives the message of what a submission became; without a name where it was only checked."""
+    if isinstance(answer, JobRow):
+        return job_message(JobView(answer))
+    job = Job.FromString(answer.warnings)
+    job.spec.CopyFrom(JobSpec.FromString(answer.spec))
+    job.state = Job.QUEUED
+    return job
+
+
+def comparison_message(comparison: Comparison) -> CompareJobsResponse:
+    """Gives a comparison's message."""
+    return CompareJobsResponse(
+        metric=comparison.metric,
+        goal=comparison.goal,
+        groups=map(_group_message, comparison.groups),
+    )
+
+
+def _group_message(group: Group) -> CompareJobsResponse.Group:
+    values = group.values
+    return CompareJobsResponse.Group(
+        labels=group.labels,
+        count=len(values),
+        mean=group.mean,
+        sd=group.sd,
+        min=min(values, default=None),
+        max=max(values, default=None),
+        succeeded=group.num_succeeded,
+        total=len(group.rows),
+        rows=[
+            CompareJobsResponse.Row(
+                job=row.job.name,
+                state=_state(row.job.state),
+                value=row.value,
+                seed=row.seed,
+            )
+            for row in group.rows
+        ],
+    )
+
+
+def _state(number: int) -> Job.State.ValueType:
+    if number not in Job.State.values():
+        raise ValueError(f"a job's state must be one of {Job.State.keys()}, but got {number}")
+    return number  # type: ignore[return-value]

@@ -1,0 +1,133 @@
+"""JobService over gRPC."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from talweg.server.errors import ServerError
+from talweg.server.servicers.convert import comparison_message, job_message, taken_message
+from talweg.server.services.cancellation import DEFAULT_GRACE, CancellationService
+from talweg.server.services.comparison import ComparisonService
+from talweg.server.services.jobs import JobService
+from talweg.server.services.submission import Submission, SubmissionService
+from talweg.server.services.watching import WatchService
+from talweg.server.statuses import to_status
+from talweg.v1 import jobs_pb2 as pb
+from talweg.v1.jobs_pb2_grpc import JobServiceServicer
+
+
+@dataclass(frozen=True)
+class JobServices:
+    """What JobService is made of."""
+
+    submission: SubmissionService
+    """Takes jobs."""
+
+    jobs: JobService
+    """Reads them."""
+
+    watching: WatchService
+    """Follows them."""
+
+    comparison: ComparisonService
+    """Compares them."""
+
+    cancellation: CancellationService
+    """Cancels them."""
+
+
+class JobServicer(JobServiceServicer):
+    """What people use."""
+
+    def __init__(self, services: JobServices) -> None:
+        """Keeps the services.
+
+        Args:
+            services: What the methods call.
+        """
+        self._services = services
+
+    async def SubmitJob(  # noqa: D102 - documented in the proto
+        self, request: pb.SubmitJobRequest, context: Any
+    ) -> pb.SubmitJobResponse:
+        answer = await self._services.submission.submit(_submission(request))
+        return pb.SubmitJobResponse(job=taken_message(answer))
+
+    async def BatchSubmitJobs(  # noqa: D102
+        self, request: pb.BatchSubmitJobsRequest, context: Any
+    ) -> pb.BatchSubmitJobsResponse:
+        answers = await self._services.submission.submit_many(
+            [_submission(each) for each in request.requests]
+        )
+        response = pb.BatchSubmitJobsResponse()
+        for answer in answers:
+            if isinstance(answer, ServerError):
+                # Inside a message there is room for every violation.
+                response.results.add(error=to_status(answer, bounded=False))
+            else:
+                response.results.add(job=taken_message(answer))
+        return response
+
+    async def GetJob(self, request: pb.GetJobRequest, context: Any) -> pb.Job:  # noqa: D102
+        return job_message(await self._services.jobs.get(request.name))
+
+    async def ListJobs(  # noqa: D102
+        self, request: pb.ListJobsRequest, context: Any
+    ) -> pb.ListJobsResponse:
+        page = await self._services.jobs.list_page(
+            filter=request.filter,
+            order_by=request.order_by,
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+        return pb.ListJobsResponse(
+            jobs=map(job_message, page.jobs), next_page_token=page.next_token
+        )
+
+    async def WatchJob(  # noqa: D102
+        self, request: pb.WatchJobRequest, context: Any
+    ) -> AsyncGenerator[pb.WatchJobResponse]:
+        watching = self._services.watching.watch(request.name, request.after_cursor)
+        async with aclosing(watching) as events:
+            async for event in events:
+                yield pb.WatchJobResponse(event=event)
+
+    async def GetJobMetrics(  # noqa: D102
+        self, request: pb.GetJobMetricsRequest, context: Any
+    ) -> pb.GetJobMetricsResponse:
+        found = await self._services.jobs.metrics(
+            request.name, wanted=request.metrics, include_points=request.include_points
+        )
+        return pb.GetJobMetricsResponse(
+            summaries=found.summaries, points=[event.metrics for event in found.points]
+        )
+
+    async def CompareJobs(  # noqa: D102
+        self, request: pb.CompareJobsRequest, context: Any
+    ) -> pb.CompareJobsResponse:
+        comparison = await self._services.comparison.compare(
+            names=request.names,
+            filter=request.filter,
+            metric=request.metric,
+            group_by=request.group_by,
+        )
+        return comparison_message(comparison)
+
+    async def CancelJob(self, request: pb.CancelJobRequest, context: Any) -> pb.Job:  # noqa: D102
+        has_grace = request.HasField("grace_period")
+        row = await self._services.cancellation.cancel(
+            request.name,
+            grace=request.grace_period.ToTimedelta() if has_grace else DEFAULT_GRACE,
+            force=request.force,
+            reason=request.reason,
+        )
+        return job_message(await self._services.jobs.view(row))
+
+    async def RetryJob(self, request: pb.RetryJobRequest, context: Any) -> pb.Job:  # noqa: D102
+        row = await self._services.submission.retry(request.name, request.request_id)
+        return job_message(await self._services.jobs.view(row))
+
+
+def _submission(request: pb.SubmitJobRequest) -> Submission:
+    return Submission(request.spec, request.request_id, request.validate_only)

@@ -1,0 +1,85 @@
+"""WorkerService over gRPC."""
+
+from typing import Any
+
+from google.protobuf.duration_pb2 import Duration
+
+from talweg.server.services.leases import Held, LeaseService
+from talweg.server.services.reports import Report
+from talweg.server.services.tracking import TrackingService
+from talweg.server.store.rows import JobRow
+from talweg.v1 import workers_pb2 as pb
+from talweg.v1.workers_pb2_grpc import WorkerServiceServicer
+
+
+class WorkerServicer(WorkerServiceServicer):
+    """What workers use."""
+
+    def __init__(self, leases: LeaseService, tracking: TrackingService) -> None:
+        """Keeps the services.
+
+        Args:
+            leases: Hands out jobs.
+            tracking: Keeps each job's run.
+        """
+        self._leases = leases
+        self._tracking = tracking
+        self._time_to_live = Duration()
+        self._time_to_live.FromTimedelta(leases.lease)
+
+    async def ClaimJobs(  # noqa: D102 - documented in the proto
+        self, request: pb.ClaimJobsRequest, context: Any
+    ) -> pb.ClaimJobsResponse:
+        rows = await self._leases.claim(
+            queue=request.queue,
+            worker=request.worker,
+            devices=request.capabilities.devices,
+            limit=request.limit,
+            request_id=request.request_id,
+        )
+        return pb.ClaimJobsResponse(assignments=map(self._assignment, rows))
+
+    async def ReportProgress(  # noqa: D102
+        self, request: pb.ReportProgressRequest, context: Any
+    ) -> pb.ReportProgressResponse:
+        order = await self._leases.report(_held(request.lease), _report(request))
+        response = pb.ReportProgressResponse(time_to_live=self._time_to_live)
+        if order is not None:
+            response.cancel.grace_period.FromTimedelta(order.grace)
+            response.cancel.reason = order.reason
+        return response
+
+    async def FinishJob(  # noqa: D102
+        self, request: pb.FinishJobRequest, context: Any
+    ) -> pb.FinishJobResponse:
+        last = _report(request.last_report) if request.HasField("last_report") else None
+        await self._leases.finish(_held(request.lease), request.outcome, last)
+        return pb.FinishJobResponse()
+
+    async def SetTrackingRun(  # noqa: D102
+        self, request: pb.SetTrackingRunRequest, context: Any
+    ) -> pb.SetTrackingRunResponse:
+        run = await self._tracking.set_run(
+            request.job, expected=request.expected_run_id, run=request.tracking
+        )
+        return pb.SetTrackingRunResponse(tracking=run)
+
+    def _assignment(self, row: JobRow) -> pb.Assignment:
+        return pb.Assignment(
+            lease=pb.Lease(job=row.name, attempt=row.attempt, token=row.lease_token),
+            spec=row.job_spec,
+            time_to_live=self._time_to_live,
+        )
+
+
+def _held(lease: pb.Lease) -> Held:
+    return Held(job=lease.job, attempt=lease.attempt, token=lease.token)
+
+
+def _report(request: pb.ReportProgressRequest) -> Report:
+    return Report(
+        sequence=request.sequence,
+        events=request.events,
+        summaries=request.summaries,
+        progress=request.progress if request.HasField("progress") else None,
+    )

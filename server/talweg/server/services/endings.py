@@ -1,0 +1,111 @@
+"""How an attempt or a job ends: the one place where a job leaves RUNNING, or QUEUED for good."""
+
+from talweg.server.store import events, jobs, leases
+from talweg.server.store.database import Transaction
+from talweg.server.store.rows import ENDED, JobRow
+from talweg.v1.jobs_pb2 import Event, Job, Outcome, StateChange
+
+
+def end(
+    tx: Transaction,
+    row: JobRow,
+    outcome: Outcome,
+    *,
+    ending: str | None = None,
+    outcome_digest: bytes | None = None,
+) -> JobRow:
+    """Ends a job. Its lease is stale from here on, and `finished` is its last event.
+
+    Args:
+        tx: A transaction.
+        row: The job, locked; QUEUED or RUNNING.
+        outcome: How it ended.
+        ending: What the attempt's row says, where that is not the outcome's state.
+        outcome_digest: Of what the worker sent, where it did.
+
+    Returns:
+        The job as it is now.
+    """
+    assert outcome.state in ENDED
+    assert not row.ended
+    if row.state == Job.RUNNING:
+        leases.end_attempt(
+            tx,
+            row,
+            ending=ending or Job.State.Name(outcome.state).lower(),
+            outcome_digest=outcome_digest,
+        )
+    return jobs.change(
+        tx,
+        row,
+        state=int(outcome.state),
+        end_time=tx.now,
+        outcome=outcome.SerializeToString(),
+        lease_token="",
+        lease_until=None,
+        cancel_deadline=None,
+        last_cursor=events.append(tx, row, [Event(finished=outcome)]),
+    )
+
+
+def cancel(
+    tx: Transaction,
+    row: JobRow,
+    message: str,
+    *,
+    ending: str | None = None,
+    outcome_digest: bytes | None = None,
+) -> JobRow:
+    """Ends a job as CANCELLED.
+
+    Args:
+        tx: A transaction.
+        row: The job, locked; QUEUED or RUNNING.
+        message: For people: in what circumstances. The reason that was given is added.
+        ending: What the attempt's row says, where that is not "cancelled".
+        outcome_digest: Of what the worker sent, where it did.
+
+    Returns:
+        The job as it is now.
+    """
+    if row.cancel_reason:
+        message += f": {row.cancel_reason}"
+    outcome = Outcome(state=Job.CANCELLED, cause=Outcome.CANCEL_REQUEST, message=message)
+    return end(tx, row, outcome, ending=ending, outcome_digest=outcome_digest)
+
+
+def requeue(
+    tx: Transaction,
+    row: JobRow,
+    reason: str,
+    *,
+    ending: str,
+    lost: bool = False,
+    outcome_digest: bytes | None = None,
+) -> JobRow:
+    """Takes a job from its worker and puts it back to QUEUED, to run again from its beginning.
+
+    Args:
+        tx: A transaction.
+        row: The job, locked and RUNNING.
+        reason: Why, in words.
+        ending: What the attempt's row says.
+        lost: Its worker was lost, which is counted.
+        outcome_digest: Of what the worker sent, where it did.
+
+    Returns:
+        The job as it is now.
+    """
+    leases.end_attempt(tx, row, ending=ending, outcome_digest=outcome_digest)
+    tx.changes.queues.add(row.queue)
+    queued = StateChange(state=Job.QUEUED, reason=reason)
+    return jobs.change(
+        tx,
+        row,
+        state=int(Job.QUEUED),
+        lease_token="",
+        lease_until=None,
+        progress=None,
+        lost_attempts=row.lost_attempts + lost,
+        last_cursor=events.append(tx, row, [Event(state=queued)]),
+    )

@@ -1,0 +1,219 @@
+"""What workers do: claim jobs, report on them, end them.
+
+A lease is the job's attempt number and a secret. Every call names both, and one whose attempt is
+not the job's own is refused: two attempts never both count.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from talweg.server.errors import InvalidRequest, StaleLease
+from talweg.server.services import endings
+from talweg.server.services.arguments import (
+    MAX_QUEUE_CHARS,
+    MAX_REQUEST_ID_CHARS,
+    MAX_WORKER_CHARS,
+    count,
+    job_of,
+    text,
+)
+from talweg.server.services.reports import Report, apply
+from talweg.server.store import jobs, leases
+from talweg.server.store.clock import microseconds
+from talweg.server.store.database import Database, Transaction
+from talweg.server.store.rows import ENDED, JobRow
+from talweg.v1.jobs_pb2 import Job, Outcome
+
+MAX_CLAIM = 100
+_MAX_MESSAGE_CHARS = 20_000
+
+
+@dataclass(frozen=True)
+class Held:
+    """The lease that a worker says it holds."""
+
+    job: str
+    """jobs/{id}."""
+
+    attempt: int
+    """The attempt's number."""
+
+    token: str
+    """Its secret."""
+
+
+@dataclass(frozen=True)
+class CancelOrder:
+    """That an attempt is to end as CANCELLED."""
+
+    grace: timedelta
+    """How long it may still take."""
+
+    reason: str
+    """Why, for the record."""
+
+
+class LeaseService:
+    """Hands out jobs, and takes in what becomes of them."""
+
+    def __init__(self, database: Database, *, lease: timedelta) -> None:
+        """Keeps its settings.
+
+        Args:
+            database: The record.
+            lease: How long a lease lasts without renewal.
+        """
+        self._database = database
+        self.lease = lease
+        """How long a lease lasts without renewal."""
+
+    async def claim(
+        self,
+        *,
+        queue: str,
+        worker: str,
+        devices: Sequence[str],
+        limit: int,
+        request_id: str,
+    ) -> list[JobRow]:
+        """Hands out waiting jobs: high priority first, then in the order submitted.
+
+        Args:
+            queue: The queue.
+            worker: The worker's name.
+            devices: What it offers; jobs that need "cuda" go only where that is among them.
+            limit: At most so many; 1 where 0.
+            request_id: Of the worker's choice. A claim sent again gives those of its jobs whose
+                leases are still good, and no others.
+
+        Raises:
+            InvalidRequest: An argument is out of bounds.
+        """
+        wanted = leases.Claim(
+            queue=text(queue, field="queue", most=MAX_QUEUE_CHARS, required=True),
+            worker=text(worker, field="worker", most=MAX_WORKER_CHARS, required=True),
+            cuda="cuda" in devices,
+            limit=count(limit, field="limit", most=MAX_CLAIM, default=1),
+            claim_id=text(request_id, field="request_id", most=MAX_REQUEST_ID_CHARS) or None,
+            token=secrets.token_urlsafe(16),
+            lease=microseconds(self.lease),
+        )
+        return await self._database.noting(_claim, wanted)
+
+    async def report(self, held: Held, report: Report) -> CancelOrder | None:
+        """Renews a lease and appends what happened, once, however often it is sent.
+
+        Args:
+            held: The lease.
+            report: What happened since the report before.
+
+        Returns:
+            What the worker is to do; None to go on.
+
+        Raises:
+            JobNotFound: There is no such job.
+            StaleLease: The lease is not the job's any more.
+            InvalidRequest: The report holds what a worker has no say in.
+        """
+        id_ = job_of(held.job, field="lease.job")
+        return await self._database.noting(self._report, id_, held, report)
+
+    def _report(self, tx: Transaction, id_: str, held: Held, report: Report) -> CancelOrder | None:
+        row = jobs.lock(tx, id_)
+        _check_lease(row, held)
+        row = apply(tx, row, report, lease_until=tx.now + microseconds(self.lease))
+        if not row.cancel_requested:
+            return None
+        left = max(0, (row.cancel_deadline or 0) - tx.now)
+        return CancelOrder(timedelta(microseconds=left), row.cancel_reason)
+
+    async def finish(self, held: Held, outcome: Outcome, last: Report | None) -> None:
+        """Ends a job, or gives it back to the queue. Sent again alike it changes nothing.
+
+        Args:
+            held: The lease.
+            outcome: How it ended; with state QUEUED the job goes back.
+            last: What happened since the report before.
+
+        Raises:
+            JobNotFound: There is no such job.
+            StaleLease: The lease is not the job's any more.
+            InvalidRequest: The outcome or the report cannot be.
+        """
+        if outcome.state not in ENDED | {Job.QUEUED}:
+            allowed = ", ".join(Job.State.Name(state) for state in sorted(ENDED | {Job.QUEUED}))
+            found = Job.State.Name(outcome.state) if outcome.state in Job.State.values() else "?"
+            raise InvalidRequest.of("outcome.state", f"found {found}; allowed: {allowed}")
+        id_ = job_of(held.job, field="lease.job")
+        await self._database.writing(_finish, id_, held, outcome, last)
+
+
+def _claim(tx: Transaction, wanted: leases.Claim) -> list[JobRow]:
+    if wanted.claim_id is not None:
+        known, rows = leases.by_claim(tx, claim_id=wanted.claim_id, worker=wanted.worker)
+        if known:
+            return [jobs.change(tx, row, lease_until=tx.now + wanted.lease) for row in rows]
+    return leases.claim(tx, wanted)
+
+
+def _finish(tx: Transaction, id_: str, held: Held, outcome: Outcome, last: Report | None) -> None:
+    row = jobs.lock(tx, id_)
+    digest = hashlib.sha256(outcome.SerializeToString(deterministic=True)).digest()
+    if _was_finished(tx, row, held, digest):
+        return
+    _check_lease(row, held)
+    if last is not None:
+        row = apply(tx, row, last, lease_until=row.lease_until)
+    if outcome.state != Job.QUEUED:
+        endings.end(tx, row, _completed(outcome, row), outcome_digest=digest)
+    elif row.cancel_requested:
+        endings.cancel(tx, row, "cancelled as its worker gave it back", outcome_digest=digest)
+    else:
+        reason = f"given back by {row.worker}"
+        if outcome.message:
+            reason += f": {outcome.message[:_MAX_MESSAGE_CHARS]}"
+        endings.requeue(tx, row, reason, ending="released", outcome_digest=digest)
+
+
+def _was_finished(tx: Transaction, row: JobRow, held: Held, digest: bytes) -> bool:
+    """Tells whether this very call came before, and its answer was lost."""
+    if row.state == Job.RUNNING and row.attempt == held.attempt:
+        return False
+    attempt = leases.attempt_of(tx, seq=row.seq, attempt=held.attempt)
+    return (
+        attempt is not None
+        and secrets.compare_digest(attempt.token.encode(), held.token.encode())
+        and attempt.outcome_digest == digest
+    )
+
+
+def _check_lease(row: JobRow, held: Held) -> None:
+    if row.state != Job.RUNNING:
+        state = Job.State.Name(row.state)  # type: ignore[arg-type]
+        problem = f"{row.name} is {state}, not RUNNING"
+    elif row.attempt != held.attempt:
+        problem = f"{row.name} is at attempt {row.attempt}, not {held.attempt}"
+    elif not secrets.compare_digest(row.lease_token.encode(), held.token.encode()):
+        problem = f"the token is not that of attempt {row.attempt} of {row.name}"
+    else:
+        return
+    raise StaleLease(
+        f"the lease is stale: {problem}. Stop this attempt",
+        metadata={"job": row.name, "attempt": str(row.attempt)},
+    )
+
+
+def _completed(outcome: Outcome, row: JobRow) -> Outcome:
+    completed = Outcome()
+    completed.CopyFrom(outcome)
+    completed.message = outcome.message[:_MAX_MESSAGE_CHARS]
+    if outcome.state == Job.CANCELLED:
+        if not outcome.cause:
+            completed.cause = Outcome.CANCEL_REQUEST
+        if not outcome.message:
+            reason = f": {row.cancel_reason}" if row.cancel_reason else ""
+            completed.message = f"cancelled in order{reason}"
+    return completed

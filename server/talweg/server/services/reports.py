@@ -1,0 +1,114 @@
+"""Taking in what a worker reports of its attempt."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from talweg.server.errors import InvalidRequest
+from talweg.server.services.thinning import slots, thin
+from talweg.server.store import events, jobs, metrics
+from talweg.server.store.database import Transaction
+from talweg.server.store.rows import JobRow
+from talweg.v1.jobs_pb2 import Event, MetricSummary, Progress
+
+_MAX_EVENTS = 10_000
+_MAX_LOG_CHARS = 10_000
+_REPORTED = ("progress", "metrics", "log", "warning")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What happened to an attempt since the report before."""
+
+    sequence: int
+    """Counts the attempt's reports from 1; 0 in a report that only renews the lease."""
+
+    events: Sequence[Event] = field(default_factory=tuple)
+    """In order; their kinds alone count."""
+
+    summaries: Sequence[MetricSummary] = field(default_factory=tuple)
+    """The metrics that changed, over the whole attempt."""
+
+    progress: Progress | None = None
+    """How far the attempt has come."""
+
+
+def apply(tx: Transaction, row: JobRow, report: Report, *, lease_until: int | None) -> JobRow:
+    """Renews the lease and appends a report to the record, unless that was done already.
+
+    Args:
+        tx: A transaction.
+        row: The job, locked; its lease is the reporter's.
+        report: The report.
+        lease_until: When the lease now ends.
+
+    Returns:
+        The job as it is now.
+
+    Raises:
+        InvalidRequest: The report holds what a worker has no say in.
+    """
+    _check(report)
+    if report.sequence <= row.report_sequence:
+        return jobs.change(tx, row, lease_until=lease_until)
+    since = row.metrics_time or row.start_time or tx.now
+    new = thin([_bounded(event) for event in report.events], slots(tx.now - since))
+    progress = _latest_progress(report)
+    if progress is not None and not any(event.HasField("progress") for event in new):
+        stored = row.progress and Progress.FromString(row.progress)
+        if progress != stored:
+            new.append(Event(progress=progress))
+    if report.summaries:
+        metrics.put(tx, row, report.summaries)
+    measured = any(event.HasField("metrics") for event in new)
+    return jobs.change(
+        tx,
+        row,
+        lease_until=lease_until,
+        report_sequence=report.sequence,
+        progress=row.progress if progress is None else progress.SerializeToString(),
+        metrics_time=tx.now if measured else row.metrics_time,
+        last_cursor=events.append(tx, row, new) if new else row.last_cursor,
+    )
+
+
+def _check(report: Report) -> None:
+    if report.sequence < 0:
+        raise InvalidRequest.of("sequence", f"must be >= 0, but got {report.sequence}")
+    content = report.events or report.summaries or report.progress is not None
+    if content and report.sequence == 0:
+        raise InvalidRequest.of(
+            "sequence", "must be >= 1 in a report that holds something, but got 0"
+        )
+    if len(report.events) > _MAX_EVENTS:
+        raise InvalidRequest.of(
+            "events", f"must be <= {_MAX_EVENTS}, but got {len(report.events)}"
+        )
+    for index, event in enumerate(report.events):
+        kind = event.WhichOneof("kind")
+        if kind not in _REPORTED:
+            raise InvalidRequest.of(
+                f"events[{index}]", f"found {kind or 'no kind'}; allowed: {', '.join(_REPORTED)}"
+            )
+    for index, summary in enumerate(report.summaries):
+        if not summary.name or "\0" in summary.name:
+            raise InvalidRequest.of(
+                f"summaries[{index}].name", "must not be empty, nor hold a NUL character"
+            )
+
+
+def _bounded(event: Event) -> Event:
+    if len(event.log.text) <= _MAX_LOG_CHARS:
+        return event
+    cut = Event()
+    cut.CopyFrom(event)
+    cut.log.text = event.log.text[:_MAX_LOG_CHARS] + "…"
+    return cut
+
+
+def _latest_progress(report: Report) -> Progress | None:
+    if report.progress is not None:
+        return report.progress
+    for event in reversed(report.events):
+        if event.HasField("progress"):
+            return event.progress
+    return None

@@ -1,0 +1,272 @@
+"""Taking jobs in."""
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from talweg.server.errors import (
+    BatchSize,
+    FieldProblem,
+    InvalidSpec,
+    JobNotEnded,
+    RequestIdReused,
+    ServerError,
+    SpecTooLarge,
+)
+from talweg.server.services.arguments import MAX_REQUEST_ID_CHARS, job_of, text
+from talweg.server.store import jobs
+from talweg.server.store.database import Database, Transaction
+from talweg.server.store.jobs import NewJob
+from talweg.server.store.rows import JobRow
+from talweg.spec import Violation, check, fill, job_name, kind
+from talweg.v1.jobs_pb2 import Job
+from talweg.v1.spec_pb2 import JobSpec, Resources
+
+MAX_SPEC_BYTES = 256 * 1024
+MAX_BATCH = 1000
+
+# No vowels and nothing that is read as something else: an id is neither a word nor misread.
+_ALPHABET = "23456789bcdfghjkmnpqrstvwxz"
+_ID_CHARS = 12
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One request to take a job."""
+
+    spec: JobSpec
+    """As the caller sent it."""
+
+    request_id: str = ""
+    """Of the caller's choice; empty where none."""
+
+    validate_only: bool = False
+    """Change nothing."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a submission that was only to be checked would have become."""
+
+    spec: bytes
+    """The completed spec, serialised."""
+
+    warnings: bytes
+    """A Job that holds nothing but its warnings, serialised."""
+
+
+Answer = JobRow | Preview
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    job: NewJob
+    validate_only: bool
+
+
+class SubmissionService:
+    """Completes and checks specs, and writes jobs that are in order into the record."""
+
+    def __init__(self, database: Database) -> None:
+        """Starts no thread yet.
+
+        Args:
+            database: The record.
+        """
+        self._database = database
+        # Of its own, so that a thousand specs do not keep others from reading.
+        self._checks = ThreadPoolExecutor(1, thread_name_prefix="spec-check")
+
+    def close(self) -> None:
+        """Waits for running checks."""
+        self._checks.shutdown()
+
+    async def submit(self, submission: Submission) -> Answer:
+        """Takes a job.
+
+        Raises:
+            InvalidSpec: The spec breaks rules; carries all violations.
+            SpecTooLarge: The spec is too large to be kept.
+            InvalidRequest: The request_id is too long.
+            RequestIdReused: The request_id stands for another body.
+        """
+        (answer,) = await self._take([submission])
+        if isinstance(answer, ServerError):
+            raise answer
+        return answer
+
+    async def submit_many(self, submissions: Sequence[Submission]) -> list[Answer | ServerError]:
+        """Takes jobs, each for itself, in one transaction.
+
+        Returns:
+            For each submission, in order, what `submit` would return or raise.
+
+        Raises:
+            BatchSize: There are none, or too many.
+        """
+        if not 1 <= len(submissions) <= MAX_BATCH:
+            description = f"must hold >= 1 and <= {MAX_BATCH}, but holds {len(submissions)}"
+            raise BatchSize(
+                f"requests {description}", fields=[FieldProblem("requests", description)]
+            )
+        return await self._take(submissions)
+
+    async def retry(self, name: str, request_id: str) -> JobRow:
+        """Submits an ended job's spec again.
+
+        Args:
+            name: The job's name.
+            request_id: As in a submission.
+
+        Raises:
+            JobNotFound: There is no such job.
+            JobNotEnded: The job is not over.
+            RequestIdReused: The request_id stands for another body.
+            InvalidSpec: The rules have changed since, and the spec breaks them.
+        """
+        id_ = job_of(name)
+        row = await self._database.reading(jobs.get, id_)
+        if not row.ended:
+            state = Job.State.Name(row.state)  # type: ignore[arg-type]
+            raise JobNotEnded(
+                f"{name} is {state}: only a job that has ended can be tried again",
+                metadata={"job": name, "state": state},
+            )
+        submission = Submission(row.job_spec, request_id)
+        (answer,) = await self._take([submission], retry_of=name)
+        if isinstance(answer, ServerError):
+            raise answer
+        assert isinstance(answer, JobRow)
+        return answer
+
+    async def _take(
+        self, submissions: Sequence[Submission], *, retry_of: str = ""
+    ) -> list[Answer | ServerError]:
+        loop = asyncio.get_running_loop()
+        prepared = await loop.run_in_executor(
+            self._checks, lambda: [_prepare(each, retry_of) for each in submissions]
+        )
+        if all(isinstance(each, ServerError) or each.validate_only for each in prepared):
+            plan = await self._database.reading(_plan, prepared)
+            return plan.answers({})
+        return await self._database.writing(_write, prepared)
+
+
+def _prepare(submission: Submission, retry_of: str) -> _Prepared | ServerError:
+    try:
+        text(submission.request_id, field="request_id", most=MAX_REQUEST_ID_CHARS)
+        spec, warnings = _checked(submission.spec)
+    except ServerError as exc:
+        return exc
+    digest = None
+    if submission.request_id:
+        body = submission.spec.SerializeToString(deterministic=True)
+        digest = hashlib.sha256(retry_of.encode() + b"\0" + body).digest()
+    device = Resources.Device.Name(spec.resources.device)
+    job = NewJob(
+        id="".join(secrets.choice(_ALPHABET) for _ in range(_ID_CHARS)),
+        queue="cuda" if spec.resources.device == Resources.cuda else "default",
+        device=device,
+        priority=spec.priority,
+        task=kind(spec.task)[0],
+        loss=kind(spec.loss)[0],
+        experiment=spec.experiment,
+        tags=dict(spec.tags),
+        spec=spec.SerializeToString(deterministic=True),
+        warnings=warnings,
+        retry_of=retry_of,
+        request_id=submission.request_id or None,
+        request_digest=digest,
+    )
+    return _Prepared(job, submission.validate_only)
+
+
+def _checked(given: JobSpec) -> tuple[JobSpec, bytes]:
+    size = given.ByteSize()
+    if size > MAX_SPEC_BYTES:
+        description = f"must be <= {MAX_SPEC_BYTES:,} bytes, but is {size:,}"
+        raise SpecTooLarge(
+            f"the spec {description}",
+            fields=[FieldProblem("", description, "TOO_LARGE")],
+            metadata={"bytes": str(size), "most": str(MAX_SPEC_BYTES)},
+        )
+    spec = fill(given)
+    violations, warnings = check(spec)
+    violations += _not_for_the_record(spec)
+    if violations:
+        num = len(violations)
+        raise InvalidSpec(
+            f"{num} violation{'s' if num > 1 else ''} in the spec: "
+            + "; ".join(map(str, violations)),
+            fields=[FieldProblem(each.field, each.description) for each in violations],
+            metadata={"violations": str(num)},
+        )
+    return spec, Job(warnings=warnings).SerializeToString()
+
+
+def _not_for_the_record(spec: JobSpec) -> list[Violation]:
+    # PostgreSQL keeps no NUL in text. The texts that become columns are these.
+    texts = {"experiment": spec.experiment}
+    for key, value in spec.tags.items():
+        texts[f"tags.{key}".replace("\0", "�")] = key + value
+    return [
+        Violation(field, "a NUL character", "text without it")
+        for field, value in texts.items()
+        if "\0" in value
+    ]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    new: list[NewJob]
+    # One a submission: an answer, or the id of the new job that will be the answer.
+    results: list[Answer | ServerError | str]
+
+    def answers(self, taken: Mapping[str, Answer | ServerError]) -> list[Answer | ServerError]:
+        return [taken[each] if isinstance(each, str) else each for each in self.results]
+
+
+def _plan(connection: Connection, prepared: Sequence[_Prepared | ServerError]) -> _Plan:
+    ids = {
+        each.job.request_id
+        for each in prepared
+        if isinstance(each, _Prepared) and each.job.request_id is not None
+    }
+    known: dict[str, JobRow | NewJob] = {**jobs.by_request_id(connection, ids)}
+    plan = _Plan([], [])
+    for each in prepared:
+        if isinstance(each, ServerError):
+            plan.results.append(each)
+            continue
+        job = each.job
+        holder = known.get(job.request_id) if job.request_id is not None else None
+        if holder is not None and holder.request_digest != job.request_digest:
+            plan.results.append(RequestIdReused(job.request_id or "", job_name(holder.id)))
+        elif each.validate_only:
+            plan.results.append(Preview(job.spec, job.warnings))
+        elif holder is not None:
+            plan.results.append(holder if isinstance(holder, JobRow) else holder.id)
+        else:
+            plan.new.append(job)
+            plan.results.append(job.id)
+            if job.request_id is not None:
+                known[job.request_id] = job
+    return plan
+
+
+def _write(
+    tx: Transaction, prepared: Sequence[_Prepared | ServerError]
+) -> list[Answer | ServerError]:
+    plan = _plan(tx.connection, prepared)
+    taken: dict[str, Answer | ServerError] = {**jobs.insert_jobs(tx, plan.new)}
+    # Another call may have taken a request_id since the plan was made: now it is known.
+    left = [job for job in plan.new if job.id not in taken]
+    if left:
+        again = _plan(tx.connection, [_Prepared(job, validate_only=False) for job in left])
+        taken |= zip((job.id for job in left), again.answers({}), strict=True)
+    return plan.answers(taken)

@@ -1,0 +1,71 @@
+"""Following a job: from the record first, then from memory as events happen."""
+
+from collections.abc import AsyncGenerator
+
+from talweg.server.errors import InvalidRequest
+from talweg.server.events.hub import Hub
+from talweg.server.services.arguments import job_of
+from talweg.server.store import events, jobs
+from talweg.server.store.database import Database
+from talweg.v1.jobs_pb2 import Event
+
+_PAGE = 500
+
+
+class WatchService:
+    """Gives watchers each event once, in order."""
+
+    def __init__(self, database: Database, hub: Hub) -> None:
+        """Keeps its collaborators.
+
+        Args:
+            database: The record.
+            hub: Where new events are told.
+        """
+        self._database = database
+        self._hub = hub
+
+    async def watch(self, name: str, after: int) -> AsyncGenerator[Event]:
+        """Yields a job's events after a cursor, and new ones as they come, up to the last.
+
+        The record is the truth: whenever the number of an event told shows a gap, or events were
+        told faster than the watcher took them, it reads on in the record.
+
+        Args:
+            name: jobs/{id}.
+            after: The last cursor not wanted; 0 for all.
+
+        Raises:
+            JobNotFound: There is no such job.
+            InvalidRequest: The cursor is one that the job does not have yet.
+            ShuttingDown: The server is about to end; watch again from the last event.
+        """
+        id_ = job_of(name)
+        row = await self._database.reading(jobs.get, id_)
+        if not 0 <= after <= row.last_cursor:
+            raise InvalidRequest.of(
+                "after_cursor",
+                f"must be >= 0 and <= {row.last_cursor}, the job's latest event, but got {after}",
+            )
+        if row.ended and after == row.last_cursor:
+            return
+        # Told of everything from here on, so that nothing falls between record and memory.
+        with self._hub.subscribe(id_, position=after) as subscription:
+            behind = True
+            while True:
+                if behind:
+                    new = await self._database.reading(
+                        events.after, row.seq, subscription.position, limit=_PAGE
+                    )
+                    behind = len(new) == _PAGE
+                else:
+                    told = await subscription.next()
+                    behind = told is None or told.cursor > subscription.position + 1
+                    new = [told] if told is not None and not behind else []
+                for event in new:
+                    if event.cursor <= subscription.position:
+                        continue
+                    subscription.position = event.cursor
+                    yield event
+                    if event.HasField("finished"):
+                        return

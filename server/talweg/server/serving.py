@@ -1,0 +1,275 @@
+"""Puts the server's parts together, starts them and stops them."""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from talweg.server.broker import celery_app
+from talweg.server.errors import DatabaseUnavailable, PortTaken
+from talweg.server.events.hub import Hub
+from talweg.server.events.stream import EventStream
+from talweg.server.interceptor import ErrorInterceptor
+from talweg.server.queueing.dispatcher import Dispatcher
+from talweg.server.queueing.doorbell import Doorbell
+from talweg.server.queueing.presence import Presence
+from talweg.server.queueing.reaper import Reaper
+from talweg.server.servicers.catalog import CatalogServicer
+from talweg.server.servicers.jobs import JobServicer, JobServices
+from talweg.server.servicers.workers import WorkerServicer
+from talweg.server.services.cancellation import CancellationService
+from talweg.server.services.comparison import ComparisonService
+from talweg.server.services.jobs import JobService
+from talweg.server.services.leases import LeaseService
+from talweg.server.services.submission import SubmissionService
+from talweg.server.services.tracking import TrackingService
+from talweg.server.services.watching import WatchService
+from talweg.server.settings import Settings
+from talweg.server.store import events, migrate
+from talweg.server.store.database import Changes, Database
+from talweg.v1 import catalog_pb2, jobs_pb2, workers_pb2
+from talweg.v1.catalog_pb2_grpc import add_CatalogServiceServicer_to_server
+from talweg.v1.jobs_pb2_grpc import add_JobServiceServicer_to_server
+from talweg.v1.workers_pb2_grpc import add_WorkerServiceServicer_to_server
+
+_logger = logging.getLogger(__name__)
+
+SERVICES = (
+    jobs_pb2.DESCRIPTOR.services_by_name["JobService"].full_name,
+    workers_pb2.DESCRIPTOR.services_by_name["WorkerService"].full_name,
+    catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"].full_name,
+)
+"""The full names of Talweg's own services."""
+
+# Well above what is allowed, so that too large a spec is refused in words and not by gRPC.
+_MAX_RECEIVED_BYTES = 64 * 1024 * 1024
+_GRACE_S = 5.0
+_WATCH_CHECK_S = 1.0
+_HEALTH_CHECK_S = 2.0
+
+_OPTIONS = (
+    ("grpc.max_receive_message_length", _MAX_RECEIVED_BYTES),
+    ("grpc.max_send_message_length", -1),
+    # A second server on the same port is an error, and not half of the calls.
+    ("grpc.so_reuseport", 0),
+    # Watchers' connections are idle for long, and may be kept alive.
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+
+
+class Server:
+    """A server of all services. Several may share one database and one broker."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Puts the parts together; connects to nothing yet.
+
+        Must be called on the event loop that is to serve.
+
+        Args:
+            settings: What to serve on and from.
+
+        Raises:
+            BadSetting: A URL is of no kind that is supported.
+        """
+        self._settings = settings
+        self._loop = asyncio.get_running_loop()
+        self._hub = Hub()
+        self._stream = EventStream(settings.broker_url, self._hub.tell)
+        self.database = Database(settings.database_url, on_commit=self._committed)
+        """The record."""
+        celery = celery_app(settings.broker_url)
+        self._dispatcher = Dispatcher(self.database, Doorbell(settings.broker_url, celery))
+        self._presence = Presence(celery, self._dispatcher)
+        self._reaper = Reaper(self.database, max_lost_attempts=settings.max_lost_attempts)
+        self._submission = SubmissionService(self.database)
+        self._health = health.aio.HealthServicer()
+        self._duties: list[asyncio.Task[None]] = []
+        self._grpc = grpc.aio.server(interceptors=[ErrorInterceptor()], options=_OPTIONS)
+        self.address = ""
+        """host:port, once it serves."""
+
+    @property
+    def num_watchers(self) -> int:
+        """How many watchers wait for events now."""
+        return self._hub.num_watchers
+
+    async def start(self) -> None:
+        """Migrates the database and serves.
+
+        Raises:
+            CannotStart: The port is taken, or the database is of a later version.
+            DatabaseUnavailable: The database does not answer.
+        """
+        version = await asyncio.to_thread(migrate.upgrade, self.database)
+        self._add_services()
+        self.address = self._listen()
+        await self._grpc.start()
+        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+        for duty in (
+            self._dispatcher.run,
+            self._presence.run,
+            self._reaper.run,
+            self._stream.write,
+            self._stream.read,
+            self._check_watchers,
+            self._check_health,
+        ):
+            self._begin(duty)
+        # Jobs may have been waiting since before this server.
+        self._dispatcher.wake()
+        _logger.info("serves on %s, database version %s", self.address, version)
+
+    async def stop(self, grace: float = _GRACE_S) -> None:
+        """Stops serving, lets running calls end, and closes everything.
+
+        Args:
+            grace: How long calls may take to end, in seconds.
+        """
+        await self._health.enter_graceful_shutdown()
+        self._hub.close()
+        await self._grpc.stop(grace)
+        for duty in self._duties:
+            duty.cancel()
+        await asyncio.gather(*self._duties, return_exceptions=True)
+        await self._stream.close()
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        self._submission.close()
+        self._presence.close()
+        self._dispatcher.close()
+        self.database.close()
+
+    def _committed(self, changes: Changes) -> None:
+        # In the writing thread.
+        with suppress(RuntimeError):  # The loop has ended: nobody is left to be told.
+            self._loop.call_soon_threadsafe(self._tell, changes)
+
+    def _tell(self, changes: Changes) -> None:
+        for job, told in changes.events.items():
+            self._hub.tell(job, told)
+            self._stream.offer(job, told)
+        if changes.queues:
+            self._dispatcher.wake()
+
+    def _add_services(self) -> None:
+        database = self.database
+        add_JobServiceServicer_to_server(
+            JobServicer(
+                JobServices(
+                    submission=self._submission,
+                    jobs=JobService(database, self._presence),
+                    watching=WatchService(database, self._hub),
+                    comparison=ComparisonService(database),
+                    cancellation=CancellationService(database),
+                )
+            ),
+            self._grpc,
+        )
+        leases = LeaseService(database, lease=self._settings.lease)
+        add_WorkerServiceServicer_to_server(
+            WorkerServicer(leases, TrackingService(database)), self._grpc
+        )
+        add_CatalogServiceServicer_to_server(CatalogServicer(), self._grpc)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
+        reflection.enable_server_reflection(
+            (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc
+        )
+
+    def _listen(self) -> str:
+        listen = self._settings.listen
+        try:
+            port = self._grpc.add_insecure_port(listen)
+        except RuntimeError as exc:
+            raise PortTaken(
+                f"cannot listen on {listen}: it is in use, or is not this machine's. "
+                "Set TALWEG_LISTEN to another address; with port 0 the system picks one"
+            ) from exc
+        if listen.startswith("unix:"):
+            return listen
+        return f"{listen.rpartition(':')[0]}:{port}"
+
+    def _begin(self, duty: Callable[[], Coroutine[None, None, None]]) -> None:
+        task = self._loop.create_task(duty(), name=getattr(duty, "__qualname__", "a duty"))
+        task.add_done_callback(self._ended)
+        self._duties.append(task)
+
+    def _ended(self, duty: asyncio.Task[None]) -> None:
+        if duty.cancelled():
+            return
+        # A server without its reaper or dispatcher would look well and do half of its work.
+        _logger.critical("%s ended: the server stops", duty.get_name(), exc_info=duty.exception())
+        self._loop.call_soon(os.kill, os.getpid(), signal.SIGTERM)
+
+    async def _check_watchers(self) -> None:
+        # One question a second for all watchers together. It makes up for whatever was not told:
+        # another server's events while Redis is away, or what a trimmed stream skipped.
+        while True:
+            await asyncio.sleep(_WATCH_CHECK_S)
+            watched = self._hub.watched
+            if watched:
+                with suppress(DatabaseUnavailable):
+                    self._hub.check(await self.database.reading(events.last_cursors, watched))
+
+    async def _check_health(self) -> None:
+        while True:
+            await asyncio.sleep(_HEALTH_CHECK_S)
+            status = health_pb2.HealthCheckResponse.SERVING
+            try:
+                await asyncio.to_thread(self.database.ping)
+            except DatabaseUnavailable:
+                status = health_pb2.HealthCheckResponse.NOT_SERVING
+            await self._set_health(status)
+
+    async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+        for service in ("", *SERVICES):
+            await self._health.set(service, status)
+
+
+async def serve(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT.
+
+    Args:
+        settings: What to serve on and from.
+
+    Raises:
+        CannotStart: A setting cannot be used, the port is taken, or the database is of a later
+            version.
+        DatabaseUnavailable: The database does not answer.
+    """
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    server = Server(settings)
+    try:
+        await server.start()
+        print(f"talweg server listens on {server.address}", flush=True)
+        if settings.ready_file is not None:
+            write_ready_file(settings.ready_file, server.address)
+        await stopping.wait()
+        _logger.info("stops")
+    finally:
+        await server.stop()
+
+
+def write_ready_file(path: Path, address: str) -> None:
+    """Says to whoever waits for this process that it serves.
+
+    Args:
+        path: The file. It is written aside and renamed, so that nobody reads half of it.
+        address: host:port.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(json.dumps({"pid": os.getpid(), "address": address}) + "\n")
+    aside.replace(path)

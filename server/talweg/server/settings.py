@@ -1,0 +1,137 @@
+"""The server's settings, from TALWEG_* environment variables."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+from talweg.server.errors import BadSetting
+
+_LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a server needs to know before it starts."""
+
+    listen: str = "127.0.0.1:7070"
+    """TALWEG_LISTEN: host:port to listen on; with port 0 the system picks one."""
+
+    allow_remote: bool = False
+    """TALWEG_ALLOW_REMOTE: 1 to listen on an address that other machines reach. There is no
+    authentication: whoever reaches the port may do everything."""
+
+    database_url: str = "sqlite:///talweg.db"
+    """TALWEG_DATABASE_URL: sqlite:///FILE or postgresql://…."""
+
+    broker_url: str = "redis://127.0.0.1:6379/0"
+    """TALWEG_BROKER_URL: the Redis that holds Celery's tickets and live events."""
+
+    lease: timedelta = timedelta(seconds=30)
+    """TALWEG_LEASE_SECONDS: how long a worker may be silent before its job is taken from it."""
+
+    max_lost_attempts: int = 5
+    """TALWEG_MAX_LOST_ATTEMPTS: after so many lost workers a job ends as FAILED."""
+
+    ready_file: Path | None = None
+    """TALWEG_READY_FILE: a file to write {"pid", "address"} to once the server serves."""
+
+    log_level: str = "INFO"
+    """TALWEG_LOG_LEVEL: DEBUG, INFO, WARNING or ERROR."""
+
+    def __post_init__(self) -> None:
+        """Checks what can be checked without touching anything.
+
+        Raises:
+            BadSetting: A value is outside its bounds.
+        """
+        if self.lease < timedelta(seconds=1):
+            raise BadSetting(
+                f"TALWEG_LEASE_SECONDS must be >= 1, but got {self.lease.total_seconds():g}"
+            )
+        if self.max_lost_attempts < 1:
+            raise BadSetting(
+                f"TALWEG_MAX_LOST_ATTEMPTS must be >= 1, but got {self.max_lost_attempts}"
+            )
+        if self.log_level not in _LOG_LEVELS:
+            raise BadSetting(
+                f"TALWEG_LOG_LEVEL must be one of {', '.join(_LOG_LEVELS)}, "
+                f"but got {self.log_level!r}"
+            )
+        if not self.allow_remote and not is_loopback(self.listen):
+            raise BadSetting(
+                f"TALWEG_LISTEN is {self.listen!r}, which other machines reach, and there is no "
+                "authentication: listen on 127.0.0.1, or set TALWEG_ALLOW_REMOTE=1 where the "
+                "network keeps strangers out"
+            )
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None) -> "Settings":
+        """Reads the settings; a variable that is absent or empty leaves the default.
+
+        Args:
+            env: The variables; the process's own where None.
+
+        Raises:
+            BadSetting: A value cannot be read or is outside its bounds.
+        """
+        given = {key: value for key, value in (env or os.environ).items() if value != ""}
+        ready_file = given.get("TALWEG_READY_FILE")
+        return cls(
+            listen=given.get("TALWEG_LISTEN", cls.listen),
+            allow_remote=_flag(given, "TALWEG_ALLOW_REMOTE"),
+            database_url=given.get("TALWEG_DATABASE_URL", cls.database_url),
+            broker_url=given.get("TALWEG_BROKER_URL", cls.broker_url),
+            lease=timedelta(
+                seconds=_number(given, "TALWEG_LEASE_SECONDS", cls.lease.total_seconds())
+            ),
+            max_lost_attempts=int(
+                _number(given, "TALWEG_MAX_LOST_ATTEMPTS", cls.max_lost_attempts)
+            ),
+            ready_file=Path(ready_file) if ready_file else None,
+            log_level=given.get("TALWEG_LOG_LEVEL", cls.log_level).upper(),
+        )
+
+
+def is_loopback(listen: str) -> bool:
+    """Tells whether a listening address is reachable from this machine alone.
+
+    Args:
+        listen: host:port, [host]:port or unix:PATH.
+
+    Raises:
+        BadSetting: It is none of these.
+    """
+    if listen.startswith("unix:"):
+        return True
+    host, colon, port = listen.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535:
+        raise BadSetting(f"TALWEG_LISTEN must be host:port with port <= 65535, but got {listen!r}")
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        # A name may resolve to anything.
+        return False
+
+
+def _flag(given: Mapping[str, str], name: str) -> bool:
+    value = given.get(name, "0").lower()
+    if value in ("1", "true", "yes"):
+        return True
+    if value in ("0", "false", "no"):
+        return False
+    raise BadSetting(f"{name} must be 1 or 0, but got {value!r}")
+
+
+def _number(given: Mapping[str, str], name: str, default: float) -> float:
+    text = given.get(name)
+    if text is None:
+        return default
+    try:
+        return float(text)
+    except ValueError as exc:
+        raise BadSetting(f"{name} must be a number, but got {text!r}") from exc

@@ -1,0 +1,112 @@
+"""The one table from domain errors to google.rpc.Status."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+
+from talweg.server import errors
+
+DOMAIN = "talweg"
+
+# A client refuses trailing metadata beyond 8 KiB by default, and the status travels there.
+_MAX_STATUS_BYTES = 5_000
+_MAX_MESSAGE_CHARS = 600
+_MAX_DESCRIPTION_CHARS = 600
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """What an error is on the wire."""
+
+    code: grpc.StatusCode
+    """The status code."""
+
+    reason: str
+    """ErrorInfo.reason."""
+
+
+TABLE: Mapping[type[errors.ServerError], Mapped] = {
+    errors.InvalidRequest: Mapped(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
+    errors.InvalidSpec: Mapped(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_SPEC"),
+    errors.SpecTooLarge: Mapped(grpc.StatusCode.INVALID_ARGUMENT, "SPEC_TOO_LARGE"),
+    errors.BatchSize: Mapped(grpc.StatusCode.INVALID_ARGUMENT, "BATCH_SIZE"),
+    errors.BadFilter: Mapped(grpc.StatusCode.INVALID_ARGUMENT, "BAD_FILTER"),
+    errors.BadOrder: Mapped(grpc.StatusCode.INVALID_ARGUMENT, "BAD_ORDER"),
+    errors.BadPageToken: Mapped(grpc.StatusCode.INVALID_ARGUMENT, "BAD_PAGE_TOKEN"),
+    errors.BadGrouping: Mapped(grpc.StatusCode.INVALID_ARGUMENT, "BAD_GROUPING"),
+    errors.BadMetric: Mapped(grpc.StatusCode.INVALID_ARGUMENT, "BAD_METRIC"),
+    errors.JobNotFound: Mapped(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"),
+    errors.RequestIdReused: Mapped(grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"),
+    errors.JobEnded: Mapped(grpc.StatusCode.FAILED_PRECONDITION, "JOB_ENDED"),
+    errors.JobNotEnded: Mapped(grpc.StatusCode.FAILED_PRECONDITION, "JOB_NOT_ENDED"),
+    errors.StaleLease: Mapped(grpc.StatusCode.ABORTED, "STALE_LEASE"),
+    errors.DatabaseUnavailable: Mapped(grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE"),
+    errors.ShuttingDown: Mapped(grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN"),
+}
+
+INTERNAL = status_pb2.Status(
+    code=grpc.StatusCode.INTERNAL.value[0],
+    message="the server has a defect; its log says more",
+)
+"""All that a caller learns of an error that nobody foresaw."""
+
+
+def to_status(error: errors.ServerError, *, bounded: bool = True) -> status_pb2.Status:
+    """Gives an error's form on the wire.
+
+    Args:
+        error: An error whose type is in the table.
+        bounded: Leave violations out, and say how many, where the status would outgrow a
+            client's limit for trailing metadata. Not needed inside a message.
+
+    Returns:
+        The status, with ErrorInfo and, where fields are at fault, BadRequest.
+
+    Raises:
+        KeyError: The error's type is not in the table.
+    """
+    mapped = TABLE[type(error)]
+    status = status_pb2.Status(
+        code=mapped.code.value[0], message=_cut(str(error), _MAX_MESSAGE_CHARS)
+    )
+    info = error_details_pb2.ErrorInfo(
+        reason=mapped.reason, domain=DOMAIN, metadata=error.metadata
+    )
+    status.details.append(_packed(info))
+    if error.fields:
+        room = _MAX_STATUS_BYTES - status.ByteSize() if bounded else None
+        status.details.append(_packed(_bad_request(error.fields, room)))
+    return status
+
+
+def _bad_request(
+    problems: tuple[errors.FieldProblem, ...], room: int | None
+) -> error_details_pb2.BadRequest:
+    details = error_details_pb2.BadRequest()
+    for index, problem in enumerate(problems):
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=_cut(problem.field, 200),
+            description=_cut(problem.description, _MAX_DESCRIPTION_CHARS),
+            reason=problem.reason,
+        )
+        if room is not None and details.ByteSize() + violation.ByteSize() > room:
+            more = len(problems) - index
+            details.field_violations.add(
+                field="", description=f"and {more} more", reason="LEFT_OUT"
+            )
+            break
+        details.field_violations.append(violation)
+    return details
+
+
+def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,0 +1,254 @@
+"""Connections and transactions, over SQLite and PostgreSQL.
+
+SQLite takes one writer at a time. A transaction that reads first and writes later fails there
+when another has written in between, so every writing transaction begins as a writer (BEGIN
+IMMEDIATE), and within a process all of them run in one thread, which waits for nobody. Readers
+run beside it (WAL) and see the state at their beginning.
+
+`synchronous` is FULL where somebody was promised something: a job taken, cancelled or ended, a
+run recorded. It is NORMAL for claims and reports, which come by the second: after a loss of power
+(a killed process loses nothing in either) the latest of those may be missing, and a job then runs
+again, which the lease makes safe.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.pool import QueuePool
+
+from talweg.server.errors import BadSetting, DatabaseUnavailable
+from talweg.server.store.clock import current_time
+from talweg.v1.jobs_pb2 import Event
+
+_BUSY_TIMEOUT_S = 30
+_NUM_READERS = 4
+_NUM_POSTGRES_WRITERS = 4
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass
+class Changes:
+    """What others must hear of once a transaction is committed."""
+
+    events: dict[str, list[Event]] = field(default_factory=dict)
+    """New events by job id, in the order of their cursors."""
+
+    queues: set[str] = field(default_factory=set)
+    """Queues that got a job to claim."""
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """A writing transaction."""
+
+    connection: Connection
+    """To run statements by."""
+
+    now: int
+    """The database's time at its beginning, in microseconds since 1970."""
+
+    changes: Changes = field(default_factory=Changes)
+    """To be told once it is committed."""
+
+
+class Database:
+    """The record's database.
+
+    Methods that block are for threads; `reading` and `writing` are for the event loop.
+    """
+
+    def __init__(self, url: str, *, on_commit: Callable[[Changes], None] | None = None) -> None:
+        """Opens nothing yet.
+
+        Args:
+            url: sqlite:///FILE or postgresql://….
+            on_commit: Called in the writing thread after each commit that changed something.
+
+        Raises:
+            BadSetting: The URL names no database that is supported.
+        """
+        self._engine = _engine(url)
+        self._on_commit = on_commit
+        sqlite = self._engine.dialect.name == "sqlite"
+        self._writers = ThreadPoolExecutor(
+            1 if sqlite else _NUM_POSTGRES_WRITERS, thread_name_prefix="sql-write"
+        )
+        self._readers = ThreadPoolExecutor(_NUM_READERS, thread_name_prefix="sql-read")
+
+    @property
+    def engine(self) -> Engine:
+        """SQLAlchemy's engine, for migrations."""
+        return self._engine
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Gives a connection whose reads see one state.
+
+        Raises:
+            DatabaseUnavailable: The database does not answer.
+        """
+        with _translated(), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self, *, durable: bool = True) -> Iterator[Transaction]:
+        """Gives a writing transaction; commits it, unless an exception leaves it.
+
+        Args:
+            durable: It must outlive a loss of power once this returns.
+
+        Raises:
+            DatabaseUnavailable: The database does not answer, or stayed locked.
+        """
+        with _translated(), self._engine.connect() as connection:
+            options = {"talweg_write": True, "talweg_durable": durable}
+            connection = connection.execution_options(**options)
+            with connection.begin():
+                transaction = Transaction(connection, connection.scalar(_NOW) or 0)
+                yield transaction
+        changes = transaction.changes
+        if self._on_commit is not None and (changes.events or changes.queues):
+            self._on_commit(changes)
+
+    async def reading(
+        self,
+        operation: Callable[Concatenate[Connection, P], R],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """Runs an operation on one state of the record, in a thread.
+
+        Raises:
+            DatabaseUnavailable: The database does not answer.
+        """
+
+        def work() -> R:
+            with self.read() as connection:
+                return operation(connection, *args, **kwargs)
+
+        return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+
+    async def writing(
+        self,
+        operation: Callable[Concatenate[Transaction, P], R],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """Runs an operation in a durable transaction, in a thread.
+
+        It runs to its end, and others hear of it, even where the caller is cancelled.
+
+        Raises:
+            DatabaseUnavailable: The database does not answer, or stayed locked.
+        """
+        return await self._write_in_thread(True, lambda tx: operation(tx, *args, **kwargs))
+
+    async def noting(
+        self,
+        operation: Callable[Concatenate[Transaction, P], R],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """The same as `writing`, for what may be lost with the machine's power.
+
+        Raises:
+            DatabaseUnavailable: The database does not answer, or stayed locked.
+        """
+        return await self._write_in_thread(False, lambda tx: operation(tx, *args, **kwargs))
+
+    async def _write_in_thread(self, durable: bool, operation: Callable[[Transaction], R]) -> R:
+        def work() -> R:
+            with self.write(durable=durable) as transaction:
+                return operation(transaction)
+
+        return await asyncio.get_running_loop().run_in_executor(self._writers, work)
+
+    def ping(self) -> None:
+        """Asks the database for the time.
+
+        Raises:
+            DatabaseUnavailable: It does not answer.
+        """
+        with self.read() as connection:
+            connection.scalar(_NOW)
+
+    def close(self) -> None:
+        """Waits for running operations and closes all connections."""
+        self._writers.shutdown()
+        self._readers.shutdown()
+        self._engine.dispose()
+
+
+_NOW = select(current_time())
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError) as exc:
+        raise DatabaseUnavailable("the database does not answer; try again") from exc
+    except DBAPIError as exc:
+        if exc.connection_invalidated:
+            raise DatabaseUnavailable("the database does not answer; try again") from exc
+        raise
+
+
+def _engine(url: str) -> Engine:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as exc:
+        raise BadSetting(
+            "TALWEG_DATABASE_URL must be sqlite:///FILE or postgresql://…, but cannot be read"
+        ) from exc
+    if parsed.drivername == "sqlite":
+        if parsed.database in (None, "", ":memory:"):
+            raise BadSetting("TALWEG_DATABASE_URL must name a file: sqlite:///talweg.db")
+        engine = create_engine(
+            parsed,
+            poolclass=QueuePool,
+            pool_size=_NUM_READERS + 1,
+            connect_args={"timeout": _BUSY_TIMEOUT_S},
+        )
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    if parsed.drivername in ("postgresql", "postgresql+psycopg"):
+        return create_engine(
+            parsed.set(drivername="postgresql+psycopg"),
+            pool_size=_NUM_READERS + _NUM_POSTGRES_WRITERS,
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": 5},
+        )
+    raise BadSetting(
+        "TALWEG_DATABASE_URL must begin with sqlite:/// or postgresql://, "
+        f"but begins with {parsed.drivername}://"
+    )
+
+
+def _prepare_sqlite(connection: Any, record: Any) -> None:
+    # The driver would begin transactions by itself, and only before the first write.
+    connection.isolation_level = None
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    options = connection.get_execution_options()
+    if not options.get("talweg_write"):
+        connection.exec_driver_sql("BEGIN")
+        return
+    synchronous = "FULL" if options["talweg_durable"] else "NORMAL"
+    if connection.info.get("synchronous") != synchronous:
+        connection.exec_driver_sql(f"PRAGMA synchronous = {synchronous}")
+        connection.info["synchronous"] = synchronous
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

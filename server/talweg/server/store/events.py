@@ -1,0 +1,108 @@
+"""The event log of each job: numbered from 1, without gaps."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, bindparam, insert, select
+
+from talweg.server.store.clock import to_timestamp
+from talweg.server.store.database import Transaction
+from talweg.server.store.rows import JobRow
+from talweg.server.store.schema import events, jobs
+from talweg.v1.jobs_pb2 import Event
+
+
+def append(tx: Transaction, row: JobRow, new: Sequence[Event]) -> int:
+    """Appends events to a locked job's log and tells of them after the commit.
+
+    Args:
+        tx: A transaction.
+        row: The job. Its attempt is the events'.
+        new: Events whose kind alone is set.
+
+    Returns:
+        The number of the last one, which the caller must write to the job's `last_cursor` in the
+        same transaction.
+    """
+    cursor = row.last_cursor
+    columns = []
+    told = tx.changes.events.setdefault(row.id, [])
+    for given in new:
+        cursor += 1
+        event = Event()
+        event.CopyFrom(given)
+        event.cursor = cursor
+        event.time.CopyFrom(to_timestamp(tx.now))
+        event.attempt = row.attempt
+        told.append(event)
+        columns.append(_columns(row.seq, event))
+    if columns:
+        tx.connection.execute(_INSERT, columns)
+    return cursor
+
+
+def insert_first(tx: Transaction, seqs: Sequence[int], first: Event) -> None:
+    """Writes the first event of new jobs, whose `last_cursor` is 1 already.
+
+    Args:
+        tx: A transaction.
+        seqs: The jobs.
+        first: The event; its kind alone is set.
+    """
+    if not seqs:
+        return
+    event = Event()
+    event.CopyFrom(first)
+    event.cursor = 1
+    event.time.CopyFrom(to_timestamp(tx.now))
+    one = _columns(0, event)
+    tx.connection.execute(_INSERT, [{**one, "job": seq} for seq in seqs])
+
+
+def _columns(seq: int, event: Event) -> dict[str, object]:
+    kind = event.WhichOneof("kind")
+    assert kind is not None, "an event without a kind"
+    return {
+        "job": seq,
+        "cursor": event.cursor,
+        "attempt": event.attempt,
+        "kind": kind,
+        "event": event.SerializeToString(),
+    }
+
+
+_INSERT = insert(events)
+_AFTER = (
+    select(events.c.event)
+    .where(events.c.job == bindparam("seq"), events.c.cursor > bindparam("after"))
+    .order_by(events.c.cursor)
+    .limit(bindparam("most"))
+)
+
+
+def after(connection: Connection, seq: int, cursor: int, *, limit: int) -> list[Event]:
+    """Reads a job's events after a cursor, in order.
+
+    Args:
+        connection: To read by.
+        seq: The job.
+        cursor: The last number not to be read.
+        limit: At most so many.
+    """
+    found = connection.execute(_AFTER, {"seq": seq, "after": cursor, "most": limit})
+    return [Event.FromString(data) for data in found.scalars()]
+
+
+def of_kind(connection: Connection, seq: int, *, attempt: int, kind: str) -> list[Event]:
+    """Reads all events of one kind of one attempt, in order."""
+    statement = (
+        select(events.c.event)
+        .where(events.c.job == seq, events.c.attempt == attempt, events.c.kind == kind)
+        .order_by(events.c.cursor)
+    )
+    return [Event.FromString(data) for data in connection.execute(statement).scalars()]
+
+
+def last_cursors(connection: Connection, ids: Sequence[str]) -> dict[str, int]:
+    """Gives the number of the latest event of each of these jobs."""
+    statement = select(jobs.c.id, jobs.c.last_cursor).where(jobs.c.id.in_(ids))
+    return {row.id: row.last_cursor for row in connection.execute(statement)}

@@ -1,0 +1,221 @@
+"""Job rows: taking them in, finding them, changing them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection, Insert, bindparam, insert, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from talweg.server.errors import JobNotFound
+from talweg.server.store import events
+from talweg.server.store.database import Transaction
+from talweg.server.store.rows import JobRow, select_jobs, to_row
+from talweg.server.store.schema import jobs, tags
+from talweg.spec import job_name
+from talweg.v1.jobs_pb2 import Event, Job, StateChange
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A job that is about to be taken."""
+
+    id: str
+    """Chosen by the server."""
+
+    queue: str
+    """Where workers find it."""
+
+    device: str
+    """resources.device, by name."""
+
+    priority: int
+    """Higher goes first."""
+
+    task: str
+    """The member of Task."""
+
+    loss: str
+    """The member of Loss."""
+
+    experiment: str
+    """The spec's."""
+
+    tags: Mapping[str, str]
+    """The spec's."""
+
+    spec: bytes
+    """The completed spec, serialised."""
+
+    warnings: bytes
+    """A Job that holds nothing but its warnings, serialised."""
+
+    retry_of: str = ""
+    """The name of the job that it repeats."""
+
+    request_id: str | None = None
+    """Of the caller's choice."""
+
+    request_digest: bytes | None = None
+    """Of the request's body."""
+
+
+def insert_jobs(tx: Transaction, new: Sequence[NewJob]) -> dict[str, JobRow]:
+    """Takes jobs in as QUEUED, each with its first event.
+
+    Args:
+        tx: A transaction.
+        new: Jobs; no two with the same request_id.
+
+    Returns:
+        What was taken, by id. A job is missing there if its request_id is another job's already.
+    """
+    if not new:
+        return {}
+    columns = [_columns(job, tx.now) for job in new]
+    taken = {
+        row.id: row.seq
+        for row in tx.connection.execute(
+            _upsert(tx.connection).returning(jobs.c.id, jobs.c.seq), columns
+        )
+    }
+    rows = {
+        values["id"]: JobRow(seq=taken[values["id"]], **values)
+        for values in columns
+        if values["id"] in taken
+    }
+    labels = [
+        {"job": taken[job.id], "key": key, "value": value}
+        for job in new
+        if job.id in taken
+        for key, value in job.tags.items()
+    ]
+    if labels:
+        tx.connection.execute(insert(tags), labels)
+    queued = Event(state=StateChange(state=Job.QUEUED, reason="submitted"))
+    for row in rows.values():
+        tx.changes.queues.add(row.queue)
+    # Nobody can watch a job that nobody knows yet: no need to tell of these events.
+    events.insert_first(tx, [row.seq for row in rows.values()], queued)
+    return rows
+
+
+def _columns(job: NewJob, now: int) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "state": Job.QUEUED,
+        "queue": job.queue,
+        "device": job.device,
+        "priority": job.priority,
+        "task": job.task,
+        "loss": job.loss,
+        "experiment": job.experiment,
+        "spec": job.spec,
+        "warnings": job.warnings,
+        "retry_of": job.retry_of,
+        "request_id": job.request_id,
+        "request_digest": job.request_digest,
+        "create_time": now,
+        "start_time": None,
+        "end_time": None,
+        "attempt": 0,
+        "lost_attempts": 0,
+        "worker": "",
+        "lease_token": "",
+        "lease_until": None,
+        "report_sequence": 0,
+        "progress": None,
+        "metrics_time": 0,
+        "last_cursor": 1,
+        "outcome": None,
+        "cancel_requested": False,
+        "cancel_deadline": None,
+        "cancel_reason": "",
+        "tracking_run_id": "",
+        "tracking": None,
+    }
+
+
+def _upsert(connection: Connection) -> Insert:
+    # Two calls with one request_id may come at once on PostgreSQL: the second inserts nothing.
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    statement: Insert = dialect.insert(jobs).on_conflict_do_nothing(
+        index_elements=[jobs.c.request_id]
+    )
+    return statement
+
+
+_BY_ID = select_jobs().where(jobs.c.id == bindparam("job"))
+_LOCK = _BY_ID.with_for_update()
+
+
+def get(connection: Connection, id_: str) -> JobRow:
+    """Finds a job.
+
+    Args:
+        connection: To read by.
+        id_: Its id.
+
+    Raises:
+        JobNotFound: There is none.
+    """
+    row = connection.execute(_BY_ID, {"job": id_}).first()
+    if row is None:
+        raise JobNotFound(job_name(id_))
+    return to_row(row)
+
+
+def lock(tx: Transaction, id_: str) -> JobRow:
+    """Finds a job and keeps others from changing it until the transaction ends.
+
+    Args:
+        tx: A transaction.
+        id_: Its id.
+
+    Raises:
+        JobNotFound: There is none.
+    """
+    row = tx.connection.execute(_LOCK, {"job": id_}).first()
+    if row is None:
+        raise JobNotFound(job_name(id_))
+    return to_row(row)
+
+
+def get_many(connection: Connection, ids: Iterable[str]) -> dict[str, JobRow]:
+    """Finds jobs by id; those that do not exist are missing in the result."""
+    statement = select_jobs().where(jobs.c.id.in_(list(ids)))
+    return {row.id: row for row in map(to_row, connection.execute(statement))}
+
+
+def by_request_id(connection: Connection, request_ids: Iterable[str]) -> dict[str, JobRow]:
+    """Finds jobs by the request_id that they were submitted with."""
+    wanted = list(request_ids)
+    if not wanted:
+        return {}
+    statement = select_jobs().where(jobs.c.request_id.in_(wanted))
+    found = map(to_row, connection.execute(statement))
+    return {row.request_id: row for row in found if row.request_id is not None}
+
+
+def change(tx: Transaction, row: JobRow, **values: Any) -> JobRow:
+    """Changes columns of a locked job.
+
+    The update is conditional on the attempt and the state that were read, so that even a caller
+    who forgot the lock cannot overwrite what another has done.
+
+    Args:
+        tx: A transaction.
+        row: The job as `lock` gave it.
+        values: Columns and what they become.
+
+    Returns:
+        The job as it is now.
+    """
+    done = tx.connection.execute(
+        update(jobs).where(
+            jobs.c.seq == row.seq, jobs.c.attempt == row.attempt, jobs.c.state == row.state
+        ),
+        values,
+    )
+    assert done.rowcount == 1, f"job {row.id} was changed without its lock"
+    return replace(row, **values)

@@ -1,0 +1,217 @@
+"""Claims and attempts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Row, Select, bindparam, insert, or_, select, true, update
+
+from talweg.server.store import events
+from talweg.server.store.database import Transaction
+from talweg.server.store.rows import JobRow, select_jobs, to_row
+from talweg.server.store.schema import attempts, is_queued, is_running, jobs
+from talweg.v1.jobs_pb2 import Event, Job, StateChange
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Who asks for jobs, and for which."""
+
+    queue: str
+    """The queue."""
+
+    worker: str
+    """The worker's name."""
+
+    cuda: bool
+    """Whether the worker has a CUDA device."""
+
+    limit: int
+    """At most so many jobs."""
+
+    claim_id: str | None
+    """By which the claim is known when it is sent again."""
+
+    token: str
+    """The secret of the attempts that begin."""
+
+    lease: int
+    """How long the leases last, in microseconds."""
+
+
+@dataclass(frozen=True)
+class AttemptRow:
+    """One row of `attempts`; see the schema for what the fields hold."""
+
+    job: int
+    attempt: int
+    worker: str
+    token: str
+    claim_id: str | None
+    start_time: int
+    end_time: int | None
+    ending: str | None
+    outcome_digest: bytes | None
+
+
+def claim(tx: Transaction, wanted: Claim) -> list[JobRow]:
+    """Makes waiting jobs RUNNING, those of high priority first, then in the order submitted.
+
+    Args:
+        tx: A transaction.
+        wanted: Who asks, and for what.
+
+    Returns:
+        The jobs, in that order, with the new attempt and its lease.
+    """
+    picked = (
+        select(jobs.c.seq)
+        .where(
+            is_queued,
+            jobs.c.queue == wanted.queue,
+            true() if wanted.cuda else jobs.c.device != "cuda",
+        )
+        .order_by(jobs.c.priority.desc(), jobs.c.seq)
+        .limit(wanted.limit)
+        # On PostgreSQL claims pass each other's jobs by; SQLite has one writer at a time.
+        .with_for_update(skip_locked=True)
+        .cte("picked")
+    )
+    statement = (
+        update(jobs)
+        .where(jobs.c.seq.in_(select(picked.c.seq)), is_queued)
+        .values(
+            state=int(Job.RUNNING),
+            attempt=jobs.c.attempt + 1,
+            worker=wanted.worker,
+            lease_token=wanted.token,
+            lease_until=tx.now + wanted.lease,
+            start_time=tx.now,
+            report_sequence=0,
+            progress=None,
+            metrics_time=0,
+            last_cursor=jobs.c.last_cursor + 1,
+        )
+        .returning(*select_jobs().selected_columns)
+    )
+    claimed = [to_row(row) for row in tx.connection.execute(statement)]
+    claimed.sort(key=lambda row: (-row.priority, row.seq))
+    if claimed:
+        tx.connection.execute(
+            insert(attempts),
+            [
+                {
+                    "job": row.seq,
+                    "attempt": row.attempt,
+                    "worker": wanted.worker,
+                    "token": wanted.token,
+                    "claim_id": wanted.claim_id,
+                    "start_time": tx.now,
+                }
+                for row in claimed
+            ],
+        )
+    for row in claimed:
+        running = StateChange(state=Job.RUNNING, reason=f"taken by {wanted.worker}")
+        before = replace(row, last_cursor=row.last_cursor - 1)
+        events.append(tx, before, [Event(state=running)])
+    return claimed
+
+
+def by_claim(tx: Transaction, *, claim_id: str, worker: str) -> tuple[bool, list[JobRow]]:
+    """Finds what an earlier claim was given.
+
+    Args:
+        tx: A transaction.
+        claim_id: The claim's id.
+        worker: The worker that claimed.
+
+    Returns:
+        Whether there was such a claim, and those of its jobs whose leases it still holds.
+    """
+    given = (
+        tx.connection.execute(
+            select(attempts.c.token).where(
+                attempts.c.claim_id == claim_id, attempts.c.worker == worker
+            )
+        )
+        .scalars()
+        .all()
+    )
+    if not given:
+        return False, []
+    # A token is one claim's, so it finds exactly the attempts that are still this claim's.
+    statement = (
+        select_jobs()
+        .where(is_running, jobs.c.lease_token == given[0], jobs.c.lease_until > tx.now)
+        .order_by(jobs.c.priority.desc(), jobs.c.seq)
+        .with_for_update()
+    )
+    return True, [to_row(row) for row in tx.connection.execute(statement)]
+
+
+_ATTEMPT: Select[*tuple[Any, ...]] = select(*attempts.c).where(
+    attempts.c.job == bindparam("seq"), attempts.c.attempt == bindparam("number")
+)
+
+
+def attempt_of(tx: Transaction, *, seq: int, attempt: int) -> AttemptRow | None:
+    """Finds an attempt of a job.
+
+    Args:
+        tx: A transaction.
+        seq: The job.
+        attempt: Its number.
+    """
+    row = tx.connection.execute(_ATTEMPT, {"seq": seq, "number": attempt}).first()
+    return None if row is None else _attempt(row)
+
+
+def attempts_of(tx: Transaction, *, seq: int) -> list[AttemptRow]:
+    """Finds all attempts of a job, the first one first."""
+    statement = select(*attempts.c).where(attempts.c.job == seq).order_by(attempts.c.attempt)
+    return [_attempt(row) for row in tx.connection.execute(statement)]
+
+
+def _attempt(row: Row[*tuple[Any, ...]]) -> AttemptRow:
+    return AttemptRow(*row)
+
+
+_END = update(attempts).where(
+    attempts.c.job == bindparam("seq"), attempts.c.attempt == bindparam("number")
+)
+
+
+def end_attempt(
+    tx: Transaction, row: JobRow, *, ending: str, outcome_digest: bytes | None = None
+) -> None:
+    """Notes that a job's attempt is over.
+
+    Args:
+        tx: A transaction.
+        row: The job, locked.
+        ending: How it ended, in a word.
+        outcome_digest: Of what its worker sent, where it did.
+    """
+    tx.connection.execute(
+        _END.values(end_time=tx.now, ending=ending, outcome_digest=outcome_digest),
+        {"seq": row.seq, "number": row.attempt},
+    )
+
+
+def overdue(tx: Transaction, *, limit: int) -> Sequence[JobRow]:
+    """Locks RUNNING jobs whose lease or whose time to cancel in order has run out.
+
+    Args:
+        tx: A transaction.
+        limit: At most so many.
+    """
+    statement = (
+        select_jobs()
+        .where(is_running, or_(jobs.c.lease_until < tx.now, jobs.c.cancel_deadline < tx.now))
+        .order_by(jobs.c.seq)
+        .limit(limit)
+        # What another replica has locked, that replica deals with.
+        .with_for_update(skip_locked=True)
+    )
+    return [to_row(row) for row in tx.connection.execute(statement)]

@@ -1,0 +1,119 @@
+"""Lists of jobs: conditions, order, and pages that hold still while jobs arrive."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import ColumnElement, Connection, and_, exists, or_, select
+
+from talweg.server.store.rows import JobRow, select_jobs, to_row
+from talweg.server.store.schema import jobs, tags
+
+Operator = Literal["=", "!=", "<", "<=", ">", ">="]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A comparison of one field with one value."""
+
+    field: str
+    """state, loss, task, experiment, worker, create_time or tags."""
+
+    operator: Operator
+    """The comparison."""
+
+    value: str | int
+    """A state's number, a time in microseconds, or text."""
+
+    key: str = ""
+    """The tag's key where the field is tags."""
+
+
+Filter = Sequence[Sequence[Condition]]
+"""All of these, of each of which one suffices."""
+
+
+@dataclass(frozen=True)
+class OrderKey:
+    """A field to order by."""
+
+    field: Literal["create_time", "priority", "state", "loss"]
+    """The field."""
+
+    descending: bool = False
+    """Largest first."""
+
+
+def select_where(
+    connection: Connection,
+    where: Filter,
+    order: Sequence[OrderKey],
+    *,
+    after: Sequence[str | int] | None,
+    limit: int,
+) -> list[JobRow]:
+    """Reads one page.
+
+    Jobs that are alike in all fields of the order stand in the order in which they were
+    submitted, in the direction of the last field; so the order is total, and a page begins
+    behind a job's place and not at a count.
+
+    Args:
+        connection: To read by.
+        where: Which jobs.
+        order: In which order; at least one field.
+        after: What `place` gave for the last job of the page before; None for the first page.
+        limit: At most so many.
+    """
+    keys = [
+        *((jobs.c[key.field], key.descending) for key in order),
+        (jobs.c.seq, order[-1].descending),
+    ]
+    statement = select_jobs().where(*map(_any_of, where)).limit(limit)
+    statement = statement.order_by(
+        *(column.desc() if descending else column.asc() for column, descending in keys)
+    )
+    if after is not None:
+        assert len(after) == len(keys)
+        behind = []
+        for index, (column, descending) in enumerate(keys):
+            same = [keys[i][0] == after[i] for i in range(index)]
+            beyond = column < after[index] if descending else column > after[index]
+            behind.append(and_(*same, beyond))
+        statement = statement.where(or_(*behind))
+    return [to_row(row) for row in connection.execute(statement)]
+
+
+def place(row: JobRow, order: Sequence[OrderKey]) -> list[str | int]:
+    """Gives a job's place in an order, for `select_where`'s `after`."""
+    return [*(getattr(row, key.field) for key in order), row.seq]
+
+
+def _any_of(conditions: Sequence[Condition]) -> ColumnElement[bool]:
+    return or_(*map(_condition, conditions))
+
+
+def _condition(condition: Condition) -> ColumnElement[bool]:
+    if condition.field == "tags":
+        has = exists(
+            select(tags.c.job).where(
+                tags.c.job == jobs.c.seq,
+                tags.c.key == condition.key,
+                tags.c.value == condition.value,
+            )
+        )
+        return has if condition.operator == "=" else ~has
+    column = jobs.c[condition.field]
+    match condition.operator:
+        case "=":
+            return column == condition.value
+        case "!=":
+            return column != condition.value
+        case "<":
+            return column < condition.value
+        case "<=":
+            return column <= condition.value
+        case ">":
+            return column > condition.value
+        case ">=":
+            return column >= condition.value

@@ -1,0 +1,84 @@
+"""Brings the database's tables to the version that this server needs."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+
+from talweg.server.errors import CannotStart
+from talweg.server.store.database import Database
+
+# Any number will do, as long as it is always the same one.
+_ADVISORY_LOCK = 7_205_759_403
+
+
+def upgrade(database: Database) -> str:
+    """Runs the migrations that are due, in one transaction.
+
+    Several servers may start at once: the transaction is a writer from its beginning on SQLite,
+    and holds an advisory lock on PostgreSQL, so one of them migrates and the others wait.
+
+    Args:
+        database: Where.
+
+    Returns:
+        The version that the database has now.
+
+    Raises:
+        CannotStart: The database is of a later version of the server.
+        DatabaseUnavailable: It does not answer.
+    """
+    scripts = _scripts()
+    with database.write() as tx:
+        if tx.connection.dialect.name == "postgresql":
+            tx.connection.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
+        found = _version(tx.connection)
+        known = {script.revision for script in scripts.walk_revisions()}
+        if found is not None and found not in known:
+            raise CannotStart(
+                f"the database has version {found}, which this server does not know: it was "
+                f"used by a later one. This server knows up to {scripts.get_current_head()}"
+            )
+        config = _config()
+        config.attributes["connection"] = tx.connection
+        command.upgrade(config, "head")
+        version = _version(tx.connection)
+    assert version is not None
+    return version
+
+
+def current(database: Database) -> str | None:
+    """Gives the database's version; None where it has no tables yet.
+
+    Raises:
+        DatabaseUnavailable: It does not answer.
+    """
+    with database.read() as connection:
+        return _version(connection)
+
+
+def latest() -> str:
+    """Gives the version that this server brings a database to."""
+    head = _scripts().get_current_head()
+    assert head is not None
+    return head
+
+
+def _config() -> Config:
+    config = Config()
+    # Alembic's settings give "%" a meaning.
+    folder = str(Path(__file__).parent / "migrations").replace("%", "%%")
+    config.set_main_option("script_location", folder)
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config())
+
+
+def _version(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()

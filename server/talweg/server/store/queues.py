@@ -1,0 +1,69 @@
+"""What waits in the queues."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, exists, func, or_, select
+
+from talweg.server.store.clock import current_time
+from talweg.server.store.schema import is_queued, is_running, jobs
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """The waiting jobs of one queue."""
+
+    num_jobs: int
+    """How many."""
+
+    age: int
+    """How long ago the first of them was submitted, in microseconds."""
+
+
+def waiting(connection: Connection) -> dict[str, Waiting]:
+    """Counts the waiting jobs of each queue that has any."""
+    # In this shape the count needs nothing but the index.
+    counts = (
+        select(jobs.c.queue, func.count().label("num"), func.min(jobs.c.seq).label("first"))
+        .where(is_queued)
+        .group_by(jobs.c.queue)
+        .subquery()
+    )
+    statement = select(counts.c.queue, counts.c.num, current_time() - jobs.c.create_time).join(
+        jobs, jobs.c.seq == counts.c.first
+    )
+    return {queue: Waiting(num, age) for queue, num, age in connection.execute(statement)}
+
+
+def places(connection: Connection, seqs: Sequence[int]) -> dict[int, int]:
+    """Tells how many jobs go before each of these jobs.
+
+    Args:
+        connection: To read by.
+        seqs: Jobs; those that do not wait are missing in the result.
+    """
+    ranks = (
+        select(
+            jobs.c.seq,
+            func.row_number()
+            .over(partition_by=jobs.c.queue, order_by=(jobs.c.priority.desc(), jobs.c.seq.asc()))
+            .label("place"),
+        )
+        .where(is_queued)
+        .subquery()
+    )
+    statement = select(ranks.c.seq, ranks.c.place).where(ranks.c.seq.in_(seqs))
+    return {seq: place - 1 for seq, place in connection.execute(statement)}
+
+
+_OVERDUE = select(
+    exists().where(
+        is_running,
+        or_(jobs.c.lease_until < current_time(), jobs.c.cancel_deadline < current_time()),
+    )
+)
+
+
+def any_overdue(connection: Connection) -> bool:
+    """Tells whether a RUNNING job's lease or time to cancel in order has run out."""
+    return bool(connection.scalar(_OVERDUE))
