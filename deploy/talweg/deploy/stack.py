@@ -1,18 +1,18 @@
 """One embedded stack, from its start to its end."""
 
-import os
 import select
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import FrameType
 
 from talweg.deploy import broker
+from talweg.deploy.batch import INTERRUPTED
 from talweg.deploy.folder import Folder, FolderLock
 from talweg.deploy.gpus import visible_gpus
 from talweg.deploy.parts import (
@@ -32,8 +32,8 @@ from talweg.deploy.supervisor import Hooks, Supervisor
 # A broker that fails to start so often in a row may be choking on its own data.
 BROKER_STARTS_BEFORE_RESET = 2
 LOG_CHECK_SECONDS = 60.0
-# As the shell says it of a program that Ctrl-C ended.
-INTERRUPTED = 130
+# How long the program beside the stack may take to leave the terminal as it found it.
+BESIDE_SECONDS = 3.0
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -73,7 +73,7 @@ class Options:
     """The gRPC server's port, which must be free; None for the first free one from 7070 on, 0 for
     any."""
     follow: Sequence[str] = ()
-    """A program to run beside the stack once it is ready; it finds the stack by TALWEG_DATA."""
+    """A program to run beside the stack once it is ready; it finds the server by TALWEG_ADDRESS."""
     once: bool = False
     """Stop when that program has ended."""
 
@@ -143,9 +143,10 @@ class Stack:
                 if not self._facts and all(map(self._supervisor.was_ready, essential)):
                     self._announce(time.monotonic() - begun)
                     if self._options.follow:
-                        env = os.environ | {"TALWEG_DATA": str(self._folder.root)}
                         self._held = []
-                        beside = guardian.start_beside(self._options.follow, env=env)
+                        beside = guardian.start_beside(
+                            self._options.follow, env=self._plan.environment()
+                        )
                 if not is_tracking_told and self._supervisor.was_ready(TRACKING):
                     is_tracking_told = True
                     self._note(f"MLflow serves at {self._plan.tracking_uri}")
@@ -162,6 +163,9 @@ class Stack:
         finally:
             if beside is not None and beside.poll() is None:
                 beside.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    beside.wait(BESIDE_SECONDS)
+                beside.kill()
                 beside.wait()
         return INTERRUPTED if self._options.once else 0
 

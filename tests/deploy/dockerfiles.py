@@ -1,0 +1,121 @@
+"""Reads the Dockerfiles and does what they say, in a folder and a virtual environment."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Dockerfile:
+    """A Dockerfile, as far as ours go."""
+
+    path: Path
+
+    @cached_property
+    def instructions(self) -> list[tuple[str, str]]:
+        """Instructions and their arguments, in order."""
+        text = re.sub(r"^#.*\n", "", self.path.read_text(), flags=re.MULTILINE)
+        lines = text.replace("\\\n", " ").splitlines()
+        return [(line.split()[0], line.split(maxsplit=1)[1]) for line in lines if line.strip()]
+
+    def all(self, instruction: str) -> list[str]:
+        return [text for name, text in self.instructions if name == instruction]
+
+    def one(self, instruction: str) -> str:
+        (text,) = self.all(instruction)
+        return text
+
+    def has(self, instruction: str) -> bool:
+        return bool(self.all(instruction))
+
+    @property
+    def env(self) -> dict[str, str]:
+        words = [word for text in self.all("ENV") for word in shlex.split(text)]
+        return dict(word.split("=", 1) for word in words)
+
+    @property
+    def command(self) -> list[str]:
+        command: list[str] = json.loads(self.one("CMD"))
+        return command
+
+    @property
+    def health_command(self) -> list[str]:
+        command: list[str] = json.loads(self.one("HEALTHCHECK").partition("CMD ")[2])
+        return command
+
+    def option(self, name: str) -> str:
+        """An option of CMD."""
+        return self.command[self.command.index(name) + 1]
+
+
+@dataclass
+class Image:
+    """A Dockerfile carried out: its files in one folder, its packages in a fresh environment."""
+
+    dockerfile: Dockerfile
+    folder: Path
+    context: Path = ROOT
+    env: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def app(self) -> Path:
+        return self.folder / "app"
+
+    def build(self) -> None:
+        """Copies and installs as the Dockerfile says.
+
+        Lines that make users and folders outside are left out: they need root.
+        """
+        subprocess.run([sys.executable, "-m", "venv", self.folder / "venv"], check=True)
+        self.app.mkdir(exist_ok=True)
+        for instruction, text in self.dockerfile.instructions:
+            if instruction == "COPY":
+                *sources, target = text.split()
+                for source in sources:
+                    self._copy(source, target)
+            elif instruction == "RUN" and text.startswith("pip "):
+                self.run(["sh", "-c", text], check=True, timeout=240)
+
+    def environment(self) -> dict[str, str]:
+        """What a process in the container sees, and what installs need here."""
+        kept = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+        path = f"{self.folder / 'venv/bin'}:/usr/bin:/bin"
+        # Compiling all byte code would take longer than everything else.
+        quick = {"PIP_NO_COMPILE": "1", "HOME": str(self.folder), "PATH": path}
+        return kept | quick | self.dockerfile.env | self.env
+
+    def run(
+        self, command: list[str], *, check: bool = False, timeout: float = 30
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            command,
+            cwd=self.app,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        if check and done.returncode:
+            raise RuntimeError(f"{command}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+        return done
+
+    def is_healthy(self) -> bool:
+        """What the HEALTHCHECK line says."""
+        return self.run(self.dockerfile.health_command).returncode == 0
+
+    def _copy(self, source: str, target: str) -> None:
+        path = self.context / source
+        if path.is_dir():
+            ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+            shutil.copytree(path, self.app / target, ignore=ignored)
+        else:
+            shutil.copy(path, self.app / target)
