@@ -58,10 +58,12 @@ def _fits(weights: Tensor, pred: Tensor) -> bool:
     )
 
 
-class Bce(TorchElementwise, YesOrNo):
+class Bce(YesOrNo):
     """-(y log p + (1 - y) log(1 - p)), each logarithm at least -100. Good 1952.
 
-    pred probabilities (N, …), target of the same shape.
+    pred probabilities (N, …), target of the same shape. Where a logarithm is held its gradient is
+    0: torch's own function has one of 1e12 there, which float16 cannot hold, and raises on NaN,
+    so that a run that diverges would look like a fault.
     """
 
     def __init__(self, spec: pb.Bce) -> None:
@@ -74,13 +76,14 @@ class Bce(TorchElementwise, YesOrNo):
         if "pred" in inputs:
             _checks.require_between("pred", inputs["pred"], 0, 1)
 
-    def _torch(self, pred: Tensor, target: Tensor, reduction: str) -> Tensor:
-        # torch raises on NaN, and on a GPU kills the process; a run that diverges must rather
-        # show a loss of NaN. So NaN goes around the function and is added again.
-        number = torch.nan_to_num(pred, nan=0.5, posinf=torch.inf, neginf=-torch.inf)
-        loss = F.binary_cross_entropy(number, target, reduction=reduction)
-        around = (pred - number).detach()
-        return loss + (around if reduction == "none" else around.sum())
+    def _values(self, pred: Tensor, target: Tensor) -> Tensor:
+        limits = torch.finfo(pred.dtype)
+        # The slope of a logarithm below the smallest normal number is not finite either.
+        held = pred.detach().log().clamp(min=-100)
+        log = pred.clamp(min=limits.tiny).log().clamp(min=-100)
+        yes = torch.where(pred < limits.tiny, held, log)
+        no = torch.where(pred == 1, -100, torch.log1p(-pred.clamp(max=1 - limits.eps / 2)))
+        return -target * yes - (1 - target) * no
 
 
 class FocalBinary(YesOrNo):

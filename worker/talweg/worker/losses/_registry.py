@@ -48,7 +48,7 @@ def build(loss: pb.Loss) -> LossModule:
     """Make the module of a loss.
 
     Args:
-        loss: The loss, filled: its parameters are taken as they stand.
+        loss: The loss. Absent parameters take their defaults; bounds are not checked.
 
     Returns:
         The module; move it to the outputs' device when it holds weights.
@@ -56,7 +56,7 @@ def build(loss: pb.Loss) -> LossModule:
     Raises:
         ValueError: No loss is chosen.
     """
-    name, message = spec.kind(loss)
+    name, message = spec.kind(spec.fill_message(loss))
     return BUILDERS[name](message)
 
 

@@ -154,7 +154,7 @@ class PoissonNll(Elementwise):
         # gradients hold: a wild prediction then costs much and is pushed back, and is never inf.
         highest = math.log(torch.finfo(pred.dtype).max) - math.log(2 * max(pred.numel(), 1))
         excess = F.relu(pred - highest)
-        return self._torch(pred - excess, target) + (excess - excess.detach()) * 1e4
+        return self._torch(pred.clamp(max=highest), target) + (excess - excess.detach()) * 1e4
 
     def _torch(self, pred: Tensor, target: Tensor) -> Tensor:
         return F.poisson_nll_loss(

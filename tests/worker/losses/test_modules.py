@@ -1,0 +1,109 @@
+"""What training asks of a loss module: complete, quick, and never waiting for a GPU."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from tests.worker.losses import formulas, test_degenerate, test_refusals
+from tests.worker.losses.cases import CASES, Case
+from tests.worker.losses.test_extremes import EXTREMES
+from torch.nn import functional as F
+
+from talweg.spec import fill_message, from_dict, losses
+from talweg.v1.losses_pb2 import Loss
+from talweg.worker.losses import LossModule, build, evaluate
+from talweg.worker.losses._registry import BUILDERS
+
+MEMBERS = [field.name for field in Loss.DESCRIPTOR.oneofs_by_name["kind"].fields]
+
+
+def names(rows: list[Any]) -> set[str]:
+    """The losses that a table of refusals has rows for."""
+    return {row[0] if isinstance(row[0], str) else next(iter(row[0])) for row in rows}
+
+
+def test_there_is_one_builder_a_loss() -> None:
+    assert list(BUILDERS) == MEMBERS
+
+
+@pytest.mark.parametrize("member", [m for m in MEMBERS if m != "sum"])
+def test_every_loss_has_a_row_in_every_table(member: str) -> None:
+    assert member in {case.loss for case in CASES}, "no formula's value, gradient and gradcheck"
+    assert member in {case.loss for case in EXTREMES}, "no extremes"
+    assert member in test_degenerate.EMPTY, "no degenerate batch"
+    assert member in names(test_refusals.SHAPES), "no refused shape"
+    assert member in names(test_refusals.DTYPES), "no refused dtype"
+    if member not in ("multi_quantile",):
+        assert hasattr(formulas, member)
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_every_loss_has_its_facts_and_documentation(member: str) -> None:
+    (entry,) = [loss for loss in losses() if loss.name == member]
+    assert entry.facts.tasks
+    assert entry.facts.when
+    assert entry.facts.reference
+    assert entry.facts.inputs
+    assert len(entry.description) > 3
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_call_reads_no_number(case: Case) -> None:
+    """Tensors without content show any wait for a GPU: reading one raises."""
+    module = build(fill_message(from_dict(case.spec(), Loss))).to("meta")
+    inputs = {name: tensor.to("meta") for name, tensor in case.inputs().items()}
+    assert module(inputs).shape == ()
+    assert module.values(inputs).device.type == "meta"
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_call_leaves_its_inputs_as_they_were(case: Case) -> None:
+    inputs = case.inputs()
+    before = {name: tensor.detach().clone() for name, tensor in inputs.items()}
+    evaluate(case.spec(), inputs)
+    assert all(torch.equal(inputs[name], before[name]) for name in before)
+
+
+@pytest.mark.parametrize("member", [m for m in MEMBERS if m not in ("sum", "multi_quantile")])
+def test_messages_json_and_bare_names_are_the_same_loss(member: str) -> None:
+    case = next(case for case in CASES if case.loss == member and not case.params)
+    inputs = case.inputs()
+    message = from_dict(member, Loss)
+    expected = evaluate(message, inputs)
+    assert evaluate(member, inputs).item() == expected.item()
+    assert evaluate({member: {}}, inputs).item() == expected.item()
+    assert evaluate({member: {"reduction": "mean"}}, inputs).item() == expected.item()
+    assert evaluate(fill_message(message), inputs).item() == expected.item()
+    assert message == from_dict(member, Loss), "evaluate must not change the message it is given"
+
+
+def test_losses_copy_and_move() -> None:
+    module = build(from_dict({"cross_entropy": {"weight": [1, 2]}}, Loss))
+    assert isinstance(module, LossModule)
+    pred, target = torch.randn(3, 2, dtype=torch.float64), torch.tensor([0, 1, 1])
+    before = module({"pred": pred, "target": target})
+    after = module.to(torch.float32)({"pred": pred, "target": target})
+    assert after.dtype is torch.float64
+    torch.testing.assert_close(before, after)
+
+
+def quickest(call: Callable[[], object], number: int = 300, rounds: int = 40) -> float:
+    """Microseconds of a call at its best."""
+    best = float("inf")
+    for _ in range(rounds):
+        start = time.perf_counter()
+        for _ in range(number):
+            call()
+        best = min(best, (time.perf_counter() - start) / number)
+    return best * 1e6
+
+
+def test_checking_a_small_batch_costs_microseconds() -> None:
+    pred, target = torch.randn(64), torch.randn(64)
+    module = build(fill_message(from_dict("mse", Loss)))
+    plain = quickest(lambda: F.mse_loss(pred, target))
+    ours = quickest(lambda: module({"pred": pred, "target": target}))
+    # 3 µs where this was written; a pass over the numbers or a wait would cost far more.
+    assert ours - plain < 8
