@@ -16,7 +16,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -50,7 +49,11 @@ class TalwegError(Exception):
         """Keep the server's reason, such as ``JOB_NOT_FOUND``, beside the message."""
         super().__init__(message)
         self.reason = reason
-        self.metadata: Mapping[str, str] = MappingProxyType(dict(metadata or {}))
+        self.metadata: Mapping[str, str] = dict(metadata or {})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let the error pass between processes, as a pool of them does with errors."""
+        return _rebuilt, (type(self), self.args, self.__dict__)
 
 
 class InvalidRequest(TalwegError, ValueError):
@@ -181,6 +184,14 @@ def from_rpc(error: grpc.RpcError, *, address: str) -> TalwegError:
 def from_spec_error(error: SpecError, *, source: str = "") -> InvalidSpec:
     """Give the exception of a spec that cannot even be read."""
     return InvalidSpec(violations=error.violations, source=source, reason="INVALID_SPEC")
+
+
+def _rebuilt(
+    kind: type[TalwegError], arguments: tuple[Any, ...], state: dict[str, Any]
+) -> TalwegError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(state)
+    return error
 
 
 def _unavailable(code: str, message: str, reason: str, address: str) -> str:

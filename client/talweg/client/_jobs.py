@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from talweg.client._errors import JobFailed, WaitTimeout
+from talweg.client._errors import JobFailed, Unavailable, WaitTimeout
 from talweg.client._values import JobMetrics, JobResult, JobState
 from talweg.spec import job_id
 from talweg.v1 import jobs_pb2
@@ -134,7 +135,9 @@ class Job:
             for _ in self.follow(after=self._message.last_cursor, until=until):
                 pass
         except WaitTimeout as error:
-            self.refresh()
+            # A server that is away has nothing newer to tell than what came.
+            with suppress(Unavailable):
+                self.refresh()
             if self._message.HasField("outcome"):
                 return self
             raise WaitTimeout(

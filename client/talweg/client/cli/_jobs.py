@@ -73,7 +73,7 @@ def jobs(
     from rich.table import Table
     from rich.text import Text
 
-    from talweg.spec import label
+    from talweg.spec import display_name, label
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for column in ("ID", "STATE", "LOSS", "NAME", "EXPERIMENT", "PROGRESS", "SUBMITTED"):
@@ -84,7 +84,7 @@ def jobs(
             job.id,
             state_text(job.state),
             Text(label(message.spec.loss)),
-            Text(message.spec.display_name),
+            Text(display_name(message.spec)),
             Text(message.spec.experiment),
             _progress(job.state, message.progress.step, message.progress.total_steps),
             ago(message.create_time),

@@ -57,6 +57,8 @@ def _print_facts(out: Console, job: Job) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from talweg.spec import display_name
+
     message = job.message
     progress = message.progress
     facts: list[tuple[str, str]] = [
@@ -75,7 +77,7 @@ def _print_facts(out: Console, job: Job) -> None:
         facts.append(("epoch", f"{progress.epoch} of {progress.total_epochs}"))
     if message.cancel_requested and not job.state.is_final:
         facts.append(("asked to end", "yes"))
-    out.print(Text(job.name, style="bold"), Text(message.spec.display_name), state_text(job.state))
+    out.print(Text(job.name, style="bold"), Text(display_name(message.spec)), state_text(job.state))
     grid = Table.grid(padding=(0, 2, 0, 0))
     for title, text in facts:
         if text:

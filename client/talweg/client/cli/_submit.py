@@ -136,8 +136,10 @@ def _tell_refused(sources: Sequence[_Source], results: Sequence[Job | TalwegErro
 
 
 def _print_submitted(client: Client, jobs: Sequence[Job]) -> None:
+    from talweg.spec import display_name
+
     for job in jobs[:_MAX_LISTED]:
-        click.echo(f"{job.id}  {job.spec.display_name}".rstrip())
+        click.echo(f"{job.id}  {display_name(job.message.spec)}")
     if len(jobs) > _MAX_LISTED:
         click.echo(f"… and {len(jobs) - _MAX_LISTED} more")
     what = f"{len(jobs)} jobs" if len(jobs) > 1 else "1 job"

@@ -1,0 +1,55 @@
+"""The services that client tests talk to: one in memory, and the real one as a process."""
+
+from collections.abc import Iterator
+
+import pytest
+from talweg.client import Client
+
+from tests._parts import Server, running_server
+from tests.client.memory import MemoryServer
+from tests.client.worker import Worker
+
+
+@pytest.fixture
+def memory() -> Iterator[MemoryServer]:
+    """A server in this process that fails on request."""
+    server = MemoryServer()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def real_server(
+    tmp_path_factory: pytest.TempPathFactory, redis_url: str
+) -> Iterator[Server]:
+    """`talweg server` on SQLite."""
+    with running_server(tmp_path_factory.mktemp("server"), redis_url) as server:
+        yield server
+
+
+@pytest.fixture(params=["memory", "real"])
+def service(request: pytest.FixtureRequest) -> Iterator[MemoryServer | Server]:
+    """Each in turn: the same cases hold for both."""
+    server: MemoryServer | Server = request.getfixturevalue(
+        "memory" if request.param == "memory" else "real_server"
+    )
+    yield server
+    with Client(server.address) as client:
+        # Jobs that a test has left would be claimed by the next.
+        for job in client.jobs(filter="state = QUEUED"):
+            job.cancel()
+
+
+@pytest.fixture
+def client(service: MemoryServer | Server) -> Iterator[Client]:
+    """A client of the service."""
+    with Client(service.address) as client:
+        yield client
+
+
+@pytest.fixture
+def worker(service: MemoryServer | Server) -> Iterator[Worker]:
+    """A worker of the service."""
+    with Worker(service.address) as worker:
+        yield worker

@@ -1,0 +1,103 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from talweg.client import Client, Unavailable
+from talweg.client._address import Place, check, find
+
+
+def write_stack(folder: Path, server: str, pid: int | None = None) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "stack.json"
+    path.write_text(json.dumps({"format": 1, "pid": pid or os.getpid(), "server": server}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def dead_pid() -> int:
+    done = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
+    return int(done.stdout)
+
+
+def test_order(tmp_path: Path) -> None:
+    """Each place is taken only where those before it say nothing."""
+    environ = {
+        "TALWEG_ADDRESS": "set:1",
+        "TALWEG_DATA": str(tmp_path / "data"),
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+    }
+    data = write_stack(tmp_path / "data", "data:2")
+    here = write_stack(tmp_path / "here/.talweg", "here:3")
+    state = write_stack(tmp_path / "state/talweg", "state:4")
+
+    def found(address: str | None = None) -> Place:
+        return find(address, environ=environ, folder=tmp_path / "here")
+
+    assert found("given:9") == Place("given:9", "given")
+    assert found() == Place("set:1", "TALWEG_ADDRESS")
+    environ["TALWEG_ADDRESS"] = ""
+    assert found() == Place("data:2", str(data))
+    data.unlink()
+    assert found() == Place("here:3", str(here))
+    here.unlink()
+    assert found() == Place("state:4", str(state))
+
+
+def test_state_folder_in_home(tmp_path: Path) -> None:
+    path = write_stack(tmp_path / ".local/state/talweg", "home:5")
+    assert find(environ={"HOME": str(tmp_path)}, folder=tmp_path).origin == str(path)
+
+
+def test_stack_whose_process_has_ended_is_passed_over(tmp_path: Path, dead_pid: int) -> None:
+    dead = write_stack(tmp_path / ".talweg", "dead:1", dead_pid)
+    environ = {"XDG_STATE_HOME": str(tmp_path / "state")}
+    with pytest.raises(Unavailable) as raised:
+        find(environ=environ, folder=tmp_path)
+    assert f"{dead} (its process {dead_pid} has ended)" in str(raised.value)
+    assert "talweg up" in str(raised.value)
+    write_stack(tmp_path / "state/talweg", "alive:2")
+    assert find(environ=environ, folder=tmp_path).address == "alive:2"
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"pid": "1", "server": "a:1"}', "\0"])
+def test_file_that_is_no_stack_is_passed_over(tmp_path: Path, content: str) -> None:
+    (tmp_path / ".talweg").mkdir()
+    (tmp_path / ".talweg/stack.json").write_text(content)
+    with pytest.raises(Unavailable, match="not a stack's file"):
+        find(environ={"HOME": str(tmp_path)}, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("written", "taken"),
+    [
+        ("localhost", "localhost:7070"),
+        ("10.0.0.1:80", "10.0.0.1:80"),
+        ("[::1]", "[::1]:7070"),
+        ("[::1]:9", "[::1]:9"),
+        ("unix:/tmp/talweg.sock", "unix:/tmp/talweg.sock"),
+    ],
+)
+def test_address_is_completed(written: str, taken: str) -> None:
+    assert check(written) == taken
+
+
+@pytest.mark.parametrize(
+    "address", ["http://host:1", "host:port", "host:0", "host:70000", "a b", "::1"]
+)
+def test_address_of_another_form_is_refused(address: str) -> None:
+    with pytest.raises(ValueError, match="HOST:PORT"):
+        Client(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "loopback"),
+    [("127.0.0.1:1", True), ("localhost:1", True), ("[::1]:1", True), ("unix:/a", True),
+     ("10.0.0.1:1", False), ("localhost.example:1", False)],
+)  # fmt: skip
+def test_proxies_stand_aside_for_this_machine_alone(address: str, loopback: bool) -> None:
+    assert Place(address, "given").is_loopback is loopback

@@ -1,0 +1,82 @@
+import json
+import subprocess
+import sys
+import time
+
+import talweg.client
+import talweg.client.cli
+
+NAMES = {
+    "AlreadyExists",
+    "BatchError",
+    "Client",
+    "Comparison",
+    "ComparisonGroup",
+    "ComparisonRow",
+    "FailedPrecondition",
+    "Goal",
+    "InvalidRequest",
+    "InvalidSpec",
+    "Job",
+    "JobFailed",
+    "JobMetrics",
+    "JobResult",
+    "JobState",
+    "NotFound",
+    "ServerError",
+    "SpecLike",
+    "TalwegError",
+    "Unavailable",
+    "Violation",
+    "WaitTimeout",
+    "compare_url",
+    "read_jobs",
+}
+HEAVY = {"torch", "mlflow", "sqlalchemy", "celery", "numpy", "sklearn", "rich", "yaml", "click"}
+
+
+def modules_after(code: str) -> set[str]:
+    program = f"{code}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_public_names_are_frozen() -> None:
+    assert set(talweg.client.__all__) == NAMES
+    assert {name for name in vars(talweg.client) if name[0].isupper()} <= NAMES
+    assert set(talweg.client.cli.__all__) == {"follow", "main"}
+
+
+def test_import_brings_nothing_heavy() -> None:
+    loaded = modules_after("import talweg.client")
+    assert not HEAVY & loaded
+    assert "grpc" not in loaded
+
+
+def test_connecting_brings_nothing_heavy() -> None:
+    assert not HEAVY & modules_after(
+        "from talweg.client import Client\nwith Client('127.0.0.1:1'): pass"
+    )
+
+
+def test_help_imports_no_part_and_no_grpc() -> None:
+    loaded = modules_after("from talweg.client.cli._root import run\nassert run(['--help']) == 0")
+    assert not (HEAVY - {"click"}) & loaded
+    assert "grpc" not in loaded
+    assert not {name for name in loaded if name.startswith(("talweg.server", "talweg.worker"))}
+    assert not {name for name in loaded if name.startswith("talweg.deploy")}
+
+
+def test_import_and_connect_are_quick() -> None:
+    program = "from talweg.client import Client\nClient('127.0.0.1:1').close()"
+
+    def seconds(code: str) -> float:
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True)
+        return time.perf_counter() - started
+
+    # The least of several, since other work on the machine only adds to it.
+    bare = min(seconds("pass") for _ in range(3))
+    assert min(seconds(program) for _ in range(5)) - bare < 0.3

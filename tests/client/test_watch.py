@@ -1,0 +1,178 @@
+"""Watching: every event once, whatever happens to the server."""
+
+import threading
+import time
+from datetime import timedelta
+
+import grpc
+import pytest
+from talweg.client import Client, NotFound, ServerError, Unavailable, WaitTimeout
+from talweg.v1.jobs_pb2 import Event
+
+from tests._parts import Server
+from tests.client.memory import MemoryServer
+from tests.client.samples import sample
+from tests.client.worker import Worker
+
+
+def test_events_come_in_order_up_to_the_last(client: Client, worker: Worker) -> None:
+    job = client.submit(sample())
+    attempt = worker.claim(job.name)
+    attempt.report(step=2, metrics={"train/loss": 1.0}, log="off we go")
+    attempt.finish(metrics={"test/mae": 50.0})
+    events = list(job.watch())
+    assert [event.cursor for event in events] == list(range(1, len(events) + 1))
+    kinds = [event.WhichOneof("kind") for event in events]
+    assert kinds[0] == "state"
+    assert kinds[-1] == "finished"
+    assert kinds.count("finished") == 1
+    assert {"log", "metrics", "progress"} <= set(kinds)
+    assert job.state == "SUCCEEDED"
+    assert job.message.last_cursor == events[-1].cursor
+    for after in (1, 3, len(events) - 1):
+        assert list(job.watch(after=after)) == events[after:]
+
+
+def test_watch_from_the_end_ends(client: Client, worker: Worker) -> None:
+    job = client.submit(sample())
+    worker.claim(job.name).finish()
+    last = list(job.watch())[-1].cursor
+    assert list(job.watch(after=last)) == []
+
+
+def test_new_events_come_while_watching(client: Client, worker: Worker) -> None:
+    job = client.submit(sample())
+    events = job.watch()
+    assert next(events).state.state == job.message.state
+    attempt = worker.claim(job.name)
+    assert next(event for event in events if event.HasField("state"))
+    assert job.state == "RUNNING"
+    attempt.report(step=4)
+    progress = next(event for event in events if event.HasField("progress")).progress
+    assert progress.step == 4
+    assert job.message.progress == progress
+    attempt.finish()
+    assert list(events)[-1].HasField("finished")
+
+
+def test_watching_an_old_part_does_not_take_the_handle_back(
+    client: Client, worker: Worker
+) -> None:
+    job = client.submit(sample())
+    worker.claim(job.name).finish()
+    job.wait(20)
+    assert next(job.watch()).HasField("state")
+    assert job.state == "SUCCEEDED"
+
+
+def test_missing_job_is_not_waited_for(client: Client, memory: MemoryServer) -> None:
+    with Client(memory.address) as other:
+        job = other.submit(sample())
+        memory.record.jobs.clear()
+        with pytest.raises(NotFound):
+            next(job.watch())
+
+
+def watch_in_background(client: Client, name: str) -> tuple[list[Event], threading.Thread]:
+    events: list[Event] = []
+    job = client.job(name)
+    thread = threading.Thread(target=lambda: events.extend(job.watch()))
+    thread.start()
+    return events, thread
+
+
+def test_restart_loses_and_doubles_nothing(service: MemoryServer | Server) -> None:
+    """The server ends in mid-watch, once in order and once at once, and comes back."""
+    with Client(service.address) as client:
+        job = client.submit(sample())
+        events, thread = watch_in_background(client, job.name)
+        with Worker(service.address) as worker:
+            attempt = worker.claim(job.name)
+            attempt.report(step=1, metrics={"train/loss": 1.0})
+        service.stop()
+        service.start()
+        with Worker(service.address) as worker:
+            attempt = attempt.over(worker)
+            attempt.report(step=2, metrics={"train/loss": 0.5})
+            service.kill()
+            service.start()
+        with Worker(service.address) as worker:
+            attempt.over(worker).finish()
+        thread.join(20)
+        assert not thread.is_alive()
+        assert events == list(job.watch())
+    assert [event.cursor for event in events] == list(range(1, len(events) + 1))
+    assert events[-1].HasField("finished")
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED])
+def test_broken_streams_are_taken_up_again(memory: MemoryServer, code: grpc.StatusCode) -> None:
+    with Client(memory.address) as client, Worker(memory.address) as worker:
+        job = client.submit(sample())
+        attempt = worker.claim(job.name)
+        for step in range(1, 6):
+            attempt.report(step=step)
+        attempt.finish()
+        memory.fail_next("WatchJob event", None, code, None, None, code, code, None)
+        cursors = [event.cursor for event in job.watch()]
+    assert cursors == list(range(1, len(cursors) + 1))
+    assert memory.calls.count("WatchJob") == 4
+
+
+def test_refused_stream_is_not_taken_up_again(memory: MemoryServer) -> None:
+    with Client(memory.address) as client:
+        job = client.submit(sample())
+        memory.fail_next("WatchJob event", grpc.StatusCode.INTERNAL)
+        with pytest.raises(ServerError):
+            list(job.watch())
+    assert memory.calls.count("WatchJob") == 1
+
+
+def test_patience_has_an_end(memory: MemoryServer) -> None:
+    with Client(memory.address, patience=timedelta(seconds=0.5)) as client:
+        job = client.submit(sample())
+        memory.stop()
+        started = time.monotonic()
+        with pytest.raises(Unavailable):
+            list(job.watch())
+        assert 0.1 < time.monotonic() - started < 2
+
+
+def test_wait_ends_in_time_though_the_server_is_away(memory: MemoryServer) -> None:
+    with Client(memory.address, timeout=timedelta(seconds=0.2)) as client:
+        job = client.submit(sample())
+        memory.stop()
+        started = time.monotonic()
+        with pytest.raises(WaitTimeout):
+            job.wait(0.5)
+        assert 0.4 < time.monotonic() - started < 2
+
+
+def test_closing_the_client_ends_its_watches(memory: MemoryServer) -> None:
+    ended = []
+    with Client(memory.address) as client:
+        job = client.submit(sample())
+        begun = threading.Event()
+
+        def watch() -> None:
+            try:
+                for _ in job.watch():
+                    begun.set()
+            except ValueError as error:
+                ended.append(str(error))
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        assert begun.wait(10)
+    thread.join(10)
+    assert ended == ["the client is closed"]
+
+
+def test_leaving_a_watch_early_ends_its_stream(memory: MemoryServer) -> None:
+    with Client(memory.address) as client:
+        job = client.submit(sample())
+        # The server has threads for 40 streams: left ones must not hold them.
+        for _ in range(60):
+            for _event in job.watch():
+                break
+        assert client.job(job.name).state == "QUEUED"
