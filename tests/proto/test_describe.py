@@ -1,0 +1,97 @@
+"""Specs in words."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from tests.proto.specs import base, random_spec
+
+from talweg.spec import display_name, fill, fill_message, flatten, from_dict, label, seed_of
+from talweg.v1.losses_pb2 import Huber, Loss
+from talweg.v1.models_pb2 import Model
+from talweg.v1.spec_pb2 import JobSpec, Training
+
+# message, label
+LABELS: list[tuple[type[Loss] | type[Model], Any, str]] = [
+    (Loss, "huber", "huber"),
+    (Loss, {"huber": {"delta": 1.0}}, "huber"),
+    (Loss, {"huber": {"delta": 2}}, "huber delta=2"),
+    (Loss, {"huber": {"delta": 2.5e-7, "reduction": "sum"}}, "huber delta=2.5e-07 reduction=sum"),
+    (Loss, {"poisson_nll": {"log_input": False}}, "poisson_nll log_input=false"),
+    (Loss, {"cross_entropy": {"weight": [1, 2.5]}}, "cross_entropy weight=[1, 2.5]"),
+    (Loss, {"focal": {"alpha": [1, 2]}}, "focal alpha=[1, 2]"),
+    (
+        Loss,
+        {"sum": {"terms": [{"loss": "mse"}, {"loss": {"huber": {"delta": 2}}, "weight": 0.5}]}},
+        "sum(mse, huber delta=2 weight=0.5)",
+    ),
+    (Model, "mlp", "mlp"),
+    (Model, {"mlp": {"hidden": [64, 64], "nonlinearity": "relu"}}, "mlp"),
+    (Model, {"mlp": {"hidden": [8], "nonlinearity": "tanh"}}, "mlp hidden=[8] nonlinearity=tanh"),
+    (
+        Model,
+        {"sequential": {"layers": [{"conv2d": {"out_channels": 8}}, "relu", "linear"]}},
+        "sequential(conv2d out_channels=8, relu, linear)",
+    ),
+    (Loss, {}, "nothing"),
+]
+
+
+@pytest.mark.parametrize(("message_type", "value", "expected"), LABELS)
+def test_labels(message_type: type[Loss] | type[Model], value: Any, expected: str) -> None:
+    message = from_dict(value, message_type)
+    assert label(message) == expected
+    assert label(fill_message(message)) == expected
+
+
+def test_labels_of_parts() -> None:
+    assert label(Training(batch_size=8, epochs=5)) == "epochs=5 batch_size=8"
+    assert label(Huber(delta=3)) == "delta=3"
+    assert label(Huber()) == ""
+
+
+def test_flatten() -> None:
+    value = base(
+        loss={"sum": {"terms": [{"loss": "mse"}, {"loss": {"huber": {"delta": 2}}}]}},
+        tags={"team": "a"},
+        outputs={"model": False},
+        resources={"device": "cpu"},
+    )
+    assert flatten(from_dict(value)) == {
+        "tags.team": "a",
+        "task": "regression",
+        "dataset": "diabetes",
+        "model": "mlp",
+        "model.mlp.hidden": "[64, 64]",
+        "loss": "sum",
+        "loss.sum.terms.0.loss": "mse",
+        "loss.sum.terms.1.loss": "huber",
+        "loss.sum.terms.1.loss.huber.delta": "2",
+        "optimizer": "adamw",
+        "optimizer.adamw.learning_rate": "0.003",
+        "training.epochs": "60",
+        "training.batch_size": "32",
+        "training.seed": "0",
+        "resources.device": "cpu",
+        "outputs.model": "false",
+    }
+
+
+@pytest.mark.parametrize("seed", range(0, 200, 4))
+def test_names_that_trackers_take(seed: int) -> None:
+    filled = fill(random_spec(seed))
+    for name, value in flatten(filled).items():
+        assert re.fullmatch(r"[\w.-]{1,250}", name)
+        assert isinstance(value, str)
+    assert label(filled.loss).startswith(filled.loss.WhichOneof("kind") or "?")
+
+
+def test_display_name_and_seed() -> None:
+    spec = from_dict(base(training={"seed": 3}))
+    assert seed_of(spec) == 3
+    assert display_name(spec) == display_name(fill(spec)) == "huber on diabetes, seed 3"
+    spec.display_name = "mine"
+    assert display_name(spec) == "mine"
+    assert display_name(JobSpec()) == "nothing on nothing, seed 0"
