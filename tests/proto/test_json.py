@@ -42,7 +42,7 @@ def test_forms_of_a_loss(value: Any, expected: Loss) -> None:
 
 
 # change of a spec, field, found, part of allowed, hint
-MISTAKES: list[tuple[dict[str, Any], str, str, str, str]] = [
+MISTAKES: list[tuple[dict[Any, Any], str, str, str, str]] = [
     ({"loss": "hubr"}, "loss", '"hubr"', "one of mse, mae, huber", "did you mean 'huber'?"),
     ({"loss": {"hubr": {}}}, "loss.hubr", '"hubr"', "one of mse, mae", "did you mean 'huber'?"),
     ({"loss": {"HUBER": {}}}, "loss.HUBER", '"HUBER"', "one of mse", "did you mean 'huber'?"),
@@ -112,7 +112,7 @@ MISTAKES: list[tuple[dict[str, Any], str, str, str, str]] = [
     ids=[str(m[0])[:60] for m in MISTAKES],
 )
 def test_each_mistake_is_explained(
-    change: dict[str, Any], field: str, found: str, allowed: str, hint: str
+    change: dict[Any, Any], field: str, found: str, allowed: str, hint: str
 ) -> None:
     (violation,) = refused({**base(), **change})
     assert (violation.field, violation.found) == (field, found)
