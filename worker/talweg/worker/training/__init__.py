@@ -1,0 +1,28 @@
+"""Training: one job's run, from its spec to its result.
+
+`job` prepares all that a run needs and `loop` trains; the loop's collaborators stand beside it:
+`guard` and `diagnosis`, `schedules`, `optimizers`, `batches`, `judge`, `recorder`. All that
+training changes is in one object, `state`.
+"""
+
+from talweg.worker.training.interface import (
+    Control,
+    NeverStop,
+    NullReporter,
+    RecordingReporter,
+    Reporter,
+    Result,
+    Stop,
+)
+from talweg.worker.training.job import run
+
+__all__ = [
+    "Control",
+    "NeverStop",
+    "NullReporter",
+    "RecordingReporter",
+    "Reporter",
+    "Result",
+    "Stop",
+    "run",
+]

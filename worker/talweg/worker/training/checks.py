@@ -1,0 +1,124 @@
+"""What is looked at before the first step: does the spec fit its data, and is it meant so?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from google.protobuf.message import Message
+from torch import Tensor, nn
+
+from talweg.spec import kind, task_kind
+from talweg.v1.jobs_pb2 import Warning
+from talweg.v1.options_pb2 import BINARY, MULTICLASS
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker.data import DataBundle
+from talweg.worker.errors import UserSpecError
+from talweg.worker.losses import Sum
+from talweg.worker.tasks import TaskRunner, leaves
+from talweg.worker.training.batches import Batch, Plan
+
+MOST_IMBALANCE = 10.0
+"""Samples of the most frequent class for one of the rarest, above which weights are missed."""
+MOST_APART = 100.0
+"""Ratio of a sum's weighted terms above which the smaller hardly counts."""
+# Fields by which a loss takes weights for classes.
+_WEIGHTS = ("weight", "pos_weight", "alpha")
+
+
+def try_out(
+    model: nn.Module, task: TaskRunner, batch: Batch, all_targets: Tensor, plan: Plan
+) -> list[Tensor]:
+    """Runs one batch through network and loss, to find before the first step what cannot work.
+
+    Args:
+        model: The network, in training mode; its buffers and the random state change.
+        task: Its task.
+        batch: Some training samples.
+        all_targets: All training targets, as the loss takes them.
+        plan: The run's sizes.
+
+    Returns:
+        The terms of a sum, weighted, as scalars; none for other losses.
+
+    Raises:
+        UserSpecError: The loss refuses the outputs or targets, or gives no single value; or batch
+            normalisation meets a batch of one sample.
+    """
+    with torch.no_grad():
+        try:
+            if plan.smallest_batch == 1:
+                model(batch.x[:1])
+            outputs = model(batch.x)
+        except ValueError as exc:
+            raise UserSpecError(
+                f"training.batch_size {plan.batch_size} leaves a batch of 1 of "
+                f"{plan.num_samples} samples, which batch normalisation cannot take: choose "
+                f"another batch_size ({exc})"
+            ) from exc
+        criterion = task.criterion
+        inputs = {"pred": outputs, "target": batch.target}
+        try:
+            criterion.check_values({"pred": outputs, "target": all_targets})
+            loss = criterion(inputs)
+            terms = criterion.term_values(inputs) if isinstance(criterion, Sum) else []
+        except ValueError as exc:
+            raise UserSpecError(f"loss does not fit the data or the model: {exc}") from exc
+        if loss.dim():
+            raise UserSpecError(
+                f"loss must give one value to minimise, but reduction none gives a tensor of "
+                f"shape {tuple(loss.shape)}: use mean"
+            )
+        weights = criterion.weights if isinstance(criterion, Sum) else ()
+        return [weight * value for weight, value in zip(weights, terms, strict=True)]
+
+
+def sum_warnings(terms: list[Tensor]) -> Iterator[Warning]:
+    """Warns of a sum whose weighted terms are far apart."""
+    sizes = [(abs(float(term)), index) for index, term in enumerate(terms)]
+    counted = [(size, index) for size, index in sizes if 0 < size < float("inf")]
+    if len(counted) < 2:
+        return
+    (low, smallest), (high, largest) = min(counted), max(counted)
+    if high > MOST_APART * low:
+        yield Warning(
+            kind=Warning.SUM_TERMS_APART,
+            field=f"loss.sum.terms[{smallest}].weight",
+            message=(
+                f"With its weight, terms[{smallest}] is {low:.3g} at the first step and "
+                f"terms[{largest}] is {high:.3g}: the smaller hardly counts. Give weights by the "
+                f"terms' scales."
+            ),
+        )
+
+
+def imbalance_warnings(spec: JobSpec, bundle: DataBundle) -> Iterator[Warning]:
+    """Warns of rare classes in the training data under a loss without weights."""
+    task = task_kind(spec)
+    # Labels of which a sample may carry any number are rare by nature.
+    if task not in (BINARY, MULTICLASS):
+        return
+    if any(_has_weights(loss) for _, loss in leaves(spec.loss)):
+        return
+    counts = torch.bincount(bundle.train.y.long(), minlength=bundle.num_targets).tolist()
+    rarest, commonest = min(counts), max(counts)
+    if commonest <= MOST_IMBALANCE * rarest:
+        return
+    names = bundle.class_names
+    rare, common = names[counts.index(rarest)], names[counts.index(commonest)]
+    loss, message = kind(spec.loss)
+    own = [name for name in _WEIGHTS if name in message.DESCRIPTOR.fields_by_name]
+    yield Warning(
+        kind=Warning.IMBALANCE_WITHOUT_WEIGHTS,
+        field=f"loss.{loss}.{own[0]}" if own else f"loss.{loss}",
+        message=(
+            f"The training data holds {commonest} samples of {common!r} and {rarest} of {rare!r}, "
+            f"and the loss has no weights: the rare class may be ignored. Give class weights, or "
+            f"look at f1 beside accuracy."
+        ),
+    )
+
+
+def _has_weights(loss: Message) -> bool:
+    set_fields = {field.name for field, _ in loss.ListFields()}
+    return bool(set_fields.intersection(_WEIGHTS))

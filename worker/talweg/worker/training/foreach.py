@@ -1,0 +1,44 @@
+"""Work on many tensors in one call.
+
+torch's own optimizers do it by `torch._foreach_*`, which are not part of its public interface: so
+each function here has a plain form, for a torch without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Tensors = Sequence[Tensor]
+
+
+def _of_torch(name: str) -> Callable[..., Any] | None:
+    return getattr(torch, f"_foreach_{name}", None)
+
+
+def plain_norms(tensors: Tensors) -> list[Tensor]:
+    """Gives the Euclidean norm of each tensor, one call a tensor."""
+    return [torch.linalg.vector_norm(tensor) for tensor in tensors]
+
+
+def plain_scale(tensors: Tensors, factor: float) -> None:
+    """Multiplies each tensor in place, one call a tensor."""
+    for tensor in tensors:
+        tensor.mul_(factor)
+
+
+def plain_copy(targets: Tensors, sources: Tensors) -> None:
+    """Copies each source into its target, one call a tensor."""
+    for target, source in zip(targets, sources, strict=True):
+        target.copy_(source)
+
+
+norms: Callable[[Tensors], Sequence[Tensor]] = _of_torch("norm") or plain_norms
+"""Gives the Euclidean norm of each tensor."""
+scale: Callable[[Tensors, float], None] = _of_torch("mul_") or plain_scale
+"""Multiplies each tensor in place."""
+copy: Callable[[Tensors, Tensors], None] = _of_torch("copy_") or plain_copy
+"""Copies each source into its target."""

@@ -1,0 +1,126 @@
+"""The guard: no loss or gradient that is not finite reaches the weights.
+
+What it needs is read from the device once a step, together with the loss. Before the forward pass
+it puts the buffers aside, since a bad batch would otherwise stay in BatchNorm's running
+statistics, and the random state, so that the step can be replayed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from talweg.worker.training import foreach
+
+LARGEST_NORM = 1e18
+"""A gradient norm beyond this counts as not finite: Adam's squares of it would overflow."""
+# As torch.nn.utils.clip_grad_norm_ has it.
+_CLIP_EPS = 1e-6
+
+
+class Reading(NamedTuple):
+    """What the guard saw of a step, before its update."""
+
+    loss: float
+    """The step's loss."""
+    norm: float
+    """Global norm of the gradients, before clipping."""
+    clipped: bool
+    """Whether the gradients were scaled down to the largest norm."""
+
+    @property
+    def finite(self) -> bool:
+        """Whether the step may reach the weights."""
+        return math.isfinite(self.loss) and self.norm <= LARGEST_NORM
+
+
+class Guard:
+    """Watches one model's steps. Each step: `remember`, forward and backward, `inspect`."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+    ) -> None:
+        """Watches a model.
+
+        Args:
+            model: The network; on its device already.
+            clip_norm: Gradients of a larger global norm are scaled down to it.
+            clip_value: Gradient elements are cut to this size.
+        """
+        self._parameters = list(model.parameters())
+        self._buffers = list(model.buffers())
+        self._aside = [buffer.clone() for buffer in self._buffers]
+        self._clip_norm = clip_norm
+        self._clip_value = clip_value
+        self._cuda = next((p.device for p in self._parameters if p.is_cuda), None)
+        self._random = self._random_state()
+
+    def remember(self) -> None:
+        """Puts aside what a forward pass changes."""
+        if self._buffers:
+            foreach.copy(self._aside, self._buffers)
+        self._random = self._random_state()
+
+    def inspect(self, loss: Tensor) -> Reading:
+        """Reads a step's loss and gradients and, where they are finite, clips the gradients.
+
+        Args:
+            loss: The loss, detached.
+        """
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        # The step's only wait for the device.
+        read, *norms = torch.stack([loss, *foreach.norms(gradients)]).tolist()
+        reading = Reading(read, math.hypot(*norms), False)
+        if not reading.finite:
+            return reading
+        if self._clip_norm is not None:
+            factor = self._clip_norm / (reading.norm + _CLIP_EPS)
+            if factor < 1:
+                foreach.scale(gradients, factor)
+                return reading._replace(clipped=True)
+        elif self._clip_value is not None:
+            for gradient in gradients:
+                gradient.clamp_(-self._clip_value, self._clip_value)
+        return reading
+
+    def clear_gradients(self) -> None:
+        """Makes ready for the next step; what zero_grad does, at an eighth of its time."""
+        for parameter in self._parameters:
+            parameter.grad = None
+
+    def restore(self) -> None:
+        """Takes a step that was refused back: its buffers and its gradients."""
+        if self._buffers:
+            foreach.copy(self._buffers, self._aside)
+        self.clear_gradients()
+
+    @contextmanager
+    def replaying(self) -> Iterator[None]:
+        """Lets the step run once more from the same random state, and leaves no trace of it."""
+        before, after = self._random, self._random_state()
+        self.restore()
+        self._set_random_state(before)
+        try:
+            yield
+        finally:
+            self._set_random_state(after)
+            self.restore()
+
+    def _random_state(self) -> tuple[Tensor, Tensor | None]:
+        on_cuda = None if self._cuda is None else torch.cuda.get_rng_state(self._cuda)
+        return torch.get_rng_state(), on_cuda
+
+    def _set_random_state(self, state: tuple[Tensor, Tensor | None]) -> None:
+        on_cpu, on_cuda = state
+        torch.set_rng_state(on_cpu)
+        if on_cuda is not None and self._cuda is not None:
+            torch.cuda.set_rng_state(on_cuda, self._cuda)

@@ -1,0 +1,168 @@
+"""What a run takes and gives: where it reports, what may stop it, how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from torch import Tensor, nn
+
+from talweg.v1.jobs_pb2 import Divergence, Job, LogLine, Outcome, Warning
+from talweg.worker.data import DataBundle
+from talweg.worker.tasks import Predictions
+
+
+class Reporter(Protocol):
+    """Where a run tells what happens. Called by the training thread, which waits for it."""
+
+    def data(self, bundle: DataBundle) -> None:
+        """Takes the data, once, before the first step."""
+
+    def warning(self, warning: Warning) -> None:
+        """Takes something that is allowed and is probably not meant."""
+
+    def log(self, level: LogLine.Level.ValueType, text: str) -> None:
+        """Takes a line for people."""
+
+    def progress(self, step: int, total_steps: int, epoch: int, total_epochs: int) -> None:
+        """Takes how far the run has come: every step, so this must be cheap.
+
+        Args:
+            step: Optimizer steps done.
+            total_steps: Optimizer steps in all, unless the run stops early.
+            epoch: The epoch that the step belongs to, from 1.
+            total_epochs: Epochs in all, the last of which may be cut short.
+        """
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Takes values by name, such as ``train/loss``: finite ones only, already thinned."""
+
+
+StopReason = Literal["cancel", "shutdown", "lost", "time_limit"]
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why a run must end now."""
+
+    reason: StopReason
+    """cancel: somebody asked; shutdown: the worker goes; lost: the lease is another's now;
+    time_limit: the job's own limit."""
+    detail: str = ""
+    """For people, such as the reason that was given; may be empty."""
+
+
+class Control(Protocol):
+    """What may stop a run."""
+
+    def check(self) -> Stop | None:
+        """Tells whether to stop: asked every step, so this must be cheap."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended, and what it leaves."""
+
+    state: Job.State.ValueType
+    """SUCCEEDED, FAILED, DIVERGED or CANCELLED; QUEUED where another attempt is to run the job
+    (stopped for shutdown, or the lease lost)."""
+    cause: Outcome.Cause.ValueType = Outcome.CAUSE_UNSPECIFIED
+    """Why, where it did not succeed."""
+    message: str = ""
+    """What happened and what to do; empty on success."""
+    divergence: Divergence | None = None
+    """What the guard saw, where it diverged."""
+    steps: int = 0
+    """Optimizer steps done."""
+    model: nn.Module | None = None
+    """On success the network in evaluation mode, in CPU memory. It takes inputs and gives outputs
+    as the data bundle has them: standardised where the spec asks for it, logits as logits."""
+    example: Tensor | None = None
+    """On success a few inputs for the model (n, …)."""
+    predictions: Predictions | None = None
+    """On success what the model says of the test data; None where there is none."""
+
+
+class NullReporter:
+    """Drops everything."""
+
+    def data(self, bundle: DataBundle) -> None:
+        """Drops it."""
+
+    def warning(self, warning: Warning) -> None:
+        """Drops it."""
+
+    def log(self, level: LogLine.Level.ValueType, text: str) -> None:
+        """Drops it."""
+
+    def progress(self, step: int, total_steps: int, epoch: int, total_epochs: int) -> None:
+        """Drops it."""
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Drops it."""
+
+
+@dataclass
+class RecordingReporter:
+    """Keeps everything in memory."""
+
+    bundle: DataBundle | None = None
+    """The data."""
+    warnings: list[Warning] = field(default_factory=list)
+    """All warnings."""
+    lines: list[str] = field(default_factory=list)
+    """All lines for people."""
+    steps: int = 0
+    """The last step that was told of."""
+    epochs: tuple[int, int] = (0, 0)
+    """The last epoch that was told of, and epochs in all."""
+    total_steps: int = 0
+    """Steps in all."""
+    points: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    """All metrics: the step and the values by name."""
+
+    def data(self, bundle: DataBundle) -> None:
+        """Keeps the data."""
+        self.bundle = bundle
+
+    def warning(self, warning: Warning) -> None:
+        """Keeps the warning."""
+        self.warnings.append(warning)
+
+    def log(self, level: LogLine.Level.ValueType, text: str) -> None:
+        """Keeps the line."""
+        self.lines.append(text)
+
+    def progress(self, step: int, total_steps: int, epoch: int, total_epochs: int) -> None:
+        """Keeps the last."""
+        self.steps = step
+        self.total_steps = total_steps
+        self.epochs = (epoch, total_epochs)
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Keeps the values."""
+        self.points.append((step, dict(values)))
+
+    def series(self, name: str) -> list[tuple[int, float]]:
+        """Gives one metric: its steps and values."""
+        return [(step, values[name]) for step, values in self.points if name in values]
+
+    def last(self, name: str) -> float:
+        """Gives a metric's last value.
+
+        Raises:
+            KeyError: There is none.
+        """
+        series = self.series(name)
+        if not series:
+            raise KeyError(name)
+        return series[-1][1]
+
+
+class NeverStop:
+    """A control that lets a run go on to its end."""
+
+    def check(self) -> Stop | None:
+        """Gives None."""
+        return None

@@ -1,0 +1,246 @@
+"""One run of a job, from its spec to its result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from talweg.spec import fill
+from talweg.v1.jobs_pb2 import Divergence, Job, LogLine, Outcome
+from talweg.v1.spec_pb2 import JobSpec, Resources
+from talweg.worker import data, models, tasks
+from talweg.worker.errors import UserSpecError
+from talweg.worker.training import checks, optimizers, schedules
+from talweg.worker.training.batches import Batch, Batches, Plan
+from talweg.worker.training.diagnosis import weights_not_finite
+from talweg.worker.training.evaluation import Evaluation, HeldPart, evaluate
+from talweg.worker.training.guard import Guard
+from talweg.worker.training.interface import Control, Reporter, Result, Stop
+from talweg.worker.training.judge import Judge
+from talweg.worker.training.loop import train
+from talweg.worker.training.recorder import Recorder
+from talweg.worker.training.state import TrainingState
+
+NUM_EXAMPLES = 5
+"""Samples in a result's example."""
+
+
+def run(spec: JobSpec, *, report: Reporter, control: Control, device: str | None = None) -> Result:
+    """Trains as a spec says. The same spec gives the same result, bit for bit, on one machine.
+
+    Args:
+        spec: The job; defaults may be absent.
+        report: Where the run tells what happens.
+        control: What may stop it.
+        device: "auto", "cpu" or "cuda", in place of what the spec says.
+
+    Returns:
+        How it ended. Faults of the spec that its data or torch shows, memory that does not suffice
+        and divergence are results too.
+
+    Raises:
+        RuntimeError: CUDA is demanded on a machine that has none. Any exception that leaves this
+            function is a fault of the service or of the machine, not of the job.
+    """
+    spec = fill(spec)
+    place = _place(device or Resources.Device.Name(spec.resources.device))
+    with _reproducible(place):
+        try:
+            return _run(spec, place, report, control)
+        except UserSpecError as exc:
+            return Result(Job.FAILED, Outcome.USER_SPEC, str(exc))
+        except (MemoryError, RuntimeError) as exc:
+            if not _is_out_of_memory(exc):
+                raise
+            return Result(Job.FAILED, Outcome.OUT_OF_MEMORY, _memory_message(spec, place, exc))
+
+
+def _run(spec: JobSpec, place: torch.device, report: Reporter, control: Control) -> Result:
+    training = spec.training
+    bundle = data.load(spec)
+    report.data(bundle)
+    for warning in checks.imbalance_warnings(spec, bundle):
+        report.warning(warning)
+    task = tasks.make(spec, bundle)
+    task.criterion.to(place)
+    parts = {
+        "train": HeldPart.of(bundle.train, task, place),
+        "val": HeldPart.of(bundle.validation, task, place),
+        "test": HeldPart.of(bundle.test, task, place),
+    }
+    model = models.build(spec.model, bundle.inputs.shape, task.num_outputs, seed=training.seed).to(
+        place
+    )
+    if not list(model.parameters()):
+        raise UserSpecError("model has no weights that could be trained: add a linear layer")
+
+    state = TrainingState(
+        model=model,
+        optimizer=optimizers.build(spec.optimizer, list(model.parameters())),
+        order=torch.Generator().manual_seed(training.seed),
+    )
+    plan = Plan.of(training, len(bundle.train), sums=task.criterion.reduction == "sum")
+    schedule = schedules.build(
+        spec.schedule, rate=optimizers.learning_rate(spec.optimizer), length=plan.length
+    )
+    guard = Guard(
+        model,
+        clip_norm=training.clip_norm if training.HasField("clip_norm") else None,
+        clip_value=training.clip_value if training.HasField("clip_value") else None,
+    )
+    recorder = Recorder(
+        report,
+        every_steps=training.log_every_steps if training.HasField("log_every_steps") else None,
+        clips=training.HasField("clip_norm"),
+    )
+    judge = Judge(
+        spec,
+        task=task,
+        validation=parts["val"],
+        plan=plan,
+        plateau=schedule.plateau,
+        recorder=recorder,
+        report=report,
+    )
+    x, targets = parts["train"].x, parts["train"].target
+    guard.remember()
+    first = Batch(x[: plan.batch_size], targets[: plan.batch_size], 1.0)
+    for warning in checks.sum_warnings(checks.try_out(model, task, first, targets, plan)):
+        report.warning(warning)
+    guard.restore()
+
+    def loss_of(batch: Batch) -> torch.Tensor:
+        loss: torch.Tensor = task.criterion({"pred": model(batch.x), "target": batch.target})
+        return loss if batch.share == 1.0 else loss * batch.share
+
+    # Dropout and the like draw from here on.
+    torch.manual_seed(training.seed + 1)
+    ending = train(
+        state,
+        plan=plan,
+        batches=Batches(x, targets, plan),
+        loss_of=loss_of,
+        schedule=schedule,
+        guard=guard,
+        recorder=recorder,
+        judge=judge,
+        report=report,
+        control=_limited(control, spec.resources),
+    )
+    recorder.flush()
+    if isinstance(ending, Stop):
+        return _stopped(ending, spec, state)
+    if state.best is not None:
+        state.take_best()
+        metric = training.early_stopping.metric
+        text = f"The weights of step {state.stopping.step} are taken: {metric} was "
+        report.log(LogLine.INFO, f"{text}{state.stopping.best:.6g}, its best.")
+    ending = ending or weights_not_finite(state)
+    if ending is not None:
+        return _diverged(ending)
+
+    tested: Evaluation | None = None
+    if len(parts["test"]):
+        tested = evaluate(model, task, parts["test"], batch_size=plan.batch_size)
+        recorder.evaluation(state.step, "test", tested.values)
+    guard.clear_gradients()
+    return Result(
+        Job.SUCCEEDED,
+        steps=state.step,
+        model=model.cpu().eval(),
+        example=bundle.train.x[:NUM_EXAMPLES].clone(),
+        predictions=tested.predictions if tested else None,
+    )
+
+
+def _stopped(stop: Stop, spec: JobSpec, state: TrainingState) -> Result:
+    detail = f": {stop.detail}" if stop.detail else ""
+    at = f"at step {state.step}{detail}"
+    if stop.reason == "cancel":
+        return Result(Job.CANCELLED, Outcome.CANCEL_REQUEST, f"Cancelled {at}", steps=state.step)
+    if stop.reason == "time_limit":
+        limit = spec.resources.time_limit_seconds
+        message = f"The time limit, resources.time_limit_seconds {limit}, was reached {at}"
+        return Result(Job.FAILED, Outcome.TIME_LIMIT, message, steps=state.step)
+    return Result(Job.QUEUED, message=f"Given back {at}", steps=state.step)
+
+
+def _diverged(divergence: Divergence) -> Result:
+    where = f", first in module {divergence.module}" if divergence.module else ""
+    message = (
+        f"Diverged at step {divergence.step}: {divergence.what} {divergence.value}{where}. "
+        f"{divergence.hint}"
+    )
+    return Result(
+        Job.DIVERGED,
+        Outcome.NOT_FINITE,
+        message,
+        divergence=divergence,
+        steps=divergence.step - 1,
+    )
+
+
+class _Deadline:
+    """A control that also stops a run when its time is over."""
+
+    def __init__(self, inner: Control, seconds: float) -> None:
+        self._inner = inner
+        self._end = time.monotonic() + seconds
+
+    def check(self) -> Stop | None:
+        stop = self._inner.check()
+        if stop is None and time.monotonic() >= self._end:
+            return Stop("time_limit")
+        return stop
+
+
+def _limited(control: Control, resources: Resources) -> Control:
+    if not resources.HasField("time_limit_seconds"):
+        return control
+    return _Deadline(control, resources.time_limit_seconds)
+
+
+def _place(device: str) -> torch.device:
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        if not torch.cuda.is_available():
+            raise RuntimeError("the job needs a CUDA device, but this machine has none")
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
+
+
+@contextmanager
+def _reproducible(place: torch.device) -> Iterator[None]:
+    """One thread, kernels without races, and a random state of the run's own."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with (
+            torch.random.fork_rng(devices=[place] if place.type == "cuda" else []),
+            torch.backends.cudnn.flags(
+                enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+            ),
+        ):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _is_out_of_memory(exc: Exception) -> bool:
+    # On the CPU torch raises a plain RuntimeError, told by its allocator's name.
+    return isinstance(exc, (MemoryError, torch.OutOfMemoryError)) or (
+        "DefaultCPUAllocator" in str(exc)
+    )
+
+
+def _memory_message(spec: JobSpec, place: torch.device, exc: Exception) -> str:
+    first_line = str(exc).partition("\n")[0]
+    return (
+        f"The memory of device {place.type} did not suffice: {first_line}. Lower "
+        f"training.batch_size, {spec.training.batch_size} now (training.accumulation makes up for "
+        f"it), or take a smaller model or data set."
+    )

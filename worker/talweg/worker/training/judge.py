@@ -1,0 +1,104 @@
+"""What happens between epochs: evaluation, the fall of the learning rate, early stopping."""
+
+from __future__ import annotations
+
+import math
+
+from talweg.spec import goal_of
+from talweg.v1.jobs_pb2 import LogLine
+from talweg.v1.options_pb2 import MAXIMIZE
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker.errors import UserSpecError
+from talweg.worker.tasks import TaskRunner
+from talweg.worker.training.batches import Plan
+from talweg.worker.training.evaluation import HeldPart, evaluate
+from talweg.worker.training.interface import Reporter
+from talweg.worker.training.recorder import Recorder
+from talweg.worker.training.schedules import Plateau
+from talweg.worker.training.state import TrainingState
+
+
+class Judge:
+    """Judges one run by its validation data."""
+
+    def __init__(
+        self,
+        spec: JobSpec,
+        *,
+        task: TaskRunner,
+        validation: HeldPart,
+        plan: Plan,
+        plateau: Plateau | None,
+        recorder: Recorder,
+        report: Reporter,
+    ) -> None:
+        """Makes the judge of a filled spec.
+
+        Raises:
+            UserSpecError: A validation metric is watched and there is no validation data.
+        """
+        training = spec.training
+        self._task = task
+        self._validation = validation
+        self._plan = plan
+        self._recorder = recorder
+        self._report = report
+        self._every = training.evaluate_every_epochs
+        self._plateau = plateau
+        self._stopping = training.early_stopping if training.HasField("early_stopping") else None
+        watched = {
+            "schedule.plateau.metric": plateau.metric if plateau else "",
+            "training.early_stopping.metric": self._stopping.metric if self._stopping else "",
+        }
+        for field, metric in watched.items():
+            if metric and not len(validation):
+                raise UserSpecError(
+                    f"{field} watches {metric}, but there is no validation data: give "
+                    f"split.validation a share"
+                )
+        self._maximises = {name: goal_of(spec, name) == MAXIMIZE for name in watched.values()}
+
+    def epoch_ended(self, state: TrainingState) -> bool:
+        """Evaluates where it is due, and tells whether training is to go on."""
+        at_end = state.step == self._plan.length.steps
+        if not len(self._validation) or not (at_end or state.epoch % self._every == 0):
+            return True
+        evaluation = evaluate(
+            state.model, self._task, self._validation, batch_size=self._plan.batch_size
+        )
+        self._recorder.evaluation(state.step, "val", evaluation.values)
+        values = {f"val/{name}": value for name, value in evaluation.values.items()}
+        self._lower_rate(state, values)
+        return self._go_on(state, values)
+
+    def _lower_rate(self, state: TrainingState, values: dict[str, float]) -> None:
+        if self._plateau is None:
+            return
+        metric = self._plateau.metric
+        state.plateau.see(
+            values.get(metric, math.nan), step=state.step, maximise=self._maximises[metric]
+        )
+        if state.plateau.waited > self._plateau.patience:
+            state.falls += 1
+            state.plateau.waited = 0
+
+    def _go_on(self, state: TrainingState, values: dict[str, float]) -> bool:
+        if self._stopping is None:
+            return True
+        metric, stopping = self._stopping.metric, state.stopping
+        better = stopping.see(
+            values.get(metric, math.nan),
+            step=state.step,
+            maximise=self._maximises[metric],
+            min_delta=self._stopping.min_delta,
+        )
+        if better:
+            state.keep_best()
+        if stopping.waited < self._stopping.patience:
+            return True
+        self._report.log(
+            LogLine.INFO,
+            f"Stopped early at step {state.step}, epoch {state.epoch}: {metric} has not improved "
+            f"for {stopping.waited} evaluations.",
+        )
+        return False

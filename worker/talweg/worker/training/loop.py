@@ -1,0 +1,90 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from talweg.v1.jobs_pb2 import Divergence
+from talweg.worker.training.batches import Batch, Batches, Plan
+from talweg.worker.training.diagnosis import LossOf, diagnose
+from talweg.worker.training.guard import Guard
+from talweg.worker.training.interface import Control, Reporter, Stop
+from talweg.worker.training.recorder import Recorder
+from talweg.worker.training.schedules import Schedule
+from talweg.worker.training.state import TrainingState
+
+
+class Judge(Protocol):
+    """What happens between epochs."""
+
+    def epoch_ended(self, state: TrainingState) -> bool:
+        """Evaluates where it is due, and tells whether training is to go on."""
+
+
+def train(
+    state: TrainingState,
+    *,
+    plan: Plan,
+    batches: Batches,
+    loss_of: LossOf,
+    schedule: Schedule,
+    guard: Guard,
+    recorder: Recorder,
+    judge: Judge,
+    report: Reporter,
+    control: Control,
+) -> Stop | Divergence | None:
+    """Trains from the state's step to the plan's last.
+
+    Returns:
+        What cut it short: the control's stop, or a step that the guard refused, which has left no
+        trace in the state. None at the end.
+    """
+    optimizer = state.optimizer
+    settings = optimizer.param_groups[0]
+    last_step = plan.length.steps
+    going_on = True
+    while going_on and state.step < last_step:
+        state.epoch += 1
+        for window in batches.of_epoch(state.order):
+            state.step += 1
+            settings["lr"] = rate = schedule.rate(state.step, state.falls)
+
+            guard.remember()
+            loss = _forward_backward(window, loss_of)
+            reading = guard.inspect(loss)
+            if not reading.finite:
+                return diagnose(state, reading, window, guard=guard, loss_of=loss_of)
+            optimizer.step()
+            guard.clear_gradients()
+
+            state.losses.append(reading.loss)
+            state.norms.append(reading.norm)
+            recorder.step(state.step, reading, rate=rate, samples=_count(window))
+            report.progress(state.step, last_step, state.epoch, plan.epochs)
+            stop = control.check()
+            if stop is not None:
+                return stop
+            if state.step == last_step:
+                break
+        going_on = judge.epoch_ended(state)
+    return None
+
+
+def _forward_backward(window: Sequence[Batch], loss_of: LossOf) -> Tensor:
+    """Adds up the gradients of a step's batches, and gives its loss."""
+    total = None
+    for batch in window:
+        loss = loss_of(batch)
+        torch.autograd.backward(loss)
+        total = loss.detach() if total is None else total + loss.detach()
+    assert total is not None
+    return total
+
+
+def _count(window: Sequence[Batch]) -> int:
+    return sum(batch.x.shape[0] for batch in window)

@@ -1,0 +1,93 @@
+"""The optimizers, one builder a message.
+
+To add one: a builder, and its row in `OPTIMIZERS`, which a test holds complete. Fused kernels are
+taken wherever torch has them: they do a step in one pass over the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from talweg.spec import kind
+from talweg.v1 import optimizers_pb2 as messages
+
+Parameters = Sequence[nn.Parameter]
+
+
+def build(optimizer: messages.Optimizer, parameters: Parameters) -> torch.optim.Optimizer:
+    """Builds a filled optimizer over the parameters."""
+    name, message = kind(optimizer)
+    return OPTIMIZERS[name](message, parameters)
+
+
+def learning_rate(optimizer: messages.Optimizer) -> float:
+    """Gives a filled optimizer's learning rate, before any schedule."""
+    _, message = kind(optimizer)
+    rate: float = message.learning_rate  # type: ignore[attr-defined]
+    return rate
+
+
+def _sgd(optimizer: messages.Sgd, parameters: Parameters) -> torch.optim.Optimizer:
+    return torch.optim.SGD(
+        parameters,
+        lr=optimizer.learning_rate,
+        momentum=optimizer.momentum,
+        nesterov=optimizer.nesterov,
+        weight_decay=optimizer.weight_decay,
+        fused=True,
+    )
+
+
+def _adam(optimizer: messages.Adam, parameters: Parameters) -> torch.optim.Optimizer:
+    return torch.optim.Adam(parameters, **_adam_arguments(optimizer))
+
+
+def _adamw(optimizer: messages.AdamW, parameters: Parameters) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, **_adam_arguments(optimizer))
+
+
+def _adam_arguments(optimizer: messages.Adam | messages.AdamW) -> dict[str, Any]:
+    return {
+        "lr": optimizer.learning_rate,
+        "betas": (optimizer.beta1, optimizer.beta2),
+        "eps": optimizer.eps,
+        "weight_decay": optimizer.weight_decay,
+        "fused": True,
+    }
+
+
+def _rmsprop(optimizer: messages.RmsProp, parameters: Parameters) -> torch.optim.Optimizer:
+    # torch has no fused kernel for it.
+    return torch.optim.RMSprop(
+        parameters,
+        lr=optimizer.learning_rate,
+        alpha=optimizer.alpha,
+        eps=optimizer.eps,
+        momentum=optimizer.momentum,
+        weight_decay=optimizer.weight_decay,
+        foreach=True,
+    )
+
+
+def _adagrad(optimizer: messages.Adagrad, parameters: Parameters) -> torch.optim.Optimizer:
+    return torch.optim.Adagrad(
+        parameters,
+        lr=optimizer.learning_rate,
+        eps=optimizer.eps,
+        weight_decay=optimizer.weight_decay,
+        fused=True,
+    )
+
+
+OPTIMIZERS: dict[str, Callable[[Any, Parameters], torch.optim.Optimizer]] = {
+    "sgd": _sgd,
+    "adam": _adam,
+    "adamw": _adamw,
+    "rmsprop": _rmsprop,
+    "adagrad": _adagrad,
+}
+"""Every member of `Optimizer` with its builder."""

@@ -1,0 +1,87 @@
+"""Thins the metrics of training: a point now and then, and always the first and the last."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+
+from talweg.v1.jobs_pb2 import LogLine
+from talweg.worker.training.guard import Reading
+from talweg.worker.training.interface import Reporter
+
+_STEPS_APART = 10
+_SECONDS_APART = 0.1
+
+
+class Recorder:
+    """Turns what each step saw into points."""
+
+    def __init__(self, report: Reporter, *, every_steps: int | None, clips: bool) -> None:
+        """Makes a recorder.
+
+        Args:
+            report: Where the points go.
+            every_steps: A point at least this many steps after the last; None for one every 10
+                steps or 0.1 s, whichever is later.
+            clips: Whether gradients are clipped by their norm, so that it is worth telling.
+        """
+        self._report = report
+        self._steps_apart = _STEPS_APART if every_steps is None else every_steps
+        self._seconds_apart = _SECONDS_APART if every_steps is None else 0.0
+        self._clips = clips
+        self._step = 0
+        self._reading = Reading(math.nan, math.nan, False)
+        self._rate = math.nan
+        self._next_step = 1
+        # Of the steps since the last point.
+        self._samples = 0
+        self._num_clipped = 0
+        self._last_step = 0
+        self._last_time = time.perf_counter()
+
+    def step(self, step: int, reading: Reading, *, rate: float, samples: int) -> None:
+        """Takes a step, and gives a point where one is due."""
+        self._step = step
+        self._reading = reading
+        self._rate = rate
+        self._samples += samples
+        self._num_clipped += reading.clipped
+        # The counter first: reading the clock costs more.
+        if step < self._next_step:
+            return
+        if step > 1 and time.perf_counter() - self._last_time < self._seconds_apart:
+            return
+        self._point()
+
+    def flush(self) -> None:
+        """Gives a point for the last step, unless it has one."""
+        if self._step > self._last_step:
+            self._point()
+
+    def evaluation(self, step: int, part: str, values: Mapping[str, float]) -> None:
+        """Gives what an evaluation found, without what is not finite."""
+        finite = {f"{part}/{name}": v for name, v in values.items() if math.isfinite(v)}
+        if finite:
+            self._report.metrics(step, finite)
+        for name in values.keys() - {name.partition("/")[2] for name in finite}:
+            text = f"{part}/{name} is {values[name]} at step {step} and is left out"
+            self._report.log(LogLine.WARNING, text)
+
+    def _point(self) -> None:
+        now = time.perf_counter()
+        values = {
+            "train/loss": self._reading.loss,
+            "guard/grad_norm": self._reading.norm,
+            "lr": self._rate,
+            "throughput/samples_per_second": self._samples / max(now - self._last_time, 1e-9),
+        }
+        if self._clips:
+            # The share of the steps since the last point.
+            values["guard/clipped"] = self._num_clipped / (self._step - self._last_step)
+        self._report.metrics(self._step, values)
+        self._last_time = now
+        self._last_step = self._step
+        self._next_step = self._step + self._steps_apart
+        self._samples = 0
+        self._num_clipped = 0

@@ -1,0 +1,135 @@
+"""How the learning rate moves: each schedule is a function of the step.
+
+To add one: a function from its filled message to a curve, and its row in `SCHEDULES`, which a test
+holds complete.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from talweg.spec import kind
+from talweg.v1 import optimizers_pb2 as messages
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long a run is."""
+
+    steps: int
+    """Optimizer steps in all."""
+    steps_an_epoch: int
+    """Optimizer steps of one pass over the training data."""
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """A rate that falls when a metric stops improving."""
+
+    metric: str
+    """The validation metric that is watched."""
+    patience: int
+    """Evaluations without improvement that change nothing."""
+
+
+# From the step, counted from 1, and the falls so far to the step's learning rate.
+Curve = Callable[[int, int], float]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A learning rate for every step."""
+
+    rate: Curve
+    """Gives a step's learning rate: from the step, counted from 1, and from how often the watched
+    metric has stopped improving, which only `plateau` heeds."""
+    plateau: Plateau | None = None
+    """What is watched; None where the step alone decides."""
+
+
+def build(schedule: messages.Schedule, *, rate: float, length: Length) -> Schedule:
+    """Builds a filled schedule.
+
+    Args:
+        schedule: The schedule.
+        rate: The optimizer's learning rate.
+        length: How long the run is.
+    """
+    name, message = kind(schedule)
+    curve = SCHEDULES[name](message, rate, length)
+    plateau = None
+    if isinstance(message, messages.Plateau):
+        plateau = Plateau(message.metric, message.patience)
+    return Schedule(_warmed_up(curve, message.warmup_steps), plateau)  # type: ignore[attr-defined]
+
+
+def _warmed_up(curve: Curve, warmup_steps: int) -> Curve:
+    if not warmup_steps:
+        return curve
+
+    def warmed_up(step: int, falls: int) -> float:
+        if step >= warmup_steps:
+            return curve(step, falls)
+        # Towards what the curve gives at the end of the warm-up.
+        return curve(warmup_steps, falls) * step / warmup_steps
+
+    return warmed_up
+
+
+def _constant(_: messages.Constant, rate: float, length: Length) -> Curve:
+    return lambda step, falls: rate
+
+
+def _step(schedule: messages.Step, rate: float, length: Length) -> Curve:
+    every = schedule.every_epochs * length.steps_an_epoch
+    gamma = schedule.gamma
+    return lambda step, falls: rate * gamma ** ((step - 1) // every)
+
+
+def _cosine(schedule: messages.Cosine, rate: float, length: Length) -> Curve:
+    first = max(schedule.warmup_steps, 1)
+    span = max(length.steps - first, 1)
+    low = rate * schedule.final_share
+    return lambda step, falls: _along_cosine(rate, low, (step - first) / span)
+
+
+def _one_cycle(schedule: messages.OneCycle, rate: float, length: Length) -> Curve:
+    first = max(schedule.warmup_steps, 1)
+    start = rate / schedule.start_divisor
+    end = start / schedule.final_divisor
+    # The step at which the rate stands highest, as torch's OneCycleLR counts it.
+    top = first - 1 + schedule.rising_share * (length.steps - first + 1)
+    rising = max(top - first, 1e-9)
+    falling = max(length.steps - max(top, first), 1e-9)
+
+    def curve(step: int, falls: int) -> float:
+        if step <= top:
+            return _along_cosine(start, rate, (step - first) / rising)
+        return _along_cosine(rate, end, (step - max(top, first)) / falling)
+
+    return curve
+
+
+def _plateau(schedule: messages.Plateau, rate: float, length: Length) -> Curve:
+    factor = schedule.factor
+    lowest = min(schedule.min_rate, rate)
+    return lambda step, falls: max(rate * factor**falls, lowest)
+
+
+def _along_cosine(start: float, end: float, share: float) -> float:
+    """From start at 0 to end at 1 along half a cosine."""
+    share = min(max(share, 0.0), 1.0)
+    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
+
+
+SCHEDULES: dict[str, Callable[[Any, float, Length], Curve]] = {
+    "constant": _constant,
+    "step": _step,
+    "cosine": _cosine,
+    "one_cycle": _one_cycle,
+    "plateau": _plateau,
+}
+"""Every member of `Schedule` with its curve, before warm-up."""
