@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -163,7 +164,8 @@ def test_every_rule_suits_its_field(message: Descriptor) -> None:
             assert field.message is not None
             assert field.default in choices(field.message), name
         if field.type in (Type.NUMBER, Type.INTEGER) and field.default is not None:
-            for value in field.default if isinstance(field.default, list) else [field.default]:
+            default: Any = field.default
+            for value in default if field.is_list else [default]:
                 assert field.bounds.allow(value), name
         if several and field.max_items is not None:
             assert field.min_items <= field.max_items, name

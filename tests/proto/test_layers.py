@@ -128,7 +128,7 @@ def accepted_by_torch(value: dict[str, Any]) -> bool:
     outputs = num_outputs(spec, 10)
     try:
         network = build(spec.model, (1, 8, 8), outputs, seed=0)
-        return network(torch.zeros(3, 1, 8, 8)).shape == (3, outputs)
+        return bool(network(torch.zeros(3, 1, 8, 8)).shape == (3, outputs))
     except (UserSpecError, RuntimeError, ValueError):
         return False
 

@@ -34,7 +34,8 @@ def test_the_import_is_light() -> None:
 import sys
 import talweg.spec
 from talweg.spec import check, fill, from_dict, losses, to_dict
-spec = fill(from_dict({"task": "regression", "loss": "mse", "dataset": "diabetes", "model": "mlp"}))
+value = {"task": "regression", "loss": "mse", "dataset": "diabetes", "model": "mlp"}
+spec = fill(from_dict(value))
 assert check(spec) == ([], [])
 to_dict(spec), losses()
 heavy = {"torch", "mlflow", "yaml", "numpy", "grpc", "sklearn", "celery", "sqlalchemy"}
