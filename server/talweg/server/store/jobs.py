@@ -197,6 +197,13 @@ def by_request_id(connection: Connection, request_ids: Iterable[str]) -> dict[st
     return {row.request_id: row for row in found if row.request_id is not None}
 
 
+_CHANGE = update(jobs).where(
+    jobs.c.seq == bindparam("read_seq"),
+    jobs.c.attempt == bindparam("read_attempt"),
+    jobs.c.state == bindparam("read_state"),
+)
+
+
 def change(tx: Transaction, row: JobRow, **values: Any) -> JobRow:
     """Changes columns of a locked job.
 
@@ -211,11 +218,7 @@ def change(tx: Transaction, row: JobRow, **values: Any) -> JobRow:
     Returns:
         The job as it is now.
     """
-    done = tx.connection.execute(
-        update(jobs).where(
-            jobs.c.seq == row.seq, jobs.c.attempt == row.attempt, jobs.c.state == row.state
-        ),
-        values,
-    )
+    read = {"read_seq": row.seq, "read_attempt": row.attempt, "read_state": row.state}
+    done = tx.connection.execute(_CHANGE, read | values)
     assert done.rowcount == 1, f"job {row.id} was changed without its lock"
     return replace(row, **values)

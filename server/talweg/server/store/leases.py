@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Row, Select, bindparam, insert, or_, select, true, update
+from sqlalchemy import Boolean, Row, Select, bindparam, insert, or_, select, update
 
 from talweg.server.store import events
 from talweg.server.store.database import Transaction
@@ -54,6 +54,38 @@ class AttemptRow:
     outcome_digest: bytes | None
 
 
+_PICKED = (
+    select(jobs.c.seq)
+    .where(
+        is_queued,
+        jobs.c.queue == bindparam("wanted_queue"),
+        or_(jobs.c.device != "cuda", bindparam("has_cuda", type_=Boolean)),
+    )
+    .order_by(jobs.c.priority.desc(), jobs.c.seq)
+    .limit(bindparam("most"))
+    # On PostgreSQL claims pass each other's jobs by; SQLite has one writer at a time.
+    .with_for_update(skip_locked=True)
+    .cte("picked")
+)
+_CLAIM = (
+    update(jobs)
+    .where(jobs.c.seq.in_(select(_PICKED.c.seq)), is_queued)
+    .values(
+        state=int(Job.RUNNING),
+        attempt=jobs.c.attempt + 1,
+        worker=bindparam("worker"),
+        lease_token=bindparam("lease_token"),
+        lease_until=bindparam("lease_until"),
+        start_time=bindparam("start_time"),
+        report_sequence=0,
+        progress=None,
+        metrics_time=0,
+        last_cursor=jobs.c.last_cursor + 1,
+    )
+    .returning(*select_jobs().selected_columns)
+)
+
+
 def claim(tx: Transaction, wanted: Claim) -> list[JobRow]:
     """Makes waiting jobs RUNNING, those of high priority first, then in the order submitted.
 
@@ -64,37 +96,19 @@ def claim(tx: Transaction, wanted: Claim) -> list[JobRow]:
     Returns:
         The jobs, in that order, with the new attempt and its lease.
     """
-    picked = (
-        select(jobs.c.seq)
-        .where(
-            is_queued,
-            jobs.c.queue == wanted.queue,
-            true() if wanted.cuda else jobs.c.device != "cuda",
-        )
-        .order_by(jobs.c.priority.desc(), jobs.c.seq)
-        .limit(wanted.limit)
-        # On PostgreSQL claims pass each other's jobs by; SQLite has one writer at a time.
-        .with_for_update(skip_locked=True)
-        .cte("picked")
+    found = tx.connection.execute(
+        _CLAIM,
+        {
+            "wanted_queue": wanted.queue,
+            "has_cuda": wanted.cuda,
+            "most": wanted.limit,
+            "worker": wanted.worker,
+            "lease_token": wanted.token,
+            "lease_until": tx.now + wanted.lease,
+            "start_time": tx.now,
+        },
     )
-    statement = (
-        update(jobs)
-        .where(jobs.c.seq.in_(select(picked.c.seq)), is_queued)
-        .values(
-            state=int(Job.RUNNING),
-            attempt=jobs.c.attempt + 1,
-            worker=wanted.worker,
-            lease_token=wanted.token,
-            lease_until=tx.now + wanted.lease,
-            start_time=tx.now,
-            report_sequence=0,
-            progress=None,
-            metrics_time=0,
-            last_cursor=jobs.c.last_cursor + 1,
-        )
-        .returning(*select_jobs().selected_columns)
-    )
-    claimed = [to_row(row) for row in tx.connection.execute(statement)]
+    claimed = [to_row(row) for row in found]
     claimed.sort(key=lambda row: (-row.priority, row.seq))
     if claimed:
         tx.connection.execute(
@@ -178,7 +192,7 @@ def _attempt(row: Row[*tuple[Any, ...]]) -> AttemptRow:
 
 
 _END = update(attempts).where(
-    attempts.c.job == bindparam("seq"), attempts.c.attempt == bindparam("number")
+    attempts.c.job == bindparam("read_job"), attempts.c.attempt == bindparam("read_attempt")
 )
 
 
@@ -194,8 +208,14 @@ def end_attempt(
         outcome_digest: Of what its worker sent, where it did.
     """
     tx.connection.execute(
-        _END.values(end_time=tx.now, ending=ending, outcome_digest=outcome_digest),
-        {"seq": row.seq, "number": row.attempt},
+        _END,
+        {
+            "read_job": row.seq,
+            "read_attempt": row.attempt,
+            "end_time": tx.now,
+            "ending": ending,
+            "outcome_digest": outcome_digest,
+        },
     )
 
 
