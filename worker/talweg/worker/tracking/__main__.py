@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 from types import FrameType
 
 from talweg.worker.parents import die_with_parent
@@ -22,6 +21,7 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MPLBACKEND": "Agg",
     "OMP_NUM_THREADS": "1",
@@ -46,17 +46,15 @@ def main() -> None:
     )
     for noisy in ("mlflow", "urllib3", "matplotlib", "torch", "alembic", "git"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    stop = threading.Event()
 
     def end(signum: int, frame: FrameType | None) -> None:
-        # Killed in mid-call loses nothing; a second signal need not wait for the call.
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        stop.set()
+        # In the middle of whatever it does: killed outright it would lose nothing either.
+        raise SystemExit(0)
 
     signal.signal(signal.SIGTERM, end)
     from talweg.worker.tracking.delivery import Delivery
 
-    Delivery(settings).run(stop)
+    Delivery(settings).run()
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
 import logging
 import shutil
-import threading
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import grpc
 
@@ -43,26 +43,21 @@ class Delivery:
         self._away: str | None = None
         self._pause = _PERIOD
 
-    def run(self, stop: threading.Event) -> None:
-        """Delivers until `stop` is set."""
+    def run(self) -> NoReturn:
+        """Delivers until the process ends."""
         self._spool.mkdir(parents=True, exist_ok=True)
         for left in self._spool.glob(f"{TRASH_PREFIX}*"):
             shutil.rmtree(left, ignore_errors=True)
-        while not stop.is_set():
-            stop.wait(self.deliver(stop))
+        while True:
+            time.sleep(self.deliver())
 
-    def deliver(self, stop: threading.Event | None = None) -> float:
+    def deliver(self) -> float:
         """Goes over all jobs once.
-
-        Args:
-            stop: set to end early.
 
         Returns:
             How many seconds to wait before the next time.
         """
         for folder in spool.jobs(self._spool):
-            if stop is not None and stop.is_set():
-                break
             if self._not_before.get(folder, (0.0, 0.0))[0] > time.monotonic():
                 continue
             try:

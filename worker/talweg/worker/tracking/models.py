@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from talweg.spec import from_dict, kind, output_activation, to_dict
+from talweg.spec import from_dict, kind, num_outputs, output_activation, to_dict
 from talweg.v1 import losses_pb2
 from talweg.v1.models_pb2 import Model
 from talweg.v1.spec_pb2 import JobSpec
@@ -35,25 +35,25 @@ FORMAT = 1
 _CLASS_ANSWERS = {"binary": "sigmoid", "multilabel": "sigmoid", "multiclass": "softmax"}
 
 
-def describe(spec: JobSpec, bundle: DataBundle, *, num_outputs: int) -> dict[str, Any]:
+def describe(spec: JobSpec, bundle: DataBundle) -> dict[str, Any]:
     """What `model.json` holds.
 
     Args:
         spec: filled.
         bundle: what was learnt from.
-        num_outputs: of the model's last layer.
     """
     task, _ = kind(spec.task)
+    outputs = num_outputs(spec, bundle.num_targets)
     return {
         "format": FORMAT,
         "task": task,
         "model": to_dict(spec.model),
         "input_shape": list(bundle.inputs.shape),
-        "num_outputs": num_outputs,
+        "num_outputs": outputs,
         "inputs": {"names": list(bundle.inputs.names), **_statistics(bundle.inputs.scaler)},
         "targets": {
             "names": list(bundle.target_names or bundle.class_names),
-            "per_target": max(1, num_outputs // bundle.num_targets) if task == "regression" else 1,
+            "per_target": outputs // bundle.num_targets if task == "regression" else 1,
             **_statistics(bundle.target_scaler),
         },
         "answer": _answer(spec, task),

@@ -83,6 +83,7 @@ class SpoolWriter:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self._buffer: list[str] = []
+        self._torn = False
         self._file = os.open(
             self.folder / LINES, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644
         )
@@ -155,11 +156,15 @@ class SpoolWriter:
             OSError: the disk is full or gone.
         """
         with self._lock:
-            if self._buffer:
-                text = memoryview("".join(self._buffer).encode())
-                self._buffer.clear()
-                while text:
-                    text = text[os.write(self._file, text) :]
+            if not self._buffer:
+                return
+            # A line that a full disk cut short must not spoil the one behind it.
+            text = memoryview((self._torn * "\n" + "".join(self._buffer)).encode())
+            self._buffer.clear()
+            self._torn = True
+            while text:
+                text = text[os.write(self._file, text) :]
+            self._torn = False
 
     def close(self) -> None:
         """Writes the lines that wait and closes the file."""

@@ -1,0 +1,158 @@
+"""The Celery app: `talweg.worker.app`, with one task, `talweg.answer`.
+
+A message is a doorbell and no job: it wakes a child, which asks the server for jobs of a queue.
+So a message that is lost, doubled or late does no harm, and nothing here hangs on Celery for
+exactly-once.
+
+The parent imports PyTorch and all that training needs, once, and touches neither a tensor nor
+CUDA nor gRPC: after a matrix product, a CUDA query or an open channel a forked child hangs. The
+child trains.
+"""
+
+import gc
+import logging
+import mmap
+import os
+import signal
+import threading
+from typing import Any
+
+import torch
+import torch._dynamo  # noqa: F401  the first optimizer would take a second to import it
+from celery import Celery, signals
+
+from talweg.worker.channels import Channel
+from talweg.worker.execution.answering import Answering, has_cuda
+from talweg.worker.execution.attempt import Surroundings
+from talweg.worker.parents import die_with_parent
+from talweg.worker.ready import write_ready_file
+from talweg.worker.settings import Settings
+
+TASK = "talweg.answer"
+SHUTDOWN_SECONDS = 30
+
+log = logging.getLogger(__name__)
+
+settings = Settings.from_env()
+
+app = Celery("talweg", broker=settings.broker_url)
+app.conf.update(
+    task_acks_late=False,
+    worker_disable_prefetch=True,
+    worker_prefetch_multiplier=1,
+    task_reject_on_worker_lost=False,
+    task_ignore_result=True,
+    worker_cancel_long_running_tasks_on_connection_loss=False,
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    worker_soft_shutdown_timeout=SHUTDOWN_SECONDS,
+    task_serializer="json",
+    accept_content=["json"],
+    broker_transport_options={
+        "visibility_timeout": 3600,
+        "socket_keepalive": True,
+        "socket_timeout": 30,
+        "health_check_interval": 10,
+        "global_keyprefix": "talweg:",
+    },
+    worker_concurrency=1,
+    worker_hijack_root_logger=True,
+    worker_redirect_stdouts=False,
+    worker_log_format="%(asctime)s %(levelname)s worker: %(message)s",
+    worker_task_log_format="%(asctime)s %(levelname)s worker: %(message)s",
+    worker_log_color=False,
+    enable_utc=True,
+)
+
+# One byte that parent and child share: not 0 once the worker is about to end.
+_shutting_down = mmap.mmap(-1, 1)
+_parent = os.getpid()
+_answering: Answering | None = None
+
+
+def shutting_down() -> bool:
+    """Whether the worker is about to end. Asked by the child before every step."""
+    return _shutting_down[0] != 0
+
+
+@app.task(name=TASK)  # type: ignore[untyped-decorator]
+def answer(queue: str) -> None:
+    """Carries out jobs of a queue until there are none.
+
+    Args:
+        queue: that the ticket was for.
+    """
+    global _answering
+    if _answering is None:
+        # Not before the fork: this asks for CUDA and opens a channel.
+        _answering = Answering(
+            Surroundings(
+                channel=Channel(settings.address),
+                spool_dir=settings.spool_dir,
+                worker=node_name(),
+                has_cuda=has_cuda(settings.device),
+                shutting_down=shutting_down,
+            )
+        )
+    _answering.answer(queue)
+
+
+def node_name() -> str:
+    """The worker's name and its host's."""
+    return f"{settings.worker_name}@{os.uname().nodename}"
+
+
+@signals.after_setup_logger.connect(weak=False)  # type: ignore[untyped-decorator]
+def _quiet(**_: Any) -> None:
+    # A ticket is nobody's news.
+    for name in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+@signals.worker_init.connect(weak=False)  # type: ignore[untyped-decorator]
+def _before_fork(**_: Any) -> None:
+    # What is there now stays: children need not look at it, and share its memory pages.
+    gc.collect()
+    gc.freeze()
+
+
+@signals.worker_process_init.connect(weak=False)  # type: ignore[untyped-decorator]
+def _in_child(**_: Any) -> None:
+    die_with_parent(_parent)
+    torch.set_num_threads(1)
+
+
+@signals.worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
+def _ready(sender: Any, **_: Any) -> None:
+    """Says so, and has every signal that ends the worker raise the shared flag first.
+
+    Celery tells of a shutdown only once it has waited for its tasks, which then have never heard
+    of it; and it waits out its whole timeout, even where they have ended meanwhile.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        _raise_flag_before(number)
+    write_ready_file(settings.ready_file, address=settings.address)
+    log.info("waits for jobs of %s", ", ".join(settings.queues))
+
+
+def _raise_flag_before(number: signal.Signals) -> None:
+    celerys = signal.getsignal(number)
+
+    def handler(signum: int, frame: Any) -> None:
+        if not shutting_down():
+            _shutting_down[0] = 1
+            _end_by_force_later()
+        if callable(celerys):
+            celerys(signum, frame)
+
+    signal.signal(number, handler)
+
+
+def _end_by_force_later() -> None:
+    """Whatever still hangs then is not worth waiting for: its lease runs out."""
+    timer = threading.Timer(SHUTDOWN_SECONDS, os._exit, [1])
+    timer.daemon = True
+    timer.start()
+
+
+__all__ = ["TASK", "answer", "app", "node_name", "settings", "shutting_down"]

@@ -1,0 +1,101 @@
+"""Answering a ticket: taking jobs from a queue until there are none."""
+
+import gc
+import logging
+import time
+import uuid
+from functools import cached_property
+
+import grpc
+import torch
+
+from talweg.v1.workers_pb2 import Assignment, Capabilities, ClaimJobsRequest
+from talweg.worker.channels import ServerAwayError, call
+from talweg.worker.execution.attempt import Surroundings, carry_out, is_device_broken
+from talweg.worker.execution.lease import EXIT_STATUS
+
+# A ticket is answered until then, so that Celery can replace and stop its child.
+MAX_JOBS = 100
+MAX_SECONDS = 60.0
+# How long a claim waits for a server that restarts.
+_PATIENCE = 30.0
+
+log = logging.getLogger(__name__)
+
+
+def has_cuda(device: str) -> bool:
+    """Whether this process offers CUDA. Asks the device: never before a fork.
+
+    Args:
+        device: auto, cpu or cuda.
+    """
+    return device == "cuda" or (device == "auto" and torch.cuda.is_available())
+
+
+class Answering:
+    """Takes jobs and carries them out, one after another, in this process."""
+
+    def __init__(self, here: Surroundings) -> None:
+        """Sends nothing yet.
+
+        Args:
+            here: what all attempts have in common.
+        """
+        self._here = here
+
+    def answer(self, queue: str) -> int:
+        """Carries out jobs of a queue until there are none, or others should have a turn.
+
+        Args:
+            queue: that the ticket was for.
+
+        Returns:
+            How many were carried out.
+        """
+        until = time.monotonic() + MAX_SECONDS
+        for done in range(MAX_JOBS):
+            if self._here.shutting_down() or time.monotonic() > until:
+                return done
+            claimed_at = time.monotonic()
+            assignment = self._claim(queue)
+            if assignment is None:
+                return done
+            self._carry_out(assignment, claimed_at)
+        return MAX_JOBS
+
+    @cached_property
+    def _capabilities(self) -> Capabilities:
+        return Capabilities(devices=["cpu", "cuda"] if self._here.has_cuda else ["cpu"])
+
+    def _claim(self, queue: str) -> Assignment | None:
+        request = ClaimJobsRequest(
+            queue=queue,
+            worker=self._here.worker,
+            capabilities=self._capabilities,
+            limit=1,
+            request_id=uuid.uuid4().hex,
+        )
+        try:
+            claimed = call(
+                self._here.channel.workers.ClaimJobs,
+                request,
+                until=time.monotonic() + _PATIENCE,
+                give_up=self._here.shutting_down,
+            )
+        except (ServerAwayError, grpc.RpcError) as exc:
+            # The server rings again for jobs that still wait.
+            log.warning("cannot take a job: %s", exc)
+            return None
+        return claimed.assignments[0] if claimed.assignments else None
+
+    def _carry_out(self, assignment: Assignment, claimed_at: float) -> None:
+        try:
+            carry_out(assignment, claimed_at, self._here)
+        except Exception:
+            # The lease runs out, and the job is run again.
+            log.exception("%s", assignment.lease.job)
+        gc.collect()
+        if self._here.has_cuda:
+            if is_device_broken():
+                self._here.end_process(EXIT_STATUS)
+            torch.cuda.empty_cache()

@@ -1,0 +1,222 @@
+"""One attempt at a job, from its claim to its end."""
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import torch
+
+from talweg.spec import job_id, to_dict
+from talweg.v1.jobs_pb2 import Job, LogLine, Outcome
+from talweg.v1.spec_pb2 import Resources
+from talweg.v1.workers_pb2 import Assignment, FinishJobRequest, ReportProgressRequest
+from talweg.worker import training
+from talweg.worker.channels import Channel, ServerAwayError, call
+from talweg.worker.execution import outcomes
+from talweg.worker.execution.control import JobControl
+from talweg.worker.execution.lease import SAFE_SHARE, LeaseKeeper
+from talweg.worker.execution.reporter import JobReporter
+from talweg.worker.tracking import models, spool
+from talweg.worker.tracking.spool import SpoolWriter
+from talweg.worker.training import Result, Stop
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What every attempt of a process has in common."""
+
+    channel: Channel
+    """To the server."""
+    spool_dir: Path
+    """Where results wait for delivery."""
+    worker: str
+    """The worker's name."""
+    has_cuda: bool
+    """Whether jobs may run on CUDA."""
+    shutting_down: Callable[[], bool] = lambda: False
+    """Whether the worker is about to end; cheap."""
+    run: Callable[..., Result] = training.run
+    """The training loop."""
+    end_process: Callable[[int], None] = os._exit
+    """Ends the process where nothing else helps."""
+
+
+def carry_out(assignment: Assignment, claimed_at: float, here: Surroundings) -> Outcome | None:
+    """Runs a job under its lease and tells the server how it ended.
+
+    Args:
+        assignment: the job and its lease.
+        claimed_at: `time.monotonic()` before it was claimed.
+        here: what attempts have in common.
+
+    Returns:
+        What the server has taken; None where the attempt does not count.
+    """
+    return _Attempt(assignment, claimed_at, here).carry_out()
+
+
+class _Attempt:
+    def __init__(self, assignment: Assignment, claimed_at: float, here: Surroundings) -> None:
+        self._here, self._lease, self._spec = here, assignment.lease, assignment.spec
+        ttl = assignment.time_to_live.ToTimedelta().total_seconds()
+        limit = self._spec.resources.time_limit_seconds
+        self._control = JobControl(
+            lease_end=claimed_at + SAFE_SHARE * ttl,
+            time_limit=limit if self._spec.resources.HasField("time_limit_seconds") else None,
+            shutting_down=here.shutting_down,
+        )
+        self._spool = SpoolWriter(
+            here.spool_dir, job_id=job_id(self._lease.job), attempt=self._lease.attempt
+        )
+        self._reporter = JobReporter(self._spec, self._spool)
+        self._keeper = LeaseKeeper(
+            here.channel,
+            self._lease,
+            time_to_live=ttl,
+            claimed_at=claimed_at,
+            control=self._control,
+            reporter=self._reporter,
+            cut_off=self._cut_off,
+            end_process=here.end_process,
+        )
+
+    def carry_out(self) -> Outcome | None:
+        started = time.monotonic()
+        with self._spool:
+            try:
+                self._renew_old_claim()
+            except (ServerAwayError, grpc.RpcError) as exc:
+                log.warning("%s: given up before it began: %s", self._lease.job, exc)
+                return None
+            self._spool.begin(worker=self._here.worker, spec=to_dict(self._spec))
+            with self._keeper:
+                outcome = self._train()
+            taken = self._finish(outcome)
+            self._end_spool(outcome, taken)
+        log.info(
+            "%s attempt %d: %s after %.2f s%s",
+            self._lease.job,
+            self._lease.attempt,
+            Job.State.Name(outcome.state) if taken else spool.LOST,
+            time.monotonic() - started,
+            f": {outcome.message.splitlines()[0]}" if outcome.message else "",
+        )
+        return outcome if taken else None
+
+    def _renew_old_claim(self) -> None:
+        """A claim that was answered late says little about how long its lease still lasts."""
+        if time.monotonic() - self._keeper.renewed_at > 1.0:
+            self._keeper.renew()
+
+    def _train(self) -> Outcome:
+        result: Result | None = None
+        try:
+            result = self._here.run(
+                self._spec, report=self._reporter, control=self._control, device=self._device()
+            )
+            outcome = outcomes.of_result(result)
+            if outcome.state == Job.SUCCEEDED:
+                self._keep(result)
+        except Exception as exc:
+            outcome = outcomes.of_error(exc)
+            if outcome.cause == Outcome.SERVICE:
+                log.exception("%s: attempt %d", self._lease.job, self._lease.attempt)
+                self._reporter.log(LogLine.ERROR, outcomes.traceback_of(exc))
+        return outcome
+
+    def _device(self) -> str:
+        asked = self._spec.resources.device
+        return "cuda" if self._here.has_cuda and asked != Resources.cpu else "cpu"
+
+    def _keep(self, result: Result) -> None:
+        """Leaves what plots and model are made from in the spool, where the spec asks for them."""
+        bundle, outputs = self._reporter.bundle, self._spec.outputs
+        if bundle is None:
+            return
+        if outputs.plots and result.predictions is not None:
+            found = result.predictions
+            self._spool.tensors(
+                spool.PREDICTIONS,
+                {
+                    "y_true": torch.as_tensor(found.y_true),
+                    "y_pred": torch.as_tensor(found.y_pred),
+                },
+            )
+        if outputs.model and result.model is not None:
+            self._spool.tensors(spool.WEIGHTS, result.model.state_dict())
+            self._spool.document(spool.MODEL, models.describe(self._spec, bundle))
+            self._spool.tensors(spool.EXAMPLE, {"x": models.example(bundle)})
+
+    def _finish(self, outcome: Outcome) -> bool:
+        """Tells the server; whether the attempt counts."""
+        stop = self._control.stopped
+        if stop is not None and stop.reason == "lost":
+            log.warning("%s: attempt %d is lost: %s", self._lease.job, self._lease.attempt, stop)
+            return False
+        request = FinishJobRequest(lease=self._lease, outcome=outcome)
+        try:
+            try:
+                request.last_report.CopyFrom(self._keeper.last_report())
+            except OSError as exc:
+                # The spool's disk is full: results are lost, so the job has not succeeded.
+                outcome.CopyFrom(outcomes.of_error(exc))
+                request.outcome.CopyFrom(outcome)
+            self._send(request)
+        except (ServerAwayError, grpc.RpcError) as exc:
+            log.warning("%s: attempt %d is lost: %s", self._lease.job, self._lease.attempt, exc)
+            return False
+        return True
+
+    def _send(self, request: FinishJobRequest) -> None:
+        until = self._keeper.lease_end
+        try:
+            call(self._here.channel.workers.FinishJob, request, until=until)
+        except grpc.RpcError as exc:
+            if exc.code() != grpc.StatusCode.INVALID_ARGUMENT:
+                raise
+            log.error("%s: the last report was refused: %s", self._lease.job, exc.details())
+            request.ClearField("last_report")
+            call(self._here.channel.workers.FinishJob, request, until=until)
+
+    def _cut_off(self, stop: Stop) -> None:
+        """Ends the attempt from the lease's thread, since its own does not come to a step."""
+        outcome = outcomes.of_stop(stop)
+        taken = False
+        if stop.reason != "lost":
+            report = ReportProgressRequest(lease=self._lease)
+            request = FinishJobRequest(lease=self._lease, outcome=outcome, last_report=report)
+            try:
+                self._send(request)
+                taken = True
+            except (ServerAwayError, grpc.RpcError) as exc:
+                log.warning("%s: cut off without a word: %s", self._lease.job, exc)
+        self._end_spool(outcome, taken)
+
+    def _end_spool(self, outcome: Outcome, taken: bool) -> None:
+        """Only an attempt that the server has taken may say how the job ended."""
+        try:
+            self._spool.end(
+                state=Job.State.Name(outcome.state) if taken else spool.LOST,
+                cause=Outcome.Cause.Name(outcome.cause) if outcome.cause else "",
+                message=outcome.message,
+            )
+        except OSError:
+            log.exception("%s: the spool cannot be written", self._lease.job)
+
+
+def is_device_broken() -> bool:
+    """Whether CUDA answers nothing but errors from now on, as after an assertion on the device."""
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return False
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        log.exception("the CUDA device is of no more use to this process")
+        return True
+    return False

@@ -1,0 +1,97 @@
+"""What may stop a running job, asked before every step."""
+
+import time
+from collections.abc import Callable
+
+from talweg.worker.training import Stop
+from talweg.worker.training.interface import StopReason
+
+_NEVER = float("inf")
+
+
+class JobControl:
+    """Whether an attempt may go on.
+
+    `check` reads a flag and a clock; everything else is other threads' business.
+    """
+
+    def __init__(
+        self,
+        *,
+        lease_end: float,
+        time_limit: float | None = None,
+        shutting_down: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Lets it go on.
+
+        Args:
+            lease_end: `time.monotonic()` at which the attempt must stop unless it is extended.
+            time_limit: seconds that the attempt may take.
+            shutting_down: whether the worker is about to end.
+        """
+        self._shutting_down = shutting_down
+        self._limit = time_limit
+        self._limit_end = _NEVER if time_limit is None else time.monotonic() + time_limit
+        self._lease_end = lease_end
+        self._alarm = min(self._limit_end, self._lease_end)
+        self._stop: Stop | None = None
+        self._error: Exception | None = None
+
+    def check(self) -> Stop | None:
+        """None, or why the attempt must end now; then always the same.
+
+        Raises:
+            Exception: what `fail` was given.
+        """
+        if (
+            self._stop is None
+            and self._error is None
+            and time.monotonic() < self._alarm
+            and not self._shutting_down()
+        ):
+            return None
+        return self._why()
+
+    def _why(self) -> Stop | None:
+        if self._error is not None:
+            raise self._error
+        if self._stop is None:
+            now = time.monotonic()
+            if self._shutting_down():
+                self._stop = Stop("shutdown", "the worker shuts down")
+            elif now >= self._lease_end:
+                self._stop = Stop("lost", "the lease could not be renewed in time")
+            elif now >= self._limit_end:
+                self._stop = Stop("time_limit", f"{self._limit:g} s")
+        return self._stop
+
+    @property
+    def stopped(self) -> Stop | None:
+        """What `check` would say, without raising."""
+        try:
+            return self.check()
+        except Exception:
+            return self._stop
+
+    def stop(self, reason: StopReason, detail: str = "") -> None:
+        """Ends the attempt at its next step.
+
+        Args:
+            reason: as in Stop; "lost" replaces any other, since nobody may count on it any more.
+            detail: for people.
+        """
+        if self._stop is None or reason == "lost":
+            self._stop = Stop(reason, detail)
+
+    def fail(self, error: Exception) -> None:
+        """Has the next check raise."""
+        self._error = error
+
+    def extend(self, lease_end: float) -> None:
+        """The lease was renewed.
+
+        Args:
+            lease_end: as at the start.
+        """
+        self._lease_end = lease_end
+        self._alarm = min(self._limit_end, lease_end)

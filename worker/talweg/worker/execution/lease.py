@@ -1,0 +1,235 @@
+"""Keeping a lease while a job runs: a thread that reports once a second.
+
+The attempt must not go on where another may have begun:
+
+- a call that is refused as stale (ABORTED) stops the attempt at its next step;
+- so does a server that cannot be reached for 0.9 of the lease;
+- code that never comes to its next step is cut off with its process, after its grace period;
+- and so is code that holds the interpreter's lock, and with it this thread, for a whole lease.
+"""
+
+import faulthandler
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from talweg.v1.workers_pb2 import Lease, ReportProgressRequest, ReportProgressResponse
+from talweg.worker.channels import Channel, call, is_away
+from talweg.worker.execution.control import JobControl
+from talweg.worker.execution.reporter import JobReporter, News
+from talweg.worker.training import Stop
+from talweg.worker.training.interface import StopReason
+
+SAFE_SHARE = 0.9
+"""Of the lease: not renewed for so long, the attempt stops."""
+EXIT_STATUS = 70
+
+_PERIOD = 1.0
+_STDERR = 2
+# Long enough that a tiny job needs no report before its last one.
+_FIRST_LOOK, _FIRST_REPORT = 0.05, 0.25
+# How long an attempt may take to come to its next step once it must stop; who cancels says so.
+_PATIENCE: dict[StopReason, float] = {"shutdown": 20.0, "lost": 10.0, "time_limit": 30.0}
+
+log = logging.getLogger(__name__)
+
+
+class LeaseKeeper:
+    """Renews one attempt's lease and carries its news. A context manager."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        lease: Lease,
+        *,
+        time_to_live: float,
+        claimed_at: float,
+        control: JobControl,
+        reporter: JobReporter,
+        cut_off: Callable[[Stop], None],
+        end_process: Callable[[int], None] = os._exit,
+    ) -> None:
+        """Does nothing yet.
+
+        Args:
+            channel: to the server.
+            lease: of the attempt.
+            time_to_live: seconds that the lease lasts without renewal.
+            claimed_at: `time.monotonic()` before it was claimed.
+            control: told what stops the attempt.
+            reporter: asked for news.
+            cut_off: tells the server and the spool how an attempt ends that does not come to its
+                next step. The process ends right after it.
+            end_process: ends the process.
+        """
+        self._channel, self._lease = channel, lease
+        self._time_to_live = time_to_live
+        self.renewed_at = claimed_at
+        """`time.monotonic()` before the last successful renewal."""
+        self._control, self._reporter = control, reporter
+        self._cut_off, self._end_process = cut_off, end_process
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+        self._sequence = 0
+        self._unanswered: ReportProgressRequest | None = None
+        self._stopping: Stop | None = None
+        self._cut_off_at = self._cancel_by = float("inf")
+
+    def __enter__(self) -> Self:
+        """Begins to keep the lease."""
+        self._arm()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Ends with the attempt; what is left to say is `last_report`'s."""
+        self._over.set()
+        self._thread.join()
+        faulthandler.cancel_dump_traceback_later()
+
+    def renew(self) -> None:
+        """Renews the lease now, before the attempt has anything to tell.
+
+        Raises:
+            ServerAwayError: no answer while the lease lasts.
+            grpc.RpcError: the lease is not ours any more.
+        """
+        until = self.renewed_at + self._time_to_live
+        sent_at = time.monotonic()
+        response = call(
+            self._channel.workers.ReportProgress,
+            ReportProgressRequest(lease=self._lease),
+            until=until,
+            timeout=self._timeout,
+        )
+        self._renewed(sent_at, response)
+
+    def last_report(self) -> ReportProgressRequest:
+        """What is left to tell, for the call that ends the attempt.
+
+        To be called once the keeper has ended. Where a report was never answered it is sent again
+        first, until the lease has run out.
+
+        Raises:
+            ServerAwayError: no answer while the lease lasts.
+            grpc.RpcError: the lease is not ours any more.
+            OSError: the spool cannot be written.
+        """
+        if self._unanswered is not None:
+            call(
+                self._channel.workers.ReportProgress,
+                self._unanswered,
+                until=self.lease_end,
+                timeout=self._timeout,
+            )
+            self._unanswered = None
+        return self._request(self._reporter.take_news(last=True))
+
+    @property
+    def lease_end(self) -> float:
+        """`time.monotonic()` at which the lease runs out."""
+        return self.renewed_at + self._time_to_live
+
+    @property
+    def _timeout(self) -> float:
+        return min(5.0, self._time_to_live / 3)
+
+    def _keep(self) -> None:
+        waited = 0.0
+        while waited < _FIRST_REPORT and not self._over.wait(_FIRST_LOOK):
+            waited += _FIRST_LOOK
+            if self._reporter.has_begun:
+                break
+        period = min(_PERIOD, self._time_to_live / 5)
+        while not self._over.is_set():
+            self._beat()
+            self._over.wait(period)
+
+    def _beat(self) -> None:
+        try:
+            request = self._unanswered or self._request(self._reporter.take_news())
+        except OSError as exc:
+            # Results that cannot be kept must not be taken for results.
+            self._control.fail(exc)
+            request = ReportProgressRequest(lease=self._lease)
+        sent_at = time.monotonic()
+        try:
+            response = self._channel.workers.ReportProgress(request, timeout=self._timeout)
+        except grpc.RpcError as exc:
+            self._refused(request, exc)
+        else:
+            self._unanswered = None
+            self._renewed(sent_at, response)
+        self._look_at_the_clock()
+
+    def _request(self, news: News) -> ReportProgressRequest:
+        if not (news.events or news.summaries or news.progress):
+            return ReportProgressRequest(lease=self._lease)
+        self._sequence += 1
+        return ReportProgressRequest(
+            lease=self._lease,
+            sequence=self._sequence,
+            events=news.events,
+            summaries=news.summaries,
+            progress=news.progress,
+        )
+
+    def _renewed(self, sent_at: float, response: ReportProgressResponse) -> None:
+        self._time_to_live = response.time_to_live.ToTimedelta().total_seconds()
+        self.renewed_at = sent_at
+        self._control.extend(sent_at + SAFE_SHARE * self._time_to_live)
+        self._arm()
+        if response.HasField("cancel"):
+            grace = response.cancel.grace_period.ToTimedelta().total_seconds()
+            self._cancel_by = sent_at + grace
+            self._control.stop("cancel", response.cancel.reason)
+
+    def _refused(self, request: ReportProgressRequest, error: grpc.RpcError) -> None:
+        if is_away(error):
+            # Sent again as it is: the server may have taken it, and its number says so.
+            self._unanswered = request if request.sequence else None
+        elif error.code() in (grpc.StatusCode.ABORTED, grpc.StatusCode.NOT_FOUND):
+            self._control.stop("lost", error.details() or "the lease is another's")
+        else:
+            log.error("%s: a report was refused: %s", self._lease.job, error)
+            self._unanswered = None
+
+    def _look_at_the_clock(self) -> None:
+        """Ends the process where the attempt should have stopped and did not."""
+        stop, now = self._control.stopped, time.monotonic()
+        if stop is None:
+            return
+        if stop != self._stopping:
+            patience = _PATIENCE.get(stop.reason)
+            self._cut_off_at = self._cancel_by if patience is None else now + patience
+            self._stopping = stop
+        if now < self._cut_off_at or self._over.is_set():
+            return
+        log.error(
+            "%s: attempt %d was to stop (%s) and has not come to its next step; "
+            "ending its process",
+            self._lease.job, self._lease.attempt, stop.reason,
+        )  # fmt: skip
+        try:
+            self._cut_off(stop)
+        except Exception:
+            log.exception("%s: cut off", self._lease.job)
+        finally:
+            self._end_process(EXIT_STATUS)
+
+    def _arm(self) -> None:
+        """Should nobody renew the lease, because nothing else runs, this ends the process."""
+        faulthandler.dump_traceback_later(
+            max(0.1, self.lease_end - time.monotonic()), exit=True, file=_STDERR
+        )

@@ -1,0 +1,58 @@
+"""How an attempt ended, as the server is told."""
+
+import traceback
+
+import torch
+
+from talweg.spec import SpecError
+from talweg.v1.jobs_pb2 import Job, Outcome
+from talweg.worker.errors import UserSpecError
+from talweg.worker.training import Result, Stop
+
+_MAX_MESSAGE = 4000
+_MAX_TRACEBACK = 9000
+
+
+def of_result(result: Result) -> Outcome:
+    """What the training loop says."""
+    outcome = Outcome(
+        state=result.state, cause=result.cause, message=result.message[:_MAX_MESSAGE]
+    )
+    if result.divergence is not None:
+        outcome.divergence.CopyFrom(result.divergence)
+    return outcome
+
+
+def of_error(error: BaseException) -> Outcome:
+    """What an exception means, and whose fault it is."""
+    message = f"{type(error).__name__}: {error}"
+    cause = Outcome.SERVICE
+    if isinstance(error, (UserSpecError, SpecError)):
+        cause, message = Outcome.USER_SPEC, str(error)
+    elif isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        cause = Outcome.OUT_OF_MEMORY
+        message = (
+            "the memory did not suffice: try a smaller training.batch_size or a smaller model. "
+            + message
+        )
+    return Outcome(state=Job.FAILED, cause=cause, message=message[:_MAX_MESSAGE])
+
+
+def of_stop(stop: Stop) -> Outcome:
+    """What a stop means for an attempt that could not answer it itself."""
+    match stop.reason:
+        case "cancel":
+            return Outcome(state=Job.CANCELLED, cause=Outcome.CANCEL_REQUEST, message=stop.detail)
+        case "time_limit":
+            return Outcome(
+                state=Job.FAILED,
+                cause=Outcome.TIME_LIMIT,
+                message=f"resources.time_limit_seconds was reached: {stop.detail}",
+            )
+        case "shutdown" | "lost":
+            return Outcome(state=Job.QUEUED, message=stop.detail)
+
+
+def traceback_of(error: BaseException) -> str:
+    """An exception's traceback, its end where it is long."""
+    return "".join(traceback.format_exception(error))[-_MAX_TRACEBACK:]

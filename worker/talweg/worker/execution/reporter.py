@@ -1,0 +1,145 @@
+"""What a running job tells: kept in memory, written to the spool, and summed up for the server."""
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from talweg.v1.jobs_pb2 import Event, LogLine, MetricSummary, Progress, Warning
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker.data import DataBundle
+from talweg.worker.execution.summaries import MetricSummaries
+from talweg.worker.execution.thinning import Thinning, metric_event
+from talweg.worker.tracking.spool import Point, SpoolWriter, now_ms
+
+_MAX_LOG_LENGTH = 10_000
+
+
+@dataclass(frozen=True)
+class News:
+    """What has happened since it was asked for last."""
+
+    events: list[Event] = field(default_factory=list)
+    """In order, metrics thinned."""
+    summaries: list[MetricSummary] = field(default_factory=list)
+    """The metrics that changed."""
+    progress: Progress | None = None
+    """How far the attempt has come; None before its first step."""
+
+
+class JobReporter:
+    """Takes what the training loop tells, at the cost of an append.
+
+    The lease's thread sorts it once a second, and whoever ends the attempt a last time.
+    """
+
+    def __init__(self, spec: JobSpec, spool: SpoolWriter) -> None:
+        """Has been told nothing yet.
+
+        Args:
+            spec: filled.
+            spool: where all points go.
+        """
+        self.bundle: DataBundle | None = None
+        """The data, once it is known."""
+        self._spool = spool
+        self._told: deque[tuple[int, int, Mapping[str, float]] | Event] = deque()
+        self._progress: tuple[int, int, int, int] | None = None
+        self._summaries = MetricSummaries(spec)
+        self._thinning = Thinning()
+        self._sorting = threading.Lock()
+        self._paced = (0, time.monotonic(), 0.0)
+
+    # Called by the training loop.
+
+    def data(self, bundle: DataBundle) -> None:
+        """Takes the data, once, before the first step."""
+        self.bundle = bundle
+        self._spool.data(
+            name=bundle.name,
+            digest=bundle.digest,
+            num_train=len(bundle.train),
+            num_validation=len(bundle.validation),
+            num_test=len(bundle.test),
+            input_shape=list(bundle.inputs.shape),
+            num_targets=bundle.num_targets,
+            class_names=list(bundle.class_names),
+            target_names=list(bundle.target_names),
+        )
+
+    def warning(self, warning: Warning) -> None:
+        """Takes something that is allowed and is probably not meant."""
+        self._spool.warning(
+            kind=Warning.Kind.Name(warning.kind), field=warning.field, message=warning.message
+        )
+        self._told.append(Event(warning=warning))
+
+    def log(self, level: LogLine.Level.ValueType, text: str) -> None:
+        """Takes a line for people."""
+        self._told.append(Event(log=LogLine(level=level, text=text[:_MAX_LOG_LENGTH])))
+
+    def progress(self, step: int, total_steps: int, epoch: int, total_epochs: int) -> None:
+        """Takes how far the attempt has come."""
+        self._progress = (step, total_steps, epoch, total_epochs)
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Takes values by name."""
+        self._told.append((step, now_ms(), dict(values)))
+
+    # Called by the lease's thread and at the end.
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the first step is done."""
+        return self._progress is not None
+
+    def take_news(self, *, last: bool = False) -> News:
+        """Sorts what was told since the last call: all points to the spool, some to the server.
+
+        Args:
+            last: nothing more will be told.
+
+        Raises:
+            OSError: the spool cannot be written.
+        """
+        with self._sorting:
+            events: list[Event] = []
+            points: list[Point] = []
+            while self._told:
+                item = self._told.popleft()
+                if isinstance(item, Event):
+                    events.append(item)
+                    continue
+                step, at_ms, values = item
+                finite = {name: v for name, v in values.items() if math.isfinite(v)}
+                if not finite:
+                    continue
+                points.append((step, at_ms, finite))
+                self._summaries.add(step, finite)
+                if self._thinning.takes(step, at_ms, finite):
+                    events.append(metric_event(step, finite))
+            if last:
+                events += [metric_event(*point) for point in self._thinning.rest()]
+            if points:
+                self._spool.points(points)
+            self._spool.flush()
+            return News(events, self._summaries.take_changed(), self._current_progress())
+
+    def _current_progress(self) -> Progress | None:
+        if self._progress is None:
+            return None
+        step, total_steps, epoch, total_epochs = self._progress
+        before, then, rate = self._paced
+        now = time.monotonic()
+        if step > before and now > then:
+            rate = (step - before) / (now - then)
+            self._paced = (step, now, rate)
+        return Progress(
+            step=step,
+            total_steps=total_steps,
+            epoch=epoch,
+            total_epochs=total_epochs,
+            steps_per_second=rate,
+        )
