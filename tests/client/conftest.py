@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
-from talweg.client import Client
-
 from tests._parts import Server, running_server
 from tests.client.memory import MemoryServer
 from tests.client.worker import Worker
+
+from talweg.client import Client
 
 
 @pytest.fixture

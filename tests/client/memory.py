@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import grpc
 from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
+
 from talweg import spec as specs
 from talweg.v1 import catalog_pb2, catalog_pb2_grpc, jobs_pb2, jobs_pb2_grpc, workers_pb2
 from talweg.v1.workers_pb2_grpc import (

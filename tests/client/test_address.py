@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from talweg.client import Client, Unavailable
 from talweg.client._address import Place, check, find
 

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.client.samples import sample
+from tests.client.worker import Worker
+
 from talweg.client import (
     AlreadyExists,
     BatchError,
@@ -22,9 +25,6 @@ from talweg.client import (
 )
 from talweg.spec import check, fill, from_dict
 from talweg.v1 import jobs_pb2
-
-from tests.client.samples import sample
-from tests.client.worker import Worker
 
 
 def test_submitted_job_is_complete_and_can_be_found(client: Client) -> None:

@@ -3,6 +3,7 @@ import pickle
 import pytest
 from google.protobuf.any_pb2 import Any
 from google.rpc import code_pb2, error_details_pb2, status_pb2
+
 from talweg.client import (
     AlreadyExists,
     BatchError,

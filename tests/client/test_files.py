@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.client.samples import sample
+
 from talweg.client import Client, InvalidSpec, read_jobs
 from talweg.client._files import MAX_FILE_BYTES, MAX_SPEC_BYTES, check_size, merge, to_spec
 from talweg.spec import from_dict, to_dict
 from talweg.v1.spec_pb2 import JobSpec
-
-from tests.client.samples import sample
 
 EXAMPLES = Path(__file__).parents[2] / "client/examples"
 

@@ -5,6 +5,10 @@ from datetime import timedelta
 
 import grpc
 import pytest
+from tests._parts import free_port
+from tests.client.memory import MemoryServer, Refusal
+from tests.client.samples import sample
+
 from talweg.client import (
     BatchError,
     Client,
@@ -17,10 +21,6 @@ from talweg.client import (
 )
 from talweg.client import _client as client_module
 from talweg.client import _connection as connection_module
-
-from tests._parts import free_port
-from tests.client.memory import MemoryServer, Refusal
-from tests.client.samples import sample
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 

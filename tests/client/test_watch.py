@@ -6,13 +6,13 @@ from datetime import timedelta
 
 import grpc
 import pytest
-from talweg.client import Client, NotFound, ServerError, Unavailable, WaitTimeout
-from talweg.v1.jobs_pb2 import Event
-
 from tests._parts import Server
 from tests.client.memory import MemoryServer
 from tests.client.samples import sample
 from tests.client.worker import Worker
+
+from talweg.client import Client, NotFound, ServerError, Unavailable, WaitTimeout
+from talweg.v1.jobs_pb2 import Event
 
 
 def test_events_come_in_order_up_to_the_last(client: Client, worker: Worker) -> None:

@@ -3,11 +3,11 @@
 from typing import Self
 
 import grpc
+from tests._parts import wait_until
+
 from talweg.v1 import jobs_pb2, workers_pb2
 from talweg.v1.options_pb2 import MAXIMIZE, MINIMIZE
 from talweg.v1.workers_pb2_grpc import WorkerServiceStub
-
-from tests._parts import wait_until
 
 
 class Attempt:

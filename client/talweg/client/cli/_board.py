@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _BAR_WIDTH = 24
 # Below it the bars leave too little for the words.
 _NARROW = 80
+# From it on there is room for the jobs' ids.
+_WIDE = 110
 # What is shown first where there are more jobs than lines.
 _ORDER = (
     JobState.RUNNING,
@@ -122,14 +124,9 @@ class Board:
             first = sorted(self.lines, key=lambda line: _ORDER.index(line.state))[:height]
             chosen = {line.name for line in first}
             shown = [line for line in self.lines if line.name in chosen]
-        with_bars = console.width >= _NARROW
         table = Table.grid(padding=(0, 1))
-        table.add_column(no_wrap=True)
-        table.add_column(no_wrap=True, overflow="ellipsis", max_width=36)
-        for _ in range(4 if with_bars else 3):
-            table.add_column(no_wrap=True)
         for line in shown:
-            table.add_row(*_cells(line, with_bars=with_bars))
+            table.add_row(*_cells(line, console.width))
         yield table
         if len(shown) < len(self.lines):
             yield f"[dim]and {len(self.lines) - len(shown)} more[/]"
@@ -166,9 +163,15 @@ class Board:
         return Group(grid, Text(remark, style="yellow"))
 
 
-def _cells(line: Line, *, with_bars: bool) -> list[RenderableType]:
+def _cells(line: Line, width: int) -> list[RenderableType]:
     from rich.progress_bar import ProgressBar
     from rich.text import Text
+
+    def text(content: str, style: str = "", limit: int = 0) -> Text:
+        cell = Text(content, style=style, no_wrap=True, overflow="ellipsis")
+        if limit:
+            cell.truncate(limit, overflow="ellipsis")
+        return cell
 
     style = STATE_STYLES[line.state]
     bar = ProgressBar(
@@ -176,9 +179,10 @@ def _cells(line: Line, *, with_bars: bool) -> list[RenderableType]:
         complete_style=style, finished_style=style,
     )
     return [
-        Text(f"{line.state:<9}", style=style),
-        Text(f"{line.loss}, seed {line.seed}"),
-        *([bar] if with_bars else []),
-        Text(line.progress_text, style="dim"),
-        Text(line.metric_text),
+        *([text(line.id, "dim")] if width >= _WIDE else []),
+        text(f"{line.state:<9}", style),
+        text(f"{line.loss}, seed {line.seed}", limit=36),
+        *([bar] if width >= _NARROW else []),
+        text(line.progress_text, "dim"),
+        text(line.metric_text),
     ]

@@ -136,4 +136,4 @@ def duration(value: timedelta) -> str:
 
 def number(value: float) -> str:
     """Write a metric's value for people."""
-    return f"{value:.5g}"
+    return f"{value:#.5g}"

@@ -33,7 +33,9 @@ def _seconds(
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?(s|min|m|h|)", value)
     if match is None:
         raise click.BadParameter(
-            f"a duration must be such as 30, 30s, 5min or 1h, but got {value!r}", context, parameter
+            f"a duration must be such as 30, 30s, 5min or 1h, but got {value!r}",
+            context,
+            parameter,
         )
     return float(match[1]) * _UNITS[match[2]]
 

@@ -147,7 +147,8 @@ class _Plain(_Told):
         super().event(line, event)
         if event.HasField("state"):
             reason = f" ({event.state.reason})" if event.state.reason else ""
-            if not line.state.is_final:
+            is_first = line.state is JobState.QUEUED and not event.attempt
+            if not is_first and not line.state.is_final:
                 self._say(line, f"{line.state}{reason}")
         elif event.HasField("finished"):
             self._say(line, f"{line.state}{_with(line.metric_text)}")

@@ -77,7 +77,8 @@ def _print_facts(out: Console, job: Job) -> None:
         facts.append(("epoch", f"{progress.epoch} of {progress.total_epochs}"))
     if message.cancel_requested and not job.state.is_final:
         facts.append(("asked to end", "yes"))
-    out.print(Text(job.name, style="bold"), Text(display_name(message.spec)), state_text(job.state))
+    named = Text(display_name(message.spec))
+    out.print(Text(job.name, style="bold"), named, state_text(job.state))
     grid = Table.grid(padding=(0, 2, 0, 0))
     for title, text in facts:
         if text:

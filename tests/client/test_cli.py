@@ -1,0 +1,417 @@
+"""The command line over both servers: what it prints, where to, and its exit status."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+from tests._parts import Server, free_port
+from tests.client.memory import MemoryServer
+from tests.client.samples import sample
+from tests.client.worker import Worker
+
+from talweg.client import Client
+from talweg.client import _connection as connection
+from talweg.client.cli._root import run
+from talweg.spec import parse
+from talweg.v1 import jobs_pb2
+
+
+class Done(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Talweg = Callable[..., Done]
+
+
+@pytest.fixture
+def talweg(
+    service: MemoryServer | Server,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Talweg:
+    """Runs the command line against the service."""
+    monkeypatch.setenv("TALWEG_ADDRESS", service.address)
+
+    def call(*arguments: str | Path) -> Done:
+        capsys.readouterr()
+        status = run([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return Done(status, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a job file."""
+
+    def write(value: object, name: str = "job.yaml") -> Path:
+        path = tmp_path / name
+        path.write_text(yaml.safe_dump(value))
+        return path
+
+    return write
+
+
+def count(client: Client) -> int:
+    return sum(1 for _ in client.jobs())
+
+
+def test_submit_prints_ids_alone(
+    talweg: Talweg, client: Client, write: Callable[..., Path]
+) -> None:
+    batch = {"base": sample(), "jobs": [{}, {"loss": "mae", "display_name": "mine"}]}
+    done = talweg("submit", write(batch), "--set", "training.epochs=9")
+    assert done.status == 0
+    first, second = done.out.splitlines()
+    assert first.split(maxsplit=1)[1] == "mse on diabetes, seed 0"
+    assert second.split(maxsplit=1)[1] == "mine"
+    assert client.job(first.split()[0]).spec.training.epochs == 9
+    assert "submitted 2 jobs" in done.err
+
+
+def test_submit_several_files_and_json(talweg: Talweg, write: Callable[..., Path]) -> None:
+    done = talweg("submit", write(sample(1), "a.yaml"), write(sample(2), "b.yaml"), "--json")
+    assert [job["spec"]["training"]["seed"] for job in done.json] == [1, 2]
+    assert {job["state"] for job in done.json} == {"QUEUED"}
+    assert all(job["name"] == f"jobs/{job['id']}" for job in done.json)
+
+
+def test_submit_from_standard_input(
+    talweg: Talweg, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "stdin"
+    path.write_text(json.dumps(sample(4)))
+    with path.open() as file:
+        monkeypatch.setattr("sys.stdin", file)
+        done = talweg("submit", "-", "--json")
+    assert done.json[0]["spec"]["training"]["seed"] == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"loss": "hubr"}, ["loss: found \"hubr\"", "huber"]),
+        ({"traning": {"epochs": 1}}, ["traning: found", "did you mean 'training'?"]),
+        ({"loss": {"huber": {"delta": -1.0}}}, ["loss.huber.delta: found -1", "> 0"]),
+        ({"loss": "cross_entropy"}, ["cross_entropy", "regression"]),
+        (
+            {"loss": {"huber": {"delta": -1}}, "training": {"batch_size": 0}},
+            ["2 things are wrong", "loss.huber.delta", "training.batch_size"],
+        ),
+    ],
+)
+def test_wrong_spec_is_explained_and_changes_nothing(
+    talweg: Talweg,
+    client: Client,
+    write: Callable[..., Path],
+    changes: dict[str, Any],
+    words: list[str],
+) -> None:
+    before = count(client)
+    path = write({**sample(), **changes})
+    for dry_run in ([], ["--dry-run"]):
+        done = talweg("submit", path, *dry_run)
+        assert done.status == 2
+        assert done.out == ""
+        assert str(path) in done.err
+        for word in words:
+            assert word in done.err
+    assert count(client) == before
+
+
+def test_one_wrong_job_of_many_keeps_all_back(
+    talweg: Talweg, client: Client, write: Callable[..., Path]
+) -> None:
+    before = count(client)
+    jobs = [{"training": {"seed": seed}} for seed in range(3)]
+    bad = write({"base": sample(), "jobs": [*jobs, {"loss": {"huber": {"delta": -1}}}]}, "bad")
+    done = talweg("submit", write(sample(), "good.yaml"), bad)
+    assert done.status == 2
+    assert "jobs[3].loss.huber.delta: found -1" in done.err
+    assert "good.yaml" not in done.err
+    assert "nothing was submitted" in done.err
+    assert count(client) == before
+
+
+def test_what_all_jobs_share_is_told_once(talweg: Talweg, write: Callable[..., Path]) -> None:
+    batch = {"base": sample(loss={"huber": {"delta": -1}}), "jobs": [{}, {"experiment": "b"}]}
+    done = talweg("submit", write(batch))
+    assert done.err.count("loss.huber.delta") == 1
+
+
+def test_warnings_go_to_standard_error_once(talweg: Talweg, write: Callable[..., Path]) -> None:
+    batch = {"base": sample(loss={"mse": {"reduction": "sum"}}), "jobs": [{}, {}]}
+    done = talweg("submit", write(batch), "--json")
+    assert len(done.json) == 2
+    assert done.err.count("loss.mse.reduction") == 1
+    assert "(2 jobs)" in done.err
+
+
+def test_dry_run_prints_specs_that_submit_as_they_are(
+    talweg: Talweg, client: Client, write: Callable[..., Path]
+) -> None:
+    before = count(client)
+    done = talweg("submit", write({"base": sample(), "jobs": [{}, {}]}), "--dry-run")
+    assert done.status == 0
+    for text in done.out.split("---\n"):
+        assert parse(text).training.batch_size == 32
+    assert "nothing was submitted" in done.err
+    done = talweg("submit", write(sample()), "--dry-run", "--json")
+    assert done.json[0]["training"]["batch_size"] == 32
+    assert count(client) == before
+
+
+def test_submit_and_watch(
+    talweg: Talweg, worker: Worker, client: Client, write: Callable[..., Path]
+) -> None:
+    batch = {"base": sample(), "jobs": [{}, {"training": {"seed": 1}}]}
+    with finishing(worker, jobs_pb2.Job.SUCCEEDED, jobs_pb2.Job.SUCCEEDED):
+        done = talweg("submit", write(batch), "--watch")
+    assert done.status == 0
+    assert "mse, seed 0: RUNNING" in done.out
+    assert "mse, seed 1: SUCCEEDED, test/mae 50.000" in done.out
+    with finishing(worker, jobs_pb2.Job.SUCCEEDED, jobs_pb2.Job.FAILED):
+        done = talweg("submit", write(batch), "--watch", "--json")
+    assert done.status == 1
+    assert sorted(job["state"] for job in done.json) == ["FAILED", "SUCCEEDED"]
+    assert "no luck" in done.err
+
+
+def test_watch(talweg: Talweg, worker: Worker, client: Client) -> None:
+    job = client.submit(sample())
+    attempt = worker.claim(job.name)
+    attempt.report(step=2, log="off we go", warning="mind the step")
+    attempt.finish(metrics={"test/mae": 50.0})
+    done = talweg("watch", job.id)
+    assert done.status == 0
+    assert "off we go" in done.out
+    assert "warning: mind the step" in done.out
+    lines = [json.loads(line) for line in talweg("watch", job.id, "--json").out.splitlines()]
+    assert [line["cursor"] for line in lines] == list(range(1, len(lines) + 1))
+    assert lines[-1]["finished"]["state"] == "SUCCEEDED"
+    assert {line["job"] for line in lines} == {job.name}
+
+
+def test_exit_status_of_watch_is_the_jobs(
+    talweg: Talweg, worker: Worker, client: Client
+) -> None:
+    good, bad = client.submit(sample()), client.submit(sample())
+    with finishing(worker, jobs_pb2.Job.SUCCEEDED, jobs_pb2.Job.DIVERGED):
+        good.wait(20)
+        bad.wait(20)
+    assert talweg("watch", good.id).status == 0
+    assert talweg("watch", good.id, bad.id).status == 1
+    assert talweg("watch", bad.id, "--json").status == 1
+
+
+def test_jobs(talweg: Talweg, client: Client) -> None:
+    experiment = f"list {client.submit(sample()).id}"
+    client.submit_many([sample(seed, experiment=experiment) for seed in range(3)])
+    client.submit(sample(loss="mae", experiment=experiment)).cancel()
+    done = talweg("jobs", "--experiment", experiment)
+    assert done.status == 0
+    assert len(done.out.splitlines()) == 5
+    assert "mse on diabetes, seed 2" in done.out
+    found = talweg("jobs", "--experiment", experiment, "--state", "CANCELLED", "--json").json
+    assert [job["spec"]["loss"] for job in found] == [{"mae": {"reduction": "mean"}}]
+    both = ("--state", "CANCELLED", "--state", "queued")
+    assert len(talweg("jobs", "--experiment", experiment, *both, "--json").json) == 4
+    done = talweg("jobs", "--experiment", experiment, "--limit", "2")
+    assert len(done.out.splitlines()) == 3
+    assert "there are more" in done.err
+    done = talweg("jobs", "--filter", 'loss = "mae"', "--experiment", experiment, "--json")
+    assert len(done.json) == 1
+    done = talweg("jobs", "--experiment", "no such")
+    assert (done.status, done.out) == (0, "")
+
+
+def test_show(talweg: Talweg, worker: Worker, client: Client) -> None:
+    job = client.submit(sample(tags={"team": "blue"}, loss={"mse": {"reduction": "sum"}}))
+    done = talweg("show", job.id)
+    assert "QUEUED" in done.out
+    assert "waits because" in done.out
+    assert "team=blue" in done.out
+    assert "warning: loss.mse.reduction" in done.out
+    seen = jobs_pb2.Divergence(
+        step=7, what="gradient", value="inf", module="1.linear", parameters=["1.linear.weight"],
+        losses=[1.5, 250.25], gradient_norms=[0.5, 1e17], learning_rate=0.5, hint="try 0.005",
+    )  # fmt: skip
+    attempt = worker.claim(job.name)
+    attempt.report(step=2, metrics={"val/mae": 60.0})
+    attempt.finish(
+        jobs_pb2.Job.DIVERGED, message="it diverged", cause=jobs_pb2.Outcome.NOT_FINITE,
+        divergence=seen,
+    )  # fmt: skip
+    attempt.deliver("http://127.0.0.1:5000/#/experiments/1/runs/r1", "r1")
+    done = talweg("show", job.name)
+    for words in (
+        "DIVERGED",
+        "NOT_FINITE: it diverged",
+        "at step 7 the gradient was inf, first in module 1.linear",
+        "1.linear.weight",
+        "250.25",
+        "1.0000e+17",
+        "try 0.005",
+        "val/mae",
+        "http://127.0.0.1:5000/#/experiments/1/runs/r1",
+    ):
+        assert words in done.out
+    assert parse(done.out[done.out.index("Spec\n") + 5 :]) == job.spec
+    shown = talweg("show", job.id, "--json").json
+    assert shown["outcome"]["divergence"]["losses"] == [1.5, 250.25]
+    assert shown["metrics"]["val/mae"]["last"] == 60
+
+
+def test_beginning_of_an_id(talweg: Talweg, client: Client) -> None:
+    jobs = client.submit_many([sample() for _ in range(40)])
+    known = [job.id for job in client.jobs()]
+
+    def fitting(prefix: str) -> list[str]:
+        return [id for id in known if id.startswith(prefix)]
+
+    id = jobs[0].id
+    unique = next(id[:n] for n in range(1, 20) if fitting(id[:n]) == [id])
+    assert talweg("show", unique, "--json").json["id"] == id
+    assert talweg("show", f"jobs/{unique}", "--json").json["id"] == id
+    # Of forty ids two begin alike.
+    several = next(id[:1] for id in known if len(fitting(id[:1])) > 1)
+    done = talweg("show", several)
+    assert done.status == 2
+    assert f"is the beginning of {len(fitting(several))} jobs" in done.err
+
+
+@pytest.mark.parametrize("command", ["show", "watch", "cancel", "retry", "compare"])
+def test_missing_job(talweg: Talweg, command: str) -> None:
+    done = talweg(command, "zzzzzz")
+    assert done.status == 3
+    assert "'zzzzzz'" in done.err or "zzzzzz" in done.err
+    assert done.out == ""
+
+
+def test_cancel(talweg: Talweg, client: Client, worker: Worker) -> None:
+    first, second = client.submit(sample()), client.submit(sample())
+    options = ("--reason", "no need", "--grace", "5min")
+    done = talweg("cancel", first.id, "zzzzzz", second.id, *options)
+    assert done.status == 3
+    for job in (first, second):
+        assert f"{job.id} is CANCELLED" in done.out
+        assert job.refresh().state == "CANCELLED"
+    ended = client.submit(sample())
+    worker.claim(ended.name).finish()
+    done = talweg("cancel", ended.id)
+    assert done.status == 5
+    assert ended.id in done.err
+    assert talweg("cancel", ended.id, "--grace", "soon").status == 2
+
+
+def test_retry(talweg: Talweg, client: Client, worker: Worker) -> None:
+    job = client.submit(sample(6))
+    assert talweg("retry", job.id).status == 5
+    worker.claim(job.name).finish(jobs_pb2.Job.FAILED)
+    (again,) = talweg("retry", job.id, "--json").json
+    assert again["retry_of"] == job.name
+    assert again["spec"]["training"]["seed"] == 6
+
+
+def test_compare(talweg: Talweg, client: Client, worker: Worker) -> None:
+    experiment = f"compare {client.submit(sample()).cancel().id}"
+    values = {("mse", 0): 80.0, ("mse", 1): 90.0, ("mae", 0): 50.0, ("mae", 1): 52.0}
+    jobs = client.submit_many(
+        [sample(seed, loss=loss, experiment=experiment) for loss, seed in values]
+    )
+    attempts = []
+    for value in values.values():
+        attempts.append(worker.claim())
+        attempts[-1].finish(metrics={"test/mae": value})
+    done = talweg("compare", "--experiment", experiment)
+    assert done.status == 0
+    title, header, best, worse = done.out.splitlines()[:4]
+    assert title == "test/mae (lower is better), by loss"
+    assert header.split()[:2] == ["loss", "mean"]
+    assert best.split() == ["mae", "51.00", "±", "1.41", "2", "50.00", "52.00", "2/2"]
+    assert worse.split()[0] == "mse"
+    assert "MLflow:" not in done.out
+    assert "--link" in done.err
+    compared = talweg("compare", *(job.id for job in jobs), "--json").json
+    assert compared["url"] is None
+    assert [group["mean"] for group in compared["groups"]] == [51, 85]
+    for attempt, run_id in zip(attempts, ("a", "b", "c", "d"), strict=True):
+        attempt.deliver(f"http://127.0.0.1:5000/#/experiments/1/runs/{run_id}", run_id)
+    done = talweg("compare", *(job.id for job in jobs[:2]), "--link")
+    assert (
+        "MLflow: http://127.0.0.1:5000/#/compare-runs"
+        "?runs=%5B%22a%22%2C%22b%22%5D&experiments=%5B%221%22%5D\n" in done.out
+    )
+
+
+def test_compare_needs_a_choice(talweg: Talweg) -> None:
+    assert talweg("compare").status == 2
+    assert talweg("compare", "a", "--experiment", "b").status == 2
+
+
+def test_catalogue(talweg: Talweg) -> None:
+    assert {"mse", "sum"} <= {entry["name"] for entry in talweg("losses", "--json").json}
+    fitting = talweg("losses", "--task", "multiclass").out
+    assert "cross_entropy" in fitting
+    assert "huber" not in fitting
+    explained = talweg("losses", "huber").out
+    assert "delta" in explained
+    assert "> 0" in explained
+    assert "Huber 1964" in explained
+    done = talweg("losses", "hubr")
+    assert done.status == 3
+    assert "Did you mean 'huber'?" in done.err
+    for command, name in (
+        ("tasks", "regression"), ("models", "mlp"), ("datasets", "iris"), ("optimizers", "sgd"),
+    ):  # fmt: skip
+        assert name in talweg(command).out
+        assert talweg(command, name, "--json").json["name"] == name
+        assert name in talweg(command, name).out
+
+
+def test_unknown_filter_is_wrong_usage(talweg: Talweg) -> None:
+    done = talweg("jobs", "--filter", "nonsense ~ 5")
+    assert done.status == 2
+    assert done.err.startswith("error: ")
+
+
+def test_server_down(
+    talweg: Talweg, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "FIRST_CONTACT_SECONDS", 0.5)
+    address = f"127.0.0.1:{free_port()}"
+    done = talweg("--address", address, "submit", write(sample()))
+    assert done.status == 4
+    assert address in done.err
+    assert "talweg up" in done.err
+
+
+class finishing:  # noqa: N801
+    """Finishes the next jobs in a thread, while the command line watches them."""
+
+    def __init__(self, worker: Worker, *states: jobs_pb2.Job.State.ValueType) -> None:
+        from threading import Thread
+
+        def work() -> None:
+            for state in states:
+                worker.claim().finish(state, message="no luck", metrics={"test/mae": 50.0})
+
+        self.thread = Thread(target=work)
+
+    def __enter__(self) -> None:
+        self.thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.thread.join(20)
+        assert not self.thread.is_alive()
