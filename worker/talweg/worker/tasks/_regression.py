@@ -36,7 +36,7 @@ class Regression(TaskRunner):
 
     def targets(self, y: Tensor) -> Tensor:
         """Gives (N, K)."""
-        return y.reshape(len(y), -1)
+        return y[:, None] if y.dim() == 1 else y
 
     def predict(self, outputs: Tensor, y: Tensor) -> Predictions:
         """Reads the outputs as numbers in the target's units; see `TaskRunner.predict`."""
