@@ -17,7 +17,6 @@ from talweg.v1.spec_pb2 import JobSpec, TargetOutliers
 from talweg.worker.data._bundle import DataBundle, Inputs, Part, Scaler
 from talweg.worker.data._loaders import LOADERS, RawData
 from talweg.worker.data._split import divide
-from talweg.worker.errors import UserSpecError
 
 _MOST_KEPT = 16
 _MOST_BYTES_KEPT = 256 * 2**20
@@ -49,12 +48,12 @@ _cache = BundleCache()
 
 
 def load(spec: JobSpec) -> DataBundle:
-    """Gives the data of a filled spec: loaded, divided, preprocessed.
+    """Gives the data of a checked spec: loaded, divided, preprocessed.
 
     The same data again comes from memory, so nobody may write to it.
 
     Raises:
-        UserSpecError: The data does not fit the task, or cannot be divided as asked.
+        UserSpecError: The data cannot be divided as asked.
     """
     return _cache.load(spec)
 
@@ -64,7 +63,7 @@ def make(spec: JobSpec) -> DataBundle:
     name, message = kind(spec.dataset)
     task = task_kind(spec)
     raw = LOADERS[name](message)
-    targets = _fitting(name, raw, task)
+    targets = _of_task(raw, task)
     by_class = spec.split.stratified and task in (BINARY, MULTICLASS)
     division = divide(spec.split, len(targets), raw.targets if by_class else None)
     parts = {
@@ -107,26 +106,9 @@ def make(spec: JobSpec) -> DataBundle:
     )
 
 
-def _fitting(name: str, raw: RawData, task: TaskKind.ValueType) -> NDArray[Any]:
+def _of_task(raw: RawData, task: TaskKind.ValueType) -> NDArray[Any]:
     """The targets in the type that the task's losses take."""
-    targets = raw.targets
-    numbers = targets.dtype == np.float64
-    fits = {
-        REGRESSION: numbers,
-        BINARY: not numbers and targets.ndim == 1 and len(raw.class_names) == 2,
-        MULTICLASS: not numbers and targets.ndim == 1,
-        MULTILABEL: not numbers and targets.ndim == 2,
-    }
-    if not fits[task]:
-        found = "numbers"
-        if not numbers:
-            found = "labels, any number a sample" if targets.ndim == 2 else "one class a sample"
-            found += f", {len(raw.class_names)} in all"
-        raise UserSpecError(
-            f"task {TaskKind.Name(task).lower()} does not fit dataset {name}, whose targets are "
-            f"{found}"
-        )
-    return targets if task in (REGRESSION, MULTICLASS) else targets.astype(np.float64)
+    return raw.targets.astype(np.float64) if task in (BINARY, MULTILABEL) else raw.targets
 
 
 def _with_outliers(targets: NDArray[np.float64], spec: TargetOutliers) -> NDArray[np.float64]:

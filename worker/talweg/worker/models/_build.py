@@ -15,8 +15,7 @@ from torch import nn
 
 from talweg.spec import kind
 from talweg.v1 import models_pb2 as messages
-from talweg.worker.errors import UserSpecError
-from talweg.worker.models._layers import LAYERS, Shape, shown
+from talweg.worker.models._layers import LAYERS, Shape
 
 _NONLINEARITIES: dict[int, Callable[[], nn.Module]] = {
     messages.Nonlinearity.relu: nn.ReLU,
@@ -35,16 +34,13 @@ def build(
     ``3_conv2d`` for ``layers[3]`` of a sequential.
 
     Args:
-        model: A filled model.
+        model: A filled model, checked against the data.
         input_shape: The shape of one sample: (features,) or (channels, height, width).
         num_outputs: Outputs of the last layer.
         seed: Decides the first weights: torch's default initialisation, module by module.
 
     Returns:
         A network from inputs (N, *input_shape) to outputs (N, num_outputs).
-
-    Raises:
-        UserSpecError: The network does not fit the inputs or the outputs.
     """
     name, message = kind(model)
     # No CUDA device is touched: a process that must fork later may build networks.
@@ -86,11 +82,6 @@ def _mlp(model: messages.Mlp, shape: Shape, num_outputs: int) -> Modules:
 
 
 def _convnet(model: messages.Convnet, shape: Shape, num_outputs: int) -> Modules:
-    if len(shape) != 3:
-        raise UserSpecError(
-            f"model.convnet takes images (channels, height, width), but got samples of shape "
-            f"{shown(shape)}: use mlp"
-        )
     modules = Modules()
     nonlinearity = messages.Nonlinearity.Kind.Name(model.nonlinearity)
     channels, *sides = shape
@@ -117,17 +108,7 @@ def _sequential(model: messages.Sequential, shape: Shape, num_outputs: int) -> M
     modules = Modules()
     for index, layer in enumerate(model.layers):
         name, message = kind(layer)
-        try:
-            module, shape = LAYERS[name](message, shape, num_outputs)
-        except UserSpecError as exc:
-            raise UserSpecError(f"model.sequential.layers[{index}].{name} {exc}") from exc
-        modules[f"{index}_{name}"] = module
-    if shape != (num_outputs,):
-        raise UserSpecError(
-            f"model.sequential must end in {num_outputs} outputs a sample, as task and loss need, "
-            f"but its last layer gives the shape {shown(shape)}: end in a linear layer without "
-            f"out_features, after flatten where the shape is that of images"
-        )
+        modules[f"{index}_{name}"], shape = LAYERS[name](message, shape, num_outputs)
     return modules
 
 

@@ -64,14 +64,6 @@ class Plan:
         """Passes over the training data; the last may be cut short."""
         return -(-self.length.steps // self.length.steps_an_epoch)
 
-    @property
-    def smallest_batch(self) -> int:
-        """Samples in the smallest batch that this run meets."""
-        if self.length.steps < self.length.steps_an_epoch:
-            return self.batch_size
-        left = self.num_samples % self.batch_size
-        return left or min(self.batch_size, self.num_samples)
-
 
 class Batches:
     """The training data, in another order each epoch."""

@@ -14,9 +14,9 @@ from talweg.v1.options_pb2 import BINARY, MULTICLASS
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle
 from talweg.worker.errors import UserSpecError
-from talweg.worker.losses import Sum
-from talweg.worker.tasks import TaskRunner, leaves
-from talweg.worker.training.batches import Batch, Plan
+from talweg.worker.losses import LossModule, Sum
+from talweg.worker.tasks import leaves
+from talweg.worker.training.batches import Batch
 
 MOST_IMBALANCE = 10.0
 """Samples of the most frequent class for one of the rarest, above which weights are missed."""
@@ -27,50 +27,34 @@ _WEIGHTS = ("weight", "pos_weight", "alpha")
 
 
 def try_out(
-    model: nn.Module, task: TaskRunner, batch: Batch, all_targets: Tensor, plan: Plan
+    model: nn.Module, criterion: LossModule, batch: Batch, all_targets: Tensor
 ) -> list[Tensor]:
     """Runs one batch through network and loss, to find before the first step what cannot work.
 
     Args:
         model: The network, in training mode; its buffers and the random state change.
-        task: Its task.
+        criterion: The loss over its outputs.
         batch: Some training samples.
         all_targets: All training targets, as the loss takes them.
-        plan: The run's sizes.
 
     Returns:
         The terms of a sum, weighted, as scalars; none for other losses.
 
     Raises:
-        UserSpecError: The loss refuses the outputs or targets, or gives no single value; or batch
-            normalisation meets a batch of one sample.
+        UserSpecError: The loss refuses the outputs or the targets.
     """
     with torch.no_grad():
-        try:
-            if plan.smallest_batch == 1:
-                model(batch.x[:1])
-            outputs = model(batch.x)
-        except ValueError as exc:
-            raise UserSpecError(
-                f"training.batch_size {plan.batch_size} leaves a batch of 1 of "
-                f"{plan.num_samples} samples, which batch normalisation cannot take: choose "
-                f"another batch_size ({exc})"
-            ) from exc
-        criterion = task.criterion
-        inputs = {"pred": outputs, "target": batch.target}
+        outputs = model(batch.x)
         try:
             criterion.check_values({"pred": outputs, "target": all_targets})
-            loss = criterion(inputs)
-            terms = criterion.term_values(inputs) if isinstance(criterion, Sum) else []
+            inputs = {"pred": outputs, "target": batch.target}
+            criterion.check_inputs(inputs)
+            if not isinstance(criterion, Sum):
+                return []
+            terms = criterion.term_values(inputs)
         except ValueError as exc:
             raise UserSpecError(f"loss does not fit the data or the model: {exc}") from exc
-        if loss.dim():
-            raise UserSpecError(
-                f"loss must give one value to minimise, but reduction none gives a tensor of "
-                f"shape {tuple(loss.shape)}: use mean"
-            )
-        weights = criterion.weights if isinstance(criterion, Sum) else ()
-        return [weight * value for weight, value in zip(weights, terms, strict=True)]
+        return [weight * term for weight, term in zip(criterion.weights, terms, strict=True)]
 
 
 def sum_warnings(terms: list[Tensor]) -> Iterator[Warning]:

@@ -8,20 +8,15 @@ from contextlib import contextmanager
 
 import torch
 
-from talweg.spec import fill
+from talweg.spec import SpecError, check, fill
 from talweg.v1.jobs_pb2 import Divergence, Job, LogLine, Outcome
 from talweg.v1.spec_pb2 import JobSpec, Resources
-from talweg.worker import data, models, tasks
 from talweg.worker.errors import UserSpecError
-from talweg.worker.training import checks, optimizers, schedules
-from talweg.worker.training.batches import Batch, Batches, Plan
 from talweg.worker.training.diagnosis import weights_not_finite
-from talweg.worker.training.evaluation import Evaluation, HeldPart, evaluate
-from talweg.worker.training.guard import Guard
+from talweg.worker.training.evaluation import Evaluation, evaluate
 from talweg.worker.training.interface import Control, Reporter, Result, Stop
-from talweg.worker.training.judge import Judge
 from talweg.worker.training.loop import train
-from talweg.worker.training.recorder import Recorder
+from talweg.worker.training.setup import Setup, set_up
 from talweg.worker.training.state import TrainingState
 
 NUM_EXAMPLES = 5
@@ -46,10 +41,14 @@ def run(spec: JobSpec, *, report: Reporter, control: Control, device: str | None
             function is a fault of the service or of the machine, not of the job.
     """
     spec = fill(spec)
+    violations, warned = check(spec)
+    if violations:
+        return Result(Job.FAILED, Outcome.USER_SPEC, str(SpecError(violations)))
     place = _place(device or Resources.Device.Name(spec.resources.device))
     with _reproducible(place):
         try:
-            return _run(spec, place, report, control)
+            setup = set_up(spec, place, report, warned=[warning.kind for warning in warned])
+            return _run(setup, spec, report, control)
         except UserSpecError as exc:
             return Result(Job.FAILED, Outcome.USER_SPEC, str(exc))
         except (MemoryError, RuntimeError) as exc:
@@ -58,100 +57,46 @@ def run(spec: JobSpec, *, report: Reporter, control: Control, device: str | None
             return Result(Job.FAILED, Outcome.OUT_OF_MEMORY, _memory_message(spec, place, exc))
 
 
-def _run(spec: JobSpec, place: torch.device, report: Reporter, control: Control) -> Result:
-    training = spec.training
-    bundle = data.load(spec)
-    report.data(bundle)
-    for warning in checks.imbalance_warnings(spec, bundle):
-        report.warning(warning)
-    task = tasks.make(spec, bundle)
-    task.criterion.to(place)
-    parts = {
-        "train": HeldPart.of(bundle.train, task, place),
-        "val": HeldPart.of(bundle.validation, task, place),
-        "test": HeldPart.of(bundle.test, task, place),
-    }
-    model = models.build(spec.model, bundle.inputs.shape, task.num_outputs, seed=training.seed).to(
-        place
-    )
-    if not list(model.parameters()):
-        raise UserSpecError("model has no weights that could be trained: add a linear layer")
-
-    state = TrainingState(
-        model=model,
-        optimizer=optimizers.build(spec.optimizer, list(model.parameters())),
-        order=torch.Generator().manual_seed(training.seed),
-    )
-    plan = Plan.of(training, len(bundle.train), sums=task.criterion.reduction == "sum")
-    schedule = schedules.build(
-        spec.schedule, rate=optimizers.learning_rate(spec.optimizer), length=plan.length
-    )
-    guard = Guard(
-        model,
-        clip_norm=training.clip_norm if training.HasField("clip_norm") else None,
-        clip_value=training.clip_value if training.HasField("clip_value") else None,
-    )
-    recorder = Recorder(
-        report,
-        every_steps=training.log_every_steps if training.HasField("log_every_steps") else None,
-        clips=training.HasField("clip_norm"),
-    )
-    judge = Judge(
-        spec,
-        task=task,
-        validation=parts["val"],
-        plan=plan,
-        plateau=schedule.plateau,
-        recorder=recorder,
-        report=report,
-    )
-    x, targets = parts["train"].x, parts["train"].target
-    guard.remember()
-    first = Batch(x[: plan.batch_size], targets[: plan.batch_size], 1.0)
-    for warning in checks.sum_warnings(checks.try_out(model, task, first, targets, plan)):
-        report.warning(warning)
-    guard.restore()
-
-    def loss_of(batch: Batch) -> torch.Tensor:
-        loss: torch.Tensor = task.criterion({"pred": model(batch.x), "target": batch.target})
-        return loss if batch.share == 1.0 else loss * batch.share
-
+def _run(setup: Setup, spec: JobSpec, report: Reporter, control: Control) -> Result:
+    state, recorder = setup.state, setup.recorder
     # Dropout and the like draw from here on.
-    torch.manual_seed(training.seed + 1)
+    torch.manual_seed(spec.training.seed + 1)
     ending = train(
         state,
-        plan=plan,
-        batches=Batches(x, targets, plan),
-        loss_of=loss_of,
-        schedule=schedule,
-        guard=guard,
+        plan=setup.plan,
+        batches=setup.batches,
+        loss_of=setup.loss_of,
+        schedule=setup.schedule,
+        guard=setup.guard,
         recorder=recorder,
-        judge=judge,
+        judge=setup.judge,
         report=report,
         control=_limited(control, spec.resources),
     )
     recorder.flush()
     if isinstance(ending, Stop):
         return _stopped(ending, spec, state)
-    if state.best is not None:
+    if state.best is not None and ending is None:
         state.take_best()
-        metric = training.early_stopping.metric
-        text = f"The weights of step {state.stopping.step} are taken: {metric} was "
-        report.log(LogLine.INFO, f"{text}{state.stopping.best:.6g}, its best.")
-    ending = ending or weights_not_finite(state)
-    if ending is not None:
-        return _diverged(ending)
+        metric, best = spec.training.early_stopping.metric, state.stopping
+        text = (
+            f"The weights of step {best.step} are taken: {metric} was {best.best:.6g}, its best."
+        )
+        report.log(LogLine.INFO, text)
+    divergence = ending or weights_not_finite(state)
+    if divergence is not None:
+        return _diverged(divergence)
 
     tested: Evaluation | None = None
-    if len(parts["test"]):
-        tested = evaluate(model, task, parts["test"], batch_size=plan.batch_size)
+    if len(setup.test):
+        batch_size = setup.plan.batch_size
+        tested = evaluate(state.model, setup.task, setup.test, batch_size=batch_size)
         recorder.evaluation(state.step, "test", tested.values)
-    guard.clear_gradients()
     return Result(
         Job.SUCCEEDED,
         steps=state.step,
-        model=model.cpu().eval(),
-        example=bundle.train.x[:NUM_EXAMPLES].clone(),
+        model=state.model.cpu().eval(),
+        example=setup.bundle.train.x[:NUM_EXAMPLES].clone(),
         predictions=tested.predictions if tested else None,
     )
 

@@ -8,7 +8,6 @@ from talweg.spec import goal_of
 from talweg.v1.jobs_pb2 import LogLine
 from talweg.v1.options_pb2 import MAXIMIZE
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker.errors import UserSpecError
 from talweg.worker.tasks import TaskRunner
 from talweg.worker.training.batches import Plan
 from talweg.worker.training.evaluation import HeldPart, evaluate
@@ -32,11 +31,7 @@ class Judge:
         recorder: Recorder,
         report: Reporter,
     ) -> None:
-        """Makes the judge of a filled spec.
-
-        Raises:
-            UserSpecError: A validation metric is watched and there is no validation data.
-        """
+        """Makes the judge of a checked spec."""
         training = spec.training
         self._task = task
         self._validation = validation
@@ -46,17 +41,8 @@ class Judge:
         self._every = training.evaluate_every_epochs
         self._plateau = plateau
         self._stopping = training.early_stopping if training.HasField("early_stopping") else None
-        watched = {
-            "schedule.plateau.metric": plateau.metric if plateau else "",
-            "training.early_stopping.metric": self._stopping.metric if self._stopping else "",
-        }
-        for field, metric in watched.items():
-            if metric and not len(validation):
-                raise UserSpecError(
-                    f"{field} watches {metric}, but there is no validation data: give "
-                    f"split.validation a share"
-                )
-        self._maximises = {name: goal_of(spec, name) == MAXIMIZE for name in watched.values()}
+        watched = [watch.metric for watch in (plateau, self._stopping) if watch is not None]
+        self._maximises = {metric: goal_of(spec, metric) == MAXIMIZE for metric in watched}
 
     def epoch_ended(self, state: TrainingState) -> bool:
         """Evaluates where it is due, and tells whether training is to go on."""

@@ -1,0 +1,137 @@
+"""Everything that a run needs, made from its spec and checked before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from talweg.v1.jobs_pb2 import Warning
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker import data, models, tasks
+from talweg.worker.data import DataBundle
+from talweg.worker.errors import UserSpecError
+from talweg.worker.tasks import TaskRunner
+from talweg.worker.training import checks, optimizers, schedules
+from talweg.worker.training.batches import Batch, Batches, Plan
+from talweg.worker.training.evaluation import HeldPart
+from talweg.worker.training.guard import Guard
+from talweg.worker.training.interface import Reporter
+from talweg.worker.training.judge import Judge
+from talweg.worker.training.recorder import Recorder
+from talweg.worker.training.schedules import Schedule
+from talweg.worker.training.state import TrainingState
+
+
+@dataclass(frozen=True)
+class Setup:
+    """One run, ready for its first step."""
+
+    bundle: DataBundle
+    """The data, in CPU memory."""
+    task: TaskRunner
+    """What is learnt."""
+    test: HeldPart
+    """What the final figures come from; may be empty."""
+    plan: Plan
+    """How long, in what batches."""
+    batches: Batches
+    """The training data."""
+    schedule: Schedule
+    """The learning rate of each step."""
+    guard: Guard
+    """Keeps from the weights what is not finite."""
+    recorder: Recorder
+    """Thins the metrics."""
+    judge: Judge
+    """Evaluates between epochs."""
+    state: TrainingState
+    """All that training changes."""
+
+    def loss_of(self, batch: Batch) -> Tensor:
+        """Runs a batch through network and loss, and gives its part in the step's loss."""
+        outputs = self.state.model(batch.x)
+        loss: Tensor = self.task.criterion({"pred": outputs, "target": batch.target})
+        return loss if batch.share == 1.0 else loss * batch.share
+
+
+def set_up(
+    spec: JobSpec,
+    place: torch.device,
+    report: Reporter,
+    *,
+    warned: Collection[Warning.Kind.ValueType] = (),
+) -> Setup:
+    """Makes a run ready.
+
+    Args:
+        spec: Filled and checked.
+        place: Where it trains.
+        report: Takes the data, and what is probably not meant.
+        warned: Kinds of warnings that the spec alone has brought already.
+
+    Raises:
+        UserSpecError: Data, model and loss do not go together.
+    """
+    training = spec.training
+    bundle = data.load(spec)
+    report.data(bundle)
+    task = tasks.make(spec, bundle)
+    task.criterion.to(place)
+    model = models.build(spec.model, bundle.inputs.shape, task.num_outputs, seed=training.seed).to(
+        place
+    )
+    parameters = list(model.parameters())
+    if not parameters:
+        raise UserSpecError("model has no weights that could be trained: add a linear layer")
+    guard = Guard(
+        model,
+        clip_norm=training.clip_norm if training.HasField("clip_norm") else None,
+        clip_value=training.clip_value if training.HasField("clip_value") else None,
+    )
+
+    train = HeldPart.of(bundle.train, task, place)
+    first = Batch(train.x[: training.batch_size], train.target[: training.batch_size], 1.0)
+    guard.remember()
+    terms = checks.try_out(model, task.criterion, first, train.target)
+    guard.restore()
+    for warning in (*checks.imbalance_warnings(spec, bundle), *checks.sum_warnings(terms)):
+        if warning.kind not in warned:
+            report.warning(warning)
+
+    plan = Plan.of(training, len(train), sums=task.criterion.reduction == "sum")
+    schedule = schedules.build(
+        spec.schedule, rate=optimizers.learning_rate(spec.optimizer), length=plan.length
+    )
+    recorder = Recorder(
+        report,
+        every_steps=training.log_every_steps if training.HasField("log_every_steps") else None,
+        clips=training.HasField("clip_norm"),
+    )
+    judge = Judge(
+        spec,
+        task=task,
+        validation=HeldPart.of(bundle.validation, task, place),
+        plan=plan,
+        plateau=schedule.plateau,
+        recorder=recorder,
+        report=report,
+    )
+    return Setup(
+        bundle=bundle,
+        task=task,
+        test=HeldPart.of(bundle.test, task, place),
+        plan=plan,
+        batches=Batches(train.x, train.target, plan),
+        schedule=schedule,
+        guard=guard,
+        recorder=recorder,
+        judge=judge,
+        state=TrainingState(
+            model=model,
+            optimizer=optimizers.build(spec.optimizer, parameters),
+            order=torch.Generator().manual_seed(training.seed),
+        ),
+    )
