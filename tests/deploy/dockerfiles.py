@@ -90,7 +90,7 @@ class Image:
         kept = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
         path = f"{self.folder / 'venv/bin'}:/usr/bin:/bin"
         # Compiling all byte code would take longer than everything else.
-        quick = {"PIP_NO_COMPILE": "1", "HOME": str(self.folder), "PATH": path}
+        quick = {"PIP_COMPILE": "0", "HOME": str(self.folder), "PATH": path}
         return kept | quick | self.dockerfile.env | self.env
 
     def run(

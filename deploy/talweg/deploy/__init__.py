@@ -5,8 +5,8 @@
     up ── guardian                 kills what is left should `up` itself be killed
        ├─ broker                   Valkey or Redis, on loopback, with a password
        ├─ server                   `talweg server`, on SQLite
-       ├─ worker-0, worker-1, …    `talweg worker`, one a visible GPU or else one on the CPU
-       ├─ delivery                 carries results from the spool to MLflow
+       ├─ worker-0, worker-1, …    `talweg worker`, one a visible GPU or else one on the CPU, each
+       │                           with the delivery of its results
        └─ tracking                 `mlflow server`, on SQLite
 
 No part is imported here: the parts' own packages need not know this one.

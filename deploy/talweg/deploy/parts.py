@@ -12,7 +12,7 @@ from talweg.deploy.folder import Folder
 from talweg.deploy.ports import HOST, Ports
 from talweg.deploy.settings import Settings
 
-BROKER, SERVER, DELIVERY, TRACKING = "broker", "server", "delivery", "tracking"
+BROKER, SERVER, TRACKING = "broker", "server", "tracking"
 PREFERRED_PORTS = {SERVER: 7070, TRACKING: 5000, BROKER: 6379}
 # -P: the working folder is the user's, and must not shadow modules.
 _PYTHON = (sys.executable, "-P", "-m")
@@ -62,7 +62,7 @@ class EmbeddedPlan:
         """All parts, in the order of their start."""
         own_broker = (BROKER,) if self._broker_program else ()
         own_tracking = (TRACKING,) if self._settings.tracking_uri is None else ()
-        return (*own_broker, SERVER, *self.workers, DELIVERY, *own_tracking)
+        return (*own_broker, SERVER, *self.workers, *own_tracking)
 
     @property
     def workers(self) -> tuple[str, ...]:
@@ -81,7 +81,7 @@ class EmbeddedPlan:
     @property
     def stop_order(self) -> tuple[tuple[str, ...], ...]:
         """Who stops together, and before whom: workers give their jobs back to the server."""
-        return (self.workers, (DELIVERY,), (SERVER, TRACKING), (BROKER,))
+        return (self.workers, (SERVER, TRACKING), (BROKER,))
 
     @property
     def broker_url(self) -> str:
@@ -110,8 +110,6 @@ class EmbeddedPlan:
         self._folder.ready_file(name).unlink(missing_ok=True)
         if name == SERVER:
             return self._server()
-        if name == DELIVERY:
-            return self._delivery()
         return self._worker(name)
 
     def environment(self) -> dict[str, str]:
@@ -182,16 +180,6 @@ class EmbeddedPlan:
             is_ready=ready_file.exists,
             description=f"GPU {self._gpus[index]}" if self._gpus else "CPU",
             stop_seconds=15.0,
-        )
-
-    def _delivery(self) -> Part:
-        return Part(
-            name=DELIVERY,
-            command=(*_PYTHON, "talweg.worker.tracking"),
-            env={},
-            is_ready=lambda: True,
-            description="results to MLflow",
-            is_essential=False,
         )
 
     def _tracking(self) -> Part:

