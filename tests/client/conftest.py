@@ -24,7 +24,9 @@ def real_server(
     tmp_path_factory: pytest.TempPathFactory, redis_url: str
 ) -> Iterator[Server]:
     """`talweg server` on SQLite."""
-    with running_server(tmp_path_factory.mktemp("server"), redis_url) as server:
+    folder = tmp_path_factory.mktemp("server")
+    # No job may go back to the queue in the middle of a test.
+    with running_server(folder, redis_url, TALWEG_LEASE_SECONDS="600") as server:
         yield server
 
 

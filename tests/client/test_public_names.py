@@ -1,7 +1,8 @@
 import json
 import subprocess
 import sys
-import time
+
+from tests.client.timing import cpu_seconds
 
 import talweg.client
 import talweg.client.cli
@@ -71,12 +72,5 @@ def test_help_imports_no_part_and_no_grpc() -> None:
 
 def test_import_and_connect_are_quick() -> None:
     program = "from talweg.client import Client\nClient('127.0.0.1:1').close()"
-
-    def seconds(code: str) -> float:
-        started = time.perf_counter()
-        subprocess.run([sys.executable, "-c", code], check=True)
-        return time.perf_counter() - started
-
-    # The least of several, since other work on the machine only adds to it.
-    bare = min(seconds("pass") for _ in range(3))
-    assert min(seconds(program) for _ in range(5)) - bare < 0.3
+    bare = cpu_seconds([sys.executable, "-c", "pass"])
+    assert cpu_seconds([sys.executable, "-c", program]) - bare < 0.3

@@ -119,6 +119,17 @@ def test_broken_streams_are_taken_up_again(memory: MemoryServer, code: grpc.Stat
     assert memory.calls.count("WatchJob") == 4
 
 
+def test_events_that_come_again_are_dropped(memory: MemoryServer) -> None:
+    with Client(memory.address) as client, Worker(memory.address) as worker:
+        job = client.submit(sample())
+        worker.claim(job.name).finish()
+        events = list(job.watch())
+        memory.overlap = 2
+        memory.fail_next("WatchJob event", *[None] * 3, grpc.StatusCode.UNAVAILABLE)
+        assert list(job.watch()) == events
+        assert memory.calls.count("WatchJob") == 3
+
+
 def test_refused_stream_is_not_taken_up_again(memory: MemoryServer) -> None:
     with Client(memory.address) as client:
         job = client.submit(sample())

@@ -43,7 +43,7 @@ class Line:
         self.loss = label(spec.loss)
         self.seed = seed_of(spec)
         self.state = JobState.QUEUED
-        self.outcome = ""
+        self._outcome = ""
         self._test_metric = primary_metric(spec)
         self._validation_metric = self._test_metric.replace("test/", "val/", 1)
         self._values: dict[str, float] = {}
@@ -79,6 +79,13 @@ class Line:
                 return f"{name} {number(self._values[name])}"
         return ""
 
+    @property
+    def ending(self) -> str:
+        """How it ended: a success with its metric, all else with its message."""
+        if self.state is JobState.SUCCEEDED:
+            return f"{self.state}, {self.metric_text}" if self.metric_text else self.state
+        return f"{self.state}: {self._outcome}" if self._outcome else self.state
+
     def take(self, event: Event) -> None:
         """Follow an event."""
         if event.HasField("state"):
@@ -94,7 +101,7 @@ class Line:
             self._values.update(event.metrics.values)
         elif event.HasField("finished"):
             self.state = JobState.of(event.finished.state)
-            self.outcome = event.finished.message
+            self._outcome = event.finished.message
 
 
 class Board:

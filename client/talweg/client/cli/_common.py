@@ -135,5 +135,5 @@ def duration(value: timedelta) -> str:
 
 
 def number(value: float) -> str:
-    """Write a metric's value for people."""
-    return f"{value:#.5g}"
+    """Write a metric's value for people, with five digits."""
+    return f"{value:#.5g}".rstrip(".")

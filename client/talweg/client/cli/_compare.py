@@ -80,7 +80,7 @@ def compare(
         return
     if url:
         click.echo(f"MLflow: {url}")
-    elif any(not job.message.tracking.complete for job in found):
+    elif _missing(found):
         note("MLflow: the runs have not all arrived yet; --link waits for them")
 
 
@@ -120,12 +120,16 @@ def _wait_for_runs(
     client: Client, jobs: list[Job], names: Sequence[str], condition: str, timeout: float
 ) -> list[Job]:
     deadline = time.monotonic() + timeout
-    while not all(job.message.tracking.complete for job in jobs):
+    while missing := _missing(jobs):
         if time.monotonic() + _POLL_SECONDS > deadline:
-            num_missing = sum(not job.message.tracking.complete for job in jobs)
             within = duration(timedelta(seconds=timeout))
-            note(f"{num_missing} of {len(jobs)} runs have not arrived in MLflow within {within}")
+            note(f"{len(missing)} of {len(jobs)} runs have not arrived in MLflow within {within}")
             break
         time.sleep(_POLL_SECONDS)
         jobs = _find_again(client, names, condition)
     return jobs
+
+
+def _missing(jobs: Sequence[Job]) -> list[Job]:
+    """Give the jobs whose runs are still to arrive; one that never began has none."""
+    return [job for job in jobs if job.message.attempt and not job.message.tracking.complete]

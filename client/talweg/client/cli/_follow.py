@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from talweg.client import Client, Job, JobState, TalwegError
 from talweg.client.cli._board import Board, Line
+from talweg.client.cli._common import STATE_STYLES
 from talweg.client.cli._common import console as standard_console
-from talweg.client.cli._common import state_text
 from talweg.client.cli._watchers import Watched, Watchers
 from talweg.v1 import jobs_pb2
 
@@ -50,12 +50,12 @@ def follow(
                 board, console=console, refresh_per_second=_REFRESHES_A_SECOND
             ):
                 _run(client, board, watchers, _Live(console, said, all_logs))
+            for line in board.lines:
+                if line.state is not JobState.SUCCEEDED:
+                    style = STATE_STYLES[line.state]
+                    console.print(f"{line.title}: {line.ending}", style=style, markup=False)
         else:
             _run(client, board, watchers, _Plain(console, said, all_logs))
-    for line in board.lines:
-        if line.state is not JobState.SUCCEEDED:
-            console.print(f"{line.title}: {state_text(line.state)}", end=": ")
-            console.print(line.outcome, markup=False)
     return all(line.state is JobState.SUCCEEDED for line in board.lines)
 
 
@@ -151,7 +151,7 @@ class _Plain(_Told):
             if not is_first and not line.state.is_final:
                 self._say(line, f"{line.state}{reason}")
         elif event.HasField("finished"):
-            self._say(line, f"{line.state}{_with(line.metric_text)}")
+            self._say(line, line.ending)
         elif event.HasField("progress"):
             now = time.monotonic()
             if now - self._last.setdefault(line.name, now) >= _PLAIN_SECONDS:
@@ -159,7 +159,7 @@ class _Plain(_Told):
                 self._say(line, f"{line.progress_text}{_with(line.metric_text)}")
 
     def waiting(self, line: Line, reason: str) -> None:
-        self._say(line, f"waits: {reason}")
+        self._say(line, f"{line.state} ({reason})")
 
     def lost(self, why: str) -> None:
         self._console.print(f"{why}; trying again", markup=False)

@@ -27,9 +27,7 @@ def quoted(text: str) -> str:
 
 def joined_filter(filter: str, states: Sequence[str], experiment: str | None) -> str:
     """Join conditions into one filter."""
-    conditions = []
-    if filter:
-        conditions.append(f"({filter})" if states or experiment else filter)
+    conditions = [filter] if filter else []
     if states:
         any_of = " OR ".join(f"state = {state}" for state in states)
         conditions.append(f"({any_of})" if len(states) > 1 else any_of)

@@ -64,7 +64,7 @@ def _print_facts(out: Console, job: Job) -> None:
     facts: list[tuple[str, str]] = [
         ("experiment", message.spec.experiment),
         ("submitted", ago(message.create_time)),
-        ("waits because", message.waiting_reason if job.state is JobState.QUEUED else ""),
+        ("waiting", message.waiting_reason if job.state is JobState.QUEUED else ""),
         ("worker", message.worker),
         ("attempt", str(message.attempt) if message.attempt > 1 else ""),
         ("took", _took(message)),
@@ -99,17 +99,18 @@ def _print_outcome(out: Console, outcome: jobs_pb2.Outcome | None) -> None:
     out.print()
     out.print(f"{cause + ': ' if cause else ''}{outcome.message}", style="bold", markup=False)
     if outcome.HasField("divergence"):
-        _print_divergence(out, outcome.divergence)
+        _print_divergence(out, outcome)
 
 
-def _print_divergence(out: Console, seen: jobs_pb2.Divergence) -> None:
+def _print_divergence(out: Console, outcome: jobs_pb2.Outcome) -> None:
+    seen = outcome.divergence
     where = f", first in module {seen.module}" if seen.module else ""
     lines = [f"at step {seen.step} the {seen.what} was {seen.value}{where}"]
     if seen.parameters:
         more = f" and {len(seen.parameters) - 8} more" if len(seen.parameters) > 8 else ""
         lines.append(f"bad gradients: {', '.join(seen.parameters[:8])}{more}")
     lines.append(f"learning rate: {seen.learning_rate:g}")
-    if seen.hint:
+    if seen.hint not in outcome.message:
         lines.append(seen.hint)
     out.print("\n".join(lines), markup=False)
     num_points = max(len(seen.losses), len(seen.gradient_norms))
