@@ -57,7 +57,7 @@ def submissions(client: Client) -> list[Row]:
         list(threads.map(submit, range(NUM_SUBMISSIONS)))
         together = NUM_SUBMISSIONS / (time.perf_counter() - started)
     wait_until(
-        lambda: not list(client.jobs(filter="state = QUEUED OR state = RUNNING", limit=1)),
+        lambda: not list(client.jobs(filter="(state = QUEUED OR state = RUNNING)", limit=1)),
         timeout=300,
         what="the submitted jobs ended",
     )
