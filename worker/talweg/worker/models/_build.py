@@ -43,9 +43,9 @@ def build(
         A network from inputs (N, *input_shape) to outputs (N, num_outputs).
     """
     name, message = kind(model)
-    # No CUDA device is touched: a process that must fork later may build networks.
+    # The CPU's generator alone: no CUDA device is touched, and none is needed.
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         return nn.Sequential(MODELS[name](message, tuple(input_shape), num_outputs))
 
 

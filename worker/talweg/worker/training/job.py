@@ -48,6 +48,8 @@ def run(spec: JobSpec, *, report: Reporter, control: Control, device: str | None
     with _reproducible(place):
         try:
             setup = set_up(spec, place, report, warned=[warning.kind for warning in warned])
+            # Dropout and the like draw from here on.
+            _seed(place, spec.training.seed + 1)
             return _run(setup, spec, report, control)
         except UserSpecError as exc:
             return Result(Job.FAILED, Outcome.USER_SPEC, str(exc))
@@ -59,8 +61,6 @@ def run(spec: JobSpec, *, report: Reporter, control: Control, device: str | None
 
 def _run(setup: Setup, spec: JobSpec, report: Reporter, control: Control) -> Result:
     state, recorder = setup.state, setup.recorder
-    # Dropout and the like draw from here on.
-    torch.manual_seed(spec.training.seed + 1)
     ending = train(
         state,
         plan=setup.plan,
@@ -173,6 +173,13 @@ def _reproducible(place: torch.device) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(threads)
+
+
+def _seed(place: torch.device, seed: int) -> None:
+    # torch.manual_seed also leaves word for CUDA, which costs more than a small job's first step.
+    torch.default_generator.manual_seed(seed)
+    if place.type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 def _is_out_of_memory(exc: Exception) -> bool:

@@ -1,0 +1,141 @@
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from talweg.spec import fill_message, from_dict
+from talweg.v1.models_pb2 import Layer, Model, Nonlinearity
+from talweg.worker import models
+
+
+def build(model: Any, shape: tuple[int, ...], num_outputs: int, seed: int = 0) -> nn.Sequential:
+    message = fill_message(from_dict(model, Model))
+    return models.build(message, shape, num_outputs, seed=seed)
+
+
+def members(message: Any) -> list[str]:
+    return sorted(field.name for field in message.DESCRIPTOR.oneofs_by_name["kind"].fields)
+
+
+def test_every_model_and_layer_has_a_builder() -> None:
+    assert sorted(models.MODELS) == members(Model)
+    assert sorted(models.LAYERS) == members(Layer)
+
+
+def test_mlp_is_the_network_that_one_would_write() -> None:
+    built = build({"mlp": {"hidden": [8, 4]}}, (3,), 2, seed=5)
+    torch.manual_seed(5)
+    written = nn.Sequential(
+        nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2)
+    )
+    for ours, theirs in zip(built.parameters(), written.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    x = torch.randn(7, 3)
+    assert torch.equal(built(x), written(x))
+
+
+def test_mlp_with_everything() -> None:
+    spec = {"hidden": [8], "nonlinearity": "tanh", "dropout": 0.5, "batch_norm": True}
+    built = build({"mlp": spec}, (1, 4, 4), 2)
+    assert [name for name, _ in built.named_children()] == [
+        "flatten",
+        "linear1",
+        "batch_norm1",
+        "tanh1",
+        "dropout1",
+        "linear2",
+    ]
+    assert isinstance(built.batch_norm1, nn.BatchNorm1d)
+    assert isinstance(built.dropout1, nn.Dropout)
+    assert built.dropout1.p == 0.5
+    assert built(torch.randn(5, 1, 4, 4)).shape == (5, 2)
+
+
+@pytest.mark.parametrize("nonlinearity", Nonlinearity.Kind.keys())
+def test_every_nonlinearity_is_torchs(nonlinearity: str) -> None:
+    built = build({"mlp": {"hidden": [4], "nonlinearity": nonlinearity}}, (3,), 1)
+    x = torch.randn(6, 3)
+    hidden = getattr(torch.nn.functional, nonlinearity)(built[0](x))
+    assert torch.equal(built(x), built[2](hidden))
+
+
+def test_linear_without_bias() -> None:
+    built = build({"linear": {"bias": False}}, (2, 2, 2), 3)
+    assert [tuple(p.shape) for p in built.parameters()] == [(3, 8)]
+    assert built(torch.zeros(4, 2, 2, 2)).tolist() == [[0, 0, 0]] * 4
+
+
+def test_convnet_pools_while_two_pixels_are_left() -> None:
+    built = build({"convnet": {"channels": [4, 5, 6], "dropout": 0.1}}, (1, 8, 8), 10)
+    # 8 → 4 → 2, and 1 would be too small.
+    names = [name for name, _ in built.named_children()]
+    assert [name for name in names if name.startswith("pool")] == ["pool1", "pool2"]
+    assert names[-4:] == ["mean", "flatten", "dropout", "linear"]
+    # Batch normalisation has a constant of its own.
+    assert "conv1.bias" not in built.state_dict()
+    assert built(torch.randn(3, 1, 8, 8)).shape == (3, 10)
+    plain = build({"convnet": {"batch_norm": False}}, (3, 9, 7), 2)
+    assert "conv1.bias" in plain.state_dict()
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in plain)
+    assert plain(torch.randn(3, 3, 9, 7)).shape == (3, 2)
+
+
+def test_sequential_of_every_layer_follows_the_shapes() -> None:
+    layers: list[Any] = [
+        {"conv2d": {"out_channels": 8, "kernel_size": 3, "stride": 2, "padding": 1}},
+        "batch_norm",
+        "relu",
+        {"group_norm": {"num_groups": 4}},
+        {"max_pool2d": {"kernel_size": 3, "stride": 2}},
+        "leaky_relu",
+        {"avg_pool2d": {}},
+        "elu",
+        {"adaptive_avg_pool2d": {"output_size": 2}},
+        "gelu",
+        "layer_norm",
+        "silu",
+        "flatten",
+        {"linear": {"out_features": 6, "bias": False}},
+        "batch_norm",
+        "tanh",
+        {"dropout": {"p": 0.2}},
+        "softplus",
+        {"linear": {}},
+        "sigmoid",
+        "softmax",
+    ]
+    used = {layer if isinstance(layer, str) else next(iter(layer)) for layer in layers}
+    assert sorted(used) == members(Layer)
+    built = build({"sequential": {"layers": layers}}, (1, 21, 17), 5)
+    assert isinstance(built.get_submodule("1_batch_norm"), nn.BatchNorm2d)
+    assert isinstance(built.get_submodule("14_batch_norm"), nn.BatchNorm1d)
+    outputs = built(torch.randn(4, 1, 21, 17))
+    assert outputs.shape == (4, 5)
+    # Softmax over the outputs, not over the samples.
+    assert outputs.sum(dim=1).tolist() == pytest.approx([1] * 4)
+
+
+def test_shapes_of_convolution_and_pooling_are_torchs() -> None:
+    x = torch.randn(2, 3, 12, 10)
+    for kernel, stride, padding in ((1, 1, 0), (3, 2, 0), (4, 3, 2), (10, 1, 0), (5, 4, 1)):
+        conv = {"kernel_size": kernel, "stride": stride, "padding": padding, "out_channels": 4}
+        # LayerNorm takes the shape that was followed, and refuses another.
+        layers = [{"conv2d": conv}, "layer_norm", "flatten", "linear"]
+        assert build({"sequential": {"layers": layers}}, (3, 12, 10), 2)(x).shape == (2, 2)
+    for pool in ({"kernel_size": 3}, {"kernel_size": 4, "stride": 1}, {"kernel_size": 2}):
+        for name in ("max_pool2d", "avg_pool2d"):
+            layers = [{name: pool}, "layer_norm", "flatten", "linear"]
+            assert build({"sequential": {"layers": layers}}, (3, 12, 10), 2)(x).shape == (2, 2)
+
+
+def test_building_is_decided_by_the_seed_alone_and_draws_from_nobody() -> None:
+    before = torch.get_rng_state()
+    first = build("mlp", (10,), 1, seed=1).state_dict()
+    torch.randn(3)
+    second = build("mlp", (10,), 1, seed=1).state_dict()
+    torch.set_rng_state(before)
+    other = build("mlp", (10,), 1, seed=2).state_dict()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert not any(torch.equal(first[key], other[key]) for key in first)
