@@ -22,7 +22,12 @@ from talweg.v1.options_pb2 import MAXIMIZE, MINIMIZE
 
 
 async def page(rules: Rules, filter: str = "", **more: Any) -> Page:
-    arguments: dict[str, Any] = {"filter": filter, "order_by": "", "page_size": 0, "page_token": ""}
+    arguments: dict[str, Any] = {
+        "filter": filter,
+        "order_by": "",
+        "page_size": 0,
+        "page_token": "",
+    }
     return await rules.jobs.list_page(**(arguments | more))
 
 

@@ -64,5 +64,9 @@ def _database() -> Iterator[Database]:
 def _explained() -> Iterator[None]:
     try:
         yield
-    except (CannotStart, DatabaseUnavailable) as exc:
+    except CannotStart as exc:
         raise click.ClickException(str(exc)) from exc
+    except DatabaseUnavailable as exc:
+        # The driver's own words, which callers over the wire are not given.
+        cause = getattr(exc.__cause__, "orig", None)
+        raise click.ClickException(f"TALWEG_DATABASE_URL: {cause or exc}") from exc

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from talweg.server.errors import BadSetting
 
+_MAX_SECONDS = 86_400
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -84,12 +85,8 @@ class Settings:
             allow_remote=_flag(given, "TALWEG_ALLOW_REMOTE"),
             database_url=given.get("TALWEG_DATABASE_URL", cls.database_url),
             broker_url=given.get("TALWEG_BROKER_URL", cls.broker_url),
-            lease=timedelta(
-                seconds=_number(given, "TALWEG_LEASE_SECONDS", cls.lease.total_seconds())
-            ),
-            max_lost_attempts=int(
-                _number(given, "TALWEG_MAX_LOST_ATTEMPTS", cls.max_lost_attempts)
-            ),
+            lease=_seconds(given, "TALWEG_LEASE_SECONDS", cls.lease),
+            max_lost_attempts=_whole(given, "TALWEG_MAX_LOST_ATTEMPTS", cls.max_lost_attempts),
             ready_file=Path(ready_file) if ready_file else None,
             log_level=given.get("TALWEG_LOG_LEVEL", cls.log_level).upper(),
         )
@@ -127,11 +124,26 @@ def _flag(given: Mapping[str, str], name: str) -> bool:
     raise BadSetting(f"{name} must be 1 or 0, but got {value!r}")
 
 
-def _number(given: Mapping[str, str], name: str, default: float) -> float:
+def _seconds(given: Mapping[str, str], name: str, default: timedelta) -> timedelta:
     text = given.get(name)
     if text is None:
         return default
     try:
-        return float(text)
+        seconds = float(text)
     except ValueError as exc:
         raise BadSetting(f"{name} must be a number, but got {text!r}") from exc
+    if not 0 <= seconds <= _MAX_SECONDS:
+        raise BadSetting(
+            f"{name} must be a finite number >= 0 and <= {_MAX_SECONDS}, but got {text!r}"
+        )
+    return timedelta(seconds=seconds)
+
+
+def _whole(given: Mapping[str, str], name: str, default: int) -> int:
+    text = given.get(name)
+    if text is None:
+        return default
+    try:
+        return int(text)
+    except ValueError as exc:
+        raise BadSetting(f"{name} must be a whole number, but got {text!r}") from exc

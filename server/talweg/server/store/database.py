@@ -12,6 +12,7 @@ again, which the lease makes safe.
 """
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -30,6 +31,15 @@ from talweg.v1.jobs_pb2 import Event
 _BUSY_TIMEOUT_S = 30
 _NUM_READERS = 4
 _NUM_POSTGRES_WRITERS = 4
+
+_PASSING_IN_SQLITE = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+}
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -195,12 +205,19 @@ _NOW = select(current_time())
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (OperationalError, InterfaceError) as exc:
-        raise DatabaseUnavailable("the database does not answer; try again") from exc
     except DBAPIError as exc:
-        if exc.connection_invalidated:
-            raise DatabaseUnavailable("the database does not answer; try again") from exc
-        raise
+        if not _is_passing(exc):
+            raise
+        raise DatabaseUnavailable("the database does not answer; try again") from exc
+
+
+def _is_passing(error: DBAPIError) -> bool:
+    """Tells a database that does not answer now from a statement that it does not take."""
+    # SQLite's driver has one class for both, and a code in it.
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    if code is not None:
+        return code & 0xFF in _PASSING_IN_SQLITE
+    return error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError))
 
 
 def _engine(url: str) -> Engine:

@@ -1,0 +1,88 @@
+"""Migrations make the tables of the schema, once, however many servers start."""
+
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import text
+
+from talweg.server.errors import BadSetting, CannotStart
+from talweg.server.store import migrate
+from talweg.server.store.database import Database
+from talweg.server.store.schema import metadata
+
+
+def test_the_migrations_make_the_schema(database: Database) -> None:
+    with database.read() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_servers_that_start_at_once_migrate_once(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/new.db"
+    databases = [Database(url) for _ in range(4)]
+    assert migrate.current(databases[0]) is None
+    with ThreadPoolExecutor(4) as threads:
+        versions = list(threads.map(migrate.upgrade, databases))
+    assert versions == [migrate.latest()] * 4
+    assert migrate.current(databases[0]) == migrate.latest()
+    for database in databases:
+        database.close()
+
+
+def test_upgrading_again_changes_nothing(database: Database) -> None:
+    assert migrate.upgrade(database) == migrate.latest()
+
+
+def test_a_later_database_is_refused(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/later.db")
+    migrate.upgrade(database)
+    with database.write() as tx:
+        tx.connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(CannotStart, match="version 9999"):
+        migrate.upgrade(database)
+    database.close()
+
+
+def test_a_migration_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "torn.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE events (x)")
+    connection.close()
+    database = Database(f"sqlite:///{path}")
+    with pytest.raises(Exception, match="events"):
+        migrate.upgrade(database)
+    with database.read() as db:
+        tables = set(db.execute(text("SELECT name FROM sqlite_master")).scalars())
+    assert tables == {"events"}
+    database.close()
+
+
+def test_sqlite_is_kept_as_measured(tmp_path: Path) -> None:
+    """Write-ahead log; durable where something was promised."""
+    database = Database(f"sqlite:///{tmp_path}/x.db")
+    for durable, synchronous in ((True, 2), (False, 1), (True, 2)):
+        with database.write(durable=durable) as tx:
+            assert tx.connection.scalar(text("PRAGMA synchronous")) == synchronous
+            assert tx.connection.scalar(text("PRAGMA journal_mode")) == "wal"
+            assert tx.connection.scalar(text("PRAGMA busy_timeout")) == 30_000
+            assert tx.connection.scalar(text("PRAGMA foreign_keys")) == 1
+    database.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("mysql://root:secret@h/d", "begins with mysql://"),
+        ("no url", "cannot be read"),
+        ("sqlite://", "must name a file"),
+        ("sqlite:///:memory:", "must name a file"),
+    ],
+)
+def test_refuses_other_databases_without_telling_passwords(url: str, said: str) -> None:
+    with pytest.raises(BadSetting, match=said) as caught:
+        Database(url)
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,70 @@
+"""Settings: read from the environment, refused with the variable, the value and the bound."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from talweg.server.errors import BadSetting
+from talweg.server.settings import Settings
+
+
+def test_absent_and_empty_variables_leave_the_defaults() -> None:
+    assert Settings.from_env({}) == Settings()
+    assert Settings.from_env({"TALWEG_LISTEN": "", "TALWEG_LEASE_SECONDS": ""}) == Settings()
+
+
+def test_reads_every_variable() -> None:
+    assert Settings.from_env(
+        {
+            "TALWEG_LISTEN": "0.0.0.0:0",
+            "TALWEG_ALLOW_REMOTE": "1",
+            "TALWEG_DATABASE_URL": "postgresql://h/d",
+            "TALWEG_BROKER_URL": "redis://h",
+            "TALWEG_LEASE_SECONDS": "2.5",
+            "TALWEG_MAX_LOST_ATTEMPTS": "3",
+            "TALWEG_READY_FILE": "/r",
+            "TALWEG_LOG_LEVEL": "debug",
+        }
+    ) == Settings(
+        listen="0.0.0.0:0",
+        allow_remote=True,
+        database_url="postgresql://h/d",
+        broker_url="redis://h",
+        lease=timedelta(seconds=2.5),
+        max_lost_attempts=3,
+        ready_file=Path("/r"),
+        log_level="DEBUG",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("LEASE_SECONDS", "soon", "must be a number, but got 'soon'"),
+        ("LEASE_SECONDS", "0.5", "must be >= 1, but got 0.5"),
+        ("LEASE_SECONDS", "nan", "must be a finite number"),
+        ("MAX_LOST_ATTEMPTS", "0", "must be >= 1, but got 0"),
+        ("MAX_LOST_ATTEMPTS", "2.5", "must be a whole number, but got '2.5'"),
+        ("LOG_LEVEL", "loud", "must be one of DEBUG"),
+        ("ALLOW_REMOTE", "maybe", "must be 1 or 0"),
+        ("LISTEN", "7070", "must be host:port"),
+        ("LISTEN", "localhost:http", "must be host:port"),
+        ("LISTEN", "localhost:70000", "<= 65535"),
+    ],
+)
+def test_refuses(name: str, value: str, said: str) -> None:
+    with pytest.raises(BadSetting, match=f"TALWEG_{name}.*{said}"):
+        Settings.from_env({f"TALWEG_{name}": value})
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:1", "localhost:1", "[::1]:1", "unix:/tmp/s"])
+def test_loopback_needs_no_consent(listen: str) -> None:
+    assert Settings(listen=listen).listen == listen
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "example.org:1", ":1"])
+def test_other_machines_need_consent(listen: str) -> None:
+    with pytest.raises(BadSetting, match="TALWEG_ALLOW_REMOTE=1"):
+        Settings(listen=listen)
+    assert Settings(listen=listen, allow_remote=True).listen == listen
