@@ -187,7 +187,7 @@ class Classes(LossModule):
         The number of classes is read off pred, so without pred nothing is checked.
         """
         if "target" in inputs and "pred" in inputs:
-            classes = inputs["pred"].shape[1]
+            classes = take_logits(inputs["pred"]).shape[1]
             _checks.require_classes("target", inputs["target"], classes, self.ignore_index)
 
     def _take(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:

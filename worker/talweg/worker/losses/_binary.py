@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from talweg.v1 import losses_pb2 as pb
 from talweg.worker.losses import _checks
 from talweg.worker.losses._base import TorchElementwise, YesOrNo, reduction_of, weights_tensor
+from talweg.worker.losses.functional.classification import bernoulli_nll
 
 
 class BceWithLogits(TorchElementwise, YesOrNo):
@@ -61,9 +62,7 @@ def _fits(weights: Tensor, pred: Tensor) -> bool:
 class Bce(YesOrNo):
     """-(y log p + (1 - y) log(1 - p)), each logarithm at least -100. Good 1952.
 
-    pred probabilities (N, …), target of the same shape. Where a logarithm is held its gradient is
-    0: torch's own function has one of 1e12 there, which float16 cannot hold, and raises on NaN,
-    so that a run that diverges would look like a fault.
+    pred probabilities (N, …), target of the same shape.
     """
 
     def __init__(self, spec: pb.Bce) -> None:
@@ -77,13 +76,7 @@ class Bce(YesOrNo):
             _checks.require_between("pred", inputs["pred"], 0, 1)
 
     def _values(self, pred: Tensor, target: Tensor) -> Tensor:
-        limits = torch.finfo(pred.dtype)
-        # The slope of a logarithm below the smallest normal number is not finite either.
-        held = pred.detach().log().clamp(min=-100)
-        log = pred.clamp(min=limits.tiny).log().clamp(min=-100)
-        yes = torch.where(pred < limits.tiny, held, log)
-        no = torch.where(pred == 1, -100, torch.log1p(-pred.clamp(max=1 - limits.eps / 2)))
-        return -target * yes - (1 - target) * no
+        return bernoulli_nll(pred, target)
 
 
 class FocalBinary(YesOrNo):

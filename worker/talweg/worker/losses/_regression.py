@@ -195,4 +195,5 @@ class AsymmetricMse(Elementwise):
 
     def _values(self, pred: Tensor, target: Tensor) -> Tensor:
         error = pred - target
-        return torch.where(error > 0, self.over_penalty, self.under_penalty) * error.square()
+        square = error.square()
+        return torch.where(error > 0, self.over_penalty * square, self.under_penalty * square)

@@ -1,0 +1,61 @@
+"""Small operations whose values and gradients stay finite where torch's own do not."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+EPS = 1e-12
+"""The norm below which a vector has no direction."""
+
+
+def softplus(x: Tensor) -> Tensor:
+    """log(1 + e^x), to the last digit; torch's is x itself from 20 on."""
+    return -F.logsigmoid(-x)
+
+
+def root(square: Tensor) -> Tensor:
+    """The square root of numbers ≥ 0, with a gradient of 0 at 0."""
+    positive = square > 0
+    return torch.where(positive, square.where(positive, 1).sqrt(), 0)
+
+
+def norm(x: Tensor) -> Tensor:
+    """The Euclidean norm over the last dimension, with a gradient of 0 at 0."""
+    return root(x.square().sum(-1))
+
+
+def unit(x: Tensor) -> Tensor:
+    """Vectors of the last dimension divided by their norm, or by 1e-12 where that is more.
+
+    A vector without direction gets no gradient; it would be one of 1e12.
+    """
+    length = norm(x)[..., None]
+    return torch.where(length > EPS, x / length.clamp(min=EPS), x.detach() / EPS)
+
+
+def divide(over: Tensor, under: Tensor, empty: float = 0) -> Tensor:
+    """over / under where under > 0, else `empty`, with finite gradients."""
+    positive = under > 0
+    return torch.where(positive, over / under.where(positive, 1), empty)
+
+
+def power(base: Tensor, exponent: float) -> Tensor:
+    """base^exponent of numbers ≥ 0, with a finite gradient at 0 (of 0) whatever the exponent."""
+    return base.clamp(min=torch.finfo(base.dtype).tiny) ** exponent
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """The mean of the values where mask is true; 0, joined to the values, where it never is."""
+    return values.where(mask, 0).sum() / mask.sum().clamp(min=1)
+
+
+def masked_logsumexp(x: Tensor, mask: Tensor) -> Tensor:
+    """log Σ e^x over the last dimension where mask is true.
+
+    Where it never is, a number so low that its exponential is 0 and its gradient finite.
+    """
+    lowest = torch.finfo(x.dtype).min / 4
+    some = mask.any(-1)
+    # A row without any takes part as zeros, for its logarithm of 0 would have no gradient.
+    taken = x.masked_fill(~mask, lowest).where(some[..., None], 0)
+    return torch.logsumexp(taken, -1).where(some, lowest)

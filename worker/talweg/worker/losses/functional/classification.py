@@ -1,0 +1,155 @@
+"""Losses of yes or no, of classes and ranks, of a teacher, and of sequences.
+
+Logits are pred (N, C, …) and targets class indices (N, …), unless a function says otherwise.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def bernoulli_nll(pred: Tensor, target: Tensor) -> Tensor:
+    """-(y log p + (1 - y) log(1 - p)), each logarithm at least -100, a value an element.
+
+    Where a logarithm is held its gradient is 0: torch's own function has one of 1e12 there, which
+    float16 cannot hold, and raises on NaN, so that a run that diverges would look like a fault.
+
+    Args:
+        pred: Probabilities p (N, …).
+        target: y in [0, 1], of the same shape.
+    """
+    limits = torch.finfo(pred.dtype)
+    # The slope of a logarithm below the smallest normal number is not finite either.
+    held = pred.detach().log().clamp(min=-100)
+    log = pred.clamp(min=limits.tiny).log().clamp(min=-100)
+    yes = torch.where(pred < limits.tiny, held, log)
+    no = torch.where(pred == 1, -100, torch.log1p(-pred.clamp(max=1 - limits.eps / 2)))
+    return -target * yes - (1 - target) * no
+
+
+def logit_adjusted(
+    pred: Tensor, target: Tensor, class_counts: Tensor, *, tau: float = 1.0
+) -> Tensor:
+    """CE(z + tau log prior), a value a position. Menon et al. 2021.
+
+    Args:
+        pred: Logits (N, C, …).
+        target: Class indices (N, …).
+        class_counts: How often each class is seen in training (C,), above 0.
+        tau: How strongly the rare classes are helped.
+    """
+    prior = class_counts.to(pred) / class_counts.sum()
+    shift = tau * torch.log(prior)
+    return F.cross_entropy(_add_by_class(pred, shift), target, reduction="none")
+
+
+def ldam(
+    pred: Tensor,
+    target: Tensor,
+    class_counts: Tensor,
+    *,
+    max_margin: float = 0.5,
+    scale: float = 30.0,
+    weight: Tensor | None = None,
+) -> Tensor:
+    """CE(scale (z - m_y onehot)), m_j = max_margin n_j^-¼ / max n^-¼. Cao et al. 2019.
+
+    Args:
+        pred: Cosines (N, C).
+        target: Class indices (N,).
+        class_counts: How often each class is seen in training (C,), above 0.
+        max_margin: The rarest class's margin.
+        scale: What the cosines are multiplied by.
+        weight: A factor a class (C,), or none.
+
+    Returns:
+        A weighted value a sample. Their mean divides by the sum of the targets' weights.
+    """
+    rarity = class_counts.to(pred) ** -0.25
+    margins = max_margin * rarity / rarity.max()
+    shifted = pred - margins * F.one_hot(target, pred.shape[1])
+    return F.cross_entropy(scale * shifted, target, weight=weight, reduction="none")
+
+
+def coral(pred: Tensor, target: Tensor) -> Tensor:
+    """Σ_k BCE(z_k, [rank > k]), a value a sample. Cao, Mirjalili and Raschka 2020.
+
+    Args:
+        pred: Logits (N, K-1) of rank > 0, …, rank > K-2.
+        target: Ranks (N,), 0 to K-1.
+    """
+    return _above(pred, target).sum(1)
+
+
+def corn(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Σ_k≤rank BCE(z_k, [rank > k]). Shi, Cao and Raschka 2021.
+
+    Args:
+        pred: Logits (N, K-1) of rank > k given rank ≥ k.
+        target: Ranks (N,), 0 to K-1.
+
+    Returns:
+        A value a sample, and how many levels each sample takes part in (N,): the mean is the
+        quotient of their sums.
+    """
+    taking_part = target[:, None] >= _levels(pred)
+    return (_above(pred, target) * taking_part).sum(1), taking_part.sum(1)
+
+
+def distillation(pred: Tensor, teacher_logits: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """T² KL(teacher ‖ student) at temperature T, a value a sample. Hinton et al. 2015.
+
+    Args:
+        pred: The student's logits (N, C).
+        teacher_logits: The teacher's, of the same shape.
+        temperature: T; what both are divided by.
+    """
+    student = F.log_softmax(pred / temperature, 1)
+    teacher = F.log_softmax(teacher_logits / temperature, 1)
+    divergence = F.kl_div(student, teacher, log_target=True, reduction="none")
+    return temperature**2 * divergence.sum(1)
+
+
+def ctc(
+    pred: Tensor, targets: Tensor, target_lengths: Tensor, input_lengths: Tensor, *, blank: int = 0
+) -> Tensor:
+    """-log p(targets), over all alignments, a value a sequence. Graves et al. 2006.
+
+    Args:
+        pred: Logits (T, N, C).
+        targets: Classes (N, S), padded.
+        target_lengths: How many of them count (N,).
+        input_lengths: How many time steps count (N,).
+        blank: The class of no symbol.
+
+    Returns:
+        A value a sequence (N,), 0 where no alignment is possible. Their mean divides each by its
+        target's length first, as `ctc_mean` does.
+    """
+    return F.ctc_loss(
+        F.log_softmax(pred, 2),
+        targets,
+        input_lengths,
+        target_lengths,
+        blank=blank,
+        reduction="none",
+        zero_infinity=True,
+    )
+
+
+def ctc_mean(values: Tensor, target_lengths: Tensor) -> Tensor:
+    """The mean over sequences of each value by its target's length, at least 1."""
+    return (values / target_lengths.to(values).clamp(min=1)).sum() / max(len(values), 1)
+
+
+def _add_by_class(pred: Tensor, by_class: Tensor) -> Tensor:
+    return pred + by_class.reshape(-1, *[1] * (pred.dim() - 2))
+
+
+def _levels(pred: Tensor) -> Tensor:
+    return torch.arange(pred.shape[1], device=pred.device)
+
+
+def _above(pred: Tensor, target: Tensor) -> Tensor:
+    above = (target[:, None] > _levels(pred)).to(pred)
+    return F.binary_cross_entropy_with_logits(pred, above, reduction="none")
