@@ -1,0 +1,67 @@
+"""Softmax losses over the cosines between vectors and one learned vector a class."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from talweg.worker.losses.functional import _safe
+
+
+def arcface(
+    embeddings: Tensor,
+    class_weight: Tensor,
+    labels: Tensor,
+    *,
+    margin: float = 0.5,
+    scale: float = 64.0,
+) -> Tensor:
+    """CE of scale cos θ, the right class's θ being raised by the margin. Deng et al. 2019.
+
+    Beyond θ = π - margin, where cos(θ + margin) would rise again, it is cos θ - margin sin margin.
+
+    Args:
+        embeddings: Vectors (N, D).
+        class_weight: One vector a class (C, D).
+        labels: Class indices (N,).
+        margin: In radians.
+        scale: What the cosines are multiplied by.
+
+    Returns:
+        A value a sample (N,).
+    """
+    cos = _safe.unit(embeddings) @ _safe.unit(class_weight).T
+    own = cos.gather(1, labels[:, None])
+    # The sine's slope at θ = 0 is infinite; there it counts as 0.
+    sin = _safe.root(1 - own.square())
+    raised = own * math.cos(margin) - sin * math.sin(margin)
+    raised = torch.where(own < -math.cos(margin), own - margin * math.sin(margin), raised)
+    return F.cross_entropy(
+        scale * cos.scatter(1, labels[:, None], raised), labels, reduction="none"
+    )
+
+
+def cosface(
+    embeddings: Tensor,
+    class_weight: Tensor,
+    labels: Tensor,
+    *,
+    margin: float = 0.35,
+    scale: float = 64.0,
+) -> Tensor:
+    """CE of scale cos θ, the right class's cosine being lowered by the margin. Wang et al. 2018.
+
+    Args:
+        embeddings: Vectors (N, D).
+        class_weight: One vector a class (C, D).
+        labels: Class indices (N,).
+        margin: In units of the cosine.
+        scale: What the cosines are multiplied by.
+
+    Returns:
+        A value a sample (N,).
+    """
+    cos = _safe.unit(embeddings) @ _safe.unit(class_weight).T
+    lowered = cos - margin * F.one_hot(labels, len(class_weight)).to(cos)
+    return F.cross_entropy(scale * lowered, labels, reduction="none")

@@ -1,0 +1,166 @@
+"""Triplets found within a batch: vectors and their classes in, all anchors at once.
+
+Memory grows with N², time with N² log N; the soft margin, whose triplets do not add up by sorting,
+takes time with the number of triplets.
+"""
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from talweg.worker.losses.functional import _safe, pairs
+from talweg.worker.losses.functional.contrastive import same_and_other
+from talweg.worker.losses.functional.pairs import Distance
+
+Strategy = Literal["hard", "semihard", "all"]
+
+
+class Triplets(NamedTuple):
+    """The triplets of a batch, added up."""
+
+    total: Tensor
+    """The sum of their losses."""
+    number: Tensor
+    """How many of them the mean divides by; may be 0."""
+
+
+def online_triplet(
+    embeddings: Tensor,
+    labels: Tensor,
+    *,
+    strategy: Strategy = "hard",
+    margin: float = 1.0,
+    kind: Distance = "euclidean",
+    normalize: bool = False,
+    soft_margin: bool = False,
+    nonzero: bool = True,
+) -> Triplets:
+    """max(0, d(a,p) - d(a,n) + margin) over triplets of a batch. Schroff 2015, Hermans 2017.
+
+    Args:
+        embeddings: Vectors (N, D).
+        labels: Their classes (N,).
+        strategy: hard takes each anchor's farthest positive and nearest negative; semihard all
+            triplets with d(a,p) < d(a,n) < d(a,p) + margin; all every triplet.
+        margin: By how much the negative must be farther.
+        kind: The distance.
+        normalize: Divide the vectors by their norm first.
+        soft_margin: Take log(1 + e^(d(a,p) - d(a,n))) in place of the hinge.
+        nonzero: Under all, count only the triplets whose loss is above 0.
+    """
+    vectors = _safe.unit(embeddings) if normalize else embeddings
+    if strategy == "hard":
+        return _hard(vectors, labels, margin, kind, soft_margin)
+    distances = _distances(vectors, kind)
+    if soft_margin:
+        return _soft(distances, labels, margin if strategy == "semihard" else None)
+    return _hinge(distances, labels, margin, strategy, nonzero)
+
+
+def _hard(
+    vectors: Tensor, labels: Tensor, margin: float, kind: Distance, soft_margin: bool
+) -> Triplets:
+    same, other = same_and_other(labels)
+    # The search needs no gradient, and all distances come of one product. Only its winners are
+    # measured again: 2N distances in place of N².
+    far, near = _hardest(vectors.detach(), same, other, kind)
+    gap = pairs.distance(vectors, vectors[far], kind) - pairs.distance(
+        vectors, vectors[near], kind
+    )
+    losses = _safe.softplus(gap) if soft_margin else F.relu(gap + margin)
+    anchors = same.any(1) & other.any(1)
+    return Triplets(losses.where(anchors, 0).sum(), anchors.sum())
+
+
+def _hardest(
+    vectors: Tensor, same: Tensor, other: Tensor, kind: Distance
+) -> tuple[Tensor, Tensor]:
+    if not len(vectors):
+        nothing = torch.empty(0, dtype=torch.int64, device=vectors.device)
+        return nothing, nothing
+    # In float32 the product's rounding hides distances of a thousandth of the norm.
+    points = _safe.unit(vectors.double()) if kind == "cosine" else vectors.double()
+    points = points - points.mean(0)
+    size = points.square().sum(1)
+    square = torch.addmm(size[:, None] + size, points, points.T, alpha=-2)
+    far = square.masked_fill(~same, -torch.inf).argmax(1)
+    return far, square.masked_fill_(~other, torch.inf).argmin(1)
+
+
+def _distances(vectors: Tensor, kind: Distance) -> Tensor:
+    if kind == "cosine":
+        z = _safe.unit(vectors)
+        return 1 - z @ z.T
+    # Differences and no matrix product, which misses small distances by far in float32.
+    distances = torch.cdist(vectors, vectors, compute_mode="donot_use_mm_for_euclid_dist")
+    return distances.square() if kind == "sqeuclidean" else distances
+
+
+def _hinge(
+    distances: Tensor, labels: Tensor, margin: float, strategy: Strategy, nonzero: bool
+) -> Triplets:
+    """Add up over each pair's negatives by sorting an anchor's negatives once.
+
+    A pair's triplets with d(a,n) < d(a,p) + margin are the first ones of the sorted row, so that
+    their sum is a difference of cumulated sums.
+    """
+    same, other = same_and_other(labels)
+    if not distances.numel():
+        return Triplets(distances.sum(), same.sum())
+    # Cumulated sums are differenced: in float64, lest their digits cancel.
+    ranked = distances.double().masked_fill(~other, torch.inf).sort(1).values
+    sums = F.pad(ranked.masked_fill(ranked.isinf(), 0).cumsum(1), (1, 0))
+    to_positive = distances.double()
+    limits = to_positive + margin
+    within = torch.searchsorted(ranked.detach(), limits.detach())
+    total = within * limits - sums.gather(1, within)
+    number = within
+    if strategy == "semihard":
+        nearest = torch.searchsorted(ranked.detach(), to_positive.detach(), right=True)
+        total = total - (nearest * limits - sums.gather(1, nearest))
+        number = within - nearest
+    elif not nonzero:
+        number = other.sum(1, keepdim=True).expand_as(same)
+    return Triplets(total.where(same, 0).sum().to(distances.dtype), number.where(same, 0).sum())
+
+
+def _soft(distances: Tensor, labels: Tensor, window: float | None) -> Triplets:
+    """Add up triplet by triplet, N pairs of anchor and positive at a time.
+
+    Args:
+        distances: Of all pairs (N, N).
+        labels: The classes (N,).
+        window: Take only triplets with d(a,p) < d(a,n) < d(a,p) + window.
+    """
+    same, other = same_and_other(labels)
+    total, number = distances.sum() * 0, same.new_zeros((), dtype=torch.int64)
+    anchors, positives = same.nonzero(as_tuple=True)
+    pairs_at_once = max(len(labels), 1)
+    for start in range(0, len(anchors), pairs_at_once):
+        a, p = (index[start : start + pairs_at_once] for index in (anchors, positives))
+        # Each part is computed again on the way back, so that only one is held at a time.
+        part, counted = checkpoint(
+            _soft_part,
+            distances,
+            other,
+            a,
+            p,
+            window,
+            use_reentrant=False,
+            preserve_rng_state=False,
+        )
+        total, number = total + part, number + counted
+    return Triplets(total, number)
+
+
+def _soft_part(
+    distances: Tensor, other: Tensor, a: Tensor, p: Tensor, window: float | None
+) -> tuple[Tensor, Tensor]:
+    to_positive, to_negatives = distances[a, p][:, None], distances[a]
+    counts = other[a]
+    if window is not None:
+        counts = counts & (to_negatives > to_positive) & (to_negatives < to_positive + window)
+    return _safe.softplus(to_positive - to_negatives).where(counts, 0).sum(), counts.sum()

@@ -1,0 +1,128 @@
+"""Losses of regions: the overlap of predicted and true masks.
+
+Three sums by sample and class, or by class over the whole batch, are all that they need.
+Milletari et al. 2016 (Dice), Salehi et al. 2017 (Tversky), Abraham and Khan 2019 (focal).
+"""
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from talweg.worker.losses.functional import _safe
+
+Mode = Literal["binary", "multilabel", "multiclass"]
+
+
+class Overlap(NamedTuple):
+    """Sums over positions, by sample and class (N, C), or by class (C,) over the batch."""
+
+    both: Tensor
+    """Σ p t."""
+    pred: Tensor
+    """Σ p, or Σ p²."""
+    target: Tensor
+    """Σ t, or Σ t²."""
+
+
+def overlap(
+    pred: Tensor,
+    target: Tensor,
+    mode: Mode,
+    *,
+    from_logits: bool = True,
+    batch: bool = False,
+    include_background: bool = True,
+    squared: bool = False,
+    ignore_index: int | None = None,
+) -> Overlap:
+    """Add up masks.
+
+    Args:
+        pred: Logits or probabilities (N, C, …).
+        target: Of the same shape in [0, 1] (binary, multilabel), or class indices (N, …).
+        mode: What the channels are: answers of their own, or classes of which one holds.
+        from_logits: Apply the sigmoid or softmax first.
+        batch: Add up over the samples too.
+        include_background: Keep class 0; it is left out after the softmax. A single channel has
+            no background.
+        squared: Add up p² and t² in place of p and t.
+        ignore_index: Positions whose target is this count for nothing.
+    """
+    pred, target = pred.flatten(2), target.flatten(1 if mode == "multiclass" else 2)
+    kept = None if ignore_index is None else target != ignore_index
+    if mode == "multiclass":
+        probability = pred.softmax(1) if from_logits else pred
+        sums = _of_classes(probability, target, kept, squared)
+    else:
+        probability = pred.sigmoid() if from_logits else pred
+        sums = _of_answers(probability, target.to(probability), kept, squared)
+    if not include_background and pred.shape[1] > 1:
+        sums = Overlap(*(by_class[:, 1:] for by_class in sums))
+    return Overlap(*(by_class.sum(0) for by_class in sums)) if batch else sums
+
+
+def _of_answers(pred: Tensor, target: Tensor, kept: Tensor | None, squared: bool) -> Overlap:
+    if kept is not None:
+        pred, target = pred.where(kept, 0), target.where(kept, 0)
+    both = (pred * target).sum(2)
+    if squared:
+        pred, target = pred.square(), target.square()
+    return Overlap(both, pred.sum(2), target.sum(2))
+
+
+def _of_classes(pred: Tensor, target: Tensor, kept: Tensor | None, squared: bool) -> Overlap:
+    # One probability a position is gathered and added to its class; a one-hot mask would be as
+    # large as pred, and be read three times.
+    count = torch.ones_like(target, dtype=pred.dtype)
+    if kept is not None:
+        target, count = target.where(kept, 0), kept.to(pred.dtype)
+    own = pred.gather(1, target[:, None]).squeeze(1) * count
+    empty = pred.new_zeros(pred.shape[:2])
+    if squared:
+        pred = pred.square()
+    if kept is not None:
+        pred = pred * count[:, None]
+    return Overlap(
+        empty.scatter_add(1, target, own), pred.sum(2), empty.scatter_add(1, target, count)
+    )
+
+
+def dice(sums: Overlap, *, smooth_nr: float = 1e-5, smooth_dr: float = 1e-5) -> Tensor:
+    """1 - (2I + nr) / (P + T + dr), a value a sum."""
+    under = sums.pred + sums.target + smooth_dr
+    return 1 - _safe.divide(2 * sums.both + smooth_nr, under, empty=1)
+
+
+def jaccard(sums: Overlap, *, smooth_nr: float = 1e-5, smooth_dr: float = 1e-5) -> Tensor:
+    """1 - (I + nr) / (P + T - I + dr), a value a sum."""
+    under = sums.pred + sums.target - sums.both + smooth_dr
+    return 1 - _safe.divide(sums.both + smooth_nr, under, empty=1)
+
+
+def tversky(
+    sums: Overlap,
+    *,
+    alpha: float = 0.3,
+    beta: float = 0.7,
+    smooth_nr: float = 1e-5,
+    smooth_dr: float = 1e-5,
+) -> Tensor:
+    """1 - (TP + nr) / (TP + alpha FP + beta FN + dr), a value a sum."""
+    hit = sums.both
+    under = hit + alpha * (sums.pred - hit) + beta * (sums.target - hit) + smooth_dr
+    return 1 - _safe.divide(hit + smooth_nr, under, empty=1)
+
+
+def focal_tversky(
+    sums: Overlap,
+    *,
+    alpha: float = 0.3,
+    beta: float = 0.7,
+    gamma: float = 0.75,
+    smooth_nr: float = 1e-5,
+    smooth_dr: float = 1e-5,
+) -> Tensor:
+    """tversky^gamma, a value a sum."""
+    base = tversky(sums, alpha=alpha, beta=beta, smooth_nr=smooth_nr, smooth_dr=smooth_dr)
+    return _safe.power(base, gamma)
