@@ -83,7 +83,7 @@ def test_job_survives(fault, fragile_stack: Stack, client: Client, undisturbed) 
     assert kinds.count("finished") == 1
     waiting.wait(60).result()
     if fault in (kill_child, kill_worker):
-        assert job.message.attempt == 2
+        assert job.message.attempt >= 2
     assert one_run_with_each_step_once(fragile_stack, job)
 
 
