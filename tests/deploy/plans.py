@@ -1,7 +1,7 @@
 """Small plans for the supervisor: parts that are a few lines of Python."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,12 +52,11 @@ class SmallPlan:
         self.started.append(name)
         ready_file = self.ready_file(name)
         ready_file.unlink(missing_ok=True)
-        is_ready: Callable[[], bool] = ready_file.exists
         return Part(
             name=name,
             command=(sys.executable, "-c", self.scripts[name], str(ready_file)),
             env={},
-            is_ready=is_ready,
+            is_ready=lambda pid: ready_file.exists(),
             description="",
             stop_seconds=self.stop_seconds,
             is_essential=self.is_essential,

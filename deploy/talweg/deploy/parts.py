@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+import psutil
+
 from talweg.deploy import broker
 from talweg.deploy.folder import Folder
 from talweg.deploy.ports import HOST, Ports
@@ -28,8 +30,8 @@ class Part:
     """Program and arguments."""
     env: Mapping[str, str]
     """Variables in addition to those that all parts get."""
-    is_ready: Callable[[], bool]
-    """Cheap: asked several times a second while the part starts."""
+    is_ready: Callable[[int], bool]
+    """Says of a process whether it serves. Cheap: asked several times a second at the start."""
     description: str
     """What it is, for people."""
     stop_seconds: float = 5.0
@@ -137,7 +139,7 @@ class EmbeddedPlan:
             name=BROKER,
             command=(self._broker_program.path, str(config)),
             env={},
-            is_ready=lambda: broker.answers(port, password),
+            is_ready=lambda pid: broker.answers(port, password),
             description=self._broker_program.version,
         )
 
@@ -152,7 +154,7 @@ class EmbeddedPlan:
                 "TALWEG_DATABASE_URL": url,
                 "TALWEG_READY_FILE": str(ready_file),
             },
-            is_ready=ready_file.exists,
+            is_ready=lambda pid: ready_file.exists(),
             description="gRPC",
         )
 
@@ -177,7 +179,7 @@ class EmbeddedPlan:
             name=name,
             command=(*_PYTHON, "talweg.client.cli", "worker"),
             env=env,
-            is_ready=ready_file.exists,
+            is_ready=lambda pid: ready_file.exists(),
             description=f"GPU {self._gpus[index]}" if self._gpus else "CPU",
             stop_seconds=15.0,
         )
@@ -194,11 +196,28 @@ class EmbeddedPlan:
                 *("--serve-artifacts", "--artifacts-destination", artifacts.as_uri()),
             ),
             env={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-            is_ready=lambda: _is_healthy(port),
+            is_ready=lambda pid: _listens(pid, port) and _is_healthy(port),
             description="MLflow",
             # Its start takes both cores for seconds: the stack is to be ready before.
             is_essential=False,
         )
+
+
+def _listens(pid: int, port: int) -> bool:
+    """Says whether a process or one of its children listens on a port.
+
+    Another program may, and give every right answer.
+    """
+    try:
+        leader = psutil.Process(pid)
+        for process in (leader, *leader.children(recursive=True)):
+            for connection in process.net_connections(kind="tcp"):
+                if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+                    return True
+    except psutil.Error:
+        # It has just ended.
+        pass
+    return False
 
 
 def _is_healthy(port: int) -> bool:

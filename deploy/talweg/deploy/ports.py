@@ -1,7 +1,13 @@
-"""Loopback ports: which are free, and which of them a part keeps."""
+"""Loopback ports: which are free, and which of them a part keeps.
+
+Seconds pass between the choice of a port and the moment when its part listens there. Meanwhile the
+port is free for all to see, and two stacks that start at once would choose the same. So a stack
+holds each port's namesake in UDP, which nobody else wants, for as long as it runs.
+"""
 
 import socket
-from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
 
 HOST = "127.0.0.1"
 # How far a taken port is stepped over before the system picks one.
@@ -20,36 +26,67 @@ def is_free(port: int) -> bool:
     return True
 
 
-@dataclass
 class Ports:
-    """The port of each part; two parts never get the same one."""
+    """The port of each part; no two parts, of any two stacks, get the same. A context manager."""
 
-    chosen: dict[str, int] = field(default_factory=dict)
-    """By the part's name."""
+    def __init__(self) -> None:
+        """Chooses nothing yet."""
+        self.chosen: dict[str, int] = {}
+        self._held: dict[str, socket.socket] = {}
+
+    def __enter__(self) -> Self:
+        """Gives itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Lets go of all ports."""
+        for held in self._held.values():
+            held.close()
+        self._held.clear()
 
     def choose(self, part: str, preferred: int) -> int:
         """Picks a free port, the preferred one or else the next above it.
 
         Args:
-            part: Who will listen.
+            part: Who will listen; what it had before is let go.
             preferred: 1 to 65535, or 0 where any will do.
 
         Returns:
             The port, which is also kept in `chosen`.
+
+        Raises:
+            OSError: There is no free port at all.
         """
-        others = {port for name, port in self.chosen.items() if name != part}
+        if part in self._held:
+            self._held.pop(part).close()
         steps = range(preferred, min(preferred + STEPS, 65536)) if preferred else ()
-        for port in steps:
-            if port not in others and is_free(port):
-                break
-        else:
-            port = _any_free()
-        self.chosen[part] = port
-        return port
+        while True:
+            for port in steps:
+                held = _hold(port) if is_free(port) else None
+                if held is not None:
+                    self._held[part], self.chosen[part] = held, port
+                    return port
+            steps = range(_any_free(), 65536)
 
     def address(self, part: str) -> str:
         """The part's host:port."""
         return f"{HOST}:{self.chosen[part]}"
+
+
+def _hold(port: int) -> socket.socket | None:
+    """Takes a port's namesake in UDP; None where another stack has it."""
+    held = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        held.bind((HOST, port))
+    except OSError:
+        held.close()
+        return None
+    return held
 
 
 def _any_free() -> int:

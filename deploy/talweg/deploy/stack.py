@@ -72,7 +72,7 @@ class Options:
     """The gRPC server's port, which must be free; None for the first free one from 7070 on, 0 for
     any."""
     follow: Sequence[str] = ()
-    """A program to run beside the stack once it is ready; it finds the server by TALWEG_ADDRESS."""
+    """A program to run beside the stack once it is ready; TALWEG_ADDRESS tells it the server."""
     once: bool = False
     """Stop when that program has ended."""
 
@@ -113,6 +113,7 @@ class Stack:
         with ExitStack() as stack:
             stack.enter_context(FolderLock(self._folder))
             signals = Signals()
+            stack.enter_context(self._ports)
             self._folder.rotate_logs()
             self._note(f"Talweg {versions()['talweg']} starts in {self._folder.root}")
             self._plan = EmbeddedPlan(self._folder, self._settings, self._ports, visible_gpus())
@@ -170,12 +171,12 @@ class Stack:
 
     def _choose_ports(self) -> None:
         wanted = self._options.port
-        if wanted and not is_free(wanted):
-            raise PortTakenError(f"port {wanted} is taken; choose another, or 0 for any free one")
         for part, preferred in PREFERRED_PORTS.items():
             if part in self._plan.names:
                 asked = wanted if part == SERVER else None
                 self._ports.choose(part, preferred if asked is None else asked)
+        if wanted and self._ports.chosen[SERVER] != wanted:
+            raise PortTakenError(f"port {wanted} is taken; choose another, or 0 for any free one")
 
     def _on_death(self, name: str, failed_starts: int, was_ready: bool) -> tuple[str, ...]:
         """Sees to what may keep a part from starting: unreadable data, a port taken meanwhile."""

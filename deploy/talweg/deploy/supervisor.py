@@ -163,7 +163,7 @@ class Supervisor:
 
     def _ask(self, name: str, running: _Running) -> None:
         assert running.part is not None
-        if running.part.is_ready():
+        if running.part.is_ready(running.pid):
             running.is_ready = running.was_ready = True
             running.failed_starts = 0
             running.ready_at = time.monotonic()
