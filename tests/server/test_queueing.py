@@ -1,0 +1,230 @@
+"""Tickets: as many as there are jobs to claim, whatever becomes of Redis and its data."""
+
+import asyncio
+import base64
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from tests._parts import free_port
+from tests.server.conftest import Running, Start
+from tests.server.samples import spec
+from tests.server.test_watch import killable_redis
+
+from talweg.server.broker import redis_url as to_redis_url
+from talweg.server.errors import BadSetting
+from talweg.server.queueing import presence
+from talweg.server.queueing.dispatcher import MAX_TICKETS
+from talweg.v1 import jobs_pb2, workers_pb2
+from talweg.v1.jobs_pb2 import Event, Job, Outcome
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[redis.Redis]:
+    """A Redis of the test's own."""
+    with killable_redis(tmp_path / "redis") as port, redis.Redis(port=port) as client:
+        yield client
+
+
+def url_of(broker: redis.Redis) -> str:
+    return f"redis://127.0.0.1:{broker.connection_pool.connection_kwargs['port']}/0"
+
+
+@pytest.fixture
+async def running(start: Start, broker: redis.Redis) -> Running:
+    """A server that rings at that Redis."""
+    return await start(broker_url=url_of(broker))
+
+
+async def submit(running: Running, num: int = 1, **fields: Any) -> list[Job]:
+    request = jobs_pb2.SubmitJobRequest(spec=spec(**fields))
+    batch = jobs_pb2.BatchSubmitJobsRequest(requests=[request] * num)
+    response = await running.jobs.BatchSubmitJobs(batch)
+    return [result.job for result in response.results]
+
+
+async def claim(running: Running, limit: int = 1) -> list[workers_pb2.Assignment]:
+    request = workers_pb2.ClaimJobsRequest(queue="default", worker="w1", limit=limit)
+    return list((await running.workers.ClaimJobs(request)).assignments)
+
+
+async def until(condition: Callable[[], object], timeout: float = 10) -> None:
+    async with asyncio.timeout(timeout):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def depth(broker: redis.Redis, queue: str = "default") -> int:
+    found = broker.llen(f"talweg:{queue}")
+    assert isinstance(found, int)
+    return found
+
+
+async def test_a_job_gets_a_ticket_that_celery_understands(
+    running: Running, broker: redis.Redis
+) -> None:
+    await submit(running)
+    await submit(running, resources={"device": "cuda"})
+    for queue in ("default", "cuda"):
+        await until(lambda queue=queue: depth(broker, queue) == 1)  # type: ignore[misc]
+        message = json.loads(broker.lindex(f"talweg:{queue}", 0) or b"")
+        assert message["headers"]["task"] == "talweg.answer"
+        assert message["content-type"] == "application/json"
+        arguments, named, _ = json.loads(base64.b64decode(message["body"]))
+        assert (arguments, named) == ([], {"queue": queue})
+
+
+async def test_a_ticket_follows_a_submission_at_once(
+    running: Running, broker: redis.Redis
+) -> None:
+    await submit(running)
+    await until(lambda: depth(broker) == 1)
+    waits = []
+    for number in range(2, 12):
+        await submit(running)
+        begin = asyncio.get_running_loop().time()
+        await until(lambda number=number: depth(broker) == number)  # type: ignore[misc]
+        waits.append(asyncio.get_running_loop().time() - begin)
+    # It takes 2 ms; the look each second would take 500.
+    assert sorted(waits)[5] < 0.2
+
+
+async def test_tickets_are_few_however_many_jobs_wait(
+    running: Running, broker: redis.Redis
+) -> None:
+    await submit(running, 300)
+    await until(lambda: depth(broker) == MAX_TICKETS)
+    await running.server._dispatcher.top_up()
+    assert depth(broker) == MAX_TICKETS
+
+
+async def test_lost_tickets_are_replaced(running: Running, broker: redis.Redis) -> None:
+    await submit(running, 3)
+    await until(lambda: depth(broker) == 3)
+    # Taken by a worker that had just stopped asking.
+    broker.delete("talweg:default")
+    await until(lambda: depth(broker) == 3, timeout=3)
+    broker.flushall()
+    await until(lambda: depth(broker) == 3, timeout=3)
+    # What is claimed needs none.
+    assert len(await claim(running, limit=3)) == 3
+    broker.flushall()
+    await running.server._dispatcher.top_up()
+    assert depth(broker) == 0
+
+
+async def test_a_job_given_back_gets_a_ticket_at_once(
+    running: Running, broker: redis.Redis
+) -> None:
+    await submit(running)
+    await until(lambda: depth(broker) == 1)
+    (assignment,) = await claim(running)
+    broker.flushall()
+    await running.workers.FinishJob(
+        workers_pb2.FinishJobRequest(lease=assignment.lease, outcome=Outcome(state=Job.QUEUED))
+    )
+    await until(lambda: depth(broker) == 1)
+
+
+async def test_a_lost_workers_job_gets_a_ticket(start: Start, broker: redis.Redis) -> None:
+    running = await start(broker_url=url_of(broker), lease=timedelta(seconds=1))
+    await submit(running)
+    await until(lambda: depth(broker) == 1)
+    (assignment,) = await claim(running)
+    broker.flushall()
+    await until(lambda: depth(broker) == 1)
+    (again,) = await claim(running)
+    assert (again.lease.job, again.lease.attempt) == (assignment.lease.job, 2)
+
+
+async def test_jobs_from_before_a_server_get_tickets(start: Start, broker: redis.Redis) -> None:
+    before = await start(broker_url=f"redis://127.0.0.1:{free_port()}/0")
+    await submit(before, 2)
+    await before.server.stop(0)
+    await start(broker_url=url_of(broker))
+    await until(lambda: depth(broker) == 2)
+
+
+async def test_submitting_works_while_the_broker_is_down(start: Start, tmp_path: Path) -> None:
+    port = free_port()
+    running = await start(broker_url=f"redis://127.0.0.1:{port}/0")
+
+    async def reason() -> str:
+        (job,) = (await running.jobs.ListJobs(jobs_pb2.ListJobsRequest())).jobs
+        return job.waiting_reason
+
+    (job,) = await submit(running)
+    assert job.state == Job.QUEUED
+    async with asyncio.timeout(10):
+        while "the broker does not answer" not in await reason():
+            await asyncio.sleep(0.02)
+    with killable_redis(tmp_path / "redis", port), redis.Redis(port=port) as client:
+        await until(lambda: depth(client) == 1, timeout=15)
+        assert "the broker" not in await reason()
+
+
+async def test_a_waiting_job_says_whether_a_worker_is_there(
+    running: Running, broker: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "_KEEP_S", 1.5)
+    tickets = tmp_path / "tickets"
+    (job,) = await submit(running)
+
+    async def says(expected: str) -> None:
+        async with asyncio.timeout(30):
+            while True:
+                found = await running.jobs.GetJob(jobs_pb2.GetJobRequest(name=job.name))
+                if expected in found.waiting_reason:
+                    return
+                await asyncio.sleep(0.05)
+
+    await says("no worker is connected for queue 'default': start one with `talweg worker`")
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "celery", "-A", "tests.server.ticket_worker", "--quiet"]
+        + ["worker", "-P", "solo", "-Q", "default", "-l", "ERROR"],
+        env={**os.environ, "TALWEG_BROKER_URL": url_of(broker), "TICKETS": str(tickets)},
+    )
+    try:
+        # It takes the ticket but claims nothing, so the job goes on waiting.
+        await until(tickets.exists, timeout=30)
+        assert tickets.read_text().startswith("default\n")
+        await says("is next: waits for a worker that is free")
+    finally:
+        worker.kill()
+        worker.wait()
+
+
+async def test_the_stream_of_events_is_bounded(running: Running, broker: redis.Redis) -> None:
+    await submit(running)
+    (assignment,) = await claim(running)
+    events = [Event(log=jobs_pb2.LogLine(text="x"))]
+    await running.workers.ReportProgress(
+        workers_pb2.ReportProgressRequest(lease=assignment.lease, sequence=1, events=events)
+    )
+    await until(lambda: broker.xlen("talweg:events") >= 2)
+    assert 0 < int(broker.ttl("talweg:events")) <= 3600
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://:p@h:1/2", "redis://:p@h:1/2"),
+        ("rediss://h/0", "rediss://h/0"),
+        ("redis+socket:///run/r.sock?virtual_host=3", "unix:///run/r.sock?db=3"),
+    ],
+)
+def test_broker_urls(url: str, expected: str) -> None:
+    assert to_redis_url(url) == expected
+
+
+def test_other_brokers_are_refused_without_telling_passwords() -> None:
+    with pytest.raises(BadSetting, match="begins with amqp") as caught:
+        to_redis_url("amqp://guest:secret@h")
+    assert "secret" not in str(caught.value)

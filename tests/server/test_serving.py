@@ -1,0 +1,128 @@
+"""The server as a process: how it starts, refuses to start, ends and is killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from tests._parts import Server, running_server, wait_until
+from tests.server.samples import spec
+
+from talweg.server.store import migrate
+from talweg.v1 import jobs_pb2
+from talweg.v1.jobs_pb2 import Job
+from talweg.v1.jobs_pb2_grpc import JobServiceStub
+
+TALWEG = [sys.executable, "-m", "talweg.client.cli"]
+NOWHERE = "redis://127.0.0.1:1/0"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """`talweg server`, without a broker."""
+    with running_server(tmp_path / "server", NOWHERE) as server:
+        yield server
+
+
+def run(tmp_path: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    given = {
+        "TALWEG_DATABASE_URL": f"sqlite:///{tmp_path}/talweg.db",
+        "TALWEG_BROKER_URL": NOWHERE,
+        "TALWEG_LISTEN": "127.0.0.1:0",
+    }
+    return subprocess.run(
+        [*TALWEG, *arguments],
+        env={**os.environ, **given, **env},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_says_where_it_listens_and_ends_in_order(server: Server) -> None:
+    assert server.process is not None
+    ready = json.loads((server.folder / "server.ready").read_text())
+    assert ready == {"pid": server.process.pid, "address": server.address}
+    assert server.address.startswith("127.0.0.1:")
+    log = server.folder / "server.log"
+    assert f"talweg server listens on {server.address}" in log.read_text()
+
+    with grpc.insecure_channel(server.address) as channel:
+        jobs = JobServiceStub(channel)
+        job = jobs.SubmitJob(jobs_pb2.SubmitJobRequest(spec=spec())).job
+        call = jobs.WatchJob(jobs_pb2.WatchJobRequest(name=job.name))
+        assert next(call).event.cursor == 1
+        server.process.send_signal(signal.SIGTERM)
+        with pytest.raises(grpc.RpcError) as caught:
+            next(call)
+        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert server.process.wait(20) == 0
+    assert "Traceback" not in log.read_text()
+
+
+def test_what_was_answered_survives_a_kill(server: Server) -> None:
+    taken: list[str] = []
+
+    def submit_until_it_dies() -> None:
+        with grpc.insecure_channel(server.address) as channel:
+            jobs = JobServiceStub(channel)
+            for number in range(100_000):
+                request = jobs_pb2.SubmitJobRequest(spec=spec(), request_id=f"r{number}")
+                try:
+                    taken.append(jobs.SubmitJob(request).job.name)
+                except grpc.RpcError:
+                    return
+
+    thread = threading.Thread(target=submit_until_it_dies)
+    thread.start()
+    wait_until(lambda: len(taken) > 30, timeout=30, what="jobs are taken")
+    server.kill()
+    thread.join(30)
+    server.start()
+    with grpc.insecure_channel(server.address) as channel:
+        jobs = JobServiceStub(channel)
+        for name in taken:
+            assert jobs.GetJob(jobs_pb2.GetJobRequest(name=name)).state == Job.QUEUED
+        # Sent again, since its answer may be lost: one job all the same.
+        request = jobs_pb2.SubmitJobRequest(spec=spec(), request_id="r0")
+        assert jobs.SubmitJob(request).job.name == taken[0]
+        found = jobs.ListJobs(jobs_pb2.ListJobsRequest(page_size=1000)).jobs
+        assert len(taken) <= len(found) <= len(taken) + 1
+
+
+def test_a_taken_port_is_an_error(server: Server, tmp_path: Path) -> None:
+    ended = run(tmp_path, "server", TALWEG_LISTEN=server.address)
+    assert ended.returncode != 0
+    assert f"cannot listen on {server.address}" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        ({"TALWEG_LISTEN": "0.0.0.0:0"}, "TALWEG_ALLOW_REMOTE=1"),
+        ({"TALWEG_DATABASE_URL": "mysql://h/d"}, "begins with mysql://"),
+        ({"TALWEG_DATABASE_URL": "sqlite:////nowhere/at/all.db"}, "unable to open database file"),
+        ({"TALWEG_BROKER_URL": "amqp://h"}, "begins with amqp"),
+        ({"TALWEG_LEASE_SECONDS": "0"}, "TALWEG_LEASE_SECONDS must be >= 1"),
+    ],
+)
+def test_says_what_keeps_it_from_starting(tmp_path: Path, env: dict[str, str], said: str) -> None:
+    ended = run(tmp_path, "server", **env)
+    assert ended.returncode not in (0, None)
+    assert said in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_the_db_commands(tmp_path: Path) -> None:
+    assert "no tables yet" in run(tmp_path, "db", "current").stdout
+    version = migrate.latest()
+    assert f"version {version}" in run(tmp_path, "db", "upgrade").stdout
+    current = run(tmp_path, "db", "current").stdout
+    assert current.splitlines() == [f"database: {version}", f"server:   {version}"]
