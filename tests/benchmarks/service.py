@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import mlflow
-from talweg.client import Client
-
 from tests.benchmarks.table import Row, render
 from tests.integration.stack import Stack, start_stack, tiny_spec, wait_until
+
+from talweg.client import Client
 
 NUM_LATENCIES = 41
 NUM_SUBMISSIONS = 400

@@ -6,6 +6,7 @@ Prints the job's name and final state.
 
 import sys
 import time
+from typing import Any
 
 import grpc
 from google.protobuf import json_format
@@ -16,10 +17,16 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 )
 
 
-def call(channel, pool, service, method, request):  # type: ignore[no-untyped-def]
+def call(
+    channel: grpc.Channel,
+    pool: DescriptorPool,
+    service: str,
+    method: str,
+    request: dict[str, Any],
+) -> dict[str, Any]:
     descriptor = pool.FindServiceByName(service).FindMethodByName(method)
     message = json_format.ParseDict(request, GetMessageClass(descriptor.input_type)())
-    rpc = channel.unary_unary(
+    rpc: Any = channel.unary_unary(
         f"/{service}/{method}",
         request_serializer=lambda value: value.SerializeToString(),
         response_deserializer=GetMessageClass(descriptor.output_type).FromString,

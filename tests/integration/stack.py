@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
+
 from talweg.client import Client
 
 TALWEG = [sys.executable, "-m", "talweg.client.cli"]

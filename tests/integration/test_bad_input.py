@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
-from talweg.client import Client
-
 from tests.integration.stack import Stack, start_stack, tiny_spec, wait_until
 
-CASES = {
+from talweg.client import Client
+
+CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "unknown loss": ({"loss": "hubr"}, ["loss", "hubr", "huber"]),
     "misspelt field": ({"traning": {"epochs": 1}}, ["traning", "training"]),
     "negative delta": ({"loss": {"huber": {"delta": -1.0}}}, ["loss.huber.delta", "-1", "> 0"]),

@@ -1,14 +1,13 @@
 """Parts are killed in mid-job; every job still ends SUCCEEDED, once, with the same result."""
 
-import os
-import signal
 from collections.abc import Iterator
 
 import mlflow
 import pytest
-from talweg.client import Client, Job
-
+from tests.integration.faults import kill_child, kill_server, kill_worker, wipe_broker
 from tests.integration.stack import Stack, tiny_spec, wait_until
+
+from talweg.client import Client, Job
 
 # Long enough on any machine to be killed in the middle.
 STEPS = 12_000
@@ -44,28 +43,6 @@ def running(job: Job) -> None:
         what="the job is in the middle of its steps",
     )
     assert job.message.progress.step < STEPS
-
-
-def kill_child(stack: Stack) -> None:
-    child = stack.worker_child()
-    assert child is not None
-    os.kill(child, signal.SIGKILL)
-
-
-def kill_worker(stack: Stack) -> None:
-    stack.kill("worker-0")
-
-
-def kill_server(stack: Stack) -> None:
-    stack.kill("server")
-
-
-def wipe_broker(stack: Stack) -> None:
-    broker = stack.data / "broker"
-    for file in sorted(broker.rglob("*"), reverse=True):
-        if file.is_file() and ("aof" in file.name or file.suffix in (".rdb", ".incr", ".base")):
-            file.unlink()
-    stack.kill("broker")
 
 
 @pytest.mark.parametrize("fault", [kill_child, kill_worker, kill_server, wipe_broker])

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from talweg.client import Client
-
 from tests.benchmarks import diabetes_outliers
 from tests.integration.stack import Stack
+
+from talweg.client import Client
 
 BATCH = Path(__file__).parents[2] / "client/examples/diabetes_losses.yaml"
 ROBUST = ("mae", "huber", "log_cosh")
@@ -15,13 +15,17 @@ ROBUST = ("mae", "huber", "log_cosh")
 @pytest.fixture(scope="module")
 def errors(stack: Stack) -> dict[str, dict[int, float]]:
     """Test MAE on clean targets, by loss and seed."""
-    submitted = stack.run("submit", str(BATCH), "--watch", "--set", "experiment=first", timeout=240)
+    submitted = stack.run(
+        "submit", str(BATCH), "--watch", "--set", "experiment=first", timeout=240
+    )
     assert submitted.returncode == 0, submitted.stderr
     with Client(stack.address) as client:
         comparison = client.compare(filter='experiment = "first"')
         assert comparison.metric == "test/mae"
         return {
-            group.labels[0].split()[0]: {row.seed: row.value for row in group.rows}
+            group.labels[0].split()[0]: {
+                row.seed: row.value for row in group.rows if row.value is not None
+            }
             for group in comparison.groups
         }
 

@@ -5,9 +5,9 @@ from collections import Counter
 
 import mlflow
 import pytest
-from talweg.client import Client, Job
-
 from tests.integration.stack import Stack, tiny_spec, wait_until
+
+from talweg.client import Client, Job
 
 NUM_JOBS = 200
 

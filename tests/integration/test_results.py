@@ -8,10 +8,10 @@ import mlflow
 import numpy as np
 import pytest
 from mlflow.entities import Run
+from tests.integration.stack import Stack, wait_until
+
 from talweg.client import Client, Job
 from talweg.spec import parse
-
-from tests.integration.stack import Stack, wait_until
 
 SPECS = {
     "regression": {
@@ -56,6 +56,7 @@ def test_run_carries_the_spec_the_metrics_and_the_data(delivered: tuple[Job, Run
     metrics = job.result().metrics
     for name in ("train/loss", "val/loss", "test/loss", "lr", "guard/grad_norm"):
         assert run.data.metrics[name] == pytest.approx(metrics[name], rel=1e-12)
+    assert run.inputs is not None
     (data,) = run.inputs.dataset_inputs
     assert data.dataset.digest
     assert data.dataset.name in ("diabetes", "digits")
@@ -65,9 +66,11 @@ def test_job_file_submits_again_and_gives_the_same(
     delivered: tuple[Job, Run], stack: Stack, tmp_path: Path
 ) -> None:
     job, run = delivered
-    file = Path(mlflow.artifacts.download_artifacts(
-        run_id=run.info.run_id, artifact_path="job.yaml", dst_path=str(tmp_path)
-    ))
+    file = Path(
+        mlflow.artifacts.download_artifacts(
+            run_id=run.info.run_id, artifact_path="job.yaml", dst_path=str(tmp_path)
+        )
+    )
     assert parse(file.read_text()) == job.spec
     with Client(stack.address) as client:
         again = client.submit(file).wait(120).result()
@@ -77,10 +80,7 @@ def test_job_file_submits_again_and_gives_the_same(
 
 def test_plots_are_there(delivered: tuple[Job, Run]) -> None:
     _, run = delivered
-    names = {
-        item.path
-        for item in mlflow.MlflowClient().list_artifacts(run.info.run_id, "plots")
-    }
+    names = {item.path for item in mlflow.MlflowClient().list_artifacts(run.info.run_id, "plots")}
     second = "residuals" if run.data.tags["talweg.task"] == "regression" else "confusion_matrix"
     assert names == {"plots/loss_curve.png", f"plots/{second}.png"}
 
@@ -90,6 +90,7 @@ def test_model_loads_back_without_pickles(
 ) -> None:
     _, run = delivered
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    assert run.outputs is not None
     (model,) = run.outputs.model_outputs
     loaded = mlflow.pyfunc.load_model(f"models:/{model.model_id}")
     assert loaded.metadata.signature is not None
@@ -106,7 +107,9 @@ def test_weights_stand_beside_the_model_they_belong_to(
     from safetensors import safe_open
 
     _, run = delivered
-    folder = Path(mlflow.artifacts.download_artifacts(run_id=run.info.run_id, dst_path=str(tmp_path)))
+    folder = Path(
+        mlflow.artifacts.download_artifacts(run_id=run.info.run_id, dst_path=str(tmp_path))
+    )
     (weights,) = folder.rglob("weights.safetensors")
     model = json.loads(weights.with_name("model.json").read_text())
     assert set(model["model"]) <= {"mlp", "convnet"}
