@@ -90,7 +90,7 @@ class Stack:
         """
         self._settings = settings
         self._options = options
-        self._say = say
+        self._say_to_people = say
         self._folder = Folder(settings.data.absolute())
         self._ports = Ports()
         self._facts: dict[str, object] = {}
@@ -223,13 +223,19 @@ class Stack:
     def _note(self, text: str) -> None:
         """Logs a line and says it, at once or when the program beside the stack has ended."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        with self._folder.open_log("up") as log:
+        # A full disk is no reason to end what still runs.
+        with suppress(OSError), self._folder.open_log("up") as log:
             log.write(f"{now} {text}\n".encode())
         if self._held is None:
             self._say(text)
         else:
             # That program draws progress bars: a line from here would tear them.
             self._held.append(text)
+
+    def _say(self, text: str) -> None:
+        # The terminal may have gone; the parts are still to be stopped in order.
+        with suppress(OSError):
+            self._say_to_people(text)
 
     def _release(self) -> None:
         held, self._held = self._held or (), None
