@@ -134,8 +134,12 @@ def vae(
         form: The likelihood of the samples.
         beta: The weight of the divergence.
     """
-    likelihood = reconstruction(recon, target, form).reshape(len(recon), -1).sum(1)
-    return likelihood + beta * gaussian_kl(mu, logvar).reshape(len(mu), -1).sum(1)
+    likelihood = _by_sample(reconstruction(recon, target, form))
+    return likelihood + beta * _by_sample(gaussian_kl(mu, logvar))
+
+
+def _by_sample(values: Tensor) -> Tensor:
+    return values.reshape(len(values), math.prod(values.shape[1:])).sum(1)
 
 
 def _mean(values: Tensor) -> Tensor:

@@ -83,6 +83,13 @@ def perceptual(
 
     Returns:
         A scalar.
+
+    Raises:
+        ValueError: There are not as many weights as layers.
     """
+    if len(layer_weights) != len(pred):
+        raise ValueError(
+            f"layer_weights must have one value a layer, {len(pred)}, but got {len(layer_weights)}"
+        )
     parts = zip(layer_weights, pred, target, strict=True)
     return torch.stack([weight * F.mse_loss(p, t) for weight, p, t in parts]).sum()
