@@ -43,6 +43,7 @@ def _run(settings: Settings) -> int:
     delivery = DeliveryProcess()
     # Not sooner: it would compete with this process for the processor.
     signals.worker_ready.connect(lambda **_: delivery.start(), weak=False)
+    signals.worker_shutting_down.connect(lambda **_: delivery.end_soon(), weak=False)
     try:
         celery_worker = app.Worker(
             hostname=host_format(default_nodename(f"{settings.worker_name}@%h")),

@@ -9,10 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from talweg.spec import display_name, flatten, from_dict, kind, to_yaml
+from talweg.spec import display_name, flatten, from_dict, kind, to_dict, to_yaml
 from talweg.v1.jobs_pb2 import Job, Outcome
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker.tracking import naming
 from talweg.worker.tracking.attempts import SpooledAttempt
 from talweg.worker.tracking.outputs import send_outputs
 from talweg.worker.tracking.record import Record, has_ended
@@ -121,7 +120,7 @@ class JobDelivery:
             high.update(dict.fromkeys(news, step))
             if news:
                 fresh.append((step, at, news))
-        params = {} if "params" in self._state.done else naming.params(flatten(spec))
+        params = {} if "params" in self._state.done else flatten(spec)
         tags = self._changed_tags(self._tags_of(attempt, spec))
         self._log(points=fresh, params=params, tags=tags)
         self._state.high_water = high
@@ -154,7 +153,7 @@ class JobDelivery:
         if attempt.end and attempt.end["state"] == "LOST":
             tags["talweg.state"] = "RUNNING"
         if attempt.warnings:
-            tags["warnings"] = "\n".join(dict.fromkeys(attempt.warnings))
+            tags["talweg.warnings"] = "\n".join(dict.fromkeys(attempt.warnings))
         return tags
 
     def _changed_tags(self, tags: Mapping[str, str]) -> dict[str, str]:
@@ -177,7 +176,7 @@ class JobDelivery:
             self._state.run_id,
             name=data["name"],
             digest=data["digest"],
-            source=naming.data_source(spec),
+            source=_source(spec),
             profile=facts,
         )
 
@@ -335,3 +334,9 @@ class JobDelivery:
         trash = self.folder.with_name(f"{TRASH_PREFIX}{self.job_id}-{os.getpid()}-{now_ms()}")
         os.replace(self.folder, trash)
         shutil.rmtree(trash, ignore_errors=True)
+
+
+def _source(spec: JobSpec) -> dict[str, Any]:
+    """What makes the data what it is: data set, split and preprocessing."""
+    whole = to_dict(spec)
+    return {part: whole[part] for part in ("dataset", "split", "preprocessing") if part in whole}

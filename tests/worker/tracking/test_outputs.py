@@ -1,0 +1,179 @@
+"""Plots, weights and the model, as a person finds them in MLflow."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+from mlflow.exceptions import MlflowException
+from tests.worker._jobs import Jobs, tiny_spec
+from tests.worker.tracking.spools import keep_network, losses, runs_of, writer_of
+
+from talweg.spec import from_dict
+from talweg.v1.jobs_pb2 import Job, Outcome
+from talweg.v1.models_pb2 import Model
+from talweg.worker.settings import Settings
+from talweg.worker.tracking import outputs
+from talweg.worker.tracking.delivery import Delivery
+from talweg.worker.tracking.state import DeliveryState
+
+OUTPUTS = {"outputs": {"model": True, "plots": True}, "experiment": "outputs"}
+SPECS: dict[str, dict[str, Any]] = {
+    "mlp": {"model": {"mlp": {"hidden": [8], "batch_norm": True, "dropout": 0.2}}},
+    "raw inputs": {"preprocessing": {"standardise_inputs": False, "standardise_targets": False}},
+    "counts": {"loss": {"poisson_nll": {}}, "model": "linear"},
+    "quantiles": {"loss": {"multi_quantile": {"quantiles": [0.1, 0.5, 0.9]}}},
+    "several targets": {
+        "dataset": {"synthetic_regression": {"num_targets": 3}},
+        "loss": {"multi_quantile": {"quantiles": [0.2, 0.8]}},
+    },
+    "binary": {"task": "binary", "dataset": "breast_cancer", "loss": "bce_with_logits"},
+    "probabilities": {
+        "task": "binary",
+        "dataset": "breast_cancer",
+        "loss": "bce",
+        "model": {"sequential": {"layers": [{"linear": {}}, "sigmoid"]}},
+    },
+    "convnet": {
+        "task": "multiclass",
+        "dataset": "digits",
+        "model": {"convnet": {"channels": [4]}},
+        "loss": "cross_entropy",
+    },
+    "multilabel": {
+        "task": "multilabel",
+        "dataset": "synthetic_multilabel",
+        "loss": "bce_with_logits",
+    },
+}
+
+
+@pytest.mark.parametrize("case", list(SPECS))
+def test_model_loads_back_without_pickles_and_predicts_in_the_users_terms(
+    case: str,
+    jobs: Jobs,
+    settings: Settings,
+    delivery: Delivery,
+    tracking: mlflow.MlflowClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assignment = jobs.begin(tiny_spec(**SPECS[case], **OUTPUTS))
+    spec = assignment.spec
+    with writer_of(assignment, settings.spool_dir) as writer:
+        writer.points(losses(range(1, 6)))
+        trained = keep_network(writer, spec)
+        jobs.finish(assignment, Outcome(state=Job.SUCCEEDED))
+        writer.end(state="SUCCEEDED")
+    delivery.deliver()
+    (run,) = runs_of(tracking, spec, assignment.lease.job)
+
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    mlflow.set_tracking_uri(settings.tracking_uri)
+    assert run.outputs is not None
+    (logged,) = run.outputs.model_outputs
+    model = mlflow.pyfunc.load_model(f"models:/{logged.model_id}")
+    found = trained.predictions
+    wanted = next(
+        values
+        for values in (found.probabilities, found.quantiles, found.y_pred)
+        if values is not None
+    )
+    # Another size of batch than the example's.
+    predicted = model.predict(trained.raw.numpy())
+    np.testing.assert_allclose(predicted, wanted.reshape(predicted.shape), rtol=1e-4, atol=1e-4)
+    assert model.metadata.signature.inputs.inputs[0].shape == (-1, *trained.raw.shape[1:])
+    assert np.asarray(model.metadata.load_input_example()).shape[1:] == trained.raw.shape[1:]
+
+    folder = Path(tracking.download_artifacts(run.info.run_id, "", str(tmp_path)))
+    second = "residuals" if spec.task.HasField("regression") else "confusion_matrix"
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert files == {
+        "job.yaml",
+        "plots/loss_curve.png",
+        f"plots/{second}.png",
+        "weights/weights.safetensors",
+        "weights/model.json",
+    }
+    description = json.loads((folder / "weights/model.json").read_text())
+    assert from_dict(description["model"], Model) == spec.model
+
+
+def test_a_pickled_model_would_be_refused(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    mlflow.pytorch.save_model(
+        torch.nn.Linear(2, 1),
+        tmp_path / "pickled",
+        pip_requirements=["torch"],
+        serialization_format="pickle",
+    )
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    with pytest.raises(MlflowException, match="pickle is disallowed"):
+        mlflow.pyfunc.load_model(str(tmp_path / "pickled"))
+
+
+def test_a_model_that_was_half_sent_is_sent_once(
+    jobs: Jobs,
+    settings: Settings,
+    tracking: mlflow.MlflowClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assignment = jobs.begin(tiny_spec(**OUTPUTS))
+    with writer_of(assignment, settings.spool_dir) as writer:
+        keep_network(writer, assignment.spec)
+        jobs.finish(assignment, Outcome(state=Job.SUCCEEDED))
+        writer.end(state="SUCCEEDED")
+
+    class Killed(BaseException):
+        pass
+
+    def killed(self: DeliveryState, folder: Path) -> None:
+        real_save(self, folder)
+        if "model" in self.done:
+            # As if it had been killed before this was written.
+            self.done.remove("model")
+            real_save(self, folder)
+            raise Killed
+
+    real_save = DeliveryState.save
+    monkeypatch.setattr(DeliveryState, "save", killed)
+    with pytest.raises(Killed):
+        Delivery(settings).deliver()
+    monkeypatch.undo()
+    monkeypatch.setenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    Delivery(settings).deliver()
+    (run,) = runs_of(tracking, assignment.spec, assignment.lease.job)
+    assert run.info.status == "FINISHED"
+    assert run.outputs is not None
+    (logged,) = run.outputs.model_outputs
+    mlflow.set_tracking_uri(settings.tracking_uri)
+    assert mlflow.pyfunc.load_model(f"models:/{logged.model_id}")
+
+
+def test_what_cannot_be_made_does_not_keep_the_figures(
+    jobs: Jobs,
+    settings: Settings,
+    delivery: Delivery,
+    tracking: mlflow.MlflowClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assignment = jobs.begin(tiny_spec(**OUTPUTS))
+    with writer_of(assignment, settings.spool_dir) as writer:
+        writer.points(losses(range(1, 6)))
+        keep_network(writer, assignment.spec)
+        (writer.folder / "weights.safetensors").write_bytes(b"no safetensors")
+        jobs.finish(assignment, Outcome(state=Job.SUCCEEDED))
+        writer.end(state="SUCCEEDED")
+    delivery.deliver()
+    (run,) = runs_of(tracking, assignment.spec, assignment.lease.job)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["train/loss"] == 0.2
+    names = {item.path for item in tracking.list_artifacts(run.info.run_id)}
+    assert {"job.yaml", "plots"} <= names
+    assert jobs.get(assignment.lease.job).tracking.complete
+    assert outputs.WEIGHTS_FOLDER in names

@@ -1,0 +1,147 @@
+"""What a training process leaves on disk, and what a reader makes of it."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from talweg.worker.tracking import spool
+from talweg.worker.tracking.attempts import SpooledAttempt
+from talweg.worker.tracking.spool import LINES, SpoolWriter, read_lines
+
+
+def writer(folder: Path, attempt: int = 1) -> SpoolWriter:
+    return SpoolWriter(folder, job_id="abc", attempt=attempt)
+
+
+def lines_of(folder: Path) -> Path:
+    return spool.attempt_folder(folder, job_id="abc", attempt=1) / LINES
+
+
+def test_lines_come_back_as_they_were_written(tmp_path: Path) -> None:
+    with writer(tmp_path) as w:
+        w.begin(worker="w", spec={"loss": {"mse": {}}})
+        w.points([(1, 1000, {"train/loss": 0.1 + 0.2}), (2, 1001, {"train/loss": 1e-300})])
+        w.end(state="SUCCEEDED")
+    begin, metrics, end = read_lines(lines_of(tmp_path))
+    assert begin.content["spec"] == {"loss": {"mse": {}}}
+    assert metrics.content["points"] == [
+        [1, 1000, {"train/loss": 0.1 + 0.2}],
+        [2, 1001, {"train/loss": 1e-300}],
+    ]
+    assert end.content["state"] == "SUCCEEDED"
+    assert end.end == lines_of(tmp_path).stat().st_size
+
+
+def test_torn_tail_is_left_until_it_is_whole(tmp_path: Path) -> None:
+    with writer(tmp_path) as w:
+        w.points([(1, 1000, {"a": 1.0})])
+    path = lines_of(tmp_path)
+    whole = path.stat().st_size
+    with path.open("ab") as file:
+        file.write(b'{"kind":"metrics","points":[[2,1001,{"a":2.')
+    (line,) = read_lines(path)
+    assert line.end == whole
+    assert list(read_lines(path, start=line.end)) == []
+    with path.open("ab") as file:
+        file.write(b"5}]]}\n")
+    (late,) = read_lines(path, start=line.end)
+    assert late.content["points"] == [[2, 1001, {"a": 2.5}]]
+
+
+def test_a_line_that_is_no_json_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / LINES
+    path.write_bytes(b'{"kind":"a"}\n{"kind":"metr\n[1]\n{"kind":"b"}\n')
+    assert [line.kind for line in read_lines(path)] == ["a", "b"]
+
+
+def test_nothing_is_on_disk_before_flush(tmp_path: Path) -> None:
+    with writer(tmp_path) as w:
+        w.begin(worker="w", spec={})
+        assert lines_of(tmp_path).stat().st_size == 0
+        w.flush()
+        assert lines_of(tmp_path).stat().st_size > 0
+
+
+def test_a_full_disk_is_an_error(tmp_path: Path) -> None:
+    folder = spool.attempt_folder(tmp_path, job_id="abc", attempt=1)
+    folder.mkdir(parents=True)
+    (folder / LINES).symlink_to("/dev/full")
+    w = writer(tmp_path)
+    w.begin(worker="w", spec={})
+    with pytest.raises(OSError, match="No space left"):
+        w.flush()
+    w.close()
+
+
+def test_many_points_make_lines_of_bounded_length(tmp_path: Path) -> None:
+    with writer(tmp_path) as w:
+        w.points([(step, 1000, {"a": 1.0}) for step in range(1, 1002)])
+    lines = list(read_lines(lines_of(tmp_path)))
+    assert sum(len(line.content["points"]) for line in lines) == 1001
+    assert max(len(line.content["points"]) for line in lines) <= 200
+
+
+def test_tensors_keep_their_values_and_leave_no_half_file(tmp_path: Path) -> None:
+    weight = torch.arange(6.0).reshape(2, 3).t()
+    with writer(tmp_path) as w:
+        w.tensors("w.safetensors", {"weight": weight, "same": weight, "count": torch.tensor(3)})
+        with pytest.raises(AttributeError):
+            w.tensors("bad.safetensors", {"x": "no tensor"})  # type: ignore[dict-item]
+    folder = lines_of(tmp_path).parent
+    assert sorted(path.name for path in folder.iterdir()) == [LINES, "w.safetensors"]
+    found = load_file(folder / "w.safetensors")
+    assert torch.equal(found["weight"], weight)
+    assert found["count"].item() == 3
+    (line,) = read_lines(lines_of(tmp_path))
+    assert line.content["name"] == "w.safetensors"
+
+
+def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    with writer(tmp_path) as w, pytest.raises(ValueError, match="not JSON compliant"):
+        w.points([(1, 1000, {"a": float("nan")})])
+
+
+def test_jobs_passes_over_what_is_no_job(tmp_path: Path) -> None:
+    for name in ("newer", "older", ".done-abc", ".lock"):
+        (tmp_path / name).mkdir()
+    os.utime(tmp_path / "older", (1, 1))
+    assert [path.name for path in spool.jobs(tmp_path)] == ["older", "newer"]
+
+
+def test_what_was_not_sent_is_given_again(tmp_path: Path) -> None:
+    w = writer(tmp_path)
+    w.begin(worker="w", spec={})
+    w.points([(1, 1000, {"a": 1.0})])
+    w.warning(kind="REDUCTION_SUM", field="loss", message="hm")
+    w.flush()
+    attempt = SpooledAttempt(tmp_path / "abc", 1)
+    ((points, offset),) = attempt.unsent(0)
+    assert points == [(1, 1000, {"a": 1.0})]
+    # Sending failed: nothing is lost, and warnings are not told twice.
+    assert list(attempt.unsent(0)) == [(points, offset)]
+    assert attempt.warnings == ["REDUCTION_SUM: hm"]
+    w.points([(2, 1001, {"a": 2.0})])
+    w.close()
+    ((later, _),) = attempt.unsent(offset)
+    assert later == [(2, 1001, {"a": 2.0})]
+
+
+def test_another_process_knows_what_an_earlier_one_has_sent(tmp_path: Path) -> None:
+    with writer(tmp_path) as w:
+        w.begin(worker="w", spec={"x": 1})
+        w.points([(1, 1000, {"a": 1.0})])
+        w.flush()
+        sent = lines_of(tmp_path).stat().st_size
+        w.points([(2, 1001, {"a": 2.0})])
+        w.end(state="FAILED", cause="SERVICE", message="boom")
+    attempt = SpooledAttempt(tmp_path / "abc", 1)
+    ((points, offset),) = attempt.unsent(sent)
+    assert points == [(2, 1001, {"a": 2.0})]
+    assert attempt.begin is not None
+    assert attempt.begin["spec"] == {"x": 1}
+    assert attempt.final_state == "FAILED"
+    assert attempt.is_idle(sent=offset)
+    assert not attempt.is_idle(sent=sent)
