@@ -1,5 +1,6 @@
 """Claims, reports and endings: each job by one attempt at a time, whatever happens to workers."""
 
+import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -112,6 +113,16 @@ class TestRaces:
         assert len(claimed) == 200
         assert set(claimed) == {row.id for row in rows}
         assert all(len(rules.attempts(row)) == 1 for row in rows[::20])
+
+    async def test_one_claim_that_comes_often_at_once_takes_its_jobs_once(
+        self, rules: Rules
+    ) -> None:
+        await rules.submit_many([spec()] * 30)
+        answers = await asyncio.gather(*(rules.claim(limit=2, request_id="c") for _ in range(12)))
+        assert {tuple(held(row) for row in rows) for rows in answers} == {
+            tuple(held(row) for row in answers[0])
+        }
+        assert len(await rules.claim(limit=100)) == 28
 
     async def test_of_reaper_and_worker_one_wins(self, rules: Rules) -> None:
         """A finish that comes as the lease runs out: the job ends once, or runs again."""

@@ -20,8 +20,9 @@ from tests.server.test_watch import killable_redis
 
 from talweg.server.broker import redis_url as to_redis_url
 from talweg.server.errors import BadSetting
-from talweg.server.queueing import presence
+from talweg.server.queueing import presence, reaper
 from talweg.server.queueing.dispatcher import MAX_TICKETS
+from talweg.server.queueing.reaper import reap
 from talweg.v1 import jobs_pb2, workers_pb2
 from talweg.v1.jobs_pb2 import Event, Job, Outcome
 
@@ -142,6 +143,27 @@ async def test_a_lost_workers_job_gets_a_ticket(start: Start, broker: redis.Redi
     await until(lambda: depth(broker) == 1)
     (again,) = await claim(running)
     assert (again.lease.job, again.lease.attempt) == (assignment.lease.job, 2)
+
+
+async def test_a_duty_that_fails_begins_again(
+    start: Start, broker: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = iter([RuntimeError("a defect")])
+
+    def reap_with_a_defect(*args: Any) -> Any:
+        for failure in failures:
+            raise failure
+        return reap(*args)
+
+    monkeypatch.setattr(reaper, "reap", reap_with_a_defect)
+    running = await start(broker_url=url_of(broker), lease=timedelta(seconds=1))
+    await submit(running)
+    (assignment,) = await claim(running)
+    request = jobs_pb2.GetJobRequest(name=assignment.lease.job)
+    async with asyncio.timeout(10):
+        while (await running.jobs.GetJob(request)).state != Job.QUEUED:
+            await asyncio.sleep(0.02)
+    assert next(failures, None) is None
 
 
 async def test_jobs_from_before_a_server_get_tickets(start: Start, broker: redis.Redis) -> None:

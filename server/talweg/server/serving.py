@@ -54,6 +54,7 @@ _MAX_RECEIVED_BYTES = 64 * 1024 * 1024
 _GRACE_S = 5.0
 _WATCH_CHECK_S = 1.0
 _HEALTH_CHECK_S = 2.0
+_RESTART_S = 1.0
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", _MAX_RECEIVED_BYTES),
@@ -123,7 +124,7 @@ class Server:
             self._check_watchers,
             self._check_health,
         ):
-            self._begin(duty)
+            self._duties.append(self._loop.create_task(self._keep(duty)))
         # Jobs may have been waiting since before this server.
         self._dispatcher.wake()
         _logger.info("serves on %s, database version %s", self.address, version)
@@ -198,17 +199,15 @@ class Server:
             return listen
         return f"{listen.rpartition(':')[0]}:{port}"
 
-    def _begin(self, duty: Callable[[], Coroutine[None, None, None]]) -> None:
-        task = self._loop.create_task(duty(), name=getattr(duty, "__qualname__", "a duty"))
-        task.add_done_callback(self._ended)
-        self._duties.append(task)
-
-    def _ended(self, duty: asyncio.Task[None]) -> None:
-        if duty.cancelled():
-            return
-        # A server without its reaper or dispatcher would look well and do half of its work.
-        _logger.critical("%s ended: the server stops", duty.get_name(), exc_info=duty.exception())
-        self._loop.call_soon(os.kill, os.getpid(), signal.SIGTERM)
+    async def _keep(self, duty: Callable[[], Coroutine[None, None, None]]) -> None:
+        # A server without its reaper or dispatcher would look well and do half of its work. None
+        # of the duties remembers anything that matters, so each can begin again.
+        while True:
+            try:
+                await duty()
+            except Exception:
+                _logger.exception("%s failed, and begins again", duty)
+            await asyncio.sleep(_RESTART_S)
 
     async def _check_watchers(self) -> None:
         # One question a second for all watchers together. It makes up for whatever was not told:

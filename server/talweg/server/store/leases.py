@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Boolean, Row, Select, bindparam, insert, or_, select, update
+from sqlalchemy import Boolean, Row, Select, bindparam, func, insert, or_, select, update
 
 from talweg.server.store import events
 from talweg.server.store.database import Transaction
@@ -132,6 +132,9 @@ def claim(tx: Transaction, wanted: Claim) -> list[JobRow]:
     return claimed
 
 
+_LOCK_CLAIM = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("claim"), 0)))
+
+
 def by_claim(tx: Transaction, *, claim_id: str, worker: str) -> tuple[bool, list[JobRow]]:
     """Finds what an earlier claim was given.
 
@@ -143,6 +146,9 @@ def by_claim(tx: Transaction, *, claim_id: str, worker: str) -> tuple[bool, list
     Returns:
         Whether there was such a claim, and those of its jobs whose leases it still holds.
     """
+    if tx.connection.dialect.name == "postgresql":
+        # The same claim may come twice at once; the second waits for the first one's end.
+        tx.connection.execute(_LOCK_CLAIM, {"claim": f"{worker} {claim_id}"})
     given = (
         tx.connection.execute(
             select(attempts.c.token).where(
