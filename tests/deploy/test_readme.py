@@ -37,7 +37,7 @@ def test_the_job_file_is_a_good_one() -> None:
 def test_the_client_takes_ten_lines() -> None:
     (code,) = blocks("python")
     ast.parse(code)
-    assert len([line for line in code.splitlines() if line]) == 10
+    assert len([line for line in code.splitlines() if line]) <= 10
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
