@@ -41,17 +41,21 @@ def diagnose(
         if parameter.grad is not None
     }
     total = math.hypot(*norms.values())
-    loss_is_bad = not math.isfinite(reading.loss)
+    what, value = "gradient", total
+    if not math.isfinite(reading.loss):
+        what, value = "loss", reading.loss
+    elif reading.norm <= LARGEST_NORM:
+        what, value = "statistics", reading.statistics
     with guard.replaying():
         module = _first_bad_module(state.model, window, loss_of, guard)
-    if not module and norms and not loss_is_bad:
+    if not module and norms and what == "gradient":
         # Large everywhere and finite: the largest gradient's owner.
         module = max(norms, key=lambda name: norms[name]).rpartition(".")[0]
     rate = state.optimizer.param_groups[0]["lr"]
     return Divergence(
         step=state.step,
-        what="loss" if loss_is_bad else "gradient",
-        value=f"{reading.loss if loss_is_bad else total:.4g}",
+        what=what,
+        value=f"{value:.4g}",
         module=module,
         parameters=[name for name, norm in norms.items() if not norm <= LARGEST_NORM],
         losses=state.losses,
@@ -91,8 +95,8 @@ def _first_bad_module(
         guard.clear_gradients()
         with _trail(model) as trail:
             loss = loss_of(batch)
-        for name, _, output in trail:
-            if not _finite(output):
+        for name, module, output in trail:
+            if not _finite(output) or not all(map(_finite, module.buffers(recurse=False))):
                 return name
         torch.autograd.backward(loss)
         below = ""

@@ -30,13 +30,19 @@ class Reading(NamedTuple):
     """The step's loss."""
     norm: float
     """Global norm of the gradients, before clipping."""
-    clipped: bool
+    statistics: float = 0.0
+    """Norm of the floating point buffers, such as BatchNorm's running statistics."""
+    clipped: bool = False
     """Whether the gradients were scaled down to the largest norm."""
 
     @property
     def finite(self) -> bool:
         """Whether the step may reach the weights."""
-        return math.isfinite(self.loss) and self.norm <= LARGEST_NORM
+        return (
+            math.isfinite(self.loss)
+            and self.norm <= LARGEST_NORM
+            and math.isfinite(self.statistics)
+        )
 
 
 class Guard:
@@ -58,6 +64,7 @@ class Guard:
         """
         self._parameters = list(model.parameters())
         self._buffers = list(model.buffers())
+        self._statistics = [b for b in self._buffers if b.is_floating_point()]
         self._aside = [buffer.clone() for buffer in self._buffers]
         self._clip_norm = clip_norm
         self._clip_value = clip_value
@@ -78,8 +85,10 @@ class Guard:
         """
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         # The step's only wait for the device.
-        read, *norms = torch.stack([loss, *foreach.norms(gradients)]).tolist()
-        reading = Reading(read, math.hypot(*norms), False)
+        norms = foreach.norms(gradients + self._statistics)
+        read, *sizes = torch.stack([loss, *norms]).tolist()
+        count = len(gradients)
+        reading = Reading(read, math.hypot(*sizes[:count]), math.hypot(*sizes[count:]))
         if not reading.finite:
             return reading
         if self._clip_norm is not None:

@@ -41,8 +41,8 @@ def train(
     """Trains from the state's step to the plan's last.
 
     Returns:
-        What cut it short: the control's stop, or a step that the guard refused, which has left no
-        trace in the state. None at the end.
+        What cut it short: the control's stop, or a step that the guard refused, whose batch has
+        left no trace in weights, buffers and optimizer. None at the end.
     """
     optimizer = state.optimizer
     settings = optimizer.param_groups[0]

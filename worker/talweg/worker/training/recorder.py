@@ -31,7 +31,7 @@ class Recorder:
         self._seconds_apart = _SECONDS_APART if every_steps is None else 0.0
         self._clips = clips
         self._step = 0
-        self._reading = Reading(math.nan, math.nan, False)
+        self._reading = Reading(math.nan, math.nan)
         self._rate = math.nan
         self._next_step = 1
         # Of the steps since the last point.

@@ -1,0 +1,50 @@
+"""Small jobs, and what tests ask of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from talweg.spec import fill, from_dict
+from talweg.v1.jobs_pb2 import Job
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker import training
+from talweg.worker.training import Control, NeverStop, RecordingReporter, Result
+
+# The diabetes data: 266 training samples, 9 batches of 32 the last of which has 10.
+STEPS_AN_EPOCH = 9
+
+
+def job(**fields: Any) -> JobSpec:
+    """A regression on diabetes, but for the fields given."""
+    spec = {
+        "task": "regression",
+        "dataset": "diabetes",
+        "model": {"mlp": {"hidden": [16]}},
+        "loss": "mse",
+        "training": {"epochs": 3},
+        **fields,
+    }
+    return fill(from_dict(spec))
+
+
+def run(spec: JobSpec, control: Control | None = None) -> tuple[Result, RecordingReporter]:
+    """Runs a job on the CPU, and gives its result and what it told."""
+    report = RecordingReporter()
+    result = training.run(spec, report=report, control=control or NeverStop(), device="cpu")
+    return result, report
+
+
+def trained(spec: JobSpec) -> nn.Module:
+    """The model of a job that must succeed."""
+    result, _ = run(spec)
+    assert result.state == Job.SUCCEEDED, result.message
+    assert result.model is not None
+    return result.model
+
+
+def flat(model: nn.Module) -> torch.Tensor:
+    """All weights and buffers in one tensor."""
+    return torch.cat([value.double().flatten() for value in model.state_dict().values()])

@@ -1,0 +1,401 @@
+"""Nothing that is not finite reaches weights, buffers or optimizer; and the guard says why."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+import torch
+from tests.worker.training.jobs import flat, job, run
+from torch import Tensor, nn
+
+from talweg.v1.jobs_pb2 import Divergence, Job, Outcome
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker.training import NeverStop, NullReporter, foreach
+from talweg.worker.training.batches import Batch
+from talweg.worker.training.guard import Guard
+from talweg.worker.training.loop import train
+from talweg.worker.training.setup import Setup, set_up
+
+CPU = torch.device("cpu")
+BATCH_NORM = {"mlp": {"hidden": [16, 8], "batch_norm": True, "dropout": 0.3}}
+
+
+class Changed:
+    """The batches of a run, some of them changed on the way."""
+
+    def __init__(self, setup: Setup, change: Callable[[int, list[Batch]], list[Batch]]) -> None:
+        self._setup = setup
+        self._change = change
+
+    def of_epoch(self, generator: torch.Generator) -> Iterator[list[Batch]]:
+        for window in self._setup.batches.of_epoch(generator):
+            yield self._change(self._setup.state.step + 1, window)
+
+
+def poison(at: int, value: float, *, batch: int = 0) -> Callable[[int, list[Batch]], list[Batch]]:
+    """Puts a value into one input of one step."""
+
+    def change(step: int, window: list[Batch]) -> list[Batch]:
+        if step != at:
+            return window
+        x = window[batch].x.clone()
+        x[1, 2] = value
+        return [b._replace(x=x) if i == batch else b for i, b in enumerate(window)]
+
+    return change
+
+
+def as_it_is(step: int, window: list[Batch]) -> list[Batch]:
+    return window
+
+
+def steps(
+    setup: Setup,
+    change: Callable[[int, list[Batch]], list[Batch]] = as_it_is,
+    *,
+    loss_of: Callable[[Batch], Tensor] | None = None,
+) -> Divergence | None:
+    """Trains from the first step, with a seed for dropout."""
+    torch.manual_seed(1)
+    ending = train(
+        setup.state,
+        plan=setup.plan,
+        batches=Changed(setup, change),  # type: ignore[arg-type]
+        loss_of=loss_of or setup.loss_of,
+        schedule=setup.schedule,
+        guard=setup.guard,
+        recorder=setup.recorder,
+        judge=setup.judge,
+        report=NullReporter(),
+        control=NeverStop(),
+    )
+    assert ending is None or isinstance(ending, Divergence)
+    return ending
+
+
+def ready(spec: JobSpec) -> Setup:
+    return set_up(spec, CPU, NullReporter())
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether nested states agree bit for bit."""
+    if isinstance(one, Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e30])
+@pytest.mark.parametrize(
+    "optimizer",
+    ["adamw", {"sgd": {"momentum": 0.9}}, "rmsprop", "adagrad"],
+    ids=["adamw", "sgd", "rmsprop", "adagrad"],
+)
+def test_a_poisoned_step_leaves_everything_as_before(optimizer: Any, value: float) -> None:
+    def spec(last: int) -> JobSpec:
+        return job(
+            model=BATCH_NORM,
+            optimizer=optimizer,
+            loss={"mse": {}},
+            training={"steps": last, "clip_norm": 1.0, "batch_size": 16},
+        )
+
+    poisoned, before = ready(spec(30)), ready(spec(12))
+    divergence = steps(poisoned, poison(13, value))
+    assert steps(before) is None
+    assert divergence is not None
+    assert divergence.step == 13
+    assert same(poisoned.state.model.state_dict(), before.state.model.state_dict())
+    ours, theirs = poisoned.state.optimizer.state_dict(), before.state.optimizer.state_dict()
+    assert same(ours["state"], theirs["state"])
+    assert all(p.grad is None for p in poisoned.state.model.parameters())
+    # The running statistics are there and have moved since the start.
+    assert int(before.state.model.get_buffer("batch_norm1.num_batches_tracked")) == 12
+
+
+def test_a_poisoned_batch_among_several_of_a_step() -> None:
+    def spec(last: int) -> JobSpec:
+        training = {"steps": last, "accumulation": 3, "batch_size": 16}
+        return job(model=BATCH_NORM, training=training)
+
+    poisoned, before = ready(spec(9)), ready(spec(4))
+    divergence = steps(poisoned, poison(5, math.nan, batch=2))
+    assert steps(before) is None
+    assert divergence is not None
+    assert (divergence.step, divergence.module) == (5, "linear1")
+    assert same(poisoned.state.model.state_dict(), before.state.model.state_dict())
+    assert int(before.state.model.get_buffer("batch_norm1.num_batches_tracked")) == 12
+
+
+def test_evidence_of_an_input_that_is_not_finite() -> None:
+    setup = ready(job(model={"mlp": {"hidden": [8]}}, training={"steps": 40, "batch_size": 16}))
+    losses: list[float] = []
+    norms: list[float] = []
+
+    def noting(step: int, window: list[Batch]) -> list[Batch]:
+        losses[:], norms[:] = setup.state.losses, setup.state.norms
+        return poison(33, math.nan)(step, window)
+
+    divergence = steps(setup, noting)
+    assert divergence is not None
+    assert (divergence.step, divergence.what, divergence.value) == (33, "loss", "nan")
+    assert divergence.module == "linear1"
+    assert list(divergence.parameters) == [
+        "linear1.weight",
+        "linear1.bias",
+        "linear2.weight",
+        "linear2.bias",
+    ]
+    assert len(divergence.losses) == len(divergence.gradient_norms) == 20
+    assert list(divergence.losses) == losses
+    assert list(divergence.gradient_norms) == norms
+    assert divergence.learning_rate == 1e-3
+    assert "inputs" in divergence.hint
+
+
+def test_a_target_that_is_not_finite_is_named_as_such() -> None:
+    setup = ready(job(training={"steps": 5}))
+
+    def change(step: int, window: list[Batch]) -> list[Batch]:
+        return [b._replace(target=b.target * math.inf) for b in window] if step == 2 else window
+
+    divergence = steps(setup, change)
+    assert divergence is not None
+    # All outputs were fine; what the last module gets back is not.
+    assert (divergence.what, divergence.module) == ("loss", "linear2")
+    assert "targets" in divergence.hint
+
+
+def test_statistics_that_overflow_are_refused_though_all_else_is_finite() -> None:
+    model = {"sequential": {"layers": ["batch_norm", "linear"]}}
+    setup = ready(job(model=model, training={"steps": 5}))
+    before = copy.deepcopy(setup.state.model.state_dict())
+    # Batch normalisation makes small numbers of these, and an infinite running variance.
+    divergence = steps(setup, poison(1, 1e30))
+    assert divergence is not None
+    assert (divergence.what, divergence.value) == ("statistics", "inf")
+    assert divergence.module == "0_batch_norm"
+    assert same(setup.state.model.state_dict(), before)
+
+
+def test_the_module_that_overflows_is_named() -> None:
+    setup = ready(job(model={"mlp": {"hidden": [8, 8]}}, training={"steps": 5}))
+    with torch.no_grad():
+        setup.state.model.get_parameter("linear2.weight").fill_(3e38)
+    divergence = steps(setup)
+    assert divergence is not None
+    assert (divergence.step, divergence.module) == (1, "linear2")
+    assert list(divergence.losses) == []
+
+
+def test_one_gradient_that_is_infinite_names_its_module_and_parameter() -> None:
+    setup = ready(job(model={"mlp": {"hidden": [8, 8]}}, training={"steps": 5}))
+    weight = setup.state.model.get_parameter("linear2.weight")
+
+    def overflow(gradient: Tensor) -> Tensor:
+        changed = gradient.clone()
+        changed[0, 0] = math.inf
+        return changed
+
+    weight.register_hook(overflow)  # type: ignore[no-untyped-call]
+    before = flat(setup.state.model)
+    divergence = steps(setup)
+    assert divergence is not None
+    assert (divergence.what, divergence.value) == ("gradient", "inf")
+    assert divergence.module == "linear2"
+    assert list(divergence.parameters) == ["linear2.weight"]
+    assert torch.equal(flat(setup.state.model), before)
+    assert "learning rate" in divergence.hint
+
+
+class BadBackward(nn.Module):
+    """Gives what it gets, and on the way back NaN."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Its value is x and its slope 1 + 0·inf.
+        return x + (x - x.detach()).abs().sqrt() * 0
+
+
+def test_a_module_whose_backward_pass_goes_wrong_is_named() -> None:
+    model = {"sequential": {"layers": [{"linear": {"out_features": 8}}, "tanh", "linear"]}}
+    setup = ready(job(model=model, training={"steps": 5}))
+    network = setup.state.model
+    network.add_module("1_tanh", BadBackward())
+    divergence = steps(setup)
+    assert divergence is not None
+    assert (divergence.what, divergence.value) == ("gradient", "nan")
+    # Not 0_linear, which the gradient met afterwards, and not 2_linear, whose own is fine.
+    assert divergence.module == "1_tanh"
+    assert list(divergence.parameters) == ["0_linear.weight", "0_linear.bias"]
+
+
+def test_a_loss_whose_gradient_alone_is_bad() -> None:
+    setup = ready(job(training={"steps": 5}))
+
+    def loss_of(batch: Batch) -> Tensor:
+        outputs = setup.state.model(batch.x)
+        assert isinstance(outputs, Tensor)
+        return (outputs - outputs.detach()).square().sqrt().sum()
+
+    divergence = steps(setup, loss_of=loss_of)
+    assert divergence is not None
+    assert (divergence.what, divergence.value, divergence.module) == ("gradient", "nan", "linear2")
+
+
+def test_a_norm_beyond_1e18_counts_as_not_finite() -> None:
+    def scaled(factor: float) -> Divergence | None:
+        setup = ready(job(model="linear", training={"steps": 1}))
+        return steps(setup, loss_of=lambda batch: setup.loss_of(batch) * factor)
+
+    assert scaled(1e15) is None
+    divergence = scaled(1e19)
+    assert divergence is not None
+    assert divergence.what == "gradient"
+    assert 1e18 < float(divergence.value) < 1e20
+    assert divergence.module == "linear1"
+    # Squares of these overflow in float32, so that torch's norm is inf: the true one is told.
+    divergence = scaled(1e21)
+    assert divergence is not None
+    assert 1e20 < float(divergence.value) < 1e22
+
+
+def test_replay_is_the_step_itself_and_leaves_no_trace() -> None:
+    setup = ready(job(model=BATCH_NORM, training={"steps": 3, "batch_size": 16}))
+    model, guard = setup.state.model, setup.guard
+    window = next(setup.batches.of_epoch(setup.state.order))
+    torch.manual_seed(4)
+    buffers = copy.deepcopy(dict(model.named_buffers()))
+    guard.remember()
+    first = setup.loss_of(window[0])
+    after = torch.get_rng_state()
+    with guard.replaying():
+        # The same dropout: another draw would give another loss.
+        assert torch.equal(setup.loss_of(window[0]), first)
+        assert not torch.equal(setup.loss_of(window[0]), first)
+    assert torch.equal(torch.get_rng_state(), after)
+    assert same(dict(model.named_buffers()), buffers)
+
+
+def test_a_dropout_layer_does_not_hide_the_bad_module() -> None:
+    # The overflow happens only where dropout leaves the unit in: the replay must draw the same.
+    layers = [
+        {"linear": {"out_features": 1}},
+        {"dropout": {"p": 0.5}},
+        {"linear": {"out_features": 8}},
+        "linear",
+    ]
+    for seed in range(6):
+        training = {"steps": 30, "batch_size": 2, "seed": seed}
+        setup = ready(job(model={"sequential": {"layers": layers}}, training=training))
+        with torch.no_grad():
+            setup.state.model.get_parameter("2_linear.weight").fill_(3e38)
+            setup.state.model.get_parameter("0_linear.weight").mul_(1e3)
+        divergence = steps(setup)
+        assert divergence is not None
+        assert divergence.module == "2_linear"
+
+
+@pytest.mark.parametrize("clip", [0.01, 0.5, 1e6])
+def test_clipping_by_norm_is_torchs(clip: float) -> None:
+    setup = ready(job(training={"epochs": 1}))
+    model = setup.state.model
+    guard = Guard(model, clip_norm=clip)
+    batch = next(setup.batches.of_epoch(setup.state.order))[0]
+    loss = setup.loss_of(batch)
+    torch.autograd.backward(loss)
+    twin = copy.deepcopy(model)
+    for ours, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+        assert ours.grad is not None
+        theirs.grad = ours.grad.clone()
+    expected = torch.nn.utils.clip_grad_norm_(twin.parameters(), clip)
+    reading = guard.inspect(loss.detach())
+    assert reading.loss == float(loss.detach())
+    assert reading.norm == pytest.approx(float(expected), rel=1e-6)
+    assert reading.clipped == (reading.norm > clip)
+    for ours, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+        assert torch.allclose(ours.grad, theirs.grad, rtol=1e-6, atol=0)  # type: ignore[arg-type]
+
+
+def test_clipping_by_value_cuts_each_element() -> None:
+    setup = ready(job(training={"epochs": 1, "clip_value": 0.01}))
+    model = setup.state.model
+    batch = next(setup.batches.of_epoch(setup.state.order))[0]
+    loss = setup.loss_of(batch)
+    torch.autograd.backward(loss)
+    before = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+    setup.guard.inspect(loss.detach())
+    cut = [p.grad for p in model.parameters() if p.grad is not None]
+    assert any(gradient.abs().max() > 0.01 for gradient in before)
+    for ours, whole in zip(cut, before, strict=True):
+        assert torch.equal(ours, whole.clamp(-0.01, 0.01))
+
+
+def test_plain_forms_do_what_torchs_private_functions_do() -> None:
+    def tensors() -> list[Tensor]:
+        generator = torch.Generator().manual_seed(0)
+        return [torch.randn(shape, generator=generator) for shape in ((3, 4), (5,), ())]
+
+    def equal(ones: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+        return all(torch.equal(a, b) for a, b in zip(ones, others, strict=True))
+
+    assert equal(foreach.norms(tensors()), foreach.plain_norms(tensors()))
+    one, other = tensors(), tensors()
+    foreach.scale(one, 0.3)
+    foreach.plain_scale(other, 0.3)
+    assert equal(one, other)
+    assert not equal(one, tensors())
+    foreach.copy(one, tensors())
+    foreach.plain_copy(other, tensors())
+    assert equal(one, tensors())
+    assert equal(other, tensors())
+
+
+def test_the_loop_works_without_torchs_private_functions(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = job(model=BATCH_NORM, training={"steps": 20, "clip_norm": 0.5})
+    fast, plain = ready(spec), ready(spec)
+    assert steps(fast) is None
+    monkeypatch.setattr(foreach, "norms", foreach.plain_norms)
+    monkeypatch.setattr(foreach, "scale", foreach.plain_scale)
+    monkeypatch.setattr(foreach, "copy", foreach.plain_copy)
+    assert steps(plain) is None
+    assert same(fast.state.model.state_dict(), plain.state.model.state_dict())
+
+
+def test_a_huge_learning_rate_ends_as_diverged() -> None:
+    result, report = run(job(optimizer={"sgd": {"learning_rate": 1000}}))
+    assert (result.state, result.cause) == (Job.DIVERGED, Outcome.NOT_FINITE)
+    assert result.model is None
+    assert result.predictions is None
+    divergence = result.divergence
+    assert divergence is not None
+    assert divergence.learning_rate == 1000
+    assert result.steps == divergence.step - 1 == report.steps
+    assert len(divergence.losses) == min(result.steps, 20)
+    assert f"step {divergence.step}" in result.message
+    assert "1000" in result.message
+    assert all(math.isfinite(value) for _, values in report.points for value in values.values())
+
+
+def test_weights_that_overflow_in_the_last_step_are_not_given_out() -> None:
+    # Decay multiplies the weights by 1 - 10,000 in each step, and mae stays finite for long.
+    optimizer = {"adamw": {"learning_rate": 1000, "weight_decay": 10}}
+    seen = set()
+    for last in range(6, 14):
+        spec = job(model="linear", loss="mae", optimizer=optimizer, training={"steps": last})
+        result, _ = run(spec)
+        if result.state == Job.SUCCEEDED:
+            assert result.model is not None
+            assert flat(result.model).isfinite().all()
+            seen.add("finite")
+        else:
+            assert result.state == Job.DIVERGED
+            assert result.divergence is not None
+            seen.add(result.divergence.what)
+    assert {"finite", "weights"} <= seen
