@@ -64,9 +64,11 @@ def _hard(
     vectors: Tensor, labels: Tensor, margin: float, kind: Distance, soft_margin: bool
 ) -> Triplets:
     same, other = same_and_other(labels)
-    # The search needs no gradient, and all distances come of one product. Only its winners are
+    # The search needs no gradient, and its distances come of one product. Only the winners are
     # measured again: 2N distances in place of N².
-    far, near = _hardest(vectors.detach(), same, other, kind)
+    with torch.no_grad():
+        points = _safe.unit(vectors) if kind == "cosine" else vectors
+        far, near = _hardest(points - points.mean(0), same, other)
     gap = pairs.distance(vectors, vectors[far], kind) - pairs.distance(
         vectors, vectors[near], kind
     )
@@ -75,28 +77,44 @@ def _hard(
     return Triplets(losses.where(anchors, 0).sum(), anchors.sum())
 
 
-def _hardest(
-    vectors: Tensor, same: Tensor, other: Tensor, kind: Distance
-) -> tuple[Tensor, Tensor]:
-    if not len(vectors):
-        nothing = torch.empty(0, dtype=torch.int64, device=vectors.device)
+def _hardest(points: Tensor, same: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Each point's farthest of its own class and nearest of another; any where there is none."""
+    if not len(points):
+        nothing = torch.empty(0, dtype=torch.int64, device=points.device)
         return nothing, nothing
-    # In float32 the product's rounding hides distances of a thousandth of the norm.
-    points = _safe.unit(vectors.double()) if kind == "cosine" else vectors.double()
-    points = points - points.mean(0)
     size = points.square().sum(1)
     square = torch.addmm(size[:, None] + size, points, points.T, alpha=-2)
-    far = square.masked_fill(~same, -torch.inf).argmax(1)
-    return far, square.masked_fill_(~other, torch.inf).argmin(1)
+    # By how much rounding can move a product's distance at the most.
+    error = 4 * (points.shape[1] + 8) * torch.finfo(points.dtype).eps * (size + size.max())
+    return _lowest(-square, same, points, error, -1), _lowest(square, other, points, error, 1)
+
+
+def _lowest(scores: Tensor, mask: Tensor, points: Tensor, error: Tensor, sign: int) -> Tensor:
+    """The index of each row's lowest score within the mask, where scores are sign · distance².
+
+    Where rounding leaves the winner open the row is measured again, by differences in float64.
+    """
+    scores = scores.masked_fill(~mask, torch.inf)
+    lowest, index = scores.min(1)
+    second = scores.scatter_(1, index[:, None], torch.inf).min(1).values
+    (rows,) = (second - lowest <= error).nonzero(as_tuple=True)
+    if len(rows):
+        exact = _differences(points[rows].double(), points.double())
+        index[rows] = (sign * exact).masked_fill(~mask[rows], torch.inf).argmin(1)
+    return index
 
 
 def _distances(vectors: Tensor, kind: Distance) -> Tensor:
     if kind == "cosine":
         z = _safe.unit(vectors)
         return 1 - z @ z.T
-    # Differences and no matrix product, which misses small distances by far in float32.
-    distances = torch.cdist(vectors, vectors, compute_mode="donot_use_mm_for_euclid_dist")
+    distances = _differences(vectors, vectors)
     return distances.square() if kind == "sqeuclidean" else distances
+
+
+def _differences(one: Tensor, other: Tensor) -> Tensor:
+    # A matrix product misses small distances by far in float32.
+    return torch.cdist(one, other, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def _hinge(
