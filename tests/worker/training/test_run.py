@@ -139,7 +139,7 @@ def test_accumulation_is_a_bigger_batch(epochs: int) -> None:
 
 def test_accumulation_averages_the_batches_of_a_sum() -> None:
     def weights(batch_size: int, accumulation: int, rate: float) -> torch.Tensor:
-        training = {"steps": 2, "batch_size": batch_size, "accumulation": accumulation}
+        training = {"steps": 1, "batch_size": batch_size, "accumulation": accumulation}
         return flat(
             trained(
                 job(
@@ -150,8 +150,8 @@ def test_accumulation_averages_the_batches_of_a_sum() -> None:
             )
         )
 
-    # Half of what the batch of both would move it by.
-    assert torch.allclose(weights(32, 2, 1e-3), weights(64, 1, 5e-4), rtol=0, atol=1e-6)
+    # Half of what the batch of both, of 200 and of 66 samples, would move it by.
+    assert torch.allclose(weights(200, 2, 1e-3), weights(266, 1, 5e-4), rtol=0, atol=1e-6)
 
 
 def test_length_in_steps_may_end_within_an_epoch() -> None:
