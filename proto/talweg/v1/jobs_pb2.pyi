@@ -273,19 +273,23 @@ class Divergence(_message.Message):
     step: _builtins.int
     """The step, from 1, whose update was refused."""
     what: _builtins.str
-    """What was not finite: "loss", or "gradient"."""
+    """What was not finite: "loss"; "gradient"; "statistics", such as batch normalisation's; or
+    "weights", which were looked at after the last step.
+    """
     value: _builtins.str
     """Its value: "nan", "inf", "-inf", or a norm beyond 1e18."""
     module: _builtins.str
-    """The first module, in forward order, whose output or gradient was not finite; empty where none
-    could be found.
+    """The module that went bad first: by its output on the way forward, else by a gradient on the
+    way back; empty where none could be found.
     """
     learning_rate: _builtins.float
     hint: _builtins.str
     """What to try."""
     @_builtins.property
     def parameters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Parameters whose gradients were not finite."""
+        """Parameters whose gradients were not finite; with "weights", those that were not finite
+        themselves.
+        """
 
     @_builtins.property
     def losses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:

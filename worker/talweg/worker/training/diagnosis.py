@@ -77,7 +77,7 @@ def weights_not_finite(state: TrainingState) -> Divergence | None:
     return Divergence(
         step=state.step,
         what="weights",
-        value="not finite",
+        value=_odd_one(state.model.state_dict()[bad[0]]),
         module=bad[0].rpartition(".")[0],
         parameters=bad,
         losses=state.losses,
@@ -146,6 +146,11 @@ def _hint(state: TrainingState, window: Sequence[Batch], rate: float) -> str:
 def _norm(gradient: Tensor) -> float:
     # In float64, where what overflows in float32 still has a size.
     return float(torch.linalg.vector_norm(gradient.detach().double()))
+
+
+def _odd_one(values: Tensor) -> str:
+    """The first number that is not finite, in words."""
+    return str(float(values[~torch.isfinite(values)][0]))
 
 
 def _finite(values: Tensor) -> bool:

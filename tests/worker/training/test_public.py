@@ -1,0 +1,24 @@
+import pytest
+
+from talweg.worker import data, models, tasks, training
+
+NAMES = {
+    data: {"LOADERS", "DataBundle", "Inputs", "Part", "RawData", "Scaler", "load"},
+    models: {"LAYERS", "MODELS", "build"},
+    tasks: {"TASKS", "Predictions", "TaskRunner", "leaves", "make"},
+    training: {
+        "Control",
+        "NeverStop",
+        "NullReporter",
+        "RecordingReporter",
+        "Reporter",
+        "Result",
+        "Stop",
+        "run",
+    },
+}
+
+
+@pytest.mark.parametrize("package", NAMES, ids=lambda package: package.__name__)
+def test_public_names_are_meant(package: object) -> None:
+    assert set(package.__all__) == NAMES[package]  # type: ignore[attr-defined, index]
