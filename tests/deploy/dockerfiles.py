@@ -1,17 +1,47 @@
 """Reads the Dockerfiles and does what they say, in a folder and a virtual environment."""
 
+import importlib.util
 import json
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+
+
+def link_packages(requirements: tuple[str, ...], venv: Path) -> None:
+    """Links what requirements need, and nothing else, from this environment into another one."""
+    closure = runpy.run_path(str(ROOT / "deploy/constraints.py"))["closure"]
+    (target,) = venv.glob("lib/python*/site-packages")
+    for name in closure(requirements):
+        distribution = metadata.distribution(name)
+        for file in distribution.files or ():
+            if ".." not in file.parts:
+                _link(Path(str(file.locate())), target / file)
+        for script in distribution.entry_points.select(group="console_scripts"):
+            path = venv / "bin" / script.name
+            path.write_text(
+                f"#!{venv}/bin/python\nimport sys\nfrom {script.module} import {script.attr}\n"
+                f"sys.exit({script.attr}())\n"
+            )
+            path.chmod(0o755)
+
+
+def _link(source: Path, link: Path) -> None:
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if not link.exists():
+        link.symlink_to(source)
+    compiled = Path(importlib.util.cache_from_source(str(source)))
+    if source.suffix == ".py" and compiled.exists():
+        _link(compiled, Path(importlib.util.cache_from_source(str(link))))
 
 
 @dataclass(frozen=True)
@@ -63,7 +93,9 @@ class Image:
 
     dockerfile: Dockerfile
     folder: Path
-    context: Path = ROOT
+    seeds: tuple[str, ...] = ()
+    """Requirements whose pinned packages are linked into the environment beforehand, so that pip
+    finds them there and need not unpack gigabytes. What else its lines ask for it installs."""
     env: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -75,7 +107,10 @@ class Image:
 
         Lines that make users and folders outside are left out: they need root.
         """
-        subprocess.run([sys.executable, "-m", "venv", self.folder / "venv"], check=True)
+        venv = self.folder / "venv"
+        subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+        if self.seeds:
+            link_packages(self.seeds, venv)
         self.app.mkdir(exist_ok=True)
         for instruction, text in self.dockerfile.instructions:
             if instruction == "COPY":
@@ -113,7 +148,7 @@ class Image:
         return self.run(self.dockerfile.health_command).returncode == 0
 
     def _copy(self, source: str, target: str) -> None:
-        path = self.context / source
+        path = ROOT / source
         if path.is_dir():
             ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
             shutil.copytree(path, self.app / target, ignore=ignored)

@@ -1,6 +1,8 @@
 """Each image's install and command lines work, in a fresh virtual environment each.
 
-No container engine is needed: what this cannot show is the base image and the user.
+No container engine is needed: what this cannot show is the base image and the user. The largest
+packages are linked, in the pinned versions, into the environments of worker and tracking before
+their lines are run; `make faults` runs the worker's lines without that.
 """
 
 import json
@@ -32,7 +34,8 @@ def server_image(tmp_path_factory: pytest.TempPathFactory) -> Image:
 
 @pytest.fixture(scope="module")
 def worker_image(tmp_path_factory: pytest.TempPathFactory) -> Image:
-    image = Image(Dockerfile(IMAGES / "Dockerfile.worker"), tmp_path_factory.mktemp("worker"))
+    folder = tmp_path_factory.mktemp("worker")
+    image = Image(Dockerfile(IMAGES / "Dockerfile.worker"), folder, seeds=("talweg[worker]",))
     image.build()
     return image
 
@@ -74,6 +77,13 @@ def test_the_worker_image_holds_no_database_and_no_test_tools(worker_image: Imag
     packages = installed(worker_image)
     assert {"talweg", "torch", "mlflow"} <= packages
     assert not packages & {"psycopg", "grpcio-reflection", "pytest"}
+
+
+@pytest.mark.faults
+def test_the_worker_image_installs_from_nothing(tmp_path: Path) -> None:
+    image = Image(Dockerfile(IMAGES / "Dockerfile.worker"), tmp_path)
+    image.build()
+    assert {"talweg", "torch", "mlflow"} <= installed(image)
 
 
 def test_server_and_worker_train_a_job_together(
@@ -125,10 +135,9 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str
 
 
 def test_the_tracking_image_serves_from_a_database_of_its_own(
-    worker_image: Image, postgres: Callable[[str], str], tmp_path: Path
+    postgres: Callable[[str], str], tmp_path: Path
 ) -> None:
-    # MLflow is there already, in the pinned version; the lines add what is missing.
-    image = Image(Dockerfile(IMAGES / "Dockerfile.tracking"), worker_image.folder)
+    image = Image(Dockerfile(IMAGES / "Dockerfile.tracking"), tmp_path, seeds=("mlflow",))
     image.build()
     with psycopg.connect(postgres("postgres"), autocommit=True) as connection:
         connection.execute((IMAGES / "databases.sql").read_bytes())
