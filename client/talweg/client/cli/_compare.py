@@ -120,6 +120,8 @@ def _wait_for_runs(
     client: Client, jobs: list[Job], names: Sequence[str], condition: str, timeout: float
 ) -> list[Job]:
     deadline = time.monotonic() + timeout
+    if _missing(jobs):
+        note("waiting until all results are in MLflow …")
     while missing := _missing(jobs):
         if time.monotonic() + _POLL_SECONDS > deadline:
             within = duration(timedelta(seconds=timeout))
