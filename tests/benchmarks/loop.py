@@ -78,7 +78,7 @@ CASES = (
         },
         loss=F.cross_entropy,
         batch_size=64,
-        steps=24,
+        steps=30,
         goal=1.02,
     ),
 )

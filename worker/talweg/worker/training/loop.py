@@ -46,7 +46,7 @@ def train(
     """
     optimizer = state.optimizer
     settings = optimizer.param_groups[0]
-    last_step = plan.length.steps
+    last_step, last_epoch = plan.length.steps, plan.epochs
     going_on = True
     while going_on and state.step < last_step:
         state.epoch += 1
@@ -65,7 +65,7 @@ def train(
             state.losses.append(reading.loss)
             state.norms.append(reading.norm)
             recorder.step(state.step, reading, rate=rate, samples=_count(window))
-            report.progress(state.step, last_step, state.epoch, plan.epochs)
+            report.progress(state.step, last_step, state.epoch, last_epoch)
             stop = control.check()
             if stop is not None:
                 return stop

@@ -24,6 +24,9 @@ from talweg.worker.training.recorder import Recorder
 from talweg.worker.training.schedules import Schedule
 from talweg.worker.training.state import TrainingState
 
+# Samples that go through network and loss before the first step, to see whether they fit.
+_MOST_TRIED = 32
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -93,7 +96,8 @@ def set_up(
     )
 
     train = HeldPart.of(bundle.train, task, place)
-    first = Batch(train.x[: training.batch_size], train.target[: training.batch_size], 1.0)
+    count = min(training.batch_size, _MOST_TRIED)
+    first = Batch(train.x[:count], train.target[:count], 1.0)
     guard.remember()
     terms = checks.try_out(model, task.criterion, first, train.target)
     guard.restore()
