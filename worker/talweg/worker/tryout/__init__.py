@@ -1,0 +1,1 @@
+"""Losses tried out without a job: computed over lines of JSON, and drawn as curves."""
