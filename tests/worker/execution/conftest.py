@@ -1,0 +1,104 @@
+"""Attempts in this process, under real leases of a real server."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch._dynamo
+from tests._parts import Server, running_server
+from tests.worker._jobs import Jobs, jobs_of
+
+from talweg.worker.channels import Channel
+from talweg.worker.execution.answering import Answering
+from talweg.worker.execution.attempt import Surroundings
+from talweg.worker.execution.lease import LeaseKeeper
+
+LEASE_SECONDS = 2.0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def like_a_child() -> None:
+    """One thread, and nothing left to import that takes long."""
+    assert torch._dynamo
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def no_watchdog(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine that is busy for a whole lease it would end the tests' own process."""
+    monkeypatch.setattr(LeaseKeeper, "_arm", lambda self: None)
+
+
+@pytest.fixture(scope="module")
+def lender(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Server]:
+    """A server with short leases, which a test may kill as long as it starts it again."""
+    folder = tmp_path_factory.mktemp("lender")
+    with running_server(folder, redis_url, TALWEG_LEASE_SECONDS=f"{LEASE_SECONDS:g}") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def patient_lender(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Server]:
+    """A server whose leases outlast its own restart."""
+    folder = tmp_path_factory.mktemp("patient")
+    with running_server(folder, redis_url, TALWEG_LEASE_SECONDS="20") as server:
+        yield server
+
+
+@pytest.fixture
+def jobs(lender: Server) -> Iterator[Jobs]:
+    with jobs_of(lender.address) as jobs:
+        yield jobs
+
+
+class Worker:
+    """Answers tickets in this process; by other means where a test says so."""
+
+    def __init__(self, address: str, spool_dir: Path) -> None:
+        self.spool_dir = spool_dir
+        self.channel = Channel(address)
+        self.shutdown = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self.ended_with: list[int] = []
+
+    def answer(self, **surroundings: Any) -> int:
+        """Answers one ticket, to its end."""
+        here = Surroundings(
+            channel=self.channel,
+            spool_dir=self.spool_dir,
+            worker="here",
+            has_cuda=False,
+            shutting_down=self.shutdown.is_set,
+            end_process=self.ended_with.append,
+            **surroundings,
+        )
+        return Answering(here).answer("default")
+
+    def begin(self, **surroundings: Any) -> threading.Thread:
+        """Answers one ticket beside the test."""
+        thread = threading.Thread(target=self.answer, kwargs=surroundings, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+        return thread
+
+    def close(self) -> None:
+        self.shutdown.set()
+        for thread in self._threads:
+            thread.join(20)
+        self.channel.close()
+
+
+@pytest.fixture
+def worker(lender: Server, tmp_path: Path) -> Iterator[Worker]:
+    worker = Worker(lender.address, tmp_path / "spool")
+    yield worker
+    worker.close()
+
+
+def join(thread: threading.Thread, *, timeout: float = 20) -> None:
+    """Waits for a thread; fails where it does not end."""
+    thread.join(timeout)
+    assert not thread.is_alive()

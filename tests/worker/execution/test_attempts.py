@@ -1,0 +1,356 @@
+"""One attempt at a job under a real lease: how it may end, and what the record says then."""
+
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from tests._parts import Server, wait_until
+from tests.worker._jobs import Jobs, jobs_of, tiny_spec
+from tests.worker.execution.conftest import LEASE_SECONDS, Worker, join
+
+from talweg.spec import job_id
+from talweg.v1.jobs_pb2 import Job, LogLine, Outcome
+from talweg.worker import training
+from talweg.worker.errors import UserSpecError
+from talweg.worker.execution import lease as lease_module
+from talweg.worker.tracking.spool import LINES, attempt_folder, read_lines
+from talweg.worker.training import Control, NullReporter, Reporter, Result
+
+
+class StepUntilStopped:
+    """Stands for the training loop: a step every few milliseconds until somebody stops it."""
+
+    def __init__(self, *, most: float = 60.0) -> None:
+        self.begun = threading.Event()
+        self.stop: training.Stop | None = None
+        self.stopped_at = 0.0
+        self.lasted = 0.0
+        self._most = most
+
+    def __call__(self, spec: object, *, report: Reporter, control: Control, device: str) -> Result:
+        started, step = time.monotonic(), 0
+        while time.monotonic() - started < self._most:
+            self.stop = control.check()
+            if self.stop is not None:
+                break
+            step += 1
+            report.progress(step, 10**9, 1, 1)
+            report.metrics(step, {"train/loss": 1.0 / step})
+            self.begun.set()
+            time.sleep(0.005)
+        self.stopped_at = time.monotonic()
+        self.lasted = self.stopped_at - started
+        reason = self.stop.reason if self.stop is not None else None
+        return {
+            None: Result(Job.SUCCEEDED),
+            "cancel": Result(Job.CANCELLED, Outcome.CANCEL_REQUEST, "stopped in order"),
+            "time_limit": Result(Job.FAILED, Outcome.TIME_LIMIT, "too long"),
+        }.get(reason, Result(Job.QUEUED))
+
+
+def kinds(spool_dir: Path, name: str, attempt: int = 1) -> list[str]:
+    folder = attempt_folder(spool_dir, job_id=job_id(name), attempt=attempt)
+    return [line.kind for line in read_lines(folder / LINES)]
+
+
+def last_state(spool_dir: Path, name: str, attempt: int = 1) -> str:
+    folder = attempt_folder(spool_dir, job_id=job_id(name), attempt=attempt)
+    *_, end = read_lines(folder / LINES)
+    assert end.kind == "end"
+    return str(end.content["state"])
+
+
+class Counting:
+    """A stub that counts its calls."""
+
+    def __init__(self, stub: Any, calls: Counter[str]) -> None:
+        self._stub, self._calls = stub, calls
+
+    def __getattr__(self, name: str) -> Any:
+        self._calls[name] += 1
+        return getattr(self._stub, name)
+
+
+def test_a_tiny_job_takes_two_calls_and_leaves_one_file(
+    jobs: Jobs, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # However busy the machine is.
+    monkeypatch.setattr(lease_module, "_FIRST_LOOK", 0.5 * LEASE_SECONDS)
+    names = [jobs.submit(tiny_spec(training={"steps": 5, "seed": seed})) for seed in range(3)]
+    calls: Counter[str] = Counter()
+    worker.channel.__dict__["workers"] = Counting(worker.channel.workers, calls)
+    assert worker.answer() == 3
+    assert calls == {"ClaimJobs": 4, "FinishJob": 3}
+    for name in names:
+        job = jobs.get(name)
+        assert job.state == Job.SUCCEEDED
+        assert (job.progress.step, job.progress.total_steps) == (5, 5)
+        assert kinds(worker.spool_dir, name)[:2] == ["begin", "data"]
+        assert last_state(worker.spool_dir, name) == "SUCCEEDED"
+        (attempt,) = (worker.spool_dir / job_id(name)).iterdir()
+        assert [path.name for path in attempt.iterdir()] == [LINES]
+
+
+def test_the_record_and_the_spool_hold_the_same_figures(jobs: Jobs, worker: Worker) -> None:
+    name = jobs.submit(tiny_spec(outputs={"model": True, "plots": True}))
+    worker.answer()
+    found: dict[str, float] = {}
+    folder = attempt_folder(worker.spool_dir, job_id=job_id(name), attempt=1)
+    for line in read_lines(folder / LINES):
+        if line.kind == "metrics":
+            for _, _, values in line.content["points"]:
+                found |= values
+    told: dict[str, float] = {}
+    for event in jobs.events(name):
+        if event.HasField("metrics"):
+            told |= dict(event.metrics.values)
+    assert "test/mae" in found
+    assert told == found
+    assert {path.name for path in folder.iterdir()} == {
+        LINES, "weights.safetensors", "model.json", "example.safetensors",
+        "predictions.safetensors",
+    }  # fmt: skip
+
+
+def test_a_long_job_is_seen_to_come_along(jobs: Jobs, worker: Worker) -> None:
+    run = StepUntilStopped(most=2.0 * LEASE_SECONDS)
+    name = jobs.submit(tiny_spec())
+    thread = worker.begin(run=run)
+    assert run.begun.wait(10)
+    wait_until(lambda: jobs.get(name).progress.step > 0, timeout=1, what="its first report")
+    seen = jobs.get(name).progress
+    wait_until(lambda: jobs.get(name).progress.step > seen.step, timeout=3, what="the next one")
+    assert jobs.get(name).progress.steps_per_second > 0
+    join(thread)
+    # Longer than its lease, and never lost.
+    job = jobs.get(name)
+    assert (job.state, job.attempt) == (Job.SUCCEEDED, 1)
+
+
+def test_cancel_ends_it_at_its_next_step(jobs: Jobs, worker: Worker) -> None:
+    run = StepUntilStopped()
+    name = jobs.submit(tiny_spec())
+    thread = worker.begin(run=run)
+    assert run.begun.wait(10)
+    jobs.cancel(name, reason="changed my mind")
+    join(thread)
+    assert run.stop == training.Stop("cancel", "changed my mind")
+    job = jobs.get(name)
+    assert job.state == Job.CANCELLED
+    assert job.outcome.message == "stopped in order"
+    assert last_state(worker.spool_dir, name) == "CANCELLED"
+
+
+def test_one_that_does_not_come_to_a_step_is_cut_off_after_its_grace_period(
+    jobs: Jobs, worker: Worker
+) -> None:
+    begun, release = threading.Event(), threading.Event()
+
+    def hangs(spec: object, **_: object) -> Result:
+        begun.set()
+        release.wait(30)
+        return Result(Job.SUCCEEDED)
+
+    name = jobs.submit(tiny_spec())
+    thread = worker.begin(run=hangs)
+    assert begun.wait(10)
+    jobs.cancel(name, grace_period=Duration(nanos=300_000_000))
+    wait_until(lambda: worker.ended_with, timeout=15, what="its process is ended")
+    release.set()
+    join(thread)
+    assert worker.ended_with[0] == lease_module.EXIT_STATUS
+    assert jobs.get(name).state == Job.CANCELLED
+
+
+def test_a_stale_lease_stops_it(jobs: Jobs, worker: Worker) -> None:
+    run = StepUntilStopped()
+    name = jobs.submit(tiny_spec())
+    thread = worker.begin(run=run)
+    assert run.begun.wait(10)
+    before = jobs.cancel(name, force=True)
+    join(thread)
+    assert run.stop is not None
+    assert run.stop.reason == "lost"
+    assert last_state(worker.spool_dir, name) == "LOST"
+    after = jobs.get(name)
+    assert (after.last_cursor, after.outcome) == (before.last_cursor, before.outcome)
+
+
+def test_without_the_server_it_stops_before_its_lease_runs_out(
+    lender: Server, jobs: Jobs, worker: Worker
+) -> None:
+    run = StepUntilStopped()
+    name = jobs.submit(tiny_spec())
+    thread = worker.begin(run=run)
+    assert run.begun.wait(10)
+    wait_until(lambda: jobs.get(name).progress.step > 0, timeout=5, what="a report")
+    lender.kill()
+    killed_at = time.monotonic()
+    try:
+        wait_until(lambda: run.stopped_at, timeout=10, what="it stops")
+        assert run.stopped_at - killed_at < LEASE_SECONDS
+        assert run.stop is not None
+        assert run.stop.reason == "lost"
+        # So that it does not take the same job again.
+        worker.shutdown.set()
+    finally:
+        lender.start()
+    join(thread)
+    worker.shutdown.clear()
+    assert last_state(worker.spool_dir, name) == "LOST"
+    wait_until(lambda: jobs.get(name).state == Job.QUEUED, timeout=10, what="the job waits again")
+    assert worker.answer(run=lambda *_, **__: Result(Job.SUCCEEDED)) == 1
+    job = jobs.get(name)
+    assert (job.state, job.attempt) == (Job.SUCCEEDED, 2)
+
+
+def test_a_server_that_comes_back_in_time_is_not_noticed(
+    patient_lender: Server, tmp_path: Path
+) -> None:
+    run = StepUntilStopped(most=4.0)
+    worker = Worker(patient_lender.address, tmp_path)
+    with jobs_of(patient_lender.address) as jobs:
+        name = jobs.submit(tiny_spec())
+        thread = worker.begin(run=run)
+        assert run.begun.wait(10)
+        wait_until(lambda: jobs.get(name).progress.step > 0, timeout=5, what="a report")
+        patient_lender.kill()
+        patient_lender.start()
+        join(thread)
+        assert run.stop is None
+        job = jobs.get(name)
+        assert (job.state, job.attempt) == (Job.SUCCEEDED, 1)
+        steps = [e.metrics.step for e in jobs.events(name) if e.HasField("metrics")]
+        assert steps == sorted(set(steps))
+    worker.close()
+
+
+def test_finishing_waits_for_a_server_that_restarts(
+    patient_lender: Server, tmp_path: Path
+) -> None:
+    release, begun = threading.Event(), threading.Event()
+
+    def until_released(spec: object, *, report: Reporter, **_: object) -> Result:
+        begun.set()
+        release.wait(30)
+        report.metrics(1, {"test/mae": 5.0})
+        return Result(Job.FAILED, Outcome.USER_SPEC, "no")
+
+    worker = Worker(patient_lender.address, tmp_path)
+    with jobs_of(patient_lender.address) as jobs:
+        name = jobs.submit(tiny_spec())
+        thread = worker.begin(run=until_released)
+        assert begun.wait(10)
+        patient_lender.kill()
+        release.set()
+        patient_lender.start()
+        join(thread)
+        job = jobs.get(name)
+        assert (job.state, job.attempt, job.outcome.message) == (Job.FAILED, 1, "no")
+        points = [e.metrics.values for e in jobs.events(name) if e.HasField("metrics")]
+        assert [dict(values) for values in points] == [{"test/mae": 5.0}]
+    worker.close()
+
+
+def test_shutting_down_gives_the_job_back(jobs: Jobs, worker: Worker) -> None:
+    run = StepUntilStopped()
+    name = jobs.submit(tiny_spec())
+    other = jobs.submit(tiny_spec())
+    thread = worker.begin(run=run)
+    assert run.begun.wait(10)
+    worker.shutdown.set()
+    join(thread)
+    job = jobs.get(name)
+    assert (job.state, job.attempt) == (Job.QUEUED, 1)
+    assert last_state(worker.spool_dir, name) == "QUEUED"
+    # It takes no further job either.
+    assert jobs.get(other).attempt == 0
+
+
+def test_time_limit_stops_it(jobs: Jobs, worker: Worker) -> None:
+    run = StepUntilStopped()
+    name = jobs.submit(tiny_spec(resources={"time_limit_seconds": 1}))
+    worker.answer(run=run)
+    assert run.stop is not None
+    assert run.stop.reason == "time_limit"
+    assert 0.9 < run.lasted < 5
+    assert jobs.get(name).outcome.cause == Outcome.TIME_LIMIT
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "message"),
+    [
+        (UserSpecError("model: too deep"), Outcome.USER_SPEC, "model: too deep"),
+        (ValueError("odd"), Outcome.SERVICE, "ValueError: odd"),
+        (MemoryError(), Outcome.OUT_OF_MEMORY, "the memory did not suffice"),
+    ],
+)
+def test_an_exception_ends_the_job_and_not_the_worker(
+    error: Exception, cause: Outcome.Cause.ValueType, message: str, jobs: Jobs, worker: Worker
+) -> None:
+    def breaks(spec: object, **_: object) -> Result:
+        raise error
+
+    name = jobs.submit(tiny_spec())
+    assert worker.answer(run=breaks) == 1
+    job = jobs.get(name)
+    assert (job.state, job.outcome.cause) == (Job.FAILED, cause)
+    assert message in job.outcome.message
+    lines = [event.log for event in jobs.events(name) if event.HasField("log")]
+    if cause == Outcome.SERVICE:
+        (line,) = lines
+        assert line.level == LogLine.ERROR
+        assert "in breaks" in line.text
+    else:
+        assert lines == []
+    after = jobs.submit(tiny_spec())
+    worker.answer()
+    assert jobs.get(after).state == Job.SUCCEEDED
+
+
+def test_a_full_disk_is_no_success(jobs: Jobs, worker: Worker) -> None:
+    name = jobs.submit(tiny_spec())
+    folder = attempt_folder(worker.spool_dir, job_id=job_id(name), attempt=1)
+    folder.mkdir(parents=True)
+    (folder / LINES).symlink_to("/dev/full")
+    worker.answer()
+    job = jobs.get(name)
+    assert (job.state, job.outcome.cause) == (Job.FAILED, Outcome.SERVICE)
+    assert "No space left" in job.outcome.message
+
+
+def test_a_full_disk_stops_a_long_job(jobs: Jobs, worker: Worker) -> None:
+    name = jobs.submit(tiny_spec())
+    folder = attempt_folder(worker.spool_dir, job_id=job_id(name), attempt=1)
+    folder.mkdir(parents=True)
+    (folder / LINES).symlink_to("/dev/full")
+    join(worker.begin(run=StepUntilStopped()))
+    assert "No space left" in jobs.get(name).outcome.message
+
+
+def test_a_loop_pays_little_for_what_it_tells(jobs: Jobs, worker: Worker, tmp_path: Path) -> None:
+    """A step's calls cost microseconds: no file, no lock, no message is touched."""
+    num_steps = 20_000
+    seconds: dict[str, float] = {}
+
+    def tells(name: str, report: Reporter, control: Control) -> None:
+        values = {"train/loss": 1.0, "lr": 0.1, "guard/grad_norm": 1.0}
+        started = time.process_time()
+        for step in range(num_steps):
+            control.check()
+            report.progress(step, num_steps, 1, 1)
+            report.metrics(step, values)
+        seconds[name] = time.process_time() - started
+
+    def run(spec: object, *, report: Reporter, control: Control, device: str) -> Result:
+        tells("null", NullReporter(), training.NeverStop())
+        tells("real", report, control)
+        return Result(Job.SUCCEEDED)
+
+    jobs.submit(tiny_spec())
+    worker.answer(run=run)
+    assert (seconds["real"] - seconds["null"]) / num_steps < 20e-6

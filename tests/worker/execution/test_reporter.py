@@ -1,0 +1,98 @@
+"""What of a run's news goes where."""
+
+from pathlib import Path
+
+import pytest
+from tests.worker._jobs import tiny_spec
+
+from talweg.v1.jobs_pb2 import Event, LogLine, MetricPoint, Warning
+from talweg.v1.options_pb2 import Goal
+from talweg.worker.execution import reporter as reporter_module
+from talweg.worker.execution.reporter import JobReporter
+from talweg.worker.execution.summaries import MetricSummaries
+from talweg.worker.execution.thinning import Thinning
+from talweg.worker.tracking.spool import LINES, SpoolWriter, read_lines
+
+
+def test_summaries_know_first_last_best_and_count() -> None:
+    summaries = MetricSummaries(tiny_spec())
+    for step, values in enumerate([(3.0, 0.1), (1.0, 0.5), (2.0, 0.3)], start=1):
+        summaries.add(step, {"val/mae": values[0], "val/r2": values[1], "lr": 0.01})
+    lr, mae, r2 = summaries.take_changed()
+    assert (mae.first, mae.first_step, mae.last, mae.last_step) == (3.0, 1, 2.0, 3)
+    assert (mae.best, mae.best_step, mae.goal, mae.count) == (1.0, 2, Goal.MINIMIZE, 3)
+    assert (r2.best, r2.best_step, r2.goal) == (0.5, 2, Goal.MAXIMIZE)
+    assert not lr.HasField("best")
+    assert summaries.take_changed() == []
+    summaries.add(4, {"lr": 0.02})
+    (lr,) = summaries.take_changed()
+    assert (lr.first, lr.last, lr.count) == (0.01, 0.02, 4)
+
+
+def test_thinning_keeps_two_points_a_second_of_each_kind_and_the_last() -> None:
+    thinning = Thinning()
+    taken = [
+        step for step in range(100) if thinning.takes(step, 1000 + 10 * step, {"train/loss": 1.0})
+    ]
+    assert taken == [0, 50]
+    assert thinning.takes(99, 1990, {"test/mae": 1.0})
+    assert thinning.rest() == [(99, {"train/loss": 1.0})]
+    assert thinning.rest() == []
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    now = [1_000_000]
+    monkeypatch.setattr(reporter_module, "now_ms", lambda: now[0])
+    return now
+
+
+def test_all_points_go_to_the_spool_and_some_to_the_server(
+    tmp_path: Path, clock: list[int]
+) -> None:
+    with SpoolWriter(tmp_path, job_id="abc", attempt=1) as spool:
+        reporter = JobReporter(tiny_spec(), spool)
+        assert not reporter.has_begun
+        values = {"train/loss": 0.0}
+        for step in range(1, 101):
+            clock[0] += 10
+            # The loop may use one dict again and again.
+            values["train/loss"] = float(step)
+            reporter.metrics(step, values)
+            reporter.progress(step, 200, 1, 2)
+        reporter.metrics(100, {"val/loss": float("inf"), "val/mae": 7.0})
+        reporter.log(LogLine.INFO, "hello")
+        reporter.warning(Warning(kind=Warning.REDUCTION_SUM, field="loss", message="hm"))
+        news = reporter.take_news(last=True)
+        assert reporter.has_begun
+    steps = [event.metrics.step for event in news.events if event.HasField("metrics")]
+    assert steps == [1, 51, 100, 100]
+    assert [e.WhichOneof("kind") for e in news.events if not e.HasField("metrics")] == [
+        "log",
+        "warning",
+    ]
+    assert news.progress is not None
+    assert (news.progress.step, news.progress.total_steps, news.progress.epoch) == (100, 200, 1)
+    assert {s.name: (s.last, s.count) for s in news.summaries} == {
+        "train/loss": (100.0, 100),
+        "val/mae": (7.0, 1),
+    }
+    lines = list(read_lines(tmp_path / "abc" / "1" / LINES))
+    points = [
+        point for line in lines if line.kind == "metrics" for point in line.content["points"]
+    ]
+    assert points[:100] == [
+        [step, 1_000_000 + 10 * step, {"train/loss": float(step)}] for step in range(1, 101)
+    ]
+    assert points[100:] == [[100, clock[0], {"val/mae": 7.0}]]
+    assert [line.content["field"] for line in lines if line.kind == "warning"] == ["loss"]
+
+
+def test_news_are_told_once(tmp_path: Path) -> None:
+    with SpoolWriter(tmp_path, job_id="abc", attempt=1) as spool:
+        reporter = JobReporter(tiny_spec(), spool)
+        reporter.metrics(1, {"train/loss": 1.0})
+        point = MetricPoint(step=1, values={"train/loss": 1.0})
+        assert reporter.take_news().events == [Event(metrics=point)]
+        news = reporter.take_news(last=True)
+        assert (news.events, news.summaries, news.progress) == ([], [], None)

@@ -1,0 +1,185 @@
+"""`talweg worker` as a process: its start, its end, and whatever must end with it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from tests._parts import running_redis, running_server, start, stop, wait_until
+from tests.worker._jobs import Jobs, jobs_of, tiny_spec
+
+from talweg.v1.jobs_pb2 import Job
+
+PASSWORD = "not-for-the-log"
+ENDLESS = {"training": {"steps": 100_000_000, "log_every_steps": 1000}}
+
+
+@dataclass
+class RunningWorker:
+    process: subprocess.Popen[bytes]
+    jobs: Jobs
+    log: Path
+    ready: dict[str, object]
+
+    def children(self) -> dict[str, psutil.Process]:
+        """The child that trains and the delivery process."""
+        found = {}
+        for child in psutil.Process(self.process.pid).children():
+            is_delivery = "talweg.worker.tracking" in child.cmdline()
+            found["delivery" if is_delivery else "child"] = child
+        return found
+
+
+@contextmanager
+def running_worker(folder: Path) -> Iterator[RunningWorker]:
+    log, ready_file = folder / "worker.log", folder / "ready"
+    with (
+        running_redis(folder, password=PASSWORD) as redis_url,
+        running_server(folder / "server", redis_url, TALWEG_LEASE_SECONDS="3") as server,
+        jobs_of(server.address) as jobs,
+    ):
+        process = start(
+            [sys.executable, "-m", "talweg.client.cli", "worker", "--name", "under-test"],
+            log=log,
+            env={
+                "TALWEG_ADDRESS": server.address,
+                "TALWEG_BROKER_URL": redis_url,
+                # Nobody is there: a worker does not care.
+                "TALWEG_TRACKING_URI": "http://127.0.0.1:9",
+                "TALWEG_SPOOL_DIR": str(folder / "spool"),
+                "TALWEG_READY_FILE": str(ready_file),
+                "TALWEG_LOG_LEVEL": "DEBUG",
+            },
+        )
+        try:
+            wait_until(
+                lambda: ready_file.exists() or process.poll() is not None,
+                timeout=60,
+                what=f"the worker is ready: {log.read_text()[-2000:]}",
+            )
+            yield RunningWorker(process, jobs, log, json.loads(ready_file.read_text()))
+        finally:
+            stop(process)
+
+
+def has_ended(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def is_training(worker: RunningWorker, name: str) -> bool:
+    job = worker.jobs.get(name)
+    return job.state == Job.RUNNING and job.progress.step > 0
+
+
+def test_on_sigterm_it_gives_its_job_back_and_ends(tmp_path: Path) -> None:
+    with running_worker(tmp_path) as worker:
+        assert worker.ready["pid"] == worker.process.pid
+        tiny = worker.jobs.submit(tiny_spec())
+        wait_until(
+            lambda: worker.jobs.get(tiny).state == Job.SUCCEEDED, timeout=30, what="a tiny job"
+        )
+        assert worker.jobs.get(tiny).worker.startswith("under-test@")
+        name = worker.jobs.submit(tiny_spec(**ENDLESS))
+        wait_until(lambda: is_training(worker, name), timeout=30, what="it trains")
+        wait_until(lambda: len(worker.children()) == 2, timeout=30, what="delivery runs")
+        children = worker.children()
+        asked_at = time.monotonic()
+        worker.process.send_signal(signal.SIGTERM)
+        wait_until(
+            lambda: worker.jobs.get(name).state == Job.QUEUED, timeout=10, what="it is back"
+        )
+        given_back_after = time.monotonic() - asked_at
+        assert worker.process.wait(20) == 0
+        # Within a step, and not by a lease that ran out.
+        assert given_back_after < 2
+        worker.jobs.cancel(name)
+        reasons = [
+            event.state.reason
+            for event in worker.jobs.events(name)
+            if event.state.state == Job.QUEUED
+        ]
+        assert "given back by under-test@" in reasons[-1]
+        assert all(has_ended(child) for child in children.values())
+        log = worker.log.read_text()
+        assert PASSWORD not in log
+        assert "redis://:**@127.0.0.1" in log
+
+
+def test_a_killed_worker_leaves_nobody_behind(tmp_path: Path) -> None:
+    with running_worker(tmp_path) as worker:
+        name = worker.jobs.submit(tiny_spec(**ENDLESS))
+        wait_until(lambda: is_training(worker, name), timeout=30, what="it trains")
+        wait_until(lambda: len(worker.children()) == 2, timeout=30, what="delivery runs")
+        children = worker.children()
+        worker.process.kill()
+        worker.process.wait()
+        wait_until(
+            lambda: all(has_ended(child) for child in children.values()),
+            timeout=5,
+            what=f"{' and '.join(children)} have ended",
+        )
+        wait_until(
+            lambda: worker.jobs.get(name).state == Job.QUEUED, timeout=10, what="it waits again"
+        )
+
+
+def test_a_killed_child_is_replaced_and_a_killed_delivery_too(tmp_path: Path) -> None:
+    with running_worker(tmp_path) as worker:
+        name = worker.jobs.submit(tiny_spec(**ENDLESS))
+        wait_until(lambda: is_training(worker, name), timeout=30, what="it trains")
+        wait_until(lambda: len(worker.children()) == 2, timeout=30, what="delivery runs")
+        before = worker.children()
+        for child in before.values():
+            os.kill(child.pid, signal.SIGKILL)
+        wait_until(
+            lambda: worker.jobs.get(name).attempt == 2 and is_training(worker, name),
+            timeout=30,
+            what="another child trains",
+        )
+        wait_until(lambda: len(worker.children()) == 2, timeout=30, what="another delivery runs")
+        after = worker.children()
+        assert {p.pid for p in before.values()}.isdisjoint(p.pid for p in after.values())
+        worker.jobs.cancel(name)
+        wait_until(
+            lambda: worker.jobs.get(name).state == Job.CANCELLED, timeout=10, what="cancelled"
+        )
+
+
+def test_code_that_holds_the_interpreter_is_cut_off_with_its_lease(tmp_path: Path) -> None:
+    """A thread cannot renew a lease while C code keeps the interpreter's lock."""
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from talweg.worker.channels import Channel\n"
+        "from talweg.worker.execution.answering import Answering\n"
+        "from talweg.worker.execution.attempt import Surroundings\n"
+        "def run(spec, *, report, control, device):\n"
+        "    report.progress(1, 2, 1, 1)\n"
+        "    print('holding', flush=True)\n"
+        "    sum(range(10**12))\n"
+        "Answering(Surroundings(channel=Channel(sys.argv[1]), spool_dir=Path(sys.argv[2]),\n"
+        "    worker='hog', has_cuda=False, run=run)).answer('default')\n"
+    )
+    with (
+        running_redis(tmp_path) as redis_url,
+        running_server(tmp_path / "server", redis_url, TALWEG_LEASE_SECONDS="1") as server,
+        jobs_of(server.address) as jobs,
+    ):
+        name = jobs.submit(tiny_spec())
+        log = tmp_path / "hog.log"
+        hog = start([sys.executable, "-c", code, server.address, str(tmp_path)], log=log)
+        try:
+            wait_until(lambda: "holding" in log.read_text(), timeout=60, what="it holds on")
+            assert hog.wait(10) != 0
+        finally:
+            stop(hog)
+        # Its traceback says where it hung.
+        assert "in run" in log.read_text()
+        wait_until(lambda: jobs.get(name).state == Job.QUEUED, timeout=10, what="it waits again")
