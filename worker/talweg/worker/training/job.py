@@ -76,16 +76,19 @@ def _run(setup: Setup, spec: JobSpec, report: Reporter, control: Control) -> Res
     recorder.flush()
     if isinstance(ending, Stop):
         return _stopped(ending, spec, state)
-    if state.best is not None and ending is None:
+    if ending is not None:
+        # The refused step is none that was done.
+        return _diverged(ending, steps=state.step - 1)
+    if state.best is not None:
         state.take_best()
         metric, best = spec.training.early_stopping.metric, state.stopping
         text = (
             f"The weights of step {best.step} are taken: {metric} was {best.best:.6g}, its best."
         )
         report.log(LogLine.INFO, text)
-    divergence = ending or weights_not_finite(state)
-    if divergence is not None:
-        return _diverged(divergence)
+    overflow = weights_not_finite(state)
+    if overflow is not None:
+        return _diverged(overflow, steps=state.step)
 
     tested: Evaluation | None = None
     if len(setup.test):
@@ -113,7 +116,7 @@ def _stopped(stop: Stop, spec: JobSpec, state: TrainingState) -> Result:
     return Result(Job.QUEUED, message=f"Given back {at}", steps=state.step)
 
 
-def _diverged(divergence: Divergence) -> Result:
+def _diverged(divergence: Divergence, *, steps: int) -> Result:
     where = f", first in module {divergence.module}" if divergence.module else ""
     message = (
         f"Diverged at step {divergence.step}: {divergence.what} {divergence.value}{where}. "
@@ -124,7 +127,7 @@ def _diverged(divergence: Divergence) -> Result:
         Outcome.NOT_FINITE,
         message,
         divergence=divergence,
-        steps=divergence.step - 1,
+        steps=steps,
     )
 
 
