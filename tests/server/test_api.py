@@ -158,7 +158,7 @@ async def test_errors_carry_code_reason_and_fields(running: Running) -> None:
             submit(running, spec(display_name="x" * 10_000_000)),
             grpc.StatusCode.INVALID_ARGUMENT,
             "SPEC_TOO_LARGE",
-            [""],
+            ["spec"],
         ),
         (
             submit(running, spec(loss="mae"), request_id="r"),

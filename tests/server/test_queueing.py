@@ -111,9 +111,9 @@ async def test_lost_tickets_are_replaced(running: Running, broker: redis.Redis) 
     await until(lambda: depth(broker) == 3)
     # Taken by a worker that had just stopped asking.
     broker.delete("talweg:default")
-    await until(lambda: depth(broker) == 3, timeout=3)
+    await until(lambda: depth(broker) == 3)
     broker.flushall()
-    await until(lambda: depth(broker) == 3, timeout=3)
+    await until(lambda: depth(broker) == 3)
     # What is claimed needs none.
     assert len(await claim(running, limit=3)) == 3
     broker.flushall()

@@ -1,25 +1,24 @@
 """The server as a process: how it starts, refuses to start, ends and is killed."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import grpc
 import pytest
+from click.testing import CliRunner, Result
 from tests._parts import Server, running_server, wait_until
 from tests.server.samples import spec
 
+from talweg.server import commands
 from talweg.server.store import migrate
 from talweg.v1 import jobs_pb2
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.jobs_pb2_grpc import JobServiceStub
 
-TALWEG = [sys.executable, "-m", "talweg.client.cli"]
 NOWHERE = "redis://127.0.0.1:1/0"
 
 
@@ -30,19 +29,14 @@ def server(tmp_path: Path) -> Iterator[Server]:
         yield server
 
 
-def run(tmp_path: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+def run(tmp_path: Path, command: click.Command, *arguments: str, **env: str) -> Result:
+    """Runs a command in this process; an exception that it does not explain fails the test."""
     given = {
         "TALWEG_DATABASE_URL": f"sqlite:///{tmp_path}/talweg.db",
         "TALWEG_BROKER_URL": NOWHERE,
         "TALWEG_LISTEN": "127.0.0.1:0",
     }
-    return subprocess.run(
-        [*TALWEG, *arguments],
-        env={**os.environ, **given, **env},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    return CliRunner().invoke(command, arguments, env={**given, **env}, catch_exceptions=False)
 
 
 def test_says_where_it_listens_and_ends_in_order(server: Server) -> None:
@@ -97,10 +91,9 @@ def test_what_was_answered_survives_a_kill(server: Server) -> None:
 
 
 def test_a_taken_port_is_an_error(server: Server, tmp_path: Path) -> None:
-    ended = run(tmp_path, "server", TALWEG_LISTEN=server.address)
-    assert ended.returncode != 0
+    ended = run(tmp_path, commands.server, TALWEG_LISTEN=server.address)
+    assert ended.exit_code == 1
     assert f"cannot listen on {server.address}" in ended.stderr
-    assert "Traceback" not in ended.stderr
 
 
 @pytest.mark.parametrize(
@@ -114,15 +107,14 @@ def test_a_taken_port_is_an_error(server: Server, tmp_path: Path) -> None:
     ],
 )
 def test_says_what_keeps_it_from_starting(tmp_path: Path, env: dict[str, str], said: str) -> None:
-    ended = run(tmp_path, "server", **env)
-    assert ended.returncode not in (0, None)
+    ended = run(tmp_path, commands.server, **env)
+    assert ended.exit_code == 1
     assert said in ended.stderr
-    assert "Traceback" not in ended.stderr
 
 
 def test_the_db_commands(tmp_path: Path) -> None:
-    assert "no tables yet" in run(tmp_path, "db", "current").stdout
+    assert "no tables yet" in run(tmp_path, commands.db, "current").stdout
     version = migrate.latest()
-    assert f"version {version}" in run(tmp_path, "db", "upgrade").stdout
-    current = run(tmp_path, "db", "current").stdout
+    assert f"version {version}" in run(tmp_path, commands.db, "upgrade").stdout
+    current = run(tmp_path, commands.db, "current").stdout
     assert current.splitlines() == [f"database: {version}", f"server:   {version}"]

@@ -27,6 +27,9 @@ def server() -> None:
         logging.basicConfig(
             level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
         )
+        if settings.log_level != "DEBUG":
+            # It tells at length of each start that nothing was to be done.
+            logging.getLogger("alembic").setLevel(logging.WARNING)
         asyncio.run(serve(settings))
 
 

@@ -78,7 +78,8 @@ class Settings:
         Raises:
             BadSetting: A value cannot be read or is outside its bounds.
         """
-        given = {key: value for key, value in (env or os.environ).items() if value != ""}
+        env = os.environ if env is None else env
+        given = {name: value for name, value in env.items() if value != ""}
         ready_file = given.get("TALWEG_READY_FILE")
         return cls(
             listen=given.get("TALWEG_LISTEN", cls.listen),

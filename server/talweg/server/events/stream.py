@@ -86,13 +86,16 @@ class EventStream:
 
     async def read(self) -> None:
         """Hands on what other servers send, until cancelled."""
-        position: str | bytes = "$"
+        position: str | bytes | None = None
         while True:
             try:
+                if position is None:
+                    newest: Any = await self._reader.xrevrange(KEY, count=1)
+                    position = newest[0][0] if newest else "0-0"
                 found: Any = await self._reader.xread({KEY: position}, block=_BLOCK_MS)
             except (RedisError, OSError):
                 # `write` tells of it in the log. After a wipe old positions mean nothing.
-                position = "$"
+                position = None
                 await asyncio.sleep(_RETRY_S)
                 continue
             for _, entries in found or ():

@@ -192,7 +192,7 @@ def _checked(given: JobSpec) -> tuple[JobSpec, bytes]:
         description = f"must be <= {MAX_SPEC_BYTES:,} bytes, but is {size:,}"
         raise SpecTooLarge(
             f"the spec {description}",
-            fields=[FieldProblem("", description, "TOO_LARGE")],
+            fields=[FieldProblem("spec", description, "TOO_LARGE")],
             metadata={"bytes": str(size), "most": str(MAX_SPEC_BYTES)},
         )
     spec = fill(given)
