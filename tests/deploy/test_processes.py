@@ -12,6 +12,8 @@ import psutil
 import pytest
 from tests._parts import wait_until
 
+from talweg.deploy.processes import MARK, end_leftovers
+
 
 @pytest.fixture
 def starter(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
@@ -84,3 +86,25 @@ def test_the_guardian_does_not_mind_the_signals_of_a_terminal(
         guardian.send_signal(number)
     os.kill(starter.pid, signal.SIGKILL)
     wait_until(lambda: all_gone(processes), timeout=5, what="all are gone")
+
+
+def test_what_nobody_was_left_to_end_is_ended_by_the_next_stack(tmp_path: Path) -> None:
+    sleep = [sys.executable, "-c", "import time; time.sleep(1000)"]
+    mine, other = (
+        subprocess.Popen(sleep, env={MARK: str(folder)})
+        for folder in (tmp_path, tmp_path / "other")
+    )
+    try:
+        wait_until(
+            lambda: all(psutil.Process(p.pid).cmdline() == sleep for p in (mine, other)),
+            timeout=5,
+            what="both have started",
+        )
+        assert end_leftovers(tmp_path) == 1
+        assert mine.wait(5) == -signal.SIGKILL
+        assert other.poll() is None
+        assert end_leftovers(tmp_path) == 0
+    finally:
+        for process in (mine, other):
+            process.kill()
+            process.wait()

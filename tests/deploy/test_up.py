@@ -62,11 +62,13 @@ def test_a_life(tmp_path: Path, taken_ports: None) -> None:
             assert host == "127.0.0.1"
             assert int(port) > TAKEN[part]
             assert address in up.output
-        assert "ready in " in up.output
+        assert "Ready in " in up.output
 
         with Client(facts["server"]) as client:
             job = client.submit(TINY)
             assert job.wait(60).state == "SUCCEEDED"
+            long = client.submit({**TINY, "training": {"steps": 1_000_000}})
+            wait_until(lambda: long.refresh().state == "RUNNING", timeout=30, what="it runs")
 
         second = talweg(data, "up")
         assert second.returncode == 1
@@ -82,10 +84,12 @@ def test_a_life(tmp_path: Path, taken_ports: None) -> None:
 
     with running_up(data) as up:
         up.wait_for("server", "worker-0", "tracking")
-        listed = talweg(data, "jobs")
-        assert job.id[:8] in listed.stdout
+        assert job.id in talweg(data, "jobs").stdout
         with Client(up.facts["server"]) as client:
-            assert [found.id for found in client.jobs()] == [job.id]
+            assert {found.id for found in client.jobs()} == {job.id, long.id}
+            again = client.job(long.name)
+            # It was given back, so that nobody waits for its lease to run out.
+            wait_until(lambda: again.refresh().message.attempt == 2, timeout=10, what="it goes on")
         assert (data / "logs/server.log.1").exists()
 
         os.kill(up.process.pid, signal.SIGKILL)

@@ -12,6 +12,7 @@ import psutil
 from talweg.deploy import broker
 from talweg.deploy.folder import Folder
 from talweg.deploy.ports import HOST, Ports
+from talweg.deploy.processes import MARK
 from talweg.deploy.settings import Settings
 
 BROKER, SERVER, TRACKING = "broker", "server", "tracking"
@@ -120,6 +121,7 @@ class EmbeddedPlan:
         # A proxy must not stand between parts on one machine.
         local = ",".join(filter(None, (env.get("no_proxy"), HOST, "localhost")))
         return env | {
+            MARK: str(self._folder.root),
             "TALWEG_DATA": str(self._folder.root),
             "TALWEG_ADDRESS": self._ports.address(SERVER),
             "TALWEG_BROKER_URL": self.broker_url,

@@ -10,6 +10,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+import psutil
+
+MARK = "TALWEG_STACK"
+"""The variable by which a stack's processes are known: its data folder."""
+
 _HERE = Path(__file__).parent
 # Without site packages: a start of some 20 ms.
 _SCRIPT = (sys.executable, "-I", "-S")
@@ -121,6 +126,27 @@ class Guardian:
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(line)
             self._process.stdin.flush()
+
+
+def end_leftovers(folder: Path) -> int:
+    """Kills parts of an earlier stack in a folder which nobody was left to end.
+
+    Call it with the folder locked, so that no other stack runs there.
+
+    Args:
+        folder: Absolute.
+
+    Returns:
+        How many processes there were.
+    """
+    num_ended = 0
+    for process in psutil.process_iter():
+        # Other people's processes do not show their environment.
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(MARK) == str(folder):
+                process.kill()
+                num_ended += 1
+    return num_ended
 
 
 def _launch() -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from talweg.deploy.parts import (
     EmbeddedPlan,
 )
 from talweg.deploy.ports import Ports, is_free
-from talweg.deploy.processes import Guardian
+from talweg.deploy.processes import Guardian, end_leftovers
 from talweg.deploy.settings import Settings
 from talweg.deploy.stackfile import StackFile, pointer_path, versions
 from talweg.deploy.supervisor import Hooks, Supervisor
@@ -116,6 +116,8 @@ class Stack:
             stack.enter_context(self._ports)
             self._folder.rotate_logs()
             self._note(f"Talweg {versions()['talweg']} starts in {self._folder.root}")
+            if num_ended := end_leftovers(self._folder.root):
+                self._note(f"{num_ended} processes of an earlier stack were left and are ended")
             self._plan = EmbeddedPlan(self._folder, self._settings, self._ports, visible_gpus())
             self._choose_ports()
             self._file = StackFile(self._folder.stack_file, pointer_path())
@@ -127,10 +129,10 @@ class Stack:
                 return self._loop(signals, guardian, begun)
             finally:
                 self._release()
-                self._note("stops")
+                self._note("Talweg stops")
                 asked = signals.num_stops
                 self._supervisor.stop(is_hurried=lambda: signals.num_stops > asked)
-                self._note("stopped")
+                self._note("Everything has stopped")
 
     def _loop(self, signals: Signals, guardian: Guardian, begun: float) -> int:
         beside: subprocess.Popen[bytes] | None = None
@@ -204,7 +206,7 @@ class Stack:
         rows += [("MLflow", self._plan.tracking_uri, starting)]
         for name, address, remark in rows:
             self._say(f"  {name:<10}{address:<24}{remark}".rstrip())
-        self._note(f"ready in {seconds:.1f} s. Ctrl-C stops everything.")
+        self._note(f"Ready in {seconds:.1f} s. Ctrl-C stops everything.")
 
     def _write_file(self) -> None:
         if not self._facts:
