@@ -1,6 +1,7 @@
 """Nothing outlives the process that started it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -82,7 +83,14 @@ def test_the_guardian_does_not_mind_the_signals_of_a_terminal(
     processes = started(starter)
     guardian = guardian_of(starter)
     assert guardian is not None
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+
+    def ignored() -> bool:
+        (mask,) = re.findall(r"SigIgn:\s*(\w+)", Path(f"/proc/{guardian.pid}/status").read_text())
+        return all(int(mask, 16) >> (number - 1) & 1 for number in numbers)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    wait_until(ignored, timeout=5, what="the guardian has started")
+    for number in numbers:
         guardian.send_signal(number)
     os.kill(starter.pid, signal.SIGKILL)
     wait_until(lambda: all_gone(processes), timeout=5, what="all are gone")
