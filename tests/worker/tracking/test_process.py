@@ -97,6 +97,7 @@ def test_mlflow_may_come_later_and_go_meanwhile(
             jobs.finish(assignment, SUCCEEDED)
             writer.end(state="SUCCEEDED")
             gate.open()
+            says("MLflow answers again", times=2)
             wait_until(lambda: jobs.get(name).tracking.complete, timeout=60, what="delivered")
             assert process.poll() is None
     gate.close()
