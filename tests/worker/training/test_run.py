@@ -228,6 +228,17 @@ def test_share_of_clipped_steps_and_the_norm_before_clipping() -> None:
     assert report.last("guard/clipped") == 0
 
 
+def test_the_share_of_clipped_steps_does_not_hang_on_when_points_are_made() -> None:
+    def shares(every: int) -> dict[int, float]:
+        training = {"steps": 40, "clip_norm": 1.0, "log_every_steps": every}
+        _, report = run(job(training=training))
+        return dict(report.series("guard/clipped"))
+
+    often, seldom = shares(1), shares(13)
+    assert 0 < often[40] < 1
+    assert seldom == {step: often[step] for step in (1, 14, 27, 40)}
+
+
 def test_the_learning_rate_follows_the_schedule() -> None:
     spec = job(
         schedule={"cosine": {"warmup_steps": 3}},
@@ -484,6 +495,12 @@ def test_imbalance_without_weights_brings_a_warning(task: str, loss: str, weight
     assert "'class 1'" in warning.message
     assert found(rare(loss, 0.2, task)) == []
     assert found(rare(weighted, 0.05, task)) == []
+
+
+def test_the_weights_of_a_losss_parts_are_no_class_weights() -> None:
+    spec = rare("symmetric_ce", 0.05, "multiclass")
+    (warning,) = checks.imbalance_warnings(spec, data.load(spec))
+    assert warning.field == "loss.symmetric_ce"
 
 
 def test_what_submission_has_warned_of_is_not_said_again() -> None:

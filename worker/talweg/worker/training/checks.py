@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 
 import torch
 from google.protobuf.message import Message
 from torch import Tensor, nn
 
 from talweg.spec import kind, task_kind
+from talweg.v1 import options_pb2
 from talweg.v1.jobs_pb2 import Warning
 from talweg.v1.options_pb2 import BINARY, MULTICLASS
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle
 from talweg.worker.errors import UserSpecError
-from talweg.worker.losses import LossModule, Sum
+from talweg.worker.losses import LossModule, OwnLoss, Sum
 from talweg.worker.tasks import leaves
 from talweg.worker.training.batches import Batch
 
@@ -22,7 +24,7 @@ MOST_IMBALANCE = 10.0
 """Samples of the most frequent class for one of the rarest, above which weights are missed."""
 MOST_APART = 100.0
 """Ratio of a sum's weighted terms above which the smaller hardly counts."""
-# Fields by which a loss takes weights for classes.
+# Fields by which a loss takes weights for classes, unless they have a default.
 _WEIGHTS = ("weight", "pos_weight", "alpha")
 
 
@@ -41,7 +43,8 @@ def try_out(
         The terms of a sum, weighted, as scalars; none for other losses.
 
     Raises:
-        UserSpecError: The loss refuses the outputs or the targets.
+        UserSpecError: The loss refuses the outputs or the targets, or one of the user's own gives
+            what cannot be minimised.
     """
     with torch.no_grad():
         outputs = model(batch.x)
@@ -49,12 +52,26 @@ def try_out(
             criterion.check_values({"pred": outputs, "target": all_targets})
             inputs = {"pred": outputs, "target": batch.target}
             criterion.check_inputs(inputs)
+            _try_own_losses(criterion, inputs)
             if not isinstance(criterion, Sum):
                 return []
             terms = criterion.term_values(inputs)
+        except UserSpecError:
+            raise
         except ValueError as exc:
             raise UserSpecError(f"loss does not fit the data or the model: {exc}") from exc
         return [weight * term for weight, term in zip(criterion.weights, terms, strict=True)]
+
+
+def _try_own_losses(criterion: LossModule, inputs: Mapping[str, Tensor]) -> None:
+    for name, module in criterion.named_modules():
+        if isinstance(module, OwnLoss):
+            terms = re.findall(r"terms\.(\d+)", name)
+            path = "loss" + "".join(f".sum.terms[{index}].loss" for index in terms)
+            try:
+                module.try_out(inputs)
+            except ValueError as exc:
+                raise UserSpecError(f"{path}: tried on the first batch, {exc}") from exc
 
 
 def sum_warnings(terms: list[Tensor]) -> Iterator[Warning]:
@@ -91,7 +108,7 @@ def imbalance_warnings(spec: JobSpec, bundle: DataBundle) -> Iterator[Warning]:
     names = bundle.class_names
     rare, common = names[counts.index(rarest)], names[counts.index(commonest)]
     loss, message = kind(spec.loss)
-    own = [name for name in _WEIGHTS if name in message.DESCRIPTOR.fields_by_name]
+    own = _weight_fields(message)
     yield Warning(
         kind=Warning.IMBALANCE_WITHOUT_WEIGHTS,
         field=f"loss.{loss}.{own[0]}" if own else f"loss.{loss}",
@@ -105,4 +122,15 @@ def imbalance_warnings(spec: JobSpec, bundle: DataBundle) -> Iterator[Warning]:
 
 def _has_weights(loss: Message) -> bool:
     set_fields = {field.name for field, _ in loss.ListFields()}
-    return bool(set_fields.intersection(_WEIGHTS))
+    return bool(set_fields.intersection(_weight_fields(loss)))
+
+
+def _weight_fields(loss: Message) -> list[str]:
+    # Absent, weights are none; what has a default weighs something else, as symmetric_ce's alpha.
+    fields = loss.DESCRIPTOR.fields_by_name
+    return [
+        name
+        for name in _WEIGHTS
+        if name in fields
+        and not fields[name].GetOptions().Extensions[options_pb2.number].HasField("default")
+    ]

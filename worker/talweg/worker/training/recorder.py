@@ -34,9 +34,9 @@ class Recorder:
         self._reading = Reading(math.nan, math.nan)
         self._rate = math.nan
         self._next_step = 1
+        self._num_clipped = 0
         # Of the steps since the last point.
         self._samples = 0
-        self._num_clipped = 0
         self._last_step = 0
         self._last_time = time.perf_counter()
 
@@ -77,11 +77,10 @@ class Recorder:
             "throughput/samples_per_second": self._samples / max(now - self._last_time, 1e-9),
         }
         if self._clips:
-            # The share of the steps since the last point.
-            values["guard/clipped"] = self._num_clipped / (self._step - self._last_step)
+            # The share of all steps so far: the same whenever points are made.
+            values["guard/clipped"] = self._num_clipped / self._step
         self._report.metrics(self._step, values)
         self._last_time = now
         self._last_step = self._step
         self._next_step = self._step + self._steps_apart
         self._samples = 0
-        self._num_clipped = 0
