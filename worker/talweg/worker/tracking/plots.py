@@ -1,5 +1,6 @@
 """The pictures of a run: loss curve, and residuals or confusion matrix. 800 pixels wide."""
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ _MOST_NUMBERED_CLASSES = 16
 _MOST_NAMED_CLASSES = 40
 # A loss that falls by more than this is drawn on a logarithmic axis.
 _LOG_FROM = 30.0
-_LONGEST_NAME = 14
+_LONGEST_NAME, _LONGEST_TITLE = 14, 70
 
 Curve = list[tuple[int, float]]
 
@@ -64,7 +65,8 @@ def draw_all(attempt: SpooledAttempt, spec: JobSpec, folder: Path) -> None:
 
 
 def _title(spec: JobSpec) -> str:
-    return f"{label(spec.loss)} on {kind(spec.dataset)[0]}, seed {seed_of(spec)}"
+    text = f"{label(spec.loss)} on {kind(spec.dataset)[0]}, seed {seed_of(spec)}"
+    return textwrap.shorten(text, _LONGEST_TITLE, placeholder="…")
 
 
 def _figure(height: float) -> tuple[Figure, Axes]:
@@ -72,6 +74,7 @@ def _figure(height: float) -> tuple[Figure, Axes]:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
+    axes.set_axisbelow(True)
     return figure, axes
 
 
@@ -258,7 +261,10 @@ def _heat_map(
     for (row, column), count in np.ndenumerate(counts):
         if count:
             colour = "white" if share[row, column] > 0.6 else "0.15"
-            axes.text(column, row, f"{count:,}", ha="center", va="center", color=colour)
+            size = 14 if max(counts.shape) <= 5 else 10
+            axes.text(
+                column, row, f"{count:,}", ha="center", va="center", color=colour, fontsize=size
+            )
 
 
 def _class_labels(names: Sequence[str], count: int) -> list[str]:

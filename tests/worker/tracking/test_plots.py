@@ -1,0 +1,110 @@
+"""The pictures of a run: there, readable in size, and not empty, whatever the data looks like."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.image import imread
+
+from talweg.spec import fill, from_dict, to_dict
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker.tracking import spool
+from talweg.worker.tracking.attempts import SpooledAttempt
+from talweg.worker.tracking.plots import draw_all, thinned
+from talweg.worker.tracking.spool import Point, SpoolWriter
+
+RANDOM = np.random.default_rng(0)
+REGRESSION = {"task": "regression", "dataset": "diabetes", "model": "linear", "loss": "mse"}
+CLASSES = {
+    "task": "multiclass",
+    "dataset": {"synthetic_classification": {"num_classes": 300}},
+    "model": "linear",
+    "loss": "cross_entropy",
+}
+LABELS = {
+    "task": "multilabel",
+    "dataset": "synthetic_multilabel",
+    "model": "linear",
+    "loss": "bce_with_logits",
+}
+LONG = "a name that is much longer than there is room for"
+
+
+def drawn(
+    folder: Path,
+    spec: dict[str, Any],
+    points: list[Point],
+    y_true: np.ndarray[Any, Any] | None,
+    y_pred: np.ndarray[Any, Any] | None,
+    **data: Any,
+) -> dict[str, np.ndarray[Any, Any]]:
+    filled: JobSpec = fill(from_dict(spec))
+    with SpoolWriter(folder, job_id="abc", attempt=1) as writer:
+        writer.begin(worker="w", spec=to_dict(filled))
+        writer.data(name="x", digest="d", **data)
+        writer.points(points)
+        if y_true is not None:
+            tensors = {"y_true": torch.as_tensor(y_true), "y_pred": torch.as_tensor(y_pred)}
+            writer.tensors(spool.PREDICTIONS, tensors)
+    attempt = SpooledAttempt(folder / "abc", 1)
+    list(attempt.unsent(0))
+    (folder / "plots").mkdir()
+    draw_all(attempt, filled, folder / "plots")
+    return {path.stem: imread(path) for path in (folder / "plots").iterdir()}
+
+
+def curve(count: int) -> list[Point]:
+    return [(step, step, {"train/loss": 9.0 / step, "val/loss": 1.0}) for step in range(1, count)]
+
+
+NUMBERS = RANDOM.normal(size=(500, 7))
+MANY = RANDOM.integers(0, 300, size=4000)
+MARKS = RANDOM.integers(0, 2, size=(50, 40))
+
+
+@pytest.mark.parametrize(
+    ("spec", "points", "y_true", "y_pred", "data"),
+    [
+        (REGRESSION, curve(5), NUMBERS[:, 0], NUMBERS[:, 1], {"target_names": ["y"]}),
+        (REGRESSION, curve(9000), NUMBERS, NUMBERS + 1, {"target_names": [LONG] * 7}),
+        (REGRESSION, [(1, 1, {"train/loss": -2.0})], NUMBERS[:1, 0], NUMBERS[:1, 0], {}),
+        (CLASSES, curve(5), MANY, MANY[::-1].copy(), {"class_names": [LONG] * 300}),
+        (CLASSES, curve(5), MANY % 3, MANY % 2, {"class_names": ["a", "b", LONG]}),
+        (LABELS, curve(5), MARKS, MARKS[::-1].copy(), {"class_names": [LONG] * 40}),
+    ],
+)
+def test_every_picture_is_wide_and_shows_something(
+    spec: dict[str, Any],
+    points: list[Point],
+    y_true: np.ndarray[Any, Any],
+    y_pred: np.ndarray[Any, Any],
+    data: dict[str, Any],
+    tmp_path: Path,
+) -> None:
+    pictures = drawn(tmp_path, spec, points, y_true, y_pred, **data)
+    second = "residuals" if spec is REGRESSION else "confusion_matrix"
+    assert set(pictures) == {"loss_curve", second}
+    for picture in pictures.values():
+        height, width, _ = picture.shape
+        assert width == 800
+        assert 400 <= height <= 1200
+        colours = (picture[..., :3] * 255).astype(int) @ [65536, 256, 1]
+        assert len(np.unique(colours)) > 20
+
+
+def test_without_points_or_predictions_nothing_is_drawn(tmp_path: Path) -> None:
+    assert drawn(tmp_path, REGRESSION, [], None, None) == {}
+
+
+def test_a_long_curve_keeps_its_ends_and_loses_every_second_point() -> None:
+    points = [(step, float(step)) for step in range(10_001)]
+    kept = thinned(points, most=1000)
+    assert kept[0] == points[0]
+    assert kept[-1] == points[-1]
+    assert 400 < len(kept) <= 1001
+    gaps = {later[0] - earlier[0] for earlier, later in zip(kept, kept[1:], strict=False)}
+    assert len(gaps) <= 2
+    assert thinned(points[:7], most=1000) == points[:7]
+    assert thinned([], most=10) == []
