@@ -95,8 +95,9 @@ def _scatter(message: Message, rng: random.Random, depth: int) -> None:
         if field.name in left_out or (not must and rng.random() < 0.4):
             continue
         if field.is_map:
+            key = "key.{}" if field.type is Type.TEXT else "key_{}"
             for index in range(rng.randrange(3)):
-                getattr(message, field.name)[f"key.{index}"] = rng.choice(_TEXTS)
+                getattr(message, field.name)[key.format(index)] = _scalar(field, rng)
         elif field.is_list:
             most = min(field.max_items or 3, 3)
             for _ in range(rng.randint(max(1, field.min_items), most)):
@@ -120,11 +121,16 @@ _TEXTS = (
 )  # fmt: skip
 
 
+_FORMULAS = ("pred", "-pred", "abs(pred - target)", "1e-3*pred**2", "where(pred < 0, 1, pred)")
+
+
 def _scalar(field: Field, rng: random.Random) -> Any:
     if field.type is Type.FLAG:
         return rng.random() < 0.5
     if field.enum is not None:
         return rng.choice(field.enum.values).number
+    if field.name == "formula":
+        return rng.choice(_FORMULAS)
     if field.type is Type.TEXT:
         return rng.choice(_TEXTS if field.pattern is None else ("2024", "1e5", "null", "a b.c-d"))
     bounds = field.bounds

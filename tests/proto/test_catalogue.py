@@ -179,7 +179,7 @@ def test_losses_by_task() -> None:
     everything = [entry.name for entry in losses()]
     assert everything == list(choices(Loss.DESCRIPTOR))
     binary = [entry.name for entry in losses("binary")]
-    assert binary == ["bce_with_logits", "bce", "focal_binary", "sum"]
+    assert binary == ["bce_with_logits", "bce", "focal_binary", "sum", "expression"]
     assert [entry.name for entry in losses("")] == everything
     expected = "task must be one of regression, .* but got \"binry\"; did you mean 'binary'?"
     with pytest.raises(ValueError, match=expected):
@@ -222,6 +222,8 @@ def test_parameters_of_every_form() -> None:
     assert by_name["focal.ignore_index"].default == "-100"
     assert by_name["adamw.eps"].default == "1e-08"
     assert by_name["binary.threshold"].allowed == "> 0, < 1"
+    assert by_name["expression.formula"].allowed == "at most 2000 characters; required"
+    assert by_name["expression.params"].type == "object of number"
 
 
 def test_tasks_name_their_losses_and_metrics() -> None:

@@ -14,6 +14,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from talweg.spec._errors import Violation, joined, one_of, shown
 from talweg.spec._facts import chosen
 from talweg.spec._fields import Field, Type, choices, descriptor_of, fields
+from talweg.spec._rules_own import own_rules
 
 # Protobuf itself reads no deeper message from the wire.
 _MAX_DEPTH = 100
@@ -21,7 +22,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def check_message(message: Message, path: str = "loss") -> list[Violation]:
-    """Check a message field by field: required parts, bounds, lengths, known names.
+    """Check a message field by field: required parts, bounds, lengths, known names, formulas.
 
     Args:
         message: Any message of the catalogue.
@@ -73,6 +74,8 @@ def _message(message: Message, path: str, violations: list[Violation], depth: in
                 _value(field, value[key], joined(at, key), violations, depth)
         else:
             _value(field, value, at, violations, depth)
+    said = {violation.field for violation in violations}
+    violations += [found for found in own_rules(message, path) if found.field not in said]
     unknown = UnknownFieldSet(message)
     for index in range(len(unknown)):
         violations.append(

@@ -69,12 +69,14 @@ def _changes(body: Message) -> list[str]:
     changes = []
     for descriptor, value in body.ListFields():
         field = fields(body.DESCRIPTOR)[descriptor.name]
-        if field.type is not Type.MESSAGE and not field.is_map:
+        if field.is_map:
+            changes += [f"{name}={_text(field, value[name])}" for name in sorted(value)]
+        elif field.type is not Type.MESSAGE:
             if field.is_list and list(value) != field.default:
                 changes.append(f"{field.name}={_list_text(field, value)}")
             elif not field.is_list and value != field.default:
                 changes.append(f"{field.name}={_text(field, value)}")
-        elif field.type is Type.MESSAGE and not field.is_list:
+        elif not field.is_list:
             if choices(value.DESCRIPTOR):
                 changes.append(label(value))
             elif shorthand(value.DESCRIPTOR):

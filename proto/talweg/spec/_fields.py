@@ -243,7 +243,7 @@ def _read(field: FieldDescriptor) -> Field:
         pattern_means=text.pattern_means,
         min_items=items.min,
         max_items=items.max if items.HasField("max") else None,
-        required=part.required,
+        required=part.required or text.required,
         fill=part.fill,
         enum=value.enum_type,
         message=value.message_type,

@@ -48,6 +48,7 @@ class Loss(_message.Message):
     GENERALIZED_CE_FIELD_NUMBER: _builtins.int
     SYMMETRIC_CE_FIELD_NUMBER: _builtins.int
     SUM_FIELD_NUMBER: _builtins.int
+    EXPRESSION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def mse(self) -> Global___Mse: ...
     @_builtins.property
@@ -90,6 +91,8 @@ class Loss(_message.Message):
     def symmetric_ce(self) -> Global___SymmetricCe: ...
     @_builtins.property
     def sum(self) -> Global___Sum: ...
+    @_builtins.property
+    def expression(self) -> Global___Expression: ...
     def __init__(
         self,
         *,
@@ -114,12 +117,13 @@ class Loss(_message.Message):
         generalized_ce: Global___GeneralizedCe | None = ...,
         symmetric_ce: Global___SymmetricCe | None = ...,
         sum: Global___Sum | None = ...,
+        expression: Global___Expression | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["asymmetric_mse", b"asymmetric_mse", "asymmetric_multilabel", b"asymmetric_multilabel", "bce", b"bce", "bce_with_logits", b"bce_with_logits", "charbonnier", b"charbonnier", "cross_entropy", b"cross_entropy", "focal", b"focal", "focal_binary", b"focal_binary", "generalized_ce", b"generalized_ce", "huber", b"huber", "kind", b"kind", "log_cosh", b"log_cosh", "mae", b"mae", "mse", b"mse", "multi_margin", b"multi_margin", "multi_quantile", b"multi_quantile", "poisson_nll", b"poisson_nll", "poly1", b"poly1", "quantile", b"quantile", "smooth_l1", b"smooth_l1", "sum", b"sum", "symmetric_ce", b"symmetric_ce"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["asymmetric_mse", b"asymmetric_mse", "asymmetric_multilabel", b"asymmetric_multilabel", "bce", b"bce", "bce_with_logits", b"bce_with_logits", "charbonnier", b"charbonnier", "cross_entropy", b"cross_entropy", "expression", b"expression", "focal", b"focal", "focal_binary", b"focal_binary", "generalized_ce", b"generalized_ce", "huber", b"huber", "kind", b"kind", "log_cosh", b"log_cosh", "mae", b"mae", "mse", b"mse", "multi_margin", b"multi_margin", "multi_quantile", b"multi_quantile", "poisson_nll", b"poisson_nll", "poly1", b"poly1", "quantile", b"quantile", "smooth_l1", b"smooth_l1", "sum", b"sum", "symmetric_ce", b"symmetric_ce"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asymmetric_mse", b"asymmetric_mse", "asymmetric_multilabel", b"asymmetric_multilabel", "bce", b"bce", "bce_with_logits", b"bce_with_logits", "charbonnier", b"charbonnier", "cross_entropy", b"cross_entropy", "focal", b"focal", "focal_binary", b"focal_binary", "generalized_ce", b"generalized_ce", "huber", b"huber", "kind", b"kind", "log_cosh", b"log_cosh", "mae", b"mae", "mse", b"mse", "multi_margin", b"multi_margin", "multi_quantile", b"multi_quantile", "poisson_nll", b"poisson_nll", "poly1", b"poly1", "quantile", b"quantile", "smooth_l1", b"smooth_l1", "sum", b"sum", "symmetric_ce", b"symmetric_ce"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asymmetric_mse", b"asymmetric_mse", "asymmetric_multilabel", b"asymmetric_multilabel", "bce", b"bce", "bce_with_logits", b"bce_with_logits", "charbonnier", b"charbonnier", "cross_entropy", b"cross_entropy", "expression", b"expression", "focal", b"focal", "focal_binary", b"focal_binary", "generalized_ce", b"generalized_ce", "huber", b"huber", "kind", b"kind", "log_cosh", b"log_cosh", "mae", b"mae", "mse", b"mse", "multi_margin", b"multi_margin", "multi_quantile", b"multi_quantile", "poisson_nll", b"poisson_nll", "poly1", b"poly1", "quantile", b"quantile", "smooth_l1", b"smooth_l1", "sum", b"sum", "symmetric_ce", b"symmetric_ce"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["mse", "mae", "huber", "smooth_l1", "log_cosh", "quantile", "multi_quantile", "poisson_nll", "charbonnier", "asymmetric_mse", "bce_with_logits", "bce", "cross_entropy", "focal", "focal_binary", "multi_margin", "asymmetric_multilabel", "poly1", "generalized_ce", "symmetric_ce", "sum"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["mse", "mae", "huber", "smooth_l1", "log_cosh", "quantile", "multi_quantile", "poisson_nll", "charbonnier", "asymmetric_mse", "bce_with_logits", "bce", "cross_entropy", "focal", "focal_binary", "multi_margin", "asymmetric_multilabel", "poly1", "generalized_ce", "symmetric_ce", "sum", "expression"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1001,3 +1005,65 @@ class Sum(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Sum: _TypeAlias = Sum  # noqa: Y015
+
+@_typing.final
+class Expression(_message.Message):
+    """A formula of your own over pred and target, such as
+    `where(pred > target, k * (pred - target)**2, (pred - target)**2)`.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ParamsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    FORMULA_FIELD_NUMBER: _builtins.int
+    PARAMS_FIELD_NUMBER: _builtins.int
+    REDUCTION_FIELD_NUMBER: _builtins.int
+    formula: _builtins.str
+    """Arithmetic over pred, target, the parameters and the functions that docs/losses.md lists.
+    Gives a value for each sample, which the reduction makes one, or one value.
+    """
+    reduction: Global___Reduction.Kind.ValueType
+    @_builtins.property
+    def params(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Numbers by the names under which the formula uses them."""
+
+    def __init__(
+        self,
+        *,
+        formula: _builtins.str | None = ...,
+        params: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        reduction: Global___Reduction.Kind.ValueType | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_formula", b"_formula", "_reduction", b"_reduction", "formula", b"formula", "reduction", b"reduction"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_formula", b"_formula", "_reduction", b"_reduction", "formula", b"formula", "params", b"params", "reduction", b"reduction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__formula: _TypeAlias = _typing.Literal["formula"]  # noqa: Y015
+    _WhichOneofArgType__formula: _TypeAlias = _typing.Literal["_formula", b"_formula"]  # noqa: Y015
+    _WhichOneofReturnType__reduction: _TypeAlias = _typing.Literal["reduction"]  # noqa: Y015
+    _WhichOneofArgType__reduction: _TypeAlias = _typing.Literal["_reduction", b"_reduction"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__formula) -> _WhichOneofReturnType__formula | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reduction) -> _WhichOneofReturnType__reduction | None: ...
+
+Global___Expression: _TypeAlias = Expression  # noqa: Y015

@@ -154,12 +154,15 @@ class TextRule(_message.Message):
     MAX_LENGTH_FIELD_NUMBER: _builtins.int
     PATTERN_FIELD_NUMBER: _builtins.int
     PATTERN_MEANS_FIELD_NUMBER: _builtins.int
+    REQUIRED_FIELD_NUMBER: _builtins.int
     default: _builtins.str
     max_length: _builtins.int
     pattern: _builtins.str
     """A regular expression that the whole text must match."""
     pattern_means: _builtins.str
     """What `pattern` means, in words, for the message that refuses a text."""
+    required: _builtins.bool
+    """Absence is a violation."""
     def __init__(
         self,
         *,
@@ -167,10 +170,11 @@ class TextRule(_message.Message):
         max_length: _builtins.int | None = ...,
         pattern: _builtins.str | None = ...,
         pattern_means: _builtins.str | None = ...,
+        required: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_default", b"_default", "_max_length", b"_max_length", "_pattern", b"_pattern", "_pattern_means", b"_pattern_means", "default", b"default", "max_length", b"max_length", "pattern", b"pattern", "pattern_means", b"pattern_means"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_default", b"_default", "_max_length", b"_max_length", "_pattern", b"_pattern", "_pattern_means", b"_pattern_means", "_required", b"_required", "default", b"default", "max_length", b"max_length", "pattern", b"pattern", "pattern_means", b"pattern_means", "required", b"required"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_default", b"_default", "_max_length", b"_max_length", "_pattern", b"_pattern", "_pattern_means", b"_pattern_means", "default", b"default", "max_length", b"max_length", "pattern", b"pattern", "pattern_means", b"pattern_means"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_default", b"_default", "_max_length", b"_max_length", "_pattern", b"_pattern", "_pattern_means", b"_pattern_means", "_required", b"_required", "default", b"default", "max_length", b"max_length", "pattern", b"pattern", "pattern_means", b"pattern_means", "required", b"required"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__default: _TypeAlias = _typing.Literal["default"]  # noqa: Y015
     _WhichOneofArgType__default: _TypeAlias = _typing.Literal["_default", b"_default"]  # noqa: Y015
@@ -180,6 +184,8 @@ class TextRule(_message.Message):
     _WhichOneofArgType__pattern: _TypeAlias = _typing.Literal["_pattern", b"_pattern"]  # noqa: Y015
     _WhichOneofReturnType__pattern_means: _TypeAlias = _typing.Literal["pattern_means"]  # noqa: Y015
     _WhichOneofArgType__pattern_means: _TypeAlias = _typing.Literal["_pattern_means", b"_pattern_means"]  # noqa: Y015
+    _WhichOneofReturnType__required: _TypeAlias = _typing.Literal["required"]  # noqa: Y015
+    _WhichOneofArgType__required: _TypeAlias = _typing.Literal["_required", b"_required"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__default) -> _WhichOneofReturnType__default | None: ...
     @_typing.overload
@@ -188,6 +194,8 @@ class TextRule(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__pattern) -> _WhichOneofReturnType__pattern | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__pattern_means) -> _WhichOneofReturnType__pattern_means | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__required) -> _WhichOneofReturnType__required | None: ...
 
 Global___TextRule: _TypeAlias = TextRule  # noqa: Y015
 

@@ -171,6 +171,19 @@ _REGRESSION: list[tuple[str, dict[str, Any]]] = [
     ("asymmetric_mse", {}),
     ("asymmetric_mse", {"over_penalty": 0.3, "under_penalty": 3.3}),
 ]
+_PARAMS = {"k": 2.2, "eps": 0.3, "scale": 0.6, "q": 0.9, "high": 0.25}
+
+
+def _expressions() -> list[dict[str, Any]]:
+    return [
+        {
+            "formula": formula,
+            "params": {k: v for k, v in _PARAMS.items() if k in meaning.__code__.co_varnames},
+        }
+        for formula, meaning in formulas.EXPRESSIONS.items()
+    ]
+
+
 _POISSON: list[dict[str, Any]] = [
     {},
     {"full": True},
@@ -217,6 +230,7 @@ _CLASS: list[tuple[str, dict[str, Any]]] = [
 
 CASES: list[Case] = [
     *(Case(loss, _PRED, _TARGET, params) for loss, params in _REGRESSION),
+    *(Case("expression", _PRED, _TARGET, params) for params in _expressions()),
     *(Case("poisson_nll", _PRED, _COUNTS, params) for params in _POISSON[:2]),
     *(Case("poisson_nll", _PROBABILITIES, _COUNTS, params) for params in _POISSON[2:]),
     Case("multi_quantile", _ROWS, [0.0, 1.0, -1.0, 2.0], {"quantiles": [0.1, 0.5, 0.9]}),

@@ -74,6 +74,45 @@ def asymmetric_mse(
     return (over_penalty if p > y else under_penalty) * (p - y) ** 2
 
 
+# Each formula in its own language, and what it means. Together they use every function.
+EXPRESSIONS: dict[str, Elementwise] = {
+    "where(pred > target, k * (pred - target)**2, (pred - target)**2)": lambda p, y, k: (
+        (k if p > y else 1) * (p - y) ** 2
+    ),
+    "abs(pred - target)": lambda p, y: abs(p - y),
+    "sqrt(square(pred - target) + eps)": lambda p, y, eps: mp.sqrt((p - y) ** 2 + eps),
+    "log1p((pred - target)**2 / scale)": lambda p, y, scale: mp.log(1 + (p - y) ** 2 / scale),
+    "log(cosh(pred) + exp(target))": lambda p, y: mp.log(mp.cosh(p) + mp.exp(y)),
+    "expm1(0.25 * pred) * sign(target - 0.2)": lambda p, y: (
+        (mp.exp(p / 4) - 1) * mp.sign(y - mp.mpf(0.2))
+    ),
+    "sin(pred) * cos(target) - atan(pred)": lambda p, y: mp.sin(p) * mp.cos(y) - mp.atan(p),
+    "sinh(pred) - tanh(target * pred)": lambda p, y: mp.sinh(p) - mp.tanh(y * p),
+    "erf(pred) + relu(pred - target)": lambda p, y: mp.erf(p) + max(p - y, 0),
+    "softplus(pred) - pred * target": lambda p, y: mp.log(1 + mp.exp(p)) - p * y,
+    "-target * log_sigmoid(pred) - (1 - target) * log_sigmoid(-pred)": lambda p, y: (
+        -y * mp.log(sigmoid(p)) - (1 - y) * mp.log(sigmoid(-p))
+    ),
+    "(target - sigmoid(pred))**2 / 2": lambda p, y: (y - sigmoid(p)) ** 2 / 2,
+    "maximum(q * (target - pred), (q - 1) * (target - pred))": lambda p, y, q: max(
+        q * (y - p), (mp.mpf(q) - 1) * (y - p)
+    ),
+    "clamp(pred - target, -1, high)**2": lambda p, y, high: min(max(p - y, -1), high) ** 2,
+    "minimum(square(pred - target), target + pred**-2)": lambda p, y: min(
+        (p - y) ** 2, y + 1 / p**2
+    ),
+    "where((pred >= target) & ~(pred < 0) | (target <= -1), pred, 2**(1/2))": lambda p, y: (
+        p if (p >= y and not p < 0) or y <= -1 else mp.mpf(2) ** 0.5
+    ),
+    "(pred != target) * pred + (target == 0.5)": lambda p, y: (p != y) * p + (y == 0.5),
+    "abs(pred - target)**1.5": lambda p, y: abs(p - y) ** mp.mpf(1.5),
+}
+
+
+def expression(p: Number, y: Number, formula: str, params: dict[str, float] | None = None) -> Any:
+    return EXPRESSIONS[formula](p, y, **(params or {}))
+
+
 # ---------------------------------------------------------------- yes or no: (pred, target)
 
 

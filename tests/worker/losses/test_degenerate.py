@@ -48,6 +48,14 @@ EMPTY: dict[str, tuple[Any, dict[str, Tensor]]] = {
         {"asymmetric_multilabel": {"reduction": "batchmean"}},
         {"pred": torch.empty(0, 3), "target": torch.empty(0, 3)},
     ),
+    "expression": (
+        {"expression": "abs(pred - target)"},
+        {"pred": torch.empty(0, 3), "target": torch.empty(0, 3)},
+    ),
+    "expression of one value": (
+        {"expression": "amax(pred) - mean(target)"},
+        {"pred": torch.empty(0, 3), "target": torch.empty(0, 3)},
+    ),
     "sum": (
         {"sum": {"terms": [{"loss": "mse"}, {"loss": "mae"}]}},
         {"pred": torch.empty(0, 3), "target": torch.empty(0, 3)},

@@ -37,6 +37,16 @@ _PARAMS: dict[str, list[dict[str, Any]]] = {
     "poisson_nll": [{}, {"full": True}, {"log_input": False}],
     "charbonnier": [{}, {"eps": 1e-12}],
     "asymmetric_mse": [{}],
+    "expression": [
+        {"formula": formula, "params": params}
+        for formula, params in (
+            ("where(pred > target, k * (pred - target)**2, (pred - target)**2)", {"k": 2.0}),
+            ("abs(pred - target)", {}),
+            ("sqrt(square(pred - target) + eps)", {"eps": 1e-6}),
+            ("softplus(pred) - pred * target", {}),
+            ("(target - sigmoid(pred))**2 / 2", {}),
+        )
+    ],
     "bce_with_logits": [{}, {"pos_weight": [5.0]}],
     "bce": [{}],
     "cross_entropy": [

@@ -15,6 +15,7 @@ from talweg.worker.losses import build, evaluate
 A, B = torch.rand(4, 1), torch.rand(4)
 LOGITS, INDICES = torch.rand(4, 3), torch.tensor([0, 1, 2, 0])
 QUANTILES: dict[str, Any] = {"multi_quantile": {"quantiles": [0.1, 0.5, 0.9]}}
+EXPRESSION: dict[str, Any] = {"expression": "abs(pred - target)"}
 SUM: dict[str, Any] = {"sum": {"terms": [{"loss": "mse"}, {"loss": "mae"}]}}
 BOTH: dict[str, Any] = {"sum": {"terms": [{"loss": "focal"}, {"loss": "cross_entropy"}]}}
 
@@ -25,7 +26,7 @@ SHAPES: list[tuple[Any, dict[str, Tensor], str]] = [
             {"pred": A, "target": B},
             r"target must have the shape of pred, \(4, 1\), but got \(4,\)",
         )
-        for loss in (*NUMBERS, *YES_OR_NO, SUM)
+        for loss in (*NUMBERS, *YES_OR_NO, EXPRESSION, SUM)
     ),
     *(
         (loss, {"pred": B, "target": A}, r"the shape of pred, \(4,\), but got \(4, 1\)")
@@ -100,7 +101,7 @@ DTYPES: list[tuple[Any, dict[str, Tensor], str]] = [
     ),
     *(
         (loss, {"pred": B.long(), "target": B}, "pred must be floating point, but got torch.int64")
-        for loss in (*NUMBERS, *YES_OR_NO)
+        for loss in (*NUMBERS, *YES_OR_NO, EXPRESSION)
     ),
     *(
         (loss, {"pred": B, "target": B.long()}, "target must be floating point, but got torch.int")
@@ -230,6 +231,9 @@ def test_what_is_no_tensor_is_refused() -> None:
         ({"focal_binary": {"alpha": 2}}, "loss.focal_binary.alpha", ["2", "<= 1"]),
         ({"asymmetric_multilabel": {"clip": 1}}, "clip", ["< 1"]),
         ({"generalized_ce": {"q": 0}}, "loss.generalized_ce.q", ["> 0"]),
+        ({"expression": {}}, "loss.expression.formula", ["nothing"]),
+        ({"expression": "abs(prd)"}, "loss.expression.formula", ["column 5", "pred"]),
+        ({"expression": {"formula": "pred", "params": {"abs": 1}}}, "expression.params", ["abs"]),
         ({"symmetric_ce": {"A": 0}}, "loss.symmetric_ce.A", ["< 0"]),
         ({"sum": {"terms": []}}, "loss.sum.terms", []),
         ({"sum": {"terms": [{"loss": "mse", "weight": -1}]}}, "weight", ["-1"]),

@@ -415,6 +415,29 @@ def test_defects_are_raised_and_leave_the_process_as_it_was() -> None:
     [
         ({"loss": {"huber": {"delta": -1.0}}}, "loss.huber.delta"),
         ({"loss": {"poisson_nll": {"log_input": False}}}, "pred must be at least 0"),
+        ({"loss": {"expression": "abs(prd)"}}, "loss.expression.formula: found 'prd' at column 5"),
+        (
+            {"loss": {"expression": "log(pred - target)"}},
+            "loss.expression.formula: tried on the first batch, the value of the loss is nan",
+        ),
+        (
+            {"loss": {"expression": "mean(pred, 0)"}},
+            "for pred of shape (32, 1) it has shape (1, 1)",
+        ),
+        (
+            {
+                "loss": {
+                    "sum": {
+                        "terms": [
+                            {"loss": "mse"},
+                            {"loss": {"expression": "sqrt(abs(pred - target))"}},
+                        ]
+                    }
+                }
+            },
+            "loss.sum.terms[1].loss.expression.formula: tried on the first batch, the gradient",
+        ),
+        ({"loss": {"expression": "pred / 0**1 + pred * (1 / 0)"}}, "'/' at column 25 gives inf"),
         (
             {
                 "task": "multiclass",
@@ -431,6 +454,35 @@ def test_what_the_spec_is_to_blame_for_is_said_so(fields: dict[str, Any], says: 
     assert (result.state, result.cause, result.steps) == (Job.FAILED, Outcome.USER_SPEC, 0)
     assert says in result.message
     assert report.steps == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "formula", "params"),
+    [
+        ({"loss": "mse"}, "(pred - target)**2", {}),
+        (
+            {"loss": "asymmetric_mse"},
+            "where(pred > target, k * (pred - target)**2, (pred - target)**2)",
+            {"k": 2.0},
+        ),
+        (
+            {"task": "binary", "dataset": "breast_cancer", "loss": "bce_with_logits"},
+            "softplus(pred) - pred * target",
+            {},
+        ),
+        (
+            {"task": "multilabel", "dataset": "synthetic_multilabel", "loss": "bce_with_logits"},
+            "mean(softplus(pred) - pred * target)",
+            {},
+        ),
+    ],
+)
+def test_a_formula_trains_as_the_loss_that_it_spells_out(
+    fields: dict[str, Any], formula: str, params: dict[str, float]
+) -> None:
+    own = {"expression": {"formula": formula, "params": params}}
+    expected, actual = trained(job(**fields)), trained(job(**{**fields, "loss": own}))
+    torch.testing.assert_close(flat(actual), flat(expected), rtol=1e-3, atol=1e-4)
 
 
 def test_cuda_on_a_machine_without_it_is_not_the_jobs_fault(
@@ -523,6 +575,11 @@ def test_every_loss_trains_every_task_that_it_fits(task: str, name: str) -> None
     parameters: dict[str, Any] = {}
     if name == "multi_quantile":
         parameters = {"quantiles": [0.1, 0.5, 0.9]}
+    elif name == "expression":
+        number = "(pred - target)**2"
+        parameters = {
+            "formula": number if task == "regression" else "softplus(pred) - pred * target"
+        }
     elif name == "sum":
         parameters = {"terms": [{"loss": term, "weight": 0.5}, {"loss": term}]}
 

@@ -7,7 +7,8 @@ families in `_base.py`, a line in `_registry.py`, and rows in tests/worker/losse
 """
 
 from talweg.worker.losses._base import LossModule
+from talweg.worker.losses._own import OwnLoss
 from talweg.worker.losses._registry import build, evaluate
 from talweg.worker.losses._sum import Sum
 
-__all__ = ["LossModule", "Sum", "build", "evaluate"]
+__all__ = ["LossModule", "OwnLoss", "Sum", "build", "evaluate"]

@@ -71,7 +71,8 @@ def _try_own_losses(criterion: LossModule, inputs: Mapping[str, Tensor]) -> None
             try:
                 module.try_out(inputs)
             except ValueError as exc:
-                raise UserSpecError(f"{path}: tried on the first batch, {exc}") from exc
+                at = f"{path}.{module.field}"
+                raise UserSpecError(f"{at}: tried on the first batch, {exc}") from exc
 
 
 def sum_warnings(terms: list[Tensor]) -> Iterator[Warning]:
