@@ -1,9 +1,11 @@
 """The server as a process: how it starts, refuses to start, ends and is killed."""
 
+import asyncio
 import json
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -13,7 +15,9 @@ from click.testing import CliRunner, Result
 from tests._parts import Server, running_server, wait_until
 from tests.server.samples import spec
 
-from talweg.server import commands
+from talweg.server import commands, serving
+from talweg.server.events.stream import EventStream
+from talweg.server.settings import Settings
 from talweg.server.store import migrate
 from talweg.v1 import jobs_pb2
 from talweg.v1.jobs_pb2 import Job
@@ -58,6 +62,23 @@ def test_says_where_it_listens_and_ends_in_order(server: Server) -> None:
         assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
     assert server.process.wait(20) == 0
     assert "Traceback" not in log.read_text()
+
+
+async def test_ends_though_a_library_swallows_a_cancellation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def read(self: EventStream) -> None:
+        # As asyncio.wait_for does up to Python 3.11, where it is about to succeed.
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(EventStream, "read", read)
+    url = f"sqlite:///{tmp_path}/talweg.db"
+    server = serving.Server(Settings(listen="127.0.0.1:0", database_url=url, broker_url=NOWHERE))
+    await server.start()
+    async with asyncio.timeout(20):
+        await server.stop(0)
 
 
 def test_what_was_answered_survives_a_kill(server: Server) -> None:

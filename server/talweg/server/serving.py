@@ -55,6 +55,7 @@ _GRACE_S = 5.0
 _WATCH_CHECK_S = 1.0
 _HEALTH_CHECK_S = 2.0
 _RESTART_S = 1.0
+_CANCEL_AGAIN_S = 0.5
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", _MAX_RECEIVED_BYTES),
@@ -138,9 +139,7 @@ class Server:
         await self._health.enter_graceful_shutdown()
         self._hub.close()
         await self._grpc.stop(grace)
-        for duty in self._duties:
-            duty.cancel()
-        await asyncio.gather(*self._duties, return_exceptions=True)
+        await self._end_duties()
         await self._stream.close()
         await asyncio.to_thread(self._close)
 
@@ -208,6 +207,15 @@ class Server:
             except Exception:
                 _logger.exception("%s failed, and begins again", duty)
             await asyncio.sleep(_RESTART_S)
+
+    async def _end_duties(self) -> None:
+        running = set(self._duties)
+        while running:
+            for duty in running:
+                duty.cancel()
+            # Again where a library has swallowed it: asyncio.wait_for does, before Python 3.12, in
+            # redis-py among others, where what it waits for is done in the same moment.
+            _, running = await asyncio.wait(running, timeout=_CANCEL_AGAIN_S)
 
     async def _check_watchers(self) -> None:
         # One question a second for all watchers together. It makes up for whatever was not told:
