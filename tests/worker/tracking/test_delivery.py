@@ -18,6 +18,7 @@ from talweg.worker.tracking import job as job_module
 from talweg.worker.tracking.delivery import Delivery
 from talweg.worker.tracking.record import Record
 from talweg.worker.tracking.runs import RunId
+from talweg.worker.tracking.spool import SpoolWriter
 from talweg.worker.tracking.state import DeliveryState
 
 SUCCEEDED = Outcome(state=Job.SUCCEEDED)
@@ -261,6 +262,31 @@ def test_a_job_that_the_server_ended_does_not_stay_running(
     assert run.data.tags["talweg.state"] == "CANCELLED"
     assert "not needed" in run.data.tags["talweg.message"]
     assert jobs.get(name).tracking.complete
+    assert spool_files(settings) == []
+
+
+def test_an_attempt_that_never_began_does_not_hide_the_one_before(
+    jobs: Jobs,
+    settings: Settings,
+    delivery: Delivery,
+    tracking: mlflow.MlflowClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assignment = jobs.begin(spec := tiny_spec())
+    name = assignment.lease.job
+    with writer_of(assignment, settings.spool_dir) as writer:
+        writer.points(losses(range(1, 5)))
+        jobs.finish(assignment, Outcome(state=Job.QUEUED))
+        writer.end(state="QUEUED")
+    delivery.deliver()
+    second = jobs.claim()
+    with SpoolWriter(settings.spool_dir, job_id=job_id(name), attempt=2):
+        pass
+    jobs.finish(second, Outcome(state=Job.CANCELLED))
+    monkeypatch.setattr(job_module, "_SILENT_MS", -1)
+    Delivery(settings).deliver()
+    (run,) = runs_of(tracking, spec, name)
+    assert run.info.status == "KILLED"
     assert spool_files(settings) == []
 
 

@@ -84,6 +84,8 @@ def test_model_loads_back_without_pickles_and_predicts_in_the_users_terms(
     # Another size of batch than the example's.
     predicted = model.predict(trained.raw.numpy())
     np.testing.assert_allclose(predicted, wanted.reshape(predicted.shape), rtol=1e-4, atol=1e-4)
+    # Also on a machine with CUDA, where MLflow would ask for it and fail.
+    assert model.metadata.flavors["python_function"]["config"] == {"device": "cpu"}
     assert model.metadata.signature.inputs.inputs[0].shape == (-1, *trained.raw.shape[1:])
     assert np.asarray(model.metadata.load_input_example()).shape[1:] == trained.raw.shape[1:]
 

@@ -13,7 +13,7 @@ import torch
 from talweg.spec import job_id, to_dict
 from talweg.v1.jobs_pb2 import Job, LogLine, Outcome
 from talweg.v1.spec_pb2 import Resources
-from talweg.v1.workers_pb2 import Assignment, FinishJobRequest, ReportProgressRequest
+from talweg.v1.workers_pb2 import Assignment, FinishJobRequest
 from talweg.worker import training
 from talweg.worker.channels import Channel, ServerAwayError, call
 from talweg.worker.execution import outcomes
@@ -115,7 +115,6 @@ class _Attempt:
             self._keeper.renew()
 
     def _train(self) -> Outcome:
-        result: Result | None = None
         try:
             result = self._here.run(
                 self._spec, report=self._reporter, control=self._control, device=self._device()
@@ -159,19 +158,21 @@ class _Attempt:
         if stop is not None and stop.reason == "lost":
             log.warning("%s: attempt %d is lost: %s", self._lease.job, self._lease.attempt, stop)
             return False
-        request = FinishJobRequest(lease=self._lease, outcome=outcome)
         try:
-            try:
-                request.last_report.CopyFrom(self._keeper.last_report())
-            except OSError as exc:
-                # The spool's disk is full: results are lost, so the job has not succeeded.
-                outcome.CopyFrom(outcomes.of_error(exc))
-                request.outcome.CopyFrom(outcome)
-            self._send(request)
+            self._send(self._last_request(outcome))
         except (ServerAwayError, grpc.RpcError) as exc:
             log.warning("%s: attempt %d is lost: %s", self._lease.job, self._lease.attempt, exc)
             return False
         return True
+
+    def _last_request(self, outcome: Outcome) -> FinishJobRequest:
+        try:
+            report = self._keeper.last_report()
+        except OSError as exc:
+            # The spool's disk is full: results are lost, so the job has not succeeded.
+            outcome.CopyFrom(outcomes.of_error(exc))
+            report = None
+        return FinishJobRequest(lease=self._lease, outcome=outcome, last_report=report)
 
     def _send(self, request: FinishJobRequest) -> None:
         until = self._keeper.lease_end
@@ -187,16 +188,7 @@ class _Attempt:
     def _cut_off(self, stop: Stop) -> None:
         """Ends the attempt from the lease's thread, since its own does not come to a step."""
         outcome = outcomes.of_stop(stop)
-        taken = False
-        if stop.reason != "lost":
-            report = ReportProgressRequest(lease=self._lease)
-            request = FinishJobRequest(lease=self._lease, outcome=outcome, last_report=report)
-            try:
-                self._send(request)
-                taken = True
-            except (ServerAwayError, grpc.RpcError) as exc:
-                log.warning("%s: cut off without a word: %s", self._lease.job, exc)
-        self._end_spool(outcome, taken)
+        self._end_spool(outcome, self._finish(outcome))
 
     def _end_spool(self, outcome: Outcome, taken: bool) -> None:
         """Only an attempt that the server has taken may say how the job ended."""

@@ -159,8 +159,8 @@ class LeaseKeeper:
     def _beat(self) -> None:
         try:
             request = self._unanswered or self._request(self._reporter.take_news())
-        except OSError as exc:
-            # Results that cannot be kept must not be taken for results.
+        except Exception as exc:
+            # A full disk, mostly. Results that cannot be kept must not be taken for results.
             self._control.fail(exc)
             request = ReportProgressRequest(lease=self._lease)
         sent_at = time.monotonic()

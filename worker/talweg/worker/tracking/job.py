@@ -283,7 +283,7 @@ class JobDelivery:
             self._ask_at = time.monotonic() + self._ask_pause
             self._ask_pause = min(2 * self._ask_pause, _LONGEST_PAUSE)
             return job is None and self._give_up_on(last)
-        if last is None or last.begin is None or job.attempt not in self._attempts:
+        if last is None or not self._state.run_id or job.attempt not in self._attempts:
             # Its last attempt is another machine's to close, or there is nothing to close.
             self._remove()
             return True
@@ -301,7 +301,7 @@ class JobDelivery:
         if last is not None and now_ms() - last.changed_ms() < 1000 * _LONGEST_PAUSE:
             return False
         log.warning("%s: the server does not know this job; its run is closed", self.job_id)
-        if last is not None and last.begin is not None:
+        if last is not None and self._state.run_id:
             self._complete(last, state="CANCELLED", cause="", message="", end_ms=now_ms())
         else:
             self._remove()

@@ -89,7 +89,12 @@ def translated() -> Iterator[None]:
         if exc.response is not None and exc.response.status_code in _REFUSED_STATUSES:
             raise RefusedError(str(exc)) from exc
         raise TrackingBusyError(str(exc)) from exc
-    except (requests.RequestException, MlflowException, OSError) as exc:
+    except MlflowException as exc:
+        # What the client found wrong itself, before it asked anybody, is wrong for good.
+        if not str(exc).startswith("API request to"):
+            raise RefusedError(str(exc)) from exc
+        raise TrackingAwayError(str(exc)) from exc
+    except (requests.RequestException, ConnectionError, TimeoutError) as exc:
         raise TrackingAwayError(str(exc)) from exc
 
 
