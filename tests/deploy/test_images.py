@@ -21,6 +21,7 @@ from tests._parts import free_port, running_redis, wait_until
 from tests.deploy.dockerfiles import ROOT, Dockerfile, Image
 
 from talweg.client import Client
+from talweg.deploy.ports import is_free
 
 IMAGES = ROOT / "deploy/images"
 
@@ -106,10 +107,13 @@ def test_server_and_worker_train_a_job_together(
         }
         assert not server_image.is_healthy()
         with running(server_image, server_image.dockerfile.command):
-            wait_until(server_image.is_healthy, timeout=30, what="the server is well")
+            wait_until(lambda: not is_free(port), timeout=30, what="the server listens")
+            wait_until(server_image.is_healthy, timeout=10, what="the server is well")
             assert not worker_image.is_healthy()
             with running(worker_image, worker_image.dockerfile.command):
-                wait_until(worker_image.is_healthy, timeout=90, what="the worker is well")
+                ready_file = tmp_path / "ready.json"
+                wait_until(ready_file.exists, timeout=90, what="the worker is ready")
+                assert worker_image.is_healthy()
                 with Client(f"127.0.0.1:{port}") as client:
                     spec = {"task": "multiclass", "dataset": "iris", "model": "linear",
                             "loss": "cross_entropy", "training": {"epochs": 2}}  # fmt: skip

@@ -208,7 +208,9 @@ def test_once_ends_after_the_table(tmp_path: Path) -> None:
     base = {**TINY, "task": "regression", "dataset": "diabetes", "loss": "mse"}
     jobs = [{"training": {"seed": seed}} for seed in range(2)]
     batch.write_text(yaml.safe_dump({"base": base, "jobs": jobs}))
-    with running_up(data, "--port", "0", "--submit", str(batch), "--once") as up:
+    # Nothing waits for MLflow, so it may be away.
+    elsewhere = {"TALWEG_TRACKING_URI": "http://127.0.0.1:9"}
+    with running_up(data, "--port", "0", "--submit", str(batch), "--once", **elsewhere) as up:
         assert up.process.wait(90) == 0
         assert is_gone(data)
         (row,) = [line for line in up.output.splitlines() if line.startswith("mse ")]
@@ -217,7 +219,6 @@ def test_once_ends_after_the_table(tmp_path: Path) -> None:
     # At this learning rate training does not stay finite.
     wild = {"optimizer": {"sgd": {"learning_rate": 1000}}, "training": {"steps": 100}}
     batch.write_text(yaml.safe_dump({"base": base, "jobs": [*jobs, wild]}))
-    elsewhere = {"TALWEG_TRACKING_URI": "http://127.0.0.1:9"}
     with running_up(data, "--port", "0", "--submit", str(batch), "--once", **elsewhere) as up:
         assert up.process.wait(90) == 1
         assert "MLflow    http://127.0.0.1:9\n" in up.output
