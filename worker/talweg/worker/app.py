@@ -17,6 +17,7 @@ import signal
 import threading
 from typing import Any
 
+import safetensors.torch  # noqa: F401  as below: once, in the parent
 import torch
 import torch._dynamo  # noqa: F401  the first optimizer would take a second to import it
 from celery import Celery, signals

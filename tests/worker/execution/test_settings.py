@@ -1,0 +1,71 @@
+"""What the variables mean, and what a wrong one is told."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from talweg.worker.settings import Settings
+
+
+def test_every_variable_is_read() -> None:
+    settings = Settings.from_env(
+        {
+            "TALWEG_ADDRESS": "server:1",
+            "TALWEG_BROKER_URL": "redis://broker",
+            "TALWEG_TRACKING_URI": "http://tracking/",
+            "TALWEG_SPOOL_DIR": "/spool",
+            "TALWEG_QUEUES": "default, cuda",
+            "TALWEG_DEVICE": "CUDA",
+            "TALWEG_WORKER_NAME": "gpu0",
+            "TALWEG_READY_FILE": "/run/ready",
+            "TALWEG_LOG_LEVEL": "debug",
+        }
+    )
+    assert settings == Settings(
+        address="server:1",
+        broker_url="redis://broker",
+        tracking_uri="http://tracking",
+        spool_dir=Path("/spool"),
+        queues=("default", "cuda"),
+        device="cuda",
+        worker_name="gpu0",
+        ready_file=Path("/run/ready"),
+        log_level="DEBUG",
+    )
+
+
+def test_an_empty_variable_leaves_the_default() -> None:
+    settings = Settings.from_env({"TALWEG_QUEUES": "", "TALWEG_READY_FILE": ""})
+    assert settings.queues == ("default",)
+    assert settings.ready_file is None
+    # Delivery is another process, and may work in another folder.
+    assert settings.spool_dir.is_absolute()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("DEVICE", "tpu", "TALWEG_DEVICE must be one of auto, cpu, cuda, but got 'tpu'"),
+        ("LOG_LEVEL", "loud", "TALWEG_LOG_LEVEL must be one of .* but got 'LOUD'"),
+        ("QUEUES", "a,,b", "TALWEG_QUEUES must name queues joined by commas, but got 'a,,b'"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_bound(name: str, value: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Settings.from_env({f"TALWEG_{name}": value})
+
+
+def test_the_command_says_what_is_wrong_before_it_loads_anything_heavy() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "talweg.client.cli", "worker"],
+        env={**os.environ, "TALWEG_DEVICE": "tpu"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert run.returncode == 2
+    assert "TALWEG_DEVICE must be one of auto, cpu, cuda" in run.stderr
+    assert "Traceback" not in run.stderr
