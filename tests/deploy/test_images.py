@@ -5,18 +5,19 @@ packages are linked, in the pinned versions, into the environments of worker and
 their lines are run; `make faults` runs the worker's lines without that.
 """
 
+import http.client
 import json
 import signal
 import subprocess
 import sys
-import urllib.request
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import psycopg
 import pytest
+import yaml
 from tests._parts import free_port, running_redis, wait_until
 from tests.deploy.dockerfiles import ROOT, Dockerfile, Image
 
@@ -149,16 +150,25 @@ def test_the_tracking_image_serves_from_a_database_of_its_own(
     here = {"5000": str(port), "/var/lib/mlflow/artifacts": str(tmp_path / "artifacts")}
     command = [here.get(word, word) for word in image.dockerfile.command]
     url = postgres("mlflow")
-    image.env = {"MLFLOW_BACKEND_STORE_URI": url.replace("postgresql:", "postgresql+psycopg:")}
+    compose = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())
+    image.env = {
+        **compose["services"]["mlflow"]["environment"],
+        "MLFLOW_BACKEND_STORE_URI": url.replace("postgresql:", "postgresql+psycopg:"),
+    }
 
-    def is_healthy() -> bool:
-        health = f"http://127.0.0.1:{port}/health"
-        with suppress(OSError), urllib.request.urlopen(health, timeout=2) as answer:
-            return bool(answer.status == 200)
-        return False
+    def status(path: str, host: str) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        with suppress(OSError), closing(connection):
+            connection.request("GET", path, headers={"Host": host})
+            return connection.getresponse().status
+        return 0
 
     with running(image, command):
-        wait_until(is_healthy, timeout=90, what="MLflow is well")
+        wait_until(lambda: status("/health", "x") == 200, timeout=90, what="MLflow is well")
+        runs = "/api/2.0/mlflow/experiments/get?experiment_id=0"
+        assert status(runs, "mlflow:5000") == 200
+        assert status(runs, "localhost:5000") == 200
+        assert status(runs, "stranger.example") == 403
         with psycopg.connect(url) as connection:
             row = connection.execute("SELECT count(*) FROM experiments").fetchone()
         assert row == (1,)

@@ -203,6 +203,23 @@ def test_a_wanted_port_that_is_taken_is_refused(tmp_path: Path) -> None:
     assert is_gone(tmp_path / "data")
 
 
+def test_a_wrong_job_file_is_told_before_anything_starts(tmp_path: Path) -> None:
+    batch = tmp_path / "batch.yaml"
+    batch.write_text(yaml.safe_dump({**TINY, "los": "mse"}))
+    done = talweg(tmp_path / "data", "up", "--submit", str(batch))
+    assert done.returncode == 2
+    assert "los" in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = talweg(tmp_path / "file/data", "up")
+    assert done.returncode == 1
+    assert str(tmp_path / "file/data") in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_once_ends_after_the_table(tmp_path: Path) -> None:
     data, batch = tmp_path / "data", tmp_path / "batch.yaml"
     base = {**TINY, "task": "regression", "dataset": "diabetes", "loss": "mse"}

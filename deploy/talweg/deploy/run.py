@@ -6,11 +6,15 @@ from pathlib import Path
 
 import click
 
+from talweg.client import InvalidSpec, read_jobs
 from talweg.deploy.broker import BrokerNotFoundError
 from talweg.deploy.folder import FolderInUseError
 from talweg.deploy.settings import Settings
 from talweg.deploy.stack import Options, PortTakenError, Stack
 from talweg.deploy.supervisor import StartError
+
+# As `talweg submit` says it.
+WRONG_SPEC = 2
 
 
 def run(*, data: Path | None, port: int | None, submit: Path | None, once: bool) -> int:
@@ -24,7 +28,7 @@ def run(*, data: Path | None, port: int | None, submit: Path | None, once: bool)
 
     Returns:
         The exit status: 0 where all went well; 1 where a job ended otherwise than SUCCEEDED, or
-        the stack could not be started.
+        the stack could not be started; 2 where the job file is wrong.
 
     Raises:
         click.UsageError: `once` without `submit`.
@@ -36,11 +40,19 @@ def run(*, data: Path | None, port: int | None, submit: Path | None, once: bool)
         settings = replace(settings, data=data)
     follow: tuple[str, ...] = ()
     if submit is not None:
+        try:
+            read_jobs(submit)
+        except (InvalidSpec, OSError) as error:
+            return _fail(error, WRONG_SPEC)
         follow = (sys.executable, "-P", "-m", "talweg.deploy.batch", str(submit.absolute()))
         follow += ("--once",) if once else ()
     options = Options(port=port, follow=follow, once=once)
     try:
         return Stack(settings, options, click.echo).run()
-    except (BrokerNotFoundError, FolderInUseError, PortTakenError, StartError) as error:
-        click.echo(f"talweg up: {error}", err=True)
-        return 1
+    except (BrokerNotFoundError, FolderInUseError, PortTakenError, StartError, OSError) as error:
+        return _fail(error, 1)
+
+
+def _fail(error: Exception, status: int) -> int:
+    click.echo(f"talweg up: {error}", err=True)
+    return status
