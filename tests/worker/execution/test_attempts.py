@@ -312,6 +312,17 @@ def test_an_exception_ends_the_job_and_not_the_worker(
     assert jobs.get(after).state == Job.SUCCEEDED
 
 
+def test_a_spool_that_cannot_be_made_is_told_at_once(jobs: Jobs, worker: Worker) -> None:
+    # No folder: a read-only one would not keep root out.
+    worker.spool_dir.write_text("")
+    name = jobs.submit(tiny_spec())
+    assert worker.answer() == 1
+    job = jobs.get(name)
+    assert (job.state, job.outcome.cause) == (Job.FAILED, Outcome.SERVICE)
+    assert str(worker.spool_dir) in job.outcome.message
+    assert job.attempt == 1
+
+
 def test_a_full_disk_is_no_success(jobs: Jobs, worker: Worker) -> None:
     name = jobs.submit(tiny_spec())
     folder = attempt_folder(worker.spool_dir, job_id=job_id(name), attempt=1)

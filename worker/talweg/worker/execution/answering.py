@@ -9,8 +9,14 @@ from functools import cached_property
 import grpc
 import torch
 
-from talweg.v1.workers_pb2 import Assignment, Capabilities, ClaimJobsRequest
+from talweg.v1.workers_pb2 import (
+    Assignment,
+    Capabilities,
+    ClaimJobsRequest,
+    FinishJobRequest,
+)
 from talweg.worker.channels import ServerAwayError, call
+from talweg.worker.execution import outcomes
 from talweg.worker.execution.attempt import Surroundings, carry_out, is_device_broken
 from talweg.worker.execution.lease import EXIT_STATUS
 
@@ -91,11 +97,21 @@ class Answering:
     def _carry_out(self, assignment: Assignment, claimed_at: float) -> None:
         try:
             carry_out(assignment, claimed_at, self._here)
-        except Exception:
-            # The lease runs out, and the job is run again.
+        except Exception as exc:
             log.exception("%s", assignment.lease.job)
+            self._tell_failure(assignment, claimed_at, exc)
         gc.collect()
         if self._here.has_cuda:
             if is_device_broken():
                 self._here.end_process(EXIT_STATUS)
             torch.cuda.empty_cache()
+
+    def _tell_failure(self, assignment: Assignment, claimed_at: float, error: Exception) -> None:
+        """Ends a job whose attempt could not be made: mostly the spool cannot be written."""
+        request = FinishJobRequest(lease=assignment.lease, outcome=outcomes.of_error(error))
+        until = claimed_at + assignment.time_to_live.ToTimedelta().total_seconds()
+        try:
+            call(self._here.channel.workers.FinishJob, request, until=until)
+        except (ServerAwayError, grpc.RpcError) as exc:
+            # The lease runs out, and the job is run again, unless it has ended already.
+            log.warning("%s: nobody could be told: %s", assignment.lease.job, exc)
