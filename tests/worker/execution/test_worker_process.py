@@ -112,25 +112,7 @@ def test_on_sigterm_it_gives_its_job_back_and_ends(tmp_path: Path) -> None:
         assert "redis://:**@127.0.0.1" in log
 
 
-def test_a_killed_worker_leaves_nobody_behind(tmp_path: Path) -> None:
-    with running_worker(tmp_path) as worker:
-        name = worker.jobs.submit(tiny_spec(**ENDLESS))
-        wait_until(lambda: is_training(worker, name), timeout=30, what="it trains")
-        wait_until(lambda: len(worker.children()) == 2, timeout=30, what="delivery runs")
-        children = worker.children()
-        worker.process.kill()
-        worker.process.wait()
-        wait_until(
-            lambda: all(has_ended(child) for child in children.values()),
-            timeout=5,
-            what=f"{' and '.join(children)} have ended",
-        )
-        wait_until(
-            lambda: worker.jobs.get(name).state == Job.QUEUED, timeout=10, what="it waits again"
-        )
-
-
-def test_a_killed_child_is_replaced_and_a_killed_delivery_too(tmp_path: Path) -> None:
+def test_killed_children_are_replaced_and_a_killed_worker_leaves_none(tmp_path: Path) -> None:
     with running_worker(tmp_path) as worker:
         name = worker.jobs.submit(tiny_spec(**ENDLESS))
         wait_until(lambda: is_training(worker, name), timeout=30, what="it trains")
@@ -146,9 +128,15 @@ def test_a_killed_child_is_replaced_and_a_killed_delivery_too(tmp_path: Path) ->
         wait_until(lambda: len(worker.children()) == 2, timeout=30, what="another delivery runs")
         after = worker.children()
         assert {p.pid for p in before.values()}.isdisjoint(p.pid for p in after.values())
-        worker.jobs.cancel(name)
+        worker.process.kill()
+        worker.process.wait()
         wait_until(
-            lambda: worker.jobs.get(name).state == Job.CANCELLED, timeout=10, what="cancelled"
+            lambda: all(has_ended(child) for child in after.values()),
+            timeout=5,
+            what=f"{' and '.join(after)} have ended",
+        )
+        wait_until(
+            lambda: worker.jobs.get(name).state == Job.QUEUED, timeout=10, what="it waits again"
         )
 
 
