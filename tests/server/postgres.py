@@ -6,6 +6,7 @@ must not do.
 
 import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,17 +16,15 @@ from sqlalchemy import create_engine, text
 
 
 @contextmanager
-def running_postgres(folder: Path) -> Iterator[str]:
-    """A PostgreSQL server; the URL of its database `postgres`.
-
-    Args:
-        folder: for its data and its log.
-    """
-    log = folder / "postgres.log"
+def running_postgres() -> Iterator[str]:
+    """A PostgreSQL server in a folder of its own; the URL of its database `postgres`."""
+    # Not among pytest's folders: for root the server runs as another user, whom each pytest that
+    # starts on this machine shuts out of all of them.
     with (
-        log.open("wb") as errors,
+        tempfile.TemporaryDirectory(prefix="talweg-postgres-") as folder,
+        tempfile.TemporaryFile("w+") as errors,
         subprocess.Popen(
-            [sys.executable, __file__, str(folder / "data")],
+            [sys.executable, __file__, f"{folder}/data"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -36,10 +35,16 @@ def running_postgres(folder: Path) -> Iterator[str]:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
         if not url:
-            raise RuntimeError(f"PostgreSQL does not start: {log.read_text()[-3000:]}")
+            process.wait()
+            errors.seek(0)
+            raise RuntimeError(f"PostgreSQL does not start: {errors.read()[-3000:]}")
         yield url
         process.stdin.close()
-        process.wait(60)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
 
 
 def main(folder: Path) -> None:
