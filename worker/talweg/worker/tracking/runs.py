@@ -12,6 +12,7 @@ Every call either has happened when it returns, or raises one of
 
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,12 +49,17 @@ JOB_TAG = "talweg.job"
 _GONE = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}
 _REFUSED = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS", "NOT_IMPLEMENTED"}
 _REFUSED_STATUSES = {400, 404, 405, 413, 422}
+_CREDENTIALS = re.compile(r"//[^/@\s]*@")
 
 log = logging.getLogger(__name__)
 
 
 class TrackingError(Exception):
     """MLflow has not done what it was asked to."""
+
+    def __init__(self, message: str) -> None:
+        """Keeps the message, without the user and password of an address in it."""
+        super().__init__(_CREDENTIALS.sub("//", message))
 
 
 class TrackingAwayError(TrackingError):
