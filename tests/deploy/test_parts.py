@@ -58,7 +58,7 @@ def test_without_a_gpu_one_worker_on_the_cpu(folder: Folder, ports: Ports) -> No
 def test_what_runs_already_is_used_and_not_started(folder: Folder, ports: Ports) -> None:
     settings = Settings(
         broker_url="rediss://user:secret@cache.example:7000/3",
-        tracking_uri="https://mlflow.example",
+        tracking_uri="https://user:secret@mlflow.example/base",
         database_url="postgresql://db.example/talweg",
     )
     plan = EmbeddedPlan(folder, settings, ports, [])
@@ -69,6 +69,17 @@ def test_what_runs_already_is_used_and_not_started(folder: Folder, ports: Ports)
     assert env["TALWEG_DATABASE_URL"] == settings.database_url
     assert env["TALWEG_TRACKING_URI"] == settings.tracking_uri
     assert plan.broker_address == "cache.example:7000"
+    assert plan.tracking_address == "https://mlflow.example/base"
+
+
+def test_only_the_server_knows_the_database(
+    folder: Folder, ports: Ports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TALWEG_DATABASE_URL", "postgresql://user:secret@db.example/talweg")
+    plan = EmbeddedPlan(folder, Settings.from_env(), ports, [])
+    assert "secret" in environment(plan, SERVER)["TALWEG_DATABASE_URL"]
+    for name in ("worker-0", TRACKING, BROKER):
+        assert "TALWEG_DATABASE_URL" not in environment(plan, name)
 
 
 def test_no_proxy_stands_between_parts(

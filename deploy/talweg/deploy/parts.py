@@ -101,8 +101,14 @@ class EmbeddedPlan:
 
     @property
     def tracking_uri(self) -> str:
-        """MLflow's address."""
+        """MLflow's address; one that is configured may hold a password."""
         return self._settings.tracking_uri or f"http://{self._ports.address(TRACKING)}"
+
+    @property
+    def tracking_address(self) -> str:
+        """Without user and password, fit to be shown."""
+        url = urlsplit(self.tracking_uri)
+        return url._replace(netloc=url.netloc.rpartition("@")[2]).geturl()
 
     def part(self, name: str) -> Part:
         """Makes a part ready to be started; its files are written, its ready file removed."""
@@ -117,7 +123,9 @@ class EmbeddedPlan:
 
     def environment(self) -> dict[str, str]:
         """The variables that all parts get: the user's, and where to find each other."""
-        env = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+        # Nobody but the server knows the database.
+        kept_back = ("MLFLOW_TRACKING_URI", "TALWEG_DATABASE_URL")
+        env = {name: value for name, value in os.environ.items() if name not in kept_back}
         # A proxy must not stand between parts on one machine.
         local = ",".join(filter(None, (env.get("no_proxy"), HOST, "localhost")))
         return env | {

@@ -151,7 +151,7 @@ class Stack:
                         )
                 if not is_tracking_told and self._supervisor.was_ready(TRACKING):
                     is_tracking_told = True
-                    self._note(f"MLflow serves at {self._plan.tracking_uri}")
+                    self._note(f"MLflow serves at {self._plan.tracking_address}")
                 if beside is not None and beside.poll() is not None:
                     if self._options.once:
                         return beside.returncode
@@ -203,7 +203,7 @@ class Stack:
         rows += [(name, "", self._supervisor.description(name)) for name in self._plan.workers]
         rows += [("broker", self._plan.broker_address, self._supervisor.description(BROKER))]
         starting = "starting" if TRACKING in self._plan.names else ""
-        rows += [("MLflow", self._plan.tracking_uri, starting)]
+        rows += [("MLflow", self._plan.tracking_address, starting)]
         for name, address, remark in rows:
             self._say(f"  {name:<10}{address:<24}{remark}".rstrip())
         self._note(f"Ready in {seconds:.1f} s. Ctrl-C stops everything.")
@@ -215,7 +215,7 @@ class Stack:
             {
                 "data": str(self._folder.root),
                 "server": self._ports.address(SERVER),
-                "tracking": self._plan.tracking_uri,
+                "tracking": self._plan.tracking_address,
                 "broker": self._plan.broker_address,
                 "parts": self._supervisor.pids,
                 **self._facts,
