@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import random
 from collections.abc import Iterator
@@ -123,6 +124,20 @@ _TEXTS = (
 
 _FORMULAS = ("pred", "-pred", "abs(pred - target)", "1e-3*pred**2", "where(pred < 0, 1, pred)")
 
+_FREE: tuple[Any, ...] = (
+    1,
+    1.0,
+    1e-8,
+    -(10**30),
+    True,
+    None,
+    [],
+    [1, {"a": 2}],
+    {},
+    {"a": {"b": [0.5]}},
+    *_TEXTS[:20],
+)
+
 
 def _scalar(field: Field, rng: random.Random) -> Any:
     if field.type is Type.FLAG:
@@ -131,6 +146,8 @@ def _scalar(field: Field, rng: random.Random) -> Any:
         return rng.choice(field.enum.values).number
     if field.name == "formula":
         return rng.choice(_FORMULAS)
+    if field.is_object:
+        return json.dumps({f"key.{i}": rng.choice(_FREE) for i in range(rng.randrange(3))})
     if field.type is Type.TEXT:
         return rng.choice(_TEXTS if field.pattern is None else ("2024", "1e5", "null", "a b.c-d"))
     bounds = field.bounds

@@ -143,6 +143,8 @@ def parameters(message: Descriptor) -> list[Parameter]:
 def type_text(field: Field) -> str:
     """Write a field's type: ``number``, ``list of integer``, ``ClassWeights``."""
     known = field.message
+    if field.is_object:
+        return "object"
     name = known.name if field.type is Type.MESSAGE and known is not None else field.type.value
     if field.is_map:
         return f"object of {name}"
@@ -159,6 +161,8 @@ def default_text(field: Field) -> str:
         return f"[{', '.join(map(number_text, field.default))}]"
     if field.type in (Type.NUMBER, Type.INTEGER) and isinstance(field.default, (int, float)):
         return number_text(field.default)
+    if field.is_object:
+        return str(field.default)
     return json.dumps(field.default, ensure_ascii=False)
 
 

@@ -114,6 +114,8 @@ class Field:
     """What the whole text must match."""
     pattern_means: str
     """The pattern in words."""
+    is_object: bool
+    """The text is a JSON object, and is written as one."""
     min_items: int
     """Items at the least."""
     max_items: int | None
@@ -144,6 +146,8 @@ class Field:
         if self.type is Type.CHOICE:
             names = self.names
             return names[0] if len(names) == 1 else "one of " + ", ".join(names)
+        if self.is_object:
+            return f"an object of at most {self.max_length} characters"
         if self.type is Type.TEXT:
             length = "" if self.max_length is None else f" of at most {self.max_length} characters"
             meaning = f": {self.pattern_means}" if self.pattern_means else ""
@@ -241,6 +245,7 @@ def _read(field: FieldDescriptor) -> Field:
         max_length=text.max_length if text.HasField("max_length") else None,
         pattern=re.compile(text.pattern) if text.HasField("pattern") else None,
         pattern_means=text.pattern_means,
+        is_object=text.object,
         min_items=items.min,
         max_items=items.max if items.HasField("max") else None,
         required=part.required or text.required,

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, overload
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
+from talweg.spec import _objects
 from talweg.spec._errors import SpecError, Violation, joined, nearest, one_of, shown
 from talweg.spec._fields import (
     Field,
@@ -98,6 +99,8 @@ def _value_to_json(field: Field, value: Any) -> Any:
         import base64
 
         return base64.b64encode(value).decode("ascii")
+    if field.is_object:
+        return _objects.as_object(value)
     return value
 
 
@@ -238,10 +241,12 @@ class _Reader:
             self.refuse(path, item, field.allowed, near)
             return None
         if field.type is Type.TEXT:
+            if field.is_object and isinstance(item, Mapping):
+                item = _objects.as_text(item)
             if isinstance(item, str) and _is_text(item):
                 return item
-            hint = "" if isinstance(item, str) else "put it in quotes"
-            self.refuse(path, item, field.allowed, hint)
+            quotes = not isinstance(item, str) and not field.is_object
+            self.refuse(path, item, field.allowed, "put it in quotes" if quotes else "")
             return None
         self.refuse(path, item, field.type.value)
         return None

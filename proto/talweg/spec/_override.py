@@ -11,6 +11,7 @@ from google.protobuf.descriptor import Descriptor
 
 from talweg.spec._errors import SpecError, Violation, joined, nearest, one_of, shown
 from talweg.spec._fields import Field, Type, choices, fields, oneofs, shorthand
+from talweg.spec._objects import as_object
 from talweg.spec._text import read
 from talweg.v1.spec_pb2 import JobSpec
 
@@ -75,6 +76,10 @@ def _put(
         target[name] = _value(field, text, at)
     elif field.is_list:
         _put_item(target, field, rest, text, at)
+    elif field.is_object:
+        given = target.get(name)
+        target[name] = _object(as_object(given) if isinstance(given, str) else given, at)
+        _put_free(target[name], rest, text, at)
     elif field.message is None:
         raise _refused(at, f"{'.'.join(rest)} below it", f"{field.allowed}, nothing below it")
     else:
@@ -101,6 +106,21 @@ def _put_item(
         items[position] = _long_form(items[position], field.message, at)
         _put(items[position], field.message, rest, text, at)
     target[field.name] = items
+
+
+def _put_free(target: dict[str, Any], steps: list[str], text: str, path: str) -> None:
+    """Put a value into an object whose names are free."""
+    name, *rest = steps
+    at = joined(path, name)
+    if rest:
+        target[name] = _object(target.get(name), at)
+        _put_free(target[name], rest, text, at)
+        return
+    value = read(text, source=at)
+    if value is None:
+        target.pop(name, None)
+    else:
+        target[name] = value
 
 
 def _object(value: object, path: str) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from talweg.spec import formulas
+from talweg.spec import _objects, formulas
 from talweg.spec._errors import SpecError, Violation, joined, number_text, shown
-from talweg.v1.losses_pb2 import Expression
+from talweg.v1.losses_pb2 import Expression, Plugin
 
 
 def own_rules(message: Message, path: str) -> Iterator[Violation]:
@@ -41,7 +41,17 @@ def _expression(message: Expression, path: str) -> Iterator[Violation]:
         yield from exc.violations
 
 
+def _plugin(message: Plugin, path: str) -> Iterator[Violation]:
+    if not message.HasField("parameters"):
+        return
+    try:
+        _objects.read(message.parameters)
+    except ValueError as exc:
+        yield Violation(joined(path, "parameters"), str(exc), "an object, as JSON has it")
+
+
 # Any: each takes the message of its own type.
 _RULES: Mapping[str, Callable[[Any, str], Iterator[Violation]]] = {
     str(Expression.DESCRIPTOR.full_name): _expression,
+    str(Plugin.DESCRIPTOR.full_name): _plugin,
 }

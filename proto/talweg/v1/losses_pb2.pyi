@@ -49,6 +49,7 @@ class Loss(_message.Message):
     SYMMETRIC_CE_FIELD_NUMBER: _builtins.int
     SUM_FIELD_NUMBER: _builtins.int
     EXPRESSION_FIELD_NUMBER: _builtins.int
+    PLUGIN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def mse(self) -> Global___Mse: ...
     @_builtins.property
@@ -93,6 +94,8 @@ class Loss(_message.Message):
     def sum(self) -> Global___Sum: ...
     @_builtins.property
     def expression(self) -> Global___Expression: ...
+    @_builtins.property
+    def plugin(self) -> Global___Plugin: ...
     def __init__(
         self,
         *,
@@ -118,12 +121,13 @@ class Loss(_message.Message):
         symmetric_ce: Global___SymmetricCe | None = ...,
         sum: Global___Sum | None = ...,
         expression: Global___Expression | None = ...,
+        plugin: Global___Plugin | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["asymmetric_mse", b"asymmetric_mse", "asymmetric_multilabel", b"asymmetric_multilabel", "bce", b"bce", "bce_with_logits", b"bce_with_logits", "charbonnier", b"charbonnier", "cross_entropy", b"cross_entropy", "expression", b"expression", "focal", b"focal", "focal_binary", b"focal_binary", "generalized_ce", b"generalized_ce", "huber", b"huber", "kind", b"kind", "log_cosh", b"log_cosh", "mae", b"mae", "mse", b"mse", "multi_margin", b"multi_margin", "multi_quantile", b"multi_quantile", "poisson_nll", b"poisson_nll", "poly1", b"poly1", "quantile", b"quantile", "smooth_l1", b"smooth_l1", "sum", b"sum", "symmetric_ce", b"symmetric_ce"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["asymmetric_mse", b"asymmetric_mse", "asymmetric_multilabel", b"asymmetric_multilabel", "bce", b"bce", "bce_with_logits", b"bce_with_logits", "charbonnier", b"charbonnier", "cross_entropy", b"cross_entropy", "expression", b"expression", "focal", b"focal", "focal_binary", b"focal_binary", "generalized_ce", b"generalized_ce", "huber", b"huber", "kind", b"kind", "log_cosh", b"log_cosh", "mae", b"mae", "mse", b"mse", "multi_margin", b"multi_margin", "multi_quantile", b"multi_quantile", "plugin", b"plugin", "poisson_nll", b"poisson_nll", "poly1", b"poly1", "quantile", b"quantile", "smooth_l1", b"smooth_l1", "sum", b"sum", "symmetric_ce", b"symmetric_ce"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asymmetric_mse", b"asymmetric_mse", "asymmetric_multilabel", b"asymmetric_multilabel", "bce", b"bce", "bce_with_logits", b"bce_with_logits", "charbonnier", b"charbonnier", "cross_entropy", b"cross_entropy", "expression", b"expression", "focal", b"focal", "focal_binary", b"focal_binary", "generalized_ce", b"generalized_ce", "huber", b"huber", "kind", b"kind", "log_cosh", b"log_cosh", "mae", b"mae", "mse", b"mse", "multi_margin", b"multi_margin", "multi_quantile", b"multi_quantile", "poisson_nll", b"poisson_nll", "poly1", b"poly1", "quantile", b"quantile", "smooth_l1", b"smooth_l1", "sum", b"sum", "symmetric_ce", b"symmetric_ce"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asymmetric_mse", b"asymmetric_mse", "asymmetric_multilabel", b"asymmetric_multilabel", "bce", b"bce", "bce_with_logits", b"bce_with_logits", "charbonnier", b"charbonnier", "cross_entropy", b"cross_entropy", "expression", b"expression", "focal", b"focal", "focal_binary", b"focal_binary", "generalized_ce", b"generalized_ce", "huber", b"huber", "kind", b"kind", "log_cosh", b"log_cosh", "mae", b"mae", "mse", b"mse", "multi_margin", b"multi_margin", "multi_quantile", b"multi_quantile", "plugin", b"plugin", "poisson_nll", b"poisson_nll", "poly1", b"poly1", "quantile", b"quantile", "smooth_l1", b"smooth_l1", "sum", b"sum", "symmetric_ce", b"symmetric_ce"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["mse", "mae", "huber", "smooth_l1", "log_cosh", "quantile", "multi_quantile", "poisson_nll", "charbonnier", "asymmetric_mse", "bce_with_logits", "bce", "cross_entropy", "focal", "focal_binary", "multi_margin", "asymmetric_multilabel", "poly1", "generalized_ce", "symmetric_ce", "sum", "expression"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["mse", "mae", "huber", "smooth_l1", "log_cosh", "quantile", "multi_quantile", "poisson_nll", "charbonnier", "asymmetric_mse", "bce_with_logits", "bce", "cross_entropy", "focal", "focal_binary", "multi_margin", "asymmetric_multilabel", "poly1", "generalized_ce", "symmetric_ce", "sum", "expression", "plugin"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1067,3 +1071,44 @@ class Expression(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__reduction) -> _WhichOneofReturnType__reduction | None: ...
 
 Global___Expression: _TypeAlias = Expression  # noqa: Y015
+
+@_typing.final
+class Plugin(_message.Message):
+    """A loss that is installed beside the worker, as a Python entry point of group `talweg.losses`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    REDUCTION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The entry point's name. Workers know which are installed, and say so where it is another."""
+    parameters: _builtins.str
+    """What the plug-in takes."""
+    reduction: Global___Reduction.Kind.ValueType
+    """Only for a plug-in that gives a value for each sample."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str | None = ...,
+        parameters: _builtins.str | None = ...,
+        reduction: Global___Reduction.Kind.ValueType | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_name", b"_name", "_parameters", b"_parameters", "_reduction", b"_reduction", "name", b"name", "parameters", b"parameters", "reduction", b"reduction"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_name", b"_name", "_parameters", b"_parameters", "_reduction", b"_reduction", "name", b"name", "parameters", b"parameters", "reduction", b"reduction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__name: _TypeAlias = _typing.Literal["name"]  # noqa: Y015
+    _WhichOneofArgType__name: _TypeAlias = _typing.Literal["_name", b"_name"]  # noqa: Y015
+    _WhichOneofReturnType__parameters: _TypeAlias = _typing.Literal["parameters"]  # noqa: Y015
+    _WhichOneofArgType__parameters: _TypeAlias = _typing.Literal["_parameters", b"_parameters"]  # noqa: Y015
+    _WhichOneofReturnType__reduction: _TypeAlias = _typing.Literal["reduction"]  # noqa: Y015
+    _WhichOneofArgType__reduction: _TypeAlias = _typing.Literal["_reduction", b"_reduction"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__name) -> _WhichOneofReturnType__name | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__parameters) -> _WhichOneofReturnType__parameters | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reduction) -> _WhichOneofReturnType__reduction | None: ...
+
+Global___Plugin: _TypeAlias = Plugin  # noqa: Y015

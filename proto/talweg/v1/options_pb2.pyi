@@ -155,6 +155,7 @@ class TextRule(_message.Message):
     PATTERN_FIELD_NUMBER: _builtins.int
     PATTERN_MEANS_FIELD_NUMBER: _builtins.int
     REQUIRED_FIELD_NUMBER: _builtins.int
+    OBJECT_FIELD_NUMBER: _builtins.int
     default: _builtins.str
     max_length: _builtins.int
     pattern: _builtins.str
@@ -163,6 +164,8 @@ class TextRule(_message.Message):
     """What `pattern` means, in words, for the message that refuses a text."""
     required: _builtins.bool
     """Absence is a violation."""
+    object: _builtins.bool
+    """The text is a JSON object, which job files write as an object."""
     def __init__(
         self,
         *,
@@ -171,15 +174,18 @@ class TextRule(_message.Message):
         pattern: _builtins.str | None = ...,
         pattern_means: _builtins.str | None = ...,
         required: _builtins.bool | None = ...,
+        object: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_default", b"_default", "_max_length", b"_max_length", "_pattern", b"_pattern", "_pattern_means", b"_pattern_means", "_required", b"_required", "default", b"default", "max_length", b"max_length", "pattern", b"pattern", "pattern_means", b"pattern_means", "required", b"required"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_default", b"_default", "_max_length", b"_max_length", "_object", b"_object", "_pattern", b"_pattern", "_pattern_means", b"_pattern_means", "_required", b"_required", "default", b"default", "max_length", b"max_length", "object", b"object", "pattern", b"pattern", "pattern_means", b"pattern_means", "required", b"required"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_default", b"_default", "_max_length", b"_max_length", "_pattern", b"_pattern", "_pattern_means", b"_pattern_means", "_required", b"_required", "default", b"default", "max_length", b"max_length", "pattern", b"pattern", "pattern_means", b"pattern_means", "required", b"required"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_default", b"_default", "_max_length", b"_max_length", "_object", b"_object", "_pattern", b"_pattern", "_pattern_means", b"_pattern_means", "_required", b"_required", "default", b"default", "max_length", b"max_length", "object", b"object", "pattern", b"pattern", "pattern_means", b"pattern_means", "required", b"required"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__default: _TypeAlias = _typing.Literal["default"]  # noqa: Y015
     _WhichOneofArgType__default: _TypeAlias = _typing.Literal["_default", b"_default"]  # noqa: Y015
     _WhichOneofReturnType__max_length: _TypeAlias = _typing.Literal["max_length"]  # noqa: Y015
     _WhichOneofArgType__max_length: _TypeAlias = _typing.Literal["_max_length", b"_max_length"]  # noqa: Y015
+    _WhichOneofReturnType__object: _TypeAlias = _typing.Literal["object"]  # noqa: Y015
+    _WhichOneofArgType__object: _TypeAlias = _typing.Literal["_object", b"_object"]  # noqa: Y015
     _WhichOneofReturnType__pattern: _TypeAlias = _typing.Literal["pattern"]  # noqa: Y015
     _WhichOneofArgType__pattern: _TypeAlias = _typing.Literal["_pattern", b"_pattern"]  # noqa: Y015
     _WhichOneofReturnType__pattern_means: _TypeAlias = _typing.Literal["pattern_means"]  # noqa: Y015
@@ -190,6 +196,8 @@ class TextRule(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__default) -> _WhichOneofReturnType__default | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_length) -> _WhichOneofReturnType__max_length | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__object) -> _WhichOneofReturnType__object | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__pattern) -> _WhichOneofReturnType__pattern | None: ...
     @_typing.overload

@@ -564,6 +564,8 @@ def pairs() -> list[tuple[str, str]]:
     found = []
     for field in Loss.DESCRIPTOR.oneofs_by_name["kind"].fields:
         assert field.message_type is not None
+        if field.name == "plugin":
+            continue  # What a plug-in trains is its own affair.
         facts = field.message_type.GetOptions().Extensions[loss]
         found += [(TaskKind.Name(task).lower(), field.name) for task in facts.tasks]
     return found

@@ -58,18 +58,18 @@ class OwnLoss(LossModule):
         ]
         return f"{text} at {', '.join(at)}"
 
-    def _require_shape(self, values: Tensor, pred: Tensor) -> None:
-        """Refuse a result that is neither a value a sample nor one value.
+    def _require_shape(self, values: Tensor, first: Tensor) -> None:
+        """Refuse a result that is neither a value a sample of the first input nor one value.
 
         Raises:
             UserSpecError: Naming both shapes.
         """
         if not values.is_floating_point():
             raise UserSpecError(f"the loss must be floating point, but is {values.dtype}")
-        if values.dim() and values.shape[:1] != pred.shape[:1]:
+        if values.dim() and values.shape[:1] != first.shape[:1]:
             raise UserSpecError(
-                f"the loss must be one value a sample or one value, but for pred of shape "
-                f"{tuple(pred.shape)} it has shape {tuple(values.shape)}"
+                f"the loss must be one value a sample or one value, but for {self.input_names[0]} "
+                f"of shape {tuple(first.shape)} it has shape {tuple(values.shape)}"
             )
 
     def _reduce(self, values: Tensor, *tensors: Tensor) -> Tensor:

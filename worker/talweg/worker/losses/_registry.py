@@ -10,6 +10,7 @@ from talweg.v1 import losses_pb2 as pb
 from talweg.worker.losses import _binary, _classes, _regression
 from talweg.worker.losses._base import LossModule
 from talweg.worker.losses._expression import Expression
+from talweg.worker.losses._plugin import Plugin
 from talweg.worker.losses._sum import Sum
 
 
@@ -42,6 +43,7 @@ BUILDERS: Mapping[str, Callable[[Any], LossModule]] = {
     "symmetric_ce": _classes.SymmetricCe,
     "sum": _sum,
     "expression": Expression,
+    "plugin": Plugin,
 }
 """One builder a member of `Loss`, by the member's name; each takes the member's filled message."""
 
