@@ -78,6 +78,13 @@ def test_job_file_submits_again_and_gives_the_same(
     assert again.metrics["test/loss"] == first["test/loss"]
 
 
+def test_experiment_opens_on_its_training_runs(delivered: tuple[Job, Run]) -> None:
+    _, run = delivered
+    experiment = mlflow.MlflowClient().get_experiment(run.info.experiment_id)
+    assert experiment.name == "results"
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+
+
 def test_plots_are_there(delivered: tuple[Job, Run]) -> None:
     _, run = delivered
     names = {item.path for item in mlflow.MlflowClient().list_artifacts(run.info.run_id, "plots")}

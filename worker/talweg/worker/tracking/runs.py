@@ -44,6 +44,8 @@ MAX_PARAM_LENGTH = 6000
 MAX_TAG_LENGTH = 5000
 MAX_DIGEST_LENGTH = 36
 
+# By which MLflow's pages open on training runs, not on traces of language models.
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 JOB_TAG = "talweg.job"
 
 _GONE = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}
@@ -150,7 +152,7 @@ class Runs:
         found = self.client.get_experiment_by_name(name)
         if found is None:
             try:
-                made: str = self.client.create_experiment(name)
+                made: str = self.client.create_experiment(name, tags=EXPERIMENT_TAGS)
                 return made
             except RestException as exc:
                 # Another machine's delivery was first.
