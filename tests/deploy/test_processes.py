@@ -116,3 +116,15 @@ def test_what_nobody_was_left_to_end_is_ended_by_the_next_stack(tmp_path: Path) 
         for process in (mine, other):
             process.kill()
             process.wait()
+
+
+def test_a_stack_started_from_within_its_own_folders_stack_spares_itself(tmp_path: Path) -> None:
+    ends = f"from talweg.deploy.processes import *; print(end_leftovers(Path({str(tmp_path)!r})))"
+    done = subprocess.run(
+        [sys.executable, "-c", ends],
+        env={MARK: str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "0"), done.stderr

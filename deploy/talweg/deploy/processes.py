@@ -140,7 +140,11 @@ def end_leftovers(folder: Path) -> int:
         How many processes there were.
     """
     num_ended = 0
+    # Started from within a stack of the same folder, this process has its mark.
+    own = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
     for process in psutil.process_iter():
+        if process.pid in own:
+            continue
         # Other people's processes do not show their environment.
         with contextlib.suppress(psutil.Error, OSError):
             if process.environ().get(MARK) == str(folder):

@@ -312,15 +312,29 @@ def test_an_exception_ends_the_job_and_not_the_worker(
     assert jobs.get(after).state == Job.SUCCEEDED
 
 
-def test_a_spool_that_cannot_be_made_is_told_at_once(jobs: Jobs, worker: Worker) -> None:
-    # No folder: a read-only one would not keep root out.
-    worker.spool_dir.write_text("")
+def test_an_attempt_that_cannot_be_made_is_told_at_once(jobs: Jobs, worker: Worker) -> None:
     name = jobs.submit(tiny_spec())
+    worker.spool_dir.mkdir()
+    # No folder: a read-only one would not keep root out.
+    (worker.spool_dir / job_id(name)).write_text("")
     assert worker.answer() == 1
     job = jobs.get(name)
     assert (job.state, job.outcome.cause) == (Job.FAILED, Outcome.SERVICE)
     assert str(worker.spool_dir) in job.outcome.message
     assert job.attempt == 1
+
+
+def test_a_machine_that_cannot_keep_results_takes_no_jobs(
+    jobs: Jobs, worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker.spool_dir.write_text("")
+    name = jobs.submit(tiny_spec())
+    assert worker.answer() == 0
+    assert jobs.get(name).state == Job.QUEUED
+    assert str(worker.spool_dir) in caplog.text
+    worker.spool_dir.unlink()
+    assert worker.answer() == 1
+    assert jobs.get(name).state == Job.SUCCEEDED
 
 
 def test_a_full_disk_is_no_success(jobs: Jobs, worker: Worker) -> None:

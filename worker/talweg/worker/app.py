@@ -31,6 +31,7 @@ from talweg.worker.settings import Settings
 
 TASK = "talweg.answer"
 SHUTDOWN_SECONDS = 30
+MAX_CHILD_KIB = 4 * 2**20
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,8 @@ app.conf.update(
         "global_keyprefix": "talweg:",
     },
     worker_concurrency=1,
+    # A child whose heap one huge job has left behind is replaced after its ticket, in KiB.
+    worker_max_memory_per_child=MAX_CHILD_KIB,
     worker_hijack_root_logger=True,
     worker_redirect_stdouts=False,
     worker_log_format="%(asctime)s %(levelname)s worker: %(message)s",

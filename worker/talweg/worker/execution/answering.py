@@ -2,9 +2,12 @@
 
 import gc
 import logging
+import os
+import shutil
 import time
 import uuid
 from functools import cached_property
+from pathlib import Path
 
 import grpc
 import torch
@@ -23,6 +26,8 @@ from talweg.worker.execution.lease import EXIT_STATUS
 # A ticket is answered until then, so that Celery can replace and stop its child.
 MAX_JOBS = 100
 MAX_SECONDS = 60.0
+# With less space for results than this a worker takes no jobs.
+MIN_FREE_BYTES = 64 * 2**20
 # How long a claim waits for a server that restarts.
 _PATIENCE = 30.0
 
@@ -48,6 +53,7 @@ class Answering:
             here: what all attempts have in common.
         """
         self._here = here
+        self._unfit = ""
 
     def answer(self, queue: str) -> int:
         """Carries out jobs of a queue until there are none, or others should have a turn.
@@ -60,7 +66,7 @@ class Answering:
         """
         until = time.monotonic() + MAX_SECONDS
         for done in range(MAX_JOBS):
-            if self._here.shutting_down() or time.monotonic() > until:
+            if self._here.shutting_down() or time.monotonic() > until or not self._is_fit():
                 return done
             claimed_at = time.monotonic()
             assignment = self._claim(queue)
@@ -68,6 +74,16 @@ class Answering:
                 return done
             self._carry_out(assignment, claimed_at)
         return MAX_JOBS
+
+    def _is_fit(self) -> bool:
+        """Whether results can be kept. A machine that cannot would fail every job of a queue."""
+        unfit = _why_unfit(self._here.spool_dir)
+        if unfit and unfit != self._unfit:
+            log.error("takes no jobs: %s", unfit)
+        elif self._unfit and not unfit:
+            log.info("takes jobs again")
+        self._unfit = unfit
+        return not unfit
 
     @cached_property
     def _capabilities(self) -> Capabilities:
@@ -115,3 +131,18 @@ class Answering:
         except (ServerAwayError, grpc.RpcError) as exc:
             # The lease runs out, and the job is run again, unless it has ended already.
             log.warning("%s: nobody could be told: %s", assignment.lease.job, exc)
+
+
+def _why_unfit(spool_dir: Path) -> str:
+    """Says why results cannot be written to the spool; empty where they can."""
+    try:
+        spool_dir.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(spool_dir).free
+    except OSError as exc:
+        return str(exc)
+    if not os.access(spool_dir, os.W_OK | os.X_OK):
+        return f"{spool_dir} cannot be written to"
+    if free < MIN_FREE_BYTES:
+        free_mib, least = free // 2**20, MIN_FREE_BYTES // 2**20
+        return f"{spool_dir} has {free_mib} MiB of free space, and must have >= {least} MiB"
+    return ""
