@@ -185,6 +185,14 @@ async def test_errors_carry_code_reason_and_fields(running: Running) -> None:
             ["name"],
         ),
         (
+            running.jobs.CancelJob(
+                jobs_pb2.CancelJobRequest(name=job.name, grace_period=Duration(seconds=10**18))
+            ),
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "INVALID_REQUEST",
+            ["grace_period"],
+        ),
+        (
             running.jobs.ListJobs(jobs_pb2.ListJobsRequest(filter="loss = hubr")),
             grpc.StatusCode.INVALID_ARGUMENT,
             "BAD_FILTER",

@@ -15,7 +15,15 @@ from talweg.server.services.reports import Report
 from talweg.server.store import leases, metrics
 from talweg.server.store.database import Database
 from talweg.server.store.rows import JobRow
-from talweg.v1.jobs_pb2 import Event, Job, LogLine, Outcome, Progress, StateChange
+from talweg.v1.jobs_pb2 import (
+    Event,
+    Job,
+    LogLine,
+    MetricSummary,
+    Outcome,
+    Progress,
+    StateChange,
+)
 
 RELEASED = Outcome(state=Job.QUEUED, message="shutting down")
 
@@ -201,6 +209,10 @@ class TestReport:
             (Report(1, [Event(finished=SUCCEEDED)]), r"events\[0\]"),
             (Report(1, [Event()]), r"events\[0\]"),
             (Report(1, summaries=[summary("", 1.0)]), r"summaries\[0\].name"),
+            (
+                Report(1, summaries=[MetricSummary(name="m", goal=10**6)]),  # type: ignore[arg-type]
+                r"summaries\[0\].goal: found 1000000; allowed: .*MINIMIZE",
+            ),
         ],
     )
     async def test_refuses_what_a_worker_has_no_say_in(
@@ -265,6 +277,8 @@ class TestFencing:
                 await rules.leases.report(lease, Report(0))
             with pytest.raises(StaleLease):
                 await rules.leases.finish(lease, SUCCEEDED, None)
+        with pytest.raises(StaleLease):
+            await rules.leases.finish(Held(row.name, 2**32 - 1, row.lease_token), SUCCEEDED, None)
         with pytest.raises(JobNotFound):
             await rules.leases.report(Held("jobs/none", 1, "x"), Report(0))
         assert rules.get(row) == row

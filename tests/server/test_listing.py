@@ -142,6 +142,20 @@ async def test_a_forged_place_is_refused(rules: Rules) -> None:
             await page(rules, page_token=forged(**(content | {"p": place})))
 
 
+async def test_a_forged_place_beyond_a_column_is_a_place_all_the_same(rules: Rules) -> None:
+    await rules.submit_many([spec()] * 3)
+    order = "state, loss, priority"
+    token = (await page(rules, order_by=order, page_size=1)).next_token
+    content = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+    for state, priority, num_left in ((2**40, 0, 0), (-(2**40), 0, 3), (1, 2**62, 0)):
+        forgery = forged(**(content | {"p": [state, "mse", priority, 1]}))
+        found = await page(rules, order_by=order, page_token=forgery)
+        assert len(found.jobs) == num_left
+    forgery = forged(**(content | {"p": [1, "\ud800", 0, 1]}))
+    with pytest.raises(BadPageToken):
+        await page(rules, order_by=order, page_token=forgery)
+
+
 @pytest.mark.parametrize("size", [-1, 1001])
 async def test_page_sizes_have_bounds(rules: Rules, size: int) -> None:
     with pytest.raises(InvalidRequest, match=f"page_size.*<= 1000, but got {size}"):
@@ -294,8 +308,16 @@ class TestCompare:
         await rules.finished(iris, test_accuracy=0.8)
         with pytest.raises(BadMetric, match="test/mae, test/accuracy"):
             await self.compare(rules)
-        with pytest.raises(BadMetric, match="Did you mean test/mae"):
-            await self.compare(rules, names=[row.name], metric="test/mea")
+        for misspelt in ("test/mea", "mae"):
+            with pytest.raises(BadMetric, match="Did you mean test/mae"):
+                await self.compare(rules, names=[row.name], metric=misspelt)
+        (group,) = (await self.compare(rules, names=[row.name], metric="guard/clipped")).groups
+        assert group.values == []
+        for refused in ("test/mae\0", "x" * 201):
+            with pytest.raises(InvalidRequest, match="metric"):
+                await self.compare(rules, names=[row.name], metric=refused)
+        with pytest.raises(InvalidRequest, match="names: must be <= 10,000, but got 10,001"):
+            await self.compare(rules, names=[f"jobs/{number}" for number in range(10_001)])
         with pytest.raises(JobNotFound, match="jobs/none"):
             await self.compare(rules, names=[row.name, "jobs/none"])
         with pytest.raises(InvalidRequest, match="filter"):

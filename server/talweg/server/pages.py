@@ -52,13 +52,16 @@ def decode(token: str, arguments: Sequence[str], kinds: Sequence[type]) -> list[
         )
     if not isinstance(place, list) or [type(part) for part in place] != list(kinds):
         raise _refused("is not one that this service gave")
-    if any(_beyond_the_database(part) for part in place):
+    if not all(map(_fits_the_database, place)):
         raise _refused("is not one that this service gave")
     return place
 
 
-def _beyond_the_database(part: str | int) -> bool:
-    return "\0" in part if isinstance(part, str) else abs(part) >= 2**63
+def _fits_the_database(part: str | int) -> bool:
+    if isinstance(part, int):
+        return abs(part) < 2**63
+    # JSON can name half a character, which is no UTF-8.
+    return "\0" not in part and not any("\ud800" <= character <= "\udfff" for character in part)
 
 
 def _digest(arguments: Sequence[str]) -> str:

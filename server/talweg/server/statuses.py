@@ -13,6 +13,9 @@ DOMAIN = "talweg"
 
 # A client refuses trailing metadata beyond 8 KiB by default, and the status travels there.
 _MAX_STATUS_BYTES = 5_000
+# Inside a message there is room for more than anybody reads, though not for all of a thousand
+# specs that break rules in each of their bytes.
+_MAX_RESULT_BYTES = 128 * 1024
 _MAX_MESSAGE_CHARS = 600
 _MAX_DESCRIPTION_CHARS = 600
 
@@ -54,13 +57,13 @@ INTERNAL = status_pb2.Status(
 """All that a caller learns of an error that nobody foresaw."""
 
 
-def to_status(error: errors.ServerError, *, bounded: bool = True) -> status_pb2.Status:
+def to_status(error: errors.ServerError, *, in_trailers: bool = True) -> status_pb2.Status:
     """Gives an error's form on the wire.
 
     Args:
         error: An error whose type is in the table.
-        bounded: Leave violations out, and say how many, where the status would outgrow a
-            client's limit for trailing metadata. Not needed inside a message.
+        in_trailers: It must fit into a client's limit for trailing metadata. Violations are left
+            out where they do not fit, and the last one says how many.
 
     Returns:
         The status, with ErrorInfo and, where fields are at fault, BadRequest.
@@ -77,13 +80,13 @@ def to_status(error: errors.ServerError, *, bounded: bool = True) -> status_pb2.
     )
     status.details.append(_packed(info))
     if error.fields:
-        room = _MAX_STATUS_BYTES - status.ByteSize() if bounded else None
-        status.details.append(_packed(_bad_request(error.fields, room)))
+        most = _MAX_STATUS_BYTES if in_trailers else _MAX_RESULT_BYTES
+        status.details.append(_packed(_bad_request(error.fields, most - status.ByteSize())))
     return status
 
 
 def _bad_request(
-    problems: tuple[errors.FieldProblem, ...], room: int | None
+    problems: tuple[errors.FieldProblem, ...], room: int
 ) -> error_details_pb2.BadRequest:
     details = error_details_pb2.BadRequest()
     for index, problem in enumerate(problems):
@@ -92,7 +95,7 @@ def _bad_request(
             description=_cut(problem.description, _MAX_DESCRIPTION_CHARS),
             reason=problem.reason,
         )
-        if room is not None and details.ByteSize() + violation.ByteSize() > room:
+        if details.ByteSize() + violation.ByteSize() > room:
             more = len(problems) - index
             details.field_violations.add(
                 field="", description=f"and {more} more", reason="LEFT_OUT"

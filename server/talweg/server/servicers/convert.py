@@ -1,5 +1,10 @@
-"""From the services' values to messages."""
+"""Between the services' values and messages."""
 
+from datetime import timedelta
+
+from google.protobuf.duration_pb2 import Duration
+
+from talweg.server.errors import InvalidRequest
 from talweg.server.services.comparison import Comparison, Group
 from talweg.server.services.jobs import JobView
 from talweg.server.services.submission import Preview
@@ -45,6 +50,24 @@ def taken_message(answer: JobRow | Preview) -> Job:
     job.spec.CopyFrom(JobSpec.FromString(answer.spec))
     job.state = Job.QUEUED
     return job
+
+
+def duration_value(message: Duration, *, field: str) -> timedelta:
+    """Reads a duration.
+
+    Args:
+        message: The duration.
+        field: The argument's path in the request.
+
+    Raises:
+        InvalidRequest: It is longer than a duration can be.
+    """
+    try:
+        return message.ToTimedelta()
+    except (OverflowError, ValueError) as exc:
+        raise InvalidRequest.of(
+            field, f"must be a duration, but got {message.seconds} s and {message.nanos} ns"
+        ) from exc
 
 
 def comparison_message(comparison: Comparison) -> CompareJobsResponse:

@@ -6,7 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from talweg.server.errors import ServerError
-from talweg.server.servicers.convert import comparison_message, job_message, taken_message
+from talweg.server.servicers.convert import (
+    comparison_message,
+    duration_value,
+    job_message,
+    taken_message,
+)
 from talweg.server.services.cancellation import DEFAULT_GRACE, CancellationService
 from talweg.server.services.comparison import ComparisonService
 from talweg.server.services.jobs import JobService
@@ -63,8 +68,7 @@ class JobServicer(JobServiceServicer):
         response = pb.BatchSubmitJobsResponse()
         for answer in answers:
             if isinstance(answer, ServerError):
-                # Inside a message there is room for every violation.
-                response.results.add(error=to_status(answer, bounded=False))
+                response.results.add(error=to_status(answer, in_trailers=False))
             else:
                 response.results.add(job=taken_message(answer))
         return response
@@ -115,10 +119,12 @@ class JobServicer(JobServiceServicer):
         return comparison_message(comparison)
 
     async def CancelJob(self, request: pb.CancelJobRequest, context: Any) -> pb.Job:  # noqa: D102
-        has_grace = request.HasField("grace_period")
+        grace = DEFAULT_GRACE
+        if request.HasField("grace_period"):
+            grace = duration_value(request.grace_period, field="grace_period")
         row = await self._services.cancellation.cancel(
             request.name,
-            grace=request.grace_period.ToTimedelta() if has_grace else DEFAULT_GRACE,
+            grace=grace,
             force=request.force,
             reason=request.reason,
         )

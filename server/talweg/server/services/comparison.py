@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from talweg.server.errors import BadMetric, FieldProblem, InvalidRequest, JobNotFound
 from talweg.server.filters import parse_filter
 from talweg.server.grouping import value_at
-from talweg.server.services.arguments import job_of
+from talweg.server.services.arguments import job_of, text
 from talweg.server.store import jobs, listing, metrics
 from talweg.server.store.database import Database
 from talweg.server.store.listing import OrderKey
@@ -25,6 +25,7 @@ from talweg.v1.jobs_pb2 import Job
 from talweg.v1.options_pb2 import Goal
 
 MAX_JOBS = 10_000
+_MAX_METRIC_CHARS = 200
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,9 @@ class ComparisonService:
         """
         if names and filter:
             raise InvalidRequest.of("filter", "must be empty where names are given")
-        _check_number(len(names))
+        if len(names) > MAX_JOBS:
+            raise InvalidRequest.of("names", f"must be <= {MAX_JOBS:,}, but got {len(names):,}")
+        text(metric, field="metric", most=_MAX_METRIC_CHARS)
         ids = [job_of(name, field="names") for name in dict.fromkeys(names)]
         where = parse_filter(filter)
 
@@ -132,7 +135,10 @@ class ComparisonService:
                 rows = listing.select_where(
                     connection, where, [OrderKey("create_time")], after=None, limit=MAX_JOBS + 1
                 )
-                _check_number(len(rows))
+                if len(rows) > MAX_JOBS:
+                    raise InvalidRequest.of(
+                        "filter", f"must match <= {MAX_JOBS:,} jobs, but matches more"
+                    )
             chosen = metric or _common_metric(rows)
             values = metrics.last_values(connection, [row.seq for row in rows], chosen)
             if not values and rows:
@@ -140,11 +146,6 @@ class ComparisonService:
             return _compared(rows, chosen, values, group_by or ["loss"])
 
         return await self._database.reading(read)
-
-
-def _check_number(num: int) -> None:
-    if num > MAX_JOBS:
-        raise InvalidRequest.of("filter", f"must match <= {MAX_JOBS:,} jobs, but matches more")
 
 
 def _common_metric(rows: Sequence[JobRow]) -> str:
@@ -159,14 +160,17 @@ def _common_metric(rows: Sequence[JobRow]) -> str:
 
 def _check_metric(metric: str, rows: Sequence[JobRow]) -> None:
     """Refuses a name that none of the jobs can ever have, so that a misspelt one is noticed."""
-    known = {"train/loss", "val/loss", "test/loss"}
+    known = {"lr", "train/loss", "val/loss", "test/loss"}
     for row in rows:
         for facts in metrics_of(row.job_spec):
             known |= {f"val/{facts.name}", f"test/{facts.name}"}
-    if metric in known or not metric.startswith(("test/", "val/")):
+    # What else is measured in training, such as guard/grad_norm, is the worker's to say.
+    of_training = "/" in metric and not metric.startswith(("test/", "val/"))
+    if metric in known or of_training:
         return
     description = f"found {metric!r}; allowed: {', '.join(sorted(known))}"
-    close = difflib.get_close_matches(metric, known, n=1)
+    meant = metric if "/" in metric else f"test/{metric}"
+    close = difflib.get_close_matches(meant, known, n=1)
     if close:
         description += f". Did you mean {close[0]}?"
     raise BadMetric(f"metric: {description}", fields=[FieldProblem("metric", description)])

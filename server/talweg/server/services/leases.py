@@ -180,7 +180,7 @@ def _finish(tx: Transaction, id_: str, held: Held, outcome: Outcome, last: Repor
 
 def _was_finished(tx: Transaction, row: JobRow, held: Held, digest: bytes) -> bool:
     """Tells whether this very call came before, and its answer was lost."""
-    if row.state == Job.RUNNING and row.attempt == held.attempt:
+    if held.attempt > row.attempt or (row.state == Job.RUNNING and row.attempt == held.attempt):
         return False
     attempt = leases.attempt_of(tx, seq=row.seq, attempt=held.attempt)
     return (

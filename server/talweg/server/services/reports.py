@@ -9,6 +9,7 @@ from talweg.server.store import events, jobs, metrics
 from talweg.server.store.database import Transaction
 from talweg.server.store.rows import JobRow
 from talweg.v1.jobs_pb2 import Event, MetricSummary, Progress
+from talweg.v1.options_pb2 import Goal
 
 _MAX_EVENTS = 10_000
 _MAX_LOG_CHARS = 10_000
@@ -93,6 +94,11 @@ def _check(report: Report) -> None:
         if not summary.name or "\0" in summary.name:
             raise InvalidRequest.of(
                 f"summaries[{index}].name", "must not be empty, nor hold a NUL character"
+            )
+        if summary.goal not in Goal.values():
+            allowed = ", ".join(Goal.keys())
+            raise InvalidRequest.of(
+                f"summaries[{index}].goal", f"found {summary.goal}; allowed: {allowed}"
             )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, and_, exists, literal, or_, select
 
 from talweg.server.store.rows import JobRow, select_jobs, to_row
 from talweg.server.store.schema import jobs, tags
@@ -75,10 +75,12 @@ def select_where(
     )
     if after is not None:
         assert len(after) == len(keys)
+        # Not of the column's own type, which may be too narrow for what somebody made up.
+        last = [literal(v, BigInteger()) if isinstance(v, int) else literal(v) for v in after]
         behind = []
         for index, (column, descending) in enumerate(keys):
-            same = [keys[i][0] == after[i] for i in range(index)]
-            beyond = column < after[index] if descending else column > after[index]
+            same = [keys[i][0] == last[i] for i in range(index)]
+            beyond = column < last[index] if descending else column > last[index]
             behind.append(and_(*same, beyond))
         statement = statement.where(or_(*behind))
     return [to_row(row) for row in connection.execute(statement)]
