@@ -89,6 +89,12 @@ class Database:
         self._engine = _engine(url)
         self._on_commit = on_commit
         sqlite = self._engine.dialect.name == "sqlite"
+        # The same connections. What SQLite does always, PostgreSQL must be asked for.
+        self._reading_engine = (
+            self._engine
+            if sqlite
+            else self._engine.execution_options(isolation_level="REPEATABLE READ")
+        )
         self._writers = ThreadPoolExecutor(
             1 if sqlite else _NUM_POSTGRES_WRITERS, thread_name_prefix="sql-write"
         )
@@ -106,7 +112,7 @@ class Database:
         Raises:
             DatabaseUnavailable: The database does not answer.
         """
-        with _translated(), self._engine.connect() as connection:
+        with _translated(), self._reading_engine.connect() as connection:
             yield connection
 
     @contextmanager
@@ -242,6 +248,9 @@ def _engine(url: str) -> Engine:
     if parsed.drivername in ("postgresql", "postgresql+psycopg"):
         return create_engine(
             parsed.set(drivername="postgresql+psycopg"),
+            # Whatever the database's own default: a writer that has waited for a job's lock must
+            # see what the other one wrote.
+            isolation_level="READ COMMITTED",
             pool_size=_NUM_READERS + _NUM_POSTGRES_WRITERS,
             pool_pre_ping=True,
             connect_args={"connect_timeout": 5},
