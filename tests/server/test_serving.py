@@ -123,7 +123,11 @@ def test_a_taken_port_is_an_error(server: Server, tmp_path: Path) -> None:
         ({"TALWEG_LISTEN": "0.0.0.0:0"}, "TALWEG_ALLOW_REMOTE=1"),
         ({"TALWEG_DATABASE_URL": "mysql://h/d"}, "begins with mysql://"),
         ({"TALWEG_DATABASE_URL": "sqlite:////nowhere/at/all.db"}, "unable to open database file"),
+        ({"TALWEG_DATABASE_URL": f"sqlite:///{__file__}"}, "file is not a database"),
         ({"TALWEG_BROKER_URL": "amqp://h"}, "begins with amqp"),
+        ({"TALWEG_BROKER_URL": "redis://:sec/ret@h:1/0"}, "%2F for / in the password"),
+        ({"TALWEG_BROKER_URL": "redis://:12/secret@h:1/0"}, "%2F for / in the password"),
+        ({"TALWEG_BROKER_URL": "redis://:secret@h:1/first"}, "numbers as port and database"),
         ({"TALWEG_LEASE_SECONDS": "0"}, "TALWEG_LEASE_SECONDS must be >= 1"),
     ],
 )
@@ -131,6 +135,7 @@ def test_says_what_keeps_it_from_starting(tmp_path: Path, env: dict[str, str], s
     ended = run(tmp_path, commands.server, **env)
     assert ended.exit_code == 1
     assert said in ended.stderr
+    assert "sec" not in ended.stderr
 
 
 def test_the_db_commands(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """How this server speaks to the broker: Celery's settings, and Redis beside Celery."""
 
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from celery import Celery
 
@@ -25,7 +25,8 @@ def redis_url(broker_url: str) -> str:
     Raises:
         BadSetting: It is none of these.
     """
-    scheme = urlsplit(broker_url).scheme
+    parts = urlsplit(broker_url)
+    scheme = parts.scheme
     if scheme == "redis+socket":
         url = "unix" + broker_url.removeprefix("redis+socket")
         return url.replace("virtual_host=", "db=")
@@ -35,7 +36,21 @@ def redis_url(broker_url: str) -> str:
             "TALWEG_BROKER_URL must begin with redis://, rediss:// or redis+socket://, "
             f"but begins with {scheme or 'something else'}"
         )
+    if not _is_readable(parts):
+        raise BadSetting(
+            "TALWEG_BROKER_URL must be such as redis://:PASSWORD@127.0.0.1:6379/0, with numbers "
+            "as port and database, and %2F for / in the password"
+        )
     return broker_url
+
+
+def _is_readable(parts: SplitResult) -> bool:
+    try:
+        _ = parts.port
+    except ValueError:
+        return False
+    database = parts.path.strip("/")
+    return not database or database.isdecimal()
 
 
 def celery_app(broker_url: str) -> Celery:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
+from sqlalchemy.exc import DBAPIError
 
 from talweg.server.errors import CannotStart, DatabaseUnavailable
 from talweg.server.settings import Settings
@@ -73,3 +74,6 @@ def _explained() -> Iterator[None]:
         # The driver's own words, which callers over the wire are not given.
         cause = getattr(exc.__cause__, "orig", None)
         raise click.ClickException(f"TALWEG_DATABASE_URL: {cause or exc}") from exc
+    except DBAPIError as exc:
+        # It answers, and cannot be used: a file of another kind, a user without rights.
+        raise click.ClickException(f"TALWEG_DATABASE_URL: {exc.orig}") from exc
