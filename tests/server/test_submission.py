@@ -76,9 +76,11 @@ async def test_refuses_a_spec_of_ten_megabytes(rules: Rules) -> None:
 
 async def test_refuses_what_postgresql_cannot_hold(rules: Rules) -> None:
     given = spec()
-    given.tags["a"] = "\0"
-    with pytest.raises(InvalidSpec, match="tags.a"):
+    given.experiment = given.tags["a"] = given.tags["b\0"] = "x\0"
+    with pytest.raises(InvalidSpec) as caught:
         await rules.submit(given)
+    fields = [problem.field for problem in caught.value.fields]
+    assert sorted(fields) == ["experiment", "tags.a", "tags.b\0"]
     with pytest.raises(InvalidRequest, match="NUL"):
         await rules.submit(request_id="\0")
 

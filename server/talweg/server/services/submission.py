@@ -23,7 +23,7 @@ from talweg.server.store import jobs
 from talweg.server.store.database import Database, Transaction
 from talweg.server.store.jobs import NewJob
 from talweg.server.store.rows import JobRow
-from talweg.spec import Violation, check, fill, job_name, kind
+from talweg.spec import check, fill, job_name, kind
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.spec_pb2 import JobSpec, Resources
 
@@ -197,7 +197,6 @@ def _checked(given: JobSpec) -> tuple[JobSpec, bytes]:
         )
     spec = fill(given)
     violations, warnings = check(spec)
-    violations += _not_for_the_record(spec)
     if violations:
         num = len(violations)
         raise InvalidSpec(
@@ -207,18 +206,6 @@ def _checked(given: JobSpec) -> tuple[JobSpec, bytes]:
             metadata={"violations": str(num)},
         )
     return spec, Job(warnings=warnings).SerializeToString()
-
-
-def _not_for_the_record(spec: JobSpec) -> list[Violation]:
-    # PostgreSQL keeps no NUL in text. The texts that become columns are these.
-    texts = {"experiment": spec.experiment}
-    for key, value in spec.tags.items():
-        texts[f"tags.{key}".replace("\0", "�")] = key + value
-    return [
-        Violation(field, "a NUL character", "text without it")
-        for field, value in texts.items()
-        if "\0" in value
-    ]
 
 
 @dataclass(frozen=True)
