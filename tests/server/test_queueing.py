@@ -215,8 +215,9 @@ async def test_a_waiting_job_says_whether_a_worker_is_there(
     )
     try:
         # It takes the ticket but claims nothing, so the job goes on waiting.
-        await until(tickets.exists, timeout=30)
-        assert tickets.read_text().startswith("default\n")
+        await until(
+            lambda: tickets.exists() and tickets.read_text().startswith("default\n"), timeout=60
+        )
         await says("is next: waits for a worker that is free")
     finally:
         worker.kill()
