@@ -6,12 +6,13 @@ from datetime import timedelta
 
 import grpc
 import pytest
-from tests._parts import Server
+from tests._parts import Server, wait_until
 from tests.client.memory import MemoryServer
 from tests.client.samples import sample
 from tests.client.worker import Worker
 
 from talweg.client import Client, NotFound, ServerError, Unavailable, WaitTimeout
+from talweg.client import _connection as connection
 from talweg.v1.jobs_pb2 import Event
 
 
@@ -147,6 +148,44 @@ def test_patience_has_an_end(memory: MemoryServer) -> None:
         with pytest.raises(Unavailable):
             list(job.watch())
         assert 0.1 < time.monotonic() - started < 2
+
+
+def test_patience_begins_again_after_a_stream_that_stood(
+    memory: MemoryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job waits for long, and the server goes away twice, with nothing to tell in between."""
+    monkeypatch.setattr(connection, "_CONNECTED_SECONDS", 1.0)
+    patience = 2.0
+    events: list[Event] = []
+    lost: list[str] = []
+
+    def streams_are(number: int) -> None:
+        wait_until(
+            lambda: memory.calls.count("WatchJob") == number, timeout=20, what="a new stream"
+        )
+
+    def lose_the_server() -> None:
+        known = len(lost)
+        memory.stop()
+        wait_until(lambda: len(lost) > known, timeout=20, what="the loss")
+        memory.start()
+
+    with Client(memory.address, patience=timedelta(seconds=patience)) as client:
+        job = client.submit(sample())
+        watch = job.follow(after=job.message.last_cursor, on_lost=lost.append)
+        thread = threading.Thread(target=lambda: events.extend(watch))
+        thread.start()
+        streams_are(1)
+        lose_the_server()
+        streams_are(2)
+        time.sleep(patience)
+        lose_the_server()
+        streams_are(3)
+        with Worker(memory.address) as worker:
+            worker.claim(job.name).finish()
+        thread.join(20)
+    assert events[-1].HasField("finished")
+    assert not any("talweg up" in why for why in lost)
 
 
 def test_wait_ends_in_time_though_the_server_is_away(memory: MemoryServer) -> None:

@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 
 from talweg.client._address import Place
 from talweg.client._errors import (
+    HOW_TO_START,
     TalwegError,
     Unavailable,
     WaitTimeout,
@@ -30,6 +31,8 @@ Response = TypeVar("Response", bound=Message)
 FIRST_CONTACT_SECONDS: Final = 5.0
 _FIRST_DELAY: Final = 0.05
 _LONGEST_DELAY: Final = 2.0
+# No attempt to connect takes as long: a stream that broke later had reached the server.
+_CONNECTED_SECONDS: Final = 60.0
 _LARGEST_RESPONSE: Final = 256 * 1024 * 1024
 # gRPC servers count more frequent pings as abuse.
 _KEEPALIVE_MS: Final = 330_000
@@ -124,6 +127,7 @@ class Connection:
         cursor = after
         backoff: _Backoff | None = None
         while True:
+            opened = time.monotonic()
             try:
                 for event in self._stream(name, cursor, until):
                     backoff = None
@@ -137,17 +141,16 @@ class Connection:
                     return
                 raise Unavailable(f"the server at {self.place.address} ended the stream")
             except Unavailable as lost:
-                backoff = backoff or _Backoff()
+                if backoff is None or time.monotonic() - opened > _CONNECTED_SECONDS:
+                    backoff = _Backoff()
                 if not backoff.fits(self._retry_until(backoff, self._patience)):
                     raise
                 if on_lost is not None:
-                    on_lost(str(lost))
+                    on_lost(str(lost).removesuffix(f". {HOW_TO_START}"))
                 remaining = backoff.delay if until is None else until - time.monotonic()
                 self._closed.wait(max(0.0, min(backoff.delay, remaining)))
 
-    def _stream(
-        self, name: str, cursor: int, until: float | None
-    ) -> Iterator[jobs_pb2.Event]:
+    def _stream(self, name: str, cursor: int, until: float | None) -> Iterator[jobs_pb2.Event]:
         """Give the events of one stream; Unavailable where it breaks."""
         import grpc
 
