@@ -143,6 +143,11 @@ def test_refused_one_stops_no_other(client: Client) -> None:
     assert [type(result) for result in results] == [Job, InvalidSpec, InvalidSpec, Job]
 
 
+def test_one_spec_is_not_many(client: Client) -> None:
+    with pytest.raises(TypeError, match="submit takes it"):
+        client.submit_many(sample())
+
+
 def test_no_specs_no_jobs(client: Client) -> None:
     assert client.submit_many([]) == []
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Literal, overload
 
@@ -136,11 +136,15 @@ class Client:
 
         Raises:
             BatchError: Where specs were refused; its `results` hold the accepted jobs too.
+            TypeError: Where this is one spec.
             OSError: Where a file cannot be read.
             TalwegError: Where the first call failed as a whole.
         """
         if isinstance(specs, (str, os.PathLike)):
             specs = read_jobs(specs)
+        elif isinstance(specs, Mapping):
+            # Iterated, it would give its field names, each of which could be a path.
+            raise TypeError("submit_many takes a list of specs, but got one: submit takes it")
         results: dict[int, Job | TalwegError] = {}
         requests: dict[int, jobs_pb2.SubmitJobRequest] = {}
         num_specs = 0
@@ -178,9 +182,7 @@ class Client:
             TalwegError: What else the server answered.
         """
         request = jobs_pb2.GetJobRequest(name=job_name(name.removeprefix("jobs/")))
-        return Job(
-            self._connection, self._connection.call(self._connection.jobs.GetJob, request)
-        )
+        return Job(self._connection, self._connection.call(self._connection.jobs.GetJob, request))
 
     def jobs(
         self, *, filter: str = "", order_by: str = "", limit: int | None = None
@@ -333,5 +335,3 @@ def _chunks(
         num_bytes += size
     if chunk:
         yield chunk
-
-

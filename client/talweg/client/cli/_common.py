@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from talweg.client import Client, Job, JobState, NotFound
+from talweg.client import Client, InvalidRequest, Job, JobState, NotFound
 
 if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
@@ -83,7 +83,7 @@ def find_jobs(client: Client, texts: Iterable[str]) -> list[Job]:
 
     Raises:
         NotFound: Where there is none.
-        click.BadParameter: Where a beginning fits several.
+        InvalidRequest: Where a beginning fits several.
     """
     return [_find_job(client, text) for text in texts]
 
@@ -102,7 +102,7 @@ def _find_job(client: Client, text: str) -> Job:
                 reason=error.reason,
             ) from error
         some = ", ".join(job.id for job in found[:5]) + (", …" if len(found) > 5 else "")
-        raise click.BadParameter(
+        raise InvalidRequest(
             f"{text!r} is the beginning of {len(found)} jobs: {some}. Write more of it."
         ) from error
 

@@ -46,9 +46,7 @@ def follow(
         if console.is_terminal:
             from rich.live import Live
 
-            with Live(
-                board, console=console, refresh_per_second=_REFRESHES_A_SECOND
-            ):
+            with Live(board, console=console, refresh_per_second=_REFRESHES_A_SECOND):
                 _run(client, board, watchers, _Live(console, said, all_logs))
             for line in board.lines:
                 if line.state is not JobState.SUCCEEDED:
@@ -123,7 +121,13 @@ class _Told:
                 self._say(line, event.log.text, "" if is_info else "yellow")
 
     def _say(self, line: Line, text: str, style: str = "") -> None:
-        self._console.print(f"{line.title}: {text}", style=style, markup=False)
+        self._console.print(
+            f"{line.title}: {text}",
+            style=style,
+            markup=False,
+            # Outside of a terminal a line stays one, however long.
+            soft_wrap=not self._console.is_terminal,
+        )
 
 
 class _Live(_Told):
@@ -162,10 +166,8 @@ class _Plain(_Told):
         self._say(line, f"{line.state} ({reason})")
 
     def lost(self, why: str) -> None:
-        self._console.print(f"{why}; trying again", markup=False)
+        self._console.print(f"{why}; trying again", markup=False, soft_wrap=True)
 
 
 def _with(text: str) -> str:
     return f", {text}" if text else ""
-
-
