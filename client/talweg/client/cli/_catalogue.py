@@ -29,7 +29,7 @@ _NO_ADDRESS = "NO_ADDRESS"
 @json_option
 @click.pass_obj
 def losses(session: Session, name: str | None, task: str, as_json: bool) -> None:
-    """List the losses, or explain one."""
+    """List the losses, or explain one; `talweg losses plot` draws them."""
     from talweg import spec
 
     entries = _entries(session, lambda c: c.losses(task), lambda: spec.losses(task or None))
@@ -198,9 +198,7 @@ def _more_facts(entry: Entry) -> list[tuple[str, str]]:
 
 
 def _task_names(kinds: Sequence[int]) -> str:
-    names: dict[int, str] = {
-        number: name.lower() for name, number in options_pb2.TaskKind.items()
-    }
+    names: dict[int, str] = {number: name.lower() for name, number in options_pb2.TaskKind.items()}
     return ", ".join(names[kind] for kind in kinds)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from itertools import pairwise
 from typing import NamedTuple
 
 import click
@@ -25,7 +26,10 @@ class Lazy(NamedTuple):
 
 
 class LazyGroup(click.Group):
-    """Own commands from a table, further ones from entry points."""
+    """Own commands from a table, further ones from entry points.
+
+    A plug-in's name may have two words, of which an own command may be the first: `losses plot`.
+    """
 
     def __init__(
         self, *, own: Mapping[str, Lazy], known_plugins: Mapping[str, Lazy], help: str
@@ -59,6 +63,9 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command, or name the nearest one."""
+        pair = " ".join(args[:2])
+        if len(args) > 1 and pair in _plugins():
+            return pair, self.get_command(ctx, pair), args[2:]
         name = args[0]
         if not name.startswith("-") and name not in (known := self.list_commands(ctx)):
             near = difflib.get_close_matches(name, known, n=1)
@@ -80,9 +87,15 @@ class LazyGroup(click.Group):
         known = self._known_plugins.get(name)
         return known.extra if known else "all"
 
-    def is_plugin(self, name: str) -> bool:
-        """Tell whether a command comes from an entry point."""
-        return name not in self._own
+    def plugin_of(self, arguments: Sequence[str]) -> str:
+        """Give the name of the plug-in command that a command line calls; '' where it is none."""
+        known = _plugins()
+        for name, pair in pairwise([*arguments, ""]):
+            if f"{name} {pair}" in known:
+                return f"{name} {pair}"
+            if name in self._own or name in known:
+                return "" if name in self._own else name
+        return ""
 
     def _plugin_help(self, name: str) -> str:
         if name in self._known_plugins:
@@ -96,7 +109,8 @@ class LazyGroup(click.Group):
         try:
             command: click.Command = entry.load()
         except ModuleNotFoundError as error:
-            raise missing_extra(entry.name, error, self.extra_of(entry.name)) from error
+            name = _spaced(entry.name)
+            raise missing_extra(name, error, self.extra_of(name)) from error
         return command
 
 
@@ -113,4 +127,9 @@ def missing_extra(command: str, error: ModuleNotFoundError, extra: str) -> click
 
 
 def _plugins() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=PLUGIN_GROUP)}
+    return {_spaced(entry.name): entry for entry in entry_points(group=PLUGIN_GROUP)}
+
+
+def _spaced(name: str) -> str:
+    # Names of entry points are best without spaces.
+    return name.replace(".", " ")

@@ -35,6 +35,7 @@ _KNOWN_PLUGINS = {
     "token": Lazy("", "Manage keys of access.", "server"),
     "worker": Lazy("", "Run a worker.", "worker"),
     "loss": Lazy("", "Try losses out.", "worker"),
+    "losses plot": Lazy("", "Draw losses as curves.", "worker"),
 }
 
 
@@ -88,8 +89,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except ModuleNotFoundError as error:
-        name = next((text for text in arguments if not text.startswith("-")), "")
-        if (error.name or "").split(".")[0] == "talweg" or not root.is_plugin(name):
+        name = root.plugin_of(arguments)
+        if (error.name or "").split(".")[0] == "talweg" or not name:
             raise
         problem = missing_extra(name, error, root.extra_of(name))
         problem.show()
