@@ -226,7 +226,7 @@ def test_what_is_no_tensor_is_refused() -> None:
         ({"cross_entropy": {"label_smoothing": 1.5}}, "label_smoothing", ["1.5", "<= 1"]),
         ({"cross_entropy": {"weight": [1, -2]}}, "weight", ["-2"]),
         ({"focal": {"gamma": -1}}, "loss.focal.gamma", ["-1"]),
-        ({"focal": {"alpha": [-1, 1]}}, "alpha[0]", ["-1"]),
+        ({"focal": {"alpha": [-1, 1]}}, "alpha.values[0]", ["-1"]),
         ({"focal_binary": {"alpha": 2}}, "loss.focal_binary.alpha", ["2", "<= 1"]),
         ({"asymmetric_multilabel": {"clip": 1}}, "clip", ["< 1"]),
         ({"generalized_ce": {"q": 0}}, "loss.generalized_ce.q", ["> 0"]),

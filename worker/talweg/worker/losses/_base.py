@@ -13,6 +13,7 @@ import torch
 from google.protobuf.message import Message
 from torch import Tensor, nn
 
+from talweg.v1 import losses_pb2 as pb
 from talweg.worker.losses import _checks
 
 _PRECISE = (torch.float32, torch.float64)
@@ -25,10 +26,26 @@ def reduction_of(spec: Message) -> str:
     return enum.values_by_number[getattr(spec, "reduction")].name  # noqa: B009 - every loss has it
 
 
-def weights_tensor(values: Iterable[float]) -> Tensor | None:
-    """Weights as a buffer, or none; float64, so that a float64 loss loses nothing."""
+def floats(values: Iterable[float]) -> Tensor | None:
+    """Numbers as a buffer, or none; float64, so that a float64 loss loses nothing."""
     given = list(values)
     return torch.tensor(given, dtype=torch.float64) if given else None
+
+
+def weights_tensor(spec: Message, name: str) -> Tensor | None:
+    """The class weights that a filled message gives under a name, as a buffer, or none.
+
+    Raises:
+        ValueError: They are to be found from a training split, which is not here.
+    """
+    weights: pb.ClassWeights = getattr(spec, name)
+    computed = weights.WhichOneof("computed")
+    if computed:
+        raise ValueError(
+            f"{name} must be values where there is no training split to count the classes in, "
+            f"but got {computed}"
+        )
+    return floats(weights.values)
 
 
 def same_precision(*tensors: Tensor) -> tuple[Tensor, ...]:

@@ -30,7 +30,7 @@ class BceWithLogits(TorchElementwise, YesOrNo):
         """Make the loss of a filled message."""
         super().__init__(reduction_of(spec))
         for name in ("weight", "pos_weight"):
-            weights = weights_tensor(getattr(spec, name).values)
+            weights = weights_tensor(spec, name)
             self.register_buffer(name, weights, persistent=False)
 
     def _take(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:

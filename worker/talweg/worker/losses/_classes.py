@@ -37,7 +37,7 @@ class CrossEntropy(Classes):
     def __init__(self, spec: pb.CrossEntropy) -> None:
         """Make the loss of a filled message."""
         super().__init__(reduction_of(spec))
-        self.register_buffer("weight", weights_tensor(spec.weight.values), persistent=False)
+        self.register_buffer("weight", weights_tensor(spec, "weight"), persistent=False)
         self.ignore_index: int = spec.ignore_index
         self.label_smoothing = spec.label_smoothing
 
@@ -116,7 +116,7 @@ class Focal(Classes):
         """Make the loss of a filled message."""
         super().__init__(reduction_of(spec))
         self.gamma = spec.gamma
-        self.register_buffer("alpha", weights_tensor(spec.alpha), persistent=False)
+        self.register_buffer("alpha", weights_tensor(spec, "alpha"), persistent=False)
         self.ignore_index: int = spec.ignore_index
 
     def _take(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
