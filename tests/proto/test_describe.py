@@ -87,8 +87,8 @@ def test_flatten() -> None:
 
 
 def test_flatten_names_weights_that_are_computed() -> None:
-    loss = from_dict({"loss": {"cross_entropy": {"weight": {"balanced": {}}}}})
-    assert flatten(loss) == {
+    spec = from_dict({"loss": {"cross_entropy": {"weight": {"balanced": {}}}}})
+    assert flatten(spec) == {
         "loss": "cross_entropy",
         "loss.cross_entropy.weight": "balanced",
     }

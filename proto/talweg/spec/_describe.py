@@ -92,7 +92,7 @@ def _chosen_message(message: Message) -> str:
     """Give the member that is set of those messages that exclude each other, or ''."""
     known = fields(message.DESCRIPTOR)
     for oneof in oneofs(message.DESCRIPTOR):
-        name = message.WhichOneof(oneof)
+        name: str | None = message.WhichOneof(oneof)
         if name and known[name].type is Type.MESSAGE:
             return name
     return ""

@@ -14,6 +14,7 @@ from talweg.v1 import losses_pb2 as pb
 from talweg.worker.losses import _checks
 from talweg.worker.losses._base import (
     Classes,
+    LossModule,
     reduction_of,
     same_precision,
     take_logits,
@@ -201,3 +202,14 @@ class SymmetricCe(Classes):
     def _values(self, pred: Tensor, target: Tensor) -> Tensor:
         ce = F.cross_entropy(pred, target, reduction="none")
         return self.alpha * ce + self.beta * self.log_zero * torch.expm1(-ce)
+
+
+BUILDERS: dict[str, type[LossModule]] = {
+    "cross_entropy": CrossEntropy,
+    "focal": Focal,
+    "multi_margin": MultiMargin,
+    "poly1": Poly1,
+    "generalized_ce": GeneralizedCe,
+    "symmetric_ce": SymmetricCe,
+}
+"""The losses of this family."""

@@ -197,3 +197,18 @@ class AsymmetricMse(Elementwise):
         error = pred - target
         square = error.square()
         return torch.where(error > 0, self.over_penalty * square, self.under_penalty * square)
+
+
+BUILDERS: dict[str, type[LossModule]] = {
+    "mse": Mse,
+    "mae": Mae,
+    "huber": Huber,
+    "smooth_l1": SmoothL1,
+    "log_cosh": LogCosh,
+    "quantile": Quantile,
+    "multi_quantile": MultiQuantile,
+    "poisson_nll": PoissonNll,
+    "charbonnier": Charbonnier,
+    "asymmetric_mse": AsymmetricMse,
+}
+"""The losses of this family."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from talweg.worker.losses.functional import _safe
+from talweg.worker.losses.functional._softmax_sums import SoftmaxSums
 
 Mode = Literal["binary", "multilabel", "multiclass"]
 
@@ -52,8 +53,7 @@ def overlap(
     pred, target = pred.flatten(2), target.flatten(1 if mode == "multiclass" else 2)
     kept = None if ignore_index is None else target != ignore_index
     if mode == "multiclass":
-        probability = pred.softmax(1) if from_logits else pred
-        sums = _of_classes(probability, target, kept, squared)
+        sums = _of_classes(pred, target, kept, squared, from_logits)
     else:
         probability = pred.sigmoid() if from_logits else pred
         sums = _of_answers(probability, target.to(probability), kept, squared)
@@ -71,21 +71,27 @@ def _of_answers(pred: Tensor, target: Tensor, kept: Tensor | None, squared: bool
     return Overlap(both, pred.sum(2), target.sum(2))
 
 
-def _of_classes(pred: Tensor, target: Tensor, kept: Tensor | None, squared: bool) -> Overlap:
-    # One probability a position is gathered and added to its class; a one-hot mask would be as
-    # large as pred, and be read three times.
-    count = torch.ones_like(target, dtype=pred.dtype)
+def _of_classes(
+    pred: Tensor, target: Tensor, kept: Tensor | None, squared: bool, from_logits: bool
+) -> Overlap:
+    count = None
     if kept is not None:
         target, count = target.where(kept, 0), kept.to(pred.dtype)
-    own = pred.gather(1, target[:, None]).squeeze(1) * count
-    empty = pred.new_zeros(pred.shape[:2])
+    ones = torch.ones_like(target, dtype=pred.dtype) if count is None else count
+    number = pred.new_zeros(pred.shape[:2]).scatter_add(1, target, ones)
+    if from_logits and not squared:
+        both, total = SoftmaxSums.apply(pred, target, count)  # type: ignore[no-untyped-call]
+        return Overlap(both, total, number)
+    if from_logits:
+        pred = pred.softmax(1)
+    # One probability a position is gathered and added to its class: a one-hot mask would be as
+    # large as pred, and be read three times.
+    own = pred.gather(1, target[:, None])[:, 0] * ones
+    both = torch.zeros_like(number).scatter_add(1, target, own)
     if squared:
         pred = pred.square()
-    if kept is not None:
-        pred = pred * count[:, None]
-    return Overlap(
-        empty.scatter_add(1, target, own), pred.sum(2), empty.scatter_add(1, target, count)
-    )
+    total = pred.sum(2) if count is None else (pred * count[:, None]).sum(2)
+    return Overlap(both, total, number)
 
 
 def dice(sums: Overlap, *, smooth_nr: float = 1e-5, smooth_dr: float = 1e-5) -> Tensor:
