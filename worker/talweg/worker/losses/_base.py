@@ -56,7 +56,20 @@ def same_precision(*tensors: Tensor) -> tuple[Tensor, ...]:
             dtype = torch.promote_types(dtype, tensor.dtype)
     if dtype not in _PRECISE:
         dtype = torch.float32
-    return tuple(tensor.to(dtype) for tensor in tensors)
+    return tuple(_widened(tensor, dtype) for tensor in tensors)
+
+
+def _widened(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    wide = tensor.to(dtype)
+    if tensor.dtype is torch.float16 and wide.requires_grad:
+        wide.register_hook(_held_in_float16)
+    return wide
+
+
+def _held_in_float16(gradient: Tensor) -> Tensor:
+    """The largest that float16 holds in place of what would become infinite on the way back."""
+    largest = torch.finfo(torch.float16).max
+    return gradient.clamp(-largest, largest).where(gradient.isfinite(), gradient)
 
 
 class LossModule(nn.Module):
@@ -240,4 +253,4 @@ def take_logits(pred: Tensor) -> Tensor:
     if pred.dtype in _PRECISE:
         return pred
     _checks.require_floats("pred", pred)
-    return pred.float()
+    return _widened(pred, torch.float32)

@@ -90,6 +90,25 @@ def require_shape(name: str, tensor: Tensor, shape: tuple[int, ...], meaning: st
         )
 
 
+def require_dimensions(name: str, tensor: Tensor, dimensions: str) -> None:
+    """Refuse a tensor of another number of dimensions.
+
+    Args:
+        name: The input's name.
+        tensor: The input.
+        dimensions: The dimensions by their names, such as "(N, C)".
+
+    Raises:
+        ValueError: Their number is another.
+    """
+    number = dimensions.count(",") + (not dimensions.endswith(",)"))
+    if tensor.dim() != number:
+        raise ValueError(
+            f"{name} must have {number} dimensions {dimensions}, but got shape "
+            f"{tuple(tensor.shape)}"
+        )
+
+
 def require_one_a_class(name: str, weights: Tensor, pred: Tensor) -> None:
     """Refuse weights (C,) whose number is not that of the classes of pred (N, C, …).
 
@@ -111,6 +130,15 @@ def require_at_least(name: str, tensor: Tensor, low: float) -> None:
     _require_all(name, tensor, tensor >= low, f"at least {low:g}")
 
 
+def require_above(name: str, tensor: Tensor, low: float) -> None:
+    """Refuse numbers at or below a bound, and NaN.
+
+    Raises:
+        ValueError: Naming the first such number.
+    """
+    _require_all(name, tensor, tensor > low, f"above {low:g}")
+
+
 def require_between(name: str, tensor: Tensor, low: float, high: float) -> None:
     """Refuse numbers outside [low, high], and NaN.
 
@@ -122,7 +150,12 @@ def require_between(name: str, tensor: Tensor, low: float, high: float) -> None:
 
 
 def require_classes(
-    name: str, tensor: Tensor, num_classes: int, ignore_index: int | None = None
+    name: str,
+    tensor: Tensor,
+    num_classes: int,
+    ignore_index: int | None = None,
+    *,
+    what: str = "class index",
 ) -> None:
     """Refuse class indices outside [0, num_classes), save `ignore_index`.
 
@@ -130,11 +163,20 @@ def require_classes(
         ValueError: Naming the first such index.
     """
     inside = (tensor >= 0) & (tensor < num_classes)
-    allowed = f"a class index from 0 to {num_classes - 1}"
+    allowed = f"a {what} from 0 to {num_classes - 1}"
     if ignore_index is not None:
         inside |= tensor == ignore_index
         allowed += f" or ignore_index {ignore_index}"
     _require_all(name, tensor, inside, allowed)
+
+
+def require_other(name: str, tensor: Tensor, value: int, meaning: str) -> None:
+    """Refuse one value.
+
+    Raises:
+        ValueError: It is there.
+    """
+    _require_all(name, tensor, tensor != value, f"other than {meaning}")
 
 
 def _require_all(name: str, tensor: Tensor, allowed: Tensor, bound: str) -> None:

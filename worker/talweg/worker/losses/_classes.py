@@ -153,10 +153,7 @@ class MultiMargin(Classes):
 
     def _take(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
         pred, target = super()._take(inputs)
-        if pred.dim() != 2:
-            raise ValueError(
-                f"pred must have 2 dimensions (N, C), but got shape {tuple(pred.shape)}"
-            )
+        _checks.require_dimensions("pred", pred, "(N, C)")
         return pred, target
 
     def _values(self, pred: Tensor, target: Tensor) -> Tensor:

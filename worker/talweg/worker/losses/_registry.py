@@ -7,7 +7,7 @@ from torch import Tensor
 
 from talweg import spec
 from talweg.v1 import losses_pb2 as pb
-from talweg.worker.losses import _binary, _classes, _regression
+from talweg.worker.losses import _binary, _classes, _priors, _ranks, _regression, _taught
 from talweg.worker.losses._base import LossModule
 from talweg.worker.losses._sum import Sum
 
@@ -24,6 +24,9 @@ BUILDERS: Mapping[str, Builder] = {
     **_regression.BUILDERS,
     **_binary.BUILDERS,
     **_classes.BUILDERS,
+    **_priors.BUILDERS,
+    **_ranks.BUILDERS,
+    **_taught.BUILDERS,
     "sum": _sum,
 }
 """One builder a member of `Loss`, by the member's name; each family has a table of its own."""
