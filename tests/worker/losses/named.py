@@ -44,7 +44,9 @@ class Named:
     def reductions(self) -> list[str]:
         """The names that the loss's reduction may have."""
         message = Loss.DESCRIPTOR.fields_by_name[self.loss].message_type
+        assert message is not None
         enum = message.fields_by_name["reduction"].enum_type
+        assert enum is not None
         return [value.name for value in enum.values]
 
     def spec(self, reduction: str | None = None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from tests.worker.losses import test_degenerate, test_named, test_refusals
 from tests.worker.losses.cases import CASES, Case
+from tests.worker.losses.named import Named
 from tests.worker.losses.test_extremes import EXTREMES
 from tests.worker.losses.test_named import NAMED
 from torch.nn import functional as F
@@ -73,7 +74,7 @@ DEMANDING = ("sum", "multi_quantile", "logit_adjusted", "ldam", "uncertainty", "
 
 @pytest.mark.parametrize("member", [m for m in MEMBERS if m not in DEMANDING])
 def test_messages_json_and_bare_names_are_the_same_loss(member: str) -> None:
-    everything = [*CASES, *NAMED]
+    everything: list[Case | Named] = [*CASES, *NAMED]
     case = next(case for case in everything if case.loss == member and not case.params)
     inputs = case.inputs()
     message = from_dict(member, Loss)

@@ -62,7 +62,7 @@ def same_precision(*tensors: Tensor) -> tuple[Tensor, ...]:
 def _widened(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     wide = tensor.to(dtype)
     if tensor.dtype is torch.float16 and wide.requires_grad:
-        wide.register_hook(_held_in_float16)
+        wide.register_hook(_held_in_float16)  # type: ignore[no-untyped-call]
     return wide
 
 
