@@ -141,7 +141,7 @@ class OnlineTriplet(_message.Message):
     soft_margin: _builtins.bool
     """Take log(1 + e^(d(a,p) - d(a,n))) in place of the hinge, without the margin."""
     average: Global___TripletAverage.Kind.ValueType
-    reduction: _losses_parts_pb2.PooledReduction.Kind.ValueType
+    reduction: _losses_parts_pb2.TotalReduction.Kind.ValueType
     def __init__(
         self,
         *,
@@ -151,7 +151,7 @@ class OnlineTriplet(_message.Message):
         normalize: _builtins.bool | None = ...,
         soft_margin: _builtins.bool | None = ...,
         average: Global___TripletAverage.Kind.ValueType | None = ...,
-        reduction: _losses_parts_pb2.PooledReduction.Kind.ValueType | None = ...,
+        reduction: _losses_parts_pb2.TotalReduction.Kind.ValueType | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_average", b"_average", "_distance", b"_distance", "_margin", b"_margin", "_normalize", b"_normalize", "_reduction", b"_reduction", "_soft_margin", b"_soft_margin", "_strategy", b"_strategy", "average", b"average", "distance", b"distance", "margin", b"margin", "normalize", b"normalize", "reduction", b"reduction", "soft_margin", b"soft_margin", "strategy", b"strategy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

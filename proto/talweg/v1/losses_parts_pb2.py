@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from talweg.v1 import options_pb2 as talweg_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctalweg/v1/losses_parts.proto\x12\ttalweg.v1\x1a\x17talweg/v1/options.proto\"0\n\tReduction\"#\n\x04Kind\x12\x08\n\x04mean\x10\x00\x12\x07\n\x03sum\x10\x01\x12\x08\n\x04none\x10\x02\",\n\x0fPooledReduction\"\x19\n\x04Kind\x12\x08\n\x04mean\x10\x00\x12\x07\n\x03sum\x10\x01\"0\n\x0e\x42\x61tchReduction\"\x1e\n\x04Kind\x12\r\n\tbatchmean\x10\x00\x12\x07\n\x03sum\x10\x01\"\xe6\x01\n\x0c\x43lassWeights\x12%\n\x06values\x18\x01 \x03(\x01\x42\x15\x8a\xb5\x18\t\x19\x00\x00\x00\x00\x00\x00\x00\x00\xa2\xb5\x18\x04\x10\x80\x80\x04\x12.\n\x08\x62\x61lanced\x18\x02 \x01(\x0b\x32\x1a.talweg.v1.BalancedWeightsH\x00\x12=\n\x10\x65\x66\x66\x65\x63tive_number\x18\x03 \x01(\x0b\x32!.talweg.v1.EffectiveNumberWeightsH\x00:4\xb2\xb5\x18\x06values\xd2\xb5\x18\x06values\xd2\xb5\x18\x08\x62\x61lanced\xd2\xb5\x18\x10\x65\x66\x66\x65\x63tive_numberB\n\n\x08\x63omputed\"\x11\n\x0f\x42\x61lancedWeights\"U\n\x16\x45\x66\x66\x65\x63tiveNumberWeights\x12\x32\n\x04\x62\x65ta\x18\x01 \x01(\x01\x42\x1f\x8a\xb5\x18\x1b\t+\x87\x16\xd9\xce\xf7\xef?\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?H\x00\x88\x01\x01\x42\x07\n\x05_beta\">\n\x08\x44istance\"2\n\x04Kind\x12\r\n\teuclidean\x10\x00\x12\x0f\n\x0bsqeuclidean\x10\x01\x12\n\n\x06\x63osine\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctalweg/v1/losses_parts.proto\x12\ttalweg.v1\x1a\x17talweg/v1/options.proto\"0\n\tReduction\"#\n\x04Kind\x12\x08\n\x04mean\x10\x00\x12\x07\n\x03sum\x10\x01\x12\x08\n\x04none\x10\x02\",\n\x0fPooledReduction\"\x19\n\x04Kind\x12\x08\n\x04mean\x10\x00\x12\x07\n\x03sum\x10\x01\"+\n\x0eTotalReduction\"\x19\n\x04Kind\x12\x08\n\x04mean\x10\x00\x12\x07\n\x03sum\x10\x01\"0\n\x0e\x42\x61tchReduction\"\x1e\n\x04Kind\x12\r\n\tbatchmean\x10\x00\x12\x07\n\x03sum\x10\x01\"\xe6\x01\n\x0c\x43lassWeights\x12%\n\x06values\x18\x01 \x03(\x01\x42\x15\x8a\xb5\x18\t\x19\x00\x00\x00\x00\x00\x00\x00\x00\xa2\xb5\x18\x04\x10\x80\x80\x04\x12.\n\x08\x62\x61lanced\x18\x02 \x01(\x0b\x32\x1a.talweg.v1.BalancedWeightsH\x00\x12=\n\x10\x65\x66\x66\x65\x63tive_number\x18\x03 \x01(\x0b\x32!.talweg.v1.EffectiveNumberWeightsH\x00:4\xb2\xb5\x18\x06values\xd2\xb5\x18\x06values\xd2\xb5\x18\x08\x62\x61lanced\xd2\xb5\x18\x10\x65\x66\x66\x65\x63tive_numberB\n\n\x08\x63omputed\"\x11\n\x0f\x42\x61lancedWeights\"U\n\x16\x45\x66\x66\x65\x63tiveNumberWeights\x12\x32\n\x04\x62\x65ta\x18\x01 \x01(\x01\x42\x1f\x8a\xb5\x18\x1b\t+\x87\x16\xd9\xce\xf7\xef?\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?H\x00\x88\x01\x01\x42\x07\n\x05_beta\">\n\x08\x44istance\"2\n\x04Kind\x12\r\n\teuclidean\x10\x00\x12\x0f\n\x0bsqeuclidean\x10\x01\x12\n\n\x06\x63osine\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,18 +46,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_POOLEDREDUCTION']._serialized_end=162
   _globals['_POOLEDREDUCTION_KIND']._serialized_start=81
   _globals['_POOLEDREDUCTION_KIND']._serialized_end=106
-  _globals['_BATCHREDUCTION']._serialized_start=164
-  _globals['_BATCHREDUCTION']._serialized_end=212
-  _globals['_BATCHREDUCTION_KIND']._serialized_start=182
-  _globals['_BATCHREDUCTION_KIND']._serialized_end=212
-  _globals['_CLASSWEIGHTS']._serialized_start=215
-  _globals['_CLASSWEIGHTS']._serialized_end=445
-  _globals['_BALANCEDWEIGHTS']._serialized_start=447
-  _globals['_BALANCEDWEIGHTS']._serialized_end=464
-  _globals['_EFFECTIVENUMBERWEIGHTS']._serialized_start=466
-  _globals['_EFFECTIVENUMBERWEIGHTS']._serialized_end=551
-  _globals['_DISTANCE']._serialized_start=553
-  _globals['_DISTANCE']._serialized_end=615
-  _globals['_DISTANCE_KIND']._serialized_start=565
-  _globals['_DISTANCE_KIND']._serialized_end=615
+  _globals['_TOTALREDUCTION']._serialized_start=164
+  _globals['_TOTALREDUCTION']._serialized_end=207
+  _globals['_TOTALREDUCTION_KIND']._serialized_start=81
+  _globals['_TOTALREDUCTION_KIND']._serialized_end=106
+  _globals['_BATCHREDUCTION']._serialized_start=209
+  _globals['_BATCHREDUCTION']._serialized_end=257
+  _globals['_BATCHREDUCTION_KIND']._serialized_start=227
+  _globals['_BATCHREDUCTION_KIND']._serialized_end=257
+  _globals['_CLASSWEIGHTS']._serialized_start=260
+  _globals['_CLASSWEIGHTS']._serialized_end=490
+  _globals['_BALANCEDWEIGHTS']._serialized_start=492
+  _globals['_BALANCEDWEIGHTS']._serialized_end=509
+  _globals['_EFFECTIVENUMBERWEIGHTS']._serialized_start=511
+  _globals['_EFFECTIVENUMBERWEIGHTS']._serialized_end=596
+  _globals['_DISTANCE']._serialized_start=598
+  _globals['_DISTANCE']._serialized_end=660
+  _globals['_DISTANCE_KIND']._serialized_start=610
+  _globals['_DISTANCE_KIND']._serialized_end=660
 # @@protoc_insertion_point(module_scope)

@@ -92,6 +92,42 @@ class PooledReduction(_message.Message):
 Global___PooledReduction: _TypeAlias = PooledReduction  # noqa: Y015
 
 @_typing.final
+class TotalReduction(_message.Message):
+    """How a loss becomes one number that adds up things of several kinds, or triplets of a batch, and so
+    has no values by sample.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[TotalReduction._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        mean: TotalReduction._Kind.ValueType  # 0
+        """Each part averaged over what it counts."""
+        sum: TotalReduction._Kind.ValueType  # 1
+        """Each part summed."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
+    mean: TotalReduction.Kind.ValueType  # 0
+    """Each part averaged over what it counts."""
+    sum: TotalReduction.Kind.ValueType  # 1
+    """Each part summed."""
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TotalReduction: _TypeAlias = TotalReduction  # noqa: Y015
+
+@_typing.final
 class BatchReduction(_message.Message):
     """How the values of samples, each a sum over its dimensions, become one."""
 

@@ -62,6 +62,7 @@ from talweg.v1.losses_parts_pb2 import Distance as Distance
 from talweg.v1.losses_parts_pb2 import EffectiveNumberWeights as EffectiveNumberWeights
 from talweg.v1.losses_parts_pb2 import PooledReduction as PooledReduction
 from talweg.v1.losses_parts_pb2 import Reduction as Reduction
+from talweg.v1.losses_parts_pb2 import TotalReduction as TotalReduction
 from talweg.v1.losses_region_pb2 import BoxLoss as BoxLoss
 from talweg.v1.losses_region_pb2 import CeDice as CeDice
 from talweg.v1.losses_region_pb2 import Ciou as Ciou

@@ -541,7 +541,7 @@ class CeDice(_message.Message):
     dice_weight: _builtins.float
     """Weight of the dice loss."""
     from_logits: _builtins.bool
-    """Apply the sigmoid or softmax first; pred are probabilities where false."""
+    """Apply the softmax first; pred are probabilities where false."""
     smooth_nr: _builtins.float
     """Added above: what empty masks give."""
     smooth_dr: _builtins.float
@@ -554,7 +554,7 @@ class CeDice(_message.Message):
     """Add up squares of predictions and targets below."""
     ignore_index: _builtins.int
     """Positions whose target is this count for nothing."""
-    reduction: _losses_parts_pb2.PooledReduction.Kind.ValueType
+    reduction: _losses_parts_pb2.TotalReduction.Kind.ValueType
     def __init__(
         self,
         *,
@@ -567,7 +567,7 @@ class CeDice(_message.Message):
         include_background: _builtins.bool | None = ...,
         squared: _builtins.bool | None = ...,
         ignore_index: _builtins.int | None = ...,
-        reduction: _losses_parts_pb2.PooledReduction.Kind.ValueType | None = ...,
+        reduction: _losses_parts_pb2.TotalReduction.Kind.ValueType | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_batch", b"_batch", "_ce_weight", b"_ce_weight", "_dice_weight", b"_dice_weight", "_from_logits", b"_from_logits", "_ignore_index", b"_ignore_index", "_include_background", b"_include_background", "_reduction", b"_reduction", "_smooth_dr", b"_smooth_dr", "_smooth_nr", b"_smooth_nr", "_squared", b"_squared", "batch", b"batch", "ce_weight", b"ce_weight", "dice_weight", b"dice_weight", "from_logits", b"from_logits", "ignore_index", b"ignore_index", "include_background", b"include_background", "reduction", b"reduction", "smooth_dr", b"smooth_dr", "smooth_nr", b"smooth_nr", "squared", b"squared"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

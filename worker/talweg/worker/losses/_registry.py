@@ -7,7 +7,24 @@ from torch import Tensor
 
 from talweg import spec
 from talweg.v1 import losses_pb2 as pb
-from talweg.worker.losses import _binary, _classes, _priors, _ranks, _regression, _taught
+from talweg.worker.losses import (
+    _angles,
+    _batches,
+    _binary,
+    _boxes,
+    _classes,
+    _detection,
+    _generative,
+    _images,
+    _pairs,
+    _priors,
+    _ranks,
+    _redundancy,
+    _regions,
+    _regression,
+    _several,
+    _taught,
+)
 from talweg.worker.losses._base import LossModule
 from talweg.worker.losses._sum import Sum
 
@@ -27,6 +44,16 @@ BUILDERS: Mapping[str, Builder] = {
     **_priors.BUILDERS,
     **_ranks.BUILDERS,
     **_taught.BUILDERS,
+    **_pairs.BUILDERS,
+    **_batches.BUILDERS,
+    **_angles.BUILDERS,
+    **_redundancy.BUILDERS,
+    **_regions.BUILDERS,
+    **_boxes.BUILDERS,
+    **_detection.BUILDERS,
+    **_generative.BUILDERS,
+    **_images.BUILDERS,
+    **_several.BUILDERS,
     "sum": _sum,
 }
 """One builder a member of `Loss`, by the member's name; each family has a table of its own."""
