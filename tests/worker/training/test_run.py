@@ -496,7 +496,9 @@ def pairs() -> list[tuple[str, str]]:
     for field in Loss.DESCRIPTOR.oneofs_by_name["kind"].fields:
         assert field.message_type is not None
         facts = field.message_type.GetOptions().Extensions[loss]
-        found += [(TaskKind.Name(task).lower(), field.name) for task in facts.tasks]
+        if not facts.only_evaluated:
+            names = [TaskKind.Name(task).lower() for task in facts.tasks]
+            found += [(name, field.name) for name in names if name in tasks.TASKS]
     return found
 
 

@@ -22,12 +22,17 @@ class Regression(TaskRunner):
         super().__init__(spec, bundle)
         self._scaler = bundle.target_scaler
         self._gives_log = False
+        self._gives_variance = False
         # Quantiles that are judged, and whether each has an output of its own.
         self._quantiles: Floats = np.zeros(0)
         self._by_quantile = False
         for _, loss in leaves(spec.loss):
             if isinstance(loss, losses_pb2.PoissonNll):
                 self._gives_log = loss.log_input
+            elif isinstance(loss, losses_pb2.Tweedie):
+                self._gives_log = True
+            elif isinstance(loss, losses_pb2.GaussianNll):
+                self._gives_variance = True
             elif isinstance(loss, losses_pb2.MultiQuantile):
                 self._quantiles = np.array(loss.quantiles)
                 self._by_quantile = True
@@ -43,6 +48,8 @@ class Regression(TaskRunner):
         values = outputs.double()
         if self._gives_log:
             values = values.exp()
+        if self._gives_variance:
+            values = values.reshape(*y.shape, 2)[..., 0]
         if not self._by_quantile:
             return Predictions(self._unscale(y), self._unscale(values.reshape(y.shape)))
         # Quantiles first, so that the scaler meets the targets' own columns.

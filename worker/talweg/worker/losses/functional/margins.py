@@ -9,6 +9,11 @@ from torch.nn import functional as F
 from talweg.worker.losses.functional import _safe
 
 
+def cosines(embeddings: Tensor, class_weight: Tensor) -> Tensor:
+    """The cosines (N, C) between vectors (N, D) and one vector a class (C, D)."""
+    return _safe.unit(embeddings) @ _safe.unit(class_weight).T
+
+
 def arcface(
     embeddings: Tensor,
     class_weight: Tensor,
@@ -31,7 +36,7 @@ def arcface(
     Returns:
         A value a sample (N,).
     """
-    cos = _safe.unit(embeddings) @ _safe.unit(class_weight).T
+    cos = cosines(embeddings, class_weight)
     own = cos.gather(1, labels[:, None])
     # The sine's slope at θ = 0 is infinite; there it counts as 0.
     sin = _safe.root(1 - own.square())
@@ -62,6 +67,6 @@ def cosface(
     Returns:
         A value a sample (N,).
     """
-    cos = _safe.unit(embeddings) @ _safe.unit(class_weight).T
+    cos = cosines(embeddings, class_weight)
     lowered = cos - margin * F.one_hot(labels, len(class_weight)).to(cos)
     return F.cross_entropy(scale * lowered, labels, reduction="none")
