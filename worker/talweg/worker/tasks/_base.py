@@ -31,6 +31,8 @@ class Predictions:
     """The answers, in the form of y_true."""
     probabilities: Floats | None = None
     """Binary: of class 1 (N,). Multiclass (N, C), multilabel (N, L). None for regression."""
+    sd: Floats | None = None
+    """Under gaussian_nll: the predicted standard deviation, in the form of y_pred."""
     quantiles: Floats | None = None
     """Under multi_quantile: (N, Q) or (N, K, Q), in the target's units."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from talweg.v1 import losses_pb2
 from talweg.v1.spec_pb2 import JobSpec
@@ -49,7 +50,7 @@ class Regression(TaskRunner):
         if self._gives_log:
             values = values.exp()
         if self._gives_variance:
-            values = values.reshape(*y.shape, 2)[..., 0]
+            return self._with_sd(values.reshape(*y.shape, 2), y)
         if not self._by_quantile:
             return Predictions(self._unscale(y), self._unscale(values.reshape(y.shape)))
         # Quantiles first, so that the scaler meets the targets' own columns.
@@ -57,6 +58,13 @@ class Regression(TaskRunner):
         quantiles = np.stack([self._unscale(of_one) for of_one in by_quantile], axis=-1)
         middle = int(np.abs(self._quantiles - 0.5).argmin())
         return Predictions(self._unscale(y), quantiles[..., middle], quantiles=quantiles)
+
+    def _with_sd(self, values: Tensor, y: Tensor) -> Predictions:
+        mean, raw = values.unbind(-1)
+        sd: Floats = F.softplus(raw).sqrt().to("cpu").numpy()
+        if self._scaler is not None:
+            sd = sd * self._scaler.sd
+        return Predictions(self._unscale(y), self._unscale(mean), sd=sd)
 
     def metrics(self, predictions: Predictions) -> dict[str, float]:
         """Gives mae, rmse, r2 and, under quantile losses, pinball."""

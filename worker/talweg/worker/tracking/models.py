@@ -7,8 +7,8 @@ Beside `weights.safetensors`, `model.json` holds everything else that a predicti
     model       the filled Model message, JSON form
     input_shape shape of one sample
     num_outputs outputs of the last layer
-    scale       where the outputs are embeddings: what their cosines to the vectors of the classes,
-                `loss.class_weight` among the weights, are multiplied by to be logits; else absent
+    scale       where the outputs are embeddings: what their cosines to the classes' vectors,
+                `class_weight` among the loss's weights, are multiplied by; else absent
     inputs      names (empty for images); mean and sd by which inputs were standardised, or absent
     targets     names of numbers or classes; mean and sd as above; per_target: outputs that belong
                 to one target (quantiles, or mean and variance)
@@ -34,8 +34,8 @@ from talweg.worker.tasks import ByVectors, leaves
 from talweg.worker.tracking.spool import EXAMPLE, MODEL, WEIGHTS
 
 FORMAT = 1
-CLASS_WEIGHT = "loss.class_weight"
-"""The vectors of the classes among the weights, where a loss compares embeddings with them."""
+OF_LOSS = "loss."
+"""What the names of weights begin with that belong to the loss and not to the network."""
 
 _CLASS_ANSWERS = {"binary": "sigmoid", "multilabel": "sigmoid", "multiclass": "softmax"}
 
@@ -190,9 +190,12 @@ def rebuild(folder: Path) -> Predictor:
         seed=0,
     )
     weights = load_file(folder / WEIGHTS)
-    class_weight = weights.pop(CLASS_WEIGHT) if "scale" in description else None
+    own = [name for name in weights if name.startswith(OF_LOSS)]
+    learnt = {name: weights.pop(name) for name in own}
     network.load_state_dict(weights)
-    return Predictor(network, description, class_weight).eval()
+    # A sum's terms stand between the loss and its vectors; no sum has two such losses.
+    vectors = [value for name, value in learnt.items() if name.endswith("class_weight")]
+    return Predictor(network, description, vectors[0] if vectors else None).eval()
 
 
 def load_example(folder: Path) -> Tensor:
