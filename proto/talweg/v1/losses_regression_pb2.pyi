@@ -217,7 +217,9 @@ Global___MultiQuantile: _TypeAlias = MultiQuantile  # noqa: Y015
 
 @_typing.final
 class PoissonNll(_message.Message):
-    """Negative log likelihood of a Poisson count: e^p - y p (log_input), else p - y log(p + eps)."""
+    """Negative log likelihood of a Poisson count: e^p - y p (log_input), else p - y log(p + eps). A
+    model of log rates begins at the mean of the training targets.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -308,7 +310,8 @@ Global___GaussianNll: _TypeAlias = GaussianNll  # noqa: Y015
 @_typing.final
 class Tweedie(_message.Message):
     """Deviance of a Tweedie distribution between Poisson and gamma, which has a mass at 0:
-    2 (y^(2-p)/((1-p)(2-p)) - y μ^(1-p)/(1-p) + μ^(2-p)/(2-p)). The model gives log μ.
+    2 (y^(2-p)/((1-p)(2-p)) - y μ^(1-p)/(1-p) + μ^(2-p)/(2-p)). The model gives log μ,
+    and begins at the mean of the training targets.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

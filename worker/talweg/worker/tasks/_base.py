@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from talweg.spec import num_outputs, output_activation
 from talweg.v1.spec_pb2 import JobSpec
@@ -63,6 +63,9 @@ class TaskRunner(ABC):
                 ends_in=self._ends_in, num_classes=bundle.num_targets, seed=spec.training.seed
             ),
         )
+
+    def start(self, network: nn.Sequential) -> None:  # noqa: B027 - most start well as they are
+        """Moves a network's first outputs to where the targets are, where that is far off."""
 
     @abstractmethod
     def targets(self, y: Tensor) -> Tensor:

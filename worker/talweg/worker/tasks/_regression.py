@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from talweg.v1 import losses_pb2
@@ -22,6 +22,7 @@ class Regression(TaskRunner):
         """Takes a filled spec and its data."""
         super().__init__(spec, bundle)
         self._scaler = bundle.target_scaler
+        self._mean = self.targets(bundle.train.y).mean(dim=0)
         self._gives_log = False
         self._gives_variance = False
         # Quantiles that are judged, and whether each has an output of its own.
@@ -39,6 +40,17 @@ class Regression(TaskRunner):
                 self._by_quantile = True
             elif isinstance(loss, losses_pb2.Quantile) and not self._by_quantile:
                 self._quantiles = np.append(self._quantiles, loss.q)
+
+    def start(self, network: nn.Sequential) -> None:
+        """Begins at the mean of the training targets where outputs are its logarithm.
+
+        Targets keep their own units then, and a rate of 1, at which outputs near 0 begin, may be
+        thousands of steps away. Only a last layer that is linear, with a constant, is moved.
+        """
+        layer = network[-1]
+        if self._gives_log and isinstance(layer, nn.Linear) and layer.bias is not None:
+            with torch.no_grad():
+                layer.bias.add_(self._mean.clamp(min=torch.finfo(torch.float32).tiny).log())
 
     def targets(self, y: Tensor) -> Tensor:
         """Gives (N, K)."""

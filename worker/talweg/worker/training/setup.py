@@ -85,6 +85,7 @@ def set_up(
     network = models.build(spec.model, bundle.inputs.shape, task.num_outputs, seed=training.seed)
     if next(network.parameters(), None) is None:
         raise UserSpecError("model has no weights that could be trained: add a linear layer")
+    task.start(network)
     task.criterion.to(place)
     model = all_learned(network, task.criterion).to(place)
     guard = Guard(
