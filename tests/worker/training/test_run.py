@@ -486,6 +486,20 @@ def test_imbalance_without_weights_brings_a_warning(task: str, loss: str, weight
     assert found(rare(weighted, 0.05, task)) == []
 
 
+@pytest.mark.parametrize(
+    "loss",
+    [
+        {"cross_entropy": {"weight": "balanced"}},
+        {"focal": {"alpha": {"effective_number": {"beta": 0.9}}}},
+        "logit_adjusted",
+        "ldam",
+    ],
+)
+def test_losses_that_count_the_classes_bring_no_warning(loss: Any) -> None:
+    spec = rare(loss, 0.05, "multiclass")
+    assert list(checks.imbalance_warnings(spec, data.load(spec))) == []
+
+
 def test_what_submission_has_warned_of_is_not_said_again() -> None:
     _, report = run(rare("bce_with_logits", 0.05))
     assert report.warnings == []
@@ -524,7 +538,7 @@ def test_every_loss_trains_every_task_that_it_fits(task: str, name: str) -> None
         return report.last("test/loss")
 
     untrained, after = test_loss(1e-12), test_loss(0.01)
-    # A gain, whatever the loss's scale and sign. Counts begin at their mean, and most of their loss
-    # lies in it.
+    # A gain, whatever the loss's scale and sign. Counts begin at their mean, in which most of
+    # their loss lies.
     least = 0.01 if name == "poisson_nll" else 0.1
     assert after < untrained - least * abs(untrained)
