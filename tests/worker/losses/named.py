@@ -35,6 +35,9 @@ class Named:
     """The parameters, in JSON form."""
     learned: tuple[str, ...] = ("pred",)
     """The inputs by which gradients are taken."""
+    detached: bool = False
+    """Whether the loss holds a part of itself constant. The formula then takes the inputs a second
+    time, which stay as they are while the first are moved."""
 
     def __str__(self) -> str:
         """The test's name."""
@@ -66,7 +69,7 @@ class Named:
 
     def values(self) -> list[Number]:
         """The unreduced loss by its formula, in the order of memory."""
-        return self.formula(self._arrays(), **self.params)[0]
+        return self._apply(self._arrays())[0]
 
     def mean(self) -> Number:
         """The reduced loss by its formula."""
@@ -89,8 +92,12 @@ class Named:
         return torch.tensor(slopes, dtype=torch.float64).reshape(at.shape)
 
     def _mean(self, arrays: Arrays) -> Number:
-        values, divisor = self.formula(arrays, **self.params)
+        values, divisor = self._apply(arrays)
         return sum(values) / divisor
+
+    def _apply(self, arrays: Arrays) -> tuple[list[Number], Number]:
+        held = (self._arrays(),) if self.detached else ()
+        return self.formula(arrays, *held, **self.params)
 
     def _arrays(self) -> dict[str, Any]:
         return {name: _exact(np.array(value)) for name, value in self.given.items()}

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.worker.losses import named_classes
+from tests.worker.losses import named_classes, test_refusals
 from tests.worker.losses.cases import slope
 from tests.worker.losses.named import Named
 from torch import Tensor
@@ -13,13 +13,21 @@ from talweg.spec import fill_message, from_dict
 from talweg.v1.losses_pb2 import Loss
 from talweg.worker.losses import build, evaluate
 
-NAMED: list[Named] = [*named_classes.NAMED]
-EXTREME = [*named_classes.EXTREME]
-EMPTY = {**named_classes.EMPTY}
+FAMILIES = (named_classes, *test_refusals.FAMILIES)
+NAMED: list[Named] = [row for family in FAMILIES for row in family.NAMED]
+EXTREME = [row for family in FAMILIES for row in family.EXTREME]
+EMPTY = {name: row for family in FAMILIES for name, row in family.EMPTY.items()}
 EXACT: dict[str, Any] = {"rtol": 1e-12, "atol": 1e-14}
 SMALL = [torch.float16, torch.bfloat16, torch.float32]
-# Its kernel takes lengths as plain numbers.
-_READS_NUMBERS = ("ctc",)
+# One's kernel takes lengths as plain numbers; the other measures again where triplets are close.
+_READS_NUMBERS = ("ctc", "online_triplet")
+# Each part is summed by itself, so that their sum is that of no values.
+_SUMMED_BY_PARTS = ("ce_dice", "total_variation")
+
+
+def has_values(case: Named) -> bool:
+    """Whether the loss can be left unreduced."""
+    return "none" in case.reductions and not case.params.get("batch")
 
 
 @pytest.mark.parametrize("case", NAMED, ids=str)
@@ -35,7 +43,7 @@ def test_the_default_reduction_is_that_of_the_formula(case: Named) -> None:
         torch.testing.assert_close(gradient, case.gradient(name), rtol=1e-11, atol=1e-14)
 
 
-@pytest.mark.parametrize("case", [c for c in NAMED if "none" in c.reductions], ids=str)
+@pytest.mark.parametrize("case", [c for c in NAMED if has_values(c)], ids=str)
 def test_sum_and_none_are_those_of_the_formula(case: Named) -> None:
     inputs = case.inputs()
     values = evaluate(case.spec("none"), inputs)
@@ -51,7 +59,23 @@ def test_sum_and_none_are_those_of_the_formula(case: Named) -> None:
     torch.testing.assert_close(evaluate(case.spec("sum"), inputs), wanted.sum(), **EXACT)
 
 
-@pytest.mark.parametrize("case", NAMED, ids=str)
+@pytest.mark.parametrize(
+    "case",
+    [c for c in NAMED if c.reductions == ["mean", "sum"] and c.loss not in _SUMMED_BY_PARTS],
+    ids=str,
+)
+def test_the_sum_of_a_pooled_loss_is_that_of_the_formula(case: Named) -> None:
+    inputs = case.inputs()
+    total = torch.tensor(float(sum(case.values())), dtype=torch.float64)
+    torch.testing.assert_close(evaluate(case.spec("sum"), inputs), total, **EXACT)
+    module = build(fill_message(from_dict(case.spec(), Loss)))
+    with pytest.raises(ValueError, match="no values by sample"):
+        module.values(inputs)
+    with pytest.raises(ValueError, match='reduction: found "none"; allowed one of mean, sum'):
+        evaluate(case.spec("none"), inputs)
+
+
+@pytest.mark.parametrize("case", [c for c in NAMED if not c.detached], ids=str)
 def test_the_gradient_is_that_of_the_value(case: Named) -> None:
     inputs = case.inputs()
     module = build(fill_message(from_dict(case.spec(), Loss)))

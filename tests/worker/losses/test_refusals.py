@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.worker.losses import named_batches, named_boxes, named_pairs, named_regions
 from tests.worker.losses.cases import CLASSES, YES_OR_NO
 from tests.worker.losses.test_degenerate import NUMBERS
 from torch import Tensor
@@ -12,6 +13,7 @@ from talweg.spec import SpecError, from_dict
 from talweg.v1.losses_pb2 import Loss
 from talweg.worker.losses import build, evaluate
 
+FAMILIES = (named_pairs, named_batches, named_regions, named_boxes)
 A, B = torch.rand(4, 1), torch.rand(4)
 LOGITS, INDICES = torch.rand(4, 3), torch.tensor([0, 1, 2, 0])
 QUANTILES: dict[str, Any] = {"multi_quantile": {"quantiles": [0.1, 0.5, 0.9]}}
@@ -145,6 +147,7 @@ SHAPES: list[tuple[Any, dict[str, Tensor], str]] = [
         {"pred": LOGITS, "target": LOGITS},
         "weight must have one value an element of pred's last dimension, 3, but got 1",
     ),
+    *(row for family in FAMILIES for row in family.SHAPES),
 ]
 
 DTYPES: list[tuple[Any, dict[str, Tensor], str]] = [
@@ -200,6 +203,7 @@ DTYPES: list[tuple[Any, dict[str, Tensor], str]] = [
         "target_prob must be floating point, but got torch.int64: one-hot integers go as indices",
     ),
     (QUANTILES, {"pred": LOGITS.long(), "target": B}, "pred must be floating point"),
+    *(row for family in FAMILIES for row in family.DTYPES),
 ]
 
 NAMES: list[tuple[Any, dict[str, Tensor], str]] = [
@@ -221,6 +225,7 @@ NAMES: list[tuple[Any, dict[str, Tensor], str]] = [
     ("cross_entropy", {"pred": LOGITS, "labels": INDICES}, "unknown labels"),
     (QUANTILES, {"pred": LOGITS, "y": B}, "missing target; unknown y"),
     (SUM, {"pred": B, "y": B}, "missing target; unknown y"),
+    *(row for family in FAMILIES for row in family.NAMES),
 ]
 
 BELOW_ONE = torch.tensor([0.5, 1.25, 0.0, 1.0])
@@ -294,6 +299,7 @@ VALUES: list[tuple[Any, dict[str, Tensor], str]] = [
         {"pred": B - 2, "target": B},
         "pred must be at least 0, but got -",
     ),
+    *(row for family in FAMILIES for row in family.VALUES),
 ]
 
 

@@ -225,22 +225,34 @@ class Classes(LossModule):
         return self._take_indices(inputs["pred"], inputs["target"])
 
     def _take_indices(self, pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        pred = take_logits(pred)
-        shape = pred.shape[:1] + pred.shape[2:]
-        if target.shape != shape:
-            if target.shape == pred.shape:
-                raise ValueError(
-                    f"target must be class indices of shape {tuple(shape)}, but got shape "
-                    f"{tuple(target.shape)} of {target.dtype}, as one-hot rows have"
-                )
-            _checks.require_shape("target", target, shape, "pred's shape without its classes")
-        if target.dtype is not torch.int64:
-            _checks.require_integers("target", target, ": it takes class indices")
-            target = target.long()
-        return pred, target
+        return take_indices(pred, target)
 
 
-def take_logits(pred: Tensor) -> Tensor:
+def take_indices(
+    pred: Tensor, target: Tensor, names: tuple[str, str] = ("pred", "target")
+) -> tuple[Tensor, Tensor]:
+    """Logits (N, C, …) as `take_logits` gives them, and their class indices (N, …).
+
+    Raises:
+        ValueError: A dtype or shape is wrong; the inputs' names stand in it.
+    """
+    pred = take_logits(pred, names[0])
+    shape = pred.shape[:1] + pred.shape[2:]
+    if target.shape != shape:
+        if target.shape == pred.shape:
+            raise ValueError(
+                f"{names[1]} must be class indices of shape {tuple(shape)}, but got shape "
+                f"{tuple(target.shape)} of {target.dtype}, as one-hot rows have"
+            )
+        meaning = f"{names[0]}'s shape without its classes"
+        _checks.require_shape(names[1], target, shape, meaning)
+    if target.dtype is not torch.int64:
+        _checks.require_integers(names[1], target, ": it takes class indices")
+        target = target.long()
+    return pred, target
+
+
+def take_logits(pred: Tensor, name: str = "pred") -> Tensor:
     """Refuse what cannot be logits (N, C, …); give them as float32 or float64.
 
     Raises:
@@ -248,9 +260,9 @@ def take_logits(pred: Tensor) -> Tensor:
     """
     if pred.dim() < 2:
         raise ValueError(
-            f"pred must have at least 2 dimensions (N, C, …), but got shape {tuple(pred.shape)}"
+            f"{name} must have at least 2 dimensions (N, C, …), but got shape {tuple(pred.shape)}"
         )
     if pred.dtype in _PRECISE:
         return pred
-    _checks.require_floats("pred", pred)
+    _checks.require_floats(name, pred)
     return _widened(pred, torch.float32)

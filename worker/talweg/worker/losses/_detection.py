@@ -8,7 +8,7 @@ from torch import Tensor
 from talweg import spec as specs
 from talweg.v1 import losses_pb2 as pb
 from talweg.worker.losses import _boxes, _checks, _classes, _regression
-from talweg.worker.losses._base import LossModule, reduction_of
+from talweg.worker.losses._base import LossModule, reduction_of, take_indices
 from talweg.worker.losses._shared import Pooled
 
 _PARTS: dict[str, Callable[[Any], LossModule]] = {
@@ -53,13 +53,11 @@ class Detection(Pooled):
 
     def _take(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
         _checks.require_names(inputs, self.input_names)
-        given = {"pred": inputs["class_logits"], "target": inputs["target_classes"]}
-        try:
-            self.class_loss.check_inputs(given)
-        except ValueError as exc:
-            raise ValueError(f"as class_logits' pred and target_classes' target: {exc}") from exc
+        names = self.input_names[0], self.input_names[1]
+        logits, classes = take_indices(inputs[names[0]], inputs[names[1]], names)
+        self.class_loss.check_inputs({"pred": logits, "target": classes})
         boxes, target_boxes = _boxes.take_boxes(inputs, ("boxes", "target_boxes"))
-        return given["pred"], given["target"], boxes, target_boxes
+        return logits, classes, boxes, target_boxes
 
     def _pooled(
         self, class_logits: Tensor, target_classes: Tensor, boxes: Tensor, target_boxes: Tensor

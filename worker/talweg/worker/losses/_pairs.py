@@ -33,7 +33,7 @@ class _Judged(LossModule):
         _checks.require_shape(name, answer, shape, "one value a pair")
         if answer.is_complex():
             _checks.require_floats(name, answer)
-        return one, other, answer
+        return one, other, answer.detach()
 
 
 class Contrastive(_Judged):

@@ -14,7 +14,13 @@ from torch.nn import functional as F
 
 from talweg.v1 import losses_pb2 as pb
 from talweg.worker.losses import _checks
-from talweg.worker.losses._base import Classes, LossModule, reduction_of, take_logits
+from talweg.worker.losses._base import (
+    Classes,
+    LossModule,
+    reduction_of,
+    same_precision,
+    take_logits,
+)
 from talweg.worker.losses._shared import Pooled, choice_of, ignore_index_of, take_alike
 from talweg.worker.losses.functional import _safe, lovasz, regions
 
@@ -60,6 +66,7 @@ class _Masks(Classes):
             _checks.require_shape("target", target, pred.shape, "the shape of pred")
             if target.is_complex():
                 _checks.require_floats("target", target)
+            pred, target = same_precision(pred, target)
         if pred.dim() == 2:
             # One position a sample.
             pred, target = pred[:, :, None], target[..., None]
