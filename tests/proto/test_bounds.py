@@ -43,6 +43,28 @@ def edges(field: Field) -> Iterator[tuple[float, bool]]:
         yield from ((bounds.le + step, False), (bounds.le, True))
 
 
+@pytest.mark.parametrize(
+    ("weights", "found"),
+    [
+        ({}, "nothing"),
+        ({"values": []}, "nothing"),
+        ({"values": [1], "balanced": {}}, "values and balanced"),
+        ({"values": [1], "effective_number": {}}, "values and effective_number"),
+    ],
+)
+def test_class_weights_are_said_in_one_way(weights: dict[str, Any], found: str) -> None:
+    loss = from_dict({"cross_entropy": {"weight": weights}}, Loss)
+    (violation,) = check_message(loss)
+    assert violation.field == "loss.cross_entropy.weight"
+    assert violation.found == found
+    assert violation.allowed == "one of values, balanced, effective_number"
+
+
+@pytest.mark.parametrize("weights", [[1], "balanced", "effective_number"])
+def test_each_way_alone_is_in_order(weights: Any) -> None:
+    assert check_message(from_dict({"cross_entropy": {"weight": weights}}, Loss)) == []
+
+
 def holding(message: Descriptor, field: Field, value: Any) -> Message:
     holder = message_factory.GetMessageClass(message)()
     if field.is_list:

@@ -68,9 +68,11 @@ def test_facts_of_tasks(name: str, message: Descriptor) -> None:
     assert all(metric.goal and metric.meaning for metric in facts.metrics)
 
 
-def test_every_kind_of_task_has_a_member() -> None:
+def test_every_task_has_a_kind_of_its_own() -> None:
     kinds = {task_facts(message).kind for _, message in members(Task.DESCRIPTOR)}
-    assert kinds == set(TaskKind.values()) - {options_pb2.TASK_KIND_UNSPECIFIED}
+    assert kinds <= set(TaskKind.values()) - {options_pb2.TASK_KIND_UNSPECIFIED}
+    # Others are kinds of losses so far: jobs of these tasks cannot be written yet.
+    assert len(kinds) == len(choices(Task.DESCRIPTOR))
 
 
 @pytest.mark.parametrize(("name", "message"), list(members(Model.DESCRIPTOR)))

@@ -22,6 +22,13 @@ LABELS: list[tuple[type[Loss] | type[Model], Any, str]] = [
     (Loss, {"poisson_nll": {"log_input": False}}, "poisson_nll log_input=false"),
     (Loss, {"cross_entropy": {"weight": [1, 2.5]}}, "cross_entropy weight=[1, 2.5]"),
     (Loss, {"focal": {"alpha": [1, 2]}}, "focal alpha=[1, 2]"),
+    (Loss, {"focal": {"alpha": "balanced"}}, "focal alpha=balanced"),
+    (Loss, {"focal": {"alpha": {"effective_number": {}}}}, "focal alpha=effective_number"),
+    (
+        Loss,
+        {"focal": {"gamma": 1, "alpha": {"effective_number": {"beta": 0.9}}}},
+        "focal gamma=1 alpha=effective_number(beta=0.9)",
+    ),
     (
         Loss,
         {"sum": {"terms": [{"loss": "mse"}, {"loss": {"huber": {"delta": 2}}, "weight": 0.5}]}},
@@ -77,6 +84,18 @@ def test_flatten() -> None:
         "resources.device": "cpu",
         "outputs.model": "false",
     }
+
+
+def test_flatten_names_weights_that_are_computed() -> None:
+    spec = from_dict({"loss": {"cross_entropy": {"weight": {"balanced": {}}}}})
+    assert flatten(spec) == {
+        "loss": "cross_entropy",
+        "loss.cross_entropy.weight": "balanced",
+    }
+    loss = fill_message(from_dict({"focal": {"alpha": "effective_number"}}, Loss))
+    values = flatten(loss)
+    assert values["focal.alpha"] == "effective_number"
+    assert values["focal.alpha.effective_number.beta"] == "0.999"
 
 
 @pytest.mark.parametrize("seed", range(0, 200, 4))

@@ -11,7 +11,23 @@ from tests.proto.specs import base, random_spec, refused
 
 from talweg.spec import SpecError, Violation, from_dict, to_dict
 from talweg.v1.jobs_pb2 import Job
-from talweg.v1.losses_pb2 import CrossEntropy, Huber, Loss, MultiQuantile
+from talweg.v1.losses_pb2 import (
+    BoxLoss,
+    ClassLoss,
+    ClassWeights,
+    CrossEntropy,
+    Detection,
+    Distance,
+    EffectiveNumberWeights,
+    Focal,
+    Huber,
+    Loss,
+    MultiQuantile,
+    OnlineTriplet,
+    SmoothL1,
+    TripletAverage,
+    Uncertainty,
+)
 from talweg.v1.spec_pb2 import JobSpec, Training
 
 # value of the loss, the message it means
@@ -26,6 +42,21 @@ FORMS: list[tuple[Any, Loss]] = [
         {"cross_entropy": {"weight": [1, 2]}},
         from_dict({"cross_entropy": {"weight": {"values": [1.0, 2.0]}}}, Loss),
     ),
+    ({"cross_entropy": {"weight": "balanced"}},
+     from_dict({"cross_entropy": {"weight": {"balanced": {}}}}, Loss)),
+    ({"focal": {"alpha": {"effective_number": {"beta": 0.9}}}},
+     Loss(focal=Focal(alpha=ClassWeights(
+         effective_number=EffectiveNumberWeights(beta=0.9))))),
+    ({"online_triplet": {"strategy": "all", "average": "all", "distance": "cosine"}},
+     Loss(online_triplet=OnlineTriplet(
+         strategy=OnlineTriplet.all, average=TripletAverage.all, distance=Distance.cosine))),
+    ({"uncertainty": {"task_types": ["classification", "regression"]}},
+     Loss(uncertainty=Uncertainty(
+         task_types=[Uncertainty.classification, Uncertainty.regression]))),
+    ({"detection": {"class_loss": "cross_entropy", "box_loss": {"smooth_l1": {"beta": 0.1}}}},
+     Loss(detection=Detection(
+         class_loss=ClassLoss(cross_entropy=CrossEntropy()),
+         box_loss=BoxLoss(smooth_l1=SmoothL1(beta=0.1))))),
     ({"multi_quantile": {"quantiles": (0.1, 0.9)}},
      Loss(multi_quantile=MultiQuantile(quantiles=[0.1, 0.9]))),
     ({"sum": {"terms": [{"loss": "mse"}]}},

@@ -57,6 +57,17 @@ IN_ORDER: dict[str, dict[str, Any]] = {
     "a weight of the positives": base(
         task="binary", dataset="breast_cancer", loss={"bce_with_logits": {"pos_weight": [2]}}
     ),
+    "weights by counting": classes(loss={"cross_entropy": {"weight": "balanced"}}),
+    "alpha by counting": classes(loss={"focal": {"alpha": {"effective_number": {"beta": 0.9}}}}),
+    "a weight of the positives by counting": base(
+        task="binary", dataset="breast_cancer",
+        loss={"bce_with_logits": {"pos_weight": "balanced"}},
+    ),
+    "counts a class": classes(loss={"ldam": {"class_counts": range(1, 11), "weight": [1] * 10}}),
+    "counts of the training split": classes(loss="logit_adjusted"),
+    "an embedding": classes(loss="arcface"),
+    "a mean and a variance": base(loss="gaussian_nll"),
+    "amounts": base(loss="tweedie"),
     "weights a label": base(
         task="multilabel", dataset="synthetic_multilabel",
         loss={"bce_with_logits": {"weight": [1, 2, 3, 4, 5]}},
@@ -112,6 +123,46 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str, str]] = {
     "loss of another task in a sum": (
         base(loss=total("mse", total("mae", "bce"))), "loss.sum.terms[1].loss.sum.terms[1].loss",
         "bce under task regression", "one of mse", "bce fits binary and multilabel",
+    ),
+    **{
+        f"{loss} before its task": (
+            base(loss={loss: {}}), "loss", f"{loss} under task regression", "one of mse", task
+        )
+        for loss, task in (
+            ("coral", "coral fits ordinal"), ("dice", "segmentation"), ("giou", "detection"),
+            ("triplet", "metric_learning"), ("arcface", "metric_learning and multiclass"),
+            ("nt_xent", "self_supervised"), ("gan", "gan"), ("vae", "vae"),
+            ("ssim", "image_translation"), ("uncertainty", "multitask"),
+        )
+    },
+    "a teacher in a job": (
+        classes(loss="distillation"), "loss", "distillation in a job", "one of cross_entropy",
+        "a job has no teacher",
+    ),
+    "counts of other classes": (
+        classes(loss={"logit_adjusted": {"class_counts": [1, 2]}}),
+        "loss.logit_adjusted.class_counts", "2 counts", "10 counts, one a class of digits", "",
+    ),
+    "a weight of the one answer": (
+        base(task="binary", dataset="breast_cancer",
+             loss={"bce_with_logits": {"weight": "balanced"}}),
+        "loss.bce_with_logits.weight", "a weight of classes", "one value", "pos_weight",
+    ),
+    "variance in a sum": (
+        base(loss=total("mse", "gaussian_nll")), "loss.sum.terms[1].loss",
+        "gaussian_nll in one sum with mse", "the same outputs", "two outputs a target",
+    ),
+    "an embedding in a sum": (
+        classes(loss=total("arcface", "cosface")), "loss.sum.terms[1].loss",
+        "cosface in one sum with arcface", "the same outputs", "embedding",
+    ),
+    "amounts below 0": (
+        base(loss="tweedie", dataset="synthetic_regression"), "dataset",
+        "synthetic_regression, some of whose targets are below 0", "under tweedie", "",
+    ),
+    "amounts in other units": (
+        base(loss="tweedie", preprocessing={"standardise_targets": True}),
+        "preprocessing.standardise_targets", "true", "", "",
     ),
     "no sums without end": (
         base(loss=NESTED), "loss" + ".sum.terms[0].loss" * 5, "a sum inside 5 sums",

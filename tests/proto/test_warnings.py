@@ -101,6 +101,10 @@ CASES: dict[str, tuple[dict[str, Any], list[tuple[str, str, str]]]] = {
     "a rare class with weights": (
         rare({"cross_entropy": {"weight": [1, 5, 20]}}, 0.9, 0.08, 0.02), [],
     ),
+    "a rare class with weights by counting": (
+        rare({"cross_entropy": {"weight": "balanced"}}, 0.9, 0.08, 0.02), [],
+    ),
+    "a rare class under logit adjustment": (rare("logit_adjusted", 0.9, 0.08, 0.02), []),
     "a rare class with alpha": (rare({"focal": {"alpha": [1, 5, 20]}}, 0.9, 0.08, 0.02), []),
     "a rare class with weights in a sum": (
         rare(total("poly1", {"cross_entropy": {"weight": [1, 5, 20]}}), 0.9, 0.08, 0.02), [],

@@ -13,7 +13,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 
 from talweg.spec._errors import Violation, joined, one_of, shown
 from talweg.spec._facts import chosen
-from talweg.spec._fields import Field, Type, choices, descriptor_of, fields
+from talweg.spec._fields import Field, Type, choices, descriptor_of, exactly_one, fields
 from talweg.spec._rules_own import own_rules
 
 # Protobuf itself reads no deeper message from the wire.
@@ -50,6 +50,12 @@ def _message(message: Message, path: str, violations: list[Violation], depth: in
     members = choices(descriptor)
     if members and not chosen(message):
         violations.append(_none_chosen(path, members))
+    if exactly_one(descriptor):
+        given = {field.name for field, _ in message.ListFields()}
+        rivals = [name for name in exactly_one(descriptor) if name in given]
+        if len(rivals) != 1:
+            found = " and ".join(rivals) or "nothing"
+            violations.append(Violation(path, found, one_of(exactly_one(descriptor))))
     for field in _demanding(descriptor):
         at = joined(path, field.name)
         if field.is_list or field.is_map:

@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from talweg.spec._errors import number_text
 from talweg.spec._facts import chosen
-from talweg.spec._fields import Field, Type, choices, fields, shorthand
+from talweg.spec._fields import Field, Type, choices, fields, oneofs, shorthand
 from talweg.v1.spec_pb2 import JobSpec
 
 
@@ -25,7 +25,7 @@ def flatten(spec: Message) -> dict[str, str]:
 
 
 def _flatten(message: Message, path: str, values: dict[str, str]) -> None:
-    name = chosen(message)
+    name = chosen(message) or _chosen_message(message)
     if path and name:
         values[path] = name
     prefix = f"{path}." if path else ""
@@ -79,6 +79,8 @@ def _changes(body: Message) -> list[str]:
         elif not field.is_list:
             if choices(value.DESCRIPTOR):
                 changes.append(label(value))
+            elif _chosen_message(value):
+                changes.append(f"{field.name}={' '.join(_changes(value)).removesuffix('()')}")
             elif shorthand(value.DESCRIPTOR):
                 # Its one field stands for it: weight=[1, 2].
                 inner = " ".join(_changes(value)).partition("=")[2]
@@ -86,6 +88,16 @@ def _changes(body: Message) -> list[str]:
             else:
                 changes.append(f"{field.name}({label(value)})")
     return changes
+
+
+def _chosen_message(message: Message) -> str:
+    """Give the member that is set of those messages that exclude each other, or ''."""
+    known = fields(message.DESCRIPTOR)
+    for oneof in oneofs(message.DESCRIPTOR):
+        name: str | None = message.WhichOneof(oneof)
+        if name and known[name].type is Type.MESSAGE:
+            return name
+    return ""
 
 
 def seed_of(spec: JobSpec) -> int:

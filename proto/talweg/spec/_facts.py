@@ -9,9 +9,9 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from talweg.spec._errors import one_of, shown
-from talweg.spec._fields import choices, fields
+from talweg.spec._fields import choices, descriptor_of, fields
 from talweg.v1 import options_pb2
-from talweg.v1.losses_pb2 import Loss
+from talweg.v1.losses_pb2 import GaussianNll, Loss, MultiQuantile
 from talweg.v1.options_pb2 import (
     DatasetFacts,
     Goal,
@@ -28,6 +28,8 @@ from talweg.v1.tasks_pb2 import Task
 # The metric that exists only where the loss names quantiles, and the losses that do.
 _PINBALL = "pinball"
 _QUANTILE_LOSSES = ("quantile", "multi_quantile")
+# The field of losses that compare embeddings with one learned vector a class.
+_EMBEDDING_SIZE = "embedding_size"
 # Layers that change no value once training is over.
 _TRANSPARENT_LAYERS = ("flatten", "dropout")
 
@@ -183,8 +185,9 @@ def num_outputs(spec: JobSpec, num_targets: int) -> int:
         num_targets: Numbers, classes or labels a sample, as the data has them.
 
     Returns:
-        K for regression, K·Q under multi_quantile; 1 for binary; C for multiclass; L for
-        multilabel.
+        K for regression, K·Q under multi_quantile, 2K under gaussian_nll; 1 for binary; C for
+        multiclass, the embedding's size under losses that compare embeddings with a vector a
+        class; L for multilabel.
 
     Raises:
         ValueError: Where num_targets is below 1, or the spec names no task.
@@ -195,15 +198,32 @@ def num_outputs(spec: JobSpec, num_targets: int) -> int:
     if task == options_pb2.BINARY:
         return 1
     if task == options_pb2.REGRESSION:
-        return num_targets * num_quantiles(spec.loss)
-    if task in (options_pb2.MULTICLASS, options_pb2.MULTILABEL):
+        return num_targets * _outputs_per_target(spec.loss)
+    if task == options_pb2.MULTICLASS:
+        return embedding_size(spec.loss) or num_targets
+    if task == options_pb2.MULTILABEL:
         return num_targets
     raise ValueError("task must be chosen to know the number of outputs, but got nothing")
 
 
-def num_quantiles(loss: Loss) -> int:
-    """Give the number of outputs for one target: that of its quantiles, else 1."""
-    for _, name, leaf in leaves(loss):
-        if name == "multi_quantile":
-            return max(1, len(leaf.quantiles))  # type: ignore[attr-defined]
+def _outputs_per_target(loss: Loss) -> int:
+    """Give the number of outputs for one target: quantiles, or a mean and a variance, else 1."""
+    for _, _, leaf in leaves(loss):
+        if isinstance(leaf, MultiQuantile):
+            return max(1, len(leaf.quantiles))
+        if isinstance(leaf, GaussianNll):
+            return 2
     return 1
+
+
+def embedding_size(loss: Loss) -> int:
+    """Give the length of the vectors that a loss compares with one a class; 0 where none does."""
+    for _, _, leaf in leaves(loss):
+        if takes_embedding(leaf):
+            return int(getattr(leaf, _EMBEDDING_SIZE))
+    return 0
+
+
+def takes_embedding(loss: Message) -> bool:
+    """Tell whether a loss compares what the model gives with a learned vector a class."""
+    return _EMBEDDING_SIZE in fields(descriptor_of(loss))

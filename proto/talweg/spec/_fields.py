@@ -204,6 +204,12 @@ def shorthand(message: Descriptor) -> str:
     return field
 
 
+@functools.cache
+def exactly_one(message: Descriptor) -> tuple[str, ...]:
+    """Give the fields of which one and no other must be set; none where there is no such rule."""
+    return tuple(message.GetOptions().Extensions[options_pb2.exactly_one])
+
+
 def _is_synthetic(oneof: str, members: list[str]) -> bool:
     # `optional` fields each stand in a oneof of their own that protobuf invents.
     return members == [oneof.removeprefix("_")] and oneof.startswith("_")

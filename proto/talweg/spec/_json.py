@@ -150,11 +150,11 @@ class _Reader:
     ) -> Mapping[object, object] | None:
         """Turn a shorthand into an object; None where it is none, which is then reported."""
         members = choices(descriptor)
+        if isinstance(value, str) and value in _bare_members(descriptor):
+            return {value: {}}
         if shorthand(descriptor):
             return {shorthand(descriptor): value}
         if isinstance(value, str) and members:
-            if value in members:
-                return {value: {}}
             self.refuse(path, value, one_of(members), nearest(value, members))
             return None
         self.refuse(path, value, f"an object ({', '.join(fields(descriptor))})")
@@ -280,6 +280,16 @@ class _Reader:
             json_format.ParseDict(value, message)
         except (json_format.ParseError, ValueError, TypeError):
             self.refuse(path, value, f"a {message.DESCRIPTOR.name.lower()}")
+
+
+def _bare_members(descriptor: Descriptor) -> list[str]:
+    """Give the members that exclude each other and hold messages: a bare name chooses one."""
+    return [
+        name
+        for members in oneofs(descriptor).values()
+        for name in members
+        if fields(descriptor)[name].type is Type.MESSAGE
+    ]
 
 
 def _real(item: object) -> int | float | None:

@@ -64,6 +64,10 @@ def _losses() -> Iterator[str]:
         ]
         if entry.facts.activation == Activation.SIGMOID:
             facts.append("A sigmoid is applied to the model's outputs.")
+        if entry.facts.activation == Activation.EXP:
+            facts.append("The model gives logarithms.")
+        if entry.facts.only_evaluated:
+            facts.append(f"For evaluate alone, since {entry.facts.only_evaluated}.")
         if entry.facts.raw_targets:
             facts.append("Targets stay in their own units.")
         if entry.facts.prefer:

@@ -9,14 +9,25 @@ from google.protobuf.message import Message
 
 from talweg.spec._case import Case, Leaf
 from talweg.spec._errors import Violation, number_text, one_of
-from talweg.spec._facts import loss_facts, task_name
+from talweg.spec._facts import loss_facts, takes_embedding, task_name
 from talweg.spec._fields import Type, choices, descriptor_of, fields
 from talweg.v1 import options_pb2
-from talweg.v1.losses_pb2 import ClassWeights, FocalBinary, Loss, MultiQuantile, PoissonNll
+from talweg.v1.losses_pb2 import (
+    ClassWeights,
+    FocalBinary,
+    GaussianNll,
+    Ldam,
+    LogitAdjusted,
+    Loss,
+    MultiQuantile,
+    PoissonNll,
+    Tweedie,
+)
 from talweg.v1.options_pb2 import TaskKind
 
 _MAX_SUMS = 5
-# Data sets that the spec alone shows to have negative targets.
+# Losses of targets >= 0, and data sets that the spec alone shows to have others.
+_COUNTING = ("poisson_nll", "tweedie")
 _SIGNED_TARGETS = ("synthetic_regression",)
 
 
@@ -34,10 +45,13 @@ def loss_rules(case: Case) -> Iterator[Violation]:
 
 
 def losses_of(task: TaskKind.ValueType) -> Iterator[str]:
-    """Give the names of the losses that fit a task."""
+    """Give the names of the losses by which jobs of a task can train."""
     for name in choices(Loss.DESCRIPTOR):
         message = fields(Loss.DESCRIPTOR)[name].message
-        if message is not None and task in loss_facts(message).tasks:
+        if message is None:
+            continue
+        facts = loss_facts(message)
+        if task in facts.tasks and not facts.only_evaluated:
             yield name
 
 
@@ -64,6 +78,13 @@ def _fits(case: Case) -> Iterator[Violation]:
                 f"{leaf.name} under task {task_name(case.task)}",
                 one_of(losses_of(case.task)),
                 f"{leaf.name} fits {' and '.join(map(task_name, leaf.facts.tasks))}",
+            )
+        elif leaf.facts.only_evaluated:
+            yield Violation(
+                leaf.path,
+                f"{leaf.name} in a job",
+                one_of(losses_of(case.task)),
+                leaf.facts.only_evaluated,
             )
 
 
@@ -100,49 +121,79 @@ def _quantiles(leaf: Leaf) -> Iterator[Violation]:
 
 
 def _weights(case: Case, leaf: Leaf) -> Iterator[Violation]:
-    """Check weights that stand one a class or label."""
+    """Check what stands one a class or label: weights and counts."""
     for name, values in class_weights(leaf.message):
         at = f"{leaf.member}.{name}"
-        if values and not any(value > 0 for value in values):
+        if not any(value > 0 for value in values):
             yield Violation(at, "no weight above 0", "at least one weight > 0")
-        if case.task == options_pb2.BINARY:
-            expected, means = 1, "one, for the one answer of task binary"
-        elif case.data is not None and case.data.num_classes:
-            what = "class" if case.task == options_pb2.MULTICLASS else "label"
-            expected, means = case.data.num_classes, f"one a {what} of {case.data.name}"
-        else:
-            continue
-        if len(values) != expected:
-            found = "1 weight" if len(values) == 1 else f"{len(values)} weights"
-            allowed = "1 weight" if expected == 1 else f"{expected} weights"
-            yield Violation(at, found, f"{allowed}, {means}")
+        yield from _one_a_class(case, at, "weight", len(values))
+    for name, counts in _lists(leaf.message):
+        if name == "class_counts" and counts:
+            yield from _one_a_class(case, f"{leaf.member}.{name}", "count", len(counts))
+    if case.task == options_pb2.BINARY and "weight" in _computed(leaf.message):
+        yield Violation(
+            f"{leaf.member}.weight",
+            "a weight of classes under task binary, whose one answer has one weight",
+            "no weight, or one value",
+            "write pos_weight, the weight of yes against no",
+        )
+
+
+def _one_a_class(case: Case, at: str, what: str, number: int) -> Iterator[Violation]:
+    if case.task == options_pb2.BINARY:
+        expected, means = 1, "one, for the one answer of task binary"
+    elif case.data is not None and case.data.num_classes:
+        kind = "class" if case.task == options_pb2.MULTICLASS else "label"
+        expected, means = case.data.num_classes, f"one a {kind} of {case.data.name}"
+    else:
+        return
+    if number != expected:
+        yield Violation(at, _count(number, what), f"{_count(expected, what)}, {means}")
+
+
+def _count(number: int, what: str) -> str:
+    return f"1 {what}" if number == 1 else f"{number} {what}s"
+
+
+def _lists(message: Message) -> Iterator[tuple[str, list[float]]]:
+    """Give the lists of numbers that a loss carries."""
+    for name, field in fields(descriptor_of(message)).items():
+        if field.is_list and field.type is Type.NUMBER:
+            yield name, list(getattr(message, name))
 
 
 def class_weights(message: Message) -> Iterator[tuple[str, list[float]]]:
-    """Give each set of weights, one a class, that a loss carries."""
+    """Give each set of weights, one a class, that a loss is given."""
     for descriptor, value in message.ListFields():
-        field = fields(descriptor_of(message))[descriptor.name]
-        if isinstance(value, ClassWeights):
-            yield field.name, list(value.values)
-        elif field.is_list and field.type is Type.NUMBER and field.name == "alpha":
-            yield field.name, list(value)
+        if isinstance(value, ClassWeights) and len(value.values):
+            yield descriptor.name, list(value.values)
+
+
+def _computed(message: Message) -> list[str]:
+    """Name the weights that a loss is to find from the training split."""
+    return [
+        descriptor.name
+        for descriptor, value in message.ListFields()
+        if isinstance(value, ClassWeights) and value.WhichOneof("computed")
+    ]
 
 
 def has_class_weights(message: Message) -> bool:
-    """Tell whether a loss weighs classes, or positives against negatives."""
+    """Tell whether a loss weighs classes, or yes against no, by weights or by their counts."""
     if isinstance(message, FocalBinary):
         return message.HasField("alpha")
-    return any(values for _, values in class_weights(message))
+    by_count = isinstance(message, (LogitAdjusted, Ldam))
+    return by_count or any(class_weights(message)) or bool(_computed(message))
 
 
 def _targets(case: Case, leaf: Leaf) -> Iterator[Violation]:
     if case.data is None:
         return
-    if leaf.name == "poisson_nll" and case.data.name in _SIGNED_TARGETS:
+    if leaf.name in _COUNTING and case.data.name in _SIGNED_TARGETS:
         yield Violation(
             "dataset",
             f"{case.data.name}, some of whose targets are below 0",
-            "data with targets >= 0 under poisson_nll",
+            f"data with targets >= 0 under {leaf.name}",
         )
 
 
@@ -168,4 +219,10 @@ def _outputs(leaf: Leaf) -> str:
         return f"multi_quantile needs an output for each of its quantiles, {quantiles}"
     if isinstance(leaf.message, PoissonNll) and leaf.message.log_input:
         return "poisson_nll takes the logarithm of the rate: write log_input: false"
+    if isinstance(leaf.message, Tweedie):
+        return "tweedie takes the logarithm of the mean"
+    if isinstance(leaf.message, GaussianNll):
+        return "gaussian_nll needs two outputs a target, the mean and the variance"
+    if takes_embedding(leaf.message):
+        return f"{leaf.name} takes an embedding, and has vectors of its own for the classes"
     return ""

@@ -29,7 +29,7 @@ def _probabilities(case: Case) -> Iterator[Warning]:
         return
     last = last_layer(case.spec)
     for leaf in case.fitting:
-        takes_logits = leaf.facts.activation == options_pb2.NONE
+        takes_logits = leaf.facts.activation != options_pb2.SIGMOID
         if last is not None and takes_logits:
             index, name = last
             yield Warning(

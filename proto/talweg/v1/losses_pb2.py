@@ -22,112 +22,30 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from talweg.v1 import losses_classification_pb2 as talweg_dot_v1_dot_losses__classification__pb2
+from talweg.v1 import losses_embedding_pb2 as talweg_dot_v1_dot_losses__embedding__pb2
+from talweg.v1 import losses_generative_pb2 as talweg_dot_v1_dot_losses__generative__pb2
+from talweg.v1 import losses_parts_pb2 as talweg_dot_v1_dot_losses__parts__pb2
+from talweg.v1 import losses_region_pb2 as talweg_dot_v1_dot_losses__region__pb2
+from talweg.v1 import losses_regression_pb2 as talweg_dot_v1_dot_losses__regression__pb2
+from talweg.v1 import losses_several_pb2 as talweg_dot_v1_dot_losses__several__pb2
 from talweg.v1 import options_pb2 as talweg_dot_v1_dot_options__pb2
 
+from talweg.v1.losses_classification_pb2 import *
+from talweg.v1.losses_embedding_pb2 import *
+from talweg.v1.losses_generative_pb2 import *
+from talweg.v1.losses_parts_pb2 import *
+from talweg.v1.losses_region_pb2 import *
+from talweg.v1.losses_regression_pb2 import *
+from talweg.v1.losses_several_pb2 import *
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16talweg/v1/losses.proto\x12\ttalweg.v1\x1a\x17talweg/v1/options.proto\"\xf2\x07\n\x04Loss\x12\x1d\n\x03mse\x18\x01 \x01(\x0b\x32\x0e.talweg.v1.MseH\x00\x12\x1d\n\x03mae\x18\x02 \x01(\x0b\x32\x0e.talweg.v1.MaeH\x00\x12!\n\x05huber\x18\x03 \x01(\x0b\x32\x10.talweg.v1.HuberH\x00\x12(\n\tsmooth_l1\x18\x04 \x01(\x0b\x32\x13.talweg.v1.SmoothL1H\x00\x12&\n\x08log_cosh\x18\x05 \x01(\x0b\x32\x12.talweg.v1.LogCoshH\x00\x12\'\n\x08quantile\x18\x06 \x01(\x0b\x32\x13.talweg.v1.QuantileH\x00\x12\x32\n\x0emulti_quantile\x18\x07 \x01(\x0b\x32\x18.talweg.v1.MultiQuantileH\x00\x12,\n\x0bpoisson_nll\x18\x08 \x01(\x0b\x32\x15.talweg.v1.PoissonNllH\x00\x12-\n\x0b\x63harbonnier\x18\x0b \x01(\x0b\x32\x16.talweg.v1.CharbonnierH\x00\x12\x32\n\x0e\x61symmetric_mse\x18\x0c \x01(\x0b\x32\x18.talweg.v1.AsymmetricMseH\x00\x12\x33\n\x0f\x62\x63\x65_with_logits\x18\r \x01(\x0b\x32\x18.talweg.v1.BceWithLogitsH\x00\x12\x1d\n\x03\x62\x63\x65\x18\x0e \x01(\x0b\x32\x0e.talweg.v1.BceH\x00\x12\x30\n\rcross_entropy\x18\x0f \x01(\x0b\x32\x17.talweg.v1.CrossEntropyH\x00\x12!\n\x05\x66ocal\x18\x10 \x01(\x0b\x32\x10.talweg.v1.FocalH\x00\x12.\n\x0c\x66ocal_binary\x18\x11 \x01(\x0b\x32\x16.talweg.v1.FocalBinaryH\x00\x12.\n\x0cmulti_margin\x18\x13 \x01(\x0b\x32\x16.talweg.v1.MultiMarginH\x00\x12@\n\x15\x61symmetric_multilabel\x18\x14 \x01(\x0b\x32\x1f.talweg.v1.AsymmetricMultilabelH\x00\x12!\n\x05poly1\x18\x15 \x01(\x0b\x32\x10.talweg.v1.Poly1H\x00\x12\x32\n\x0egeneralized_ce\x18\x16 \x01(\x0b\x32\x18.talweg.v1.GeneralizedCeH\x00\x12.\n\x0csymmetric_ce\x18\x17 \x01(\x0b\x32\x16.talweg.v1.SymmetricCeH\x00\x12\x1d\n\x03sum\x18\x64 \x01(\x0b\x32\x0e.talweg.v1.SumH\x00\x12+\n\nexpression\x18\x65 \x01(\x0b\x32\x15.talweg.v1.ExpressionH\x00\x12#\n\x06plugin\x18\x66 \x01(\x0b\x32\x11.talweg.v1.PluginH\x00\x42\x06\n\x04kind\"0\n\tReduction\"#\n\x04Kind\x12\x08\n\x04mean\x10\x00\x12\x07\n\x03sum\x10\x01\x12\x08\n\x04none\x10\x02\"C\n\x0c\x43lassWeights\x12\'\n\x06values\x18\x01 \x03(\x01\x42\x17\x8a\xb5\x18\t\x19\x00\x00\x00\x00\x00\x00\x00\x00\xa2\xb5\x18\x06\x08\x01\x10\x80\x80\x04:\n\xb2\xb5\x18\x06values\"\xaa\x01\n\x03Mse\x12\x31\n\treduction\x18\x0f \x01(\x0e\x32\x19.talweg.v1.Reduction.KindH\x00\x88\x01\x01:b\x8a\xb5\x18^\n\x01\x01\x12\rpred (N, \xe2\x80\xa6)\x12\x0ftarget (N, \xe2\x80\xa6)\"-Errors are Gaussian and there are no outliers*\nGauss 1809B\x0c\n\n_reduction\"\xaf\x01\n\x03Mae\x12\x31\n\treduction\x18\x0f \x01(\x0e\x32\x19.talweg.v1.Reduction.KindH\x00\x88\x01\x01:g\x8a\xb5\x18\x63\n\x01\x01\x12\rpred (N, \xe2\x80\xa6)\x12\x0ftarget (N, \xe2\x80\xa6)\"0Outliers in the targets, or the median is wanted*\x0cLaplace 1774B\x0c\n\n_reduction\"\x88\x02\n\x05Huber\x12*\n\x05\x64\x65lta\x18\x01 \x01(\x01\x42\x16\x8a\xb5\x18\x12\t\x00\x00\x00\x00\x00\x00\xf0?\x11\x00\x00\x00\x00\x00\x00\x00\x00H\x00\x88\x01\x01\x12\x31\n\treduction\x18\x0f \x01(\x0e\x32\x19.talweg.v1.Reduction.KindH\x01\x88\x01\x01:\x87\x01\x8a\xb5\x18\x82\x01\n\x01\x01\x12\rpred (N, \xe2\x80\xa6)\x12\x0ftarget (N, \xe2\x80\xa6)\"(Some outliers, large errors still matter*3Huber 1964, https://doi.org/10.1214/aoms/1177703732B\x08\n\x06_deltaB\x0c\n\n_reduction\"\xa6\x02\n\x08SmoothL1\x12)\n\x04\x62\x65ta\x18\x01 \x01(\x01\x42\x16\x8a\xb5\x18\x12\t\x00\x00\x00\x00\x00\x00\xf0?\x19\x00\x00\x00\x00\x00\x00\x00\x00H\x00\x88\x01\x01\x12\x31\n\treduction\x18\x0f \x01(\x0e\x32\x19.talweg.v1.Reduction.KindH\x01\x88\x01\x01:\xa4\x01\x8a\xb5\x18\x9f\x01\n\x01\x01\x12\rpred (N, \xe2\x80\xa6)\x12\x0ftarget (N, \xe2\x80\xa6)\"IAs huber, with a gradient of at most 1 whatever beta is; common for boxes*/Girshick 2015, https://arxiv.org/abs/1504.08083B\x07\n\x05_betaB\x0c\n\n_reduction\"\xe3\x01\n\x07LogCosh\x12\x31\n\treduction\x18\x0f \x01(\x0e\x32\x19.talweg.v1.Reduction.KindH\x00\x88\x01\x01:\x96\x01\x8a\xb5\x18\x91\x01\n\x01\x01\x12\rpred (N, \xe2\x80\xa6)\x12\x0ftarget (N, \xe2\x80\xa6)\">As huber with delta 1, where second derivatives must be smooth*,Green 1990, https://doi.org/10.1109/42.52985B\x0c\n\n_reduction\"\xa8\x02\n\x08Quantile\x12/\n\x01q\x18\x01 \x01(\x01\x42\x1f\x8a\xb5\x18\x1b\t\x00\x00\x00\x00\x00\x00\xe0?\x11\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?H\x00\x88\x01\x01\x12\x31\n\treduction\x18\x0f \x01(\x0e\x32\x19.talweg.v1.Reduction.KindH\x01\x88\x01\x01:\xa3\x01\x8a\xb5\x18\x9e\x01\n\x01\x01\x12\rpred (N, \xe2\x80\xa6)\x12\x0ftarget (N, \xe2\x80\xa6)\">Too low and too high cost differently, or a quantile is wanted*9Koenker and Bassett 1978, https://doi.org/10.2307/1913643B\x04\n\x02_qB\x0c\n\n_reduction\"\x93\x02\n\rMultiQuantile\x12\x31\n\tquantiles\x18\x01 \x03(\x01\x42\x1e\x8a\xb5\x18\x12\x11\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?\xa2\xb5\x18\x04\x08\x01\x10\x64\x12\x31\n\treduction\x18\x0f \x01(\x0e\x32\x19.talweg.v1.Reduction.KindH\x00\x88\x01\x01:\x8d\x01\x8a\xb5\x18\x88\x01\n\x01\x01\x12\x0bpred (N, Q)\x12\x0btarget (N,)\".Prediction intervals are wanted from one model*9Koenker and Bassett 1978, https://doi.org/10.2307/1913643B\x0c\n\n_reduction\"\xb4\x02\n\nPoissonNll\x12\x1e\n\tlog_input\x18\x01 \x01(\x08\x42\x06\x9a\xb5\x18\x02\x08\x01H\x00\x88\x01\x01\x12\x19\n\x04\x66ull\x18\x02 \x01(\x08\x42\x06\x9a\xb5\x18\x02\x08\x00H\x01\x88\x01\x01\x12(\n\x03\x65ps\x18\x03 \x01(\x01\x42\x16\x8a\xb5\x18\x12\t:\x8c\x30\xe2\x8eyE>\x11\x00\x00\x00\x00\x00\x00\x00\x00H\x02\x88\x01\x01\x12\x31\n\treduction\x18\x0f \x01(\x0e\x32\x19.talweg.v1.Reduction.KindH\x03\x88\x01\x01:a\x8a\xb5\x18]\n\x01\x01\x12\rpred (N, \xe2\x80\xa6)\x12\x15target (N, \xe2\x80\xa6) \xe2\x89\xa5 0\"\x16The targets are counts*\x18\x43\x61meron and Trivedi 19980\x01\x42\x0c\n\n_log_inputB\x07\n\x05_fullB\x06\n\x04_epsB\x0c\n\n_reduction\"\xb5\x02\n\x0b\x43harbonnier\x12(\n\x03\x65ps\x18\x01 \x01(\x01\x42\x16\x8a\xb5\x18\x12\t\xfc\xa9\xf1\xd2MbP?\x11\x00\x00\x00\x00\x00\x00\x00\x00H\x00\x88\x01\x01\x12\x31\n\treduction\x18\x0f \x01(\x0e\x32\x19.talweg.v1.Reduction.KindH\x01\x88\x01\x01:\xb2\x01\x8a\xb5\x18\xad\x01\n\x01\x01\x12\rpred (N, \xe2\x80\xa6)\x12\x0ftarget (N, \xe2\x80\xa6)\"EAs mae, with a gradient that does not jump at zero; common for images*ACharbonnier et al. 1994, https://doi.org/10.1109/ICIP.1994.413553B\x06\n\x04_epsB\x0c\n\n_reduction\"\x8a\x03\n\rAsymmetricMse\x12\x31\n\x0cover_penalty\x18\x01 \x01(\x01\x42\x16\x8a\xb5\x18\x12\t\x00\x00\x00\x00\x00\x00\x00@\x19\x00\x00\x00\x00\x00\x00\x00\x00H\x00\x88\x01\x01\x12\x32\n\runder_penalty\x18\x02 \x01(\x01\x42\x16\x8a\xb5\x18\x12\t\x00\x00\x00\x00\x00\x00\xf0?\x19\x00\x00\x00\x00\x00\x00\x00\x00H\x01\x88\x01\x01\x12\x31\n\treduction\x18\x0f \x01(\x0e\x32\x19.talweg.v1.Reduction.KindH\x02\x88\x01\x01:\xad\x01\x8a\xb5\x18\xa8\x01\n\x01\x01\x12\rpred (N, \xe2\x80\xa6)\x12\x0ftarget (N, \xe2\x80\xa6)\">Predicting too much costs more than too little, or the reverse*CNewey and Powell 1987 (expectiles), https://doi.org/10.2307/1911031B\x0f\n\r_over_penaltyB\x10\n\x0e_under_penaltyB\x0c\n\n_reduction\"\xfd\x02\n\rBceWithLogits\x12,\n\x06weight\x18\x01 \x01(\x0b\x32\x17.talweg.v1.ClassWeightsH\x00\x88\x01\x01\x12\x30\n\npos_weight\x18\x02 \x01(\x0b\x32\x17.talweg.v1.ClassWeightsH\x01\x88\x01\x01\x12\x31\n\treduction\x18\x0f \x01(\x0e\x32\x19.talweg.v1.Reduction.KindH\x02\x88\x01\x01:\xb0\x01\x8a\xb5\x18\xab\x01\n\x02\x02\x04\x12\rpred (N, \xe2\x80\xa6)\x12\x19target (N, \xe2\x80\xa6) in [0, 1]\"<The first choice for yes-or-no targets, one or many a sample*=Good 1952, https://doi.org/10.1111/j.2517-6161.1952.tb00104.xB\t\n\x07_weightB\r\n\x0b_pos_weightB\x0c\n\n_reduction\"\xa5\x02\n\x03\x42\x63\x65\x12\x31\n\treduction\x18\x0f \x01(\x0e\x32\x19.talweg.v1.Reduction.KindH\x00\x88\x01\x01:\xdc\x01\x8a\xb5\x18\xd7\x01\n\x02\x02\x04\x12\x17pred (N, \xe2\x80\xa6) in [0, 1]\x12\x19target (N, \xe2\x80\xa6) in [0, 1]\x18\x01\"KOnly where a model can give nothing but probabilities; else bce_with_logits*=Good 1952, https://doi.org/10.1111/j.2517-6161.1952.tb00104.x:\x0f\x62\x63\x65_with_logitsB\x0c\n\n_reduction\"\xda\x03\n\x0c\x43rossEntropy\x12,\n\x06weight\x18\x01 \x01(\x0b\x32\x17.talweg.v1.ClassWeightsH\x00\x88\x01\x01\x12(\n\x0cignore_index\x18\x02 \x01(\x05\x42\r\x8a\xb5\x18\t\t\x00\x00\x00\x00\x00\x00Y\xc0H\x01\x88\x01\x01\x12=\n\x0flabel_smoothing\x18\x03 \x01(\x01\x42\x1f\x8a\xb5\x18\x1b\t\x00\x00\x00\x00\x00\x00\x00\x00\x19\x00\x00\x00\x00\x00\x00\x00\x00)\x00\x00\x00\x00\x00\x00\xf0?H\x02\x88\x01\x01\x12\x31\n\treduction\x18\x0f \x01(\x0e\x32\x19.talweg.v1.Reduction.KindH\x03\x88\x01\x01:\xc1\x01\x8a\xb5\x18\xbc\x01\n\x01\x03\x12\x10pred (N, C, \xe2\x80\xa6)\x12\x37target (N, \xe2\x80\xa6) class index, or target_prob (N, C, \xe2\x80\xa6)\"-The first choice for one class out of several*=Good 1952, https://doi.org/10.1111/j.2517-6161.1952.tb00104.xB\t\n\x07_weightB\x0f\n\r_ignore_indexB\x12\n\x10_label_smoothingB\x0c\n\n_reduction\"\x9d\x03\n\x05\x46ocal\x12*\n\x05gamma\x18\x01 \x01(\x01\x42\x16\x8a\xb5\x18\x12\t\x00\x00\x00\x00\x00\x00\x00@\x19\x00\x00\x00\x00\x00\x00\x00\x00H\x00\x88\x01\x01\x12\x1c\n\x05\x61lpha\x18\x02 \x03(\x01\x42\r\x8a\xb5\x18\t\x19\x00\x00\x00\x00\x00\x00\x00\x00\x12(\n\x0cignore_index\x18\x03 \x01(\x05\x42\r\x8a\xb5\x18\t\t\x00\x00\x00\x00\x00\x00Y\xc0H\x01\x88\x01\x01\x12\x31\n\treduction\x18\x0f \x01(\x0e\x32\x19.talweg.v1.Reduction.KindH\x02\x88\x01\x01:\xc3\x01\x8a\xb5\x18\xbe\x01\n\x01\x03\x12\x10pred (N, C, \xe2\x80\xa6)\x12\x1btarget (N, \xe2\x80\xa6) class index\"WVery many easy samples, as in dense detection; for rare classes class weights do better*1Lin et al. 2017, https://arxiv.org/abs/1708.02002B\x08\n\x06_gammaB\x0f\n\r_ignore_indexB\x0c\n\n_reduction\"\xad\x03\n\x0b\x46ocalBinary\x12*\n\x05\x61lpha\x18\x01 \x01(\x01\x42\x16\x8a\xb5\x18\x12\x19\x00\x00\x00\x00\x00\x00\x00\x00)\x00\x00\x00\x00\x00\x00\xf0?H\x00\x88\x01\x01\x12*\n\x05gamma\x18\x02 \x01(\x01\x42\x16\x8a\xb5\x18\x12\t\x00\x00\x00\x00\x00\x00\x00@\x19\x00\x00\x00\x00\x00\x00\x00\x00H\x01\x88\x01\x01\x12:\n\nnormalizer\x18\x03 \x01(\x0e\x32!.talweg.v1.FocalBinary.NormalizerH\x02\x88\x01\x01\x12\x31\n\treduction\x18\x0f \x01(\x0e\x32\x19.talweg.v1.Reduction.KindH\x03\x88\x01\x01\"%\n\nNormalizer\x12\x08\n\x04mean\x10\x00\x12\r\n\tpositives\x10\x01:\x7f\x8a\xb5\x18{\n\x02\x02\x04\x12\rpred (N, \xe2\x80\xa6)\x12\x19target (N, \xe2\x80\xa6) in [0, 1]\"\x18Very many easy negatives*1Lin et al. 2017, https://arxiv.org/abs/1708.02002B\x08\n\x06_alphaB\x08\n\x06_gammaB\r\n\x0b_normalizerB\x0c\n\n_reduction\"\x87\x02\n\x0bMultiMargin\x12+\n\x06margin\x18\x01 \x01(\x01\x42\x16\x8a\xb5\x18\x12\t\x00\x00\x00\x00\x00\x00\xf0?\x11\x00\x00\x00\x00\x00\x00\x00\x00H\x00\x88\x01\x01\x12\x31\n\treduction\x18\x0f \x01(\x0e\x32\x19.talweg.v1.Reduction.KindH\x01\x88\x01\x01:\x7f\x8a\xb5\x18{\n\x01\x03\x12\x0bpred (N, C)\x12\x17target (N,) class index\"7Only the order of the scores matters, not probabilities*\x17\x43rammer and Singer 2001B\t\n\x07_marginB\x0c\n\n_reduction\"\xe7\x03\n\x14\x41symmetricMultilabel\x12.\n\tgamma_neg\x18\x01 \x01(\x01\x42\x16\x8a\xb5\x18\x12\t\x00\x00\x00\x00\x00\x00\x10@\x19\x00\x00\x00\x00\x00\x00\x00\x00H\x00\x88\x01\x01\x12.\n\tgamma_pos\x18\x02 \x01(\x01\x42\x16\x8a\xb5\x18\x12\t\x00\x00\x00\x00\x00\x00\xf0?\x19\x00\x00\x00\x00\x00\x00\x00\x00H\x01\x88\x01\x01\x12\x32\n\x04\x63lip\x18\x03 \x01(\x01\x42\x1f\x8a\xb5\x18\x1b\t\x9a\x99\x99\x99\x99\x99\xa9?\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?H\x02\x88\x01\x01\x12\x41\n\treduction\x18\x0f \x01(\x0e\x32).talweg.v1.AsymmetricMultilabel.ReductionH\x03\x88\x01\x01\"7\n\tReduction\x12\x08\n\x04mean\x10\x00\x12\x07\n\x03sum\x10\x01\x12\x08\n\x04none\x10\x02\x12\r\n\tbatchmean\x10\x03:\x8b\x01\x8a\xb5\x18\x86\x01\n\x01\x04\x12\rpred (N, \xe2\x80\xa6)\x12\x19target (N, \xe2\x80\xa6) in [0, 1]\"!Many labels, few of them positive*4Ridnik et al. 2021, https://arxiv.org/abs/2009.14119B\x0c\n\n_gamma_negB\x0c\n\n_gamma_posB\x07\n\x05_clipB\x0c\n\n_reduction\"\xb0\x02\n\x05Poly1\x12,\n\x07\x65psilon\x18\x01 \x01(\x01\x42\x16\x8a\xb5\x18\x12\t\x00\x00\x00\x00\x00\x00\xf0?\x19\x00\x00\x00\x00\x00\x00\xf0\xbfH\x00\x88\x01\x01\x12\x31\n\treduction\x18\x0f \x01(\x0e\x32\x19.talweg.v1.Reduction.KindH\x01\x88\x01\x01:\xab\x01\x8a\xb5\x18\xa6\x01\n\x01\x03\x12\x10pred (N, C, \xe2\x80\xa6)\x12\x1btarget (N, \xe2\x80\xa6) class index\">A small gain over cross-entropy for one more parameter to tune*2Leng et al. 2022, https://arxiv.org/abs/2204.12511B\n\n\x08_epsilonB\x0c\n\n_reduction\"\x92\x02\n\rGeneralizedCe\x12/\n\x01q\x18\x01 \x01(\x01\x42\x1f\x8a\xb5\x18\x1b\tffffff\xe6?\x11\x00\x00\x00\x00\x00\x00\x00\x00)\x00\x00\x00\x00\x00\x00\xf0?H\x00\x88\x01\x01\x12\x31\n\treduction\x18\x0f \x01(\x0e\x32\x19.talweg.v1.Reduction.KindH\x01\x88\x01\x01:\x88\x01\x8a\xb5\x18\x83\x01\n\x01\x03\x12\x10pred (N, C, \xe2\x80\xa6)\x12\x1btarget (N, \xe2\x80\xa6) class index\"\x15Some labels are wrong*8Zhang and Sabuncu 2018, https://arxiv.org/abs/1805.07836B\x04\n\x02_qB\x0c\n\n_reduction\"\x91\x03\n\x0bSymmetricCe\x12*\n\x05\x61lpha\x18\x01 \x01(\x01\x42\x16\x8a\xb5\x18\x12\t\x9a\x99\x99\x99\x99\x99\xb9?\x19\x00\x00\x00\x00\x00\x00\x00\x00H\x00\x88\x01\x01\x12)\n\x04\x62\x65ta\x18\x02 \x01(\x01\x42\x16\x8a\xb5\x18\x12\t\x00\x00\x00\x00\x00\x00\xf0?\x19\x00\x00\x00\x00\x00\x00\x00\x00H\x01\x88\x01\x01\x12&\n\x01\x41\x18\x03 \x01(\x01\x42\x16\x8a\xb5\x18\x12\t\x00\x00\x00\x00\x00\x00\x10\xc0!\x00\x00\x00\x00\x00\x00\x00\x00H\x02\x88\x01\x01\x12\x31\n\treduction\x18\x0f \x01(\x0e\x32\x19.talweg.v1.Reduction.KindH\x03\x88\x01\x01:\xa8\x01\x8a\xb5\x18\xa3\x01\n\x01\x03\x12\x10pred (N, C, \xe2\x80\xa6)\x12\x1btarget (N, \xe2\x80\xa6) class index\";Some labels are wrong, and generalized_ce learns too slowly*2Wang et al. 2019, https://arxiv.org/abs/1908.06112B\x08\n\x06_alphaB\x07\n\x05_betaB\x04\n\x02_AB\x0c\n\n_reduction\"\xb3\x02\n\x03Sum\x12,\n\x05terms\x18\x01 \x03(\x0b\x32\x13.talweg.v1.Sum.TermB\x08\xa2\xb5\x18\x04\x08\x01\x10\x14\x1a\x65\n\x04Term\x12%\n\x04loss\x18\x01 \x01(\x0b\x32\x0f.talweg.v1.LossB\x06\xaa\xb5\x18\x02\x08\x01\x12+\n\x06weight\x18\x02 \x01(\x01\x42\x16\x8a\xb5\x18\x12\t\x00\x00\x00\x00\x00\x00\xf0?\x19\x00\x00\x00\x00\x00\x00\x00\x00H\x00\x88\x01\x01\x42\t\n\x07_weight:\x96\x01\x8a\xb5\x18\x91\x01\n\x04\x01\x02\x03\x04\x12\x12those of its terms\"/Two aims at once, such as calibrated and robust*DZadeh 1963 (scalarisation), https://doi.org/10.1109/TAC.1963.1105511\"\xd2\x02\n\nExpression\x12\x1f\n\x07\x66ormula\x18\x01 \x01(\tB\t\x92\xb5\x18\x05\x10\xd0\x0f(\x01H\x00\x88\x01\x01\x12\x39\n\x06params\x18\x02 \x03(\x0b\x32!.talweg.v1.Expression.ParamsEntryB\x06\xa2\xb5\x18\x02\x10\x32\x12\x31\n\treduction\x18\x0f \x01(\x0e\x32\x19.talweg.v1.Reduction.KindH\x01\x88\x01\x01\x1a-\n\x0bParamsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01:l\x8a\xb5\x18]\n\x03\x01\x02\x04\x12\rpred (N, \xe2\x80\xa6)\x12\x0ftarget (N, \xe2\x80\xa6)\"&No other loss says what an error costs*\x0e\x64ocs/losses.md\xb2\xb5\x18\x07\x66ormulaB\n\n\x08_formulaB\x0c\n\n_reduction\"\x97\x03\n\x06Plugin\x12\x91\x01\n\x04name\x18\x01 \x01(\tB~\x92\xb5\x18z\x10\x64\x1a\x1b[A-Za-z0-9][A-Za-z0-9 ._-]*\"Wletters, digits, spaces, dots, dashes and underscores, beginning with a letter or digit(\x01H\x00\x88\x01\x01\x12&\n\nparameters\x18\x02 \x01(\tB\r\x92\xb5\x18\t\n\x02{}\x10\x90N0\x01H\x01\x88\x01\x01\x12\x31\n\treduction\x18\x0f \x01(\x0e\x32\x19.talweg.v1.Reduction.KindH\x02\x88\x01\x01:x\x8a\xb5\x18l\n\x04\x01\x02\x03\x04\x12\x36those that the plug-in names, pred and target in a job\"\x1cThe loss is code of your own*\x0e\x64ocs/losses.md\xb2\xb5\x18\x04nameB\x07\n\x05_nameB\r\n\x0b_parametersB\x0c\n\n_reductionb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16talweg/v1/losses.proto\x12\ttalweg.v1\x1a%talweg/v1/losses_classification.proto\x1a talweg/v1/losses_embedding.proto\x1a!talweg/v1/losses_generative.proto\x1a\x1ctalweg/v1/losses_parts.proto\x1a\x1dtalweg/v1/losses_region.proto\x1a!talweg/v1/losses_regression.proto\x1a\x1etalweg/v1/losses_several.proto\x1a\x17talweg/v1/options.proto\"\x92\x16\n\x04Loss\x12\x1d\n\x03mse\x18\x01 \x01(\x0b\x32\x0e.talweg.v1.MseH\x00\x12\x1d\n\x03mae\x18\x02 \x01(\x0b\x32\x0e.talweg.v1.MaeH\x00\x12!\n\x05huber\x18\x03 \x01(\x0b\x32\x10.talweg.v1.HuberH\x00\x12(\n\tsmooth_l1\x18\x04 \x01(\x0b\x32\x13.talweg.v1.SmoothL1H\x00\x12&\n\x08log_cosh\x18\x05 \x01(\x0b\x32\x12.talweg.v1.LogCoshH\x00\x12\'\n\x08quantile\x18\x06 \x01(\x0b\x32\x13.talweg.v1.QuantileH\x00\x12\x32\n\x0emulti_quantile\x18\x07 \x01(\x0b\x32\x18.talweg.v1.MultiQuantileH\x00\x12,\n\x0bpoisson_nll\x18\x08 \x01(\x0b\x32\x15.talweg.v1.PoissonNllH\x00\x12.\n\x0cgaussian_nll\x18\t \x01(\x0b\x32\x16.talweg.v1.GaussianNllH\x00\x12%\n\x07tweedie\x18\n \x01(\x0b\x32\x12.talweg.v1.TweedieH\x00\x12-\n\x0b\x63harbonnier\x18\x0b \x01(\x0b\x32\x16.talweg.v1.CharbonnierH\x00\x12\x32\n\x0e\x61symmetric_mse\x18\x0c \x01(\x0b\x32\x18.talweg.v1.AsymmetricMseH\x00\x12\x33\n\x0f\x62\x63\x65_with_logits\x18\r \x01(\x0b\x32\x18.talweg.v1.BceWithLogitsH\x00\x12\x1d\n\x03\x62\x63\x65\x18\x0e \x01(\x0b\x32\x0e.talweg.v1.BceH\x00\x12\x30\n\rcross_entropy\x18\x0f \x01(\x0b\x32\x17.talweg.v1.CrossEntropyH\x00\x12!\n\x05\x66ocal\x18\x10 \x01(\x0b\x32\x10.talweg.v1.FocalH\x00\x12.\n\x0c\x66ocal_binary\x18\x11 \x01(\x0b\x32\x16.talweg.v1.FocalBinaryH\x00\x12\x32\n\x0elogit_adjusted\x18\x12 \x01(\x0b\x32\x18.talweg.v1.LogitAdjustedH\x00\x12.\n\x0cmulti_margin\x18\x13 \x01(\x0b\x32\x16.talweg.v1.MultiMarginH\x00\x12@\n\x15\x61symmetric_multilabel\x18\x14 \x01(\x0b\x32\x1f.talweg.v1.AsymmetricMultilabelH\x00\x12!\n\x05poly1\x18\x15 \x01(\x0b\x32\x10.talweg.v1.Poly1H\x00\x12\x32\n\x0egeneralized_ce\x18\x16 \x01(\x0b\x32\x18.talweg.v1.GeneralizedCeH\x00\x12.\n\x0csymmetric_ce\x18\x17 \x01(\x0b\x32\x16.talweg.v1.SymmetricCeH\x00\x12\x1f\n\x04ldam\x18\x18 \x01(\x0b\x32\x0f.talweg.v1.LdamH\x00\x12!\n\x05\x63oral\x18\x19 \x01(\x0b\x32\x10.talweg.v1.CoralH\x00\x12\x1f\n\x04\x63orn\x18\x1a \x01(\x0b\x32\x0f.talweg.v1.CornH\x00\x12/\n\x0c\x64istillation\x18\x1b \x01(\x0b\x32\x17.talweg.v1.DistillationH\x00\x12\x1d\n\x03\x63tc\x18\x1c \x01(\x0b\x32\x0e.talweg.v1.CtcH\x00\x12-\n\x0b\x63ontrastive\x18\x1d \x01(\x0b\x32\x16.talweg.v1.ContrastiveH\x00\x12%\n\x07triplet\x18\x1e \x01(\x0b\x32\x12.talweg.v1.TripletH\x00\x12\x32\n\x0eonline_triplet\x18\x1f \x01(\x0b\x32\x18.talweg.v1.OnlineTripletH\x00\x12$\n\x07nt_xent\x18  \x01(\x0b\x32\x11.talweg.v1.NtXentH\x00\x12&\n\x08info_nce\x18! \x01(\x0b\x32\x12.talweg.v1.InfoNceH\x00\x12\x1f\n\x04\x63lip\x18\" \x01(\x0b\x32\x0f.talweg.v1.ClipH\x00\x12#\n\x06supcon\x18# \x01(\x0b\x32\x11.talweg.v1.SupConH\x00\x12%\n\x07\x61rcface\x18$ \x01(\x0b\x32\x12.talweg.v1.ArcFaceH\x00\x12%\n\x07\x63osface\x18% \x01(\x0b\x32\x12.talweg.v1.CosFaceH\x00\x12#\n\x06\x63ircle\x18& \x01(\x0b\x32\x11.talweg.v1.CircleH\x00\x12\x36\n\x10multi_similarity\x18\' \x01(\x0b\x32\x1a.talweg.v1.MultiSimilarityH\x00\x12\x36\n\x10\x63osine_embedding\x18( \x01(\x0b\x32\x1a.talweg.v1.CosineEmbeddingH\x00\x12\x32\n\x0emargin_ranking\x18) \x01(\x0b\x32\x18.talweg.v1.MarginRankingH\x00\x12\x34\n\x0fnegative_cosine\x18* \x01(\x0b\x32\x19.talweg.v1.NegativeCosineH\x00\x12#\n\x06vicreg\x18+ \x01(\x0b\x32\x11.talweg.v1.VicRegH\x00\x12.\n\x0c\x62\x61rlow_twins\x18, \x01(\x0b\x32\x16.talweg.v1.BarlowTwinsH\x00\x12\x1f\n\x04\x64ice\x18- \x01(\x0b\x32\x0f.talweg.v1.DiceH\x00\x12%\n\x07jaccard\x18. \x01(\x0b\x32\x12.talweg.v1.JaccardH\x00\x12%\n\x07tversky\x18/ \x01(\x0b\x32\x12.talweg.v1.TverskyH\x00\x12\x30\n\rfocal_tversky\x18\x30 \x01(\x0b\x32\x17.talweg.v1.FocalTverskyH\x00\x12\x32\n\x0elovasz_softmax\x18\x31 \x01(\x0b\x32\x18.talweg.v1.LovaszSoftmaxH\x00\x12.\n\x0clovasz_hinge\x18\x32 \x01(\x0b\x32\x16.talweg.v1.LovaszHingeH\x00\x12$\n\x07\x63\x65_dice\x18\x33 \x01(\x0b\x32\x11.talweg.v1.CeDiceH\x00\x12\x1d\n\x03iou\x18\x34 \x01(\x0b\x32\x0e.talweg.v1.IouH\x00\x12\x1f\n\x04giou\x18\x35 \x01(\x0b\x32\x0f.talweg.v1.GiouH\x00\x12\x1f\n\x04\x64iou\x18\x36 \x01(\x0b\x32\x0f.talweg.v1.DiouH\x00\x12\x1f\n\x04\x63iou\x18\x37 \x01(\x0b\x32\x0f.talweg.v1.CiouH\x00\x12\x1d\n\x03gan\x18\x38 \x01(\x0b\x32\x0e.talweg.v1.GanH\x00\x12,\n\x0bgaussian_kl\x18\x39 \x01(\x0b\x32\x15.talweg.v1.GaussianKlH\x00\x12\x1d\n\x03vae\x18: \x01(\x0b\x32\x0e.talweg.v1.VaeH\x00\x12\x1f\n\x04ssim\x18; \x01(\x0b\x32\x0f.talweg.v1.SsimH\x00\x12\x34\n\x0ftotal_variation\x18< \x01(\x0b\x32\x19.talweg.v1.TotalVariationH\x00\x12-\n\x0buncertainty\x18> \x01(\x0b\x32\x16.talweg.v1.UncertaintyH\x00\x12\'\n\x08gradnorm\x18? \x01(\x0b\x32\x13.talweg.v1.GradNormH\x00\x12+\n\ncurriculum\x18@ \x01(\x0b\x32\x15.talweg.v1.CurriculumH\x00\x12)\n\tdetection\x18\x41 \x01(\x0b\x32\x14.talweg.v1.DetectionH\x00\x12\x1d\n\x03sum\x18\x64 \x01(\x0b\x32\x0e.talweg.v1.SumH\x00\x12+\n\nexpression\x18\x65 \x01(\x0b\x32\x15.talweg.v1.ExpressionH\x00\x12#\n\x06plugin\x18\x66 \x01(\x0b\x32\x11.talweg.v1.PluginH\x00\x42\x06\n\x04kind\"\xb7\x02\n\x03Sum\x12,\n\x05terms\x18\x01 \x03(\x0b\x32\x13.talweg.v1.Sum.TermB\x08\xa2\xb5\x18\x04\x08\x01\x10\x14\x1a\x65\n\x04Term\x12%\n\x04loss\x18\x01 \x01(\x0b\x32\x0f.talweg.v1.LossB\x06\xaa\xb5\x18\x02\x08\x01\x12+\n\x06weight\x18\x02 \x01(\x01\x42\x16\x8a\xb5\x18\x12\t\x00\x00\x00\x00\x00\x00\xf0?\x19\x00\x00\x00\x00\x00\x00\x00\x00H\x00\x88\x01\x01\x42\t\n\x07_weight:\x9a\x01\x8a\xb5\x18\x95\x01\n\x08\x01\x02\x03\x04\x05\x06\x0c\r\x12\x12those of its terms\"/Two aims at once, such as calibrated and robust*DZadeh 1963 (scalarisation), https://doi.org/10.1109/TAC.1963.1105511\"\xd2\x02\n\nExpression\x12\x1f\n\x07\x66ormula\x18\x01 \x01(\tB\t\x92\xb5\x18\x05\x10\xd0\x0f(\x01H\x00\x88\x01\x01\x12\x39\n\x06params\x18\x02 \x03(\x0b\x32!.talweg.v1.Expression.ParamsEntryB\x06\xa2\xb5\x18\x02\x10\x32\x12\x31\n\treduction\x18\x0f \x01(\x0e\x32\x19.talweg.v1.Reduction.KindH\x01\x88\x01\x01\x1a-\n\x0bParamsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01:l\x8a\xb5\x18]\n\x03\x01\x02\x04\x12\rpred (N, \xe2\x80\xa6)\x12\x0ftarget (N, \xe2\x80\xa6)\"&No other loss says what an error costs*\x0e\x64ocs/losses.md\xb2\xb5\x18\x07\x66ormulaB\n\n\x08_formulaB\x0c\n\n_reduction\"\x97\x03\n\x06Plugin\x12\x91\x01\n\x04name\x18\x01 \x01(\tB~\x92\xb5\x18z\x10\x64\x1a\x1b[A-Za-z0-9][A-Za-z0-9 ._-]*\"Wletters, digits, spaces, dots, dashes and underscores, beginning with a letter or digit(\x01H\x00\x88\x01\x01\x12&\n\nparameters\x18\x02 \x01(\tB\r\x92\xb5\x18\t\n\x02{}\x10\x90N0\x01H\x01\x88\x01\x01\x12\x31\n\treduction\x18\x0f \x01(\x0e\x32\x19.talweg.v1.Reduction.KindH\x02\x88\x01\x01:x\x8a\xb5\x18l\n\x04\x01\x02\x03\x04\x12\x36those that the plug-in names, pred and target in a job\"\x1cThe loss is code of your own*\x0e\x64ocs/losses.md\xb2\xb5\x18\x04nameB\x07\n\x05_nameB\r\n\x0b_parametersB\x0c\n\n_reductionP\x00P\x01P\x02P\x03P\x04P\x05P\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'talweg.v1.losses_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CLASSWEIGHTS'].fields_by_name['values']._loaded_options = None
-  _globals['_CLASSWEIGHTS'].fields_by_name['values']._serialized_options = b'\212\265\030\t\031\000\000\000\000\000\000\000\000\242\265\030\006\010\001\020\200\200\004'
-  _globals['_CLASSWEIGHTS']._loaded_options = None
-  _globals['_CLASSWEIGHTS']._serialized_options = b'\262\265\030\006values'
-  _globals['_MSE']._loaded_options = None
-  _globals['_MSE']._serialized_options = b'\212\265\030^\n\001\001\022\rpred (N, \342\200\246)\022\017target (N, \342\200\246)\"-Errors are Gaussian and there are no outliers*\nGauss 1809'
-  _globals['_MAE']._loaded_options = None
-  _globals['_MAE']._serialized_options = b'\212\265\030c\n\001\001\022\rpred (N, \342\200\246)\022\017target (N, \342\200\246)\"0Outliers in the targets, or the median is wanted*\014Laplace 1774'
-  _globals['_HUBER'].fields_by_name['delta']._loaded_options = None
-  _globals['_HUBER'].fields_by_name['delta']._serialized_options = b'\212\265\030\022\t\000\000\000\000\000\000\360?\021\000\000\000\000\000\000\000\000'
-  _globals['_HUBER']._loaded_options = None
-  _globals['_HUBER']._serialized_options = b'\212\265\030\202\001\n\001\001\022\rpred (N, \342\200\246)\022\017target (N, \342\200\246)\"(Some outliers, large errors still matter*3Huber 1964, https://doi.org/10.1214/aoms/1177703732'
-  _globals['_SMOOTHL1'].fields_by_name['beta']._loaded_options = None
-  _globals['_SMOOTHL1'].fields_by_name['beta']._serialized_options = b'\212\265\030\022\t\000\000\000\000\000\000\360?\031\000\000\000\000\000\000\000\000'
-  _globals['_SMOOTHL1']._loaded_options = None
-  _globals['_SMOOTHL1']._serialized_options = b'\212\265\030\237\001\n\001\001\022\rpred (N, \342\200\246)\022\017target (N, \342\200\246)\"IAs huber, with a gradient of at most 1 whatever beta is; common for boxes*/Girshick 2015, https://arxiv.org/abs/1504.08083'
-  _globals['_LOGCOSH']._loaded_options = None
-  _globals['_LOGCOSH']._serialized_options = b'\212\265\030\221\001\n\001\001\022\rpred (N, \342\200\246)\022\017target (N, \342\200\246)\">As huber with delta 1, where second derivatives must be smooth*,Green 1990, https://doi.org/10.1109/42.52985'
-  _globals['_QUANTILE'].fields_by_name['q']._loaded_options = None
-  _globals['_QUANTILE'].fields_by_name['q']._serialized_options = b'\212\265\030\033\t\000\000\000\000\000\000\340?\021\000\000\000\000\000\000\000\000!\000\000\000\000\000\000\360?'
-  _globals['_QUANTILE']._loaded_options = None
-  _globals['_QUANTILE']._serialized_options = b'\212\265\030\236\001\n\001\001\022\rpred (N, \342\200\246)\022\017target (N, \342\200\246)\">Too low and too high cost differently, or a quantile is wanted*9Koenker and Bassett 1978, https://doi.org/10.2307/1913643'
-  _globals['_MULTIQUANTILE'].fields_by_name['quantiles']._loaded_options = None
-  _globals['_MULTIQUANTILE'].fields_by_name['quantiles']._serialized_options = b'\212\265\030\022\021\000\000\000\000\000\000\000\000!\000\000\000\000\000\000\360?\242\265\030\004\010\001\020d'
-  _globals['_MULTIQUANTILE']._loaded_options = None
-  _globals['_MULTIQUANTILE']._serialized_options = b'\212\265\030\210\001\n\001\001\022\013pred (N, Q)\022\013target (N,)\".Prediction intervals are wanted from one model*9Koenker and Bassett 1978, https://doi.org/10.2307/1913643'
-  _globals['_POISSONNLL'].fields_by_name['log_input']._loaded_options = None
-  _globals['_POISSONNLL'].fields_by_name['log_input']._serialized_options = b'\232\265\030\002\010\001'
-  _globals['_POISSONNLL'].fields_by_name['full']._loaded_options = None
-  _globals['_POISSONNLL'].fields_by_name['full']._serialized_options = b'\232\265\030\002\010\000'
-  _globals['_POISSONNLL'].fields_by_name['eps']._loaded_options = None
-  _globals['_POISSONNLL'].fields_by_name['eps']._serialized_options = b'\212\265\030\022\t:\2140\342\216yE>\021\000\000\000\000\000\000\000\000'
-  _globals['_POISSONNLL']._loaded_options = None
-  _globals['_POISSONNLL']._serialized_options = b'\212\265\030]\n\001\001\022\rpred (N, \342\200\246)\022\025target (N, \342\200\246) \342\211\245 0\"\026The targets are counts*\030Cameron and Trivedi 19980\001'
-  _globals['_CHARBONNIER'].fields_by_name['eps']._loaded_options = None
-  _globals['_CHARBONNIER'].fields_by_name['eps']._serialized_options = b'\212\265\030\022\t\374\251\361\322MbP?\021\000\000\000\000\000\000\000\000'
-  _globals['_CHARBONNIER']._loaded_options = None
-  _globals['_CHARBONNIER']._serialized_options = b'\212\265\030\255\001\n\001\001\022\rpred (N, \342\200\246)\022\017target (N, \342\200\246)\"EAs mae, with a gradient that does not jump at zero; common for images*ACharbonnier et al. 1994, https://doi.org/10.1109/ICIP.1994.413553'
-  _globals['_ASYMMETRICMSE'].fields_by_name['over_penalty']._loaded_options = None
-  _globals['_ASYMMETRICMSE'].fields_by_name['over_penalty']._serialized_options = b'\212\265\030\022\t\000\000\000\000\000\000\000@\031\000\000\000\000\000\000\000\000'
-  _globals['_ASYMMETRICMSE'].fields_by_name['under_penalty']._loaded_options = None
-  _globals['_ASYMMETRICMSE'].fields_by_name['under_penalty']._serialized_options = b'\212\265\030\022\t\000\000\000\000\000\000\360?\031\000\000\000\000\000\000\000\000'
-  _globals['_ASYMMETRICMSE']._loaded_options = None
-  _globals['_ASYMMETRICMSE']._serialized_options = b'\212\265\030\250\001\n\001\001\022\rpred (N, \342\200\246)\022\017target (N, \342\200\246)\">Predicting too much costs more than too little, or the reverse*CNewey and Powell 1987 (expectiles), https://doi.org/10.2307/1911031'
-  _globals['_BCEWITHLOGITS']._loaded_options = None
-  _globals['_BCEWITHLOGITS']._serialized_options = b'\212\265\030\253\001\n\002\002\004\022\rpred (N, \342\200\246)\022\031target (N, \342\200\246) in [0, 1]\"<The first choice for yes-or-no targets, one or many a sample*=Good 1952, https://doi.org/10.1111/j.2517-6161.1952.tb00104.x'
-  _globals['_BCE']._loaded_options = None
-  _globals['_BCE']._serialized_options = b'\212\265\030\327\001\n\002\002\004\022\027pred (N, \342\200\246) in [0, 1]\022\031target (N, \342\200\246) in [0, 1]\030\001\"KOnly where a model can give nothing but probabilities; else bce_with_logits*=Good 1952, https://doi.org/10.1111/j.2517-6161.1952.tb00104.x:\017bce_with_logits'
-  _globals['_CROSSENTROPY'].fields_by_name['ignore_index']._loaded_options = None
-  _globals['_CROSSENTROPY'].fields_by_name['ignore_index']._serialized_options = b'\212\265\030\t\t\000\000\000\000\000\000Y\300'
-  _globals['_CROSSENTROPY'].fields_by_name['label_smoothing']._loaded_options = None
-  _globals['_CROSSENTROPY'].fields_by_name['label_smoothing']._serialized_options = b'\212\265\030\033\t\000\000\000\000\000\000\000\000\031\000\000\000\000\000\000\000\000)\000\000\000\000\000\000\360?'
-  _globals['_CROSSENTROPY']._loaded_options = None
-  _globals['_CROSSENTROPY']._serialized_options = b'\212\265\030\274\001\n\001\003\022\020pred (N, C, \342\200\246)\0227target (N, \342\200\246) class index, or target_prob (N, C, \342\200\246)\"-The first choice for one class out of several*=Good 1952, https://doi.org/10.1111/j.2517-6161.1952.tb00104.x'
-  _globals['_FOCAL'].fields_by_name['gamma']._loaded_options = None
-  _globals['_FOCAL'].fields_by_name['gamma']._serialized_options = b'\212\265\030\022\t\000\000\000\000\000\000\000@\031\000\000\000\000\000\000\000\000'
-  _globals['_FOCAL'].fields_by_name['alpha']._loaded_options = None
-  _globals['_FOCAL'].fields_by_name['alpha']._serialized_options = b'\212\265\030\t\031\000\000\000\000\000\000\000\000'
-  _globals['_FOCAL'].fields_by_name['ignore_index']._loaded_options = None
-  _globals['_FOCAL'].fields_by_name['ignore_index']._serialized_options = b'\212\265\030\t\t\000\000\000\000\000\000Y\300'
-  _globals['_FOCAL']._loaded_options = None
-  _globals['_FOCAL']._serialized_options = b'\212\265\030\276\001\n\001\003\022\020pred (N, C, \342\200\246)\022\033target (N, \342\200\246) class index\"WVery many easy samples, as in dense detection; for rare classes class weights do better*1Lin et al. 2017, https://arxiv.org/abs/1708.02002'
-  _globals['_FOCALBINARY'].fields_by_name['alpha']._loaded_options = None
-  _globals['_FOCALBINARY'].fields_by_name['alpha']._serialized_options = b'\212\265\030\022\031\000\000\000\000\000\000\000\000)\000\000\000\000\000\000\360?'
-  _globals['_FOCALBINARY'].fields_by_name['gamma']._loaded_options = None
-  _globals['_FOCALBINARY'].fields_by_name['gamma']._serialized_options = b'\212\265\030\022\t\000\000\000\000\000\000\000@\031\000\000\000\000\000\000\000\000'
-  _globals['_FOCALBINARY']._loaded_options = None
-  _globals['_FOCALBINARY']._serialized_options = b'\212\265\030{\n\002\002\004\022\rpred (N, \342\200\246)\022\031target (N, \342\200\246) in [0, 1]\"\030Very many easy negatives*1Lin et al. 2017, https://arxiv.org/abs/1708.02002'
-  _globals['_MULTIMARGIN'].fields_by_name['margin']._loaded_options = None
-  _globals['_MULTIMARGIN'].fields_by_name['margin']._serialized_options = b'\212\265\030\022\t\000\000\000\000\000\000\360?\021\000\000\000\000\000\000\000\000'
-  _globals['_MULTIMARGIN']._loaded_options = None
-  _globals['_MULTIMARGIN']._serialized_options = b'\212\265\030{\n\001\003\022\013pred (N, C)\022\027target (N,) class index\"7Only the order of the scores matters, not probabilities*\027Crammer and Singer 2001'
-  _globals['_ASYMMETRICMULTILABEL'].fields_by_name['gamma_neg']._loaded_options = None
-  _globals['_ASYMMETRICMULTILABEL'].fields_by_name['gamma_neg']._serialized_options = b'\212\265\030\022\t\000\000\000\000\000\000\020@\031\000\000\000\000\000\000\000\000'
-  _globals['_ASYMMETRICMULTILABEL'].fields_by_name['gamma_pos']._loaded_options = None
-  _globals['_ASYMMETRICMULTILABEL'].fields_by_name['gamma_pos']._serialized_options = b'\212\265\030\022\t\000\000\000\000\000\000\360?\031\000\000\000\000\000\000\000\000'
-  _globals['_ASYMMETRICMULTILABEL'].fields_by_name['clip']._loaded_options = None
-  _globals['_ASYMMETRICMULTILABEL'].fields_by_name['clip']._serialized_options = b'\212\265\030\033\t\232\231\231\231\231\231\251?\031\000\000\000\000\000\000\000\000!\000\000\000\000\000\000\360?'
-  _globals['_ASYMMETRICMULTILABEL']._loaded_options = None
-  _globals['_ASYMMETRICMULTILABEL']._serialized_options = b'\212\265\030\206\001\n\001\004\022\rpred (N, \342\200\246)\022\031target (N, \342\200\246) in [0, 1]\"!Many labels, few of them positive*4Ridnik et al. 2021, https://arxiv.org/abs/2009.14119'
-  _globals['_POLY1'].fields_by_name['epsilon']._loaded_options = None
-  _globals['_POLY1'].fields_by_name['epsilon']._serialized_options = b'\212\265\030\022\t\000\000\000\000\000\000\360?\031\000\000\000\000\000\000\360\277'
-  _globals['_POLY1']._loaded_options = None
-  _globals['_POLY1']._serialized_options = b'\212\265\030\246\001\n\001\003\022\020pred (N, C, \342\200\246)\022\033target (N, \342\200\246) class index\">A small gain over cross-entropy for one more parameter to tune*2Leng et al. 2022, https://arxiv.org/abs/2204.12511'
-  _globals['_GENERALIZEDCE'].fields_by_name['q']._loaded_options = None
-  _globals['_GENERALIZEDCE'].fields_by_name['q']._serialized_options = b'\212\265\030\033\tffffff\346?\021\000\000\000\000\000\000\000\000)\000\000\000\000\000\000\360?'
-  _globals['_GENERALIZEDCE']._loaded_options = None
-  _globals['_GENERALIZEDCE']._serialized_options = b'\212\265\030\203\001\n\001\003\022\020pred (N, C, \342\200\246)\022\033target (N, \342\200\246) class index\"\025Some labels are wrong*8Zhang and Sabuncu 2018, https://arxiv.org/abs/1805.07836'
-  _globals['_SYMMETRICCE'].fields_by_name['alpha']._loaded_options = None
-  _globals['_SYMMETRICCE'].fields_by_name['alpha']._serialized_options = b'\212\265\030\022\t\232\231\231\231\231\231\271?\031\000\000\000\000\000\000\000\000'
-  _globals['_SYMMETRICCE'].fields_by_name['beta']._loaded_options = None
-  _globals['_SYMMETRICCE'].fields_by_name['beta']._serialized_options = b'\212\265\030\022\t\000\000\000\000\000\000\360?\031\000\000\000\000\000\000\000\000'
-  _globals['_SYMMETRICCE'].fields_by_name['A']._loaded_options = None
-  _globals['_SYMMETRICCE'].fields_by_name['A']._serialized_options = b'\212\265\030\022\t\000\000\000\000\000\000\020\300!\000\000\000\000\000\000\000\000'
-  _globals['_SYMMETRICCE']._loaded_options = None
-  _globals['_SYMMETRICCE']._serialized_options = b'\212\265\030\243\001\n\001\003\022\020pred (N, C, \342\200\246)\022\033target (N, \342\200\246) class index\";Some labels are wrong, and generalized_ce learns too slowly*2Wang et al. 2019, https://arxiv.org/abs/1908.06112'
   _globals['_SUM_TERM'].fields_by_name['loss']._loaded_options = None
   _globals['_SUM_TERM'].fields_by_name['loss']._serialized_options = b'\252\265\030\002\010\001'
   _globals['_SUM_TERM'].fields_by_name['weight']._loaded_options = None
@@ -135,7 +53,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUM'].fields_by_name['terms']._loaded_options = None
   _globals['_SUM'].fields_by_name['terms']._serialized_options = b'\242\265\030\004\010\001\020\024'
   _globals['_SUM']._loaded_options = None
-  _globals['_SUM']._serialized_options = b'\212\265\030\221\001\n\004\001\002\003\004\022\022those of its terms\"/Two aims at once, such as calibrated and robust*DZadeh 1963 (scalarisation), https://doi.org/10.1109/TAC.1963.1105511'
+  _globals['_SUM']._serialized_options = b'\212\265\030\225\001\n\010\001\002\003\004\005\006\014\r\022\022those of its terms\"/Two aims at once, such as calibrated and robust*DZadeh 1963 (scalarisation), https://doi.org/10.1109/TAC.1963.1105511'
   _globals['_EXPRESSION_PARAMSENTRY']._loaded_options = None
   _globals['_EXPRESSION_PARAMSENTRY']._serialized_options = b'8\001'
   _globals['_EXPRESSION'].fields_by_name['formula']._loaded_options = None
@@ -150,66 +68,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PLUGIN'].fields_by_name['parameters']._serialized_options = b'\222\265\030\t\n\002{}\020\220N0\001'
   _globals['_PLUGIN']._loaded_options = None
   _globals['_PLUGIN']._serialized_options = b'\212\265\030l\n\004\001\002\003\004\0226those that the plug-in names, pred and target in a job\"\034The loss is code of your own*\016docs/losses.md\262\265\030\004name'
-  _globals['_LOSS']._serialized_start=63
-  _globals['_LOSS']._serialized_end=1073
-  _globals['_REDUCTION']._serialized_start=1075
-  _globals['_REDUCTION']._serialized_end=1123
-  _globals['_REDUCTION_KIND']._serialized_start=1088
-  _globals['_REDUCTION_KIND']._serialized_end=1123
-  _globals['_CLASSWEIGHTS']._serialized_start=1125
-  _globals['_CLASSWEIGHTS']._serialized_end=1192
-  _globals['_MSE']._serialized_start=1195
-  _globals['_MSE']._serialized_end=1365
-  _globals['_MAE']._serialized_start=1368
-  _globals['_MAE']._serialized_end=1543
-  _globals['_HUBER']._serialized_start=1546
-  _globals['_HUBER']._serialized_end=1810
-  _globals['_SMOOTHL1']._serialized_start=1813
-  _globals['_SMOOTHL1']._serialized_end=2107
-  _globals['_LOGCOSH']._serialized_start=2110
-  _globals['_LOGCOSH']._serialized_end=2337
-  _globals['_QUANTILE']._serialized_start=2340
-  _globals['_QUANTILE']._serialized_end=2636
-  _globals['_MULTIQUANTILE']._serialized_start=2639
-  _globals['_MULTIQUANTILE']._serialized_end=2914
-  _globals['_POISSONNLL']._serialized_start=2917
-  _globals['_POISSONNLL']._serialized_end=3225
-  _globals['_CHARBONNIER']._serialized_start=3228
-  _globals['_CHARBONNIER']._serialized_end=3537
-  _globals['_ASYMMETRICMSE']._serialized_start=3540
-  _globals['_ASYMMETRICMSE']._serialized_end=3934
-  _globals['_BCEWITHLOGITS']._serialized_start=3937
-  _globals['_BCEWITHLOGITS']._serialized_end=4318
-  _globals['_BCE']._serialized_start=4321
-  _globals['_BCE']._serialized_end=4614
-  _globals['_CROSSENTROPY']._serialized_start=4617
-  _globals['_CROSSENTROPY']._serialized_end=5091
-  _globals['_FOCAL']._serialized_start=5094
-  _globals['_FOCAL']._serialized_end=5507
-  _globals['_FOCALBINARY']._serialized_start=5510
-  _globals['_FOCALBINARY']._serialized_end=5939
-  _globals['_FOCALBINARY_NORMALIZER']._serialized_start=5724
-  _globals['_FOCALBINARY_NORMALIZER']._serialized_end=5761
-  _globals['_MULTIMARGIN']._serialized_start=5942
-  _globals['_MULTIMARGIN']._serialized_end=6205
-  _globals['_ASYMMETRICMULTILABEL']._serialized_start=6208
-  _globals['_ASYMMETRICMULTILABEL']._serialized_end=6695
-  _globals['_ASYMMETRICMULTILABEL_REDUCTION']._serialized_start=6447
-  _globals['_ASYMMETRICMULTILABEL_REDUCTION']._serialized_end=6502
-  _globals['_POLY1']._serialized_start=6698
-  _globals['_POLY1']._serialized_end=7002
-  _globals['_GENERALIZEDCE']._serialized_start=7005
-  _globals['_GENERALIZEDCE']._serialized_end=7279
-  _globals['_SYMMETRICCE']._serialized_start=7282
-  _globals['_SYMMETRICCE']._serialized_end=7683
-  _globals['_SUM']._serialized_start=7686
-  _globals['_SUM']._serialized_end=7993
-  _globals['_SUM_TERM']._serialized_start=7739
-  _globals['_SUM_TERM']._serialized_end=7840
-  _globals['_EXPRESSION']._serialized_start=7996
-  _globals['_EXPRESSION']._serialized_end=8334
-  _globals['_EXPRESSION_PARAMSENTRY']._serialized_start=8153
-  _globals['_EXPRESSION_PARAMSENTRY']._serialized_end=8198
-  _globals['_PLUGIN']._serialized_start=8337
-  _globals['_PLUGIN']._serialized_end=8744
+  _globals['_LOSS']._serialized_start=299
+  _globals['_LOSS']._serialized_end=3133
+  _globals['_SUM']._serialized_start=3136
+  _globals['_SUM']._serialized_end=3447
+  _globals['_SUM_TERM']._serialized_start=3189
+  _globals['_SUM_TERM']._serialized_end=3290
+  _globals['_EXPRESSION']._serialized_start=3450
+  _globals['_EXPRESSION']._serialized_end=3788
+  _globals['_EXPRESSION_PARAMSENTRY']._serialized_start=3607
+  _globals['_EXPRESSION_PARAMSENTRY']._serialized_end=3652
+  _globals['_PLUGIN']._serialized_start=3791
+  _globals['_PLUGIN']._serialized_end=4198
 # @@protoc_insertion_point(module_scope)

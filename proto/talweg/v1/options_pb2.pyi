@@ -37,10 +37,19 @@ class _TaskKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TaskKind.Val
     BINARY: _TaskKind.ValueType  # 2
     MULTICLASS: _TaskKind.ValueType  # 3
     MULTILABEL: _TaskKind.ValueType  # 4
+    ORDINAL: _TaskKind.ValueType  # 5
+    SEGMENTATION: _TaskKind.ValueType  # 6
+    DETECTION: _TaskKind.ValueType  # 7
+    METRIC_LEARNING: _TaskKind.ValueType  # 8
+    SELF_SUPERVISED: _TaskKind.ValueType  # 9
+    GAN: _TaskKind.ValueType  # 10
+    VAE: _TaskKind.ValueType  # 11
+    IMAGE_TRANSLATION: _TaskKind.ValueType  # 12
+    MULTITASK: _TaskKind.ValueType  # 13
 
 class TaskKind(_TaskKind, metaclass=_TaskKindEnumTypeWrapper):
     """A task by kind, as facts about losses and data sets name it. The name in lower case is the
-    member of `Task`.
+    member of `Task`, where jobs can have it.
     """
 
 TASK_KIND_UNSPECIFIED: TaskKind.ValueType  # 0
@@ -48,6 +57,15 @@ REGRESSION: TaskKind.ValueType  # 1
 BINARY: TaskKind.ValueType  # 2
 MULTICLASS: TaskKind.ValueType  # 3
 MULTILABEL: TaskKind.ValueType  # 4
+ORDINAL: TaskKind.ValueType  # 5
+SEGMENTATION: TaskKind.ValueType  # 6
+DETECTION: TaskKind.ValueType  # 7
+METRIC_LEARNING: TaskKind.ValueType  # 8
+SELF_SUPERVISED: TaskKind.ValueType  # 9
+GAN: TaskKind.ValueType  # 10
+VAE: TaskKind.ValueType  # 11
+IMAGE_TRANSLATION: TaskKind.ValueType  # 12
+MULTITASK: TaskKind.ValueType  # 13
 Global___TaskKind: _TypeAlias = TaskKind  # noqa: Y015
 
 class _Activation:
@@ -60,6 +78,8 @@ class _ActivationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Activation
     """The loss takes what the last layer gives: values, or logits."""
     SIGMOID: _Activation.ValueType  # 1
     """The loss takes probabilities: a sigmoid is applied to the last layer's outputs."""
+    EXP: _Activation.ValueType  # 2
+    """The loss takes numbers above 0: the last layer gives their logarithms."""
 
 class Activation(_Activation, metaclass=_ActivationEnumTypeWrapper):
     """What stands between a model's last layer and the prediction that a loss takes."""
@@ -68,6 +88,8 @@ NONE: Activation.ValueType  # 0
 """The loss takes what the last layer gives: values, or logits."""
 SIGMOID: Activation.ValueType  # 1
 """The loss takes probabilities: a sigmoid is applied to the last layer's outputs."""
+EXP: Activation.ValueType  # 2
+"""The loss takes numbers above 0: the last layer gives their logarithms."""
 Global___Activation: _TypeAlias = Activation  # noqa: Y015
 
 class _Goal:
@@ -321,6 +343,7 @@ class LossFacts(_message.Message):
     REFERENCE_FIELD_NUMBER: _builtins.int
     RAW_TARGETS_FIELD_NUMBER: _builtins.int
     PREFER_FIELD_NUMBER: _builtins.int
+    ONLY_EVALUATED_FIELD_NUMBER: _builtins.int
     activation: Global___Activation.ValueType
     when: _builtins.str
     """When to use it, in one sentence."""
@@ -330,6 +353,8 @@ class LossFacts(_message.Message):
     """The targets must stay in their own units: standardising them is refused."""
     prefer: _builtins.str
     """The name of a better loss for nearly every use; naming it is a warning on submission."""
+    only_evaluated: _builtins.str
+    """Why no job can train by it, so that it is for `evaluate` alone; empty where jobs can."""
     @_builtins.property
     def tasks(self) -> _containers.RepeatedScalarFieldContainer[Global___TaskKind.ValueType]: ...
     @_builtins.property
@@ -346,10 +371,11 @@ class LossFacts(_message.Message):
         reference: _builtins.str = ...,
         raw_targets: _builtins.bool = ...,
         prefer: _builtins.str = ...,
+        only_evaluated: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "inputs", b"inputs", "prefer", b"prefer", "raw_targets", b"raw_targets", "reference", b"reference", "tasks", b"tasks", "when", b"when"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "inputs", b"inputs", "only_evaluated", b"only_evaluated", "prefer", b"prefer", "raw_targets", b"raw_targets", "reference", b"reference", "tasks", b"tasks", "when", b"when"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -536,6 +562,7 @@ MODEL_FIELD_NUMBER: _builtins.int
 OPTIMIZER_FIELD_NUMBER: _builtins.int
 DATASET_FIELD_NUMBER: _builtins.int
 SHORTHAND_FIELD_NUMBER: _builtins.int
+EXACTLY_ONE_FIELD_NUMBER: _builtins.int
 number: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, Global___NumberRule]
 text: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, Global___TextRule]
 flag: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, Global___FlagRule]
@@ -548,3 +575,5 @@ optimizer: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MessageOpti
 dataset: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MessageOptions, Global___DatasetFacts]
 shorthand: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MessageOptions, _builtins.str]
 """A bare value in place of the message's JSON object stands for this field of it."""
+exactly_one: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MessageOptions, _containers.RepeatedScalarFieldContainer[_builtins.str]]
+"""One of these fields must be set, and no other of them."""

@@ -24,6 +24,34 @@ _sym_db = _symbol_database.Default()
 
 from talweg.v1 import datasets_pb2 as talweg_dot_v1_dot_datasets__pb2
 from talweg.v1 import losses_pb2 as talweg_dot_v1_dot_losses__pb2
+try:
+  talweg_dot_v1_dot_losses__classification__pb2 = talweg_dot_v1_dot_losses__pb2.talweg_dot_v1_dot_losses__classification__pb2
+except AttributeError:
+  talweg_dot_v1_dot_losses__classification__pb2 = talweg_dot_v1_dot_losses__pb2.talweg.v1.losses_classification_pb2
+try:
+  talweg_dot_v1_dot_losses__embedding__pb2 = talweg_dot_v1_dot_losses__pb2.talweg_dot_v1_dot_losses__embedding__pb2
+except AttributeError:
+  talweg_dot_v1_dot_losses__embedding__pb2 = talweg_dot_v1_dot_losses__pb2.talweg.v1.losses_embedding_pb2
+try:
+  talweg_dot_v1_dot_losses__generative__pb2 = talweg_dot_v1_dot_losses__pb2.talweg_dot_v1_dot_losses__generative__pb2
+except AttributeError:
+  talweg_dot_v1_dot_losses__generative__pb2 = talweg_dot_v1_dot_losses__pb2.talweg.v1.losses_generative_pb2
+try:
+  talweg_dot_v1_dot_losses__parts__pb2 = talweg_dot_v1_dot_losses__pb2.talweg_dot_v1_dot_losses__parts__pb2
+except AttributeError:
+  talweg_dot_v1_dot_losses__parts__pb2 = talweg_dot_v1_dot_losses__pb2.talweg.v1.losses_parts_pb2
+try:
+  talweg_dot_v1_dot_losses__region__pb2 = talweg_dot_v1_dot_losses__pb2.talweg_dot_v1_dot_losses__region__pb2
+except AttributeError:
+  talweg_dot_v1_dot_losses__region__pb2 = talweg_dot_v1_dot_losses__pb2.talweg.v1.losses_region_pb2
+try:
+  talweg_dot_v1_dot_losses__regression__pb2 = talweg_dot_v1_dot_losses__pb2.talweg_dot_v1_dot_losses__regression__pb2
+except AttributeError:
+  talweg_dot_v1_dot_losses__regression__pb2 = talweg_dot_v1_dot_losses__pb2.talweg.v1.losses_regression_pb2
+try:
+  talweg_dot_v1_dot_losses__several__pb2 = talweg_dot_v1_dot_losses__pb2.talweg_dot_v1_dot_losses__several__pb2
+except AttributeError:
+  talweg_dot_v1_dot_losses__several__pb2 = talweg_dot_v1_dot_losses__pb2.talweg.v1.losses_several_pb2
 from talweg.v1 import models_pb2 as talweg_dot_v1_dot_models__pb2
 from talweg.v1 import optimizers_pb2 as talweg_dot_v1_dot_optimizers__pb2
 from talweg.v1 import options_pb2 as talweg_dot_v1_dot_options__pb2

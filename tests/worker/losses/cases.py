@@ -233,6 +233,10 @@ CASES: list[Case] = [
     *(Case("expression", _PRED, _TARGET, params) for params in _expressions()),
     *(Case("poisson_nll", _PRED, _COUNTS, params) for params in _POISSON[:2]),
     *(Case("poisson_nll", _PROBABILITIES, _COUNTS, params) for params in _POISSON[2:]),
+    *(
+        Case("tweedie", _PROBABILITIES, _COUNTS, params)
+        for params in ({}, {"power": 1.1}, {"power": 1.95})
+    ),
     Case("multi_quantile", _ROWS, [0.0, 1.0, -1.0, 2.0], {"quantiles": [0.1, 0.5, 0.9]}),
     Case("multi_quantile", [[1.0], [2.0]], [1.5, -0.5], {"quantiles": [0.3]}),
     Case("multi_quantile", _MAPS, [[0.0] * 3, [1.0] * 3], {"quantiles": [0.2, 0.6]}),

@@ -64,6 +64,12 @@ def poisson_nll(
     return loss
 
 
+def tweedie(p: Number, y: Number, power: float = 1.5) -> Number:
+    a, b = 1 - mp.mpf(power), 2 - mp.mpf(power)
+    constant = y**b / (a * b) if y > 0 else 0
+    return 2 * (constant - y * p**a / a + p**b / b)
+
+
 def charbonnier(p: Number, y: Number, eps: float = 1e-3) -> Number:
     return mp.sqrt((p - y) ** 2 + mp.mpf(eps) ** 2)
 

@@ -17,6 +17,7 @@ from talweg.worker.tasks import Predictions
 from talweg.worker.tracking import models as kept
 from talweg.worker.tracking import spool
 from talweg.worker.tracking.spool import Point, SpoolWriter
+from talweg.worker.training.learned import all_learned
 
 
 def writer_of(assignment: Assignment, folder: Path) -> SpoolWriter:
@@ -50,7 +51,9 @@ def keep_network(writer: SpoolWriter, spec: JobSpec) -> Trained:
     """Leaves a network's outputs in a spool, as the worker does."""
     bundle = data.load(spec)
     task = tasks.make(spec, bundle)
-    network = models.build(spec.model, bundle.inputs.shape, task.num_outputs, seed=3)
+    network = all_learned(
+        models.build(spec.model, bundle.inputs.shape, task.num_outputs, seed=3), task.criterion
+    )
     # Statistics of batch normalisation that are not those of the start.
     network.train()(bundle.train.x[:64])
     network.eval()

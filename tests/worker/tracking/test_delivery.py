@@ -40,6 +40,7 @@ def test_run_holds_what_the_job_did(
     spec = tiny_spec(experiment="what it did", tags=tags, display_name="a name")
     assignment = jobs.begin(spec)
     with writer_of(assignment, settings.spool_dir) as writer:
+        writer.computed({"train.class_counts": "[7, 3]", "loss.focal.alpha.values": "[1, 2]"})
         writer.points(losses(range(1, 30)))
         writer.points([(29, 1_700_000_000_100, {"test/mae": 0.1 + 0.2})])
         writer.warning(kind="REDUCTION_SUM", field="loss.huber.reduction", message="hm")
@@ -59,6 +60,8 @@ def test_run_holds_what_the_job_did(
     assert params["loss.huber.delta"] == "2"
     assert params["training.batch_size"] == "32"
     assert params["tags.team"] == "blue"
+    assert params["train.class_counts"] == "[7, 3]"
+    assert params["loss.focal.alpha.values"] == "[1, 2]"
     marks = {key: text for key, text in run.data.tags.items() if not key.startswith("mlflow.")}
     assert marks == {
         "talweg.job": job_id(assignment.lease.job),
@@ -105,6 +108,29 @@ def test_a_running_job_arrives_bit_by_bit(
     assert run.info.status == "FAILED"
     assert run.data.tags["talweg.state"] == "DIVERGED"
     assert run.data.tags["talweg.message"] == "not finite"
+
+
+def test_what_was_computed_arrives_when_it_is_known(
+    jobs: Jobs, settings: Settings, delivery: Delivery, tracking: mlflow.MlflowClient
+) -> None:
+    assignment = jobs.begin(spec := tiny_spec())
+    name = assignment.lease.job
+    with writer_of(assignment, settings.spool_dir) as writer:
+        writer.flush()
+        delivery.deliver()
+        (run,) = runs_of(tracking, spec, name)
+        assert run.data.params["loss"] == "huber"
+        writer.computed({"train.class_counts": "[7, 3]"})
+        writer.flush()
+        # Another process goes on, and sends it once.
+        for _ in range(2):
+            Delivery(settings).deliver()
+        (run,) = runs_of(tracking, spec, name)
+        assert run.data.params["train.class_counts"] == "[7, 3]"
+        jobs.finish(assignment, SUCCEEDED)
+        writer.end(state="SUCCEEDED")
+    delivery.deliver()
+    assert jobs.get(name).tracking.complete
 
 
 def test_a_later_attempt_sends_only_what_is_new(

@@ -25,6 +25,21 @@ SPECS: dict[str, dict[str, Any]] = {
     "raw inputs": {"preprocessing": {"standardise_inputs": False, "standardise_targets": False}},
     "counts": {"loss": {"poisson_nll": {}}, "model": "linear"},
     "quantiles": {"loss": {"multi_quantile": {"quantiles": [0.1, 0.5, 0.9]}}},
+    "amounts": {"loss": "tweedie", "model": "linear"},
+    "mean and sd of several": {
+        "dataset": {"synthetic_regression": {"num_targets": 3}},
+        "loss": "gaussian_nll",
+    },
+    "angles": {
+        "task": "multiclass",
+        "dataset": "wine",
+        "loss": {"arcface": {"embedding_size": 5, "scale": 8}},
+    },
+    "cosines in a sum": {
+        "task": "multiclass",
+        "dataset": "wine",
+        "loss": {"sum": {"terms": [{"loss": {"ldam": {"embedding_size": 5}}}]}},
+    },
     "several targets": {
         "dataset": {"synthetic_regression": {"num_targets": 3}},
         "loss": {"multi_quantile": {"quantiles": [0.2, 0.8]}},
@@ -81,6 +96,8 @@ def test_model_loads_back_without_pickles_and_predicts_in_the_users_terms(
         for values in (found.probabilities, found.quantiles, found.y_pred)
         if values is not None
     )
+    if found.sd is not None:
+        wanted = np.stack([found.y_pred, found.sd], axis=-1)
     # Another size of batch than the example's.
     predicted = model.predict(trained.raw.numpy())
     np.testing.assert_allclose(predicted, wanted.reshape(predicted.shape), rtol=1e-4, atol=1e-4)

@@ -7,6 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker.execution.reporter import JobReporter
 from talweg.worker.tracking import spool
 from talweg.worker.tracking.attempts import SpooledAttempt
 from talweg.worker.tracking.spool import LINES, SpoolWriter, read_lines
@@ -145,3 +147,11 @@ def test_another_process_knows_what_an_earlier_one_has_sent(tmp_path: Path) -> N
     assert attempt.final_state == "FAILED"
     assert attempt.is_idle(sent=offset)
     assert not attempt.is_idle(sent=sent)
+
+
+def test_what_a_job_computed_stands_in_its_spool(tmp_path: Path) -> None:
+    found = {"train.class_counts": "[7, 3]"}
+    with writer(tmp_path) as w:
+        JobReporter(JobSpec(), w).computed(found)
+    (line,) = read_lines(lines_of(tmp_path))
+    assert (line.kind, line.content["params"]) == ("computed", found)

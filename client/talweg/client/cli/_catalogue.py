@@ -177,6 +177,7 @@ def _more_facts(entry: Entry) -> list[tuple[str, str]]:
         return [
             ("inputs", ", ".join(entry.facts.inputs)),
             ("better", entry.facts.prefer),
+            ("in jobs", entry.facts.only_evaluated and f"not, since {entry.facts.only_evaluated}"),
             ("reference", entry.facts.reference),
         ]
     if isinstance(entry, catalog_pb2.TaskEntry):

@@ -40,6 +40,13 @@ def test_nt_xent_counts_the_positive_once_and_itself_never(temperature: float) -
     slopes_agree(lambda a, b: losses.nt_xent(a, b, temperature=temperature), Z1, Z2)
 
 
+def test_the_gradient_of_nt_xent_has_one_of_its_own() -> None:
+    def loss(a: Tensor, b: Tensor) -> Tensor:
+        return losses.nt_xent(a, b)
+
+    assert torch.autograd.gradgradcheck(loss, (Z1, Z2))
+
+
 def test_one_pair_alone_gives_nothing() -> None:
     value, gradients = finite(losses.nt_xent, Z1[:1], Z2[:1])
     assert value.tolist() == [0, 0]

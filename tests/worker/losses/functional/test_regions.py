@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from talweg.worker.losses.functional import regions
+from talweg.worker.losses.functional._softmax_sums import SoftmaxSums
 from talweg.worker.losses.functional.lovasz import lovasz_hinge, lovasz_softmax
 
 LOSSES = {
@@ -83,6 +84,18 @@ def test_regions_by_their_definition(name: str, mode: Any, options: dict[str, An
 
     close(loss(logits), expected[0] if options.get("batch") else expected)
     slopes_agree(loss, logits)
+
+
+def test_the_gradient_of_the_softmax_sums_has_one_of_its_own() -> None:
+    kept = torch.tensor([[1, 0, 1, 1], [1, 1, 1, 0]]).double()
+    logits, target = numbers(2, 3, 4), classes(3, 2, 4)
+    for given in (None, kept):
+
+        def sums(z: Tensor, kept: Tensor | None = given) -> Any:
+            return SoftmaxSums.apply(z, target, kept)  # type: ignore[no-untyped-call]
+
+        assert torch.autograd.gradcheck(sums, logits)
+        assert torch.autograd.gradgradcheck(sums, logits)
 
 
 def test_a_single_channel_has_no_background() -> None:

@@ -69,6 +69,10 @@ class JobReporter:
             target_names=list(bundle.target_names),
         )
 
+    def computed(self, parameters: Mapping[str, str]) -> None:
+        """Takes what the data alone could tell, by name, such as class weights."""
+        self._spool.computed(parameters)
+
     def warning(self, warning: Warning) -> None:
         """Takes something that is allowed and is probably not meant."""
         self._spool.warning(

@@ -2,13 +2,29 @@
 
 `build` makes the module of a `Loss` message; its call checks names, shapes and dtypes and
 nothing that would cost a pass over the data. `evaluate` computes a loss once and checks it all.
-To add a loss, write its message in proto/talweg/v1/losses.proto, a subclass of one of the
-families in `_base.py`, a line in `_registry.py`, and rows in tests/worker/losses/.
+Beside them stand the functions of the catalogue that are no losses of named tensors.
+To add a loss, write its message in proto/talweg/v1/losses_FAMILY.proto, a subclass of one of the
+families in `_base.py`, a line in its module's table of builders, and rows in tests/worker/losses/.
 """
 
 from talweg.worker.losses._base import LossModule
+from talweg.worker.losses._counting import ClassCounts, class_weights, with_counts
 from talweg.worker.losses._own import OwnLoss
+from talweg.worker.losses._penalty import gradient_penalty
 from talweg.worker.losses._registry import build, evaluate
 from talweg.worker.losses._sum import Sum
+from talweg.worker.losses.functional.gradients import clip_by_global_norm, clip_by_value
 
-__all__ = ["LossModule", "OwnLoss", "Sum", "build", "evaluate"]
+__all__ = [
+    "ClassCounts",
+    "LossModule",
+    "OwnLoss",
+    "Sum",
+    "build",
+    "class_weights",
+    "clip_by_global_norm",
+    "clip_by_value",
+    "evaluate",
+    "gradient_penalty",
+    "with_counts",
+]

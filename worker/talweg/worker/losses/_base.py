@@ -13,6 +13,7 @@ import torch
 from google.protobuf.message import Message
 from torch import Tensor, nn
 
+from talweg.v1 import losses_pb2 as pb
 from talweg.worker.losses import _checks
 
 _PRECISE = (torch.float32, torch.float64)
@@ -25,10 +26,26 @@ def reduction_of(spec: Message) -> str:
     return enum.values_by_number[getattr(spec, "reduction")].name  # noqa: B009 - every loss has it
 
 
-def weights_tensor(values: Iterable[float]) -> Tensor | None:
-    """Weights as a buffer, or none; float64, so that a float64 loss loses nothing."""
+def floats(values: Iterable[float]) -> Tensor | None:
+    """Numbers as a buffer, or none; float64, so that a float64 loss loses nothing."""
     given = list(values)
     return torch.tensor(given, dtype=torch.float64) if given else None
+
+
+def weights_tensor(spec: Message, name: str) -> Tensor | None:
+    """The class weights that a filled message gives under a name, as a buffer, or none.
+
+    Raises:
+        ValueError: They are to be found from a training split, which is not here.
+    """
+    weights: pb.ClassWeights = getattr(spec, name)
+    computed = weights.WhichOneof("computed")
+    if computed:
+        raise ValueError(
+            f"{name} must be values where there is no training split to count the classes in, "
+            f"but got {computed}"
+        )
+    return floats(weights.values)
 
 
 def same_precision(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -39,7 +56,20 @@ def same_precision(*tensors: Tensor) -> tuple[Tensor, ...]:
             dtype = torch.promote_types(dtype, tensor.dtype)
     if dtype not in _PRECISE:
         dtype = torch.float32
-    return tuple(tensor.to(dtype) for tensor in tensors)
+    return tuple(_widened(tensor, dtype) for tensor in tensors)
+
+
+def _widened(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    wide = tensor.to(dtype)
+    if tensor.dtype is torch.float16 and wide.requires_grad:
+        wide.register_hook(_held_in_float16)  # type: ignore[no-untyped-call]
+    return wide
+
+
+def _held_in_float16(gradient: Tensor) -> Tensor:
+    """The largest that float16 holds in place of what would become infinite on the way back."""
+    largest = torch.finfo(torch.float16).max
+    return gradient.clamp(-largest, largest).where(gradient.isfinite(), gradient)
 
 
 class LossModule(nn.Module):
@@ -195,22 +225,34 @@ class Classes(LossModule):
         return self._take_indices(inputs["pred"], inputs["target"])
 
     def _take_indices(self, pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        pred = take_logits(pred)
-        shape = pred.shape[:1] + pred.shape[2:]
-        if target.shape != shape:
-            if target.shape == pred.shape:
-                raise ValueError(
-                    f"target must be class indices of shape {tuple(shape)}, but got shape "
-                    f"{tuple(target.shape)} of {target.dtype}, as one-hot rows have"
-                )
-            _checks.require_shape("target", target, shape, "pred's shape without its classes")
-        if target.dtype is not torch.int64:
-            _checks.require_integers("target", target, ": it takes class indices")
-            target = target.long()
-        return pred, target
+        return take_indices(pred, target)
 
 
-def take_logits(pred: Tensor) -> Tensor:
+def take_indices(
+    pred: Tensor, target: Tensor, names: tuple[str, str] = ("pred", "target")
+) -> tuple[Tensor, Tensor]:
+    """Logits (N, C, …) as `take_logits` gives them, and their class indices (N, …).
+
+    Raises:
+        ValueError: A dtype or shape is wrong; the inputs' names stand in it.
+    """
+    pred = take_logits(pred, names[0])
+    shape = pred.shape[:1] + pred.shape[2:]
+    if target.shape != shape:
+        if target.shape == pred.shape:
+            raise ValueError(
+                f"{names[1]} must be class indices of shape {tuple(shape)}, but got shape "
+                f"{tuple(target.shape)} of {target.dtype}, as one-hot rows have"
+            )
+        meaning = f"{names[0]}'s shape without its classes"
+        _checks.require_shape(names[1], target, shape, meaning)
+    if target.dtype is not torch.int64:
+        _checks.require_integers(names[1], target, ": it takes class indices")
+        target = target.long()
+    return pred, target
+
+
+def take_logits(pred: Tensor, name: str = "pred") -> Tensor:
     """Refuse what cannot be logits (N, C, …); give them as float32 or float64.
 
     Raises:
@@ -218,9 +260,9 @@ def take_logits(pred: Tensor) -> Tensor:
     """
     if pred.dim() < 2:
         raise ValueError(
-            f"pred must have at least 2 dimensions (N, C, …), but got shape {tuple(pred.shape)}"
+            f"{name} must have at least 2 dimensions (N, C, …), but got shape {tuple(pred.shape)}"
         )
     if pred.dtype in _PRECISE:
         return pred
-    _checks.require_floats("pred", pred)
-    return pred.float()
+    _checks.require_floats(name, pred)
+    return _widened(pred, torch.float32)

@@ -9,7 +9,13 @@ from torch.nn import functional as F
 
 from talweg.v1 import losses_pb2 as pb
 from talweg.worker.losses import _checks
-from talweg.worker.losses._base import TorchElementwise, YesOrNo, reduction_of, weights_tensor
+from talweg.worker.losses._base import (
+    LossModule,
+    TorchElementwise,
+    YesOrNo,
+    reduction_of,
+    weights_tensor,
+)
 from talweg.worker.losses.functional.classification import bernoulli_nll
 
 
@@ -30,7 +36,7 @@ class BceWithLogits(TorchElementwise, YesOrNo):
         """Make the loss of a filled message."""
         super().__init__(reduction_of(spec))
         for name in ("weight", "pos_weight"):
-            weights = weights_tensor(getattr(spec, name).values)
+            weights = weights_tensor(spec, name)
             self.register_buffer(name, weights, persistent=False)
 
     def _take(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
@@ -135,3 +141,12 @@ class AsymmetricMultilabel(YesOrNo):
         if self.reduction == "batchmean":
             return values.sum() / max(len(values) if values.dim() else 1, 1)
         return super()._reduce(values, *tensors)
+
+
+BUILDERS: dict[str, type[LossModule]] = {
+    "bce_with_logits": BceWithLogits,
+    "bce": Bce,
+    "focal_binary": FocalBinary,
+    "asymmetric_multilabel": AsymmetricMultilabel,
+}
+"""The losses of this family."""

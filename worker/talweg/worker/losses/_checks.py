@@ -90,6 +90,50 @@ def require_shape(name: str, tensor: Tensor, shape: tuple[int, ...], meaning: st
         )
 
 
+def require_dimensions(name: str, tensor: Tensor, dimensions: str) -> None:
+    """Refuse a tensor of another number of dimensions.
+
+    Args:
+        name: The input's name.
+        tensor: The input.
+        dimensions: The dimensions by their names, such as "(N, C)".
+
+    Raises:
+        ValueError: Their number is another.
+    """
+    number = dimensions.count(",") + (not dimensions.endswith(",)"))
+    if tensor.dim() != number:
+        raise ValueError(
+            f"{name} must have {number} dimensions {dimensions}, but got shape "
+            f"{tuple(tensor.shape)}"
+        )
+
+
+def require_samples(name: str, tensor: Tensor) -> None:
+    """Refuse a tensor without a dimension of samples (N, …).
+
+    Raises:
+        ValueError: It is a single number.
+    """
+    if not tensor.dim():
+        raise ValueError(f"{name} must have at least 1 dimension (N, …), but got shape ()")
+
+
+def require_labels(name: str, labels: Tensor, number: int) -> None:
+    """Refuse what cannot be class indices (N,) of N vectors.
+
+    Raises:
+        ValueError: Naming shape or dtype.
+    """
+    if labels.shape != (number,):
+        one_hot = labels.dim() == 2 and len(labels) == number
+        raise ValueError(
+            f"{name} must be class indices of shape ({number},), but got shape "
+            f"{tuple(labels.shape)} of {labels.dtype}" + ", as one-hot rows have" * one_hot
+        )
+    require_integers(name, labels, ": it takes class indices")
+
+
 def require_one_a_class(name: str, weights: Tensor, pred: Tensor) -> None:
     """Refuse weights (C,) whose number is not that of the classes of pred (N, C, …).
 
@@ -111,18 +155,65 @@ def require_at_least(name: str, tensor: Tensor, low: float) -> None:
     _require_all(name, tensor, tensor >= low, f"at least {low:g}")
 
 
-def require_between(name: str, tensor: Tensor, low: float, high: float) -> None:
-    """Refuse numbers outside [low, high], and NaN.
+def require_above(name: str, tensor: Tensor, low: float) -> None:
+    """Refuse numbers at or below a bound, and NaN.
+
+    Raises:
+        ValueError: Naming the first such number.
+    """
+    _require_all(name, tensor, tensor > low, f"above {low:g}")
+
+
+def require_between(
+    name: str, tensor: Tensor, low: float, high: float, ignore_index: int | None = None
+) -> None:
+    """Refuse numbers outside [low, high], save `ignore_index`, and NaN.
 
     Raises:
         ValueError: Naming the first such number.
     """
     inside = (tensor >= low) & (tensor <= high)
-    _require_all(name, tensor, inside, f"between {low:g} and {high:g}")
+    allowed = f"between {low:g} and {high:g}"
+    if ignore_index is not None:
+        inside |= tensor == ignore_index
+        allowed += f" or ignore_index {ignore_index}"
+    _require_all(name, tensor, inside, allowed)
+
+
+def require_one_of(name: str, tensor: Tensor, values: tuple[int, int]) -> None:
+    """Refuse all but two numbers.
+
+    Raises:
+        ValueError: Naming the first other one.
+    """
+    inside = (tensor == values[0]) | (tensor == values[1])
+    _require_all(name, tensor, inside, f"{values[0]} or {values[1]}")
+
+
+def require_boxes(name: str, boxes: Tensor) -> None:
+    """Refuse boxes (N, 4) whose second corner lies before the first, and NaN.
+
+    Raises:
+        ValueError: Naming the first such box.
+    """
+    x1, y1, x2, y2 = boxes.unbind(1)
+    for low, high, start, end in (("x1", "x2", x1, x2), ("y1", "y2", y1, y2)):
+        wrong = ~(end >= start)
+        if wrong.any():
+            index = int(wrong.nonzero()[0])
+            raise ValueError(
+                f"{name} must have {high} >= {low}, but got {low} = {start[index].item():g} and "
+                f"{high} = {end[index].item():g} in box {index}"
+            )
 
 
 def require_classes(
-    name: str, tensor: Tensor, num_classes: int, ignore_index: int | None = None
+    name: str,
+    tensor: Tensor,
+    num_classes: int,
+    ignore_index: int | None = None,
+    *,
+    what: str = "class index",
 ) -> None:
     """Refuse class indices outside [0, num_classes), save `ignore_index`.
 
@@ -130,11 +221,20 @@ def require_classes(
         ValueError: Naming the first such index.
     """
     inside = (tensor >= 0) & (tensor < num_classes)
-    allowed = f"a class index from 0 to {num_classes - 1}"
+    allowed = f"a {what} from 0 to {num_classes - 1}"
     if ignore_index is not None:
         inside |= tensor == ignore_index
         allowed += f" or ignore_index {ignore_index}"
     _require_all(name, tensor, inside, allowed)
+
+
+def require_other(name: str, tensor: Tensor, value: int, meaning: str) -> None:
+    """Refuse one value.
+
+    Raises:
+        ValueError: It is there.
+    """
+    _require_all(name, tensor, tensor != value, f"other than {meaning}")
 
 
 def _require_all(name: str, tensor: Tensor, allowed: Tensor, bound: str) -> None:

@@ -14,6 +14,7 @@ from talweg.v1 import losses_pb2 as pb
 from talweg.worker.losses import _checks
 from talweg.worker.losses._base import (
     Classes,
+    LossModule,
     reduction_of,
     same_precision,
     take_logits,
@@ -37,7 +38,7 @@ class CrossEntropy(Classes):
     def __init__(self, spec: pb.CrossEntropy) -> None:
         """Make the loss of a filled message."""
         super().__init__(reduction_of(spec))
-        self.register_buffer("weight", weights_tensor(spec.weight.values), persistent=False)
+        self.register_buffer("weight", weights_tensor(spec, "weight"), persistent=False)
         self.ignore_index: int = spec.ignore_index
         self.label_smoothing = spec.label_smoothing
 
@@ -116,7 +117,7 @@ class Focal(Classes):
         """Make the loss of a filled message."""
         super().__init__(reduction_of(spec))
         self.gamma = spec.gamma
-        self.register_buffer("alpha", weights_tensor(spec.alpha), persistent=False)
+        self.register_buffer("alpha", weights_tensor(spec, "alpha"), persistent=False)
         self.ignore_index: int = spec.ignore_index
 
     def _take(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
@@ -152,10 +153,7 @@ class MultiMargin(Classes):
 
     def _take(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
         pred, target = super()._take(inputs)
-        if pred.dim() != 2:
-            raise ValueError(
-                f"pred must have 2 dimensions (N, C), but got shape {tuple(pred.shape)}"
-            )
+        _checks.require_dimensions("pred", pred, "(N, C)")
         return pred, target
 
     def _values(self, pred: Tensor, target: Tensor) -> Tensor:
@@ -201,3 +199,14 @@ class SymmetricCe(Classes):
     def _values(self, pred: Tensor, target: Tensor) -> Tensor:
         ce = F.cross_entropy(pred, target, reduction="none")
         return self.alpha * ce + self.beta * self.log_zero * torch.expm1(-ce)
+
+
+BUILDERS: dict[str, type[LossModule]] = {
+    "cross_entropy": CrossEntropy,
+    "focal": Focal,
+    "multi_margin": MultiMargin,
+    "poly1": Poly1,
+    "generalized_ce": GeneralizedCe,
+    "symmetric_ce": SymmetricCe,
+}
+"""The losses of this family."""

@@ -7,11 +7,31 @@ from torch import Tensor
 
 from talweg import spec
 from talweg.v1 import losses_pb2 as pb
-from talweg.worker.losses import _binary, _classes, _regression
+from talweg.worker.losses import (
+    _angles,
+    _batches,
+    _binary,
+    _boxes,
+    _classes,
+    _detection,
+    _generative,
+    _images,
+    _pairs,
+    _priors,
+    _ranks,
+    _redundancy,
+    _regions,
+    _regression,
+    _several,
+    _taught,
+)
 from talweg.worker.losses._base import LossModule
 from talweg.worker.losses._expression import Expression
 from talweg.worker.losses._plugin import Plugin
 from talweg.worker.losses._sum import Sum
+
+Builder = Callable[[Any], LossModule]
+"""Makes a loss of its filled message; Any, for each takes the message of its own member."""
 
 
 def _sum(message: pb.Sum) -> Sum:
@@ -19,33 +39,28 @@ def _sum(message: pb.Sum) -> Sum:
     return Sum(terms, [term.weight for term in message.terms])
 
 
-# Any: each builder takes the message of its own member, which the key picks.
-BUILDERS: Mapping[str, Callable[[Any], LossModule]] = {
-    "mse": _regression.Mse,
-    "mae": _regression.Mae,
-    "huber": _regression.Huber,
-    "smooth_l1": _regression.SmoothL1,
-    "log_cosh": _regression.LogCosh,
-    "quantile": _regression.Quantile,
-    "multi_quantile": _regression.MultiQuantile,
-    "poisson_nll": _regression.PoissonNll,
-    "charbonnier": _regression.Charbonnier,
-    "asymmetric_mse": _regression.AsymmetricMse,
-    "bce_with_logits": _binary.BceWithLogits,
-    "bce": _binary.Bce,
-    "cross_entropy": _classes.CrossEntropy,
-    "focal": _classes.Focal,
-    "focal_binary": _binary.FocalBinary,
-    "multi_margin": _classes.MultiMargin,
-    "asymmetric_multilabel": _binary.AsymmetricMultilabel,
-    "poly1": _classes.Poly1,
-    "generalized_ce": _classes.GeneralizedCe,
-    "symmetric_ce": _classes.SymmetricCe,
+BUILDERS: Mapping[str, Builder] = {
+    **_regression.BUILDERS,
+    **_binary.BUILDERS,
+    **_classes.BUILDERS,
+    **_priors.BUILDERS,
+    **_ranks.BUILDERS,
+    **_taught.BUILDERS,
+    **_pairs.BUILDERS,
+    **_batches.BUILDERS,
+    **_angles.BUILDERS,
+    **_redundancy.BUILDERS,
+    **_regions.BUILDERS,
+    **_boxes.BUILDERS,
+    **_detection.BUILDERS,
+    **_generative.BUILDERS,
+    **_images.BUILDERS,
+    **_several.BUILDERS,
     "sum": _sum,
     "expression": Expression,
     "plugin": Plugin,
 }
-"""One builder a member of `Loss`, by the member's name; each takes the member's filled message."""
+"""One builder a member of `Loss`, by the member's name; each family has a table of its own."""
 
 
 def build(loss: pb.Loss) -> LossModule:

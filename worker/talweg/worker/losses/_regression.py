@@ -16,6 +16,7 @@ from talweg.worker.losses._base import (
     reduction_of,
     same_precision,
 )
+from talweg.worker.losses.functional import regression as functional
 
 
 class Mse(TorchElementwise):
@@ -167,6 +168,56 @@ class PoissonNll(Elementwise):
         )
 
 
+class GaussianNll(LossModule):
+    """(log v + e²/v) / 2, and log(2π)/2 more where full. Nix and Weigend 1994.
+
+    pred (the mean), target and var (the variance v), all (N, …). A variance below eps is taken
+    for eps.
+    """
+
+    input_names = ("pred", "target", "var")
+
+    def __init__(self, spec: pb.GaussianNll) -> None:
+        """Make the loss of a filled message."""
+        super().__init__(reduction_of(spec))
+        self.full = spec.full
+        self.eps = spec.eps
+
+    def _take(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        _checks.require_names(inputs, self.input_names)
+        pred = inputs["pred"]
+        for name in self.input_names:
+            _checks.require_shape(name, inputs[name], pred.shape, "the shape of pred")
+            if name != "target" or inputs[name].is_complex():
+                _checks.require_floats(name, inputs[name])
+        return same_precision(*(inputs[name] for name in self.input_names))
+
+    def _values(self, pred: Tensor, target: Tensor, var: Tensor) -> Tensor:
+        return functional.gaussian_nll(pred, target, var, full=self.full, eps=self.eps)
+
+
+class Tweedie(Elementwise):
+    """2 (y^(2-p)/((1-p)(2-p)) - y μ^(1-p)/(1-p) + μ^(2-p)/(2-p)). Jørgensen 1987.
+
+    pred μ > 0 and target y ≥ 0, both (N, …); p is the power.
+    """
+
+    def __init__(self, spec: pb.Tweedie) -> None:
+        """Make the loss of a filled message."""
+        super().__init__(reduction_of(spec))
+        self.power = spec.power
+
+    def check_values(self, inputs: Mapping[str, Tensor]) -> None:
+        """Refuse means that are not above 0 and targets below it."""
+        if "target" in inputs:
+            _checks.require_at_least("target", inputs["target"], 0)
+        if "pred" in inputs:
+            _checks.require_above("pred", inputs["pred"], 0)
+
+    def _values(self, pred: Tensor, target: Tensor) -> Tensor:
+        return functional.tweedie(pred, target, power=self.power)
+
+
 class Charbonnier(Elementwise):
     """sqrt(e² + eps²). pred, target (N, …). Charbonnier et al. 1994."""
 
@@ -197,3 +248,20 @@ class AsymmetricMse(Elementwise):
         error = pred - target
         square = error.square()
         return torch.where(error > 0, self.over_penalty * square, self.under_penalty * square)
+
+
+BUILDERS: dict[str, type[LossModule]] = {
+    "mse": Mse,
+    "mae": Mae,
+    "huber": Huber,
+    "smooth_l1": SmoothL1,
+    "log_cosh": LogCosh,
+    "quantile": Quantile,
+    "multi_quantile": MultiQuantile,
+    "poisson_nll": PoissonNll,
+    "gaussian_nll": GaussianNll,
+    "tweedie": Tweedie,
+    "charbonnier": Charbonnier,
+    "asymmetric_mse": AsymmetricMse,
+}
+"""The losses of this family."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle
 from talweg.worker.tasks._base import Floats, Predictions, TaskRunner
+from talweg.worker.tasks._heads import cosine_head
 from talweg.worker.tasks._measures import (
     auroc_and_average_precision,
     calibration_error,
@@ -63,8 +64,11 @@ class Multiclass(TaskRunner):
 
     def predict(self, outputs: Tensor, y: Tensor) -> Predictions:
         """Reads the outputs as probabilities of the classes; see `TaskRunner.predict`."""
+        head = cosine_head(self.criterion)
+        if head is not None:
+            outputs = head.logits(outputs.double()).detach()
         values = outputs.to("cpu", torch.float64)
-        if self._ends_in == "none":
+        if head is not None or self._ends_in == "none":
             values = values.softmax(dim=1)
         probabilities: Floats = values.numpy()
         return Predictions(y.numpy(), probabilities.argmax(axis=1), probabilities)

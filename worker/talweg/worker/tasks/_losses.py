@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-import torch
 from google.protobuf.message import Message
-from torch import Tensor
 
 from talweg.spec import kind
-from talweg.v1 import options_pb2
+from talweg.v1 import losses_pb2, options_pb2
 from talweg.v1.losses_pb2 import Loss
 from talweg.worker import losses
 from talweg.worker.losses import LossModule
+from talweg.worker.tasks._heads import (
+    AfterExp,
+    AfterSigmoid,
+    ByCosine,
+    ByQuantile,
+    MeanAndVariance,
+)
+
+ByVectors = losses_pb2.ArcFace | losses_pb2.CosFace | losses_pb2.Ldam
+"""The losses that compare embeddings with one learned vector a class."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a criterion must know of the model before it."""
+
+    ends_in: str
+    """What the model's last layer applies: "none", "sigmoid" or "softmax"."""
+    num_classes: int
+    """Classes or labels, or numbers to predict."""
+    seed: int
+    """Decides the first weights that a loss itself has."""
 
 
 def leaves(loss: Loss) -> Iterator[tuple[str, Message]]:
@@ -25,70 +46,34 @@ def leaves(loss: Loss) -> Iterator[tuple[str, Message]]:
         yield name, message
 
 
-def criterion(loss: Loss, *, ends_in: str) -> LossModule:
+def criterion(loss: Loss, outputs: Outputs) -> LossModule:
     """Builds a loss that takes a model's outputs as they are.
 
     Args:
-        loss: A filled loss.
-        ends_in: What the model's last layer applies: "none", "sigmoid" or "softmax".
+        loss: A filled loss, of which nothing is left to be counted in the training split.
+        outputs: The model's outputs.
     """
     name, message = kind(loss)
     if name == "sum":
-        terms = [criterion(term.loss, ends_in=ends_in) for term in loss.sum.terms]
+        terms = [criterion(term.loss, outputs) for term in loss.sum.terms]
         return losses.Sum(terms, [term.weight for term in loss.sum.terms])
     module = losses.build(loss)
-    if name == "multi_quantile":
-        return _ByQuantile(module, len(loss.multi_quantile.quantiles))
+    if isinstance(message, losses_pb2.MultiQuantile):
+        return ByQuantile(module, len(message.quantiles))
+    if isinstance(message, losses_pb2.GaussianNll):
+        return MeanAndVariance(module)
+    if isinstance(message, ByVectors):
+        return ByCosine(
+            module,
+            num_classes=outputs.num_classes,
+            embedding_size=message.embedding_size,
+            scale=message.scale,
+            takes_cosines=isinstance(message, losses_pb2.Ldam),
+            seed=outputs.seed,
+        )
     facts = message.DESCRIPTOR.GetOptions().Extensions[options_pb2.loss]
-    if facts.activation == options_pb2.SIGMOID and ends_in == "none":
-        return _AfterSigmoid(module)
+    if facts.activation == options_pb2.EXP:
+        return AfterExp(module)
+    if facts.activation == options_pb2.SIGMOID and outputs.ends_in == "none":
+        return AfterSigmoid(module)
     return module
-
-
-class _Around(LossModule):
-    """A loss whose pred is changed on the way in."""
-
-    def __init__(self, inner: LossModule) -> None:
-        super().__init__(inner.reduction)
-        self.inner = inner
-        self.input_names = inner.input_names
-        self.optional_names = inner.optional_names
-
-    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        loss: Tensor = self.inner(self._changed(inputs))
-        return loss
-
-    def values(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        return self.inner.values(self._changed(inputs))
-
-    def check_inputs(self, inputs: Mapping[str, Tensor]) -> None:
-        self.inner.check_inputs(self._changed(inputs))
-
-    def check_values(self, inputs: Mapping[str, Tensor]) -> None:
-        self.inner.check_values(self._changed(inputs))
-
-    def _changed(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        if "pred" not in inputs:
-            return inputs
-        return {**inputs, "pred": self._change(inputs["pred"])}
-
-    def _change(self, pred: Tensor) -> Tensor:
-        raise NotImplementedError
-
-
-class _AfterSigmoid(_Around):
-    """A loss of probabilities over a model that gives logits."""
-
-    def _change(self, pred: Tensor) -> Tensor:
-        return torch.sigmoid(pred)
-
-
-class _ByQuantile(_Around):
-    """A loss of pred (N, K, Q) over a model that gives (N, K·Q): a target's quantiles together."""
-
-    def __init__(self, inner: LossModule, num_quantiles: int) -> None:
-        super().__init__(inner)
-        self._num_quantiles = num_quantiles
-
-    def _change(self, pred: Tensor) -> Tensor:
-        return pred.reshape(*pred.shape[:-1], -1, self._num_quantiles)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from talweg.v1 import losses_pb2
 from talweg.v1.spec_pb2 import JobSpec
@@ -21,18 +22,35 @@ class Regression(TaskRunner):
         """Takes a filled spec and its data."""
         super().__init__(spec, bundle)
         self._scaler = bundle.target_scaler
+        self._mean = self.targets(bundle.train.y).mean(dim=0)
         self._gives_log = False
+        self._gives_variance = False
         # Quantiles that are judged, and whether each has an output of its own.
         self._quantiles: Floats = np.zeros(0)
         self._by_quantile = False
         for _, loss in leaves(spec.loss):
             if isinstance(loss, losses_pb2.PoissonNll):
                 self._gives_log = loss.log_input
+            elif isinstance(loss, losses_pb2.Tweedie):
+                self._gives_log = True
+            elif isinstance(loss, losses_pb2.GaussianNll):
+                self._gives_variance = True
             elif isinstance(loss, losses_pb2.MultiQuantile):
                 self._quantiles = np.array(loss.quantiles)
                 self._by_quantile = True
             elif isinstance(loss, losses_pb2.Quantile) and not self._by_quantile:
                 self._quantiles = np.append(self._quantiles, loss.q)
+
+    def start(self, network: nn.Sequential) -> None:
+        """Begins at the mean of the training targets where outputs are its logarithm.
+
+        Targets keep their own units then, and a rate of 1, at which outputs near 0 begin, may be
+        thousands of steps away. Only a last layer that is linear, with a constant, is moved.
+        """
+        layer = network[-1]
+        if self._gives_log and isinstance(layer, nn.Linear) and layer.bias is not None:
+            with torch.no_grad():
+                layer.bias.add_(self._mean.clamp(min=torch.finfo(torch.float32).tiny).log())
 
     def targets(self, y: Tensor) -> Tensor:
         """Gives (N, K)."""
@@ -43,6 +61,8 @@ class Regression(TaskRunner):
         values = outputs.double()
         if self._gives_log:
             values = values.exp()
+        if self._gives_variance:
+            return self._with_sd(values.reshape(*y.shape, 2), y)
         if not self._by_quantile:
             return Predictions(self._unscale(y), self._unscale(values.reshape(y.shape)))
         # Quantiles first, so that the scaler meets the targets' own columns.
@@ -50,6 +70,13 @@ class Regression(TaskRunner):
         quantiles = np.stack([self._unscale(of_one) for of_one in by_quantile], axis=-1)
         middle = int(np.abs(self._quantiles - 0.5).argmin())
         return Predictions(self._unscale(y), quantiles[..., middle], quantiles=quantiles)
+
+    def _with_sd(self, values: Tensor, y: Tensor) -> Predictions:
+        mean, raw = values.unbind(-1)
+        sd: Floats = F.softplus(raw).sqrt().to("cpu").numpy()
+        if self._scaler is not None:
+            sd = sd * self._scaler.sd
+        return Predictions(self._unscale(y), self._unscale(mean), sd=sd)
 
     def metrics(self, predictions: Predictions) -> dict[str, float]:
         """Gives mae, rmse, r2 and, under quantile losses, pinball."""

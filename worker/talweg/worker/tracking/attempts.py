@@ -27,6 +27,8 @@ class SpooledAttempt:
         """The line that says what was begun."""
         self.data: Mapping[str, Any] | None = None
         """The line that describes the data."""
+        self.computed: dict[str, str] = {}
+        """Parameters that were computed from the data, by name."""
         self.end: Mapping[str, Any] | None = None
         """The last line, once there is one."""
         self.warnings: list[str] = []
@@ -93,6 +95,8 @@ class SpooledAttempt:
                 self.begin = content
             case "data":
                 self.data = content
+            case "computed":
+                self.computed.update(content["params"])
             case "warning":
                 self.warnings.append(f"{content['warning']}: {content['message']}")
             case "file":

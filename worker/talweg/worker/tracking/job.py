@@ -121,12 +121,15 @@ class JobDelivery:
             if news:
                 fresh.append((step, at, news))
         params = {} if "params" in self._state.done else flatten(spec)
+        if "computed" not in self._state.done:
+            params |= attempt.computed
         tags = self._changed_tags(self._tags_of(attempt, spec))
         self._log(points=fresh, params=params, tags=tags)
         self._state.high_water = high
         self._state.tags |= tags
-        if params:
-            self._state.done.append("params")
+        for name, sent in (("params", True), ("computed", bool(attempt.computed))):
+            if sent and name not in self._state.done:
+                self._state.done.append(name)
 
     def _log(self, *, points: list[Point], params: dict[str, str], tags: dict[str, str]) -> None:
         """One call where MLflow takes all; else each part alone, so that one does not cost all."""

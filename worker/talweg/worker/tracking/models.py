@@ -7,10 +7,13 @@ Beside `weights.safetensors`, `model.json` holds everything else that a predicti
     model       the filled Model message, JSON form
     input_shape shape of one sample
     num_outputs outputs of the last layer
+    scale       where the outputs are embeddings: what their cosines to the classes' vectors,
+                `class_weight` among the loss's weights, are multiplied by; else absent
     inputs      names (empty for images); mean and sd by which inputs were standardised, or absent
     targets     names of numbers or classes; mean and sd as above; per_target: outputs that belong
-                to one target (quantiles)
-    answer      what turns outputs into what is predicted: none, exp, sigmoid, softmax
+                to one target (quantiles, or mean and variance)
+    answer      what turns outputs into what is predicted: none, exp, sigmoid, softmax, or
+                mean_and_sd where the second output of each target is a variance before softplus
 """
 
 import json
@@ -27,10 +30,12 @@ from talweg.v1.models_pb2 import Model
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import models
 from talweg.worker.data import DataBundle, Scaler
-from talweg.worker.tasks import leaves
+from talweg.worker.tasks import ByVectors, leaves
 from talweg.worker.tracking.spool import EXAMPLE, MODEL, WEIGHTS
 
 FORMAT = 1
+OF_LOSS = "loss."
+"""What the names of weights begin with that belong to the loss and not to the network."""
 
 _CLASS_ANSWERS = {"binary": "sigmoid", "multilabel": "sigmoid", "multiclass": "softmax"}
 
@@ -57,7 +62,13 @@ def describe(spec: JobSpec, bundle: DataBundle) -> dict[str, Any]:
             **_statistics(bundle.target_scaler),
         },
         "answer": _answer(spec, task),
+        **_head(spec),
     }
+
+
+def _head(spec: JobSpec) -> dict[str, float]:
+    scales = [loss.scale for _, loss in leaves(spec.loss) if isinstance(loss, ByVectors)]
+    return {"scale": scales[0]} if scales else {}
 
 
 def _statistics(scaler: Scaler | None) -> dict[str, list[float]]:
@@ -68,11 +79,15 @@ def _statistics(scaler: Scaler | None) -> dict[str, list[float]]:
 
 def _answer(spec: JobSpec, task: str) -> str:
     if task in _CLASS_ANSWERS:
-        return _CLASS_ANSWERS[task] if output_activation(spec) == "none" else "none"
-    gives_log = any(
-        isinstance(loss, losses_pb2.PoissonNll) and loss.log_input for _, loss in leaves(spec.loss)
-    )
-    return "exp" if gives_log else "none"
+        gives_logits = _head(spec) or output_activation(spec) == "none"
+        return _CLASS_ANSWERS[task] if gives_logits else "none"
+    for _, loss in leaves(spec.loss):
+        if isinstance(loss, losses_pb2.GaussianNll):
+            return "mean_and_sd"
+        gives_log = isinstance(loss, losses_pb2.PoissonNll) and loss.log_input
+        if gives_log or isinstance(loss, losses_pb2.Tweedie):
+            return "exp"
+    return "none"
 
 
 def example(bundle: DataBundle, *, count: int = 4) -> Tensor:
@@ -88,21 +103,29 @@ class Predictor(nn.Module):
     """A trained model in its user's terms, standardisation included.
 
     Takes inputs as they come from the data, float32 (N, *input_shape), and gives float32
-    (N, num_outputs): numbers in the target's units; probabilities of the classes or labels, of
-    class 1 under binary; under multi_quantile each target's quantiles beside each other.
+    (N, num_outputs): numbers in the target's units; under multi_quantile each target's quantiles
+    beside each other, under gaussian_nll its mean and standard deviation; probabilities (N, C) of
+    the classes or labels, of class 1 under binary.
     """
 
     input_mean: Tensor
     input_sd: Tensor
     target_mean: Tensor
     target_sd: Tensor
+    class_weight: Tensor
 
-    def __init__(self, network: nn.Module, description: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        description: Mapping[str, Any],
+        class_weight: Tensor | None = None,
+    ) -> None:
         """Wraps a network.
 
         Args:
             network: takes standardised inputs, gives outputs as it was trained to.
             description: of `describe`.
+            class_weight: where the outputs are embeddings, one vector a class (C, num_outputs).
         """
         super().__init__()
         self.network = network
@@ -121,11 +144,22 @@ class Predictor(nn.Module):
         for name, otherwise in (("mean", 0.0), ("sd", 1.0)):
             values = buffer(targets.get(name, []), otherwise).repeat_interleave(times)
             self.register_buffer(f"target_{name}", values.reshape(1, -1))
+        self._scale = description.get("scale")
+        if self._scale is not None and class_weight is not None:
+            self.register_buffer("class_weight", nn.functional.normalize(class_weight, dim=1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Predicts; see the class."""
         outputs: Tensor = self.network((x - self.input_mean) / self.input_sd)
         outputs = outputs.reshape(outputs.shape[0], -1)
+        if self._scale is not None:
+            embeddings = nn.functional.normalize(outputs, dim=1)
+            outputs = self._scale * (embeddings @ self.class_weight.T)
+        if self._answer == "mean_and_sd":
+            mean, raw = outputs.reshape(outputs.shape[0], -1, 2).unbind(-1)
+            mean = mean * self.target_sd[:, ::2] + self.target_mean[:, ::2]
+            sd = nn.functional.softplus(raw).sqrt() * self.target_sd[:, ::2]
+            return torch.stack([mean, sd], dim=-1).flatten(1)
         if self._answer == "exp":
             outputs = outputs.exp()
         elif self._answer == "sigmoid":
@@ -155,8 +189,13 @@ def rebuild(folder: Path) -> Predictor:
         description["num_outputs"],
         seed=0,
     )
-    network.load_state_dict(load_file(folder / WEIGHTS))
-    return Predictor(network, description).eval()
+    weights = load_file(folder / WEIGHTS)
+    own = [name for name in weights if name.startswith(OF_LOSS)]
+    learnt = {name: weights.pop(name) for name in own}
+    network.load_state_dict(weights)
+    # A sum's terms stand between the loss and its vectors; no sum has two such losses.
+    vectors = [value for name, value in learnt.items() if name.endswith("class_weight")]
+    return Predictor(network, description, vectors[0] if vectors else None).eval()
 
 
 def load_example(folder: Path) -> Tensor:

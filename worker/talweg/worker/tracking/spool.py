@@ -13,6 +13,7 @@ readers pass over.
 |---|---|
 | begin | format, job, attempt, worker, time, spec |
 | data | name, digest and shape of the data |
+| computed | params: {name: text}, of what was computed from the data |
 | metrics | points: [step, time, {name: value}] each |
 | warning | kind, field, message |
 | file | name of a file that is complete |
@@ -104,6 +105,10 @@ class SpoolWriter:
     def data(self, **facts: Any) -> None:
         """The data that the attempt learns from: `name`, `digest` and what else describes it."""
         self._add(kind="data", **facts)
+
+    def computed(self, params: Mapping[str, str]) -> None:
+        """Parameters that were computed from the data, by name."""
+        self._add(kind="computed", params=params)
 
     def points(self, points: Sequence[Point]) -> None:
         """Metric points in the order of their steps; finite values only."""

@@ -34,7 +34,7 @@ class DeliveryState:
     tags: dict[str, str] = field(default_factory=dict)
     """The tags sent, by name."""
     done: list[str] = field(default_factory=list)
-    """What is done once a run and has been: params, job file, data, plots, model."""
+    """What is done once a run and has been: params, computed, job file, data, plots, model."""
     model_id: str = ""
     """The logged model in MLflow; empty until one was begun."""
 

@@ -26,6 +26,8 @@ MOST_APART = 100.0
 """Ratio of a sum's weighted terms above which the smaller hardly counts."""
 # Fields by which a loss takes weights for classes, unless they have a default.
 _WEIGHTS = ("weight", "pos_weight", "alpha")
+# The field of those that go by how often each class is seen.
+_COUNTS = "class_counts"
 
 
 def try_out(
@@ -100,7 +102,7 @@ def imbalance_warnings(spec: JobSpec, bundle: DataBundle) -> Iterator[Warning]:
     # Labels of which a sample may carry any number are rare by nature.
     if task not in (BINARY, MULTICLASS):
         return
-    if any(_has_weights(loss) for _, loss in leaves(spec.loss)):
+    if any(_minds_rare_classes(loss) for _, loss in leaves(spec.loss)):
         return
     counts = torch.bincount(bundle.train.y.long(), minlength=bundle.num_targets).tolist()
     rarest, commonest = min(counts), max(counts)
@@ -115,15 +117,16 @@ def imbalance_warnings(spec: JobSpec, bundle: DataBundle) -> Iterator[Warning]:
         field=f"loss.{loss}.{own[0]}" if own else f"loss.{loss}",
         message=(
             f"The training data holds {commonest} samples of {common!r} and {rarest} of {rare!r}, "
-            f"and the loss has no weights: the rare class may be ignored. Give class weights, or "
-            f"look at f1 beside accuracy."
+            f"and the loss has no weights: the rare class may be ignored. Give class weights, "
+            f"such as balanced, or look at f1 beside accuracy."
         ),
     )
 
 
-def _has_weights(loss: Message) -> bool:
+def _minds_rare_classes(loss: Message) -> bool:
     set_fields = {field.name for field, _ in loss.ListFields()}
-    return bool(set_fields.intersection(_weight_fields(loss)))
+    weighs = set_fields.intersection(_weight_fields(loss))
+    return bool(weighs) or _COUNTS in loss.DESCRIPTOR.fields_by_name
 
 
 def _weight_fields(loss: Message) -> list[str]:

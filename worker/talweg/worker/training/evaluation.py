@@ -47,7 +47,7 @@ class Evaluation:
 
 
 def evaluate(model: nn.Module, task: TaskRunner, part: HeldPart, *, batch_size: int) -> Evaluation:
-    """Runs a part through the model in evaluation mode, and leaves it in training mode.
+    """Runs a part through model and loss in evaluation mode, and leaves them in training mode.
 
     The loss is that of all samples together, so that it does not depend on batches; only the
     network runs batch by batch.
@@ -60,11 +60,13 @@ def evaluate(model: nn.Module, task: TaskRunner, part: HeldPart, *, batch_size: 
     """
     numbers = max(math.prod(part.x.shape[1:]), 1)
     model.eval()
+    task.criterion.eval()
     with torch.no_grad():
         batches = torch.split(part.x, max(batch_size, _NUMBERS_IN_A_BATCH // numbers))
         outputs = torch.cat([model(x) for x in batches]) if len(batches) > 1 else model(part.x)
         loss = float(task.criterion({"pred": outputs, "target": part.target}))
     model.train()
+    task.criterion.train()
     predictions = task.predict(outputs, part.y)
     # The metrics of numbers that are not finite are none, and numpy would warn of each.
     metrics = task.metrics(predictions) if bool(torch.isfinite(outputs).all()) else {}

@@ -19,6 +19,12 @@ class Reporter(Protocol):
     def data(self, bundle: DataBundle) -> None:
         """Takes the data, once, before the first step."""
 
+    def computed(self, parameters: Mapping[str, str]) -> None:
+        """Takes what the data alone could tell and no spec says, by name, such as class weights.
+
+        Once, before the first step, where there is any.
+        """
+
     def warning(self, warning: Warning) -> None:
         """Takes something that is allowed and is probably not meant."""
 
@@ -77,7 +83,8 @@ class Result:
     """Optimizer steps done."""
     model: nn.Module | None = None
     """On success the network in evaluation mode, in CPU memory. It takes inputs and gives outputs
-    as the data bundle has them: standardised where the spec asks for it, logits as logits."""
+    as the data bundle has them: standardised where the spec asks for it, logits as logits. Where
+    the loss has weights of its own they stand in it as ``loss``, and it gives embeddings."""
     example: Tensor | None = None
     """On success a few inputs for the model (n, …)."""
     predictions: Predictions | None = None
@@ -88,6 +95,9 @@ class NullReporter:
     """Drops everything."""
 
     def data(self, bundle: DataBundle) -> None:
+        """Drops it."""
+
+    def computed(self, parameters: Mapping[str, str]) -> None:
         """Drops it."""
 
     def warning(self, warning: Warning) -> None:
@@ -109,6 +119,8 @@ class RecordingReporter:
 
     bundle: DataBundle | None = None
     """The data."""
+    parameters: dict[str, str] = field(default_factory=dict)
+    """What was computed from the data, by name."""
     warnings: list[Warning] = field(default_factory=list)
     """All warnings."""
     lines: list[str] = field(default_factory=list)
@@ -125,6 +137,10 @@ class RecordingReporter:
     def data(self, bundle: DataBundle) -> None:
         """Keeps the data."""
         self.bundle = bundle
+
+    def computed(self, parameters: Mapping[str, str]) -> None:
+        """Keeps the parameters."""
+        self.parameters.update(parameters)
 
     def warning(self, warning: Warning) -> None:
         """Keeps the warning."""

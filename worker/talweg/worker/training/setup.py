@@ -20,6 +20,7 @@ from talweg.worker.training.evaluation import HeldPart
 from talweg.worker.training.guard import Guard
 from talweg.worker.training.interface import Reporter
 from talweg.worker.training.judge import Judge
+from talweg.worker.training.learned import all_learned
 from talweg.worker.training.recorder import Recorder
 from talweg.worker.training.schedules import Schedule
 from talweg.worker.training.state import TrainingState
@@ -82,13 +83,14 @@ def set_up(
     bundle = data.load(spec)
     report.data(bundle)
     task = tasks.make(spec, bundle)
-    task.criterion.to(place)
-    model = models.build(spec.model, bundle.inputs.shape, task.num_outputs, seed=training.seed).to(
-        place
-    )
-    parameters = list(model.parameters())
-    if not parameters:
+    if task.computed:
+        report.computed(task.computed)
+    network = models.build(spec.model, bundle.inputs.shape, task.num_outputs, seed=training.seed)
+    if next(network.parameters(), None) is None:
         raise UserSpecError("model has no weights that could be trained: add a linear layer")
+    task.start(network)
+    task.criterion.to(place)
+    model = all_learned(network, task.criterion).to(place)
     guard = Guard(
         model,
         clip_norm=training.clip_norm if training.HasField("clip_norm") else None,
@@ -135,7 +137,7 @@ def set_up(
         judge=judge,
         state=TrainingState(
             model=model,
-            optimizer=optimizers.build(spec.optimizer, parameters),
+            optimizer=optimizers.build(spec.optimizer, list(model.parameters())),
             order=torch.Generator().manual_seed(training.seed),
         ),
     )

@@ -40,8 +40,17 @@ def divide(over: Tensor, under: Tensor, empty: float = 0) -> Tensor:
 
 
 def power(base: Tensor, exponent: float) -> Tensor:
-    """base^exponent of numbers ≥ 0, with a finite gradient at 0 (of 0) whatever the exponent."""
-    return base.clamp(min=torch.finfo(base.dtype).tiny) ** exponent
+    """base^exponent, 0 with a gradient of 0 where base is not above 0, whatever the exponent."""
+    positive = base >= torch.finfo(base.dtype).tiny
+    return torch.where(positive, base.where(positive, 1) ** exponent, 0)
+
+
+def log(p: Tensor) -> Tensor:
+    """The logarithm of numbers ≥ 0, at least -100 and there without gradient."""
+    tiny = torch.finfo(p.dtype).tiny
+    # The slope of a logarithm below the smallest normal number is not finite.
+    held = p.detach().log().clamp(min=-100)
+    return torch.where(p < tiny, held, p.clamp(min=tiny).log().clamp(min=-100))
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from talweg.worker.losses.functional import _safe
+
 
 def bernoulli_nll(pred: Tensor, target: Tensor) -> Tensor:
     """-(y log p + (1 - y) log(1 - p)), each logarithm at least -100, a value an element.
@@ -19,10 +21,7 @@ def bernoulli_nll(pred: Tensor, target: Tensor) -> Tensor:
         target: y in [0, 1], of the same shape.
     """
     limits = torch.finfo(pred.dtype)
-    # The slope of a logarithm below the smallest normal number is not finite either.
-    held = pred.detach().log().clamp(min=-100)
-    log = pred.clamp(min=limits.tiny).log().clamp(min=-100)
-    yes = torch.where(pred < limits.tiny, held, log)
+    yes = _safe.log(pred)
     no = torch.where(pred == 1, -100, torch.log1p(-pred.clamp(max=1 - limits.eps / 2)))
     return -target * yes - (1 - target) * no
 

@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from talweg.worker.losses.functional import _safe
+from talweg.worker.losses.functional._find_partner import FindPartner
 
 
 def nt_xent(z1: Tensor, z2: Tensor, *, temperature: float = 0.5) -> Tensor:
@@ -20,9 +21,10 @@ def nt_xent(z1: Tensor, z2: Tensor, *, temperature: float = 0.5) -> Tensor:
     """
     number = len(z1)
     z = _safe.unit(torch.cat([z1, z2]))
-    scores = (z @ z.T / temperature).fill_diagonal_(-torch.inf)
+    if not number:
+        return z.sum(1)
     partner = torch.arange(2 * number, device=z.device).roll(number)
-    return F.cross_entropy(scores, partner, reduction="none")
+    return FindPartner.apply(z, partner, temperature)  # type: ignore[no-untyped-call,no-any-return]
 
 
 def info_nce(

@@ -31,11 +31,7 @@ def ssim(
     Raises:
         ValueError: The images are smaller than the window.
     """
-    if min(pred.shape[2:]) < window_size:
-        raise ValueError(
-            f"window_size must be at most the images' {tuple(pred.shape[2:])}, "
-            f"but got {window_size}"
-        )
+    require_window(pred, window_size)
     # Variances are differences of means of squares: about a middle near 0 few digits cancel.
     middle = target.detach().mean((2, 3), keepdim=True)
     x, y = pred - middle, target - middle
@@ -48,6 +44,19 @@ def ssim(
     likeness = (2 * mean_x * mean_y + c1) * (2 * together + c2)
     likeness = likeness / ((mean_x.square() + mean_y.square() + c1) * (spread + c2))
     return 1 - likeness.mean((1, 2, 3))
+
+
+def require_window(images: Tensor, window_size: int) -> None:
+    """Refuse images (N, C, H, W) that are smaller than the window.
+
+    Raises:
+        ValueError: Naming both sizes.
+    """
+    if min(images.shape[2:]) < window_size:
+        raise ValueError(
+            f"window_size must be at most the images' {tuple(images.shape[2:])}, "
+            f"but got {window_size}"
+        )
 
 
 def _blur(images: Tensor, size: int, sigma: float) -> Tensor:

@@ -9,6 +9,11 @@ from torch.nn import functional as F
 from talweg.worker.losses.functional import _safe
 
 
+def cosines(embeddings: Tensor, class_weight: Tensor) -> Tensor:
+    """The cosines (N, C) between vectors (N, D) and one vector a class (C, D)."""
+    return _safe.unit(embeddings) @ _safe.unit(class_weight).T
+
+
 def arcface(
     embeddings: Tensor,
     class_weight: Tensor,
@@ -31,10 +36,16 @@ def arcface(
     Returns:
         A value a sample (N,).
     """
-    cos = _safe.unit(embeddings) @ _safe.unit(class_weight).T
+    z, centres = _safe.unit(embeddings), _safe.unit(class_weight)
+    cos = z @ centres.T
     own = cos.gather(1, labels[:, None])
+    # 1 - cos as a difference of vectors, for near a centre the cosine has lost its digits.
+    centre = centres[labels]
+    apart = (z - centre).square().sum(1, keepdim=True) / 2
+    directed = (z.any(1) & centre.any(1))[:, None]
+    apart = torch.where(directed, apart, 1 - own)
     # The sine's slope at θ = 0 is infinite; there it counts as 0.
-    sin = _safe.root(1 - own.square())
+    sin = _safe.root(F.relu(apart * (2 - apart)))
     raised = own * math.cos(margin) - sin * math.sin(margin)
     raised = torch.where(own < -math.cos(margin), own - margin * math.sin(margin), raised)
     return F.cross_entropy(
@@ -62,6 +73,6 @@ def cosface(
     Returns:
         A value a sample (N,).
     """
-    cos = _safe.unit(embeddings) @ _safe.unit(class_weight).T
+    cos = cosines(embeddings, class_weight)
     lowered = cos - margin * F.one_hot(labels, len(class_weight)).to(cos)
     return F.cross_entropy(scale * lowered, labels, reduction="none")

@@ -63,21 +63,22 @@ def online_triplet(
 def _hard(
     vectors: Tensor, labels: Tensor, margin: float, kind: Distance, soft_margin: bool
 ) -> Triplets:
-    same, other = same_and_other(labels)
+    same = labels[:, None] == labels
+    alike = same.count_nonzero(1)
     # The search needs no gradient, and its distances come of one product. Only the winners are
     # measured again: 2N distances in place of N².
     with torch.no_grad():
         points = _safe.unit(vectors) if kind == "cosine" else vectors
-        far, near = _hardest(points - points.mean(0), same, other)
+        far, near = _hardest(points - points.mean(0), same)
     gap = pairs.distance(vectors, vectors[far], kind) - pairs.distance(
         vectors, vectors[near], kind
     )
     losses = _safe.softplus(gap) if soft_margin else F.relu(gap + margin)
-    anchors = same.any(1) & other.any(1)
+    anchors = (alike > 1) & (alike < len(labels))
     return Triplets(losses.where(anchors, 0).sum(), anchors.sum())
 
 
-def _hardest(points: Tensor, same: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+def _hardest(points: Tensor, same: Tensor) -> tuple[Tensor, Tensor]:
     """Each point's farthest of its own class and nearest of another; any where there is none."""
     if not len(points):
         nothing = torch.empty(0, dtype=torch.int64, device=points.device)
@@ -86,22 +87,30 @@ def _hardest(points: Tensor, same: Tensor, other: Tensor) -> tuple[Tensor, Tenso
     square = torch.addmm(size[:, None] + size, points, points.T, alpha=-2)
     # By how much rounding can move a product's distance at the most.
     error = 4 * (points.shape[1] + 8) * torch.finfo(points.dtype).eps * (size + size.max())
-    return _lowest(-square, same, points, error, -1), _lowest(square, other, points, error, 1)
+    near = _winner(square, ~same, points, error, farthest=False)
+    square.fill_diagonal_(-torch.inf)
+    return _winner(square, same, points, error, farthest=True), near
 
 
-def _lowest(scores: Tensor, mask: Tensor, points: Tensor, error: Tensor, sign: int) -> Tensor:
-    """The index of each row's lowest score within the mask, where scores are sign · distance².
+def _winner(
+    square: Tensor, mask: Tensor, points: Tensor, error: Tensor, *, farthest: bool
+) -> Tensor:
+    """The index of each row's farthest or nearest point within the mask, by squared distances.
 
     Where rounding leaves the winner open the row is measured again, by differences in float64.
     """
-    scores = scores.masked_fill(~mask, torch.inf)
-    lowest, index = scores.min(1)
-    second = scores.scatter_(1, index[:, None], torch.inf).min(1).values
-    (rows,) = (second - lowest <= error).nonzero(as_tuple=True)
+    last = -torch.inf if farthest else torch.inf
+    # Extremes with their index take long, without it nothing: so the second is a value alone.
+    scores = torch.where(mask, square, last)
+    index = (scores.argmax(1) if farthest else scores.argmin(1))[:, None]
+    first = scores.gather(1, index)[:, 0]
+    scores.scatter_(1, index, last)
+    second = scores.amax(1) if farthest else scores.amin(1)
+    (rows,) = ((first - second).abs() <= error).nonzero(as_tuple=True)
     if len(rows):
-        exact = _differences(points[rows].double(), points.double())
-        index[rows] = (sign * exact).masked_fill(~mask[rows], torch.inf).argmin(1)
-    return index
+        exact = torch.where(mask[rows], _differences(points[rows].double(), points.double()), last)
+        index[rows, 0] = exact.argmax(1) if farthest else exact.argmin(1)
+    return index[:, 0]
 
 
 def _distances(vectors: Tensor, kind: Distance) -> Tensor:

@@ -56,14 +56,16 @@ def barlow_twins(
     """Σ (diagonal - 1)² + λ Σ off-diagonal² of the views' correlation. Zbontar et al. 2021.
 
     Args:
-        z1: One view of the samples (N, D), N > 1.
+        z1: One view of the samples (N, D), N not 1.
         z2: The other view, of the same shape.
         lambda_offdiag: The weight λ.
         eps: Added to the biased variance.
 
     Returns:
-        A scalar.
+        A scalar; 0 where there are no samples.
     """
+    if not z1.numel():
+        return (z1 + z2).sum()
     correlation = _standardised(z1, eps).T @ _standardised(z2, eps) / len(z1)
     diagonal = correlation.diagonal()
     off = correlation - torch.diag(diagonal)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from talweg.worker.losses.functional import _safe
+from talweg.worker.losses.functional._softmax_sums import SoftmaxSums
 
 Mode = Literal["binary", "multilabel", "multiclass"]
 
@@ -23,6 +24,8 @@ class Overlap(NamedTuple):
     """Σ p, or Σ p²."""
     target: Tensor
     """Σ t, or Σ t²."""
+    some: Tensor | None = None
+    """Whether any position counts, for else the loss is 0; None where all do."""
 
 
 def overlap(
@@ -52,52 +55,62 @@ def overlap(
     pred, target = pred.flatten(2), target.flatten(1 if mode == "multiclass" else 2)
     kept = None if ignore_index is None else target != ignore_index
     if mode == "multiclass":
-        probability = pred.softmax(1) if from_logits else pred
-        sums = _of_classes(probability, target, kept, squared)
+        sums = _of_classes(pred, target, kept, squared, from_logits)
     else:
         probability = pred.sigmoid() if from_logits else pred
         sums = _of_answers(probability, target.to(probability), kept, squared)
+    if kept is not None:
+        sums = (*sums, kept.any(-1).reshape(len(pred), -1).expand(pred.shape[:2]))
     if not include_background and pred.shape[1] > 1:
-        sums = Overlap(*(by_class[:, 1:] for by_class in sums))
-    return Overlap(*(by_class.sum(0) for by_class in sums)) if batch else sums
+        sums = tuple(by_class[:, 1:] for by_class in sums)
+    if batch:
+        sums = (*(by_class.sum(0) for by_class in sums[:3]), *(some.any(0) for some in sums[3:]))
+    return Overlap(*sums)
 
 
-def _of_answers(pred: Tensor, target: Tensor, kept: Tensor | None, squared: bool) -> Overlap:
+def _of_answers(
+    pred: Tensor, target: Tensor, kept: Tensor | None, squared: bool
+) -> tuple[Tensor, ...]:
     if kept is not None:
         pred, target = pred.where(kept, 0), target.where(kept, 0)
     both = (pred * target).sum(2)
     if squared:
         pred, target = pred.square(), target.square()
-    return Overlap(both, pred.sum(2), target.sum(2))
+    return both, pred.sum(2), target.sum(2)
 
 
-def _of_classes(pred: Tensor, target: Tensor, kept: Tensor | None, squared: bool) -> Overlap:
-    # One probability a position is gathered and added to its class; a one-hot mask would be as
-    # large as pred, and be read three times.
-    count = torch.ones_like(target, dtype=pred.dtype)
+def _of_classes(
+    pred: Tensor, target: Tensor, kept: Tensor | None, squared: bool, from_logits: bool
+) -> tuple[Tensor, ...]:
+    count = None
     if kept is not None:
         target, count = target.where(kept, 0), kept.to(pred.dtype)
-    own = pred.gather(1, target[:, None]).squeeze(1) * count
-    empty = pred.new_zeros(pred.shape[:2])
+    ones = torch.ones_like(target, dtype=pred.dtype) if count is None else count
+    number = pred.new_zeros(pred.shape[:2]).scatter_add(1, target, ones)
+    if from_logits and not squared:
+        both, total = SoftmaxSums.apply(pred, target, count)  # type: ignore[no-untyped-call]
+        return both, total, number
+    if from_logits:
+        pred = pred.softmax(1)
+    # One probability a position is gathered and added to its class: a one-hot mask would be as
+    # large as pred, and be read three times.
+    own = pred.gather(1, target[:, None])[:, 0] * ones
+    both = torch.zeros_like(number).scatter_add(1, target, own)
     if squared:
         pred = pred.square()
-    if kept is not None:
-        pred = pred * count[:, None]
-    return Overlap(
-        empty.scatter_add(1, target, own), pred.sum(2), empty.scatter_add(1, target, count)
-    )
+    total = pred.sum(2) if count is None else (pred * count[:, None]).sum(2)
+    return both, total, number
 
 
 def dice(sums: Overlap, *, smooth_nr: float = 1e-5, smooth_dr: float = 1e-5) -> Tensor:
     """1 - (2I + nr) / (P + T + dr), a value a sum."""
-    under = sums.pred + sums.target + smooth_dr
-    return 1 - _safe.divide(2 * sums.both + smooth_nr, under, empty=1)
+    return _missing(2 * sums.both + smooth_nr, sums.pred + sums.target + smooth_dr, sums.some)
 
 
 def jaccard(sums: Overlap, *, smooth_nr: float = 1e-5, smooth_dr: float = 1e-5) -> Tensor:
     """1 - (I + nr) / (P + T - I + dr), a value a sum."""
     under = sums.pred + sums.target - sums.both + smooth_dr
-    return 1 - _safe.divide(sums.both + smooth_nr, under, empty=1)
+    return _missing(sums.both + smooth_nr, under, sums.some)
 
 
 def tversky(
@@ -111,7 +124,7 @@ def tversky(
     """1 - (TP + nr) / (TP + alpha FP + beta FN + dr), a value a sum."""
     hit = sums.both
     under = hit + alpha * (sums.pred - hit) + beta * (sums.target - hit) + smooth_dr
-    return 1 - _safe.divide(hit + smooth_nr, under, empty=1)
+    return _missing(hit + smooth_nr, under, sums.some)
 
 
 def focal_tversky(
@@ -126,3 +139,9 @@ def focal_tversky(
     """tversky^gamma, a value a sum."""
     base = tversky(sums, alpha=alpha, beta=beta, smooth_nr=smooth_nr, smooth_dr=smooth_dr)
     return _safe.power(base, gamma)
+
+
+def _missing(over: Tensor, under: Tensor, some: Tensor | None) -> Tensor:
+    # Without smoothing an empty mask is 0 / 0, and rightly predicted.
+    loss = 1 - _safe.divide(over, under, empty=1)
+    return loss if some is None else loss.where(some, 0)
