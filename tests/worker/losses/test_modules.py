@@ -69,7 +69,16 @@ def test_a_call_leaves_its_inputs_as_they_were(case: Case) -> None:
 
 
 # Parameters that have no default.
-DEMANDING = ("sum", "multi_quantile", "logit_adjusted", "ldam", "uncertainty", "curriculum", "expression", "plugin")
+DEMANDING = (
+    "sum",
+    "multi_quantile",
+    "logit_adjusted",
+    "ldam",
+    "uncertainty",
+    "curriculum",
+    "expression",
+    "plugin",
+)
 
 
 @pytest.mark.parametrize("member", [m for m in MEMBERS if m not in DEMANDING])
