@@ -134,6 +134,7 @@ MISTAKES: list[tuple[dict[Any, Any], str, str, str, str]] = [
     ({"tags": {5: "a"}}, "tags", "5", "text as a name", "put it in quotes"),
     ({"tags": ["a"]}, "tags", "a list of 1", "an object, each value text", ""),
     ({"display_name": "\ud800"}, "display_name", '"\ud800"', "text", ""),
+    ({"resources": {"device": "\ud800"}}, "resources.device", '"\ud800"', "one of auto", ""),
 ]  # fmt: skip
 
 

@@ -62,6 +62,7 @@ def test_plain_values(text: str, expected: Any) -> None:
 BROKEN = [
     ("a: b: c", "job.yaml:1:5", "mapping values are not allowed"),
     ("task: regression\nloss: [1", "job.yaml:2:9", "expected ',' or ']'"),
+    ("a: @x", "job.yaml:1:4", "character '@' that cannot start"),
     ("a: 1\nb: 2\na: 3", "job.yaml:3:1", "the name 'a' for the second time"),
     ("x: {a: 1, a: 1}", "job.yaml:1:11", "the name 'a' for the second time"),
     ('{"a": 1, "a": 2}', "job.yaml", 'the name "a" for the second time'),
@@ -80,7 +81,7 @@ BROKEN = [
     ("a: !!bool maybe", "job.yaml", "maybe"),
     ("a: " + "9" * 5000, "job.yaml", ""),
     ("a: 1\nb: \x00", "job.yaml:2:4", "a character that text cannot hold"),
-    ("a: 1\n---\nb: 2", "job.yaml:2:1", "but found another document"),
+    ("a: 1\n---\nb: 2", "job.yaml:2:1", "another document"),
     ("a:\n\t- b", "job.yaml:2:1", "cannot start any token"),
     ("x" * (1024 * 1024 + 1), "job.yaml", "1048577 bytes"),
 ]
@@ -93,6 +94,8 @@ def test_broken_text(text: str, field: str, found: str) -> None:
     (violation,) = caught.value.violations
     assert violation.field.startswith(field)
     assert found in violation.found
+    # The description itself begins with "found".
+    assert not violation.found.startswith(("found", "but"))
     assert violation.allowed
 
 

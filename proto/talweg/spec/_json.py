@@ -235,7 +235,8 @@ class _Reader:
             self.refuse(path, item, field.allowed, hint)
             return None
         if field.type is Type.CHOICE and field.enum is not None:
-            if isinstance(item, str) and item in field.enum.values_by_name:
+            # Not in values_by_name, which takes no text that is not UTF-8.
+            if isinstance(item, str) and item in field.names:
                 return field.enum.values_by_name[item].number
             near = nearest(item, field.names) if isinstance(item, str) else ""
             self.refuse(path, item, field.allowed, near)

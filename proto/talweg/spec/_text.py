@@ -75,7 +75,8 @@ def _read_yaml(text: str, source: str) -> object:
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         at = source if mark is None else f"{source}:{mark.line + 1}:{mark.column + 1}"
-        _refuse(at, exc.problem or exc.context or "an error of syntax", allowed, exc)
+        problem = exc.problem or exc.context or "an error of syntax"
+        _refuse(at, problem.removeprefix("but ").removeprefix("found "), allowed, exc)
     except yaml.reader.ReaderError as exc:
         before = text[: exc.position]
         line, column = before.count("\n") + 1, exc.position - before.rfind("\n")
