@@ -8,7 +8,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from talweg.spec.formulas import FUNCTIONS, MASK, OPERATORS, Input, Number, Operation, Term, gives
+from talweg.spec.formulas import (
+    FUNCTIONS,
+    MASK,
+    MAX_NUMBER,
+    OPERATORS,
+    Input,
+    Number,
+    Operation,
+    Term,
+    gives,
+)
 from talweg.worker.errors import UserSpecError
 
 Formula: TypeAlias = Callable[[Tensor, Tensor], Tensor]
@@ -33,7 +43,7 @@ def compiled(term: Term, watch: Watch | None = None) -> Formula:
         reduction names.
 
     Raises:
-        UserSpecError: Numbers joined to each other give none that is finite.
+        UserSpecError: Numbers joined to each other give none, or a huge one.
     """
     step = _step(term, watch)
     assert not isinstance(step, float), "a formula without pred is refused by the spec"
@@ -112,9 +122,10 @@ def _folded(term: Operation, numbers: list[float]) -> float:
         result = float(_applied(term)(*tensors))
     except UserSpecError as exc:
         raise UserSpecError(f"expression.formula: {exc}") from exc
-    if not abs(result) < float("inf"):
+    if not abs(result) <= MAX_NUMBER:
         raise UserSpecError(
-            f"expression.formula: '{term.name}' at column {term.column} gives {result:g}"
+            f"expression.formula: '{term.name}' at column {term.column} gives {result:g}, but "
+            f"numbers go up to {MAX_NUMBER:g}"
         )
     return result
 
@@ -151,6 +162,12 @@ def _sum(x: Tensor, dimensions: tuple[int, ...], keep: bool) -> Tensor:
 def _negative_log_sigmoid(x: Tensor) -> Tensor:
     # Softplus to the last digit; torch's own turns into a straight line at 20.
     return -F.logsigmoid(-x)
+
+
+def _clamp(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    # Of one shape, since torch's gradient of it fails for an x smaller than its bounds.
+    x, low, high = torch.broadcast_tensors(x, low, high)  # type: ignore[no-untyped-call]
+    return torch.clamp(x, low, high)
 
 
 # Any: numbers may stand in the place of tensors.
@@ -193,7 +210,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Tensor]] = {
     "relu": F.relu,
     "minimum": torch.minimum,
     "maximum": torch.maximum,
-    "clamp": torch.clamp,
+    "clamp": _clamp,
     "where": torch.where,
 }
 _REDUCTIONS: Mapping[str, Callable[[Tensor, tuple[int, ...], bool], Tensor]] = {
