@@ -4,7 +4,14 @@ from typing import Any
 
 import pytest
 import torch
-from tests.worker.losses import named_batches, named_boxes, named_pairs, named_regions
+from tests.worker.losses import (
+    named_batches,
+    named_boxes,
+    named_generative,
+    named_pairs,
+    named_regions,
+    named_several,
+)
 from tests.worker.losses.cases import CLASSES, YES_OR_NO
 from tests.worker.losses.test_degenerate import NUMBERS
 from torch import Tensor
@@ -13,7 +20,14 @@ from talweg.spec import SpecError, from_dict
 from talweg.v1.losses_pb2 import Loss
 from talweg.worker.losses import build, evaluate
 
-FAMILIES = (named_pairs, named_batches, named_regions, named_boxes)
+FAMILIES = (
+    named_pairs,
+    named_batches,
+    named_regions,
+    named_boxes,
+    named_generative,
+    named_several,
+)
 A, B = torch.rand(4, 1), torch.rand(4)
 LOGITS, INDICES = torch.rand(4, 3), torch.tensor([0, 1, 2, 0])
 QUANTILES: dict[str, Any] = {"multi_quantile": {"quantiles": [0.1, 0.5, 0.9]}}

@@ -103,9 +103,9 @@ def require_dimensions(name: str, tensor: Tensor, dimensions: str) -> None:
     """
     number = dimensions.count(",") + (not dimensions.endswith(",)"))
     if tensor.dim() != number:
+        noun = "dimension" if number == 1 else "dimensions"
         raise ValueError(
-            f"{name} must have {number} dimensions {dimensions}, but got shape "
-            f"{tuple(tensor.shape)}"
+            f"{name} must have {number} {noun} {dimensions}, but got shape {tuple(tensor.shape)}"
         )
 
 

@@ -24,6 +24,7 @@ class Uncertainty(Pooled):
     def __init__(self, spec: pb.Uncertainty) -> None:
         """Make the loss of a filled message."""
         super().__init__(reduction_of(spec))
+        self.num_initial = len(spec.initial_log_vars)
         names = pb.Uncertainty.TaskType
         given = [cast(several.TaskType, names.Name(task)) for task in spec.task_types]
         self.task_types = given if choice_of(spec, "variant") == "kendall" else None
@@ -35,6 +36,11 @@ class Uncertainty(Pooled):
             raise ValueError(
                 f"task_types must have one value a task under variant kendall, {len(losses)}, "
                 f"but got {len(self.task_types)}"
+            )
+        if self.num_initial and self.num_initial != len(losses):
+            raise ValueError(
+                f"initial_log_vars must have one value a task, {len(losses)}, "
+                f"but got {self.num_initial}"
             )
         return losses, log_vars
 
@@ -87,7 +93,12 @@ class Curriculum(Counted):
 
     def _take(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
         _checks.require_names(inputs, self.input_names)
-        return take_alike(inputs, self.input_names, "(N,)")
+        (losses,) = take_alike(inputs, ("losses",), "(N,)")
+        difficulty = inputs["difficulty"]
+        _checks.require_shape("difficulty", difficulty, losses.shape, "the shape of losses")
+        if difficulty.is_complex():
+            _checks.require_floats("difficulty", difficulty)
+        return losses, difficulty
 
     def _counted(self, losses: Tensor, difficulty: Tensor) -> tuple[Tensor, Tensor]:
         return losses, difficulty <= self.threshold
