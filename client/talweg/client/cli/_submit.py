@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from talweg.client import Client, InvalidSpec, Job, TalwegError, read_jobs
+from talweg.client import BatchError, Client, InvalidSpec, Job, TalwegError, read_jobs
 from talweg.client._files import MAX_FILE_BYTES, gather, parse_jobs
 from talweg.client.cli import _problems
 from talweg.client.cli._common import (
@@ -34,7 +34,10 @@ class _Source(NamedTuple):
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option(
-    "--set", "overrides", multiple=True, metavar="FIELD=VALUE",
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="FIELD=VALUE",
     help="Change a field of each job, such as training.epochs=5. May be repeated.",
 )
 @click.option("--watch", is_flag=True, help="Follow the jobs until they have ended.")
@@ -73,11 +76,17 @@ def submit(
             jobs = [client.submit(specs[0])] if len(specs) == 1 else client.submit_many(specs)
         except InvalidSpec as error:
             return _tell_refused(sources, [error])
+        except BatchError as error:
+            # All were checked, so the server has failed in between; what it took goes on.
+            status = _problems.report(error)
+            jobs = [result for result in error.results if isinstance(result, Job)]
+            if not jobs:
+                return status
         tell_warnings(jobs)
         if watch:
             from talweg.client.cli._control import follow_or_detach
 
-            status = follow_or_detach(client, jobs, stderr=as_json)
+            status = follow_or_detach(client, jobs, stderr=as_json) or status
             jobs = [job.refresh() for job in jobs] if as_json else jobs
         if as_json:
             print_json([job_json(job) for job in jobs])
@@ -122,8 +131,11 @@ def _tell_refused(sources: Sequence[_Source], results: Sequence[Job | TalwegErro
     for source in sources:
         found, remaining = remaining[: len(source.specs)], remaining[len(source.specs) :]
         invalid = {i: error for i, error in enumerate(found) if isinstance(error, InvalidSpec)}
-        others = {str(error): error for error in found
-                  if isinstance(error, TalwegError) and not isinstance(error, InvalidSpec)}
+        others = {
+            str(error): error
+            for error in found
+            if isinstance(error, TalwegError) and not isinstance(error, InvalidSpec)
+        }
         if invalid:
             violations = gather(invalid, total=len(source.specs))
             status = _problems.report(InvalidSpec(violations=violations, source=source.file))
