@@ -1,4 +1,4 @@
-"""Rows of the losses over a batch's cosines, with margins, and without negatives."""
+"""Rows of the losses over a batch's cosines."""
 
 from typing import Any
 
@@ -103,75 +103,6 @@ def multi_similarity(
     return values, len(values)
 
 
-def arcface(given: Arrays, margin: float = 0.5, scale: float = 64) -> tuple[list[Number], Number]:
-    values = []
-    for z, y in zip(given["embeddings"], given["labels"], strict=True):
-        scores = []
-        for c, w in enumerate(given["class_weight"]):
-            angle = mp.acos(cosine(z, w))
-            if c != y:
-                score = mp.cos(angle)
-            elif angle <= mp.pi - margin:
-                score = mp.cos(angle + margin)
-            else:
-                score = mp.cos(angle) - margin * mp.sin(margin)
-            scores.append(scale * score)
-        values.append(tell(scores, int(y)))
-    return values, len(values)
-
-
-def cosface(given: Arrays, margin: float = 0.35, scale: float = 64) -> tuple[list[Number], Number]:
-    values = []
-    for z, y in zip(given["embeddings"], given["labels"], strict=True):
-        cosines = [cosine(z, w) for w in given["class_weight"]]
-        scores = [scale * (s - mp.mpf(margin) * (c == y)) for c, s in enumerate(cosines)]
-        values.append(tell(scores, int(y)))
-    return values, len(values)
-
-
-def columns(z: Any) -> list[list[Number]]:
-    """The columns of a matrix, each less its mean."""
-    found = [list(column) for column in z.T]
-    return [[x - sum(column) / len(column) for x in column] for column in found]
-
-
-def vicreg(
-    given: Arrays, sim: float = 25, std: float = 25, cov: float = 1, eps: float = 1e-4
-) -> tuple[list[Number], Number]:
-    z1, z2 = given["z1"], given["z2"]
-    number, size = z1.shape
-    loss = sim * sum((z1 - z2).flatten() ** 2) / (number * size)
-    for z in (z1, z2):
-        centred = columns(z)
-        spread = off = mp.mpf(0)
-        for i, a in enumerate(centred):
-            variance = sum(x * x for x in a) / max(number - 1, 1)
-            spread += max(0, 1 - mp.sqrt(variance + mp.mpf(eps)))
-            for j, b in enumerate(centred):
-                if i != j:
-                    together = sum(x * y for x, y in zip(a, b, strict=True))
-                    off += (together / max(number - 1, 1)) ** 2
-        loss += std * spread / size / 2 + cov * off / size
-    return [loss], 1
-
-
-def barlow_twins(
-    given: Arrays, lambda_offdiag: float = 0.005, eps: float = 1e-5
-) -> tuple[list[Number], Number]:
-    number = len(given["z1"])
-
-    def standardised(z: Any) -> list[list[Number]]:
-        scales = [mp.sqrt(sum(x * x for x in c) / number + mp.mpf(eps)) for c in columns(z)]
-        return [[x / s for x in c] for c, s in zip(columns(z), scales, strict=True)]
-
-    loss = mp.mpf(0)
-    for i, a in enumerate(standardised(given["z1"])):
-        for j, b in enumerate(standardised(given["z2"])):
-            c = sum(x * y for x, y in zip(a, b, strict=True)) / number
-            loss += (c - 1) ** 2 if i == j else mp.mpf(lambda_offdiag) * c**2
-    return [loss], 1
-
-
 # ---------------------------------------------------------------- rows
 
 _A = [[0.3, -1.2, 2.5], [-0.4, 1.0, -3.0], [0.1, 0.2, 0.3]]
@@ -179,13 +110,6 @@ _B = [[0.7, -0.9, 2.3], [-0.1, 0.8, -2.6], [0.4, 0.1, -0.3]]
 _NEGATIVES = [[0.5, 0.5, -1.0], [-2.0, 0.3, 0.1]]
 _LABELLED = {"embeddings": [*_A, *_B, [0.9, 0.4, -0.7]], "labels": [0, 1, 2, 0, 1, 1, 3]}
 _OF_TWO = {"embeddings": [*_A, *_B], "labels": [5, 5, -1, 5, -1, -1]}
-# The second sample is beyond π less the margin from its class, the last one near its centre.
-_CLASSES = {
-    "embeddings": [*_A, [1.0, 0.01, 0.0]],
-    "class_weight": [[0.2, -1.0, 2.0], [0.45, -0.9, 3.1], [2.0, 0.0, 0.1]],
-    "labels": [0, 1, 2, 2],
-}
-
 NAMED: list[Named] = [
     *(
         Named("nt_xent", {"z1": _A, "z2": _B}, nt_xent, params, ("z1", "z2"))
@@ -222,30 +146,6 @@ NAMED: list[Named] = [
             ("multi_similarity", multi_similarity, {"alpha": 3.0, "beta": 7.0, "base": 0.1}),
         )
     ),
-    *(
-        Named(loss, _CLASSES, formula, params, ("embeddings", "class_weight"))
-        for loss, formula, params in (
-            ("arcface", arcface, {}),
-            ("arcface", arcface, {"margin": 0.2, "scale": 5.0}),
-            ("arcface", arcface, {"margin": 0.0, "scale": 1.0}),
-            ("cosface", cosface, {}),
-            ("cosface", cosface, {"margin": 0.1, "scale": 3.0}),
-        )
-    ),
-    *(
-        Named("vicreg", given, vicreg, params, ("z1", "z2"))
-        for given in ({"z1": _A, "z2": _B}, {"z1": _A[:1], "z2": _B[:1]})
-        for params in (
-            {},
-            {"sim": 1.5, "std": 0.0, "cov": 0.0},
-            {"sim": 0.0, "std": 3.0, "cov": 0.0, "eps": 0.1},
-            {"sim": 0.0, "std": 0.0, "cov": 2.0},
-        )
-    ),
-    *(
-        Named("barlow_twins", {"z1": _A, "z2": _B}, barlow_twins, params, ("z1", "z2"))
-        for params in ({}, {"lambda_offdiag": 0.7, "eps": 0.1})
-    ),
 ]
 
 # ---------------------------------------------------------------- extremes and nothing
@@ -268,8 +168,6 @@ EXTREME: list[tuple[str, dict[str, Any], dict[str, Tensor]]] = [
             ("info_nce", {"temperature": 0.01}, "query", "positive"),
             ("clip", {}, "image", "text"),
             ("clip", {"logit_scale": 100.0}, "image", "text"),
-            ("vicreg", {}, "z1", "z2"),
-            ("barlow_twins", {}, "z1", "z2"),
         )
     ),
     *(
@@ -287,16 +185,6 @@ EXTREME: list[tuple[str, dict[str, Any], dict[str, Tensor]]] = [
             ("circle", {"gamma": 1024.0}),
             ("multi_similarity", {}),
             ("multi_similarity", {"alpha": 100.0, "beta": 1000.0}),
-        )
-    ),
-    *(
-        (loss, params, {"embeddings": z, "class_weight": weight, "labels": _FOUR})
-        for z, weight in ((_FAR, _FAR), (_FAR, -_FAR), (_FAR, _SMALL), (0 * _FAR, _FAR))
-        for loss, params in (
-            ("arcface", {}),
-            ("arcface", {"margin": 3.0, "scale": 1024.0}),
-            ("cosface", {}),
-            ("cosface", {"scale": 1024.0}),
         )
     ),
 ]
@@ -329,15 +217,6 @@ EMPTY: dict[str, tuple[Any, dict[str, Tensor]]] = {
         "multi_similarity",
         {"embeddings": _THREE[:1], "labels": torch.zeros(1).long()},
     ),
-    **{
-        loss: (
-            loss,
-            {"embeddings": _NONE, "class_weight": torch.randn(2, 3), "labels": _NO_CLASS},
-        )
-        for loss in ("arcface", "cosface")
-    },
-    "vicreg": ("vicreg", {"z1": _NONE, "z2": _NONE}),
-    "barlow_twins": ("barlow_twins", {"z1": _NONE, "z2": _NONE}),
 }
 
 # ---------------------------------------------------------------- refusals
@@ -347,12 +226,9 @@ _TWO = (
     ("nt_xent", "z1", "z2"),
     ("info_nce", "query", "positive"),
     ("clip", "image", "text"),
-    ("vicreg", "z1", "z2"),
-    ("barlow_twins", "z1", "z2"),
 )
 _INDICES = torch.tensor([0, 1, 0])
 _BATCH = ("supcon", "circle", "multi_similarity")
-_ANGLES = ("arcface", "cosface")
 
 SHAPES: list[tuple[Any, dict[str, Tensor], str]] = [
     *(
@@ -377,11 +253,6 @@ SHAPES: list[tuple[Any, dict[str, Tensor], str]] = [
         {"query": _N3, "positive": _N3, "negatives": torch.rand(3, 5, 2)},
         r"negatives must have 2 dimensions \(M, D\), but got shape \(3, 5, 2\)",
     ),
-    (
-        "barlow_twins",
-        {"z1": _N3[:1], "z2": _N3[:1]},
-        "z1 and z2 must hold at least 2 samples to correlate, but got 1",
-    ),
     *(
         (
             loss,
@@ -389,22 +260,6 @@ SHAPES: list[tuple[Any, dict[str, Tensor], str]] = [
             r"labels must be class indices of shape \(3,\), but got shape \(3, 3\) .* one-hot",
         )
         for loss in _BATCH
-    ),
-    *(
-        (
-            loss,
-            {"embeddings": _N3, "class_weight": _N4, "labels": _INDICES[:2]},
-            r"labels must be class indices of shape \(3,\), but got shape \(2,\)",
-        )
-        for loss in _ANGLES
-    ),
-    *(
-        (
-            loss,
-            {"embeddings": _N3, "class_weight": torch.rand(2, 4), "labels": _INDICES},
-            r"class_weight must have vectors as long as the embeddings, \(2, 2\), .* \(2, 4\)",
-        )
-        for loss in _ANGLES
     ),
 ]
 
@@ -421,39 +276,12 @@ DTYPES: list[tuple[Any, dict[str, Tensor], str]] = [
         (loss, {"embeddings": _N3.long(), "labels": _INDICES}, "embeddings must be floating point")
         for loss in _BATCH
     ),
-    *(
-        (
-            loss,
-            {"embeddings": _N3, "class_weight": _N4.int(), "labels": _INDICES},
-            "class_weight must be floating point, but got torch.int32",
-        )
-        for loss in _ANGLES
-    ),
-    *(
-        (
-            loss,
-            {"embeddings": _N3, "class_weight": _N4, "labels": torch.ones(3).bool()},
-            "labels must hold integers, but got torch.bool",
-        )
-        for loss in _ANGLES
-    ),
 ]
 
 NAMES: list[tuple[Any, dict[str, Tensor], str]] = [
     ("nt_xent", {"z1": _N3}, "inputs must be z1, z2, but found missing z2"),
     ("info_nce", {"query": _N3, "keys": _N3}, "positive, negatives, .* missing positive; unknown"),
     ("clip", {"image": _N3, "text": _N3, "logit_scale": _V}, "unknown logit_scale"),
-    ("arcface", {"embeddings": _N3, "labels": _INDICES}, "missing class_weight"),
 ]
 
-VALUES: list[tuple[Any, dict[str, Tensor], str]] = [
-    *(
-        (
-            loss,
-            {"embeddings": _N3, "class_weight": _N3[:2], "labels": torch.tensor([0, 1, wrong])},
-            f"labels must be a class index from 0 to 1, but got {wrong}",
-        )
-        for loss in _ANGLES
-        for wrong in (2, -1)
-    ),
-]
+VALUES: list[tuple[Any, dict[str, Tensor], str]] = []

@@ -96,54 +96,6 @@ def ce_dice(
     return [mp.mpf(ce_weight) * ce + mp.mpf(dice_weight) * sum(values) / number], 1
 
 
-def extension(errors: list[Number], truth: list[bool]) -> Number:
-    """The Lovász extension: the Jaccard loss of the sets of larger errors, integrated."""
-    real = {i for i, t in enumerate(truth) if t}
-    levels = sorted({*errors, mp.mpf(0)}, reverse=True)
-    total = mp.mpf(0)
-    for high, low in itertools.pairwise(levels):
-        wrong = {i for i, e in enumerate(errors) if e >= high}
-        either = real | wrong
-        total += (high - low) * (1 - mp.mpf(len(real - wrong)) / len(either) if either else 0)
-    return total
-
-
-def lovasz_softmax(
-    given: Arrays,
-    classes: str = "present",
-    per_image: bool = False,
-    ignore_index: int | None = None,
-) -> tuple[list[Number], Number]:
-    probability = shares(given["pred"], "multiclass", True)
-    target = given["target"].reshape(len(probability), -1)
-    groups = [[n] for n in range(len(target))] if per_image else [list(range(len(target)))]
-    images = []
-    for group in groups:
-        kept = [
-            (n, p) for n in group for p in range(target.shape[1]) if target[n, p] != ignore_index
-        ]
-        losses = []
-        for c in range(probability.shape[1]):
-            truth = [target[at] == c for at in kept]
-            if classes == "all" or any(truth):
-                errors = [
-                    abs(int(t) - probability[n, c, p])
-                    for t, (n, p) in zip(truth, kept, strict=True)
-                ]
-                losses.append(extension(errors, truth))
-        images.append(sum(losses) / len(losses) if losses else mp.mpf(0))
-    return [sum(images) / len(images)], 1
-
-
-def lovasz_hinge(given: Arrays) -> tuple[list[Number], Number]:
-    truth = [bool(y) for y in given["target"].flatten()]
-    errors = [
-        max(mp.mpf(0), 1 - z * (1 if t else -1))
-        for z, t in zip(given["pred"].flatten(), truth, strict=True)
-    ]
-    return [extension(errors, truth)], 1
-
-
 # ---------------------------------------------------------------- rows
 
 _GENERATOR = torch.Generator().manual_seed(4)
@@ -209,28 +161,6 @@ NAMED: list[Named] = [
             (_SHARES, {"from_logits": False}),
         )
     ),
-    *(
-        Named("lovasz_softmax", given, lovasz_softmax, params)
-        for given in (
-            {"pred": _LOGITS, "target": _INDICES},
-            {"pred": _FLAT, "target": [3, 0, 3]},
-        )
-        for params in (
-            {},
-            {"classes": "all"},
-            {"per_image": True},
-            {"ignore_index": 2},
-            {"ignore_index": 0, "per_image": True, "classes": "all"},
-        )
-    ),
-    *(
-        Named("lovasz_hinge", given, lovasz_hinge)
-        for given in (
-            {"pred": _LOGITS, "target": _ANSWERS},
-            {"pred": [0.3, -2.0, 1.5], "target": [1.0, 1.0, 0.0]},
-            {"pred": [0.3, -2.0, 0.5], "target": [0, 0, 0]},
-        )
-    ),
 ]
 
 # ---------------------------------------------------------------- extremes and nothing
@@ -272,21 +202,11 @@ EXTREME: list[tuple[str, dict[str, Any], dict[str, Tensor]]] = [
             (_SURE, {"from_logits": False}),
         )
     ),
-    *(
-        ("lovasz_softmax", params, {"pred": _FAR, "target": target})
-        for target in _CLASSES
-        for params in ({}, {"classes": "all"}, {"per_image": True}, {"ignore_index": 1})
-    ),
-    *(
-        ("lovasz_hinge", {}, {"pred": _FAR, "target": target})
-        for target in (torch.zeros(2, 3, 4), torch.ones(2, 3, 4))
-    ),
 ]
 
 _NONE, _NO_CLASS = torch.empty(0, 3, 4), torch.empty(0, 4).long()
 _SOME = torch.randn(2, 3, 4, generator=_GENERATOR)
 _IGNORED = torch.full((2, 4), 255)
-_ONE_CLASS = torch.full((2, 1, 4), 1e4)
 
 EMPTY: dict[str, tuple[Any, dict[str, Tensor]]] = {
     **{
@@ -325,23 +245,6 @@ EMPTY: dict[str, tuple[Any, dict[str, Tensor]]] = {
         {"ce_dice": {"ignore_index": 255, "smooth_nr": 0.0}},
         {"pred": _SOME, "target": _IGNORED},
     ),
-    "lovasz_softmax": ("lovasz_softmax", {"pred": _NONE, "target": _NO_CLASS}),
-    **{
-        f"lovasz_softmax all ignored {params}": (
-            {"lovasz_softmax": {"ignore_index": 255, **params}},
-            {"pred": _SOME, "target": _IGNORED},
-        )
-        for params in ({}, {"classes": "all"}, {"per_image": True})
-    },
-    "lovasz_softmax of one class": (
-        "lovasz_softmax",
-        {"pred": _ONE_CLASS, "target": torch.zeros(2, 4).long()},
-    ),
-    "lovasz_hinge": ("lovasz_hinge", {"pred": _NONE, "target": _NONE}),
-    "lovasz_hinge of sure answers": (
-        "lovasz_hinge",
-        {"pred": torch.full((2, 4), 2.0), "target": torch.ones(2, 4).long()},
-    ),
 }
 
 # ---------------------------------------------------------------- refusals
@@ -351,7 +254,6 @@ _OVERLAPS = ("dice", "jaccard", "tversky", "focal_tversky")
 _OF_CLASSES: list[Any] = [
     *({loss: {"mode": "multiclass"}} for loss in _OVERLAPS),
     "ce_dice",
-    "lovasz_softmax",
 ]
 _OF_ANSWERS: list[Any] = [{loss: {"mode": "binary"}} for loss in _OVERLAPS]
 
@@ -374,7 +276,7 @@ SHAPES: list[tuple[Any, dict[str, Tensor], str]] = [
             {"pred": _MASKS, "target": _MASKS[:, :1]},
             r"target must have the shape of pred, \(2, 3, 4\), but got \(2, 1, 4\)",
         )
-        for loss in (*_OF_ANSWERS, "lovasz_hinge")
+        for loss in _OF_ANSWERS
     ),
     *(
         (loss, {"pred": _MASKS[0, 0], "target": _MASKS[0, 0]}, r"2 dimensions \(N, C, …\)")
@@ -389,17 +291,16 @@ DTYPES: list[tuple[Any, dict[str, Tensor], str]] = [
     ),
     *(
         (loss, {"pred": _MASKS.long(), "target": _MASKS}, "pred must be floating point, but got")
-        for loss in (*_OF_ANSWERS, "lovasz_hinge")
+        for loss in _OF_ANSWERS
     ),
     *(
         (loss, {"pred": _MASKS, "target": _MASKS + 1j}, "target must be floating point, but got")
-        for loss in (*_OF_ANSWERS, "lovasz_hinge")
+        for loss in _OF_ANSWERS
     ),
 ]
 
 NAMES: list[tuple[Any, dict[str, Tensor], str]] = [
     ("dice", {"pred": _MASKS, "mask": _MASKS}, "missing target; unknown mask"),
-    ("lovasz_hinge", {"pred": _MASKS}, "missing target"),
     ("ce_dice", {"target": _MAP}, "missing pred"),
 ]
 
@@ -444,5 +345,4 @@ VALUES: list[tuple[Any, dict[str, Tensor], str]] = [
         {"pred": -_MASKS - 0.5, "target": _MAP},
         "pred must be between 0 and 1, but got -",
     ),
-    ("lovasz_hinge", {"pred": _MASKS, "target": _MASKS}, "target must be 0 or 1, but got 0."),
 ]

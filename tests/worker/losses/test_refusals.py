@@ -8,7 +8,10 @@ from tests.worker.losses import (
     named_batches,
     named_boxes,
     named_generative,
+    named_lovasz,
+    named_margins,
     named_pairs,
+    named_redundancy,
     named_regions,
     named_several,
 )
@@ -23,7 +26,10 @@ from talweg.worker.losses import build, evaluate
 FAMILIES = (
     named_pairs,
     named_batches,
+    named_margins,
+    named_redundancy,
     named_regions,
+    named_lovasz,
     named_boxes,
     named_generative,
     named_several,
