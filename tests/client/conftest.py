@@ -20,9 +20,7 @@ def memory() -> Iterator[MemoryServer]:
 
 
 @pytest.fixture(scope="session")
-def real_server(
-    tmp_path_factory: pytest.TempPathFactory, redis_url: str
-) -> Iterator[Server]:
+def real_server(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Server]:
     """`talweg server` on SQLite."""
     folder = tmp_path_factory.mktemp("server")
     # No job may go back to the queue in the middle of a test.

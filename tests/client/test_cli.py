@@ -101,7 +101,7 @@ def test_submit_from_standard_input(
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"loss": "hubr"}, ["loss: found \"hubr\"", "huber"]),
+        ({"loss": "hubr"}, ['loss: found "hubr"', "huber"]),
         ({"traning": {"epochs": 1}}, ["traning: found", "did you mean 'training'?"]),
         ({"loss": {"huber": {"delta": -1.0}}}, ["loss.huber.delta: found -1", "> 0"]),
         ({"loss": "cross_entropy"}, ["cross_entropy", "regression"]),
@@ -203,9 +203,7 @@ def test_watch(talweg: Talweg, worker: Worker, client: Client) -> None:
     assert {line["job"] for line in lines} == {job.name}
 
 
-def test_exit_status_of_watch_is_the_jobs(
-    talweg: Talweg, worker: Worker, client: Client
-) -> None:
+def test_exit_status_of_watch_is_the_jobs(talweg: Talweg, worker: Worker, client: Client) -> None:
     good, bad = client.submit(sample()), client.submit(sample())
     with finishing(worker, jobs_pb2.Job.SUCCEEDED, jobs_pb2.Job.DIVERGED):
         good.wait(20)

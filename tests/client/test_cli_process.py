@@ -129,9 +129,12 @@ def test_reader_that_has_enough_is_no_error(memory: MemoryServer, tmp_path: Path
 def test_quickstart_example(memory: MemoryServer, tmp_path: Path) -> None:
     env = environment(tmp_path, TALWEG_ADDRESS=memory.address)
     script = Path(__file__).parents[2] / "client/examples/quickstart.py"
-    with subprocess.Popen(
-        [sys.executable, str(script)], env=env, stdout=subprocess.PIPE, text=True
-    ) as process, Worker(memory.address) as worker:
+    with (
+        subprocess.Popen(
+            [sys.executable, str(script)], env=env, stdout=subprocess.PIPE, text=True
+        ) as process,
+        Worker(memory.address) as worker,
+    ):
         for value in range(9):
             worker.claim().finish(metrics={"test/mae": 50.0 + value})
         out, _ = process.communicate(timeout=20)

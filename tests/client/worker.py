@@ -71,9 +71,7 @@ class Attempt:
         self._sequence += 1
         events = []
         if metrics:
-            events.append(
-                jobs_pb2.Event(metrics=jobs_pb2.MetricPoint(step=step, values=metrics))
-            )
+            events.append(jobs_pb2.Event(metrics=jobs_pb2.MetricPoint(step=step, values=metrics)))
         if log:
             line = jobs_pb2.LogLine(level=jobs_pb2.LogLine.INFO, text=log)
             events.append(jobs_pb2.Event(log=line))

@@ -141,9 +141,7 @@ class Comparison:
         return rows
 
     @classmethod
-    def of(
-        cls, response: jobs_pb2.CompareJobsResponse, group_by: Sequence[str]
-    ) -> Comparison:
+    def of(cls, response: jobs_pb2.CompareJobsResponse, group_by: Sequence[str]) -> Comparison:
         """Read a server's answer."""
         return cls(
             metric=response.metric,

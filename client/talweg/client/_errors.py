@@ -1,16 +1,16 @@
 """What can go wrong between a client and its jobs.
 
-    TalwegError
-    ├── InvalidRequest          an argument that the server refuses; a ValueError too
-    │   └── InvalidSpec         a spec that cannot be accepted, with everything wrong with it
-    ├── NotFound                no such job
-    ├── AlreadyExists           the request id was used for another body
-    ├── FailedPrecondition      the job's state does not allow it
-    ├── Unavailable             no server, or none that answers in time
-    ├── ServerError             anything else that a server answered
-    ├── BatchError              some jobs of a batch were refused
-    ├── JobFailed               a result was asked of a job that did not succeed
-    └── WaitTimeout             a job has not ended in time; a TimeoutError too
+TalwegError
+├── InvalidRequest          an argument that the server refuses; a ValueError too
+│   └── InvalidSpec         a spec that cannot be accepted, with everything wrong with it
+├── NotFound                no such job
+├── AlreadyExists           the request id was used for another body
+├── FailedPrecondition      the job's state does not allow it
+├── Unavailable             no server, or none that answers in time
+├── ServerError             anything else that a server answered
+├── BatchError              some jobs of a batch were refused
+├── JobFailed               a result was asked of a job that did not succeed
+└── WaitTimeout             a job has not ended in time; a TimeoutError too
 """
 
 from __future__ import annotations

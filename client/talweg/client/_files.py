@@ -67,9 +67,7 @@ def check_size(spec: JobSpec) -> None:
         )
 
 
-def read_jobs(
-    path: str | os.PathLike[str], *, overrides: Sequence[str] = ()
-) -> list[JobSpec]:
+def read_jobs(path: str | os.PathLike[str], *, overrides: Sequence[str] = ()) -> list[JobSpec]:
     """Read a job file, or a batch file of many jobs.
 
     A batch file holds `jobs`, a list of specs, and `base`, what they have in common: each job is
@@ -109,9 +107,7 @@ def parse_jobs(
 
     size = max(size, len(content))
     if size > MAX_FILE_BYTES:
-        violation = Violation(
-            "", f"a file of {_size(size)}", f"at most {_size(MAX_FILE_BYTES)}"
-        )
+        violation = Violation("", f"a file of {_size(size)}", f"at most {_size(MAX_FILE_BYTES)}")
         raise InvalidSpec(violations=[violation], source=source)
     try:
         value = read(content.decode("utf-8"), source=source)
@@ -152,9 +148,7 @@ def gather(refused: Mapping[int, InvalidSpec], *, total: int) -> list[Violation]
             continue
         for index in indices:
             field = f"jobs[{index}].{violation.field}".rstrip(".")
-            gathered.append(
-                Violation(field, violation.found, violation.allowed, violation.hint)
-            )
+            gathered.append(Violation(field, violation.found, violation.allowed, violation.hint))
     return gathered
 
 

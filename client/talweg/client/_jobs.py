@@ -110,9 +110,7 @@ class Job:
             WaitTimeout: At `until`.
             TalwegError: As `watch`.
         """
-        watched = self._connection.watch(
-            self._named(), after=after, until=until, on_lost=on_lost
-        )
+        watched = self._connection.watch(self._named(), after=after, until=until, on_lost=on_lost)
         for event in watched:
             self._take(event)
             yield event

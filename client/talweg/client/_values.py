@@ -46,9 +46,7 @@ class JobState(StrEnum):
 
 
 _STATE_NAMES: dict[int, str] = {number: name for name, number in jobs_pb2.Job.State.items()}
-_FINAL = frozenset(
-    {JobState.SUCCEEDED, JobState.FAILED, JobState.DIVERGED, JobState.CANCELLED}
-)
+_FINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.DIVERGED, JobState.CANCELLED})
 
 
 @dataclass(frozen=True)
@@ -82,6 +80,4 @@ class JobMetrics:
 
     def series(self, name: str) -> list[tuple[int, float]]:
         """Give a metric's recorded points as (step, value)."""
-        return [
-            (point.step, point.values[name]) for point in self.points if name in point.values
-        ]
+        return [(point.step, point.values[name]) for point in self.points if name in point.values]

@@ -151,7 +151,10 @@ class Board:
         share = sum(1.0 if line.state.is_final else line.share for line in self.lines)
         parts = [f"{num_ended}/{len(states)} ended"]
         for state in (
-            JobState.RUNNING, JobState.QUEUED, JobState.FAILED, JobState.DIVERGED,
+            JobState.RUNNING,
+            JobState.QUEUED,
+            JobState.FAILED,
+            JobState.DIVERGED,
             JobState.CANCELLED,
         ):
             if state in states:
@@ -182,8 +185,11 @@ def _cells(line: Line, width: int) -> list[RenderableType]:
 
     style = STATE_STYLES[line.state]
     bar = ProgressBar(
-        total=1.0, completed=line.share, width=_BAR_WIDTH,
-        complete_style=style, finished_style=style,
+        total=1.0,
+        completed=line.share,
+        width=_BAR_WIDTH,
+        complete_style=style,
+        finished_style=style,
     )
     return [
         *([text(line.id, "dim")] if width >= _WIDE else []),

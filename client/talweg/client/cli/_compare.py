@@ -31,7 +31,10 @@ _POLL_SECONDS = 1.0
 @click.option("--experiment", help="Compare the jobs of this experiment.")
 @click.option("--metric", help="Such as val/mae; the task's first test metric where absent.")
 @click.option(
-    "--by", "group_by", multiple=True, metavar="FIELD",
+    "--by",
+    "group_by",
+    multiple=True,
+    metavar="FIELD",
     help="Group by a field, such as optimizer.adamw.learning_rate; loss where absent."
     " May be repeated.",
 )
@@ -39,7 +42,11 @@ _POLL_SECONDS = 1.0
     "--link", is_flag=True, help="Wait until MLflow holds the runs, to give the link to them."
 )
 @click.option(
-    "--link-timeout", type=float, default=120.0, show_default=True, metavar="SECONDS",
+    "--link-timeout",
+    type=float,
+    default=120.0,
+    show_default=True,
+    metavar="SECONDS",
     help="How long to wait for it.",
 )
 @json_option

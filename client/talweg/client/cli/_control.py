@@ -61,7 +61,9 @@ def watch(session: Session, jobs: Sequence[str], as_json: bool) -> int:
 @click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
 @click.option("--reason", default="", help="For the record.")
 @click.option(
-    "--grace", callback=_seconds, metavar="DURATION",
+    "--grace",
+    callback=_seconds,
+    metavar="DURATION",
     help="How long a worker may take to end in order; 30s where absent.",
 )
 @click.option("--force", is_flag=True, help="Cut the jobs off at once.")

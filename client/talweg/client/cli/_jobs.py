@@ -39,7 +39,10 @@ def joined_filter(filter: str, states: Sequence[str], experiment: str | None) ->
 @click.command()
 @click.option("--filter", default="", help='Such as: loss = "huber" AND tags.team = "blue"')
 @click.option(
-    "--state", "states", multiple=True, type=click.Choice(list(JobState), case_sensitive=False),
+    "--state",
+    "states",
+    multiple=True,
+    type=click.Choice(list(JobState), case_sensitive=False),
     help="Only jobs in this state. May be repeated.",
 )
 @click.option("--experiment", help="Only jobs of this experiment.")
