@@ -45,7 +45,8 @@ def value_at(spec: JobSpec, path: str) -> str:
         if field.message_type is None:
             if parts:
                 raise _refused(path, parts[0], [f"nothing after {name}"])
-            return flatten(spec).get(path, NOTHING)
+            # Of its own message alone: flattening whole specs takes seconds for many jobs.
+            return flatten(message).get(name, NOTHING)
         value = getattr(message, name)
         if field.is_repeated:
             value = _item(path, parts, field, value)
