@@ -126,6 +126,18 @@ def test_a_call_reads_no_number(case: Named) -> None:
     assert module(inputs).shape == ()
 
 
+@pytest.mark.parametrize("case", {case.loss: case for case in NAMED}.values(), ids=str)
+def test_messages_and_json_are_the_same_loss(case: Named) -> None:
+    inputs = case.inputs()
+    message = from_dict(case.spec(), Loss)
+    expected = evaluate(case.spec(), inputs)
+    assert evaluate(message, inputs).item() == expected.item()
+    assert evaluate(fill_message(message), inputs).item() == expected.item()
+    assert message == from_dict(case.spec(), Loss), "evaluate must not change its message"
+    if not case.params:
+        assert evaluate(case.loss, inputs).item() == expected.item()
+
+
 @pytest.mark.parametrize("dtype", [*SMALL, torch.float64], ids=str)
 @pytest.mark.parametrize(("loss", "params", "inputs"), EXTREME)
 def test_values_and_gradients_are_finite_and_right(
