@@ -9,7 +9,12 @@ from tests.worker.losses.functional.helpers import classes, close, finite, numbe
 from tests.worker.losses.functional.test_pairs import KINDS, distance
 from torch import Tensor
 
-from talweg.worker.losses.functional.mining import Triplets, online_triplet
+from talweg.worker.losses.functional.mining import (
+    Triplets,
+    _hardest,
+    _winner,
+    online_triplet,
+)
 
 Z, LABELS = numbers(9, 3), classes(3, 9)
 OPTIONS: list[dict[str, Any]] = [
@@ -86,6 +91,17 @@ def test_small_floats_keep_near_duplicates_apart(options: dict[str, Any]) -> Non
     found = mean(online_triplet(z, labels, **options))
     exact = mean(online_triplet(z.double(), labels, **options))
     close(found, exact, rtol=1e-4, atol=1e-9)
+
+
+def test_measuring_all_distances_exactly_finds_the_same_triplets() -> None:
+    """As on a GPU, which is not asked where a product of matrices leaves the winner open."""
+    points, labels = Z.detach().float(), LABELS
+    same = labels[:, None] == labels
+    far, near = _hardest(points, same)
+    square = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist").square()
+    assert torch.equal(_winner(square, ~same, points, None, farthest=False), near)
+    square.fill_diagonal_(-torch.inf)
+    assert torch.equal(_winner(square, same, points, None, farthest=True), far)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)

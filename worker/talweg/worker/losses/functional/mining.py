@@ -83,26 +83,33 @@ def _hardest(points: Tensor, same: Tensor) -> tuple[Tensor, Tensor]:
     if not len(points):
         nothing = torch.empty(0, dtype=torch.int64, device=points.device)
         return nothing, nothing
-    size = points.square().sum(1)
-    square = torch.addmm(size[:, None] + size, points, points.T, alpha=-2)
-    # By how much rounding can move a product's distance at the most.
-    error = 4 * (points.shape[1] + 8) * torch.finfo(points.dtype).eps * (size + size.max())
+    if points.is_cpu:
+        size = points.square().sum(1)
+        square = torch.addmm(size[:, None] + size, points, points.T, alpha=-2)
+        # By how much rounding can move a product's distance at the most.
+        error = 4 * (points.shape[1] + 8) * torch.finfo(points.dtype).eps * (size + size.max())
+    else:
+        # To see which rows are open a GPU would have to be waited for: it measures all exactly.
+        square, error = _differences(points, points).square(), None
     near = _winner(square, ~same, points, error, farthest=False)
     square.fill_diagonal_(-torch.inf)
     return _winner(square, same, points, error, farthest=True), near
 
 
 def _winner(
-    square: Tensor, mask: Tensor, points: Tensor, error: Tensor, *, farthest: bool
+    square: Tensor, mask: Tensor, points: Tensor, error: Tensor | None, *, farthest: bool
 ) -> Tensor:
     """The index of each row's farthest or nearest point within the mask, by squared distances.
 
-    Where rounding leaves the winner open the row is measured again, by differences in float64.
+    Where rounding leaves the winner open the row is measured again, by differences in float64;
+    the error says by how much it can be off, None for not at all.
     """
     last = -torch.inf if farthest else torch.inf
     # Extremes with their index take long, without it nothing: so the second is a value alone.
     scores = torch.where(mask, square, last)
     index = (scores.argmax(1) if farthest else scores.argmin(1))[:, None]
+    if error is None:
+        return index[:, 0]
     first = scores.gather(1, index)[:, 0]
     scores.scatter_(1, index, last)
     second = scores.amax(1) if farthest else scores.amin(1)
