@@ -61,8 +61,8 @@ def test_a_life(tmp_path: Path, taken_ports: None) -> None:
             host, port = address.split(":")
             assert host == "127.0.0.1"
             assert int(port) > TAKEN[part]
-            assert address in up.output
-        assert "Ready in " in up.output
+        wait_until(lambda: "Ready in " in up.output, timeout=5, what="it says that it is ready")
+        assert all(facts[part].removeprefix("http://") in up.output for part in TAKEN)
 
         with Client(facts["server"]) as client:
             job = client.submit(TINY)

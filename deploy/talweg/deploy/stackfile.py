@@ -42,12 +42,13 @@ class StackFile:
     def write(self, facts: Mapping[str, Any]) -> None:
         """Writes both, each aside and then renamed."""
         text = json.dumps({"format": FORMAT, "pid": os.getpid(), **facts}, indent=2) + "\n"
-        _replace(self._path, text)
         if self._pointer is not None:
             # A home that cannot be written to costs the copy and nothing else.
             with contextlib.suppress(OSError):
                 self._pointer.parent.mkdir(parents=True, exist_ok=True)
                 _replace(self._pointer, text)
+        # Last: whoever sees it finds the copy too.
+        _replace(self._path, text)
 
     def remove(self) -> None:
         """Removes both; the copy only where no stack that started later has replaced it."""
