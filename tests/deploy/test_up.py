@@ -54,7 +54,9 @@ def test_a_life(tmp_path: Path, taken_ports: None) -> None:
         assert facts["pid"] == up.process.pid
         assert facts["data"] == str(data)
         assert set(facts["versions"]) == {"talweg", "python", "torch", "mlflow"}
-        assert json.loads(pointer.read_text()) == up.facts
+        wait_until(
+            lambda: json.loads(pointer.read_text()) == up.facts, timeout=5, what="both are alike"
+        )
         secret = (data / "broker-password").read_text().strip()
         assert secret not in (data / "stack.json").read_text()
         for part, address in [(p, facts[p].removeprefix("http://")) for p in TAKEN]:

