@@ -1,9 +1,14 @@
 """Parts that several tests share; each starts at its first use."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 from tests._parts import Mlflow, free_port, running_redis
+
+# A shell's background job ignores Ctrl-C, and so would every program that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from talweg.worker import data, models, tasks, training
 NAMES = {
     data: {"LOADERS", "DataBundle", "Inputs", "Part", "RawData", "Scaler", "load"},
     models: {"LAYERS", "MODELS", "build"},
-    tasks: {"TASKS", "Predictions", "TaskRunner", "leaves", "make"},
+    tasks: {"TASKS", "ByVectors", "Predictions", "TaskRunner", "leaves", "make"},
     training: {
         "Control",
         "NeverStop",

@@ -154,9 +154,13 @@ def draw(asked: Asked, setting: Setting) -> Curve:
     """Compute a loss's curve.
 
     Raises:
-        ValueError: The loss refuses its inputs, as for a target that it does not allow.
+        ValueError: The loss refuses its inputs, as for a target that it does not allow, or takes
+            more than a prediction and a target.
     """
-    module = losses.build(asked.loss)
+    try:
+        module = losses.build(asked.loss)
+    except ValueError as exc:
+        raise ValueError(f"{asked.label} has no curve: {exc}") from exc
     unknown = [name for name in module.input_names if name not in ("pred", "target", *_HELD)]
     if unknown:
         raise ValueError(f"{asked.label} has no curve: it takes {', '.join(unknown)} too")
