@@ -152,6 +152,23 @@ def test_each_mistake_is_explained(
     assert violation.hint == hint
 
 
+def test_misspelt_names_do_not_hide_bounds() -> None:
+    spec = {
+        "loss": {"huber": {"delta": -1}},
+        "model": {"mlp": {"hiddn": [8]}},
+        "optimizer": {"sgd": {"learning_rate": 0}},
+        "task": "regresion",
+    }
+    with pytest.raises(SpecError) as refused:
+        from_dict(spec)
+    assert {violation.field for violation in refused.value.violations} == {
+        "loss.huber.delta",
+        "model.mlp.hiddn",
+        "optimizer.sgd.learning_rate",
+        "task",
+    }
+
+
 def test_all_mistakes_at_once() -> None:
     violations = refused(
         {

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from talweg.spec import _objects
+from talweg.spec._bounds import check_message
 from talweg.spec._errors import SpecError, Violation, joined, nearest, one_of, shown
 from talweg.spec._fields import (
     Field,
@@ -53,7 +54,8 @@ def from_dict(value: object, message_type: type[Message] = JobSpec, *, path: str
     Raises:
         SpecError: With all violations: unknown fields and members (and the nearest known
             name), wrong types, numbers outside of their type's range, members that exclude
-            each other. Bounds are the business of `check`.
+            each other; and, beside these, numbers and texts out of bounds, which alone are the
+            business of `check`.
     """
     message = message_type()
     reader = _Reader()
@@ -62,8 +64,21 @@ def from_dict(value: object, message_type: type[Message] = JobSpec, *, path: str
     else:
         reader.message(message, value, path, 0)
     if reader.violations:
-        raise SpecError(reader.violations)
+        raise SpecError([*reader.violations, *_out_of_bounds(message, reader.violations, path)])
     return message
+
+
+def _out_of_bounds(
+    message: Message, refused: Sequence[Violation], path: str
+) -> Iterator[Violation]:
+    """Check what could be read, so that one round of mending is enough.
+
+    What is missing is not told: it may be what could not be read.
+    """
+    told = {violation.field for violation in refused}
+    for violation in check_message(message, path):
+        if violation.found != "nothing" and violation.field not in told:
+            yield violation
 
 
 def to_dict(message: Message) -> dict[str, Any]:
