@@ -119,6 +119,14 @@ def test_shares_below_one_leave_samples_out() -> None:
         assert (len(bundle.train), len(bundle.validation), len(bundle.test)) == (43, 15, 0)
 
 
+def test_a_rest_of_fewer_samples_than_classes_is_left_out_too() -> None:
+    # 148 of 150 are taken: the 2 that stay cannot have each of 3 classes.
+    split = {"train": 0.59, "validation": 0.2, "test": 0.2, "stratified": True}
+    bundle = data.load(job("iris", "multiclass", split=split))
+    assert (len(bundle.train), len(bundle.validation), len(bundle.test)) == (88, 30, 30)
+    assert min(torch.bincount(bundle.train.y.long()).tolist()) >= 28
+
+
 def test_a_class_too_rare_for_every_part_is_the_specs_fault() -> None:
     rare = {"num_samples": 60, "class_shares": [0.99, 0.01], "label_noise": 0}
     with pytest.raises(UserSpecError, match=r"split\.stratified .* the rarest of"):

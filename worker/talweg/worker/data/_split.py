@@ -42,7 +42,11 @@ def divide(split: Split, num_samples: int, classes: NDArray[np.int64] | None) ->
     rest = np.arange(num_samples)
     test, rest = _take(rest, counts[2], classes, split.seed)
     validation, rest = _take(rest, counts[1], classes, split.seed)
-    train, _ = _take(rest, counts[0], classes, split.seed)
+    if 0 < len(rest) - counts[0] < len(np.unique(classes)):
+        # Fewer samples stay unused than there are classes: they cannot have every class.
+        train = np.random.default_rng(split.seed).permutation(rest)[: counts[0]]
+    else:
+        train, _ = _take(rest, counts[0], classes, split.seed)
     return Division(train, validation, test)
 
 
