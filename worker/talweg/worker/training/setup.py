@@ -24,6 +24,7 @@ from talweg.worker.training.learned import all_learned
 from talweg.worker.training.recorder import Recorder
 from talweg.worker.training.schedules import Schedule
 from talweg.worker.training.state import TrainingState
+from talweg.worker.training.update import update_of
 
 # Samples that go through network and loss before the first step, to see whether they fit.
 _MOST_TRIED = 32
@@ -91,8 +92,10 @@ def set_up(
     task.start(network)
     task.criterion.to(place)
     model = all_learned(network, task.criterion).to(place)
+    update = update_of(optimizers.build(spec.optimizer, list(model.parameters())))
     guard = Guard(
         model,
+        update,
         clip_norm=training.clip_norm if training.HasField("clip_norm") else None,
         clip_value=training.clip_value if training.HasField("clip_value") else None,
     )
@@ -137,7 +140,7 @@ def set_up(
         judge=judge,
         state=TrainingState(
             model=model,
-            optimizer=optimizers.build(spec.optimizer, list(model.parameters())),
+            update=update,
             order=torch.Generator().manual_seed(training.seed),
         ),
     )

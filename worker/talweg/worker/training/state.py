@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from talweg.worker.training import foreach
+from talweg.worker.training.update import Update
 
 NUM_REMEMBERED = 20
 """Losses and gradient norms that are kept for the case of a divergence."""
@@ -49,8 +50,8 @@ class TrainingState:
 
     model: nn.Module
     """The network."""
-    optimizer: torch.optim.Optimizer
-    """Over the parameters, with its own moments."""
+    update: Update
+    """Turns the parameters' gradients into new values, by an optimizer with its own moments."""
     order: torch.Generator
     """Draws the order of the batches."""
     step: int = 0
@@ -69,6 +70,11 @@ class TrainingState:
     """The last losses, oldest first."""
     norms: deque[float] = field(default_factory=_history)
     """The last gradient norms, oldest first."""
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer, with its settings and its state."""
+        return self.update.optimizer
 
     def keep_best(self) -> None:
         """Keeps a copy of the weights and buffers as they are."""
