@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from talweg.v1.spec_pb2 import Training
+from talweg.worker.tasks import Batch
 from talweg.worker.training.schedules import Length
-
-
-class Batch(NamedTuple):
-    """Samples that go through the network together."""
-
-    x: Tensor
-    """Inputs (n, …)."""
-    target: Tensor
-    """Targets, as the loss takes them."""
-    share: float
-    """The batch's part in the optimizer step's loss; 1 without accumulation."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +57,9 @@ class Plan:
 class Batches:
     """The training data, in another order each epoch."""
 
-    def __init__(self, x: Tensor, targets: Tensor, plan: Plan) -> None:
-        """Takes inputs and targets, on the device where they are needed."""
-        self._x = x
-        self._targets = targets
+    def __init__(self, arrays: Mapping[str, Tensor], plan: Plan) -> None:
+        """Takes what batches carry, by name, on the device where it is needed."""
+        self._arrays = arrays
         self._plan = plan
 
     def of_epoch(self, generator: torch.Generator) -> Iterator[list[Batch]]:
@@ -80,17 +68,23 @@ class Batches:
         One copy in the new order and slices of it cost less than gathering batch by batch.
         """
         plan = self._plan
-        order = torch.randperm(plan.num_samples, generator=generator).to(self._x.device)
-        xs = torch.split(self._x.index_select(0, order), plan.batch_size)
-        targets = torch.split(self._targets.index_select(0, order), plan.batch_size)
+        order = torch.randperm(plan.num_samples, generator=generator)
+        order = order.to(next(iter(self._arrays.values())).device)
+        divided = [
+            torch.split(array.index_select(0, order), plan.batch_size)
+            for array in self._arrays.values()
+        ]
+        carried = [
+            dict(zip(self._arrays, slices, strict=True)) for slices in zip(*divided, strict=True)
+        ]
         if plan.accumulation == 1:
-            for x, target in zip(xs, targets, strict=True):
-                yield [Batch(x, target, 1.0)]
+            for arrays in carried:
+                yield [Batch(arrays)]
             return
-        for start in range(0, len(xs), plan.accumulation):
-            window = slice(start, start + plan.accumulation)
-            counts = [len(x) for x in xs[window]]
+        for start in range(0, len(carried), plan.accumulation):
+            window = carried[start : start + plan.accumulation]
+            counts = [len(next(iter(arrays.values()))) for arrays in window]
             yield [
-                Batch(x, target, 1 / len(counts) if plan.sums else count / sum(counts))
-                for x, target, count in zip(xs[window], targets[window], counts, strict=True)
+                Batch(arrays, 1 / len(counts) if plan.sums else count / sum(counts))
+                for arrays, count in zip(window, counts, strict=True)
             ]
