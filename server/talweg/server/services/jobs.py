@@ -163,10 +163,16 @@ class JobService:
     def _views(self, connection: Connection, rows: Sequence[JobRow]) -> list[JobView]:
         queued = [row.seq for row in rows if row.state == Job.QUEUED]
         places = queues.places(connection, queued) if queued else {}
+        busy = queues.busy(connection) if queued else frozenset()
         return [
             JobView(
                 row,
-                reason(self._surroundings, queue=row.queue, place=places[row.seq])
+                reason(
+                    self._surroundings,
+                    queue=row.queue,
+                    place=places[row.seq],
+                    is_busy=row.queue in busy,
+                )
                 if row.seq in places
                 else "",
             )
