@@ -316,6 +316,20 @@ def test_every_kernel_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
         assert calls == [2] * (setup.plan.length.steps - own)
 
 
+@pytest.mark.parametrize("way", [FlatUpdate, Update])
+def test_what_follows_a_step_is_called_after_each(way: type[Update]) -> None:
+    seen: list[Tensor] = []
+    model = Heads()
+    weight = model.trunk.weight
+    done = way(build("adam", [*model.parameters()]), after=lambda: seen.append(weight.clone()))
+    for _ in range(3):
+        backward(model(torch.ones(8, 5), ALL).square().mean())
+        done.step()
+        assert torch.equal(seen[-1], weight)
+        done.clear()
+    assert len(seen) == 3
+
+
 def test_both_backward_passes_give_the_same_gradients() -> None:
     model, twin = Heads(), Heads()
     twin.load_state_dict(model.state_dict())

@@ -10,7 +10,7 @@ Both ways lead to the same weights and the same state of the optimizer, bit for 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -30,12 +30,20 @@ class Update:
     Each step: backward, `norms`, perhaps `scale` or `clamp`, `step`, `clear`.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
-        """Takes an optimizer of one group, before its first step."""
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, *, after: Callable[[], None] | None = None
+    ) -> None:
+        """Takes an optimizer.
+
+        Args:
+            optimizer: Of one group, before its first step.
+            after: Called after each step. Hooks of the optimizer see its own steps alone.
+        """
         (group,) = optimizer.param_groups
         self.optimizer = optimizer
         """Over the parameters. Its state and its settings are public, whatever way steps take."""
         self._parameters: list[nn.Parameter] = group["params"]
+        self._after = after
 
     def norms(self, *, exact: bool) -> Sequence[Tensor]:
         """Gives scalars whose root of summed squares is the gradients' global norm.
@@ -56,7 +64,9 @@ class Update:
 
     def step(self) -> None:
         """Moves the parameters that took part since the gradients were cleared."""
-        self.optimizer.step()
+        self._move()
+        if self._after is not None:
+            self._after()
 
     def clear(self) -> None:
         """Makes ready for the next step; what zero_grad does, at an eighth of its time."""
@@ -66,6 +76,9 @@ class Update:
     def close(self) -> None:
         """Leaves parameters that stand alone in memory, without gradients."""
         self.clear()
+
+    def _move(self) -> None:
+        self.optimizer.step()
 
     def _gradients(self) -> list[Tensor]:
         return [p.grad for p in self._parameters if p.grad is not None]
@@ -79,9 +92,16 @@ class FlatUpdate(Update):
     the first step, in which optimizers make their state.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
-        """Moves an optimizer's parameters into an arena; see `fits`."""
-        super().__init__(optimizer)
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, *, after: Callable[[], None] | None = None
+    ) -> None:
+        """Moves an optimizer's parameters into an arena.
+
+        Args:
+            optimizer: Of parameters that `fits` lets in; as for `Update`.
+            after: As for `Update`.
+        """
+        super().__init__(optimizer, after=after)
         self._kernel = kernels.KERNELS.get(type(optimizer))
         self._values = Arena(self._parameters, lanes=kernels.LANES)
         self._values.fill(self._parameters)
@@ -107,7 +127,18 @@ class FlatUpdate(Update):
             return foreach.norms(self._grads)
         return (torch.linalg.vector_norm(self._slopes.flat),)
 
-    def step(self) -> None:
+    def clear(self) -> None:
+        """Sets all gradients to zero."""
+        self._slopes.flat.zero_()
+        self._seen = list(map(_version, self._grads))
+
+    def close(self) -> None:
+        """Gives every parameter memory of its own again, and takes the gradients away."""
+        for parameter in self._parameters:
+            parameter.data = parameter.data.clone()
+            parameter.grad = None
+
+    def _move(self) -> None:
         """Moves all parameters in one call where all took part."""
         versions = list(map(_version, self._grads))
         if any(map(int.__eq__, versions, self._seen)):
@@ -120,17 +151,6 @@ class FlatUpdate(Update):
                 self._counted = self._counts._version
             settings = self.optimizer.param_groups[0]
             self._kernel.step(self._values.pieces, self._slopes.pieces, self._state, settings)
-
-    def clear(self) -> None:
-        """Sets all gradients to zero."""
-        self._slopes.flat.zero_()
-        self._seen = list(map(_version, self._grads))
-
-    def close(self) -> None:
-        """Gives every parameter memory of its own again, and takes the gradients away."""
-        for parameter in self._parameters:
-            parameter.data = parameter.data.clone()
-            parameter.grad = None
 
     def _gradients(self) -> list[Tensor]:
         return [self._slopes.flat]
@@ -204,10 +224,12 @@ def fits(parameters: Sequence[nn.Parameter]) -> bool:
     )
 
 
-def update_of(optimizer: torch.optim.Optimizer) -> Update:
-    """Takes the way that is quicker for an optimizer's parameters."""
-    parameters = optimizer.param_groups[0]["params"]
-    return FlatUpdate(optimizer) if fits(parameters) else Update(optimizer)
+def update_of(
+    optimizer: torch.optim.Optimizer, *, after: Callable[[], None] | None = None
+) -> Update:
+    """Takes the way that is quicker for an optimizer's parameters; arguments as for `Update`."""
+    way = FlatUpdate if fits(optimizer.param_groups[0]["params"]) else Update
+    return way(optimizer, after=after)
 
 
 _version = attrgetter("_version")
