@@ -17,7 +17,7 @@ class Part:
     """Inputs (N, …), float32, standardised where the spec asks for it."""
     y: Tensor
     """Targets. Regression: float32 (N,) or (N, K), standardised where the spec asks for it;
-    binary: float32 (N,); multiclass: int64 (N,); multilabel: float32 (N, L)."""
+    binary: float32 (N,); multiclass and ordinal: int64 (N,); multilabel: float32 (N, L)."""
 
     def __len__(self) -> int:
         """The number of samples."""

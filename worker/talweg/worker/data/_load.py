@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from talweg.spec import kind, task_kind
-from talweg.v1.options_pb2 import BINARY, MULTICLASS, MULTILABEL, REGRESSION, TaskKind
+from talweg.v1.options_pb2 import BINARY, MULTICLASS, MULTILABEL, ORDINAL, REGRESSION, TaskKind
 from talweg.v1.spec_pb2 import JobSpec, TargetOutliers
 from talweg.worker.data._bundle import DataBundle, Inputs, Part, Scaler
 from talweg.worker.data._loaders import LOADERS, RawData
+from talweg.worker.data._ranks import Ranks
 from talweg.worker.data._split import divide
 
 _MOST_KEPT = 16
@@ -66,6 +67,10 @@ def make(spec: JobSpec) -> DataBundle:
     targets = _of_task(raw, task)
     by_class = spec.split.stratified and task in (BINARY, MULTICLASS)
     division = divide(spec.split, len(targets), raw.targets if by_class else None)
+    classes = raw.class_names
+    if task == ORDINAL and not classes:
+        ranks = Ranks.of(targets[division.train], spec.task.ordinal.ranks)
+        targets, classes = ranks.of_numbers(targets), ranks.names
     parts = {
         part: (raw.inputs[indices], targets[indices])
         for part, indices in division._asdict().items()
@@ -91,7 +96,6 @@ def make(spec: JobSpec) -> DataBundle:
             y = target_scaler.scale(y)
         return Part(_floats(x), _floats(y) if y.dtype == np.float64 else torch.from_numpy(y))
 
-    classes = raw.class_names
     return DataBundle(
         name=name,
         digest=_digest(raw),
@@ -136,6 +140,6 @@ def _digest(raw: RawData) -> str:
 
 def _key(spec: JobSpec) -> bytes:
     """All of a spec that decides its data."""
-    messages = (spec.dataset, spec.split, spec.preprocessing)
+    messages = (spec.task, spec.dataset, spec.split, spec.preprocessing)
     parts = [message.SerializeToString(deterministic=True) for message in messages]
-    return b"\0".join([str(task_kind(spec)).encode(), *(len(p).to_bytes(4) + p for p in parts)])
+    return b"\0".join(len(part).to_bytes(4) + part for part in parts)

@@ -3,5 +3,16 @@
 from talweg.worker.tasks._base import Predictions, TaskRunner
 from talweg.worker.tasks._losses import ByVectors, leaves
 from talweg.worker.tasks._make import TASKS, make
+from talweg.worker.tasks._ordinal import is_conditional, rank_probabilities, shares_answers
 
-__all__ = ["TASKS", "ByVectors", "Predictions", "TaskRunner", "leaves", "make"]
+__all__ = [
+    "TASKS",
+    "ByVectors",
+    "Predictions",
+    "TaskRunner",
+    "is_conditional",
+    "leaves",
+    "make",
+    "rank_probabilities",
+    "shares_answers",
+]

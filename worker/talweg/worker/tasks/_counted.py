@@ -8,7 +8,7 @@ import torch
 
 from talweg.spec import flatten, task_kind
 from talweg.v1.losses_pb2 import Loss
-from talweg.v1.options_pb2 import MULTICLASS, REGRESSION
+from talweg.v1.options_pb2 import MULTICLASS, ORDINAL, REGRESSION
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle
 from talweg.worker.losses import ClassCounts, with_counts
@@ -33,7 +33,7 @@ def counted(spec: JobSpec, bundle: DataBundle) -> Counted:
     if task == REGRESSION:
         return Counted(spec.loss, {})
     y = bundle.train.y
-    if task == MULTICLASS:
+    if task in (MULTICLASS, ORDINAL):
         seen = torch.bincount(y, minlength=bundle.num_targets).tolist()
         counts = ClassCounts(tuple(seen))
     else:
