@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from talweg.v1.jobs_pb2 import Divergence, Job, Outcome
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.training import NeverStop, NullReporter, foreach
-from talweg.worker.training.batches import Batch
+from talweg.worker.training.batches import Batch, Order
 from talweg.worker.training.guard import Guard
 from talweg.worker.training.loop import train
 from talweg.worker.training.setup import Setup, set_up
@@ -31,8 +31,8 @@ class Changed:
         self._setup = setup
         self._change = change
 
-    def of_epoch(self, generator: torch.Generator) -> Iterator[list[Batch]]:
-        for window in self._setup.batches.of_epoch(generator):
+    def of_epoch(self, order: Order) -> Iterator[list[Batch]]:
+        for window in self._setup.batches.of_epoch(order):
             yield self._change(self._setup.state.step + 1, window)
 
 

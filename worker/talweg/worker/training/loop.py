@@ -49,7 +49,8 @@ def train(
     last_step, last_epoch = plan.length.steps, plan.epochs
     going_on = True
     while going_on and state.step < last_step:
-        state.epoch += 1
+        if state.order.position == 0:
+            state.epoch += 1
         for window in batches.of_epoch(state.order):
             state.step += 1
             settings["lr"] = rate = schedule.rate(state.step, state.falls)
@@ -66,12 +67,14 @@ def train(
             state.norms.append(reading.norm)
             recorder.step(state.step, reading, rate=rate, samples=_count(window))
             report.progress(state.step, last_step, state.epoch, last_epoch)
+            if state.step == last_step:
+                break
             stop = control.check()
             if stop is not None:
                 return stop
-            if state.step == last_step:
-                break
         going_on = judge.epoch_ended(state)
+        if state.order.position == plan.length.steps_an_epoch:
+            state.order.position = 0
     return None
 
 

@@ -15,7 +15,7 @@ from talweg.worker.data import DataBundle
 from talweg.worker.errors import UserSpecError
 from talweg.worker.tasks import TaskRunner
 from talweg.worker.training import checks, optimizers, schedules
-from talweg.worker.training.batches import Batch, Batches, Plan
+from talweg.worker.training.batches import Batch, Batches, Order, Plan
 from talweg.worker.training.evaluation import HeldPart
 from talweg.worker.training.guard import Guard
 from talweg.worker.training.interface import Reporter
@@ -23,6 +23,7 @@ from talweg.worker.training.judge import Judge
 from talweg.worker.training.learned import all_learned
 from talweg.worker.training.recorder import Recorder
 from talweg.worker.training.schedules import Schedule
+from talweg.worker.training.snapshot import Modules, Optimizer, RandomState, Snapshots
 from talweg.worker.training.state import TrainingState
 
 # Samples that go through network and loss before the first step, to see whether they fit.
@@ -53,6 +54,8 @@ class Setup:
     """Evaluates between epochs."""
     state: TrainingState
     """All that training changes."""
+    snapshots: Snapshots
+    """Takes that, and all else that training goes by, and brings it back."""
 
     def loss_of(self, batch: Batch) -> Tensor:
         """Runs a batch through network and loss, and gives its part in the step's loss."""
@@ -125,6 +128,11 @@ def set_up(
         recorder=recorder,
         report=report,
     )
+    state = TrainingState(
+        model=model,
+        optimizer=optimizers.build(spec.optimizer, list(model.parameters())),
+        order=Order(training.seed),
+    )
     return Setup(
         bundle=bundle,
         task=task,
@@ -135,9 +143,15 @@ def set_up(
         guard=guard,
         recorder=recorder,
         judge=judge,
-        state=TrainingState(
-            model=model,
-            optimizer=optimizers.build(spec.optimizer, list(model.parameters())),
-            order=torch.Generator().manual_seed(training.seed),
+        state=state,
+        snapshots=Snapshots(
+            {
+                "model": Modules(model),
+                "loss": Modules(task.criterion, without=model),
+                "optimizer": Optimizer(state.optimizer),
+                "random": RandomState(place),
+                "state": state,
+                "recorder": recorder,
+            }
         ),
     )
