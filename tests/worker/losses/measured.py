@@ -41,7 +41,7 @@ def long_tail(bundle: DataBundle) -> DataBundle:
     x, y = bundle.train.x, bundle.train.y
     counts = [round(_MOST * _TIMES ** (-digit / 9)) for digit in range(10)]
     kept = torch.cat([(y == c).nonzero()[:n, 0] for c, n in enumerate(counts)])
-    return dataclasses.replace(bundle, train=Part(x[kept], y[kept]))
+    return dataclasses.replace(bundle, train=Part({"x": x[kept], "y": y[kept]}))
 
 
 @contextmanager

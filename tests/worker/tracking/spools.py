@@ -51,6 +51,7 @@ def keep_network(writer: SpoolWriter, spec: JobSpec) -> Trained:
     """Leaves a network's outputs in a spool, as the worker does."""
     bundle = data.load(spec)
     task = tasks.make(spec, bundle)
+    assert isinstance(task, tasks.OneTarget)
     bare = models.build(spec.model, bundle.inputs.shape, task.num_outputs, seed=3)
     task.start(bare)
     network = all_learned(bare, task.criterion)

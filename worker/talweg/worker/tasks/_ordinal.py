@@ -10,9 +10,13 @@ from talweg.spec import kind
 from talweg.v1 import losses_pb2
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle
+from talweg.worker.losses import ClassCounts
 from talweg.worker.models import share_answers
-from talweg.worker.tasks._base import Floats, Predictions, TaskRunner
+from talweg.worker.tasks._base import Floats, Predictions
+from talweg.worker.tasks._contract import Array
+from talweg.worker.tasks._counted import count_classes
 from talweg.worker.tasks._losses import leaves
+from talweg.worker.tasks._one_target import OneTarget
 
 
 def is_conditional(spec: JobSpec) -> bool:
@@ -25,17 +29,23 @@ def shares_answers(spec: JobSpec) -> bool:
     return kind(spec.task)[0] == "ordinal" and not is_conditional(spec)
 
 
-class Ordinal(TaskRunner):
+class Ordinal(OneTarget):
     """One rank out of several, whose order counts."""
+
+    contract = {"x": Array(("N …",), "the inputs"), "y": Array(("N",), "ranks", whole=True)}
 
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
         """Takes a filled spec and its data."""
         super().__init__(spec, bundle)
         self._conditional = is_conditional(spec)
 
-    def start(self, network: nn.Sequential) -> None:
+    def class_counts(self, bundle: DataBundle) -> ClassCounts:
+        """Counts the ranks."""
+        return count_classes(bundle.train.y, bundle.num_targets)
+
+    def start(self, network: nn.Module) -> None:
         """Lets the answers share their weights, except under corn."""
-        if not self._conditional:
+        if not self._conditional and isinstance(network, nn.Sequential):
             share_answers(network)
 
     def targets(self, y: Tensor) -> Tensor:

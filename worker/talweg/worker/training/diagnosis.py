@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from talweg.v1.jobs_pb2 import Divergence
-from talweg.worker.training.batches import Batch
+from talweg.worker.tasks import Batch
 from talweg.worker.training.guard import LARGEST_NORM, Guard, Reading
 from talweg.worker.training.state import TrainingState
 
@@ -135,7 +135,7 @@ def _trail(model: nn.Module) -> Iterator[list[tuple[str, nn.Module, Tensor]]]:
 def _hint(state: TrainingState, window: Sequence[Batch], rate: float) -> str:
     if not all(_finite(batch.x) for batch in window):
         return "The inputs of this batch hold values that are not finite: look at the data."
-    if not all(_finite(batch.target) for batch in window):
+    if not all(_finite(array) for batch in window for array in batch.arrays.values()):
         return "The targets of this batch hold values that are not finite: look at the data."
     if not all(_finite(parameter) for parameter in state.model.parameters()):
         return f"The weights overflowed: lower the learning rate, which was {rate:g}."
