@@ -172,7 +172,7 @@ def test_evaluation_comes_every_so_many_epochs_and_at_the_end() -> None:
 
 @pytest.mark.parametrize("task", DATASETS)
 def test_all_metrics_are_told_under_their_names(task: str) -> None:
-    names = {"regression": "mse", "multiclass": "cross_entropy"}
+    names = {"regression": "mse", "multiclass": "cross_entropy", "ordinal": "coral"}
     spec = job(
         task=task,
         dataset=DATASETS[task],
