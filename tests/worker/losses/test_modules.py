@@ -69,6 +69,18 @@ def test_a_call_leaves_its_inputs_as_they_were(case: Case) -> None:
     assert all(torch.equal(inputs[name], before[name]) for name in before)
 
 
+FORMULAS = [case for case in [*CASES, *NAMED] if case.loss != "expression"]
+
+
+@pytest.mark.parametrize("case", FORMULAS, ids=str)
+def test_a_prediction_of_nan_gives_nan(case: Case | Named) -> None:
+    """A run that has diverged must not look like a perfect one."""
+    module = build(fill_message(from_dict(case.spec(), Loss)))
+    inputs = case.inputs()
+    name = case.learned[0] if isinstance(case, Named) else "pred"
+    assert module({**inputs, name: torch.full_like(inputs[name], torch.nan)}).isnan()
+
+
 # Parameters that have no default, or whose default is a network that the operator keeps.
 DEMANDING = (
     "perceptual",
