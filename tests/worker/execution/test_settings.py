@@ -22,6 +22,8 @@ def test_every_variable_is_read() -> None:
             "TALWEG_DEVICE": "CUDA",
             "TALWEG_WORKER_NAME": "gpu0",
             "TALWEG_READY_FILE": "/run/ready",
+            "TALWEG_VGG_WEIGHTS": "/weights/vgg16.safetensors",
+            "TALWEG_MODELS_DIR": "/models",
             "TALWEG_LOG_LEVEL": "debug",
         }
     )
@@ -35,14 +37,19 @@ def test_every_variable_is_read() -> None:
         device="cuda",
         worker_name="gpu0",
         ready_file=Path("/run/ready"),
+        vgg_weights=Path("/weights/vgg16.safetensors"),
+        models_dir=Path("/models"),
         log_level="DEBUG",
     )
 
 
 def test_an_empty_variable_leaves_the_default() -> None:
-    settings = Settings.from_env({"TALWEG_QUEUES": "", "TALWEG_READY_FILE": ""})
+    settings = Settings.from_env(
+        {"TALWEG_QUEUES": "", "TALWEG_READY_FILE": "", "TALWEG_MODELS_DIR": ""}
+    )
     assert settings.queues == ("default",)
     assert settings.ready_file is None
+    assert settings.models_dir is None
     # Delivery is another process, and may work in another folder.
     assert settings.spool_dir.is_absolute()
 

@@ -41,6 +41,12 @@ class Settings:
     ready_file: Path | None = None
     """TALWEG_READY_FILE: a file to write {"pid", "address"} to once the worker waits for jobs."""
 
+    vgg_weights: Path | None = None
+    """TALWEG_VGG_WEIGHTS: a safetensors file with VGG16's weights, for the loss `perceptual`."""
+
+    models_dir: Path | None = None
+    """TALWEG_MODELS_DIR: a folder of trained models, for the loss `perceptual`."""
+
     log_level: str = "INFO"
     """TALWEG_LOG_LEVEL: DEBUG, INFO, WARNING or ERROR."""
 
@@ -80,7 +86,10 @@ class Settings:
         def text(name: str, otherwise: str) -> str:
             return environ.get(f"TALWEG_{name}") or otherwise
 
-        ready_file = environ.get("TALWEG_READY_FILE")
+        def path(name: str) -> Path | None:
+            given = environ.get(f"TALWEG_{name}")
+            return Path(given) if given else None
+
         return cls(
             address=text("ADDRESS", default.address),
             broker_url=text("BROKER_URL", default.broker_url),
@@ -90,6 +99,8 @@ class Settings:
             queues=tuple(q.strip() for q in text("QUEUES", ",".join(default.queues)).split(",")),
             device=text("DEVICE", default.device).lower(),
             worker_name=text("WORKER_NAME", default.worker_name),
-            ready_file=Path(ready_file) if ready_file else None,
+            ready_file=path("READY_FILE"),
+            vgg_weights=path("VGG_WEIGHTS"),
+            models_dir=path("MODELS_DIR"),
             log_level=text("LOG_LEVEL", default.log_level).upper(),
         )
