@@ -73,6 +73,9 @@ class Batches:
         self._x = x
         self._targets = targets
         self._plan = plan
+        self._order = torch.empty(0, dtype=torch.long)
+        # Batches of the epoch before the step that was given last.
+        self._before = 0
 
     def of_epoch(self, generator: torch.Generator) -> Iterator[list[Batch]]:
         """Draws an epoch's order and gives the batches of each optimizer step.
@@ -80,17 +83,26 @@ class Batches:
         One copy in the new order and slices of it cost less than gathering batch by batch.
         """
         plan = self._plan
-        order = torch.randperm(plan.num_samples, generator=generator).to(self._x.device)
+        self._order = torch.randperm(plan.num_samples, generator=generator)
+        order = self._order.to(self._x.device)
         xs = torch.split(self._x.index_select(0, order), plan.batch_size)
         targets = torch.split(self._targets.index_select(0, order), plan.batch_size)
         if plan.accumulation == 1:
-            for x, target in zip(xs, targets, strict=True):
+            for self._before, (x, target) in enumerate(zip(xs, targets, strict=True)):
                 yield [Batch(x, target, 1.0)]
             return
         for start in range(0, len(xs), plan.accumulation):
+            self._before = start
             window = slice(start, start + plan.accumulation)
             counts = [len(x) for x in xs[window]]
             yield [
                 Batch(x, target, 1 / len(counts) if plan.sums else count / sum(counts))
                 for x, target, count in zip(xs[window], targets[window], counts, strict=True)
             ]
+
+    def samples(self) -> list[int]:
+        """Gives the samples of the step that was given last: indices into the training part."""
+        size = self._plan.batch_size
+        first = self._before * size
+        samples: list[int] = self._order[first : first + size * self._plan.accumulation].tolist()
+        return samples

@@ -44,6 +44,22 @@ class Watched:
 
 
 @dataclass
+class Refusals:
+    """What has come of the steps that the guard refused."""
+
+    skipped: int = 0
+    """Steps that were left out."""
+    in_a_row: int = 0
+    """How many of them came one behind the other, up to `last_step`."""
+    last_step: int = 0
+    """The last step that was refused."""
+    rollbacks: int = 0
+    """How often training went back to an earlier state."""
+    rate_factor: float = 1.0
+    """What the schedule's learning rates are multiplied by."""
+
+
+@dataclass
 class TrainingState:
     """One model in training."""
 
@@ -54,7 +70,9 @@ class TrainingState:
     order: torch.Generator
     """Draws the order of the batches."""
     step: int = 0
-    """Optimizer steps begun."""
+    """Optimizer steps begun, those that were refused or gone back on among them."""
+    applied: int = 0
+    """Optimizer steps that stand in the weights."""
     epoch: int = 0
     """Epochs begun."""
     falls: int = 0
@@ -65,6 +83,8 @@ class TrainingState:
     """What early stopping is watched by."""
     best: list[Tensor] | None = None
     """Parameters and buffers of the best evaluation, under early stopping."""
+    refusals: Refusals = field(default_factory=Refusals)
+    """Where the guard refused steps and training went on."""
     losses: deque[float] = field(default_factory=_history)
     """The last losses, oldest first."""
     norms: deque[float] = field(default_factory=_history)
