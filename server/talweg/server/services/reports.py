@@ -13,7 +13,7 @@ from talweg.v1.options_pb2 import Goal
 
 _MAX_EVENTS = 10_000
 _MAX_LOG_CHARS = 10_000
-_REPORTED = ("progress", "metrics", "log", "warning")
+_REPORTED = ("progress", "metrics", "log", "warning", "guard")
 
 
 @dataclass(frozen=True)

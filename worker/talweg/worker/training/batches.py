@@ -65,6 +65,40 @@ class Plan:
         return -(-self.length.steps // self.length.steps_an_epoch)
 
 
+class Order:
+    """The order of the training data: another one each epoch, and a place in the epoch's."""
+
+    def __init__(self, seed: int) -> None:
+        """Stands before the first epoch.
+
+        Args:
+            seed: Decides all orders.
+        """
+        self._generator = torch.Generator().manual_seed(seed)
+        self._epoch_state: Tensor = self._generator.get_state()
+        self.position = 0
+        """Optimizer steps of the epoch that have been taken; 0 before an epoch begins."""
+
+    @property
+    def state(self) -> Tensor:
+        """The random state from which the epoch's order is drawn, or the next one's."""
+        return self._epoch_state if self.position else self._generator.get_state()
+
+    def go_to(self, state: Tensor, position: int) -> None:
+        """Goes to a place in an epoch: what `state` and `position` were there."""
+        self._generator.set_state(state)
+        self._epoch_state = state.clone()
+        self.position = position
+
+    def draw(self, count: int) -> Tensor:
+        """Gives the epoch's order of so many samples, the same again until the epoch is over."""
+        if self.position:
+            self._generator.set_state(self._epoch_state)
+        else:
+            self._epoch_state = self._generator.get_state()
+        return torch.randperm(count, generator=self._generator)
+
+
 class Batches:
     """The training data, in another order each epoch."""
 
@@ -73,26 +107,26 @@ class Batches:
         self._x = x
         self._targets = targets
         self._plan = plan
-        self._order = torch.empty(0, dtype=torch.long)
-        # Batches of the epoch before the step that was given last.
-        self._before = 0
+        self._drawn = torch.empty(0, dtype=torch.long)
 
-    def of_epoch(self, generator: torch.Generator) -> Iterator[list[Batch]]:
-        """Draws an epoch's order and gives the batches of each optimizer step.
+    def of_epoch(self, order: Order) -> Iterator[list[Batch]]:
+        """Gives the batches of each optimizer step, from the order's place to the epoch's end.
 
         One copy in the new order and slices of it cost less than gathering batch by batch.
         """
         plan = self._plan
-        self._order = torch.randperm(plan.num_samples, generator=generator)
-        order = self._order.to(self._x.device)
-        xs = torch.split(self._x.index_select(0, order), plan.batch_size)
-        targets = torch.split(self._targets.index_select(0, order), plan.batch_size)
+        self._drawn = order.draw(plan.num_samples)
+        drawn = self._drawn.to(self._x.device)
+        xs = torch.split(self._x.index_select(0, drawn), plan.batch_size)
+        targets = torch.split(self._targets.index_select(0, drawn), plan.batch_size)
+        first = order.position * plan.accumulation
         if plan.accumulation == 1:
-            for self._before, (x, target) in enumerate(zip(xs, targets, strict=True)):
+            for x, target in zip(xs[first:], targets[first:], strict=True):
+                order.position += 1
                 yield [Batch(x, target, 1.0)]
             return
-        for start in range(0, len(xs), plan.accumulation):
-            self._before = start
+        for start in range(first, len(xs), plan.accumulation):
+            order.position += 1
             window = slice(start, start + plan.accumulation)
             counts = [len(x) for x in xs[window]]
             yield [
@@ -100,9 +134,9 @@ class Batches:
                 for x, target, count in zip(xs[window], targets[window], counts, strict=True)
             ]
 
-    def samples(self) -> list[int]:
+    def samples(self, order: Order) -> list[int]:
         """Gives the samples of the step that was given last: indices into the training part."""
-        size = self._plan.batch_size
-        first = self._before * size
-        samples: list[int] = self._order[first : first + size * self._plan.accumulation].tolist()
+        size = self._plan.batch_size * self._plan.accumulation
+        last = order.position * size
+        samples: list[int] = self._drawn[last - size : last].tolist()
         return samples

@@ -115,9 +115,7 @@ class _Replay(NamedTuple):
     outputs: tuple[float, float] | None
 
 
-def _replay(
-    model: nn.Module, window: Sequence[Batch], loss_of: LossOf, guard: Guard
-) -> _Replay:
+def _replay(model: nn.Module, window: Sequence[Batch], loss_of: LossOf, guard: Guard) -> _Replay:
     """Where a replay first goes bad: forwards by outputs, then backwards by gradients."""
     outputs = None
     for batch in window:

@@ -45,7 +45,7 @@ def plain_copy(targets: Tensors, sources: Tensors) -> None:
 norms: Callable[[Tensors], Sequence[Tensor]] = _of_torch("norm") or plain_norms
 """Gives the Euclidean norm of each tensor."""
 largest: Callable[[Tensors], Sequence[Tensor]] = (
-    (lambda tensors: torch._foreach_norm(tensors, math.inf))
+    (lambda tensors: torch._foreach_norm(list(tensors), math.inf))
     if _of_torch("norm")
     else plain_largest
 )

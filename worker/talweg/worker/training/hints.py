@@ -23,7 +23,7 @@ class Seen:
     weights_finite: bool
     """Whether all weights are finite."""
     outputs: tuple[float, float] | None
-    """Least and largest output of the last module; None where it was not reached, or not finite."""
+    """Least and largest output of the last module; None where not reached, or not finite."""
     loss_finite: bool
     """Whether the loss is finite."""
     losses: Sequence[float]
@@ -49,7 +49,9 @@ def hint(seen: Seen) -> str:
             "The outputs are finite and the loss of them is not: look for a division by 0, or the "
             "logarithm or root of what is not above 0, in the loss or in what it is given."
         )
-    return f"{lower.capitalize()}, or let it warm up; training.clip_norm bounds single large steps."
+    return (
+        f"{lower.capitalize()}, or let it warm up; training.clip_norm bounds single large steps."
+    )
 
 
 def rising_steps(losses: Sequence[float]) -> int:

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from torch import Tensor, nn
 
 from talweg.spec import kind
-from talweg.v1.optimizers_pb2 import Optimizer
+from talweg.v1 import optimizers_pb2 as messages
 from talweg.worker.training import foreach
 
 LARGEST_WEIGHT = 1e17
@@ -26,7 +26,7 @@ _STEPS_APART = 64
 _DECADES_LEFT = 18
 
 
-def steps_apart(optimizer: Optimizer) -> int:
+def steps_apart(optimizer: messages.Optimizer) -> int:
     """Gives how often weights must be looked at, in steps, so that they cannot overflow between.
 
     Gradients add to weights, at most 1e18 each, and weight decay multiplies them: where it stands
@@ -37,18 +37,18 @@ def steps_apart(optimizer: Optimizer) -> int:
     Args:
         optimizer: A filled optimizer. No schedule goes above its learning rate.
     """
-    growth = _growth(*kind(optimizer))
+    growth = _growth(kind(optimizer)[1])
     if growth <= 1:
         return _STEPS_APART
     return max(1, min(_STEPS_APART, int(_DECADES_LEFT * math.log(10) / math.log(growth))))
 
 
-def _growth(name: str, optimizer: Message) -> float:
-    if name == "adamw":
-        return abs(1 - optimizer.learning_rate * optimizer.weight_decay)  # type: ignore[attr-defined]
-    if name == "sgd":
-        decay = optimizer.learning_rate * optimizer.weight_decay  # type: ignore[attr-defined]
-        return float(1 + 2 * decay / (1 - optimizer.momentum))  # type: ignore[attr-defined]
+def _growth(optimizer: Message) -> float:
+    if isinstance(optimizer, messages.AdamW):
+        return abs(1 - optimizer.learning_rate * optimizer.weight_decay)
+    if isinstance(optimizer, messages.Sgd):
+        decay = optimizer.learning_rate * optimizer.weight_decay
+        return 1 + 2 * decay / (1 - optimizer.momentum)
     return 1.0
 
 
@@ -57,7 +57,7 @@ class WeightWatch:
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Watches a model and what its optimizer adds up without end."""
-        self._named = dict(model.named_parameters())
+        self._named: dict[str, Tensor] = dict(model.named_parameters())
         self._num_weights = len(self._named)
         for name, buffer in model.named_buffers():
             if buffer.is_floating_point() and buffer.numel():

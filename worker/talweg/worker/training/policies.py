@@ -5,9 +5,11 @@ To add one: a class, and its row in `POLICIES`, which a test holds complete.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from torch import Tensor
 
 from talweg.spec import kind
 from talweg.v1 import guard_pb2 as messages
@@ -17,7 +19,7 @@ from talweg.worker.training.diagnosis import LossOf, diagnose, weights_bad
 from talweg.worker.training.guard import Guard, Reading
 from talweg.worker.training.interface import Reporter
 from talweg.worker.training.overflow import WeightWatch
-from talweg.worker.training.rollback import Kept
+from talweg.worker.training.snapshot import Snapshot, Snapshots, Values
 from talweg.worker.training.state import NUM_REMEMBERED, TrainingState
 
 
@@ -35,6 +37,8 @@ class Surroundings:
     """How often it has to look."""
     num_steps: int
     """Steps that are planned."""
+    learnt: Snapshots
+    """Of weights, buffers and optimizer."""
     report: Reporter
     """Takes the decisions."""
 
@@ -47,9 +51,17 @@ class Fail:
         self._here = here
         self._next_look = here.look_every_steps
 
-    def begin(self, state: TrainingState) -> None:
-        """Takes the state before the first step, or the one that a run goes on from."""
-        self._next_look = state.step + self._here.look_every_steps
+    def tensors(self) -> Mapping[str, Tensor]:
+        """Gives none; see `Part`."""
+        return {}
+
+    def values(self) -> Values:
+        """Gives when the weights are to be looked at; see `Part`."""
+        return {"next_look": self._next_look}
+
+    def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
+        """Takes it back; see `Part`."""
+        self._next_look = values["next_look"]
 
     def passed(self, state: TrainingState) -> Divergence | None:
         """Looks at the weights where it is due, after a step that the guard let through.
@@ -80,14 +92,12 @@ class Fail:
             state,
             reading,
             window,
-            samples=here.batches.samples(),
+            samples=here.batches.samples(state.order),
             guard=here.guard,
             loss_of=loss_of,
         )
         refusals = state.refusals
-        refusals.in_a_row = 1 + (
-            refusals.in_a_row if refusals.last_step == state.step - 1 else 0
-        )
+        refusals.in_a_row = 1 + (refusals.in_a_row if refusals.last_step == state.step - 1 else 0)
         refusals.last_step = state.step
         return self._decide(state, seen)
 
@@ -139,19 +149,53 @@ class Skip(Fail):
         return None
 
 
+@dataclass
+class _Kept:
+    """A good state."""
+
+    step: int
+    applied: int
+    learnt: Snapshot
+
+
 class Rollback(Fail):
     """Training goes back to a good state, and on with a lower learning rate."""
 
     def __init__(self, policy: messages.GuardRollback, here: Surroundings) -> None:
-        """Takes a filled message, and what it works with."""
+        """Takes a filled message, and what it works with, before the first step."""
         super().__init__(policy, here)
         self._policy = policy
-        self._kept: list[Kept] = []
+        self._kept = [_Kept(0, 0, here.learnt.capture())]
 
-    def begin(self, state: TrainingState) -> None:
-        """Takes the state before the first step, or the one that a run goes on from."""
-        super().begin(state)
-        self._kept = [Kept(state)]
+    def tensors(self) -> Mapping[str, Tensor]:
+        """Gives the states that are kept; see `Part`."""
+        return {
+            f"{number}/{path}": tensor
+            for number, kept in enumerate(self._kept)
+            for path, tensor in kept.learnt.tensors.items()
+        }
+
+    def values(self) -> Values:
+        """Gives what else belongs to them; see `Part`."""
+        kept = [
+            {"step": kept.step, "applied": kept.applied, "values": kept.learnt.values}
+            for kept in self._kept
+        ]
+        return {**super().values(), "kept": kept}
+
+    def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
+        """Takes them back; see `Part`."""
+        super().restore(tensors, values)
+        self._kept = []
+        for number, held in enumerate(values["kept"]):
+            own = f"{number}/"
+            copies = {
+                path.removeprefix(own): tensor.clone()
+                for path, tensor in tensors.items()
+                if path.startswith(own)
+            }
+            learnt = Snapshot(tensors=copies, values=dict(held["values"]))
+            self._kept.append(_Kept(held["step"], held["applied"], learnt))
 
     def passed(self, state: TrainingState) -> Divergence | None:
         """As every policy does, and keeps the state where that is due.
@@ -166,9 +210,14 @@ class Rollback(Fail):
         times = state.refusals.rollbacks
         ending = super().passed(state)
         if ending is None and state.refusals.rollbacks == times:
-            # Behind the latest, the one that is taken where the latest is too young.
-            self._kept = [self._kept[-1], Kept(state)]
+            self._keep(state)
         return ending
+
+    def _keep(self, state: TrainingState) -> None:
+        # Of the two that are kept the older is there for when the younger is too young.
+        unused = self._kept.pop(0).learnt if len(self._kept) == 2 else None
+        learnt = self._here.learnt.capture(into=unused)
+        self._kept.append(_Kept(state.step, state.applied, learnt))
 
     def _decide(self, state: TrainingState, seen: Divergence) -> Divergence | None:
         refusals, policy = state.refusals, self._policy
@@ -180,10 +229,10 @@ class Rollback(Fail):
                 f"max_times is {policy.max_times}"
             )
             return seen
-        kept.restore(state)
+        self._here.learnt.restore(kept.learnt)
+        state.applied = kept.applied
         # What was kept after it led to where training must not go again.
         self._kept = [kept]
-        self._next_look = state.step + self._here.look_every_steps
         refusals.rollbacks += 1
         refusals.rate_factor *= policy.rate_factor
         self._tell(
@@ -199,7 +248,7 @@ class Rollback(Fail):
     def _ran_away(self, state: TrainingState, seen: Divergence) -> Divergence | None:
         return self._decide(state, seen)
 
-    def _good(self, step: int) -> Kept:
+    def _good(self, step: int) -> _Kept:
         """The latest state that is old enough not to hold what led to the refused step."""
         old = [kept for kept in self._kept if step - kept.step > NUM_REMEMBERED]
         return old[-1] if old else self._kept[0]

@@ -6,9 +6,12 @@ import math
 import time
 from collections.abc import Mapping
 
+from torch import Tensor
+
 from talweg.v1.jobs_pb2 import LogLine
 from talweg.worker.training.guard import Reading
 from talweg.worker.training.interface import Reporter
+from talweg.worker.training.snapshot import Values
 
 _STEPS_APART = 10
 _SECONDS_APART = 0.1
@@ -67,6 +70,31 @@ class Recorder:
         for name in values.keys() - {name.partition("/")[2] for name in finite}:
             text = f"{part}/{name} is {values[name]} at step {step} and is left out"
             self._report.log(LogLine.WARNING, text)
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """Gives nothing; see `Part`."""
+        return {}
+
+    def values(self) -> Values:
+        """Gives the last step and what has been counted; see `Part`."""
+        return {
+            "step": self._step,
+            "reading": list(self._reading),
+            "rate": self._rate,
+            "next_step": self._next_step,
+            "num_clipped": self._num_clipped,
+            "samples": self._samples,
+            "last_step": self._last_step,
+            "seconds": time.perf_counter() - self._last_time,
+        }
+
+    def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
+        """Takes them back; see `Part`."""
+        self._step, self._rate = values["step"], values["rate"]
+        self._reading = Reading(*values["reading"])
+        self._next_step, self._last_step = values["next_step"], values["last_step"]
+        self._num_clipped, self._samples = values["num_clipped"], values["samples"]
+        self._last_time = time.perf_counter() - values["seconds"]
 
     def _point(self) -> None:
         now = time.perf_counter()
