@@ -119,7 +119,7 @@ class Job(_message.Message):
 
     @_builtins.property
     def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Warning]:
-        """What submission warned of."""
+        """What submission warned of, and its training since; each kind once a field."""
 
     @_builtins.property
     def tracking(self) -> Global___TrackingRun: ...

@@ -325,6 +325,19 @@ def test_weights_never_overflow(name: str, guard: str) -> None:
     assert len(away.report.decisions) == (3 if guard == "rollback" else 0)
 
 
+def test_weights_that_ran_away_in_the_last_steps_are_not_given_out() -> None:
+    def ending(last: int) -> Any:
+        training = {"steps": last}
+        optimizer = RUNNING_AWAY["adamw"]
+        return run(job(model="linear", loss="mae", optimizer=optimizer, training=training))[0]
+
+    # They are looked at after step 4, when they are fine, and not before step 8.
+    assert ending(4).state == Job.SUCCEEDED
+    result = ending(6)
+    assert (result.state, result.divergence.what) == (Job.DIVERGED, "weights")
+    assert result.model is None
+
+
 def test_how_often_weights_are_looked_at() -> None:
     def apart(**optimizer: Any) -> int:
         return steps_apart(fill(from_dict({"optimizer": optimizer})).optimizer)

@@ -49,6 +49,8 @@ EXAMPLE = "example.safetensors"
 """`x`: a few inputs as they come from the data, before standardisation."""
 PREDICTIONS = "predictions.safetensors"
 """`y_true` and `y_pred` of the test part, in the target's units or as probabilities."""
+DIVERGENCE = "divergence.json"
+"""What the guard saw where the job diverged, in the JSON form of its message."""
 
 LOST = "LOST"
 """The state of an attempt that ended without a say in how its job ends."""
