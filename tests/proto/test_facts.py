@@ -8,6 +8,7 @@ import pytest
 from tests.proto.specs import base, classes, layers
 
 from talweg.spec import (
+    arrays_of,
     fill,
     from_dict,
     goal_of,
@@ -34,6 +35,11 @@ def test_task_kind() -> None:
     assert task_kind(from_dict(base())) == REGRESSION
     assert task_kind(from_dict({"task": "binary"})) == BINARY
     assert task_kind(JobSpec()) == 0
+
+
+def test_arrays_are_those_that_the_task_reads() -> None:
+    assert arrays_of(from_dict(base())) == ("x", "y")
+    assert arrays_of(JobSpec()) == ()
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from talweg.spec._describe import display_name, flatten, label, seed_of
 from talweg.spec._errors import SpecError, Violation
 from talweg.spec._evidence import divergence_lines
 from talweg.spec._facts import (
+    arrays_of,
     goal_of,
     kind,
     metrics_of,
@@ -29,6 +30,7 @@ from talweg.spec._text import parse, read, to_yaml
 __all__ = [
     "SpecError",
     "Violation",
+    "arrays_of",
     "check",
     "check_message",
     "datasets",

@@ -116,6 +116,14 @@ def tasks_by_name() -> dict[str, TaskKind.ValueType]:
     return {name: task_facts(known[name].descriptor.message_type).kind for name in members}
 
 
+def arrays_of(spec: JobSpec) -> tuple[str, ...]:
+    """Give the names of the arrays that the spec's task reads from its data: ``("x", "y")``."""
+    name = chosen(spec.task)
+    if not name:
+        return ()
+    return tuple(task_facts(Task.DESCRIPTOR.fields_by_name[name].message_type).arrays)
+
+
 def metrics_of(spec: JobSpec) -> tuple[MetricFacts, ...]:
     """Give the metrics that the spec's task reports on validation and test data."""
     name = chosen(spec.task)

@@ -91,6 +91,7 @@ def _tasks() -> Iterator[str]:
             [
                 f"When: {entry.facts.when}.",
                 f"Data: {entry.facts.data}.",
+                f"Reads {', '.join(f'`{name}`' for name in entry.facts.arrays)} of the data set.",
                 f"The model gives {entry.facts.output}.",
                 f"Losses: {', '.join(_link('loss', name) for name in entry.losses)}.",
             ]
@@ -117,6 +118,7 @@ def _models() -> Iterator[str]:
             [
                 f"When: {entry.facts.when}.",
                 f"Takes {entry.facts.input}.",
+                f"For {', '.join(map(task_name, entry.facts.tasks))}.",
                 f"Reference: {entry.facts.reference}.",
             ]
         )

@@ -10,7 +10,7 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.tasks_pb2 import Task
 from talweg.worker import data, tasks
 from talweg.worker.data import DataBundle
-from talweg.worker.tasks import TaskRunner
+from talweg.worker.tasks import OneTarget
 
 DATASETS = {
     "regression": "diabetes",
@@ -33,13 +33,15 @@ def job(task: Any, **fields: Any) -> JobSpec:
     return fill(from_dict(spec))
 
 
-def made(task: Any, **fields: Any) -> tuple[TaskRunner, DataBundle]:
+def made(task: Any, **fields: Any) -> tuple[OneTarget, DataBundle]:
     spec = job(task, **fields)
     bundle = data.load(spec)
-    return tasks.make(spec, bundle), bundle
+    task = tasks.make(spec, bundle)
+    assert isinstance(task, OneTarget)
+    return task, bundle
 
 
-def random_outputs(task: TaskRunner, count: int) -> torch.Tensor:
+def random_outputs(task: OneTarget, count: int) -> torch.Tensor:
     return torch.randn(count, task.num_outputs, generator=torch.Generator().manual_seed(0))
 
 

@@ -51,6 +51,7 @@ def keep_network(writer: SpoolWriter, spec: JobSpec) -> Trained:
     """Leaves a network's outputs in a spool, as the worker does."""
     bundle = data.load(spec)
     task = tasks.make(spec, bundle)
+    assert isinstance(task, tasks.OneTarget)
     network = all_learned(
         models.build(spec.model, bundle.inputs.shape, task.num_outputs, seed=3), task.criterion
     )

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from talweg.v1.jobs_pb2 import Divergence
 from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker.tasks import Batch
 from talweg.worker.training import NeverStop, RecordingReporter, Stop
-from talweg.worker.training.batches import Batch, Order
+from talweg.worker.training.batches import Order
 from talweg.worker.training.interface import Control
 from talweg.worker.training.loop import train
 from talweg.worker.training.setup import Setup, set_up
@@ -87,12 +88,13 @@ class Run:
         }
 
     def _changed(self, batch: Batch) -> Batch:
-        x, target = batch.x.clone(), batch.target.clone()
+        arrays = {name: array.clone() for name, array in batch.arrays.items()}
+        x, target = arrays["x"], arrays["target"]
         if self._way in ("nan input", "huge input"):
             x[1, 2] = math.nan if self._way == "nan input" else 1e30
         if self._way == "inf target":
             target[0] = math.inf
-        return batch._replace(x=x, target=target)
+        return Batch(arrays, batch.share)
 
     def _loss_of(self, batch: Batch) -> Tensor:
         loss = self.setup.loss_of(batch)

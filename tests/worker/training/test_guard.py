@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,8 +15,9 @@ from torch import Tensor, nn
 
 from talweg.v1.jobs_pb2 import Divergence, Job, Outcome
 from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker.tasks import Batch
 from talweg.worker.training import NeverStop, NullReporter, foreach
-from talweg.worker.training.batches import Batch, Order
+from talweg.worker.training.batches import Order
 from talweg.worker.training.guard import Guard
 from talweg.worker.training.loop import train
 from talweg.worker.training.setup import Setup, set_up
@@ -36,6 +38,10 @@ class Changed:
             yield self._change(self._setup.state.step + 1, window)
 
 
+def changed(batch: Batch, **arrays: Tensor) -> Batch:
+    return replace(batch, arrays={**batch.arrays, **arrays})
+
+
 def poison(at: int, value: float, *, batch: int = 0) -> Callable[[int, list[Batch]], list[Batch]]:
     """Puts a value into one input of one step."""
 
@@ -44,7 +50,7 @@ def poison(at: int, value: float, *, batch: int = 0) -> Callable[[int, list[Batc
             return window
         x = window[batch].x.clone()
         x[1, 2] = value
-        return [b._replace(x=x) if i == batch else b for i, b in enumerate(window)]
+        return [changed(b, x=x) if i == batch else b for i, b in enumerate(window)]
 
     return change
 
@@ -165,7 +171,9 @@ def test_a_target_that_is_not_finite_is_named_as_such() -> None:
     setup = ready(job(training={"steps": 5}))
 
     def change(step: int, window: list[Batch]) -> list[Batch]:
-        return [b._replace(target=b.target * math.inf) for b in window] if step == 2 else window
+        if step != 2:
+            return window
+        return [changed(b, target=b.target * math.inf) for b in window]
 
     divergence = steps(setup, change)
     assert divergence is not None

@@ -302,9 +302,11 @@ def test_evaluation_does_not_depend_on_batches(monkeypatch: pytest.MonkeyPatch) 
     task = tasks.make(spec, bundle)
     held = HeldPart.of(bundle.test, task, torch.device("cpu"))
     whole = evaluate(model, task, held, batch_size=88)
-    monkeypatch.setattr("talweg.worker.training.evaluation._NUMBERS_IN_A_BATCH", 1)
+    monkeypatch.setattr("talweg.worker.tasks._one_target._NUMBERS_IN_A_BATCH", 1)
     in_sevens = evaluate(model, task, held, batch_size=7)
     assert in_sevens.values == pytest.approx(whole.values, rel=1e-5)
+    assert in_sevens.predictions is not None
+    assert whole.predictions is not None
     assert in_sevens.predictions.y_pred == pytest.approx(whole.predictions.y_pred, rel=1e-5)
     # Training goes on as before: with dropout, and statistics that move.
     assert model.training

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from talweg.v1.jobs_pb2 import Divergence
-from talweg.worker.training.batches import Batch
+from talweg.worker.tasks import Batch
 from talweg.worker.training.guard import LARGEST_NORM, Guard, Reading
 from talweg.worker.training.hints import Seen, hint
 from talweg.worker.training.state import TrainingState
@@ -59,7 +59,9 @@ def diagnose(
         # Large everywhere and finite: the largest gradient's owner.
         module = max(norms, key=lambda name: norms[name]).rpartition(".")[0]
     bad_inputs = _bad([batch.x for batch in window], samples)
-    bad_targets = _bad([batch.target for batch in window], samples)
+    bad_targets = _bad(
+        [a for batch in window for name, a in batch.arrays.items() if name != "x"], samples
+    )
     rate = state.optimizer.param_groups[0]["lr"]
     seen = Seen(
         bad_inputs=bad_inputs,
@@ -149,8 +151,10 @@ def _trail(model: nn.Module) -> Iterator[list[tuple[str, nn.Module, Tensor]]]:
     """Collects the outputs of all innermost modules, in the order in which they run."""
     trail: list[tuple[str, nn.Module, Tensor]] = []
 
-    def follow(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def hook(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
+    def follow(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], object], None]:
+        def hook(module: nn.Module, _: tuple[Tensor, ...], output: object) -> None:
+            if not isinstance(output, Tensor):
+                return
             if output.requires_grad:
                 output.retain_grad()
             trail.append((name, module, output))

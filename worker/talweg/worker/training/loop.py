@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from talweg.v1.jobs_pb2 import Divergence
-from talweg.worker.training.batches import Batch, Batches, Plan
+from talweg.worker.tasks import Batch
+from talweg.worker.training.batches import Batches, Plan
 from talweg.worker.training.diagnosis import LossOf
 from talweg.worker.training.guard import Guard, Reading
 from talweg.worker.training.interface import Control, Reporter, Stop
@@ -109,4 +110,4 @@ def _forward_backward(window: Sequence[Batch], loss_of: LossOf) -> Tensor:
 
 
 def _count(window: Sequence[Batch]) -> int:
-    return sum(batch.x.shape[0] for batch in window)
+    return sum(len(batch) for batch in window)

@@ -14,7 +14,8 @@ from torch import Tensor
 from talweg.spec import kind
 from talweg.v1 import guard_pb2 as messages
 from talweg.v1.jobs_pb2 import Divergence, GuardDecision, LogLine
-from talweg.worker.training.batches import Batch, Batches
+from talweg.worker.tasks import Batch
+from talweg.worker.training.batches import Batches
 from talweg.worker.training.diagnosis import LossOf, diagnose, weights_bad
 from talweg.worker.training.guard import Guard, Reading
 from talweg.worker.training.interface import Reporter

@@ -13,9 +13,9 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import data, models, tasks
 from talweg.worker.data import DataBundle
 from talweg.worker.errors import UserSpecError
-from talweg.worker.tasks import TaskRunner
+from talweg.worker.tasks import Batch, TaskRunner
 from talweg.worker.training import checks, optimizers, overflow, policies, schedules
-from talweg.worker.training.batches import Batch, Batches, Order, Plan
+from talweg.worker.training.batches import Batches, Order, Plan
 from talweg.worker.training.evaluation import HeldPart
 from talweg.worker.training.guard import Guard
 from talweg.worker.training.interface import Reporter
@@ -25,7 +25,7 @@ from talweg.worker.training.overflow import WeightWatch
 from talweg.worker.training.recorder import Recorder
 from talweg.worker.training.schedules import Schedule
 from talweg.worker.training.snapshot import Modules, Optimizer, Part, RandomState, Snapshots
-from talweg.worker.training.state import TrainingState
+from talweg.worker.training.state import TrainingState, UnderWay
 
 # Samples that go through network and loss before the first step, to see whether they fit.
 _MOST_TRIED = 32
@@ -64,8 +64,7 @@ class Setup:
 
     def loss_of(self, batch: Batch) -> Tensor:
         """Runs a batch through network and loss, and gives its part in the step's loss."""
-        outputs = self.state.model(batch.x)
-        loss: Tensor = self.task.criterion({"pred": outputs, "target": batch.target})
+        loss = self.task.loss(self.state.model, batch, UnderWay(self.state))
         return loss if batch.share == 1.0 else loss * batch.share
 
 
@@ -107,11 +106,10 @@ def set_up(
 
     train = HeldPart.of(bundle.train, task, place)
     count = min(training.batch_size, _MOST_TRIED)
-    first = Batch(train.x[:count], train.target[:count], 1.0)
     guard.remember()
-    terms = checks.try_out(model, task.criterion, first, train.target)
+    found = checks.try_out(model, task, train.batch(0, count), train.arrays)
     guard.restore()
-    for warning in (*checks.imbalance_warnings(spec, bundle), *checks.sum_warnings(terms)):
+    for warning in (*checks.imbalance_warnings(spec, bundle), *found):
         if warning.kind not in warned:
             report.warning(warning)
 
@@ -123,6 +121,7 @@ def set_up(
         report,
         every_steps=training.log_every_steps if training.HasField("log_every_steps") else None,
         clips=training.HasField("clip_norm"),
+        watched=task.watched,
     )
     judge = Judge(
         spec,
@@ -133,12 +132,11 @@ def set_up(
         recorder=recorder,
         report=report,
     )
-    batches = Batches(train.x, train.target, plan)
-    state = TrainingState(
-        model=model,
-        optimizer=optimizers.build(spec.optimizer, list(model.parameters())),
-        order=Order(training.seed),
-    )
+    batches = Batches(train.arrays, plan)
+    optimizer = optimizers.build(spec.optimizer, list(model.parameters()))
+    if type(task).updated is not TaskRunner.updated:
+        optimizer.register_step_post_hook(lambda *_: task.updated())
+    state = TrainingState(model=model, optimizer=optimizer, order=Order(training.seed))
     weights = WeightWatch(model, state.optimizer)
     learnt: dict[str, Part] = {
         "model": Modules(model),

@@ -145,3 +145,21 @@ class TrainingState:
 
     def _tensors(self) -> list[Tensor]:
         return [*self.model.parameters(), *self.model.buffers()]
+
+
+@dataclass(frozen=True)
+class UnderWay:
+    """The step under way, for a loss that goes by it; refused steps do not count."""
+
+    state: TrainingState
+    """The training."""
+
+    @property
+    def step(self) -> int:
+        """The step's number among those that stand in the weights, from 1."""
+        return self.state.applied + 1
+
+    @property
+    def epoch(self) -> int:
+        """The epoch, from 1."""
+        return self.state.epoch
