@@ -25,7 +25,7 @@ def draw_divergence(seen: Divergence, spec: JobSpec, path: Path) -> None:
     axes.axvline(seen.step, color="0.3", ls="--", lw=1.2, label=f"{seen.what} {seen.value}")
     if min([*seen.losses, *seen.gradient_norms]) > 0:
         axes.set_yscale("log")
-    axes.settitle(f"Before step {seen.step}: {title(spec)}")
+    axes.set_title(f"Before step {seen.step}: {title(spec)}")
     axes.set_xlabel("optimizer step (those that were done)")
     axes.set_ylabel("loss and gradient norm")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
