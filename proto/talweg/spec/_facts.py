@@ -190,12 +190,12 @@ def num_outputs(spec: JobSpec, num_targets: int) -> int:
 
     Args:
         spec: The job.
-        num_targets: Numbers, classes or labels a sample, as the data has them.
+        num_targets: Numbers, classes, ranks or labels a sample, as the data has them.
 
     Returns:
         K for regression, K·Q under multi_quantile, 2K under gaussian_nll; 1 for binary; C for
         multiclass, the embedding's size under losses that compare embeddings with a vector a
-        class; L for multilabel.
+        class; L for multilabel; K-1 for the steps between K ranks.
 
     Raises:
         ValueError: Where num_targets is below 1, or the spec names no task.
@@ -211,6 +211,8 @@ def num_outputs(spec: JobSpec, num_targets: int) -> int:
         return embedding_size(spec.loss) or num_targets
     if task == options_pb2.MULTILABEL:
         return num_targets
+    if task == options_pb2.ORDINAL:
+        return max(1, num_targets - 1)
     raise ValueError("task must be chosen to know the number of outputs, but got nothing")
 
 

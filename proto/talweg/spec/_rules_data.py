@@ -104,6 +104,10 @@ def _generated(case: Case) -> Iterator[Violation]:
                 number_text(mean),
                 f"at most num_classes, which is {data.num_classes}",
             )
+    if data.name == "synthetic_regression" and case.task == options_pb2.ORDINAL:
+        targets = dataset.synthetic_regression.num_targets
+        if targets != 1:
+            yield Violation(f"{at}.num_targets", str(targets), "1 under task ordinal")
     if data.name == "synthetic_classification":
         yield from _classification(case, data, at)
 

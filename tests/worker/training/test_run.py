@@ -28,6 +28,7 @@ DATASETS = {
     "regression": "diabetes",
     "binary": "breast_cancer",
     "multiclass": "wine",
+    "ordinal": "diabetes",
     "multilabel": {"synthetic_multilabel": {"num_samples": 300}},
 }
 
@@ -171,7 +172,7 @@ def test_evaluation_comes_every_so_many_epochs_and_at_the_end() -> None:
 
 @pytest.mark.parametrize("task", DATASETS)
 def test_all_metrics_are_told_under_their_names(task: str) -> None:
-    names = {"regression": "mse", "multiclass": "cross_entropy"}
+    names = {"regression": "mse", "multiclass": "cross_entropy", "ordinal": "coral"}
     spec = job(
         task=task,
         dataset=DATASETS[task],
@@ -591,7 +592,7 @@ def pairs() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("task", "name"), pairs())
 def test_every_loss_trains_every_task_that_it_fits(task: str, name: str) -> None:
-    term = {"regression": "mae", "multiclass": "poly1"}.get(task, "bce")
+    term = {"regression": "mae", "multiclass": "poly1", "ordinal": "corn"}.get(task, "bce")
     parameters: dict[str, Any] = {}
     if name == "multi_quantile":
         parameters = {"quantiles": [0.1, 0.5, 0.9]}

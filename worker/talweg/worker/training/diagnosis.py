@@ -52,7 +52,7 @@ def diagnose(
     elif reading.norm <= LARGEST_NORM:
         what, value = "statistics", reading.statistics
     with guard.replaying():
-        replay = _replay(state.model, window, loss_of, guard)
+        replay = _replay(state, window, loss_of)
     guard.restore()
     module = replay.module
     if not module and norms and what == "gradient":
@@ -117,12 +117,12 @@ class _Replay(NamedTuple):
     outputs: tuple[float, float] | None
 
 
-def _replay(model: nn.Module, window: Sequence[Batch], loss_of: LossOf, guard: Guard) -> _Replay:
+def _replay(state: TrainingState, window: Sequence[Batch], loss_of: LossOf) -> _Replay:
     """Where a replay first goes bad: forwards by outputs, then backwards by gradients."""
     outputs = None
     for batch in window:
-        guard.clear_gradients()
-        with _trail(model) as trail:
+        state.update.clear()
+        with _trail(state.model) as trail:
             loss = loss_of(batch)
         for name, module, output in trail:
             if not _finite(output) or not all(map(_finite, module.buffers(recurse=False))):

@@ -77,6 +77,7 @@ def _run(setup: Setup, spec: JobSpec, report: Reporter, control: Control) -> Res
         control=_limited(control, spec.resources),
     )
     recorder.flush()
+    state.update.close()
     if isinstance(ending, Stop):
         return _stopped(ending, spec, state)
     if ending is not None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from talweg.v1.jobs_pb2 import Divergence
 from talweg.worker.tasks import Batch
+from talweg.worker.training.backward import backward
 from talweg.worker.training.batches import Batches, Plan
 from talweg.worker.training.diagnosis import LossOf
 from talweg.worker.training.guard import Guard, Reading
@@ -59,8 +59,7 @@ def train(
         policy did not go on from. A refused step's batches leave no trace in weights, buffers and
         optimizer. None at the end.
     """
-    optimizer = state.optimizer
-    settings = optimizer.param_groups[0]
+    settings = state.optimizer.param_groups[0]
     last_step, last_epoch = plan.length.steps, plan.epochs
     going_on = True
     while going_on and state.step < last_step:
@@ -75,8 +74,8 @@ def train(
             loss = _forward_backward(window, loss_of)
             reading = guard.inspect(loss)
             if reading.finite:
-                optimizer.step()
-                guard.clear_gradients()
+                state.update.step()
+                state.update.clear()
                 state.applied += 1
                 state.losses.append(reading.loss)
                 state.norms.append(reading.norm)
@@ -103,7 +102,7 @@ def _forward_backward(window: Sequence[Batch], loss_of: LossOf) -> Tensor:
     total = None
     for batch in window:
         loss = loss_of(batch)
-        torch.autograd.backward(loss)
+        backward(loss)
         total = loss.detach() if total is None else total + loss.detach()
     assert total is not None
     return total

@@ -26,6 +26,7 @@ from talweg.worker.training.recorder import Recorder
 from talweg.worker.training.schedules import Schedule
 from talweg.worker.training.snapshot import Modules, Optimizer, Part, RandomState, Snapshots
 from talweg.worker.training.state import TrainingState, UnderWay
+from talweg.worker.training.update import update_of
 
 # Samples that go through network and loss before the first step, to see whether they fit.
 _MOST_TRIED = 32
@@ -59,12 +60,14 @@ class Setup:
     """Evaluates between epochs."""
     state: TrainingState
     """All that training changes."""
+    moment: UnderWay
+    """Where it stands, for losses that go by it."""
     snapshots: Snapshots
     """Takes that, and all else that training goes by, and brings it back."""
 
     def loss_of(self, batch: Batch) -> Tensor:
         """Runs a batch through network and loss, and gives its part in the step's loss."""
-        loss = self.task.loss(self.state.model, batch, UnderWay(self.state))
+        loss = self.task.loss(self.state.model, batch, self.moment)
         return loss if batch.share == 1.0 else loss * batch.share
 
 
@@ -98,8 +101,13 @@ def set_up(
     task.start(network)
     task.criterion.to(place)
     model = all_learned(network, task.criterion).to(place)
+    update = update_of(
+        optimizers.build(spec.optimizer, list(model.parameters())),
+        after=task.updated if type(task).updated is not TaskRunner.updated else None,
+    )
     guard = Guard(
         model,
+        update,
         clip_norm=training.clip_norm if training.HasField("clip_norm") else None,
         clip_value=training.clip_value if training.HasField("clip_value") else None,
     )
@@ -133,10 +141,7 @@ def set_up(
         report=report,
     )
     batches = Batches(train.arrays, plan)
-    optimizer = optimizers.build(spec.optimizer, list(model.parameters()))
-    if type(task).updated is not TaskRunner.updated:
-        optimizer.register_step_post_hook(lambda *_: task.updated())
-    state = TrainingState(model=model, optimizer=optimizer, order=Order(training.seed))
+    state = TrainingState(model=model, update=update, order=Order(training.seed))
     weights = WeightWatch(model, state.optimizer)
     learnt: dict[str, Part] = {
         "model": Modules(model),
@@ -168,6 +173,7 @@ def set_up(
         recorder=recorder,
         judge=judge,
         state=state,
+        moment=UnderWay(state),
         snapshots=Snapshots(
             {
                 **learnt,
