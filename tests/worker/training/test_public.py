@@ -19,6 +19,9 @@ NAMES = {
         "Trial",
         "leaves",
         "make",
+        "is_conditional",
+        "rank_probabilities",
+        "shares_answers",
     },  # fmt: skip
     training: {
         "Control",
