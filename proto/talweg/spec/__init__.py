@@ -24,6 +24,7 @@ from talweg.spec._json import from_dict, to_dict
 from talweg.spec._override import override
 from talweg.spec._resources import job_id, job_name
 from talweg.spec._text import parse, read, to_yaml
+from talweg.spec.advice import facts, recommend
 
 __all__ = [
     "SpecError",
@@ -32,6 +33,7 @@ __all__ = [
     "check_message",
     "datasets",
     "display_name",
+    "facts",
     "fill",
     "fill_message",
     "flatten",
@@ -51,6 +53,7 @@ __all__ = [
     "parse",
     "primary_metric",
     "read",
+    "recommend",
     "seed_of",
     "split_sizes",
     "task_kind",
