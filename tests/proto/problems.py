@@ -48,6 +48,7 @@ VALUES: Mapping[str, tuple[Any, ...]] = {
     "task_types": (["regression", "classification"],),
     "first_losses": ([100, 0.01], [1e-12, 1e12]),
     "speeds_differ": (True,),
+    "look_alike": (True,),
 }
 """Values of every fact, each side of every bound that rules know."""
 

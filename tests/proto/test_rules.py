@@ -18,6 +18,11 @@ IN_ORDER: dict[str, dict[str, Any]] = {
     "multilabel": base(
         task="multilabel", dataset="synthetic_multilabel", loss="asymmetric_multilabel"
     ),
+    "ordinal": base(task="ordinal", loss="coral"),
+    "ordinal of generated numbers": base(
+        task={"ordinal": {"ranks": 3}}, dataset="synthetic_regression",
+        loss={"sum": {"terms": [{"loss": "corn"}, {"loss": "corn"}]}},
+    ),
     "convnet": classes(model="convnet"),
     "counts of patients": base(loss="poisson_nll"),
     "raw targets": base(loss="poisson_nll", preprocessing={"standardise_targets": False}),
@@ -196,6 +201,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str, str]] = {
         classes(dataset=generated(num_features=4, num_informative=5)),
         "dataset.synthetic_classification.num_informative", "5",
         "at most num_features, which is 4", "",
+    ),
+    "several numbers as a rank": (
+        base(task="ordinal", dataset={"synthetic_regression": {"num_targets": 2}}, loss="corn"),
+        "dataset.synthetic_regression.num_targets", "2", "1 under task ordinal", "",
+    ),
+    "two meanings of the same answers": (
+        base(task="ordinal", loss=total("coral", "corn")), "loss.sum.terms[1].loss",
+        "corn in one sum with coral", "over the same outputs", "given rank ≥ k",
     ),
     "too few corners": (
         classes(dataset=generated(num_informative=3, num_classes=9)),

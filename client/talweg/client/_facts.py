@@ -51,6 +51,7 @@ class FactArguments(TypedDict, total=False):
     task_types: Sequence[Literal["regression", "classification"]]
     first_losses: Sequence[float]
     speeds_differ: bool
+    look_alike: bool
 
 
 def to_facts(base: ProblemFacts | None, more: Mapping[str, Any]) -> ProblemFacts:

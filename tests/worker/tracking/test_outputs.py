@@ -57,6 +57,8 @@ SPECS: dict[str, dict[str, Any]] = {
         "model": {"convnet": {"channels": [4]}},
         "loss": "cross_entropy",
     },
+    "grades": {"task": "ordinal", "loss": "coral"},
+    "grades one after another": {"task": {"ordinal": {"ranks": 3}}, "loss": "corn"},
     "multilabel": {
         "task": "multilabel",
         "dataset": "synthetic_multilabel",

@@ -173,6 +173,7 @@ IMAGE_TRANSLATION = Table(
         "charbonnier": "charbonnier",
         "mse": "mse",
         "with_variation": _beside_mae("total_variation", 0.01),
+        "with_features": _beside_mae("perceptual", 0.1),
         "ssim": "ssim",
     },
     rows=(
@@ -193,6 +194,11 @@ IMAGE_TRANSLATION = Table(
         Row("mse", 35, "PSNR is a function of the mean squared error", is_("metric", "psnr")),
         Row("with_ssim", 30, "SSIM is the metric", is_("metric", "ssim")),
         Row("ssim", 30, "SSIM is the metric", is_("metric", "ssim")),
+        Row("with_features", 70, "what images look like shows in a network's features, which mae "
+            "beside it ties to the pixels", given("look_alike")),
+        Row("with_features", 0, "it needs a network: VGG16's weights, which whoever runs the "
+            "service names, or a model that the service trained", given("look_alike")),
+        Row("with_ssim", 10, "structure is most of what looks right", given("look_alike")),
         Row("with_variation", 60, "images come out noisy, and it costs differences between "
             "neighbouring pixels", given("grainy")),
         Row("with_variation", 0, "try its weight out: too much flattens textures",

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from talweg.v1.spec_pb2 import Training
+from talweg.worker.tasks import Batch
 from talweg.worker.training.schedules import Length
-
-
-class Batch(NamedTuple):
-    """Samples that go through the network together."""
-
-    x: Tensor
-    """Inputs (n, …)."""
-    target: Tensor
-    """Targets, as the loss takes them."""
-    share: float
-    """The batch's part in the optimizer step's loss; 1 without accumulation."""
 
 
 @dataclass(frozen=True)
@@ -65,32 +54,73 @@ class Plan:
         return -(-self.length.steps // self.length.steps_an_epoch)
 
 
+class Order:
+    """The order of the training data: another one each epoch, and a place in the epoch's."""
+
+    def __init__(self, seed: int) -> None:
+        """Stands before the first epoch.
+
+        Args:
+            seed: Decides all orders.
+        """
+        self._generator = torch.Generator().manual_seed(seed)
+        self._epoch_state: Tensor = self._generator.get_state()
+        self.position = 0
+        """Optimizer steps of the epoch that have been taken; 0 before an epoch begins."""
+
+    @property
+    def state(self) -> Tensor:
+        """The random state from which the epoch's order is drawn, or the next one's."""
+        return self._epoch_state if self.position else self._generator.get_state()
+
+    def go_to(self, state: Tensor, position: int) -> None:
+        """Goes to a place in an epoch: what `state` and `position` were there."""
+        self._generator.set_state(state)
+        self._epoch_state = state.clone()
+        self.position = position
+
+    def draw(self, count: int) -> Tensor:
+        """Gives the epoch's order of so many samples, the same again until the epoch is over."""
+        if self.position:
+            self._generator.set_state(self._epoch_state)
+        else:
+            self._epoch_state = self._generator.get_state()
+        return torch.randperm(count, generator=self._generator)
+
+
 class Batches:
     """The training data, in another order each epoch."""
 
-    def __init__(self, x: Tensor, targets: Tensor, plan: Plan) -> None:
-        """Takes inputs and targets, on the device where they are needed."""
-        self._x = x
-        self._targets = targets
+    def __init__(self, arrays: Mapping[str, Tensor], plan: Plan) -> None:
+        """Takes what batches carry, by name, on the device where it is needed."""
+        self._arrays = arrays
         self._plan = plan
 
-    def of_epoch(self, generator: torch.Generator) -> Iterator[list[Batch]]:
-        """Draws an epoch's order and gives the batches of each optimizer step.
+    def of_epoch(self, order: Order) -> Iterator[list[Batch]]:
+        """Gives the batches of each optimizer step, from the order's place to the epoch's end.
 
         One copy in the new order and slices of it cost less than gathering batch by batch.
         """
         plan = self._plan
-        order = torch.randperm(plan.num_samples, generator=generator).to(self._x.device)
-        xs = torch.split(self._x.index_select(0, order), plan.batch_size)
-        targets = torch.split(self._targets.index_select(0, order), plan.batch_size)
+        drawn = order.draw(plan.num_samples).to(next(iter(self._arrays.values())).device)
+        divided = [
+            torch.split(array.index_select(0, drawn), plan.batch_size)
+            for array in self._arrays.values()
+        ]
+        carried = [
+            dict(zip(self._arrays, slices, strict=True)) for slices in zip(*divided, strict=True)
+        ]
+        first = order.position * plan.accumulation
         if plan.accumulation == 1:
-            for x, target in zip(xs, targets, strict=True):
-                yield [Batch(x, target, 1.0)]
+            for arrays in carried[first:]:
+                order.position += 1
+                yield [Batch(arrays)]
             return
-        for start in range(0, len(xs), plan.accumulation):
-            window = slice(start, start + plan.accumulation)
-            counts = [len(x) for x in xs[window]]
+        for start in range(first, len(carried), plan.accumulation):
+            order.position += 1
+            window = carried[start : start + plan.accumulation]
+            counts = [len(next(iter(arrays.values()))) for arrays in window]
             yield [
-                Batch(x, target, 1 / len(counts) if plan.sums else count / sum(counts))
-                for x, target, count in zip(xs[window], targets[window], counts, strict=True)
+                Batch(arrays, 1 / len(counts) if plan.sums else count / sum(counts))
+                for arrays, count in zip(window, counts, strict=True)
             ]

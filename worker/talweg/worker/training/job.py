@@ -12,8 +12,9 @@ from talweg.spec import SpecError, check, fill
 from talweg.v1.jobs_pb2 import Divergence, Job, LogLine, Outcome
 from talweg.v1.spec_pb2 import JobSpec, Resources
 from talweg.worker.errors import UserSpecError
+from talweg.worker.tasks import Judged
 from talweg.worker.training.diagnosis import weights_not_finite
-from talweg.worker.training.evaluation import Evaluation, evaluate
+from talweg.worker.training.evaluation import evaluate
 from talweg.worker.training.interface import Control, Reporter, Result, Stop
 from talweg.worker.training.loop import train
 from talweg.worker.training.setup import Setup, set_up
@@ -74,6 +75,7 @@ def _run(setup: Setup, spec: JobSpec, report: Reporter, control: Control) -> Res
         control=_limited(control, spec.resources),
     )
     recorder.flush()
+    state.update.close()
     if isinstance(ending, Stop):
         return _stopped(ending, spec, state)
     if ending is not None:
@@ -90,7 +92,7 @@ def _run(setup: Setup, spec: JobSpec, report: Reporter, control: Control) -> Res
     if overflow is not None:
         return _diverged(overflow, steps=state.step)
 
-    tested: Evaluation | None = None
+    tested: Judged | None = None
     if len(setup.test):
         batch_size = setup.plan.batch_size
         tested = evaluate(state.model, setup.task, setup.test, batch_size=batch_size)
@@ -101,6 +103,7 @@ def _run(setup: Setup, spec: JobSpec, report: Reporter, control: Control) -> Res
         model=state.model.cpu().eval(),
         example=setup.bundle.train.x[:NUM_EXAMPLES].clone(),
         predictions=tested.predictions if tested else None,
+        shown=tested.shown if tested else {},
     )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from talweg.v1.jobs_pb2 import Divergence
-from talweg.worker.training.batches import Batch, Batches, Plan
+from talweg.worker.tasks import Batch
+from talweg.worker.training.backward import backward
+from talweg.worker.training.batches import Batches, Plan
 from talweg.worker.training.diagnosis import LossOf, diagnose
 from talweg.worker.training.guard import Guard
 from talweg.worker.training.interface import Control, Reporter, Stop
@@ -44,12 +45,12 @@ def train(
         What cut it short: the control's stop, or a step that the guard refused, whose batch has
         left no trace in weights, buffers and optimizer. None at the end.
     """
-    optimizer = state.optimizer
-    settings = optimizer.param_groups[0]
+    settings = state.optimizer.param_groups[0]
     last_step, last_epoch = plan.length.steps, plan.epochs
     going_on = True
     while going_on and state.step < last_step:
-        state.epoch += 1
+        if state.order.position == 0:
+            state.epoch += 1
         for window in batches.of_epoch(state.order):
             state.step += 1
             settings["lr"] = rate = schedule.rate(state.step, state.falls)
@@ -59,19 +60,21 @@ def train(
             reading = guard.inspect(loss)
             if not reading.finite:
                 return diagnose(state, reading, window, guard=guard, loss_of=loss_of)
-            optimizer.step()
-            guard.clear_gradients()
+            state.update.step()
+            state.update.clear()
 
             state.losses.append(reading.loss)
             state.norms.append(reading.norm)
             recorder.step(state.step, reading, rate=rate, samples=_count(window))
             report.progress(state.step, last_step, state.epoch, last_epoch)
+            if state.step == last_step:
+                break
             stop = control.check()
             if stop is not None:
                 return stop
-            if state.step == last_step:
-                break
         going_on = judge.epoch_ended(state)
+        if state.order.position == plan.length.steps_an_epoch:
+            state.order.position = 0
     return None
 
 
@@ -80,11 +83,11 @@ def _forward_backward(window: Sequence[Batch], loss_of: LossOf) -> Tensor:
     total = None
     for batch in window:
         loss = loss_of(batch)
-        torch.autograd.backward(loss)
+        backward(loss)
         total = loss.detach() if total is None else total + loss.detach()
     assert total is not None
     return total
 
 
 def _count(window: Sequence[Batch]) -> int:
-    return sum(batch.x.shape[0] for batch in window)
+    return sum(len(batch) for batch in window)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+
+from torch import Tensor
 
 from talweg.v1.jobs_pb2 import LogLine
 from talweg.worker.training.guard import Reading
 from talweg.worker.training.interface import Reporter
+from talweg.worker.training.snapshot import Values
 
 _STEPS_APART = 10
 _SECONDS_APART = 0.1
@@ -17,7 +20,14 @@ _SECONDS_APART = 0.1
 class Recorder:
     """Turns what each step saw into points."""
 
-    def __init__(self, report: Reporter, *, every_steps: int | None, clips: bool) -> None:
+    def __init__(
+        self,
+        report: Reporter,
+        *,
+        every_steps: int | None,
+        clips: bool,
+        watched: Callable[[], Mapping[str, float]] = dict,
+    ) -> None:
         """Makes a recorder.
 
         Args:
@@ -25,11 +35,13 @@ class Recorder:
             every_steps: A point at least this many steps after the last; None for one every 10
                 steps or 0.1 s, whichever is later.
             clips: Whether gradients are clipped by their norm, so that it is worth telling.
+            watched: Gives what else a point holds.
         """
         self._report = report
         self._steps_apart = _STEPS_APART if every_steps is None else every_steps
         self._seconds_apart = _SECONDS_APART if every_steps is None else 0.0
         self._clips = clips
+        self._watched = watched
         self._step = 0
         self._reading = Reading(math.nan, math.nan)
         self._rate = math.nan
@@ -68,6 +80,31 @@ class Recorder:
             text = f"{part}/{name} is {values[name]} at step {step} and is left out"
             self._report.log(LogLine.WARNING, text)
 
+    def tensors(self) -> Mapping[str, Tensor]:
+        """Gives nothing; see `Part`."""
+        return {}
+
+    def values(self) -> Values:
+        """Gives the last step and what has been counted; see `Part`."""
+        return {
+            "step": self._step,
+            "reading": list(self._reading),
+            "rate": self._rate,
+            "next_step": self._next_step,
+            "num_clipped": self._num_clipped,
+            "samples": self._samples,
+            "last_step": self._last_step,
+            "seconds": time.perf_counter() - self._last_time,
+        }
+
+    def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
+        """Takes them back; see `Part`."""
+        self._step, self._rate = values["step"], values["rate"]
+        self._reading = Reading(*values["reading"])
+        self._next_step, self._last_step = values["next_step"], values["last_step"]
+        self._num_clipped, self._samples = values["num_clipped"], values["samples"]
+        self._last_time = time.perf_counter() - values["seconds"]
+
     def _point(self) -> None:
         now = time.perf_counter()
         values = {
@@ -79,6 +116,7 @@ class Recorder:
         if self._clips:
             # The share of all steps so far: the same whenever points are made.
             values["guard/clipped"] = self._num_clipped / self._step
+        values |= {name: v for name, v in self._watched().items() if math.isfinite(v)}
         self._report.metrics(self._step, values)
         self._last_time = now
         self._last_step = self._step

@@ -1,15 +1,19 @@
-"""All that training changes, in one object: what a checkpoint would hold."""
+"""All that training changes, in one object."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from talweg.worker.training import foreach
+from talweg.worker.training.batches import Order
+from talweg.worker.training.snapshot import Values, copy_into
+from talweg.worker.training.update import Update
 
 NUM_REMEMBERED = 20
 """Losses and gradient norms that are kept for the case of a divergence."""
@@ -49,10 +53,10 @@ class TrainingState:
 
     model: nn.Module
     """The network."""
-    optimizer: torch.optim.Optimizer
-    """Over the parameters, with its own moments."""
-    order: torch.Generator
-    """Draws the order of the batches."""
+    update: Update
+    """Turns the parameters' gradients into new values, by an optimizer with its own moments."""
+    order: Order
+    """The order of the batches, and how far it has been followed."""
     step: int = 0
     """Optimizer steps begun."""
     epoch: int = 0
@@ -70,6 +74,11 @@ class TrainingState:
     norms: deque[float] = field(default_factory=_history)
     """The last gradient norms, oldest first."""
 
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer, with its settings and its state."""
+        return self.update.optimizer
+
     def keep_best(self) -> None:
         """Keeps a copy of the weights and buffers as they are."""
         self.best = [tensor.detach().clone() for tensor in self._tensors()]
@@ -79,6 +88,42 @@ class TrainingState:
         assert self.best is not None
         with torch.no_grad():
             foreach.copy(self._tensors(), self.best)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Gives the tensors that are neither the model's nor the optimizer's; see `Part`."""
+        best = {} if self.best is None else dict(enumerate(self.best))
+        kept = {f"best.{number}": tensor for number, tensor in best.items()}
+        return {"order": self.order.state, **kept}
+
+    def values(self) -> Values:
+        """Gives the counts and histories; see `Part`."""
+        return {
+            "step": self.step,
+            "epoch": self.epoch,
+            "position": self.order.position,
+            "falls": self.falls,
+            "plateau": asdict(self.plateau),
+            "stopping": asdict(self.stopping),
+            "losses": list(self.losses),
+            "norms": list(self.norms),
+        }
+
+    def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
+        """Takes them back; see `Part`."""
+        self.order.go_to(tensors["order"], values["position"])
+        if len(tensors) == 1:
+            self.best = None
+        else:
+            best = [tensor.detach().clone() for tensor in self._tensors()]
+            names = [f"best.{number}" for number in range(len(best))]
+            kept = {name: tensor for name, tensor in tensors.items() if name != "order"}
+            copy_into(dict(zip(names, best, strict=True)), kept)
+            self.best = best
+        self.step, self.epoch, self.falls = values["step"], values["epoch"], values["falls"]
+        self.plateau, self.stopping = Watched(**values["plateau"]), Watched(**values["stopping"])
+        self.losses, self.norms = _history(), _history()
+        self.losses.extend(values["losses"])
+        self.norms.extend(values["norms"])
 
     def _tensors(self) -> list[Tensor]:
         return [*self.model.parameters(), *self.model.buffers()]

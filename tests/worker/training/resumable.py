@@ -1,0 +1,81 @@
+"""Jobs that hold all that has to be kept when a training is stopped and gone on with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.worker.training.jobs import job
+
+from talweg.v1.spec_pb2 import JobSpec
+
+BATCH_NORM = {"mlp": {"hidden": [16, 8], "batch_norm": True, "dropout": 0.3}}
+CASES: dict[str, dict[str, Any]] = {
+    "regression, AdamW, accumulation, plateau": {
+        "model": BATCH_NORM,
+        "optimizer": {"adamw": {"learning_rate": 0.02}},
+        "schedule": {"plateau": {"patience": 1, "warmup_steps": 3}},
+        "training": {"accumulation": 2, "clip_norm": 1.0, "log_every_steps": 3},
+    },
+    "regression, SGD with momentum, cut short": {
+        "loss": {"huber": {"delta": 0.5, "reduction": "sum"}},
+        "optimizer": {"sgd": {"learning_rate": 0.001, "momentum": 0.9, "nesterov": True}},
+        "schedule": {"cosine": {"warmup_steps": 4}},
+        "training": {"steps": 50, "log_every_steps": 1, "evaluate_every_epochs": 2},
+    },
+    "binary, RMSprop, early stopping": {
+        "task": "binary",
+        "dataset": "breast_cancer",
+        "model": BATCH_NORM,
+        "loss": "bce_with_logits",
+        "optimizer": {"rmsprop": {"learning_rate": 0.01, "momentum": 0.5}},
+        "training": {
+            "epochs": 12,
+            "batch_size": 64,
+            "clip_value": 0.1,
+            "early_stopping": {"metric": "val/f1", "patience": 2},
+            "log_every_steps": 5,
+        },
+    },
+    "multiclass, Adam, images": {
+        "task": "multiclass",
+        "dataset": "digits",
+        "model": {"convnet": {"channels": [4, 6], "batch_norm": True, "dropout": 0.2}},
+        "loss": "cross_entropy",
+        "optimizer": "adam",
+        "schedule": "one_cycle",
+        "training": {"epochs": 2, "batch_size": 128, "log_every_steps": 2},
+    },
+    "multiclass, a loss that learns, early stopping": {
+        "task": "multiclass",
+        "dataset": "wine",
+        "model": BATCH_NORM,
+        "loss": {"arcface": {}},
+        "training": {
+            "epochs": 8,
+            "batch_size": 16,
+            "early_stopping": {"patience": 3},
+            "log_every_steps": 4,
+        },
+    },
+    "multilabel, Adagrad": {
+        "task": "multilabel",
+        "dataset": {"synthetic_multilabel": {"num_samples": 300}},
+        "model": BATCH_NORM,
+        "loss": "bce_with_logits",
+        "optimizer": "adagrad",
+        "training": {"epochs": 4, "accumulation": 3, "log_every_steps": 1},
+    },
+}
+
+
+def resumable(name: str) -> JobSpec:
+    """One of the cases."""
+    case = dict(CASES[name])
+    case["training"] = {"seed": 3, **case["training"]}
+    if not {"epochs", "steps"} & case["training"].keys():
+        case["training"]["epochs"] = 6
+    return job(**case)
+
+
+every_case = pytest.mark.parametrize("name", CASES, ids=list(CASES))
