@@ -27,6 +27,7 @@ from talweg.spec._override import override
 from talweg.spec._resources import job_id, job_name
 from talweg.spec._rules_loss import has_class_weights, weight_fields
 from talweg.spec._text import parse, read, to_yaml
+from talweg.spec.advice import facts, recommend
 
 __all__ = [
     "SpecError",
@@ -37,6 +38,7 @@ __all__ = [
     "datasets",
     "display_name",
     "divergence_lines",
+    "facts",
     "fill",
     "fill_message",
     "flatten",
@@ -57,6 +59,7 @@ __all__ = [
     "parse",
     "primary_metric",
     "read",
+    "recommend",
     "seed_of",
     "split_sizes",
     "task_kind",
