@@ -154,6 +154,7 @@ def _train(setup: Setup, report: training.Reporter) -> None:
         loss_of=setup.loss_of,
         schedule=setup.schedule,
         guard=setup.guard,
+        policy=setup.policy,
         recorder=setup.recorder,
         judge=setup.judge,
         report=report,
