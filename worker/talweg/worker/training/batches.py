@@ -107,6 +107,7 @@ class Batches:
         self._arrays = arrays
         self._plan = plan
         self._divisor = divisor
+        self._drawn = torch.empty(0, dtype=torch.long)
 
     def of_epoch(self, order: Order) -> Iterator[list[Batch]]:
         """Gives the batches of each optimizer step, from the order's place to the epoch's end.
@@ -114,7 +115,8 @@ class Batches:
         One copy in the new order and slices of it cost less than gathering batch by batch.
         """
         plan = self._plan
-        drawn = order.draw(plan.num_samples).to(next(iter(self._arrays.values())).device)
+        self._drawn = order.draw(plan.num_samples)
+        drawn = self._drawn.to(next(iter(self._arrays.values())).device)
         divided = [
             torch.split(array.index_select(0, drawn), plan.batch_size)
             for array in self._arrays.values()
@@ -133,6 +135,13 @@ class Batches:
             window = carried[start : start + plan.accumulation]
             shares = self._shares(window)
             yield [Batch(arrays, share) for arrays, share in zip(window, shares, strict=True)]
+
+    def samples(self, order: Order) -> list[int]:
+        """Gives the samples of the step that was given last: indices into the training part."""
+        size = self._plan.batch_size * self._plan.accumulation
+        last = order.position * size
+        samples: list[int] = self._drawn[last - size : last].tolist()
+        return samples
 
     def _shares(self, window: Sequence[Mapping[str, Tensor]]) -> Sequence[float | Tensor]:
         """Each batch's part in a step, so that together they are what one large batch would be."""
