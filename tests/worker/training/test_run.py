@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from talweg.v1.losses_pb2 import Loss
 from talweg.v1.options_pb2 import TaskKind, loss
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import data, tasks, training
+from talweg.worker.execution.control import JobControl
 from talweg.worker.training import NeverStop, RecordingReporter, Stop, checks
 from talweg.worker.training.evaluation import HeldPart, evaluate
 
@@ -136,6 +138,31 @@ def test_accumulation_is_a_bigger_batch(epochs: int) -> None:
         return flat(result.model)
 
     assert torch.allclose(weights(32, 3), weights(96, 1), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("task", "loss"),
+    [
+        ("multiclass", {"cross_entropy": {"weight": [1, 20]}}),
+        ("multiclass", {"cross_entropy": {"ignore_index": 0}}),
+        ("multiclass", {"focal": {"ignore_index": 0}}),
+        ("multiclass", {"ldam": {"weight": [1, 20]}}),
+        ("binary", {"focal_binary": {"normalizer": "positives"}}),
+        ("binary", {"bce_with_logits": {"pos_weight": [9]}}),
+    ],
+)
+def test_accumulation_is_a_bigger_batch_where_samples_weigh_differently(
+    task: str, loss: Any
+) -> None:
+    def weights(batch_size: int, accumulation: int) -> torch.Tensor:
+        spec = rare(loss, 0.2, task)
+        spec.optimizer.sgd.learning_rate = 0.05
+        spec.training.steps, spec.training.batch_size = 12, batch_size
+        spec.training.accumulation = accumulation
+        return flat(trained(spec))
+
+    # Batches of 7 samples hold very different numbers of the rare class, or none.
+    assert torch.allclose(weights(7, 3), weights(21, 1), rtol=0, atol=2e-6)
 
 
 def test_accumulation_averages_the_batches_of_a_sum() -> None:
@@ -378,8 +405,10 @@ def test_it_stops_at_the_step_at_which_it_is_asked_to(reason: Any, state: int, c
 
 def test_the_time_limit_ends_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter(range(1000))
-    monkeypatch.setattr("talweg.worker.training.job.time.monotonic", lambda: next(times))
-    result, _ = run(job(resources={"time_limit_seconds": 7}))
+    # The control keeps it, and nobody else asks the clock.
+    monkeypatch.setattr("talweg.worker.execution.control.time.monotonic", lambda: next(times))
+    control = JobControl(lease_end=math.inf, time_limit=7)
+    result, _ = run(job(resources={"time_limit_seconds": 7}), control)
     assert (result.state, result.cause, result.steps) == (Job.FAILED, Outcome.TIME_LIMIT, 7)
     assert "resources.time_limit_seconds 7" in result.message
 

@@ -22,6 +22,10 @@ class Settings:
     tracking_uri: str = "http://127.0.0.1:5000"
     """TALWEG_TRACKING_URI: the MLflow server that results go to."""
 
+    public_tracking_uri: str | None = None
+    """TALWEG_PUBLIC_TRACKING_URI: where people's browsers find MLflow, for links to its pages, if
+    that is not where the worker does."""
+
     spool_dir: Path = Path(".talweg/spool")
     """TALWEG_SPOOL_DIR: where results wait for delivery; on a local disk, one a machine."""
 
@@ -90,6 +94,7 @@ class Settings:
             address=text("ADDRESS", default.address),
             broker_url=text("BROKER_URL", default.broker_url),
             tracking_uri=text("TRACKING_URI", default.tracking_uri).rstrip("/"),
+            public_tracking_uri=text("PUBLIC_TRACKING_URI", "").rstrip("/") or None,
             spool_dir=Path(text("SPOOL_DIR", str(default.spool_dir))).absolute(),
             queues=tuple(q.strip() for q in text("QUEUES", ",".join(default.queues)).split(",")),
             device=text("DEVICE", default.device).lower(),
