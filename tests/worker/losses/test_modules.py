@@ -69,7 +69,8 @@ def test_a_call_leaves_its_inputs_as_they_were(case: Case) -> None:
     assert all(torch.equal(inputs[name], before[name]) for name in before)
 
 
-FORMULAS = [case for case in [*CASES, *NAMED] if case.loss != "expression"]
+EVERYTHING: list[Case | Named] = [*CASES, *NAMED]
+FORMULAS = [case for case in EVERYTHING if case.loss != "expression"]
 
 
 @pytest.mark.parametrize("case", FORMULAS, ids=str)
@@ -97,8 +98,7 @@ DEMANDING = (
 
 @pytest.mark.parametrize("member", [m for m in MEMBERS if m not in DEMANDING])
 def test_messages_json_and_bare_names_are_the_same_loss(member: str) -> None:
-    everything: list[Case | Named] = [*CASES, *NAMED]
-    case = next(case for case in everything if case.loss == member and not case.params)
+    case = next(case for case in EVERYTHING if case.loss == member and not case.params)
     inputs = case.inputs()
     message = from_dict(member, Loss)
     expected = evaluate(message, inputs)
