@@ -13,6 +13,7 @@ from talweg.spec._errors import SpecError, Violation
 from talweg.spec._facts import (
     arrays_of,
     goal_of,
+    judges_loss,
     kind,
     metrics_of,
     num_outputs,
@@ -41,6 +42,7 @@ __all__ = [
     "goal_of",
     "job_id",
     "job_name",
+    "judges_loss",
     "kind",
     "label",
     "losses",

@@ -4,7 +4,7 @@ from talweg.worker import data, models, tasks, training
 
 NAMES = {
     data: {"LOADERS", "DataBundle", "Inputs", "Part", "RawData", "Scaler", "load"},
-    models: {"LAYERS", "MODELS", "build"},
+    models: {"LAYERS", "MODELS", "build", "share_answers"},
     tasks: {
         "TASKS",
         "Array",
@@ -17,8 +17,12 @@ NAMES = {
         "Predictions",
         "TaskRunner",
         "Trial",
+        "is_conditional",
         "leaves",
         "make",
+        "rank_probabilities",
+        "shares_answers",
+        "shuffled",
     },  # fmt: skip
     training: {
         "Control",

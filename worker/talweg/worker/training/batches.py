@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from talweg.v1.spec_pb2 import Training
-from talweg.worker.tasks import Batch
+from talweg.worker.tasks import Batch, shuffled
 from talweg.worker.training.schedules import Length
+
+Draw = Callable[[int, torch.Generator], Tensor]
+"""Gives an order of so many samples."""
 
 
 @dataclass(frozen=True)
@@ -79,22 +82,29 @@ class Order:
         self._epoch_state = state.clone()
         self.position = position
 
-    def draw(self, count: int) -> Tensor:
-        """Gives the epoch's order of so many samples, the same again until the epoch is over."""
+    def draw(self, draw: Callable[[torch.Generator], Tensor]) -> Tensor:
+        """Gives the epoch's order of the samples, the same again until the epoch is over."""
         if self.position:
             self._generator.set_state(self._epoch_state)
         else:
             self._epoch_state = self._generator.get_state()
-        return torch.randperm(count, generator=self._generator)
+        return draw(self._generator)
 
 
 class Batches:
     """The training data, in another order each epoch."""
 
-    def __init__(self, arrays: Mapping[str, Tensor], plan: Plan) -> None:
-        """Takes what batches carry, by name, on the device where it is needed."""
+    def __init__(self, arrays: Mapping[str, Tensor], plan: Plan, draw: Draw = shuffled) -> None:
+        """Takes what batches carry, by name, on the device where it is needed.
+
+        Args:
+            arrays: One row a sample.
+            plan: How they are divided.
+            draw: Gives an order of so many samples.
+        """
         self._arrays = arrays
         self._plan = plan
+        self._draw = draw
 
     def of_epoch(self, order: Order) -> Iterator[list[Batch]]:
         """Gives the batches of each optimizer step, from the order's place to the epoch's end.
@@ -102,7 +112,8 @@ class Batches:
         One copy in the new order and slices of it cost less than gathering batch by batch.
         """
         plan = self._plan
-        drawn = order.draw(plan.num_samples).to(next(iter(self._arrays.values())).device)
+        drawn = order.draw(lambda generator: self._draw(plan.num_samples, generator))
+        drawn = drawn.to(next(iter(self._arrays.values())).device)
         divided = [
             torch.split(array.index_select(0, drawn), plan.batch_size)
             for array in self._arrays.values()

@@ -139,7 +139,7 @@ def set_up(
         task=task,
         test=HeldPart.of(bundle.test, task, place),
         plan=plan,
-        batches=Batches(train.arrays, plan),
+        batches=Batches(train.arrays, plan, task.order),
         schedule=schedule,
         guard=guard,
         recorder=recorder,
