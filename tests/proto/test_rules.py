@@ -38,6 +38,8 @@ IN_ORDER: dict[str, dict[str, Any]] = {
         loss={"sum": {"terms": [{"loss": "corn"}, {"loss": "corn"}]}},
     ),
     "convnet": classes(model="convnet"),
+    "features as tokens": base(model="transformer"),
+    "patches as tokens": classes(model={"transformer": {"patch": 4, "width": 6, "heads": 3}}),
     "counts of patients": base(loss="poisson_nll"),
     "raw targets": base(loss="poisson_nll", preprocessing={"standardise_targets": False}),
     "several targets": base(
@@ -198,6 +200,21 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str, str]] = {
     "images are needed": (
         base(model="convnet"), "model", "convnet on diabetes, whose inputs are vectors",
         "takes vectors", "digits",
+    ),
+    "heads that share unequally": (
+        base(model={"transformer": {"width": 30}}), "model.transformer.width", "30",
+        "a multiple of heads, which is 4", "",
+    ),
+    "patches that leave a rest": (
+        classes(model={"transformer": {"patch": 3}}), "model.transformer.patch",
+        "3 on images of 8×8 pixels", "divides both sides", "",
+    ),
+    "more tokens than can attend": (
+        base(
+            model="transformer",
+            dataset={"synthetic_regression": {"num_features": 4097, "num_samples": 500}},
+        ),
+        "model", "4097 tokens", "at most 4096", "mlp",
     ),
     "binary of three": (
         base(task="binary", loss="bce_with_logits", dataset=generated(num_classes=3)),

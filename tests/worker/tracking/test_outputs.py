@@ -65,6 +65,12 @@ SPECS: dict[str, dict[str, Any]] = {
     },
     "grades": {"task": "ordinal", "loss": "coral"},
     "grades one after another": {"task": {"ordinal": {"ranks": 3}}, "loss": "corn"},
+    "transformer": {
+        "task": "multiclass",
+        "dataset": "digits",
+        "model": {"transformer": {"width": 8, "depth": 1, "dropout": 0.1}},
+        "loss": "cross_entropy",
+    },
     "multilabel": {
         "task": "multilabel",
         "dataset": "synthetic_multilabel",

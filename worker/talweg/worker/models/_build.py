@@ -17,6 +17,7 @@ from talweg.spec import kind
 from talweg.v1 import models_pb2 as messages
 from talweg.worker.models._embedder import Normalise
 from talweg.worker.models._layers import LAYERS, Shape
+from talweg.worker.models._transformer import transformer
 
 _NONLINEARITIES: dict[int, Callable[[], nn.Module]] = {
     messages.Nonlinearity.relu: nn.ReLU,
@@ -127,5 +128,6 @@ MODELS: dict[str, Callable[[Any, Shape, int], Modules]] = {
     "convnet": _convnet,
     "sequential": _sequential,
     "embedder": _embedder,
+    "transformer": transformer,
 }
 """Every member of `Model` with its builder."""
