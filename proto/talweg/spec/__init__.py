@@ -10,6 +10,7 @@ from talweg.spec._check import check
 from talweg.spec._data import split_sizes
 from talweg.spec._describe import display_name, flatten, label, seed_of
 from talweg.spec._errors import SpecError, Violation
+from talweg.spec._evidence import divergence_lines
 from talweg.spec._facts import (
     arrays_of,
     goal_of,
@@ -37,6 +38,7 @@ __all__ = [
     "check_message",
     "datasets",
     "display_name",
+    "divergence_lines",
     "facts",
     "fill",
     "fill_message",
