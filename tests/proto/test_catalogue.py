@@ -233,7 +233,7 @@ def test_parameters_of_every_form() -> None:
 
 def test_tasks_name_their_losses_and_metrics() -> None:
     by_name = {entry.name: entry for entry in tasks()}
-    assert list(by_name) == ["regression", "binary", "multiclass", "multilabel"]
+    assert list(by_name)[:4] == ["regression", "binary", "multiclass", "multilabel"]
     assert "huber" in by_name["regression"].losses
     assert "huber" not in by_name["binary"].losses
     assert [metric.name for metric in by_name["regression"].facts.metrics][0] == "mae"

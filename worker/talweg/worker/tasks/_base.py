@@ -123,6 +123,8 @@ class TaskRunner(ABC):
 
     contract: ClassVar[Mapping[str, Array]]
     """The named arrays that the task reads, and their shapes."""
+    of_pixels: ClassVar[bool] = False
+    """Whether the model gives outputs for each pixel, (N, num_outputs, H, W)."""
     num_outputs: int
     """Outputs of the model's last layer."""
     criterion: LossModule
@@ -146,7 +148,10 @@ class TaskRunner(ABC):
         self.criterion = criterion(
             loss,
             Outputs(
-                ends_in=self._ends_in, num_classes=bundle.num_targets, seed=spec.training.seed
+                ends_in=self._ends_in,
+                num_classes=bundle.num_targets,
+                seed=spec.training.seed,
+                of_pixels=self.of_pixels,
             ),
         )
 
