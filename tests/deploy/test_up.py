@@ -191,6 +191,20 @@ def test_everything_listens_on_loopback_alone(up: Upped) -> None:
     assert listening == {"127.0.0.1"}
 
 
+def test_every_file_is_the_owners_alone(up: Upped) -> None:
+    train(up)
+    found = [up.data, *up.data.rglob("*")]
+    assert up.data / "talweg.db" in found
+    assert up.data / "mlflow/mlflow.db" in found
+    open_to_others = []
+    for path in found:
+        # Some come and go.
+        with suppress(FileNotFoundError):
+            if path.stat().st_mode & 0o077:
+                open_to_others.append(path)
+    assert open_to_others == []
+
+
 def test_no_argument_holds_the_password(up: Upped) -> None:
     secret = (up.data / "broker-password").read_text().strip()
     for process in processes_of(up.data):

@@ -117,7 +117,10 @@ def test_lists_have_limits(message: Descriptor, field: Field) -> None:
         holder = message_factory.GetMessageClass(message)()
         for _ in range(count):
             items = getattr(holder, field.name)
-            items.add() if field.type is Type.MESSAGE else items.append(1)
+            if field.type is Type.MESSAGE:
+                items.add()
+            else:
+                items.append("x" if field.type is Type.TEXT else 1)
         return [v.description for v in check_message(holder, "x") if v.field == f"x.{field.name}"]
 
     if field.min_items:

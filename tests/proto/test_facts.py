@@ -111,6 +111,7 @@ QUANTILES = {"multi_quantile": {"quantiles": [0.1, 0.5, 0.9]}}
         (classes(loss="logit_adjusted"), 10, 10),
         ({"task": "binary"}, 2, 1),
         ({"task": "multilabel"}, 5, 5),
+        ({"task": "ordinal"}, 5, 4),
     ],
 )
 def test_num_outputs(value: dict[str, Any], num_targets: int, expected: int) -> None:

@@ -67,6 +67,11 @@ class Folder:
         """Ready files: who serves now."""
         return self.root / "run"
 
+    @property
+    def lock(self) -> Path:
+        """By it a stack has the folder."""
+        return self.root / "lock"
+
     def ready_file(self, part: str) -> Path:
         """The file by which a part says that it is ready."""
         return self.run / f"{part}.json"
@@ -76,9 +81,15 @@ class Folder:
         return self.logs / f"{part}.log"
 
     def create(self) -> None:
-        """Makes the folders that are not there yet, readable by the owner alone."""
-        for path in (self.root, self.spool, self.broker, self.tracking, self.logs, self.run):
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Makes the folders that are not there yet, readable by the owner alone.
+
+        A folder that was there before is closed to others too if it was empty or a stack's.
+        """
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.lock.exists() or not any(self.root.iterdir()):
+            self.root.chmod(0o700)
+        for path in (self.spool, self.broker, self.tracking, self.logs, self.run):
+            path.mkdir(mode=0o700, exist_ok=True)
 
     def open_log(self, part: str) -> IO[bytes]:
         """Opens a part's log to append to."""
@@ -116,7 +127,7 @@ class FolderLock:
 
     def __init__(self, folder: Folder) -> None:
         """Locks nothing yet."""
-        self._lock = FileLock(folder.root / "lock")
+        self._lock = FileLock(folder.lock)
         self._holder = folder.root / "up.pid"
         self._root = folder.root
 

@@ -24,6 +24,7 @@ from talweg.spec._fill import fill, fill_message
 from talweg.spec._json import from_dict, to_dict
 from talweg.spec._override import override
 from talweg.spec._resources import job_id, job_name
+from talweg.spec._rules_loss import has_class_weights, weight_fields
 from talweg.spec._text import parse, read, to_yaml
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "flatten",
     "from_dict",
     "goal_of",
+    "has_class_weights",
     "job_id",
     "job_name",
     "kind",
@@ -59,4 +61,5 @@ __all__ = [
     "tasks",
     "to_dict",
     "to_yaml",
+    "weight_fields",
 ]

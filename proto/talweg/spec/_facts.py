@@ -192,12 +192,13 @@ def num_outputs(spec: JobSpec, num_targets: int) -> int:
 
     Args:
         spec: The job.
-        num_targets: Numbers, classes or labels a sample, as the data has them.
+        num_targets: Numbers, classes, ranks or labels a sample, as the data has them.
 
     Returns:
         K for regression, K·Q under multi_quantile, 2K under gaussian_nll; 1 for binary; C for
         multiclass, the embedding's size under losses that compare embeddings with a vector a
-        class; L for multilabel; of each pixel C for segmentation, 1 under target foreground.
+        class; L for multilabel; K-1 for the steps between K ranks; of each pixel C for
+        segmentation, 1 under target foreground.
 
     Raises:
         ValueError: Where num_targets is below 1, or the spec names no task.
@@ -213,6 +214,8 @@ def num_outputs(spec: JobSpec, num_targets: int) -> int:
         return embedding_size(spec.loss) or num_targets
     if task == options_pb2.MULTILABEL:
         return num_targets
+    if task == options_pb2.ORDINAL:
+        return max(1, num_targets - 1)
     if task == options_pb2.SEGMENTATION:
         return 1 if spec.task.segmentation.target == Segmentation.foreground else num_targets
     raise ValueError("task must be chosen to know the number of outputs, but got nothing")

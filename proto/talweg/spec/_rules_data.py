@@ -18,12 +18,15 @@ from talweg.v1.options_pb2 import TaskKind
 _CLASS_TASKS = (options_pb2.BINARY, options_pb2.MULTICLASS)
 # Generated data is made in memory, as numbers of 8 bytes.
 _MAX_VALUES = 100_000_000
+# The attention of a sample is a matrix tokens × tokens for each head.
+_MAX_TOKENS = 4096
 
 
 def data_rules(case: Case) -> Iterator[Violation]:
     """Check the data against the task and itself."""
     yield from _fits(case)
     yield from _model_fits(case)
+    yield from _transformer_fits(case)
     yield from _generated(case)
     yield from _split(case)
     yield from _stratified(case)
@@ -72,6 +75,36 @@ def _model_fits(case: Case) -> Iterator[Violation]:
         )
 
 
+def _transformer_fits(case: Case) -> Iterator[Violation]:
+    if case.spec.model.WhichOneof("kind") != "transformer" or not case.sound("model"):
+        return
+    model, at = case.spec.model.transformer, "model.transformer"
+    if model.width % model.heads:
+        yield Violation(
+            f"{at}.width", str(model.width), f"a multiple of heads, which is {model.heads}"
+        )
+    if case.data is None:
+        return
+    shape, tokens = case.data.shape, case.data.shape[0]
+    if len(shape) == 3:
+        if any(side % model.patch for side in shape[1:]):
+            yield Violation(
+                f"{at}.patch",
+                f"{model.patch} on images of {shape[1]}×{shape[2]} pixels",
+                "a number that divides both sides",
+            )
+            return
+        tokens = (shape[1] // model.patch) * (shape[2] // model.patch)
+    if tokens > _MAX_TOKENS:
+        images = len(shape) == 3
+        yield Violation(
+            f"{at}.patch" if images else "model",
+            f"{tokens} tokens, each of which attends to all",
+            f"at most {_MAX_TOKENS}",
+            "take larger patches" if images else "write model: mlp",
+        )
+
+
 def _models_of(task: TaskKind.ValueType) -> Iterator[str]:
     for name, field in fields(Model.DESCRIPTOR).items():
         if field.message is not None and task in model_facts(field.message).tasks:
@@ -105,6 +138,10 @@ def _generated(case: Case) -> Iterator[Violation]:
                 number_text(mean),
                 f"at most num_classes, which is {data.num_classes}",
             )
+    if data.name == "synthetic_regression" and case.task == options_pb2.ORDINAL:
+        targets = dataset.synthetic_regression.num_targets
+        if targets != 1:
+            yield Violation(f"{at}.num_targets", str(targets), "1 under task ordinal")
     if data.name == "synthetic_classification":
         yield from _classification(case, data, at)
 

@@ -14,6 +14,8 @@ from talweg.v1.tasks_pb2 import Segmentation
 # Losses of one class a pixel, and of yes or no; those of either have a mode.
 _OF_CLASSES = ("cross_entropy", "focal", "ce_dice", "lovasz_softmax")
 _OF_FOREGROUND = ("bce_with_logits", "bce", "focal_binary", "lovasz_hinge")
+# Models that give pixels, from patches of them.
+_OF_PIXELS = ("unet",)
 _MODES: dict[int, MaskMode.Kind.ValueType] = {
     Segmentation.classes: MaskMode.multiclass,
     Segmentation.foreground: MaskMode.binary,
@@ -49,8 +51,10 @@ def _scenes(case: Case) -> Iterator[Violation]:
 
 def _patches(case: Case) -> Iterator[Violation]:
     name = case.spec.model.WhichOneof("kind") or ""
-    patch = getattr(getattr(case.spec.model, name, None), "patch", 0)
-    if not patch or case.data is None or len(case.data.shape) != 3:
+    if name not in _OF_PIXELS or case.data is None or len(case.data.shape) != 3:
+        return
+    patch = getattr(case.spec.model, name).patch
+    if not patch:
         return
     sides = case.data.shape[1:]
     if any(side % patch for side in sides):

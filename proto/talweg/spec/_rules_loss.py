@@ -14,6 +14,7 @@ from talweg.spec._fields import Type, choices, descriptor_of, fields
 from talweg.v1 import options_pb2
 from talweg.v1.losses_pb2 import (
     ClassWeights,
+    Corn,
     FocalBinary,
     GaussianNll,
     Ldam,
@@ -185,12 +186,21 @@ def _computed(message: Message) -> list[str]:
     ]
 
 
+def weight_fields(message: Message) -> list[str]:
+    """Name the fields by which a loss can be told to weigh classes, or yes against no."""
+    if isinstance(message, FocalBinary):
+        return ["alpha"]
+    return [
+        name
+        for name, field in fields(descriptor_of(message)).items()
+        if field.message is ClassWeights.DESCRIPTOR
+    ]
+
+
 def has_class_weights(message: Message) -> bool:
     """Tell whether a loss weighs classes, or yes against no, by weights or by their counts."""
-    if isinstance(message, FocalBinary):
-        return message.HasField("alpha")
     by_count = isinstance(message, (LogitAdjusted, Ldam))
-    return by_count or any(class_weights(message)) or bool(_computed(message))
+    return by_count or any(message.HasField(name) for name in weight_fields(message))
 
 
 def _targets(case: Case, leaf: Leaf) -> Iterator[Violation]:
@@ -230,6 +240,8 @@ def _outputs(leaf: Leaf) -> str:
         return "tweedie takes the logarithm of the mean"
     if isinstance(leaf.message, GaussianNll):
         return "gaussian_nll needs two outputs a target, the mean and the variance"
+    if isinstance(leaf.message, Corn):
+        return "corn takes logits of rank > k given rank ≥ k"
     if takes_embedding(leaf.message):
         return f"{leaf.name} takes an embedding, and has vectors of its own for the classes"
     return ""

@@ -9,6 +9,7 @@ from tests.worker.losses.cases import slope
 from torch.nn import functional as F
 
 from talweg.worker.losses import clip_by_global_norm, evaluate, gradient_penalty
+from talweg.worker.losses._features import VGG16_LAYERS, Vgg16
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -305,9 +306,11 @@ def test_the_lower_loss_can_be_the_worse_model() -> None:
 
 
 def test_the_features_before_each_pool_of_vgg16_are_at_3_8_15_22_and_29() -> None:
-    """A convolution and a ReLU for each number, a pool for each P."""
-    plan = "64 64 P 128 128 P 256 256 256 P 512 512 512 P 512 512 512 P".split()
-    kinds = [kind for step in plan for kind in (["pool"] if step == "P" else ["conv", "relu"])]
-    pools = [index for index, kind in enumerate(kinds) if kind == "pool"]
+    with torch.device("meta"):
+        features = Vgg16().features
+    pools = [index for index, one in enumerate(features) if isinstance(one, torch.nn.MaxPool2d)]
     assert pools == [4, 9, 16, 23, 30]
-    assert [kinds[index - 1] for index in pools] == ["relu"] * 5
+    before = [index - 1 for index in pools]
+    assert all(isinstance(features[index], torch.nn.ReLU) for index in before)
+    names = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
+    assert [VGG16_LAYERS[name] for name in names] == before == [3, 8, 15, 22, 29]

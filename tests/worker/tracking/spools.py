@@ -52,9 +52,9 @@ def keep_network(writer: SpoolWriter, spec: JobSpec) -> Trained:
     bundle = data.load(spec)
     task = tasks.make(spec, bundle)
     assert isinstance(task, tasks.OneTarget)
-    network = all_learned(
-        models.build(spec.model, bundle.inputs.shape, task.num_outputs, seed=3), task.criterion
-    )
+    bare = models.build(spec.model, bundle.inputs.shape, task.num_outputs, seed=3)
+    task.start(bare)
+    network = all_learned(bare, task.criterion)
     # Statistics of batch normalisation that are not those of the start.
     network.train()(bundle.train.x[:64])
     network.eval()

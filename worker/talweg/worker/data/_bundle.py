@@ -38,7 +38,7 @@ class Part:
         """Targets, where the task has one a sample.
 
         Regression: float32 (N,) or (N, K), standardised where the spec asks for it; binary:
-        float32 (N,); multiclass: int64 (N,); multilabel: float32 (N, L).
+        float32 (N,); multiclass and ordinal: int64 (N,); multilabel: float32 (N, L).
         """
         return self.arrays["y"]
 

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from talweg.spec import arrays_of, kind, task_kind
-from talweg.v1.options_pb2 import BINARY, MULTICLASS, MULTILABEL, REGRESSION
+from talweg.v1.options_pb2 import BINARY, MULTICLASS, MULTILABEL, ORDINAL, REGRESSION
 from talweg.v1.spec_pb2 import JobSpec, Split, TargetOutliers
 from talweg.worker.data._bundle import DataBundle, Inputs, Part, Scaler
 from talweg.worker.data._loaders import LOADERS, RawData
+from talweg.worker.data._ranks import Ranks
 from talweg.worker.data._scenes import digit_scenes
 from talweg.worker.data._split import Division, divide
 from talweg.worker.errors import UserSpecError
@@ -81,6 +82,10 @@ def make(spec: JobSpec) -> DataBundle:
     by_class = spec.split.stratified and task in (BINARY, MULTICLASS)
     if division is None:
         division = divide(spec.split, len(arrays["x"]), raw.arrays["y"] if by_class else None)
+    classes = raw.class_names
+    if task == ORDINAL and not classes:
+        ranks = Ranks.of(arrays["y"][division.train], spec.task.ordinal.ranks)
+        arrays["y"], classes = ranks.of_numbers(arrays["y"]), ranks.names
     parts = {
         part: {name: array[indices] for name, array in arrays.items()}
         for part, indices in division._asdict().items()
@@ -104,7 +109,6 @@ def make(spec: JobSpec) -> DataBundle:
         }
         return Part({name: _tensor(array) for name, array in scaled.items()})
 
-    classes = raw.class_names
     return DataBundle(
         name=name,
         digest=_digest(raw),
@@ -158,7 +162,6 @@ def _digest(raw: RawData) -> str:
 
 def _key(spec: JobSpec) -> bytes:
     """All of a spec that decides its data."""
-    messages = (spec.dataset, spec.split, spec.preprocessing)
+    messages = (spec.task, spec.dataset, spec.split, spec.preprocessing)
     parts = [message.SerializeToString(deterministic=True) for message in messages]
-    task = ",".join([str(task_kind(spec)), *arrays_of(spec)]).encode()
-    return b"\0".join([task, *(len(p).to_bytes(4) + p for p in parts)])
+    return b"\0".join(len(part).to_bytes(4) + part for part in parts)

@@ -18,6 +18,7 @@ from talweg.worker.tasks._contract import Array
 from talweg.worker.tasks._losses import ByVectors, leaves
 from talweg.worker.tasks._make import TASKS, make
 from talweg.worker.tasks._one_target import OneTarget
+from talweg.worker.tasks._ordinal import is_conditional, rank_probabilities, shares_answers
 
 __all__ = [
     "TASKS",
@@ -31,6 +32,9 @@ __all__ = [
     "Predictions",
     "TaskRunner",
     "Trial",
+    "is_conditional",
     "leaves",
     "make",
+    "rank_probabilities",
+    "shares_answers",
 ]

@@ -64,11 +64,12 @@ class Predictions:
 
     y_true: NDArray[Any]
     """Regression: numbers (N,) or (N, K) in the target's units. Binary and multiclass: classes
-    (N,). Multilabel: 0 and 1 (N, L)."""
+    (N,). Ordinal: ranks (N,). Multilabel: 0 and 1 (N, L)."""
     y_pred: NDArray[Any]
     """The answers, in the form of y_true."""
     probabilities: Floats | None = None
-    """Binary: of class 1 (N,). Multiclass (N, C), multilabel (N, L). None for regression."""
+    """Binary: of class 1 (N,). Multiclass (N, C), ordinal (N, K), multilabel (N, L). None for
+    regression."""
     sd: Floats | None = None
     """Under gaussian_nll: the predicted standard deviation, in the form of y_pred."""
     quantiles: Floats | None = None

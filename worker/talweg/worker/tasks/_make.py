@@ -8,6 +8,7 @@ from talweg.worker.data import DataBundle
 from talweg.worker.tasks._base import TaskRunner
 from talweg.worker.tasks._classification import Binary, Multiclass, Multilabel
 from talweg.worker.tasks._masks import Segmentation
+from talweg.worker.tasks._ordinal import Ordinal
 from talweg.worker.tasks._regression import Regression
 
 TASKS: dict[str, type[TaskRunner]] = {
@@ -15,6 +16,7 @@ TASKS: dict[str, type[TaskRunner]] = {
     "binary": Binary,
     "multiclass": Multiclass,
     "multilabel": Multilabel,
+    "ordinal": Ordinal,
     "segmentation": Segmentation,
 }
 """Every member of `Task` with its class."""

@@ -12,8 +12,11 @@ Beside `weights.safetensors`, `model.json` holds everything else that a predicti
     inputs      names (empty for images); mean and sd by which inputs were standardised, or absent
     targets     names of numbers or classes; mean and sd as above; per_target: outputs that belong
                 to one target (quantiles, or mean and variance)
-    answer      what turns outputs into what is predicted: none, exp, sigmoid, softmax, or
-                mean_and_sd where the second output of each target is a variance before softplus
+    answer      what turns outputs into what is predicted: none, exp, sigmoid, softmax;
+                mean_and_sd where the second output of each target is a variance before softplus;
+                ranks where outputs are logits of rank > k, conditional_ranks where they are so
+                given rank ≥ k
+    shared      true where the outputs share the weights of the last layer; else absent
 """
 
 import json
@@ -31,7 +34,13 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.tasks_pb2 import Segmentation
 from talweg.worker import models
 from talweg.worker.data import DataBundle, Scaler
-from talweg.worker.tasks import ByVectors, leaves
+from talweg.worker.tasks import (
+    ByVectors,
+    is_conditional,
+    leaves,
+    rank_probabilities,
+    shares_answers,
+)
 from talweg.worker.tracking.spool import EXAMPLE, MODEL, WEIGHTS
 
 FORMAT = 1
@@ -65,6 +74,7 @@ def describe(spec: JobSpec, bundle: DataBundle) -> dict[str, Any]:
         },
         "answer": _answer(spec, task),
         **_head(spec),
+        **({"shared": True} if shares_answers(spec) else {}),
     }
 
 
@@ -83,6 +93,8 @@ def _answer(spec: JobSpec, task: str) -> str:
     if task in _CLASS_ANSWERS:
         gives_logits = _head(spec) or output_activation(spec) == "none"
         return _CLASS_ANSWERS[task] if gives_logits else "none"
+    if task == "ordinal":
+        return "conditional_ranks" if is_conditional(spec) else "ranks"
     if task == "segmentation":
         return "softmax" if spec.task.segmentation.target == Segmentation.classes else "sigmoid"
     for _, loss in leaves(spec.loss):
@@ -109,8 +121,8 @@ class Predictor(nn.Module):
     Takes inputs as they come from the data, float32 (N, *input_shape), and gives float32
     (N, num_outputs): numbers in the target's units; under multi_quantile each target's quantiles
     beside each other, under gaussian_nll its mean and standard deviation; probabilities (N, C) of
-    the classes or labels, of class 1 under binary. A model of pixels gives images
-    (N, num_outputs, height, width) of the same.
+    the classes or labels, of class 1 under binary, (N, K) of the ranks. A model of pixels gives
+    images (N, num_outputs, height, width) of the same.
     """
 
     input_mean: Tensor
@@ -172,6 +184,10 @@ class Predictor(nn.Module):
             outputs = outputs.sigmoid()
         elif self._answer == "softmax":
             outputs = outputs.softmax(dim=1)
+        elif self._answer == "ranks":
+            outputs = rank_probabilities(outputs.sigmoid())
+        elif self._answer == "conditional_ranks":
+            outputs = rank_probabilities(outputs.sigmoid().cumprod(dim=1))
         return outputs * self.target_sd + self.target_mean
 
 
@@ -195,6 +211,8 @@ def rebuild(folder: Path) -> Predictor:
         description["num_outputs"],
         seed=0,
     )
+    if description.get("shared"):
+        models.share_answers(network)
     weights = load_file(folder / WEIGHTS)
     own = [name for name in weights if name.startswith(OF_LOSS)]
     learnt = {name: weights.pop(name) for name in own}

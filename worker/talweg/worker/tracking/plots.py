@@ -34,6 +34,7 @@ TASKS: dict[str, Callable[[Finding], None]] = {
     "binary": plots_answers.classes,
     "multiclass": plots_answers.classes,
     "multilabel": plots_answers.labels,
+    "ordinal": plots_answers.classes,
     "segmentation": plots_images.masks,
 }
 """Every member of `Task` with what draws its pictures from what it keeps of the test data."""

@@ -47,7 +47,7 @@ def diagnose(
     elif reading.norm <= LARGEST_NORM:
         what, value = "statistics", reading.statistics
     with guard.replaying():
-        module = _first_bad_module(state.model, window, loss_of, guard)
+        module = _first_bad_module(state, window, loss_of)
     if not module and norms and what == "gradient":
         # Large everywhere and finite: the largest gradient's owner.
         module = max(norms, key=lambda name: norms[name]).rpartition(".")[0]
@@ -87,13 +87,11 @@ def weights_not_finite(state: TrainingState) -> Divergence | None:
     )
 
 
-def _first_bad_module(
-    model: nn.Module, window: Sequence[Batch], loss_of: LossOf, guard: Guard
-) -> str:
+def _first_bad_module(state: TrainingState, window: Sequence[Batch], loss_of: LossOf) -> str:
     """Where a replay first goes bad: forwards by outputs, then backwards by gradients."""
     for batch in window:
-        guard.clear_gradients()
-        with _trail(model) as trail:
+        state.update.clear()
+        with _trail(state.model) as trail:
             loss = loss_of(batch)
         for name, module, output in trail:
             if not _finite(output) or not all(map(_finite, module.buffers(recurse=False))):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -30,7 +29,7 @@ def run(spec: JobSpec, *, report: Reporter, control: Control, device: str | None
     Args:
         spec: The job; defaults may be absent.
         report: Where the run tells what happens.
-        control: What may stop it.
+        control: What may stop it, at resources.time_limit_seconds too.
         device: "auto", "cpu" or "cuda", in place of what the spec says.
 
     Returns:
@@ -72,9 +71,10 @@ def _run(setup: Setup, spec: JobSpec, report: Reporter, control: Control) -> Res
         recorder=recorder,
         judge=setup.judge,
         report=report,
-        control=_limited(control, spec.resources),
+        control=control,
     )
     recorder.flush()
+    state.update.close()
     if isinstance(ending, Stop):
         return _stopped(ending, spec, state)
     if ending is not None:
@@ -131,26 +131,6 @@ def _diverged(divergence: Divergence, *, steps: int) -> Result:
         divergence=divergence,
         steps=steps,
     )
-
-
-class _Deadline:
-    """A control that also stops a run when its time is over."""
-
-    def __init__(self, inner: Control, seconds: float) -> None:
-        self._inner = inner
-        self._end = time.monotonic() + seconds
-
-    def check(self) -> Stop | None:
-        stop = self._inner.check()
-        if stop is None and time.monotonic() >= self._end:
-            return Stop("time_limit")
-        return stop
-
-
-def _limited(control: Control, resources: Resources) -> Control:
-    if not resources.HasField("time_limit_seconds"):
-        return control
-    return _Deadline(control, resources.time_limit_seconds)
 
 
 def _place(device: str) -> torch.device:

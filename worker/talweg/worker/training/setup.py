@@ -25,6 +25,7 @@ from talweg.worker.training.recorder import Recorder
 from talweg.worker.training.schedules import Schedule
 from talweg.worker.training.snapshot import Modules, Optimizer, RandomState, Snapshots
 from talweg.worker.training.state import TrainingState
+from talweg.worker.training.update import update_of
 
 # Samples that go through network and loss before the first step, to see whether they fit.
 _MOST_TRIED = 32
@@ -93,8 +94,13 @@ def set_up(
     task.start(network)
     task.criterion.to(place)
     model = all_learned(network, task.criterion).to(place)
+    update = update_of(
+        optimizers.build(spec.optimizer, list(model.parameters())),
+        after=task.updated if type(task).updated is not TaskRunner.updated else None,
+    )
     guard = Guard(
         model,
+        update,
         clip_norm=training.clip_norm if training.HasField("clip_norm") else None,
         clip_value=training.clip_value if training.HasField("clip_value") else None,
     )
@@ -127,10 +133,7 @@ def set_up(
         recorder=recorder,
         report=report,
     )
-    optimizer = optimizers.build(spec.optimizer, list(model.parameters()))
-    if type(task).updated is not TaskRunner.updated:
-        optimizer.register_step_post_hook(lambda *_: task.updated())
-    state = TrainingState(model=model, optimizer=optimizer, order=Order(training.seed))
+    state = TrainingState(model=model, update=update, order=Order(training.seed))
     return Setup(
         bundle=bundle,
         task=task,
