@@ -10,6 +10,7 @@ from talweg.spec._check import check
 from talweg.spec._data import split_sizes
 from talweg.spec._describe import display_name, flatten, label, seed_of
 from talweg.spec._errors import SpecError, Violation
+from talweg.spec._evidence import divergence_lines
 from talweg.spec._facts import (
     arrays_of,
     goal_of,
@@ -26,6 +27,7 @@ from talweg.spec._override import override
 from talweg.spec._resources import job_id, job_name
 from talweg.spec._rules_loss import has_class_weights, weight_fields
 from talweg.spec._text import parse, read, to_yaml
+from talweg.spec.advice import facts, recommend
 
 __all__ = [
     "SpecError",
@@ -35,6 +37,8 @@ __all__ = [
     "check_message",
     "datasets",
     "display_name",
+    "divergence_lines",
+    "facts",
     "fill",
     "fill_message",
     "flatten",
@@ -55,6 +59,7 @@ __all__ = [
     "parse",
     "primary_metric",
     "read",
+    "recommend",
     "seed_of",
     "split_sizes",
     "task_kind",

@@ -47,6 +47,7 @@ def go_on(setup: Setup, report: RecordingReporter, count: int | None = None) -> 
         loss_of=setup.loss_of,
         schedule=setup.schedule,
         guard=setup.guard,
+        policy=setup.policy,
         recorder=setup.recorder,
         judge=setup.judge,
         report=report,

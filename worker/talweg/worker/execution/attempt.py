@@ -122,6 +122,8 @@ class _Attempt:
             outcome = outcomes.of_result(result)
             if outcome.state == Job.SUCCEEDED:
                 self._keep(result)
+            if outcome.HasField("divergence"):
+                self._spool.document(spool.DIVERGENCE, to_dict(outcome.divergence))
         except Exception as exc:
             outcome = outcomes.of_error(exc)
             if outcome.cause == Outcome.SERVICE:

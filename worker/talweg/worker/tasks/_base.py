@@ -28,7 +28,7 @@ class Batch:
 
     arrays: Mapping[str, Tensor]
     """What `TaskRunner.arrays` gives of these samples, by name (n, …)."""
-    share: float = 1.0
+    share: float | Tensor = 1.0
     """The batch's part in the optimizer step's loss; 1 without accumulation."""
 
     @property
@@ -51,7 +51,7 @@ class Moment(Protocol):
 
     @property
     def step(self) -> int:
-        """The optimizer step under way, from 1."""
+        """The optimizer step under way, from 1; refused steps do not count."""
 
     @property
     def epoch(self) -> int:

@@ -12,10 +12,11 @@ from talweg.v1.jobs_pb2 import Divergence, Job, LogLine, Outcome
 from talweg.v1.spec_pb2 import JobSpec, Resources
 from talweg.worker.errors import UserSpecError
 from talweg.worker.tasks import Judged
-from talweg.worker.training.diagnosis import weights_not_finite
+from talweg.worker.training.diagnosis import weights_bad
 from talweg.worker.training.evaluation import evaluate
 from talweg.worker.training.interface import Control, Reporter, Result, Stop
 from talweg.worker.training.loop import train
+from talweg.worker.training.policies import in_words
 from talweg.worker.training.setup import Setup, set_up
 from talweg.worker.training.state import TrainingState
 
@@ -68,6 +69,7 @@ def _run(setup: Setup, spec: JobSpec, report: Reporter, control: Control) -> Res
         loss_of=setup.loss_of,
         schedule=setup.schedule,
         guard=setup.guard,
+        policy=setup.policy,
         recorder=recorder,
         judge=setup.judge,
         report=report,
@@ -78,8 +80,7 @@ def _run(setup: Setup, spec: JobSpec, report: Reporter, control: Control) -> Res
     if isinstance(ending, Stop):
         return _stopped(ending, spec, state)
     if ending is not None:
-        # The refused step is none that was done.
-        return _diverged(ending, steps=state.step - 1)
+        return _diverged(ending, steps=state.applied)
     if state.best is not None:
         state.take_best()
         metric, best = spec.training.early_stopping.metric, state.stopping
@@ -87,9 +88,9 @@ def _run(setup: Setup, spec: JobSpec, report: Reporter, control: Control) -> Res
             f"The weights of step {best.step} are taken: {metric} was {best.best:.6g}, its best."
         )
         report.log(LogLine.INFO, text)
-    overflow = weights_not_finite(state)
-    if overflow is not None:
-        return _diverged(overflow, steps=state.step)
+    bad = setup.weights.bad()
+    if bad:
+        return _diverged(weights_bad(state, bad), steps=state.applied)
 
     tested: Judged | None = None
     if len(setup.test):
@@ -98,7 +99,7 @@ def _run(setup: Setup, spec: JobSpec, report: Reporter, control: Control) -> Res
         recorder.evaluation(state.step, "test", tested.values)
     return Result(
         Job.SUCCEEDED,
-        steps=state.step,
+        steps=state.applied,
         model=state.model.cpu().eval(),
         example=setup.bundle.train.x[:NUM_EXAMPLES].clone(),
         predictions=tested.predictions if tested else None,
@@ -119,11 +120,9 @@ def _stopped(stop: Stop, spec: JobSpec, state: TrainingState) -> Result:
 
 
 def _diverged(divergence: Divergence, *, steps: int) -> Result:
-    where = f", first in module {divergence.module}" if divergence.module else ""
-    message = (
-        f"Diverged at step {divergence.step}: {divergence.what} {divergence.value}{where}. "
-        f"{divergence.hint}"
-    )
+    message = f"Diverged at step {divergence.step}: {in_words(divergence)}. {divergence.hint}"
+    if divergence.policy:
+        message += f" It ended here since {divergence.policy}."
     return Result(
         Job.DIVERGED,
         Outcome.NOT_FINITE,
