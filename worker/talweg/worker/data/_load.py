@@ -13,13 +13,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from talweg.spec import arrays_of, kind, task_kind
-from talweg.v1.options_pb2 import BINARY, MULTICLASS, MULTILABEL, ORDINAL, REGRESSION
+from talweg.v1.options_pb2 import (
+    BINARY,
+    METRIC_LEARNING,
+    MULTICLASS,
+    MULTILABEL,
+    ORDINAL,
+    REGRESSION,
+)
 from talweg.v1.spec_pb2 import JobSpec, Split, TargetOutliers
 from talweg.worker.data._bundle import DataBundle, Inputs, Part, Scaler
 from talweg.worker.data._loaders import LOADERS, RawData
 from talweg.worker.data._ranks import Ranks
 from talweg.worker.data._scenes import digit_scenes
-from talweg.worker.data._split import Division, divide
+from talweg.worker.data._split import Division, divide, divide_classes
 from talweg.worker.errors import UserSpecError
 
 DIVIDED: dict[str, Callable[[Any, Split], tuple[RawData, Division]]] = {
@@ -80,7 +87,9 @@ def make(spec: JobSpec) -> DataBundle:
     if "y" in arrays and task in (BINARY, MULTILABEL):
         arrays["y"] = arrays["y"].astype(np.float64)
     by_class = spec.split.stratified and task in (BINARY, MULTICLASS)
-    if division is None:
+    if task == METRIC_LEARNING:
+        division = divide_classes(spec.split, arrays["y"])
+    elif division is None:
         division = divide(spec.split, len(arrays["x"]), raw.arrays["y"] if by_class else None)
     classes = raw.class_names
     if task == ORDINAL and not classes:
