@@ -615,7 +615,7 @@ def pairs() -> list[tuple[str, str]]:
         facts = field.message_type.GetOptions().Extensions[loss]
         if not facts.only_evaluated:
             names = [TaskKind.Name(task).lower() for task in facts.tasks]
-            found += [(name, field.name) for name in names if name in tasks.TASKS]
+            found += [(name, field.name) for name in names if name in DATASETS]
     return found
 
 

@@ -9,8 +9,11 @@ import torch
 from torch import Tensor
 
 from talweg.v1.spec_pb2 import Training
-from talweg.worker.tasks import Batch
+from talweg.worker.tasks import Batch, shuffled
 from talweg.worker.training.schedules import Length
+
+Draw = Callable[[int, torch.Generator], Tensor]
+"""Gives an order of so many samples."""
 
 Divisor = Callable[[Tensor], Tensor | None]
 """What a loss's mean over some targets divides by; None where it is the number of samples."""
@@ -82,30 +85,37 @@ class Order:
         self._epoch_state = state.clone()
         self.position = position
 
-    def draw(self, count: int) -> Tensor:
-        """Gives the epoch's order of so many samples, the same again until the epoch is over."""
+    def draw(self, draw: Callable[[torch.Generator], Tensor]) -> Tensor:
+        """Gives the epoch's order of the samples, the same again until the epoch is over."""
         if self.position:
             self._generator.set_state(self._epoch_state)
         else:
             self._epoch_state = self._generator.get_state()
-        return torch.randperm(count, generator=self._generator)
+        return draw(self._generator)
 
 
 class Batches:
     """The training data, in another order each epoch."""
 
     def __init__(
-        self, arrays: Mapping[str, Tensor], plan: Plan, divisor: Divisor | None = None
+        self,
+        arrays: Mapping[str, Tensor],
+        plan: Plan,
+        *,
+        draw: Draw = shuffled,
+        divisor: Divisor | None = None,
     ) -> None:
         """Begins no epoch yet.
 
         Args:
             arrays: What batches carry, by name, on the device where it is needed.
             plan: How they are divided.
+            draw: Gives an order of so many samples.
             divisor: What the loss's mean over samples divides by, or None for their number.
         """
         self._arrays = arrays
         self._plan = plan
+        self._draw = draw
         self._divisor = divisor
         self._drawn = torch.empty(0, dtype=torch.long)
 
@@ -115,7 +125,7 @@ class Batches:
         One copy in the new order and slices of it cost less than gathering batch by batch.
         """
         plan = self._plan
-        self._drawn = order.draw(plan.num_samples)
+        self._drawn = order.draw(lambda generator: self._draw(plan.num_samples, generator))
         drawn = self._drawn.to(next(iter(self._arrays.values())).device)
         divided = [
             torch.split(array.index_select(0, drawn), plan.batch_size)

@@ -141,7 +141,7 @@ def set_up(
         recorder=recorder,
         report=report,
     )
-    batches = Batches(train.arrays, plan, _divisor_of(task))
+    batches = Batches(train.arrays, plan, draw=task.order, divisor=_divisor_of(task))
     state = TrainingState(model=model, update=update, order=Order(training.seed))
     weights = WeightWatch(model, state.optimizer)
     learnt: dict[str, Part] = {
