@@ -43,6 +43,11 @@ class Folder:
         return self.root / "spool"
 
     @property
+    def blobs(self) -> Path:
+        """Checkpoints."""
+        return self.root / "blobs"
+
+    @property
     def broker(self) -> Path:
         """The broker's configuration and data; may be lost at any time."""
         return self.root / "broker"
@@ -77,7 +82,15 @@ class Folder:
 
     def create(self) -> None:
         """Makes the folders that are not there yet, readable by the owner alone."""
-        for path in (self.root, self.spool, self.broker, self.tracking, self.logs, self.run):
+        for path in (
+            self.root,
+            self.spool,
+            self.blobs,
+            self.broker,
+            self.tracking,
+            self.logs,
+            self.run,
+        ):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def open_log(self, part: str) -> IO[bytes]:

@@ -20,6 +20,8 @@ def fill(spec: JobSpec) -> JobSpec:
     Filling twice gives the same. A spec with parts missing is filled as far as it goes.
     """
     filled = fill_message(spec)
+    if not filled.outputs.HasField("checkpoint"):
+        filled.outputs.checkpoint = filled.outputs.model
     task = task_kind(filled)
     if task == options_pb2.TASK_KIND_UNSPECIFIED:
         return filled

@@ -17,6 +17,7 @@ def test_every_variable_is_read() -> None:
             "TALWEG_BROKER_URL": "redis://broker",
             "TALWEG_TRACKING_URI": "http://tracking/",
             "TALWEG_SPOOL_DIR": "/spool",
+            "TALWEG_BLOBS": "s3://bucket/blobs",
             "TALWEG_QUEUES": "default, cuda",
             "TALWEG_DEVICE": "CUDA",
             "TALWEG_WORKER_NAME": "gpu0",
@@ -29,6 +30,7 @@ def test_every_variable_is_read() -> None:
         broker_url="redis://broker",
         tracking_uri="http://tracking",
         spool_dir=Path("/spool"),
+        blobs="s3://bucket/blobs",
         queues=("default", "cuda"),
         device="cuda",
         worker_name="gpu0",
@@ -43,6 +45,7 @@ def test_an_empty_variable_leaves_the_default() -> None:
     assert settings.ready_file is None
     # Delivery is another process, and may work in another folder.
     assert settings.spool_dir.is_absolute()
+    assert Path(settings.blobs).is_absolute()
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ CASES: dict[str, dict[str, Any]] = {
         "model": BATCH_NORM,
         "loss": "bce_with_logits",
         "optimizer": "adagrad",
-        "training": {"epochs": 4, "accumulation": 3, "log_every_steps": 1},
+        "training": {"epochs": 12, "accumulation": 3, "log_every_steps": 1},
     },
 }
 

@@ -126,7 +126,7 @@ class JobService:
     async def metrics(
         self, name: str, *, wanted: Sequence[str], include_points: bool
     ) -> JobMetrics:
-        """Reads what a job's own attempt measured.
+        """Reads what a job measured.
 
         Args:
             name: jobs/{id}.
@@ -144,7 +144,7 @@ class JobService:
             summaries = metrics.of_job(connection, row.seq)
             points: list[Event] = []
             if include_points:
-                points = events.of_kind(connection, row.seq, attempt=row.attempt, kind="metrics")
+                points = _each_step_once(events.of_kind(connection, row.seq, kind="metrics"))
             return JobMetrics(summaries, points)
 
         found = await self._database.reading(read)
@@ -185,6 +185,18 @@ def _fitting(rows: Sequence[JobRow]) -> Sequence[JobRow]:
         if size > _MAX_PAGE_BYTES and index:
             return rows[:index]
     return rows
+
+
+def _each_step_once(points: Sequence[Event]) -> list[Event]:
+    """Leaves out what a later attempt measured again, from its checkpoint on."""
+    reached: dict[tuple[str, ...], int] = {}
+    kept = []
+    for event in points:
+        kind = tuple(sorted(event.metrics.values))
+        if event.metrics.step > reached.get(kind, -1):
+            reached[kind] = event.metrics.step
+            kept.append(event)
+    return kept
 
 
 def _is_wanted(metric: str, wanted: Sequence[str]) -> bool:

@@ -92,11 +92,11 @@ def after(connection: Connection, seq: int, cursor: int, *, limit: int) -> list[
     return [Event.FromString(data) for data in found.scalars()]
 
 
-def of_kind(connection: Connection, seq: int, *, attempt: int, kind: str) -> list[Event]:
-    """Reads all events of one kind of one attempt, in order."""
+def of_kind(connection: Connection, seq: int, *, kind: str) -> list[Event]:
+    """Reads all events of one kind, in order."""
     statement = (
         select(events.c.event)
-        .where(events.c.job == seq, events.c.attempt == attempt, events.c.kind == kind)
+        .where(events.c.job == seq, events.c.kind == kind)
         .order_by(events.c.cursor)
     )
     return [Event.FromString(data) for data in connection.execute(statement).scalars()]

@@ -16,6 +16,7 @@ from talweg.worker.errors import UserSpecError
 from talweg.worker.tasks import TaskRunner
 from talweg.worker.training import checks, optimizers, schedules
 from talweg.worker.training.batches import Batch, Batches, Order, Plan
+from talweg.worker.training.checkpoints import Clock
 from talweg.worker.training.evaluation import HeldPart
 from talweg.worker.training.guard import Guard
 from talweg.worker.training.interface import Reporter
@@ -56,6 +57,8 @@ class Setup:
     """All that training changes."""
     snapshots: Snapshots
     """Takes that, and all else that training goes by, and brings it back."""
+    clock: Clock
+    """Tells how long it has trained."""
 
     def loss_of(self, batch: Batch) -> Tensor:
         """Runs a batch through network and loss, and gives its part in the step's loss."""
@@ -133,6 +136,7 @@ def set_up(
         optimizer=optimizers.build(spec.optimizer, list(model.parameters())),
         order=Order(training.seed),
     )
+    clock = Clock()
     return Setup(
         bundle=bundle,
         task=task,
@@ -152,6 +156,8 @@ def set_up(
                 "random": RandomState(place),
                 "state": state,
                 "recorder": recorder,
+                "clock": clock,
             }
         ),
+        clock=clock,
     )

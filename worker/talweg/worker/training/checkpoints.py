@@ -1,0 +1,135 @@
+"""When the state of a run is kept, and how a run goes on from what was kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from talweg.v1 import spec_pb2
+from talweg.v1.jobs_pb2 import LogLine
+from talweg.worker.training.interface import Reporter, Store
+from talweg.worker.training.snapshot import Snapshot, Snapshots, Values
+from talweg.worker.training.state import TrainingState
+
+# Writing takes no more than this share of the time.
+_MOST_SHARE = 1 / 50
+_HOST = torch.device("cpu")
+
+
+class Clock:
+    """How long a run has trained, in all its attempts together."""
+
+    def __init__(self) -> None:
+        """Starts at 0."""
+        self._start = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far."""
+        return time.monotonic() - self._start
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """Gives nothing; see `Part`."""
+        return {}
+
+    def values(self) -> Values:
+        """Gives the seconds; see `Part`."""
+        return {"seconds": self.seconds}
+
+    def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
+        """Goes on from them; see `Part`."""
+        self._start = time.monotonic() - values["seconds"]
+
+
+class Checkpointer:
+    """Keeps one run's state now and then."""
+
+    def __init__(
+        self,
+        state: TrainingState,
+        snapshots: Snapshots,
+        store: Store,
+        *,
+        settings: spec_pb2.Checkpoints,
+        report: Reporter,
+    ) -> None:
+        """Keeps nothing yet.
+
+        Args:
+            state: The training.
+            snapshots: Takes its snapshots.
+            store: Where they go.
+            settings: Filled.
+            report: Told where a run goes on, and what is not fit to be kept.
+        """
+        self._state, self._snapshots, self._store = state, snapshots, store
+        self._report = report
+        self._every_steps = settings.every_steps if settings.HasField("every_steps") else None
+        self._every_seconds = float(settings.every_seconds)
+        self._keep_best = settings.keep_best
+        self._due = time.monotonic() + self._every_seconds
+        self._saved_step = 0
+        self._best: Snapshot | None = None
+        self._best_step = 0
+        self._best_kept = 0
+
+    def resume(self) -> bool:
+        """Goes on from what the store has; whether it had anything.
+
+        Raises:
+            StoreAwayError: It cannot be reached now.
+            ValueError: What it has is another training's.
+        """
+        snapshot = self._store.load()
+        if snapshot is None:
+            return False
+        self._snapshots.restore(snapshot)
+        self._saved_step = self._state.step
+        self._best_kept = self._state.leading.step
+        self._report.log(LogLine.INFO, f"Goes on from the checkpoint of step {self._state.step}.")
+        return True
+
+    def step_done(self) -> None:
+        """Keeps the state where that is due."""
+        every = self._every_steps
+        if time.monotonic() >= self._due or (every and self._state.step % every == 0):
+            self.save()
+
+    def evaluated(self) -> None:
+        """Sets the state aside where no evaluation was better, to be kept with the next."""
+        state = self._state
+        if self._keep_best and state.leading.step == state.step > 0:
+            self._best = self._snapshots.capture(self._best, place=_HOST)
+            self._best_step = state.step
+
+    def save(self) -> None:
+        """Keeps the state, unless that was done already or it is not fit to go on from."""
+        state = self._state
+        if self._saved_step == state.step or state.step == 0:
+            return
+        started = time.monotonic()
+        snapshot = self._snapshots.now()
+        if not _finite(snapshot):
+            text = f"No checkpoint at step {state.step}: it holds values that are not finite."
+            self._report.log(LogLine.WARNING, text)
+        else:
+            best = None
+            if self._best is not None and self._best_step > self._best_kept:
+                best = self._best_step, self._best
+            self._store.save(snapshot, step=state.step, epoch=state.epochs_complete, best=best)
+            self._saved_step, self._best_kept = state.step, self._best_step
+        now = time.monotonic()
+        self._due = now + max(self._every_seconds, (now - started) / _MOST_SHARE)
+
+
+def _finite(snapshot: Snapshot) -> bool:
+    """Whether a training can go on from it; the state's best weights may be what they are."""
+    numbers = [
+        tensor
+        for path, tensor in snapshot.tensors.items()
+        if not path.startswith("state/") and tensor.is_floating_point()
+    ]
+    return all(bool(torch.isfinite(tensor).all()) for tensor in numbers)
