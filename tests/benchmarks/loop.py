@@ -107,7 +107,8 @@ def compare(case: Case, num_pairs: int = NUM_PAIRS) -> Ratio:
     spec = _spec(case)
     bundle = data.load(spec)
     task = tasks.make(spec, bundle)
-    x, y = bundle.train.x, task.targets(bundle.train.y)
+    arrays = task.arrays(bundle.train)
+    x, y = arrays["x"], arrays["target"]
 
     def initial() -> nn.Module:
         return models.build(spec.model, bundle.inputs.shape, task.num_outputs, seed=0)

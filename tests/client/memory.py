@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from fnmatch import fnmatchcase
 from statistics import mean, stdev
 from typing import Any, NoReturn
 
@@ -23,6 +24,8 @@ from talweg.v1.workers_pb2_grpc import (
 )
 
 Context = grpc.ServicerContext
+# Few, so that a client must follow the pages.
+POINTS_A_PAGE = 2
 FINAL = (jobs_pb2.Job.SUCCEEDED, jobs_pb2.Job.FAILED, jobs_pb2.Job.DIVERGED,
          jobs_pb2.Job.CANCELLED)  # fmt: skip
 
@@ -114,10 +117,11 @@ class Record:
 
     def select(self, condition: str) -> list[jobs_pb2.Job]:
         wanted: dict[str, set[str]] = {}
-        for field, value in re.findall(r"(\w+) = \"?([\w -]+?)\"?(?= AND|\)| OR|$)", condition):
+        for field, value in re.findall(r"(\w+) = \"?([\w /*-]+?)\"?(?= AND|\)| OR|$)", condition):
             wanted.setdefault(field, set()).add(value)
         if condition and not wanted:
             raise Refusal("INVALID_ARGUMENT", "BAD_FILTER", f"no such filter: {condition}")
+        names = wanted.pop("name", {"*"})
         values: dict[str, Callable[[jobs_pb2.Job], str | None]] = {
             "state": lambda job: jobs_pb2.Job.State.Name(job.state),
             "loss": lambda job: job.spec.loss.WhichOneof("kind"),
@@ -127,6 +131,7 @@ class Record:
             job
             for job in reversed(list(self.jobs.values()))
             if all(values[field](job) in allowed for field, allowed in wanted.items())
+            and any(fnmatchcase(job.name, name) for name in names)
         ]
 
 
@@ -188,10 +193,16 @@ class _Jobs(jobs_pb2_grpc.JobServiceServicer):
             prefixes = tuple(request.metrics) or ("",)
             summaries = record.summaries[request.name]
             points = [e.metrics for e in record.events[request.name] if e.HasField("metrics")]
-            return jobs_pb2.GetJobMetricsResponse(
-                summaries=[s for name, s in summaries.items() if name.startswith(prefixes)],
-                points=points if request.include_points else [],
-            )
+            begin = int(request.page_token or 0)
+            end = begin + POINTS_A_PAGE
+            response = jobs_pb2.GetJobMetricsResponse()
+            if request.include_points:
+                response.points.extend(points[begin:end])
+                response.next_page_token = str(end) if end < len(points) else ""
+            if not begin:
+                found = (s for name, s in summaries.items() if name.startswith(prefixes))
+                response.summaries.extend(found)
+            return response
 
     def CompareJobs(self, request: Any, context: Any) -> Any:
         with self.server.serving("CompareJobs", context) as record:

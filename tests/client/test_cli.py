@@ -287,7 +287,22 @@ def test_beginning_of_an_id(talweg: Talweg, client: Client) -> None:
     several = next(id[:1] for id in known if len(fitting(id[:1])) > 1)
     done = talweg("show", several)
     assert done.status == 2
-    assert f"is the beginning of {len(fitting(several))} jobs" in done.err
+    num = len(fitting(several))
+    assert f"is the beginning of {num if num <= 5 else 'more than 5'} jobs: " in done.err
+    named = done.err.partition(" jobs: ")[2].partition(". ")[0].removesuffix(", …").split(", ")
+    assert len(named) == min(num, 5)
+    assert set(named) <= set(fitting(several))
+
+
+def test_a_mistyped_id_fetches_no_list_of_jobs(
+    memory: MemoryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TALWEG_ADDRESS", memory.address)
+    with Client(memory.address) as client:
+        client.submit_many([sample() for _ in range(300)])
+    memory.calls.clear()
+    assert run(["show", "zzzz"]) == 3
+    assert memory.calls == ["GetJob", "ListJobs"]
 
 
 @pytest.mark.parametrize("command", ["show", "watch", "cancel", "retry", "compare"])
@@ -309,14 +324,15 @@ def test_cancel(talweg: Talweg, client: Client, worker: Worker) -> None:
     ended = client.submit(sample())
     worker.claim(ended.name).finish()
     done = talweg("cancel", ended.id)
-    assert done.status == 5
+    assert done.status == 6
     assert ended.id in done.err
     assert talweg("cancel", ended.id, "--grace", "soon").status == 2
 
 
 def test_retry(talweg: Talweg, client: Client, worker: Worker) -> None:
     job = client.submit(sample(6))
-    assert talweg("retry", job.id).status == 5
+    assert talweg("retry", job.id).status == 6
+    assert "6 the job's state does not allow it" in " ".join(talweg("--help").out.split())
     worker.claim(job.name).finish(jobs_pb2.Job.FAILED)
     (again,) = talweg("retry", job.id, "--json").json
     assert again["retry_of"] == job.name

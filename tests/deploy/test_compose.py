@@ -19,13 +19,14 @@ READERS = {"server": "server", "worker": "worker", "worker-gpu": "worker"}
 
 
 def fill_in(value: Any, secrets: dict[str, str]) -> Any:
-    """Puts variables in place as compose does: ${NAME:?…}, and $$ for a dollar."""
+    """Puts variables in place as compose does: ${NAME:?…}, ${NAME:-default}, $$ for a dollar."""
     if isinstance(value, dict):
         return {key: fill_in(item, secrets) for key, item in value.items()}
     if isinstance(value, list):
         return [fill_in(item, secrets) for item in value]
     if isinstance(value, str):
         filled = re.sub(r"(?<!\$)\$\{(\w+):\?[^}]*\}", lambda match: secrets[match[1]], value)
+        filled = re.sub(r"(?<!\$)\$\{\w+:-([^}]+)\}", r"\1", filled)
         assert "${" not in filled, f"a variable that may be left out: {value}"
         return filled.replace("$$", "$")
     return value
@@ -93,6 +94,8 @@ def test_workers_reach_the_server_the_broker_and_mlflow(
     settings = WorkerSettings.from_env({**image.env, **services[name]["environment"]})
     assert settings.address == f"server:{port_of(services['server'])}"
     assert settings.tracking_uri == f"http://mlflow:{port_of(services['mlflow'])}"
+    # People are outside, where the name of a container means nothing.
+    assert settings.public_tracking_uri == f"http://localhost:{port_of(services['mlflow'])}"
     assert settings.broker_url == services["server"]["environment"]["TALWEG_BROKER_URL"]
     assert (settings.device, settings.queues) == (device, queues)
     (volume,) = services[name]["volumes"]
@@ -143,7 +146,7 @@ def test_secrets_are_named_in_the_example_and_have_no_value_anywhere() -> None:
     lines = (DEPLOY / "compose.env.example").read_text().splitlines()
     example = [line for line in lines if line and not line.startswith("#")]
     assert sorted(example) == [f"{name}=" for name in sorted(SECRETS)]
-    assert set(re.findall(r"\$\{(\w+)", text)) == set(SECRETS)
+    assert set(re.findall(r"\$\{(\w+):\?", text)) == set(SECRETS)
 
 
 def test_the_broker_does_not_name_its_password_as_an_argument(

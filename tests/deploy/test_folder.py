@@ -20,6 +20,21 @@ def test_a_folder_is_for_the_owner_alone(folder: Folder) -> None:
     assert folder.root.stat().st_mode & 0o077 == 0
 
 
+def test_a_folder_that_was_there_is_closed_where_it_is_a_stacks(tmp_path: Path) -> None:
+    def closed(root: Path) -> bool:
+        Folder(root).create()
+        return root.stat().st_mode & 0o077 == 0
+
+    for name in ("empty", "of a stack", "of others"):
+        (tmp_path / name).mkdir(mode=0o755)
+    (tmp_path / "of a stack/lock").touch()
+    (tmp_path / "of a stack/stack.json").touch()
+    (tmp_path / "of others/letter.txt").touch()
+    assert closed(tmp_path / "empty")
+    assert closed(tmp_path / "of a stack")
+    assert not closed(tmp_path / "of others")
+
+
 def test_a_locked_folder_says_who_has_it(folder: Folder) -> None:
     with FolderLock(folder):
         with pytest.raises(FolderInUseError, match=f"{folder.root} .* process {os.getpid()} "):

@@ -6,12 +6,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 from tests._parts import wait_until
+from tests.deploy.upped import guardian_of
 
 from talweg.deploy.processes import MARK, end_leftovers
 
@@ -34,14 +34,6 @@ def started(starter: subprocess.Popen[str]) -> list[psutil.Process]:
     return [psutil.Process(int(pid)) for pid in starter.stdout.readline().split()]
 
 
-def guardian_of(starter: subprocess.Popen[str]) -> psutil.Process | None:
-    for child in psutil.Process(starter.pid).children():
-        with suppress(psutil.ZombieProcess, psutil.NoSuchProcess):
-            if "_guardian.py" in " ".join(child.cmdline()):
-                return child
-    return None
-
-
 def all_gone(processes: list[psutil.Process]) -> bool:
     return not any(process.is_running() for process in processes)
 
@@ -50,7 +42,7 @@ def test_kill_9_of_the_starter_leaves_no_child_and_no_grandchild(
     starter: subprocess.Popen[str],
 ) -> None:
     part, child = started(starter)
-    guardian = guardian_of(starter)
+    guardian = guardian_of(starter.pid)
     assert guardian is not None
     os.kill(starter.pid, signal.SIGKILL)
     wait_until(lambda: all_gone([part, child, guardian]), timeout=5, what="all are gone")
@@ -58,12 +50,12 @@ def test_kill_9_of_the_starter_leaves_no_child_and_no_grandchild(
 
 def test_a_guardian_that_is_killed_is_replaced(starter: subprocess.Popen[str]) -> None:
     part, child = started(starter)
-    first = guardian_of(starter)
+    first = guardian_of(starter.pid)
     assert first is not None
     first.kill()
 
     def replaced() -> bool:
-        now = guardian_of(starter)
+        now = guardian_of(starter.pid)
         return now is not None and now.pid != first.pid
 
     wait_until(replaced, timeout=5, what="another guardian is there")
@@ -81,7 +73,7 @@ def test_the_guardian_does_not_mind_the_signals_of_a_terminal(
     starter: subprocess.Popen[str],
 ) -> None:
     processes = started(starter)
-    guardian = guardian_of(starter)
+    guardian = guardian_of(starter.pid)
     assert guardian is not None
 
     def ignored() -> bool:

@@ -72,6 +72,15 @@ def processes_of(data: Path) -> list[psutil.Process]:
     return found
 
 
+def guardian_of(pid: int) -> psutil.Process | None:
+    """The guardian process that a process has started, where it lives."""
+    for child in psutil.Process(pid).children():
+        with suppress(psutil.ZombieProcess, psutil.NoSuchProcess):
+            if "_guardian.py" in " ".join(child.cmdline()):
+                return child
+    return None
+
+
 def talweg(data: Path, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
     """Runs the command line, which finds the stack by its folder."""
     command = [sys.executable, "-m", "talweg.client.cli", *arguments]

@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 
 from talweg.spec import SpecError, Violation, check, fill, from_dict
 from talweg.spec._fields import Field, Type, choices, descriptor_of, fields, oneofs
+from talweg.v1 import options_pb2
 from talweg.v1.jobs_pb2 import Warning
 from talweg.v1.spec_pb2 import JobSpec
 
@@ -91,8 +92,13 @@ def _scatter(message: Message, rng: random.Random, depth: int) -> None:
         chosen = rng.choice(usable)
         dropped = oneof != "kind" and rng.random() < 0.3
         left_out |= {name for name in members if name != chosen or dropped}
+    needed = ""
+    exclusive = list(descriptor.GetOptions().Extensions[options_pb2.exactly_one])
+    if exclusive:
+        needed = rng.choice(exclusive)
+        left_out = {*left_out, *exclusive} - {needed}
     for field in fields(descriptor).values():
-        must = field.required or field.min_items or field.name in choices(descriptor)
+        must = field.required or field.min_items or field.name in (*choices(descriptor), needed)
         if field.name in left_out or (not must and rng.random() < 0.4):
             continue
         if field.is_map:

@@ -13,12 +13,13 @@ from google.protobuf.message import Message
 from tests.proto.specs import messages_below
 
 from talweg.spec import check_message, from_dict
-from talweg.spec._fields import Bounds, Field, Type, fields
+from talweg.spec._fields import Bounds, Field, Type, choices, fields
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.losses_pb2 import Expression, Huber, Loss
 from talweg.v1.models_pb2 import Mlp
 from talweg.v1.options_pb2 import TaskFacts
 from talweg.v1.spec_pb2 import JobSpec
+from talweg.v1.tasks_pb2 import Task
 
 ALL = list(messages_below(JobSpec.DESCRIPTOR))
 FIELDS = [(message, field) for message in ALL for field in fields(message).values()]
@@ -116,7 +117,10 @@ def test_lists_have_limits(message: Descriptor, field: Field) -> None:
         holder = message_factory.GetMessageClass(message)()
         for _ in range(count):
             items = getattr(holder, field.name)
-            items.add() if field.type is Type.MESSAGE else items.append(1)
+            if field.type is Type.MESSAGE:
+                items.add()
+            else:
+                items.append("x" if field.type is Type.TEXT else 1)
         return [v.description for v in check_message(holder, "x") if v.field == f"x.{field.name}"]
 
     if field.min_items:
@@ -165,7 +169,7 @@ def test_required_parts() -> None:
     violations = {v.field: v for v in check_message(JobSpec(), path="")}
     assert set(violations) == {"task", "dataset", "model", "loss"}
     assert violations["task"].found == "nothing"
-    assert violations["task"].allowed == "one of regression, binary, multiclass, multilabel"
+    assert violations["task"].allowed == f"one of {', '.join(choices(Task.DESCRIPTOR))}"
     assert violations["task"].hint == "write task: regression, or task: {regression: {…}}"
 
 

@@ -9,6 +9,7 @@ import pytest
 from tests.proto.specs import base, random_spec
 
 from talweg.spec import display_name, fill, fill_message, flatten, from_dict, label, seed_of
+from talweg.v1.losses_parts_pb2 import ClassWeights
 from talweg.v1.losses_pb2 import Huber, Loss
 from talweg.v1.models_pb2 import Model
 from talweg.v1.spec_pb2 import JobSpec, Training
@@ -57,6 +58,20 @@ def test_labels_of_parts() -> None:
     assert label(Training(batch_size=8, epochs=5)) == "epochs=5 batch_size=8"
     assert label(Huber(delta=3)) == "delta=3"
     assert label(Huber()) == ""
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        ("balanced", "balanced"),
+        ("effective_number", "effective_number"),
+        ({"effective_number": {"beta": 0.9}}, "effective_number beta=0.9"),
+        ([1, 2.5], "[1, 2.5]"),
+    ],
+)
+def test_labels_of_class_weights(weights: Any, expected: str) -> None:
+    """As they stand for groups by loss.cross_entropy.weight."""
+    assert label(fill_message(from_dict(weights, ClassWeights))) == expected
 
 
 def test_flatten() -> None:

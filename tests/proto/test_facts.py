@@ -8,6 +8,7 @@ import pytest
 from tests.proto.specs import base, classes, layers
 
 from talweg.spec import (
+    arrays_of,
     fill,
     from_dict,
     goal_of,
@@ -34,6 +35,11 @@ def test_task_kind() -> None:
     assert task_kind(from_dict(base())) == REGRESSION
     assert task_kind(from_dict({"task": "binary"})) == BINARY
     assert task_kind(JobSpec()) == 0
+
+
+def test_arrays_are_those_that_the_task_reads() -> None:
+    assert arrays_of(from_dict(base())) == ("x", "y")
+    assert arrays_of(JobSpec()) == ()
 
 
 @pytest.mark.parametrize(
@@ -105,6 +111,7 @@ QUANTILES = {"multi_quantile": {"quantiles": [0.1, 0.5, 0.9]}}
         (classes(loss="logit_adjusted"), 10, 10),
         ({"task": "binary"}, 2, 1),
         ({"task": "multilabel"}, 5, 5),
+        ({"task": "ordinal"}, 5, 4),
     ],
 )
 def test_num_outputs(value: dict[str, Any], num_targets: int, expected: int) -> None:

@@ -105,6 +105,7 @@ BY_TASK: list[tuple[dict[str, Any], bool, bool]] = [
     (classes(split={"stratified": False}), False, False),
     (base(task="binary", dataset="breast_cancer", loss="bce_with_logits"), True, False),
     (base(task="multilabel", dataset="synthetic_multilabel", loss="focal_binary"), False, False),
+    (base(task="ordinal", loss="coral"), False, False),
 ]
 
 

@@ -18,7 +18,14 @@ IN_ORDER: dict[str, dict[str, Any]] = {
     "multilabel": base(
         task="multilabel", dataset="synthetic_multilabel", loss="asymmetric_multilabel"
     ),
+    "ordinal": base(task="ordinal", loss="coral"),
+    "ordinal of generated numbers": base(
+        task={"ordinal": {"ranks": 3}}, dataset="synthetic_regression",
+        loss={"sum": {"terms": [{"loss": "corn"}, {"loss": "corn"}]}},
+    ),
     "convnet": classes(model="convnet"),
+    "features as tokens": base(model="transformer"),
+    "patches as tokens": classes(model={"transformer": {"patch": 4, "width": 6, "heads": 3}}),
     "counts of patients": base(loss="poisson_nll"),
     "raw targets": base(loss="poisson_nll", preprocessing={"standardise_targets": False}),
     "several targets": base(
@@ -180,6 +187,21 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str, str]] = {
         base(model="convnet"), "model", "convnet on diabetes, whose inputs are vectors",
         "takes vectors", "digits",
     ),
+    "heads that share unequally": (
+        base(model={"transformer": {"width": 30}}), "model.transformer.width", "30",
+        "a multiple of heads, which is 4", "",
+    ),
+    "patches that leave a rest": (
+        classes(model={"transformer": {"patch": 3}}), "model.transformer.patch",
+        "3 on images of 8×8 pixels", "divides both sides", "",
+    ),
+    "more tokens than can attend": (
+        base(
+            model="transformer",
+            dataset={"synthetic_regression": {"num_features": 4097, "num_samples": 500}},
+        ),
+        "model", "4097 tokens", "at most 4096", "mlp",
+    ),
     "binary of three": (
         base(task="binary", loss="bce_with_logits", dataset=generated(num_classes=3)),
         "dataset.synthetic_classification.num_classes", "3", "2 under task binary", "multiclass",
@@ -196,6 +218,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str, str]] = {
         classes(dataset=generated(num_features=4, num_informative=5)),
         "dataset.synthetic_classification.num_informative", "5",
         "at most num_features, which is 4", "",
+    ),
+    "several numbers as a rank": (
+        base(task="ordinal", dataset={"synthetic_regression": {"num_targets": 2}}, loss="corn"),
+        "dataset.synthetic_regression.num_targets", "2", "1 under task ordinal", "",
+    ),
+    "two meanings of the same answers": (
+        base(task="ordinal", loss=total("coral", "corn")), "loss.sum.terms[1].loss",
+        "corn in one sum with coral", "over the same outputs", "given rank ≥ k",
     ),
     "too few corners": (
         classes(dataset=generated(num_informative=3, num_classes=9)),

@@ -143,6 +143,40 @@ async def test_a_batch_of_a_thousand_is_taken_fast(running: Running) -> None:
     assert [each.field for each in violations] == ["loss.huber.delta"]
 
 
+async def test_a_large_batchs_answer_fits_into_any_clients_message(running: Running) -> None:
+    """The channel takes 4 MiB, as any tool's does."""
+    tags = {f"k{number}": "v" * 200 for number in range(50)}
+    large = jobs_pb2.SubmitJobRequest(spec=spec(tags=tags))
+    terms = [{"loss": {"huber": {"delta": -1}}}] * 300
+    wrong = jobs_pb2.SubmitJobRequest(spec=spec(loss={"sum": {"terms": terms}}))
+    response = await running.jobs.BatchSubmitJobs(
+        jobs_pb2.BatchSubmitJobsRequest(requests=[large] * 600 + [wrong] * 100)
+    )
+    *taken, last = response.results
+    assert all(result.job.name for result in taken[:600])
+    assert not any(result.job.HasField("spec") for result in taken)
+    _, violations = details(last.error)
+    assert len(violations) > 5
+    assert violations[-1].description.startswith("and ")
+    found = await running.jobs.GetJob(jobs_pb2.GetJobRequest(name=taken[0].job.name))
+    assert found.spec.tags == tags
+
+
+async def test_a_comparison_that_no_client_would_take_is_refused(running: Running) -> None:
+    requests = [
+        jobs_pb2.SubmitJobRequest(spec=spec(tags={"t": f"{number:04}" * 50}))
+        for number in range(1000)
+    ]
+    await running.jobs.BatchSubmitJobs(jobs_pb2.BatchSubmitJobsRequest(requests=requests))
+    compare = jobs_pb2.CompareJobsRequest(filter="loss = mse", group_by=["tags.t"] * 10)
+    response = await running.jobs.CompareJobs(compare)
+    assert len(response.groups) == 1000
+    compare.group_by.extend(["tags.t"] * 15)
+    with pytest.raises(grpc.aio.AioRpcError, match="labels 1,000 groups") as caught:
+        await running.jobs.CompareJobs(compare)
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
 async def test_errors_carry_code_reason_and_fields(running: Running) -> None:
     job = await submit(running, request_id="r")
     lease = workers_pb2.Lease(job=job.name, attempt=1, token="t")

@@ -1,8 +1,17 @@
 """What holds of connections and transactions over either database."""
 
-from sqlalchemy import func, select
-from tests.server.samples import Rules
+import asyncio
+from collections.abc import Callable
 
+import pytest
+from sqlalchemy import func, select, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import IntegrityError
+from tests.server.samples import Rules, spec
+
+from talweg.server.errors import DatabaseUnavailable, RequestIdReused
+from talweg.server.services.submission import Submission
+from talweg.server.store.database import Database, Transaction
 from talweg.server.store.schema import jobs
 
 
@@ -15,3 +24,77 @@ async def test_reads_by_one_connection_see_one_state(rules: Rules) -> None:
         assert connection.scalar(count) == 1
     with rules.database.read() as connection:
         assert connection.scalar(count) == 2
+
+
+async def test_an_error_does_not_tell_what_a_statement_held(rules: Rules) -> None:
+    row = await rules.submit(spec(display_name="a secret project"))
+    same = {column.name: getattr(row, column.name) for column in jobs.columns}
+    with pytest.raises(IntegrityError) as caught, rules.database.write() as tx:
+        tx.connection.execute(jobs.insert(), same)
+    assert "INSERT INTO jobs" in str(caught.value)
+    assert "secret project" not in str(caught.value)
+
+
+def with_options(url: str, options: str) -> str:
+    changed = make_url(url).update_query_dict({"options": options})
+    return changed.render_as_string(hide_password=False)
+
+
+def waits_for_a_lock(database: Database) -> bool:
+    with database.read() as connection:
+        statement = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        return bool(connection.scalar(text(statement)))
+
+
+async def test_batches_with_request_ids_in_opposite_order_both_end(
+    emptied_postgres: Callable[[], str],
+) -> None:
+    """Each waits for what the other has; the one that PostgreSQL ends is tried again."""
+    url = emptied_postgres()
+    # Of the two, this one notices first.
+    ended, going_on = Database(with_options(url, "-cdeadlock_timeout=3s")), Database(url)
+    rules = Rules(ended, [])
+    template = await rules.submit()
+
+    def take(tx: Transaction, request_id: str) -> None:
+        values = {column.name: getattr(template, column.name) for column in jobs.columns}
+        del values["seq"]
+        tx.connection.execute(jobs.insert(), values | {"id": request_id, "request_id": request_id})
+
+    try:
+        async with asyncio.timeout(60):
+            with going_on.write() as tx:
+                tx.connection.execute(text("SET LOCAL deadlock_timeout = '30s'"))
+                take(tx, "a")
+                batch = [Submission(spec(loss="mae"), "b"), Submission(spec(loss="mae"), "a")]
+                answers = asyncio.create_task(rules.submission.submit_many(batch))
+                while not waits_for_a_lock(going_on):
+                    await asyncio.sleep(0.01)
+                await asyncio.to_thread(take, tx, "b")
+            assert [type(each) for each in await answers] == [RequestIdReused] * 2
+    finally:
+        rules.close()
+        ended.close()
+        going_on.close()
+
+
+def test_postgresql_ends_what_takes_too_long(postgres_url: str) -> None:
+    database = Database(postgres_url)
+    with database.read() as connection:
+        for name in ("statement_timeout", "idle_in_transaction_session_timeout"):
+            assert connection.scalar(text(f"SHOW {name}")) == "1min"
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        told = driver.info.get_parameters()
+        assert (told["keepalives_idle"], told["tcp_user_timeout"]) == ("10", "30000")
+    database.close()
+    # What the URL says holds; and what is ended counts as a database that does not answer now.
+    impatient = Database(with_options(postgres_url, "-cstatement_timeout=50ms"))
+
+    def slow() -> None:
+        with impatient.read() as connection:
+            connection.execute(text("SELECT pg_sleep(30)"))
+
+    with pytest.raises(DatabaseUnavailable):
+        slow()
+    impatient.close()

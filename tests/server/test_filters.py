@@ -37,6 +37,7 @@ def is_(field: str, value: str | int, key: str = "") -> Condition:
         ("worker = AND AND worker = (OR", None),
         ("worker = AND AND loss = mse", [[is_("worker", "AND")], [is_("loss", "mse")]]),
         ('experiment = "AND"', [[is_("experiment", "AND")]]),
+        ("name = jobs/k3*", [[is_("name", "jobs/k3*")]]),
         (
             "create_time >= 1970-01-01T00:00:02Z",
             [[Condition("create_time", ">=", 2_000_000)]],
@@ -66,6 +67,7 @@ def test_reads(text: str, clauses: list[list[Condition]] | None) -> None:
         ("loss = hubr", 8, "'hubr'", "Did you mean huber?"),
         ("task = regresion", 8, "'regresion'", "Did you mean regression?"),
         ("loss < mse", 6, "'<'", "= !="),
+        ("name = k3", 8, "'k3'", "jobs/ID, or jobs/BEGINNING*"),
         ("state", 6, "the end", "an operator"),
         ("state =", 8, "the end", "a value"),
         ("state = = RUNNING", 9, "'='", "a word"),

@@ -14,10 +14,12 @@ from talweg.server.errors import (
     InvalidRequest,
     JobNotFound,
 )
+from talweg.server.queueing.reaper import reap
 from talweg.server.services.jobs import Page
 from talweg.server.services.reports import Report
+from talweg.server.store import events, jobs
 from talweg.server.store.rows import JobRow
-from talweg.v1.jobs_pb2 import Job
+from talweg.v1.jobs_pb2 import Event, Job, LogLine
 from talweg.v1.options_pb2 import MAXIMIZE, MINIMIZE
 
 
@@ -52,6 +54,13 @@ async def test_filters(rules: Rules) -> None:
         "(loss = mse OR loss = mae)": [mae, mse],
         "task = regression AND experiment = second": [huber, mae],
         'worker = "gpu0@box"': [mse],
+        f"name = {mae.name}": [mae],
+        f"name != {mae.name}": [huber, mse],
+        f"name = {mae.name[:-1]}": [],
+        f'name = "{mae.name[:-1]}*"': [mae],
+        f"name != {mae.name[:-1]}*": [huber, mse],
+        "name = jobs/*": [huber, mae, mse],
+        "name = jobs/%*": [],
         "tags.team = b": [mae],
         "tags.team != b": [huber, mse],
         r'tags.say = "x \"y\""': [mse],
@@ -198,9 +207,9 @@ class TestWaiting:
 class TestMetrics:
     async def test_gives_summaries_and_points(self, rules: Rules) -> None:
         row = await rules.running()
-        events = [point(1, train_loss=2.0, val_mae=3.0), point(2, train_loss=1.0)]
+        told = [point(1, train_loss=2.0, val_mae=3.0), point(2, train_loss=1.0)]
         summaries = [summary("train/loss", 1.0), summary("val/mae", 3.0)]
-        await rules.leases.report(held(row), Report(1, events, summaries))
+        await rules.leases.report(held(row), Report(1, told, summaries))
         found = await rules.jobs.metrics(row.name, wanted=(), include_points=True)
         assert list(found.summaries) == summaries
         assert [event.metrics.step for event in found.points] == [1, 2]
@@ -211,7 +220,61 @@ class TestMetrics:
             row.name, wanted=["train/loss", "val"], include_points=False
         )
         assert [each.name for each in found.summaries] == ["train/loss"]
-        assert found.points == []
+        assert not found.points
+
+    def measure(self, rules: Rules, row: JobRow, new: list[Event]) -> None:
+        """Writes events as they are, where a report's would be thinned."""
+        with rules.database.write() as tx:
+            locked = jobs.lock(tx, row.id)
+            jobs.change(tx, locked, last_cursor=events.append(tx, locked, new))
+
+    async def test_points_come_in_pages(self, rules: Rules) -> None:
+        row = await rules.running()
+        log = Event(log=LogLine(text="between"))
+        self.measure(rules, row, [point(1, val_mae=1), log, *(point(s, lr=s) for s in (2, 3, 4))])
+        arguments: dict[str, Any] = {"include_points": True, "page_size": 2}
+
+        async def page(token: str, **more: Any) -> tuple[list[int], str]:
+            found = await rules.jobs.metrics(row.name, page_token=token, **{**arguments, **more})
+            return [event.metrics.step for event in found.points], found.next_token
+
+        steps, token = await page("")
+        assert steps == [1, 2]
+        # A page that holds nothing of what is wanted is not the last.
+        assert (await page("", wanted=["lr"]))[0] == [2]
+        # Another attempt has begun meanwhile: its points belong to another list.
+        rules.lose_worker(row)
+        with rules.database.write() as tx:
+            reap(tx, 5)
+        (again,) = await rules.claim()
+        self.measure(rules, again, [point(9, lr=9)])
+        assert await page(token) == ([3, 4], "")
+        assert await page("") == ([9], "")
+        for wrong in ({"wanted": ["lr"]}, {"page_size": 10_001}, {"page_size": -1}):
+            with pytest.raises(InvalidRequest):
+                await page(token, **wrong)
+
+    async def test_summaries_come_once(self, rules: Rules) -> None:
+        row = await rules.running()
+        told = [point(step, lr=step) for step in range(3)]
+        await rules.leases.report(held(row), Report(1, summaries=[summary("lr", 1.0)]))
+        self.measure(rules, row, told)
+        first = await rules.jobs.metrics(row.name, include_points=True, page_size=2)
+        second = await rules.jobs.metrics(
+            row.name, include_points=True, page_token=first.next_token
+        )
+        assert (len(first.summaries), len(second.summaries)) == (1, 0)
+
+    async def test_a_page_of_points_ends_before_it_outgrows_a_message(self, rules: Rules) -> None:
+        row = await rules.running()
+        many = {f"val_metric_{number:02}": 1.0 for number in range(30)}
+        self.measure(rules, row, [point(step, **many) for step in range(5000)])
+        first = await rules.jobs.metrics(row.name, include_points=True)
+        assert 2_500_000 < sum(event.ByteSize() for event in first.points) <= 3 * 1024 * 1024
+        second = await rules.jobs.metrics(
+            row.name, include_points=True, page_token=first.next_token
+        )
+        assert len(first.points) + len(second.points) == 5000
 
     async def test_absent_best_stays_absent(self, rules: Rules) -> None:
         row = await rules.running()

@@ -19,8 +19,8 @@ from tests.server.samples import spec
 from tests.server.test_watch import killable_redis
 
 from talweg.server.broker import redis_url as to_redis_url
-from talweg.server.errors import BadSetting
-from talweg.server.queueing import presence, reaper
+from talweg.server.errors import BadSetting, DatabaseUnavailable
+from talweg.server.queueing import dispatcher, presence, reaper
 from talweg.server.queueing.dispatcher import MAX_TICKETS
 from talweg.server.queueing.reaper import reap
 from talweg.v1 import jobs_pb2, workers_pb2
@@ -222,6 +222,87 @@ async def test_a_waiting_job_says_whether_a_worker_is_there(
     finally:
         worker.kill()
         worker.wait()
+
+
+async def test_one_question_without_an_answer_proves_no_absence(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = running.server._presence
+    answers = iter([[], [], ["default"], [], ["default"], [], []])
+    monkeypatch.setattr(found, "_ask", lambda: frozenset(next(answers)))
+    told = []
+    for _ in range(7):
+        await found.look()
+        told.append(found.has_worker("default"))
+    assert told == [None, False, True, True, True, True, False]
+
+
+async def test_a_question_that_failed_begins_anew(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = running.server._presence
+    errors = iter([None, ConnectionError("the broker is away"), None])
+
+    def ask() -> frozenset[str]:
+        if error := next(errors):
+            raise error
+        return frozenset()
+
+    monkeypatch.setattr(found, "_ask", ask)
+    told = []
+    for _ in range(3):
+        await found.look()
+        told.append(found.has_worker("default"))
+    assert told == [None, None, None]
+
+
+async def test_a_worker_that_runs_a_job_is_not_called_absent(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As a worker that is too busy to answer.
+    monkeypatch.setattr(running.server._presence, "_ask", frozenset)
+    _, waiting = await submit(running, 2)
+    (assignment,) = await claim(running)
+    for _ in range(2):
+        await running.server._presence.look()
+
+    async def says() -> str:
+        return (
+            await running.jobs.GetJob(jobs_pb2.GetJobRequest(name=waiting.name))
+        ).waiting_reason
+
+    assert await says() == "is next: waits for a worker that is free"
+    outcome = Outcome(state=Job.SUCCEEDED)
+    await running.workers.FinishJob(
+        workers_pb2.FinishJobRequest(lease=assignment.lease, outcome=outcome)
+    )
+    assert "no worker is connected" in await says()
+
+
+async def test_an_outage_of_the_record_is_told_once_and_its_end_too(
+    start: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO", "talweg.server.queueing")
+    monkeypatch.setattr(reaper, "INTERVAL_S", 0.02)
+    monkeypatch.setattr(dispatcher, "INTERVAL_S", 0.02)
+    running = await start()
+    reading, num_asked = running.server.database.reading, 0
+
+    async def fails(*args: Any) -> Any:
+        nonlocal num_asked
+        num_asked += 1
+        raise DatabaseUnavailable("the database does not answer")
+
+    def told(text: str) -> int:
+        return sum(text in message for message in caplog.messages)
+
+    monkeypatch.setattr(running.server.database, "reading", fails)
+    await until(lambda: num_asked > 8)
+    assert told("the leases cannot be looked at: the database does not answer") == 1
+    assert told("waiting jobs cannot be looked for: the database does not answer") == 1
+    monkeypatch.setattr(running.server.database, "reading", reading)
+    await until(lambda: told("the leases can be looked at again") == 1)
+    await until(lambda: told("waiting jobs can be looked for again") == 1)
 
 
 async def test_the_stream_of_events_is_bounded(running: Running, broker: redis.Redis) -> None:

@@ -158,6 +158,19 @@ async def test_a_batch_answers_item_by_item_in_order(rules: Rules) -> None:
     assert {view.row.id for view in page.jobs} == {known.id, first.id, after.id}
 
 
+async def test_a_batch_that_is_only_checked_is_refused_as_the_real_one(rules: Rules) -> None:
+    bodies = [spec(), spec(loss="mae"), spec()]
+
+    async def verdicts(*, validate_only: bool) -> list[type]:
+        answers = await rules.submission.submit_many(
+            [Submission(body, "a", validate_only=validate_only) for body in bodies]
+        )
+        return [type(answer) for answer in answers]
+
+    assert await verdicts(validate_only=True) == [Preview, RequestIdReused, Preview]
+    assert await verdicts(validate_only=False) == [JobRow, RequestIdReused, JobRow]
+
+
 @pytest.mark.parametrize("num", [0, 1001])
 async def test_a_batch_has_bounds(rules: Rules, num: int) -> None:
     with pytest.raises(BatchSize, match=f"<= 1000, but holds {num}"):

@@ -189,10 +189,13 @@ class Job:
             name=self._named(), metrics=list(prefixes), include_points=points
         )
         response = self._connection.call(self._connection.jobs.GetJobMetrics, request)
-        return JobMetrics(
-            summaries={summary.name: summary for summary in response.summaries},
-            points=tuple(response.points),
-        )
+        summaries = {summary.name: summary for summary in response.summaries}
+        gathered = list(response.points)
+        while response.next_page_token:
+            request.page_token = response.next_page_token
+            response = self._connection.call(self._connection.jobs.GetJobMetrics, request)
+            gathered += response.points
+        return JobMetrics(summaries=summaries, points=tuple(gathered))
 
     def cancel(
         self, reason: str = "", *, grace: Seconds | None = None, force: bool = False

@@ -7,7 +7,7 @@
        ├─ server                   `talweg server`, on SQLite
        ├─ worker-0, worker-1, …    `talweg worker`, one a visible GPU or else one on the CPU, each
        │                           with the delivery of its results
-       └─ tracking                 `mlflow server`, on SQLite
+       └─ tracking                 MLflow's server as one process, on SQLite
 
 No part is imported here: the parts' own packages need not know this one.
 """

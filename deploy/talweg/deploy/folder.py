@@ -43,11 +43,6 @@ class Folder:
         return self.root / "spool"
 
     @property
-    def blobs(self) -> Path:
-        """Checkpoints."""
-        return self.root / "blobs"
-
-    @property
     def broker(self) -> Path:
         """The broker's configuration and data; may be lost at any time."""
         return self.root / "broker"
@@ -72,6 +67,11 @@ class Folder:
         """Ready files: who serves now."""
         return self.root / "run"
 
+    @property
+    def lock(self) -> Path:
+        """By it a stack has the folder."""
+        return self.root / "lock"
+
     def ready_file(self, part: str) -> Path:
         """The file by which a part says that it is ready."""
         return self.run / f"{part}.json"
@@ -81,9 +81,14 @@ class Folder:
         return self.logs / f"{part}.log"
 
     def create(self) -> None:
-        """Makes the folders that are not there yet, readable by the owner alone."""
+        """Makes the folders that are not there yet, readable by the owner alone.
+
+        A folder that was there before is closed to others too if it was empty or a stack's.
+        """
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.lock.exists() or not any(self.root.iterdir()):
+            self.root.chmod(0o700)
         for path in (
-            self.root,
             self.spool,
             self.blobs,
             self.broker,
@@ -91,7 +96,7 @@ class Folder:
             self.logs,
             self.run,
         ):
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.mkdir(mode=0o700, exist_ok=True)
 
     def open_log(self, part: str) -> IO[bytes]:
         """Opens a part's log to append to."""
@@ -129,7 +134,7 @@ class FolderLock:
 
     def __init__(self, folder: Folder) -> None:
         """Locks nothing yet."""
-        self._lock = FileLock(folder.root / "lock")
+        self._lock = FileLock(folder.lock)
         self._holder = folder.root / "up.pid"
         self._root = folder.root
 

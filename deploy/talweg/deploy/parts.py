@@ -201,7 +201,7 @@ class EmbeddedPlan:
         return Part(
             name=TRACKING,
             command=(
-                *(*_PYTHON, "mlflow", "server"),
+                *(*_PYTHON, "talweg.deploy._mlflow"),
                 *("--host", HOST, "--port", str(port), "--workers", "1"),
                 *("--backend-store-uri", f"sqlite:///{self._folder.tracking / 'mlflow.db'}"),
                 *("--serve-artifacts", "--artifacts-destination", artifacts.as_uri()),
@@ -215,20 +215,16 @@ class EmbeddedPlan:
 
 
 def _listens(pid: int, port: int) -> bool:
-    """Says whether a process or one of its children listens on a port.
+    """Says whether a process listens on a port.
 
     Another program may, and give every right answer.
     """
     try:
-        leader = psutil.Process(pid)
-        for process in (leader, *leader.children(recursive=True)):
-            for connection in process.net_connections(kind="tcp"):
-                if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
-                    return True
+        connections = psutil.Process(pid).net_connections(kind="tcp")
     except psutil.Error:
         # It has just ended.
-        pass
-    return False
+        return False
+    return any(c.status == psutil.CONN_LISTEN and c.laddr.port == port for c in connections)
 
 
 def _is_healthy(port: int) -> bool:

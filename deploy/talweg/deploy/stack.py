@@ -1,5 +1,6 @@
 """One embedded stack, from its start to its end."""
 
+import os
 import select
 import signal
 import socket
@@ -109,6 +110,8 @@ class Stack:
             StartError: A part did not come up.
         """
         begun = time.monotonic()
+        # Specs, results and logs are their owner's alone; the parts inherit this.
+        os.umask(0o077)
         self._folder.create()
         with ExitStack() as stack:
             stack.enter_context(FolderLock(self._folder))

@@ -11,6 +11,7 @@ from talweg.spec._data import split_sizes
 from talweg.spec._describe import display_name, flatten, label, seed_of
 from talweg.spec._errors import SpecError, Violation
 from talweg.spec._facts import (
+    arrays_of,
     goal_of,
     kind,
     metrics_of,
@@ -28,6 +29,7 @@ from talweg.spec._text import parse, read, to_yaml
 __all__ = [
     "SpecError",
     "Violation",
+    "arrays_of",
     "check",
     "check_message",
     "datasets",

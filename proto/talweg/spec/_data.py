@@ -26,9 +26,9 @@ class Data:
     shape: tuple[int, ...]
     """The shape of one sample's inputs."""
     num_classes: int
-    """Classes or labels; 0 for numbers as targets."""
+    """Classes, ranks or labels; 0 for numbers as targets."""
     num_targets: int
-    """Targets a sample: numbers, classes or labels."""
+    """Targets a sample: numbers, classes, ranks or labels."""
 
 
 def data_of(spec: JobSpec) -> Data | None:
@@ -39,6 +39,8 @@ def data_of(spec: JobSpec) -> Data | None:
     message = getattr(spec.dataset, name)
     facts = dataset_facts(message.DESCRIPTOR)
     num_classes = facts.num_classes or getattr(message, "num_classes", 0)
+    if chosen(spec.task) == "ordinal" and not num_classes:
+        num_classes = spec.task.ordinal.ranks
     return Data(
         name=name,
         facts=facts,

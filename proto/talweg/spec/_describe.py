@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from talweg.spec._errors import number_text
 from talweg.spec._facts import chosen
-from talweg.spec._fields import Field, Type, choices, fields, oneofs, shorthand
+from talweg.spec._fields import Field, Type, choices, exactly_one, fields, oneofs, shorthand
 from talweg.v1.spec_pb2 import JobSpec
 
 
@@ -52,8 +52,14 @@ def label(message: Message) -> str:
     name = chosen(message)
     if choices(message.DESCRIPTOR) and not name:
         return "nothing"
+    if not name and exactly_one(message.DESCRIPTOR):
+        name = _chosen_message(message)
     body: Message = getattr(message, name) if name else message
-    return " ".join(filter(None, [name + _items(body), *_changes(body)]))
+    changes = _changes(body)
+    if not name and shorthand(message.DESCRIPTOR):
+        # Its one field stands for it: [1, 2] and not values=[1, 2].
+        changes = [change.partition("=")[2] for change in changes]
+    return " ".join(filter(None, [name + _items(body), *changes]))
 
 
 def _items(body: Message) -> str:

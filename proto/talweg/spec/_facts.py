@@ -116,6 +116,14 @@ def tasks_by_name() -> dict[str, TaskKind.ValueType]:
     return {name: task_facts(known[name].descriptor.message_type).kind for name in members}
 
 
+def arrays_of(spec: JobSpec) -> tuple[str, ...]:
+    """Give the names of the arrays that the spec's task reads from its data: ``("x", "y")``."""
+    name = chosen(spec.task)
+    if not name:
+        return ()
+    return tuple(task_facts(Task.DESCRIPTOR.fields_by_name[name].message_type).arrays)
+
+
 def metrics_of(spec: JobSpec) -> tuple[MetricFacts, ...]:
     """Give the metrics that the spec's task reports on validation and test data."""
     name = chosen(spec.task)
@@ -182,12 +190,12 @@ def num_outputs(spec: JobSpec, num_targets: int) -> int:
 
     Args:
         spec: The job.
-        num_targets: Numbers, classes or labels a sample, as the data has them.
+        num_targets: Numbers, classes, ranks or labels a sample, as the data has them.
 
     Returns:
         K for regression, K·Q under multi_quantile, 2K under gaussian_nll; 1 for binary; C for
         multiclass, the embedding's size under losses that compare embeddings with a vector a
-        class; L for multilabel.
+        class; L for multilabel; K-1 for the steps between K ranks.
 
     Raises:
         ValueError: Where num_targets is below 1, or the spec names no task.
@@ -203,6 +211,8 @@ def num_outputs(spec: JobSpec, num_targets: int) -> int:
         return embedding_size(spec.loss) or num_targets
     if task == options_pb2.MULTILABEL:
         return num_targets
+    if task == options_pb2.ORDINAL:
+        return max(1, num_targets - 1)
     raise ValueError("task must be chosen to know the number of outputs, but got nothing")
 
 

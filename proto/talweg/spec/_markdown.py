@@ -26,6 +26,9 @@ A choice is written by its name, with its parameters or without: `loss: {huber: 
 meaning tells.
 """
 
+# Choices with a section of the page.
+_SECTIONS = ("Loss", "Task", "Model", "Layer", "Dataset", "Optimizer", "Schedule")
+
 
 def render() -> str:
     """Render the whole page."""
@@ -89,6 +92,7 @@ def _tasks() -> Iterator[str]:
             [
                 f"When: {entry.facts.when}.",
                 f"Data: {entry.facts.data}.",
+                f"Reads {', '.join(f'`{name}`' for name in entry.facts.arrays)} of the data set.",
                 f"The model gives {entry.facts.output}.",
                 f"Losses: {', '.join(_link('loss', name) for name in entry.losses)}.",
             ]
@@ -115,6 +119,7 @@ def _models() -> Iterator[str]:
             [
                 f"When: {entry.facts.when}.",
                 f"Takes {entry.facts.input}.",
+                f"For {', '.join(map(task_name, entry.facts.tasks))}.",
                 f"Reference: {entry.facts.reference}.",
             ]
         )
@@ -168,16 +173,35 @@ def _job_file() -> Iterator[str]:
 def _parts(messages: Iterable[Descriptor]) -> Iterator[str]:
     for message in dict.fromkeys(messages):
         yield _heading("part", message.name, comment(message.full_name))
+        if choices(message):
+            yield from _members(message)
+            continue
         if shorthand(message):
             yield f"A bare value stands for its `{shorthand(message)}`.\n"
         yield _parameters(catalogue.parameters(message))
 
 
+def _members(choice: Descriptor) -> Iterator[str]:
+    """Render the members of a choice within a part: losses of the page, or of its own."""
+    losses = {message for _, message in catalogue.members(_field(JobSpec.DESCRIPTOR, "loss"))}
+    of_page = [name for name, message in catalogue.members(choice) if message in losses]
+    if of_page:
+        yield f"One of {', '.join(_link('loss', name) for name in of_page)}.\n"
+    for name, message in catalogue.members(choice):
+        if name not in of_page:
+            yield _heading(choice.name, name, comment(message.full_name))
+            if shorthand(message):
+                yield f"A bare value stands for its `{shorthand(message)}`.\n"
+            yield _parameters(catalogue.parameters(message))
+
+
 def _messages_below(message: Descriptor) -> Iterator[Descriptor]:
-    """Give the messages that fields hold, at any depth, but for choices, which have sections."""
+    """Give the messages that fields hold, at any depth, but for choices that have sections."""
     for field in fields(message).values():
-        if field.message is not None and not field.is_map and not choices(field.message):
-            yield field.message
+        if field.message is None or field.is_map or field.message.name in _SECTIONS:
+            continue
+        yield field.message
+        if not choices(field.message):
             yield from _messages_below(field.message)
 
 

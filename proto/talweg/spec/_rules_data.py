@@ -11,17 +11,21 @@ from talweg.spec._facts import dataset_facts, model_facts, task_name
 from talweg.spec._fields import choices, fields
 from talweg.v1 import options_pb2
 from talweg.v1.datasets_pb2 import Dataset
+from talweg.v1.models_pb2 import Model
 from talweg.v1.options_pb2 import TaskKind
 
 _CLASS_TASKS = (options_pb2.BINARY, options_pb2.MULTICLASS)
 # Generated data is made in memory, as numbers of 8 bytes.
 _MAX_VALUES = 100_000_000
+# The attention of a sample is a matrix tokens × tokens for each head.
+_MAX_TOKENS = 4096
 
 
 def data_rules(case: Case) -> Iterator[Violation]:
     """Check the data against the task and itself."""
     yield from _fits(case)
     yield from _model_fits(case)
+    yield from _transformer_fits(case)
     yield from _generated(case)
     yield from _split(case)
     yield from _stratified(case)
@@ -51,15 +55,59 @@ def _datasets_of(task: TaskKind.ValueType) -> Iterator[str]:
 
 def _model_fits(case: Case) -> Iterator[Violation]:
     name = case.spec.model.WhichOneof("kind")
-    if case.data is None or name is None or len(case.data.shape) == 3:
+    if name is None:
         return
-    if model_facts(getattr(case.spec.model, name).DESCRIPTOR).images:
+    facts = model_facts(getattr(case.spec.model, name).DESCRIPTOR)
+    if case.task != options_pb2.TASK_KIND_UNSPECIFIED and case.task not in facts.tasks:
+        yield Violation(
+            "model",
+            f"{name} under task {task_name(case.task)}",
+            one_of(_models_of(case.task)),
+            f"{name} fits {' and '.join(map(task_name, facts.tasks))}",
+        )
+    if case.data is not None and len(case.data.shape) != 3 and facts.images:
         yield Violation(
             "model",
             f"{name} on {case.data.name}, whose inputs are vectors",
             "a model that takes vectors",
             f"write model: mlp, or take data of images: {one_of(_image_sets())}",
         )
+
+
+def _transformer_fits(case: Case) -> Iterator[Violation]:
+    if case.spec.model.WhichOneof("kind") != "transformer" or not case.sound("model"):
+        return
+    model, at = case.spec.model.transformer, "model.transformer"
+    if model.width % model.heads:
+        yield Violation(
+            f"{at}.width", str(model.width), f"a multiple of heads, which is {model.heads}"
+        )
+    if case.data is None:
+        return
+    shape, tokens = case.data.shape, case.data.shape[0]
+    if len(shape) == 3:
+        if any(side % model.patch for side in shape[1:]):
+            yield Violation(
+                f"{at}.patch",
+                f"{model.patch} on images of {shape[1]}×{shape[2]} pixels",
+                "a number that divides both sides",
+            )
+            return
+        tokens = (shape[1] // model.patch) * (shape[2] // model.patch)
+    if tokens > _MAX_TOKENS:
+        images = len(shape) == 3
+        yield Violation(
+            f"{at}.patch" if images else "model",
+            f"{tokens} tokens, each of which attends to all",
+            f"at most {_MAX_TOKENS}",
+            "take larger patches" if images else "write model: mlp",
+        )
+
+
+def _models_of(task: TaskKind.ValueType) -> Iterator[str]:
+    for name, field in fields(Model.DESCRIPTOR).items():
+        if field.message is not None and task in model_facts(field.message).tasks:
+            yield name
 
 
 def _image_sets() -> Iterator[str]:
@@ -89,6 +137,10 @@ def _generated(case: Case) -> Iterator[Violation]:
                 number_text(mean),
                 f"at most num_classes, which is {data.num_classes}",
             )
+    if data.name == "synthetic_regression" and case.task == options_pb2.ORDINAL:
+        targets = dataset.synthetic_regression.num_targets
+        if targets != 1:
+            yield Violation(f"{at}.num_targets", str(targets), "1 under task ordinal")
     if data.name == "synthetic_classification":
         yield from _classification(case, data, at)
 

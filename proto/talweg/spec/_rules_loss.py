@@ -14,6 +14,7 @@ from talweg.spec._fields import Type, choices, descriptor_of, fields
 from talweg.v1 import options_pb2
 from talweg.v1.losses_pb2 import (
     ClassWeights,
+    Corn,
     FocalBinary,
     GaussianNll,
     Ldam,
@@ -223,6 +224,8 @@ def _outputs(leaf: Leaf) -> str:
         return "tweedie takes the logarithm of the mean"
     if isinstance(leaf.message, GaussianNll):
         return "gaussian_nll needs two outputs a target, the mean and the variance"
+    if isinstance(leaf.message, Corn):
+        return "corn takes logits of rank > k given rank ≥ k"
     if takes_embedding(leaf.message):
         return f"{leaf.name} takes an embedding, and has vectors of its own for the classes"
     return ""

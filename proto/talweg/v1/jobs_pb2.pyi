@@ -738,7 +738,9 @@ class BatchSubmitJobsResponse(_message.Message):
     RESULTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchSubmitJobsResponse.Result]:
-        """One a request, in its order."""
+        """One a request, in its order. Where the response would outgrow 4 MiB, all jobs come without spec
+        and warnings: GetJob gives them and, for jobs that were only checked, a smaller batch.
+        """
 
     def __init__(
         self,
@@ -783,8 +785,9 @@ class ListJobsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
     """Conditions joined by AND: state, loss, task, experiment, worker with = or !=; tags.KEY = "VALUE";
-    create_time with <, <=, >, >= and an RFC 3339 time. Several values of one field joined by OR
-    in parentheses. Such as: (state = RUNNING OR state = QUEUED) AND loss = "huber".
+    name = "jobs/ID", or "jobs/BEGINNING*"; create_time with <, <=, >, >= and an RFC 3339 time.
+    Several values of one field joined by OR in parentheses. Such as:
+    (state = RUNNING OR state = QUEUED) AND loss = "huber".
     """
     order_by: _builtins.str
     """create_time (default: create_time desc), priority, state, loss, each with desc where wanted,
@@ -885,10 +888,16 @@ class GetJobMetricsRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
     INCLUDE_POINTS_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """jobs/{id}."""
     include_points: _builtins.bool
     """Give the recorded points too."""
+    page_size: _builtins.int
+    """At most so many points, 1 to 10,000; 10,000 where 0. There may be fewer on any page."""
+    page_token: _builtins.str
+    """From the response before, with the same name and metrics."""
     @_builtins.property
     def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names or prefixes ending in "/", such as "val/"; all where empty."""
@@ -899,10 +908,12 @@ class GetJobMetricsRequest(_message.Message):
         name: _builtins.str = ...,
         metrics: _abc.Iterable[_builtins.str] | None = ...,
         include_points: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_points", b"include_points", "metrics", b"metrics", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_points", b"include_points", "metrics", b"metrics", "name", b"name", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -963,21 +974,27 @@ class GetJobMetricsResponse(_message.Message):
 
     SUMMARIES_FIELD_NUMBER: _builtins.int
     POINTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Where the points go on; empty on the last page."""
     @_builtins.property
-    def summaries(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricSummary]: ...
+    def summaries(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricSummary]:
+        """On the first page alone."""
+
     @_builtins.property
     def points(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricPoint]:
-        """Thinned to about two a second."""
+        """Thinned to about two a second. All pages hold points of the attempt that the first page is of."""
 
     def __init__(
         self,
         *,
         summaries: _abc.Iterable[Global___MetricSummary] | None = ...,
         points: _abc.Iterable[Global___MetricPoint] | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["points", b"points", "summaries", b"summaries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "points", b"points", "summaries", b"summaries"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -136,7 +136,8 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CompareJobs(self, request, context):
-        """Jobs side by side, from the record: works while MLflow is down.
+        """Jobs side by side, from the record: works while MLflow is down. INVALID_ARGUMENT where there are
+        more than 10,000 jobs, or groups with so long labels that the answer would outgrow 4 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

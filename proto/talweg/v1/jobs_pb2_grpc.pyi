@@ -52,7 +52,9 @@ class JobServiceStub:
     GetJobMetrics: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.GetJobMetricsRequest, _jobs_pb2.GetJobMetricsResponse]
     """First, last and best value of each metric and, on request, the recorded points."""
     CompareJobs: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.CompareJobsRequest, _jobs_pb2.CompareJobsResponse]
-    """Jobs side by side, from the record: works while MLflow is down."""
+    """Jobs side by side, from the record: works while MLflow is down. INVALID_ARGUMENT where there are
+    more than 10,000 jobs, or groups with so long labels that the answer would outgrow 4 MiB.
+    """
     CancelJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.CancelJobRequest, _jobs_pb2.Job]
     """Asks a job to end as CANCELLED. FAILED_PRECONDITION where it has ended otherwise."""
     RetryJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.RetryJobRequest, _jobs_pb2.Job]
@@ -82,7 +84,9 @@ class JobServiceAsyncStub(JobServiceStub):
     GetJobMetrics: _aio.UnaryUnaryMultiCallable[_jobs_pb2.GetJobMetricsRequest, _jobs_pb2.GetJobMetricsResponse]  # type: ignore[assignment]
     """First, last and best value of each metric and, on request, the recorded points."""
     CompareJobs: _aio.UnaryUnaryMultiCallable[_jobs_pb2.CompareJobsRequest, _jobs_pb2.CompareJobsResponse]  # type: ignore[assignment]
-    """Jobs side by side, from the record: works while MLflow is down."""
+    """Jobs side by side, from the record: works while MLflow is down. INVALID_ARGUMENT where there are
+    more than 10,000 jobs, or groups with so long labels that the answer would outgrow 4 MiB.
+    """
     CancelJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.CancelJobRequest, _jobs_pb2.Job]  # type: ignore[assignment]
     """Asks a job to end as CANCELLED. FAILED_PRECONDITION where it has ended otherwise."""
     RetryJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.RetryJobRequest, _jobs_pb2.Job]  # type: ignore[assignment]
@@ -151,7 +155,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_pb2.CompareJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.CompareJobsResponse, _abc.Awaitable[_jobs_pb2.CompareJobsResponse]]:
-        """Jobs side by side, from the record: works while MLflow is down."""
+        """Jobs side by side, from the record: works while MLflow is down. INVALID_ARGUMENT where there are
+        more than 10,000 jobs, or groups with so long labels that the answer would outgrow 4 MiB.
+        """
 
     @_abc_1.abstractmethod
     def CancelJob(

@@ -3,8 +3,10 @@
 isort:skip_file
 Losses of generative models and of images."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from talweg.v1 import losses_parts_pb2 as _losses_parts_pb2
 import builtins as _builtins
@@ -348,3 +350,128 @@ class TotalVariation(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__reduction) -> _WhichOneofReturnType__reduction | None: ...
 
 Global___TotalVariation: _TypeAlias = TotalVariation  # noqa: Y015
+
+@_typing.final
+class Perceptual(_message.Message):
+    """Squared differences of a frozen network's features, averaged by layer, weighed and added. Only pred
+    gets a gradient.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NETWORK_FIELD_NUMBER: _builtins.int
+    LAYERS_FIELD_NUMBER: _builtins.int
+    LAYER_WEIGHTS_FIELD_NUMBER: _builtins.int
+    REDUCTION_FIELD_NUMBER: _builtins.int
+    reduction: _losses_parts_pb2.Reduction.Kind.ValueType
+    @_builtins.property
+    def network(self) -> Global___FeatureNetwork:
+        """Whose features are compared."""
+
+    @_builtins.property
+    def layers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The layers whose outputs are compared, all taken in one pass. For vgg16 relu1_1 to relu5_3, and
+        relu1_2, relu2_2, relu3_3, relu4_3 and relu5_3 where absent; a trained model's are its modules
+        by name, such as relu1, and must be named.
+        """
+
+    @_builtins.property
+    def layer_weights(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """One factor a layer; 1 each where absent."""
+
+    def __init__(
+        self,
+        *,
+        network: Global___FeatureNetwork | None = ...,
+        layers: _abc.Iterable[_builtins.str] | None = ...,
+        layer_weights: _abc.Iterable[_builtins.float] | None = ...,
+        reduction: _losses_parts_pb2.Reduction.Kind.ValueType | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_network", b"_network", "_reduction", b"_reduction", "network", b"network", "reduction", b"reduction"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_network", b"_network", "_reduction", b"_reduction", "layer_weights", b"layer_weights", "layers", b"layers", "network", b"network", "reduction", b"reduction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__network: _TypeAlias = _typing.Literal["network"]  # noqa: Y015
+    _WhichOneofArgType__network: _TypeAlias = _typing.Literal["_network", b"_network"]  # noqa: Y015
+    _WhichOneofReturnType__reduction: _TypeAlias = _typing.Literal["reduction"]  # noqa: Y015
+    _WhichOneofArgType__reduction: _TypeAlias = _typing.Literal["_reduction", b"_reduction"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__network) -> _WhichOneofReturnType__network | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reduction) -> _WhichOneofReturnType__reduction | None: ...
+
+Global___Perceptual: _TypeAlias = Perceptual  # noqa: Y015
+
+@_typing.final
+class FeatureNetwork(_message.Message):
+    """A network whose features are compared, frozen and in evaluation mode."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VGG16_FIELD_NUMBER: _builtins.int
+    TRAINED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def vgg16(self) -> Global___Vgg16: ...
+    @_builtins.property
+    def trained(self) -> Global___TrainedModel: ...
+    def __init__(
+        self,
+        *,
+        vgg16: Global___Vgg16 | None = ...,
+        trained: Global___TrainedModel | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "trained", b"trained", "vgg16", b"vgg16"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "trained", b"trained", "vgg16", b"vgg16"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["vgg16", "trained"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___FeatureNetwork: _TypeAlias = FeatureNetwork  # noqa: Y015
+
+@_typing.final
+class Vgg16(_message.Message):
+    """VGG16, with the weights that the operator names in TALWEG_VGG_WEIGHTS. Images are in [0, 1];
+    ImageNet's mean and sd are taken off inside. Simonyan and Zisserman 2015,
+    https://arxiv.org/abs/1409.1556.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Vgg16: _TypeAlias = Vgg16  # noqa: Y015
+
+@_typing.final
+class TrainedModel(_message.Message):
+    """A model that this service trained, out of the folder that the operator names in TALWEG_MODELS_DIR.
+    Images are as they were in the data; they are standardised inside as in training.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The folder within it that holds the model's model.json and weights.safetensors."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_model", b"_model", "model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_model", b"_model", "model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__model: _TypeAlias = _typing.Literal["model"]  # noqa: Y015
+    _WhichOneofArgType__model: _TypeAlias = _typing.Literal["_model", b"_model"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__model) -> _WhichOneofReturnType__model | None: ...
+
+Global___TrainedModel: _TypeAlias = TrainedModel  # noqa: Y015

@@ -31,6 +31,7 @@ class Model(_message.Message):
     MLP_FIELD_NUMBER: _builtins.int
     CONVNET_FIELD_NUMBER: _builtins.int
     SEQUENTIAL_FIELD_NUMBER: _builtins.int
+    TRANSFORMER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def linear(self) -> Global___Linear: ...
     @_builtins.property
@@ -39,6 +40,8 @@ class Model(_message.Message):
     def convnet(self) -> Global___Convnet: ...
     @_builtins.property
     def sequential(self) -> Global___Sequential: ...
+    @_builtins.property
+    def transformer(self) -> Global___Transformer: ...
     def __init__(
         self,
         *,
@@ -46,12 +49,13 @@ class Model(_message.Message):
         mlp: Global___Mlp | None = ...,
         convnet: Global___Convnet | None = ...,
         sequential: Global___Sequential | None = ...,
+        transformer: Global___Transformer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["convnet", b"convnet", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "sequential", b"sequential"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["convnet", b"convnet", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "sequential", b"sequential", "transformer", b"transformer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["convnet", b"convnet", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "sequential", b"sequential"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["convnet", b"convnet", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "sequential", b"sequential", "transformer", b"transformer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["linear", "mlp", "convnet", "sequential"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["linear", "mlp", "convnet", "sequential", "transformer"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -208,6 +212,74 @@ class Convnet(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__nonlinearity) -> _WhichOneofReturnType__nonlinearity | None: ...
 
 Global___Convnet: _TypeAlias = Convnet  # noqa: Y015
+
+@_typing.final
+class Transformer(_message.Message):
+    """A transformer encoder: tokens with learned positions; blocks of self-attention and of a
+    perceptron, each behind a layer normalisation and added to what goes in; then the mean over
+    tokens and a linear layer.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WIDTH_FIELD_NUMBER: _builtins.int
+    DEPTH_FIELD_NUMBER: _builtins.int
+    HEADS_FIELD_NUMBER: _builtins.int
+    EXPANSION_FIELD_NUMBER: _builtins.int
+    PATCH_FIELD_NUMBER: _builtins.int
+    DROPOUT_FIELD_NUMBER: _builtins.int
+    width: _builtins.int
+    """Numbers that stand for a token; a multiple of heads."""
+    depth: _builtins.int
+    """Blocks one after another."""
+    heads: _builtins.int
+    """Heads of each attention, which share the width between them."""
+    expansion: _builtins.int
+    """Hidden units of each block's perceptron, for one of the width."""
+    patch: _builtins.int
+    """Side of an image's square patches, in pixels: it must divide both sides. Vectors have none."""
+    dropout: _builtins.float
+    """Share of numbers dropped in each training step, after each attention and each perceptron."""
+    def __init__(
+        self,
+        *,
+        width: _builtins.int | None = ...,
+        depth: _builtins.int | None = ...,
+        heads: _builtins.int | None = ...,
+        expansion: _builtins.int | None = ...,
+        patch: _builtins.int | None = ...,
+        dropout: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_depth", b"_depth", "_dropout", b"_dropout", "_expansion", b"_expansion", "_heads", b"_heads", "_patch", b"_patch", "_width", b"_width", "depth", b"depth", "dropout", b"dropout", "expansion", b"expansion", "heads", b"heads", "patch", b"patch", "width", b"width"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_depth", b"_depth", "_dropout", b"_dropout", "_expansion", b"_expansion", "_heads", b"_heads", "_patch", b"_patch", "_width", b"_width", "depth", b"depth", "dropout", b"dropout", "expansion", b"expansion", "heads", b"heads", "patch", b"patch", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__depth: _TypeAlias = _typing.Literal["depth"]  # noqa: Y015
+    _WhichOneofArgType__depth: _TypeAlias = _typing.Literal["_depth", b"_depth"]  # noqa: Y015
+    _WhichOneofReturnType__dropout: _TypeAlias = _typing.Literal["dropout"]  # noqa: Y015
+    _WhichOneofArgType__dropout: _TypeAlias = _typing.Literal["_dropout", b"_dropout"]  # noqa: Y015
+    _WhichOneofReturnType__expansion: _TypeAlias = _typing.Literal["expansion"]  # noqa: Y015
+    _WhichOneofArgType__expansion: _TypeAlias = _typing.Literal["_expansion", b"_expansion"]  # noqa: Y015
+    _WhichOneofReturnType__heads: _TypeAlias = _typing.Literal["heads"]  # noqa: Y015
+    _WhichOneofArgType__heads: _TypeAlias = _typing.Literal["_heads", b"_heads"]  # noqa: Y015
+    _WhichOneofReturnType__patch: _TypeAlias = _typing.Literal["patch"]  # noqa: Y015
+    _WhichOneofArgType__patch: _TypeAlias = _typing.Literal["_patch", b"_patch"]  # noqa: Y015
+    _WhichOneofReturnType__width: _TypeAlias = _typing.Literal["width"]  # noqa: Y015
+    _WhichOneofArgType__width: _TypeAlias = _typing.Literal["_width", b"_width"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__depth) -> _WhichOneofReturnType__depth | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__dropout) -> _WhichOneofReturnType__dropout | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expansion) -> _WhichOneofReturnType__expansion | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__heads) -> _WhichOneofReturnType__heads | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__patch) -> _WhichOneofReturnType__patch | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__width) -> _WhichOneofReturnType__width | None: ...
+
+Global___Transformer: _TypeAlias = Transformer  # noqa: Y015
 
 @_typing.final
 class Sequential(_message.Message):

@@ -420,6 +420,7 @@ class TaskFacts(_message.Message):
     OUTPUT_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
     WHEN_FIELD_NUMBER: _builtins.int
+    ARRAYS_FIELD_NUMBER: _builtins.int
     kind: Global___TaskKind.ValueType
     """The task by kind."""
     data: _builtins.str
@@ -431,6 +432,10 @@ class TaskFacts(_message.Message):
     def metrics(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricFacts]:
         """The first is what jobs are compared by unless another is named."""
 
+    @_builtins.property
+    def arrays(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The named arrays of a data set that it reads: x, the inputs, first."""
+
     def __init__(
         self,
         *,
@@ -439,10 +444,11 @@ class TaskFacts(_message.Message):
         output: _builtins.str = ...,
         metrics: _abc.Iterable[Global___MetricFacts] | None = ...,
         when: _builtins.str = ...,
+        arrays: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "kind", b"kind", "metrics", b"metrics", "output", b"output", "when", b"when"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrays", b"arrays", "data", b"data", "kind", b"kind", "metrics", b"metrics", "output", b"output", "when", b"when"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -458,12 +464,17 @@ class ModelFacts(_message.Message):
     WHEN_FIELD_NUMBER: _builtins.int
     REFERENCE_FIELD_NUMBER: _builtins.int
     IMAGES_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
     input: _builtins.str
     """The inputs it takes, such as "vectors" or "images (channels, height, width)"."""
     when: _builtins.str
     reference: _builtins.str
     images: _builtins.bool
     """It takes images only."""
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedScalarFieldContainer[Global___TaskKind.ValueType]:
+        """The tasks whose outputs it can give."""
+
     def __init__(
         self,
         *,
@@ -471,10 +482,11 @@ class ModelFacts(_message.Message):
         when: _builtins.str = ...,
         reference: _builtins.str = ...,
         images: _builtins.bool = ...,
+        tasks: _abc.Iterable[Global___TaskKind.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["images", b"images", "input", b"input", "reference", b"reference", "when", b"when"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["images", b"images", "input", b"input", "reference", b"reference", "tasks", b"tasks", "when", b"when"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -28,6 +28,7 @@ class Task(_message.Message):
     BINARY_FIELD_NUMBER: _builtins.int
     MULTICLASS_FIELD_NUMBER: _builtins.int
     MULTILABEL_FIELD_NUMBER: _builtins.int
+    ORDINAL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def regression(self) -> Global___Regression: ...
     @_builtins.property
@@ -36,6 +37,8 @@ class Task(_message.Message):
     def multiclass(self) -> Global___Multiclass: ...
     @_builtins.property
     def multilabel(self) -> Global___Multilabel: ...
+    @_builtins.property
+    def ordinal(self) -> Global___Ordinal: ...
     def __init__(
         self,
         *,
@@ -43,12 +46,13 @@ class Task(_message.Message):
         binary: Global___Binary | None = ...,
         multiclass: Global___Multiclass | None = ...,
         multilabel: Global___Multilabel | None = ...,
+        ordinal: Global___Ordinal | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "kind", b"kind", "multiclass", b"multiclass", "multilabel", b"multilabel", "regression", b"regression"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "kind", b"kind", "multiclass", b"multiclass", "multilabel", b"multilabel", "ordinal", b"ordinal", "regression", b"regression"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "kind", b"kind", "multiclass", b"multiclass", "multilabel", b"multilabel", "regression", b"regression"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "kind", b"kind", "multiclass", b"multiclass", "multilabel", b"multilabel", "ordinal", b"ordinal", "regression", b"regression"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["regression", "binary", "multiclass", "multilabel"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["regression", "binary", "multiclass", "multilabel", "ordinal"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -135,3 +139,29 @@ class Multilabel(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__threshold) -> _WhichOneofReturnType__threshold | None: ...
 
 Global___Multilabel: _TypeAlias = Multilabel  # noqa: Y015
+
+@_typing.final
+class Ordinal(_message.Message):
+    """One rank out of several, whose order counts: a miss by two ranks is worse than a miss by one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANKS_FIELD_NUMBER: _builtins.int
+    ranks: _builtins.int
+    """Ranks K that a data set's number is cut into, at the quantiles of the training targets, so that
+    each rank holds about as many of them.
+    """
+    def __init__(
+        self,
+        *,
+        ranks: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ranks", b"_ranks", "ranks", b"ranks"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ranks", b"_ranks", "ranks", b"ranks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__ranks: _TypeAlias = _typing.Literal["ranks"]  # noqa: Y015
+    _WhichOneofArgType__ranks: _TypeAlias = _typing.Literal["_ranks", b"_ranks"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ranks) -> _WhichOneofReturnType__ranks | None: ...
+
+Global___Ordinal: _TypeAlias = Ordinal  # noqa: Y015

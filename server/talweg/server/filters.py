@@ -3,12 +3,13 @@
     filter    = [ clause { "AND" clause } ]
     clause    = condition | "(" condition { "OR" condition } ")"
     condition = field operator value
-    field     = "state" | "loss" | "task" | "experiment" | "worker" | "create_time" | "tags." KEY
+    field     = "name" | "state" | "loss" | "task" | "experiment" | "worker" | "create_time"
+              | "tags." KEY
     operator  = "=" | "!=" ; for create_time also "<" | "<=" | ">" | ">="
     KEY, value = a word, or text in double quotes with \\" and \\\\ in it
 
-Within parentheses all conditions are on one field. A tag that a job does not have is unequal to
-every value.
+Within parentheses all conditions are on one field. A name may end in *, and then stands for all
+that begin so. A tag that a job does not have is unequal to every value.
 """
 
 import difflib
@@ -31,7 +32,7 @@ _MAX_CONDITIONS = 200
 _STATES = {name: number for name, number in Job.State.items() if number}
 _LOSSES = [field.name for field in Loss.DESCRIPTOR.oneofs_by_name["kind"].fields]
 _TASKS = [field.name for field in Task.DESCRIPTOR.oneofs_by_name["kind"].fields]
-_FIELDS = ("state", "loss", "task", "experiment", "worker", "create_time", "tags.KEY")
+_FIELDS = ("name", "state", "loss", "task", "experiment", "worker", "create_time", "tags.KEY")
 _EQUALITY = ("=", "!=")
 _COMPARISONS: tuple[Operator, ...] = ("=", "!=", "<=", ">=", "<", ">")
 
@@ -210,6 +211,8 @@ class _Parser:
                 return _one_of(token, _TASKS)
             case "create_time":
                 return _time(token)
+            case "name" if not token.value.startswith("jobs/"):
+                _refuse(token.position, repr(token.value), "jobs/ID, or jobs/BEGINNING*")
         return token.value
 
     def _peek(self) -> _Token | None:

@@ -15,7 +15,7 @@ def encode(place: Sequence[str | int], arguments: Sequence[str]) -> str:
     """Makes a page token.
 
     Args:
-        place: The last job's place in the order.
+        place: Where the last item stands in the order.
         arguments: What must stay the same from page to page.
     """
     content = {"v": _VERSION, "a": _digest(arguments), "p": list(place)}
@@ -47,8 +47,8 @@ def decode(token: str, arguments: Sequence[str], kinds: Sequence[type]) -> list[
         raise _refused("is of another version of this service: start again without it")
     if digest != _digest(arguments):
         raise _refused(
-            "was given for another filter or order_by: repeat both as they were, "
-            "or start again without it"
+            "was given for other arguments, such as another filter or order_by: "
+            "repeat them as they were, or start again without it"
         )
     if not isinstance(place, list) or [type(part) for part in place] != list(kinds):
         raise _refused("is not one that this service gave")

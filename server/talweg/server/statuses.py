@@ -12,10 +12,7 @@ from talweg.server import errors
 DOMAIN = "talweg"
 
 # A client refuses trailing metadata beyond 8 KiB by default, and the status travels there.
-_MAX_STATUS_BYTES = 5_000
-# Inside a message there is room for more than anybody reads, though not for all of a thousand
-# specs that break rules in each of their bytes.
-_MAX_RESULT_BYTES = 128 * 1024
+_IN_TRAILERS_BYTES = 5_000
 _MAX_MESSAGE_CHARS = 600
 _MAX_DESCRIPTION_CHARS = 600
 
@@ -57,13 +54,14 @@ INTERNAL = status_pb2.Status(
 """All that a caller learns of an error that nobody foresaw."""
 
 
-def to_status(error: errors.ServerError, *, in_trailers: bool = True) -> status_pb2.Status:
+def to_status(error: errors.ServerError, *, room: int = _IN_TRAILERS_BYTES) -> status_pb2.Status:
     """Gives an error's form on the wire.
 
     Args:
         error: An error whose type is in the table.
-        in_trailers: It must fit into a client's limit for trailing metadata. Violations are left
-            out where they do not fit, and the last one says how many.
+        room: How many bytes it should take at most; where not given, what a client takes as
+            trailing metadata. Violations are left out where they do not fit, and the last one
+            says how many.
 
     Returns:
         The status, with ErrorInfo and, where fields are at fault, BadRequest.
@@ -80,8 +78,7 @@ def to_status(error: errors.ServerError, *, in_trailers: bool = True) -> status_
     )
     status.details.append(_packed(info))
     if error.fields:
-        most = _MAX_STATUS_BYTES if in_trailers else _MAX_RESULT_BYTES
-        status.details.append(_packed(_bad_request(error.fields, most - status.ByteSize())))
+        status.details.append(_packed(_bad_request(error.fields, room - status.ByteSize())))
     return status
 
 

@@ -16,12 +16,15 @@ def test_every_variable_is_read() -> None:
             "TALWEG_ADDRESS": "server:1",
             "TALWEG_BROKER_URL": "redis://broker",
             "TALWEG_TRACKING_URI": "http://tracking/",
+            "TALWEG_PUBLIC_TRACKING_URI": "https://public/",
             "TALWEG_SPOOL_DIR": "/spool",
             "TALWEG_BLOBS": "s3://bucket/blobs",
             "TALWEG_QUEUES": "default, cuda",
             "TALWEG_DEVICE": "CUDA",
             "TALWEG_WORKER_NAME": "gpu0",
             "TALWEG_READY_FILE": "/run/ready",
+            "TALWEG_VGG_WEIGHTS": "/weights/vgg16.safetensors",
+            "TALWEG_MODELS_DIR": "/models",
             "TALWEG_LOG_LEVEL": "debug",
         }
     )
@@ -29,20 +32,26 @@ def test_every_variable_is_read() -> None:
         address="server:1",
         broker_url="redis://broker",
         tracking_uri="http://tracking",
+        public_tracking_uri="https://public",
         spool_dir=Path("/spool"),
         blobs="s3://bucket/blobs",
         queues=("default", "cuda"),
         device="cuda",
         worker_name="gpu0",
         ready_file=Path("/run/ready"),
+        vgg_weights=Path("/weights/vgg16.safetensors"),
+        models_dir=Path("/models"),
         log_level="DEBUG",
     )
 
 
 def test_an_empty_variable_leaves_the_default() -> None:
-    settings = Settings.from_env({"TALWEG_QUEUES": "", "TALWEG_READY_FILE": ""})
+    settings = Settings.from_env(
+        {"TALWEG_QUEUES": "", "TALWEG_READY_FILE": "", "TALWEG_MODELS_DIR": ""}
+    )
     assert settings.queues == ("default",)
     assert settings.ready_file is None
+    assert settings.models_dir is None
     # Delivery is another process, and may work in another folder.
     assert settings.spool_dir.is_absolute()
     assert Path(settings.blobs).is_absolute()

@@ -11,6 +11,7 @@ from tests.worker.losses import (
     named_lovasz,
     named_margins,
     named_pairs,
+    named_perceptual,
     named_redundancy,
     named_regions,
     named_several,
@@ -32,6 +33,7 @@ FAMILIES = (
     named_lovasz,
     named_boxes,
     named_generative,
+    named_perceptual,
     named_several,
 )
 A, B = torch.rand(4, 1), torch.rand(4)

@@ -139,3 +139,59 @@ def test_building_is_decided_by_the_seed_alone_and_draws_from_nobody() -> None:
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(first[key], second[key]) for key in first)
     assert not any(torch.equal(first[key], other[key]) for key in first)
+
+
+@pytest.mark.parametrize(("shape", "tokens"), [((10,), 10), ((3, 4, 8), 8)])
+def test_transformer_has_the_tokens_of_its_data(shape: tuple[int, ...], tokens: int) -> None:
+    spec = {"width": 12, "heads": 3, "depth": 2, "expansion": 2, "dropout": 0.5}
+    built = build({"transformer": spec}, shape, 5)
+    names = [name for name, _ in built.named_children()]
+    assert names == ["tokens", "block1", "block2", "norm", "mean", "linear"]
+    x = torch.randn(7, *shape)
+    assert built.get_submodule("tokens")(x).shape == (7, tokens, 12)
+    assert built(x).shape == (7, 5)
+    # Dropout draws in training alone.
+    assert not torch.equal(built(x), built(x))
+    built.eval()
+    assert torch.equal(built(x), built(x))
+    # A sample's outputs are its own.
+    torch.testing.assert_close(built(x[:2]), built(x)[:2])
+    assert "dropout" not in dict(
+        build({"transformer": {}}, shape, 5).get_submodule("block1").named_children()
+    )
+
+
+def test_transformers_block_is_torchs_encoder_layer() -> None:
+    block = build({"transformer": {"width": 12, "heads": 3}}, (10,), 5).get_submodule("block1")
+    layer = nn.TransformerEncoderLayer(
+        12, 3, 48, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+    )
+    theirs = layer.state_dict()
+    names = {
+        "attention.queries_keys_values.weight": "self_attn.in_proj_weight",
+        "attention.queries_keys_values.bias": "self_attn.in_proj_bias",
+        "attention.out.weight": "self_attn.out_proj.weight",
+        "attention.out.bias": "self_attn.out_proj.bias",
+    }
+    for name, value in block.named_parameters():
+        assert isinstance(value, nn.Parameter)
+        theirs[names.get(name, name)] = value.detach()
+    layer.load_state_dict(theirs)
+    x = torch.randn(4, 10, 12)
+    torch.testing.assert_close(block(x), layer(x))
+
+
+def test_tokens_know_their_place() -> None:
+    for shape in ((6,), (1, 4, 6)):
+        built = build({"transformer": {}}, shape, 1)
+        x = torch.randn(1, *shape)
+        # The mean over tokens alone would not see their order.
+        assert not torch.allclose(built(x), built(x.flip(-1)), atol=1e-4)
+
+
+def test_a_patch_is_mapped_as_a_whole() -> None:
+    tokens = build({"transformer": {"patch": 2}}, (1, 4, 4), 1).get_submodule("tokens")
+    x = torch.zeros(1, 1, 4, 4)
+    x[0, 0, 2:, :2] = 1
+    changed = (tokens(x) != tokens(torch.zeros(1, 1, 4, 4))).any(dim=-1)
+    assert changed.tolist() == [[False, False, True, False]]

@@ -8,17 +8,19 @@ from sklearn import metrics
 from talweg.spec import fill, from_dict, metrics_of
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.tasks_pb2 import Task
-from talweg.worker import data, tasks
+from talweg.worker import data, models, tasks
 from talweg.worker.data import DataBundle
-from talweg.worker.tasks import TaskRunner
+from talweg.worker.errors import UserSpecError
+from talweg.worker.tasks import OneTarget
 
 DATASETS = {
     "regression": "diabetes",
     "binary": "breast_cancer",
     "multiclass": "iris",
     "multilabel": "synthetic_multilabel",
+    "ordinal": "diabetes",
 }
-LOSSES = {"regression": "mse", "multiclass": "cross_entropy"}
+LOSSES = {"regression": "mse", "multiclass": "cross_entropy", "ordinal": "coral"}
 
 
 def job(task: Any, **fields: Any) -> JobSpec:
@@ -33,13 +35,15 @@ def job(task: Any, **fields: Any) -> JobSpec:
     return fill(from_dict(spec))
 
 
-def made(task: Any, **fields: Any) -> tuple[TaskRunner, DataBundle]:
+def made(task: Any, **fields: Any) -> tuple[OneTarget, DataBundle]:
     spec = job(task, **fields)
     bundle = data.load(spec)
-    return tasks.make(spec, bundle), bundle
+    task = tasks.make(spec, bundle)
+    assert isinstance(task, OneTarget)
+    return task, bundle
 
 
-def random_outputs(task: TaskRunner, count: int) -> torch.Tensor:
+def random_outputs(task: OneTarget, count: int) -> torch.Tensor:
     return torch.randn(count, task.num_outputs, generator=torch.Generator().manual_seed(0))
 
 
@@ -220,3 +224,47 @@ def test_a_sum_gives_each_term_what_it_takes() -> None:
     assert torch.isclose(task.criterion({"pred": logits, "target": target}), 6 * one)
     names = [name for name, _ in tasks.leaves(job("binary", loss={"sum": {"terms": terms}}).loss)]
     assert names == ["bce", "bce", "bce_with_logits"]
+
+
+def test_a_rank_is_the_number_of_steps_that_are_likely() -> None:
+    likely, unlikely = 3.0, -3.0
+    rows = torch.tensor([[unlikely] * 4, [likely, likely, unlikely, unlikely], [likely] * 4])
+    coral, _ = made("ordinal")
+    found = coral.predict(rows, torch.tensor([0, 2, 3]))
+    assert found.y_pred.tolist() == [0, 2, 4]
+    assert coral.metrics(found) == pytest.approx({"mae": 1 / 3, "accuracy": 2 / 3})
+    # Each of these steps alone is likely, and all of them together are not.
+    step = torch.full((1, 4), float(np.log(0.8 / 0.2)))
+    corn, _ = made("ordinal", loss="corn")
+    assert corn.predict(step, torch.tensor([0])).y_pred.tolist() == [3]
+    assert coral.predict(step, torch.tensor([0])).y_pred.tolist() == [4]
+    expected = [0.2, 0.8 * 0.2, 0.64 * 0.2, 0.512 * 0.2, 0.8**4]
+    assert corn.predict(step, torch.tensor([0])).probabilities == pytest.approx(
+        np.array([expected])
+    )
+
+
+def test_ranks_of_numbers_hold_as_many_training_samples_each() -> None:
+    _, bundle = made({"ordinal": {"ranks": 4}})
+    assert bundle.class_names[0].startswith("up to ")
+    assert len(bundle.class_names) == bundle.num_targets == 4
+    shares = torch.bincount(bundle.train.y).double() / len(bundle.train)
+    assert shares.tolist() == pytest.approx([0.25] * 4, abs=0.01)
+    numbers = data.load(job("regression", preprocessing={"standardise_targets": False}))
+    means = [float(numbers.test.y[bundle.test.y == rank].mean()) for rank in range(4)]
+    assert means == sorted(means)
+
+
+def test_more_ranks_than_different_numbers_are_refused() -> None:
+    with pytest.raises(UserSpecError, match="must leave no rank empty, but 200 ranks"):
+        made({"ordinal": {"ranks": 200}})
+
+
+def test_answers_of_coral_never_contradict_each_other_and_corns_may() -> None:
+    for loss, is_shared in (("coral", True), ("corn", False)):
+        task, bundle = made("ordinal", loss=loss)
+        network = models.build(job("ordinal").model, bundle.inputs.shape, task.num_outputs, seed=0)
+        task.start(network)
+        outputs = network(bundle.test.x)
+        gaps = outputs - outputs[:, :1]
+        assert bool(torch.allclose(gaps, gaps[:1], atol=1e-5)) == is_shared

@@ -51,9 +51,10 @@ def keep_network(writer: SpoolWriter, spec: JobSpec) -> Trained:
     """Leaves a network's outputs in a spool, as the worker does."""
     bundle = data.load(spec)
     task = tasks.make(spec, bundle)
-    network = all_learned(
-        models.build(spec.model, bundle.inputs.shape, task.num_outputs, seed=3), task.criterion
-    )
+    assert isinstance(task, tasks.OneTarget)
+    bare = models.build(spec.model, bundle.inputs.shape, task.num_outputs, seed=3)
+    task.start(bare)
+    network = all_learned(bare, task.criterion)
     # Statistics of batch normalisation that are not those of the start.
     network.train()(bundle.train.x[:64])
     network.eval()

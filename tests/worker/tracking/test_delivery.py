@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -198,6 +199,55 @@ def test_another_machine_goes_on_with_the_same_run(
     Delivery(settings).deliver()
     assert spool_files(settings) == []
     assert tracking.get_run(run.info.run_id).data.tags["talweg.attempt"] == "2"
+
+
+@pytest.mark.parametrize("who_is_first", ["the attempt before", "the attempt after"])
+def test_what_one_machine_has_left_does_not_double_anothers_steps(
+    who_is_first: str,
+    jobs: Jobs,
+    settings: Settings,
+    delivery: Delivery,
+    tracking: mlflow.MlflowClient,
+    tmp_path: Path,
+) -> None:
+    elsewhere = replace(settings, spool_dir=tmp_path / "other")
+    other = Delivery(elsewhere)
+    first = jobs.begin(spec := tiny_spec())
+    name = first.lease.job
+    with writer_of(first, settings.spool_dir) as writer:
+        writer.points(losses(range(1, 51)))
+        writer.flush()
+        delivery.deliver()
+        # The machine is cut off, and goes on for a while: nobody fetches this.
+        writer.points(losses(range(51, 71)))
+        writer.flush()
+        jobs.finish(first, Outcome(state=Job.QUEUED))
+        second = jobs.claim()
+        with writer_of(second, elsewhere.spool_dir) as others:
+            others.points(losses(range(1, 61), at_ms=1_800_000_000_000))
+            others.flush()
+            order = (
+                [delivery, other] if who_is_first == "the attempt before" else [other, delivery]
+            )
+            for each in order:
+                each.deliver()
+            writer.end(state="LOST")
+            delivery.deliver()
+            (run,) = runs_of(tracking, spec, name)
+            assert steps_of(tracking, run, "train/loss") == list(range(1, 61))
+            assert run.data.tags["talweg.attempt"] == "2"
+            # And back again, to the machine that has sent no more than 50 of them.
+            jobs.finish(second, Outcome(state=Job.QUEUED))
+            others.end(state="QUEUED")
+        third = jobs.claim()
+        with writer_of(third, settings.spool_dir) as again:
+            again.points(losses(range(1, 81), at_ms=1_900_000_000_000))
+            jobs.finish(third, SUCCEEDED)
+            again.end(state="SUCCEEDED")
+        other.deliver()
+        delivery.deliver()
+    assert steps_of(tracking, run, "train/loss") == list(range(1, 81))
+    assert tracking.get_run(run.info.run_id).info.status == "FINISHED"
 
 
 def test_a_lost_state_file_doubles_nothing(

@@ -57,6 +57,14 @@ SPECS: dict[str, dict[str, Any]] = {
         "model": {"convnet": {"channels": [4]}},
         "loss": "cross_entropy",
     },
+    "grades": {"task": "ordinal", "loss": "coral"},
+    "grades one after another": {"task": {"ordinal": {"ranks": 3}}, "loss": "corn"},
+    "transformer": {
+        "task": "multiclass",
+        "dataset": "digits",
+        "model": {"transformer": {"width": 8, "depth": 1, "dropout": 0.1}},
+        "loss": "cross_entropy",
+    },
     "multilabel": {
         "task": "multilabel",
         "dataset": "synthetic_multilabel",

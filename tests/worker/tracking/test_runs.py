@@ -2,7 +2,7 @@
 
 import pytest
 
-from talweg.worker.tracking.runs import Runs, TrackingAwayError
+from talweg.worker.tracking.runs import RunId, Runs, TrackingAwayError
 
 
 def test_an_error_does_not_tell_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -12,3 +12,15 @@ def test_an_error_does_not_tell_the_password(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(TrackingAwayError, match="http://127.0.0.1:1/") as raised:
         runs.experiment("any")
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("public", "expected"),
+    [
+        (None, "http://mlflow:5000/#/experiments/1/runs/r"),
+        ("https://user:secret@ml.example/base", "https://ml.example/base/#/experiments/1/runs/r"),
+    ],
+)
+def test_links_are_for_people(public: str | None, expected: str) -> None:
+    runs = Runs("http://name:secret@mlflow:5000", public_uri=public)
+    assert runs.url(RunId("r", "1")) == expected

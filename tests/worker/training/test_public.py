@@ -5,7 +5,21 @@ from talweg.worker import data, models, tasks, training
 NAMES = {
     data: {"LOADERS", "DataBundle", "Inputs", "Part", "RawData", "Scaler", "load"},
     models: {"LAYERS", "MODELS", "build"},
-    tasks: {"TASKS", "ByVectors", "Predictions", "TaskRunner", "leaves", "make"},
+    tasks: {
+        "TASKS",
+        "Array",
+        "Batch",
+        "ByVectors",
+        "Judged",
+        "Meter",
+        "Moment",
+        "OneTarget",
+        "Predictions",
+        "TaskRunner",
+        "Trial",
+        "leaves",
+        "make",
+    },  # fmt: skip
     training: {
         "Control",
         "NeverStop",

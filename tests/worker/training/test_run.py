@@ -28,6 +28,7 @@ DATASETS = {
     "regression": "diabetes",
     "binary": "breast_cancer",
     "multiclass": "wine",
+    "ordinal": "diabetes",
     "multilabel": {"synthetic_multilabel": {"num_samples": 300}},
 }
 
@@ -171,7 +172,7 @@ def test_evaluation_comes_every_so_many_epochs_and_at_the_end() -> None:
 
 @pytest.mark.parametrize("task", DATASETS)
 def test_all_metrics_are_told_under_their_names(task: str) -> None:
-    names = {"regression": "mse", "multiclass": "cross_entropy"}
+    names = {"regression": "mse", "multiclass": "cross_entropy", "ordinal": "coral"}
     spec = job(
         task=task,
         dataset=DATASETS[task],
@@ -302,9 +303,11 @@ def test_evaluation_does_not_depend_on_batches(monkeypatch: pytest.MonkeyPatch) 
     task = tasks.make(spec, bundle)
     held = HeldPart.of(bundle.test, task, torch.device("cpu"))
     whole = evaluate(model, task, held, batch_size=88)
-    monkeypatch.setattr("talweg.worker.training.evaluation._NUMBERS_IN_A_BATCH", 1)
+    monkeypatch.setattr("talweg.worker.tasks._one_target._NUMBERS_IN_A_BATCH", 1)
     in_sevens = evaluate(model, task, held, batch_size=7)
     assert in_sevens.values == pytest.approx(whole.values, rel=1e-5)
+    assert in_sevens.predictions is not None
+    assert whole.predictions is not None
     assert in_sevens.predictions.y_pred == pytest.approx(whole.predictions.y_pred, rel=1e-5)
     # Training goes on as before: with dropout, and statistics that move.
     assert model.training
@@ -589,7 +592,7 @@ def pairs() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("task", "name"), pairs())
 def test_every_loss_trains_every_task_that_it_fits(task: str, name: str) -> None:
-    term = {"regression": "mae", "multiclass": "poly1"}.get(task, "bce")
+    term = {"regression": "mae", "multiclass": "poly1", "ordinal": "corn"}.get(task, "bce")
     parameters: dict[str, Any] = {}
     if name == "multi_quantile":
         parameters = {"quantiles": [0.1, 0.5, 0.9]}

@@ -22,6 +22,10 @@ class Settings:
     tracking_uri: str = "http://127.0.0.1:5000"
     """TALWEG_TRACKING_URI: the MLflow server that results go to."""
 
+    public_tracking_uri: str | None = None
+    """TALWEG_PUBLIC_TRACKING_URI: where people's browsers find MLflow, for links to its pages, if
+    that is not where the worker does."""
+
     spool_dir: Path = Path(".talweg/spool")
     """TALWEG_SPOOL_DIR: where results wait for delivery; on a local disk, one a machine."""
 
@@ -40,6 +44,12 @@ class Settings:
 
     ready_file: Path | None = None
     """TALWEG_READY_FILE: a file to write {"pid", "address"} to once the worker waits for jobs."""
+
+    vgg_weights: Path | None = None
+    """TALWEG_VGG_WEIGHTS: a safetensors file with VGG16's weights, for the loss `perceptual`."""
+
+    models_dir: Path | None = None
+    """TALWEG_MODELS_DIR: a folder of trained models, for the loss `perceptual`."""
 
     log_level: str = "INFO"
     """TALWEG_LOG_LEVEL: DEBUG, INFO, WARNING or ERROR."""
@@ -80,17 +90,23 @@ class Settings:
         def text(name: str, otherwise: str) -> str:
             return environ.get(f"TALWEG_{name}") or otherwise
 
-        ready_file = environ.get("TALWEG_READY_FILE")
+        def path(name: str) -> Path | None:
+            given = environ.get(f"TALWEG_{name}")
+            return Path(given) if given else None
+
         return cls(
             address=text("ADDRESS", default.address),
             broker_url=text("BROKER_URL", default.broker_url),
             tracking_uri=text("TRACKING_URI", default.tracking_uri).rstrip("/"),
+            public_tracking_uri=text("PUBLIC_TRACKING_URI", "").rstrip("/") or None,
             spool_dir=Path(text("SPOOL_DIR", str(default.spool_dir))).absolute(),
             blobs=_absolute(text("BLOBS", default.blobs)),
             queues=tuple(q.strip() for q in text("QUEUES", ",".join(default.queues)).split(",")),
             device=text("DEVICE", default.device).lower(),
             worker_name=text("WORKER_NAME", default.worker_name),
-            ready_file=Path(ready_file) if ready_file else None,
+            ready_file=path("READY_FILE"),
+            vgg_weights=path("VGG_WEIGHTS"),
+            models_dir=path("MODELS_DIR"),
             log_level=text("LOG_LEVEL", default.log_level).upper(),
         )
 

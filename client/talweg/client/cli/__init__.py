@@ -19,7 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
     Exit status: 0 where all went well; 1 where a job ended otherwise than SUCCEEDED; 2 for wrong
     usage or a wrong spec; 3 where something was not found; 4 where no server was reached; 5 for
-    other errors of the server; 130 after Ctrl-C.
+    other errors of the server; 6 where a job's state does not allow it, such as to cancel a job
+    that has ended; 130 after Ctrl-C.
 
     Args:
         arguments: In place of the process's.

@@ -28,8 +28,8 @@ STATE_STYLES = {
     JobState.DIVERGED: "magenta",
     JobState.CANCELLED: "bright_black",
 }
-# Prefixes are looked for among so many of the newest jobs.
-_PREFIX_SCAN = 5000
+# So many jobs with one beginning are named.
+_MAX_NAMED = 5
 _PLAIN_WIDTH = 200
 
 
@@ -92,8 +92,8 @@ def _find_job(client: Client, text: str) -> Job:
     try:
         return client.job(text)
     except NotFound as error:
-        prefix = text.removeprefix("jobs/")
-        found = [job for job in client.jobs(limit=_PREFIX_SCAN) if job.id.startswith(prefix)]
+        beginning = text.removeprefix("jobs/")
+        found = list(client.jobs(filter=f'name = "jobs/{beginning}*"', limit=_MAX_NAMED + 1))
         if len(found) == 1:
             return found[0]
         if not found:
@@ -101,9 +101,12 @@ def _find_job(client: Client, text: str) -> Job:
                 f"there is no job {text!r}, nor one whose id begins so; `talweg jobs` lists them",
                 reason=error.reason,
             ) from error
-        some = ", ".join(job.id for job in found[:5]) + (", …" if len(found) > 5 else "")
+        some = ", ".join(job.id for job in found[:_MAX_NAMED])
+        many = str(len(found))
+        if len(found) > _MAX_NAMED:
+            many, some = f"more than {_MAX_NAMED}", f"{some}, …"
         raise InvalidRequest(
-            f"{text!r} is the beginning of {len(found)} jobs: {some}. Write more of it."
+            f"{text!r} is the beginning of {many} jobs: {some}. Write more of it."
         ) from error
 
 

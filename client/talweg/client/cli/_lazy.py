@@ -32,7 +32,7 @@ class LazyGroup(click.Group):
     """
 
     def __init__(
-        self, *, own: Mapping[str, Lazy], known_plugins: Mapping[str, Lazy], help: str
+        self, *, own: Mapping[str, Lazy], known_plugins: Mapping[str, Lazy], help: str, epilog: str
     ) -> None:
         """Take the tables.
 
@@ -40,8 +40,9 @@ class LazyGroup(click.Group):
             own: The commands, in the order of their listing.
             known_plugins: What to say of plug-in commands without importing them.
             help: What the whole is for.
+            epilog: What to say below the commands.
         """
-        super().__init__(name="talweg", help=help, no_args_is_help=True)
+        super().__init__(name="talweg", help=help, epilog=epilog, no_args_is_help=True)
         self._own = own
         self._known_plugins = known_plugins
 

@@ -8,6 +8,7 @@ import click
 
 from talweg.client import (
     BatchError,
+    FailedPrecondition,
     InvalidRequest,
     InvalidSpec,
     JobFailed,
@@ -22,11 +23,13 @@ USAGE = 2
 NOT_FOUND = 3
 UNREACHABLE = 4
 SERVER = 5
+STATE = 6
 
 # Read from the top: the first kind that fits.
 _STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (InvalidRequest, USAGE),
     (NotFound, NOT_FOUND),
+    (FailedPrecondition, STATE),
     (Unavailable, UNREACHABLE),
     (JobFailed, JOB_NOT_SUCCEEDED),
     (WaitTimeout, JOB_NOT_SUCCEEDED),

@@ -44,6 +44,11 @@ def _root() -> LazyGroup:
         own=_OWN,
         known_plugins=_KNOWN_PLUGINS,
         help="Submit training jobs, follow them, and compare what came of them.",
+        epilog=(
+            "Exit status: 0 all went well; 1 a job ended otherwise than SUCCEEDED; 2 wrong usage "
+            "or spec; 3 not found; 4 no server was reached; 5 another error of the server; 6 the "
+            "job's state does not allow it, such as to cancel a job that has ended; 130 Ctrl-C."
+        ),
     )
 
     @click.option(

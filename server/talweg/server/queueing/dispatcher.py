@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from talweg.server.errors import DatabaseUnavailable
 from talweg.server.queueing.doorbell import BrokerDown, Doorbell
+from talweg.server.queueing.outage import Outage
 from talweg.server.store import queues
 from talweg.server.store.clock import SECOND
 from talweg.server.store.database import Database
@@ -37,13 +38,18 @@ class Dispatcher:
         # Of its own: Redis may take its timeout to fail, and nothing else is to wait for it.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="doorbell")
         self._woken = asyncio.Event()
-        self._failures = 0
+        self._broker = Outage(
+            _logger, "the broker does not answer, jobs wait", "the broker answers again"
+        )
+        self._record = Outage(
+            _logger, "waiting jobs cannot be looked for", "waiting jobs can be looked for again"
+        )
         self._longest_wait_s = 0.0
 
     @property
     def broker_answers(self) -> bool:
         """Whether the broker answered when it was last asked."""
-        return self._failures == 0
+        return self._broker.num_failures == 0
 
     @property
     def longest_wait_s(self) -> float:
@@ -57,9 +63,9 @@ class Dispatcher:
     async def run(self) -> None:
         """Rings, until cancelled."""
         while True:
-            pause = min(INTERVAL_S * 2 ** min(self._failures, 3), _MAX_BACKOFF_S)
+            pause = min(INTERVAL_S * 2 ** min(self._broker.num_failures, 3), _MAX_BACKOFF_S)
             try:
-                if self._failures:
+                if not self.broker_answers:
                     # New jobs do not make a broker answer.
                     await asyncio.sleep(pause)
                 else:
@@ -71,7 +77,9 @@ class Dispatcher:
             try:
                 await self.top_up()
             except DatabaseUnavailable as exc:
-                _logger.warning("cannot look for waiting jobs: %s", exc)
+                self._record.failed(exc)
+            else:
+                self._record.passed()
 
     async def top_up(self) -> None:
         """Rings for jobs that have no ticket.
@@ -82,19 +90,15 @@ class Dispatcher:
         waiting = await self._database.reading(queues.waiting)
         self._longest_wait_s = max((each.age for each in waiting.values()), default=0) / SECOND
         wanted = {queue: min(each.num_jobs, MAX_TICKETS) for queue, each in waiting.items()}
-        if not wanted and self._failures == 0:
+        if not wanted and self.broker_answers:
             return
         try:
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._thread, self._ring, wanted)
         except BrokerDown as exc:
-            if self._failures == 0:
-                _logger.warning("the broker does not answer, jobs wait: %s", exc)
-            self._failures += 1
+            self._broker.failed(exc)
         else:
-            if self._failures:
-                _logger.info("the broker answers again")
-            self._failures = 0
+            self._broker.passed()
 
     def _ring(self, wanted: dict[str, int]) -> None:
         # With nothing wanted this still asks, and so learns whether the broker is back.

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,10 +19,16 @@ _logger = logging.getLogger(__name__)
 _ANSWER_WITHIN_S = 1.0
 _ASK_AFTER_S = 2.0
 _KEEP_S = 5.0
+# Where the last two answers differ, the next one decides, and is asked for soon.
+_ASK_AGAIN_S = 1.0
 
 
 class Presence:
-    """What is known of the workers and the broker."""
+    """What is known of the workers and the broker.
+
+    On a busy machine a worker that is well may not answer in time. So a queue counts as without a
+    worker only where two questions in a row found none.
+    """
 
     def __init__(self, app: Celery, dispatcher: Dispatcher) -> None:
         """Knows nothing yet.
@@ -33,8 +40,9 @@ class Presence:
         self._app = app
         self._dispatcher = dispatcher
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="inspect")
-        self._served: frozenset[str] | None = None
-        self._known_at = -_KEEP_S
+        # The queues that were served, of the last questions in a row.
+        self._answers: deque[frozenset[str]] = deque(maxlen=2)
+        self._asked_at = -_KEEP_S
 
     @property
     def broker_answers(self) -> bool:
@@ -47,26 +55,40 @@ class Presence:
         Args:
             queue: Its name.
         """
-        if self._served is None or time.monotonic() - self._known_at > 2 * _KEEP_S:
+        if self._is_outdated:
             return None
-        return queue in self._served
+        if any(queue in served for served in self._answers):
+            return True
+        return False if len(self._answers) == 2 else None
 
     async def run(self) -> None:
         """Asks every few seconds while a job waits, until cancelled."""
-        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(1)
             waits = self._dispatcher.longest_wait_s > _ASK_AFTER_S
             if not waits or not self.broker_answers:
                 continue
-            if time.monotonic() - self._known_at < _KEEP_S:
-                continue
-            try:
-                served = await loop.run_in_executor(self._thread, self._ask)
-            except (OperationalError, RedisError, OSError) as exc:
-                _logger.info("the workers cannot be asked for: %s", exc)
-                served = None
-            self._served, self._known_at = served, time.monotonic()
+            is_sure = len(self._answers) == 2 and self._answers[0] == self._answers[1]
+            pause = _KEEP_S if is_sure else _ASK_AGAIN_S
+            if time.monotonic() - self._asked_at >= pause:
+                await self.look()
+
+    async def look(self) -> None:
+        """Asks the workers once."""
+        if self._is_outdated:
+            self._answers.clear()
+        try:
+            served = await asyncio.get_running_loop().run_in_executor(self._thread, self._ask)
+        except (OperationalError, RedisError, OSError) as exc:
+            _logger.info("the workers cannot be asked for: %s", exc)
+            self._answers.clear()
+        else:
+            self._answers.append(served)
+        self._asked_at = time.monotonic()
+
+    @property
+    def _is_outdated(self) -> bool:
+        return time.monotonic() - self._asked_at > 2 * _KEEP_S
 
     def _ask(self) -> frozenset[str]:
         with self._app.connection_for_write(connect_timeout=TIMEOUT_S) as connection:

@@ -7,6 +7,7 @@ import asyncio
 import logging
 
 from talweg.server.errors import DatabaseUnavailable
+from talweg.server.queueing.outage import Outage
 from talweg.server.services import endings
 from talweg.server.store import leases, queues
 from talweg.server.store.database import Database, Transaction
@@ -34,6 +35,9 @@ class Reaper:
 
     async def run(self) -> None:
         """Reaps, until cancelled."""
+        outage = Outage(
+            _logger, "the leases cannot be looked at", "the leases can be looked at again"
+        )
         while True:
             await asyncio.sleep(INTERVAL_S)
             try:
@@ -42,7 +46,9 @@ class Reaper:
                     if not await self._database.writing(reap, self._max_lost_attempts):
                         break
             except DatabaseUnavailable as exc:
-                _logger.warning("cannot look at the leases: %s", exc)
+                outage.failed(exc)
+            else:
+                outage.passed()
 
 
 def reap(tx: Transaction, max_lost_attempts: int) -> list[JobRow]:

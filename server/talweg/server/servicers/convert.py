@@ -1,17 +1,33 @@
 """Between the services' values and messages."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from google.protobuf.duration_pb2 import Duration
 
-from talweg.server.errors import InvalidRequest
+from talweg.server.errors import InvalidRequest, ServerError
 from talweg.server.services.comparison import Comparison, Group
 from talweg.server.services.jobs import JobView
-from talweg.server.services.submission import Preview
+from talweg.server.services.submission import Answer, Preview
+from talweg.server.statuses import to_status
 from talweg.server.store.clock import to_timestamp
 from talweg.server.store.rows import JobRow
-from talweg.v1.jobs_pb2 import CompareJobsResponse, Job, Outcome, Progress, TrackingRun
+from talweg.v1.jobs_pb2 import (
+    BatchSubmitJobsResponse,
+    CompareJobsResponse,
+    Job,
+    Outcome,
+    Progress,
+    TrackingRun,
+)
 from talweg.v1.spec_pb2 import JobSpec
+
+LARGEST_MESSAGE = 4 * 1024 * 1024
+"""What gRPC's clients take as one message unless they are told otherwise, in bytes."""
+
+
+# What a result takes beside the violations of its error.
+_RESULT_BYTES = 100
 
 
 def job_message(view: JobView) -> Job:
@@ -51,6 +67,30 @@ def taken_message(answer: JobRow | Preview) -> Job:
     job.spec.CopyFrom(JobSpec.FromString(answer.spec))
     job.state = Job.QUEUED
     return job
+
+
+def batch_message(answers: Sequence[Answer | ServerError]) -> BatchSubmitJobsResponse:
+    """Gives the message of what each submission of a batch became, one that every client takes.
+
+    A lost answer would cost the names of jobs that were taken. So where it grows too large, specs
+    and warnings stay behind, and each error has its share of the room.
+
+    Args:
+        answers: One a submission.
+    """
+    response = BatchSubmitJobsResponse()
+    share = LARGEST_MESSAGE // max(1, len(answers)) - _RESULT_BYTES
+    for answer in answers:
+        if isinstance(answer, ServerError):
+            response.results.add(error=to_status(answer, room=share))
+        else:
+            response.results.add(job=taken_message(answer))
+    if response.ByteSize() > LARGEST_MESSAGE:
+        for result in response.results:
+            if result.HasField("job"):
+                result.job.ClearField("spec")
+                result.job.ClearField("warnings")
+    return response
 
 
 def duration_value(message: Duration, *, field: str) -> timedelta:

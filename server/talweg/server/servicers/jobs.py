@@ -5,8 +5,10 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from talweg.server.errors import ServerError
+from talweg.server.errors import InvalidRequest
 from talweg.server.servicers.convert import (
+    LARGEST_MESSAGE,
+    batch_message,
     comparison_message,
     duration_value,
     job_message,
@@ -17,7 +19,6 @@ from talweg.server.services.comparison import ComparisonService
 from talweg.server.services.jobs import JobService
 from talweg.server.services.submission import Submission, SubmissionService
 from talweg.server.services.watching import WatchService
-from talweg.server.statuses import to_status
 from talweg.v1 import jobs_pb2 as pb
 from talweg.v1.jobs_pb2_grpc import JobServiceServicer
 
@@ -65,13 +66,7 @@ class JobServicer(JobServiceServicer):
         answers = await self._services.submission.submit_many(
             [_submission(each) for each in request.requests]
         )
-        response = pb.BatchSubmitJobsResponse()
-        for answer in answers:
-            if isinstance(answer, ServerError):
-                response.results.add(error=to_status(answer, in_trailers=False))
-            else:
-                response.results.add(job=taken_message(answer))
-        return response
+        return batch_message(answers)
 
     async def GetJob(self, request: pb.GetJobRequest, context: Any) -> pb.Job:  # noqa: D102
         return job_message(await self._services.jobs.get(request.name))
@@ -101,10 +96,16 @@ class JobServicer(JobServiceServicer):
         self, request: pb.GetJobMetricsRequest, context: Any
     ) -> pb.GetJobMetricsResponse:
         found = await self._services.jobs.metrics(
-            request.name, wanted=request.metrics, include_points=request.include_points
+            request.name,
+            wanted=request.metrics,
+            include_points=request.include_points,
+            page_size=request.page_size,
+            page_token=request.page_token,
         )
         return pb.GetJobMetricsResponse(
-            summaries=found.summaries, points=[event.metrics for event in found.points]
+            summaries=found.summaries,
+            points=[event.metrics for event in found.points],
+            next_page_token=found.next_token,
         )
 
     async def CompareJobs(  # noqa: D102
@@ -116,7 +117,15 @@ class JobServicer(JobServiceServicer):
             metric=request.metric,
             group_by=request.group_by,
         )
-        return comparison_message(comparison)
+        response = comparison_message(comparison)
+        if response.ByteSize() > LARGEST_MESSAGE:
+            raise InvalidRequest.of(
+                "group_by",
+                f"must give an answer of <= {LARGEST_MESSAGE:,} bytes, but labels "
+                f"{len(response.groups):,} groups in {response.ByteSize():,}: compare fewer jobs, "
+                "or group them by what has shorter values",
+            )
+        return response
 
     async def CancelJob(self, request: pb.CancelJobRequest, context: Any) -> pb.Job:  # noqa: D102
         grace = DEFAULT_GRACE

@@ -1,11 +1,14 @@
 """Reading jobs and their metrics."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sqlalchemy import Connection
 
 from talweg.server import pages
+from talweg.server.errors import BadPageToken
 from talweg.server.filters import parse_filter, parse_order
 from talweg.server.queueing.waiting import Surroundings, reason
 from talweg.server.services.arguments import count, job_of
@@ -15,8 +18,11 @@ from talweg.server.store.listing import OrderKey
 from talweg.server.store.rows import JobRow
 from talweg.v1.jobs_pb2 import Event, Job, MetricSummary
 
+T = TypeVar("T")
+
 MAX_PAGE = 1000
 _DEFAULT_PAGE = 100
+MAX_POINTS = 10_000
 # Clients take 4 MiB in one message unless they say otherwise.
 _MAX_PAGE_BYTES = 3 * 1024 * 1024
 
@@ -48,10 +54,13 @@ class JobMetrics:
     """What a job measured."""
 
     summaries: Sequence[MetricSummary]
-    """By name."""
+    """By name; none from the second page on."""
 
-    points: Sequence[Event]
+    points: Sequence[Event] = ()
     """Metric events, in order; none unless asked for."""
+
+    next_token: str = ""
+    """Where the points go on; empty at their end."""
 
 
 class JobService:
@@ -115,7 +124,7 @@ class JobService:
 
         def read(connection: Connection) -> Page:
             found = listing.select_where(connection, where, order, after=after, limit=size + 1)
-            fitting = _fitting(found[:size])
+            fitting = _fitting(found[:size], _num_bytes, _MAX_PAGE_BYTES)
             token = ""
             if len(fitting) < len(found):
                 token = pages.encode(listing.place(fitting[-1], order), arguments)
@@ -124,49 +133,67 @@ class JobService:
         return await self._database.reading(read)
 
     async def metrics(
-        self, name: str, *, wanted: Sequence[str], include_points: bool
+        self,
+        name: str,
+        *,
+        wanted: Sequence[str] = (),
+        include_points: bool = False,
+        page_size: int = 0,
+        page_token: str = "",
     ) -> JobMetrics:
-        """Reads what a job measured.
+        """Reads what a job measured, page by page.
 
         Args:
             name: jobs/{id}.
             wanted: Names, or prefixes ending in "/"; all where empty.
             include_points: Give the metric events too.
+            page_size: At most so many events; a page ends before it outgrows a client's message
+                limit.
+            page_token: From the page before; empty for the first.
 
         Raises:
             JobNotFound: There is no such job.
-            InvalidRequest: That is not a job's name.
+            InvalidRequest: That is not a job's name, or the page size is out of bounds.
+            BadPageToken: The token is of other arguments, or none that this service gave.
         """
         id_ = job_of(name)
+        size = count(page_size, field="page_size", most=MAX_POINTS, default=MAX_POINTS)
+        arguments = (name, *wanted)
+        place = pages.decode(page_token, arguments, (int, str)) if page_token else None
 
         def read(connection: Connection) -> JobMetrics:
             row = jobs.get(connection, id_)
-            summaries = metrics.of_job(connection, row.seq)
-            points: list[Event] = []
-            if include_points:
-                points = _each_step_once(events.of_kind(connection, row.seq, kind="metrics"))
-            return JobMetrics(summaries, points)
+            summaries = [] if place else metrics.of_job(connection, row.seq)
+            chosen = [each for each in summaries if _is_wanted(each.name, wanted)]
+            if not include_points:
+                return JobMetrics(chosen)
+            after, seen = (int(place[0]), _Seen(str(place[1]))) if place else (0, _Seen())
+            found = events.of_kind(
+                connection, row.seq, kind="metrics", after=after, limit=size + 1
+            )
+            room = _MAX_PAGE_BYTES - sum(each.ByteSize() for each in chosen)
+            fitting = _fitting(found[:size], Event.ByteSize, room)
+            points = list(filter(seen.is_new, fitting))
+            token = ""
+            if len(fitting) < len(found):
+                token = pages.encode((fitting[-1].cursor, seen.text), arguments)
+            return JobMetrics(chosen, [each for each in points if _narrow(each, wanted)], token)
 
-        found = await self._database.reading(read)
-        if not wanted:
-            return found
-        chosen = [each for each in found.summaries if _is_wanted(each.name, wanted)]
-        narrowed = []
-        for event in found.points:
-            for metric in list(event.metrics.values):
-                if not _is_wanted(metric, wanted):
-                    del event.metrics.values[metric]
-            if event.metrics.values:
-                narrowed.append(event)
-        return JobMetrics(chosen, narrowed)
+        return await self._database.reading(read)
 
     def _views(self, connection: Connection, rows: Sequence[JobRow]) -> list[JobView]:
         queued = [row.seq for row in rows if row.state == Job.QUEUED]
         places = queues.places(connection, queued) if queued else {}
+        busy = queues.busy(connection) if queued else frozenset()
         return [
             JobView(
                 row,
-                reason(self._surroundings, queue=row.queue, place=places[row.seq])
+                reason(
+                    self._surroundings,
+                    queue=row.queue,
+                    place=places[row.seq],
+                    is_busy=row.queue in busy,
+                )
                 if row.seq in places
                 else "",
             )
@@ -178,28 +205,58 @@ def _place_kinds(order: Sequence[OrderKey]) -> list[type]:
     return [*(str if key.field == "loss" else int for key in order), int]
 
 
-def _fitting(rows: Sequence[JobRow]) -> Sequence[JobRow]:
-    size = 0
-    for index, row in enumerate(rows):
-        size += sum(len(part or b"") for part in (row.spec, row.warnings, row.outcome))
-        if size > _MAX_PAGE_BYTES and index:
-            return rows[:index]
-    return rows
+def _fitting(items: Sequence[T], size_of: Callable[[T], int], room: int) -> Sequence[T]:
+    """Gives as many as fit, but always the first: a page without any would not go on."""
+    for index, item in enumerate(items):
+        room -= size_of(item)
+        if room < 0 and index:
+            return items[:index]
+    return items
 
 
-def _each_step_once(points: Sequence[Event]) -> list[Event]:
-    """Leaves out what a later attempt measured again, from its checkpoint on."""
-    reached: dict[tuple[str, ...], int] = {}
-    kept = []
-    for event in points:
-        kind = tuple(sorted(event.metrics.values))
-        if event.metrics.step > reached.get(kind, -1):
-            reached[kind] = event.metrics.step
-            kept.append(event)
-    return kept
+def _num_bytes(row: JobRow) -> int:
+    return sum(len(part or b"") for part in (row.spec, row.warnings, row.outcome))
+
+
+class _Seen:
+    """How far points of each kind have come: attempts that go on measure some steps again."""
+
+    def __init__(self, text: str = "") -> None:
+        self._steps: dict[str, int] = _steps(text) if text else {}
+
+    @property
+    def text(self) -> str:
+        """For the next page."""
+        return json.dumps(self._steps)
+
+    def is_new(self, event: Event) -> bool:
+        """Whether no earlier point holds the same metrics of its step or a later one."""
+        kind = ",".join(sorted(event.metrics.values))
+        if event.metrics.step <= self._steps.get(kind, -1):
+            return False
+        self._steps[kind] = event.metrics.step
+        return True
+
+
+def _steps(text: str) -> dict[str, int]:
+    try:
+        steps = json.loads(text)
+    except ValueError as exc:
+        raise BadPageToken("page_token is not one that this service gave") from exc
+    if not isinstance(steps, dict) or not all(type(step) is int for step in steps.values()):
+        raise BadPageToken("page_token is not one that this service gave")
+    return steps
+
+
+def _narrow(event: Event, wanted: Sequence[str]) -> bool:
+    """Takes away the metrics that are not wanted, and tells whether any is left."""
+    for metric in list(event.metrics.values):
+        if not _is_wanted(metric, wanted):
+            del event.metrics.values[metric]
+    return bool(event.metrics.values)
 
 
 def _is_wanted(metric: str, wanted: Sequence[str]) -> bool:
-    return any(
+    return not wanted or any(
         metric.startswith(each) if each.endswith("/") else metric == each for each in wanted
     )

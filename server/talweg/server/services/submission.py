@@ -225,13 +225,19 @@ def _plan(connection: Connection, prepared: Sequence[_Prepared | ServerError]) -
         if isinstance(each, _Prepared) and each.job.request_id is not None
     }
     known: dict[str, JobRow | NewJob] = {**jobs.by_request_id(connection, ids)}
+    # What is only checked takes no request_id, but would take it from what is checked after it.
+    checked: dict[str, NewJob] = {}
     plan = _Plan([], [])
     for each in prepared:
         if isinstance(each, ServerError):
             plan.results.append(each)
             continue
         job = each.job
-        holder = known.get(job.request_id) if job.request_id is not None else None
+        holder = None
+        if job.request_id is not None:
+            holder = known.get(job.request_id)
+            if holder is None and each.validate_only:
+                holder = checked.setdefault(job.request_id, job)
         if holder is not None and holder.request_digest != job.request_digest:
             plan.results.append(RequestIdReused(job.request_id or "", job_name(holder.id)))
         elif each.validate_only:

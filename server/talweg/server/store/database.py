@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, select
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.pool import QueuePool
 
@@ -31,6 +31,22 @@ from talweg.v1.jobs_pb2 import Event
 _BUSY_TIMEOUT_S = 30
 _NUM_READERS = 4
 _NUM_POSTGRES_WRITERS = 4
+# How often an operation that PostgreSQL ended in favour of another is tried in all.
+_TRIES = 5
+# PostgreSQL's codes for that: serialization_failure, deadlock_detected.
+_IN_FAVOUR_OF_ANOTHER = {"40001", "40P01"}
+
+# Of libpq. A machine that vanishes is noticed within about half a minute, and no statement or
+# forgotten transaction holds the record's locks for good. What the URL says itself, holds.
+_POSTGRES_ARGUMENTS: dict[str, str | int] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+    "options": "-c statement_timeout=60s -c idle_in_transaction_session_timeout=60s",
+    "application_name": "talweg-server",
+}
 
 _PASSING_IN_SQLITE = {
     sqlite3.SQLITE_BUSY,
@@ -183,8 +199,15 @@ class Database:
 
     async def _write_in_thread(self, durable: bool, operation: Callable[[Transaction], R]) -> R:
         def work() -> R:
-            with self.write(durable=durable) as transaction:
-                return operation(transaction)
+            for left in reversed(range(_TRIES)):
+                try:
+                    with self.write(durable=durable) as transaction:
+                        return operation(transaction)
+                except DatabaseUnavailable as exc:
+                    # Nothing of it was done: the other one is through, and it may be tried again.
+                    if not left or not _in_favour_of_another(exc.__cause__):
+                        raise
+            raise AssertionError("the last try returns or raises")
 
         return await asyncio.get_running_loop().run_in_executor(self._writers, work)
 
@@ -226,6 +249,13 @@ def _is_passing(error: DBAPIError) -> bool:
     return error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError))
 
 
+def _in_favour_of_another(error: BaseException | None) -> bool:
+    return (
+        isinstance(error, DBAPIError)
+        and getattr(error.orig, "sqlstate", None) in _IN_FAVOUR_OF_ANOTHER
+    )
+
+
 def _engine(url: str) -> Engine:
     try:
         parsed = make_url(url)
@@ -238,6 +268,7 @@ def _engine(url: str) -> Engine:
             raise BadSetting("TALWEG_DATABASE_URL must name a file: sqlite:///talweg.db")
         engine = create_engine(
             parsed,
+            hide_parameters=True,
             poolclass=QueuePool,
             pool_size=_NUM_READERS + 1,
             connect_args={"timeout": _BUSY_TIMEOUT_S},
@@ -248,17 +279,23 @@ def _engine(url: str) -> Engine:
     if parsed.drivername in ("postgresql", "postgresql+psycopg"):
         return create_engine(
             parsed.set(drivername="postgresql+psycopg"),
+            # They hold specs and leases, and errors are logged.
+            hide_parameters=True,
             # Whatever the database's own default: a writer that has waited for a job's lock must
             # see what the other one wrote.
             isolation_level="READ COMMITTED",
             pool_size=_NUM_READERS + _NUM_POSTGRES_WRITERS,
             pool_pre_ping=True,
-            connect_args={"connect_timeout": 5},
+            connect_args=_postgres_arguments(parsed),
         )
     raise BadSetting(
         "TALWEG_DATABASE_URL must begin with sqlite:/// or postgresql://, "
         f"but begins with {parsed.drivername}://"
     )
+
+
+def _postgres_arguments(url: URL) -> dict[str, str | int]:
+    return {name: value for name, value in _POSTGRES_ARGUMENTS.items() if name not in url.query}
 
 
 def _prepare_sqlite(connection: Any, record: Any) -> None:

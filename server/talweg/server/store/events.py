@@ -92,12 +92,25 @@ def after(connection: Connection, seq: int, cursor: int, *, limit: int) -> list[
     return [Event.FromString(data) for data in found.scalars()]
 
 
-def of_kind(connection: Connection, seq: int, *, kind: str) -> list[Event]:
-    """Reads all events of one kind, in order."""
+def of_kind(connection: Connection, seq: int, *, kind: str, after: int, limit: int) -> list[Event]:
+    """Reads events of one kind, in order.
+
+    Args:
+        connection: To read by.
+        seq: The job.
+        kind: Of the events' oneof.
+        after: The last number not to be read.
+        limit: At most so many.
+    """
     statement = (
         select(events.c.event)
-        .where(events.c.job == seq, events.c.kind == kind)
+        .where(
+            events.c.job == seq,
+            events.c.kind == kind,
+            events.c.cursor > after,
+        )
         .order_by(events.c.cursor)
+        .limit(limit)
     )
     return [Event.FromString(data) for data in connection.execute(statement).scalars()]
 

@@ -4,7 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, and_, exists, literal, or_, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    and_,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+)
 
 from talweg.server.store.rows import JobRow, select_jobs, to_row
 from talweg.server.store.schema import jobs, tags
@@ -17,7 +27,7 @@ class Condition:
     """A comparison of one field with one value."""
 
     field: str
-    """state, loss, task, experiment, worker, create_time or tags."""
+    """name, state, loss, task, experiment, worker, create_time or tags."""
 
     operator: Operator
     """The comparison."""
@@ -105,6 +115,9 @@ def _condition(condition: Condition) -> ColumnElement[bool]:
             )
         )
         return has if condition.operator == "=" else ~has
+    if condition.field == "name":
+        named = _is_named(str(condition.value).removeprefix("jobs/"))
+        return named if condition.operator == "=" else ~named
     column = jobs.c[condition.field]
     match condition.operator:
         case "=":
@@ -119,3 +132,11 @@ def _condition(condition: Condition) -> ColumnElement[bool]:
             return column > condition.value
         case ">=":
             return column >= condition.value
+
+
+def _is_named(pattern: str) -> ColumnElement[bool]:
+    if not pattern.endswith("*"):
+        return jobs.c.id == pattern
+    # Not LIKE, to which some letters are alike on SQLite and % is special.
+    beginning = pattern.removesuffix("*")
+    return func.substr(jobs.c.id, 1, len(beginning)) == beginning

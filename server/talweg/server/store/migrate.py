@@ -34,6 +34,8 @@ def upgrade(database: Database) -> str:
     scripts = _scripts()
     with database.write() as tx:
         if tx.connection.dialect.name == "postgresql":
+            # Another server may migrate now, and a large table takes its time.
+            tx.connection.execute(text("SET LOCAL statement_timeout = 0"))
             tx.connection.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
         found = _version(tx.connection)
         known = {script.revision for script in scripts.walk_revisions()}

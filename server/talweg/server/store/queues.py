@@ -56,6 +56,11 @@ def places(connection: Connection, seqs: Sequence[int]) -> dict[int, int]:
     return {seq: place - 1 for seq, place in connection.execute(statement)}
 
 
+def busy(connection: Connection) -> frozenset[str]:
+    """Names the queues of which a job is RUNNING."""
+    return frozenset(connection.scalars(select(jobs.c.queue).where(is_running).distinct()))
+
+
 _OVERDUE = select(
     exists().where(
         is_running,

@@ -5,6 +5,7 @@ import pytest
 import torch
 from tests.worker.losses.functional.helpers import close, finite, numbers, shares, slopes_agree
 from torch import Tensor
+from torch.nn import functional as F
 
 from talweg.worker.losses.functional.images import perceptual, ssim, total_variation
 
@@ -84,8 +85,9 @@ def test_perceptual_weighs_layers() -> None:
     pred = [numbers(2, 3, 4), numbers(2, 5)]
     target = [numbers(2, 3, 4, seed=1).detach(), numbers(2, 5, seed=1).detach()]
     weights = torch.tensor([0.3, 2.0], dtype=torch.float64, requires_grad=True)
-    parts = [((p - t) ** 2).mean().item() for p, t in zip(pred, target, strict=True)]
-    close(perceptual(pred, target, [0.3, 2.0]), 0.3 * parts[0] + 2 * parts[1])
+    parts = [F.mse_loss(p, t).item() for p, t in zip(pred, target, strict=True)]
+    close(perceptual(pred, target, [0.3, 2.0]).mean(), 0.3 * parts[0] + 2 * parts[1])
+    assert perceptual(pred, target, [0.3, 2.0]).shape == (2,)
     slopes_agree(lambda w, a, b: perceptual([a, b], target, w), weights, *pred)
     with pytest.raises(ValueError, match="one value a layer, 2, but got 1"):
         perceptual(pred, target, [1.0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,22 +12,44 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Part:
-    """The samples of the training, validation or test data."""
+    """The samples of the training, validation or test data: named arrays, one row a sample."""
 
-    x: Tensor
-    """Inputs (N, …), float32, standardised where the spec asks for it."""
-    y: Tensor
-    """Targets. Regression: float32 (N,) or (N, K), standardised where the spec asks for it;
-    binary: float32 (N,); multiclass: int64 (N,); multilabel: float32 (N, L)."""
+    arrays: Mapping[str, Tensor]
+    """What the task reads, by name, all of one length. What there may be several of in a sample,
+    such as boxes, is padded to one number, with an array that counts it."""
+
+    def __post_init__(self) -> None:
+        """Refuses arrays that differ in length.
+
+        Raises:
+            ValueError: They do, or there is none.
+        """
+        lengths = {name: len(array) for name, array in self.arrays.items()}
+        if len(set(lengths.values())) != 1:
+            raise ValueError(f"the arrays must have one length, but got {lengths}")
+
+    @property
+    def x(self) -> Tensor:
+        """Inputs (N, …), float32, standardised where the spec asks for it."""
+        return self.arrays["x"]
+
+    @property
+    def y(self) -> Tensor:
+        """Targets, where the task has one a sample.
+
+        Regression: float32 (N,) or (N, K), standardised where the spec asks for it; binary:
+        float32 (N,); multiclass and ordinal: int64 (N,); multilabel: float32 (N, L).
+        """
+        return self.arrays["y"]
 
     def __len__(self) -> int:
         """The number of samples."""
-        return self.x.shape[0]
+        return len(next(iter(self.arrays.values())))
 
     @property
     def num_bytes(self) -> int:
         """Memory of the tensors."""
-        return self.x.nbytes + self.y.nbytes
+        return sum(array.nbytes for array in self.arrays.values())
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from talweg.spec import kind, task_kind
-from talweg.v1.options_pb2 import BINARY, MULTICLASS, MULTILABEL, REGRESSION, TaskKind
+from talweg.spec import arrays_of, kind, task_kind
+from talweg.v1.options_pb2 import BINARY, MULTICLASS, MULTILABEL, ORDINAL, REGRESSION
 from talweg.v1.spec_pb2 import JobSpec, TargetOutliers
 from talweg.worker.data._bundle import DataBundle, Inputs, Part, Scaler
 from talweg.worker.data._loaders import LOADERS, RawData
+from talweg.worker.data._ranks import Ranks
 from talweg.worker.data._split import divide
+from talweg.worker.errors import UserSpecError
 
 _MOST_KEPT = 16
 _MOST_BYTES_KEPT = 256 * 2**20
@@ -63,52 +66,62 @@ def make(spec: JobSpec) -> DataBundle:
     name, message = kind(spec.dataset)
     task = task_kind(spec)
     raw = LOADERS[name](message)
-    targets = _of_task(raw, task)
+    arrays = _wanted(raw, spec)
+    if "y" in arrays and task in (BINARY, MULTILABEL):
+        arrays["y"] = arrays["y"].astype(np.float64)
     by_class = spec.split.stratified and task in (BINARY, MULTICLASS)
-    division = divide(spec.split, len(targets), raw.targets if by_class else None)
+    division = divide(spec.split, len(arrays["x"]), raw.arrays["y"] if by_class else None)
+    classes = raw.class_names
+    if task == ORDINAL and not classes:
+        ranks = Ranks.of(arrays["y"][division.train], spec.task.ordinal.ranks)
+        arrays["y"], classes = ranks.of_numbers(arrays["y"]), ranks.names
     parts = {
-        part: (raw.inputs[indices], targets[indices])
+        part: {name: array[indices] for name, array in arrays.items()}
         for part, indices in division._asdict().items()
     }
 
     preprocessing = spec.preprocessing
-    x_train, y_train = parts["train"]
-    target_scaler = None
+    train = parts["train"]
+    scalers: dict[str, Scaler] = {}
     if task == REGRESSION:
         if preprocessing.HasField("target_outliers"):
-            y_train = _with_outliers(y_train, preprocessing.target_outliers)
-            parts["train"] = (x_train, y_train)
+            train["y"] = _with_outliers(train["y"], preprocessing.target_outliers)
         if preprocessing.standardise_targets:
-            target_scaler = Scaler.of(y_train)
-    input_scaler = None
+            scalers["y"] = Scaler.of(train["y"])
     if preprocessing.standardise_inputs:
-        input_scaler = Scaler.of(x_train, by_column=x_train.ndim == 2)
+        scalers["x"] = Scaler.of(train["x"], by_column=train["x"].ndim == 2)
 
-    def part(x: NDArray[np.float64], y: NDArray[Any]) -> Part:
-        if input_scaler is not None:
-            x = input_scaler.scale(x)
-        if target_scaler is not None:
-            y = target_scaler.scale(y)
-        return Part(_floats(x), _floats(y) if y.dtype == np.float64 else torch.from_numpy(y))
+    def part(arrays: Mapping[str, NDArray[Any]]) -> Part:
+        scaled = {
+            name: scalers[name].scale(array) if name in scalers else array
+            for name, array in arrays.items()
+        }
+        return Part({name: _tensor(array) for name, array in scaled.items()})
 
-    classes = raw.class_names
     return DataBundle(
         name=name,
         digest=_digest(raw),
-        train=part(*parts["train"]),
-        validation=part(*parts["validation"]),
-        test=part(*parts["test"]),
-        inputs=Inputs(raw.inputs.shape[1:], raw.feature_names, input_scaler),
+        train=part(train),
+        validation=part(parts["validation"]),
+        test=part(parts["test"]),
+        inputs=Inputs(arrays["x"].shape[1:], raw.feature_names, scalers.get("x")),
         num_targets=len(classes) if classes else len(raw.target_names),
         class_names=classes,
         target_names=raw.target_names,
-        target_scaler=target_scaler,
+        target_scaler=scalers.get("y"),
     )
 
 
-def _of_task(raw: RawData, task: TaskKind.ValueType) -> NDArray[Any]:
-    """The targets in the type that the task's losses take."""
-    return raw.targets.astype(np.float64) if task in (BINARY, MULTILABEL) else raw.targets
+def _wanted(raw: RawData, spec: JobSpec) -> dict[str, NDArray[Any]]:
+    """The arrays that the task reads."""
+    wanted = arrays_of(spec)
+    missing = [name for name in wanted if name not in raw.arrays]
+    if missing:
+        raise UserSpecError(
+            f"dataset {kind(spec.dataset)[0]} has no array {' and no '.join(missing)}, which task "
+            f"{kind(spec.task)[0]} reads; it has {', '.join(raw.arrays)}"
+        )
+    return {name: raw.arrays[name] for name in wanted}
 
 
 def _with_outliers(targets: NDArray[np.float64], spec: TargetOutliers) -> NDArray[np.float64]:
@@ -122,13 +135,15 @@ def _with_outliers(targets: NDArray[np.float64], spec: TargetOutliers) -> NDArra
     return result
 
 
-def _floats(values: NDArray[np.float64]) -> Tensor:
-    return torch.from_numpy(values.astype(np.float32))
+def _tensor(values: NDArray[Any]) -> Tensor:
+    """Numbers as float32, indices and counts as int64."""
+    whole = np.issubdtype(values.dtype, np.integer)
+    return torch.from_numpy(values.astype(np.int64 if whole else np.float32, copy=not whole))
 
 
 def _digest(raw: RawData) -> str:
     sha = hashlib.sha256()
-    for array in (raw.inputs, raw.targets):
+    for array in raw.arrays.values():
         sha.update(f"{array.dtype.str} {array.shape};".encode())
         sha.update(np.ascontiguousarray(array).data)
     return sha.hexdigest()
@@ -136,6 +151,6 @@ def _digest(raw: RawData) -> str:
 
 def _key(spec: JobSpec) -> bytes:
     """All of a spec that decides its data."""
-    messages = (spec.dataset, spec.split, spec.preprocessing)
+    messages = (spec.task, spec.dataset, spec.split, spec.preprocessing)
     parts = [message.SerializeToString(deterministic=True) for message in messages]
-    return b"\0".join([str(task_kind(spec)).encode(), *(len(p).to_bytes(4) + p for p in parts)])
+    return b"\0".join(len(part).to_bytes(4) + part for part in parts)

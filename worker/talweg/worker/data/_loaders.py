@@ -5,7 +5,7 @@ To add one: a loader, and its row in `LOADERS`, which a test holds complete.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +21,10 @@ from talweg.v1 import datasets_pb2 as messages
 class RawData:
     """A data set as it comes, in its own units."""
 
-    inputs: NDArray[np.float64]
-    """(N, features), or images (N, channels, height, width)."""
-    targets: NDArray[Any]
-    """Numbers (N,) or (N, K), float64; else int64: class indices (N,), or 0 and 1 for labels
-    (N, L)."""
+    arrays: Mapping[str, NDArray[Any]]
+    """By name, all of one length N. `x`: inputs (N, features), or images (N, channels, height,
+    width), floats. `y`, where a sample has one target: numbers (N,) or (N, K), float64; else
+    int64: class indices (N,), or 0 and 1 for labels (N, L). Others as the tasks read them."""
     feature_names: tuple[str, ...] = ()
     """Names of the features; empty for images."""
     class_names: tuple[str, ...] = ()
@@ -34,17 +33,22 @@ class RawData:
     """Names of the numbers; empty for classes and labels."""
 
 
+def _table(x: NDArray[Any], y: NDArray[Any], names: Iterable[Any] = (), **rest: Any) -> RawData:
+    """Inputs and a target."""
+    return RawData({"x": x, "y": y}, tuple(str(name) for name in names), **rest)
+
+
 def _diabetes(_: messages.Diabetes) -> RawData:
     raw = datasets.load_diabetes()
-    return RawData(raw.data, raw.target, tuple(raw.feature_names), target_names=("progression",))
+    return _table(raw.data, raw.target, raw.feature_names, target_names=("progression",))
 
 
 def _classes(raw: Any) -> RawData:
     """scikit-learn's form of a small classification set."""
-    return RawData(
+    return _table(
         raw.data,
         raw.target.astype(np.int64),
-        tuple(str(name) for name in raw.feature_names),
+        raw.feature_names,
         class_names=tuple(str(name) for name in raw.target_names),
     )
 
@@ -63,7 +67,7 @@ def _iris(_: messages.Iris) -> RawData:
 
 def _digits(_: messages.Digits) -> RawData:
     raw = datasets.load_digits()
-    return RawData(
+    return _table(
         raw.images[:, None] / 16.0,
         raw.target.astype(np.int64),
         class_names=tuple(str(digit) for digit in raw.target_names),
@@ -79,7 +83,7 @@ def _synthetic_regression(spec: messages.SyntheticRegression) -> RawData:
         noise=spec.noise,
         random_state=spec.seed,
     )
-    return RawData(
+    return _table(
         inputs,
         targets,
         _numbered("x", spec.num_features),
@@ -102,7 +106,7 @@ def _synthetic_classification(spec: messages.SyntheticClassification) -> RawData
         class_sep=spec.class_separation,
         random_state=spec.seed,
     )
-    return RawData(
+    return _table(
         inputs,
         targets.astype(np.int64),
         _numbered("x", spec.num_features),
@@ -120,7 +124,7 @@ def _synthetic_multilabel(spec: messages.SyntheticMultilabel) -> RawData:
             n_labels=spec.mean_labels,
             random_state=spec.seed,
         )
-    return RawData(
+    return _table(
         inputs,
         targets.astype(np.int64),
         _numbered("x", spec.num_features),

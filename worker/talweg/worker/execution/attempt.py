@@ -147,14 +147,10 @@ class _Attempt:
         bundle, outputs = self._reporter.bundle, self._spec.outputs
         if bundle is None:
             return
-        if outputs.plots and result.predictions is not None:
-            found = result.predictions
+        if outputs.plots and result.shown:
             self._spool.tensors(
                 spool.PREDICTIONS,
-                {
-                    "y_true": torch.as_tensor(found.y_true),
-                    "y_pred": torch.as_tensor(found.y_pred),
-                },
+                {name: torch.as_tensor(array) for name, array in result.shown.items()},
             )
         if outputs.model and result.model is not None:
             self._spool.tensors(spool.WEIGHTS, result.model.state_dict())

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from talweg.v1 import losses_pb2 as pb
-from talweg.worker.losses import _checks
-from talweg.worker.losses._base import LossModule, reduction_of
+from talweg.worker.losses import _checks, _features
+from talweg.worker.losses._base import LossModule, reduction_of, same_precision
 from talweg.worker.losses._shared import Pooled, take_alike
 from talweg.worker.losses.functional import images
 
@@ -59,5 +60,61 @@ class TotalVariation(Pooled):
         return means[0] + means[1]
 
 
-BUILDERS: dict[str, type[LossModule]] = {"ssim": Ssim, "total_variation": TotalVariation}
+class Perceptual(LossModule):
+    """Σ_l w_l MSE of a frozen network's features, a value a sample. Johnson et al. 2016.
+
+    pred and target (N, C, H, W) as the network takes them, layer_weights w (L,) where they are no
+    parameters of the loss. Only pred and layer_weights get a gradient.
+    """
+
+    optional_names = ("layer_weights",)
+
+    def __init__(self, spec: pb.Perceptual) -> None:
+        """Make the loss of a filled message.
+
+        Raises:
+            ValueError: The network cannot be loaded, or has not as many layers as weights.
+        """
+        super().__init__(reduction_of(spec))
+        self.network = _features.load(spec.network, tuple(spec.layers))
+        number = len(self.network.modules_wanted)
+        self.given_weights = len(spec.layer_weights) > 0
+        self.layer_weights = tuple(spec.layer_weights) or (1.0,) * number
+        if len(self.layer_weights) != number:
+            raise ValueError(
+                f"layer_weights must have one value a layer, {number}, "
+                f"but got {len(self.layer_weights)}"
+            )
+
+    def check_values(self, inputs: Mapping[str, Tensor]) -> None:
+        """Refuse weights below 0; see `LossModule.check_values`."""
+        if "layer_weights" in inputs:
+            _checks.require_at_least("layer_weights", inputs["layer_weights"], 0)
+
+    def _take(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        _checks.require_names(inputs, self.input_names, self.optional_names)
+        pred, target = take_alike(inputs, self.input_names, _IMAGES)
+        self.network.require_images("pred", pred)
+        if "layer_weights" not in inputs:
+            return pred, target
+        if self.given_weights:
+            raise ValueError("layer_weights must be inputs or parameters, but got both")
+        weights = inputs["layer_weights"]
+        shape = (len(self.layer_weights),)
+        _checks.require_shape("layer_weights", weights, shape, "one value a layer")
+        _checks.require_floats("layer_weights", weights)
+        return same_precision(pred, target, weights)
+
+    def _values(self, pred: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+        with torch.no_grad():
+            wanted = self.network(target)
+        found = self.network(pred)
+        return images.perceptual(found, wanted, self.layer_weights if weights is None else weights)
+
+
+BUILDERS: dict[str, type[LossModule]] = {
+    "ssim": Ssim,
+    "total_variation": TotalVariation,
+    "perceptual": Perceptual,
+}
 """The losses of this family."""

@@ -2,5 +2,6 @@
 
 from talweg.worker.models._build import MODELS, build
 from talweg.worker.models._layers import LAYERS
+from talweg.worker.models._shared import share_answers
 
-__all__ = ["LAYERS", "MODELS", "build"]
+__all__ = ["LAYERS", "MODELS", "build", "share_answers"]

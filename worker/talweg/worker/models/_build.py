@@ -16,6 +16,7 @@ from torch import nn
 from talweg.spec import kind
 from talweg.v1 import models_pb2 as messages
 from talweg.worker.models._layers import LAYERS, Shape
+from talweg.worker.models._transformer import transformer
 
 _NONLINEARITIES: dict[int, Callable[[], nn.Module]] = {
     messages.Nonlinearity.relu: nn.ReLU,
@@ -117,5 +118,6 @@ MODELS: dict[str, Callable[[Any, Shape, int], Modules]] = {
     "mlp": _mlp,
     "convnet": _convnet,
     "sequential": _sequential,
+    "transformer": transformer,
 }
 """Every member of `Model` with its builder."""

@@ -1,10 +1,11 @@
-"""What every task does."""
+"""What every task does, of whatever shape."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +13,49 @@ from torch import Tensor, nn
 
 from talweg.spec import num_outputs, output_activation
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker.data import DataBundle
-from talweg.worker.losses import LossModule
+from talweg.worker.data import DataBundle, Part
+from talweg.worker.losses import ClassCounts, LossModule
+from talweg.worker.tasks._contract import Array, check_part
 from talweg.worker.tasks._counted import counted
 from talweg.worker.tasks._losses import Outputs, criterion
 
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Samples that go through the network together."""
+
+    arrays: Mapping[str, Tensor]
+    """What `TaskRunner.arrays` gives of these samples, by name (n, …)."""
+    share: float = 1.0
+    """The batch's part in the optimizer step's loss; 1 without accumulation."""
+
+    @property
+    def x(self) -> Tensor:
+        """Inputs."""
+        return self.arrays["x"]
+
+    @property
+    def target(self) -> Tensor:
+        """Targets as the loss takes them, where the task has one array of them."""
+        return self.arrays["target"]
+
+    def __len__(self) -> int:
+        """The number of samples."""
+        return len(self.arrays["x"])
+
+
+class Moment(Protocol):
+    """Where training stands."""
+
+    @property
+    def step(self) -> int:
+        """The optimizer step under way, from 1."""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch under way, from 1."""
 
 
 @dataclass(frozen=True)
@@ -26,15 +64,56 @@ class Predictions:
 
     y_true: NDArray[Any]
     """Regression: numbers (N,) or (N, K) in the target's units. Binary and multiclass: classes
-    (N,). Multilabel: 0 and 1 (N, L)."""
+    (N,). Ordinal: ranks (N,). Multilabel: 0 and 1 (N, L)."""
     y_pred: NDArray[Any]
     """The answers, in the form of y_true."""
     probabilities: Floats | None = None
-    """Binary: of class 1 (N,). Multiclass (N, C), multilabel (N, L). None for regression."""
+    """Binary: of class 1 (N,). Multiclass (N, C), ordinal (N, K), multilabel (N, L). None for
+    regression."""
     sd: Floats | None = None
     """Under gaussian_nll: the predicted standard deviation, in the form of y_pred."""
     quantiles: Floats | None = None
     """Under multi_quantile: (N, Q) or (N, K, Q), in the target's units."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What came of an evaluation."""
+
+    values: Mapping[str, float]
+    """The loss and the task's metrics, by name; without those that the samples leave undefined."""
+    shown: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """What the task's plots are drawn from, by name."""
+    predictions: Predictions | None = None
+    """What the model says of each sample; None where that is too much to keep."""
+
+
+class Meter(ABC):
+    """One evaluation: takes samples batch by batch, and judges them all in the end.
+
+    Keeps sums, and not samples, wherever outputs may be large.
+    """
+
+    @abstractmethod
+    def add(self, batch: Batch) -> None:
+        """Runs samples through the model; it is in evaluation mode, and no gradient is kept."""
+
+    @abstractmethod
+    def judged(self) -> Judged:
+        """Judges all samples that were added, at least one."""
+
+
+class Trial(NamedTuple):
+    """A loss with the inputs that some training samples give it, to see whether they fit."""
+
+    path: str
+    """Where the loss stands in the spec."""
+    criterion: LossModule
+    """The loss."""
+    inputs: Mapping[str, Tensor]
+    """Its inputs."""
+    targets: Mapping[str, Tensor]
+    """Of its inputs those that come from the data: of all training samples."""
 
 
 class TaskRunner(ABC):
@@ -43,20 +122,28 @@ class TaskRunner(ABC):
     Holds nothing that training changes, but for the weights that a loss itself may have.
     """
 
+    contract: ClassVar[Mapping[str, Array]]
+    """The named arrays that the task reads, and their shapes."""
     num_outputs: int
     """Outputs of the model's last layer."""
     criterion: LossModule
     """The loss over the model's outputs as they are: an activation that the loss needs and the
-    model does not have stands inside. Takes pred (N, num_outputs) and target. It may have weights
-    of its own, which are learnt beside the model's."""
+    model does not have stands inside. It may have weights of its own, which are learnt beside the
+    model's."""
     computed: dict[str, str]
     """What was counted and computed in the training split, by name, as a run's parameters."""
 
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
-        """Takes a filled spec and its data."""
+        """Takes a filled spec and its data.
+
+        Raises:
+            UserSpecError: The data is not what the task reads.
+        """
+        for name in ("train", "validation", "test"):
+            check_part(getattr(bundle, name), self.contract, name)
         self.num_outputs = num_outputs(spec, bundle.num_targets)
         self._ends_in = output_activation(spec)
-        loss, self.computed = counted(spec, bundle)
+        loss, self.computed = counted(spec, self.class_counts(bundle))
         self.criterion = criterion(
             loss,
             Outputs(
@@ -64,22 +151,61 @@ class TaskRunner(ABC):
             ),
         )
 
-    def start(self, network: nn.Sequential) -> None:  # noqa: B027 - most start well as they are
+    def class_counts(self, bundle: DataBundle) -> ClassCounts | None:
+        """Counts how often each class is seen in training; None where there are no classes."""
+        return None
+
+    def start(self, network: nn.Module) -> None:  # noqa: B027 - most start well as they are
         """Moves a network's first outputs to where the targets are, where that is far off."""
 
     @abstractmethod
-    def targets(self, y: Tensor) -> Tensor:
-        """Gives a part's targets in the shape in which the loss takes them."""
+    def arrays(self, part: Part) -> dict[str, Tensor]:
+        """Gives what batches carry of a part: `x`, and what the loss takes."""
 
     @abstractmethod
-    def predict(self, outputs: Tensor, y: Tensor) -> Predictions:
-        """Reads the model's outputs.
+    def meter(self, model: nn.Module) -> Meter:
+        """Begins an evaluation of a model."""
+
+    def samples_at_once(self, batch_size: int, x: Tensor) -> int:
+        """Gives how many samples an evaluation runs at once, so that its memory is bounded.
 
         Args:
-            outputs: (N, num_outputs), on any device.
-            y: The targets of the same samples, as the data has them.
+            batch_size: Samples in a batch of training.
+            x: Inputs of all samples.
         """
+        return batch_size
 
-    @abstractmethod
-    def metrics(self, predictions: Predictions) -> dict[str, float]:
-        """Judges predictions: by metric's name, without those that the samples leave undefined."""
+    def loss_inputs(self, outputs: Any, batch: Batch) -> dict[str, Tensor]:
+        """Gives what the criterion takes of a model's outputs and a batch."""
+        return {"pred": outputs, "target": batch.target}
+
+    def loss(self, model: nn.Module, batch: Batch, moment: Moment) -> Tensor:
+        """Runs a batch through model and loss.
+
+        Args:
+            model: In training mode.
+            batch: The samples.
+            moment: Where training stands.
+        """
+        return self.criterion(self.loss_inputs(model(batch.x), batch))
+
+    def trials(
+        self, model: nn.Module, batch: Batch, arrays: Mapping[str, Tensor]
+    ) -> Iterator[Trial]:
+        """Gives each loss with what some samples give it, before the first step.
+
+        Args:
+            model: In training mode.
+            batch: Some training samples.
+            arrays: All training samples.
+        """
+        inputs = self.loss_inputs(model(batch.x), batch)
+        targets = {name: arrays[name] for name in inputs if name in arrays}
+        yield Trial("loss", self.criterion, inputs, targets)
+
+    def watched(self) -> dict[str, float]:
+        """Gives what besides the loss is to be seen of training just now, by metric's name."""
+        return {}
+
+    def updated(self) -> None:  # noqa: B027 - most need nothing
+        """Follows each update of the weights."""

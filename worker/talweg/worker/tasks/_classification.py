@@ -8,7 +8,10 @@ from torch import Tensor
 
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle
-from talweg.worker.tasks._base import Floats, Predictions, TaskRunner
+from talweg.worker.losses import ClassCounts
+from talweg.worker.tasks._base import Floats, Predictions
+from talweg.worker.tasks._contract import Array
+from talweg.worker.tasks._counted import count_answers, count_classes
 from talweg.worker.tasks._heads import cosine_head
 from talweg.worker.tasks._measures import (
     auroc_and_average_precision,
@@ -16,15 +19,24 @@ from talweg.worker.tasks._measures import (
     f1_by_class,
     f1_by_label,
 )
+from talweg.worker.tasks._one_target import OneTarget
+
+_X = Array(("N …",), "the inputs")
 
 
-class Binary(TaskRunner):
+class Binary(OneTarget):
     """Yes or no from inputs."""
+
+    contract = {"x": _X, "y": Array(("N",), "0 or 1")}
 
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
         """Takes a filled spec and its data."""
         super().__init__(spec, bundle)
         self._threshold = spec.task.binary.threshold
+
+    def class_counts(self, bundle: DataBundle) -> ClassCounts:
+        """Counts yes and no."""
+        return count_answers(bundle.train.y)
 
     def targets(self, y: Tensor) -> Tensor:
         """Gives (N, 1)."""
@@ -55,8 +67,14 @@ class Binary(TaskRunner):
         return {name: value for name, value in values.items() if value is not None}
 
 
-class Multiclass(TaskRunner):
+class Multiclass(OneTarget):
     """One class out of several."""
+
+    contract = {"x": _X, "y": Array(("N",), "class indices", whole=True)}
+
+    def class_counts(self, bundle: DataBundle) -> ClassCounts:
+        """Counts the classes."""
+        return count_classes(bundle.train.y, bundle.num_targets)
 
     def targets(self, y: Tensor) -> Tensor:
         """Gives class indices (N,)."""
@@ -86,13 +104,19 @@ class Multiclass(TaskRunner):
         }
 
 
-class Multilabel(TaskRunner):
+class Multilabel(OneTarget):
     """Any number of labels out of several."""
+
+    contract = {"x": _X, "y": Array(("N L",), "0 or 1 a label")}
 
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
         """Takes a filled spec and its data."""
         super().__init__(spec, bundle)
         self._threshold = spec.task.multilabel.threshold
+
+    def class_counts(self, bundle: DataBundle) -> ClassCounts:
+        """Counts each label's yes and no."""
+        return count_answers(bundle.train.y)
 
     def targets(self, y: Tensor) -> Tensor:
         """Gives (N, L)."""

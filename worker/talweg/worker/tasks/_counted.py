@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
-from talweg.spec import flatten, task_kind
+from talweg.spec import flatten
 from talweg.v1.losses_pb2 import Loss
-from talweg.v1.options_pb2 import MULTICLASS, REGRESSION
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker.data import DataBundle
 from talweg.worker.losses import ClassCounts, with_counts
 
 COUNTS = "train.class_counts"
@@ -27,21 +26,29 @@ class Counted(NamedTuple):
     """What was counted and computed, by name, as a run's parameters."""
 
 
-def counted(spec: JobSpec, bundle: DataBundle) -> Counted:
-    """Counts the classes of the training split for a filled spec's loss."""
-    task = task_kind(spec)
-    if task == REGRESSION:
+def counted(spec: JobSpec, counts: ClassCounts | None) -> Counted:
+    """Gives a filled spec's loss its numbers.
+
+    Args:
+        spec: Filled.
+        counts: How often each class is seen in training; None where there are no classes.
+    """
+    if counts is None:
         return Counted(spec.loss, {})
-    y = bundle.train.y
-    if task == MULTICLASS:
-        seen = torch.bincount(y, minlength=bundle.num_targets).tolist()
-        counts = ClassCounts(tuple(seen))
-    else:
-        yes = [round(n) for n in y.double().reshape(len(y), -1).sum(0).tolist()]
-        counts = ClassCounts(tuple(yes), tuple(len(y) - n for n in yes))
     loss = with_counts(spec.loss, counts)
     given = flatten(spec)
     parameters = {
         name: text for name, text in flatten(JobSpec(loss=loss)).items() if name not in given
     }
     return Counted(loss, {COUNTS: str(list(counts.seen)), **parameters})
+
+
+def count_classes(indices: Tensor, num_classes: int) -> ClassCounts:
+    """Counts class indices of any shape."""
+    return ClassCounts(tuple(torch.bincount(indices.flatten(), minlength=num_classes).tolist()))
+
+
+def count_answers(y: Tensor) -> ClassCounts:
+    """Counts yes and no of each label, from 0 and 1 (N,) or (N, L)."""
+    yes = [round(n) for n in y.double().reshape(len(y), -1).sum(0).tolist()]
+    return ClassCounts(tuple(yes), tuple(len(y) - n for n in yes))

@@ -7,6 +7,7 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle
 from talweg.worker.tasks._base import TaskRunner
 from talweg.worker.tasks._classification import Binary, Multiclass, Multilabel
+from talweg.worker.tasks._ordinal import Ordinal
 from talweg.worker.tasks._regression import Regression
 
 TASKS: dict[str, type[TaskRunner]] = {
@@ -14,6 +15,7 @@ TASKS: dict[str, type[TaskRunner]] = {
     "binary": Binary,
     "multiclass": Multiclass,
     "multilabel": Multilabel,
+    "ordinal": Ordinal,
 }
 """Every member of `Task` with its class."""
 

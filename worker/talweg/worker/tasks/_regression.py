@@ -10,13 +10,20 @@ from torch.nn import functional as F
 from talweg.v1 import losses_pb2
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle
-from talweg.worker.tasks._base import Floats, Predictions, TaskRunner
+from talweg.worker.tasks._base import Floats, Predictions
+from talweg.worker.tasks._contract import Array
 from talweg.worker.tasks._losses import leaves
 from talweg.worker.tasks._measures import pinball, r2
+from talweg.worker.tasks._one_target import OneTarget
 
 
-class Regression(TaskRunner):
+class Regression(OneTarget):
     """Numbers from inputs; all metrics are in the target's own units."""
+
+    contract = {
+        "x": Array(("N …",), "the inputs"),
+        "y": Array(("N", "N K"), "the numbers to predict"),
+    }
 
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
         """Takes a filled spec and its data."""
@@ -41,13 +48,13 @@ class Regression(TaskRunner):
             elif isinstance(loss, losses_pb2.Quantile) and not self._by_quantile:
                 self._quantiles = np.append(self._quantiles, loss.q)
 
-    def start(self, network: nn.Sequential) -> None:
+    def start(self, network: nn.Module) -> None:
         """Begins at the mean of the training targets where outputs are its logarithm.
 
         Targets keep their own units then, and a rate of 1, at which outputs near 0 begin, may be
         thousands of steps away. Only a last layer that is linear, with a constant, is moved.
         """
-        layer = network[-1]
+        *_, layer = network.children()
         if self._gives_log and isinstance(layer, nn.Linear) and layer.bias is not None:
             with torch.no_grad():
                 layer.bias.add_(self._mean.clamp(min=torch.finfo(torch.float32).tiny).log())

@@ -37,7 +37,7 @@ class Delivery:
             settings: spool, server and MLflow.
         """
         self._spool = settings.spool_dir
-        self._runs = Runs(settings.tracking_uri)
+        self._runs = Runs(settings.tracking_uri, public_uri=settings.public_tracking_uri)
         self._record = Record(Channel(settings.address))
         self._jobs: dict[Path, JobDelivery] = {}
         self._not_before: dict[Path, tuple[float, float]] = {}

@@ -21,6 +21,8 @@ from talweg.worker.tracking.state import DeliveryState
 
 # A spool that has been silent for so long may belong to a worker that is no more.
 _SILENT_MS = 10_000
+# Whoever wrote something so short a time ago holds the job's lease.
+_FRESH_MS = 2_000
 _FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 60.0
 # Folders on their way out; `spool.jobs` passes over them.
 TRASH_PREFIX = ".done-"
@@ -107,10 +109,33 @@ class JobDelivery:
                 raise RefusedError(f"{attempt.lines} does not begin with its job")
             self._spec = self._spec or from_dict(attempt.begin["spec"])
             self._ensure_run(attempt.begin, self._spec)
-            self._send_batch(attempt, self._spec, points)
+            if self._is_overtaken(attempt, points):
+                log.info("%s: attempt %s is another's to tell of again", self.job_id, key)
+            else:
+                self._look_at_others_points(attempt)
+                self._send_batch(attempt, self._spec, points)
             self._state.offsets[key] = offset
             self._save()
         self._describe(attempt)
+
+    def _is_overtaken(self, attempt: SpooledAttempt, points: list[Point]) -> bool:
+        """Whether another machine has the job by now.
+
+        Its attempt tells of every step that MLflow did not hold when it began, and what is left
+        here of them would stand there twice.
+        """
+        assert attempt.begin is not None
+        newest = points[-1][1] if points else attempt.begin["time"]
+        if attempt.final_state or now_ms() - newest < _FRESH_MS:
+            return False
+        job = self._record.job(self.job_id)
+        return job is not None and job.attempt > max(self._attempts)
+
+    def _look_at_others_points(self, attempt: SpooledAttempt) -> None:
+        """Before an attempt's first points, where another machine may have sent some before it."""
+        is_first = str(attempt.number) not in self._state.offsets
+        if is_first and attempt.number - 1 not in {0, *self._attempts}:
+            self._state.high_water |= self._runs.high_water(self._state.run_id)
 
     def _send_batch(self, attempt: SpooledAttempt, spec: JobSpec, points: list[Point]) -> None:
         high = dict(self._state.high_water)

@@ -12,8 +12,11 @@ Beside `weights.safetensors`, `model.json` holds everything else that a predicti
     inputs      names (empty for images); mean and sd by which inputs were standardised, or absent
     targets     names of numbers or classes; mean and sd as above; per_target: outputs that belong
                 to one target (quantiles, or mean and variance)
-    answer      what turns outputs into what is predicted: none, exp, sigmoid, softmax, or
-                mean_and_sd where the second output of each target is a variance before softplus
+    answer      what turns outputs into what is predicted: none, exp, sigmoid, softmax;
+                mean_and_sd where the second output of each target is a variance before softplus;
+                ranks where outputs are logits of rank > k, conditional_ranks where they are so
+                given rank ≥ k
+    shared      true where the outputs share the weights of the last layer; else absent
 """
 
 import json
@@ -30,7 +33,13 @@ from talweg.v1.models_pb2 import Model
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import models
 from talweg.worker.data import DataBundle, Scaler
-from talweg.worker.tasks import ByVectors, leaves
+from talweg.worker.tasks import (
+    ByVectors,
+    is_conditional,
+    leaves,
+    rank_probabilities,
+    shares_answers,
+)
 from talweg.worker.tracking.spool import EXAMPLE, MODEL, WEIGHTS
 
 FORMAT = 1
@@ -63,6 +72,7 @@ def describe(spec: JobSpec, bundle: DataBundle) -> dict[str, Any]:
         },
         "answer": _answer(spec, task),
         **_head(spec),
+        **({"shared": True} if shares_answers(spec) else {}),
     }
 
 
@@ -81,6 +91,8 @@ def _answer(spec: JobSpec, task: str) -> str:
     if task in _CLASS_ANSWERS:
         gives_logits = _head(spec) or output_activation(spec) == "none"
         return _CLASS_ANSWERS[task] if gives_logits else "none"
+    if task == "ordinal":
+        return "conditional_ranks" if is_conditional(spec) else "ranks"
     for _, loss in leaves(spec.loss):
         if isinstance(loss, losses_pb2.GaussianNll):
             return "mean_and_sd"
@@ -105,7 +117,7 @@ class Predictor(nn.Module):
     Takes inputs as they come from the data, float32 (N, *input_shape), and gives float32
     (N, num_outputs): numbers in the target's units; under multi_quantile each target's quantiles
     beside each other, under gaussian_nll its mean and standard deviation; probabilities (N, C) of
-    the classes or labels, of class 1 under binary.
+    the classes or labels, of class 1 under binary, (N, K) of the ranks.
     """
 
     input_mean: Tensor
@@ -166,6 +178,10 @@ class Predictor(nn.Module):
             outputs = outputs.sigmoid()
         elif self._answer == "softmax":
             outputs = outputs.softmax(dim=1)
+        elif self._answer == "ranks":
+            outputs = rank_probabilities(outputs.sigmoid())
+        elif self._answer == "conditional_ranks":
+            outputs = rank_probabilities(outputs.sigmoid().cumprod(dim=1))
         return outputs * self.target_sd + self.target_mean
 
 
@@ -189,6 +205,8 @@ def rebuild(folder: Path) -> Predictor:
         description["num_outputs"],
         seed=0,
     )
+    if description.get("shared"):
+        models.share_answers(network)
     weights = load_file(folder / WEIGHTS)
     own = [name for name in weights if name.startswith(OF_LOSS)]
     learnt = {name: weights.pop(name) for name in own}

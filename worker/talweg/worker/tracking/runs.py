@@ -117,19 +117,21 @@ class RunId:
 class Runs:
     """An MLflow server, seen as the home of jobs' runs."""
 
-    def __init__(self, tracking_uri: str) -> None:
+    def __init__(self, tracking_uri: str, *, public_uri: str | None = None) -> None:
         """Keeps the address; nothing is sent.
 
         Args:
             tracking_uri: the server's URL.
+            public_uri: its URL for people, where that is another.
         """
+        self._public_uri = public_uri or tracking_uri
         self.tracking_uri = tracking_uri
         self.client = MlflowClient(tracking_uri)
         self._experiments: dict[str, str] = {}
 
     def url(self, run: RunId) -> str:
         """The run's page; empty where the server has no pages."""
-        scheme, netloc, path, _, _ = urlsplit(self.tracking_uri)
+        scheme, netloc, path, _, _ = urlsplit(self._public_uri)
         if scheme not in ("http", "https"):
             return ""
         # Whoever reads the record need not know by which name and password results come.

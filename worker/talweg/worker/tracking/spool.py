@@ -48,7 +48,7 @@ MODEL = "model.json"
 EXAMPLE = "example.safetensors"
 """`x`: a few inputs as they come from the data, before standardisation."""
 PREDICTIONS = "predictions.safetensors"
-"""`y_true` and `y_pred` of the test part, in the target's units or as probabilities."""
+"""What the task's plots of the test part are drawn from, such as `y_true` and `y_pred`."""
 
 LOST = "LOST"
 """The state of an attempt that ended without a say in how its job ends."""

@@ -1,9 +1,9 @@
 """Training: one job's run, from its spec to its result.
 
 `setup` makes all that a run needs, `loop` trains, and `job` is the run from spec to result. The
-loop's collaborators stand beside it: `guard` and `diagnosis`, `schedules`, `optimizers`,
-`batches`, `judge`, `recorder`. What training changes is in one object, `state`, and `snapshot`
-copies all of it and brings it back.
+loop's collaborators stand beside it: `guard` and `diagnosis`, `schedules`, `optimizers` and the
+`update` by them, `batches`, `judge`, `recorder`. What training changes is in one object, `state`,
+and `snapshot` copies all of it and brings it back.
 """
 
 from talweg.worker.training.interface import (

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from talweg.v1.spec_pb2 import Training
+from talweg.worker.tasks import Batch
 from talweg.worker.training.schedules import Length
-
-
-class Batch(NamedTuple):
-    """Samples that go through the network together."""
-
-    x: Tensor
-    """Inputs (n, …)."""
-    target: Tensor
-    """Targets, as the loss takes them."""
-    share: float
-    """The batch's part in the optimizer step's loss; 1 without accumulation."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +91,9 @@ class Order:
 class Batches:
     """The training data, in another order each epoch."""
 
-    def __init__(self, x: Tensor, targets: Tensor, plan: Plan) -> None:
-        """Takes inputs and targets, on the device where they are needed."""
-        self._x = x
-        self._targets = targets
+    def __init__(self, arrays: Mapping[str, Tensor], plan: Plan) -> None:
+        """Takes what batches carry, by name, on the device where it is needed."""
+        self._arrays = arrays
         self._plan = plan
 
     def of_epoch(self, order: Order) -> Iterator[list[Batch]]:
@@ -114,20 +102,25 @@ class Batches:
         One copy in the new order and slices of it cost less than gathering batch by batch.
         """
         plan = self._plan
-        drawn = order.draw(plan.num_samples).to(self._x.device)
-        xs = torch.split(self._x.index_select(0, drawn), plan.batch_size)
-        targets = torch.split(self._targets.index_select(0, drawn), plan.batch_size)
+        drawn = order.draw(plan.num_samples).to(next(iter(self._arrays.values())).device)
+        divided = [
+            torch.split(array.index_select(0, drawn), plan.batch_size)
+            for array in self._arrays.values()
+        ]
+        carried = [
+            dict(zip(self._arrays, slices, strict=True)) for slices in zip(*divided, strict=True)
+        ]
         first = order.position * plan.accumulation
         if plan.accumulation == 1:
-            for x, target in zip(xs[first:], targets[first:], strict=True):
+            for arrays in carried[first:]:
                 order.position += 1
-                yield [Batch(x, target, 1.0)]
+                yield [Batch(arrays)]
             return
-        for start in range(first, len(xs), plan.accumulation):
+        for start in range(first, len(carried), plan.accumulation):
             order.position += 1
-            window = slice(start, start + plan.accumulation)
-            counts = [len(x) for x in xs[window]]
+            window = carried[start : start + plan.accumulation]
+            counts = [len(next(iter(arrays.values()))) for arrays in window]
             yield [
-                Batch(x, target, 1 / len(counts) if plan.sums else count / sum(counts))
-                for x, target, count in zip(xs[window], targets[window], counts, strict=True)
+                Batch(arrays, 1 / len(counts) if plan.sums else count / sum(counts))
+                for arrays, count in zip(window, counts, strict=True)
             ]

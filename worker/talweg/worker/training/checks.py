@@ -17,8 +17,7 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle
 from talweg.worker.errors import UserSpecError
 from talweg.worker.losses import LossModule, OwnLoss, Sum
-from talweg.worker.tasks import leaves
-from talweg.worker.training.batches import Batch
+from talweg.worker.tasks import Batch, TaskRunner, leaves
 
 MOST_IMBALANCE = 10.0
 """Samples of the most frequent class for one of the rarest, above which weights are missed."""
@@ -31,53 +30,55 @@ _COUNTS = "class_counts"
 
 
 def try_out(
-    model: nn.Module, criterion: LossModule, batch: Batch, all_targets: Tensor
-) -> list[Tensor]:
+    model: nn.Module, task: TaskRunner, batch: Batch, arrays: Mapping[str, Tensor]
+) -> list[Warning]:
     """Runs one batch through network and loss, to find before the first step what cannot work.
 
     Args:
         model: The network, in training mode; its buffers and the random state change.
-        criterion: The loss over its outputs.
+        task: Has the losses over its outputs.
         batch: Some training samples.
-        all_targets: All training targets, as the loss takes them.
+        arrays: All training samples.
 
     Returns:
-        The terms of a sum, weighted, as scalars; none for other losses.
+        Warnings of what the first values show.
 
     Raises:
-        UserSpecError: The loss refuses the outputs or the targets, or one of the user's own gives
+        UserSpecError: A loss refuses the outputs or the targets, or one of the user's own gives
             what cannot be minimised.
     """
+    warnings: list[Warning] = []
     with torch.no_grad():
-        outputs = model(batch.x)
         try:
-            criterion.check_values({"pred": outputs, "target": all_targets})
-            inputs = {"pred": outputs, "target": batch.target}
-            criterion.check_inputs(inputs)
-            _try_own_losses(criterion, inputs)
-            if not isinstance(criterion, Sum):
-                return []
-            terms = criterion.term_values(inputs)
+            for trial in task.trials(model, batch, arrays):
+                criterion = trial.criterion
+                criterion.check_values({**trial.inputs, **trial.targets})
+                criterion.check_inputs(trial.inputs)
+                _try_own_losses(criterion, trial.inputs, trial.path)
+                if isinstance(criterion, Sum):
+                    terms = criterion.term_values(trial.inputs)
+                    weighted = [w * t for w, t in zip(criterion.weights, terms, strict=True)]
+                    warnings += sum_warnings(weighted, trial.path)
         except UserSpecError:
             raise
         except ValueError as exc:
             raise UserSpecError(f"loss does not fit the data or the model: {exc}") from exc
-        return [weight * term for weight, term in zip(criterion.weights, terms, strict=True)]
+    return warnings
 
 
-def _try_own_losses(criterion: LossModule, inputs: Mapping[str, Tensor]) -> None:
+def _try_own_losses(criterion: LossModule, inputs: Mapping[str, Tensor], path: str) -> None:
     for name, module in criterion.named_modules():
         if isinstance(module, OwnLoss):
             terms = re.findall(r"terms\.(\d+)", name)
-            path = "loss" + "".join(f".sum.terms[{index}].loss" for index in terms)
+            own = path + "".join(f".sum.terms[{index}].loss" for index in terms)
             try:
                 module.try_out(inputs)
             except ValueError as exc:
-                at = f"{path}.{module.field}"
+                at = f"{own}.{module.field}"
                 raise UserSpecError(f"{at}: tried on the first batch, {exc}") from exc
 
 
-def sum_warnings(terms: list[Tensor]) -> Iterator[Warning]:
+def sum_warnings(terms: list[Tensor], path: str = "loss") -> Iterator[Warning]:
     """Warns of a sum whose weighted terms are far apart."""
     sizes = [(abs(float(term)), index) for index, term in enumerate(terms)]
     counted = [(size, index) for size, index in sizes if 0 < size < float("inf")]
@@ -87,7 +88,7 @@ def sum_warnings(terms: list[Tensor]) -> Iterator[Warning]:
     if high > MOST_APART * low:
         yield Warning(
             kind=Warning.SUM_TERMS_APART,
-            field=f"loss.sum.terms[{smallest}].weight",
+            field=f"{path}.sum.terms[{smallest}].weight",
             message=(
                 f"With its weight, terms[{smallest}] is {low:.3g} at the first step and "
                 f"terms[{largest}] is {high:.3g}: the smaller hardly counts. Give weights by the "

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from talweg.v1.jobs_pb2 import Divergence
-from talweg.worker.training.batches import Batch
+from talweg.worker.tasks import Batch
 from talweg.worker.training.guard import LARGEST_NORM, Guard, Reading
 from talweg.worker.training.state import TrainingState
 
@@ -47,7 +47,7 @@ def diagnose(
     elif reading.norm <= LARGEST_NORM:
         what, value = "statistics", reading.statistics
     with guard.replaying():
-        module = _first_bad_module(state.model, window, loss_of, guard)
+        module = _first_bad_module(state, window, loss_of)
     if not module and norms and what == "gradient":
         # Large everywhere and finite: the largest gradient's owner.
         module = max(norms, key=lambda name: norms[name]).rpartition(".")[0]
@@ -87,13 +87,11 @@ def weights_not_finite(state: TrainingState) -> Divergence | None:
     )
 
 
-def _first_bad_module(
-    model: nn.Module, window: Sequence[Batch], loss_of: LossOf, guard: Guard
-) -> str:
+def _first_bad_module(state: TrainingState, window: Sequence[Batch], loss_of: LossOf) -> str:
     """Where a replay first goes bad: forwards by outputs, then backwards by gradients."""
     for batch in window:
-        guard.clear_gradients()
-        with _trail(model) as trail:
+        state.update.clear()
+        with _trail(state.model) as trail:
             loss = loss_of(batch)
         for name, module, output in trail:
             if not _finite(output) or not all(map(_finite, module.buffers(recurse=False))):
@@ -135,7 +133,7 @@ def _trail(model: nn.Module) -> Iterator[list[tuple[str, nn.Module, Tensor]]]:
 def _hint(state: TrainingState, window: Sequence[Batch], rate: float) -> str:
     if not all(_finite(batch.x) for batch in window):
         return "The inputs of this batch hold values that are not finite: look at the data."
-    if not all(_finite(batch.target) for batch in window):
+    if not all(_finite(array) for batch in window for array in batch.arrays.values()):
         return "The targets of this batch hold values that are not finite: look at the data."
     if not all(_finite(parameter) for parameter in state.model.parameters()):
         return f"The weights overflowed: lower the learning rate, which was {rate:g}."

@@ -2,55 +2,39 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from talweg.worker.data import Part
-from talweg.worker.tasks import Predictions, TaskRunner
-
-# Inputs go through the network in batches of about 4 MiB, or as large as in training.
-_NUMBERS_IN_A_BATCH = 2**20
+from talweg.worker.tasks import Batch, Judged, TaskRunner
 
 
 @dataclass(frozen=True)
 class HeldPart:
     """A part of the data where the network is."""
 
-    x: Tensor
-    """Inputs."""
-    target: Tensor
-    """Targets, as the loss takes them."""
-    y: Tensor
-    """Targets as the data has them, in CPU memory."""
+    arrays: Mapping[str, Tensor]
+    """What batches carry, by name."""
 
     @classmethod
     def of(cls, part: Part, task: TaskRunner, device: torch.device) -> HeldPart:
         """Brings a part to a device."""
-        return cls(part.x.to(device), task.targets(part.y).to(device), part.y)
+        return cls({name: array.to(device) for name, array in task.arrays(part).items()})
 
     def __len__(self) -> int:
         """The number of samples."""
-        return len(self.y)
+        return len(next(iter(self.arrays.values())))
+
+    def batch(self, start: int, end: int) -> Batch:
+        """Gives the samples from one place to before another."""
+        return Batch({name: array[start:end] for name, array in self.arrays.items()})
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """What came of it."""
-
-    values: dict[str, float]
-    """The loss and the task's metrics, by name without the part's."""
-    predictions: Predictions
-    """What the model says."""
-
-
-def evaluate(model: nn.Module, task: TaskRunner, part: HeldPart, *, batch_size: int) -> Evaluation:
+def evaluate(model: nn.Module, task: TaskRunner, part: HeldPart, *, batch_size: int) -> Judged:
     """Runs a part through model and loss in evaluation mode, and leaves them in training mode.
-
-    The loss is that of all samples together, so that it does not depend on batches; only the
-    network runs batch by batch.
 
     Args:
         model: The network.
@@ -58,16 +42,14 @@ def evaluate(model: nn.Module, task: TaskRunner, part: HeldPart, *, batch_size: 
         part: The samples, at least one.
         batch_size: Samples in a batch of training.
     """
-    numbers = max(math.prod(part.x.shape[1:]), 1)
     model.eval()
     task.criterion.eval()
+    meter = task.meter(model)
+    at_once = task.samples_at_once(batch_size, part.arrays["x"])
     with torch.no_grad():
-        batches = torch.split(part.x, max(batch_size, _NUMBERS_IN_A_BATCH // numbers))
-        outputs = torch.cat([model(x) for x in batches]) if len(batches) > 1 else model(part.x)
-        loss = float(task.criterion({"pred": outputs, "target": part.target}))
+        for start in range(0, len(part), at_once):
+            meter.add(part.batch(start, start + at_once))
+        judged = meter.judged()
     model.train()
     task.criterion.train()
-    predictions = task.predict(outputs, part.y)
-    # The metrics of numbers that are not finite are none, and numpy would warn of each.
-    metrics = task.metrics(predictions) if bool(torch.isfinite(outputs).all()) else {}
-    return Evaluation({"loss": loss, **metrics}, predictions)
+    return judged

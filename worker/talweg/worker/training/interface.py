@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from talweg.v1.jobs_pb2 import Divergence, Job, LogLine, Outcome, Warning
@@ -129,7 +130,10 @@ class Result:
     example: Tensor | None = None
     """On success a few inputs for the model (n, …)."""
     predictions: Predictions | None = None
-    """On success what the model says of the test data; None where there is none."""
+    """On success what the model says of the test data; None where there is none, or where it is
+    too much to keep."""
+    shown: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """On success what the task's plots of the test data are drawn from, by name."""
 
 
 class NullReporter:

@@ -11,9 +11,10 @@ from talweg.spec import SpecError, check, fill
 from talweg.v1.jobs_pb2 import Divergence, Job, LogLine, Outcome
 from talweg.v1.spec_pb2 import JobSpec, Resources
 from talweg.worker.errors import UserSpecError
+from talweg.worker.tasks import Judged
 from talweg.worker.training.checkpoints import Checkpointer, Clock
 from talweg.worker.training.diagnosis import weights_not_finite
-from talweg.worker.training.evaluation import Evaluation, evaluate
+from talweg.worker.training.evaluation import evaluate
 from talweg.worker.training.interface import (
     Control,
     NoStore,
@@ -107,6 +108,7 @@ def _run(
         control=_limited(control, spec.resources, setup.clock),
         checkpoints=checkpoints,
     )
+    state.update.close()
     if isinstance(ending, Stop):
         goes_on = ending.reason in _GOES_ON
         if goes_on or (spec.outputs.checkpoint and ending.reason != "lost"):
@@ -132,7 +134,7 @@ def _run(
     if overflow is not None:
         return _diverged(overflow, steps=state.step)
 
-    tested: Evaluation | None = None
+    tested: Judged | None = None
     if len(setup.test):
         batch_size = setup.plan.batch_size
         tested = evaluate(state.model, setup.task, setup.test, batch_size=batch_size)
@@ -143,6 +145,7 @@ def _run(
         model=state.model.cpu().eval(),
         example=setup.bundle.train.x[:NUM_EXAMPLES].clone(),
         predictions=tested.predictions if tested else None,
+        shown=tested.shown if tested else {},
     )
 
 

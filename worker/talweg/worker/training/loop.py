@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from talweg.v1.jobs_pb2 import Divergence
-from talweg.worker.training.batches import Batch, Batches, Plan
+from talweg.worker.tasks import Batch
+from talweg.worker.training.backward import backward
+from talweg.worker.training.batches import Batches, Plan
 from talweg.worker.training.diagnosis import LossOf, diagnose
 from talweg.worker.training.guard import Guard
 from talweg.worker.training.interface import Control, Reporter, Stop
@@ -67,8 +68,7 @@ def train(
         What cut it short: the control's stop, or a step that the guard refused, whose batch has
         left no trace in weights, buffers and optimizer. None at the end.
     """
-    optimizer = state.optimizer
-    settings = optimizer.param_groups[0]
+    settings = state.optimizer.param_groups[0]
     last_step, last_epoch = plan.length.steps, plan.epochs
     while state.step < last_step and not state.stopped_early:
         if state.order.position == 0:
@@ -82,8 +82,8 @@ def train(
             reading = guard.inspect(loss)
             if not reading.finite:
                 return diagnose(state, reading, window, guard=guard, loss_of=loss_of)
-            optimizer.step()
-            guard.clear_gradients()
+            state.update.step()
+            state.update.clear()
 
             state.losses.append(reading.loss)
             state.norms.append(reading.norm)
@@ -107,11 +107,11 @@ def _forward_backward(window: Sequence[Batch], loss_of: LossOf) -> Tensor:
     total = None
     for batch in window:
         loss = loss_of(batch)
-        torch.autograd.backward(loss)
+        backward(loss)
         total = loss.detach() if total is None else total + loss.detach()
     assert total is not None
     return total
 
 
 def _count(window: Sequence[Batch]) -> int:
-    return sum(batch.x.shape[0] for batch in window)
+    return sum(len(batch) for batch in window)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
@@ -20,7 +20,14 @@ _SECONDS_APART = 0.1
 class Recorder:
     """Turns what each step saw into points."""
 
-    def __init__(self, report: Reporter, *, every_steps: int | None, clips: bool) -> None:
+    def __init__(
+        self,
+        report: Reporter,
+        *,
+        every_steps: int | None,
+        clips: bool,
+        watched: Callable[[], Mapping[str, float]] = dict,
+    ) -> None:
         """Makes a recorder.
 
         Args:
@@ -28,11 +35,13 @@ class Recorder:
             every_steps: A point at least this many steps after the last; None for one every 10
                 steps or 0.1 s, whichever is later.
             clips: Whether gradients are clipped by their norm, so that it is worth telling.
+            watched: Gives what else a point holds.
         """
         self._report = report
         self._steps_apart = _STEPS_APART if every_steps is None else every_steps
         self._seconds_apart = _SECONDS_APART if every_steps is None else 0.0
         self._clips = clips
+        self._watched = watched
         self._step = 0
         self._reading = Reading(math.nan, math.nan)
         self._rate = math.nan
@@ -107,6 +116,7 @@ class Recorder:
         if self._clips:
             # The share of all steps so far: the same whenever points are made.
             values["guard/clipped"] = self._num_clipped / self._step
+        values |= {name: v for name, v in self._watched().items() if math.isfinite(v)}
         self._report.metrics(self._step, values)
         self._last_time = now
         self._last_step = self._step

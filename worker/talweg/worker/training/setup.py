@@ -13,9 +13,9 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import data, models, tasks
 from talweg.worker.data import DataBundle
 from talweg.worker.errors import UserSpecError
-from talweg.worker.tasks import TaskRunner
+from talweg.worker.tasks import Batch, TaskRunner
 from talweg.worker.training import checks, optimizers, schedules
-from talweg.worker.training.batches import Batch, Batches, Order, Plan
+from talweg.worker.training.batches import Batches, Order, Plan
 from talweg.worker.training.checkpoints import Clock
 from talweg.worker.training.evaluation import HeldPart
 from talweg.worker.training.guard import Guard
@@ -26,6 +26,7 @@ from talweg.worker.training.recorder import Recorder
 from talweg.worker.training.schedules import Schedule
 from talweg.worker.training.snapshot import Modules, Optimizer, RandomState, Snapshots
 from talweg.worker.training.state import TrainingState
+from talweg.worker.training.update import update_of
 
 # Samples that go through network and loss before the first step, to see whether they fit.
 _MOST_TRIED = 32
@@ -62,8 +63,7 @@ class Setup:
 
     def loss_of(self, batch: Batch) -> Tensor:
         """Runs a batch through network and loss, and gives its part in the step's loss."""
-        outputs = self.state.model(batch.x)
-        loss: Tensor = self.task.criterion({"pred": outputs, "target": batch.target})
+        loss = self.task.loss(self.state.model, batch, self.state)
         return loss if batch.share == 1.0 else loss * batch.share
 
 
@@ -97,19 +97,23 @@ def set_up(
     task.start(network)
     task.criterion.to(place)
     model = all_learned(network, task.criterion).to(place)
+    update = update_of(
+        optimizers.build(spec.optimizer, list(model.parameters())),
+        after=task.updated if type(task).updated is not TaskRunner.updated else None,
+    )
     guard = Guard(
         model,
+        update,
         clip_norm=training.clip_norm if training.HasField("clip_norm") else None,
         clip_value=training.clip_value if training.HasField("clip_value") else None,
     )
 
     train = HeldPart.of(bundle.train, task, place)
     count = min(training.batch_size, _MOST_TRIED)
-    first = Batch(train.x[:count], train.target[:count], 1.0)
     guard.remember()
-    terms = checks.try_out(model, task.criterion, first, train.target)
+    found = checks.try_out(model, task, train.batch(0, count), train.arrays)
     guard.restore()
-    for warning in (*checks.imbalance_warnings(spec, bundle), *checks.sum_warnings(terms)):
+    for warning in (*checks.imbalance_warnings(spec, bundle), *found):
         if warning.kind not in warned:
             report.warning(warning)
 
@@ -121,6 +125,7 @@ def set_up(
         report,
         every_steps=training.log_every_steps if training.HasField("log_every_steps") else None,
         clips=training.HasField("clip_norm"),
+        watched=task.watched,
     )
     judge = Judge(
         spec,
@@ -131,18 +136,14 @@ def set_up(
         recorder=recorder,
         report=report,
     )
-    state = TrainingState(
-        model=model,
-        optimizer=optimizers.build(spec.optimizer, list(model.parameters())),
-        order=Order(training.seed),
-    )
+    state = TrainingState(model=model, update=update, order=Order(training.seed))
     clock = Clock()
     return Setup(
         bundle=bundle,
         task=task,
         test=HeldPart.of(bundle.test, task, place),
         plan=plan,
-        batches=Batches(train.x, train.target, plan),
+        batches=Batches(train.arrays, plan),
         schedule=schedule,
         guard=guard,
         recorder=recorder,

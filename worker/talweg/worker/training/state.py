@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from talweg.worker.training import foreach
 from talweg.worker.training.batches import Order
 from talweg.worker.training.snapshot import Values, copy_into
+from talweg.worker.training.update import Update
 
 NUM_REMEMBERED = 20
 """Losses and gradient norms that are kept for the case of a divergence."""
@@ -52,8 +53,8 @@ class TrainingState:
 
     model: nn.Module
     """The network."""
-    optimizer: torch.optim.Optimizer
-    """Over the parameters, with its own moments."""
+    update: Update
+    """Turns the parameters' gradients into new values, by an optimizer with its own moments."""
     order: Order
     """The order of the batches, and how far it has been followed."""
     step: int = 0
@@ -76,6 +77,11 @@ class TrainingState:
     """The last losses, oldest first."""
     norms: deque[float] = field(default_factory=_history)
     """The last gradient norms, oldest first."""
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer, with its settings and its state."""
+        return self.update.optimizer
 
     def keep_best(self) -> None:
         """Keeps a copy of the weights and buffers as they are."""

@@ -83,15 +83,12 @@ def total_variation(pred: Tensor) -> tuple[Tensor, Tensor]:
 def perceptual(
     pred: Sequence[Tensor], target: Sequence[Tensor], layer_weights: Sequence[float] | Tensor
 ) -> Tensor:
-    """Σ_l w_l MSE of a frozen network's features. Johnson et al. 2016.
+    """Σ_l w_l MSE of a network's features, a value a sample. Johnson et al. 2016.
 
     Args:
-        pred: The features of the predicted images, a tensor a layer.
+        pred: The features (N, …) of the predicted images, a tensor a layer.
         target: The features of the true images, of the same shapes.
         layer_weights: A weight a layer (L,); may be learned.
-
-    Returns:
-        A scalar.
 
     Raises:
         ValueError: There are not as many weights as layers.
@@ -101,4 +98,5 @@ def perceptual(
             f"layer_weights must have one value a layer, {len(pred)}, but got {len(layer_weights)}"
         )
     parts = zip(layer_weights, pred, target, strict=True)
-    return torch.stack([weight * F.mse_loss(p, t) for weight, p, t in parts]).sum()
+    values = [weight * (p - t).square().flatten(1).mean(1) for weight, p, t in parts]
+    return torch.stack(values).sum(0)

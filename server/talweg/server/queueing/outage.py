@@ -1,0 +1,37 @@
+"""Tells of an outage once, and of its end, however often what is out of order is tried."""
+
+import logging
+
+
+class Outage:
+    """Whether something that is tried again and again works now."""
+
+    def __init__(self, logger: logging.Logger, fails: str, works: str) -> None:
+        """All is well at first.
+
+        Args:
+            logger: Where it is told.
+            fails: What to say when it begins to fail; the error follows.
+            works: What to say when it works again.
+        """
+        self._logger = logger
+        self._fails = fails
+        self._works = works
+        self.num_failures = 0
+        """In a row, up to now."""
+
+    def failed(self, error: Exception) -> None:
+        """It was tried and failed.
+
+        Args:
+            error: Why.
+        """
+        self.num_failures += 1
+        if self.num_failures == 1:
+            self._logger.warning("%s: %s", self._fails, error)
+
+    def passed(self) -> None:
+        """It was tried and worked."""
+        if self.num_failures:
+            self._logger.info("%s", self._works)
+        self.num_failures = 0

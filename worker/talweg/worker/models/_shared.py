@@ -1,0 +1,36 @@
+"""One score for several yes-or-no answers, as ordered ranks need it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class SharedLinear(nn.Module):
+    """A linear layer whose outputs have the same weights and differ by their constants alone.
+
+    So the order of the outputs is the same for every sample. Cao, Mirjalili and Raschka 2020.
+    """
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        """Makes a layer from features (N, in_features) to outputs (N, out_features)."""
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(in_features))
+        self.bias = nn.Parameter(torch.zeros(out_features))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Gives the score beside each constant."""
+        return torch.mv(features, self.weight)[:, None] + self.bias
+
+
+def share_answers(network: nn.Sequential) -> None:
+    """Puts a `SharedLinear` in the place of a network's last layer, where that is linear.
+
+    It begins with the weights of the first output.
+    """
+    last = network[-1]
+    if isinstance(last, nn.Linear):
+        shared = SharedLinear(last.in_features, last.out_features).to(last.weight.device)
+        with torch.no_grad():
+            shared.weight.copy_(last.weight[0])
+        network[-1] = shared
