@@ -43,6 +43,11 @@ class Folder:
         return self.root / "spool"
 
     @property
+    def blobs(self) -> Path:
+        """Checkpoints."""
+        return self.root / "blobs"
+
+    @property
     def broker(self) -> Path:
         """The broker's configuration and data; may be lost at any time."""
         return self.root / "broker"

@@ -983,7 +983,9 @@ class GetJobMetricsResponse(_message.Message):
 
     @_builtins.property
     def points(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricPoint]:
-        """Thinned to about two a second. All pages hold points of the attempt that the first page is of."""
+        """Thinned to about two a second. What an attempt measures again, which goes on from a checkpoint
+        of another, is there once.
+        """
 
     def __init__(
         self,
