@@ -273,6 +273,15 @@ class _Catalogue(catalog_pb2_grpc.CatalogServiceServicer):
     def ListOptimizers(self, request: Any, context: Any) -> Any:
         return catalog_pb2.ListOptimizersResponse(optimizers=specs.optimizers())
 
+    def RecommendLoss(self, request: Any, context: Any) -> Any:
+        try:
+            return specs.recommend(request.task, request.facts)
+        except specs.SpecError as exc:
+            refusal = Refusal(
+                "INVALID_ARGUMENT", "INVALID_REQUEST", str(exc), list(exc.violations)
+            )
+            refusal.abort(context)
+
 
 class _Workers(WorkerServiceServicer):
     def __init__(self, server: "MemoryServer") -> None:

@@ -245,6 +245,7 @@ def test_show(talweg: Talweg, worker: Worker, client: Client) -> None:
     seen = jobs_pb2.Divergence(
         step=7, what="gradient", value="inf", module="1.linear", parameters=["1.linear.weight"],
         losses=[1.5, 250.25], gradient_norms=[0.5, 1e17], learning_rate=0.5, hint="try 0.005",
+        samples=range(12), bad_samples=[4], good_step=5, policy="it had been patient",
     )  # fmt: skip
     attempt = worker.claim(job.name)
     attempt.report(step=2, metrics={"val/mae": 60.0})
@@ -262,6 +263,10 @@ def test_show(talweg: Talweg, worker: Worker, client: Client) -> None:
         "250.25",
         "1.0000e+17",
         "try 0.005",
+        "samples that are not finite: 4",
+        "samples of the step: 0, 1, 2, 3, 4, 5, 6, 7 and 4 more (indices from 0 into the training",
+        "last good state: after step 5",
+        "it ended here since it had been patient",
         "val/mae",
         "http://127.0.0.1:5000/#/experiments/1/runs/r1",
     ):

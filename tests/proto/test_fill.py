@@ -39,7 +39,7 @@ def test_every_default_of_a_job() -> None:
         "schedule": {"constant": {"warmup_steps": 0}},
         "training": {
             "epochs": 20, "batch_size": 32, "seed": 0, "accumulation": 1,
-            "evaluate_every_epochs": 1,
+            "evaluate_every_epochs": 1, "guard": {"fail": {}},
             "checkpoints": {"every_seconds": 20, "keep_best": False},
         },
         "resources": {"device": "auto"},

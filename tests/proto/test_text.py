@@ -132,6 +132,6 @@ def test_other_readers_of_yaml_read_the_same(seed: int) -> None:
 def test_a_file_of_a_filled_spec_is_easy_to_read() -> None:
     text = to_yaml(fill(parse(JOB)))
     assert "loss:\n  huber: {delta: 1.0, reduction: mean}\n" in text
-    assert "split: {train: 0.6, validation: 0.2, test: 0.2," in text
     assert "training:\n  epochs: 60\n  batch_size: 32\n  seed: 0\n" in text
+    assert "  guard:\n    fail: {}\n" in text
     assert text.index("task:") < text.index("loss:") < text.index("training:")

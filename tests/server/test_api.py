@@ -19,6 +19,7 @@ from tests.server.conftest import Running, Start
 from tests.server.samples import point, spec, summary
 from tests.server.test_statuses import details
 
+from talweg.spec import tasks as spec_tasks
 from talweg.v1 import catalog_pb2, jobs_pb2, workers_pb2
 from talweg.v1.jobs_pb2 import Job, Outcome
 from talweg.v1.spec_pb2 import JobSpec
@@ -308,7 +309,8 @@ async def test_the_catalogue(running: Running) -> None:
     some = (await catalog.ListLosses(catalog_pb2.ListLossesRequest(task="regression"))).losses
     assert {"huber", "cross_entropy"} <= {loss.name for loss in losses}
     assert {"huber"} <= {loss.name for loss in some} < {loss.name for loss in losses}
-    assert len((await catalog.ListTasks(catalog_pb2.ListTasksRequest())).tasks) == 4
+    tasks = (await catalog.ListTasks(catalog_pb2.ListTasksRequest())).tasks
+    assert [task.name for task in tasks] == [entry.name for entry in spec_tasks()]
     assert (await catalog.ListModels(catalog_pb2.ListModelsRequest())).models
     assert (await catalog.ListDatasets(catalog_pb2.ListDatasetsRequest())).datasets
     assert (await catalog.ListOptimizers(catalog_pb2.ListOptimizersRequest())).optimizers

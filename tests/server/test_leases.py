@@ -23,6 +23,7 @@ from talweg.v1.jobs_pb2 import (
     Outcome,
     Progress,
     StateChange,
+    Warning,
 )
 
 RELEASED = Outcome(state=Job.QUEUED, message="shutting down")
@@ -192,6 +193,25 @@ class TestReport:
         await rules.leases.report(held(row), Report(3, [Event(log=LogLine(text="three"))]))
         await rules.leases.report(held(row), Report(2, [Event(log=LogLine(text="late"))]))
         assert [event.log.text for event in rules.events(row)[2:]] == ["one", "three"]
+
+    async def test_is_warned_of_a_thing_once_and_keeps_it(self, rules: Rules) -> None:
+        row = await rules.submit(spec(loss={"mse": {"reduction": "sum"}}))
+        dead = Warning(kind=Warning.SUM_TERMS_APART, field="model", message="at step 9")
+        again = Warning(kind=Warning.SUM_TERMS_APART, field="model", message="at step 12")
+        other = Warning(kind=Warning.SUM_TERMS_APART, field="loss", message="too")
+        (first,) = await rules.claim()
+        await rules.leases.report(
+            held(first), Report(1, [Event(warning=dead), Event(log=LogLine(text="one"))])
+        )
+        # Another attempt begins anew.
+        await rules.leases.finish(held(first), RELEASED, None)
+        (second,) = await rules.claim()
+        told = [Event(warning=again), Event(warning=other), Event(warning=other)]
+        await rules.leases.report(held(second), Report(1, told))
+        warnings = Job.FromString(rules.get(row).warnings).warnings
+        assert [warning.kind for warning in warnings][0] == Warning.REDUCTION_SUM
+        assert list(warnings)[1:] == [dead, other]
+        assert rules.kinds(row).count("warning") == 2
 
     async def test_an_empty_report_renews_alone(self, rules: Rules) -> None:
         row = await rules.running()

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, Literal, overload
+from typing import TYPE_CHECKING, Final, Literal, Unpack, overload
 
 from talweg.client import _address
 from talweg.client._compare import Comparison
 from talweg.client._connection import Connection
 from talweg.client._errors import BatchError, TalwegError, from_status
+from talweg.client._facts import FactArguments, to_facts
 from talweg.client._files import SpecLike, read_jobs, to_spec
 from talweg.client._jobs import Job, new_request_id
 from talweg.spec import job_name
-from talweg.v1 import catalog_pb2, jobs_pb2
+from talweg.v1 import catalog_pb2, jobs_pb2, recommendations_pb2
 from talweg.v1.spec_pb2 import JobSpec
 
 if TYPE_CHECKING:
@@ -298,6 +299,33 @@ class Client:
         """
         method = self._connection.catalogue.ListOptimizers
         return list(self._connection.call(method, catalog_pb2.ListOptimizersRequest()).optimizers)
+
+    def recommend(
+        self,
+        task: str,
+        facts: recommendations_pb2.ProblemFacts | None = None,
+        **more: Unpack[FactArguments],
+    ) -> recommendations_pb2.RecommendLossResponse:
+        """Rank the losses that suit a task, given what is known about its data.
+
+            best = client.recommend("multiclass", imbalance=50).recommendations[0]
+            client.submit({..., "loss": best.loss})
+
+        Args:
+            task: A task by kind, such as multiclass; those too that no job can have yet.
+            facts: What is known and wanted, as a message.
+            **more: The same by name, in place of what the message says.
+
+        Returns:
+            The losses, the best first, each complete and with the reason; notes; and the facts
+            that do not bear on the task's choice.
+
+        Raises:
+            InvalidRequest: Where there is no such task or fact, or facts contradict each other.
+            TalwegError: What else the server answered.
+        """
+        request = recommendations_pb2.RecommendLossRequest(task=task, facts=to_facts(facts, more))
+        return self._connection.call(self._connection.catalogue.RecommendLoss, request)
 
     def _submit_chunk(
         self, chunk: dict[int, jobs_pb2.SubmitJobRequest]

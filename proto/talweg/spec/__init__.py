@@ -10,6 +10,7 @@ from talweg.spec._check import check
 from talweg.spec._data import split_sizes
 from talweg.spec._describe import display_name, flatten, label, seed_of
 from talweg.spec._errors import SpecError, Violation
+from talweg.spec._evidence import divergence_lines
 from talweg.spec._facts import (
     arrays_of,
     goal_of,
@@ -24,7 +25,9 @@ from talweg.spec._fill import fill, fill_message
 from talweg.spec._json import from_dict, to_dict
 from talweg.spec._override import override
 from talweg.spec._resources import job_id, job_name
+from talweg.spec._rules_loss import has_class_weights, weight_fields
 from talweg.spec._text import parse, read, to_yaml
+from talweg.spec.advice import facts, recommend
 
 __all__ = [
     "SpecError",
@@ -34,11 +37,14 @@ __all__ = [
     "check_message",
     "datasets",
     "display_name",
+    "divergence_lines",
+    "facts",
     "fill",
     "fill_message",
     "flatten",
     "from_dict",
     "goal_of",
+    "has_class_weights",
     "job_id",
     "job_name",
     "kind",
@@ -53,10 +59,12 @@ __all__ = [
     "parse",
     "primary_metric",
     "read",
+    "recommend",
     "seed_of",
     "split_sizes",
     "task_kind",
     "tasks",
     "to_dict",
     "to_yaml",
+    "weight_fields",
 ]

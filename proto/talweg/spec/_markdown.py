@@ -12,6 +12,7 @@ from talweg.spec._comments import comment
 from talweg.spec._facts import task_name
 from talweg.spec._fields import choices, fields, shorthand
 from talweg.v1.catalog_pb2 import Parameter
+from talweg.v1.guard_pb2 import Guard
 from talweg.v1.models_pb2 import Layer
 from talweg.v1.optimizers_pb2 import Schedule
 from talweg.v1.options_pb2 import Activation, Goal
@@ -40,6 +41,7 @@ def render() -> str:
         *_datasets(),
         *_optimizers(),
         *_choice("Schedules", Schedule.DESCRIPTOR),
+        *_choice("Guard policies", Guard.DESCRIPTOR),
         *_job_file(),
     ]
     return "\n".join(blocks)
@@ -158,6 +160,7 @@ def _optimizers() -> Iterator[str]:
 def _choice(title: str, choice: Descriptor) -> Iterator[str]:
     """Render a choice whose members carry no facts."""
     yield _section(title)
+    yield f"{comment(choice.full_name)}\n"
     for name, message in catalogue.members(choice):
         yield _heading(choice.name.lower(), name, comment(message.full_name))
         yield _parameters(catalogue.parameters(message))

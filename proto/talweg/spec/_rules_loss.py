@@ -179,12 +179,21 @@ def _computed(message: Message) -> list[str]:
     ]
 
 
+def weight_fields(message: Message) -> list[str]:
+    """Name the fields by which a loss can be told to weigh classes, or yes against no."""
+    if isinstance(message, FocalBinary):
+        return ["alpha"]
+    return [
+        name
+        for name, field in fields(descriptor_of(message)).items()
+        if field.message is ClassWeights.DESCRIPTOR
+    ]
+
+
 def has_class_weights(message: Message) -> bool:
     """Tell whether a loss weighs classes, or yes against no, by weights or by their counts."""
-    if isinstance(message, FocalBinary):
-        return message.HasField("alpha")
     by_count = isinstance(message, (LogitAdjusted, Ldam))
-    return by_count or any(class_weights(message)) or bool(_computed(message))
+    return by_count or any(message.HasField(name) for name in weight_fields(message))
 
 
 def _targets(case: Case, leaf: Leaf) -> Iterator[Violation]:

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from talweg.v1 import catalog_pb2 as talweg_dot_v1_dot_catalog__pb2
+from talweg.v1 import recommendations_pb2 as talweg_dot_v1_dot_recommendations__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -59,6 +60,11 @@ class CatalogServiceStub:
                 request_serializer=talweg_dot_v1_dot_catalog__pb2.ListOptimizersRequest.SerializeToString,
                 response_deserializer=talweg_dot_v1_dot_catalog__pb2.ListOptimizersResponse.FromString,
                 _registered_method=True)
+        self.RecommendLoss = channel.unary_unary(
+                '/talweg.v1.CatalogService/RecommendLoss',
+                request_serializer=talweg_dot_v1_dot_recommendations__pb2.RecommendLossRequest.SerializeToString,
+                response_deserializer=talweg_dot_v1_dot_recommendations__pb2.RecommendLossResponse.FromString,
+                _registered_method=True)
 
 
 class CatalogServiceServicer:
@@ -94,6 +100,13 @@ class CatalogServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecommendLoss(self, request, context):
+        """Ranks the losses that suit a task, given what is known about its data.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CatalogServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -121,6 +134,11 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     servicer.ListOptimizers,
                     request_deserializer=talweg_dot_v1_dot_catalog__pb2.ListOptimizersRequest.FromString,
                     response_serializer=talweg_dot_v1_dot_catalog__pb2.ListOptimizersResponse.SerializeToString,
+            ),
+            'RecommendLoss': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecommendLoss,
+                    request_deserializer=talweg_dot_v1_dot_recommendations__pb2.RecommendLossRequest.FromString,
+                    response_serializer=talweg_dot_v1_dot_recommendations__pb2.RecommendLossResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -258,6 +276,33 @@ class CatalogService:
             '/talweg.v1.CatalogService/ListOptimizers',
             talweg_dot_v1_dot_catalog__pb2.ListOptimizersRequest.SerializeToString,
             talweg_dot_v1_dot_catalog__pb2.ListOptimizersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecommendLoss(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/talweg.v1.CatalogService/RecommendLoss',
+            talweg_dot_v1_dot_recommendations__pb2.RecommendLossRequest.SerializeToString,
+            talweg_dot_v1_dot_recommendations__pb2.RecommendLossResponse.FromString,
             options,
             channel_credentials,
             insecure,

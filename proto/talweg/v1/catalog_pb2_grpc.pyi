@@ -6,6 +6,7 @@ What the service knows: read from the descriptors of the messages themselves."""
 from collections import abc as _abc
 from grpc import aio as _aio
 from talweg.v1 import catalog_pb2 as _catalog_pb2
+from talweg.v1 import recommendations_pb2 as _recommendations_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -36,6 +37,8 @@ class CatalogServiceStub:
     ListModels: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.ListModelsRequest, _catalog_pb2.ListModelsResponse]
     ListDatasets: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.ListDatasetsRequest, _catalog_pb2.ListDatasetsResponse]
     ListOptimizers: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.ListOptimizersRequest, _catalog_pb2.ListOptimizersResponse]
+    RecommendLoss: _grpc.UnaryUnaryMultiCallable[_recommendations_pb2.RecommendLossRequest, _recommendations_pb2.RecommendLossResponse]
+    """Ranks the losses that suit a task, given what is known about its data."""
 
 @_typing.type_check_only
 class CatalogServiceAsyncStub(CatalogServiceStub):
@@ -45,6 +48,8 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     ListModels: _aio.UnaryUnaryMultiCallable[_catalog_pb2.ListModelsRequest, _catalog_pb2.ListModelsResponse]  # type: ignore[assignment]
     ListDatasets: _aio.UnaryUnaryMultiCallable[_catalog_pb2.ListDatasetsRequest, _catalog_pb2.ListDatasetsResponse]  # type: ignore[assignment]
     ListOptimizers: _aio.UnaryUnaryMultiCallable[_catalog_pb2.ListOptimizersRequest, _catalog_pb2.ListOptimizersResponse]  # type: ignore[assignment]
+    RecommendLoss: _aio.UnaryUnaryMultiCallable[_recommendations_pb2.RecommendLossRequest, _recommendations_pb2.RecommendLossResponse]  # type: ignore[assignment]
+    """Ranks the losses that suit a task, given what is known about its data."""
 
 class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -81,5 +86,13 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_pb2.ListOptimizersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_pb2.ListOptimizersResponse, _abc.Awaitable[_catalog_pb2.ListOptimizersResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RecommendLoss(
+        self,
+        request: _recommendations_pb2.RecommendLossRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_recommendations_pb2.RecommendLossResponse, _abc.Awaitable[_recommendations_pb2.RecommendLossResponse]]:
+        """Ranks the losses that suit a task, given what is known about its data."""
 
 def add_CatalogServiceServicer_to_server(servicer: CatalogServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -120,7 +120,7 @@ class Job(_message.Message):
 
     @_builtins.property
     def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Warning]:
-        """What submission warned of."""
+        """What submission warned of, and its training since; each kind once a field."""
 
     @_builtins.property
     def tracking(self) -> Global___TrackingRun: ...
@@ -313,7 +313,7 @@ Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
 
 @_typing.final
 class Divergence(_message.Message):
-    """What the guard saw when training diverged."""
+    """What the guard saw of a step that it refused."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -326,14 +326,18 @@ class Divergence(_message.Message):
     GRADIENT_NORMS_FIELD_NUMBER: _builtins.int
     LEARNING_RATE_FIELD_NUMBER: _builtins.int
     HINT_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    BAD_SAMPLES_FIELD_NUMBER: _builtins.int
+    GOOD_STEP_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     step: _builtins.int
     """The step, from 1, whose update was refused."""
     what: _builtins.str
     """What was not finite: "loss"; "gradient"; "statistics", such as batch normalisation's; or
-    "weights", which were looked at after the last step.
+    "weights", finite still and beyond 1e17, or looked at after the last step.
     """
     value: _builtins.str
-    """Its value: "nan", "inf", "-inf", or a norm beyond 1e18."""
+    """Its value: "nan", "inf", "-inf", or a number that is too large."""
     module: _builtins.str
     """The module that went bad first: by its output on the way forward, else by a gradient on the
     way back; empty where none could be found.
@@ -341,9 +345,15 @@ class Divergence(_message.Message):
     learning_rate: _builtins.float
     hint: _builtins.str
     """What to try."""
+    good_step: _builtins.int
+    """The latest step whose whole state was kept, in memory or as a checkpoint, and is good; absent
+    where none was kept.
+    """
+    policy: _builtins.str
+    """Why the job's policy, training.guard, let training end here; empty under fail."""
     @_builtins.property
     def parameters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Parameters whose gradients were not finite; with "weights", those that were not finite
+        """Parameters whose gradients were not finite; with "weights", the tensors that were bad
         themselves.
         """
 
@@ -354,6 +364,16 @@ class Divergence(_message.Message):
     @_builtins.property
     def gradient_norms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """Up to 20 global gradient norms before it, oldest first."""
+
+    @_builtins.property
+    def samples(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The samples of the step's batches, in their order: indices from 0 into the training part of the
+        data, as the job's split divides it. Up to 1,000; none with "weights".
+        """
+
+    @_builtins.property
+    def bad_samples(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Those of them that hold numbers which are not finite in their inputs or targets."""
 
     def __init__(
         self,
@@ -367,14 +387,82 @@ class Divergence(_message.Message):
         gradient_norms: _abc.Iterable[_builtins.float] | None = ...,
         learning_rate: _builtins.float = ...,
         hint: _builtins.str = ...,
+        samples: _abc.Iterable[_builtins.int] | None = ...,
+        bad_samples: _abc.Iterable[_builtins.int] | None = ...,
+        good_step: _builtins.int | None = ...,
+        policy: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_good_step", b"_good_step", "good_step", b"good_step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gradient_norms", b"gradient_norms", "hint", b"hint", "learning_rate", b"learning_rate", "losses", b"losses", "module", b"module", "parameters", b"parameters", "step", b"step", "value", b"value", "what", b"what"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_good_step", b"_good_step", "bad_samples", b"bad_samples", "good_step", b"good_step", "gradient_norms", b"gradient_norms", "hint", b"hint", "learning_rate", b"learning_rate", "losses", b"losses", "module", b"module", "parameters", b"parameters", "policy", b"policy", "samples", b"samples", "step", b"step", "value", b"value", "what", b"what"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__good_step: _TypeAlias = _typing.Literal["good_step"]  # noqa: Y015
+    _WhichOneofArgType__good_step: _TypeAlias = _typing.Literal["_good_step", b"_good_step"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__good_step) -> _WhichOneofReturnType__good_step | None: ...
+
+Global___Divergence: _TypeAlias = Divergence  # noqa: Y015
+
+@_typing.final
+class GuardDecision(_message.Message):
+    """What the guard's policy did about a refused step after which training went on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Action:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[GuardDecision._Action.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        ACTION_UNSPECIFIED: GuardDecision._Action.ValueType  # 0
+        SKIPPED: GuardDecision._Action.ValueType  # 1
+        """The step was left out."""
+        ROLLED_BACK: GuardDecision._Action.ValueType  # 2
+        """Weights, buffers and optimizer went back to an earlier step."""
+
+    class Action(_Action, metaclass=_ActionEnumTypeWrapper): ...
+    ACTION_UNSPECIFIED: GuardDecision.Action.ValueType  # 0
+    SKIPPED: GuardDecision.Action.ValueType  # 1
+    """The step was left out."""
+    ROLLED_BACK: GuardDecision.Action.ValueType  # 2
+    """Weights, buffers and optimizer went back to an earlier step."""
+
+    ACTION_FIELD_NUMBER: _builtins.int
+    SEEN_FIELD_NUMBER: _builtins.int
+    TO_STEP_FIELD_NUMBER: _builtins.int
+    RATE_FACTOR_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
+    ROLLBACKS_FIELD_NUMBER: _builtins.int
+    action: Global___GuardDecision.Action.ValueType
+    to_step: _builtins.int
+    """With ROLLED_BACK: the step behind which they stand again; 0 for the beginning."""
+    rate_factor: _builtins.float
+    """What the schedule's learning rates are multiplied by from now on."""
+    skipped: _builtins.int
+    """Steps left out so far."""
+    rollbacks: _builtins.int
+    """How often training went back so far."""
+    @_builtins.property
+    def seen(self) -> Global___Divergence:
+        """What was refused."""
+
+    def __init__(
+        self,
+        *,
+        action: Global___GuardDecision.Action.ValueType = ...,
+        seen: Global___Divergence | None = ...,
+        to_step: _builtins.int = ...,
+        rate_factor: _builtins.float = ...,
+        skipped: _builtins.int = ...,
+        rollbacks: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["seen", b"seen"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "rate_factor", b"rate_factor", "rollbacks", b"rollbacks", "seen", b"seen", "skipped", b"skipped", "to_step", b"to_step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Divergence: _TypeAlias = Divergence  # noqa: Y015
+Global___GuardDecision: _TypeAlias = GuardDecision  # noqa: Y015
 
 @_typing.final
 class Warning(_message.Message):
@@ -479,6 +567,7 @@ class Event(_message.Message):
     LOG_FIELD_NUMBER: _builtins.int
     WARNING_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
+    GUARD_FIELD_NUMBER: _builtins.int
     cursor: _builtins.int
     """Its number in its job, from 1, without gaps."""
     attempt: _builtins.int
@@ -499,6 +588,8 @@ class Event(_message.Message):
     def finished(self) -> Global___Outcome:
         """Always the last event of a job."""
 
+    @_builtins.property
+    def guard(self) -> Global___GuardDecision: ...
     def __init__(
         self,
         *,
@@ -511,12 +602,13 @@ class Event(_message.Message):
         log: Global___LogLine | None = ...,
         warning: Global___Warning | None = ...,
         finished: Global___Outcome | None = ...,
+        guard: Global___GuardDecision | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["finished", b"finished", "kind", b"kind", "log", b"log", "metrics", b"metrics", "progress", b"progress", "state", b"state", "time", b"time", "warning", b"warning"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["finished", b"finished", "guard", b"guard", "kind", b"kind", "log", b"log", "metrics", b"metrics", "progress", b"progress", "state", b"state", "time", b"time", "warning", b"warning"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cursor", b"cursor", "finished", b"finished", "kind", b"kind", "log", b"log", "metrics", b"metrics", "progress", b"progress", "state", b"state", "time", b"time", "warning", b"warning"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cursor", b"cursor", "finished", b"finished", "guard", b"guard", "kind", b"kind", "log", b"log", "metrics", b"metrics", "progress", b"progress", "state", b"state", "time", b"time", "warning", b"warning"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["state", "progress", "metrics", "log", "warning", "finished"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["state", "progress", "metrics", "log", "warning", "finished", "guard"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 

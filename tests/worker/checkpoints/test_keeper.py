@@ -33,6 +33,13 @@ class Teller:
         self.told = told
 
 
+class Stopwatch:
+    seconds = 0.0
+
+    def go_on_after(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
 class Record:
     """The server's part: it takes what attempts tell, and hands it to the next."""
 
@@ -41,18 +48,24 @@ class Record:
         self.kept: list[Checkpoint] = []
         self.attempt = 0
         self.teller = Teller()
+        self.stopwatch = Stopwatch()
         self._spec = tiny_spec(**spec)
 
     def begin(self) -> CheckpointKeeper:
         self.attempt += 1
         self.teller = Teller()
+        self.stopwatch = Stopwatch()
         assignment = Assignment(
             lease=Lease(job="jobs/a", attempt=self.attempt),
             spec=self._spec,
             checkpoints=self.kept,
         )
         return CheckpointKeeper(
-            lambda: self.blobs, assignment, self.teller, pause=lambda seconds: None
+            lambda: self.blobs,
+            assignment,
+            self.teller,
+            self.stopwatch,
+            pause=lambda seconds: None,
         )
 
     def report(self, keeper: CheckpointKeeper) -> None:
@@ -102,6 +115,7 @@ def test_a_new_job_begins(record: Record, tmp_path: Path) -> None:
 def test_the_next_attempt_goes_on_from_the_last(record: Record) -> None:
     keeper = record.begin()
     record.teller.told = {"train/loss": {"count": 3}}
+    record.stopwatch.seconds = 7.5
     save(keeper, 10)
     save(keeper, 20)
     record.report(keeper)
@@ -111,6 +125,7 @@ def test_the_next_attempt_goes_on_from_the_last(record: Record) -> None:
     ]
     assert loaded(record.begin()) == 20
     assert record.teller.told == {"train/loss": {"count": 3}}
+    assert record.stopwatch.seconds == 7.5
 
 
 def test_two_are_kept_and_older_ones_go_once_the_record_knows(record: Record) -> None:

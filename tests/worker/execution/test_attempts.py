@@ -1,5 +1,6 @@
 """One attempt at a job under a real lease: how it may end, and what the record says then."""
 
+import json
 import threading
 import time
 from collections import Counter
@@ -12,12 +13,12 @@ from tests._parts import Server, wait_until
 from tests.worker._jobs import Jobs, jobs_of, tiny_spec
 from tests.worker.execution.conftest import LEASE_SECONDS, Worker, join
 
-from talweg.spec import job_id
-from talweg.v1.jobs_pb2 import Job, LogLine, Outcome
+from talweg.spec import from_dict, job_id
+from talweg.v1.jobs_pb2 import Divergence, GuardDecision, Job, LogLine, Outcome
 from talweg.worker import training
 from talweg.worker.errors import UserSpecError
 from talweg.worker.execution import lease as lease_module
-from talweg.worker.tracking.spool import LINES, attempt_folder, read_lines
+from talweg.worker.tracking.spool import DIVERGENCE, LINES, attempt_folder, read_lines
 from talweg.worker.training import Control, NullReporter, Reporter, Result
 
 
@@ -114,6 +115,34 @@ def test_the_record_and_the_spool_hold_the_same_figures(jobs: Jobs, worker: Work
         LINES, "weights.safetensors", "model.json", "example.safetensors",
         "predictions.safetensors",
     }  # fmt: skip
+
+
+def test_what_the_guard_decides_is_told_and_its_evidence_kept(jobs: Jobs, worker: Worker) -> None:
+    rollback = {"rollback": {"max_times": 1, "rate_factor": 0.9}}
+    name = jobs.submit(
+        tiny_spec(
+            loss="mse",
+            optimizer={"sgd": {"learning_rate": 900}},
+            training={"steps": 50, "guard": rollback},
+        )
+    )
+    worker.answer()
+    job = jobs.get(name)
+    seen = job.outcome.divergence
+    assert (job.state, job.outcome.cause) == (Job.DIVERGED, Outcome.NOT_FINITE)
+    assert "max_times is 1" in seen.policy
+    assert len(seen.samples) in (32, 10)
+    events = jobs.events(name)
+    (decision,) = (event.guard for event in events if event.HasField("guard"))
+    assert decision.action == GuardDecision.ROLLED_BACK
+    assert (decision.to_step, decision.rate_factor, decision.rollbacks) == (0, 0.9, 1)
+    assert decision.seen.step < seen.step
+    lines = [event.log.text for event in events if event.log.level == LogLine.WARNING]
+    assert any("goes back to the state after step 0" in line for line in lines)
+    values = [event.metrics.values for event in events if event.HasField("metrics")]
+    assert any(point.get("guard/rollbacks") == 1 for point in values)
+    folder = attempt_folder(worker.spool_dir, job_id=job_id(name), attempt=1)
+    assert from_dict(json.loads((folder / DIVERGENCE).read_text()), Divergence) == seen
 
 
 def test_a_long_job_is_seen_to_come_along(jobs: Jobs, worker: Worker) -> None:

@@ -129,6 +129,10 @@ def test_killed_children_are_replaced_and_a_killed_worker_leaves_none(tmp_path: 
         wait_until(lambda: len(worker.children()) == 2, timeout=30, what="another delivery runs")
         after = worker.children()
         assert {p.pid for p in before.values()}.isdisjoint(p.pid for p in after.values())
+        wait_until(
+            lambda: "was lost (signal 9" in worker.log.read_text(), timeout=20, what="it says so"
+        )
+        assert "Traceback" not in worker.log.read_text()
         worker.process.kill()
         worker.process.wait()
         wait_until(

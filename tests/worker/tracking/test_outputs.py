@@ -7,16 +7,18 @@ from typing import Any
 import mlflow
 import numpy as np
 import pytest
+from matplotlib.image import imread
 from mlflow.exceptions import MlflowException
 from tests.worker._jobs import Jobs, tiny_spec
 from tests.worker.tracking.spools import keep_network, losses, runs_of, writer_of
 
-from talweg.spec import from_dict
-from talweg.v1.jobs_pb2 import Job, Outcome
+from talweg.spec import from_dict, to_dict
+from talweg.v1.jobs_pb2 import Divergence, Job, Outcome
 from talweg.v1.models_pb2 import Model
 from talweg.worker.settings import Settings
 from talweg.worker.tracking import outputs
 from talweg.worker.tracking.delivery import Delivery
+from talweg.worker.tracking.spool import DIVERGENCE
 from talweg.worker.tracking.state import DeliveryState
 
 OUTPUTS = {"outputs": {"model": True, "plots": True}, "experiment": "outputs"}
@@ -204,3 +206,42 @@ def test_what_cannot_be_made_does_not_keep_the_figures(
     assert {"job.yaml", "plots"} <= names
     assert jobs.get(assignment.lease.job).tracking.complete
     assert outputs.WEIGHTS_FOLDER in names
+
+
+@pytest.mark.parametrize("plots", [True, False])
+def test_the_evidence_of_a_divergence_arrives(
+    plots: bool,
+    jobs: Jobs,
+    settings: Settings,
+    delivery: Delivery,
+    tracking: mlflow.MlflowClient,
+    tmp_path: Path,
+) -> None:
+    seen = Divergence(
+        step=7, what="loss", value="inf", module="linear2", losses=[1.5, 20, 300],
+        gradient_norms=[1, 2e3, 4e6], learning_rate=0.5, hint="Lower it.", samples=[5, 3, 8],
+    )  # fmt: skip
+    assignment = jobs.begin(tiny_spec(outputs={"model": True, "plots": plots}))
+    with writer_of(assignment, settings.spool_dir) as writer:
+        writer.points(losses(range(1, 6)))
+        writer.document(DIVERGENCE, to_dict(seen))
+        jobs.finish(assignment, Outcome(state=Job.DIVERGED, divergence=seen))
+        writer.end(state="DIVERGED", cause="NOT_FINITE")
+    delivery.deliver()
+    (run,) = runs_of(tracking, assignment.spec, assignment.lease.job)
+    path = tracking.download_artifacts(run.info.run_id, "divergence", str(tmp_path))
+    files = {file.name: file for file in Path(path).iterdir()}
+    assert files.keys() == {"divergence.json", "divergence.txt"} | (
+        {"divergence.png"} if plots else set()
+    )
+    assert from_dict(json.loads(files["divergence.json"].read_text()), Divergence) == seen
+    lines = files["divergence.txt"].read_text().splitlines()
+    assert lines[0] == "at step 7 the loss was inf, first in module linear2"
+    assert "5, 3, 8" in files["divergence.txt"].read_text()
+    assert [line.split() for line in lines[-3:]] == [
+        ["3", "1.5", "1"], ["2", "20", "2000"], ["1", "300", "4e+06"],
+    ]  # fmt: skip
+    if plots:
+        picture = imread(files["divergence.png"])
+        assert picture.shape[1] == 800
+        assert picture.std() > 0.01

@@ -4,7 +4,7 @@ from talweg.worker import data, models, tasks, training
 
 NAMES = {
     data: {"LOADERS", "DataBundle", "Inputs", "Part", "RawData", "Scaler", "load"},
-    models: {"LAYERS", "MODELS", "build"},
+    models: {"LAYERS", "MODELS", "build", "share_answers"},
     tasks: {
         "TASKS",
         "Array",
@@ -19,6 +19,9 @@ NAMES = {
         "Trial",
         "leaves",
         "make",
+        "is_conditional",
+        "rank_probabilities",
+        "shares_answers",
     },  # fmt: skip
     training: {
         "Control",

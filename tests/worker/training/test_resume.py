@@ -258,19 +258,3 @@ def test_weights_that_are_not_finite_are_not_kept(tmp_path: Path) -> None:
             assert disk.steps == []
             assert any(f"No checkpoint at step {last}" in line for line in report.lines)
     assert seen
-
-
-def test_the_time_limit_counts_all_attempts(tmp_path: Path) -> None:
-    report = RecordingReporter()
-    disk = Disk(tmp_path, report)
-    spec = job(resources={"time_limit_seconds": 5})
-    result = training.run(spec, report=report, control=SendsAwayAt(4), device="cpu", store=disk)
-    assert result.state == Job.QUEUED
-    blobs = Blobs(str(tmp_path))
-    kept = files.read(blobs, "last").snapshot
-    assert 0 < kept.values["clock"]["seconds"] < 5
-    kept.values = {**kept.values, "clock": {"seconds": 6.0}}
-    files.write(blobs, "last", kept, {})
-    result = training.run(spec, report=report, control=NeverStop(), device="cpu", store=disk)
-    assert "time limit" in result.message
-    assert result.steps == 5

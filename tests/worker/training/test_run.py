@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from talweg.v1.losses_pb2 import Loss
 from talweg.v1.options_pb2 import TaskKind, loss
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import data, tasks, training
+from talweg.worker.execution.control import JobControl
 from talweg.worker.training import NeverStop, RecordingReporter, Stop, checks
 from talweg.worker.training.evaluation import HeldPart, evaluate
 
@@ -378,8 +380,10 @@ def test_it_stops_at_the_step_at_which_it_is_asked_to(reason: Any, state: int, c
 
 def test_the_time_limit_ends_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter(range(1000))
-    monkeypatch.setattr("talweg.worker.training.job.time.monotonic", lambda: next(times))
-    result, _ = run(job(resources={"time_limit_seconds": 7}))
+    # The control keeps it, and nobody else asks the clock.
+    monkeypatch.setattr("talweg.worker.execution.control.time.monotonic", lambda: next(times))
+    control = JobControl(lease_end=math.inf, time_limit=7)
+    result, _ = run(job(resources={"time_limit_seconds": 7}), control)
     assert (result.state, result.cause, result.steps) == (Job.FAILED, Outcome.TIME_LIMIT, 7)
     assert "resources.time_limit_seconds 7" in result.message
 

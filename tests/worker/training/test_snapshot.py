@@ -47,6 +47,7 @@ def go_on(setup: Setup, report: RecordingReporter, count: int | None = None) -> 
         loss_of=setup.loss_of,
         schedule=setup.schedule,
         guard=setup.guard,
+        policy=setup.policy,
         recorder=setup.recorder,
         judge=setup.judge,
         report=report,
@@ -60,8 +61,7 @@ def everything(setup: Setup) -> dict[str, Any]:
     """All that training changes, but for the clock's."""
     snapshot = setup.snapshots.capture()
     values = json.loads(json.dumps(snapshot.values))
-    for part in ("recorder", "clock"):
-        values[part].pop("seconds")
+    values["recorder"].pop("seconds")
     return {"tensors": snapshot.tensors, "values": repr(values)}
 
 

@@ -67,6 +67,7 @@ def steps(setup: Setup) -> RecordingReporter:
         loss_of=setup.loss_of,
         schedule=setup.schedule,
         guard=setup.guard,
+        policy=setup.policy,
         recorder=setup.recorder,
         judge=setup.judge,
         report=report,

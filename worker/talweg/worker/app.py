@@ -25,6 +25,7 @@ from celery import Celery, signals
 from talweg.worker.channels import Channel
 from talweg.worker.execution.answering import Answering, has_cuda
 from talweg.worker.execution.attempt import Surroundings
+from talweg.worker.logs import lost_child_in_a_line
 from talweg.worker.parents import die_with_parent
 from talweg.worker.ready import write_ready_file
 from talweg.worker.settings import Settings
@@ -112,6 +113,7 @@ def _quiet(**_: Any) -> None:
     # A ticket is nobody's news.
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("celery.worker.request").addFilter(lost_child_in_a_line)
 
 
 @signals.worker_init.connect(weak=False)  # type: ignore[untyped-decorator]

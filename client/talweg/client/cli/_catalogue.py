@@ -8,8 +8,14 @@ from typing import Any
 
 import click
 
-from talweg.client import Client, NotFound, Unavailable
-from talweg.client.cli._common import Session, console, json_option, note, print_json
+from talweg.client import Client, NotFound
+from talweg.client.cli._common import (
+    Session,
+    ask_or_know,
+    console,
+    json_option,
+    print_json,
+)
 from talweg.v1 import catalog_pb2, options_pb2
 
 Entry = (
@@ -19,8 +25,6 @@ Entry = (
     | catalog_pb2.DatasetEntry
     | catalog_pb2.OptimizerEntry
 )
-
-_NO_ADDRESS = "NO_ADDRESS"
 
 
 @click.command()
@@ -89,14 +93,7 @@ def _entries(
     session: Session, ask: Callable[[Client], Sequence[Any]], local: Callable[[], Sequence[Any]]
 ) -> list[Entry]:
     """Ask the server, which may know more; where none is known, what this client knows."""
-    try:
-        with session.client() as client:
-            return list(ask(client))
-    except Unavailable as error:
-        if error.reason != _NO_ADDRESS:
-            raise
-        note("no server is known: this is what the client itself knows")
-        return list(local())
+    return list(ask_or_know(session, ask, local))
 
 
 def _print(

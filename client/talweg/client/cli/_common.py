@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from talweg.client import Client, InvalidRequest, Job, JobState, NotFound
+from talweg.client import Client, InvalidRequest, Job, JobState, NotFound, Unavailable
 
 if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
     from rich.console import Console
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 STATE_STYLES = {
     JobState.QUEUED: "yellow",
@@ -31,6 +32,7 @@ STATE_STYLES = {
 # So many jobs with one beginning are named.
 _MAX_NAMED = 5
 _PLAIN_WIDTH = 200
+_NO_ADDRESS = "NO_ADDRESS"
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,18 @@ def console(*, stderr: bool = False) -> Console:
 def note(text: str) -> None:
     """Tell people something, apart from the output."""
     click.echo(text, err=True)
+
+
+def ask_or_know(session: Session, ask: Callable[[Client], T], local: Callable[[], T]) -> T:
+    """Ask the server, which may know more; where none is known, give what this client knows."""
+    try:
+        with session.client() as client:
+            return ask(client)
+    except Unavailable as error:
+        if error.reason != _NO_ADDRESS:
+            raise
+        note("no server is known: this is what the client itself knows")
+        return local()
 
 
 def job_json(job: Job) -> dict[str, Any]:

@@ -41,7 +41,8 @@ def follow(
     """
     console = standard_console() if console is None else console
     board = Board(jobs)
-    said = {warning.message for job in jobs for warning in job.warnings}
+    # Of warnings that came as events: those of submission are told by whoever submits.
+    said: set[str] = set()
     with Watchers(jobs) as watchers:
         if console.is_terminal:
             from rich.live import Live

@@ -20,6 +20,7 @@ _OWN = {
     "cancel": Lazy(f"{_HERE}._control:cancel", "Ask jobs to end."),
     "retry": Lazy(f"{_HERE}._control:retry", "Submit ended jobs again."),
     "compare": Lazy(f"{_HERE}._compare:compare", "Compare jobs by a metric."),
+    "recommend": Lazy(f"{_HERE}._recommend:recommend", "Recommend losses for a task and data."),
     "losses": Lazy(f"{_HERE}._catalogue:losses", "List the losses, or explain one."),
     "tasks": Lazy(f"{_HERE}._catalogue:tasks", "List the tasks, or explain one."),
     "models": Lazy(f"{_HERE}._catalogue:models", "List the models, or explain one."),

@@ -103,15 +103,10 @@ def _print_outcome(out: Console, outcome: jobs_pb2.Outcome | None) -> None:
 
 
 def _print_divergence(out: Console, outcome: jobs_pb2.Outcome) -> None:
+    from talweg.spec import divergence_lines
+
     seen = outcome.divergence
-    where = f", first in module {seen.module}" if seen.module else ""
-    lines = [f"at step {seen.step} the {seen.what} was {seen.value}{where}"]
-    if seen.parameters:
-        more = f" and {len(seen.parameters) - 8} more" if len(seen.parameters) > 8 else ""
-        lines.append(f"bad gradients: {', '.join(seen.parameters[:8])}{more}")
-    lines.append(f"learning rate: {seen.learning_rate:g}")
-    if seen.hint not in outcome.message:
-        lines.append(seen.hint)
+    lines = [line for line in divergence_lines(seen) if line not in outcome.message]
     out.print("\n".join(lines), markup=False)
     num_points = max(len(seen.losses), len(seen.gradient_norms))
     if not num_points:

@@ -5,6 +5,7 @@ from typing import Any
 from talweg import spec
 from talweg.server.services import catalog
 from talweg.v1 import catalog_pb2 as pb
+from talweg.v1 import recommendations_pb2
 from talweg.v1.catalog_pb2_grpc import CatalogServiceServicer
 
 
@@ -35,3 +36,8 @@ class CatalogServicer(CatalogServiceServicer):
         self, request: pb.ListOptimizersRequest, context: Any
     ) -> pb.ListOptimizersResponse:
         return pb.ListOptimizersResponse(optimizers=spec.optimizers())
+
+    async def RecommendLoss(  # noqa: D102
+        self, request: recommendations_pb2.RecommendLossRequest, context: Any
+    ) -> recommendations_pb2.RecommendLossResponse:
+        return catalog.recommend(request.task, request.facts)

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from talweg import spec
-from talweg.server.errors import InvalidRequest
+from talweg.server.errors import FieldProblem, InvalidRequest
 from talweg.v1.catalog_pb2 import LossEntry
+from talweg.v1.recommendations_pb2 import ProblemFacts, RecommendLossResponse
 
 
 def losses(task: str) -> Sequence[LossEntry]:
@@ -20,3 +21,22 @@ def losses(task: str) -> Sequence[LossEntry]:
         return spec.losses(task or None)
     except ValueError as exc:
         raise InvalidRequest.of("task", str(exc).removeprefix("task ")) from exc
+
+
+def recommend(task: str, facts: ProblemFacts) -> RecommendLossResponse:
+    """Ranks the losses that suit a task, given what is known about its data.
+
+    Args:
+        task: A task by kind; those too that no job can have yet.
+        facts: What is known and wanted.
+
+    Raises:
+        InvalidRequest: There is no such task, or facts break rules; carries every violation.
+    """
+    try:
+        return spec.recommend(task, facts)
+    except spec.SpecError as exc:
+        raise InvalidRequest(
+            "; ".join(map(str, exc.violations)),
+            fields=[FieldProblem(each.field, each.description) for each in exc.violations],
+        ) from exc

@@ -8,7 +8,7 @@ from talweg.server.services.thinning import slots, thin
 from talweg.server.store import events, jobs, metrics
 from talweg.server.store.database import Transaction
 from talweg.server.store.rows import JobRow
-from talweg.v1.jobs_pb2 import Event, MetricSummary, Progress
+from talweg.v1.jobs_pb2 import Event, Job, MetricSummary, Progress
 from talweg.v1.options_pb2 import Goal
 from talweg.v1.workers_pb2 import Kept
 
@@ -16,7 +16,8 @@ _MAX_EVENTS = 10_000
 _MAX_LOG_CHARS = 10_000
 _MAX_CHECKPOINTS = 1000
 _MAX_NAME_CHARS = 500
-_REPORTED = ("progress", "metrics", "log", "warning")
+_MAX_WARNINGS = 100
+_REPORTED = ("progress", "metrics", "log", "warning", "guard")
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ def apply(tx: Transaction, row: JobRow, report: Report, *, lease_until: int | No
     if report.sequence <= row.report_sequence:
         return jobs.change(tx, row, lease_until=lease_until)
     since = row.metrics_time or row.start_time or tx.now
-    new = thin([_bounded(event) for event in report.events], slots(tx.now - since))
+    given, warnings = _new_warnings(report.events, row.warnings)
+    new = thin([_bounded(event) for event in given], slots(tx.now - since))
     progress = _latest_progress(report)
     if progress is not None and not any(event.HasField("progress") for event in new):
         stored = row.progress and Progress.FromString(row.progress)
@@ -78,6 +80,7 @@ def apply(tx: Transaction, row: JobRow, report: Report, *, lease_until: int | No
         row,
         lease_until=lease_until,
         report_sequence=report.sequence,
+        warnings=warnings,
         progress=row.progress if progress is None else progress.SerializeToString(),
         metrics_time=tx.now if measured else row.metrics_time,
         last_cursor=events.append(tx, row, new) if new else row.last_cursor,
@@ -129,6 +132,27 @@ def _check_kept(kept: Kept) -> None:
                 f"must have >= 1 and <= {_MAX_NAME_CHARS} characters, "
                 f"but has {len(checkpoint.name)}",
             )
+
+
+def _new_warnings(given: Sequence[Event], held: bytes) -> tuple[list[Event], bytes]:
+    """Gives the events without what the job was warned of before, and all its warnings.
+
+    An attempt that begins anew warns anew.
+    """
+    if not any(event.HasField("warning") for event in given):
+        return list(given), held
+    job = Job.FromString(held)
+    said = {(warning.kind, warning.field) for warning in job.warnings}
+    kept = []
+    for event in given:
+        if event.HasField("warning"):
+            about = (event.warning.kind, event.warning.field)
+            if about in said or len(job.warnings) >= _MAX_WARNINGS:
+                continue
+            said.add(about)
+            job.warnings.append(event.warning)
+        kept.append(event)
+    return kept, job.SerializeToString()
 
 
 def _bounded(event: Event) -> Event:

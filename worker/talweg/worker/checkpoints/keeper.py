@@ -43,6 +43,17 @@ class Teller(Protocol):
         """Goes on from what `told_so_far` gave."""
 
 
+class Stopwatch(Protocol):
+    """How long the job has trained."""
+
+    @property
+    def seconds(self) -> float:
+        """Seconds, in all attempts together."""
+
+    def go_on_after(self, seconds: float) -> None:
+        """Earlier attempts have trained for so long."""
+
+
 class CheckpointKeeper:
     """Keeps one attempt's checkpoints. A `Store` for the training, which calls it by one thread.
 
@@ -54,6 +65,7 @@ class CheckpointKeeper:
         blobs: Callable[[], Blobs],
         assignment: Assignment,
         teller: Teller,
+        stopwatch: Stopwatch,
         *,
         pause: Callable[[float], object] = time.sleep,
     ) -> None:
@@ -63,13 +75,14 @@ class CheckpointKeeper:
             blobs: Opens the store.
             assignment: The job, its lease, and what earlier attempts have kept.
             teller: The attempt's.
+            stopwatch: The attempt's.
             pause: Waits for so many seconds between tries.
         """
         self._open = blobs
         self._spec: JobSpec = assignment.spec
         self._attempt = assignment.lease.attempt
         self._folder = f"jobs/{job_id(assignment.lease.job)}/checkpoints"
-        self._teller, self._pause = teller, pause
+        self._teller, self._stopwatch, self._pause = teller, stopwatch, pause
         self._kept: list[Checkpoint] = list(assignment.checkpoints)
         self._count = 0
         # Guards what follows, which the lease's thread sees too.
@@ -101,6 +114,7 @@ class CheckpointKeeper:
                 continue
             self._count = found.facts["count"]
             self._teller.go_on(found.facts["told"])
+            self._stopwatch.go_on_after(found.facts["seconds"])
             return found.snapshot
         self._teller.log(LogLine.WARNING, "No checkpoint is whole: the job begins again.")
         return None
@@ -211,6 +225,7 @@ class CheckpointKeeper:
             "step": step,
             "epoch": epoch,
             "count": self._count,
+            "seconds": self._stopwatch.seconds,
             "spec": to_dict(self._spec),
             "told": told,
         }

@@ -78,7 +78,9 @@ class _Attempt:
             here.spool_dir, job_id=job_id(self._lease.job), attempt=self._lease.attempt
         )
         self._reporter = JobReporter(self._spec, self._spool)
-        self._checkpoints = CheckpointKeeper(lambda: Blobs(here.blobs), assignment, self._reporter)
+        self._checkpoints = CheckpointKeeper(
+            lambda: Blobs(here.blobs), assignment, self._reporter, self._control
+        )
         self._keeper = LeaseKeeper(
             here.channel,
             self._lease,
@@ -131,6 +133,8 @@ class _Attempt:
             outcome = outcomes.of_result(result)
             if outcome.state == Job.SUCCEEDED:
                 self._keep(result)
+            if outcome.HasField("divergence"):
+                self._spool.document(spool.DIVERGENCE, to_dict(outcome.divergence))
         except Exception as exc:
             outcome = outcomes.of_error(exc)
             if outcome.cause == Outcome.SERVICE:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from talweg.v1.jobs_pb2 import Event, LogLine, MetricSummary, Progress, Warning
+from talweg.v1.jobs_pb2 import Event, GuardDecision, LogLine, MetricSummary, Progress, Warning
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle
 from talweg.worker.execution.summaries import MetricSummaries
@@ -81,6 +81,10 @@ class JobReporter:
             kind=Warning.Kind.Name(warning.kind), field=warning.field, message=warning.message
         )
         self._told.append(Event(warning=warning))
+
+    def guard(self, decision: GuardDecision) -> None:
+        """Takes what was done about a refused step after which training goes on."""
+        self._told.append(Event(guard=decision))
 
     def log(self, level: LogLine.Level.ValueType, text: str) -> None:
         """Takes a line for people."""

@@ -51,7 +51,7 @@ class Moment(Protocol):
 
     @property
     def step(self) -> int:
-        """The optimizer step under way, from 1."""
+        """The optimizer step under way, from 1; refused steps do not count."""
 
     @property
     def epoch(self) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tracking.attempts import SpooledAttempt
 from talweg.worker.tracking.runs import RunId, Runs, TrackingError
-from talweg.worker.tracking.spool import EXAMPLE, MODEL, WEIGHTS
+from talweg.worker.tracking.spool import DIVERGENCE, EXAMPLE, MODEL, WEIGHTS
 from talweg.worker.tracking.state import DeliveryState
 
 WEIGHTS_FOLDER = "weights"
@@ -46,7 +46,9 @@ def send_outputs(
         TrackingError: MLflow; try again later.
     """
     has_model = {WEIGHTS, MODEL, EXAMPLE} <= attempt.files
+    has_evidence = DIVERGENCE in attempt.files
     steps: list[tuple[str, bool, Callable[[], None]]] = [
+        ("evidence", has_evidence, lambda: _send_evidence(attempt, spec, run, runs)),
         ("plots", spec.outputs.plots, lambda: _send_plots(attempt, spec, run, runs)),
         ("weights", has_model, lambda: _send_weights(attempt, run, runs)),
         ("model", has_model, lambda: _send_model(attempt, run, runs, state, save)),
@@ -66,6 +68,12 @@ def _forgiving(folder: Path, name: str, step: Callable[[], None]) -> Callable[[]
             log.exception("%s: the %s could not be made", folder, name)
 
     return take
+
+
+def _send_evidence(attempt: SpooledAttempt, spec: JobSpec, run: RunId, runs: Runs) -> None:
+    from talweg.worker.tracking.evidence import send_evidence
+
+    send_evidence(attempt, spec, run, runs)
 
 
 def _send_plots(attempt: SpooledAttempt, spec: JobSpec, run: RunId, runs: Runs) -> None:

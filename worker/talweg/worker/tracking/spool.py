@@ -49,6 +49,8 @@ EXAMPLE = "example.safetensors"
 """`x`: a few inputs as they come from the data, before standardisation."""
 PREDICTIONS = "predictions.safetensors"
 """What the task's plots of the test part are drawn from, such as `y_true` and `y_pred`."""
+DIVERGENCE = "divergence.json"
+"""What the guard saw where the job diverged, in the JSON form of its message."""
 
 LOST = "LOST"
 """The state of an attempt that ended without a say in how its job ends."""

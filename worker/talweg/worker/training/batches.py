@@ -95,6 +95,7 @@ class Batches:
         """Takes what batches carry, by name, on the device where it is needed."""
         self._arrays = arrays
         self._plan = plan
+        self._drawn = torch.empty(0, dtype=torch.long)
 
     def of_epoch(self, order: Order) -> Iterator[list[Batch]]:
         """Gives the batches of each optimizer step, from the order's place to the epoch's end.
@@ -102,7 +103,8 @@ class Batches:
         One copy in the new order and slices of it cost less than gathering batch by batch.
         """
         plan = self._plan
-        drawn = order.draw(plan.num_samples).to(next(iter(self._arrays.values())).device)
+        self._drawn = order.draw(plan.num_samples)
+        drawn = self._drawn.to(next(iter(self._arrays.values())).device)
         divided = [
             torch.split(array.index_select(0, drawn), plan.batch_size)
             for array in self._arrays.values()
@@ -124,3 +126,10 @@ class Batches:
                 Batch(arrays, 1 / len(counts) if plan.sums else count / sum(counts))
                 for arrays, count in zip(window, counts, strict=True)
             ]
+
+    def samples(self, order: Order) -> list[int]:
+        """Gives the samples of the step that was given last: indices into the training part."""
+        size = self._plan.batch_size * self._plan.accumulation
+        last = order.position * size
+        samples: list[int] = self._drawn[last - size : last].tolist()
+        return samples

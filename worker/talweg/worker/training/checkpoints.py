@@ -3,45 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 
 import torch
-from torch import Tensor
 
 from talweg.v1 import spec_pb2
 from talweg.v1.jobs_pb2 import LogLine
 from talweg.worker.training.interface import Reporter, Store
-from talweg.worker.training.snapshot import Snapshot, Snapshots, Values
+from talweg.worker.training.snapshot import Snapshot, Snapshots
 from talweg.worker.training.state import TrainingState
 
 # Writing takes no more than this share of the time.
 _MOST_SHARE = 1 / 50
 _HOST = torch.device("cpu")
-
-
-class Clock:
-    """How long a run has trained, in all its attempts together."""
-
-    def __init__(self) -> None:
-        """Starts at 0."""
-        self._start = time.monotonic()
-
-    @property
-    def seconds(self) -> float:
-        """Seconds so far."""
-        return time.monotonic() - self._start
-
-    def tensors(self) -> Mapping[str, Tensor]:
-        """Gives nothing; see `Part`."""
-        return {}
-
-    def values(self) -> Values:
-        """Gives the seconds; see `Part`."""
-        return {"seconds": self.seconds}
-
-    def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
-        """Goes on from them; see `Part`."""
-        self._start = time.monotonic() - values["seconds"]
 
 
 class Checkpointer:

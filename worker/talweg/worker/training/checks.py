@@ -6,11 +6,9 @@ import re
 from collections.abc import Iterator, Mapping
 
 import torch
-from google.protobuf.message import Message
 from torch import Tensor, nn
 
-from talweg.spec import kind, task_kind
-from talweg.v1 import options_pb2
+from talweg.spec import has_class_weights, kind, task_kind, weight_fields
 from talweg.v1.jobs_pb2 import Warning
 from talweg.v1.options_pb2 import BINARY, MULTICLASS
 from talweg.v1.spec_pb2 import JobSpec
@@ -23,10 +21,6 @@ MOST_IMBALANCE = 10.0
 """Samples of the most frequent class for one of the rarest, above which weights are missed."""
 MOST_APART = 100.0
 """Ratio of a sum's weighted terms above which the smaller hardly counts."""
-# Fields by which a loss takes weights for classes, unless they have a default.
-_WEIGHTS = ("weight", "pos_weight", "alpha")
-# The field of those that go by how often each class is seen.
-_COUNTS = "class_counts"
 
 
 def try_out(
@@ -103,7 +97,7 @@ def imbalance_warnings(spec: JobSpec, bundle: DataBundle) -> Iterator[Warning]:
     # Labels of which a sample may carry any number are rare by nature.
     if task not in (BINARY, MULTICLASS):
         return
-    if any(_minds_rare_classes(loss) for _, loss in leaves(spec.loss)):
+    if any(has_class_weights(loss) for _, loss in leaves(spec.loss)):
         return
     counts = torch.bincount(bundle.train.y.long(), minlength=bundle.num_targets).tolist()
     rarest, commonest = min(counts), max(counts)
@@ -112,7 +106,7 @@ def imbalance_warnings(spec: JobSpec, bundle: DataBundle) -> Iterator[Warning]:
     names = bundle.class_names
     rare, common = names[counts.index(rarest)], names[counts.index(commonest)]
     loss, message = kind(spec.loss)
-    own = _weight_fields(message)
+    own = weight_fields(message)
     yield Warning(
         kind=Warning.IMBALANCE_WITHOUT_WEIGHTS,
         field=f"loss.{loss}.{own[0]}" if own else f"loss.{loss}",
@@ -122,20 +116,3 @@ def imbalance_warnings(spec: JobSpec, bundle: DataBundle) -> Iterator[Warning]:
             f"such as balanced, or look at f1 beside accuracy."
         ),
     )
-
-
-def _minds_rare_classes(loss: Message) -> bool:
-    set_fields = {field.name for field, _ in loss.ListFields()}
-    weighs = set_fields.intersection(_weight_fields(loss))
-    return bool(weighs) or _COUNTS in loss.DESCRIPTOR.fields_by_name
-
-
-def _weight_fields(loss: Message) -> list[str]:
-    # Absent, weights are none; what has a default weighs something else, as symmetric_ce's alpha.
-    fields = loss.DESCRIPTOR.fields_by_name
-    return [
-        name
-        for name in _WEIGHTS
-        if name in fields
-        and not fields[name].GetOptions().Extensions[options_pb2.number].HasField("default")
-    ]

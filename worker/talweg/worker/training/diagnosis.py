@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +13,12 @@ from torch import Tensor, nn
 from talweg.v1.jobs_pb2 import Divergence
 from talweg.worker.tasks import Batch
 from talweg.worker.training.guard import LARGEST_NORM, Guard, Reading
+from talweg.worker.training.hints import Seen, hint
 from talweg.worker.training.state import TrainingState
 
 # What gives the loss of a batch, joined to the graph.
 LossOf = Callable[[Batch], Tensor]
+_MOST_SAMPLES = 1000
 
 
 def diagnose(
@@ -23,15 +26,17 @@ def diagnose(
     reading: Reading,
     window: Sequence[Batch],
     *,
+    samples: Sequence[int],
     guard: Guard,
     loss_of: LossOf,
 ) -> Divergence:
-    """Describes a refused step and takes it back: weights and buffers stay as before it.
+    """Describes a refused step and takes it back: all is as before it.
 
     Args:
         state: The training, with the refused step's gradients.
         reading: What the guard saw.
         window: The step's batches.
+        samples: Their samples, as indices into the training part.
         guard: The guard.
         loss_of: Runs a batch through network and loss.
     """
@@ -47,11 +52,26 @@ def diagnose(
     elif reading.norm <= LARGEST_NORM:
         what, value = "statistics", reading.statistics
     with guard.replaying():
-        module = _first_bad_module(state, window, loss_of)
+        replay = _replay(state, window, loss_of)
+    guard.restore()
+    module = replay.module
     if not module and norms and what == "gradient":
         # Large everywhere and finite: the largest gradient's owner.
         module = max(norms, key=lambda name: norms[name]).rpartition(".")[0]
+    bad_inputs = _bad([batch.x for batch in window], samples)
+    bad_targets = _bad(
+        [a for batch in window for name, a in batch.arrays.items() if name != "x"], samples
+    )
     rate = state.optimizer.param_groups[0]["lr"]
+    seen = Seen(
+        bad_inputs=bad_inputs,
+        bad_targets=bad_targets,
+        weights_finite=all(map(_finite, state.model.parameters())),
+        outputs=replay.outputs,
+        loss_finite=math.isfinite(reading.loss),
+        losses=list(state.losses),
+        rate=rate,
+    )
     return Divergence(
         step=state.step,
         what=what,
@@ -61,25 +81,29 @@ def diagnose(
         losses=state.losses,
         gradient_norms=state.norms,
         learning_rate=rate,
-        hint=_hint(state, window, rate),
+        hint=hint(seen),
+        samples=samples[:_MOST_SAMPLES],
+        bad_samples=sorted({*bad_inputs, *bad_targets}),
     )
 
 
-def weights_not_finite(state: TrainingState) -> Divergence | None:
-    """Describes weights that are not finite after the last step; None where all are.
+def weights_bad(state: TrainingState, bad: dict[str, float]) -> Divergence:
+    """Describes weights that have run away, or are not finite.
 
     Finite gradients can do this too: by a learning rate or weight decay that is far too large.
+
+    Args:
+        state: The training, after a step.
+        bad: The tensors, with the largest number of each; at least one.
     """
-    bad = [name for name, value in state.model.state_dict().items() if not _finite(value)]
-    if not bad:
-        return None
     rate = state.optimizer.param_groups[0]["lr"]
+    first, value = next(iter(bad.items()))
     return Divergence(
         step=state.step,
         what="weights",
-        value=_odd_one(state.model.state_dict()[bad[0]]),
-        module=bad[0].rpartition(".")[0],
-        parameters=bad,
+        value=f"{value:.4g}",
+        module=first.rpartition(".")[0],
+        parameters=list(bad),
         losses=state.losses,
         gradient_norms=state.norms,
         learning_rate=rate,
@@ -87,25 +111,39 @@ def weights_not_finite(state: TrainingState) -> Divergence | None:
     )
 
 
-def _first_bad_module(state: TrainingState, window: Sequence[Batch], loss_of: LossOf) -> str:
+class _Replay(NamedTuple):
+    module: str
+    # Least and largest output of the last module that ran, where finite.
+    outputs: tuple[float, float] | None
+
+
+def _replay(state: TrainingState, window: Sequence[Batch], loss_of: LossOf) -> _Replay:
     """Where a replay first goes bad: forwards by outputs, then backwards by gradients."""
+    outputs = None
     for batch in window:
         state.update.clear()
         with _trail(state.model) as trail:
             loss = loss_of(batch)
         for name, module, output in trail:
             if not _finite(output) or not all(map(_finite, module.buffers(recurse=False))):
-                return name
+                return _Replay(name, None)
+        if trail and trail[-1][2].numel():
+            outputs = _range(trail[-1][2].detach(), outputs)
         torch.autograd.backward(loss)
         below = ""
         for name, module, output in reversed(trail):
             if _too_large(output.grad):
                 # What the loss hands to the last module is named by it; else it was made below.
-                return below or name
+                return _Replay(below or name, outputs)
             if any(_too_large(parameter.grad) for parameter in module.parameters(recurse=False)):
-                return name
+                return _Replay(name, outputs)
             below = name
-    return ""
+    return _Replay("", outputs)
+
+
+def _range(values: Tensor, known: tuple[float, float] | None) -> tuple[float, float]:
+    low, high = float(values.min()), float(values.max())
+    return (low, high) if known is None else (min(low, known[0]), max(high, known[1]))
 
 
 @contextmanager
@@ -113,8 +151,10 @@ def _trail(model: nn.Module) -> Iterator[list[tuple[str, nn.Module, Tensor]]]:
     """Collects the outputs of all innermost modules, in the order in which they run."""
     trail: list[tuple[str, nn.Module, Tensor]] = []
 
-    def follow(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def hook(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
+    def follow(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], object], None]:
+        def hook(module: nn.Module, _: tuple[Tensor, ...], output: object) -> None:
+            if not isinstance(output, Tensor):
+                return
             if output.requires_grad:
                 output.retain_grad()
             trail.append((name, module, output))
@@ -130,25 +170,17 @@ def _trail(model: nn.Module) -> Iterator[list[tuple[str, nn.Module, Tensor]]]:
             handle.remove()
 
 
-def _hint(state: TrainingState, window: Sequence[Batch], rate: float) -> str:
-    if not all(_finite(batch.x) for batch in window):
-        return "The inputs of this batch hold values that are not finite: look at the data."
-    if not all(_finite(array) for batch in window for array in batch.arrays.values()):
-        return "The targets of this batch hold values that are not finite: look at the data."
-    if not all(_finite(parameter) for parameter in state.model.parameters()):
-        return f"The weights overflowed: lower the learning rate, which was {rate:g}."
-    hint = f"Lower the learning rate, which was {rate:g}, or let it warm up"
-    return hint + "; training.clip_norm bounds single large steps."
+def _bad(tensors: Sequence[Tensor], samples: Sequence[int]) -> list[int]:
+    """The samples whose part of the tensors holds what is not finite."""
+    if all(map(_finite, tensors)):
+        return []
+    rows = torch.cat([t.isfinite().reshape(len(t), -1).all(1) for t in tensors]).tolist()
+    return [sample for sample, good in zip(samples, rows, strict=True) if not good]
 
 
 def _norm(gradient: Tensor) -> float:
     # In float64, where what overflows in float32 still has a size.
     return float(torch.linalg.vector_norm(gradient.detach().double()))
-
-
-def _odd_one(values: Tensor) -> str:
-    """The first number that is not finite, in words."""
-    return str(float(values[~torch.isfinite(values)][0]))
 
 
 def _finite(values: Tensor) -> bool:

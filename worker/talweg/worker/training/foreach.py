@@ -6,6 +6,7 @@ each function here has a plain form, for a torch without them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,6 +25,11 @@ def plain_norms(tensors: Tensors) -> list[Tensor]:
     return [torch.linalg.vector_norm(tensor) for tensor in tensors]
 
 
+def plain_largest(tensors: Tensors) -> list[Tensor]:
+    """Gives the largest absolute value of each tensor, one call a tensor."""
+    return [torch.linalg.vector_norm(tensor, math.inf) for tensor in tensors]
+
+
 def plain_scale(tensors: Tensors, factor: float) -> None:
     """Multiplies each tensor in place, one call a tensor."""
     for tensor in tensors:
@@ -38,6 +44,12 @@ def plain_copy(targets: Tensors, sources: Tensors) -> None:
 
 norms: Callable[[Tensors], Sequence[Tensor]] = _of_torch("norm") or plain_norms
 """Gives the Euclidean norm of each tensor."""
+largest: Callable[[Tensors], Sequence[Tensor]] = (
+    (lambda tensors: torch._foreach_norm(list(tensors), math.inf))
+    if _of_torch("norm")
+    else plain_largest
+)
+"""Gives the largest absolute value of each tensor; NaN where one is in it."""
 scale: Callable[[Tensors, float], None] = _of_torch("mul_") or plain_scale
 """Multiplies each tensor in place."""
 copy: Callable[[Tensors, Tensors], None] = _of_torch("copy_") or plain_copy

@@ -2,7 +2,7 @@
 
 What it needs is read from the device once a step, together with the loss. Before the forward pass
 it puts the buffers aside, since a bad batch would otherwise stay in BatchNorm's running
-statistics, and the random state, so that the step can be replayed.
+statistics, and the random state, so that the step can be replayed and taken back.
 """
 
 from __future__ import annotations
@@ -106,22 +106,22 @@ class Guard:
         return reading
 
     def restore(self) -> None:
-        """Takes a step that was refused back: its buffers and its gradients."""
+        """Takes a step back: buffers, gradients and random state are as before it."""
         if self._buffers:
             foreach.copy(self._buffers, self._aside)
         self._update.clear()
+        self._set_random_state(self._random)
 
     @contextmanager
     def replaying(self) -> Iterator[None]:
         """Lets the step run once more from the same random state, and leaves no trace of it."""
-        before, after = self._random, self._random_state()
+        after = self._random_state()
         self.restore()
-        self._set_random_state(before)
         try:
             yield
         finally:
-            self._set_random_state(after)
             self.restore()
+            self._set_random_state(after)
 
     def _random_state(self) -> tuple[Tensor, Tensor | None]:
         on_cuda = None if self._cuda is None else torch.cuda.get_rng_state(self._cuda)

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from talweg.v1.jobs_pb2 import Divergence, Job, LogLine, Outcome, Warning
+from talweg.v1.jobs_pb2 import Divergence, GuardDecision, Job, LogLine, Outcome, Warning
 from talweg.worker.data import DataBundle
 from talweg.worker.tasks import Predictions
 from talweg.worker.training.snapshot import Snapshot
@@ -29,6 +29,9 @@ class Reporter(Protocol):
 
     def warning(self, warning: Warning) -> None:
         """Takes something that is allowed and is probably not meant."""
+
+    def guard(self, decision: GuardDecision) -> None:
+        """Takes what was done about a refused step after which training goes on."""
 
     def log(self, level: LogLine.Level.ValueType, text: str) -> None:
         """Takes a line for people."""
@@ -122,7 +125,7 @@ class Result:
     divergence: Divergence | None = None
     """What the guard saw, where it diverged."""
     steps: int = 0
-    """Optimizer steps done."""
+    """Optimizer steps done: those that stand in the weights."""
     model: nn.Module | None = None
     """On success the network in evaluation mode, in CPU memory. It takes inputs and gives outputs
     as the data bundle has them: standardised where the spec asks for it, logits as logits. Where
@@ -148,6 +151,9 @@ class NullReporter:
     def warning(self, warning: Warning) -> None:
         """Drops it."""
 
+    def guard(self, decision: GuardDecision) -> None:
+        """Drops it."""
+
     def log(self, level: LogLine.Level.ValueType, text: str) -> None:
         """Drops it."""
 
@@ -168,6 +174,8 @@ class RecordingReporter:
     """What was computed from the data, by name."""
     warnings: list[Warning] = field(default_factory=list)
     """All warnings."""
+    decisions: list[GuardDecision] = field(default_factory=list)
+    """All that was done about refused steps."""
     lines: list[str] = field(default_factory=list)
     """All lines for people."""
     steps: int = 0
@@ -190,6 +198,10 @@ class RecordingReporter:
     def warning(self, warning: Warning) -> None:
         """Keeps the warning."""
         self.warnings.append(warning)
+
+    def guard(self, decision: GuardDecision) -> None:
+        """Keeps the decision."""
+        self.decisions.append(decision)
 
     def log(self, level: LogLine.Level.ValueType, text: str) -> None:
         """Keeps the line."""

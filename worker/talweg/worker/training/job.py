@@ -12,8 +12,8 @@ from talweg.v1.jobs_pb2 import Divergence, Job, LogLine, Outcome
 from talweg.v1.spec_pb2 import JobSpec, Resources
 from talweg.worker.errors import UserSpecError
 from talweg.worker.tasks import Judged
-from talweg.worker.training.checkpoints import Checkpointer, Clock
-from talweg.worker.training.diagnosis import weights_not_finite
+from talweg.worker.training.checkpoints import Checkpointer
+from talweg.worker.training.diagnosis import weights_bad
 from talweg.worker.training.evaluation import evaluate
 from talweg.worker.training.interface import (
     Control,
@@ -25,6 +25,7 @@ from talweg.worker.training.interface import (
     StoreAwayError,
 )
 from talweg.worker.training.loop import train
+from talweg.worker.training.policies import in_words
 from talweg.worker.training.setup import Setup, set_up
 from talweg.worker.training.state import TrainingState
 
@@ -50,7 +51,7 @@ def run(
     Args:
         spec: The job; defaults may be absent.
         report: Where the run tells what happens.
-        control: What may stop it.
+        control: What may stop it, at resources.time_limit_seconds too.
         device: "auto", "cpu" or "cuda", in place of what the spec says.
         store: Where the state is kept, and what an earlier attempt has kept; none where None.
 
@@ -102,10 +103,11 @@ def _run(
         loss_of=setup.loss_of,
         schedule=setup.schedule,
         guard=setup.guard,
+        policy=setup.policy,
         recorder=recorder,
         judge=setup.judge,
         report=report,
-        control=_limited(control, spec.resources, setup.clock),
+        control=control,
         checkpoints=checkpoints,
     )
     state.update.close()
@@ -119,8 +121,7 @@ def _run(
         return _stopped(ending, spec, state)
     recorder.flush()
     if ending is not None:
-        # The refused step is none that was done.
-        return _diverged(ending, steps=state.step - 1)
+        return _diverged(ending, steps=state.applied)
     if spec.outputs.checkpoint:
         checkpoints.save()
     if state.best is not None:
@@ -130,9 +131,9 @@ def _run(
             f"The weights of step {best.step} are taken: {metric} was {best.best:.6g}, its best."
         )
         report.log(LogLine.INFO, text)
-    overflow = weights_not_finite(state)
-    if overflow is not None:
-        return _diverged(overflow, steps=state.step)
+    bad = setup.weights.bad()
+    if bad:
+        return _diverged(weights_bad(state, bad), steps=state.applied)
 
     tested: Judged | None = None
     if len(setup.test):
@@ -141,7 +142,7 @@ def _run(
         recorder.evaluation(state.step, "test", tested.values)
     return Result(
         Job.SUCCEEDED,
-        steps=state.step,
+        steps=state.applied,
         model=state.model.cpu().eval(),
         example=setup.bundle.train.x[:NUM_EXAMPLES].clone(),
         predictions=tested.predictions if tested else None,
@@ -162,11 +163,9 @@ def _stopped(stop: Stop, spec: JobSpec, state: TrainingState) -> Result:
 
 
 def _diverged(divergence: Divergence, *, steps: int) -> Result:
-    where = f", first in module {divergence.module}" if divergence.module else ""
-    message = (
-        f"Diverged at step {divergence.step}: {divergence.what} {divergence.value}{where}. "
-        f"{divergence.hint}"
-    )
+    message = f"Diverged at step {divergence.step}: {in_words(divergence)}. {divergence.hint}"
+    if divergence.policy:
+        message += f" It ended here since {divergence.policy}."
     return Result(
         Job.DIVERGED,
         Outcome.NOT_FINITE,
@@ -174,25 +173,6 @@ def _diverged(divergence: Divergence, *, steps: int) -> Result:
         divergence=divergence,
         steps=steps,
     )
-
-
-class _Deadline:
-    """A control that also stops a run when its time is over."""
-
-    def __init__(self, inner: Control, clock: Clock, seconds: float) -> None:
-        self._inner, self._clock, self._seconds = inner, clock, seconds
-
-    def check(self) -> Stop | None:
-        stop = self._inner.check()
-        if stop is None and self._clock.seconds >= self._seconds:
-            return Stop("time_limit")
-        return stop
-
-
-def _limited(control: Control, resources: Resources, clock: Clock) -> Control:
-    if not resources.HasField("time_limit_seconds"):
-        return control
-    return _Deadline(control, clock, resources.time_limit_seconds)
 
 
 def _place(device: str) -> torch.device:

@@ -11,8 +11,8 @@ from talweg.v1.jobs_pb2 import Divergence
 from talweg.worker.tasks import Batch
 from talweg.worker.training.backward import backward
 from talweg.worker.training.batches import Batches, Plan
-from talweg.worker.training.diagnosis import LossOf, diagnose
-from talweg.worker.training.guard import Guard
+from talweg.worker.training.diagnosis import LossOf
+from talweg.worker.training.guard import Guard, Reading
 from talweg.worker.training.interface import Control, Reporter, Stop
 from talweg.worker.training.recorder import Recorder
 from talweg.worker.training.schedules import Schedule
@@ -24,6 +24,18 @@ class Judge(Protocol):
 
     def epoch_ended(self, state: TrainingState) -> bool:
         """Evaluates where it is due, and tells whether training is to go on."""
+
+
+class Policy(Protocol):
+    """What happens to steps that the guard refuses."""
+
+    def passed(self, state: TrainingState) -> Divergence | None:
+        """Takes a step that is done; gives why the run must end, where it must."""
+
+    def refused(
+        self, state: TrainingState, reading: Reading, window: Sequence[Batch], loss_of: LossOf
+    ) -> Divergence | None:
+        """Takes a refused step back; gives why the run must end, where it must."""
 
 
 class Checkpoints(Protocol):
@@ -56,6 +68,7 @@ def train(
     loss_of: LossOf,
     schedule: Schedule,
     guard: Guard,
+    policy: Policy,
     recorder: Recorder,
     judge: Judge,
     report: Reporter,
@@ -65,8 +78,9 @@ def train(
     """Trains from the state's step to the plan's last.
 
     Returns:
-        What cut it short: the control's stop, or a step that the guard refused, whose batch has
-        left no trace in weights, buffers and optimizer. None at the end.
+        What cut it short: the control's stop, or a step that the guard refused and that the
+        policy did not go on from. A refused step's batches leave no trace in weights, buffers and
+        optimizer. None at the end.
     """
     settings = state.optimizer.param_groups[0]
     last_step, last_epoch = plan.length.steps, plan.epochs
@@ -75,19 +89,24 @@ def train(
             state.epoch += 1
         for window in batches.of_epoch(state.order):
             state.step += 1
-            settings["lr"] = rate = schedule.rate(state.step, state.falls)
+            rate = schedule.rate(state.applied + 1, state.falls) * state.refusals.rate_factor
+            settings["lr"] = rate
 
             guard.remember()
             loss = _forward_backward(window, loss_of)
             reading = guard.inspect(loss)
-            if not reading.finite:
-                return diagnose(state, reading, window, guard=guard, loss_of=loss_of)
-            state.update.step()
-            state.update.clear()
-
-            state.losses.append(reading.loss)
-            state.norms.append(reading.norm)
-            recorder.step(state.step, reading, rate=rate, samples=_count(window))
+            if reading.finite:
+                state.update.step()
+                state.update.clear()
+                state.applied += 1
+                state.losses.append(reading.loss)
+                state.norms.append(reading.norm)
+                recorder.step(state.step, reading, rate=rate, samples=_count(window))
+                divergence = policy.passed(state)
+            else:
+                divergence = policy.refused(state, reading, window, loss_of)
+            if divergence is not None:
+                return divergence
             report.progress(state.step, last_step, state.epoch, last_epoch)
             if state.step == last_step:
                 break

@@ -14,18 +14,18 @@ from talweg.worker import data, models, tasks
 from talweg.worker.data import DataBundle
 from talweg.worker.errors import UserSpecError
 from talweg.worker.tasks import Batch, TaskRunner
-from talweg.worker.training import checks, optimizers, schedules
+from talweg.worker.training import checks, optimizers, overflow, policies, schedules
 from talweg.worker.training.batches import Batches, Order, Plan
-from talweg.worker.training.checkpoints import Clock
 from talweg.worker.training.evaluation import HeldPart
 from talweg.worker.training.guard import Guard
 from talweg.worker.training.interface import Reporter
 from talweg.worker.training.judge import Judge
 from talweg.worker.training.learned import all_learned
+from talweg.worker.training.overflow import WeightWatch
 from talweg.worker.training.recorder import Recorder
 from talweg.worker.training.schedules import Schedule
-from talweg.worker.training.snapshot import Modules, Optimizer, RandomState, Snapshots
-from talweg.worker.training.state import TrainingState
+from talweg.worker.training.snapshot import Modules, Optimizer, Part, RandomState, Snapshots
+from talweg.worker.training.state import TrainingState, UnderWay
 from talweg.worker.training.update import update_of
 
 # Samples that go through network and loss before the first step, to see whether they fit.
@@ -50,20 +50,24 @@ class Setup:
     """The learning rate of each step."""
     guard: Guard
     """Keeps from the weights what is not finite."""
+    policy: policies.Fail
+    """What happens to a step that is refused."""
+    weights: WeightWatch
+    """Sees weights that must be neither kept nor given out."""
     recorder: Recorder
     """Thins the metrics."""
     judge: Judge
     """Evaluates between epochs."""
     state: TrainingState
     """All that training changes."""
+    moment: UnderWay
+    """Where it stands, for losses that go by it."""
     snapshots: Snapshots
     """Takes that, and all else that training goes by, and brings it back."""
-    clock: Clock
-    """Tells how long it has trained."""
 
     def loss_of(self, batch: Batch) -> Tensor:
         """Runs a batch through network and loss, and gives its part in the step's loss."""
-        loss = self.task.loss(self.state.model, batch, self.state)
+        loss = self.task.loss(self.state.model, batch, self.moment)
         return loss if batch.share == 1.0 else loss * batch.share
 
 
@@ -136,29 +140,47 @@ def set_up(
         recorder=recorder,
         report=report,
     )
+    batches = Batches(train.arrays, plan)
     state = TrainingState(model=model, update=update, order=Order(training.seed))
-    clock = Clock()
+    weights = WeightWatch(model, state.optimizer)
+    learnt: dict[str, Part] = {
+        "model": Modules(model),
+        "loss": Modules(task.criterion, without=model),
+        "optimizer": Optimizer(state.optimizer),
+    }
+    policy = policies.build(
+        training.guard,
+        policies.Surroundings(
+            guard=guard,
+            batches=batches,
+            weights=weights,
+            look_every_steps=overflow.steps_apart(spec.optimizer),
+            num_steps=plan.length.steps,
+            learnt=Snapshots(learnt),
+            report=report,
+        ),
+    )
     return Setup(
         bundle=bundle,
         task=task,
         test=HeldPart.of(bundle.test, task, place),
         plan=plan,
-        batches=Batches(train.arrays, plan),
+        batches=batches,
         schedule=schedule,
         guard=guard,
+        policy=policy,
+        weights=weights,
         recorder=recorder,
         judge=judge,
         state=state,
+        moment=UnderWay(state),
         snapshots=Snapshots(
             {
-                "model": Modules(model),
-                "loss": Modules(task.criterion, without=model),
-                "optimizer": Optimizer(state.optimizer),
+                **learnt,
                 "random": RandomState(place),
                 "state": state,
                 "recorder": recorder,
-                "clock": clock,
+                "policy": policy,
             }
         ),
-        clock=clock,
     )

@@ -48,6 +48,22 @@ class Watched:
 
 
 @dataclass
+class Refusals:
+    """What has come of the steps that the guard refused."""
+
+    skipped: int = 0
+    """Steps that were left out."""
+    in_a_row: int = 0
+    """How many of them came one behind the other, up to `last_step`."""
+    last_step: int = 0
+    """The last step that was refused."""
+    rollbacks: int = 0
+    """How often training went back to an earlier state."""
+    rate_factor: float = 1.0
+    """What the schedule's learning rates are multiplied by."""
+
+
+@dataclass
 class TrainingState:
     """One model in training."""
 
@@ -58,7 +74,9 @@ class TrainingState:
     order: Order
     """The order of the batches, and how far it has been followed."""
     step: int = 0
-    """Optimizer steps begun."""
+    """Optimizer steps begun, those that were refused or gone back on among them."""
+    applied: int = 0
+    """Optimizer steps that stand in the weights."""
     epoch: int = 0
     """Epochs begun."""
     stopped_early: bool = False
@@ -73,6 +91,8 @@ class TrainingState:
     """What tells which evaluation is the best so far."""
     best: list[Tensor] | None = None
     """Parameters and buffers of the best evaluation, under early stopping."""
+    refusals: Refusals = field(default_factory=Refusals)
+    """Where the guard refused steps and training went on."""
     losses: deque[float] = field(default_factory=_history)
     """The last losses, oldest first."""
     norms: deque[float] = field(default_factory=_history)
@@ -108,6 +128,7 @@ class TrainingState:
         """Gives the counts and histories; see `Part`."""
         return {
             "step": self.step,
+            "applied": self.applied,
             "epoch": self.epoch,
             "position": self.order.position,
             "falls": self.falls,
@@ -115,6 +136,7 @@ class TrainingState:
             "stopping": asdict(self.stopping),
             "leading": asdict(self.leading),
             "stopped_early": self.stopped_early,
+            "refusals": asdict(self.refusals),
             "losses": list(self.losses),
             "norms": list(self.norms),
         }
@@ -131,11 +153,31 @@ class TrainingState:
             copy_into(dict(zip(names, best, strict=True)), kept)
             self.best = best
         self.step, self.epoch, self.falls = values["step"], values["epoch"], values["falls"]
+        self.applied = values["applied"]
         self.plateau, self.stopping = Watched(**values["plateau"]), Watched(**values["stopping"])
         self.leading, self.stopped_early = Watched(**values["leading"]), values["stopped_early"]
+        self.refusals = Refusals(**values["refusals"])
         self.losses, self.norms = _history(), _history()
         self.losses.extend(values["losses"])
         self.norms.extend(values["norms"])
 
     def _tensors(self) -> list[Tensor]:
         return [*self.model.parameters(), *self.model.buffers()]
+
+
+@dataclass(frozen=True)
+class UnderWay:
+    """The step under way, for a loss that goes by it; refused steps do not count."""
+
+    state: TrainingState
+    """The training."""
+
+    @property
+    def step(self) -> int:
+        """The step's number among those that stand in the weights, from 1."""
+        return self.state.applied + 1
+
+    @property
+    def epoch(self) -> int:
+        """The epoch, from 1."""
+        return self.state.epoch

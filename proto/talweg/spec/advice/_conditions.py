@@ -1,0 +1,74 @@
+"""When a rule speaks: conditions on facts, which know the facts that they read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Facts = Mapping[str, Any]
+"""Facts in their JSON form; one that is not known, or a flag that is false, is absent."""
+
+
+@dataclass(frozen=True)
+class When:
+    """A condition on facts; `&`, `|` and `~` make new ones."""
+
+    reads: frozenset[str]
+    """The facts that it depends on."""
+    holds: Callable[[Facts], bool]
+    """Tells whether it holds."""
+
+    def __and__(self, other: When) -> When:
+        """Both hold."""
+        return When(self.reads | other.reads, lambda f: self.holds(f) and other.holds(f))
+
+    def __or__(self, other: When) -> When:
+        """One of them holds."""
+        return When(self.reads | other.reads, lambda f: self.holds(f) or other.holds(f))
+
+    def __invert__(self) -> When:
+        """It does not hold."""
+        return When(self.reads, lambda f: not self.holds(f))
+
+
+ALWAYS = When(frozenset(), lambda _: True)
+"""Whatever is known."""
+
+
+def given(name: str) -> When:
+    """The fact is known; of a flag, it is true."""
+    return When(frozenset((name,)), lambda f: name in f)
+
+
+def is_(name: str, *values: str) -> When:
+    """A choice is one of these; never where it is not known."""
+    return When(frozenset((name,)), lambda f: f.get(name) in values)
+
+
+def at_least(name: str, bound: float) -> When:
+    """A number is known and no less than the bound."""
+    return When(frozenset((name,)), lambda f: name in f and f[name] >= bound)
+
+
+def above(name: str, bound: float) -> When:
+    """A number is known and more than the bound."""
+    return When(frozenset((name,)), lambda f: name in f and f[name] > bound)
+
+
+def below(name: str, bound: float) -> When:
+    """A number is known and less than the bound."""
+    return When(frozenset((name,)), lambda f: name in f and f[name] < bound)
+
+
+def other_than(name: str, value: float) -> When:
+    """A number is known and is not this one."""
+    return When(frozenset((name,)), lambda f: name in f and f[name] != value)
+
+
+def num(name: str, least: int, most: int | None = None) -> When:
+    """A list holds so many values."""
+    return When(
+        frozenset((name,)),
+        lambda f: least <= len(f.get(name, ())) and (most is None or len(f[name]) <= most),
+    )

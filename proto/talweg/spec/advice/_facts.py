@@ -1,0 +1,158 @@
+"""What may be said about a problem: which facts there are, and which cannot hold together."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from talweg.spec._bounds import check_message
+from talweg.spec._catalogue import parameters
+from talweg.spec._errors import Violation, nearest, number_text, one_of, shown
+from talweg.spec._facts import task_name
+from talweg.spec._json import to_dict
+from talweg.v1 import options_pb2, recommendations_pb2
+from talweg.v1.catalog_pb2 import Parameter
+from talweg.v1.options_pb2 import TaskKind
+from talweg.v1.recommendations_pb2 import ProblemFacts
+
+if TYPE_CHECKING:
+    from talweg.spec.advice._conditions import Facts
+
+PATH = "facts"
+"""Where facts stand in a request."""
+
+# By what the models of a task can be judged, of all the metrics that facts name.
+_METRICS: Mapping[TaskKind.ValueType, tuple[str, ...]] = {
+    options_pb2.REGRESSION: ("mae", "rmse"),
+    options_pb2.BINARY: ("accuracy", "f1", "auroc"),
+    options_pb2.MULTICLASS: ("accuracy", "f1_macro"),
+    options_pb2.SEGMENTATION: ("iou", "dice"),
+    options_pb2.IMAGE_TRANSLATION: ("psnr", "ssim"),
+}
+# Facts about classes, which exist only where samples have labels.
+_OF_CLASSES = ("num_classes", "noisy_labels")
+
+
+@functools.cache
+def kinds() -> Mapping[str, TaskKind.ValueType]:
+    """Give the tasks by name, those too that no job can have yet."""
+    unknown = options_pb2.TASK_KIND_UNSPECIFIED
+    return {task_name(kind): kind for kind in TaskKind.values() if kind != unknown}
+
+
+@functools.cache
+def tasks_of(fact: str) -> tuple[TaskKind.ValueType, ...]:
+    """Give the tasks whose choice of a loss a fact bears on."""
+    options = ProblemFacts.DESCRIPTOR.fields_by_name[fact].GetOptions()
+    return tuple(options.Extensions[recommendations_pb2.bears_on])
+
+
+def facts(task: str | None = None) -> list[Parameter]:
+    """Give the facts that `recommend` takes, as the catalogue tells of parameters.
+
+    Args:
+        task: Only those that bear on this task's choice; all where None.
+
+    Raises:
+        ValueError: Where there is no such task.
+    """
+    if task is not None and task not in kinds():
+        raise ValueError(str(unknown_task(task)))
+    return [
+        parameter
+        for parameter in parameters(ProblemFacts.DESCRIPTOR)
+        if task is None or kinds()[task] in tasks_of(parameter.name)
+    ]
+
+
+def unknown_task(task: str) -> Violation:
+    """Say which tasks there are."""
+    found = shown(task) if task else "nothing"
+    return Violation("task", found, one_of(kinds()), nearest(task, kinds()))
+
+
+def known(given: ProblemFacts) -> Facts:
+    """Give what is known in its JSON form; a flag that is false says nothing."""
+    return {name: value for name, value in to_dict(given).items() if value is not False}
+
+
+def relevant(given: Mapping[str, Any], task: TaskKind.ValueType) -> dict[str, Any]:
+    """Give the facts that bear on a task."""
+    return {name: value for name, value in given.items() if task in tasks_of(name)}
+
+
+def check_facts(given: ProblemFacts, task: TaskKind.ValueType) -> list[Violation]:
+    """Check facts about a task: bounds, and what cannot hold together.
+
+    Facts that do not bear on the task are held to their bounds alone.
+    """
+    violations = check_message(given, PATH)
+    told = {violation.field.partition("[")[0] for violation in violations}
+    sound = {
+        name: value
+        for name, value in relevant(known(given), task).items()
+        if f"{PATH}.{name}" not in told
+    }
+    return [*violations, *_contradictions(sound, task)]
+
+
+def _contradictions(facts: Mapping[str, Any], task: TaskKind.ValueType) -> Iterator[Violation]:
+    metric = facts.get("metric")
+    if metric is not None and metric not in _METRICS[task]:
+        yield _wrong(
+            "metric", f"{metric} under task {task_name(task)}", one_of(_METRICS[task]),
+            f"{metric} is for {_tasks_with(metric)}",
+        )  # fmt: skip
+    yield from _noise(facts, task)
+    for index, (low, high) in enumerate(pairwise(facts.get("quantiles", ()))):
+        if high <= low:
+            yield _wrong(
+                f"quantiles[{index + 1}]", number_text(high),
+                f"more than the one before it, {number_text(low)}", "quantiles must rise",
+            )  # fmt: skip
+    if facts.get("known", "labels") != "labels":
+        for name in _OF_CLASSES:
+            if name in facts:
+                yield _wrong(
+                    name, f"{number_text(facts[name])} with known {facts['known']}",
+                    "nothing, where no labels are known", "write known: labels, or leave it out",
+                )  # fmt: skip
+    if "disentangled" in facts and "code_ignored" in facts:
+        yield _wrong(
+            "code_ignored", "true with disentangled", "one of the two",
+            "the one asks for a larger beta, the other for a smaller one",
+        )  # fmt: skip
+    types, losses = facts.get("task_types", ()), facts.get("first_losses", ())
+    if types and losses and len(types) != len(losses):
+        yield _wrong(
+            "first_losses", f"{len(losses)} beside {len(types)} task_types", "one a task",
+            "list both in the same order",
+        )  # fmt: skip
+
+
+def _tasks_with(metric: str) -> str:
+    return " and ".join(task_name(task) for task, names in _METRICS.items() if metric in names)
+
+
+def _noise(facts: Mapping[str, Any], task: TaskKind.ValueType) -> Iterator[Violation]:
+    """Check that labels are more often right than wrong, as far as can be told."""
+    share = facts.get("noisy_labels")
+    if share is None:
+        return
+    if task in (options_pb2.BINARY, options_pb2.MULTILABEL) and share >= 0.5:
+        yield _wrong(
+            "noisy_labels", number_text(share), "a number < 0.5 under yes or no",
+            "labels that are mostly wrong are right once they are turned round",
+        )  # fmt: skip
+    chance = 1 - 1 / facts["num_classes"] if "num_classes" in facts else 1
+    if share >= chance:
+        yield _wrong(
+            "noisy_labels", f"{number_text(share)} with num_classes {facts['num_classes']}",
+            f"a number < {chance:.4g}", "labels no better than chance teach nothing",
+        )  # fmt: skip
+
+
+def _wrong(name: str, found: str, allowed: str, hint: str) -> Violation:
+    return Violation(f"{PATH}.{name}", found, allowed, hint)

@@ -1,0 +1,160 @@
+"""From facts to a ranked list, by the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from talweg.spec._bounds import check_message
+from talweg.spec._errors import SpecError, number_text
+from talweg.spec._facts import leaves, loss_facts, task_name, tasks_by_name
+from talweg.spec._fields import fields
+from talweg.spec._fill import fill_message
+from talweg.spec._json import from_dict
+from talweg.spec.advice._classes import BINARY, MULTICLASS, MULTILABEL, ORDINAL
+from talweg.spec.advice._facts import (
+    PATH,
+    check_facts,
+    kinds,
+    known,
+    relevant,
+    tasks_of,
+    unknown_task,
+)
+from talweg.spec.advice._images import DETECTION, IMAGE_TRANSLATION, SEGMENTATION
+from talweg.spec.advice._others import GAN, MULTITASK, VAE
+from talweg.spec.advice._regression import REGRESSION
+from talweg.spec.advice._table import Row, Table
+from talweg.spec.advice._vectors import METRIC_LEARNING, SELF_SUPERVISED
+from talweg.v1.losses_pb2 import Loss
+from talweg.v1.options_pb2 import TaskKind
+from talweg.v1.recommendations_pb2 import (
+    IgnoredFact,
+    LossRecommendation,
+    ProblemFacts,
+    RecommendLossResponse,
+)
+
+TABLES: Mapping[TaskKind.ValueType, Table] = {
+    table.task: table
+    for table in (
+        REGRESSION, BINARY, MULTICLASS, MULTILABEL, ORDINAL, SEGMENTATION, DETECTION,
+        METRIC_LEARNING, SELF_SUPERVISED, GAN, VAE, IMAGE_TRANSLATION, MULTITASK,
+    )
+}  # fmt: skip
+"""The advice, by task."""
+
+
+def recommend(task: str, facts: ProblemFacts | None = None) -> RecommendLossResponse:
+    """Rank the losses that suit a task, given what is known about its data.
+
+    Args:
+        task: A task by kind, such as ``multiclass``; those too that no job can have yet.
+        facts: What is known and wanted. Facts that do not bear on the task are named in the
+            response and else not used.
+
+    Returns:
+        At least one recommendation, the best first, each with a complete `Loss`.
+
+    Raises:
+        SpecError: Where there is no such task, or facts break their bounds or contradict each
+            other, with all violations.
+    """
+    given = ProblemFacts() if facts is None else facts
+    if task not in kinds():
+        raise SpecError([unknown_task(task), *check_message(given, PATH)])
+    kind = kinds()[task]
+    violations = check_facts(given, kind)
+    if violations:
+        raise SpecError(violations)
+    used = _derived(relevant(known(given), kind))
+    table, texts = TABLES[kind], _Texts(used)
+    return RecommendLossResponse(
+        recommendations=[
+            LossRecommendation(
+                loss=loss,
+                reason=_sentence(texts, (row for row in rows if row.points > 0)),
+                caution=_sentence(texts, (row for row in rows if row.points <= 0)),
+                facts=_facts_of(rows, used),
+                only_evaluated=_only_evaluated(loss, kind),
+            )
+            for loss, rows in _ranked(table, used)
+        ],
+        notes=[note.text.format_map(texts) for note in table.notes if note.when.holds(used)],
+        ignored=[
+            IgnoredFact(name=field.name, reason=_elsewhere(field.name, kind))
+            for field, _ in given.ListFields()
+            if kind not in tasks_of(field.name)
+        ],
+    )
+
+
+def _ranked(table: Table, facts: Mapping[str, Any]) -> Iterator[tuple[Loss, list[Row]]]:
+    """Give each loss that has points, complete, with the rows that speak of it."""
+    spoken: dict[str, list[Row]] = {name: [] for name in table.losses}
+    for row in table.rows:
+        if row.when.holds(facts):
+            spoken[row.loss].append(row)
+    points = {name: sum(row.points for row in rows) for name, rows in spoken.items()}
+    for name in sorted(points, key=lambda name: -points[name]):
+        if points[name] > 0:
+            template = table.losses[name]
+            form = template(facts) if callable(template) else template
+            # What weighs most is said first.
+            rows = sorted(spoken[name], key=lambda row: -abs(row.points))
+            yield fill_message(from_dict(form, Loss)), rows
+
+
+def _derived(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Add what follows from facts and is used in losses and texts."""
+    more: dict[str, Any] = {}
+    if "over_cost" in facts:
+        more["cost_quantile"] = round(1 / (1 + facts["over_cost"]), 6)
+    if "miss_cost" in facts:
+        more["miss_threshold"] = round(1 / (1 + facts["miss_cost"]), 4)
+    if "outliers" in facts:
+        more["outliers_percent"] = 100 * facts["outliers"]
+    if "noisy_labels" in facts:
+        more["noise_percent"] = 100 * facts["noisy_labels"]
+    if "imbalance" in facts:
+        more["majority_percent"] = round(100 * facts["imbalance"] / (1 + facts["imbalance"]), 1)
+    return {**facts, **more}
+
+
+class _Texts(dict[str, str]):
+    """Facts as texts write them."""
+
+    def __init__(self, facts: Mapping[str, Any]) -> None:
+        super().__init__({name: _text(value) for name, value in facts.items()})
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    return number_text(float(f"{value:.4g}"))
+
+
+def _sentence(texts: _Texts, rows: Iterable[Row]) -> str:
+    """Join what rows say, each thing once."""
+    said = dict.fromkeys(row.why.format_map(texts) for row in rows if row.why)
+    text = "; ".join(said)
+    return f"{text[0].upper()}{text[1:]}." if text else ""
+
+
+def _facts_of(rows: Iterable[Row], facts: Mapping[str, Any]) -> list[str]:
+    """Name the facts that speak for or against a loss, in the order of their declaration."""
+    read = {name for row in rows for name in row.when.reads}
+    return [name for name in fields(ProblemFacts.DESCRIPTOR) if name in read and name in facts]
+
+
+def _only_evaluated(loss: Loss, task: TaskKind.ValueType) -> str:
+    """Say why no job can train by a loss; '' where jobs can."""
+    if task not in tasks_by_name().values():
+        return f"jobs of task {task_name(task)} are not offered yet"
+    reasons = (loss_facts(leaf.DESCRIPTOR).only_evaluated for *_, leaf in leaves(loss))
+    return next(filter(None, reasons), "")
+
+
+def _elsewhere(fact: str, task: TaskKind.ValueType) -> str:
+    bearing = ", ".join(map(task_name, tasks_of(fact)))
+    return f"it does not bear on the choice for {task_name(task)}, but for {bearing}"

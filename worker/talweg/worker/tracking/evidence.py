@@ -1,0 +1,51 @@
+"""What a job that diverged leaves in MLflow: the guard's evidence, for programs and for people."""
+
+import json
+import tempfile
+from pathlib import Path
+
+from talweg.spec import divergence_lines, from_dict
+from talweg.v1.jobs_pb2 import Divergence
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker.tracking.attempts import SpooledAttempt
+from talweg.worker.tracking.runs import RunId, Runs
+from talweg.worker.tracking.spool import DIVERGENCE
+
+FOLDER = "divergence"
+TEXT = "divergence.txt"
+PICTURE = "divergence.png"
+
+
+def send_evidence(attempt: SpooledAttempt, spec: JobSpec, run: RunId, runs: Runs) -> None:
+    """Sends JSON and text, and a picture where the spec asks for plots.
+
+    Args:
+        attempt: the last one; it holds the evidence.
+        spec: filled.
+        run: the job's.
+        runs: MLflow.
+    """
+    path = attempt.folder / DIVERGENCE
+    seen = from_dict(json.loads(path.read_text()), Divergence)
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / FOLDER
+        target.mkdir()
+        (target / DIVERGENCE).write_bytes(path.read_bytes())
+        (target / TEXT).write_text(in_text(seen))
+        if spec.outputs.plots and seen.losses:
+            from talweg.worker.tracking.plots_divergence import draw_divergence
+
+            draw_divergence(seen, spec, target / PICTURE)
+        runs.log_files(run.run_id, Path(folder))
+
+
+def in_text(seen: Divergence) -> str:
+    """The evidence as a page of text."""
+    lines = [*divergence_lines(seen), ""]
+    if seen.losses:
+        lines.append(f"{'steps before':>12}  {'loss':>12}  {'gradient norm':>13}")
+    # Both histories end with the step before the refused one.
+    count = len(seen.losses)
+    for index, (loss, norm) in enumerate(zip(seen.losses, seen.gradient_norms, strict=True)):
+        lines.append(f"{count - index:>12}  {loss:>12.6g}  {norm:>13.6g}")
+    return "\n".join(lines).rstrip() + "\n"

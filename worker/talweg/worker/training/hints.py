@@ -1,0 +1,92 @@
+"""What to try after a step that was not finite, by what is seen of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+LARGE_OUTPUT = 1e4
+"""Outputs beyond this overflow where a loss raises them to a power or makes exponentials of them
+in half precision, and are far outside what a trained network gives."""
+_FEWEST_RISES = 3
+_STEEP = 2.0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is known of a step that was refused."""
+
+    bad_inputs: Sequence[int]
+    """Samples whose inputs hold what is not finite."""
+    bad_targets: Sequence[int]
+    """Samples whose targets do."""
+    weights_finite: bool
+    """Whether all weights are finite."""
+    outputs: tuple[float, float] | None
+    """Least and largest output of the last module; None where not reached, or not finite."""
+    loss_finite: bool
+    """Whether the loss is finite."""
+    losses: Sequence[float]
+    """The losses before it, oldest first."""
+    rate: float
+    """The learning rate."""
+
+
+def hint(seen: Seen) -> str:
+    """Says what was probably wrong and what to do."""
+    if seen.bad_inputs:
+        return _data("inputs", seen.bad_inputs)
+    if seen.bad_targets:
+        return _data("targets", seen.bad_targets)
+    lower = f"lower the learning rate, which was {seen.rate:g}"
+    if not seen.weights_finite:
+        return f"The weights overflowed: {lower}."
+    found = [*_rises(seen), *_outputs(seen)]
+    if found:
+        return f"{' '.join(found)} {lower.capitalize()}, or set training.clip_norm."
+    if seen.outputs is not None and not seen.loss_finite:
+        return (
+            "The outputs are finite and the loss of them is not: look for a division by 0, or the "
+            "logarithm or root of what is not above 0, in the loss or in what it is given."
+        )
+    return (
+        f"{lower.capitalize()}, or let it warm up; training.clip_norm bounds single large steps."
+    )
+
+
+def rising_steps(losses: Sequence[float]) -> int:
+    """Counts the steps at the end over which the loss rose each time."""
+    count = 0
+    while count + 1 < len(losses) and losses[-1 - count] > losses[-2 - count]:
+        count += 1
+    return count
+
+
+def _data(what: str, samples: Sequence[int]) -> str:
+    listed = ", ".join(map(str, samples[:5])) + (", …" if len(samples) > 5 else "")
+    are = f"sample {listed} of the training part holds"
+    if len(samples) > 1:
+        are = f"samples {listed} of the training part hold"
+    return (
+        f"The {what} of {are} numbers that are not finite: look at the data, or leave such "
+        "batches out with training.guard: skip."
+    )
+
+
+def _rises(seen: Seen) -> list[str]:
+    count = rising_steps(seen.losses)
+    if count < _FEWEST_RISES:
+        return []
+    first, last = seen.losses[-1 - count], seen.losses[-1]
+    if last < _STEEP * first:
+        return []
+    return [f"The loss had gone up for {count} steps, from {first:.3g} to {last:.3g}."]
+
+
+def _outputs(seen: Seen) -> list[str]:
+    if seen.outputs is None:
+        return []
+    largest = max(abs(value) for value in seen.outputs)
+    if largest <= LARGE_OUTPUT:
+        return []
+    return [f"The model's outputs reached {largest:.3g}, beyond ±1e4."]
