@@ -9,6 +9,7 @@ import torch
 from talweg.v1 import spec_pb2
 from talweg.v1.jobs_pb2 import LogLine
 from talweg.worker.training.interface import Reporter, Store
+from talweg.worker.training.overflow import WeightWatch
 from talweg.worker.training.snapshot import Snapshot, Snapshots
 from talweg.worker.training.state import TrainingState
 
@@ -26,6 +27,7 @@ class Checkpointer:
         snapshots: Snapshots,
         store: Store,
         *,
+        weights: WeightWatch,
         settings: spec_pb2.Checkpoints,
         report: Reporter,
     ) -> None:
@@ -35,11 +37,12 @@ class Checkpointer:
             state: The training.
             snapshots: Takes its snapshots.
             store: Where they go.
+            weights: Tells what is not fit to be kept.
             settings: Filled.
             report: Told where a run goes on, and what is not fit to be kept.
         """
         self._state, self._snapshots, self._store = state, snapshots, store
-        self._report = report
+        self._weights, self._report = weights, report
         self._every_steps = settings.every_steps if settings.HasField("every_steps") else None
         self._every_seconds = float(settings.every_seconds)
         self._keep_best = settings.keep_best
@@ -84,25 +87,17 @@ class Checkpointer:
         if self._saved_step == state.step or state.step == 0:
             return
         started = time.monotonic()
-        snapshot = self._snapshots.now()
-        if not _finite(snapshot):
-            text = f"No checkpoint at step {state.step}: it holds values that are not finite."
+        bad = self._weights.bad()
+        if bad:
+            names = ", ".join(bad)
+            text = f"No checkpoint at step {state.step}: weights have run away in {names}."
             self._report.log(LogLine.WARNING, text)
         else:
             best = None
             if self._best is not None and self._best_step > self._best_kept:
                 best = self._best_step, self._best
+            snapshot = self._snapshots.now()
             self._store.save(snapshot, step=state.step, epoch=state.epochs_complete, best=best)
             self._saved_step, self._best_kept = state.step, self._best_step
         now = time.monotonic()
         self._due = now + max(self._every_seconds, (now - started) / _MOST_SHARE)
-
-
-def _finite(snapshot: Snapshot) -> bool:
-    """Whether a training can go on from it; the state's best weights may be what they are."""
-    numbers = [
-        tensor
-        for path, tensor in snapshot.tensors.items()
-        if not path.startswith("state/") and tensor.is_floating_point()
-    ]
-    return all(bool(torch.isfinite(tensor).all()) for tensor in numbers)

@@ -77,6 +77,7 @@ def run(
                 setup.state,
                 setup.snapshots,
                 store or NoStore(),
+                weights=setup.weights,
                 settings=spec.training.checkpoints,
                 report=report,
             )
