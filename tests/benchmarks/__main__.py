@@ -5,7 +5,7 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.benchmarks import loop, losses, service
+from tests.benchmarks import by_lightning, delivered, loop, losses, service
 from tests.benchmarks.table import render
 
 OUTPUT = Path(__file__).with_name("RESULTS.md")
@@ -17,7 +17,15 @@ def main() -> None:
         f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, "
         f"torch {version('torch')}"
     )
-    table = render([*loop.measure(), *losses.measure(), *service.measure()])
+    table = render(
+        [
+            *loop.measure(),
+            *by_lightning.measure(),
+            *delivered.measure(),
+            *losses.measure(),
+            *service.measure(),
+        ]
+    )
     text = f"# Speed\n\nWritten by `make bench`: {machine}.\n\n{table}\n"
     print(text)
     OUTPUT.write_text(text)

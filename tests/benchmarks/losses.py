@@ -15,13 +15,12 @@ import statistics
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 import torch
-from tests.benchmarks.loop import median_interval
+from tests.benchmarks.pairs import median_interval, one_thread
 from tests.benchmarks.table import Row, render
 from torch import Tensor
 from torch.nn import functional as F
@@ -283,7 +282,7 @@ def memory() -> Row:
 
 def measure() -> list[Row]:
     """The losses' figures."""
-    with _one_thread():
+    with one_thread():
         rows = [compare(comparison) for comparison in comparisons()]
         rows.append(memory())
     if importlib.util.find_spec(METRIC_LEARNING) is None:
@@ -310,14 +309,6 @@ def _run(compute: Compute, inputs: Inputs) -> tuple[Tensor, ...]:
     value = compute(given)
     learned = [tensor for tensor in given.values() if tensor.requires_grad]
     return value.detach(), *torch.autograd.grad(value, learned)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 if __name__ == "__main__":

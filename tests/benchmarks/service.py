@@ -6,18 +6,24 @@ Run with `make bench`, or alone: `python -m tests.benchmarks.service`.
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import mlflow
+from tests.benchmarks.pairs import median_interval
 from tests.benchmarks.table import Row, render
 from tests.integration.stack import Stack, start_stack, tiny_spec, wait_until
 
-from talweg.client import Client
+from talweg.client import Client, Job
 
 NUM_LATENCIES = 41
 NUM_SUBMISSIONS = 400
 NUM_TINY_JOBS = 1_000
+TINY_JOBS_A_BLOCK = 50
+LATENCY_GOAL_MS = 20
+PACE_GOAL = 50
 
 
 def first_step(client: Client) -> Row:
@@ -32,13 +38,14 @@ def first_step(client: Client) -> Row:
                 break
         job.wait(30)
     # The first job finds a worker that has never trained.
-    seconds = seconds[1:]
+    ms = [1000 * each for each in seconds[1:]]
+    low, high = median_interval(ms)
     return Row(
         "submission to first step, idle warm worker, median",
-        f"{1000 * statistics.median(seconds):.0f} ms",
-        goal="50 ms",
-        met=statistics.median(seconds) <= 0.05,
-        remark=f"of {len(seconds)}; slowest {1000 * max(seconds):.0f} ms",
+        f"{statistics.median(ms):.1f} ms [{low:.1f}, {high:.1f}]",
+        goal=f"{LATENCY_GOAL_MS} ms",
+        met=high <= LATENCY_GOAL_MS,
+        remark=f"of {len(ms)}, and its 95% interval; slowest {max(ms):.0f} ms",
     )
 
 
@@ -77,11 +84,10 @@ def tiny_jobs(client: Client, stack: Stack) -> list[Row]:
     names = {job.name for job in jobs}
     assert len(names) == NUM_TINY_JOBS
 
-    def ended() -> bool:
-        waiting = 'experiment = "tiny" AND (state = QUEUED OR state = RUNNING)'
-        return not list(client.jobs(filter=waiting, limit=1))
-
-    wait_until(ended, timeout=600, what="tiny jobs ended")
+    waiting = 'experiment = "tiny" AND (state = QUEUED OR state = RUNNING)'
+    # Asked more often, the server would be busy with the question.
+    while list(client.jobs(filter=waiting, limit=1)):
+        time.sleep(0.25)
     trained = time.perf_counter() - started
     done = list(client.jobs(filter='experiment = "tiny" AND state = SUCCEEDED'))
     assert {job.name for job in done} == names
@@ -120,14 +126,30 @@ def tiny_jobs(client: Client, stack: Stack) -> list[Row]:
         Row(
             "1,000 tiny jobs, ended after",
             f"{trained:.1f} s",
-            remark=f"{NUM_TINY_JOBS / trained:.0f} jobs/s; none lost, none doubled",
+            remark="none lost, none doubled",
         ),
+        _pace(done),
         Row(
             "1,000 tiny jobs, one run each in MLflow after",
             f"{delivered:.0f} s",
             remark="counted by search",
         ),
     ]
+
+
+def _pace(done: Sequence[Job]) -> Row:
+    """Jobs ended a second, by the times at which they ended."""
+    ends = sorted(job.message.end_time.ToNanoseconds() / 1e9 for job in done)
+    marks = ends[::TINY_JOBS_A_BLOCK]
+    paces = [TINY_JOBS_A_BLOCK / (after - before) for before, after in pairwise(marks)]
+    low, high = median_interval(paces)
+    return Row(
+        "tiny jobs ended a second, one worker",
+        f"{statistics.median(paces):.0f} [{low:.0f}, {high:.0f}]",
+        goal=f"{PACE_GOAL}",
+        met=low >= PACE_GOAL,
+        remark=f"median of {len(paces)} times {TINY_JOBS_A_BLOCK} jobs and its interval",
+    )
 
 
 def measure() -> list[Row]:

@@ -195,7 +195,8 @@ def num_outputs(spec: JobSpec, num_targets: int) -> int:
     Returns:
         K for regression, K·Q under multi_quantile, 2K under gaussian_nll; 1 for binary; C for
         multiclass, the embedding's size under losses that compare embeddings with a vector a
-        class; L for multilabel; K-1 for the steps between K ranks.
+        class; L for multilabel; K-1 for the steps between K ranks; the embedder's size where the
+        model gives embeddings.
 
     Raises:
         ValueError: Where num_targets is below 1, or the spec names no task.
@@ -213,7 +214,19 @@ def num_outputs(spec: JobSpec, num_targets: int) -> int:
         return num_targets
     if task == options_pb2.ORDINAL:
         return max(1, num_targets - 1)
+    if task == options_pb2.METRIC_LEARNING:
+        return spec.model.embedder.size
     raise ValueError("task must be chosen to know the number of outputs, but got nothing")
+
+
+def judges_loss(spec: JobSpec) -> bool:
+    """Tell whether the loss can be taken on validation and test data.
+
+    Not under metric learning by a loss that has a vector of its own for each class: it has none
+    for the classes of those data.
+    """
+    unseen = task_kind(spec) == options_pb2.METRIC_LEARNING
+    return not (unseen and embedding_size(spec.loss))
 
 
 def _outputs_per_target(loss: Loss) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from talweg.spec._case import Case
 from talweg.spec._errors import Violation, nearest, one_of, shown
-from talweg.spec._facts import metrics_of, num_outputs
+from talweg.spec._facts import judges_loss, metrics_of, num_outputs
 from talweg.spec._layers import LONE_ALLOWED, LONE_HINT, layer_rules
 from talweg.v1 import options_pb2
 
@@ -41,7 +41,7 @@ def _tags(case: Case) -> Iterator[Violation]:
             )
 
 
-def _lone_batch(case: Case) -> str:
+def lone_batch(case: Case) -> str:
     """Say which batch would hold one sample only; empty where none does."""
     size = case.spec.training.batch_size
     if case.sizes is None or not case.sound("training") or case.sizes[0] < 1:
@@ -55,7 +55,7 @@ def _model(case: Case) -> Iterator[Violation]:
     model = case.spec.model
     if not case.sound("model"):
         return
-    lone = _lone_batch(case)
+    lone = lone_batch(case)
     if model.WhichOneof("kind") == "mlp" and model.mlp.batch_norm and lone:
         yield Violation("model.mlp.batch_norm", lone, LONE_ALLOWED, LONE_HINT)
     if model.WhichOneof("kind") == "sequential":
@@ -101,7 +101,9 @@ def _watched_metrics(case: Case) -> Iterator[Violation]:
         yield Violation(
             "split.validation", "0 with training.checkpoints.keep_best", "a share > 0, to judge by"
         )
-    known = ["val/loss", *(f"val/{metric.name}" for metric in metrics_of(spec))]
+    known = [f"val/{metric.name}" for metric in metrics_of(spec)]
+    if judges_loss(spec):
+        known.insert(0, "val/loss")
     for path, metric in watchers:
         if spec.split.validation == 0:
             yield Violation(

@@ -31,6 +31,7 @@ class Model(_message.Message):
     MLP_FIELD_NUMBER: _builtins.int
     CONVNET_FIELD_NUMBER: _builtins.int
     SEQUENTIAL_FIELD_NUMBER: _builtins.int
+    EMBEDDER_FIELD_NUMBER: _builtins.int
     TRANSFORMER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def linear(self) -> Global___Linear: ...
@@ -41,6 +42,8 @@ class Model(_message.Message):
     @_builtins.property
     def sequential(self) -> Global___Sequential: ...
     @_builtins.property
+    def embedder(self) -> Global___Embedder: ...
+    @_builtins.property
     def transformer(self) -> Global___Transformer: ...
     def __init__(
         self,
@@ -49,13 +52,14 @@ class Model(_message.Message):
         mlp: Global___Mlp | None = ...,
         convnet: Global___Convnet | None = ...,
         sequential: Global___Sequential | None = ...,
+        embedder: Global___Embedder | None = ...,
         transformer: Global___Transformer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["convnet", b"convnet", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "sequential", b"sequential", "transformer", b"transformer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["convnet", b"convnet", "embedder", b"embedder", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "sequential", b"sequential", "transformer", b"transformer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["convnet", b"convnet", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "sequential", b"sequential", "transformer", b"transformer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["convnet", b"convnet", "embedder", b"embedder", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "sequential", b"sequential", "transformer", b"transformer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["linear", "mlp", "convnet", "sequential", "transformer"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["linear", "mlp", "convnet", "sequential", "embedder", "transformer"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -212,6 +216,77 @@ class Convnet(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__nonlinearity) -> _WhichOneofReturnType__nonlinearity | None: ...
 
 Global___Convnet: _TypeAlias = Convnet  # noqa: Y015
+
+@_typing.final
+class Embedder(_message.Message):
+    """A vector for each sample: a trunk whose last layer gives the vector."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRUNK_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    NORMALIZE_FIELD_NUMBER: _builtins.int
+    size: _builtins.int
+    """Length of the vector."""
+    normalize: _builtins.bool
+    """Divide the vector by its norm."""
+    @_builtins.property
+    def trunk(self) -> Global___Trunk:
+        """What the vector is made by."""
+
+    def __init__(
+        self,
+        *,
+        trunk: Global___Trunk | None = ...,
+        size: _builtins.int | None = ...,
+        normalize: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_normalize", b"_normalize", "_size", b"_size", "normalize", b"normalize", "size", b"size", "trunk", b"trunk"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_normalize", b"_normalize", "_size", b"_size", "normalize", b"normalize", "size", b"size", "trunk", b"trunk"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__normalize: _TypeAlias = _typing.Literal["normalize"]  # noqa: Y015
+    _WhichOneofArgType__normalize: _TypeAlias = _typing.Literal["_normalize", b"_normalize"]  # noqa: Y015
+    _WhichOneofReturnType__size: _TypeAlias = _typing.Literal["size"]  # noqa: Y015
+    _WhichOneofArgType__size: _TypeAlias = _typing.Literal["_size", b"_size"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__normalize) -> _WhichOneofReturnType__normalize | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__size) -> _WhichOneofReturnType__size | None: ...
+
+Global___Embedder: _TypeAlias = Embedder  # noqa: Y015
+
+@_typing.final
+class Trunk(_message.Message):
+    """The greater part of a network, whose last layer gives what the whole needs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MLP_FIELD_NUMBER: _builtins.int
+    CONVNET_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def mlp(self) -> Global___Mlp:
+        """Of vectors; images are flattened."""
+
+    @_builtins.property
+    def convnet(self) -> Global___Convnet:
+        """Of images."""
+
+    def __init__(
+        self,
+        *,
+        mlp: Global___Mlp | None = ...,
+        convnet: Global___Convnet | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["convnet", b"convnet", "kind", b"kind", "mlp", b"mlp"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["convnet", b"convnet", "kind", b"kind", "mlp", b"mlp"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["mlp", "convnet"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___Trunk: _TypeAlias = Trunk  # noqa: Y015
 
 @_typing.final
 class Transformer(_message.Message):

@@ -13,12 +13,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from talweg.spec import arrays_of, kind, task_kind
-from talweg.v1.options_pb2 import BINARY, MULTICLASS, MULTILABEL, ORDINAL, REGRESSION
+from talweg.v1.options_pb2 import (
+    BINARY,
+    METRIC_LEARNING,
+    MULTICLASS,
+    MULTILABEL,
+    ORDINAL,
+    REGRESSION,
+)
 from talweg.v1.spec_pb2 import JobSpec, TargetOutliers
 from talweg.worker.data._bundle import DataBundle, Inputs, Part, Scaler
 from talweg.worker.data._loaders import LOADERS, RawData
 from talweg.worker.data._ranks import Ranks
-from talweg.worker.data._split import divide
+from talweg.worker.data._split import divide, divide_classes
 from talweg.worker.errors import UserSpecError
 
 _MOST_KEPT = 16
@@ -70,7 +77,10 @@ def make(spec: JobSpec) -> DataBundle:
     if "y" in arrays and task in (BINARY, MULTILABEL):
         arrays["y"] = arrays["y"].astype(np.float64)
     by_class = spec.split.stratified and task in (BINARY, MULTICLASS)
-    division = divide(spec.split, len(arrays["x"]), raw.arrays["y"] if by_class else None)
+    if task == METRIC_LEARNING:
+        division = divide_classes(spec.split, arrays["y"])
+    else:
+        division = divide(spec.split, len(arrays["x"]), raw.arrays["y"] if by_class else None)
     classes = raw.class_names
     if task == ORDINAL and not classes:
         ranks = Ranks.of(arrays["y"][division.train], spec.task.ordinal.ranks)

@@ -15,6 +15,7 @@ from torch import nn
 
 from talweg.spec import kind
 from talweg.v1 import models_pb2 as messages
+from talweg.worker.models._embedder import Normalise
 from talweg.worker.models._layers import LAYERS, Shape
 from talweg.worker.models._transformer import transformer
 
@@ -105,6 +106,14 @@ def _convnet(model: messages.Convnet, shape: Shape, num_outputs: int) -> Modules
     return modules
 
 
+def _embedder(model: messages.Embedder, shape: Shape, size: int) -> Modules:
+    name, trunk = kind(model.trunk)
+    modules = MODELS[name](trunk, shape, size)
+    if model.normalize:
+        modules["normalise"] = Normalise()
+    return modules
+
+
 def _sequential(model: messages.Sequential, shape: Shape, num_outputs: int) -> Modules:
     modules = Modules()
     for index, layer in enumerate(model.layers):
@@ -118,6 +127,7 @@ MODELS: dict[str, Callable[[Any, Shape, int], Modules]] = {
     "mlp": _mlp,
     "convnet": _convnet,
     "sequential": _sequential,
+    "embedder": _embedder,
     "transformer": transformer,
 }
 """Every member of `Model` with its builder."""

@@ -19,6 +19,7 @@ from talweg.worker.tasks._heads import (
     ByQuantile,
     MeanAndVariance,
 )
+from talweg.worker.tasks._pairing import ByClass, InOrder, InPairs, InTriplets
 
 ByVectors = losses_pb2.ArcFace | losses_pb2.CosFace | losses_pb2.Ldam
 """The losses that compare embeddings with one learned vector a class."""
@@ -71,6 +72,16 @@ def criterion(loss: Loss, outputs: Outputs) -> LossModule:
             takes_cosines=isinstance(message, losses_pb2.Ldam),
             seed=outputs.seed,
         )
+    if isinstance(message, losses_pb2.Contrastive):
+        return InPairs(module, answer="similar", other=0)
+    if isinstance(message, losses_pb2.CosineEmbedding):
+        return InPairs(module, answer="sign", other=-1)
+    if isinstance(message, losses_pb2.Triplet):
+        return InTriplets(module)
+    if isinstance(message, losses_pb2.MarginRanking):
+        return InOrder(module)
+    if module.input_names == ("embeddings", "labels"):
+        return ByClass(module)
     facts = message.DESCRIPTOR.GetOptions().Extensions[options_pb2.loss]
     if facts.activation == options_pb2.EXP:
         return AfterExp(module)

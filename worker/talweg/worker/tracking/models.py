@@ -77,6 +77,8 @@ def describe(spec: JobSpec, bundle: DataBundle) -> dict[str, Any]:
 
 
 def _head(spec: JobSpec) -> dict[str, float]:
+    if kind(spec.task)[0] != "multiclass":
+        return {}
     scales = [loss.scale for _, loss in leaves(spec.loss) if isinstance(loss, ByVectors)]
     return {"scale": scales[0]} if scales else {}
 
@@ -117,7 +119,7 @@ class Predictor(nn.Module):
     Takes inputs as they come from the data, float32 (N, *input_shape), and gives float32
     (N, num_outputs): numbers in the target's units; under multi_quantile each target's quantiles
     beside each other, under gaussian_nll its mean and standard deviation; probabilities (N, C) of
-    the classes or labels, of class 1 under binary, (N, K) of the ranks.
+    the classes or labels, of class 1 under binary, (N, K) of the ranks; embeddings.
     """
 
     input_mean: Tensor
