@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import mlflow
 import pytest
+from tests._parts import wait_until
 from tests.integration.faults import (
     end_worker,
     kill_child,
@@ -13,7 +14,7 @@ from tests.integration.faults import (
     kill_worker,
     wipe_broker,
 )
-from tests.integration.stack import Stack, tiny_spec, wait_until
+from tests.integration.stack import Stack, tiny_spec
 
 from talweg.client import Client, Job
 

@@ -433,7 +433,7 @@ class Checkpoints(_message.Message):
     """Keep the 1st of every so many checkpoints for good; none where absent."""
     keep_best: _builtins.bool
     """Keep the one of the best evaluation for good: by the metric that early stopping watches, else
-    the schedule's, else val/loss.
+    the schedule's, else val/loss, or the task's first where it judges no loss.
     """
     def __init__(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from talweg.spec import goal_of
+from talweg.spec import goal_of, judges_loss, metrics_of
 from talweg.v1.jobs_pb2 import LogLine
 from talweg.v1.options_pb2 import MAXIMIZE
 from talweg.v1.spec_pb2 import JobSpec
@@ -42,7 +42,7 @@ class Judge:
         self._plateau = plateau
         self._stopping = training.early_stopping if training.HasField("early_stopping") else None
         watched = [watch.metric for watch in (self._stopping, plateau) if watch is not None]
-        watched.append("val/loss")
+        watched.append("val/loss" if judges_loss(spec) else f"val/{metrics_of(spec)[0].name}")
         self._leading = watched[0]
         self._maximises = {metric: goal_of(spec, metric) == MAXIMIZE for metric in watched}
 
