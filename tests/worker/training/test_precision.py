@@ -90,7 +90,8 @@ def test_a_loss_multiplies_no_matrices_in_fewer_bits() -> None:
     torch.manual_seed(0)
     one, other = torch.randn(4, 4), torch.randn(4, 4)
     with forward():
-        assert torch.equal(loss({"pred": one, "target": other}), one @ other)
+        product = loss({"pred": one, "target": other})
+    assert torch.equal(product, one @ other)
 
 
 # The first step and the last, two in a row, and step 17, the last of an epoch of batches of 16.
@@ -109,9 +110,10 @@ BAD = dict(zip((1, 5, 6, 11, 17, 20), WAYS, strict=True))
 def test_skipped_steps_never_were(precision: str, fields: dict[str, Any]) -> None:
     training = {"guard": {"skip": {"max_share": 0.5}}, **fields["training"]}
     asked = spec(precision, **{**fields, "training": training})
-    poisoned, reference = Run(asked, BAD), Run(asked)
+    poisoned = Run(asked, BAD)
     assert poisoned.to_the_end() is None
     after_poison = poisoned.learnt()
+    reference = Run(asked)
     assert reference.to_the_end(without=BAD) is None
     assert same(after_poison, reference.learnt())
     assert poisoned.setup.state.refusals.skipped == len(BAD)
@@ -150,10 +152,11 @@ def overflowing(asked: JobSpec, *, beyond: float, first: float) -> Run:
 def test_an_overflow_costs_a_pass_and_changes_nothing(training: dict[str, float]) -> None:
     asked = spec("fp16", training=training)
     tried = overflowing(asked, beyond=2.0**12, first=FIRST_SCALE)
-    never = overflowing(asked, beyond=2.0**12, first=2.0**12)
     assert tried.to_the_end() is None
+    learnt = tried.learnt()
+    never = overflowing(asked, beyond=2.0**12, first=2.0**12)
     assert never.to_the_end() is None
-    assert same(tried.learnt(), never.learnt())
+    assert same(learnt, never.learnt())
     assert tried.report.decisions == []
     assert tried.report.series("guard/scale_downs")[0] == (1, 4.0)
     assert tried.report.series("guard/loss_scale")[0] == (1, 2.0**12)

@@ -147,7 +147,7 @@ class Precision:
 
 
 def _has_bf16() -> bool:
-    return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def _hold_to_float32(criterion: LossModule, device: str) -> None:
