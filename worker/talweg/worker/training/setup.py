@@ -14,7 +14,7 @@ from talweg.worker import data, models, tasks
 from talweg.worker.data import DataBundle
 from talweg.worker.errors import UserSpecError
 from talweg.worker.tasks import Batch, TaskRunner
-from talweg.worker.training import checks, optimizers, overflow, policies, schedules
+from talweg.worker.training import checks, memory, optimizers, overflow, policies, schedules
 from talweg.worker.training.backward import backward
 from talweg.worker.training.batches import Batches, Divisor, Order, Plan
 from talweg.worker.training.evaluation import HeldPart
@@ -42,6 +42,8 @@ class Setup:
     """The data, in CPU memory."""
     task: TaskRunner
     """What is learnt."""
+    train: HeldPart
+    """What is learnt from."""
     test: HeldPart
     """What the final figures come from; may be empty."""
     plan: Plan
@@ -101,7 +103,9 @@ def set_up(
     task = tasks.make(spec, bundle)
     if task.computed:
         report.computed(task.computed)
-    network = models.build(spec.model, bundle.inputs.shape, task.num_outputs, seed=training.seed)
+    with memory.weights_bounded():
+        shape = bundle.inputs.shape
+        network = models.build(spec.model, shape, task.num_outputs, seed=training.seed)
     if next(network.parameters(), None) is None:
         raise UserSpecError("model has no weights that could be trained: add a linear layer")
     task.start(network)
@@ -171,6 +175,7 @@ def set_up(
     setup = Setup(
         bundle=bundle,
         task=task,
+        train=train,
         test=HeldPart.of(bundle.test, task, place),
         plan=plan,
         batches=batches,
