@@ -2,8 +2,8 @@
 
 In an arena all parameters are views of one tensor, and so are their gradients and the moments of
 their optimizer: what is done to each is done to all in a call or two. For networks so small that
-calls cost more than numbers this saves a quarter of a step. Large ones it would cost a little, since
-autograd must then add to gradients that it could hand over. `update_of` chooses.
+calls cost more than numbers this saves a quarter of a step. Large ones it would cost a little,
+since autograd must then add to gradients that it could hand over. `update_of` chooses.
 
 Both ways lead to the same weights and the same state of the optimizer, bit for bit. The gradients'
 norm is summed up in another order: where it decides by how much they are clipped it is summed up
