@@ -155,6 +155,7 @@ def _train(setup: Setup, report: training.Reporter) -> None:
         schedule=setup.schedule,
         guard=setup.guard,
         policy=setup.policy,
+        health=setup.health,
         recorder=setup.recorder,
         judge=setup.judge,
         report=report,

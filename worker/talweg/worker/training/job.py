@@ -70,12 +70,14 @@ def _run(setup: Setup, spec: JobSpec, report: Reporter, control: Control) -> Res
         schedule=setup.schedule,
         guard=setup.guard,
         policy=setup.policy,
+        health=setup.health,
         recorder=recorder,
         judge=setup.judge,
         report=report,
         control=control,
     )
     recorder.flush()
+    setup.health.close()
     state.update.close()
     if isinstance(ending, Stop):
         return _stopped(ending, spec, state)

@@ -13,6 +13,7 @@ from talweg.worker.training.backward import backward
 from talweg.worker.training.batches import Batches, Plan
 from talweg.worker.training.diagnosis import LossOf
 from talweg.worker.training.guard import Guard, Reading
+from talweg.worker.training.health import Health
 from talweg.worker.training.interface import Control, Reporter, Stop
 from talweg.worker.training.recorder import Recorder
 from talweg.worker.training.schedules import Schedule
@@ -47,6 +48,7 @@ def train(
     schedule: Schedule,
     guard: Guard,
     policy: Policy,
+    health: Health,
     recorder: Recorder,
     judge: Judge,
     report: Reporter,
@@ -74,6 +76,7 @@ def train(
             loss = _forward_backward(window, loss_of)
             reading = guard.inspect(loss)
             if reading.finite:
+                health.look(state, reading)
                 state.update.step()
                 state.update.clear()
                 state.applied += 1
