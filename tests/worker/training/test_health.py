@@ -257,7 +257,7 @@ def test_what_was_seen_outlives_an_interruption() -> None:
 def test_looks_are_seldom() -> None:
     due = [_due(count) for count in range(12)]
     assert due[:4] == [15, 48, 94, 158]
-    assert all(later - earlier == 127 for earlier, later in zip(due[3:], due[4:], strict=False))
+    assert all(later - earlier == 251 for earlier, later in zip(due[3:], due[4:], strict=False))
     # No small period of a training that goes by turns meets them all at one place.
     for period in range(2, 7):
         assert len({step % period for step in due[:5]}) > 1
