@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from tests.integration.stack import Stack
 
-from talweg.client import Job
+from talweg.client import Job, read_jobs
+from talweg.spec import override, to_dict
 from talweg.worker import data
 
 EXAMPLES = Path(__file__).parents[2] / "client/examples"
@@ -34,3 +35,21 @@ def test_ordinal_is_nearer_than_the_median_grade(ended: Submit) -> None:
     median = np.median(bundle.train.y.numpy())
     baseline = np.abs(bundle.test.y.numpy() - median).mean()
     assert job.result().metrics["test/mae"] < baseline - 0.2
+
+
+def test_embeddings_find_unseen_classes_better_than_those_of_a_random_network(
+    stack: Stack,
+) -> None:
+    found: dict[str, list[float]] = {}
+    with stack.client() as client:
+        (example,) = read_jobs(EXAMPLES / "metric_learning_digits.yaml")
+        for name, rate in (("random", 1e-12), ("trained", 0.003)):
+            specs = [override(to_dict(example), [
+                f"training.seed={seed}", f"optimizer.adamw.learning_rate={rate}"
+            ]) for seed in range(3)]  # fmt: skip
+            jobs = [job.wait(180) for job in client.submit_many(specs)]
+            assert [job.state for job in jobs] == ["SUCCEEDED"] * 3
+            found[name] = [job.result().metrics["test/recall_at_1"] for job in jobs]
+    spread = max(float(np.std(values, ddof=1)) for values in found.values())
+    assert np.mean(found["trained"]) > np.mean(found["random"]) + 3 * spread
+    assert min(found["trained"]) > max(found["random"])

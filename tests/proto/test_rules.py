@@ -10,6 +10,13 @@ from tests.proto.specs import base, checked, classes, layers
 from talweg.spec import check, from_dict
 from talweg.v1.spec_pb2 import JobSpec
 
+
+def embeddings(**changes: Any) -> dict[str, Any]:
+    """Give a spec of metric learning in order, with some fields replaced."""
+    parts: dict[str, Any] = {"task": "metric_learning", "model": "embedder", "loss": "supcon"}
+    return classes(**{**parts, **changes})
+
+
 IN_ORDER: dict[str, dict[str, Any]] = {
     "regression": base(),
     "multiclass": classes(),
@@ -19,6 +26,13 @@ IN_ORDER: dict[str, dict[str, Any]] = {
         task="multilabel", dataset="synthetic_multilabel", loss="asymmetric_multilabel"
     ),
     "ordinal": base(task="ordinal", loss="coral"),
+    "metric learning": embeddings(),
+    "metric learning by vectors of the classes": embeddings(
+        loss={"arcface": {"embedding_size": 16}},
+        model={"embedder": {"trunk": "convnet", "size": 16}},
+        training={"early_stopping": {"metric": "val/recall_at_1"}},
+    ),
+    "turned classes": embeddings(task={"metric_learning": {"turned_classes": True}}),
     "ordinal of generated numbers": base(
         task={"ordinal": {"ranks": 3}}, dataset="synthetic_regression",
         loss={"sum": {"terms": [{"loss": "corn"}, {"loss": "corn"}]}},
@@ -218,6 +232,40 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str, str]] = {
         classes(dataset=generated(num_features=4, num_informative=5)),
         "dataset.synthetic_classification.num_informative", "5",
         "at most num_features, which is 4", "",
+    ),
+    "another model for embeddings": (
+        embeddings(model="mlp"), "model", "mlp under task metric_learning", "embedder", "",
+    ),
+    "vectors of another length": (
+        embeddings(loss={"cosface": {"embedding_size": 8}}), "loss.cosface.embedding_size", "8",
+        "64, the size of model.embedder", "",
+    ),
+    "batches that cut groups": (
+        embeddings(training={"batch_size": 30}), "training.batch_size",
+        "30 with samples_per_class 4", "a multiple of 4, and at least 8", "",
+    ),
+    "batches of one group": (
+        embeddings(training={"batch_size": 4}), "training.batch_size",
+        "4 with samples_per_class 4", "at least 8", "",
+    ),
+    "one class to validate on": (
+        embeddings(split={"train": 0.7, "validation": 0.1, "test": 0.2}), "split.validation",
+        "1 of the 10 classes of digits", "at least 2 classes, or 0", "classes are divided",
+    ),
+    "turned vectors": (
+        embeddings(task={"metric_learning": {"turned_classes": True}},
+                   dataset=generated(num_classes=10, num_informative=5)),
+        "task.metric_learning.turned_classes", "no square images", "square images", "",
+    ),
+    "a convnet as a trunk over vectors": (
+        embeddings(model={"embedder": {"trunk": "convnet"}},
+                   dataset=generated(num_classes=10, num_informative=5)),
+        "model.embedder.trunk", "convnet on synthetic_classification", "takes vectors",
+        "trunk: mlp",
+    ),
+    "a watched loss that unseen classes have not": (
+        embeddings(loss="arcface", training={"early_stopping": {}}),
+        "training.early_stopping.metric", "val/loss", "one of val/recall_at_1", "",
     ),
     "several numbers as a rank": (
         base(task="ordinal", dataset={"synthetic_regression": {"num_targets": 2}}, loss="corn"),

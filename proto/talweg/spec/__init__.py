@@ -14,6 +14,7 @@ from talweg.spec._evidence import divergence_lines
 from talweg.spec._facts import (
     arrays_of,
     goal_of,
+    judges_loss,
     kind,
     metrics_of,
     num_outputs,
@@ -47,6 +48,7 @@ __all__ = [
     "has_class_weights",
     "job_id",
     "job_name",
+    "judges_loss",
     "kind",
     "label",
     "losses",

@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 
 from talweg.spec._data import Data, data_of, split_sizes
 from talweg.spec._facts import leaves, loss_facts, task_kind
+from talweg.v1 import options_pb2
 from talweg.v1.options_pb2 import LossFacts
 from talweg.v1.spec_pb2 import JobSpec
 
@@ -82,6 +83,9 @@ class Case:
     def sizes(self) -> tuple[int, int, int] | None:
         """Samples to train on, to validate on and to test on; None where not known."""
         if self.data is None or not self.sound("split"):
+            return None
+        if self.task == options_pb2.METRIC_LEARNING:
+            # The classes are divided, and how many samples each has only the data tells.
             return None
         return split_sizes(self.spec.split, self.data.num_samples)
 

@@ -141,6 +141,32 @@ def test_building_is_decided_by_the_seed_alone_and_draws_from_nobody() -> None:
     assert not any(torch.equal(first[key], other[key]) for key in first)
 
 
+def test_embedder_is_its_trunk_and_a_norm() -> None:
+    trunk = {"convnet": {"channels": [4]}}
+    built = build({"embedder": {"trunk": trunk, "size": 5}}, (1, 8, 8), 5)
+    bare = build(trunk, (1, 8, 8), 5)
+    x = torch.randn(6, 1, 8, 8)
+    assert torch.allclose(built(x).norm(dim=1), torch.ones(6))
+    assert torch.allclose(built(x), nn.functional.normalize(bare(x), dim=1))
+    plain = build({"embedder": {"trunk": trunk, "normalize": False}}, (1, 8, 8), 5)
+    assert torch.equal(plain(x), build(trunk, (1, 8, 8), 5)(x))
+
+
+def test_shared_answers_differ_by_their_constants_alone() -> None:
+    built = build({"mlp": {"hidden": [8]}}, (3,), 4)
+    *_, before = built.parameters()
+    *_, weights, _ = built.parameters()
+    first = weights[0].clone()
+    models.share_answers(built)
+    *_, shared, constants = built.parameters()
+    assert torch.equal(shared, first)
+    assert constants.shape == before.shape
+    with torch.no_grad():
+        constants.copy_(torch.tensor([3.0, 2.0, 1.0, 0.0]))
+    outputs = built(torch.randn(6, 3))
+    assert torch.allclose(outputs[:, :-1] - outputs[:, 1:], torch.ones(6, 3), atol=1e-5)
+
+
 @pytest.mark.parametrize(("shape", "tokens"), [((10,), 10), ((3, 4, 8), 8)])
 def test_transformer_has_the_tokens_of_its_data(shape: tuple[int, ...], tokens: int) -> None:
     spec = {"width": 12, "heads": 3, "depth": 2, "expansion": 2, "dropout": 0.5}

@@ -51,7 +51,6 @@ def keep_network(writer: SpoolWriter, spec: JobSpec) -> Trained:
     """Leaves a network's outputs in a spool, as the worker does."""
     bundle = data.load(spec)
     task = tasks.make(spec, bundle)
-    assert isinstance(task, tasks.OneTarget)
     bare = models.build(spec.model, bundle.inputs.shape, task.num_outputs, seed=3)
     task.start(bare)
     network = all_learned(bare, task.criterion)
@@ -59,21 +58,19 @@ def keep_network(writer: SpoolWriter, spec: JobSpec) -> Trained:
     network.train()(bundle.train.x[:64])
     network.eval()
     with torch.inference_mode():
-        predictions = task.predict(network(bundle.test.x), bundle.test.y)
-    writer.tensors(
-        spool.PREDICTIONS,
-        {
-            "y_true": torch.as_tensor(predictions.y_true),
-            "y_pred": torch.as_tensor(predictions.y_pred),
-        },
-    )
+        meter = task.meter(network)
+        meter.add(tasks.Batch(task.arrays(bundle.test)))
+        judged = meter.judged()
+    assert judged.predictions is not None
+    shown = {name: torch.as_tensor(array) for name, array in judged.shown.items()}
+    writer.tensors(spool.PREDICTIONS, shown)
     writer.tensors(spool.WEIGHTS, network.state_dict())
     writer.document(spool.MODEL, kept.describe(spec, bundle))
     writer.tensors(spool.EXAMPLE, {"x": kept.example(bundle)})
     raw = bundle.test.x.double()
     if bundle.inputs.scaler is not None:
         raw = torch.from_numpy(bundle.inputs.scaler.unscale(raw.numpy()))
-    return Trained(network, raw.float(), predictions)
+    return Trained(network, raw.float(), judged.predictions)
 
 
 def runs_of(client: mlflow.MlflowClient, spec: JobSpec, job: str) -> list[Run]:

@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 from tests.worker._jobs import Jobs, tiny_spec
 from tests.worker.tracking.spools import keep_network, losses, runs_of, writer_of
 
-from talweg.spec import from_dict, to_dict
+from talweg.spec import from_dict, kind, to_dict
 from talweg.v1.jobs_pb2 import Divergence, Job, Outcome
 from talweg.v1.models_pb2 import Model
 from talweg.worker.settings import Settings
@@ -58,6 +58,12 @@ SPECS: dict[str, dict[str, Any]] = {
         "dataset": "digits",
         "model": {"convnet": {"channels": [4]}},
         "loss": "cross_entropy",
+    },
+    "embeddings": {
+        "task": "metric_learning",
+        "dataset": {"synthetic_classification": {"num_classes": 10, "num_informative": 5}},
+        "model": {"embedder": {"size": 5}},
+        "loss": {"arcface": {"embedding_size": 5}},
     },
     "grades": {"task": "ordinal", "loss": "coral"},
     "grades one after another": {"task": {"ordinal": {"ranks": 3}}, "loss": "corn"},
@@ -117,7 +123,9 @@ def test_model_loads_back_without_pickles_and_predicts_in_the_users_terms(
     assert np.asarray(model.metadata.load_input_example()).shape[1:] == trained.raw.shape[1:]
 
     folder = Path(tracking.download_artifacts(run.info.run_id, "", str(tmp_path)))
-    second = "residuals" if spec.task.HasField("regression") else "confusion_matrix"
+    second = {"regression": "residuals", "metric_learning": "embeddings"}.get(
+        kind(spec.task)[0], "confusion_matrix"
+    )
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert files == {
         "job.yaml",

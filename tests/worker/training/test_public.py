@@ -17,11 +17,12 @@ NAMES = {
         "Predictions",
         "TaskRunner",
         "Trial",
+        "is_conditional",
         "leaves",
         "make",
-        "is_conditional",
         "rank_probabilities",
         "shares_answers",
+        "shuffled",
     },  # fmt: skip
     training: {
         "Control",

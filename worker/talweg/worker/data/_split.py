@@ -50,6 +50,31 @@ def divide(split: Split, num_samples: int, classes: NDArray[np.int64] | None) ->
     return Division(train, validation, test)
 
 
+def divide_classes(split: Split, classes: NDArray[np.int64]) -> Division:
+    """Divides the classes as a filled `Split` says, with all samples of each.
+
+    Args:
+        split: Shares and seed.
+        classes: The class of each sample.
+
+    Raises:
+        UserSpecError: A part that should have classes has fewer than two.
+    """
+    rng = np.random.default_rng(split.seed)
+    found = rng.permutation(np.unique(classes))
+    shares = (split.train, split.validation, split.test)
+    counts = split_sizes(split, len(found))
+    for share, count in zip(shares, counts, strict=True):
+        if share > 0 and count < 2:
+            raise UserSpecError(
+                f"split must leave each part at least 2 of the {len(found)} classes, since "
+                f"classes are divided here, but got {', '.join(map(str, counts))}"
+            )
+    parts = np.split(found, np.cumsum(counts))[:3]
+    order = rng.permutation(len(classes))
+    return Division(*(order[np.isin(classes[order], part)] for part in parts))
+
+
 def _take(
     indices: Indices, count: int, classes: NDArray[np.int64], seed: int
 ) -> tuple[Indices, Indices]:

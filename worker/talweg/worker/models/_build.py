@@ -15,6 +15,8 @@ from torch import nn
 
 from talweg.spec import kind
 from talweg.v1 import models_pb2 as messages
+from talweg.worker.models._embedder import Normalise
+from talweg.worker.models._images import UnetTrunk
 from talweg.worker.models._layers import LAYERS, Shape
 from talweg.worker.models._transformer import transformer
 
@@ -41,7 +43,8 @@ def build(
         seed: Decides the first weights: torch's default initialisation, module by module.
 
     Returns:
-        A network from inputs (N, *input_shape) to outputs (N, num_outputs).
+        A network from inputs (N, *input_shape) to outputs (N, num_outputs); of a model of pixels
+        (N, num_outputs, height, width).
     """
     name, message = kind(model)
     # The CPU's generator alone: no CUDA device is touched, and none is needed.
@@ -105,6 +108,14 @@ def _convnet(model: messages.Convnet, shape: Shape, num_outputs: int) -> Modules
     return modules
 
 
+def _embedder(model: messages.Embedder, shape: Shape, size: int) -> Modules:
+    name, trunk = kind(model.trunk)
+    modules = MODELS[name](trunk, shape, size)
+    if model.normalize:
+        modules["normalise"] = Normalise()
+    return modules
+
+
 def _sequential(model: messages.Sequential, shape: Shape, num_outputs: int) -> Modules:
     modules = Modules()
     for index, layer in enumerate(model.layers):
@@ -113,11 +124,32 @@ def _sequential(model: messages.Sequential, shape: Shape, num_outputs: int) -> M
     return modules
 
 
+def _unet(model: messages.Unet, shape: Shape, num_outputs: int) -> Modules:
+    modules = Modules()
+    patch = model.patch
+    if patch > 1:
+        modules["patches"] = nn.PixelUnshuffle(patch)
+        shape = (shape[0] * patch**2, shape[1] // patch, shape[2] // patch)
+    modules["trunk"] = UnetTrunk(
+        shape,
+        model.channels,
+        nonlinear=_NONLINEARITIES[model.nonlinearity],
+        batch_norm=model.batch_norm,
+        dropout=model.dropout,
+    )
+    modules["last"] = nn.Conv2d(model.channels[0], num_outputs * patch**2, kernel_size=1)
+    if patch > 1:
+        modules["pixels"] = nn.PixelShuffle(patch)
+    return modules
+
+
 MODELS: dict[str, Callable[[Any, Shape, int], Modules]] = {
     "linear": _linear,
     "mlp": _mlp,
     "convnet": _convnet,
     "sequential": _sequential,
+    "embedder": _embedder,
     "transformer": transformer,
+    "unet": _unet,
 }
 """Every member of `Model` with its builder."""

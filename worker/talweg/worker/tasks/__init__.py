@@ -13,6 +13,7 @@ from talweg.worker.tasks._base import (
     Predictions,
     TaskRunner,
     Trial,
+    shuffled,
 )
 from talweg.worker.tasks._contract import Array
 from talweg.worker.tasks._losses import ByVectors, leaves
@@ -37,4 +38,5 @@ __all__ = [
     "make",
     "rank_probabilities",
     "shares_answers",
+    "shuffled",
 ]

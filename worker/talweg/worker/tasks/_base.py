@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -28,7 +29,7 @@ class Batch:
 
     arrays: Mapping[str, Tensor]
     """What `TaskRunner.arrays` gives of these samples, by name (n, …)."""
-    share: float = 1.0
+    share: float | Tensor = 1.0
     """The batch's part in the optimizer step's loss; 1 without accumulation."""
 
     @property
@@ -116,6 +117,11 @@ class Trial(NamedTuple):
     """Of its inputs those that come from the data: of all training samples."""
 
 
+def shuffled(count: int, generator: torch.Generator) -> Tensor:
+    """Draws an order of so many samples, each as likely as any."""
+    return torch.randperm(count, generator=generator)
+
+
 class TaskRunner(ABC):
     """One job's task over one job's data.
 
@@ -124,6 +130,8 @@ class TaskRunner(ABC):
 
     contract: ClassVar[Mapping[str, Array]]
     """The named arrays that the task reads, and their shapes."""
+    of_pixels: ClassVar[bool] = False
+    """Whether the model gives outputs for each pixel, (N, num_outputs, H, W)."""
     num_outputs: int
     """Outputs of the model's last layer."""
     criterion: LossModule
@@ -147,9 +155,16 @@ class TaskRunner(ABC):
         self.criterion = criterion(
             loss,
             Outputs(
-                ends_in=self._ends_in, num_classes=bundle.num_targets, seed=spec.training.seed
+                ends_in=self._ends_in,
+                num_classes=self.num_classes(bundle),
+                seed=spec.training.seed,
+                of_pixels=self.of_pixels,
             ),
         )
+
+    def num_classes(self, bundle: DataBundle) -> int:
+        """Gives the classes or labels among which the loss chooses, or the numbers."""
+        return bundle.num_targets
 
     def class_counts(self, bundle: DataBundle) -> ClassCounts | None:
         """Counts how often each class is seen in training; None where there are no classes."""
@@ -202,6 +217,18 @@ class TaskRunner(ABC):
         inputs = self.loss_inputs(model(batch.x), batch)
         targets = {name: arrays[name] for name in inputs if name in arrays}
         yield Trial("loss", self.criterion, inputs, targets)
+
+    def order(self, count: int, generator: torch.Generator) -> Tensor:
+        """Draws the order of an epoch's samples, which are cut into batches as they come.
+
+        Args:
+            count: Training samples N.
+            generator: On the CPU; nothing else may decide the order.
+
+        Returns:
+            Each index below N once (N,).
+        """
+        return shuffled(count, generator)
 
     def watched(self) -> dict[str, float]:
         """Gives what besides the loss is to be seen of training just now, by metric's name."""

@@ -46,6 +46,10 @@ class Head(LossModule):
         """Refuses wrong numbers; see `LossModule.check_values`."""
         self.inner.check_values(self._changed(inputs))
 
+    def divisor(self, target: Tensor) -> Tensor | None:
+        """Gives what the loss's mean divides by; see `LossModule.divisor`."""
+        return self.inner.divisor(target)
+
     def _changed(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         if "pred" not in inputs:
             return inputs
@@ -82,6 +86,13 @@ class ByQuantile(Head):
 
     def _inputs(self, pred: Tensor) -> dict[str, Tensor]:
         return {"pred": pred.reshape(*pred.shape[:-1], -1, self._num_quantiles)}
+
+
+class ByPixel(Head):
+    """A loss whose answers stand in the last dimension, over outputs and targets (N, C, H, W)."""
+
+    def _changed(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return {name: tensor.movedim(1, -1) for name, tensor in inputs.items()}
 
 
 class MeanAndVariance(Head):

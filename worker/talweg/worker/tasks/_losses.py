@@ -16,9 +16,11 @@ from talweg.worker.tasks._heads import (
     AfterExp,
     AfterSigmoid,
     ByCosine,
+    ByPixel,
     ByQuantile,
     MeanAndVariance,
 )
+from talweg.worker.tasks._pairing import ByClass, InOrder, InPairs, InTriplets
 
 ByVectors = losses_pb2.ArcFace | losses_pb2.CosFace | losses_pb2.Ldam
 """The losses that compare embeddings with one learned vector a class."""
@@ -34,6 +36,8 @@ class Outputs:
     """Classes or labels, or numbers to predict."""
     seed: int
     """Decides the first weights that a loss itself has."""
+    of_pixels: bool = False
+    """Whether there are outputs for each pixel, (N, C, H, W)."""
 
 
 def leaves(loss: Loss) -> Iterator[tuple[str, Message]]:
@@ -62,6 +66,8 @@ def criterion(loss: Loss, outputs: Outputs) -> LossModule:
         return ByQuantile(module, len(message.quantiles))
     if isinstance(message, losses_pb2.GaussianNll):
         return MeanAndVariance(module)
+    if isinstance(message, losses_pb2.BceWithLogits) and outputs.of_pixels:
+        return ByPixel(module)
     if isinstance(message, ByVectors):
         return ByCosine(
             module,
@@ -71,6 +77,16 @@ def criterion(loss: Loss, outputs: Outputs) -> LossModule:
             takes_cosines=isinstance(message, losses_pb2.Ldam),
             seed=outputs.seed,
         )
+    if isinstance(message, losses_pb2.Contrastive):
+        return InPairs(module, answer="similar", other=0)
+    if isinstance(message, losses_pb2.CosineEmbedding):
+        return InPairs(module, answer="sign", other=-1)
+    if isinstance(message, losses_pb2.Triplet):
+        return InTriplets(module)
+    if isinstance(message, losses_pb2.MarginRanking):
+        return InOrder(module)
+    if module.input_names == ("embeddings", "labels"):
+        return ByClass(module)
     facts = message.DESCRIPTOR.GetOptions().Extensions[options_pb2.loss]
     if facts.activation == options_pb2.EXP:
         return AfterExp(module)

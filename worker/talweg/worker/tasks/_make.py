@@ -7,6 +7,8 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle
 from talweg.worker.tasks._base import TaskRunner
 from talweg.worker.tasks._classification import Binary, Multiclass, Multilabel
+from talweg.worker.tasks._masks import Segmentation
+from talweg.worker.tasks._metric_learning import MetricLearning
 from talweg.worker.tasks._ordinal import Ordinal
 from talweg.worker.tasks._regression import Regression
 
@@ -16,6 +18,8 @@ TASKS: dict[str, type[TaskRunner]] = {
     "multiclass": Multiclass,
     "multilabel": Multilabel,
     "ordinal": Ordinal,
+    "segmentation": Segmentation,
+    "metric_learning": MetricLearning,
 }
 """Every member of `Task` with its class."""
 

@@ -1,0 +1,96 @@
+"""Rules of the tasks whose model gives embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from talweg.spec._case import Case
+from talweg.spec._data import split_sizes
+from talweg.spec._errors import Violation
+from talweg.spec._facts import chosen, takes_embedding
+from talweg.spec._layers import LONE_ALLOWED, LONE_HINT
+from talweg.spec._rules_training import lone_batch
+from talweg.v1 import options_pb2
+
+
+def embedding_rules(case: Case) -> Iterator[Violation]:
+    """Check embedder, batches and the division of classes."""
+    if chosen(case.spec.model) == "embedder" and case.sound("model"):
+        yield from _trunk(case)
+    if case.task == options_pb2.METRIC_LEARNING:
+        yield from _sizes(case)
+        yield from _batches(case)
+        yield from _classes(case)
+        yield from _turned(case)
+
+
+def _trunk(case: Case) -> Iterator[Violation]:
+    trunk = case.spec.model.embedder.trunk
+    lone = lone_batch(case)
+    if chosen(trunk) == "mlp" and trunk.mlp.batch_norm and lone:
+        yield Violation("model.embedder.trunk.mlp.batch_norm", lone, LONE_ALLOWED, LONE_HINT)
+    if chosen(trunk) == "convnet" and case.data is not None and len(case.data.shape) != 3:
+        yield Violation(
+            "model.embedder.trunk",
+            f"convnet on {case.data.name}, whose inputs are vectors",
+            "a trunk that takes vectors",
+            "write trunk: mlp",
+        )
+
+
+def _sizes(case: Case) -> Iterator[Violation]:
+    """Check that losses with a vector a class take vectors as long as the embedder's."""
+    if chosen(case.spec.model) != "embedder" or not case.sound("model"):
+        return
+    size = case.spec.model.embedder.size
+    for leaf in case.fitting:
+        found = getattr(leaf.message, "embedding_size", size)
+        if takes_embedding(leaf.message) and found != size:
+            yield Violation(
+                f"{leaf.member}.embedding_size", str(found), f"{size}, the size of model.embedder"
+            )
+
+
+def _batches(case: Case) -> Iterator[Violation]:
+    if not (case.sound("training") and case.sound("task")):
+        return
+    size, together = (
+        case.spec.training.batch_size,
+        case.spec.task.metric_learning.samples_per_class,
+    )
+    if size % together or size < 2 * together:
+        yield Violation(
+            "training.batch_size",
+            f"{size} with samples_per_class {together}",
+            f"a multiple of {together}, and at least {2 * together}, so that a batch holds "
+            "several classes",
+        )
+
+
+def _classes(case: Case) -> Iterator[Violation]:
+    data, split = case.data, case.spec.split
+    if data is None or not data.num_classes or not case.sound("split"):
+        return
+    shares = (split.train, split.validation, split.test)
+    sizes = split_sizes(split, data.num_classes)
+    for name, share, size in zip(("train", "validation", "test"), shares, sizes, strict=True):
+        if share > 0 and size < 2:
+            yield Violation(
+                f"split.{name}",
+                f"{size} of the {data.num_classes} classes of {data.name}",
+                "a share of at least 2 classes" + ("" if name == "train" else ", or 0"),
+                "under metric_learning the classes are divided, and not the samples",
+            )
+
+
+def _turned(case: Case) -> Iterator[Violation]:
+    data = case.data
+    if data is None or not case.spec.task.metric_learning.turned_classes:
+        return
+    if len(data.shape) != 3 or data.shape[1] != data.shape[2]:
+        yield Violation(
+            "task.metric_learning.turned_classes",
+            f"true on {data.name}, whose inputs are no square images",
+            "false, or data of square images",
+            "leave it out",
+        )

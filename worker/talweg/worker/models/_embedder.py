@@ -1,0 +1,14 @@
+"""Networks whose outputs are vectors to be compared."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Normalise(nn.Module):
+    """Divides each vector by its norm."""
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Gives vectors (N, D) of norm 1; zeros stay zeros."""
+        return F.normalize(vectors, dim=1)
