@@ -21,7 +21,7 @@ from talweg.worker.training.policies import Fail
 from talweg.worker.training.setup import Setup, set_up
 
 GOAL = 1.01
-# What watching costs is the same for each network, but for its size: it counts most for a small one.
+# Watching costs the same for each network but for its size: most, by share, for a small one.
 CASE = loop.CASES[0]
 
 
