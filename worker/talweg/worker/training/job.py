@@ -124,6 +124,8 @@ def _run(
         return _stopped(ending, spec, state)
     recorder.flush()
     if ending is not None:
+        if checkpoints.kept_step is not None and not ending.HasField("good_step"):
+            ending.good_step = checkpoints.kept_step
         return _diverged(ending, steps=state.applied)
     if spec.outputs.checkpoint:
         checkpoints.save()
