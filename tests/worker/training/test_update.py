@@ -68,6 +68,7 @@ def steps(setup: Setup) -> RecordingReporter:
         schedule=setup.schedule,
         guard=setup.guard,
         policy=setup.policy,
+        health=setup.health,
         recorder=setup.recorder,
         judge=setup.judge,
         report=report,
