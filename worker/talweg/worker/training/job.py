@@ -15,6 +15,7 @@ from talweg.worker.tasks import Judged
 from talweg.worker.training import memory
 from talweg.worker.training.checkpoints import Checkpointer
 from talweg.worker.training.diagnosis import weights_bad
+from talweg.worker.training.diagnostics import trivial_metrics
 from talweg.worker.training.evaluation import evaluate
 from talweg.worker.training.interface import (
     Control,
@@ -109,12 +110,14 @@ def _run(
         schedule=setup.schedule,
         guard=setup.guard,
         policy=setup.policy,
+        health=setup.health,
         recorder=recorder,
         judge=setup.judge,
         report=report,
         control=control,
         checkpoints=checkpoints,
     )
+    setup.health.close()
     state.update.close()
     if isinstance(ending, Stop):
         goes_on = ending.reason in _GOES_ON
@@ -126,6 +129,8 @@ def _run(
         return _stopped(ending, spec, state)
     recorder.flush()
     if ending is not None:
+        if checkpoints.kept_step is not None and not ending.HasField("good_step"):
+            ending.good_step = checkpoints.kept_step
         return _diverged(ending, steps=state.applied)
     if spec.outputs.checkpoint:
         checkpoints.save()
@@ -145,6 +150,7 @@ def _run(
         batch_size = setup.plan.batch_size
         tested = evaluate(state.model, setup.task, setup.test, batch_size=batch_size)
         recorder.evaluation(state.step, "test", tested.values)
+        _compare(setup, spec, tested, report)
     return Result(
         Job.SUCCEEDED,
         steps=state.applied,
@@ -153,6 +159,17 @@ def _run(
         predictions=tested.predictions if tested else None,
         shown=tested.shown if tested else {},
     )
+
+
+def _compare(setup: Setup, spec: JobSpec, tested: Judged, report: Reporter) -> None:
+    """Tells what a predictor that knows nothing would have reached, where that is asked for."""
+    if not spec.diagnostics.trivial or tested.predictions is None:
+        return
+    values = trivial_metrics(setup.task, setup.bundle, tested.predictions)
+    if values is None:
+        report.log(LogLine.INFO, "There is no trivial predictor to compare with for this task.")
+    else:
+        setup.recorder.evaluation(setup.state.step, "trivial", values)
 
 
 def _stopped(stop: Stop, spec: JobSpec, state: TrainingState) -> Result:
