@@ -28,8 +28,10 @@ from talweg.worker.training.interface import (
 )
 from talweg.worker.training.loop import train
 from talweg.worker.training.policies import in_words
+from talweg.worker.training.processes import Member, joined
 from talweg.worker.training.setup import Setup, set_up
 from talweg.worker.training.state import TrainingState
+from talweg.worker.training.team import ALONE, Team
 
 # Another attempt goes on where these have stopped a run.
 _GOES_ON = ("pause", "shutdown", "lost")
@@ -45,6 +47,7 @@ def run(
     control: Control,
     device: str | None = None,
     store: Store | None = None,
+    member: Member | None = None,
 ) -> Result:
     """Trains as a spec says. The same spec gives the same result, bit for bit, on one machine.
 
@@ -56,12 +59,14 @@ def run(
         control: What may stop it, at resources.time_limit_seconds too.
         device: "auto", "cpu" or "cuda", in place of what the spec says.
         store: Where the state is kept, and what an earlier attempt has kept; none where None.
+        member: Which of several processes this is, where it is not the job's first.
 
     Returns:
         How it ended. Faults of the spec that its data or torch shows, memory that does not suffice
         and divergence are results too.
 
     Raises:
+        ProcessLostError: One of several processes has ended: another attempt is to be made.
         RuntimeError: CUDA is demanded on a machine that has none. Any exception that leaves this
             function is a fault of the service or of the machine, not of the job.
     """
@@ -73,19 +78,22 @@ def run(
     setup: Setup | None = None
     with _reproducible(place), memory.bounded(place):
         try:
-            setup = set_up(spec, place, report, warned=[warning.kind for warning in warned])
-            # Dropout and the like draw from here on.
-            _seed(place, spec.training.seed + 1)
-            checkpoints = Checkpointer(
-                setup.state,
-                setup.snapshots,
-                store or NoStore(),
-                weights=setup.weights,
-                settings=spec.training.checkpoints,
-                report=report,
-            )
-            checkpoints.resume()
-            return _run(setup, spec, report, control, checkpoints)
+            with joined(spec, place, member) as team:
+                setup = set_up(spec, place, report, warned=[warning.kind for warning in warned])
+                # Dropout and the like draw from here on.
+                _seed(place, spec.training.seed + 1)
+                checkpoints = Checkpointer(
+                    setup.state,
+                    setup.snapshots,
+                    store or NoStore(),
+                    weights=setup.weights,
+                    settings=spec.training.checkpoints,
+                    report=report,
+                )
+                checkpoints.resume()
+                if team is not None:
+                    team.join(setup)
+                return _run(setup, spec, report, control, checkpoints, team or ALONE)
         except UserSpecError as exc:
             return Result(Job.FAILED, Outcome.USER_SPEC, str(exc))
         except StoreAwayError as exc:
@@ -99,7 +107,12 @@ def run(
 
 
 def _run(
-    setup: Setup, spec: JobSpec, report: Reporter, control: Control, checkpoints: Checkpointer
+    setup: Setup,
+    spec: JobSpec,
+    report: Reporter,
+    control: Control,
+    checkpoints: Checkpointer,
+    team: Team,
 ) -> Result:
     state, recorder = setup.state, setup.recorder
     ending = train(
@@ -116,6 +129,7 @@ def _run(
         report=report,
         control=control,
         checkpoints=checkpoints,
+        team=team,
     )
     setup.health.close()
     state.update.close()
