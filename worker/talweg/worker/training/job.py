@@ -28,7 +28,7 @@ from talweg.worker.training.interface import (
 )
 from talweg.worker.training.loop import train
 from talweg.worker.training.policies import in_words
-from talweg.worker.training.processes import Member, joined
+from talweg.worker.training.processes import Member, ProcessFailedError, joined
 from talweg.worker.training.setup import Setup, set_up
 from talweg.worker.training.state import TrainingState
 from talweg.worker.training.team import ALONE, Team
@@ -96,6 +96,8 @@ def run(
                 return _run(setup, spec, report, control, checkpoints, team or ALONE)
         except UserSpecError as exc:
             return Result(Job.FAILED, Outcome.USER_SPEC, str(exc))
+        except ProcessFailedError as exc:
+            return Result(Job.FAILED, exc.cause, str(exc))
         except StoreAwayError as exc:
             return Result(Job.QUEUED, message=f"Given back before it began: {exc}")
         except (MemoryError, RuntimeError) as exc:

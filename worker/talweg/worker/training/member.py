@@ -1,6 +1,6 @@
 """One of several processes that train one job, other than the first; started by `processes`.
 
-    python -m torch.distributed.run … -m talweg.worker.training.member FOLDER
+python -m torch.distributed.run … -m talweg.worker.training.member FOLDER
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def main(folder: Path) -> int:
     result = run(spec, report=NullReporter(), control=NeverStop(), device=device, member=member)
     if result.state != Job.FAILED:
         return 0
-    (folder / processes.FAILED).write_text(result.message)
+    failed = {"cause": result.cause, "message": result.message}
+    (folder / processes.FAILED).write_text(json.dumps(failed))
     return 1
 
 

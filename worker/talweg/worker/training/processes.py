@@ -1,9 +1,9 @@
 """One job in several processes of one machine, each with a part of every batch.
 
 The process that has the job is the first: it alone reports and keeps checkpoints. The others are
-its members, which torch's elastic launcher starts and watches. All hold the same weights and see the
-same gradients and the same loss, summed up over the parts, so all guards and judges decide alike
-without asking each other.
+its members, which torch's elastic launcher starts and watches. All hold the same weights and see
+the same gradients and the same loss, summed up over the parts, so all guards and judges decide
+alike without asking each other.
 
 A member that ends before its time ends the attempt, as a lost worker does: another attempt goes on
 from the last checkpoint.
@@ -27,12 +27,15 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import FileStore  # type: ignore[attr-defined]
 from torch.nn.parallel import DistributedDataParallel
 
 from talweg.spec import to_dict
+from talweg.v1.jobs_pb2 import Outcome
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.errors import UserSpecError
 from talweg.worker.tasks import Batch
+from talweg.worker.training.memory import is_out_of_memory
 from talweg.worker.training.setup import Setup
 from talweg.worker.training.snapshot import Snapshot
 
@@ -45,6 +48,16 @@ _SECONDS_TO_END = 10.0
 
 class ProcessLostError(Exception):
     """One of the processes that train together has ended before its time."""
+
+
+class ProcessFailedError(Exception):
+    """One of the processes that train together has found why the job must fail."""
+
+    def __init__(self, cause: Outcome.Cause.ValueType, message: str) -> None:
+        """Takes what it found."""
+        super().__init__(message)
+        self.cause = cause
+        """Whose fault it is."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +75,9 @@ class Member:
 class Processes:
     """Several processes that share each batch, as one of them sees it."""
 
-    def __init__(self, member: Member, place: torch.device) -> None:
+    def __init__(self, member: Member, place: torch.device, *, seed: int) -> None:
         """Knows nothing of the others yet."""
-        self._member, self._place = member, place
+        self._member, self._place, self._seed = member, place, seed
         self._batches = 0
         self._setup: Setup | None = None
         self._whole: DistributedDataParallel | None = None
@@ -79,7 +92,7 @@ class Processes:
         # The machine's name need not lead to an address that it has.
         loopback = next((n for _, n in socket.if_nameindex() if n.startswith("lo")), "lo")
         os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
-        store = dist.FileStore(str(member.folder / _MEETING), member.size)
+        store = FileStore(str(member.folder / _MEETING), member.size)
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if on_cuda else "gloo",
             store=store,
@@ -97,7 +110,7 @@ class Processes:
         assert self._whole is not None
         member, state = self._member, self._setup.state
         # By step and process: so an attempt that goes on draws what it would have drawn.
-        seed = (state.seed * 2**24 + state.applied) * 2**20 + self._batches * 2**10 + member.rank
+        seed = (self._seed * 2**24 + state.applied) * 2**20 + self._batches * 2**10 + member.rank
         torch.manual_seed(seed % 2**63)
         self._batches += 1
         loss: Tensor = self._whole(self._setup.batches.part(batch, member.rank, member.size))
@@ -110,7 +123,7 @@ class Processes:
         dist.all_reduce(total)
         return total
 
-    def _share(self, setup: Setup, store: dist.Store) -> None:
+    def _share(self, setup: Setup, store: FileStore) -> None:
         """Gives the first process's state to all."""
         if self._member.rank == 0:
             snapshot = setup.snapshots.now()
@@ -160,24 +173,25 @@ def joined(
     Raises:
         UserSpecError: The machine has no room for so many.
         ProcessLostError: One of them has ended.
+        ProcessFailedError: One of them has failed, as the job must.
     """
     size = spec.resources.processes
     if size <= 1:
         yield None
         return
     if member is not None:
-        yield Processes(member, place)
+        yield Processes(member, place, seed=spec.training.seed)
         return
     _check_room(size, place)
     with tempfile.TemporaryDirectory(prefix="talweg-") as name:
         first = Member(rank=0, size=size, folder=Path(name))
         launcher = _launch(spec, place, first)
         try:
-            yield Processes(first, place)
+            yield Processes(first, place, seed=spec.training.seed)
         except RuntimeError as exc:
-            if not _has_ended(launcher):
+            if is_out_of_memory(exc) or not _has_ended(launcher):
                 raise
-            raise ProcessLostError(_why(first.folder)) from exc
+            raise _why(first.folder) from exc
         finally:
             _end(launcher)
             if dist.is_initialized():
@@ -225,11 +239,12 @@ def _has_ended(launcher: subprocess.Popen[bytes]) -> bool:
     return True
 
 
-def _why(folder: Path) -> str:
+def _why(folder: Path) -> Exception:
     failed = folder / FAILED
     if failed.exists():
-        return failed.read_text()
-    return "a process of the training has ended before its time"
+        found = json.loads(failed.read_text())
+        return ProcessFailedError(found["cause"], found["message"])
+    return ProcessLostError("one of the training's processes has ended before its time")
 
 
 def _end(launcher: subprocess.Popen[bytes]) -> None:
