@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-import signal
 from typing import Any
 
-import psutil
 import pytest
 import torch
 from tests.worker.training.jobs import flat, job, run
@@ -17,13 +15,13 @@ from talweg.v1.jobs_pb2 import Job, Outcome
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import training
 from talweg.worker.tasks import Batch
-from talweg.worker.training import NeverStop, NullReporter, Stop
+from talweg.worker.training import NeverStop, NullReporter
 from talweg.worker.training.batches import Batches, Plan
-from talweg.worker.training.processes import ProcessLostError
 from talweg.worker.training.schedules import Length
 
-TWO = {"processes": 2}
-# Measured: 2e-7 at the most after 27 steps, on weights of size 1.
+CORES = len(os.sched_getaffinity(0))
+two_cores = pytest.mark.skipif(CORES < 2, reason="needs two cores")
+# Measured: 3e-8 at the most, on weights of size 1.
 TOLERANCE = 2e-6
 
 
@@ -47,16 +45,14 @@ def wine(processes: int, **fields: Any) -> JobSpec:
     return job(**spec)
 
 
+@two_cores
 def test_two_processes_end_as_one_does() -> None:
     alone, report_of_one = run(wine(1))
     once, report = run(wine(2))
-    again, _ = run(wine(2))
     assert once.state == Job.SUCCEEDED, once.message
     assert alone.model is not None
     assert once.model is not None
-    assert again.model is not None
-    # Deterministic, and the same as one process but for the order of sums.
-    assert torch.equal(flat(once.model), flat(again.model))
+    # The same but for the order of sums.
     assert torch.allclose(flat(once.model), flat(alone.model), rtol=0, atol=TOLERANCE)
     assert not torch.distributed.is_initialized()
     for name in ("train/loss", "guard/grad_norm", "val/loss"):
@@ -65,72 +61,37 @@ def test_two_processes_end_as_one_does() -> None:
         assert [v for _, v in ours] == pytest.approx([v for _, v in theirs], rel=1e-4)
 
 
-class Kills:
-    """Kills a member at a step."""
+@two_cores
+def test_all_processes_refuse_what_one_of_them_sees() -> None:
+    # One target of 266, whose squared error overflows: in one part of one batch an epoch.
+    outlier = {"share": 0.004, "low_sd": 1e20, "high_sd": 1e21}
 
-    def __init__(self, step: int) -> None:
-        self._left = step
-        self.killed: list[int] = []
+    def spec(processes: int) -> JobSpec:
+        return job(
+            preprocessing={"standardise_targets": False, "target_outliers": outlier},
+            optimizer={"adamw": {"learning_rate": 0.01}},
+            training={"epochs": 2, "guard": {"skip": {"max_share": 0.5}}},
+            resources={"processes": processes},
+        )
 
-    def check(self) -> Stop | None:
-        self._left -= 1
-        if self._left == 0:
-            self.killed = [process.pid for process in members()]
-            for pid in self.killed:
-                os.kill(pid, signal.SIGKILL)
-        return None
-
-
-def members() -> list[psutil.Process]:
-    """The processes of this test's own launchers that train."""
-    below = psutil.Process().children(recursive=True)
-    return [
-        process
-        for process in below
-        if "talweg.worker.training.member" in process.cmdline()
-        and "torch.distributed.run" not in process.cmdline()
+    alone, report_of_one = run(spec(1))
+    together, report = run(spec(2))
+    assert together.state == alone.state == Job.SUCCEEDED, together.message
+    assert len(report.decisions) == 2
+    steps = [decision.seen.step for decision in report.decisions]
+    assert steps == [decision.seen.step for decision in report_of_one.decisions]
+    assert [list(d.seen.bad_samples) for d in report.decisions] == [
+        list(d.seen.bad_samples) for d in report_of_one.decisions
     ]
-
-
-def test_a_process_that_is_killed_ends_the_attempt_and_leaves_nothing_behind() -> None:
-    control = Kills(5)
-    with pytest.raises(ProcessLostError):
-        run(wine(2), control)
-    assert len(control.killed) == 1
-    assert members() == []
-    assert not torch.distributed.is_initialized()
-
-
-@pytest.mark.parametrize("guard", ["skip", "fail"])
-def test_all_processes_refuse_what_one_of_them_sees(guard: str) -> None:
-    # A loss without a bound: what is huge in one part is not finite in the whole.
-    huge = wine(
-        2,
-        optimizer={"sgd": {"learning_rate": 1e30}},
-        training={"epochs": 3, "batch_size": 15, "guard": guard},
-    )
-    result, report = run(huge)
-    assert (result.state, result.cause) == (Job.DIVERGED, Outcome.NOT_FINITE)
-    alone, report_of_one = run(wine(1, optimizer=huge_optimizer(), training=as_in(guard)))
-    assert result.divergence is not None
-    assert alone.divergence is not None
-    assert result.divergence.step == alone.divergence.step
-    assert len(report.decisions) == len(report_of_one.decisions)
-
-
-def huge_optimizer() -> dict[str, Any]:
-    return {"sgd": {"learning_rate": 1e30}}
-
-
-def as_in(guard: str) -> dict[str, Any]:
-    return {"epochs": 3, "batch_size": 15, "guard": guard}
+    assert together.model is not None
+    assert alone.model is not None
+    assert torch.allclose(flat(together.model), flat(alone.model), rtol=0, atol=TOLERANCE)
 
 
 def test_more_processes_than_cores_are_refused() -> None:
     result, _ = run(wine(64, training={"batch_size": 64}))
     assert (result.state, result.cause) == (Job.FAILED, Outcome.USER_SPEC)
-    cores = len(os.sched_getaffinity(0))
-    assert f"resources.processes must be <= {cores}, the cores of this worker" in result.message
+    assert f"resources.processes must be <= {CORES}, the cores of this worker" in result.message
 
 
 @pytest.mark.parametrize("sums", [False, True])

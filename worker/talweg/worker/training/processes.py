@@ -102,7 +102,7 @@ class Processes:
         )
         self._share(setup, store)
         self._setup = setup
-        self._whole = DistributedDataParallel(_Whole(setup), broadcast_buffers=False)
+        self._whole = DistributedDataParallel(_Whole(setup), forward_sync_buffers=False)
 
     def loss(self, batch: Batch, loss_of: Callable[[Batch], Tensor]) -> Tensor:
         """Runs this process's part of a batch; see `Team`."""
