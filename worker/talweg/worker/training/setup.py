@@ -96,7 +96,13 @@ def set_up(
     task = tasks.make(spec, bundle)
     if task.computed:
         report.computed(task.computed)
-    network = models.build(spec.model, bundle.inputs.shape, task.num_outputs, seed=training.seed)
+    network = models.build(
+        spec.model,
+        bundle.inputs.shape,
+        task.num_outputs,
+        seed=training.seed,
+        heads=task.heads,
+    )
     if next(network.parameters(), None) is None:
         raise UserSpecError("model has no weights that could be trained: add a linear layer")
     task.start(network)
