@@ -157,7 +157,7 @@ def test_gradnorm_lets_tasks_of_other_scales_learn_at_one_pace(
             len(SCALES),
             preprocessing={"standardise_targets": False},
             split={"seed": 7},
-            optimizer={"adam": {"learning_rate": 0.003}},
+            optimizer={"adam": {"learning_rate": 0.01}},
             training={"epochs": 40, "batch_size": 50, "log_every_steps": 1},
         )
         _, report = trained(spec)
@@ -167,11 +167,11 @@ def test_gradnorm_lets_tasks_of_other_scales_learn_at_one_pace(
         return [float(e / s) for e, s in zip(ends, starts, strict=True)], report
 
     equal, _ = paces({"sum": {"terms": [{"loss": "mse"}, {"loss": "mse"}]}})
-    balanced, report = paces({"gradnorm": {"alpha": 0.12, "losses": ["mse", "mse"]}})
+    balanced, report = paces({"gradnorm": {"alpha": 1.5, "losses": ["mse", "mse"]}})
     # With equal weights the task of the large scale is learnt first, and the other left behind.
-    assert equal[0] > 1.5 * equal[1]
-    assert max(balanced) < 1.3 * min(balanced)
-    assert balanced[0] < equal[0]
+    assert equal[0] > 5 * equal[1]
+    assert max(balanced) < 2.5 * min(balanced)
+    assert balanced[0] < equal[0] / 2
     weights = [report.last("weights/y0"), report.last("weights/y1")]
     assert sum(weights) == pytest.approx(2, rel=1e-4)
     assert weights[0] > 2 * weights[1]

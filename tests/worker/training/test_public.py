@@ -3,8 +3,8 @@ import pytest
 from talweg.worker import data, models, tasks, training
 
 NAMES = {
-    data: {"LOADERS", "DataBundle", "Inputs", "Part", "RawData", "Scaler", "load"},
-    models: {"LAYERS", "MODELS", "build", "share_answers"},
+    data: {"DIVIDED", "LOADERS", "DataBundle", "Inputs", "Part", "RawData", "Scaler", "load"},
+    models: {"LAYERS", "MODELS", "HeadShape", "build", "share_answers"},
     tasks: {
         "TASKS",
         "Array",

@@ -11,6 +11,7 @@ from talweg.worker.tracking.canvas import SERIES, Finding, bare_figure, figure_o
 from talweg.worker.tracking.plots_images import draw_image, label_grid
 
 WEIGHTS = "task_weights.png"
+DEPTH = "map.png"
 
 _OF_WEIGHTS = "weights/"
 _INCHES_A_ROW = 2.1
@@ -75,4 +76,4 @@ def _draw_depth(finding: Finding) -> None:
         axes[3].imshow(np.abs(answer - depth), cmap="Reds", vmin=0, vmax=max(high - low, 1e-12))
     label_grid(grid, columns)
     figure.suptitle(f"Depth: {finding.title}\nfrom the test data")
-    save(figure, finding.folder / "depth.png")
+    save(figure, finding.folder / DEPTH)
