@@ -88,7 +88,7 @@ CASES = (
         goal=1.02,
     ),
     Case(
-        name="transformer, 25 million parameters, batches of 8, 16 tokens each",
+        name="transformer, 25 million parameters, batches of 16, 16 tokens each",
         spec={
             "task": "multiclass",
             "dataset": "digits",
@@ -96,8 +96,8 @@ CASES = (
             "loss": "cross_entropy",
         },
         loss=F.cross_entropy,
-        batch_size=8,
-        steps=6,
+        batch_size=16,
+        steps=4,
         num_pairs=9,
         goal=1.02,
     ),
@@ -135,7 +135,7 @@ def compare(case: Case, num_pairs: int | None = None) -> Ratio:
         report = training.RecordingReporter()
         setup = set_up(spec, torch.device("cpu"), report)
         ended.append(setup.state.model)
-        return timed(partial(_train, setup, report))()
+        return timed(partial(train_by, setup, report))()
 
     with one_thread():
         ours()
@@ -145,7 +145,7 @@ def compare(case: Case, num_pairs: int | None = None) -> Ratio:
         return ratio(ours, by_hand, num_pairs=num_pairs or case.num_pairs)
 
 
-def _train(setup: Setup, report: training.Reporter) -> None:
+def train_by(setup: Setup, report: training.Reporter) -> None:
     """The loop, as `training.run` calls it."""
     ending = train(
         setup.state,
@@ -155,6 +155,7 @@ def _train(setup: Setup, report: training.Reporter) -> None:
         schedule=setup.schedule,
         guard=setup.guard,
         policy=setup.policy,
+        health=setup.health,
         recorder=setup.recorder,
         judge=setup.judge,
         report=report,

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import mlflow
 import numpy as np
-from tests.integration.stack import Stack, wait_until
+from tests._parts import wait_until
+from tests.integration.stack import Stack
 
 from talweg.client import Client
 from talweg.v1.spec_pb2 import JobSpec

@@ -27,6 +27,8 @@ def fill(spec: JobSpec) -> JobSpec:
     if task in (options_pb2.SEGMENTATION, options_pb2.MULTITASK):
         spec = _with_modes(spec)
     filled = fill_message(spec)
+    if not filled.outputs.HasField("checkpoint"):
+        filled.outputs.checkpoint = filled.outputs.model
     if task == options_pb2.TASK_KIND_UNSPECIFIED:
         return filled
     if task == options_pb2.MULTITASK:
