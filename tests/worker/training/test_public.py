@@ -3,7 +3,7 @@ import pytest
 from talweg.worker import data, models, tasks, training
 
 NAMES = {
-    data: {"LOADERS", "DataBundle", "Inputs", "Part", "RawData", "Scaler", "load"},
+    data: {"DIVIDED", "LOADERS", "DataBundle", "Inputs", "Part", "RawData", "Scaler", "load"},
     models: {"LAYERS", "MODELS", "build", "share_answers"},
     tasks: {
         "TASKS",

@@ -30,7 +30,7 @@ from talweg.worker.training.setup import Setup, set_up
 from talweg.worker.training.state import TrainingState
 
 # Another attempt goes on where these have stopped a run.
-_GOES_ON = ("shutdown", "lost")
+_GOES_ON = ("pause", "shutdown", "lost")
 
 NUM_EXAMPLES = 5
 """Samples in a result's example."""
@@ -105,12 +105,14 @@ def _run(
         schedule=setup.schedule,
         guard=setup.guard,
         policy=setup.policy,
+        health=setup.health,
         recorder=recorder,
         judge=setup.judge,
         report=report,
         control=control,
         checkpoints=checkpoints,
     )
+    setup.health.close()
     state.update.close()
     if isinstance(ending, Stop):
         goes_on = ending.reason in _GOES_ON
@@ -122,6 +124,8 @@ def _run(
         return _stopped(ending, spec, state)
     recorder.flush()
     if ending is not None:
+        if checkpoints.kept_step is not None and not ending.HasField("good_step"):
+            ending.good_step = checkpoints.kept_step
         return _diverged(ending, steps=state.applied)
     if spec.outputs.checkpoint:
         checkpoints.save()
@@ -160,6 +164,8 @@ def _stopped(stop: Stop, spec: JobSpec, state: TrainingState) -> Result:
         limit = spec.resources.time_limit_seconds
         message = f"The time limit, resources.time_limit_seconds {limit}, was reached {at}"
         return Result(Job.FAILED, Outcome.TIME_LIMIT, message, steps=state.step)
+    if stop.reason == "pause":
+        return Result(Job.PAUSED, message=f"Paused {at}", steps=state.step)
     return Result(Job.QUEUED, message=f"Given back {at}", steps=state.step)
 
 
