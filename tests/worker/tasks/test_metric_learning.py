@@ -155,10 +155,9 @@ def test_an_evaluation_in_parts_adds_up_as_its_loss_does(
     monkeypatch.setattr("talweg.worker.tasks._metric_learning._LOOKED_THROUGH", 100)
     task, bundle = made(job(loss={"supcon": {"reduction": reduction}}))
     part = HeldPart.of(bundle.test, task, torch.device("cpu"))
-    vectors, labels = part.arrays["x"].flatten(1).split(100), part.arrays["target"].split(100)
+    cut = [part.batch(start, start + 100) for start in range(0, len(part), 100)]
     parts = [
-        (float(task.criterion({"pred": x, "target": y})), len(x))
-        for x, y in zip(vectors, labels, strict=True)
+        (float(task.criterion({"pred": b.x.flatten(1), "target": b.target})), len(b)) for b in cut
     ]
     assert len(parts) > 2
     whole = sum(value for value, _ in parts)

@@ -160,6 +160,7 @@ def test_ranks_are_predicted_as_the_task_reads_them(loss: str, last: list[str]) 
         predicted = Predictor(network.eval(), description)(raw)
     assert judged.predictions is not None
     wanted = judged.predictions.probabilities
+    assert wanted is not None
     np.testing.assert_allclose(predicted.numpy(), wanted, atol=1e-5)
 
 
