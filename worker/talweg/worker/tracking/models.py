@@ -17,7 +17,8 @@ Beside `weights.safetensors`, `model.json` holds everything else that a predicti
     answer      what turns outputs into what is predicted: none, exp, sigmoid, softmax;
                 mean_and_sd where the second output of each target is a variance before softplus;
                 ranks where outputs are logits of rank > k, conditional_ranks where they are so
-                given rank ≥ k
+                given rank ≥ k, either with _of_probabilities behind it where the outputs are
+                probabilities already
     shared      true where the outputs share the weights of the last layer; else absent
 """
 
@@ -59,6 +60,7 @@ OF_LOSS = "loss."
 """What the names of weights begin with that belong to the loss and not to the network."""
 
 _DIMS_OF_IMAGES = 4
+_OF_PROBABILITIES = "_of_probabilities"
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,
     "softmax": lambda outputs: outputs.softmax(dim=1),
@@ -132,7 +134,8 @@ def _answer(spec: JobSpec, task: str) -> str:
         gives_logits = _head(spec) or output_activation(spec) == "none"
         return _CLASS_ANSWERS[task] if gives_logits else "none"
     if task == "ordinal":
-        return "conditional_ranks" if is_conditional(spec) else "ranks"
+        answer = "conditional_ranks" if is_conditional(spec) else "ranks"
+        return answer + (_OF_PROBABILITIES if output_activation(spec) == "sigmoid" else "")
     if task == "segmentation":
         return "softmax" if spec.task.segmentation.target == Segmentation.classes else "sigmoid"
     for _, loss in leaves(spec.loss):
@@ -227,10 +230,10 @@ class Predictor(nn.Module):
             outputs = outputs.sigmoid()
         elif self._answer == "softmax":
             outputs = outputs.softmax(dim=1)
-        elif self._answer == "ranks":
-            outputs = rank_probabilities(outputs.sigmoid())
-        elif self._answer == "conditional_ranks":
-            outputs = rank_probabilities(outputs.sigmoid().cumprod(dim=1))
+        elif "ranks" in self._answer:
+            above = outputs if self._answer.endswith(_OF_PROBABILITIES) else outputs.sigmoid()
+            is_conditional = self._answer.startswith("conditional")
+            outputs = rank_probabilities(above.cumprod(dim=1) if is_conditional else above)
         return outputs * self.target_sd + self.target_mean
 
     def _of_heads(self, outputs: Mapping[str, Tensor]) -> Tensor:
