@@ -36,6 +36,7 @@ NAMES = {
         "Stop",
         "Store",
         "StoreAwayError",
+        "continued",
         "run",
     },
 }
