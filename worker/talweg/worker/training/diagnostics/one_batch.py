@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 
-import torch
-
 from talweg.v1.jobs_pb2 import LogLine
-from talweg.worker.training.backward import backward
 from talweg.worker.training.interface import Control, Reporter
+from talweg.worker.training.loop import forward_backward
 from talweg.worker.training.setup import Setup
 
 _LEARNT = 0.1
@@ -37,12 +35,10 @@ def learn_one_batch(
     state.epoch = 1
     for _ in range(num_steps):
         guard.remember()
-        parts = []
-        for batch in window:
-            loss = setup.loss_of(batch)
-            backward(loss)
-            parts.append(loss.detach())
-        reading = guard.inspect(torch.stack(parts).sum())
+        reading = guard.inspect(forward_backward(window, setup.loss_of, guard.scale))
+        if reading.again:
+            guard.restore()
+            continue
         if not reading.finite or control.check() is not None:
             guard.restore()
             break
