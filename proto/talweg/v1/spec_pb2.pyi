@@ -361,6 +361,29 @@ class Training(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _Precision:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _PrecisionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Training._Precision.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        fp32: Training._Precision.ValueType  # 0
+        bf16: Training._Precision.ValueType  # 1
+        """bfloat16: float32's range with 8 bits of precision."""
+        fp16: Training._Precision.ValueType  # 2
+        """float16: 11 bits of precision up to 65,504. Gradients are scaled so that small ones do not
+        vanish; a step in which they overflow by that is run again with half the scale.
+        """
+
+    class Precision(_Precision, metaclass=_PrecisionEnumTypeWrapper): ...
+    fp32: Training.Precision.ValueType  # 0
+    bf16: Training.Precision.ValueType  # 1
+    """bfloat16: float32's range with 8 bits of precision."""
+    fp16: Training.Precision.ValueType  # 2
+    """float16: 11 bits of precision up to 65,504. Gradients are scaled so that small ones do not
+    vanish; a step in which they overflow by that is run again with half the scale.
+    """
+
     EPOCHS_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
     BATCH_SIZE_FIELD_NUMBER: _builtins.int
@@ -373,6 +396,7 @@ class Training(_message.Message):
     LOG_EVERY_STEPS_FIELD_NUMBER: _builtins.int
     GUARD_FIELD_NUMBER: _builtins.int
     CHECKPOINTS_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
     epochs: _builtins.int
     """Passes over the training data; 20 where neither is given."""
     steps: _builtins.int
@@ -395,6 +419,10 @@ class Training(_message.Message):
     log_every_steps: _builtins.int
     """A training metric point at least this many steps after the last; 1 keeps every step. Where
     absent: one every 10 steps or 0.1 s, whichever is later.
+    """
+    precision: Global___Training.Precision.ValueType
+    """The numbers in which the network's forward and backward pass are computed, where fewer bits
+    lose nothing that counts. Weights, optimizer, losses and evaluations are in float32 always.
     """
     @_builtins.property
     def early_stopping(self) -> Global___EarlyStopping:
@@ -423,10 +451,11 @@ class Training(_message.Message):
         log_every_steps: _builtins.int | None = ...,
         guard: _guard_pb2.Guard | None = ...,
         checkpoints: Global___Checkpoints | None = ...,
+        precision: Global___Training.Precision.ValueType | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation", "_batch_size", b"_batch_size", "_evaluate_every_epochs", b"_evaluate_every_epochs", "_log_every_steps", b"_log_every_steps", "_seed", b"_seed", "accumulation", b"accumulation", "batch_size", b"batch_size", "checkpoints", b"checkpoints", "clip_norm", b"clip_norm", "clip_value", b"clip_value", "clipping", b"clipping", "early_stopping", b"early_stopping", "epochs", b"epochs", "evaluate_every_epochs", b"evaluate_every_epochs", "guard", b"guard", "length", b"length", "log_every_steps", b"log_every_steps", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation", "_batch_size", b"_batch_size", "_evaluate_every_epochs", b"_evaluate_every_epochs", "_log_every_steps", b"_log_every_steps", "_precision", b"_precision", "_seed", b"_seed", "accumulation", b"accumulation", "batch_size", b"batch_size", "checkpoints", b"checkpoints", "clip_norm", b"clip_norm", "clip_value", b"clip_value", "clipping", b"clipping", "early_stopping", b"early_stopping", "epochs", b"epochs", "evaluate_every_epochs", b"evaluate_every_epochs", "guard", b"guard", "length", b"length", "log_every_steps", b"log_every_steps", "precision", b"precision", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation", "_batch_size", b"_batch_size", "_evaluate_every_epochs", b"_evaluate_every_epochs", "_log_every_steps", b"_log_every_steps", "_seed", b"_seed", "accumulation", b"accumulation", "batch_size", b"batch_size", "checkpoints", b"checkpoints", "clip_norm", b"clip_norm", "clip_value", b"clip_value", "clipping", b"clipping", "early_stopping", b"early_stopping", "epochs", b"epochs", "evaluate_every_epochs", b"evaluate_every_epochs", "guard", b"guard", "length", b"length", "log_every_steps", b"log_every_steps", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation", "_batch_size", b"_batch_size", "_evaluate_every_epochs", b"_evaluate_every_epochs", "_log_every_steps", b"_log_every_steps", "_precision", b"_precision", "_seed", b"_seed", "accumulation", b"accumulation", "batch_size", b"batch_size", "checkpoints", b"checkpoints", "clip_norm", b"clip_norm", "clip_value", b"clip_value", "clipping", b"clipping", "early_stopping", b"early_stopping", "epochs", b"epochs", "evaluate_every_epochs", b"evaluate_every_epochs", "guard", b"guard", "length", b"length", "log_every_steps", b"log_every_steps", "precision", b"precision", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__accumulation: _TypeAlias = _typing.Literal["accumulation"]  # noqa: Y015
     _WhichOneofArgType__accumulation: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation"]  # noqa: Y015
@@ -436,6 +465,8 @@ class Training(_message.Message):
     _WhichOneofArgType__evaluate_every_epochs: _TypeAlias = _typing.Literal["_evaluate_every_epochs", b"_evaluate_every_epochs"]  # noqa: Y015
     _WhichOneofReturnType__log_every_steps: _TypeAlias = _typing.Literal["log_every_steps"]  # noqa: Y015
     _WhichOneofArgType__log_every_steps: _TypeAlias = _typing.Literal["_log_every_steps", b"_log_every_steps"]  # noqa: Y015
+    _WhichOneofReturnType__precision: _TypeAlias = _typing.Literal["precision"]  # noqa: Y015
+    _WhichOneofArgType__precision: _TypeAlias = _typing.Literal["_precision", b"_precision"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType_clipping: _TypeAlias = _typing.Literal["clip_norm", "clip_value"]  # noqa: Y015
@@ -450,6 +481,8 @@ class Training(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__evaluate_every_epochs) -> _WhichOneofReturnType__evaluate_every_epochs | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__log_every_steps) -> _WhichOneofReturnType__log_every_steps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__precision) -> _WhichOneofReturnType__precision | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
     @_typing.overload
@@ -652,22 +685,34 @@ class Diagnostics(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TRIVIAL_FIELD_NUMBER: _builtins.int
+    ONE_BATCH_STEPS_FIELD_NUMBER: _builtins.int
     trivial: _builtins.bool
     """Judge on the test data what a predictor says that knows nothing of the inputs: the mean of the
     training targets, or the most frequent class or answer, with their shares as probabilities. Its
     metrics are trivial/mae and so on. For tasks of one target a sample.
     """
+    one_batch_steps: _builtins.int
+    """Before training, learn the first step's batches alone for so many steps, and take it all back:
+    the training after it is the same bit for bit. Its metrics are one_batch/first_loss and
+    one_batch/last_loss. None where 0.
+    """
     def __init__(
         self,
         *,
         trivial: _builtins.bool | None = ...,
+        one_batch_steps: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_trivial", b"_trivial", "trivial", b"trivial"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_one_batch_steps", b"_one_batch_steps", "_trivial", b"_trivial", "one_batch_steps", b"one_batch_steps", "trivial", b"trivial"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_trivial", b"_trivial", "trivial", b"trivial"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_one_batch_steps", b"_one_batch_steps", "_trivial", b"_trivial", "one_batch_steps", b"one_batch_steps", "trivial", b"trivial"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__one_batch_steps: _TypeAlias = _typing.Literal["one_batch_steps"]  # noqa: Y015
+    _WhichOneofArgType__one_batch_steps: _TypeAlias = _typing.Literal["_one_batch_steps", b"_one_batch_steps"]  # noqa: Y015
     _WhichOneofReturnType__trivial: _TypeAlias = _typing.Literal["trivial"]  # noqa: Y015
     _WhichOneofArgType__trivial: _TypeAlias = _typing.Literal["_trivial", b"_trivial"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__one_batch_steps) -> _WhichOneofReturnType__one_batch_steps | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__trivial) -> _WhichOneofReturnType__trivial | None: ...
 
 Global___Diagnostics: _TypeAlias = Diagnostics  # noqa: Y015
