@@ -4,7 +4,7 @@ from talweg.worker import data, models, tasks, training
 
 NAMES = {
     data: {"DIVIDED", "LOADERS", "DataBundle", "Inputs", "Part", "RawData", "Scaler", "load"},
-    models: {"LAYERS", "MODELS", "build", "share_answers"},
+    models: {"LAYERS", "MODELS", "HeadShape", "build", "share_answers"},
     tasks: {
         "TASKS",
         "Array",

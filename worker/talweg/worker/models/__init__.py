@@ -1,7 +1,8 @@
 """Networks, built from their messages."""
 
 from talweg.worker.models._build import MODELS, build
+from talweg.worker.models._images import HeadShape
 from talweg.worker.models._layers import LAYERS
 from talweg.worker.models._shared import share_answers
 
-__all__ = ["LAYERS", "MODELS", "build", "share_answers"]
+__all__ = ["LAYERS", "MODELS", "HeadShape", "build", "share_answers"]

@@ -9,6 +9,7 @@ from talweg.worker.tasks._base import TaskRunner
 from talweg.worker.tasks._classification import Binary, Multiclass, Multilabel
 from talweg.worker.tasks._masks import Segmentation
 from talweg.worker.tasks._metric_learning import MetricLearning
+from talweg.worker.tasks._multitask import Multitask
 from talweg.worker.tasks._ordinal import Ordinal
 from talweg.worker.tasks._regression import Regression
 
@@ -20,6 +21,7 @@ TASKS: dict[str, type[TaskRunner]] = {
     "ordinal": Ordinal,
     "segmentation": Segmentation,
     "metric_learning": MetricLearning,
+    "multitask": Multitask,
 }
 """Every member of `Task` with its class."""
 

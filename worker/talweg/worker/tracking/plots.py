@@ -8,7 +8,7 @@ from safetensors.numpy import load_file
 
 from talweg.spec import kind
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker.tracking import plots_answers, plots_embeddings, plots_images
+from talweg.worker.tracking import plots_answers, plots_embeddings, plots_heads, plots_images
 from talweg.worker.tracking.attempts import SpooledAttempt
 from talweg.worker.tracking.canvas import (
     TEST,
@@ -37,6 +37,7 @@ TASKS: dict[str, Callable[[Finding], None]] = {
     "ordinal": plots_answers.classes,
     "segmentation": plots_images.masks,
     "metric_learning": plots_embeddings.embeddings,
+    "multitask": plots_heads.heads,
 }
 """Every member of `Task` with what draws its pictures from what it keeps of the test data."""
 

@@ -97,9 +97,9 @@ def train(
             settings["lr"] = rate
 
             guard.remember()
-            reading = guard.inspect(_forward_backward(window, loss_of, guard.scale, team))
+            reading = guard.inspect(forward_backward(window, loss_of, guard.scale, team))
             while reading.again:
-                reading = guard.inspect(_forward_backward(window, loss_of, guard.scale, team))
+                reading = guard.inspect(forward_backward(window, loss_of, guard.scale, team))
             if reading.finite:
                 health.look(state, reading)
                 state.update.step()
@@ -127,8 +127,8 @@ def train(
     return None
 
 
-def _forward_backward(
-    window: Sequence[Batch], loss_of: LossOf, scale: float, team: Team
+def forward_backward(
+    window: Sequence[Batch], loss_of: LossOf, scale: float, team: Team = ALONE
 ) -> Tensor:
     """Adds up the gradients of a step's batches, times a scale, and gives its loss."""
     total = None

@@ -1,0 +1,81 @@
+"""In what specs differ, as far as it can change what comes of a job."""
+
+from collections.abc import Sequence
+
+from google.protobuf.message import Message
+
+from talweg.v1.spec_pb2 import JobSpec
+
+_DECIDING = (
+    "task",
+    "dataset",
+    "split",
+    "preprocessing",
+    "model",
+    "loss",
+    "optimizer",
+    "schedule",
+    "training",
+)
+# Of the training: what is told and kept of it, and not what it does.
+_TELLING = ("log_every_steps", "checkpoints")
+SEED = "training.seed"
+"""The path of the seed."""
+
+
+def differing(specs: Sequence[JobSpec]) -> list[str]:
+    """Names the paths at which completed specs differ, in the order of their declaration.
+
+    Where another member is chosen, such as another loss, that is one path. Names, tags and the
+    like decide nothing and are left out; of jobs that go on with others' training it counts that
+    they do, since each seed goes on with its own.
+    """
+    return _differing([_deciding(spec) for spec in specs], "")
+
+
+def num_repeats(specs: Sequence[JobSpec]) -> int:
+    """Counts the specs that say the same as one before them, seed and all."""
+    told = {
+        tuple(
+            message.SerializeToString(deterministic=True)
+            for message in (_deciding(spec), spec.continued_from)
+        )
+        for spec in specs
+    }
+    return len(specs) - len(told)
+
+
+def _deciding(spec: JobSpec) -> JobSpec:
+    kept = JobSpec()
+    for part in _DECIDING:
+        getattr(kept, part).CopyFrom(getattr(spec, part))
+    for name in _TELLING:
+        kept.training.ClearField(name)  # type: ignore[arg-type]
+    if spec.HasField("continued_from"):
+        kept.continued_from.SetInParent()
+    return kept
+
+
+def _differing(messages: Sequence[Message], path: str) -> list[str]:
+    first = messages[0]
+    if all(message == first for message in messages):
+        return []
+    choices = [
+        group.name
+        for group in first.DESCRIPTOR.oneofs
+        if all(field.message_type is not None for field in group.fields)
+    ]
+    if any(len({message.WhichOneof(choice) for message in messages}) > 1 for choice in choices):
+        return [path]
+    found: list[str] = []
+    for field in first.DESCRIPTOR.fields:
+        name = f"{path}.{field.name}" if path else field.name
+        values = [getattr(message, field.name) for message in messages]
+        is_given = {not field.has_presence or m.HasField(field.name) for m in messages}
+        if len(is_given) > 1:
+            found.append(name)
+        elif field.message_type is not None and not field.is_repeated:
+            found += _differing(values, name)
+        elif any(value != values[0] for value in values):
+            found.append(name)
+    return found
