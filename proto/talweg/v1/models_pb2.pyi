@@ -311,6 +311,7 @@ class Transformer(_message.Message):
     EXPANSION_FIELD_NUMBER: _builtins.int
     PATCH_FIELD_NUMBER: _builtins.int
     DROPOUT_FIELD_NUMBER: _builtins.int
+    GRADIENT_CHECKPOINTING_FIELD_NUMBER: _builtins.int
     width: _builtins.int
     """Numbers that stand for a token; a multiple of heads."""
     depth: _builtins.int
@@ -323,6 +324,10 @@ class Transformer(_message.Message):
     """Side of an image's square patches, in pixels: it must divide both sides. Vectors have none."""
     dropout: _builtins.float
     """Share of numbers dropped in each training step, after each attention and each perceptron."""
+    gradient_checkpointing: _builtins.bool
+    """Keep of each block its input alone for the backward pass, which computes the rest again: about
+    a third more time and far less memory, for the same result bit for bit.
+    """
     def __init__(
         self,
         *,
@@ -332,10 +337,11 @@ class Transformer(_message.Message):
         expansion: _builtins.int | None = ...,
         patch: _builtins.int | None = ...,
         dropout: _builtins.float | None = ...,
+        gradient_checkpointing: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_depth", b"_depth", "_dropout", b"_dropout", "_expansion", b"_expansion", "_heads", b"_heads", "_patch", b"_patch", "_width", b"_width", "depth", b"depth", "dropout", b"dropout", "expansion", b"expansion", "heads", b"heads", "patch", b"patch", "width", b"width"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_depth", b"_depth", "_dropout", b"_dropout", "_expansion", b"_expansion", "_gradient_checkpointing", b"_gradient_checkpointing", "_heads", b"_heads", "_patch", b"_patch", "_width", b"_width", "depth", b"depth", "dropout", b"dropout", "expansion", b"expansion", "gradient_checkpointing", b"gradient_checkpointing", "heads", b"heads", "patch", b"patch", "width", b"width"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_depth", b"_depth", "_dropout", b"_dropout", "_expansion", b"_expansion", "_heads", b"_heads", "_patch", b"_patch", "_width", b"_width", "depth", b"depth", "dropout", b"dropout", "expansion", b"expansion", "heads", b"heads", "patch", b"patch", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_depth", b"_depth", "_dropout", b"_dropout", "_expansion", b"_expansion", "_gradient_checkpointing", b"_gradient_checkpointing", "_heads", b"_heads", "_patch", b"_patch", "_width", b"_width", "depth", b"depth", "dropout", b"dropout", "expansion", b"expansion", "gradient_checkpointing", b"gradient_checkpointing", "heads", b"heads", "patch", b"patch", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__depth: _TypeAlias = _typing.Literal["depth"]  # noqa: Y015
     _WhichOneofArgType__depth: _TypeAlias = _typing.Literal["_depth", b"_depth"]  # noqa: Y015
@@ -343,6 +349,8 @@ class Transformer(_message.Message):
     _WhichOneofArgType__dropout: _TypeAlias = _typing.Literal["_dropout", b"_dropout"]  # noqa: Y015
     _WhichOneofReturnType__expansion: _TypeAlias = _typing.Literal["expansion"]  # noqa: Y015
     _WhichOneofArgType__expansion: _TypeAlias = _typing.Literal["_expansion", b"_expansion"]  # noqa: Y015
+    _WhichOneofReturnType__gradient_checkpointing: _TypeAlias = _typing.Literal["gradient_checkpointing"]  # noqa: Y015
+    _WhichOneofArgType__gradient_checkpointing: _TypeAlias = _typing.Literal["_gradient_checkpointing", b"_gradient_checkpointing"]  # noqa: Y015
     _WhichOneofReturnType__heads: _TypeAlias = _typing.Literal["heads"]  # noqa: Y015
     _WhichOneofArgType__heads: _TypeAlias = _typing.Literal["_heads", b"_heads"]  # noqa: Y015
     _WhichOneofReturnType__patch: _TypeAlias = _typing.Literal["patch"]  # noqa: Y015
@@ -355,6 +363,8 @@ class Transformer(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__dropout) -> _WhichOneofReturnType__dropout | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__expansion) -> _WhichOneofReturnType__expansion | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__gradient_checkpointing) -> _WhichOneofReturnType__gradient_checkpointing | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__heads) -> _WhichOneofReturnType__heads | None: ...
     @_typing.overload
