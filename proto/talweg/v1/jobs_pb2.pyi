@@ -429,6 +429,7 @@ class Warning(_message.Message):
         REDUCTION_SUM: Warning._Kind.ValueType  # 6
         SUM_TERMS_APART: Warning._Kind.ValueType  # 7
         LOSS_SELDOM_RIGHT: Warning._Kind.ValueType  # 8
+        CODE_COLLAPSED: Warning._Kind.ValueType  # 20
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
     KIND_UNSPECIFIED: Warning.Kind.ValueType  # 0
@@ -440,6 +441,7 @@ class Warning(_message.Message):
     REDUCTION_SUM: Warning.Kind.ValueType  # 6
     SUM_TERMS_APART: Warning.Kind.ValueType  # 7
     LOSS_SELDOM_RIGHT: Warning.Kind.ValueType  # 8
+    CODE_COLLAPSED: Warning.Kind.ValueType  # 20
 
     KIND_FIELD_NUMBER: _builtins.int
     FIELD_FIELD_NUMBER: _builtins.int

@@ -30,6 +30,8 @@ class Task(_message.Message):
     MULTILABEL_FIELD_NUMBER: _builtins.int
     ORDINAL_FIELD_NUMBER: _builtins.int
     METRIC_LEARNING_FIELD_NUMBER: _builtins.int
+    GAN_FIELD_NUMBER: _builtins.int
+    VAE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def regression(self) -> Global___Regression: ...
     @_builtins.property
@@ -42,6 +44,10 @@ class Task(_message.Message):
     def ordinal(self) -> Global___Ordinal: ...
     @_builtins.property
     def metric_learning(self) -> Global___MetricLearning: ...
+    @_builtins.property
+    def gan(self) -> Global___AdversarialGame: ...
+    @_builtins.property
+    def vae(self) -> Global___VariationalCode: ...
     def __init__(
         self,
         *,
@@ -51,12 +57,14 @@ class Task(_message.Message):
         multilabel: Global___Multilabel | None = ...,
         ordinal: Global___Ordinal | None = ...,
         metric_learning: Global___MetricLearning | None = ...,
+        gan: Global___AdversarialGame | None = ...,
+        vae: Global___VariationalCode | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "kind", b"kind", "metric_learning", b"metric_learning", "multiclass", b"multiclass", "multilabel", b"multilabel", "ordinal", b"ordinal", "regression", b"regression"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "gan", b"gan", "kind", b"kind", "metric_learning", b"metric_learning", "multiclass", b"multiclass", "multilabel", b"multilabel", "ordinal", b"ordinal", "regression", b"regression", "vae", b"vae"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "kind", b"kind", "metric_learning", b"metric_learning", "multiclass", b"multiclass", "multilabel", b"multilabel", "ordinal", b"ordinal", "regression", b"regression"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "gan", b"gan", "kind", b"kind", "metric_learning", b"metric_learning", "multiclass", b"multiclass", "multilabel", b"multilabel", "ordinal", b"ordinal", "regression", b"regression", "vae", b"vae"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["regression", "binary", "multiclass", "multilabel", "ordinal", "metric_learning"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["regression", "binary", "multiclass", "multilabel", "ordinal", "metric_learning", "gan", "vae"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -208,3 +216,72 @@ class MetricLearning(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__turned_classes) -> _WhichOneofReturnType__turned_classes | None: ...
 
 Global___MetricLearning: _TypeAlias = MetricLearning  # noqa: Y015
+
+@_typing.final
+class AdversarialGame(_message.Message):
+    """Samples like those of the data: a generator makes them of noise, and a critic learns to tell them
+    from real ones. The two move in turn, each by the optimizer with moments of its own, and each step
+    is guarded.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CRITIC_STEPS_FIELD_NUMBER: _builtins.int
+    GRADIENT_PENALTY_FIELD_NUMBER: _builtins.int
+    WEIGHT_CLIP_FIELD_NUMBER: _builtins.int
+    CRITIC_RATE_FIELD_NUMBER: _builtins.int
+    critic_steps: _builtins.int
+    """Steps of the critic before each step of the generator."""
+    gradient_penalty: _builtins.float
+    """Weight of the penalty on critics whose gradient between real and made samples has another
+    norm than 1; 10 is usual.
+    """
+    weight_clip: _builtins.float
+    """Cut each of the critic's weights to this size after each step; 0.01 is usual."""
+    critic_rate: _builtins.float
+    """The critic's learning rate as a multiple of the generator's."""
+    def __init__(
+        self,
+        *,
+        critic_steps: _builtins.int | None = ...,
+        gradient_penalty: _builtins.float = ...,
+        weight_clip: _builtins.float = ...,
+        critic_rate: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_critic_rate", b"_critic_rate", "_critic_steps", b"_critic_steps", "constraint", b"constraint", "critic_rate", b"critic_rate", "critic_steps", b"critic_steps", "gradient_penalty", b"gradient_penalty", "weight_clip", b"weight_clip"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_critic_rate", b"_critic_rate", "_critic_steps", b"_critic_steps", "constraint", b"constraint", "critic_rate", b"critic_rate", "critic_steps", b"critic_steps", "gradient_penalty", b"gradient_penalty", "weight_clip", b"weight_clip"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__critic_rate: _TypeAlias = _typing.Literal["critic_rate"]  # noqa: Y015
+    _WhichOneofArgType__critic_rate: _TypeAlias = _typing.Literal["_critic_rate", b"_critic_rate"]  # noqa: Y015
+    _WhichOneofReturnType__critic_steps: _TypeAlias = _typing.Literal["critic_steps"]  # noqa: Y015
+    _WhichOneofArgType__critic_steps: _TypeAlias = _typing.Literal["_critic_steps", b"_critic_steps"]  # noqa: Y015
+    _WhichOneofReturnType_constraint: _TypeAlias = _typing.Literal["gradient_penalty", "weight_clip"]  # noqa: Y015
+    _WhichOneofArgType_constraint: _TypeAlias = _typing.Literal["constraint", b"constraint"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__critic_rate) -> _WhichOneofReturnType__critic_rate | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__critic_steps) -> _WhichOneofReturnType__critic_steps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_constraint) -> _WhichOneofReturnType_constraint | None: ...
+
+Global___AdversarialGame: _TypeAlias = AdversarialGame  # noqa: Y015
+
+@_typing.final
+class VariationalCode(_message.Message):
+    """A code of a few numbers for each sample, from which the sample can be made again, and new ones
+    from noise.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VariationalCode: _TypeAlias = VariationalCode  # noqa: Y015

@@ -3,8 +3,16 @@ import pytest
 from talweg.worker import data, models, tasks, training
 
 NAMES = {
-    data: {"LOADERS", "DataBundle", "Inputs", "Part", "RawData", "Scaler", "load"},
-    models: {"LAYERS", "MODELS", "build", "share_answers"},
+    data: {"LOADERS", "DataBundle", "Inputs", "Part", "RawData", "Scaler", "load", "ring_centres"},
+    models: {
+        "LAYERS",
+        "MODELS",
+        "GeneratorAndCritic",
+        "VariationalAutoencoder",
+        "build",
+        "draw",
+        "share_answers",
+    },
     tasks: {
         "TASKS",
         "Array",
@@ -17,6 +25,7 @@ NAMES = {
         "Predictions",
         "TaskRunner",
         "Trial",
+        "gives_probabilities",
         "is_conditional",
         "leaves",
         "make",

@@ -3,5 +3,15 @@
 from talweg.worker.data._bundle import DataBundle, Inputs, Part, Scaler
 from talweg.worker.data._load import load
 from talweg.worker.data._loaders import LOADERS, RawData
+from talweg.worker.data._ring import ring_centres
 
-__all__ = ["LOADERS", "DataBundle", "Inputs", "Part", "RawData", "Scaler", "load"]
+__all__ = [
+    "LOADERS",
+    "DataBundle",
+    "Inputs",
+    "Part",
+    "RawData",
+    "Scaler",
+    "load",
+    "ring_centres",
+]

@@ -1,7 +1,16 @@
 """Networks, built from their messages."""
 
 from talweg.worker.models._build import MODELS, build
+from talweg.worker.models._generative import GeneratorAndCritic, VariationalAutoencoder, draw
 from talweg.worker.models._layers import LAYERS
 from talweg.worker.models._shared import share_answers
 
-__all__ = ["LAYERS", "MODELS", "build", "share_answers"]
+__all__ = [
+    "LAYERS",
+    "MODELS",
+    "GeneratorAndCritic",
+    "VariationalAutoencoder",
+    "build",
+    "draw",
+    "share_answers",
+]

@@ -7,9 +7,11 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle
 from talweg.worker.tasks._base import TaskRunner
 from talweg.worker.tasks._classification import Binary, Multiclass, Multilabel
+from talweg.worker.tasks._gan import Gan
 from talweg.worker.tasks._metric_learning import MetricLearning
 from talweg.worker.tasks._ordinal import Ordinal
 from talweg.worker.tasks._regression import Regression
+from talweg.worker.tasks._vae import Vae
 
 TASKS: dict[str, type[TaskRunner]] = {
     "regression": Regression,
@@ -18,6 +20,8 @@ TASKS: dict[str, type[TaskRunner]] = {
     "multilabel": Multilabel,
     "ordinal": Ordinal,
     "metric_learning": MetricLearning,
+    "gan": Gan,
+    "vae": Vae,
 }
 """Every member of `Task` with its class."""
 

@@ -15,7 +15,9 @@ Beside `weights.safetensors`, `model.json` holds everything else that a predicti
     answer      what turns outputs into what is predicted: none, exp, sigmoid, softmax;
                 mean_and_sd where the second output of each target is a variance before softplus;
                 ranks where outputs are logits of rank > k, conditional_ranks where they are so
-                given rank ≥ k
+                given rank ≥ k; again where they are the inputs, made again from their codes,
+                again_by_sigmoid where they are so as logits of yes or no; samples where noise goes
+                in and samples come out, both in the inputs' shape
     shared      true where the outputs share the weights of the last layer; else absent
 """
 
@@ -35,6 +37,7 @@ from talweg.worker import models
 from talweg.worker.data import DataBundle, Scaler
 from talweg.worker.tasks import (
     ByVectors,
+    gives_probabilities,
     is_conditional,
     leaves,
     rank_probabilities,
@@ -93,6 +96,10 @@ def _answer(spec: JobSpec, task: str) -> str:
     if task in _CLASS_ANSWERS:
         gives_logits = _head(spec) or output_activation(spec) == "none"
         return _CLASS_ANSWERS[task] if gives_logits else "none"
+    if task == "gan":
+        return "samples"
+    if task == "vae":
+        return "again_by_sigmoid" if gives_probabilities(spec) else "again"
     if task == "ordinal":
         return "conditional_ranks" if is_conditional(spec) else "ranks"
     for _, loss in leaves(spec.loss):
@@ -104,8 +111,14 @@ def _answer(spec: JobSpec, task: str) -> str:
     return "none"
 
 
-def example(bundle: DataBundle, *, count: int = 4) -> Tensor:
-    """The first training inputs as they came from the data, float32 (count, *input_shape)."""
+def example(spec: JobSpec, bundle: DataBundle, *, count: int = 4) -> Tensor:
+    """What the model takes, float32: the first training inputs as they came from the data.
+
+    (count, *input_shape); of a generator noise (count, numbers of noise).
+    """
+    if spec.task.HasField("gan"):
+        noise = torch.Generator().manual_seed(0)
+        return torch.randn(count, spec.model.adversarial.noise, generator=noise)
     x = bundle.train.x[:count].double()
     scaler = bundle.inputs.scaler
     if scaler is not None:
@@ -119,7 +132,9 @@ class Predictor(nn.Module):
     Takes inputs as they come from the data, float32 (N, *input_shape), and gives float32
     (N, num_outputs): numbers in the target's units; under multi_quantile each target's quantiles
     beside each other, under gaussian_nll its mean and standard deviation; probabilities (N, C) of
-    the classes or labels, of class 1 under binary, (N, K) of the ranks; embeddings.
+    the classes or labels, of class 1 under binary, (N, K) of the ranks; embeddings. An autoencoder
+    gives inputs made again (N, numbers of an input), a generator takes noise and gives samples
+    (N, numbers of an input), both in the units of the inputs.
     """
 
     input_mean: Tensor
@@ -164,7 +179,15 @@ class Predictor(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Predicts; see the class."""
-        outputs: Tensor = self.network((x - self.input_mean) / self.input_sd)
+        if self._answer == "samples":
+            return self._raw(self.network(x))
+        outputs = self.network((x - self.input_mean) / self.input_sd)
+        if self._answer.startswith("again"):
+            again, *_ = outputs
+            if self._answer == "again":
+                return self._raw(again)
+            made: Tensor = again.sigmoid().flatten(1)
+            return made
         outputs = outputs.reshape(outputs.shape[0], -1)
         if self._scale is not None:
             embeddings = nn.functional.normalize(outputs, dim=1)
@@ -185,6 +208,11 @@ class Predictor(nn.Module):
         elif self._answer == "conditional_ranks":
             outputs = rank_probabilities(outputs.sigmoid().cumprod(dim=1))
         return outputs * self.target_sd + self.target_mean
+
+    def _raw(self, inputs: Tensor) -> Tensor:
+        """Inputs in their own units, flattened."""
+        raw: Tensor = inputs * self.input_sd + self.input_mean
+        return raw.flatten(1)
 
 
 def rebuild(folder: Path) -> Predictor:

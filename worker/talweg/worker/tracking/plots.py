@@ -8,7 +8,7 @@ from safetensors.numpy import load_file
 
 from talweg.spec import kind
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker.tracking import plots_answers, plots_embeddings
+from talweg.worker.tracking import plots_answers, plots_embeddings, plots_samples
 from talweg.worker.tracking.attempts import SpooledAttempt
 from talweg.worker.tracking.canvas import (
     TEST,
@@ -36,6 +36,8 @@ TASKS: dict[str, Callable[[Finding], None]] = {
     "multilabel": plots_answers.labels,
     "ordinal": plots_answers.classes,
     "metric_learning": plots_embeddings.embeddings,
+    "gan": plots_samples.game,
+    "vae": plots_samples.codes,
 }
 """Every member of `Task` with what draws its pictures from what it keeps of the test data."""
 

@@ -97,6 +97,9 @@ def _run(setup: Setup, spec: JobSpec, report: Reporter, control: Control) -> Res
         batch_size = setup.plan.batch_size
         tested = evaluate(state.model, setup.task, setup.test, batch_size=batch_size)
         recorder.evaluation(state.step, "test", tested.values)
+    last = tested or setup.judge.last
+    for warning in last.warnings if last else ():
+        report.warning(warning)
     return Result(
         Job.SUCCEEDED,
         steps=state.applied,

@@ -125,6 +125,8 @@ def set_up(
     schedule = schedules.build(
         spec.schedule, rate=optimizers.learning_rate(spec.optimizer), length=plan.length
     )
+    if type(task).rate_factor is not TaskRunner.rate_factor:
+        schedule = schedule.times(task.rate_factor)
     recorder = Recorder(
         report,
         every_steps=training.log_every_steps if training.HasField("log_every_steps") else None,
