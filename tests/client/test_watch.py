@@ -150,10 +150,24 @@ def test_patience_has_an_end(memory: MemoryServer) -> None:
         assert 0.1 < time.monotonic() - started < 2
 
 
+class Clock:
+    """The client's clock, which a test may put forward."""
+
+    ahead = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
 def test_patience_begins_again_after_a_stream_that_stood(
     memory: MemoryServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A job waits for long, and the server goes away twice, with nothing to tell in between."""
+    clock = Clock()
+    monkeypatch.setattr(connection, "time", clock)
     monkeypatch.setattr(connection, "_CONNECTED_SECONDS", 1.0)
     patience = 2.0
     events: list[Event] = []
@@ -178,7 +192,7 @@ def test_patience_begins_again_after_a_stream_that_stood(
         streams_are(1)
         lose_the_server()
         streams_are(2)
-        time.sleep(patience)
+        clock.ahead += patience
         lose_the_server()
         streams_are(3)
         with Worker(memory.address) as worker:

@@ -60,13 +60,19 @@ def is_gone(pid: int) -> bool:
 
 
 def test_a_part_starts_after_those_that_it_needs(tmp_path: Path) -> None:
-    late = "import time; time.sleep(0.3);" + SERVE
+    gate = tmp_path / "gate"
+    late = f"import os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.01)\n" + SERVE
     plan = SmallPlan(
         tmp_path,
         {"last": SERVE, "middle": SERVE, "first": late},
         needed={"last": ("middle",), "middle": ("first",)},
     )
     with running(plan) as run:
+        # However often it is looked at, nothing starts before the first is ready.
+        for _ in range(50):
+            run.supervisor.tick()
+        assert plan.started == ["first"]
+        gate.touch()
         run.tick_until(run.all_ready)
         assert plan.started == ["first", "middle", "last"]
 

@@ -82,7 +82,7 @@ BROKEN = [
     ("a: " + "9" * 5000, "job.yaml", ""),
     ("a: 1\nb: \x00", "job.yaml:2:4", "a character that text cannot hold"),
     ("a: 1\n---\nb: 2", "job.yaml:2:1", "another document"),
-    ("a:\n\t- b", "job.yaml:2:1", "cannot start any token"),
+    ("a:\n\t- b", "job.yaml:2:1", "a tab"),
     ("x" * (1024 * 1024 + 1), "job.yaml", "1048577 bytes"),
 ]
 

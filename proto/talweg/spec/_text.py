@@ -76,6 +76,8 @@ def _read_yaml(text: str, source: str) -> object:
         mark = exc.problem_mark or exc.context_mark
         at = source if mark is None else f"{source}:{mark.line + 1}:{mark.column + 1}"
         problem = exc.problem or exc.context or "an error of syntax"
+        if "'\\t'" in problem:
+            problem, allowed = "a tab", "spaces alone before a name"
         _refuse(at, problem.removeprefix("but ").removeprefix("found "), allowed, exc)
     except yaml.reader.ReaderError as exc:
         before = text[: exc.position]

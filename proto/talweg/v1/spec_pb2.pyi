@@ -337,7 +337,10 @@ class Training(_message.Message):
     clip_value: _builtins.float
     """Cut each gradient element to this size."""
     accumulation: _builtins.int
-    """Batches whose gradients are averaged into one optimizer step."""
+    """Batches whose gradients are averaged into one optimizer step, as if they were one large batch.
+    Only where a loss's mean divides by what no single target tells (a sum of such losses, corn),
+    or a loss compares the samples of a batch with each other, is it the mean over the batches.
+    """
     evaluate_every_epochs: _builtins.int
     """Evaluate on the validation data every so many epochs, and at the end."""
     log_every_steps: _builtins.int

@@ -143,6 +143,14 @@ class LossModule(nn.Module):
             ValueError: Naming value and bound.
         """
 
+    def divisor(self, target: Tensor) -> Tensor | None:
+        """What the mean over these targets divides by; None where it is the number of samples.
+
+        By it the means over parts of a batch make up the mean over the whole. It is None too where
+        the targets alone do not tell.
+        """
+        return None
+
     def _take(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
         """Check names, shapes and dtypes; bring floats to one precision."""
         raise NotImplementedError

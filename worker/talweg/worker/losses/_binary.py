@@ -106,10 +106,13 @@ class FocalBinary(YesOrNo):
         positive = self.alpha[0] * target * torch.exp(self.gamma * no) * -yes
         return positive + self.alpha[1] * (1 - target) * torch.exp(self.gamma * yes) * -no
 
+    def divisor(self, target: Tensor) -> Tensor | None:
+        """The positives, where the mean is by them; see `LossModule.divisor`."""
+        return target.detach().sum().clamp(min=1) if self.by_positives else None
+
     def _mean(self, values: Tensor, *tensors: Tensor) -> Tensor:
-        if self.by_positives:
-            return values.sum() / tensors[1].detach().sum().clamp(min=1)
-        return super()._mean(values)
+        divisor = self.divisor(tensors[1])
+        return super()._mean(values) if divisor is None else values.sum() / divisor
 
 
 class AsymmetricMultilabel(YesOrNo):

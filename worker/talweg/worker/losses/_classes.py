@@ -53,7 +53,10 @@ class CrossEntropy(Classes):
             mean = self._torch(pred, target, "mean")
             if not math.isnan(mean.item()):
                 return mean
-        return self._torch(pred, target, "sum") / self._divisor(pred, target)
+        divisor = self.divisor(target)
+        if divisor is None:
+            return self._torch(pred, target, "sum") / max(pred.select(1, 0).numel(), 1)
+        return self._torch(pred, target, "sum") / divisor.to(pred)
 
     def check_values(self, inputs: Mapping[str, Tensor]) -> None:
         """Refuse classes out of range and probabilities outside [0, 1]."""
@@ -94,13 +97,14 @@ class CrossEntropy(Classes):
             label_smoothing=self.label_smoothing,
         )
 
-    def _divisor(self, pred: Tensor, target: Tensor) -> Tensor | int:
+    def divisor(self, target: Tensor) -> Tensor | None:
+        """The weights of the targets that count; see `LossModule.divisor`."""
         if target.is_floating_point():
-            return max(pred.select(1, 0).numel(), 1)
+            return None
         kept = torch.ne(target, self.ignore_index)
         if self.weight is None:
             return kept.sum().clamp(min=1)
-        total = (self.weight.to(pred)[target.where(kept, 0)] * kept).sum()
+        total = (self.weight[target.where(kept, 0)] * kept).sum()
         return total.where(total > 0, 1)
 
 
@@ -136,8 +140,12 @@ class Focal(Classes):
         kept = target.where(torch.ne(target, self.ignore_index), 0)
         return self.alpha.to(pred)[kept] * loss
 
+    def divisor(self, target: Tensor) -> Tensor:
+        """The number of targets that count; see `LossModule.divisor`."""
+        return torch.ne(target, self.ignore_index).sum().clamp(min=1)
+
     def _mean(self, values: Tensor, *tensors: Tensor) -> Tensor:
-        return values.sum() / torch.ne(tensors[1], self.ignore_index).sum().clamp(min=1)
+        return values.sum() / self.divisor(tensors[1])
 
 
 class MultiMargin(Classes):

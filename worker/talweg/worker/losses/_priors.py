@@ -98,11 +98,18 @@ class Ldam(_ByCount):
             weight=None if self.weight is None else self.weight.to(pred),
         )
 
-    def _mean(self, values: Tensor, *tensors: Tensor) -> Tensor:
+    def divisor(self, target: Tensor) -> Tensor | None:
+        """The targets' weights, where there are any; see `LossModule.divisor`."""
         if self.weight is None:
+            return None
+        total = self.weight[target].sum()
+        return total.where(total > 0, 1)
+
+    def _mean(self, values: Tensor, *tensors: Tensor) -> Tensor:
+        divisor = self.divisor(tensors[1])
+        if divisor is None:
             return super()._mean(values)
-        total = self.weight.to(values)[tensors[1]].sum()
-        return values.sum() / total.where(total > 0, 1)
+        return values.sum() / divisor.to(values)
 
 
 BUILDERS: dict[str, type[LossModule]] = {

@@ -30,7 +30,7 @@ class Batch:
 
     arrays: Mapping[str, Tensor]
     """What `TaskRunner.arrays` gives of these samples, by name (n, …)."""
-    share: float = 1.0
+    share: float | Tensor = 1.0
     """The batch's part in the optimizer step's loss; 1 without accumulation."""
 
     @property

@@ -46,6 +46,10 @@ class Head(LossModule):
         """Refuses wrong numbers; see `LossModule.check_values`."""
         self.inner.check_values(self._changed(inputs))
 
+    def divisor(self, target: Tensor) -> Tensor | None:
+        """Gives what the loss's mean divides by; see `LossModule.divisor`."""
+        return self.inner.divisor(target)
+
     def _changed(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         if "pred" not in inputs:
             return inputs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,9 @@ from talweg.worker.training.schedules import Length
 
 Draw = Callable[[int, torch.Generator], Tensor]
 """Gives an order of so many samples."""
+
+Divisor = Callable[[Tensor], Tensor | None]
+"""What a loss's mean over some targets divides by; None where it is the number of samples."""
 
 
 @dataclass(frozen=True)
@@ -94,17 +97,26 @@ class Order:
 class Batches:
     """The training data, in another order each epoch."""
 
-    def __init__(self, arrays: Mapping[str, Tensor], plan: Plan, draw: Draw = shuffled) -> None:
-        """Takes what batches carry, by name, on the device where it is needed.
+    def __init__(
+        self,
+        arrays: Mapping[str, Tensor],
+        plan: Plan,
+        *,
+        draw: Draw = shuffled,
+        divisor: Divisor | None = None,
+    ) -> None:
+        """Begins no epoch yet.
 
         Args:
-            arrays: One row a sample.
+            arrays: What batches carry, by name, on the device where it is needed.
             plan: How they are divided.
             draw: Gives an order of so many samples.
+            divisor: What the loss's mean over samples divides by, or None for their number.
         """
         self._arrays = arrays
         self._plan = plan
         self._draw = draw
+        self._divisor = divisor
         self._drawn = torch.empty(0, dtype=torch.long)
 
     def of_epoch(self, order: Order) -> Iterator[list[Batch]]:
@@ -131,11 +143,8 @@ class Batches:
         for start in range(first, len(carried), plan.accumulation):
             order.position += 1
             window = carried[start : start + plan.accumulation]
-            counts = [len(next(iter(arrays.values()))) for arrays in window]
-            yield [
-                Batch(arrays, 1 / len(counts) if plan.sums else count / sum(counts))
-                for arrays, count in zip(window, counts, strict=True)
-            ]
+            shares = self._shares(window)
+            yield [Batch(arrays, share) for arrays, share in zip(window, shares, strict=True)]
 
     def samples(self, order: Order) -> list[int]:
         """Gives the samples of the step that was given last: indices into the training part."""
@@ -143,3 +152,16 @@ class Batches:
         last = order.position * size
         samples: list[int] = self._drawn[last - size : last].tolist()
         return samples
+
+    def _shares(self, window: Sequence[Mapping[str, Tensor]]) -> Sequence[float | Tensor]:
+        """Each batch's part in a step, so that together they are what one large batch would be."""
+        if self._plan.sums:
+            return [1 / len(window)] * len(window)
+        if self._divisor is not None:
+            targets = [arrays["target"] for arrays in window]
+            whole = self._divisor(torch.cat(targets))
+            parts = [part for part in map(self._divisor, targets) if part is not None]
+            if whole is not None:
+                return [(part / whole).float() for part in parts]
+        counts = [len(next(iter(arrays.values()))) for arrays in window]
+        return [count / sum(counts) for count in counts]

@@ -15,7 +15,7 @@ from talweg.worker.data import DataBundle
 from talweg.worker.errors import UserSpecError
 from talweg.worker.tasks import Batch, TaskRunner
 from talweg.worker.training import checks, optimizers, overflow, policies, schedules
-from talweg.worker.training.batches import Batches, Order, Plan
+from talweg.worker.training.batches import Batches, Divisor, Order, Plan
 from talweg.worker.training.evaluation import HeldPart
 from talweg.worker.training.guard import Guard
 from talweg.worker.training.interface import Reporter
@@ -68,7 +68,8 @@ class Setup:
     def loss_of(self, batch: Batch) -> Tensor:
         """Runs a batch through network and loss, and gives its part in the step's loss."""
         loss = self.task.loss(self.state.model, batch, self.moment)
-        return loss if batch.share == 1.0 else loss * batch.share
+        is_whole = isinstance(batch.share, float) and batch.share == 1.0
+        return loss if is_whole else loss * batch.share
 
 
 def set_up(
@@ -142,7 +143,7 @@ def set_up(
         recorder=recorder,
         report=report,
     )
-    batches = Batches(train.arrays, plan, task.order)
+    batches = Batches(train.arrays, plan, draw=task.order, divisor=_divisor_of(task))
     state = TrainingState(model=model, update=update, order=Order(training.seed))
     weights = WeightWatch(model, state.optimizer)
     learnt: dict[str, Part] = {
@@ -186,3 +187,11 @@ def set_up(
             }
         ),
     )
+
+
+def _divisor_of(task: TaskRunner) -> Divisor | None:
+    """What the criterion divides by, where it takes a task's targets as they are."""
+    plain = type(task)
+    if plain.loss is not TaskRunner.loss or plain.loss_inputs is not TaskRunner.loss_inputs:
+        return None
+    return task.criterion.divisor
