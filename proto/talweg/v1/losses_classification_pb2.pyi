@@ -370,6 +370,7 @@ class AsymmetricMultilabel(_message.Message):
     clip: _builtins.float
     """Negatives of a lower probability than this count for nothing."""
     reduction: Global___AsymmetricMultilabel.Reduction.ValueType
+    """How the elements' values become one."""
     def __init__(
         self,
         *,

@@ -336,6 +336,7 @@ class TotalVariation(_message.Message):
 
     REDUCTION_FIELD_NUMBER: _builtins.int
     reduction: Global___TotalVariation.Reduction.ValueType
+    """How the differences become one number."""
     def __init__(
         self,
         *,

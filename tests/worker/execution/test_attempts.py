@@ -96,6 +96,44 @@ def test_a_tiny_job_takes_two_calls_and_leaves_one_file(
         assert [path.name for path in attempt.iterdir()] == [LINES]
 
 
+class HoldingBack:
+    """A stub that holds the first job's end back until the second job has begun."""
+
+    def __init__(self, stub: Any, begun: threading.Event) -> None:
+        self._stub, self._begun = stub, begun
+        self.waited: list[bool] = []
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._stub, name)
+        if name == "FinishJob" and not self.waited:
+            self.waited.append(self._begun.wait(LEASE_SECONDS / 2))
+        return method
+
+
+def test_the_next_job_begins_while_the_server_is_told_of_the_last(
+    jobs: Jobs, worker: Worker
+) -> None:
+    names = [jobs.submit(tiny_spec(training={"steps": 5, "seed": seed})) for seed in range(3)]
+    begun = threading.Event()
+    runs: list[int] = []
+
+    def run(spec: Any, **arguments: Any) -> Result:
+        runs.append(spec.training.seed)
+        if len(runs) == 2:
+            begun.set()
+        return training.run(spec, **arguments)
+
+    held = HoldingBack(worker.channel.workers, begun)
+    worker.channel.__dict__["workers"] = held
+    assert worker.answer(run=run) == 3
+    assert held.waited == [True]
+    assert runs == [0, 1, 2]
+    for name in names:
+        assert jobs.get(name).state == Job.SUCCEEDED
+        assert jobs.get(name).attempt == 1
+        assert last_state(worker.spool_dir, name) == "SUCCEEDED"
+
+
 def test_the_record_and_the_spool_hold_the_same_figures(jobs: Jobs, worker: Worker) -> None:
     name = jobs.submit(tiny_spec(outputs={"model": True, "plots": True}))
     worker.answer()

@@ -214,6 +214,22 @@ EMPTY: dict[str, tuple[Any, dict[str, Tensor]]] = {
         for loss in ("dice", "jaccard", "tversky", "focal_tversky")
     },
     **{
+        f"{loss} of no samples {mode} with some to ignore": (
+            {loss: {"mode": mode, "ignore_index": 0, "batch": batch}},
+            {"pred": torch.empty(0, 3, 2, 2), "target": target},
+        )
+        for loss in ("dice", "jaccard", "tversky", "focal_tversky")
+        for mode, target, batch in (
+            ("multiclass", torch.empty(0, 2, 2).long(), False),
+            ("multiclass", torch.empty(0, 2, 2).long(), True),
+            ("binary", torch.empty(0, 3, 2, 2), False),
+        )
+    },
+    "ce_dice of no samples with some to ignore": (
+        {"ce_dice": {"ignore_index": 0}},
+        {"pred": torch.empty(0, 3, 2, 2), "target": torch.empty(0, 2, 2).long()},
+    ),
+    **{
         f"{loss} without positions {mode}": (
             {loss: {"mode": mode}},
             {"pred": torch.empty(2, 3, 0), "target": target},
@@ -261,6 +277,11 @@ SHAPES: list[tuple[Any, dict[str, Tensor], str]] = [
     *(
         (loss, {"pred": _MASKS, "target": _MAP[:1]}, r"\(2, 4\), but got \(1, 4\)")
         for loss in _OF_CLASSES
+    ),
+    (
+        "dice",
+        {"pred": _MASKS, "target": _MAP},
+        r"the shape of pred \(class indices go with mode multiclass\), \(2, 3, 4\), but got",
     ),
     *(
         (

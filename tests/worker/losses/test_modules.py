@@ -69,6 +69,19 @@ def test_a_call_leaves_its_inputs_as_they_were(case: Case) -> None:
     assert all(torch.equal(inputs[name], before[name]) for name in before)
 
 
+EVERYTHING: list[Case | Named] = [*CASES, *NAMED]
+FORMULAS = [case for case in EVERYTHING if case.loss != "expression"]
+
+
+@pytest.mark.parametrize("case", FORMULAS, ids=str)
+def test_a_prediction_of_nan_gives_nan(case: Case | Named) -> None:
+    """A run that has diverged must not look like a perfect one."""
+    module = build(fill_message(from_dict(case.spec(), Loss)))
+    inputs = case.inputs()
+    name = case.learned[0] if isinstance(case, Named) else "pred"
+    assert module({**inputs, name: torch.full_like(inputs[name], torch.nan)}).isnan()
+
+
 # Parameters that have no default, or whose default is a network that the operator keeps.
 DEMANDING = (
     "perceptual",
@@ -85,8 +98,7 @@ DEMANDING = (
 
 @pytest.mark.parametrize("member", [m for m in MEMBERS if m not in DEMANDING])
 def test_messages_json_and_bare_names_are_the_same_loss(member: str) -> None:
-    everything: list[Case | Named] = [*CASES, *NAMED]
-    case = next(case for case in everything if case.loss == member and not case.params)
+    case = next(case for case in EVERYTHING if case.loss == member and not case.params)
     inputs = case.inputs()
     message = from_dict(member, Loss)
     expected = evaluate(message, inputs)

@@ -1,5 +1,6 @@
 """Every loss against its formula, value and gradient, in float64; and against torch's own."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -207,6 +208,16 @@ def test_counts_may_be_integers() -> None:
     torch.testing.assert_close(
         given, evaluate("poisson_nll", {"pred": pred, "target": counts.float()})
     )
+
+
+def test_counts_of_zero_have_a_gradient_too() -> None:
+    """`talweg loss check` gives the gradient by every input."""
+    target = torch.tensor([0.0, 1.0, 3.0], dtype=torch.float64, requires_grad=True)
+    pred = torch.tensor([0.1, 1.0, -0.5], dtype=torch.float64)
+    spec = {"poisson_nll": {"full": True, "reduction": "sum"}}
+    gradient = slope(evaluate(spec, {"pred": pred, "target": target}), target)
+    expected = [-0.1, -1.0, 0.5 + math.log(3) + 1 / 6]
+    assert gradient.tolist() == pytest.approx(expected)
 
 
 def test_the_wider_of_two_float_types_counts() -> None:

@@ -238,7 +238,7 @@ def test_the_penalty_is_paid_by_the_critic() -> None:
     for task in (plain, held):
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            paid.append(float(task.loss(network, batch, Now())))
+            paid.append(float(task.loss(network, batch, Now()).detach()))
     assert paid[1] > paid[0] + 1
 
 

@@ -136,6 +136,7 @@ def test_the_axis_that_losses_share() -> None:
         (["mse"], {"bounds": (0.0, math.nan)}, "but got 0 nan"),
         (["focal"], {"bounds": (0.0, 2.0)}, "from 0 to 1, the lower first, but got 0 2"),
         (["focal"], {"target": 1.0}, "target must be left out"),
+        (["mse"], {"target": math.nan}, r"target must be from -1e\+06 to 1e\+06, but got nan"),
         (["focal:alpha=[1, 2]", "focal:alpha=[1, 2, 3]"], {}, "as many classes, got 2 and 3"),
     ],
 )

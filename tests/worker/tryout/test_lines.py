@@ -110,6 +110,7 @@ def test_numbers_that_json_has_not() -> None:
         ({"loss": "mse", "inputs": PAIR, "grad": 1}, "grad must be true or false, but got 1"),
         ({"loss": "mse", "inputs": PAIR, "dtype": "int64"}, 'but got "int64"'),
         ({"loss": "mse", "inputs": PAIR, "dtype": {"pred": "f4"}}, 'dtype of pred must be one of'),
+        ({"loss": "mse", "inputs": PAIR, "dtype": {"pred": []}}, 'dtype of pred must be one of'),
         ({"loss": "mse", "inputs": PAIR, "dtype": {"prd": "float16"}}, "but got prd"),
         (
             {"loss": "focal", "inputs": {"pred": [[1.0, 2.0]], "target": [5]}},

@@ -6,12 +6,16 @@ import os
 import shutil
 import time
 import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
 import grpc
 import torch
 
+from talweg.v1.jobs_pb2 import Outcome
 from talweg.v1.workers_pb2 import (
     Assignment,
     Capabilities,
@@ -44,7 +48,11 @@ def has_cuda(device: str) -> bool:
 
 
 class Answering:
-    """Takes jobs and carries them out, one after another, in this process."""
+    """Takes jobs and carries them out, one after another, in this process.
+
+    While the server is told how one ended, the next is claimed and begun: to a tiny job the wait
+    for the record's disk is as long as the job.
+    """
 
     def __init__(self, here: Surroundings) -> None:
         """Sends nothing yet.
@@ -54,6 +62,8 @@ class Answering:
         """
         self._here = here
         self._unfit = ""
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ending")
+        self._ending: Future[None] | None = None
 
     def answer(self, queue: str) -> int:
         """Carries out jobs of a queue until there are none, or others should have a turn.
@@ -64,6 +74,12 @@ class Answering:
         Returns:
             How many were carried out.
         """
+        try:
+            return self._answer(queue)
+        finally:
+            self._await_ending()
+
+    def _answer(self, queue: str) -> int:
         until = time.monotonic() + MAX_SECONDS
         for done in range(MAX_JOBS):
             if self._here.shutting_down() or time.monotonic() > until or not self._is_fit():
@@ -111,16 +127,36 @@ class Answering:
         return claimed.assignments[0] if claimed.assignments else None
 
     def _carry_out(self, assignment: Assignment, claimed_at: float) -> None:
-        try:
-            carry_out(assignment, claimed_at, self._here)
-        except Exception as exc:
-            log.exception("%s", assignment.lease.job)
-            self._tell_failure(assignment, claimed_at, exc)
+        with self._telling_failures(assignment, claimed_at):
+            end = carry_out(assignment, claimed_at, self._here)
+            self._await_ending()
+            self._ending = self._thread.submit(self._end, assignment, claimed_at, end)
         gc.collect()
         if self._here.has_cuda:
             if is_device_broken():
+                self._await_ending()
                 self._here.end_process(EXIT_STATUS)
             torch.cuda.empty_cache()
+
+    def _end(
+        self, assignment: Assignment, claimed_at: float, end: Callable[[], Outcome | None]
+    ) -> None:
+        with self._telling_failures(assignment, claimed_at):
+            end()
+
+    def _await_ending(self) -> None:
+        """At most one job's end is on its way."""
+        if self._ending is not None:
+            self._ending.result()
+            self._ending = None
+
+    @contextmanager
+    def _telling_failures(self, assignment: Assignment, claimed_at: float) -> Iterator[None]:
+        try:
+            yield
+        except Exception as exc:
+            log.exception("%s", assignment.lease.job)
+            self._tell_failure(assignment, claimed_at, exc)
 
     def _tell_failure(self, assignment: Assignment, claimed_at: float, error: Exception) -> None:
         """Ends a job whose attempt could not be made: mostly the spool cannot be written."""

@@ -4,7 +4,9 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -47,8 +49,10 @@ class Surroundings:
     """Ends the process where nothing else helps."""
 
 
-def carry_out(assignment: Assignment, claimed_at: float, here: Surroundings) -> Outcome | None:
-    """Runs a job under its lease and tells the server how it ended.
+def carry_out(
+    assignment: Assignment, claimed_at: float, here: Surroundings
+) -> Callable[[], Outcome | None]:
+    """Runs a job under its lease.
 
     Args:
         assignment: the job and its lease.
@@ -56,7 +60,9 @@ def carry_out(assignment: Assignment, claimed_at: float, here: Surroundings) -> 
         here: what attempts have in common.
 
     Returns:
-        What the server has taken; None where the attempt does not count.
+        What tells the server how it ended and closes the spool: to be called once, by any thread,
+        soon, since nobody renews the lease any more. It gives what the server has taken, or None
+        where the attempt does not count.
     """
     return _Attempt(assignment, claimed_at, here).carry_out()
 
@@ -86,17 +92,24 @@ class _Attempt:
             end_process=here.end_process,
         )
 
-    def carry_out(self) -> Outcome | None:
+    def carry_out(self) -> Callable[[], Outcome | None]:
         started = time.monotonic()
-        with self._spool:
+        with ExitStack() as spool_closed:
+            spool_closed.enter_context(self._spool)
             try:
                 self._renew_old_claim()
             except (ServerAwayError, grpc.RpcError) as exc:
                 log.warning("%s: given up before it began: %s", self._lease.job, exc)
-                return None
+                return lambda: None
             self._spool.begin(worker=self._here.worker, spec=to_dict(self._spec))
             with self._keeper:
                 outcome = self._train()
+            # From here on it is the end's to close.
+            spool_closed.pop_all()
+        return partial(self._end, outcome, started)
+
+    def _end(self, outcome: Outcome, started: float) -> Outcome | None:
+        with self._spool:
             taken = self._finish(outcome)
             self._end_spool(outcome, taken)
         log.info(

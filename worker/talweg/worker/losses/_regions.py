@@ -63,7 +63,9 @@ class _Masks(Classes):
             pred, target = self._take_indices(pred, target)
         else:
             pred = take_logits(pred)
-            _checks.require_shape("target", target, pred.shape, "the shape of pred")
+            by_class = target.shape == pred.shape[:1] + pred.shape[2:]
+            hint = " (class indices go with mode multiclass)" if by_class else ""
+            _checks.require_shape("target", target, pred.shape, f"the shape of pred{hint}")
             if target.is_complex():
                 _checks.require_floats("target", target)
             pred, target = same_precision(pred, target)

@@ -158,14 +158,16 @@ class PoissonNll(Elementwise):
         return self._torch(pred.clamp(max=highest), target) + (excess - excess.detach()) * 1e4
 
     def _torch(self, pred: Tensor, target: Tensor) -> Tensor:
-        return F.poisson_nll_loss(
-            pred,
-            target,
-            log_input=self.log_input,
-            full=self.full,
-            eps=self.eps,
-            reduction="none",
+        loss = F.poisson_nll_loss(
+            pred, target, log_input=self.log_input, eps=self.eps, reduction="none"
         )
+        if not self.full:
+            return loss
+        # Torch's own has a gradient of NaN by targets of 0.
+        large = target > 1
+        y = target.where(large, 1)
+        stirling = y * torch.log(y) - y + torch.log(2 * math.pi * y) / 2
+        return loss + stirling.where(large, 0)
 
 
 class GaussianNll(LossModule):

@@ -181,14 +181,11 @@ class Predictor(nn.Module):
         """Predicts; see the class."""
         if self._answer == "samples":
             return self._raw(self.network(x))
-        outputs = self.network((x - self.input_mean) / self.input_sd)
+        given = self.network((x - self.input_mean) / self.input_sd)
         if self._answer.startswith("again"):
-            again, *_ = outputs
-            if self._answer == "again":
-                return self._raw(again)
-            made: Tensor = again.sigmoid().flatten(1)
-            return made
-        outputs = outputs.reshape(outputs.shape[0], -1)
+            again: Tensor = given[0]
+            return self._raw(again) if self._answer == "again" else again.sigmoid().flatten(1)
+        outputs: Tensor = given.reshape(given.shape[0], -1)
         if self._scale is not None:
             embeddings = nn.functional.normalize(outputs, dim=1)
             outputs = self._scale * (embeddings @ self.class_weight.T)

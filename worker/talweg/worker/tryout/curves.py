@@ -146,6 +146,8 @@ def choose(
         target = 1.0 if chosen is LOGIT or raw else 0.0
     elif chosen is PROBABILITY:
         raise ValueError("target must be left out over a probability: it is the right class")
+    elif not abs(target) <= 1e6:
+        raise ValueError(f"target must be from -1e+06 to 1e+06, but got {target:g}")
     num_classes = _num_classes(asked) if chosen is PROBABILITY else 0
     return Setting(chosen, low, high, target, num_classes)
 

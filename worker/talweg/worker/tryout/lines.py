@@ -113,7 +113,7 @@ def _tensors(inputs: object, dtype: object) -> dict[str, Tensor]:
         )
     tensors = {}
     for name, numbers in inputs.items():
-        if name in own and own[name] not in DTYPES:
+        if name in own and not (isinstance(own[name], str) and own[name] in DTYPES):
             raise ValueError(
                 f"dtype of {name} must be one of {', '.join(DTYPES)}, "
                 f"but got {json.dumps(own[name])}"

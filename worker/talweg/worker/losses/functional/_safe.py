@@ -1,4 +1,7 @@
-"""Small operations whose values and gradients stay finite where torch's own do not."""
+"""Small operations whose values and gradients stay finite where torch's own do not.
+
+What is NaN stays NaN: a run that has diverged must not look like a perfect one.
+"""
 
 import torch
 from torch import Tensor
@@ -15,8 +18,8 @@ def softplus(x: Tensor) -> Tensor:
 
 def root(square: Tensor) -> Tensor:
     """The square root of numbers ≥ 0, with a gradient of 0 at 0."""
-    positive = square > 0
-    return torch.where(positive, square.where(positive, 1).sqrt(), 0)
+    zero = square <= 0
+    return torch.where(zero, 0, torch.where(zero, 1, square).sqrt())
 
 
 def norm(x: Tensor) -> Tensor:
@@ -30,19 +33,23 @@ def unit(x: Tensor) -> Tensor:
     A vector without direction gets no gradient; it would be one of 1e12.
     """
     length = norm(x)[..., None]
-    return torch.where(length > EPS, x / length.clamp(min=EPS), x.detach() / EPS)
+    return torch.where(length <= EPS, x.detach() / EPS, x / length.clamp(min=EPS))
 
 
 def divide(over: Tensor, under: Tensor, empty: float = 0) -> Tensor:
-    """over / under where under > 0, else `empty`, with finite gradients."""
-    positive = under > 0
-    return torch.where(positive, over / under.where(positive, 1), empty)
+    """over / under where under is above 0 by more than rounding, else `empty`.
+
+    The gradients are finite: they grow as 1 / under, which has no number below the smallest normal
+    one.
+    """
+    nothing = under < torch.finfo(under.dtype).tiny
+    return torch.where(nothing, empty, over / torch.where(nothing, 1, under))
 
 
 def power(base: Tensor, exponent: float) -> Tensor:
     """base^exponent, 0 with a gradient of 0 where base is not above 0, whatever the exponent."""
-    positive = base >= torch.finfo(base.dtype).tiny
-    return torch.where(positive, base.where(positive, 1) ** exponent, 0)
+    nothing = base < torch.finfo(base.dtype).tiny
+    return torch.where(nothing, 0, torch.where(nothing, 1, base) ** exponent)
 
 
 def log(p: Tensor) -> Tensor:

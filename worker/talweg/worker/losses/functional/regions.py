@@ -60,7 +60,8 @@ def overlap(
         probability = pred.sigmoid() if from_logits else pred
         sums = _of_answers(probability, target.to(probability), kept, squared)
     if kept is not None:
-        sums = (*sums, kept.any(-1).reshape(len(pred), -1).expand(pred.shape[:2]))
+        some = kept.any(-1)
+        sums = (*sums, some if some.dim() > 1 else some[:, None].expand(pred.shape[:2]))
     if not include_background and pred.shape[1] > 1:
         sums = tuple(by_class[:, 1:] for by_class in sums)
     if batch:
