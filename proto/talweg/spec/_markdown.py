@@ -103,7 +103,7 @@ def _tasks() -> Iterator[str]:
             ["metric", "better", "meaning"],
             [
                 [
-                    f"`{metric.name}`",
+                    f"`{metric.name}_…`, one a class" if metric.by_class else f"`{metric.name}`",
                     "low" if metric.goal == Goal.MINIMIZE else "high",
                     metric.meaning,
                 ]
