@@ -88,7 +88,7 @@ CASES = (
         goal=1.02,
     ),
     Case(
-        name="transformer, 25 million parameters, batches of 8, 16 tokens each",
+        name="transformer, 25 million parameters, batches of 16, 16 tokens each",
         spec={
             "task": "multiclass",
             "dataset": "digits",
@@ -96,8 +96,8 @@ CASES = (
             "loss": "cross_entropy",
         },
         loss=F.cross_entropy,
-        batch_size=8,
-        steps=6,
+        batch_size=16,
+        steps=4,
         num_pairs=9,
         goal=1.02,
     ),

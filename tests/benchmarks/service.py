@@ -12,9 +12,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import mlflow
+from tests._parts import wait_until
 from tests.benchmarks.pairs import median_interval
 from tests.benchmarks.table import Row, render
-from tests.integration.stack import Stack, start_stack, tiny_spec, wait_until
+from tests.integration.stack import Stack, start_stack, tiny_spec
 
 from talweg.client import Client, Job
 

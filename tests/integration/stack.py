@@ -6,30 +6,17 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from tests._parts import wait_until
 
 from talweg.client import Client
 
 TALWEG = [sys.executable, "-m", "talweg.client.cli"]
-
-
-def wait_until(condition: Callable[[], Any], *, timeout: float, what: str) -> Any:
-    """Returns the first true value of `condition`; fails the test after `timeout` seconds."""
-    deadline = time.monotonic() + timeout
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            pytest.fail(f"{what}: not within {timeout} s")
-        time.sleep(0.05)
 
 
 @dataclass

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.integration.stack import Stack, start_stack, tiny_spec, wait_until
+from tests._parts import wait_until
+from tests.integration.stack import Stack, start_stack, tiny_spec
 
 from talweg.client import Client
 

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import mlflow
 import pytest
+from tests._parts import wait_until
 from tests.integration.faults import kill_child, kill_server, kill_worker, wipe_broker
-from tests.integration.stack import Stack, tiny_spec, wait_until
+from tests.integration.stack import Stack, tiny_spec
 
 from talweg.client import Client, Job
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from tests._parts import wait_until
 from tests.integration.faults import kill_child, kill_server, kill_worker, wipe_broker
-from tests.integration.stack import Stack, start_stack, tiny_spec, wait_until
+from tests.integration.stack import Stack, start_stack, tiny_spec
 
 from talweg.client import Client
 

@@ -5,7 +5,8 @@ from collections import Counter
 
 import mlflow
 import pytest
-from tests.integration.stack import Stack, tiny_spec, wait_until
+from tests._parts import wait_until
+from tests.integration.stack import Stack, tiny_spec
 
 from talweg.client import Client, Job
 

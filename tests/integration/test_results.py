@@ -8,7 +8,8 @@ import mlflow
 import numpy as np
 import pytest
 from mlflow.entities import Run
-from tests.integration.stack import Stack, wait_until
+from tests._parts import wait_until
+from tests.integration.stack import Stack
 
 from talweg.client import Client, Job
 from talweg.spec import parse

@@ -23,7 +23,7 @@ from talweg.v1.options_pb2 import (
     TaskKind,
 )
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.v1.tasks_pb2 import Task
+from talweg.v1.tasks_pb2 import Segmentation, Task
 
 # The metric that exists only where the loss names quantiles, and the losses that do.
 _PINBALL = "pinball"
@@ -160,7 +160,9 @@ def goal_of(spec: JobSpec, metric: str) -> Goal.ValueType:
     if name == "loss":
         return options_pb2.MINIMIZE
     for known in metrics_of(spec):
-        if known.name == name:
+        if name == known.name and not known.by_class:
+            return known.goal
+        if known.by_class and name.startswith(f"{known.name}_"):
             return known.goal
     return options_pb2.GOAL_UNSPECIFIED
 
@@ -196,7 +198,8 @@ def num_outputs(spec: JobSpec, num_targets: int) -> int:
         K for regression, K·Q under multi_quantile, 2K under gaussian_nll; 1 for binary; C for
         multiclass, the embedding's size under losses that compare embeddings with a vector a
         class; L for multilabel; K-1 for the steps between K ranks; the embedder's size where the
-        model gives embeddings; the numbers of an autoencoder's code; 1 for a critic's score.
+        model gives embeddings; of each pixel C for segmentation, 1 under target foreground; the
+        numbers of an autoencoder's code; 1 for a critic's score.
 
     Raises:
         ValueError: Where num_targets is below 1, or the spec names no task.
@@ -214,6 +217,8 @@ def num_outputs(spec: JobSpec, num_targets: int) -> int:
         return num_targets
     if task == options_pb2.ORDINAL:
         return max(1, num_targets - 1)
+    if task == options_pb2.SEGMENTATION:
+        return 1 if spec.task.segmentation.target == Segmentation.foreground else num_targets
     if task == options_pb2.METRIC_LEARNING:
         return spec.model.embedder.size
     if task == options_pb2.VAE:

@@ -8,6 +8,7 @@ from google.protobuf.message import Message
 
 from talweg.spec._facts import chosen, leaves, loss_facts, task_kind
 from talweg.spec._fields import CHOICE, Field, Type, fields, oneofs
+from talweg.spec._rules_images import mode_of
 from talweg.v1 import options_pb2
 from talweg.v1.spec_pb2 import JobSpec
 
@@ -19,8 +20,10 @@ def fill(spec: JobSpec) -> JobSpec:
 
     Filling twice gives the same. A spec with parts missing is filled as far as it goes.
     """
+    task = task_kind(spec)
+    if task == options_pb2.SEGMENTATION:
+        spec = _with_modes(spec)
     filled = fill_message(spec)
-    task = task_kind(filled)
     if task == options_pb2.TASK_KIND_UNSPECIFIED:
         return filled
     if not filled.split.HasField("stratified"):
@@ -29,6 +32,17 @@ def fill(spec: JobSpec) -> JobSpec:
         raw = any(loss_facts(leaf.DESCRIPTOR).raw_targets for *_, leaf in leaves(filled.loss))
         filled.preprocessing.standardise_targets = task == options_pb2.REGRESSION and not raw
     return filled
+
+
+def _with_modes(spec: JobSpec) -> JobSpec:
+    """Give a copy in which losses of regions, where they say nothing, take the task's masks."""
+    changed = JobSpec()
+    changed.CopyFrom(spec)
+    for *_, leaf in leaves(changed.loss):
+        if "mode" in fields(leaf.DESCRIPTOR) and not leaf.HasField("mode"):
+            mode = mode_of(spec.task.segmentation.target)
+            leaf.mode = mode  # type: ignore[attr-defined]
+    return changed
 
 
 def fill_message(message: M) -> M:

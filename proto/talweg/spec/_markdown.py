@@ -60,6 +60,11 @@ def _losses() -> Iterator[str]:
             for entry in catalogue.losses()
         ],
     )
+    yield (
+        "Beside them stand functions of more than tensors by name: `gradient_penalty`, "
+        "`clip_by_global_norm`,\n`clip_by_value` and `class_weights`, "
+        "[from Python](losses.md#from-python).\n"
+    )
     for entry in catalogue.losses():
         yield _heading("loss", entry.name, entry.description)
         facts = [
@@ -103,7 +108,7 @@ def _tasks() -> Iterator[str]:
             ["metric", "better", "meaning"],
             [
                 [
-                    f"`{metric.name}`",
+                    f"`{metric.name}_…`, one a class" if metric.by_class else f"`{metric.name}`",
                     "low" if metric.goal == Goal.MINIMIZE else "high",
                     metric.meaning,
                 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from talweg.spec._case import Case
@@ -122,7 +123,7 @@ def _generated(case: Case) -> Iterator[Violation]:
         return
     at = f"dataset.{data.name}"
     if not data.facts.num_samples:
-        values = data.num_samples * (sum(data.shape) + data.num_targets)
+        values = data.num_samples * (math.prod(data.shape) + data.num_targets)
         if values > _MAX_VALUES:
             yield Violation(
                 at,

@@ -25,6 +25,7 @@ from talweg.v1.losses_pb2 import (
     Tweedie,
 )
 from talweg.v1.options_pb2 import TaskKind
+from talweg.v1.tasks_pb2 import Segmentation
 
 _MAX_SUMS = 5
 # Losses of targets >= 0, and data sets that the spec alone shows to have others.
@@ -131,20 +132,26 @@ def _weights(case: Case, leaf: Leaf) -> Iterator[Violation]:
     for name, counts in _lists(leaf.message):
         if name == "class_counts" and counts:
             yield from _one_a_class(case, f"{leaf.member}.{name}", "count", len(counts))
-    if case.task == options_pb2.BINARY and "weight" in _computed(leaf.message):
+    if _one_answer(case) and "weight" in _computed(leaf.message):
         yield Violation(
             f"{leaf.member}.weight",
-            "a weight of classes under task binary, whose one answer has one weight",
+            f"a weight of classes under task {task_name(case.task)}, whose one answer has one",
             "no weight, or one value",
             "write pos_weight, the weight of yes against no",
         )
 
 
+def _one_answer(case: Case) -> bool:
+    if case.task == options_pb2.SEGMENTATION:
+        return case.spec.task.segmentation.target == Segmentation.foreground
+    return case.task == options_pb2.BINARY
+
+
 def _one_a_class(case: Case, at: str, what: str, number: int) -> Iterator[Violation]:
-    if case.task == options_pb2.BINARY:
-        expected, means = 1, "one, for the one answer of task binary"
+    if _one_answer(case):
+        expected, means = 1, f"one, for the one answer of task {task_name(case.task)}"
     elif case.data is not None and case.data.num_classes:
-        kind = "class" if case.task == options_pb2.MULTICLASS else "label"
+        kind = "label" if case.task == options_pb2.MULTILABEL else "class"
         expected, means = case.data.num_classes, f"one a {kind} of {case.data.name}"
     else:
         return

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from talweg.spec._case import Case
 from talweg.spec._errors import Violation, nearest, one_of, shown
-from talweg.spec._facts import judges_loss, metrics_of, num_outputs
+from talweg.spec._facts import goal_of, judges_loss, metrics_of, num_outputs
 from talweg.spec._layers import LONE_ALLOWED, LONE_HINT, layer_rules
 from talweg.v1 import options_pb2
 
@@ -97,7 +97,7 @@ def _watched_metrics(case: Case) -> Iterator[Violation]:
         watchers.append(("training.early_stopping", spec.training.early_stopping.metric))
     if spec.schedule.WhichOneof("kind") == "plateau":
         watchers.append(("schedule.plateau", spec.schedule.plateau.metric))
-    known = [f"val/{metric.name}" for metric in metrics_of(spec)]
+    known = [f"val/{metric.name}" for metric in metrics_of(spec) if not metric.by_class]
     if judges_loss(spec):
         known.insert(0, "val/loss")
     for path, metric in watchers:
@@ -105,6 +105,10 @@ def _watched_metrics(case: Case) -> Iterator[Violation]:
             yield Violation(
                 "split.validation", f"0 with {path}", "a share > 0, to take the metric on"
             )
-        if case.task != options_pb2.TASK_KIND_UNSPECIFIED and metric not in known:
+        if case.task == options_pb2.TASK_KIND_UNSPECIFIED:
+            continue
+        of_class = metric.startswith("val/") and metric != "val/loss"
+        has_goal = goal_of(spec, metric) != options_pb2.GOAL_UNSPECIFIED
+        if metric not in known and not (of_class and has_goal):
             hint = nearest(metric, known) or nearest(f"val/{metric.rpartition('/')[2]}", known)
             yield Violation(f"{path}.metric", shown(metric), one_of(known), hint)

@@ -32,6 +32,7 @@ class Dataset(_message.Message):
     WINE_FIELD_NUMBER: _builtins.int
     IRIS_FIELD_NUMBER: _builtins.int
     DIGITS_FIELD_NUMBER: _builtins.int
+    DIGIT_SCENES_FIELD_NUMBER: _builtins.int
     SYNTHETIC_REGRESSION_FIELD_NUMBER: _builtins.int
     SYNTHETIC_CLASSIFICATION_FIELD_NUMBER: _builtins.int
     SYNTHETIC_MULTILABEL_FIELD_NUMBER: _builtins.int
@@ -46,6 +47,8 @@ class Dataset(_message.Message):
     def iris(self) -> Global___Iris: ...
     @_builtins.property
     def digits(self) -> Global___Digits: ...
+    @_builtins.property
+    def digit_scenes(self) -> Global___DigitScenes: ...
     @_builtins.property
     def synthetic_regression(self) -> Global___SyntheticRegression: ...
     @_builtins.property
@@ -62,16 +65,17 @@ class Dataset(_message.Message):
         wine: Global___Wine | None = ...,
         iris: Global___Iris | None = ...,
         digits: Global___Digits | None = ...,
+        digit_scenes: Global___DigitScenes | None = ...,
         synthetic_regression: Global___SyntheticRegression | None = ...,
         synthetic_classification: Global___SyntheticClassification | None = ...,
         synthetic_multilabel: Global___SyntheticMultilabel | None = ...,
         gaussian_ring: Global___GaussianRing | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["breast_cancer", b"breast_cancer", "diabetes", b"diabetes", "digits", b"digits", "gaussian_ring", b"gaussian_ring", "iris", b"iris", "kind", b"kind", "synthetic_classification", b"synthetic_classification", "synthetic_multilabel", b"synthetic_multilabel", "synthetic_regression", b"synthetic_regression", "wine", b"wine"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["breast_cancer", b"breast_cancer", "diabetes", b"diabetes", "digit_scenes", b"digit_scenes", "digits", b"digits", "gaussian_ring", b"gaussian_ring", "iris", b"iris", "kind", b"kind", "synthetic_classification", b"synthetic_classification", "synthetic_multilabel", b"synthetic_multilabel", "synthetic_regression", b"synthetic_regression", "wine", b"wine"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["breast_cancer", b"breast_cancer", "diabetes", b"diabetes", "digits", b"digits", "gaussian_ring", b"gaussian_ring", "iris", b"iris", "kind", b"kind", "synthetic_classification", b"synthetic_classification", "synthetic_multilabel", b"synthetic_multilabel", "synthetic_regression", b"synthetic_regression", "wine", b"wine"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["breast_cancer", b"breast_cancer", "diabetes", b"diabetes", "digit_scenes", b"digit_scenes", "digits", b"digits", "gaussian_ring", b"gaussian_ring", "iris", b"iris", "kind", b"kind", "synthetic_classification", b"synthetic_classification", "synthetic_multilabel", b"synthetic_multilabel", "synthetic_regression", b"synthetic_regression", "wine", b"wine"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["diabetes", "breast_cancer", "wine", "iris", "digits", "synthetic_regression", "synthetic_classification", "synthetic_multilabel", "gaussian_ring"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["diabetes", "breast_cancer", "wine", "iris", "digits", "digit_scenes", "synthetic_regression", "synthetic_classification", "synthetic_multilabel", "gaussian_ring"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -161,6 +165,90 @@ class Digits(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Digits: _TypeAlias = Digits  # noqa: Y015
+
+@_typing.final
+class DigitScenes(_message.Message):
+    """Scenes of 64×64 pixels made of handwritten digits, which overlap, over textured noise. The digits'
+    images are divided as the split says, and each part's scenes are made of its own: no image of a
+    test scene has been seen in training.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUM_SAMPLES_FIELD_NUMBER: _builtins.int
+    MIN_DIGITS_FIELD_NUMBER: _builtins.int
+    MAX_DIGITS_FIELD_NUMBER: _builtins.int
+    MIN_SCALE_FIELD_NUMBER: _builtins.int
+    MAX_SCALE_FIELD_NUMBER: _builtins.int
+    OVERLAP_FIELD_NUMBER: _builtins.int
+    NOISE_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    num_samples: _builtins.int
+    """Scenes in all, before they are divided."""
+    min_digits: _builtins.int
+    """The fewest digits of a scene."""
+    max_digits: _builtins.int
+    """The most digits of a scene."""
+    min_scale: _builtins.float
+    """The smallest digit, in sizes of its image of 8×8 pixels; it stands farthest off."""
+    max_scale: _builtins.float
+    """The largest digit, in sizes of its image."""
+    overlap: _builtins.float
+    """Share of the digits that are laid over the one before them, or close to it."""
+    noise: _builtins.float
+    """The mean of the texture behind the digits, whose ink is between 0.6 and 1; its sd is half of it."""
+    seed: _builtins.int
+    """The same seed gives the same scenes."""
+    def __init__(
+        self,
+        *,
+        num_samples: _builtins.int | None = ...,
+        min_digits: _builtins.int | None = ...,
+        max_digits: _builtins.int | None = ...,
+        min_scale: _builtins.float | None = ...,
+        max_scale: _builtins.float | None = ...,
+        overlap: _builtins.float | None = ...,
+        noise: _builtins.float | None = ...,
+        seed: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_digits", b"_max_digits", "_max_scale", b"_max_scale", "_min_digits", b"_min_digits", "_min_scale", b"_min_scale", "_noise", b"_noise", "_num_samples", b"_num_samples", "_overlap", b"_overlap", "_seed", b"_seed", "max_digits", b"max_digits", "max_scale", b"max_scale", "min_digits", b"min_digits", "min_scale", b"min_scale", "noise", b"noise", "num_samples", b"num_samples", "overlap", b"overlap", "seed", b"seed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_digits", b"_max_digits", "_max_scale", b"_max_scale", "_min_digits", b"_min_digits", "_min_scale", b"_min_scale", "_noise", b"_noise", "_num_samples", b"_num_samples", "_overlap", b"_overlap", "_seed", b"_seed", "max_digits", b"max_digits", "max_scale", b"max_scale", "min_digits", b"min_digits", "min_scale", b"min_scale", "noise", b"noise", "num_samples", b"num_samples", "overlap", b"overlap", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_digits: _TypeAlias = _typing.Literal["max_digits"]  # noqa: Y015
+    _WhichOneofArgType__max_digits: _TypeAlias = _typing.Literal["_max_digits", b"_max_digits"]  # noqa: Y015
+    _WhichOneofReturnType__max_scale: _TypeAlias = _typing.Literal["max_scale"]  # noqa: Y015
+    _WhichOneofArgType__max_scale: _TypeAlias = _typing.Literal["_max_scale", b"_max_scale"]  # noqa: Y015
+    _WhichOneofReturnType__min_digits: _TypeAlias = _typing.Literal["min_digits"]  # noqa: Y015
+    _WhichOneofArgType__min_digits: _TypeAlias = _typing.Literal["_min_digits", b"_min_digits"]  # noqa: Y015
+    _WhichOneofReturnType__min_scale: _TypeAlias = _typing.Literal["min_scale"]  # noqa: Y015
+    _WhichOneofArgType__min_scale: _TypeAlias = _typing.Literal["_min_scale", b"_min_scale"]  # noqa: Y015
+    _WhichOneofReturnType__noise: _TypeAlias = _typing.Literal["noise"]  # noqa: Y015
+    _WhichOneofArgType__noise: _TypeAlias = _typing.Literal["_noise", b"_noise"]  # noqa: Y015
+    _WhichOneofReturnType__num_samples: _TypeAlias = _typing.Literal["num_samples"]  # noqa: Y015
+    _WhichOneofArgType__num_samples: _TypeAlias = _typing.Literal["_num_samples", b"_num_samples"]  # noqa: Y015
+    _WhichOneofReturnType__overlap: _TypeAlias = _typing.Literal["overlap"]  # noqa: Y015
+    _WhichOneofArgType__overlap: _TypeAlias = _typing.Literal["_overlap", b"_overlap"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_digits) -> _WhichOneofReturnType__max_digits | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_scale) -> _WhichOneofReturnType__max_scale | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_digits) -> _WhichOneofReturnType__min_digits | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_scale) -> _WhichOneofReturnType__min_scale | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__noise) -> _WhichOneofReturnType__noise | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__num_samples) -> _WhichOneofReturnType__num_samples | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__overlap) -> _WhichOneofReturnType__overlap | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+
+Global___DigitScenes: _TypeAlias = DigitScenes  # noqa: Y015
 
 @_typing.final
 class SyntheticRegression(_message.Message):

@@ -31,6 +31,7 @@ class Model(_message.Message):
     MLP_FIELD_NUMBER: _builtins.int
     CONVNET_FIELD_NUMBER: _builtins.int
     SEQUENTIAL_FIELD_NUMBER: _builtins.int
+    UNET_FIELD_NUMBER: _builtins.int
     EMBEDDER_FIELD_NUMBER: _builtins.int
     AUTOENCODER_FIELD_NUMBER: _builtins.int
     ADVERSARIAL_FIELD_NUMBER: _builtins.int
@@ -43,6 +44,8 @@ class Model(_message.Message):
     def convnet(self) -> Global___Convnet: ...
     @_builtins.property
     def sequential(self) -> Global___Sequential: ...
+    @_builtins.property
+    def unet(self) -> Global___Unet: ...
     @_builtins.property
     def embedder(self) -> Global___Embedder: ...
     @_builtins.property
@@ -58,16 +61,17 @@ class Model(_message.Message):
         mlp: Global___Mlp | None = ...,
         convnet: Global___Convnet | None = ...,
         sequential: Global___Sequential | None = ...,
+        unet: Global___Unet | None = ...,
         embedder: Global___Embedder | None = ...,
         autoencoder: Global___Autoencoder | None = ...,
         adversarial: Global___Adversarial | None = ...,
         transformer: Global___Transformer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["adversarial", b"adversarial", "autoencoder", b"autoencoder", "convnet", b"convnet", "embedder", b"embedder", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "sequential", b"sequential", "transformer", b"transformer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adversarial", b"adversarial", "autoencoder", b"autoencoder", "convnet", b"convnet", "embedder", b"embedder", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "sequential", b"sequential", "transformer", b"transformer", "unet", b"unet"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adversarial", b"adversarial", "autoencoder", b"autoencoder", "convnet", b"convnet", "embedder", b"embedder", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "sequential", b"sequential", "transformer", b"transformer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adversarial", b"adversarial", "autoencoder", b"autoencoder", "convnet", b"convnet", "embedder", b"embedder", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "sequential", b"sequential", "transformer", b"transformer", "unet", b"unet"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["linear", "mlp", "convnet", "sequential", "embedder", "autoencoder", "adversarial", "transformer"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["linear", "mlp", "convnet", "sequential", "unet", "embedder", "autoencoder", "adversarial", "transformer"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -473,6 +477,66 @@ class Sequential(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Sequential: _TypeAlias = Sequential  # noqa: Y015
+
+@_typing.final
+class Unet(_message.Message):
+    """A contracting and an expanding path of blocks of two 3×3 convolutions, joined at each size, and a
+    1×1 convolution: an output for each pixel.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNELS_FIELD_NUMBER: _builtins.int
+    NONLINEARITY_FIELD_NUMBER: _builtins.int
+    DROPOUT_FIELD_NUMBER: _builtins.int
+    BATCH_NORM_FIELD_NUMBER: _builtins.int
+    PATCH_FIELD_NUMBER: _builtins.int
+    nonlinearity: Global___Nonlinearity.Kind.ValueType
+    dropout: _builtins.float
+    """Share of features dropped in each training step, in the deepest block."""
+    batch_norm: _builtins.bool
+    """Batch normalisation after each 3×3 convolution."""
+    patch: _builtins.int
+    """Pixels of a square of this side become channels of one, and the outputs pixels again: 2 takes a
+    quarter of the time, 1 keeps pixels as they are.
+    """
+    @_builtins.property
+    def channels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Channels of each block, from the full size on; each further one halves the sides. Blocks for
+        which a side would fall below 2 pixels are left out.
+        """
+
+    def __init__(
+        self,
+        *,
+        channels: _abc.Iterable[_builtins.int] | None = ...,
+        nonlinearity: Global___Nonlinearity.Kind.ValueType | None = ...,
+        dropout: _builtins.float | None = ...,
+        batch_norm: _builtins.bool | None = ...,
+        patch: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_norm", b"_batch_norm", "_dropout", b"_dropout", "_nonlinearity", b"_nonlinearity", "_patch", b"_patch", "batch_norm", b"batch_norm", "dropout", b"dropout", "nonlinearity", b"nonlinearity", "patch", b"patch"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_norm", b"_batch_norm", "_dropout", b"_dropout", "_nonlinearity", b"_nonlinearity", "_patch", b"_patch", "batch_norm", b"batch_norm", "channels", b"channels", "dropout", b"dropout", "nonlinearity", b"nonlinearity", "patch", b"patch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__batch_norm: _TypeAlias = _typing.Literal["batch_norm"]  # noqa: Y015
+    _WhichOneofArgType__batch_norm: _TypeAlias = _typing.Literal["_batch_norm", b"_batch_norm"]  # noqa: Y015
+    _WhichOneofReturnType__dropout: _TypeAlias = _typing.Literal["dropout"]  # noqa: Y015
+    _WhichOneofArgType__dropout: _TypeAlias = _typing.Literal["_dropout", b"_dropout"]  # noqa: Y015
+    _WhichOneofReturnType__nonlinearity: _TypeAlias = _typing.Literal["nonlinearity"]  # noqa: Y015
+    _WhichOneofArgType__nonlinearity: _TypeAlias = _typing.Literal["_nonlinearity", b"_nonlinearity"]  # noqa: Y015
+    _WhichOneofReturnType__patch: _TypeAlias = _typing.Literal["patch"]  # noqa: Y015
+    _WhichOneofArgType__patch: _TypeAlias = _typing.Literal["_patch", b"_patch"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_norm) -> _WhichOneofReturnType__batch_norm | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__dropout) -> _WhichOneofReturnType__dropout | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__nonlinearity) -> _WhichOneofReturnType__nonlinearity | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__patch) -> _WhichOneofReturnType__patch | None: ...
+
+Global___Unet: _TypeAlias = Unet  # noqa: Y015
 
 @_typing.final
 class Layer(_message.Message):

@@ -390,20 +390,24 @@ class MetricFacts(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     GOAL_FIELD_NUMBER: _builtins.int
     MEANING_FIELD_NUMBER: _builtins.int
+    BY_CLASS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     goal: Global___Goal.ValueType
     meaning: _builtins.str
     """What it measures, and in which unit."""
+    by_class: _builtins.bool
+    """There is one a class: this name, an underscore and the class's name."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         goal: Global___Goal.ValueType = ...,
         meaning: _builtins.str = ...,
+        by_class: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["goal", b"goal", "meaning", b"meaning", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_class", b"by_class", "goal", b"goal", "meaning", b"meaning", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,6 +7,7 @@ options.proto, and a class in worker/talweg/worker/tasks/.
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -29,6 +30,7 @@ class Task(_message.Message):
     MULTICLASS_FIELD_NUMBER: _builtins.int
     MULTILABEL_FIELD_NUMBER: _builtins.int
     ORDINAL_FIELD_NUMBER: _builtins.int
+    SEGMENTATION_FIELD_NUMBER: _builtins.int
     METRIC_LEARNING_FIELD_NUMBER: _builtins.int
     GAN_FIELD_NUMBER: _builtins.int
     VAE_FIELD_NUMBER: _builtins.int
@@ -43,6 +45,8 @@ class Task(_message.Message):
     @_builtins.property
     def ordinal(self) -> Global___Ordinal: ...
     @_builtins.property
+    def segmentation(self) -> Global___Segmentation: ...
+    @_builtins.property
     def metric_learning(self) -> Global___MetricLearning: ...
     @_builtins.property
     def gan(self) -> Global___AdversarialGame: ...
@@ -56,15 +60,16 @@ class Task(_message.Message):
         multiclass: Global___Multiclass | None = ...,
         multilabel: Global___Multilabel | None = ...,
         ordinal: Global___Ordinal | None = ...,
+        segmentation: Global___Segmentation | None = ...,
         metric_learning: Global___MetricLearning | None = ...,
         gan: Global___AdversarialGame | None = ...,
         vae: Global___VariationalCode | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "gan", b"gan", "kind", b"kind", "metric_learning", b"metric_learning", "multiclass", b"multiclass", "multilabel", b"multilabel", "ordinal", b"ordinal", "regression", b"regression", "vae", b"vae"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "gan", b"gan", "kind", b"kind", "metric_learning", b"metric_learning", "multiclass", b"multiclass", "multilabel", b"multilabel", "ordinal", b"ordinal", "regression", b"regression", "segmentation", b"segmentation", "vae", b"vae"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "gan", b"gan", "kind", b"kind", "metric_learning", b"metric_learning", "multiclass", b"multiclass", "multilabel", b"multilabel", "ordinal", b"ordinal", "regression", b"regression", "vae", b"vae"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "gan", b"gan", "kind", b"kind", "metric_learning", b"metric_learning", "multiclass", b"multiclass", "multilabel", b"multilabel", "ordinal", b"ordinal", "regression", b"regression", "segmentation", b"segmentation", "vae", b"vae"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["regression", "binary", "multiclass", "multilabel", "ordinal", "metric_learning", "gan", "vae"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["regression", "binary", "multiclass", "multilabel", "ordinal", "segmentation", "metric_learning", "gan", "vae"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -177,6 +182,56 @@ class Ordinal(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__ranks) -> _WhichOneofReturnType__ranks | None: ...
 
 Global___Ordinal: _TypeAlias = Ordinal  # noqa: Y015
+
+@_typing.final
+class Segmentation(_message.Message):
+    """What each pixel of an image is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Target:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _TargetEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Segmentation._Target.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        classes: Segmentation._Target.ValueType  # 0
+        """Which class each pixel is."""
+        foreground: Segmentation._Target.ValueType  # 1
+        """Whether a pixel is anything but background."""
+
+    class Target(_Target, metaclass=_TargetEnumTypeWrapper): ...
+    classes: Segmentation.Target.ValueType  # 0
+    """Which class each pixel is."""
+    foreground: Segmentation.Target.ValueType  # 1
+    """Whether a pixel is anything but background."""
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    target: Global___Segmentation.Target.ValueType
+    """What is told of each pixel."""
+    threshold: _builtins.float
+    """From this probability on a pixel is foreground, under target: foreground."""
+    def __init__(
+        self,
+        *,
+        target: Global___Segmentation.Target.ValueType | None = ...,
+        threshold: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_target", b"_target", "_threshold", b"_threshold", "target", b"target", "threshold", b"threshold"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_target", b"_target", "_threshold", b"_threshold", "target", b"target", "threshold", b"threshold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__target: _TypeAlias = _typing.Literal["target"]  # noqa: Y015
+    _WhichOneofArgType__target: _TypeAlias = _typing.Literal["_target", b"_target"]  # noqa: Y015
+    _WhichOneofReturnType__threshold: _TypeAlias = _typing.Literal["threshold"]  # noqa: Y015
+    _WhichOneofArgType__threshold: _TypeAlias = _typing.Literal["_threshold", b"_threshold"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__target) -> _WhichOneofReturnType__target | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__threshold) -> _WhichOneofReturnType__threshold | None: ...
+
+Global___Segmentation: _TypeAlias = Segmentation  # noqa: Y015
 
 @_typing.final
 class MetricLearning(_message.Message):

@@ -41,13 +41,21 @@ def drawn(
     y_pred: np.ndarray[Any, Any] | None,
     **data: Any,
 ) -> dict[str, np.ndarray[Any, Any]]:
+    shown = {} if y_true is None or y_pred is None else {"y_true": y_true, "y_pred": y_pred}
+    return drawn_from(folder, spec, points, shown, **data)
+
+
+def drawn_from(
+    folder: Path, spec: dict[str, Any], points: list[Point], shown: dict[str, Any], **data: Any
+) -> dict[str, np.ndarray[Any, Any]]:
+    folder.mkdir(exist_ok=True)
     filled: JobSpec = fill(from_dict(spec))
     with SpoolWriter(folder, job_id="abc", attempt=1) as writer:
         writer.begin(worker="w", spec=to_dict(filled))
         writer.data(name="x", digest="d", **data)
         writer.points(points)
-        if y_true is not None:
-            tensors = {"y_true": torch.as_tensor(y_true), "y_pred": torch.as_tensor(y_pred)}
+        if shown:
+            tensors = {name: torch.as_tensor(array) for name, array in shown.items()}
             writer.tensors(spool.PREDICTIONS, tensors)
     attempt = SpooledAttempt(folder / "abc", 1)
     list(attempt.unsent(0))
@@ -113,3 +121,22 @@ def test_a_long_curve_keeps_its_ends_and_loses_every_second_point() -> None:
     assert len(gaps) <= 2
     assert thinned(points[:7], most=1000) == points[:7]
     assert thinned([], most=10) == []
+
+
+def test_masks_beside_what_is_true(tmp_path: Path) -> None:
+    spec = {"task": "segmentation", "dataset": "digit_scenes", "model": "unet", "loss": "ce_dice"}
+    names = ["background", *map(str, range(10))]
+    for folder, names_shown in (("classes", names), ("foreground", names[:2])):
+        classes = len(names_shown)
+        shown = {
+            "image": RANDOM.normal(size=(4, 1, 64, 64)).astype(np.float32),
+            "mask": RANDOM.integers(0, classes, (4, 64, 64), dtype=np.uint8),
+            "answer": RANDOM.integers(0, classes, (4, 64, 64), dtype=np.uint8),
+            "confusion": RANDOM.integers(0, 1000, (classes, classes)),
+        }
+        pictures = drawn_from(tmp_path / folder, spec, curve(3), shown, class_names=names)
+        assert set(pictures) == {"loss_curve", "masks", "iou_by_class"}
+        for picture in pictures.values():
+            assert picture.shape[1] == 800
+            colours = (picture[..., :3] * 255).astype(int) @ [65536, 256, 1]
+            assert len(np.unique(colours)) > 20

@@ -3,7 +3,17 @@ import pytest
 from talweg.worker import data, models, tasks, training
 
 NAMES = {
-    data: {"LOADERS", "DataBundle", "Inputs", "Part", "RawData", "Scaler", "load", "ring_centres"},
+    data: {
+        "DIVIDED",
+        "LOADERS",
+        "DataBundle",
+        "Inputs",
+        "Part",
+        "RawData",
+        "Scaler",
+        "load",
+        "ring_centres",
+    },
     models: {
         "LAYERS",
         "MODELS",

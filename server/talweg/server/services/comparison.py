@@ -163,7 +163,10 @@ def _check_metric(metric: str, rows: Sequence[JobRow]) -> None:
     known = {"lr", "train/loss", "val/loss", "test/loss"}
     for row in rows:
         for facts in metrics_of(row.job_spec):
-            known |= {f"val/{facts.name}", f"test/{facts.name}"}
+            if not facts.by_class:
+                known |= {f"val/{facts.name}", f"test/{facts.name}"}
+            elif goal_of(row.job_spec, metric) == facts.goal:
+                known.add(metric)
     # What else is measured in training, such as guard/grad_norm, is the worker's to say.
     of_training = "/" in metric and not metric.startswith(("test/", "val/"))
     if metric in known or of_training:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,18 @@ from talweg.v1.options_pb2 import (
     ORDINAL,
     REGRESSION,
 )
-from talweg.v1.spec_pb2 import JobSpec, TargetOutliers
+from talweg.v1.spec_pb2 import JobSpec, Split, TargetOutliers
 from talweg.worker.data._bundle import DataBundle, Inputs, Part, Scaler
 from talweg.worker.data._loaders import LOADERS, RawData
 from talweg.worker.data._ranks import Ranks
-from talweg.worker.data._split import divide, divide_classes
+from talweg.worker.data._scenes import digit_scenes
+from talweg.worker.data._split import Division, divide, divide_classes
 from talweg.worker.errors import UserSpecError
+
+DIVIDED: dict[str, Callable[[Any, Split], tuple[RawData, Division]]] = {
+    "digit_scenes": digit_scenes
+}
+"""The members of `Dataset` whose parts are made each by itself; the others have a loader."""
 
 _MOST_KEPT = 16
 _MOST_BYTES_KEPT = 256 * 2**20
@@ -72,14 +78,18 @@ def make(spec: JobSpec) -> DataBundle:
     """Does what `load` does, without remembering it."""
     name, message = kind(spec.dataset)
     task = task_kind(spec)
-    raw = LOADERS[name](message)
+    division = None
+    if name in DIVIDED:
+        raw, division = DIVIDED[name](message, spec.split)
+    else:
+        raw = LOADERS[name](message)
     arrays = _wanted(raw, spec)
     if "y" in arrays and task in (BINARY, MULTILABEL):
         arrays["y"] = arrays["y"].astype(np.float64)
     by_class = spec.split.stratified and task in (BINARY, MULTICLASS)
     if task == METRIC_LEARNING:
         division = divide_classes(spec.split, arrays["y"])
-    else:
+    elif division is None:
         division = divide(spec.split, len(arrays["x"]), raw.arrays["y"] if by_class else None)
     classes = raw.class_names
     if task == ORDINAL and not classes:

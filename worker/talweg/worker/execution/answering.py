@@ -50,8 +50,8 @@ def has_cuda(device: str) -> bool:
 class Answering:
     """Takes jobs and carries them out, one after another, in this process.
 
-    While the server is told how one ended, the next is claimed and begun: to a tiny job the wait
-    for the record's disk is as long as the job.
+    Of several, the next is claimed and begun while the server is told how the last one ended: the
+    record's disk takes as long for that as a tiny job for itself.
     """
 
     def __init__(self, here: Surroundings) -> None:
@@ -89,6 +89,9 @@ class Answering:
             if assignment is None:
                 return done
             self._carry_out(assignment, claimed_at)
+            if not done:
+                # Mostly it was the only one: a claim beside it would but delay its end.
+                self._await_ending()
         return MAX_JOBS
 
     def _is_fit(self) -> bool:

@@ -17,6 +17,7 @@ from talweg.spec import kind
 from talweg.v1 import models_pb2 as messages
 from talweg.worker.models._embedder import Normalise
 from talweg.worker.models._generative import adversarial, autoencoder
+from talweg.worker.models._images import UnetTrunk
 from talweg.worker.models._layers import LAYERS, Shape
 from talweg.worker.models._transformer import transformer
 
@@ -43,7 +44,8 @@ def build(
         seed: Decides the first weights: torch's default initialisation, module by module.
 
     Returns:
-        A network from inputs (N, *input_shape) to outputs (N, num_outputs).
+        A network from inputs (N, *input_shape) to outputs (N, num_outputs); of a model of pixels
+        (N, num_outputs, height, width).
     """
     name, message = kind(model)
     # The CPU's generator alone: no CUDA device is touched, and none is needed.
@@ -131,6 +133,25 @@ def _sequential(model: messages.Sequential, shape: Shape, num_outputs: int) -> M
     return modules
 
 
+def _unet(model: messages.Unet, shape: Shape, num_outputs: int) -> Modules:
+    modules = Modules()
+    patch = model.patch
+    if patch > 1:
+        modules["patches"] = nn.PixelUnshuffle(patch)
+        shape = (shape[0] * patch**2, shape[1] // patch, shape[2] // patch)
+    modules["trunk"] = UnetTrunk(
+        shape,
+        model.channels,
+        nonlinear=_NONLINEARITIES[model.nonlinearity],
+        batch_norm=model.batch_norm,
+        dropout=model.dropout,
+    )
+    modules["last"] = nn.Conv2d(model.channels[0], num_outputs * patch**2, kernel_size=1)
+    if patch > 1:
+        modules["pixels"] = nn.PixelShuffle(patch)
+    return modules
+
+
 MODELS: dict[str, Callable[[Any, Shape, int], Modules]] = {
     "linear": _linear,
     "mlp": _mlp,
@@ -140,5 +161,6 @@ MODELS: dict[str, Callable[[Any, Shape, int], Modules]] = {
     "autoencoder": _autoencoder,
     "adversarial": _adversarial,
     "transformer": transformer,
+    "unet": _unet,
 }
 """Every member of `Model` with its builder."""

@@ -133,6 +133,8 @@ class TaskRunner(ABC):
 
     contract: ClassVar[Mapping[str, Array]]
     """The named arrays that the task reads, and their shapes."""
+    of_pixels: ClassVar[bool] = False
+    """Whether the model gives outputs for each pixel, (N, num_outputs, H, W)."""
     num_outputs: int
     """Outputs of the model's last layer."""
     criterion: LossModule
@@ -159,6 +161,7 @@ class TaskRunner(ABC):
                 ends_in=self._ends_in,
                 num_classes=self.num_classes(bundle),
                 seed=spec.training.seed,
+                of_pixels=self.of_pixels,
             ),
         )
 

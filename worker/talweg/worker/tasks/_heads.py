@@ -88,6 +88,13 @@ class ByQuantile(Head):
         return {"pred": pred.reshape(*pred.shape[:-1], -1, self._num_quantiles)}
 
 
+class ByPixel(Head):
+    """A loss whose answers stand in the last dimension, over outputs and targets (N, C, H, W)."""
+
+    def _changed(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return {name: tensor.movedim(1, -1) for name, tensor in inputs.items()}
+
+
 class MeanAndVariance(Head):
     """A loss of mean and variance over a model that gives (N, 2K): a target's two together.
 

@@ -16,6 +16,7 @@ from talweg.worker.tasks._heads import (
     AfterExp,
     AfterSigmoid,
     ByCosine,
+    ByPixel,
     ByQuantile,
     MeanAndVariance,
 )
@@ -35,6 +36,8 @@ class Outputs:
     """Classes or labels, or numbers to predict."""
     seed: int
     """Decides the first weights that a loss itself has."""
+    of_pixels: bool = False
+    """Whether there are outputs for each pixel, (N, C, H, W)."""
 
 
 def leaves(loss: Loss) -> Iterator[tuple[str, Message]]:
@@ -63,6 +66,8 @@ def criterion(loss: Loss, outputs: Outputs) -> LossModule:
         return ByQuantile(module, len(message.quantiles))
     if isinstance(message, losses_pb2.GaussianNll):
         return MeanAndVariance(module)
+    if isinstance(message, losses_pb2.BceWithLogits) and outputs.of_pixels:
+        return ByPixel(module)
     if isinstance(message, ByVectors):
         return ByCosine(
             module,

@@ -8,6 +8,7 @@ from talweg.worker.data import DataBundle
 from talweg.worker.tasks._base import TaskRunner
 from talweg.worker.tasks._classification import Binary, Multiclass, Multilabel
 from talweg.worker.tasks._gan import Gan
+from talweg.worker.tasks._masks import Segmentation
 from talweg.worker.tasks._metric_learning import MetricLearning
 from talweg.worker.tasks._ordinal import Ordinal
 from talweg.worker.tasks._regression import Regression
@@ -19,6 +20,7 @@ TASKS: dict[str, type[TaskRunner]] = {
     "multiclass": Multiclass,
     "multilabel": Multilabel,
     "ordinal": Ordinal,
+    "segmentation": Segmentation,
     "metric_learning": MetricLearning,
     "gan": Gan,
     "vae": Vae,

@@ -33,6 +33,7 @@ from talweg.spec import from_dict, kind, num_outputs, output_activation, to_dict
 from talweg.v1 import losses_pb2
 from talweg.v1.models_pb2 import Model
 from talweg.v1.spec_pb2 import JobSpec
+from talweg.v1.tasks_pb2 import Segmentation
 from talweg.worker import models
 from talweg.worker.data import DataBundle, Scaler
 from talweg.worker.tasks import (
@@ -49,6 +50,7 @@ FORMAT = 1
 OF_LOSS = "loss."
 """What the names of weights begin with that belong to the loss and not to the network."""
 
+_DIMS_OF_IMAGES = 4
 _CLASS_ANSWERS = {"binary": "sigmoid", "multilabel": "sigmoid", "multiclass": "softmax"}
 
 
@@ -102,6 +104,8 @@ def _answer(spec: JobSpec, task: str) -> str:
         return "again_by_sigmoid" if gives_probabilities(spec) else "again"
     if task == "ordinal":
         return "conditional_ranks" if is_conditional(spec) else "ranks"
+    if task == "segmentation":
+        return "softmax" if spec.task.segmentation.target == Segmentation.classes else "sigmoid"
     for _, loss in leaves(spec.loss):
         if isinstance(loss, losses_pb2.GaussianNll):
             return "mean_and_sd"
@@ -132,9 +136,10 @@ class Predictor(nn.Module):
     Takes inputs as they come from the data, float32 (N, *input_shape), and gives float32
     (N, num_outputs): numbers in the target's units; under multi_quantile each target's quantiles
     beside each other, under gaussian_nll its mean and standard deviation; probabilities (N, C) of
-    the classes or labels, of class 1 under binary, (N, K) of the ranks; embeddings. An autoencoder
-    gives inputs made again (N, numbers of an input), a generator takes noise and gives samples
-    (N, numbers of an input), both in the units of the inputs.
+    the classes or labels, of class 1 under binary, (N, K) of the ranks; embeddings. A model of
+    pixels gives images (N, num_outputs, height, width) of the same. An autoencoder gives inputs
+    made again (N, numbers of an input), a generator takes noise and gives samples (N, numbers of
+    an input), both in the units of the inputs.
     """
 
     input_mean: Tensor
@@ -185,7 +190,9 @@ class Predictor(nn.Module):
         if self._answer.startswith("again"):
             again: Tensor = given[0]
             return self._raw(again) if self._answer == "again" else again.sigmoid().flatten(1)
-        outputs: Tensor = given.reshape(given.shape[0], -1)
+        outputs: Tensor = given
+        if outputs.dim() < _DIMS_OF_IMAGES:
+            outputs = outputs.reshape(outputs.shape[0], -1)
         if self._scale is not None:
             embeddings = nn.functional.normalize(outputs, dim=1)
             outputs = self._scale * (embeddings @ self.class_weight.T)

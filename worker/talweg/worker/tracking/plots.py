@@ -8,7 +8,12 @@ from safetensors.numpy import load_file
 
 from talweg.spec import kind
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker.tracking import plots_answers, plots_embeddings, plots_samples
+from talweg.worker.tracking import (
+    plots_answers,
+    plots_embeddings,
+    plots_images,
+    plots_samples,
+)
 from talweg.worker.tracking.attempts import SpooledAttempt
 from talweg.worker.tracking.canvas import (
     TEST,
@@ -35,6 +40,7 @@ TASKS: dict[str, Callable[[Finding], None]] = {
     "multiclass": plots_answers.classes,
     "multilabel": plots_answers.labels,
     "ordinal": plots_answers.classes,
+    "segmentation": plots_images.masks,
     "metric_learning": plots_embeddings.embeddings,
     "gan": plots_samples.game,
     "vae": plots_samples.codes,

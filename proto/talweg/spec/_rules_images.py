@@ -1,0 +1,93 @@
+"""Rules of tasks over images: which masks a loss takes, and data that is made of images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from talweg.spec._case import Case, Leaf
+from talweg.spec._errors import Violation, number_text, one_of
+from talweg.spec._fields import fields
+from talweg.v1 import options_pb2
+from talweg.v1.losses_pb2 import MaskMode
+from talweg.v1.tasks_pb2 import Segmentation
+
+# Losses of one class a pixel, and of yes or no; those of either have a mode.
+_OF_CLASSES = ("cross_entropy", "focal", "ce_dice", "lovasz_softmax")
+_OF_FOREGROUND = ("bce_with_logits", "bce", "focal_binary", "lovasz_hinge")
+# Models that give pixels, from patches of them.
+_OF_PIXELS = ("unet",)
+_MODES: dict[int, MaskMode.Kind.ValueType] = {
+    Segmentation.classes: MaskMode.multiclass,
+    Segmentation.foreground: MaskMode.binary,
+}
+
+
+def image_rules(case: Case) -> Iterator[Violation]:
+    """Check data of scenes, models of pixels, and segmentation's losses against its target."""
+    yield from _scenes(case)
+    yield from _patches(case)
+    if case.task == options_pb2.SEGMENTATION:
+        for leaf in case.fitting:
+            yield from _takes_target(case, leaf)
+
+
+def mode_of(target: int) -> MaskMode.Kind.ValueType:
+    """Give the mode in which losses of regions take a segmentation's target."""
+    return _MODES.get(target, MaskMode.multiclass)
+
+
+def _scenes(case: Case) -> Iterator[Violation]:
+    if case.data is None or case.data.name != "digit_scenes":
+        return
+    scenes = case.spec.dataset.digit_scenes
+    for low, high in (("min_digits", "max_digits"), ("min_scale", "max_scale")):
+        if getattr(scenes, low) > getattr(scenes, high):
+            yield Violation(
+                f"dataset.digit_scenes.{low}",
+                number_text(getattr(scenes, low)),
+                f"at most {high}, which is {number_text(getattr(scenes, high))}",
+            )
+
+
+def _patches(case: Case) -> Iterator[Violation]:
+    name = case.spec.model.WhichOneof("kind") or ""
+    if name not in _OF_PIXELS or case.data is None or len(case.data.shape) != 3:
+        return
+    patch = getattr(case.spec.model, name).patch
+    if not patch:
+        return
+    sides = case.data.shape[1:]
+    if any(side % patch for side in sides):
+        yield Violation(
+            f"model.{name}.patch",
+            str(patch),
+            f"a divisor of the sides of the images, which are {sides[0]} and {sides[1]}",
+        )
+
+
+def _takes_target(case: Case, leaf: Leaf) -> Iterator[Violation]:
+    target = case.spec.task.segmentation.target
+    name = Segmentation.Target.Name(target)
+    wrong = _OF_FOREGROUND if target == Segmentation.classes else _OF_CLASSES
+    if leaf.name in wrong:
+        right = _OF_CLASSES if target == Segmentation.classes else _OF_FOREGROUND
+        other = next(n for n in Segmentation.Target.keys() if n != name)
+        yield Violation(
+            leaf.path,
+            f"{leaf.name} under task segmentation with target {name}",
+            one_of([*right, "dice", "jaccard", "tversky", "focal_tversky"]),
+            f"{leaf.name} takes masks of target: {other}",
+        )
+    known = fields(leaf.message.DESCRIPTOR)
+    if "mode" in known and leaf.message.mode != mode_of(target):  # type: ignore[attr-defined]
+        mode = MaskMode.Kind.Name(leaf.message.mode)  # type: ignore[attr-defined]
+        yield Violation(
+            f"{leaf.member}.mode",
+            f"{mode} with target {name}",
+            MaskMode.Kind.Name(mode_of(target)),
+            "leave it out",
+        )
+    if "from_logits" in known and not leaf.message.from_logits:  # type: ignore[attr-defined]
+        yield Violation(
+            f"{leaf.member}.from_logits", "false", "true, since models give logits", "leave it out"
+        )

@@ -1,0 +1,59 @@
+"""The example job files, run through the public API on a stack."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+import numpy as np
+from tests._parts import wait_until
+from tests.integration.stack import Stack
+
+from talweg.client import Client
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker import data
+from talweg.worker.data import DataBundle
+
+EXAMPLES = Path(__file__).parents[2] / "client/examples"
+
+
+@dataclass(frozen=True)
+class Ran:
+    """An example that ended SUCCEEDED and was delivered."""
+
+    spec: JobSpec
+    """Filled."""
+    metrics: dict[str, float]
+    """The last value of each."""
+    run_id: str
+    """Of the run in MLflow."""
+
+    @property
+    def bundle(self) -> DataBundle:
+        """The data as the job saw it: the same split."""
+        return data.load(self.spec)
+
+    @property
+    def plots(self) -> set[str]:
+        """Names of the pictures in MLflow."""
+        items = mlflow.MlflowClient().list_artifacts(self.run_id, "plots")
+        return {Path(item.path).stem for item in items}
+
+    def predicts(self) -> tuple[int, ...]:
+        """Loads the model from MLflow and gives the shape of what it says of its example."""
+        run = mlflow.get_run(self.run_id)
+        assert run.outputs is not None
+        (model,) = run.outputs.model_outputs
+        loaded = mlflow.pyfunc.load_model(f"models:/{model.model_id}")
+        predicted = np.asarray(loaded.predict(loaded.metadata.load_input_example()))
+        assert np.isfinite(predicted).all()
+        return predicted.shape
+
+
+def run_example(stack: Stack, name: str, *, timeout: float = 300) -> Ran:
+    """Submits an example, and waits until it has succeeded and stands in MLflow."""
+    mlflow.set_tracking_uri(stack.tracking)
+    with Client(stack.address) as client:
+        job = client.submit(EXAMPLES / f"{name}.yaml")
+        result = job.wait(timeout).result()
+        wait_until(lambda: job.refresh().message.tracking.complete, timeout=120, what="delivered")
+        return Ran(job.spec, dict(result.metrics), job.message.tracking.run_id)

@@ -1,0 +1,45 @@
+"""Examples on scenes of digits end above simple baselines, computed on the same split."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import jaccard_score
+from tests.integration.examples import run_example
+from tests.integration.stack import Stack
+
+from talweg.worker.data import DataBundle, Part
+
+_REACH = 3
+
+
+def patches(part: Part) -> NDArray[np.float32]:
+    """The 7×7 pixels around each pixel (N, 64, 64, 49)."""
+    images = np.pad(part.x[:, 0].numpy(), ((0, 0), (_REACH, _REACH), (_REACH, _REACH)))
+    side = 2 * _REACH + 1
+    windows = np.lib.stride_tricks.sliding_window_view(images, (side, side), axis=(1, 2))
+    return windows.reshape(*windows.shape[:3], -1)
+
+
+def iou_of_logistic_regression(bundle: DataBundle) -> float:
+    """Mean IoU over the digits of a linear classifier of each pixel by its surroundings."""
+    mask = bundle.train.arrays["mask"].numpy()
+    rng = np.random.default_rng(0)
+    # All pixels of digits would be slow, and of the background too many.
+    chosen = rng.random(mask.shape) < np.where(mask > 0, 0.1, 0.01)
+    linear = LogisticRegression(C=0.1, max_iter=50, tol=1e-2)
+    linear.fit(patches(bundle.train)[chosen], mask[chosen])
+    truth = bundle.test.arrays["mask"].numpy().flatten()
+    around = patches(bundle.test).reshape(len(truth), -1)
+    answers = (around @ linear.coef_.T + linear.intercept_).argmax(axis=1)
+    return float(jaccard_score(truth, answers, labels=range(1, 11), average="macro"))
+
+
+@pytest.mark.timeout(400)
+def test_segmentation_is_above_a_linear_classifier_of_pixels(stack: Stack) -> None:
+    ran = run_example(stack, "segmentation_scenes")
+    baseline = iou_of_logistic_regression(ran.bundle)
+    assert 0.005 < baseline < 0.1
+    assert ran.metrics["test/mean_iou"] > 0.05 + baseline
+    assert ran.plots == {"loss_curve", "masks", "iou_by_class"}
+    assert ran.predicts()[1:] == (11, 64, 64)

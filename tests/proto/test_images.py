@@ -1,0 +1,127 @@
+"""Rules and facts of tasks over images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.proto.specs import base, checked
+
+from talweg.spec import arrays_of, fill, from_dict, goal_of, num_outputs, primary_metric
+from talweg.v1.losses_pb2 import MaskMode
+from talweg.v1.options_pb2 import GOAL_UNSPECIFIED, MAXIMIZE
+
+
+def masks(**changes: Any) -> dict[str, Any]:
+    parts: dict[str, Any] = {
+        "task": "segmentation",
+        "dataset": "digit_scenes",
+        "model": "unet",
+        "loss": "ce_dice",
+        **changes,
+    }
+    return base(**parts)
+
+
+FOREGROUND = {"segmentation": {"target": "foreground"}}
+OF_EITHER = ("dice", "jaccard", "tversky", "focal_tversky")
+
+
+@pytest.mark.parametrize(
+    "loss", ["ce_dice", "cross_entropy", "focal", "lovasz_softmax", *OF_EITHER]
+)
+def test_losses_of_classes(loss: str) -> None:
+    assert checked(masks(loss=loss))[0] == []
+    if loss not in OF_EITHER:
+        violations, _ = checked(masks(loss=loss, task=FOREGROUND))
+        assert [v.field for v in violations] == ["loss"]
+        assert "target: classes" in violations[0].hint
+        assert "lovasz_hinge" in violations[0].allowed
+
+
+@pytest.mark.parametrize(
+    "loss", ["bce_with_logits", "bce", "focal_binary", "lovasz_hinge", *OF_EITHER]
+)
+def test_losses_of_foreground(loss: str) -> None:
+    assert checked(masks(loss=loss, task=FOREGROUND))[0] == []
+    if loss not in OF_EITHER:
+        violations, _ = checked(masks(loss={"sum": {"terms": [{"loss": loss}]}}))
+        assert [v.field for v in violations] == ["loss.sum.terms[0].loss"]
+        assert "target: foreground" in violations[0].hint
+
+
+@pytest.mark.parametrize("loss", OF_EITHER)
+def test_the_mode_follows_the_masks(loss: str) -> None:
+    def mode(**changes: Any) -> int:
+        filled = fill(from_dict(masks(**changes)))
+        assert fill(filled) == filled
+        return int(getattr(filled.loss, loss).mode)
+
+    assert mode(loss=loss) == MaskMode.multiclass
+    assert mode(loss=loss, task=FOREGROUND) == MaskMode.binary
+    assert mode(loss={loss: {"mode": "multilabel"}}) == MaskMode.multilabel
+    violations, _ = checked(masks(loss={loss: {"mode": "binary", "from_logits": False}}))
+    assert [v.field for v in violations] == [f"loss.{loss}.mode", f"loss.{loss}.from_logits"]
+    assert violations[0].allowed == "multiclass"
+
+
+# spec, field, part of found, part of allowed
+REFUSED: dict[str, tuple[dict[str, Any], str, str, str]] = {
+    "a model of one answer": (masks(model="convnet"), "model", "convnet under task", "unet"),
+    "a model of pixels for one answer": (
+        base(task="multiclass", dataset="digits", model="unet", loss="cross_entropy"),
+        "model", "unet under task multiclass", "one of linear",
+    ),
+    "no masks": (masks(dataset="digits"), "dataset", "digits, whose targets", "digit_scenes"),
+    "patches that leave pixels over": (
+        masks(model={"unet": {"patch": 3}}), "model.unet.patch", "3", "64 and 64",
+    ),
+    "fewer digits than there must be": (
+        masks(dataset={"digit_scenes": {"min_digits": 6}}), "dataset.digit_scenes.min_digits",
+        "6", "max_digits, which is 5",
+    ),
+    "digits larger than the largest": (
+        masks(dataset={"digit_scenes": {"min_scale": 3}}), "dataset.digit_scenes.min_scale",
+        "3", "max_scale, which is 2",
+    ),
+    "weights of ten classes": (
+        masks(loss={"cross_entropy": {"weight": [1] * 10}}), "loss.cross_entropy.weight",
+        "10 weights", "11 weights, one a class of digit_scenes",
+    ),
+    "weights of two answers": (
+        masks(loss={"bce_with_logits": {"pos_weight": [1, 2]}}, task=FOREGROUND),
+        "loss.bce_with_logits.pos_weight", "2 weights", "task segmentation",
+    ),
+    "too many scenes at once": (
+        masks(dataset={"digit_scenes": {"num_samples": 30000}}),
+        "dataset.digit_scenes.num_samples", "30000", "20000",
+    ),
+    "a metric of no task": (
+        masks(training={"early_stopping": {"metric": "val/ious_3"}}),
+        "training.early_stopping.metric", "val/ious_3", "val/mean_iou",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name: str) -> None:
+    spec, field, found, allowed = REFUSED[name]
+    violations, _ = checked(spec)
+    assert [violation.field for violation in violations] == [field]
+    assert found in violations[0].found
+    assert allowed in violations[0].allowed
+
+
+def test_metrics_by_class_have_a_goal_and_can_be_watched() -> None:
+    spec = from_dict(masks())
+    assert primary_metric(spec) == "test/mean_iou"
+    assert goal_of(spec, "test/iou_7") == MAXIMIZE
+    assert goal_of(spec, "val/iou_background") == MAXIMIZE
+    assert goal_of(spec, "val/iou") == GOAL_UNSPECIFIED
+    assert checked(masks(training={"early_stopping": {"metric": "val/iou_7"}}))[0] == []
+
+
+def test_outputs_and_arrays() -> None:
+    assert num_outputs(from_dict(masks()), 11) == 11
+    assert num_outputs(from_dict(masks(task=FOREGROUND)), 11) == 1
+    assert arrays_of(from_dict(masks())) == ("x", "mask")

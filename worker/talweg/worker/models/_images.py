@@ -1,0 +1,88 @@
+"""Networks over images: blocks of convolutions, and a path down and up again."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Nonlinear = Callable[[], nn.Module]
+
+
+def convolutions(
+    channels: int, width: int, *, nonlinear: Nonlinear, batch_norm: bool, number: int = 2
+) -> nn.Sequential:
+    """Gives 3×3 convolutions that keep the sides, each with what follows it."""
+    modules: OrderedDict[str, nn.Module] = OrderedDict()
+    for place in range(1, number + 1):
+        modules[f"conv{place}"] = nn.Conv2d(
+            channels, width, kernel_size=3, padding=1, bias=not batch_norm
+        )
+        if batch_norm:
+            modules[f"batch_norm{place}"] = nn.BatchNorm2d(width)
+        modules[f"nonlinear{place}"] = nonlinear()
+        channels = width
+    return nn.Sequential(modules)
+
+
+def halvings(sides: Sequence[int], most: int) -> int:
+    """Gives how often sides can be halved without one below 2 pixels, at the most."""
+    return next((n for n in range(most) if min(sides) >> (n + 1) < 2), most)
+
+
+class UnetTrunk(nn.Module):
+    """Features of every pixel: down by max pooling, and up again beside what was found there.
+
+    Takes (N, C, H, W) and gives (N, channels[0], H, W). Ronneberger et al. 2015.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        channels: Sequence[int],
+        *,
+        nonlinear: Nonlinear,
+        batch_norm: bool,
+        dropout: float,
+    ) -> None:
+        """Makes the modules in the order in which they run.
+
+        Args:
+            shape: Of one image.
+            channels: Of each block, from the full size on.
+            nonlinear: Makes what follows a convolution.
+            batch_norm: Normalise after each convolution.
+            dropout: Share of features dropped in the deepest block.
+        """
+        super().__init__()
+        widths = list(channels[: 1 + halvings(shape[1:], len(channels) - 1)])
+        below = [shape[0], *widths]
+        self.down = nn.ModuleList(
+            convolutions(before, width, nonlinear=nonlinear, batch_norm=batch_norm)
+            for before, width in zip(below, widths, strict=False)
+        )
+        self.dropout = nn.Dropout(dropout) if dropout else None
+        self.up = nn.ModuleList(
+            convolutions(deep + width, width, nonlinear=nonlinear, batch_norm=batch_norm)
+            for width, deep in zip(widths[-2::-1], widths[:0:-1], strict=True)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Gives the features."""
+        found: list[Tensor] = []
+        for block in self.down:
+            if found:
+                x = F.max_pool2d(x, 2)
+            x = block(x)
+            found.append(x)
+        found.pop()
+        if self.dropout is not None:
+            x = self.dropout(x)
+        for block in self.up:
+            beside = found.pop()
+            x = F.interpolate(x, size=beside.shape[-2:], mode="nearest")
+            x = block(torch.cat([x, beside], dim=1))
+        return x
