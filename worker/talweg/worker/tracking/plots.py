@@ -42,6 +42,7 @@ TASKS: dict[str, Callable[[Finding], None]] = {
     "ordinal": plots_answers.classes,
     "segmentation": plots_images.masks,
     "metric_learning": plots_embeddings.embeddings,
+    "self_supervised": plots_embeddings.embeddings,
     "gan": plots_samples.game,
     "vae": plots_samples.codes,
 }
