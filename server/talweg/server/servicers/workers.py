@@ -69,6 +69,7 @@ class WorkerServicer(WorkerServiceServicer):
             lease=pb.Lease(job=row.name, attempt=row.attempt, token=row.lease_token),
             spec=row.job_spec,
             time_to_live=self._time_to_live,
+            checkpoints=row.kept,
         )
 
 
@@ -82,4 +83,5 @@ def _report(request: pb.ReportProgressRequest) -> Report:
         events=request.events,
         summaries=request.summaries,
         progress=request.progress if request.HasField("progress") else None,
+        kept=request.kept if request.HasField("kept") else None,
     )

@@ -83,7 +83,7 @@ def requeue(
     lost: bool = False,
     outcome_digest: bytes | None = None,
 ) -> JobRow:
-    """Takes a job from its worker and puts it back to QUEUED, to run again from its beginning.
+    """Takes a job from its worker and puts it back to QUEUED, to go on from its last checkpoint.
 
     Args:
         tx: A transaction.

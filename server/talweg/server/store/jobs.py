@@ -133,6 +133,7 @@ def _columns(job: NewJob, now: int) -> dict[str, Any]:
         "cancel_reason": "",
         "tracking_run_id": "",
         "tracking": None,
+        "checkpoints": None,
     }
 
 

@@ -67,6 +67,8 @@ jobs = Table(
     Column("cancel_reason", String, nullable=False),
     Column("tracking_run_id", String, nullable=False),
     Column("tracking", LargeBinary),
+    # A Kept: what a later attempt may go on from.
+    Column("checkpoints", LargeBinary),
 )
 
 # Literals and not parameters: a partial index serves only queries that are seen to imply it.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from talweg.v1.jobs_pb2 import Divergence, GuardDecision, Job, LogLine, Outcome, Warning
 from talweg.worker.data import DataBundle
 from talweg.worker.tasks import Predictions
+from talweg.worker.training.snapshot import Snapshot
 
 
 class Reporter(Protocol):
@@ -68,6 +69,46 @@ class Control(Protocol):
 
     def check(self) -> Stop | None:
         """Tells whether to stop: asked every step, so this must be cheap."""
+
+
+class Store(Protocol):
+    """Where the state of a run is kept."""
+
+    def load(self) -> Snapshot | None:
+        """Gives what to go on from: the newest snapshot that is whole; None to begin.
+
+        Raises:
+            StoreAwayError: There is one, and it cannot be reached now.
+        """
+
+    def save(
+        self, snapshot: Snapshot, *, step: int, epoch: int, best: tuple[int, Snapshot] | None
+    ) -> None:
+        """Keeps a snapshot. Where that fails the run goes on, and a line tells of it.
+
+        Args:
+            snapshot: Holds until this returns.
+            step: Optimizer steps done.
+            epoch: Epochs complete.
+            best: One more to be kept, of the best evaluation so far, after so many steps.
+        """
+
+
+class StoreAwayError(Exception):
+    """Nobody answered where snapshots are kept."""
+
+
+class NoStore:
+    """Keeps nothing."""
+
+    def load(self) -> Snapshot | None:
+        """Gives None."""
+        return None
+
+    def save(
+        self, snapshot: Snapshot, *, step: int, epoch: int, best: tuple[int, Snapshot] | None
+    ) -> None:
+        """Drops it."""
 
 
 @dataclass(frozen=True)
