@@ -46,9 +46,13 @@ def test_embeddings_find_unseen_classes_better_than_those_of_a_random_network(
     with stack.client() as client:
         (example,) = read_jobs(EXAMPLES / "metric_learning_digits.yaml")
         for name, rate in (("random", 1e-12), ("trained", 0.003)):
-            specs = [override(to_dict(example), [
-                f"training.seed={seed}", f"optimizer.adamw.learning_rate={rate}"
-            ]) for seed in range(3)]  # fmt: skip
+            specs = [
+                override(
+                    to_dict(example),
+                    [f"training.seed={seed}", f"optimizer.adamw.learning_rate={rate}"],
+                )
+                for seed in range(3)
+            ]
             jobs = [job.wait(180) for job in client.submit_many(specs)]
             assert [job.state for job in jobs] == ["SUCCEEDED"] * 3
             found[name] = [job.result().metrics["test/recall_at_1"] for job in jobs]
@@ -83,3 +87,17 @@ def test_generator_finds_every_mode_of_the_ring(ended: Submit) -> None:
         train.mean(axis=0), np.cov(train.T), len(test)
     )
     assert metrics["test/sliced_wasserstein"] < sliced_wasserstein(test, normal)
+
+
+def test_self_supervision_is_above_a_random_networks_probes(stack: Stack) -> None:
+    (example,) = read_jobs(EXAMPLES / "self_supervised_digits.yaml")
+    with stack.client() as client:
+        specs = [
+            override(to_dict(example), [f"optimizer.adamw.learning_rate={rate}"])
+            for rate in (0.003, 1e-12)
+        ]
+        trained, untrained = (job.wait(180) for job in client.submit_many(specs))
+        assert trained.state == untrained.state == "SUCCEEDED"
+        for probe in ("test/linear_probe", "test/knn_probe"):
+            gain = trained.result().metrics[probe] - untrained.result().metrics[probe]
+            assert gain > 0.05, probe

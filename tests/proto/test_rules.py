@@ -41,6 +41,7 @@ IN_ORDER: dict[str, dict[str, Any]] = {
         model={"embedder": {"trunk": "convnet", "size": 16}},
         training={"early_stopping": {"metric": "val/recall_at_1"}},
     ),
+    "two views": embeddings(task="self_supervised", loss="vicreg"),
     "a game": game("hinge"),
     "a game with a penalty": game("wgan", {"gradient_penalty": 10}),
     "a game with clipped weights": game("wgan", {"weight_clip": 0.01}),
@@ -279,6 +280,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str, str]] = {
     "a watched loss that unseen classes have not": (
         embeddings(loss="arcface", training={"early_stopping": {}}),
         "training.early_stopping.metric", "val/loss", "one of val/recall_at_1", "",
+    ),
+    "a view with nothing to be told from": (
+        embeddings(task="self_supervised", loss="nt_xent", training={"batch_size": 77}),
+        "training.batch_size", "a batch of 1 sample", "at least 2 samples",
+        "another training.batch_size",
     ),
     "a critic that nothing holds": (
         game("wgan"), "task.gan", "form wgan with nothing that holds the critic",

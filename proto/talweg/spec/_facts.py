@@ -219,7 +219,7 @@ def num_outputs(spec: JobSpec, num_targets: int) -> int:
         return max(1, num_targets - 1)
     if task == options_pb2.SEGMENTATION:
         return 1 if spec.task.segmentation.target == Segmentation.foreground else num_targets
-    if task == options_pb2.METRIC_LEARNING:
+    if task in (options_pb2.METRIC_LEARNING, options_pb2.SELF_SUPERVISED):
         return spec.model.embedder.size
     if task == options_pb2.VAE:
         return spec.model.autoencoder.code

@@ -116,6 +116,11 @@ def _tasks() -> Iterator[str]:
             ],
         )
         yield _parameters(entry.parameters)
+    yield from _parts(
+        message
+        for _, member in catalogue.members(_field(JobSpec.DESCRIPTOR, "task"))
+        for message in _messages_below(member)
+    )
 
 
 def _models() -> Iterator[str]:

@@ -244,7 +244,7 @@ class Embedder(_message.Message):
     """Divide the vector by its norm."""
     @_builtins.property
     def trunk(self) -> Global___Trunk:
-        """What the vector is made by."""
+        """The greater part, whose last layer gives the vector: mlp, or convnet for images."""
 
     def __init__(
         self,

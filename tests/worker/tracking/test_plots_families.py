@@ -49,10 +49,13 @@ CODES = {"task": "vae", "dataset": "digits", "model": "autoencoder", "loss": "va
 def test_every_picture_is_wide_and_shows_something(
     spec: dict[str, Any], shown: dict[str, Any], pictures: set[str], tmp_path: Path
 ) -> None:
+    paid = {"train/critic_loss": 1.0, "train/generator_loss": 2.0}
+    points = [(step, step, {**paid, "train/loss": 3.0}) for step in range(1, 40, 3)]
     filled = fill(from_dict(spec))
     with SpoolWriter(tmp_path, job_id="abc", attempt=1) as writer:
         writer.begin(worker="w", spec=to_dict(filled))
         writer.data(name="x", digest="d", class_names=[f"name {i}" for i in range(10)])
+        writer.points(points)
         tensors = {name: torch.from_numpy(array.copy()) for name, array in shown.items()}
         writer.tensors(spool.PREDICTIONS, tensors)
     attempt = SpooledAttempt(tmp_path / "abc", 1)
@@ -60,7 +63,7 @@ def test_every_picture_is_wide_and_shows_something(
     (tmp_path / "plots").mkdir()
     draw_all(attempt, filled, tmp_path / "plots")
     drawn = {path.stem: imread(path) for path in (tmp_path / "plots").iterdir()}
-    assert set(drawn) == pictures
+    assert set(drawn) == {*pictures, "loss_curve"}
     for picture in drawn.values():
         height, width, _ = picture.shape
         assert width == 800

@@ -12,6 +12,7 @@ from talweg.worker.tasks._masks import Segmentation
 from talweg.worker.tasks._metric_learning import MetricLearning
 from talweg.worker.tasks._ordinal import Ordinal
 from talweg.worker.tasks._regression import Regression
+from talweg.worker.tasks._self_supervised import SelfSupervised
 from talweg.worker.tasks._vae import Vae
 
 TASKS: dict[str, type[TaskRunner]] = {
@@ -22,6 +23,7 @@ TASKS: dict[str, type[TaskRunner]] = {
     "ordinal": Ordinal,
     "segmentation": Segmentation,
     "metric_learning": MetricLearning,
+    "self_supervised": SelfSupervised,
     "gan": Gan,
     "vae": Vae,
 }
