@@ -42,6 +42,7 @@ class Job(_message.Message):
         RUNNING: Job._State.ValueType  # 2
         """A worker holds its lease."""
         PAUSED: Job._State.ValueType  # 3
+        """Waits until somebody resumes it."""
         SUCCEEDED: Job._State.ValueType  # 4
         """Ended with all results."""
         FAILED: Job._State.ValueType  # 5
@@ -58,6 +59,7 @@ class Job(_message.Message):
     RUNNING: Job.State.ValueType  # 2
     """A worker holds its lease."""
     PAUSED: Job.State.ValueType  # 3
+    """Waits until somebody resumes it."""
     SUCCEEDED: Job.State.ValueType  # 4
     """Ended with all results."""
     FAILED: Job.State.ValueType  # 5
@@ -84,6 +86,7 @@ class Job(_message.Message):
     CANCEL_REQUESTED_FIELD_NUMBER: _builtins.int
     LAST_CURSOR_FIELD_NUMBER: _builtins.int
     CHECKPOINTS_FIELD_NUMBER: _builtins.int
+    PAUSE_REQUESTED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """jobs/{id}."""
     state: Global___Job.State.ValueType
@@ -100,6 +103,8 @@ class Job(_message.Message):
     """Somebody has asked for its end."""
     last_cursor: _builtins.int
     """The number of its latest event."""
+    pause_requested: _builtins.bool
+    """Somebody has asked that it pause."""
     @_builtins.property
     def spec(self) -> _spec_pb2.JobSpec:
         """What was submitted, complete with defaults: it can be submitted again as it is."""
@@ -148,10 +153,11 @@ class Job(_message.Message):
         cancel_requested: _builtins.bool = ...,
         last_cursor: _builtins.int = ...,
         checkpoints: _abc.Iterable[Global___Checkpoint] | None = ...,
+        pause_requested: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "outcome", b"outcome", "progress", b"progress", "spec", b"spec", "start_time", b"start_time", "tracking", b"tracking"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cancel_requested", b"cancel_requested", "checkpoints", b"checkpoints", "create_time", b"create_time", "end_time", b"end_time", "last_cursor", b"last_cursor", "name", b"name", "outcome", b"outcome", "progress", b"progress", "retry_of", b"retry_of", "spec", b"spec", "start_time", b"start_time", "state", b"state", "tracking", b"tracking", "waiting_reason", b"waiting_reason", "warnings", b"warnings", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cancel_requested", b"cancel_requested", "checkpoints", b"checkpoints", "create_time", b"create_time", "end_time", b"end_time", "last_cursor", b"last_cursor", "name", b"name", "outcome", b"outcome", "pause_requested", b"pause_requested", "progress", b"progress", "retry_of", b"retry_of", "spec", b"spec", "start_time", b"start_time", "state", b"state", "tracking", b"tracking", "waiting_reason", b"waiting_reason", "warnings", b"warnings", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1285,6 +1291,50 @@ class CancelJobRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelJobRequest: _TypeAlias = CancelJobRequest  # noqa: Y015
+
+@_typing.final
+class PauseJobRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """jobs/{id}."""
+    reason: _builtins.str
+    """For the record."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseJobRequest: _TypeAlias = PauseJobRequest  # noqa: Y015
+
+@_typing.final
+class ResumeJobRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """jobs/{id}."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeJobRequest: _TypeAlias = ResumeJobRequest  # noqa: Y015
 
 @_typing.final
 class RetryJobRequest(_message.Message):

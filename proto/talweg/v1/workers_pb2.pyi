@@ -263,23 +263,46 @@ class ReportProgressResponse(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class Pause(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        REASON_FIELD_NUMBER: _builtins.int
+        reason: _builtins.str
+        def __init__(
+            self,
+            *,
+            reason: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     TIME_TO_LIVE_FIELD_NUMBER: _builtins.int
     CANCEL_FIELD_NUMBER: _builtins.int
+    PAUSE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def time_to_live(self) -> _duration_pb2.Duration: ...
     @_builtins.property
     def cancel(self) -> Global___ReportProgressResponse.Cancel:
         """Set when the attempt is to end as CANCELLED."""
 
+    @_builtins.property
+    def pause(self) -> Global___ReportProgressResponse.Pause:
+        """Set when the attempt is to keep a checkpoint and end as PAUSED."""
+
     def __init__(
         self,
         *,
         time_to_live: _duration_pb2.Duration | None = ...,
         cancel: Global___ReportProgressResponse.Cancel | None = ...,
+        pause: Global___ReportProgressResponse.Pause | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "time_to_live", b"time_to_live"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "pause", b"pause", "time_to_live", b"time_to_live"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "time_to_live", b"time_to_live"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "pause", b"pause", "time_to_live", b"time_to_live"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -296,7 +319,9 @@ class FinishJobRequest(_message.Message):
     def lease(self) -> Global___Lease: ...
     @_builtins.property
     def outcome(self) -> _jobs_pb2.Outcome:
-        """With state QUEUED the job goes back to the queue: the worker is shutting down."""
+        """With state QUEUED the job goes back to the queue: the worker is shutting down. With PAUSED it
+        waits until it is resumed.
+        """
 
     @_builtins.property
     def last_report(self) -> Global___ReportProgressRequest:

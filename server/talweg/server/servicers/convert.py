@@ -56,6 +56,7 @@ def job_message(view: JobView) -> Job:
     job.cancel_requested = row.cancel_requested
     job.last_cursor = row.last_cursor
     job.checkpoints.extend(row.kept)
+    job.pause_requested = row.pause_requested
     return job
 
 

@@ -53,6 +53,8 @@ class JobRow:
     cancel_reason: str
     tracking_run_id: str
     tracking: bytes | None
+    pause_requested: bool
+    pause_reason: str
     checkpoints: bytes | None
 
     @property

@@ -180,7 +180,7 @@ class _Attempt:
         if stop is not None and stop.reason == "lost":
             log.warning("%s: attempt %d is lost: %s", self._lease.job, self._lease.attempt, stop)
             return False
-        if outcome.state != Job.QUEUED:
+        if outcome.state not in (Job.QUEUED, Job.PAUSED):
             self._checkpoints.job_ends()
         try:
             self._send(self._last_request(outcome))

@@ -36,7 +36,12 @@ _STDERR = 2
 # Long enough that a tiny job needs no report before its last one.
 _FIRST_LOOK, _FIRST_REPORT = 0.05, 0.25
 # How long an attempt may take to come to its next step once it must stop; who cancels says so.
-_PATIENCE: dict[StopReason, float] = {"shutdown": 20.0, "lost": 10.0, "time_limit": 30.0}
+_PATIENCE: dict[StopReason, float] = {
+    "pause": 300.0,
+    "shutdown": 20.0,
+    "lost": 10.0,
+    "time_limit": 30.0,
+}
 
 log = logging.getLogger(__name__)
 
@@ -206,6 +211,8 @@ class LeaseKeeper:
             grace = response.cancel.grace_period.ToTimedelta().total_seconds()
             self._cancel_by = sent_at + grace
             self._control.stop("cancel", response.cancel.reason)
+        elif response.HasField("pause"):
+            self._control.stop("pause", response.pause.reason)
 
     def _refused(self, request: ReportProgressRequest, error: grpc.RpcError) -> None:
         if is_away(error):

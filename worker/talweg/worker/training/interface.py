@@ -50,7 +50,7 @@ class Reporter(Protocol):
         """Takes values by name, such as ``train/loss``: finite ones only, already thinned."""
 
 
-StopReason = Literal["cancel", "shutdown", "lost", "time_limit"]
+StopReason = Literal["cancel", "pause", "shutdown", "lost", "time_limit"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Stop:
     """Why a run must end now."""
 
     reason: StopReason
-    """cancel: somebody asked; shutdown: the worker goes; lost: the lease is another's now;
+    """cancel, pause: somebody asked; shutdown: the worker goes; lost: the lease is another's now;
     time_limit: the job's own limit."""
     detail: str = ""
     """For people, such as the reason that was given; may be empty."""
@@ -117,7 +117,7 @@ class Result:
 
     state: Job.State.ValueType
     """SUCCEEDED, FAILED, DIVERGED or CANCELLED; QUEUED where another attempt is to run the job
-    (stopped for shutdown, or the lease lost)."""
+    (stopped for shutdown, or the lease lost), PAUSED where one is to do so later."""
     cause: Outcome.Cause.ValueType = Outcome.CAUSE_UNSPECIFIED
     """Why, where it did not succeed."""
     message: str = ""

@@ -30,7 +30,7 @@ from talweg.worker.training.setup import Setup, set_up
 from talweg.worker.training.state import TrainingState
 
 # Another attempt goes on where these have stopped a run.
-_GOES_ON = ("shutdown", "lost")
+_GOES_ON = ("pause", "shutdown", "lost")
 
 NUM_EXAMPLES = 5
 """Samples in a result's example."""
@@ -163,6 +163,8 @@ def _stopped(stop: Stop, spec: JobSpec, state: TrainingState) -> Result:
         limit = spec.resources.time_limit_seconds
         message = f"The time limit, resources.time_limit_seconds {limit}, was reached {at}"
         return Result(Job.FAILED, Outcome.TIME_LIMIT, message, steps=state.step)
+    if stop.reason == "pause":
+        return Result(Job.PAUSED, message=f"Paused {at}", steps=state.step)
     return Result(Job.QUEUED, message=f"Given back {at}", steps=state.step)
 
 
