@@ -62,7 +62,13 @@ def _measure(folder: Path, address: str, tracking: str) -> Row:
     command = [sys.executable, "-m", "talweg.worker.tracking", str(os.getpid())]
     delivery = start(command, log=folder / "delivery.log", env=env)
     answering = Answering(
-        Surroundings(Channel(address), spool_dir=spool, worker="bench", has_cuda=False)
+        Surroundings(
+            Channel(address),
+            spool_dir=spool,
+            blobs=str(folder / "blobs"),
+            worker="bench",
+            has_cuda=False,
+        )
     )
     try:
         with Client(address) as client:

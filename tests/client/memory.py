@@ -245,6 +245,27 @@ class _Jobs(jobs_pb2_grpc.JobServiceServicer):
                 ))  # fmt: skip
             return job
 
+    def PauseJob(self, request: Any, context: Any) -> Any:
+        with self.server.serving("PauseJob", context) as record:
+            job = record.find(request.name)
+            if job.state in FINAL:
+                raise Refusal("FAILED_PRECONDITION", "JOB_ENDED", f"{job.name} has ended")
+            if job.state == jobs_pb2.Job.RUNNING:
+                job.pause_requested = True
+            else:
+                job.state = jobs_pb2.Job.PAUSED
+            return job
+
+    def ResumeJob(self, request: Any, context: Any) -> Any:
+        with self.server.serving("ResumeJob", context) as record:
+            job = record.find(request.name)
+            if job.state in FINAL:
+                raise Refusal("FAILED_PRECONDITION", "JOB_ENDED", f"{job.name} has ended")
+            job.pause_requested = False
+            if job.state == jobs_pb2.Job.PAUSED:
+                job.state = jobs_pb2.Job.QUEUED
+            return job
+
     def RetryJob(self, request: Any, context: Any) -> Any:
         with self.server.serving("RetryJob", context) as record:
             old = record.find(request.name)

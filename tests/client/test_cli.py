@@ -12,7 +12,7 @@ from tests.client.memory import MemoryServer
 from tests.client.samples import sample
 from tests.client.worker import Worker
 
-from talweg.client import Client
+from talweg.client import Client, FailedPrecondition
 from talweg.client import _connection as connection
 from talweg.client.cli._root import run
 from talweg.spec import parse
@@ -332,6 +332,20 @@ def test_cancel(talweg: Talweg, client: Client, worker: Worker) -> None:
     assert done.status == 6
     assert ended.id in done.err
     assert talweg("cancel", ended.id, "--grace", "soon").status == 2
+
+
+def test_pause_and_resume(talweg: Talweg, client: Client, worker: Worker) -> None:
+    job = client.submit(sample())
+    assert f"{job.id} is PAUSED" in talweg("pause", job.id, "--reason", "lunch").out
+    assert job.refresh().state == "PAUSED"
+    assert f"{job.id} is QUEUED" in talweg("resume", job.id).out
+    (again,) = talweg("pause", job.id, "--json").json
+    assert again["state"] == "PAUSED"
+    assert job.resume().state == "QUEUED"
+    job.cancel().wait(20)
+    assert talweg("pause", job.id).status == 6
+    with pytest.raises(FailedPrecondition):
+        job.resume()
 
 
 def test_retry(talweg: Talweg, client: Client, worker: Worker) -> None:

@@ -98,8 +98,10 @@ def test_workers_reach_the_server_the_broker_and_mlflow(
     assert settings.public_tracking_uri == f"http://localhost:{port_of(services['mlflow'])}"
     assert settings.broker_url == services["server"]["environment"]["TALWEG_BROKER_URL"]
     assert (settings.device, settings.queues) == (device, queues)
-    (volume,) = services[name]["volumes"]
-    assert volume.split(":")[1] == str(settings.spool_dir)
+    spool, blobs = services[name]["volumes"]
+    assert spool.split(":")[1] == str(settings.spool_dir)
+    # All workers see the same checkpoints.
+    assert blobs == f"blobs:{settings.blobs}"
 
 
 def test_no_two_workers_share_a_spool(services: dict[str, dict[str, Any]]) -> None:

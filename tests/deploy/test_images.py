@@ -103,6 +103,7 @@ def test_server_and_worker_train_a_job_together(
             "TALWEG_BROKER_URL": broker_url,
             "TALWEG_TRACKING_URI": "http://127.0.0.1:9",
             "TALWEG_SPOOL_DIR": str(tmp_path / "spool"),
+            "TALWEG_BLOBS": str(tmp_path / "blobs"),
             "TALWEG_READY_FILE": str(tmp_path / "ready.json"),
             "TALWEG_DEVICE": "cpu",
         }

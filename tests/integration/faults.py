@@ -16,6 +16,11 @@ def kill_worker(stack: Stack) -> None:
     stack.kill("worker-0")
 
 
+def end_worker(stack: Stack) -> None:
+    """As a machine that is about to be shut down does."""
+    stack.kill("worker-0", signal.SIGTERM)
+
+
 def kill_server(stack: Stack) -> None:
     stack.kill("server")
 

@@ -44,10 +44,10 @@ class Stack:
     def pid(self, part: str) -> int:
         return int(self.facts["parts"][part])
 
-    def kill(self, part: str) -> None:
-        """Kills a part with SIGKILL and waits until another process has taken its place."""
+    def kill(self, part: str, sig: signal.Signals = signal.SIGKILL) -> None:
+        """Ends a part by a signal and waits until another process has taken its place."""
         old = self.pid(part)
-        os.kill(old, signal.SIGKILL)
+        os.kill(old, sig)
         wait_until(lambda: self.pid(part) != old, timeout=30, what=f"{part} started again")
 
     def worker_child(self) -> int | None:

@@ -1,25 +1,73 @@
-"""Parts are killed in mid-job; every job still ends SUCCEEDED, once, with the same result."""
+"""Parts are killed in mid-job; every job still ends SUCCEEDED, once, bit for bit the same."""
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 import mlflow
 import pytest
 from tests._parts import wait_until
-from tests.integration.faults import kill_child, kill_server, kill_worker, wipe_broker
+from tests.integration.faults import (
+    end_worker,
+    kill_child,
+    kill_server,
+    kill_worker,
+    wipe_broker,
+)
 from tests.integration.stack import Stack, tiny_spec
 
 from talweg.client import Client, Job
 
 # Long enough on any machine to be killed in the middle.
 STEPS = 12_000
+MODEL = {"mlp": {"hidden": [8], "batch_norm": True, "dropout": 0.1}}
 
 
 def long_spec(name: str) -> dict[str, object]:
     return tiny_spec(
         display_name=name,
         experiment="faults",
-        training={"steps": STEPS, "seed": 7, "evaluate_every_epochs": 50, "log_every_steps": 500},
+        model=MODEL,
+        training={
+            "steps": STEPS,
+            "seed": 7,
+            "evaluate_every_epochs": 50,
+            "log_every_steps": 500,
+            "checkpoints": {"every_steps": 333},
+        },
+        outputs={"model": True, "plots": False},
     )
+
+
+class Left(NamedTuple):
+    """What a job left behind."""
+
+    metrics: dict[str, float]
+    """In the record."""
+    points: dict[str, list[tuple[int, float]]]
+    """In MLflow."""
+    weights: bytes
+
+
+def left_by(stack: Stack, job: Job, folder: Path) -> Left:
+    """All that the clock has no part in."""
+    metrics = {
+        name: value
+        for name, value in job.wait(180).result().metrics.items()
+        if not name.startswith("throughput/")
+    }
+    wait_until(lambda: job.refresh().message.tracking.complete, timeout=90, what="delivered")
+    tracking = mlflow.MlflowClient(stack.tracking)
+    experiment = tracking.get_experiment_by_name("faults")
+    assert experiment is not None
+    (run,) = tracking.search_runs([experiment.experiment_id], f"tags.`talweg.job` = '{job.id}'")
+    assert run.info.status == "FINISHED"
+    points = {
+        name: [(p.step, p.value) for p in tracking.get_metric_history(run.info.run_id, name)]
+        for name in metrics
+    }
+    path = tracking.download_artifacts(run.info.run_id, "weights/weights.safetensors", str(folder))
+    return Left(metrics, points, Path(path).read_bytes())
 
 
 @pytest.fixture
@@ -29,11 +77,13 @@ def client(fragile_stack: Stack) -> Iterator[Client]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(fragile_stack: Stack) -> dict[str, float]:
-    """What the job gives when nobody disturbs it."""
+def undisturbed(fragile_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Left:
+    """What the job leaves when nobody disturbs it."""
     with Client(fragile_stack.address) as client:
         job = client.submit(long_spec("undisturbed"))
-        return dict(job.wait(120).result().metrics)
+        left = left_by(fragile_stack, job, tmp_path_factory.mktemp("undisturbed"))
+        assert job.message.attempt == 1
+        return left
 
 
 def running(job: Job) -> None:
@@ -46,34 +96,32 @@ def running(job: Job) -> None:
     assert job.message.progress.step < STEPS
 
 
-@pytest.mark.parametrize("fault", [kill_child, kill_worker, kill_server, wipe_broker])
-def test_job_survives(fault, fragile_stack: Stack, client: Client, undisturbed) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("fault", [kill_child, kill_worker, end_worker, kill_server, wipe_broker])
+def test_job_survives(  # type: ignore[no-untyped-def]
+    fault, fragile_stack: Stack, client: Client, undisturbed: Left, tmp_path: Path
+) -> None:
     job = client.submit(long_spec(fault.__name__))
     waiting = client.submit(tiny_spec(experiment="faults"))
     running(job)
+    reached = job.message.progress.step
     fault(fragile_stack)
-    metrics = job.wait(180).result().metrics
-    comparable = {name for name in undisturbed if not name.startswith("throughput/")}
-    assert {name: metrics[name] for name in comparable} == {
-        name: undisturbed[name] for name in comparable
-    }
-    kinds = [event.WhichOneof("kind") for event in job.watch()]
+    left = left_by(fragile_stack, job, tmp_path)
+    assert left.metrics == undisturbed.metrics
+    # Each step once, and the same points as of a run that never stopped.
+    assert left.points == undisturbed.points
+    assert left.weights == undisturbed.weights
+    events = list(job.watch())
+    kinds = [event.WhichOneof("kind") for event in events]
     assert kinds.count("finished") == 1
     waiting.wait(60).result()
-    if fault in (kill_child, kill_worker):
+    if fault in (kill_child, kill_worker, end_worker):
         assert job.message.attempt >= 2
-    assert one_run_with_each_step_once(fragile_stack, job)
-
-
-def one_run_with_each_step_once(stack: Stack, job: Job) -> bool:
-    tracking = mlflow.MlflowClient(stack.tracking)
-    wait_until(lambda: job.refresh().message.tracking.complete, timeout=90, what="delivered")
-    experiment = tracking.get_experiment_by_name("faults")
-    assert experiment is not None
-    (run,) = tracking.search_runs([experiment.experiment_id], f"tags.`talweg.job` = '{job.id}'")
-    assert run.info.status == "FINISHED"
-    for metric in ("train/loss", "val/mae", "lr"):
-        steps = [point.step for point in tracking.get_metric_history(run.info.run_id, metric)]
-        assert steps
-        assert sorted(steps) == sorted(set(steps))
-    return True
+        (line,) = (e.log.text for e in events if "Goes on from" in e.log.text)
+        came_from = int(line.split()[-1].rstrip("."))
+        # In order it loses nothing; killed, what came after the last checkpoint.
+        assert came_from >= (reached if fault is end_worker else reached - 333)
+    (last,) = job.refresh().message.checkpoints
+    assert last.step == STEPS
+    kept = {path.name.partition(".")[0] for path in (fragile_stack.data / "blobs").rglob("*.*")}
+    assert last.name.rpartition("/")[2] in kept
+    assert len([name for name in kept if name.startswith(f"{STEPS:012}")]) >= 1

@@ -40,9 +40,10 @@ def test_every_default_of_a_job() -> None:
         "training": {
             "epochs": 20, "batch_size": 32, "seed": 0, "accumulation": 1,
             "evaluate_every_epochs": 1, "guard": {"fail": {}},
+            "checkpoints": {"every_seconds": 20, "keep_best": False},
         },
         "resources": {"device": "auto"},
-        "outputs": {"model": True, "plots": True},
+        "outputs": {"model": True, "plots": True, "checkpoint": True},
     }  # fmt: skip
 
 

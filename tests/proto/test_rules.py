@@ -449,6 +449,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str, str]] = {
         base(training={"early_stopping": {"metric": "val/mea"}}), "training.early_stopping.metric",
         '"val/mea"', "one of val/loss, val/mae, val/rmse, val/r2", "did you mean 'val/mae'?",
     ),
+    "best without a judge": (
+        base(split={"train": 0.8, "validation": 0},
+             training={"checkpoints": {"keep_best": True}}),
+        "split.validation", "0 with training.checkpoints.keep_best", "a share > 0", "",
+    ),
     "metric without its part": (
         base(schedule={"plateau": {"metric": "rmse"}}), "schedule.plateau.metric", '"rmse"',
         "one of val/loss", "did you mean 'val/rmse'?",

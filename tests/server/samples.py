@@ -12,6 +12,7 @@ from talweg.server.services.cancellation import CancellationService
 from talweg.server.services.comparison import ComparisonService
 from talweg.server.services.jobs import JobService
 from talweg.server.services.leases import Held, LeaseService
+from talweg.server.services.pausing import PauseService
 from talweg.server.services.reports import Report
 from talweg.server.services.submission import Submission, SubmissionService
 from talweg.server.services.tracking import TrackingService
@@ -84,6 +85,7 @@ class Rules:
         self.jobs = JobService(database, self.surroundings)
         self.leases = LeaseService(database, lease=timedelta(seconds=30))
         self.cancellation = CancellationService(database)
+        self.pausing = PauseService(database)
         self.comparison = ComparisonService(database)
         self.tracking = TrackingService(database)
 

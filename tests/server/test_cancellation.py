@@ -7,6 +7,7 @@ from tests.server.samples import SUCCEEDED, Rules, held
 
 from talweg.server.errors import InvalidRequest, JobEnded, JobNotFound, StaleLease
 from talweg.server.queueing.reaper import reap
+from talweg.server.services.leases import CancelOrder
 from talweg.server.services.reports import Report
 from talweg.server.store.rows import JobRow
 from talweg.v1.jobs_pb2 import Job, Outcome
@@ -33,7 +34,7 @@ async def test_a_running_job_is_asked_to_end(rules: Rules) -> None:
     assert answer.state == Job.RUNNING
     assert answer.cancel_requested
     order = await rules.leases.report(held(row), Report(0))
-    assert order is not None
+    assert isinstance(order, CancelOrder)
     assert timedelta(seconds=25) < order.grace <= timedelta(seconds=30)
     assert order.reason == "enough"
     await rules.leases.finish(held(row), Outcome(state=Job.CANCELLED), None)
@@ -55,7 +56,7 @@ async def test_of_several_requests_the_earliest_end_holds(rules: Rules) -> None:
     await cancel(row.name, grace=timedelta(seconds=5), force=False, reason="first")
     await cancel(row.name, grace=timedelta(seconds=60), force=False, reason="")
     order = await rules.leases.report(held(row), Report(0))
-    assert order is not None
+    assert isinstance(order, CancelOrder)
     assert order.grace <= timedelta(seconds=5)
     assert order.reason == "first"
 

@@ -242,14 +242,20 @@ class TestMetrics:
         assert steps == [1, 2]
         # A page that holds nothing of what is wanted is not the last.
         assert (await page("", wanted=["lr"]))[0] == [2]
-        # Another attempt has begun meanwhile: its points belong to another list.
+        # Another attempt has begun meanwhile, from step 2: it measures some steps again.
         rules.lose_worker(row)
         with rules.database.write() as tx:
             reap(tx, 5)
         (again,) = await rules.claim()
-        self.measure(rules, again, [point(9, lr=9)])
-        assert await page(token) == ([3, 4], "")
-        assert await page("") == ([9], "")
+        self.measure(rules, again, [point(s, lr=s) for s in (3, 4, 9)])
+        steps, token = await page(token)
+        assert steps == [3, 4]
+        # Nor is a page that holds nothing new.
+        steps, token = await page(token)
+        assert steps == []
+        assert await page(token) == ([9], "")
+        steps, token = await page("")
+        assert steps == [1, 2]
         for wrong in ({"wanted": ["lr"]}, {"page_size": 10_001}, {"page_size": -1}):
             with pytest.raises(InvalidRequest):
                 await page(token, **wrong)

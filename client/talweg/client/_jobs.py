@@ -218,6 +218,33 @@ class Job:
         self._message = self._connection.call(self._connection.jobs.CancelJob, request)
         return self
 
+    def pause(self, reason: str = "") -> Job:
+        """Ask that the job wait until it is resumed, and give its worker back.
+
+        A job that runs keeps a checkpoint first, and so is PAUSED a little later.
+
+        Args:
+            reason: For the record.
+
+        Raises:
+            FailedPrecondition: Where it has ended.
+            TalwegError: What else the server answered.
+        """
+        request = jobs_pb2.PauseJobRequest(name=self._named(), reason=reason)
+        self._message = self._connection.call(self._connection.jobs.PauseJob, request)
+        return self
+
+    def resume(self) -> Job:
+        """Let the job go on, from where it was paused.
+
+        Raises:
+            FailedPrecondition: Where it has ended.
+            TalwegError: What else the server answered.
+        """
+        request = jobs_pb2.ResumeJobRequest(name=self._named())
+        self._message = self._connection.call(self._connection.jobs.ResumeJob, request)
+        return self
+
     def retry(self, *, request_id: str | None = None) -> Job:
         """Submit an ended job's spec again, and give the new job.
 

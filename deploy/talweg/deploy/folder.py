@@ -43,6 +43,11 @@ class Folder:
         return self.root / "spool"
 
     @property
+    def blobs(self) -> Path:
+        """Checkpoints."""
+        return self.root / "blobs"
+
+    @property
     def broker(self) -> Path:
         """The broker's configuration and data; may be lost at any time."""
         return self.root / "broker"
@@ -88,7 +93,14 @@ class Folder:
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self.lock.exists() or not any(self.root.iterdir()):
             self.root.chmod(0o700)
-        for path in (self.spool, self.broker, self.tracking, self.logs, self.run):
+        for path in (
+            self.spool,
+            self.blobs,
+            self.broker,
+            self.tracking,
+            self.logs,
+            self.run,
+        ):
             path.mkdir(mode=0o700, exist_ok=True)
 
     def open_log(self, part: str) -> IO[bytes]:

@@ -135,6 +135,7 @@ class EmbeddedPlan:
             "TALWEG_BROKER_URL": self.broker_url,
             "TALWEG_TRACKING_URI": self.tracking_uri,
             "TALWEG_SPOOL_DIR": str(self._folder.spool),
+            "TALWEG_BLOBS": self._settings.blobs or str(self._folder.blobs),
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "PYTHONUNBUFFERED": "1",
             "no_proxy": local,

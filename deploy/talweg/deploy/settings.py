@@ -21,6 +21,8 @@ class Settings:
     """TALWEG_TRACKING_URI: an MLflow server that runs already; where set, none is started."""
     database_url: str | None = None
     """TALWEG_DATABASE_URL: the record's database; talweg.db in the data folder where not set."""
+    blobs: str | None = None
+    """TALWEG_BLOBS: where checkpoints are kept; blobs in the data folder where not set."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Self:
@@ -30,4 +32,5 @@ class Settings:
             broker_url=env.get("TALWEG_BROKER_URL") or None,
             tracking_uri=env.get("TALWEG_TRACKING_URI") or None,
             database_url=env.get("TALWEG_DATABASE_URL") or None,
+            blobs=env.get("TALWEG_BLOBS") or None,
         )

@@ -24,6 +24,8 @@ def fill(spec: JobSpec) -> JobSpec:
     if task == options_pb2.SEGMENTATION:
         spec = _with_modes(spec)
     filled = fill_message(spec)
+    if not filled.outputs.HasField("checkpoint"):
+        filled.outputs.checkpoint = filled.outputs.model
     if task == options_pb2.TASK_KIND_UNSPECIFIED:
         return filled
     if not filled.split.HasField("stratified"):

@@ -97,6 +97,10 @@ def _watched_metrics(case: Case) -> Iterator[Violation]:
         watchers.append(("training.early_stopping", spec.training.early_stopping.metric))
     if spec.schedule.WhichOneof("kind") == "plateau":
         watchers.append(("schedule.plateau", spec.schedule.plateau.metric))
+    if spec.training.checkpoints.keep_best and spec.split.validation == 0:
+        yield Violation(
+            "split.validation", "0 with training.checkpoints.keep_best", "a share > 0, to judge by"
+        )
     known = [f"val/{metric.name}" for metric in metrics_of(spec) if not metric.by_class]
     if judges_loss(spec):
         known.insert(0, "val/loss")

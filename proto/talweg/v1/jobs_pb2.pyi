@@ -42,6 +42,7 @@ class Job(_message.Message):
         RUNNING: Job._State.ValueType  # 2
         """A worker holds its lease."""
         PAUSED: Job._State.ValueType  # 3
+        """Waits until somebody resumes it."""
         SUCCEEDED: Job._State.ValueType  # 4
         """Ended with all results."""
         FAILED: Job._State.ValueType  # 5
@@ -58,6 +59,7 @@ class Job(_message.Message):
     RUNNING: Job.State.ValueType  # 2
     """A worker holds its lease."""
     PAUSED: Job.State.ValueType  # 3
+    """Waits until somebody resumes it."""
     SUCCEEDED: Job.State.ValueType  # 4
     """Ended with all results."""
     FAILED: Job.State.ValueType  # 5
@@ -83,6 +85,8 @@ class Job(_message.Message):
     RETRY_OF_FIELD_NUMBER: _builtins.int
     CANCEL_REQUESTED_FIELD_NUMBER: _builtins.int
     LAST_CURSOR_FIELD_NUMBER: _builtins.int
+    CHECKPOINTS_FIELD_NUMBER: _builtins.int
+    PAUSE_REQUESTED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """jobs/{id}."""
     state: Global___Job.State.ValueType
@@ -99,6 +103,8 @@ class Job(_message.Message):
     """Somebody has asked for its end."""
     last_cursor: _builtins.int
     """The number of its latest event."""
+    pause_requested: _builtins.bool
+    """Somebody has asked that it pause."""
     @_builtins.property
     def spec(self) -> _spec_pb2.JobSpec:
         """What was submitted, complete with defaults: it can be submitted again as it is."""
@@ -123,6 +129,10 @@ class Job(_message.Message):
 
     @_builtins.property
     def tracking(self) -> Global___TrackingRun: ...
+    @_builtins.property
+    def checkpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___Checkpoint]:
+        """The checkpoints that are kept, oldest first."""
+
     def __init__(
         self,
         *,
@@ -142,14 +152,66 @@ class Job(_message.Message):
         retry_of: _builtins.str = ...,
         cancel_requested: _builtins.bool = ...,
         last_cursor: _builtins.int = ...,
+        checkpoints: _abc.Iterable[Global___Checkpoint] | None = ...,
+        pause_requested: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "outcome", b"outcome", "progress", b"progress", "spec", b"spec", "start_time", b"start_time", "tracking", b"tracking"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "end_time", b"end_time", "last_cursor", b"last_cursor", "name", b"name", "outcome", b"outcome", "progress", b"progress", "retry_of", b"retry_of", "spec", b"spec", "start_time", b"start_time", "state", b"state", "tracking", b"tracking", "waiting_reason", b"waiting_reason", "warnings", b"warnings", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cancel_requested", b"cancel_requested", "checkpoints", b"checkpoints", "create_time", b"create_time", "end_time", b"end_time", "last_cursor", b"last_cursor", "name", b"name", "outcome", b"outcome", "pause_requested", b"pause_requested", "progress", b"progress", "retry_of", b"retry_of", "spec", b"spec", "start_time", b"start_time", "state", b"state", "tracking", b"tracking", "waiting_reason", b"waiting_reason", "warnings", b"warnings", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Job: _TypeAlias = Job  # noqa: Y015
+
+@_typing.final
+class Checkpoint(_message.Message):
+    """The whole state of a run after a step, as files in the blob store."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    BEST_FIELD_NUMBER: _builtins.int
+    FOR_GOOD_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its path in the blob store, without the ending of its files."""
+    step: _builtins.int
+    """Optimizer steps done."""
+    epoch: _builtins.int
+    """Epochs complete."""
+    attempt: _builtins.int
+    """The attempt that wrote it."""
+    bytes: _builtins.int
+    """Of its tensors' file."""
+    best: _builtins.bool
+    """It is of the best evaluation so far."""
+    for_good: _builtins.bool
+    """training.checkpoints.keep_every keeps it for good."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        step: _builtins.int = ...,
+        epoch: _builtins.int = ...,
+        attempt: _builtins.int = ...,
+        bytes: _builtins.int = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        best: _builtins.bool = ...,
+        for_good: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "best", b"best", "bytes", b"bytes", "create_time", b"create_time", "epoch", b"epoch", "for_good", b"for_good", "name", b"name", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Checkpoint: _TypeAlias = Checkpoint  # noqa: Y015
 
 @_typing.final
 class Progress(_message.Message):
@@ -1021,7 +1083,9 @@ class GetJobMetricsResponse(_message.Message):
 
     @_builtins.property
     def points(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricPoint]:
-        """Thinned to about two a second. All pages hold points of the attempt that the first page is of."""
+        """Thinned to about two a second. What an attempt measures again, which goes on from a checkpoint
+        of another, is there once.
+        """
 
     def __init__(
         self,
@@ -1227,6 +1291,50 @@ class CancelJobRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelJobRequest: _TypeAlias = CancelJobRequest  # noqa: Y015
+
+@_typing.final
+class PauseJobRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """jobs/{id}."""
+    reason: _builtins.str
+    """For the record."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseJobRequest: _TypeAlias = PauseJobRequest  # noqa: Y015
+
+@_typing.final
+class ResumeJobRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """jobs/{id}."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeJobRequest: _TypeAlias = ResumeJobRequest  # noqa: Y015
 
 @_typing.final
 class RetryJobRequest(_message.Message):

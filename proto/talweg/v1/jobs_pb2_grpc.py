@@ -78,6 +78,16 @@ class JobServiceStub:
                 request_serializer=talweg_dot_v1_dot_jobs__pb2.CancelJobRequest.SerializeToString,
                 response_deserializer=talweg_dot_v1_dot_jobs__pb2.Job.FromString,
                 _registered_method=True)
+        self.PauseJob = channel.unary_unary(
+                '/talweg.v1.JobService/PauseJob',
+                request_serializer=talweg_dot_v1_dot_jobs__pb2.PauseJobRequest.SerializeToString,
+                response_deserializer=talweg_dot_v1_dot_jobs__pb2.Job.FromString,
+                _registered_method=True)
+        self.ResumeJob = channel.unary_unary(
+                '/talweg.v1.JobService/ResumeJob',
+                request_serializer=talweg_dot_v1_dot_jobs__pb2.ResumeJobRequest.SerializeToString,
+                response_deserializer=talweg_dot_v1_dot_jobs__pb2.Job.FromString,
+                _registered_method=True)
         self.RetryJob = channel.unary_unary(
                 '/talweg.v1.JobService/RetryJob',
                 request_serializer=talweg_dot_v1_dot_jobs__pb2.RetryJobRequest.SerializeToString,
@@ -150,6 +160,21 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PauseJob(self, request, context):
+        """Has a job wait until it is resumed, and gives its worker back. A QUEUED job is PAUSED at once; a
+        RUNNING one keeps a checkpoint first. FAILED_PRECONDITION where it has ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeJob(self, request, context):
+        """Lets a PAUSED job go on, from its checkpoint. FAILED_PRECONDITION where it has ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RetryJob(self, request, context):
         """Submits an ended job's spec again, as a new job. FAILED_PRECONDITION where it has not ended.
         """
@@ -198,6 +223,16 @@ def add_JobServiceServicer_to_server(servicer, server):
             'CancelJob': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelJob,
                     request_deserializer=talweg_dot_v1_dot_jobs__pb2.CancelJobRequest.FromString,
+                    response_serializer=talweg_dot_v1_dot_jobs__pb2.Job.SerializeToString,
+            ),
+            'PauseJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseJob,
+                    request_deserializer=talweg_dot_v1_dot_jobs__pb2.PauseJobRequest.FromString,
+                    response_serializer=talweg_dot_v1_dot_jobs__pb2.Job.SerializeToString,
+            ),
+            'ResumeJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeJob,
+                    request_deserializer=talweg_dot_v1_dot_jobs__pb2.ResumeJobRequest.FromString,
                     response_serializer=talweg_dot_v1_dot_jobs__pb2.Job.SerializeToString,
             ),
             'RetryJob': grpc.unary_unary_rpc_method_handler(
@@ -425,6 +460,60 @@ class JobService:
             target,
             '/talweg.v1.JobService/CancelJob',
             talweg_dot_v1_dot_jobs__pb2.CancelJobRequest.SerializeToString,
+            talweg_dot_v1_dot_jobs__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/talweg.v1.JobService/PauseJob',
+            talweg_dot_v1_dot_jobs__pb2.PauseJobRequest.SerializeToString,
+            talweg_dot_v1_dot_jobs__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/talweg.v1.JobService/ResumeJob',
+            talweg_dot_v1_dot_jobs__pb2.ResumeJobRequest.SerializeToString,
             talweg_dot_v1_dot_jobs__pb2.Job.FromString,
             options,
             channel_credentials,

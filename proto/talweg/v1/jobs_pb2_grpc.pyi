@@ -57,6 +57,12 @@ class JobServiceStub:
     """
     CancelJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.CancelJobRequest, _jobs_pb2.Job]
     """Asks a job to end as CANCELLED. FAILED_PRECONDITION where it has ended otherwise."""
+    PauseJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.PauseJobRequest, _jobs_pb2.Job]
+    """Has a job wait until it is resumed, and gives its worker back. A QUEUED job is PAUSED at once; a
+    RUNNING one keeps a checkpoint first. FAILED_PRECONDITION where it has ended.
+    """
+    ResumeJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ResumeJobRequest, _jobs_pb2.Job]
+    """Lets a PAUSED job go on, from its checkpoint. FAILED_PRECONDITION where it has ended."""
     RetryJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.RetryJobRequest, _jobs_pb2.Job]
     """Submits an ended job's spec again, as a new job. FAILED_PRECONDITION where it has not ended."""
 
@@ -89,6 +95,12 @@ class JobServiceAsyncStub(JobServiceStub):
     """
     CancelJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.CancelJobRequest, _jobs_pb2.Job]  # type: ignore[assignment]
     """Asks a job to end as CANCELLED. FAILED_PRECONDITION where it has ended otherwise."""
+    PauseJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.PauseJobRequest, _jobs_pb2.Job]  # type: ignore[assignment]
+    """Has a job wait until it is resumed, and gives its worker back. A QUEUED job is PAUSED at once; a
+    RUNNING one keeps a checkpoint first. FAILED_PRECONDITION where it has ended.
+    """
+    ResumeJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ResumeJobRequest, _jobs_pb2.Job]  # type: ignore[assignment]
+    """Lets a PAUSED job go on, from its checkpoint. FAILED_PRECONDITION where it has ended."""
     RetryJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.RetryJobRequest, _jobs_pb2.Job]  # type: ignore[assignment]
     """Submits an ended job's spec again, as a new job. FAILED_PRECONDITION where it has not ended."""
 
@@ -166,6 +178,24 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.Job, _abc.Awaitable[_jobs_pb2.Job]]:
         """Asks a job to end as CANCELLED. FAILED_PRECONDITION where it has ended otherwise."""
+
+    @_abc_1.abstractmethod
+    def PauseJob(
+        self,
+        request: _jobs_pb2.PauseJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.Job, _abc.Awaitable[_jobs_pb2.Job]]:
+        """Has a job wait until it is resumed, and gives its worker back. A QUEUED job is PAUSED at once; a
+        RUNNING one keeps a checkpoint first. FAILED_PRECONDITION where it has ended.
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeJob(
+        self,
+        request: _jobs_pb2.ResumeJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.Job, _abc.Awaitable[_jobs_pb2.Job]]:
+        """Lets a PAUSED job go on, from its checkpoint. FAILED_PRECONDITION where it has ended."""
 
     @_abc_1.abstractmethod
     def RetryJob(

@@ -324,6 +324,7 @@ class Training(_message.Message):
     EARLY_STOPPING_FIELD_NUMBER: _builtins.int
     LOG_EVERY_STEPS_FIELD_NUMBER: _builtins.int
     GUARD_FIELD_NUMBER: _builtins.int
+    CHECKPOINTS_FIELD_NUMBER: _builtins.int
     epochs: _builtins.int
     """Passes over the training data; 20 where neither is given."""
     steps: _builtins.int
@@ -355,6 +356,10 @@ class Training(_message.Message):
     def guard(self) -> _guard_pb2.Guard:
         """What happens to a step that is not finite."""
 
+    @_builtins.property
+    def checkpoints(self) -> Global___Checkpoints:
+        """When the state is kept, so that a run whose worker is lost goes on from it."""
+
     def __init__(
         self,
         *,
@@ -369,10 +374,11 @@ class Training(_message.Message):
         early_stopping: Global___EarlyStopping | None = ...,
         log_every_steps: _builtins.int | None = ...,
         guard: _guard_pb2.Guard | None = ...,
+        checkpoints: Global___Checkpoints | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation", "_batch_size", b"_batch_size", "_evaluate_every_epochs", b"_evaluate_every_epochs", "_log_every_steps", b"_log_every_steps", "_seed", b"_seed", "accumulation", b"accumulation", "batch_size", b"batch_size", "clip_norm", b"clip_norm", "clip_value", b"clip_value", "clipping", b"clipping", "early_stopping", b"early_stopping", "epochs", b"epochs", "evaluate_every_epochs", b"evaluate_every_epochs", "guard", b"guard", "length", b"length", "log_every_steps", b"log_every_steps", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation", "_batch_size", b"_batch_size", "_evaluate_every_epochs", b"_evaluate_every_epochs", "_log_every_steps", b"_log_every_steps", "_seed", b"_seed", "accumulation", b"accumulation", "batch_size", b"batch_size", "checkpoints", b"checkpoints", "clip_norm", b"clip_norm", "clip_value", b"clip_value", "clipping", b"clipping", "early_stopping", b"early_stopping", "epochs", b"epochs", "evaluate_every_epochs", b"evaluate_every_epochs", "guard", b"guard", "length", b"length", "log_every_steps", b"log_every_steps", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation", "_batch_size", b"_batch_size", "_evaluate_every_epochs", b"_evaluate_every_epochs", "_log_every_steps", b"_log_every_steps", "_seed", b"_seed", "accumulation", b"accumulation", "batch_size", b"batch_size", "clip_norm", b"clip_norm", "clip_value", b"clip_value", "clipping", b"clipping", "early_stopping", b"early_stopping", "epochs", b"epochs", "evaluate_every_epochs", b"evaluate_every_epochs", "guard", b"guard", "length", b"length", "log_every_steps", b"log_every_steps", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation", "_batch_size", b"_batch_size", "_evaluate_every_epochs", b"_evaluate_every_epochs", "_log_every_steps", b"_log_every_steps", "_seed", b"_seed", "accumulation", b"accumulation", "batch_size", b"batch_size", "checkpoints", b"checkpoints", "clip_norm", b"clip_norm", "clip_value", b"clip_value", "clipping", b"clipping", "early_stopping", b"early_stopping", "epochs", b"epochs", "evaluate_every_epochs", b"evaluate_every_epochs", "guard", b"guard", "length", b"length", "log_every_steps", b"log_every_steps", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__accumulation: _TypeAlias = _typing.Literal["accumulation"]  # noqa: Y015
     _WhichOneofArgType__accumulation: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation"]  # noqa: Y015
@@ -404,6 +410,61 @@ class Training(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_length) -> _WhichOneofReturnType_length | None: ...
 
 Global___Training: _TypeAlias = Training  # noqa: Y015
+
+@_typing.final
+class Checkpoints(_message.Message):
+    """When the whole state of a run is written down, and what is kept of it. The last two are always
+    kept while the job runs: a run goes on from the last, bit for bit as if it had never stopped.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVERY_SECONDS_FIELD_NUMBER: _builtins.int
+    EVERY_STEPS_FIELD_NUMBER: _builtins.int
+    KEEP_EVERY_FIELD_NUMBER: _builtins.int
+    KEEP_BEST_FIELD_NUMBER: _builtins.int
+    every_seconds: _builtins.int
+    """One after so many seconds of training, which is what a lost worker costs at most. Where
+    writing takes long, they stand further apart, so that it takes at most a fiftieth of the time.
+    """
+    every_steps: _builtins.int
+    """One after so many optimizer steps too."""
+    keep_every: _builtins.int
+    """Keep the 1st of every so many checkpoints for good; none where absent."""
+    keep_best: _builtins.bool
+    """Keep the one of the best evaluation for good: by the metric that early stopping watches, else
+    the schedule's, else val/loss, or the task's first where it judges no loss.
+    """
+    def __init__(
+        self,
+        *,
+        every_seconds: _builtins.int | None = ...,
+        every_steps: _builtins.int | None = ...,
+        keep_every: _builtins.int | None = ...,
+        keep_best: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_every_seconds", b"_every_seconds", "_every_steps", b"_every_steps", "_keep_best", b"_keep_best", "_keep_every", b"_keep_every", "every_seconds", b"every_seconds", "every_steps", b"every_steps", "keep_best", b"keep_best", "keep_every", b"keep_every"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_every_seconds", b"_every_seconds", "_every_steps", b"_every_steps", "_keep_best", b"_keep_best", "_keep_every", b"_keep_every", "every_seconds", b"every_seconds", "every_steps", b"every_steps", "keep_best", b"keep_best", "keep_every", b"keep_every"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__every_seconds: _TypeAlias = _typing.Literal["every_seconds"]  # noqa: Y015
+    _WhichOneofArgType__every_seconds: _TypeAlias = _typing.Literal["_every_seconds", b"_every_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__every_steps: _TypeAlias = _typing.Literal["every_steps"]  # noqa: Y015
+    _WhichOneofArgType__every_steps: _TypeAlias = _typing.Literal["_every_steps", b"_every_steps"]  # noqa: Y015
+    _WhichOneofReturnType__keep_best: _TypeAlias = _typing.Literal["keep_best"]  # noqa: Y015
+    _WhichOneofArgType__keep_best: _TypeAlias = _typing.Literal["_keep_best", b"_keep_best"]  # noqa: Y015
+    _WhichOneofReturnType__keep_every: _TypeAlias = _typing.Literal["keep_every"]  # noqa: Y015
+    _WhichOneofArgType__keep_every: _TypeAlias = _typing.Literal["_keep_every", b"_keep_every"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__every_seconds) -> _WhichOneofReturnType__every_seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__every_steps) -> _WhichOneofReturnType__every_steps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__keep_best) -> _WhichOneofReturnType__keep_best | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__keep_every) -> _WhichOneofReturnType__keep_every | None: ...
+
+Global___Checkpoints: _TypeAlias = Checkpoints  # noqa: Y015
 
 @_typing.final
 class EarlyStopping(_message.Message):
@@ -503,24 +564,32 @@ class Outputs(_message.Message):
 
     MODEL_FIELD_NUMBER: _builtins.int
     PLOTS_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
     model: _builtins.bool
     """The model in MLflow's format and as weights.safetensors."""
     plots: _builtins.bool
     """The loss curve, and the confusion matrix or the residuals."""
+    checkpoint: _builtins.bool
+    """The last checkpoint, once the job has ended. Where absent: as model."""
     def __init__(
         self,
         *,
         model: _builtins.bool | None = ...,
         plots: _builtins.bool | None = ...,
+        checkpoint: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_model", b"_model", "_plots", b"_plots", "model", b"model", "plots", b"plots"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_checkpoint", b"_checkpoint", "_model", b"_model", "_plots", b"_plots", "checkpoint", b"checkpoint", "model", b"model", "plots", b"plots"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_model", b"_model", "_plots", b"_plots", "model", b"model", "plots", b"plots"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_checkpoint", b"_checkpoint", "_model", b"_model", "_plots", b"_plots", "checkpoint", b"checkpoint", "model", b"model", "plots", b"plots"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__checkpoint: _TypeAlias = _typing.Literal["checkpoint"]  # noqa: Y015
+    _WhichOneofArgType__checkpoint: _TypeAlias = _typing.Literal["_checkpoint", b"_checkpoint"]  # noqa: Y015
     _WhichOneofReturnType__model: _TypeAlias = _typing.Literal["model"]  # noqa: Y015
     _WhichOneofArgType__model: _TypeAlias = _typing.Literal["_model", b"_model"]  # noqa: Y015
     _WhichOneofReturnType__plots: _TypeAlias = _typing.Literal["plots"]  # noqa: Y015
     _WhichOneofArgType__plots: _TypeAlias = _typing.Literal["_plots", b"_plots"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__checkpoint) -> _WhichOneofReturnType__checkpoint | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__model) -> _WhichOneofReturnType__model | None: ...
     @_typing.overload

@@ -27,7 +27,7 @@ from talweg.v1 import jobs_pb2 as talweg_dot_v1_dot_jobs__pb2
 from talweg.v1 import spec_pb2 as talweg_dot_v1_dot_spec__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17talweg/v1/workers.proto\x12\ttalweg.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x14talweg/v1/jobs.proto\x1a\x14talweg/v1/spec.proto\"4\n\x05Lease\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\r\n\x05token\x18\x03 \x01(\t\"\x83\x01\n\x10\x43laimJobsRequest\x12\r\n\x05queue\x18\x01 \x01(\t\x12\x0e\n\x06worker\x18\x02 \x01(\t\x12-\n\x0c\x63\x61pabilities\x18\x03 \x01(\x0b\x32\x17.talweg.v1.Capabilities\x12\r\n\x05limit\x18\x04 \x01(\x05\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"\x1f\n\x0c\x43\x61pabilities\x12\x0f\n\x07\x64\x65vices\x18\x01 \x03(\t\"\x80\x01\n\nAssignment\x12\x1f\n\x05lease\x18\x01 \x01(\x0b\x32\x10.talweg.v1.Lease\x12 \n\x04spec\x18\x02 \x01(\x0b\x32\x12.talweg.v1.JobSpec\x12/\n\x0ctime_to_live\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"?\n\x11\x43laimJobsResponse\x12*\n\x0b\x61ssignments\x18\x01 \x03(\x0b\x32\x15.talweg.v1.Assignment\"\xc0\x01\n\x15ReportProgressRequest\x12\x1f\n\x05lease\x18\x01 \x01(\x0b\x32\x10.talweg.v1.Lease\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12 \n\x06\x65vents\x18\x03 \x03(\x0b\x32\x10.talweg.v1.Event\x12+\n\tsummaries\x18\x04 \x03(\x0b\x32\x18.talweg.v1.MetricSummary\x12%\n\x08progress\x18\x05 \x01(\x0b\x32\x13.talweg.v1.Progress\"\xce\x01\n\x16ReportProgressResponse\x12/\n\x0ctime_to_live\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x38\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32(.talweg.v1.ReportProgressResponse.Cancel\x1aI\n\x06\x43\x61ncel\x12/\n\x0cgrace_period\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x8f\x01\n\x10\x46inishJobRequest\x12\x1f\n\x05lease\x18\x01 \x01(\x0b\x32\x10.talweg.v1.Lease\x12#\n\x07outcome\x18\x02 \x01(\x0b\x32\x12.talweg.v1.Outcome\x12\x35\n\x0blast_report\x18\x03 \x01(\x0b\x32 .talweg.v1.ReportProgressRequest\"\x13\n\x11\x46inishJobResponse\"g\n\x15SetTrackingRunRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x17\n\x0f\x65xpected_run_id\x18\x02 \x01(\t\x12(\n\x08tracking\x18\x03 \x01(\x0b\x32\x16.talweg.v1.TrackingRun\"B\n\x16SetTrackingRunResponse\x12(\n\x08tracking\x18\x01 \x01(\x0b\x32\x16.talweg.v1.TrackingRun2\xcd\x02\n\rWorkerService\x12\x46\n\tClaimJobs\x12\x1b.talweg.v1.ClaimJobsRequest\x1a\x1c.talweg.v1.ClaimJobsResponse\x12U\n\x0eReportProgress\x12 .talweg.v1.ReportProgressRequest\x1a!.talweg.v1.ReportProgressResponse\x12\x46\n\tFinishJob\x12\x1b.talweg.v1.FinishJobRequest\x1a\x1c.talweg.v1.FinishJobResponse\x12U\n\x0eSetTrackingRun\x12 .talweg.v1.SetTrackingRunRequest\x1a!.talweg.v1.SetTrackingRunResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17talweg/v1/workers.proto\x12\ttalweg.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x14talweg/v1/jobs.proto\x1a\x14talweg/v1/spec.proto\"4\n\x05Lease\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\r\n\x05token\x18\x03 \x01(\t\"\x83\x01\n\x10\x43laimJobsRequest\x12\r\n\x05queue\x18\x01 \x01(\t\x12\x0e\n\x06worker\x18\x02 \x01(\t\x12-\n\x0c\x63\x61pabilities\x18\x03 \x01(\x0b\x32\x17.talweg.v1.Capabilities\x12\r\n\x05limit\x18\x04 \x01(\x05\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"\x1f\n\x0c\x43\x61pabilities\x12\x0f\n\x07\x64\x65vices\x18\x01 \x03(\t\"\xac\x01\n\nAssignment\x12\x1f\n\x05lease\x18\x01 \x01(\x0b\x32\x10.talweg.v1.Lease\x12 \n\x04spec\x18\x02 \x01(\x0b\x32\x12.talweg.v1.JobSpec\x12/\n\x0ctime_to_live\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x0b\x63heckpoints\x18\x04 \x03(\x0b\x32\x15.talweg.v1.Checkpoint\"?\n\x11\x43laimJobsResponse\x12*\n\x0b\x61ssignments\x18\x01 \x03(\x0b\x32\x15.talweg.v1.Assignment\"\xdf\x01\n\x15ReportProgressRequest\x12\x1f\n\x05lease\x18\x01 \x01(\x0b\x32\x10.talweg.v1.Lease\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12 \n\x06\x65vents\x18\x03 \x03(\x0b\x32\x10.talweg.v1.Event\x12+\n\tsummaries\x18\x04 \x03(\x0b\x32\x18.talweg.v1.MetricSummary\x12%\n\x08progress\x18\x05 \x01(\x0b\x32\x13.talweg.v1.Progress\x12\x1d\n\x04kept\x18\x06 \x01(\x0b\x32\x0f.talweg.v1.Kept\"2\n\x04Kept\x12*\n\x0b\x63heckpoints\x18\x01 \x03(\x0b\x32\x15.talweg.v1.Checkpoint\"\x9f\x02\n\x16ReportProgressResponse\x12/\n\x0ctime_to_live\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x38\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32(.talweg.v1.ReportProgressResponse.Cancel\x12\x36\n\x05pause\x18\x03 \x01(\x0b\x32\'.talweg.v1.ReportProgressResponse.Pause\x1aI\n\x06\x43\x61ncel\x12/\n\x0cgrace_period\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x02 \x01(\t\x1a\x17\n\x05Pause\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x8f\x01\n\x10\x46inishJobRequest\x12\x1f\n\x05lease\x18\x01 \x01(\x0b\x32\x10.talweg.v1.Lease\x12#\n\x07outcome\x18\x02 \x01(\x0b\x32\x12.talweg.v1.Outcome\x12\x35\n\x0blast_report\x18\x03 \x01(\x0b\x32 .talweg.v1.ReportProgressRequest\"\x13\n\x11\x46inishJobResponse\"g\n\x15SetTrackingRunRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x17\n\x0f\x65xpected_run_id\x18\x02 \x01(\t\x12(\n\x08tracking\x18\x03 \x01(\x0b\x32\x16.talweg.v1.TrackingRun\"B\n\x16SetTrackingRunResponse\x12(\n\x08tracking\x18\x01 \x01(\x0b\x32\x16.talweg.v1.TrackingRun2\xcd\x02\n\rWorkerService\x12\x46\n\tClaimJobs\x12\x1b.talweg.v1.ClaimJobsRequest\x1a\x1c.talweg.v1.ClaimJobsResponse\x12U\n\x0eReportProgress\x12 .talweg.v1.ReportProgressRequest\x1a!.talweg.v1.ReportProgressResponse\x12\x46\n\tFinishJob\x12\x1b.talweg.v1.FinishJobRequest\x1a\x1c.talweg.v1.FinishJobResponse\x12U\n\x0eSetTrackingRun\x12 .talweg.v1.SetTrackingRunRequest\x1a!.talweg.v1.SetTrackingRunResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,23 +41,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CAPABILITIES']._serialized_start=302
   _globals['_CAPABILITIES']._serialized_end=333
   _globals['_ASSIGNMENT']._serialized_start=336
-  _globals['_ASSIGNMENT']._serialized_end=464
-  _globals['_CLAIMJOBSRESPONSE']._serialized_start=466
-  _globals['_CLAIMJOBSRESPONSE']._serialized_end=529
-  _globals['_REPORTPROGRESSREQUEST']._serialized_start=532
-  _globals['_REPORTPROGRESSREQUEST']._serialized_end=724
-  _globals['_REPORTPROGRESSRESPONSE']._serialized_start=727
-  _globals['_REPORTPROGRESSRESPONSE']._serialized_end=933
-  _globals['_REPORTPROGRESSRESPONSE_CANCEL']._serialized_start=860
-  _globals['_REPORTPROGRESSRESPONSE_CANCEL']._serialized_end=933
-  _globals['_FINISHJOBREQUEST']._serialized_start=936
-  _globals['_FINISHJOBREQUEST']._serialized_end=1079
-  _globals['_FINISHJOBRESPONSE']._serialized_start=1081
-  _globals['_FINISHJOBRESPONSE']._serialized_end=1100
-  _globals['_SETTRACKINGRUNREQUEST']._serialized_start=1102
-  _globals['_SETTRACKINGRUNREQUEST']._serialized_end=1205
-  _globals['_SETTRACKINGRUNRESPONSE']._serialized_start=1207
-  _globals['_SETTRACKINGRUNRESPONSE']._serialized_end=1273
-  _globals['_WORKERSERVICE']._serialized_start=1276
-  _globals['_WORKERSERVICE']._serialized_end=1609
+  _globals['_ASSIGNMENT']._serialized_end=508
+  _globals['_CLAIMJOBSRESPONSE']._serialized_start=510
+  _globals['_CLAIMJOBSRESPONSE']._serialized_end=573
+  _globals['_REPORTPROGRESSREQUEST']._serialized_start=576
+  _globals['_REPORTPROGRESSREQUEST']._serialized_end=799
+  _globals['_KEPT']._serialized_start=801
+  _globals['_KEPT']._serialized_end=851
+  _globals['_REPORTPROGRESSRESPONSE']._serialized_start=854
+  _globals['_REPORTPROGRESSRESPONSE']._serialized_end=1141
+  _globals['_REPORTPROGRESSRESPONSE_CANCEL']._serialized_start=1043
+  _globals['_REPORTPROGRESSRESPONSE_CANCEL']._serialized_end=1116
+  _globals['_REPORTPROGRESSRESPONSE_PAUSE']._serialized_start=1118
+  _globals['_REPORTPROGRESSRESPONSE_PAUSE']._serialized_end=1141
+  _globals['_FINISHJOBREQUEST']._serialized_start=1144
+  _globals['_FINISHJOBREQUEST']._serialized_end=1287
+  _globals['_FINISHJOBRESPONSE']._serialized_start=1289
+  _globals['_FINISHJOBRESPONSE']._serialized_end=1308
+  _globals['_SETTRACKINGRUNREQUEST']._serialized_start=1310
+  _globals['_SETTRACKINGRUNREQUEST']._serialized_end=1413
+  _globals['_SETTRACKINGRUNRESPONSE']._serialized_start=1415
+  _globals['_SETTRACKINGRUNRESPONSE']._serialized_end=1481
+  _globals['_WORKERSERVICE']._serialized_start=1484
+  _globals['_WORKERSERVICE']._serialized_end=1817
 # @@protoc_insertion_point(module_scope)

@@ -117,6 +117,7 @@ class Assignment(_message.Message):
     LEASE_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
     TIME_TO_LIVE_FIELD_NUMBER: _builtins.int
+    CHECKPOINTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def lease(self) -> Global___Lease: ...
     @_builtins.property
@@ -125,16 +126,21 @@ class Assignment(_message.Message):
     def time_to_live(self) -> _duration_pb2.Duration:
         """How long the lease lasts without renewal."""
 
+    @_builtins.property
+    def checkpoints(self) -> _containers.RepeatedCompositeFieldContainer[_jobs_pb2.Checkpoint]:
+        """What earlier attempts have kept, oldest first: the attempt goes on from the last that is whole."""
+
     def __init__(
         self,
         *,
         lease: Global___Lease | None = ...,
         spec: _spec_pb2.JobSpec | None = ...,
         time_to_live: _duration_pb2.Duration | None = ...,
+        checkpoints: _abc.Iterable[_jobs_pb2.Checkpoint] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "spec", b"spec", "time_to_live", b"time_to_live"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "spec", b"spec", "time_to_live", b"time_to_live"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoints", b"checkpoints", "lease", b"lease", "spec", b"spec", "time_to_live", b"time_to_live"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -169,6 +175,7 @@ class ReportProgressRequest(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     SUMMARIES_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
+    KEPT_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Numbers the reports of an attempt from 1: one sent again is counted once."""
     @_builtins.property
@@ -183,6 +190,12 @@ class ReportProgressRequest(_message.Message):
 
     @_builtins.property
     def progress(self) -> _jobs_pb2.Progress: ...
+    @_builtins.property
+    def kept(self) -> Global___Kept:
+        """Set where checkpoints were written or given up: all that are kept now. Only a lease that is
+        good may say so; what the record no longer names may be removed.
+        """
+
     def __init__(
         self,
         *,
@@ -191,14 +204,37 @@ class ReportProgressRequest(_message.Message):
         events: _abc.Iterable[_jobs_pb2.Event] | None = ...,
         summaries: _abc.Iterable[_jobs_pb2.MetricSummary] | None = ...,
         progress: _jobs_pb2.Progress | None = ...,
+        kept: Global___Kept | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "progress", b"progress"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["kept", b"kept", "lease", b"lease", "progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "lease", b"lease", "progress", b"progress", "sequence", b"sequence", "summaries", b"summaries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "kept", b"kept", "lease", b"lease", "progress", b"progress", "sequence", b"sequence", "summaries", b"summaries"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReportProgressRequest: _TypeAlias = ReportProgressRequest  # noqa: Y015
+
+@_typing.final
+class Kept(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKPOINTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def checkpoints(self) -> _containers.RepeatedCompositeFieldContainer[_jobs_pb2.Checkpoint]:
+        """Oldest first."""
+
+    def __init__(
+        self,
+        *,
+        checkpoints: _abc.Iterable[_jobs_pb2.Checkpoint] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoints", b"checkpoints"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Kept: _TypeAlias = Kept  # noqa: Y015
 
 @_typing.final
 class ReportProgressResponse(_message.Message):
@@ -227,23 +263,46 @@ class ReportProgressResponse(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class Pause(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        REASON_FIELD_NUMBER: _builtins.int
+        reason: _builtins.str
+        def __init__(
+            self,
+            *,
+            reason: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     TIME_TO_LIVE_FIELD_NUMBER: _builtins.int
     CANCEL_FIELD_NUMBER: _builtins.int
+    PAUSE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def time_to_live(self) -> _duration_pb2.Duration: ...
     @_builtins.property
     def cancel(self) -> Global___ReportProgressResponse.Cancel:
         """Set when the attempt is to end as CANCELLED."""
 
+    @_builtins.property
+    def pause(self) -> Global___ReportProgressResponse.Pause:
+        """Set when the attempt is to keep a checkpoint and end as PAUSED."""
+
     def __init__(
         self,
         *,
         time_to_live: _duration_pb2.Duration | None = ...,
         cancel: Global___ReportProgressResponse.Cancel | None = ...,
+        pause: Global___ReportProgressResponse.Pause | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "time_to_live", b"time_to_live"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "pause", b"pause", "time_to_live", b"time_to_live"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "time_to_live", b"time_to_live"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "pause", b"pause", "time_to_live", b"time_to_live"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -260,7 +319,9 @@ class FinishJobRequest(_message.Message):
     def lease(self) -> Global___Lease: ...
     @_builtins.property
     def outcome(self) -> _jobs_pb2.Outcome:
-        """With state QUEUED the job goes back to the queue: the worker is shutting down."""
+        """With state QUEUED the job goes back to the queue: the worker is shutting down. With PAUSED it
+        waits until it is resumed.
+        """
 
     @_builtins.property
     def last_report(self) -> Global___ReportProgressRequest:

@@ -29,6 +29,7 @@ from talweg.server.services.cancellation import CancellationService
 from talweg.server.services.comparison import ComparisonService
 from talweg.server.services.jobs import JobService
 from talweg.server.services.leases import LeaseService
+from talweg.server.services.pausing import PauseService
 from talweg.server.services.submission import SubmissionService
 from talweg.server.services.tracking import TrackingService
 from talweg.server.services.watching import WatchService
@@ -171,6 +172,7 @@ class Server:
                     watching=WatchService(database, self._hub),
                     comparison=ComparisonService(database),
                     cancellation=CancellationService(database),
+                    pausing=PauseService(database),
                 )
             ),
             self._grpc,

@@ -69,6 +69,7 @@ class Worker:
         here = Surroundings(
             channel=self.channel,
             spool_dir=self.spool_dir,
+            blobs=str(self.spool_dir.parent / "blobs"),
             worker="here",
             has_cuda=False,
             shutting_down=self.shutdown.is_set,

@@ -32,7 +32,7 @@ class StepUntilStopped:
         self.lasted = 0.0
         self._most = most
 
-    def __call__(self, spec: object, *, report: Reporter, control: Control, device: str) -> Result:
+    def __call__(self, spec: object, *, report: Reporter, control: Control, **_: object) -> Result:
         started, step = time.monotonic(), 0
         while time.monotonic() - started < self._most:
             self.stop = control.check()
@@ -441,7 +441,7 @@ def test_a_loop_pays_little_for_what_it_tells(jobs: Jobs, worker: Worker, tmp_pa
             report.metrics(step, values)
         seconds[name] = time.process_time() - started
 
-    def run(spec: object, *, report: Reporter, control: Control, device: str) -> Result:
+    def run(spec: object, *, report: Reporter, control: Control, **_: object) -> Result:
         tells("null", NullReporter(), training.NeverStop())
         tells("real", report, control)
         return Result(Job.SUCCEEDED)

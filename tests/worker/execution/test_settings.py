@@ -18,6 +18,7 @@ def test_every_variable_is_read() -> None:
             "TALWEG_TRACKING_URI": "http://tracking/",
             "TALWEG_PUBLIC_TRACKING_URI": "https://public/",
             "TALWEG_SPOOL_DIR": "/spool",
+            "TALWEG_BLOBS": "s3://bucket/blobs",
             "TALWEG_QUEUES": "default, cuda",
             "TALWEG_DEVICE": "CUDA",
             "TALWEG_WORKER_NAME": "gpu0",
@@ -33,6 +34,7 @@ def test_every_variable_is_read() -> None:
         tracking_uri="http://tracking",
         public_tracking_uri="https://public",
         spool_dir=Path("/spool"),
+        blobs="s3://bucket/blobs",
         queues=("default", "cuda"),
         device="cuda",
         worker_name="gpu0",
@@ -52,6 +54,7 @@ def test_an_empty_variable_leaves_the_default() -> None:
     assert settings.models_dir is None
     # Delivery is another process, and may work in another folder.
     assert settings.spool_dir.is_absolute()
+    assert Path(settings.blobs).is_absolute()
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,7 @@ def running_worker(folder: Path) -> Iterator[RunningWorker]:
                 # Nobody is there: a worker does not care.
                 "TALWEG_TRACKING_URI": "http://127.0.0.1:9",
                 "TALWEG_SPOOL_DIR": str(folder / "spool"),
+                "TALWEG_BLOBS": str(folder / "blobs"),
                 "TALWEG_READY_FILE": str(ready_file),
                 "TALWEG_LOG_LEVEL": "DEBUG",
             },
@@ -152,12 +153,12 @@ def test_code_that_holds_the_interpreter_is_cut_off_with_its_lease(tmp_path: Pat
         "from talweg.worker.channels import Channel\n"
         "from talweg.worker.execution.answering import Answering\n"
         "from talweg.worker.execution.attempt import Surroundings\n"
-        "def run(spec, *, report, control, device):\n"
+        "def run(spec, *, report, control, device, store):\n"
         "    report.progress(1, 2, 1, 1)\n"
         "    print('holding', flush=True)\n"
         "    sum(range(10**12))\n"
         "Answering(Surroundings(channel=Channel(sys.argv[1]), spool_dir=Path(sys.argv[2]),\n"
-        "    worker='hog', has_cuda=False, run=run)).answer('default')\n"
+        "    blobs=sys.argv[2], worker='hog', has_cuda=False, run=run)).answer('default')\n"
     )
     with (
         running_redis(tmp_path) as redis_url,

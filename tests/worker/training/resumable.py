@@ -15,7 +15,12 @@ CASES: dict[str, dict[str, Any]] = {
         "model": BATCH_NORM,
         "optimizer": {"adamw": {"learning_rate": 0.02}},
         "schedule": {"plateau": {"patience": 1, "warmup_steps": 3}},
-        "training": {"accumulation": 2, "clip_norm": 1.0, "log_every_steps": 3},
+        "training": {
+            "accumulation": 2,
+            "clip_norm": 1.0,
+            "log_every_steps": 3,
+            "guard": {"rollback": {"keep_every_steps": 4}},
+        },
     },
     "regression, SGD with momentum, cut short": {
         "loss": {"huber": {"delta": 0.5, "reduction": "sum"}},
@@ -64,7 +69,7 @@ CASES: dict[str, dict[str, Any]] = {
         "model": BATCH_NORM,
         "loss": "bce_with_logits",
         "optimizer": "adagrad",
-        "training": {"epochs": 4, "accumulation": 3, "log_every_steps": 1},
+        "training": {"epochs": 12, "accumulation": 3, "log_every_steps": 1},
     },
 }
 

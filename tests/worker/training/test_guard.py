@@ -182,6 +182,20 @@ def test_a_target_that_is_not_finite_is_named_as_such() -> None:
     assert "targets" in divergence.hint
 
 
+def test_a_bad_target_among_several_arrays_names_its_sample() -> None:
+    setup = ready(job(training={"steps": 5, "batch_size": 8, "accumulation": 2}))
+
+    def change(step: int, window: list[Batch]) -> list[Batch]:
+        first, last = (changed(b, weights=torch.ones(len(b), 3)) for b in window)
+        target = last.target.clone()
+        target[2] = math.nan
+        return [first, changed(last, target=target)]
+
+    divergence = steps(setup, change)
+    assert divergence is not None
+    assert list(divergence.bad_samples) == [divergence.samples[8 + 2]]
+
+
 def test_statistics_that_overflow_are_refused_though_all_else_is_finite() -> None:
     model = {"sequential": {"layers": ["batch_norm", "linear"]}}
     setup = ready(job(model=model, training={"steps": 5}))

@@ -46,11 +46,15 @@ NAMES = {
     training: {
         "Control",
         "NeverStop",
+        "NoStore",
         "NullReporter",
         "RecordingReporter",
         "Reporter",
         "Result",
+        "Snapshot",
         "Stop",
+        "Store",
+        "StoreAwayError",
         "run",
     },
 }

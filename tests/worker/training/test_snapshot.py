@@ -125,7 +125,7 @@ def test_a_training_goes_back_in_memory(name: str) -> None:
 
 def test_capturing_again_takes_no_new_memory() -> None:
     report = RecordingReporter()
-    setup = ready(resumable("regression, AdamW, accumulation, plateau"), report)
+    setup = ready(resumable("binary, RMSprop, early stopping"), report)
     go_on(setup, report, 2)
     kept = setup.snapshots.capture()
     places = {name: tensor.data_ptr() for name, tensor in kept.tensors.items()}

@@ -94,6 +94,7 @@ def answer(queue: str) -> None:
             Surroundings(
                 channel=Channel(settings.address),
                 spool_dir=settings.spool_dir,
+                blobs=settings.blobs,
                 worker=node_name(),
                 has_cuda=has_cuda(settings.device),
                 shutting_down=shutting_down,

@@ -29,6 +29,10 @@ class Settings:
     spool_dir: Path = Path(".talweg/spool")
     """TALWEG_SPOOL_DIR: where results wait for delivery; on a local disk, one a machine."""
 
+    blobs: str = ".talweg/blobs"
+    """TALWEG_BLOBS: where checkpoints are kept, a folder or a URL that fsspec knows, such as
+    s3://bucket/folder; all workers of a server must see the same."""
+
     queues: tuple[str, ...] = ("default",)
     """TALWEG_QUEUES: queues to take jobs from, joined by commas."""
 
@@ -96,6 +100,7 @@ class Settings:
             tracking_uri=text("TRACKING_URI", default.tracking_uri).rstrip("/"),
             public_tracking_uri=text("PUBLIC_TRACKING_URI", "").rstrip("/") or None,
             spool_dir=Path(text("SPOOL_DIR", str(default.spool_dir))).absolute(),
+            blobs=_absolute(text("BLOBS", default.blobs)),
             queues=tuple(q.strip() for q in text("QUEUES", ",".join(default.queues)).split(",")),
             device=text("DEVICE", default.device).lower(),
             worker_name=text("WORKER_NAME", default.worker_name),
@@ -104,3 +109,8 @@ class Settings:
             models_dir=path("MODELS_DIR"),
             log_level=text("LOG_LEVEL", default.log_level).upper(),
         )
+
+
+def _absolute(place: str) -> str:
+    """A folder's path from the root; a URL as it is."""
+    return place if "://" in place else str(Path(place).absolute())

@@ -87,7 +87,7 @@ def cancel(
         return f"{job.id} is CANCELLED" if ended else f"{job.id} is asked to end"
 
     with session.client() as client:
-        return _for_each(client, jobs, act, tell, as_json=as_json)
+        return for_each(client, jobs, act, tell, as_json=as_json)
 
 
 @click.command()
@@ -97,7 +97,7 @@ def cancel(
 def retry(session: Session, jobs: Sequence[str], as_json: bool) -> int:
     """Submit the specs of ended jobs again, as new jobs."""
     with session.client() as client:
-        return _for_each(
+        return for_each(
             client,
             jobs,
             lambda job: job.retry(),
@@ -155,7 +155,7 @@ def _print_events(client: Client, jobs: Sequence[Job]) -> int:
     return 0 if succeeded else _problems.JOB_NOT_SUCCEEDED
 
 
-def _for_each(
+def for_each(
     client: Client,
     names: Sequence[str],
     act: Callable[[Job], Job],

@@ -18,6 +18,8 @@ _OWN = {
     "show": Lazy(f"{_HERE}._show:show", "Show all about a job."),
     "watch": Lazy(f"{_HERE}._control:watch", "Follow jobs until they have ended."),
     "cancel": Lazy(f"{_HERE}._control:cancel", "Ask jobs to end."),
+    "pause": Lazy(f"{_HERE}._pausing:pause", "Have jobs wait until they are resumed."),
+    "resume": Lazy(f"{_HERE}._pausing:resume", "Let paused jobs go on."),
     "retry": Lazy(f"{_HERE}._control:retry", "Submit ended jobs again."),
     "compare": Lazy(f"{_HERE}._compare:compare", "Compare jobs by a metric."),
     "recommend": Lazy(f"{_HERE}._recommend:recommend", "Recommend losses for a task and data."),

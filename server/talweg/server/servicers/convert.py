@@ -55,6 +55,8 @@ def job_message(view: JobView) -> Job:
     job.retry_of = row.retry_of
     job.cancel_requested = row.cancel_requested
     job.last_cursor = row.last_cursor
+    job.checkpoints.extend(row.kept)
+    job.pause_requested = row.pause_requested
     return job
 
 

@@ -17,6 +17,7 @@ from talweg.server.servicers.convert import (
 from talweg.server.services.cancellation import DEFAULT_GRACE, CancellationService
 from talweg.server.services.comparison import ComparisonService
 from talweg.server.services.jobs import JobService
+from talweg.server.services.pausing import PauseService
 from talweg.server.services.submission import Submission, SubmissionService
 from talweg.server.services.watching import WatchService
 from talweg.v1 import jobs_pb2 as pb
@@ -41,6 +42,9 @@ class JobServices:
 
     cancellation: CancellationService
     """Cancels them."""
+
+    pausing: PauseService
+    """Pauses them."""
 
 
 class JobServicer(JobServiceServicer):
@@ -137,6 +141,16 @@ class JobServicer(JobServiceServicer):
             force=request.force,
             reason=request.reason,
         )
+        return job_message(await self._services.jobs.view(row))
+
+    async def PauseJob(self, request: pb.PauseJobRequest, context: Any) -> pb.Job:  # noqa: D102
+        row = await self._services.pausing.pause(request.name, reason=request.reason)
+        return job_message(await self._services.jobs.view(row))
+
+    async def ResumeJob(  # noqa: D102
+        self, request: pb.ResumeJobRequest, context: Any
+    ) -> pb.Job:
+        row = await self._services.pausing.resume(request.name)
         return job_message(await self._services.jobs.view(row))
 
     async def RetryJob(self, request: pb.RetryJobRequest, context: Any) -> pb.Job:  # noqa: D102

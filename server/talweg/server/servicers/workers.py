@@ -4,7 +4,7 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 
-from talweg.server.services.leases import Held, LeaseService
+from talweg.server.services.leases import Held, LeaseService, PauseOrder
 from talweg.server.services.reports import Report
 from talweg.server.services.tracking import TrackingService
 from talweg.server.store.rows import JobRow
@@ -44,7 +44,10 @@ class WorkerServicer(WorkerServiceServicer):
     ) -> pb.ReportProgressResponse:
         order = await self._leases.report(_held(request.lease), _report(request))
         response = pb.ReportProgressResponse(time_to_live=self._time_to_live)
-        if order is not None:
+        if isinstance(order, PauseOrder):
+            response.pause.reason = order.reason
+            response.pause.SetInParent()
+        elif order is not None:
             response.cancel.grace_period.FromTimedelta(order.grace)
             response.cancel.reason = order.reason
         return response
@@ -69,6 +72,7 @@ class WorkerServicer(WorkerServiceServicer):
             lease=pb.Lease(job=row.name, attempt=row.attempt, token=row.lease_token),
             spec=row.job_spec,
             time_to_live=self._time_to_live,
+            checkpoints=row.kept,
         )
 
 
@@ -82,4 +86,5 @@ def _report(request: pb.ReportProgressRequest) -> Report:
         events=request.events,
         summaries=request.summaries,
         progress=request.progress if request.HasField("progress") else None,
+        kept=request.kept if request.HasField("kept") else None,
     )

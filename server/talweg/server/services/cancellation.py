@@ -31,9 +31,9 @@ class CancellationService:
     ) -> JobRow:
         """Cancels a job. Cancelling a CANCELLED job changes nothing.
 
-        A QUEUED job ends at once. A RUNNING one has until the end of the grace period to end in
-        order; its worker learns of it by its next report. Of several requests the earliest end
-        holds.
+        A QUEUED or PAUSED job ends at once. A RUNNING one has until the end of the grace period to
+        end in order; its worker learns of it by its next report. Of several requests the earliest
+        end holds.
 
         Args:
             name: jobs/{id}.
@@ -77,8 +77,9 @@ def _cancel(tx: Transaction, id_: str, grace: timedelta, force: bool, reason: st
         cancel_deadline=deadline,
         cancel_reason=reason or row.cancel_reason,
     )
-    if row.state == Job.QUEUED:
-        return endings.cancel(tx, row, "cancelled before it ran")
+    if row.state != Job.RUNNING:
+        when = "before it ran" if row.attempt == 0 else "while no worker had it"
+        return endings.cancel(tx, row, f"cancelled {when}")
     if force:
         return endings.cancel(tx, row, "cut off", ending="cut off")
     return row

@@ -18,7 +18,7 @@ def end(
 
     Args:
         tx: A transaction.
-        row: The job, locked; QUEUED or RUNNING.
+        row: The job, locked; not ended.
         outcome: How it ended.
         ending: What the attempt's row says, where that is not the outcome's state.
         outcome_digest: Of what the worker sent, where it did.
@@ -44,6 +44,7 @@ def end(
         lease_token="",
         lease_until=None,
         cancel_deadline=None,
+        pause_requested=False,
         last_cursor=events.append(tx, row, [Event(finished=outcome)]),
     )
 
@@ -60,7 +61,7 @@ def cancel(
 
     Args:
         tx: A transaction.
-        row: The job, locked; QUEUED or RUNNING.
+        row: The job, locked; not ended.
         message: For people: in what circumstances. The reason that was given is added.
         ending: What the attempt's row says, where that is not "cancelled".
         outcome_digest: Of what the worker sent, where it did.
@@ -83,7 +84,9 @@ def requeue(
     lost: bool = False,
     outcome_digest: bytes | None = None,
 ) -> JobRow:
-    """Takes a job from its worker and puts it back to QUEUED, to run again from its beginning.
+    """Takes a job from its worker, to go on from its last checkpoint.
+
+    It is QUEUED again, or PAUSED where somebody has asked for that.
 
     Args:
         tx: A transaction.
@@ -97,15 +100,20 @@ def requeue(
         The job as it is now.
     """
     leases.end_attempt(tx, row, ending=ending, outcome_digest=outcome_digest)
-    tx.changes.queues.add(row.queue)
-    queued = StateChange(state=Job.QUEUED, reason=reason)
+    state = Job.PAUSED if row.pause_requested else Job.QUEUED
+    if state == Job.QUEUED:
+        tx.changes.queues.add(row.queue)
+    else:
+        reason += "; paused as asked"
+    changed = StateChange(state=state, reason=reason)
     return jobs.change(
         tx,
         row,
-        state=int(Job.QUEUED),
+        state=int(state),
+        pause_requested=False,
         lease_token="",
         lease_until=None,
         progress=None,
         lost_attempts=row.lost_attempts + lost,
-        last_cursor=events.append(tx, row, [Event(state=queued)]),
+        last_cursor=events.append(tx, row, [Event(state=changed)]),
     )

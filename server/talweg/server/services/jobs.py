@@ -1,5 +1,6 @@
 """Reading jobs and their metrics."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -7,6 +8,7 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from talweg.server import pages
+from talweg.server.errors import BadPageToken
 from talweg.server.filters import parse_filter, parse_order
 from talweg.server.queueing.waiting import Surroundings, reason
 from talweg.server.services.arguments import count, job_of
@@ -139,7 +141,7 @@ class JobService:
         page_size: int = 0,
         page_token: str = "",
     ) -> JobMetrics:
-        """Reads what a job's own attempt measured, page by page.
+        """Reads what a job measured, page by page.
 
         Args:
             name: jobs/{id}.
@@ -147,8 +149,7 @@ class JobService:
             include_points: Give the metric events too.
             page_size: At most so many events; a page ends before it outgrows a client's message
                 limit.
-            page_token: From the page before; empty for the first. The pages after the first give
-                events of its attempt, whatever has become of the job since.
+            page_token: From the page before; empty for the first.
 
         Raises:
             JobNotFound: There is no such job.
@@ -158,7 +159,7 @@ class JobService:
         id_ = job_of(name)
         size = count(page_size, field="page_size", most=MAX_POINTS, default=MAX_POINTS)
         arguments = (name, *wanted)
-        place = map(int, pages.decode(page_token, arguments, (int, int))) if page_token else None
+        place = pages.decode(page_token, arguments, (int, str)) if page_token else None
 
         def read(connection: Connection) -> JobMetrics:
             row = jobs.get(connection, id_)
@@ -166,16 +167,17 @@ class JobService:
             chosen = [each for each in summaries if _is_wanted(each.name, wanted)]
             if not include_points:
                 return JobMetrics(chosen)
-            attempt, after = place or (row.attempt, 0)
+            after, seen = (int(place[0]), _Seen(str(place[1]))) if place else (0, _Seen())
             found = events.of_kind(
-                connection, row.seq, attempt=attempt, kind="metrics", after=after, limit=size + 1
+                connection, row.seq, kind="metrics", after=after, limit=size + 1
             )
             room = _MAX_PAGE_BYTES - sum(each.ByteSize() for each in chosen)
             fitting = _fitting(found[:size], Event.ByteSize, room)
+            points = list(filter(seen.is_new, fitting))
             token = ""
             if len(fitting) < len(found):
-                token = pages.encode((attempt, fitting[-1].cursor), arguments)
-            return JobMetrics(chosen, [each for each in fitting if _narrow(each, wanted)], token)
+                token = pages.encode((fitting[-1].cursor, seen.text), arguments)
+            return JobMetrics(chosen, [each for each in points if _narrow(each, wanted)], token)
 
         return await self._database.reading(read)
 
@@ -214,6 +216,36 @@ def _fitting(items: Sequence[T], size_of: Callable[[T], int], room: int) -> Sequ
 
 def _num_bytes(row: JobRow) -> int:
     return sum(len(part or b"") for part in (row.spec, row.warnings, row.outcome))
+
+
+class _Seen:
+    """How far points of each kind have come: attempts that go on measure some steps again."""
+
+    def __init__(self, text: str = "") -> None:
+        self._steps: dict[str, int] = _steps(text) if text else {}
+
+    @property
+    def text(self) -> str:
+        """For the next page."""
+        return json.dumps(self._steps)
+
+    def is_new(self, event: Event) -> bool:
+        """Whether no earlier point holds the same metrics of its step or a later one."""
+        kind = ",".join(sorted(event.metrics.values))
+        if event.metrics.step <= self._steps.get(kind, -1):
+            return False
+        self._steps[kind] = event.metrics.step
+        return True
+
+
+def _steps(text: str) -> dict[str, int]:
+    try:
+        steps = json.loads(text)
+    except ValueError as exc:
+        raise BadPageToken("page_token is not one that this service gave") from exc
+    if not isinstance(steps, dict) or not all(type(step) is int for step in steps.values()):
+        raise BadPageToken("page_token is not one that this service gave")
+    return steps
 
 
 def _narrow(event: Event, wanted: Sequence[str]) -> bool:

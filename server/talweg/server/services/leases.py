@@ -29,6 +29,7 @@ from talweg.v1.jobs_pb2 import Job, Outcome
 
 MAX_CLAIM = 100
 _MAX_MESSAGE_CHARS = 20_000
+_GIVEN_BACK = frozenset({Job.QUEUED, Job.PAUSED})
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,14 @@ class Held:
 
     token: str
     """Its secret."""
+
+
+@dataclass(frozen=True)
+class PauseOrder:
+    """That an attempt is to keep a checkpoint and give its job back."""
+
+    reason: str
+    """Why, for the record."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +112,7 @@ class LeaseService:
         )
         return await self._database.noting(_claim, wanted)
 
-    async def report(self, held: Held, report: Report) -> CancelOrder | None:
+    async def report(self, held: Held, report: Report) -> CancelOrder | PauseOrder | None:
         """Renews a lease and appends what happened, once, however often it is sent.
 
         Args:
@@ -121,12 +130,14 @@ class LeaseService:
         id_ = job_of(held.job, field="lease.job")
         return await self._database.noting(self._report, id_, held, report)
 
-    def _report(self, tx: Transaction, id_: str, held: Held, report: Report) -> CancelOrder | None:
+    def _report(
+        self, tx: Transaction, id_: str, held: Held, report: Report
+    ) -> CancelOrder | PauseOrder | None:
         row = jobs.lock(tx, id_)
         _check_lease(row, held)
         row = apply(tx, row, report, lease_until=tx.now + microseconds(self.lease))
         if not row.cancel_requested:
-            return None
+            return PauseOrder(row.pause_reason) if row.pause_requested else None
         left = max(0, (row.cancel_deadline or 0) - tx.now)
         return CancelOrder(timedelta(microseconds=left), row.cancel_reason)
 
@@ -135,7 +146,8 @@ class LeaseService:
 
         Args:
             held: The lease.
-            outcome: How it ended; with state QUEUED the job goes back.
+            outcome: How it ended; with state QUEUED or PAUSED the job goes back, and is either
+                as somebody has asked by now.
             last: What happened since the report before.
 
         Raises:
@@ -143,8 +155,8 @@ class LeaseService:
             StaleLease: The lease is not the job's any more.
             InvalidRequest: The outcome or the report cannot be.
         """
-        if outcome.state not in ENDED | {Job.QUEUED}:
-            allowed = ", ".join(Job.State.Name(state) for state in sorted(ENDED | {Job.QUEUED}))
+        if outcome.state not in ENDED | _GIVEN_BACK:
+            allowed = ", ".join(Job.State.Name(state) for state in sorted(ENDED | _GIVEN_BACK))
             found = Job.State.Name(outcome.state) if outcome.state in Job.State.values() else "?"
             raise InvalidRequest.of("outcome.state", f"found {found}; allowed: {allowed}")
         id_ = job_of(held.job, field="lease.job")
@@ -167,7 +179,7 @@ def _finish(tx: Transaction, id_: str, held: Held, outcome: Outcome, last: Repor
     _check_lease(row, held)
     if last is not None:
         row = apply(tx, row, last, lease_until=row.lease_until)
-    if outcome.state != Job.QUEUED:
+    if outcome.state not in _GIVEN_BACK:
         endings.end(tx, row, _completed(outcome, row), outcome_digest=digest)
     elif row.cancel_requested:
         endings.cancel(tx, row, "cancelled as its worker gave it back", outcome_digest=digest)

@@ -10,9 +10,12 @@ from talweg.server.store.database import Transaction
 from talweg.server.store.rows import JobRow
 from talweg.v1.jobs_pb2 import Event, Job, MetricSummary, Progress
 from talweg.v1.options_pb2 import Goal
+from talweg.v1.workers_pb2 import Kept
 
 _MAX_EVENTS = 10_000
 _MAX_LOG_CHARS = 10_000
+_MAX_CHECKPOINTS = 1000
+_MAX_NAME_CHARS = 500
 _MAX_WARNINGS = 100
 _REPORTED = ("progress", "metrics", "log", "warning", "guard")
 
@@ -32,6 +35,9 @@ class Report:
 
     progress: Progress | None = None
     """How far the attempt has come."""
+
+    kept: Kept | None = None
+    """All checkpoints that are kept now; None where nothing changed."""
 
 
 def apply(tx: Transaction, row: JobRow, report: Report, *, lease_until: int | None) -> JobRow:
@@ -62,6 +68,12 @@ def apply(tx: Transaction, row: JobRow, report: Report, *, lease_until: int | No
             new.append(Event(progress=progress))
     if report.summaries:
         metrics.put(tx, row, report.summaries)
+    changes: dict[str, object] = {}
+    if report.kept is not None:
+        changes["checkpoints"] = report.kept.SerializeToString()
+        if any(checkpoint.attempt == row.attempt for checkpoint in report.kept.checkpoints):
+            # Workers that are lost now and then, while the job comes on, are no reason to give up.
+            changes["lost_attempts"] = 0
     measured = any(event.HasField("metrics") for event in new)
     return jobs.change(
         tx,
@@ -72,13 +84,14 @@ def apply(tx: Transaction, row: JobRow, report: Report, *, lease_until: int | No
         progress=row.progress if progress is None else progress.SerializeToString(),
         metrics_time=tx.now if measured else row.metrics_time,
         last_cursor=events.append(tx, row, new) if new else row.last_cursor,
+        **changes,
     )
 
 
 def _check(report: Report) -> None:
     if report.sequence < 0:
         raise InvalidRequest.of("sequence", f"must be >= 0, but got {report.sequence}")
-    content = report.events or report.summaries or report.progress is not None
+    content = report.events or report.summaries or report.progress or report.kept is not None
     if content and report.sequence == 0:
         raise InvalidRequest.of(
             "sequence", "must be >= 1 in a report that holds something, but got 0"
@@ -93,6 +106,8 @@ def _check(report: Report) -> None:
             raise InvalidRequest.of(
                 f"events[{index}]", f"found {kind or 'no kind'}; allowed: {', '.join(_REPORTED)}"
             )
+    if report.kept is not None:
+        _check_kept(report.kept)
     for index, summary in enumerate(report.summaries):
         if not summary.name or "\0" in summary.name:
             raise InvalidRequest.of(
@@ -102,6 +117,20 @@ def _check(report: Report) -> None:
             allowed = ", ".join(Goal.keys())
             raise InvalidRequest.of(
                 f"summaries[{index}].goal", f"found {summary.goal}; allowed: {allowed}"
+            )
+
+
+def _check_kept(kept: Kept) -> None:
+    if len(kept.checkpoints) > _MAX_CHECKPOINTS:
+        raise InvalidRequest.of(
+            "kept.checkpoints", f"must be <= {_MAX_CHECKPOINTS}, but got {len(kept.checkpoints)}"
+        )
+    for index, checkpoint in enumerate(kept.checkpoints):
+        if not 1 <= len(checkpoint.name) <= _MAX_NAME_CHARS:
+            raise InvalidRequest.of(
+                f"kept.checkpoints[{index}].name",
+                f"must have >= 1 and <= {_MAX_NAME_CHARS} characters, "
+                f"but has {len(checkpoint.name)}",
             )
 
 

@@ -92,15 +92,12 @@ def after(connection: Connection, seq: int, cursor: int, *, limit: int) -> list[
     return [Event.FromString(data) for data in found.scalars()]
 
 
-def of_kind(
-    connection: Connection, seq: int, *, attempt: int, kind: str, after: int, limit: int
-) -> list[Event]:
-    """Reads events of one kind of one attempt, in order.
+def of_kind(connection: Connection, seq: int, *, kind: str, after: int, limit: int) -> list[Event]:
+    """Reads events of one kind, in order.
 
     Args:
         connection: To read by.
         seq: The job.
-        attempt: Whose.
         kind: Of the events' oneof.
         after: The last number not to be read.
         limit: At most so many.
@@ -109,7 +106,6 @@ def of_kind(
         select(events.c.event)
         .where(
             events.c.job == seq,
-            events.c.attempt == attempt,
             events.c.kind == kind,
             events.c.cursor > after,
         )

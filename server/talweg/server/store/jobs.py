@@ -133,6 +133,9 @@ def _columns(job: NewJob, now: int) -> dict[str, Any]:
         "cancel_reason": "",
         "tracking_run_id": "",
         "tracking": None,
+        "pause_requested": False,
+        "pause_reason": "",
+        "checkpoints": None,
     }
 
 

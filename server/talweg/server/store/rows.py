@@ -1,5 +1,6 @@
 """A job as the record holds it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -8,8 +9,9 @@ from sqlalchemy import Row, Select, select
 
 from talweg.server.store.schema import jobs
 from talweg.spec import job_name
-from talweg.v1.jobs_pb2 import Job
+from talweg.v1.jobs_pb2 import Checkpoint, Job
 from talweg.v1.spec_pb2 import JobSpec
+from talweg.v1.workers_pb2 import Kept
 
 ENDED = frozenset({Job.SUCCEEDED, Job.FAILED, Job.DIVERGED, Job.CANCELLED})
 """The states that a job does not leave."""
@@ -51,6 +53,9 @@ class JobRow:
     cancel_reason: str
     tracking_run_id: str
     tracking: bytes | None
+    pause_requested: bool
+    pause_reason: str
+    checkpoints: bytes | None
 
     @property
     def name(self) -> str:
@@ -66,6 +71,11 @@ class JobRow:
     def job_spec(self) -> JobSpec:
         """The spec as a message."""
         return JobSpec.FromString(self.spec)
+
+    @cached_property
+    def kept(self) -> Sequence[Checkpoint]:
+        """The checkpoints that are kept, oldest first."""
+        return Kept.FromString(self.checkpoints or b"").checkpoints
 
 
 _COLUMNS = tuple(jobs.c[field.name] for field in fields(JobRow))

@@ -67,6 +67,11 @@ jobs = Table(
     Column("cancel_reason", String, nullable=False),
     Column("tracking_run_id", String, nullable=False),
     Column("tracking", LargeBinary),
+    # A RUNNING job's worker is to give it back, and it is not to be given to another.
+    Column("pause_requested", Boolean, nullable=False),
+    Column("pause_reason", String, nullable=False),
+    # A Kept: what a later attempt may go on from.
+    Column("checkpoints", LargeBinary),
 )
 
 # Literals and not parameters: a partial index serves only queries that are seen to imply it.

@@ -18,6 +18,7 @@ from talweg.v1.spec_pb2 import Resources
 from talweg.v1.workers_pb2 import Assignment, FinishJobRequest
 from talweg.worker import training
 from talweg.worker.channels import Channel, ServerAwayError, call
+from talweg.worker.checkpoints import Blobs, CheckpointKeeper
 from talweg.worker.execution import outcomes
 from talweg.worker.execution.control import JobControl
 from talweg.worker.execution.lease import SAFE_SHARE, LeaseKeeper
@@ -37,6 +38,8 @@ class Surroundings:
     """To the server."""
     spool_dir: Path
     """Where results wait for delivery."""
+    blobs: str
+    """Where checkpoints are kept: a folder, or a URL that fsspec knows."""
     worker: str
     """The worker's name."""
     has_cuda: bool
@@ -81,6 +84,9 @@ class _Attempt:
             here.spool_dir, job_id=job_id(self._lease.job), attempt=self._lease.attempt
         )
         self._reporter = JobReporter(self._spec, self._spool)
+        self._checkpoints = CheckpointKeeper(
+            lambda: Blobs(here.blobs), assignment, self._reporter, self._control
+        )
         self._keeper = LeaseKeeper(
             here.channel,
             self._lease,
@@ -88,6 +94,7 @@ class _Attempt:
             claimed_at=claimed_at,
             control=self._control,
             reporter=self._reporter,
+            checkpoints=self._checkpoints,
             cut_off=self._cut_off,
             end_process=here.end_process,
         )
@@ -130,7 +137,11 @@ class _Attempt:
     def _train(self) -> Outcome:
         try:
             result = self._here.run(
-                self._spec, report=self._reporter, control=self._control, device=self._device()
+                self._spec,
+                report=self._reporter,
+                control=self._control,
+                device=self._device(),
+                store=self._checkpoints,
             )
             outcome = outcomes.of_result(result)
             if outcome.state == Job.SUCCEEDED:
@@ -169,6 +180,8 @@ class _Attempt:
         if stop is not None and stop.reason == "lost":
             log.warning("%s: attempt %d is lost: %s", self._lease.job, self._lease.attempt, stop)
             return False
+        if outcome.state not in (Job.QUEUED, Job.PAUSED):
+            self._checkpoints.job_ends()
         try:
             self._send(self._last_request(outcome))
         except (ServerAwayError, grpc.RpcError) as exc:
@@ -189,6 +202,9 @@ class _Attempt:
         until = self._keeper.lease_end
         try:
             call(self._here.channel.workers.FinishJob, request, until=until)
+            if request.last_report.HasField("kept"):
+                self._checkpoints.taken(request.last_report.kept)
+                self._checkpoints.clean_up()
         except grpc.RpcError as exc:
             if exc.code() != grpc.StatusCode.INVALID_ARGUMENT:
                 raise

@@ -26,12 +26,13 @@ class JobControl:
 
         Args:
             lease_end: `time.monotonic()` at which the attempt must stop unless it is extended.
-            time_limit: seconds that the attempt may take.
+            time_limit: seconds that the job may train, in all its attempts together.
             shutting_down: whether the worker is about to end.
         """
         self._shutting_down = shutting_down
+        self._started = time.monotonic()
         self._limit = time_limit
-        self._limit_end = _NEVER if time_limit is None else time.monotonic() + time_limit
+        self._limit_end = _NEVER if time_limit is None else self._started + time_limit
         self._lease_end = lease_end
         self._alarm = min(self._limit_end, self._lease_end)
         self._stop: Stop | None = None
@@ -82,6 +83,17 @@ class JobControl:
         """
         if self._stop is None or reason == "lost":
             self._stop = Stop(reason, detail)
+
+    @property
+    def seconds(self) -> float:
+        """How long the job has trained, in all its attempts together."""
+        return time.monotonic() - self._started
+
+    def go_on_after(self, seconds: float) -> None:
+        """Attempts before this one have trained for so long already, as far as that counts."""
+        self._started -= seconds
+        self._limit_end -= seconds
+        self._alarm = min(self._limit_end, self._lease_end)
 
     def fail(self, error: Exception) -> None:
         """Has the next check raise."""

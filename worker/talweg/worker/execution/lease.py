@@ -21,6 +21,7 @@ import grpc
 
 from talweg.v1.workers_pb2 import Lease, ReportProgressRequest, ReportProgressResponse
 from talweg.worker.channels import Channel, call, is_away
+from talweg.worker.checkpoints import CheckpointKeeper
 from talweg.worker.execution.control import JobControl
 from talweg.worker.execution.reporter import JobReporter, News
 from talweg.worker.training import Stop
@@ -35,7 +36,12 @@ _STDERR = 2
 # Long enough that a tiny job needs no report before its last one.
 _FIRST_LOOK, _FIRST_REPORT = 0.05, 0.25
 # How long an attempt may take to come to its next step once it must stop; who cancels says so.
-_PATIENCE: dict[StopReason, float] = {"shutdown": 20.0, "lost": 10.0, "time_limit": 30.0}
+_PATIENCE: dict[StopReason, float] = {
+    "pause": 300.0,
+    "shutdown": 20.0,
+    "lost": 10.0,
+    "time_limit": 30.0,
+}
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +58,7 @@ class LeaseKeeper:
         claimed_at: float,
         control: JobControl,
         reporter: JobReporter,
+        checkpoints: CheckpointKeeper,
         cut_off: Callable[[Stop], None],
         end_process: Callable[[int], None] = os._exit,
     ) -> None:
@@ -64,6 +71,7 @@ class LeaseKeeper:
             claimed_at: `time.monotonic()` before it was claimed.
             control: told what stops the attempt.
             reporter: asked for news.
+            checkpoints: asked for what the record should hold of them.
             cut_off: tells the server and the spool how an attempt ends that does not come to its
                 next step. The process ends right after it.
             end_process: ends the process.
@@ -73,6 +81,7 @@ class LeaseKeeper:
         self.renewed_at = claimed_at
         """`time.monotonic()` before the last successful renewal."""
         self._control, self._reporter = control, reporter
+        self._checkpoints = checkpoints
         self._cut_off, self._end_process = cut_off, end_process
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
@@ -133,6 +142,7 @@ class LeaseKeeper:
                 until=self.lease_end,
                 timeout=self._timeout,
             )
+            self._was_taken(self._unanswered)
             self._unanswered = None
         return self._request(self._reporter.take_news(last=True))
 
@@ -170,11 +180,17 @@ class LeaseKeeper:
             self._refused(request, exc)
         else:
             self._unanswered = None
+            self._was_taken(request)
             self._renewed(sent_at, response)
         self._look_at_the_clock()
 
+    def _was_taken(self, request: ReportProgressRequest) -> None:
+        if request.HasField("kept"):
+            self._checkpoints.taken(request.kept)
+
     def _request(self, news: News) -> ReportProgressRequest:
-        if not (news.events or news.summaries or news.progress):
+        kept = self._checkpoints.take_news()
+        if not (news.events or news.summaries or news.progress or kept):
             return ReportProgressRequest(lease=self._lease)
         self._sequence += 1
         return ReportProgressRequest(
@@ -183,6 +199,7 @@ class LeaseKeeper:
             events=news.events,
             summaries=news.summaries,
             progress=news.progress,
+            kept=kept,
         )
 
     def _renewed(self, sent_at: float, response: ReportProgressResponse) -> None:
@@ -194,6 +211,8 @@ class LeaseKeeper:
             grace = response.cancel.grace_period.ToTimedelta().total_seconds()
             self._cancel_by = sent_at + grace
             self._control.stop("cancel", response.cancel.reason)
+        elif response.HasField("pause"):
+            self._control.stop("pause", response.pause.reason)
 
     def _refused(self, request: ReportProgressRequest, error: grpc.RpcError) -> None:
         if is_away(error):
@@ -205,6 +224,8 @@ class LeaseKeeper:
             log.error("%s: a report was refused: %s", self._lease.job, error)
             self._unanswered = None
             self._reporter.repeat_summaries()
+            if request.HasField("kept"):
+                self._checkpoints.repeat(request.kept)
 
     def _look_at_the_clock(self) -> None:
         """Ends the process where the attempt should have stopped and did not."""

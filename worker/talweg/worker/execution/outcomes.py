@@ -49,6 +49,8 @@ def of_stop(stop: Stop) -> Outcome:
                 cause=Outcome.TIME_LIMIT,
                 message=f"resources.time_limit_seconds was reached: {stop.detail}",
             )
+        case "pause":
+            return Outcome(state=Job.PAUSED, message=stop.detail)
         case "shutdown" | "lost":
             return Outcome(state=Job.QUEUED, message=stop.detail)
 

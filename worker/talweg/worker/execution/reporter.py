@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from talweg.v1.jobs_pb2 import Event, GuardDecision, LogLine, MetricSummary, Progress, Warning
 from talweg.v1.spec_pb2 import JobSpec
@@ -46,6 +47,7 @@ class JobReporter:
         """The data, once it is known."""
         self._spool = spool
         self._told: deque[tuple[int, int, Mapping[str, float]] | Event] = deque()
+        self._sorted: list[Event] = []
         self._progress: tuple[int, int, int, int] | None = None
         self._summaries = MetricSummaries(spec)
         self._thinning = Thinning()
@@ -113,27 +115,45 @@ class JobReporter:
             OSError: the spool cannot be written.
         """
         with self._sorting:
-            events: list[Event] = []
-            points: list[Point] = []
-            while self._told:
-                item = self._told.popleft()
-                if isinstance(item, Event):
-                    events.append(item)
-                    continue
-                step, at_ms, values = item
-                finite = {name: v for name, v in values.items() if math.isfinite(v)}
-                if not finite:
-                    continue
-                points.append((step, at_ms, finite))
-                self._summaries.add(step, finite)
-                if self._thinning.takes(step, at_ms, finite):
-                    events.append(metric_event(step, finite))
+            self._sort()
+            events, self._sorted = self._sorted, []
             if last:
                 events += [metric_event(*point) for point in self._thinning.rest()]
-            if points:
-                self._spool.points(points)
-            self._spool.flush()
             return News(events, self._summaries.take_changed(), self._current_progress())
+
+    def told_so_far(self) -> Mapping[str, Any]:
+        """Puts all points into the spool that were told of, and gives what sums them up.
+
+        Raises:
+            OSError: the spool cannot be written.
+        """
+        with self._sorting:
+            self._sort()
+            return self._summaries.values()
+
+    def go_on(self, told: Mapping[str, Any]) -> None:
+        """Goes on from what an earlier attempt's `told_so_far` gave."""
+        with self._sorting:
+            self._summaries.go_on(told)
+
+    def _sort(self) -> None:
+        points: list[Point] = []
+        while self._told:
+            item = self._told.popleft()
+            if isinstance(item, Event):
+                self._sorted.append(item)
+                continue
+            step, at_ms, values = item
+            finite = {name: v for name, v in values.items() if math.isfinite(v)}
+            if not finite:
+                continue
+            points.append((step, at_ms, finite))
+            self._summaries.add(step, finite)
+            if self._thinning.takes(step, at_ms, finite):
+                self._sorted.append(metric_event(step, finite))
+        if points:
+            self._spool.points(points)
+        self._spool.flush()
 
     def repeat_summaries(self) -> None:
         """The server has not taken the last news; of the summaries it still gets all."""

@@ -1,7 +1,8 @@
 """First, last and best value of each metric over an attempt."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from talweg.spec import goal_of
 from talweg.v1.jobs_pb2 import MetricSummary
@@ -57,6 +58,15 @@ class MetricSummaries:
     def change_all(self) -> None:
         """Has every summary told again."""
         self._changed = set(self._seen)
+
+    def values(self) -> dict[str, Any]:
+        """All that was seen, as JSON values."""
+        return {name: asdict(seen) for name, seen in self._seen.items()}
+
+    def go_on(self, values: Mapping[str, Any]) -> None:
+        """Has seen what `values` gave, and tells all of it."""
+        self._seen = {name: _Seen(**seen) for name, seen in values.items()}
+        self.change_all()
 
     def _message(self, name: str, seen: _Seen) -> MetricSummary:
         message = MetricSummary(

@@ -41,7 +41,7 @@ class SpooledAttempt:
     def final_state(self) -> str:
         """The state that this attempt gave its job as the last one; empty where it gave none."""
         state: str = self.end["state"] if self.end is not None else ""
-        return "" if state in (LOST, "QUEUED") else state
+        return "" if state in (LOST, "QUEUED", "PAUSED") else state
 
     def is_idle(self, *, sent: int) -> bool:
         """Whether all that was written has been read and sent."""

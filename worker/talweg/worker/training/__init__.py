@@ -9,21 +9,29 @@ and `snapshot` copies all of it and brings it back.
 from talweg.worker.training.interface import (
     Control,
     NeverStop,
+    NoStore,
     NullReporter,
     RecordingReporter,
     Reporter,
     Result,
     Stop,
+    Store,
+    StoreAwayError,
 )
 from talweg.worker.training.job import run
+from talweg.worker.training.snapshot import Snapshot
 
 __all__ = [
     "Control",
     "NeverStop",
+    "NoStore",
     "NullReporter",
     "RecordingReporter",
     "Reporter",
     "Result",
+    "Snapshot",
     "Stop",
+    "Store",
+    "StoreAwayError",
     "run",
 ]

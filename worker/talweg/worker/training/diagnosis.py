@@ -58,9 +58,9 @@ def diagnose(
     if not module and norms and what == "gradient":
         # Large everywhere and finite: the largest gradient's owner.
         module = max(norms, key=lambda name: norms[name]).rpartition(".")[0]
-    bad_inputs = _bad([batch.x for batch in window], samples)
+    bad_inputs = _bad([[batch.x] for batch in window], samples)
     bad_targets = _bad(
-        [a for batch in window for name, a in batch.arrays.items() if name != "x"], samples
+        [[a for name, a in batch.arrays.items() if name != "x"] for batch in window], samples
     )
     rate = state.optimizer.param_groups[0]["lr"]
     seen = Seen(
@@ -170,12 +170,16 @@ def _trail(model: nn.Module) -> Iterator[list[tuple[str, nn.Module, Tensor]]]:
             handle.remove()
 
 
-def _bad(tensors: Sequence[Tensor], samples: Sequence[int]) -> list[int]:
-    """The samples whose part of the tensors holds what is not finite."""
-    if all(map(_finite, tensors)):
+def _bad(window: Sequence[Sequence[Tensor]], samples: Sequence[int]) -> list[int]:
+    """The samples of which an array holds what is not finite, from the arrays of each batch."""
+    if all(_finite(array) for arrays in window for array in arrays):
         return []
-    rows = torch.cat([t.isfinite().reshape(len(t), -1).all(1) for t in tensors]).tolist()
-    return [sample for sample, good in zip(samples, rows, strict=True) if not good]
+    good = torch.cat([torch.stack(list(map(_finite_rows, arrays))).all(0) for arrays in window])
+    return [sample for sample, is_good in zip(samples, good.tolist(), strict=True) if not is_good]
+
+
+def _finite_rows(array: Tensor) -> Tensor:
+    return array.isfinite().reshape(len(array), math.prod(array.shape[1:])).all(1)
 
 
 def _norm(gradient: Tensor) -> float:

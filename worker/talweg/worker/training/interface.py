@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from talweg.v1.jobs_pb2 import Divergence, GuardDecision, Job, LogLine, Outcome, Warning
 from talweg.worker.data import DataBundle
 from talweg.worker.tasks import Predictions
+from talweg.worker.training.snapshot import Snapshot
 
 
 class Reporter(Protocol):
@@ -49,7 +50,7 @@ class Reporter(Protocol):
         """Takes values by name, such as ``train/loss``: finite ones only, already thinned."""
 
 
-StopReason = Literal["cancel", "shutdown", "lost", "time_limit"]
+StopReason = Literal["cancel", "pause", "shutdown", "lost", "time_limit"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Stop:
     """Why a run must end now."""
 
     reason: StopReason
-    """cancel: somebody asked; shutdown: the worker goes; lost: the lease is another's now;
+    """cancel, pause: somebody asked; shutdown: the worker goes; lost: the lease is another's now;
     time_limit: the job's own limit."""
     detail: str = ""
     """For people, such as the reason that was given; may be empty."""
@@ -70,13 +71,53 @@ class Control(Protocol):
         """Tells whether to stop: asked every step, so this must be cheap."""
 
 
+class Store(Protocol):
+    """Where the state of a run is kept."""
+
+    def load(self) -> Snapshot | None:
+        """Gives what to go on from: the newest snapshot that is whole; None to begin.
+
+        Raises:
+            StoreAwayError: There is one, and it cannot be reached now.
+        """
+
+    def save(
+        self, snapshot: Snapshot, *, step: int, epoch: int, best: tuple[int, Snapshot] | None
+    ) -> None:
+        """Keeps a snapshot. Where that fails the run goes on, and a line tells of it.
+
+        Args:
+            snapshot: Holds until this returns.
+            step: Optimizer steps done.
+            epoch: Epochs complete.
+            best: One more to be kept, of the best evaluation so far, after so many steps.
+        """
+
+
+class StoreAwayError(Exception):
+    """Nobody answered where snapshots are kept."""
+
+
+class NoStore:
+    """Keeps nothing."""
+
+    def load(self) -> Snapshot | None:
+        """Gives None."""
+        return None
+
+    def save(
+        self, snapshot: Snapshot, *, step: int, epoch: int, best: tuple[int, Snapshot] | None
+    ) -> None:
+        """Drops it."""
+
+
 @dataclass(frozen=True)
 class Result:
     """How a run ended, and what it leaves."""
 
     state: Job.State.ValueType
     """SUCCEEDED, FAILED, DIVERGED or CANCELLED; QUEUED where another attempt is to run the job
-    (stopped for shutdown, or the lease lost)."""
+    (stopped for shutdown, or the lease lost), PAUSED where one is to do so later."""
     cause: Outcome.Cause.ValueType = Outcome.CAUSE_UNSPECIFIED
     """Why, where it did not succeed."""
     message: str = ""

@@ -12,26 +12,48 @@ from talweg.v1.jobs_pb2 import Divergence, Job, LogLine, Outcome
 from talweg.v1.spec_pb2 import JobSpec, Resources
 from talweg.worker.errors import UserSpecError
 from talweg.worker.tasks import Judged
+from talweg.worker.training.checkpoints import Checkpointer
 from talweg.worker.training.diagnosis import weights_bad
 from talweg.worker.training.evaluation import evaluate
-from talweg.worker.training.interface import Control, Reporter, Result, Stop
+from talweg.worker.training.interface import (
+    Control,
+    NoStore,
+    Reporter,
+    Result,
+    Stop,
+    Store,
+    StoreAwayError,
+)
 from talweg.worker.training.loop import train
 from talweg.worker.training.policies import in_words
 from talweg.worker.training.setup import Setup, set_up
 from talweg.worker.training.state import TrainingState
 
+# Another attempt goes on where these have stopped a run.
+_GOES_ON = ("pause", "shutdown", "lost")
+
 NUM_EXAMPLES = 5
 """Samples in a result's example."""
 
 
-def run(spec: JobSpec, *, report: Reporter, control: Control, device: str | None = None) -> Result:
+def run(
+    spec: JobSpec,
+    *,
+    report: Reporter,
+    control: Control,
+    device: str | None = None,
+    store: Store | None = None,
+) -> Result:
     """Trains as a spec says. The same spec gives the same result, bit for bit, on one machine.
+
+    So it does where it is stopped and run again with the same store, as often as that happens.
 
     Args:
         spec: The job; defaults may be absent.
         report: Where the run tells what happens.
         control: What may stop it, at resources.time_limit_seconds too.
         device: "auto", "cpu" or "cuda", in place of what the spec says.
+        store: Where the state is kept, and what an earlier attempt has kept; none where None.
 
     Returns:
         How it ended. Faults of the spec that its data or torch shows, memory that does not suffice
@@ -51,16 +73,29 @@ def run(spec: JobSpec, *, report: Reporter, control: Control, device: str | None
             setup = set_up(spec, place, report, warned=[warning.kind for warning in warned])
             # Dropout and the like draw from here on.
             _seed(place, spec.training.seed + 1)
-            return _run(setup, spec, report, control)
+            checkpoints = Checkpointer(
+                setup.state,
+                setup.snapshots,
+                store or NoStore(),
+                weights=setup.weights,
+                settings=spec.training.checkpoints,
+                report=report,
+            )
+            checkpoints.resume()
+            return _run(setup, spec, report, control, checkpoints)
         except UserSpecError as exc:
             return Result(Job.FAILED, Outcome.USER_SPEC, str(exc))
+        except StoreAwayError as exc:
+            return Result(Job.QUEUED, message=f"Given back before it began: {exc}")
         except (MemoryError, RuntimeError) as exc:
             if not _is_out_of_memory(exc):
                 raise
             return Result(Job.FAILED, Outcome.OUT_OF_MEMORY, _memory_message(spec, place, exc))
 
 
-def _run(setup: Setup, spec: JobSpec, report: Reporter, control: Control) -> Result:
+def _run(
+    setup: Setup, spec: JobSpec, report: Reporter, control: Control, checkpoints: Checkpointer
+) -> Result:
     state, recorder = setup.state, setup.recorder
     ending = train(
         state,
@@ -74,13 +109,22 @@ def _run(setup: Setup, spec: JobSpec, report: Reporter, control: Control) -> Res
         judge=setup.judge,
         report=report,
         control=control,
+        checkpoints=checkpoints,
     )
-    recorder.flush()
     state.update.close()
     if isinstance(ending, Stop):
+        goes_on = ending.reason in _GOES_ON
+        if goes_on or (spec.outputs.checkpoint and ending.reason != "lost"):
+            checkpoints.save()
+        if not goes_on:
+            # A run that goes on elsewhere has its points where it would have had them.
+            recorder.flush()
         return _stopped(ending, spec, state)
+    recorder.flush()
     if ending is not None:
         return _diverged(ending, steps=state.applied)
+    if spec.outputs.checkpoint:
+        checkpoints.save()
     if state.best is not None:
         state.take_best()
         metric, best = spec.training.early_stopping.metric, state.stopping
@@ -119,6 +163,8 @@ def _stopped(stop: Stop, spec: JobSpec, state: TrainingState) -> Result:
         limit = spec.resources.time_limit_seconds
         message = f"The time limit, resources.time_limit_seconds {limit}, was reached {at}"
         return Result(Job.FAILED, Outcome.TIME_LIMIT, message, steps=state.step)
+    if stop.reason == "pause":
+        return Result(Job.PAUSED, message=f"Paused {at}", steps=state.step)
     return Result(Job.QUEUED, message=f"Given back {at}", steps=state.step)
 
 

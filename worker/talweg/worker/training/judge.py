@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from talweg.spec import goal_of
+from talweg.spec import goal_of, judges_loss, metrics_of
 from talweg.v1.jobs_pb2 import LogLine
 from talweg.v1.options_pb2 import MAXIMIZE
 from talweg.v1.spec_pb2 import JobSpec
@@ -43,7 +43,9 @@ class Judge:
         self._every = training.evaluate_every_epochs
         self._plateau = plateau
         self._stopping = training.early_stopping if training.HasField("early_stopping") else None
-        watched = [watch.metric for watch in (plateau, self._stopping) if watch is not None]
+        watched = [watch.metric for watch in (self._stopping, plateau) if watch is not None]
+        watched.append("val/loss" if judges_loss(spec) else f"val/{metrics_of(spec)[0].name}")
+        self._leading = watched[0]
         self._maximises = {metric: goal_of(spec, metric) == MAXIMIZE for metric in watched}
 
     def epoch_ended(self, state: TrainingState) -> bool:
@@ -57,6 +59,11 @@ class Judge:
         self.last = evaluation
         self._recorder.evaluation(state.step, "val", evaluation.values)
         values = {f"val/{name}": value for name, value in evaluation.values.items()}
+        state.leading.see(
+            values.get(self._leading, math.nan),
+            step=state.step,
+            maximise=self._maximises[self._leading],
+        )
         self._lower_rate(state, values)
         return self._go_on(state, values)
 

@@ -38,6 +38,28 @@ class Policy(Protocol):
         """Takes a refused step back; gives why the run must end, where it must."""
 
 
+class Checkpoints(Protocol):
+    """What keeps the state, so that another attempt can go on from it."""
+
+    def step_done(self) -> None:
+        """Keeps the state where that is due: called every step, so this must be cheap."""
+
+    def evaluated(self) -> None:
+        """Looks at an evaluation, should the state be the best so far."""
+
+
+class _NoCheckpoints:
+    def step_done(self) -> None:
+        pass
+
+    def evaluated(self) -> None:
+        pass
+
+
+NO_CHECKPOINTS: Checkpoints = _NoCheckpoints()
+"""Keeps nothing."""
+
+
 def train(
     state: TrainingState,
     *,
@@ -51,6 +73,7 @@ def train(
     judge: Judge,
     report: Reporter,
     control: Control,
+    checkpoints: Checkpoints = NO_CHECKPOINTS,
 ) -> Stop | Divergence | None:
     """Trains from the state's step to the plan's last.
 
@@ -61,8 +84,7 @@ def train(
     """
     settings = state.optimizer.param_groups[0]
     last_step, last_epoch = plan.length.steps, plan.epochs
-    going_on = True
-    while going_on and state.step < last_step:
+    while state.step < last_step and not state.stopped_early:
         if state.order.position == 0:
             state.epoch += 1
         for window in batches.of_epoch(state.order):
@@ -88,12 +110,14 @@ def train(
             report.progress(state.step, last_step, state.epoch, last_epoch)
             if state.step == last_step:
                 break
+            checkpoints.step_done()
             stop = control.check()
             if stop is not None:
                 return stop
-        going_on = judge.epoch_ended(state)
+        state.stopped_early = not judge.epoch_ended(state)
         if state.order.position == plan.length.steps_an_epoch:
             state.order.position = 0
+        checkpoints.evaluated()
     return None
 
 

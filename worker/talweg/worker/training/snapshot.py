@@ -28,7 +28,7 @@ class Snapshot:
     """A moment of a training, in memory of its own."""
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
-    """By ``part/name``, each where its original is."""
+    """By ``part/name``."""
     values: dict[str, Values] = field(default_factory=dict)
     """By part."""
 
@@ -61,24 +61,36 @@ class Snapshots:
         """
         self._parts = dict(parts)
 
-    def capture(self, into: Snapshot | None = None) -> Snapshot:
+    def now(self) -> Snapshot:
+        """Gives the tensors themselves: a snapshot that holds only until the next step."""
+        return Snapshot(
+            {
+                f"{part}/{name}": tensor.detach()
+                for part, owner in self._parts.items()
+                for name, tensor in owner.tensors().items()
+            },
+            {part: owner.values() for part, owner in self._parts.items()},
+        )
+
+    def capture(
+        self, into: Snapshot | None = None, *, place: torch.device | None = None
+    ) -> Snapshot:
         """Takes a snapshot, between two steps.
 
         Args:
             into: An earlier one that nobody needs any more: its memory is used again.
+            place: Where the copies stand; each beside its original where None.
         """
         snapshot = Snapshot() if into is None else into
-        old, snapshot.tensors = snapshot.tensors, {}
+        live, old = self.now(), snapshot.tensors
+        snapshot.tensors, snapshot.values = {}, live.values
         copies = _Copies()
-        for part, owner in self._parts.items():
-            snapshot.values[part] = owner.values()
-            for name, tensor in owner.tensors().items():
-                path = f"{part}/{name}"
-                target = old.get(path)
-                if target is None or not _alike(target, tensor):
-                    target = torch.empty_like(tensor, requires_grad=False)
-                copies.add(target, tensor.detach())
-                snapshot.tensors[path] = target
+        for path, tensor in live.tensors.items():
+            target = old.get(path)
+            if target is None or not _alike(target, tensor, place or tensor.device):
+                target = torch.empty_like(tensor, device=place)
+            copies.add(target, tensor)
+            snapshot.tensors[path] = target
         copies.make()
         return snapshot
 
@@ -254,8 +266,8 @@ class _Copies:
                 foreach.copy(targets, sources)
 
 
-def _alike(one: Tensor, other: Tensor) -> bool:
-    return (one.shape, one.dtype, one.device) == (other.shape, other.dtype, other.device)
+def _alike(one: Tensor, other: Tensor, place: torch.device) -> bool:
+    return (one.shape, one.dtype, one.device) == (other.shape, other.dtype, place)
 
 
 def _named_tensors(module: nn.Module | None) -> Iterable[tuple[str, Tensor]]:

@@ -79,12 +79,16 @@ class TrainingState:
     """Optimizer steps that stand in the weights."""
     epoch: int = 0
     """Epochs begun."""
+    stopped_early: bool = False
+    """Whether early stopping has ended the training."""
     falls: int = 0
     """How often the learning rate has fallen because a metric stopped improving."""
     plateau: Watched = field(default_factory=Watched)
     """What the learning rate is watched by."""
     stopping: Watched = field(default_factory=Watched)
     """What early stopping is watched by."""
+    leading: Watched = field(default_factory=Watched)
+    """What tells which evaluation is the best so far."""
     best: list[Tensor] | None = None
     """Parameters and buffers of the best evaluation, under early stopping."""
     refusals: Refusals = field(default_factory=Refusals)
@@ -109,6 +113,11 @@ class TrainingState:
         with torch.no_grad():
             foreach.copy(self._tensors(), self.best)
 
+    @property
+    def epochs_complete(self) -> int:
+        """Passes over the training data that are over, their evaluation included."""
+        return self.epoch - (self.order.position > 0)
+
     def tensors(self) -> dict[str, Tensor]:
         """Gives the tensors that are neither the model's nor the optimizer's; see `Part`."""
         best = {} if self.best is None else dict(enumerate(self.best))
@@ -125,6 +134,8 @@ class TrainingState:
             "falls": self.falls,
             "plateau": asdict(self.plateau),
             "stopping": asdict(self.stopping),
+            "leading": asdict(self.leading),
+            "stopped_early": self.stopped_early,
             "refusals": asdict(self.refusals),
             "losses": list(self.losses),
             "norms": list(self.norms),
@@ -144,6 +155,7 @@ class TrainingState:
         self.step, self.epoch, self.falls = values["step"], values["epoch"], values["falls"]
         self.applied = values["applied"]
         self.plateau, self.stopping = Watched(**values["plateau"]), Watched(**values["stopping"])
+        self.leading, self.stopped_early = Watched(**values["leading"]), values["stopped_early"]
         self.refusals = Refusals(**values["refusals"])
         self.losses, self.norms = _history(), _history()
         self.losses.extend(values["losses"])

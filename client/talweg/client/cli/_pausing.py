@@ -1,0 +1,46 @@
+"""`talweg pause` and `talweg resume`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from talweg.client import Job, JobState
+from talweg.client.cli._common import Session, json_option
+from talweg.client.cli._control import for_each
+
+
+@click.command()
+@click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
+@click.option("--reason", default="", help="For the record.")
+@json_option
+@click.pass_obj
+def pause(session: Session, jobs: Sequence[str], reason: str, as_json: bool) -> int:
+    """Have jobs wait until they are resumed, and give their workers back.
+
+    A job that runs keeps a checkpoint first, so that nothing is lost.
+    """
+
+    def tell(job: Job) -> str:
+        paused = job.state is JobState.PAUSED
+        return f"{job.id} is PAUSED" if paused else f"{job.id} is asked to pause"
+
+    with session.client() as client:
+        return for_each(client, jobs, lambda job: job.pause(reason), tell, as_json=as_json)
+
+
+@click.command()
+@click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
+@json_option
+@click.pass_obj
+def resume(session: Session, jobs: Sequence[str], as_json: bool) -> int:
+    """Let paused jobs go on, from their checkpoints."""
+    with session.client() as client:
+        return for_each(
+            client,
+            jobs,
+            lambda job: job.resume(),
+            lambda job: f"{job.id} is {job.state}",
+            as_json=as_json,
+        )

@@ -1,0 +1,267 @@
+"""Whole runs that are killed or sent away again and again, and end as if they never had been."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.worker.training.jobs import job, run
+from tests.worker.training.resumable import every_case, resumable
+
+from talweg.v1.jobs_pb2 import Job
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker import training
+from talweg.worker.checkpoints import Blobs, files
+from talweg.worker.training import NeverStop, RecordingReporter, Snapshot, Stop
+from talweg.worker.training.overflow import LARGEST_WEIGHT
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing of the training catches it."""
+
+
+class Disk:
+    """Keeps snapshots in files, and what was told before each."""
+
+    def __init__(self, folder: Path, report: RecordingReporter) -> None:
+        self._blobs, self._report = Blobs(str(folder)), report
+        self.steps: list[int] = []
+        self.epochs: list[int] = []
+        self.best: list[int] = []
+        self._told = 0
+
+    def load(self) -> Snapshot | None:
+        # A spool is read up to what the checkpoint stands on; MLflow drops the steps after it.
+        del self._report.points[self._told :]
+        return files.read(self._blobs, "last").snapshot if self.steps else None
+
+    def save(
+        self, snapshot: Snapshot, *, step: int, epoch: int, best: tuple[int, Snapshot] | None
+    ) -> None:
+        files.write(self._blobs, "last", snapshot, {})
+        if best is not None:
+            files.write(self._blobs, "best", best[1], {})
+            self.best.append(best[0])
+        self.steps.append(step)
+        self.epochs.append(epoch)
+        self._told = len(self._report.points)
+
+
+class DiesAt(RecordingReporter):
+    """Is killed at some steps of a run, or after some."""
+
+    def __init__(self, drawn: random.Random) -> None:
+        super().__init__()
+        self._drawn = drawn
+        self.next_death = 0
+        self.deaths = 0
+
+    def live_on(self) -> None:
+        self.next_death = self.steps + self._drawn.randrange(2, 12)
+
+    def progress(self, step: int, total_steps: int, epoch: int, total_epochs: int) -> None:
+        super().progress(step, total_steps, epoch, total_epochs)
+        if step >= self.next_death:
+            self.deaths += 1
+            raise Killed
+
+
+class SendsAwayAt:
+    """A worker that shuts down after some steps."""
+
+    def __init__(self, count: int) -> None:
+        self._left = count
+
+    def check(self) -> Stop | None:
+        self._left -= 1
+        return Stop("shutdown") if self._left == 0 else None
+
+
+def points_of(report: RecordingReporter) -> list[tuple[int, dict[str, float]]]:
+    return [
+        (step, {name: v for name, v in values.items() if not name.startswith("throughput/")})
+        for step, values in report.points
+    ]
+
+
+def with_checkpoints(spec: JobSpec, **settings: Any) -> JobSpec:
+    changed = JobSpec()
+    changed.CopyFrom(spec)
+    for name, value in settings.items():
+        setattr(changed.training.checkpoints, name, value)
+    return changed
+
+
+def assert_same_weights(one: training.Result, other: training.Result) -> None:
+    assert one.state == other.state == Job.SUCCEEDED, (one.message, other.message)
+    assert one.steps == other.steps
+    assert one.model is not None
+    assert other.model is not None
+    mine, theirs = one.model.state_dict(), other.model.state_dict()
+    assert mine.keys() == theirs.keys()
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+@every_case
+def test_killed_again_and_again_it_ends_the_same(name: str, tmp_path: Path) -> None:
+    spec = resumable(name)
+    whole, undisturbed = run(spec)
+
+    report = DiesAt(random.Random(name))
+    disk = Disk(tmp_path, report)
+    spec = with_checkpoints(spec, every_steps=3)
+    while True:
+        report.live_on()
+        try:
+            result = training.run(
+                spec, report=report, control=NeverStop(), device="cpu", store=disk
+            )
+        except Killed:
+            continue
+        break
+    assert report.deaths >= 2
+    assert_same_weights(result, whole)
+    assert points_of(report) == points_of(undisturbed)
+    # The last is that of the end; those between stand where they were asked for.
+    assert disk.steps[-1] == result.steps
+    assert {step % 3 for step in disk.steps[:-1]} == {0}
+    assert disk.epochs == sorted(disk.epochs)
+
+
+@every_case
+def test_given_back_in_order_it_loses_no_step(name: str, tmp_path: Path) -> None:
+    spec = resumable(name)
+    whole, undisturbed = run(spec)
+
+    drawn = random.Random(name)
+    report = RecordingReporter()
+    disk = Disk(tmp_path, report)
+    stopped: list[int] = []
+    while True:
+        control = SendsAwayAt(drawn.randrange(1, 20))
+        result = training.run(spec, report=report, control=control, device="cpu", store=disk)
+        if result.state != Job.QUEUED:
+            break
+        assert disk.steps[-1] == result.steps
+        stopped.append(result.steps)
+    assert len(stopped) >= 2
+    assert_same_weights(result, whole)
+    assert points_of(report) == points_of(undisturbed)
+
+
+@pytest.mark.parametrize("name", ["binary, RMSprop, early stopping", "multilabel, Adagrad"])
+def test_killed_after_its_last_step_it_only_tests_again(name: str, tmp_path: Path) -> None:
+    class DiesInTheEnd(RecordingReporter):
+        has_died = False
+
+        def metrics(self, step: int, values: Any) -> None:
+            if any(metric.startswith("test/") for metric in values) and not self.has_died:
+                self.has_died = True
+                raise Killed
+            super().metrics(step, values)
+
+    spec = resumable(name)
+    whole, undisturbed = run(spec)
+    report = DiesInTheEnd()
+    disk = Disk(tmp_path, report)
+    with pytest.raises(Killed):
+        training.run(spec, report=report, control=NeverStop(), device="cpu", store=disk)
+    report.steps = 0
+    result = training.run(spec, report=report, control=NeverStop(), device="cpu", store=disk)
+    assert report.steps == 0
+    assert_same_weights(result, whole)
+    assert points_of(report) == points_of(undisturbed)
+
+
+def test_a_short_job_keeps_its_end_alone(tmp_path: Path) -> None:
+    for model, kept in ((True, 1), (False, 0)):
+        report = RecordingReporter()
+        disk = Disk(tmp_path, report)
+        spec = job(outputs={"model": model})
+        assert spec.outputs.checkpoint is model
+        training.run(spec, report=report, control=NeverStop(), device="cpu", store=disk)
+        assert len(disk.steps) == kept
+
+
+def test_time_alone_asks_for_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock of this test goes a second a step."""
+    report = RecordingReporter()
+    now = [0.0]
+    monkeypatch.setattr("talweg.worker.training.checkpoints.time.monotonic", lambda: now[0])
+
+    class Ticks:
+        def check(self) -> Stop | None:
+            now[0] += 1
+            return None
+
+    disk = Disk(tmp_path, report)
+    spec = with_checkpoints(job(training={"steps": 50}), every_seconds=20)
+    training.run(spec, report=report, control=Ticks(), device="cpu", store=disk)
+    assert disk.steps == [21, 41, 50]
+
+
+def test_slow_writing_makes_them_rare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = RecordingReporter()
+    now = [0.0]
+    monkeypatch.setattr("talweg.worker.training.checkpoints.time.monotonic", lambda: now[0])
+
+    class Ticks:
+        def check(self) -> Stop | None:
+            now[0] += 1
+            return None
+
+    class Slow(Disk):
+        def save(self, *args: Any, **kwargs: Any) -> None:
+            super().save(*args, **kwargs)
+            now[0] += 2
+
+    disk = Slow(tmp_path, report)
+    spec = with_checkpoints(job(training={"steps": 300}), every_seconds=20)
+    training.run(spec, report=report, control=Ticks(), device="cpu", store=disk)
+    assert disk.steps == [21, 121, 221, 300]
+
+
+def test_the_best_evaluation_is_kept(tmp_path: Path) -> None:
+    report = RecordingReporter()
+    disk = Disk(tmp_path, report)
+    spec = job(
+        optimizer={"adamw": {"learning_rate": 0.05}},
+        training={"epochs": 12, "checkpoints": {"keep_best": True, "every_steps": 30}},
+    )
+    training.run(spec, report=report, control=NeverStop(), device="cpu", store=disk)
+    losses = report.series("val/loss")
+    best_step, _ = min(losses, key=lambda point: point[1])
+    assert 0 < best_step < 12 * 9, "a job whose best evaluation is its last tells nothing"
+    assert disk.best[-1] == best_step
+    best = files.read(Blobs(str(tmp_path)), "best").snapshot
+    assert best.values["state"]["step"] == best_step
+    assert best.values["state"]["leading"]["step"] == best_step
+    last = files.read(Blobs(str(tmp_path)), "last").snapshot
+    name = "model/linear1.weight"
+    assert not torch.equal(best.tensors[name], last.tensors[name])
+
+
+def test_weights_that_run_away_are_not_kept(tmp_path: Path) -> None:
+    # Decay multiplies the weights by 1 - 10,000 in each step, and mae stays finite for long.
+    optimizer = {"adamw": {"learning_rate": 1000, "weight_decay": 10}}
+    lines: list[str] = []
+    for last in range(3, 9):
+        report = RecordingReporter()
+        disk = Disk(tmp_path, report)
+        spec = job(
+            model="linear",
+            loss="mae",
+            optimizer=optimizer,
+            training={"steps": last, "checkpoints": {"every_steps": 1}},
+        )
+        result = training.run(spec, report=report, control=NeverStop(), device="cpu", store=disk)
+        kept = files.read(Blobs(str(tmp_path)), "last").snapshot
+        assert kept.values["state"]["step"] == disk.steps[-1]
+        assert kept.tensors["model/linear1.weight"].abs().max() <= LARGEST_WEIGHT
+        if result.state == Job.DIVERGED:
+            assert disk.steps[-1] < last
+        lines += report.lines
+    assert any("weights have run away in linear1.weight" in line for line in lines)
