@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -29,6 +30,7 @@ _LEAST_OF_EVEN = 0.4
 _LEAST_MADE = 2000
 _MOST_SHOWN = 1000
 _SEED = 0
+_PLAYERS = ("critic", "generator")
 
 
 class Gan(TaskRunner):
@@ -52,7 +54,8 @@ class Gan(TaskRunner):
         other.gan.side = losses_pb2.GanSide.generator
         self._generator_loss = losses.build(other)
         self._scaler = bundle.inputs.scaler
-        self._paid: dict[str, Tensor] = {}
+        # With the loss, so that a training that is gone on with tells what it would have told.
+        self.criterion.register_buffer("paid", torch.full((len(_PLAYERS),), math.nan))
         self._critic: list[nn.Parameter] = []
         name, data = kind(spec.dataset)
         self.modes: tuple[Floats, float] | None = None
@@ -87,11 +90,11 @@ class Gan(TaskRunner):
             if self._penalty:
                 share = torch.rand(len(batch), device=batch.x.device)
                 paid = paid + gradient_penalty(both.score, batch.x, fake, share, self._penalty)
-            self._paid["train/critic_loss"] = paid.detach()
+            self._note(0, paid)
             return paid
         with _unmoved(self._critic):
             paid = self._generator_loss({"fake": both.score(both(noise))})
-        self._paid["train/generator_loss"] = paid.detach()
+        self._note(1, paid)
         return paid
 
     def trials(
@@ -104,7 +107,11 @@ class Gan(TaskRunner):
 
     def watched(self) -> dict[str, float]:
         """Gives what each player paid last."""
-        return {name: float(paid) for name, paid in self._paid.items()}
+        paid = zip(_PLAYERS, self.criterion.get_buffer("paid").tolist(), strict=True)
+        return {f"train/{name}_loss": value for name, value in paid if not math.isnan(value)}
+
+    def _note(self, player: int, paid: Tensor) -> None:
+        self.criterion.get_buffer("paid")[player] = paid.detach()
 
     def updated(self) -> None:
         """Cuts the critic's weights where the job asks for it."""
