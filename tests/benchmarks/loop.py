@@ -135,7 +135,7 @@ def compare(case: Case, num_pairs: int | None = None) -> Ratio:
         report = training.RecordingReporter()
         setup = set_up(spec, torch.device("cpu"), report)
         ended.append(setup.state.model)
-        return timed(partial(_train, setup, report))()
+        return timed(partial(train_by, setup, report))()
 
     with one_thread():
         ours()
@@ -145,7 +145,7 @@ def compare(case: Case, num_pairs: int | None = None) -> Ratio:
         return ratio(ours, by_hand, num_pairs=num_pairs or case.num_pairs)
 
 
-def _train(setup: Setup, report: training.Reporter) -> None:
+def train_by(setup: Setup, report: training.Reporter) -> None:
     """The loop, as `training.run` calls it."""
     ending = train(
         setup.state,
@@ -155,6 +155,7 @@ def _train(setup: Setup, report: training.Reporter) -> None:
         schedule=setup.schedule,
         guard=setup.guard,
         policy=setup.policy,
+        health=setup.health,
         recorder=setup.recorder,
         judge=setup.judge,
         report=report,

@@ -491,7 +491,20 @@ class Warning(_message.Message):
         REDUCTION_SUM: Warning._Kind.ValueType  # 6
         SUM_TERMS_APART: Warning._Kind.ValueType  # 7
         LOSS_SELDOM_RIGHT: Warning._Kind.ValueType  # 8
+        ZERO_GRADIENT: Warning._Kind.ValueType  # 9
+        """Of training: a layer's gradients are 0 in every element."""
+        VANISHING_GRADIENT: Warning._Kind.ValueType  # 10
+        """Gradients are lost on their way back through the layers."""
+        EXPLODING_GRADIENT: Warning._Kind.ValueType  # 11
+        """Gradients grow on their way back, or have grown since training began."""
+        FIRST_LOSS_FAR: Warning._Kind.ValueType  # 12
+        """The first loss is far above that of a model which knows nothing."""
+        LOSS_CONSTANT: Warning._Kind.ValueType  # 13
+        """The loss is what it was in the first step."""
+        DEAD_UNITS: Warning._Kind.ValueType  # 14
+        """ReLUs whose output is always 0."""
         CODE_COLLAPSED: Warning._Kind.ValueType  # 20
+        """A code says next to nothing of its samples."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
     KIND_UNSPECIFIED: Warning.Kind.ValueType  # 0
@@ -503,26 +516,45 @@ class Warning(_message.Message):
     REDUCTION_SUM: Warning.Kind.ValueType  # 6
     SUM_TERMS_APART: Warning.Kind.ValueType  # 7
     LOSS_SELDOM_RIGHT: Warning.Kind.ValueType  # 8
+    ZERO_GRADIENT: Warning.Kind.ValueType  # 9
+    """Of training: a layer's gradients are 0 in every element."""
+    VANISHING_GRADIENT: Warning.Kind.ValueType  # 10
+    """Gradients are lost on their way back through the layers."""
+    EXPLODING_GRADIENT: Warning.Kind.ValueType  # 11
+    """Gradients grow on their way back, or have grown since training began."""
+    FIRST_LOSS_FAR: Warning.Kind.ValueType  # 12
+    """The first loss is far above that of a model which knows nothing."""
+    LOSS_CONSTANT: Warning.Kind.ValueType  # 13
+    """The loss is what it was in the first step."""
+    DEAD_UNITS: Warning.Kind.ValueType  # 14
+    """ReLUs whose output is always 0."""
     CODE_COLLAPSED: Warning.Kind.ValueType  # 20
+    """A code says next to nothing of its samples."""
 
     KIND_FIELD_NUMBER: _builtins.int
     FIELD_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    LAYERS_FIELD_NUMBER: _builtins.int
     kind: Global___Warning.Kind.ValueType
     field: _builtins.str
     """The field it is about, such as "loss.mse.reduction"."""
     message: _builtins.str
     """What was found, why it matters, and what to do."""
+    @_builtins.property
+    def layers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The model's layers that it is about, by their names in the model."""
+
     def __init__(
         self,
         *,
         kind: Global___Warning.Kind.ValueType = ...,
         field: _builtins.str = ...,
         message: _builtins.str = ...,
+        layers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "kind", b"kind", "message", b"message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "kind", b"kind", "layers", b"layers", "message", b"message"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,13 +8,22 @@ import torch
 from torch import nn
 
 from talweg.spec import fill, from_dict
-from talweg.v1.jobs_pb2 import Job
+from talweg.v1.jobs_pb2 import Job, Warning
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import training
 from talweg.worker.training import Control, NeverStop, RecordingReporter, Result
 
 # The diabetes data: 266 training samples, 9 batches of 32 the last of which has 10.
 STEPS_AN_EPOCH = 9
+OF_TRAINING = (
+    Warning.ZERO_GRADIENT,
+    Warning.VANISHING_GRADIENT,
+    Warning.EXPLODING_GRADIENT,
+    Warning.FIRST_LOSS_FAR,
+    Warning.LOSS_CONSTANT,
+    Warning.DEAD_UNITS,
+)
+"""Warnings of how training goes."""
 
 
 def job(**fields: Any) -> JobSpec:
@@ -30,10 +39,17 @@ def job(**fields: Any) -> JobSpec:
     return fill(from_dict(spec))
 
 
-def run(spec: JobSpec, control: Control | None = None) -> tuple[Result, RecordingReporter]:
-    """Runs a job on the CPU, and gives its result and what it told."""
+def run(
+    spec: JobSpec, control: Control | None = None, *, may_be_unwell: bool = False
+) -> tuple[Result, RecordingReporter]:
+    """Runs a job on the CPU, and gives its result and what it told.
+
+    Unless it may be unwell, training must not warn of how it goes: none of these jobs deserves it.
+    """
     report = RecordingReporter()
     result = training.run(spec, report=report, control=control or NeverStop(), device="cpu")
+    alarms = [warning for warning in report.warnings if warning.kind in OF_TRAINING]
+    assert may_be_unwell or not alarms
     return result, report
 
 

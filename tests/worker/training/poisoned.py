@@ -68,6 +68,7 @@ class Run:
             schedule=setup.schedule,
             guard=setup.guard,
             policy=setup.policy,
+            health=setup.health,
             recorder=setup.recorder,
             judge=setup.judge,
             report=self.report,

@@ -75,6 +75,7 @@ def steps(
         schedule=setup.schedule,
         guard=setup.guard,
         policy=setup.policy,
+        health=setup.health,
         recorder=setup.recorder,
         judge=setup.judge,
         report=NullReporter(),

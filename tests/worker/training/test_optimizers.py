@@ -63,6 +63,45 @@ def test_it_is_torchs_with_every_parameter(name: str) -> None:
     assert optimizers.learning_rate(message) == 0.1
 
 
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_momentum_begins_as_torchs_does_for_each_parameter(nesterov: bool) -> None:
+    spec = {"learning_rate": 0.1, "momentum": 0.9, "nesterov": nesterov, "weight_decay": 0.1}
+    message = fill_message(from_dict({"sgd": spec}, Optimizer))
+    late = [False, True, True, False, True]
+
+    def trained(make: Any) -> list[torch.Tensor]:
+        generator = torch.Generator().manual_seed(0)
+        weights = [nn.Parameter(torch.randn(5, 7, generator=generator)) for _ in range(2)]
+        optimizer = make(weights)
+        for takes_part in late:
+            for weight, there in zip(weights, (True, takes_part), strict=True):
+                gradient = torch.randn(5, 7, generator=generator)
+                weight.grad = gradient if there else None
+            optimizer.step()
+        return [weight.detach() for weight in weights]
+
+    ours = trained(lambda weights: optimizers.build(message, weights))
+    # Its fused kernel cannot: one optimizer a parameter can.
+    one_by_one = trained(
+        lambda weights: Each(
+            torch.optim.SGD([w], 0.1, 0.9, weight_decay=0.1, nesterov=nesterov, fused=True)
+            for w in weights
+        )
+    )
+    assert all(map(torch.equal, ours, one_by_one))
+
+
+class Each:
+    """Several optimizers as one."""
+
+    def __init__(self, optimizers: Any) -> None:
+        self._optimizers = list(optimizers)
+
+    def step(self) -> None:
+        for optimizer in self._optimizers:
+            optimizer.step()
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_every_parameter_matters(name: str) -> None:
     fields, _, _ = CASES[name]

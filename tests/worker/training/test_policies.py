@@ -342,10 +342,11 @@ def test_how_often_weights_are_looked_at() -> None:
     def apart(**optimizer: Any) -> int:
         return steps_apart(fill(from_dict({"optimizer": optimizer})).optimizer)
 
-    assert apart(adamw={}) == apart(sgd={}) == apart(adam={"weight_decay": 10}) == 64
+    assert apart(adamw={}) == apart(sgd={}) == apart(adam={"weight_decay": 10}) == 128
+    assert apart(adagrad={}) == 64
     assert apart(adamw={"learning_rate": 1000, "weight_decay": 10}) == 4
     assert apart(sgd={"learning_rate": 1000, "weight_decay": 10, "momentum": 0.99999}) == 1
-    assert 1 < apart(adamw={"learning_rate": 1, "weight_decay": 5}) < 64
+    assert 1 < apart(adamw={"learning_rate": 1, "weight_decay": 5}) < 128
 
 
 def test_every_policy_has_its_class() -> None:

@@ -265,3 +265,18 @@ def test_weights_that_run_away_are_not_kept(tmp_path: Path) -> None:
             assert disk.steps[-1] < last
         lines += report.lines
     assert any("weights have run away in linear1.weight" in line for line in lines)
+
+
+def test_a_divergence_names_the_last_checkpoint(tmp_path: Path) -> None:
+    spec = job(optimizer={"sgd": {"learning_rate": 2.0}}, training={"steps": 400})
+    report = RecordingReporter()
+    result = training.run(spec, report=report, control=NeverStop())
+    assert result.divergence is not None
+    assert not result.divergence.HasField("good_step")
+    disk = Disk(tmp_path, report := RecordingReporter())
+    again = training.run(
+        with_checkpoints(spec, every_steps=2), report=report, control=NeverStop(), store=disk
+    )
+    assert again.divergence is not None
+    assert again.divergence.good_step == disk.steps[-1] > 0
+    assert again.divergence.step == result.divergence.step

@@ -48,6 +48,7 @@ def go_on(setup: Setup, report: RecordingReporter, count: int | None = None) -> 
         schedule=setup.schedule,
         guard=setup.guard,
         policy=setup.policy,
+        health=setup.health,
         recorder=setup.recorder,
         judge=setup.judge,
         report=report,

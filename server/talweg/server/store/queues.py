@@ -20,19 +20,23 @@ class Waiting:
     """How long ago the first of them was submitted, in microseconds."""
 
 
+# In this shape the count needs nothing but the index.
+_COUNTS = (
+    select(jobs.c.queue, func.count().label("num"), func.min(jobs.c.seq).label("first"))
+    .where(is_queued)
+    .group_by(jobs.c.queue)
+    .subquery()
+)
+# Made once: this runs before each ticket, while somebody waits for the job.
+_WAITING = select(_COUNTS.c.queue, _COUNTS.c.num, current_time() - jobs.c.create_time).join(
+    jobs, jobs.c.seq == _COUNTS.c.first
+)
+
+
 def waiting(connection: Connection) -> dict[str, Waiting]:
     """Counts the waiting jobs of each queue that has any."""
-    # In this shape the count needs nothing but the index.
-    counts = (
-        select(jobs.c.queue, func.count().label("num"), func.min(jobs.c.seq).label("first"))
-        .where(is_queued)
-        .group_by(jobs.c.queue)
-        .subquery()
-    )
-    statement = select(counts.c.queue, counts.c.num, current_time() - jobs.c.create_time).join(
-        jobs, jobs.c.seq == counts.c.first
-    )
-    return {queue: Waiting(num, age) for queue, num, age in connection.execute(statement)}
+    found = connection.execute(_WAITING)
+    return {queue: Waiting(num, age) for queue, num, age in found}
 
 
 def places(connection: Connection, seqs: Sequence[int]) -> dict[int, int]:

@@ -8,7 +8,7 @@ import torch
 
 from talweg.v1 import spec_pb2
 from talweg.v1.jobs_pb2 import LogLine
-from talweg.worker.training.interface import Reporter, Store
+from talweg.worker.training.interface import NoStore, Reporter, Store
 from talweg.worker.training.overflow import WeightWatch
 from talweg.worker.training.snapshot import Snapshot, Snapshots
 from talweg.worker.training.state import TrainingState
@@ -51,6 +51,11 @@ class Checkpointer:
         self._best: Snapshot | None = None
         self._best_step = 0
         self._best_kept = 0
+
+    @property
+    def kept_step(self) -> int | None:
+        """The step of the last checkpoint that the store has; None where it has none."""
+        return None if isinstance(self._store, NoStore) else self._saved_step or None
 
     def resume(self) -> bool:
         """Goes on from what the store has; whether it had anything.

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from talweg.spec import has_class_weights, kind, task_kind, weight_fields
+from talweg.spec import has_class_weights, kind, output_activation, task_kind, weight_fields
 from talweg.v1.jobs_pb2 import Warning
 from talweg.v1.options_pb2 import BINARY, MULTICLASS
 from talweg.v1.spec_pb2 import JobSpec
@@ -16,6 +16,7 @@ from talweg.worker.data import DataBundle
 from talweg.worker.errors import UserSpecError
 from talweg.worker.losses import LossModule, OwnLoss, Sum
 from talweg.worker.tasks import Batch, TaskRunner, leaves
+from talweg.worker.training.firstloss import first_loss_warnings
 
 MOST_IMBALANCE = 10.0
 """Samples of the most frequent class for one of the rarest, above which weights are missed."""
@@ -24,7 +25,12 @@ MOST_APART = 100.0
 
 
 def try_out(
-    model: nn.Module, task: TaskRunner, batch: Batch, arrays: Mapping[str, Tensor]
+    model: nn.Module,
+    task: TaskRunner,
+    batch: Batch,
+    arrays: Mapping[str, Tensor],
+    *,
+    spec: JobSpec,
 ) -> list[Warning]:
     """Runs one batch through network and loss, to find before the first step what cannot work.
 
@@ -33,6 +39,7 @@ def try_out(
         task: Has the losses over its outputs.
         batch: Some training samples.
         arrays: All training samples.
+        spec: Filled and checked.
 
     Returns:
         Warnings of what the first values show.
@@ -49,6 +56,13 @@ def try_out(
                 criterion.check_values({**trial.inputs, **trial.targets})
                 criterion.check_inputs(trial.inputs)
                 _try_own_losses(criterion, trial.inputs, trial.path)
+                warnings += first_loss_warnings(
+                    criterion,
+                    trial.inputs,
+                    path=trial.path,
+                    task=task_kind(spec),
+                    ends_in=output_activation(spec),
+                )
                 if isinstance(criterion, Sum):
                     terms = criterion.term_values(trial.inputs)
                     weighted = [w * t for w, t in zip(criterion.weights, terms, strict=True)]

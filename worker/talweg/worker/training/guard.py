@@ -91,9 +91,9 @@ class Guard:
         # Where they decide by how much gradients are scaled, their last bit counts.
         norms = self._update.norms(exact=self._clip_norm is not None)
         statistics = foreach.norms(self._statistics) if self._statistics else ()
-        read, *sizes = _read([loss, *norms, *statistics])
+        value, *sizes = read([loss, *norms, *statistics])
         count = len(norms)
-        reading = Reading(read, math.hypot(*sizes[:count]), math.hypot(*sizes[count:]))
+        reading = Reading(value, math.hypot(*sizes[:count]), math.hypot(*sizes[count:]))
         if not reading.finite:
             return reading
         if self._clip_norm is not None:
@@ -134,9 +134,9 @@ class Guard:
             torch.cuda.set_rng_state(on_cuda, self._cuda)
 
 
-def _read(scalars: Sequence[Tensor]) -> list[float]:
-    """Brings numbers to the CPU: the step's only wait for the device."""
+def read(scalars: Sequence[Tensor]) -> list[float]:
+    """Brings scalars to the CPU: the only wait for the device."""
     if len(scalars) > _FEW or scalars[0].is_cuda:
-        read: list[float] = torch.stack(list(scalars)).tolist()
-        return read
+        values: list[float] = torch.stack(list(scalars)).tolist()
+        return values
     return [scalar.item() for scalar in scalars]

@@ -105,12 +105,14 @@ def _run(
         schedule=setup.schedule,
         guard=setup.guard,
         policy=setup.policy,
+        health=setup.health,
         recorder=recorder,
         judge=setup.judge,
         report=report,
         control=control,
         checkpoints=checkpoints,
     )
+    setup.health.close()
     state.update.close()
     if isinstance(ending, Stop):
         goes_on = ending.reason in _GOES_ON
@@ -122,6 +124,8 @@ def _run(
         return _stopped(ending, spec, state)
     recorder.flush()
     if ending is not None:
+        if checkpoints.kept_step is not None and not ending.HasField("good_step"):
+            ending.good_step = checkpoints.kept_step
         return _diverged(ending, steps=state.applied)
     if spec.outputs.checkpoint:
         checkpoints.save()

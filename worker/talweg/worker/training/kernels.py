@@ -68,7 +68,7 @@ def _sgd(fused: Callable[..., Any]) -> Kernel:
             weight_decay=settings["weight_decay"],
             dampening=0.0,
             maximize=False,
-            # The first step is the optimizer's own: it makes the buffers.
+            # There are buffers already.
             is_first_step=False,
         )
 

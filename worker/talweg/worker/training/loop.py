@@ -13,6 +13,7 @@ from talweg.worker.training.backward import backward
 from talweg.worker.training.batches import Batches, Plan
 from talweg.worker.training.diagnosis import LossOf
 from talweg.worker.training.guard import Guard, Reading
+from talweg.worker.training.health import Health
 from talweg.worker.training.interface import Control, Reporter, Stop
 from talweg.worker.training.recorder import Recorder
 from talweg.worker.training.schedules import Schedule
@@ -69,6 +70,7 @@ def train(
     schedule: Schedule,
     guard: Guard,
     policy: Policy,
+    health: Health,
     recorder: Recorder,
     judge: Judge,
     report: Reporter,
@@ -96,6 +98,7 @@ def train(
             loss = _forward_backward(window, loss_of)
             reading = guard.inspect(loss)
             if reading.finite:
+                health.look(state, reading)
                 state.update.step()
                 state.update.clear()
                 state.applied += 1

@@ -32,7 +32,7 @@ def learning_rate(optimizer: messages.Optimizer) -> float:
 
 
 def _sgd(optimizer: messages.Sgd, parameters: Parameters) -> torch.optim.Optimizer:
-    return torch.optim.SGD(
+    built = torch.optim.SGD(
         parameters,
         lr=optimizer.learning_rate,
         momentum=optimizer.momentum,
@@ -40,6 +40,12 @@ def _sgd(optimizer: messages.Sgd, parameters: Parameters) -> torch.optim.Optimiz
         weight_decay=optimizer.weight_decay,
         fused=True,
     )
+    if optimizer.momentum:
+        # From zeros the first step is what it is without. torch's own would make a buffer in each
+        # parameter's first step, and its fused kernel refuses to do so for some of them.
+        for parameter in parameters:
+            built.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter.detach())
+    return built
 
 
 def _adam(optimizer: messages.Adam, parameters: Parameters) -> torch.optim.Optimizer:

@@ -16,12 +16,15 @@ from torch import Tensor, nn
 from talweg.spec import kind
 from talweg.v1 import optimizers_pb2 as messages
 from talweg.worker.training import foreach
+from talweg.worker.training.guard import read
 
 LARGEST_WEIGHT = 1e17
 """A weight beyond this has run away. Ten times it, the most that weight decay adds to a gradient,
 still has a square that float32 holds."""
 _LARGEST_OTHER = 1e37
-_STEPS_APART = 64
+_STEPS_APART = 128
+# Adagrad adds up to 4e36 to its sums in each step, and never takes away.
+_STEPS_APART_FOR_SUMS = 64
 # What may come on top of the largest weight between two looks; float32 ends at 3.4e38.
 _DECADES_LEFT = 18
 
@@ -37,6 +40,8 @@ def steps_apart(optimizer: messages.Optimizer) -> int:
     Args:
         optimizer: A filled optimizer. No schedule goes above its learning rate.
     """
+    if isinstance(kind(optimizer)[1], messages.Adagrad):
+        return _STEPS_APART_FOR_SUMS
     growth = _growth(kind(optimizer)[1])
     if growth <= 1:
         return _STEPS_APART
@@ -57,26 +62,32 @@ class WeightWatch:
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Watches a model and what its optimizer adds up without end."""
-        self._named: dict[str, Tensor] = dict(model.named_parameters())
-        self._num_weights = len(self._named)
-        for name, buffer in model.named_buffers():
-            if buffer.is_floating_point() and buffer.numel():
-                self._named[name] = buffer
+        self._weights: dict[str, Tensor] = dict(model.named_parameters())
+        self._statistics = {
+            name: buffer
+            for name, buffer in model.named_buffers()
+            if buffer.is_floating_point() and buffer.numel()
+        }
+        self._all = [*self._weights.values(), *self._statistics.values()]
         self._adagrad = optimizer if isinstance(optimizer, torch.optim.Adagrad) else None
 
     def bad(self) -> dict[str, float]:
         """Names what no kept state and no result may hold, with its largest number.
 
-        That is weights beyond 1e17, and what is not finite. The device is read once.
+        That is weights beyond 1e17, and what is not finite. The device is read once where all is
+        well.
         """
-        named = {**self._named, **self._sums()}
-        read = torch.stack(list(foreach.largest(list(named.values())))).tolist()
-        limits = [LARGEST_WEIGHT] * self._num_weights
-        limits += [_LARGEST_OTHER] * (len(read) - len(limits))
+        sums = self._sums()
+        # No element is larger than the norm, which is the quicker to compute.
+        norms = foreach.norms([*self._all, *sums.values()])
+        if all(norm <= LARGEST_WEIGHT for norm in read(norms)):
+            return {}
+        named = {**self._weights, **self._statistics, **sums}
+        largest = read(foreach.largest(list(named.values())))
         return {
             name: value
-            for name, value, limit in zip(named, read, limits, strict=True)
-            if not value <= limit
+            for name, value in zip(named, largest, strict=True)
+            if not value <= (LARGEST_WEIGHT if name in self._weights else _LARGEST_OTHER)
         }
 
     def _sums(self) -> dict[str, Tensor]:
@@ -85,6 +96,6 @@ class WeightWatch:
             return {}
         return {
             f"{name} (sum of squares)": self._adagrad.state[weight]["sum"]
-            for name, weight in list(self._named.items())[: self._num_weights]
+            for name, weight in self._weights.items()
             if "sum" in self._adagrad.state.get(weight, {})
         }

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from talweg.spec import kind
 from talweg.v1.jobs_pb2 import Warning
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import data, models, tasks
@@ -18,6 +19,7 @@ from talweg.worker.training import checks, optimizers, overflow, policies, sched
 from talweg.worker.training.batches import Batches, Divisor, Order, Plan
 from talweg.worker.training.evaluation import HeldPart
 from talweg.worker.training.guard import Guard
+from talweg.worker.training.health import Health
 from talweg.worker.training.interface import Reporter
 from talweg.worker.training.judge import Judge
 from talweg.worker.training.learned import all_learned
@@ -52,6 +54,8 @@ class Setup:
     """Keeps from the weights what is not finite."""
     policy: policies.Fail
     """What happens to a step that is refused."""
+    health: Health
+    """Warns of what is probably not meant."""
     weights: WeightWatch
     """Sees weights that must be neither kept nor given out."""
     recorder: Recorder
@@ -116,7 +120,7 @@ def set_up(
     train = HeldPart.of(bundle.train, task, place)
     count = min(training.batch_size, _MOST_TRIED)
     guard.remember()
-    found = checks.try_out(model, task, train.batch(0, count), train.arrays)
+    found = checks.try_out(model, task, train.batch(0, count), train.arrays, spec=spec)
     guard.restore()
     for warning in (*checks.imbalance_warnings(spec, bundle), *found):
         if warning.kind not in warned:
@@ -163,6 +167,12 @@ def set_up(
             report=report,
         ),
     )
+    health = Health(
+        model,
+        report,
+        warmup_steps=kind(spec.schedule)[1].warmup_steps,  # type: ignore[attr-defined]
+        warned=warned,
+    )
     return Setup(
         bundle=bundle,
         task=task,
@@ -172,6 +182,7 @@ def set_up(
         schedule=schedule,
         guard=guard,
         policy=policy,
+        health=health,
         weights=weights,
         recorder=recorder,
         judge=judge,
@@ -184,6 +195,7 @@ def set_up(
                 "state": state,
                 "recorder": recorder,
                 "policy": policy,
+                "health": health,
             }
         ),
     )

@@ -2,10 +2,12 @@
 
 In an arena all parameters are views of one tensor, and so are their gradients and the moments of
 their optimizer: what is done to each is done to all in a call or two. For networks so small that
-calls cost more than numbers this saves a fifth of a step. Large ones it would cost a little, since
-autograd must then add to gradients that it could hand over. `update_of` chooses.
+calls cost more than numbers this saves a quarter of a step. Large ones it would cost a little,
+since autograd must then add to gradients that it could hand over. `update_of` chooses.
 
-Both ways lead to the same weights and the same state of the optimizer, bit for bit.
+Both ways lead to the same weights and the same state of the optimizer, bit for bit. The gradients'
+norm is summed up in another order: where it decides by how much they are clipped it is summed up
+the plain way, and where it is only told it may differ in its last bits.
 """
 
 from __future__ import annotations
@@ -21,7 +23,12 @@ from talweg.worker.training import foreach, kernels
 from talweg.worker.training.arena import Arena
 
 LARGEST_FLAT = 200_000
-"""Parameters of the largest network that trains in arenas."""
+"""Parameters of the largest network that trains in arenas.
+
+The time of an MLP's step in arenas for one the plain way was measured as 0.74 at 10 thousand
+parameters, 0.90 at 100 thousand, 0.95 at 200 thousand in few tensors and 0.89 in many, and 1.02 at
+400 thousand in few.
+"""
 
 
 class Update:
@@ -89,7 +96,7 @@ class FlatUpdate(Update):
 
     A parameter that takes no part in a step has a gradient of zeros here and must keep its value
     and its moments all the same: such a step is the optimizer's own, without that parameter. So is
-    the first step, in which optimizers make their state.
+    the first step of an optimizer that makes its state in it.
     """
 
     def __init__(

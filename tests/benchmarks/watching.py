@@ -1,0 +1,59 @@
+"""What it costs that training is watched: warnings while it trains, and the guard's policy.
+
+The loop with both against the loop with neither, for the same job, in one process. Run with
+`make bench`, or alone: `python -m tests.benchmarks.watching`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from typing import Any, cast
+
+import torch
+from tests.benchmarks import loop
+from tests.benchmarks.pairs import one_thread, ratio, timed
+from tests.benchmarks.table import Row, render
+
+from talweg.worker import training
+from talweg.worker.training.health import Health
+from talweg.worker.training.policies import Fail
+from talweg.worker.training.setup import Setup, set_up
+
+GOAL = 1.01
+# Watching costs the same for each network but for its size: most, by share, for a small one.
+CASE = loop.CASES[0]
+
+
+class Nothing:
+    """Neither looks nor decides."""
+
+    def look(self, *_: Any) -> None:
+        """Does nothing."""
+
+    def passed(self, _: Any) -> None:
+        """Does nothing."""
+
+
+def _train(*, watched: bool) -> float:
+    report = training.RecordingReporter()
+    setup: Setup = set_up(loop.spec_of(CASE), torch.device("cpu"), report)
+    if not watched:
+        health, policy = cast(Health, Nothing()), cast(Fail, Nothing())
+        setup = dataclasses.replace(setup, health=health, policy=policy)
+    return timed(partial(loop.train_by, setup, report))()
+
+
+def measure() -> list[Row]:
+    """The figure of watching."""
+    with one_thread():
+        _train(watched=True)
+        found = ratio(
+            partial(_train, watched=True), partial(_train, watched=False), num_pairs=CASE.num_pairs
+        )
+    what = f"warnings and policy against neither: {CASE.name}"
+    return [found.row(what, goal=GOAL, remark=f"{CASE.steps} steps a run")]
+
+
+if __name__ == "__main__":
+    print(render(measure()))

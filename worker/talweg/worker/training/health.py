@@ -1,0 +1,221 @@
+"""Looks now and then how training goes, and warns of what is probably not meant.
+
+A look reads the norm of each parameter's gradient: at a few early steps, then every 251st. After
+every second look the outputs of the ReLUs are followed for a few steps, until enough samples have
+passed. All other steps cost one comparison, so that the whole stays within 1% of the loop's time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from talweg.v1.jobs_pb2 import Warning
+from talweg.worker.training import foreach, signs
+from talweg.worker.training.guard import Reading, read
+from talweg.worker.training.interface import Reporter
+from talweg.worker.training.signs import LOOKS_IN_A_ROW, Look
+from talweg.worker.training.snapshot import Values
+from talweg.worker.training.state import TrainingState
+
+# Apart by no small period, so that parts that train by turns are not always met at rest.
+_FIRST_LOOKS = (16, 49, 95, 159)
+_STEPS_APART = 251
+_ROWS, _MOST_STEPS = 256, 64
+# Steps after the warm-up by which a loss that can move has moved.
+_TIME_TO_MOVE = 40
+
+
+class Health:
+    """Watches one training. Warns of each kind once."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        report: Reporter,
+        *,
+        warmup_steps: int = 0,
+        warned: Collection[Warning.Kind.ValueType] = (),
+    ) -> None:
+        """Watches a model.
+
+        Args:
+            model: The network.
+            report: Takes the warnings.
+            warmup_steps: The schedule's, in which a loss may stand still.
+            warned: Kinds that need no second warning.
+        """
+        self._layers: dict[str, list[nn.Parameter]] = defaultdict(list)
+        for name, parameter in model.named_parameters():
+            layer = name.rpartition(".")[0]
+            # A loss's own weights have gradients of another scale.
+            if parameter.requires_grad and layer.partition(".")[0] != "loss":
+                self._layers[layer].append(parameter)
+        self._relus = {n: m for n, m in model.named_modules() if isinstance(m, nn.ReLU)}
+        self._report = report
+        self._warmup_steps = warmup_steps
+        self._warned = set(warned)
+        self._num_looks = 0
+        # Steps done before the step that is looked at next.
+        self._next = 0
+        self._first_loss = math.nan
+        self._first_norms: dict[str, float] = {}
+        self._looks: list[Look] = []
+        self._probe: _Probe | None = None
+
+    def look(self, state: TrainingState, reading: Reading) -> None:
+        """Takes a step whose gradients are finite, before its update."""
+        if state.applied >= self._next:
+            self._look(state, reading)
+
+    def close(self) -> None:
+        """Stops following outputs."""
+        if self._probe is not None:
+            self._probe.close()
+            self._probe = None
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """Gives none; see `Part`."""
+        return {}
+
+    def values(self) -> Values:
+        """Gives what was seen so far; see `Part`. Outputs are followed anew."""
+        return {
+            "looks": self._num_looks,
+            "first_loss": self._first_loss,
+            "first_norms": dict(self._first_norms),
+            "last": [[look.step, look.loss, dict(look.norms), sorted(look.zero)]
+                     for look in self._looks],
+            "warned": sorted(self._warned),
+        }  # fmt: skip
+
+    def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
+        """Takes it back; see `Part`."""
+        self.close()
+        self._num_looks = values["looks"]
+        self._first_loss = values["first_loss"]
+        self._next = 0 if math.isnan(self._first_loss) else _due(self._num_looks)
+        self._first_norms = dict(values["first_norms"])
+        self._looks = [
+            Look(step, loss, norms, frozenset(zero)) for step, loss, norms, zero in values["last"]
+        ]
+        self._warned = set(values["warned"])
+
+    def _look(self, state: TrainingState, reading: Reading) -> None:
+        if math.isnan(self._first_loss):
+            self._first_loss = reading.loss
+            self._next = _due(0)
+            return
+        if self._probe is not None:
+            if not self._probe.has_seen_enough():
+                return
+            self._warn(self._probe.finish(state.step))
+            self._probe = None
+            self._next = _due(self._num_looks)
+            return
+        self._num_looks += 1
+        self._next = _due(self._num_looks)
+        self._look_at_gradients(state, reading)
+        if state.applied >= self._warmup_steps + _TIME_TO_MOVE:
+            rate = state.optimizer.param_groups[0]["lr"]
+            self._warn(
+                signs.constant_loss(
+                    self._first_loss, [*state.losses, reading.loss], step=state.step, rate=rate
+                )
+            )
+        if self._num_looks % 2 == 0 and self._relus and Warning.DEAD_UNITS not in self._warned:
+            self._probe = _Probe(self._relus)
+            self._next = 0
+
+    def _look_at_gradients(self, state: TrainingState, reading: Reading) -> None:
+        look = self._read(state.step, reading.loss)
+        if self._num_looks <= LOOKS_IN_A_ROW:
+            for name, norm in look.norms.items():
+                self._first_norms[name] = max(norm, self._first_norms.get(name, 0.0))
+        self._looks = [*self._looks, look][-LOOKS_IN_A_ROW:]
+        if len(self._looks) < LOOKS_IN_A_ROW or not look.norms:
+            return
+        self._warn(signs.zero_gradients(self._looks))
+        self._warn(signs.vanishing(self._looks))
+        self._warn(signs.exploding(self._looks, self._first_norms))
+
+    def _read(self, step: int, loss: float) -> Look:
+        """The norm of each layer's gradients, in one read of the device."""
+        gradients = {
+            name: [p.grad for p in parameters if p.grad is not None]
+            for name, parameters in self._layers.items()
+        }
+        held = [gradient for of_layer in gradients.values() for gradient in of_layer]
+        sizes = iter(read(foreach.norms(held)) if held else ())
+        norms = {
+            name: math.hypot(*(next(sizes) for _ in of_layer))
+            for name, of_layer in gradients.items()
+        }
+        zero = frozenset(
+            name
+            for name, norm in norms.items()
+            if norm == 0 and not any(int(torch.count_nonzero(g)) for g in gradients[name])
+        )
+        return Look(step, loss, norms, zero)
+
+    def _warn(self, warning: Warning | None) -> None:
+        if warning is not None and warning.kind not in self._warned:
+            self._warned.add(warning.kind)
+            self._report.warning(warning)
+
+
+def _due(num_looks: int) -> int:
+    """The steps done before the look that follows so many."""
+    if num_looks < len(_FIRST_LOOKS):
+        return _FIRST_LOOKS[num_looks] - 1
+    return _FIRST_LOOKS[-1] - 1 + (num_looks - len(_FIRST_LOOKS) + 1) * _STEPS_APART
+
+
+class _Probe:
+    """Follows the outputs of ReLUs, until enough samples have passed."""
+
+    def __init__(self, relus: Mapping[str, nn.Module]) -> None:
+        self._alive: dict[str, Tensor] = {}
+        self._rows: dict[str, int] = defaultdict(int)
+        self._steps = 0
+        self._handles = [
+            module.register_forward_hook(self._follow(name)) for name, module in relus.items()
+        ]
+
+    def has_seen_enough(self) -> bool:
+        self._steps += 1
+        return max(self._rows.values(), default=0) >= _ROWS or self._steps >= _MOST_STEPS
+
+    def finish(self, step: int) -> Warning | None:
+        self.close()
+        dead = {
+            name: (int((~alive).sum()), len(alive))
+            for name, alive in self._alive.items()
+            if self._rows[name] >= _ROWS
+        }
+        return signs.dead_units(dead, rows=max(self._rows.values(), default=0), step=step)
+
+    def close(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _follow(self, name: str) -> Any:
+        def hook(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
+            # Vectors (n, units) and images (n, units, height, width); in others units stand
+            # elsewhere.
+            if output.dim() not in (2, 4):
+                return
+            active = output.detach() > 0
+            active = active.any(0) if active.dim() == 2 else active.any(3).any(2).any(0)
+            known = self._alive.get(name)
+            if known is not None and known.shape != active.shape:
+                return
+            self._alive[name] = active if known is None else known | active
+            self._rows[name] += len(output)
+
+        return hook
