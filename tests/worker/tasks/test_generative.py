@@ -117,18 +117,17 @@ def test_a_collapsed_code_brings_a_warning_and_another_does_not() -> None:
     result, report = run(vae(loss={"vae": {"beta": 300}}, training={"epochs": 6}))
     assert result.state == Job.SUCCEEDED, result.message
     assert report.last("test/active_units") == 0
-    (warning,) = report.warnings
-    assert warning.kind == Warning.CODE_COLLAPSED
+    (warning,) = (found for found in report.warnings if found.kind == Warning.CODE_COLLAPSED)
     assert "0 of the code's 8 numbers" in warning.message
     result, report = run(vae(training={"epochs": 6}))
     assert report.last("test/active_units") > 3
-    assert report.warnings == []
+    assert Warning.CODE_COLLAPSED not in [found.kind for found in report.warnings]
 
 
 def test_without_test_data_the_last_validation_warns() -> None:
     split = {"train": 0.8, "validation": 0.2, "test": 0}
     _, report = run(vae(loss={"vae": {"beta": 300}}, split=split, training={"epochs": 6}))
-    assert [warning.kind for warning in report.warnings] == [Warning.CODE_COLLAPSED]
+    assert [found.kind for found in report.warnings].count(Warning.CODE_COLLAPSED) == 1
 
 
 def test_sliced_wasserstein_is_the_mean_over_directions() -> None:
