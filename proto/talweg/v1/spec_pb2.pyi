@@ -66,6 +66,7 @@ class JobSpec(_message.Message):
     TRAINING_FIELD_NUMBER: _builtins.int
     RESOURCES_FIELD_NUMBER: _builtins.int
     OUTPUTS_FIELD_NUMBER: _builtins.int
+    DIAGNOSTICS_FIELD_NUMBER: _builtins.int
     display_name: _builtins.str
     """A name for people; "LOSS on DATASET, seed SEED" where absent."""
     experiment: _builtins.str
@@ -120,6 +121,10 @@ class JobSpec(_message.Message):
     def outputs(self) -> Global___Outputs:
         """What is kept besides metrics."""
 
+    @_builtins.property
+    def diagnostics(self) -> Global___Diagnostics:
+        """What is looked into besides; nothing where absent."""
+
     def __init__(
         self,
         *,
@@ -138,10 +143,11 @@ class JobSpec(_message.Message):
         training: Global___Training | None = ...,
         resources: Global___Resources | None = ...,
         outputs: Global___Outputs | None = ...,
+        diagnostics: Global___Diagnostics | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_experiment", b"_experiment", "_priority", b"_priority", "dataset", b"dataset", "display_name", b"display_name", "experiment", b"experiment", "loss", b"loss", "model", b"model", "optimizer", b"optimizer", "outputs", b"outputs", "preprocessing", b"preprocessing", "priority", b"priority", "resources", b"resources", "schedule", b"schedule", "split", b"split", "task", b"task", "training", b"training"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_experiment", b"_experiment", "_priority", b"_priority", "dataset", b"dataset", "diagnostics", b"diagnostics", "display_name", b"display_name", "experiment", b"experiment", "loss", b"loss", "model", b"model", "optimizer", b"optimizer", "outputs", b"outputs", "preprocessing", b"preprocessing", "priority", b"priority", "resources", b"resources", "schedule", b"schedule", "split", b"split", "task", b"task", "training", b"training"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_experiment", b"_experiment", "_priority", b"_priority", "dataset", b"dataset", "display_name", b"display_name", "experiment", b"experiment", "loss", b"loss", "model", b"model", "optimizer", b"optimizer", "outputs", b"outputs", "preprocessing", b"preprocessing", "priority", b"priority", "resources", b"resources", "schedule", b"schedule", "split", b"split", "tags", b"tags", "task", b"task", "training", b"training"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_experiment", b"_experiment", "_priority", b"_priority", "dataset", b"dataset", "diagnostics", b"diagnostics", "display_name", b"display_name", "experiment", b"experiment", "loss", b"loss", "model", b"model", "optimizer", b"optimizer", "outputs", b"outputs", "preprocessing", b"preprocessing", "priority", b"priority", "resources", b"resources", "schedule", b"schedule", "split", b"split", "tags", b"tags", "task", b"task", "training", b"training"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__display_name: _TypeAlias = _typing.Literal["display_name"]  # noqa: Y015
     _WhichOneofArgType__display_name: _TypeAlias = _typing.Literal["_display_name", b"_display_name"]  # noqa: Y015
@@ -596,3 +602,30 @@ class Outputs(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__plots) -> _WhichOneofReturnType__plots | None: ...
 
 Global___Outputs: _TypeAlias = Outputs  # noqa: Y015
+
+@_typing.final
+class Diagnostics(_message.Message):
+    """What a job looks into besides its training."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRIVIAL_FIELD_NUMBER: _builtins.int
+    trivial: _builtins.bool
+    """Judge on the test data what a predictor says that knows nothing of the inputs: the mean of the
+    training targets, or the most frequent class or answer, with their shares as probabilities. Its
+    metrics are trivial/mae and so on. For tasks of one target a sample.
+    """
+    def __init__(
+        self,
+        *,
+        trivial: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_trivial", b"_trivial", "trivial", b"trivial"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_trivial", b"_trivial", "trivial", b"trivial"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__trivial: _TypeAlias = _typing.Literal["trivial"]  # noqa: Y015
+    _WhichOneofArgType__trivial: _TypeAlias = _typing.Literal["_trivial", b"_trivial"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__trivial) -> _WhichOneofReturnType__trivial | None: ...
+
+Global___Diagnostics: _TypeAlias = Diagnostics  # noqa: Y015

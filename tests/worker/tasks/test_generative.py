@@ -217,6 +217,13 @@ def test_every_game_is_played_and_judged(form: str, game: dict[str, Any]) -> Non
         assert max(sizes) <= 0.05 + 1e-6
 
 
+def test_a_player_at_rest_is_no_dead_layer() -> None:
+    # A period at which the early looks meet the critic's steps alone.
+    game = {"critic_steps": 2, "gradient_penalty": 1}
+    _, report = run(gan(game, "wgan", training={"steps": 300}))
+    assert report.warnings == []
+
+
 def test_modes_are_told_where_they_are_known_alone() -> None:
     _, report = run(gan(dataset="digits"))
     told = {name for _, values in report.points for name in values if name.startswith("test/")}

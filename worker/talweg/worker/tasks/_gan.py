@@ -40,6 +40,7 @@ class Gan(TaskRunner):
     """
 
     contract = {"x": Array(("N …",), "the samples")}
+    by_turns = True
 
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
         """Takes a filled spec and its data."""

@@ -14,6 +14,7 @@ from talweg.worker.errors import UserSpecError
 from talweg.worker.tasks import Judged
 from talweg.worker.training.checkpoints import Checkpointer
 from talweg.worker.training.diagnosis import weights_bad
+from talweg.worker.training.diagnostics import trivial_metrics
 from talweg.worker.training.evaluation import evaluate
 from talweg.worker.training.interface import (
     Control,
@@ -145,6 +146,7 @@ def _run(
         batch_size = setup.plan.batch_size
         tested = evaluate(state.model, setup.task, setup.test, batch_size=batch_size)
         recorder.evaluation(state.step, "test", tested.values)
+        _compare(setup, spec, tested, report)
     last = tested or setup.judge.last
     for warning in last.warnings if last else ():
         report.warning(warning)
@@ -156,6 +158,17 @@ def _run(
         predictions=tested.predictions if tested else None,
         shown=tested.shown if tested else {},
     )
+
+
+def _compare(setup: Setup, spec: JobSpec, tested: Judged, report: Reporter) -> None:
+    """Tells what a predictor that knows nothing would have reached, where that is asked for."""
+    if not spec.diagnostics.trivial or tested.predictions is None:
+        return
+    values = trivial_metrics(setup.task, setup.bundle, tested.predictions)
+    if values is None:
+        report.log(LogLine.INFO, "There is no trivial predictor to compare with for this task.")
+    else:
+        setup.recorder.evaluation(setup.state.step, "trivial", values)
 
 
 def _stopped(stop: Stop, spec: JobSpec, state: TrainingState) -> Result:

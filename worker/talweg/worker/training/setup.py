@@ -19,7 +19,7 @@ from talweg.worker.training import checks, optimizers, overflow, policies, sched
 from talweg.worker.training.batches import Batches, Divisor, Order, Plan
 from talweg.worker.training.evaluation import HeldPart
 from talweg.worker.training.guard import Guard
-from talweg.worker.training.health import Health
+from talweg.worker.training.health import OF_ALL_LAYERS, Health
 from talweg.worker.training.interface import Reporter
 from talweg.worker.training.judge import Judge
 from talweg.worker.training.learned import all_learned
@@ -171,7 +171,8 @@ def set_up(
         model,
         report,
         warmup_steps=kind(spec.schedule)[1].warmup_steps,  # type: ignore[attr-defined]
-        warned=warned,
+        # Where players take turns, gradients of 0 and the loss say whose turn it is.
+        warned=[*warned, *(OF_ALL_LAYERS if task.by_turns else ())],
     )
     return Setup(
         bundle=bundle,

@@ -1,0 +1,5 @@
+"""What a job looks into besides its training, where `diagnostics` of its spec asks for it."""
+
+from talweg.worker.training.diagnostics.trivial import trivial_metrics
+
+__all__ = ["trivial_metrics"]

@@ -1,0 +1,56 @@
+"""A predictor that knows nothing of the inputs: what a model must beat to have learnt anything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from talweg.worker.data import DataBundle
+from talweg.worker.tasks import OneTarget, Predictions, TaskRunner
+
+
+def trivial_metrics(
+    task: TaskRunner, bundle: DataBundle, tested: Predictions
+) -> dict[str, float] | None:
+    """Judges it on the test data, by the task's own metrics.
+
+    It says the mean of the training targets; of classes and labels the most frequent answer, with
+    the training data's shares as probabilities.
+
+    Args:
+        task: Judges.
+        bundle: Has the training targets.
+        tested: What the model says of the test data.
+
+    Returns:
+        The metrics by name; None where a task has no such predictor.
+    """
+    if not isinstance(task, OneTarget):
+        return None
+    y = bundle.train.y.numpy()
+    count = len(tested.y_true)
+    if tested.probabilities is None and tested.y_true.dtype.kind == "f":
+        known = y if bundle.target_scaler is None else bundle.target_scaler.unscale(y)
+        mean = known.mean(axis=0, dtype=np.float64)
+        return task.metrics(Predictions(tested.y_true, _each(mean, count)))
+    if y.ndim == 2:
+        shares = y.mean(axis=0, dtype=np.float64)
+        usual = (shares >= 0.5).astype(tested.y_true.dtype)
+        return task.metrics(
+            Predictions(tested.y_true, _each(usual, count), probabilities=_each(shares, count))
+        )
+    shares = np.bincount(y.astype(int), minlength=max(bundle.num_targets, 2)) / len(y)
+    usual = np.asarray(shares.argmax(), tested.y_true.dtype)
+    # Two classes without a column each are told by the probability of the second.
+    single = tested.probabilities is not None and tested.probabilities.ndim == 1
+    probabilities = shares[1] if single else shares
+    return task.metrics(
+        Predictions(tested.y_true, _each(usual, count), probabilities=_each(probabilities, count))
+    )
+
+
+def _each(answer: Any, count: int) -> NDArray[Any]:
+    """The same answer for each of so many samples."""
+    return np.repeat(np.asarray(answer)[None], count, axis=0)
