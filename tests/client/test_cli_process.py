@@ -83,8 +83,8 @@ def test_help_lists_everything_quickly(tmp_path: Path) -> None:
     assert cpu_seconds([*TALWEG, "--help"], env=env) < 0.5
     done = talweg("--help", env=env)
     for command in (
-        "submit", "jobs", "show", "watch", "cancel", "pause", "resume", "retry", "compare",
-        "losses", "tasks",
+        "submit", "jobs", "show", "watch", "cancel", "pause", "resume", "continue", "retry",
+        "compare", "losses", "tasks",
         "models", "datasets", "optimizers", "version", "up", "server", "worker",
     ):  # fmt: skip
         assert re.search(rf"^  {command} +\w", done.stdout, re.MULTILINE), command

@@ -15,7 +15,8 @@ from talweg.spec import job_id, job_name
 ROOT = Path(__file__).parents[2]
 
 PUBLIC = [
-    "SpecError", "Violation", "arrays_of", "check", "check_message", "datasets", "display_name",
+    "SpecError", "Violation", "arrays_of", "check", "check_continuation", "check_message",
+    "continuation_changes", "datasets", "display_name",
     "divergence_lines", "facts", "fill", "fill_message", "flatten", "from_dict", "goal_of",
     "has_class_weights", "job_id", "job_name", "judges_loss", "kind", "label", "losses",
     "metrics_of", "models",

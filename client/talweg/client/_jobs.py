@@ -9,9 +9,10 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from talweg.client._errors import JobFailed, Unavailable, WaitTimeout
+from talweg.client._errors import JobFailed, Unavailable, WaitTimeout, from_spec_error
+from talweg.client._files import to_spec
 from talweg.client._values import JobMetrics, JobResult, JobState
-from talweg.spec import job_id
+from talweg.spec import SpecError, job_id, override, to_dict
 from talweg.v1 import jobs_pb2
 from talweg.v1.spec_pb2 import JobSpec
 
@@ -244,6 +245,34 @@ class Job:
         request = jobs_pb2.ResumeJobRequest(name=self._named())
         self._message = self._connection.call(self._connection.jobs.ResumeJob, request)
         return self
+
+    def continue_(
+        self, *changes: str, step: int | None = None, request_id: str | None = None
+    ) -> Job:
+        """Go on with an ended job's training as a new job, with changed settings.
+
+        Args:
+            changes: Such as ``training.epochs=40`` or ``optimizer.adamw.learning_rate=0.0001``.
+                Task, data, model, loss, seed and sizes of batches stay.
+            step: That of one of its checkpoints; of its last where None.
+            request_id: Sent again with the same id, the call gives the same new job.
+
+        Raises:
+            InvalidSpec: With everything that is wrong: it has not ended, it has kept no
+                checkpoint, something changes that may not, or there is nothing left to train.
+            TalwegError: What else the server answered.
+        """
+        spec = to_dict(self._message.spec)
+        spec["continued_from"] = {"job": self._named(), **({"step": step} if step else {})}
+        try:
+            changed = override(spec, changes)
+        except SpecError as error:
+            raise from_spec_error(error) from error
+        request = jobs_pb2.SubmitJobRequest(
+            spec=to_spec(changed), request_id=request_id or new_request_id()
+        )
+        response = self._connection.call(self._connection.jobs.SubmitJob, request)
+        return Job(self._connection, response.job)
 
     def retry(self, *, request_id: str | None = None) -> Job:
         """Submit an ended job's spec again, and give the new job.

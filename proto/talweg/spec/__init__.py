@@ -7,6 +7,7 @@ torch or MLflow; YAML is imported only where text is read or written.
 from talweg.spec._bounds import check_message
 from talweg.spec._catalogue import datasets, losses, models, optimizers, tasks
 from talweg.spec._check import check
+from talweg.spec._continuation import check_continuation, continuation_changes
 from talweg.spec._data import split_sizes
 from talweg.spec._describe import display_name, flatten, label, seed_of
 from talweg.spec._errors import SpecError, Violation
@@ -35,7 +36,9 @@ __all__ = [
     "Violation",
     "arrays_of",
     "check",
+    "check_continuation",
     "check_message",
+    "continuation_changes",
     "datasets",
     "display_name",
     "divergence_lines",

@@ -13,6 +13,7 @@ from tests.worker._jobs import tiny_spec
 from talweg.v1.jobs_pb2 import Checkpoint
 from talweg.v1.workers_pb2 import Assignment, Kept, Lease
 from talweg.worker.checkpoints import Blobs, CheckpointKeeper
+from talweg.worker.errors import UserSpecError
 from talweg.worker.training import Snapshot, StoreAwayError
 
 FOLDER = "jobs/a/checkpoints"
@@ -45,6 +46,7 @@ class Record:
 
     def __init__(self, folder: Path, **spec: Any) -> None:
         self.blobs = Blobs(str(folder))
+        self.job = "jobs/a"
         self.kept: list[Checkpoint] = []
         self.attempt = 0
         self.teller = Teller()
@@ -56,7 +58,7 @@ class Record:
         self.teller = Teller()
         self.stopwatch = Stopwatch()
         assignment = Assignment(
-            lease=Lease(job="jobs/a", attempt=self.attempt),
+            lease=Lease(job=self.job, attempt=self.attempt),
             spec=self._spec,
             checkpoints=self.kept,
         )
@@ -88,7 +90,8 @@ class Record:
 
 
 def moment(step: int) -> Snapshot:
-    return Snapshot({"model/a": torch.full((3,), float(step))}, {"state": {"step": step}})
+    state = {"step": step, "stopped_early": False, "stopping": {"waited": 0}}
+    return Snapshot({"model/a": torch.full((3,), float(step))}, {"state": state})
 
 
 def save(keeper: CheckpointKeeper, step: int, *, best: int | None = None) -> None:
@@ -283,3 +286,54 @@ def test_what_was_refused_is_told_again_unless_there_is_newer(record: Record) ->
     assert news is not None
     assert [each.step for each in news.checkpoints] == [10, 20]
     assert keeper.take_news() is None
+
+
+def continued_record(folder: Path) -> Record:
+    """Another job's end has become a new job's beginning."""
+    first = Record(folder, outputs={"checkpoint": True})
+    keeper = first.begin()
+    for step in (10, 20):
+        save(keeper, step)
+    keeper.job_ends()
+    first.report(keeper)
+    keeper.clean_up()
+    second = Record(
+        folder,
+        continued_from={"job": "jobs/a", "step": 20},
+        outputs={"checkpoint": True},
+    )
+    second.job = "jobs/b"
+    second.kept = [Checkpoint()]
+    second.kept[0].CopyFrom(first.kept[0])
+    second.kept[0].for_good = True
+    return second
+
+
+def test_a_continued_job_begins_in_the_others_state(tmp_path: Path) -> None:
+    record = continued_record(tmp_path)
+    keeper = record.begin()
+    record.stopwatch.seconds = 0
+    assert loaded(keeper) == 20
+    assert record.teller.lines == ["Continues jobs/a from step 20."]
+    # Metrics and time are its own.
+    assert record.teller.told == {}
+    assert record.stopwatch.seconds == 0
+    for step in (30, 40, 50):
+        save(keeper, step)
+        record.report(keeper)
+    assert record.steps == [20, 40, 50]
+    assert loaded(record.begin()) == 50
+    keeper.job_ends()
+    record.report(keeper)
+    keeper.clean_up()
+    assert record.steps == [50]
+    # The other job's is untouched.
+    assert record.blobs.names("jobs/a/checkpoints") != []
+    assert loaded(continued_record(tmp_path).begin()) == 20
+
+
+def test_a_continued_job_does_not_begin_anew(tmp_path: Path) -> None:
+    record = continued_record(tmp_path)
+    record.blobs.remove(record.kept[0].name + ".safetensors")
+    with pytest.raises(UserSpecError, match="step 20 of jobs/a is no longer whole"):
+        record.begin().load()

@@ -15,7 +15,7 @@ import psutil
 from tests._parts import running_redis, running_server, start, stop, wait_until
 from tests.worker._jobs import Jobs, jobs_of, tiny_spec
 
-from talweg.v1.jobs_pb2 import Job
+from talweg.v1.jobs_pb2 import Job, Outcome
 
 PASSWORD = "not-for-the-log"
 ENDLESS = {"training": {"steps": 100_000_000, "log_every_steps": 1000}}
@@ -176,3 +176,22 @@ def test_code_that_holds_the_interpreter_is_cut_off_with_its_lease(tmp_path: Pat
         # Its traceback says where it hung.
         assert "in run" in log.read_text()
         wait_until(lambda: jobs.get(name).state == Job.QUEUED, timeout=10, what="it waits again")
+
+
+def test_a_job_that_asks_for_too_much_memory_leaves_the_child_fit(tmp_path: Path) -> None:
+    with running_worker(tmp_path) as worker:
+        absurd = {"model": {"mlp": {"hidden": [65_536] * 20}}}
+        greedy = worker.jobs.submit(tiny_spec(**absurd))
+        wait_until(
+            lambda: worker.jobs.get(greedy).state == Job.FAILED, timeout=30, what="it has failed"
+        )
+        outcome = worker.jobs.get(greedy).outcome
+        assert outcome.cause == Outcome.OUT_OF_MEMORY
+        assert "take a smaller model" in outcome.message
+        before = worker.children()["child"]
+        tiny = worker.jobs.submit(tiny_spec())
+        wait_until(
+            lambda: worker.jobs.get(tiny).state == Job.SUCCEEDED, timeout=30, what="a tiny job"
+        )
+        assert worker.children()["child"].pid == before.pid
+        assert worker.jobs.get(greedy).attempt == 1

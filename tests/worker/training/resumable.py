@@ -91,6 +91,13 @@ CASES: dict[str, dict[str, Any]] = {
         "loss": {"vae": {"recon": "gaussian"}},
         "training": {"epochs": 8, "log_every_steps": 2},
     },
+    "multiclass, fp16": {
+        "task": "multiclass",
+        "dataset": "wine",
+        "model": BATCH_NORM,
+        "loss": "cross_entropy",
+        "training": {"epochs": 6, "batch_size": 16, "precision": "fp16", "log_every_steps": 4},
+    },
     "multilabel, Adagrad": {
         "task": "multilabel",
         "dataset": {"synthetic_multilabel": {"num_samples": 300}},

@@ -55,6 +55,7 @@ NAMES = {
         "Stop",
         "Store",
         "StoreAwayError",
+        "continued",
         "run",
     },
 }

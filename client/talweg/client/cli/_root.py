@@ -20,6 +20,7 @@ _OWN = {
     "cancel": Lazy(f"{_HERE}._control:cancel", "Ask jobs to end."),
     "pause": Lazy(f"{_HERE}._pausing:pause", "Have jobs wait until they are resumed."),
     "resume": Lazy(f"{_HERE}._pausing:resume", "Let paused jobs go on."),
+    "continue": Lazy(f"{_HERE}._continue:continue_", "Go on with an ended job's training."),
     "retry": Lazy(f"{_HERE}._control:retry", "Submit ended jobs again."),
     "compare": Lazy(f"{_HERE}._compare:compare", "Compare jobs by a metric."),
     "recommend": Lazy(f"{_HERE}._recommend:recommend", "Recommend losses for a task and data."),

@@ -19,6 +19,7 @@ from talweg.server.errors import (
     SpecTooLarge,
 )
 from talweg.server.services.arguments import MAX_REQUEST_ID_CHARS, job_of, text
+from talweg.server.services.continuation import continued
 from talweg.server.store import jobs
 from talweg.server.store.database import Database, Transaction
 from talweg.server.store.jobs import NewJob
@@ -67,6 +68,8 @@ Answer = JobRow | Preview
 class _Prepared:
     job: NewJob
     validate_only: bool
+    # What it continues is looked up; None where it begins, or where that has been done.
+    continuing: JobSpec | None = None
 
 
 class SubmissionService:
@@ -183,7 +186,8 @@ def _prepare(submission: Submission, retry_of: str) -> _Prepared | ServerError:
         request_id=submission.request_id or None,
         request_digest=digest,
     )
-    return _Prepared(job, submission.validate_only)
+    continuing = spec if spec.HasField("continued_from") else None
+    return _Prepared(job, submission.validate_only, continuing)
 
 
 def _checked(given: JobSpec) -> tuple[JobSpec, bytes]:
@@ -240,7 +244,14 @@ def _plan(connection: Connection, prepared: Sequence[_Prepared | ServerError]) -
                 holder = checked.setdefault(job.request_id, job)
         if holder is not None and holder.request_digest != job.request_digest:
             plan.results.append(RequestIdReused(job.request_id or "", job_name(holder.id)))
-        elif each.validate_only:
+            continue
+        if each.continuing is not None and (holder is None or each.validate_only):
+            given = continued(connection, job, each.continuing)
+            if isinstance(given, ServerError):
+                plan.results.append(given)
+                continue
+            job = given
+        if each.validate_only:
             plan.results.append(Preview(job.spec, job.warnings))
         elif holder is not None:
             plan.results.append(holder if isinstance(holder, JobRow) else holder.id)

@@ -1,6 +1,6 @@
 """The event log of each job: numbered from 1, without gaps."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, bindparam, insert, select
 
@@ -40,22 +40,22 @@ def append(tx: Transaction, row: JobRow, new: Sequence[Event]) -> int:
     return cursor
 
 
-def insert_first(tx: Transaction, seqs: Sequence[int], first: Event) -> None:
+def insert_first(tx: Transaction, first: Mapping[int, Event]) -> None:
     """Writes the first event of new jobs, whose `last_cursor` is 1 already.
 
     Args:
         tx: A transaction.
-        seqs: The jobs.
-        first: The event; its kind alone is set.
+        first: By job, the event; its kind alone is set.
     """
-    if not seqs:
+    if not first:
         return
-    event = Event()
-    event.CopyFrom(first)
-    event.cursor = 1
-    event.time.CopyFrom(to_timestamp(tx.now))
-    one = _columns(0, event)
-    tx.connection.execute(_INSERT, [{**one, "job": seq} for seq in seqs])
+    time = to_timestamp(tx.now)
+    columns = []
+    for seq, given in first.items():
+        event = Event(cursor=1, time=time)
+        event.MergeFrom(given)
+        columns.append(_columns(seq, event))
+    tx.connection.execute(_INSERT, columns)
 
 
 def _columns(seq: int, event: Event) -> dict[str, object]:

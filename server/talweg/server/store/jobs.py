@@ -59,6 +59,12 @@ class NewJob:
     request_digest: bytes | None = None
     """Of the request's body."""
 
+    checkpoints: bytes | None = None
+    """A Kept: what its first attempt goes on from."""
+
+    why: str = "submitted"
+    """Why it waits, in words."""
+
 
 def insert_jobs(tx: Transaction, new: Sequence[NewJob]) -> dict[str, JobRow]:
     """Takes jobs in as QUEUED, each with its first event.
@@ -92,11 +98,15 @@ def insert_jobs(tx: Transaction, new: Sequence[NewJob]) -> dict[str, JobRow]:
     ]
     if labels:
         tx.connection.execute(insert(tags), labels)
-    queued = Event(state=StateChange(state=Job.QUEUED, reason="submitted"))
+    queued = {
+        taken[job.id]: Event(state=StateChange(state=Job.QUEUED, reason=job.why))
+        for job in new
+        if job.id in taken
+    }
     for row in rows.values():
         tx.changes.queues.add(row.queue)
     # Nobody can watch a job that nobody knows yet: no need to tell of these events.
-    events.insert_first(tx, [row.seq for row in rows.values()], queued)
+    events.insert_first(tx, queued)
     return rows
 
 
@@ -135,7 +145,7 @@ def _columns(job: NewJob, now: int) -> dict[str, Any]:
         "tracking": None,
         "pause_requested": False,
         "pause_reason": "",
-        "checkpoints": None,
+        "checkpoints": job.checkpoints,
     }
 
 

@@ -13,14 +13,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from talweg.spec import job_id, to_dict
+from talweg.spec import from_dict, job_id, to_dict
 from talweg.v1.jobs_pb2 import Checkpoint, LogLine
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.workers_pb2 import Assignment, Kept
 from talweg.worker.checkpoints import files
 from talweg.worker.checkpoints.blobs import Blobs
 from talweg.worker.checkpoints.files import DamagedError
-from talweg.worker.training import Snapshot, StoreAwayError
+from talweg.worker.errors import UserSpecError
+from talweg.worker.training import Snapshot, StoreAwayError, continued
 
 # Should the last be damaged, the one before is there.
 _NUM_LAST = 2
@@ -89,7 +90,8 @@ class CheckpointKeeper:
         self._lock = threading.Lock()
         self._news: Kept | None = None
         self._named = {each.name for each in self._kept}
-        self._written = set(self._named)
+        # Other jobs' files are theirs.
+        self._written = set(filter(self._is_own, self._named))
 
     # The training's.
 
@@ -98,6 +100,7 @@ class CheckpointKeeper:
 
         Raises:
             StoreAwayError: The store does not answer.
+            UserSpecError: The job continues another whose checkpoint is damaged or gone.
         """
         if not self._kept:
             return None
@@ -112,12 +115,29 @@ class CheckpointKeeper:
                     f"The checkpoint of step {checkpoint.step} is passed over: {exc}.",
                 )
                 continue
+            if not self._is_own(checkpoint.name):
+                return self._begin_from(checkpoint, found)
             self._count = found.facts["count"]
             self._teller.go_on(found.facts["told"])
             self._stopwatch.go_on_after(found.facts["seconds"])
             return found.snapshot
+        if self._spec.HasField("continued_from"):
+            job, step = self._spec.continued_from.job, self._spec.continued_from.step
+            raise UserSpecError(
+                f"continued_from: the checkpoint of step {step} of {job} is no longer whole: "
+                "continue from another, or from another job"
+            )
         self._teller.log(LogLine.WARNING, "No checkpoint is whole: the job begins again.")
         return None
+
+    def _begin_from(self, checkpoint: Checkpoint, found: files.Written) -> Snapshot:
+        """Begins in another job's state: metrics and time are this job's own."""
+        job = self._spec.continued_from.job
+        self._teller.log(LogLine.INFO, f"Continues {job} from step {checkpoint.step}.")
+        return continued(found.snapshot, from_dict(found.facts["spec"]), self._spec)
+
+    def _is_own(self, name: str) -> bool:
+        return name.startswith(f"{self._folder}/")
 
     def save(
         self, snapshot: Snapshot, *, step: int, epoch: int, best: tuple[int, Snapshot] | None
@@ -173,7 +193,8 @@ class CheckpointKeeper:
         """The job is to end by this attempt: of its last checkpoints one is enough, or none."""
         if not self._kept and self._news is None:
             return
-        kept = _last_ones(self._kept, 1) if self._spec.outputs.checkpoint else []
+        own = [each for each in self._kept if self._is_own(each.name)]
+        kept = _last_ones(own, 1) if self._spec.outputs.checkpoint else []
         if kept != self._kept:
             self._tell(kept)
 

@@ -249,6 +249,9 @@ class JobDelivery:
             "mlflow.source.name": f"jobs/{self.job_id}",
             "mlflow.source.type": "JOB",
         }
+        if spec.HasField("continued_from"):
+            tags["talweg.continued_from"] = spec.continued_from.job.removeprefix("jobs/")
+            tags["talweg.continued_step"] = str(spec.continued_from.step)
 
         def create(home: str) -> RunId:
             return self._runs.create(

@@ -6,6 +6,7 @@ loop's collaborators stand beside it: `guard` and `diagnosis`, `schedules`, `opt
 and `snapshot` copies all of it and brings it back.
 """
 
+from talweg.worker.training.continuation import continued
 from talweg.worker.training.interface import (
     Control,
     NeverStop,
@@ -33,5 +34,6 @@ __all__ = [
     "Stop",
     "Store",
     "StoreAwayError",
+    "continued",
     "run",
 ]

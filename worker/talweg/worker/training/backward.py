@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 
 
-def plain_backward(loss: Tensor) -> None:
-    """Adds a loss's gradients to those of the leaves."""
-    torch.autograd.backward(loss)
+def plain_backward(loss: Tensor, scale: float = 1.0) -> None:
+    """Adds a loss's gradients, times a scale, to those of the leaves."""
+    torch.autograd.backward(loss, _scalar(scale, loss.dtype, loss.device))
 
 
-def _by_engine(run: Callable[..., Any]) -> Callable[[Tensor], None]:
-    def backward(loss: Tensor) -> None:
+def _by_engine(run: Callable[..., Any]) -> Callable[..., None]:
+    def backward(loss: Tensor, scale: float = 1.0) -> None:
         run(
             (loss,),
-            (_one(loss.dtype, loss.device),),
+            (_scalar(scale, loss.dtype, loss.device),),
             False,
             False,
             (),
@@ -31,18 +31,18 @@ def _by_engine(run: Callable[..., Any]) -> Callable[[Tensor], None]:
 
 
 @cache
-def _one(dtype: torch.dtype, device: torch.device) -> Tensor:
-    return torch.ones((), dtype=dtype, device=device)
+def _scalar(value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.full((), value, dtype=dtype, device=device)
 
 
-def _chosen() -> Callable[[Tensor], None]:
+def _chosen() -> Callable[..., None]:
     engine = getattr(torch.autograd.Variable, "_execution_engine", None)
     run = getattr(engine, "run_backward", None)
     return plain_backward if run is None else _by_engine(run)
 
 
 backward = _chosen()
-"""Adds a scalar loss's gradients to those of the leaves.
+"""Adds a scalar loss's gradients, times a scale that is 1 where absent, to those of the leaves.
 
 What torch.autograd.backward does around its engine, to keep the compiler's settings for other
 threads, costs a tenth of a small network's step. The engine is not part of torch's public

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from talweg.worker.training import foreach
+from talweg.worker.training.precision import Scaler
 from talweg.worker.training.update import Update
 
 LARGEST_NORM = 1e18
@@ -37,6 +38,9 @@ class Reading(NamedTuple):
     """Norm of the floating point buffers, such as BatchNorm's running statistics."""
     clipped: bool = False
     """Whether the gradients were scaled down to the largest norm."""
+    again: bool = False
+    """Whether the gradients overflowed in float16 by their scale, which is lower now: the step has
+    been taken back, and is to be run again."""
 
     @property
     def finite(self) -> bool:
@@ -58,6 +62,7 @@ class Guard:
         *,
         clip_norm: float | None = None,
         clip_value: float | None = None,
+        scaler: Scaler | None = None,
     ) -> None:
         """Watches a model.
 
@@ -66,6 +71,7 @@ class Guard:
             update: Of its parameters.
             clip_norm: Gradients of a larger global norm are scaled down to it.
             clip_value: Gradient elements are cut to this size.
+            scaler: Gives the scale of the gradients; 1 where None.
         """
         self._update = update
         self._buffers = list(model.buffers())
@@ -73,8 +79,14 @@ class Guard:
         self._aside = [buffer.clone() for buffer in self._buffers]
         self._clip_norm = clip_norm
         self._clip_value = clip_value
+        self._scaler = scaler
         self._cuda = next((p.device for p in model.parameters() if p.is_cuda), None)
         self._random = self._random_state()
+
+    @property
+    def scale(self) -> float:
+        """What the step's gradients must be multiplied by in its backward pass."""
+        return 1.0 if self._scaler is None else self._scaler.scale
 
     def remember(self) -> None:
         """Puts aside what a forward pass changes."""
@@ -85,6 +97,8 @@ class Guard:
     def inspect(self, loss: Tensor) -> Reading:
         """Reads a step's loss and gradients and, where they are finite, clips the gradients.
 
+        Where it is but their scale that made gradients overflow, the step is taken back.
+
         Args:
             loss: The loss, detached.
         """
@@ -92,16 +106,24 @@ class Guard:
         norms = self._update.norms(exact=self._clip_norm is not None)
         statistics = foreach.norms(self._statistics) if self._statistics else ()
         value, *sizes = read([loss, *norms, *statistics])
-        count = len(norms)
-        reading = Reading(value, math.hypot(*sizes[:count]), math.hypot(*sizes[count:]))
+        count, scale = len(norms), self.scale
+        reading = Reading(value, math.hypot(*sizes[:count]) / scale, math.hypot(*sizes[count:]))
         if not reading.finite:
+            if self._scaler is not None and math.isfinite(reading.loss + reading.statistics):
+                reading = reading._replace(again=self._scaler.lower())
+            if reading.again:
+                self.restore()
             return reading
+        if self._scaler is not None:
+            self._scaler.passed()
+        factor = 1 / scale
         if self._clip_norm is not None:
-            factor = self._clip_norm / (reading.norm + _CLIP_EPS)
-            if factor < 1:
-                self._update.scale(factor)
-                return reading._replace(clipped=True)
-        elif self._clip_value is not None:
+            clipping = self._clip_norm / (reading.norm + _CLIP_EPS)
+            reading = reading._replace(clipped=clipping < 1)
+            factor *= min(1.0, clipping)
+        if factor != 1:
+            self._update.scale(factor)
+        if self._clip_value is not None:
             self._update.clamp(self._clip_value)
         return reading
 

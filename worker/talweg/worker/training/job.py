@@ -12,6 +12,7 @@ from talweg.v1.jobs_pb2 import Divergence, Job, LogLine, Outcome
 from talweg.v1.spec_pb2 import JobSpec, Resources
 from talweg.worker.errors import UserSpecError
 from talweg.worker.tasks import Judged
+from talweg.worker.training import memory
 from talweg.worker.training.checkpoints import Checkpointer
 from talweg.worker.training.diagnosis import weights_bad
 from talweg.worker.training.diagnostics import trivial_metrics
@@ -69,7 +70,8 @@ def run(
     if violations:
         return Result(Job.FAILED, Outcome.USER_SPEC, str(SpecError(violations)))
     place = _place(device or Resources.Device.Name(spec.resources.device))
-    with _reproducible(place):
+    setup: Setup | None = None
+    with _reproducible(place), memory.bounded(place):
         try:
             setup = set_up(spec, place, report, warned=[warning.kind for warning in warned])
             # Dropout and the like draw from here on.
@@ -89,9 +91,11 @@ def run(
         except StoreAwayError as exc:
             return Result(Job.QUEUED, message=f"Given back before it began: {exc}")
         except (MemoryError, RuntimeError) as exc:
-            if not _is_out_of_memory(exc):
+            if not memory.is_out_of_memory(exc):
                 raise
-            return Result(Job.FAILED, Outcome.OUT_OF_MEMORY, _memory_message(spec, place, exc))
+            failed = str(exc).partition("\n")[0]
+        # Out here the exception is gone, and with it what its frames held.
+        return _out_of_memory(failed, spec, place, setup)
 
 
 def _run(
@@ -232,17 +236,25 @@ def _seed(place: torch.device, seed: int) -> None:
         torch.cuda.manual_seed(seed)
 
 
-def _is_out_of_memory(exc: Exception) -> bool:
-    # On the CPU torch raises a plain RuntimeError, told by its allocator's name.
-    return isinstance(exc, (MemoryError, torch.OutOfMemoryError)) or (
-        "DefaultCPUAllocator" in str(exc)
-    )
-
-
-def _memory_message(spec: JobSpec, place: torch.device, exc: Exception) -> str:
-    first_line = str(exc).partition("\n")[0]
-    return (
-        f"The memory of device {place.type} did not suffice: {first_line}. Lower "
-        f"training.batch_size, {spec.training.batch_size} now (training.accumulation makes up for "
-        f"it), or take a smaller model or data set."
-    )
+def _out_of_memory(failed: str, spec: JobSpec, place: torch.device, setup: Setup | None) -> Result:
+    training = spec.training
+    fits = None if setup is None else memory.batch_that_fits(setup, place)
+    if setup is None:
+        hint = "No step had begun: take a smaller model or data set."
+    elif fits is None:
+        hint = (
+            f"Lower training.batch_size, {training.batch_size} now (training.accumulation makes "
+            f"up for it), or take a smaller model or data set."
+        )
+    elif fits == 0:
+        hint = "A single sample is too much already: take a smaller model or data set."
+    else:
+        accumulation = training.accumulation * -(-training.batch_size // fits)
+        hint = (
+            f"By an estimate training.batch_size {fits} would fit, where it is "
+            f"{training.batch_size} now; with training.accumulation {accumulation} the steps "
+            f"stay as large."
+        )
+    message = f"The memory of device {place.type} did not suffice: {failed}. {hint}"
+    steps = 0 if setup is None else setup.state.applied
+    return Result(Job.FAILED, Outcome.OUT_OF_MEMORY, message, steps=steps)

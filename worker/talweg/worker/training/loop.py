@@ -95,8 +95,9 @@ def train(
             settings["lr"] = rate
 
             guard.remember()
-            loss = _forward_backward(window, loss_of)
-            reading = guard.inspect(loss)
+            reading = guard.inspect(_forward_backward(window, loss_of, guard.scale))
+            while reading.again:
+                reading = guard.inspect(_forward_backward(window, loss_of, guard.scale))
             if reading.finite:
                 health.look(state, reading)
                 state.update.step()
@@ -124,12 +125,12 @@ def train(
     return None
 
 
-def _forward_backward(window: Sequence[Batch], loss_of: LossOf) -> Tensor:
-    """Adds up the gradients of a step's batches, and gives its loss."""
+def _forward_backward(window: Sequence[Batch], loss_of: LossOf, scale: float) -> Tensor:
+    """Adds up the gradients of a step's batches, times a scale, and gives its loss."""
     total = None
     for batch in window:
         loss = loss_of(batch)
-        backward(loss)
+        backward(loss, scale)
         total = loss.detach() if total is None else total + loss.detach()
     assert total is not None
     return total

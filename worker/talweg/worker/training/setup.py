@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,8 @@ from talweg.worker import data, models, tasks
 from talweg.worker.data import DataBundle
 from talweg.worker.errors import UserSpecError
 from talweg.worker.tasks import Batch, TaskRunner
-from talweg.worker.training import checks, optimizers, overflow, policies, schedules
+from talweg.worker.training import checks, memory, optimizers, overflow, policies, schedules
+from talweg.worker.training.backward import backward
 from talweg.worker.training.batches import Batches, Divisor, Order, Plan
 from talweg.worker.training.evaluation import HeldPart
 from talweg.worker.training.guard import Guard
@@ -24,6 +25,7 @@ from talweg.worker.training.interface import Reporter
 from talweg.worker.training.judge import Judge
 from talweg.worker.training.learned import all_learned
 from talweg.worker.training.overflow import WeightWatch
+from talweg.worker.training.precision import Precision, Scaler
 from talweg.worker.training.recorder import Recorder
 from talweg.worker.training.schedules import Schedule
 from talweg.worker.training.snapshot import Modules, Optimizer, Part, RandomState, Snapshots
@@ -42,6 +44,8 @@ class Setup:
     """The data, in CPU memory."""
     task: TaskRunner
     """What is learnt."""
+    train: HeldPart
+    """What is learnt from."""
     test: HeldPart
     """What the final figures come from; may be empty."""
     plan: Plan
@@ -64,6 +68,8 @@ class Setup:
     """Evaluates between epochs."""
     state: TrainingState
     """All that training changes."""
+    precision: Precision
+    """In what numbers batches go through network and loss."""
     moment: UnderWay
     """Where it stands, for losses that go by it."""
     snapshots: Snapshots
@@ -71,7 +77,8 @@ class Setup:
 
     def loss_of(self, batch: Batch) -> Tensor:
         """Runs a batch through network and loss, and gives its part in the step's loss."""
-        loss = self.task.loss(self.state.model, batch, self.moment)
+        with self.precision.forward():
+            loss = self.task.loss(self.state.model, batch, self.moment)
         is_whole = isinstance(batch.share, float) and batch.share == 1.0
         return loss if is_whole else loss * batch.share
 
@@ -100,7 +107,9 @@ def set_up(
     task = tasks.make(spec, bundle)
     if task.computed:
         report.computed(task.computed)
-    network = models.build(spec.model, bundle.inputs.shape, task.num_outputs, seed=training.seed)
+    with memory.weights_bounded():
+        shape = bundle.inputs.shape
+        network = models.build(spec.model, shape, task.num_outputs, seed=training.seed)
     if next(network.parameters(), None) is None:
         raise UserSpecError("model has no weights that could be trained: add a linear layer")
     task.start(network)
@@ -110,11 +119,13 @@ def set_up(
         optimizers.build(spec.optimizer, list(model.parameters())),
         after=task.updated if type(task).updated is not TaskRunner.updated else None,
     )
+    precision = Precision(training.precision, place, task.criterion)
     guard = Guard(
         model,
         update,
         clip_norm=training.clip_norm if training.HasField("clip_norm") else None,
         clip_value=training.clip_value if training.HasField("clip_value") else None,
+        scaler=precision.scaler,
     )
 
     train = HeldPart.of(bundle.train, task, place)
@@ -136,7 +147,7 @@ def set_up(
         report,
         every_steps=training.log_every_steps if training.HasField("log_every_steps") else None,
         clips=training.HasField("clip_norm"),
-        watched=task.watched,
+        watched=_watched(task, precision.scaler),
     )
     judge = Judge(
         spec,
@@ -174,9 +185,10 @@ def set_up(
         # Where players take turns, gradients of 0 and the loss say whose turn it is.
         warned=[*warned, *(OF_ALL_LAYERS if task.by_turns else ())],
     )
-    return Setup(
+    setup = Setup(
         bundle=bundle,
         task=task,
+        train=train,
         test=HeldPart.of(bundle.test, task, place),
         plan=plan,
         batches=batches,
@@ -188,6 +200,7 @@ def set_up(
         recorder=recorder,
         judge=judge,
         state=state,
+        precision=precision,
         moment=UnderWay(state),
         snapshots=Snapshots(
             {
@@ -196,10 +209,23 @@ def set_up(
                 "state": state,
                 "recorder": recorder,
                 "policy": policy,
+                **({} if precision.scaler is None else {"scaler": precision.scaler}),
                 "health": health,
             }
         ),
     )
+    if not precision.is_full:
+        guard.remember()
+        precision.try_out(lambda: backward(setup.loss_of(train.batch(0, count))))
+        guard.restore()
+    return setup
+
+
+def _watched(task: TaskRunner, scaler: Scaler | None) -> Callable[[], Mapping[str, float]]:
+    """What points hold besides what every run's do."""
+    if scaler is None:
+        return task.watched
+    return lambda: {**task.watched(), **scaler.watched()}
 
 
 def _divisor_of(task: TaskRunner) -> Divisor | None:

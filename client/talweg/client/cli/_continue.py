@@ -1,0 +1,54 @@
+"""`talweg continue`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from talweg.client.cli._common import Session, find_jobs, job_json, json_option, print_json
+from talweg.client.cli._control import follow_or_detach
+from talweg.client.cli._submit import tell_warnings
+
+
+@click.command("continue")
+@click.argument("job", metavar="JOB")
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Change a setting, such as training.epochs=40. May be repeated.",
+)
+@click.option(
+    "--step", type=click.IntRange(min=1), help="From its checkpoint of this step, not its last."
+)
+@click.option("--watch", is_flag=True, help="Follow the new job until it has ended.")
+@json_option
+@click.pass_obj
+def continue_(
+    session: Session,
+    job: str,
+    changes: Sequence[str],
+    step: int | None,
+    watch: bool,
+    as_json: bool,
+) -> int:
+    """Go on with an ended job's training, as a new job with changed settings.
+
+    Task, data, model, loss, seed and sizes of batches stay; how long it trains must change, and
+    all else may.
+    """
+    status = 0
+    with session.client() as client:
+        (found,) = find_jobs(client, [job])
+        new = found.continue_(*changes, step=step)
+        tell_warnings([new])
+        if watch:
+            status = follow_or_detach(client, [new], stderr=as_json)
+            new.refresh()
+        if as_json:
+            print_json(job_json(new))
+        elif not watch:
+            click.echo(f"{new.id} continues {found.id} from step {new.spec.continued_from.step}")
+    return status

@@ -1,0 +1,98 @@
+"""Jobs that go on with another job's training."""
+
+from dataclasses import replace
+
+from sqlalchemy import Connection
+
+from talweg.server.errors import FieldProblem, InvalidSpec
+from talweg.server.store import jobs
+from talweg.server.store.jobs import NewJob
+from talweg.server.store.rows import JobRow
+from talweg.spec import Violation, check_continuation, continuation_changes, job_id
+from talweg.v1.jobs_pb2 import Checkpoint, Job
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.v1.workers_pb2 import Kept
+
+_MOST_CHANGES = 20
+
+
+def continued(connection: Connection, job: NewJob, spec: JobSpec) -> NewJob | InvalidSpec:
+    """Gives a new job the checkpoint from which it goes on.
+
+    Args:
+        connection: To read by.
+        job: The job.
+        spec: Its spec, filled and checked, with `continued_from`.
+
+    Returns:
+        The job with its checkpoint, its spec complete with the checkpoint's step; or what is wrong
+        with it.
+    """
+    source = jobs.get_many(connection, [job_id(spec.continued_from.job)])
+    row = next(iter(source.values()), None)
+    found = _checkpoint(row, spec)
+    if isinstance(found, Violation):
+        return _refused([found])
+    assert row is not None
+    violations = check_continuation(row.job_spec, spec, found)
+    if violations:
+        return _refused(violations)
+    whole = JobSpec()
+    whole.CopyFrom(spec)
+    whole.continued_from.step = found.step
+    start = Checkpoint()
+    start.CopyFrom(found)
+    start.for_good, start.best = True, False
+    return replace(
+        job,
+        spec=whole.SerializeToString(deterministic=True),
+        checkpoints=Kept(checkpoints=[start]).SerializeToString(),
+        why=_why(row, whole),
+    )
+
+
+def _checkpoint(row: JobRow | None, spec: JobSpec) -> Checkpoint | Violation:
+    name, path = spec.continued_from.job, "continued_from"
+    if row is None:
+        return Violation(f"{path}.job", name, "a job that exists")
+    if not row.ended:
+        state = Job.State.Name(row.state)  # type: ignore[arg-type]
+        return Violation(f"{path}.job", f"{name}, which is {state}", "a job that has ended")
+    own = [each for each in row.kept if each.name.startswith(f"{name}/")]
+    if not own:
+        return Violation(
+            f"{path}.job",
+            f"{name}, which has kept no checkpoint",
+            "a job with one",
+            "outputs.checkpoint keeps the last.",
+        )
+    if not spec.continued_from.HasField("step"):
+        return own[-1]
+    step = spec.continued_from.step
+    for checkpoint in reversed(own):
+        if checkpoint.step == step:
+            return checkpoint
+    steps = ", ".join(str(each.step) for each in own)
+    return Violation(
+        f"{path}.step", str(step), f"a step of which {name} has a checkpoint: {steps}"
+    )
+
+
+def _why(row: JobRow, spec: JobSpec) -> str:
+    changes = [
+        f"{path} {old} -> {new}"
+        for path, (old, new) in continuation_changes(row.job_spec, spec).items()
+    ]
+    if len(changes) > _MOST_CHANGES:
+        changes[_MOST_CHANGES:] = [f"and {len(changes) - _MOST_CHANGES} more"]
+    what = "; ".join(changes) if changes else "nothing changed"
+    return f"continues {row.name} from step {spec.continued_from.step}: {what}"
+
+
+def _refused(violations: list[Violation]) -> InvalidSpec:
+    return InvalidSpec(
+        f"{len(violations)} violation{'s' if len(violations) > 1 else ''} in the spec: "
+        + "; ".join(map(str, violations)),
+        fields=[FieldProblem(each.field, each.description) for each in violations],
+        metadata={"violations": str(len(violations))},
+    )

@@ -1,0 +1,117 @@
+"""Memory that does not suffice ends a job, and leaves the process fit for the next."""
+
+from __future__ import annotations
+
+import re
+import resource
+from typing import Any
+
+import pytest
+import torch
+from tests.worker.training.jobs import job, run
+
+from talweg.v1.jobs_pb2 import Job, Outcome
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker.training import memory
+
+MIB = 2**20
+CPU = torch.device("cpu")
+FREE = 160 * MIB
+
+
+def images(batch_size: int, **training: Any) -> JobSpec:
+    """Activations of a quarter of a MiB a sample."""
+    return job(
+        task="multiclass",
+        dataset="digits",
+        loss="cross_entropy",
+        model={"convnet": {"channels": [256, 256]}},
+        training={"steps": 2, "batch_size": batch_size, **training},
+    )
+
+
+@pytest.fixture
+def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_free", lambda: FREE)
+
+
+@pytest.mark.usefixtures("little_memory")
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_the_batch_size_that_is_named_fits(accumulation: int) -> None:
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    result, _ = run(images(1024, accumulation=accumulation))
+    assert (result.state, result.cause) == (Job.FAILED, Outcome.OUT_OF_MEMORY)
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
+    named = re.search(r"training.batch_size (\d+) would fit.*accumulation (\d+) ", result.message)
+    assert named is not None, result.message
+    fits, instead = map(int, named.groups())
+    assert 16 <= fits < 1024
+    assert fits * instead == 1024 * accumulation
+    # In the same process, under the same bound.
+    result, _ = run(images(fits, accumulation=instead))
+    assert result.state == Job.SUCCEEDED, result.message
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_where_a_single_sample_is_too_much_it_says_so() -> None:
+    # 61 MiB of weights, and as many gradients, but not the moments besides.
+    wide = {"mlp": {"hidden": [4000, 4000]}}
+    result, _ = run(job(model=wide, training={"steps": 3}))
+    assert (result.state, result.cause) == (Job.FAILED, Outcome.OUT_OF_MEMORY)
+    assert "A single sample is too much" in result.message
+
+
+def test_weights_without_room_are_refused_before_they_are_filled() -> None:
+    result, _ = run(job(model={"mlp": {"hidden": [65_536] * 20}}))
+    assert (result.state, result.cause) == (Job.FAILED, Outcome.OUT_OF_MEMORY)
+    assert "weights and their gradients take more than" in result.message
+    # Filled, they would have been in use.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 8 * MIB
+
+
+def test_a_run_may_take_what_is_free_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_free", lambda: FREE)
+    with memory.bounded(CPU):
+        left = memory.room(CPU)
+        assert left is not None
+        assert FREE / 2 < left <= FREE
+        torch.empty(FREE // 2, dtype=torch.uint8)
+        with pytest.raises(RuntimeError) as caught:
+            torch.empty(2 * FREE, dtype=torch.uint8)
+    assert memory.is_out_of_memory(caught.value)
+    torch.empty(2 * FREE, dtype=torch.uint8)
+
+
+def test_a_bound_that_stands_is_not_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    used = memory._used()
+    assert used is not None
+    lower = used + FREE
+    resource.setrlimit(resource.RLIMIT_DATA, (lower, before[1]))
+    try:
+        monkeypatch.setattr(memory, "_free", lambda: 100 * FREE)
+        with memory.bounded(CPU):
+            assert resource.getrlimit(resource.RLIMIT_DATA)[0] == lower
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
+def test_the_machine_says_how_much_is_free() -> None:
+    free = memory._free()
+    assert free is not None
+    assert 64 * MIB < free < 2**46
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_out_of_memory_names_a_batch_size_that_fits() -> None:
+    from talweg.worker import training
+    from talweg.worker.training import NeverStop, NullReporter
+
+    torch.cuda.set_per_process_memory_fraction(0.02)
+    try:
+        spec = images(100_000)
+        result = training.run(spec, report=NullReporter(), control=NeverStop(), device="cuda")
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert (result.state, result.cause) == (Job.FAILED, Outcome.OUT_OF_MEMORY)

@@ -1,0 +1,180 @@
+"""Memory that does not suffice: a job's end, and not its worker's.
+
+On the CPU the kernel hands out more memory than there is, and kills a process once it is used. So
+a run may take what the machine has free and no more: beyond it an allocation fails, which ends the
+job with a hint, and the process is fit for the next.
+"""
+
+from __future__ import annotations
+
+import gc
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+
+if TYPE_CHECKING:
+    from talweg.worker.training.setup import Setup
+
+# Beside an activation stand its gradient, while the backward pass goes through it, and what the
+# kernels reorder it into.
+_AT_ITS_PEAK = 4
+# Gradients, and the two moments that most optimizers keep.
+_BESIDE_WEIGHTS = 3
+_FEW, _MORE = 2, 4
+_CGROUPS = (
+    # Limit and use, by the second version and by the first.
+    ("memory.max", "memory.current", "memory.stat"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
+)
+
+
+def is_out_of_memory(exc: Exception) -> bool:
+    """Tells whether an exception means that memory did not suffice."""
+    # On the CPU torch raises a plain RuntimeError, told by its allocator's name.
+    return isinstance(exc, (MemoryError, torch.OutOfMemoryError)) or (
+        "DefaultCPUAllocator" in str(exc)
+    )
+
+
+@contextmanager
+def bounded(place: torch.device) -> Iterator[None]:
+    """Bounds what this process may take on the CPU by what the machine has free now."""
+    free, used = _free(), _used()
+    if place.type != "cpu" or free is None or used is None:
+        yield
+        return
+    before = soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limits = [limit for limit in (used + free, soft, hard) if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_DATA, (min(limits), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
+@contextmanager
+def weights_bounded() -> Iterator[None]:
+    """Refuses a network that is made in here once its weights and their gradients have no room.
+
+    Before the weights are filled, which is what takes the memory and, for many, minutes.
+
+    Raises:
+        MemoryError: They have none.
+    """
+    left, taken = room(torch.device("cpu")), 0
+
+    def count(_: nn.Module, name: str, parameter: nn.Parameter) -> None:
+        nonlocal taken
+        taken += 2 * parameter.numel() * parameter.element_size()
+        if left is not None and taken > left:
+            raise MemoryError(
+                f"weights and their gradients take more than {taken / 2**30:.3g} GiB, and "
+                f"{left / 2**30:.3g} GiB are free"
+            )
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def room(place: torch.device) -> int | None:
+    """Gives the bytes that may still be taken; None where nobody can tell."""
+    if place.type == "cuda":
+        torch.cuda.empty_cache()
+        free: int = torch.cuda.mem_get_info(place)[0]
+        return free
+    used = _used()
+    limit, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    if used is None or limit == resource.RLIM_INFINITY:
+        return _free()
+    return max(0, limit - used)
+
+
+def batch_that_fits(setup: Setup, place: torch.device) -> int | None:
+    """Estimates a batch size that fits, by what a few samples leave behind in a forward pass.
+
+    Args:
+        setup: A run whose step did not fit; it is of no use afterwards.
+        place: Where it trained.
+
+    Returns:
+        A power of two below the batch size; 0 where one sample is too much, and None where the
+        batch size is not to blame, or cannot be told to be.
+    """
+    setup.state.update.clear()
+    gc.collect()
+    left = room(place)
+    if left is None:
+        return None
+    few, more = _kept_by(setup, _FEW), _kept_by(setup, _MORE)
+    if few is None or more is None or more <= few:
+        return None
+    sample = (more - few) / (_MORE - _FEW)
+    weights = sum(p.numel() * p.element_size() for p in setup.state.model.parameters())
+    data = sum(array.nbytes for array in setup.train.arrays.values())
+    fits = int((left - _BESIDE_WEIGHTS * weights - data) / (_AT_ITS_PEAK * sample))
+    if fits < 1:
+        return 0
+    if fits >= setup.plan.batch_size:
+        return None
+    return int(2 ** (fits.bit_length() - 1))
+
+
+def _kept_by(setup: Setup, samples: int) -> int | None:
+    """Bytes that a forward pass keeps for its backward pass."""
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            loss = setup.loss_of(setup.train.batch(0, samples))
+    except (RuntimeError, ValueError, MemoryError):
+        # Such as a loss that finds no pairs among so few, or no room even for them.
+        return None
+    del loss
+    return sum(kept.values())
+
+
+def _used() -> int | None:
+    """Bytes of this process that count towards RLIMIT_DATA."""
+    return _kib("/proc/self/status", "VmData")
+
+
+def _free() -> int | None:
+    """Bytes that the machine has free, or this process's container."""
+    free, swap = _kib("/proc/meminfo", "MemAvailable"), _kib("/proc/meminfo", "SwapFree")
+    if free is None:
+        return None
+    return min([free + (swap or 0), *_left_to_container()])
+
+
+def _left_to_container() -> Iterator[int]:
+    for limit, used, statistics in _CGROUPS:
+        with suppress(OSError, ValueError):
+            root = Path("/sys/fs/cgroup")
+            most, now = int((root / limit).read_text()), int((root / used).read_text())
+            lines = dict(line.split() for line in (root / statistics).read_text().splitlines())
+            # What stands in the page cache is given up for whoever needs it.
+            cached = int(lines.get("inactive_file", 0)) + int(lines.get("active_file", 0))
+            yield max(0, most - now + cached)
+
+
+def _kib(path: str, name: str) -> int | None:
+    with suppress(OSError), open(path) as lines:
+        for line in lines:
+            key, _, value = line.partition(":")
+            if key == name:
+                return int(value.split()[0]) * 1024
+    return None

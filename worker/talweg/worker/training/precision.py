@@ -1,0 +1,169 @@
+"""In what numbers a run computes: float32, or half as many bits where that suffices.
+
+Weights, their gradients, the optimizer and the loss are float32 always. Under bf16 and fp16 the
+network's forward and backward pass take bfloat16 or float16 where torch's autocast finds that they
+lose nothing that counts. Evaluations run in float32, as the model does that is given out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from talweg.v1.spec_pb2 import Training
+from talweg.worker.errors import UserSpecError
+from talweg.worker.losses import LossModule
+from talweg.worker.training.snapshot import Values
+
+FIRST_SCALE = 2.0**16
+"""What gradients in float16 are multiplied by at first."""
+LARGEST_SCALE = 2.0**24
+"""No scale is larger."""
+RAISED_AFTER = 2000
+"""Steps without an overflow after which the scale is doubled."""
+
+
+class Scaler:
+    """The scale of gradients in float16, which holds nothing below 6e-8 and beyond 65,504.
+
+    The loss's gradient is multiplied by it, so that small gradients do not vanish on their way,
+    and the weights' gradients are divided by it in float32. Powers of two round nothing.
+    """
+
+    def __init__(self, scale: float = FIRST_SCALE) -> None:
+        """Begins with a scale, a power of two."""
+        self.scale = scale
+        """What the gradients are multiplied by, at least 1."""
+        self.downs = 0
+        """How often they overflowed."""
+        self._passed = 0
+        # What these were before the step under way was run with a lower scale.
+        self._before: Values = {}
+
+    def passed(self) -> None:
+        """Takes a step without an overflow; after enough of them the scale is doubled."""
+        self._before = {}
+        self._passed += 1
+        if self._passed == RAISED_AFTER:
+            self.scale = min(2 * self.scale, LARGEST_SCALE)
+            self._passed = 0
+
+    def lower(self) -> bool:
+        """Takes an overflow, and halves the scale.
+
+        Returns:
+            False at scale 1: then the gradients are at fault, and all is as before the step.
+        """
+        if self.scale == 1:
+            self.restore({}, self._before or self.values())
+            return False
+        self._before = self._before or self.values()
+        self.scale /= 2
+        self.downs += 1
+        self._passed = 0
+        return True
+
+    def watched(self) -> dict[str, float]:
+        """Gives scale and overflows, by metric's name."""
+        return {"guard/loss_scale": self.scale, "guard/scale_downs": float(self.downs)}
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """Gives none; see `Part`."""
+        return {}
+
+    def values(self) -> Values:
+        """Gives the scale and what is counted; see `Part`."""
+        return {"scale": self.scale, "downs": self.downs, "passed": self._passed}
+
+    def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
+        """Takes them back; see `Part`."""
+        self.scale, self.downs, self._passed = values["scale"], values["downs"], values["passed"]
+        self._before = {}
+
+
+class Precision:
+    """How a run's forward passes compute."""
+
+    def __init__(
+        self,
+        kind: Training.Precision.ValueType,
+        place: torch.device,
+        criterion: LossModule,
+    ) -> None:
+        """Takes a spec's choice.
+
+        Args:
+            kind: The choice.
+            place: Where the run trains.
+            criterion: The loss, which is held to float32 from now on.
+
+        Raises:
+            UserSpecError: The device has no such numbers.
+        """
+        self._name = Training.Precision.Name(kind)
+        self._place = place
+        self.scaler = Scaler() if kind == Training.fp16 else None
+        """Keeps gradients in float16's range; None where they need no help."""
+        self.forward: Callable[[], AbstractContextManager[object]] = nullcontext
+        """Gives the context in which batches go through network and loss."""
+        if kind == Training.fp32:
+            return
+        dtype = torch.bfloat16 if kind == Training.bf16 else torch.float16
+        if kind == Training.bf16 and place.type == "cuda" and not _has_bf16():
+            raise UserSpecError(
+                "training.precision is bf16, which this worker's GPU does not have: take fp16"
+            )
+        self.forward = partial(torch.autocast, place.type, dtype=dtype)
+        _hold_to_float32(criterion, place.type)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether all is computed in float32."""
+        return self.forward is nullcontext
+
+    def try_out(self, step: Callable[[], object]) -> None:
+        """Runs a step that leaves no trace, to see whether the device can do all that it asks for.
+
+        Args:
+            step: A forward and a backward pass.
+
+        Raises:
+            UserSpecError: It cannot.
+        """
+        try:
+            step()
+        except RuntimeError as exc:
+            if "not implemented for" not in str(exc):
+                raise
+            first_line = str(exc).partition("\n")[0]
+            raise UserSpecError(
+                f"training.precision is {self._name}, in which device {self._place.type} cannot "
+                f"run this model ({first_line}): take fp32 or the other of bf16 and fp16"
+            ) from exc
+
+
+def _has_bf16() -> bool:
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+
+def _hold_to_float32(criterion: LossModule, device: str) -> None:
+    """Has a loss take float32 and compute in it.
+
+    Losses widen what they are given themselves, and then bound the gradient by what float16 holds.
+    Widened here, a scaled gradient that is too large overflows, and the guard sees it.
+    """
+    plain = criterion.forward
+
+    def forward(inputs: Mapping[str, Tensor]) -> Tensor:
+        with torch.autocast(device, enabled=False):
+            return plain({name: _float32(tensor) for name, tensor in inputs.items()})
+
+    criterion.forward = forward  # type: ignore[method-assign]
+
+
+def _float32(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
