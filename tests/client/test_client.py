@@ -14,6 +14,7 @@ from talweg.client import (
     AlreadyExists,
     BatchError,
     Client,
+    Comparison,
     FailedPrecondition,
     Goal,
     InvalidRequest,
@@ -306,6 +307,19 @@ def test_compare(client: Client, worker: Worker) -> None:
         lines = str(comparison).splitlines()
         assert "test/mae (lower is better), by loss" in lines[0]
         assert lines[2].split()[:5] == ["mae", "51.00", "±", "1.41", "2"]
+
+
+def test_a_comparison_says_where_its_groups_hold_more_than_seeds() -> None:
+    Group = jobs_pb2.CompareJobsResponse.Group
+    even = Group(labels=["mse"], count=2, total=2, mean=2.0, sd=1.0)
+    assert Comparison.of(jobs_pb2.CompareJobsResponse(groups=[even]), ["loss"]).notes == ()
+    mixed = Group(labels=["mae"], count=3, total=3, mean=1.0, sd=0.5, repeats=1)
+    mixed.varies.extend(["dataset", "training.epochs"])
+    found = Comparison.of(jobs_pb2.CompareJobsResponse(groups=[mixed, even]), ["loss"])
+    differing, repeated = found.notes
+    assert "jobs of one group differ in dataset, training.epochs; group by that too" in differing
+    assert repeated.startswith("1 of the values")
+    assert str(found).splitlines()[-2:] == [differing, repeated]
 
 
 def test_compare_needs_jobs(client: Client) -> None:

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import jaccard_score
-from tests.integration.examples import run_example
+from tests.integration.examples import Ran, run_example
 from tests.integration.stack import Stack
 
 from talweg.worker.data import DataBundle, Part
@@ -35,11 +35,37 @@ def iou_of_logistic_regression(bundle: DataBundle) -> float:
     return float(jaccard_score(truth, answers, labels=range(1, 11), average="macro"))
 
 
+@pytest.fixture(scope="module")
+def masks_alone(stack: Stack) -> Ran:
+    return run_example(stack, "segmentation_scenes")
+
+
 @pytest.mark.timeout(400)
-def test_segmentation_is_above_a_linear_classifier_of_pixels(stack: Stack) -> None:
-    ran = run_example(stack, "segmentation_scenes")
+def test_segmentation_is_above_a_linear_classifier_of_pixels(masks_alone: Ran) -> None:
+    ran = masks_alone
     baseline = iou_of_logistic_regression(ran.bundle)
     assert 0.005 < baseline < 0.1
     assert ran.metrics["test/mean_iou"] > 0.05 + baseline
     assert ran.plots == {"loss_curve", "masks", "iou_by_class"}
     assert ran.predicts()[1:] == (11, 64, 64)
+
+
+@pytest.mark.timeout(400)
+def test_two_heads_are_above_one_and_above_the_mean(stack: Stack, masks_alone: Ran) -> None:
+    ran = run_example(stack, "multitask_scenes")
+    assert ran.spec.split == masks_alone.spec.split
+    assert ran.spec.training == masks_alone.spec.training
+    # The same masks, steps and trunk, with the depth to be learnt beside them.
+    assert ran.metrics["test/segmentation/mean_iou"] > masks_alone.metrics["test/mean_iou"]
+    train, test = (part.arrays["depth"] for part in (ran.bundle.train, ran.bundle.test))
+    of_mean = float((test - train.mean()).square().mean().sqrt())
+    assert ran.metrics["test/depth/rmse"] < 0.95 * of_mean
+    weights = [ran.metrics[f"weights/{head}"] for head in ("segmentation", "depth")]
+    assert sum(weights) == pytest.approx(2, rel=1e-4)
+    assert abs(weights[0] - weights[1]) > 0.1
+    assert ran.plots == {
+        "loss_curve", "task_weights", "segmentation_masks", "segmentation_iou_by_class",
+        "depth_map",
+    }  # fmt: skip
+    # Both heads' answers, flattened, one after another.
+    assert ran.predicts()[1:] == (12 * 64 * 64,)

@@ -155,7 +155,10 @@ def _scalar(field: Field, rng: random.Random) -> Any:
     if field.is_object:
         return json.dumps({f"key.{i}": rng.choice(_FREE) for i in range(rng.randrange(3))})
     if field.type is Type.TEXT:
-        return rng.choice(_TEXTS if field.pattern is None else ("2024", "1e5", "null", "a b.c-d"))
+        texts = ("2024", "1e5", "null", "a b.c-d", "a_1")
+        pattern = field.pattern
+        matching = [text for text in texts if pattern is not None and pattern.fullmatch(text)]
+        return rng.choice(matching or _TEXTS)
     bounds = field.bounds
     low = max(x for x in (bounds.gt, bounds.ge, -1e6) if x is not None)
     high = min(x for x in (bounds.lt, bounds.le, 1e6) if x is not None)

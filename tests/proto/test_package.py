@@ -15,14 +15,13 @@ from talweg.spec import job_id, job_name
 ROOT = Path(__file__).parents[2]
 
 PUBLIC = [
-    "SpecError", "Violation", "arrays_of", "check", "check_continuation", "check_message",
-    "continuation_changes", "datasets", "display_name",
-    "divergence_lines", "facts", "fill", "fill_message", "flatten", "from_dict", "goal_of",
-    "has_class_weights", "job_id", "job_name", "judges_loss", "kind", "label", "losses",
-    "metrics_of", "models",
-    "num_outputs", "optimizers", "output_activation", "override", "parse", "primary_metric",
-    "read", "recommend", "seed_of", "split_sizes", "task_kind", "tasks", "to_dict", "to_yaml",
-    "weight_fields",
+    "Head", "SpecError", "Violation", "arrays_of", "check", "check_continuation",
+    "check_message", "continuation_changes", "datasets", "display_name", "divergence_lines",
+    "facts", "fill", "fill_message", "flatten", "from_dict", "goal_of", "has_class_weights",
+    "heads", "job_id", "job_name", "judges_loss", "kind", "label", "losses", "metrics_of",
+    "models", "num_outputs", "optimizers", "output_activation", "outputs_of_head", "override",
+    "parse", "primary_metric", "read", "recommend", "seed_of", "spec_of_head", "split_sizes",
+    "task_kind", "tasks", "to_dict", "to_yaml", "weight_fields",
 ]  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from talweg.server.store import events, jobs
 from talweg.server.store.rows import JobRow
 from talweg.v1.jobs_pb2 import Event, Job, LogLine
 from talweg.v1.options_pb2 import MAXIMIZE, MINIMIZE
+from talweg.v1.spec_pb2 import JobSpec
 
 
 async def page(rules: Rules, filter: str = "", **more: Any) -> Page:
@@ -337,6 +338,29 @@ class TestCompare:
             ("mse", "0.01", "a", "none"),
             ("huber delta=2", "none", "none", "delta=2"),
         ]
+
+    async def test_tells_what_beside_the_seed_differs_within_a_group(self, rules: Rules) -> None:
+        def given(rate: float, seed: int, **more: Any) -> JobSpec:
+            adamw = {"adamw": {"learning_rate": rate}}
+            return spec(
+                optimizer=adamw, **{"training": {"seed": seed}, "tags": {"n": "1"}, **more}
+            )
+
+        await rules.finished(given(0.01, 0), test_mae=1.0)
+        await rules.finished(given(0.01, 1, tags={}), test_mae=2.0)
+        await rules.finished(given(0.02, 1), state=Job.FAILED)
+        (group,) = (await self.compare(rules)).groups
+        assert (group.varies, group.num_repeats) == ([], 0)
+
+        await rules.finished(given(0.02, 0), test_mae=3.0)
+        clipped = {"seed": 0, "clip_norm": 1}
+        await rules.finished(given(0.01, 0, model="linear", training=clipped), test_mae=4.0)
+        await rules.finished(given(0.01, 1, display_name="again"), test_mae=2.0)
+        (group,) = (await self.compare(rules)).groups
+        paths = ["model", "optimizer.adamw.learning_rate", "training.clip_norm"]
+        assert (group.varies, group.num_repeats) == (paths, 1)
+        parted = await self.compare(rules, group_by=paths)
+        assert [each.varies for each in parted.groups] == [[], [], []]
 
     async def test_by_names_in_any_number(self, rules: Rules) -> None:
         one, two = await rules.finished(test_mae=1.0), await rules.finished(test_mae=2.0)

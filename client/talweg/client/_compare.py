@@ -15,6 +15,7 @@ from talweg.v1 import jobs_pb2, options_pb2
 if TYPE_CHECKING:
     from talweg.client._jobs import Job
 
+_MOST_NAMED = 5
 # Longer lists of runs make addresses that browsers and servers cut off.
 MAX_LINKED_RUNS = 100
 
@@ -88,6 +89,10 @@ class ComparisonGroup:
     """Jobs in all."""
     rows: tuple[ComparisonRow, ...]
     """The jobs."""
+    varies: tuple[str, ...] = ()
+    """Paths, beside the seed, at which the specs behind the values differ."""
+    repeats: int = 0
+    """Values of a spec and a seed that had one already."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,7 @@ class Comparison:
         return f"{self.metric or 'no metric'} ({self.goal.words}), by {', '.join(self.group_by)}"
 
     def __str__(self) -> str:
-        """Render a plain table."""
+        """Render a plain table, and the notes below it."""
         header, *lines = self.table()
         widths = [max(len(row[index]) for row in (header, *lines)) for index in range(len(header))]
         num_labels = len(self.group_by)
@@ -120,7 +125,26 @@ class Comparison:
                 for index, (cell, width) in enumerate(zip(row, widths, strict=True))
             ]
             rendered.append("  ".join(cells).rstrip())
-        return "\n".join(rendered)
+        return "\n".join([*rendered, *self.notes])
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What mean and sd are over besides seeds, where it is not seeds alone."""
+        varies = list(dict.fromkeys(path for group in self.groups for path in group.varies))
+        repeats = sum(group.repeats for group in self.groups)
+        notes = []
+        if varies:
+            named = ", ".join(varies[:_MOST_NAMED]) + (", …" if len(varies) > _MOST_NAMED else "")
+            notes.append(
+                f"mean and sd are not over seeds alone: jobs of one group differ in {named}; "
+                "group by that too, or compare fewer jobs"
+            )
+        if repeats:
+            notes.append(
+                f"{repeats} of the values repeat a spec and seed that had one already: they make "
+                "sd smaller and tell nothing new"
+            )
+        return tuple(notes)
 
     def table(self) -> list[list[str]]:
         """Give the cells of a table for people, the header first."""
@@ -191,6 +215,8 @@ def _group(group: jobs_pb2.CompareJobsResponse.Group) -> ComparisonGroup:
             )
             for row in group.rows
         ),
+        varies=tuple(group.varies),
+        repeats=group.repeats,
     )
 
 

@@ -20,10 +20,12 @@ from talweg.spec._facts import (
     metrics_of,
     num_outputs,
     output_activation,
+    outputs_of_head,
     primary_metric,
     task_kind,
 )
 from talweg.spec._fill import fill, fill_message
+from talweg.spec._heads import Head, heads, spec_of_head
 from talweg.spec._json import from_dict, to_dict
 from talweg.spec._override import override
 from talweg.spec._resources import job_id, job_name
@@ -32,6 +34,7 @@ from talweg.spec._text import parse, read, to_yaml
 from talweg.spec.advice import facts, recommend
 
 __all__ = [
+    "Head",
     "SpecError",
     "Violation",
     "arrays_of",
@@ -48,6 +51,7 @@ __all__ = [
     "flatten",
     "from_dict",
     "goal_of",
+    "heads",
     "has_class_weights",
     "job_id",
     "job_name",
@@ -60,12 +64,14 @@ __all__ = [
     "num_outputs",
     "optimizers",
     "output_activation",
+    "outputs_of_head",
     "override",
     "parse",
     "primary_metric",
     "read",
     "recommend",
     "seed_of",
+    "spec_of_head",
     "split_sizes",
     "task_kind",
     "tasks",

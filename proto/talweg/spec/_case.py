@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from google.protobuf.message import Message
 
 from talweg.spec._data import Data, data_of, split_sizes
-from talweg.spec._facts import leaves, loss_facts, task_kind
+from talweg.spec._facts import chosen, leaves, loss_facts, task_kind
 from talweg.v1 import options_pb2
 from talweg.v1.options_pb2 import LossFacts
 from talweg.v1.spec_pb2 import JobSpec
@@ -68,7 +68,13 @@ class Case:
 
     @functools.cached_property
     def leaves(self) -> tuple[Leaf, ...]:
-        """The losses that are no sums."""
+        """The losses that are no sums; of a multitask job the one that weighs its heads'."""
+        if self.task == options_pb2.MULTITASK:
+            name = chosen(self.spec.loss)
+            message = getattr(self.spec.loss, name) if name else None
+            if message is None:
+                return ()
+            return (Leaf("loss", name, message, loss_facts(message.DESCRIPTOR)),)
         return tuple(
             Leaf(path, name, message, loss_facts(message.DESCRIPTOR))
             for path, name, message in leaves(self.spec.loss)

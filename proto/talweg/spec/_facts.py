@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
+from itertools import chain
 
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from talweg.spec._errors import one_of, shown
 from talweg.spec._fields import choices, descriptor_of, fields
+from talweg.spec._heads import Head, heads
 from talweg.v1 import options_pb2
 from talweg.v1.losses_pb2 import GaussianNll, Loss, MultiQuantile
 from talweg.v1.options_pb2 import (
@@ -121,7 +123,9 @@ def arrays_of(spec: JobSpec) -> tuple[str, ...]:
     name = chosen(spec.task)
     if not name:
         return ()
-    return tuple(task_facts(Task.DESCRIPTOR.fields_by_name[name].message_type).arrays)
+    own = task_facts(Task.DESCRIPTOR.fields_by_name[name].message_type).arrays
+    of_heads = (task_facts(head.message.DESCRIPTOR).arrays for head in heads(spec))
+    return tuple(dict.fromkeys(chain(own, *of_heads)))
 
 
 def metrics_of(spec: JobSpec) -> tuple[MetricFacts, ...]:
@@ -130,8 +134,21 @@ def metrics_of(spec: JobSpec) -> tuple[MetricFacts, ...]:
     if not name:
         return ()
     facts = task_facts(Task.DESCRIPTOR.fields_by_name[name].message_type)
+    if facts.kind == options_pb2.MULTITASK:
+        return tuple(chain.from_iterable(map(_metrics_of_head, heads(spec))))
     has_quantiles = any(loss in _QUANTILE_LOSSES for _, loss, _ in leaves(spec.loss))
     return tuple(m for m in facts.metrics if m.name != _PINBALL or has_quantiles)
+
+
+def _metrics_of_head(head: Head) -> Iterator[MetricFacts]:
+    for facts in task_facts(head.message.DESCRIPTOR).metrics:
+        named = MetricFacts()
+        named.CopyFrom(facts)
+        named.name = f"{head.name}/{facts.name}"
+        yield named
+    yield MetricFacts(
+        name=f"{head.name}/loss", goal=options_pb2.MINIMIZE, meaning="the head's own loss"
+    )
 
 
 def primary_metric(spec: JobSpec) -> str:
@@ -225,6 +242,8 @@ def num_outputs(spec: JobSpec, num_targets: int) -> int:
         return spec.model.autoencoder.code
     if task == options_pb2.GAN:
         return 1
+    if task == options_pb2.MULTITASK:
+        return sum(outputs_of_head(head, num_targets) for head in heads(spec))
     raise ValueError("task must be chosen to know the number of outputs, but got nothing")
 
 
@@ -238,6 +257,13 @@ def judges_loss(spec: JobSpec) -> bool:
         return False
     unseen = task_kind(spec) == options_pb2.METRIC_LEARNING
     return not (unseen and embedding_size(spec.loss))
+
+
+def outputs_of_head(head: Head, num_targets: int) -> int:
+    """Give the number of outputs of one head of a multitask job."""
+    if not isinstance(head.message, Segmentation):
+        return 1
+    return 1 if head.message.target == Segmentation.foreground else num_targets
 
 
 def _outputs_per_target(loss: Loss) -> int:

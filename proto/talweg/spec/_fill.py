@@ -8,9 +8,12 @@ from google.protobuf.message import Message
 
 from talweg.spec._facts import chosen, leaves, loss_facts, task_kind
 from talweg.spec._fields import CHOICE, Field, Type, fields, oneofs
+from talweg.spec._heads import heads
 from talweg.spec._rules_images import mode_of
 from talweg.v1 import options_pb2
+from talweg.v1.losses_pb2 import Loss, Uncertainty
 from talweg.v1.spec_pb2 import JobSpec
+from talweg.v1.tasks_pb2 import Segmentation
 
 M = TypeVar("M", bound=Message)
 
@@ -21,13 +24,15 @@ def fill(spec: JobSpec) -> JobSpec:
     Filling twice gives the same. A spec with parts missing is filled as far as it goes.
     """
     task = task_kind(spec)
-    if task == options_pb2.SEGMENTATION:
+    if task in (options_pb2.SEGMENTATION, options_pb2.MULTITASK):
         spec = _with_modes(spec)
     filled = fill_message(spec)
     if not filled.outputs.HasField("checkpoint"):
         filled.outputs.checkpoint = filled.outputs.model
     if task == options_pb2.TASK_KIND_UNSPECIFIED:
         return filled
+    if task == options_pb2.MULTITASK:
+        _fill_multitask(filled)
     if not filled.split.HasField("stratified"):
         filled.split.stratified = task in (options_pb2.BINARY, options_pb2.MULTICLASS)
     if not filled.preprocessing.HasField("standardise_targets"):
@@ -40,11 +45,30 @@ def _with_modes(spec: JobSpec) -> JobSpec:
     """Give a copy in which losses of regions, where they say nothing, take the task's masks."""
     changed = JobSpec()
     changed.CopyFrom(spec)
-    for *_, leaf in leaves(changed.loss):
-        if "mode" in fields(leaf.DESCRIPTOR) and not leaf.HasField("mode"):
-            mode = mode_of(spec.task.segmentation.target)
-            leaf.mode = mode  # type: ignore[attr-defined]
+    if task_kind(spec) == options_pb2.SEGMENTATION:
+        _set_modes(changed.loss, changed.task.segmentation)
+    for head in heads(changed):
+        if head.loss is not None and isinstance(head.message, Segmentation):
+            _set_modes(head.loss, head.message)
     return changed
+
+
+def _set_modes(loss: Loss, masks: Segmentation) -> None:
+    for *_, leaf in leaves(loss):
+        if "mode" in fields(leaf.DESCRIPTOR) and not leaf.HasField("mode"):
+            leaf.mode = mode_of(masks.target)  # type: ignore[attr-defined]
+
+
+def _fill_multitask(spec: JobSpec) -> None:
+    """Say by what scale the targets are learnt, and what each task is."""
+    found = heads(spec)
+    if not spec.preprocessing.HasField("standardise_targets"):
+        spec.preprocessing.standardise_targets = any(head.kind == "number" for head in found)
+    weighs = spec.loss.uncertainty
+    is_kendall = weighs.variant == Uncertainty.kendall
+    if chosen(spec.loss) == "uncertainty" and is_kendall and not weighs.task_types:
+        kinds = (Uncertainty.regression, Uncertainty.classification)
+        weighs.task_types.extend(kinds[head.kind == "segmentation"] for head in found)
 
 
 def fill_message(message: M) -> M:

@@ -331,6 +331,8 @@ def _flag_hint(item: object) -> str:
 
 
 def _number_hint(item: object) -> str:
+    if isinstance(item, float) and not math.isfinite(item):
+        return "numbers must be finite"
     if not isinstance(item, str):
         return ""
     try:

@@ -17,6 +17,7 @@ from talweg.v1.models_pb2 import Layer
 from talweg.v1.optimizers_pb2 import Schedule
 from talweg.v1.options_pb2 import Activation, Goal
 from talweg.v1.spec_pb2 import JobSpec
+from talweg.v1.tasks_pb2 import Multitask
 
 _INTRODUCTION = """\
 # Catalogue
@@ -104,6 +105,10 @@ def _tasks() -> Iterator[str]:
                 f"Losses: {', '.join(_link('loss', name) for name in entry.losses)}.",
             ]
         )
+        if not entry.facts.metrics:
+            yield "- Its metrics are those of its heads, behind a head's name and a stroke.\n"
+            yield "\n" + _parameters(entry.parameters)
+            continue
         yield _table(
             ["metric", "better", "meaning"],
             [
@@ -121,6 +126,8 @@ def _tasks() -> Iterator[str]:
         for _, member in catalogue.members(_field(JobSpec.DESCRIPTOR, "task"))
         for message in _messages_below(member)
     )
+
+    yield from _choice("Heads of a multitask job", Multitask.Head.DESCRIPTOR)
 
 
 def _models() -> Iterator[str]:

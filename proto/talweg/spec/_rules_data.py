@@ -10,6 +10,7 @@ from talweg.spec._data import TOLERANCE, Data
 from talweg.spec._errors import Violation, number_text, one_of, shown
 from talweg.spec._facts import dataset_facts, model_facts, task_name
 from talweg.spec._fields import choices, fields
+from talweg.spec._heads import heads
 from talweg.v1 import options_pb2
 from talweg.v1.datasets_pb2 import Dataset
 from talweg.v1.models_pb2 import Model
@@ -249,7 +250,8 @@ def _preprocessing(case: Case) -> Iterator[Violation]:
     preprocessing = case.spec.preprocessing
     is_regression = case.task == options_pb2.REGRESSION
     at = "preprocessing.standardise_targets"
-    if preprocessing.standardise_targets and not is_regression:
+    has_numbers = is_regression or any(head.kind == "number" for head in heads(case.spec))
+    if preprocessing.standardise_targets and not has_numbers:
         yield Violation(
             at,
             f"true under task {task_name(case.task)}",

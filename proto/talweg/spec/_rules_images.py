@@ -14,8 +14,6 @@ from talweg.v1.tasks_pb2 import Segmentation
 # Losses of one class a pixel, and of yes or no; those of either have a mode.
 _OF_CLASSES = ("cross_entropy", "focal", "ce_dice", "lovasz_softmax")
 _OF_FOREGROUND = ("bce_with_logits", "bce", "focal_binary", "lovasz_hinge")
-# Models that give pixels, from patches of them.
-_OF_PIXELS = ("unet",)
 _MODES: dict[int, MaskMode.Kind.ValueType] = {
     Segmentation.classes: MaskMode.multiclass,
     Segmentation.foreground: MaskMode.binary,
@@ -50,19 +48,18 @@ def _scenes(case: Case) -> Iterator[Violation]:
 
 
 def _patches(case: Case) -> Iterator[Violation]:
-    name = case.spec.model.WhichOneof("kind") or ""
-    if name not in _OF_PIXELS or case.data is None or len(case.data.shape) != 3:
+    model = case.spec.model
+    if case.data is None or len(case.data.shape) != 3:
         return
-    patch = getattr(case.spec.model, name).patch
-    if not patch:
-        return
+    unets = {"model.unet": model.unet, "model.multi_head.trunk.unet": model.multi_head.trunk.unet}
     sides = case.data.shape[1:]
-    if any(side % patch for side in sides):
-        yield Violation(
-            f"model.{name}.patch",
-            str(patch),
-            f"a divisor of the sides of the images, which are {sides[0]} and {sides[1]}",
-        )
+    for path, unet in unets.items():
+        if unet.patch and any(side % unet.patch for side in sides):
+            yield Violation(
+                f"{path}.patch",
+                str(unet.patch),
+                f"a divisor of the sides of the images, which are {sides[0]} and {sides[1]}",
+            )
 
 
 def _takes_target(case: Case, leaf: Leaf) -> Iterator[Violation]:

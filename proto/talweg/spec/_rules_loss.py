@@ -220,16 +220,16 @@ def _same_outputs(case: Case) -> Iterator[Violation]:
         return
     first = case.fitting[0]
     for leaf in case.fitting[1:]:
-        if _outputs(leaf) != _outputs(first):
+        if needs_of_outputs(leaf) != needs_of_outputs(first):
             yield Violation(
                 leaf.path,
                 f"{leaf.name} in one sum with {first.name}",
                 "losses over the same outputs",
-                _outputs(leaf) or _outputs(first),
+                needs_of_outputs(leaf) or needs_of_outputs(first),
             )
 
 
-def _outputs(leaf: Leaf) -> str:
+def needs_of_outputs(leaf: Leaf) -> str:
     """Say what the loss needs of the outputs beyond one number a target; '' where nothing."""
     if isinstance(leaf.message, MultiQuantile):
         quantiles = ", ".join(map(number_text, leaf.message.quantiles))

@@ -1216,6 +1216,8 @@ class CompareJobsResponse(_message.Message):
         SUCCEEDED_FIELD_NUMBER: _builtins.int
         TOTAL_FIELD_NUMBER: _builtins.int
         ROWS_FIELD_NUMBER: _builtins.int
+        VARIES_FIELD_NUMBER: _builtins.int
+        REPEATS_FIELD_NUMBER: _builtins.int
         count: _builtins.int
         """Jobs with a value."""
         mean: _builtins.float
@@ -1226,12 +1228,22 @@ class CompareJobsResponse(_message.Message):
         succeeded: _builtins.int
         """SUCCEEDED jobs, and jobs in all."""
         total: _builtins.int
+        repeats: _builtins.int
+        """Values of a spec and a seed that had one already. Training is deterministic, so they make sd
+        smaller and tell nothing new.
+        """
         @_builtins.property
         def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
             """One value a path of group_by, in words: the loss with its changed parameters, for one."""
 
         @_builtins.property
         def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___CompareJobsResponse.Row]: ...
+        @_builtins.property
+        def varies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+            """Paths, beside the seed, at which the specs behind the values differ, such as
+            "optimizer.adamw.learning_rate": mean and sd are then over more than seeds.
+            """
+
         def __init__(
             self,
             *,
@@ -1244,10 +1256,12 @@ class CompareJobsResponse(_message.Message):
             succeeded: _builtins.int = ...,
             total: _builtins.int = ...,
             rows: _abc.Iterable[Global___CompareJobsResponse.Row] | None = ...,
+            varies: _abc.Iterable[_builtins.str] | None = ...,
+            repeats: _builtins.int = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_mean", b"_mean", "_min", b"_min", "_sd", b"_sd", "max", b"max", "mean", b"mean", "min", b"min", "sd", b"sd"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_mean", b"_mean", "_min", b"_min", "_sd", b"_sd", "count", b"count", "labels", b"labels", "max", b"max", "mean", b"mean", "min", b"min", "rows", b"rows", "sd", b"sd", "succeeded", b"succeeded", "total", b"total"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_mean", b"_mean", "_min", b"_min", "_sd", b"_sd", "count", b"count", "labels", b"labels", "max", b"max", "mean", b"mean", "min", b"min", "repeats", b"repeats", "rows", b"rows", "sd", b"sd", "succeeded", b"succeeded", "total", b"total", "varies", b"varies"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         _WhichOneofReturnType__max: _TypeAlias = _typing.Literal["max"]  # noqa: Y015
         _WhichOneofArgType__max: _TypeAlias = _typing.Literal["_max", b"_max"]  # noqa: Y015

@@ -9,6 +9,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from talweg.v1 import losses_classification_pb2 as _losses_classification_pb2
 from talweg.v1 import losses_embedding_pb2 as _losses_embedding_pb2
 from talweg.v1 import losses_generative_pb2 as _losses_generative_pb2
@@ -96,8 +97,6 @@ from talweg.v1.losses_regression_pb2 import Quantile as Quantile
 from talweg.v1.losses_regression_pb2 import SmoothL1 as SmoothL1
 from talweg.v1.losses_regression_pb2 import Tweedie as Tweedie
 from talweg.v1.losses_several_pb2 import Curriculum as Curriculum
-from talweg.v1.losses_several_pb2 import GradNorm as GradNorm
-from talweg.v1.losses_several_pb2 import Uncertainty as Uncertainty
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -306,9 +305,9 @@ class Loss(_message.Message):
     @_builtins.property
     def perceptual(self) -> _losses_generative_pb2.Perceptual: ...
     @_builtins.property
-    def uncertainty(self) -> _losses_several_pb2.Uncertainty: ...
+    def uncertainty(self) -> Global___Uncertainty: ...
     @_builtins.property
-    def gradnorm(self) -> _losses_several_pb2.GradNorm: ...
+    def gradnorm(self) -> Global___GradNorm: ...
     @_builtins.property
     def curriculum(self) -> _losses_several_pb2.Curriculum: ...
     @_builtins.property
@@ -383,8 +382,8 @@ class Loss(_message.Message):
         ssim: _losses_generative_pb2.Ssim | None = ...,
         total_variation: _losses_generative_pb2.TotalVariation | None = ...,
         perceptual: _losses_generative_pb2.Perceptual | None = ...,
-        uncertainty: _losses_several_pb2.Uncertainty | None = ...,
-        gradnorm: _losses_several_pb2.GradNorm | None = ...,
+        uncertainty: Global___Uncertainty | None = ...,
+        gradnorm: Global___GradNorm | None = ...,
         curriculum: _losses_several_pb2.Curriculum | None = ...,
         detection: _losses_region_pb2.Detection | None = ...,
         sum: Global___Sum | None = ...,
@@ -452,6 +451,132 @@ class Sum(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Sum: _TypeAlias = Sum  # noqa: Y015
+
+@_typing.final
+class Uncertainty(_message.Message):
+    """Losses of several tasks, weighed by learned log variances s, taken for -20 below and 20 above."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Variant:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _VariantEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Uncertainty._Variant.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        kendall: Uncertainty._Variant.ValueType  # 0
+        """e^-s L/2 + s/2 of a regression, e^-s L + s/2 of a classification."""
+        simple: Uncertainty._Variant.ValueType  # 1
+        """e^-s L + s."""
+
+    class Variant(_Variant, metaclass=_VariantEnumTypeWrapper): ...
+    kendall: Uncertainty.Variant.ValueType  # 0
+    """e^-s L/2 + s/2 of a regression, e^-s L + s/2 of a classification."""
+    simple: Uncertainty.Variant.ValueType  # 1
+    """e^-s L + s."""
+
+    class _TaskType:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _TaskTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Uncertainty._TaskType.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        regression: Uncertainty._TaskType.ValueType  # 0
+        """The loss is a squared error."""
+        classification: Uncertainty._TaskType.ValueType  # 1
+        """The loss is a cross-entropy."""
+
+    class TaskType(_TaskType, metaclass=_TaskTypeEnumTypeWrapper): ...
+    regression: Uncertainty.TaskType.ValueType  # 0
+    """The loss is a squared error."""
+    classification: Uncertainty.TaskType.ValueType  # 1
+    """The loss is a cross-entropy."""
+
+    VARIANT_FIELD_NUMBER: _builtins.int
+    TASK_TYPES_FIELD_NUMBER: _builtins.int
+    INITIAL_LOG_VARS_FIELD_NUMBER: _builtins.int
+    LOSSES_FIELD_NUMBER: _builtins.int
+    REDUCTION_FIELD_NUMBER: _builtins.int
+    variant: Global___Uncertainty.Variant.ValueType
+    """How a log variance weighs its loss."""
+    reduction: _losses_parts_pb2.PooledReduction.Kind.ValueType
+    @_builtins.property
+    def task_types(self) -> _containers.RepeatedScalarFieldContainer[Global___Uncertainty.TaskType.ValueType]:
+        """What each task is, under kendall; in a job what each head is, where absent."""
+
+    @_builtins.property
+    def initial_log_vars(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Where the log variances start in a job; 0 where absent."""
+
+    @_builtins.property
+    def losses(self) -> _containers.RepeatedCompositeFieldContainer[Global___Loss]:
+        """In a job each head's loss, in the order of the heads."""
+
+    def __init__(
+        self,
+        *,
+        variant: Global___Uncertainty.Variant.ValueType | None = ...,
+        task_types: _abc.Iterable[Global___Uncertainty.TaskType.ValueType] | None = ...,
+        initial_log_vars: _abc.Iterable[_builtins.float] | None = ...,
+        losses: _abc.Iterable[Global___Loss] | None = ...,
+        reduction: _losses_parts_pb2.PooledReduction.Kind.ValueType | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_reduction", b"_reduction", "_variant", b"_variant", "reduction", b"reduction", "variant", b"variant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_reduction", b"_reduction", "_variant", b"_variant", "initial_log_vars", b"initial_log_vars", "losses", b"losses", "reduction", b"reduction", "task_types", b"task_types", "variant", b"variant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__reduction: _TypeAlias = _typing.Literal["reduction"]  # noqa: Y015
+    _WhichOneofArgType__reduction: _TypeAlias = _typing.Literal["_reduction", b"_reduction"]  # noqa: Y015
+    _WhichOneofReturnType__variant: _TypeAlias = _typing.Literal["variant"]  # noqa: Y015
+    _WhichOneofArgType__variant: _TypeAlias = _typing.Literal["_variant", b"_variant"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reduction) -> _WhichOneofReturnType__reduction | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__variant) -> _WhichOneofReturnType__variant | None: ...
+
+Global___Uncertainty: _TypeAlias = Uncertainty  # noqa: Y015
+
+@_typing.final
+class GradNorm(_message.Message):
+    """What the weights of several tasks learn by: Σ |w g - c|, c = mean(w g) (r / mean r)^alpha, constant,
+    r = L/L0.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALPHA_FIELD_NUMBER: _builtins.int
+    LOSSES_FIELD_NUMBER: _builtins.int
+    REDUCTION_FIELD_NUMBER: _builtins.int
+    alpha: _builtins.float
+    """How strongly slow tasks are helped."""
+    reduction: _losses_parts_pb2.PooledReduction.Kind.ValueType
+    @_builtins.property
+    def losses(self) -> _containers.RepeatedCompositeFieldContainer[Global___Loss]:
+        """In a job each head's loss, in the order of the heads. The weights start at 1 and sum to the
+        number of heads.
+        """
+
+    def __init__(
+        self,
+        *,
+        alpha: _builtins.float | None = ...,
+        losses: _abc.Iterable[Global___Loss] | None = ...,
+        reduction: _losses_parts_pb2.PooledReduction.Kind.ValueType | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_reduction", b"_reduction", "alpha", b"alpha", "reduction", b"reduction"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_reduction", b"_reduction", "alpha", b"alpha", "losses", b"losses", "reduction", b"reduction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__alpha: _TypeAlias = _typing.Literal["alpha"]  # noqa: Y015
+    _WhichOneofArgType__alpha: _TypeAlias = _typing.Literal["_alpha", b"_alpha"]  # noqa: Y015
+    _WhichOneofReturnType__reduction: _TypeAlias = _typing.Literal["reduction"]  # noqa: Y015
+    _WhichOneofArgType__reduction: _TypeAlias = _typing.Literal["_reduction", b"_reduction"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__alpha) -> _WhichOneofReturnType__alpha | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reduction) -> _WhichOneofReturnType__reduction | None: ...
+
+Global___GradNorm: _TypeAlias = GradNorm  # noqa: Y015
 
 @_typing.final
 class Expression(_message.Message):

@@ -26,33 +26,15 @@ from talweg.v1 import losses_parts_pb2 as talweg_dot_v1_dot_losses__parts__pb2
 from talweg.v1 import options_pb2 as talweg_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etalweg/v1/losses_several.proto\x12\ttalweg.v1\x1a\x1ctalweg/v1/losses_parts.proto\x1a\x17talweg/v1/options.proto\"\xea\x03\n\x0bUncertainty\x12\x34\n\x07variant\x18\x01 \x01(\x0e\x32\x1e.talweg.v1.Uncertainty.VariantH\x00\x88\x01\x01\x12;\n\ntask_types\x18\x02 \x03(\x0e\x32\x1f.talweg.v1.Uncertainty.TaskTypeB\x06\xa2\xb5\x18\x02\x10\x64\x12\x36\n\x10initial_log_vars\x18\x03 \x03(\x01\x42\x1c\x8a\xb5\x18\x12\x19\x00\x00\x00\x00\x00\x00\x34\xc0)\x00\x00\x00\x00\x00\x00\x34@\xa2\xb5\x18\x02\x10\x64\x12\x37\n\treduction\x18\x0f \x01(\x0e\x32\x1f.talweg.v1.PooledReduction.KindH\x01\x88\x01\x01\"\"\n\x07Variant\x12\x0b\n\x07kendall\x10\x00\x12\n\n\x06simple\x10\x01\".\n\x08TaskType\x12\x0e\n\nregression\x10\x00\x12\x12\n\x0e\x63lassification\x10\x01:\x88\x01\x8a\xb5\x18\x83\x01\n\x01\r\x12\x0blosses (K,)\x12\rlog_vars (K,)\"+Tasks whose losses differ in scale or noise*5Kendall et al. 2018, https://arxiv.org/abs/1705.07115B\n\n\x08_variantB\x0c\n\n_reduction\"\xdf\x02\n\x08GradNorm\x12*\n\x05\x61lpha\x18\x01 \x01(\x01\x42\x16\x8a\xb5\x18\x12\t\x00\x00\x00\x00\x00\x00\xf8?\x19\x00\x00\x00\x00\x00\x00\x00\x00H\x00\x88\x01\x01\x12\x37\n\treduction\x18\x0f \x01(\x0e\x32\x1f.talweg.v1.PooledReduction.KindH\x01\x88\x01\x01:\xd5\x01\x8a\xb5\x18\xd0\x01\n\x01\r\x12\x0cweights (K,)\x12\x41grad_norms (K,) of the unweighted losses at the last shared layer\x12\x0blosses (K,)\x12\x13initial_losses (K,)\"$Tasks that learn at different speeds*2Chen et al. 2018, https://arxiv.org/abs/1711.02257B\x08\n\x06_alphaB\x0c\n\n_reduction\"\xd3\x02\n\nCurriculum\x12\x16\n\tthreshold\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x31\n\treduction\x18\x0f \x01(\x0e\x32\x19.talweg.v1.Reduction.KindH\x01\x88\x01\x01:\xdd\x01\x8a\xb5\x18\xd8\x01\n\x04\x01\x02\x03\x04\x12\x0blosses (N,)\x12\x0f\x64ifficulty (N,)\"DHard samples mislead the first epochs, and how hard each is is known*;Bengio et al. 2009, https://doi.org/10.1145/1553374.1553380B/a job has no schedule that raises the thresholdB\x0c\n\n_thresholdB\x0c\n\n_reductionb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etalweg/v1/losses_several.proto\x12\ttalweg.v1\x1a\x1ctalweg/v1/losses_parts.proto\x1a\x17talweg/v1/options.proto\"\xd3\x02\n\nCurriculum\x12\x16\n\tthreshold\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x31\n\treduction\x18\x0f \x01(\x0e\x32\x19.talweg.v1.Reduction.KindH\x01\x88\x01\x01:\xdd\x01\x8a\xb5\x18\xd8\x01\n\x04\x01\x02\x03\x04\x12\x0blosses (N,)\x12\x0f\x64ifficulty (N,)\"DHard samples mislead the first epochs, and how hard each is is known*;Bengio et al. 2009, https://doi.org/10.1145/1553374.1553380B/a job has no schedule that raises the thresholdB\x0c\n\n_thresholdB\x0c\n\n_reductionb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'talweg.v1.losses_several_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_UNCERTAINTY'].fields_by_name['task_types']._loaded_options = None
-  _globals['_UNCERTAINTY'].fields_by_name['task_types']._serialized_options = b'\242\265\030\002\020d'
-  _globals['_UNCERTAINTY'].fields_by_name['initial_log_vars']._loaded_options = None
-  _globals['_UNCERTAINTY'].fields_by_name['initial_log_vars']._serialized_options = b'\212\265\030\022\031\000\000\000\000\000\0004\300)\000\000\000\000\000\0004@\242\265\030\002\020d'
-  _globals['_UNCERTAINTY']._loaded_options = None
-  _globals['_UNCERTAINTY']._serialized_options = b'\212\265\030\203\001\n\001\r\022\013losses (K,)\022\rlog_vars (K,)\"+Tasks whose losses differ in scale or noise*5Kendall et al. 2018, https://arxiv.org/abs/1705.07115'
-  _globals['_GRADNORM'].fields_by_name['alpha']._loaded_options = None
-  _globals['_GRADNORM'].fields_by_name['alpha']._serialized_options = b'\212\265\030\022\t\000\000\000\000\000\000\370?\031\000\000\000\000\000\000\000\000'
-  _globals['_GRADNORM']._loaded_options = None
-  _globals['_GRADNORM']._serialized_options = b'\212\265\030\320\001\n\001\r\022\014weights (K,)\022Agrad_norms (K,) of the unweighted losses at the last shared layer\022\013losses (K,)\022\023initial_losses (K,)\"$Tasks that learn at different speeds*2Chen et al. 2018, https://arxiv.org/abs/1711.02257'
   _globals['_CURRICULUM']._loaded_options = None
   _globals['_CURRICULUM']._serialized_options = b'\212\265\030\330\001\n\004\001\002\003\004\022\013losses (N,)\022\017difficulty (N,)\"DHard samples mislead the first epochs, and how hard each is is known*;Bengio et al. 2009, https://doi.org/10.1145/1553374.1553380B/a job has no schedule that raises the threshold'
-  _globals['_UNCERTAINTY']._serialized_start=101
-  _globals['_UNCERTAINTY']._serialized_end=591
-  _globals['_UNCERTAINTY_VARIANT']._serialized_start=344
-  _globals['_UNCERTAINTY_VARIANT']._serialized_end=378
-  _globals['_UNCERTAINTY_TASKTYPE']._serialized_start=380
-  _globals['_UNCERTAINTY_TASKTYPE']._serialized_end=426
-  _globals['_GRADNORM']._serialized_start=594
-  _globals['_GRADNORM']._serialized_end=945
-  _globals['_CURRICULUM']._serialized_start=948
-  _globals['_CURRICULUM']._serialized_end=1287
+  _globals['_CURRICULUM']._serialized_start=101
+  _globals['_CURRICULUM']._serialized_end=440
 # @@protoc_insertion_point(module_scope)

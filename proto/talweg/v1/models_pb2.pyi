@@ -35,6 +35,7 @@ class Model(_message.Message):
     EMBEDDER_FIELD_NUMBER: _builtins.int
     AUTOENCODER_FIELD_NUMBER: _builtins.int
     ADVERSARIAL_FIELD_NUMBER: _builtins.int
+    MULTI_HEAD_FIELD_NUMBER: _builtins.int
     TRANSFORMER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def linear(self) -> Global___Linear: ...
@@ -53,6 +54,8 @@ class Model(_message.Message):
     @_builtins.property
     def adversarial(self) -> Global___Adversarial: ...
     @_builtins.property
+    def multi_head(self) -> Global___MultiHead: ...
+    @_builtins.property
     def transformer(self) -> Global___Transformer: ...
     def __init__(
         self,
@@ -65,13 +68,14 @@ class Model(_message.Message):
         embedder: Global___Embedder | None = ...,
         autoencoder: Global___Autoencoder | None = ...,
         adversarial: Global___Adversarial | None = ...,
+        multi_head: Global___MultiHead | None = ...,
         transformer: Global___Transformer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["adversarial", b"adversarial", "autoencoder", b"autoencoder", "convnet", b"convnet", "embedder", b"embedder", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "sequential", b"sequential", "transformer", b"transformer", "unet", b"unet"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adversarial", b"adversarial", "autoencoder", b"autoencoder", "convnet", b"convnet", "embedder", b"embedder", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "multi_head", b"multi_head", "sequential", b"sequential", "transformer", b"transformer", "unet", b"unet"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adversarial", b"adversarial", "autoencoder", b"autoencoder", "convnet", b"convnet", "embedder", b"embedder", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "sequential", b"sequential", "transformer", b"transformer", "unet", b"unet"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adversarial", b"adversarial", "autoencoder", b"autoencoder", "convnet", b"convnet", "embedder", b"embedder", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "multi_head", b"multi_head", "sequential", b"sequential", "transformer", b"transformer", "unet", b"unet"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["linear", "mlp", "convnet", "sequential", "unet", "embedder", "autoencoder", "adversarial", "transformer"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["linear", "mlp", "convnet", "sequential", "unet", "embedder", "autoencoder", "adversarial", "multi_head", "transformer"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -537,6 +541,64 @@ class Unet(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__patch) -> _WhichOneofReturnType__patch | None: ...
 
 Global___Unet: _TypeAlias = Unet  # noqa: Y015
+
+@_typing.final
+class MultiHead(_message.Message):
+    """A trunk that all heads of a multitask job share, and a layer for each head."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRUNK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def trunk(self) -> Global___SharedTrunk:
+        """What is shared."""
+
+    def __init__(
+        self,
+        *,
+        trunk: Global___SharedTrunk | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_trunk", b"_trunk", "trunk", b"trunk"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_trunk", b"_trunk", "trunk", b"trunk"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__trunk: _TypeAlias = _typing.Literal["trunk"]  # noqa: Y015
+    _WhichOneofArgType__trunk: _TypeAlias = _typing.Literal["_trunk", b"_trunk"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__trunk) -> _WhichOneofReturnType__trunk | None: ...
+
+Global___MultiHead: _TypeAlias = MultiHead  # noqa: Y015
+
+@_typing.final
+class SharedTrunk(_message.Message):
+    """The shared part of a network with several heads: a model without its last layer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNET_FIELD_NUMBER: _builtins.int
+    MLP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def unet(self) -> Global___Unet:
+        """Of images; a head of one number takes the mean over the pixels."""
+
+    @_builtins.property
+    def mlp(self) -> Global___Mlp:
+        """Of vectors."""
+
+    def __init__(
+        self,
+        *,
+        unet: Global___Unet | None = ...,
+        mlp: Global___Mlp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "mlp", b"mlp", "unet", b"unet"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "mlp", b"mlp", "unet", b"unet"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["unet", "mlp"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___SharedTrunk: _TypeAlias = SharedTrunk  # noqa: Y015
 
 @_typing.final
 class Layer(_message.Message):

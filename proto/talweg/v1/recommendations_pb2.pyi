@@ -13,7 +13,6 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf.internal import extension_dict as _extension_dict
 from talweg.v1 import losses_pb2 as _losses_pb2
-from talweg.v1 import losses_several_pb2 as _losses_several_pb2
 from talweg.v1 import options_pb2 as _options_pb2
 import builtins as _builtins
 import sys
@@ -314,7 +313,7 @@ class ProblemFacts(_message.Message):
         """Quantiles that are wanted, rising, such as 0.1 and 0.9."""
 
     @_builtins.property
-    def task_types(self) -> _containers.RepeatedScalarFieldContainer[_losses_several_pb2.Uncertainty.TaskType.ValueType]:
+    def task_types(self) -> _containers.RepeatedScalarFieldContainer[_losses_pb2.Uncertainty.TaskType.ValueType]:
         """What each task is."""
 
     @_builtins.property
@@ -357,7 +356,7 @@ class ProblemFacts(_message.Message):
         disentangled: _builtins.bool | None = ...,
         code_ignored: _builtins.bool | None = ...,
         grainy: _builtins.bool | None = ...,
-        task_types: _abc.Iterable[_losses_several_pb2.Uncertainty.TaskType.ValueType] | None = ...,
+        task_types: _abc.Iterable[_losses_pb2.Uncertainty.TaskType.ValueType] | None = ...,
         first_losses: _abc.Iterable[_builtins.float] | None = ...,
         speeds_differ: _builtins.bool | None = ...,
         look_alike: _builtins.bool | None = ...,

@@ -5,8 +5,10 @@ The tasks. To add a task: a message with its facts here, a member of `Task`, a k
 options.proto, and a class in worker/talweg/worker/tasks/.
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -35,6 +37,7 @@ class Task(_message.Message):
     SELF_SUPERVISED_FIELD_NUMBER: _builtins.int
     GAN_FIELD_NUMBER: _builtins.int
     VAE_FIELD_NUMBER: _builtins.int
+    MULTITASK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def regression(self) -> Global___Regression: ...
     @_builtins.property
@@ -55,6 +58,8 @@ class Task(_message.Message):
     def gan(self) -> Global___AdversarialGame: ...
     @_builtins.property
     def vae(self) -> Global___VariationalCode: ...
+    @_builtins.property
+    def multitask(self) -> Global___Multitask: ...
     def __init__(
         self,
         *,
@@ -68,12 +73,13 @@ class Task(_message.Message):
         self_supervised: Global___SelfSupervised | None = ...,
         gan: Global___AdversarialGame | None = ...,
         vae: Global___VariationalCode | None = ...,
+        multitask: Global___Multitask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "gan", b"gan", "kind", b"kind", "metric_learning", b"metric_learning", "multiclass", b"multiclass", "multilabel", b"multilabel", "ordinal", b"ordinal", "regression", b"regression", "segmentation", b"segmentation", "self_supervised", b"self_supervised", "vae", b"vae"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "gan", b"gan", "kind", b"kind", "metric_learning", b"metric_learning", "multiclass", b"multiclass", "multilabel", b"multilabel", "multitask", b"multitask", "ordinal", b"ordinal", "regression", b"regression", "segmentation", b"segmentation", "self_supervised", b"self_supervised", "vae", b"vae"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "gan", b"gan", "kind", b"kind", "metric_learning", b"metric_learning", "multiclass", b"multiclass", "multilabel", b"multilabel", "ordinal", b"ordinal", "regression", b"regression", "segmentation", b"segmentation", "self_supervised", b"self_supervised", "vae", b"vae"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "gan", b"gan", "kind", b"kind", "metric_learning", b"metric_learning", "multiclass", b"multiclass", "multilabel", b"multilabel", "multitask", b"multitask", "ordinal", b"ordinal", "regression", b"regression", "segmentation", b"segmentation", "self_supervised", b"self_supervised", "vae", b"vae"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["regression", "binary", "multiclass", "multilabel", "ordinal", "segmentation", "metric_learning", "self_supervised", "gan", "vae"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["regression", "binary", "multiclass", "multilabel", "ordinal", "segmentation", "metric_learning", "self_supervised", "gan", "vae", "multitask"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -425,3 +431,115 @@ class Views(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__shift) -> _WhichOneofReturnType__shift | None: ...
 
 Global___Views: _TypeAlias = Views  # noqa: Y015
+
+@_typing.final
+class Multitask(_message.Message):
+    """Several things of one sample, by one network with a head for each."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Head(_message.Message):
+        """One head."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        NAME_FIELD_NUMBER: _builtins.int
+        SEGMENTATION_FIELD_NUMBER: _builtins.int
+        DEPTH_FIELD_NUMBER: _builtins.int
+        NUMBER_FIELD_NUMBER: _builtins.int
+        name: _builtins.str
+        """What its metrics begin with, such as `depth/` of `test/depth/mae`; the head's kind where
+        absent.
+        """
+        @_builtins.property
+        def segmentation(self) -> Global___Segmentation:
+            """What each pixel is."""
+
+        @_builtins.property
+        def depth(self) -> Global___Depth:
+            """How far off each pixel is."""
+
+        @_builtins.property
+        def number(self) -> Global___Column:
+            """A number."""
+
+        def __init__(
+            self,
+            *,
+            name: _builtins.str | None = ...,
+            segmentation: Global___Segmentation | None = ...,
+            depth: Global___Depth | None = ...,
+            number: Global___Column | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_name", b"_name", "depth", b"depth", "kind", b"kind", "name", b"name", "number", b"number", "segmentation", b"segmentation"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_name", b"_name", "depth", b"depth", "kind", b"kind", "name", b"name", "number", b"number", "segmentation", b"segmentation"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__name: _TypeAlias = _typing.Literal["name"]  # noqa: Y015
+        _WhichOneofArgType__name: _TypeAlias = _typing.Literal["_name", b"_name"]  # noqa: Y015
+        _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["segmentation", "depth", "number"]  # noqa: Y015
+        _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__name) -> _WhichOneofReturnType__name | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+    HEADS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def heads(self) -> _containers.RepeatedCompositeFieldContainer[Global___Multitask.Head]:
+        """The heads; the loss has a part for each, in this order."""
+
+    def __init__(
+        self,
+        *,
+        heads: _abc.Iterable[Global___Multitask.Head] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heads", b"heads"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Multitask: _TypeAlias = Multitask  # noqa: Y015
+
+@_typing.final
+class Depth(_message.Message):
+    """How far off what is seen at each pixel is: one head's part of a multitask job."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Depth: _TypeAlias = Depth  # noqa: Y015
+
+@_typing.final
+class Column(_message.Message):
+    """One of a data set's numbers: one head's part of a multitask job."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLUMN_FIELD_NUMBER: _builtins.int
+    column: _builtins.int
+    """Which of the numbers, from 0."""
+    def __init__(
+        self,
+        *,
+        column: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_column", b"_column", "column", b"column"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_column", b"_column", "column", b"column"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__column: _TypeAlias = _typing.Literal["column"]  # noqa: Y015
+    _WhichOneofArgType__column: _TypeAlias = _typing.Literal["_column", b"_column"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__column) -> _WhichOneofReturnType__column | None: ...
+
+Global___Column: _TypeAlias = Column  # noqa: Y015

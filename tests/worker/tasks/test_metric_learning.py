@@ -5,6 +5,7 @@ import pytest
 import torch
 from sklearn import metrics
 from sklearn.neighbors import KNeighborsClassifier
+from torch import nn
 
 from talweg.spec import fill, from_dict, metrics_of
 from talweg.v1.jobs_pb2 import Job
@@ -15,6 +16,7 @@ from talweg.worker.tasks._grouped import grouped
 from talweg.worker.tasks._metric_learning import MetricLearning
 from talweg.worker.tasks._neighbours import recall_at, verification_auroc
 from talweg.worker.training import NeverStop, RecordingReporter
+from talweg.worker.training.evaluation import HeldPart, evaluate
 
 LOSSES: list[Any] = [
     "contrastive",
@@ -144,6 +146,25 @@ def test_directions_or_places_are_compared_as_the_loss_does() -> None:
     assert compares({"triplet": {"distance": "cosine"}})
     assert not compares("triplet")
     assert not compares("contrastive")
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_an_evaluation_in_parts_adds_up_as_its_loss_does(
+    reduction: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("talweg.worker.tasks._metric_learning._LOOKED_THROUGH", 100)
+    task, bundle = made(job(loss={"supcon": {"reduction": reduction}}))
+    part = HeldPart.of(bundle.test, task, torch.device("cpu"))
+    cut = [part.batch(start, start + 100) for start in range(0, len(part), 100)]
+    parts = [
+        (float(task.criterion({"pred": b.x.flatten(1), "target": b.target})), len(b)) for b in cut
+    ]
+    assert len(parts) > 2
+    whole = sum(value for value, _ in parts)
+    if reduction == "mean":
+        whole = sum(value * count for value, count in parts) / len(part)
+    found = evaluate(nn.Flatten(), task, part, batch_size=64)
+    assert found.values["loss"] == pytest.approx(whole, rel=1e-5)
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=str)

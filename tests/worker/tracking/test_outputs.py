@@ -1,5 +1,6 @@
 """Plots, weights and the model, as a person finds them in MLflow."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -7,19 +8,23 @@ from typing import Any
 import mlflow
 import numpy as np
 import pytest
+import torch
 from matplotlib.image import imread
 from mlflow.exceptions import MlflowException
 from tests.worker._jobs import Jobs, tiny_spec
 from tests.worker.tracking.spools import keep_network, losses, runs_of, writer_of
 
-from talweg.spec import from_dict, kind, to_dict
+from talweg.spec import fill, from_dict, kind, to_dict
 from talweg.v1.jobs_pb2 import Divergence, Job, Outcome
 from talweg.v1.models_pb2 import Model
+from talweg.worker import data, models, tasks
 from talweg.worker.settings import Settings
 from talweg.worker.tracking import outputs
 from talweg.worker.tracking.delivery import Delivery
+from talweg.worker.tracking.models import Predictor, describe, example
 from talweg.worker.tracking.spool import DIVERGENCE
 from talweg.worker.tracking.state import DeliveryState
+from talweg.worker.training.evaluation import HeldPart, evaluate
 
 OUTPUTS = {"outputs": {"model": True, "plots": True}, "experiment": "outputs"}
 SPECS: dict[str, dict[str, Any]] = {
@@ -146,11 +151,30 @@ def test_model_loads_back_without_pickles_and_predicts_in_the_users_terms(
     assert from_dict(description["model"], Model) == spec.model
 
 
+@pytest.mark.parametrize("loss", ["coral", "corn"])
+@pytest.mark.parametrize("last", [[], ["sigmoid"]])
+def test_ranks_are_predicted_as_the_task_reads_them(loss: str, last: list[str]) -> None:
+    model = {"sequential": {"layers": ["linear", *last]}}
+    spec = fill(tiny_spec(task={"ordinal": {"ranks": 4}}, loss=loss, model=model))
+    bundle = data.load(spec)
+    network = models.build(spec.model, bundle.inputs.shape, 3, seed=0)
+    task = tasks.make(spec, bundle)
+    task.start(network)
+    part = HeldPart.of(bundle.test, task, torch.device("cpu"))
+    judged = evaluate(network, task, part, batch_size=64)
+    description = describe(spec, bundle)
+    raw = example(dataclasses.replace(bundle, train=bundle.test), count=len(part))
+    with torch.no_grad():
+        predicted = Predictor(network.eval(), description)(raw)
+    assert judged.predictions is not None
+    wanted = judged.predictions.probabilities
+    assert wanted is not None
+    np.testing.assert_allclose(predicted.numpy(), wanted, atol=1e-5)
+
+
 def test_a_pickled_model_would_be_refused(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import torch
-
     mlflow.pytorch.save_model(
         torch.nn.Linear(2, 1),
         tmp_path / "pickled",

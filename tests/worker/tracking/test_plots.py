@@ -140,3 +140,32 @@ def test_masks_beside_what_is_true(tmp_path: Path) -> None:
             assert picture.shape[1] == 800
             colours = (picture[..., :3] * 255).astype(int) @ [65536, 256, 1]
             assert len(np.unique(colours)) > 20
+
+
+def test_each_heads_pictures_and_the_weights_over_time(tmp_path: Path) -> None:
+    spec = {
+        "task": {"multitask": {"heads": ["segmentation", "depth", "number"]}},
+        "dataset": "digit_scenes",
+        "model": "multi_head",
+        "loss": {"uncertainty": {"losses": ["ce_dice", "mae", "mse"]}},
+    }
+    shown = {
+        "segmentation/image": RANDOM.normal(size=(2, 3, 16, 16)).astype(np.float32),
+        "segmentation/mask": RANDOM.integers(0, 11, (2, 16, 16), dtype=np.uint8),
+        "segmentation/answer": RANDOM.integers(0, 11, (2, 16, 16), dtype=np.uint8),
+        "segmentation/confusion": RANDOM.integers(0, 1000, (11, 11)),
+        "depth/image": RANDOM.normal(size=(2, 1, 16, 16)).astype(np.float32),
+        "depth/depth": RANDOM.normal(size=(2, 16, 16)).astype(np.float32),
+        "depth/answer": RANDOM.normal(size=(2, 16, 16)).astype(np.float32),
+    }
+    points: list[Point] = [
+        (step, step, {"weights/segmentation": 1.0, "weights/depth": 2 / step, "train/loss": 1.0})
+        for step in range(1, 9)
+    ]
+    names = ["background", *map(str, range(10))]
+    pictures = drawn_from(tmp_path / "job", spec, points, shown, class_names=names)
+    assert set(pictures) == {
+        "loss_curve", "task_weights", "segmentation_masks", "segmentation_iou_by_class",
+        "depth_map",
+    }  # fmt: skip
+    assert all(picture.shape[1] == 800 for picture in pictures.values())

@@ -18,6 +18,7 @@ NAMES = {
         "LAYERS",
         "MODELS",
         "GeneratorAndCritic",
+        "HeadShape",
         "VariationalAutoencoder",
         "build",
         "draw",

@@ -64,6 +64,8 @@ def compare(
 ) -> None:
     """Compare jobs by a metric: mean and sample sd of each group, the best first.
 
+    A note says where the jobs of a group differ in more than the seed.
+
     Name jobs, or choose them by --filter or --experiment.
     """
     condition = joined_filter(filter, (), experiment)
@@ -109,6 +111,8 @@ def _print(comparison: Comparison) -> None:
     out = console()
     out.print(Text(comparison.title, style="bold"))
     out.print(table)
+    for text in comparison.notes:
+        note(text)
 
 
 def _json(comparison: Comparison, url: str | None) -> dict[str, Any]:

@@ -141,6 +141,8 @@ def _group_message(group: Group) -> CompareJobsResponse.Group:
             )
             for row in group.rows
         ],
+        varies=group.varies,
+        repeats=group.num_repeats,
     )
 
 

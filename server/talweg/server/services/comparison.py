@@ -9,9 +9,11 @@ import difflib
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from sqlalchemy import Connection
 
+from talweg.server.differences import SEED, differing, num_repeats
 from talweg.server.errors import BadMetric, FieldProblem, InvalidRequest, JobNotFound
 from talweg.server.filters import parse_filter
 from talweg.server.grouping import value_at
@@ -66,6 +68,17 @@ class Group:
     def sd(self) -> float | None:
         """The values' sample standard deviation; None below two."""
         return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+    @cached_property
+    def varies(self) -> list[str]:
+        """The paths, beside the seed, at which the specs behind the values differ."""
+        specs = [row.job.job_spec for row in self.rows if row.value is not None]
+        return [path for path in differing(specs) if path != SEED] if specs else []
+
+    @cached_property
+    def num_repeats(self) -> int:
+        """How many of the values are those of a spec and a seed that had one already."""
+        return num_repeats([row.job.job_spec for row in self.rows if row.value is not None])
 
     @property
     def num_succeeded(self) -> int:

@@ -106,8 +106,8 @@ def make(spec: JobSpec) -> DataBundle:
     if task == REGRESSION:
         if preprocessing.HasField("target_outliers"):
             train["y"] = _with_outliers(train["y"], preprocessing.target_outliers)
-        if preprocessing.standardise_targets:
-            scalers["y"] = Scaler.of(train["y"])
+    if "y" in train and preprocessing.standardise_targets:
+        scalers["y"] = Scaler.of(train["y"])
     if preprocessing.standardise_inputs:
         scalers["x"] = Scaler.of(train["x"], by_column=train["x"].ndim == 2)
 

@@ -2,6 +2,7 @@
 
 from talweg.worker.models._build import MODELS, build
 from talweg.worker.models._generative import GeneratorAndCritic, VariationalAutoencoder, draw
+from talweg.worker.models._images import HeadShape
 from talweg.worker.models._layers import LAYERS
 from talweg.worker.models._shared import share_answers
 
@@ -9,6 +10,7 @@ __all__ = [
     "LAYERS",
     "MODELS",
     "GeneratorAndCritic",
+    "HeadShape",
     "VariationalAutoencoder",
     "build",
     "draw",

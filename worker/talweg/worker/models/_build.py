@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from talweg.spec import kind
 from talweg.v1 import models_pb2 as messages
 from talweg.worker.models._embedder import Normalise
 from talweg.worker.models._generative import adversarial, autoencoder
-from talweg.worker.models._images import UnetTrunk
+from talweg.worker.models._images import Heads, HeadShape, UnetTrunk, pixels_from
 from talweg.worker.models._layers import LAYERS, Shape
 from talweg.worker.models._transformer import transformer
 
@@ -30,7 +30,12 @@ _NONLINEARITIES: dict[int, Callable[[], nn.Module]] = {
 
 
 def build(
-    model: messages.Model, input_shape: Shape, num_outputs: int, *, seed: int
+    model: messages.Model,
+    input_shape: Shape,
+    num_outputs: int,
+    *,
+    seed: int,
+    heads: Sequence[HeadShape] = (),
 ) -> nn.Sequential:
     """Builds a network on the CPU.
 
@@ -42,15 +47,19 @@ def build(
         input_shape: The shape of one sample: (features,) or (channels, height, width).
         num_outputs: Outputs of the last layer.
         seed: Decides the first weights: torch's default initialisation, module by module.
+        heads: What a model of several heads gives; else none.
 
     Returns:
         A network from inputs (N, *input_shape) to outputs (N, num_outputs); of a model of pixels
-        (N, num_outputs, height, width).
+        (N, num_outputs, height, width); of one of several heads a mapping from each head's name
+        to its outputs.
     """
     name, message = kind(model)
     # The CPU's generator alone: no CUDA device is touched, and none is needed.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
+        if isinstance(message, messages.MultiHead):
+            return nn.Sequential(_multi_head(message, tuple(input_shape), heads))
         return nn.Sequential(MODELS[name](message, tuple(input_shape), num_outputs))
 
 
@@ -134,22 +143,39 @@ def _sequential(model: messages.Sequential, shape: Shape, num_outputs: int) -> M
 
 
 def _unet(model: messages.Unet, shape: Shape, num_outputs: int) -> Modules:
+    modules, channels = _pixel_features(model, shape)
+    modules["last"] = pixels_from(channels, num_outputs, model.patch)
+    return modules
+
+
+def _pixel_features(model: messages.Unet, shape: Shape) -> tuple[Modules, int]:
+    """A unet without its last layer, and the channels that it gives of each patch."""
     modules = Modules()
-    patch = model.patch
-    if patch > 1:
-        modules["patches"] = nn.PixelUnshuffle(patch)
-        shape = (shape[0] * patch**2, shape[1] // patch, shape[2] // patch)
+    if model.patch > 1:
+        modules["patches"] = nn.PixelUnshuffle(model.patch)
+    channels, height, width = shape
+    patched = (channels * model.patch**2, height // model.patch, width // model.patch)
     modules["trunk"] = UnetTrunk(
-        shape,
+        patched,
         model.channels,
         nonlinear=_NONLINEARITIES[model.nonlinearity],
         batch_norm=model.batch_norm,
         dropout=model.dropout,
     )
-    modules["last"] = nn.Conv2d(model.channels[0], num_outputs * patch**2, kernel_size=1)
-    if patch > 1:
-        modules["pixels"] = nn.PixelShuffle(patch)
-    return modules
+    return modules, model.channels[0]
+
+
+def _multi_head(model: messages.MultiHead, shape: Shape, heads: Sequence[HeadShape]) -> Modules:
+    _, trunk = kind(model.trunk)
+    if isinstance(trunk, messages.Unet):
+        modules, features = _pixel_features(trunk, shape)
+        modules["heads"] = Heads(features, heads, patch=trunk.patch)
+        return modules
+    assert isinstance(trunk, messages.Mlp)
+    hidden = _mlp(trunk, shape, 1)
+    hidden.popitem()
+    layers = nn.Sequential(hidden)
+    return Modules(trunk=layers, heads=Heads(trunk.hidden[-1], heads, patch=None))
 
 
 MODELS: dict[str, Callable[[Any, Shape, int], Modules]] = {
@@ -163,4 +189,4 @@ MODELS: dict[str, Callable[[Any, Shape, int], Modules]] = {
     "transformer": transformer,
     "unet": _unet,
 }
-"""Every member of `Model` with its builder."""
+"""Every member of `Model` with its builder, but for `multi_head`, which also takes heads."""

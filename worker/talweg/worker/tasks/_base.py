@@ -17,6 +17,7 @@ from talweg.v1.jobs_pb2 import Warning
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle, Part
 from talweg.worker.losses import ClassCounts, LossModule
+from talweg.worker.models import HeadShape
 from talweg.worker.tasks._contract import Array, check_part
 from talweg.worker.tasks._counted import counted
 from talweg.worker.tasks._losses import Outputs, criterion
@@ -107,6 +108,22 @@ class Meter(ABC):
         """Judges all samples that were added, at least one."""
 
 
+class OutputMeter(Meter):
+    """An evaluation that goes by the model's outputs alone, wherever they come from."""
+
+    def __init__(self, model: nn.Module) -> None:
+        """Begins an evaluation of a model."""
+        self._model = model
+
+    def add(self, batch: Batch) -> None:
+        """Runs samples through the model, and takes the outputs."""
+        self.take(self._model(batch.x), batch)
+
+    @abstractmethod
+    def take(self, outputs: Any, batch: Batch) -> None:
+        """Takes what a model gave of a batch."""
+
+
 class Trial(NamedTuple):
     """A loss with the inputs that some training samples give it, to see whether they fit."""
 
@@ -139,6 +156,8 @@ class TaskRunner(ABC):
     """Whether some of the model's weights learn in one step and others in the next."""
     num_outputs: int
     """Outputs of the model's last layer."""
+    heads: tuple[HeadShape, ...] = ()
+    """What each head of the model gives, where it has several."""
     criterion: LossModule
     """The loss over the model's outputs as they are: an activation that the loss needs and the
     model does not have stands inside. It may have weights of its own, which are learnt beside the

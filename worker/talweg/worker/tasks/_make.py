@@ -10,6 +10,7 @@ from talweg.worker.tasks._classification import Binary, Multiclass, Multilabel
 from talweg.worker.tasks._gan import Gan
 from talweg.worker.tasks._masks import Segmentation
 from talweg.worker.tasks._metric_learning import MetricLearning
+from talweg.worker.tasks._multitask import Multitask
 from talweg.worker.tasks._ordinal import Ordinal
 from talweg.worker.tasks._regression import Regression
 from talweg.worker.tasks._self_supervised import SelfSupervised
@@ -26,6 +27,7 @@ TASKS: dict[str, type[TaskRunner]] = {
     "self_supervised": SelfSupervised,
     "gan": Gan,
     "vae": Vae,
+    "multitask": Multitask,
 }
 """Every member of `Task` with its class."""
 

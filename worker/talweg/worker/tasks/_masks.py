@@ -14,7 +14,7 @@ from talweg.v1.tasks_pb2 import Segmentation as Settings
 from talweg.worker.data import DataBundle, Part
 from talweg.worker.errors import UserSpecError
 from talweg.worker.losses import ClassCounts
-from talweg.worker.tasks._base import Batch, Floats, Judged, Meter, TaskRunner
+from talweg.worker.tasks._base import Batch, Floats, Judged, OutputMeter, TaskRunner
 from talweg.worker.tasks._contract import Array
 from talweg.worker.tasks._counted import count_classes
 from talweg.worker.tasks._means import MeanLoss
@@ -68,25 +68,24 @@ class Segmentation(TaskRunner):
             return (outputs[:, 0].sigmoid() >= self.threshold).long()
         return outputs.argmax(dim=1)
 
-    def meter(self, model: nn.Module) -> Meter:
+    def meter(self, model: nn.Module) -> OutputMeter:
         """Begins an evaluation of a model."""
         return _Masks(self, model)
 
 
-class _Masks(Meter):
+class _Masks(OutputMeter):
     """Counts how often each class was taken for which, over all pixels."""
 
     def __init__(self, task: Segmentation, model: nn.Module) -> None:
+        super().__init__(model)
         self._task = task
-        self._model = model
         num_classes = len(task.class_names)
         self._confusion = np.zeros((num_classes, num_classes), np.int64)
         self._loss = MeanLoss(task.criterion)
         self._finite = True
         self._shown: dict[str, NDArray[Any]] = {}
 
-    def add(self, batch: Batch) -> None:
-        outputs = self._model(batch.x)
+    def take(self, outputs: Tensor, batch: Batch) -> None:
         self._finite &= bool(torch.isfinite(outputs).all())
         self._loss.add(self._task.loss_inputs(outputs, batch), len(batch))
         mask = batch.target.long()

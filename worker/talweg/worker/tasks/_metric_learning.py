@@ -15,6 +15,7 @@ from talweg.worker.tasks._base import Batch, Judged, Meter, Predictions, TaskRun
 from talweg.worker.tasks._contract import Array
 from talweg.worker.tasks._grouped import grouped
 from talweg.worker.tasks._losses import leaves
+from talweg.worker.tasks._means import MeanLoss
 from talweg.worker.tasks._neighbours import recall_at, verification_auroc
 
 # Samples among which an evaluation's loss looks for pairs, and those that are drawn.
@@ -103,17 +104,16 @@ class _Vectors(Meter):
         return Judged(values, shown, Predictions(labels, embeddings.numpy()))
 
     def _loss(self, outputs: Tensor, target: Tensor) -> float:
-        """The mean over a few hundred samples at a time: all together would have N² pairs."""
-        total = 0.0
+        """The loss over some samples at a time: all together would have N² pairs."""
+        loss = MeanLoss(self._task.criterion)
         parts = zip(
             torch.split(outputs, _LOOKED_THROUGH),
             torch.split(target, _LOOKED_THROUGH),
             strict=True,
         )
         for pred, labels in parts:
-            loss = float(self._task.criterion({"pred": pred, "target": labels}))
-            total += loss * len(pred) / len(outputs)
-        return total
+            loss.add({"pred": pred, "target": labels}, len(pred))
+        return loss.value
 
 
 def _is_euclidean(loss: object) -> bool:

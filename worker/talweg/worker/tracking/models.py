@@ -12,28 +12,41 @@ Beside `weights.safetensors`, `model.json` holds everything else that a predicti
     inputs      names (empty for images); mean and sd by which inputs were standardised, or absent
     targets     names of numbers or classes; mean and sd as above; per_target: outputs that belong
                 to one target (quantiles, or mean and variance)
+    heads       where there are several: name, num_outputs, of_pixels, answer and targets (mean
+                and sd) of each; else absent
     answer      what turns outputs into what is predicted: none, exp, sigmoid, softmax;
                 mean_and_sd where the second output of each target is a variance before softplus;
                 ranks where outputs are logits of rank > k, conditional_ranks where they are so
-                given rank ≥ k; again where they are the inputs, made again from their codes,
+                given rank ≥ k, either with _of_probabilities behind it where the outputs are
+                probabilities already;
+                again where they are the inputs, made again from their codes,
                 again_by_sigmoid where they are so as logits of yes or no; samples where noise goes
                 in and samples come out, both in the inputs' shape
     shared      true where the outputs share the weights of the last layer; else absent
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from talweg.spec import from_dict, kind, num_outputs, output_activation, to_dict
+from talweg.spec import (
+    from_dict,
+    heads,
+    kind,
+    num_outputs,
+    output_activation,
+    outputs_of_head,
+    spec_of_head,
+    to_dict,
+)
 from talweg.v1 import losses_pb2
 from talweg.v1.models_pb2 import Model
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.v1.tasks_pb2 import Segmentation
+from talweg.v1.tasks_pb2 import Column, Segmentation
 from talweg.worker import models
 from talweg.worker.data import DataBundle, Scaler
 from talweg.worker.tasks import (
@@ -51,6 +64,11 @@ OF_LOSS = "loss."
 """What the names of weights begin with that belong to the loss and not to the network."""
 
 _DIMS_OF_IMAGES = 4
+_OF_PROBABILITIES = "_of_probabilities"
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "sigmoid": torch.sigmoid,
+    "softmax": lambda outputs: outputs.softmax(dim=1),
+}
 _CLASS_ANSWERS = {"binary": "sigmoid", "multilabel": "sigmoid", "multiclass": "softmax"}
 
 
@@ -76,9 +94,30 @@ def describe(spec: JobSpec, bundle: DataBundle) -> dict[str, Any]:
             **_statistics(bundle.target_scaler),
         },
         "answer": _answer(spec, task),
+        **_heads(spec, bundle),
         **_head(spec),
         **({"shared": True} if shares_answers(spec) else {}),
     }
+
+
+def _heads(spec: JobSpec, bundle: DataBundle) -> dict[str, Any]:
+    found = []
+    for head in heads(spec):
+        targets: dict[str, list[float]] = {}
+        if isinstance(head.message, Column):
+            of_all = _statistics(bundle.target_scaler).items()
+            targets = {key: [values[head.message.column]] for key, values in of_all}
+        single = spec_of_head(spec, head)
+        found.append(
+            {
+                "name": head.name,
+                "num_outputs": outputs_of_head(head, bundle.num_targets),
+                "of_pixels": head.of_pixels,
+                "answer": _answer(single, kind(single.task)[0]),
+                "targets": targets,
+            }
+        )
+    return {"heads": found} if found else {}
 
 
 def _head(spec: JobSpec) -> dict[str, float]:
@@ -103,7 +142,8 @@ def _answer(spec: JobSpec, task: str) -> str:
     if task == "vae":
         return "again_by_sigmoid" if gives_probabilities(spec) else "again"
     if task == "ordinal":
-        return "conditional_ranks" if is_conditional(spec) else "ranks"
+        answer = "conditional_ranks" if is_conditional(spec) else "ranks"
+        return answer + (_OF_PROBABILITIES if output_activation(spec) == "sigmoid" else "")
     if task == "segmentation":
         return "softmax" if spec.task.segmentation.target == Segmentation.classes else "sigmoid"
     for _, loss in leaves(spec.loss):
@@ -137,9 +177,10 @@ class Predictor(nn.Module):
     (N, num_outputs): numbers in the target's units; under multi_quantile each target's quantiles
     beside each other, under gaussian_nll its mean and standard deviation; probabilities (N, C) of
     the classes or labels, of class 1 under binary, (N, K) of the ranks; embeddings. A model of
-    pixels gives images (N, num_outputs, height, width) of the same. An autoencoder gives inputs
-    made again (N, numbers of an input), a generator takes noise and gives samples (N, numbers of
-    an input), both in the units of the inputs.
+    pixels gives images (N, num_outputs, height, width) of the same; one of several heads gives
+    what each of its `heads` gives, flattened, one after another. An
+    autoencoder gives inputs made again (N, numbers of an input), a generator takes noise and
+    gives samples (N, numbers of an input), both in the units of the inputs.
     """
 
     input_mean: Tensor
@@ -164,6 +205,7 @@ class Predictor(nn.Module):
         super().__init__()
         self.network = network
         self._answer = description["answer"]
+        self._heads = description.get("heads", [])
         inputs, targets = description["inputs"], description["targets"]
         shape = description["input_shape"]
 
@@ -186,11 +228,13 @@ class Predictor(nn.Module):
         """Predicts; see the class."""
         if self._answer == "samples":
             return self._raw(self.network(x))
-        given = self.network((x - self.input_mean) / self.input_sd)
+        x = (x - self.input_mean) / self.input_sd
+        if self._heads:
+            return self._of_heads(self.network(x))
         if self._answer.startswith("again"):
-            again: Tensor = given[0]
+            again: Tensor = self.network(x)[0]
             return self._raw(again) if self._answer == "again" else again.sigmoid().flatten(1)
-        outputs: Tensor = given
+        outputs: Tensor = self.network(x)
         if outputs.dim() < _DIMS_OF_IMAGES:
             outputs = outputs.reshape(outputs.shape[0], -1)
         if self._scale is not None:
@@ -207,16 +251,26 @@ class Predictor(nn.Module):
             outputs = outputs.sigmoid()
         elif self._answer == "softmax":
             outputs = outputs.softmax(dim=1)
-        elif self._answer == "ranks":
-            outputs = rank_probabilities(outputs.sigmoid())
-        elif self._answer == "conditional_ranks":
-            outputs = rank_probabilities(outputs.sigmoid().cumprod(dim=1))
+        elif "ranks" in self._answer:
+            above = outputs if self._answer.endswith(_OF_PROBABILITIES) else outputs.sigmoid()
+            is_conditional = self._answer.startswith("conditional")
+            outputs = rank_probabilities(above.cumprod(dim=1) if is_conditional else above)
         return outputs * self.target_sd + self.target_mean
 
     def _raw(self, inputs: Tensor) -> Tensor:
         """Inputs in their own units, flattened."""
         raw: Tensor = inputs * self.input_sd + self.input_mean
         return raw.flatten(1)
+
+    def _of_heads(self, outputs: Mapping[str, Tensor]) -> Tensor:
+        answers = []
+        for head in self._heads:
+            values = outputs[head["name"]]
+            if head["answer"] != "none":
+                values = _ACTIVATIONS[head["answer"]](values)
+            mean, sd = (head["targets"].get(name, [o])[0] for name, o in (("mean", 0), ("sd", 1)))
+            answers.append((values * sd + mean).flatten(1))
+        return torch.cat(answers, dim=1)
 
 
 def rebuild(folder: Path) -> Predictor:
@@ -238,6 +292,10 @@ def rebuild(folder: Path) -> Predictor:
         tuple(description["input_shape"]),
         description["num_outputs"],
         seed=0,
+        heads=[
+            models.HeadShape(head["name"], head["num_outputs"], head["of_pixels"])
+            for head in description.get("heads", [])
+        ],
     )
     if description.get("shared"):
         models.share_answers(network)

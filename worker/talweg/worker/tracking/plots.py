@@ -11,6 +11,7 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tracking import (
     plots_answers,
     plots_embeddings,
+    plots_heads,
     plots_images,
     plots_samples,
 )
@@ -46,6 +47,7 @@ TASKS: dict[str, Callable[[Finding], None]] = {
     "self_supervised": plots_embeddings.embeddings,
     "gan": plots_samples.game,
     "vae": plots_samples.codes,
+    "multitask": plots_heads.heads,
 }
 """Every member of `Task` with what draws its pictures from what it keeps of the test data."""
 

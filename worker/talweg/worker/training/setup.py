@@ -108,8 +108,13 @@ def set_up(
     if task.computed:
         report.computed(task.computed)
     with memory.weights_bounded():
-        shape = bundle.inputs.shape
-        network = models.build(spec.model, shape, task.num_outputs, seed=training.seed)
+        network = models.build(
+            spec.model,
+            bundle.inputs.shape,
+            task.num_outputs,
+            seed=training.seed,
+            heads=task.heads,
+        )
     if next(network.parameters(), None) is None:
         raise UserSpecError("model has no weights that could be trained: add a linear layer")
     task.start(network)

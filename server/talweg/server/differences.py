@@ -1,0 +1,66 @@
+"""In what specs differ, as far as it can change what comes of a job."""
+
+from collections.abc import Sequence
+
+from google.protobuf.message import Message
+
+from talweg.v1.spec_pb2 import JobSpec
+
+_DECIDING = (
+    "task",
+    "dataset",
+    "split",
+    "preprocessing",
+    "model",
+    "loss",
+    "optimizer",
+    "schedule",
+    "training",
+)
+SEED = "training.seed"
+"""The path of the seed."""
+
+
+def differing(specs: Sequence[JobSpec]) -> list[str]:
+    """Names the paths at which completed specs differ, in the order of their declaration.
+
+    Where another member is chosen, such as another loss, that is one path. Names, tags and the
+    like decide nothing and are left out.
+    """
+    return [
+        path for part in _DECIDING for path in _differing([getattr(s, part) for s in specs], part)
+    ]
+
+
+def num_repeats(specs: Sequence[JobSpec]) -> int:
+    """Counts the specs that say the same as one before them, seed and all."""
+    told = {
+        tuple(getattr(s, part).SerializeToString(deterministic=True) for part in _DECIDING)
+        for s in specs
+    }
+    return len(specs) - len(told)
+
+
+def _differing(messages: Sequence[Message], path: str) -> list[str]:
+    first = messages[0]
+    if all(message == first for message in messages):
+        return []
+    choices = [
+        group.name
+        for group in first.DESCRIPTOR.oneofs
+        if all(field.message_type is not None for field in group.fields)
+    ]
+    if any(len({message.WhichOneof(choice) for message in messages}) > 1 for choice in choices):
+        return [path]
+    found: list[str] = []
+    for field in first.DESCRIPTOR.fields:
+        name = f"{path}.{field.name}"
+        values = [getattr(message, field.name) for message in messages]
+        is_given = {not field.has_presence or m.HasField(field.name) for m in messages}
+        if len(is_given) > 1:
+            found.append(name)
+        elif field.message_type is not None and not field.is_repeated:
+            found += _differing(values, name)
+        elif any(value != values[0] for value in values):
+            found.append(name)
+    return found

@@ -1,0 +1,158 @@
+"""What the losses of several heads count: fixed, by their uncertainty, or by their gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from talweg.spec import kind
+from talweg.v1.losses_pb2 import Loss, Uncertainty
+from talweg.worker import losses
+from talweg.worker.losses import LossModule
+
+# A weight never falls to 0, from where no gradient of its loss would bring it back.
+_LEAST_WEIGHT = 1e-4
+
+
+class Weighing(LossModule):
+    """One loss of several heads' losses (K,), with the weights that it gives them."""
+
+    input_names = ("losses",)
+
+    def __init__(self, heads: Sequence[LossModule]) -> None:
+        """Takes the heads' own losses, so that they are moved and trained with it."""
+        super().__init__("mean")
+        self.heads = nn.ModuleList(heads)
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Gives the loss by the weights as they are."""
+        return (self.weights.to(inputs["losses"]) * inputs["losses"]).sum()
+
+    def in_training(self, each: Sequence[Tensor], shared: nn.Parameter) -> Tensor:
+        """Gives the loss by which training goes.
+
+        Args:
+            each: The heads' losses, joined to the graph.
+            shared: The weights of the last layer that the heads share.
+        """
+        return self({"losses": torch.stack(list(each))})
+
+    @property
+    def weights(self) -> Tensor:
+        """What each head's loss is multiplied by (K,), without gradient."""
+        raise NotImplementedError
+
+    def updated(self) -> None:
+        """Follows each update."""
+
+
+class Fixed(Weighing):
+    """The weights of a sum."""
+
+    given: Tensor
+
+    def __init__(self, heads: Sequence[LossModule], weights: Sequence[float]) -> None:
+        """Takes a weight a head."""
+        super().__init__(heads)
+        self.register_buffer("given", torch.tensor(list(weights)), persistent=False)
+
+    @property
+    def weights(self) -> Tensor:
+        """The weights as they were given."""
+        return self.given
+
+
+class ByUncertainty(Weighing):
+    """Learned log variances; see `losses.functional.several.uncertainty`."""
+
+    def __init__(self, heads: Sequence[LossModule], loss: Loss) -> None:
+        """Takes a filled loss."""
+        super().__init__(heads)
+        spec = loss.uncertainty
+        self.loss = losses.build(loss)
+        start = list(spec.initial_log_vars) or [0.0] * len(heads)
+        self.log_vars = nn.Parameter(torch.tensor(start))
+        self._kendall = spec.variant == Uncertainty.kendall
+        self._halved = [task == Uncertainty.regression for task in spec.task_types]
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Gives the loss, whose gradient reaches the log variances."""
+        return self.loss({"losses": inputs["losses"], "log_vars": self.log_vars})
+
+    @property
+    def weights(self) -> Tensor:
+        """e^-s, halved for what is a regression."""
+        weights = torch.exp(-self.log_vars.detach().clamp(-20, 20))
+        if not self._kendall:
+            return weights
+        return weights * weights.new_tensor([0.5 if halved else 1.0 for halved in self._halved])
+
+
+class ByGradNorm(Weighing):
+    """Weights that are learnt until all heads learn at a like pace. Chen et al. 2018."""
+
+    initial_losses: Tensor
+
+    def __init__(self, heads: Sequence[LossModule], loss: Loss) -> None:
+        """Takes a filled loss."""
+        super().__init__(heads)
+        self.loss = losses.build(loss)
+        self.learnt = nn.Parameter(torch.ones(len(heads)))
+        # Zeros until the first step.
+        self.register_buffer("initial_losses", torch.zeros(len(heads)))
+
+    def in_training(self, each: Sequence[Tensor], shared: nn.Parameter) -> Tensor:
+        """Gives the weighted losses, and beside them what the weights learn by."""
+        current = torch.stack([loss.detach() for loss in each]).float()
+        if not bool(self.initial_losses.any()):
+            self.initial_losses.copy_(current)
+        norms = torch.stack([_gradient_norm(loss, shared) for loss in each])
+        weighing = self.loss(
+            {
+                "weights": self.learnt,
+                "grad_norms": norms,
+                "losses": current,
+                "initial_losses": self.initial_losses,
+            }
+        )
+        weighted = self({"losses": torch.stack(list(each))})
+        # The weights learn by their own loss alone, which is none of the heads': its value is
+        # taken off again.
+        return weighted + weighing - weighing.detach()
+
+    @property
+    def weights(self) -> Tensor:
+        """The weights as they stand."""
+        return self.learnt.detach()
+
+    def updated(self) -> None:
+        """Scales the weights so that they sum to their number again."""
+        with torch.no_grad():
+            self.learnt.clamp_(min=_LEAST_WEIGHT)
+            self.learnt.mul_(len(self.learnt) / self.learnt.sum())
+
+
+def _gradient_norm(loss: Tensor, weights: nn.Parameter) -> Tensor:
+    (gradient,) = torch.autograd.grad(loss, weights, retain_graph=True, allow_unused=True)
+    if gradient is None:
+        return weights.new_zeros(())
+    norm: Tensor = torch.linalg.vector_norm(gradient)
+    return norm
+
+
+def weighing_of(loss: Loss, heads: Sequence[LossModule]) -> Weighing:
+    """Builds what weighs the losses of heads, of a filled loss."""
+    name, _ = kind(loss)
+    if name == "uncertainty":
+        return ByUncertainty(heads, loss)
+    if name == "gradnorm":
+        return ByGradNorm(heads, loss)
+    return Fixed(heads, [term.weight for term in loss.sum.terms])
+
+
+def last_shared(model: nn.Module) -> nn.Parameter:
+    """Gives the weights of the last layer that all heads of a model share."""
+    trunk = model.get_submodule("trunk")
+    return [weights for weights in trunk.parameters() if weights.dim() > 1][-1]

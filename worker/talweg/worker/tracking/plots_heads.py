@@ -1,0 +1,79 @@
+"""Pictures of jobs with several heads: each head's own, and the heads' weights over time."""
+
+from dataclasses import replace
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+
+from talweg.spec import heads as heads_of
+from talweg.worker.tracking import plots_images
+from talweg.worker.tracking.canvas import SERIES, Finding, bare_figure, figure_of, save
+from talweg.worker.tracking.plots_images import draw_image, label_grid
+
+WEIGHTS = "task_weights.png"
+DEPTH = "map.png"
+
+_OF_WEIGHTS = "weights/"
+_INCHES_A_ROW = 2.1
+
+
+def heads(finding: Finding) -> None:
+    """Draws what each head has to show, in files that begin with its name, and the weights."""
+    _draw_weights(finding)
+    for head in heads_of(finding.spec):
+        own = {
+            name.removeprefix(f"{head.name}/"): array
+            for name, array in finding.shown.items()
+            if name.startswith(f"{head.name}/")
+        }
+        folder = finding.folder / head.name
+        if head.kind == "segmentation":
+            folder.mkdir()
+            plots_images.masks(replace(finding, shown=own, folder=folder))
+        elif head.kind == "depth":
+            folder.mkdir()
+            _draw_depth(replace(finding, shown=own, folder=folder))
+        if folder.exists():
+            for picture in folder.iterdir():
+                picture.rename(finding.folder / f"{head.name}_{picture.name}")
+            folder.rmdir()
+
+
+def _draw_weights(finding: Finding) -> None:
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for step, _, values in finding.attempt.points():
+        for name, value in values.items():
+            if name.startswith(_OF_WEIGHTS):
+                curves.setdefault(name.removeprefix(_OF_WEIGHTS), []).append((step, value))
+    if not curves:
+        return
+    figure, axes = figure_of(5)
+    for place, (name, curve) in enumerate(sorted(curves.items())):
+        steps, weights = zip(*curve, strict=True)
+        text = f"{name}, {weights[-1]:.3g} at the end"
+        axes.plot(steps, weights, lw=1.6, color=SERIES[place % len(SERIES)], label=text)
+    axes.set_title(f"Weights of the heads: {finding.title}")
+    axes.set_xlabel("optimizer step")
+    axes.set_ylabel("what a head's loss is multiplied by")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(color="0.9")
+    axes.legend(frameon=False)
+    save(figure, finding.folder / WEIGHTS)
+
+
+def _draw_depth(finding: Finding) -> None:
+    shown = finding.shown
+    low, high = float(shown["depth"].min()), float(shown["depth"].max())
+    count = len(shown["image"])
+    columns = ["image", "truth", "answer", "error"]
+    figure = bare_figure(_INCHES_A_ROW * count + 0.6)
+    grid = np.atleast_2d(figure.subplots(count, len(columns)))
+    for row, axes in enumerate(grid):
+        depth, answer = shown["depth"][row], shown["answer"][row]
+        draw_image(axes[0], shown["image"][row])
+        for place, values in ((1, depth), (2, answer)):
+            axes[place].imshow(values, cmap="viridis_r", vmin=low, vmax=high)
+        axes[3].imshow(np.abs(answer - depth), cmap="Reds", vmin=0, vmax=max(high - low, 1e-12))
+    label_grid(grid, columns)
+    figure.suptitle(f"Depth: {finding.title}\nfrom the test data")
+    save(figure, finding.folder / DEPTH)
