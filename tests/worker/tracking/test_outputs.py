@@ -163,7 +163,7 @@ def test_ranks_are_predicted_as_the_task_reads_them(loss: str, last: list[str]) 
     part = HeldPart.of(bundle.test, task, torch.device("cpu"))
     judged = evaluate(network, task, part, batch_size=64)
     description = describe(spec, bundle)
-    raw = example(dataclasses.replace(bundle, train=bundle.test), count=len(part))
+    raw = example(spec, dataclasses.replace(bundle, train=bundle.test), count=len(part))
     with torch.no_grad():
         predicted = Predictor(network.eval(), description)(raw)
     assert judged.predictions is not None
