@@ -40,7 +40,7 @@ def test_every_default_of_a_job() -> None:
         "training": {
             "epochs": 20, "batch_size": 32, "seed": 0, "accumulation": 1,
             "evaluate_every_epochs": 1, "guard": {"fail": {}},
-            "checkpoints": {"every_seconds": 20, "keep_best": False},
+            "checkpoints": {"every_seconds": 20, "keep_best": False}, "precision": "fp32",
         },
         "resources": {"device": "auto"},
         "outputs": {"model": True, "plots": True, "checkpoint": True},

@@ -685,22 +685,34 @@ class Diagnostics(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TRIVIAL_FIELD_NUMBER: _builtins.int
+    ONE_BATCH_STEPS_FIELD_NUMBER: _builtins.int
     trivial: _builtins.bool
     """Judge on the test data what a predictor says that knows nothing of the inputs: the mean of the
     training targets, or the most frequent class or answer, with their shares as probabilities. Its
     metrics are trivial/mae and so on. For tasks of one target a sample.
     """
+    one_batch_steps: _builtins.int
+    """Before training, learn the first step's batches alone for so many steps, and take it all back:
+    the training after it is the same bit for bit. Its metrics are one_batch/first_loss and
+    one_batch/last_loss. None where 0.
+    """
     def __init__(
         self,
         *,
         trivial: _builtins.bool | None = ...,
+        one_batch_steps: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_trivial", b"_trivial", "trivial", b"trivial"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_one_batch_steps", b"_one_batch_steps", "_trivial", b"_trivial", "one_batch_steps", b"one_batch_steps", "trivial", b"trivial"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_trivial", b"_trivial", "trivial", b"trivial"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_one_batch_steps", b"_one_batch_steps", "_trivial", b"_trivial", "one_batch_steps", b"one_batch_steps", "trivial", b"trivial"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__one_batch_steps: _TypeAlias = _typing.Literal["one_batch_steps"]  # noqa: Y015
+    _WhichOneofArgType__one_batch_steps: _TypeAlias = _typing.Literal["_one_batch_steps", b"_one_batch_steps"]  # noqa: Y015
     _WhichOneofReturnType__trivial: _TypeAlias = _typing.Literal["trivial"]  # noqa: Y015
     _WhichOneofArgType__trivial: _TypeAlias = _typing.Literal["_trivial", b"_trivial"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__one_batch_steps) -> _WhichOneofReturnType__one_batch_steps | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__trivial) -> _WhichOneofReturnType__trivial | None: ...
 
 Global___Diagnostics: _TypeAlias = Diagnostics  # noqa: Y015

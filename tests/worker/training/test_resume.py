@@ -40,7 +40,7 @@ class Disk:
 
     def save(
         self, snapshot: Snapshot, *, step: int, epoch: int, best: tuple[int, Snapshot] | None
-    ) -> None:
+    ) -> bool:
         files.write(self._blobs, "last", snapshot, {})
         if best is not None:
             files.write(self._blobs, "best", best[1], {})
@@ -48,6 +48,7 @@ class Disk:
         self.steps.append(step)
         self.epochs.append(epoch)
         self._told = len(self._report.points)
+        return True
 
 
 class DiesAt(RecordingReporter):
@@ -141,7 +142,7 @@ def test_given_back_in_order_it_loses_no_step(name: str, tmp_path: Path) -> None
     disk = Disk(tmp_path, report)
     stopped: list[int] = []
     while True:
-        control = SendsAwayAt(drawn.randrange(1, 20))
+        control = SendsAwayAt(drawn.randrange(1, 8))
         result = training.run(spec, report=report, control=control, device="cpu", store=disk)
         if result.state != Job.QUEUED:
             break
@@ -214,9 +215,9 @@ def test_slow_writing_makes_them_rare(tmp_path: Path, monkeypatch: pytest.Monkey
             return None
 
     class Slow(Disk):
-        def save(self, *args: Any, **kwargs: Any) -> None:
-            super().save(*args, **kwargs)
+        def save(self, *args: Any, **kwargs: Any) -> bool:
             now[0] += 2
+            return super().save(*args, **kwargs)
 
     disk = Slow(tmp_path, report)
     spec = with_checkpoints(job(training={"steps": 300}), every_seconds=20)
@@ -242,6 +243,39 @@ def test_the_best_evaluation_is_kept(tmp_path: Path) -> None:
     last = files.read(Blobs(str(tmp_path)), "last").snapshot
     name = "model/linear1.weight"
     assert not torch.equal(best.tensors[name], last.tensors[name])
+
+
+class FullAtFirst(Disk):
+    """A disk that does not take what it is offered first."""
+
+    def __init__(self, folder: Path, report: RecordingReporter, refusals: int) -> None:
+        super().__init__(folder, report)
+        self._refusals = refusals
+        self.offered: list[int | None] = []
+
+    def save(self, *args: Any, **kwargs: Any) -> bool:
+        best = kwargs["best"]
+        self.offered.append(best and best[0])
+        return len(self.offered) > self._refusals and super().save(*args, **kwargs)
+
+
+def test_the_best_is_offered_until_it_is_taken(tmp_path: Path) -> None:
+    def disk_after(refusals: int) -> FullAtFirst:
+        report = RecordingReporter()
+        disk = FullAtFirst(tmp_path, report, refusals)
+        spec = job(
+            optimizer={"adamw": {"learning_rate": 0.05}},
+            training={"epochs": 12, "checkpoints": {"keep_best": True, "every_steps": 20}},
+        )
+        training.run(spec, report=report, control=NeverStop(), device="cpu", store=disk)
+        return disk
+
+    offered = disk_after(0).offered
+    last = max(number for number, best in enumerate(offered) if best)
+    assert last + 1 < len(offered), "a job whose last checkpoint holds the best tells nothing"
+    disk = disk_after(last + 1)
+    assert disk.offered[last + 1] == offered[last]
+    assert disk.best == [offered[last]]
 
 
 def test_weights_that_run_away_are_not_kept(tmp_path: Path) -> None:
@@ -279,4 +313,11 @@ def test_a_divergence_names_the_last_checkpoint(tmp_path: Path) -> None:
     )
     assert again.divergence is not None
     assert again.divergence.good_step == disk.steps[-1] > 0
+    full = FullAtFirst(tmp_path, report := RecordingReporter(), refusals=1000)
+    nowhere = training.run(
+        with_checkpoints(spec, every_steps=2), report=report, control=NeverStop(), store=full
+    )
+    assert full.offered
+    assert nowhere.divergence is not None
+    assert not nowhere.divergence.HasField("good_step")
     assert again.divergence.step == result.divergence.step

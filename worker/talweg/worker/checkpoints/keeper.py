@@ -141,7 +141,7 @@ class CheckpointKeeper:
 
     def save(
         self, snapshot: Snapshot, *, step: int, epoch: int, best: tuple[int, Snapshot] | None
-    ) -> None:
+    ) -> bool:
         """Keeps a snapshot; see `Store`."""
         # Points that no later attempt gives again must be on disk before.
         told = self._teller.told_so_far()
@@ -164,10 +164,11 @@ class CheckpointKeeper:
             self._teller.log(
                 LogLine.WARNING, f"The checkpoint of step {step} could not be kept: {exc}."
             )
-            return
+            return False
         every = self._spec.training.checkpoints.keep_every
         new.for_good = bool(every) and (self._count - 1) % every == 0
         self._tell(_last_ones([*kept, new], _NUM_LAST))
+        return True
 
     # The lease's.
 

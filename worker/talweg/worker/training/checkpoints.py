@@ -8,7 +8,7 @@ import torch
 
 from talweg.v1 import spec_pb2
 from talweg.v1.jobs_pb2 import LogLine
-from talweg.worker.training.interface import NoStore, Reporter, Store
+from talweg.worker.training.interface import Reporter, Store
 from talweg.worker.training.overflow import WeightWatch
 from talweg.worker.training.snapshot import Snapshot, Snapshots
 from talweg.worker.training.state import TrainingState
@@ -55,7 +55,7 @@ class Checkpointer:
     @property
     def kept_step(self) -> int | None:
         """The step of the last checkpoint that the store has; None where it has none."""
-        return None if isinstance(self._store, NoStore) else self._saved_step or None
+        return self._saved_step or None
 
     def resume(self) -> bool:
         """Goes on from what the store has; whether it had anything.
@@ -102,7 +102,8 @@ class Checkpointer:
             if self._best is not None and self._best_step > self._best_kept:
                 best = self._best_step, self._best
             snapshot = self._snapshots.now()
-            self._store.save(snapshot, step=state.step, epoch=state.epochs_complete, best=best)
-            self._saved_step, self._best_kept = state.step, self._best_step
+            epoch = state.epochs_complete
+            if self._store.save(snapshot, step=state.step, epoch=epoch, best=best):
+                self._saved_step, self._best_kept = state.step, self._best_step
         now = time.monotonic()
         self._due = now + max(self._every_seconds, (now - started) / _MOST_SHARE)

@@ -83,7 +83,7 @@ class Store(Protocol):
 
     def save(
         self, snapshot: Snapshot, *, step: int, epoch: int, best: tuple[int, Snapshot] | None
-    ) -> None:
+    ) -> bool:
         """Keeps a snapshot. Where that fails the run goes on, and a line tells of it.
 
         Args:
@@ -91,6 +91,9 @@ class Store(Protocol):
             step: Optimizer steps done.
             epoch: Epochs complete.
             best: One more to be kept, of the best evaluation so far, after so many steps.
+
+        Returns:
+            Whether all of it is kept.
         """
 
 
@@ -107,8 +110,9 @@ class NoStore:
 
     def save(
         self, snapshot: Snapshot, *, step: int, epoch: int, best: tuple[int, Snapshot] | None
-    ) -> None:
+    ) -> bool:
         """Drops it."""
+        return False
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from talweg.v1.jobs_pb2 import Divergence, Job, LogLine, Outcome
 from talweg.v1.spec_pb2 import JobSpec, Resources
 from talweg.worker.errors import UserSpecError
 from talweg.worker.tasks import Judged
-from talweg.worker.training import memory
+from talweg.worker.training import memory, optimizers
 from talweg.worker.training.checkpoints import Checkpointer
 from talweg.worker.training.diagnosis import weights_bad
-from talweg.worker.training.diagnostics import trivial_metrics
+from talweg.worker.training.diagnostics import learn_one_batch, trivial_metrics
 from talweg.worker.training.evaluation import evaluate
 from talweg.worker.training.interface import (
     Control,
@@ -84,7 +84,14 @@ def run(
                 settings=spec.training.checkpoints,
                 report=report,
             )
-            checkpoints.resume()
+            if not checkpoints.resume() and spec.diagnostics.one_batch_steps:
+                learn_one_batch(
+                    setup,
+                    spec.diagnostics.one_batch_steps,
+                    rate=optimizers.learning_rate(spec.optimizer),
+                    report=report,
+                    control=control,
+                )
             return _run(setup, spec, report, control, checkpoints)
         except UserSpecError as exc:
             return Result(Job.FAILED, Outcome.USER_SPEC, str(exc))

@@ -95,9 +95,9 @@ def train(
             settings["lr"] = rate
 
             guard.remember()
-            reading = guard.inspect(_forward_backward(window, loss_of, guard.scale))
+            reading = guard.inspect(forward_backward(window, loss_of, guard.scale))
             while reading.again:
-                reading = guard.inspect(_forward_backward(window, loss_of, guard.scale))
+                reading = guard.inspect(forward_backward(window, loss_of, guard.scale))
             if reading.finite:
                 health.look(state, reading)
                 state.update.step()
@@ -125,7 +125,7 @@ def train(
     return None
 
 
-def _forward_backward(window: Sequence[Batch], loss_of: LossOf, scale: float) -> Tensor:
+def forward_backward(window: Sequence[Batch], loss_of: LossOf, scale: float) -> Tensor:
     """Adds up the gradients of a step's batches, times a scale, and gives its loss."""
     total = None
     for batch in window:

@@ -1,5 +1,6 @@
 """What a job looks into besides its training, where `diagnostics` of its spec asks for it."""
 
+from talweg.worker.training.diagnostics.one_batch import learn_one_batch
 from talweg.worker.training.diagnostics.trivial import trivial_metrics
 
-__all__ = ["trivial_metrics"]
+__all__ = ["learn_one_batch", "trivial_metrics"]

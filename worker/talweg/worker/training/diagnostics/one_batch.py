@@ -1,0 +1,64 @@
+"""Can the model learn one step's batches by heart? One that cannot has a fault or is too small."""
+
+from __future__ import annotations
+
+import math
+
+from talweg.v1.jobs_pb2 import LogLine
+from talweg.worker.training.interface import Control, Reporter
+from talweg.worker.training.loop import forward_backward
+from talweg.worker.training.setup import Setup
+
+_LEARNT = 0.1
+_LAST = 5
+
+
+def learn_one_batch(
+    setup: Setup, num_steps: int, *, rate: float, report: Reporter, control: Control
+) -> None:
+    """Trains on the first step's batches again and again, and takes all of it back.
+
+    Tells the first loss and the mean of the last as metrics of step 0, and what they mean.
+
+    Args:
+        setup: A run before its first step; afterwards it is what it was, bit for bit.
+        num_steps: How often, at most.
+        rate: The learning rate.
+        report: Takes the metrics.
+        control: Whether to stop before.
+    """
+    state, guard = setup.state, setup.guard
+    kept = setup.snapshots.capture()
+    losses: list[float] = []
+    window = next(setup.batches.of_epoch(state.order))
+    state.optimizer.param_groups[0]["lr"] = rate
+    state.epoch = 1
+    for _ in range(num_steps):
+        guard.remember()
+        reading = guard.inspect(forward_backward(window, setup.loss_of, guard.scale))
+        if reading.again:
+            guard.restore()
+            continue
+        if not reading.finite or control.check() is not None:
+            guard.restore()
+            break
+        losses.append(reading.loss)
+        state.update.step()
+        state.update.clear()
+        state.applied += 1
+    setup.snapshots.restore(kept)
+    if not losses:
+        return
+    first, last = losses[0], math.fsum(losses[-_LAST:]) / len(losses[-_LAST:])
+    report.metrics(0, {"one_batch/first_loss": first, "one_batch/last_loss": last})
+    if last <= _LEARNT * first:
+        steps = f"In {len(losses)} steps on the first batch alone"
+        report.log(LogLine.INFO, f"{steps} its loss fell from {first:.4g} to {last:.4g}.")
+        return
+    report.log(
+        LogLine.WARNING,
+        f"In {len(losses)} steps on the first batch alone its loss went from {first:.4g} to "
+        f"{last:.4g}: a model that cannot learn one batch by heart is too small, or rate, loss or "
+        "data are not what they should be. Dropout and a loss whose least value is not 0 do this "
+        "too.",
+    )
