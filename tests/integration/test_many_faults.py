@@ -8,7 +8,13 @@ from pathlib import Path
 import mlflow
 import pytest
 from tests._parts import wait_until
-from tests.integration.faults import kill_child, kill_server, kill_worker, wipe_broker
+from tests.integration.faults import (
+    end_worker,
+    kill_child,
+    kill_server,
+    kill_worker,
+    wipe_broker,
+)
 from tests.integration.stack import Stack, start_stack, tiny_spec
 
 from talweg.client import Client
@@ -18,6 +24,7 @@ pytestmark = pytest.mark.faults
 NUM_JOBS = 24
 NUM_FAULTS = 24
 STEPS = 8_000
+FAULTS = [kill_child, kill_worker, end_worker, kill_server, wipe_broker]
 
 
 @pytest.fixture
@@ -28,14 +35,22 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
     stack.stop()
 
 
-def test_all_jobs_end_once_and_alike(stack: Stack) -> None:
+def test_all_jobs_end_once_and_alike(stack: Stack, tmp_path: Path) -> None:
     chance = random.Random(0)
     with Client(stack.address) as client:
         jobs = client.submit_many(
             tiny_spec(
                 seed=index % 2,
                 experiment="storm",
-                training={"steps": STEPS, "seed": index % 2, "evaluate_every_epochs": 100},
+                model={"mlp": {"hidden": [8], "batch_norm": True, "dropout": 0.1}},
+                training={
+                    "steps": STEPS,
+                    "seed": index % 2,
+                    "evaluate_every_epochs": 100,
+                    "log_every_steps": 100,
+                    "checkpoints": {"every_steps": 700},
+                },
+                outputs={"model": True, "plots": False},
             )
             for index in range(NUM_JOBS)
         )
@@ -43,7 +58,7 @@ def test_all_jobs_end_once_and_alike(stack: Stack) -> None:
             wait_until(lambda: stack.worker_child(), timeout=60, what="a child trains")
             # When in a job's life the fault comes is the chance that is wanted here.
             time.sleep(chance.uniform(0.2, 4))
-            chance.choice([kill_child, kill_worker, kill_server, wipe_broker])(stack)
+            chance.choice(FAULTS)(stack)
         results = [job.wait(900).result() for job in jobs]
         for seed in range(2):
             assert len({result.metrics["test/mae"] for result in results[seed::2]}) == 1
@@ -61,6 +76,15 @@ def test_all_jobs_end_once_and_alike(stack: Stack) -> None:
     assert experiment is not None
     runs = tracking.search_runs([experiment.experiment_id], max_results=1000)
     assert sorted(run.data.tags["talweg.job"] for run in runs) == sorted(job.id for job in jobs)
+    seen: dict[str, set[object]] = {"0": set(), "1": set()}
     for run in runs:
-        steps = [p.step for p in tracking.get_metric_history(run.info.run_id, "train/loss")]
+        run_id = run.info.run_id
+        points = tuple(
+            (p.step, p.value) for p in tracking.get_metric_history(run_id, "train/loss")
+        )
+        steps = [step for step, _ in points]
         assert sorted(steps) == sorted(set(steps))
+        weights = tracking.download_artifacts(run_id, "weights/weights.safetensors", str(tmp_path))
+        # The same points and the same weights, bit for bit, however often a job was stopped.
+        seen[run.data.params["training.seed"]].add((points, Path(weights).read_bytes()))
+    assert [len(different) for different in seen.values()] == [1, 1]

@@ -17,6 +17,8 @@ _DECIDING = (
     "schedule",
     "training",
 )
+# Of the training: what is told and kept of it, and not what it does.
+_TELLING = ("log_every_steps", "checkpoints")
 SEED = "training.seed"
 """The path of the seed."""
 
@@ -25,20 +27,33 @@ def differing(specs: Sequence[JobSpec]) -> list[str]:
     """Names the paths at which completed specs differ, in the order of their declaration.
 
     Where another member is chosen, such as another loss, that is one path. Names, tags and the
-    like decide nothing and are left out.
+    like decide nothing and are left out; of jobs that go on with others' training it counts that
+    they do, since each seed goes on with its own.
     """
-    return [
-        path for part in _DECIDING for path in _differing([getattr(s, part) for s in specs], part)
-    ]
+    return _differing([_deciding(spec) for spec in specs], "")
 
 
 def num_repeats(specs: Sequence[JobSpec]) -> int:
     """Counts the specs that say the same as one before them, seed and all."""
     told = {
-        tuple(getattr(s, part).SerializeToString(deterministic=True) for part in _DECIDING)
-        for s in specs
+        tuple(
+            message.SerializeToString(deterministic=True)
+            for message in (_deciding(spec), spec.continued_from)
+        )
+        for spec in specs
     }
     return len(specs) - len(told)
+
+
+def _deciding(spec: JobSpec) -> JobSpec:
+    kept = JobSpec()
+    for part in _DECIDING:
+        getattr(kept, part).CopyFrom(getattr(spec, part))
+    for name in _TELLING:
+        kept.training.ClearField(name)  # type: ignore[arg-type]
+    if spec.HasField("continued_from"):
+        kept.continued_from.SetInParent()
+    return kept
 
 
 def _differing(messages: Sequence[Message], path: str) -> list[str]:
@@ -54,7 +69,7 @@ def _differing(messages: Sequence[Message], path: str) -> list[str]:
         return [path]
     found: list[str] = []
     for field in first.DESCRIPTOR.fields:
-        name = f"{path}.{field.name}"
+        name = f"{path}.{field.name}" if path else field.name
         values = [getattr(message, field.name) for message in messages]
         is_given = {not field.has_presence or m.HasField(field.name) for m in messages}
         if len(is_given) > 1:

@@ -91,6 +91,33 @@ CASES: dict[str, dict[str, Any]] = {
         "loss": {"vae": {"recon": "gaussian"}},
         "training": {"epochs": 8, "log_every_steps": 2},
     },
+    "multiclass, transformer, steps left out": {
+        "task": "multiclass",
+        "dataset": "wine",
+        "model": "transformer",
+        "loss": "cross_entropy",
+        "training": {"epochs": 6, "guard": "skip", "log_every_steps": 2},
+    },
+    "ordinal, a shared last layer": {
+        "task": "ordinal",
+        "model": BATCH_NORM,
+        "loss": "coral",
+        "training": {"epochs": 4, "log_every_steps": 2},
+    },
+    "metric learning": {
+        "task": "metric_learning",
+        "dataset": "digits",
+        "model": "embedder",
+        "loss": "triplet",
+        "training": {"epochs": 2, "batch_size": 128, "log_every_steps": 2},
+    },
+    "segmentation": {
+        "task": "segmentation",
+        "dataset": {"digit_scenes": {"num_samples": 60}},
+        "model": {"unet": {"channels": [4, 8]}},
+        "loss": "dice",
+        "training": {"steps": 16, "batch_size": 8, "log_every_steps": 2},
+    },
     "multiclass, fp16": {
         "task": "multiclass",
         "dataset": "wine",

@@ -142,7 +142,7 @@ def test_given_back_in_order_it_loses_no_step(name: str, tmp_path: Path) -> None
     disk = Disk(tmp_path, report)
     stopped: list[int] = []
     while True:
-        control = SendsAwayAt(drawn.randrange(1, 20))
+        control = SendsAwayAt(drawn.randrange(1, 8))
         result = training.run(spec, report=report, control=control, device="cpu", store=disk)
         if result.state != Job.QUEUED:
             break
