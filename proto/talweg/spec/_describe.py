@@ -65,8 +65,9 @@ def label(message: Message) -> str:
 def _items(body: Message) -> str:
     """Write what a sum or a sequence consists of: ``(mse, huber delta=2)``."""
     for field in fields(body.DESCRIPTOR).values():
-        if field.is_list and field.type is Type.MESSAGE:
-            return f"({', '.join(label(item) for item in getattr(body, field.name))})"
+        items = getattr(body, field.name)
+        if field.is_list and field.type is Type.MESSAGE and len(items):
+            return f"({', '.join(label(item) for item in items)})"
     return ""
 
 
