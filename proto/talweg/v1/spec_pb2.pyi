@@ -423,6 +423,7 @@ class Training(_message.Message):
     precision: Global___Training.Precision.ValueType
     """The numbers in which the network's forward and backward pass are computed, where fewer bits
     lose nothing that counts. Weights, optimizer, losses and evaluations are in float32 always.
+    Not for the tasks gan and multitask.
     """
     @_builtins.property
     def early_stopping(self) -> Global___EarlyStopping:
