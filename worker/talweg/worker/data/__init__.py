@@ -3,5 +3,16 @@
 from talweg.worker.data._bundle import DataBundle, Inputs, Part, Scaler
 from talweg.worker.data._load import DIVIDED, load
 from talweg.worker.data._loaders import LOADERS, RawData
+from talweg.worker.data._ring import ring_centres
 
-__all__ = ["DIVIDED", "LOADERS", "DataBundle", "Inputs", "Part", "RawData", "Scaler", "load"]
+__all__ = [
+    "DIVIDED",
+    "LOADERS",
+    "DataBundle",
+    "Inputs",
+    "Part",
+    "RawData",
+    "Scaler",
+    "load",
+    "ring_centres",
+]

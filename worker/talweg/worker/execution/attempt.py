@@ -172,7 +172,7 @@ class _Attempt:
         if outputs.model and result.model is not None:
             self._spool.tensors(spool.WEIGHTS, result.model.state_dict())
             self._spool.document(spool.MODEL, models.describe(self._spec, bundle))
-            self._spool.tensors(spool.EXAMPLE, {"x": models.example(bundle)})
+            self._spool.tensors(spool.EXAMPLE, {"x": models.example(self._spec, bundle)})
 
     def _finish(self, outcome: Outcome) -> bool:
         """Tells the server; whether the attempt counts."""

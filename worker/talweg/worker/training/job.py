@@ -158,6 +158,9 @@ def _run(
         tested = evaluate(state.model, setup.task, setup.test, batch_size=batch_size)
         recorder.evaluation(state.step, "test", tested.values)
         _compare(setup, spec, tested, report)
+    last = tested or setup.judge.last
+    for warning in last.warnings if last else ():
+        report.warning(warning)
     return Result(
         Job.SUCCEEDED,
         steps=state.applied,
