@@ -221,7 +221,10 @@ def accepted(spec: JobSpec, loss: Loss) -> bool:
     return not check(fill(spec))[0]
 
 
-@pytest.mark.parametrize("task", ["regression", "binary", "multiclass", "multilabel", "ordinal"])
+@pytest.mark.parametrize(
+    "task",
+    ["regression", "binary", "multiclass", "multilabel", "ordinal", "image_translation"],
+)
 def test_every_loss_for_jobs_is_accepted_by_submission(task: str) -> None:
     losses = {
         each.loss.SerializeToString(deterministic=True): each

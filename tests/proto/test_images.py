@@ -23,6 +23,10 @@ def masks(**changes: Any) -> dict[str, Any]:
     return base(**parts)
 
 
+def translation(loss: Any, **changes: Any) -> dict[str, Any]:
+    return masks(task="image_translation", loss=loss, **changes)
+
+
 FOREGROUND = {"segmentation": {"target": "foreground"}}
 OF_EITHER = ("dice", "jaccard", "tversky", "focal_tversky")
 
@@ -96,6 +100,22 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str]] = {
         masks(dataset={"digit_scenes": {"num_samples": 30000}}),
         "dataset.digit_scenes.num_samples", "30000", "20000",
     ),
+    "a loss that knows no target": (
+        translation({"sum": {"terms": [{"loss": "total_variation"}]}}), "loss",
+        "total_variation alone", "such as mae",
+    ),
+    "a window larger than the images": (
+        translation({"ssim": {"window_size": 65}}), "loss.ssim.window_size", "65", "64",
+    ),
+    "images from data without": (
+        translation("mae", dataset="digits"), "dataset", "digits, whose targets", "digit_scenes",
+    ),
+    "one answer for an image": (
+        translation("mae", model="convnet"), "model", "convnet under task", "unet",
+    ),
+    "a second network": (
+        translation("perceptual"), "loss", "perceptual in a job", "charbonnier",
+    ),
     "a metric of no task": (
         masks(training={"early_stopping": {"metric": "val/ious_3"}}),
         "training.early_stopping.metric", "val/ious_3", "val/mean_iou",
@@ -124,4 +144,9 @@ def test_metrics_by_class_have_a_goal_and_can_be_watched() -> None:
 def test_outputs_and_arrays() -> None:
     assert num_outputs(from_dict(masks()), 11) == 11
     assert num_outputs(from_dict(masks(task=FOREGROUND)), 11) == 1
+    images = from_dict(translation("mae"))
+    assert num_outputs(images, 3) == 3
+    assert arrays_of(images) == ("x", "image")
+    assert primary_metric(images) == "test/psnr"
+    assert goal_of(images, "val/ssim") == MAXIMIZE
     assert arrays_of(from_dict(masks())) == ("x", "mask")

@@ -209,14 +209,16 @@ def num_outputs(spec: JobSpec, num_targets: int) -> int:
 
     Args:
         spec: The job.
-        num_targets: Numbers, classes, ranks or labels a sample, as the data has them.
+        num_targets: Numbers, classes, ranks or labels a sample, or channels of its image, as the
+            data has them.
 
     Returns:
         K for regression, K·Q under multi_quantile, 2K under gaussian_nll; 1 for binary; C for
         multiclass, the embedding's size under losses that compare embeddings with a vector a
         class; L for multilabel; K-1 for the steps between K ranks; the embedder's size where the
-        model gives embeddings; of each pixel C for segmentation, 1 under target foreground; the
-        numbers of an autoencoder's code; 1 for a critic's score.
+        model gives embeddings; of each pixel C for segmentation, 1 under target foreground, and
+        the target's channels for image translation; the numbers of an autoencoder's code; 1 for a
+        critic's score.
 
     Raises:
         ValueError: Where num_targets is below 1, or the spec names no task.
@@ -230,7 +232,7 @@ def num_outputs(spec: JobSpec, num_targets: int) -> int:
         return num_targets * _outputs_per_target(spec.loss)
     if task == options_pb2.MULTICLASS:
         return embedding_size(spec.loss) or num_targets
-    if task == options_pb2.MULTILABEL:
+    if task in (options_pb2.MULTILABEL, options_pb2.IMAGE_TRANSLATION):
         return num_targets
     if task == options_pb2.ORDINAL:
         return max(1, num_targets - 1)

@@ -1,4 +1,4 @@
-"""Rules of tasks over images: which masks a loss takes, and data that is made of images."""
+"""Rules of tasks over images: which masks or images a loss takes, and data made of images."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from talweg.spec._case import Case, Leaf
 from talweg.spec._errors import Violation, number_text, one_of
 from talweg.spec._fields import fields
 from talweg.v1 import options_pb2
-from talweg.v1.losses_pb2 import MaskMode
+from talweg.v1.losses_pb2 import MaskMode, Ssim
 from talweg.v1.tasks_pb2 import Segmentation
 
 # Losses of one class a pixel, and of yes or no; those of either have a mode.
 _OF_CLASSES = ("cross_entropy", "focal", "ce_dice", "lovasz_softmax")
 _OF_FOREGROUND = ("bce_with_logits", "bce", "focal_binary", "lovasz_hinge")
+# It looks at the output alone.
+_BLIND = "total_variation"
 _MODES: dict[int, MaskMode.Kind.ValueType] = {
     Segmentation.classes: MaskMode.multiclass,
     Segmentation.foreground: MaskMode.binary,
@@ -21,17 +23,37 @@ _MODES: dict[int, MaskMode.Kind.ValueType] = {
 
 
 def image_rules(case: Case) -> Iterator[Violation]:
-    """Check data of scenes, models of pixels, and segmentation's losses against its target."""
+    """Check data of scenes, models of pixels, and losses of pixels against their target."""
     yield from _scenes(case)
     yield from _patches(case)
     if case.task == options_pb2.SEGMENTATION:
         for leaf in case.fitting:
             yield from _takes_target(case, leaf)
+    if case.task == options_pb2.IMAGE_TRANSLATION:
+        yield from _takes_images(case)
 
 
 def mode_of(target: int) -> MaskMode.Kind.ValueType:
     """Give the mode in which losses of regions take a segmentation's target."""
     return _MODES.get(target, MaskMode.multiclass)
+
+
+def _takes_images(case: Case) -> Iterator[Violation]:
+    if case.leaves and all(leaf.name == _BLIND for leaf in case.leaves):
+        yield Violation(
+            "loss",
+            f"{_BLIND} alone, which knows no target",
+            f"a sum of {_BLIND} and a loss of pred and target, such as mae",
+        )
+    shape = case.data.shape if case.data is not None else ()
+    for leaf in case.fitting:
+        if isinstance(leaf.message, Ssim) and len(shape) == 3:
+            if leaf.message.window_size > min(shape[1:]):
+                yield Violation(
+                    f"{leaf.member}.window_size",
+                    str(leaf.message.window_size),
+                    f"at most the images' smaller side, which is {min(shape[1:])}",
+                )
 
 
 def _scenes(case: Case) -> Iterator[Violation]:

@@ -37,6 +37,7 @@ class Task(_message.Message):
     SELF_SUPERVISED_FIELD_NUMBER: _builtins.int
     GAN_FIELD_NUMBER: _builtins.int
     VAE_FIELD_NUMBER: _builtins.int
+    IMAGE_TRANSLATION_FIELD_NUMBER: _builtins.int
     MULTITASK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def regression(self) -> Global___Regression: ...
@@ -59,6 +60,8 @@ class Task(_message.Message):
     @_builtins.property
     def vae(self) -> Global___VariationalCode: ...
     @_builtins.property
+    def image_translation(self) -> Global___ImageTranslation: ...
+    @_builtins.property
     def multitask(self) -> Global___Multitask: ...
     def __init__(
         self,
@@ -73,13 +76,14 @@ class Task(_message.Message):
         self_supervised: Global___SelfSupervised | None = ...,
         gan: Global___AdversarialGame | None = ...,
         vae: Global___VariationalCode | None = ...,
+        image_translation: Global___ImageTranslation | None = ...,
         multitask: Global___Multitask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "gan", b"gan", "kind", b"kind", "metric_learning", b"metric_learning", "multiclass", b"multiclass", "multilabel", b"multilabel", "multitask", b"multitask", "ordinal", b"ordinal", "regression", b"regression", "segmentation", b"segmentation", "self_supervised", b"self_supervised", "vae", b"vae"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "gan", b"gan", "image_translation", b"image_translation", "kind", b"kind", "metric_learning", b"metric_learning", "multiclass", b"multiclass", "multilabel", b"multilabel", "multitask", b"multitask", "ordinal", b"ordinal", "regression", b"regression", "segmentation", b"segmentation", "self_supervised", b"self_supervised", "vae", b"vae"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "gan", b"gan", "kind", b"kind", "metric_learning", b"metric_learning", "multiclass", b"multiclass", "multilabel", b"multilabel", "multitask", b"multitask", "ordinal", b"ordinal", "regression", b"regression", "segmentation", b"segmentation", "self_supervised", b"self_supervised", "vae", b"vae"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "gan", b"gan", "image_translation", b"image_translation", "kind", b"kind", "metric_learning", b"metric_learning", "multiclass", b"multiclass", "multilabel", b"multilabel", "multitask", b"multitask", "ordinal", b"ordinal", "regression", b"regression", "segmentation", b"segmentation", "self_supervised", b"self_supervised", "vae", b"vae"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["regression", "binary", "multiclass", "multilabel", "ordinal", "segmentation", "metric_learning", "self_supervised", "gan", "vae", "multitask"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["regression", "binary", "multiclass", "multilabel", "ordinal", "segmentation", "metric_learning", "self_supervised", "gan", "vae", "image_translation", "multitask"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -431,6 +435,23 @@ class Views(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__shift) -> _WhichOneofReturnType__shift | None: ...
 
 Global___Views: _TypeAlias = Views  # noqa: Y015
+
+@_typing.final
+class ImageTranslation(_message.Message):
+    """Images from images, such as clean ones from noisy ones."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImageTranslation: _TypeAlias = ImageTranslation  # noqa: Y015
 
 @_typing.final
 class Multitask(_message.Message):

@@ -142,6 +142,23 @@ def test_masks_beside_what_is_true(tmp_path: Path) -> None:
             assert len(np.unique(colours)) > 20
 
 
+def test_images_beside_what_should_come_of_them(tmp_path: Path) -> None:
+    spec = {
+        "task": "image_translation", "dataset": "digit_scenes", "model": "unet", "loss": "mae",
+    }  # fmt: skip
+    for channels in (1, 3):
+        shape = (4, channels, 64, 64)
+        shown = {
+            name: RANDOM.normal(size=shape).astype(np.float32)
+            for name in ("image", "target", "answer")
+        }
+        pictures = drawn_from(tmp_path / str(channels), spec, curve(3), shown)
+        assert set(pictures) == {"loss_curve", "images"}
+        assert pictures["images"].shape[1] == 800
+        colours = (pictures["images"][..., :3] * 255).astype(int) @ [65536, 256, 1]
+        assert len(np.unique(colours)) > 20
+
+
 def test_each_heads_pictures_and_the_weights_over_time(tmp_path: Path) -> None:
     spec = {
         "task": {"multitask": {"heads": ["segmentation", "depth", "number"]}},

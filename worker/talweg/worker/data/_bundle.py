@@ -109,7 +109,7 @@ class DataBundle:
     inputs: Inputs
     """What the inputs are."""
     num_targets: int
-    """Numbers, classes or labels that a sample's target chooses from."""
+    """Numbers, classes or labels that a sample's target chooses from; channels of an image."""
     class_names: tuple[str, ...]
     """Names of the classes or labels; empty for numbers."""
     target_names: tuple[str, ...]

@@ -91,7 +91,7 @@ def make(spec: JobSpec) -> DataBundle:
         division = divide_classes(spec.split, arrays["y"])
     elif division is None:
         division = divide(spec.split, len(arrays["x"]), raw.arrays["y"] if by_class else None)
-    classes = raw.class_names
+    classes = raw.class_names if "image" not in arrays else ()
     if task == ORDINAL and not classes:
         ranks = Ranks.of(arrays["y"][division.train], spec.task.ordinal.ranks)
         arrays["y"], classes = ranks.of_numbers(arrays["y"]), ranks.names
@@ -125,11 +125,20 @@ def make(spec: JobSpec) -> DataBundle:
         validation=part(parts["validation"]),
         test=part(parts["test"]),
         inputs=Inputs(arrays["x"].shape[1:], raw.feature_names, scalers.get("x")),
-        num_targets=len(classes) if classes else len(raw.target_names),
+        num_targets=_num_targets(arrays, raw, classes),
         class_names=classes,
         target_names=raw.target_names,
         target_scaler=scalers.get("y"),
     )
+
+
+def _num_targets(
+    arrays: Mapping[str, NDArray[Any]], raw: RawData, classes: tuple[str, ...]
+) -> int:
+    """What the task's targets choose from, or channels of an image that is one."""
+    if "image" in arrays:
+        return int(arrays["image"].shape[1])
+    return len(classes) if classes else len(raw.target_names)
 
 
 def _wanted(raw: RawData, spec: JobSpec) -> dict[str, NDArray[Any]]:

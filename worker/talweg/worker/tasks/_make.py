@@ -14,6 +14,7 @@ from talweg.worker.tasks._multitask import Multitask
 from talweg.worker.tasks._ordinal import Ordinal
 from talweg.worker.tasks._regression import Regression
 from talweg.worker.tasks._self_supervised import SelfSupervised
+from talweg.worker.tasks._translation import ImageTranslation
 from talweg.worker.tasks._vae import Vae
 
 TASKS: dict[str, type[TaskRunner]] = {
@@ -27,6 +28,7 @@ TASKS: dict[str, type[TaskRunner]] = {
     "self_supervised": SelfSupervised,
     "gan": Gan,
     "vae": Vae,
+    "image_translation": ImageTranslation,
     "multitask": Multitask,
 }
 """Every member of `Task` with its class."""

@@ -47,6 +47,7 @@ TASKS: dict[str, Callable[[Finding], None]] = {
     "self_supervised": plots_embeddings.embeddings,
     "gan": plots_samples.game,
     "vae": plots_samples.codes,
+    "image_translation": plots_images.translations,
     "multitask": plots_heads.heads,
 }
 """Every member of `Task` with what draws its pictures from what it keeps of the test data."""

@@ -1,4 +1,4 @@
-"""Pictures of tasks over images: masks beside what is true, and how well each class is met."""
+"""Pictures of tasks over images: masks or images beside what is true, and each class's IoU."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +13,7 @@ from talweg.worker.tracking.canvas import TEST, VALIDATION, Finding, bare_figure
 
 MASKS = "masks.png"
 IOU = "iou_by_class.png"
+IMAGES = "images.png"
 
 # The background is dark, and classes are told apart by hue.
 _BACKGROUND = (0.1, 0.1, 0.1, 1.0)
@@ -59,16 +60,40 @@ def _draw_iou(finding: Finding, pairs: NDArray[Any], names: Sequence[str]) -> No
     save(figure, finding.folder / IOU)
 
 
+def translations(finding: Finding) -> None:
+    """Draws images of the test data beside what should come of them, what did, and the error."""
+    shown = finding.shown
+    columns = ["input", "target", "output", "error"]
+    count = len(shown["image"])
+    figure = bare_figure(_INCHES_A_ROW * count + 0.6)
+    grid = np.atleast_2d(figure.subplots(count, len(columns)))
+    for row, axes in enumerate(grid):
+        target, answer = shown["target"][row], shown["answer"][row]
+        draw_image(axes[0], shown["image"][row])
+        for place, values in ((1, target), (2, answer)):
+            draw_image(axes[place], values, limits=(0, 1))
+        axes[3].imshow(np.abs(answer - target).mean(axis=0), cmap="Reds", vmin=0, vmax=1)
+    label_grid(grid, columns)
+    figure.suptitle(f"Images: {finding.title}\nfrom the test data")
+    save(figure, finding.folder / IMAGES)
+
+
 def colours_of(num_classes: int) -> ListedColormap:
     """Gives a colour a class, the background's first."""
     hues = colormaps["hsv"](np.linspace(0, 1, num_classes))[: num_classes - 1]
     return ListedColormap([_BACKGROUND, *hues])
 
 
-def draw_image(axes: Axes, image: NDArray[Any]) -> None:
-    """Draws an image (channels, height, width) from its darkest to its brightest."""
-    low, high = float(image.min()), float(image.max())
-    scaled = (image - low) / max(high - low, 1e-12)
+def draw_image(axes: Axes, image: NDArray[Any], limits: tuple[float, float] | None = None) -> None:
+    """Draws an image (channels, height, width) from its darkest to its brightest.
+
+    Args:
+        axes: where.
+        image: 1 or 3 channels; of others the first.
+        limits: what is black and what is white, where that is not the darkest and the brightest.
+    """
+    low, high = limits or (float(image.min()), float(image.max()))
+    scaled = np.clip((image - low) / max(high - low, 1e-12), 0, 1)
     if len(scaled) == 3:
         axes.imshow(np.moveaxis(scaled, 0, -1))
     else:
