@@ -3,5 +3,17 @@
 from talweg.worker.data._bundle import DataBundle, Inputs, Part, Scaler
 from talweg.worker.data._load import DIVIDED, load
 from talweg.worker.data._loaders import LOADERS, RawData
+from talweg.worker.data._measures import MEASURES, measure
 
-__all__ = ["DIVIDED", "LOADERS", "DataBundle", "Inputs", "Part", "RawData", "Scaler", "load"]
+__all__ = [
+    "DIVIDED",
+    "LOADERS",
+    "MEASURES",
+    "DataBundle",
+    "Inputs",
+    "Part",
+    "RawData",
+    "Scaler",
+    "load",
+    "measure",
+]
