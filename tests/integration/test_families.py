@@ -10,6 +10,8 @@ from tests.integration.stack import Stack
 from talweg.client import Job, read_jobs
 from talweg.spec import override, to_dict
 from talweg.worker import data
+from talweg.worker.tasks._raw import to_raw
+from talweg.worker.tasks._spread import sliced_wasserstein
 
 EXAMPLES = Path(__file__).parents[2] / "client/examples"
 
@@ -44,12 +46,58 @@ def test_embeddings_find_unseen_classes_better_than_those_of_a_random_network(
     with stack.client() as client:
         (example,) = read_jobs(EXAMPLES / "metric_learning_digits.yaml")
         for name, rate in (("random", 1e-12), ("trained", 0.003)):
-            specs = [override(to_dict(example), [
-                f"training.seed={seed}", f"optimizer.adamw.learning_rate={rate}"
-            ]) for seed in range(3)]  # fmt: skip
+            specs = [
+                override(
+                    to_dict(example),
+                    [f"training.seed={seed}", f"optimizer.adamw.learning_rate={rate}"],
+                )
+                for seed in range(3)
+            ]
             jobs = [job.wait(180) for job in client.submit_many(specs)]
             assert [job.state for job in jobs] == ["SUCCEEDED"] * 3
             found[name] = [job.result().metrics["test/recall_at_1"] for job in jobs]
     spread = max(float(np.std(values, ddof=1)) for values in found.values())
     assert np.mean(found["trained"]) > np.mean(found["random"]) + 3 * spread
     assert min(found["trained"]) > max(found["random"])
+
+
+def test_codes_of_digits_say_more_than_each_pixels_mean(ended: Submit) -> None:
+    job = ended("vae_digits.yaml")
+    metrics = job.result().metrics
+    bundle = data.load(job.spec)
+    train, test = (
+        to_raw(part.x, bundle.inputs.scaler).reshape(len(part), -1).clip(0, 1)
+        for part in (bundle.train, bundle.test)
+    )
+    mean = train.mean(axis=0).clip(1e-4, 1 - 1e-4)
+    baseline = (test * np.log(mean) + (1 - test) * np.log(1 - mean)).sum(axis=1).mean()
+    assert metrics["test/elbo"] > baseline + 1
+    assert metrics["test/active_units"] > 3
+
+
+def test_generator_finds_every_mode_of_the_ring(ended: Submit) -> None:
+    job = ended("gan_ring.yaml")
+    metrics = job.result().metrics
+    assert metrics["test/least_mode_share"] >= 0.05
+    assert metrics["test/modes"] == 8
+    # The simple baseline: a normal distribution with the training data's mean and covariance.
+    bundle = data.load(job.spec)
+    train, test = (to_raw(part.x, bundle.inputs.scaler) for part in (bundle.train, bundle.test))
+    normal = np.random.default_rng(0).multivariate_normal(
+        train.mean(axis=0), np.cov(train.T), len(test)
+    )
+    assert metrics["test/sliced_wasserstein"] < sliced_wasserstein(test, normal)
+
+
+def test_self_supervision_is_above_a_random_networks_probes(stack: Stack) -> None:
+    (example,) = read_jobs(EXAMPLES / "self_supervised_digits.yaml")
+    with stack.client() as client:
+        specs = [
+            override(to_dict(example), [f"optimizer.adamw.learning_rate={rate}"])
+            for rate in (0.003, 1e-12)
+        ]
+        trained, untrained = (job.wait(180) for job in client.submit_many(specs))
+        assert trained.state == untrained.state == "SUCCEEDED"
+        for probe in ("test/linear_probe", "test/knn_probe"):
+            gain = trained.result().metrics[probe] - untrained.result().metrics[probe]
+            assert gain > 0.05, probe

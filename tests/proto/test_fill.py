@@ -42,7 +42,7 @@ def test_every_default_of_a_job() -> None:
             "evaluate_every_epochs": 1, "guard": {"fail": {}},
             "checkpoints": {"every_seconds": 20, "keep_best": False}, "precision": "fp32",
         },
-        "resources": {"device": "auto"},
+        "resources": {"device": "auto", "processes": 1},
         "outputs": {"model": True, "plots": True, "checkpoint": True},
     }  # fmt: skip
 

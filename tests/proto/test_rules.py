@@ -17,6 +17,15 @@ def embeddings(**changes: Any) -> dict[str, Any]:
     return classes(**{**parts, **changes})
 
 
+def game(form: str, held: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    """Give a spec of an adversarial game in order, with some fields replaced."""
+    parts: dict[str, Any] = {
+        "task": {"gan": held or {}}, "dataset": "gaussian_ring", "model": "adversarial",
+        "loss": {"gan": {"form": form}},
+    }  # fmt: skip
+    return base(**{**parts, **changes})
+
+
 IN_ORDER: dict[str, dict[str, Any]] = {
     "regression": base(),
     "multiclass": classes(),
@@ -32,6 +41,11 @@ IN_ORDER: dict[str, dict[str, Any]] = {
         model={"embedder": {"trunk": "convnet", "size": 16}},
         training={"early_stopping": {"metric": "val/recall_at_1"}},
     ),
+    "two views": embeddings(task="self_supervised", loss="vicreg"),
+    "a game": game("hinge"),
+    "a game with a penalty": game("wgan", {"gradient_penalty": 10}),
+    "a game with clipped weights": game("wgan", {"weight_clip": 0.01}),
+    "codes": classes(task="vae", model="autoencoder", loss="vae"),
     "turned classes": embeddings(task={"metric_learning": {"turned_classes": True}}),
     "ordinal of generated numbers": base(
         task={"ordinal": {"ranks": 3}}, dataset="synthetic_regression",
@@ -266,6 +280,27 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str, str]] = {
     "a watched loss that unseen classes have not": (
         embeddings(loss="arcface", training={"early_stopping": {}}),
         "training.early_stopping.metric", "val/loss", "one of val/recall_at_1", "",
+    ),
+    "a view with nothing to be told from": (
+        embeddings(task="self_supervised", loss="nt_xent", training={"batch_size": 77}),
+        "training.batch_size", "a batch of 1 sample", "at least 2 samples",
+        "another training.batch_size",
+    ),
+    "a critic that nothing holds": (
+        game("wgan"), "task.gan", "form wgan with nothing that holds the critic",
+        "one of gradient_penalty, weight_clip", "grow without bound",
+    ),
+    "one side of a game": (
+        game("hinge", loss={"gan": {"side": "generator"}}), "loss.gan.side", "generator in a job",
+        "discriminator", "both play",
+    ),
+    "a watched loss of a game": (
+        game("hinge", training={"early_stopping": {}}), "training.early_stopping.metric",
+        "val/loss", "val/sliced_wasserstein", "",
+    ),
+    "a code alone": (
+        classes(task="vae", model="autoencoder", loss="gaussian_kl"), "loss",
+        "gaussian_kl in a job", "vae", "vae has both terms",
     ),
     "several numbers as a rank": (
         base(task="ordinal", dataset={"synthetic_regression": {"num_targets": 2}}, loss="corn"),

@@ -9,9 +9,11 @@ from talweg.spec._case import Case
 from talweg.spec._errors import Violation
 from talweg.spec._rules_data import data_rules
 from talweg.spec._rules_embedding import embedding_rules
+from talweg.spec._rules_game import game_rules
 from talweg.spec._rules_images import image_rules
 from talweg.spec._rules_loss import loss_rules
 from talweg.spec._rules_multitask import multitask_rules
+from talweg.spec._rules_processes import process_rules
 from talweg.spec._rules_training import training_rules
 from talweg.spec._warnings import warnings_of
 from talweg.v1.jobs_pb2 import Warning
@@ -30,7 +32,16 @@ def check(spec: JobSpec) -> tuple[list[Violation], list[Warning]]:
     violations = check_message(spec, path="")
     reported = {violation.field for violation in violations}
     case = Case(spec, reported)
-    rules = (data_rules, image_rules, loss_rules, multitask_rules, training_rules, embedding_rules)
+    rules = (
+        data_rules,
+        image_rules,
+        loss_rules,
+        multitask_rules,
+        training_rules,
+        embedding_rules,
+        game_rules,
+        process_rules,
+    )
     for violation in chain.from_iterable(rule(case) for rule in rules):
         # A field outside of its own bounds need not be held against others too.
         if violation.field not in reported:

@@ -215,7 +215,8 @@ def num_outputs(spec: JobSpec, num_targets: int) -> int:
         K for regression, K·Q under multi_quantile, 2K under gaussian_nll; 1 for binary; C for
         multiclass, the embedding's size under losses that compare embeddings with a vector a
         class; L for multilabel; K-1 for the steps between K ranks; the embedder's size where the
-        model gives embeddings; of each pixel C for segmentation, 1 under target foreground.
+        model gives embeddings; of each pixel C for segmentation, 1 under target foreground; the
+        numbers of an autoencoder's code; 1 for a critic's score.
 
     Raises:
         ValueError: Where num_targets is below 1, or the spec names no task.
@@ -235,8 +236,12 @@ def num_outputs(spec: JobSpec, num_targets: int) -> int:
         return max(1, num_targets - 1)
     if task == options_pb2.SEGMENTATION:
         return 1 if spec.task.segmentation.target == Segmentation.foreground else num_targets
-    if task == options_pb2.METRIC_LEARNING:
+    if task in (options_pb2.METRIC_LEARNING, options_pb2.SELF_SUPERVISED):
         return spec.model.embedder.size
+    if task == options_pb2.VAE:
+        return spec.model.autoencoder.code
+    if task == options_pb2.GAN:
+        return 1
     if task == options_pb2.MULTITASK:
         return sum(outputs_of_head(head, num_targets) for head in heads(spec))
     raise ValueError("task must be chosen to know the number of outputs, but got nothing")
@@ -246,8 +251,10 @@ def judges_loss(spec: JobSpec) -> bool:
     """Tell whether the loss can be taken on validation and test data.
 
     Not under metric learning by a loss that has a vector of its own for each class: it has none
-    for the classes of those data.
+    for the classes of those data. Nor in a game, in which what one pays says nothing by itself.
     """
+    if task_kind(spec) == options_pb2.GAN:
+        return False
     unseen = task_kind(spec) == options_pb2.METRIC_LEARNING
     return not (unseen and embedding_size(spec.loss))
 

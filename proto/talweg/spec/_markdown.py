@@ -121,6 +121,11 @@ def _tasks() -> Iterator[str]:
             ],
         )
         yield _parameters(entry.parameters)
+    yield from _parts(
+        message
+        for _, member in catalogue.members(_field(JobSpec.DESCRIPTOR, "task"))
+        for message in _messages_below(member)
+    )
 
     yield from _choice("Heads of a multitask job", Multitask.Head.DESCRIPTOR)
 

@@ -22,6 +22,8 @@ def embedding_rules(case: Case) -> Iterator[Violation]:
         yield from _batches(case)
         yield from _classes(case)
         yield from _turned(case)
+    if case.task == options_pb2.SELF_SUPERVISED:
+        yield from _alone(case)
 
 
 def _trunk(case: Case) -> Iterator[Violation]:
@@ -93,4 +95,15 @@ def _turned(case: Case) -> Iterator[Violation]:
             f"true on {data.name}, whose inputs are no square images",
             "false, or data of square images",
             "leave it out",
+        )
+
+
+def _alone(case: Case) -> Iterator[Violation]:
+    lone = lone_batch(case)
+    if lone:
+        yield Violation(
+            "training.batch_size",
+            lone,
+            "batches of at least 2 samples, which are told from each other",
+            LONE_HINT,
         )

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 from talweg.spec._case import Case
 from talweg.spec._errors import Violation, nearest, one_of, shown
-from talweg.spec._facts import goal_of, judges_loss, metrics_of, num_outputs
+from talweg.spec._facts import goal_of, judges_loss, metrics_of, num_outputs, task_name
 from talweg.spec._layers import LONE_ALLOWED, LONE_HINT, layer_rules
 from talweg.v1 import options_pb2
+from talweg.v1.spec_pb2 import Training
 
 _TAG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
 # MLflow and the service give names that begin so a meaning of their own.
@@ -23,6 +24,7 @@ def training_rules(case: Case) -> Iterator[Violation]:
     yield from _optimizer(case)
     yield from _schedule(case)
     yield from _watched_metrics(case)
+    yield from _precision(case)
 
 
 def _tags(case: Case) -> Iterator[Violation]:
@@ -74,6 +76,17 @@ def _optimizer(case: Case) -> Iterator[Violation]:
             yield Violation(
                 "optimizer.sgd.nesterov", "true with momentum 0", "momentum > 0, or false"
             )
+
+
+def _precision(case: Case) -> Iterator[Violation]:
+    name = Training.Precision.Name(case.spec.training.precision)
+    if name != "fp32" and case.task in (options_pb2.GAN, options_pb2.MULTITASK):
+        yield Violation(
+            "training.precision",
+            f"{name} with task {task_name(case.task)}",
+            "fp32",
+            "Its several losses are not held to float32.",
+        )
 
 
 def _schedule(case: Case) -> Iterator[Violation]:

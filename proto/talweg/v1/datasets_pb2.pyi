@@ -36,6 +36,7 @@ class Dataset(_message.Message):
     SYNTHETIC_REGRESSION_FIELD_NUMBER: _builtins.int
     SYNTHETIC_CLASSIFICATION_FIELD_NUMBER: _builtins.int
     SYNTHETIC_MULTILABEL_FIELD_NUMBER: _builtins.int
+    GAUSSIAN_RING_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def diabetes(self) -> Global___Diabetes: ...
     @_builtins.property
@@ -54,6 +55,8 @@ class Dataset(_message.Message):
     def synthetic_classification(self) -> Global___SyntheticClassification: ...
     @_builtins.property
     def synthetic_multilabel(self) -> Global___SyntheticMultilabel: ...
+    @_builtins.property
+    def gaussian_ring(self) -> Global___GaussianRing: ...
     def __init__(
         self,
         *,
@@ -66,12 +69,13 @@ class Dataset(_message.Message):
         synthetic_regression: Global___SyntheticRegression | None = ...,
         synthetic_classification: Global___SyntheticClassification | None = ...,
         synthetic_multilabel: Global___SyntheticMultilabel | None = ...,
+        gaussian_ring: Global___GaussianRing | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["breast_cancer", b"breast_cancer", "diabetes", b"diabetes", "digit_scenes", b"digit_scenes", "digits", b"digits", "iris", b"iris", "kind", b"kind", "synthetic_classification", b"synthetic_classification", "synthetic_multilabel", b"synthetic_multilabel", "synthetic_regression", b"synthetic_regression", "wine", b"wine"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["breast_cancer", b"breast_cancer", "diabetes", b"diabetes", "digit_scenes", b"digit_scenes", "digits", b"digits", "gaussian_ring", b"gaussian_ring", "iris", b"iris", "kind", b"kind", "synthetic_classification", b"synthetic_classification", "synthetic_multilabel", b"synthetic_multilabel", "synthetic_regression", b"synthetic_regression", "wine", b"wine"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["breast_cancer", b"breast_cancer", "diabetes", b"diabetes", "digit_scenes", b"digit_scenes", "digits", b"digits", "iris", b"iris", "kind", b"kind", "synthetic_classification", b"synthetic_classification", "synthetic_multilabel", b"synthetic_multilabel", "synthetic_regression", b"synthetic_regression", "wine", b"wine"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["breast_cancer", b"breast_cancer", "diabetes", b"diabetes", "digit_scenes", b"digit_scenes", "digits", b"digits", "gaussian_ring", b"gaussian_ring", "iris", b"iris", "kind", b"kind", "synthetic_classification", b"synthetic_classification", "synthetic_multilabel", b"synthetic_multilabel", "synthetic_regression", b"synthetic_regression", "wine", b"wine"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["diabetes", "breast_cancer", "wine", "iris", "digits", "digit_scenes", "synthetic_regression", "synthetic_classification", "synthetic_multilabel"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["diabetes", "breast_cancer", "wine", "iris", "digits", "digit_scenes", "synthetic_regression", "synthetic_classification", "synthetic_multilabel", "gaussian_ring"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -446,3 +450,60 @@ class SyntheticMultilabel(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
 
 Global___SyntheticMultilabel: _TypeAlias = SyntheticMultilabel  # noqa: Y015
+
+@_typing.final
+class GaussianRing(_message.Message):
+    """Normal distributions around points on a circle: data whose modes are known."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUM_SAMPLES_FIELD_NUMBER: _builtins.int
+    NUM_CLASSES_FIELD_NUMBER: _builtins.int
+    RADIUS_FIELD_NUMBER: _builtins.int
+    SD_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    num_samples: _builtins.int
+    """Samples in all, before they are divided."""
+    num_classes: _builtins.int
+    """Points on the circle, at equal distances: the modes, or classes."""
+    radius: _builtins.float
+    """The circle's radius."""
+    sd: _builtins.float
+    """Standard deviation around each point, in both directions."""
+    seed: _builtins.int
+    """The same seed gives the same data."""
+    def __init__(
+        self,
+        *,
+        num_samples: _builtins.int | None = ...,
+        num_classes: _builtins.int | None = ...,
+        radius: _builtins.float | None = ...,
+        sd: _builtins.float | None = ...,
+        seed: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_num_classes", b"_num_classes", "_num_samples", b"_num_samples", "_radius", b"_radius", "_sd", b"_sd", "_seed", b"_seed", "num_classes", b"num_classes", "num_samples", b"num_samples", "radius", b"radius", "sd", b"sd", "seed", b"seed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_num_classes", b"_num_classes", "_num_samples", b"_num_samples", "_radius", b"_radius", "_sd", b"_sd", "_seed", b"_seed", "num_classes", b"num_classes", "num_samples", b"num_samples", "radius", b"radius", "sd", b"sd", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__num_classes: _TypeAlias = _typing.Literal["num_classes"]  # noqa: Y015
+    _WhichOneofArgType__num_classes: _TypeAlias = _typing.Literal["_num_classes", b"_num_classes"]  # noqa: Y015
+    _WhichOneofReturnType__num_samples: _TypeAlias = _typing.Literal["num_samples"]  # noqa: Y015
+    _WhichOneofArgType__num_samples: _TypeAlias = _typing.Literal["_num_samples", b"_num_samples"]  # noqa: Y015
+    _WhichOneofReturnType__radius: _TypeAlias = _typing.Literal["radius"]  # noqa: Y015
+    _WhichOneofArgType__radius: _TypeAlias = _typing.Literal["_radius", b"_radius"]  # noqa: Y015
+    _WhichOneofReturnType__sd: _TypeAlias = _typing.Literal["sd"]  # noqa: Y015
+    _WhichOneofArgType__sd: _TypeAlias = _typing.Literal["_sd", b"_sd"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__num_classes) -> _WhichOneofReturnType__num_classes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__num_samples) -> _WhichOneofReturnType__num_samples | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__radius) -> _WhichOneofReturnType__radius | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sd) -> _WhichOneofReturnType__sd | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+
+Global___GaussianRing: _TypeAlias = GaussianRing  # noqa: Y015

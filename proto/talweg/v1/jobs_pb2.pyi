@@ -503,6 +503,8 @@ class Warning(_message.Message):
         """The loss is what it was in the first step."""
         DEAD_UNITS: Warning._Kind.ValueType  # 14
         """ReLUs whose output is always 0."""
+        CODE_COLLAPSED: Warning._Kind.ValueType  # 20
+        """A code says next to nothing of its samples."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
     KIND_UNSPECIFIED: Warning.Kind.ValueType  # 0
@@ -526,6 +528,8 @@ class Warning(_message.Message):
     """The loss is what it was in the first step."""
     DEAD_UNITS: Warning.Kind.ValueType  # 14
     """ReLUs whose output is always 0."""
+    CODE_COLLAPSED: Warning.Kind.ValueType  # 20
+    """A code says next to nothing of its samples."""
 
     KIND_FIELD_NUMBER: _builtins.int
     FIELD_FIELD_NUMBER: _builtins.int

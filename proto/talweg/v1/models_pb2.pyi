@@ -33,6 +33,8 @@ class Model(_message.Message):
     SEQUENTIAL_FIELD_NUMBER: _builtins.int
     UNET_FIELD_NUMBER: _builtins.int
     EMBEDDER_FIELD_NUMBER: _builtins.int
+    AUTOENCODER_FIELD_NUMBER: _builtins.int
+    ADVERSARIAL_FIELD_NUMBER: _builtins.int
     MULTI_HEAD_FIELD_NUMBER: _builtins.int
     TRANSFORMER_FIELD_NUMBER: _builtins.int
     @_builtins.property
@@ -48,6 +50,10 @@ class Model(_message.Message):
     @_builtins.property
     def embedder(self) -> Global___Embedder: ...
     @_builtins.property
+    def autoencoder(self) -> Global___Autoencoder: ...
+    @_builtins.property
+    def adversarial(self) -> Global___Adversarial: ...
+    @_builtins.property
     def multi_head(self) -> Global___MultiHead: ...
     @_builtins.property
     def transformer(self) -> Global___Transformer: ...
@@ -60,14 +66,16 @@ class Model(_message.Message):
         sequential: Global___Sequential | None = ...,
         unet: Global___Unet | None = ...,
         embedder: Global___Embedder | None = ...,
+        autoencoder: Global___Autoencoder | None = ...,
+        adversarial: Global___Adversarial | None = ...,
         multi_head: Global___MultiHead | None = ...,
         transformer: Global___Transformer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["convnet", b"convnet", "embedder", b"embedder", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "multi_head", b"multi_head", "sequential", b"sequential", "transformer", b"transformer", "unet", b"unet"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adversarial", b"adversarial", "autoencoder", b"autoencoder", "convnet", b"convnet", "embedder", b"embedder", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "multi_head", b"multi_head", "sequential", b"sequential", "transformer", b"transformer", "unet", b"unet"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["convnet", b"convnet", "embedder", b"embedder", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "multi_head", b"multi_head", "sequential", b"sequential", "transformer", b"transformer", "unet", b"unet"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adversarial", b"adversarial", "autoencoder", b"autoencoder", "convnet", b"convnet", "embedder", b"embedder", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "multi_head", b"multi_head", "sequential", b"sequential", "transformer", b"transformer", "unet", b"unet"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["linear", "mlp", "convnet", "sequential", "unet", "embedder", "multi_head", "transformer"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["linear", "mlp", "convnet", "sequential", "unet", "embedder", "autoencoder", "adversarial", "multi_head", "transformer"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -240,7 +248,7 @@ class Embedder(_message.Message):
     """Divide the vector by its norm."""
     @_builtins.property
     def trunk(self) -> Global___Trunk:
-        """What the vector is made by."""
+        """The greater part, whose last layer gives the vector: mlp, or convnet for images."""
 
     def __init__(
         self,
@@ -263,6 +271,92 @@ class Embedder(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__size) -> _WhichOneofReturnType__size | None: ...
 
 Global___Embedder: _TypeAlias = Embedder  # noqa: Y015
+
+@_typing.final
+class Autoencoder(_message.Message):
+    """A variational autoencoder: an encoder that gives mean and log variance of a code, and a decoder
+    that makes the sample again of a code drawn from them. Both are multi-layer perceptrons.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    HIDDEN_FIELD_NUMBER: _builtins.int
+    NONLINEARITY_FIELD_NUMBER: _builtins.int
+    code: _builtins.int
+    """Numbers of the code."""
+    nonlinearity: Global___Nonlinearity.Kind.ValueType
+    @_builtins.property
+    def hidden(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Units of each hidden layer of the encoder, from the input on; the decoder has them in reverse."""
+
+    def __init__(
+        self,
+        *,
+        code: _builtins.int | None = ...,
+        hidden: _abc.Iterable[_builtins.int] | None = ...,
+        nonlinearity: Global___Nonlinearity.Kind.ValueType | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_code", b"_code", "_nonlinearity", b"_nonlinearity", "code", b"code", "nonlinearity", b"nonlinearity"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_code", b"_code", "_nonlinearity", b"_nonlinearity", "code", b"code", "hidden", b"hidden", "nonlinearity", b"nonlinearity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__code: _TypeAlias = _typing.Literal["code"]  # noqa: Y015
+    _WhichOneofArgType__code: _TypeAlias = _typing.Literal["_code", b"_code"]  # noqa: Y015
+    _WhichOneofReturnType__nonlinearity: _TypeAlias = _typing.Literal["nonlinearity"]  # noqa: Y015
+    _WhichOneofArgType__nonlinearity: _TypeAlias = _typing.Literal["_nonlinearity", b"_nonlinearity"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__code) -> _WhichOneofReturnType__code | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__nonlinearity) -> _WhichOneofReturnType__nonlinearity | None: ...
+
+Global___Autoencoder: _TypeAlias = Autoencoder  # noqa: Y015
+
+@_typing.final
+class Adversarial(_message.Message):
+    """A generator, which makes samples of noise, and a critic, which scores samples. Both are multi-layer
+    perceptrons.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOISE_FIELD_NUMBER: _builtins.int
+    GENERATOR_FIELD_NUMBER: _builtins.int
+    CRITIC_FIELD_NUMBER: _builtins.int
+    NONLINEARITY_FIELD_NUMBER: _builtins.int
+    noise: _builtins.int
+    """Numbers of noise that a sample is made of, drawn from the standard normal distribution."""
+    nonlinearity: Global___Nonlinearity.Kind.ValueType
+    @_builtins.property
+    def generator(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Units of each of the generator's hidden layers, from the noise on."""
+
+    @_builtins.property
+    def critic(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Units of each of the critic's hidden layers, from the sample on."""
+
+    def __init__(
+        self,
+        *,
+        noise: _builtins.int | None = ...,
+        generator: _abc.Iterable[_builtins.int] | None = ...,
+        critic: _abc.Iterable[_builtins.int] | None = ...,
+        nonlinearity: Global___Nonlinearity.Kind.ValueType | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_noise", b"_noise", "_nonlinearity", b"_nonlinearity", "noise", b"noise", "nonlinearity", b"nonlinearity"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_noise", b"_noise", "_nonlinearity", b"_nonlinearity", "critic", b"critic", "generator", b"generator", "noise", b"noise", "nonlinearity", b"nonlinearity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__noise: _TypeAlias = _typing.Literal["noise"]  # noqa: Y015
+    _WhichOneofArgType__noise: _TypeAlias = _typing.Literal["_noise", b"_noise"]  # noqa: Y015
+    _WhichOneofReturnType__nonlinearity: _TypeAlias = _typing.Literal["nonlinearity"]  # noqa: Y015
+    _WhichOneofArgType__nonlinearity: _TypeAlias = _typing.Literal["_nonlinearity", b"_nonlinearity"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__noise) -> _WhichOneofReturnType__noise | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__nonlinearity) -> _WhichOneofReturnType__nonlinearity | None: ...
+
+Global___Adversarial: _TypeAlias = Adversarial  # noqa: Y015
 
 @_typing.final
 class Trunk(_message.Message):
@@ -311,6 +405,7 @@ class Transformer(_message.Message):
     EXPANSION_FIELD_NUMBER: _builtins.int
     PATCH_FIELD_NUMBER: _builtins.int
     DROPOUT_FIELD_NUMBER: _builtins.int
+    GRADIENT_CHECKPOINTING_FIELD_NUMBER: _builtins.int
     width: _builtins.int
     """Numbers that stand for a token; a multiple of heads."""
     depth: _builtins.int
@@ -323,6 +418,10 @@ class Transformer(_message.Message):
     """Side of an image's square patches, in pixels: it must divide both sides. Vectors have none."""
     dropout: _builtins.float
     """Share of numbers dropped in each training step, after each attention and each perceptron."""
+    gradient_checkpointing: _builtins.bool
+    """Keep of each block its input alone for the backward pass, which computes the rest again: about
+    a third more time and far less memory, for the same result bit for bit.
+    """
     def __init__(
         self,
         *,
@@ -332,10 +431,11 @@ class Transformer(_message.Message):
         expansion: _builtins.int | None = ...,
         patch: _builtins.int | None = ...,
         dropout: _builtins.float | None = ...,
+        gradient_checkpointing: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_depth", b"_depth", "_dropout", b"_dropout", "_expansion", b"_expansion", "_heads", b"_heads", "_patch", b"_patch", "_width", b"_width", "depth", b"depth", "dropout", b"dropout", "expansion", b"expansion", "heads", b"heads", "patch", b"patch", "width", b"width"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_depth", b"_depth", "_dropout", b"_dropout", "_expansion", b"_expansion", "_gradient_checkpointing", b"_gradient_checkpointing", "_heads", b"_heads", "_patch", b"_patch", "_width", b"_width", "depth", b"depth", "dropout", b"dropout", "expansion", b"expansion", "gradient_checkpointing", b"gradient_checkpointing", "heads", b"heads", "patch", b"patch", "width", b"width"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_depth", b"_depth", "_dropout", b"_dropout", "_expansion", b"_expansion", "_heads", b"_heads", "_patch", b"_patch", "_width", b"_width", "depth", b"depth", "dropout", b"dropout", "expansion", b"expansion", "heads", b"heads", "patch", b"patch", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_depth", b"_depth", "_dropout", b"_dropout", "_expansion", b"_expansion", "_gradient_checkpointing", b"_gradient_checkpointing", "_heads", b"_heads", "_patch", b"_patch", "_width", b"_width", "depth", b"depth", "dropout", b"dropout", "expansion", b"expansion", "gradient_checkpointing", b"gradient_checkpointing", "heads", b"heads", "patch", b"patch", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__depth: _TypeAlias = _typing.Literal["depth"]  # noqa: Y015
     _WhichOneofArgType__depth: _TypeAlias = _typing.Literal["_depth", b"_depth"]  # noqa: Y015
@@ -343,6 +443,8 @@ class Transformer(_message.Message):
     _WhichOneofArgType__dropout: _TypeAlias = _typing.Literal["_dropout", b"_dropout"]  # noqa: Y015
     _WhichOneofReturnType__expansion: _TypeAlias = _typing.Literal["expansion"]  # noqa: Y015
     _WhichOneofArgType__expansion: _TypeAlias = _typing.Literal["_expansion", b"_expansion"]  # noqa: Y015
+    _WhichOneofReturnType__gradient_checkpointing: _TypeAlias = _typing.Literal["gradient_checkpointing"]  # noqa: Y015
+    _WhichOneofArgType__gradient_checkpointing: _TypeAlias = _typing.Literal["_gradient_checkpointing", b"_gradient_checkpointing"]  # noqa: Y015
     _WhichOneofReturnType__heads: _TypeAlias = _typing.Literal["heads"]  # noqa: Y015
     _WhichOneofArgType__heads: _TypeAlias = _typing.Literal["_heads", b"_heads"]  # noqa: Y015
     _WhichOneofReturnType__patch: _TypeAlias = _typing.Literal["patch"]  # noqa: Y015
@@ -355,6 +457,8 @@ class Transformer(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__dropout) -> _WhichOneofReturnType__dropout | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__expansion) -> _WhichOneofReturnType__expansion | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__gradient_checkpointing) -> _WhichOneofReturnType__gradient_checkpointing | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__heads) -> _WhichOneofReturnType__heads | None: ...
     @_typing.overload

@@ -423,6 +423,7 @@ class Training(_message.Message):
     precision: Global___Training.Precision.ValueType
     """The numbers in which the network's forward and backward pass are computed, where fewer bits
     lose nothing that counts. Weights, optimizer, losses and evaluations are in float32 always.
+    Not for the tasks gan and multitask.
     """
     @_builtins.property
     def early_stopping(self) -> Global___EarlyStopping:
@@ -613,25 +614,36 @@ class Resources(_message.Message):
 
     DEVICE_FIELD_NUMBER: _builtins.int
     TIME_LIMIT_SECONDS_FIELD_NUMBER: _builtins.int
+    PROCESSES_FIELD_NUMBER: _builtins.int
     device: Global___Resources.Device.ValueType
     time_limit_seconds: _builtins.int
     """Ends as FAILED after this much training; no limit where absent."""
+    processes: _builtins.int
+    """Processes of one machine that train the job together, each on a part of every batch; at most
+    the worker's GPUs, or its cores. Weights and metrics are those of one process up to rounding,
+    and dropout draws anew in each.
+    """
     def __init__(
         self,
         *,
         device: Global___Resources.Device.ValueType | None = ...,
         time_limit_seconds: _builtins.int | None = ...,
+        processes: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_device", b"_device", "_time_limit_seconds", b"_time_limit_seconds", "device", b"device", "time_limit_seconds", b"time_limit_seconds"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_device", b"_device", "_processes", b"_processes", "_time_limit_seconds", b"_time_limit_seconds", "device", b"device", "processes", b"processes", "time_limit_seconds", b"time_limit_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_device", b"_device", "_time_limit_seconds", b"_time_limit_seconds", "device", b"device", "time_limit_seconds", b"time_limit_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_device", b"_device", "_processes", b"_processes", "_time_limit_seconds", b"_time_limit_seconds", "device", b"device", "processes", b"processes", "time_limit_seconds", b"time_limit_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__device: _TypeAlias = _typing.Literal["device"]  # noqa: Y015
     _WhichOneofArgType__device: _TypeAlias = _typing.Literal["_device", b"_device"]  # noqa: Y015
+    _WhichOneofReturnType__processes: _TypeAlias = _typing.Literal["processes"]  # noqa: Y015
+    _WhichOneofArgType__processes: _TypeAlias = _typing.Literal["_processes", b"_processes"]  # noqa: Y015
     _WhichOneofReturnType__time_limit_seconds: _TypeAlias = _typing.Literal["time_limit_seconds"]  # noqa: Y015
     _WhichOneofArgType__time_limit_seconds: _TypeAlias = _typing.Literal["_time_limit_seconds", b"_time_limit_seconds"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__device) -> _WhichOneofReturnType__device | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__processes) -> _WhichOneofReturnType__processes | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__time_limit_seconds) -> _WhichOneofReturnType__time_limit_seconds | None: ...
 

@@ -34,6 +34,9 @@ class Task(_message.Message):
     ORDINAL_FIELD_NUMBER: _builtins.int
     SEGMENTATION_FIELD_NUMBER: _builtins.int
     METRIC_LEARNING_FIELD_NUMBER: _builtins.int
+    SELF_SUPERVISED_FIELD_NUMBER: _builtins.int
+    GAN_FIELD_NUMBER: _builtins.int
+    VAE_FIELD_NUMBER: _builtins.int
     MULTITASK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def regression(self) -> Global___Regression: ...
@@ -50,6 +53,12 @@ class Task(_message.Message):
     @_builtins.property
     def metric_learning(self) -> Global___MetricLearning: ...
     @_builtins.property
+    def self_supervised(self) -> Global___SelfSupervised: ...
+    @_builtins.property
+    def gan(self) -> Global___AdversarialGame: ...
+    @_builtins.property
+    def vae(self) -> Global___VariationalCode: ...
+    @_builtins.property
     def multitask(self) -> Global___Multitask: ...
     def __init__(
         self,
@@ -61,13 +70,16 @@ class Task(_message.Message):
         ordinal: Global___Ordinal | None = ...,
         segmentation: Global___Segmentation | None = ...,
         metric_learning: Global___MetricLearning | None = ...,
+        self_supervised: Global___SelfSupervised | None = ...,
+        gan: Global___AdversarialGame | None = ...,
+        vae: Global___VariationalCode | None = ...,
         multitask: Global___Multitask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "kind", b"kind", "metric_learning", b"metric_learning", "multiclass", b"multiclass", "multilabel", b"multilabel", "multitask", b"multitask", "ordinal", b"ordinal", "regression", b"regression", "segmentation", b"segmentation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "gan", b"gan", "kind", b"kind", "metric_learning", b"metric_learning", "multiclass", b"multiclass", "multilabel", b"multilabel", "multitask", b"multitask", "ordinal", b"ordinal", "regression", b"regression", "segmentation", b"segmentation", "self_supervised", b"self_supervised", "vae", b"vae"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "kind", b"kind", "metric_learning", b"metric_learning", "multiclass", b"multiclass", "multilabel", b"multilabel", "multitask", b"multitask", "ordinal", b"ordinal", "regression", b"regression", "segmentation", b"segmentation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "gan", b"gan", "kind", b"kind", "metric_learning", b"metric_learning", "multiclass", b"multiclass", "multilabel", b"multilabel", "multitask", b"multitask", "ordinal", b"ordinal", "regression", b"regression", "segmentation", b"segmentation", "self_supervised", b"self_supervised", "vae", b"vae"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["regression", "binary", "multiclass", "multilabel", "ordinal", "segmentation", "metric_learning", "multitask"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["regression", "binary", "multiclass", "multilabel", "ordinal", "segmentation", "metric_learning", "self_supervised", "gan", "vae", "multitask"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -269,6 +281,156 @@ class MetricLearning(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__turned_classes) -> _WhichOneofReturnType__turned_classes | None: ...
 
 Global___MetricLearning: _TypeAlias = MetricLearning  # noqa: Y015
+
+@_typing.final
+class AdversarialGame(_message.Message):
+    """Samples like those of the data: a generator makes them of noise, and a critic learns to tell them
+    from real ones. The two move in turn, each by the optimizer with moments of its own, and each step
+    is guarded.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CRITIC_STEPS_FIELD_NUMBER: _builtins.int
+    GRADIENT_PENALTY_FIELD_NUMBER: _builtins.int
+    WEIGHT_CLIP_FIELD_NUMBER: _builtins.int
+    CRITIC_RATE_FIELD_NUMBER: _builtins.int
+    critic_steps: _builtins.int
+    """Steps of the critic before each step of the generator."""
+    gradient_penalty: _builtins.float
+    """Weight of the penalty on critics whose gradient between real and made samples has another
+    norm than 1; 10 is usual.
+    """
+    weight_clip: _builtins.float
+    """Cut each of the critic's weights to this size after each step; 0.01 is usual."""
+    critic_rate: _builtins.float
+    """The critic's learning rate as a multiple of the generator's."""
+    def __init__(
+        self,
+        *,
+        critic_steps: _builtins.int | None = ...,
+        gradient_penalty: _builtins.float = ...,
+        weight_clip: _builtins.float = ...,
+        critic_rate: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_critic_rate", b"_critic_rate", "_critic_steps", b"_critic_steps", "constraint", b"constraint", "critic_rate", b"critic_rate", "critic_steps", b"critic_steps", "gradient_penalty", b"gradient_penalty", "weight_clip", b"weight_clip"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_critic_rate", b"_critic_rate", "_critic_steps", b"_critic_steps", "constraint", b"constraint", "critic_rate", b"critic_rate", "critic_steps", b"critic_steps", "gradient_penalty", b"gradient_penalty", "weight_clip", b"weight_clip"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__critic_rate: _TypeAlias = _typing.Literal["critic_rate"]  # noqa: Y015
+    _WhichOneofArgType__critic_rate: _TypeAlias = _typing.Literal["_critic_rate", b"_critic_rate"]  # noqa: Y015
+    _WhichOneofReturnType__critic_steps: _TypeAlias = _typing.Literal["critic_steps"]  # noqa: Y015
+    _WhichOneofArgType__critic_steps: _TypeAlias = _typing.Literal["_critic_steps", b"_critic_steps"]  # noqa: Y015
+    _WhichOneofReturnType_constraint: _TypeAlias = _typing.Literal["gradient_penalty", "weight_clip"]  # noqa: Y015
+    _WhichOneofArgType_constraint: _TypeAlias = _typing.Literal["constraint", b"constraint"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__critic_rate) -> _WhichOneofReturnType__critic_rate | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__critic_steps) -> _WhichOneofReturnType__critic_steps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_constraint) -> _WhichOneofReturnType_constraint | None: ...
+
+Global___AdversarialGame: _TypeAlias = AdversarialGame  # noqa: Y015
+
+@_typing.final
+class VariationalCode(_message.Message):
+    """A code of a few numbers for each sample, from which the sample can be made again, and new ones
+    from noise.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VariationalCode: _TypeAlias = VariationalCode  # noqa: Y015
+
+@_typing.final
+class SelfSupervised(_message.Message):
+    """Vectors that stay the same from one view of a sample to another, learnt without labels. What the
+    loss compares goes through a perceptron more, which is not part of the model's output.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIEWS_FIELD_NUMBER: _builtins.int
+    PROJECTION_FIELD_NUMBER: _builtins.int
+    projection: _builtins.int
+    """Length of the vectors that the loss compares."""
+    @_builtins.property
+    def views(self) -> Global___Views:
+        """How the two views of a sample come about."""
+
+    def __init__(
+        self,
+        *,
+        views: Global___Views | None = ...,
+        projection: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_projection", b"_projection", "projection", b"projection", "views", b"views"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_projection", b"_projection", "projection", b"projection", "views", b"views"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__projection: _TypeAlias = _typing.Literal["projection"]  # noqa: Y015
+    _WhichOneofArgType__projection: _TypeAlias = _typing.Literal["_projection", b"_projection"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__projection) -> _WhichOneofReturnType__projection | None: ...
+
+Global___SelfSupervised: _TypeAlias = SelfSupervised  # noqa: Y015
+
+@_typing.final
+class Views(_message.Message):
+    """Changes that leave what a sample is, drawn anew for each view."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROTATION_FIELD_NUMBER: _builtins.int
+    SHIFT_FIELD_NUMBER: _builtins.int
+    NOISE_FIELD_NUMBER: _builtins.int
+    MASKED_FIELD_NUMBER: _builtins.int
+    rotation: _builtins.float
+    """Images: turned by up to so many degrees to either side."""
+    shift: _builtins.float
+    """Images: moved by up to so many pixels in both directions."""
+    noise: _builtins.float
+    """Standard deviation of noise on each number, in units of the inputs as the model takes them."""
+    masked: _builtins.float
+    """Share of the numbers that are set to 0, which is the mean of standardised inputs."""
+    def __init__(
+        self,
+        *,
+        rotation: _builtins.float | None = ...,
+        shift: _builtins.float | None = ...,
+        noise: _builtins.float | None = ...,
+        masked: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_masked", b"_masked", "_noise", b"_noise", "_rotation", b"_rotation", "_shift", b"_shift", "masked", b"masked", "noise", b"noise", "rotation", b"rotation", "shift", b"shift"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_masked", b"_masked", "_noise", b"_noise", "_rotation", b"_rotation", "_shift", b"_shift", "masked", b"masked", "noise", b"noise", "rotation", b"rotation", "shift", b"shift"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__masked: _TypeAlias = _typing.Literal["masked"]  # noqa: Y015
+    _WhichOneofArgType__masked: _TypeAlias = _typing.Literal["_masked", b"_masked"]  # noqa: Y015
+    _WhichOneofReturnType__noise: _TypeAlias = _typing.Literal["noise"]  # noqa: Y015
+    _WhichOneofArgType__noise: _TypeAlias = _typing.Literal["_noise", b"_noise"]  # noqa: Y015
+    _WhichOneofReturnType__rotation: _TypeAlias = _typing.Literal["rotation"]  # noqa: Y015
+    _WhichOneofArgType__rotation: _TypeAlias = _typing.Literal["_rotation", b"_rotation"]  # noqa: Y015
+    _WhichOneofReturnType__shift: _TypeAlias = _typing.Literal["shift"]  # noqa: Y015
+    _WhichOneofArgType__shift: _TypeAlias = _typing.Literal["_shift", b"_shift"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__masked) -> _WhichOneofReturnType__masked | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__noise) -> _WhichOneofReturnType__noise | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rotation) -> _WhichOneofReturnType__rotation | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__shift) -> _WhichOneofReturnType__shift | None: ...
+
+Global___Views: _TypeAlias = Views  # noqa: Y015
 
 @_typing.final
 class Multitask(_message.Message):

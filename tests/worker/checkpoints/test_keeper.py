@@ -10,9 +10,11 @@ import pytest
 import torch
 from tests.worker._jobs import tiny_spec
 
+from talweg.server.services import reports
 from talweg.v1.jobs_pb2 import Checkpoint
 from talweg.v1.workers_pb2 import Assignment, Kept, Lease
 from talweg.worker.checkpoints import Blobs, CheckpointKeeper
+from talweg.worker.checkpoints import keeper as keeper_module
 from talweg.worker.errors import UserSpecError
 from talweg.worker.training import Snapshot, StoreAwayError
 
@@ -234,6 +236,25 @@ def test_some_are_kept_for_good(tmp_path: Path) -> None:
     assert record.steps == [1, 4, 7, 8]
     assert [each.for_good for each in record.kept] == [True, True, True, False]
     assert record.is_in_order()
+
+
+def test_no_more_are_kept_for_good_than_the_record_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Beside them stand the last two, the best, and what a job is continued from.
+    assert keeper_module.MOST_FOR_GOOD + 4 <= reports._MAX_CHECKPOINTS
+    monkeypatch.setattr(keeper_module, "MOST_FOR_GOOD", 3)
+    record = Record(tmp_path, training={"steps": 5, "checkpoints": {"keep_every": 1}})
+    keeper = record.begin()
+    for step in range(10, 80, 10):
+        save(keeper, step)
+        record.report(keeper)
+    assert record.steps == [10, 20, 30, 60, 70]
+    (line,) = record.teller.lines
+    assert line == (
+        "3 checkpoints are kept for good, and none from step 40 on: "
+        "raise training.checkpoints.keep_every."
+    )
 
 
 def test_the_best_stays_until_there_is_a_better(record: Record) -> None:

@@ -66,7 +66,7 @@ def keep_network(writer: SpoolWriter, spec: JobSpec) -> Trained:
     writer.tensors(spool.PREDICTIONS, shown)
     writer.tensors(spool.WEIGHTS, network.state_dict())
     writer.document(spool.MODEL, kept.describe(spec, bundle))
-    writer.tensors(spool.EXAMPLE, {"x": kept.example(bundle)})
+    writer.tensors(spool.EXAMPLE, {"x": kept.example(spec, bundle)})
     raw = bundle.test.x.double()
     if bundle.inputs.scaler is not None:
         raw = torch.from_numpy(bundle.inputs.scaler.unscale(raw.numpy()))

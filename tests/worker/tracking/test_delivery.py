@@ -201,6 +201,45 @@ def test_another_machine_goes_on_with_the_same_run(
     assert tracking.get_run(run.info.run_id).data.tags["talweg.attempt"] == "2"
 
 
+@pytest.mark.parametrize("ended_before", [False, True])
+def test_what_another_machine_does_not_tell_of_again_arrives_late(
+    ended_before: bool,
+    jobs: Jobs,
+    settings: Settings,
+    delivery: Delivery,
+    tracking: mlflow.MlflowClient,
+    tmp_path: Path,
+) -> None:
+    elsewhere = replace(settings, spool_dir=tmp_path / "other")
+    first = jobs.begin(spec := tiny_spec())
+    name = first.lease.job
+    with writer_of(first, settings.spool_dir) as writer:
+        writer.points(losses(range(1, 51)))
+        writer.flush()
+        delivery.deliver()
+        # A checkpoint at step 60; 61 to 70 are done again by the machine that goes on.
+        writer.points(losses(range(51, 71)))
+        jobs.finish(first, Outcome(state=Job.QUEUED))
+        second = jobs.claim()
+        writer.end(state="LOST")
+    if not ended_before:
+        delivery.deliver()
+    with writer_of(second, elsewhere.spool_dir) as others:
+        others.points(losses(range(61, 81), at_ms=1_800_000_000_000))
+        jobs.finish(second, SUCCEEDED)
+        others.end(state="SUCCEEDED")
+    if not ended_before:
+        # Asked before the other machine has told of anything, this one waits.
+        Delivery(settings).deliver()
+    Delivery(elsewhere).deliver()
+    Delivery(settings).deliver()
+    (run,) = runs_of(tracking, spec, name)
+    assert sorted(steps_of(tracking, run, "train/loss")) == list(range(1, 81))
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["talweg.attempt"] == "2"
+    assert spool_files(settings) == []
+
+
 @pytest.mark.parametrize("who_is_first", ["the attempt before", "the attempt after"])
 def test_what_one_machine_has_left_does_not_double_anothers_steps(
     who_is_first: str,

@@ -70,6 +70,12 @@ SPECS: dict[str, dict[str, Any]] = {
         "model": {"embedder": {"size": 5}},
         "loss": {"arcface": {"embedding_size": 5}},
     },
+    "views": {
+        "task": "self_supervised",
+        "dataset": "digits",
+        "model": {"embedder": {"trunk": {"convnet": {"channels": [4]}}, "size": 5}},
+        "loss": "negative_cosine",
+    },
     "grades": {"task": "ordinal", "loss": "coral"},
     "grades one after another": {"task": {"ordinal": {"ranks": 3}}, "loss": "corn"},
     "transformer": {
@@ -128,9 +134,11 @@ def test_model_loads_back_without_pickles_and_predicts_in_the_users_terms(
     assert np.asarray(model.metadata.load_input_example()).shape[1:] == trained.raw.shape[1:]
 
     folder = Path(tracking.download_artifacts(run.info.run_id, "", str(tmp_path)))
-    second = {"regression": "residuals", "metric_learning": "embeddings"}.get(
-        kind(spec.task)[0], "confusion_matrix"
-    )
+    second = {
+        "regression": "residuals",
+        "metric_learning": "embeddings",
+        "self_supervised": "embeddings",
+    }.get(kind(spec.task)[0], "confusion_matrix")
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert files == {
         "job.yaml",
@@ -155,7 +163,7 @@ def test_ranks_are_predicted_as_the_task_reads_them(loss: str, last: list[str]) 
     part = HeldPart.of(bundle.test, task, torch.device("cpu"))
     judged = evaluate(network, task, part, batch_size=64)
     description = describe(spec, bundle)
-    raw = example(dataclasses.replace(bundle, train=bundle.test), count=len(part))
+    raw = example(spec, dataclasses.replace(bundle, train=bundle.test), count=len(part))
     with torch.no_grad():
         predicted = Predictor(network.eval(), description)(raw)
     assert judged.predictions is not None

@@ -11,6 +11,7 @@ from tests.worker.training.jobs import flat, job, run
 from tests.worker.training.poisoned import BATCH_NORM, WAYS, Run, same
 from torch import Tensor, nn
 
+from talweg.spec import check
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.spec_pb2 import JobSpec, Training
 from talweg.worker.errors import UserSpecError
@@ -205,6 +206,17 @@ def test_what_a_device_cannot_do_is_the_specs_fault() -> None:
         precision.try_out(lambda: torch.cdist(half, half))
     with pytest.raises(RuntimeError, match="another"):
         precision.try_out(lambda: (_ for _ in ()).throw(RuntimeError("another")))
+
+
+@pytest.mark.parametrize("task", ["gan", "multitask"])
+def test_tasks_of_several_losses_are_refused(task: str) -> None:
+    def found(precision: str) -> list[str]:
+        asked = job(task={task: {}}, training={"precision": precision})
+        violations, _ = check(asked)
+        return [v.found for v in violations if v.field == "training.precision"]
+
+    assert found("bf16") == [f"bf16 with task {task}"]
+    assert found("fp32") == []
 
 
 @pytest.mark.gpu

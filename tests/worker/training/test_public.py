@@ -3,8 +3,27 @@ import pytest
 from talweg.worker import data, models, tasks, training
 
 NAMES = {
-    data: {"DIVIDED", "LOADERS", "DataBundle", "Inputs", "Part", "RawData", "Scaler", "load"},
-    models: {"LAYERS", "MODELS", "HeadShape", "build", "share_answers"},
+    data: {
+        "DIVIDED",
+        "LOADERS",
+        "DataBundle",
+        "Inputs",
+        "Part",
+        "RawData",
+        "Scaler",
+        "load",
+        "ring_centres",
+    },
+    models: {
+        "LAYERS",
+        "MODELS",
+        "GeneratorAndCritic",
+        "HeadShape",
+        "VariationalAutoencoder",
+        "build",
+        "draw",
+        "share_answers",
+    },
     tasks: {
         "TASKS",
         "Array",
@@ -17,6 +36,7 @@ NAMES = {
         "Predictions",
         "TaskRunner",
         "Trial",
+        "gives_probabilities",
         "is_conditional",
         "leaves",
         "make",

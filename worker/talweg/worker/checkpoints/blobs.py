@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import fsspec
@@ -36,11 +37,12 @@ class Blobs:
         """
         whole = self._at(path)
         folder, _, name = whole.rpartition("/")
-        self._files.makedirs(folder, exist_ok=True)
-        if not isinstance(self._files, LocalFileSystem):
-            # Elsewhere a file is seen once it is complete.
-            self._files.pipe_file(whole, content)
-            return
+        with _failing_as_files_do():
+            self._files.makedirs(folder, exist_ok=True)
+            if not isinstance(self._files, LocalFileSystem):
+                # Elsewhere a file is seen once it is complete.
+                self._files.pipe_file(whole, content)
+                return
         aside = f"{folder}/.{name}.part"
         try:
             self._files.pipe_file(aside, content)
@@ -56,7 +58,8 @@ class Blobs:
             FileNotFoundError: There is none.
             OSError: It cannot be read.
         """
-        content: bytes = self._files.cat_file(self._at(path))
+        with _failing_as_files_do():
+            content: bytes = self._files.cat_file(self._at(path))
         return content
 
     def names(self, folder: str) -> list[str]:
@@ -66,7 +69,8 @@ class Blobs:
             OSError: It cannot be read.
         """
         try:
-            found = self._files.ls(self._at(folder), detail=False)
+            with _failing_as_files_do():
+                found = self._files.ls(self._at(folder), detail=False)
         except FileNotFoundError:
             return []
         names = [str(path).rstrip("/").rpartition("/")[2] for path in found]
@@ -78,8 +82,23 @@ class Blobs:
 
     def remove_whole(self, path: str) -> None:
         """Removes a file by its whole path."""
-        with suppress(OSError):
+        with suppress(OSError), _failing_as_files_do():
             self._files.rm_file(path)
 
     def _at(self, path: str) -> str:
         return f"{self._root}/{path}"
+
+
+@contextmanager
+def _failing_as_files_do() -> Iterator[None]:
+    """Makes one kind of what protocols raise: each has errors of its own for a store that is away.
+
+    Raises:
+        OSError: For any of them.
+    """
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as exc:
+        raise OSError(f"{type(exc).__name__}: {exc}") from exc

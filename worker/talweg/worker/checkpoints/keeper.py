@@ -25,6 +25,8 @@ from talweg.worker.training import Snapshot, StoreAwayError, continued
 
 # Should the last be damaged, the one before is there.
 _NUM_LAST = 2
+MOST_FOR_GOOD = 900
+"""No more are kept for good: the record holds a thousand of a job."""
 _TRIES = 4
 _FIRST_PAUSE = 0.5
 
@@ -86,6 +88,7 @@ class CheckpointKeeper:
         self._teller, self._stopwatch, self._pause = teller, stopwatch, pause
         self._kept: list[Checkpoint] = list(assignment.checkpoints)
         self._count = 0
+        self._is_full = False
         # Guards what follows, which the lease's thread sees too.
         self._lock = threading.Lock()
         self._news: Kept | None = None
@@ -165,10 +168,24 @@ class CheckpointKeeper:
                 LogLine.WARNING, f"The checkpoint of step {step} could not be kept: {exc}."
             )
             return False
-        every = self._spec.training.checkpoints.keep_every
-        new.for_good = bool(every) and (self._count - 1) % every == 0
+        new.for_good = self._is_for_good(step)
         self._tell(_last_ones([*kept, new], _NUM_LAST))
         return True
+
+    def _is_for_good(self, step: int) -> bool:
+        every = self._spec.training.checkpoints.keep_every
+        if not every or (self._count - 1) % every:
+            return False
+        if sum(each.for_good for each in self._kept) < MOST_FOR_GOOD:
+            return True
+        if not self._is_full:
+            self._is_full = True
+            self._teller.log(
+                LogLine.WARNING,
+                f"{MOST_FOR_GOOD} checkpoints are kept for good, and none from step {step} on: "
+                "raise training.checkpoints.keep_every.",
+            )
+        return False
 
     # The lease's.
 

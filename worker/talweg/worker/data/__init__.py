@@ -4,6 +4,7 @@ from talweg.worker.data._bundle import DataBundle, Inputs, Part, Scaler
 from talweg.worker.data._load import DIVIDED, load
 from talweg.worker.data._loaders import LOADERS, RawData
 from talweg.worker.data._measures import MEASURES, measure
+from talweg.worker.data._ring import ring_centres
 
 __all__ = [
     "DIVIDED",
@@ -16,4 +17,5 @@ __all__ = [
     "Scaler",
     "load",
     "measure",
+    "ring_centres",
 ]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sklearn import datasets
 
 from talweg.v1 import datasets_pb2 as messages
+from talweg.worker.data._ring import ring
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,11 @@ def _synthetic_multilabel(spec: messages.SyntheticMultilabel) -> RawData:
     )
 
 
+def _gaussian_ring(spec: messages.GaussianRing) -> RawData:
+    x, y = ring(spec)
+    return _table(x, y, _numbered("x", 2), class_names=_numbered("mode ", spec.num_classes))
+
+
 def _numbered(prefix: str, count: int) -> tuple[str, ...]:
     return tuple(f"{prefix}{index}" for index in range(count))
 
@@ -145,5 +151,6 @@ LOADERS: dict[str, Callable[[Any], RawData]] = {
     "synthetic_regression": _synthetic_regression,
     "synthetic_classification": _synthetic_classification,
     "synthetic_multilabel": _synthetic_multilabel,
+    "gaussian_ring": _gaussian_ring,
 }
 """Every member of `Dataset` with its loader."""

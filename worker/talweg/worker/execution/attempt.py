@@ -26,6 +26,7 @@ from talweg.worker.execution.reporter import JobReporter
 from talweg.worker.tracking import models, spool
 from talweg.worker.tracking.spool import SpoolWriter
 from talweg.worker.training import Result, Stop
+from talweg.worker.training.processes import ProcessLostError
 
 log = logging.getLogger(__name__)
 
@@ -148,6 +149,11 @@ class _Attempt:
                 self._keep(result)
             if outcome.HasField("divergence"):
                 self._spool.document(spool.DIVERGENCE, to_dict(outcome.divergence))
+        except ProcessLostError as exc:
+            # Nobody renews the lease from here on, and another attempt goes on.
+            stop = Stop("lost", str(exc))
+            self._control.stop(stop.reason, stop.detail)
+            outcome = outcomes.of_stop(stop)
         except Exception as exc:
             outcome = outcomes.of_error(exc)
             if outcome.cause == Outcome.SERVICE:
@@ -172,7 +178,7 @@ class _Attempt:
         if outputs.model and result.model is not None:
             self._spool.tensors(spool.WEIGHTS, result.model.state_dict())
             self._spool.document(spool.MODEL, models.describe(self._spec, bundle))
-            self._spool.tensors(spool.EXAMPLE, {"x": models.example(bundle)})
+            self._spool.tensors(spool.EXAMPLE, {"x": models.example(self._spec, bundle)})
 
     def _finish(self, outcome: Outcome) -> bool:
         """Tells the server; whether the attempt counts."""

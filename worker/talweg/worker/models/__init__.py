@@ -1,8 +1,18 @@
 """Networks, built from their messages."""
 
 from talweg.worker.models._build import MODELS, build
+from talweg.worker.models._generative import GeneratorAndCritic, VariationalAutoencoder, draw
 from talweg.worker.models._images import HeadShape
 from talweg.worker.models._layers import LAYERS
 from talweg.worker.models._shared import share_answers
 
-__all__ = ["LAYERS", "MODELS", "HeadShape", "build", "share_answers"]
+__all__ = [
+    "LAYERS",
+    "MODELS",
+    "GeneratorAndCritic",
+    "HeadShape",
+    "VariationalAutoencoder",
+    "build",
+    "draw",
+    "share_answers",
+]

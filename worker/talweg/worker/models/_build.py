@@ -16,6 +16,7 @@ from torch import nn
 from talweg.spec import kind
 from talweg.v1 import models_pb2 as messages
 from talweg.worker.models._embedder import Normalise
+from talweg.worker.models._generative import adversarial, autoencoder
 from talweg.worker.models._images import Heads, HeadShape, UnetTrunk, pixels_from
 from talweg.worker.models._layers import LAYERS, Shape
 from talweg.worker.models._transformer import transformer
@@ -125,6 +126,14 @@ def _embedder(model: messages.Embedder, shape: Shape, size: int) -> Modules:
     return modules
 
 
+def _autoencoder(model: messages.Autoencoder, shape: Shape, _: int) -> Modules:
+    return autoencoder(model, shape, _NONLINEARITIES)
+
+
+def _adversarial(model: messages.Adversarial, shape: Shape, _: int) -> Modules:
+    return adversarial(model, shape, _NONLINEARITIES)
+
+
 def _sequential(model: messages.Sequential, shape: Shape, num_outputs: int) -> Modules:
     modules = Modules()
     for index, layer in enumerate(model.layers):
@@ -175,6 +184,8 @@ MODELS: dict[str, Callable[[Any, Shape, int], Modules]] = {
     "convnet": _convnet,
     "sequential": _sequential,
     "embedder": _embedder,
+    "autoencoder": _autoencoder,
+    "adversarial": _adversarial,
     "transformer": transformer,
     "unet": _unet,
 }

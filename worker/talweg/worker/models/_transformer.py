@@ -7,6 +7,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from talweg.v1 import models_pb2 as messages
 
@@ -96,9 +97,16 @@ class Block(nn.Module):
         self.gelu = nn.GELU()
         self.linear2 = nn.Linear(model.expansion * width, width)
         self.dropout = nn.Dropout(model.dropout) if model.dropout > 0 else None
+        self._computes_again = model.gradient_checkpointing
 
     def forward(self, x: Tensor) -> Tensor:
         """From (N, tokens, width) to the same shape."""
+        if self._computes_again and torch.is_grad_enabled():
+            again: Tensor = checkpoint(self._run, x, use_reentrant=False)
+            return again
+        return self._run(x)
+
+    def _run(self, x: Tensor) -> Tensor:
         x = x + self._dropped(self.attention(self.norm1(x)))
         return x + self._dropped(self.linear2(self.gelu(self.linear1(self.norm2(x)))))
 

@@ -20,6 +20,7 @@ from talweg.worker.tasks._losses import ByVectors, leaves
 from talweg.worker.tasks._make import TASKS, make
 from talweg.worker.tasks._one_target import OneTarget
 from talweg.worker.tasks._ordinal import is_conditional, rank_probabilities, shares_answers
+from talweg.worker.tasks._vae import gives_probabilities
 
 __all__ = [
     "TASKS",
@@ -33,6 +34,7 @@ __all__ = [
     "Predictions",
     "TaskRunner",
     "Trial",
+    "gives_probabilities",
     "is_conditional",
     "leaves",
     "make",

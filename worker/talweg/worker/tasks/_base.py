@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from talweg.spec import num_outputs, output_activation
+from talweg.v1.jobs_pb2 import Warning
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle, Part
 from talweg.worker.losses import ClassCounts, LossModule
@@ -88,6 +89,8 @@ class Judged:
     """What the task's plots are drawn from, by name."""
     predictions: Predictions | None = None
     """What the model says of each sample; None where that is too much to keep."""
+    warnings: tuple[Warning, ...] = ()
+    """What is probably not meant, to be said where this is the last evaluation."""
 
 
 class Meter(ABC):
@@ -149,6 +152,8 @@ class TaskRunner(ABC):
     """The named arrays that the task reads, and their shapes."""
     of_pixels: ClassVar[bool] = False
     """Whether the model gives outputs for each pixel, (N, num_outputs, H, W)."""
+    by_turns: ClassVar[bool] = False
+    """Whether some of the model's weights learn in one step and others in the next."""
     num_outputs: int
     """Outputs of the model's last layer."""
     heads: tuple[HeadShape, ...] = ()
@@ -248,6 +253,14 @@ class TaskRunner(ABC):
             Each index below N once (N,).
         """
         return shuffled(count, generator)
+
+    def rate_factor(self, step: int) -> float:
+        """Gives what a step's learning rate is multiplied by.
+
+        Args:
+            step: The optimizer step, from 1.
+        """
+        return 1.0
 
     def watched(self) -> dict[str, float]:
         """Gives what besides the loss is to be seen of training just now, by metric's name."""

@@ -7,11 +7,14 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle
 from talweg.worker.tasks._base import TaskRunner
 from talweg.worker.tasks._classification import Binary, Multiclass, Multilabel
+from talweg.worker.tasks._gan import Gan
 from talweg.worker.tasks._masks import Segmentation
 from talweg.worker.tasks._metric_learning import MetricLearning
 from talweg.worker.tasks._multitask import Multitask
 from talweg.worker.tasks._ordinal import Ordinal
 from talweg.worker.tasks._regression import Regression
+from talweg.worker.tasks._self_supervised import SelfSupervised
+from talweg.worker.tasks._vae import Vae
 
 TASKS: dict[str, type[TaskRunner]] = {
     "regression": Regression,
@@ -21,6 +24,9 @@ TASKS: dict[str, type[TaskRunner]] = {
     "ordinal": Ordinal,
     "segmentation": Segmentation,
     "metric_learning": MetricLearning,
+    "self_supervised": SelfSupervised,
+    "gan": Gan,
+    "vae": Vae,
     "multitask": Multitask,
 }
 """Every member of `Task` with its class."""

@@ -60,6 +60,7 @@ class JobDelivery:
         self._attempts: dict[int, SpooledAttempt] = {}
         self._spec: JobSpec | None = None
         self._ask_at, self._ask_pause = 0.0, _FIRST_PAUSE
+        self._overtaken: set[int] = set()
 
     def advance(self) -> bool:
         """Sends what there is to send.
@@ -102,34 +103,62 @@ class JobDelivery:
 
     def _send(self, attempt: SpooledAttempt) -> None:
         key = str(attempt.number)
-        if attempt.is_idle(sent=self._state.offsets.get(key, 0)):
+        if attempt.number in self._overtaken or attempt.is_idle(sent=self._sent_of(attempt)):
             return
-        for points, offset in attempt.unsent(self._state.offsets.get(key, 0)):
+        for points, offset in attempt.unsent(self._sent_of(attempt)):
             if attempt.begin is None:
                 raise RefusedError(f"{attempt.lines} does not begin with its job")
             self._spec = self._spec or from_dict(attempt.begin["spec"])
             self._ensure_run(attempt.begin, self._spec)
             if self._is_overtaken(attempt, points):
-                log.info("%s: attempt %s is another's to tell of again", self.job_id, key)
-            else:
-                self._look_at_others_points(attempt)
-                self._send_batch(attempt, self._spec, points)
+                log.info("%s: attempt %s is left until its job has ended", self.job_id, key)
+                self._overtaken.add(attempt.number)
+                break
+            self._look_at_others_points(attempt)
+            self._send_batch(attempt, self._spec, points)
             self._state.offsets[key] = offset
             self._save()
         self._describe(attempt)
 
-    def _is_overtaken(self, attempt: SpooledAttempt, points: list[Point]) -> bool:
-        """Whether another machine has the job by now.
+    def _sent_of(self, attempt: SpooledAttempt) -> int:
+        return self._state.offsets.get(str(attempt.number), 0)
 
-        Its attempt tells of every step that MLflow did not hold when it began, and what is left
-        here of them would stand there twice.
+    def _is_overtaken(self, attempt: SpooledAttempt, points: list[Point]) -> bool:
+        """Whether another machine has the attempt after this one.
+
+        It tells of steps again that MLflow did not hold when it began: those behind the checkpoint
+        from which it goes on. Which of them are left to tell of here is known once it has told.
         """
         assert attempt.begin is not None
+        if attempt.number + 1 in self._attempts or attempt.final_state:
+            return False
+        if attempt.number < max(self._attempts):
+            return True
         newest = points[-1][1] if points else attempt.begin["time"]
-        if attempt.final_state or now_ms() - newest < _FRESH_MS:
+        if now_ms() - newest < _FRESH_MS:
             return False
         job = self._record.job(self.job_id)
-        return job is not None and job.attempt > max(self._attempts)
+        return job is not None and job.attempt > attempt.number
+
+    def _send_leftovers(self) -> None:
+        """Sends what overtaken attempts know, and nobody else has told of."""
+        held: dict[str, set[int]] = {}
+        for number in sorted(self._overtaken):
+            attempt = self._attempts[number]
+            for points, offset in attempt.unsent(self._sent_of(attempt)):
+                fresh: list[Point] = []
+                for step, at, values in points:
+                    for name in values.keys() - held.keys():
+                        held[name] = self._runs.steps(self._state.run_id, name)
+                    news = {name: v for name, v in values.items() if step not in held[name]}
+                    if news:
+                        fresh.append((step, at, news))
+                self._log(points=fresh, params={}, tags={})
+                for step, _, values in fresh:
+                    for name in values:
+                        held[name].add(step)
+                self._state.offsets[str(number)] = offset
+                self._save()
 
     def _look_at_others_points(self, attempt: SpooledAttempt) -> None:
         """Before an attempt's first points, where another machine may have sent some before it."""
@@ -311,11 +340,14 @@ class JobDelivery:
             return False
         job = self._record.job(self.job_id)
         if job is None or not has_ended(job):
-            self._ask_at = time.monotonic() + self._ask_pause
-            self._ask_pause = min(2 * self._ask_pause, _LONGEST_PAUSE)
+            self._ask_later()
             return job is None and self._give_up_on(last)
         if last is None or not self._state.run_id or job.attempt not in self._attempts:
             # Its last attempt is another machine's to close, or there is nothing to close.
+            if self._overtaken and not job.tracking.complete:
+                self._ask_later()
+                return False
+            self._send_leftovers()
             self._remove()
             return True
         self._complete(
@@ -326,6 +358,10 @@ class JobDelivery:
             end_ms=job.end_time.ToMilliseconds() or now_ms(),
         )
         return True
+
+    def _ask_later(self) -> None:
+        self._ask_at = time.monotonic() + self._ask_pause
+        self._ask_pause = min(2 * self._ask_pause, _LONGEST_PAUSE)
 
     def _give_up_on(self, last: SpooledAttempt | None) -> bool:
         """The server does not know the job, and nobody writes: its results are kept in MLflow."""
@@ -341,6 +377,7 @@ class JobDelivery:
     def _complete(
         self, last: SpooledAttempt, *, state: str, cause: str, message: str, end_ms: int
     ) -> None:
+        self._send_leftovers()
         if self._spec is not None:
             send_outputs(
                 last, self._spec, run=self._run, runs=self._runs, state=self._state,

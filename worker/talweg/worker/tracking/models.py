@@ -18,7 +18,10 @@ Beside `weights.safetensors`, `model.json` holds everything else that a predicti
                 mean_and_sd where the second output of each target is a variance before softplus;
                 ranks where outputs are logits of rank > k, conditional_ranks where they are so
                 given rank ≥ k, either with _of_probabilities behind it where the outputs are
-                probabilities already
+                probabilities already;
+                again where they are the inputs, made again from their codes,
+                again_by_sigmoid where they are so as logits of yes or no; samples where noise goes
+                in and samples come out, both in the inputs' shape
     shared      true where the outputs share the weights of the last layer; else absent
 """
 
@@ -48,6 +51,7 @@ from talweg.worker import models
 from talweg.worker.data import DataBundle, Scaler
 from talweg.worker.tasks import (
     ByVectors,
+    gives_probabilities,
     is_conditional,
     leaves,
     rank_probabilities,
@@ -133,6 +137,10 @@ def _answer(spec: JobSpec, task: str) -> str:
     if task in _CLASS_ANSWERS:
         gives_logits = _head(spec) or output_activation(spec) == "none"
         return _CLASS_ANSWERS[task] if gives_logits else "none"
+    if task == "gan":
+        return "samples"
+    if task == "vae":
+        return "again_by_sigmoid" if gives_probabilities(spec) else "again"
     if task == "ordinal":
         answer = "conditional_ranks" if is_conditional(spec) else "ranks"
         return answer + (_OF_PROBABILITIES if output_activation(spec) == "sigmoid" else "")
@@ -147,8 +155,14 @@ def _answer(spec: JobSpec, task: str) -> str:
     return "none"
 
 
-def example(bundle: DataBundle, *, count: int = 4) -> Tensor:
-    """The first training inputs as they came from the data, float32 (count, *input_shape)."""
+def example(spec: JobSpec, bundle: DataBundle, *, count: int = 4) -> Tensor:
+    """What the model takes, float32: the first training inputs as they came from the data.
+
+    (count, *input_shape); of a generator noise (count, numbers of noise).
+    """
+    if spec.task.HasField("gan"):
+        noise = torch.Generator().manual_seed(0)
+        return torch.randn(count, spec.model.adversarial.noise, generator=noise)
     x = bundle.train.x[:count].double()
     scaler = bundle.inputs.scaler
     if scaler is not None:
@@ -164,7 +178,9 @@ class Predictor(nn.Module):
     beside each other, under gaussian_nll its mean and standard deviation; probabilities (N, C) of
     the classes or labels, of class 1 under binary, (N, K) of the ranks; embeddings. A model of
     pixels gives images (N, num_outputs, height, width) of the same; one of several heads gives
-    what each of its `heads` gives, flattened, one after another.
+    what each of its `heads` gives, flattened, one after another. An
+    autoencoder gives inputs made again (N, numbers of an input), a generator takes noise and
+    gives samples (N, numbers of an input), both in the units of the inputs.
     """
 
     input_mean: Tensor
@@ -210,9 +226,14 @@ class Predictor(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Predicts; see the class."""
+        if self._answer == "samples":
+            return self._raw(self.network(x))
         x = (x - self.input_mean) / self.input_sd
         if self._heads:
             return self._of_heads(self.network(x))
+        if self._answer.startswith("again"):
+            again: Tensor = self.network(x)[0]
+            return self._raw(again) if self._answer == "again" else again.sigmoid().flatten(1)
         outputs: Tensor = self.network(x)
         if outputs.dim() < _DIMS_OF_IMAGES:
             outputs = outputs.reshape(outputs.shape[0], -1)
@@ -235,6 +256,11 @@ class Predictor(nn.Module):
             is_conditional = self._answer.startswith("conditional")
             outputs = rank_probabilities(above.cumprod(dim=1) if is_conditional else above)
         return outputs * self.target_sd + self.target_mean
+
+    def _raw(self, inputs: Tensor) -> Tensor:
+        """Inputs in their own units, flattened."""
+        raw: Tensor = inputs * self.input_sd + self.input_mean
+        return raw.flatten(1)
 
     def _of_heads(self, outputs: Mapping[str, Tensor]) -> Tensor:
         answers = []

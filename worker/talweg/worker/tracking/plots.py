@@ -8,9 +8,16 @@ from safetensors.numpy import load_file
 
 from talweg.spec import kind
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker.tracking import plots_answers, plots_embeddings, plots_heads, plots_images
+from talweg.worker.tracking import (
+    plots_answers,
+    plots_embeddings,
+    plots_heads,
+    plots_images,
+    plots_samples,
+)
 from talweg.worker.tracking.attempts import SpooledAttempt
 from talweg.worker.tracking.canvas import (
+    SERIES,
     TEST,
     TRAIN,
     VALIDATION,
@@ -37,6 +44,9 @@ TASKS: dict[str, Callable[[Finding], None]] = {
     "ordinal": plots_answers.classes,
     "segmentation": plots_images.masks,
     "metric_learning": plots_embeddings.embeddings,
+    "self_supervised": plots_embeddings.embeddings,
+    "gan": plots_samples.game,
+    "vae": plots_samples.codes,
     "multitask": plots_heads.heads,
 }
 """Every member of `Task` with what draws its pictures from what it keeps of the test data."""
@@ -50,7 +60,8 @@ def draw_all(attempt: SpooledAttempt, spec: JobSpec, folder: Path) -> None:
         spec: filled.
         folder: where the pictures go.
     """
-    draw_loss_curve(attempt, spec, folder / LOSS_CURVE)
+    draw = draw_players if kind(spec.task)[0] == "gan" else draw_loss_curve
+    draw(attempt, spec, folder / LOSS_CURVE)
     if PREDICTIONS not in attempt.files or attempt.data is None:
         return
     shown = load_file(attempt.folder / PREDICTIONS)
@@ -74,8 +85,9 @@ def thinned(points: Iterable[tuple[int, float]], *, most: int) -> Curve:
     return kept
 
 
-def _curves(attempt: SpooledAttempt) -> Mapping[str, Curve]:
-    found: dict[str, Curve] = {"train/loss": [], "val/loss": [], "test/loss": []}
+def curves_of(attempt: SpooledAttempt, *names: str) -> Mapping[str, Curve]:
+    """Gives the points of metrics by their names, thinned."""
+    found: dict[str, Curve] = {name: [] for name in names}
     for step, _, values in attempt.points():
         for name, curve in found.items():
             if name in values:
@@ -91,7 +103,7 @@ def draw_loss_curve(attempt: SpooledAttempt, spec: JobSpec, path: Path) -> None:
         spec: filled.
         path: of the picture.
     """
-    curves = _curves(attempt)
+    curves = curves_of(attempt, "train/loss", "val/loss", "test/loss")
     train, validation, test = (curves[f"{part}/loss"] for part in ("train", "val", "test"))
     values = [value for curve in curves.values() for _, value in curve]
     if not values:
@@ -113,6 +125,31 @@ def draw_loss_curve(attempt: SpooledAttempt, spec: JobSpec, path: Path) -> None:
     if min(values) > 0 and max(values) > _LOG_FROM * min(values):
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(color="0.9")
+    axes.legend(frameon=False)
+    save(figure, path)
+
+
+def draw_players(attempt: SpooledAttempt, spec: JobSpec, path: Path) -> None:
+    """What critic and generator paid over steps.
+
+    Args:
+        attempt: holds the points.
+        spec: filled, of an adversarial game.
+        path: of the picture.
+    """
+    curves = curves_of(attempt, "train/critic_loss", "train/generator_loss")
+    if not any(curves.values()):
+        return
+    figure, axes = figure_of(5)
+    for (name, curve), colour in zip(curves.items(), SERIES, strict=False):
+        if curve:
+            label = name.removeprefix("train/").removesuffix("_loss")
+            axes.plot(*zip(*curve, strict=True), color=colour, lw=1.2, label=label)
+    axes.set_title(f"What each player pays: {title(spec)}")
+    axes.set_xlabel("optimizer step")
+    axes.set_ylabel(_loss_axis(spec))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color="0.9")
     axes.legend(frameon=False)

@@ -216,6 +216,11 @@ class Runs:
         """By metric: the highest step that the run holds."""
         return {m.key: m.step for m in self.get(run_id).data.to_proto().metrics}
 
+    def steps(self, run_id: str, metric: str) -> set[int]:
+        """The steps at which the run holds a metric."""
+        with translated():
+            return {point.step for point in self.client.get_metric_history(run_id, metric)}
+
     def delete(self, run_id: str) -> None:
         """Deletes a run that nobody needs."""
         with translated():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -152,6 +153,27 @@ class Batches:
         last = order.position * size
         samples: list[int] = self._drawn[last - size : last].tolist()
         return samples
+
+    def part(self, batch: Batch, number: int, count: int) -> Batch:
+        """Gives one of so many parts of a batch, whose losses have the batch's loss as mean.
+
+        A part without samples has one all the same, which does not count.
+        """
+        ends = [len(batch) * place // count for place in range(count + 1)]
+        start, end = ends[number], max(ends[number + 1], ends[number] + 1)
+        if start == len(batch):
+            start, end = 0, 1
+        part = {name: array[start:end] for name, array in batch.arrays.items()}
+        if ends[number] == ends[number + 1]:
+            return Batch(part, 0.0)
+        if self._plan.sums:
+            return Batch(part, batch.share * count)
+        rest = [
+            {name: array[a:b] for name, array in batch.arrays.items()}
+            for place, (a, b) in enumerate(itertools.pairwise(ends))
+            if a < b and place != number
+        ]
+        return Batch(part, batch.share * self._shares([part, *rest])[0] * count)
 
     def _shares(self, window: Sequence[Mapping[str, Tensor]]) -> Sequence[float | Tensor]:
         """Each batch's part in a step, so that together they are what one large batch would be."""

@@ -23,6 +23,13 @@ from talweg.worker.training.signs import LOOKS_IN_A_ROW, Look
 from talweg.worker.training.snapshot import Values
 from talweg.worker.training.state import TrainingState
 
+OF_ALL_LAYERS = (
+    Warning.ZERO_GRADIENT,
+    Warning.VANISHING_GRADIENT,
+    Warning.EXPLODING_GRADIENT,
+    Warning.LOSS_CONSTANT,
+)
+"""Warnings of trainings in which all layers learn in each step, of one loss."""
 # Apart by no small period, so that parts that train by turns are not always met at rest.
 _FIRST_LOOKS = (16, 49, 95, 159)
 _STEPS_APART = 251

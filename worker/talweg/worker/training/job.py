@@ -28,8 +28,10 @@ from talweg.worker.training.interface import (
 )
 from talweg.worker.training.loop import train
 from talweg.worker.training.policies import in_words
+from talweg.worker.training.processes import Member, ProcessFailedError, joined
 from talweg.worker.training.setup import Setup, set_up
 from talweg.worker.training.state import TrainingState
+from talweg.worker.training.team import ALONE, Team
 
 # Another attempt goes on where these have stopped a run.
 _GOES_ON = ("pause", "shutdown", "lost")
@@ -45,6 +47,7 @@ def run(
     control: Control,
     device: str | None = None,
     store: Store | None = None,
+    member: Member | None = None,
 ) -> Result:
     """Trains as a spec says. The same spec gives the same result, bit for bit, on one machine.
 
@@ -56,12 +59,14 @@ def run(
         control: What may stop it, at resources.time_limit_seconds too.
         device: "auto", "cpu" or "cuda", in place of what the spec says.
         store: Where the state is kept, and what an earlier attempt has kept; none where None.
+        member: Which of several processes this is, where it is not the job's first.
 
     Returns:
         How it ended. Faults of the spec that its data or torch shows, memory that does not suffice
         and divergence are results too.
 
     Raises:
+        ProcessLostError: One of several processes has ended: another attempt is to be made.
         RuntimeError: CUDA is demanded on a machine that has none. Any exception that leaves this
             function is a fault of the service or of the machine, not of the job.
     """
@@ -73,28 +78,34 @@ def run(
     setup: Setup | None = None
     with _reproducible(place), memory.bounded(place):
         try:
-            setup = set_up(spec, place, report, warned=[warning.kind for warning in warned])
-            # Dropout and the like draw from here on.
-            _seed(place, spec.training.seed + 1)
-            checkpoints = Checkpointer(
-                setup.state,
-                setup.snapshots,
-                store or NoStore(),
-                weights=setup.weights,
-                settings=spec.training.checkpoints,
-                report=report,
-            )
-            if not checkpoints.resume() and spec.diagnostics.one_batch_steps:
-                learn_one_batch(
-                    setup,
-                    spec.diagnostics.one_batch_steps,
-                    rate=optimizers.learning_rate(spec.optimizer),
+            with joined(spec, place, member) as team:
+                setup = set_up(spec, place, report, warned=[warning.kind for warning in warned])
+                # Dropout and the like draw from here on.
+                _seed(place, spec.training.seed + 1)
+                checkpoints = Checkpointer(
+                    setup.state,
+                    setup.snapshots,
+                    store or NoStore(),
+                    weights=setup.weights,
+                    settings=spec.training.checkpoints,
                     report=report,
-                    control=control,
                 )
-            return _run(setup, spec, report, control, checkpoints)
+                is_new = not checkpoints.resume() and member is None
+                if is_new and spec.diagnostics.one_batch_steps:
+                    learn_one_batch(
+                        setup,
+                        spec.diagnostics.one_batch_steps,
+                        rate=optimizers.learning_rate(spec.optimizer),
+                        report=report,
+                        control=control,
+                    )
+                if team is not None:
+                    team.join(setup)
+                return _run(setup, spec, report, control, checkpoints, team or ALONE)
         except UserSpecError as exc:
             return Result(Job.FAILED, Outcome.USER_SPEC, str(exc))
+        except ProcessFailedError as exc:
+            return Result(Job.FAILED, exc.cause, str(exc))
         except StoreAwayError as exc:
             return Result(Job.QUEUED, message=f"Given back before it began: {exc}")
         except (MemoryError, RuntimeError) as exc:
@@ -106,7 +117,12 @@ def run(
 
 
 def _run(
-    setup: Setup, spec: JobSpec, report: Reporter, control: Control, checkpoints: Checkpointer
+    setup: Setup,
+    spec: JobSpec,
+    report: Reporter,
+    control: Control,
+    checkpoints: Checkpointer,
+    team: Team,
 ) -> Result:
     state, recorder = setup.state, setup.recorder
     ending = train(
@@ -123,6 +139,7 @@ def _run(
         report=report,
         control=control,
         checkpoints=checkpoints,
+        team=team,
     )
     setup.health.close()
     state.update.close()
@@ -158,6 +175,9 @@ def _run(
         tested = evaluate(state.model, setup.task, setup.test, batch_size=batch_size)
         recorder.evaluation(state.step, "test", tested.values)
         _compare(setup, spec, tested, report)
+    last = tested or setup.judge.last
+    for warning in last.warnings if last else ():
+        report.warning(warning)
     return Result(
         Job.SUCCEEDED,
         steps=state.applied,

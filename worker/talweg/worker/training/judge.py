@@ -8,7 +8,7 @@ from talweg.spec import goal_of, judges_loss, metrics_of
 from talweg.v1.jobs_pb2 import LogLine
 from talweg.v1.options_pb2 import MAXIMIZE
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker.tasks import TaskRunner
+from talweg.worker.tasks import Judged, TaskRunner
 from talweg.worker.training.batches import Plan
 from talweg.worker.training.evaluation import HeldPart, evaluate
 from talweg.worker.training.interface import Reporter
@@ -33,6 +33,8 @@ class Judge:
     ) -> None:
         """Makes the judge of a checked spec."""
         training = spec.training
+        self.last: Judged | None = None
+        """The last evaluation; None before the first."""
         self._task = task
         self._validation = validation
         self._plan = plan
@@ -54,6 +56,7 @@ class Judge:
         evaluation = evaluate(
             state.model, self._task, self._validation, batch_size=self._plan.batch_size
         )
+        self.last = evaluation
         self._recorder.evaluation(state.step, "val", evaluation.values)
         values = {f"val/{name}": value for name, value in evaluation.values.items()}
         state.leading.see(

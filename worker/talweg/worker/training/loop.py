@@ -18,6 +18,7 @@ from talweg.worker.training.interface import Control, Reporter, Stop
 from talweg.worker.training.recorder import Recorder
 from talweg.worker.training.schedules import Schedule
 from talweg.worker.training.state import TrainingState
+from talweg.worker.training.team import ALONE, Team
 
 
 class Judge(Protocol):
@@ -76,6 +77,7 @@ def train(
     report: Reporter,
     control: Control,
     checkpoints: Checkpoints = NO_CHECKPOINTS,
+    team: Team = ALONE,
 ) -> Stop | Divergence | None:
     """Trains from the state's step to the plan's last.
 
@@ -95,9 +97,9 @@ def train(
             settings["lr"] = rate
 
             guard.remember()
-            reading = guard.inspect(forward_backward(window, loss_of, guard.scale))
+            reading = guard.inspect(forward_backward(window, loss_of, guard.scale, team))
             while reading.again:
-                reading = guard.inspect(forward_backward(window, loss_of, guard.scale))
+                reading = guard.inspect(forward_backward(window, loss_of, guard.scale, team))
             if reading.finite:
                 health.look(state, reading)
                 state.update.step()
@@ -125,15 +127,17 @@ def train(
     return None
 
 
-def forward_backward(window: Sequence[Batch], loss_of: LossOf, scale: float) -> Tensor:
+def forward_backward(
+    window: Sequence[Batch], loss_of: LossOf, scale: float, team: Team = ALONE
+) -> Tensor:
     """Adds up the gradients of a step's batches, times a scale, and gives its loss."""
     total = None
     for batch in window:
-        loss = loss_of(batch)
+        loss = team.loss(batch, loss_of)
         backward(loss, scale)
         total = loss.detach() if total is None else total + loss.detach()
     assert total is not None
-    return total
+    return team.total(total)
 
 
 def _count(window: Sequence[Batch]) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from talweg.spec import kind
@@ -48,6 +48,11 @@ class Schedule:
     metric has stopped improving, which only `plateau` heeds."""
     plateau: Plateau | None = None
     """What is watched; None where the step alone decides."""
+
+    def times(self, factor: Callable[[int], float]) -> Schedule:
+        """Gives the schedule whose rates are multiplied by a factor of the step, from 1."""
+        rate = self.rate
+        return replace(self, rate=lambda step, falls: rate(step, falls) * factor(step))
 
 
 def build(schedule: messages.Schedule, *, rate: float, length: Length) -> Schedule:

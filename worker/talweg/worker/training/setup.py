@@ -20,7 +20,7 @@ from talweg.worker.training.backward import backward
 from talweg.worker.training.batches import Batches, Divisor, Order, Plan
 from talweg.worker.training.evaluation import HeldPart
 from talweg.worker.training.guard import Guard
-from talweg.worker.training.health import Health
+from talweg.worker.training.health import OF_ALL_LAYERS, Health
 from talweg.worker.training.interface import Reporter
 from talweg.worker.training.judge import Judge
 from talweg.worker.training.learned import all_learned
@@ -146,6 +146,8 @@ def set_up(
     schedule = schedules.build(
         spec.schedule, rate=optimizers.learning_rate(spec.optimizer), length=plan.length
     )
+    if type(task).rate_factor is not TaskRunner.rate_factor:
+        schedule = schedule.times(task.rate_factor)
     recorder = Recorder(
         report,
         every_steps=training.log_every_steps if training.HasField("log_every_steps") else None,
@@ -185,7 +187,8 @@ def set_up(
         model,
         report,
         warmup_steps=kind(spec.schedule)[1].warmup_steps,  # type: ignore[attr-defined]
-        warned=warned,
+        # Where players take turns, gradients of 0 and the loss say whose turn it is.
+        warned=[*warned, *(OF_ALL_LAYERS if task.by_turns else ())],
     )
     setup = Setup(
         bundle=bundle,

@@ -1,0 +1,35 @@
+"""Whose a step is: one process's, or several that share each batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from torch import Tensor
+
+from talweg.worker.tasks import Batch
+
+
+class Team(Protocol):
+    """The processes that train one model."""
+
+    def loss(self, batch: Batch, loss_of: Callable[[Batch], Tensor]) -> Tensor:
+        """Runs this process's part of a batch, joined to the graph.
+
+        Its backward pass gives every process the gradients of the whole.
+        """
+
+    def total(self, loss: Tensor) -> Tensor:
+        """Gives the loss of a whole step, the same to every process, from its own part."""
+
+
+class _Alone:
+    def loss(self, batch: Batch, loss_of: Callable[[Batch], Tensor]) -> Tensor:
+        return loss_of(batch)
+
+    def total(self, loss: Tensor) -> Tensor:
+        return loss
+
+
+ALONE: Team = _Alone()
+"""A single process."""
