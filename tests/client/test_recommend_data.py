@@ -107,13 +107,18 @@ def test_the_task_of_data_that_serve_one_need_not_be_told(
     assert answer(capsys, "--data", "synthetic_multilabel")["task"] == "multilabel"
 
 
+def test_where_nothing_is_measured_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["recommend", "--data", "wine", "--task", "gan"]) == 0
+    assert "nothing: no fact of this task is measured" in capsys.readouterr().out
+
+
 BAD: list[tuple[list[str], str]] = [
     (["--data", "diabetes"], "say which by --task regression|ordinal|multitask"),
     (["--data", "digitz"], "did you mean 'digits'"),
     (["--data", "wine:colour=red"], "dataset.wine.colour"),
     (["--data", "wine:red"], "parameters must be NAME=VALUE, but got 'red'"),
     (["--data", "wine", "--task", "regression"], "whose targets do not fit regression"),
-    (["--data", "digits", "--task", "clusters"], "allowed one of multiclass, metric_learning"),
+    (["--data", "digits", "--task", "clusters"], "allowed one of multiclass, metric_learning,"),
     (["--data", "synthetic_regression:num_samples=1", "--task", "regression"], "found 1; allowed"),
     (["--data", "digit_scenes", "--task", "multitask"], "heads of a multitask job stand in its"),
     (["--data", "absent.yaml"], "absent.yaml: No such file"),

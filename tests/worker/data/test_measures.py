@@ -161,3 +161,12 @@ def test_heads_tell_what_tasks_are() -> None:
     heads = [{"depth": {}}, {"segmentation": {}}]
     found = look({"multitask": {"heads": heads}}, {"digit_scenes": {"num_samples": 60}})
     assert facts(found) == {"task_types": ["regression", "classification"]}
+
+
+def test_inputs_that_lie_near_0_and_1_are_fractions() -> None:
+    assert facts(look("vae", "digits")) == {"inputs": "fractions"}
+    assert facts(look("vae", "wine")) == {"inputs": "values"}
+
+
+def test_a_task_without_a_look_tells_nothing() -> None:
+    assert look("gan", "wine") == ()

@@ -16,13 +16,15 @@ from talweg.client import InvalidRequest, InvalidSpec, read_jobs
 from talweg.client._files import MAX_FILE_BYTES, parse_jobs
 from talweg.client.cli._lazy import missing_extra
 from talweg.spec import Measured, SpecError, Violation
-from talweg.v1.options_pb2 import TaskKind
+from talweg.v1.options_pb2 import GAN, MULTITASK, SELF_SUPERVISED, VAE, TaskKind
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.tasks_pb2 import Task
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 # Where the data are read, which is where PyTorch is: another part, found when it is called.
 _READER = "talweg.worker.data"
+# They learn no target of the data set's own, so that it does not speak for them.
+_WITHOUT_TARGET = (SELF_SUPERVISED, GAN, VAE, MULTITASK)
 # What a spec says of its data; the rest need not be there.
 _PARTS = ("task", "dataset", "split", "preprocessing")
 
@@ -120,12 +122,12 @@ def _set_task(asked: JobSpec, task: str | None) -> None:
     """Put the task in that a person names, or that is the only one of the data set."""
     name = spec.kind(asked.dataset)[0]
     if task is None and not asked.task.WhichOneof("kind"):
-        fitting = _tasks_of(name)
-        if len(fitting) > 1:
+        taught = _tasks_of(name, but=_WITHOUT_TARGET)
+        if len(taught) != 1:
             raise click.UsageError(
-                f"{name} serves several tasks: say which by --task {'|'.join(fitting)}"
+                f"{name} serves several tasks: say which by --task {'|'.join(_tasks_of(name))}"
             )
-        task = fitting[0]
+        task = taught[0]
     if task is not None and asked.task.WhichOneof("kind") != task:
         if task not in Task.DESCRIPTOR.fields_by_name:
             fitting = _tasks_of(name)
@@ -137,9 +139,9 @@ def _set_task(asked: JobSpec, task: str | None) -> None:
         raise click.UsageError("the heads of a multitask job stand in its file: --data FILE")
 
 
-def _tasks_of(name: str) -> list[str]:
+def _tasks_of(name: str, *, but: tuple[TaskKind.ValueType, ...] = ()) -> list[str]:
     [entry] = [entry for entry in spec.datasets() if entry.name == name]
-    return [TaskKind.Name(kind).lower() for kind in entry.facts.tasks]
+    return [TaskKind.Name(kind).lower() for kind in entry.facts.tasks if kind not in but]
 
 
 def _refused(violations: Iterable[Violation]) -> InvalidRequest:

@@ -21,6 +21,7 @@ from talweg.v1.options_pb2 import (
     ORDINAL,
     REGRESSION,
     SEGMENTATION,
+    VAE,
     TaskKind,
 )
 from talweg.v1.spec_pb2 import JobSpec
@@ -46,6 +47,9 @@ _TAIL_BY_FAR = 0.2
 _OFTEN_ZERO = 0.05
 # Images without an object that make them many.
 _MANY_EMPTY = 0.1
+# Fractions: at least so many of the inputs lie so near to 0 or 1.
+_MOSTLY = 0.5
+_NEAR_EITHER = 0.1
 # Classes of a part that lack samples, named in a text.
 _MOST_NAMED = 5
 
@@ -231,6 +235,20 @@ def _multitask(_: DataBundle, spec: JobSpec) -> Iterator[Measured]:
     )  # fmt: skip
 
 
+def _vae(bundle: DataBundle, _: JobSpec) -> Iterator[Measured]:
+    x = bundle.train.x.numpy()
+    low, high = x.min(), x.max()
+    near = float(np.mean((x <= _NEAR_EITHER) | (x >= 1 - _NEAR_EITHER)))
+    text = f"inputs from {low:.4g} to {high:.4g}"
+    if low < 0 or high > 1:
+        yield Measured(text, "inputs", "values")
+    else:
+        yield Measured(
+            f"{text}, {near:.0%} of them within {_NEAR_EITHER} of 0 or 1",
+            "inputs", "fractions" if near >= _MOSTLY else "values",
+        )  # fmt: skip
+
+
 def _ratio(most: float, least: float) -> float:
     return _short(most / least)
 
@@ -247,6 +265,7 @@ MEASURES: Mapping[TaskKind.ValueType, Callable[[DataBundle, JobSpec], Iterator[M
     MULTILABEL: _multilabel,
     SEGMENTATION: _segmentation,
     METRIC_LEARNING: _metric_learning,
+    VAE: _vae,
     MULTITASK: _multitask,
 }
 """How the data of a task are looked at."""
