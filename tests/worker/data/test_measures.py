@@ -158,7 +158,7 @@ def test_classes_that_training_sees_are_counted() -> None:
 
 
 def test_heads_tell_what_tasks_are() -> None:
-    heads = [{"depth": {}}, {"segmentation": {}}]
+    heads: list[dict[str, Any]] = [{"depth": {}}, {"segmentation": {}}]
     found = look({"multitask": {"heads": heads}}, {"digit_scenes": {"num_samples": 60}})
     assert facts(found) == {"task_types": ["regression", "classification"]}
 
