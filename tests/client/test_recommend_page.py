@@ -42,7 +42,7 @@ def test_its_examples_are_true(
 
 
 def test_there_are_examples() -> None:
-    assert len(examples()) == 2
+    assert len(examples()) == 4
 
 
 def test_the_table_of_facts_is_complete() -> None:

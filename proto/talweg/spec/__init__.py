@@ -31,10 +31,12 @@ from talweg.spec._override import override
 from talweg.spec._resources import job_id, job_name
 from talweg.spec._rules_loss import has_class_weights, weight_fields
 from talweg.spec._text import parse, read, to_yaml
-from talweg.spec.advice import facts, recommend
+from talweg.spec._word import word
+from talweg.spec.advice import Measured, facts, facts_measured, recommend
 
 __all__ = [
     "Head",
+    "Measured",
     "SpecError",
     "Violation",
     "arrays_of",
@@ -46,6 +48,7 @@ __all__ = [
     "display_name",
     "divergence_lines",
     "facts",
+    "facts_measured",
     "fill",
     "fill_message",
     "flatten",
@@ -78,4 +81,5 @@ __all__ = [
     "to_dict",
     "to_yaml",
     "weight_fields",
+    "word",
 ]

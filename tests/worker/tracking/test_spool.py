@@ -155,3 +155,15 @@ def test_what_a_job_computed_stands_in_its_spool(tmp_path: Path) -> None:
         JobReporter(JobSpec(), w).computed(found)
     (line,) = read_lines(lines_of(tmp_path))
     assert (line.kind, line.content["params"]) == ("computed", found)
+
+
+def test_points_of_attempts_that_go_on_are_one_curve(tmp_path: Path) -> None:
+    # The second begins anew at step 1, the third goes on from a checkpoint of step 12.
+    for number, steps in ((1, range(1, 8)), (2, range(1, 16)), (3, range(13, 21))):
+        with SpoolWriter(tmp_path, job_id="abc", attempt=number) as writer:
+            writer.points([(step, number, {"train/loss": float(number)}) for step in steps])
+    points = list(SpooledAttempt(tmp_path / "abc", 3).points())
+    assert [step for step, _, _ in points] == list(range(1, 21))
+    assert [number for _, number, _ in points] == [2] * 12 + [3] * 8
+    early = [step for step, _, _ in SpooledAttempt(tmp_path / "abc", 1).points()]
+    assert early == list(range(1, 8))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -27,6 +27,9 @@ from talweg.v1.recommendations_pb2 import (
     RecommendLossResponse,
 )
 from talweg.v1.spec_pb2 import JobSpec
+
+if TYPE_CHECKING:
+    from talweg.client.cli._look import Look
 
 _FLAG = "yes or no"
 _CHOICE = "one of"
@@ -56,7 +59,14 @@ def _metavar(fact: Parameter) -> str:
 
 
 @click.command()
-@click.option("--task", required=True, help=f"The task: {', '.join(_TASKS)}.")
+@click.option(
+    "--task", help=f"The task: {', '.join(_TASKS)}. With --data where the data serve several.",
+)  # fmt: skip
+@click.option(
+    "--data", metavar="NAME|FILE",
+    help="Look at data first: a data set, with parameters as in "
+    "synthetic_classification:num_classes=3, or the data of a job file.",
+)  # fmt: skip
 @_fact_options
 @click.option("--yaml", "as_yaml", is_flag=True, help="Print a loss as a part of a job file.")
 @click.option(
@@ -66,23 +76,36 @@ def _metavar(fact: Parameter) -> str:
 @json_option
 @click.pass_obj
 def recommend(
-    session: Session, /, task: str, as_yaml: bool, rank: int, as_json: bool, **options: Any
-) -> None:
+    session: Session, /, task: str | None, data: str | None, as_yaml: bool, rank: int,
+    as_json: bool, **options: Any,
+) -> None:  # fmt: skip
     """Recommend losses for a task, given what is known about its data.
 
     The best comes first, with the reason. Facts that are left out are not known; those that do
-    not bear on the task's choice are named and not used.
+    not bear on the task's choice are named and not used. With --data, the training split is looked
+    at, on this machine, for facts that are left out.
     """
-    facts = to_facts(None, _given(options))
+    given = _given(options)
+    seen, known = None, given
+    if data is not None:
+        from talweg.client.cli import _look
+
+        to_facts(None, given)  # Refused, if at all, before the data are read.
+        seen = _look.look(data, task)
+        task = seen.task
+        known, _ = spec.facts_measured(seen.found, given)
+    if task is None:
+        raise click.UsageError("Missing option '--task' (or '--data', which may tell the task)")
+    facts, kind = to_facts(None, known), task
     response = ask_or_know(
-        session, lambda client: client.recommend(task, facts), lambda: _known_here(task, facts)
+        session, lambda client: client.recommend(kind, facts), lambda: _known_here(kind, facts)
     )
     if as_json:
-        print_json(spec.to_dict(response))
+        _print_json(response, seen, given)
     elif as_yaml:
-        _print_yaml(task, response, rank)
+        _print_yaml(task, response, rank, seen, given)
     else:
-        _print_table(response)
+        _print_table(response, seen, given)
     for fact in response.ignored:
         note(f"{fact.name} was not used: {fact.reason}")
     if not facts.ListFields() and not as_json:
@@ -119,7 +142,18 @@ def _known_here(task: str, facts: ProblemFacts) -> RecommendLossResponse:
         raise InvalidRequest(violations=error.violations, reason="INVALID_REQUEST") from error
 
 
-def _print_yaml(task: str, response: RecommendLossResponse, rank: int) -> None:
+def _print_json(response: RecommendLossResponse, seen: Look | None, given: dict[str, Any]) -> None:
+    value = spec.to_dict(response)
+    if seen is not None:
+        from talweg.client.cli import _look
+
+        value = {"task": seen.task, "measured": _look.as_json(seen, given), **value}
+    print_json(value)
+
+
+def _print_yaml(
+    task: str, response: RecommendLossResponse, rank: int, seen: Look | None, given: dict[str, Any]
+) -> None:
     found = response.recommendations
     if rank > len(found):
         raise click.UsageError(f"--rank must be <= {len(found)}, but got {rank}")
@@ -127,13 +161,23 @@ def _print_yaml(task: str, response: RecommendLossResponse, rank: int) -> None:
     part = JobSpec(loss=chosen.loss)
     if not chosen.only_evaluated:
         getattr(part.task, task).SetInParent()
-    for text in (chosen.reason, chosen.caution, _for_evaluate(chosen)):
+    texts = [chosen.reason, chosen.caution, _for_evaluate(chosen)]
+    if seen is not None:
+        from talweg.client.cli import _look
+
+        if not chosen.only_evaluated:
+            # With the task's parameters, the split and what is done to the data.
+            part.MergeFrom(seen.spec)
+        texts[:0] = _look.lines(seen, given)
+    for text in texts:
         for line in textwrap.wrap(text, _WIDTH, break_long_words=False):
             click.echo(f"# {line}")
     click.echo(spec.to_yaml(part), nl=False)
 
 
-def _print_table(response: RecommendLossResponse) -> None:
+def _print_table(
+    response: RecommendLossResponse, seen: Look | None, given: dict[str, Any]
+) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -151,6 +195,12 @@ def _print_table(response: RecommendLossResponse) -> None:
             why.append(_for_evaluate(each))
         table.add_row(str(index + 1), Text(spec.label(each.loss)), Text("\n".join(why)))
     out = console()
+    if seen is not None:
+        from talweg.client.cli import _look
+
+        for line in _look.lines(seen, given):
+            out.print(Text(line))
+        out.print()
     out.print(table)
     notes = [*response.notes, *(alone - {""} if len(alone) == 1 else ())]
     if notes:

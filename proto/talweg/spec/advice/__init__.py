@@ -5,6 +5,7 @@ tasks. `_table.py` says how points make a rank.
 """
 
 from talweg.spec.advice._facts import facts
+from talweg.spec.advice._measured import Measured, facts_measured
 from talweg.spec.advice._rank import recommend
 
-__all__ = ["facts", "recommend"]
+__all__ = ["Measured", "facts", "facts_measured", "recommend"]

@@ -1,10 +1,11 @@
 """One attempt's spool as the delivery reads it, a little at a time."""
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from talweg.worker.tracking.spool import LINES, LOST, Point, attempt_folder, read_lines
+from talweg.worker.tracking.spool import LINES, LOST, Point, attempt_folder, attempts, read_lines
 
 # Points held in memory before they are sent.
 _BATCH = 2000
@@ -84,7 +85,22 @@ class SpooledAttempt:
             yield batch, offset
 
     def points(self) -> Iterator[Point]:
-        """All points of the attempt."""
+        """All points of the job up to this attempt that were made on this machine.
+
+        An attempt that goes on from a checkpoint makes some points again: each step is given once.
+        """
+        job = self.folder.parent
+        before = [SpooledAttempt(job, number) for number in attempts(job) if number < self.number]
+        ends: list[float] = [math.inf]
+        for attempt in reversed([*before, self]):
+            first = next(attempt._own_points(), None)
+            ends.append(ends[-1] if first is None else min(ends[-1], first[0]))
+        for attempt, end in zip([*before, self], reversed(ends[:-1]), strict=True):
+            for point in attempt._own_points():
+                if point[0] < end:
+                    yield point
+
+    def _own_points(self) -> Iterator[Point]:
         for line in read_lines(self.lines):
             if line.kind == "metrics":
                 yield from line.content["points"]

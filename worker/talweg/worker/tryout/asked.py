@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from talweg import spec
@@ -38,11 +37,7 @@ def read(text: str) -> Asked:
         value: object = spec.read(text, source="loss")
         label = ""
     else:
-        name, _, rest = text.partition(":")
-        name, settings = name.strip(), list(_split(rest))
-        for one in settings:
-            if "=" not in one:
-                raise ValueError(f"{name}'s parameters must be NAME=VALUE, but got {one!r}")
+        name, settings = spec.word(text)
         job = spec.override({"loss": {name: {}}}, [f"loss.{name}.{one}" for one in settings])
         value = job["loss"]
         label = " ".join([name, *(_FREE.sub("", one) for one in settings)])
@@ -54,17 +49,3 @@ def read(text: str) -> Asked:
     if len(label) > _LONGEST_LABEL:
         label = label[: _LONGEST_LABEL - 1] + "…"
     return Asked(loss, label)
-
-
-def _split(text: str) -> Iterator[str]:
-    """Split at the commas that stand in no brackets."""
-    depth, part = 0, ""
-    for character in text:
-        depth += (character in "([{") - (character in ")]}")
-        if character == "," and depth == 0:
-            yield part.strip()
-            part = ""
-        else:
-            part += character
-    if part.strip():
-        yield part.strip()

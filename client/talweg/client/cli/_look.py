@@ -1,0 +1,190 @@
+"""Data that `talweg recommend --data` looks at: which they are, and the look itself."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import click
+
+from talweg import spec
+from talweg.client import InvalidRequest, InvalidSpec, read_jobs
+from talweg.client._files import MAX_FILE_BYTES, parse_jobs
+from talweg.client.cli._lazy import missing_extra
+from talweg.spec import Measured, SpecError, Violation
+from talweg.v1.options_pb2 import GAN, MULTITASK, SELF_SUPERVISED, VAE, TaskKind
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.v1.tasks_pb2 import Task
+
+_SUFFIXES = (".yaml", ".yml", ".json")
+# Where the data are read, which is where PyTorch is: another part, found when it is called.
+_READER = "talweg.worker.data"
+# They learn no target of the data set's own, so that it does not speak for them.
+_WITHOUT_TARGET = (SELF_SUPERVISED, GAN, VAE, MULTITASK)
+# What a spec says of its data; the rest need not be there.
+_PARTS = ("task", "dataset", "split", "preprocessing")
+
+
+class _Reader(Protocol):
+    def measure(self, spec: JobSpec) -> tuple[Measured, ...]: ...
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen of data."""
+
+    name: str
+    """The data set's name in the catalogue."""
+    spec: JobSpec
+    """Its task and data, as they were asked for."""
+    found: tuple[Measured, ...]
+    """What was measured."""
+
+    @property
+    def task(self) -> str:
+        """The task that the data were looked at for."""
+        return spec.kind(self.spec.task)[0]
+
+
+def look(data: str, task: str | None) -> Look:
+    """Look at the training split of data.
+
+    Args:
+        data: A data set of the catalogue, with parameters as in
+            ``synthetic_classification:num_classes=3``, or a job file; - is standard input.
+        task: The task; None where the data tell it.
+
+    Raises:
+        InvalidRequest: The data or the task are not as they must be.
+        click.ClickException: The task must be told, or the worker's part is not installed.
+        OSError: The file cannot be read.
+    """
+    asked = _of_file(data) if _is_file(data) else _of_catalogue(data)
+    _set_task(asked, task)
+    try:
+        filled = spec.fill(asked)
+    except SpecError as error:
+        raise _refused(error.violations) from error
+    wrong = [each for each in spec.check(filled)[0] if each.field.partition(".")[0] in _PARTS]
+    if wrong:
+        raise _refused(wrong)
+    return Look(spec.kind(asked.dataset)[0], asked, _reader().measure(filled))
+
+
+def _is_file(data: str) -> bool:
+    if data.partition(":")[0].strip() in {entry.name for entry in spec.datasets()}:
+        return False
+    return data == "-" or Path(data).suffix.lower() in _SUFFIXES or Path(data).is_file()
+
+
+def _of_catalogue(data: str) -> JobSpec:
+    try:
+        name, settings = spec.word(data)
+        job = spec.override(
+            {"dataset": {name: {}}}, [f"dataset.{name}.{setting}" for setting in settings]
+        )
+        return spec.from_dict(job)
+    except SpecError as error:
+        raise _refused(error.violations) from error
+
+
+def _of_file(file: str) -> JobSpec:
+    if file == "-":
+        content = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+        jobs = parse_jobs(content, source="standard input")
+    else:
+        jobs = read_jobs(file)
+    parts = []
+    for job in jobs:
+        part = JobSpec()
+        for name in _PARTS:
+            if job.HasField(name):  # type: ignore[arg-type]
+                getattr(part, name).CopyFrom(getattr(job, name))
+        if part not in parts:
+            parts.append(part)
+    if len(parts) > 1:
+        raise InvalidSpec(
+            f"{file} holds jobs of {len(parts)} different tasks or data; "
+            "name a file whose jobs have them in common",
+            reason="INVALID_SPEC",
+        )
+    if not parts[0].dataset.WhichOneof("kind"):
+        names = ", ".join(entry.name for entry in spec.datasets())
+        raise _refused([Violation("dataset", "nothing", f"one of {names}")])
+    return parts[0]
+
+
+def _set_task(asked: JobSpec, task: str | None) -> None:
+    """Put the task in that a person names, or that is the only one of the data set."""
+    name = spec.kind(asked.dataset)[0]
+    if task is None and not asked.task.WhichOneof("kind"):
+        taught = _tasks_of(name, but=_WITHOUT_TARGET)
+        if len(taught) != 1:
+            raise click.UsageError(
+                f"{name} serves several tasks: say which by --task {'|'.join(_tasks_of(name))}"
+            )
+        task = taught[0]
+    if task is not None and asked.task.WhichOneof("kind") != task:
+        if task not in Task.DESCRIPTOR.fields_by_name:
+            fitting = _tasks_of(name)
+            raise _refused(
+                [Violation("task", task, f"one of {', '.join(fitting)}, which {name} serves")]
+            )
+        getattr(asked.task, task).SetInParent()
+    if task == "multitask" and not asked.task.multitask.heads:
+        raise click.UsageError("the heads of a multitask job stand in its file: --data FILE")
+
+
+def _tasks_of(name: str, *, but: tuple[TaskKind.ValueType, ...] = ()) -> list[str]:
+    [entry] = [entry for entry in spec.datasets() if entry.name == name]
+    return [TaskKind.Name(kind).lower() for kind in entry.facts.tasks if kind not in but]
+
+
+def _refused(violations: Iterable[Violation]) -> InvalidRequest:
+    return InvalidRequest(violations=tuple(violations), reason="INVALID_REQUEST")
+
+
+def _reader() -> _Reader:
+    try:
+        return cast(_Reader, import_module(_READER))
+    except ModuleNotFoundError as error:
+        raise missing_extra("recommend --data", error, "worker") from error
+
+
+def lines(seen: Look, given: Mapping[str, Any]) -> list[str]:
+    """Say what was measured, a line each, and what gave way to what is given."""
+    _, gave_way = spec.facts_measured(seen.found, given)
+    told = [f"measured on {seen.name}, {seen.task}, the training split alone:"]
+    for each in seen.found:
+        text = each.how
+        if each.fact:
+            text = f"{each.fact} {_plain(each.value)}: {text}"
+        if each in gave_way:
+            text += " (not used, since the command line tells otherwise)"
+        told.append(f"  {text}")
+    if len(seen.found) == 0:
+        told.append("  nothing: no fact of this task is measured")
+    return told
+
+
+def as_json(seen: Look, given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Give what was measured as JSON holds it."""
+    _, gave_way = spec.facts_measured(seen.found, given)
+    return [
+        {"fact": each.fact, "value": each.value, "used": each not in gave_way, "how": each.how}
+        if each.fact
+        else {"how": each.how}
+        for each in seen.found
+    ]
+
+
+def _plain(value: object) -> str:
+    if value is True:
+        return "yes"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
