@@ -698,6 +698,7 @@ class Diagnostics(_message.Message):
 
     TRIVIAL_FIELD_NUMBER: _builtins.int
     ONE_BATCH_STEPS_FIELD_NUMBER: _builtins.int
+    RATE_RANGE_FIELD_NUMBER: _builtins.int
     trivial: _builtins.bool
     """Judge on the test data what a predictor says that knows nothing of the inputs: the mean of the
     training targets, or the most frequent class or answer, with their shares as probabilities. Its
@@ -708,15 +709,22 @@ class Diagnostics(_message.Message):
     the training after it is the same bit for bit. Its metrics are one_batch/first_loss and
     one_batch/last_loss. None where 0.
     """
+    @_builtins.property
+    def rate_range(self) -> Global___RateRange:
+        """Before training, try learning rates from low to high, suggest one, and take it all back: the
+        training after it is the same bit for bit. Not done where absent.
+        """
+
     def __init__(
         self,
         *,
         trivial: _builtins.bool | None = ...,
         one_batch_steps: _builtins.int | None = ...,
+        rate_range: Global___RateRange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_one_batch_steps", b"_one_batch_steps", "_trivial", b"_trivial", "one_batch_steps", b"one_batch_steps", "trivial", b"trivial"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_one_batch_steps", b"_one_batch_steps", "_trivial", b"_trivial", "one_batch_steps", b"one_batch_steps", "rate_range", b"rate_range", "trivial", b"trivial"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_one_batch_steps", b"_one_batch_steps", "_trivial", b"_trivial", "one_batch_steps", b"one_batch_steps", "trivial", b"trivial"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_one_batch_steps", b"_one_batch_steps", "_trivial", b"_trivial", "one_batch_steps", b"one_batch_steps", "rate_range", b"rate_range", "trivial", b"trivial"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__one_batch_steps: _TypeAlias = _typing.Literal["one_batch_steps"]  # noqa: Y015
     _WhichOneofArgType__one_batch_steps: _TypeAlias = _typing.Literal["_one_batch_steps", b"_one_batch_steps"]  # noqa: Y015
@@ -728,3 +736,44 @@ class Diagnostics(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__trivial) -> _WhichOneofReturnType__trivial | None: ...
 
 Global___Diagnostics: _TypeAlias = Diagnostics  # noqa: Y015
+
+@_typing.final
+class RateRange(_message.Message):
+    """A learning-rate range test: steps of training at a rate that rises exponentially."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEPS_FIELD_NUMBER: _builtins.int
+    LOWEST_FIELD_NUMBER: _builtins.int
+    HIGHEST_FIELD_NUMBER: _builtins.int
+    steps: _builtins.int
+    """Steps from the lowest to the highest rate; fewer are taken where the loss blows up before."""
+    lowest: _builtins.float
+    """The first step's rate."""
+    highest: _builtins.float
+    """The last step's rate."""
+    def __init__(
+        self,
+        *,
+        steps: _builtins.int | None = ...,
+        lowest: _builtins.float | None = ...,
+        highest: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_highest", b"_highest", "_lowest", b"_lowest", "_steps", b"_steps", "highest", b"highest", "lowest", b"lowest", "steps", b"steps"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_highest", b"_highest", "_lowest", b"_lowest", "_steps", b"_steps", "highest", b"highest", "lowest", b"lowest", "steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__highest: _TypeAlias = _typing.Literal["highest"]  # noqa: Y015
+    _WhichOneofArgType__highest: _TypeAlias = _typing.Literal["_highest", b"_highest"]  # noqa: Y015
+    _WhichOneofReturnType__lowest: _TypeAlias = _typing.Literal["lowest"]  # noqa: Y015
+    _WhichOneofArgType__lowest: _TypeAlias = _typing.Literal["_lowest", b"_lowest"]  # noqa: Y015
+    _WhichOneofReturnType__steps: _TypeAlias = _typing.Literal["steps"]  # noqa: Y015
+    _WhichOneofArgType__steps: _TypeAlias = _typing.Literal["_steps", b"_steps"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__highest) -> _WhichOneofReturnType__highest | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lowest) -> _WhichOneofReturnType__lowest | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__steps) -> _WhichOneofReturnType__steps | None: ...
+
+Global___RateRange: _TypeAlias = RateRange  # noqa: Y015

@@ -13,7 +13,8 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle
 from talweg.worker.execution.summaries import MetricSummaries
 from talweg.worker.execution.thinning import Thinning, metric_event
-from talweg.worker.tracking.spool import Point, SpoolWriter, now_ms
+from talweg.worker.tracking.spool import Point, SpoolWriter, now_ms, table_file
+from talweg.worker.training.interface import Table
 
 _MAX_LOG_LENGTH = 10_000
 
@@ -97,6 +98,15 @@ class JobReporter:
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Takes values by name."""
         self._told.append((step, now_ms(), dict(values)))
+
+    def table(self, name: str, table: Table) -> None:
+        """Takes what a diagnosis found, and leaves it in the spool at once.
+
+        Raises:
+            OSError: the spool cannot be written.
+        """
+        content = {"columns": dict(table.columns), "facts": dict(table.facts)}
+        self._spool.document(table_file(name), content)
 
     # Called by the lease's thread and at the end.
 

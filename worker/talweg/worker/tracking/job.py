@@ -13,7 +13,7 @@ from talweg.spec import display_name, flatten, from_dict, kind, to_dict, to_yaml
 from talweg.v1.jobs_pb2 import Job, Outcome
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tracking.attempts import SpooledAttempt
-from talweg.worker.tracking.outputs import send_outputs
+from talweg.worker.tracking.outputs import send_diagnoses, send_outputs
 from talweg.worker.tracking.record import Record, has_ended
 from talweg.worker.tracking.runs import JOB_TAG, RefusedError, RunGoneError, RunId, Runs
 from talweg.worker.tracking.spool import Point, attempts, now_ms
@@ -226,6 +226,7 @@ class JobDelivery:
         )
         if data is not None:
             self._once("data", lambda: self._log_data(spec, data))
+        send_diagnoses(attempt, spec, run=self._run, runs=self._runs, once=self._once)
 
     def _log_data(self, spec: JobSpec, data: Mapping[str, Any]) -> None:
         facts = {key: value for key, value in data.items() if key != "kind"}
@@ -379,6 +380,11 @@ class JobDelivery:
     ) -> None:
         self._send_leftovers()
         if self._spec is not None:
+            for attempt in self._attempts.values():
+                # Again, where an earlier call was cut short.
+                send_diagnoses(
+                    attempt, self._spec, run=self._run, runs=self._runs, once=self._once
+                )
             send_outputs(
                 last, self._spec, run=self._run, runs=self._runs, state=self._state,
                 save=self._save, once=self._once,

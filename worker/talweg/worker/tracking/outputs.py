@@ -1,4 +1,4 @@
-"""What a job leaves in MLflow when it has ended: plots, weights, the model."""
+"""What a job leaves in MLflow besides figures: diagnoses; at its end plots, weights, the model."""
 
 import logging
 import tempfile
@@ -8,7 +8,14 @@ from pathlib import Path
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tracking.attempts import SpooledAttempt
 from talweg.worker.tracking.runs import RunId, Runs, TrackingError
-from talweg.worker.tracking.spool import DIVERGENCE, EXAMPLE, MODEL, WEIGHTS
+from talweg.worker.tracking.spool import (
+    DIVERGENCE,
+    EXAMPLE,
+    MODEL,
+    RATE_RANGE,
+    WEIGHTS,
+    table_file,
+)
 from talweg.worker.tracking.state import DeliveryState
 
 WEIGHTS_FOLDER = "weights"
@@ -56,6 +63,36 @@ def send_outputs(
     for name, wanted, step in steps:
         if wanted:
             once(name, _forgiving(attempt.folder, name, step))
+
+
+def send_diagnoses(
+    attempt: SpooledAttempt, spec: JobSpec, *, run: RunId, runs: Runs, once: Once
+) -> None:
+    """Sends what diagnoses have found so far.
+
+    Args:
+        attempt: any of the job's.
+        spec: filled.
+        run: the job's.
+        runs: MLflow.
+        once: takes a step unless it has been taken.
+
+    Raises:
+        TrackingError: MLflow; try again later.
+    """
+    if table_file(RATE_RANGE) in attempt.files:
+        once(
+            RATE_RANGE,
+            _forgiving(
+                attempt.folder, RATE_RANGE, lambda: _send_rate_range(attempt, spec, run, runs)
+            ),
+        )
+
+
+def _send_rate_range(attempt: SpooledAttempt, spec: JobSpec, run: RunId, runs: Runs) -> None:
+    from talweg.worker.tracking.rate_range import send_rate_range
+
+    send_rate_range(attempt, spec, run, runs)
 
 
 def _forgiving(folder: Path, name: str, step: Callable[[], None]) -> Callable[[], None]:

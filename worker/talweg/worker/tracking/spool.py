@@ -52,6 +52,9 @@ PREDICTIONS = "predictions.safetensors"
 DIVERGENCE = "divergence.json"
 """What the guard saw where the job diverged, in the JSON form of its message."""
 
+RATE_RANGE = "rate_range"
+"""What a learning-rate range test found; its file is `table_file` of this."""
+
 LOST = "LOST"
 """The state of an attempt that ended without a say in how its job ends."""
 
@@ -61,6 +64,11 @@ _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 Point = tuple[int, int, Mapping[str, float]]
 """Step, time, values by name."""
+
+
+def table_file(name: str) -> str:
+    """The file of what a diagnosis found: JSON, columns and facts."""
+    return f"{name}.json"
 
 
 def now_ms() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -13,6 +13,16 @@ from talweg.v1.jobs_pb2 import Divergence, GuardDecision, Job, LogLine, Outcome,
 from talweg.worker.data import DataBundle
 from talweg.worker.tasks import Predictions
 from talweg.worker.training.snapshot import Snapshot
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a diagnosis found."""
+
+    columns: Mapping[str, Sequence[float | str]]
+    """By name, of one length; finite numbers."""
+    facts: Mapping[str, float | str] = field(default_factory=dict)
+    """What holds for all of it, by name; finite numbers."""
 
 
 class Reporter(Protocol):
@@ -48,6 +58,9 @@ class Reporter(Protocol):
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Takes values by name, such as ``train/loss``: finite ones only, already thinned."""
+
+    def table(self, name: str, table: Table) -> None:
+        """Takes what a diagnosis found, once, by the diagnosis's name."""
 
 
 StopReason = Literal["cancel", "pause", "shutdown", "lost", "time_limit"]
@@ -167,6 +180,9 @@ class NullReporter:
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Drops it."""
 
+    def table(self, name: str, table: Table) -> None:
+        """Drops it."""
+
 
 @dataclass
 class RecordingReporter:
@@ -190,6 +206,8 @@ class RecordingReporter:
     """Steps in all."""
     points: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     """All metrics: the step and the values by name."""
+    tables: dict[str, Table] = field(default_factory=dict)
+    """What diagnoses found, by their names."""
 
     def data(self, bundle: DataBundle) -> None:
         """Keeps the data."""
@@ -220,6 +238,10 @@ class RecordingReporter:
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Keeps the values."""
         self.points.append((step, dict(values)))
+
+    def table(self, name: str, table: Table) -> None:
+        """Keeps the table."""
+        self.tables[name] = table
 
     def series(self, name: str) -> list[tuple[int, float]]:
         """Gives one metric: its steps and values."""

@@ -15,7 +15,7 @@ from talweg.worker.tasks import Judged
 from talweg.worker.training import memory, optimizers
 from talweg.worker.training.checkpoints import Checkpointer
 from talweg.worker.training.diagnosis import weights_bad
-from talweg.worker.training.diagnostics import learn_one_batch, trivial_metrics
+from talweg.worker.training.diagnostics import learn_one_batch, trivial_metrics, try_rates
 from talweg.worker.training.evaluation import evaluate
 from talweg.worker.training.interface import (
     Control,
@@ -90,15 +90,8 @@ def run(
                     settings=spec.training.checkpoints,
                     report=report,
                 )
-                is_new = not checkpoints.resume() and member is None
-                if is_new and spec.diagnostics.one_batch_steps:
-                    learn_one_batch(
-                        setup,
-                        spec.diagnostics.one_batch_steps,
-                        rate=optimizers.learning_rate(spec.optimizer),
-                        report=report,
-                        control=control,
-                    )
+                if not checkpoints.resume() and member is None:
+                    _look_ahead(setup, spec, report, control)
                 if team is not None:
                     team.join(setup)
                 return _run(setup, spec, report, control, checkpoints, team or ALONE)
@@ -114,6 +107,15 @@ def run(
             failed = str(exc).partition("\n")[0]
         # Out here the exception is gone, and with it what its frames held.
         return _out_of_memory(failed, spec, place, setup)
+
+
+def _look_ahead(setup: Setup, spec: JobSpec, report: Reporter, control: Control) -> None:
+    """Makes the diagnoses that come before training and leave no trace in it."""
+    asked, rate = spec.diagnostics, optimizers.learning_rate(spec.optimizer)
+    if asked.one_batch_steps:
+        learn_one_batch(setup, asked.one_batch_steps, rate=rate, report=report, control=control)
+    if asked.HasField("rate_range"):
+        try_rates(setup, asked.rate_range, rate=rate, report=report, control=control)
 
 
 def _run(
