@@ -45,7 +45,7 @@ def test_kill_9_of_the_starter_leaves_no_child_and_no_grandchild(
     guardian = guardian_of(starter.pid)
     assert guardian is not None
     os.kill(starter.pid, signal.SIGKILL)
-    wait_until(lambda: all_gone([part, child, guardian]), timeout=5, what="all are gone")
+    wait_until(lambda: all_gone([part, child, guardian]), timeout=30, what="all are gone")
 
 
 def test_a_guardian_that_is_killed_is_replaced(starter: subprocess.Popen[str]) -> None:
@@ -58,15 +58,15 @@ def test_a_guardian_that_is_killed_is_replaced(starter: subprocess.Popen[str]) -
         now = guardian_of(starter.pid)
         return now is not None and now.pid != first.pid
 
-    wait_until(replaced, timeout=5, what="another guardian is there")
+    wait_until(replaced, timeout=30, what="another guardian is there")
     os.kill(starter.pid, signal.SIGKILL)
-    wait_until(lambda: all_gone([part, child]), timeout=5, what="all are gone")
+    wait_until(lambda: all_gone([part, child]), timeout=30, what="all are gone")
 
 
 def test_ctrl_c_of_the_starter_leaves_nobody(starter: subprocess.Popen[str]) -> None:
     processes = started(starter)
     os.kill(starter.pid, signal.SIGINT)
-    wait_until(lambda: all_gone(processes), timeout=5, what="all are gone")
+    wait_until(lambda: all_gone(processes), timeout=30, what="all are gone")
 
 
 def test_the_guardian_does_not_mind_the_signals_of_a_terminal(
@@ -81,11 +81,11 @@ def test_the_guardian_does_not_mind_the_signals_of_a_terminal(
         return all(int(mask, 16) >> (number - 1) & 1 for number in numbers)
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    wait_until(ignored, timeout=5, what="the guardian has started")
+    wait_until(ignored, timeout=30, what="the guardian has started")
     for number in numbers:
         guardian.send_signal(number)
     os.kill(starter.pid, signal.SIGKILL)
-    wait_until(lambda: all_gone(processes), timeout=5, what="all are gone")
+    wait_until(lambda: all_gone(processes), timeout=30, what="all are gone")
 
 
 def test_what_nobody_was_left_to_end_is_ended_by_the_next_stack(tmp_path: Path) -> None:

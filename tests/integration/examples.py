@@ -7,6 +7,7 @@ import mlflow
 import numpy as np
 from tests._parts import wait_until
 from tests.integration.stack import Stack
+from tests.worker.training.jobs import OF_TRAINING
 
 from talweg.client import Client
 from talweg.v1.spec_pb2 import JobSpec
@@ -50,10 +51,11 @@ class Ran:
 
 
 def run_example(stack: Stack, name: str, *, timeout: float = 300) -> Ran:
-    """Submits an example, and waits until it has succeeded and stands in MLflow."""
+    """Submits an example, and waits until it has succeeded unwarned and stands in MLflow."""
     mlflow.set_tracking_uri(stack.tracking)
     with Client(stack.address) as client:
         job = client.submit(EXAMPLES / f"{name}.yaml")
         result = job.wait(timeout).result()
         wait_until(lambda: job.refresh().message.tracking.complete, timeout=120, what="delivered")
+        assert not [warning for warning in job.message.warnings if warning.kind in OF_TRAINING]
         return Ran(job.spec, dict(result.metrics), job.message.tracking.run_id)

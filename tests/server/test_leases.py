@@ -383,7 +383,7 @@ class TestFinish:
         await rules.leases.finish(held(row), RELEASED, None)
         assert rules.get(row).state == Job.CANCELLED
 
-    @pytest.mark.parametrize("state", [0, Job.RUNNING, Job.PAUSED, 99])
+    @pytest.mark.parametrize("state", [0, Job.RUNNING, 99])
     async def test_refuses_a_state_that_ends_nothing(self, rules: Rules, state: int) -> None:
         row = await rules.running()
         with pytest.raises(InvalidRequest, match="outcome.state"):
