@@ -25,6 +25,8 @@ HEADER = """\
 # older than wanted in most fresh environments and so is pinned by hand.
 BUILD = ("hatchling", "editables")
 INSTALLER = {"pip": "26.3"}
+# What redis needs under a Python before 3.11.3: another may write the file.
+OLDER_PYTHON = {"async-timeout": "5.0.1"}
 
 
 def closure(requirements: tuple[str, ...]) -> dict[str, str]:
@@ -74,7 +76,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="compare, and write nothing")
     check = parser.parse_args().check
-    pins = dict(sorted((closure(("talweg[dev]", *BUILD)) | INSTALLER).items()))
+    pins = dict(sorted((closure(("talweg[dev]", *BUILD)) | INSTALLER | OLDER_PYTHON).items()))
     if not check:
         lines = [f"{name}=={version}\n" for name, version in pins.items()]
         FILE.write_text(HEADER + "".join(lines))

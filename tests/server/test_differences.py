@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tests.server.samples import spec
 
-from talweg.server.differences import differing, num_repeats
+from talweg.server.differences import differing, is_seed, num_repeats
 from talweg.spec import fill
 from talweg.v1.spec_pb2 import JobSpec
 
@@ -41,3 +41,15 @@ def test_each_seed_goes_on_with_a_job_of_its_own() -> None:
     assert differing(jobs) == ["training.seed"]
     same_seed = [given(continued_from={"job": f"jobs/{name}"}) for name in "ab"]
     assert num_repeats(same_seed) == 0
+
+
+def test_seeds_of_split_and_data_are_seeds_too() -> None:
+    batch = [
+        given(
+            split={"seed": seed},
+            preprocessing={"target_outliers": {"seed": seed}},
+            training={"seed": seed, "epochs": 1 + seed},
+        )
+        for seed in (1, 2)
+    ]
+    assert [path for path in differing(batch) if not is_seed(path)] == ["training.epochs"]

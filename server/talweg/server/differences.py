@@ -19,8 +19,15 @@ _DECIDING = (
 )
 # Of the training: what is told and kept of it, and not what it does.
 _TELLING = ("log_every_steps", "checkpoints")
-SEED = "training.seed"
-"""The path of the seed."""
+
+
+def is_seed(path: str) -> bool:
+    """Tells whether a path is one at which jobs of a comparison are meant to differ.
+
+    Seeds of the training, and also of split, data and preprocessing: a repetition may draw all of
+    them anew.
+    """
+    return path.rpartition(".")[2] == "seed"
 
 
 def differing(specs: Sequence[JobSpec]) -> list[str]:
