@@ -201,10 +201,9 @@ class EmbeddedPlan:
         return Part(
             name=TRACKING,
             command=(
-                *(*_PYTHON, "talweg.deploy._mlflow"),
+                *(*_PYTHON, "talweg.deploy._mlflow", str(self._folder.tracking / "mlflow.db")),
                 *("--host", HOST, "--port", str(port), "--workers", "1"),
-                *("--backend-store-uri", f"sqlite:///{self._folder.tracking / 'mlflow.db'}"),
-                *("--serve-artifacts", "--artifacts-destination", artifacts.as_uri()),
+                *("--artifacts-destination", artifacts.as_uri()),
             ),
             env={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
             is_ready=lambda pid: _listens(pid, port) and _is_healthy(port),

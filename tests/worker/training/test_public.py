@@ -6,12 +6,14 @@ NAMES = {
     data: {
         "DIVIDED",
         "LOADERS",
+        "MEASURES",
         "DataBundle",
         "Inputs",
         "Part",
         "RawData",
         "Scaler",
         "load",
+        "measure",
         "ring_centres",
     },
     models: {
