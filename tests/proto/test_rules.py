@@ -491,6 +491,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str, str]] = {
         "model.mlp.batch_norm", "a batch of 1 sample (266 to train on, batch_size 5)",
         "at least 2 samples", "batch_size",
     ),
+    "the landscape of a game": (
+        game("lsgan", diagnostics={"loss_landscape": {}}), "diagnostics.loss_landscape",
+        "task gan", "a single loss", "Each player has a loss of its own",
+    ),
+    "a landscape without a middle": (
+        base(diagnostics={"loss_landscape": {"points": 10}}),
+        "diagnostics.loss_landscape.points", "10", "an odd number", "in the middle",
+    ),
     "batch norm layer of one": (
         layers("flatten", "batch_norm", "linear", training={"batch_size": 1}),
         "model.sequential.layers[1].batch_norm", "a batch of 1 sample", "at least 2 samples",

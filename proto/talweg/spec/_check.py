@@ -8,6 +8,7 @@ from talweg.spec._bounds import check_message
 from talweg.spec._case import Case
 from talweg.spec._errors import Violation
 from talweg.spec._rules_data import data_rules
+from talweg.spec._rules_diagnostics import diagnostics_rules
 from talweg.spec._rules_embedding import embedding_rules
 from talweg.spec._rules_game import game_rules
 from talweg.spec._rules_images import image_rules
@@ -41,6 +42,7 @@ def check(spec: JobSpec) -> tuple[list[Violation], list[Warning]]:
         embedding_rules,
         game_rules,
         process_rules,
+        diagnostics_rules,
     )
     for violation in chain.from_iterable(rule(case) for rule in rules):
         # A field outside of its own bounds need not be held against others too.

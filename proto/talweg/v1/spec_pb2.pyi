@@ -699,6 +699,8 @@ class Diagnostics(_message.Message):
     TRIVIAL_FIELD_NUMBER: _builtins.int
     ONE_BATCH_STEPS_FIELD_NUMBER: _builtins.int
     RATE_RANGE_FIELD_NUMBER: _builtins.int
+    GRADIENT_FLOW_FIELD_NUMBER: _builtins.int
+    LOSS_LANDSCAPE_FIELD_NUMBER: _builtins.int
     trivial: _builtins.bool
     """Judge on the test data what a predictor says that knows nothing of the inputs: the mean of the
     training targets, or the most frequent class or answer, with their shares as probabilities. Its
@@ -715,16 +717,28 @@ class Diagnostics(_message.Message):
         training after it is the same bit for bit. Not done where absent.
         """
 
+    @_builtins.property
+    def gradient_flow(self) -> Global___GradientFlow:
+        """While training, keep how large each layer's gradients and updates are, now and then. Not done
+        where absent.
+        """
+
+    @_builtins.property
+    def loss_landscape(self) -> Global___LossLandscape:
+        """After training, look at the loss around the weights that came of it. Not done where absent."""
+
     def __init__(
         self,
         *,
         trivial: _builtins.bool | None = ...,
         one_batch_steps: _builtins.int | None = ...,
         rate_range: Global___RateRange | None = ...,
+        gradient_flow: Global___GradientFlow | None = ...,
+        loss_landscape: Global___LossLandscape | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_one_batch_steps", b"_one_batch_steps", "_trivial", b"_trivial", "one_batch_steps", b"one_batch_steps", "rate_range", b"rate_range", "trivial", b"trivial"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_one_batch_steps", b"_one_batch_steps", "_trivial", b"_trivial", "gradient_flow", b"gradient_flow", "loss_landscape", b"loss_landscape", "one_batch_steps", b"one_batch_steps", "rate_range", b"rate_range", "trivial", b"trivial"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_one_batch_steps", b"_one_batch_steps", "_trivial", b"_trivial", "one_batch_steps", b"one_batch_steps", "rate_range", b"rate_range", "trivial", b"trivial"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_one_batch_steps", b"_one_batch_steps", "_trivial", b"_trivial", "gradient_flow", b"gradient_flow", "loss_landscape", b"loss_landscape", "one_batch_steps", b"one_batch_steps", "rate_range", b"rate_range", "trivial", b"trivial"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__one_batch_steps: _TypeAlias = _typing.Literal["one_batch_steps"]  # noqa: Y015
     _WhichOneofArgType__one_batch_steps: _TypeAlias = _typing.Literal["_one_batch_steps", b"_one_batch_steps"]  # noqa: Y015
@@ -777,3 +791,79 @@ class RateRange(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__steps) -> _WhichOneofReturnType__steps | None: ...
 
 Global___RateRange: _TypeAlias = RateRange  # noqa: Y015
+
+@_typing.final
+class GradientFlow(_message.Message):
+    """Sizes of each layer's gradients, and of its updates against its weights, over the training."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POINTS_FIELD_NUMBER: _builtins.int
+    points: _builtins.int
+    """Steps that are looked at, evenly over the training: at the most so many."""
+    def __init__(
+        self,
+        *,
+        points: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_points", b"_points", "points", b"points"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_points", b"_points", "points", b"points"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__points: _TypeAlias = _typing.Literal["points"]  # noqa: Y015
+    _WhichOneofArgType__points: _TypeAlias = _typing.Literal["_points", b"_points"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__points) -> _WhichOneofReturnType__points | None: ...
+
+Global___GradientFlow: _TypeAlias = GradientFlow  # noqa: Y015
+
+@_typing.final
+class LossLandscape(_message.Message):
+    """The loss over a plane through the weights, along two random directions in which each filter is as
+    long as the weights' own. Biases, normalisation and a loss's own weights stay as they are. Li et
+    al. 2018.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POINTS_FIELD_NUMBER: _builtins.int
+    SPAN_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    points: _builtins.int
+    """Points on each side of the grid: an odd number, so that the weights themselves are its middle."""
+    span: _builtins.float
+    """How far the grid reaches from its middle; 1 is as far as the weights are from 0."""
+    samples: _builtins.int
+    """Training samples that the loss is taken of; all where there are fewer."""
+    seed: _builtins.int
+    """Decides directions, samples, and what the loss itself draws."""
+    def __init__(
+        self,
+        *,
+        points: _builtins.int | None = ...,
+        span: _builtins.float | None = ...,
+        samples: _builtins.int | None = ...,
+        seed: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_points", b"_points", "_samples", b"_samples", "_seed", b"_seed", "_span", b"_span", "points", b"points", "samples", b"samples", "seed", b"seed", "span", b"span"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_points", b"_points", "_samples", b"_samples", "_seed", b"_seed", "_span", b"_span", "points", b"points", "samples", b"samples", "seed", b"seed", "span", b"span"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__points: _TypeAlias = _typing.Literal["points"]  # noqa: Y015
+    _WhichOneofArgType__points: _TypeAlias = _typing.Literal["_points", b"_points"]  # noqa: Y015
+    _WhichOneofReturnType__samples: _TypeAlias = _typing.Literal["samples"]  # noqa: Y015
+    _WhichOneofArgType__samples: _TypeAlias = _typing.Literal["_samples", b"_samples"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__span: _TypeAlias = _typing.Literal["span"]  # noqa: Y015
+    _WhichOneofArgType__span: _TypeAlias = _typing.Literal["_span", b"_span"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__points) -> _WhichOneofReturnType__points | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__samples) -> _WhichOneofReturnType__samples | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__span) -> _WhichOneofReturnType__span | None: ...
+
+Global___LossLandscape: _TypeAlias = LossLandscape  # noqa: Y015

@@ -21,6 +21,7 @@ CASES: dict[str, dict[str, Any]] = {
             "log_every_steps": 3,
             "guard": {"rollback": {"keep_every_steps": 4}},
         },
+        "diagnostics": {"gradient_flow": {"points": 11}},
     },
     "regression, SGD with momentum, cut short": {
         "loss": {"huber": {"delta": 0.5, "reduction": "sum"}},
@@ -83,6 +84,7 @@ CASES: dict[str, dict[str, Any]] = {
         "model": {"adversarial": {"generator": [8], "critic": [8]}},
         "loss": {"gan": {"form": "wgan"}},
         "training": {"steps": 40, "log_every_steps": 3},
+        "diagnostics": {"gradient_flow": {}},
     },
     "codes that are drawn": {
         "task": "vae",
@@ -97,6 +99,7 @@ CASES: dict[str, dict[str, Any]] = {
         "model": "transformer",
         "loss": "cross_entropy",
         "training": {"epochs": 6, "guard": "skip", "log_every_steps": 2},
+        "diagnostics": {"gradient_flow": {"points": 5}},
     },
     "ordinal, a shared last layer": {
         "task": "ordinal",

@@ -22,7 +22,8 @@ from talweg.v1.losses_pb2 import Loss
 from talweg.worker import data, tasks
 from talweg.worker.losses import build
 from talweg.worker.training.firstloss import untrained_loss
-from talweg.worker.training.health import Health, _due
+from talweg.worker.training.health import _due
+from talweg.worker.training.layers import Layers
 from talweg.worker.training.signs import Look, exploding, vanishing, zero_gradients
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "client/examples").glob("*.yaml"))
@@ -116,25 +117,28 @@ def test_a_norm_of_zero_is_counted() -> None:
     )
     assert tiny == []
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
-    health = Health(model, report=None)  # type: ignore[arg-type]
+    layers = Layers(model)
+
+    def look() -> Look:
+        seen = layers.gradients()
+        return Look(16, 1.0, seen.norms, seen.zero)
+
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     assert isinstance(model[0], nn.Linear)
     model[0].weight.grad = torch.full((2, 2), 1e-30)
     model[0].bias.grad = torch.zeros(2)
     assert float(torch.linalg.vector_norm(model[0].weight.grad)) == 0
-    look = health._read(16, 1.0)
-    assert look.norms["0"] == 0
-    assert look.zero == frozenset()
-    assert zero_gradients([look] * 3) is None
-    lost = vanishing([look] * 3)
+    assert look().norms["0"] == 0
+    assert look().zero == frozenset()
+    assert zero_gradients([look()] * 3) is None
+    lost = vanishing([look()] * 3)
     assert lost is not None
     assert list(lost.layers) == ["0"]
     model[0].weight.grad = torch.zeros(2, 2)
-    look = health._read(16, 1.0)
-    assert look.zero == {"0"}
-    assert vanishing([look] * 3) is None
-    dead = zero_gradients([look] * 3)
+    assert look().zero == {"0"}
+    assert vanishing([look()] * 3) is None
+    dead = zero_gradients([look()] * 3)
     assert dead is not None
     assert list(dead.layers) == ["0"]
 

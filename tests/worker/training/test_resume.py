@@ -126,6 +126,7 @@ def test_killed_again_and_again_it_ends_the_same(name: str, tmp_path: Path) -> N
     assert report.deaths >= 2
     assert_same_weights(result, whole)
     assert points_of(report) == points_of(undisturbed)
+    assert report.tables == undisturbed.tables
     # The last is that of the end; those between stand where they were asked for.
     assert disk.steps[-1] == result.steps
     assert {step % 3 for step in disk.steps[:-1]} == {0}
@@ -151,6 +152,7 @@ def test_given_back_in_order_it_loses_no_step(name: str, tmp_path: Path) -> None
     assert len(stopped) >= 2
     assert_same_weights(result, whole)
     assert points_of(report) == points_of(undisturbed)
+    assert report.tables == undisturbed.tables
 
 
 @pytest.mark.parametrize("name", ["binary, RMSprop, early stopping", "multilabel, Adagrad"])
@@ -175,6 +177,7 @@ def test_killed_after_its_last_step_it_only_tests_again(name: str, tmp_path: Pat
     assert report.steps == 0
     assert_same_weights(result, whole)
     assert points_of(report) == points_of(undisturbed)
+    assert report.tables == undisturbed.tables
 
 
 def test_a_short_job_keeps_its_end_alone(tmp_path: Path) -> None:

@@ -152,8 +152,8 @@ class TaskRunner(ABC):
     """The named arrays that the task reads, and their shapes."""
     of_pixels: ClassVar[bool] = False
     """Whether the model gives outputs for each pixel, (N, num_outputs, H, W)."""
-    by_turns: ClassVar[bool] = False
-    """Whether some of the model's weights learn in one step and others in the next."""
+    turns: int = 1
+    """Steps after which the same weights learn again: more than 1 where players take turns."""
     num_outputs: int
     """Outputs of the model's last layer."""
     heads: tuple[HeadShape, ...] = ()
@@ -222,7 +222,8 @@ class TaskRunner(ABC):
         """Runs a batch through model and loss.
 
         Args:
-            model: In training mode.
+            model: In training mode; in evaluation mode, as the criterion is then too, whatever a
+                loss learns or counts stays as it is.
             batch: The samples.
             moment: Where training stands.
         """

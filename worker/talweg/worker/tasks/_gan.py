@@ -40,13 +40,13 @@ class Gan(TaskRunner):
     """
 
     contract = {"x": Array(("N …",), "the samples")}
-    by_turns = True
 
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
         """Takes a filled spec and its data."""
         super().__init__(spec, bundle)
         game = spec.task.gan
         self._critic_steps = game.critic_steps
+        self.turns = game.critic_steps + 1
         self._critic_rate = game.critic_rate
         self._penalty = game.gradient_penalty if game.HasField("gradient_penalty") else 0.0
         self._clip = game.weight_clip if game.HasField("weight_clip") else 0.0
@@ -74,7 +74,7 @@ class Gan(TaskRunner):
 
     def is_critics(self, step: int) -> bool:
         """Whether the critic moves in a step, counted from 1, and else the generator."""
-        return (step - 1) % (self._critic_steps + 1) < self._critic_steps
+        return (step - 1) % self.turns < self._critic_steps
 
     def rate_factor(self, step: int) -> float:
         """Gives what the learning rate is multiplied by; see `TaskRunner.rate_factor`."""

@@ -78,6 +78,8 @@ class Multitask(TaskRunner):
         """Weighs the heads' losses; see `TaskRunner.loss`."""
         each = self.each(model(batch.x), batch)
         self._last = [loss.detach() for loss in each]
+        if not self.criterion.training:
+            return self.criterion({"losses": torch.stack(each)})
         return self.criterion.in_training(each, last_shared(model))
 
     def trials(

@@ -1,7 +1,7 @@
 """What all pictures share: size, colours, titles. 800 pixels wide."""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,31 @@ class Finding:
     def title(self) -> str:
         """What was trained."""
         return title(self.spec)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a diagnosis's pictures are drawn from."""
+
+    name: str
+    """The diagnosis's."""
+    columns: Mapping[str, Sequence[Any]]
+    """Its table."""
+    facts: Mapping[str, Any]
+    """What holds for all of it."""
+    spec: JobSpec
+    """The job, filled."""
+    folder: Path
+    """Where the pictures go."""
+
+    @property
+    def title(self) -> str:
+        """What was trained."""
+        return title(self.spec)
+
+    def picture(self, of: str = "") -> Path:
+        """Gives where a picture goes: the diagnosis's own, or one that shows more of it."""
+        return self.folder / (f"{self.name}_{of}.png" if of else f"{self.name}.png")
 
 
 def title(spec: JobSpec) -> str:

@@ -3,6 +3,7 @@
 import logging
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from talweg.v1.spec_pb2 import JobSpec
@@ -11,6 +12,8 @@ from talweg.worker.tracking.runs import RunId, Runs, TrackingError
 from talweg.worker.tracking.spool import (
     DIVERGENCE,
     EXAMPLE,
+    GRADIENT_FLOW,
+    LOSS_LANDSCAPE,
     MODEL,
     RATE_RANGE,
     WEIGHTS,
@@ -80,19 +83,18 @@ def send_diagnoses(
     Raises:
         TrackingError: MLflow; try again later.
     """
-    if table_file(RATE_RANGE) in attempt.files:
-        once(
-            RATE_RANGE,
-            _forgiving(
-                attempt.folder, RATE_RANGE, lambda: _send_rate_range(attempt, spec, run, runs)
-            ),
-        )
+    for name in (RATE_RANGE, GRADIENT_FLOW, LOSS_LANDSCAPE):
+        if table_file(name) in attempt.files:
+            step = partial(_send_diagnosis, name, attempt, spec, run, runs)
+            once(name, _forgiving(attempt.folder, name, step))
 
 
-def _send_rate_range(attempt: SpooledAttempt, spec: JobSpec, run: RunId, runs: Runs) -> None:
-    from talweg.worker.tracking.rate_range import send_rate_range
+def _send_diagnosis(
+    name: str, attempt: SpooledAttempt, spec: JobSpec, run: RunId, runs: Runs
+) -> None:
+    from talweg.worker.tracking.diagnoses import send_diagnosis
 
-    send_rate_range(attempt, spec, run, runs)
+    send_diagnosis(name, attempt, spec, run=run, runs=runs)
 
 
 def _forgiving(folder: Path, name: str, step: Callable[[], None]) -> Callable[[], None]:

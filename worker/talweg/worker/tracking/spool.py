@@ -52,8 +52,8 @@ PREDICTIONS = "predictions.safetensors"
 DIVERGENCE = "divergence.json"
 """What the guard saw where the job diverged, in the JSON form of its message."""
 
-RATE_RANGE = "rate_range"
-"""What a learning-rate range test found; its file is `table_file` of this."""
+RATE_RANGE, GRADIENT_FLOW, LOSS_LANDSCAPE = "rate_range", "gradient_flow", "loss_landscape"
+"""Diagnoses that leave a table; its file is `table_file` of the name."""
 
 LOST = "LOST"
 """The state of an attempt that ended without a say in how its job ends."""

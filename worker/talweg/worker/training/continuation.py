@@ -9,6 +9,7 @@ from talweg.worker.training.snapshot import Snapshot
 from talweg.worker.training.state import Refusals, Watched
 
 _BEST = "state/best."
+_FLOW = "health/flow"
 
 
 def continued(snapshot: Snapshot, before: JobSpec, after: JobSpec) -> Snapshot:
@@ -41,4 +42,7 @@ def continued(snapshot: Snapshot, before: JobSpec, after: JobSpec) -> Snapshot:
         tensors = {name: t for name, t in tensors.items() if not name.startswith(_BEST)}
     elif state["stopping"]["waited"] >= stopping.patience:
         state["stopping"] = {**state["stopping"], "waited": 0}
-    return Snapshot(tensors, {**snapshot.values, "state": state})
+    # The gradient flow is told of by each job from its own first step on.
+    tensors.pop(_FLOW, None)
+    health = {name: seen for name, seen in snapshot.values["health"].items() if name != "flow"}
+    return Snapshot(tensors, {**snapshot.values, "state": state, "health": health})

@@ -3,22 +3,26 @@
 A look reads the norm of each parameter's gradient: at a few early steps, then every 251st. After
 every second look the outputs of the ReLUs are followed for a few steps, until enough samples have
 passed. All other steps cost one comparison, so that the whole stays within 1% of the loop's time.
+
+A job that asks for its gradient flow has more steps looked at; what is read is read once for both.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import cache
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from talweg.v1.jobs_pb2 import Warning
-from talweg.worker.training import foreach, signs
-from talweg.worker.training.guard import Reading, read
+from talweg.worker.training import signs
+from talweg.worker.training.flow import GradientFlow
+from talweg.worker.training.guard import Reading
 from talweg.worker.training.interface import Reporter
+from talweg.worker.training.layers import Gradients, Layers
 from talweg.worker.training.signs import LOOKS_IN_A_ROW, Look
 from talweg.worker.training.snapshot import Values
 from talweg.worker.training.state import TrainingState
@@ -48,6 +52,8 @@ class Health:
         *,
         warmup_steps: int = 0,
         warned: Collection[Warning.Kind.ValueType] = (),
+        layers: Layers | None = None,
+        flow: GradientFlow | None = None,
     ) -> None:
         """Watches a model.
 
@@ -56,29 +62,46 @@ class Health:
             report: Takes the warnings.
             warmup_steps: The schedule's, in which a loss may stand still.
             warned: Kinds that need no second warning.
+            layers: The network's; found where None.
+            flow: Shares what is read of the gradients.
         """
-        self._layers: dict[str, list[nn.Parameter]] = defaultdict(list)
-        for name, parameter in model.named_parameters():
-            layer = name.rpartition(".")[0]
-            # A loss's own weights have gradients of another scale.
-            if parameter.requires_grad and layer.partition(".")[0] != "loss":
-                self._layers[layer].append(parameter)
+        self.flow = flow
+        """What keeps the gradient flow; None where nobody asks for it."""
+        self._layers = layers or Layers(model)
         self._relus = {n: m for n, m in model.named_modules() if isinstance(m, nn.ReLU)}
         self._report = report
         self._warmup_steps = warmup_steps
         self._warned = set(warned)
         self._num_looks = 0
-        # Steps done before the step that is looked at next.
-        self._next = 0
+        # Steps done before the step that is looked at next: by health, and by anybody.
+        self._next = self._wakes = 0
         self._first_loss = math.nan
         self._first_norms: dict[str, float] = {}
         self._looks: list[Look] = []
         self._probe: _Probe | None = None
 
-    def look(self, state: TrainingState, reading: Reading) -> None:
-        """Takes a step whose gradients are finite, before its update."""
+    def look(self, state: TrainingState, reading: Reading) -> bool:
+        """Takes a step whose gradients are finite, before its update.
+
+        Returns:
+            Whether `updated` is to be called after it.
+        """
+        if state.applied < self._wakes:
+            return False
+        gradients = cache(self._layers.gradients)
         if state.applied >= self._next:
-            self._look(state, reading)
+            self._look(state, reading, gradients)
+        flow = self.flow
+        is_flows = flow is not None and state.applied >= flow.next
+        if flow is not None and is_flows:
+            flow.look(state, gradients())
+        self._wake()
+        return is_flows
+
+    def updated(self) -> None:
+        """Takes the update of a step after which it was to be called."""
+        assert self.flow is not None
+        self.flow.updated()
 
     def close(self) -> None:
         """Stops following outputs."""
@@ -87,8 +110,8 @@ class Health:
             self._probe = None
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """Gives none; see `Part`."""
-        return {}
+        """Gives the gradient flow's; see `Part`."""
+        return {} if self.flow is None else self.flow.tensors()
 
     def values(self) -> Values:
         """Gives what was seen so far; see `Part`. Outputs are followed anew."""
@@ -99,6 +122,7 @@ class Health:
             "last": [[look.step, look.loss, dict(look.norms), sorted(look.zero)]
                      for look in self._looks],
             "warned": sorted(self._warned),
+            **({} if self.flow is None else {"flow": self.flow.values()}),
         }  # fmt: skip
 
     def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
@@ -112,8 +136,16 @@ class Health:
             Look(step, loss, norms, frozenset(zero)) for step, loss, norms, zero in values["last"]
         ]
         self._warned = set(values["warned"])
+        if self.flow is not None and "flow" in values:
+            self.flow.restore(tensors, values["flow"])
+        self._wake()
 
-    def _look(self, state: TrainingState, reading: Reading) -> None:
+    def _wake(self) -> None:
+        self._wakes = self._next if self.flow is None else min(self._next, self.flow.next)
+
+    def _look(
+        self, state: TrainingState, reading: Reading, gradients: Callable[[], Gradients]
+    ) -> None:
         if math.isnan(self._first_loss):
             self._first_loss = reading.loss
             self._next = _due(0)
@@ -127,7 +159,7 @@ class Health:
             return
         self._num_looks += 1
         self._next = _due(self._num_looks)
-        self._look_at_gradients(state, reading)
+        self._look_at_gradients(gradients(), state.step, reading)
         if state.applied >= self._warmup_steps + _TIME_TO_MOVE:
             rate = state.optimizer.param_groups[0]["lr"]
             self._warn(
@@ -139,8 +171,8 @@ class Health:
             self._probe = _Probe(self._relus)
             self._next = 0
 
-    def _look_at_gradients(self, state: TrainingState, reading: Reading) -> None:
-        look = self._read(state.step, reading.loss)
+    def _look_at_gradients(self, seen: Gradients, step: int, reading: Reading) -> None:
+        look = Look(step, reading.loss, seen.norms, seen.zero)
         if self._num_looks <= LOOKS_IN_A_ROW:
             for name, norm in look.norms.items():
                 self._first_norms[name] = max(norm, self._first_norms.get(name, 0.0))
@@ -150,25 +182,6 @@ class Health:
         self._warn(signs.zero_gradients(self._looks))
         self._warn(signs.vanishing(self._looks))
         self._warn(signs.exploding(self._looks, self._first_norms))
-
-    def _read(self, step: int, loss: float) -> Look:
-        """The norm of each layer's gradients, in one read of the device."""
-        gradients = {
-            name: [p.grad for p in parameters if p.grad is not None]
-            for name, parameters in self._layers.items()
-        }
-        held = [gradient for of_layer in gradients.values() for gradient in of_layer]
-        sizes = iter(read(foreach.norms(held)) if held else ())
-        norms = {
-            name: math.hypot(*(next(sizes) for _ in of_layer))
-            for name, of_layer in gradients.items()
-        }
-        zero = frozenset(
-            name
-            for name, norm in norms.items()
-            if norm == 0 and not any(int(torch.count_nonzero(g)) for g in gradients[name])
-        )
-        return Look(step, loss, norms, zero)
 
     def _warn(self, warning: Warning | None) -> None:
         if warning is not None and warning.kind not in self._warned:

@@ -15,7 +15,12 @@ from talweg.worker.tasks import Judged
 from talweg.worker.training import memory, optimizers
 from talweg.worker.training.checkpoints import Checkpointer
 from talweg.worker.training.diagnosis import weights_bad
-from talweg.worker.training.diagnostics import learn_one_batch, trivial_metrics, try_rates
+from talweg.worker.training.diagnostics import (
+    learn_one_batch,
+    look_around,
+    trivial_metrics,
+    try_rates,
+)
 from talweg.worker.training.evaluation import evaluate
 from talweg.worker.training.interface import (
     Control,
@@ -30,6 +35,7 @@ from talweg.worker.training.loop import train
 from talweg.worker.training.policies import in_words
 from talweg.worker.training.processes import Member, ProcessFailedError, joined
 from talweg.worker.training.setup import Setup, set_up
+from talweg.worker.training.snapshot import seed
 from talweg.worker.training.state import TrainingState
 from talweg.worker.training.team import ALONE, Team
 
@@ -74,6 +80,9 @@ def run(
     violations, warned = check(spec)
     if violations:
         return Result(Job.FAILED, Outcome.USER_SPEC, str(SpecError(violations)))
+    if member is not None:
+        # The first process does it for all.
+        spec.diagnostics.ClearField("loss_landscape")
     place = _place(device or Resources.Device.Name(spec.resources.device))
     setup: Setup | None = None
     with _reproducible(place), memory.bounded(place):
@@ -81,7 +90,7 @@ def run(
             with joined(spec, place, member) as team:
                 setup = set_up(spec, place, report, warned=[warning.kind for warning in warned])
                 # Dropout and the like draw from here on.
-                _seed(place, spec.training.seed + 1)
+                seed(place, spec.training.seed + 1)
                 checkpoints = Checkpointer(
                     setup.state,
                     setup.snapshots,
@@ -152,8 +161,10 @@ def _run(
         if not goes_on:
             # A run that goes on elsewhere has its points where it would have had them.
             recorder.flush()
+            _tell_flow(setup, report)
         return _stopped(ending, spec, state)
     recorder.flush()
+    _tell_flow(setup, report)
     if ending is not None:
         if checkpoints.kept_step is not None and not ending.HasField("good_step"):
             ending.good_step = checkpoints.kept_step
@@ -177,6 +188,12 @@ def _run(
         tested = evaluate(state.model, setup.task, setup.test, batch_size=batch_size)
         recorder.evaluation(state.step, "test", tested.values)
         _compare(setup, spec, tested, report)
+    if spec.diagnostics.HasField("loss_landscape"):
+        stop = look_around(setup, spec.diagnostics.loss_landscape, report=report, control=control)
+        if stop is not None:
+            if stop.reason in _GOES_ON and stop.reason != "lost":
+                checkpoints.save()
+            return _stopped(stop, spec, state)
     last = tested or setup.judge.last
     for warning in last.warnings if last else ():
         report.warning(warning)
@@ -188,6 +205,12 @@ def _run(
         predictions=tested.predictions if tested else None,
         shown=tested.shown if tested else {},
     )
+
+
+def _tell_flow(setup: Setup, report: Reporter) -> None:
+    table = None if setup.health.flow is None else setup.health.flow.table()
+    if table is not None:
+        report.table("gradient_flow", table)
 
 
 def _compare(setup: Setup, spec: JobSpec, tested: Judged, report: Reporter) -> None:
@@ -253,13 +276,6 @@ def _reproducible(place: torch.device) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _seed(place: torch.device, seed: int) -> None:
-    # torch.manual_seed also leaves word for CUDA, which costs more than a small job's first step.
-    torch.default_generator.manual_seed(seed)
-    if place.type == "cuda":
-        torch.cuda.manual_seed(seed)
 
 
 def _out_of_memory(failed: str, spec: JobSpec, place: torch.device, setup: Setup | None) -> Result:

@@ -101,8 +101,10 @@ def train(
             while reading.again:
                 reading = guard.inspect(forward_backward(window, loss_of, guard.scale, team))
             if reading.finite:
-                health.look(state, reading)
+                is_followed = health.look(state, reading)
                 state.update.step()
+                if is_followed:
+                    health.updated()
                 state.update.clear()
                 state.applied += 1
                 state.losses.append(reading.loss)

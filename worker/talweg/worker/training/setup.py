@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from talweg.spec import kind
 from talweg.v1.jobs_pb2 import Warning
@@ -19,10 +19,12 @@ from talweg.worker.training import checks, memory, optimizers, overflow, policie
 from talweg.worker.training.backward import backward
 from talweg.worker.training.batches import Batches, Divisor, Order, Plan
 from talweg.worker.training.evaluation import HeldPart
+from talweg.worker.training.flow import GradientFlow
 from talweg.worker.training.guard import Guard
 from talweg.worker.training.health import OF_ALL_LAYERS, Health
 from talweg.worker.training.interface import Reporter
 from talweg.worker.training.judge import Judge
+from talweg.worker.training.layers import ForwardOrder, Layers
 from talweg.worker.training.learned import all_learned
 from talweg.worker.training.overflow import WeightWatch
 from talweg.worker.training.precision import Precision, Scaler
@@ -136,7 +138,10 @@ def set_up(
     train = HeldPart.of(bundle.train, task, place)
     count = min(training.batch_size, _MOST_TRIED)
     guard.remember()
-    found = checks.try_out(model, task, train.batch(0, count), train.arrays, spec=spec)
+    flows = spec.diagnostics.HasField("gradient_flow")
+    # An empty one where nobody asks.
+    with ForwardOrder.of(model if flows else nn.Module()) as forward_order:
+        found = checks.try_out(model, task, train.batch(0, count), train.arrays, spec=spec)
     guard.restore()
     for warning in (*checks.imbalance_warnings(spec, bundle), *found):
         if warning.kind not in warned:
@@ -163,7 +168,7 @@ def set_up(
         recorder=recorder,
         report=report,
     )
-    batches = Batches(train.arrays, plan, draw=task.order, divisor=_divisor_of(task))
+    batches = Batches(train.arrays, plan, draw=task.order, divisor=divisor_of(task))
     state = TrainingState(model=model, update=update, order=Order(training.seed))
     weights = WeightWatch(model, state.optimizer)
     learnt: dict[str, Part] = {
@@ -183,12 +188,15 @@ def set_up(
             report=report,
         ),
     )
+    layers = Layers(model)
     health = Health(
         model,
         report,
         warmup_steps=kind(spec.schedule)[1].warmup_steps,  # type: ignore[attr-defined]
         # Where players take turns, gradients of 0 and the loss say whose turn it is.
-        warned=[*warned, *(OF_ALL_LAYERS if task.by_turns else ())],
+        warned=[*warned, *(OF_ALL_LAYERS if task.turns > 1 else ())],
+        layers=layers,
+        flow=_flow_of(spec, layers, forward_order, plan, task) if flows else None,
     )
     setup = Setup(
         bundle=bundle,
@@ -233,7 +241,19 @@ def _watched(task: TaskRunner, scaler: Scaler | None) -> Callable[[], Mapping[st
     return lambda: {**task.watched(), **scaler.watched()}
 
 
-def _divisor_of(task: TaskRunner) -> Divisor | None:
+def _flow_of(
+    spec: JobSpec, layers: Layers, order: ForwardOrder, plan: Plan, task: TaskRunner
+) -> GradientFlow:
+    return GradientFlow(
+        layers,
+        order=order.of_layers(list(layers.parameters)),
+        points=spec.diagnostics.gradient_flow.points,
+        num_steps=plan.length.steps,
+        turns=task.turns,
+    )
+
+
+def divisor_of(task: TaskRunner) -> Divisor | None:
     """What the criterion divides by, where it takes a task's targets as they are."""
     plain = type(task)
     if plain.loss is not TaskRunner.loss or plain.loss_inputs is not TaskRunner.loss_inputs:

@@ -1,0 +1,56 @@
+"""What the diagnoses of a job leave in MLflow: tables, tags, pictures."""
+
+import csv
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker.tracking.attempts import SpooledAttempt
+from talweg.worker.tracking.canvas import Found
+from talweg.worker.tracking.plots_flow import draw_gradient_flow
+from talweg.worker.tracking.plots_landscape import draw_loss_landscape
+from talweg.worker.tracking.plots_rates import draw_rate_range
+from talweg.worker.tracking.runs import RunId, Runs
+from talweg.worker.tracking.spool import GRADIENT_FLOW, LOSS_LANDSCAPE, RATE_RANGE, table_file
+
+FOLDER = "diagnostics"
+
+PICTURES: dict[str, Callable[[Found], None]] = {
+    RATE_RANGE: draw_rate_range,
+    GRADIENT_FLOW: draw_gradient_flow,
+    LOSS_LANDSCAPE: draw_loss_landscape,
+}
+"""What draws a table's pictures."""
+# A fact that stands as a tag too, by diagnosis.
+_TAGS = {RATE_RANGE: ("suggested", "talweg.suggested_rate")}
+
+
+def send_diagnosis(
+    name: str, attempt: SpooledAttempt, spec: JobSpec, *, run: RunId, runs: Runs
+) -> None:
+    """Sends a table as CSV, its tag, and its pictures where plots are asked for.
+
+    Args:
+        name: the diagnosis's.
+        attempt: the one that made it.
+        spec: filled.
+        run: the job's.
+        runs: MLflow.
+    """
+    content = json.loads((attempt.folder / table_file(name)).read_text())
+    columns, facts = content["columns"], content["facts"]
+    fact, tag = _TAGS.get(name, ("", ""))
+    if fact in facts:
+        runs.log(run.run_id, tags={tag: f"{facts[fact]:.6g}"})
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / FOLDER
+        target.mkdir()
+        with (target / f"{name}.csv").open("w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows(zip(*columns.values(), strict=True))
+        if spec.outputs.plots:
+            PICTURES[name](Found(name, columns, facts, spec, target))
+        runs.log_files(run.run_id, Path(folder))
