@@ -114,7 +114,9 @@ def confusion(mask: Tensor, answers: Tensor, num_classes: int) -> NDArray[np.int
 
 
 def overlaps(pairs: NDArray[np.int64], class_names: tuple[str, ...]) -> dict[str, float]:
-    """Gives mean_iou, dice, precision, recall and each class's IoU from pixels by truth and answer.
+    """Gives mean_iou, dice, precision, recall and each class's IoU.
+
+    From pixels by true class and answer (C, C).
 
     Means are over the classes but the first, the background; a class that stands neither in the
     truth nor in the answers counts for nothing. One that stands in one of them alone has 0 for
