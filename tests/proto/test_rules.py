@@ -52,6 +52,8 @@ IN_ORDER: dict[str, dict[str, Any]] = {
         loss={"sum": {"terms": [{"loss": "corn"}, {"loss": "corn"}]}},
     ),
     "convnet": classes(model="convnet"),
+    "resnet": classes(model={"resnet": {"norm": "group", "width": 12, "groups": 4}}),
+    "a resnet as a trunk": embeddings(model={"embedder": {"trunk": "resnet"}}),
     "features as tokens": base(model="transformer"),
     "patches as tokens": classes(model={"transformer": {"patch": 4, "width": 6, "heads": 3}}),
     "counts of patients": base(loss="poisson_nll"),
@@ -214,6 +216,20 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str, str]] = {
     "images are needed": (
         base(model="convnet"), "model", "convnet on diabetes, whose inputs are vectors",
         "takes vectors", "digits",
+    ),
+    "groups that leave a rest": (
+        classes(model={"resnet": {"norm": "group", "width": 12}}), "model.resnet.groups", "8",
+        "a divisor of width, which is 12", "",
+    ),
+    "groups of a trunk that leave a rest": (
+        embeddings(model={"embedder": {"trunk": {"resnet": {"norm": "group", "groups": 5}}}}),
+        "model.embedder.trunk.resnet.groups", "5", "a divisor of width, which is 16", "",
+    ),
+    "a resnet as a trunk over vectors": (
+        embeddings(model={"embedder": {"trunk": "resnet"}},
+                   dataset=generated(num_classes=10, num_informative=5)),
+        "model.embedder.trunk", "resnet on synthetic_classification", "takes vectors",
+        "trunk: mlp",
     ),
     "heads that share unequally": (
         base(model={"transformer": {"width": 30}}), "model.transformer.width", "30",
