@@ -235,7 +235,6 @@ def test_a_detector_learns_where_the_digits_are() -> None:
     _, report = trained(**changes)
     assert report.last("test/map_50") > 0.3
     assert report.last("test/mean_iou") > 0.65
-    assert report.last("val/loss") < 0.6 * report.series("val/loss")[0][1]
 
 
 def test_the_saved_model_gives_the_boxes_of_raw_images() -> None:
