@@ -20,6 +20,7 @@ from talweg.worker.models._embedder import Normalise
 from talweg.worker.models._generative import adversarial, autoencoder
 from talweg.worker.models._images import Heads, HeadShape, UnetTrunk, pixels_from
 from talweg.worker.models._layers import LAYERS, Shape
+from talweg.worker.models._resnet import resnet
 from talweg.worker.models._transformer import transformer
 
 _NONLINEARITIES: dict[int, Callable[[], nn.Module]] = {
@@ -119,6 +120,10 @@ def _convnet(model: messages.Convnet, shape: Shape, num_outputs: int) -> Modules
     return modules
 
 
+def _resnet(model: messages.Resnet, shape: Shape, num_outputs: int) -> Modules:
+    return resnet(model, shape, num_outputs, _NONLINEARITIES)
+
+
 def _embedder(model: messages.Embedder, shape: Shape, size: int) -> Modules:
     name, trunk = kind(model.trunk)
     modules = MODELS[name](trunk, shape, size)
@@ -192,6 +197,7 @@ MODELS: dict[str, Callable[[Any, Shape, int], Modules]] = {
     "autoencoder": _autoencoder,
     "adversarial": _adversarial,
     "detector": _detector,
+    "resnet": _resnet,
     "transformer": transformer,
     "unet": _unet,
 }
