@@ -164,7 +164,7 @@ def test_boxes_beside_true_ones(tmp_path: Path) -> None:
         assert set(pictures) == {"loss_curve", "boxes"}
         assert pictures["boxes"].shape[1] == 800
         # Of a low score none is drawn.
-        shown["found"] = found * np.float32([1, 1, 1, 1, 0.1, 1])
+        shown["found"] = found * np.array([1, 1, 1, 1, 0.1, 1], np.float32)
         folder = tmp_path / f"{count} low"
         without = drawn_from(folder, spec, curve(3), shown, class_names=names)["boxes"]
         assert (without != pictures["boxes"]).any(axis=2).mean() > 0.001
