@@ -26,6 +26,10 @@ def game(form: str, held: dict[str, Any] | None = None, **changes: Any) -> dict[
     return base(**{**parts, **changes})
 
 
+def total(*terms: Any) -> dict[str, Any]:
+    return {"sum": {"terms": [{"loss": term} for term in terms]}}
+
+
 IN_ORDER: dict[str, dict[str, Any]] = {
     "regression": base(),
     "multiclass": classes(),
@@ -46,6 +50,16 @@ IN_ORDER: dict[str, dict[str, Any]] = {
     "a game with a penalty": game("wgan", {"gradient_penalty": 10}),
     "a game with clipped weights": game("wgan", {"weight_clip": 0.01}),
     "codes": classes(task="vae", model="autoencoder", loss="vae"),
+    "given pairs": embeddings(dataset="digit_pairs", loss="contrastive"),
+    "given triplets": embeddings(
+        dataset="digit_triplets", loss=total("triplet", "margin_ranking"),
+        training={"batch_size": 30, "early_stopping": {"metric": "val/triplet_accuracy"}},
+        split={"train": 0.8, "validation": 0.1, "test": 0.1},
+    ),
+    "a pair by itself": embeddings(
+        dataset="digit_pairs", loss="cosine_embedding", training={"batch_size": 1},
+        model={"embedder": {"trunk": {"mlp": {"batch_norm": True}}}},
+    ),
     "turned classes": embeddings(task={"metric_learning": {"turned_classes": True}}),
     "ordinal of generated numbers": base(
         task={"ordinal": {"ranks": 3}}, dataset="synthetic_regression",
@@ -137,10 +151,6 @@ def test_in_order(name: str) -> None:
 
 def quantiles(*values: float) -> dict[str, Any]:
     return {"multi_quantile": {"quantiles": list(values)}}
-
-
-def total(*terms: Any) -> dict[str, Any]:
-    return {"sum": {"terms": [{"loss": term} for term in terms]}}
 
 
 def generated(**params: Any) -> dict[str, Any]:
@@ -281,6 +291,44 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str, str]] = {
     "one class to validate on": (
         embeddings(split={"train": 0.7, "validation": 0.1, "test": 0.2}), "split.validation",
         "1 of the 10 classes of digits", "at least 2 classes, or 0", "classes are divided",
+    ),
+    "a loss of labels with pairs": (
+        embeddings(dataset="digit_pairs"), "loss", "supcon with given pairs",
+        "one of contrastive, cosine_embedding", "supcon takes labels",
+    ),
+    "a loss of pairs with triplets": (
+        embeddings(dataset="digit_triplets", loss=total("triplet", "contrastive")),
+        "loss.sum.terms[1].loss", "contrastive with given triplets",
+        "one of triplet, margin_ranking", "contrastive takes labels or pairs",
+    ),
+    "a loss with a vector a class with pairs": (
+        embeddings(dataset="digit_pairs", loss="arcface"), "loss", "arcface with given pairs",
+        "one of contrastive, cosine_embedding", "arcface takes labels",
+    ),
+    "triplets that are not there": (
+        embeddings(task={"metric_learning": {"given": "triplets"}}, loss="triplet"),
+        "task.metric_learning.given", "triplets on digits, which holds x, y", "labels",
+        "anchor, positive, negative",
+    ),
+    "labels that are not there": (
+        embeddings(task={"metric_learning": {"given": "labels"}}, dataset="digit_pairs"),
+        "task.metric_learning.given", "labels on digit_pairs, which holds left, right, same, y",
+        "pairs", "x, y",
+    ),
+    "turned pairs": (
+        embeddings(task={"metric_learning": {"turned_classes": True}}, dataset="digit_pairs",
+                   loss="contrastive"),
+        "task.metric_learning.turned_classes", "true with given pairs", "given labels", "",
+    ),
+    "pairs without a part": (
+        embeddings(dataset={"digit_pairs": {"num_samples": 10}}, loss="contrastive",
+                   split={"train": 0.8, "validation": 0.05, "test": 0.15}),
+        "split.validation", "less than one of 10 samples", "at least one sample", "",
+    ),
+    "a watched metric of triplets": (
+        embeddings(dataset="digit_pairs", loss="contrastive",
+                   training={"early_stopping": {"metric": "val/triplet_accuracy"}}),
+        "training.early_stopping.metric", "val/triplet_accuracy", "val/verification_auroc", "",
     ),
     "turned vectors": (
         embeddings(task={"metric_learning": {"turned_classes": True}},

@@ -43,7 +43,7 @@ TASKS: dict[str, Callable[[Finding], None]] = {
     "multilabel": plots_answers.labels,
     "ordinal": plots_answers.classes,
     "segmentation": plots_images.masks,
-    "metric_learning": plots_embeddings.embeddings,
+    "metric_learning": plots_embeddings.compared,
     "self_supervised": plots_embeddings.embeddings,
     "gan": plots_samples.game,
     "vae": plots_samples.codes,
