@@ -7,8 +7,9 @@ from tests.integration.stack import Stack
 
 
 @pytest.mark.timeout(400)
-def test_digits_are_above_logistic_regression(stack: Stack) -> None:
-    ran = run_example(stack, "multiclass_digits")
+@pytest.mark.parametrize("example", ["multiclass_digits", "multiclass_digits_resnet"])
+def test_digits_are_above_logistic_regression(stack: Stack, example: str) -> None:
+    ran = run_example(stack, example)
     train, test = ran.bundle.train, ran.bundle.test
     linear = LogisticRegression(max_iter=1000)
     linear.fit(train.x.flatten(1).numpy(), train.y.numpy())

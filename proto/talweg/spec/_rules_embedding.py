@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from talweg.spec._case import Case
 from talweg.spec._data import split_sizes
 from talweg.spec._errors import Violation
-from talweg.spec._facts import chosen, takes_embedding
+from talweg.spec._facts import chosen, model_facts, takes_embedding
 from talweg.spec._layers import LONE_ALLOWED, LONE_HINT
 from talweg.spec._rules_training import lone_batch
 from talweg.v1 import options_pb2
@@ -27,14 +27,15 @@ def embedding_rules(case: Case) -> Iterator[Violation]:
 
 
 def _trunk(case: Case) -> Iterator[Violation]:
-    trunk = case.spec.model.embedder.trunk
+    trunk, name = case.spec.model.embedder.trunk, chosen(case.spec.model.embedder.trunk)
     lone = lone_batch(case)
-    if chosen(trunk) == "mlp" and trunk.mlp.batch_norm and lone:
+    if name == "mlp" and trunk.mlp.batch_norm and lone:
         yield Violation("model.embedder.trunk.mlp.batch_norm", lone, LONE_ALLOWED, LONE_HINT)
-    if chosen(trunk) == "convnet" and case.data is not None and len(case.data.shape) != 3:
+    of_images = bool(name) and model_facts(getattr(trunk, name).DESCRIPTOR).images
+    if of_images and case.data is not None and len(case.data.shape) != 3:
         yield Violation(
             "model.embedder.trunk",
-            f"convnet on {case.data.name}, whose inputs are vectors",
+            f"{name} on {case.data.name}, whose inputs are vectors",
             "a trunk that takes vectors",
             "write trunk: mlp",
         )
