@@ -8,6 +8,7 @@ from talweg.v1.tasks_pb2 import MetricLearning
 from talweg.worker.data import DataBundle
 from talweg.worker.tasks._base import TaskRunner
 from talweg.worker.tasks._classification import Binary, Multiclass, Multilabel
+from talweg.worker.tasks._detection import Detection
 from talweg.worker.tasks._gan import Gan
 from talweg.worker.tasks._given import GivenPairs, GivenTriplets
 from talweg.worker.tasks._masks import Segmentation
@@ -26,6 +27,7 @@ TASKS: dict[str, type[TaskRunner]] = {
     "multilabel": Multilabel,
     "ordinal": Ordinal,
     "segmentation": Segmentation,
+    "detection": Detection,
     "metric_learning": ByLabels,
     "self_supervised": SelfSupervised,
     "gan": Gan,
