@@ -96,6 +96,14 @@ def test_the_training_is_the_same_bit_for_bit(hidden: int) -> None:
         assert 0 < ratio < 1
 
 
+def test_steps_that_are_read_later_tell_the_same() -> None:
+    each, later = (
+        run(followed(5, training={"epochs": 3, "read_every_steps": every}))[1] for every in (1, 4)
+    )
+    assert steps_of(each) == [1, 7, 13, 19, 25]
+    assert later.tables == each.tables
+
+
 def test_both_players_of_a_game_are_met() -> None:
     spec = followed(
         10,

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from talweg.spec import num_outputs, output_activation
+from talweg.spec import given_of, num_outputs, output_activation
 from talweg.v1.jobs_pb2 import Warning
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle, Part
@@ -154,6 +154,9 @@ class TaskRunner(ABC):
     """Whether the model gives outputs for each pixel, (N, num_outputs, H, W)."""
     turns: int = 1
     """Steps after which the same weights learn again: more than 1 where players take turns."""
+    of_boxes: ClassVar[bool] = False
+    """Whether the model gives classes and a box for each location of a grid,
+    (N, num_outputs, H', W')."""
     num_outputs: int
     """Outputs of the model's last layer."""
     heads: tuple[HeadShape, ...] = ()
@@ -182,6 +185,7 @@ class TaskRunner(ABC):
                 ends_in=self._ends_in,
                 num_classes=self.num_classes(bundle),
                 seed=spec.training.seed,
+                given=given_of(spec),
                 of_pixels=self.of_pixels,
             ),
         )

@@ -99,7 +99,7 @@ def samples(setup: Setup, asked: LossLandscape) -> list[Batch]:
         arrays,
         as_one_step,
         draw=lambda count, _: torch.arange(count),
-        divisor=divisor_of(setup.task),
+        divisor=divisor_of(setup.task, arrays),
     )
     return next(batches.of_epoch(Order(asked.seed)))
 
