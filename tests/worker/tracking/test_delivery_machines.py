@@ -1,7 +1,12 @@
 """Attempts on one machine after another: MLflow holds each of their steps once."""
 
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import mlflow
 import pytest
@@ -18,7 +23,15 @@ from tests.worker.tracking.spools import (
 from talweg.spec import job_id
 from talweg.v1.jobs_pb2 import Job, Outcome
 from talweg.worker.settings import Settings
+from talweg.worker.tracking import job as job_module
 from talweg.worker.tracking.delivery import Delivery
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No call is on its way when a job changes machines, unless a test says so."""
+    monkeypatch.setattr(job_module, "longest_call_seconds", lambda: 0.0)
+    monkeypatch.setattr(job_module, "_FRESH_MS", 0)
 
 
 def test_a_later_attempt_sends_only_what_is_new(
@@ -174,3 +187,142 @@ def test_what_one_machine_has_left_does_not_double_anothers_steps(
         delivery.deliver()
     assert steps_of(tracking, run, "train/loss") == list(range(1, 81))
     assert tracking.get_run(run.info.run_id).info.status == "FINISHED"
+
+
+class Gate:
+    """Stands between a machine and MLflow, and holds back its points until it is opened."""
+
+    def __init__(self, url: str) -> None:
+        self._target = urlsplit(url)
+        self.holds = False
+        self.held, self.opened = threading.Event(), threading.Event()
+        gate = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                gate.pass_on(self)
+
+            do_POST = do_PUT = do_PATCH = do_GET
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+
+    def __enter__(self) -> "Gate":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.opened.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def pass_on(self, request: BaseHTTPRequestHandler) -> None:
+        body = request.rfile.read(int(request.headers.get("Content-Length", 0)))
+        if self.holds and request.path.endswith("/log-batch"):
+            self.held.set()
+            assert self.opened.wait(60)
+        connection = HTTPConnection(str(self._target.hostname), self._target.port)
+        connection.request(request.command, request.path, body, dict(request.headers))
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        request.send_response(answer.status)
+        request.send_header("Content-Type", answer.headers.get("Content-Type", ""))
+        request.send_header("Content-Length", str(len(content)))
+        request.end_headers()
+        request.wfile.write(content)
+
+
+@pytest.fixture
+def gate(mlflow_url: str) -> Iterator[Gate]:
+    with Gate(mlflow_url) as gate:
+        yield gate
+
+
+def test_a_call_that_is_on_its_way_when_the_job_is_taken_doubles_nothing(
+    jobs: Jobs,
+    settings: Settings,
+    tracking: mlflow.MlflowClient,
+    gate: Gate,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    elsewhere = replace(settings, spool_dir=tmp_path / "other")
+    slow, other = Delivery(replace(settings, tracking_uri=gate.url)), Delivery(elsewhere)
+    first = jobs.begin(spec := tiny_spec())
+    name = first.lease.job
+    with writer_of(first, settings.spool_dir) as writer:
+        writer.points(losses(range(1, 11)))
+        writer.flush()
+        slow.deliver()
+        writer.points(losses(range(11, 51)))
+        writer.flush()
+        gate.holds = True
+        sending = threading.Thread(target=slow.deliver)
+        sending.start()
+        assert gate.held.wait(20)
+        jobs.finish(first, Outcome(state=Job.QUEUED))
+        second = jobs.claim()
+        with writer_of(second, elsewhere.spool_dir) as others:
+            others.points(losses(range(11, 61), at_ms=1_800_000_000_000))
+            jobs.finish(second, SUCCEEDED)
+            others.end(state="SUCCEEDED")
+        monkeypatch.setattr(job_module, "longest_call_seconds", lambda: 60.0)
+        other.deliver()
+        (run,) = runs_of(tracking, spec, name)
+        assert steps_of(tracking, run, "train/loss") == list(range(1, 11))
+        assert run.info.status == "RUNNING"
+        gate.opened.set()
+        sending.join(20)
+        assert steps_of(tracking, run, "train/loss") == list(range(1, 51))
+        # As if so long had passed.
+        monkeypatch.setattr(job_module, "longest_call_seconds", lambda: 0.0)
+        other.deliver()
+        writer.end(state="LOST")
+    slow.deliver()
+    assert steps_of(tracking, run, "train/loss") == list(range(1, 61))
+    assert tracking.get_run(run.info.run_id).info.status == "FINISHED"
+    assert spool_files(settings) == []
+
+
+def test_between_two_calls_a_machine_asks_whether_the_job_is_still_its_own(
+    jobs: Jobs,
+    settings: Settings,
+    tracking: mlflow.MlflowClient,
+    gate: Gate,
+    tmp_path: Path,
+) -> None:
+    elsewhere = replace(settings, spool_dir=tmp_path / "other")
+    slow, other = Delivery(replace(settings, tracking_uri=gate.url)), Delivery(elsewhere)
+    first = jobs.begin(spec := tiny_spec())
+    with writer_of(first, settings.spool_dir) as writer:
+        writer.flush()
+        slow.deliver()
+        # More than one call takes: each step has two values.
+        writer.points(losses(range(1, 801)))
+        writer.flush()
+        gate.holds = True
+        sending = threading.Thread(target=slow.deliver)
+        sending.start()
+        assert gate.held.wait(20)
+        jobs.finish(first, Outcome(state=Job.QUEUED))
+        second = jobs.claim()
+        gate.opened.set()
+        sending.join(20)
+        (run,) = runs_of(tracking, spec, first.lease.job)
+        num_sent = len(steps_of(tracking, run, "train/loss"))
+        assert 0 < num_sent < 800
+        with writer_of(second, elsewhere.spool_dir) as others:
+            others.points(losses(range(1, 851), at_ms=1_800_000_000_000))
+            jobs.finish(second, SUCCEEDED)
+            others.end(state="SUCCEEDED")
+        other.deliver()
+        writer.end(state="LOST")
+    slow.deliver()
+    for metric in ("train/loss", "lr"):
+        assert steps_of(tracking, run, metric) == list(range(1, 851))
