@@ -11,7 +11,7 @@ from talweg.spec import kind
 from talweg.v1 import losses_pb2, options_pb2
 from talweg.v1.losses_pb2 import Loss
 from talweg.worker import losses
-from talweg.worker.losses import LossModule
+from talweg.worker.losses import LossModule, Perceptual
 from talweg.worker.tasks._heads import (
     AfterExp,
     AfterSigmoid,
@@ -20,6 +20,7 @@ from talweg.worker.tasks._heads import (
     ByQuantile,
     MeanAndVariance,
 )
+from talweg.worker.tasks._layers import LearnedLayers
 from talweg.worker.tasks._pairing import ByClass, InOrder, InPairs, InTriplets
 
 ByVectors = losses_pb2.ArcFace | losses_pb2.CosFace | losses_pb2.Ldam
@@ -77,6 +78,8 @@ def criterion(loss: Loss, outputs: Outputs) -> LossModule:
             takes_cosines=isinstance(message, losses_pb2.Ldam),
             seed=outputs.seed,
         )
+    if isinstance(module, Perceptual) and module.learned:
+        return LearnedLayers(module)
     if isinstance(message, losses_pb2.Contrastive):
         return InPairs(module, answer="similar", other=0)
     if isinstance(message, losses_pb2.CosineEmbedding):

@@ -19,6 +19,7 @@ from talweg.worker.training import checks, memory, optimizers, overflow, policie
 from talweg.worker.training.backward import backward
 from talweg.worker.training.batches import Batches, Divisor, Order, Plan
 from talweg.worker.training.evaluation import HeldPart
+from talweg.worker.training.frozen import Frozen
 from talweg.worker.training.guard import Guard
 from talweg.worker.training.health import OF_ALL_LAYERS, Health
 from talweg.worker.training.interface import Reporter
@@ -183,6 +184,7 @@ def set_up(
             report=report,
         ),
     )
+    frozen = Frozen(task.criterion)
     health = Health(
         model,
         report,
@@ -216,6 +218,7 @@ def set_up(
                 "policy": policy,
                 **({} if precision.scaler is None else {"scaler": precision.scaler}),
                 "health": health,
+                **({"frozen": frozen} if frozen else {}),
             }
         ),
     )
