@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from google.protobuf.descriptor import Descriptor
@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from talweg.spec._errors import one_of, shown
 from talweg.spec._fields import choices, descriptor_of, fields
+from talweg.spec._given import LABEL, arrays_held, arrays_of_given, given_of
 from talweg.spec._heads import Head, heads
 from talweg.v1 import options_pb2
 from talweg.v1.losses_pb2 import GaussianNll, Loss, MultiQuantile
@@ -25,13 +26,15 @@ from talweg.v1.options_pb2 import (
     TaskKind,
 )
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.v1.tasks_pb2 import Segmentation, Task
+from talweg.v1.tasks_pb2 import MetricLearning, Segmentation, Task
 
 # The metric that exists only where the loss names quantiles, and the losses that do.
 _PINBALL = "pinball"
 _QUANTILE_LOSSES = ("quantile", "multi_quantile")
 # The field of losses that compare embeddings with one learned vector a class.
 _EMBEDDING_SIZE = "embedding_size"
+# What a detector gives of each location beside the classes: a box.
+SIDES = 4
 # Layers that change no value once training is over.
 _TRANSPARENT_LAYERS = ("flatten", "dropout")
 
@@ -123,7 +126,9 @@ def arrays_of(spec: JobSpec) -> tuple[str, ...]:
     name = chosen(spec.task)
     if not name:
         return ()
-    own = task_facts(Task.DESCRIPTOR.fields_by_name[name].message_type).arrays
+    own: Iterable[str] = task_facts(Task.DESCRIPTOR.fields_by_name[name].message_type).arrays
+    if name == "metric_learning":
+        own = arrays_of_given(given_of(spec))
     of_heads = (task_facts(head.message.DESCRIPTOR).arrays for head in heads(spec))
     return tuple(dict.fromkeys(chain(own, *of_heads)))
 
@@ -136,8 +141,24 @@ def metrics_of(spec: JobSpec) -> tuple[MetricFacts, ...]:
     facts = task_facts(Task.DESCRIPTOR.fields_by_name[name].message_type)
     if facts.kind == options_pb2.MULTITASK:
         return tuple(chain.from_iterable(map(_metrics_of_head, heads(spec))))
+    if facts.kind == options_pb2.METRIC_LEARNING:
+        return tuple(_metrics_of_vectors(spec, facts))
     has_quantiles = any(loss in _QUANTILE_LOSSES for _, loss, _ in leaves(spec.loss))
     return tuple(m for m in facts.metrics if m.name != _PINBALL or has_quantiles)
+
+
+def _metrics_of_vectors(spec: JobSpec, facts: TaskFacts) -> Iterator[MetricFacts]:
+    """Give what can be told of labels, pairs or triplets, what tells most first."""
+    known = {metric.name: metric for metric in facts.metrics}
+    given = given_of(spec)
+    if given == MetricLearning.triplets:
+        yield known["triplet_accuracy"]
+    if given != MetricLearning.labels:
+        yield known["verification_auroc"]
+    if LABEL in arrays_held(spec):
+        yield from (metric for name, metric in known.items() if name.startswith("recall"))
+    if given == MetricLearning.labels:
+        yield known["verification_auroc"]
 
 
 def _metrics_of_head(head: Head) -> Iterator[MetricFacts]:
@@ -217,8 +238,8 @@ def num_outputs(spec: JobSpec, num_targets: int) -> int:
         multiclass, the embedding's size under losses that compare embeddings with a vector a
         class; L for multilabel; K-1 for the steps between K ranks; the embedder's size where the
         model gives embeddings; of each pixel C for segmentation, 1 under target foreground, and
-        the target's channels for image translation; the numbers of an autoencoder's code; 1 for a
-        critic's score.
+        the target's channels for image translation; of each location C + 4 for detection; the
+        numbers of an autoencoder's code; 1 for a critic's score.
 
     Raises:
         ValueError: Where num_targets is below 1, or the spec names no task.
@@ -236,6 +257,8 @@ def num_outputs(spec: JobSpec, num_targets: int) -> int:
         return num_targets
     if task == options_pb2.ORDINAL:
         return max(1, num_targets - 1)
+    if task == options_pb2.DETECTION:
+        return num_targets + SIDES
     if task == options_pb2.SEGMENTATION:
         return 1 if spec.task.segmentation.target == Segmentation.foreground else num_targets
     if task in (options_pb2.METRIC_LEARNING, options_pb2.SELF_SUPERVISED):

@@ -9,6 +9,7 @@ from talweg.spec._errors import Violation, number_text, one_of
 from talweg.spec._fields import fields
 from talweg.v1 import options_pb2
 from talweg.v1.losses_pb2 import MaskMode, Ssim
+from talweg.v1.models_pb2 import Resnet
 from talweg.v1.tasks_pb2 import Segmentation
 
 # Losses of one class a pixel, and of yes or no; those of either have a mode.
@@ -26,6 +27,7 @@ def image_rules(case: Case) -> Iterator[Violation]:
     """Check data of scenes, models of pixels, and losses of pixels against their target."""
     yield from _scenes(case)
     yield from _patches(case)
+    yield from _groups(case)
     if case.task == options_pb2.SEGMENTATION:
         for leaf in case.fitting:
             yield from _takes_target(case, leaf)
@@ -81,6 +83,23 @@ def _patches(case: Case) -> Iterator[Violation]:
                 f"{path}.patch",
                 str(unet.patch),
                 f"a divisor of the sides of the images, which are {sides[0]} and {sides[1]}",
+            )
+
+
+def _groups(case: Case) -> Iterator[Violation]:
+    if not case.sound("model"):
+        return
+    model = case.spec.model
+    resnets = {
+        "model.resnet": model.resnet,
+        "model.embedder.trunk.resnet": model.embedder.trunk.resnet,
+    }
+    for path, resnet in resnets.items():
+        if resnet.norm == Resnet.group and resnet.width % resnet.groups:
+            yield Violation(
+                f"{path}.groups",
+                str(resnet.groups),
+                f"a divisor of width, which is {resnet.width}",
             )
 
 

@@ -12,6 +12,7 @@ from talweg.spec._facts import chosen, task_name
 from talweg.spec._fields import fields
 from talweg.spec._rules_loss import has_class_weights
 from talweg.v1 import options_pb2
+from talweg.v1.models_pb2 import Resnet
 
 _TASKS = (
     options_pb2.REGRESSION,
@@ -43,7 +44,9 @@ def process_rules(case: Case) -> Iterator[Violation]:
         yield Violation(path, f"{count} with a sum of losses with class weights", "1", hint)
     if _has_batch_norm(case.spec.model):
         hint = "Each process would take the statistics of its own part of a batch."
-        yield Violation(path, f"{count} with batch normalisation", "1, or no batch_norm", hint)
+        yield Violation(
+            path, f"{count} with batch normalisation", "1, or another normalisation", hint
+        )
     if count > case.spec.training.batch_size and case.sound("training"):
         yield Violation(
             path,
@@ -53,6 +56,8 @@ def process_rules(case: Case) -> Iterator[Violation]:
 
 
 def _has_batch_norm(message: Message) -> bool:
+    if isinstance(message, Resnet):
+        return message.norm == Resnet.batch
     for name, field in fields(message.DESCRIPTOR).items():
         if name == "batch_norm" and message.HasField(name):
             value = getattr(message, name)

@@ -32,9 +32,11 @@ class Model(_message.Message):
     CONVNET_FIELD_NUMBER: _builtins.int
     SEQUENTIAL_FIELD_NUMBER: _builtins.int
     UNET_FIELD_NUMBER: _builtins.int
+    RESNET_FIELD_NUMBER: _builtins.int
     EMBEDDER_FIELD_NUMBER: _builtins.int
     AUTOENCODER_FIELD_NUMBER: _builtins.int
     ADVERSARIAL_FIELD_NUMBER: _builtins.int
+    DETECTOR_FIELD_NUMBER: _builtins.int
     MULTI_HEAD_FIELD_NUMBER: _builtins.int
     TRANSFORMER_FIELD_NUMBER: _builtins.int
     @_builtins.property
@@ -48,11 +50,15 @@ class Model(_message.Message):
     @_builtins.property
     def unet(self) -> Global___Unet: ...
     @_builtins.property
+    def resnet(self) -> Global___Resnet: ...
+    @_builtins.property
     def embedder(self) -> Global___Embedder: ...
     @_builtins.property
     def autoencoder(self) -> Global___Autoencoder: ...
     @_builtins.property
     def adversarial(self) -> Global___Adversarial: ...
+    @_builtins.property
+    def detector(self) -> Global___Detector: ...
     @_builtins.property
     def multi_head(self) -> Global___MultiHead: ...
     @_builtins.property
@@ -65,17 +71,19 @@ class Model(_message.Message):
         convnet: Global___Convnet | None = ...,
         sequential: Global___Sequential | None = ...,
         unet: Global___Unet | None = ...,
+        resnet: Global___Resnet | None = ...,
         embedder: Global___Embedder | None = ...,
         autoencoder: Global___Autoencoder | None = ...,
         adversarial: Global___Adversarial | None = ...,
+        detector: Global___Detector | None = ...,
         multi_head: Global___MultiHead | None = ...,
         transformer: Global___Transformer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["adversarial", b"adversarial", "autoencoder", b"autoencoder", "convnet", b"convnet", "embedder", b"embedder", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "multi_head", b"multi_head", "sequential", b"sequential", "transformer", b"transformer", "unet", b"unet"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adversarial", b"adversarial", "autoencoder", b"autoencoder", "convnet", b"convnet", "detector", b"detector", "embedder", b"embedder", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "multi_head", b"multi_head", "resnet", b"resnet", "sequential", b"sequential", "transformer", b"transformer", "unet", b"unet"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adversarial", b"adversarial", "autoencoder", b"autoencoder", "convnet", b"convnet", "embedder", b"embedder", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "multi_head", b"multi_head", "sequential", b"sequential", "transformer", b"transformer", "unet", b"unet"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adversarial", b"adversarial", "autoencoder", b"autoencoder", "convnet", b"convnet", "detector", b"detector", "embedder", b"embedder", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "multi_head", b"multi_head", "resnet", b"resnet", "sequential", b"sequential", "transformer", b"transformer", "unet", b"unet"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["linear", "mlp", "convnet", "sequential", "unet", "embedder", "autoencoder", "adversarial", "multi_head", "transformer"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["linear", "mlp", "convnet", "sequential", "unet", "resnet", "embedder", "autoencoder", "adversarial", "detector", "multi_head", "transformer"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -234,6 +242,111 @@ class Convnet(_message.Message):
 Global___Convnet: _TypeAlias = Convnet  # noqa: Y015
 
 @_typing.final
+class Resnet(_message.Message):
+    """Stages of residual blocks, of which each adds what two 3×3 convolutions find to what comes in; a
+    3×3 convolution before them, and after them the mean over positions and a linear layer.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Norm:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _NormEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Resnet._Norm.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        batch: Resnet._Norm.ValueType  # 0
+        """Batch normalisation."""
+        group: Resnet._Norm.ValueType  # 1
+        """Group normalisation, which does the same whatever the batch."""
+        none: Resnet._Norm.ValueType  # 2
+        """None."""
+
+    class Norm(_Norm, metaclass=_NormEnumTypeWrapper): ...
+    batch: Resnet.Norm.ValueType  # 0
+    """Batch normalisation."""
+    group: Resnet.Norm.ValueType  # 1
+    """Group normalisation, which does the same whatever the batch."""
+    none: Resnet.Norm.ValueType  # 2
+    """None."""
+
+    WIDTH_FIELD_NUMBER: _builtins.int
+    STAGES_FIELD_NUMBER: _builtins.int
+    BLOCKS_FIELD_NUMBER: _builtins.int
+    NONLINEARITY_FIELD_NUMBER: _builtins.int
+    NORM_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    DROPOUT_FIELD_NUMBER: _builtins.int
+    ZERO_INIT_FIELD_NUMBER: _builtins.int
+    width: _builtins.int
+    """Channels of the first stage; each further one has twice as many."""
+    stages: _builtins.int
+    """Stages. Each but the first halves the sides, as long as 2 pixels are left of them."""
+    blocks: _builtins.int
+    """Blocks of each stage, of two convolutions each."""
+    nonlinearity: Global___Nonlinearity.Kind.ValueType
+    norm: Global___Resnet.Norm.ValueType
+    """What follows each convolution."""
+    groups: _builtins.int
+    """Groups of channels under norm: group; they must divide width."""
+    dropout: _builtins.float
+    """Share of features dropped in each training step, before the last layer."""
+    zero_init: _builtins.bool
+    """Begin with blocks that add nothing: the factors of each block's last normalisation, or where
+    there is none the weights of its last convolution, are 0 at first.
+    """
+    def __init__(
+        self,
+        *,
+        width: _builtins.int | None = ...,
+        stages: _builtins.int | None = ...,
+        blocks: _builtins.int | None = ...,
+        nonlinearity: Global___Nonlinearity.Kind.ValueType | None = ...,
+        norm: Global___Resnet.Norm.ValueType | None = ...,
+        groups: _builtins.int | None = ...,
+        dropout: _builtins.float | None = ...,
+        zero_init: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_blocks", b"_blocks", "_dropout", b"_dropout", "_groups", b"_groups", "_nonlinearity", b"_nonlinearity", "_norm", b"_norm", "_stages", b"_stages", "_width", b"_width", "_zero_init", b"_zero_init", "blocks", b"blocks", "dropout", b"dropout", "groups", b"groups", "nonlinearity", b"nonlinearity", "norm", b"norm", "stages", b"stages", "width", b"width", "zero_init", b"zero_init"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_blocks", b"_blocks", "_dropout", b"_dropout", "_groups", b"_groups", "_nonlinearity", b"_nonlinearity", "_norm", b"_norm", "_stages", b"_stages", "_width", b"_width", "_zero_init", b"_zero_init", "blocks", b"blocks", "dropout", b"dropout", "groups", b"groups", "nonlinearity", b"nonlinearity", "norm", b"norm", "stages", b"stages", "width", b"width", "zero_init", b"zero_init"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__blocks: _TypeAlias = _typing.Literal["blocks"]  # noqa: Y015
+    _WhichOneofArgType__blocks: _TypeAlias = _typing.Literal["_blocks", b"_blocks"]  # noqa: Y015
+    _WhichOneofReturnType__dropout: _TypeAlias = _typing.Literal["dropout"]  # noqa: Y015
+    _WhichOneofArgType__dropout: _TypeAlias = _typing.Literal["_dropout", b"_dropout"]  # noqa: Y015
+    _WhichOneofReturnType__groups: _TypeAlias = _typing.Literal["groups"]  # noqa: Y015
+    _WhichOneofArgType__groups: _TypeAlias = _typing.Literal["_groups", b"_groups"]  # noqa: Y015
+    _WhichOneofReturnType__nonlinearity: _TypeAlias = _typing.Literal["nonlinearity"]  # noqa: Y015
+    _WhichOneofArgType__nonlinearity: _TypeAlias = _typing.Literal["_nonlinearity", b"_nonlinearity"]  # noqa: Y015
+    _WhichOneofReturnType__norm: _TypeAlias = _typing.Literal["norm"]  # noqa: Y015
+    _WhichOneofArgType__norm: _TypeAlias = _typing.Literal["_norm", b"_norm"]  # noqa: Y015
+    _WhichOneofReturnType__stages: _TypeAlias = _typing.Literal["stages"]  # noqa: Y015
+    _WhichOneofArgType__stages: _TypeAlias = _typing.Literal["_stages", b"_stages"]  # noqa: Y015
+    _WhichOneofReturnType__width: _TypeAlias = _typing.Literal["width"]  # noqa: Y015
+    _WhichOneofArgType__width: _TypeAlias = _typing.Literal["_width", b"_width"]  # noqa: Y015
+    _WhichOneofReturnType__zero_init: _TypeAlias = _typing.Literal["zero_init"]  # noqa: Y015
+    _WhichOneofArgType__zero_init: _TypeAlias = _typing.Literal["_zero_init", b"_zero_init"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__blocks) -> _WhichOneofReturnType__blocks | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__dropout) -> _WhichOneofReturnType__dropout | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__groups) -> _WhichOneofReturnType__groups | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__nonlinearity) -> _WhichOneofReturnType__nonlinearity | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__norm) -> _WhichOneofReturnType__norm | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stages) -> _WhichOneofReturnType__stages | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__width) -> _WhichOneofReturnType__width | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__zero_init) -> _WhichOneofReturnType__zero_init | None: ...
+
+Global___Resnet: _TypeAlias = Resnet  # noqa: Y015
+
+@_typing.final
 class Embedder(_message.Message):
     """A vector for each sample: a trunk whose last layer gives the vector."""
 
@@ -248,7 +361,7 @@ class Embedder(_message.Message):
     """Divide the vector by its norm."""
     @_builtins.property
     def trunk(self) -> Global___Trunk:
-        """The greater part, whose last layer gives the vector: mlp, or convnet for images."""
+        """The greater part, whose last layer gives the vector: mlp, or convnet and resnet for images."""
 
     def __init__(
         self,
@@ -366,6 +479,7 @@ class Trunk(_message.Message):
 
     MLP_FIELD_NUMBER: _builtins.int
     CONVNET_FIELD_NUMBER: _builtins.int
+    RESNET_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def mlp(self) -> Global___Mlp:
         """Of vectors; images are flattened."""
@@ -374,17 +488,22 @@ class Trunk(_message.Message):
     def convnet(self) -> Global___Convnet:
         """Of images."""
 
+    @_builtins.property
+    def resnet(self) -> Global___Resnet:
+        """Of images."""
+
     def __init__(
         self,
         *,
         mlp: Global___Mlp | None = ...,
         convnet: Global___Convnet | None = ...,
+        resnet: Global___Resnet | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["convnet", b"convnet", "kind", b"kind", "mlp", b"mlp"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["convnet", b"convnet", "kind", b"kind", "mlp", b"mlp", "resnet", b"resnet"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["convnet", b"convnet", "kind", b"kind", "mlp", b"mlp"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["convnet", b"convnet", "kind", b"kind", "mlp", b"mlp", "resnet", b"resnet"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["mlp", "convnet"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["mlp", "convnet", "resnet"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -551,6 +670,61 @@ class Unet(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__patch) -> _WhichOneofReturnType__patch | None: ...
 
 Global___Unet: _TypeAlias = Unet  # noqa: Y015
+
+@_typing.final
+class Detector(_message.Message):
+    """A class and a box for each location of a grid, without anchors: the image's pixels are brought to the
+    grid; a contracting and an expanding path as unet's, with group normalisation; and two branches of
+    3×3 convolutions. A box is given by its centre, beside the location, and by the softplus of its
+    sides, so that it is always one. At first every location says background, with a probability of
+    0.99.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNELS_FIELD_NUMBER: _builtins.int
+    NONLINEARITY_FIELD_NUMBER: _builtins.int
+    STRIDE_FIELD_NUMBER: _builtins.int
+    BRANCH_FIELD_NUMBER: _builtins.int
+    nonlinearity: Global___Nonlinearity.Kind.ValueType
+    stride: _builtins.int
+    """Pixels from one location of the grid to the next; it must divide both sides of the images.
+    Objects whose centres have the same nearest location are hard to tell apart.
+    """
+    branch: _builtins.int
+    """3×3 convolutions of each branch before its last layer."""
+    @_builtins.property
+    def channels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Channels of each block, from the grid on; each further one halves the sides. Blocks for which a
+        side would fall below 2 locations are left out.
+        """
+
+    def __init__(
+        self,
+        *,
+        channels: _abc.Iterable[_builtins.int] | None = ...,
+        nonlinearity: Global___Nonlinearity.Kind.ValueType | None = ...,
+        stride: _builtins.int | None = ...,
+        branch: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_branch", b"_branch", "_nonlinearity", b"_nonlinearity", "_stride", b"_stride", "branch", b"branch", "nonlinearity", b"nonlinearity", "stride", b"stride"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_branch", b"_branch", "_nonlinearity", b"_nonlinearity", "_stride", b"_stride", "branch", b"branch", "channels", b"channels", "nonlinearity", b"nonlinearity", "stride", b"stride"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__branch: _TypeAlias = _typing.Literal["branch"]  # noqa: Y015
+    _WhichOneofArgType__branch: _TypeAlias = _typing.Literal["_branch", b"_branch"]  # noqa: Y015
+    _WhichOneofReturnType__nonlinearity: _TypeAlias = _typing.Literal["nonlinearity"]  # noqa: Y015
+    _WhichOneofArgType__nonlinearity: _TypeAlias = _typing.Literal["_nonlinearity", b"_nonlinearity"]  # noqa: Y015
+    _WhichOneofReturnType__stride: _TypeAlias = _typing.Literal["stride"]  # noqa: Y015
+    _WhichOneofArgType__stride: _TypeAlias = _typing.Literal["_stride", b"_stride"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__branch) -> _WhichOneofReturnType__branch | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__nonlinearity) -> _WhichOneofReturnType__nonlinearity | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stride) -> _WhichOneofReturnType__stride | None: ...
+
+Global___Detector: _TypeAlias = Detector  # noqa: Y015
 
 @_typing.final
 class MultiHead(_message.Message):

@@ -12,7 +12,7 @@ from tests.worker._jobs import tiny_spec
 
 from talweg.server.services import reports
 from talweg.v1.jobs_pb2 import Checkpoint
-from talweg.v1.workers_pb2 import Assignment, Kept, Lease
+from talweg.v1.workers_pb2 import Assignment, Lease
 from talweg.worker.checkpoints import Blobs, CheckpointKeeper
 from talweg.worker.checkpoints import keeper as keeper_module
 from talweg.worker.errors import UserSpecError
@@ -292,21 +292,6 @@ def test_an_ended_job_keeps_the_last_or_none(
     keeper.clean_up()
     assert record.steps == left
     assert record.is_in_order()
-
-
-def test_what_was_refused_is_told_again_unless_there_is_newer(record: Record) -> None:
-    keeper = record.begin()
-    save(keeper, 10)
-    first = keeper.take_news()
-    assert isinstance(first, Kept)
-    keeper.repeat(first)
-    assert keeper.take_news() == first
-    save(keeper, 20)
-    keeper.repeat(first)
-    news = keeper.take_news()
-    assert news is not None
-    assert [each.step for each in news.checkpoints] == [10, 20]
-    assert keeper.take_news() is None
 
 
 def continued_record(folder: Path) -> Record:

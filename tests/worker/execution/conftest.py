@@ -32,7 +32,7 @@ def no_watchdog(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LeaseKeeper, "_arm", lambda self: None)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def lender(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Server]:
     """A server with short leases, which a test may kill as long as it starts it again."""
     folder = tmp_path_factory.mktemp("lender")

@@ -12,57 +12,14 @@ from google.protobuf.duration_pb2 import Duration
 from tests._parts import Server, wait_until
 from tests.worker._jobs import Jobs, jobs_of, tiny_spec
 from tests.worker.execution.conftest import LEASE_SECONDS, Worker, join
+from tests.worker.execution.loops import StepUntilStopped, kinds, last_state
 
 from talweg.spec import from_dict, job_id
 from talweg.v1.jobs_pb2 import Divergence, GuardDecision, Job, LogLine, Outcome
 from talweg.worker import training
-from talweg.worker.errors import UserSpecError
 from talweg.worker.execution import lease as lease_module
 from talweg.worker.tracking.spool import DIVERGENCE, LINES, attempt_folder, read_lines
 from talweg.worker.training import Control, NullReporter, Reporter, Result
-
-
-class StepUntilStopped:
-    """Stands for the training loop: a step every few milliseconds until somebody stops it."""
-
-    def __init__(self, *, most: float = 60.0) -> None:
-        self.begun = threading.Event()
-        self.stop: training.Stop | None = None
-        self.stopped_at = 0.0
-        self.lasted = 0.0
-        self._most = most
-
-    def __call__(self, spec: object, *, report: Reporter, control: Control, **_: object) -> Result:
-        started, step = time.monotonic(), 0
-        while time.monotonic() - started < self._most:
-            self.stop = control.check()
-            if self.stop is not None:
-                break
-            step += 1
-            report.progress(step, 10**9, 1, 1)
-            report.metrics(step, {"train/loss": 1.0 / step})
-            self.begun.set()
-            time.sleep(0.005)
-        self.stopped_at = time.monotonic()
-        self.lasted = self.stopped_at - started
-        reason = self.stop.reason if self.stop is not None else None
-        return {
-            None: Result(Job.SUCCEEDED),
-            "cancel": Result(Job.CANCELLED, Outcome.CANCEL_REQUEST, "stopped in order"),
-            "time_limit": Result(Job.FAILED, Outcome.TIME_LIMIT, "too long"),
-        }.get(reason, Result(Job.QUEUED))
-
-
-def kinds(spool_dir: Path, name: str, attempt: int = 1) -> list[str]:
-    folder = attempt_folder(spool_dir, job_id=job_id(name), attempt=attempt)
-    return [line.kind for line in read_lines(folder / LINES)]
-
-
-def last_state(spool_dir: Path, name: str, attempt: int = 1) -> str:
-    folder = attempt_folder(spool_dir, job_id=job_id(name), attempt=attempt)
-    *_, end = read_lines(folder / LINES)
-    assert end.kind == "end"
-    return str(end.content["state"])
 
 
 class Counting:
@@ -349,82 +306,6 @@ def test_time_limit_stops_it(jobs: Jobs, worker: Worker) -> None:
     assert run.stop.reason == "time_limit"
     assert 0.9 < run.lasted < 5
     assert jobs.get(name).outcome.cause == Outcome.TIME_LIMIT
-
-
-@pytest.mark.parametrize(
-    ("error", "cause", "message"),
-    [
-        (UserSpecError("model: too deep"), Outcome.USER_SPEC, "model: too deep"),
-        (ValueError("odd"), Outcome.SERVICE, "ValueError: odd"),
-        (MemoryError(), Outcome.OUT_OF_MEMORY, "the memory did not suffice"),
-    ],
-)
-def test_an_exception_ends_the_job_and_not_the_worker(
-    error: Exception, cause: Outcome.Cause.ValueType, message: str, jobs: Jobs, worker: Worker
-) -> None:
-    def breaks(spec: object, **_: object) -> Result:
-        raise error
-
-    name = jobs.submit(tiny_spec())
-    assert worker.answer(run=breaks) == 1
-    job = jobs.get(name)
-    assert (job.state, job.outcome.cause) == (Job.FAILED, cause)
-    assert message in job.outcome.message
-    lines = [event.log for event in jobs.events(name) if event.HasField("log")]
-    if cause == Outcome.SERVICE:
-        (line,) = lines
-        assert line.level == LogLine.ERROR
-        assert "in breaks" in line.text
-    else:
-        assert lines == []
-    after = jobs.submit(tiny_spec())
-    worker.answer()
-    assert jobs.get(after).state == Job.SUCCEEDED
-
-
-def test_an_attempt_that_cannot_be_made_is_told_at_once(jobs: Jobs, worker: Worker) -> None:
-    name = jobs.submit(tiny_spec())
-    worker.spool_dir.mkdir()
-    # No folder: a read-only one would not keep root out.
-    (worker.spool_dir / job_id(name)).write_text("")
-    assert worker.answer() == 1
-    job = jobs.get(name)
-    assert (job.state, job.outcome.cause) == (Job.FAILED, Outcome.SERVICE)
-    assert str(worker.spool_dir) in job.outcome.message
-    assert job.attempt == 1
-
-
-def test_a_machine_that_cannot_keep_results_takes_no_jobs(
-    jobs: Jobs, worker: Worker, caplog: pytest.LogCaptureFixture
-) -> None:
-    worker.spool_dir.write_text("")
-    name = jobs.submit(tiny_spec())
-    assert worker.answer() == 0
-    assert jobs.get(name).state == Job.QUEUED
-    assert str(worker.spool_dir) in caplog.text
-    worker.spool_dir.unlink()
-    assert worker.answer() == 1
-    assert jobs.get(name).state == Job.SUCCEEDED
-
-
-def test_a_full_disk_is_no_success(jobs: Jobs, worker: Worker) -> None:
-    name = jobs.submit(tiny_spec())
-    folder = attempt_folder(worker.spool_dir, job_id=job_id(name), attempt=1)
-    folder.mkdir(parents=True)
-    (folder / LINES).symlink_to("/dev/full")
-    worker.answer()
-    job = jobs.get(name)
-    assert (job.state, job.outcome.cause) == (Job.FAILED, Outcome.SERVICE)
-    assert "No space left" in job.outcome.message
-
-
-def test_a_full_disk_stops_a_long_job(jobs: Jobs, worker: Worker) -> None:
-    name = jobs.submit(tiny_spec())
-    folder = attempt_folder(worker.spool_dir, job_id=job_id(name), attempt=1)
-    folder.mkdir(parents=True)
-    (folder / LINES).symlink_to("/dev/full")
-    join(worker.begin(run=StepUntilStopped()))
-    assert "No space left" in jobs.get(name).outcome.message
 
 
 def test_a_loop_pays_little_for_what_it_tells(jobs: Jobs, worker: Worker, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import f1_score, jaccard_score
+from sklearn.metrics import f1_score, jaccard_score, precision_score, recall_score
 from torch import nn
 
 from talweg.spec import fill, from_dict, metrics_of
@@ -76,6 +76,11 @@ def test_metrics_are_scikit_learns_over_all_pixels(task_spec: Any) -> None:
     iou = jaccard_score(mask, answers, **options)
     assert found.values["mean_iou"] == pytest.approx(iou.mean())
     assert found.values["dice"] == pytest.approx(f1_score(mask, answers, **options).mean())
+    precision = precision_score(mask, answers, **options).mean()
+    recall = recall_score(mask, answers, **options).mean()
+    assert found.values["precision"] == pytest.approx(precision)
+    assert found.values["recall"] == pytest.approx(recall)
+    assert abs(precision - recall) > 0.01
     if task_spec == "segmentation":
         by_class = [found.values[f"iou_{name}"] for name in task.class_names[1:]]
         assert by_class == pytest.approx(iou)
@@ -95,7 +100,14 @@ def test_a_class_that_nobody_saw_or_named_counts_for_nothing() -> None:
     assert values["iou_b"] == 0
     assert "iou_c" not in values
     assert values["mean_iou"] == pytest.approx(0.3)
+    assert values["precision"] == pytest.approx((1 + 0) / 2)
+    assert values["recall"] == pytest.approx((0.6 + 0) / 2)
     assert tasks._masks.overlaps(np.array([[9, 0], [0, 0]]), ("no", "yes")) == {}
+
+
+def test_foreground_that_is_never_answered_has_no_precision_and_no_recall() -> None:
+    values = tasks._masks.overlaps(np.array([[9, 0], [3, 0]]), ("no", "yes"))
+    assert values == {"mean_iou": 0, "dice": 0, "precision": 0, "recall": 0}
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,12 @@ SPECS: dict[str, dict[str, Any]] = {
         "model": {"convnet": {"channels": [4]}},
         "loss": "cross_entropy",
     },
+    "resnet": {
+        "task": "multiclass",
+        "dataset": "digits",
+        "model": {"resnet": {"width": 4, "stages": 2, "blocks": 1}},
+        "loss": "cross_entropy",
+    },
     "embeddings": {
         "task": "metric_learning",
         "dataset": {"synthetic_classification": {"num_classes": 10, "num_informative": 5}},

@@ -52,6 +52,13 @@ CASES: dict[str, dict[str, Any]] = {
         "schedule": "one_cycle",
         "training": {"epochs": 2, "batch_size": 128, "log_every_steps": 2},
     },
+    "multiclass, residual blocks": {
+        "task": "multiclass",
+        "dataset": "digits",
+        "model": {"resnet": {"width": 4, "stages": 2, "blocks": 1, "dropout": 0.2}},
+        "loss": "cross_entropy",
+        "training": {"epochs": 2, "batch_size": 128, "log_every_steps": 2},
+    },
     "multiclass, a loss that learns, early stopping": {
         "task": "multiclass",
         "dataset": "wine",
@@ -70,6 +77,13 @@ CASES: dict[str, dict[str, Any]] = {
         "model": {"embedder": {"trunk": {"convnet": {"channels": [4]}}, "size": 6}},
         "loss": "triplet",
         "training": {"epochs": 2, "batch_size": 64, "log_every_steps": 3},
+    },
+    "metric learning, given pairs, batches that are normalised": {
+        "task": "metric_learning",
+        "dataset": {"digit_pairs": {"num_samples": 600}},
+        "model": {"embedder": {"trunk": BATCH_NORM, "size": 6}},
+        "loss": "contrastive",
+        "training": {"epochs": 4, "batch_size": 64, "log_every_steps": 3},
     },
     "self-supervised, a projector and a predictor": {
         "task": "self_supervised",
@@ -138,6 +152,13 @@ CASES: dict[str, dict[str, Any]] = {
             }
         },
         "training": {"steps": 24, "batch_size": 4, "log_every_steps": 2},
+    },
+    "detection": {
+        "task": "detection",
+        "dataset": {"digit_scenes": {"num_samples": 60}},
+        "model": {"detector": {"channels": [8]}},
+        "loss": "detection",
+        "training": {"steps": 16, "batch_size": 4, "accumulation": 2, "log_every_steps": 2},
     },
     "multiclass, fp16": {
         "task": "multiclass",

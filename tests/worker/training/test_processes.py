@@ -122,6 +122,11 @@ def test_the_parts_of_a_batch_have_its_loss_as_mean(size: int, sums: bool) -> No
             "2 with batch normalisation",
         ),
         (
+            {"task": "multiclass", "dataset": "digits", "loss": "cross_entropy",
+             "model": "resnet"},
+            "2 with batch normalisation",
+        ),
+        (
             {"model": {"sequential": {"layers": ["linear", "batch_norm", {"linear": {}}]}}},
             "2 with batch normalisation",
         ),

@@ -200,11 +200,6 @@ class CheckpointKeeper:
         with self._lock:
             self._named = {each.name for each in kept.checkpoints}
 
-    def repeat(self, kept: Kept) -> None:
-        """The record has not taken this: it is told again, unless there is newer."""
-        with self._lock:
-            self._news = self._news or kept
-
     # The attempt's end.
 
     def job_ends(self) -> None:

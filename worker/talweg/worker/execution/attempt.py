@@ -32,6 +32,8 @@ from talweg.worker.training.processes import ProcessLostError
 
 # Channels, height, width.
 _DIMS_OF_IMAGE = 3
+# A message that is too large is the second.
+_REFUSALS = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED)
 
 log = logging.getLogger(__name__)
 
@@ -232,18 +234,21 @@ class _Attempt:
         return FinishJobRequest(lease=self._lease, outcome=outcome, last_report=report)
 
     def _send(self, request: FinishJobRequest) -> None:
-        until = self._keeper.lease_end
+        finish = self._here.channel.workers.FinishJob
+        tells_kept = request.last_report.HasField("kept")
         try:
-            call(self._here.channel.workers.FinishJob, request, until=until)
-            if request.last_report.HasField("kept"):
-                self._checkpoints.taken(request.last_report.kept)
-                self._checkpoints.clean_up()
+            call(finish, request, until=self._keeper.lease_end)
         except grpc.RpcError as exc:
-            if exc.code() != grpc.StatusCode.INVALID_ARGUMENT:
+            if exc.code() not in _REFUSALS or not request.HasField("last_report"):
                 raise
             log.error("%s: the last report was refused: %s", self._lease.job, exc.details())
+            self._keeper.tell_the_rest()
             request.ClearField("last_report")
-            call(self._here.channel.workers.FinishJob, request, until=until)
+            call(finish, request, until=self._keeper.lease_end)
+        else:
+            self._keeper.last_was_taken()
+        if tells_kept:
+            self._checkpoints.clean_up()
 
     def _cut_off(self, stop: Stop) -> None:
         """Ends the attempt from the lease's thread, since its own does not come to a step."""

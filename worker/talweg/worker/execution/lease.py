@@ -6,6 +6,9 @@ The attempt must not go on where another may have begun:
 - so does a server that cannot be reached for 0.9 of the lease;
 - code that never comes to its next step is cut off with its process, after its grace period;
 - and so is code that holds the interpreter's lock, and with it this thread, for a whole lease.
+
+A report that is refused for what it holds does not end the attempt, nor keep its lease from being
+renewed.
 """
 
 import faulthandler
@@ -19,11 +22,13 @@ from typing import Self
 
 import grpc
 
+from talweg.v1.jobs_pb2 import LogLine
 from talweg.v1.workers_pb2 import Lease, ReportProgressRequest, ReportProgressResponse
 from talweg.worker.channels import Channel, call, is_away
 from talweg.worker.checkpoints import CheckpointKeeper
 from talweg.worker.execution.control import JobControl
-from talweg.worker.execution.reporter import JobReporter, News
+from talweg.worker.execution.outbox import Outbox
+from talweg.worker.execution.reporter import JobReporter
 from talweg.worker.training import Stop
 from talweg.worker.training.interface import StopReason
 
@@ -85,8 +90,11 @@ class LeaseKeeper:
         self._cut_off, self._end_process = cut_off, end_process
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
-        self._sequence = 0
-        self._unanswered: ReportProgressRequest | None = None
+        self._outbox = Outbox(
+            lease,
+            taken=checkpoints.taken,
+            left_out=lambda text: reporter.log(LogLine.ERROR, text),
+        )
         self._stopping: Stop | None = None
         self._cut_off_at = self._cancel_by = float("inf")
 
@@ -127,24 +135,51 @@ class LeaseKeeper:
     def last_report(self) -> ReportProgressRequest:
         """What is left to tell, for the call that ends the attempt.
 
-        To be called once the keeper has ended. Where a report was never answered it is sent again
-        first, until the lease has run out.
+        To be called once the keeper has ended. What waited for an answer is sent first, until the
+        lease has run out.
 
         Raises:
             ServerAwayError: no answer while the lease lasts.
             grpc.RpcError: the lease is not ours any more.
             OSError: the spool cannot be written.
         """
-        if self._unanswered is not None:
-            call(
-                self._channel.workers.ReportProgress,
-                self._unanswered,
-                until=self.lease_end,
-                timeout=self._timeout,
-            )
-            self._was_taken(self._unanswered)
-            self._unanswered = None
-        return self._request(self._reporter.take_news(last=True))
+        self._empty_outbox()
+        self._outbox.add(self._reporter.take_news(last=True), self._checkpoints.take_news())
+        return self._outbox.first()
+
+    def last_was_taken(self) -> None:
+        """The server has taken the last report with the end."""
+        self._outbox.was_taken()
+
+    def tell_the_rest(self) -> None:
+        """Sends the last report for itself, since it was refused with the end.
+
+        Raises:
+            ServerAwayError: no answer while the lease lasts.
+            grpc.RpcError: the lease is not ours any more.
+            OSError: the spool cannot be written.
+        """
+        self._empty_outbox()
+        # What was left out, mostly.
+        self._outbox.add(self._reporter.take_news(last=True), None)
+        self._empty_outbox()
+
+    def _empty_outbox(self) -> None:
+        while self._outbox:
+            try:
+                self._call(self._outbox.first())
+            except grpc.RpcError as exc:
+                # Raises unless it was for what the report holds.
+                self._call(ReportProgressRequest(lease=self._lease))
+                self._outbox.was_refused(_words(exc))
+            else:
+                self._outbox.was_taken()
+
+    def _call(self, report: ReportProgressRequest) -> None:
+        sent_at = time.monotonic()
+        method = self._channel.workers.ReportProgress
+        call(method, report, until=self.lease_end, timeout=self._timeout)
+        self.renewed_at = sent_at
 
     @property
     def lease_end(self) -> float:
@@ -168,39 +203,46 @@ class LeaseKeeper:
 
     def _beat(self) -> None:
         try:
-            request = self._unanswered or self._request(self._reporter.take_news())
+            if not self._outbox:
+                self._outbox.add(self._reporter.take_news(), self._checkpoints.take_news())
         except Exception as exc:
             # A full disk, mostly. Results that cannot be kept must not be taken for results.
             self._control.fail(exc)
-            request = ReportProgressRequest(lease=self._lease)
-        sent_at = time.monotonic()
-        try:
-            response = self._channel.workers.ReportProgress(request, timeout=self._timeout)
-        except grpc.RpcError as exc:
-            self._refused(request, exc)
-        else:
-            self._unanswered = None
-            self._was_taken(request)
-            self._renewed(sent_at, response)
+        until = time.monotonic() + _PERIOD
+        while self._report() and self._outbox:
+            if self._over.is_set() or time.monotonic() > until:
+                break
         self._look_at_the_clock()
 
-    def _was_taken(self, request: ReportProgressRequest) -> None:
-        if request.HasField("kept"):
-            self._checkpoints.taken(request.kept)
+    def _report(self) -> bool:
+        """Sends what comes first, and renews the lease; whether more may be sent at once."""
+        report = self._outbox.first()
+        refusal = self._send(report)
+        if refusal is None:
+            self._outbox.was_taken()
+            return True
+        if is_away(refusal):
+            return False
+        if refusal.code() in (grpc.StatusCode.ABORTED, grpc.StatusCode.NOT_FOUND):
+            self._control.stop("lost", refusal.details() or "the lease is another's")
+            return False
+        log.error("%s: a report was refused: %s", self._lease.job, _words(refusal))
+        # Whatever it was, the lease must not run out for it.
+        bare = ReportProgressRequest(lease=self._lease)
+        if not report.sequence or self._send(bare) is not None:
+            return False
+        self._outbox.was_refused(_words(refusal))
+        return True
 
-    def _request(self, news: News) -> ReportProgressRequest:
-        kept = self._checkpoints.take_news()
-        if not (news.events or news.summaries or news.progress or kept):
-            return ReportProgressRequest(lease=self._lease)
-        self._sequence += 1
-        return ReportProgressRequest(
-            lease=self._lease,
-            sequence=self._sequence,
-            events=news.events,
-            summaries=news.summaries,
-            progress=news.progress,
-            kept=kept,
-        )
+    def _send(self, report: ReportProgressRequest) -> grpc.RpcError | None:
+        """Gives what the server says against it; None where it has taken it."""
+        sent_at = time.monotonic()
+        try:
+            response = self._channel.workers.ReportProgress(report, timeout=self._timeout)
+        except grpc.RpcError as exc:
+            return exc
+        self._renewed(sent_at, response)
+        return None
 
     def _renewed(self, sent_at: float, response: ReportProgressResponse) -> None:
         self._time_to_live = response.time_to_live.ToTimedelta().total_seconds()
@@ -213,19 +255,6 @@ class LeaseKeeper:
             self._control.stop("cancel", response.cancel.reason)
         elif response.HasField("pause"):
             self._control.stop("pause", response.pause.reason)
-
-    def _refused(self, request: ReportProgressRequest, error: grpc.RpcError) -> None:
-        if is_away(error):
-            # Sent again as it is: the server may have taken it, and its number says so.
-            self._unanswered = request if request.sequence else None
-        elif error.code() in (grpc.StatusCode.ABORTED, grpc.StatusCode.NOT_FOUND):
-            self._control.stop("lost", error.details() or "the lease is another's")
-        else:
-            log.error("%s: a report was refused: %s", self._lease.job, error)
-            self._unanswered = None
-            self._reporter.repeat_summaries()
-            if request.HasField("kept"):
-                self._checkpoints.repeat(request.kept)
 
     def _look_at_the_clock(self) -> None:
         """Ends the process where the attempt should have stopped and did not."""
@@ -256,3 +285,7 @@ class LeaseKeeper:
         faulthandler.dump_traceback_later(
             max(0.1, self.lease_end - time.monotonic()), exit=True, file=_STDERR
         )
+
+
+def _words(error: grpc.RpcError) -> str:
+    return error.details() or error.code().name

@@ -165,11 +165,6 @@ class JobReporter:
             self._spool.points(points)
         self._spool.flush()
 
-    def repeat_summaries(self) -> None:
-        """The server has not taken the last news; of the summaries it still gets all."""
-        with self._sorting:
-            self._summaries.change_all()
-
     def _current_progress(self) -> Progress | None:
         if self._progress is None:
             return None

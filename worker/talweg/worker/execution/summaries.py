@@ -55,10 +55,6 @@ class MetricSummaries:
         names, self._changed = sorted(self._changed), set()
         return [self._message(name, self._seen[name]) for name in names]
 
-    def change_all(self) -> None:
-        """Has every summary told again."""
-        self._changed = set(self._seen)
-
     def values(self) -> dict[str, Any]:
         """All that was seen, as JSON values."""
         return {name: asdict(seen) for name, seen in self._seen.items()}
@@ -66,7 +62,7 @@ class MetricSummaries:
     def go_on(self, values: Mapping[str, Any]) -> None:
         """Has seen what `values` gave, and tells all of it."""
         self._seen = {name: _Seen(**seen) for name, seen in values.items()}
-        self.change_all()
+        self._changed = set(self._seen)
 
     def _message(self, name: str, seen: _Seen) -> MetricSummary:
         message = MetricSummary(

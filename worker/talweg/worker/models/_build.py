@@ -15,10 +15,12 @@ from torch import nn
 
 from talweg.spec import kind
 from talweg.v1 import models_pb2 as messages
+from talweg.worker.models._detector import detector
 from talweg.worker.models._embedder import Normalise
 from talweg.worker.models._generative import adversarial, autoencoder
 from talweg.worker.models._images import Heads, HeadShape, UnetTrunk, pixels_from
 from talweg.worker.models._layers import LAYERS, Shape
+from talweg.worker.models._resnet import resnet
 from talweg.worker.models._transformer import transformer
 
 _NONLINEARITIES: dict[int, Callable[[], nn.Module]] = {
@@ -51,8 +53,8 @@ def build(
 
     Returns:
         A network from inputs (N, *input_shape) to outputs (N, num_outputs); of a model of pixels
-        (N, num_outputs, height, width); of one of several heads a mapping from each head's name
-        to its outputs.
+        (N, num_outputs, height, width); of a detector the same over its grid; of one of several
+        heads a mapping from each head's name to its outputs.
     """
     name, message = kind(model)
     # The CPU's generator alone: no CUDA device is touched, and none is needed.
@@ -118,6 +120,10 @@ def _convnet(model: messages.Convnet, shape: Shape, num_outputs: int) -> Modules
     return modules
 
 
+def _resnet(model: messages.Resnet, shape: Shape, num_outputs: int) -> Modules:
+    return resnet(model, shape, num_outputs, _NONLINEARITIES)
+
+
 def _embedder(model: messages.Embedder, shape: Shape, size: int) -> Modules:
     name, trunk = kind(model.trunk)
     modules = MODELS[name](trunk, shape, size)
@@ -132,6 +138,10 @@ def _autoencoder(model: messages.Autoencoder, shape: Shape, _: int) -> Modules:
 
 def _adversarial(model: messages.Adversarial, shape: Shape, _: int) -> Modules:
     return adversarial(model, shape, _NONLINEARITIES)
+
+
+def _detector(model: messages.Detector, shape: Shape, num_outputs: int) -> Modules:
+    return detector(model, shape, num_outputs, _NONLINEARITIES)
 
 
 def _sequential(model: messages.Sequential, shape: Shape, num_outputs: int) -> Modules:
@@ -159,7 +169,7 @@ def _pixel_features(model: messages.Unet, shape: Shape) -> tuple[Modules, int]:
         patched,
         model.channels,
         nonlinear=_NONLINEARITIES[model.nonlinearity],
-        batch_norm=model.batch_norm,
+        norm="batch" if model.batch_norm else "none",
         dropout=model.dropout,
     )
     return modules, model.channels[0]
@@ -186,6 +196,8 @@ MODELS: dict[str, Callable[[Any, Shape, int], Modules]] = {
     "embedder": _embedder,
     "autoencoder": _autoencoder,
     "adversarial": _adversarial,
+    "detector": _detector,
+    "resnet": _resnet,
     "transformer": transformer,
     "unet": _unet,
 }

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from talweg.spec import num_outputs, output_activation
+from talweg.spec import given_of, num_outputs, output_activation
 from talweg.v1.jobs_pb2 import Warning
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle, Part
@@ -152,6 +152,9 @@ class TaskRunner(ABC):
     """The named arrays that the task reads, and their shapes."""
     of_pixels: ClassVar[bool] = False
     """Whether the model gives outputs for each pixel, (N, num_outputs, H, W)."""
+    of_boxes: ClassVar[bool] = False
+    """Whether the model gives classes and a box for each location of a grid,
+    (N, num_outputs, H', W')."""
     by_turns: ClassVar[bool] = False
     """Whether some of the model's weights learn in one step and others in the next."""
     num_outputs: int
@@ -182,6 +185,7 @@ class TaskRunner(ABC):
                 ends_in=self._ends_in,
                 num_classes=self.num_classes(bundle),
                 seed=spec.training.seed,
+                given=given_of(spec),
                 of_pixels=self.of_pixels,
             ),
         )

@@ -10,8 +10,10 @@ from google.protobuf.message import Message
 from talweg.spec import kind
 from talweg.v1 import losses_pb2, options_pb2
 from talweg.v1.losses_pb2 import Loss
+from talweg.v1.tasks_pb2 import MetricLearning
 from talweg.worker import losses
 from talweg.worker.losses import LossModule, Perceptual
+from talweg.worker.tasks._by_location import ByLocation
 from talweg.worker.tasks._heads import (
     AfterExp,
     AfterSigmoid,
@@ -21,7 +23,7 @@ from talweg.worker.tasks._heads import (
     MeanAndVariance,
 )
 from talweg.worker.tasks._layers import LearnedLayers
-from talweg.worker.tasks._pairing import ByClass, InOrder, InPairs, InTriplets
+from talweg.worker.tasks._pairing import ByClass, InOrder, InPairs, InTriplets, OfOrder, OfPairs
 
 ByVectors = losses_pb2.ArcFace | losses_pb2.CosFace | losses_pb2.Ldam
 """The losses that compare embeddings with one learned vector a class."""
@@ -37,6 +39,8 @@ class Outputs:
     """Classes or labels, or numbers to predict."""
     seed: int
     """Decides the first weights that a loss itself has."""
+    given: MetricLearning.Given.ValueType = MetricLearning.labels
+    """Whether pairs or triplets are given; else they are made of labels."""
     of_pixels: bool = False
     """Whether there are outputs for each pixel, (N, C, H, W)."""
 
@@ -62,6 +66,8 @@ def criterion(loss: Loss, outputs: Outputs) -> LossModule:
     if name == "sum":
         terms = [criterion(term.loss, outputs) for term in loss.sum.terms]
         return losses.Sum(terms, [term.weight for term in loss.sum.terms])
+    if isinstance(message, losses_pb2.Detection):
+        return ByLocation(loss)
     module = losses.build(loss)
     if isinstance(message, losses_pb2.MultiQuantile):
         return ByQuantile(module, len(message.quantiles))
@@ -80,14 +86,15 @@ def criterion(loss: Loss, outputs: Outputs) -> LossModule:
         )
     if isinstance(module, Perceptual) and module.learned:
         return LearnedLayers(module)
-    if isinstance(message, losses_pb2.Contrastive):
-        return InPairs(module, answer="similar", other=0)
-    if isinstance(message, losses_pb2.CosineEmbedding):
-        return InPairs(module, answer="sign", other=-1)
+    if isinstance(message, losses_pb2.Contrastive | losses_pb2.CosineEmbedding):
+        answer, other = ("sign", -1) if name == "cosine_embedding" else ("similar", 0)
+        if outputs.given == MetricLearning.pairs:
+            return OfPairs(module, answer=answer, other=other)
+        return InPairs(module, answer=answer, other=other)
     if isinstance(message, losses_pb2.Triplet):
-        return InTriplets(module)
+        return module if outputs.given == MetricLearning.triplets else InTriplets(module)
     if isinstance(message, losses_pb2.MarginRanking):
-        return InOrder(module)
+        return OfOrder(module) if outputs.given == MetricLearning.triplets else InOrder(module)
     if module.input_names == ("embeddings", "labels"):
         return ByClass(module)
     facts = message.DESCRIPTOR.GetOptions().Extensions[options_pb2.loss]

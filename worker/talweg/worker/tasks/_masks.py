@@ -114,21 +114,35 @@ def confusion(mask: Tensor, answers: Tensor, num_classes: int) -> NDArray[np.int
 
 
 def overlaps(pairs: NDArray[np.int64], class_names: tuple[str, ...]) -> dict[str, float]:
-    """Gives mean_iou, dice and each class's IoU from pixels by true class and answer.
+    """Gives mean_iou, dice, precision, recall and each class's IoU.
+
+    From pixels by true class and answer (C, C).
 
     Means are over the classes but the first, the background; a class that stands neither in the
-    truth nor in the answers has no IoU.
+    truth nor in the answers counts for nothing. One that stands in one of them alone has 0 for
+    what would divide by 0, as in scikit-learn.
     """
     hits = np.diagonal(pairs).astype(np.float64)
-    areas = pairs.sum(axis=0) + pairs.sum(axis=1)
+    answered, true = pairs.sum(axis=0), pairs.sum(axis=1)
+    areas = answered + true
     known = areas > 0
-    iou: Floats = np.divide(hits, areas - hits, where=known, out=np.zeros_like(hits))
-    dice: Floats = np.divide(2 * hits, areas, where=known, out=np.zeros_like(hits))
+    iou = _shares(hits, areas - hits)
+    found = {
+        "mean_iou": iou,
+        "dice": _shares(2 * hits, areas),
+        "precision": _shares(hits, answered),
+        "recall": _shares(hits, true),
+    }
     values: dict[str, float] = {}
     if known[1:].any():
-        values["mean_iou"] = float(iou[1:][known[1:]].mean())
-        values["dice"] = float(dice[1:][known[1:]].mean())
+        values = {name: float(of_class[1:][known[1:]].mean()) for name, of_class in found.items()}
     if len(class_names) > 2:
         named = zip(class_names, iou, known, strict=True)
         values |= {f"iou_{name}": float(value) for name, value, seen in named if seen}
     return values
+
+
+def _shares(parts: Floats, wholes: NDArray[Any]) -> Floats:
+    """Part by whole; 0 where the whole is 0."""
+    result: Floats = np.divide(parts, wholes, where=wholes > 0, out=np.zeros_like(parts))
+    return result
