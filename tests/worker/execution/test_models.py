@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tests.worker._jobs import Jobs, tiny_spec
 from tests.worker.execution.conftest import Worker
-from tests.worker.execution.test_attempts import kinds
+from tests.worker.execution.loops import kinds
 
 from talweg.v1.jobs_pb2 import Job, LogLine
 
