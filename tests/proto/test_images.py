@@ -13,6 +13,7 @@ from talweg.spec import (
     from_dict,
     goal_of,
     job_models,
+    label,
     num_outputs,
     primary_metric,
 )
@@ -217,3 +218,9 @@ def test_models_of_other_jobs_are_found_wherever_they_stand() -> None:
     assert path == "loss.sum.terms[1].loss.perceptual.network.job"
     assert model.job == "jobs/a"
     assert list(job_models(from_dict(translation("mae")))) == []
+
+
+def test_a_jobs_model_is_named_by_the_job() -> None:
+    loss = from_dict(translation(features("relu1"))).loss
+    loss.perceptual.network.job.sha256 = "ab" * 32
+    assert label(loss) == "perceptual job job=jobs/a layers=[relu1]"

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from talweg.spec import heads as heads_of
-from talweg.worker.tracking import plots_images
+from talweg.worker.tracking import plots_boxes, plots_images
 from talweg.worker.tracking.canvas import Finding, bare_figure, save
 from talweg.worker.tracking.plots_images import draw_image, label_grid
 from talweg.worker.tracking.plots_weights import draw_weights
@@ -29,6 +29,9 @@ def heads(finding: Finding) -> None:
         if head.kind == "segmentation":
             folder.mkdir()
             plots_images.masks(replace(finding, shown=own, folder=folder))
+        elif head.kind == "detection":
+            folder.mkdir()
+            plots_boxes.boxes(replace(finding, shown=own, folder=folder))
         elif head.kind == "depth":
             folder.mkdir()
             _draw_depth(replace(finding, shown=own, folder=folder))
