@@ -29,6 +29,7 @@ from talweg.worker.training.backward import backward
 from talweg.worker.training.batches import Batches, Divisor, Order, Plan
 from talweg.worker.training.evaluation import HeldPart
 from talweg.worker.training.flow import GradientFlow
+from talweg.worker.training.frozen import Frozen
 from talweg.worker.training.guard import Guard
 from talweg.worker.training.health import OF_ALL_LAYERS, Health
 from talweg.worker.training.interface import Reporter
@@ -201,6 +202,7 @@ def set_up(
         ),
     )
     layers = Layers(model)
+    frozen = Frozen(task.criterion)
     health = Health(
         model,
         report,
@@ -238,6 +240,7 @@ def set_up(
                 "policy": policy,
                 **scaled,
                 "health": health,
+                **({"frozen": frozen} if frozen else {}),
             }
         ),
         ahead=Ahead(
