@@ -1,7 +1,9 @@
 """Examples of classes end above simple baselines, computed on the same split."""
 
 import pytest
+import torch
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 from tests.integration.examples import run_example
 from tests.integration.stack import Stack
 
@@ -16,3 +18,15 @@ def test_digits_are_above_logistic_regression(stack: Stack, example: str) -> Non
     baseline = linear.score(test.x.flatten(1).numpy(), test.y.numpy())
     assert baseline > 0.94
     assert ran.metrics["test/accuracy"] > baseline
+
+
+@pytest.mark.timeout(400)
+def test_pairs_are_told_apart_better_than_by_their_pixels(stack: Stack) -> None:
+    ran = run_example(stack, "metric_learning_pairs")
+    pairs = ran.bundle.test.arrays
+    apart = torch.linalg.vector_norm((pairs["left"] - pairs["right"]).flatten(1), dim=1)
+    baseline = roc_auc_score(pairs["same"].numpy(), -apart.numpy())
+    assert baseline > 0.8
+    assert ran.metrics["test/verification_auroc"] > baseline + 0.05
+    assert ran.plots == {"loss_curve", "embeddings", "distances"}
+    assert ran.predicts()[1:] == (8,)
