@@ -61,7 +61,7 @@ def test_weights_and_images_stand_pixel_by_pixel(
     assert is_last(second)
     moments = state.optimizer.state[second]
     assert all(is_last(moments[name]) for name in ("exp_avg", "exp_avg_sq"))
-    assert len(seen) == 28
+    assert len(seen) >= 28
     assert all(seen[1::2])
 
 
