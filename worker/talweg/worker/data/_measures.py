@@ -241,8 +241,7 @@ def _metric_learning(bundle: DataBundle, spec: JobSpec) -> Iterator[Measured]:
 
 def _multitask(_: DataBundle, spec: JobSpec) -> Iterator[Measured]:
     found = [
-        (head.name, "classification" if isinstance(head.message, Segmentation) else "regression")
-        for head in heads(spec)
+        (head.name, "classification" if head.of_classes else "regression") for head in heads(spec)
     ]
     yield Measured(
         ", ".join(f"{name} is a {kind}" for name, kind in found),
