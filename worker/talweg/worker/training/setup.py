@@ -28,6 +28,7 @@ from talweg.worker.training.ahead import Ahead
 from talweg.worker.training.backward import backward
 from talweg.worker.training.batches import Batches, Divisor, Order, Plan
 from talweg.worker.training.evaluation import HeldPart
+from talweg.worker.training.frozen import Frozen
 from talweg.worker.training.guard import Guard
 from talweg.worker.training.health import OF_ALL_LAYERS, Health
 from talweg.worker.training.interface import Reporter
@@ -198,6 +199,7 @@ def set_up(
             report=report,
         ),
     )
+    frozen = Frozen(task.criterion)
     health = Health(
         model,
         report,
@@ -233,6 +235,7 @@ def set_up(
                 "policy": policy,
                 **scaled,
                 "health": health,
+                **({"frozen": frozen} if frozen else {}),
             }
         ),
         ahead=Ahead(
