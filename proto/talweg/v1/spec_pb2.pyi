@@ -398,6 +398,8 @@ class Training(_message.Message):
     CHECKPOINTS_FIELD_NUMBER: _builtins.int
     PRECISION_FIELD_NUMBER: _builtins.int
     READ_EVERY_STEPS_FIELD_NUMBER: _builtins.int
+    DETERMINISTIC_FIELD_NUMBER: _builtins.int
+    CHANNELS_LAST_FIELD_NUMBER: _builtins.int
     epochs: _builtins.int
     """Passes over the training data; 20 where neither is given."""
     steps: _builtins.int
@@ -431,6 +433,16 @@ class Training(_message.Message):
     is waiting, and between two readings the device itself holds back bad updates. Results are the
     same whatever the number. Where absent: 20 on a GPU and 1 on the CPU, where reading costs nothing.
     """
+    deterministic: _builtins.bool
+    """Whether the same job gives the same result on a GPU, bit for bit. true: an operator that has no
+    deterministic form ends the job as FAILED; false: the quickest forms, which may differ each time.
+    Where absent: deterministic forms wherever there are any, and the log names what has none. On the
+    CPU results are always the same.
+    """
+    channels_last: _builtins.bool
+    """Images stand in memory pixel by pixel, and not channel by channel: for convolutions often
+    quicker, and more so in fewer bits on a GPU. Results differ by rounding alone.
+    """
     @_builtins.property
     def early_stopping(self) -> Global___EarlyStopping:
         """Stop when a validation metric has stopped improving."""
@@ -460,15 +472,21 @@ class Training(_message.Message):
         checkpoints: Global___Checkpoints | None = ...,
         precision: Global___Training.Precision.ValueType | None = ...,
         read_every_steps: _builtins.int | None = ...,
+        deterministic: _builtins.bool | None = ...,
+        channels_last: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation", "_batch_size", b"_batch_size", "_evaluate_every_epochs", b"_evaluate_every_epochs", "_log_every_steps", b"_log_every_steps", "_precision", b"_precision", "_read_every_steps", b"_read_every_steps", "_seed", b"_seed", "accumulation", b"accumulation", "batch_size", b"batch_size", "checkpoints", b"checkpoints", "clip_norm", b"clip_norm", "clip_value", b"clip_value", "clipping", b"clipping", "early_stopping", b"early_stopping", "epochs", b"epochs", "evaluate_every_epochs", b"evaluate_every_epochs", "guard", b"guard", "length", b"length", "log_every_steps", b"log_every_steps", "precision", b"precision", "read_every_steps", b"read_every_steps", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation", "_batch_size", b"_batch_size", "_channels_last", b"_channels_last", "_deterministic", b"_deterministic", "_evaluate_every_epochs", b"_evaluate_every_epochs", "_log_every_steps", b"_log_every_steps", "_precision", b"_precision", "_read_every_steps", b"_read_every_steps", "_seed", b"_seed", "accumulation", b"accumulation", "batch_size", b"batch_size", "channels_last", b"channels_last", "checkpoints", b"checkpoints", "clip_norm", b"clip_norm", "clip_value", b"clip_value", "clipping", b"clipping", "deterministic", b"deterministic", "early_stopping", b"early_stopping", "epochs", b"epochs", "evaluate_every_epochs", b"evaluate_every_epochs", "guard", b"guard", "length", b"length", "log_every_steps", b"log_every_steps", "precision", b"precision", "read_every_steps", b"read_every_steps", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation", "_batch_size", b"_batch_size", "_evaluate_every_epochs", b"_evaluate_every_epochs", "_log_every_steps", b"_log_every_steps", "_precision", b"_precision", "_read_every_steps", b"_read_every_steps", "_seed", b"_seed", "accumulation", b"accumulation", "batch_size", b"batch_size", "checkpoints", b"checkpoints", "clip_norm", b"clip_norm", "clip_value", b"clip_value", "clipping", b"clipping", "early_stopping", b"early_stopping", "epochs", b"epochs", "evaluate_every_epochs", b"evaluate_every_epochs", "guard", b"guard", "length", b"length", "log_every_steps", b"log_every_steps", "precision", b"precision", "read_every_steps", b"read_every_steps", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation", "_batch_size", b"_batch_size", "_channels_last", b"_channels_last", "_deterministic", b"_deterministic", "_evaluate_every_epochs", b"_evaluate_every_epochs", "_log_every_steps", b"_log_every_steps", "_precision", b"_precision", "_read_every_steps", b"_read_every_steps", "_seed", b"_seed", "accumulation", b"accumulation", "batch_size", b"batch_size", "channels_last", b"channels_last", "checkpoints", b"checkpoints", "clip_norm", b"clip_norm", "clip_value", b"clip_value", "clipping", b"clipping", "deterministic", b"deterministic", "early_stopping", b"early_stopping", "epochs", b"epochs", "evaluate_every_epochs", b"evaluate_every_epochs", "guard", b"guard", "length", b"length", "log_every_steps", b"log_every_steps", "precision", b"precision", "read_every_steps", b"read_every_steps", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__accumulation: _TypeAlias = _typing.Literal["accumulation"]  # noqa: Y015
     _WhichOneofArgType__accumulation: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation"]  # noqa: Y015
     _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
     _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
+    _WhichOneofReturnType__channels_last: _TypeAlias = _typing.Literal["channels_last"]  # noqa: Y015
+    _WhichOneofArgType__channels_last: _TypeAlias = _typing.Literal["_channels_last", b"_channels_last"]  # noqa: Y015
+    _WhichOneofReturnType__deterministic: _TypeAlias = _typing.Literal["deterministic"]  # noqa: Y015
+    _WhichOneofArgType__deterministic: _TypeAlias = _typing.Literal["_deterministic", b"_deterministic"]  # noqa: Y015
     _WhichOneofReturnType__evaluate_every_epochs: _TypeAlias = _typing.Literal["evaluate_every_epochs"]  # noqa: Y015
     _WhichOneofArgType__evaluate_every_epochs: _TypeAlias = _typing.Literal["_evaluate_every_epochs", b"_evaluate_every_epochs"]  # noqa: Y015
     _WhichOneofReturnType__log_every_steps: _TypeAlias = _typing.Literal["log_every_steps"]  # noqa: Y015
@@ -487,6 +505,10 @@ class Training(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__accumulation) -> _WhichOneofReturnType__accumulation | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_size) -> _WhichOneofReturnType__batch_size | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__channels_last) -> _WhichOneofReturnType__channels_last | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__deterministic) -> _WhichOneofReturnType__deterministic | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__evaluate_every_epochs) -> _WhichOneofReturnType__evaluate_every_epochs | None: ...
     @_typing.overload

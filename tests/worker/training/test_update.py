@@ -368,7 +368,7 @@ def test_an_arena_holds_every_element_once() -> None:
         (nn.Linear(400, 498), True),
         (nn.Linear(400, 500), False),
         (nn.Linear(3, 2).double(), False),
-        (nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last), False),  # type: ignore[call-overload]
+        (nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last), True),  # type: ignore[call-overload]
     ],
     ids=["small", "large", "float64", "channels_last"],
 )

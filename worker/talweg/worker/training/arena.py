@@ -16,7 +16,8 @@ class Arena:
         """Makes an arena.
 
         Args:
-            like: Tensors of any shapes, of one type and on one device.
+            like: Tensors of any shapes, of one type and on one device, without gaps in memory; the
+                views stand in memory as they do.
             lanes: Elements to whose multiples views are aligned.
         """
         sizes = [tensor.numel() for tensor in like]
@@ -30,14 +31,14 @@ class Arena:
         self.flat = torch.zeros(end, dtype=like[0].dtype, device=like[0].device)
         """All of it: views, and zeros between them."""
         self.views: list[Tensor] = [
-            self.flat[starts[index] : starts[index] + size].view(like[index].shape)
-            for index, size in enumerate(sizes)
+            self.flat.as_strided(tensor.shape, tensor.stride(), starts[index])
+            for index, tensor in enumerate(like)
         ]
         """In the order and the shapes of what the arena is like."""
         joined = sum(sizes[index] for index in even)
         self.pieces: list[Tensor] = [
             *([self.flat[:joined]] if even else []),
-            *(self.views[index].view(-1) for index in odd),
+            *(self.flat[starts[index] : starts[index] + sizes[index]] for index in odd),
         ]
         """The same elements in as few flat tensors as lanes allow: all views that fill their lanes
         are one piece, and each of the others is its own."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
+from torch import nn
 
 from talweg.spec import SpecError, check, fill
 from talweg.v1.jobs_pb2 import Divergence, Job, LogLine, Outcome
 from talweg.v1.spec_pb2 import JobSpec, Resources
 from talweg.worker.errors import UserSpecError
 from talweg.worker.tasks import Judged
-from talweg.worker.training import memory, optimizers
+from talweg.worker.training import determinism, memory, optimizers
 from talweg.worker.training.checkpoints import Checkpointer
 from talweg.worker.training.diagnosis import weights_bad
 from talweg.worker.training.diagnostics import (
@@ -85,7 +86,9 @@ def run(
         spec.diagnostics.ClearField("loss_landscape")
     place = _place(device or Resources.Device.Name(spec.resources.device))
     setup: Setup | None = None
-    with _reproducible(place), memory.bounded(place):
+    training = spec.training
+    asked = training.deterministic if training.HasField("deterministic") else None
+    with _reproducible(place, asked, report), memory.bounded(place):
         try:
             with joined(spec, place, member) as team:
                 setup = set_up(spec, place, report, warned=[warning.kind for warning in warned])
@@ -111,6 +114,13 @@ def run(
         except StoreAwayError as exc:
             return Result(Job.QUEUED, message=f"Given back before it began: {exc}")
         except (MemoryError, RuntimeError) as exc:
+            operator = determinism.refused(exc)
+            if operator is not None:
+                text = (
+                    f"training.deterministic is true, and {operator} has no deterministic form on "
+                    f"device {place.type}: leave it out to have as much of it as there is"
+                )
+                return Result(Job.FAILED, Outcome.USER_SPEC, text)
             if not memory.is_out_of_memory(exc):
                 raise
             failed = str(exc).partition("\n")[0]
@@ -198,10 +208,11 @@ def _run(
     last = tested or setup.judge.last
     for warning in last.warnings if last else ():
         report.warning(warning)
+    network: nn.Module = state.model.cpu().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return Result(
         Job.SUCCEEDED,
         steps=state.applied,
-        model=state.model.cpu().eval(),
+        model=network.eval(),
         example=setup.bundle.train.x[:NUM_EXAMPLES].clone(),
         predictions=tested.predictions if tested else None,
         shown=tested.shown if tested else {},
@@ -263,16 +274,14 @@ def _place(device: str) -> torch.device:
 
 
 @contextmanager
-def _reproducible(place: torch.device) -> Iterator[None]:
-    """One thread, kernels without races, and a random state of the run's own."""
+def _reproducible(place: torch.device, asked: bool | None, report: Reporter) -> Iterator[None]:
+    """One thread, kernels without races where that is asked for, and random state of its own."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with (
             torch.random.fork_rng(devices=[place] if place.type == "cuda" else []),
-            torch.backends.cudnn.flags(
-                enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-            ),
+            determinism.held(asked, report) if place.type == "cuda" else nullcontext(),
         ):
             yield
     finally:

@@ -134,6 +134,9 @@ def set_up(
     task.start(network)
     task.criterion.to(place)
     model = all_learned(network, task.criterion).to(place)
+    if training.channels_last:
+        # Convolutions give images in the order in which their weights stand.
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     update = update_of(
         optimizers.build(spec.optimizer, list(model.parameters())),
         after=task.updated if type(task).updated is not TaskRunner.updated else None,

@@ -188,7 +188,7 @@ class Optimizer:
             copy_into(live, tensors)
             return
         state: dict[int, dict[str, Any]] = defaultdict(dict)
-        clones = {path: tensor.clone() for path, tensor in tensors.items()}
+        clones = {path: self._clone(path, tensor) for path, tensor in tensors.items()}
         for path, value in chain(clones.items(), values.items()):
             number, _, name = path.partition(".")
             state[int(number)][name] = value
@@ -200,6 +200,15 @@ class Optimizer:
             raise ValueError(str(exc)) from exc
         # Loading makes new ones; whoever sets the learning rate holds the old.
         self._optimizer.param_groups = groups
+
+    def _clone(self, path: str, tensor: Tensor) -> Tensor:
+        """A copy that stands in memory as its parameter does, as fused kernels want it."""
+        (group,) = self._optimizer.param_groups
+        parameter = group["params"][int(path.partition(".")[0])]
+        if tensor.dim() != 4 or tensor.shape != parameter.shape:
+            return tensor.clone()
+        like = torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False)
+        return like.copy_(tensor)
 
     def _state(self) -> dict[int, dict[str, Any]]:
         state: dict[int, dict[str, Any]] = self._optimizer.state_dict()["state"]

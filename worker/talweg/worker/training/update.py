@@ -245,12 +245,15 @@ class FlatUpdate(Update):
 def fits(parameters: Sequence[nn.Parameter]) -> bool:
     """Whether parameters can and should train in arenas.
 
-    Few enough of them that it pays, on the CPU, in float32, row by row in memory, and learnt.
+    Few enough of them that it pays, on the CPU, in float32, without gaps in memory, and learnt.
     """
     return sum(p.numel() for p in parameters) <= LARGEST_FLAT and all(
         p.device.type == "cpu"
         and p.dtype is torch.float32
-        and p.is_contiguous()
+        and (
+            p.is_contiguous()
+            or (p.dim() == 4 and p.is_contiguous(memory_format=torch.channels_last))
+        )
         and p.requires_grad
         for p in parameters
     )
