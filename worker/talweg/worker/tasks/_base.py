@@ -158,8 +158,8 @@ class TaskRunner(ABC):
     by_turns: ClassVar[bool] = False
     """Whether some of the model's weights learn in one step and others in the next."""
     turns: int = 1
-    """How often each training sample is there: all as they are, then all turned by a quarter, and so
-    on."""
+    """How often each training sample is there: first all as they are, then all turned by a
+    quarter, and so on."""
     num_outputs: int
     """Outputs of the model's last layer."""
     heads: tuple[HeadShape, ...] = ()
