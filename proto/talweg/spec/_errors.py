@@ -95,9 +95,15 @@ def number_text(value: float) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Give the hint that names the known name nearest to a misspelt one; empty where none is."""
+    found = near(name, known)
+    return f"did you mean '{found[0]}'?" if found else ""
+
+
+def near(name: str, known: Iterable[str], *, most: int = 1) -> list[str]:
+    """Give the known names that are like a misspelt one, the nearest first."""
     candidates = {candidate.lower(): candidate for candidate in known}
-    found = get_close_matches(name[:100].lower(), list(candidates), n=1, cutoff=0.6)
-    return f"did you mean '{candidates[found[0]]}'?" if found else ""
+    found = get_close_matches(name[:100].lower(), list(candidates), n=most, cutoff=0.6)
+    return [candidates[each] for each in found]
 
 
 def one_of(names: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import zip_longest
 
 from talweg.spec._errors import number_text
 from talweg.v1.jobs_pb2 import Divergence
@@ -24,7 +25,7 @@ def divergence_lines(seen: Divergence) -> list[str]:
         lines.append(f"samples that are not finite: {_some(seen.bad_samples)}")
     if seen.samples:
         lines.append(
-            f"samples of the step: {_some(seen.samples)} (indices from 0 into the training part "
+            f"samples of the step: {_some(_samples(seen))} (indices from 0 into the training part "
             "of the data, as the split divides it)"
         )
     lines.append(f"learning rate: {number_text(seen.learning_rate)}")
@@ -36,6 +37,11 @@ def divergence_lines(seen: Divergence) -> list[str]:
     if seen.hint:
         lines.append(seen.hint)
     return lines
+
+
+def _samples(seen: Divergence) -> list[str]:
+    turned = [f" turned by {90 * turns}°" if turns else "" for turns in seen.quarter_turns]
+    return [f"{a}{b}" for a, b in zip_longest(seen.samples, turned, fillvalue="")]
 
 
 def _some(names: Iterable[object]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
 from google.protobuf.descriptor import Descriptor
@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from talweg.spec import _objects
 from talweg.spec._bounds import check_message
-from talweg.spec._errors import SpecError, Violation, joined, nearest, one_of, shown
+from talweg.spec._errors import SpecError, Violation, joined, near, nearest, one_of, shown
 from talweg.spec._fields import (
     Field,
     Type,
@@ -22,12 +22,15 @@ from talweg.spec._fields import (
     oneofs,
     shorthand,
 )
+from talweg.v1.losses_pb2 import Loss
 from talweg.v1.spec_pb2 import JobSpec
 
 M = TypeVar("M", bound=Message)
 
 # Deeper than any real spec, and far from Python's own limit.
 MAX_DEPTH = 50
+# Of more names than the first a message names as many as the second.
+_MOST_NAMED, _SOME = 25, 3
 _WELL_KNOWN = ("google.protobuf.", "google.rpc.")
 
 
@@ -170,15 +173,16 @@ class _Reader:
         if shorthand(descriptor):
             return {shorthand(descriptor): value}
         if isinstance(value, str) and members:
-            self.refuse(path, value, one_of(members), nearest(value, members))
+            allowed = _allowed(descriptor, members, value)
+            self.refuse(path, value, allowed, nearest(value, members))
             return None
         self.refuse(path, value, f"an object ({', '.join(fields(descriptor))})")
         return None
 
     def _unknown(self, descriptor: Descriptor, name: object, item: object, path: str) -> None:
         known = fields(descriptor)
-        allowed = one_of(known) if known else "an empty object"
         text = name if isinstance(name, str) else str(shown(name))
+        allowed = _allowed(descriptor, known, text) if known else "an empty object"
         hint = nearest(text, known) or _elsewhere(descriptor, text, item)
         self.refuse(joined(path, text), name, allowed, hint)
 
@@ -340,6 +344,16 @@ def _number_hint(item: object) -> str:
     except ValueError:
         return ""
     return "write it without quotes"
+
+
+def _allowed(descriptor: Descriptor, known: Iterable[str], name: str) -> str:
+    """Name what may stand there; of very many names the nearest, else the first."""
+    names = list(known)
+    if len(names) <= _MOST_NAMED:
+        return one_of(names)
+    some = near(name, names, most=_SOME) or names[:_SOME]
+    listed = "; `talweg losses` lists them" if descriptor is Loss.DESCRIPTOR else ""
+    return f"one of {', '.join(some)}, … ({len(names)} in all{listed})"
 
 
 def _elsewhere(descriptor: Descriptor, name: str, item: object) -> str:

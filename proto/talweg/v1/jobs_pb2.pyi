@@ -342,6 +342,7 @@ class Divergence(_message.Message):
     BAD_SAMPLES_FIELD_NUMBER: _builtins.int
     GOOD_STEP_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
+    QUARTER_TURNS_FIELD_NUMBER: _builtins.int
     step: _builtins.int
     """The step, from 1, whose update was refused."""
     what: _builtins.str
@@ -387,6 +388,12 @@ class Divergence(_message.Message):
     def bad_samples(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Those of them that hold numbers which are not finite in their inputs or targets."""
 
+    @_builtins.property
+    def quarter_turns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """By how many quarters each of `samples` was turned, where the task learns turned images as
+        further ones; else empty.
+        """
+
     def __init__(
         self,
         *,
@@ -403,10 +410,11 @@ class Divergence(_message.Message):
         bad_samples: _abc.Iterable[_builtins.int] | None = ...,
         good_step: _builtins.int | None = ...,
         policy: _builtins.str = ...,
+        quarter_turns: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_good_step", b"_good_step", "good_step", b"good_step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_good_step", b"_good_step", "bad_samples", b"bad_samples", "good_step", b"good_step", "gradient_norms", b"gradient_norms", "hint", b"hint", "learning_rate", b"learning_rate", "losses", b"losses", "module", b"module", "parameters", b"parameters", "policy", b"policy", "samples", b"samples", "step", b"step", "value", b"value", "what", b"what"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_good_step", b"_good_step", "bad_samples", b"bad_samples", "good_step", b"good_step", "gradient_norms", b"gradient_norms", "hint", b"hint", "learning_rate", b"learning_rate", "losses", b"losses", "module", b"module", "parameters", b"parameters", "policy", b"policy", "quarter_turns", b"quarter_turns", "samples", b"samples", "step", b"step", "value", b"value", "what", b"what"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__good_step: _TypeAlias = _typing.Literal["good_step"]  # noqa: Y015
     _WhichOneofArgType__good_step: _TypeAlias = _typing.Literal["_good_step", b"_good_step"]  # noqa: Y015

@@ -95,7 +95,7 @@ class Run:
         arrays = {name: array.clone() for name, array in batch.arrays.items()}
         x, target = arrays["x"], arrays["target"]
         if self._way in ("nan input", "huge input"):
-            x[1, 2] = math.nan if self._way == "nan input" else 1e30
+            x[1, ..., 2] = math.nan if self._way == "nan input" else 1e30
         if self._way == "inf target":
             target[0] = math.inf
         return Batch(arrays, batch.share)

@@ -11,7 +11,7 @@ import torch
 from tests.worker.training.jobs import flat, job, run
 from tests.worker.training.poisoned import BATCH_NORM, WAYS, Run, same
 
-from talweg.spec import fill, from_dict
+from talweg.spec import divergence_lines, fill, from_dict
 from talweg.v1.guard_pb2 import Guard
 from talweg.v1.jobs_pb2 import Divergence, GuardDecision, Job
 from talweg.v1.spec_pb2 import JobSpec
@@ -132,6 +132,39 @@ def test_the_samples_of_a_refused_step_are_told(accumulation: int) -> None:
     assert list(by_target.bad_samples) == [by_target.samples[last_batch]]
     assert f"sample {by_input.bad_samples[0]} of the training part" in by_input.hint
     assert "targets" in by_target.hint
+
+
+def test_samples_that_were_turned_are_named_by_their_originals() -> None:
+    turned = Run(
+        job(
+            task={"metric_learning": {"turned_classes": True}},
+            dataset="digits",
+            model="embedder",
+            loss="supcon",
+            training={"steps": 3, "guard": SKIP},
+        ),
+        {2: "nan input"},
+    )
+    seen: list[torch.Tensor] = []
+    of_epoch = turned.setup.batches.of_epoch
+
+    def noting(order: Any) -> Any:
+        for window in of_epoch(order):
+            seen.append(torch.cat([batch.x for batch in window]))
+            yield window
+
+    turned.setup.batches.of_epoch = noting  # type: ignore[method-assign]
+    assert turned.to_the_end() is None
+    (decision,) = turned.report.decisions
+    evidence, whole = decision.seen, turned.setup.bundle.train.x
+    pairs = list(zip(evidence.samples, evidence.quarter_turns, strict=True))
+    assert {turns for _, turns in pairs} == {0, 1, 2, 3}
+    batch = torch.stack([torch.rot90(whole[sample], turns, (1, 2)) for sample, turns in pairs])
+    assert torch.equal(batch, seen[1])
+    assert list(evidence.bad_samples) == [evidence.samples[1]]
+    few = Divergence(samples=[5, 3, 8], quarter_turns=[0, 1, 3])
+    shown = "samples of the step: 5, 3 turned by 90°, 8 turned by 270° (indices from 0 into the"
+    assert any(shown in line for line in divergence_lines(few))
 
 
 def test_too_many_in_a_row_end_the_run() -> None:

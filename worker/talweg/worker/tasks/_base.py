@@ -157,6 +157,9 @@ class TaskRunner(ABC):
     of_boxes: ClassVar[bool] = False
     """Whether the model gives classes and a box for each location of a grid,
     (N, num_outputs, H', W')."""
+    quarters: int = 1
+    """How often each training sample is there: first all as they are, then all turned by a
+    quarter, and so on."""
     num_outputs: int
     """Outputs of the model's last layer."""
     heads: tuple[HeadShape, ...] = ()

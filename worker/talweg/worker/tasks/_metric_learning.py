@@ -36,7 +36,7 @@ class MetricLearning(TaskRunner):
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
         """Takes a filled spec and its data."""
         task = spec.task.metric_learning
-        self._turns = _TURNS if task.turned_classes else 1
+        self.quarters = _TURNS if task.turned_classes else 1
         super().__init__(spec, bundle)
         self._train = bundle.train
         self._together = task.samples_per_class
@@ -48,7 +48,7 @@ class MetricLearning(TaskRunner):
 
     def num_classes(self, bundle: DataBundle) -> int:
         """Gives the classes that are seen in training."""
-        return len(torch.unique(bundle.train.y)) * self._turns
+        return len(torch.unique(bundle.train.y)) * self.quarters
 
     def arrays(self, part: Part) -> dict[str, Tensor]:
         """Gives x and, as target, the class; see `TaskRunner.arrays`.
@@ -59,8 +59,8 @@ class MetricLearning(TaskRunner):
             return {"x": part.x, "target": part.y}
         seen = torch.unique(part.y)
         target = torch.searchsorted(seen, part.y)
-        x = torch.cat([torch.rot90(part.x, turn, (-2, -1)) for turn in range(self._turns)])
-        self._labels = torch.cat([target + turn * len(seen) for turn in range(self._turns)])
+        x = torch.cat([torch.rot90(part.x, turn, (-2, -1)) for turn in range(self.quarters)])
+        self._labels = torch.cat([target + turn * len(seen) for turn in range(self.quarters)])
         return {"x": x, "target": self._labels}
 
     def order(self, count: int, generator: torch.Generator) -> Tensor:

@@ -105,6 +105,7 @@ class Batches:
         *,
         draw: Draw = shuffled,
         divisor: Divisor | None = None,
+        quarters: int = 1,
     ) -> None:
         """Begins no epoch yet.
 
@@ -113,11 +114,13 @@ class Batches:
             plan: How they are divided.
             draw: Gives an order of so many samples.
             divisor: What the loss's mean over samples divides by, or None for their number.
+            quarters: How often the arrays hold each sample; see `TaskRunner.quarters`.
         """
         self._arrays = arrays
         self._plan = plan
         self._draw = draw
         self._divisor = divisor
+        self._quarters = quarters
         self._drawn = torch.empty(0, dtype=torch.long)
 
     def of_epoch(self, order: Order) -> Iterator[list[Batch]]:
@@ -147,12 +150,20 @@ class Batches:
             shares = self._shares(window)
             yield [Batch(arrays, share) for arrays, share in zip(window, shares, strict=True)]
 
-    def samples(self, order: Order) -> list[int]:
-        """Gives the samples of the step that was given last: indices into the training part."""
+    def samples(self, order: Order) -> tuple[list[int], list[int]]:
+        """Tells of the samples of the step that was given last.
+
+        Returns:
+            Their indices into the training part, and by how many quarters each was turned; the
+            latter empty where none is.
+        """
         size = self._plan.batch_size * self._plan.accumulation
         last = order.position * size
-        samples: list[int] = self._drawn[last - size : last].tolist()
-        return samples
+        drawn = self._drawn[last - size : last]
+        if self._quarters == 1:
+            return drawn.tolist(), []
+        once = self._plan.num_samples // self._quarters
+        return (drawn % once).tolist(), (drawn // once).tolist()
 
     def part(self, batch: Batch, number: int, count: int) -> Batch:
         """Gives one of so many parts of a batch, whose losses have the batch's loss as mean.

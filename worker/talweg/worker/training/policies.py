@@ -93,11 +93,13 @@ class Fail:
             Why the run must end; None where it goes on.
         """
         here = self._here
+        samples, turns = here.batches.samples(state.order)
         seen = diagnose(
             state,
             reading,
             window,
-            samples=here.batches.samples(state.order),
+            samples=samples,
+            turns=turns,
             guard=here.guard,
             loss_of=loss_of,
         )

@@ -184,7 +184,13 @@ def set_up(
         recorder=recorder,
         report=report,
     )
-    batches = Batches(train.arrays, plan, draw=task.order, divisor=divisor_of(task, train.arrays))
+    batches = Batches(
+        train.arrays,
+        plan,
+        draw=task.order,
+        divisor=divisor_of(task, train.arrays),
+        quarters=task.quarters,
+    )
     state = TrainingState(model=model, update=update, order=Order(training.seed))
     weights = WeightWatch(model, state.optimizer)
     learnt: dict[str, Part] = {
