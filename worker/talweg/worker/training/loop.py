@@ -11,6 +11,7 @@ from talweg.v1.jobs_pb2 import Divergence
 from talweg.worker.tasks import Batch
 from talweg.worker.training.backward import backward
 from talweg.worker.training.batches import Batches, Plan
+from talweg.worker.training.curriculum import EVERYTHING, Curriculum
 from talweg.worker.training.diagnosis import LossOf
 from talweg.worker.training.guard import Guard, Reading
 from talweg.worker.training.health import Health
@@ -78,6 +79,7 @@ def train(
     control: Control,
     checkpoints: Checkpoints = NO_CHECKPOINTS,
     team: Team = ALONE,
+    curriculum: Curriculum = EVERYTHING,
 ) -> Stop | Divergence | None:
     """Trains from the state's step to the plan's last.
 
@@ -91,6 +93,7 @@ def train(
     while state.step < last_step and not state.stopped_early:
         if state.order.position == 0:
             state.epoch += 1
+        curriculum.epoch_begins(state.epoch)
         for window in batches.of_epoch(state.order):
             state.step += 1
             rate = schedule.rate(state.applied + 1, state.falls) * state.refusals.rate_factor
@@ -120,6 +123,7 @@ def train(
             stop = control.check()
             if stop is not None:
                 return stop
+        curriculum.epoch_ended(state.step)
         state.stopped_early = not judge.epoch_ended(state)
         if state.order.position == plan.length.steps_an_epoch:
             state.order.position = 0
