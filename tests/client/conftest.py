@@ -1,13 +1,17 @@
 """The services that client tests talk to: one in memory, and the real one as a process."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+import yaml
 from tests._parts import Server, running_server
+from tests.client.commands import Done, Talweg
 from tests.client.memory import MemoryServer
 from tests.client.worker import Worker
 
 from talweg.client import Client
+from talweg.client.cli._root import run
 
 
 @pytest.fixture
@@ -53,3 +57,34 @@ def worker(service: MemoryServer | Server) -> Iterator[Worker]:
     """A worker of the service."""
     with Worker(service.address) as worker:
         yield worker
+
+
+@pytest.fixture
+def talweg(
+    service: MemoryServer | Server,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Talweg:
+    """Runs the command line against the service."""
+    monkeypatch.setenv("TALWEG_ADDRESS", service.address)
+
+    def call(*arguments: str | Path) -> Done:
+        capsys.readouterr()
+        status = run([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return Done(status, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a job file."""
+
+    def write(value: object, name: str = "job.yaml") -> Path:
+        path = tmp_path / name
+        path.write_text(yaml.safe_dump(value))
+        return path
+
+    return write

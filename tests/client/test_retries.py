@@ -6,7 +6,8 @@ from datetime import timedelta
 import grpc
 import pytest
 from tests._parts import free_port
-from tests.client.memory import MemoryServer, Refusal
+from tests.client.memory import MemoryServer
+from tests.client.memory_record import Refusal
 from tests.client.samples import sample
 
 from talweg.client import (

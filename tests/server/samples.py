@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import update
 
 from talweg.server.errors import ServerError
+from talweg.server.queueing.reaper import reap
 from talweg.server.services.cancellation import CancellationService
 from talweg.server.services.comparison import ComparisonService
 from talweg.server.services.jobs import JobService
@@ -16,7 +17,7 @@ from talweg.server.services.pausing import PauseService
 from talweg.server.services.reports import Report
 from talweg.server.services.submission import Submission, SubmissionService
 from talweg.server.services.tracking import TrackingService
-from talweg.server.store import events, jobs, leases
+from talweg.server.store import events, jobs, leases, metrics
 from talweg.server.store.database import Changes, Database
 from talweg.server.store.leases import AttemptRow
 from talweg.server.store.rows import JobRow
@@ -25,6 +26,8 @@ from talweg.spec import from_dict
 from talweg.v1.jobs_pb2 import Event, Job, MetricPoint, MetricSummary, Outcome
 from talweg.v1.options_pb2 import MAXIMIZE, MINIMIZE
 from talweg.v1.spec_pb2 import JobSpec
+
+RELEASED = Outcome(state=Job.QUEUED, message="shutting down")
 
 SUCCEEDED = Outcome(state=Job.SUCCEEDED, message="done")
 
@@ -165,3 +168,13 @@ class Rules:
 
     def close(self) -> None:
         self.submission.close()
+
+
+def reap_now(database: Database, max_lost: int = 5) -> list[JobRow]:
+    with database.write() as tx:
+        return reap(tx, max_lost)
+
+
+def summaries(rules: Rules, row: JobRow) -> dict[str, float]:
+    with rules.database.read() as connection:
+        return {each.name: each.last for each in metrics.of_job(connection, row.seq)}

@@ -9,6 +9,7 @@ from talweg.spec._case import Case
 from talweg.spec._errors import Violation
 from talweg.spec._rules_curriculum import curriculum_rules
 from talweg.spec._rules_data import data_rules
+from talweg.spec._rules_detection import detection_rules
 from talweg.spec._rules_embedding import embedding_rules
 from talweg.spec._rules_game import game_rules
 from talweg.spec._rules_images import image_rules
@@ -36,6 +37,7 @@ def check(spec: JobSpec) -> tuple[list[Violation], list[Warning]]:
     rules = (
         data_rules,
         image_rules,
+        detection_rules,
         loss_rules,
         multitask_rules,
         training_rules,

@@ -32,6 +32,8 @@ _PINBALL = "pinball"
 _QUANTILE_LOSSES = ("quantile", "multi_quantile")
 # The field of losses that compare embeddings with one learned vector a class.
 _EMBEDDING_SIZE = "embedding_size"
+# What a detector gives of each location beside the classes: a box.
+SIDES = 4
 # Layers that change no value once training is over.
 _TRANSPARENT_LAYERS = ("flatten", "dropout")
 
@@ -217,8 +219,8 @@ def num_outputs(spec: JobSpec, num_targets: int) -> int:
         multiclass, the embedding's size under losses that compare embeddings with a vector a
         class; L for multilabel; K-1 for the steps between K ranks; the embedder's size where the
         model gives embeddings; of each pixel C for segmentation, 1 under target foreground, and
-        the target's channels for image translation; the numbers of an autoencoder's code; 1 for a
-        critic's score.
+        the target's channels for image translation; of each location C + 4 for detection; the
+        numbers of an autoencoder's code; 1 for a critic's score.
 
     Raises:
         ValueError: Where num_targets is below 1, or the spec names no task.
@@ -236,6 +238,8 @@ def num_outputs(spec: JobSpec, num_targets: int) -> int:
         return num_targets
     if task == options_pb2.ORDINAL:
         return max(1, num_targets - 1)
+    if task == options_pb2.DETECTION:
+        return num_targets + SIDES
     if task == options_pb2.SEGMENTATION:
         return 1 if spec.task.segmentation.target == Segmentation.foreground else num_targets
     if task in (options_pb2.METRIC_LEARNING, options_pb2.SELF_SUPERVISED):

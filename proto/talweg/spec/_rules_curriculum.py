@@ -20,6 +20,7 @@ _LOSS_BY_SAMPLE = (
     options_pb2.MULTILABEL,
     options_pb2.ORDINAL,
     options_pb2.SEGMENTATION,
+    options_pb2.DETECTION,
     options_pb2.IMAGE_TRANSLATION,
 )
 _PATH = "training.curriculum"

@@ -36,6 +36,7 @@ class Model(_message.Message):
     EMBEDDER_FIELD_NUMBER: _builtins.int
     AUTOENCODER_FIELD_NUMBER: _builtins.int
     ADVERSARIAL_FIELD_NUMBER: _builtins.int
+    DETECTOR_FIELD_NUMBER: _builtins.int
     MULTI_HEAD_FIELD_NUMBER: _builtins.int
     TRANSFORMER_FIELD_NUMBER: _builtins.int
     @_builtins.property
@@ -57,6 +58,8 @@ class Model(_message.Message):
     @_builtins.property
     def adversarial(self) -> Global___Adversarial: ...
     @_builtins.property
+    def detector(self) -> Global___Detector: ...
+    @_builtins.property
     def multi_head(self) -> Global___MultiHead: ...
     @_builtins.property
     def transformer(self) -> Global___Transformer: ...
@@ -72,14 +75,15 @@ class Model(_message.Message):
         embedder: Global___Embedder | None = ...,
         autoencoder: Global___Autoencoder | None = ...,
         adversarial: Global___Adversarial | None = ...,
+        detector: Global___Detector | None = ...,
         multi_head: Global___MultiHead | None = ...,
         transformer: Global___Transformer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["adversarial", b"adversarial", "autoencoder", b"autoencoder", "convnet", b"convnet", "embedder", b"embedder", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "multi_head", b"multi_head", "resnet", b"resnet", "sequential", b"sequential", "transformer", b"transformer", "unet", b"unet"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adversarial", b"adversarial", "autoencoder", b"autoencoder", "convnet", b"convnet", "detector", b"detector", "embedder", b"embedder", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "multi_head", b"multi_head", "resnet", b"resnet", "sequential", b"sequential", "transformer", b"transformer", "unet", b"unet"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adversarial", b"adversarial", "autoencoder", b"autoencoder", "convnet", b"convnet", "embedder", b"embedder", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "multi_head", b"multi_head", "resnet", b"resnet", "sequential", b"sequential", "transformer", b"transformer", "unet", b"unet"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adversarial", b"adversarial", "autoencoder", b"autoencoder", "convnet", b"convnet", "detector", b"detector", "embedder", b"embedder", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "multi_head", b"multi_head", "resnet", b"resnet", "sequential", b"sequential", "transformer", b"transformer", "unet", b"unet"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["linear", "mlp", "convnet", "sequential", "unet", "resnet", "embedder", "autoencoder", "adversarial", "multi_head", "transformer"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["linear", "mlp", "convnet", "sequential", "unet", "resnet", "embedder", "autoencoder", "adversarial", "detector", "multi_head", "transformer"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -666,6 +670,61 @@ class Unet(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__patch) -> _WhichOneofReturnType__patch | None: ...
 
 Global___Unet: _TypeAlias = Unet  # noqa: Y015
+
+@_typing.final
+class Detector(_message.Message):
+    """A class and a box for each location of a grid, without anchors: the image's pixels are brought to the
+    grid; a contracting and an expanding path as unet's, with group normalisation; and two branches of
+    3×3 convolutions. A box is given by its centre, beside the location, and by the softplus of its
+    sides, so that it is always one. At first every location says background, with a probability of
+    0.99.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNELS_FIELD_NUMBER: _builtins.int
+    NONLINEARITY_FIELD_NUMBER: _builtins.int
+    STRIDE_FIELD_NUMBER: _builtins.int
+    BRANCH_FIELD_NUMBER: _builtins.int
+    nonlinearity: Global___Nonlinearity.Kind.ValueType
+    stride: _builtins.int
+    """Pixels from one location of the grid to the next; it must divide both sides of the images.
+    Objects whose centres have the same nearest location are hard to tell apart.
+    """
+    branch: _builtins.int
+    """3×3 convolutions of each branch before its last layer."""
+    @_builtins.property
+    def channels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Channels of each block, from the grid on; each further one halves the sides. Blocks for which a
+        side would fall below 2 locations are left out.
+        """
+
+    def __init__(
+        self,
+        *,
+        channels: _abc.Iterable[_builtins.int] | None = ...,
+        nonlinearity: Global___Nonlinearity.Kind.ValueType | None = ...,
+        stride: _builtins.int | None = ...,
+        branch: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_branch", b"_branch", "_nonlinearity", b"_nonlinearity", "_stride", b"_stride", "branch", b"branch", "nonlinearity", b"nonlinearity", "stride", b"stride"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_branch", b"_branch", "_nonlinearity", b"_nonlinearity", "_stride", b"_stride", "branch", b"branch", "channels", b"channels", "nonlinearity", b"nonlinearity", "stride", b"stride"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__branch: _TypeAlias = _typing.Literal["branch"]  # noqa: Y015
+    _WhichOneofArgType__branch: _TypeAlias = _typing.Literal["_branch", b"_branch"]  # noqa: Y015
+    _WhichOneofReturnType__nonlinearity: _TypeAlias = _typing.Literal["nonlinearity"]  # noqa: Y015
+    _WhichOneofArgType__nonlinearity: _TypeAlias = _typing.Literal["_nonlinearity", b"_nonlinearity"]  # noqa: Y015
+    _WhichOneofReturnType__stride: _TypeAlias = _typing.Literal["stride"]  # noqa: Y015
+    _WhichOneofArgType__stride: _TypeAlias = _typing.Literal["_stride", b"_stride"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__branch) -> _WhichOneofReturnType__branch | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__nonlinearity) -> _WhichOneofReturnType__nonlinearity | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stride) -> _WhichOneofReturnType__stride | None: ...
+
+Global___Detector: _TypeAlias = Detector  # noqa: Y015
 
 @_typing.final
 class MultiHead(_message.Message):

@@ -33,6 +33,7 @@ class Task(_message.Message):
     MULTILABEL_FIELD_NUMBER: _builtins.int
     ORDINAL_FIELD_NUMBER: _builtins.int
     SEGMENTATION_FIELD_NUMBER: _builtins.int
+    DETECTION_FIELD_NUMBER: _builtins.int
     METRIC_LEARNING_FIELD_NUMBER: _builtins.int
     SELF_SUPERVISED_FIELD_NUMBER: _builtins.int
     GAN_FIELD_NUMBER: _builtins.int
@@ -51,6 +52,8 @@ class Task(_message.Message):
     def ordinal(self) -> Global___Ordinal: ...
     @_builtins.property
     def segmentation(self) -> Global___Segmentation: ...
+    @_builtins.property
+    def detection(self) -> Global___ObjectDetection: ...
     @_builtins.property
     def metric_learning(self) -> Global___MetricLearning: ...
     @_builtins.property
@@ -72,6 +75,7 @@ class Task(_message.Message):
         multilabel: Global___Multilabel | None = ...,
         ordinal: Global___Ordinal | None = ...,
         segmentation: Global___Segmentation | None = ...,
+        detection: Global___ObjectDetection | None = ...,
         metric_learning: Global___MetricLearning | None = ...,
         self_supervised: Global___SelfSupervised | None = ...,
         gan: Global___AdversarialGame | None = ...,
@@ -79,11 +83,11 @@ class Task(_message.Message):
         image_translation: Global___ImageTranslation | None = ...,
         multitask: Global___Multitask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "gan", b"gan", "image_translation", b"image_translation", "kind", b"kind", "metric_learning", b"metric_learning", "multiclass", b"multiclass", "multilabel", b"multilabel", "multitask", b"multitask", "ordinal", b"ordinal", "regression", b"regression", "segmentation", b"segmentation", "self_supervised", b"self_supervised", "vae", b"vae"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "detection", b"detection", "gan", b"gan", "image_translation", b"image_translation", "kind", b"kind", "metric_learning", b"metric_learning", "multiclass", b"multiclass", "multilabel", b"multilabel", "multitask", b"multitask", "ordinal", b"ordinal", "regression", b"regression", "segmentation", b"segmentation", "self_supervised", b"self_supervised", "vae", b"vae"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "gan", b"gan", "image_translation", b"image_translation", "kind", b"kind", "metric_learning", b"metric_learning", "multiclass", b"multiclass", "multilabel", b"multilabel", "multitask", b"multitask", "ordinal", b"ordinal", "regression", b"regression", "segmentation", b"segmentation", "self_supervised", b"self_supervised", "vae", b"vae"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "detection", b"detection", "gan", b"gan", "image_translation", b"image_translation", "kind", b"kind", "metric_learning", b"metric_learning", "multiclass", b"multiclass", "multilabel", b"multilabel", "multitask", b"multitask", "ordinal", b"ordinal", "regression", b"regression", "segmentation", b"segmentation", "self_supervised", b"self_supervised", "vae", b"vae"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["regression", "binary", "multiclass", "multilabel", "ordinal", "segmentation", "metric_learning", "self_supervised", "gan", "vae", "image_translation", "multitask"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["regression", "binary", "multiclass", "multilabel", "ordinal", "segmentation", "detection", "metric_learning", "self_supervised", "gan", "vae", "image_translation", "multitask"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -246,6 +250,60 @@ class Segmentation(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__threshold) -> _WhichOneofReturnType__threshold | None: ...
 
 Global___Segmentation: _TypeAlias = Segmentation  # noqa: Y015
+
+@_typing.final
+class ObjectDetection(_message.Message):
+    """Objects in an image, each with its class and the box around it. A location of the model's grid learns
+    an object if it lies in the object's box and near its centre, and of several objects the smallest;
+    each object has the location nearest to its centre, if no other does. All other locations learn that
+    they are background. The loss is summed over the locations and divided by the number of those that
+    hold an object.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RADIUS_FIELD_NUMBER: _builtins.int
+    SCORE_THRESHOLD_FIELD_NUMBER: _builtins.int
+    OVERLAP_FIELD_NUMBER: _builtins.int
+    MOST_BOXES_FIELD_NUMBER: _builtins.int
+    radius: _builtins.float
+    """How far from an object's centre, in strides of the grid and along each side, locations learn it."""
+    score_threshold: _builtins.float
+    """Boxes of a lower score are not given. The score is the probability of the box's class."""
+    overlap: _builtins.float
+    """Of two boxes of one class whose IoU is above this, the one with the lower score is dropped."""
+    most_boxes: _builtins.int
+    """Boxes of an image that are looked at, those with the highest scores, before some are dropped."""
+    def __init__(
+        self,
+        *,
+        radius: _builtins.float | None = ...,
+        score_threshold: _builtins.float | None = ...,
+        overlap: _builtins.float | None = ...,
+        most_boxes: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_most_boxes", b"_most_boxes", "_overlap", b"_overlap", "_radius", b"_radius", "_score_threshold", b"_score_threshold", "most_boxes", b"most_boxes", "overlap", b"overlap", "radius", b"radius", "score_threshold", b"score_threshold"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_most_boxes", b"_most_boxes", "_overlap", b"_overlap", "_radius", b"_radius", "_score_threshold", b"_score_threshold", "most_boxes", b"most_boxes", "overlap", b"overlap", "radius", b"radius", "score_threshold", b"score_threshold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__most_boxes: _TypeAlias = _typing.Literal["most_boxes"]  # noqa: Y015
+    _WhichOneofArgType__most_boxes: _TypeAlias = _typing.Literal["_most_boxes", b"_most_boxes"]  # noqa: Y015
+    _WhichOneofReturnType__overlap: _TypeAlias = _typing.Literal["overlap"]  # noqa: Y015
+    _WhichOneofArgType__overlap: _TypeAlias = _typing.Literal["_overlap", b"_overlap"]  # noqa: Y015
+    _WhichOneofReturnType__radius: _TypeAlias = _typing.Literal["radius"]  # noqa: Y015
+    _WhichOneofArgType__radius: _TypeAlias = _typing.Literal["_radius", b"_radius"]  # noqa: Y015
+    _WhichOneofReturnType__score_threshold: _TypeAlias = _typing.Literal["score_threshold"]  # noqa: Y015
+    _WhichOneofArgType__score_threshold: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__most_boxes) -> _WhichOneofReturnType__most_boxes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__overlap) -> _WhichOneofReturnType__overlap | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__radius) -> _WhichOneofReturnType__radius | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__score_threshold) -> _WhichOneofReturnType__score_threshold | None: ...
+
+Global___ObjectDetection: _TypeAlias = ObjectDetection  # noqa: Y015
 
 @_typing.final
 class MetricLearning(_message.Message):

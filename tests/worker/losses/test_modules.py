@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.worker.losses import test_degenerate, test_named, test_refusals
+from tests.worker.losses import refused, test_degenerate, test_named
 from tests.worker.losses.cases import CASES, Case
 from tests.worker.losses.named import Named
 from tests.worker.losses.test_extremes import EXTREMES
@@ -38,8 +38,8 @@ def test_every_loss_has_a_row_in_every_table(member: str) -> None:
     assert member in extremes, "no extremes"
     assert member in {*test_degenerate.EMPTY, *test_named.EMPTY}, "no degenerate batch"
     # What a discriminator gives has any shape, and real and made samples differ in number.
-    assert member in names(test_refusals.SHAPES) or member == "gan", "no refused shape"
-    assert member in names(test_refusals.DTYPES), "no refused dtype"
+    assert member in names(refused.SHAPES) or member == "gan", "no refused shape"
+    assert member in names(refused.DTYPES), "no refused dtype"
 
 
 @pytest.mark.parametrize("member", MEMBERS)

@@ -1,5 +1,6 @@
 """Spools as training processes leave them, without training."""
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +11,18 @@ from mlflow.entities import Run
 from torch import Tensor, nn
 
 from talweg.spec import job_id, to_dict
+from talweg.v1.jobs_pb2 import Job, Outcome
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.workers_pb2 import Assignment
 from talweg.worker import data, models, tasks
+from talweg.worker.settings import Settings
 from talweg.worker.tasks import Predictions
 from talweg.worker.tracking import models as kept
 from talweg.worker.tracking import spool
 from talweg.worker.tracking.spool import Point, SpoolWriter
 from talweg.worker.training.learned import all_learned
+
+SUCCEEDED = Outcome(state=Job.SUCCEEDED)
 
 
 def writer_of(assignment: Assignment, folder: Path) -> SpoolWriter:
@@ -86,3 +91,7 @@ def runs_of(client: mlflow.MlflowClient, spec: JobSpec, job: str) -> list[Run]:
 def steps_of(client: mlflow.MlflowClient, run: Run, metric: str) -> list[int]:
     """The steps of a metric's points, each as often as MLflow holds it."""
     return sorted(point.step for point in client.get_metric_history(run.info.run_id, metric))
+
+
+def spool_files(settings: Settings) -> list[str]:
+    return sorted(name for name in os.listdir(settings.spool_dir) if not name.startswith("."))

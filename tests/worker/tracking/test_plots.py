@@ -142,6 +142,34 @@ def test_masks_beside_what_is_true(tmp_path: Path) -> None:
             assert len(np.unique(colours)) > 20
 
 
+def test_boxes_beside_true_ones(tmp_path: Path) -> None:
+    spec = {
+        "task": "detection", "dataset": "digit_scenes", "model": "detector", "loss": "detection",
+    }  # fmt: skip
+    names = ["background", *map(str, range(10))]
+    for count in (1, 5):
+        corner = RANDOM.uniform(0, 30, (count, 7, 2))
+        boxes = np.concatenate([corner, corner + 20], axis=2).astype(np.float32)
+        score = RANDOM.uniform(0.4, 1, (count, 7, 1))
+        classes = RANDOM.integers(1, 11, (count, 7))
+        found = np.concatenate([boxes, score, classes[..., None]], axis=2).astype(np.float32)
+        shown = {
+            "image": RANDOM.normal(size=(count, 1, 64, 64)).astype(np.float32),
+            "boxes": boxes,
+            "classes": classes,
+            "count": np.arange(count) % 4,
+            "found": found,
+        }
+        pictures = drawn_from(tmp_path / f"{count}", spec, curve(3), shown, class_names=names)
+        assert set(pictures) == {"loss_curve", "boxes"}
+        assert pictures["boxes"].shape[1] == 800
+        # Of a low score none is drawn.
+        shown["found"] = found * np.array([1, 1, 1, 1, 0.1, 1], np.float32)
+        folder = tmp_path / f"{count} low"
+        without = drawn_from(folder, spec, curve(3), shown, class_names=names)["boxes"]
+        assert (without != pictures["boxes"]).any(axis=2).mean() > 0.001
+
+
 def test_images_beside_what_should_come_of_them(tmp_path: Path) -> None:
     spec = {
         "task": "image_translation", "dataset": "digit_scenes", "model": "unet", "loss": "mae",

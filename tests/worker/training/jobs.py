@@ -13,6 +13,14 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import training
 from talweg.worker.training import Control, NeverStop, RecordingReporter, Result
 
+DATASETS = {
+    "regression": "diabetes",
+    "binary": "breast_cancer",
+    "multiclass": "wine",
+    "ordinal": "diabetes",
+    "multilabel": {"synthetic_multilabel": {"num_samples": 300}},
+}
+
 # The diabetes data: 266 training samples, 9 batches of 32 the last of which has 10.
 STEPS_AN_EPOCH = 9
 OF_TRAINING = (
@@ -64,3 +72,9 @@ def trained(spec: JobSpec) -> nn.Module:
 def flat(model: nn.Module) -> torch.Tensor:
     """All weights and buffers in one tensor."""
     return torch.cat([value.double().flatten() for value in model.state_dict().values()])
+
+
+def rare(loss: Any, share: float, task: str = "binary") -> JobSpec:
+    shares = {"class_shares": [1 - share, share], "label_noise": 0, "num_samples": 2000}
+    dataset = {"synthetic_classification": shares}
+    return job(task=task, dataset=dataset, loss=loss, training={"steps": 1})

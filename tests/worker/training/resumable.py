@@ -148,6 +148,13 @@ CASES: dict[str, dict[str, Any]] = {
         "loss": "dice",
         "training": {"steps": 16, "batch_size": 8, "log_every_steps": 2},
     },
+    "detection": {
+        "task": "detection",
+        "dataset": {"digit_scenes": {"num_samples": 60}},
+        "model": {"detector": {"channels": [8]}},
+        "loss": "detection",
+        "training": {"steps": 16, "batch_size": 4, "accumulation": 2, "log_every_steps": 2},
+    },
     "multiclass, fp16": {
         "task": "multiclass",
         "dataset": "wine",

@@ -238,6 +238,34 @@ def test_the_first_pass_measures_each_samples_own_loss_in_evaluation_mode(epochs
     assert torch.equal(setup.snapshots.now().tensors["curriculum/difficulty"], kept)
 
 
+SCENES = {"digit_scenes": {"num_samples": 30}}
+UNET = {"unet": {"channels": [4]}}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"task": "ordinal", "loss": "corn"},
+        {"task": "multilabel", "dataset": "synthetic_multilabel", "loss": "asymmetric_multilabel"},
+        {"task": "binary", "dataset": "breast_cancer", "loss": "focal_binary"},
+        {"loss": "gaussian_nll"},
+        {"task": "multiclass", "dataset": "wine", "loss": "arcface"},
+        {"task": "segmentation", "dataset": SCENES, "model": UNET, "loss": "lovasz_softmax"},
+        {"task": "image_translation", "dataset": SCENES, "model": UNET, "loss": "ssim"},
+        {"task": "detection", "dataset": SCENES, "model": "detector", "loss": "detection"},
+    ],
+    ids=lambda fields: fields.get("task", "regression"),
+)
+def test_samples_of_every_task_have_a_loss_of_their_own(fields: dict[str, Any]) -> None:
+    first_pass = {"difficulty": {"first_pass": {"epochs": 0}}}
+    setup = ready(job(**fields, training={"epochs": 4, "curriculum": first_pass}))
+    setup.curriculum.epoch_begins(1)
+    difficulty = setup.snapshots.now().tensors["curriculum/difficulty"]
+    assert len(difficulty) == len(setup.train)
+    assert torch.isfinite(difficulty).all()
+    assert len(difficulty.unique()) > 0.3 * len(difficulty)
+
+
 def test_what_is_not_a_number_is_hardest() -> None:
     setup = ready(job(training={"epochs": 6, "curriculum": {}}))
     assert isinstance(setup.train.arrays, dict)

@@ -4,100 +4,17 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from tests.worker.training.guarded import BATCH_NORM, changed, poison, ready, same, steps
 from tests.worker.training.jobs import flat, job, run
 from torch import Tensor, nn
 
 from talweg.v1.jobs_pb2 import Divergence, Job, Outcome
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tasks import Batch
-from talweg.worker.training import NeverStop, NullReporter, foreach
-from talweg.worker.training.batches import Order
-from talweg.worker.training.guard import Guard
-from talweg.worker.training.loop import train
-from talweg.worker.training.setup import Setup, set_up
-
-CPU = torch.device("cpu")
-BATCH_NORM = {"mlp": {"hidden": [16, 8], "batch_norm": True, "dropout": 0.3}}
-
-
-class Changed:
-    """The batches of a run, some of them changed on the way."""
-
-    def __init__(self, setup: Setup, change: Callable[[int, list[Batch]], list[Batch]]) -> None:
-        self._setup = setup
-        self._change = change
-
-    def of_epoch(self, order: Order) -> Iterator[list[Batch]]:
-        for window in self._setup.batches.of_epoch(order):
-            yield self._change(self._setup.state.step + 1, window)
-
-
-def changed(batch: Batch, **arrays: Tensor) -> Batch:
-    return replace(batch, arrays={**batch.arrays, **arrays})
-
-
-def poison(at: int, value: float, *, batch: int = 0) -> Callable[[int, list[Batch]], list[Batch]]:
-    """Puts a value into one input of one step."""
-
-    def change(step: int, window: list[Batch]) -> list[Batch]:
-        if step != at:
-            return window
-        x = window[batch].x.clone()
-        x[1, 2] = value
-        return [changed(b, x=x) if i == batch else b for i, b in enumerate(window)]
-
-    return change
-
-
-def as_it_is(step: int, window: list[Batch]) -> list[Batch]:
-    return window
-
-
-def steps(
-    setup: Setup,
-    change: Callable[[int, list[Batch]], list[Batch]] = as_it_is,
-    *,
-    loss_of: Callable[[Batch], Tensor] | None = None,
-) -> Divergence | None:
-    """Trains from the first step, with a seed for dropout."""
-    torch.manual_seed(1)
-    ending = train(
-        setup.state,
-        plan=setup.plan,
-        batches=Changed(setup, change),  # type: ignore[arg-type]
-        loss_of=loss_of or setup.loss_of,
-        schedule=setup.schedule,
-        guard=setup.guard,
-        policy=setup.policy,
-        health=setup.health,
-        recorder=setup.recorder,
-        judge=setup.judge,
-        report=NullReporter(),
-        control=NeverStop(),
-    )
-    assert ending is None or isinstance(ending, Divergence)
-    return ending
-
-
-def ready(spec: JobSpec) -> Setup:
-    return set_up(spec, CPU, NullReporter())
-
-
-def same(one: Any, other: Any) -> bool:
-    """Whether nested states agree bit for bit."""
-    if isinstance(one, Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(same, one, other))
-    return bool(one == other)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e30])
@@ -326,72 +243,6 @@ def test_a_dropout_layer_does_not_hide_the_bad_module() -> None:
         divergence = steps(setup)
         assert divergence is not None
         assert divergence.module == "2_linear"
-
-
-@pytest.mark.parametrize("clip", [0.01, 0.5, 1e6])
-def test_clipping_by_norm_is_torchs(clip: float) -> None:
-    setup = ready(job(training={"epochs": 1}))
-    model = setup.state.model
-    guard = Guard(model, setup.state.update, clip_norm=clip)
-    batch = next(setup.batches.of_epoch(setup.state.order))[0]
-    loss = setup.loss_of(batch)
-    torch.autograd.backward(loss)
-    twin = copy.deepcopy(model)
-    for ours, theirs in zip(model.parameters(), twin.parameters(), strict=True):
-        assert ours.grad is not None
-        theirs.grad = ours.grad.clone()
-    expected = torch.nn.utils.clip_grad_norm_(twin.parameters(), clip)
-    reading = guard.inspect(loss.detach())
-    assert reading.loss == float(loss.detach())
-    assert reading.norm == pytest.approx(float(expected), rel=1e-6)
-    assert reading.clipped == (reading.norm > clip)
-    for ours, theirs in zip(model.parameters(), twin.parameters(), strict=True):
-        assert torch.allclose(ours.grad, theirs.grad, rtol=1e-6, atol=0)  # type: ignore[arg-type]
-
-
-def test_clipping_by_value_cuts_each_element() -> None:
-    setup = ready(job(training={"epochs": 1, "clip_value": 0.01}))
-    model = setup.state.model
-    batch = next(setup.batches.of_epoch(setup.state.order))[0]
-    loss = setup.loss_of(batch)
-    torch.autograd.backward(loss)
-    before = [p.grad.clone() for p in model.parameters() if p.grad is not None]
-    setup.guard.inspect(loss.detach())
-    cut = [p.grad for p in model.parameters() if p.grad is not None]
-    assert any(gradient.abs().max() > 0.01 for gradient in before)
-    for ours, whole in zip(cut, before, strict=True):
-        assert torch.equal(ours, whole.clamp(-0.01, 0.01))
-
-
-def test_plain_forms_do_what_torchs_private_functions_do() -> None:
-    def tensors() -> list[Tensor]:
-        generator = torch.Generator().manual_seed(0)
-        return [torch.randn(shape, generator=generator) for shape in ((3, 4), (5,), ())]
-
-    def equal(ones: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
-        return all(torch.equal(a, b) for a, b in zip(ones, others, strict=True))
-
-    assert equal(foreach.norms(tensors()), foreach.plain_norms(tensors()))
-    one, other = tensors(), tensors()
-    foreach.scale(one, 0.3)
-    foreach.plain_scale(other, 0.3)
-    assert equal(one, other)
-    assert not equal(one, tensors())
-    foreach.copy(one, tensors())
-    foreach.plain_copy(other, tensors())
-    assert equal(one, tensors())
-    assert equal(other, tensors())
-
-
-def test_the_loop_works_without_torchs_private_functions(monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = job(model=BATCH_NORM, training={"steps": 20, "clip_norm": 0.5})
-    fast, plain = ready(spec), ready(spec)
-    assert steps(fast) is None
-    monkeypatch.setattr(foreach, "norms", foreach.plain_norms)
-    monkeypatch.setattr(foreach, "scale", foreach.plain_scale)
-    monkeypatch.setattr(foreach, "copy", foreach.plain_copy)
-    assert steps(plain) is None
-    assert same(fast.state.model.state_dict(), plain.state.model.state_dict())
 
 
 def test_a_huge_learning_rate_ends_as_diverged() -> None:

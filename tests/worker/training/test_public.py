@@ -19,6 +19,7 @@ NAMES = {
     models: {
         "LAYERS",
         "MODELS",
+        "SIDES",
         "GeneratorAndCritic",
         "HeadShape",
         "VariationalAutoencoder",
@@ -27,10 +28,12 @@ NAMES = {
         "share_answers",
     },
     tasks: {
+        "COLUMNS",
         "TASKS",
         "Array",
         "Batch",
         "ByVectors",
+        "Choice",
         "Judged",
         "Meter",
         "Moment",
@@ -38,6 +41,7 @@ NAMES = {
         "Predictions",
         "TaskRunner",
         "Trial",
+        "find_boxes",
         "gives_probabilities",
         "is_conditional",
         "leaves",

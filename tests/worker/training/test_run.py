@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from tests.benchmarks import diabetes_outliers
-from tests.worker.training.jobs import STEPS_AN_EPOCH, flat, job, run, trained
+from tests.worker.training.jobs import DATASETS, STEPS_AN_EPOCH, flat, job, run, trained
 from torch import nn
 
 from talweg.client import read_jobs
 from talweg.spec import label, metrics_of
-from talweg.v1.jobs_pb2 import Job, Outcome, Warning
-from talweg.v1.losses_pb2 import Loss
-from talweg.v1.options_pb2 import TaskKind, loss
+from talweg.v1.jobs_pb2 import Job
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import data, tasks, training
-from talweg.worker.execution.control import JobControl
-from talweg.worker.training import NeverStop, RecordingReporter, Stop, checks
+from talweg.worker.training import NeverStop, RecordingReporter
 from talweg.worker.training.evaluation import HeldPart, evaluate
 
 EXAMPLE = Path(__file__).parents[3] / "client/examples/diabetes_losses.yaml"
 EVERYTHING_RANDOM = {"mlp": {"hidden": [16], "dropout": 0.3, "batch_norm": True}}
-DATASETS = {
-    "regression": "diabetes",
-    "binary": "breast_cancer",
-    "multiclass": "wine",
-    "ordinal": "diabetes",
-    "multilabel": {"synthetic_multilabel": {"num_samples": 300}},
-}
 
 
 def example_jobs(seed: int) -> dict[str, JobSpec]:
@@ -125,62 +113,6 @@ def test_it_is_the_loop_that_one_would_write() -> None:
             torch.nn.utils.clip_grad_value_(written.parameters(), 0.05)
             optimizer.step()
     assert torch.equal(flat(model), flat(written))
-
-
-@pytest.mark.parametrize("epochs", [1, 3])
-def test_accumulation_is_a_bigger_batch(epochs: int) -> None:
-    def weights(batch_size: int, accumulation: int) -> torch.Tensor:
-        training = {"epochs": epochs, "batch_size": batch_size, "accumulation": accumulation}
-        spec = job(training=training, optimizer={"sgd": {"learning_rate": 0.1}})
-        result, report = run(spec)
-        assert result.model is not None
-        # 266 samples: windows of 96, 96 and 74, the last of batches of 32, 32 and 10.
-        assert result.steps == report.total_steps == 3 * epochs
-        return flat(result.model)
-
-    assert torch.allclose(weights(32, 3), weights(96, 1), rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("task", "loss"),
-    [
-        ("multiclass", {"cross_entropy": {"weight": [1, 20]}}),
-        ("multiclass", {"cross_entropy": {"ignore_index": 0}}),
-        ("multiclass", {"focal": {"ignore_index": 0}}),
-        ("multiclass", {"ldam": {"weight": [1, 20]}}),
-        ("binary", {"focal_binary": {"normalizer": "positives"}}),
-        ("binary", {"bce_with_logits": {"pos_weight": [9]}}),
-    ],
-)
-def test_accumulation_is_a_bigger_batch_where_samples_weigh_differently(
-    task: str, loss: Any
-) -> None:
-    def weights(batch_size: int, accumulation: int) -> torch.Tensor:
-        spec = rare(loss, 0.2, task)
-        spec.optimizer.sgd.learning_rate = 0.05
-        spec.training.steps, spec.training.batch_size = 12, batch_size
-        spec.training.accumulation = accumulation
-        return flat(trained(spec))
-
-    # Batches of 7 samples hold very different numbers of the rare class, or none.
-    assert torch.allclose(weights(7, 3), weights(21, 1), rtol=0, atol=2e-6)
-
-
-def test_accumulation_averages_the_batches_of_a_sum() -> None:
-    def weights(batch_size: int, accumulation: int, rate: float) -> torch.Tensor:
-        training = {"steps": 1, "batch_size": batch_size, "accumulation": accumulation}
-        return flat(
-            trained(
-                job(
-                    training=training,
-                    loss={"mse": {"reduction": "sum"}},
-                    optimizer={"sgd": {"learning_rate": rate, "momentum": 0}},
-                )
-            )
-        )
-
-    # Half of what the batch of both, of 200 and of 66 samples, would move it by.
-    assert torch.allclose(weights(200, 2, 1e-3), weights(266, 1, 5e-4), rtol=0, atol=1e-6)
 
 
 def test_length_in_steps_may_end_within_an_epoch() -> None:
@@ -372,162 +304,6 @@ def test_without_validation_and_test_data() -> None:
     assert told == {"train", "guard", "lr", "throughput"}
 
 
-class StopAt:
-    """Asks for an end at a step."""
-
-    def __init__(self, step: int, stop: Stop) -> None:
-        self._left = step
-        self._stop = stop
-
-    def check(self) -> Stop | None:
-        self._left -= 1
-        return self._stop if self._left == 0 else None
-
-
-@pytest.mark.parametrize(
-    ("reason", "state", "cause"),
-    [
-        ("cancel", Job.CANCELLED, Outcome.CANCEL_REQUEST),
-        ("time_limit", Job.FAILED, Outcome.TIME_LIMIT),
-        ("shutdown", Job.QUEUED, Outcome.CAUSE_UNSPECIFIED),
-        ("lost", Job.QUEUED, Outcome.CAUSE_UNSPECIFIED),
-    ],
-)
-def test_it_stops_at_the_step_at_which_it_is_asked_to(reason: Any, state: int, cause: int) -> None:
-    stop = Stop(reason, "because")
-    result, report = run(job(resources={"time_limit_seconds": 600}), StopAt(5, stop))
-    assert (result.state, result.cause, result.steps) == (state, cause, 5)
-    assert report.steps == 5
-    assert "step 5: because" in result.message
-    assert result.model is None
-    # The last step has a point, though it came before its time; unless the run goes on elsewhere.
-    goes_on = reason in ("shutdown", "lost")
-    assert report.series("train/loss")[-1][0] == (1 if goes_on else 5)
-
-
-def test_the_time_limit_ends_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = iter(range(1000))
-    clock = SimpleNamespace(monotonic=lambda: next(times))
-    # The control's clock alone: it is the control that keeps the limit.
-    monkeypatch.setattr("talweg.worker.execution.control.time", clock)
-    control = JobControl(lease_end=math.inf, time_limit=7)
-    result, _ = run(job(resources={"time_limit_seconds": 7}), control)
-    assert (result.state, result.cause, result.steps) == (Job.FAILED, Outcome.TIME_LIMIT, 7)
-    assert "resources.time_limit_seconds 7" in result.message
-
-
-class Allocates:
-    """Asks the machine for more memory than there is."""
-
-    def check(self) -> Stop | None:
-        torch.empty(2**60)
-        return None
-
-
-def test_memory_that_does_not_suffice_is_a_result_with_a_hint() -> None:
-    result, _ = run(job(), Allocates())
-    assert (result.state, result.cause) == (Job.FAILED, Outcome.OUT_OF_MEMORY)
-    assert "training.batch_size, 32 now" in result.message
-
-
-class Fails:
-    """Has a defect."""
-
-    def check(self) -> Stop | None:
-        raise RuntimeError("a defect")
-
-
-def test_defects_are_raised_and_leave_the_process_as_it_was() -> None:
-    before, threads = torch.get_rng_state(), torch.get_num_threads()
-    with pytest.raises(RuntimeError, match="a defect"):
-        run(job(), Fails())
-    assert torch.equal(torch.get_rng_state(), before)
-    assert torch.get_num_threads() == threads
-
-
-@pytest.mark.parametrize(
-    ("fields", "says"),
-    [
-        ({"loss": {"huber": {"delta": -1.0}}}, "loss.huber.delta"),
-        ({"loss": {"poisson_nll": {"log_input": False}}}, "pred must be at least 0"),
-        ({"loss": {"expression": "abs(prd)"}}, "loss.expression.formula: found 'prd' at column 5"),
-        (
-            {"loss": {"expression": "log(pred - target)"}},
-            "loss.expression.formula: tried on the first batch, the value of the loss is nan",
-        ),
-        (
-            {"loss": {"expression": "mean(pred, 0)"}},
-            "for pred of shape (32, 1) it has shape (1, 1)",
-        ),
-        (
-            {
-                "loss": {
-                    "sum": {
-                        "terms": [
-                            {"loss": "mse"},
-                            {"loss": {"expression": "sqrt(abs(pred - target))"}},
-                        ]
-                    }
-                }
-            },
-            "loss.sum.terms[1].loss.expression.formula: tried on the first batch, the gradient",
-        ),
-        ({"loss": {"expression": "pred / 0**1 + pred * (1 / 0)"}}, "'/' at column 25 gives inf"),
-        (
-            {
-                "task": "multiclass",
-                "dataset": {"synthetic_classification": {"num_features": 2, "num_informative": 2}},
-                "loss": "cross_entropy",
-                "model": {"sequential": {"layers": ["relu"]}},
-            },
-            "no weights",
-        ),
-    ],
-)
-def test_what_the_spec_is_to_blame_for_is_said_so(fields: dict[str, Any], says: str) -> None:
-    result, report = run(job(**fields))
-    assert (result.state, result.cause, result.steps) == (Job.FAILED, Outcome.USER_SPEC, 0)
-    assert says in result.message
-    assert report.steps == 0
-
-
-@pytest.mark.parametrize(
-    ("fields", "formula", "params"),
-    [
-        ({"loss": "mse"}, "(pred - target)**2", {}),
-        (
-            {"loss": "asymmetric_mse"},
-            "where(pred > target, k * (pred - target)**2, (pred - target)**2)",
-            {"k": 2.0},
-        ),
-        (
-            {"task": "binary", "dataset": "breast_cancer", "loss": "bce_with_logits"},
-            "softplus(pred) - pred * target",
-            {},
-        ),
-        (
-            {"task": "multilabel", "dataset": "synthetic_multilabel", "loss": "bce_with_logits"},
-            "mean(softplus(pred) - pred * target)",
-            {},
-        ),
-    ],
-)
-def test_a_formula_trains_as_the_loss_that_it_spells_out(
-    fields: dict[str, Any], formula: str, params: dict[str, float]
-) -> None:
-    own = {"expression": {"formula": formula, "params": params}}
-    expected, actual = trained(job(**fields)), trained(job(**{**fields, "loss": own}))
-    torch.testing.assert_close(flat(actual), flat(expected), rtol=1e-3, atol=1e-4)
-
-
-def test_cuda_on_a_machine_without_it_is_not_the_jobs_fault(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(RuntimeError, match="needs a CUDA device"):
-        training.run(job(), report=RecordingReporter(), control=NeverStop(), device="cuda")
-
-
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_gives_about_the_same_and_itself_again() -> None:
@@ -538,118 +314,3 @@ def test_cuda_gives_about_the_same_and_itself_again() -> None:
         assert result.model is not None
         results.append(flat(result.model))
     assert torch.equal(results[0], results[1])
-
-
-def warnings_of(**fields: Any) -> list[tuple[str, str]]:
-    _, report = run(job(training={"steps": 1}, **fields))
-    return [(warning.Kind.Name(warning.kind), warning.field) for warning in report.warnings]
-
-
-def test_terms_of_a_sum_far_apart_bring_a_warning() -> None:
-    def sum_of(weight: float) -> dict[str, Any]:
-        return {"sum": {"terms": [{"loss": "mse"}, {"loss": "mae", "weight": weight}]}}
-
-    apart = [("SUM_TERMS_APART", "loss.sum.terms[1].weight")]
-    assert warnings_of(loss=sum_of(1e-4)) == apart
-    assert warnings_of(loss=sum_of(1e4)) == [("SUM_TERMS_APART", "loss.sum.terms[0].weight")]
-    assert warnings_of(loss=sum_of(1)) == []
-    # A weight of 0 is meant.
-    assert warnings_of(loss=sum_of(0)) == []
-
-
-def rare(loss: Any, share: float, task: str = "binary") -> JobSpec:
-    shares = {"class_shares": [1 - share, share], "label_noise": 0, "num_samples": 2000}
-    dataset = {"synthetic_classification": shares}
-    return job(task=task, dataset=dataset, loss=loss, training={"steps": 1})
-
-
-@pytest.mark.parametrize(
-    ("task", "loss", "weighted"),
-    [
-        ("binary", "bce_with_logits", {"bce_with_logits": {"pos_weight": [9]}}),
-        ("binary", "focal_binary", {"focal_binary": {"alpha": 0.9}}),
-        ("multiclass", "cross_entropy", {"cross_entropy": {"weight": [1, 9]}}),
-        ("multiclass", "focal", {"focal": {"alpha": [0.1, 0.9]}}),
-    ],
-)
-def test_imbalance_without_weights_brings_a_warning(task: str, loss: str, weighted: Any) -> None:
-    def found(spec: JobSpec) -> list[Warning]:
-        return list(checks.imbalance_warnings(spec, data.load(spec)))
-
-    (warning,) = found(rare(loss, 0.05, task))
-    assert warning.kind == Warning.IMBALANCE_WITHOUT_WEIGHTS
-    assert warning.field.startswith(f"loss.{loss}.")
-    assert "'class 1'" in warning.message
-    assert found(rare(loss, 0.2, task)) == []
-    assert found(rare(weighted, 0.05, task)) == []
-
-
-def test_the_weights_of_a_losss_parts_are_no_class_weights() -> None:
-    spec = rare("symmetric_ce", 0.05, "multiclass")
-    (warning,) = checks.imbalance_warnings(spec, data.load(spec))
-    assert warning.field == "loss.symmetric_ce"
-
-
-@pytest.mark.parametrize(
-    "loss",
-    [
-        {"cross_entropy": {"weight": "balanced"}},
-        {"focal": {"alpha": {"effective_number": {"beta": 0.9}}}},
-        "logit_adjusted",
-        "ldam",
-    ],
-)
-def test_losses_that_count_the_classes_bring_no_warning(loss: Any) -> None:
-    spec = rare(loss, 0.05, "multiclass")
-    assert list(checks.imbalance_warnings(spec, data.load(spec))) == []
-
-
-def test_what_submission_has_warned_of_is_not_said_again() -> None:
-    _, report = run(rare("bce_with_logits", 0.05))
-    assert report.warnings == []
-
-
-def pairs() -> list[tuple[str, str]]:
-    found = []
-    for field in Loss.DESCRIPTOR.oneofs_by_name["kind"].fields:
-        assert field.message_type is not None
-        if field.name == "plugin":
-            continue  # What a plug-in trains is its own affair.
-        facts = field.message_type.GetOptions().Extensions[loss]
-        if not facts.only_evaluated:
-            names = [TaskKind.Name(task).lower() for task in facts.tasks]
-            found += [(name, field.name) for name in names if name in DATASETS]
-    return found
-
-
-@pytest.mark.parametrize(("task", "name"), pairs())
-def test_every_loss_trains_every_task_that_it_fits(task: str, name: str) -> None:
-    term = {"regression": "mae", "multiclass": "poly1", "ordinal": "corn"}.get(task, "bce")
-    parameters: dict[str, Any] = {}
-    if name == "multi_quantile":
-        parameters = {"quantiles": [0.1, 0.5, 0.9]}
-    elif name == "expression":
-        number = "(pred - target)**2"
-        parameters = {
-            "formula": number if task == "regression" else "softplus(pred) - pred * target"
-        }
-    elif name == "sum":
-        parameters = {"terms": [{"loss": term, "weight": 0.5}, {"loss": term}]}
-
-    def test_loss(rate: float) -> float:
-        spec = job(
-            task=task,
-            dataset=DATASETS[task],
-            loss={name: parameters},
-            optimizer={"adamw": {"learning_rate": rate}},
-            training={"epochs": 8, "evaluate_every_epochs": 8},
-        )
-        result, report = run(spec)
-        assert result.state == Job.SUCCEEDED, result.message
-        return report.last("test/loss")
-
-    untrained, after = test_loss(1e-12), test_loss(0.01)
-    # A gain, whatever the loss's scale and sign. Counts begin at their mean, in which most of
-    # their loss lies.
-    least = 0.01 if name == "poisson_nll" else 0.1
-    assert after < untrained - least * abs(untrained)

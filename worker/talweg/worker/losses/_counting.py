@@ -110,6 +110,9 @@ def _of_yes(counts: ClassCounts, weights: pb.ClassWeights) -> list[float]:
 
 def _leaves(loss: pb.Loss) -> Iterator[Message]:
     name, message = spec.kind(loss)
+    if name == "detection":
+        yield spec.kind(loss.detection.class_loss)[1]
+        return
     if name != "sum":
         yield message
         return

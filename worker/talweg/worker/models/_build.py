@@ -15,6 +15,7 @@ from torch import nn
 
 from talweg.spec import kind
 from talweg.v1 import models_pb2 as messages
+from talweg.worker.models._detector import detector
 from talweg.worker.models._embedder import Normalise
 from talweg.worker.models._generative import adversarial, autoencoder
 from talweg.worker.models._images import Heads, HeadShape, UnetTrunk, pixels_from
@@ -52,8 +53,8 @@ def build(
 
     Returns:
         A network from inputs (N, *input_shape) to outputs (N, num_outputs); of a model of pixels
-        (N, num_outputs, height, width); of one of several heads a mapping from each head's name
-        to its outputs.
+        (N, num_outputs, height, width); of a detector the same over its grid; of one of several
+        heads a mapping from each head's name to its outputs.
     """
     name, message = kind(model)
     # The CPU's generator alone: no CUDA device is touched, and none is needed.
@@ -139,6 +140,10 @@ def _adversarial(model: messages.Adversarial, shape: Shape, _: int) -> Modules:
     return adversarial(model, shape, _NONLINEARITIES)
 
 
+def _detector(model: messages.Detector, shape: Shape, num_outputs: int) -> Modules:
+    return detector(model, shape, num_outputs, _NONLINEARITIES)
+
+
 def _sequential(model: messages.Sequential, shape: Shape, num_outputs: int) -> Modules:
     modules = Modules()
     for index, layer in enumerate(model.layers):
@@ -164,7 +169,7 @@ def _pixel_features(model: messages.Unet, shape: Shape) -> tuple[Modules, int]:
         patched,
         model.channels,
         nonlinear=_NONLINEARITIES[model.nonlinearity],
-        batch_norm=model.batch_norm,
+        norm="batch" if model.batch_norm else "none",
         dropout=model.dropout,
     )
     return modules, model.channels[0]
@@ -191,6 +196,7 @@ MODELS: dict[str, Callable[[Any, Shape, int], Modules]] = {
     "embedder": _embedder,
     "autoencoder": _autoencoder,
     "adversarial": _adversarial,
+    "detector": _detector,
     "resnet": _resnet,
     "transformer": transformer,
     "unet": _unet,

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 Nonlinear = Callable[[], nn.Module]
+Norm = Literal["none", "batch", "group"]
+
+_GROUPS = 8
 
 
 def convolutions(
-    channels: int, width: int, *, nonlinear: Nonlinear, batch_norm: bool, number: int = 2
+    channels: int, width: int, *, nonlinear: Nonlinear, norm: Norm, number: int = 2
 ) -> nn.Sequential:
     """Gives 3×3 convolutions that keep the sides, each with what follows it."""
     modules: OrderedDict[str, nn.Module] = OrderedDict()
     for place in range(1, number + 1):
         modules[f"conv{place}"] = nn.Conv2d(
-            channels, width, kernel_size=3, padding=1, bias=not batch_norm
+            channels, width, kernel_size=3, padding=1, bias=norm == "none"
         )
-        if batch_norm:
+        if norm == "batch":
             modules[f"batch_norm{place}"] = nn.BatchNorm2d(width)
+        elif norm == "group":
+            modules[f"group_norm{place}"] = nn.GroupNorm(math.gcd(width, _GROUPS), width)
         modules[f"nonlinear{place}"] = nonlinear()
         channels = width
     return nn.Sequential(modules)
@@ -46,7 +53,7 @@ class UnetTrunk(nn.Module):
         channels: Sequence[int],
         *,
         nonlinear: Nonlinear,
-        batch_norm: bool,
+        norm: Norm,
         dropout: float,
     ) -> None:
         """Makes the modules in the order in which they run.
@@ -55,19 +62,19 @@ class UnetTrunk(nn.Module):
             shape: Of one image.
             channels: Of each block, from the full size on.
             nonlinear: Makes what follows a convolution.
-            batch_norm: Normalise after each convolution.
+            norm: What normalises after each convolution.
             dropout: Share of features dropped in the deepest block.
         """
         super().__init__()
         widths = list(channels[: 1 + halvings(shape[1:], len(channels) - 1)])
         below = [shape[0], *widths]
         self.down = nn.ModuleList(
-            convolutions(before, width, nonlinear=nonlinear, batch_norm=batch_norm)
+            convolutions(before, width, nonlinear=nonlinear, norm=norm)
             for before, width in zip(below, widths, strict=False)
         )
         self.dropout = nn.Dropout(dropout) if dropout else None
         self.up = nn.ModuleList(
-            convolutions(deep + width, width, nonlinear=nonlinear, batch_norm=batch_norm)
+            convolutions(deep + width, width, nonlinear=nonlinear, norm=norm)
             for width, deep in zip(widths[-2::-1], widths[:0:-1], strict=True)
         )
 

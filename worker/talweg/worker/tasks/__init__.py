@@ -15,6 +15,7 @@ from talweg.worker.tasks._base import (
     Trial,
     shuffled,
 )
+from talweg.worker.tasks._boxes import COLUMNS, Choice, find_boxes
 from talweg.worker.tasks._contract import Array
 from talweg.worker.tasks._losses import ByVectors, leaves
 from talweg.worker.tasks._make import TASKS, make
@@ -23,10 +24,12 @@ from talweg.worker.tasks._ordinal import is_conditional, rank_probabilities, sha
 from talweg.worker.tasks._vae import gives_probabilities
 
 __all__ = [
+    "COLUMNS",
     "TASKS",
     "Array",
     "Batch",
     "ByVectors",
+    "Choice",
     "Judged",
     "Meter",
     "Moment",
@@ -34,6 +37,7 @@ __all__ = [
     "Predictions",
     "TaskRunner",
     "Trial",
+    "find_boxes",
     "gives_probabilities",
     "is_conditional",
     "leaves",

@@ -152,6 +152,9 @@ class TaskRunner(ABC):
     """The named arrays that the task reads, and their shapes."""
     of_pixels: ClassVar[bool] = False
     """Whether the model gives outputs for each pixel, (N, num_outputs, H, W)."""
+    of_boxes: ClassVar[bool] = False
+    """Whether the model gives classes and a box for each location of a grid,
+    (N, num_outputs, H', W')."""
     by_turns: ClassVar[bool] = False
     """Whether some of the model's weights learn in one step and others in the next."""
     num_outputs: int

@@ -12,6 +12,7 @@ from talweg.v1 import losses_pb2, options_pb2
 from talweg.v1.losses_pb2 import Loss
 from talweg.worker import losses
 from talweg.worker.losses import LossModule
+from talweg.worker.tasks._by_location import ByLocation
 from talweg.worker.tasks._heads import (
     AfterExp,
     AfterSigmoid,
@@ -61,6 +62,8 @@ def criterion(loss: Loss, outputs: Outputs) -> LossModule:
     if name == "sum":
         terms = [criterion(term.loss, outputs) for term in loss.sum.terms]
         return losses.Sum(terms, [term.weight for term in loss.sum.terms])
+    if isinstance(message, losses_pb2.Detection):
+        return ByLocation(loss)
     module = losses.build(loss)
     if isinstance(message, losses_pb2.MultiQuantile):
         return ByQuantile(module, len(message.quantiles))

@@ -7,6 +7,7 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle
 from talweg.worker.tasks._base import TaskRunner
 from talweg.worker.tasks._classification import Binary, Multiclass, Multilabel
+from talweg.worker.tasks._detection import Detection
 from talweg.worker.tasks._gan import Gan
 from talweg.worker.tasks._masks import Segmentation
 from talweg.worker.tasks._metric_learning import MetricLearning
@@ -24,6 +25,7 @@ TASKS: dict[str, type[TaskRunner]] = {
     "multilabel": Multilabel,
     "ordinal": Ordinal,
     "segmentation": Segmentation,
+    "detection": Detection,
     "metric_learning": MetricLearning,
     "self_supervised": SelfSupervised,
     "gan": Gan,

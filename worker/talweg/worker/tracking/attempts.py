@@ -44,6 +44,18 @@ class SpooledAttempt:
         state: str = self.end["state"] if self.end is not None else ""
         return "" if state in (LOST, "QUEUED", "PAUSED") else state
 
+    @property
+    def tags(self) -> dict[str, str]:
+        """What the run's tags say of the attempt as far as it was read."""
+        state = self.end["state"] if self.end is not None else "RUNNING"
+        tags = {
+            "talweg.attempt": str(self.number),
+            "talweg.state": "RUNNING" if state == LOST else state,
+        }
+        if self.warnings:
+            tags["talweg.warnings"] = "\n".join(dict.fromkeys(self.warnings))
+        return tags
+
     def is_idle(self, *, sent: int) -> bool:
         """Whether all that was written has been read and sent."""
         try:

@@ -9,13 +9,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from talweg.spec import display_name, flatten, from_dict, kind, to_dict, to_yaml
+from talweg.spec import flatten, from_dict, to_dict, to_yaml
 from talweg.v1.jobs_pb2 import Job, Outcome
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tracking.attempts import SpooledAttempt
+from talweg.worker.tracking.home import ensure_run
 from talweg.worker.tracking.outputs import send_diagnoses, send_outputs
 from talweg.worker.tracking.record import Record, has_ended
-from talweg.worker.tracking.runs import JOB_TAG, RefusedError, RunGoneError, RunId, Runs
+from talweg.worker.tracking.runs import (
+    RefusedError,
+    RunGoneError,
+    RunId,
+    Runs,
+    longest_call_seconds,
+)
 from talweg.worker.tracking.spool import Point, attempts, now_ms
 from talweg.worker.tracking.state import DeliveryState
 
@@ -76,7 +83,8 @@ class JobDelivery:
             self._attempts.setdefault(number, SpooledAttempt(self.folder, number))
         try:
             for _, attempt in sorted(self._attempts.items()):
-                self._send(attempt)
+                if not self._send(attempt):
+                    return False
             return self._finish()
         except RunGoneError:
             return self._run_is_gone()
@@ -101,24 +109,31 @@ class JobDelivery:
 
     # Points, parameters and tags.
 
-    def _send(self, attempt: SpooledAttempt) -> None:
+    def _send(self, attempt: SpooledAttempt) -> bool:
+        """Sends what an attempt tells; False where it must wait, and what comes after it too."""
         key = str(attempt.number)
         if attempt.number in self._overtaken or attempt.is_idle(sent=self._sent_of(attempt)):
-            return
+            return True
         for points, offset in attempt.unsent(self._sent_of(attempt)):
             if attempt.begin is None:
                 raise RefusedError(f"{attempt.lines} does not begin with its job")
             self._spec = self._spec or from_dict(attempt.begin["spec"])
-            self._ensure_run(attempt.begin, self._spec)
-            if self._is_overtaken(attempt, points):
+            ensure_run(
+                attempt.begin, self._spec, job_id=self.job_id, state=self._state, save=self._save,
+                is_new=self._is_new, runs=self._runs, record=self._record,
+            )  # fmt: skip
+            if not self._may_begin(attempt):
+                return False
+            if self._is_overtaken(attempt, points) or not self._send_batch(
+                attempt, self._spec, points
+            ):
                 log.info("%s: attempt %s is left until its job has ended", self.job_id, key)
                 self._overtaken.add(attempt.number)
                 break
-            self._look_at_others_points(attempt)
-            self._send_batch(attempt, self._spec, points)
             self._state.offsets[key] = offset
             self._save()
         self._describe(attempt)
+        return True
 
     def _sent_of(self, attempt: SpooledAttempt) -> int:
         return self._state.offsets.get(str(attempt.number), 0)
@@ -160,13 +175,24 @@ class JobDelivery:
                 self._state.offsets[str(number)] = offset
                 self._save()
 
-    def _look_at_others_points(self, attempt: SpooledAttempt) -> None:
-        """Before an attempt's first points, where another machine may have sent some before it."""
-        is_first = str(attempt.number) not in self._state.offsets
-        if is_first and attempt.number - 1 not in {0, *self._attempts}:
-            self._state.high_water |= self._runs.high_water(self._state.run_id)
+    def _may_begin(self, attempt: SpooledAttempt) -> bool:
+        """Whether an attempt may be told of, after one that another machine tells of.
 
-    def _send_batch(self, attempt: SpooledAttempt, spec: JobSpec, points: list[Point]) -> None:
+        That machine asks before each call whether it still has the job. A call that was on its way
+        when the job was taken from it must have come to its end before MLflow is asked which steps
+        it holds, or both would send the same ones.
+        """
+        is_first = str(attempt.number) not in self._state.offsets
+        if not is_first or attempt.number - 1 in {0, *self._attempts}:
+            return True
+        assert attempt.begin is not None
+        if now_ms() - attempt.begin["time"] < _FRESH_MS + 1000 * longest_call_seconds():
+            return False
+        self._state.high_water |= self._runs.high_water(self._state.run_id)
+        return True
+
+    def _send_batch(self, attempt: SpooledAttempt, spec: JobSpec, points: list[Point]) -> bool:
+        """Sends some points and what else is new; whether all of it, to the last call."""
         high = dict(self._state.high_water)
         fresh: list[Point] = []
         for step, at, values in points:
@@ -177,23 +203,40 @@ class JobDelivery:
         params = {} if "params" in self._state.done else flatten(spec)
         if "computed" not in self._state.done:
             params |= attempt.computed
-        tags = self._changed_tags(self._tags_of(attempt, spec))
-        self._log(points=fresh, params=params, tags=tags)
+        tags = self._changed_tags(attempt.tags)
+        if not self._log(
+            points=fresh,
+            params=params,
+            tags=tags,
+            may_go_on=lambda: not self._is_overtaken(attempt, points),
+        ):
+            return False
         self._state.high_water = high
         self._state.tags |= tags
         for name, sent in (("params", True), ("computed", bool(attempt.computed))):
             if sent and name not in self._state.done:
                 self._state.done.append(name)
+        return True
 
-    def _log(self, *, points: list[Point], params: dict[str, str], tags: dict[str, str]) -> None:
+    def _log(
+        self,
+        *,
+        points: list[Point],
+        params: dict[str, str],
+        tags: dict[str, str],
+        may_go_on: Callable[[], bool] = lambda: True,
+    ) -> bool:
         """One call where MLflow takes all; else each part alone, so that one does not cost all."""
         run_id = self._state.run_id
         try:
-            self._runs.log(run_id, points=points, params=params, tags=tags)
-            return
+            return self._runs.log(
+                run_id, points=points, params=params, tags=tags, may_go_on=may_go_on
+            )
         except RefusedError as exc:
             log.error("%s: MLflow refuses a part of its results: %s", self.job_id, exc)
         for point in points:
+            if not may_go_on():
+                return False
             with suppress(RefusedError):
                 self._runs.log(run_id, points=[point])
         for name, value in params.items():
@@ -201,17 +244,7 @@ class JobDelivery:
                 self._runs.log(run_id, params={name: value})
         with suppress(RefusedError):
             self._runs.log(run_id, tags=tags)
-
-    def _tags_of(self, attempt: SpooledAttempt, spec: JobSpec) -> dict[str, str]:
-        tags = {
-            "talweg.attempt": str(attempt.number),
-            "talweg.state": attempt.end["state"] if attempt.end else "RUNNING",
-        }
-        if attempt.end and attempt.end["state"] == "LOST":
-            tags["talweg.state"] = "RUNNING"
-        if attempt.warnings:
-            tags["talweg.warnings"] = "\n".join(dict.fromkeys(attempt.warnings))
-        return tags
+        return True
 
     def _changed_tags(self, tags: Mapping[str, str]) -> dict[str, str]:
         return {name: text for name, text in tags.items() if self._state.tags.get(name) != text}
@@ -239,61 +272,6 @@ class JobDelivery:
         )
 
     # The run.
-
-    def _ensure_run(self, begin: Mapping[str, Any], spec: JobSpec) -> None:
-        if self._state.run_id:
-            return
-        experiment_id = self._runs.experiment(spec.experiment)
-        found, made = None, False
-        # Nobody can have made a run for a first attempt that nobody has begun to deliver.
-        if self._state.creating or not self._is_new or begin["attempt"] > 1:
-            found = self._run_in_record() or self._runs.find(
-                experiment_id=experiment_id, job_id=self.job_id
-            )
-        if found is None:
-            self._state.creating = True
-            self._save()
-            found, made = self._create(experiment_id, begin, spec), True
-        held = self._record.set_run(
-            self.job_id, found, expected=self._state.replaces, url=self._runs.url(found)
-        )
-        if held.run_id != found.run_id and made:
-            self._runs.delete(found.run_id)
-        if not (made and held.run_id == found.run_id):
-            self._state.high_water = self._runs.high_water(held.run_id)
-        self._state.run_id, self._state.experiment_id = held.run_id, held.experiment_id
-        self._state.creating = False
-        self._save()
-
-    def _run_in_record(self) -> RunId | None:
-        job = self._record.job(self.job_id)
-        if job is None or job.tracking.run_id in ("", self._state.replaces):
-            return None
-        return RunId(job.tracking.run_id, job.tracking.experiment_id)
-
-    def _create(self, experiment_id: str, begin: Mapping[str, Any], spec: JobSpec) -> RunId:
-        tags = {
-            JOB_TAG: self.job_id,
-            "talweg.loss": kind(spec.loss)[0],
-            "talweg.task": kind(spec.task)[0],
-            "mlflow.source.name": f"jobs/{self.job_id}",
-            "mlflow.source.type": "JOB",
-        }
-        if spec.HasField("continued_from"):
-            tags["talweg.continued_from"] = spec.continued_from.job.removeprefix("jobs/")
-            tags["talweg.continued_step"] = str(spec.continued_from.step)
-
-        def create(home: str) -> RunId:
-            return self._runs.create(
-                experiment_id=home, name=display_name(spec), start_ms=begin["time"], tags=tags
-            )
-
-        try:
-            return create(experiment_id)
-        except (RefusedError, RunGoneError):
-            # Somebody has deleted the experiment since it was looked up.
-            self._runs.forget_experiments()
-            return create(self._runs.experiment(spec.experiment))
 
     def _run_is_gone(self) -> bool:
         """Where a person deleted the run the rest is dropped; where MLflow lost it, sent again."""

@@ -19,6 +19,8 @@ Beside `weights.safetensors`, `model.json` holds everything else that a predicti
                 ranks where outputs are logits of rank > k, conditional_ranks where they are so
                 given rank ≥ k, either with _of_probabilities behind it where the outputs are
                 probabilities already;
+                boxes where they are classes and boxes of locations, of which those are given
+                that `boxes` says: score_threshold, overlap and most, as the task's settings;
                 again where they are the inputs, made again from their codes,
                 again_by_sigmoid where they are so as logits of yes or no; samples where noise goes
                 in and samples come out, both in the inputs' shape
@@ -51,6 +53,8 @@ from talweg.worker import models
 from talweg.worker.data import DataBundle, Scaler
 from talweg.worker.tasks import (
     ByVectors,
+    Choice,
+    find_boxes,
     gives_probabilities,
     is_conditional,
     leaves,
@@ -94,10 +98,15 @@ def describe(spec: JobSpec, bundle: DataBundle) -> dict[str, Any]:
             **_statistics(bundle.target_scaler),
         },
         "answer": _answer(spec, task),
+        **_boxes(spec, task),
         **_heads(spec, bundle),
         **_head(spec),
         **({"shared": True} if shares_answers(spec) else {}),
     }
+
+
+def _boxes(spec: JobSpec, task: str) -> dict[str, Any]:
+    return {"boxes": Choice.of(spec.task.detection)._asdict()} if task == "detection" else {}
 
 
 def _heads(spec: JobSpec, bundle: DataBundle) -> dict[str, Any]:
@@ -139,6 +148,8 @@ def _answer(spec: JobSpec, task: str) -> str:
         return _CLASS_ANSWERS[task] if gives_logits else "none"
     if task == "gan":
         return "samples"
+    if task == "detection":
+        return "boxes"
     if task == "vae":
         return "again_by_sigmoid" if gives_probabilities(spec) else "again"
     if task == "ordinal":
@@ -177,7 +188,9 @@ class Predictor(nn.Module):
     (N, num_outputs): numbers in the target's units; under multi_quantile each target's quantiles
     beside each other, under gaussian_nll its mean and standard deviation; probabilities (N, C) of
     the classes or labels, of class 1 under binary, (N, K) of the ranks; embeddings. A model of
-    pixels gives images (N, num_outputs, height, width) of the same; one of several heads gives
+    pixels gives images (N, num_outputs, height, width) of the same. A detector gives x1, y1, x2,
+    y2 in pixels, score and class of the boxes that it finds (N, K, 6), the highest score first and
+    zeros where there are no more, K being most_boxes. One of several heads gives
     what each of its `heads` gives, flattened, one after another. An
     autoencoder gives inputs made again (N, numbers of an input), a generator takes noise and
     gives samples (N, numbers of an input), both in the units of the inputs.
@@ -206,6 +219,7 @@ class Predictor(nn.Module):
         self.network = network
         self._answer = description["answer"]
         self._heads = description.get("heads", [])
+        self._choice = description.get("boxes", {})
         inputs, targets = description["inputs"], description["targets"]
         shape = description["input_shape"]
 
@@ -234,6 +248,8 @@ class Predictor(nn.Module):
         if self._answer.startswith("again"):
             again: Tensor = self.network(x)[0]
             return self._raw(again) if self._answer == "again" else again.sigmoid().flatten(1)
+        if self._answer == "boxes":
+            return _found(self.network(x), self._choice, x)
         outputs: Tensor = self.network(x)
         if outputs.dim() < _DIMS_OF_IMAGES:
             outputs = outputs.reshape(outputs.shape[0], -1)
@@ -271,6 +287,12 @@ class Predictor(nn.Module):
             mean, sd = (head["targets"].get(name, [o])[0] for name, o in (("mean", 0), ("sd", 1)))
             answers.append((values * sd + mean).flatten(1))
         return torch.cat(answers, dim=1)
+
+
+def _found(outputs: Tensor, choice: Mapping[str, Any], x: Tensor) -> Tensor:
+    """The boxes of images; an exported program cannot ask whether more rounds change anything."""
+    height, width = x.shape[-2:]
+    return find_boxes(outputs, Choice(**choice), (height, width), rounds=choice["most"])
 
 
 def rebuild(folder: Path) -> Predictor:

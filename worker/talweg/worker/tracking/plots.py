@@ -10,6 +10,7 @@ from talweg.spec import kind
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tracking import (
     plots_answers,
+    plots_boxes,
     plots_embeddings,
     plots_heads,
     plots_images,
@@ -43,6 +44,7 @@ TASKS: dict[str, Callable[[Finding], None]] = {
     "multilabel": plots_answers.labels,
     "ordinal": plots_answers.classes,
     "segmentation": plots_images.masks,
+    "detection": plots_boxes.boxes,
     "metric_learning": plots_embeddings.embeddings,
     "self_supervised": plots_embeddings.embeddings,
     "gan": plots_samples.game,

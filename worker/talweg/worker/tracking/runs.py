@@ -13,7 +13,7 @@ Every call either has happened when it returns, or raises one of
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,12 @@ from mlflow.entities import (
     Run,
     RunTag,
     ViewType,
+)
+from mlflow.environment_variables import (
+    MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR,
+    MLFLOW_HTTP_REQUEST_BACKOFF_JITTER,
+    MLFLOW_HTTP_REQUEST_MAX_RETRIES,
+    MLFLOW_HTTP_REQUEST_TIMEOUT,
 )
 from mlflow.exceptions import MlflowException, RestException
 
@@ -104,6 +110,18 @@ def translated() -> Iterator[None]:
         raise TrackingAwayError(str(exc)) from exc
     except (requests.RequestException, ConnectionError, TimeoutError) as exc:
         raise TrackingAwayError(str(exc)) from exc
+
+
+def longest_call_seconds() -> float:
+    """How long a call may be on its way: each of its tries, and the pauses between."""
+    settings = (
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES,
+        MLFLOW_HTTP_REQUEST_TIMEOUT,
+        MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR,
+        MLFLOW_HTTP_REQUEST_BACKOFF_JITTER,
+    )
+    retries, timeout, factor, jitter = (setting.get() for setting in settings)  # type: ignore[no-untyped-call]
+    return float(timeout * (retries + 1) + factor * 2**retries + jitter * retries)
 
 
 @dataclass(frozen=True)
@@ -233,7 +251,8 @@ class Runs:
         points: Sequence[Point] = (),
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
-    ) -> None:
+        may_go_on: Callable[[], bool] = lambda: True,
+    ) -> bool:
         """Sends points, parameters and tags, in as few calls as MLflow's limits allow.
 
         Args:
@@ -241,6 +260,10 @@ class Runs:
             points: in the order of their steps.
             params: by name; long values are cut.
             tags: by name; long values are cut.
+            may_go_on: asked between two calls.
+
+        Returns:
+            Whether all was sent.
         """
         metrics = [
             Metric(name, value, time, step)
@@ -256,6 +279,9 @@ class Runs:
             now_metrics, metrics = metrics[:room], metrics[room:]
             with translated(), _deleted_run_is_gone():
                 self.client.log_batch(run_id, now_metrics, now_params, now_marks)
+            if (metrics or left or marks) and not may_go_on():
+                return False
+        return True
 
     def log_data(
         self, run_id: str, *, name: str, digest: str, source: Mapping[str, Any], profile: Any

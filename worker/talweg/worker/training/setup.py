@@ -151,7 +151,7 @@ def set_up(
             report.warning(warning)
 
     plan = Plan.of(training, len(train), sums=task.criterion.reduction == "sum")
-    batches = Batches(train.arrays, plan, draw=task.order, divisor=_divisor_of(task))
+    batches = Batches(train.arrays, plan, draw=task.order, divisor=_divisor_of(task, train.arrays))
     curriculum = _curriculum(
         training,
         batches,
@@ -273,9 +273,8 @@ def _watched(task: TaskRunner, scaler: Scaler | None) -> Callable[[], Mapping[st
     return lambda: {**task.watched(), **scaler.watched()}
 
 
-def _divisor_of(task: TaskRunner) -> Divisor | None:
-    """What the criterion divides by, where it takes a task's targets as they are."""
-    plain = type(task)
-    if plain.loss is not TaskRunner.loss or plain.loss_inputs is not TaskRunner.loss_inputs:
+def _divisor_of(task: TaskRunner, arrays: Mapping[str, Tensor]) -> Divisor | None:
+    """What the criterion divides by, where its targets tell."""
+    if type(task).loss is not TaskRunner.loss or "target" not in arrays:
         return None
     return task.criterion.divisor

@@ -1,0 +1,234 @@
+"""Metrics and comparisons, from the record of either database."""
+
+from typing import Any
+
+import pytest
+from tests.server.samples import Rules, held, point, spec, summary
+
+from talweg.server.errors import (
+    BadGrouping,
+    BadMetric,
+    InvalidRequest,
+    JobNotFound,
+)
+from talweg.server.queueing.reaper import reap
+from talweg.server.services.reports import Report
+from talweg.server.store import events, jobs
+from talweg.server.store.rows import JobRow
+from talweg.v1.jobs_pb2 import Event, Job, LogLine
+from talweg.v1.options_pb2 import MAXIMIZE, MINIMIZE
+from talweg.v1.spec_pb2 import JobSpec
+
+
+class TestMetrics:
+    async def test_gives_summaries_and_points(self, rules: Rules) -> None:
+        row = await rules.running()
+        told = [point(1, train_loss=2.0, val_mae=3.0), point(2, train_loss=1.0)]
+        summaries = [summary("train/loss", 1.0), summary("val/mae", 3.0)]
+        await rules.leases.report(held(row), Report(1, told, summaries))
+        found = await rules.jobs.metrics(row.name, wanted=(), include_points=True)
+        assert list(found.summaries) == summaries
+        assert [event.metrics.step for event in found.points] == [1, 2]
+        found = await rules.jobs.metrics(row.name, wanted=["val/"], include_points=True)
+        assert [each.name for each in found.summaries] == ["val/mae"]
+        assert [dict(event.metrics.values) for event in found.points] == [{"val/mae": 3.0}]
+        found = await rules.jobs.metrics(
+            row.name, wanted=["train/loss", "val"], include_points=False
+        )
+        assert [each.name for each in found.summaries] == ["train/loss"]
+        assert not found.points
+
+    def measure(self, rules: Rules, row: JobRow, new: list[Event]) -> None:
+        """Writes events as they are, where a report's would be thinned."""
+        with rules.database.write() as tx:
+            locked = jobs.lock(tx, row.id)
+            jobs.change(tx, locked, last_cursor=events.append(tx, locked, new))
+
+    async def test_points_come_in_pages(self, rules: Rules) -> None:
+        row = await rules.running()
+        log = Event(log=LogLine(text="between"))
+        self.measure(rules, row, [point(1, val_mae=1), log, *(point(s, lr=s) for s in (2, 3, 4))])
+        arguments: dict[str, Any] = {"include_points": True, "page_size": 2}
+
+        async def page(token: str, **more: Any) -> tuple[list[int], str]:
+            found = await rules.jobs.metrics(row.name, page_token=token, **{**arguments, **more})
+            return [event.metrics.step for event in found.points], found.next_token
+
+        steps, token = await page("")
+        assert steps == [1, 2]
+        # A page that holds nothing of what is wanted is not the last.
+        assert (await page("", wanted=["lr"]))[0] == [2]
+        # Another attempt has begun meanwhile, from step 2: it measures some steps again.
+        rules.lose_worker(row)
+        with rules.database.write() as tx:
+            reap(tx, 5)
+        (again,) = await rules.claim()
+        self.measure(rules, again, [point(s, lr=s) for s in (3, 4, 9)])
+        steps, token = await page(token)
+        assert steps == [3, 4]
+        # Nor is a page that holds nothing new.
+        steps, token = await page(token)
+        assert steps == []
+        assert await page(token) == ([9], "")
+        steps, token = await page("")
+        assert steps == [1, 2]
+        for wrong in ({"wanted": ["lr"]}, {"page_size": 10_001}, {"page_size": -1}):
+            with pytest.raises(InvalidRequest):
+                await page(token, **wrong)
+
+    async def test_summaries_come_once(self, rules: Rules) -> None:
+        row = await rules.running()
+        told = [point(step, lr=step) for step in range(3)]
+        await rules.leases.report(held(row), Report(1, summaries=[summary("lr", 1.0)]))
+        self.measure(rules, row, told)
+        first = await rules.jobs.metrics(row.name, include_points=True, page_size=2)
+        second = await rules.jobs.metrics(
+            row.name, include_points=True, page_token=first.next_token
+        )
+        assert (len(first.summaries), len(second.summaries)) == (1, 0)
+
+    async def test_a_page_of_points_ends_before_it_outgrows_a_message(self, rules: Rules) -> None:
+        row = await rules.running()
+        many = {f"val_metric_{number:02}": 1.0 for number in range(30)}
+        self.measure(rules, row, [point(step, **many) for step in range(5000)])
+        first = await rules.jobs.metrics(row.name, include_points=True)
+        assert 2_500_000 < sum(event.ByteSize() for event in first.points) <= 3 * 1024 * 1024
+        second = await rules.jobs.metrics(
+            row.name, include_points=True, page_token=first.next_token
+        )
+        assert len(first.points) + len(second.points) == 5000
+
+    async def test_absent_best_stays_absent(self, rules: Rules) -> None:
+        row = await rules.running()
+        plain = summary("lr", 0.1)
+        plain.ClearField("best")
+        await rules.leases.report(held(row), Report(1, summaries=[plain]))
+        (found,) = (await rules.jobs.metrics(row.name, wanted=(), include_points=False)).summaries
+        assert found == plain
+
+    async def test_of_no_job(self, rules: Rules) -> None:
+        with pytest.raises(JobNotFound):
+            await rules.jobs.metrics("jobs/none", wanted=(), include_points=False)
+
+
+class TestCompare:
+    async def compare(self, rules: Rules, **more: Any) -> Any:
+        arguments: dict[str, Any] = {"names": [], "filter": "", "metric": "", "group_by": []}
+        return await rules.comparison.compare(**(arguments | more))
+
+    async def test_groups_by_loss_the_best_first(self, rules: Rules) -> None:
+        for loss, values in {"mse": (5.0, 7.0), "huber": (3.0, 4.0, 5.0)}.items():
+            for seed, value in reversed(list(enumerate(values))):
+                given = spec(loss=loss, training={"seed": seed})
+                await rules.finished(given, test_mae=value)
+        await rules.finished(spec(loss="mae"), state=Job.FAILED)
+        await rules.running(spec(loss="mae"))
+
+        found = await self.compare(rules)
+        assert (found.metric, found.goal) == ("test/mae", MINIMIZE)
+        huber, mse, mae = found.groups
+        assert [group.labels for group in found.groups] == [("huber",), ("mse",), ("mae",)]
+        assert (huber.mean, huber.sd, huber.num_succeeded) == (4.0, 1.0, 3)
+        assert [(row.seed, row.value) for row in huber.rows] == [(0, 3.0), (1, 4.0), (2, 5.0)]
+        assert mse.mean == 6.0
+        assert mse.sd == pytest.approx(2**0.5)
+        assert (mae.mean, mae.sd, mae.num_succeeded, len(mae.rows)) == (None, None, 0, 2)
+
+    async def test_a_high_metric_is_better_where_its_goal_says_so(self, rules: Rules) -> None:
+        for model, value in (("linear", 0.8), ({"mlp": {}}, 0.9)):
+            given = spec(task="multiclass", dataset="iris", loss="cross_entropy", model=model)
+            await rules.finished(given, test_accuracy=value)
+        found = await self.compare(rules, metric="test/accuracy", group_by=["model"])
+        assert found.goal == MAXIMIZE
+        assert [group.labels for group in found.groups] == [("mlp",), ("linear",)]
+        assert (found.groups[0].sd, found.groups[0].mean) == (None, 0.9)
+
+    async def test_groups_by_paths(self, rules: Rules) -> None:
+        one = {"adamw": {"learning_rate": 0.01}}
+        await rules.finished(spec(optimizer=one, tags={"team": "a"}), test_mae=1.0)
+        await rules.finished(spec(optimizer="sgd", loss={"huber": {"delta": 2}}), test_mae=2.0)
+        paths = ["loss", "optimizer.adamw.learning_rate", "tags.team", "loss.huber"]
+        found = await self.compare(rules, group_by=paths)
+        assert [group.labels for group in found.groups] == [
+            ("mse", "0.01", "a", "none"),
+            ("huber delta=2", "none", "none", "delta=2"),
+        ]
+
+    async def test_tells_what_beside_the_seed_differs_within_a_group(self, rules: Rules) -> None:
+        def given(rate: float, seed: int, **more: Any) -> JobSpec:
+            adamw = {"adamw": {"learning_rate": rate}}
+            return spec(
+                optimizer=adamw, **{"training": {"seed": seed}, "tags": {"n": "1"}, **more}
+            )
+
+        await rules.finished(given(0.01, 0), test_mae=1.0)
+        await rules.finished(given(0.01, 1, tags={}), test_mae=2.0)
+        await rules.finished(given(0.02, 1), state=Job.FAILED)
+        (group,) = (await self.compare(rules)).groups
+        assert (group.varies, group.num_repeats) == ([], 0)
+
+        await rules.finished(given(0.02, 0), test_mae=3.0)
+        clipped = {"seed": 0, "clip_norm": 1}
+        await rules.finished(given(0.01, 0, model="linear", training=clipped), test_mae=4.0)
+        await rules.finished(given(0.01, 1, display_name="again"), test_mae=2.0)
+        (group,) = (await self.compare(rules)).groups
+        paths = ["model", "optimizer.adamw.learning_rate", "training.clip_norm"]
+        assert (group.varies, group.num_repeats) == (paths, 1)
+        parted = await self.compare(rules, group_by=paths)
+        assert [each.varies for each in parted.groups] == [[], [], []]
+
+    async def test_by_names_in_any_number(self, rules: Rules) -> None:
+        one, two = await rules.finished(test_mae=1.0), await rules.finished(test_mae=2.0)
+        await rules.finished(test_mae=9.0)
+        found = await self.compare(rules, names=[two.name, one.name, two.name])
+        (group,) = found.groups
+        assert {row.job.id for row in group.rows} == {one.id, two.id}
+        assert group.mean == 1.5
+
+    async def test_by_filter(self, rules: Rules) -> None:
+        await rules.finished(spec(experiment="a"), test_mae=1.0)
+        await rules.finished(spec(experiment="b"), test_mae=2.0)
+        (group,) = (await self.compare(rules, filter="experiment = b")).groups
+        assert group.values == [2.0]
+        assert (await self.compare(rules, filter="experiment = c")).groups == []
+
+    @pytest.mark.parametrize(
+        ("path", "hint"),
+        [
+            ("los", "Did you mean loss?"),
+            ("loss.hubr", "Did you mean huber?"),
+            ("optimizer.adamw.learn_rate", "Did you mean learning_rate?"),
+            ("priority.x", "nothing after priority"),
+            ("tags", "tags.KEY"),
+            ("loss.sum.terms", "terms.0"),
+            ("loss.sum.terms.0.wait", "Did you mean weight?"),
+            ("", "allowed"),
+        ],
+    )
+    async def test_refuses_unknown_paths(self, rules: Rules, path: str, hint: str) -> None:
+        await rules.finished(test_mae=1.0)
+        with pytest.raises(BadGrouping, match=hint):
+            await self.compare(rules, group_by=[path])
+
+    async def test_refuses_what_cannot_be_compared(self, rules: Rules) -> None:
+        row = await rules.finished(test_mae=1.0)
+        iris = spec(task="multiclass", dataset="iris", loss="cross_entropy", model="linear")
+        await rules.finished(iris, test_accuracy=0.8)
+        with pytest.raises(BadMetric, match="test/mae, test/accuracy"):
+            await self.compare(rules)
+        for misspelt in ("test/mea", "mae"):
+            with pytest.raises(BadMetric, match="Did you mean test/mae"):
+                await self.compare(rules, names=[row.name], metric=misspelt)
+        (group,) = (await self.compare(rules, names=[row.name], metric="guard/clipped")).groups
+        assert group.values == []
+        for refused in ("test/mae\0", "x" * 201):
+            with pytest.raises(InvalidRequest, match="metric"):
+                await self.compare(rules, names=[row.name], metric=refused)
+        with pytest.raises(InvalidRequest, match="names: must be <= 10,000, but got 10,001"):
+            await self.compare(rules, names=[f"jobs/{number}" for number in range(10_001)])
+        with pytest.raises(JobNotFound, match="jobs/none"):
+            await self.compare(rules, names=[row.name, "jobs/none"])
+        with pytest.raises(InvalidRequest, match="filter"):
+            await self.compare(rules, names=[row.name], filter="loss = mse")
+        with pytest.raises(InvalidRequest, match="names"):
+            await self.compare(rules, names=["none"])

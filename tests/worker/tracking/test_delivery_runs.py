@@ -1,0 +1,156 @@
+"""Which run in MLflow a job gets, where one was made, lost or deleted before."""
+
+import mlflow
+from tests.worker._jobs import Jobs, tiny_spec
+from tests.worker.tracking.spools import (
+    SUCCEEDED,
+    losses,
+    runs_of,
+    spool_files,
+    steps_of,
+    writer_of,
+)
+
+from talweg.spec import job_id
+from talweg.v1.workers_pb2 import Lease
+from talweg.worker.settings import Settings
+from talweg.worker.tracking.delivery import Delivery
+from talweg.worker.tracking.record import Record
+from talweg.worker.tracking.runs import RunId
+from talweg.worker.tracking.state import DeliveryState
+
+
+def test_a_lost_state_file_doubles_nothing(
+    jobs: Jobs, settings: Settings, delivery: Delivery, tracking: mlflow.MlflowClient
+) -> None:
+    assignment = jobs.begin(spec := tiny_spec())
+    with writer_of(assignment, settings.spool_dir) as writer:
+        writer.points(losses(range(1, 51)))
+        writer.flush()
+        delivery.deliver()
+        folder = settings.spool_dir / job_id(assignment.lease.job)
+        (folder / "delivery.json").write_text('{"format": 1, "run_id"')
+        writer.points(losses(range(51, 61)))
+        jobs.finish(assignment, SUCCEEDED)
+        writer.end(state="SUCCEEDED")
+    DeliveryState(creating=True).save(folder)
+    Delivery(settings).deliver()
+    (run,) = runs_of(tracking, spec, assignment.lease.job)
+    assert steps_of(tracking, run, "train/loss") == list(range(1, 61))
+
+
+def test_a_run_made_before_a_kill_is_found_again(
+    jobs: Jobs, settings: Settings, delivery: Delivery, tracking: mlflow.MlflowClient
+) -> None:
+    assignment = jobs.begin(spec := tiny_spec(experiment="found again"))
+    name = assignment.lease.job
+    home = tracking.create_experiment("found again")
+    made = tracking.create_run(home, tags={"talweg.job": job_id(name)})
+    with writer_of(assignment, settings.spool_dir) as writer:
+        writer.points(losses(range(1, 5)))
+        jobs.finish(assignment, SUCCEEDED)
+        writer.end(state="SUCCEEDED")
+    # Killed between MLflow's answer and the next line of code.
+    DeliveryState(creating=True).save(settings.spool_dir / job_id(name))
+    delivery.deliver()
+    (run,) = runs_of(tracking, spec, name)
+    assert run.info.run_id == made.info.run_id == jobs.get(name).tracking.run_id
+    assert run.info.status == "FINISHED"
+
+
+def test_of_two_runs_the_record_keeps_the_first(
+    jobs: Jobs, settings: Settings, delivery: Delivery, tracking: mlflow.MlflowClient
+) -> None:
+    assignment = jobs.begin(spec := tiny_spec(experiment="two runs"))
+    name = assignment.lease.job
+    home = tracking.create_experiment("two runs")
+    others = tracking.create_run(home)
+    tracking.log_metric(others.info.run_id, "train/loss", 1.0, step=2)
+    Record(jobs.channel).set_run(job_id(name), RunId(others.info.run_id, home), expected="")
+    with writer_of(assignment, settings.spool_dir) as writer:
+        writer.points(losses(range(1, 5)))
+        jobs.finish(assignment, SUCCEEDED)
+        writer.end(state="SUCCEEDED")
+    delivery.deliver()
+    assert runs_of(tracking, spec, name) == []
+    assert jobs.get(name).tracking.run_id == others.info.run_id
+    run = tracking.get_run(others.info.run_id)
+    assert steps_of(tracking, run, "train/loss") == [2, 3, 4]
+    assert run.info.status == "FINISHED"
+
+
+def test_a_run_that_mlflow_lost_is_sent_again(
+    jobs: Jobs, settings: Settings, delivery: Delivery, tracking: mlflow.MlflowClient
+) -> None:
+    assignment = jobs.begin(spec := tiny_spec())
+    name = assignment.lease.job
+    gone = RunId("0" * 32, "1")
+    Record(jobs.channel).set_run(job_id(name), gone, expected="")
+    with writer_of(assignment, settings.spool_dir) as writer:
+        writer.points(losses(range(1, 5)))
+        jobs.finish(assignment, SUCCEEDED)
+        writer.end(state="SUCCEEDED")
+    DeliveryState(
+        run_id=gone.run_id, experiment_id="1", offsets={"1": 10}, high_water={"train/loss": 3}
+    ).save(settings.spool_dir / job_id(name))
+    delivery.deliver()
+    delivery.deliver()
+    (run,) = runs_of(tracking, spec, name)
+    assert steps_of(tracking, run, "train/loss") == [1, 2, 3, 4]
+    assert jobs.get(name).tracking.run_id == run.info.run_id
+    assert jobs.get(name).tracking.complete
+
+
+def test_a_run_that_somebody_deleted_stays_deleted(
+    jobs: Jobs, settings: Settings, delivery: Delivery, tracking: mlflow.MlflowClient
+) -> None:
+    assignment = jobs.begin(spec := tiny_spec())
+    name = assignment.lease.job
+    with writer_of(assignment, settings.spool_dir) as writer:
+        writer.points(losses(range(1, 5)))
+        writer.flush()
+        delivery.deliver()
+        (run,) = runs_of(tracking, spec, name)
+        tracking.delete_run(run.info.run_id)
+        writer.points(losses(range(5, 9)))
+        jobs.finish(assignment, SUCCEEDED)
+        writer.end(state="SUCCEEDED")
+    delivery.deliver()
+    assert runs_of(tracking, spec, name) == []
+    assert spool_files(settings) == []
+
+
+def test_a_deleted_experiment_comes_back(
+    jobs: Jobs, settings: Settings, delivery: Delivery, tracking: mlflow.MlflowClient
+) -> None:
+    spec = tiny_spec(experiment="comes back")
+    for _ in range(2):
+        assignment = jobs.begin(spec)
+        with writer_of(assignment, settings.spool_dir) as writer:
+            jobs.finish(assignment, SUCCEEDED)
+            writer.end(state="SUCCEEDED")
+        delivery.deliver()
+        experiment = tracking.get_experiment_by_name("comes back")
+        assert experiment is not None
+        assert experiment.lifecycle_stage == "active"
+        assert runs_of(tracking, spec, assignment.lease.job)
+        tracking.delete_experiment(experiment.experiment_id)
+
+
+def test_a_job_that_the_server_does_not_know_reaches_mlflow(
+    settings: Settings,
+    delivery: Delivery,
+    jobs: Jobs,
+    tracking: mlflow.MlflowClient,
+) -> None:
+    assignment = jobs.begin(spec := tiny_spec())
+    jobs.finish(assignment, SUCCEEDED)
+    stranger = "zzzzzzzzzzzz"
+    assignment.lease.CopyFrom(Lease(job=f"jobs/{stranger}", attempt=1))
+    with writer_of(assignment, settings.spool_dir) as writer:
+        writer.points(losses(range(1, 5)))
+        writer.end(state="SUCCEEDED")
+    delivery.deliver()
+    (run,) = runs_of(tracking, spec, f"jobs/{stranger}")
+    assert run.info.status == "FINISHED"
+    assert spool_files(settings) == []

@@ -1,0 +1,65 @@
+"""Several batches a step are one larger batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tests.worker.training.jobs import flat, job, rare, run, trained
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_accumulation_is_a_bigger_batch(epochs: int) -> None:
+    def weights(batch_size: int, accumulation: int) -> torch.Tensor:
+        training = {"epochs": epochs, "batch_size": batch_size, "accumulation": accumulation}
+        spec = job(training=training, optimizer={"sgd": {"learning_rate": 0.1}})
+        result, report = run(spec)
+        assert result.model is not None
+        # 266 samples: windows of 96, 96 and 74, the last of batches of 32, 32 and 10.
+        assert result.steps == report.total_steps == 3 * epochs
+        return flat(result.model)
+
+    assert torch.allclose(weights(32, 3), weights(96, 1), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("task", "loss"),
+    [
+        ("multiclass", {"cross_entropy": {"weight": [1, 20]}}),
+        ("multiclass", {"cross_entropy": {"ignore_index": 0}}),
+        ("multiclass", {"focal": {"ignore_index": 0}}),
+        ("multiclass", {"ldam": {"weight": [1, 20]}}),
+        ("binary", {"focal_binary": {"normalizer": "positives"}}),
+        ("binary", {"bce_with_logits": {"pos_weight": [9]}}),
+    ],
+)
+def test_accumulation_is_a_bigger_batch_where_samples_weigh_differently(
+    task: str, loss: Any
+) -> None:
+    def weights(batch_size: int, accumulation: int) -> torch.Tensor:
+        spec = rare(loss, 0.2, task)
+        spec.optimizer.sgd.learning_rate = 0.05
+        spec.training.steps, spec.training.batch_size = 12, batch_size
+        spec.training.accumulation = accumulation
+        return flat(trained(spec))
+
+    # Batches of 7 samples hold very different numbers of the rare class, or none.
+    assert torch.allclose(weights(7, 3), weights(21, 1), rtol=0, atol=2e-6)
+
+
+def test_accumulation_averages_the_batches_of_a_sum() -> None:
+    def weights(batch_size: int, accumulation: int, rate: float) -> torch.Tensor:
+        training = {"steps": 1, "batch_size": batch_size, "accumulation": accumulation}
+        return flat(
+            trained(
+                job(
+                    training=training,
+                    loss={"mse": {"reduction": "sum"}},
+                    optimizer={"sgd": {"learning_rate": rate, "momentum": 0}},
+                )
+            )
+        )
+
+    # Half of what the batch of both, of 200 and of 66 samples, would move it by.
+    assert torch.allclose(weights(200, 2, 1e-3), weights(266, 1, 5e-4), rtol=0, atol=1e-6)
