@@ -18,9 +18,9 @@ PUBLIC = [
     "Head", "Measured", "SpecError", "Violation", "arrays_of", "check",
     "check_continuation", "check_message", "continuation_changes", "datasets",
     "display_name", "divergence_lines", "facts", "facts_measured", "fill", "fill_message",
-    "flatten", "from_dict", "goal_of", "has_class_weights", "heads", "job_id", "job_name",
-    "judges_loss", "kind", "label", "losses", "metrics_of", "models", "num_outputs",
-    "optimizers", "output_activation", "outputs_of_head", "override", "parse",
+    "flatten", "from_dict", "given_of", "goal_of", "has_class_weights", "heads", "inputs_of",
+    "job_id", "job_name", "judges_loss", "kind", "label", "losses", "metrics_of", "models",
+    "num_outputs", "optimizers", "output_activation", "outputs_of_head", "override", "parse",
     "primary_metric", "read", "recommend", "seed_of", "spec_of_head", "split_sizes",
     "task_kind", "tasks", "to_dict", "to_yaml", "weight_fields", "word",
 ]  # fmt: skip

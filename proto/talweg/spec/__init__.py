@@ -25,6 +25,7 @@ from talweg.spec._facts import (
     task_kind,
 )
 from talweg.spec._fill import fill, fill_message
+from talweg.spec._given import given_of, inputs_of
 from talweg.spec._heads import Head, heads, spec_of_head
 from talweg.spec._json import from_dict, to_dict
 from talweg.spec._override import override
@@ -53,9 +54,11 @@ __all__ = [
     "fill_message",
     "flatten",
     "from_dict",
+    "given_of",
     "goal_of",
     "heads",
     "has_class_weights",
+    "inputs_of",
     "job_id",
     "job_name",
     "judges_loss",

@@ -12,9 +12,11 @@ from google.protobuf.message import Message
 
 from talweg.spec._data import Data, data_of, split_sizes
 from talweg.spec._facts import chosen, leaves, loss_facts, task_kind
+from talweg.spec._given import given_of
 from talweg.v1 import options_pb2
 from talweg.v1.options_pb2 import LossFacts
 from talweg.v1.spec_pb2 import JobSpec
+from talweg.v1.tasks_pb2 import MetricLearning
 
 if TYPE_CHECKING:
     from talweg.v1.options_pb2 import TaskKind
@@ -90,7 +92,8 @@ class Case:
         """Samples to train on, to validate on and to test on; None where not known."""
         if self.data is None or not self.sound("split"):
             return None
-        if self.task == options_pb2.METRIC_LEARNING:
+        labelled = given_of(self.spec) == MetricLearning.labels
+        if self.task == options_pb2.METRIC_LEARNING and labelled:
             # The classes are divided, and how many samples each has only the data tells.
             return None
         return split_sizes(self.spec.split, self.data.num_samples)

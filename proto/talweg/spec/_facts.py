@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from google.protobuf.descriptor import Descriptor
@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from talweg.spec._errors import one_of, shown
 from talweg.spec._fields import choices, descriptor_of, fields
+from talweg.spec._given import LABEL, arrays_held, arrays_of_given, given_of
 from talweg.spec._heads import Head, heads
 from talweg.v1 import options_pb2
 from talweg.v1.losses_pb2 import GaussianNll, Loss, MultiQuantile
@@ -25,7 +26,7 @@ from talweg.v1.options_pb2 import (
     TaskKind,
 )
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.v1.tasks_pb2 import Segmentation, Task
+from talweg.v1.tasks_pb2 import MetricLearning, Segmentation, Task
 
 # The metric that exists only where the loss names quantiles, and the losses that do.
 _PINBALL = "pinball"
@@ -125,7 +126,9 @@ def arrays_of(spec: JobSpec) -> tuple[str, ...]:
     name = chosen(spec.task)
     if not name:
         return ()
-    own = task_facts(Task.DESCRIPTOR.fields_by_name[name].message_type).arrays
+    own: Iterable[str] = task_facts(Task.DESCRIPTOR.fields_by_name[name].message_type).arrays
+    if name == "metric_learning":
+        own = arrays_of_given(given_of(spec))
     of_heads = (task_facts(head.message.DESCRIPTOR).arrays for head in heads(spec))
     return tuple(dict.fromkeys(chain(own, *of_heads)))
 
@@ -138,8 +141,24 @@ def metrics_of(spec: JobSpec) -> tuple[MetricFacts, ...]:
     facts = task_facts(Task.DESCRIPTOR.fields_by_name[name].message_type)
     if facts.kind == options_pb2.MULTITASK:
         return tuple(chain.from_iterable(map(_metrics_of_head, heads(spec))))
+    if facts.kind == options_pb2.METRIC_LEARNING:
+        return tuple(_metrics_of_vectors(spec, facts))
     has_quantiles = any(loss in _QUANTILE_LOSSES for _, loss, _ in leaves(spec.loss))
     return tuple(m for m in facts.metrics if m.name != _PINBALL or has_quantiles)
+
+
+def _metrics_of_vectors(spec: JobSpec, facts: TaskFacts) -> Iterator[MetricFacts]:
+    """Give what can be told of labels, pairs or triplets, what tells most first."""
+    known = {metric.name: metric for metric in facts.metrics}
+    given = given_of(spec)
+    if given == MetricLearning.triplets:
+        yield known["triplet_accuracy"]
+    if given != MetricLearning.labels:
+        yield known["verification_auroc"]
+    if LABEL in arrays_held(spec):
+        yield from (metric for name, metric in known.items() if name.startswith("recall"))
+    if given == MetricLearning.labels:
+        yield known["verification_auroc"]
 
 
 def _metrics_of_head(head: Head) -> Iterator[MetricFacts]:

@@ -8,6 +8,7 @@ from google.protobuf.message import Message
 
 from talweg.spec._facts import chosen, leaves, loss_facts, task_kind
 from talweg.spec._fields import CHOICE, Field, Type, fields, oneofs
+from talweg.spec._given import fill_given
 from talweg.spec._heads import heads
 from talweg.spec._rules_images import mode_of
 from talweg.v1 import options_pb2
@@ -26,6 +27,9 @@ def fill(spec: JobSpec) -> JobSpec:
     task = task_kind(spec)
     if task in (options_pb2.SEGMENTATION, options_pb2.MULTITASK):
         spec = _with_modes(spec)
+    if task == options_pb2.METRIC_LEARNING:
+        spec = _copy(spec)
+        fill_given(spec)
     filled = fill_message(spec)
     if not filled.outputs.HasField("checkpoint"):
         filled.outputs.checkpoint = filled.outputs.model
@@ -41,10 +45,15 @@ def fill(spec: JobSpec) -> JobSpec:
     return filled
 
 
+def _copy(spec: JobSpec) -> JobSpec:
+    copy = JobSpec()
+    copy.CopyFrom(spec)
+    return copy
+
+
 def _with_modes(spec: JobSpec) -> JobSpec:
     """Give a copy in which losses of regions, where they say nothing, take the task's masks."""
-    changed = JobSpec()
-    changed.CopyFrom(spec)
+    changed = _copy(spec)
     if task_kind(spec) == options_pb2.SEGMENTATION:
         _set_modes(changed.loss, changed.task.segmentation)
     for head in heads(changed):

@@ -11,6 +11,7 @@ from talweg.spec import _catalogue as catalogue
 from talweg.spec._comments import comment
 from talweg.spec._facts import task_name
 from talweg.spec._fields import choices, fields, shorthand
+from talweg.spec._given import arrays_of_facts
 from talweg.v1.catalog_pb2 import Parameter
 from talweg.v1.guard_pb2 import Guard
 from talweg.v1.models_pb2 import Layer
@@ -153,6 +154,7 @@ def _datasets() -> Iterator[str]:
         yield _lines(
             [
                 f"{entry.facts.description}.",
+                f"Holds {', '.join(arrays_of_facts(entry.facts))}.",
                 f"For {', '.join(map(task_name, entry.facts.tasks))}.",
                 f"Reference: {entry.facts.reference}.",
             ]

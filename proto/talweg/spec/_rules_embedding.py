@@ -6,11 +6,21 @@ from collections.abc import Iterator
 
 from talweg.spec._case import Case
 from talweg.spec._data import split_sizes
-from talweg.spec._errors import Violation
+from talweg.spec._errors import Violation, one_of
 from talweg.spec._facts import chosen, model_facts, takes_embedding
+from talweg.spec._given import arrays_held, arrays_of_given, given_of, lacking
 from talweg.spec._layers import LONE_ALLOWED, LONE_HINT
 from talweg.spec._rules_training import lone_batch
 from talweg.v1 import options_pb2
+from talweg.v1.tasks_pb2 import MetricLearning
+
+# What losses take that take more than labels.
+_TAKEN: dict[str, tuple[MetricLearning.Given.ValueType, ...]] = {
+    "contrastive": (MetricLearning.labels, MetricLearning.pairs),
+    "cosine_embedding": (MetricLearning.labels, MetricLearning.pairs),
+    "triplet": (MetricLearning.labels, MetricLearning.triplets),
+    "margin_ranking": (MetricLearning.labels, MetricLearning.triplets),
+}
 
 
 def embedding_rules(case: Case) -> Iterator[Violation]:
@@ -19,16 +29,19 @@ def embedding_rules(case: Case) -> Iterator[Violation]:
         yield from _trunk(case)
     if case.task == options_pb2.METRIC_LEARNING:
         yield from _sizes(case)
-        yield from _batches(case)
-        yield from _classes(case)
         yield from _turned(case)
+        yield from _given(case)
+        if given_of(case.spec) == MetricLearning.labels:
+            yield from _batches(case)
+            yield from _classes(case)
     if case.task == options_pb2.SELF_SUPERVISED:
         yield from _alone(case)
 
 
 def _trunk(case: Case) -> Iterator[Violation]:
     trunk, name = case.spec.model.embedder.trunk, chosen(case.spec.model.embedder.trunk)
-    lone = lone_batch(case)
+    # A pair or triplet alone has two or three samples.
+    lone = lone_batch(case) if case.task == options_pb2.SELF_SUPERVISED else ""
     if name == "mlp" and trunk.mlp.batch_norm and lone:
         yield Violation("model.embedder.trunk.mlp.batch_norm", lone, LONE_ALLOWED, LONE_HINT)
     of_images = bool(name) and model_facts(getattr(trunk, name).DESCRIPTOR).images
@@ -87,9 +100,16 @@ def _classes(case: Case) -> Iterator[Violation]:
 
 
 def _turned(case: Case) -> Iterator[Violation]:
-    data = case.data
+    data, given = case.data, given_of(case.spec)
     if data is None or not case.spec.task.metric_learning.turned_classes:
         return
+    if given != MetricLearning.labels:
+        yield Violation(
+            "task.metric_learning.turned_classes",
+            f"true with given {MetricLearning.Given.Name(given)}",
+            "false, since classes are those of given labels",
+            "leave it out",
+        )
     if len(data.shape) != 3 or data.shape[1] != data.shape[2]:
         yield Violation(
             "task.metric_learning.turned_classes",
@@ -97,6 +117,36 @@ def _turned(case: Case) -> Iterator[Violation]:
             "false, or data of square images",
             "leave it out",
         )
+
+
+def _given(case: Case) -> Iterator[Violation]:
+    """Check that data and losses take what is given: labels, pairs or triplets."""
+    given = given_of(case.spec)
+    name = MetricLearning.Given.Name(given)
+    held = arrays_held(case.spec)
+    if case.data is not None and lacking(given, held):
+        fitting = [
+            other for other, number in MetricLearning.Given.items() if not lacking(number, held)
+        ]
+        yield Violation(
+            "task.metric_learning.given",
+            f"{name} on {case.data.name}, which holds {', '.join(held)}",
+            one_of(fitting) if fitting else "data of labels, pairs or triplets",
+            f"given {name} is read from {', '.join(arrays_of_given(given))}",
+        )
+    for leaf in case.fitting:
+        taken = _TAKEN.get(leaf.name, (MetricLearning.labels,))
+        if given not in taken:
+            yield Violation(
+                leaf.path,
+                f"{leaf.name} with given {name}",
+                one_of(_losses_of(given)),
+                f"{leaf.name} takes {' or '.join(map(MetricLearning.Given.Name, taken))}",
+            )
+
+
+def _losses_of(given: MetricLearning.Given.ValueType) -> list[str]:
+    return [loss for loss, taken in _TAKEN.items() if given in taken]
 
 
 def _alone(case: Case) -> Iterator[Violation]:

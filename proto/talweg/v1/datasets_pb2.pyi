@@ -37,6 +37,8 @@ class Dataset(_message.Message):
     SYNTHETIC_CLASSIFICATION_FIELD_NUMBER: _builtins.int
     SYNTHETIC_MULTILABEL_FIELD_NUMBER: _builtins.int
     GAUSSIAN_RING_FIELD_NUMBER: _builtins.int
+    DIGIT_PAIRS_FIELD_NUMBER: _builtins.int
+    DIGIT_TRIPLETS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def diabetes(self) -> Global___Diabetes: ...
     @_builtins.property
@@ -57,6 +59,10 @@ class Dataset(_message.Message):
     def synthetic_multilabel(self) -> Global___SyntheticMultilabel: ...
     @_builtins.property
     def gaussian_ring(self) -> Global___GaussianRing: ...
+    @_builtins.property
+    def digit_pairs(self) -> Global___DigitPairs: ...
+    @_builtins.property
+    def digit_triplets(self) -> Global___DigitTriplets: ...
     def __init__(
         self,
         *,
@@ -70,12 +76,14 @@ class Dataset(_message.Message):
         synthetic_classification: Global___SyntheticClassification | None = ...,
         synthetic_multilabel: Global___SyntheticMultilabel | None = ...,
         gaussian_ring: Global___GaussianRing | None = ...,
+        digit_pairs: Global___DigitPairs | None = ...,
+        digit_triplets: Global___DigitTriplets | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["breast_cancer", b"breast_cancer", "diabetes", b"diabetes", "digit_scenes", b"digit_scenes", "digits", b"digits", "gaussian_ring", b"gaussian_ring", "iris", b"iris", "kind", b"kind", "synthetic_classification", b"synthetic_classification", "synthetic_multilabel", b"synthetic_multilabel", "synthetic_regression", b"synthetic_regression", "wine", b"wine"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["breast_cancer", b"breast_cancer", "diabetes", b"diabetes", "digit_pairs", b"digit_pairs", "digit_scenes", b"digit_scenes", "digit_triplets", b"digit_triplets", "digits", b"digits", "gaussian_ring", b"gaussian_ring", "iris", b"iris", "kind", b"kind", "synthetic_classification", b"synthetic_classification", "synthetic_multilabel", b"synthetic_multilabel", "synthetic_regression", b"synthetic_regression", "wine", b"wine"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["breast_cancer", b"breast_cancer", "diabetes", b"diabetes", "digit_scenes", b"digit_scenes", "digits", b"digits", "gaussian_ring", b"gaussian_ring", "iris", b"iris", "kind", b"kind", "synthetic_classification", b"synthetic_classification", "synthetic_multilabel", b"synthetic_multilabel", "synthetic_regression", b"synthetic_regression", "wine", b"wine"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["breast_cancer", b"breast_cancer", "diabetes", b"diabetes", "digit_pairs", b"digit_pairs", "digit_scenes", b"digit_scenes", "digit_triplets", b"digit_triplets", "digits", b"digits", "gaussian_ring", b"gaussian_ring", "iris", b"iris", "kind", b"kind", "synthetic_classification", b"synthetic_classification", "synthetic_multilabel", b"synthetic_multilabel", "synthetic_regression", b"synthetic_regression", "wine", b"wine"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["diabetes", "breast_cancer", "wine", "iris", "digits", "digit_scenes", "synthetic_regression", "synthetic_classification", "synthetic_multilabel", "gaussian_ring"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["diabetes", "breast_cancer", "wine", "iris", "digits", "digit_scenes", "synthetic_regression", "synthetic_classification", "synthetic_multilabel", "gaussian_ring", "digit_pairs", "digit_triplets"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -507,3 +515,82 @@ class GaussianRing(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
 
 Global___GaussianRing: _TypeAlias = GaussianRing  # noqa: Y015
+
+@_typing.final
+class DigitPairs(_message.Message):
+    """Pairs of handwritten digits, which show the same digit or two. The images are divided as the split
+    says, and each part's pairs are made of its own: no image of a test pair has been seen in training.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUM_SAMPLES_FIELD_NUMBER: _builtins.int
+    SAME_SHARE_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    num_samples: _builtins.int
+    """Pairs in all, before they are divided."""
+    same_share: _builtins.float
+    """Share of the pairs that show the same digit."""
+    seed: _builtins.int
+    """The same seed gives the same pairs."""
+    def __init__(
+        self,
+        *,
+        num_samples: _builtins.int | None = ...,
+        same_share: _builtins.float | None = ...,
+        seed: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_num_samples", b"_num_samples", "_same_share", b"_same_share", "_seed", b"_seed", "num_samples", b"num_samples", "same_share", b"same_share", "seed", b"seed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_num_samples", b"_num_samples", "_same_share", b"_same_share", "_seed", b"_seed", "num_samples", b"num_samples", "same_share", b"same_share", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__num_samples: _TypeAlias = _typing.Literal["num_samples"]  # noqa: Y015
+    _WhichOneofArgType__num_samples: _TypeAlias = _typing.Literal["_num_samples", b"_num_samples"]  # noqa: Y015
+    _WhichOneofReturnType__same_share: _TypeAlias = _typing.Literal["same_share"]  # noqa: Y015
+    _WhichOneofArgType__same_share: _TypeAlias = _typing.Literal["_same_share", b"_same_share"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__num_samples) -> _WhichOneofReturnType__num_samples | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__same_share) -> _WhichOneofReturnType__same_share | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+
+Global___DigitPairs: _TypeAlias = DigitPairs  # noqa: Y015
+
+@_typing.final
+class DigitTriplets(_message.Message):
+    """Triplets of handwritten digits: an anchor, another image of its digit, and one of another digit.
+    The images are divided as the split says, and each part's triplets are made of its own: no image
+    of a test triplet has been seen in training.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUM_SAMPLES_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    num_samples: _builtins.int
+    """Triplets in all, before they are divided."""
+    seed: _builtins.int
+    """The same seed gives the same triplets."""
+    def __init__(
+        self,
+        *,
+        num_samples: _builtins.int | None = ...,
+        seed: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_num_samples", b"_num_samples", "_seed", b"_seed", "num_samples", b"num_samples", "seed", b"seed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_num_samples", b"_num_samples", "_seed", b"_seed", "num_samples", b"num_samples", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__num_samples: _TypeAlias = _typing.Literal["num_samples"]  # noqa: Y015
+    _WhichOneofArgType__num_samples: _TypeAlias = _typing.Literal["_num_samples", b"_num_samples"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__num_samples) -> _WhichOneofReturnType__num_samples | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+
+Global___DigitTriplets: _TypeAlias = DigitTriplets  # noqa: Y015

@@ -536,6 +536,7 @@ class DatasetFacts(_message.Message):
     NUM_CLASSES_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     REFERENCE_FIELD_NUMBER: _builtins.int
+    ARRAYS_FIELD_NUMBER: _builtins.int
     num_samples: _builtins.int
     num_classes: _builtins.int
     """Classes or labels; 0 for numbers as targets."""
@@ -549,6 +550,10 @@ class DatasetFacts(_message.Message):
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """The shape of one sample's inputs."""
 
+    @_builtins.property
+    def arrays(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The named arrays that it holds; x and y where none are named."""
+
     def __init__(
         self,
         *,
@@ -558,10 +563,11 @@ class DatasetFacts(_message.Message):
         num_classes: _builtins.int = ...,
         description: _builtins.str = ...,
         reference: _builtins.str = ...,
+        arrays: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "num_classes", b"num_classes", "num_samples", b"num_samples", "reference", b"reference", "shape", b"shape", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrays", b"arrays", "description", b"description", "num_classes", b"num_classes", "num_samples", b"num_samples", "reference", b"reference", "shape", b"shape", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -398,6 +398,7 @@ class Training(_message.Message):
     GUARD_FIELD_NUMBER: _builtins.int
     CHECKPOINTS_FIELD_NUMBER: _builtins.int
     PRECISION_FIELD_NUMBER: _builtins.int
+    READ_EVERY_STEPS_FIELD_NUMBER: _builtins.int
     CURRICULUM_FIELD_NUMBER: _builtins.int
     epochs: _builtins.int
     """Passes over the training data; 20 where neither is given."""
@@ -426,6 +427,11 @@ class Training(_message.Message):
     """The numbers in which the network's forward and backward pass are computed, where fewer bits
     lose nothing that counts. Weights, optimizer, losses and evaluations are in float32 always.
     Not for the tasks gan and multitask.
+    """
+    read_every_steps: _builtins.int
+    """Steps after which the guard reads from the device, at once, what it has to know of each: reading
+    is waiting, and between two readings the device itself holds back bad updates. Results are the
+    same whatever the number. Where absent: 20 on a GPU and 1 on the CPU, where reading costs nothing.
     """
     @_builtins.property
     def early_stopping(self) -> Global___EarlyStopping:
@@ -461,11 +467,12 @@ class Training(_message.Message):
         guard: _guard_pb2.Guard | None = ...,
         checkpoints: Global___Checkpoints | None = ...,
         precision: Global___Training.Precision.ValueType | None = ...,
+        read_every_steps: _builtins.int | None = ...,
         curriculum: _curriculum_pb2.EasyFirst | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation", "_batch_size", b"_batch_size", "_evaluate_every_epochs", b"_evaluate_every_epochs", "_log_every_steps", b"_log_every_steps", "_precision", b"_precision", "_seed", b"_seed", "accumulation", b"accumulation", "batch_size", b"batch_size", "checkpoints", b"checkpoints", "clip_norm", b"clip_norm", "clip_value", b"clip_value", "clipping", b"clipping", "curriculum", b"curriculum", "early_stopping", b"early_stopping", "epochs", b"epochs", "evaluate_every_epochs", b"evaluate_every_epochs", "guard", b"guard", "length", b"length", "log_every_steps", b"log_every_steps", "precision", b"precision", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation", "_batch_size", b"_batch_size", "_evaluate_every_epochs", b"_evaluate_every_epochs", "_log_every_steps", b"_log_every_steps", "_precision", b"_precision", "_read_every_steps", b"_read_every_steps", "_seed", b"_seed", "accumulation", b"accumulation", "batch_size", b"batch_size", "checkpoints", b"checkpoints", "clip_norm", b"clip_norm", "clip_value", b"clip_value", "clipping", b"clipping", "curriculum", b"curriculum", "early_stopping", b"early_stopping", "epochs", b"epochs", "evaluate_every_epochs", b"evaluate_every_epochs", "guard", b"guard", "length", b"length", "log_every_steps", b"log_every_steps", "precision", b"precision", "read_every_steps", b"read_every_steps", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation", "_batch_size", b"_batch_size", "_evaluate_every_epochs", b"_evaluate_every_epochs", "_log_every_steps", b"_log_every_steps", "_precision", b"_precision", "_seed", b"_seed", "accumulation", b"accumulation", "batch_size", b"batch_size", "checkpoints", b"checkpoints", "clip_norm", b"clip_norm", "clip_value", b"clip_value", "clipping", b"clipping", "curriculum", b"curriculum", "early_stopping", b"early_stopping", "epochs", b"epochs", "evaluate_every_epochs", b"evaluate_every_epochs", "guard", b"guard", "length", b"length", "log_every_steps", b"log_every_steps", "precision", b"precision", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation", "_batch_size", b"_batch_size", "_evaluate_every_epochs", b"_evaluate_every_epochs", "_log_every_steps", b"_log_every_steps", "_precision", b"_precision", "_read_every_steps", b"_read_every_steps", "_seed", b"_seed", "accumulation", b"accumulation", "batch_size", b"batch_size", "checkpoints", b"checkpoints", "clip_norm", b"clip_norm", "clip_value", b"clip_value", "clipping", b"clipping", "curriculum", b"curriculum", "early_stopping", b"early_stopping", "epochs", b"epochs", "evaluate_every_epochs", b"evaluate_every_epochs", "guard", b"guard", "length", b"length", "log_every_steps", b"log_every_steps", "precision", b"precision", "read_every_steps", b"read_every_steps", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__accumulation: _TypeAlias = _typing.Literal["accumulation"]  # noqa: Y015
     _WhichOneofArgType__accumulation: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation"]  # noqa: Y015
@@ -477,6 +484,8 @@ class Training(_message.Message):
     _WhichOneofArgType__log_every_steps: _TypeAlias = _typing.Literal["_log_every_steps", b"_log_every_steps"]  # noqa: Y015
     _WhichOneofReturnType__precision: _TypeAlias = _typing.Literal["precision"]  # noqa: Y015
     _WhichOneofArgType__precision: _TypeAlias = _typing.Literal["_precision", b"_precision"]  # noqa: Y015
+    _WhichOneofReturnType__read_every_steps: _TypeAlias = _typing.Literal["read_every_steps"]  # noqa: Y015
+    _WhichOneofArgType__read_every_steps: _TypeAlias = _typing.Literal["_read_every_steps", b"_read_every_steps"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType_clipping: _TypeAlias = _typing.Literal["clip_norm", "clip_value"]  # noqa: Y015
@@ -493,6 +502,8 @@ class Training(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__log_every_steps) -> _WhichOneofReturnType__log_every_steps | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__precision) -> _WhichOneofReturnType__precision | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__read_every_steps) -> _WhichOneofReturnType__read_every_steps | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
     @_typing.overload

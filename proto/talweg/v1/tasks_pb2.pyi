@@ -307,36 +307,68 @@ Global___ObjectDetection: _TypeAlias = ObjectDetection  # noqa: Y015
 
 @_typing.final
 class MetricLearning(_message.Message):
-    """Vectors by which samples are compared: near for those of one class, far for others. The classes
-    are divided, and not the samples: those of validation and test are none that training has seen.
+    """Vectors by which samples are compared: near for those that belong together, far for others. Of
+    given labels the classes are divided, and not the samples: those of validation and test are none
+    that training has seen. Of given pairs and triplets the data's rows are divided.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _Given:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _GivenEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[MetricLearning._Given.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        labels: MetricLearning._Given.ValueType  # 0
+        """The class of each sample, of which pairs and triplets are made: arrays x and y."""
+        pairs: MetricLearning._Given.ValueType  # 1
+        """Pairs that belong together or do not: arrays left, right and same."""
+        triplets: MetricLearning._Given.ValueType  # 2
+        """Triplets of a sample, one like it and one unlike it: arrays anchor, positive and negative."""
+
+    class Given(_Given, metaclass=_GivenEnumTypeWrapper): ...
+    labels: MetricLearning.Given.ValueType  # 0
+    """The class of each sample, of which pairs and triplets are made: arrays x and y."""
+    pairs: MetricLearning.Given.ValueType  # 1
+    """Pairs that belong together or do not: arrays left, right and same."""
+    triplets: MetricLearning.Given.ValueType  # 2
+    """Triplets of a sample, one like it and one unlike it: arrays anchor, positive and negative."""
+
+    GIVEN_FIELD_NUMBER: _builtins.int
     SAMPLES_PER_CLASS_FIELD_NUMBER: _builtins.int
     TURNED_CLASSES_FIELD_NUMBER: _builtins.int
+    given: Global___MetricLearning.Given.ValueType
+    """What the data tell of which samples belong together; by the data set's arrays where absent.
+    Where pairs or triplets come with y, the class of their first sample, recall is told too.
+    """
     samples_per_class: _builtins.int
-    """Samples of one class that stand together in a batch, so that each has others of its class to be
-    compared with. Divides training.batch_size.
+    """Of given labels: samples of one class that stand together in a batch, so that each has others of
+    its class to be compared with. Divides training.batch_size.
     """
     turned_classes: _builtins.bool
-    """Of square images: each training class, turned by 90°, 180° and 270°, counts as three classes
+    """Of given labels, of square images: each training class, turned by 90°, 180° and 270°, counts as three classes
     more. To tell many classes apart makes embeddings that hold for unseen ones.
     """
     def __init__(
         self,
         *,
+        given: Global___MetricLearning.Given.ValueType | None = ...,
         samples_per_class: _builtins.int | None = ...,
         turned_classes: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_samples_per_class", b"_samples_per_class", "_turned_classes", b"_turned_classes", "samples_per_class", b"samples_per_class", "turned_classes", b"turned_classes"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_given", b"_given", "_samples_per_class", b"_samples_per_class", "_turned_classes", b"_turned_classes", "given", b"given", "samples_per_class", b"samples_per_class", "turned_classes", b"turned_classes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_samples_per_class", b"_samples_per_class", "_turned_classes", b"_turned_classes", "samples_per_class", b"samples_per_class", "turned_classes", b"turned_classes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_given", b"_given", "_samples_per_class", b"_samples_per_class", "_turned_classes", b"_turned_classes", "given", b"given", "samples_per_class", b"samples_per_class", "turned_classes", b"turned_classes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__given: _TypeAlias = _typing.Literal["given"]  # noqa: Y015
+    _WhichOneofArgType__given: _TypeAlias = _typing.Literal["_given", b"_given"]  # noqa: Y015
     _WhichOneofReturnType__samples_per_class: _TypeAlias = _typing.Literal["samples_per_class"]  # noqa: Y015
     _WhichOneofArgType__samples_per_class: _TypeAlias = _typing.Literal["_samples_per_class", b"_samples_per_class"]  # noqa: Y015
     _WhichOneofReturnType__turned_classes: _TypeAlias = _typing.Literal["turned_classes"]  # noqa: Y015
     _WhichOneofArgType__turned_classes: _TypeAlias = _typing.Literal["_turned_classes", b"_turned_classes"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__given) -> _WhichOneofReturnType__given | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__samples_per_class) -> _WhichOneofReturnType__samples_per_class | None: ...
     @_typing.overload

@@ -18,7 +18,7 @@ _DECIDING = (
     "training",
 )
 # Of the training: what is told and kept of it, and not what it does.
-_TELLING = ("log_every_steps", "checkpoints")
+_TELLING = ("log_every_steps", "checkpoints", "read_every_steps")
 
 
 def is_seed(path: str) -> bool:

@@ -42,6 +42,17 @@ def test_every_data_set_has_a_loader() -> None:
 
 
 @pytest.mark.parametrize("name", MEMBERS)
+def test_data_hold_the_arrays_of_the_catalogue(name: str) -> None:
+    spec = job(name)
+    message = getattr(spec.dataset, name)
+    if name in data.DIVIDED:
+        raw, _ = data.DIVIDED[name](message, spec.split)
+    else:
+        raw = data.LOADERS[name](message)
+    assert list(raw.arrays) == (list(facts_of(name).arrays) or ["x", "y"])
+
+
+@pytest.mark.parametrize("name", MEMBERS)
 def test_data_is_what_the_catalogue_says(name: str) -> None:
     facts = facts_of(name)
     for kind in facts.tasks:

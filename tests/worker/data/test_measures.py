@@ -155,6 +155,8 @@ def test_masks_tell_what_objects_cover() -> None:
 
 def test_classes_that_training_sees_are_counted() -> None:
     assert facts(look("metric_learning", "digits")) == {"num_classes": 6}
+    assert facts(look("metric_learning", "digit_pairs")) == {"known": "pairs"}
+    assert facts(look("metric_learning", "digit_triplets")) == {"known": "triplets"}
 
 
 def test_heads_tell_what_tasks_are() -> None:

@@ -20,6 +20,7 @@ IMAGES = RANDOM.random((20, 1, 8, 8)).astype(np.float32)
 COLOURED = RANDOM.random((70, 3, 6, 9)).astype(np.float32)
 VECTORS = RANDOM.normal(size=(300, 5)).astype(np.float32)
 EMBEDDER = {"task": "metric_learning", "dataset": "digits", "model": "embedder", "loss": "supcon"}
+PAIRS = {**EMBEDDER, "dataset": "digit_pairs", "loss": "contrastive"}
 GAME = {"task": "gan", "dataset": "digits", "model": "adversarial", "loss": "gan"}
 CODES = {"task": "vae", "dataset": "digits", "model": "autoencoder", "loss": "vae"}
 
@@ -30,6 +31,17 @@ CODES = {"task": "vae", "dataset": "digits", "model": "autoencoder", "loss": "va
         (EMBEDDER, {"embeddings": VECTORS, "labels": RANDOM.integers(0, 3, 300)}, {"embeddings"}),
         (EMBEDDER, {"embeddings": VECTORS, "labels": np.arange(300)}, {"embeddings"}),
         (EMBEDDER, {"embeddings": VECTORS[:40, :1], "labels": np.arange(40)}, {"embeddings"}),
+        (PAIRS, {"alike": VECTORS[:, 0] ** 2, "unlike": VECTORS[:200, 1] ** 2 + 1}, {"distances"}),
+        (
+            PAIRS,
+            {
+                "alike": np.zeros(3, np.float32),
+                "unlike": np.zeros(1, np.float32),
+                "embeddings": VECTORS,
+                "labels": RANDOM.integers(0, 3, 300),
+            },
+            {"distances", "embeddings"},
+        ),
         (GAME, {"originals": IMAGES, "samples": IMAGES}, {"samples"}),
         (GAME, {"originals": COLOURED, "samples": COLOURED}, {"samples"}),
         (GAME, {"originals": VECTORS, "samples": VECTORS + 1}, {"samples"}),

@@ -30,15 +30,16 @@ class Run:
     `WAYS`: in its last batch, where it has several.
     """
 
-    def __init__(self, spec: JobSpec, bad: Mapping[int, str] | None = None) -> None:
+    def __init__(
+        self, spec: JobSpec, bad: Mapping[int, str] | None = None, place: torch.device = CPU
+    ) -> None:
         self.report = RecordingReporter()
         # As every run has it.
         torch.set_num_threads(1)
-        self.setup: Setup = set_up(spec, CPU, self.report)
+        self.setup: Setup = set_up(spec, place, self.report)
         torch.manual_seed(spec.training.seed + 1)
         self._bad = dict(bad or {})
         self._left_out: Collection[int] = ()
-        self._drawn = 0
         self._way = ""
         weight = dict(self.setup.state.model.named_parameters()).get("linear2.weight")
         if weight is not None:
@@ -46,11 +47,12 @@ class Run:
 
     def of_epoch(self, order: Order) -> Iterator[list[Batch]]:
         """The batches, as the loop asks for them."""
+        first = (self.setup.state.epoch - 1) * self.setup.plan.length.steps_an_epoch
         for window in self.setup.batches.of_epoch(order):
-            self._drawn += 1
-            if self._drawn in self._left_out:
+            drawn = first + order.position
+            if drawn in self._left_out:
                 continue
-            self._way = self._bad.get(self._drawn, "")
+            self._way = self._bad.get(drawn, "")
             yield [*window[:-1], self._changed(window[-1])]
 
     def to_the_end(
@@ -73,6 +75,7 @@ class Run:
             judge=setup.judge,
             report=self.report,
             control=control or NeverStop(),
+            ahead=setup.ahead,
         )
 
     def learnt(self) -> dict[str, Any]:

@@ -77,6 +77,13 @@ CASES: dict[str, dict[str, Any]] = {
         "loss": "triplet",
         "training": {"epochs": 2, "batch_size": 64, "log_every_steps": 3},
     },
+    "metric learning, given pairs, batches that are normalised": {
+        "task": "metric_learning",
+        "dataset": {"digit_pairs": {"num_samples": 600}},
+        "model": {"embedder": {"trunk": BATCH_NORM, "size": 6}},
+        "loss": "contrastive",
+        "training": {"epochs": 4, "batch_size": 64, "log_every_steps": 3},
+    },
     "self-supervised, a projector and a predictor": {
         "task": "self_supervised",
         "dataset": "wine",

@@ -17,7 +17,7 @@ from talweg.v1.losses_pb2 import Loss
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import losses
 from talweg.worker.tasks import Batch
-from talweg.worker.training import NullReporter
+from talweg.worker.training import NullReporter, RecordingReporter
 from talweg.worker.training.batches import Batches, Order, Plan
 from talweg.worker.training.curriculum import full_from, share_of, threshold_of
 from talweg.worker.training.loop import forward_backward
@@ -264,6 +264,33 @@ def test_samples_of_every_task_have_a_loss_of_their_own(fields: dict[str, Any]) 
     assert len(difficulty) == len(setup.train)
     assert torch.isfinite(difficulty).all()
     assert len(difficulty.unique()) > 0.3 * len(difficulty)
+
+
+def test_steps_that_are_read_together_change_nothing() -> None:
+    # One target whose squared error overflows: it is refused in the first pass, and hardest then.
+    outlier = {"share": 0.004, "low_sd": 1e20, "high_sd": 1e21}
+
+    def ended(every: int) -> tuple[torch.Tensor, RecordingReporter]:
+        training = {
+            "epochs": 8, "curriculum": {"rising_share": 1}, "guard": {"skip": {"max_share": 0.5}},
+            "evaluate_every_epochs": 4, "read_every_steps": every, "log_every_steps": 1,
+        }  # fmt: skip
+        spec = job(
+            preprocessing={"standardise_targets": False, "target_outliers": outlier},
+            training=training,
+        )
+        result, report = run(spec)
+        assert result.model is not None
+        return flat(result.model), report
+
+    one_by_one, expected = ended(1)
+    together, report = ended(7)
+    assert torch.equal(one_by_one, together)
+    assert len(expected.decisions) == len(report.decisions) == 2
+    shares = report.series("curriculum/share")
+    assert [step for step, _ in shares] == [9 * epoch for epoch in range(1, 9)]
+    for name in ("curriculum/share", "curriculum/threshold", "train/loss"):
+        assert report.series(name) == expected.series(name)
 
 
 def test_what_is_not_a_number_is_hardest() -> None:

@@ -267,7 +267,6 @@ def test_a_run_in_pieces_decides_as_the_run_in_one(guard: Any) -> None:
         kept = pieces.setup.snapshots.capture()
         kept.values = json.loads(json.dumps(kept.values))
         pieces = Run(asked, bad)
-        pieces._drawn = stop
         torch.rand(5)
         pieces.setup.snapshots.restore(kept)
     assert pieces.to_the_end() is None

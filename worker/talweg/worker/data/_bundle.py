@@ -17,6 +17,8 @@ class Part:
     arrays: Mapping[str, Tensor]
     """What the task reads, by name, all of one length. What there may be several of in a sample,
     such as boxes, is padded to one number, with an array that counts it."""
+    first: str = "x"
+    """The array of inputs, or the first of them where several are compared."""
 
     def __post_init__(self) -> None:
         """Refuses arrays that differ in length.
@@ -30,8 +32,11 @@ class Part:
 
     @property
     def x(self) -> Tensor:
-        """Inputs (N, …), float32, standardised where the spec asks for it."""
-        return self.arrays["x"]
+        """Inputs (N, …), float32, standardised where the spec asks for it.
+
+        Of pairs and triplets those of the first sample.
+        """
+        return self.arrays[self.first]
 
     @property
     def y(self) -> Tensor:

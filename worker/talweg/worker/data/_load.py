@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from talweg.spec import arrays_of, kind, task_kind
+from talweg.spec import arrays_of, given_of, inputs_of, kind, task_kind
 from talweg.v1.options_pb2 import (
     BINARY,
     METRIC_LEARNING,
@@ -22,7 +22,9 @@ from talweg.v1.options_pb2 import (
     REGRESSION,
 )
 from talweg.v1.spec_pb2 import JobSpec, Split, TargetOutliers
+from talweg.v1.tasks_pb2 import MetricLearning
 from talweg.worker.data._bundle import DataBundle, Inputs, Part, Scaler
+from talweg.worker.data._comparisons import digit_pairs, digit_triplets
 from talweg.worker.data._loaders import LOADERS, RawData
 from talweg.worker.data._ranks import Ranks
 from talweg.worker.data._scenes import digit_scenes
@@ -30,7 +32,9 @@ from talweg.worker.data._split import Division, divide, divide_classes
 from talweg.worker.errors import UserSpecError
 
 DIVIDED: dict[str, Callable[[Any, Split], tuple[RawData, Division]]] = {
-    "digit_scenes": digit_scenes
+    "digit_scenes": digit_scenes,
+    "digit_pairs": digit_pairs,
+    "digit_triplets": digit_triplets,
 }
 """The members of `Dataset` whose parts are made each by itself; the others have a loader."""
 
@@ -88,10 +92,13 @@ def make(spec: JobSpec) -> DataBundle:
     if "y" in arrays and task in (BINARY, MULTILABEL):
         arrays["y"] = arrays["y"].astype(np.float64)
     by_class = spec.split.stratified and task in (BINARY, MULTICLASS)
-    if task == METRIC_LEARNING:
+    inputs = inputs_of(spec)
+    if task == METRIC_LEARNING and given_of(spec) == MetricLearning.labels:
         division = divide_classes(spec.split, arrays["y"])
     elif division is None:
-        division = divide(spec.split, len(arrays["x"]), raw.arrays["y"] if by_class else None)
+        division = divide(
+            spec.split, len(arrays[inputs[0]]), raw.arrays["y"] if by_class else None
+        )
     classes = raw.class_names if "image" not in arrays else ()
     if task == ORDINAL and not classes:
         ranks = Ranks.of(arrays["y"][division.train], spec.task.ordinal.ranks)
@@ -110,14 +117,17 @@ def make(spec: JobSpec) -> DataBundle:
     if "y" in train and preprocessing.standardise_targets:
         scalers["y"] = Scaler.of(train["y"])
     if preprocessing.standardise_inputs:
-        scalers["x"] = Scaler.of(train["x"], by_column=train["x"].ndim == 2)
+        # One for all inputs that are compared: a sample is the same in any place.
+        together = np.concatenate([train[name] for name in inputs])
+        scaler = Scaler.of(together, by_column=together.ndim == 2)
+        scalers |= dict.fromkeys(inputs, scaler)
 
     def part(arrays: Mapping[str, NDArray[Any]]) -> Part:
         scaled = {
             name: scalers[name].scale(array) if name in scalers else array
             for name, array in arrays.items()
         }
-        return Part({name: _tensor(array) for name, array in scaled.items()})
+        return Part({name: _tensor(array) for name, array in scaled.items()}, inputs[0])
 
     return DataBundle(
         name=name,
@@ -125,7 +135,7 @@ def make(spec: JobSpec) -> DataBundle:
         train=part(train),
         validation=part(parts["validation"]),
         test=part(parts["test"]),
-        inputs=Inputs(arrays["x"].shape[1:], raw.feature_names, scalers.get("x")),
+        inputs=Inputs(arrays[inputs[0]].shape[1:], raw.feature_names, scalers.get(inputs[0])),
         num_targets=_num_targets(arrays, raw, classes),
         class_names=classes,
         target_names=raw.target_names,
@@ -140,7 +150,8 @@ def _num_targets(
     """What the task's targets choose from, or channels of an image that is one."""
     if "image" in arrays:
         return int(arrays["image"].shape[1])
-    return len(classes) if classes else len(raw.target_names)
+    # Of pairs and triplets no class need be known.
+    return len(classes or raw.target_names) or 1
 
 
 def _wanted(raw: RawData, spec: JobSpec) -> dict[str, NDArray[Any]]:
@@ -152,6 +163,8 @@ def _wanted(raw: RawData, spec: JobSpec) -> dict[str, NDArray[Any]]:
             f"dataset {kind(spec.dataset)[0]} has no array {' and no '.join(missing)}, which task "
             f"{kind(spec.task)[0]} reads; it has {', '.join(raw.arrays)}"
         )
+    if "y" in raw.arrays and given_of(spec) != MetricLearning.labels:
+        wanted = (*wanted, "y")
     return {name: raw.arrays[name] for name in wanted}
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from talweg.spec import Measured, heads, task_kind
+from talweg.spec import Measured, given_of, heads, task_kind
 from talweg.v1.options_pb2 import (
     BINARY,
     METRIC_LEARNING,
@@ -25,7 +25,7 @@ from talweg.v1.options_pb2 import (
     TaskKind,
 )
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.v1.tasks_pb2 import Segmentation
+from talweg.v1.tasks_pb2 import MetricLearning, Segmentation
 from talweg.worker.data._bundle import DataBundle
 from talweg.worker.data._load import load
 
@@ -216,7 +216,15 @@ def _segmentation(bundle: DataBundle, spec: JobSpec) -> Iterator[Measured]:
         yield Measured(f"{empty:.1%} of the images hold no object", "empty_images", True)
 
 
-def _metric_learning(bundle: DataBundle, _: JobSpec) -> Iterator[Measured]:
+def _metric_learning(bundle: DataBundle, spec: JobSpec) -> Iterator[Measured]:
+    given = given_of(spec)
+    if given != MetricLearning.labels:
+        name = MetricLearning.Given.Name(given)
+        text = f"{name} are given"
+        if given == MetricLearning.pairs:
+            text += f", {float(bundle.train.arrays['same'].double().mean()):.1%} of them alike"
+        yield Measured(text, "known", name)
+        return
     counts = np.unique(bundle.train.y.numpy(), return_counts=True)[1]
     yield Measured(
         f"{len(counts)} classes to train on, of {counts.min()} to {counts.max()} samples",

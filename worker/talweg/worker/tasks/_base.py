@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from talweg.spec import num_outputs, output_activation
+from talweg.spec import given_of, num_outputs, output_activation
 from talweg.v1.jobs_pb2 import Warning
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle, Part
@@ -185,6 +185,7 @@ class TaskRunner(ABC):
                 ends_in=self._ends_in,
                 num_classes=self.num_classes(bundle),
                 seed=spec.training.seed,
+                given=given_of(spec),
                 of_pixels=self.of_pixels,
             ),
         )

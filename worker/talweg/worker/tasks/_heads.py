@@ -22,7 +22,7 @@ _LARGEST_LOG = 60.0
 class Head(LossModule):
     """A loss whose inputs are made of what the model gives."""
 
-    input_names = ("pred", "target")
+    input_names: tuple[str, ...] = ("pred", "target")
 
     def __init__(self, inner: LossModule) -> None:
         """Stands before a loss."""

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from talweg.spec import kind
 from talweg.v1 import losses_pb2, options_pb2
 from talweg.v1.losses_pb2 import Loss
+from talweg.v1.tasks_pb2 import MetricLearning
 from talweg.worker import losses
 from talweg.worker.losses import LossModule
 from talweg.worker.tasks._by_location import ByLocation
@@ -21,7 +22,7 @@ from talweg.worker.tasks._heads import (
     ByQuantile,
     MeanAndVariance,
 )
-from talweg.worker.tasks._pairing import ByClass, InOrder, InPairs, InTriplets
+from talweg.worker.tasks._pairing import ByClass, InOrder, InPairs, InTriplets, OfOrder, OfPairs
 
 ByVectors = losses_pb2.ArcFace | losses_pb2.CosFace | losses_pb2.Ldam
 """The losses that compare embeddings with one learned vector a class."""
@@ -37,6 +38,8 @@ class Outputs:
     """Classes or labels, or numbers to predict."""
     seed: int
     """Decides the first weights that a loss itself has."""
+    given: MetricLearning.Given.ValueType = MetricLearning.labels
+    """Whether pairs or triplets are given; else they are made of labels."""
     of_pixels: bool = False
     """Whether there are outputs for each pixel, (N, C, H, W)."""
 
@@ -80,14 +83,15 @@ def criterion(loss: Loss, outputs: Outputs) -> LossModule:
             takes_cosines=isinstance(message, losses_pb2.Ldam),
             seed=outputs.seed,
         )
-    if isinstance(message, losses_pb2.Contrastive):
-        return InPairs(module, answer="similar", other=0)
-    if isinstance(message, losses_pb2.CosineEmbedding):
-        return InPairs(module, answer="sign", other=-1)
+    if isinstance(message, losses_pb2.Contrastive | losses_pb2.CosineEmbedding):
+        answer, other = ("sign", -1) if name == "cosine_embedding" else ("similar", 0)
+        if outputs.given == MetricLearning.pairs:
+            return OfPairs(module, answer=answer, other=other)
+        return InPairs(module, answer=answer, other=other)
     if isinstance(message, losses_pb2.Triplet):
-        return InTriplets(module)
+        return module if outputs.given == MetricLearning.triplets else InTriplets(module)
     if isinstance(message, losses_pb2.MarginRanking):
-        return InOrder(module)
+        return OfOrder(module) if outputs.given == MetricLearning.triplets else InOrder(module)
     if module.input_names == ("embeddings", "labels"):
         return ByClass(module)
     facts = message.DESCRIPTOR.GetOptions().Extensions[options_pb2.loss]

@@ -1,4 +1,4 @@
-"""Metric learning: the outputs are vectors, near each other for samples of one class."""
+"""Metric learning by labels: the outputs are vectors, near each other for samples of one class."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class MetricLearning(TaskRunner):
         self._labels = torch.zeros(0, dtype=torch.int64)
         self.judges_loss = judges_loss(spec)
         """Whether the loss means anything for classes that training has not seen."""
-        self.compares_directions = not any(_is_euclidean(loss) for _, loss in leaves(spec.loss))
+        self.compares_directions = not any(is_euclidean(loss) for _, loss in leaves(spec.loss))
         """Whether the directions of vectors are compared, and not their places."""
 
     def num_classes(self, bundle: DataBundle) -> int:
@@ -116,7 +116,7 @@ class _Vectors(Meter):
         return loss.value
 
 
-def _is_euclidean(loss: object) -> bool:
+def is_euclidean(loss: object) -> bool:
     """Whether a loss compares the places of vectors rather than their directions."""
     if isinstance(loss, losses_pb2.OnlineTriplet | losses_pb2.Triplet):
         by_cosine = loss.distance == losses_pb2.Distance.cosine

@@ -1,6 +1,6 @@
-"""Pairs and triplets made from the classes of a batch, for the losses that take such.
+"""Pairs and triplets for the losses that take such: made from the classes of a batch, or given.
 
-Each is a loss of pred, embeddings (N, D), and target, class indices (N,).
+Those that are made are of pred, embeddings (N, D), and target, class indices (N,).
 """
 
 from __future__ import annotations
@@ -92,8 +92,41 @@ class InOrder(_Drawn):
     """A loss of two scores and their order: the cosine to one of the class is the higher."""
 
     def _given(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> dict[str, Tensor]:
+        return _order(anchor, positive, negative)
+
+
+class OfPairs(Head):
+    """A loss of given pairs: embeddings left and right (N, D), and same (N,), 1 or 0."""
+
+    input_names = ("left", "right", "same")
+
+    def __init__(self, inner: LossModule, *, answer: str, other: int) -> None:
+        """Stands before a loss; for arguments see `InPairs`."""
+        super().__init__(inner)
+        self._answer = answer
+        self._other = other
+
+    def _changed(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        same = inputs["same"].to(inputs["left"].dtype)
         return {
-            "x1": F.cosine_similarity(anchor, positive),
-            "x2": F.cosine_similarity(anchor, negative),
-            "sign": anchor.new_ones(len(anchor)),
+            "emb1": inputs["left"],
+            "emb2": inputs["right"],
+            self._answer: same + self._other * (1 - same),
         }
+
+
+class OfOrder(Head):
+    """A loss of two scores of given triplets: the cosine to the positive is the higher."""
+
+    input_names = ("anchor", "positive", "negative")
+
+    def _changed(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return _order(inputs["anchor"], inputs["positive"], inputs["negative"])
+
+
+def _order(anchor: Tensor, positive: Tensor, negative: Tensor) -> dict[str, Tensor]:
+    return {
+        "x1": F.cosine_similarity(anchor, positive),
+        "x2": F.cosine_similarity(anchor, negative),
+        "sign": anchor.new_ones(len(anchor)),
+    }

@@ -106,8 +106,9 @@ class ByGradNorm(Weighing):
     def in_training(self, each: Sequence[Tensor], shared: nn.Parameter) -> Tensor:
         """Gives the weighted losses, and beside them what the weights learn by."""
         current = torch.stack([loss.detach() for loss in each]).float()
-        if not bool(self.initial_losses.any()):
-            self.initial_losses.copy_(current)
+        # Which of the two it is no host needs to know: a GPU would be waited for.
+        is_known = self.initial_losses.any()
+        self.initial_losses.copy_(torch.where(is_known, self.initial_losses, current))
         norms = torch.stack([_gradient_norm(loss, shared) for loss in each])
         weighing = self.loss(
             {

@@ -45,7 +45,7 @@ TASKS: dict[str, Callable[[Finding], None]] = {
     "ordinal": plots_answers.classes,
     "segmentation": plots_images.masks,
     "detection": plots_boxes.boxes,
-    "metric_learning": plots_embeddings.embeddings,
+    "metric_learning": plots_embeddings.compared,
     "self_supervised": plots_embeddings.embeddings,
     "gan": plots_samples.game,
     "vae": plots_samples.codes,

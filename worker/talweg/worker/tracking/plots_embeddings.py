@@ -1,4 +1,4 @@
-"""Pictures of embeddings: the two directions in which they vary most."""
+"""Pictures of embeddings: the directions in which they vary most, and how far they are apart."""
 
 from typing import Any
 
@@ -9,8 +9,40 @@ from numpy.typing import NDArray
 from talweg.worker.tracking.canvas import Finding, figure_of, save, short
 
 EMBEDDINGS = "embeddings.png"
+DISTANCES = "distances.png"
 
 _MOST_NAMED = 12
+_BINS = 40
+
+
+def compared(finding: Finding) -> None:
+    """Draws embeddings whose classes are known, and distances of pairs that were given."""
+    if "embeddings" in finding.shown:
+        embeddings(finding)
+    if "alike" in finding.shown:
+        distances(finding)
+
+
+def distances(finding: Finding) -> None:
+    """Draws how far samples are apart that belong together, and others."""
+    alike, unlike = finding.shown["alike"], finding.shown["unlike"]
+    both = np.nan_to_num(np.concatenate([alike, unlike]))
+    reach = (0.0, max(float(both.max()), 1e-12))
+    figure, axes = figure_of(6)
+    for values, name in ((alike, "belong together"), (unlike, "do not")):
+        axes.hist(
+            np.nan_to_num(values),
+            bins=_BINS,
+            range=reach,
+            alpha=0.6,
+            label=f"{name} ({len(values):,})",
+        )
+    axes.set_title(f"Distances: {finding.title}\ntest data")
+    axes.set_xlabel("distance of two embeddings, as the loss compares them")
+    axes.set_ylabel("pairs")
+    axes.grid(color="0.92")
+    axes.legend(frameon=False)
+    save(figure, finding.folder / DISTANCES)
 
 
 def embeddings(finding: Finding) -> None:

@@ -75,9 +75,13 @@ class Checkpointer:
 
     def step_done(self) -> None:
         """Keeps the state where that is due."""
-        every = self._every_steps
-        if time.monotonic() >= self._due or (every and self._state.step % every == 0):
+        if self.is_due() or time.monotonic() >= self._due:
             self.save()
+
+    def is_due(self) -> bool:
+        """Whether the state must be kept at this very step."""
+        every = self._every_steps
+        return every is not None and self._state.step % every == 0
 
     def evaluated(self) -> None:
         """Sets the state aside where no evaluation was better, to be kept with the next."""

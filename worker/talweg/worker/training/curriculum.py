@@ -25,6 +25,9 @@ _TOLERANCE = 1e-9
 class Curriculum(Protocol):
     """What decides which samples an epoch draws."""
 
+    is_told: bool
+    """Whether epochs are told of, so that all that was done must stand where one ends."""
+
     def epoch_begins(self, epoch: int) -> None:
         """Settles it, at an epoch's begin or where a run goes on within one; epochs from 1."""
 
@@ -33,6 +36,8 @@ class Curriculum(Protocol):
 
 
 class _Everything:
+    is_told = False
+
     def epoch_begins(self, epoch: int) -> None:
         pass
 
@@ -46,6 +51,8 @@ EVERYTHING: Curriculum = _Everything()
 
 class EasyBeforeHard:
     """Admits samples by their difficulty, which is found once and kept."""
+
+    is_told = True
 
     def __init__(
         self,

@@ -30,7 +30,7 @@ def plain_largest(tensors: Tensors) -> list[Tensor]:
     return [torch.linalg.vector_norm(tensor, math.inf) for tensor in tensors]
 
 
-def plain_scale(tensors: Tensors, factor: float) -> None:
+def plain_scale(tensors: Tensors, factor: float | Tensor) -> None:
     """Multiplies each tensor in place, one call a tensor."""
     for tensor in tensors:
         tensor.mul_(factor)
@@ -50,7 +50,7 @@ largest: Callable[[Tensors], Sequence[Tensor]] = (
     else plain_largest
 )
 """Gives the largest absolute value of each tensor; NaN where one is in it."""
-scale: Callable[[Tensors, float], None] = _of_torch("mul_") or plain_scale
-"""Multiplies each tensor in place."""
+scale: Callable[[Tensors, float | Tensor], None] = _of_torch("mul_") or plain_scale
+"""Multiplies each tensor in place, by a number or a scalar of the same type."""
 copy: Callable[[Tensors, Tensors], None] = _of_torch("copy_") or plain_copy
 """Copies each source into its target."""

@@ -3,6 +3,10 @@
 What it needs is read from the device once a step, together with the loss. Before the forward pass
 it puts the buffers aside, since a bad batch would otherwise stay in BatchNorm's running
 statistics, and the random state, so that the step can be replayed and taken back.
+
+On a GPU reading is waiting. There steps may also be taken unread: the device itself holds back the
+update of a bad step and of all that follow it, and what was seen is read for many steps at once.
+What is done then is `ahead`'s.
 """
 
 from __future__ import annotations
@@ -82,6 +86,8 @@ class Guard:
         self._scaler = scaler
         self._cuda = next((p.device for p in model.parameters() if p.is_cuda), None)
         self._random = self._random_state()
+        self._unread: list[tuple[Tensor, int, float]] = []
+        self._held = torch.zeros((), device=next(model.parameters()).device)
 
     @property
     def scale(self) -> float:
@@ -102,12 +108,9 @@ class Guard:
         Args:
             loss: The loss, detached.
         """
-        # Where they decide by how much gradients are scaled, their last bit counts.
-        norms = self._update.norms(exact=self._clip_norm is not None)
-        statistics = foreach.norms(self._statistics) if self._statistics else ()
-        value, *sizes = read([loss, *norms, *statistics])
-        count, scale = len(norms), self.scale
-        reading = Reading(value, math.hypot(*sizes[:count]) / scale, math.hypot(*sizes[count:]))
+        seen, count = self._seen(loss)
+        scale = self.scale
+        reading = self._reading(read(seen), count, scale)
         if not reading.finite:
             if self._scaler is not None and math.isfinite(reading.loss + reading.statistics):
                 reading = reading._replace(again=self._scaler.lower())
@@ -118,14 +121,60 @@ class Guard:
             self._scaler.passed()
         factor = 1 / scale
         if self._clip_norm is not None:
-            clipping = self._clip_norm / (reading.norm + _CLIP_EPS)
-            reading = reading._replace(clipped=clipping < 1)
-            factor *= min(1.0, clipping)
+            factor *= min(1.0, self._clip_norm / (reading.norm + _CLIP_EPS))
         if factor != 1:
             self._update.scale(factor)
         if self._clip_value is not None:
             self._update.clamp(self._clip_value)
         return reading
+
+    def inspect_unread(self, loss: Tensor) -> Tensor:
+        """Does what `inspect` does to a step that is finite, and waits for nothing.
+
+        Args:
+            loss: As for `inspect`.
+
+        Returns:
+            1 on the device where this step or an unread one before it is bad, else 0: what the
+            update must be held by.
+        """
+        seen, count = self._seen(loss)
+        scale = self.scale
+        row = torch.stack(seen)
+        sizes = row.double()
+        norm = torch.linalg.vector_norm(sizes[1 : count + 1]) / scale
+        # Of loss and statistics one that is not finite makes their norm so.
+        rest = torch.linalg.vector_norm(torch.cat((sizes[:1], sizes[count + 1 :])))
+        is_good = (norm <= LARGEST_NORM) & rest.isfinite()
+        self._held = torch.maximum(self._held, 1 - is_good.float())
+        self._unread.append((row, count, scale))
+        if self._scaler is not None:
+            self._scaler.passed()
+        if self._clip_norm is not None:
+            clipping = (self._clip_norm / (norm + _CLIP_EPS)).clamp(max=1)
+            self._update.scale((clipping / scale).float())
+        elif scale != 1:
+            self._update.scale(1 / scale)
+        if self._clip_value is not None:
+            self._update.clamp(self._clip_value)
+        return self._held
+
+    def read_unread(self) -> list[Reading] | None:
+        """Reads the steps since the last call, in one wait for the device.
+
+        Returns:
+            What was seen of each; None where one of them is bad.
+        """
+        rows, self._unread = self._unread, []
+        held, self._held = self._held, torch.zeros_like(self._held)
+        numbers = iter(torch.cat((held[None], *(row for row, _, _ in rows))).tolist())
+        if next(numbers):
+            return None
+        readings = [
+            self._reading([next(numbers) for _ in range(len(row))], count, scale)
+            for row, count, scale in rows
+        ]
+        return readings if all(reading.finite for reading in readings) else None
 
     def restore(self) -> None:
         """Takes a step back: buffers, gradients and random state are as before it."""
@@ -144,6 +193,19 @@ class Guard:
         finally:
             self.restore()
             self._set_random_state(after)
+
+    def _seen(self, loss: Tensor) -> tuple[list[Tensor], int]:
+        """The loss, then so many norms of gradients, then those of statistics."""
+        # Where they decide by how much gradients are scaled, their last bit counts.
+        norms = self._update.norms(exact=self._clip_norm is not None)
+        statistics = foreach.norms(self._statistics) if self._statistics else ()
+        return [loss, *norms, *statistics], len(norms)
+
+    def _reading(self, seen: Sequence[float], count: int, scale: float) -> Reading:
+        """What was seen, once it is read."""
+        norm = math.hypot(*seen[1 : count + 1]) / scale
+        is_clipped = self._clip_norm is not None and self._clip_norm / (norm + _CLIP_EPS) < 1
+        return Reading(seen[0], norm, math.hypot(*seen[count + 1 :]), clipped=is_clipped)
 
     def _random_state(self) -> tuple[Tensor, Tensor | None]:
         on_cuda = None if self._cuda is None else torch.cuda.get_rng_state(self._cuda)

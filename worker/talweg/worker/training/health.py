@@ -80,6 +80,10 @@ class Health:
         if state.applied >= self._next:
             self._look(state, reading)
 
+    def is_due(self, state: TrainingState) -> bool:
+        """Whether the next step is one to be looked at."""
+        return state.applied >= self._next
+
     def close(self) -> None:
         """Stops following outputs."""
         if self._probe is not None:
@@ -119,7 +123,9 @@ class Health:
             self._next = _due(0)
             return
         if self._probe is not None:
-            if not self._probe.has_seen_enough():
+            left = self._probe.steps_left(state.applied)
+            if left:
+                self._next = state.applied + left
                 return
             self._warn(self._probe.finish(state.step))
             self._probe = None
@@ -136,8 +142,8 @@ class Health:
                 )
             )
         if self._num_looks % 2 == 0 and self._relus and Warning.DEAD_UNITS not in self._warned:
-            self._probe = _Probe(self._relus)
-            self._next = 0
+            self._probe = _Probe(self._relus, state.applied)
+            self._next = state.applied + 1
 
     def _look_at_gradients(self, state: TrainingState, reading: Reading) -> None:
         look = self._read(state.step, reading.loss)
@@ -186,17 +192,21 @@ def _due(num_looks: int) -> int:
 class _Probe:
     """Follows the outputs of ReLUs, until enough samples have passed."""
 
-    def __init__(self, relus: Mapping[str, nn.Module]) -> None:
+    def __init__(self, relus: Mapping[str, nn.Module], applied: int) -> None:
         self._alive: dict[str, Tensor] = {}
         self._rows: dict[str, int] = defaultdict(int)
-        self._steps = 0
+        self._begun = applied
         self._handles = [
             module.register_forward_hook(self._follow(name)) for name, module in relus.items()
         ]
 
-    def has_seen_enough(self) -> bool:
-        self._steps += 1
-        return max(self._rows.values(), default=0) >= _ROWS or self._steps >= _MOST_STEPS
+    def steps_left(self, applied: int) -> int:
+        """The steps until enough has been seen, by the samples of those before."""
+        rows, steps = max(self._rows.values(), default=0), applied - self._begun
+        if rows >= _ROWS or steps >= _MOST_STEPS:
+            return 0
+        most = _MOST_STEPS - steps
+        return min(most, math.ceil((_ROWS - rows) * steps / rows)) if rows else most
 
     def finish(self, step: int) -> Warning | None:
         self.close()

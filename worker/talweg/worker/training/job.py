@@ -142,6 +142,7 @@ def _run(
         control=control,
         checkpoints=checkpoints,
         team=team,
+        ahead=setup.ahead,
         curriculum=setup.curriculum,
     )
     setup.health.close()

@@ -50,8 +50,7 @@ class Judge:
 
     def epoch_ended(self, state: TrainingState) -> bool:
         """Evaluates where it is due, and tells whether training is to go on."""
-        at_end = state.step == self._plan.length.steps
-        if not len(self._validation) or not (at_end or state.epoch % self._every == 0):
+        if not self.is_due(state):
             return True
         evaluation = evaluate(
             state.model, self._task, self._validation, batch_size=self._plan.batch_size
@@ -66,6 +65,11 @@ class Judge:
         )
         self._lower_rate(state, values)
         return self._go_on(state, values)
+
+    def is_due(self, state: TrainingState) -> bool:
+        """Whether the epoch that has ended is one to evaluate after."""
+        at_end = state.step == self._plan.length.steps
+        return len(self._validation) > 0 and (at_end or state.epoch % self._every == 0)
 
     def _lower_rate(self, state: TrainingState, values: dict[str, float]) -> None:
         if self._plateau is None:

@@ -27,15 +27,22 @@ round it another way: tensors give the same numbers joined only where none has s
 class Kernel:
     """How one of torch's optimizers steps."""
 
-    step: Callable[[Tensors, Tensors, State, Settings], None]
-    """From parameters, gradients, state by name, and the settings of the optimizer's group. The
-    steps in the state count this one already."""
+    step: Callable[[Tensors, Tensors, State, Settings, Tensor | None], None]
+    """From parameters, gradients, state by name, the settings of the optimizer's group, and a
+    scalar that makes it do nothing where it is 1. The steps in the state count this one already.
+    """
     state: Callable[[Settings], tuple[str, ...]]
     """Names of the state that it needs."""
 
 
 def _adam(fused: Callable[..., Any]) -> Kernel:
-    def step(parameters: Tensors, gradients: Tensors, state: State, settings: Settings) -> None:
+    def step(
+        parameters: Tensors,
+        gradients: Tensors,
+        state: State,
+        settings: Settings,
+        held: Tensor | None,
+    ) -> None:
         beta1, beta2 = settings["betas"]
         fused(
             parameters,
@@ -51,13 +58,20 @@ def _adam(fused: Callable[..., Any]) -> Kernel:
             eps=settings["eps"],
             amsgrad=False,
             maximize=False,
+            found_inf=held,
         )
 
     return Kernel(step, lambda _: ("step", "exp_avg", "exp_avg_sq"))
 
 
 def _sgd(fused: Callable[..., Any]) -> Kernel:
-    def step(parameters: Tensors, gradients: Tensors, state: State, settings: Settings) -> None:
+    def step(
+        parameters: Tensors,
+        gradients: Tensors,
+        state: State,
+        settings: Settings,
+        held: Tensor | None,
+    ) -> None:
         fused(
             parameters,
             gradients,
@@ -68,6 +82,7 @@ def _sgd(fused: Callable[..., Any]) -> Kernel:
             weight_decay=settings["weight_decay"],
             dampening=0.0,
             maximize=False,
+            found_inf=held,
             # There are buffers already.
             is_first_step=False,
         )
@@ -76,7 +91,13 @@ def _sgd(fused: Callable[..., Any]) -> Kernel:
 
 
 def _adagrad(fused: Callable[..., Any]) -> Kernel:
-    def step(parameters: Tensors, gradients: Tensors, state: State, settings: Settings) -> None:
+    def step(
+        parameters: Tensors,
+        gradients: Tensors,
+        state: State,
+        settings: Settings,
+        held: Tensor | None,
+    ) -> None:
         fused(
             parameters,
             gradients,
@@ -87,6 +108,7 @@ def _adagrad(fused: Callable[..., Any]) -> Kernel:
             weight_decay=settings["weight_decay"],
             eps=settings["eps"],
             maximize=False,
+            found_inf=held,
         )
 
     return Kernel(step, lambda _: ("step", "sum"))

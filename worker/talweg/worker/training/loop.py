@@ -25,6 +25,9 @@ from talweg.worker.training.team import ALONE, Team
 class Judge(Protocol):
     """What happens between epochs."""
 
+    def is_due(self, state: TrainingState) -> bool:
+        """Whether the epoch that has ended is one to evaluate after."""
+
     def epoch_ended(self, state: TrainingState) -> bool:
         """Evaluates where it is due, and tells whether training is to go on."""
 
@@ -44,14 +47,59 @@ class Policy(Protocol):
 class Checkpoints(Protocol):
     """What keeps the state, so that another attempt can go on from it."""
 
+    def is_due(self) -> bool:
+        """Whether the state must be kept at this very step."""
+
     def step_done(self) -> None:
-        """Keeps the state where that is due: called every step, so this must be cheap."""
+        """Keeps the state where that is due: called between steps, so this must be cheap."""
 
     def evaluated(self) -> None:
         """Looks at an evaluation, should the state be the best so far."""
 
 
+class Ahead(Protocol):
+    """Steps that are taken before they are read."""
+
+    is_open: bool
+    """Whether the step under way is one of them."""
+    went_back: bool
+    """Whether training has gone back to an earlier step, and not gone on since."""
+
+    def begin(self) -> None:
+        """Decides, between two steps, whether the next is one of them."""
+
+    def take(self, loss: Tensor, *, rate: float, samples: int) -> None:
+        """Takes one of them, once its gradients are there."""
+
+    @property
+    def must_read(self) -> bool:
+        """Whether they are to be read now."""
+
+    def read(self) -> bool:
+        """Reads them, if there are any, and tells whether all that was done stands."""
+
+
+class _ReadsEach:
+    is_open = went_back = must_read = False
+
+    def begin(self) -> None:
+        pass
+
+    def take(self, loss: Tensor, *, rate: float, samples: int) -> None:
+        raise AssertionError("each step is read")
+
+    def read(self) -> bool:
+        return True
+
+
+READS_EACH: Ahead = _ReadsEach()
+"""Takes no step before the last is read."""
+
+
 class _NoCheckpoints:
+    def is_due(self) -> bool:
+        return False
+
     def step_done(self) -> None:
         pass
 
@@ -79,6 +127,7 @@ def train(
     control: Control,
     checkpoints: Checkpoints = NO_CHECKPOINTS,
     team: Team = ALONE,
+    ahead: Ahead = READS_EACH,
     curriculum: Curriculum = EVERYTHING,
 ) -> Stop | Divergence | None:
     """Trains from the state's step to the plan's last.
@@ -91,6 +140,7 @@ def train(
     settings = state.optimizer.param_groups[0]
     last_step, last_epoch = plan.length.steps, plan.epochs
     while state.step < last_step and not state.stopped_early:
+        ahead.begin()
         if state.order.position == 0:
             state.epoch += 1
         curriculum.epoch_begins(state.epoch)
@@ -99,11 +149,16 @@ def train(
             rate = schedule.rate(state.applied + 1, state.falls) * state.refusals.rate_factor
             settings["lr"] = rate
 
+            divergence = None
             guard.remember()
-            reading = guard.inspect(forward_backward(window, loss_of, guard.scale, team))
-            while reading.again:
-                reading = guard.inspect(forward_backward(window, loss_of, guard.scale, team))
-            if reading.finite:
+            loss = forward_backward(window, loss_of, guard.scale, team)
+            if ahead.is_open:
+                ahead.take(loss, rate=rate, samples=_count(window))
+                if ahead.must_read or checkpoints.is_due():
+                    if not ahead.read():
+                        break
+                    divergence = policy.passed(state)
+            elif (reading := read(loss, window, loss_of, guard, team)).finite:
                 health.look(state, reading)
                 state.update.step()
                 state.update.clear()
@@ -119,10 +174,16 @@ def train(
             report.progress(state.step, last_step, state.epoch, last_epoch)
             if state.step == last_step:
                 break
-            checkpoints.step_done()
+            if not ahead.is_open:
+                checkpoints.step_done()
             stop = control.check()
             if stop is not None:
+                ahead.read()
                 return stop
+            ahead.begin()
+        must_stand = curriculum.is_told or judge.is_due(state)
+        if ahead.went_back or (must_stand and not ahead.read()):
+            continue
         curriculum.epoch_ended(state.step)
         state.stopped_early = not judge.epoch_ended(state)
         if state.order.position == plan.length.steps_an_epoch:
@@ -142,6 +203,16 @@ def forward_backward(
         total = loss.detach() if total is None else total + loss.detach()
     assert total is not None
     return team.total(total)
+
+
+def read(
+    loss: Tensor, window: Sequence[Batch], loss_of: LossOf, guard: Guard, team: Team = ALONE
+) -> Reading:
+    """Reads a step, and runs it again as long as it is its gradients' scale that is at fault."""
+    reading = guard.inspect(loss)
+    while reading.again:
+        reading = guard.inspect(forward_backward(window, loss_of, guard.scale, team))
+    return reading
 
 
 def _count(window: Sequence[Batch]) -> int:

@@ -64,13 +64,17 @@ class Fail:
         """Takes it back; see `Part`."""
         self._next_look = values["next_look"]
 
+    def is_due(self, state: TrainingState) -> bool:
+        """Whether `passed` has something to do after the state's step."""
+        return state.step >= self._next_look
+
     def passed(self, state: TrainingState) -> Divergence | None:
         """Looks at the weights where it is due, after a step that the guard let through.
 
         Returns:
             Why the run must end; None where it goes on.
         """
-        if state.step < self._next_look:
+        if not Fail.is_due(self, state):
             return None
         self._next_look = state.step + self._here.look_every_steps
         bad = self._here.weights.bad()
@@ -198,13 +202,17 @@ class Rollback(Fail):
             learnt = Snapshot(tensors=copies, values=dict(held["values"]))
             self._kept.append(_Kept(held["step"], held["applied"], learnt))
 
+    def is_due(self, state: TrainingState) -> bool:
+        """Whether `passed` has something to do after the state's step."""
+        return self._keeps(state) or super().is_due(state)
+
     def passed(self, state: TrainingState) -> Divergence | None:
         """As every policy does, and keeps the state where that is due.
 
         Returns:
             Why the run must end; None where it goes on.
         """
-        if state.step - self._kept[-1].step < self._policy.keep_every_steps:
+        if not self._keeps(state):
             return super().passed(state)
         # Only what is known to be good is kept.
         self._next_look = state.step
@@ -213,6 +221,9 @@ class Rollback(Fail):
         if ending is None and state.refusals.rollbacks == times:
             self._keep(state)
         return ending
+
+    def _keeps(self, state: TrainingState) -> bool:
+        return state.step - self._kept[-1].step >= self._policy.keep_every_steps
 
     def _keep(self, state: TrainingState) -> None:
         # Of the two that are kept the older is there for when the younger is too young.

@@ -27,6 +27,7 @@ class Recorder:
         every_steps: int | None,
         clips: bool,
         watched: Callable[[], Mapping[str, float]] = dict,
+        watches: bool = False,
     ) -> None:
         """Makes a recorder.
 
@@ -36,40 +37,66 @@ class Recorder:
                 steps or 0.1 s, whichever is later.
             clips: Whether gradients are clipped by their norm, so that it is worth telling.
             watched: Gives what else a point holds.
+            watches: Whether that must be read when the point's step is done, and not later.
         """
         self._report = report
         self._steps_apart = _STEPS_APART if every_steps is None else every_steps
         self._seconds_apart = _SECONDS_APART if every_steps is None else 0.0
         self._clips = clips
-        self._watched = watched
+        self._watched, self._watches = watched, watches
         self._step = 0
         self._reading = Reading(math.nan, math.nan)
         self._rate = math.nan
         self._next_step = 1
         self._num_clipped = 0
+        self._then: Mapping[str, float] | None = None
         # Of the steps since the last point.
         self._samples = 0
         self._last_step = 0
         self._last_time = time.perf_counter()
 
-    def step(self, step: int, reading: Reading, *, rate: float, samples: int) -> None:
-        """Takes a step, and gives a point where one is due."""
+    def step(
+        self,
+        step: int,
+        reading: Reading,
+        *,
+        rate: float,
+        samples: int,
+        watched: Mapping[str, float] | None = None,
+        at: float | None = None,
+    ) -> None:
+        """Takes a step, and gives a point where one is due.
+
+        Args:
+            step: Its number.
+            reading: What the guard saw of it.
+            rate: Its learning rate.
+            samples: How many it has.
+            watched: What of all that is watched was another when the step was taken.
+            at: When it was done, by the performance counter; now where None.
+        """
         self._step = step
         self._reading = reading
         self._rate = rate
         self._samples += samples
         self._num_clipped += reading.clipped
+        self._then = watched
         # The counter first: reading the clock costs more.
         if step < self._next_step:
             return
-        if step > 1 and time.perf_counter() - self._last_time < self._seconds_apart:
+        now = time.perf_counter() if at is None else at
+        if step > 1 and now - self._last_time < self._seconds_apart:
             return
-        self._point()
+        self._point(now)
+
+    def must_see(self, step: int) -> bool:
+        """Whether a step may have a point that holds what must be read when the step is done."""
+        return self._watches and step >= self._next_step
 
     def flush(self) -> None:
         """Gives a point for the last step, unless it has one."""
         if self._step > self._last_step:
-            self._point()
+            self._point(time.perf_counter())
 
     def evaluation(self, step: int, part: str, values: Mapping[str, float]) -> None:
         """Gives what an evaluation found, without what is not finite."""
@@ -105,8 +132,7 @@ class Recorder:
         self._num_clipped, self._samples = values["num_clipped"], values["samples"]
         self._last_time = time.perf_counter() - values["seconds"]
 
-    def _point(self) -> None:
-        now = time.perf_counter()
+    def _point(self, now: float) -> None:
         values = {
             "train/loss": self._reading.loss,
             "guard/grad_norm": self._reading.norm,
@@ -116,7 +142,8 @@ class Recorder:
         if self._clips:
             # The share of all steps so far: the same whenever points are made.
             values["guard/clipped"] = self._num_clipped / self._step
-        values |= {name: v for name, v in self._watched().items() if math.isfinite(v)}
+        watched = {**self._watched(), **(self._then or {})}
+        values |= {name: v for name, v in watched.items() if math.isfinite(v)}
         self._report.metrics(self._step, values)
         self._last_time = now
         self._last_step = self._step

@@ -15,7 +15,16 @@ from talweg.worker import data, models, tasks
 from talweg.worker.data import DataBundle
 from talweg.worker.errors import UserSpecError
 from talweg.worker.tasks import Batch, TaskRunner
-from talweg.worker.training import checks, memory, optimizers, overflow, policies, schedules
+from talweg.worker.training import (
+    ahead,
+    checks,
+    memory,
+    optimizers,
+    overflow,
+    policies,
+    schedules,
+)
+from talweg.worker.training.ahead import Ahead
 from talweg.worker.training.backward import backward
 from talweg.worker.training.batches import Batches, Divisor, Order, Plan
 from talweg.worker.training.curriculum import (
@@ -82,6 +91,8 @@ class Setup:
     """Where it stands, for losses that go by it."""
     snapshots: Snapshots
     """Takes that, and all else that training goes by, and brings it back."""
+    ahead: Ahead
+    """Takes steps before the guard has read them, where that is worth while."""
 
     def loss_of(self, batch: Batch) -> Tensor:
         """Runs a batch through network and loss, and gives its part in the step's loss."""
@@ -170,6 +181,7 @@ def set_up(
         every_steps=training.log_every_steps if training.HasField("log_every_steps") else None,
         clips=training.HasField("clip_norm"),
         watched=_watched(task, precision.scaler),
+        watches=type(task).watched is not TaskRunner.watched,
     )
     judge = Judge(
         spec,
@@ -206,6 +218,8 @@ def set_up(
         # Where players take turns, gradients of 0 and the loss say whose turn it is.
         warned=[*warned, *(OF_ALL_LAYERS if task.by_turns else ())],
     )
+    random = RandomState(place)
+    scaled: dict[str, Part] = {} if precision.scaler is None else {"scaler": precision.scaler}
     setup = Setup(
         bundle=bundle,
         task=task,
@@ -227,14 +241,30 @@ def set_up(
         snapshots=Snapshots(
             {
                 **learnt,
-                "random": RandomState(place),
+                "random": random,
                 "state": state,
                 "recorder": recorder,
                 "policy": policy,
-                **({} if precision.scaler is None else {"scaler": precision.scaler}),
+                **scaled,
                 "health": health,
                 **({} if curriculum is None else {"curriculum": curriculum}),
             }
+        ),
+        ahead=Ahead(
+            state,
+            every_steps=ahead.every_steps(
+                training.read_every_steps if training.HasField("read_every_steps") else None, place
+            ),
+            guard=guard,
+            recorder=recorder,
+            parts={**learnt, "random": random, **scaled},
+            due=(
+                policy.is_due,
+                lambda state: state.step == plan.length.steps,
+                lambda state: recorder.must_see(state.step),
+            ),
+            look=health.is_due,
+            watched=dict if precision.scaler is None else precision.scaler.watched,
         ),
     )
     if not precision.is_full:

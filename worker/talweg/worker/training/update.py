@@ -60,8 +60,8 @@ class Update:
         """
         return foreach.norms(self._gradients())
 
-    def scale(self, factor: float) -> None:
-        """Multiplies the gradients."""
+    def scale(self, factor: float | Tensor) -> None:
+        """Multiplies the gradients, by a number or a scalar on their device."""
         foreach.scale(self._gradients(), factor)
 
     def clamp(self, size: float) -> None:
@@ -69,9 +69,15 @@ class Update:
         for gradient in self._gradients():
             gradient.clamp_(-size, size)
 
-    def step(self) -> None:
-        """Moves the parameters that took part since the gradients were cleared."""
-        self._move()
+    def step(self, held: Tensor | None = None) -> None:
+        """Moves the parameters that took part since the gradients were cleared.
+
+        Args:
+            held: 1 or 0 on their device (float32). At 1 nothing that is not finite reaches them or
+                the optimizer, whatever the gradients hold: fused optimizers then move nothing, and
+                others as by gradients of 0. Nobody waits for it. None where it is known to be 0.
+        """
+        self._move(held)
         if self._after is not None:
             self._after()
 
@@ -84,8 +90,25 @@ class Update:
         """Leaves parameters that stand alone in memory, without gradients."""
         self.clear()
 
-    def _move(self) -> None:
-        self.optimizer.step()
+    def _move(self, held: Tensor | None) -> None:
+        self._step(held)
+
+    def _step(self, held: Tensor | None) -> None:
+        """The optimizer's own step."""
+        if held is None:
+            self.optimizer.step()
+        elif getattr(self.optimizer, "_step_supports_amp_scaling", False):
+            # So torch's own scaler of gradients holds fused optimizers back.
+            self.optimizer.found_inf = held  # type: ignore[attr-defined]
+            try:
+                self.optimizer.step()
+            finally:
+                del self.optimizer.found_inf  # type: ignore[attr-defined]
+        else:
+            is_held = held.bool()
+            for gradient in self._gradients():
+                gradient.masked_fill_(is_held, 0)
+            self.optimizer.step()
 
     def _gradients(self) -> list[Tensor]:
         return [p.grad for p in self._parameters if p.grad is not None]
@@ -145,24 +168,26 @@ class FlatUpdate(Update):
             parameter.data = parameter.data.clone()
             parameter.grad = None
 
-    def _move(self) -> None:
+    def _move(self, held: Tensor | None) -> None:
         """Moves all parameters in one call where all took part."""
         versions = list(map(_version, self._grads))
         if any(map(int.__eq__, versions, self._seen)):
-            self._step_without(versions)
+            self._step_without(versions, held)
         elif self._kernel is None or not self._is_joined():
-            self.optimizer.step()
+            self._step(held)
         else:
             if "step" in self._state:
-                self._counts.add_(1)
+                self._counts.add_(1 if held is None else 1 - held)
                 self._counted = self._counts._version
             settings = self.optimizer.param_groups[0]
-            self._kernel.step(self._values.pieces, self._slopes.pieces, self._state, settings)
+            self._kernel.step(
+                self._values.pieces, self._slopes.pieces, self._state, settings, held
+            )
 
     def _gradients(self) -> list[Tensor]:
         return [self._slopes.flat]
 
-    def _step_without(self, versions: Sequence[int]) -> None:
+    def _step_without(self, versions: Sequence[int], held: Tensor | None) -> None:
         """Takes a step without the parameters whose gradients nothing was added to."""
         for parameter, grad, now, before in zip(
             self._parameters, self._grads, versions, self._seen, strict=True
@@ -173,7 +198,7 @@ class FlatUpdate(Update):
                 )
             if now == before:
                 parameter.grad = None
-        self.optimizer.step()
+        self._step(held)
         for parameter, grad in zip(self._parameters, self._grads, strict=True):
             parameter.grad = grad
 
