@@ -7,7 +7,21 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import pytest
+import sqlalchemy
+from alembic import command
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from mlflow.store.db import utils as schema
+from mlflow.store.tracking.dbmodels.initial_models import Base as InitialBase
 from tests._parts import wait_until
+
+from talweg.deploy._mlflow_database import upgrade_database
+
+# MLflow's own use of SQLAlchemy.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The ``noload``:sqlalchemy.exc.SADeprecationWarning"
+)
 
 
 @contextmanager
@@ -36,3 +50,67 @@ def test_a_start_that_is_cut_off_leaves_no_half_made_database(tmp_path: Path) ->
             "SELECT name, artifact_location FROM experiments"
         ).fetchall() == [("Default", "mlflow-artifacts:/0")]
     assert not aside.exists()
+
+
+def older_database(path: Path) -> str:
+    """MLflow's database as it was one step of its schema before; gives that step's revision."""
+    engine = sqlalchemy.create_engine(f"sqlite:///{path}")
+    config = schema._get_alembic_config(f"sqlite:///{path}")  # type: ignore[no-untyped-call]
+    scripts = ScriptDirectory.from_config(config)
+    (head,) = scripts.get_heads()
+    script = scripts.get_revision(head)
+    assert script is not None
+    before = script.down_revision
+    assert isinstance(before, str)
+    InitialBase.metadata.create_all(engine)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, before)
+        connection.execute(
+            sqlalchemy.text(
+                "INSERT INTO experiments (name, artifact_location, lifecycle_stage, workspace)"
+                " VALUES ('mine', 'x', 'active', 'default')"
+            )
+        )
+    engine.dispose()
+    return before
+
+
+def revision_of(path: Path) -> str:
+    with closing(sqlite3.connect(path)) as connection:
+        ((revision,),) = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+        return str(revision)
+
+
+def experiments_of(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as connection:
+        return [name for (name,) in connection.execute("SELECT name FROM experiments")]
+
+
+def test_an_older_mlflows_database_is_brought_up_to_date(tmp_path: Path) -> None:
+    database = tmp_path / "mlflow.db"
+    before = older_database(database)
+    upgrade_database(database)
+    newest = schema._get_latest_schema_revision()  # type: ignore[no-untyped-call]
+    assert revision_of(database) == newest != before
+    assert experiments_of(database) == ["mine"]
+    kept = tmp_path / f"mlflow.db.{before}"
+    assert revision_of(kept) == before
+    assert {path.name for path in tmp_path.iterdir()} == {database.name, kept.name}
+    # And that once.
+    kept.unlink()
+    upgrade_database(database)
+    assert [path.name for path in tmp_path.iterdir()] == [database.name]
+
+
+def test_a_database_that_cannot_be_brought_up_to_date_is_left_as_it_is(tmp_path: Path) -> None:
+    database = tmp_path / "mlflow.db"
+    older_database(database)
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'of the future'")
+        connection.commit()
+    before = database.read_bytes()
+    with pytest.raises(CommandError, match="of the future"):
+        upgrade_database(database)
+    assert database.read_bytes() == before
+    assert not list(tmp_path.glob("mlflow.db.of*"))

@@ -150,3 +150,41 @@ def test_in_a_hurry_nobody_is_waited_for(tmp_path: Path) -> None:
         run.supervisor.stop(is_hurried=lambda: True)
         assert time.monotonic() - begun < 3
         assert is_gone(run.supervisor.pids["part"])
+
+
+ENDS_IN_ORDER = (
+    "import pathlib, signal, sys, time\n"
+    "def end(*_):\n"
+    "    time.sleep(0.3)\n"
+    "    pathlib.Path(sys.argv[1] + '.ended').touch()\n"
+    "    sys.exit(0)\n"
+    "signal.signal(signal.SIGTERM, end)\n"
+) + SERVE
+
+
+def test_a_part_that_must_start_anew_ends_in_order_first(tmp_path: Path) -> None:
+    plan = SmallPlan(tmp_path, {"orderly": ENDS_IN_ORDER, "other": SERVE})
+    with running(plan) as run:
+        run.tick_until(run.all_ready)
+        first = run.supervisor.pids
+        run.stale = ("orderly",)
+        os.kill(first["other"], signal.SIGKILL)
+        run.tick_until(lambda: plan.started.count("orderly") == 2)
+        assert is_gone(first["orderly"])
+        assert Path(f"{plan.ready_file('orderly')}.ended").exists()
+        run.tick_until(run.all_ready)
+        # It has died of nothing.
+        assert [name for name, *_ in run.deaths] == ["other"]
+
+
+def test_a_part_that_does_not_end_is_killed_and_starts_anew(tmp_path: Path) -> None:
+    plan = SmallPlan(tmp_path, {"stubborn": STUBBORN, "other": SERVE}, stop_seconds=0.3)
+    with running(plan) as run:
+        run.tick_until(run.all_ready)
+        first = run.supervisor.pids
+        run.stale = ("stubborn",)
+        os.kill(first["other"], signal.SIGKILL)
+        run.tick_until(lambda: plan.started.count("stubborn") == 2)
+        assert is_gone(first["stubborn"])
+        run.tick_until(run.all_ready)
+        assert [name for name, *_ in run.deaths] == ["other"]

@@ -7,9 +7,6 @@ as `mlflow server --backend-store-uri sqlite:///DATABASE --serve-artifacts ARGUM
 That other one would know nothing of who started the first: should `talweg up` and its guardian die
 in one instant, it would live on. Become by exec, it keeps the wish to die with `talweg up`; and
 one process of some 200 MB less waits beside it.
-
-A new database is made aside and renamed. MLflow makes its tables in many steps, for seconds; cut
-off in between it would refuse what it finds there, at every later start.
 """
 
 import os
@@ -19,10 +16,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mlflow import cli, server
-from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-# What MLflow takes for itself where it serves artifacts; its first experiment keeps it.
-_ARTIFACTS = "mlflow-artifacts:/"
+from talweg.deploy._mlflow_database import make_database, upgrade_database
 
 
 def become(command: Sequence[str], *, extra_env: Mapping[str, str], **_: Any) -> NoReturn:
@@ -35,30 +30,14 @@ def become(command: Sequence[str], *, extra_env: Mapping[str, str], **_: Any) ->
     os.execvpe(command[0], list(command), os.environ | dict(extra_env))
 
 
-def make_database(path: Path) -> None:
-    """Makes MLflow's database, unless it is there: whole, or not at all.
-
-    Args:
-        path: Of the SQLite file; its folder is made where it is missing.
-    """
-    if path.exists():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.new")
-    for left in path.parent.glob(f"{aside.name}*"):
-        left.unlink()
-    store = SqlAlchemyStore(f"sqlite:///{aside}", _ARTIFACTS)  # type: ignore[no-untyped-call]
-    store.engine.dispose()
-    aside.replace(path)
-
-
 def main() -> None:
-    """Makes the database, runs MLflow's command up to its web server, and becomes that."""
+    """Sees to the database, runs MLflow's command up to its web server, and becomes that."""
     # Without this name MLflow would start a process again: rather an error in the log.
     assert hasattr(server, "_exec_cmd"), "this MLflow starts its web server in another way"
     server._exec_cmd = become
     database, *arguments = sys.argv[1:]
     make_database(Path(database))
+    upgrade_database(Path(database))
     where = ("--backend-store-uri", f"sqlite:///{database}", "--serve-artifacts")
     cli.cli(["server", *where, *arguments], prog_name="mlflow")
 

@@ -195,8 +195,8 @@ class Stack:
             raise PortTakenError(f"port {port} has been taken meanwhile")
         instead = self._ports.choose(name, port)
         self._note(f"port {port} was taken meanwhile: {name} gets {instead}")
-        # Everybody was told the old address.
-        return tuple(other for other in self._plan.names if other not in (BROKER, name))
+        # Who was told the old address; workers give their jobs back as at any stop.
+        return (SERVER, *self._plan.workers) if name == BROKER else self._plan.workers
 
     def _announce(self, seconds: float) -> None:
         started = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

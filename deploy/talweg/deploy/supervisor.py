@@ -8,7 +8,7 @@ from typing import Protocol
 
 from talweg.deploy.folder import Folder
 from talweg.deploy.parts import Part
-from talweg.deploy.processes import Guardian, kill_group
+from talweg.deploy.processes import Guardian
 
 # Delays before a part is started again, in seconds: doubled with each death, down again once the
 # part has been ready for CALM seconds.
@@ -62,6 +62,8 @@ class _Running:
     """In a row, without a calm time between."""
     failed_starts: int = 0
     """In a row: deaths before it was ready."""
+    end_by: float = 0.0
+    """When its process is killed, since it was told to end and start anew; 0 while it was not."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,10 @@ class Supervisor:
             if running.process is None:
                 if time.monotonic() >= running.start_at:
                     self._start(name, running)
+            elif running.end_by:
+                if running.process.poll() is not None or time.monotonic() > running.end_by:
+                    self._end(running)
+                    running.start_at = 0.0
             elif running.process.poll() is not None:
                 self._bury(name, running)
             elif not running.is_ready:
@@ -129,11 +135,13 @@ class Supervisor:
         return max(_SHORTEST_WAIT, min([1.0, *dues]))
 
     def restart(self, name: str) -> None:
-        """Kills a part, which is started again at once."""
+        """Has a part end in order, as at a stop, and start again at once."""
         running = self._running[name]
-        if running.process is not None:
-            self._guardian.end(running.process)
-            running.process, running.is_ready, running.start_at = None, False, 0.0
+        if running.process is not None and not running.end_by:
+            assert running.part is not None
+            if running.process.poll() is None:
+                running.process.terminate()
+            running.end_by = time.monotonic() + running.part.stop_seconds
 
     def stop(self, *, is_hurried: Callable[[], bool]) -> None:
         """Stops every part in order; when hurried, or when a part takes too long, by force.
@@ -179,10 +187,8 @@ class Supervisor:
         assert running.process is not None
         assert running.part is not None
         status = running.process.returncode
-        # Its children may live on, and hold its port or its files.
-        self._guardian.end(running.process)
         running.failed_starts += not running.is_ready
-        running.process, running.is_ready = None, False
+        self._end(running)
         running.deaths += 1
         how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
         may_give_up = running.part.is_essential and not running.was_ready
@@ -193,6 +199,12 @@ class Supervisor:
         self._hooks.say(f"{name} {how}; starting it again in {delay:.1f} s")
         for other in self._hooks.died(name, running.failed_starts, running.was_ready):
             self.restart(other)
+
+    def _end(self, running: _Running) -> None:
+        """Kills what is left of a part: its children may live on, and hold its port or files."""
+        assert running.process is not None
+        self._guardian.end(running.process)
+        running.process, running.is_ready, running.end_by = None, False, 0.0
 
     def _hopeless(self, name: str, how: str) -> StartError:
         log = self._folder.log_file(name)
@@ -213,9 +225,7 @@ class Supervisor:
                 assert running.part is not None
                 late = time.monotonic() - started > running.part.stop_seconds
                 if running.process.poll() is not None or late or is_hurried():
-                    kill_group(running.process.pid)
-                    self._guardian.end(running.process)
-                    running.process, running.is_ready = None, False
+                    self._end(running)
                     alive.remove(running)
             if alive:
                 time.sleep(_SHORTEST_WAIT)

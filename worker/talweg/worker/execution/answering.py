@@ -62,6 +62,7 @@ class Answering:
         """
         self._here = here
         self._unfit = ""
+        self._has_settled = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ending")
         self._ending: Future[None] | None = None
 
@@ -135,6 +136,10 @@ class Answering:
             self._await_ending()
             self._ending = self._thread.submit(self._end, assignment, claimed_at, end)
         gc.collect()
+        if not self._has_settled:
+            # What a first job has imported and kept stays: no later collection need look at it.
+            gc.freeze()
+            self._has_settled = True
         if self._here.has_cuda:
             if is_device_broken():
                 self._await_ending()

@@ -149,15 +149,15 @@ def _kept_by(setup: Setup, samples: int) -> int | None:
 
 def _used() -> int | None:
     """Bytes of this process that count towards RLIMIT_DATA."""
-    return _kib("/proc/self/status", "VmData")
+    return _kib("/proc/self/status", "VmData").get("VmData")
 
 
 def _free() -> int | None:
     """Bytes that the machine has free, or this process's container."""
-    free, swap = _kib("/proc/meminfo", "MemAvailable"), _kib("/proc/meminfo", "SwapFree")
-    if free is None:
+    found = _kib("/proc/meminfo", "MemAvailable", "SwapFree")
+    if "MemAvailable" not in found:
         return None
-    return min([free + (swap or 0), *_left_to_container()])
+    return min([sum(found.values()), *_left_to_container()])
 
 
 def _left_to_container() -> Iterator[int]:
@@ -171,10 +171,14 @@ def _left_to_container() -> Iterator[int]:
             yield max(0, most - now + cached)
 
 
-def _kib(path: str, name: str) -> int | None:
+def _kib(path: str, *names: str) -> dict[str, int]:
+    """Bytes by name, of those that stand there."""
+    found: dict[str, int] = {}
     with suppress(OSError), open(path) as lines:
         for line in lines:
             key, _, value = line.partition(":")
-            if key == name:
-                return int(value.split()[0]) * 1024
-    return None
+            if key in names:
+                found[key] = int(value.split()[0]) * 1024
+                if len(found) == len(names):
+                    break
+    return found
