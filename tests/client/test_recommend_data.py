@@ -100,6 +100,39 @@ def test_the_yaml_is_a_job_but_for_its_model(capsys: pytest.CaptureFixture[str])
     assert not check(fill(from_dict({"model": "mlp", **job})))[0]
 
 
+HEADS = """
+task: {multitask: {heads: [{segmentation: {target: foreground}}, depth]}}
+dataset: {digit_scenes: {num_samples: 60}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "model"),
+    [
+        (["--data", "digit_scenes:num_samples=60", "--task", "segmentation"], "unet"),
+        (["--data", "digit_scenes:num_samples=60", "--task", "segmentation", "--masks", "binary"],
+         "unet"),
+        (["--data", "digit_pairs", "--task", "metric_learning"], "embedder"),
+        (["--data", "digits", "--task", "metric_learning", "--known", "pairs"], "embedder"),
+        (["--data", "gaussian_ring", "--task", "gan", "--critic", "gradient_penalty"],
+         "adversarial"),
+        (["--data", "heads.yaml"], "multi_head"),
+        (["--data", "heads.yaml", "--speeds-differ"], "multi_head"),
+    ],
+)  # fmt: skip
+def test_what_it_prints_for_data_is_accepted(
+    arguments: list[str], model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "heads.yaml").write_text(HEADS)
+    for rank in range(1, 20):
+        if run(["recommend", *arguments, "--yaml", "--rank", str(rank)]):
+            break
+        job = {"model": model, **yaml.safe_load(capsys.readouterr().out)}
+        assert not check(fill(from_dict(job)))[0], job["loss"]
+    assert rank > 2
+    assert "--rank must be <=" in capsys.readouterr().err
+
+
 def test_the_task_of_data_that_serve_one_need_not_be_told(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -21,6 +21,7 @@ from talweg.spec import (
     models,
     recommend,
     tasks,
+    to_dict,
 )
 from talweg.spec._facts import leaves, loss_facts, tasks_by_name
 from talweg.spec._fields import fields
@@ -28,8 +29,9 @@ from talweg.spec.advice._facts import kinds, known, tasks_of
 from talweg.spec.advice._rank import TABLES, _derived
 from talweg.v1.losses_pb2 import Gan, Loss
 from talweg.v1.options_pb2 import TaskKind
-from talweg.v1.recommendations_pb2 import ProblemFacts
+from talweg.v1.recommendations_pb2 import LossRecommendation, ProblemFacts
 from talweg.v1.spec_pb2 import JobSpec
+from talweg.v1.tasks_pb2 import Task
 
 TASKS = [name.lower() for name in TaskKind.keys()[1:]]
 
@@ -100,7 +102,10 @@ RANKED: list[tuple[str, dict[str, Any], list[str], str]] = [
      ["ce_dice", "dice mode=multiclass", "tversky mode=multiclass"],
      "missing all of a rare foreground costs 0.01"),
     ("segmentation", {"small_objects": True}, ["ce_dice", "dice mode=multiclass"], "little"),
-    ("segmentation", {"masks": "binary"}, ["ce_dice", "dice"], "overlap"),
+    ("segmentation", {"masks": "binary"}, ["sum(bce_with_logits, dice)", "dice"], "overlap"),
+    ("segmentation", {"masks": "binary", "calibrated": True}, ["bce_with_logits"], "proper"),
+    ("segmentation", {"masks": "binary", "easy_samples": True},
+     ["sum(bce_with_logits, dice)", "focal_binary"], "overlap"),
     ("segmentation", {"masks": "multilabel"}, ["dice mode=multilabel"], "channel a label"),
     ("segmentation", {"empty_images": True}, ["ce_dice batch=true", "cross_entropy"],
      "without objects"),
@@ -146,12 +151,13 @@ RANKED: list[tuple[str, dict[str, Any], list[str], str]] = [
      "features"),
     ("multitask", {}, ["uncertainty variant=simple", "gradnorm"], "1/L"),
     ("multitask", {"task_types": ["regression", "classification"]},
-     ["uncertainty task_types=[regression, classification]"], "1/(2L)"),
+     ["uncertainty(mse, cross_entropy) task_types=[regression, classification]"], "1/(2L)"),
     ("multitask", {"first_losses": [100, 0.01]},
      ["uncertainty variant=simple initial_log_vars=[4.6052, -4.6052]"], "first losses"),
     ("multitask",
      {"task_types": ["regression", "classification"], "first_losses": [100, 0.01]},
-     ["uncertainty task_types=[regression, classification] initial_log_vars=[4.6052, -3.912]"],
+     ["uncertainty(mse, cross_entropy) task_types=[regression, classification] "
+      "initial_log_vars=[4.6052, -3.912]"],
      "first losses"),
     ("multitask", {"speeds_differ": True}, ["gradnorm"], "slow"),
 ]  # fmt: skip
@@ -207,47 +213,78 @@ def test_every_problem_gets_complete_and_valid_losses_of_its_task(task: str) -> 
                 assert kinds()[task] in loss_facts(leaf.DESCRIPTOR).tasks, (facts, name)
 
 
-def submissions(task: str) -> Iterator[dict[str, Any]]:
+def submissions(task: str) -> Iterator[JobSpec]:
     """Specs of a task by data and models of the catalogue, as far as they may fit."""
     kind = tasks_by_name()[task]
+    fitting = [model.name for model in models() if kind in model.facts.tasks]
     for data in datasets():
         if kind in data.facts.tasks:
-            for model in models():
-                yield base(task=task, dataset=data.name, model=model.name)
+            for model in fitting:
+                yield from_dict(base(task=task, dataset=data.name, model=model))
 
 
-def accepted(spec: JobSpec, loss: Loss) -> bool:
-    spec.loss.CopyFrom(loss)
-    return not check(fill(spec))[0]
+def accepted(spec: JobSpec, each: LossRecommendation) -> bool:
+    """Tell whether a job is accepted with a recommended loss, and the task as it stands there."""
+    job = JobSpec()
+    job.CopyFrom(spec)
+    job.loss.CopyFrom(each.loss)
+    job.task.MergeFrom(each.task)
+    return not check(fill(job))[0]
 
 
-@pytest.mark.parametrize(
-    "task",
-    ["regression", "binary", "multiclass", "multilabel", "ordinal", "image_translation"],
-)
+@pytest.mark.parametrize("task", TASKS)
 def test_every_loss_for_jobs_is_accepted_by_submission(task: str) -> None:
-    losses = {
-        each.loss.SerializeToString(deterministic=True): each
-        for _, found in problems(task)
-        for each in found.recommendations
+    found = {
+        each.loss.SerializeToString(deterministic=True)
+        + each.task.SerializeToString(deterministic=True): each
+        for _, answer in problems(task)
+        for each in answer.recommendations
     }
-    specs = [from_dict(spec) for spec in submissions(task)]
-    for each in losses.values():
-        fits = any(accepted(spec, each.loss) for spec in specs)
+    specs = list(submissions(task)) if task in tasks_by_name() else []
+    for each in found.values():
+        job = with_heads(each) if task == "multitask" else each
+        fits = any(accepted(spec, job) for spec in specs)
         assert fits == (not each.only_evaluated), label(each.loss)
+        assert each.task.WhichOneof("kind") == (task if fits else None)
 
 
-@pytest.mark.parametrize("task", [entry.name for entry in tasks()])
-def test_the_first_choice_of_every_task_that_jobs_have_is_accepted(task: str) -> None:
-    loss = ask(task).recommendations[0].loss
-    if task == "multitask":
-        # The choice is how heads are weighed; the heads and their losses are the job's.
-        heads = {"multitask": {"heads": ["segmentation", "depth"]}}
-        spec = base(task=heads, dataset="digit_scenes", model="multi_head")
-        loss.uncertainty.losses.extend([from_dict("ce_dice", Loss), from_dict("mae", Loss)])
-        assert accepted(from_dict(spec), loss)
-        return
-    assert any(accepted(from_dict(spec), loss) for spec in submissions(task))
+def with_heads(each: LossRecommendation) -> LossRecommendation:
+    """Add to a choice of how tasks are weighed the tasks, which are the job's to know."""
+    job = LossRecommendation()
+    job.CopyFrom(each)
+    weigher = getattr(job.loss, job.loss.WhichOneof("kind") or "")
+    # In the order of the types that problems name.
+    heads: list[Any] = ["depth", {"name": "what", "segmentation": {}}]
+    job.task.CopyFrom(from_dict({"multitask": {"heads": heads}}, Task))
+    if not weigher.losses:
+        weigher.losses.extend([from_dict("mae", Loss), from_dict("ce_dice", Loss)])
+        assert (
+            "add its losses, one a task, in the order of task.multitask.heads"
+            in each.caution.lower()
+        )
+    return job
+
+
+def test_tasks_of_recommendations_hold_what_facts_say_of_them() -> None:
+    def task(name: str, rank: int = 0, **facts: Any) -> dict[str, Any]:
+        return to_dict(ask(name, **facts).recommendations[rank].task)
+
+    assert task("segmentation", masks="binary") == {"segmentation": {"target": "foreground"}}
+    assert task("segmentation", masks="multiclass") == {"segmentation": {}}
+    assert task("gan", critic="gradient_penalty") == {"gan": {"gradient_penalty": 10}}
+    assert task("gan", critic="clipped") == {"gan": {"weight_clip": 0.01}}
+    wgan = [
+        each
+        for each in ask("gan", critic="spectral_norm").recommendations
+        if each.loss.gan.form == Gan.wgan
+    ]
+    assert [each.only_evaluated.partition(";")[0] for each in wgan] == [
+        "the critics of jobs have no spectral norm"
+    ]
+    barred = ask("segmentation", masks="multilabel").recommendations
+    assert {each.only_evaluated for each in barred} == {
+        "jobs have masks of one class a pixel, or of foreground"
+    }
 
 
 @pytest.mark.parametrize("task", TASKS)

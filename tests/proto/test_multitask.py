@@ -54,6 +54,8 @@ FOREGROUND = {"segmentation": {"target": "foreground"}}
         job(loss=weighed("focal", "mse", by="gradnorm")),
         job(FOREGROUND, loss=weighed({"sum": {"terms": [{"loss": "dice"}, {"loss": "bce"}]}})),
         job("depth", loss=weighed({"quantile": {"q": 0.9}})),
+        job("segmentation", "depth", "detection", loss=weighed("ce_dice", "mae", "detection")),
+        job({"detection": {"radius": 2}}, "depth", loss=weighed("detection", "mae", by="sum")),
     ],
 )  # fmt: skip
 def test_in_order(spec: dict[str, Any]) -> None:
@@ -101,6 +103,23 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str]] = {
     ),
     "a trunk of images for vectors": (
         {**NUMBERS, "model": "multi_head"}, "model.multi_head.trunk", "unet on synthetic", "mlp",
+    ),
+    "boxes from vectors": (
+        job("detection", model={"multi_head": {"trunk": "mlp"}}, loss=weighed("detection")),
+        "model.multi_head.trunk", "mlp under the head detection", "unet",
+    ),
+    "boxes of numbers": (
+        {**NUMBERS, "task": {"multitask": {"heads": ["detection"]}}, "loss": weighed("detection"),
+         "model": "multi_head"},
+        "task.multitask.heads[0]", "detection on synthetic_regression", "fits",
+    ),
+    "a mean over boxes": (
+        job("detection", loss=weighed({"detection": {"box_loss": {"mae": {"reduction": "sum"}}}})),
+        "loss.uncertainty.losses[0].detection.box_loss.mae.reduction", "sum", "mean",
+    ),
+    "boxes without classes": (
+        job("depth", "detection", loss=weighed("mae", "giou", by="gradnorm")),
+        "loss.gradnorm.losses[1]", "giou in a job", "detection",
     ),
     "masks of numbers": (
         {**NUMBERS, "task": {"multitask": {"heads": ["segmentation", "number"]}},
@@ -157,6 +176,13 @@ def test_what_follows_from_the_heads() -> None:
     assert arrays_of(from_dict(NUMBERS)) == ("x", "y")
     assert num_outputs(filled, 11) == 12
     assert num_outputs(from_dict(NUMBERS), 2) == 2
+    three = fill(from_dict(job("detection", "depth", loss=weighed("detection", "mae"))))
+    assert list(three.loss.uncertainty.task_types) == [
+        Uncertainty.classification, Uncertainty.regression,
+    ]  # fmt: skip
+    assert arrays_of(three) == ("x", "boxes", "classes", "count", "depth")
+    assert num_outputs(three, 11) == 16
+    assert primary_metric(three) == "test/detection/map_50"
 
 
 def test_metrics_stand_behind_their_heads_name() -> None:

@@ -26,7 +26,7 @@ from talweg.v1.options_pb2 import (
     TaskKind,
 )
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.v1.tasks_pb2 import MetricLearning, Segmentation, Task
+from talweg.v1.tasks_pb2 import MetricLearning, ObjectDetection, Segmentation, Task
 
 # The metric that exists only where the loss names quantiles, and the losses that do.
 _PINBALL = "pinball"
@@ -286,6 +286,8 @@ def judges_loss(spec: JobSpec) -> bool:
 
 def outputs_of_head(head: Head, num_targets: int) -> int:
     """Give the number of outputs of one head of a multitask job."""
+    if isinstance(head.message, ObjectDetection):
+        return num_targets + SIDES
     if not isinstance(head.message, Segmentation):
         return 1
     return 1 if head.message.target == Segmentation.foreground else num_targets

@@ -77,7 +77,7 @@ def _fill_multitask(spec: JobSpec) -> None:
     is_kendall = weighs.variant == Uncertainty.kendall
     if chosen(spec.loss) == "uncertainty" and is_kendall and not weighs.task_types:
         kinds = (Uncertainty.regression, Uncertainty.classification)
-        weighs.task_types.extend(kinds[head.kind == "segmentation"] for head in found)
+        weighs.task_types.extend(kinds[head.of_classes] for head in found)
 
 
 def fill_message(message: M) -> M:

@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from talweg.v1.losses_pb2 import Loss
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.v1.tasks_pb2 import Depth, Segmentation
+from talweg.v1.tasks_pb2 import Depth, ObjectDetection, Segmentation
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,16 @@ class Head:
     def of_pixels(self) -> bool:
         """Whether it gives outputs for each pixel."""
         return isinstance(self.message, (Segmentation, Depth))
+
+    @property
+    def of_boxes(self) -> bool:
+        """Whether it gives classes and boxes."""
+        return isinstance(self.message, ObjectDetection)
+
+    @property
+    def of_classes(self) -> bool:
+        """Whether its loss counts as that of classes; a detector's is of boxes beside them."""
+        return isinstance(self.message, (Segmentation, ObjectDetection))
 
 
 def heads(spec: JobSpec) -> tuple[Head, ...]:
@@ -66,11 +76,13 @@ def head_losses(loss: Loss) -> Iterator[Loss]:
 
 
 def spec_of_head(spec: JobSpec, head: Head) -> JobSpec:
-    """Give the job that a head would be by itself: segmentation, or regression."""
+    """Give the job that a head would be by itself: segmentation, detection or regression."""
     single = JobSpec()
     single.CopyFrom(spec)
     if isinstance(head.message, Segmentation):
         single.task.segmentation.CopyFrom(head.message)
+    elif isinstance(head.message, ObjectDetection):
+        single.task.detection.CopyFrom(head.message)
     else:
         single.task.regression.SetInParent()
     single.loss.Clear()

@@ -10,10 +10,11 @@ from talweg.spec._case import Case
 from talweg.spec._errors import Violation, one_of, shown
 from talweg.spec._fields import choices
 from talweg.spec._heads import Head, head_losses, heads, spec_of_head
+from talweg.spec._rules_detection import detection_rules
 from talweg.spec._rules_images import image_rules
 from talweg.spec._rules_loss import loss_rules, needs_of_outputs
 from talweg.v1 import options_pb2
-from talweg.v1.tasks_pb2 import Column, Depth, Segmentation
+from talweg.v1.tasks_pb2 import Column, Depth, ObjectDetection, Segmentation
 
 _PARTS = {"sum": "terms", "uncertainty": "losses", "gradnorm": "losses"}
 # What a data set must be for, so that it has what a head learns.
@@ -21,6 +22,7 @@ _NEEDS = {
     Segmentation: options_pb2.SEGMENTATION,
     Depth: options_pb2.SEGMENTATION,
     Column: options_pb2.REGRESSION,
+    ObjectDetection: options_pb2.DETECTION,
 }
 
 
@@ -73,8 +75,9 @@ def _trunk(case: Case, found: tuple[Head, ...]) -> Iterator[Violation]:
     trunk = case.spec.model.multi_head.trunk.WhichOneof("kind")
     images = case.data is not None and len(case.data.shape) == 3
     if trunk == "mlp":
-        if any(head.of_pixels for head in found):
-            name = next(head.name for head in found if head.of_pixels)
+        of_images = [head.name for head in found if head.of_pixels or head.of_boxes]
+        if of_images:
+            name = of_images[0]
             yield Violation("model.multi_head.trunk", f"mlp under the head {name}", "unet")
         if not case.spec.model.multi_head.trunk.mlp.hidden:
             yield Violation("model.multi_head.trunk.mlp.hidden", "nothing", "at least one layer")
@@ -97,7 +100,11 @@ def _data(case: Case, head: Head, path: str) -> Iterator[Violation]:
 
 def _loss(case: Case, head: Head) -> Iterator[Violation]:
     single = Case(spec_of_head(case.spec, head))
-    rules: tuple[Callable[[Case], Iterator[Violation]], ...] = (loss_rules, image_rules)
+    rules: tuple[Callable[[Case], Iterator[Violation]], ...] = (
+        loss_rules,
+        image_rules,
+        detection_rules,
+    )
     for rule in rules:
         for violation in rule(single):
             if violation.field.startswith("loss"):

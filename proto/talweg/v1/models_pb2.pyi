@@ -762,7 +762,9 @@ class SharedTrunk(_message.Message):
     MLP_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def unet(self) -> Global___Unet:
-        """Of images; a head of one number takes the mean over the pixels."""
+        """Of images; a head of one number takes the mean over the pixels, and a detector's has a location
+        for each patch, with one 3×3 convolution in each branch.
+        """
 
     @_builtins.property
     def mlp(self) -> Global___Mlp:

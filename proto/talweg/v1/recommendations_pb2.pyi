@@ -14,6 +14,7 @@ from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf.internal import extension_dict as _extension_dict
 from talweg.v1 import losses_pb2 as _losses_pb2
 from talweg.v1 import options_pb2 as _options_pb2
+from talweg.v1 import tasks_pb2 as _tasks_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -541,6 +542,7 @@ class LossRecommendation(_message.Message):
     CAUTION_FIELD_NUMBER: _builtins.int
     FACTS_FIELD_NUMBER: _builtins.int
     ONLY_EVALUATED_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     """Why."""
     caution: _builtins.str
@@ -555,6 +557,12 @@ class LossRecommendation(_message.Message):
     def facts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The names of the facts that speak for or against it."""
 
+    @_builtins.property
+    def task(self) -> _tasks_pb2.Task:
+        """The task with what the facts say of it, such as a segmentation's target, as a job file takes it
+        beside the loss; unset where no job can train by the loss.
+        """
+
     def __init__(
         self,
         *,
@@ -563,10 +571,11 @@ class LossRecommendation(_message.Message):
         caution: _builtins.str = ...,
         facts: _abc.Iterable[_builtins.str] | None = ...,
         only_evaluated: _builtins.str = ...,
+        task: _tasks_pb2.Task | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["loss", b"loss"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["loss", b"loss", "task", b"task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caution", b"caution", "facts", b"facts", "loss", b"loss", "only_evaluated", b"only_evaluated", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caution", b"caution", "facts", b"facts", "loss", b"loss", "only_evaluated", b"only_evaluated", "reason", b"reason", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

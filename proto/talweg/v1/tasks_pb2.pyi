@@ -559,6 +559,7 @@ class Multitask(_message.Message):
         SEGMENTATION_FIELD_NUMBER: _builtins.int
         DEPTH_FIELD_NUMBER: _builtins.int
         NUMBER_FIELD_NUMBER: _builtins.int
+        DETECTION_FIELD_NUMBER: _builtins.int
         name: _builtins.str
         """What its metrics begin with, such as `depth/` of `test/depth/mae`; the head's kind where
         absent.
@@ -575,6 +576,10 @@ class Multitask(_message.Message):
         def number(self) -> Global___Column:
             """A number."""
 
+        @_builtins.property
+        def detection(self) -> Global___ObjectDetection:
+            """Which objects there are, and where."""
+
         def __init__(
             self,
             *,
@@ -582,14 +587,15 @@ class Multitask(_message.Message):
             segmentation: Global___Segmentation | None = ...,
             depth: Global___Depth | None = ...,
             number: Global___Column | None = ...,
+            detection: Global___ObjectDetection | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["_name", b"_name", "depth", b"depth", "kind", b"kind", "name", b"name", "number", b"number", "segmentation", b"segmentation"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_name", b"_name", "depth", b"depth", "detection", b"detection", "kind", b"kind", "name", b"name", "number", b"number", "segmentation", b"segmentation"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["_name", b"_name", "depth", b"depth", "kind", b"kind", "name", b"name", "number", b"number", "segmentation", b"segmentation"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_name", b"_name", "depth", b"depth", "detection", b"detection", "kind", b"kind", "name", b"name", "number", b"number", "segmentation", b"segmentation"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         _WhichOneofReturnType__name: _TypeAlias = _typing.Literal["name"]  # noqa: Y015
         _WhichOneofArgType__name: _TypeAlias = _typing.Literal["_name", b"_name"]  # noqa: Y015
-        _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["segmentation", "depth", "number"]  # noqa: Y015
+        _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["segmentation", "depth", "number", "detection"]  # noqa: Y015
         _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
         @_typing.overload
         def WhichOneof(self, oneof_group: _WhichOneofArgType__name) -> _WhichOneofReturnType__name | None: ...

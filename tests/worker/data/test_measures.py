@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from talweg.spec import Measured, fill, from_dict
 from talweg.v1.options_pb2 import TaskKind
 from talweg.v1.recommendations_pb2 import ProblemFacts
+from talweg.worker import data
 from talweg.worker.data import LOADERS, MEASURES, RawData, _load, measure
 from talweg.worker.tasks import TASKS
 
@@ -157,6 +158,32 @@ def test_classes_that_training_sees_are_counted() -> None:
     assert facts(look("metric_learning", "digits")) == {"num_classes": 6}
     assert facts(look("metric_learning", "digit_pairs")) == {"known": "pairs"}
     assert facts(look("metric_learning", "digit_triplets")) == {"known": "triplets"}
+
+
+def test_a_small_training_split_makes_small_batches() -> None:
+    few = {"train": 0.4, "validation": 0.3, "test": 0.3}
+    assert facts(look("self_supervised", "iris", split=few)) == {"batch_size": 60}
+    assert facts(look("self_supervised", "digits")) == {}
+    tiny = {"synthetic_classification": {"num_samples": 100, "num_classes": 10}}
+    found = facts(look("metric_learning", tiny))
+    assert found == {"num_classes": 6, "batch_size": pytest.approx(60, abs=3)}
+
+
+def test_images_tell_what_no_network_is_needed_for() -> None:
+    dataset = {"digit_scenes": {"num_samples": 60}}
+    found = [each.how for each in look("image_translation", dataset)]
+    assert "targets of 1 by 64 by 64, channels first, with pixels from 0 to 0.9909" in found
+    (noisy,) = (how for how in found if how.startswith("as it comes in"))
+    (black,) = (how for how in found if how.startswith("a black image"))
+    raw = {"task": "image_translation", "dataset": dataset}
+    raw |= {"preprocessing": {"standardise_inputs": False}}
+    train = data.load(fill(from_dict(raw))).train.arrays
+    plain, image = train["x"].double(), train["image"].double()
+    for said, answer in ((noisy, plain), (black, 0 * plain)):
+        psnr = float((-10 * (answer - image).square().mean((1, 2, 3)).log10()).mean())
+        assert f"a PSNR of {psnr:.3g} dB" in said
+    clean = look("image_translation", {"digit_scenes": {"num_samples": 60, "noise": 0}})
+    assert any("of 100 dB: it is its target" in each.how for each in clean)
 
 
 def test_heads_tell_what_tasks_are() -> None:

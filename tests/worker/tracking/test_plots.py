@@ -189,10 +189,10 @@ def test_images_beside_what_should_come_of_them(tmp_path: Path) -> None:
 
 def test_each_heads_pictures_and_the_weights_over_time(tmp_path: Path) -> None:
     spec = {
-        "task": {"multitask": {"heads": ["segmentation", "depth", "number"]}},
+        "task": {"multitask": {"heads": ["segmentation", "depth", "number", "detection"]}},
         "dataset": "digit_scenes",
         "model": "multi_head",
-        "loss": {"uncertainty": {"losses": ["ce_dice", "mae", "mse"]}},
+        "loss": {"uncertainty": {"losses": ["ce_dice", "mae", "mse", "detection"]}},
     }
     shown = {
         "segmentation/image": RANDOM.normal(size=(2, 3, 16, 16)).astype(np.float32),
@@ -202,6 +202,11 @@ def test_each_heads_pictures_and_the_weights_over_time(tmp_path: Path) -> None:
         "depth/image": RANDOM.normal(size=(2, 1, 16, 16)).astype(np.float32),
         "depth/depth": RANDOM.normal(size=(2, 16, 16)).astype(np.float32),
         "depth/answer": RANDOM.normal(size=(2, 16, 16)).astype(np.float32),
+        "detection/image": RANDOM.normal(size=(2, 1, 16, 16)).astype(np.float32),
+        "detection/boxes": np.array([[[1, 2, 5, 8]], [[0, 0, 16, 9]]], np.float32),
+        "detection/classes": np.array([[1], [10]]),
+        "detection/count": np.array([1, 0]),
+        "detection/found": np.array([[[1, 2, 5, 8, 0.9, 1]], [[0] * 6]], np.float32),
     }
     points: list[Point] = [
         (step, step, {"weights/segmentation": 1.0, "weights/depth": 2 / step, "train/loss": 1.0})
@@ -211,6 +216,6 @@ def test_each_heads_pictures_and_the_weights_over_time(tmp_path: Path) -> None:
     pictures = drawn_from(tmp_path / "job", spec, points, shown, class_names=names)
     assert set(pictures) == {
         "loss_curve", "task_weights", "segmentation_masks", "segmentation_iou_by_class",
-        "depth_map",
+        "depth_map", "detection_boxes",
     }  # fmt: skip
     assert all(picture.shape[1] == 800 for picture in pictures.values())

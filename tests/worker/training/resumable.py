@@ -162,6 +162,13 @@ CASES: dict[str, dict[str, Any]] = {
         "loss": "detection",
         "training": {"steps": 16, "batch_size": 4, "accumulation": 2, "log_every_steps": 2},
     },
+    "three heads, weights that learn": {
+        "task": {"multitask": {"heads": ["segmentation", "depth", "detection"]}},
+        "dataset": {"digit_scenes": {"num_samples": 60}},
+        "model": {"multi_head": {"trunk": {"unet": {"channels": [4], "patch": 4}}}},
+        "loss": {"gradnorm": {"losses": ["ce_dice", "mae", "detection"]}},
+        "training": {"steps": 16, "batch_size": 8, "log_every_steps": 2},
+    },
     "multiclass, fp16": {
         "task": "multiclass",
         "dataset": "wine",

@@ -16,9 +16,10 @@ from talweg.client import InvalidRequest, InvalidSpec, read_jobs
 from talweg.client._files import MAX_FILE_BYTES, parse_jobs
 from talweg.client.cli._lazy import missing_extra
 from talweg.spec import Measured, SpecError, Violation
+from talweg.v1.losses_pb2 import BceWithLogits, Loss
 from talweg.v1.options_pb2 import GAN, MULTITASK, SELF_SUPERVISED, VAE, TaskKind
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.v1.tasks_pb2 import Task
+from talweg.v1.tasks_pb2 import Segmentation, Task
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 # Where the data are read, which is where PyTorch is: another part, found when it is called.
@@ -153,6 +154,14 @@ def _reader() -> _Reader:
         return cast(_Reader, import_module(_READER))
     except ModuleNotFoundError as error:
         raise missing_extra("recommend --data", error, "worker") from error
+
+
+def fit_heads(job: JobSpec) -> None:
+    """Put a loss of yes or no to those heads of a multitask job that tell foreground alone."""
+    for head in spec.heads(job):
+        target = getattr(head.message, "target", Segmentation.classes)
+        if head.loss is not None and target == Segmentation.foreground:
+            head.loss.CopyFrom(spec.fill_message(Loss(bce_with_logits=BceWithLogits())))
 
 
 def lines(seen: Look, given: Mapping[str, Any]) -> list[str]:

@@ -103,7 +103,7 @@ def recommend(
     if as_json:
         _print_json(response, seen, given)
     elif as_yaml:
-        _print_yaml(task, response, rank, seen, given)
+        _print_yaml(response, rank, seen, given)
     else:
         _print_table(response, seen, given)
     for fact in response.ignored:
@@ -152,15 +152,15 @@ def _print_json(response: RecommendLossResponse, seen: Look | None, given: dict[
 
 
 def _print_yaml(
-    task: str, response: RecommendLossResponse, rank: int, seen: Look | None, given: dict[str, Any]
+    response: RecommendLossResponse, rank: int, seen: Look | None, given: dict[str, Any]
 ) -> None:
     found = response.recommendations
     if rank > len(found):
         raise click.UsageError(f"--rank must be <= {len(found)}, but got {rank}")
     chosen = found[rank - 1]
     part = JobSpec(loss=chosen.loss)
-    if not chosen.only_evaluated:
-        getattr(part.task, task).SetInParent()
+    if chosen.HasField("task"):
+        part.task.CopyFrom(chosen.task)
     texts = [chosen.reason, chosen.caution, _for_evaluate(chosen)]
     if seen is not None:
         from talweg.client.cli import _look
@@ -168,6 +168,8 @@ def _print_yaml(
         if not chosen.only_evaluated:
             # With the task's parameters, the split and what is done to the data.
             part.MergeFrom(seen.spec)
+            part.task.MergeFrom(chosen.task)
+            _look.fit_heads(part)
         texts[:0] = _look.lines(seen, given)
     for text in texts:
         for line in textwrap.wrap(text, _WIDTH, break_long_words=False):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from talweg.spec.advice._conditions import Facts, above, below, given, is_, other_than
-from talweg.spec.advice._table import NEVER, Form, Note, Row, Table, Template
+from talweg.spec.advice._table import NEVER, Bar, Builder, Form, Note, Row, Table
 from talweg.v1 import options_pb2
 
 _RARE_BELOW = 0.1
@@ -15,7 +15,7 @@ _COSTS = other_than("miss_cost", 1)
 _OUTLIERS = above("outliers", 0)
 
 
-def _overlap(name: str, **parameters: float) -> Template:
+def _overlap(name: str, **parameters: float) -> Builder:
     """Give a loss of overlap for the masks, pooled over the batch where images may be empty."""
 
     def form(facts: Facts) -> Form:
@@ -27,22 +27,31 @@ def _overlap(name: str, **parameters: float) -> Template:
     return form
 
 
-def _by_costs(name: str) -> Template:
+def _by_costs(name: str) -> Builder:
     """Give a tversky loss whose weights are the costs of false alarms and misses."""
 
     def form(facts: Facts) -> Form:
         cost = facts.get("miss_cost")
         weights = {} if cost is None else {"alpha": 1 / (1 + cost), "beta": cost / (1 + cost)}
-        template = _overlap(name, **{key: round(value, 6) for key, value in weights.items()})
-        assert callable(template)
-        return template(facts)
+        return _overlap(name, **{key: round(value, 6) for key, value in weights.items()})(facts)
 
     return form
 
 
 def _ce_dice(facts: Facts) -> Form:
+    if facts.get("masks") == "binary":
+        return {"sum": {"terms": [{"loss": "bce_with_logits"}, {"loss": _overlap("dice")(facts)}]}}
     pooled: Mapping[str, Any] = {"batch": True} if "empty_images" in facts else {}
     return {"ce_dice": dict(pooled)}
+
+
+def _by_masks(of_classes: str, of_foreground: str) -> Builder:
+    """Give a loss of one class a pixel, or of yes or no."""
+    return lambda facts: of_foreground if facts.get("masks") == "binary" else of_classes
+
+
+def _target(facts: Facts) -> Mapping[str, Any]:
+    return {"target": "foreground"} if facts.get("masks") == "binary" else {}
 
 
 SEGMENTATION = Table(
@@ -50,13 +59,13 @@ SEGMENTATION = Table(
     losses={
         "ce_dice": _ce_dice,
         "dice": _overlap("dice"),
-        "ce": "cross_entropy",
+        "ce": _by_masks("cross_entropy", "bce_with_logits"),
         "lovasz_softmax": "lovasz_softmax",
         "lovasz_hinge": "lovasz_hinge",
         "jaccard": _overlap("jaccard"),
         "tversky": _by_costs("tversky"),
         "focal_tversky": _by_costs("focal_tversky"),
-        "focal": "focal",
+        "focal": _by_masks("focal", "focal_binary"),
     },
     rows=(
         Row("ce_dice", 60, "cross-entropy gives every pixel a steady gradient, dice counts each "
@@ -101,16 +110,12 @@ SEGMENTATION = Table(
             given("calibrated")),
         Row("focal", 40, "very many pixels are easy, and it damps them", given("easy_samples")),
         # What the masks hold.
-        Row("ce_dice", 0, "it takes two channels, background and object, and masks of 0 and 1",
-            is_("masks", "binary")),
         Row("dice", 10, "it takes one channel of yes or no", is_("masks", "binary")),
-        Row("focal", 0, "it takes two channels, background and object", is_("masks", "binary")),
         Row("lovasz_hinge", 20, "it follows IoU itself, on one channel of yes or no",
             is_("masks", "binary")),
         Row("lovasz_hinge", NEVER, "", ~is_("masks", "binary")),
         Row("lovasz_softmax", NEVER, "", is_("masks", "binary", "multilabel")),
         Row("ce", NEVER, "", is_("masks", "multilabel")),
-        Row("ce", 0, "it takes two channels, background and object", is_("masks", "binary")),
         Row("ce_dice", NEVER, "", is_("masks", "multilabel")),
         Row("focal", NEVER, "", is_("masks", "multilabel")),
         Row("dice", 20, "it takes a channel a label, each by itself", is_("masks", "multilabel")),
@@ -118,6 +123,10 @@ SEGMENTATION = Table(
     notes=(
         Note("Judge by IoU or Dice of each class, not by the share of right pixels, most of "
              "which are background.", _RARE),
+    ),
+    settings=_target,
+    bars=(
+        Bar("jobs have masks of one class a pixel, or of foreground", is_("masks", "multilabel")),
     ),
 )  # fmt: skip
 """A class, or yes or no, a pixel."""

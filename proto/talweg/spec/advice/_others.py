@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from talweg.spec.advice._conditions import Facts, given, is_
-from talweg.spec.advice._table import NEVER, Form, Note, Row, Table, Template
+from talweg.spec.advice._table import NEVER, Bar, Form, Note, Row, Table, Template
 from talweg.v1 import options_pb2
 
 _STEADIED = is_("critic", "gradient_penalty", "clipped", "spectral_norm")
+
+
+def _held(facts: Facts) -> Mapping[str, Any]:
+    """Give what holds a job's critic."""
+    held: Mapping[str, Mapping[str, Any]] = {
+        "gradient_penalty": {"gradient_penalty": 10},
+        "clipped": {"weight_clip": 0.01},
+    }
+    return held.get(facts.get("critic", ""), {})
+
 
 GAN = Table(
     task=options_pb2.GAN,
@@ -42,6 +54,11 @@ GAN = Table(
              "generator."),
         Note("Losses of a game do not tell how good samples are, and may be below 0: judge by "
              "the samples."),
+    ),
+    settings=_held,
+    bars=(
+        Bar("the critics of jobs have no spectral norm; a gradient_penalty or weight_clip of the "
+            "task holds them", is_("critic", "spectral_norm"), "wgan"),
     ),
 )  # fmt: skip
 """A generator against a discriminator."""
@@ -100,12 +117,23 @@ VAE = Table(
 def _kendall(facts: Facts) -> Form:
     types = facts.get("task_types", [])
     values = {"variant": "kendall", "task_types": types, **_starts(facts, types)}
-    return {"uncertainty": values}
+    return {"uncertainty": {**values, **_of_heads(facts)}}
 
 
 def _simple(facts: Facts) -> Form:
     starts = _starts(facts, [""] * len(facts.get("first_losses", ())))
-    return {"uncertainty": {"variant": "simple", **starts}}
+    return {"uncertainty": {"variant": "simple", **starts, **_of_heads(facts)}}
+
+
+def _gradnorm(facts: Facts) -> Form:
+    return {"gradnorm": _of_heads(facts)}
+
+
+def _of_heads(facts: Facts) -> dict[str, Any]:
+    """Give each task's own loss: those for which Kendall's weighting is derived."""
+    usual = {"regression": "mse", "classification": "cross_entropy"}
+    types = facts.get("task_types", ())
+    return {"losses": [usual[kind] for kind in types]} if types else {}
 
 
 def _starts(facts: Facts, types: list[str]) -> dict[str, list[float]]:
@@ -130,7 +158,7 @@ MULTITASK = Table(
     losses={
         "kendall": _kendall,
         "simple": _simple,
-        "gradnorm": "gradnorm",
+        "gradnorm": _gradnorm,
     },
     rows=(
         Row("kendall", 60, "each task's weight is learnt with the model, halves and all as its "
@@ -143,10 +171,14 @@ MULTITASK = Table(
             "the others before the weights have learnt", _SCALES & _TYPES),
         Row("simple", 10, "it begins with weights by the first losses, so that no task drowns "
             "the others before the weights have learnt", _SCALES),
+        *(Row(name, 0, "add its losses, one a task, in the order of task.multitask.heads", ~_TYPES)
+          for name in ("simple", "gradnorm")),
         Row("gradnorm", 40, "tasks learn at different speeds, and it helps the slow ones",
             given("speeds_differ")),
     ),
     notes=(
+        Note("A job says in task.multitask.heads what its tasks are, in the order of their "
+             "losses. Which loss each has is its own choice: begin with mse and cross_entropy."),
         Note("Its value may well be below 0, which is no mistake."),
         Note("Fixed weights must go by scale, such as 1 / the first loss; a round factor such as "
              "100 on the smaller loss seldom does."),

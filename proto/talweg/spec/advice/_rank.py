@@ -12,6 +12,7 @@ from talweg.spec._fields import fields
 from talweg.spec._fill import fill_message
 from talweg.spec._json import from_dict
 from talweg.spec.advice._classes import BINARY, MULTICLASS, MULTILABEL, ORDINAL
+from talweg.spec.advice._conditions import Facts
 from talweg.spec.advice._facts import (
     PATH,
     check_facts,
@@ -34,6 +35,7 @@ from talweg.v1.recommendations_pb2 import (
     ProblemFacts,
     RecommendLossResponse,
 )
+from talweg.v1.tasks_pb2 import Task
 
 TABLES: Mapping[TaskKind.ValueType, Table] = {
     table.task: table
@@ -76,9 +78,9 @@ def recommend(task: str, facts: ProblemFacts | None = None) -> RecommendLossResp
                 reason=_sentence(texts, (row for row in rows if row.points > 0)),
                 caution=_sentence(texts, (row for row in rows if row.points <= 0)),
                 facts=_facts_of(rows, used),
-                only_evaluated=_only_evaluated(loss, kind),
+                **_for_jobs(name, loss, table, used),
             )
-            for loss, rows in _ranked(table, used)
+            for name, loss, rows in _ranked(table, used)
         ],
         notes=[note.text.format_map(texts) for note in table.notes if note.when.holds(used)],
         ignored=[
@@ -89,8 +91,8 @@ def recommend(task: str, facts: ProblemFacts | None = None) -> RecommendLossResp
     )
 
 
-def _ranked(table: Table, facts: Mapping[str, Any]) -> Iterator[tuple[Loss, list[Row]]]:
-    """Give each loss that has points, complete, with the rows that speak of it."""
+def _ranked(table: Table, facts: Mapping[str, Any]) -> Iterator[tuple[str, Loss, list[Row]]]:
+    """Give each loss that has points: its name, complete, and the rows that speak of it."""
     spoken: dict[str, list[Row]] = {name: [] for name in table.losses}
     for row in table.rows:
         if row.when.holds(facts):
@@ -102,7 +104,7 @@ def _ranked(table: Table, facts: Mapping[str, Any]) -> Iterator[tuple[Loss, list
             form = template(facts) if callable(template) else template
             # What weighs most is said first.
             rows = sorted(spoken[name], key=lambda row: -abs(row.points))
-            yield fill_message(from_dict(form, Loss)), rows
+            yield name, fill_message(from_dict(form, Loss)), rows
 
 
 def _derived(facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,10 +149,22 @@ def _facts_of(rows: Iterable[Row], facts: Mapping[str, Any]) -> list[str]:
     return [name for name in fields(ProblemFacts.DESCRIPTOR) if name in read and name in facts]
 
 
-def _only_evaluated(loss: Loss, task: TaskKind.ValueType) -> str:
+def _for_jobs(name: str, loss: Loss, table: Table, facts: Facts) -> dict[str, Any]:
+    """Give the task beside a loss, or say why no job can train by it."""
+    reason = _only_evaluated(name, loss, table, facts)
+    if reason:
+        return {"only_evaluated": reason}
+    member = next(name for name, kind in tasks_by_name().items() if kind == table.task)
+    return {"task": from_dict({member: dict(table.settings(facts))}, Task)}
+
+
+def _only_evaluated(name: str, loss: Loss, table: Table, facts: Facts) -> str:
     """Say why no job can train by a loss; '' where jobs can."""
-    if task not in tasks_by_name().values():
-        return f"jobs of task {task_name(task)} are not offered yet"
+    if table.task not in tasks_by_name().values():
+        return f"jobs of task {task_name(table.task)} are not offered yet"
+    for bar in table.bars:
+        if bar.loss in ("", name) and bar.when.holds(facts):
+            return bar.text
     reasons = (loss_facts(leaf.DESCRIPTOR).only_evaluated for *_, leaf in leaves(loss))
     return next(filter(None, reasons), "")
 

@@ -16,7 +16,9 @@ from talweg.v1.options_pb2 import TaskKind
 
 Form = str | Mapping[str, Any]
 """A loss in its JSON form."""
-Template = Form | Callable[[Facts], Form]
+Builder = Callable[[Facts], Form]
+"""What makes a loss of the facts."""
+Template = Form | Builder
 """A loss, or what makes it of the facts."""
 
 ASKED = 200
@@ -51,6 +53,22 @@ class Note:
 
 
 @dataclass(frozen=True)
+class Bar:
+    """Why no job can train as facts ask, so that losses are for `evaluate` alone."""
+
+    text: str
+    """A clause without its full stop."""
+    when: When
+    """When it holds."""
+    loss: str = ""
+    """A name of the table's; all of them where empty."""
+
+
+def _nothing(_: Facts) -> Mapping[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True)
 class Table:
     """The advice on one task."""
 
@@ -62,3 +80,7 @@ class Table:
     """The reasons."""
     notes: tuple[Note, ...] = ()
     """The notes."""
+    settings: Callable[[Facts], Mapping[str, Any]] = _nothing
+    """What facts say of the task's own parameters, in their JSON form."""
+    bars: tuple[Bar, ...] = ()
+    """What jobs cannot be asked for."""

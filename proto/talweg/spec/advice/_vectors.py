@@ -64,6 +64,8 @@ METRIC_LEARNING = Table(
         Row("triplet", ASKED, "it takes triplets as they are given", is_("known", "triplets")),
         Row("margin_ranking", ASKED, "it takes which of two is higher, and not by how much",
             is_("known", "order")),
+        Row("margin_ranking", 0, "jobs have no data that say which of two is higher: there it "
+            "orders the cosines of classes or triplets", is_("known", "order")),
         *(Row(name, NEVER, "", _NO_LABELS) for name in _BY_LABELS),
     ),
     notes=(

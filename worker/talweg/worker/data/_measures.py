@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from talweg.spec import Measured, given_of, heads, task_kind
 from talweg.v1.options_pb2 import (
     BINARY,
+    IMAGE_TRANSLATION,
     METRIC_LEARNING,
     MULTICLASS,
     MULTILABEL,
@@ -21,6 +22,7 @@ from talweg.v1.options_pb2 import (
     ORDINAL,
     REGRESSION,
     SEGMENTATION,
+    SELF_SUPERVISED,
     VAE,
     TaskKind,
 )
@@ -50,6 +52,10 @@ _MANY_EMPTY = 0.1
 # Fractions: at least so many of the inputs lie so near to 0 or 1.
 _MOSTLY = 0.5
 _NEAR_EITHER = 0.1
+# Batches of fewer samples are small.
+_SMALL_BATCH = 64
+# A mean squared error that counts as 0: 100 dB.
+_LEAST_ERROR = 1e-10
 # Classes of a part that lack samples, named in a text.
 _MOST_NAMED = 5
 
@@ -230,17 +236,49 @@ def _metric_learning(bundle: DataBundle, spec: JobSpec) -> Iterator[Measured]:
         f"{len(counts)} classes to train on, of {counts.min()} to {counts.max()} samples",
         "num_classes", len(counts), ("known",),
     )  # fmt: skip
+    yield from _small_batches(bundle)
 
 
 def _multitask(_: DataBundle, spec: JobSpec) -> Iterator[Measured]:
     found = [
-        (head.name, "classification" if isinstance(head.message, Segmentation) else "regression")
-        for head in heads(spec)
+        (head.name, "classification" if head.of_classes else "regression") for head in heads(spec)
     ]
     yield Measured(
         ", ".join(f"{name} is a {kind}" for name, kind in found),
         "task_types", [kind for _, kind in found],
     )  # fmt: skip
+
+
+def _self_supervised(bundle: DataBundle, _: JobSpec) -> Iterator[Measured]:
+    yield from _small_batches(bundle)
+
+
+def _small_batches(bundle: DataBundle) -> Iterator[Measured]:
+    """Tell of training splits that fit into a small batch."""
+    count = len(bundle.train)
+    if 2 <= count < _SMALL_BATCH:
+        yield Measured("no batch holds more than the training split", "batch_size", count)
+
+
+def _image_translation(bundle: DataBundle, _: JobSpec) -> Iterator[Measured]:
+    x, image = (bundle.train.arrays[name].numpy() for name in ("x", "image"))
+    yield Measured(
+        f"targets of {' by '.join(map(str, image.shape[1:]))}, channels first, with pixels from "
+        f"{image.min():.4g} to {image.max():.4g}"
+    )
+    if x.shape == image.shape:
+        error = np.square(x.astype(np.float64) - image).mean(axis=(1, 2, 3))
+        yield Measured(
+            f"as it comes in, an image has a PSNR of {_psnr(error):.3g} dB"
+            + ("" if error.any() else ": it is its target")
+        )
+    black = np.square(image, dtype=np.float64).mean(axis=(1, 2, 3))
+    yield Measured(f"a black image has a PSNR of {_psnr(black):.3g} dB")
+
+
+def _psnr(errors: Floats) -> float:
+    """Give the mean over images of what their mean squared errors are in dB."""
+    return float(-10 * np.log10(np.maximum(errors, _LEAST_ERROR)).mean())
 
 
 def _vae(bundle: DataBundle, _: JobSpec) -> Iterator[Measured]:
@@ -273,7 +311,9 @@ MEASURES: Mapping[TaskKind.ValueType, Callable[[DataBundle, JobSpec], Iterator[M
     MULTILABEL: _multilabel,
     SEGMENTATION: _segmentation,
     METRIC_LEARNING: _metric_learning,
+    SELF_SUPERVISED: _self_supervised,
     VAE: _vae,
+    IMAGE_TRANSLATION: _image_translation,
     MULTITASK: _multitask,
 }
 """How the data of a task are looked at."""

@@ -3,7 +3,7 @@
 from talweg.worker.models._build import MODELS, build
 from talweg.worker.models._detector import SIDES
 from talweg.worker.models._generative import GeneratorAndCritic, VariationalAutoencoder, draw
-from talweg.worker.models._images import HeadShape
+from talweg.worker.models._heads import HeadShape
 from talweg.worker.models._layers import LAYERS
 from talweg.worker.models._shared import share_answers
 

@@ -18,7 +18,8 @@ from talweg.v1 import models_pb2 as messages
 from talweg.worker.models._detector import detector
 from talweg.worker.models._embedder import Normalise
 from talweg.worker.models._generative import adversarial, autoencoder
-from talweg.worker.models._images import Heads, HeadShape, UnetTrunk, pixels_from
+from talweg.worker.models._heads import Heads, HeadShape
+from talweg.worker.models._images import UnetTrunk, pixels_from
 from talweg.worker.models._layers import LAYERS, Shape
 from talweg.worker.models._resnet import resnet
 from talweg.worker.models._transformer import transformer
@@ -179,7 +180,8 @@ def _multi_head(model: messages.MultiHead, shape: Shape, heads: Sequence[HeadSha
     _, trunk = kind(model.trunk)
     if isinstance(trunk, messages.Unet):
         modules, features = _pixel_features(trunk, shape)
-        modules["heads"] = Heads(features, heads, patch=trunk.patch)
+        nonlinear = _NONLINEARITIES[trunk.nonlinearity]
+        modules["heads"] = Heads(features, heads, patch=trunk.patch, nonlinear=nonlinear)
         return modules
     assert isinstance(trunk, messages.Mlp)
     hidden = _mlp(trunk, shape, 1)

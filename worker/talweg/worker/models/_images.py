@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -100,44 +99,3 @@ def pixels_from(channels: int, num_outputs: int, patch: int) -> nn.Module:
     """Gives a layer from features of patches to outputs of pixels."""
     last = nn.Conv2d(channels, num_outputs * patch**2, kernel_size=1)
     return nn.Sequential(last, nn.PixelShuffle(patch)) if patch > 1 else last
-
-
-@dataclass(frozen=True)
-class HeadShape:
-    """What one head of several gives."""
-
-    name: str
-    """The head's."""
-    num_outputs: int
-    """Outputs, in all or a pixel."""
-    of_pixels: bool
-    """Whether it gives outputs for each pixel."""
-
-
-class Heads(nn.Module):
-    """A layer for each head, over features that they share: outputs by the head's name."""
-
-    def __init__(self, features: int, heads: Sequence[HeadShape], *, patch: int | None) -> None:
-        """Makes the layers.
-
-        Args:
-            features: Channels or features that come in.
-            heads: What goes out.
-            patch: Side of the square of pixels that each position stands for; None for vectors.
-        """
-        super().__init__()
-        self.layers = nn.ModuleDict()
-        for head in heads:
-            if patch is not None and head.of_pixels:
-                self.layers[head.name] = pixels_from(features, head.num_outputs, patch)
-            elif patch is not None:
-                mean = (nn.AdaptiveAvgPool2d(1), nn.Flatten())
-                self.layers[head.name] = nn.Sequential(
-                    *mean, nn.Linear(features, head.num_outputs)
-                )
-            else:
-                self.layers[head.name] = nn.Linear(features, head.num_outputs)
-
-    def forward(self, features: Tensor) -> dict[str, Tensor]:
-        """Gives each head's outputs."""
-        return {name: layer(features) for name, layer in self.layers.items()}

@@ -15,6 +15,7 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle, Part
 from talweg.worker.models import HeadShape
 from talweg.worker.tasks._base import Batch, Judged, Moment, OutputMeter, TaskRunner, Trial
+from talweg.worker.tasks._detection import Detection
 from talweg.worker.tasks._masks import Segmentation
 from talweg.worker.tasks._numbers import Column, Depth
 from talweg.worker.tasks._weighing import Weighing, last_shared, weighing_of
@@ -36,7 +37,7 @@ class Multitask(TaskRunner):
         """The heads' tasks by name."""
         self._paths = {head.name: head.path for head in found}
         self.heads = tuple(
-            HeadShape(name, runner.num_outputs, runner.of_pixels)
+            HeadShape(name, runner.num_outputs, runner.of_pixels, runner.of_boxes)
             for name, runner in self.runners.items()
         )
         self.num_outputs = sum(runner.num_outputs for runner in self.runners.values())
@@ -140,6 +141,8 @@ def _runner(spec: JobSpec, head: specs.Head, bundle: DataBundle) -> TaskRunner:
     single = specs.spec_of_head(spec, head)
     if isinstance(head.message, tasks_pb2.Segmentation):
         return Segmentation(single, bundle)
+    if isinstance(head.message, tasks_pb2.ObjectDetection):
+        return Detection(single, bundle)
     if isinstance(head.message, tasks_pb2.Column):
         return Column(single, bundle, head.message.column)
     return Depth(single, bundle)

@@ -12,8 +12,8 @@ Beside `weights.safetensors`, `model.json` holds everything else that a predicti
     inputs      names (empty for images); mean and sd by which inputs were standardised, or absent
     targets     names of numbers or classes; mean and sd as above; per_target: outputs that belong
                 to one target (quantiles, or mean and variance)
-    heads       where there are several: name, num_outputs, of_pixels, answer and targets (mean
-                and sd) of each; else absent
+    heads       where there are several: name, num_outputs, of_pixels, of_boxes, answer, targets
+                (mean and sd) and boxes of each, as here; else absent
     answer      what turns outputs into what is predicted: none, exp, sigmoid, softmax;
                 mean_and_sd where the second output of each target is a variance before softplus;
                 ranks where outputs are logits of rank > k, conditional_ranks where they are so
@@ -122,7 +122,9 @@ def _heads(spec: JobSpec, bundle: DataBundle) -> dict[str, Any]:
                 "name": head.name,
                 "num_outputs": outputs_of_head(head, bundle.num_targets),
                 "of_pixels": head.of_pixels,
+                "of_boxes": head.of_boxes,
                 "answer": _answer(single, kind(single.task)[0]),
+                **_boxes(single, kind(single.task)[0]),
                 "targets": targets,
             }
         )
@@ -244,7 +246,7 @@ class Predictor(nn.Module):
             return self._raw(self.network(x))
         x = (x - self.input_mean) / self.input_sd
         if self._heads:
-            return self._of_heads(self.network(x))
+            return self._of_heads(self.network(x), x)
         if self._answer.startswith("again"):
             again: Tensor = self.network(x)[0]
             return self._raw(again) if self._answer == "again" else again.sigmoid().flatten(1)
@@ -278,11 +280,13 @@ class Predictor(nn.Module):
         raw: Tensor = inputs * self.input_sd + self.input_mean
         return raw.flatten(1)
 
-    def _of_heads(self, outputs: Mapping[str, Tensor]) -> Tensor:
+    def _of_heads(self, outputs: Mapping[str, Tensor], x: Tensor) -> Tensor:
         answers = []
         for head in self._heads:
             values = outputs[head["name"]]
-            if head["answer"] != "none":
+            if head["answer"] == "boxes":
+                values = _found(values, head["boxes"], x)
+            elif head["answer"] != "none":
                 values = _ACTIVATIONS[head["answer"]](values)
             mean, sd = (head["targets"].get(name, [o])[0] for name, o in (("mean", 0), ("sd", 1)))
             answers.append((values * sd + mean).flatten(1))
@@ -315,7 +319,12 @@ def rebuild(folder: Path) -> Predictor:
         description["num_outputs"],
         seed=0,
         heads=[
-            models.HeadShape(head["name"], head["num_outputs"], head["of_pixels"])
+            models.HeadShape(
+                head["name"],
+                head["num_outputs"],
+                head["of_pixels"],
+                head.get("of_boxes", False),
+            )
             for head in description.get("heads", [])
         ],
     )

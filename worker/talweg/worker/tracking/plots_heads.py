@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from talweg.spec import heads as heads_of
-from talweg.worker.tracking import plots_images
+from talweg.worker.tracking import plots_boxes, plots_images
 from talweg.worker.tracking.canvas import SERIES, Finding, bare_figure, figure_of, save
 from talweg.worker.tracking.plots_images import draw_image, label_grid
 
@@ -30,6 +30,9 @@ def heads(finding: Finding) -> None:
         if head.kind == "segmentation":
             folder.mkdir()
             plots_images.masks(replace(finding, shown=own, folder=folder))
+        elif head.kind == "detection":
+            folder.mkdir()
+            plots_boxes.boxes(replace(finding, shown=own, folder=folder))
         elif head.kind == "depth":
             folder.mkdir()
             _draw_depth(replace(finding, shown=own, folder=folder))
