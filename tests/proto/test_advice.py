@@ -242,6 +242,8 @@ def test_every_loss_for_jobs_is_accepted_by_submission(task: str) -> None:
     }
     specs = list(submissions(task)) if task in tasks_by_name() else []
     for each in found.values():
+        if "vgg16" in label(each.loss):
+            continue  # It takes three channels, and no data of the catalogue has them.
         job = with_heads(each) if task == "multitask" else each
         fits = any(accepted(spec, job) for spec in specs)
         assert fits == (not each.only_evaluated), label(each.loss)

@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 from tests.proto.specs import base, checked
 
-from talweg.spec import arrays_of, fill, from_dict, goal_of, num_outputs, primary_metric
+from talweg.spec import (
+    arrays_of,
+    fill,
+    from_dict,
+    goal_of,
+    job_models,
+    label,
+    num_outputs,
+    primary_metric,
+)
 from talweg.v1.losses_pb2 import MaskMode
 from talweg.v1.options_pb2 import GOAL_UNSPECIFIED, MAXIMIZE
 
@@ -25,6 +34,10 @@ def masks(**changes: Any) -> dict[str, Any]:
 
 def translation(loss: Any, **changes: Any) -> dict[str, Any]:
     return masks(task="image_translation", loss=loss, **changes)
+
+
+def features(*layers: str, **more: Any) -> dict[str, Any]:
+    return {"perceptual": {"network": {"job": "jobs/a"}, "layers": list(layers), **more}}
 
 
 FOREGROUND = {"segmentation": {"target": "foreground"}}
@@ -113,8 +126,44 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "one answer for an image": (
         translation("mae", model="convnet"), "model", "convnet under task", "unet",
     ),
-    "a second network": (
-        translation("perceptual"), "loss", "perceptual in a job", "charbonnier",
+    "a network of three channels": (
+        translation("perceptual"), "loss.perceptual.network", "images of 1 channel", "3 channels",
+    ),
+    "no layers": (
+        translation(features()), "loss.perceptual.layers", "nothing", "the names of the layers",
+    ),
+    "a layer twice, in a sum": (
+        translation(
+            {"sum": {"terms": [{"loss": "mae"}, {"loss": features("relu1", "mean", "relu1")}]}}
+        ),
+        "loss.sum.terms[1].loss.perceptual.layers[2]", "relu1 again", "once",
+    ),
+    "as many weights as layers": (
+        translation(features("relu1", layer_weights=[1, 2])), "loss.perceptual.layer_weights",
+        "2 of them", "one a layer, 1",
+    ),
+    "no layer that counts": (
+        translation(features("relu1", layer_weights=[0])), "loss.perceptual.layer_weights",
+        "no weight above 0", "> 0",
+    ),
+    "a weight that cannot be learned": (
+        translation(features("relu1", "relu2", layer_weights=[1, 0], learned=True)),
+        "loss.perceptual.layer_weights[1]", "0", "2.1e-9",
+    ),
+    "a job without a name": (
+        translation({"perceptual": {"network": {"job": {}}, "layers": ["relu1"]}}),
+        "loss.perceptual.network.job.job", "nothing", "jobs/ID",
+    ),
+    "a path for a job": (
+        translation({"perceptual": {"network": {"job": "jobs/../x"}, "layers": ["relu1"]}}),
+        "loss.perceptual.network.job.job", "jobs/../x", "jobs/ID",
+    ),
+    "a path for a digest": (
+        translation(
+            {"perceptual": {"network": {"job": {"job": "jobs/a", "sha256": "../x"}},
+                            "layers": ["relu1"]}}
+        ),
+        "loss.perceptual.network.job.sha256", "../x", "64 digits",
     ),
     "a metric of no task": (
         masks(training={"early_stopping": {"metric": "val/ious_3"}}),
@@ -150,3 +199,28 @@ def test_outputs_and_arrays() -> None:
     assert primary_metric(images) == "test/psnr"
     assert goal_of(images, "val/ssim") == MAXIMIZE
     assert arrays_of(from_dict(masks())) == ("x", "mask")
+
+
+def test_layers_of_vgg16_are_known() -> None:
+    # No data set has three channels, so that this is said beside.
+    def fields_of(*layers: str) -> list[str]:
+        violations, _ = checked(translation({"perceptual": {"layers": list(layers)}}))
+        return [violation.field for violation in violations]
+
+    assert fields_of("relu1_1", "relu5_3") == ["loss.perceptual.network"]
+    assert fields_of("relu1_3") == ["loss.perceptual.layers[0]", "loss.perceptual.network"]
+
+
+def test_models_of_other_jobs_are_found_wherever_they_stand() -> None:
+    terms = [{"loss": "mae"}, {"loss": features("relu1")}, {"loss": "perceptual"}]
+    spec = from_dict(translation({"sum": {"terms": terms}}))
+    ((path, model),) = job_models(spec)
+    assert path == "loss.sum.terms[1].loss.perceptual.network.job"
+    assert model.job == "jobs/a"
+    assert list(job_models(from_dict(translation("mae")))) == []
+
+
+def test_a_jobs_model_is_named_by_the_job() -> None:
+    loss = from_dict(translation(features("relu1"))).loss
+    loss.perceptual.network.job.sha256 = "ab" * 32
+    assert label(loss) == "perceptual job job=jobs/a layers=[relu1]"

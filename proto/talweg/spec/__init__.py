@@ -30,6 +30,7 @@ from talweg.spec._heads import Head, heads, spec_of_head
 from talweg.spec._json import from_dict, to_dict
 from talweg.spec._override import override
 from talweg.spec._resources import job_id, job_name
+from talweg.spec._rules_features import job_models
 from talweg.spec._rules_loss import has_class_weights, weight_fields
 from talweg.spec._text import parse, read, to_yaml
 from talweg.spec._word import word
@@ -60,6 +61,7 @@ __all__ = [
     "has_class_weights",
     "inputs_of",
     "job_id",
+    "job_models",
     "job_name",
     "judges_loss",
     "kind",

@@ -11,6 +11,7 @@ from talweg.spec._rules_curriculum import curriculum_rules
 from talweg.spec._rules_data import data_rules
 from talweg.spec._rules_detection import detection_rules
 from talweg.spec._rules_embedding import embedding_rules
+from talweg.spec._rules_features import feature_rules
 from talweg.spec._rules_game import game_rules
 from talweg.spec._rules_images import image_rules
 from talweg.spec._rules_loss import loss_rules
@@ -39,6 +40,7 @@ def check(spec: JobSpec) -> tuple[list[Violation], list[Warning]]:
         image_rules,
         detection_rules,
         loss_rules,
+        feature_rules,
         multitask_rules,
         training_rules,
         embedding_rules,

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from talweg.spec._errors import number_text
 from talweg.spec._facts import chosen
 from talweg.spec._fields import Field, Type, choices, exactly_one, fields, oneofs, shorthand
+from talweg.v1.losses_pb2 import JobModel
 from talweg.v1.spec_pb2 import JobSpec
 
 
@@ -75,6 +76,8 @@ def _changes(body: Message) -> list[str]:
     """Write the fields that differ from their defaults."""
     changes = []
     for descriptor, value in body.ListFields():
+        if isinstance(body, JobModel) and descriptor.name == "sha256":
+            continue  # The job's name says as much.
         field = fields(body.DESCRIPTOR)[descriptor.name]
         if field.is_map:
             changes += [f"{name}={_text(field, value[name])}" for name in sorted(value)]

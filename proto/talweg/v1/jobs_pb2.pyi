@@ -295,10 +295,15 @@ class Outcome(_message.Message):
     CAUSE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     DIVERGENCE_FIELD_NUMBER: _builtins.int
+    MODEL_SHA256_FIELD_NUMBER: _builtins.int
     state: Global___Job.State.ValueType
     cause: Global___Outcome.Cause.ValueType
     message: _builtins.str
     """What happened, and what to do."""
+    model_sha256: _builtins.str
+    """Of the file of the trained model in the blob store, from which losses of other jobs take
+    features; empty where none was kept.
+    """
     @_builtins.property
     def divergence(self) -> Global___Divergence: ...
     def __init__(
@@ -308,10 +313,11 @@ class Outcome(_message.Message):
         cause: Global___Outcome.Cause.ValueType = ...,
         message: _builtins.str = ...,
         divergence: Global___Divergence | None = ...,
+        model_sha256: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["divergence", b"divergence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "divergence", b"divergence", "message", b"message", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "divergence", b"divergence", "message", b"message", "model_sha256", b"model_sha256", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

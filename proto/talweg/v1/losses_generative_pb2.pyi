@@ -355,7 +355,7 @@ Global___TotalVariation: _TypeAlias = TotalVariation  # noqa: Y015
 @_typing.final
 class Perceptual(_message.Message):
     """Squared differences of a frozen network's features, averaged by layer, weighed and added. Only pred
-    gets a gradient.
+    gets a gradient, and so do weights that are learned. The network takes pred and target in one pass.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -363,7 +363,14 @@ class Perceptual(_message.Message):
     NETWORK_FIELD_NUMBER: _builtins.int
     LAYERS_FIELD_NUMBER: _builtins.int
     LAYER_WEIGHTS_FIELD_NUMBER: _builtins.int
+    LEARNED_FIELD_NUMBER: _builtins.int
     REDUCTION_FIELD_NUMBER: _builtins.int
+    learned: _builtins.bool
+    """Learn the factors w beside the model, from layer_weights on, by Σ (w·mse - ln w) over the layers
+    in place of Σ w·mse: each w tends to 1/mse of its layer, and none to 0. This is the weighting by
+    uncertainty of Kendall et al. 2018, https://arxiv.org/abs/1705.07115, w = e^-s with s learned and
+    clamped to [-20, 20]. In a job each is a metric, weights/LAYER.
+    """
     reduction: _losses_parts_pb2.Reduction.Kind.ValueType
     @_builtins.property
     def network(self) -> Global___FeatureNetwork:
@@ -386,16 +393,21 @@ class Perceptual(_message.Message):
         network: Global___FeatureNetwork | None = ...,
         layers: _abc.Iterable[_builtins.str] | None = ...,
         layer_weights: _abc.Iterable[_builtins.float] | None = ...,
+        learned: _builtins.bool | None = ...,
         reduction: _losses_parts_pb2.Reduction.Kind.ValueType | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_network", b"_network", "_reduction", b"_reduction", "network", b"network", "reduction", b"reduction"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_learned", b"_learned", "_network", b"_network", "_reduction", b"_reduction", "learned", b"learned", "network", b"network", "reduction", b"reduction"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_network", b"_network", "_reduction", b"_reduction", "layer_weights", b"layer_weights", "layers", b"layers", "network", b"network", "reduction", b"reduction"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_learned", b"_learned", "_network", b"_network", "_reduction", b"_reduction", "layer_weights", b"layer_weights", "layers", b"layers", "learned", b"learned", "network", b"network", "reduction", b"reduction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__learned: _TypeAlias = _typing.Literal["learned"]  # noqa: Y015
+    _WhichOneofArgType__learned: _TypeAlias = _typing.Literal["_learned", b"_learned"]  # noqa: Y015
     _WhichOneofReturnType__network: _TypeAlias = _typing.Literal["network"]  # noqa: Y015
     _WhichOneofArgType__network: _TypeAlias = _typing.Literal["_network", b"_network"]  # noqa: Y015
     _WhichOneofReturnType__reduction: _TypeAlias = _typing.Literal["reduction"]  # noqa: Y015
     _WhichOneofArgType__reduction: _TypeAlias = _typing.Literal["_reduction", b"_reduction"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__learned) -> _WhichOneofReturnType__learned | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__network) -> _WhichOneofReturnType__network | None: ...
     @_typing.overload
@@ -411,25 +423,68 @@ class FeatureNetwork(_message.Message):
 
     VGG16_FIELD_NUMBER: _builtins.int
     TRAINED_FIELD_NUMBER: _builtins.int
+    JOB_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def vgg16(self) -> Global___Vgg16: ...
     @_builtins.property
     def trained(self) -> Global___TrainedModel: ...
+    @_builtins.property
+    def job(self) -> Global___JobModel: ...
     def __init__(
         self,
         *,
         vgg16: Global___Vgg16 | None = ...,
         trained: Global___TrainedModel | None = ...,
+        job: Global___JobModel | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "trained", b"trained", "vgg16", b"vgg16"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "kind", b"kind", "trained", b"trained", "vgg16", b"vgg16"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "trained", b"trained", "vgg16", b"vgg16"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "kind", b"kind", "trained", b"trained", "vgg16", b"vgg16"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["vgg16", "trained"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["vgg16", "trained", "job"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
 Global___FeatureNetwork: _TypeAlias = FeatureNetwork  # noqa: Y015
+
+@_typing.final
+class JobModel(_message.Message):
+    """The model that a job of this service trained and kept: outputs.model was on and its inputs were
+    images. Images are as they were in the data; they are standardised inside as in training. Its
+    layers up to the last that is compared are used, so that images may have other sides where those
+    layers allow it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    job: _builtins.str
+    """jobs/ID. It must have succeeded."""
+    sha256: _builtins.str
+    """The digest of the model's file, found on submission where absent: what a job compares by is the
+    same whenever and wherever it runs.
+    """
+    def __init__(
+        self,
+        *,
+        job: _builtins.str | None = ...,
+        sha256: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_job", b"_job", "_sha256", b"_sha256", "job", b"job", "sha256", b"sha256"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_job", b"_job", "_sha256", b"_sha256", "job", b"job", "sha256", b"sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__job: _TypeAlias = _typing.Literal["job"]  # noqa: Y015
+    _WhichOneofArgType__job: _TypeAlias = _typing.Literal["_job", b"_job"]  # noqa: Y015
+    _WhichOneofReturnType__sha256: _TypeAlias = _typing.Literal["sha256"]  # noqa: Y015
+    _WhichOneofArgType__sha256: _TypeAlias = _typing.Literal["_sha256", b"_sha256"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__job) -> _WhichOneofReturnType__job | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sha256) -> _WhichOneofReturnType__sha256 | None: ...
+
+Global___JobModel: _TypeAlias = JobModel  # noqa: Y015
 
 @_typing.final
 class Vgg16(_message.Message):

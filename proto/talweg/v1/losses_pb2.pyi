@@ -55,6 +55,7 @@ from talweg.v1.losses_generative_pb2 import Gan as Gan
 from talweg.v1.losses_generative_pb2 import GanGenerator as GanGenerator
 from talweg.v1.losses_generative_pb2 import GanSide as GanSide
 from talweg.v1.losses_generative_pb2 import GaussianKl as GaussianKl
+from talweg.v1.losses_generative_pb2 import JobModel as JobModel
 from talweg.v1.losses_generative_pb2 import Perceptual as Perceptual
 from talweg.v1.losses_generative_pb2 import Ssim as Ssim
 from talweg.v1.losses_generative_pb2 import TotalVariation as TotalVariation

@@ -27,8 +27,8 @@ _MODEL: list[Any] = [
     "linear",
 ]
 _MEAN, _SD = 0.5, 0.25
-_KERNELS = [[[[0.5, -1.0], [0.25, 2.0]]], [[[-0.75, 0.5], [1.5, -0.5]]]]
-_BIAS = [0.1, -0.3]
+KERNELS = [[[[0.5, -1.0], [0.25, 2.0]]], [[[-0.75, 0.5], [1.5, -0.5]]]]
+BIAS = [0.1, -0.3]
 _GENERATOR = torch.Generator().manual_seed(9)
 # Three by three pixels give two by two windows in each of two channels, so eight numbers.
 _LINEAR = (torch.rand(2, 8, generator=_GENERATOR) * 32).round().div(16).sub(1).tolist()
@@ -58,8 +58,8 @@ def write_model(folder: Path, layers: Sequence[Any] = _MODEL, **changed: Any) ->
     }
     (folder / "model.json").write_text(json.dumps(description))
     weights = {
-        "0_conv2d.weight": torch.tensor(_KERNELS),
-        "0_conv2d.bias": torch.tensor(_BIAS),
+        "0_conv2d.weight": torch.tensor(KERNELS),
+        "0_conv2d.bias": torch.tensor(BIAS),
         "3_linear.weight": torch.tensor(_LINEAR),
         "3_linear.bias": torch.zeros(2),
     }
@@ -73,8 +73,8 @@ def _layers_of(image: Any) -> dict[str, Any]:
     x = (image[0] - mp.mpf(_MEAN)) / mp.mpf(_SD)
     convolved = np.empty((2, 2, 2), dtype=object)
     for c, i, j in np.ndindex(2, 2, 2):
-        bias = mp.mpf(torch.tensor(_BIAS)[c].item())
-        kernel = np.array(_KERNELS[c][0])
+        bias = mp.mpf(torch.tensor(BIAS)[c].item())
+        kernel = np.array(KERNELS[c][0])
         convolved[c, i, j] = (kernel * x[i : i + 2, j : j + 2]).sum() + bias
     rectified = np.vectorize(lambda v: max(v, mp.mpf(0)), otypes=[object])(convolved)
     linear = np.array(_LINEAR) @ rectified.flatten()
@@ -86,10 +86,11 @@ def perceptual(
     network: Any = None,
     layers: list[str] | None = None,
     layer_weights: list[float] | None = None,
+    learned: bool = False,
 ) -> tuple[list[Number], Number]:
     assert layers is not None
-    learned = given.get("layer_weights")
-    weights = layer_weights or (list(learned) if learned is not None else [1] * len(layers))
+    inputs = given.get("layer_weights")
+    weights = layer_weights or [1] * len(layers) if inputs is None else list(inputs)
     values = []
     for pred, target in zip(given["pred"], given["target"], strict=True):
         found, wanted = _layers_of(pred), _layers_of(target)
@@ -97,6 +98,8 @@ def perceptual(
         for layer, weight in zip(layers, weights, strict=True):
             squares = (found[layer] - wanted[layer]) ** 2
             total += weight * squares.sum() / squares.size
+            if learned:
+                total -= mp.log(weight)
         values.append(total)
     return values, len(values)
 
@@ -119,6 +122,14 @@ NAMED: list[Named] = [
         {**_PAIR, "layer_weights": [0.5, 1.25, 2.0]},
         perceptual,
         _ALL,
+        ("pred", "layer_weights"),
+    ),
+    Named("perceptual", _PAIR, perceptual, {**_ALL, "learned": True, "layer_weights": [2, 1, 3]}),
+    Named(
+        "perceptual",
+        {**_PAIR, "layer_weights": [0.5, 1.25, 2.0]},
+        perceptual,
+        {**_ALL, "learned": True},
         ("pred", "layer_weights"),
     ),
 ]

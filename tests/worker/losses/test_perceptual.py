@@ -1,25 +1,29 @@
 """The perceptual loss: VGG16 by weights that the operator names, and models that were trained."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tests.worker.losses.cases import slope
-from tests.worker.losses.named_perceptual import LAYERS, NAME, write_model
+from tests.worker.losses.named_perceptual import BIAS, KERNELS, LAYERS, NAME, write_model
 from torch import Tensor
 from torch.nn import functional as F
 
 from talweg.spec import SpecError, check, fill, fill_message, from_dict
 from talweg.v1.losses_pb2 import Loss
 from talweg.worker import training
-from talweg.worker.losses import build, evaluate
-from talweg.worker.losses._features import VGG16_LAYERS, Vgg16
+from talweg.worker.checkpoints import Blobs, models
+from talweg.worker.errors import UserSpecError
+from talweg.worker.losses import Perceptual, build, evaluate, frozen_digests
+from talweg.worker.losses._features import VGG16_LAYERS, FeatureNetwork, Vgg16
 from talweg.worker.tracking.models import describe
 from talweg.worker.training import NeverStop, RecordingReporter
 
+FLOAT64 = torch.float64
 GENERATOR = torch.Generator().manual_seed(0)
 # torchvision's vgg16: channels in and out of the convolutions, by their index among the features.
 CONVOLUTIONS = {
@@ -136,20 +140,24 @@ def test_learned_weights_are_inputs_and_get_each_layers_mse(vgg: Path) -> None:
 
 def test_all_layers_come_of_one_pass_and_none_is_computed_behind_the_last(vgg: Path) -> None:
     module = build(from_dict({"perceptual": {"layers": ["relu2_2", "relu1_1"]}}, Loss))
-    network: Any = module.get_submodule("network.network")
+    assert isinstance(module, Perceptual)
+    network: Any = module.network.network
     calls = []
     for layer in network.features:
         layer.register_forward_hook(lambda layer, *_: calls.append(layer))
     module(IMAGES)
     assert len(network.features) == 9
-    assert calls == 2 * list(network.features), "once for pred and once for target"
+    assert calls == list(network.features), "once for pred and target together"
 
 
 def test_the_network_is_frozen_and_stays_in_evaluation_mode(vgg: Path) -> None:
     module = build(from_dict({"perceptual": {"layers": ["relu1_1"]}}, Loss)).train()
-    network = module.get_submodule("network")
-    assert not any(part.training for part in network.modules())
-    assert not any(parameter.requires_grad for parameter in network.parameters())
+    assert isinstance(module, Perceptual)
+    assert not any(part.training for part in module.network.modules())
+    assert not any(parameter.requires_grad for parameter in module.network.parameters())
+    # Nobody who asks the loss for what it learns or keeps is given any of it.
+    assert not [*module.parameters(), *module.buffers(), *module.state_dict()]
+    assert module.double().network.network.get_submodule("features.0").weight.dtype is FLOAT64
 
 
 def test_small_images_are_refused_where_a_pool_would_leave_nothing(vgg: Path) -> None:
@@ -175,7 +183,10 @@ def test_small_images_are_refused_where_a_pool_would_leave_nothing(vgg: Path) ->
         ({"network": {"trained": "a/b"}}, "network.trained.model: found .*letters, digits"),
         ({"network": {"trained": {}}}, "network.trained.model: found nothing"),
         ({"network": {"trained": "none"}}, "none could not be built: .*model.json"),
-        ({"network": {"trained": NAME}}, "layers must name modules of small-1, 0_conv2d, 1_relu"),
+        (
+            {"network": {"trained": NAME}},
+            "layers must name modules of trained small-1, 0_conv2d, 1_relu",
+        ),
         (
             {"network": {"trained": NAME}, "layers": ["relu"]},
             "layers must be among 0_conv2d, 1_relu, 2_flatten, 3_linear, but got relu",
@@ -231,7 +242,7 @@ def test_a_model_of_vectors_and_one_of_another_format_are_refused(
     for name, message in (
         ("later", "later could not be built: model.json: format must be 1, but got 2"),
         ("other", "other could not be built: .*size mismatch"),
-        ("vectors", r"a model of images \(C, H, W\), but vectors takes \(8,\)"),
+        ("vectors", r"a model of images \(C, H, W\), but trained vectors takes \(8,\)"),
     ):
         spec = {"network": {"trained": name}, "layers": ["1_relu"]}
         with pytest.raises(ValueError, match=message):
@@ -279,7 +290,7 @@ def test_a_model_that_a_job_trained_can_be_compared_by(
     torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_no_job_trains_by_it_yet() -> None:
+def test_other_tasks_do_not_train_by_it() -> None:
     job = {
         "task": "regression",
         "dataset": "diabetes",
@@ -293,3 +304,111 @@ def test_no_job_trains_by_it_yet() -> None:
 def test_vgg16_is_the_network_where_none_is_named() -> None:
     filled = fill_message(from_dict("perceptual", Loss))
     assert filled.perceptual.network.WhichOneof("kind") == "vgg16"
+
+
+TINY = {"network": {"trained": NAME}}
+
+
+def test_a_network_may_take_other_sides_where_its_layers_do() -> None:
+    generator = torch.Generator().manual_seed(1)
+    wide = {name: torch.rand(2, 1, 7, 5, generator=generator) for name in ("pred", "target")}
+    found = evaluate({"perceptual": {**TINY, "layers": ["1_relu"]}}, wide)
+    # Each of the windows of 2×2 pixels is what it is in an image of any size.
+    kernels = torch.tensor(KERNELS)
+    bias = torch.tensor(BIAS)
+    one, other = (F.relu(F.conv2d((x - 0.5) / 0.25, kernels, bias)) for x in wide.values())
+    torch.testing.assert_close(found, F.mse_loss(one, other))
+    short = {name: image[:, :, :1] for name, image in wide.items()}
+    with pytest.raises(ValueError, match=r"1 channel and at least 2 by 2 pixels .* \(1, 1, 5\)"):
+        evaluate({"perceptual": {**TINY, "layers": ["1_relu"]}}, short)
+    with pytest.raises(ValueError, match=r"the model's shape \(1, 3, 3\), but got \(1, 7, 5\)"):
+        evaluate({"perceptual": {**TINY, "layers": ["3_linear"]}}, wide)
+    three = {name: image.expand(-1, 3, -1, -1) for name, image in wide.items()}
+    with pytest.raises(ValueError, match=r"1 channel and .* but got \(3, 7, 5\)"):
+        evaluate({"perceptual": {**TINY, "layers": ["1_relu"]}}, three)
+
+
+def test_a_network_without_weights_gives_features_too() -> None:
+    network = FeatureNetwork(
+        torch.nn.Sequential(torch.nn.AvgPool2d(2), torch.nn.Flatten()),
+        ["0"],
+        mean=torch.zeros(1, 1, 1, 1),
+        sd=torch.ones(1, 1, 1, 1),
+        shape=(1, 2, 2),
+    )
+    (feature,) = network(torch.arange(8.0).reshape(2, 1, 2, 2).double())
+    assert feature.flatten().tolist() == [1.5, 5.5]
+    assert feature.dtype is FLOAT64
+
+
+def test_learned_weights_have_their_least_where_no_layer_counts_more_than_another() -> None:
+    pair = {name: torch.rand(4, 1, 3, 3, generator=GENERATOR) for name in ("pred", "target")}
+    layers = ["0_conv2d", "3_linear"]
+    errors = [float(evaluate({"perceptual": {**TINY, "layers": [x]}}, pair)) for x in layers]
+    weights = torch.tensor([1 / error for error in errors], requires_grad=True)
+    spec = {"perceptual": {**TINY, "layers": layers, "learned": True}}
+
+    loss = evaluate(spec, {**pair, "layer_weights": weights})
+
+    assert loss.item() == pytest.approx(2 + math.log(errors[0]) + math.log(errors[1]), rel=1e-5)
+    assert slope(loss, weights).tolist() == pytest.approx([0, 0], abs=1e-5)
+    # Those of the message are where learning begins, and may be replaced.
+    begun = {"perceptual": {**spec["perceptual"], "layer_weights": [2, 0.5]}}
+    assert evaluate(begun, pair).item() == pytest.approx(2 * errors[0] + 0.5 * errors[1], rel=1e-5)
+    assert evaluate(begun, {**pair, "layer_weights": weights}).item() == pytest.approx(loss.item())
+    with pytest.raises(ValueError, match="layer_weights must be above 0 where they are learned"):
+        evaluate(spec, {**pair, "layer_weights": torch.tensor([1.0, 0.0])})
+
+
+def test_a_jobs_model_is_read_from_the_blob_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / NAME
+    write_model(folder)
+    weights = load_file(folder / "weights.safetensors")
+    description = json.loads((folder / "model.json").read_text())
+    monkeypatch.setenv("TALWEG_BLOBS", str(tmp_path / "blobs"))
+    blobs = Blobs(str(tmp_path / "blobs"))
+    digest = models.write(blobs, "jobs/small", weights, description)
+    pair = {name: torch.rand(2, 1, 3, 3, generator=GENERATOR) for name in ("pred", "target")}
+
+    def by(network: Any, layers: tuple[str, ...] = LAYERS) -> Tensor:
+        return evaluate({"perceptual": {"network": network, "layers": list(layers)}}, pair)
+
+    expected = by({"trained": NAME})
+    assert by({"job": "jobs/small"}) == expected
+    assert by({"job": {"job": "jobs/small", "sha256": digest}}) == expected
+    path = tmp_path / "blobs/jobs/small/model" / f"{digest}.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + b"x")
+    for network, message in (
+        ({"job": "jobs/small"}, f"model of jobs/small must have sha256 {digest}, but has"),
+        ({"job": "jobs/other"}, "jobs/other has kept 0 models"),
+        ({"job": {"job": "jobs/small", "sha256": "0" * 64}}, "no model with sha256 000"),
+    ):
+        with pytest.raises(UserSpecError, match=message):
+            by(network)
+    path.write_bytes(whole)
+    with pytest.raises(UserSpecError, match="among 0_conv2d, 1_relu, 2_flatten, 3_linear, but"):
+        by({"job": "jobs/small"}, ("relu1",))
+    models.write(blobs, "jobs/small", weights, {**description, "num_outputs": 3})
+    with pytest.raises(UserSpecError, match="has kept 2 models and sha256 names none"):
+        by({"job": "jobs/small"})
+    assert by({"job": {"job": "jobs/small", "sha256": digest}}) == expected
+
+
+def test_what_is_frozen_is_known_by_its_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def digests() -> dict[str, str]:
+        terms = [{"loss": "mae"}, {"loss": {"perceptual": {**TINY, "layers": list(LAYERS)}}}]
+        return frozen_digests(build(from_dict({"sum": {"terms": terms}}, Loss)))
+
+    write_model(tmp_path / NAME)
+    before = digests()
+    assert list(before) == ["loss.sum.terms.1.loss.perceptual.network.tensors_sha256"]
+    monkeypatch.setenv("TALWEG_MODELS_DIR", str(tmp_path))
+    assert digests() == before
+    model = tmp_path / NAME / "model.json"
+    model.write_text(model.read_text().replace("0.25", "0.5"))
+    assert digests() != before

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn import metrics
 
 from talweg.spec import fill, from_dict, metrics_of
 from talweg.v1.jobs_pb2 import Job
@@ -97,6 +98,20 @@ def test_a_numbers_metrics_are_in_its_own_units() -> None:
         assert report.last(f"test/y{column}/mae") == pytest.approx(np.abs(error).mean(), rel=1e-5)
         rmse = np.sqrt(np.square(error).mean())
         assert report.last(f"test/y{column}/rmse") == pytest.approx(rmse, rel=1e-5)
+
+
+def test_depth_is_judged_over_all_pixels_against_scikit_learn() -> None:
+    spec = of_scenes()
+    result, report = trained(spec)
+    test = data.load(fill(from_dict(spec))).test
+    assert result.model is not None
+    with torch.no_grad():
+        answers = result.model(test.x)["depth"].double().flatten().numpy()
+    depth = test.arrays["depth"].double().flatten().numpy()
+    expected = metrics.mean_absolute_error(depth, answers)
+    assert report.last("test/depth/mae") == pytest.approx(expected, rel=1e-5)
+    expected = metrics.root_mean_squared_error(depth, answers)
+    assert report.last("test/depth/rmse") == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_model_of_several_heads_predicts_all_of_them_in_the_users_terms() -> None:

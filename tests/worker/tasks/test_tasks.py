@@ -244,6 +244,17 @@ def test_a_rank_is_the_number_of_steps_that_are_likely() -> None:
     )
 
 
+def test_ordinal_against_scikit_learn() -> None:
+    rows = torch.randn(80, 4, generator=torch.Generator().manual_seed(0)) * 3
+    truth = torch.arange(80) % 5
+    task, _ = made("ordinal")
+    found = task.predict(rows, truth)
+    values = task.metrics(found)
+    assert values["mae"] == pytest.approx(metrics.mean_absolute_error(truth, found.y_pred))
+    assert values["accuracy"] == pytest.approx(metrics.accuracy_score(truth, found.y_pred))
+    assert 0 < values["accuracy"] < 1 < values["mae"]
+
+
 def test_ranks_of_numbers_hold_as_many_training_samples_each() -> None:
     _, bundle = made({"ordinal": {"ranks": 4}})
     assert bundle.class_names[0].startswith("up to ")

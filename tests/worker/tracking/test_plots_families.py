@@ -22,6 +22,11 @@ VECTORS = RANDOM.normal(size=(300, 5)).astype(np.float32)
 EMBEDDER = {"task": "metric_learning", "dataset": "digits", "model": "embedder", "loss": "supcon"}
 PAIRS = {**EMBEDDER, "dataset": "digit_pairs", "loss": "contrastive"}
 GAME = {"task": "gan", "dataset": "digits", "model": "adversarial", "loss": "gan"}
+FEATURES = {
+    "task": "image_translation", "dataset": "digit_scenes", "model": "unet",
+    "loss": {"perceptual": {"network": {"job": "jobs/a"}, "layers": ["relu1", "relu2"],
+                            "learned": True}},
+}  # fmt: skip
 CODES = {"task": "vae", "dataset": "digits", "model": "autoencoder", "loss": "vae"}
 
 
@@ -47,6 +52,11 @@ CODES = {"task": "vae", "dataset": "digits", "model": "autoencoder", "loss": "va
         (GAME, {"originals": VECTORS, "samples": VECTORS + 1}, {"samples"}),
         (GAME, {"originals": VECTORS[:, :2], "samples": VECTORS[:, :2] + 1}, {"samples"}),
         (
+            FEATURES,
+            {"image": IMAGES[:4], "target": IMAGES[4:8], "answer": IMAGES[8:12]},
+            {"images", "layer_weights"},
+        ),
+        (
             CODES,
             {"originals": IMAGES[:8], "again": IMAGES[8:16], "samples": IMAGES},
             {"samples", "reconstructions"},
@@ -62,8 +72,10 @@ def test_every_picture_is_wide_and_shows_something(
     spec: dict[str, Any], shown: dict[str, Any], pictures: set[str], tmp_path: Path
 ) -> None:
     paid = {"train/critic_loss": 1.0, "train/generator_loss": 2.0}
-    points = [(step, step, {**paid, "train/loss": 3.0}) for step in range(1, 40, 3)]
     filled = fill(from_dict(spec))
+    if filled.loss.HasField("perceptual"):
+        paid |= {"weights/relu1": 1.0, "weights/relu2": 100.0}
+    points = [(step, step, {**paid, "train/loss": 3.0}) for step in range(1, 40, 3)]
     with SpoolWriter(tmp_path, job_id="abc", attempt=1) as writer:
         writer.begin(worker="w", spec=to_dict(filled))
         writer.data(name="x", digest="d", class_names=[f"name {i}" for i in range(10)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.worker.training.feature_models import FEATURES
 from tests.worker.training.jobs import job
 
 from talweg.v1.spec_pb2 import JobSpec
@@ -154,6 +155,26 @@ CASES: dict[str, dict[str, Any]] = {
         "model": {"unet": {"channels": [4, 8]}},
         "loss": "dice",
         "training": {"steps": 16, "batch_size": 8, "log_every_steps": 2},
+    },
+    "image translation": {
+        "task": "image_translation",
+        "dataset": {"digit_scenes": {"num_samples": 40}},
+        "model": {"unet": {"channels": [4, 8], "patch": 2}},
+        "loss": {"sum": {"terms": [{"loss": "mae"}, {"loss": "ssim", "weight": 0.2}]}},
+        "training": {"steps": 24, "batch_size": 4, "log_every_steps": 2},
+    },
+    "image translation, features of a frozen network by learned weights": {
+        "task": "image_translation",
+        "dataset": {"digit_scenes": {"num_samples": 40}},
+        "model": {"unet": {"channels": [4, 8], "patch": 2}},
+        "loss": {
+            "perceptual": {
+                "network": {"job": FEATURES},
+                "layers": ["relu1", "relu2"],
+                "learned": True,
+            }
+        },
+        "training": {"steps": 24, "batch_size": 4, "log_every_steps": 2},
     },
     "detection": {
         "task": "detection",

@@ -30,8 +30,9 @@ class Settings:
     """TALWEG_SPOOL_DIR: where results wait for delivery; on a local disk, one a machine."""
 
     blobs: str = ".talweg/blobs"
-    """TALWEG_BLOBS: where checkpoints are kept, a folder or a URL that fsspec knows, such as
-    s3://bucket/folder; all workers of a server must see the same."""
+    """TALWEG_BLOBS: where checkpoints are kept, and models of images for other jobs' losses: a
+    folder or a URL that fsspec knows, such as s3://bucket/folder; all workers of a server must see
+    the same."""
 
     queues: tuple[str, ...] = ("default",)
     """TALWEG_QUEUES: queues to take jobs from, joined by commas."""

@@ -206,7 +206,8 @@ IMAGE_TRANSLATION = Table(
         Row("with_features", 70, "what images look like shows in a network's features, which mae "
             "beside it ties to the pixels", given("look_alike")),
         Row("with_features", 0, "it needs a network: VGG16's weights, which whoever runs the "
-            "service names, or a model that the service trained", given("look_alike")),
+            "service names, for images of three channels, or a model that a job has trained",
+            given("look_alike")),
         Row("with_ssim", 10, "structure is most of what looks right", given("look_alike")),
         Row("with_variation", 60, "images come out noisy, and it costs differences between "
             "neighbouring pixels", given("grainy")),

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from talweg.server.errors import FieldProblem, InvalidSpec
+from talweg.server.errors import InvalidSpec
+from talweg.server.services.violations import refused
 from talweg.server.store import jobs
 from talweg.server.store.jobs import NewJob
 from talweg.server.store.rows import JobRow
@@ -32,11 +33,11 @@ def continued(connection: Connection, job: NewJob, spec: JobSpec) -> NewJob | In
     row = next(iter(source.values()), None)
     found = _checkpoint(row, spec)
     if isinstance(found, Violation):
-        return _refused([found])
+        return refused([found])
     assert row is not None
     violations = check_continuation(row.job_spec, spec, found)
     if violations:
-        return _refused(violations)
+        return refused(violations)
     whole = JobSpec()
     whole.CopyFrom(spec)
     whole.continued_from.step = found.step
@@ -87,12 +88,3 @@ def _why(row: JobRow, spec: JobSpec) -> str:
         changes[_MOST_CHANGES:] = [f"and {len(changes) - _MOST_CHANGES} more"]
     what = "; ".join(changes) if changes else "nothing changed"
     return f"continues {row.name} from step {spec.continued_from.step}: {what}"
-
-
-def _refused(violations: list[Violation]) -> InvalidSpec:
-    return InvalidSpec(
-        f"{len(violations)} violation{'s' if len(violations) > 1 else ''} in the spec: "
-        + "; ".join(map(str, violations)),
-        fields=[FieldProblem(each.field, each.description) for each in violations],
-        metadata={"violations": str(len(violations))},
-    )

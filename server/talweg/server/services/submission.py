@@ -5,7 +5,7 @@ import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
@@ -20,11 +20,13 @@ from talweg.server.errors import (
 )
 from talweg.server.services.arguments import MAX_REQUEST_ID_CHARS, job_of, text
 from talweg.server.services.continuation import continued
+from talweg.server.services.references import with_models
+from talweg.server.services.violations import refused
 from talweg.server.store import jobs
 from talweg.server.store.database import Database, Transaction
 from talweg.server.store.jobs import NewJob
 from talweg.server.store.rows import JobRow
-from talweg.spec import check, fill, job_name, kind
+from talweg.spec import check, fill, job_models, job_name, kind
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.spec_pb2 import JobSpec, Resources
 
@@ -68,8 +70,8 @@ Answer = JobRow | Preview
 class _Prepared:
     job: NewJob
     validate_only: bool
-    # What it continues is looked up; None where it begins, or where that has been done.
-    continuing: JobSpec | None = None
+    # Names other jobs, which are looked up; None where it names none, or where that has been done.
+    naming: JobSpec | None = None
 
 
 class SubmissionService:
@@ -186,8 +188,8 @@ def _prepare(submission: Submission, retry_of: str) -> _Prepared | ServerError:
         request_id=submission.request_id or None,
         request_digest=digest,
     )
-    continuing = spec if spec.HasField("continued_from") else None
-    return _Prepared(job, submission.validate_only, continuing)
+    names_others = spec.HasField("continued_from") or any(job_models(spec))
+    return _Prepared(job, submission.validate_only, spec if names_others else None)
 
 
 def _checked(given: JobSpec) -> tuple[JobSpec, bytes]:
@@ -202,13 +204,7 @@ def _checked(given: JobSpec) -> tuple[JobSpec, bytes]:
     spec = fill(given)
     violations, warnings = check(spec)
     if violations:
-        num = len(violations)
-        raise InvalidSpec(
-            f"{num} violation{'s' if num > 1 else ''} in the spec: "
-            + "; ".join(map(str, violations)),
-            fields=[FieldProblem(each.field, each.description) for each in violations],
-            metadata={"violations": str(num)},
-        )
+        raise refused(violations)
     return spec, Job(warnings=warnings).SerializeToString()
 
 
@@ -245,8 +241,8 @@ def _plan(connection: Connection, prepared: Sequence[_Prepared | ServerError]) -
         if holder is not None and holder.request_digest != job.request_digest:
             plan.results.append(RequestIdReused(job.request_id or "", job_name(holder.id)))
             continue
-        if each.continuing is not None and (holder is None or each.validate_only):
-            given = continued(connection, job, each.continuing)
+        if each.naming is not None and (holder is None or each.validate_only):
+            given = _looked_up(connection, job, each.naming)
             if isinstance(given, ServerError):
                 plan.results.append(given)
                 continue
@@ -261,6 +257,16 @@ def _plan(connection: Connection, prepared: Sequence[_Prepared | ServerError]) -
             if job.request_id is not None:
                 known[job.request_id] = job
     return plan
+
+
+def _looked_up(connection: Connection, job: NewJob, spec: JobSpec) -> NewJob | InvalidSpec:
+    """Completes a job by what the record holds of the jobs that its spec names."""
+    whole = with_models(connection, spec)
+    if isinstance(whole, InvalidSpec):
+        return whole
+    if whole.HasField("continued_from"):
+        return continued(connection, job, whole)
+    return replace(job, spec=whole.SerializeToString(deterministic=True))
 
 
 def _write(

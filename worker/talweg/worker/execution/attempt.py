@@ -3,11 +3,12 @@
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import grpc
 import torch
@@ -19,6 +20,7 @@ from talweg.v1.workers_pb2 import Assignment, FinishJobRequest
 from talweg.worker import training
 from talweg.worker.channels import Channel, ServerAwayError, call
 from talweg.worker.checkpoints import Blobs, CheckpointKeeper
+from talweg.worker.checkpoints import models as kept_models
 from talweg.worker.execution import outcomes
 from talweg.worker.execution.control import JobControl
 from talweg.worker.execution.lease import SAFE_SHARE, LeaseKeeper
@@ -28,6 +30,8 @@ from talweg.worker.tracking.spool import SpoolWriter
 from talweg.worker.training import Result, Stop
 from talweg.worker.training.processes import ProcessLostError
 
+# Channels, height, width.
+_DIMS_OF_IMAGE = 3
 # A message that is too large is the second.
 _REFUSALS = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED)
 
@@ -149,7 +153,7 @@ class _Attempt:
             )
             outcome = outcomes.of_result(result)
             if outcome.state == Job.SUCCEEDED:
-                self._keep(result)
+                outcome.model_sha256 = self._keep(result)
             if outcome.HasField("divergence"):
                 self._spool.document(spool.DIVERGENCE, to_dict(outcome.divergence))
         except ProcessLostError as exc:
@@ -168,20 +172,42 @@ class _Attempt:
         asked = self._spec.resources.device
         return "cuda" if self._here.has_cuda and asked != Resources.cpu else "cpu"
 
-    def _keep(self, result: Result) -> None:
-        """Leaves what plots and model are made from in the spool, where the spec asks for them."""
+    def _keep(self, result: Result) -> str:
+        """Leaves what plots and model are made from in the spool, where the spec asks for them.
+
+        Returns:
+            The digest of the model in the blob store; empty where none is kept there.
+        """
         bundle, outputs = self._reporter.bundle, self._spec.outputs
         if bundle is None:
-            return
+            return ""
         if outputs.plots and result.shown:
             self._spool.tensors(
                 spool.PREDICTIONS,
                 {name: torch.as_tensor(array) for name, array in result.shown.items()},
             )
         if outputs.model and result.model is not None:
-            self._spool.tensors(spool.WEIGHTS, result.model.state_dict())
-            self._spool.document(spool.MODEL, models.describe(self._spec, bundle))
+            weights, description = result.model.state_dict(), models.describe(self._spec, bundle)
+            self._spool.tensors(spool.WEIGHTS, weights)
+            self._spool.document(spool.MODEL, description)
             self._spool.tensors(spool.EXAMPLE, {"x": models.example(self._spec, bundle)})
+            if len(bundle.inputs.shape) == _DIMS_OF_IMAGE:
+                return self._share(weights, description)
+        return ""
+
+    def _share(self, weights: Mapping[str, torch.Tensor], description: Mapping[str, Any]) -> str:
+        """Keeps a model of images where other jobs' losses find it, and gives its digest."""
+        try:
+            return kept_models.write(
+                Blobs(self._here.blobs), self._lease.job, weights, description
+            )
+        except (OSError, ImportError, ValueError) as exc:
+            self._reporter.log(
+                LogLine.WARNING,
+                f"The model could not be kept in the blob store, and no loss can compare by it: "
+                f"{exc}.",
+            )
+            return ""
 
     def _finish(self, outcome: Outcome) -> bool:
         """Tells the server; whether the attempt counts."""

@@ -9,6 +9,7 @@ families in `_base.py`, a line in its module's table of builders, and rows in te
 
 from talweg.worker.losses._base import LossModule
 from talweg.worker.losses._counting import ClassCounts, class_weights, with_counts
+from talweg.worker.losses._images import Perceptual, frozen_digests
 from talweg.worker.losses._own import OwnLoss
 from talweg.worker.losses._penalty import gradient_penalty
 from talweg.worker.losses._registry import build, evaluate
@@ -19,12 +20,14 @@ __all__ = [
     "ClassCounts",
     "LossModule",
     "OwnLoss",
+    "Perceptual",
     "Sum",
     "build",
     "class_weights",
     "clip_by_global_norm",
     "clip_by_value",
     "evaluate",
+    "frozen_digests",
     "gradient_penalty",
     "with_counts",
 ]

@@ -1,21 +1,28 @@
 """Frozen networks whose features losses compare: VGG16, and models that this service trained.
 
-Where their weights lie is the operator's to say, in TALWEG_VGG_WEIGHTS and TALWEG_MODELS_DIR. A
-loss names no path.
+Where their weights lie is the operator's to say, in TALWEG_VGG_WEIGHTS, TALWEG_MODELS_DIR and
+TALWEG_BLOBS. A loss names no path.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from talweg import spec
 from talweg.v1 import losses_pb2 as pb
+from talweg.worker.errors import UserSpecError
 from talweg.worker.settings import Settings
+
+if TYPE_CHECKING:
+    from talweg.worker.tracking.models import Predictor
 
 # Channels of the convolutions between two pools.
 _BLOCKS = ((64, 64), (128, 128), (256,) * 3, (512,) * 3, (512,) * 3)
@@ -94,7 +101,8 @@ class FeatureNetwork(nn.Module):
             mean: Of the images (1, C or 1, 1, 1).
             sd: Of the same shape.
             shape: One image's shape (C, H, W).
-            smallest: The smallest H and W, where they may differ from those of shape.
+            smallest: The smallest H and W, where any above them will do; None where only the
+                network itself tells which it takes.
         """
         super().__init__()
         self.network = network.requires_grad_(False)
@@ -102,12 +110,23 @@ class FeatureNetwork(nn.Module):
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("sd", sd, persistent=False)
         self._shape, self._smallest = shape, smallest
+        self._taken: set[tuple[int, ...]] = set()
         self.train(False)
 
     def train(self, _mode: bool = True) -> FeatureNetwork:
         """Stay in evaluation mode, whatever is asked for."""
         super().train(False)
         return self
+
+    @property
+    def digest(self) -> str:
+        """A sha256 of all that decides the features."""
+        found = hashlib.sha256()
+        named = {**self.network.state_dict(), "mean": self.mean, "sd": self.sd}
+        for name, tensor in sorted(named.items()):
+            found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return found.hexdigest()
 
     def require_images(self, name: str, images: Tensor) -> None:
         """Refuse images (N, C, H, W) that the network cannot take.
@@ -116,25 +135,48 @@ class FeatureNetwork(nn.Module):
             ValueError: Naming both shapes.
         """
         shape = tuple(images.shape[1:])
+        if shape in self._taken:
+            return
+        if shape[0] == self._shape[0] and self._takes(shape):
+            self._taken.add(shape)
+            return
+        raise ValueError(f"{name} must be images of {self._allowed()}, but got {shape}")
+
+    def _takes(self, shape: tuple[int, ...]) -> bool:
+        if self._smallest is not None:
+            return min(shape[1:]) >= self._smallest
+        try:
+            self(self.mean.new_zeros(1, *shape, dtype=torch.float32))
+        except (RuntimeError, ValueError):
+            return False
+        return True
+
+    def _allowed(self) -> str:
+        channels, *sides = self._shape
+        many = f"{channels} channel{'s' * (channels != 1)}"
         if self._smallest is None:
-            if shape != self._shape:
-                raise ValueError(
-                    f"{name} must be images of the model's shape {self._shape}, but got {shape}"
-                )
-        elif shape[0] != self._shape[0] or min(shape[1:]) < self._smallest:
-            raise ValueError(
-                f"{name} must be images of {self._shape[0]} channels and at least "
-                f"{self._smallest} by {self._smallest} pixels for these layers, but got {shape}"
-            )
+            twice = (channels, *(2 * side for side in sides))
+            if not self._takes(twice):
+                return f"the model's shape {self._shape}"
+            squares = ((channels, side, side) for side in range(1, max(sides) + 1))
+            least = next((shape[1] for shape in squares if self._takes(shape)), max(sides))
+        else:
+            least = self._smallest
+        return f"{many} and at least {least} by {least} pixels for these layers"
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Give the wanted outputs of one pass, in the order in which they were asked for."""
-        if next(self.network.parameters()).dtype is not images.dtype:
+        """Give the wanted outputs of one pass, in the order in which they were asked for.
+
+        Raises:
+            ValueError: One of them is no tensor with a value a sample.
+        """
+        own = (*self.network.parameters(), *self.network.buffers())
+        if any(t.is_floating_point() and t.dtype is not images.dtype for t in own):
             self.network.to(images.dtype)
-        found: dict[str, Tensor] = {}
+        found: dict[str, object] = {}
 
         def keep(name: str) -> None:
-            def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+            def hook(_module: nn.Module, _inputs: object, output: object) -> None:
                 found[name] = output
 
             handles.append(self.network.get_submodule(name).register_forward_hook(hook))
@@ -147,7 +189,13 @@ class FeatureNetwork(nn.Module):
         finally:
             for handle in handles:
                 handle.remove()
-        return [found[name] for name in self.modules_wanted]
+        features = []
+        for name in self.modules_wanted:
+            output = found.get(name)
+            if not isinstance(output, Tensor) or output.shape[:1] != images.shape[:1]:
+                raise ValueError(f"layer {name} gives no tensor of an image's features")
+            features.append(output)
+        return features
 
 
 def load(network: pb.FeatureNetwork, layers: Sequence[str]) -> FeatureNetwork:
@@ -158,17 +206,19 @@ def load(network: pb.FeatureNetwork, layers: Sequence[str]) -> FeatureNetwork:
         layers: The layers that are wanted; none for the default ones.
 
     Raises:
-        ValueError: The operator has named no weights, they are not those of the network, or it has
+        UserSpecError: No weights are named or kept, they are not those of the network, or it has
             no such layers.
+        StoreAwayError: The blob store, in which a job's model is, cannot be reached now.
     """
     doubled = [layer for index, layer in enumerate(layers) if layer in layers[:index]]
     if doubled:
-        raise ValueError(f"layers must be named once each, but got {doubled[0]} again")
-    name, message = spec.kind(network)
+        raise UserSpecError(f"layers must be named once each, but got {doubled[0]} again")
+    _, message = spec.kind(network)
     settings = Settings.from_env()
+    if isinstance(message, pb.JobModel):
+        return _of_job(settings.blobs, message, layers)
     if isinstance(message, pb.TrainedModel):
-        return _trained(settings.models_dir, message.model, layers)
-    assert name == "vgg16"
+        return _of_folder(settings.models_dir, message.model, layers)
     return _vgg16(settings.vgg_weights, layers or _DEFAULT)
 
 
@@ -195,7 +245,7 @@ def _read(path: Path | None, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
     from safetensors import SafetensorError, safe_open
 
     if path is None:
-        raise ValueError(
+        raise UserSpecError(
             "network vgg16 needs its weights: TALWEG_VGG_WEIGHTS must name a safetensors file "
             "with them where the loss is computed, but is not set"
         )
@@ -205,31 +255,60 @@ def _read(path: Path | None, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
             missing = [name for name in wanted if name not in held]
             read = {} if missing else {name: file.get_tensor(name).float() for name in wanted}
     except (OSError, SafetensorError) as exc:
-        raise ValueError(
+        raise UserSpecError(
             f"TALWEG_VGG_WEIGHTS must name a safetensors file with the weights of VGG16, but it "
             f"could not be read: {exc}"
         ) from exc
     if missing:
-        raise ValueError(
+        raise UserSpecError(
             f"TALWEG_VGG_WEIGHTS must name a file with the weights of VGG16, "
             f"but {missing[0]} is not in it"
         )
     for name, tensor in read.items():
         if tensor.shape != wanted[name].shape:
-            raise ValueError(
+            raise UserSpecError(
                 f"TALWEG_VGG_WEIGHTS must name a file with the weights of VGG16, in which {name} "
                 f"has shape {tuple(wanted[name].shape)}, but it has {tuple(tensor.shape)}"
             )
     return read
 
 
-def _trained(folder: Path | None, name: str, layers: Sequence[str]) -> FeatureNetwork:
+def _of_job(store: str, model: pb.JobModel, layers: Sequence[str]) -> FeatureNetwork:
+    # Imported here, as in `_of_folder`.
+    from talweg.worker.checkpoints import Blobs, models
+    from talweg.worker.tracking.models import rebuilt
+    from talweg.worker.training import StoreAwayError
+
+    try:
+        blobs = Blobs(store)
+    except (OSError, ImportError, ValueError) as exc:
+        raise StoreAwayError(f"the blob store cannot be used: {exc}") from exc
+    try:
+        kept = models.read(blobs, model.job, model.sha256)
+    except OSError as exc:
+        raise StoreAwayError(f"the blob store does not answer: {exc}") from exc
+    except models.NoModelError as exc:
+        raise UserSpecError(f"network.job must be a job whose model is kept, but {exc}") from exc
+    try:
+        shape, predictor = (
+            tuple(kept.description["input_shape"]),
+            rebuilt(kept.description, kept.weights),
+        )
+    except Exception as exc:  # Whatever the file holds.
+        raise UserSpecError(
+            f"network.job must be a job whose model can be built, but that of {model.job} cannot: "
+            f"{' '.join(str(exc).split())}"
+        ) from exc
+    return _of_model(predictor, shape, f"job {model.job}", layers)
+
+
+def _of_folder(folder: Path | None, name: str, layers: Sequence[str]) -> FeatureNetwork:
     # Imported here: the tasks whose models are rebuilt import the losses.
     from talweg.worker.tracking.models import rebuild
     from talweg.worker.tracking.spool import MODEL
 
     if folder is None:
-        raise ValueError(
+        raise UserSpecError(
             f"network trained {name} must be in the folder that TALWEG_MODELS_DIR names where "
             f"the loss is computed, but that is not set"
         )
@@ -237,28 +316,48 @@ def _trained(folder: Path | None, name: str, layers: Sequence[str]) -> FeatureNe
         shape = tuple(json.loads((folder / name / MODEL).read_text())["input_shape"])
         predictor = rebuild(folder / name)
     except Exception as exc:  # Whatever the files hold.
-        raise ValueError(
+        raise UserSpecError(
             f"network trained must be a model in the folder that TALWEG_MODELS_DIR names, "
             f"but {name} could not be built: {' '.join(str(exc).split())}"
         ) from exc
+    return _of_model(predictor, shape, f"trained {name}", layers)
+
+
+def _of_model(
+    predictor: Predictor, shape: tuple[int, ...], name: str, layers: Sequence[str]
+) -> FeatureNetwork:
     if len(shape) != 3:
-        raise ValueError(
-            f"network trained must be a model of images (C, H, W), but {name} takes {shape}"
+        raise UserSpecError(
+            f"network must be a model of images (C, H, W), but {name} takes {shape}"
         )
-    known = [path for path, _ in predictor.network.named_modules() if path]
+    whole = predictor.network
+    known = [path for path, _ in whole.named_modules() if path]
     if not layers:
-        raise ValueError(f"layers must name modules of {name}, {', '.join(known)}, but got none")
+        raise UserSpecError(
+            f"layers must name modules of {name}, {', '.join(known)}, but got none"
+        )
     _require_layers(layers, known)
-    return FeatureNetwork(
-        predictor.network,
+    # What stands behind the last layer is not computed: it often takes one size of images alone.
+    children = dict(whole.named_children())
+    last = max(list(children).index(layer.partition(".")[0]) for layer in layers)
+    features = FeatureNetwork(
+        nn.Sequential(OrderedDict(list(children.items())[: last + 1])),
         layers,
         mean=predictor.input_mean,
         sd=predictor.input_sd,
         shape=shape,
     )
+    try:
+        features(torch.zeros(1, *shape))
+    except (RuntimeError, ValueError, TypeError) as exc:
+        raise UserSpecError(
+            f"layers must be modules of {name} that give features of an image, but: "
+            f"{' '.join(str(exc).split())}"
+        ) from exc
+    return features
 
 
 def _require_layers(layers: Sequence[str], known: Sequence[str] | Mapping[str, int]) -> None:
     for layer in layers:
         if layer not in known:
-            raise ValueError(f"layers must be among {', '.join(known)}, but got {layer}")
+            raise UserSpecError(f"layers must be among {', '.join(known)}, but got {layer}")

@@ -1,11 +1,14 @@
 """Losses of images (N, C, H, W)."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from talweg.v1 import losses_pb2 as pb
+from talweg.worker.errors import UserSpecError
 from talweg.worker.losses import _checks, _features
 from talweg.worker.losses._base import LossModule, reduction_of, same_precision
 from talweg.worker.losses._shared import Pooled, take_alike
@@ -63,8 +66,12 @@ class TotalVariation(Pooled):
 class Perceptual(LossModule):
     """Σ_l w_l MSE of a frozen network's features, a value a sample. Johnson et al. 2016.
 
-    pred and target (N, C, H, W) as the network takes them, layer_weights w (L,) where they are no
-    parameters of the loss. Only pred and layer_weights get a gradient.
+    Where the weights are learned, Σ_l (w_l MSE_l - ln w_l), whose least is at w_l = 1/MSE_l:
+    without the logarithm all would fall to 0. Kendall et al. 2018.
+
+    pred and target (N, C, H, W) as the network takes them, layer_weights w (L,) where they are not
+    those of the message. Only pred and layer_weights get a gradient. The network is no part of the
+    module: none of its tensors is learned, kept or given out with it.
     """
 
     optional_names = ("layer_weights",)
@@ -73,23 +80,41 @@ class Perceptual(LossModule):
         """Make the loss of a filled message.
 
         Raises:
-            ValueError: The network cannot be loaded, or has not as many layers as weights.
+            UserSpecError: The network cannot be loaded, or has not as many layers as weights.
+            StoreAwayError: The blob store that holds it cannot be reached now.
         """
         super().__init__(reduction_of(spec))
-        self.network = _features.load(spec.network, tuple(spec.layers))
+        # In a tuple, where modules do not look for what is theirs.
+        self._frozen = (_features.load(spec.network, tuple(spec.layers)),)
         number = len(self.network.modules_wanted)
-        self.given_weights = len(spec.layer_weights) > 0
+        self.learned = spec.learned
+        self.given_weights = len(spec.layer_weights) > 0 and not self.learned
         self.layer_weights = tuple(spec.layer_weights) or (1.0,) * number
         if len(self.layer_weights) != number:
-            raise ValueError(
+            raise UserSpecError(
                 f"layer_weights must have one value a layer, {number}, "
                 f"but got {len(self.layer_weights)}"
             )
 
+    @property
+    def network(self) -> _features.FeatureNetwork:
+        """The network whose features are compared."""
+        return self._frozen[0]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # What moves the loss to a device moves the network with it.
+        self.network._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        moved: Self = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return moved
+
     def check_values(self, inputs: Mapping[str, Tensor]) -> None:
-        """Refuse weights below 0; see `LossModule.check_values`."""
-        if "layer_weights" in inputs:
-            _checks.require_at_least("layer_weights", inputs["layer_weights"], 0)
+        """Refuse weights below 0, and 0 where they are learned; see `LossModule.check_values`."""
+        if "layer_weights" not in inputs:
+            return
+        weights = inputs["layer_weights"]
+        _checks.require_at_least("layer_weights", weights, 0)
+        if self.learned and not bool((weights > 0).all()):
+            raise ValueError("layer_weights must be above 0 where they are learned, but got 0")
 
     def _take(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
         _checks.require_names(inputs, self.input_names, self.optional_names)
@@ -106,10 +131,24 @@ class Perceptual(LossModule):
         return same_precision(pred, target, weights)
 
     def _values(self, pred: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
-        with torch.no_grad():
-            wanted = self.network(target)
-        found = self.network(pred)
-        return images.perceptual(found, wanted, self.layer_weights if weights is None else weights)
+        both = self.network(torch.cat([pred, target.detach()]))
+        found, wanted = zip(*(features.split(len(pred)) for features in both), strict=True)
+        given = self.layer_weights if weights is None else weights
+        values = images.perceptual(found, wanted, given)
+        if not self.learned:
+            return values
+        return values - torch.as_tensor(given, dtype=pred.dtype, device=pred.device).log().sum()
+
+
+def frozen_digests(loss: LossModule, path: str = "loss") -> dict[str, str]:
+    """The digests of the networks that a loss compares by, by where they stand in the spec."""
+    found = {}
+    for name, module in loss.named_modules():
+        if isinstance(module, Perceptual):
+            terms = re.findall(r"terms\.(\d+)", name)
+            own = path + "".join(f".sum.terms.{index}.loss" for index in terms)
+            found[f"{own}.perceptual.network.tensors_sha256"] = module.network.digest
+    return found
 
 
 BUILDERS: dict[str, type[LossModule]] = {

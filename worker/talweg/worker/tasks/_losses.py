@@ -12,7 +12,7 @@ from talweg.v1 import losses_pb2, options_pb2
 from talweg.v1.losses_pb2 import Loss
 from talweg.v1.tasks_pb2 import MetricLearning
 from talweg.worker import losses
-from talweg.worker.losses import LossModule
+from talweg.worker.losses import LossModule, Perceptual
 from talweg.worker.tasks._by_location import ByLocation
 from talweg.worker.tasks._heads import (
     AfterExp,
@@ -22,6 +22,7 @@ from talweg.worker.tasks._heads import (
     ByQuantile,
     MeanAndVariance,
 )
+from talweg.worker.tasks._layers import LearnedLayers
 from talweg.worker.tasks._pairing import ByClass, InOrder, InPairs, InTriplets, OfOrder, OfPairs
 
 ByVectors = losses_pb2.ArcFace | losses_pb2.CosFace | losses_pb2.Ldam
@@ -83,6 +84,8 @@ def criterion(loss: Loss, outputs: Outputs) -> LossModule:
             takes_cosines=isinstance(message, losses_pb2.Ldam),
             seed=outputs.seed,
         )
+    if isinstance(module, Perceptual) and module.learned:
+        return LearnedLayers(module)
     if isinstance(message, losses_pb2.Contrastive | losses_pb2.CosineEmbedding):
         answer, other = ("sign", -1) if name == "cosine_embedding" else ("similar", 0)
         if outputs.given == MetricLearning.pairs:

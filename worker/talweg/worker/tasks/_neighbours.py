@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.neighbors import NearestNeighbors
 
 from talweg.worker.tasks._measures import Floats, auroc_and_average_precision
 
-# Rows of distances that are held at once, and pairs that stand for all where there are more.
-_ROWS = 512
+# Pairs that stand for all where there are more.
 _MOST_PAIRS = 500_000
 
 
@@ -21,20 +21,11 @@ def recall_at(vectors: Floats, labels: NDArray[np.int64], counts: tuple[int, ...
         counts: How many of the nearest count, for each share that is asked for.
     """
     most = min(max(counts), len(labels) - 1)
-    hits = np.zeros((len(labels), most), dtype=bool)
     if not most:
         return [0.0] * len(counts)
-    squares = np.square(vectors).sum(axis=1)
-    for start in range(0, len(labels), _ROWS):
-        rows = slice(start, start + _ROWS)
-        distances = squares[rows, None] + squares - 2 * vectors[rows] @ vectors.T
-        own = np.arange(len(distances))
-        distances[own, start + own] = np.inf
-        nearest = np.argpartition(distances, most - 1, axis=1)[:, :most]
-        ranked = np.take_along_axis(
-            nearest, np.take_along_axis(distances, nearest, axis=1).argsort(axis=1), axis=1
-        )
-        hits[rows] = labels[ranked] == labels[rows, None]
+    search = NearestNeighbors(n_neighbors=most, algorithm="brute").fit(vectors)
+    # Without arguments nobody is a neighbour of its own.
+    hits = labels[search.kneighbors(return_distance=False)] == labels[:, None]
     return [float(hits[:, :count].any(axis=1).mean()) for count in counts]
 
 

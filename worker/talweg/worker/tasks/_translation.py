@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle, Part
 from talweg.worker.errors import UserSpecError
+from talweg.worker.losses import frozen_digests
 from talweg.worker.losses.functional import images
 from talweg.worker.tasks._base import Batch, Judged, OutputMeter, TaskRunner
 from talweg.worker.tasks._contract import Array
+from talweg.worker.tasks._layers import layer_weights
 from talweg.worker.tasks._masks import NUM_SHOWN
 from talweg.worker.tasks._means import MeanLoss
 
@@ -43,10 +45,15 @@ class ImageTranslation(TaskRunner):
             image = getattr(bundle, name).arrays["image"]
             if len(image):
                 _check(image, f"dataset: image of the {name} data")
+        self.computed |= frozen_digests(self.criterion)
 
     def arrays(self, part: Part) -> dict[str, Tensor]:
         """Gives x and the target (N, K, H, W)."""
         return {"x": part.x, "target": part.arrays["image"]}
+
+    def watched(self) -> dict[str, float]:
+        """Gives the weights of layers that a loss learns."""
+        return layer_weights(self.criterion)
 
     def meter(self, model: nn.Module) -> OutputMeter:
         """Begins an evaluation of a model."""

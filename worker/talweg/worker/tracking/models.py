@@ -310,7 +310,15 @@ def rebuild(folder: Path) -> Predictor:
     """
     from safetensors.torch import load_file
 
-    description = json.loads((folder / MODEL).read_text())
+    return rebuilt(json.loads((folder / MODEL).read_text()), load_file(folder / WEIGHTS))
+
+
+def rebuilt(description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Predictor:
+    """Builds a model of its description and its weights, the loss's among them.
+
+    Raises:
+        ValueError: the description is of another format.
+    """
     if description["format"] != FORMAT:
         raise ValueError(f"{MODEL}: format must be {FORMAT}, but got {description['format']}")
     network = models.build(
@@ -330,10 +338,8 @@ def rebuild(folder: Path) -> Predictor:
     )
     if description.get("shared"):
         models.share_answers(network)
-    weights = load_file(folder / WEIGHTS)
-    own = [name for name in weights if name.startswith(OF_LOSS)]
-    learnt = {name: weights.pop(name) for name in own}
-    network.load_state_dict(weights)
+    learnt = {name: value for name, value in weights.items() if name.startswith(OF_LOSS)}
+    network.load_state_dict({name: weights[name] for name in weights.keys() - learnt.keys()})
     # A sum's terms stand between the loss and its vectors; no sum has two such losses.
     vectors = [value for name, value in learnt.items() if name.endswith("class_weight")]
     return Predictor(network, description, vectors[0] if vectors else None).eval()

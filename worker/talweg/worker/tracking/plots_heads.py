@@ -3,23 +3,22 @@
 from dataclasses import replace
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator
 
 from talweg.spec import heads as heads_of
 from talweg.worker.tracking import plots_boxes, plots_images
-from talweg.worker.tracking.canvas import SERIES, Finding, bare_figure, figure_of, save
+from talweg.worker.tracking.canvas import Finding, bare_figure, save
 from talweg.worker.tracking.plots_images import draw_image, label_grid
+from talweg.worker.tracking.plots_weights import draw_weights
 
 WEIGHTS = "task_weights.png"
 DEPTH = "map.png"
 
-_OF_WEIGHTS = "weights/"
 _INCHES_A_ROW = 2.1
 
 
 def heads(finding: Finding) -> None:
     """Draws what each head has to show, in files that begin with its name, and the weights."""
-    _draw_weights(finding)
+    draw_weights(finding, WEIGHTS, of="heads", weighed="a head's loss")
     for head in heads_of(finding.spec):
         own = {
             name.removeprefix(f"{head.name}/"): array
@@ -40,28 +39,6 @@ def heads(finding: Finding) -> None:
             for picture in folder.iterdir():
                 picture.rename(finding.folder / f"{head.name}_{picture.name}")
             folder.rmdir()
-
-
-def _draw_weights(finding: Finding) -> None:
-    curves: dict[str, list[tuple[int, float]]] = {}
-    for step, _, values in finding.attempt.points():
-        for name, value in values.items():
-            if name.startswith(_OF_WEIGHTS):
-                curves.setdefault(name.removeprefix(_OF_WEIGHTS), []).append((step, value))
-    if not curves:
-        return
-    figure, axes = figure_of(5)
-    for place, (name, curve) in enumerate(sorted(curves.items())):
-        steps, weights = zip(*curve, strict=True)
-        text = f"{name}, {weights[-1]:.3g} at the end"
-        axes.plot(steps, weights, lw=1.6, color=SERIES[place % len(SERIES)], label=text)
-    axes.set_title(f"Weights of the heads: {finding.title}")
-    axes.set_xlabel("optimizer step")
-    axes.set_ylabel("what a head's loss is multiplied by")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(color="0.9")
-    axes.legend(frameon=False)
-    save(figure, finding.folder / WEIGHTS)
 
 
 def _draw_depth(finding: Finding) -> None:

@@ -10,10 +10,12 @@ from matplotlib.colors import ListedColormap
 from numpy.typing import NDArray
 
 from talweg.worker.tracking.canvas import TEST, VALIDATION, Finding, bare_figure, figure_of, save
+from talweg.worker.tracking.plots_weights import draw_weights
 
 MASKS = "masks.png"
 IOU = "iou_by_class.png"
 IMAGES = "images.png"
+LAYER_WEIGHTS = "layer_weights.png"
 
 # The background is dark, and classes are told apart by hue.
 _BACKGROUND = (0.1, 0.1, 0.1, 1.0)
@@ -61,7 +63,11 @@ def _draw_iou(finding: Finding, pairs: NDArray[Any], names: Sequence[str]) -> No
 
 
 def translations(finding: Finding) -> None:
-    """Draws images of the test data beside what should come of them, what did, and the error."""
+    """Draws images of the test data beside what should come of them, what did, and the error.
+
+    And the weights of layers, where the loss learns them.
+    """
+    draw_weights(finding, LAYER_WEIGHTS, of="layers", weighed="a layer's squared error")
     shown = finding.shown
     columns = ["input", "target", "output", "error"]
     count = len(shown["image"])

@@ -34,6 +34,7 @@ from talweg.worker.training.curriculum import (
     losses_by_sample,
 )
 from talweg.worker.training.evaluation import HeldPart
+from talweg.worker.training.frozen import Frozen
 from talweg.worker.training.guard import Guard
 from talweg.worker.training.health import OF_ALL_LAYERS, Health
 from talweg.worker.training.interface import Reporter
@@ -211,6 +212,7 @@ def set_up(
             report=report,
         ),
     )
+    frozen = Frozen(task.criterion)
     health = Health(
         model,
         report,
@@ -247,6 +249,7 @@ def set_up(
                 "policy": policy,
                 **scaled,
                 "health": health,
+                **({"frozen": frozen} if frozen else {}),
                 **({} if curriculum is None else {"curriculum": curriculum}),
             }
         ),

@@ -1,0 +1,33 @@
+"""A model that losses can compare by, in a blob store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from talweg.spec import fill, from_dict
+from talweg.worker import data, models
+from talweg.worker.checkpoints import Blobs
+from talweg.worker.checkpoints import models as kept_models
+from talweg.worker.tracking.models import describe
+
+FEATURES = "jobs/features"
+"""The job whose model it is."""
+
+
+def write_features(store: Path, *, seed: int = 0) -> str:
+    """Keeps a small convnet over digits as it is before training, and gives its digest."""
+    spec = fill(
+        from_dict(
+            {
+                "task": "multiclass",
+                "dataset": "digits",
+                "model": {"convnet": {"channels": [3, 4], "dropout": 0.5}},
+                "loss": "cross_entropy",
+            }
+        )
+    )
+    bundle = data.load(spec)
+    network = models.build(spec.model, bundle.inputs.shape, 10, seed=seed)
+    return kept_models.write(
+        Blobs(str(store)), FEATURES, network.state_dict(), describe(spec, bundle)
+    )
