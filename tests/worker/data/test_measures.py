@@ -199,3 +199,25 @@ def test_inputs_that_lie_near_0_and_1_are_fractions() -> None:
 
 def test_a_task_without_a_look_tells_nothing() -> None:
     assert look("gan", "wine") == ()
+
+
+def test_sizes_and_proportions_of_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = look("detection", "digit_scenes")
+    assert facts(plain) == {}
+    assert plain[0].how == "600 samples in the training split"
+    # Digits of 4 pixels, of a scene of 64.
+    small = look("detection", {"digit_scenes": {"min_scale": 0.5, "max_scale": 0.5}})
+    assert facts(small) == {"small_objects": True}
+    found = look("detection", {"digit_scenes": {"min_digits": 3, "max_digits": 3}})
+    assert "3 objects an image" in [each.how for each in found]
+
+    def stretched(message: Any, split: Any) -> Any:
+        raw, division = scenes(message, split)
+        boxes = raw.arrays["boxes"].copy()
+        boxes[..., 2] = boxes[..., 0] + 3 * (boxes[..., 3] - boxes[..., 1])
+        return RawData({**raw.arrays, "boxes": boxes}, class_names=raw.class_names), division
+
+    scenes = _load.DIVIDED["digit_scenes"]
+    monkeypatch.setattr(_load, "_cache", _load.BundleCache())
+    monkeypatch.setitem(_load.DIVIDED, "digit_scenes", stretched)
+    assert facts(look("detection", "digit_scenes")) == {"elongated": True}

@@ -1,11 +1,13 @@
 """Masks, depth and boxes by one network: each head is what it is by itself."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from talweg.client import read_jobs
 from talweg.spec import fill, from_dict, heads, metrics_of, spec_of_head
 from talweg.v1.jobs_pb2 import Job
 from talweg.worker import data, models, tasks
@@ -15,6 +17,7 @@ from talweg.worker.tasks._multitask import Multitask
 from talweg.worker.tracking.models import Predictor, describe
 from talweg.worker.training import NeverStop, RecordingReporter, Result, run
 
+STUDY = Path(__file__).parents[3] / "client/examples/study_task_weights.yaml"
 NAMES = ("segmentation", "depth", "detection")
 LOSSES = ["ce_dice", "mae", {"detection": {"box_loss": "diou"}}]
 
@@ -137,3 +140,16 @@ def test_the_saved_model_gives_all_three_of_raw_images() -> None:
     masks = outputs["segmentation"].softmax(dim=1).flatten(1)
     wanted = torch.cat([masks, outputs["depth"].flatten(1), boxes.flatten(1)], dim=1)
     assert torch.allclose(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_the_study_starts_where_it_says() -> None:
+    few = ["training.epochs=1", "dataset.digit_scenes.num_samples=80", "optimizer.adamw={}"]
+    specs = read_jobs(STUDY, overrides=few)
+    starts = [list(spec.loss.uncertainty.initial_log_vars) for spec in specs]
+    assert starts == [[0, 0, 0], [-2, 2, 2], [2, 2, -2]]
+    report = RecordingReporter()
+    result = run(specs[1], report=report, control=NeverStop(), device="cpu")
+    assert result.state == Job.SUCCEEDED, result.message
+    first = [report.series(f"weights/{name}")[0][1] for name in NAMES]
+    # A regression's loss counts half; the first of the steps is taken.
+    assert first == pytest.approx([7.389, 0.0677, 0.1353], rel=0.01)

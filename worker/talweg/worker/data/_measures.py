@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from talweg.spec import Measured, given_of, heads, task_kind
 from talweg.v1.options_pb2 import (
     BINARY,
+    DETECTION,
     IMAGE_TRANSLATION,
     METRIC_LEARNING,
     MULTICLASS,
@@ -56,6 +57,10 @@ _NEAR_EITHER = 0.1
 _SMALL_BATCH = 64
 # A mean squared error that counts as 0: 100 dB.
 _LEAST_ERROR = 1e-10
+# Share of its image that half of the objects are below where they are small, and how many times
+# the shorter side the longer one is where half of the boxes are long or flat.
+_SMALL = 0.01
+_LONG = 2.0
 # Classes of a part that lack samples, named in a text.
 _MOST_NAMED = 5
 
@@ -239,6 +244,23 @@ def _metric_learning(bundle: DataBundle, spec: JobSpec) -> Iterator[Measured]:
     yield from _small_batches(bundle)
 
 
+def _detection(bundle: DataBundle, _: JobSpec) -> Iterator[Measured]:
+    arrays = {name: array.numpy() for name, array in bundle.train.arrays.items()}
+    present = np.arange(arrays["classes"].shape[1]) < arrays["count"][:, None]
+    boxes = arrays["boxes"][present]
+    if not len(boxes):
+        yield Measured("no training image holds an object")
+        return
+    width, height = (boxes[:, 2:] - boxes[:, :2]).T
+    share = float(np.median(width * height) / math.prod(bundle.inputs.shape[1:]))
+    longer = float(np.median(np.maximum(width, height) / np.minimum(width, height)))
+    yield Measured(f"{len(boxes) / len(present):.3g} objects an image")
+    text = f"half of the objects cover {share:.2%} of their image or less"
+    yield Measured(text, *(("small_objects", True) if share < _SMALL else ()))
+    text = f"the longer side of half of the boxes is {longer:.3g} times the shorter or more"
+    yield Measured(text, *(("elongated", True) if longer >= _LONG else ()))
+
+
 def _multitask(_: DataBundle, spec: JobSpec) -> Iterator[Measured]:
     found = [
         (head.name, "classification" if head.of_classes else "regression") for head in heads(spec)
@@ -310,6 +332,7 @@ MEASURES: Mapping[TaskKind.ValueType, Callable[[DataBundle, JobSpec], Iterator[M
     ORDINAL: _ordinal,
     MULTILABEL: _multilabel,
     SEGMENTATION: _segmentation,
+    DETECTION: _detection,
     METRIC_LEARNING: _metric_learning,
     SELF_SUPERVISED: _self_supervised,
     VAE: _vae,
