@@ -7,6 +7,7 @@ from itertools import chain
 from talweg.spec._bounds import check_message
 from talweg.spec._case import Case
 from talweg.spec._errors import Violation
+from talweg.spec._rules_curriculum import curriculum_rules
 from talweg.spec._rules_data import data_rules
 from talweg.spec._rules_detection import detection_rules
 from talweg.spec._rules_diagnostics import diagnostics_rules
@@ -47,6 +48,7 @@ def check(spec: JobSpec) -> tuple[list[Violation], list[Warning]]:
         game_rules,
         process_rules,
         diagnostics_rules,
+        curriculum_rules,
     )
     for violation in chain.from_iterable(rule(case) for rule in rules):
         # A field outside of its own bounds need not be held against others too.
