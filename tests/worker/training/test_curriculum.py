@@ -43,7 +43,8 @@ def drawn(setup: Setup, epoch: int) -> list[list[int]]:
     setup.curriculum.epoch_begins(epoch)
     steps = []
     for _ in setup.batches.of_epoch(setup.state.order):
-        steps.append(setup.batches.samples(setup.state.order))
+        samples, _ = setup.batches.samples(setup.state.order)
+        steps.append(samples)
     return steps
 
 
