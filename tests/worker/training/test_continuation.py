@@ -11,7 +11,8 @@ from tests.worker.training.jobs import job, run
 from tests.worker.training.resumable import BATCH_NORM
 from tests.worker.training.test_resume import Disk, assert_same_weights, points_of
 
-from talweg.v1.spec_pb2 import JobSpec
+from talweg.v1.jobs_pb2 import Job
+from talweg.v1.spec_pb2 import JobSpec, Training
 from talweg.worker import training
 from talweg.worker.training import NeverStop, RecordingReporter, Result, Snapshot
 
@@ -75,6 +76,17 @@ def test_more_epochs_are_as_if_they_had_been_asked_for_at_once(
     # Five optimizer steps of two batches each in an epoch.
     steps = 4 * 5
     assert points_of(report) == [each for each in points_of(undisturbed) if each[0] > steps]
+
+
+@pytest.mark.parametrize(("was", "now"), [("fp32", "fp16"), ("fp16", "fp32"), ("fp16", "bf16")])
+def test_it_goes_on_in_another_precision(was: str, now: str, tmp_path: Path) -> None:
+    before, after = longer(2), longer(3)
+    before.training.precision = Training.Precision.Value(was)
+    after.training.precision = Training.Precision.Value(now)
+    result, report = continued(before, after, tmp_path)
+    assert result.state == Job.SUCCEEDED, result.message
+    scales = [values for _, values in points_of(report) if "guard/loss_scale" in values]
+    assert bool(scales) == (now == "fp16")
 
 
 def test_it_goes_on_in_the_middle_of_an_epoch(tmp_path: Path) -> None:

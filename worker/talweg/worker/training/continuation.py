@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from talweg.v1.spec_pb2 import JobSpec
+from talweg.v1.spec_pb2 import JobSpec, Training
+from talweg.worker.training.precision import Scaler
 from talweg.worker.training.snapshot import Snapshot
 from talweg.worker.training.state import Refusals, Watched
 
 _BEST = "state/best."
 _FLOW = "health/flow"
+_SCALER = "scaler"
 
 
 def continued(snapshot: Snapshot, before: JobSpec, after: JobSpec) -> Snapshot:
@@ -45,4 +47,7 @@ def continued(snapshot: Snapshot, before: JobSpec, after: JobSpec) -> Snapshot:
     # The gradient flow is told of by each job from its own first step on.
     tensors.pop(_FLOW, None)
     health = {name: seen for name, seen in snapshot.values["health"].items() if name != "flow"}
-    return Snapshot(tensors, {**snapshot.values, "state": state, "health": health})
+    values = {**snapshot.values, "state": state, "health": health}
+    if now.precision == Training.fp16 and _SCALER not in values:
+        values[_SCALER] = Scaler().values()
+    return Snapshot(tensors, values)
