@@ -1,5 +1,6 @@
 """Examples of classes end above simple baselines, computed on the same split."""
 
+import mlflow
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
@@ -9,7 +10,9 @@ from tests.integration.stack import Stack
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("example", ["multiclass_digits", "multiclass_digits_resnet"])
+@pytest.mark.parametrize(
+    "example", ["multiclass_digits", "multiclass_digits_resnet", "curriculum_digits"]
+)
 def test_digits_are_above_logistic_regression(stack: Stack, example: str) -> None:
     ran = run_example(stack, example)
     train, test = ran.bundle.train, ran.bundle.test
@@ -18,6 +21,10 @@ def test_digits_are_above_logistic_regression(stack: Stack, example: str) -> Non
     baseline = linear.score(test.x.flatten(1).numpy(), test.y.numpy())
     assert baseline > 0.94
     assert ran.metrics["test/accuracy"] > baseline
+    if example == "curriculum_digits":
+        shares = mlflow.MlflowClient().get_metric_history(ran.run_id, "curriculum/share")
+        rising = [0.33, 0.464, 0.598, 0.732, 0.866]
+        assert [point.value for point in shares] == pytest.approx([1, *rising, *[1] * 6], abs=2e-3)
 
 
 @pytest.mark.timeout(400)

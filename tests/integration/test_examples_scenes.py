@@ -7,9 +7,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, median_filter
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import jaccard_score
-from tests.integration.examples import Ran, run_example
+from tests.integration.examples import EXAMPLES, Ran, run_example
 from tests.integration.stack import Stack
 
+from talweg.client import Client, read_jobs
+from talweg.worker import data
 from talweg.worker.data import DataBundle, Part
 from talweg.worker.tasks._translation import psnr, ssim
 
@@ -105,3 +107,16 @@ def test_scenes_without_noise_are_above_filters_and_least_squares(stack: Stack) 
     assert ran.metrics["test/ssim"] > max(float(ssim(a, target).mean()) for a in found.values())
     assert ran.plots == {"loss_curve", "images"}
     assert ran.predicts()[1:] == (1, 64, 64)
+
+
+def test_the_first_job_of_the_rare_foreground_study_runs(stack: Stack) -> None:
+    # Shortened: 24 training scenes instead of 300, and one epoch.
+    shortened = ["dataset.digit_scenes.num_samples=40", "training.epochs=1"]
+    first, *others = read_jobs(EXAMPLES / "rare_foreground.yaml", overrides=shortened)
+    assert len(others) == 14
+    with Client(stack.address) as client:
+        job = client.submit(first)
+        metrics = job.wait(120).result().metrics
+    share = (data.load(job.spec).train.arrays["mask"] > 0).float().mean()
+    assert 0.002 < share < 0.006
+    assert {f"test/{name}" for name in ("precision", "recall", "mean_iou")} <= set(metrics)

@@ -7,6 +7,7 @@ from itertools import chain
 from talweg.spec._bounds import check_message
 from talweg.spec._case import Case
 from talweg.spec._errors import Violation
+from talweg.spec._rules_curriculum import curriculum_rules
 from talweg.spec._rules_data import data_rules
 from talweg.spec._rules_detection import detection_rules
 from talweg.spec._rules_embedding import embedding_rules
@@ -45,6 +46,7 @@ def check(spec: JobSpec) -> tuple[list[Violation], list[Warning]]:
         embedding_rules,
         game_rules,
         process_rules,
+        curriculum_rules,
     )
     for violation in chain.from_iterable(rule(case) for rule in rules):
         # A field outside of its own bounds need not be held against others too.

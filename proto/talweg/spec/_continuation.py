@@ -19,6 +19,7 @@ _KEPT = (
     "training.batch_size",
     "training.accumulation",
     "training.seed",
+    "training.curriculum.difficulty.",
 )
 # What is no setting of the training.
 _BESIDE = ("continued_from.", "display_name", "experiment", "tags.", "priority")

@@ -106,6 +106,29 @@ CASES: dict[str, dict[str, Any]] = {
         "loss": {"vae": {"recon": "gaussian"}},
         "training": {"epochs": 8, "log_every_steps": 2},
     },
+    "regression, a curriculum behind a first pass": {
+        "model": BATCH_NORM,
+        "schedule": "cosine",
+        "training": {
+            "epochs": 8,
+            "accumulation": 2,
+            "batch_size": 16,
+            "curriculum": {"start_share": 0.2},
+            "log_every_steps": 2,
+        },
+    },
+    "segmentation, a curriculum by an array": {
+        "task": "segmentation",
+        "dataset": {"digit_scenes": {"num_samples": 60}},
+        "model": {"unet": {"channels": [4]}},
+        "loss": "dice",
+        "training": {
+            "epochs": 5,
+            "batch_size": 9,
+            "curriculum": {"difficulty": {"array": "count"}},
+            "log_every_steps": 2,
+        },
+    },
     "multiclass, transformer, steps left out": {
         "task": "multiclass",
         "dataset": "wine",

@@ -121,6 +121,8 @@ class DataBundle:
     """Names of the numbers to predict; empty for classes and labels."""
     target_scaler: Scaler | None
     """How the targets were standardised; None where they were not."""
+    difficulty: Tensor | None = None
+    """How hard each training sample is (N,), float64, where the spec names an array that tells."""
 
     @property
     def num_bytes(self) -> int:

@@ -88,6 +88,7 @@ def make(spec: JobSpec) -> DataBundle:
     else:
         raw = LOADERS[name](message)
     arrays = _wanted(raw, spec)
+    difficulty = _difficulty(raw, spec)
     if "y" in arrays and task in (BINARY, MULTILABEL):
         arrays["y"] = arrays["y"].astype(np.float64)
     by_class = spec.split.stratified and task in (BINARY, MULTICLASS)
@@ -139,6 +140,7 @@ def make(spec: JobSpec) -> DataBundle:
         class_names=classes,
         target_names=raw.target_names,
         target_scaler=scalers.get("y"),
+        difficulty=None if difficulty is None else torch.from_numpy(difficulty[division.train]),
     )
 
 
@@ -164,6 +166,24 @@ def _wanted(raw: RawData, spec: JobSpec) -> dict[str, NDArray[Any]]:
     if "y" in raw.arrays and given_of(spec) != MetricLearning.labels:
         wanted = (*wanted, "y")
     return {name: raw.arrays[name] for name in wanted}
+
+
+def _difficulty(raw: RawData, spec: JobSpec) -> NDArray[np.float64] | None:
+    """How hard each sample is, where the spec names an array that tells."""
+    curriculum = spec.training.curriculum
+    if curriculum.difficulty.WhichOneof("kind") != "array":
+        return None
+    path = "training.curriculum.difficulty.array"
+    name = curriculum.difficulty.array.name
+    fitting = [name for name, array in raw.arrays.items() if array.ndim == 1]
+    if name not in fitting:
+        found = f"of shape {raw.arrays[name].shape}" if name in raw.arrays else "no array"
+        raise UserSpecError(
+            f"{path} must name an array of one number a sample of dataset "
+            f"{kind(spec.dataset)[0]}, {' or '.join(fitting) or 'which has none'}, but got "
+            f"{name!r}, {found}"
+        )
+    return raw.arrays[name].astype(np.float64)
 
 
 def _with_outliers(targets: NDArray[np.float64], spec: TargetOutliers) -> NDArray[np.float64]:
@@ -195,4 +215,5 @@ def _key(spec: JobSpec) -> bytes:
     """All of a spec that decides its data."""
     messages = (spec.task, spec.dataset, spec.split, spec.preprocessing)
     parts = [message.SerializeToString(deterministic=True) for message in messages]
+    parts.append(spec.training.curriculum.difficulty.array.name.encode())
     return b"\0".join(len(part).to_bytes(4) + part for part in parts)

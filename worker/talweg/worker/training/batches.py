@@ -118,40 +118,66 @@ class Batches:
         self._plan = plan
         self._draw = draw
         self._divisor = divisor
+        self._admitted: Tensor | None = None
         self._drawn = torch.empty(0, dtype=torch.long)
+        self.admit(None)
+
+    def admit(self, samples: Tensor | None) -> None:
+        """Draws from some of the samples alone, from the next epoch on that is asked for.
+
+        An epoch keeps its number of steps: it passes over these samples as often as that takes.
+
+        Args:
+            samples: Indices into the training part (n,), at least one; None for all.
+        """
+        plan = self._plan
+        self._admitted = samples
+        count = plan.num_samples if samples is None else len(samples)
+        sizes = [plan.batch_size] * (count // plan.batch_size)
+        rest = count % plan.batch_size
+        if rest == 1 and sizes and samples is not None:
+            # One sample has no spread, which some networks and losses need.
+            sizes[-1] += 1
+        elif rest:
+            sizes.append(rest)
+        starts = range(0, len(sizes), plan.accumulation)
+        self._passes = -(-plan.length.steps_an_epoch // len(starts))
+        self._sizes = sizes * self._passes
+        self._windows = [
+            slice(first + start, first + min(start + plan.accumulation, len(sizes)))
+            for first in range(0, len(self._sizes), len(sizes))
+            for start in starts
+        ][: plan.length.steps_an_epoch]
 
     def of_epoch(self, order: Order) -> Iterator[list[Batch]]:
         """Gives the batches of each optimizer step, from the order's place to the epoch's end.
 
         One copy in the new order and slices of it cost less than gathering batch by batch.
         """
-        plan = self._plan
-        self._drawn = order.draw(lambda generator: self._draw(plan.num_samples, generator))
+        self._drawn = order.draw(self._draw_epoch)
         drawn = self._drawn.to(next(iter(self._arrays.values())).device)
         divided = [
-            torch.split(array.index_select(0, drawn), plan.batch_size)
+            torch.split(array.index_select(0, drawn), self._sizes)
             for array in self._arrays.values()
         ]
         carried = [
             dict(zip(self._arrays, slices, strict=True)) for slices in zip(*divided, strict=True)
         ]
-        first = order.position * plan.accumulation
-        if plan.accumulation == 1:
-            for arrays in carried[first:]:
+        if self._plan.accumulation == 1:
+            for arrays in carried[order.position : len(self._windows)]:
                 order.position += 1
                 yield [Batch(arrays)]
             return
-        for start in range(first, len(carried), plan.accumulation):
+        for batches in self._windows[order.position :]:
             order.position += 1
-            window = carried[start : start + plan.accumulation]
+            window = carried[batches]
             shares = self._shares(window)
             yield [Batch(arrays, share) for arrays, share in zip(window, shares, strict=True)]
 
     def samples(self, order: Order) -> list[int]:
         """Gives the samples of the step that was given last: indices into the training part."""
-        size = self._plan.batch_size * self._plan.accumulation
-        last = order.position * size
-        samples: list[int] = self._drawn[last - size : last].tolist()
+        batches = torch.split(self._drawn, self._sizes)[self._windows[order.position - 1]]
+        samples: list[int] = torch.cat(batches).tolist()
         return samples
 
     def part(self, batch: Batch, number: int, count: int) -> Batch:
@@ -174,6 +200,14 @@ class Batches:
             if a < b and place != number
         ]
         return Batch(part, batch.share * self._shares([part, *rest])[0] * count)
+
+    def _draw_epoch(self, generator: torch.Generator) -> Tensor:
+        """The samples of an epoch in their order, pass after pass."""
+        admitted = self._admitted
+        if admitted is None:
+            return self._draw(self._plan.num_samples, generator)
+        orders = [self._draw(len(admitted), generator) for _ in range(self._passes)]
+        return torch.cat([admitted[order] for order in orders])
 
     def _shares(self, window: Sequence[Mapping[str, Tensor]]) -> Sequence[float | Tensor]:
         """Each batch's part in a step, so that together they are what one large batch would be."""

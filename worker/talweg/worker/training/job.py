@@ -143,6 +143,7 @@ def _run(
         checkpoints=checkpoints,
         team=team,
         ahead=setup.ahead,
+        curriculum=setup.curriculum,
     )
     setup.health.close()
     state.update.close()

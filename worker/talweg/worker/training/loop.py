@@ -11,6 +11,7 @@ from talweg.v1.jobs_pb2 import Divergence
 from talweg.worker.tasks import Batch
 from talweg.worker.training.backward import backward
 from talweg.worker.training.batches import Batches, Plan
+from talweg.worker.training.curriculum import EVERYTHING, Curriculum
 from talweg.worker.training.diagnosis import LossOf
 from talweg.worker.training.guard import Guard, Reading
 from talweg.worker.training.health import Health
@@ -127,6 +128,7 @@ def train(
     checkpoints: Checkpoints = NO_CHECKPOINTS,
     team: Team = ALONE,
     ahead: Ahead = READS_EACH,
+    curriculum: Curriculum = EVERYTHING,
 ) -> Stop | Divergence | None:
     """Trains from the state's step to the plan's last.
 
@@ -141,6 +143,7 @@ def train(
         ahead.begin()
         if state.order.position == 0:
             state.epoch += 1
+        curriculum.epoch_begins(state.epoch)
         for window in batches.of_epoch(state.order):
             state.step += 1
             rate = schedule.rate(state.applied + 1, state.falls) * state.refusals.rate_factor
@@ -178,8 +181,10 @@ def train(
                 ahead.read()
                 return stop
             ahead.begin()
-        if ahead.went_back or (judge.is_due(state) and not ahead.read()):
+        must_stand = curriculum.is_told or judge.is_due(state)
+        if ahead.went_back or (must_stand and not ahead.read()):
             continue
+        curriculum.epoch_ended(state.step)
         state.stopped_early = not judge.epoch_ended(state)
         if state.order.position == plan.length.steps_an_epoch:
             state.order.position = 0

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from talweg.spec import kind
 from talweg.v1.jobs_pb2 import Warning
-from talweg.v1.spec_pb2 import JobSpec
+from talweg.v1.spec_pb2 import JobSpec, Training
 from talweg.worker import data, models, tasks
 from talweg.worker.data import DataBundle
 from talweg.worker.errors import UserSpecError
@@ -27,6 +27,12 @@ from talweg.worker.training import (
 from talweg.worker.training.ahead import Ahead
 from talweg.worker.training.backward import backward
 from talweg.worker.training.batches import Batches, Divisor, Order, Plan
+from talweg.worker.training.curriculum import (
+    EVERYTHING,
+    Curriculum,
+    EasyBeforeHard,
+    losses_by_sample,
+)
 from talweg.worker.training.evaluation import HeldPart
 from talweg.worker.training.frozen import Frozen
 from talweg.worker.training.guard import Guard
@@ -62,6 +68,8 @@ class Setup:
     """How long, in what batches."""
     batches: Batches
     """The training data."""
+    curriculum: Curriculum
+    """Which of it is drawn."""
     schedule: Schedule
     """The learning rate of each step."""
     guard: Guard
@@ -155,6 +163,15 @@ def set_up(
             report.warning(warning)
 
     plan = Plan.of(training, len(train), sums=task.criterion.reduction == "sum")
+    batches = Batches(train.arrays, plan, draw=task.order, divisor=_divisor_of(task, train.arrays))
+    curriculum = _curriculum(
+        training,
+        batches,
+        plan,
+        measure=lambda: losses_by_sample(model, task, train, batch_size=training.batch_size),
+        given=bundle.difficulty,
+        report=report,
+    )
     schedule = schedules.build(
         spec.schedule, rate=optimizers.learning_rate(spec.optimizer), length=plan.length
     )
@@ -176,7 +193,6 @@ def set_up(
         recorder=recorder,
         report=report,
     )
-    batches = Batches(train.arrays, plan, draw=task.order, divisor=_divisor_of(task, train.arrays))
     state = TrainingState(model=model, update=update, order=Order(training.seed))
     weights = WeightWatch(model, state.optimizer)
     learnt: dict[str, Part] = {
@@ -213,6 +229,7 @@ def set_up(
         test=HeldPart.of(bundle.test, task, place),
         plan=plan,
         batches=batches,
+        curriculum=curriculum or EVERYTHING,
         schedule=schedule,
         guard=guard,
         policy=policy,
@@ -233,6 +250,7 @@ def set_up(
                 **scaled,
                 "health": health,
                 **({"frozen": frozen} if frozen else {}),
+                **({} if curriculum is None else {"curriculum": curriculum}),
             }
         ),
         ahead=Ahead(
@@ -257,6 +275,28 @@ def set_up(
         precision.try_out(lambda: backward(setup.loss_of(train.batch(0, count))))
         guard.restore()
     return setup
+
+
+def _curriculum(
+    training: Training,
+    batches: Batches,
+    plan: Plan,
+    *,
+    measure: Callable[[], Tensor],
+    given: Tensor | None,
+    report: Reporter,
+) -> EasyBeforeHard | None:
+    if not training.HasField("curriculum"):
+        return None
+    return EasyBeforeHard(
+        training.curriculum,
+        batches=batches,
+        num_samples=plan.num_samples,
+        num_epochs=plan.epochs,
+        measure=measure,
+        given=given,
+        report=report,
+    )
 
 
 def _watched(task: TaskRunner, scaler: Scaler | None) -> Callable[[], Mapping[str, float]]:

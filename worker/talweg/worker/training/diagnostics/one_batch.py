@@ -30,9 +30,10 @@ def learn_one_batch(
     state, guard = setup.state, setup.guard
     kept = setup.snapshots.capture()
     losses: list[float] = []
+    state.epoch = 1
+    setup.curriculum.epoch_begins(state.epoch)
     window = next(setup.batches.of_epoch(state.order))
     state.optimizer.param_groups[0]["lr"] = rate
-    state.epoch = 1
     for _ in range(num_steps):
         guard.remember()
         reading = guard.inspect(forward_backward(window, setup.loss_of, guard.scale))

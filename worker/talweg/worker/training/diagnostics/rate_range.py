@@ -156,5 +156,6 @@ def _windows(setup: Setup) -> Iterator[Sequence[Batch]]:
     state = setup.state
     while True:
         state.epoch += 1
+        setup.curriculum.epoch_begins(state.epoch)
         yield from setup.batches.of_epoch(state.order)
         state.order.position = 0
