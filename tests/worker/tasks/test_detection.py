@@ -122,6 +122,19 @@ def test_metrics_and_loss_do_not_depend_on_the_batches() -> None:
     assert one.values["map_50"] == pytest.approx(plain_map(true, found), abs=1e-6)
 
 
+@pytest.mark.parametrize("every", [1, 2])
+def test_images_without_objects_count_no_more_alone_than_among_others(every: int) -> None:
+    task, bundle = made()
+    arrays = bundle.train.arrays
+    count = arrays["count"].clone()
+    count[::every] = 0
+    held = HeldPart.of(Part({**arrays, "count": count}), task, torch.device("cpu"))
+    alone, together = (
+        evaluate(network(), task, held, batch_size=size).values["loss"] for size in (1, 100)
+    )
+    assert alone == pytest.approx(together, rel=1e-4)
+
+
 def test_the_loss_is_the_catalogues_divided_by_the_locations_that_hold_an_object() -> None:
     parts = {"class_loss": {"focal": {"gamma": 1.5}}, "box_loss": "ciou", "box_weight": 2.5}
     task, bundle = made(loss={"detection": parts})

@@ -89,19 +89,23 @@ class _Objects(OutputMeter):
     def __init__(self, task: Detection, model: nn.Module) -> None:
         super().__init__(model)
         self._task = task
-        self._loss, self._weight = 0.0, 0.0
+        self._loss, self._weight = 0.0, 0
         self._finite = True
         self._true: list[Mapping[str, NDArray[Any]]] = []
         self._found: list[NDArray[np.float32]] = []
         self._images: NDArray[np.float32] | None = None
 
     def take(self, outputs: Tensor, batch: Batch) -> None:
-        # By this a batch's loss was divided: so the whole does not depend on the batches.
+        loss = float(self._task.criterion(self._task.loss_inputs(outputs, batch)))
         divisor = self._task.criterion.divisor(batch.target)
-        weight = float(len(batch) if divisor is None else divisor)
-        inputs = self._task.loss_inputs(outputs, batch)
-        self._loss += weight * float(self._task.criterion(inputs))
-        self._weight += weight
+        if divisor is None:
+            self._loss += len(batch) * loss
+            self._weight += len(batch)
+        else:
+            # By this a batch's loss was divided: so the whole does not depend on the batches, even
+            # where one has no object, and was divided by 1.
+            self._loss += float(divisor) * loss
+            self._weight += int((batch.target > 0).sum())
         self._finite &= bool(torch.isfinite(outputs).all())
         if not self._finite:
             return
@@ -113,7 +117,7 @@ class _Objects(OutputMeter):
             self._images = batch.x[:NUM_SHOWN].float().cpu().numpy()
 
     def judged(self) -> Judged:
-        values = {"loss": self._loss / self._weight}
+        values = {"loss": self._loss / max(self._weight, 1)}
         if not self._finite or self._images is None:
             return Judged(values)
         true = {key: np.concatenate([part[key] for part in self._true]) for key in self._true[0]}
