@@ -93,7 +93,7 @@ class Record:
 
 def moment(step: int) -> Snapshot:
     state = {"step": step, "stopped_early": False, "stopping": {"waited": 0}}
-    return Snapshot({"model/a": torch.full((3,), float(step))}, {"state": state})
+    return Snapshot({"model/a": torch.full((3,), float(step))}, {"state": state, "health": {}})
 
 
 def save(keeper: CheckpointKeeper, step: int, *, best: int | None = None) -> None:

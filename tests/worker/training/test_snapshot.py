@@ -77,7 +77,10 @@ def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert one["values"] == other["values"]
     assert one["tensors"].keys() == other["tensors"].keys()
     for name, tensor in one["tensors"].items():
-        assert torch.equal(tensor, other["tensors"][name]), name
+        # Gradient flow is NaN at points that are still to come.
+        torch.testing.assert_close(
+            tensor, other["tensors"][name], rtol=0, atol=0, equal_nan=True, msg=name
+        )
 
 
 @every_case

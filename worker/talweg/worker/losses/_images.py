@@ -132,7 +132,8 @@ class Perceptual(LossModule):
 
     def _values(self, pred: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
         both = self.network(torch.cat([pred, target.detach()]))
-        found, wanted = zip(*(features.split(len(pred)) for features in both), strict=True)
+        count = len(pred)
+        found, wanted = [each[:count] for each in both], [each[count:] for each in both]
         given = self.layer_weights if weights is None else weights
         values = images.perceptual(found, wanted, given)
         if not self.learned:
