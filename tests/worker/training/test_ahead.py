@@ -15,7 +15,7 @@ from tests.worker.training.poisoned import BATCH_NORM, WAYS, Run, same
 from talweg.v1.jobs_pb2 import Divergence, GuardDecision, Job
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import training
-from talweg.worker.training import NeverStop, NullReporter, Stop
+from talweg.worker.training import NeverStop, NullReporter, Stop, health
 from talweg.worker.training.ahead import every_steps
 from talweg.worker.training.update import FlatUpdate, Update
 
@@ -99,6 +99,25 @@ def test_windows_with_bad_steps_end_as_if_each_step_had_been_read(
     assert len(read_each["decisions"]) == len(BAD)
     for name, found in read_each.items():
         assert same(read_ten[name], found), name
+
+
+def test_samples_of_a_window_that_is_taken_again_count_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(health, "_ROWS", 10**6)
+    monkeypatch.setattr(health, "_MOST_STEPS", LAST - 10)
+    # Followed from the first look on, and to the end.
+    monkeypatch.setattr(health, "_due", lambda num_looks: num_looks)
+
+    def rows(every: int) -> tuple[dict[str, int], int]:
+        made = Run(spec(every, guard=GUARDS["skip"]), {20: WAYS[0], 26: WAYS[1]})
+        made.to_the_end()
+        return dict(made.setup.health.followed.rows), made.setup.ahead.num_reads
+
+    (each, _), (windows, num_reads) = rows(1), rows(10)
+    assert num_reads > 0
+    assert each
+    assert windows == each
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def diagnose(
     window: Sequence[Batch],
     *,
     samples: Sequence[int],
-    turns: Sequence[int],
+    quarter_turns: Sequence[int],
     guard: Guard,
     loss_of: LossOf,
 ) -> Divergence:
@@ -38,7 +38,7 @@ def diagnose(
         reading: What the guard saw.
         window: The step's batches.
         samples: Their samples, as indices into the training part.
-        turns: By how many quarters each of them was turned; empty where none is.
+        quarter_turns: By how many quarters each of them was turned; empty where none is.
         guard: The guard.
         loss_of: Runs a batch through network and loss.
     """
@@ -85,7 +85,7 @@ def diagnose(
         learning_rate=rate,
         hint=hint(seen),
         samples=samples[:_MOST_SAMPLES],
-        quarter_turns=turns[:_MOST_SAMPLES],
+        quarter_turns=quarter_turns[:_MOST_SAMPLES],
         bad_samples=sorted({*bad_inputs, *bad_targets}),
     )
 

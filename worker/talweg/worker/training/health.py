@@ -78,6 +78,8 @@ class Health:
         self._first_loss = math.nan
         self._first_norms: dict[str, float] = {}
         self._looks: list[Look] = []
+        self.followed = Followed()
+        """What the outputs that are followed have shown: steps change it before they are read."""
         self._probe: _Probe | None = None
 
     def look(self, state: TrainingState, reading: Reading) -> bool:
@@ -174,7 +176,7 @@ class Health:
                 )
             )
         if self._num_looks % 2 == 0 and self._relus and Warning.DEAD_UNITS not in self._warned:
-            self._probe = _Probe(self._relus, state.applied)
+            self._probe = _Probe(self._relus, state.applied, self.followed)
             self._next = state.applied + 1
 
     def _look_at_gradients(self, seen: Gradients, step: int, reading: Reading) -> None:
@@ -202,12 +204,34 @@ def _due(num_looks: int) -> int:
     return _FIRST_LOOKS[-1] - 1 + (num_looks - len(_FIRST_LOOKS) + 1) * _STEPS_APART
 
 
+class Followed:
+    """Which units some samples have woken, by module; see `Part`."""
+
+    def __init__(self) -> None:
+        """Has seen no sample."""
+        self.alive: dict[str, Tensor] = {}
+        self.rows: dict[str, int] = defaultdict(int)
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """Gives the units (U,) by module: whether any sample has woken them."""
+        return self.alive
+
+    def values(self) -> Values:
+        """Gives the samples seen by module."""
+        return {"rows": dict(self.rows)}
+
+    def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
+        """Takes them back."""
+        self.alive = {name: units.clone() for name, units in tensors.items()}
+        self.rows = defaultdict(int, values["rows"])
+
+
 class _Probe:
     """Follows the outputs of ReLUs, until enough samples have passed."""
 
-    def __init__(self, relus: Mapping[str, nn.Module], applied: int) -> None:
-        self._alive: dict[str, Tensor] = {}
-        self._rows: dict[str, int] = defaultdict(int)
+    def __init__(self, relus: Mapping[str, nn.Module], applied: int, followed: Followed) -> None:
+        followed.restore({}, {"rows": {}})
+        self._followed = followed
         self._begun = applied
         self._handles = [
             module.register_forward_hook(self._follow(name)) for name, module in relus.items()
@@ -215,7 +239,7 @@ class _Probe:
 
     def steps_left(self, applied: int) -> int:
         """The steps until enough has been seen, by the samples of those before."""
-        rows, steps = max(self._rows.values(), default=0), applied - self._begun
+        rows, steps = max(self._followed.rows.values(), default=0), applied - self._begun
         if rows >= _ROWS or steps >= _MOST_STEPS:
             return 0
         most = _MOST_STEPS - steps
@@ -225,10 +249,10 @@ class _Probe:
         self.close()
         dead = {
             name: (int((~alive).sum()), len(alive))
-            for name, alive in self._alive.items()
-            if self._rows[name] >= _ROWS
+            for name, alive in self._followed.alive.items()
+            if self._followed.rows[name] >= _ROWS
         }
-        return signs.dead_units(dead, rows=max(self._rows.values(), default=0), step=step)
+        return signs.dead_units(dead, rows=max(self._followed.rows.values(), default=0), step=step)
 
     def close(self) -> None:
         for handle in self._handles:
@@ -242,10 +266,10 @@ class _Probe:
                 return
             active = output.detach() > 0
             active = active.any(0) if active.dim() == 2 else active.any(3).any(2).any(0)
-            known = self._alive.get(name)
+            known = self._followed.alive.get(name)
             if known is not None and known.shape != active.shape:
                 return
-            self._alive[name] = active if known is None else known | active
-            self._rows[name] += len(output)
+            self._followed.alive[name] = active if known is None else known | active
+            self._followed.rows[name] += len(output)
 
         return hook

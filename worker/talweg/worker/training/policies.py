@@ -93,13 +93,13 @@ class Fail:
             Why the run must end; None where it goes on.
         """
         here = self._here
-        samples, turns = here.batches.samples(state.order)
+        samples, quarter_turns = here.batches.samples(state.order)
         seen = diagnose(
             state,
             reading,
             window,
             samples=samples,
-            turns=turns,
+            quarter_turns=quarter_turns,
             guard=here.guard,
             loss_of=loss_of,
         )

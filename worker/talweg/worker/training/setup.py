@@ -277,7 +277,7 @@ def set_up(
             ),
             guard=guard,
             recorder=recorder,
-            parts={**learnt, "random": random, **scaled},
+            parts={**learnt, "random": random, **scaled, "followed": health.followed},
             due=(
                 policy.is_due,
                 lambda state: state.step == plan.length.steps,
