@@ -30,7 +30,7 @@ OLDER_PYTHON = {"async-timeout": "5.0.1"}
 
 
 def closure(requirements: tuple[str, ...]) -> dict[str, str]:
-    """Finds what requirements need, directly or not, in this environment.
+    """Find what requirements need, directly or not, in this environment.
 
     Args:
         requirements: Requirements as pip takes them, such as ``talweg[dev]``.
@@ -68,7 +68,7 @@ def _needs(distribution: metadata.Distribution, extras: set[str]) -> Iterator[Re
 
 
 def main() -> int:
-    """Writes or checks the file.
+    """Write or check the file.
 
     Returns:
         The exit status: 1 where --check found a difference.

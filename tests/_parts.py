@@ -24,15 +24,15 @@ T = TypeVar("T")
 
 
 def wait_until(condition: Callable[[], T], *, timeout: float, what: str) -> T:
-    """Waits for a true value of `condition` and gives it back.
+    """Wait for a true value of `condition` and give it back.
 
     Args:
-        condition: asked about every 20 ms.
-        timeout: seconds.
-        what: what is waited for, for the error.
+        condition: Asked about every 20 ms.
+        timeout: Seconds.
+        what: What is waited for, for the error.
 
     Raises:
-        TimeoutError: where it has not come true in time.
+        TimeoutError: Where it has not come true in time.
     """
     deadline = time.monotonic() + timeout
     while not (value := condition()):
@@ -43,7 +43,7 @@ def wait_until(condition: Callable[[], T], *, timeout: float, what: str) -> T:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that was free a moment ago."""
+    """Return a TCP port of 127.0.0.1 that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -63,12 +63,12 @@ os.execvp(sys.argv[1], sys.argv[1:])
 def start(
     command: list[str], *, log: Path, env: Mapping[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
-    """Starts a program that writes to `log` and never outlives the tests.
+    """Start a program that writes to `log` and never outlives the tests.
 
     Args:
-        command: program and arguments.
-        log: file for its output; a later start of the same part appends.
-        env: variables in addition to the tests' own.
+        command: Program and arguments.
+        log: File for its output; a later start of the same part appends.
+        env: Variables in addition to the tests' own.
     """
     with log.open("ab") as output:
         return subprocess.Popen(
@@ -80,7 +80,7 @@ def start(
 
 
 def stop(process: subprocess.Popen[bytes], *, timeout: float = 20) -> None:
-    """Ends a program in order, by force after `timeout` seconds."""
+    """End a program in order, by force after `timeout` seconds."""
     if process.poll() is None:
         process.terminate()
         try:
@@ -93,7 +93,7 @@ def stop(process: subprocess.Popen[bytes], *, timeout: float = 20) -> None:
 def wait_ready(
     process: subprocess.Popen[bytes], ready: Callable[[], bool], *, log: Path, timeout: float
 ) -> None:
-    """Waits until a started program serves; says its output where it ends or takes too long."""
+    """Wait until a started program serves; says its output where it ends or take too long."""
 
     def serves() -> bool:
         if process.poll() is not None:
@@ -147,7 +147,7 @@ class Mlflow:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Starts it and waits until it serves."""
+        """Start it and wait until it serves."""
         self.folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / "mlflow.log"
         self.process = start(
@@ -174,7 +174,7 @@ class Mlflow:
         wait_ready(self.process, healthy, log=log, timeout=90)
 
     def stop(self) -> None:
-        """Ends it; its data stays."""
+        """End it; its data stays."""
         if self.process is not None:
             stop(self.process)
 
@@ -188,13 +188,13 @@ class Gate:
         self._sockets: list[socket.socket] = []
 
     def open(self) -> None:
-        """Lets connections through."""
+        """Let connections through."""
         listener = socket.create_server(("127.0.0.1", self.port))
         self._sockets = [listener]
         threading.Thread(target=self._accept, args=[listener], daemon=True).start()
 
     def close(self) -> None:
-        """Cuts all connections and refuses new ones."""
+        """Cut all connections and refuse new ones."""
         for one in self._sockets:
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
@@ -235,7 +235,7 @@ class Server:
         return self.listen
 
     def start(self) -> None:
-        """Starts it and waits until it serves."""
+        """Start it and wait until it serves."""
         self.folder.mkdir(parents=True, exist_ok=True)
         log, ready_file = self.folder / "server.log", self.folder / "server.ready"
         ready_file.unlink(missing_ok=True)
@@ -254,13 +254,13 @@ class Server:
         self.listen = json.loads(ready_file.read_text())["address"]
 
     def kill(self) -> None:
-        """Ends it with SIGKILL."""
+        """End it with SIGKILL."""
         assert self.process is not None
         self.process.kill()
         self.process.wait()
 
     def stop(self) -> None:
-        """Ends it in order."""
+        """End it in order."""
         if self.process is not None:
             stop(self.process)
 
@@ -270,9 +270,9 @@ def running_server(folder: Path, broker_url: str, **env: str) -> Iterator[Server
     """A gRPC server on SQLite.
 
     Args:
-        folder: for its database and its log.
-        broker_url: as in TALWEG_BROKER_URL.
-        env: further TALWEG_* variables.
+        folder: For its database and its log.
+        broker_url: As in TALWEG_BROKER_URL.
+        env: Further TALWEG_* variables.
     """
     server = Server(folder=folder, broker_url=broker_url, env=env)
     try:

@@ -12,7 +12,7 @@ OUTPUT = Path(__file__).with_name("RESULTS.md")
 
 
 def main() -> None:
-    """Measures, prints and writes."""
+    """Measure, print and writes."""
     machine = (
         f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, "
         f"torch {version('torch')}"

@@ -34,7 +34,7 @@ _WHAT = f"loop against Lightning's Trainer with a DataLoader: {_CASE.name}"
 
 
 def measure() -> list[Row]:
-    """The figure beside Lightning, where it is installed."""
+    """Return the figure beside Lightning, where it is installed."""
     if importlib.util.find_spec(LIGHTNING) is None:
         remark = "it is not installed here; tests/benchmarks/by_lightning.py says how to"
         return [Row(_WHAT, "not measured", goal=f"{GOAL:.2f}", remark=remark)]

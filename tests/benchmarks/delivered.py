@@ -40,7 +40,7 @@ _NEVER = 1_000_000
 
 
 def measure() -> list[Row]:
-    """The figure of delivery."""
+    """Return the figure of delivery."""
     with one_thread(), tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         tracking = Mlflow(folder / "mlflow", free_port())
@@ -113,7 +113,7 @@ def _spec(training: dict[str, Any]) -> dict[str, Any]:
 
 
 def _points(tracking: str, job: str) -> int:
-    """Points of the training loss of a job, once it is delivered."""
+    """Point of the training loss of a job, once it is delivered."""
     client = mlflow.MlflowClient(tracking)
 
     def run() -> str:

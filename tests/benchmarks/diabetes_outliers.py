@@ -45,7 +45,7 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def run(loss: str, seed: int) -> float:
-    """Trains once and returns the test MAE on clean targets, in the target's units.
+    """Train once and return the test MAE on clean targets, in the target's units.
 
     Args:
         loss: One of `LOSSES`.
@@ -90,7 +90,7 @@ def run(loss: str, seed: int) -> float:
 
 
 def main() -> None:
-    """Prints test MAE for every loss and seed."""
+    """Print test MAE for every loss and seed."""
     print(f"{'loss':<10}{'mean':>8}{'sd':>7}   seeds {', '.join(map(str, SEEDS))}")
     for loss in LOSSES:
         maes = [run(loss, seed) for seed in SEEDS]

@@ -23,7 +23,7 @@ def train(
     learning_rate: float,
     seed: int,
 ) -> None:
-    """Trains a model in place.
+    """Train a model in place.
 
     Args:
         model: The network.

@@ -165,7 +165,7 @@ def train_by(setup: Setup, report: training.Reporter) -> None:
 
 
 def num_parameters(case: Case) -> int:
-    """Of the network."""
+    """Return of the network."""
     spec = spec_of(case)
     bundle = data.load(spec)
     outputs = tasks.make(spec, bundle).num_outputs
@@ -174,7 +174,7 @@ def num_parameters(case: Case) -> int:
 
 
 def spec_of(case: Case) -> JobSpec:
-    """The case as a job."""
+    """Return the case as a job."""
     return fill(
         from_dict(
             {
@@ -189,7 +189,7 @@ def spec_of(case: Case) -> JobSpec:
 
 
 def measure() -> list[Row]:
-    """The loop's figures."""
+    """Return the loop's figures."""
     return [
         compare(case).row(
             f"loop against a hand-written one: {case.name}",

@@ -121,7 +121,7 @@ def by_textbook(inputs: Inputs) -> Tensor:
 
 
 def comparisons() -> Iterator[Comparison]:
-    """What can be compared here; without pytorch-metric-learning its row is left out."""
+    """Return what can be compared here; without pytorch-metric-learning its row is left out."""
     generator = torch.Generator().manual_seed(0)
 
     def numbers(*shape: int) -> Tensor:
@@ -235,7 +235,7 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def peak_bytes(spec: Any, inputs: Inputs) -> int:
-    """The most that value and gradient hold at once beside their inputs."""
+    """Return the most that value and gradient hold at once beside their inputs."""
     module = _module(spec)
     peak = Peak()
     with peak:
@@ -255,7 +255,7 @@ _BATCH_LOSSES: tuple[tuple[str, dict[str, Any]], ...] = (
 
 
 def memory() -> Row:
-    """How memory grows where a batch is twice as large, for the loss where it grows most."""
+    """Return how memory grows with a batch twice as large, for the loss where it grows most."""
     found = {}
     for name, params in _BATCH_LOSSES:
         peaks = []
@@ -281,7 +281,7 @@ def memory() -> Row:
 
 
 def measure() -> list[Row]:
-    """The losses' figures."""
+    """Return the losses' figures."""
     with one_thread():
         rows = [compare(comparison) for comparison in comparisons()]
         rows.append(memory())
@@ -301,7 +301,7 @@ def _module(spec: Any) -> LossModule:
 
 
 def _run(compute: Compute, inputs: Inputs) -> tuple[Tensor, ...]:
-    """The value and the gradients by all floats."""
+    """Return the value and the gradients by all floats."""
     given = {
         name: tensor.detach().requires_grad_(tensor.is_floating_point())
         for name, tensor in inputs.items()

@@ -33,7 +33,7 @@ class Ratio:
     """Pairs that were timed."""
 
     def row(self, what: str, *, goal: float, remark: str) -> Row:
-        """The table's row: met where the whole interval is, but for `TOLERANCE`."""
+        """Return the table's row: met where the whole interval is, but for `TOLERANCE`."""
         return Row(
             what,
             f"{self.median:.3f} [{self.low:.3f}, {self.high:.3f}]",
@@ -44,7 +44,7 @@ class Ratio:
 
 
 def timed(work: Callable[[], object]) -> Callable[[], float]:
-    """Makes a side of something to do: it gives the processor seconds that this took."""
+    """Make a side of something to do: it gives the processor seconds that this took."""
 
     def side() -> float:
         started = time.process_time()
@@ -55,7 +55,7 @@ def timed(work: Callable[[], object]) -> Callable[[], float]:
 
 
 def ratio(ours: Callable[[], float], other: Callable[[], float], *, num_pairs: int) -> Ratio:
-    """Runs pairs, alternating which goes first.
+    """Run pairs, alternating which goes first.
 
     Args:
         ours: One side, which gives its processor seconds; to be run once before, to be warm.
@@ -71,7 +71,7 @@ def ratio(ours: Callable[[], float], other: Callable[[], float], *, num_pairs: i
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float]:
-    """The interval of order statistics that covers the median with 95% or a little more."""
+    """Return the interval of order statistics that covers the median with 95% or a little more."""
     ordered = sorted(values)
     count = len(ordered)
     below = 0.0

@@ -161,7 +161,7 @@ def _pace(done: Sequence[Job]) -> Row:
 
 
 def measure() -> list[Row]:
-    """All figures of the service."""
+    """Return all figures of the service."""
     with tempfile.TemporaryDirectory() as folder:
         stack = start_stack(Path(folder))
         try:

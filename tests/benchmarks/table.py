@@ -21,7 +21,7 @@ class Row:
 
 
 def render(rows: Sequence[Row]) -> str:
-    """Returns the rows as a Markdown table."""
+    """Return the rows as a Markdown table."""
     lines = ["| what | figure | goal | met | remark |", "|---|---|---|---|---|"]
     for row in rows:
         met = {None: "", True: "yes", False: "**no**"}[row.met]

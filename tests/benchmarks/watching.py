@@ -29,10 +29,10 @@ class Nothing:
     """Neither looks nor decides."""
 
     def look(self, *_: Any) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def passed(self, _: Any) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
 
 def _train(*, watched: bool) -> float:
@@ -45,7 +45,7 @@ def _train(*, watched: bool) -> float:
 
 
 def measure() -> list[Row]:
-    """The figure of watching."""
+    """Return the figure of watching."""
     with one_thread():
         _train(watched=True)
         found = ratio(

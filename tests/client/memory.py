@@ -283,7 +283,7 @@ class MemoryServer:
     kill = stop
 
     def fail_next(self, call: str, *failures: grpc.StatusCode | Refusal | None) -> None:
-        """Makes the next calls fail, one after another; None stands for one that works."""
+        """Make the next calls fail, one after another; None stands for one that works."""
         self.failures[call] = deque(failures)
 
     def serving(self, call: str, context: Context) -> _Serving:

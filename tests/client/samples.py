@@ -4,7 +4,7 @@ from typing import Any
 
 
 def sample(seed: int = 0, **fields: Any) -> dict[str, Any]:
-    """A regression in JSON form."""
+    """Return a regression in JSON form."""
     return {
         "task": "regression",
         "dataset": "diabetes",

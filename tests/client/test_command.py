@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def installed(*arguments: str) -> list[str]:
-    """What the installed script does, by the project's own table."""
+    """Return what the installed script does, by the project's own table."""
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
     module, _, name = scripts["talweg"].partition(":")
     return [sys.executable, "-c", f"from {module} import {name}; {name}()", *arguments]

@@ -30,7 +30,7 @@ class Done(NamedTuple):
 
 
 def talweg(*arguments: str) -> Done:
-    """Runs the command line in this process."""
+    """Run the command line in this process."""
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         status = run(["recommend", *arguments])

@@ -18,7 +18,7 @@ PAGE = (ROOT / "docs" / "recommend.md").read_text(encoding="utf-8")
 
 
 def examples() -> list[tuple[str, str]]:
-    """Each command with what stands below it."""
+    """Return each command with what stands below it."""
     blocks = re.findall(r"^```console\n\$ (talweg [^\n]+)\n(.*?)^```$", PAGE, re.M | re.S)
     return [(command, output) for command, output in blocks]
 

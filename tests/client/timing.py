@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 
 def cpu_seconds(command: Sequence[str], *, env: Mapping[str, str] | None = None) -> float:
-    """Gives the least processor time of three runs: waiting for others is not counted."""
+    """Return the least processor time of three runs: waiting for others is not counted."""
     times = []
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)

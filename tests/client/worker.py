@@ -52,12 +52,12 @@ class Attempt:
         )
 
     def over(self, worker: "Worker") -> "Attempt":
-        """Goes on over another worker's connection."""
+        """Go on over another worker's connection."""
         self._stub = worker.stub
         return self
 
     def deliver(self, url: str, run_id: str, experiment_id: str = "1") -> None:
-        """Says that all results have arrived in MLflow."""
+        """Say that all results have arrived in MLflow."""
         tracking = jobs_pb2.TrackingRun(
             run_id=run_id, experiment_id=experiment_id, complete=True, url=url
         )
@@ -110,7 +110,7 @@ class Worker:
         self._channel.close()
 
     def claim(self, job: str = "") -> Attempt:
-        """Claims the next job, which must be `job` where it is given."""
+        """Claim the next job, which must be `job` where it is given."""
         request = workers_pb2.ClaimJobsRequest(
             queue="default",
             worker="tester",

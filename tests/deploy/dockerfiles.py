@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def link_packages(requirements: tuple[str, ...], venv: Path) -> None:
-    """Links what requirements need, and nothing else, from this environment into another one."""
+    """Link what requirements need, and nothing else, from this environment into another one."""
     closure = runpy.run_path(str(ROOT / "deploy/constraints.py"))["closure"]
     (target,) = venv.glob("lib/python*/site-packages")
     for name in closure(requirements):
@@ -83,7 +83,7 @@ class Dockerfile:
         return command
 
     def option(self, name: str) -> str:
-        """An option of CMD."""
+        """Return an option of CMD."""
         return self.command[self.command.index(name) + 1]
 
 
@@ -103,7 +103,7 @@ class Image:
         return self.folder / "app"
 
     def build(self) -> None:
-        """Copies and installs as the Dockerfile says.
+        """Copy and install as the Dockerfile says.
 
         Lines that make users and folders outside are left out: they need root.
         """
@@ -121,7 +121,7 @@ class Image:
                 self.run(["sh", "-c", text], check=True, timeout=240)
 
     def environment(self) -> dict[str, str]:
-        """What a process in the container sees, and what installs need here."""
+        """Return what a process in the container sees, and what installs need here."""
         kept = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
         path = f"{self.folder / 'venv/bin'}:/usr/bin:/bin"
         # Compiling all byte code would take longer than everything else.
@@ -144,7 +144,7 @@ class Image:
         return done
 
     def is_healthy(self) -> bool:
-        """What the HEALTHCHECK line says."""
+        """Return what the HEALTHCHECK line says."""
         return self.run(self.dockerfile.health_command).returncode == 0
 
     def _copy(self, source: str, target: str) -> None:

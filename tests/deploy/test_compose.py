@@ -19,7 +19,7 @@ READERS = {"server": "server", "worker": "worker", "worker-gpu": "worker"}
 
 
 def fill_in(value: Any, secrets: dict[str, str]) -> Any:
-    """Puts variables in place as compose does: ${NAME:?…}, ${NAME:-default}, $$ for a dollar."""
+    """Put variables in place as compose does: ${NAME:?…}, ${NAME:-default}, $$ for a dollar."""
     if isinstance(value, dict):
         return {key: fill_in(item, secrets) for key, item in value.items()}
     if isinstance(value, list):
@@ -51,7 +51,7 @@ def dockerfile(service: dict[str, Any]) -> Dockerfile:
 
 
 def port_of(service: dict[str, Any], *, host: str = "127.0.0.1") -> str:
-    """The one published port, which is the same inside and outside."""
+    """Return the one published port, which is the same inside and outside."""
     (published,) = service["ports"]
     address, outside, inside = published.split(":")
     assert address == host

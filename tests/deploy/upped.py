@@ -39,7 +39,7 @@ class Upped:
         return int(self.facts["parts"][part])
 
     def has(self, *parts: str) -> bool:
-        """Says whether these parts have been ready."""
+        """Say whether these parts have been ready."""
         if self.process.poll() is not None:
             raise RuntimeError(f"talweg up ended: {self.output}")
         with suppress(FileNotFoundError):
@@ -63,7 +63,7 @@ def environment(data: Path) -> dict[str, str]:
 
 
 def processes_of(data: Path) -> list[psutil.Process]:
-    """All living processes of a stack, whoever their parents are by now."""
+    """Return all living processes of a stack, whoever their parents are by now."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
@@ -73,7 +73,7 @@ def processes_of(data: Path) -> list[psutil.Process]:
 
 
 def guardian_of(pid: int) -> psutil.Process | None:
-    """The guardian process that a process has started, where it lives."""
+    """Return the guardian process that a process has started, where it lives."""
     for child in psutil.Process(pid).children():
         with suppress(psutil.ZombieProcess, psutil.NoSuchProcess):
             if "_guardian.py" in " ".join(child.cmdline()):
@@ -82,7 +82,7 @@ def guardian_of(pid: int) -> psutil.Process | None:
 
 
 def talweg(data: Path, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-    """Runs the command line, which finds the stack by its folder."""
+    """Run the command line, which finds the stack by its folder."""
     command = [sys.executable, "-m", "talweg.client.cli", *arguments]
     env = environment(data)
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=timeout)
@@ -90,7 +90,7 @@ def talweg(data: Path, *arguments: str, timeout: float = 60) -> subprocess.Compl
 
 @contextmanager
 def running_up(data: Path, *arguments: str, **settings: str) -> Iterator[Upped]:
-    """Starts `talweg up`; whatever happens, nothing of it is left afterwards."""
+    """Start `talweg up`; whatever happens, nothing of it is left afterwards."""
     data.parent.mkdir(parents=True, exist_ok=True)
     log = data.parent / "up.out"
     with log.open("ab") as output:

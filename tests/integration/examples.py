@@ -40,7 +40,7 @@ class Ran:
         return {Path(item.path).stem for item in items}
 
     def predicts(self) -> tuple[int, ...]:
-        """Loads the model from MLflow and gives the shape of what it says of its example."""
+        """Load the model from MLflow and give the shape of what it says of its example."""
         run = mlflow.get_run(self.run_id)
         assert run.outputs is not None
         (model,) = run.outputs.model_outputs
@@ -51,7 +51,7 @@ class Ran:
 
 
 def run_example(stack: Stack, name: str, *, timeout: float = 300) -> Ran:
-    """Submits an example, and waits until it has succeeded unwarned and stands in MLflow."""
+    """Submit an example, and wait until it has succeeded unwarned and stand in MLflow."""
     mlflow.set_tracking_uri(stack.tracking)
     with Client(stack.address) as client:
         job = client.submit(EXAMPLES / f"{name}.yaml")

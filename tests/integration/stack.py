@@ -45,13 +45,13 @@ class Stack:
         return int(self.facts["parts"][part])
 
     def kill(self, part: str, sig: signal.Signals = signal.SIGKILL) -> None:
-        """Ends a part by a signal and waits until another process has taken its place."""
+        """End a part by a signal and wait until another process has taken its place."""
         old = self.pid(part)
         os.kill(old, sig)
         wait_until(lambda: self.pid(part) != old, timeout=30, what=f"{part} started again")
 
     def worker_child(self) -> int | None:
-        """The process that trains, or None while there is none."""
+        """Return the process that trains, or None while there is none."""
         with contextlib.suppress(psutil.NoSuchProcess):
             for child in psutil.Process(self.pid("worker-0")).children(recursive=True):
                 if "talweg.worker.tracking" not in " ".join(child.cmdline()):
@@ -59,7 +59,7 @@ class Stack:
         return None
 
     def run(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-        """Runs the command line against this stack."""
+        """Run the command line against this stack."""
         return subprocess.run(
             [*TALWEG, *arguments], env=self.env, capture_output=True, text=True, timeout=timeout
         )
@@ -74,7 +74,7 @@ class Stack:
 
 
 def start_stack(folder: Path, **settings: str) -> Stack:
-    """Starts `talweg up` in `folder` and returns when it is ready."""
+    """Start `talweg up` in `folder` and return when it is ready."""
     data = folder / "data"
     env = {name: value for name, value in os.environ.items() if not name.startswith("TALWEG_")}
     env |= {"TALWEG_DATA": str(data), "XDG_STATE_HOME": str(folder / "state"), **settings}

@@ -19,7 +19,7 @@ _REACH = 3
 
 
 def patches(part: Part) -> NDArray[np.float32]:
-    """The 7×7 pixels around each pixel (N, 64, 64, 49)."""
+    """Return the 7×7 pixels around each pixel (N, 64, 64, 49)."""
     images = np.pad(part.x[:, 0].numpy(), ((0, 0), (_REACH, _REACH), (_REACH, _REACH)))
     side = 2 * _REACH + 1
     windows = np.lib.stride_tricks.sliding_window_view(images, (side, side), axis=(1, 2))

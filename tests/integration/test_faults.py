@@ -50,7 +50,7 @@ class Left(NamedTuple):
 
 
 def left_by(stack: Stack, job: Job, folder: Path) -> Left:
-    """All that the clock has no part in."""
+    """Return all that the clock has no part in."""
     metrics = {
         name: value
         for name, value in job.wait(180).result().metrics.items()
@@ -87,7 +87,7 @@ def undisturbed(fragile_stack: Stack, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def running(job: Job) -> None:
-    """Waits until the job is in the middle of its steps."""
+    """Wait until the job is in the middle of its steps."""
     wait_until(
         lambda: job.refresh().state == "RUNNING" and job.message.progress.step > STEPS // 20,
         timeout=60,

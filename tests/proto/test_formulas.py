@@ -29,7 +29,7 @@ GOOD = "where(pred > target, k * (pred - target)**2, (pred - target)**2)"
 
 
 def written(term: Term) -> str:
-    """A tree as a text, every operation with its terms in ( )."""
+    """Return a tree as a text, every operation with its terms in ( )."""
     if isinstance(term, Number):
         return f"{term.value:g}"
     if isinstance(term, Input):
@@ -189,7 +189,7 @@ def test_several_errors_at_once() -> None:
 
 
 def halves(number: int) -> str:
-    """A sum of `number` times pred in a balanced tree, so that it is wide and not deep."""
+    """Return a sum of `number` times pred in a balanced tree, so that it is wide and not deep."""
     if number == 1:
         return "pred"
     return f"({halves(number // 2)}+{halves(number - number // 2)})"

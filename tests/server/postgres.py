@@ -47,7 +47,7 @@ def running_postgres() -> Iterator[str]:
 
 
 def main() -> None:
-    """Runs the server until standard input ends."""
+    """Run the server until standard input ends."""
     # That alone ends it, so that it stops the server though Ctrl-C or a time limit has ended the
     # whole group of processes.
     for number in (signal.SIGINT, signal.SIGTERM):

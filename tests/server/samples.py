@@ -33,7 +33,7 @@ SUCCEEDED = Outcome(state=Job.SUCCEEDED, message="done")
 
 
 def spec(**fields: Any) -> JobSpec:
-    """A small, valid job; `fields` replace its own."""
+    """Return a small, valid job; `fields` replace its own."""
     return from_dict(
         {
             "task": "regression",
@@ -48,13 +48,13 @@ def spec(**fields: Any) -> JobSpec:
 
 
 def point(step: int, **values: float) -> Event:
-    """A metric event; `test_mae=1` becomes the metric test/mae."""
+    """Return a metric event; `test_mae=1` becomes the metric test/mae."""
     named = {name.replace("_", "/", 1): value for name, value in values.items()}
     return Event(metrics=MetricPoint(step=step, values=named))
 
 
 def summary(name: str, last: float, *, step: int = 5) -> MetricSummary:
-    """A metric's summary."""
+    """Return a metric's summary."""
     goal = MAXIMIZE if name.endswith("accuracy") else MINIMIZE
     return MetricSummary(
         name=name, first=9, first_step=1, last=last, last_step=step, best=last, count=2, goal=goal
@@ -62,7 +62,7 @@ def summary(name: str, last: float, *, step: int = 5) -> MetricSummary:
 
 
 def held(row: JobRow) -> Held:
-    """The lease that a claimed job's row holds."""
+    """Return the lease that a claimed job's row holds."""
     return Held(row.name, row.attempt, row.lease_token)
 
 
@@ -114,7 +114,7 @@ class Rules:
         return await self.leases.claim(**(arguments | more))
 
     async def running(self, given: JobSpec | None = None) -> JobRow:
-        """A job that a worker has just claimed."""
+        """Return a job that a worker has just claimed."""
         row = await self.submit(given)
         (claimed,) = await self.claim(
             queue=row.queue, devices=["cpu", "cuda"], worker=f"worker of {row.id}"
@@ -125,7 +125,7 @@ class Rules:
     async def finished(
         self, given: JobSpec | None = None, *, state: int = Job.SUCCEEDED, **values: float
     ) -> JobRow:
-        """A job that has ended; `values` are metrics, as in `point`."""
+        """Return a job that has ended; `values` are metrics, as in `point`."""
         row = await self.running(given)
         summaries = [summary(n.replace("_", "/", 1), v) for n, v in values.items()]
         last = Report(1, [point(5, **values)] if values else [], summaries)
@@ -142,7 +142,7 @@ class Rules:
             return events.after(connection, row.seq, 0, limit=100_000)
 
     def kinds(self, row: JobRow) -> list[str]:
-        """What happened to a job, a word an event; states by their names."""
+        """Return what happened to a job, a word an event; states by their names."""
         found = []
         for event in self.events(row):
             kind = str(event.WhichOneof("kind"))
@@ -156,7 +156,7 @@ class Rules:
             return leases.attempts_of(tx, seq=row.seq)
 
     def alter(self, row: JobRow, **values: Any) -> None:
-        """Changes the record behind the services' back."""
+        """Change the record behind the services' back."""
         with self.database.write() as tx:
             tx.connection.execute(
                 update(jobs_table).where(jobs_table.c.seq == row.seq).values(**values)

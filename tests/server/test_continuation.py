@@ -15,7 +15,7 @@ from talweg.v1.workers_pb2 import Kept
 
 
 async def ended(rules: Rules, *steps: int) -> JobRow:
-    """A job that has ended and kept checkpoints."""
+    """Return a job that has ended and kept checkpoints."""
     row = await rules.running(spec(training={"epochs": 10}))
     kept = Kept(
         checkpoints=[

@@ -39,7 +39,7 @@ class TestMetrics:
         assert not found.points
 
     def measure(self, rules: Rules, row: JobRow, new: list[Event]) -> None:
-        """Writes events as they are, where a report's would be thinned."""
+        """Write events as they are, where a report's would be thinned."""
         with rules.database.write() as tx:
             locked = jobs.lock(tx, row.id)
             jobs.change(tx, locked, last_cursor=events.append(tx, locked, new))

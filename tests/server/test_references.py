@@ -15,7 +15,7 @@ DIGEST, OTHER = "a1" * 32, "b2" * 32
 
 
 async def trained(rules: Rules, digest: str = DIGEST) -> JobRow:
-    """A job that has succeeded, and kept a model of images where there is a digest."""
+    """Return a job that has succeeded, and kept a model of images where there is a digest."""
     row = await rules.running()
     outcome = Outcome(model_sha256=digest)
     outcome.MergeFrom(SUCCEEDED)

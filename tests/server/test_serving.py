@@ -34,7 +34,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 def run(tmp_path: Path, command: click.Command, *arguments: str, **env: str) -> Result:
-    """Runs a command in this process; an exception that it does not explain fails the test."""
+    """Run a command in this process; an exception that it does not explain fails the test."""
     given = {
         "TALWEG_DATABASE_URL": f"sqlite:///{tmp_path}/talweg.db",
         "TALWEG_BROKER_URL": NOWHERE,

@@ -16,6 +16,6 @@ app.conf.update(
 
 @app.task(name="talweg.answer")  # type: ignore[untyped-decorator]
 def answer(queue: str) -> None:
-    """Appends the queue to the file that the environment names."""
+    """Append the queue to the file that the environment names."""
     with open(os.environ["TICKETS"], "a") as file:
         file.write(queue + "\n")

@@ -51,13 +51,13 @@ class Jobs:
         return name
 
     def put_away(self) -> None:
-        """Ends what still waits or runs, so that another test finds an empty queue."""
+        """End what still waits or runs, so that another test finds an empty queue."""
         for name in self._submitted:
             with suppress(grpc.RpcError):
                 self.cancel(name, force=True)
 
     def get(self, name: str) -> Job:
-        """The job now; a server that has just been started again is waited for."""
+        """Return the job now; a server that has just been started again is waited for."""
         until = time.monotonic() + 10
         return call(self.channel.jobs.GetJob, GetJobRequest(name=name), until=until)
 
@@ -67,7 +67,7 @@ class Jobs:
         return assignment
 
     def begin(self, spec: JobSpec) -> Assignment:
-        """Submits a job and claims it; no other may wait."""
+        """Submit a job and claim it; no other may wait."""
         name = self.submit(spec)
         assignment = self.claim()
         assert assignment.lease.job == name
@@ -81,7 +81,7 @@ class Jobs:
         return call(self.channel.jobs.CancelJob, request, until=time.monotonic() + 10)
 
     def events(self, name: str) -> list[Event]:
-        """All events of a job that has ended."""
+        """Return all events of a job that has ended."""
         return [answer.event for answer in self.channel.jobs.WatchJob(WatchJobRequest(name=name))]
 
 

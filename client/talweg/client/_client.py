@@ -175,7 +175,7 @@ class Client:
         """Give the handle of a job.
 
         Args:
-            name: jobs/{id}, or the id alone.
+            name: Jobs/{id}, or the id alone.
 
         Raises:
             NotFound: Where there is no such job.

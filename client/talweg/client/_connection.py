@@ -114,7 +114,7 @@ class Connection:
         A stream that breaks is opened again after the last event that came.
 
         Args:
-            name: jobs/{id}.
+            name: Jobs/{id}.
             after: The cursor.
             until: When to give up, on the monotonic clock; never where None.
             on_lost: Told why, each time that the server could not be reached.

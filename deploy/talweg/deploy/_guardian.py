@@ -13,7 +13,7 @@ import sys
 
 
 def main() -> None:
-    """Reads until the end, then kills."""
+    """Read until the end, then kills."""
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(ignored, signal.SIG_IGN)
     groups: set[int] = set()

@@ -21,7 +21,7 @@ from talweg.deploy._mlflow_database import make_database, upgrade_database
 
 
 def become(command: Sequence[str], *, extra_env: Mapping[str, str], **_: Any) -> NoReturn:
-    """Takes the place of MLflow's own way of starting its web server.
+    """Take the place of MLflow's own way of starting its web server.
 
     Args:
         command: The web server's program and arguments.
@@ -31,7 +31,7 @@ def become(command: Sequence[str], *, extra_env: Mapping[str, str], **_: Any) ->
 
 
 def main() -> None:
-    """Sees to the database, runs MLflow's command up to its web server, and becomes that."""
+    """See to the database, run MLflow's command up to its web server, and become that."""
     # Without this name MLflow would start a process again: rather an error in the log.
     assert hasattr(server, "_exec_cmd"), "this MLflow starts its web server in another way"
     server._exec_cmd = become

@@ -18,7 +18,7 @@ _ARTIFACTS = "mlflow-artifacts:/"
 
 
 def make_database(path: Path) -> None:
-    """Makes MLflow's database, unless it is there: whole, or not at all.
+    """Make MLflow's database, unless it is there: whole, or not at all.
 
     Args:
         path: Of the SQLite file; its folder is made where it is missing.
@@ -36,7 +36,7 @@ def make_database(path: Path) -> None:
 
 
 def upgrade_database(path: Path) -> None:
-    """Brings the database of an older MLflow up to date: wholly, or not at all.
+    """Bring the database of an older MLflow up to date: wholly, or not at all.
 
     The old one is kept as `PATH.REVISION`, by its schema's revision.
 
@@ -67,7 +67,7 @@ def upgrade_database(path: Path) -> None:
 
 
 def _aside(path: Path) -> Path:
-    """Where a database is made; what an earlier try left there is removed."""
+    """Return where a database is made; what an earlier try left there is removed."""
     aside = path.with_name(f"{path.name}.new")
     for left in path.parent.glob(f"{aside.name}*"):
         left.unlink()

@@ -22,7 +22,7 @@ INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Submits, follows, compares.
+    """Submit, follows, compares.
 
     Args:
         arguments: A job file and, where results in MLflow are not to be waited for, ``--once``.
@@ -52,7 +52,7 @@ def _run(*arguments: str) -> int:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    """Ends without a word, as the stack is being stopped; whoever draws bars still tidies up."""
+    """End without a word, as the stack is being stopped; whoever draws bars still tidies up."""
     for other in (signal.SIGINT, signal.SIGTERM):
         signal.signal(other, signal.SIG_IGN)
     raise SystemExit(INTERRUPTED)

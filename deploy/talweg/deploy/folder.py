@@ -78,15 +78,15 @@ class Folder:
         return self.root / "lock"
 
     def ready_file(self, part: str) -> Path:
-        """The file by which a part says that it is ready."""
+        """Return the file by which a part says that it is ready."""
         return self.run / f"{part}.json"
 
     def log_file(self, part: str) -> Path:
-        """Where a part's output goes."""
+        """Return where a part's output goes."""
         return self.logs / f"{part}.log"
 
     def create(self) -> None:
-        """Makes the folders that are not there yet, readable by the owner alone.
+        """Make the folders that are not there yet, readable by the owner alone.
 
         A folder that was there before is closed to others too if it was empty or a stack's.
         """
@@ -104,11 +104,11 @@ class Folder:
             path.mkdir(mode=0o700, exist_ok=True)
 
     def open_log(self, part: str) -> IO[bytes]:
-        """Opens a part's log to append to."""
+        """Open a part's log to append to."""
         return self.log_file(part).open("ab")
 
     def rotate_logs(self) -> None:
-        """Moves the logs of the start before aside: server.log becomes server.log.1, and so on."""
+        """Move the logs of the start before aside: server.log becomes server.log.1, and so on."""
         for log in self.logs.glob("*.log"):
             for number in range(KEPT_LOGS, 0, -1):
                 older = log.with_name(f"{log.name}.{number}")
@@ -117,7 +117,7 @@ class Folder:
                     newer.replace(older)
 
     def shorten_logs(self) -> None:
-        """Copies a log that has grown too large aside and empties it."""
+        """Copy a log that has grown too large aside and empty it."""
         for log in self.logs.glob("*.log"):
             if log.stat().st_size > LARGEST_LOG:
                 shutil.copyfile(log, log.with_name(f"{log.name}.1"))
@@ -125,7 +125,7 @@ class Folder:
                 os.truncate(log, 0)
 
     def end_of_log(self, part: str, *, num_lines: int) -> str:
-        """The last lines of a part's log."""
+        """Return the last lines of a part's log."""
         with contextlib.suppress(FileNotFoundError):
             with self.log_file(part).open("rb") as log:
                 log.seek(max(0, log.seek(0, os.SEEK_END) - 20_000))
@@ -138,13 +138,13 @@ class FolderLock:
     """Holds a data folder for one `talweg up`; the system frees it when the process ends."""
 
     def __init__(self, folder: Folder) -> None:
-        """Locks nothing yet."""
+        """Lock nothing yet."""
         self._lock = FileLock(folder.lock)
         self._holder = folder.root / "up.pid"
         self._root = folder.root
 
     def __enter__(self) -> Self:
-        """Takes the lock.
+        """Take the lock.
 
         Raises:
             FolderInUseError: Another process has it; the message says which.

@@ -14,7 +14,7 @@ _LISTED = re.compile(r"^(?P<kind>GPU|\s+MIG).*\(UUID: (?P<uuid>[^)]+)\)", re.MUL
 
 
 def visible_gpus(env: Mapping[str, str] = os.environ) -> list[str]:
-    """Finds the GPUs for which a worker each is to be started.
+    """Find the GPUs for which a worker each is to be started.
 
     Args:
         env: Where CUDA_VISIBLE_DEVICES may narrow the choice.
@@ -33,7 +33,7 @@ def visible_gpus(env: Mapping[str, str] = os.environ) -> list[str]:
 
 
 def parse_listing(text: str) -> list[str]:
-    """Reads `nvidia-smi -L`.
+    """Read `nvidia-smi -L`.
 
     Args:
         text: Its output.

@@ -17,7 +17,7 @@ _SECONDS = 3.0
 
 
 def server_is_well(listen: str) -> bool:
-    """Asks a server on this machine whether it serves.
+    """Ask a server on this machine whether it serves.
 
     Args:
         listen: What it listens on, host:port.
@@ -33,7 +33,7 @@ def server_is_well(listen: str) -> bool:
 
 
 def worker_is_well(ready_file: Path) -> bool:
-    """Says whether the process that wrote a ready file lives."""
+    """Say whether the process that wrote a ready file lives."""
     try:
         os.kill(int(json.loads(ready_file.read_text())["pid"]), 0)
     except (OSError, ValueError, KeyError):
@@ -42,7 +42,7 @@ def worker_is_well(ready_file: Path) -> bool:
 
 
 def main(part: str) -> int:
-    """Asks one part.
+    """Ask one part.
 
     Args:
         part: "server" or "worker".

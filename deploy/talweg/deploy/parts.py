@@ -45,7 +45,7 @@ class EmbeddedPlan:
     """Makes the parts of one stack, afresh for every start since ports may have changed."""
 
     def __init__(self, folder: Folder, settings: Settings, ports: Ports, gpus: list[str]) -> None:
-        """Finds a broker where none is configured.
+        """Find a broker where none is configured.
 
         Raises:
             BrokerNotFoundError: There is none.
@@ -111,7 +111,7 @@ class EmbeddedPlan:
         return url._replace(netloc=url.netloc.rpartition("@")[2]).geturl()
 
     def part(self, name: str) -> Part:
-        """Makes a part ready to be started; its files are written, its ready file removed."""
+        """Make a part ready to be started; its files are written, its ready file removed."""
         if name == BROKER:
             return self._broker()
         if name == TRACKING:
@@ -122,7 +122,7 @@ class EmbeddedPlan:
         return self._worker(name)
 
     def environment(self) -> dict[str, str]:
-        """The variables that all parts get: the user's, and where to find each other."""
+        """Return the variables that all parts get: the user's, and where to find each other."""
         # Nobody but the server knows the database.
         kept_back = ("MLFLOW_TRACKING_URI", "TALWEG_DATABASE_URL")
         env = {name: value for name, value in os.environ.items() if name not in kept_back}
@@ -214,7 +214,7 @@ class EmbeddedPlan:
 
 
 def _listens(pid: int, port: int) -> bool:
-    """Says whether a process listens on a port.
+    """Say whether a process listens on a port.
 
     Another program may, and give every right answer.
     """

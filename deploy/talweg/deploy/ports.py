@@ -15,7 +15,7 @@ STEPS = 100
 
 
 def is_free(port: int) -> bool:
-    """Says whether a server could listen on a loopback port now."""
+    """Say whether a server could listen on a loopback port now."""
     with socket.socket() as probe:
         # As servers do: a port that only remembers closed connections counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -30,12 +30,12 @@ class Ports:
     """The port of each part; no two parts, of any two stacks, get the same. A context manager."""
 
     def __init__(self) -> None:
-        """Chooses nothing yet."""
+        """Choose nothing yet."""
         self.chosen: dict[str, int] = {}
         self._held: dict[str, socket.socket] = {}
 
     def __enter__(self) -> Self:
-        """Gives itself."""
+        """Return itself."""
         return self
 
     def __exit__(
@@ -44,13 +44,13 @@ class Ports:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Lets go of all ports."""
+        """Let go of all ports."""
         for held in self._held.values():
             held.close()
         self._held.clear()
 
     def choose(self, part: str, preferred: int) -> int:
-        """Picks a free port, the preferred one or else the next above it.
+        """Pick a free port, the preferred one or else the next above it.
 
         Args:
             part: Who will listen; what it had before is let go.
@@ -74,12 +74,12 @@ class Ports:
             steps = range(_any_free(), 65536)
 
     def address(self, part: str) -> str:
-        """The part's host:port."""
+        """Return the part's host:port."""
         return f"{HOST}:{self.chosen[part]}"
 
 
 def _hold(port: int) -> socket.socket | None:
-    """Takes a port's namesake in UDP; None where another stack has it."""
+    """Take a port's namesake in UDP; None where another stack has it."""
     held = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         held.bind((HOST, port))

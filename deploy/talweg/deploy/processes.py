@@ -32,12 +32,12 @@ class Guardian:
     """
 
     def __init__(self) -> None:
-        """Starts nothing yet."""
+        """Start nothing yet."""
         self._process: subprocess.Popen[str] | None = None
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:
-        """Starts the guardian process."""
+        """Start the guardian process."""
         self._revive()
         return self
 
@@ -47,7 +47,7 @@ class Guardian:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Kills every group that was not ended, and waits for the guardian's end."""
+        """Kill every group that was not ended, and wait for the guardian's end."""
         for started in list(self._processes.values()):
             self.end(started)
         process = self._process
@@ -59,7 +59,7 @@ class Guardian:
     def start(
         self, command: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: IO[bytes]
     ) -> subprocess.Popen[bytes]:
-        """Starts a process in a group and session of its own.
+        """Start a process in a group and session of its own.
 
         Args:
             command: The program and its arguments.
@@ -86,7 +86,7 @@ class Guardian:
     def start_beside(
         self, command: Sequence[str], *, env: Mapping[str, str]
     ) -> subprocess.Popen[bytes]:
-        """Starts a process that shares this one's terminal, and with it Ctrl-C.
+        """Start a process that shares this one's terminal, and with it Ctrl-C.
 
         Args:
             command: The program and its arguments.
@@ -95,14 +95,14 @@ class Guardian:
         return subprocess.Popen([*_launch(), *command], env=dict(env), stdin=subprocess.DEVNULL)
 
     def end(self, process: subprocess.Popen[bytes]) -> None:
-        """Kills what is left of a process's group, and reaps the process."""
+        """Kill what is left of a process's group, and reaps the process."""
         kill_group(process.pid)
         process.wait()
         del self._processes[process.pid]
         self._tell(f"-{process.pid}\n")
 
     def watch(self) -> None:
-        """Starts the guardian process again should somebody have killed it."""
+        """Start the guardian process again should somebody have killed it."""
         if self._process is not None and self._process.poll() is not None:
             self._revive()
 
@@ -129,7 +129,7 @@ class Guardian:
 
 
 def end_leftovers(folder: Path) -> int:
-    """Kills parts of an earlier stack in a folder which nobody was left to end.
+    """Kill parts of an earlier stack in a folder which nobody was left to end.
 
     Call it with the folder locked, so that no other stack runs there.
 
@@ -158,6 +158,6 @@ def _launch() -> tuple[str, ...]:
 
 
 def kill_group(group: int) -> None:
-    """Kills every process of a group; none is fine too."""
+    """Kill every process of a group; none is fine too."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)

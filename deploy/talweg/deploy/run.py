@@ -18,7 +18,7 @@ WRONG_SPEC = 2
 
 
 def run(*, data: Path | None, port: int | None, submit: Path | None, once: bool) -> int:
-    """Runs a stack until it is told to stop.
+    """Run a stack until it is told to stop.
 
     Args:
         data: The data folder; where the settings say, if None.

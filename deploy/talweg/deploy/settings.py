@@ -26,7 +26,7 @@ class Settings:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Self:
-        """Reads the settings; a variable that is set to nothing counts as not set."""
+        """Read the settings; a variable that is set to nothing counts as not set."""
         return cls(
             data=Path(env.get("TALWEG_DATA") or DEFAULT_DATA),
             broker_url=env.get("TALWEG_BROKER_URL") or None,

@@ -41,7 +41,7 @@ class Signals:
     """Turns signals into flags, and wakes a waiting loop when one arrives."""
 
     def __init__(self) -> None:
-        """Takes the signals over, for good: use in the main thread of a process of its own."""
+        """Take the signals over, for good: use in the main thread of a process of its own."""
         self.num_stops = 0
         self._reader, self._writer = socket.socketpair()
         for end in (self._reader, self._writer):
@@ -53,7 +53,7 @@ class Signals:
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
 
     def wait(self, seconds: float) -> None:
-        """Waits until a signal arrives, at most so long."""
+        """Wait until a signal arrives, at most so long."""
         if select.select([self._reader], [], [], seconds)[0]:
             self._reader.recv(4096)
 
@@ -82,7 +82,7 @@ class Stack:
     """Starts the parts under a data folder, runs until told to stop, and stops them."""
 
     def __init__(self, settings: Settings, options: Options, say: Callable[[str], None]) -> None:
-        """Starts nothing yet.
+        """Start nothing yet.
 
         Args:
             settings: Where the data is, and what runs already.
@@ -98,7 +98,7 @@ class Stack:
         self._held: list[str] | None = None
 
     def run(self) -> int:
-        """Runs until a signal comes or, with `once`, until the program beside it has ended.
+        """Run until a signal comes or, with `once`, until the program beside it has ended.
 
         Returns:
             The exit status: that program's with `once`, else 0.
@@ -184,7 +184,7 @@ class Stack:
             raise PortTakenError(f"port {wanted} is taken; choose another, or 0 for any free one")
 
     def _on_death(self, name: str, failed_starts: int, was_ready: bool) -> tuple[str, ...]:
-        """Sees to what may keep a part from starting: unreadable data, a port taken meanwhile."""
+        """See to what may keep a part from starting: unreadable data, a port taken meanwhile."""
         if name == BROKER and failed_starts == BROKER_STARTS_BEFORE_RESET:
             if broker.set_data_aside(self._folder):
                 self._note("the broker's data was set aside; the record holds what matters")
@@ -226,7 +226,7 @@ class Stack:
         )
 
     def _note(self, text: str) -> None:
-        """Logs a line and says it, at once or when the program beside the stack has ended."""
+        """Log a line and say it, at once or when the program beside the stack has ended."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         # A full disk is no reason to end what still runs.
         with suppress(OSError), self._folder.open_log("up") as log:

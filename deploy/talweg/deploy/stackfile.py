@@ -14,7 +14,7 @@ NAME = "stack.json"
 
 
 def versions() -> dict[str, str]:
-    """What runs: Talweg, Python, and those parts whose version decides what results look like."""
+    """Return the versions of Talweg, Python and the parts that decide what results look like."""
     found = {"talweg": metadata.version("talweg"), "python": sys.version.partition(" ")[0]}
     for package in ("torch", "mlflow"):
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -23,7 +23,7 @@ def versions() -> dict[str, str]:
 
 
 def pointer_path(env: Mapping[str, str] = os.environ) -> Path | None:
-    """Where a copy of the last started stack's file lies; None where there is no home folder."""
+    """Return the path of the copy of the last started stack's file; None without a home folder."""
     state = env.get("XDG_STATE_HOME")
     if state:
         return Path(state) / "talweg" / NAME
@@ -35,12 +35,12 @@ class StackFile:
     """The stack's file and its copy in the user's state folder."""
 
     def __init__(self, path: Path, pointer: Path | None) -> None:
-        """Writes nothing yet."""
+        """Write nothing yet."""
         self._path = path
         self._pointer = pointer
 
     def write(self, facts: Mapping[str, Any]) -> None:
-        """Writes both, each aside and then renamed."""
+        """Write both, each aside and then renamed."""
         text = json.dumps({"format": FORMAT, "pid": os.getpid(), **facts}, indent=2) + "\n"
         if self._pointer is not None:
             # A home that cannot be written to costs the copy and nothing else.
@@ -51,7 +51,7 @@ class StackFile:
         _replace(self._path, text)
 
     def remove(self) -> None:
-        """Removes both; the copy only where no stack that started later has replaced it."""
+        """Remove both; the copy only where no stack that started later has replaced it."""
         self._path.unlink(missing_ok=True)
         if self._pointer is not None:
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):

@@ -35,10 +35,10 @@ class Plan(Protocol):
         """Parts that must have been ready before another starts for the first time."""
 
     def part(self, name: str) -> Part:
-        """Makes a part afresh, for a start that follows."""
+        """Make a part afresh, for a start that follows."""
 
     def environment(self) -> dict[str, str]:
-        """The variables that all parts get."""
+        """Return the variables that all parts get."""
 
 
 class StartError(RuntimeError):
@@ -83,7 +83,7 @@ class Supervisor:
     """Keeps the parts of a plan running. Everything happens in `tick`, in the caller's thread."""
 
     def __init__(self, plan: Plan, folder: Folder, guardian: Guardian, hooks: Hooks) -> None:
-        """Starts nothing yet."""
+        """Start nothing yet."""
         self._plan = plan
         self._folder = folder
         self._guardian = guardian
@@ -96,16 +96,16 @@ class Supervisor:
         return {name: r.pid for name, r in self._running.items() if r.was_ready}
 
     def was_ready(self, name: str) -> bool:
-        """Says whether a part has ever served."""
+        """Say whether a part has ever served."""
         return self._running[name].was_ready
 
     def description(self, name: str) -> str:
-        """What a part is, for people; empty before its first start."""
+        """Return what a part is, for people; empty before its first start."""
         part = self._running[name].part
         return part.description if part else ""
 
     def tick(self) -> None:
-        """Does what is due: starts, looks, starts again.
+        """Do what is due: starts, looks, start again.
 
         Raises:
             StartError: An essential part does not come up.
@@ -144,7 +144,7 @@ class Supervisor:
             running.end_by = time.monotonic() + running.part.stop_seconds
 
     def stop(self, *, is_hurried: Callable[[], bool]) -> None:
-        """Stops every part in order; when hurried, or when a part takes too long, by force.
+        """Stop every part in order; when hurried, or when a part takes too long, by force.
 
         Args:
             is_hurried: Asked again and again; once true, the rest is killed.
@@ -201,7 +201,7 @@ class Supervisor:
             self.restart(other)
 
     def _end(self, running: _Running) -> None:
-        """Kills what is left of a part: its children may live on, and hold its port or files."""
+        """Kill what is left of a part: its children may live on, and hold its port or files."""
         assert running.process is not None
         self._guardian.end(running.process)
         running.process, running.is_ready, running.end_by = None, False, 0.0

@@ -17,10 +17,10 @@ TIMEOUT_S = 2.0
 
 
 def redis_url(broker_url: str) -> str:
-    """Gives the broker's URL in redis-py's form; Celery's differs for Unix sockets.
+    """Return the broker's URL in redis-py's form; Celery's differs for Unix sockets.
 
     Args:
-        broker_url: redis://…, rediss://… or redis+socket:///PATH.
+        broker_url: Redis://…, rediss://… or redis+socket:///PATH.
 
     Raises:
         BadSetting: It is none of these.
@@ -54,7 +54,7 @@ def _is_readable(parts: SplitResult) -> bool:
 
 
 def celery_app(broker_url: str) -> Celery:
-    """Makes the Celery app by which tickets are sent; it has no tasks of its own.
+    """Make the Celery app by which tickets are sent; it has no tasks of its own.
 
     Args:
         broker_url: The broker.

@@ -22,7 +22,7 @@ _TELLING = ("log_every_steps", "checkpoints", "read_every_steps")
 
 
 def is_seed(path: str) -> bool:
-    """Tells whether a path is one at which jobs of a comparison are meant to differ.
+    """Return whether a path is one at which jobs of a comparison are meant to differ.
 
     Seeds of the training, and also of split, data and preprocessing: a repetition may draw all of
     them anew.
@@ -31,7 +31,7 @@ def is_seed(path: str) -> bool:
 
 
 def differing(specs: Sequence[JobSpec]) -> list[str]:
-    """Names the paths at which completed specs differ, in the order of their declaration.
+    """Name the paths at which completed specs differ, in the order of their declaration.
 
     Where another member is chosen, such as another loss, that is one path. Names, tags and the
     like decide nothing and are left out; of jobs that go on with others' training it counts that
@@ -41,7 +41,7 @@ def differing(specs: Sequence[JobSpec]) -> list[str]:
 
 
 def num_repeats(specs: Sequence[JobSpec]) -> int:
-    """Counts the specs that say the same as one before them, seed and all."""
+    """Count the specs that say the same as one before them, seed and all."""
     told = {
         tuple(
             message.SerializeToString(deterministic=True)

@@ -51,7 +51,7 @@ class ServerError(Exception):
         fields: Sequence[FieldProblem] = (),
         metadata: Mapping[str, str] | None = None,
     ) -> None:
-        """Makes the error.
+        """Make the error.
 
         Args:
             message: For people: what was found and what is allowed.
@@ -68,7 +68,7 @@ class InvalidRequest(ServerError):
 
     @classmethod
     def of(cls, field: str, description: str) -> "InvalidRequest":
-        """Makes the error for one field.
+        """Make the error for one field.
 
         Args:
             field: Its path in the request.
@@ -113,7 +113,7 @@ class JobNotFound(ServerError):
     """There is no such job."""
 
     def __init__(self, name: str) -> None:
-        """Makes the error.
+        """Make the error.
 
         Args:
             name: What was asked for.
@@ -125,7 +125,7 @@ class RequestIdReused(ServerError):
     """The request_id was used with another body."""
 
     def __init__(self, request_id: str, job: str) -> None:
-        """Makes the error.
+        """Make the error.
 
         Args:
             request_id: The id.

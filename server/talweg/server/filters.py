@@ -61,7 +61,7 @@ class _Token:
 
 
 def parse_filter(text: str) -> list[list[Condition]]:
-    """Reads a filter.
+    """Read a filter.
 
     Args:
         text: As the module's docstring says.
@@ -81,7 +81,7 @@ def parse_filter(text: str) -> list[list[Condition]]:
 
 
 def parse_order(text: str) -> list[OrderKey]:
-    """Reads an order_by, such as "priority desc, create_time".
+    """Read an order_by, such as "priority desc, create_time".
 
     Args:
         text: Fields joined by commas; create_time desc where empty.

@@ -15,7 +15,7 @@ NOTHING = "none"
 
 
 def value_at(spec: JobSpec, path: str) -> str:
-    """Gives what a spec holds at a path, in words.
+    """Return what a spec holds at a path, in words.
 
     Args:
         spec: A completed spec.

@@ -34,7 +34,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         ],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any]:
-        """Wraps the method that the call is for."""
+        """Wrap the method that the call is for."""
         handler: Any = await continuation(handler_call_details)
         if handler is None or handler.request_streaming:
             # None: there is no such method. Of streams in there is only reflection's own.

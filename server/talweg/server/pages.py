@@ -12,7 +12,7 @@ _VERSION = 1
 
 
 def encode(place: Sequence[str | int], arguments: Sequence[str]) -> str:
-    """Makes a page token.
+    """Make a page token.
 
     Args:
         place: Where the last item stands in the order.
@@ -24,7 +24,7 @@ def encode(place: Sequence[str | int], arguments: Sequence[str]) -> str:
 
 
 def decode(token: str, arguments: Sequence[str], kinds: Sequence[type]) -> list[str | int]:
-    """Reads a page token.
+    """Read a page token.
 
     Args:
         token: What `encode` gave.

@@ -73,7 +73,7 @@ class Server:
     """A server of all services. Several may share one database and one broker."""
 
     def __init__(self, settings: Settings) -> None:
-        """Puts the parts together; connects to nothing yet.
+        """Put the parts together; connects to nothing yet.
 
         Must be called on the event loop that is to serve.
 
@@ -132,7 +132,7 @@ class Server:
         _logger.info("serves on %s, database version %s", self.address, version)
 
     async def stop(self, grace: float = _GRACE_S) -> None:
-        """Stops serving, lets running calls end, and closes everything.
+        """Stop serving, let running calls end, and close everything.
 
         Args:
             grace: How long calls may take to end, in seconds.
@@ -245,7 +245,7 @@ class Server:
 
 
 async def serve(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT.
+    """Serve until SIGTERM or SIGINT.
 
     Args:
         settings: What to serve on and from.
@@ -272,11 +272,11 @@ async def serve(settings: Settings) -> None:
 
 
 def write_ready_file(path: Path, address: str) -> None:
-    """Says to whoever waits for this process that it serves.
+    """Say to whoever waits for this process that it serves.
 
     Args:
         path: The file. It is written aside and renamed, so that nobody reads half of it.
-        address: host:port.
+        address: Host:port.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")

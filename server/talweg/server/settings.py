@@ -43,7 +43,7 @@ class Settings:
     """TALWEG_LOG_LEVEL: DEBUG, INFO, WARNING or ERROR."""
 
     def __post_init__(self) -> None:
-        """Checks what can be checked without touching anything.
+        """Check what can be checked without touching anything.
 
         Raises:
             BadSetting: A value is outside its bounds.
@@ -70,7 +70,7 @@ class Settings:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> "Settings":
-        """Reads the settings; a variable that is absent or empty leaves the default.
+        """Read the settings; a variable that is absent or empty leaves the default.
 
         Args:
             env: The variables; the process's own where None.
@@ -94,10 +94,10 @@ class Settings:
 
 
 def is_loopback(listen: str) -> bool:
-    """Tells whether a listening address is reachable from this machine alone.
+    """Return whether a listening address is reachable from this machine alone.
 
     Args:
-        listen: host:port, [host]:port or unix:PATH.
+        listen: Host:port, [host]:port or unix:PATH.
 
     Raises:
         BadSetting: It is none of these.

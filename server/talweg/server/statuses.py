@@ -55,7 +55,7 @@ INTERNAL = status_pb2.Status(
 
 
 def to_status(error: errors.ServerError, *, room: int = _IN_TRAILERS_BYTES) -> status_pb2.Status:
-    """Gives an error's form on the wire.
+    """Return an error's form on the wire.
 
     Args:
         error: An error whose type is in the table.

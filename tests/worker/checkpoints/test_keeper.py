@@ -87,7 +87,7 @@ class Record:
         return {name.partition(".")[0] for name in self.blobs.names(FOLDER)}
 
     def is_in_order(self) -> bool:
-        """What is named is there, and nothing else is."""
+        """Return what is named is there, and nothing else is."""
         return self.files == {each.name.rpartition("/")[2] for each in self.kept}
 
 

@@ -65,7 +65,7 @@ class Worker:
         self.ended_with: list[int] = []
 
     def answer(self, **surroundings: Any) -> int:
-        """Answers one ticket, to its end."""
+        """Answer one ticket, to its end."""
         here = Surroundings(
             channel=self.channel,
             spool_dir=self.spool_dir,
@@ -79,7 +79,7 @@ class Worker:
         return Answering(here).answer("default")
 
     def begin(self, **surroundings: Any) -> threading.Thread:
-        """Answers one ticket beside the test."""
+        """Answer one ticket beside the test."""
         thread = threading.Thread(target=self.answer, kwargs=surroundings, daemon=True)
         thread.start()
         self._threads.append(thread)
@@ -100,6 +100,6 @@ def worker(lender: Server, tmp_path: Path) -> Iterator[Worker]:
 
 
 def join(thread: threading.Thread, *, timeout: float = 20) -> None:
-    """Waits for a thread; fails where it does not end."""
+    """Wait for a thread; fails where it does not end."""
     thread.join(timeout)
     assert not thread.is_alive()

@@ -32,7 +32,7 @@ def summaries(jobs: Jobs, name: str) -> dict[str, MetricSummary]:
 
 
 def left_out(jobs: Jobs, name: str) -> list[str]:
-    """What the job's log says was left out."""
+    """Return what the job's log says was left out."""
     lines = [event.log for event in jobs.events(name) if event.HasField("log")]
     assert all(line.level == LogLine.ERROR for line in lines)
     return [line.text for line in lines]

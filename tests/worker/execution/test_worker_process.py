@@ -29,7 +29,7 @@ class RunningWorker:
     ready: dict[str, object]
 
     def children(self) -> dict[str, psutil.Process]:
-        """The child that trains and the delivery process."""
+        """Return the child that trains and the delivery process."""
         found = {}
         for child in psutil.Process(self.process.pid).children():
             is_delivery = "talweg.worker.tracking" in child.cmdline()

@@ -30,15 +30,15 @@ class Case:
     """The name under which the target goes in."""
 
     def __str__(self) -> str:
-        """The test's name."""
+        """Return the test's name."""
         return " ".join([self.loss, *(f"{k}={v}" for k, v in self.params.items())])
 
     def spec(self, reduction: str = "mean") -> dict[str, Any]:
-        """The loss's JSON form."""
+        """Return the loss's JSON form."""
         return {self.loss: {**self.params, "reduction": reduction}}
 
     def inputs(self, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
-        """The inputs, of which pred wants a gradient."""
+        """Return the inputs, of which pred wants a gradient."""
         target = torch.tensor(self.target)
         if target.is_floating_point():
             target = torch.tensor(self.target, dtype=dtype)
@@ -46,11 +46,11 @@ class Case:
         return {"pred": pred, self.target_name: target}
 
     def flat(self) -> list[Number]:
-        """All of pred, in the order of memory."""
+        """Return all of pred, in the order of memory."""
         return [mp.mpf(float(p)) for p in np.array(self.pred).flatten()]
 
     def values(self, pred: Sequence[Number]) -> list[Number]:
-        """The unreduced loss by its formula, in the order of memory.
+        """Return the unreduced loss by its formula, in the order of memory.
 
         Args:
             pred: What stands in the place of `flat()`.
@@ -61,12 +61,12 @@ class Case:
         return self._of_classes(shaped) if self.loss in CLASSES else self._of_elements(shaped)
 
     def mean(self, pred: Sequence[Number]) -> Number:
-        """The loss under reduction mean, by its formula."""
+        """Return the loss under reduction mean, by its formula."""
         values = self.values(pred)
         return sum(values) / self._divisor(len(values))
 
     def gradient(self) -> list[float]:
-        """The gradient of the mean by pred, differentiated numerically in fifty digits."""
+        """Return the gradient of the mean by pred, differentiated numerically in fifty digits."""
         at = self.flat()
 
         def slope(index: int) -> float:
@@ -129,7 +129,7 @@ class Case:
 
 
 def slope(loss: Tensor, tensor: Tensor) -> Tensor:
-    """The gradient of a loss by one tensor."""
+    """Return the gradient of a loss by one tensor."""
     (gradient,) = torch.autograd.grad(loss, tensor)
     return gradient
 

@@ -40,7 +40,7 @@ class Named:
     time, which stay as they are while the first are moved."""
 
     def __str__(self) -> str:
-        """The test's name."""
+        """Return the test's name."""
         return " ".join([self.loss, *(f"{k}={v}" for k, v in self.params.items())])
 
     @property
@@ -53,12 +53,12 @@ class Named:
         return [value.name for value in enum.values]
 
     def spec(self, reduction: str | None = None) -> dict[str, Any]:
-        """The loss's JSON form; with its default reduction where none is said."""
+        """Return the loss's JSON form; with its default reduction where none is said."""
         chosen = {} if reduction is None else {"reduction": reduction}
         return {self.loss: {**self.params, **chosen}}
 
     def inputs(self, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
-        """The inputs, of which the learned want gradients."""
+        """Return the inputs, of which the learned want gradients."""
         tensors = {}
         for name, value in self.given.items():
             tensor = torch.tensor(value)
@@ -68,15 +68,15 @@ class Named:
         return tensors
 
     def values(self) -> list[Number]:
-        """The unreduced loss by its formula, in the order of memory."""
+        """Return the unreduced loss by its formula, in the order of memory."""
         return self._apply(self._arrays())[0]
 
     def mean(self) -> Number:
-        """The reduced loss by its formula."""
+        """Return the reduced loss by its formula."""
         return self._mean(self._arrays())
 
     def gradient(self, name: str) -> Tensor:
-        """The gradient of the mean by one input, differentiated numerically in fifty digits."""
+        """Return the mean's gradient by one input, differentiated numerically in fifty digits."""
         arrays = self._arrays()
         at = arrays[name]
 

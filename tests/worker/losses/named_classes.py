@@ -81,7 +81,7 @@ def distillation(given: Arrays, temperature: float = 1) -> tuple[list[Number], N
 
 
 def ctc(given: Arrays, blank: int = 0) -> tuple[list[Number], Number]:
-    """Every path is spelt out, so this is for a few time steps."""
+    """Return every path is spelt out, so this is for a few time steps."""
     values, divisors = [], []
     for n, (steps, length) in enumerate(
         zip(given["input_lengths"], given["target_lengths"], strict=True)

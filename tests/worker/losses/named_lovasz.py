@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def extension(errors: list[Number], truth: list[bool]) -> Number:
-    """The Lovász extension: the Jaccard loss of the sets of larger errors, integrated."""
+    """Return the Lovász extension: the Jaccard loss of the sets of larger errors, integrated."""
     real = {i for i, t in enumerate(truth) if t}
     levels = sorted({*errors, mp.mpf(0)}, reverse=True)
     total = mp.mpf(0)

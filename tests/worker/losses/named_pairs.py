@@ -57,7 +57,7 @@ def online_triplet(
     soft_margin: bool = False,
     average: str = "nonzero",
 ) -> tuple[list[Number], Number]:
-    """Every triplet of the batch, looked at by itself."""
+    """Return every triplet of the batch, looked at by itself."""
     z, labels = list(given["embeddings"]), list(given["labels"])
     if normalize:
         z = [a / mp.sqrt(dot(a, a)) for a in z]

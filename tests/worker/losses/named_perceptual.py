@@ -69,7 +69,7 @@ def write_model(folder: Path, layers: Sequence[Any] = _MODEL, **changed: Any) ->
 
 
 def _layers_of(image: Any) -> dict[str, Any]:
-    """Each layer's output for one image (1, 3, 3)."""
+    """Return each layer's output for one image (1, 3, 3)."""
     x = (image[0] - mp.mpf(_MEAN)) / mp.mpf(_SD)
     convolved = np.empty((2, 2, 2), dtype=object)
     for c, i, j in np.ndindex(2, 2, 2):

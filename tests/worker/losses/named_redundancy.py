@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def columns(z: Any) -> list[list[Number]]:
-    """The columns of a matrix, each less its mean."""
+    """Return the columns of a matrix, each less its mean."""
     found = [list(column) for column in z.T]
     return [[x - sum(column) / len(column) for x in column] for column in found]
 

@@ -38,7 +38,7 @@ def regions(
     smooth_nr: float = 1e-5,
     smooth_dr: float = 1e-5,
 ) -> tuple[list[Number], Number]:
-    """A measure of Σ p t, Σ p and Σ t over the positions that count, by sample and class."""
+    """Return a measure of Σ p t, Σ p and Σ t over positions that count, by sample and class."""
     probability = shares(given["pred"], mode, from_logits)
     samples, classes, positions = probability.shape
     target = given["target"].reshape(samples, *([-1] if mode == "multiclass" else [classes, -1]))
@@ -87,7 +87,7 @@ def focal_tversky(
 def ce_dice(
     given: Arrays, ce_weight: float = 1, dice_weight: float = 1, **params: Any
 ) -> tuple[list[Number], Number]:
-    """The weighted sum of two means: one number."""
+    """Return the weighted sum of two means: one number."""
     probability = shares(given["pred"], "multiclass", params.get("from_logits", True))
     target = given["target"].reshape(len(probability), -1)
     kept = [at for at in np.ndindex(*target.shape) if target[at] != params.get("ignore_index")]

@@ -52,7 +52,7 @@ def test_every_row_says_what_is_taught_what_is_true_and_which_test_holds_it(titl
 
 
 def close(found: Any, written: Any) -> bool:
-    """Whether two answers are the same, but for the last digits of their numbers."""
+    """Return whether two answers are the same, but for the last digits of their numbers."""
     if isinstance(written, dict):
         return found.keys() == written.keys() and all(close(found[k], written[k]) for k in written)
     if isinstance(written, list):

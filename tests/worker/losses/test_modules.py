@@ -22,7 +22,7 @@ MEMBERS = [field.name for field in Loss.DESCRIPTOR.oneofs_by_name["kind"].fields
 
 
 def names(rows: list[Any]) -> set[str]:
-    """The losses that a table of refusals has rows for."""
+    """Return the losses that a table of refusals has rows for."""
     return {row[0] if isinstance(row[0], str) else next(iter(row[0])) for row in rows}
 
 

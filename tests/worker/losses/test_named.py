@@ -22,7 +22,7 @@ SMALL = [torch.float16, torch.bfloat16, torch.float32]
 
 
 def reads_numbers(case: Named) -> bool:
-    """Whether a call would wait for a GPU."""
+    """Return whether a call would wait for a GPU."""
     if case.loss == "ctc":
         # Its kernel takes lengths as plain numbers.
         return True
@@ -36,7 +36,7 @@ _SUMMED_BY_PARTS = ("ce_dice", "total_variation")
 
 
 def has_values(case: Named) -> bool:
-    """Whether the loss can be left unreduced."""
+    """Return whether the loss can be left unreduced."""
     return "none" in case.reductions and not case.params.get("batch")
 
 

@@ -75,7 +75,7 @@ def vgg(file: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def features(weights: dict[str, Tensor], images: Tensor) -> dict[int, Tensor]:
-    """The outputs of VGG16's features by index, written out."""
+    """Return the outputs of VGG16's features by index, written out."""
     mean = torch.tensor([0.485, 0.456, 0.406], dtype=torch.float64)
     sd = torch.tensor([0.229, 0.224, 0.225], dtype=torch.float64)
     x = (images.double() - mean[:, None, None]) / sd[:, None, None]

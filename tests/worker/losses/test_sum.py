@@ -12,7 +12,7 @@ from talweg.worker.losses import Sum, build, evaluate
 
 
 def sum_of(*terms: tuple[Any, float | None]) -> dict[str, Any]:
-    """The JSON form of a sum."""
+    """Return the JSON form of a sum."""
     rows = [{"loss": loss} | ({} if w is None else {"weight": w}) for loss, w in terms]
     return {"sum": {"terms": rows}}
 

@@ -58,7 +58,7 @@ def test_the_gradient_is_that_of_the_value(case: Case) -> None:
 
 
 def positions(case: Case) -> tuple[int, ...]:
-    """The shape of torch's unreduced loss."""
+    """Return the shape of torch's unreduced loss."""
     pred = torch.tensor(case.pred)
     if case.target_name == "target_prob":
         return (pred.shape[0], *pred.shape[2:])

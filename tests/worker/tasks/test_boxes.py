@@ -18,7 +18,7 @@ GRID = Grid(8, 6, 4)
 
 
 def objects(*rows: tuple[float, ...]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """One image's objects: x1, y1, x2, y2, class."""
+    """Return one image's objects: x1, y1, x2, y2, class."""
     table = torch.tensor(rows).reshape(1, -1, 5)
     return table[..., :4], table[..., 4].long(), torch.tensor([len(rows)])
 

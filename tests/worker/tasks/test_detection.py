@@ -61,7 +61,7 @@ def network(**changes: Any) -> nn.Sequential:
 
 
 def make_bold(model: nn.Sequential) -> None:
-    """Lets an untrained network find objects."""
+    """Let an untrained network find objects."""
     locations = model[-1]
     assert isinstance(locations, Locations)
     last = locations.classes[-1]

@@ -150,7 +150,7 @@ SCALES = (1.0, 10.0)
 
 
 def toy(_: object) -> RawData:
-    """The toy problem of GradNorm's paper: σ tanh((B + ε) x), of tasks with other scales σ."""
+    """Return GradNorm's toy problem, σ tanh((B + ε) x), of tasks with other scales σ."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(1500, 50))
     shared = rng.normal(0, math.sqrt(10), (50, 20))

@@ -54,7 +54,7 @@ def tracking(mlflow_url: str) -> mlflow.MlflowClient:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """The settings as a process's variables."""
+    """Return the settings as a process's variables."""
     return {
         **os.environ,
         "TALWEG_ADDRESS": settings.address,

@@ -26,7 +26,7 @@ SUCCEEDED = Outcome(state=Job.SUCCEEDED)
 
 
 def writer_of(assignment: Assignment, folder: Path) -> SpoolWriter:
-    """The spool of a claimed job, begun."""
+    """Return the spool of a claimed job, begun."""
     writer = SpoolWriter(
         folder, job_id=job_id(assignment.lease.job), attempt=assignment.lease.attempt
     )
@@ -38,7 +38,7 @@ def writer_of(assignment: Assignment, folder: Path) -> SpoolWriter:
 
 
 def losses(steps: Iterable[int], *, at_ms: int = 1_700_000_000_000) -> Sequence[Point]:
-    """A point a step, each with a value of its own."""
+    """Return a point a step, each with a value of its own."""
     return [(step, at_ms + step, {"train/loss": 1.0 / step, "lr": 0.01}) for step in steps]
 
 
@@ -53,7 +53,7 @@ class Trained:
 
 
 def keep_network(writer: SpoolWriter, spec: JobSpec) -> Trained:
-    """Leaves a network's outputs in a spool, as the worker does."""
+    """Leave a network's outputs in a spool, as the worker does."""
     bundle = data.load(spec)
     task = tasks.make(spec, bundle)
     bare = models.build(spec.model, bundle.inputs.shape, task.num_outputs, seed=3)
@@ -79,7 +79,7 @@ def keep_network(writer: SpoolWriter, spec: JobSpec) -> Trained:
 
 
 def runs_of(client: mlflow.MlflowClient, spec: JobSpec, job: str) -> list[Run]:
-    """All runs of a job that MLflow shows."""
+    """Return all runs of a job that MLflow shows."""
     experiment = client.get_experiment_by_name(spec.experiment)
     if experiment is None:
         return []
@@ -89,7 +89,7 @@ def runs_of(client: mlflow.MlflowClient, spec: JobSpec, job: str) -> list[Run]:
 
 
 def steps_of(client: mlflow.MlflowClient, run: Run, metric: str) -> list[int]:
-    """The steps of a metric's points, each as often as MLflow holds it."""
+    """Return the steps of a metric's points, each as often as MLflow holds it."""
     return sorted(point.step for point in client.get_metric_history(run.info.run_id, metric))
 
 

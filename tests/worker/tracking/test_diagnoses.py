@@ -47,7 +47,7 @@ def flow(num_layers: int, num_steps: int) -> dict[str, list[Any]]:
 
 
 def draw(name: str, columns: Any, folder: Path, facts: Any = None) -> dict[str, Any]:
-    """Draws a diagnosis's pictures, and gives their pixels by name."""
+    """Draw a diagnosis's pictures, and give their pixels by name."""
     folder.mkdir(exist_ok=True)
     PICTURES[name](Found(name, columns, facts or {}, tiny_spec(), folder))
     return {path.name: imread(path) for path in folder.iterdir()}

@@ -34,7 +34,7 @@ def delivering(settings: Settings, log: Path) -> Iterator[subprocess.Popen[bytes
 
 
 def sent(settings: Settings, job: str) -> int:
-    """How much of a job's first attempt has been sent, in bytes."""
+    """Return how much of a job's first attempt has been sent, in bytes."""
     with suppress(FileNotFoundError, ValueError):
         state = json.loads((settings.spool_dir / job_id(job) / "delivery.json").read_text())
         return int(state["offsets"].get("1", 0))
@@ -42,7 +42,7 @@ def sent(settings: Settings, job: str) -> int:
 
 
 def wait_for_more(settings: Settings, job: str) -> None:
-    """Waits until more of a job has been sent than now."""
+    """Wait until more of a job has been sent than now."""
     now = sent(settings, job)
     wait_until(lambda: sent(settings, job) > now, timeout=60, what="it is in the middle")
 

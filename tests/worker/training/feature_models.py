@@ -15,7 +15,7 @@ FEATURES = "jobs/features"
 
 
 def write_features(store: Path, *, seed: int = 0) -> str:
-    """Keeps a small convnet over digits as it is before training, and gives its digest."""
+    """Keep a small convnet over digits as it is before training, and give its digest."""
     spec = fill(
         from_dict(
             {

@@ -38,7 +38,7 @@ def changed(batch: Batch, **arrays: Tensor) -> Batch:
 
 
 def poison(at: int, value: float, *, batch: int = 0) -> Callable[[int, list[Batch]], list[Batch]]:
-    """Puts a value into one input of one step."""
+    """Put a value into one input of one step."""
 
     def change(step: int, window: list[Batch]) -> list[Batch]:
         if step != at:
@@ -60,7 +60,7 @@ def steps(
     *,
     loss_of: Callable[[Batch], Tensor] | None = None,
 ) -> Divergence | None:
-    """Trains from the first step, with a seed for dropout."""
+    """Train from the first step, with a seed for dropout."""
     torch.manual_seed(1)
     ending = train(
         setup.state,
@@ -85,7 +85,7 @@ def ready(spec: JobSpec) -> Setup:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether nested states agree bit for bit."""
+    """Return whether nested states agree bit for bit."""
     if isinstance(one, Tensor):
         return torch.equal(one, other)
     if isinstance(one, dict):

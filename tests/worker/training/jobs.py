@@ -35,7 +35,7 @@ OF_TRAINING = (
 
 
 def job(**fields: Any) -> JobSpec:
-    """A regression on diabetes, but for the fields given."""
+    """Return a regression on diabetes, but for the fields given."""
     spec = {
         "task": "regression",
         "dataset": "diabetes",
@@ -50,7 +50,7 @@ def job(**fields: Any) -> JobSpec:
 def run(
     spec: JobSpec, control: Control | None = None, *, may_be_unwell: bool = False
 ) -> tuple[Result, RecordingReporter]:
-    """Runs a job on the CPU, and gives its result and what it told.
+    """Run a job on the CPU, and give its result and what it told.
 
     Unless it may be unwell, training must not warn of how it goes: none of these jobs deserves it.
     """
@@ -62,7 +62,7 @@ def run(
 
 
 def trained(spec: JobSpec) -> nn.Module:
-    """The model of a job that must succeed."""
+    """Return the model of a job that must succeed."""
     result, _ = run(spec)
     assert result.state == Job.SUCCEEDED, result.message
     assert result.model is not None
@@ -70,7 +70,7 @@ def trained(spec: JobSpec) -> nn.Module:
 
 
 def flat(model: nn.Module) -> torch.Tensor:
-    """All weights and buffers in one tensor."""
+    """Return all weights and buffers in one tensor."""
     return torch.cat([value.double().flatten() for value in model.state_dict().values()])
 
 

@@ -46,7 +46,7 @@ class Run:
             weight.register_hook(self._gradient)  # type: ignore[no-untyped-call]
 
     def of_epoch(self, order: Order) -> Iterator[list[Batch]]:
-        """The batches, as the loop asks for them."""
+        """Return the batches, as the loop asks for them."""
         first = (self.setup.state.epoch - 1) * self.setup.plan.length.steps_an_epoch
         for window in self.setup.batches.of_epoch(order):
             drawn = first + order.position
@@ -58,7 +58,7 @@ class Run:
     def to_the_end(
         self, *, without: Collection[int] = (), control: Control | None = None
     ) -> Divergence | Stop | None:
-        """Trains, and leaves steps out as if their batches had never been."""
+        """Train, and leave steps out as if their batches had never been."""
         setup, plan = self.setup, self.setup.plan
         self._left_out = without
         length = dataclasses.replace(plan.length, steps=plan.length.steps - len(without))
@@ -79,7 +79,7 @@ class Run:
         )
 
     def learnt(self) -> dict[str, Any]:
-        """All that the steps have changed: weights, buffers, optimizer, random state, losses."""
+        """Return what steps changed: weights, buffers, optimizer, random state, losses."""
         state = self.setup.state
         return {
             "model": dict(state.model.state_dict()),
@@ -118,7 +118,7 @@ WAYS = ("nan input", "huge input", "inf target", "inf loss", "inf gradient", "ov
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether nested states agree bit for bit."""
+    """Return whether nested states agree bit for bit."""
     if isinstance(one, Tensor):
         return torch.equal(one, other)
     if isinstance(one, dict):

@@ -212,7 +212,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def resumable(name: str) -> JobSpec:
-    """One of the cases."""
+    """Return one of the cases."""
     case = dict(CASES[name])
     case["training"] = {"seed": 3, **case["training"]}
     if not {"epochs", "steps"} & case["training"].keys():

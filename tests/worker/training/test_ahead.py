@@ -53,7 +53,7 @@ def spec(every: int | None, *, guard: Any = "fail", **fields: Any) -> JobSpec:
 
 
 def outcome(made: Run) -> dict[str, Any]:
-    """All that is left of a run, and all that it told, but for the clock."""
+    """Return all that is left of a run, and all that it told, but for the clock."""
     ending = made.to_the_end()
     report = made.report
     return {

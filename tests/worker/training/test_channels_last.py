@@ -27,7 +27,7 @@ OPTIMIZERS: dict[str, Any] = {
 
 
 def spec(channels_last: bool, **fields: Any) -> JobSpec:
-    """A convnet of more channels than one, whose strides therefore differ."""
+    """Return a convnet of more channels than one, whose strides therefore differ."""
     return job(
         task="multiclass",
         dataset="digits",

@@ -29,7 +29,7 @@ class Continuing(Disk):
 
 
 def end_of(spec: JobSpec, folder: Path) -> Snapshot:
-    """The state in which a job ends."""
+    """Return the state in which a job ends."""
     report = RecordingReporter()
     disk = Disk(folder, report)
     training.run(spec, report=report, control=NeverStop(), device="cpu", store=disk)

@@ -38,7 +38,7 @@ def ready(spec: JobSpec) -> Setup:
 
 
 def drawn(setup: Setup, epoch: int) -> list[list[int]]:
-    """The samples of each step of an epoch."""
+    """Return the samples of each step of an epoch."""
     setup.state.order.position = 0
     setup.curriculum.epoch_begins(epoch)
     steps = []

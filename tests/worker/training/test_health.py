@@ -38,7 +38,7 @@ DEEP = [{"linear": {"out_features": 16}}, "sigmoid"] * 9 + ["linear"]
 
 
 def warned(spec: Any) -> dict[Warning.Kind.ValueType, Warning]:
-    """Runs a job that must come to its end, and gives its warnings of training by kind."""
+    """Run a job that must come to its end, and give its warnings of training by kind."""
     _, report = run(spec, may_be_unwell=True)
     found = [warning for warning in report.warnings if warning.kind in OF_TRAINING]
     by_kind = {warning.kind: warning for warning in found}
@@ -82,7 +82,7 @@ def test_gradients_that_vanish() -> None:
 
 
 def steps(spec: Any, change: Any) -> list[Warning]:
-    """Trains a job whose network was changed, and gives its warnings of training."""
+    """Train a job whose network was changed, and give its warnings of training."""
     changed = Run(spec)
     change(changed.setup.state.model)
     changed.to_the_end()

@@ -30,7 +30,7 @@ def succeeded(spec: JobSpec) -> tuple[Result, RecordingReporter]:
 
 
 def targets(spec: JobSpec) -> tuple[Any, Any]:
-    """The training and test targets in their own units."""
+    """Return the training and test targets in their own units."""
     bundle = data.load(spec)
     parts = [part.y.double().numpy() for part in (bundle.train, bundle.test)]
     scaler = bundle.target_scaler
@@ -51,7 +51,7 @@ def classes(loss: Any, **fields: Any) -> JobSpec:
 
 
 def majority(spec: JobSpec) -> float:
-    """The accuracy of the most frequent class."""
+    """Return the accuracy of the most frequent class."""
     y = data.load(spec).test.y
     return float(torch.bincount(y).max()) / len(y)
 

@@ -43,7 +43,7 @@ def test_every_optimizer_has_a_builder_and_a_case() -> None:
 
 
 def steps(make: Any) -> torch.Tensor:
-    """Where five steps of an optimizer lead."""
+    """Return where five steps of an optimizer lead."""
     generator = torch.Generator().manual_seed(0)
     weight = nn.Parameter(torch.randn(6, 5, generator=generator))
     optimizer = make([weight])

@@ -134,7 +134,7 @@ def test_a_loss_that_is_not_finite_is_no_overflow() -> None:
 
 
 def overflowing(asked: JobSpec, *, beyond: float, first: float) -> Run:
-    """A run whose gradients overflow above a scale."""
+    """Return a run whose gradients overflow above a scale."""
     made = Run(asked)
     scaler = made.setup.precision.scaler
     assert scaler is not None

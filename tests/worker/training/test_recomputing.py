@@ -24,7 +24,7 @@ def spec(again: bool, **training: Any) -> JobSpec:
 
 
 def ends(asked: JobSpec, bad: dict[int, str]) -> tuple[dict[str, Any], int]:
-    """What was learnt, and how often the first block's attention ran while it was."""
+    """Return what was learnt, and how often the first block's attention ran while it was."""
     made = Run(asked, bad)
     runs = 0
 

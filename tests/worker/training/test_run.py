@@ -45,7 +45,7 @@ def test_the_example_is_every_loss_and_seed_of_the_script() -> None:
 
 
 def points_of(report: RecordingReporter) -> list[tuple[int, dict[str, float]]]:
-    """All but what the clock decides."""
+    """Return all but what the clock decides."""
     return [
         (step, {name: v for name, v in values.items() if not name.startswith("throughput/")})
         for step, values in report.points

@@ -23,7 +23,7 @@ def rates(schedule: Any, steps: int, steps_an_epoch: int = 10) -> list[float]:
 
 
 def of_torch(make: Any, steps: int, rate: float = RATE) -> list[float]:
-    """The rates by which torch's scheduler, stepped after each step, would take the steps."""
+    """Return the rates that torch's scheduler, stepped after each step, would give."""
     parameter = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([parameter], lr=rate)
     scheduler = make(optimizer)

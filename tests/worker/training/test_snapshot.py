@@ -39,7 +39,7 @@ def ready(spec: JobSpec, report: RecordingReporter) -> Setup:
 
 
 def go_on(setup: Setup, report: RecordingReporter, count: int | None = None) -> bool:
-    """Trains for so many steps, or to the end; whether that was reached."""
+    """Train for so many steps, or to the end; whether that was reached."""
     ending = train(
         setup.state,
         plan=setup.plan,
@@ -59,7 +59,7 @@ def go_on(setup: Setup, report: RecordingReporter, count: int | None = None) -> 
 
 
 def everything(setup: Setup) -> dict[str, Any]:
-    """All that training changes, but for the clock's."""
+    """Return all that training changes, but for the clock's."""
     snapshot = setup.snapshots.capture()
     values = json.loads(json.dumps(snapshot.values))
     values["recorder"].pop("seconds")

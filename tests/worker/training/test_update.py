@@ -55,7 +55,7 @@ def ready(spec: JobSpec) -> Setup:
 
 
 def steps(setup: Setup) -> RecordingReporter:
-    """Trains to the end with a seed for dropout, and gives what was told."""
+    """Train to the end with a seed for dropout, and give what was told."""
     report = RecordingReporter()
     setup.recorder._report = report
     setup.judge._report = report
@@ -79,7 +79,7 @@ def steps(setup: Setup) -> RecordingReporter:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether nested states agree bit for bit, names and their order included."""
+    """Return whether nested states agree bit for bit, names and their order included."""
     if isinstance(one, Tensor):
         return one.dtype == other.dtype and torch.equal(one, other)
     if isinstance(one, dict):

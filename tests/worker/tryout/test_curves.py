@@ -15,7 +15,7 @@ from talweg.worker.tryout.picture import save
 
 
 def curve(text: str, **options: Any) -> Curve:
-    """One loss's curve, over the axis of its own choice."""
+    """Return one loss's curve, over the axis of its own choice."""
     asked = read(text)
     return draw(asked, choose([asked], **options))
 

@@ -19,7 +19,7 @@ PAIR = {"pred": [2.5, 0.0, 2.1, 7.8], "target": [3.0, -0.5, 2.0, 8.0]}
 
 
 def answer(line: object) -> dict[str, Any]:
-    """What comes of one line."""
+    """Return what comes of one line."""
     text = line if isinstance(line, bytes) else json.dumps(line).encode()
     (found,) = answers([text])
     parsed: dict[str, Any] = json.loads(found.text)

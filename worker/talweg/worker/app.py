@@ -76,16 +76,16 @@ _answering: Answering | None = None
 
 
 def shutting_down() -> bool:
-    """Whether the worker is about to end. Asked by the child before every step."""
+    """Return whether the worker is about to end. Asked by the child before every step."""
     return _shutting_down[0] != 0
 
 
 @app.task(name=TASK)  # type: ignore[untyped-decorator]
 def answer(queue: str) -> None:
-    """Carries out jobs of a queue until there are none.
+    """Carry out jobs of a queue until there are none.
 
     Args:
-        queue: that the ticket was for.
+        queue: That the ticket was for.
     """
     global _answering
     if _answering is None:
@@ -104,7 +104,7 @@ def answer(queue: str) -> None:
 
 
 def node_name() -> str:
-    """The worker's name and its host's."""
+    """Return the worker's name and its host's."""
     return f"{settings.worker_name}@{os.uname().nodename}"
 
 
@@ -131,7 +131,7 @@ def _in_child(**_: Any) -> None:
 
 @signals.worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
 def _ready(sender: Any, **_: Any) -> None:
-    """Says so, and has every signal that ends the worker raise the shared flag first.
+    """Say so, and has every signal that ends the worker raise the shared flag first.
 
     Celery tells of a shutdown only once it has waited for its tasks, which then have never heard
     of it; and it waits out its whole timeout, even where they have ended meanwhile.

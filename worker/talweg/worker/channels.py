@@ -37,17 +37,17 @@ class Method(Protocol[Q, A]):
     """A unary method of a stub."""
 
     def __call__(self, request: Q, /, *, timeout: float | None = None) -> A:
-        """Calls it."""
+        """Call it."""
 
 
 class Channel:
     """The server's services, connected at the first use in this process."""
 
     def __init__(self, address: str) -> None:
-        """Keeps the address.
+        """Keep the address.
 
         Args:
-            address: host:port.
+            address: Host:port.
         """
         self.address = address
 
@@ -66,13 +66,13 @@ class Channel:
         return JobServiceStub(self._channel)
 
     def close(self) -> None:
-        """Closes the connection where there is one."""
+        """Close the connection where there is one."""
         if "_channel" in self.__dict__:
             self._channel.close()
 
 
 def is_away(error: grpc.RpcError) -> bool:
-    """Whether a call may be sent again as it is: nobody answered, or not in time.
+    """Return whether a call may be sent again as it is: nobody answered, or not in time.
 
     Every call of a worker may: claims and reports carry numbers of their own, and a job that has
     ended refuses to end again.
@@ -89,19 +89,19 @@ def call(
     give_up: Callable[[], bool] = lambda: False,
     pause: Callable[[float], object] = time.sleep,
 ) -> A:
-    """Calls `method` until the server answers.
+    """Call `method` until the server answers.
 
     Args:
-        method: of a stub.
-        request: sent as it is each time.
+        method: Of a stub.
+        request: Sent as it is each time.
         until: `time.monotonic()` after which it is no longer worth trying; at least one try.
-        timeout: seconds for one try.
-        give_up: asked between tries.
-        pause: waits for so many seconds between tries.
+        timeout: Seconds for one try.
+        give_up: Asked between tries.
+        pause: Waits for so many seconds between tries.
 
     Raises:
-        ServerAwayError: nobody answered until then, or `give_up` said so.
-        grpc.RpcError: the server refused.
+        ServerAwayError: Nobody answered until then, or `give_up` said so.
+        grpc.RpcError: The server refused.
     """
     length = _FIRST_PAUSE
     while True:

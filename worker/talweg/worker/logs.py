@@ -6,12 +6,12 @@ from billiard.exceptions import WorkerLostError
 
 
 def lost_child_in_a_line(record: logging.LogRecord) -> bool:
-    """A logging filter that tells of a lost child by one line.
+    """Return a logging filter that tells of a lost child by one line.
 
     Celery tells of it by its own traceback, which shows where it noticed, not what happened.
 
     Args:
-        record: of any kind; changed where it tells of a lost child.
+        record: Of any kind; changed where it tells of a lost child.
 
     Returns:
         True: nothing is left out.

@@ -11,9 +11,9 @@ def die_with_parent(parent: int, *, sig: signal.Signals = signal.SIGKILL) -> Non
     """Has the kernel end this process when its parent ends. Linux only; elsewhere it does nothing.
 
     Args:
-        parent: the parent's process id, as it was at the start. Where it has ended already, this
+        parent: The parent's process id, as it was at the start. Where it has ended already, this
             process ends here.
-        sig: the signal that ends this process.
+        sig: The signal that ends this process.
     """
     try:
         prctl = ctypes.CDLL(None, use_errno=True).prctl

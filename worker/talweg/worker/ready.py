@@ -7,11 +7,11 @@ from talweg.worker.tracking.spool import write_json
 
 
 def write_ready_file(path: Path | None, *, address: str) -> None:
-    """Says that this process is ready.
+    """Say that this process is ready.
 
     Args:
-        path: of the file; None where nobody asks.
-        address: of the server that the process works for.
+        path: Of the file; None where nobody asks.
+        address: Of the server that the process works for.
     """
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -56,7 +56,7 @@ class Settings:
     """TALWEG_LOG_LEVEL: DEBUG, INFO, WARNING or ERROR."""
 
     def __post_init__(self) -> None:
-        """Checks what can be checked without touching anything.
+        """Check what can be checked without touching anything.
 
         Raises:
             ValueError: A value is not one of those allowed.
@@ -78,10 +78,10 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
-        """Reads the settings; a variable that is absent or empty leaves the default.
+        """Read the settings; a variable that is absent or empty leaves the default.
 
         Args:
-            environ: the variables.
+            environ: The variables.
 
         Raises:
             ValueError: A value is not one of those allowed.
@@ -113,5 +113,5 @@ class Settings:
 
 
 def _absolute(place: str) -> str:
-    """A folder's path from the root; a URL as it is."""
+    """Return a folder's path from the root; a URL as it is."""
     return place if "://" in place else str(Path(place).absolute())

@@ -24,11 +24,11 @@ class When:
         return When(self.reads | other.reads, lambda f: self.holds(f) and other.holds(f))
 
     def __or__(self, other: When) -> When:
-        """One of them holds."""
+        """Return one of them holds."""
         return When(self.reads | other.reads, lambda f: self.holds(f) or other.holds(f))
 
     def __invert__(self) -> When:
-        """It does not hold."""
+        """Return the negation."""
         return When(self.reads, lambda f: not self.holds(f))
 
 
@@ -37,37 +37,37 @@ ALWAYS = When(frozenset(), lambda _: True)
 
 
 def given(name: str) -> When:
-    """The fact is known; of a flag, it is true."""
+    """Return a condition: the fact is known; of a flag, it is true."""
     return When(frozenset((name,)), lambda f: name in f)
 
 
 def is_(name: str, *values: str) -> When:
-    """A choice is one of these; never where it is not known."""
+    """Return a choice is one of these; never where it is not known."""
     return When(frozenset((name,)), lambda f: f.get(name) in values)
 
 
 def at_least(name: str, bound: float) -> When:
-    """A number is known and no less than the bound."""
+    """Return a condition: a number is known and no less than the bound."""
     return When(frozenset((name,)), lambda f: name in f and f[name] >= bound)
 
 
 def above(name: str, bound: float) -> When:
-    """A number is known and more than the bound."""
+    """Return a condition: a number is known and more than the bound."""
     return When(frozenset((name,)), lambda f: name in f and f[name] > bound)
 
 
 def below(name: str, bound: float) -> When:
-    """A number is known and less than the bound."""
+    """Return a condition: a number is known and less than the bound."""
     return When(frozenset((name,)), lambda f: name in f and f[name] < bound)
 
 
 def other_than(name: str, value: float) -> When:
-    """A number is known and is not this one."""
+    """Return a condition: a number is known and is not this one."""
     return When(frozenset((name,)), lambda f: name in f and f[name] != value)
 
 
 def num(name: str, least: int, most: int | None = None) -> When:
-    """A list holds so many values."""
+    """Return a list holds so many values."""
     return When(
         frozenset((name,)),
         lambda f: least <= len(f.get(name, ())) and (most is None or len(f[name]) <= most),

@@ -16,7 +16,7 @@ class Subscription:
     than its job is told to read the record instead."""
 
     def __init__(self, position: int) -> None:
-        """Begins empty.
+        """Begin empty.
 
         Args:
             position: The number of the event that the watcher has seen last.
@@ -29,7 +29,7 @@ class Subscription:
         self._told = asyncio.Event()
 
     async def next(self) -> Event | None:
-        """Waits for an event.
+        """Wait for an event.
 
         Returns:
             The next one that was told; None where the record holds more than was told.
@@ -52,7 +52,7 @@ class Subscription:
         return event
 
     def tell(self, events: Sequence[Event]) -> None:
-        """Adds events."""
+        """Add events."""
         if len(self._events) + len(events) > _CAPACITY:
             self.nudge()
             return
@@ -60,13 +60,13 @@ class Subscription:
         self._told.set()
 
     def nudge(self) -> None:
-        """Says that the record holds more than was told."""
+        """Say that the record holds more than was told."""
         self._events.clear()
         self._behind = True
         self._told.set()
 
     def close(self) -> None:
-        """Ends the watcher's wait."""
+        """End the watcher's wait."""
         self._closed = True
         self._told.set()
 
@@ -75,13 +75,13 @@ class Hub:
     """All watchers of this process, by job. For the event loop's thread alone."""
 
     def __init__(self) -> None:
-        """Begins without watchers."""
+        """Begin without watchers."""
         self._watchers: dict[str, set[Subscription]] = {}
         self._closed = False
 
     @contextmanager
     def subscribe(self, job: str, *, position: int) -> Iterator[Subscription]:
-        """Tells of a job's events from here on.
+        """Tell of a job's events from here on.
 
         Args:
             job: The job's id.
@@ -113,7 +113,7 @@ class Hub:
         return sum(map(len, self._watchers.values()))
 
     def tell(self, job: str, events: Sequence[Event]) -> None:
-        """Tells a job's watchers of events that are committed.
+        """Tell a job's watchers of events that are committed.
 
         Args:
             job: The job's id.
@@ -135,7 +135,7 @@ class Hub:
                     subscription.nudge()
 
     def close(self) -> None:
-        """Ends all watchers' waits."""
+        """End all watchers' waits."""
         self._closed = True
         for watchers in self._watchers.values():
             for subscription in watchers:

@@ -33,7 +33,7 @@ class EventStream:
     """Sends this server's events to the others, and hands on theirs. One reader a process."""
 
     def __init__(self, url: str, told: Told) -> None:
-        """Connects to nothing yet.
+        """Connect to nothing yet.
 
         Args:
             url: The broker's URL.
@@ -61,7 +61,7 @@ class EventStream:
         self._waiting.set()
 
     async def write(self) -> None:
-        """Sends what is offered, until cancelled."""
+        """Send what is offered, until cancelled."""
         answers = True
         while True:
             await self._waiting.wait()
@@ -85,7 +85,7 @@ class EventStream:
                 await asyncio.sleep(_RETRY_S)
 
     async def read(self) -> None:
-        """Hands on what other servers send, until cancelled."""
+        """Hand on what other servers send, until cancelled."""
         position: str | bytes | None = None
         while True:
             try:
@@ -119,6 +119,6 @@ class EventStream:
         self._told(job, events)
 
     async def close(self) -> None:
-        """Closes the connections; `read` and `write` must have ended."""
+        """Close the connections; `read` and `write` must have ended."""
         await self._reader.aclose()
         await self._writer.aclose()

@@ -27,7 +27,7 @@ class Dispatcher:
     """Rings for waiting jobs. Never part of a call: submitting works while the broker is down."""
 
     def __init__(self, database: Database, doorbell: Doorbell) -> None:
-        """Begins idle.
+        """Begin idle.
 
         Args:
             database: The record.
@@ -61,7 +61,7 @@ class Dispatcher:
         self._woken.set()
 
     async def run(self) -> None:
-        """Rings, until cancelled."""
+        """Ring, until cancelled."""
         while True:
             pause = min(INTERVAL_S * 2 ** min(self._broker.num_failures, 3), _MAX_BACKOFF_S)
             try:
@@ -82,7 +82,7 @@ class Dispatcher:
                 self._record.passed()
 
     async def top_up(self) -> None:
-        """Rings for jobs that have no ticket.
+        """Ring for jobs that have no ticket.
 
         Raises:
             DatabaseUnavailable: The database does not answer.
@@ -108,6 +108,6 @@ class Dispatcher:
                 self._doorbell.ring(queue, num - depths[queue])
 
     def close(self) -> None:
-        """Waits for a running look; `run` must have ended."""
+        """Wait for a running look; `run` must have ended."""
         self._thread.shutdown()
         self._doorbell.close()

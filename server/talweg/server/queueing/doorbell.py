@@ -23,7 +23,7 @@ class Doorbell:
     """Puts tickets on queues, and counts those that lie there. Blocks; for one thread."""
 
     def __init__(self, url: str, app: Celery) -> None:
-        """Connects to nothing yet.
+        """Connect to nothing yet.
 
         Args:
             url: The broker's URL.
@@ -39,7 +39,7 @@ class Doorbell:
         )
 
     def depths(self, queues: Iterable[str]) -> dict[str, int]:
-        """Counts the tickets on queues.
+        """Count the tickets on queues.
 
         Asked of Redis itself each time, so that one whose data was lost gets new tickets.
 
@@ -60,7 +60,7 @@ class Doorbell:
             raise BrokerDown(str(exc)) from exc
 
     def ring(self, queue: str, num_tickets: int) -> None:
-        """Puts tickets on a queue.
+        """Put tickets on a queue.
 
         Args:
             queue: Its name.
@@ -82,6 +82,6 @@ class Doorbell:
             raise BrokerDown(str(exc)) from exc
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         self._redis.close()
         self._app.close()

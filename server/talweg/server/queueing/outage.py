@@ -7,7 +7,7 @@ class Outage:
     """Whether something that is tried again and again works now."""
 
     def __init__(self, logger: logging.Logger, fails: str, works: str) -> None:
-        """All is well at first.
+        """Begin without a failure.
 
         Args:
             logger: Where it is told.
@@ -21,7 +21,7 @@ class Outage:
         """In a row, up to now."""
 
     def failed(self, error: Exception) -> None:
-        """It was tried and failed.
+        """Note a failure.
 
         Args:
             error: Why.
@@ -31,7 +31,7 @@ class Outage:
             self._logger.warning("%s: %s", self._fails, error)
 
     def passed(self) -> None:
-        """It was tried and worked."""
+        """Note a success."""
         if self.num_failures:
             self._logger.info("%s", self._works)
         self.num_failures = 0

@@ -50,7 +50,7 @@ class Presence:
         return self._dispatcher.broker_answers
 
     def has_worker(self, queue: str) -> bool | None:
-        """Tells whether a worker serves a queue; None where that is not known.
+        """Return whether a worker serves a queue; None where that is not known.
 
         Args:
             queue: Its name.
@@ -62,7 +62,7 @@ class Presence:
         return False if len(self._answers) == 2 else None
 
     async def run(self) -> None:
-        """Asks every few seconds while a job waits, until cancelled."""
+        """Ask every few seconds while a job waits, until cancelled."""
         while True:
             await asyncio.sleep(1)
             waits = self._dispatcher.longest_wait_s > _ASK_AFTER_S
@@ -74,7 +74,7 @@ class Presence:
                 await self.look()
 
     async def look(self) -> None:
-        """Asks the workers once."""
+        """Ask the workers once."""
         if self._is_outdated:
             self._answers.clear()
         try:
@@ -97,5 +97,5 @@ class Presence:
         return frozenset(queue["name"] for queues in answers.values() for queue in queues)
 
     def close(self) -> None:
-        """Waits for a running question; `run` must have ended."""
+        """Wait for a running question; `run` must have ended."""
         self._thread.shutdown()

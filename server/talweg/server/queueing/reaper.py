@@ -24,7 +24,7 @@ class Reaper:
     """Looks at the leases every second."""
 
     def __init__(self, database: Database, *, max_lost_attempts: int) -> None:
-        """Keeps its settings.
+        """Keep its settings.
 
         Args:
             database: The record.

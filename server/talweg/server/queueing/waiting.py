@@ -11,11 +11,11 @@ class Surroundings(Protocol):
         """Whether the broker answered when it was last asked."""
 
     def has_worker(self, queue: str) -> bool | None:
-        """Whether a worker serves a queue; None where that is not known."""
+        """Return whether a worker serves a queue; None where that is not known."""
 
 
 def reason(surroundings: Surroundings, *, queue: str, place: int, is_busy: bool) -> str:
-    """Says why a job waits.
+    """Say why a job waits.
 
     Args:
         surroundings: What is known of the broker and the workers.

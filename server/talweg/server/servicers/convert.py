@@ -31,7 +31,7 @@ _RESULT_BYTES = 100
 
 
 def job_message(view: JobView) -> Job:
-    """Gives a job's message."""
+    """Return a job's message."""
     row = view.row
     # The stored warnings are a Job's already.
     job = Job.FromString(row.warnings)
@@ -61,7 +61,7 @@ def job_message(view: JobView) -> Job:
 
 
 def taken_message(answer: JobRow | Preview) -> Job:
-    """Gives the message of what a submission became; without a name where it was only checked."""
+    """Return the message of what a submission became; without a name where it was only checked."""
     if isinstance(answer, JobRow):
         return job_message(JobView(answer))
     job = Job.FromString(answer.warnings)
@@ -71,7 +71,7 @@ def taken_message(answer: JobRow | Preview) -> Job:
 
 
 def batch_message(answers: Sequence[Answer | ServerError]) -> BatchSubmitJobsResponse:
-    """Gives the message of what each submission of a batch became, one that every client takes.
+    """Return the message of what each submission of a batch became, one that every client takes.
 
     A lost answer would cost the names of jobs that were taken. So where it grows too large, specs
     and warnings stay behind, and each error has its share of the room.
@@ -95,7 +95,7 @@ def batch_message(answers: Sequence[Answer | ServerError]) -> BatchSubmitJobsRes
 
 
 def duration_value(message: Duration, *, field: str) -> timedelta:
-    """Reads a duration.
+    """Read a duration.
 
     Args:
         message: The duration.
@@ -113,7 +113,7 @@ def duration_value(message: Duration, *, field: str) -> timedelta:
 
 
 def comparison_message(comparison: Comparison) -> CompareJobsResponse:
-    """Gives a comparison's message."""
+    """Return a comparison's message."""
     return CompareJobsResponse(
         metric=comparison.metric,
         goal=comparison.goal,

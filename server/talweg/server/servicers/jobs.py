@@ -51,7 +51,7 @@ class JobServicer(JobServiceServicer):
     """What people use."""
 
     def __init__(self, services: JobServices) -> None:
-        """Keeps the services.
+        """Keep the services.
 
         Args:
             services: What the methods call.

@@ -16,7 +16,7 @@ class WorkerServicer(WorkerServiceServicer):
     """What workers use."""
 
     def __init__(self, leases: LeaseService, tracking: TrackingService) -> None:
-        """Keeps the services.
+        """Keep the services.
 
         Args:
             leases: Hands out jobs.

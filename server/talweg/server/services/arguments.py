@@ -10,10 +10,10 @@ MAX_REASON_CHARS = 1000
 
 
 def job_of(name: str, *, field: str = "name") -> str:
-    """Gives the id in a job's name.
+    """Return the id in a job's name.
 
     Args:
-        name: jobs/{id}.
+        name: Jobs/{id}.
         field: The argument's path in the request.
 
     Raises:
@@ -26,7 +26,7 @@ def job_of(name: str, *, field: str = "name") -> str:
 
 
 def text(value: str, *, field: str, most: int, required: bool = False) -> str:
-    """Checks a short text that goes into the record.
+    """Check a short text that goes into the record.
 
     Args:
         value: The text.
@@ -47,7 +47,7 @@ def text(value: str, *, field: str, most: int, required: bool = False) -> str:
 
 
 def count(value: int, *, field: str, most: int, default: int) -> int:
-    """Checks a number of things asked for.
+    """Check a number of things asked for.
 
     Args:
         value: The number; 0 where the caller leaves it to the service.

@@ -19,7 +19,7 @@ class CancellationService:
     """Ends jobs on request: at once, or in order where a worker runs them."""
 
     def __init__(self, database: Database) -> None:
-        """Keeps the record.
+        """Keep the record.
 
         Args:
             database: The record.
@@ -29,14 +29,14 @@ class CancellationService:
     async def cancel(
         self, name: str, *, grace: timedelta = DEFAULT_GRACE, force: bool, reason: str
     ) -> JobRow:
-        """Cancels a job. Cancelling a CANCELLED job changes nothing.
+        """Cancel a job. Cancelling a CANCELLED job changes nothing.
 
         A QUEUED or PAUSED job ends at once. A RUNNING one has until the end of the grace period to
         end in order; its worker learns of it by its next report. Of several requests the earliest
         end holds.
 
         Args:
-            name: jobs/{id}.
+            name: Jobs/{id}.
             grace: How long the worker may take.
             force: End it at once; the worker's lease is stale from then on.
             reason: For the record.

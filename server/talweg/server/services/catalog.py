@@ -9,7 +9,7 @@ from talweg.v1.recommendations_pb2 import ProblemFacts, RecommendLossResponse
 
 
 def losses(task: str) -> Sequence[LossEntry]:
-    """Lists losses.
+    """List losses.
 
     Args:
         task: Only those that fit this task; all where empty.
@@ -24,7 +24,7 @@ def losses(task: str) -> Sequence[LossEntry]:
 
 
 def recommend(task: str, facts: ProblemFacts) -> RecommendLossResponse:
-    """Ranks the losses that suit a task, given what is known about its data.
+    """Rank the losses that suit a task, given what is known about its data.
 
     Args:
         task: A task by kind; those too that no job can have yet.

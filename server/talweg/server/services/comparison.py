@@ -104,7 +104,7 @@ class ComparisonService:
     """Compares jobs by a metric, grouped by parts of their specs."""
 
     def __init__(self, database: Database) -> None:
-        """Keeps the record.
+        """Keep the record.
 
         Args:
             database: The record.
@@ -114,10 +114,10 @@ class ComparisonService:
     async def compare(
         self, *, names: Sequence[str], filter: str, metric: str, group_by: Sequence[str]
     ) -> Comparison:
-        """Compares jobs.
+        """Compare jobs.
 
         Args:
-            names: jobs/{id} each; or none, and a filter.
+            names: Jobs/{id} each; or none, and a filter.
             filter: As in a list; all jobs where empty.
             metric: Its name; the jobs' primary one where empty.
             group_by: Paths in the spec; the loss where empty.
@@ -172,7 +172,7 @@ def _common_metric(rows: Sequence[JobRow]) -> str:
 
 
 def _check_metric(metric: str, rows: Sequence[JobRow]) -> None:
-    """Refuses a name that none of the jobs can ever have, so that a misspelt one is noticed."""
+    """Refuse a name that none of the jobs can ever have, so that a misspelt one is noticed."""
     known = {"lr", "train/loss", "val/loss", "test/loss"}
     for row in rows:
         for facts in metrics_of(row.job_spec):

@@ -18,7 +18,7 @@ _MOST_CHANGES = 20
 
 
 def continued(connection: Connection, job: NewJob, spec: JobSpec) -> NewJob | InvalidSpec:
-    """Gives a new job the checkpoint from which it goes on.
+    """Return a new job the checkpoint from which it goes on.
 
     Args:
         connection: To read by.

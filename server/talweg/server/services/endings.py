@@ -14,7 +14,7 @@ def end(
     ending: str | None = None,
     outcome_digest: bytes | None = None,
 ) -> JobRow:
-    """Ends a job. Its lease is stale from here on, and `finished` is its last event.
+    """End a job. Its lease is stale from here on, and `finished` is its last event.
 
     Args:
         tx: A transaction.
@@ -57,7 +57,7 @@ def cancel(
     ending: str | None = None,
     outcome_digest: bytes | None = None,
 ) -> JobRow:
-    """Ends a job as CANCELLED.
+    """End a job as CANCELLED.
 
     Args:
         tx: A transaction.
@@ -84,7 +84,7 @@ def requeue(
     lost: bool = False,
     outcome_digest: bytes | None = None,
 ) -> JobRow:
-    """Takes a job from its worker, to go on from its last checkpoint.
+    """Take a job from its worker, to go on from its last checkpoint.
 
     It is QUEUED again, or PAUSED where somebody has asked for that.
 

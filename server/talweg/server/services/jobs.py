@@ -67,7 +67,7 @@ class JobService:
     """Reads the record for people."""
 
     def __init__(self, database: Database, surroundings: Surroundings) -> None:
-        """Keeps its collaborators.
+        """Keep its collaborators.
 
         Args:
             database: The record.
@@ -77,10 +77,10 @@ class JobService:
         self._surroundings = surroundings
 
     async def get(self, name: str) -> JobView:
-        """Finds a job.
+        """Find a job.
 
         Args:
-            name: jobs/{id}.
+            name: Jobs/{id}.
 
         Raises:
             JobNotFound: There is no such job.
@@ -91,7 +91,7 @@ class JobService:
         return view
 
     async def view(self, row: JobRow) -> JobView:
-        """Adds to a row what is not in it."""
+        """Add to a row what is not in it."""
         if row.state != Job.QUEUED:
             return JobView(row)
         (view,) = await self._database.reading(self._views, [row])
@@ -100,7 +100,7 @@ class JobService:
     async def list_page(
         self, *, filter: str, order_by: str, page_size: int, page_token: str
     ) -> Page:
-        """Lists jobs.
+        """List jobs.
 
         Args:
             filter: See `talweg.server.filters`.
@@ -141,10 +141,10 @@ class JobService:
         page_size: int = 0,
         page_token: str = "",
     ) -> JobMetrics:
-        """Reads what a job measured, page by page.
+        """Read what a job measured, page by page.
 
         Args:
-            name: jobs/{id}.
+            name: Jobs/{id}.
             wanted: Names, or prefixes ending in "/"; all where empty.
             include_points: Give the metric events too.
             page_size: At most so many events; a page ends before it outgrows a client's message
@@ -206,7 +206,7 @@ def _place_kinds(order: Sequence[OrderKey]) -> list[type]:
 
 
 def _fitting(items: Sequence[T], size_of: Callable[[T], int], room: int) -> Sequence[T]:
-    """Gives as many as fit, but always the first: a page without any would not go on."""
+    """Return as many as fit, but always the first: a page without any would not go on."""
     for index, item in enumerate(items):
         room -= size_of(item)
         if room < 0 and index:
@@ -230,7 +230,7 @@ class _Seen:
         return json.dumps(self._steps)
 
     def is_new(self, event: Event) -> bool:
-        """Whether no earlier point holds the same metrics of its step or a later one."""
+        """Return whether no earlier point holds the same metrics of its step or a later one."""
         kind = ",".join(sorted(event.metrics.values))
         if event.metrics.step <= self._steps.get(kind, -1):
             return False
@@ -249,7 +249,7 @@ def _steps(text: str) -> dict[str, int]:
 
 
 def _narrow(event: Event, wanted: Sequence[str]) -> bool:
-    """Takes away the metrics that are not wanted, and tells whether any is left."""
+    """Take away the metrics that are not wanted, and tell whether any is left."""
     for metric in list(event.metrics.values):
         if not _is_wanted(metric, wanted):
             del event.metrics.values[metric]

@@ -69,7 +69,7 @@ class LeaseService:
     """Hands out jobs, and takes in what becomes of them."""
 
     def __init__(self, database: Database, *, lease: timedelta) -> None:
-        """Keeps its settings.
+        """Keep its settings.
 
         Args:
             database: The record.
@@ -88,7 +88,7 @@ class LeaseService:
         limit: int,
         request_id: str,
     ) -> list[JobRow]:
-        """Hands out waiting jobs: high priority first, then in the order submitted.
+        """Hand out waiting jobs: high priority first, then in the order submitted.
 
         Args:
             queue: The queue.
@@ -113,7 +113,7 @@ class LeaseService:
         return await self._database.noting(_claim, wanted)
 
     async def report(self, held: Held, report: Report) -> CancelOrder | PauseOrder | None:
-        """Renews a lease and appends what happened, once, however often it is sent.
+        """Renew a lease and append what happened, once, however often it is sent.
 
         Args:
             held: The lease.
@@ -142,7 +142,7 @@ class LeaseService:
         return CancelOrder(timedelta(microseconds=left), row.cancel_reason)
 
     async def finish(self, held: Held, outcome: Outcome, last: Report | None) -> None:
-        """Ends a job, or gives it back to the queue. Sent again alike it changes nothing.
+        """End a job, or give it back to the queue. Sent again alike it changes nothing.
 
         Args:
             held: The lease.
@@ -191,7 +191,7 @@ def _finish(tx: Transaction, id_: str, held: Held, outcome: Outcome, last: Repor
 
 
 def _was_finished(tx: Transaction, row: JobRow, held: Held, digest: bytes) -> bool:
-    """Tells whether this very call came before, and its answer was lost."""
+    """Return whether this very call came before, and its answer was lost."""
     if held.attempt > row.attempt or (row.state == Job.RUNNING and row.attempt == held.attempt):
         return False
     attempt = leases.attempt_of(tx, seq=row.seq, attempt=held.attempt)

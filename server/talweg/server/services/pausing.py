@@ -12,7 +12,7 @@ class PauseService:
     """Has jobs wait on request, and go on."""
 
     def __init__(self, database: Database) -> None:
-        """Keeps the record.
+        """Keep the record.
 
         Args:
             database: The record.
@@ -20,13 +20,13 @@ class PauseService:
         self._database = database
 
     async def pause(self, name: str, *, reason: str) -> JobRow:
-        """Pauses a job. Pausing a PAUSED job changes nothing.
+        """Pause a job. Pausing a PAUSED job changes nothing.
 
         A QUEUED job is PAUSED at once. A RUNNING one is once its worker, which learns of it by its
         next report, has kept a checkpoint; or when its worker is lost. A cancellation comes first.
 
         Args:
-            name: jobs/{id}.
+            name: Jobs/{id}.
             reason: For the record.
 
         Raises:
@@ -39,10 +39,10 @@ class PauseService:
         return await self._database.writing(_pause, id_, reason)
 
     async def resume(self, name: str) -> JobRow:
-        """Lets a paused job go on, or one that is about to pause. Any other goes on as it does.
+        """Let a paused job go on, or one that is about to pause. Any other goes on as it does.
 
         Args:
-            name: jobs/{id}.
+            name: Jobs/{id}.
 
         Raises:
             JobNotFound: There is no such job.

@@ -13,7 +13,7 @@ from talweg.v1.spec_pb2 import JobSpec
 
 
 def with_models(connection: Connection, spec: JobSpec) -> JobSpec | InvalidSpec:
-    """Gives each model of another job, named in a spec, the digest of its file.
+    """Return each model of another job, named in a spec, the digest of its file.
 
     So what a job compares by stands in its own spec: it is the same when the job goes on or is
     tried again, and comparisons tell jobs by different models apart.

@@ -41,7 +41,7 @@ class Report:
 
 
 def apply(tx: Transaction, row: JobRow, report: Report, *, lease_until: int | None) -> JobRow:
-    """Renews the lease and appends a report to the record, unless that was done already.
+    """Renew the lease and append a report to the record, unless that was done already.
 
     Args:
         tx: A transaction.
@@ -135,7 +135,7 @@ def _check_kept(kept: Kept) -> None:
 
 
 def _new_warnings(given: Sequence[Event], held: bytes) -> tuple[list[Event], bytes]:
-    """Gives the events without what the job was warned of before, and all its warnings.
+    """Return the events without what the job was warned of before, and all its warnings.
 
     An attempt that begins anew warns anew.
     """

@@ -78,7 +78,7 @@ class SubmissionService:
     """Completes and checks specs, and writes jobs that are in order into the record."""
 
     def __init__(self, database: Database) -> None:
-        """Starts no thread yet.
+        """Start no thread yet.
 
         Args:
             database: The record.
@@ -88,11 +88,11 @@ class SubmissionService:
         self._checks = ThreadPoolExecutor(1, thread_name_prefix="spec-check")
 
     def close(self) -> None:
-        """Waits for running checks."""
+        """Wait for running checks."""
         self._checks.shutdown()
 
     async def submit(self, submission: Submission) -> Answer:
-        """Takes a job.
+        """Take a job.
 
         Raises:
             InvalidSpec: The spec breaks rules; carries all violations.
@@ -106,7 +106,7 @@ class SubmissionService:
         return answer
 
     async def submit_many(self, submissions: Sequence[Submission]) -> list[Answer | ServerError]:
-        """Takes jobs, each for itself, in one transaction.
+        """Take jobs, each for itself, in one transaction.
 
         Returns:
             For each submission, in order, what `submit` would return or raise.
@@ -122,7 +122,7 @@ class SubmissionService:
         return await self._take(submissions)
 
     async def retry(self, name: str, request_id: str) -> JobRow:
-        """Submits an ended job's spec again.
+        """Submit an ended job's spec again.
 
         Args:
             name: The job's name.

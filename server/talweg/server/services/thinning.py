@@ -12,7 +12,7 @@ _MAX_BURST = 20
 
 
 def slots(elapsed: int) -> int:
-    """Gives how many points of each metric may be kept.
+    """Return how many points of each metric may be kept.
 
     Args:
         elapsed: The time since points were last kept, in microseconds.
@@ -21,7 +21,7 @@ def slots(elapsed: int) -> int:
 
 
 def thin(events: Sequence[Event], num_slots: int) -> list[Event]:
-    """Keeps so many values of each metric, spread evenly, and always the last one.
+    """Keep so many values of each metric, spread evenly, and always the last one.
 
     Each metric is thinned for itself: a final test metric among hundreds of training losses
     stays.

@@ -13,7 +13,7 @@ class TrackingService:
     """Keeps each job's run. No lease is needed, since delivery outlives the attempt."""
 
     def __init__(self, database: Database) -> None:
-        """Keeps the record.
+        """Keep the record.
 
         Args:
             database: The record.
@@ -21,10 +21,10 @@ class TrackingService:
         self._database = database
 
     async def set_run(self, name: str, *, expected: str, run: TrackingRun) -> TrackingRun:
-        """Writes a job's run, if the record holds the expected one.
+        """Write a job's run, if the record holds the expected one.
 
         Args:
-            name: jobs/{id}.
+            name: Jobs/{id}.
             expected: The run id that the record is believed to hold; empty for none.
             run: What it is to hold.
 

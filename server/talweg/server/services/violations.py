@@ -7,7 +7,7 @@ from talweg.spec import Violation
 
 
 def refused(violations: Sequence[Violation]) -> InvalidSpec:
-    """Gives the error that tells of all violations, at least one."""
+    """Return the error that tells of all violations, at least one."""
     num = len(violations)
     return InvalidSpec(
         f"{num} violation{'s' if num > 1 else ''} in the spec: " + "; ".join(map(str, violations)),

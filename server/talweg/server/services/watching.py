@@ -16,7 +16,7 @@ class WatchService:
     """Gives watchers each event once, in order."""
 
     def __init__(self, database: Database, hub: Hub) -> None:
-        """Keeps its collaborators.
+        """Keep its collaborators.
 
         Args:
             database: The record.
@@ -26,13 +26,13 @@ class WatchService:
         self._hub = hub
 
     async def watch(self, name: str, after: int) -> AsyncGenerator[Event]:
-        """Yields a job's events after a cursor, and new ones as they come, up to the last.
+        """Yield a job's events after a cursor, and new ones as they come, up to the last.
 
         The record is the truth: whenever the number of an event told shows a gap, or events were
         told faster than the watcher took them, it reads on in the record.
 
         Args:
-            name: jobs/{id}.
+            name: Jobs/{id}.
             after: The last cursor not wanted; 0 for all.
 
         Raises:

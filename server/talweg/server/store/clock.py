@@ -36,12 +36,12 @@ def _postgresql(element: current_time, compiler: SQLCompiler, **kw: object) -> s
 
 
 def microseconds(duration: timedelta) -> int:
-    """Gives a duration in microseconds."""
+    """Return a duration in microseconds."""
     return duration // timedelta(microseconds=1)
 
 
 def from_datetime(moment: datetime) -> int:
-    """Gives a time in microseconds since 1970.
+    """Return a time in microseconds since 1970.
 
     Args:
         moment: A time with its zone.
@@ -50,7 +50,7 @@ def from_datetime(moment: datetime) -> int:
 
 
 def to_timestamp(time: int) -> Timestamp:
-    """Gives a time's proto form.
+    """Return a time's proto form.
 
     Args:
         time: Microseconds since 1970.

@@ -93,10 +93,10 @@ class Database:
     """
 
     def __init__(self, url: str, *, on_commit: Callable[[Changes], None] | None = None) -> None:
-        """Opens nothing yet.
+        """Open nothing yet.
 
         Args:
-            url: sqlite:///FILE or postgresql://….
+            url: Sqlite:///FILE or postgresql://….
             on_commit: Called in the writing thread after each commit that changed something.
 
         Raises:
@@ -123,7 +123,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """Gives a connection whose reads see one state.
+        """Return a connection whose reads see one state.
 
         Raises:
             DatabaseUnavailable: The database does not answer.
@@ -133,7 +133,7 @@ class Database:
 
     @contextmanager
     def write(self, *, durable: bool = True) -> Iterator[Transaction]:
-        """Gives a writing transaction; commits it, unless an exception leaves it.
+        """Return a writing transaction; commits it, unless an exception leaves it.
 
         Args:
             durable: It must outlive a loss of power once this returns.
@@ -157,7 +157,7 @@ class Database:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> R:
-        """Runs an operation on one state of the record, in a thread.
+        """Run an operation on one state of the record, in a thread.
 
         Raises:
             DatabaseUnavailable: The database does not answer.
@@ -175,7 +175,7 @@ class Database:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> R:
-        """Runs an operation in a durable transaction, in a thread.
+        """Run an operation in a durable transaction, in a thread.
 
         It runs to its end, and others hear of it, even where the caller is cancelled.
 
@@ -190,7 +190,7 @@ class Database:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> R:
-        """The same as `writing`, for what may be lost with the machine's power.
+        """Return the same as `writing`, for what may be lost with the machine's power.
 
         Raises:
             DatabaseUnavailable: The database does not answer, or stayed locked.
@@ -212,7 +212,7 @@ class Database:
         return await asyncio.get_running_loop().run_in_executor(self._writers, work)
 
     def ping(self) -> None:
-        """Asks the database for the time.
+        """Ask the database for the time.
 
         Raises:
             DatabaseUnavailable: It does not answer.
@@ -221,7 +221,7 @@ class Database:
             connection.scalar(_NOW)
 
     def close(self) -> None:
-        """Waits for running operations and closes all connections."""
+        """Wait for running operations and close all connections."""
         self._writers.shutdown()
         self._readers.shutdown()
         self._engine.dispose()
@@ -241,7 +241,7 @@ def _translated() -> Iterator[None]:
 
 
 def _is_passing(error: DBAPIError) -> bool:
-    """Tells a database that does not answer now from a statement that it does not take."""
+    """Tell a database that does not answer now from a statement that it does not take."""
     # SQLite's driver has one class for both, and a code in it.
     code = getattr(error.orig, "sqlite_errorcode", None)
     if code is not None:

@@ -12,7 +12,7 @@ from talweg.v1.jobs_pb2 import Event
 
 
 def append(tx: Transaction, row: JobRow, new: Sequence[Event]) -> int:
-    """Appends events to a locked job's log and tells of them after the commit.
+    """Append events to a locked job's log and tell of them after the commit.
 
     Args:
         tx: A transaction.
@@ -41,7 +41,7 @@ def append(tx: Transaction, row: JobRow, new: Sequence[Event]) -> int:
 
 
 def insert_first(tx: Transaction, first: Mapping[int, Event]) -> None:
-    """Writes the first event of new jobs, whose `last_cursor` is 1 already.
+    """Write the first event of new jobs, whose `last_cursor` is 1 already.
 
     Args:
         tx: A transaction.
@@ -80,7 +80,7 @@ _AFTER = (
 
 
 def after(connection: Connection, seq: int, cursor: int, *, limit: int) -> list[Event]:
-    """Reads a job's events after a cursor, in order.
+    """Read a job's events after a cursor, in order.
 
     Args:
         connection: To read by.
@@ -93,7 +93,7 @@ def after(connection: Connection, seq: int, cursor: int, *, limit: int) -> list[
 
 
 def of_kind(connection: Connection, seq: int, *, kind: str, after: int, limit: int) -> list[Event]:
-    """Reads events of one kind, in order.
+    """Read events of one kind, in order.
 
     Args:
         connection: To read by.
@@ -116,6 +116,6 @@ def of_kind(connection: Connection, seq: int, *, kind: str, after: int, limit: i
 
 
 def last_cursors(connection: Connection, ids: Sequence[str]) -> dict[str, int]:
-    """Gives the number of the latest event of each of these jobs."""
+    """Return the number of the latest event of each of these jobs."""
     statement = select(jobs.c.id, jobs.c.last_cursor).where(jobs.c.id.in_(ids))
     return {row.id: row.last_cursor for row in connection.execute(statement)}

@@ -67,7 +67,7 @@ class NewJob:
 
 
 def insert_jobs(tx: Transaction, new: Sequence[NewJob]) -> dict[str, JobRow]:
-    """Takes jobs in as QUEUED, each with its first event.
+    """Take jobs in as QUEUED, each with its first event.
 
     Args:
         tx: A transaction.
@@ -163,7 +163,7 @@ _LOCK = _BY_ID.with_for_update()
 
 
 def get(connection: Connection, id_: str) -> JobRow:
-    """Finds a job.
+    """Find a job.
 
     Args:
         connection: To read by.
@@ -179,7 +179,7 @@ def get(connection: Connection, id_: str) -> JobRow:
 
 
 def lock(tx: Transaction, id_: str) -> JobRow:
-    """Finds a job and keeps others from changing it until the transaction ends.
+    """Find a job and keep others from changing it until the transaction ends.
 
     Args:
         tx: A transaction.
@@ -195,13 +195,13 @@ def lock(tx: Transaction, id_: str) -> JobRow:
 
 
 def get_many(connection: Connection, ids: Iterable[str]) -> dict[str, JobRow]:
-    """Finds jobs by id; those that do not exist are missing in the result."""
+    """Find jobs by id; those that do not exist are missing in the result."""
     statement = select_jobs().where(jobs.c.id.in_(list(ids)))
     return {row.id: row for row in map(to_row, connection.execute(statement))}
 
 
 def by_request_id(connection: Connection, request_ids: Iterable[str]) -> dict[str, JobRow]:
-    """Finds jobs by the request_id that they were submitted with."""
+    """Find jobs by the request_id that they were submitted with."""
     wanted = list(request_ids)
     if not wanted:
         return {}
@@ -218,7 +218,7 @@ _CHANGE = update(jobs).where(
 
 
 def change(tx: Transaction, row: JobRow, **values: Any) -> JobRow:
-    """Changes columns of a locked job.
+    """Change columns of a locked job.
 
     The update is conditional on the attempt and the state that were read, so that even a caller
     who forgot the lock cannot overwrite what another has done.

@@ -87,7 +87,7 @@ _CLAIM = (
 
 
 def claim(tx: Transaction, wanted: Claim) -> list[JobRow]:
-    """Makes waiting jobs RUNNING, those of high priority first, then in the order submitted.
+    """Make waiting jobs RUNNING, those of high priority first, then in the order submitted.
 
     Args:
         tx: A transaction.
@@ -136,7 +136,7 @@ _LOCK_CLAIM = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam(
 
 
 def by_claim(tx: Transaction, *, claim_id: str, worker: str) -> tuple[bool, list[JobRow]]:
-    """Finds what an earlier claim was given.
+    """Find what an earlier claim was given.
 
     Args:
         tx: A transaction.
@@ -176,7 +176,7 @@ _ATTEMPT: Select[*tuple[Any, ...]] = select(*attempts.c).where(
 
 
 def attempt_of(tx: Transaction, *, seq: int, attempt: int) -> AttemptRow | None:
-    """Finds an attempt of a job.
+    """Find an attempt of a job.
 
     Args:
         tx: A transaction.
@@ -188,7 +188,7 @@ def attempt_of(tx: Transaction, *, seq: int, attempt: int) -> AttemptRow | None:
 
 
 def attempts_of(tx: Transaction, *, seq: int) -> list[AttemptRow]:
-    """Finds all attempts of a job, the first one first."""
+    """Find all attempts of a job, the first one first."""
     statement = select(*attempts.c).where(attempts.c.job == seq).order_by(attempts.c.attempt)
     return [_attempt(row) for row in tx.connection.execute(statement)]
 
@@ -205,7 +205,7 @@ _END = update(attempts).where(
 def end_attempt(
     tx: Transaction, row: JobRow, *, ending: str, outcome_digest: bytes | None = None
 ) -> None:
-    """Notes that a job's attempt is over.
+    """Note that a job's attempt is over.
 
     Args:
         tx: A transaction.
@@ -226,7 +226,7 @@ def end_attempt(
 
 
 def overdue(tx: Transaction, *, limit: int) -> Sequence[JobRow]:
-    """Locks RUNNING jobs whose lease or whose time to cancel in order has run out.
+    """Lock RUNNING jobs whose lease or whose time to cancel in order has run out.
 
     Args:
         tx: A transaction.

@@ -62,7 +62,7 @@ def select_where(
     after: Sequence[str | int] | None,
     limit: int,
 ) -> list[JobRow]:
-    """Reads one page.
+    """Read one page.
 
     Jobs that are alike in all fields of the order stand in the order in which they were
     submitted, in the direction of the last field; so the order is total, and a page begins
@@ -97,7 +97,7 @@ def select_where(
 
 
 def place(row: JobRow, order: Sequence[OrderKey]) -> list[str | int]:
-    """Gives a job's place in an order, for `select_where`'s `after`."""
+    """Return a job's place in an order, for `select_where`'s `after`."""
     return [*(getattr(row, key.field) for key in order), row.seq]
 
 

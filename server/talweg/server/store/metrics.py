@@ -25,7 +25,7 @@ _VALUES = (
 
 
 def put(tx: Transaction, row: JobRow, summaries: Iterable[MetricSummary]) -> None:
-    """Writes summaries of a job's attempt over those of the same names.
+    """Write summaries of a job's attempt over those of the same names.
 
     Args:
         tx: A transaction.
@@ -76,7 +76,7 @@ _OF_JOB = _SELECT.where(metrics.c.job == bindparam("seq")).order_by(metrics.c.na
 
 
 def of_job(connection: Connection, seq: int) -> list[MetricSummary]:
-    """Reads the summaries of a job's own attempt, by name."""
+    """Read the summaries of a job's own attempt, by name."""
     return [
         MetricSummary(**{name: value for name, value in row.items() if value is not None})
         for row in connection.execute(_OF_JOB, {"seq": seq}).mappings()
@@ -84,7 +84,7 @@ def of_job(connection: Connection, seq: int) -> list[MetricSummary]:
 
 
 def last_values(connection: Connection, seqs: Sequence[int], name: str) -> dict[int, float]:
-    """Gives the last value of a metric for each of these jobs that has one."""
+    """Return the last value of a metric for each of these jobs that has one."""
     statement = select(metrics.c.job, metrics.c.last).join(
         jobs, (metrics.c.job == jobs.c.seq) & (metrics.c.attempt == jobs.c.attempt)
     )

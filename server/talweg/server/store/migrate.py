@@ -16,7 +16,7 @@ _ADVISORY_LOCK = 7_205_759_403
 
 
 def upgrade(database: Database) -> str:
-    """Runs the migrations that are due, in one transaction.
+    """Run the migrations that are due, in one transaction.
 
     Several servers may start at once: the transaction is a writer from its beginning on SQLite,
     and holds an advisory lock on PostgreSQL, so one of them migrates and the others wait.
@@ -53,7 +53,7 @@ def upgrade(database: Database) -> str:
 
 
 def current(database: Database) -> str | None:
-    """Gives the database's version; None where it has no tables yet.
+    """Return the database's version; None where it has no tables yet.
 
     Raises:
         DatabaseUnavailable: It does not answer.
@@ -63,7 +63,7 @@ def current(database: Database) -> str | None:
 
 
 def latest() -> str:
-    """Gives the version that this server brings a database to."""
+    """Return the version that this server brings a database to."""
     head = _scripts().get_current_head()
     assert head is not None
     return head

@@ -34,13 +34,13 @@ _WAITING = select(_COUNTS.c.queue, _COUNTS.c.num, current_time() - jobs.c.create
 
 
 def waiting(connection: Connection) -> dict[str, Waiting]:
-    """Counts the waiting jobs of each queue that has any."""
+    """Count the waiting jobs of each queue that has any."""
     found = connection.execute(_WAITING)
     return {queue: Waiting(num, age) for queue, num, age in found}
 
 
 def places(connection: Connection, seqs: Sequence[int]) -> dict[int, int]:
-    """Tells how many jobs go before each of these jobs.
+    """Return how many jobs go before each of these jobs.
 
     Args:
         connection: To read by.
@@ -61,7 +61,7 @@ def places(connection: Connection, seqs: Sequence[int]) -> dict[int, int]:
 
 
 def busy(connection: Connection) -> frozenset[str]:
-    """Names the queues of which a job is RUNNING."""
+    """Name the queues of which a job is RUNNING."""
     return frozenset(connection.scalars(select(jobs.c.queue).where(is_running).distinct()))
 
 
@@ -74,5 +74,5 @@ _OVERDUE = select(
 
 
 def any_overdue(connection: Connection) -> bool:
-    """Tells whether a RUNNING job's lease or time to cancel in order has run out."""
+    """Return whether a RUNNING job's lease or time to cancel in order has run out."""
     return bool(connection.scalar(_OVERDUE))

@@ -82,10 +82,10 @@ _COLUMNS = tuple(jobs.c[field.name] for field in fields(JobRow))
 
 
 def select_jobs() -> Select[*tuple[Any, ...]]:
-    """Gives a query of whole rows, to be narrowed; `to_row` reads what it yields."""
+    """Return a query of whole rows, to be narrowed; `to_row` reads what it yields."""
     return select(*_COLUMNS)
 
 
 def to_row(row: Row[*tuple[Any, ...]]) -> JobRow:
-    """Reads one result of `select_jobs`."""
+    """Read one result of `select_jobs`."""
     return JobRow(*row)

@@ -39,7 +39,7 @@ def slopes_agree(function: Callable[..., Tensor], *inputs: Tensor) -> None:
 
 
 def finite(function: Callable[..., Tensor], *inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """The value and gradients, which must be finite. Small floats go in as float32.
+    """Return the value and gradients, which must be finite. Small floats go in as float32.
 
     Args:
         function: Of the inputs; its result is added up.

@@ -20,7 +20,7 @@ LOSSES: list[Callable[[Tensor, Tensor], Tensor]] = [boxes.iou, boxes.giou, boxes
 
 
 def formulas(a: list[float], b: list[float]) -> list[float]:
-    """The four losses of one pair of boxes, of which none is without area."""
+    """Return the four losses of one pair of boxes, of which none is without area."""
     width = max(0, min(a[2], b[2]) - max(a[0], b[0]))
     height = max(0, min(a[3], b[3]) - max(a[1], b[1]))
     both = width * height

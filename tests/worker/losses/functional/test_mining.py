@@ -32,7 +32,7 @@ def mean(found: Triplets) -> Tensor:
 def by_loops(
     z: Tensor, labels: Tensor, kind: str, options: dict[str, Any], nonzero: bool
 ) -> float:
-    """The mean over triplets, each looked at."""
+    """Return the mean over triplets, each looked at."""
     if options["normalize"]:
         z = z / z.norm(dim=1, keepdim=True)
     rows, number = z.tolist(), len(z)

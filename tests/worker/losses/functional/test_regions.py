@@ -31,7 +31,7 @@ INDICES, ANSWERS = classes(3, 2, 4, 2), classes(2, 2, 3, 4, 2).double()
 
 
 def formula(name: str, p: Tensor, t: Tensor, squared: bool, nr: float, dr: float) -> float:
-    """One region's loss by its definition, from probabilities and a mask of its positions."""
+    """Return one region's loss by its definition, of probabilities and a mask of positions."""
     both = float((p * t).sum())
     of_pred, of_target = (float((x**2 if squared else x).sum()) for x in (p, t))
     if name == "dice":
@@ -145,7 +145,7 @@ def test_a_perfect_mask_has_a_finite_gradient_under_a_power_below_one() -> None:
 
 
 def by_sets(errors: list[float], truth: list[bool]) -> float:
-    """The Lovász extension: an integral of the Jaccard loss over the sets of larger errors."""
+    """Return the Lovász extension, an integral of the Jaccard loss over sets of larger errors."""
 
     def jaccard(wrong: set[int]) -> float:
         real = {i for i, t in enumerate(truth) if t}

@@ -15,14 +15,14 @@ class Blobs:
     """Files by their paths in the store, each there whole or not at all."""
 
     def __init__(self, url: str) -> None:
-        """Touches nothing yet.
+        """Touch nothing yet.
 
         Args:
             url: A folder, or a URL of a protocol that fsspec knows; further protocols come with
                 packages of their own, such as s3fs.
 
         Raises:
-            ValueError: fsspec does not know the protocol.
+            ValueError: Fsspec does not know the protocol.
             ImportError: The protocol's package is not installed.
         """
         files, root = fsspec.core.url_to_fs(url)
@@ -30,7 +30,7 @@ class Blobs:
         self._root: str = root.rstrip("/")
 
     def write(self, path: str, content: bytes) -> None:
-        """Writes a file, or writes it anew.
+        """Write a file, or write it anew.
 
         Raises:
             OSError: It cannot be written.
@@ -52,7 +52,7 @@ class Blobs:
             raise
 
     def read(self, path: str) -> bytes:
-        """Reads a file.
+        """Read a file.
 
         Raises:
             FileNotFoundError: There is none.
@@ -63,7 +63,7 @@ class Blobs:
         return content
 
     def names(self, folder: str) -> list[str]:
-        """Gives the names of the files in a folder, those under way left out.
+        """Return the names of the files in a folder, those under way left out.
 
         Raises:
             OSError: It cannot be read.
@@ -77,11 +77,11 @@ class Blobs:
         return [name for name in names if name and not name.startswith(".")]
 
     def remove(self, path: str) -> None:
-        """Removes a file where there is one; where that fails it stays."""
+        """Remove a file where there is one; where that fails it stays."""
         self.remove_whole(self._at(path))
 
     def remove_whole(self, path: str) -> None:
-        """Removes a file by its whole path."""
+        """Remove a file by its whole path."""
         with suppress(OSError), _failing_as_files_do():
             self._files.rm_file(path)
 
@@ -91,7 +91,7 @@ class Blobs:
 
 @contextmanager
 def _failing_as_files_do() -> Iterator[None]:
-    """Makes one kind of what protocols raise: each has errors of its own for a store that is away.
+    """Make one kind of what protocols raise: each has errors of its own for a store that is away.
 
     Raises:
         OSError: For any of them.

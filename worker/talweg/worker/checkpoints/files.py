@@ -39,7 +39,7 @@ class Written:
 
 
 def write(blobs: Blobs, name: str, snapshot: Snapshot, facts: Mapping[str, Any]) -> int:
-    """Writes a checkpoint.
+    """Write a checkpoint.
 
     Args:
         blobs: The store.
@@ -71,7 +71,7 @@ def write(blobs: Blobs, name: str, snapshot: Snapshot, facts: Mapping[str, Any])
 
 
 def read(blobs: Blobs, name: str) -> Written:
-    """Reads a checkpoint.
+    """Read a checkpoint.
 
     Raises:
         DamagedError: A file is missing or is not what was written.
@@ -96,7 +96,7 @@ def read(blobs: Blobs, name: str) -> Written:
 
 
 def remove(blobs: Blobs, name: str) -> None:
-    """Removes a checkpoint's files; the one first without which the other is none."""
+    """Remove a checkpoint's files; the one first without which the other is none."""
     blobs.remove(name + DOCUMENT)
     blobs.remove(name + TENSORS)
 

@@ -37,13 +37,13 @@ class Teller(Protocol):
     """Where the attempt tells what happens, and what of that goes with a checkpoint."""
 
     def log(self, level: LogLine.Level.ValueType, text: str) -> None:
-        """Takes a line for people."""
+        """Take a line for people."""
 
     def told_so_far(self) -> Mapping[str, Any]:
-        """Puts all points on disk that were told of, and gives what sums them up."""
+        """Put all points on disk that were told of, and give what sums them up."""
 
     def go_on(self, told: Mapping[str, Any]) -> None:
-        """Goes on from what `told_so_far` gave."""
+        """Go on from what `told_so_far` gave."""
 
 
 class Stopwatch(Protocol):
@@ -72,7 +72,7 @@ class CheckpointKeeper:
         *,
         pause: Callable[[float], object] = time.sleep,
     ) -> None:
-        """Touches no file yet.
+        """Touch no file yet.
 
         Args:
             blobs: Opens the store.
@@ -99,7 +99,7 @@ class CheckpointKeeper:
     # The training's.
 
     def load(self) -> Snapshot | None:
-        """Gives the newest snapshot that is whole, and passes damaged ones over.
+        """Return the newest snapshot that is whole, and pass damaged ones over.
 
         Raises:
             StoreAwayError: The store does not answer.
@@ -134,7 +134,7 @@ class CheckpointKeeper:
         return None
 
     def _begin_from(self, checkpoint: Checkpoint, found: files.Written) -> Snapshot:
-        """Begins in another job's state: metrics and time are this job's own."""
+        """Begin in another job's state: metrics and time are this job's own."""
         job = self._spec.continued_from.job
         self._teller.log(LogLine.INFO, f"Continues {job} from step {checkpoint.step}.")
         return continued(found.snapshot, from_dict(found.facts["spec"]), self._spec)
@@ -145,7 +145,7 @@ class CheckpointKeeper:
     def save(
         self, snapshot: Snapshot, *, step: int, epoch: int, best: tuple[int, Snapshot] | None
     ) -> bool:
-        """Keeps a snapshot; see `Store`."""
+        """Keep a snapshot; see `Store`."""
         # Points that no later attempt gives again must be on disk before.
         told = self._teller.told_so_far()
         kept = list(self._kept)
@@ -190,20 +190,20 @@ class CheckpointKeeper:
     # The lease's.
 
     def take_news(self) -> Kept | None:
-        """What the record should hold, where that has changed since it was asked for."""
+        """Return what the record should hold, where that has changed since it was asked for."""
         with self._lock:
             news, self._news = self._news, None
             return news
 
     def taken(self, kept: Kept) -> None:
-        """The record holds this now."""
+        """Remember what the record holds now."""
         with self._lock:
             self._named = {each.name for each in kept.checkpoints}
 
     # The attempt's end.
 
     def job_ends(self) -> None:
-        """The job is to end by this attempt: of its last checkpoints one is enough, or none."""
+        """Keep one of the last checkpoints, or none, since the job ends with this attempt."""
         if not self._kept and self._news is None:
             return
         own = [each for each in self._kept if self._is_own(each.name)]
@@ -212,7 +212,7 @@ class CheckpointKeeper:
             self._tell(kept)
 
     def clean_up(self) -> None:
-        """Removes what the record no longer names."""
+        """Remove what the record no longer names."""
         with self._lock:
             nothing = self._written <= self._named
         if not nothing:
@@ -282,7 +282,7 @@ class CheckpointKeeper:
             files.remove(blobs, name)
 
     def _remove_strays(self, blobs: Blobs) -> None:
-        """Removes what earlier attempts wrote and could tell nobody of."""
+        """Remove what earlier attempts wrote and could tell nobody of."""
         try:
             names = {name.partition(".")[0] for name in blobs.names(self._folder)}
         except OSError as exc:
@@ -294,7 +294,7 @@ class CheckpointKeeper:
 
 
 def _last_ones(checkpoints: Sequence[Checkpoint], count: int) -> list[Checkpoint]:
-    """What is kept for good, and so many others, the last."""
+    """Return what is kept for good, and so many others, the last."""
     ordinary = [each for each in checkpoints if not each.best]
     last = {each.name for each in ordinary[-count:]}
     kept = [each for each in checkpoints if each.best or each.for_good or each.name in last]

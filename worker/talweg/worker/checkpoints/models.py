@@ -43,11 +43,11 @@ class KeptModel:
 def write(
     blobs: Blobs, job: str, weights: Mapping[str, Tensor], description: Mapping[str, Any]
 ) -> str:
-    """Keeps a job's model.
+    """Keep a job's model.
 
     Args:
         blobs: The store.
-        job: jobs/ID.
+        job: Jobs/ID.
         weights: On any device.
         description: What `model.json` holds: JSON values.
 
@@ -66,11 +66,11 @@ def write(
 
 
 def read(blobs: Blobs, job: str, digest: str = "") -> KeptModel:
-    """Reads a job's model.
+    """Read a job's model.
 
     Args:
         blobs: The store.
-        job: jobs/ID.
+        job: Jobs/ID.
         digest: The file's sha256; empty where the job has kept but one.
 
     Raises:

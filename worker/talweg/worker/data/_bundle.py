@@ -21,7 +21,7 @@ class Part:
     """The array of inputs, or the first of them where several are compared."""
 
     def __post_init__(self) -> None:
-        """Refuses arrays that differ in length.
+        """Refuse arrays that differ in length.
 
         Raises:
             ValueError: They do, or there is none.
@@ -48,7 +48,7 @@ class Part:
         return self.arrays["y"]
 
     def __len__(self) -> int:
-        """The number of samples."""
+        """Return the number of samples."""
         return len(next(iter(self.arrays.values())))
 
     @property
@@ -68,7 +68,7 @@ class Scaler:
 
     @classmethod
     def of(cls, values: NDArray[np.float64], *, by_column: bool = True) -> Scaler:
-        """Takes the statistics of values (N, …): of each column, or one of all numbers."""
+        """Take the statistics of values (N, …): of each column, or one of all numbers."""
         axis = 0 if by_column else None
         mean = np.asarray(values.mean(axis=axis), dtype=np.float64)
         sd = np.asarray(values.std(axis=axis), dtype=np.float64)
@@ -77,11 +77,11 @@ class Scaler:
         return cls(mean, np.where(varies, sd, 1.0))
 
     def scale(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Takes values in their own units to standardised ones."""
+        """Take values in their own units to standardised ones."""
         return (values - self.mean) / self.sd
 
     def unscale(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Takes standardised values back to their own units."""
+        """Take standardised values back to their own units."""
         return values * self.sd + self.mean
 
 

@@ -22,7 +22,7 @@ _CLASSES = tuple(map(str, range(10)))
 
 
 def digit_pairs(message: DigitPairs, split: Split) -> tuple[RawData, Division]:
-    """Makes pairs, and tells which stand in which part.
+    """Make pairs, and tell which stand in which part.
 
     The images are divided first, as the split says, and each part's pairs are made of its own.
 
@@ -53,7 +53,7 @@ def digit_pairs(message: DigitPairs, split: Split) -> tuple[RawData, Division]:
 
 
 def digit_triplets(message: DigitTriplets, split: Split) -> tuple[RawData, Division]:
-    """Makes triplets, and tells which stand in which part; see `digit_pairs`."""
+    """Make triplets, and tell which stand in which part; see `digit_pairs`."""
     images, digits = _digits()
     rng = np.random.default_rng(message.seed)
     found: list[tuple[Indices, Indices, Indices]] = []
@@ -79,7 +79,7 @@ def _digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 def _pools(
     split: Split, num_samples: int, digits: NDArray[np.int64]
 ) -> Iterator[tuple[Indices, int]]:
-    """Gives each part's images, none of them twice, and how many pairs or triplets it has."""
+    """Return each part's images, none of them twice, and how many pairs or triplets it has."""
     order = np.random.default_rng(split.seed).permutation(len(digits))
     sizes = split_sizes(split, len(digits))
     pools = np.split(order, np.cumsum(sizes))[:3]
@@ -93,7 +93,7 @@ def _pools(
 
 
 def _each(pool: Indices, count: int, rng: np.random.Generator) -> Indices:
-    """Draws so many images, none of them again before all were drawn."""
+    """Draw so many images, none of them again before all were drawn."""
     rounds = -(-count // max(len(pool), 1))
     return np.concatenate([pool[:0], *(rng.permutation(pool) for _ in range(rounds))])[:count]
 
@@ -101,7 +101,7 @@ def _each(pool: Indices, count: int, rng: np.random.Generator) -> Indices:
 def _alike(
     first: Indices, pool: Indices, digits: NDArray[np.int64], rng: np.random.Generator
 ) -> Indices:
-    """Draws for each image another of its digit."""
+    """Draw for each image another of its digit."""
     drawn = np.empty_like(first)
     for digit in range(len(_CLASSES)):
         rows = np.flatnonzero(digits[first] == digit)
@@ -115,7 +115,7 @@ def _alike(
 def _unlike(
     first: Indices, pool: Indices, digits: NDArray[np.int64], rng: np.random.Generator
 ) -> Indices:
-    """Draws for each image one of another digit."""
+    """Draw for each image one of another digit."""
     drawn = np.empty_like(first)
     for digit in range(len(_CLASSES)):
         rows = np.flatnonzero(digits[first] == digit)

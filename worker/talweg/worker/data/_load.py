@@ -46,13 +46,13 @@ class BundleCache:
     """The bundles used last, within a bound on their number and memory."""
 
     def __init__(self, *, most: int = _MOST_KEPT, most_bytes: int = _MOST_BYTES_KEPT) -> None:
-        """Makes an empty cache of at most so many bundles and bytes."""
+        """Make an empty cache of at most so many bundles and bytes."""
         self._most = most
         self._most_bytes = most_bytes
         self._kept: OrderedDict[bytes, DataBundle] = OrderedDict()
 
     def load(self, spec: JobSpec) -> DataBundle:
-        """Gives the data of a filled spec; see `load`."""
+        """Return the data of a filled spec; see `load`."""
         key = _key(spec)
         bundle = self._kept.pop(key, None) or make(spec)
         self._kept[key] = bundle
@@ -68,7 +68,7 @@ _cache = BundleCache()
 
 
 def load(spec: JobSpec) -> DataBundle:
-    """Gives the data of a checked spec: loaded, divided, preprocessed.
+    """Return the data of a checked spec: loaded, divided, preprocessed.
 
     The same data again comes from memory, so nobody may write to it.
 
@@ -79,7 +79,7 @@ def load(spec: JobSpec) -> DataBundle:
 
 
 def make(spec: JobSpec) -> DataBundle:
-    """Does what `load` does, without remembering it."""
+    """Do what `load` does, without remembering it."""
     name, message = kind(spec.dataset)
     task = task_kind(spec)
     division = None
@@ -147,7 +147,7 @@ def make(spec: JobSpec) -> DataBundle:
 def _num_targets(
     arrays: Mapping[str, NDArray[Any]], raw: RawData, classes: tuple[str, ...]
 ) -> int:
-    """What the task's targets choose from, or channels of an image that is one."""
+    """Return what the task's targets choose from, or channels of an image that is one."""
     if "image" in arrays:
         return int(arrays["image"].shape[1])
     # Of pairs and triplets no class need be known.
@@ -155,7 +155,7 @@ def _num_targets(
 
 
 def _wanted(raw: RawData, spec: JobSpec) -> dict[str, NDArray[Any]]:
-    """The arrays that the task reads."""
+    """Return the arrays that the task reads."""
     wanted = arrays_of(spec)
     missing = [name for name in wanted if name not in raw.arrays]
     if missing:
@@ -169,7 +169,7 @@ def _wanted(raw: RawData, spec: JobSpec) -> dict[str, NDArray[Any]]:
 
 
 def _difficulty(raw: RawData, spec: JobSpec) -> NDArray[np.float64] | None:
-    """How hard each sample is, where the spec names an array that tells."""
+    """Return how hard each sample is, where the spec names an array that tells."""
     curriculum = spec.training.curriculum
     if curriculum.difficulty.WhichOneof("kind") != "array":
         return None
@@ -187,7 +187,7 @@ def _difficulty(raw: RawData, spec: JobSpec) -> NDArray[np.float64] | None:
 
 
 def _with_outliers(targets: NDArray[np.float64], spec: TargetOutliers) -> NDArray[np.float64]:
-    """Moves a share of the samples' targets up, in sd of the targets as they are."""
+    """Move a share of the samples' targets up, in sd of the targets as they are."""
     rng = np.random.default_rng(spec.seed)
     moved = rng.choice(len(targets), round(spec.share * len(targets)), replace=False)
     shift = rng.uniform(spec.low_sd, spec.high_sd, len(moved))
@@ -212,7 +212,7 @@ def _digest(raw: RawData) -> str:
 
 
 def _key(spec: JobSpec) -> bytes:
-    """All of a spec that decides its data."""
+    """Return all of a spec that decides its data."""
     messages = (spec.task, spec.dataset, spec.split, spec.preprocessing)
     parts = [message.SerializeToString(deterministic=True) for message in messages]
     parts.append(spec.training.curriculum.difficulty.array.name.encode())

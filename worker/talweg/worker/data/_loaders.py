@@ -35,7 +35,7 @@ class RawData:
 
 
 def _table(x: NDArray[Any], y: NDArray[Any], names: Iterable[Any] = (), **rest: Any) -> RawData:
-    """Inputs and a target."""
+    """Return inputs and a target."""
     return RawData({"x": x, "y": y}, tuple(str(name) for name in names), **rest)
 
 

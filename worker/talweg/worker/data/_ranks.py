@@ -20,7 +20,7 @@ class Ranks:
 
     @classmethod
     def of(cls, numbers: NDArray[np.float64], count: int) -> Ranks:
-        """Cuts at the quantiles, so that each rank holds about as many of the numbers.
+        """Cut at the quantiles, so that each rank holds about as many of the numbers.
 
         Args:
             numbers: The training targets (N,).
@@ -40,7 +40,7 @@ class Ranks:
         return ranks
 
     def of_numbers(self, numbers: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Gives the rank of each number, from 0."""
+        """Return the rank of each number, from 0."""
         return np.searchsorted(self.bounds, numbers, side="left").astype(np.int64)
 
     @property

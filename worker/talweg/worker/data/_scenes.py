@@ -36,7 +36,7 @@ Floats = NDArray[np.float32]
 
 
 def digit_scenes(message: DigitScenes, split: Split) -> tuple[RawData, Division]:
-    """Makes scenes, and tells which stand in which part.
+    """Make scenes, and tell which stand in which part.
 
     The digits' images are divided first, as the split says, and each part's scenes are made of its
     own: no image of a test scene has been seen in training.
@@ -103,7 +103,7 @@ class _Layout:
 def _drawn(
     layout: _Layout, digits: Floats, classes: NDArray[np.int64], message: DigitScenes
 ) -> dict[str, NDArray[np.generic]]:
-    """Paints digits (N, K, 8, 8) of classes (N, K), from the farthest to the nearest."""
+    """Paint digits (N, K, 8, 8) of classes (N, K), from the farthest to the nearest."""
     num_scenes, most = layout.present.shape
     texture = message.noise * (1 + _texture(layout.rng, num_scenes) / 2)
     x = np.clip(texture, 0, 1).astype(np.float32)
@@ -143,7 +143,7 @@ def _hats(start: NDArray[np.float64], scale: NDArray[np.float64]) -> Floats:
 
 
 def _boxes(inside: NDArray[np.bool_]) -> Floats:
-    """The box x1, y1, x2, y2 around each scene's digit, in pixels; zeros where it has none."""
+    """Return the box x1, y1, x2, y2 around each scene's digit, in pixels; zeros without one."""
     across: NDArray[np.bool_] = np.asarray(inside.any(axis=1))
     down: NDArray[np.bool_] = np.asarray(inside.any(axis=2))
     sides = [

@@ -24,7 +24,7 @@ class Division(NamedTuple):
 
 
 def divide(split: Split, num_samples: int, classes: NDArray[np.int64] | None) -> Division:
-    """Divides samples as a filled `Split` says.
+    """Divide samples as a filled `Split` says.
 
     Args:
         split: Shares and seed.
@@ -51,7 +51,7 @@ def divide(split: Split, num_samples: int, classes: NDArray[np.int64] | None) ->
 
 
 def divide_classes(split: Split, classes: NDArray[np.int64]) -> Division:
-    """Divides the classes as a filled `Split` says, with all samples of each.
+    """Divide the classes as a filled `Split` says, with all samples of each.
 
     Args:
         split: Shares and seed.
@@ -78,7 +78,7 @@ def divide_classes(split: Split, classes: NDArray[np.int64]) -> Division:
 def _take(
     indices: Indices, count: int, classes: NDArray[np.int64], seed: int
 ) -> tuple[Indices, Indices]:
-    """Takes count of the indices, keeping the classes' shares; gives them and the others."""
+    """Take count of the indices, keeping the classes' shares; gives them and the others."""
     if count == 0:
         return indices[:0], indices
     if count == len(indices):

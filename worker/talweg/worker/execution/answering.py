@@ -39,10 +39,10 @@ log = logging.getLogger(__name__)
 
 
 def has_cuda(device: str) -> bool:
-    """Whether this process offers CUDA. Asks the device: never before a fork.
+    """Return whether this process offers CUDA. Asks the device: never before a fork.
 
     Args:
-        device: auto, cpu or cuda.
+        device: Auto, cpu or cuda.
     """
     return device == "cuda" or (device == "auto" and torch.cuda.is_available())
 
@@ -55,10 +55,10 @@ class Answering:
     """
 
     def __init__(self, here: Surroundings) -> None:
-        """Sends nothing yet.
+        """Send nothing yet.
 
         Args:
-            here: what all attempts have in common.
+            here: What all attempts have in common.
         """
         self._here = here
         self._unfit = ""
@@ -67,10 +67,10 @@ class Answering:
         self._ending: Future[None] | None = None
 
     def answer(self, queue: str) -> int:
-        """Carries out jobs of a queue until there are none, or others should have a turn.
+        """Carry out jobs of a queue until there are none, or others should have a turn.
 
         Args:
-            queue: that the ticket was for.
+            queue: That the ticket was for.
 
         Returns:
             How many were carried out.
@@ -96,7 +96,7 @@ class Answering:
         return MAX_JOBS
 
     def _is_fit(self) -> bool:
-        """Whether results can be kept. A machine that cannot would fail every job of a queue."""
+        """Return whether results can be kept. A machine without room would fail every job."""
         unfit = _why_unfit(self._here.spool_dir)
         if unfit and unfit != self._unfit:
             log.error("takes no jobs: %s", unfit)
@@ -167,7 +167,7 @@ class Answering:
             self._tell_failure(assignment, claimed_at, exc)
 
     def _tell_failure(self, assignment: Assignment, claimed_at: float, error: Exception) -> None:
-        """Ends a job whose attempt could not be made: mostly the spool cannot be written."""
+        """End a job whose attempt could not be made: mostly the spool cannot be written."""
         request = FinishJobRequest(lease=assignment.lease, outcome=outcomes.of_error(error))
         until = claimed_at + assignment.time_to_live.ToTimedelta().total_seconds()
         try:
@@ -178,7 +178,7 @@ class Answering:
 
 
 def _why_unfit(spool_dir: Path) -> str:
-    """Says why results cannot be written to the spool; empty where they can."""
+    """Say why results cannot be written to the spool; empty where they can."""
     try:
         spool_dir.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(spool_dir).free

@@ -63,12 +63,12 @@ class Surroundings:
 def carry_out(
     assignment: Assignment, claimed_at: float, here: Surroundings
 ) -> Callable[[], Outcome | None]:
-    """Runs a job under its lease.
+    """Run a job under its lease.
 
     Args:
-        assignment: the job and its lease.
+        assignment: The job and its lease.
         claimed_at: `time.monotonic()` before it was claimed.
-        here: what attempts have in common.
+        here: What attempts have in common.
 
     Returns:
         What tells the server how it ended and closes the spool: to be called once, by any thread,
@@ -138,7 +138,7 @@ class _Attempt:
         return outcome if taken else None
 
     def _renew_old_claim(self) -> None:
-        """A claim that was answered late says little about how long its lease still lasts."""
+        """Renew the lease of a claim that was answered late: little of it may be left."""
         if time.monotonic() - self._keeper.renewed_at > 1.0:
             self._keeper.renew()
 
@@ -173,7 +173,7 @@ class _Attempt:
         return "cuda" if self._here.has_cuda and asked != Resources.cpu else "cpu"
 
     def _keep(self, result: Result) -> str:
-        """Leaves what plots and model are made from in the spool, where the spec asks for them.
+        """Leave what plots and model are made from in the spool, where the spec asks for them.
 
         Returns:
             The digest of the model in the blob store; empty where none is kept there.
@@ -196,7 +196,7 @@ class _Attempt:
         return ""
 
     def _share(self, weights: Mapping[str, torch.Tensor], description: Mapping[str, Any]) -> str:
-        """Keeps a model of images where other jobs' losses find it, and gives its digest."""
+        """Keep a model of images where other jobs' losses find it, and give its digest."""
         try:
             return kept_models.write(
                 Blobs(self._here.blobs), self._lease.job, weights, description
@@ -210,7 +210,7 @@ class _Attempt:
             return ""
 
     def _finish(self, outcome: Outcome) -> bool:
-        """Tells the server; whether the attempt counts."""
+        """Tell the server; whether the attempt counts."""
         stop = self._control.stopped
         if stop is not None and stop.reason == "lost":
             log.warning("%s: attempt %d is lost: %s", self._lease.job, self._lease.attempt, stop)
@@ -251,7 +251,7 @@ class _Attempt:
             self._checkpoints.clean_up()
 
     def _cut_off(self, stop: Stop) -> None:
-        """Ends the attempt from the lease's thread, since its own does not come to a step."""
+        """End the attempt from the lease's thread, since its own does not come to a step."""
         outcome = outcomes.of_stop(stop)
         self._end_spool(outcome, self._finish(outcome))
 
@@ -268,7 +268,7 @@ class _Attempt:
 
 
 def is_device_broken() -> bool:
-    """Whether CUDA answers nothing but errors from now on, as after an assertion on the device."""
+    """Return whether CUDA only raises errors from now on, as after an assertion on the device."""
     if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return False
     try:

@@ -22,12 +22,12 @@ class JobControl:
         time_limit: float | None = None,
         shutting_down: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Lets it go on.
+        """Let it go on.
 
         Args:
             lease_end: `time.monotonic()` at which the attempt must stop unless it is extended.
-            time_limit: seconds that the job may train, in all its attempts together.
-            shutting_down: whether the worker is about to end.
+            time_limit: Seconds that the job may train, in all its attempts together.
+            shutting_down: Whether the worker is about to end.
         """
         self._shutting_down = shutting_down
         self._started = time.monotonic()
@@ -42,7 +42,7 @@ class JobControl:
         """None, or why the attempt must end now; then always the same.
 
         Raises:
-            Exception: what `fail` was given.
+            Exception: What `fail` was given.
         """
         if (
             self._stop is None
@@ -75,11 +75,11 @@ class JobControl:
             return self._stop
 
     def stop(self, reason: StopReason, detail: str = "") -> None:
-        """Ends the attempt at its next step.
+        """End the attempt at its next step.
 
         Args:
-            reason: as in Stop; "lost" replaces any other, since nobody may count on it any more.
-            detail: for people.
+            reason: As in Stop; "lost" replaces any other, since nobody may count on it any more.
+            detail: For people.
         """
         if self._stop is None or reason == "lost":
             self._stop = Stop(reason, detail)
@@ -90,7 +90,7 @@ class JobControl:
         return time.monotonic() - self._started
 
     def go_on_after(self, seconds: float) -> None:
-        """Attempts before this one have trained for so long already, as far as that counts."""
+        """Count the time that earlier attempts have trained."""
         self._started -= seconds
         self._limit_end -= seconds
         self._alarm = min(self._limit_end, self._lease_end)
@@ -100,10 +100,10 @@ class JobControl:
         self._error = error
 
     def extend(self, lease_end: float) -> None:
-        """The lease was renewed.
+        """Move the lease's end, after a renewal.
 
         Args:
-            lease_end: as at the start.
+            lease_end: As at the start.
         """
         self._lease_end = lease_end
         self._alarm = min(self._limit_end, lease_end)

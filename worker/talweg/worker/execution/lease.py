@@ -67,19 +67,19 @@ class LeaseKeeper:
         cut_off: Callable[[Stop], None],
         end_process: Callable[[int], None] = os._exit,
     ) -> None:
-        """Does nothing yet.
+        """Do nothing yet.
 
         Args:
-            channel: to the server.
-            lease: of the attempt.
-            time_to_live: seconds that the lease lasts without renewal.
+            channel: To the server.
+            lease: Of the attempt.
+            time_to_live: Seconds that the lease lasts without renewal.
             claimed_at: `time.monotonic()` before it was claimed.
-            control: told what stops the attempt.
-            reporter: asked for news.
-            checkpoints: asked for what the record should hold of them.
-            cut_off: tells the server and the spool how an attempt ends that does not come to its
+            control: Told what stops the attempt.
+            reporter: Asked for news.
+            checkpoints: Asked for what the record should hold of them.
+            cut_off: Tells the server and the spool how an attempt ends that does not come to its
                 next step. The process ends right after it.
-            end_process: ends the process.
+            end_process: Ends the process.
         """
         self._channel, self._lease = channel, lease
         self._time_to_live = time_to_live
@@ -99,7 +99,7 @@ class LeaseKeeper:
         self._cut_off_at = self._cancel_by = float("inf")
 
     def __enter__(self) -> Self:
-        """Begins to keep the lease."""
+        """Begin to keep the lease."""
         self._arm()
         self._thread.start()
         return self
@@ -110,17 +110,17 @@ class LeaseKeeper:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Ends with the attempt; what is left to say is `last_report`'s."""
+        """End with the attempt; what is left to say is `last_report`'s."""
         self._over.set()
         self._thread.join()
         faulthandler.cancel_dump_traceback_later()
 
     def renew(self) -> None:
-        """Renews the lease now, before the attempt has anything to tell.
+        """Renew the lease now, before the attempt has anything to tell.
 
         Raises:
-            ServerAwayError: no answer while the lease lasts.
-            grpc.RpcError: the lease is not ours any more.
+            ServerAwayError: No answer while the lease lasts.
+            grpc.RpcError: The lease is not ours any more.
         """
         until = self.renewed_at + self._time_to_live
         sent_at = time.monotonic()
@@ -133,31 +133,31 @@ class LeaseKeeper:
         self._renewed(sent_at, response)
 
     def last_report(self) -> ReportProgressRequest:
-        """What is left to tell, for the call that ends the attempt.
+        """Return what is left to tell, for the call that ends the attempt.
 
         To be called once the keeper has ended. What waited for an answer is sent first, until the
         lease has run out.
 
         Raises:
-            ServerAwayError: no answer while the lease lasts.
-            grpc.RpcError: the lease is not ours any more.
-            OSError: the spool cannot be written.
+            ServerAwayError: No answer while the lease lasts.
+            grpc.RpcError: The lease is not ours any more.
+            OSError: The spool cannot be written.
         """
         self._empty_outbox()
         self._outbox.add(self._reporter.take_news(last=True), self._checkpoints.take_news())
         return self._outbox.first()
 
     def last_was_taken(self) -> None:
-        """The server has taken the last report with the end."""
+        """Note that the server has taken the last report with the end."""
         self._outbox.was_taken()
 
     def tell_the_rest(self) -> None:
-        """Sends the last report for itself, since it was refused with the end.
+        """Send the last report for itself, since it was refused with the end.
 
         Raises:
-            ServerAwayError: no answer while the lease lasts.
-            grpc.RpcError: the lease is not ours any more.
-            OSError: the spool cannot be written.
+            ServerAwayError: No answer while the lease lasts.
+            grpc.RpcError: The lease is not ours any more.
+            OSError: The spool cannot be written.
         """
         self._empty_outbox()
         # What was left out, mostly.
@@ -215,7 +215,7 @@ class LeaseKeeper:
         self._look_at_the_clock()
 
     def _report(self) -> bool:
-        """Sends what comes first, and renews the lease; whether more may be sent at once."""
+        """Send what comes first, and renew the lease; whether more may be sent at once."""
         report = self._outbox.first()
         refusal = self._send(report)
         if refusal is None:
@@ -235,7 +235,7 @@ class LeaseKeeper:
         return True
 
     def _send(self, report: ReportProgressRequest) -> grpc.RpcError | None:
-        """Gives what the server says against it; None where it has taken it."""
+        """Return what the server says against it; None where it has taken it."""
         sent_at = time.monotonic()
         try:
             response = self._channel.workers.ReportProgress(report, timeout=self._timeout)
@@ -257,7 +257,7 @@ class LeaseKeeper:
             self._control.stop("pause", response.pause.reason)
 
     def _look_at_the_clock(self) -> None:
-        """Ends the process where the attempt should have stopped and did not."""
+        """End the process where the attempt should have stopped and did not."""
         stop, now = self._control.stopped, time.monotonic()
         if stop is None:
             return
@@ -281,7 +281,7 @@ class LeaseKeeper:
             self._end_process(EXIT_STATUS)
 
     def _arm(self) -> None:
-        """Should nobody renew the lease, because nothing else runs, this ends the process."""
+        """Arm the watchdog, which ends the process unless the lease is renewed in time."""
         faulthandler.dump_traceback_later(
             max(0.1, self.lease_end - time.monotonic()), exit=True, file=_STDERR
         )

@@ -28,9 +28,9 @@ class Outbox:
         """Is empty.
 
         Args:
-            lease: of the attempt.
-            taken: told of checkpoints that the record holds now.
-            left_out: told, in words for people, what the server will not hear of, and why.
+            lease: Of the attempt.
+            taken: Told of checkpoints that the record holds now.
+            left_out: Told, in words for people, what the server will not hear of, and why.
         """
         self._lease = lease
         self._taken, self._left_out = taken, left_out
@@ -38,15 +38,15 @@ class Outbox:
         self._waiting: deque[ReportProgressRequest] = deque()
 
     def __bool__(self) -> bool:
-        """Whether something waits."""
+        """Return whether something waits."""
         return bool(self._waiting)
 
     def add(self, news: News, kept: Kept | None) -> None:
-        """Takes what happened; nothing is fine.
+        """Take what happened; nothing is fine.
 
         Args:
-            news: the reporter's.
-            kept: the checkpoints that are kept now, where that has changed.
+            news: The reporter's.
+            kept: The checkpoints that are kept now, where that has changed.
         """
         if news.events or news.summaries or news.progress or kept:
             report = ReportProgressRequest(
@@ -59,7 +59,7 @@ class Outbox:
             self._waiting.append(report)
 
     def first(self) -> ReportProgressRequest:
-        """What is to be sent next: with nothing to tell, a report that only renews the lease.
+        """Return the next report to send: with no news, one that only renews the lease.
 
         Until it was taken or refused it is the same, under the same number: the server may have
         taken it, and its answer was lost.
@@ -72,17 +72,17 @@ class Outbox:
         return self._waiting[0]
 
     def was_taken(self) -> None:
-        """The server has taken the first; where nothing waits, nothing changes."""
+        """Drop the first report, which the server has taken; without one, change nothing."""
         if self._waiting:
             report = self._waiting.popleft()
             if report.HasField("kept"):
                 self._taken(report.kept)
 
     def was_refused(self, why: str) -> None:
-        """The server will never take the first as it is.
+        """Drop the first report, which the server will never take as it is.
 
         Args:
-            why: the server's words.
+            why: The server's words.
         """
         items = _items(self._waiting.popleft())
         middle = len(items) // 2

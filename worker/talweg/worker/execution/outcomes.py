@@ -14,7 +14,7 @@ _MAX_TRACEBACK = 9000
 
 
 def of_result(result: Result) -> Outcome:
-    """What the training loop says."""
+    """Return what the training loop says."""
     outcome = Outcome(
         state=result.state, cause=result.cause, message=result.message[:_MAX_MESSAGE]
     )
@@ -24,7 +24,7 @@ def of_result(result: Result) -> Outcome:
 
 
 def of_error(error: BaseException) -> Outcome:
-    """What an exception means, and whose fault it is."""
+    """Return what an exception means, and whose fault it is."""
     message = f"{type(error).__name__}: {error}"
     cause = Outcome.SERVICE
     if isinstance(error, (UserSpecError, SpecError)):
@@ -39,7 +39,7 @@ def of_error(error: BaseException) -> Outcome:
 
 
 def of_stop(stop: Stop) -> Outcome:
-    """What a stop means for an attempt that could not answer it itself."""
+    """Return what a stop means for an attempt that could not answer it itself."""
     match stop.reason:
         case "cancel":
             return Outcome(state=Job.CANCELLED, cause=Outcome.CANCEL_REQUEST, message=stop.detail)
@@ -56,5 +56,5 @@ def of_stop(stop: Stop) -> Outcome:
 
 
 def traceback_of(error: BaseException) -> str:
-    """An exception's traceback, its end where it is long."""
+    """Return an exception's traceback, its end where it is long."""
     return "".join(traceback.format_exception(error))[-_MAX_TRACEBACK:]

@@ -41,8 +41,8 @@ class JobReporter:
         """Has been told nothing yet.
 
         Args:
-            spec: filled.
-            spool: where all points go.
+            spec: Filled.
+            spool: Where all points go.
         """
         self.bundle: DataBundle | None = None
         """The data, once it is known."""
@@ -58,7 +58,7 @@ class JobReporter:
     # Called by the training loop.
 
     def data(self, bundle: DataBundle) -> None:
-        """Takes the data, once, before the first step."""
+        """Take the data, once, before the first step."""
         self.bundle = bundle
         self._spool.data(
             name=bundle.name,
@@ -73,37 +73,37 @@ class JobReporter:
         )
 
     def computed(self, parameters: Mapping[str, str]) -> None:
-        """Takes what the data alone could tell, by name, such as class weights."""
+        """Take what the data alone could tell, by name, such as class weights."""
         self._spool.computed(parameters)
 
     def warning(self, warning: Warning) -> None:
-        """Takes something that is allowed and is probably not meant."""
+        """Take something that is allowed and is probably not meant."""
         self._spool.warning(
             kind=Warning.Kind.Name(warning.kind), field=warning.field, message=warning.message
         )
         self._told.append(Event(warning=warning))
 
     def guard(self, decision: GuardDecision) -> None:
-        """Takes what was done about a refused step after which training goes on."""
+        """Take what was done about a refused step after which training goes on."""
         self._told.append(Event(guard=decision))
 
     def log(self, level: LogLine.Level.ValueType, text: str) -> None:
-        """Takes a line for people."""
+        """Take a line for people."""
         self._told.append(Event(log=LogLine(level=level, text=text[:_MAX_LOG_LENGTH])))
 
     def progress(self, step: int, total_steps: int, epoch: int, total_epochs: int) -> None:
-        """Takes how far the attempt has come."""
+        """Take how far the attempt has come."""
         self._progress = (step, total_steps, epoch, total_epochs)
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Takes values by name."""
+        """Take values by name."""
         self._told.append((step, now_ms(), dict(values)))
 
     def table(self, name: str, table: Table) -> None:
-        """Takes what a diagnosis found, and leaves it in the spool at once.
+        """Take what a diagnosis found, and leave it in the spool at once.
 
         Raises:
-            OSError: the spool cannot be written.
+            OSError: The spool cannot be written.
         """
         content = {"columns": dict(table.columns), "facts": dict(table.facts)}
         self._spool.document(table_file(name), content)
@@ -116,13 +116,13 @@ class JobReporter:
         return self._progress is not None
 
     def take_news(self, *, last: bool = False) -> News:
-        """Sorts what was told since the last call: all points to the spool, some to the server.
+        """Sort what was told since the last call: all points to the spool, some to the server.
 
         Args:
-            last: nothing more will be told.
+            last: Nothing more will be told.
 
         Raises:
-            OSError: the spool cannot be written.
+            OSError: The spool cannot be written.
         """
         with self._sorting:
             self._sort()
@@ -132,17 +132,17 @@ class JobReporter:
             return News(events, self._summaries.take_changed(), self._current_progress())
 
     def told_so_far(self) -> Mapping[str, Any]:
-        """Puts all points into the spool that were told of, and gives what sums them up.
+        """Put all points into the spool that were told of, and give what sums them up.
 
         Raises:
-            OSError: the spool cannot be written.
+            OSError: The spool cannot be written.
         """
         with self._sorting:
             self._sort()
             return self._summaries.values()
 
     def go_on(self, told: Mapping[str, Any]) -> None:
-        """Goes on from what an earlier attempt's `told_so_far` gave."""
+        """Go on from what an earlier attempt's `told_so_far` gave."""
         with self._sorting:
             self._summaries.go_on(told)
 

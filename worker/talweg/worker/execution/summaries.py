@@ -29,14 +29,14 @@ class MetricSummaries:
         """Has seen nothing yet.
 
         Args:
-            spec: says which way each metric is better.
+            spec: Says which way each metric is better.
         """
         self._spec = spec
         self._seen: dict[str, _Seen] = {}
         self._changed: set[str] = set()
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
-        """Takes finite values at a step."""
+        """Take finite values at a step."""
         for name, value in values.items():
             seen = self._seen.get(name)
             self._changed.add(name)
@@ -51,12 +51,12 @@ class MetricSummaries:
                 seen.best, seen.best_step = value, step
 
     def take_changed(self) -> list[MetricSummary]:
-        """The summaries that changed since the last call, by name."""
+        """Return the summaries that changed since the last call, by name."""
         names, self._changed = sorted(self._changed), set()
         return [self._message(name, self._seen[name]) for name in names]
 
     def values(self) -> dict[str, Any]:
-        """All that was seen, as JSON values."""
+        """Return all that was seen, as JSON values."""
         return {name: asdict(seen) for name, seen in self._seen.items()}
 
     def go_on(self, values: Mapping[str, Any]) -> None:

@@ -20,12 +20,12 @@ class Thinning:
         self._held: dict[tuple[str, ...], tuple[int, Mapping[str, float]]] = {}
 
     def takes(self, step: int, at_ms: int, values: Mapping[str, float]) -> bool:
-        """Whether the server gets this point.
+        """Return whether the server gets this point.
 
         Args:
-            step: of the point.
-            at_ms: when it was measured.
-            values: by name.
+            step: Of the point.
+            at_ms: When it was measured.
+            values: By name.
         """
         kind = tuple(values)
         if at_ms < self._next_ms.get(kind, 0):
@@ -36,11 +36,11 @@ class Thinning:
         return True
 
     def rest(self) -> list[tuple[int, Mapping[str, float]]]:
-        """The last point of each kind where the server has not got it, by step."""
+        """Return the last point of each kind where the server has not got it, by step."""
         held, self._held = self._held, {}
         return sorted(held.values(), key=lambda point: point[0])
 
 
 def metric_event(step: int, values: Mapping[str, float]) -> Event:
-    """A point as an event."""
+    """Return a point as an event."""
     return Event(metrics=MetricPoint(step=step, values=values))

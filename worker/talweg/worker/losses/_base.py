@@ -20,7 +20,7 @@ _PRECISE = (torch.float32, torch.float64)
 
 
 def reduction_of(spec: Message) -> str:
-    """The name of a filled loss message's reduction, such as "mean"."""
+    """Return the name of a filled loss message's reduction, such as "mean"."""
     enum = spec.DESCRIPTOR.fields_by_name["reduction"].enum_type
     assert enum is not None
     return enum.values_by_number[getattr(spec, "reduction")].name  # noqa: B009 - every loss has it
@@ -33,7 +33,7 @@ def floats(values: Iterable[float]) -> Tensor | None:
 
 
 def weights_tensor(spec: Message, name: str) -> Tensor | None:
-    """The class weights that a filled message gives under a name, as a buffer, or none.
+    """Return the class weights that a filled message gives under a name, as a buffer, or none.
 
     Raises:
         ValueError: They are to be found from a training split, which is not here.
@@ -67,7 +67,7 @@ def _widened(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _held_in_float16(gradient: Tensor) -> Tensor:
-    """The largest that float16 holds in place of what would become infinite on the way back."""
+    """Return float16's largest value in place of what would become infinite on the way back."""
     largest = torch.finfo(torch.float16).max
     return gradient.clamp(-largest, largest).where(gradient.isfinite(), gradient)
 
@@ -103,7 +103,7 @@ class LossModule(nn.Module):
         def __call__(self, inputs: Mapping[str, Tensor]) -> Tensor: ...  # noqa: D102
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """The reduced loss.
+        """Return the reduced loss.
 
         Args:
             inputs: The tensors by name, as `input_names` and the loss's docstring say.
@@ -118,7 +118,7 @@ class LossModule(nn.Module):
         return self._reduce(self._values(*tensors), *tensors)
 
     def values(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """The unreduced loss: one value an element, position or box, as the loss has them.
+        """Return the unreduced loss: one value an element, position or box, as the loss has them.
 
         Raises:
             ValueError: A name, shape or dtype is wrong.
@@ -144,7 +144,7 @@ class LossModule(nn.Module):
         """
 
     def divisor(self, target: Tensor) -> Tensor | None:
-        """What the mean over these targets divides by; None where it is the number of samples.
+        """Return the divisor of the mean over these targets; None if that is the sample count.
 
         By it the means over parts of a batch make up the mean over the whole. It is None too where
         the targets alone do not tell.
@@ -193,7 +193,7 @@ class TorchElementwise(Elementwise):
     _torch: Callable[[Tensor, Tensor, str], Tensor]
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """The reduced loss; see `LossModule.forward`."""
+        """Return the reduced loss; see `LossModule.forward`."""
         pred, target = self._take(inputs)
         empty = self.reduction == "mean" and not pred.numel()
         return self._torch(pred, target, "sum" if empty else self.reduction)

@@ -107,7 +107,7 @@ class FocalBinary(YesOrNo):
         return positive + self.alpha[1] * (1 - target) * torch.exp(self.gamma * yes) * -no
 
     def divisor(self, target: Tensor) -> Tensor | None:
-        """The positives, where the mean is by them; see `LossModule.divisor`."""
+        """Return the positives, where the mean is by them; see `LossModule.divisor`."""
         return target.detach().sum().clamp(min=1) if self.by_positives else None
 
     def _mean(self, values: Tensor, *tensors: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ class CrossEntropy(Classes):
         self.label_smoothing = spec.label_smoothing
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """The reduced loss; see `LossModule.forward`."""
+        """Return the reduced loss; see `LossModule.forward`."""
         pred, target = self._take(inputs)
         if self.reduction != "mean":
             return self._torch(pred, target, self.reduction)
@@ -98,7 +98,7 @@ class CrossEntropy(Classes):
         )
 
     def divisor(self, target: Tensor) -> Tensor | None:
-        """The weights of the targets that count; see `LossModule.divisor`."""
+        """Return the weights of the targets that count; see `LossModule.divisor`."""
         if target.is_floating_point():
             return None
         kept = torch.ne(target, self.ignore_index)
@@ -141,7 +141,7 @@ class Focal(Classes):
         return self.alpha.to(pred)[kept] * loss
 
     def divisor(self, target: Tensor) -> Tensor:
-        """The number of targets that count; see `LossModule.divisor`."""
+        """Return the number of targets that count; see `LossModule.divisor`."""
         return torch.ne(target, self.ignore_index).sum().clamp(min=1)
 
     def _mean(self, values: Tensor, *tensors: Tensor) -> Tensor:

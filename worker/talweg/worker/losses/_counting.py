@@ -42,7 +42,7 @@ def class_weights(
         float64 weights (C,).
 
     Raises:
-        ValueError: counts are not numbers (C,) of at least 0, or the weights break a bound (then
+        ValueError: Counts are not numbers (C,) of at least 0, or the weights break a bound (then
             a `talweg.spec.SpecError`) or are not one a class.
     """
     n = torch.as_tensor(counts, dtype=torch.float64)

@@ -60,7 +60,7 @@ class Vgg16(nn.Module):
 
 
 def _relus() -> dict[str, int]:
-    """The index of each ReLU among the features."""
+    """Return the index of each ReLU among the features."""
     found = {}
     index = 0
     for number, block in enumerate(_BLOCKS, start=1):

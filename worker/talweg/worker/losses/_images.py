@@ -142,7 +142,7 @@ class Perceptual(LossModule):
 
 
 def frozen_digests(loss: LossModule, path: str = "loss") -> dict[str, str]:
-    """The digests of the networks that a loss compares by, by where they stand in the spec."""
+    """Return the digests of the networks that a loss compares by, by their paths in the spec."""
     found = {}
     for name, module in loss.named_modules():
         if isinstance(module, Perceptual):

@@ -99,7 +99,7 @@ class Ldam(_ByCount):
         )
 
     def divisor(self, target: Tensor) -> Tensor | None:
-        """The targets' weights, where there are any; see `LossModule.divisor`."""
+        """Return the targets' weights, where there are any; see `LossModule.divisor`."""
         if self.weight is None:
             return None
         total = self.weight[target].sum()

@@ -11,14 +11,14 @@ from talweg.worker.losses.functional import _safe
 
 
 def choice_of(spec: Message, name: str) -> str:
-    """The name of what a filled message chooses in an enum field, such as "euclidean"."""
+    """Return the name of what a filled message chooses in an enum field, such as "euclidean"."""
     enum = spec.DESCRIPTOR.fields_by_name[name].enum_type
     assert enum is not None
     return enum.values_by_number[getattr(spec, name)].name
 
 
 def ignore_index_of(spec: Message) -> int | None:
-    """The target that counts for nothing by a filled message, or none."""
+    """Return the target that counts for nothing by a filled message, or none."""
     return spec.ignore_index if spec.HasField("ignore_index") else None  # type: ignore[attr-defined]
 
 
@@ -64,7 +64,7 @@ class Pooled(LossModule):
     """The mathematics: the tensors that `_take` gives, in that order, to a scalar."""
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """The loss; see `LossModule.forward`."""
+        """Return the loss; see `LossModule.forward`."""
         return self._pooled(*self._take(inputs))
 
     def values(self, inputs: Mapping[str, Tensor]) -> Tensor:
@@ -84,7 +84,7 @@ class Counted(LossModule):
     """The mathematics: tensors to values, and whether each counts."""
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """The reduced loss; see `LossModule.forward`."""
+        """Return the reduced loss; see `LossModule.forward`."""
         values, counts = self._counted(*self._take(inputs))
         if self.reduction == "mean":
             return _safe.masked_mean(values, counts)

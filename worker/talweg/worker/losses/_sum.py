@@ -28,11 +28,11 @@ class Sum(LossModule):
         self.optional_names = tuple(n for n in dict.fromkeys(optional) if n not in required)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """The weighted sum; see `LossModule.forward`."""
+        """Return the weighted sum; see `LossModule.forward`."""
         return self._weigh(self.term_values(inputs))
 
     def values(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """The weighted sum of the terms' unreduced values, which must agree in shape.
+        """Return the weighted sum of the terms' unreduced values, which must agree in shape.
 
         Raises:
             ValueError: An input is wrong, or the terms' shapes differ.
@@ -41,7 +41,7 @@ class Sum(LossModule):
         return self._weigh([term.values(given) for term, given in self._share_out(inputs)])
 
     def term_values(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
-        """Each term's loss before its weight, in the order of the terms.
+        """Return each term's loss before its weight, in the order of the terms.
 
         Raises:
             ValueError: An input is wrong.

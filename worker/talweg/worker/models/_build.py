@@ -40,7 +40,7 @@ def build(
     seed: int,
     heads: Sequence[HeadShape] = (),
 ) -> nn.Sequential:
-    """Builds a network on the CPU.
+    """Build a network on the CPU.
 
     Its modules are named by what they are and where they stand, such as ``linear1``, or
     ``3_conv2d`` for ``layers[3]`` of a sequential.
@@ -160,7 +160,7 @@ def _unet(model: messages.Unet, shape: Shape, num_outputs: int) -> Modules:
 
 
 def _pixel_features(model: messages.Unet, shape: Shape) -> tuple[Modules, int]:
-    """A unet without its last layer, and the channels that it gives of each patch."""
+    """Return a unet without its last layer, and the channels that it gives of each patch."""
     modules = Modules()
     if model.patch > 1:
         modules["patches"] = nn.PixelUnshuffle(model.patch)

@@ -26,7 +26,7 @@ def detector(
     num_outputs: int,
     nonlinearities: dict[int, Callable[[], nn.Module]],
 ) -> OrderedDict[str, nn.Module]:
-    """Builds a filled message's network for images of a shape."""
+    """Build a filled message's network for images of a shape."""
     modules: OrderedDict[str, nn.Module] = OrderedDict()
     if model.stride > 1:
         modules["patches"] = nn.PixelUnshuffle(model.stride)
@@ -59,7 +59,7 @@ class Locations(nn.Module):
     def __init__(
         self, features: int, num_outputs: int, *, stride: int, branch: int, nonlinear: Nonlinear
     ) -> None:
-        """Makes the branches; at first every location says background, almost surely.
+        """Make the branches; at first every location says background, almost surely.
 
         Args:
             features: Channels that come in.
@@ -90,13 +90,13 @@ class Locations(nn.Module):
             bias[0] = math.log((1 - _PRIOR) / _PRIOR * max(num_classes - 1, 1))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Gives logits and boxes."""
+        """Return logits and boxes."""
         boxes = boxes_at(self.boxes(features).float(), self._stride)
         return torch.cat([self.classes(features).float(), boxes], dim=1)
 
 
 def boxes_at(raw: Tensor, stride: int) -> Tensor:
-    """Gives boxes that are boxes whatever the numbers: no side is below 0. Ge et al. 2021.
+    """Return boxes that are boxes whatever the numbers: no side is below 0. Ge et al. 2021.
 
     Args:
         raw: Of each location (N, 4, H', W') a box's centre x and y from the location, in strides,

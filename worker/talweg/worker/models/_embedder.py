@@ -10,5 +10,5 @@ class Normalise(nn.Module):
     """Divides each vector by its norm."""
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """Gives vectors (N, D) of norm 1; zeros stay zeros."""
+        """Return vectors (N, D) of norm 1; zeros stay zeros."""
         return F.normalize(vectors, dim=1)

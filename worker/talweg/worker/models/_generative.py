@@ -24,7 +24,7 @@ class VariationalAutoencoder(nn.Module):
     """
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module, *, shape: Shape, code: int) -> None:
-        """Joins an encoder to (N, 2·code) and a decoder from (N, code) to a sample's numbers."""
+        """Join an encoder to (N, 2·code) and a decoder from (N, code) to a sample's numbers."""
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
@@ -33,24 +33,24 @@ class VariationalAutoencoder(nn.Module):
         self._shape = shape
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Encodes samples (N, *shape) and decodes them again."""
+        """Encode samples (N, *shape) and decodes them again."""
         mu, logvar = self.encode(x)
         drawn = draw(mu, logvar, torch.randn_like(mu)) if self.training else mu
         return self.decode(drawn), mu, logvar
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Gives mean and log variance of the codes of samples."""
+        """Return mean and log variance of the codes of samples."""
         mu, logvar = self.encoder(x.flatten(1)).chunk(2, dim=1)
         return mu, logvar
 
     def decode(self, code: Tensor) -> Tensor:
-        """Gives samples of codes (N, D)."""
+        """Return samples of codes (N, D)."""
         sample: Tensor = self.decoder(code).reshape(len(code), *self._shape)
         return sample
 
 
 def draw(mu: Tensor, logvar: Tensor, noise: Tensor) -> Tensor:
-    """Gives codes: the mean and as many standard deviations beside it as the noise says."""
+    """Return codes: the mean and as many standard deviations beside it as the noise says."""
     # As the divergence holds it, so that a wild variance stays finite.
     return mu + noise * (logvar.clamp(-60, 30) / 2).exp()
 
@@ -61,7 +61,7 @@ class GeneratorAndCritic(nn.Module):
     def __init__(
         self, generator: nn.Module, critic: nn.Module, *, shape: Shape, noise: int
     ) -> None:
-        """Joins a generator from (N, noise) to a sample's numbers and a critic of them."""
+        """Join a generator from (N, noise) to a sample's numbers and a critic of them."""
         super().__init__()
         self.generator = generator
         self.critic = critic
@@ -70,7 +70,7 @@ class GeneratorAndCritic(nn.Module):
         self._shape = shape
 
     def forward(self, noise: Tensor) -> Tensor:
-        """Makes samples (N, *shape) of noise (N, noise)."""
+        """Make samples (N, *shape) of noise (N, noise)."""
         sample: Tensor = self.generator(noise).reshape(len(noise), *self._shape)
         return sample
 
@@ -83,7 +83,7 @@ class GeneratorAndCritic(nn.Module):
 def autoencoder(
     model: messages.Autoencoder, shape: Shape, nonlinearities: Nonlinearities
 ) -> OrderedDict[str, nn.Module]:
-    """Builds a filled message's network for samples of a shape."""
+    """Build a filled message's network for samples of a shape."""
     numbers, hidden = math.prod(shape), list(model.hidden)
     made = nonlinearities[model.nonlinearity]
     encoder = perceptron([numbers, *hidden, 2 * model.code], made)
@@ -95,7 +95,7 @@ def autoencoder(
 def adversarial(
     model: messages.Adversarial, shape: Shape, nonlinearities: Nonlinearities
 ) -> OrderedDict[str, nn.Module]:
-    """Builds a filled message's network for samples of a shape."""
+    """Build a filled message's network for samples of a shape."""
     numbers, made = math.prod(shape), nonlinearities[model.nonlinearity]
     generator = perceptron([model.noise, *model.generator, numbers], made)
     critic = perceptron([numbers, *model.critic, 1], made)
@@ -104,7 +104,7 @@ def adversarial(
 
 
 def perceptron(sizes: Sequence[int], nonlinearity: Callable[[], nn.Module]) -> nn.Sequential:
-    """Gives linear layers between sizes, a nonlinearity after each but the last."""
+    """Return linear layers between sizes, a nonlinearity after each but the last."""
     layers: list[nn.Module] = []
     for before, after in pairwise(sizes):
         layers += [nn.Linear(before, after), nonlinearity()]

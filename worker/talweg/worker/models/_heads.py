@@ -39,7 +39,7 @@ class Heads(nn.Module):
         patch: int | None,
         nonlinear: Nonlinear = nn.ReLU,
     ) -> None:
-        """Makes the layers.
+        """Make the layers.
 
         Args:
             features: Channels or features that come in.
@@ -65,5 +65,5 @@ class Heads(nn.Module):
                 self.layers[head.name] = nn.Linear(features, head.num_outputs)
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
-        """Gives each head's outputs."""
+        """Return each head's outputs."""
         return {name: layer(features) for name, layer in self.layers.items()}

@@ -20,7 +20,7 @@ _GROUPS = 8
 def convolutions(
     channels: int, width: int, *, nonlinear: Nonlinear, norm: Norm, number: int = 2
 ) -> nn.Sequential:
-    """Gives 3×3 convolutions that keep the sides, each with what follows it."""
+    """Return 3×3 convolutions that keep the sides, each with what follows it."""
     modules: OrderedDict[str, nn.Module] = OrderedDict()
     for place in range(1, number + 1):
         modules[f"conv{place}"] = nn.Conv2d(
@@ -36,7 +36,7 @@ def convolutions(
 
 
 def halvings(sides: Sequence[int], most: int) -> int:
-    """Gives how often sides can be halved without one below 2 pixels, at the most."""
+    """Return how often sides can be halved without one below 2 pixels, at the most."""
     return next((n for n in range(most) if min(sides) >> (n + 1) < 2), most)
 
 
@@ -55,7 +55,7 @@ class UnetTrunk(nn.Module):
         norm: Norm,
         dropout: float,
     ) -> None:
-        """Makes the modules in the order in which they run.
+        """Make the modules in the order in which they run.
 
         Args:
             shape: Of one image.
@@ -78,7 +78,7 @@ class UnetTrunk(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Gives the features."""
+        """Return the features."""
         found: list[Tensor] = []
         for block in self.down:
             if found:
@@ -96,6 +96,6 @@ class UnetTrunk(nn.Module):
 
 
 def pixels_from(channels: int, num_outputs: int, patch: int) -> nn.Module:
-    """Gives a layer from features of patches to outputs of pixels."""
+    """Return a layer from features of patches to outputs of pixels."""
     last = nn.Conv2d(channels, num_outputs * patch**2, kernel_size=1)
     return nn.Sequential(last, nn.PixelShuffle(patch)) if patch > 1 else last

@@ -84,7 +84,7 @@ def _softmax(_layer: messages.Softmax, shape: Shape, _: int) -> Built:
 
 
 def _plain(module: Callable[[], nn.Module]) -> Callable[[Any, Shape, int], Built]:
-    """A layer that has no parameters and keeps the shape."""
+    """Return a layer that has no parameters and keeps the shape."""
     return lambda _layer, shape, _: (module(), shape)
 
 

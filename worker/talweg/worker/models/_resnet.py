@@ -25,7 +25,7 @@ class ResidualBlock(nn.Module):
         stride: int,
         nonlinear: Nonlinear,
     ) -> None:
-        """Makes one block of a filled model.
+        """Make one block of a filled model.
 
         Args:
             model: The whole network's settings.
@@ -66,7 +66,7 @@ def resnet(
     num_outputs: int,
     nonlinearities: dict[int, Nonlinear],
 ) -> OrderedDict[str, nn.Module]:
-    """Gives a filled network's modules in order; for arguments see `build`."""
+    """Return a filled network's modules in order; for arguments see `build`."""
     modules: OrderedDict[str, nn.Module] = OrderedDict()
     nonlinear = nonlinearities[model.nonlinearity]
     side, channels = min(shape[1:]), model.width
@@ -93,7 +93,7 @@ def resnet(
 def convolution(
     model: messages.Resnet, channels: int, width: int, *, kernel_size: int = 3, stride: int = 1
 ) -> nn.Conv2d:
-    """Gives a convolution that keeps the sides but for its stride.
+    """Return a convolution that keeps the sides but for its stride.
 
     It has a constant where no normalisation follows, which has one of its own.
     """
@@ -108,7 +108,7 @@ def convolution(
 
 
 def normalisation(model: messages.Resnet, width: int) -> nn.Module:
-    """Gives what follows a convolution."""
+    """Return what follows a convolution."""
     if model.norm == messages.Resnet.batch:
         return nn.BatchNorm2d(width)
     if model.norm == messages.Resnet.group:

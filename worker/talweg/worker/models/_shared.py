@@ -13,18 +13,18 @@ class SharedLinear(nn.Module):
     """
 
     def __init__(self, in_features: int, out_features: int) -> None:
-        """Makes a layer from features (N, in_features) to outputs (N, out_features)."""
+        """Make a layer from features (N, in_features) to outputs (N, out_features)."""
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(in_features))
         self.bias = nn.Parameter(torch.zeros(out_features))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Gives the score beside each constant."""
+        """Return the score beside each constant."""
         return torch.mv(features, self.weight)[:, None] + self.bias
 
 
 def share_answers(network: nn.Sequential) -> None:
-    """Puts a `SharedLinear` in the place of a network's last layer, where that is linear.
+    """Put a `SharedLinear` in the place of a network's last layer, where that is linear.
 
     It begins with the weights of the first output.
     """

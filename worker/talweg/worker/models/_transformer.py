@@ -18,7 +18,7 @@ class FeatureTokens(nn.Module):
     """A token a feature: the feature times a learned vector, plus another."""
 
     def __init__(self, features: int, width: int) -> None:
-        """Makes the vectors.
+        """Make the vectors.
 
         Args:
             features: Features of a sample.
@@ -38,7 +38,7 @@ class PatchTokens(nn.Module):
     """A token a square of an image: a linear map of its pixels, plus what stands for its place."""
 
     def __init__(self, shape: tuple[int, ...], width: int, patch: int) -> None:
-        """Makes the map.
+        """Make the map.
 
         Args:
             shape: Channels, height and width of an image.
@@ -61,7 +61,7 @@ class Attention(nn.Module):
     """Self-attention of several heads."""
 
     def __init__(self, width: int, heads: int) -> None:
-        """Makes it.
+        """Make it.
 
         Args:
             width: Numbers of a token.
@@ -87,7 +87,7 @@ class Block(nn.Module):
     """Attention and a perceptron, each behind a layer normalisation and added to its input."""
 
     def __init__(self, model: messages.Transformer) -> None:
-        """Makes one block of a filled model."""
+        """Make one block of a filled model."""
         super().__init__()
         width = model.width
         self.norm1 = nn.LayerNorm(width)
@@ -125,7 +125,7 @@ class TokenMean(nn.Module):
 def transformer(
     model: messages.Transformer, shape: tuple[int, ...], num_outputs: int
 ) -> OrderedDict[str, nn.Module]:
-    """Gives a filled transformer's modules in order; for arguments see `build`."""
+    """Return a filled transformer's modules in order; for arguments see `build`."""
     modules: OrderedDict[str, nn.Module] = OrderedDict()
     if len(shape) == 3:
         modules["tokens"] = PatchTokens(shape, model.width, model.patch)

@@ -19,7 +19,7 @@ def judge_boxes(
     true: Sequence[tuple[Floats, NDArray[np.int64]]],
     found: Sequence[tuple[Floats, NDArray[np.int64], Floats]],
 ) -> dict[str, float]:
-    """Gives map_50 and mean_iou; what the images leave undefined is left out.
+    """Return map_50 and mean_iou; what the images leave undefined is left out.
 
     Args:
         true: Of each image the boxes x1, y1, x2, y2 (K, 4) and their classes (K,).
@@ -79,7 +79,7 @@ def _coco(images: Sequence[tuple[Floats, NDArray[np.int64], Floats | None]]) -> 
 
 
 def _matched(judge: Any) -> Any:
-    """The IoU of each found box with the true one that it was matched to."""
+    """Return the IoU of each found box with the true one that it was matched to."""
     for image in filter(None, judge.evalImgs):
         overlaps = judge.ious[image["image_id"], image["category_id"]]
         for place, true in enumerate(image["dtMatches"][0].tolist()):

@@ -45,7 +45,7 @@ class Batch:
         return self.arrays["target"]
 
     def __len__(self) -> int:
-        """The number of samples."""
+        """Return the number of samples."""
         return len(self.arrays["x"])
 
 
@@ -101,27 +101,27 @@ class Meter(ABC):
 
     @abstractmethod
     def add(self, batch: Batch) -> None:
-        """Runs samples through the model; it is in evaluation mode, and no gradient is kept."""
+        """Run samples through the model; it is in evaluation mode, and no gradient is kept."""
 
     @abstractmethod
     def judged(self) -> Judged:
-        """Judges all samples that were added, at least one."""
+        """Judge all samples that were added, at least one."""
 
 
 class OutputMeter(Meter):
     """An evaluation that goes by the model's outputs alone, wherever they come from."""
 
     def __init__(self, model: nn.Module) -> None:
-        """Begins an evaluation of a model."""
+        """Begin an evaluation of a model."""
         self._model = model
 
     def add(self, batch: Batch) -> None:
-        """Runs samples through the model, and takes the outputs."""
+        """Run samples through the model, and take the outputs."""
         self.take(self._model(batch.x), batch)
 
     @abstractmethod
     def take(self, outputs: Any, batch: Batch) -> None:
-        """Takes what a model gave of a batch."""
+        """Take what a model gave of a batch."""
 
 
 class Trial(NamedTuple):
@@ -138,7 +138,7 @@ class Trial(NamedTuple):
 
 
 def shuffled(count: int, generator: torch.Generator) -> Tensor:
-    """Draws an order of so many samples, each as likely as any."""
+    """Draw an order of so many samples, each as likely as any."""
     return torch.randperm(count, generator=generator)
 
 
@@ -172,7 +172,7 @@ class TaskRunner(ABC):
     """What was counted and computed in the training split, by name, as a run's parameters."""
 
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
-        """Takes a filled spec and its data.
+        """Take a filled spec and its data.
 
         Raises:
             UserSpecError: The data is not what the task reads.
@@ -194,26 +194,26 @@ class TaskRunner(ABC):
         )
 
     def num_classes(self, bundle: DataBundle) -> int:
-        """Gives the classes or labels among which the loss chooses, or the numbers."""
+        """Return the classes or labels among which the loss chooses, or the numbers."""
         return bundle.num_targets
 
     def class_counts(self, bundle: DataBundle) -> ClassCounts | None:
-        """Counts how often each class is seen in training; None where there are no classes."""
+        """Count how often each class is seen in training; None where there are no classes."""
         return None
 
     def start(self, network: nn.Module) -> None:  # noqa: B027 - most start well as they are
-        """Moves a network's first outputs to where the targets are, where that is far off."""
+        """Move a network's first outputs to where the targets are, where that is far off."""
 
     @abstractmethod
     def arrays(self, part: Part) -> dict[str, Tensor]:
-        """Gives what batches carry of a part: `x`, and what the loss takes."""
+        """Return what batches carry of a part: `x`, and what the loss takes."""
 
     @abstractmethod
     def meter(self, model: nn.Module) -> Meter:
-        """Begins an evaluation of a model."""
+        """Begin an evaluation of a model."""
 
     def samples_at_once(self, batch_size: int, x: Tensor) -> int:
-        """Gives how many samples an evaluation runs at once, so that its memory is bounded.
+        """Return how many samples an evaluation runs at once, so that its memory is bounded.
 
         Args:
             batch_size: Samples in a batch of training.
@@ -222,11 +222,11 @@ class TaskRunner(ABC):
         return batch_size
 
     def loss_inputs(self, outputs: Any, batch: Batch) -> dict[str, Tensor]:
-        """Gives what the criterion takes of a model's outputs and a batch."""
+        """Return what the criterion takes of a model's outputs and a batch."""
         return {"pred": outputs, "target": batch.target}
 
     def loss(self, model: nn.Module, batch: Batch, moment: Moment) -> Tensor:
-        """Runs a batch through model and loss.
+        """Run a batch through model and loss.
 
         Args:
             model: In training mode; in evaluation mode, as the criterion is then too, whatever a
@@ -239,7 +239,7 @@ class TaskRunner(ABC):
     def trials(
         self, model: nn.Module, batch: Batch, arrays: Mapping[str, Tensor]
     ) -> Iterator[Trial]:
-        """Gives each loss with what some samples give it, before the first step.
+        """Return each loss with what some samples give it, before the first step.
 
         Args:
             model: In training mode.
@@ -251,7 +251,7 @@ class TaskRunner(ABC):
         yield Trial("loss", self.criterion, inputs, targets)
 
     def order(self, count: int, generator: torch.Generator) -> Tensor:
-        """Draws the order of an epoch's samples, which are cut into batches as they come.
+        """Draw the order of an epoch's samples, which are cut into batches as they come.
 
         Args:
             count: Training samples N.
@@ -263,7 +263,7 @@ class TaskRunner(ABC):
         return shuffled(count, generator)
 
     def rate_factor(self, step: int) -> float:
-        """Gives what a step's learning rate is multiplied by.
+        """Return what a step's learning rate is multiplied by.
 
         Args:
             step: The optimizer step, from 1.
@@ -271,8 +271,8 @@ class TaskRunner(ABC):
         return 1.0
 
     def watched(self) -> dict[str, float]:
-        """Gives what besides the loss is to be seen of training just now, by metric's name."""
+        """Return what besides the loss is to be seen of training just now, by metric's name."""
         return {}
 
     def updated(self) -> None:  # noqa: B027 - most need nothing
-        """Follows each update of the weights."""
+        """Follow each update of the weights."""

@@ -26,14 +26,14 @@ class Choice(NamedTuple):
 
     @classmethod
     def of(cls, task: ObjectDetection) -> Choice:
-        """Takes what a filled task says."""
+        """Take what a filled task says."""
         return cls(task.score_threshold, task.overlap, task.most_boxes)
 
 
 def find_boxes(
     outputs: Tensor, choice: Choice, sides: tuple[int, int], *, rounds: int | None = None
 ) -> Tensor:
-    """Finds the boxes of images.
+    """Find the boxes of images.
 
     Args:
         outputs: Logits of the classes, the background first, and x1, y1, x2, y2 in pixels of each
@@ -64,7 +64,7 @@ def find_boxes(
 def undropped(
     boxes: Tensor, labels: Tensor, candidates: Tensor, overlap: float, *, rounds: int | None = None
 ) -> Tensor:
-    """Tells which boxes remain if each drops those after it that are much the same.
+    """Return which boxes remain if each drops those after it that are much the same.
 
     Greedy non-maximum suppression, all images at once: what remains is the one answer in which
     each candidate remains unless one before it remains and drops it. It is found by starting from
@@ -72,7 +72,7 @@ def undropped(
     image is settled, and mostly far more.
 
     Args:
-        boxes: x1, y1, x2, y2 (N, K, 4), the best first.
+        boxes: X1, y1, x2, y2 (N, K, 4), the best first.
         labels: Classes (N, K): boxes of others drop none.
         candidates: Which boxes there are (N, K).
         overlap: The IoU above which boxes are much the same.
@@ -97,7 +97,7 @@ def undropped(
 
 
 def overlaps_of(first: Tensor, second: Tensor) -> Tensor:
-    """Gives the IoU of each of boxes (…, K, 4) with each of others (…, M, 4), as (…, K, M).
+    """Return the IoU of each of boxes (…, K, 4) with each of others (…, M, 4), as (…, K, M).
 
     0 where both boxes have no area.
     """

@@ -25,7 +25,7 @@ class ByLocation(LossModule):
     input_names = ("pred", "target", "target_boxes")
 
     def __init__(self, loss: Loss) -> None:
-        """Takes a filled loss that is detection."""
+        """Take a filled loss that is detection."""
         super().__init__("mean")
         summed = Loss()
         summed.CopyFrom(loss)
@@ -35,16 +35,16 @@ class ByLocation(LossModule):
         self.inner = losses.build(summed)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Gives the loss; see `LossModule.forward`."""
+        """Return the loss; see `LossModule.forward`."""
         loss: Tensor = self.inner(_parted(inputs))
         return loss / self.divisor(inputs["target"])
 
     def check_inputs(self, inputs: Mapping[str, Tensor]) -> None:
-        """Refuses wrong names, shapes and dtypes; see `LossModule.check_inputs`."""
+        """Refuse wrong names, shapes and dtypes; see `LossModule.check_inputs`."""
         self.inner.check_inputs(_parted(inputs))
 
     def check_values(self, inputs: Mapping[str, Tensor]) -> None:
-        """Refuses wrong numbers; see `LossModule.check_values`."""
+        """Refuse wrong numbers; see `LossModule.check_values`."""
         self.inner.check_values(
             {
                 "class_logits": inputs["pred"][:, :-SIDES],
@@ -54,12 +54,12 @@ class ByLocation(LossModule):
         )
 
     def divisor(self, target: Tensor) -> Tensor:
-        """Gives the number of locations with an object, 1 at least; see `LossModule.divisor`."""
+        """Return the number of locations with an object, 1 at least; see `LossModule.divisor`."""
         return (target > 0).sum().clamp(min=1)
 
 
 def _parted(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What the loss takes: classes of all locations, and boxes of those that hold an object."""
+    """Return the loss's inputs: classes of all locations, boxes of those that hold an object."""
     pred, target = inputs["pred"], inputs["target"]
     held = target > 0
     return {
@@ -71,5 +71,5 @@ def _parted(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _where(held: Tensor, boxes: Tensor) -> Tensor:
-    """The boxes (M, 4) of some locations."""
+    """Return the boxes (M, 4) of some locations."""
     return boxes.movedim(1, -1)[held]

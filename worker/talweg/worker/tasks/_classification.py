@@ -30,26 +30,26 @@ class Binary(OneTarget):
     contract = {"x": _X, "y": Array(("N",), "0 or 1")}
 
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
-        """Takes a filled spec and its data."""
+        """Take a filled spec and its data."""
         super().__init__(spec, bundle)
         self._threshold = spec.task.binary.threshold
 
     def class_counts(self, bundle: DataBundle) -> ClassCounts:
-        """Counts yes and no."""
+        """Count yes and no."""
         return count_answers(bundle.train.y)
 
     def targets(self, y: Tensor) -> Tensor:
-        """Gives (N, 1)."""
+        """Return (N, 1)."""
         return y[:, None]
 
     def predict(self, outputs: Tensor, y: Tensor) -> Predictions:
-        """Reads the outputs as the probability of yes; see `TaskRunner.predict`."""
+        """Read the outputs as the probability of yes; see `TaskRunner.predict`."""
         probabilities = _sigmoid(outputs[:, 0], self._ends_in)
         answers = (probabilities >= self._threshold).astype(np.int64)
         return Predictions(y.numpy().astype(np.int64), answers, probabilities)
 
     def metrics(self, predictions: Predictions) -> dict[str, float]:
-        """Gives accuracy, f1, auroc, average_precision and ece."""
+        """Return accuracy, f1, auroc, average_precision and ece."""
         y_true, y_pred = predictions.y_true, predictions.y_pred
         probabilities = predictions.probabilities
         assert probabilities is not None
@@ -73,15 +73,15 @@ class Multiclass(OneTarget):
     contract = {"x": _X, "y": Array(("N",), "class indices", whole=True)}
 
     def class_counts(self, bundle: DataBundle) -> ClassCounts:
-        """Counts the classes."""
+        """Count the classes."""
         return count_classes(bundle.train.y, bundle.num_targets)
 
     def targets(self, y: Tensor) -> Tensor:
-        """Gives class indices (N,)."""
+        """Return class indices (N,)."""
         return y
 
     def predict(self, outputs: Tensor, y: Tensor) -> Predictions:
-        """Reads the outputs as probabilities of the classes; see `TaskRunner.predict`."""
+        """Read the outputs as probabilities of the classes; see `TaskRunner.predict`."""
         head = cosine_head(self.criterion)
         if head is not None:
             outputs = head.logits(outputs.double()).detach()
@@ -92,7 +92,7 @@ class Multiclass(OneTarget):
         return Predictions(y.numpy(), probabilities.argmax(axis=1), probabilities)
 
     def metrics(self, predictions: Predictions) -> dict[str, float]:
-        """Gives accuracy, f1_macro and ece."""
+        """Return accuracy, f1_macro and ece."""
         y_true, y_pred = predictions.y_true, predictions.y_pred
         probabilities = predictions.probabilities
         assert probabilities is not None
@@ -110,26 +110,26 @@ class Multilabel(OneTarget):
     contract = {"x": _X, "y": Array(("N L",), "0 or 1 a label")}
 
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
-        """Takes a filled spec and its data."""
+        """Take a filled spec and its data."""
         super().__init__(spec, bundle)
         self._threshold = spec.task.multilabel.threshold
 
     def class_counts(self, bundle: DataBundle) -> ClassCounts:
-        """Counts each label's yes and no."""
+        """Count each label's yes and no."""
         return count_answers(bundle.train.y)
 
     def targets(self, y: Tensor) -> Tensor:
-        """Gives (N, L)."""
+        """Return (N, L)."""
         return y
 
     def predict(self, outputs: Tensor, y: Tensor) -> Predictions:
-        """Reads the outputs as probabilities of the labels; see `TaskRunner.predict`."""
+        """Read the outputs as probabilities of the labels; see `TaskRunner.predict`."""
         probabilities = _sigmoid(outputs, self._ends_in)
         answers = (probabilities >= self._threshold).astype(np.int64)
         return Predictions(y.numpy().astype(np.int64), answers, probabilities)
 
     def metrics(self, predictions: Predictions) -> dict[str, float]:
-        """Gives f1_macro, f1_micro and map."""
+        """Return f1_macro, f1_micro and map."""
         y_true, y_pred = predictions.y_true, predictions.y_pred
         probabilities = predictions.probabilities
         assert probabilities is not None

@@ -25,7 +25,7 @@ class Array:
 
 
 def check_part(part: Part, contract: Mapping[str, Array], where: str) -> None:
-    """Refuses a part whose arrays are not what a task reads.
+    """Refuse a part whose arrays are not what a task reads.
 
     Args:
         part: The samples.
@@ -66,7 +66,7 @@ def _check_array(
 def _fit(
     shape: tuple[int, ...], wanted: list[str], sizes: dict[str, int]
 ) -> dict[str, int] | None:
-    """The sizes that a shape gives its letters; None where it does not fit."""
+    """Return the sizes that a shape gives its letters; None where it does not fit."""
     if wanted[-1] == "…":
         wanted = wanted[:-1]
         shape = shape[: len(wanted)]

@@ -27,7 +27,7 @@ class Counted(NamedTuple):
 
 
 def counted(spec: JobSpec, counts: ClassCounts | None) -> Counted:
-    """Gives a filled spec's loss its numbers.
+    """Return a filled spec's loss its numbers.
 
     Args:
         spec: Filled.
@@ -44,11 +44,11 @@ def counted(spec: JobSpec, counts: ClassCounts | None) -> Counted:
 
 
 def count_classes(indices: Tensor, num_classes: int) -> ClassCounts:
-    """Counts class indices of any shape."""
+    """Count class indices of any shape."""
     return ClassCounts(tuple(torch.bincount(indices.flatten(), minlength=num_classes).tolist()))
 
 
 def count_answers(y: Tensor) -> ClassCounts:
-    """Counts yes and no of each label, from 0 and 1 (N,) or (N, L)."""
+    """Count yes and no of each label, from 0 and 1 (N,) or (N, L)."""
     yes = [round(n) for n in y.double().reshape(len(y), -1).sum(0).tolist()]
     return ClassCounts(tuple(yes), tuple(len(y) - n for n in yes))

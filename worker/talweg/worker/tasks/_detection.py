@@ -37,7 +37,7 @@ class Detection(TaskRunner):
     of_boxes = True
 
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
-        """Takes a filled spec and its data.
+        """Take a filled spec and its data.
 
         Raises:
             UserSpecError: There is nothing but background to be told, or what is said of the
@@ -59,27 +59,27 @@ class Detection(TaskRunner):
             check_objects(part, bundle.num_targets, self.sides, f"of the {name} data")
 
     def class_counts(self, bundle: DataBundle) -> ClassCounts:
-        """Counts the locations that learn each class."""
+        """Count the locations that learn each class."""
         return count_classes(self.targets(bundle.train).classes, bundle.num_targets)
 
     def targets(self, part: Part) -> Targets:
-        """Gives what each location is to learn."""
+        """Return what each location is to learn."""
         arrays = part.arrays
         return assign(arrays["boxes"], arrays["classes"], arrays["count"], self.grid, self._radius)
 
     def arrays(self, part: Part) -> dict[str, Tensor]:
-        """Gives x, what each location is to learn, and the objects as they came."""
+        """Return x, what each location is to learn, and the objects as they came."""
         target = self.targets(part)
         objects = {name: part.arrays[name] for name in ("boxes", "classes", "count")}
         return {"x": part.x, "target": target.classes, "target_boxes": target.boxes, **objects}
 
     def loss_inputs(self, outputs: Any, batch: Batch) -> dict[str, Tensor]:
-        """Gives the outputs, and classes and boxes of the locations."""
+        """Return the outputs, and classes and boxes of the locations."""
         boxes = batch.arrays["target_boxes"]
         return {"pred": outputs, "target": batch.target, "target_boxes": boxes}
 
     def meter(self, model: nn.Module) -> OutputMeter:
-        """Begins an evaluation of a model."""
+        """Begin an evaluation of a model."""
         return _Objects(self, model)
 
 
@@ -139,7 +139,7 @@ def _found_in(rows: NDArray[np.float64]) -> tuple[Any, Any, Any]:
 
 
 def check_objects(part: Part, num_classes: int, sides: tuple[int, int], where: str) -> None:
-    """Refuses objects that cannot be.
+    """Refuse objects that cannot be.
 
     Args:
         part: The samples.

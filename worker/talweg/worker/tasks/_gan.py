@@ -42,7 +42,7 @@ class Gan(TaskRunner):
     contract = {"x": Array(("N …",), "the samples")}
 
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
-        """Takes a filled spec and its data."""
+        """Take a filled spec and its data."""
         super().__init__(spec, bundle)
         game = spec.task.gan
         self._critic_steps = game.critic_steps
@@ -65,23 +65,23 @@ class Gan(TaskRunner):
             self.modes = ring_centres(spec.dataset.gaussian_ring), spec.dataset.gaussian_ring.sd
 
     def start(self, network: nn.Module) -> None:
-        """Notes whose weights are the critic's."""
+        """Note whose weights are the critic's."""
         self._critic = list(players(network).critic.parameters())
 
     def arrays(self, part: Part) -> dict[str, Tensor]:
-        """Gives x; see `TaskRunner.arrays`."""
+        """Return x; see `TaskRunner.arrays`."""
         return {"x": part.x}
 
     def is_critics(self, step: int) -> bool:
-        """Whether the critic moves in a step, counted from 1, and else the generator."""
+        """Return whether the critic moves in a step, counted from 1, and else the generator."""
         return (step - 1) % self.turns < self._critic_steps
 
     def rate_factor(self, step: int) -> float:
-        """Gives what the learning rate is multiplied by; see `TaskRunner.rate_factor`."""
+        """Return what the learning rate is multiplied by; see `TaskRunner.rate_factor`."""
         return self._critic_rate if self.is_critics(step) else 1.0
 
     def loss(self, model: nn.Module, batch: Batch, moment: Moment) -> Tensor:
-        """Gives what the player that moves has to pay; see `TaskRunner.loss`."""
+        """Return what the player that moves has to pay; see `TaskRunner.loss`."""
         both = players(model)
         noise = torch.randn(len(batch), both.noise, device=batch.x.device)
         if self.is_critics(moment.step):
@@ -101,13 +101,13 @@ class Gan(TaskRunner):
     def trials(
         self, model: nn.Module, batch: Batch, arrays: Mapping[str, Tensor]
     ) -> Iterator[Trial]:
-        """Gives the critic's loss with scores of real and made samples."""
+        """Return the critic's loss with scores of real and made samples."""
         both = players(model)
         fake = both(torch.randn(len(batch), both.noise, device=batch.x.device))
         yield Trial("loss", self.criterion, self._scores(both, batch.x, fake), {})
 
     def watched(self) -> dict[str, float]:
-        """Gives what each player paid last."""
+        """Return what each player paid last."""
         paid = zip(_PLAYERS, self.criterion.get_buffer("paid").tolist(), strict=True)
         return {f"train/{name}_loss": value for name, value in paid if not math.isnan(value)}
 
@@ -115,18 +115,18 @@ class Gan(TaskRunner):
         self.criterion.get_buffer("paid")[player] = paid.detach()
 
     def updated(self) -> None:
-        """Cuts the critic's weights where the job asks for it."""
+        """Cut the critic's weights where the job asks for it."""
         if self._clip:
             with torch.no_grad():
                 for parameter in self._critic:
                     parameter.clamp_(-self._clip, self._clip)
 
     def meter(self, model: nn.Module) -> Meter:
-        """Begins an evaluation of a model."""
+        """Begin an evaluation of a model."""
         return _Likeness(self, players(model))
 
     def raw(self, x: Tensor) -> Floats:
-        """Gives samples in the data's own units."""
+        """Return samples in the data's own units."""
         return to_raw(x, self._scaler)
 
     @staticmethod
@@ -135,13 +135,13 @@ class Gan(TaskRunner):
 
 
 def players(model: nn.Module) -> GeneratorAndCritic:
-    """Finds generator and critic in a model."""
+    """Find generator and critic in a model."""
     return next(part for part in model.modules() if isinstance(part, GeneratorAndCritic))
 
 
 @contextmanager
 def _unmoved(parameters: list[nn.Parameter]) -> Iterator[None]:
-    """Lets a forward pass go through weights that get no gradient of it."""
+    """Let a forward pass go through weights that get no gradient of it."""
     for parameter in parameters:
         parameter.requires_grad_(False)
     try:

@@ -40,7 +40,7 @@ class _Given(TaskRunner):
     """What else the loss takes."""
 
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
-        """Takes a filled spec and its data.
+        """Take a filled spec and its data.
 
         Raises:
             UserSpecError: The arrays that are compared differ in shape.
@@ -55,42 +55,42 @@ class _Given(TaskRunner):
         """Whether the directions of vectors are compared, and not their places."""
 
     def arrays(self, part: Part) -> dict[str, Tensor]:
-        """Gives the first of what is compared as x, the rest by name, and y where there is one."""
+        """Return the first of what is compared as x, the rest by name, and y if there is one."""
         first, *others = self.compared
         names = [*others, *self.beside, *([_LABEL] if _LABEL in part.arrays else [])]
         return {"x": part.arrays[first]} | {name: part.arrays[name] for name in names}
 
     def loss(self, model: nn.Module, batch: Batch, moment: Moment) -> Tensor:
-        """Compares the batch's groups; see `TaskRunner.loss`."""
+        """Compare the batch's groups; see `TaskRunner.loss`."""
         return self.criterion(self.given(self.vectors(model, batch), batch.arrays))
 
     def trials(
         self, model: nn.Module, batch: Batch, arrays: Mapping[str, Tensor]
     ) -> Iterator[Trial]:
-        """Gives the loss with some groups."""
+        """Return the loss with some groups."""
         inputs = self.given(self.vectors(model, batch), batch.arrays)
         yield Trial("loss", self.criterion, inputs, {})
 
     def vectors(self, model: nn.Module, batch: Batch) -> Vectors:
-        """Gives the embeddings of a batch, all of them of one pass through the model."""
+        """Return the embeddings of a batch, all of them of one pass through the model."""
         first, *others = self.compared
         parts = [batch.x, *(batch.arrays[name] for name in others)]
         found = model(torch.cat(parts)).chunk(len(parts))
         return dict(zip((first, *others), found, strict=True))
 
     def given(self, vectors: Vectors, arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Gives the loss's inputs."""
+        """Return the loss's inputs."""
         return {**vectors, **{name: arrays[name] for name in self.beside}}
 
     def meter(self, model: nn.Module) -> Meter:
-        """Begins an evaluation of a model."""
+        """Begin an evaluation of a model."""
         return _Groups(self, model)
 
     @abstractmethod
     def apart(
         self, distances: Mapping[str, Floats], arrays: Mapping[str, NDArray[Any]]
     ) -> tuple[Floats, Floats]:
-        """Gives the distances of pairs that belong together, and of those that do not.
+        """Return the distances of pairs that belong together, and of those that do not.
 
         Args:
             distances: From the first sample of each group to the others, by array's name.
@@ -98,7 +98,7 @@ class _Given(TaskRunner):
         """
 
     def more(self, alike: Floats, unlike: Floats) -> dict[str, float]:
-        """Gives what metrics there are of this kind of groups alone."""
+        """Return what metrics there are of this kind of groups alone."""
         return {}
 
 
@@ -114,7 +114,7 @@ class GivenPairs(_Given):
     beside = ("same",)
 
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
-        """Takes a filled spec and its data.
+        """Take a filled spec and its data.
 
         Raises:
             UserSpecError: The data are not pairs of which each belongs together or does not.
@@ -131,7 +131,7 @@ class GivenPairs(_Given):
     def apart(
         self, distances: Mapping[str, Floats], arrays: Mapping[str, NDArray[Any]]
     ) -> tuple[Floats, Floats]:
-        """Gives the distances by what the data say; see `_Given.apart`."""
+        """Return the distances by what the data say; see `_Given.apart`."""
         same = arrays["same"] == 1
         return distances["right"][same], distances["right"][~same]
 
@@ -149,11 +149,11 @@ class GivenTriplets(_Given):
     def apart(
         self, distances: Mapping[str, Floats], arrays: Mapping[str, NDArray[Any]]
     ) -> tuple[Floats, Floats]:
-        """Gives the distances from the anchors; see `_Given.apart`."""
+        """Return the distances from the anchors; see `_Given.apart`."""
         return distances["positive"], distances["negative"]
 
     def more(self, alike: Floats, unlike: Floats) -> dict[str, float]:
-        """Gives the share of triplets that are told right."""
+        """Return the share of triplets that are told right."""
         return {"triplet_accuracy": float((alike < unlike).mean())}
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def grouped(labels: Tensor, together: int, generator: torch.Generator) -> Tensor:
-    """Draws an order in groups of one class, as many classes as there are one after another.
+    """Draw an order in groups of one class, as many classes as there are one after another.
 
     Cut into batches of P·K, K samples stand together: P groups, of P classes where there are so
     many. What is left of the classes, fewer than K, comes last.

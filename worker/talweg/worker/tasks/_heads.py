@@ -25,29 +25,29 @@ class Head(LossModule):
     input_names: tuple[str, ...] = ("pred", "target")
 
     def __init__(self, inner: LossModule) -> None:
-        """Stands before a loss."""
+        """Stand before a loss."""
         super().__init__(inner.reduction)
         self.inner = inner
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Gives the reduced loss; see `LossModule.forward`."""
+        """Return the reduced loss; see `LossModule.forward`."""
         loss: Tensor = self.inner(self._changed(inputs))
         return loss
 
     def values(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Gives the unreduced loss; see `LossModule.values`."""
+        """Return the unreduced loss; see `LossModule.values`."""
         return self.inner.values(self._changed(inputs))
 
     def check_inputs(self, inputs: Mapping[str, Tensor]) -> None:
-        """Refuses wrong names, shapes and dtypes; see `LossModule.check_inputs`."""
+        """Refuse wrong names, shapes and dtypes; see `LossModule.check_inputs`."""
         self.inner.check_inputs(self._changed(inputs))
 
     def check_values(self, inputs: Mapping[str, Tensor]) -> None:
-        """Refuses wrong numbers; see `LossModule.check_values`."""
+        """Refuse wrong numbers; see `LossModule.check_values`."""
         self.inner.check_values(self._changed(inputs))
 
     def divisor(self, target: Tensor) -> Tensor | None:
-        """Gives what the loss's mean divides by; see `LossModule.divisor`."""
+        """Return what the loss's mean divides by; see `LossModule.divisor`."""
         return self.inner.divisor(target)
 
     def _changed(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -57,7 +57,7 @@ class Head(LossModule):
         return {**rest, **self._inputs(inputs["pred"])}
 
     def _inputs(self, pred: Tensor) -> dict[str, Tensor]:
-        """The loss's inputs that come from the model's outputs."""
+        """Return the loss's inputs that come from the model's outputs."""
         raise NotImplementedError
 
 
@@ -80,7 +80,7 @@ class ByQuantile(Head):
     """A loss of pred (N, K, Q) over a model that gives (N, K·Q): a target's quantiles together."""
 
     def __init__(self, inner: LossModule, num_quantiles: int) -> None:
-        """Stands before a loss of so many quantiles."""
+        """Stand before a loss of so many quantiles."""
         super().__init__(inner)
         self._num_quantiles = num_quantiles
 
@@ -107,7 +107,7 @@ class MeanAndVariance(Head):
 
 
 def cosine_head(criterion: LossModule) -> ByCosine | None:
-    """Gives the head of a criterion, or a sum of them, by which embeddings become logits."""
+    """Return the head of a criterion, or a sum of them, by which embeddings become logits."""
     return next((part for part in criterion.modules() if isinstance(part, ByCosine)), None)
 
 
@@ -127,7 +127,7 @@ class ByCosine(Head):
         takes_cosines: bool,
         seed: int,
     ) -> None:
-        """Draws the first vectors.
+        """Draw the first vectors.
 
         Args:
             inner: The loss.
@@ -147,7 +147,7 @@ class ByCosine(Head):
         self.class_weight = nn.Parameter(F.normalize(drawn, dim=1))
 
     def logits(self, embeddings: Tensor) -> Tensor:
-        """Gives the logits (N, C) of embeddings (N, D), without the margins of training."""
+        """Return the logits (N, C) of embeddings (N, D), without the margins of training."""
         return self.scale * self._cosines(embeddings)
 
     def _cosines(self, embeddings: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ class LearnedLayers(Head):
     inner: Perceptual
 
     def __init__(self, inner: Perceptual) -> None:
-        """Begins with the weights that the loss has."""
+        """Begin with the weights that the loss has."""
         super().__init__(inner)
         self.log_vars = nn.Parameter(-torch.tensor(inner.layer_weights).log())
         """s, a value a layer (L,)."""
@@ -35,7 +35,7 @@ class LearnedLayers(Head):
 
 
 def layer_weights(criterion: LossModule) -> dict[str, float]:
-    """Gives the learned weights of layers as metrics, weights/LAYER.
+    """Return the learned weights of layers as metrics, weights/LAYER.
 
     Where several losses of a sum learn them, the loss's number stands before the layer.
     """

@@ -22,7 +22,7 @@ class Grid(NamedTuple):
     """Pixels of a square's side."""
 
     def centres(self) -> tuple[Tensor, Tensor]:
-        """Gives the locations' x and y in pixels, row by row (H'·W',)."""
+        """Return the locations' x and y in pixels, row by row (H'·W',)."""
         down, across = torch.meshgrid(
             torch.arange(self.height) + 0.5, torch.arange(self.width) + 0.5, indexing="ij"
         )
@@ -39,14 +39,14 @@ class Targets(NamedTuple):
 
 
 def assign(boxes: Tensor, classes: Tensor, count: Tensor, grid: Grid, radius: float) -> Targets:
-    """Tells each location its object.
+    """Tell each location its object.
 
     A location may learn the objects in whose box it lies, at most `radius` strides from the centre
     along each side; of several the smallest. The location nearest to an object's centre learns it
     before others, even if the box is too small to hold it.
 
     Args:
-        boxes: x1, y1, x2, y2 in pixels (N, K, 4).
+        boxes: X1, y1, x2, y2 in pixels (N, K, 4).
         classes: Class index from 1 (N, K).
         count: How many of an image's K there are (N,).
         grid: The locations.

@@ -46,7 +46,7 @@ class Outputs:
 
 
 def leaves(loss: Loss) -> Iterator[tuple[str, Message]]:
-    """Gives each loss that is no sum: its name and its parameters."""
+    """Return each loss that is no sum: its name and its parameters."""
     name, message = kind(loss)
     if name == "sum":
         for term in loss.sum.terms:
@@ -56,7 +56,7 @@ def leaves(loss: Loss) -> Iterator[tuple[str, Message]]:
 
 
 def criterion(loss: Loss, outputs: Outputs) -> LossModule:
-    """Builds a loss that takes a model's outputs as they are.
+    """Build a loss that takes a model's outputs as they are.
 
     Args:
         loss: A filled loss, of which nothing is left to be counted in the training split.

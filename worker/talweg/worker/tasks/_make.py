@@ -45,6 +45,6 @@ GIVEN: dict[int, type[TaskRunner]] = {
 
 
 def make(spec: JobSpec, bundle: DataBundle) -> TaskRunner:
-    """Makes the task of a filled spec over its data."""
+    """Make the task of a filled spec over its data."""
     name, _ = kind(spec.task)
     return GIVEN.get(given_of(spec), TASKS[name])(spec, bundle)

@@ -33,7 +33,7 @@ class Segmentation(TaskRunner):
     of_pixels = True
 
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
-        """Takes a filled spec and its data.
+        """Take a filled spec and its data.
 
         Raises:
             UserSpecError: There is nothing but background to be told.
@@ -50,26 +50,26 @@ class Segmentation(TaskRunner):
         super().__init__(spec, bundle)
 
     def class_counts(self, bundle: DataBundle) -> ClassCounts:
-        """Counts the pixels of each class."""
+        """Count the pixels of each class."""
         counts = count_classes(bundle.train.arrays["mask"], bundle.num_targets).seen
         if not self.foreground:
             return ClassCounts(counts)
         return ClassCounts((sum(counts[1:]),), (counts[0],))
 
     def arrays(self, part: Part) -> dict[str, Tensor]:
-        """Gives x and the target: class indices (N, H, W), or 0 and 1 (N, 1, H, W)."""
+        """Return x and the target: class indices (N, H, W), or 0 and 1 (N, 1, H, W)."""
         mask = part.arrays["mask"]
         target = (mask > 0)[:, None].float() if self.foreground else mask
         return {"x": part.x, "target": target}
 
     def answers(self, outputs: Tensor) -> Tensor:
-        """Gives the class that outputs (N, C, H, W) say of each pixel (N, H, W)."""
+        """Return the class that outputs (N, C, H, W) say of each pixel (N, H, W)."""
         if self.foreground:
             return (outputs[:, 0].sigmoid() >= self.threshold).long()
         return outputs.argmax(dim=1)
 
     def meter(self, model: nn.Module) -> OutputMeter:
-        """Begins an evaluation of a model."""
+        """Begin an evaluation of a model."""
         return _Masks(self, model)
 
 
@@ -105,7 +105,7 @@ class _Masks(OutputMeter):
 
 
 def confusion(mask: Tensor, answers: Tensor, num_classes: int) -> NDArray[np.int64]:
-    """Counts pixels by true class and answer (C, C); those outside of the classes are left out."""
+    """Count pixels by true class and answer (C, C); those outside of the classes are left out."""
     counted = (mask >= 0) & (mask < num_classes)
     pairs = num_classes * mask[counted] + answers[counted]
     counts = torch.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
@@ -114,7 +114,7 @@ def confusion(mask: Tensor, answers: Tensor, num_classes: int) -> NDArray[np.int
 
 
 def overlaps(pairs: NDArray[np.int64], class_names: tuple[str, ...]) -> dict[str, float]:
-    """Gives mean_iou, dice, precision, recall and each class's IoU.
+    """Return mean_iou, dice, precision, recall and each class's IoU.
 
     From pixels by true class and answer (C, C).
 

@@ -23,7 +23,7 @@ class MeanLoss:
         self._count = 0
 
     def add(self, inputs: Mapping[str, Tensor], num_samples: int) -> None:
-        """Takes a batch's inputs of the loss."""
+        """Take a batch's inputs of the loss."""
         summed = self._criterion.reduction == "sum"
         self._sum += float(self._criterion(inputs)) * (1 if summed else num_samples)
         self._count += num_samples

@@ -93,7 +93,7 @@ def auroc_and_average_precision(
 
 
 def calibration_error(confidence: Floats, right: NDArray[np.bool_]) -> float:
-    """Expected calibration error: mean gap between confidence and share of right answers.
+    """Compute the expected calibration error: the mean gap between confidence and accuracy.
 
     Args:
         confidence: Probability of the answer that was given (N,).

@@ -34,7 +34,7 @@ class MetricLearning(TaskRunner):
     }
 
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
-        """Takes a filled spec and its data."""
+        """Take a filled spec and its data."""
         task = spec.task.metric_learning
         self.quarters = _TURNS if task.turned_classes else 1
         super().__init__(spec, bundle)
@@ -47,11 +47,11 @@ class MetricLearning(TaskRunner):
         """Whether the directions of vectors are compared, and not their places."""
 
     def num_classes(self, bundle: DataBundle) -> int:
-        """Gives the classes that are seen in training."""
+        """Return the classes that are seen in training."""
         return len(torch.unique(bundle.train.y)) * self.quarters
 
     def arrays(self, part: Part) -> dict[str, Tensor]:
-        """Gives x and, as target, the class; see `TaskRunner.arrays`.
+        """Return x and, as target, the class; see `TaskRunner.arrays`.
 
         In the training part classes are numbered as they are seen there, turned ones included.
         """
@@ -64,11 +64,11 @@ class MetricLearning(TaskRunner):
         return {"x": x, "target": self._labels}
 
     def order(self, count: int, generator: torch.Generator) -> Tensor:
-        """Draws an order in groups of one class; see `TaskRunner.order`."""
+        """Draw an order in groups of one class; see `TaskRunner.order`."""
         return grouped(self._labels, self._together, generator)
 
     def meter(self, model: nn.Module) -> Meter:
-        """Begins an evaluation of a model."""
+        """Begin an evaluation of a model."""
         return _Vectors(self, model)
 
 
@@ -104,7 +104,7 @@ class _Vectors(Meter):
         return Judged(values, shown, Predictions(labels, embeddings.numpy()))
 
     def _loss(self, outputs: Tensor, target: Tensor) -> float:
-        """The loss over some samples at a time: all together would have N² pairs."""
+        """Return the loss over some samples at a time: all together would have N² pairs."""
         loss = MeanLoss(self._task.criterion)
         parts = zip(
             torch.split(outputs, _LOOKED_THROUGH),
@@ -117,7 +117,7 @@ class _Vectors(Meter):
 
 
 def is_euclidean(loss: object) -> bool:
-    """Whether a loss compares the places of vectors rather than their directions."""
+    """Return whether a loss compares the places of vectors rather than their directions."""
     if isinstance(loss, losses_pb2.OnlineTriplet | losses_pb2.Triplet):
         by_cosine = loss.distance == losses_pb2.Distance.cosine
         return not (by_cosine or getattr(loss, "normalize", False))

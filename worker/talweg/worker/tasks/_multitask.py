@@ -27,7 +27,7 @@ class Multitask(TaskRunner):
     criterion: Weighing
 
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
-        """Takes a filled spec and its data.
+        """Take a filled spec and its data.
 
         Raises:
             UserSpecError: The data is not what a head reads.
@@ -52,7 +52,7 @@ class Multitask(TaskRunner):
         self._last: list[Tensor] = []
 
     def arrays(self, part: Part) -> dict[str, Tensor]:
-        """Gives x, and each head's other arrays behind its name."""
+        """Return x, and each head's other arrays behind its name."""
         found = {"x": part.x}
         for name, runner in self.runners.items():
             own = runner.arrays(part).items()
@@ -60,14 +60,14 @@ class Multitask(TaskRunner):
         return found
 
     def of_head(self, name: str, arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Gives the arrays of one head, by its own names."""
+        """Return the arrays of one head, by its own names."""
         own = {key: array for key, array in arrays.items() if key.startswith(f"{name}/")}
         return {"x": arrays["x"]} | {
             key.removeprefix(f"{name}/"): array for key, array in own.items()
         }
 
     def each(self, outputs: Mapping[str, Tensor], batch: Batch) -> list[Tensor]:
-        """Gives the heads' losses, in their order."""
+        """Return the heads' losses, in their order."""
         return [
             runner.criterion(
                 runner.loss_inputs(outputs[name], Batch(self.of_head(name, batch.arrays)))
@@ -76,7 +76,7 @@ class Multitask(TaskRunner):
         ]
 
     def loss(self, model: nn.Module, batch: Batch, moment: Moment) -> Tensor:
-        """Weighs the heads' losses; see `TaskRunner.loss`."""
+        """Weigh the heads' losses; see `TaskRunner.loss`."""
         each = self.each(model(batch.x), batch)
         self._last = [loss.detach() for loss in each]
         if not self.criterion.training:
@@ -86,7 +86,7 @@ class Multitask(TaskRunner):
     def trials(
         self, model: nn.Module, batch: Batch, arrays: Mapping[str, Tensor]
     ) -> Iterator[Trial]:
-        """Gives each head's loss; see `TaskRunner.trials`."""
+        """Return each head's loss; see `TaskRunner.trials`."""
         outputs = model(batch.x)
         for name, runner in self.runners.items():
             own = Batch(self.of_head(name, batch.arrays))
@@ -96,18 +96,18 @@ class Multitask(TaskRunner):
             yield Trial(self._paths[name], runner.criterion, inputs, targets)
 
     def watched(self) -> dict[str, float]:
-        """Gives each head's loss in the last batch, and its weight."""
+        """Return each head's loss in the last batch, and its weight."""
         weights = self.criterion.weights.tolist()
         values = {f"weights/{name}": w for name, w in zip(self.runners, weights, strict=True)}
         last = zip(self.runners, self._last, strict=False)
         return values | {f"train/{name}/loss": float(loss) for name, loss in last}
 
     def updated(self) -> None:
-        """Lets the weights follow an update."""
+        """Let the weights follow an update."""
         self.criterion.updated()
 
     def meter(self, model: nn.Module) -> OutputMeter:
-        """Begins an evaluation of a model."""
+        """Begin an evaluation of a model."""
         return _EachHead(self, model)
 
 

@@ -23,20 +23,20 @@ class Numbers(TaskRunner):
     """What an error of 1 is in the target's units."""
 
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
-        """Takes the spec of this head alone and the data."""
+        """Take the spec of this head alone and the data."""
         super().__init__(spec, bundle)
         self.num_outputs = 1
 
     def arrays(self, part: Part) -> dict[str, Tensor]:
-        """Gives x and the target (N, 1, …)."""
+        """Return x and the target (N, 1, …)."""
         return {"x": part.x, "target": self.targets(part)[:, None]}
 
     @abstractmethod
     def targets(self, part: Part) -> Tensor:
-        """Gives a part's numbers (N, …)."""
+        """Return a part's numbers (N, …)."""
 
     def meter(self, model: nn.Module) -> OutputMeter:
-        """Begins an evaluation of a model."""
+        """Begin an evaluation of a model."""
         return _Errors(self, model)
 
 
@@ -50,7 +50,7 @@ class Depth(Numbers):
     of_pixels: ClassVar[bool] = True
 
     def targets(self, part: Part) -> Tensor:
-        """Gives the distances (N, H, W)."""
+        """Return the distances (N, H, W)."""
         return part.arrays["depth"]
 
 
@@ -63,14 +63,14 @@ class Column(Numbers):
     }
 
     def __init__(self, spec: JobSpec, bundle: DataBundle, column: int) -> None:
-        """Takes the spec of this head alone, the data, and which number it is."""
+        """Take the spec of this head alone, the data, and which number it is."""
         super().__init__(spec, bundle)
         self._column = column
         if bundle.target_scaler is not None:
             self.scale = float(np.atleast_1d(bundle.target_scaler.sd)[column])
 
     def targets(self, part: Part) -> Tensor:
-        """Gives the numbers (N,)."""
+        """Return the numbers (N,)."""
         return part.y.reshape(len(part.y), -1)[:, self._column]
 
 

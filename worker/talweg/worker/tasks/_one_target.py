@@ -20,17 +20,17 @@ class OneTarget(TaskRunner):
     """A task of pred (N, num_outputs) and one target a sample."""
 
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
-        """Takes a filled spec and its data."""
+        """Take a filled spec and its data."""
         super().__init__(spec, bundle)
         self._y_dims = bundle.train.y.dim()
 
     @abstractmethod
     def targets(self, y: Tensor) -> Tensor:
-        """Gives a part's targets in the shape in which the loss takes them."""
+        """Return a part's targets in the shape in which the loss takes them."""
 
     @abstractmethod
     def predict(self, outputs: Tensor, y: Tensor) -> Predictions:
-        """Reads the model's outputs.
+        """Read the model's outputs.
 
         Args:
             outputs: (N, num_outputs), on any device.
@@ -39,22 +39,22 @@ class OneTarget(TaskRunner):
 
     @abstractmethod
     def metrics(self, predictions: Predictions) -> dict[str, float]:
-        """Judges predictions: by metric's name, without those that the samples leave undefined."""
+        """Judge predictions: by metric's name, without those that the samples leave undefined."""
 
     def arrays(self, part: Part) -> dict[str, Tensor]:
-        """Gives x and the target; see `TaskRunner.arrays`."""
+        """Return x and the target; see `TaskRunner.arrays`."""
         return {"x": part.x, "target": self.targets(part.y)}
 
     def y_of(self, target: Tensor) -> Tensor:
-        """Gives back the targets as the data has them, of those that the loss takes."""
+        """Return back the targets as the data has them, of those that the loss takes."""
         return target.flatten() if self._y_dims == 1 else target
 
     def samples_at_once(self, batch_size: int, x: Tensor) -> int:
-        """Gives as many as hold 4 MiB of inputs, if those are more than in training."""
+        """Return as many as hold 4 MiB of inputs, if those are more than in training."""
         return max(batch_size, _NUMBERS_IN_A_BATCH // max(math.prod(x.shape[1:]), 1))
 
     def meter(self, model: nn.Module) -> Meter:
-        """Begins an evaluation of a model."""
+        """Begin an evaluation of a model."""
         return _Together(self, model)
 
 

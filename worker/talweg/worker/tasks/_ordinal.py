@@ -20,12 +20,12 @@ from talweg.worker.tasks._one_target import OneTarget
 
 
 def is_conditional(spec: JobSpec) -> bool:
-    """Whether each answer, rank > k, is given that rank ≥ k; else each stands for itself."""
+    """Return whether each answer, rank > k, is given rank ≥ k; else each stands alone."""
     return any(isinstance(loss, losses_pb2.Corn) for _, loss in leaves(spec.loss))
 
 
 def shares_answers(spec: JobSpec) -> bool:
-    """Whether all answers come from one score, so that they never contradict each other."""
+    """Return whether all answers come from one score, so that they never contradict each other."""
     return kind(spec.task)[0] == "ordinal" and not is_conditional(spec)
 
 
@@ -35,25 +35,25 @@ class Ordinal(OneTarget):
     contract = {"x": Array(("N …",), "the inputs"), "y": Array(("N",), "ranks", whole=True)}
 
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
-        """Takes a filled spec and its data."""
+        """Take a filled spec and its data."""
         super().__init__(spec, bundle)
         self._conditional = is_conditional(spec)
 
     def class_counts(self, bundle: DataBundle) -> ClassCounts:
-        """Counts the ranks."""
+        """Count the ranks."""
         return count_classes(bundle.train.y, bundle.num_targets)
 
     def start(self, network: nn.Module) -> None:
-        """Lets the answers share their weights, except under corn."""
+        """Let the answers share their weights, except under corn."""
         if not self._conditional and isinstance(network, nn.Sequential):
             share_answers(network)
 
     def targets(self, y: Tensor) -> Tensor:
-        """Gives ranks (N,)."""
+        """Return ranks (N,)."""
         return y
 
     def predict(self, outputs: Tensor, y: Tensor) -> Predictions:
-        """Reads the outputs as probabilities of rank > k; see `TaskRunner.predict`.
+        """Read the outputs as probabilities of rank > k; see `TaskRunner.predict`.
 
         The answer is the number of steps that are more likely taken than not.
         """
@@ -65,13 +65,13 @@ class Ordinal(OneTarget):
         return Predictions(y.numpy(), answers.numpy(), rank_probabilities(above).numpy())
 
     def metrics(self, predictions: Predictions) -> dict[str, float]:
-        """Gives mae, in ranks, and accuracy."""
+        """Return mae, in ranks, and accuracy."""
         error: Floats = np.abs(predictions.y_pred - predictions.y_true).astype(np.float64)
         return {"mae": float(error.mean()), "accuracy": float((error == 0).mean())}
 
 
 def rank_probabilities(above: Tensor) -> Tensor:
-    """Turns probabilities of rank > k (N, K-1) into those of each rank (N, K).
+    """Turn probabilities of rank > k (N, K-1) into those of each rank (N, K).
 
     Where a later step is more likely than an earlier one, it counts as just as likely.
     """

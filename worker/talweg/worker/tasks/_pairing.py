@@ -32,7 +32,7 @@ class _Drawn(Head):
     """
 
     def check_values(self, inputs: Mapping[str, Tensor]) -> None:
-        """Checks nothing: what the loss is given is made here."""
+        """Check nothing: what the loss is given is made here."""
 
     def _changed(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         embeddings, labels = inputs["pred"], inputs["target"]
@@ -53,7 +53,7 @@ class _Drawn(Head):
         return 1 - torch.rand(count, count, generator=generator)
 
     def _given(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> dict[str, Tensor]:
-        """The loss's inputs."""
+        """Return the loss's inputs."""
         raise NotImplementedError
 
 
@@ -68,7 +68,7 @@ class InPairs(_Drawn):
     """A loss of pairs and of what each is, as many of one class as of two."""
 
     def __init__(self, inner: LossModule, *, answer: str, other: int) -> None:
-        """Stands before a loss.
+        """Stand before a loss.
 
         Args:
             inner: Takes emb1, emb2 and an answer: 1 for pairs of one class.
@@ -101,7 +101,7 @@ class OfPairs(Head):
     input_names = ("left", "right", "same")
 
     def __init__(self, inner: LossModule, *, answer: str, other: int) -> None:
-        """Stands before a loss; for arguments see `InPairs`."""
+        """Stand before a loss; for arguments see `InPairs`."""
         super().__init__(inner)
         self._answer = answer
         self._other = other

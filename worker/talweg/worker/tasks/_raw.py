@@ -10,6 +10,6 @@ from talweg.worker.tasks._measures import Floats
 
 
 def to_raw(x: Tensor, scaler: Scaler | None) -> Floats:
-    """Takes samples (N, …) back to what they were before they were standardised."""
+    """Take samples (N, …) back to what they were before they were standardised."""
     values: Floats = x.detach().to("cpu", torch.float64).numpy()
     return values if scaler is None else scaler.unscale(values)

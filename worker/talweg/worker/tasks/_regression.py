@@ -26,7 +26,7 @@ class Regression(OneTarget):
     }
 
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
-        """Takes a filled spec and its data."""
+        """Take a filled spec and its data."""
         super().__init__(spec, bundle)
         self._scaler = bundle.target_scaler
         self._mean = self.targets(bundle.train.y).mean(dim=0)
@@ -49,7 +49,7 @@ class Regression(OneTarget):
                 self._quantiles = np.append(self._quantiles, loss.q)
 
     def start(self, network: nn.Module) -> None:
-        """Begins at the mean of the training targets where outputs are its logarithm.
+        """Begin at the mean of the training targets where outputs are its logarithm.
 
         Targets keep their own units then, and a rate of 1, at which outputs near 0 begin, may be
         thousands of steps away. Only a last layer that is linear, with a constant, is moved.
@@ -60,11 +60,11 @@ class Regression(OneTarget):
                 layer.bias.add_(self._mean.clamp(min=torch.finfo(torch.float32).tiny).log())
 
     def targets(self, y: Tensor) -> Tensor:
-        """Gives (N, K)."""
+        """Return (N, K)."""
         return y[:, None] if y.dim() == 1 else y
 
     def predict(self, outputs: Tensor, y: Tensor) -> Predictions:
-        """Reads the outputs as numbers in the target's units; see `TaskRunner.predict`."""
+        """Read the outputs as numbers in the target's units; see `TaskRunner.predict`."""
         values = outputs.double()
         if self._gives_log:
             values = values.exp()
@@ -86,7 +86,7 @@ class Regression(OneTarget):
         return Predictions(self._unscale(y), self._unscale(mean), sd=sd)
 
     def metrics(self, predictions: Predictions) -> dict[str, float]:
-        """Gives mae, rmse, r2 and, under quantile losses, pinball."""
+        """Return mae, rmse, r2 and, under quantile losses, pinball."""
         count = len(predictions.y_true)
         y_true = predictions.y_true.reshape(count, -1)
         y_pred = predictions.y_pred.reshape(count, -1)

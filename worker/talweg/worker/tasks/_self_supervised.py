@@ -42,7 +42,7 @@ class OfProjections(LossModule):
     def __init__(
         self, inner: LossModule, *, size: int, projection: int, predicts: bool, seed: int
     ) -> None:
-        """Draws the first weights.
+        """Draw the first weights.
 
         Args:
             inner: Takes two views.
@@ -59,12 +59,12 @@ class OfProjections(LossModule):
             self.predictor = _perceptron(projection, projection) if predicts else None
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Gives the reduced loss; see `LossModule.forward`."""
+        """Return the reduced loss; see `LossModule.forward`."""
         directions = [self.inner(given) for given in self._given(inputs)]
         return directions[0] if len(directions) == 1 else sum(directions[1:], directions[0]) / 2
 
     def check_inputs(self, inputs: Mapping[str, Tensor]) -> None:
-        """Refuses wrong names, shapes and dtypes; see `LossModule.check_inputs`."""
+        """Refuse wrong names, shapes and dtypes; see `LossModule.check_inputs`."""
         for given in self._given(inputs):
             self.inner.check_inputs(given)
 
@@ -95,7 +95,7 @@ class SelfSupervised(TaskRunner):
     }
 
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
-        """Takes a filled spec and its data."""
+        """Take a filled spec and its data."""
         super().__init__(spec, bundle)
         task = spec.task.self_supervised
         self.views = Views.of(task.views)
@@ -110,32 +110,32 @@ class SelfSupervised(TaskRunner):
         )
 
     def arrays(self, part: Part) -> dict[str, Tensor]:
-        """Gives x and, as target, the class, which no loss sees; see `TaskRunner.arrays`."""
+        """Return x and, as target, the class, which no loss sees; see `TaskRunner.arrays`."""
         return {"x": part.x, "target": part.y}
 
     def loss(self, model: nn.Module, batch: Batch, moment: Moment) -> Tensor:
-        """Compares two views of each sample; see `TaskRunner.loss`."""
+        """Compare two views of each sample; see `TaskRunner.loss`."""
         return self.criterion(self.compared(model, batch.x))
 
     def trials(
         self, model: nn.Module, batch: Batch, arrays: Mapping[str, Tensor]
     ) -> Iterator[Trial]:
-        """Gives the loss with two views of some samples."""
+        """Return the loss with two views of some samples."""
         yield Trial("loss", self.criterion, self.compared(model, batch.x), {})
 
     def compared(
         self, model: nn.Module, x: Tensor, generator: torch.Generator | None = None
     ) -> dict[str, Tensor]:
-        """Gives the embeddings of two views of each sample."""
+        """Return the embeddings of two views of each sample."""
         one, two = self.views.draw(x, generator), self.views.draw(x, generator)
         return {"one": model(one), "two": model(two)}
 
     def meter(self, model: nn.Module) -> Meter:
-        """Begins an evaluation of a model."""
+        """Begin an evaluation of a model."""
         return _Probes(self, model)
 
     def learnt(self, model: nn.Module) -> tuple[Floats, NDArray[np.int64]]:
-        """Gives the embeddings of training samples, as they are and not as views, and classes."""
+        """Return the embeddings of training samples, as they are and not as views, and classes."""
         device = next(model.parameters()).device
         x, y = self._train.x[:_MOST_FITTED], self._train.y[:_MOST_FITTED]
         found = torch.cat([model(part.to(device)) for part in torch.split(x, _AT_ONCE)])

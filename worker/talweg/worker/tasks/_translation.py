@@ -34,7 +34,7 @@ class ImageTranslation(TaskRunner):
     of_pixels = True
 
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
-        """Takes a filled spec and its data.
+        """Take a filled spec and its data.
 
         Raises:
             UserSpecError: An image is smaller than the window of SSIM, or its pixels are not in
@@ -48,15 +48,15 @@ class ImageTranslation(TaskRunner):
         self.computed |= frozen_digests(self.criterion)
 
     def arrays(self, part: Part) -> dict[str, Tensor]:
-        """Gives x and the target (N, K, H, W)."""
+        """Return x and the target (N, K, H, W)."""
         return {"x": part.x, "target": part.arrays["image"]}
 
     def watched(self) -> dict[str, float]:
-        """Gives the weights of layers that a loss learns."""
+        """Return the weights of layers that a loss learns."""
         return layer_weights(self.criterion)
 
     def meter(self, model: nn.Module) -> OutputMeter:
-        """Begins an evaluation of a model."""
+        """Begin an evaluation of a model."""
         return _Images(self, model)
 
 
@@ -93,13 +93,13 @@ class _Images(OutputMeter):
 
 
 def psnr(answers: Tensor, target: Tensor) -> Tensor:
-    """Gives each image's peak signal-to-noise ratio in dB (N,), for pixels in [0, 1]."""
+    """Return each image's peak signal-to-noise ratio in dB (N,), for pixels in [0, 1]."""
     error = (answers.double() - target.double()).square().flatten(1).mean(dim=1)
     return -10 * error.clamp(min=_LEAST_ERROR).log10()
 
 
 def ssim(answers: Tensor, target: Tensor) -> Tensor:
-    """Gives each image's structural similarity (N,), for pixels in [0, 1]."""
+    """Return each image's structural similarity (N,), for pixels in [0, 1]."""
     return 1 - images.ssim(answers.float(), target.float(), window_size=_WINDOW)
 
 

@@ -29,7 +29,7 @@ _SEED = 0
 
 
 def gives_probabilities(spec: JobSpec) -> bool:
-    """Whether a filled spec's reconstructions are yes or no, number by number."""
+    """Return whether a filled spec's reconstructions are yes or no, number by number."""
     return spec.loss.vae.recon in (losses_pb2.Vae.bce_logits, losses_pb2.Vae.bce)
 
 
@@ -39,7 +39,7 @@ class Vae(TaskRunner):
     contract = {"x": Array(("N …",), "the samples")}
 
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
-        """Takes a filled spec and its data."""
+        """Take a filled spec and its data."""
         super().__init__(spec, bundle)
         self._scaler = bundle.inputs.scaler
         self._binary = gives_probabilities(spec)
@@ -48,7 +48,7 @@ class Vae(TaskRunner):
         """The likelihood of the samples."""
 
     def arrays(self, part: Part) -> dict[str, Tensor]:
-        """Gives x, and as target what is made again: of yes or no x as it came; else x itself."""
+        """Return x, and as target what is made again: of yes or no x as it came; else x itself."""
         if not self._binary:
             return {"x": part.x, "target": part.x}
         raw = torch.from_numpy(to_raw(part.x, self._scaler))
@@ -56,7 +56,7 @@ class Vae(TaskRunner):
         return {"x": part.x, "target": torch.where(near, raw.clamp(0, 1), raw).float()}
 
     def loss_inputs(self, outputs: Any, batch: Batch) -> dict[str, Tensor]:
-        """Gives what the loss takes of reconstruction, mean and log variance."""
+        """Return what the loss takes of reconstruction, mean and log variance."""
         recon, mu, logvar = outputs
         return {
             "recon": recon.sigmoid() if self._closed else recon,
@@ -66,22 +66,22 @@ class Vae(TaskRunner):
         }
 
     def meter(self, model: nn.Module) -> Meter:
-        """Begins an evaluation of a model."""
+        """Begin an evaluation of a model."""
         return _Bound(self, network_of(model))
 
     def seen(self, recon: Tensor) -> NDArray[np.float32]:
-        """Gives what the decoder says in the data's own units; of yes or no probabilities."""
+        """Return what the decoder says in the data's own units; of yes or no probabilities."""
         if self._binary:
             return recon.sigmoid().cpu().float().numpy()
         return to_raw(recon, self._scaler).astype(np.float32)
 
     def true(self, batch: Batch) -> NDArray[np.float32]:
-        """Gives samples in the data's own units."""
+        """Return samples in the data's own units."""
         return to_raw(batch.x, self._scaler).astype(np.float32)
 
 
 def network_of(model: nn.Module) -> VariationalAutoencoder:
-    """Finds the autoencoder in a model."""
+    """Find the autoencoder in a model."""
     return next(part for part in model.modules() if isinstance(part, VariationalAutoencoder))
 
 
@@ -140,7 +140,7 @@ class _Bound(Meter):
 
 
 def most_collapsed(code: int) -> int:
-    """Gives the active units up to which a code of so many numbers has collapsed."""
+    """Return the active units up to which a code of so many numbers has collapsed."""
     return code // 10
 
 

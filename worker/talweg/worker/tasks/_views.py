@@ -29,11 +29,11 @@ class Views:
 
     @classmethod
     def of(cls, message: tasks_pb2.Views) -> Views:
-        """Takes a filled message."""
+        """Take a filled message."""
         return cls(message.rotation, message.shift, message.noise, message.masked)
 
     def draw(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Gives a view of each sample.
+        """Return a view of each sample.
 
         Args:
             x: Samples (N, …); images are (N, channels, height, width).
@@ -48,7 +48,7 @@ class Views:
         return x
 
     def _moved(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Turns and moves images; what comes in from outside is as the edge is."""
+        """Turn and move images; what comes in from outside is as the edge is."""
         count, _, height, width = x.shape
         chance = 2 * _draw(torch.rand, torch.Size((count, 3)), x.device, generator) - 1
         angle = chance[:, 0] * math.radians(self.rotation)

@@ -22,16 +22,16 @@ class Weighing(LossModule):
     input_names = ("losses",)
 
     def __init__(self, heads: Sequence[LossModule]) -> None:
-        """Takes the heads' own losses, so that they are moved and trained with it."""
+        """Take the heads' own losses, so that they are moved and trained with it."""
         super().__init__("mean")
         self.heads = nn.ModuleList(heads)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Gives the loss by the weights as they are."""
+        """Return the loss by the weights as they are."""
         return (self.weights.to(inputs["losses"]) * inputs["losses"]).sum()
 
     def in_training(self, each: Sequence[Tensor], shared: nn.Parameter) -> Tensor:
-        """Gives the loss by which training goes.
+        """Return the loss by which training goes.
 
         Args:
             each: The heads' losses, joined to the graph.
@@ -45,7 +45,7 @@ class Weighing(LossModule):
         raise NotImplementedError
 
     def updated(self) -> None:
-        """Follows each update."""
+        """Follow each update."""
 
 
 class Fixed(Weighing):
@@ -54,7 +54,7 @@ class Fixed(Weighing):
     given: Tensor
 
     def __init__(self, heads: Sequence[LossModule], weights: Sequence[float]) -> None:
-        """Takes a weight a head."""
+        """Take a weight a head."""
         super().__init__(heads)
         self.register_buffer("given", torch.tensor(list(weights)), persistent=False)
 
@@ -68,7 +68,7 @@ class ByUncertainty(Weighing):
     """Learned log variances; see `losses.functional.several.uncertainty`."""
 
     def __init__(self, heads: Sequence[LossModule], loss: Loss) -> None:
-        """Takes a filled loss."""
+        """Take a filled loss."""
         super().__init__(heads)
         spec = loss.uncertainty
         self.loss = losses.build(loss)
@@ -78,7 +78,7 @@ class ByUncertainty(Weighing):
         self._halved = [task == Uncertainty.regression for task in spec.task_types]
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Gives the loss, whose gradient reaches the log variances."""
+        """Return the loss, whose gradient reaches the log variances."""
         return self.loss({"losses": inputs["losses"], "log_vars": self.log_vars})
 
     @property
@@ -96,7 +96,7 @@ class ByGradNorm(Weighing):
     initial_losses: Tensor
 
     def __init__(self, heads: Sequence[LossModule], loss: Loss) -> None:
-        """Takes a filled loss."""
+        """Take a filled loss."""
         super().__init__(heads)
         self.loss = losses.build(loss)
         self.learnt = nn.Parameter(torch.ones(len(heads)))
@@ -104,7 +104,7 @@ class ByGradNorm(Weighing):
         self.register_buffer("initial_losses", torch.zeros(len(heads)))
 
     def in_training(self, each: Sequence[Tensor], shared: nn.Parameter) -> Tensor:
-        """Gives the weighted losses, and beside them what the weights learn by."""
+        """Return the weighted losses, and beside them what the weights learn by."""
         current = torch.stack([loss.detach() for loss in each]).float()
         # Which of the two it is no host needs to know: a GPU would be waited for.
         is_known = self.initial_losses.any()
@@ -129,7 +129,7 @@ class ByGradNorm(Weighing):
         return self.learnt.detach()
 
     def updated(self) -> None:
-        """Scales the weights so that they sum to their number again."""
+        """Scale the weights so that they sum to their number again."""
         with torch.no_grad():
             self.learnt.clamp_(min=_LEAST_WEIGHT)
             self.learnt.mul_(len(self.learnt) / self.learnt.sum())
@@ -144,7 +144,7 @@ def _gradient_norm(loss: Tensor, weights: nn.Parameter) -> Tensor:
 
 
 def weighing_of(loss: Loss, heads: Sequence[LossModule]) -> Weighing:
-    """Builds what weighs the losses of heads, of a filled loss."""
+    """Build what weighs the losses of heads, of a filled loss."""
     name, _ = kind(loss)
     if name == "uncertainty":
         return ByUncertainty(heads, loss)
@@ -154,6 +154,6 @@ def weighing_of(loss: Loss, heads: Sequence[LossModule]) -> Weighing:
 
 
 def last_shared(model: nn.Module) -> nn.Parameter:
-    """Gives the weights of the last layer that all heads of a model share."""
+    """Return the weights of the last layer that all heads of a model share."""
     trunk = model.get_submodule("trunk")
     return [weights for weights in trunk.parameters() if weights.dim() > 1][-1]

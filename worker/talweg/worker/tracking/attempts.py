@@ -15,11 +15,11 @@ class SpooledAttempt:
     """What is known of an attempt, and what of it has still to be sent."""
 
     def __init__(self, job_folder: Path, number: int) -> None:
-        """Reads nothing yet.
+        """Read nothing yet.
 
         Args:
-            job_folder: the job's folder in the spool.
-            number: the attempt's, from 1.
+            job_folder: The job's folder in the spool.
+            number: The attempt's, from 1.
         """
         self.number = number
         self.folder = attempt_folder(job_folder.parent, job_id=job_folder.name, attempt=number)
@@ -57,7 +57,7 @@ class SpooledAttempt:
         return tags
 
     def is_idle(self, *, sent: int) -> bool:
-        """Whether all that was written has been read and sent."""
+        """Return whether all that was written has been read and sent."""
         try:
             return sent >= self._taken_to == self.lines.stat().st_size
         except FileNotFoundError:
@@ -71,13 +71,13 @@ class SpooledAttempt:
             return self.folder.stat().st_mtime * 1000
 
     def unsent(self, start: int) -> Iterator[tuple[list[Point], int]]:
-        """Gives the points that were not sent, in batches, each with the offset behind it.
+        """Return the points that were not sent, in batches, each with the offset behind it.
 
         A batch may be empty: then lines of other kinds stand before the offset. The first call of
         a process reads from the beginning, so that what an earlier process has sent is known.
 
         Args:
-            start: how much has been sent, in bytes.
+            start: How much has been sent, in bytes.
         """
         batch: list[Point] = []
         offset = start
@@ -97,7 +97,7 @@ class SpooledAttempt:
             yield batch, offset
 
     def points(self) -> Iterator[Point]:
-        """All points of the job up to this attempt that were made on this machine.
+        """Return all points of the job up to this attempt that were made on this machine.
 
         An attempt that goes on from a checkpoint makes some points again: each step is given once.
         """

@@ -64,18 +64,18 @@ class Found:
         return title(self.spec)
 
     def picture(self, of: str = "") -> Path:
-        """Gives where a picture goes: the diagnosis's own, or one that shows more of it."""
+        """Return where a picture goes: the diagnosis's own, or one that shows more of it."""
         return self.folder / (f"{self.name}_{of}.png" if of else f"{self.name}.png")
 
 
 def title(spec: JobSpec) -> str:
-    """Says in one line what was trained."""
+    """Say in one line what was trained."""
     text = f"{label(spec.loss)} on {kind(spec.dataset)[0]}, seed {seed_of(spec)}"
     return textwrap.shorten(text, _LONGEST_TITLE, placeholder="…")
 
 
 def figure_of(height: float) -> tuple[Figure, Axes]:
-    """Gives a figure of a height in inches with one pair of axes."""
+    """Return a figure of a height in inches with one pair of axes."""
     figure = bare_figure(height)
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
@@ -84,17 +84,17 @@ def figure_of(height: float) -> tuple[Figure, Axes]:
 
 
 def bare_figure(height: float) -> Figure:
-    """Gives a figure of a height in inches without axes."""
+    """Return a figure of a height in inches without axes."""
     figure = Figure(figsize=(8, height), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes a figure."""
+    """Write a figure."""
     figure.savefig(path, dpi=_DPI)
 
 
 def short(name: str) -> str:
-    """Cuts a name that is too long for a picture."""
+    """Cut a name that is too long for a picture."""
     return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"

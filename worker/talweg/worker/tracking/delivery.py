@@ -31,10 +31,10 @@ class Delivery:
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Reads nothing yet.
+        """Read nothing yet.
 
         Args:
-            settings: spool, server and MLflow.
+            settings: Spool, server and MLflow.
         """
         self._spool = settings.spool_dir
         self._runs = Runs(settings.tracking_uri, public_uri=settings.public_tracking_uri)
@@ -53,7 +53,7 @@ class Delivery:
             time.sleep(self.deliver())
 
     def deliver(self) -> float:
-        """Goes over all jobs once; where that takes long, over as many as a few seconds allow.
+        """Go over all jobs once; where that takes long, over as many as a few seconds allow.
 
         Returns:
             How many seconds to wait before the next time.

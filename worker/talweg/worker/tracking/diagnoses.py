@@ -30,13 +30,13 @@ _TAGS = {RATE_RANGE: ("suggested", "talweg.suggested_rate")}
 def send_diagnosis(
     name: str, attempt: SpooledAttempt, spec: JobSpec, *, run: RunId, runs: Runs
 ) -> None:
-    """Sends a table as CSV, its tag, and its pictures where plots are asked for.
+    """Send a table as CSV, its tag, and its pictures where plots are asked for.
 
     Args:
-        name: the diagnosis's.
-        attempt: the one that made it.
-        spec: filled.
-        run: the job's.
+        name: The diagnosis's.
+        attempt: The one that made it.
+        spec: Filled.
+        run: The job's.
         runs: MLflow.
     """
     content = json.loads((attempt.folder / table_file(name)).read_text())

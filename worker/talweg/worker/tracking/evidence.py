@@ -17,12 +17,12 @@ PICTURE = "divergence.png"
 
 
 def send_evidence(attempt: SpooledAttempt, spec: JobSpec, run: RunId, runs: Runs) -> None:
-    """Sends JSON and text, and a picture where the spec asks for plots.
+    """Send JSON and text, and a picture where the spec asks for plots.
 
     Args:
-        attempt: the last one; it holds the evidence.
-        spec: filled.
-        run: the job's.
+        attempt: The last one; it holds the evidence.
+        spec: Filled.
+        run: The job's.
         runs: MLflow.
     """
     path = attempt.folder / DIVERGENCE
@@ -40,7 +40,7 @@ def send_evidence(attempt: SpooledAttempt, spec: JobSpec, run: RunId, runs: Runs
 
 
 def in_text(seen: Divergence) -> str:
-    """The evidence as a page of text."""
+    """Return the evidence as a page of text."""
     lines = [*divergence_lines(seen), ""]
     if seen.losses:
         lines.append(f"{'steps before':>12}  {'loss':>12}  {'gradient norm':>13}")

@@ -33,7 +33,7 @@ class _OnCpu:
 
 
 def requirements() -> list[str]:
-    """What loads the model; given, since MLflow takes seconds to find out."""
+    """Return what loads the model; given, since MLflow takes seconds to find out."""
     torch_version = torch.__version__.partition("+")[0]
     return [f"mlflow=={mlflow.__version__}", f"torch=={torch_version}", f"numpy=={np.__version__}"]
 
@@ -41,13 +41,13 @@ def requirements() -> list[str]:
 def log_model(
     model: nn.Module, example: Tensor, *, run: RunId, model_id: str, tracking_uri: str
 ) -> None:
-    """Stores a model with signature and input example, loadable with pickles forbidden.
+    """Store a model with signature and input example, loadable with pickles forbidden.
 
     Args:
-        model: in evaluation mode, on the CPU, float32 (N, …) to float32 (N, …).
-        example: at least two inputs: MLflow would fix the size of a batch of one.
-        run: the job's.
-        model_id: of the logged model to fill; filled again it is the same.
+        model: In evaluation mode, on the CPU, float32 (N, …) to float32 (N, …).
+        example: At least two inputs: MLflow would fix the size of a batch of one.
+        run: The job's.
+        model_id: Of the logged model to fill; filled again it is the same.
         tracking_uri: MLflow's address.
     """
     with torch.inference_mode():

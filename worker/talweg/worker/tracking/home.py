@@ -21,17 +21,17 @@ def ensure_run(
     runs: Runs,
     record: Record,
 ) -> None:
-    """Sees to it that the state names the job's run; does nothing where it does.
+    """See to it that the state names the job's run; does nothing where it does.
 
     Args:
-        begin: the line with which the attempt begins.
-        spec: the job's.
-        job_id: without `jobs/`.
-        state: of the job's delivery.
-        save: writes the state down.
-        is_new: nobody has begun to deliver this job on this machine before this process.
+        begin: The line with which the attempt begins.
+        spec: The job's.
+        job_id: Without `jobs/`.
+        state: Of the job's delivery.
+        save: Writes the state down.
+        is_new: Nobody has begun to deliver this job on this machine before this process.
         runs: MLflow.
-        record: the server.
+        record: The server.
     """
     if state.run_id:
         return

@@ -52,12 +52,12 @@ class JobDelivery:
     """
 
     def __init__(self, folder: Path, *, runs: Runs, record: Record) -> None:
-        """Reads the state file where there is one.
+        """Read the state file where there is one.
 
         Args:
-            folder: the job's folder in the spool.
+            folder: The job's folder in the spool.
             runs: MLflow.
-            record: the server.
+            record: The server.
         """
         self.folder, self.job_id = folder, folder.name
         self._runs, self._record = runs, record
@@ -70,14 +70,14 @@ class JobDelivery:
         self._overtaken: set[int] = set()
 
     def advance(self) -> bool:
-        """Sends what there is to send.
+        """Send what there is to send.
 
         Returns:
             Whether the job is done with: everything has arrived and its folder is gone.
 
         Raises:
             TrackingError: MLflow; try again later.
-            ServerAwayError: the server did not answer; try again later.
+            ServerAwayError: The server did not answer; try again later.
         """
         for number in attempts(self.folder):
             self._attempts.setdefault(number, SpooledAttempt(self.folder, number))
@@ -97,7 +97,7 @@ class JobDelivery:
         self._state.save(self.folder)
 
     def _once(self, name: str, step: Callable[[], None]) -> None:
-        """Takes a step that is taken once a run; a step that MLflow refuses is left out."""
+        """Take a step that is taken once a run; a step that MLflow refuses is left out."""
         if name in self._state.done:
             return
         try:
@@ -110,7 +110,7 @@ class JobDelivery:
     # Points, parameters and tags.
 
     def _send(self, attempt: SpooledAttempt) -> bool:
-        """Sends what an attempt tells; False where it must wait, and what comes after it too."""
+        """Send what an attempt tells; False where it must wait, and what comes after it too."""
         key = str(attempt.number)
         if attempt.number in self._overtaken or attempt.is_idle(sent=self._sent_of(attempt)):
             return True
@@ -139,7 +139,7 @@ class JobDelivery:
         return self._state.offsets.get(str(attempt.number), 0)
 
     def _is_overtaken(self, attempt: SpooledAttempt, points: list[Point]) -> bool:
-        """Whether another machine has the attempt after this one.
+        """Return whether another machine has the attempt after this one.
 
         It tells of steps again that MLflow did not hold when it began: those behind the checkpoint
         from which it goes on. Which of them are left to tell of here is known once it has told.
@@ -156,7 +156,7 @@ class JobDelivery:
         return job is not None and job.attempt > attempt.number
 
     def _send_leftovers(self) -> None:
-        """Sends what overtaken attempts know, and nobody else has told of."""
+        """Send what overtaken attempts know, and nobody else has told of."""
         held: dict[str, set[int]] = {}
         for number in sorted(self._overtaken):
             attempt = self._attempts[number]
@@ -176,7 +176,7 @@ class JobDelivery:
                 self._save()
 
     def _may_begin(self, attempt: SpooledAttempt) -> bool:
-        """Whether an attempt may be told of, after one that another machine tells of.
+        """Return whether an attempt may be told of, after one that another machine tells of.
 
         That machine asks before each call whether it still has the job. A call that was on its way
         when the job was taken from it must have come to its end before MLflow is asked which steps
@@ -192,7 +192,7 @@ class JobDelivery:
         return True
 
     def _send_batch(self, attempt: SpooledAttempt, spec: JobSpec, points: list[Point]) -> bool:
-        """Sends some points and what else is new; whether all of it, to the last call."""
+        """Send some points and what else is new; whether all of it, to the last call."""
         high = dict(self._state.high_water)
         fresh: list[Point] = []
         for step, at, values in points:
@@ -226,7 +226,7 @@ class JobDelivery:
         tags: dict[str, str],
         may_go_on: Callable[[], bool] = lambda: True,
     ) -> bool:
-        """One call where MLflow takes all; else each part alone, so that one does not cost all."""
+        """Send all in one call; where MLflow refuses it, send each part alone."""
         run_id = self._state.run_id
         try:
             return self._runs.log(
@@ -274,7 +274,7 @@ class JobDelivery:
     # The run.
 
     def _run_is_gone(self) -> bool:
-        """Where a person deleted the run the rest is dropped; where MLflow lost it, sent again."""
+        """Drop the rest where a person deleted the run; send all again where MLflow lost it."""
         try:
             self._runs.get(self._state.run_id)
         except RunGoneError as exc:
@@ -313,7 +313,7 @@ class JobDelivery:
         return job is None or has_ended(job)
 
     def _ask(self, last: SpooledAttempt | None) -> bool:
-        """Asks the server about a job of which nothing more seems to come."""
+        """Ask the server about a job of which nothing more seems to come."""
         quiet = last is None or last.end is not None or now_ms() - last.changed_ms() > _SILENT_MS
         if not quiet or time.monotonic() < self._ask_at:
             return False
@@ -343,7 +343,7 @@ class JobDelivery:
         self._ask_pause = min(2 * self._ask_pause, _LONGEST_PAUSE)
 
     def _give_up_on(self, last: SpooledAttempt | None) -> bool:
-        """The server does not know the job, and nobody writes: its results are kept in MLflow."""
+        """Close the run of a job that the server does not know and nobody writes to."""
         if last is not None and now_ms() - last.changed_ms() < 1000 * _LONGEST_PAUSE:
             return False
         log.warning("%s: the server does not know this job; its run is closed", self.job_id)
@@ -382,13 +382,13 @@ class JobDelivery:
         self._remove()
 
     def _remove(self) -> None:
-        """Renames the folder first: a folder that is half removed must not be taken for a job."""
+        """Rename the folder first: a folder that is half removed must not be taken for a job."""
         trash = self.folder.with_name(f"{TRASH_PREFIX}{self.job_id}-{os.getpid()}-{now_ms()}")
         os.replace(self.folder, trash)
         shutil.rmtree(trash, ignore_errors=True)
 
 
 def _source(spec: JobSpec) -> dict[str, Any]:
-    """What makes the data what it is: data set, split and preprocessing."""
+    """Return what makes the data what it is: data set, split and preprocessing."""
     whole = to_dict(spec)
     return {part: whole[part] for part in ("dataset", "split", "preprocessing") if part in whole}

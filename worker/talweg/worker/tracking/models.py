@@ -77,11 +77,11 @@ _CLASS_ANSWERS = {"binary": "sigmoid", "multilabel": "sigmoid", "multiclass": "s
 
 
 def describe(spec: JobSpec, bundle: DataBundle) -> dict[str, Any]:
-    """What `model.json` holds.
+    """Return what `model.json` holds.
 
     Args:
-        spec: filled.
-        bundle: what was learnt from.
+        spec: Filled.
+        bundle: What was learnt from.
     """
     task, _ = kind(spec.task)
     outputs = num_outputs(spec, bundle.num_targets)
@@ -169,7 +169,7 @@ def _answer(spec: JobSpec, task: str) -> str:
 
 
 def example(spec: JobSpec, bundle: DataBundle, *, count: int = 4) -> Tensor:
-    """What the model takes, float32: the first training inputs as they came from the data.
+    """Return what the model takes, float32: the first training inputs as they came from the data.
 
     (count, *input_shape); of a generator noise (count, numbers of noise).
     """
@@ -210,12 +210,12 @@ class Predictor(nn.Module):
         description: Mapping[str, Any],
         class_weight: Tensor | None = None,
     ) -> None:
-        """Wraps a network.
+        """Wrap a network.
 
         Args:
-            network: takes standardised inputs, gives outputs as it was trained to.
-            description: of `describe`.
-            class_weight: where the outputs are embeddings, one vector a class (C, num_outputs).
+            network: Takes standardised inputs, gives outputs as it was trained to.
+            description: Of `describe`.
+            class_weight: Where the outputs are embeddings, one vector a class (C, num_outputs).
         """
         super().__init__()
         self.network = network
@@ -276,7 +276,7 @@ class Predictor(nn.Module):
         return outputs * self.target_sd + self.target_mean
 
     def _raw(self, inputs: Tensor) -> Tensor:
-        """Inputs in their own units, flattened."""
+        """Return inputs in their own units, flattened."""
         raw: Tensor = inputs * self.input_sd + self.input_mean
         return raw.flatten(1)
 
@@ -294,19 +294,19 @@ class Predictor(nn.Module):
 
 
 def _found(outputs: Tensor, choice: Mapping[str, Any], x: Tensor) -> Tensor:
-    """The boxes of images; an exported program cannot ask whether more rounds change anything."""
+    """Return the boxes of images, in a fixed number of rounds, as an exported program needs."""
     height, width = x.shape[-2:]
     return find_boxes(outputs, Choice(**choice), (height, width), rounds=choice["most"])
 
 
 def rebuild(folder: Path) -> Predictor:
-    """Builds the model of an attempt's folder again.
+    """Build the model of an attempt's folder again.
 
     Args:
-        folder: holds WEIGHTS and MODEL.
+        folder: Holds WEIGHTS and MODEL.
 
     Raises:
-        ValueError: the description is of another format.
+        ValueError: The description is of another format.
     """
     from safetensors.torch import load_file
 
@@ -314,10 +314,10 @@ def rebuild(folder: Path) -> Predictor:
 
 
 def rebuilt(description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Predictor:
-    """Builds a model of its description and its weights, the loss's among them.
+    """Build a model of its description and its weights, the loss's among them.
 
     Raises:
-        ValueError: the description is of another format.
+        ValueError: The description is of another format.
     """
     if description["format"] != FORMAT:
         raise ValueError(f"{MODEL}: format must be {FORMAT}, but got {description['format']}")
@@ -346,7 +346,7 @@ def rebuilt(description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Pr
 
 
 def load_example(folder: Path) -> Tensor:
-    """The inputs that an attempt kept as an example."""
+    """Return the inputs that an attempt kept as an example."""
     from safetensors.torch import load_file
 
     return load_file(folder / EXAMPLE)["x"]

@@ -39,18 +39,18 @@ def send_outputs(
     save: Callable[[], None],
     once: Once,
 ) -> None:
-    """Sends what the spec asks for and the attempt holds.
+    """Send what the spec asks for and the attempt holds.
 
     A plot or a model that cannot be made is left out, with a line in the log: the figures count.
 
     Args:
-        attempt: the last one.
-        spec: filled.
-        run: the job's.
+        attempt: The last one.
+        spec: Filled.
+        run: The job's.
         runs: MLflow.
-        state: holds the model's id as soon as there is one.
-        save: writes the state.
-        once: takes a step unless it has been taken.
+        state: Holds the model's id as soon as there is one.
+        save: Writes the state.
+        once: Takes a step unless it has been taken.
 
     Raises:
         TrackingError: MLflow; try again later.
@@ -71,14 +71,14 @@ def send_outputs(
 def send_diagnoses(
     attempt: SpooledAttempt, spec: JobSpec, *, run: RunId, runs: Runs, once: Once
 ) -> None:
-    """Sends what diagnoses have found so far.
+    """Send what diagnoses have found so far.
 
     Args:
-        attempt: any of the job's.
-        spec: filled.
-        run: the job's.
+        attempt: Any of the job's.
+        spec: Filled.
+        run: The job's.
         runs: MLflow.
-        once: takes a step unless it has been taken.
+        once: Takes a step unless it has been taken.
 
     Raises:
         TrackingError: MLflow; try again later.

@@ -56,12 +56,12 @@ TASKS: dict[str, Callable[[Finding], None]] = {
 
 
 def draw_all(attempt: SpooledAttempt, spec: JobSpec, folder: Path) -> None:
-    """Draws every picture for which the attempt holds the data.
+    """Draw every picture for which the attempt holds the data.
 
     Args:
-        attempt: the last one of its job.
-        spec: filled.
-        folder: where the pictures go.
+        attempt: The last one of its job.
+        spec: Filled.
+        folder: Where the pictures go.
     """
     draw = draw_players if kind(spec.task)[0] == "gan" else draw_loss_curve
     draw(attempt, spec, folder / LOSS_CURVE)
@@ -74,7 +74,7 @@ def draw_all(attempt: SpooledAttempt, spec: JobSpec, folder: Path) -> None:
 
 
 def thinned(points: Iterable[tuple[int, float]], *, most: int) -> Curve:
-    """A curve's points, every second one dropped whenever there are more than `most`."""
+    """Return a curve's points, every second one dropped whenever there are more than `most`."""
     kept: Curve = []
     stride, last = 1, None
     for count, point in enumerate(points):
@@ -89,7 +89,7 @@ def thinned(points: Iterable[tuple[int, float]], *, most: int) -> Curve:
 
 
 def curves_of(attempt: SpooledAttempt, *names: str) -> Mapping[str, Curve]:
-    """Gives the points of metrics by their names, thinned."""
+    """Return the points of metrics by their names, thinned."""
     found: dict[str, Curve] = {name: [] for name in names}
     for step, _, values in attempt.points():
         for name, curve in found.items():
@@ -102,9 +102,9 @@ def draw_loss_curve(attempt: SpooledAttempt, spec: JobSpec, path: Path) -> None:
     """Training and validation loss over steps, the best validation loss marked.
 
     Args:
-        attempt: holds the points.
-        spec: filled.
-        path: of the picture.
+        attempt: Holds the points.
+        spec: Filled.
+        path: Of the picture.
     """
     curves = curves_of(attempt, "train/loss", "val/loss", "test/loss")
     train, validation, test = (curves[f"{part}/loss"] for part in ("train", "val", "test"))
@@ -135,12 +135,12 @@ def draw_loss_curve(attempt: SpooledAttempt, spec: JobSpec, path: Path) -> None:
 
 
 def draw_players(attempt: SpooledAttempt, spec: JobSpec, path: Path) -> None:
-    """What critic and generator paid over steps.
+    """Draw the losses of critic and generator over steps.
 
     Args:
-        attempt: holds the points.
-        spec: filled, of an adversarial game.
-        path: of the picture.
+        attempt: Holds the points.
+        spec: Filled, of an adversarial game.
+        path: Of the picture.
     """
     curves = curves_of(attempt, "train/critic_loss", "train/generator_loss")
     if not any(curves.values()):

@@ -20,7 +20,7 @@ _MOST_NAMED_CLASSES = 40
 
 
 def regression(finding: Finding) -> None:
-    """Draws the residuals."""
+    """Draw the residuals."""
     names = finding.data.get("target_names", [])
     y_true, y_pred = finding.shown["y_true"], finding.shown["y_pred"]
     path = finding.folder / RESIDUALS
@@ -28,7 +28,7 @@ def regression(finding: Finding) -> None:
 
 
 def classes(finding: Finding) -> None:
-    """Draws the confusion matrix."""
+    """Draw the confusion matrix."""
     names = finding.data.get("class_names", [])
     y_true, y_pred = finding.shown["y_true"], finding.shown["y_pred"]
     path = finding.folder / CONFUSION
@@ -36,7 +36,7 @@ def classes(finding: Finding) -> None:
 
 
 def labels(finding: Finding) -> None:
-    """Draws each label's outcomes."""
+    """Draw each label's outcomes."""
     names = finding.data.get("class_names", [])
     y_true, y_pred = finding.shown["y_true"], finding.shown["y_pred"]
     path = finding.folder / CONFUSION
@@ -50,10 +50,10 @@ def draw_residuals(
 
     Args:
         y_true: (N,) or (N, K).
-        y_pred: as y_true.
-        names: of the K targets; may be empty.
-        title: what was trained.
-        path: of the picture.
+        y_pred: As y_true.
+        names: Of the K targets; may be empty.
+        title: What was trained.
+        path: Of the picture.
     """
     true, pred = y_true.reshape(len(y_true), -1), y_pred.reshape(len(y_pred), -1)
     error = pred - true
@@ -87,14 +87,14 @@ def draw_residuals(
 def draw_confusion(
     y_true: NDArray[Any], y_pred: NDArray[Any], *, names: Sequence[str], title: str, path: Path
 ) -> None:
-    """How often each class was taken for which, coloured by the true class's share.
+    """Draw how often each class was predicted as which, coloured by the true class's share.
 
     Args:
-        y_true: class indices (N,).
-        y_pred: class indices (N,).
-        names: of the classes; may be empty.
-        title: what was trained.
-        path: of the picture.
+        y_true: Class indices (N,).
+        y_pred: Class indices (N,).
+        names: Of the classes; may be empty.
+        title: What was trained.
+        path: Of the picture.
     """
     num_classes = max(len(names), int(max(y_true.max(), y_pred.max())) + 1)
     counts = np.zeros((num_classes, num_classes), dtype=int)
@@ -115,14 +115,14 @@ def draw_confusion(
 def draw_label_table(
     y_true: NDArray[Any], y_pred: NDArray[Any], *, names: Sequence[str], title: str, path: Path
 ) -> None:
-    """Each label's four outcomes, coloured by their share of those that (do not) carry it.
+    """Draw each label's four outcomes, coloured by their share of those that (do not) carry it.
 
     Args:
         y_true: 0 and 1 (N, L).
         y_pred: 0 and 1 (N, L).
-        names: of the labels; may be empty.
-        title: what was trained.
-        path: of the picture.
+        names: Of the labels; may be empty.
+        title: What was trained.
+        path: Of the picture.
     """
     true, pred = y_true.astype(bool), y_pred.astype(bool)
     given, missed = (true & pred).sum(0), (true & ~pred).sum(0)

@@ -22,7 +22,7 @@ Floats = NDArray[np.float32]
 
 
 def boxes(finding: Finding) -> None:
-    """Draws images of the test data with their boxes, beside those that were found."""
+    """Draw images of the test data with their boxes, beside those that were found."""
     shown = finding.shown
     names = list(finding.data.get("class_names", []))
     colours = colours_of(len(names))

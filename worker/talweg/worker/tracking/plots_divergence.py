@@ -10,12 +10,12 @@ from talweg.worker.tracking.canvas import TEST, VALIDATION, figure_of, save, tit
 
 
 def draw_divergence(seen: Divergence, spec: JobSpec, path: Path) -> None:
-    """The losses and gradient norms before a step that was refused.
+    """Draw the losses and gradient norms before a step that was refused.
 
     Args:
-        seen: what the guard saw; with a loss at the least.
-        spec: filled.
-        path: of the picture.
+        seen: What the guard saw; with a loss at the least.
+        spec: Filled.
+        path: Of the picture.
     """
     figure, axes = figure_of(5)
     curves = ((seen.losses, VALIDATION, "loss"), (seen.gradient_norms, TEST, "gradient norm"))

@@ -16,7 +16,7 @@ _BINS = 40
 
 
 def compared(finding: Finding) -> None:
-    """Draws embeddings whose classes are known, and distances of pairs that were given."""
+    """Draw embeddings whose classes are known, and distances of pairs that were given."""
     if "embeddings" in finding.shown:
         embeddings(finding)
     if "alike" in finding.shown:
@@ -24,7 +24,7 @@ def compared(finding: Finding) -> None:
 
 
 def distances(finding: Finding) -> None:
-    """Draws how far samples are apart that belong together, and others."""
+    """Draw how far samples are apart that belong together, and others."""
     alike, unlike = finding.shown["alike"], finding.shown["unlike"]
     both = np.nan_to_num(np.concatenate([alike, unlike]))
     reach = (0.0, max(float(both.max()), 1e-12))
@@ -46,7 +46,7 @@ def distances(finding: Finding) -> None:
 
 
 def embeddings(finding: Finding) -> None:
-    """Draws each sample's embedding as a dot, coloured by its class."""
+    """Draw each sample's embedding as a dot, coloured by its class."""
     vectors, labels = finding.shown["embeddings"], finding.shown["labels"]
     places, share = principal(vectors)
     names = finding.data.get("class_names", [])

@@ -26,10 +26,10 @@ Floats = NDArray[np.float64]
 
 
 def draw_gradient_flow(found: Found) -> None:
-    """Draws few layers as lines, many as a map; the first layer is the darkest, or at the top.
+    """Draw few layers as lines, many as a map; the first layer is the darkest, or at the top.
 
     Args:
-        found: step, layer, and both quantities, which may be empty; step by step, the layers in
+        found: Step, layer, and both quantities, which may be empty; step by step, the layers in
             their order.
     """
     layers = list(dict.fromkeys(found.columns["layer"]))
@@ -110,7 +110,7 @@ def _draw_map(axes: Axes, steps: Floats, values: Floats, label: str) -> None:
 
 
 def _edges(steps: Floats) -> Floats:
-    """The ends of the columns: half-way between two steps."""
+    """Return the ends of the columns: half-way between two steps."""
     if len(steps) == 1:
         return np.array([steps[0] - 0.5, steps[0] + 0.5])
     between = (steps[1:] + steps[:-1]) / 2
@@ -120,7 +120,7 @@ def _edges(steps: Floats) -> Floats:
 
 
 def _short(layer: str) -> str:
-    """Cuts a name in its middle, whose ends tell more."""
+    """Cut a name in its middle, whose ends tell more."""
     name = layer or "(the model)"
     if len(name) <= _LONGEST_NAME:
         return name

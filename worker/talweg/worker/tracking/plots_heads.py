@@ -17,7 +17,7 @@ _INCHES_A_ROW = 2.1
 
 
 def heads(finding: Finding) -> None:
-    """Draws what each head has to show, in files that begin with its name, and the weights."""
+    """Draw what each head has to show, in files that begin with its name, and the weights."""
     draw_weights(finding, WEIGHTS, of="heads", weighed="a head's loss")
     for head in heads_of(finding.spec):
         own = {

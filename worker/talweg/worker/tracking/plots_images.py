@@ -23,7 +23,7 @@ _INCHES_A_ROW = 2.1
 
 
 def masks(finding: Finding) -> None:
-    """Draws images of the test data beside their masks and the model's, and the classes' IoU."""
+    """Draw images of the test data beside their masks and the model's, and the classes' IoU."""
     shown = finding.shown
     pairs = shown["confusion"]
     names = list(finding.data.get("class_names", []))
@@ -63,7 +63,7 @@ def _draw_iou(finding: Finding, pairs: NDArray[Any], names: Sequence[str]) -> No
 
 
 def translations(finding: Finding) -> None:
-    """Draws images of the test data beside what should come of them, what did, and the error.
+    """Draw images of the test data beside what should come of them, what did, and the error.
 
     And the weights of layers, where the loss learns them.
     """
@@ -85,18 +85,18 @@ def translations(finding: Finding) -> None:
 
 
 def colours_of(num_classes: int) -> ListedColormap:
-    """Gives a colour a class, the background's first."""
+    """Return a colour a class, the background's first."""
     hues = colormaps["hsv"](np.linspace(0, 1, num_classes))[: num_classes - 1]
     return ListedColormap([_BACKGROUND, *hues])
 
 
 def draw_image(axes: Axes, image: NDArray[Any], limits: tuple[float, float] | None = None) -> None:
-    """Draws an image (channels, height, width) from its darkest to its brightest.
+    """Draw an image (channels, height, width) from its darkest to its brightest.
 
     Args:
-        axes: where.
+        axes: Where.
         image: 1 or 3 channels; of others the first.
-        limits: what is black and what is white, where that is not the darkest and the brightest.
+        limits: What is black and what is white, where that is not the darkest and the brightest.
     """
     low, high = limits or (float(image.min()), float(image.max()))
     scaled = np.clip((image - low) / max(high - low, 1e-12), 0, 1)
@@ -107,7 +107,7 @@ def draw_image(axes: Axes, image: NDArray[Any], limits: tuple[float, float] | No
 
 
 def label_grid(grid: NDArray[Any], columns: Sequence[str]) -> None:
-    """Writes over each column what it shows, and takes the ticks off."""
+    """Write over each column what it shows, and take the ticks off."""
     for axes in grid.flat:
         axes.set_xticks([])
         axes.set_yticks([])

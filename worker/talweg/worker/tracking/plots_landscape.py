@@ -31,7 +31,7 @@ class Scale(NamedTuple):
 
 
 def scale_of(losses: Floats) -> Scale:
-    """Chooses a scale on which the whole of a landscape can be seen.
+    """Choose a scale on which the whole of a landscape can be seen.
 
     Args:
         losses: Finite, at least one.
@@ -50,10 +50,10 @@ def scale_of(losses: Floats) -> Scale:
 
 
 def draw_loss_landscape(found: Found) -> None:
-    """Draws the loss around the weights.
+    """Draw the loss around the weights.
 
     Args:
-        found: one, two and loss, row by row of `one`; losses may be the words inf and nan.
+        found: One, two and loss, row by row of `one`; losses may be the words inf and nan.
     """
     ones, twos = np.unique(found.columns["one"]), np.unique(found.columns["two"])
     losses = np.array([float(loss) for loss in found.columns["loss"]])

@@ -4,10 +4,10 @@ from talweg.worker.tracking.canvas import TEST, TRAIN, VALIDATION, Found, figure
 
 
 def draw_rate_range(found: Found) -> None:
-    """Draws the loss over the rate, with the suggested rate and the job's own.
+    """Draw the loss over the rate, with the suggested rate and the job's own.
 
     Args:
-        found: rate, loss and smoothed loss; the job's rate, and the suggested one where there is
+        found: Rate, loss and smoothed loss; the job's rate, and the suggested one where there is
             one.
     """
     columns, facts = found.columns, found.facts

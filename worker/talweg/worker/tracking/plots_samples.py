@@ -15,12 +15,12 @@ _SIDE = 8
 
 
 def game(finding: Finding) -> None:
-    """Draws samples of the generator."""
+    """Draw samples of the generator."""
     _samples(finding, finding.shown["originals"])
 
 
 def codes(finding: Finding) -> None:
-    """Draws samples of the decoder, and what it makes of real ones."""
+    """Draw samples of the decoder, and what it makes of real ones."""
     originals, again = finding.shown["originals"], finding.shown["again"]
     _samples(finding, originals)
     figure_title = f"Reconstructions: {finding.title}\ntest data above, made again below"
@@ -69,7 +69,7 @@ def _samples(finding: Finding, originals: NDArray[Any]) -> None:
 
 
 def _images(finding: Finding, images: NDArray[Any], across: int, title: str, file: str) -> None:
-    """Lays images (n, channels, height, width) out in rows."""
+    """Lay images (n, channels, height, width) out in rows."""
     down = -(-len(images) // across)
     figure = bare_figure(max(4.0, min(9.0, 1.0 + 7.5 * down / across)))
     figure.suptitle(title, fontsize=12)

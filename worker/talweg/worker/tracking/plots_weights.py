@@ -10,13 +10,13 @@ _LOG_FROM = 30.0
 
 
 def draw_weights(finding: Finding, file: str, *, of: str, weighed: str) -> None:
-    """Draws the metrics weights/NAME, where there are any.
+    """Draw the metrics weights/NAME, where there are any.
 
     Args:
-        finding: the run.
-        file: of the picture.
-        of: what has the weights, such as "heads".
-        weighed: what a weight multiplies.
+        finding: The run.
+        file: Of the picture.
+        of: What has the weights, such as "heads".
+        weighed: What a weight multiplies.
     """
     curves: dict[str, list[tuple[int, float]]] = {}
     for step, _, values in finding.attempt.points():

@@ -18,13 +18,13 @@ class DeliveryProcess:
     """Starts `python -m talweg.worker.tracking`, and starts it again should it end."""
 
     def __init__(self) -> None:
-        """Starts nothing yet."""
+        """Start nothing yet."""
         self._stop = threading.Event()
         # The kernel ends the process with the thread that started it: one thread for its life.
         self._thread = threading.Thread(target=self._keep, name="delivery", daemon=True)
 
     def start(self) -> None:
-        """Starts it; at once, without waiting for it."""
+        """Start it; at once, without waiting for it."""
         self._thread.start()
 
     def end_soon(self) -> None:
@@ -32,7 +32,7 @@ class DeliveryProcess:
         self._stop.set()
 
     def stop(self) -> None:
-        """Ends it, in order where that is quick."""
+        """End it, in order where that is quick."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(2 * _END_WITHIN)
@@ -56,7 +56,7 @@ class DeliveryProcess:
             self._stop.wait(pause)
 
     def _watch(self, process: subprocess.Popen[bytes]) -> bool:
-        """Waits until it ends, or ends it; whether it lived long."""
+        """Wait until it ends, or end it; whether it lived long."""
         lived = 0.0
         while not self._stop.wait(0.5):
             lived += 0.5

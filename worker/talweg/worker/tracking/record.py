@@ -15,7 +15,7 @@ _ENDED = (Job.SUCCEEDED, Job.FAILED, Job.DIVERGED, Job.CANCELLED)
 
 
 def has_ended(job: Job) -> bool:
-    """Whether the job's state is a last one."""
+    """Return whether the job's state is a last one."""
     return job.state in _ENDED
 
 
@@ -26,15 +26,15 @@ class Record:
     """
 
     def __init__(self, channel: Channel) -> None:
-        """Keeps the channel; nothing is sent.
+        """Keep the channel; nothing is sent.
 
         Args:
-            channel: to the server.
+            channel: To the server.
         """
         self._channel = channel
 
     def job(self, job_id: str) -> Job | None:
-        """The job; None where the server does not know it."""
+        """Return the job; None where the server does not know it."""
         try:
             return call(
                 self._channel.jobs.GetJob,
@@ -49,14 +49,14 @@ class Record:
     def set_run(
         self, job_id: str, run: RunId, *, expected: str, url: str = "", complete: bool = False
     ) -> RunId:
-        """Says which run holds the job's results, unless the record holds another by now.
+        """Say which run holds the job's results, unless the record holds another by now.
 
         Args:
-            job_id: the job.
-            run: the run.
-            expected: the run id that the record is believed to hold; empty for none.
-            url: the run's page.
-            complete: all results have arrived.
+            job_id: The job.
+            run: The run.
+            expected: The run id that the record is believed to hold; empty for none.
+            url: The run's page.
+            complete: All results have arrived.
 
         Returns:
             The run that the record holds; `run` where the server does not know the job.

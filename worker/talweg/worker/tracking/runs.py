@@ -66,7 +66,7 @@ class TrackingError(Exception):
     """MLflow has not done what it was asked to."""
 
     def __init__(self, message: str) -> None:
-        """Keeps the message, without the user and password of an address in it."""
+        """Keep the message, without the user and password of an address in it."""
         super().__init__(_CREDENTIALS.sub("//", message))
 
 
@@ -88,7 +88,7 @@ class RefusedError(TrackingError):
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turns what MLflow's client raises into a TrackingError."""
+    """Turn what MLflow's client raises into a TrackingError."""
     try:
         yield
     except RestException as exc:
@@ -113,7 +113,7 @@ def translated() -> Iterator[None]:
 
 
 def longest_call_seconds() -> float:
-    """How long a call may be on its way: each of its tries, and the pauses between."""
+    """Return how long a call may be on its way: each of its tries, and the pauses between."""
     settings = (
         MLFLOW_HTTP_REQUEST_MAX_RETRIES,
         MLFLOW_HTTP_REQUEST_TIMEOUT,
@@ -136,11 +136,11 @@ class Runs:
     """An MLflow server, seen as the home of jobs' runs."""
 
     def __init__(self, tracking_uri: str, *, public_uri: str | None = None) -> None:
-        """Keeps the address; nothing is sent.
+        """Keep the address; nothing is sent.
 
         Args:
-            tracking_uri: the server's URL.
-            public_uri: its URL for people, where that is another.
+            tracking_uri: The server's URL.
+            public_uri: Its URL for people, where that is another.
         """
         self._public_uri = public_uri or tracking_uri
         self.tracking_uri = tracking_uri
@@ -148,7 +148,7 @@ class Runs:
         self._experiments: dict[str, str] = {}
 
     def url(self, run: RunId) -> str:
-        """The run's page; empty where the server has no pages."""
+        """Return the run's page; empty where the server has no pages."""
         scheme, netloc, path, _, _ = urlsplit(self._public_uri)
         if scheme not in ("http", "https"):
             return ""
@@ -158,7 +158,7 @@ class Runs:
         return urlunsplit((scheme, host, f"{path}/", "", page))
 
     def experiment(self, name: str) -> str:
-        """The experiment's id; made where there is none, brought back where it was deleted."""
+        """Return the experiment's id; create it if missing, restore it if deleted."""
         if name not in self._experiments:
             with translated():
                 self._experiments[name] = self._find_or_make_experiment(name)
@@ -187,7 +187,7 @@ class Runs:
         return experiment_id
 
     def find(self, *, experiment_id: str, job_id: str) -> RunId | None:
-        """The job's run, the oldest where there are several."""
+        """Return the job's run, the oldest where there are several."""
         with translated():
             found = self.client.search_runs(
                 [experiment_id],
@@ -201,12 +201,12 @@ class Runs:
     def create(
         self, *, experiment_id: str, name: str, start_ms: int, tags: Mapping[str, str]
     ) -> RunId:
-        """Makes a run.
+        """Make a run.
 
         Args:
-            experiment_id: of `experiment`.
-            name: for people.
-            start_ms: when the job's first attempt began.
+            experiment_id: Of `experiment`.
+            name: For people.
+            start_ms: When the job's first attempt began.
             tags: JOB_TAG among them, so that `find` finds it.
         """
         with translated():
@@ -219,10 +219,10 @@ class Runs:
         return RunId(run.info.run_id, experiment_id)
 
     def get(self, run_id: str) -> Run:
-        """The run as MLflow has it.
+        """Return the run as MLflow has it.
 
         Raises:
-            RunGoneError: it does not exist, or somebody deleted it.
+            RunGoneError: It does not exist, or somebody deleted it.
         """
         with translated():
             run = self.client.get_run(run_id)
@@ -235,12 +235,12 @@ class Runs:
         return {m.key: m.step for m in self.get(run_id).data.to_proto().metrics}
 
     def steps(self, run_id: str, metric: str) -> set[int]:
-        """The steps at which the run holds a metric."""
+        """Return the steps at which the run holds a metric."""
         with translated():
             return {point.step for point in self.client.get_metric_history(run_id, metric)}
 
     def delete(self, run_id: str) -> None:
-        """Deletes a run that nobody needs."""
+        """Delete a run that nobody needs."""
         with translated():
             self.client.delete_run(run_id)
 
@@ -253,14 +253,14 @@ class Runs:
         tags: Mapping[str, str] | None = None,
         may_go_on: Callable[[], bool] = lambda: True,
     ) -> bool:
-        """Sends points, parameters and tags, in as few calls as MLflow's limits allow.
+        """Send points, parameters and tags, in as few calls as MLflow's limits allow.
 
         Args:
-            run_id: the run.
-            points: in the order of their steps.
-            params: by name; long values are cut.
-            tags: by name; long values are cut.
-            may_go_on: asked between two calls.
+            run_id: The run.
+            points: In the order of their steps.
+            params: By name; long values are cut.
+            tags: By name; long values are cut.
+            may_go_on: Asked between two calls.
 
         Returns:
             Whether all was sent.
@@ -286,14 +286,14 @@ class Runs:
     def log_data(
         self, run_id: str, *, name: str, digest: str, source: Mapping[str, Any], profile: Any
     ) -> None:
-        """Names the data that the run learns from.
+        """Name the data that the run learns from.
 
         Args:
-            run_id: the run.
-            name: the data set's name.
-            digest: of its content; MLflow takes its first 36 characters.
-            source: where it comes from, as JSON.
-            profile: its sizes and whole digest, as JSON.
+            run_id: The run.
+            name: The data set's name.
+            digest: Of its content; MLflow takes its first 36 characters.
+            source: Where it comes from, as JSON.
+            profile: Its sizes and whole digest, as JSON.
         """
         data = Dataset(
             name=name,
@@ -307,22 +307,22 @@ class Runs:
             self.client.log_inputs(run_id, [DatasetInput(data, tags)])
 
     def log_text(self, run_id: str, text: str, path: str) -> None:
-        """Stores a text as a file of the run."""
+        """Store a text as a file of the run."""
         with translated():
             self.client.log_text(run_id, text, path)
 
     def log_files(self, run_id: str, folder: Path) -> None:
-        """Stores a folder's content among the run's files."""
+        """Store a folder's content among the run's files."""
         with translated():
             self.client.log_artifacts(run_id, str(folder))
 
     def log_file(self, run_id: str, file: Path, folder: str) -> None:
-        """Stores a file in a folder of the run's files."""
+        """Store a file in a folder of the run's files."""
         with translated():
             self.client.log_artifact(run_id, str(file), folder)
 
     def create_model(self, run: RunId) -> str:
-        """Makes an empty logged model that belongs to a run; its id."""
+        """Make an empty logged model that belongs to a run; its id."""
         with translated():
             model = self.client.create_logged_model(
                 run.experiment_id, name="model", source_run_id=run.run_id
@@ -331,12 +331,12 @@ class Runs:
         return model_id
 
     def close(self, run_id: str, *, status: str, end_ms: int) -> None:
-        """Ends a run.
+        """End a run.
 
         Args:
-            run_id: the run.
+            run_id: The run.
             status: FINISHED, FAILED or KILLED.
-            end_ms: when the job ended.
+            end_ms: When the job ended.
         """
         with translated():
             self.client.set_terminated(run_id, status, end_ms)

@@ -67,7 +67,7 @@ Point = tuple[int, int, Mapping[str, float]]
 
 
 def table_file(name: str) -> str:
-    """The file of what a diagnosis found: JSON, columns and facts."""
+    """Return the file of what a diagnosis found: JSON, columns and facts."""
     return f"{name}.json"
 
 
@@ -83,12 +83,12 @@ class SpoolWriter:
     """
 
     def __init__(self, spool: Path, *, job_id: str, attempt: int) -> None:
-        """Makes the attempt's folder.
+        """Make the attempt's folder.
 
         Args:
-            spool: the spool's folder.
-            job_id: without `jobs/`.
-            attempt: from 1.
+            spool: The spool's folder.
+            job_id: Without `jobs/`.
+            attempt: From 1.
         """
         self.folder = attempt_folder(spool, job_id=job_id, attempt=attempt)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -101,11 +101,11 @@ class SpoolWriter:
         self._job_id, self._attempt = job_id, attempt
 
     def begin(self, *, worker: str, spec: Mapping[str, Any]) -> None:
-        """The first line.
+        """Write the first line.
 
         Args:
-            worker: the worker's name.
-            spec: the job's spec in its JSON form.
+            worker: The worker's name.
+            spec: The job's spec in its JSON form.
         """
         self._add(
             kind="begin", format=FORMAT, job=self._job_id, attempt=self._attempt,
@@ -113,7 +113,7 @@ class SpoolWriter:
         )  # fmt: skip
 
     def data(self, **facts: Any) -> None:
-        """The data that the attempt learns from: `name`, `digest` and what else describes it."""
+        """Write the data set: `name`, `digest` and what else describes it."""
         self._add(kind="data", **facts)
 
     def computed(self, params: Mapping[str, str]) -> None:
@@ -130,11 +130,11 @@ class SpoolWriter:
         self._add(kind="warning", **{"warning": kind, "field": field, "message": message})
 
     def tensors(self, name: str, tensors: Mapping[str, "torch.Tensor"]) -> None:
-        """A safetensors file.
+        """Write a safetensors file.
 
         Args:
-            name: its name in the folder.
-            tensors: any shapes, types and devices.
+            name: Its name in the folder.
+            tensors: Any shapes, types and devices.
         """
         from safetensors.torch import save_file
 
@@ -144,31 +144,31 @@ class SpoolWriter:
         self._add(kind="file", name=name)
 
     def document(self, name: str, content: Mapping[str, Any]) -> None:
-        """A JSON file.
+        """Write a JSON file.
 
         Args:
-            name: its name in the folder.
+            name: Its name in the folder.
             content: JSON values.
         """
         write_json(self.folder / name, content)
         self._add(kind="file", name=name)
 
     def end(self, *, state: str, cause: str = "", message: str = "") -> None:
-        """The last line, written at once.
+        """Write the last line, at once.
 
         Args:
-            state: a job's state by name, or LOST.
-            cause: an outcome's cause by name.
-            message: an outcome's message.
+            state: A job's state by name, or LOST.
+            cause: An outcome's cause by name.
+            message: An outcome's message.
         """
         self._add(kind="end", state=state, cause=cause, message=message, time=now_ms())
         self.flush()
 
     def flush(self) -> None:
-        """Writes the lines that wait.
+        """Write the lines that wait.
 
         Raises:
-            OSError: the disk is full or gone.
+            OSError: The disk is full or gone.
         """
         with self._lock:
             if not self._buffer:
@@ -182,14 +182,14 @@ class SpoolWriter:
             self._torn = False
 
     def close(self) -> None:
-        """Writes the lines that wait and closes the file."""
+        """Write the lines that wait and close the file."""
         try:
             self.flush()
         finally:
             os.close(self._file)
 
     def __enter__(self) -> Self:
-        """Gives itself."""
+        """Return itself."""
         return self
 
     def __exit__(
@@ -198,7 +198,7 @@ class SpoolWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Closes it."""
+        """Close it."""
         self.close()
 
     def _add(self, **content: Any) -> None:
@@ -220,13 +220,13 @@ class Line:
 
 
 def read_lines(path: Path, *, start: int = 0) -> Iterator[Line]:
-    """The complete lines from an offset on.
+    """Return the complete lines from an offset on.
 
     A torn tail is left for later; a complete line that is no JSON object is passed over.
 
     Args:
-        path: a `lines.jsonl`; one that does not exist has no lines.
-        start: the `end` of the last line read before, or 0.
+        path: A `lines.jsonl`; one that does not exist has no lines.
+        start: The `end` of the last line read before, or 0.
     """
     try:
         file = path.open("rb")
@@ -248,12 +248,12 @@ def read_lines(path: Path, *, start: int = 0) -> Iterator[Line]:
 
 
 def attempt_folder(spool: Path, *, job_id: str, attempt: int) -> Path:
-    """Where an attempt's results wait."""
+    """Return where an attempt's results wait."""
     return spool / job_id / str(attempt)
 
 
 def jobs(spool: Path) -> Iterator[Path]:
-    """The folders of the jobs in a spool, the longest untouched first."""
+    """Return the folders of the jobs in a spool, the longest untouched first."""
     with os.scandir(spool) as entries:
         found = [
             (entry.stat().st_mtime, entry.path)
@@ -265,19 +265,19 @@ def jobs(spool: Path) -> Iterator[Path]:
 
 
 def attempts(job_folder: Path) -> list[int]:
-    """The attempts of a job that have left something, in order."""
+    """Return the attempts of a job that have left something, in order."""
     return sorted(int(entry.name) for entry in os.scandir(job_folder) if entry.name.isdecimal())
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes a JSON file so that it is there whole or not at all."""
+    """Write a JSON file so that it is there whole or not at all."""
     with _written_aside(path) as part:
         part.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 @contextmanager
 def _written_aside(path: Path) -> Iterator[Path]:
-    """Gives a path to write to, and renames it into place unless writing failed."""
+    """Return a path to write to, and rename it into place unless writing failed."""
     part = path.with_name(f".{path.name}.part")
     try:
         yield part

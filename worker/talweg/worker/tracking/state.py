@@ -40,7 +40,7 @@ class DeliveryState:
 
     @classmethod
     def load(cls, job_folder: Path) -> "DeliveryState | None":
-        """Reads it; None where there is none that can be understood."""
+        """Read it; None where there is none that can be understood."""
         try:
             content = json.loads((job_folder / FILE).read_text())
             if content.pop("format") != _FORMAT:
@@ -50,5 +50,5 @@ class DeliveryState:
             return None
 
     def save(self, job_folder: Path) -> None:
-        """Replaces the file."""
+        """Replace the file."""
         write_json(job_folder / FILE, {"format": _FORMAT, **asdict(self)})

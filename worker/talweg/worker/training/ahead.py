@@ -87,7 +87,7 @@ class Ahead:
         """How often windows have been read."""
 
     def begin(self) -> None:
-        """Opens a window, between two steps, unless one is open or the next step must be read."""
+        """Open a window, between two steps, unless one is open or the next step must be read."""
         self.went_back = False
         if self.is_open or self._every_steps == 1:
             return
@@ -98,7 +98,7 @@ class Ahead:
         self.is_open = True
 
     def take(self, loss: Tensor, *, rate: float, samples: int) -> None:
-        """Takes a step of the open window.
+        """Take a step of the open window.
 
         Args:
             loss: Of all its samples, detached; its gradients are there.
@@ -118,7 +118,7 @@ class Ahead:
         return len(self._steps) >= self._every_steps or any(due(self._state) for due in self._due)
 
     def read(self) -> bool:
-        """Ends the window, if one is open, and reads its steps.
+        """End the window, if one is open, and read its steps.
 
         Returns:
             Whether all that was done stands. If not, training is where the window began.
@@ -182,5 +182,5 @@ class _Place:
 
 
 def every_steps(asked: int | None, place: torch.device) -> int:
-    """Gives the steps that are read at once: those that a job asks for, or the device's."""
+    """Return the steps that are read at once: those that a job asks for, or the device's."""
     return EVERY_STEPS[place.type] if asked is None else asked

@@ -13,7 +13,7 @@ class Arena:
     """One flat tensor of zeros, cut into a view for each of some tensors."""
 
     def __init__(self, like: Sequence[Tensor], *, lanes: int) -> None:
-        """Makes an arena.
+        """Make an arena.
 
         Args:
             like: Tensors of any shapes, of one type and on one device, without gaps in memory; the
@@ -44,7 +44,7 @@ class Arena:
         are one piece, and each of the others is its own."""
 
     def fill(self, tensors: Sequence[Tensor]) -> None:
-        """Copies tensors into the views."""
+        """Copy tensors into the views."""
         with torch.no_grad():
             for view, tensor in zip(self.views, tensors, strict=True):
                 view.copy_(tensor)

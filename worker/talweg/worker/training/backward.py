@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def plain_backward(loss: Tensor, scale: float = 1.0) -> None:
-    """Adds a loss's gradients, times a scale, to those of the leaves."""
+    """Add a loss's gradients, times a scale, to those of the leaves."""
     torch.autograd.backward(loss, _scalar(scale, loss.dtype, loss.device))
 
 

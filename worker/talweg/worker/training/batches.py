@@ -65,7 +65,7 @@ class Order:
     """The order of the training data: another one each epoch, and a place in the epoch's."""
 
     def __init__(self, seed: int) -> None:
-        """Stands before the first epoch.
+        """Stand before the first epoch.
 
         Args:
             seed: Decides all orders.
@@ -81,13 +81,13 @@ class Order:
         return self._epoch_state if self.position else self._generator.get_state()
 
     def go_to(self, state: Tensor, position: int) -> None:
-        """Goes to a place in an epoch: what `state` and `position` were there."""
+        """Go to a place in an epoch: what `state` and `position` were there."""
         self._generator.set_state(state)
         self._epoch_state = state.clone()
         self.position = position
 
     def draw(self, draw: Callable[[torch.Generator], Tensor]) -> Tensor:
-        """Gives the epoch's order of the samples, the same again until the epoch is over."""
+        """Return the epoch's order of the samples, the same again until the epoch is over."""
         if self.position:
             self._generator.set_state(self._epoch_state)
         else:
@@ -107,7 +107,7 @@ class Batches:
         divisor: Divisor | None = None,
         quarters: int = 1,
     ) -> None:
-        """Begins no epoch yet.
+        """Begin no epoch yet.
 
         Args:
             arrays: What batches carry, by name, on the device where it is needed.
@@ -126,7 +126,7 @@ class Batches:
         self.admit(None)
 
     def admit(self, samples: Tensor | None) -> None:
-        """Draws from some of the samples alone, from the next epoch on that is asked for.
+        """Draw from some of the samples alone, from the next epoch on that is asked for.
 
         An epoch keeps its number of steps: it passes over these samples as often as that takes.
 
@@ -153,7 +153,7 @@ class Batches:
         ][: plan.length.steps_an_epoch]
 
     def of_epoch(self, order: Order) -> Iterator[list[Batch]]:
-        """Gives the batches of each optimizer step, from the order's place to the epoch's end.
+        """Return the batches of each optimizer step, from the order's place to the epoch's end.
 
         One copy in the new order and slices of it cost less than gathering batch by batch.
         """
@@ -178,7 +178,7 @@ class Batches:
             yield [Batch(arrays, share) for arrays, share in zip(window, shares, strict=True)]
 
     def samples(self, order: Order) -> tuple[list[int], list[int]]:
-        """Tells of the samples of the step that was given last.
+        """Tell of the samples of the step that was given last.
 
         Returns:
             Their indices into the training part, and by how many quarters each was turned; the
@@ -192,7 +192,7 @@ class Batches:
         return (drawn % once).tolist(), (drawn // once).tolist()
 
     def part(self, batch: Batch, number: int, count: int) -> Batch:
-        """Gives one of so many parts of a batch, whose losses have the batch's loss as mean.
+        """Return one of so many parts of a batch, whose losses have the batch's loss as mean.
 
         A part without samples has one all the same, which does not count.
         """
@@ -213,7 +213,7 @@ class Batches:
         return Batch(part, batch.share * self._shares([part, *rest])[0] * count)
 
     def _draw_epoch(self, generator: torch.Generator) -> Tensor:
-        """The samples of an epoch in their order, pass after pass."""
+        """Return the samples of an epoch in their order, pass after pass."""
         admitted = self._admitted
         if admitted is None:
             return self._draw(self._plan.num_samples, generator)
@@ -221,7 +221,7 @@ class Batches:
         return torch.cat([admitted[order] for order in orders])
 
     def _shares(self, window: Sequence[Mapping[str, Tensor]]) -> Sequence[float | Tensor]:
-        """Each batch's part in a step, so that together they are what one large batch would be."""
+        """Return each batch's part in a step, so that together they equal one large batch."""
         if self._plan.sums:
             return [1 / len(window)] * len(window)
         if self._divisor is not None:

@@ -31,7 +31,7 @@ class Checkpointer:
         settings: spec_pb2.Checkpoints,
         report: Reporter,
     ) -> None:
-        """Keeps nothing yet.
+        """Keep nothing yet.
 
         Args:
             state: The training.
@@ -58,7 +58,7 @@ class Checkpointer:
         return self._saved_step or None
 
     def resume(self) -> bool:
-        """Goes on from what the store has; whether it had anything.
+        """Go on from what the store has; whether it had anything.
 
         Raises:
             StoreAwayError: It cannot be reached now.
@@ -74,24 +74,24 @@ class Checkpointer:
         return True
 
     def step_done(self) -> None:
-        """Keeps the state where that is due."""
+        """Keep the state where that is due."""
         if self.is_due() or time.monotonic() >= self._due:
             self.save()
 
     def is_due(self) -> bool:
-        """Whether the state must be kept at this very step."""
+        """Return whether the state must be kept at this very step."""
         every = self._every_steps
         return every is not None and self._state.step % every == 0
 
     def evaluated(self) -> None:
-        """Sets the state aside where no evaluation was better, to be kept with the next."""
+        """Set the state aside where no evaluation was better, to be kept with the next."""
         state = self._state
         if self._keep_best and state.leading.step == state.step > 0:
             self._best = self._snapshots.capture(self._best, place=_HOST)
             self._best_step = state.step
 
     def save(self) -> None:
-        """Keeps the state, unless that was done already or it is not fit to go on from."""
+        """Keep the state, unless that was done already or it is not fit to go on from."""
         state = self._state
         if self._saved_step == state.step or state.step == 0:
             return

@@ -32,7 +32,7 @@ def try_out(
     *,
     spec: JobSpec,
 ) -> list[Warning]:
-    """Runs one batch through network and loss, to find before the first step what cannot work.
+    """Run one batch through network and loss, to find before the first step what cannot work.
 
     Args:
         model: The network, in training mode; its buffers and the random state change.
@@ -87,7 +87,7 @@ def _try_own_losses(criterion: LossModule, inputs: Mapping[str, Tensor], path: s
 
 
 def sum_warnings(terms: list[Tensor], path: str = "loss") -> Iterator[Warning]:
-    """Warns of a sum whose weighted terms are far apart."""
+    """Warn of a sum whose weighted terms are far apart."""
     sizes = [(abs(float(term)), index) for index, term in enumerate(terms)]
     counted = [(size, index) for size, index in sizes if 0 < size < float("inf")]
     if len(counted) < 2:
@@ -106,7 +106,7 @@ def sum_warnings(terms: list[Tensor], path: str = "loss") -> Iterator[Warning]:
 
 
 def imbalance_warnings(spec: JobSpec, bundle: DataBundle) -> Iterator[Warning]:
-    """Warns of rare classes in the training data under a loss without weights."""
+    """Warn of rare classes in the training data under a loss without weights."""
     task = task_kind(spec)
     # Labels of which a sample may carry any number are rare by nature.
     if task not in (BINARY, MULTICLASS):

@@ -15,7 +15,7 @@ _SCALER = "scaler"
 
 
 def continued(snapshot: Snapshot, before: JobSpec, after: JobSpec) -> Snapshot:
-    """Fits a snapshot to changed settings.
+    """Fit a snapshot to changed settings.
 
     What was counted towards a setting that has changed begins anew; with no change it is the
     snapshot as it was, but that the training is not over.

@@ -29,10 +29,10 @@ class Curriculum(Protocol):
     """Whether epochs are told of, so that all that was done must stand where one ends."""
 
     def epoch_begins(self, epoch: int) -> None:
-        """Settles it, at an epoch's begin or where a run goes on within one; epochs from 1."""
+        """Settle it, at an epoch's begin or where a run goes on within one; epochs from 1."""
 
     def epoch_ended(self, step: int) -> None:
-        """Tells what an epoch drew that ended with a step."""
+        """Tell what an epoch drew that ended with a step."""
 
 
 class _Everything:
@@ -65,7 +65,7 @@ class EasyBeforeHard:
         given: Tensor | None,
         report: Reporter,
     ) -> None:
-        """Admits all samples yet.
+        """Admit all samples yet.
 
         Args:
             settings: Filled.
@@ -89,7 +89,7 @@ class EasyBeforeHard:
         self._share, self._threshold = 1.0, math.inf
 
     def epoch_begins(self, epoch: int) -> None:
-        """Admits what an epoch is to draw; see `Curriculum`."""
+        """Admit what an epoch is to draw; see `Curriculum`."""
         passed = epoch - self._first_pass
         if passed < 1:
             # Nobody knows yet, or nobody knew then.
@@ -102,22 +102,22 @@ class EasyBeforeHard:
         self._admit(share_of(passed, start=self._start, full=self._full))
 
     def epoch_ended(self, step: int) -> None:
-        """Tells the share that was admitted, and the hardest of it where that is a number."""
+        """Tell the share that was admitted, and the hardest of it where that is a number."""
         values = {"curriculum/share": self._share}
         if math.isfinite(self._threshold):
             values["curriculum/threshold"] = self._threshold
         self._report.metrics(step, values)
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """Gives the difficulties; see `Part`."""
+        """Return the difficulties; see `Part`."""
         return {"difficulty": self._difficulty}
 
     def values(self) -> Values:
-        """Gives whether they are known; see `Part`."""
+        """Return whether they are known; see `Part`."""
         return {"known": self._known}
 
     def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
-        """Takes them back; see `Part`."""
+        """Take them back; see `Part`."""
         found, wanted = tuple(tensors["difficulty"].shape), tuple(self._difficulty.shape)
         if found != wanted:
             raise ValueError(f"difficulty must be of shape {wanted}, but got {found}")
@@ -131,12 +131,12 @@ class EasyBeforeHard:
 
 
 def full_from(rising_share: float, num_epochs: int) -> int:
-    """Gives the epoch, from 1, from which on all samples are admitted; 2 at the least."""
+    """Return the epoch, from 1, from which on all samples are admitted; 2 at the least."""
     return max(2, math.ceil(rising_share * num_epochs - _TOLERANCE))
 
 
 def share_of(epoch: int, *, start: float, full: int) -> float:
-    """Gives the share of the samples that is admitted in an epoch.
+    """Return the share of the samples that is admitted in an epoch.
 
     Args:
         epoch: From 1, in which it is the start share.
@@ -147,7 +147,7 @@ def share_of(epoch: int, *, start: float, full: int) -> float:
 
 
 def threshold_of(difficulty: Tensor, share: float) -> float:
-    """Gives the difficulty up to which at least a share of the samples is admitted, two at least.
+    """Return the difficulty up to which at least a share of the samples is admitted, two at least.
 
     Args:
         difficulty: Of each sample (N,), without NaN.
@@ -160,7 +160,7 @@ def threshold_of(difficulty: Tensor, share: float) -> float:
 def losses_by_sample(
     model: nn.Module, task: TaskRunner, part: HeldPart, *, batch_size: int
 ) -> Tensor:
-    """Gives the loss of each sample by itself, in evaluation mode; leaves them in training mode.
+    """Return the loss of each sample by itself, in evaluation mode; leaves them in training mode.
 
     Args:
         model: The network.
@@ -188,6 +188,6 @@ def losses_by_sample(
 
 
 def _ordered(difficulty: Tensor) -> Tensor:
-    """What is no number stands behind all numbers."""
+    """Return what is no number stands behind all numbers."""
     difficulty = difficulty.double()
     return difficulty.where(~difficulty.isnan(), math.inf)

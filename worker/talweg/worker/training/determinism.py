@@ -26,7 +26,7 @@ _REFUSED = re.compile(r"(\S+) does not have a deterministic implementation")
 
 @contextmanager
 def held(asked: bool | None, report: Reporter) -> Iterator[None]:
-    """Holds operators to their deterministic forms.
+    """Hold operators to their deterministic forms.
 
     Args:
         asked: True: what has none is refused with a RuntimeError. False: the quickest forms are
@@ -56,14 +56,14 @@ def held(asked: bool | None, report: Reporter) -> Iterator[None]:
 
 
 def refused(exc: Exception) -> str | None:
-    """Gives the operator whose lack of a deterministic form an exception tells of, if it does."""
+    """Return the operator whose lack of a deterministic form an exception tells of, if it does."""
     found = _REFUSED.search(str(exc))
     return found[1] if found else None
 
 
 @contextmanager
 def _told(report: Reporter) -> Iterator[None]:
-    """Hands torch's warnings of operators without such a form to the log, each once."""
+    """Hand torch's warnings of operators without such a form to the log, each once."""
     named: set[str] = set()
     with warnings.catch_warnings():
         plain = warnings.showwarning

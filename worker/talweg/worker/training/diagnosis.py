@@ -31,7 +31,7 @@ def diagnose(
     guard: Guard,
     loss_of: LossOf,
 ) -> Divergence:
-    """Describes a refused step and takes it back: all is as before it.
+    """Describe a refused step and take it back: all is as before it.
 
     Args:
         state: The training, with the refused step's gradients.
@@ -91,7 +91,7 @@ def diagnose(
 
 
 def weights_bad(state: TrainingState, bad: dict[str, float]) -> Divergence:
-    """Describes weights that have run away, or are not finite.
+    """Describe weights that have run away, or are not finite.
 
     Finite gradients can do this too: by a learning rate or weight decay that is far too large.
 
@@ -121,7 +121,7 @@ class _Replay(NamedTuple):
 
 
 def _replay(state: TrainingState, window: Sequence[Batch], loss_of: LossOf) -> _Replay:
-    """Where a replay first goes bad: forwards by outputs, then backwards by gradients."""
+    """Return where a replay first goes bad: forwards by outputs, then backwards by gradients."""
     outputs = None
     for batch in window:
         state.update.clear()
@@ -151,7 +151,7 @@ def _range(values: Tensor, known: tuple[float, float] | None) -> tuple[float, fl
 
 @contextmanager
 def _trail(model: nn.Module) -> Iterator[list[tuple[str, nn.Module, Tensor]]]:
-    """Collects the outputs of all innermost modules, in the order in which they run."""
+    """Collect the outputs of all innermost modules, in the order in which they run."""
     trail: list[tuple[str, nn.Module, Tensor]] = []
 
     def follow(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], object], None]:
@@ -174,7 +174,7 @@ def _trail(model: nn.Module) -> Iterator[list[tuple[str, nn.Module, Tensor]]]:
 
 
 def _bad(window: Sequence[Sequence[Tensor]], samples: Sequence[int]) -> list[int]:
-    """The samples of which an array holds what is not finite, from the arrays of each batch."""
+    """Return the samples with non-finite values in an array, from the arrays of each batch."""
     if all(_finite(array) for arrays in window for array in arrays):
         return []
     good = torch.cat([torch.stack(list(map(_finite_rows, arrays))).all(0) for arrays in window])

@@ -21,20 +21,20 @@ class HeldPart:
 
     @classmethod
     def of(cls, part: Part, task: TaskRunner, device: torch.device) -> HeldPart:
-        """Brings a part to a device."""
+        """Bring a part to a device."""
         return cls({name: array.to(device) for name, array in task.arrays(part).items()})
 
     def __len__(self) -> int:
-        """The number of samples."""
+        """Return the number of samples."""
         return len(next(iter(self.arrays.values())))
 
     def batch(self, start: int, end: int) -> Batch:
-        """Gives the samples from one place to before another."""
+        """Return the samples from one place to before another."""
         return Batch({name: array[start:end] for name, array in self.arrays.items()})
 
 
 def evaluate(model: nn.Module, task: TaskRunner, part: HeldPart, *, batch_size: int) -> Judged:
-    """Runs a part through model and loss in evaluation mode, and leaves them in training mode.
+    """Run a part through model and loss in evaluation mode, and leave them in training mode.
 
     Args:
         model: The network.

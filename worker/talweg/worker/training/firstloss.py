@@ -27,7 +27,7 @@ _LEAST = 1e-6
 def untrained_loss(
     criterion: LossModule, inputs: Mapping[str, Tensor], *, ends_in: str
 ) -> float | None:
-    """Gives a loss for outputs that know nothing; None where that says nothing about it.
+    """Return a loss for outputs that know nothing; None where that says nothing about it.
 
     Args:
         criterion: The loss.
@@ -54,7 +54,7 @@ def first_loss_warnings(
     task: TaskKind.ValueType,
     ends_in: str,
 ) -> Iterator[Warning]:
-    """Warns of a first loss far above that of an untrained model.
+    """Warn of a first loss far above that of an untrained model.
 
     Args:
         criterion: The loss.

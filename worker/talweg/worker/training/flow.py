@@ -47,7 +47,7 @@ class GradientFlow:
         self._before: dict[str, list[Tensor]] = {}
 
     def look(self, state: TrainingState, gradients: Gradients) -> None:
-        """Takes a step's gradients, and the weights before its update."""
+        """Take a step's gradients, and the weights before its update."""
         self.next = state.applied + self._apart
         row = [gradients.norms[name] for name in self._order]
         self._seen[len(self._steps), :, 0] = torch.tensor(row, dtype=torch.float64)
@@ -58,7 +58,7 @@ class GradientFlow:
         }
 
     def updated(self) -> None:
-        """Takes the weights after the update of the step that was looked at."""
+        """Take the weights after the update of the step that was looked at."""
         weights = layer_norms(self._before)
         with torch.no_grad():
             for name, before in self._before.items():
@@ -70,7 +70,7 @@ class GradientFlow:
         self._seen[len(self._steps) - 1, :, 1] = torch.tensor(row, dtype=torch.float64)
 
     def table(self) -> Table | None:
-        """Gives step, layer, norm of its gradients, and length of its update by its weights'.
+        """Return step, layer, norm of its gradients, and length of its update by its weights'.
 
         The last is empty where a layer's weights were 0. None before the first such step.
         """
@@ -87,14 +87,14 @@ class GradientFlow:
         )
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """Gives what was seen; see `Part`."""
+        """Return what was seen; see `Part`."""
         return {"flow": self._seen}
 
     def values(self) -> Values:
-        """Gives when it was seen; see `Part`."""
+        """Return when it was seen; see `Part`."""
         return {"next": self.next, "steps": list(self._steps)}
 
     def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
-        """Takes it back; see `Part`."""
+        """Take it back; see `Part`."""
         self._seen.copy_(tensors["flow"])
         self.next, self._steps = values["next"], list(values["steps"])

@@ -21,23 +21,23 @@ def _of_torch(name: str) -> Callable[..., Any] | None:
 
 
 def plain_norms(tensors: Tensors) -> list[Tensor]:
-    """Gives the Euclidean norm of each tensor, one call a tensor."""
+    """Return the Euclidean norm of each tensor, one call a tensor."""
     return [torch.linalg.vector_norm(tensor) for tensor in tensors]
 
 
 def plain_largest(tensors: Tensors) -> list[Tensor]:
-    """Gives the largest absolute value of each tensor, one call a tensor."""
+    """Return the largest absolute value of each tensor, one call a tensor."""
     return [torch.linalg.vector_norm(tensor, math.inf) for tensor in tensors]
 
 
 def plain_scale(tensors: Tensors, factor: float | Tensor) -> None:
-    """Multiplies each tensor in place, one call a tensor."""
+    """Multiply each tensor in place, one call a tensor."""
     for tensor in tensors:
         tensor.mul_(factor)
 
 
 def plain_copy(targets: Tensors, sources: Tensors) -> None:
-    """Copies each source into its target, one call a tensor."""
+    """Copy each source into its target, one call a tensor."""
     for target, source in zip(targets, sources, strict=True):
         target.copy_(source)
 

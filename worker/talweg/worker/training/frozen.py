@@ -14,23 +14,23 @@ class Frozen:
     """A run goes on only beside the networks that it began with; see `Part`."""
 
     def __init__(self, criterion: LossModule) -> None:
-        """Takes the loss."""
+        """Take the loss."""
         self._digests = frozen_digests(criterion)
 
     def __bool__(self) -> bool:
-        """Whether there are any."""
+        """Return whether there are any."""
         return bool(self._digests)
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """Gives none: a checkpoint does not hold them."""
+        """Return none: a checkpoint does not hold them."""
         return {}
 
     def values(self) -> Values:
-        """Gives the digests by where the networks stand in the spec."""
+        """Return the digests by where the networks stand in the spec."""
         return self._digests
 
     def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
-        """Compares.
+        """Compare.
 
         Raises:
             ValueError: One of them is another now.

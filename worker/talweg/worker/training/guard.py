@@ -68,7 +68,7 @@ class Guard:
         clip_value: float | None = None,
         scaler: Scaler | None = None,
     ) -> None:
-        """Watches a model.
+        """Watch a model.
 
         Args:
             model: The network; on its device already.
@@ -95,13 +95,13 @@ class Guard:
         return 1.0 if self._scaler is None else self._scaler.scale
 
     def remember(self) -> None:
-        """Puts aside what a forward pass changes."""
+        """Put aside what a forward pass changes."""
         if self._buffers:
             foreach.copy(self._aside, self._buffers)
         self._random = self._random_state()
 
     def inspect(self, loss: Tensor) -> Reading:
-        """Reads a step's loss and gradients and, where they are finite, clips the gradients.
+        """Read a step's loss and gradients and, where they are finite, clip the gradients.
 
         Where it is but their scale that made gradients overflow, the step is taken back.
 
@@ -129,7 +129,7 @@ class Guard:
         return reading
 
     def inspect_unread(self, loss: Tensor) -> Tensor:
-        """Does what `inspect` does to a step that is finite, and waits for nothing.
+        """Do what `inspect` does to a step that is finite, and wait for nothing.
 
         Args:
             loss: As for `inspect`.
@@ -160,7 +160,7 @@ class Guard:
         return self._held
 
     def read_unread(self) -> list[Reading] | None:
-        """Reads the steps since the last call, in one wait for the device.
+        """Read the steps since the last call, in one wait for the device.
 
         Returns:
             What was seen of each; None where one of them is bad.
@@ -177,7 +177,7 @@ class Guard:
         return readings if all(reading.finite for reading in readings) else None
 
     def restore(self) -> None:
-        """Takes a step back: buffers, gradients and random state are as before it."""
+        """Take a step back: buffers, gradients and random state are as before it."""
         if self._buffers:
             foreach.copy(self._buffers, self._aside)
         self._update.clear()
@@ -185,7 +185,7 @@ class Guard:
 
     @contextmanager
     def replaying(self) -> Iterator[None]:
-        """Lets the step run once more from the same random state, and leaves no trace of it."""
+        """Let the step run once more from the same random state, and leave no trace of it."""
         after = self._random_state()
         self.restore()
         try:
@@ -195,14 +195,14 @@ class Guard:
             self._set_random_state(after)
 
     def _seen(self, loss: Tensor) -> tuple[list[Tensor], int]:
-        """The loss, then so many norms of gradients, then those of statistics."""
+        """Return the loss, then so many norms of gradients, then those of statistics."""
         # Where they decide by how much gradients are scaled, their last bit counts.
         norms = self._update.norms(exact=self._clip_norm is not None)
         statistics = foreach.norms(self._statistics) if self._statistics else ()
         return [loss, *norms, *statistics], len(norms)
 
     def _reading(self, seen: Sequence[float], count: int, scale: float) -> Reading:
-        """What was seen, once it is read."""
+        """Return what was seen, once it is read."""
         norm = math.hypot(*seen[1 : count + 1]) / scale
         is_clipped = self._clip_norm is not None and self._clip_norm / (norm + _CLIP_EPS) < 1
         return Reading(seen[0], norm, math.hypot(*seen[count + 1 :]), clipped=is_clipped)
@@ -219,7 +219,7 @@ class Guard:
 
 
 def read(scalars: Sequence[Tensor]) -> list[float]:
-    """Brings scalars to the CPU: the only wait for the device."""
+    """Bring scalars to the CPU: the only wait for the device."""
     if len(scalars) > _FEW or scalars[0].is_cuda:
         values: list[float] = torch.stack(list(scalars)).tolist()
         return values

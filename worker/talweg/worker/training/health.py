@@ -55,7 +55,7 @@ class Health:
         layers: Layers | None = None,
         flow: GradientFlow | None = None,
     ) -> None:
-        """Watches a model.
+        """Watch a model.
 
         Args:
             model: The network.
@@ -83,7 +83,7 @@ class Health:
         self._probe: _Probe | None = None
 
     def look(self, state: TrainingState, reading: Reading) -> bool:
-        """Takes a step whose gradients are finite, before its update.
+        """Take a step whose gradients are finite, before its update.
 
         Returns:
             Whether `updated` is to be called after it.
@@ -101,26 +101,26 @@ class Health:
         return is_flows
 
     def updated(self) -> None:
-        """Takes the update of a step after which it was to be called."""
+        """Take the update of a step after which it was to be called."""
         assert self.flow is not None
         self.flow.updated()
 
     def is_due(self, state: TrainingState) -> bool:
-        """Whether the next step is one to be looked at."""
+        """Return whether the next step is one to be looked at."""
         return state.applied >= self._wakes
 
     def close(self) -> None:
-        """Stops following outputs."""
+        """Stop following outputs."""
         if self._probe is not None:
             self._probe.close()
             self._probe = None
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """Gives the gradient flow's; see `Part`."""
+        """Return the gradient flow's; see `Part`."""
         return {} if self.flow is None else self.flow.tensors()
 
     def values(self) -> Values:
-        """Gives what was seen so far; see `Part`. Outputs are followed anew."""
+        """Return what was seen so far; see `Part`. Outputs are followed anew."""
         return {
             "looks": self._num_looks,
             "first_loss": self._first_loss,
@@ -132,7 +132,7 @@ class Health:
         }  # fmt: skip
 
     def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
-        """Takes it back; see `Part`."""
+        """Take it back; see `Part`."""
         self.close()
         self._num_looks = values["looks"]
         self._first_loss = values["first_loss"]
@@ -198,7 +198,7 @@ class Health:
 
 
 def _due(num_looks: int) -> int:
-    """The steps done before the look that follows so many."""
+    """Return the steps done before the look that follows so many."""
     if num_looks < len(_FIRST_LOOKS):
         return _FIRST_LOOKS[num_looks] - 1
     return _FIRST_LOOKS[-1] - 1 + (num_looks - len(_FIRST_LOOKS) + 1) * _STEPS_APART
@@ -213,15 +213,15 @@ class Followed:
         self.rows: dict[str, int] = defaultdict(int)
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """Gives the units (U,) by module: whether any sample has woken them."""
+        """Return the units (U,) by module: whether any sample has woken them."""
         return self.alive
 
     def values(self) -> Values:
-        """Gives the samples seen by module."""
+        """Return the samples seen by module."""
         return {"rows": dict(self.rows)}
 
     def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
-        """Takes them back."""
+        """Take them back."""
         self.alive = {name: units.clone() for name, units in tensors.items()}
         self.rows = defaultdict(int, values["rows"])
 
@@ -238,7 +238,7 @@ class _Probe:
         ]
 
     def steps_left(self, applied: int) -> int:
-        """The steps until enough has been seen, by the samples of those before."""
+        """Return the steps until enough has been seen, by the samples of those before."""
         rows, steps = max(self._followed.rows.values(), default=0), applied - self._begun
         if rows >= _ROWS or steps >= _MOST_STEPS:
             return 0

@@ -33,7 +33,7 @@ class Seen:
 
 
 def hint(seen: Seen) -> str:
-    """Says what was probably wrong and what to do."""
+    """Say what was probably wrong and what to do."""
     if seen.bad_inputs:
         return _data("inputs", seen.bad_inputs)
     if seen.bad_targets:
@@ -55,7 +55,7 @@ def hint(seen: Seen) -> str:
 
 
 def rising_steps(losses: Sequence[float]) -> int:
-    """Counts the steps at the end over which the loss rose each time."""
+    """Count the steps at the end over which the loss rose each time."""
     count = 0
     while count + 1 < len(losses) and losses[-1 - count] > losses[-2 - count]:
         count += 1

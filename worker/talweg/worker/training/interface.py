@@ -29,25 +29,25 @@ class Reporter(Protocol):
     """Where a run tells what happens. Called by the training thread, which waits for it."""
 
     def data(self, bundle: DataBundle) -> None:
-        """Takes the data, once, before the first step."""
+        """Take the data, once, before the first step."""
 
     def computed(self, parameters: Mapping[str, str]) -> None:
-        """Takes what the data alone could tell and no spec says, by name, such as class weights.
+        """Take what the data alone could tell and no spec says, by name, such as class weights.
 
         Once, before the first step, where there is any.
         """
 
     def warning(self, warning: Warning) -> None:
-        """Takes something that is allowed and is probably not meant."""
+        """Take something that is allowed and is probably not meant."""
 
     def guard(self, decision: GuardDecision) -> None:
-        """Takes what was done about a refused step after which training goes on."""
+        """Take what was done about a refused step after which training goes on."""
 
     def log(self, level: LogLine.Level.ValueType, text: str) -> None:
-        """Takes a line for people."""
+        """Take a line for people."""
 
     def progress(self, step: int, total_steps: int, epoch: int, total_epochs: int) -> None:
-        """Takes how far the run has come: every step, so this must be cheap.
+        """Take how far the run has come: every step, so this must be cheap.
 
         Args:
             step: Optimizer steps done.
@@ -57,10 +57,10 @@ class Reporter(Protocol):
         """
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Takes values by name, such as ``train/loss``: finite ones only, already thinned."""
+        """Take values by name, such as ``train/loss``: finite ones only, already thinned."""
 
     def table(self, name: str, table: Table) -> None:
-        """Takes what a diagnosis found, once, by the diagnosis's name."""
+        """Take what a diagnosis found, once, by the diagnosis's name."""
 
 
 StopReason = Literal["cancel", "pause", "shutdown", "lost", "time_limit"]
@@ -81,14 +81,14 @@ class Control(Protocol):
     """What may stop a run."""
 
     def check(self) -> Stop | None:
-        """Tells whether to stop: asked every step, so this must be cheap."""
+        """Return whether to stop: asked every step, so this must be cheap."""
 
 
 class Store(Protocol):
     """Where the state of a run is kept."""
 
     def load(self) -> Snapshot | None:
-        """Gives what to go on from: the newest snapshot that is whole; None to begin.
+        """Return what to go on from: the newest snapshot that is whole; None to begin.
 
         Raises:
             StoreAwayError: There is one, and it cannot be reached now.
@@ -97,7 +97,7 @@ class Store(Protocol):
     def save(
         self, snapshot: Snapshot, *, step: int, epoch: int, best: tuple[int, Snapshot] | None
     ) -> bool:
-        """Keeps a snapshot. Where that fails the run goes on, and a line tells of it.
+        """Keep a snapshot. Where that fails the run goes on, and a line tells of it.
 
         Args:
             snapshot: Holds until this returns.
@@ -118,13 +118,13 @@ class NoStore:
     """Keeps nothing."""
 
     def load(self) -> Snapshot | None:
-        """Gives None."""
+        """Return None."""
         return None
 
     def save(
         self, snapshot: Snapshot, *, step: int, epoch: int, best: tuple[int, Snapshot] | None
     ) -> bool:
-        """Drops it."""
+        """Drop it."""
         return False
 
 
@@ -160,28 +160,28 @@ class NullReporter:
     """Drops everything."""
 
     def data(self, bundle: DataBundle) -> None:
-        """Drops it."""
+        """Drop it."""
 
     def computed(self, parameters: Mapping[str, str]) -> None:
-        """Drops it."""
+        """Drop it."""
 
     def warning(self, warning: Warning) -> None:
-        """Drops it."""
+        """Drop it."""
 
     def guard(self, decision: GuardDecision) -> None:
-        """Drops it."""
+        """Drop it."""
 
     def log(self, level: LogLine.Level.ValueType, text: str) -> None:
-        """Drops it."""
+        """Drop it."""
 
     def progress(self, step: int, total_steps: int, epoch: int, total_epochs: int) -> None:
-        """Drops it."""
+        """Drop it."""
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Drops it."""
+        """Drop it."""
 
     def table(self, name: str, table: Table) -> None:
-        """Drops it."""
+        """Drop it."""
 
 
 @dataclass
@@ -210,45 +210,45 @@ class RecordingReporter:
     """What diagnoses found, by their names."""
 
     def data(self, bundle: DataBundle) -> None:
-        """Keeps the data."""
+        """Keep the data."""
         self.bundle = bundle
 
     def computed(self, parameters: Mapping[str, str]) -> None:
-        """Keeps the parameters."""
+        """Keep the parameters."""
         self.parameters.update(parameters)
 
     def warning(self, warning: Warning) -> None:
-        """Keeps the warning."""
+        """Keep the warning."""
         self.warnings.append(warning)
 
     def guard(self, decision: GuardDecision) -> None:
-        """Keeps the decision."""
+        """Keep the decision."""
         self.decisions.append(decision)
 
     def log(self, level: LogLine.Level.ValueType, text: str) -> None:
-        """Keeps the line."""
+        """Keep the line."""
         self.lines.append(text)
 
     def progress(self, step: int, total_steps: int, epoch: int, total_epochs: int) -> None:
-        """Keeps the last."""
+        """Keep the last."""
         self.steps = step
         self.total_steps = total_steps
         self.epochs = (epoch, total_epochs)
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Keeps the values."""
+        """Keep the values."""
         self.points.append((step, dict(values)))
 
     def table(self, name: str, table: Table) -> None:
-        """Keeps the table."""
+        """Keep the table."""
         self.tables[name] = table
 
     def series(self, name: str) -> list[tuple[int, float]]:
-        """Gives one metric: its steps and values."""
+        """Return one metric: its steps and values."""
         return [(step, values[name]) for step, values in self.points if name in values]
 
     def last(self, name: str) -> float:
-        """Gives a metric's last value.
+        """Return a metric's last value.
 
         Raises:
             KeyError: There is none.
@@ -263,5 +263,5 @@ class NeverStop:
     """A control that lets a run go on to its end."""
 
     def check(self) -> Stop | None:
-        """Gives None."""
+        """Return None."""
         return None

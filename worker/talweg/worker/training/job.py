@@ -56,7 +56,7 @@ def run(
     store: Store | None = None,
     member: Member | None = None,
 ) -> Result:
-    """Trains as a spec says. The same spec gives the same result, bit for bit, on one machine.
+    """Train as a spec says. The same spec gives the same result, bit for bit, on one machine.
 
     So it does where it is stopped and run again with the same store, as often as that happens.
 
@@ -129,7 +129,7 @@ def run(
 
 
 def _look_ahead(setup: Setup, spec: JobSpec, report: Reporter, control: Control) -> None:
-    """Makes the diagnoses that come before training and leave no trace in it."""
+    """Make the diagnoses that come before training and leave no trace in it."""
     asked, rate = spec.diagnostics, optimizers.learning_rate(spec.optimizer)
     if asked.one_batch_steps:
         learn_one_batch(setup, asked.one_batch_steps, rate=rate, report=report, control=control)
@@ -227,7 +227,7 @@ def _tell_flow(setup: Setup, report: Reporter) -> None:
 
 
 def _compare(setup: Setup, spec: JobSpec, tested: Judged, report: Reporter) -> None:
-    """Tells what a predictor that knows nothing would have reached, where that is asked for."""
+    """Tell what a predictor that knows nothing would have reached, where that is asked for."""
     if not spec.diagnostics.trivial or tested.predictions is None:
         return
     values = trivial_metrics(setup.task, setup.bundle, tested.predictions)
@@ -276,7 +276,7 @@ def _place(device: str) -> torch.device:
 
 @contextmanager
 def _reproducible(place: torch.device, asked: bool | None, report: Reporter) -> Iterator[None]:
-    """One thread, kernels without races where that is asked for, and random state of its own."""
+    """Run with one thread, race-free kernels if asked for, and a random state of its own."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

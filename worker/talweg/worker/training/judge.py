@@ -31,7 +31,7 @@ class Judge:
         recorder: Recorder,
         report: Reporter,
     ) -> None:
-        """Makes the judge of a checked spec."""
+        """Make the judge of a checked spec."""
         training = spec.training
         self.last: Judged | None = None
         """The last evaluation; None before the first."""
@@ -49,7 +49,7 @@ class Judge:
         self._maximises = {metric: goal_of(spec, metric) == MAXIMIZE for metric in watched}
 
     def epoch_ended(self, state: TrainingState) -> bool:
-        """Evaluates where it is due, and tells whether training is to go on."""
+        """Evaluate where it is due, and tell whether training is to go on."""
         if not self.is_due(state):
             return True
         evaluation = evaluate(
@@ -67,7 +67,7 @@ class Judge:
         return self._go_on(state, values)
 
     def is_due(self, state: TrainingState) -> bool:
-        """Whether the epoch that has ended is one to evaluate after."""
+        """Return whether the epoch that has ended is one to evaluate after."""
         at_end = state.step == self._plan.length.steps
         return len(self._validation) > 0 and (at_end or state.epoch % self._every == 0)
 

@@ -33,7 +33,7 @@ class Layers:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        """Takes a model whose loss, where it is learnt too, stands in it as ``loss``."""
+        """Take a model whose loss, where it is learnt too, stand in it as ``loss``."""
         self.parameters: dict[str, list[nn.Parameter]] = defaultdict(list)
         """By layer, in the order in which the model names them."""
         for name, parameter in model.named_parameters():
@@ -42,7 +42,7 @@ class Layers:
                 self.parameters[layer].append(parameter)
 
     def gradients(self) -> Gradients:
-        """Reads the gradients, the device once."""
+        """Read the gradients, the device once."""
         held = {
             name: [p.grad for p in parameters if p.grad is not None]
             for name, parameters in self.parameters.items()
@@ -57,7 +57,7 @@ class Layers:
 
 
 def layer_norms(tensors: Mapping[str, Sequence[Tensor]]) -> dict[str, float]:
-    """Gives the norm of each layer's tensors together, in one read of the device.
+    """Return the norm of each layer's tensors together, in one read of the device.
 
     Args:
         tensors: By layer; 0 where a layer has none.
@@ -78,7 +78,7 @@ class ForwardOrder:
     @classmethod
     @contextmanager
     def of(cls, model: nn.Module) -> Iterator[ForwardOrder]:
-        """Follows a forward pass that is made meanwhile."""
+        """Follow a forward pass that is made meanwhile."""
         order = cls()
 
         def follow(name: str) -> Callable[[nn.Module, object], None]:
@@ -98,7 +98,7 @@ class ForwardOrder:
                 handle.remove()
 
     def of_layers(self, names: Sequence[str]) -> list[str]:
-        """Sorts layers by it.
+        """Sort layers by it.
 
         What is never called, since another module uses its weights directly, stands behind the
         module around it; and where none is, beside what the model names before it.

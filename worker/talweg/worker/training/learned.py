@@ -12,7 +12,7 @@ class WithLoss(nn.Module):
     """
 
     def __init__(self, network: nn.Sequential, loss: nn.Module) -> None:
-        """Puts a loss beside a network."""
+        """Put a loss beside a network."""
         super().__init__()
         self._layers = tuple(network.children())
         for name, layer in network.named_children():
@@ -20,14 +20,14 @@ class WithLoss(nn.Module):
         self.loss = loss
 
     def forward(self, x: Tensor) -> Tensor:
-        """Runs the network."""
+        """Run the network."""
         for layer in self._layers:
             x = layer(x)
         return x
 
 
 def all_learned(network: nn.Sequential, loss: nn.Module) -> nn.Module:
-    """Gives the network, beside the loss where that has weights of its own."""
+    """Return the network, beside the loss where that has weights of its own."""
     if next(loss.parameters(), None) is None:
         return network
     return WithLoss(network, loss)

@@ -26,35 +26,35 @@ class Judge(Protocol):
     """What happens between epochs."""
 
     def is_due(self, state: TrainingState) -> bool:
-        """Whether the epoch that has ended is one to evaluate after."""
+        """Return whether the epoch that has ended is one to evaluate after."""
 
     def epoch_ended(self, state: TrainingState) -> bool:
-        """Evaluates where it is due, and tells whether training is to go on."""
+        """Evaluate where it is due, and tell whether training is to go on."""
 
 
 class Policy(Protocol):
     """What happens to steps that the guard refuses."""
 
     def passed(self, state: TrainingState) -> Divergence | None:
-        """Takes a step that is done; gives why the run must end, where it must."""
+        """Take a step that is done; gives why the run must end, where it must."""
 
     def refused(
         self, state: TrainingState, reading: Reading, window: Sequence[Batch], loss_of: LossOf
     ) -> Divergence | None:
-        """Takes a refused step back; gives why the run must end, where it must."""
+        """Take a refused step back; gives why the run must end, where it must."""
 
 
 class Checkpoints(Protocol):
     """What keeps the state, so that another attempt can go on from it."""
 
     def is_due(self) -> bool:
-        """Whether the state must be kept at this very step."""
+        """Return whether the state must be kept at this very step."""
 
     def step_done(self) -> None:
-        """Keeps the state where that is due: called between steps, so this must be cheap."""
+        """Keep the state where that is due: called between steps, so this must be cheap."""
 
     def evaluated(self) -> None:
-        """Looks at an evaluation, should the state be the best so far."""
+        """Look at an evaluation, should the state be the best so far."""
 
 
 class Ahead(Protocol):
@@ -66,17 +66,17 @@ class Ahead(Protocol):
     """Whether training has gone back to an earlier step, and not gone on since."""
 
     def begin(self) -> None:
-        """Decides, between two steps, whether the next is one of them."""
+        """Decide, between two steps, whether the next is one of them."""
 
     def take(self, loss: Tensor, *, rate: float, samples: int) -> None:
-        """Takes one of them, once its gradients are there."""
+        """Take one of them, once its gradients are there."""
 
     @property
     def must_read(self) -> bool:
         """Whether they are to be read now."""
 
     def read(self) -> bool:
-        """Reads them, if there are any, and tells whether all that was done stands."""
+        """Read them, if there are any, and tell whether all that was done stands."""
 
 
 class _ReadsEach:
@@ -130,7 +130,7 @@ def train(
     ahead: Ahead = READS_EACH,
     curriculum: Curriculum = EVERYTHING,
 ) -> Stop | Divergence | None:
-    """Trains from the state's step to the plan's last.
+    """Train from the state's step to the plan's last.
 
     Returns:
         What cut it short: the control's stop, or a step that the guard refused and that the
@@ -197,7 +197,7 @@ def train(
 def forward_backward(
     window: Sequence[Batch], loss_of: LossOf, scale: float, team: Team = ALONE
 ) -> Tensor:
-    """Adds up the gradients of a step's batches, times a scale, and gives its loss."""
+    """Add up the gradients of a step's batches, times a scale, and give its loss."""
     total = None
     for batch in window:
         loss = team.loss(batch, loss_of)
@@ -210,7 +210,7 @@ def forward_backward(
 def read(
     loss: Tensor, window: Sequence[Batch], loss_of: LossOf, guard: Guard, team: Team = ALONE
 ) -> Reading:
-    """Reads a step, and runs it again as long as it is its gradients' scale that is at fault."""
+    """Read a step, and run it again as long as it is its gradients' scale that is at fault."""
     reading = guard.inspect(loss)
     while reading.again:
         reading = guard.inspect(forward_backward(window, loss_of, guard.scale, team))

@@ -24,7 +24,7 @@ _SECONDS_APART = 1.0
 
 
 def main(folder: Path) -> int:
-    """Trains its part of the job that a folder describes; the exit status."""
+    """Train its part of the job that a folder describes; the exit status."""
     die_with_parent(os.getppid())
     first = int((folder / processes.FIRST).read_text())
     threading.Thread(target=_end_with, args=(first,), daemon=True).start()
@@ -44,7 +44,7 @@ def main(folder: Path) -> int:
 
 
 def _end_with(first: int) -> None:
-    """Ends this process once the first is gone: then nobody waits for it."""
+    """End this process once the first is gone: then nobody waits for it."""
     over = threading.Event()
     while not over.wait(_SECONDS_APART):
         try:

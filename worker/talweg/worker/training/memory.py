@@ -35,7 +35,7 @@ _CGROUPS = (
 
 
 def is_out_of_memory(exc: Exception) -> bool:
-    """Tells whether an exception means that memory did not suffice."""
+    """Return whether an exception means that memory did not suffice."""
     # On the CPU torch raises a plain RuntimeError, told by its allocator's name.
     return isinstance(exc, (MemoryError, torch.OutOfMemoryError)) or (
         "DefaultCPUAllocator" in str(exc)
@@ -60,7 +60,7 @@ def bounded(place: torch.device) -> Iterator[None]:
 
 @contextmanager
 def weights_bounded() -> Iterator[None]:
-    """Refuses a network that is made in here once its weights and their gradients have no room.
+    """Refuse a network that is made in here once its weights and their gradients have no room.
 
     Before the weights are filled, which is what takes the memory and, for many, minutes.
 
@@ -86,7 +86,7 @@ def weights_bounded() -> Iterator[None]:
 
 
 def room(place: torch.device) -> int | None:
-    """Gives the bytes that may still be taken; None where nobody can tell."""
+    """Return the bytes that may still be taken; None where nobody can tell."""
     if place.type == "cuda":
         torch.cuda.empty_cache()
         free: int = torch.cuda.mem_get_info(place)[0]
@@ -99,7 +99,7 @@ def room(place: torch.device) -> int | None:
 
 
 def batch_that_fits(setup: Setup, place: torch.device) -> int | None:
-    """Estimates a batch size that fits, by what a few samples leave behind in a forward pass.
+    """Estimate a batch size that fits, by what a few samples leave behind in a forward pass.
 
     Args:
         setup: A run whose step did not fit; it is of no use afterwards.

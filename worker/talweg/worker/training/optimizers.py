@@ -19,13 +19,13 @@ Parameters = Sequence[nn.Parameter]
 
 
 def build(optimizer: messages.Optimizer, parameters: Parameters) -> torch.optim.Optimizer:
-    """Builds a filled optimizer over the parameters."""
+    """Build a filled optimizer over the parameters."""
     name, message = kind(optimizer)
     return OPTIMIZERS[name](message, parameters)
 
 
 def learning_rate(optimizer: messages.Optimizer) -> float:
-    """Gives a filled optimizer's learning rate, before any schedule."""
+    """Return a filled optimizer's learning rate, before any schedule."""
     _, message = kind(optimizer)
     rate: float = message.learning_rate  # type: ignore[attr-defined]
     return rate

@@ -30,7 +30,7 @@ _DECADES_LEFT = 18
 
 
 def steps_apart(optimizer: messages.Optimizer) -> int:
-    """Gives how often weights must be looked at, in steps, so that they cannot overflow between.
+    """Return how often weights must be looked at, in steps, so that they cannot overflow between.
 
     Gradients add to weights, at most 1e18 each, and weight decay multiplies them: where it stands
     outside the gradient (adamw) by 1 - rate · decay in a step; in SGD's gradient, with all that
@@ -61,7 +61,7 @@ class WeightWatch:
     """Looks at all that must be finite where a state is kept or given out."""
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Watches a model and what its optimizer adds up without end."""
+        """Watch a model and what its optimizer adds up without end."""
         self._weights: dict[str, Tensor] = dict(model.named_parameters())
         self._statistics = {
             name: buffer
@@ -72,7 +72,7 @@ class WeightWatch:
         self._adagrad = optimizer if isinstance(optimizer, torch.optim.Adagrad) else None
 
     def bad(self) -> dict[str, float]:
-        """Names what no kept state and no result may hold, with its largest number.
+        """Name what no kept state and no result may hold, with its largest number.
 
         That is weights beyond 1e17, and what is not finite. The device is read once where all is
         well.
@@ -91,7 +91,7 @@ class WeightWatch:
         }
 
     def _sums(self) -> dict[str, Tensor]:
-        """The sums of squares that only Adagrad keeps: each step adds up to 4e36 to them."""
+        """Return the sums of squares that Adagrad keeps: each step adds up to 4e36 to them."""
         if self._adagrad is None:
             return {}
         return {

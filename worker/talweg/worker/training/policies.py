@@ -48,28 +48,28 @@ class Fail:
     """The run ends at the first refused step; and what every policy does besides."""
 
     def __init__(self, _: Any, here: Surroundings) -> None:
-        """Takes a filled message, and what it works with."""
+        """Take a filled message, and what it works with."""
         self._here = here
         self._next_look = here.look_every_steps
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """Gives none; see `Part`."""
+        """Return none; see `Part`."""
         return {}
 
     def values(self) -> Values:
-        """Gives when the weights are to be looked at; see `Part`."""
+        """Return when the weights are to be looked at; see `Part`."""
         return {"next_look": self._next_look}
 
     def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
-        """Takes it back; see `Part`."""
+        """Take it back; see `Part`."""
         self._next_look = values["next_look"]
 
     def is_due(self, state: TrainingState) -> bool:
-        """Whether `passed` has something to do after the state's step."""
+        """Return whether `passed` has something to do after the state's step."""
         return state.step >= self._next_look
 
     def passed(self, state: TrainingState) -> Divergence | None:
-        """Looks at the weights where it is due, after a step that the guard let through.
+        """Look at the weights where it is due, after a step that the guard let through.
 
         Returns:
             Why the run must end; None where it goes on.
@@ -87,7 +87,7 @@ class Fail:
         window: Sequence[Batch],
         loss_of: LossOf,
     ) -> Divergence | None:
-        """Takes a refused step back and decides what happens next.
+        """Take a refused step back and decide what happens next.
 
         Returns:
             Why the run must end; None where it goes on.
@@ -126,7 +126,7 @@ class Skip(Fail):
     """A refused step is left out."""
 
     def __init__(self, policy: messages.GuardSkip, here: Surroundings) -> None:
-        """Takes a filled message, and what it works with."""
+        """Take a filled message, and what it works with."""
         super().__init__(policy, here)
         self._policy = policy
         self._most = max(1, int(policy.max_share * here.num_steps))
@@ -169,13 +169,13 @@ class Rollback(Fail):
     """Training goes back to a good state, and on with a lower learning rate."""
 
     def __init__(self, policy: messages.GuardRollback, here: Surroundings) -> None:
-        """Takes a filled message, and what it works with, before the first step."""
+        """Take a filled message, and what it works with, before the first step."""
         super().__init__(policy, here)
         self._policy = policy
         self._kept = [_Kept(0, 0, here.learnt.capture())]
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """Gives the states that are kept; see `Part`."""
+        """Return the states that are kept; see `Part`."""
         return {
             f"{number}/{path}": tensor
             for number, kept in enumerate(self._kept)
@@ -183,7 +183,7 @@ class Rollback(Fail):
         }
 
     def values(self) -> Values:
-        """Gives what else belongs to them; see `Part`."""
+        """Return what else belongs to them; see `Part`."""
         kept = [
             {"step": kept.step, "applied": kept.applied, "values": kept.learnt.values}
             for kept in self._kept
@@ -191,7 +191,7 @@ class Rollback(Fail):
         return {**super().values(), "kept": kept}
 
     def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
-        """Takes them back; see `Part`."""
+        """Take them back; see `Part`."""
         super().restore(tensors, values)
         self._kept = []
         for number, held in enumerate(values["kept"]):
@@ -205,7 +205,7 @@ class Rollback(Fail):
             self._kept.append(_Kept(held["step"], held["applied"], learnt))
 
     def is_due(self, state: TrainingState) -> bool:
-        """Whether `passed` has something to do after the state's step."""
+        """Return whether `passed` has something to do after the state's step."""
         return self._keeps(state) or super().is_due(state)
 
     def passed(self, state: TrainingState) -> Divergence | None:
@@ -263,19 +263,19 @@ class Rollback(Fail):
         return self._decide(state, seen)
 
     def _good(self, step: int) -> _Kept:
-        """The latest state that is old enough not to hold what led to the refused step."""
+        """Return the latest state that is old enough not to hold what led to the refused step."""
         old = [kept for kept in self._kept if step - kept.step > NUM_REMEMBERED]
         return old[-1] if old else self._kept[0]
 
 
 def build(guard: messages.Guard, here: Surroundings) -> Fail:
-    """Builds the policy of a filled message."""
+    """Build the policy of a filled message."""
     name, message = kind(guard)
     return POLICIES[name](message, here)
 
 
 def in_words(seen: Divergence) -> str:
-    """Says in half a sentence what was refused."""
+    """Say in half a sentence what was refused."""
     where = f", first in module {seen.module}" if seen.module else ""
     return f"{seen.what} {seen.value}{where}"
 

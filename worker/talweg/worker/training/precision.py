@@ -35,7 +35,7 @@ class Scaler:
     """
 
     def __init__(self, scale: float = FIRST_SCALE) -> None:
-        """Begins with a scale, a power of two."""
+        """Begin with a scale, a power of two."""
         self.scale = scale
         """What the gradients are multiplied by, at least 1."""
         self.downs = 0
@@ -45,7 +45,7 @@ class Scaler:
         self._before: Values = {}
 
     def passed(self) -> None:
-        """Takes a step without an overflow; after enough of them the scale is doubled."""
+        """Take a step without an overflow; after enough of them the scale is doubled."""
         self._before = {}
         self._passed += 1
         if self._passed == RAISED_AFTER:
@@ -53,7 +53,7 @@ class Scaler:
             self._passed = 0
 
     def lower(self) -> bool:
-        """Takes an overflow, and halves the scale.
+        """Take an overflow, and halves the scale.
 
         Returns:
             False at scale 1: then the gradients are at fault, and all is as before the step.
@@ -68,19 +68,19 @@ class Scaler:
         return True
 
     def watched(self) -> dict[str, float]:
-        """Gives scale and overflows, by metric's name."""
+        """Return scale and overflows, by metric's name."""
         return {"guard/loss_scale": self.scale, "guard/scale_downs": float(self.downs)}
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """Gives none; see `Part`."""
+        """Return none; see `Part`."""
         return {}
 
     def values(self) -> Values:
-        """Gives the scale and what is counted; see `Part`."""
+        """Return the scale and what is counted; see `Part`."""
         return {"scale": self.scale, "downs": self.downs, "passed": self._passed}
 
     def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
-        """Takes them back; see `Part`."""
+        """Take them back; see `Part`."""
         self.scale, self.downs, self._passed = values["scale"], values["downs"], values["passed"]
         self._before = {}
 
@@ -94,7 +94,7 @@ class Precision:
         place: torch.device,
         criterion: LossModule,
     ) -> None:
-        """Takes a spec's choice.
+        """Take a spec's choice.
 
         Args:
             kind: The choice.
@@ -126,7 +126,7 @@ class Precision:
         return self.forward is nullcontext
 
     def try_out(self, step: Callable[[], object]) -> None:
-        """Runs a step that leaves no trace, to see whether the device can do all that it asks for.
+        """Run a step that leaves no trace, to see whether the device can do all that it asks for.
 
         Args:
             step: A forward and a backward pass.

@@ -54,7 +54,7 @@ class ProcessFailedError(Exception):
     """One of the processes that train together has found why the job must fail."""
 
     def __init__(self, cause: Outcome.Cause.ValueType, message: str) -> None:
-        """Takes what it found."""
+        """Take what it found."""
         super().__init__(message)
         self.cause = cause
         """Whose fault it is."""
@@ -83,7 +83,7 @@ class Processes:
         self._whole: DistributedDataParallel | None = None
 
     def join(self, setup: Setup) -> None:
-        """Meets the others, who all become what the first one is now.
+        """Meet the others, who all become what the first one is now.
 
         Raises:
             RuntimeError: Somebody does not come.
@@ -105,7 +105,7 @@ class Processes:
         self._whole = DistributedDataParallel(_Whole(setup), forward_sync_buffers=False)
 
     def loss(self, batch: Batch, loss_of: Callable[[Batch], Tensor]) -> Tensor:
-        """Runs this process's part of a batch; see `Team`."""
+        """Run this process's part of a batch; see `Team`."""
         assert self._setup is not None
         assert self._whole is not None
         member, state = self._member, self._setup.state
@@ -117,14 +117,14 @@ class Processes:
         return loss
 
     def total(self, loss: Tensor) -> Tensor:
-        """Adds the parts up; see `Team`."""
+        """Add the parts up; see `Team`."""
         self._batches = 0
         total = loss / self._member.size
         dist.all_reduce(total)
         return total
 
     def _share(self, setup: Setup, store: FileStore) -> None:
-        """Gives the first process's state to all."""
+        """Give the first process's state to all."""
         if self._member.rank == 0:
             snapshot = setup.snapshots.now()
             shapes = {
@@ -163,7 +163,7 @@ class _Whole(nn.Module):
 def joined(
     spec: JobSpec, place: torch.device, member: Member | None
 ) -> Iterator[Processes | None]:
-    """Gives the processes that train a job together; None where it is one.
+    """Return the processes that train a job together; None where it is one.
 
     Args:
         spec: Filled.
@@ -231,7 +231,7 @@ def _launch(spec: JobSpec, place: torch.device, first: Member) -> subprocess.Pop
 
 
 def _has_ended(launcher: subprocess.Popen[bytes]) -> bool:
-    """Whether it ends by itself: it watches the members, and needs a moment to see one end."""
+    """Return whether it ends by itself: it needs a moment to see a member end."""
     try:
         launcher.wait(_SECONDS_TO_END)
     except subprocess.TimeoutExpired:

@@ -29,7 +29,7 @@ class Recorder:
         watched: Callable[[], Mapping[str, float]] = dict,
         watches: bool = False,
     ) -> None:
-        """Makes a recorder.
+        """Make a recorder.
 
         Args:
             report: Where the points go.
@@ -65,7 +65,7 @@ class Recorder:
         watched: Mapping[str, float] | None = None,
         at: float | None = None,
     ) -> None:
-        """Takes a step, and gives a point where one is due.
+        """Take a step, and give a point where one is due.
 
         Args:
             step: Its number.
@@ -90,16 +90,16 @@ class Recorder:
         self._point(now)
 
     def must_see(self, step: int) -> bool:
-        """Whether a step may have a point that holds what must be read when the step is done."""
+        """Return whether a step may have a point with values that must be read at that step."""
         return self._watches and step >= self._next_step
 
     def flush(self) -> None:
-        """Gives a point for the last step, unless it has one."""
+        """Give a point for the last step, unless it has one."""
         if self._step > self._last_step:
             self._point(time.perf_counter())
 
     def evaluation(self, step: int, part: str, values: Mapping[str, float]) -> None:
-        """Gives what an evaluation found, without what is not finite."""
+        """Give what an evaluation found, without what is not finite."""
         finite = {f"{part}/{name}": v for name, v in values.items() if math.isfinite(v)}
         if finite:
             self._report.metrics(step, finite)
@@ -108,11 +108,11 @@ class Recorder:
             self._report.log(LogLine.WARNING, text)
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """Gives nothing; see `Part`."""
+        """Return nothing; see `Part`."""
         return {}
 
     def values(self) -> Values:
-        """Gives the last step and what has been counted; see `Part`."""
+        """Return the last step and what has been counted; see `Part`."""
         return {
             "step": self._step,
             "reading": list(self._reading),
@@ -125,7 +125,7 @@ class Recorder:
         }
 
     def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
-        """Takes them back; see `Part`."""
+        """Take them back; see `Part`."""
         self._step, self._rate = values["step"], values["rate"]
         self._reading = Reading(*values["reading"])
         self._next_step, self._last_step = values["next_step"], values["last_step"]

@@ -50,13 +50,13 @@ class Schedule:
     """What is watched; None where the step alone decides."""
 
     def times(self, factor: Callable[[int], float]) -> Schedule:
-        """Gives the schedule whose rates are multiplied by a factor of the step, from 1."""
+        """Return the schedule whose rates are multiplied by a factor of the step, from 1."""
         rate = self.rate
         return replace(self, rate=lambda step, falls: rate(step, falls) * factor(step))
 
 
 def build(schedule: messages.Schedule, *, rate: float, length: Length) -> Schedule:
-    """Builds a filled schedule.
+    """Build a filled schedule.
 
     Args:
         schedule: The schedule.

@@ -98,7 +98,7 @@ class Setup:
     """Takes steps before the guard has read them, where that is worth while."""
 
     def loss_of(self, batch: Batch) -> Tensor:
-        """Runs a batch through network and loss, and gives its part in the step's loss."""
+        """Run a batch through network and loss, and give its part in the step's loss."""
         with self.precision.forward():
             loss = self.task.loss(self.state.model, batch, self.moment)
         is_whole = isinstance(batch.share, float) and batch.share == 1.0
@@ -112,7 +112,7 @@ def set_up(
     *,
     warned: Collection[Warning.Kind.ValueType] = (),
 ) -> Setup:
-    """Makes a run ready.
+    """Make a run ready.
 
     Args:
         spec: Filled and checked.
@@ -317,7 +317,7 @@ def _curriculum(
 
 
 def _watched(task: TaskRunner, scaler: Scaler | None) -> Callable[[], Mapping[str, float]]:
-    """What points hold besides what every run's do."""
+    """Return what points hold besides what every run's do."""
     if scaler is None:
         return task.watched
     return lambda: {**task.watched(), **scaler.watched()}
@@ -336,7 +336,7 @@ def _flow_of(
 
 
 def divisor_of(task: TaskRunner, arrays: Mapping[str, Tensor]) -> Divisor | None:
-    """What the criterion divides by, where its targets tell."""
+    """Return what the criterion divides by, where its targets tell."""
     if type(task).loss is not TaskRunner.loss or "target" not in arrays:
         return None
     return task.criterion.divisor

@@ -39,7 +39,7 @@ class Look:
 
 
 def zero_gradients(looks: Sequence[Look]) -> Warning | None:
-    """Warns of layers that have had no gradient at all, in each of the looks."""
+    """Warn of layers that have had no gradient at all, in each of the looks."""
     dead = [name for name in looks[-1].norms if all(name in look.zero for look in looks)]
     # A loss of 0 leaves nothing to learn, and rightly has no gradient.
     if not dead or any(look.loss == 0 for look in looks):
@@ -59,7 +59,7 @@ def zero_gradients(looks: Sequence[Look]) -> Warning | None:
 
 
 def vanishing(looks: Sequence[Look]) -> Warning | None:
-    """Warns of layers whose gradients are lost on their way back from a later one."""
+    """Warn of layers whose gradients are lost on their way back from a later one."""
     small = set.intersection(*(set(_lost(look)) for look in looks))
     if not small:
         return None
@@ -79,7 +79,7 @@ def vanishing(looks: Sequence[Look]) -> Warning | None:
 
 
 def exploding(looks: Sequence[Look], first: Mapping[str, float]) -> Warning | None:
-    """Warns of gradients that grow on their way back, or that have grown since the first looks.
+    """Warn of gradients that grow on their way back, or that have grown since the first looks.
 
     Args:
         looks: The last ones.
@@ -117,7 +117,7 @@ def exploding(looks: Sequence[Look], first: Mapping[str, float]) -> Warning | No
 def constant_loss(
     first: float, since: Sequence[float], *, step: int, rate: float
 ) -> Warning | None:
-    """Warns of a loss that is what it was in the first step.
+    """Warn of a loss that is what it was in the first step.
 
     Args:
         first: The first step's loss.
@@ -139,7 +139,7 @@ def constant_loss(
 
 
 def dead_units(dead: Mapping[str, tuple[int, int]], *, rows: int, step: int) -> Warning | None:
-    """Warns of layers whose units mostly give nothing.
+    """Warn of layers whose units mostly give nothing.
 
     Args:
         dead: For each layer its units that gave 0 for every sample, and all its units.
@@ -166,7 +166,7 @@ def dead_units(dead: Mapping[str, tuple[int, int]], *, rows: int, step: int) -> 
 
 
 def _lost(look: Look) -> list[str]:
-    """The layers before the one of the largest gradients whose own are far smaller."""
+    """Return the layers before the one of the largest gradients whose own are far smaller."""
     names = list(look.norms)
     top = max(names, key=lambda name: look.norms[name])
     bound = look.norms[top] / FAR_APART
@@ -175,7 +175,7 @@ def _lost(look: Look) -> list[str]:
 
 
 def _gained(look: Look) -> list[str]:
-    """The layers before the one of the smallest gradients whose own are far larger."""
+    """Return the layers before the one of the smallest gradients whose own are far larger."""
     names = [name for name in look.norms if look.norms[name] > 0]
     if not names:
         return []

@@ -37,13 +37,13 @@ class Part(Protocol):
     """Something that training changes."""
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """Gives its tensors by name, as they are: whoever keeps them copies them."""
+        """Return its tensors by name, as they are: whoever keeps them copies them."""
 
     def values(self) -> Values:
-        """Gives what else it holds."""
+        """Return what else it holds."""
 
     def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
-        """Becomes what it was when these were taken; the tensors stay the caller's.
+        """Become what it was when these were taken; the tensors stay the caller's.
 
         Raises:
             ValueError: They are of another thing: names or shapes differ.
@@ -54,7 +54,7 @@ class Snapshots:
     """Takes snapshots of one training, and brings it back to them."""
 
     def __init__(self, parts: Mapping[str, Part]) -> None:
-        """Takes the parts.
+        """Take the parts.
 
         Args:
             parts: By name, without a slash.
@@ -62,7 +62,7 @@ class Snapshots:
         self._parts = dict(parts)
 
     def now(self) -> Snapshot:
-        """Gives the tensors themselves: a snapshot that holds only until the next step."""
+        """Return the tensors themselves: a snapshot that holds only until the next step."""
         return Snapshot(
             {
                 f"{part}/{name}": tensor.detach()
@@ -75,7 +75,7 @@ class Snapshots:
     def capture(
         self, into: Snapshot | None = None, *, place: torch.device | None = None
     ) -> Snapshot:
-        """Takes a snapshot, between two steps.
+        """Take a snapshot, between two steps.
 
         Args:
             into: An earlier one that nobody needs any more: its memory is used again.
@@ -95,7 +95,7 @@ class Snapshots:
         return snapshot
 
     def restore(self, snapshot: Snapshot, *, only: Collection[str] | None = None) -> None:
-        """Makes the training what it was.
+        """Make the training what it was.
 
         Args:
             snapshot: Taken of this training or of one set up alike; it stays as it is.
@@ -123,7 +123,7 @@ class Modules:
     """Parameters and buffers of a module, persistent or not, and its modules' extra state."""
 
     def __init__(self, module: nn.Module, *, without: nn.Module | None = None) -> None:
-        """Takes a module.
+        """Take a module.
 
         Args:
             module: The module.
@@ -133,16 +133,16 @@ class Modules:
         self._elsewhere = {id(tensor) for _, tensor in _named_tensors(without)}
 
     def tensors(self) -> dict[str, Tensor]:
-        """Gives parameters and buffers by their names."""
+        """Return parameters and buffers by their names."""
         named = _named_tensors(self._module)
         return {name: tensor for name, tensor in named if id(tensor) not in self._elsewhere}
 
     def values(self) -> Values:
-        """Gives what `get_extra_state` of its modules gives: JSON values."""
+        """Return what `get_extra_state` of its modules gives: JSON values."""
         return {name: module.get_extra_state() for name, module in self._with_extra_state()}
 
     def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
-        """Copies into parameters and buffers."""
+        """Copy into parameters and buffers."""
         copy_into(self.tensors(), tensors)
         for name, module in self._with_extra_state():
             module.set_extra_state(values[name])
@@ -160,11 +160,11 @@ class Optimizer:
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
-        """Takes an optimizer whose `state_dict` gives its tensors themselves, as torch's do."""
+        """Take an optimizer whose `state_dict` gives its tensors themselves, as torch's do."""
         self._optimizer = optimizer
 
     def tensors(self) -> dict[str, Tensor]:
-        """Gives its tensors by parameter's number and name: none before the first step."""
+        """Return its tensors by parameter's number and name: none before the first step."""
         return {
             f"{number}.{name}": value
             for number, state in self._state().items()
@@ -173,7 +173,7 @@ class Optimizer:
         }
 
     def values(self) -> Values:
-        """Gives what else it keeps for a parameter, by the parameter's number and name."""
+        """Return what else it keeps for a parameter, by the parameter's number and name."""
         return {
             f"{number}.{name}": value
             for number, state in self._state().items()
@@ -182,7 +182,7 @@ class Optimizer:
         }
 
     def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
-        """Copies into its tensors; where it has others or none yet, it loads them."""
+        """Copy into its tensors; where it has others or none yet, it loads them."""
         live = self.tensors()
         if live.keys() == tensors.keys() and self.values() == values:
             copy_into(live, tensors)
@@ -202,7 +202,7 @@ class Optimizer:
         self._optimizer.param_groups = groups
 
     def _clone(self, path: str, tensor: Tensor) -> Tensor:
-        """A copy that stands in memory as its parameter does, as fused kernels want it."""
+        """Return a copy that stands in memory as its parameter does, as fused kernels want it."""
         (group,) = self._optimizer.param_groups
         parameter = group["params"][int(path.partition(".")[0])]
         if tensor.dim() != 4 or tensor.shape != parameter.shape:
@@ -219,29 +219,29 @@ class RandomState:
     """torch's own random state, from which dropout and the like draw."""
 
     def __init__(self, place: torch.device) -> None:
-        """Takes the device of the training, whose state counts beside the CPU's."""
+        """Take the device of the training, whose state counts beside the CPU's."""
         self._cuda = place if place.type == "cuda" else None
 
     def tensors(self) -> dict[str, Tensor]:
-        """Gives the states."""
+        """Return the states."""
         states = {"cpu": torch.get_rng_state()}
         if self._cuda is not None:
             states["cuda"] = torch.cuda.get_rng_state(self._cuda)
         return states
 
     def values(self) -> Values:
-        """Gives nothing."""
+        """Return nothing."""
         return {}
 
     def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
-        """Sets the states. A training that went on elsewhere keeps its new device's state."""
+        """Set the states. A training that went on elsewhere keeps its new device's state."""
         torch.set_rng_state(tensors["cpu"])
         if self._cuda is not None and "cuda" in tensors:
             torch.cuda.set_rng_state(tensors["cuda"], self._cuda)
 
 
 def seed(place: torch.device, number: int) -> None:
-    """Sets the random state from which dropout and the like draw.
+    """Set the random state from which dropout and the like draw.
 
     Args:
         place: The device of the training.
@@ -254,7 +254,7 @@ def seed(place: torch.device, number: int) -> None:
 
 
 def copy_into(live: Mapping[str, Tensor], kept: Mapping[str, Tensor]) -> None:
-    """Copies tensors into those of the same names.
+    """Copy tensors into those of the same names.
 
     Raises:
         ValueError: Names or shapes differ.

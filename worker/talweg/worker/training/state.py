@@ -35,7 +35,7 @@ class Watched:
     """Evaluations since, or since the last fall of the learning rate."""
 
     def see(self, value: float, *, step: int, maximise: bool, min_delta: float = 0.0) -> bool:
-        """Takes a new value and tells whether it is better by more than min_delta.
+        """Take a new value and tell whether it is better by more than min_delta.
 
         A value that is not a number is never better.
         """
@@ -104,11 +104,11 @@ class TrainingState:
         return self.update.optimizer
 
     def keep_best(self) -> None:
-        """Keeps a copy of the weights and buffers as they are."""
+        """Keep a copy of the weights and buffers as they are."""
         self.best = [tensor.detach().clone() for tensor in self._tensors()]
 
     def take_best(self) -> None:
-        """Goes back to the weights and buffers that were kept."""
+        """Go back to the weights and buffers that were kept."""
         assert self.best is not None
         with torch.no_grad():
             foreach.copy(self._tensors(), self.best)
@@ -119,13 +119,13 @@ class TrainingState:
         return self.epoch - (self.order.position > 0)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Gives the tensors that are neither the model's nor the optimizer's; see `Part`."""
+        """Return the tensors that are neither the model's nor the optimizer's; see `Part`."""
         best = {} if self.best is None else dict(enumerate(self.best))
         kept = {f"best.{number}": tensor for number, tensor in best.items()}
         return {"order": self.order.state, **kept}
 
     def values(self) -> Values:
-        """Gives the counts and histories; see `Part`."""
+        """Return the counts and histories; see `Part`."""
         return {
             "step": self.step,
             "applied": self.applied,
@@ -142,7 +142,7 @@ class TrainingState:
         }
 
     def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
-        """Takes them back; see `Part`."""
+        """Take them back; see `Part`."""
         self.order.go_to(tensors["order"], values["position"])
         if len(tensors) == 1:
             self.best = None

@@ -14,13 +14,13 @@ class Team(Protocol):
     """The processes that train one model."""
 
     def loss(self, batch: Batch, loss_of: Callable[[Batch], Tensor]) -> Tensor:
-        """Runs this process's part of a batch, joined to the graph.
+        """Run this process's part of a batch, joined to the graph.
 
         Its backward pass gives every process the gradients of the whole.
         """
 
     def total(self, loss: Tensor) -> Tensor:
-        """Gives the loss of a whole step, the same to every process, from its own part."""
+        """Return the loss of a whole step, the same to every process, from its own part."""
 
 
 class _Alone:

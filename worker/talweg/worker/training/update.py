@@ -40,7 +40,7 @@ class Update:
     def __init__(
         self, optimizer: torch.optim.Optimizer, *, after: Callable[[], None] | None = None
     ) -> None:
-        """Takes an optimizer.
+        """Take an optimizer.
 
         Args:
             optimizer: Of one group, before its first step.
@@ -53,7 +53,7 @@ class Update:
         self._after = after
 
     def norms(self, *, exact: bool) -> Sequence[Tensor]:
-        """Gives scalars whose root of summed squares is the gradients' global norm.
+        """Return scalars whose root of summed squares is the gradients' global norm.
 
         Args:
             exact: The same to the last bit whatever way steps take; else summed up the quick way.
@@ -61,16 +61,16 @@ class Update:
         return foreach.norms(self._gradients())
 
     def scale(self, factor: float | Tensor) -> None:
-        """Multiplies the gradients, by a number or a scalar on their device."""
+        """Multiply the gradients, by a number or a scalar on their device."""
         foreach.scale(self._gradients(), factor)
 
     def clamp(self, size: float) -> None:
-        """Cuts the gradients' elements to a size."""
+        """Cut the gradients' elements to a size."""
         for gradient in self._gradients():
             gradient.clamp_(-size, size)
 
     def step(self, held: Tensor | None = None) -> None:
-        """Moves the parameters that took part since the gradients were cleared.
+        """Move the parameters that took part since the gradients were cleared.
 
         Args:
             held: 1 or 0 on their device (float32). At 1 nothing that is not finite reaches them or
@@ -82,19 +82,19 @@ class Update:
             self._after()
 
     def clear(self) -> None:
-        """Makes ready for the next step; what zero_grad does, at an eighth of its time."""
+        """Make ready for the next step; what zero_grad does, at an eighth of its time."""
         for parameter in self._parameters:
             parameter.grad = None
 
     def close(self) -> None:
-        """Leaves parameters that stand alone in memory, without gradients."""
+        """Leave parameters that stand alone in memory, without gradients."""
         self.clear()
 
     def _move(self, held: Tensor | None) -> None:
         self._step(held)
 
     def _step(self, held: Tensor | None) -> None:
-        """The optimizer's own step."""
+        """Take the optimizer's own step."""
         if held is None:
             self.optimizer.step()
         elif getattr(self.optimizer, "_step_supports_amp_scaling", False):
@@ -125,7 +125,7 @@ class FlatUpdate(Update):
     def __init__(
         self, optimizer: torch.optim.Optimizer, *, after: Callable[[], None] | None = None
     ) -> None:
-        """Moves an optimizer's parameters into an arena.
+        """Move an optimizer's parameters into an arena.
 
         Args:
             optimizer: Of parameters that `fits` lets in; as for `Update`.
@@ -152,24 +152,24 @@ class FlatUpdate(Update):
         self.clear()
 
     def norms(self, *, exact: bool) -> Sequence[Tensor]:
-        """Gives one scalar; where it must be exact, one a parameter."""
+        """Return one scalar; where it must be exact, one a parameter."""
         if exact:
             return foreach.norms(self._grads)
         return (torch.linalg.vector_norm(self._slopes.flat),)
 
     def clear(self) -> None:
-        """Sets all gradients to zero."""
+        """Set all gradients to zero."""
         self._slopes.flat.zero_()
         self._seen = list(map(_version, self._grads))
 
     def close(self) -> None:
-        """Gives every parameter memory of its own again, and takes the gradients away."""
+        """Give every parameter memory of its own again, and take the gradients away."""
         for parameter in self._parameters:
             parameter.data = parameter.data.clone()
             parameter.grad = None
 
     def _move(self, held: Tensor | None) -> None:
-        """Moves all parameters in one call where all took part."""
+        """Move all parameters in one call where all took part."""
         versions = list(map(_version, self._grads))
         if any(map(int.__eq__, versions, self._seen)):
             self._step_without(versions, held)
@@ -188,7 +188,7 @@ class FlatUpdate(Update):
         return [self._slopes.flat]
 
     def _step_without(self, versions: Sequence[int], held: Tensor | None) -> None:
-        """Takes a step without the parameters whose gradients nothing was added to."""
+        """Take a step without the parameters whose gradients nothing was added to."""
         for parameter, grad, now, before in zip(
             self._parameters, self._grads, versions, self._seen, strict=True
         ):
@@ -203,7 +203,7 @@ class FlatUpdate(Update):
             parameter.grad = grad
 
     def _is_joined(self) -> bool:
-        """Whether all state is in arenas, and counts the same steps for all parameters."""
+        """Return whether all state is in arenas, and counts the same steps for all parameters."""
         if not self._moved:
             self._moved = self._move_state()
         elif self._counts._version != self._counted:
@@ -214,7 +214,7 @@ class FlatUpdate(Update):
         return self._moved
 
     def _move_state(self) -> bool:
-        """Moves the optimizer's state into arenas, once it is all there."""
+        """Move the optimizer's state into arenas, once it is all there."""
         assert self._kernel is not None
         names = self._kernel.state(self.optimizer.param_groups[0])
         states: list[dict[str, Any]] = [self.optimizer.state.get(p, {}) for p in self._parameters]
@@ -243,7 +243,7 @@ class FlatUpdate(Update):
 
 
 def fits(parameters: Sequence[nn.Parameter]) -> bool:
-    """Whether parameters can and should train in arenas.
+    """Return whether parameters can and should train in arenas.
 
     Few enough of them that it pays, on the CPU, in float32, without gaps in memory, and learnt.
     """
@@ -262,7 +262,7 @@ def fits(parameters: Sequence[nn.Parameter]) -> bool:
 def update_of(
     optimizer: torch.optim.Optimizer, *, after: Callable[[], None] | None = None
 ) -> Update:
-    """Takes the way that is quicker for an optimizer's parameters; arguments as for `Update`."""
+    """Take the way that is quicker for an optimizer's parameters; arguments as for `Update`."""
     way = FlatUpdate if fits(optimizer.param_groups[0]["params"]) else Update
     return way(optimizer, after=after)
 

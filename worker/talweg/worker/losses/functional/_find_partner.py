@@ -15,7 +15,7 @@ class FindPartner(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, partner: Tensor, temperature: float) -> Tensor:
-        """The values (N,); see the class."""
+        """Return the values (N,); see the class."""
         scores = _scores(z, temperature)
         # Against the row's highest, so that the loss of a vector that is sure keeps its digits.
         scores -= scores.amax(1, keepdim=True)

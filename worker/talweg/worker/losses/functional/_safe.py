@@ -17,13 +17,13 @@ def softplus(x: Tensor) -> Tensor:
 
 
 def root(square: Tensor) -> Tensor:
-    """The square root of numbers ≥ 0, with a gradient of 0 at 0."""
+    """Return the square root of numbers ≥ 0, with a gradient of 0 at 0."""
     zero = square <= 0
     return torch.where(zero, 0, torch.where(zero, 1, square).sqrt())
 
 
 def norm(x: Tensor) -> Tensor:
-    """The Euclidean norm over the last dimension, with a gradient of 0 at 0."""
+    """Return the Euclidean norm over the last dimension, with a gradient of 0 at 0."""
     return root(x.square().sum(-1))
 
 
@@ -53,7 +53,7 @@ def power(base: Tensor, exponent: float) -> Tensor:
 
 
 def log(p: Tensor) -> Tensor:
-    """The logarithm of numbers ≥ 0, at least -100 and there without gradient."""
+    """Return the logarithm of numbers ≥ 0, at least -100 and there without gradient."""
     tiny = torch.finfo(p.dtype).tiny
     # The slope of a logarithm below the smallest normal number is not finite.
     held = p.detach().log().clamp(min=-100)
@@ -61,7 +61,7 @@ def log(p: Tensor) -> Tensor:
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """The mean of the values where mask is true; 0, joined to the values, where it never is."""
+    """Return the mean of the values where mask is true; 0, joined to them, if it never is."""
     return values.where(mask, 0).sum() / mask.sum().clamp(min=1)
 
 

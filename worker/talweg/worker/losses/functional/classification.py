@@ -18,7 +18,7 @@ def bernoulli_nll(pred: Tensor, target: Tensor) -> Tensor:
 
     Args:
         pred: Probabilities p (N, …).
-        target: y in [0, 1], of the same shape.
+        target: Y in [0, 1], of the same shape.
     """
     limits = torch.finfo(pred.dtype)
     yes = _safe.log(pred)
@@ -137,7 +137,7 @@ def ctc(
 
 
 def ctc_mean(values: Tensor, target_lengths: Tensor) -> Tensor:
-    """The mean over sequences of each value by its target's length, at least 1."""
+    """Return the mean over sequences of each value by its target's length, at least 1."""
     return (values / target_lengths.to(values).clamp(min=1)).sum() / max(len(values), 1)
 
 

@@ -56,7 +56,7 @@ def info_nce(
 
 
 def clip(image: Tensor, text: Tensor, logit_scale: Tensor | float = 1 / 0.07) -> Tensor:
-    """The mean of CE by rows and CE by columns of logit_scale cos. Radford et al. 2021.
+    """Return the mean of CE by rows and CE by columns of logit_scale cos. Radford et al. 2021.
 
     Args:
         image: Vectors (N, D).
@@ -146,7 +146,7 @@ def multi_similarity(
 
 
 def same_and_other(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Which pairs (N, N) share their class, a vector's pair with itself left out, and which don't.
+    """Return which pairs (N, N) share their class, the diagonal left out, and which do not.
 
     Args:
         labels: The classes (N,).

@@ -16,7 +16,7 @@ Reconstruction = Literal["bce_logits", "bce", "mse", "gaussian"]
 
 
 def gan_discriminator(real: Tensor, fake: Tensor, form: Form) -> Tensor:
-    """What the discriminator pays; each of the two terms is a mean of its own.
+    """Return what the discriminator pays; each of the two terms is a mean of its own.
 
     bce: softplus(-r) + softplus(f), Goodfellow 2014. hinge: max(0, 1-r) + max(0, 1+f), Lim and
     Ye 2017. lsgan: ((r-1)² + f²)/2, Mao 2017. wgan: f - r, Arjovsky 2017.
@@ -36,7 +36,7 @@ def gan_discriminator(real: Tensor, fake: Tensor, form: Form) -> Tensor:
 
 
 def gan_generator(fake: Tensor, form: Form, *, minimax: bool = False) -> Tensor:
-    """What the generator pays.
+    """Return what the generator pays.
 
     bce: softplus(-f), or -softplus(f) under minimax. hinge and wgan: -f. lsgan: (f-1)²/2.
 
@@ -90,7 +90,7 @@ def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
 
     Args:
         mu: The mean (N, …).
-        logvar: log σ², of the same shape; taken for -60 below and for 30 above.
+        logvar: Log σ², of the same shape; taken for -60 below and for 30 above.
     """
     held = logvar.clamp(-60, 30)
     return (mu.square() + torch.expm1(held) - held) / 2

@@ -17,7 +17,7 @@ def clip_by_global_norm(gradients: Iterable[Tensor], max_norm: float) -> list[Te
         New tensors of the same shapes.
 
     Raises:
-        ValueError: max_norm is not above 0.
+        ValueError: Max_norm is not above 0.
     """
     if not max_norm > 0:
         raise ValueError(f"max_norm must be > 0, but got {max_norm:g}")
@@ -42,7 +42,7 @@ def clip_by_value(gradients: Iterable[Tensor], clip_value: float) -> list[Tensor
         New tensors of the same shapes.
 
     Raises:
-        ValueError: clip_value is not above 0.
+        ValueError: Clip_value is not above 0.
     """
     if not clip_value > 0:
         raise ValueError(f"clip_value must be > 0, but got {clip_value:g}")
@@ -73,7 +73,7 @@ def effective_number_weights(counts: Tensor, beta: float) -> Tensor:
         float64 weights (C,); 0 for a class that is never seen.
 
     Raises:
-        ValueError: beta is outside [0, 1).
+        ValueError: Beta is outside [0, 1).
     """
     if not 0 <= beta < 1:
         raise ValueError(f"beta must be at least 0 and below 1, but got {beta:g}")

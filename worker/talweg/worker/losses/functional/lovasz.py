@@ -19,7 +19,7 @@ def lovasz_softmax(
     per_image: bool = False,
     ignore_index: int | None = None,
 ) -> Tensor:
-    """The mean over classes of the extension at the errors |[y = c] - p_c|.
+    """Return the mean over classes of the extension at the errors |[y = c] - p_c|.
 
     Args:
         pred: Logits (N, C, …).
@@ -51,7 +51,7 @@ def lovasz_softmax(
 
 
 def lovasz_hinge(pred: Tensor, target: Tensor) -> Tensor:
-    """The extension at the errors max(0, 1 - z sign), pooled over the batch.
+    """Return the extension at the errors max(0, 1 - z sign), pooled over the batch.
 
     Args:
         pred: Logits z (N, …).
@@ -68,7 +68,7 @@ def lovasz_hinge(pred: Tensor, target: Tensor) -> Tensor:
 
 
 def _extension(errors: Tensor, truth: Tensor, floor: bool = False) -> Tensor:
-    """The extension over the last dimension, at errors that are taken for 0 below it if asked."""
+    """Return the extension over the last dimension; errors below 0 count as 0 if asked."""
     errors, order = errors.sort(stable=True, dim=-1, descending=True)
     truth = truth.gather(-1, order)
     number = truth.sum(-1, keepdim=True)

@@ -10,7 +10,7 @@ from talweg.worker.losses.functional import _safe
 
 
 def cosines(embeddings: Tensor, class_weight: Tensor) -> Tensor:
-    """The cosines (N, C) between vectors (N, D) and one vector a class (C, D)."""
+    """Return the cosines (N, C) between vectors (N, D) and one vector a class (C, D)."""
     return _safe.unit(embeddings) @ _safe.unit(class_weight).T
 
 

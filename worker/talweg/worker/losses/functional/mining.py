@@ -43,7 +43,7 @@ def online_triplet(
     Args:
         embeddings: Vectors (N, D).
         labels: Their classes (N,).
-        strategy: hard takes each anchor's farthest positive and nearest negative; semihard all
+        strategy: Hard takes each anchor's farthest positive and nearest negative; semihard all
             triplets with d(a,p) < d(a,n) < d(a,p) + margin; all every triplet.
         margin: By how much the negative must be farther.
         kind: The distance.
@@ -79,7 +79,7 @@ def _hard(
 
 
 def _hardest(points: Tensor, same: Tensor) -> tuple[Tensor, Tensor]:
-    """Each point's farthest of its own class and nearest of another; any where there is none."""
+    """Return each point's farthest of its class and nearest of another; any if there is none."""
     if not len(points):
         nothing = torch.empty(0, dtype=torch.int64, device=points.device)
         return nothing, nothing
@@ -99,7 +99,7 @@ def _hardest(points: Tensor, same: Tensor) -> tuple[Tensor, Tensor]:
 def _winner(
     square: Tensor, mask: Tensor, points: Tensor, error: Tensor | None, *, farthest: bool
 ) -> Tensor:
-    """The index of each row's farthest or nearest point within the mask, by squared distances.
+    """Return the index of each row's farthest or nearest point in the mask, by squared distance.
 
     Where rounding leaves the winner open the row is measured again, by differences in float64;
     the error says by how much it can be off, None for not at all.

@@ -12,7 +12,7 @@ Distance = Literal["euclidean", "sqeuclidean", "cosine"]
 
 
 def distance(one: Tensor, other: Tensor, kind: Distance) -> Tensor:
-    """The distance of vectors of the last dimension: |a-b|, |a-b|² or 1 - cos."""
+    """Return the distance of vectors of the last dimension: |a-b|, |a-b|² or 1 - cos."""
     if kind == "cosine":
         return 1 - cosine(one, other)
     square = (one - other).square().sum(-1)
@@ -20,7 +20,7 @@ def distance(one: Tensor, other: Tensor, kind: Distance) -> Tensor:
 
 
 def cosine(one: Tensor, other: Tensor) -> Tensor:
-    """The cosine between vectors of the last dimension."""
+    """Return the cosine between vectors of the last dimension."""
     return (_safe.unit(one) * _safe.unit(other)).sum(-1)
 
 
@@ -30,7 +30,7 @@ def contrastive(emb1: Tensor, emb2: Tensor, similar: Tensor, *, margin: float = 
     Args:
         emb1: Vectors a (N, D).
         emb2: Vectors b, of the same shape.
-        similar: y (N,), 1 where the two belong together, else 0.
+        similar: Y (N,), 1 where the two belong together, else 0.
         margin: How far apart others must be.
     """
     similar = similar.to(emb1)

@@ -35,7 +35,7 @@ def tweedie(pred: Tensor, target: Tensor, *, power: float = 1.5) -> Tensor:
     Args:
         pred: The mean μ > 0 (N, …).
         target: The observation y ≥ 0, of the same shape.
-        power: p, between 1 (Poisson) and 2 (gamma), both excluded.
+        power: P, between 1 (Poisson) and 2 (gamma), both excluded.
     """
     rest, left = 1 - power, 2 - power
     constant = _safe.power(target, left).where(target > 0, 0) / (rest * left)

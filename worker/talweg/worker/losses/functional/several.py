@@ -61,7 +61,7 @@ def _ratio(over: Tensor, under: Tensor) -> Tensor:
 
 
 def curriculum(losses: Tensor, difficulty: Tensor, threshold: Tensor | float) -> Tensor:
-    """The mean loss of the samples no harder than the threshold. Bengio et al. 2009.
+    """Return the mean loss of the samples no harder than the threshold. Bengio et al. 2009.
 
     Args:
         losses: A loss a sample (N,).

@@ -40,7 +40,7 @@ class Point(NamedTuple):
 def look_around(
     setup: Setup, asked: LossLandscape, *, report: Reporter, control: Control
 ) -> Stop | None:
-    """Takes the loss on a grid around a model's weights, in evaluation mode.
+    """Take the loss on a grid around a model's weights, in evaluation mode.
 
     Args:
         setup: A run whose training is over; afterwards it is what it was, bit for bit.
@@ -78,7 +78,7 @@ def look_around(
 
 
 def samples(setup: Setup, asked: LossLandscape) -> list[Batch]:
-    """Draws training samples, in batches of the training's size.
+    """Draw training samples, in batches of the training's size.
 
     Their losses times their shares sum up to what one optimizer step of them all would pay.
     """
@@ -107,7 +107,7 @@ def samples(setup: Setup, asked: LossLandscape) -> list[Batch]:
 def walk(
     setup: Setup, asked: LossLandscape, window: Sequence[Batch]
 ) -> Generator[Point, None, None]:
-    """Gives the points of the grid, row by row of the first direction.
+    """Return the points of the grid, row by row of the first direction.
 
     What the loss draws is the same at each of them. Once it is over, or closed, the setup is what
     it was.
@@ -153,7 +153,7 @@ def walk(
 
 
 def direction(weights: Sequence[Tensor], generator: torch.Generator) -> list[Tensor]:
-    """Draws a direction in which each filter is as long as the weights' own.
+    """Draw a direction in which each filter is as long as the weights' own.
 
     Args:
         weights: Of at least two dimensions, the first of which counts the filters.

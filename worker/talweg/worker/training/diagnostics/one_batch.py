@@ -16,7 +16,7 @@ _LAST = 5
 def learn_one_batch(
     setup: Setup, num_steps: int, *, rate: float, report: Reporter, control: Control
 ) -> None:
-    """Trains on the first step's batches again and again, and takes all of it back.
+    """Train on the first step's batches again and again, and take all of it back.
 
     Tells the first loss and the mean of the last as metrics of step 0, and what they mean.
 

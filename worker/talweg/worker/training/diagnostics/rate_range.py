@@ -33,7 +33,7 @@ _MAD_TO_SD = 1.4826
 def try_rates(
     setup: Setup, asked: RateRange, *, rate: float, report: Reporter, control: Control
 ) -> None:
-    """Takes steps at rising rates, tells what came of them, and takes all of it back.
+    """Take steps at rising rates, tell what came of them, and take all of it back.
 
     Args:
         setup: A run before its first step; afterwards it is what it was, bit for bit.
@@ -69,7 +69,7 @@ def try_rates(
 
 
 def suggestion(rates: Sequence[float], losses: Sequence[float]) -> float | None:
-    """Gives the rate at which the losses fall fastest over the rate's logarithm.
+    """Return the rate at which the losses fall fastest over the rate's logarithm.
 
     Args:
         rates: Rising exponentially.
@@ -102,7 +102,7 @@ def suggestion(rates: Sequence[float], losses: Sequence[float]) -> float | None:
 
 
 def smoothed(losses: Sequence[float]) -> list[float]:
-    """Gives the mean of the losses about each; near the ends about as many on either side."""
+    """Return the mean of the losses about each; near the ends about as many on either side."""
     half = _half(len(losses))
     last = len(losses) - 1
     means = []
@@ -118,7 +118,7 @@ def _half(count: int) -> int:
 
 
 def _losses(setup: Setup, rates: Sequence[float], control: Control) -> list[float]:
-    """The loss before each step, until it blows up or the run is to stop."""
+    """Return the loss before each step, until it blows up or the run is to stop."""
     state, guard = setup.state, setup.guard
     losses: list[float] = []
     running = 0.0
@@ -152,7 +152,7 @@ def _blown_up(losses: Sequence[float], running: float) -> bool:
 
 
 def _windows(setup: Setup) -> Iterator[Sequence[Batch]]:
-    """The batches of each step, epoch after epoch."""
+    """Return the batches of each step, epoch after epoch."""
     state = setup.state
     while True:
         state.epoch += 1

@@ -14,7 +14,7 @@ from talweg.worker.tasks import OneTarget, Predictions, TaskRunner
 def trivial_metrics(
     task: TaskRunner, bundle: DataBundle, tested: Predictions
 ) -> dict[str, float] | None:
-    """Judges it on the test data, by the task's own metrics.
+    """Judge it on the test data, by the task's own metrics.
 
     It says the mean of the training targets; of classes and labels the most frequent answer, with
     the training data's shares as probabilities.
@@ -52,5 +52,5 @@ def trivial_metrics(
 
 
 def _each(answer: Any, count: int) -> NDArray[Any]:
-    """The same answer for each of so many samples."""
+    """Return the same answer for each of so many samples."""
     return np.repeat(np.asarray(answer)[None], count, axis=0)

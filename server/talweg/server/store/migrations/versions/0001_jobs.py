@@ -13,7 +13,7 @@ _Sequence = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def upgrade() -> None:
-    """Makes the first tables."""
+    """Make the first tables."""
     _jobs()
     op.create_table(
         "job_tags",

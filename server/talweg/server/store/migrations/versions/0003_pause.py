@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Adds the columns."""
+    """Add the columns."""
     op.add_column(
         "jobs",
         sa.Column("pause_requested", sa.Boolean, nullable=False, server_default=sa.false()),
