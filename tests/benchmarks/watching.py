@@ -16,8 +16,8 @@ from tests.benchmarks.pairs import one_thread, ratio, timed
 from tests.benchmarks.table import Row, render
 
 from talweg.worker import training
-from talweg.worker.training.health import Health
-from talweg.worker.training.policies import Fail
+from talweg.worker.training.guard.policies import Fail
+from talweg.worker.training.monitors.health import Health
 from talweg.worker.training.setup import Setup, set_up
 
 GOAL = 1.01

@@ -14,10 +14,7 @@ from tests.client.memory_record import FINAL, Context, Record, Refusal
 
 from talweg import spec as specs
 from talweg.v1 import catalog_pb2, catalog_pb2_grpc, jobs_pb2, jobs_pb2_grpc, workers_pb2
-from talweg.v1.workers_pb2_grpc import (
-    WorkerServiceServicer,
-    add_WorkerServiceServicer_to_server,
-)
+from talweg.v1.workers_pb2_grpc import WorkerServiceServicer, add_WorkerServiceServicer_to_server
 
 # Few, so that a client must follow the pages.
 POINTS_A_PAGE = 2

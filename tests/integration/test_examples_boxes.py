@@ -9,7 +9,7 @@ from tests.integration.stack import Stack
 from talweg.spec import fill
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import data, models, tasks
-from talweg.worker.tasks._average_precision import judge_boxes
+from talweg.worker.tasks.detection.metrics import judge_boxes
 from talweg.worker.training.evaluation import HeldPart, evaluate
 
 

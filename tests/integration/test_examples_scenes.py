@@ -13,7 +13,7 @@ from tests.integration.stack import Stack
 from talweg.client import Client, read_jobs
 from talweg.worker import data
 from talweg.worker.data import DataBundle, Part
-from talweg.worker.tasks._translation import psnr, ssim
+from talweg.worker.tasks.image_translation.task import psnr, ssim
 
 _REACH = 3
 

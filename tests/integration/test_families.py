@@ -10,8 +10,8 @@ from tests.integration.stack import Stack
 from talweg.client import Job, read_jobs
 from talweg.spec import override, to_dict
 from talweg.worker import data
-from talweg.worker.tasks._raw import to_raw
-from talweg.worker.tasks._spread import sliced_wasserstein
+from talweg.worker.tasks.common.units import to_raw
+from talweg.worker.tasks.gan.metrics import sliced_wasserstein
 
 EXAMPLES = Path(__file__).parents[2] / "client/examples"
 

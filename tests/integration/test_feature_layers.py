@@ -9,7 +9,7 @@ from tests.integration.stack import Stack
 
 from talweg.client import Client, InvalidSpec, read_jobs
 from talweg.spec import parse, to_yaml
-from talweg.worker.tasks._translation import psnr
+from talweg.worker.tasks.image_translation.task import psnr
 
 ALL_LEARNED = "all layers, learned"
 

@@ -13,13 +13,7 @@ from tests.proto.specs import messages_below
 
 from talweg.spec import datasets, losses, models, optimizers, tasks
 from talweg.spec._comments import comment
-from talweg.spec._facts import (
-    dataset_facts,
-    loss_facts,
-    model_facts,
-    optimizer_facts,
-    task_facts,
-)
+from talweg.spec._facts import dataset_facts, loss_facts, model_facts, optimizer_facts, task_facts
 from talweg.spec._fields import Type, choices, fields, shorthand
 from talweg.spec._markdown import render
 from talweg.v1 import options_pb2

@@ -7,10 +7,7 @@ from typing import Any
 import pytest
 from tests.server.samples import Rules, spec
 
-from talweg.server.errors import (
-    BadPageToken,
-    InvalidRequest,
-)
+from talweg.server.errors import BadPageToken, InvalidRequest
 from talweg.server.services.jobs import Page
 from talweg.server.store.rows import JobRow
 

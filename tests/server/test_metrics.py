@@ -5,12 +5,7 @@ from typing import Any
 import pytest
 from tests.server.samples import Rules, held, point, spec, summary
 
-from talweg.server.errors import (
-    BadGrouping,
-    BadMetric,
-    InvalidRequest,
-    JobNotFound,
-)
+from talweg.server.errors import BadGrouping, BadMetric, InvalidRequest, JobNotFound
 from talweg.server.queueing.reaper import reap
 from talweg.server.services.reports import Report
 from talweg.server.store import events, jobs

@@ -19,7 +19,9 @@ def _is_member(process: psutil.Process) -> bool:
         line = process.cmdline()
     except psutil.Error:
         return False
-    return "talweg.worker.training.member" in line and "torch.distributed.run" not in line
+    return (
+        "talweg.worker.training.distributed.member" in line and "torch.distributed.run" not in line
+    )
 
 
 class Kills:

@@ -10,13 +10,7 @@ Specs, events, outcomes and catalogue entries are the messages of `talweg.v1`.
 """
 
 from talweg.client._client import Client
-from talweg.client._compare import (
-    Comparison,
-    ComparisonGroup,
-    ComparisonRow,
-    Goal,
-    compare_url,
-)
+from talweg.client._compare import Comparison, ComparisonGroup, ComparisonRow, Goal, compare_url
 from talweg.client._errors import (
     AlreadyExists,
     BatchError,

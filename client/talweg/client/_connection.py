@@ -12,13 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from google.protobuf.message import Message
 
 from talweg.client._address import Place
-from talweg.client._errors import (
-    HOW_TO_START,
-    TalwegError,
-    Unavailable,
-    WaitTimeout,
-    from_rpc,
-)
+from talweg.client._errors import HOW_TO_START, TalwegError, Unavailable, WaitTimeout, from_rpc
 from talweg.v1 import jobs_pb2
 
 if TYPE_CHECKING:

@@ -16,13 +16,7 @@ from talweg.deploy import broker
 from talweg.deploy.batch import INTERRUPTED
 from talweg.deploy.folder import Folder, FolderLock
 from talweg.deploy.gpus import visible_gpus
-from talweg.deploy.parts import (
-    BROKER,
-    PREFERRED_PORTS,
-    SERVER,
-    TRACKING,
-    EmbeddedPlan,
-)
+from talweg.deploy.parts import BROKER, PREFERRED_PORTS, SERVER, TRACKING, EmbeddedPlan
 from talweg.deploy.ports import Ports, is_free
 from talweg.deploy.processes import Guardian, end_leftovers
 from talweg.deploy.settings import Settings

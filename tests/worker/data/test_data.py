@@ -20,7 +20,7 @@ from talweg.v1.options_pb2 import (
 )
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import data
-from talweg.worker.data._load import BundleCache
+from talweg.worker.data.loading import BundleCache
 from talweg.worker.errors import UserSpecError
 
 MEMBERS = [field.name for field in Dataset.DESCRIPTOR.oneofs_by_name["kind"].fields]

@@ -12,7 +12,7 @@ from talweg.spec import Measured, fill, from_dict
 from talweg.v1.options_pb2 import TaskKind
 from talweg.v1.recommendations_pb2 import ProblemFacts
 from talweg.worker import data
-from talweg.worker.data import LOADERS, MEASURES, RawData, _load, measure
+from talweg.worker.data import LOADERS, MEASURES, RawData, loading, measure
 from talweg.worker.tasks import TASKS
 
 
@@ -31,7 +31,7 @@ def targets(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Puts targets of one's own into diabetes."""
 
     def put(y: NDArray[Any]) -> None:
-        monkeypatch.setattr(_load, "_cache", _load.BundleCache())
+        monkeypatch.setattr(loading, "_cache", loading.BundleCache())
         raw = RawData({"x": np.zeros((len(y), 2)), "y": y}, target_names=("y",))
         monkeypatch.setitem(LOADERS, "diabetes", lambda _: raw)
 
@@ -121,7 +121,7 @@ def test_imbalance_counts_the_training_split() -> None:
 
 
 def test_a_class_without_a_training_sample_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_load, "_cache", _load.BundleCache())
+    monkeypatch.setattr(loading, "_cache", loading.BundleCache())
     y = np.arange(100) % 2
     raw = RawData({"x": np.zeros((100, 2)), "y": y}, class_names=("a", "b", "c"))
     monkeypatch.setitem(LOADERS, "wine", lambda _: raw)
@@ -217,7 +217,7 @@ def test_sizes_and_proportions_of_objects(monkeypatch: pytest.MonkeyPatch) -> No
         boxes[..., 2] = boxes[..., 0] + 3 * (boxes[..., 3] - boxes[..., 1])
         return RawData({**raw.arrays, "boxes": boxes}, class_names=raw.class_names), division
 
-    scenes = _load.DIVIDED["digit_scenes"]
-    monkeypatch.setattr(_load, "_cache", _load.BundleCache())
-    monkeypatch.setitem(_load.DIVIDED, "digit_scenes", stretched)
+    scenes = loading.DIVIDED["digit_scenes"]
+    monkeypatch.setattr(loading, "_cache", loading.BundleCache())
+    monkeypatch.setitem(loading.DIVIDED, "digit_scenes", stretched)
     assert facts(look("detection", "digit_scenes")) == {"elongated": True}

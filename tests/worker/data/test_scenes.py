@@ -12,8 +12,8 @@ from talweg.spec import fill_message, from_dict
 from talweg.v1.datasets_pb2 import DigitScenes
 from talweg.v1.spec_pb2 import Split
 from talweg.worker.data import RawData
-from talweg.worker.data._scenes import SIDE, _made, digit_scenes
-from talweg.worker.data._split import Division
+from talweg.worker.data.digit_scenes import SIDE, _made, digit_scenes
+from talweg.worker.data.split import Division
 
 PLAIN = {"min_digits": 1, "max_digits": 1, "noise": 0, "overlap": 0}
 
@@ -112,8 +112,8 @@ def test_digits_of_the_test_are_images_that_training_has_not_seen(
     # Each image is one grey that tells which it is, and is painted as it is.
     greys = np.linspace(8, 16, count)
     raw.images = np.broadcast_to(greys[:, None, None], raw.images.shape)
-    monkeypatch.setattr("talweg.worker.data._scenes.datasets.load_digits", lambda: raw)
-    monkeypatch.setattr("talweg.worker.data._scenes._DARKEST", 1.0)
+    monkeypatch.setattr("talweg.worker.data.digit_scenes.datasets.load_digits", lambda: raw)
+    monkeypatch.setattr("talweg.worker.data.digit_scenes._DARKEST", 1.0)
     split = {"train": 0.5, "validation": 0.2, "test": 0.25, "seed": 3}
     _made.cache_clear()
     found, division = scenes(split, **PLAIN, num_samples=400)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from talweg.worker.tryout.lines import answers
+from talweg.worker.losses_cli.lines import answers
 
 ROOT = Path(__file__).parents[3]
 FILES = [

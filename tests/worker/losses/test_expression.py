@@ -12,7 +12,7 @@ from talweg.spec import formulas, from_dict
 from talweg.v1.losses_pb2 import Loss
 from talweg.worker.errors import UserSpecError
 from talweg.worker.losses import OwnLoss, build, evaluate
-from talweg.worker.losses._formula import IMPLEMENTED
+from talweg.worker.losses.composed.formula import IMPLEMENTED
 
 PRED = torch.tensor([[1.0, -2.0, 0.5], [4.0, 0.0, 1.0]], dtype=torch.float64)
 TARGET = torch.tensor([[0.0, 1.0, 2.0], [-1.0, 3.0, 1.5]], dtype=torch.float64)

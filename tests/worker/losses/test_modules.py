@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from talweg.spec import fill_message, from_dict, losses
 from talweg.v1.losses_pb2 import Loss
 from talweg.worker.losses import LossModule, build, evaluate
-from talweg.worker.losses._registry import BUILDERS
+from talweg.worker.losses.registry import BUILDERS
 
 MEMBERS = [field.name for field in Loss.DESCRIPTOR.oneofs_by_name["kind"].fields]
 

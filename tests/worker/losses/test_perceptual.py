@@ -16,10 +16,11 @@ from torch.nn import functional as F
 from talweg.spec import SpecError, check, fill, fill_message, from_dict
 from talweg.v1.losses_pb2 import Loss
 from talweg.worker import training
-from talweg.worker.checkpoints import Blobs, models
 from talweg.worker.errors import UserSpecError
 from talweg.worker.losses import Perceptual, build, evaluate, frozen_digests
-from talweg.worker.losses._features import VGG16_LAYERS, FeatureNetwork, Vgg16
+from talweg.worker.losses.feature_networks import VGG16_LAYERS, FeatureNetwork, Vgg16
+from talweg.worker.storage import trained_models
+from talweg.worker.storage.blobs import Blobs
 from talweg.worker.tracking.models import describe
 from talweg.worker.training import NeverStop, RecordingReporter
 
@@ -369,7 +370,7 @@ def test_a_jobs_model_is_read_from_the_blob_store(
     description = json.loads((folder / "model.json").read_text())
     monkeypatch.setenv("TALWEG_BLOBS", str(tmp_path / "blobs"))
     blobs = Blobs(str(tmp_path / "blobs"))
-    digest = models.write(blobs, "jobs/small", weights, description)
+    digest = trained_models.write(blobs, "jobs/small", weights, description)
     pair = {name: torch.rand(2, 1, 3, 3, generator=GENERATOR) for name in ("pred", "target")}
 
     def by(network: Any, layers: tuple[str, ...] = LAYERS) -> Tensor:
@@ -391,7 +392,7 @@ def test_a_jobs_model_is_read_from_the_blob_store(
     path.write_bytes(whole)
     with pytest.raises(UserSpecError, match="among 0_conv2d, 1_relu, 2_flatten, 3_linear, but"):
         by({"job": "jobs/small"}, ("relu1",))
-    models.write(blobs, "jobs/small", weights, {**description, "num_outputs": 3})
+    trained_models.write(blobs, "jobs/small", weights, {**description, "num_outputs": 3})
     with pytest.raises(UserSpecError, match="has kept 2 models and sha256 names none"):
         by({"job": "jobs/small"})
     assert by({"job": {"job": "jobs/small", "sha256": digest}}) == expected

@@ -9,10 +9,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from talweg.worker.models._detector import boxes_at
-from talweg.worker.tasks._average_precision import judge_boxes
-from talweg.worker.tasks._boxes import Choice, find_boxes, overlaps_of, undropped
-from talweg.worker.tasks._locations import Grid, assign
+from talweg.worker.models.detector import boxes_at
+from talweg.worker.tasks.detection.metrics import judge_boxes
+from talweg.worker.tasks.detection.predictions import Choice, find_boxes, overlaps_of, undropped
+from talweg.worker.tasks.detection.targets import Grid, assign
 
 GRID = Grid(8, 6, 4)
 

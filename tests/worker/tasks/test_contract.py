@@ -8,10 +8,10 @@ from tests.worker.tasks.test_tasks import DATASETS, job
 
 from talweg.worker import data, tasks
 from talweg.worker.data import Part
-from talweg.worker.data._loaders import LOADERS, RawData
+from talweg.worker.data.loaders import LOADERS, RawData
 from talweg.worker.errors import UserSpecError
 from talweg.worker.tasks import Array
-from talweg.worker.tasks._contract import check_part
+from talweg.worker.tasks.common.array_contract import check_part
 
 IMAGES = {
     "x": Array(("N C H W",), "the images"),

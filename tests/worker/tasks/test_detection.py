@@ -16,9 +16,9 @@ from talweg.worker import data, models, tasks
 from talweg.worker.data import DataBundle, Part
 from talweg.worker.errors import UserSpecError
 from talweg.worker.losses import evaluate as loss_of
-from talweg.worker.models._detector import Locations
+from talweg.worker.models.detector import Locations
 from talweg.worker.tasks import Batch
-from talweg.worker.tasks._detection import Detection
+from talweg.worker.tasks.detection.task import Detection
 from talweg.worker.tracking.models import Predictor, describe
 from talweg.worker.training import NeverStop, RecordingReporter, Result, run
 from talweg.worker.training.batches import Batches, Order, Plan

@@ -15,13 +15,13 @@ from talweg.v1.jobs_pb2 import Job, Warning
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import data, models, tasks, training
 from talweg.worker.data import DataBundle
-from talweg.worker.tasks._gan import Gan, players
-from talweg.worker.tasks._spread import mode_shares, sliced_wasserstein
-from talweg.worker.tasks._vae import network_of
+from talweg.worker.tasks.gan.metrics import mode_shares, sliced_wasserstein
+from talweg.worker.tasks.gan.task import Gan, players
+from talweg.worker.tasks.vae.task import network_of
 from talweg.worker.tracking import models as kept
 from talweg.worker.tracking.spool import MODEL, WEIGHTS
 from talweg.worker.training import NeverStop, RecordingReporter, Result
-from talweg.worker.training.optimizers import build as build_optimizer
+from talweg.worker.training.optim.optimizers import build as build_optimizer
 
 
 def vae(**fields: Any) -> JobSpec:

@@ -12,7 +12,7 @@ from talweg.spec import fill, from_dict, metrics_of
 from talweg.v1.jobs_pb2 import Job
 from talweg.worker import data, tasks
 from talweg.worker.data import DataBundle
-from talweg.worker.tasks._masks import NUM_SHOWN, Segmentation
+from talweg.worker.tasks.segmentation.task import NUM_SHOWN, Segmentation, overlaps
 from talweg.worker.training import NeverStop, RecordingReporter, Result, run
 from talweg.worker.training.evaluation import HeldPart, evaluate
 
@@ -95,18 +95,18 @@ def test_metrics_are_scikit_learns_over_all_pixels(task_spec: Any) -> None:
 def test_a_class_that_nobody_saw_or_named_counts_for_nothing() -> None:
     pairs = np.zeros((4, 4), np.int64)
     pairs[0, 0], pairs[1, 1], pairs[1, 2] = 90, 6, 4
-    values = tasks._masks.overlaps(pairs, ("background", "a", "b", "c"))
+    values = overlaps(pairs, ("background", "a", "b", "c"))
     assert values["iou_a"] == 0.6
     assert values["iou_b"] == 0
     assert "iou_c" not in values
     assert values["mean_iou"] == pytest.approx(0.3)
     assert values["precision"] == pytest.approx((1 + 0) / 2)
     assert values["recall"] == pytest.approx((0.6 + 0) / 2)
-    assert tasks._masks.overlaps(np.array([[9, 0], [0, 0]]), ("no", "yes")) == {}
+    assert overlaps(np.array([[9, 0], [0, 0]]), ("no", "yes")) == {}
 
 
 def test_foreground_that_is_never_answered_has_no_precision_and_no_recall() -> None:
-    values = tasks._masks.overlaps(np.array([[9, 0], [3, 0]]), ("no", "yes"))
+    values = overlaps(np.array([[9, 0], [3, 0]]), ("no", "yes"))
     assert values == {"mean_iou": 0, "dice": 0, "precision": 0, "recall": 0}
 
 

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn import metrics
 
-from talweg.worker.tasks import _measures as measures
+from talweg.worker.tasks.common import metrics as measures
 
 
 def draw(seed: int, count: int = 200) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -11,9 +11,9 @@ from talweg.v1.jobs_pb2 import Job
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import data, tasks, training
 from talweg.worker.errors import UserSpecError
-from talweg.worker.tasks._grouped import grouped
-from talweg.worker.tasks._metric_learning import MetricLearning
-from talweg.worker.tasks._neighbours import recall_at, verification_auroc
+from talweg.worker.tasks.metric_learning.metrics import recall_at, verification_auroc
+from talweg.worker.tasks.metric_learning.sampler import grouped
+from talweg.worker.tasks.metric_learning.task import MetricLearning
 from talweg.worker.training import NeverStop, RecordingReporter
 from talweg.worker.training.evaluation import HeldPart, evaluate
 
@@ -125,7 +125,7 @@ def test_of_many_samples_some_pairs_stand_for_all(monkeypatch: pytest.MonkeyPatc
     labels = rng.integers(0, 3, 600)
     vectors = rng.normal(size=(600, 2)) + labels[:, None]
     exact = verification_auroc(vectors, labels)
-    monkeypatch.setattr("talweg.worker.tasks._neighbours._MOST_PAIRS", 50_000)
+    monkeypatch.setattr("talweg.worker.tasks.metric_learning.metrics._MOST_PAIRS", 50_000)
     assert verification_auroc(vectors, labels) == pytest.approx(exact, abs=0.01)
 
 
@@ -152,7 +152,7 @@ def test_directions_or_places_are_compared_as_the_loss_does() -> None:
 def test_an_evaluation_in_parts_adds_up_as_its_loss_does(
     reduction: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("talweg.worker.tasks._metric_learning._LOOKED_THROUGH", 100)
+    monkeypatch.setattr("talweg.worker.tasks.metric_learning.task._LOOKED_THROUGH", 100)
     task, bundle = made(job(loss={"supcon": {"reduction": reduction}}))
     part = HeldPart.of(bundle.test, task, torch.device("cpu"))
     cut = [part.batch(start, start + 100) for start in range(0, len(part), 100)]

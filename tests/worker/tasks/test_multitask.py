@@ -12,7 +12,7 @@ from talweg.spec import fill, from_dict, metrics_of
 from talweg.v1.jobs_pb2 import Job
 from talweg.worker import data, models
 from talweg.worker.data import RawData
-from talweg.worker.data._loaders import LOADERS
+from talweg.worker.data.loaders import LOADERS
 from talweg.worker.tracking.models import Predictor, describe
 from talweg.worker.training import NeverStop, RecordingReporter, Result, run
 

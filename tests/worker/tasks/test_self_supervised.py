@@ -9,8 +9,8 @@ from talweg.spec import fill, from_dict, metrics_of
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import data, models, tasks, training
-from talweg.worker.tasks._self_supervised import SelfSupervised, knn_probe, linear_probe
-from talweg.worker.tasks._views import Views
+from talweg.worker.tasks.self_supervised.augmentations import Views
+from talweg.worker.tasks.self_supervised.task import SelfSupervised, knn_probe, linear_probe
 from talweg.worker.training import NeverStop, RecordingReporter, Result
 
 LOSSES = ["nt_xent", "info_nce", "clip", "negative_cosine", "vicreg", "barlow_twins"]

@@ -11,9 +11,9 @@ from talweg.client import read_jobs
 from talweg.spec import fill, from_dict, heads, metrics_of, spec_of_head
 from talweg.v1.jobs_pb2 import Job
 from talweg.worker import data, models, tasks
-from talweg.worker.models._detector import Locations
+from talweg.worker.models.detector import Locations
 from talweg.worker.tasks import Batch
-from talweg.worker.tasks._multitask import Multitask
+from talweg.worker.tasks.multitask.task import Multitask
 from talweg.worker.tracking.models import Predictor, describe
 from talweg.worker.training import NeverStop, RecordingReporter, Result, run
 

@@ -13,8 +13,8 @@ from talweg.v1.jobs_pb2 import Job
 from talweg.worker import data, tasks
 from talweg.worker.data import Part
 from talweg.worker.errors import UserSpecError
-from talweg.worker.tasks._masks import NUM_SHOWN
-from talweg.worker.tasks._translation import psnr, ssim
+from talweg.worker.tasks.image_translation.task import psnr, ssim
+from talweg.worker.tasks.segmentation.task import NUM_SHOWN
 from talweg.worker.training import NeverStop, RecordingReporter, Result, run
 from talweg.worker.training.evaluation import HeldPart, evaluate
 

@@ -20,7 +20,7 @@ from talweg.worker.tasks import Predictions
 from talweg.worker.tracking import models as kept
 from talweg.worker.tracking import spool
 from talweg.worker.tracking.spool import Point, SpoolWriter
-from talweg.worker.training.learned import all_learned
+from talweg.worker.training.trainable import all_learned
 
 SUCCEEDED = Outcome(state=Job.SUCCEEDED)
 

@@ -15,9 +15,10 @@ from tests.worker.training.poisoned import BATCH_NORM, WAYS, Run, same
 from talweg.v1.jobs_pb2 import Divergence, GuardDecision, Job
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import training
-from talweg.worker.training import NeverStop, NullReporter, Stop, health
-from talweg.worker.training.ahead import every_steps
-from talweg.worker.training.update import FlatUpdate, Update
+from talweg.worker.training import NeverStop, NullReporter, Stop
+from talweg.worker.training.deferred import every_steps
+from talweg.worker.training.monitors import health
+from talweg.worker.training.optim.update import FlatUpdate, Update
 
 LAST = 44
 # The first step and the last, two in a row, the last of an epoch of batches of 16, and one in the
@@ -180,7 +181,7 @@ def test_not_even_before_it_is_read_does_a_bad_step_reach_the_weights(
     way: str, optimizer: str, is_flat: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not is_flat:
-        monkeypatch.setattr("talweg.worker.training.update.LARGEST_FLAT", 0)
+        monkeypatch.setattr("talweg.worker.training.optim.update.LARGEST_FLAT", 0)
     made = Run(spec(10, optimizer=OPTIMIZERS[optimizer]), {4: way})
     assert type(made.setup.state.update) is (FlatUpdate if is_flat else Update)
     spy = Spy(made)

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker.checkpoints import Blobs, files
+from talweg.worker.storage.blobs import Blobs
 from talweg.worker.training import Stop
-from talweg.worker.training.update import FlatUpdate, Update
+from talweg.worker.training.optim.update import FlatUpdate, Update
+from talweg.worker.training.state import checkpoint_files
 
 LAST_FORMAT = torch.channels_last
 OPTIMIZERS: dict[str, Any] = {
@@ -47,7 +48,7 @@ def test_weights_and_images_stand_pixel_by_pixel(
     is_flat: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not is_flat:
-        monkeypatch.setattr("talweg.worker.training.update.LARGEST_FLAT", 0)
+        monkeypatch.setattr("talweg.worker.training.optim.update.LARGEST_FLAT", 0)
     made = Run(spec(True))
     state = made.setup.state
     assert type(state.update) is (FlatUpdate if is_flat else Update)
@@ -70,7 +71,7 @@ def test_arenas_change_no_bit(optimizer: str, monkeypatch: pytest.MonkeyPatch) -
     asked = spec(True, optimizer=OPTIMIZERS[optimizer])
     ends = []
     for largest in (200_000, 0):
-        monkeypatch.setattr("talweg.worker.training.update.LARGEST_FLAT", largest)
+        monkeypatch.setattr("talweg.worker.training.optim.update.LARGEST_FLAT", largest)
         made = Run(asked)
         assert made.to_the_end() is None
         learnt = made.learnt()
@@ -86,7 +87,7 @@ def test_it_goes_on_from_a_file_bit_for_bit(
     optimizer: str, is_flat: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not is_flat:
-        monkeypatch.setattr("talweg.worker.training.update.LARGEST_FLAT", 0)
+        monkeypatch.setattr("talweg.worker.training.optim.update.LARGEST_FLAT", 0)
     asked = spec(True, optimizer=OPTIMIZERS[optimizer])
     whole = Run(asked)
     assert whole.to_the_end() is None
@@ -102,9 +103,9 @@ def test_it_goes_on_from_a_file_bit_for_bit(
     first = Run(asked)
     assert isinstance(first.to_the_end(control=At()), Stop)
     blobs = Blobs(str(tmp_path))
-    files.write(blobs, "last", first.setup.snapshots.now(), {})
+    checkpoint_files.write(blobs, "last", first.setup.snapshots.now(), {})
     second = Run(asked)
-    second.setup.snapshots.restore(files.read(blobs, "last").snapshot)
+    second.setup.snapshots.restore(checkpoint_files.read(blobs, "last").snapshot)
     assert second.to_the_end() is None
     assert same(second.learnt(), expected)
 

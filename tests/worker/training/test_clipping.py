@@ -11,8 +11,8 @@ from tests.worker.training.guarded import BATCH_NORM, ready, same, steps
 from tests.worker.training.jobs import job
 from torch import Tensor
 
-from talweg.worker.training import foreach
-from talweg.worker.training.guard import Guard
+from talweg.worker.training.guard.guard import Guard
+from talweg.worker.training.optim import foreach
 
 
 @pytest.mark.parametrize("clip", [0.01, 0.5, 1e6])

@@ -21,7 +21,7 @@ from talweg.worker.training import NullReporter, RecordingReporter
 from talweg.worker.training.batches import Batches, Order, Plan
 from talweg.worker.training.curriculum import full_from, share_of, threshold_of
 from talweg.worker.training.loop import forward_backward
-from talweg.worker.training.schedules import Length
+from talweg.worker.training.optim.lr_schedules import Length
 from talweg.worker.training.setup import Setup, set_up
 
 BY_TARGET = {"difficulty": {"array": "y"}}

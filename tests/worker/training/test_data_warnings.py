@@ -10,7 +10,7 @@ from tests.worker.training.jobs import job, rare, run
 from talweg.v1.jobs_pb2 import Warning
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import data
-from talweg.worker.training import checks
+from talweg.worker.training.monitors import checks
 
 
 def warnings_of(**fields: Any) -> list[tuple[str, str]]:

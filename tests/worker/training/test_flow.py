@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from talweg.v1.jobs_pb2 import Job, Outcome
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.training import RecordingReporter, Stop
-from talweg.worker.training.layers import ForwardOrder, Layers
+from talweg.worker.training.monitors.layers import ForwardOrder, Layers
 
 RATE = 0.1
 

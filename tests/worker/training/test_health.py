@@ -14,24 +14,17 @@ from tests.worker.training.poisoned import Run
 from torch import nn
 
 from talweg.client import read_jobs
-from talweg.spec import (
-    fill_message,
-    job_models,
-    num_outputs,
-    output_activation,
-    override,
-    to_dict,
-)
+from talweg.spec import fill_message, job_models, num_outputs, output_activation, override, to_dict
 from talweg.spec import parse as parse_job
 from talweg.v1.jobs_pb2 import Job, Warning
 from talweg.v1.losses_classification_pb2 import Bce
 from talweg.v1.losses_pb2 import Loss
 from talweg.worker import data, tasks
 from talweg.worker.losses import build
-from talweg.worker.training.firstloss import untrained_loss
-from talweg.worker.training.health import _due
-from talweg.worker.training.layers import Layers
-from talweg.worker.training.signs import Look, exploding, vanishing, zero_gradients
+from talweg.worker.training.monitors.first_loss import untrained_loss
+from talweg.worker.training.monitors.health import _due
+from talweg.worker.training.monitors.layers import Layers
+from talweg.worker.training.monitors.signs import Look, exploding, vanishing, zero_gradients
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "client/examples").glob("*.yaml"))
 DEEP = [{"linear": {"out_features": 16}}, "sigmoid"] * 9 + ["linear"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from talweg.worker.training.hints import Seen, hint, rising_steps
+from talweg.worker.training.guard.hints import Seen, hint, rising_steps
 
 PLAIN = Seen(
     bad_inputs=(), bad_targets=(), weights_finite=True, outputs=None, loss_finite=True,

@@ -20,8 +20,8 @@ from talweg.spec import fill
 from talweg.v1.jobs_pb2 import Job, Outcome
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import training
+from talweg.worker.diagnostics import landscape
 from talweg.worker.training import RecordingReporter, Stop
-from talweg.worker.training.diagnostics import landscape
 
 SMALL = {"points": 5, "samples": 64}
 ALL = 100_000

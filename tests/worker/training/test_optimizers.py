@@ -6,7 +6,7 @@ from torch import nn
 
 from talweg.spec import fill_message, from_dict
 from talweg.v1.optimizers_pb2 import Optimizer
-from talweg.worker.training import optimizers
+from talweg.worker.training.optim import optimizers
 
 CASES: dict[str, tuple[dict[str, Any], Any, dict[str, Any]]] = {
     "sgd": (

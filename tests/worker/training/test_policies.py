@@ -16,8 +16,8 @@ from talweg.v1.guard_pb2 import Guard
 from talweg.v1.jobs_pb2 import Divergence, GuardDecision, Job
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.training import RecordingReporter, Stop
-from talweg.worker.training.overflow import LARGEST_WEIGHT, steps_apart
-from talweg.worker.training.policies import POLICIES
+from talweg.worker.training.guard.overflow import LARGEST_WEIGHT, steps_apart
+from talweg.worker.training.guard.policies import POLICIES
 
 SKIP = {"skip": {"max_share": 0.5}}
 LAST = 37

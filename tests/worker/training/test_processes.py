@@ -17,7 +17,7 @@ from talweg.worker import training
 from talweg.worker.tasks import Batch
 from talweg.worker.training import NeverStop, NullReporter
 from talweg.worker.training.batches import Batches, Plan
-from talweg.worker.training.schedules import Length
+from talweg.worker.training.optim.lr_schedules import Length
 
 CORES = len(os.sched_getaffinity(0))
 two_cores = pytest.mark.skipif(CORES < 2, reason="needs two cores")

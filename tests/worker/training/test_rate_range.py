@@ -11,7 +11,7 @@ from tests.worker.training.jobs import flat, job, run
 from tests.worker.training.resumable import every_case, resumable
 
 from talweg.v1.jobs_pb2 import Job
-from talweg.worker.training.diagnostics.rate_range import smoothed, suggestion
+from talweg.worker.diagnostics.rate_range import smoothed, suggestion
 
 SGD = {"sgd": {"learning_rate": 1e-4}}
 

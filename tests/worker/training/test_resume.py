@@ -14,9 +14,10 @@ from tests.worker.training.resumable import every_case, resumable
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import training
-from talweg.worker.checkpoints import Blobs, files
+from talweg.worker.storage.blobs import Blobs
 from talweg.worker.training import NeverStop, RecordingReporter, Snapshot, Stop
-from talweg.worker.training.overflow import LARGEST_WEIGHT
+from talweg.worker.training.guard.overflow import LARGEST_WEIGHT
+from talweg.worker.training.state import checkpoint_files
 
 
 class Killed(BaseException):
@@ -36,14 +37,14 @@ class Disk:
     def load(self) -> Snapshot | None:
         # A spool is read up to what the checkpoint stands on; MLflow drops the steps after it.
         del self._report.points[self._told :]
-        return files.read(self._blobs, "last").snapshot if self.steps else None
+        return checkpoint_files.read(self._blobs, "last").snapshot if self.steps else None
 
     def save(
         self, snapshot: Snapshot, *, step: int, epoch: int, best: tuple[int, Snapshot] | None
     ) -> bool:
-        files.write(self._blobs, "last", snapshot, {})
+        checkpoint_files.write(self._blobs, "last", snapshot, {})
         if best is not None:
-            files.write(self._blobs, "best", best[1], {})
+            checkpoint_files.write(self._blobs, "best", best[1], {})
             self.best.append(best[0])
         self.steps.append(step)
         self.epochs.append(epoch)
@@ -194,7 +195,7 @@ def test_time_alone_asks_for_checkpoints(tmp_path: Path, monkeypatch: pytest.Mon
     """The clock of this test goes a second a step."""
     report = RecordingReporter()
     now = [0.0]
-    monkeypatch.setattr("talweg.worker.training.checkpoints.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("talweg.worker.training.state.checkpoints.time.monotonic", lambda: now[0])
 
     class Ticks:
         def check(self) -> Stop | None:
@@ -210,7 +211,7 @@ def test_time_alone_asks_for_checkpoints(tmp_path: Path, monkeypatch: pytest.Mon
 def test_slow_writing_makes_them_rare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report = RecordingReporter()
     now = [0.0]
-    monkeypatch.setattr("talweg.worker.training.checkpoints.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("talweg.worker.training.state.checkpoints.time.monotonic", lambda: now[0])
 
     class Ticks:
         def check(self) -> Stop | None:
@@ -240,10 +241,10 @@ def test_the_best_evaluation_is_kept(tmp_path: Path) -> None:
     best_step, _ = min(losses, key=lambda point: point[1])
     assert 0 < best_step < 12 * 9, "a job whose best evaluation is its last tells nothing"
     assert disk.best[-1] == best_step
-    best = files.read(Blobs(str(tmp_path)), "best").snapshot
+    best = checkpoint_files.read(Blobs(str(tmp_path)), "best").snapshot
     assert best.values["state"]["step"] == best_step
     assert best.values["state"]["leading"]["step"] == best_step
-    last = files.read(Blobs(str(tmp_path)), "last").snapshot
+    last = checkpoint_files.read(Blobs(str(tmp_path)), "last").snapshot
     name = "model/linear1.weight"
     assert not torch.equal(best.tensors[name], last.tensors[name])
 
@@ -295,7 +296,7 @@ def test_weights_that_run_away_are_not_kept(tmp_path: Path) -> None:
             training={"steps": last, "checkpoints": {"every_steps": 1}},
         )
         result = training.run(spec, report=report, control=NeverStop(), device="cpu", store=disk)
-        kept = files.read(Blobs(str(tmp_path)), "last").snapshot
+        kept = checkpoint_files.read(Blobs(str(tmp_path)), "last").snapshot
         assert kept.values["state"]["step"] == disk.steps[-1]
         assert kept.tensors["model/linear1.weight"].abs().max() <= LARGEST_WEIGHT
         if result.state == Job.DIVERGED:

@@ -263,7 +263,7 @@ def test_evaluation_does_not_depend_on_batches(monkeypatch: pytest.MonkeyPatch) 
     task = tasks.make(spec, bundle)
     held = HeldPart.of(bundle.test, task, torch.device("cpu"))
     whole = evaluate(model, task, held, batch_size=88)
-    monkeypatch.setattr("talweg.worker.tasks._one_target._NUMBERS_IN_A_BATCH", 1)
+    monkeypatch.setattr("talweg.worker.tasks.common.single_target._NUMBERS_IN_A_BATCH", 1)
     in_sevens = evaluate(model, task, held, batch_size=7)
     assert in_sevens.values == pytest.approx(whole.values, rel=1e-5)
     assert in_sevens.predictions is not None

@@ -6,15 +6,15 @@ from torch.optim import lr_scheduler
 
 from talweg.spec import fill_message, from_dict
 from talweg.v1 import optimizers_pb2 as messages
-from talweg.worker.training import schedules
-from talweg.worker.training.schedules import Length, Schedule
+from talweg.worker.training.optim import lr_schedules
+from talweg.worker.training.optim.lr_schedules import Length, Schedule
 
 RATE = 0.5
 
 
 def build(schedule: Any, steps: int, steps_an_epoch: int = 10) -> Schedule:
     message = fill_message(from_dict(schedule, messages.Schedule))
-    return schedules.build(message, rate=RATE, length=Length(steps, steps_an_epoch))
+    return lr_schedules.build(message, rate=RATE, length=Length(steps, steps_an_epoch))
 
 
 def rates(schedule: Any, steps: int, steps_an_epoch: int = 10) -> list[float]:
@@ -38,7 +38,7 @@ def of_torch(make: Any, steps: int, rate: float = RATE) -> list[float]:
 
 def test_every_schedule_has_a_curve() -> None:
     members = [f.name for f in messages.Schedule.DESCRIPTOR.oneofs_by_name["kind"].fields]
-    assert sorted(schedules.SCHEDULES) == sorted(members)
+    assert sorted(lr_schedules.SCHEDULES) == sorted(members)
 
 
 def test_constant_is_constant() -> None:
@@ -101,7 +101,7 @@ def test_plateau_falls_with_the_watched_metric() -> None:
     assert high.rate(1, 2) == RATE
 
 
-@pytest.mark.parametrize("name", list(schedules.SCHEDULES))
+@pytest.mark.parametrize("name", list(lr_schedules.SCHEDULES))
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_short_runs_have_finite_rates(name: str, steps: int) -> None:
     for rate in rates({name: {}}, steps, 1):

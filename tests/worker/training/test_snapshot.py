@@ -16,7 +16,7 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.training import NeverStop, RecordingReporter, Stop
 from talweg.worker.training.loop import train
 from talweg.worker.training.setup import Setup, set_up
-from talweg.worker.training.snapshot import Modules, Snapshot, Snapshots
+from talweg.worker.training.state.snapshot import Modules, Snapshot, Snapshots
 
 CPU = torch.device("cpu")
 

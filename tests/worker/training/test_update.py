@@ -15,12 +15,13 @@ from tests.worker.training.jobs import job
 from torch import Tensor, nn
 
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker.training import NeverStop, RecordingReporter, kernels, optimizers, update
-from talweg.worker.training.arena import Arena
+from talweg.worker.training import NeverStop, RecordingReporter
 from talweg.worker.training.backward import backward, plain_backward
 from talweg.worker.training.loop import train
+from talweg.worker.training.optim import kernels, optimizers, update
+from talweg.worker.training.optim.arena import Arena
+from talweg.worker.training.optim.update import FlatUpdate, Update
 from talweg.worker.training.setup import Setup, set_up
-from talweg.worker.training.update import FlatUpdate, Update
 
 CPU = torch.device("cpu")
 OPTIMIZERS: dict[str, Any] = {

@@ -9,13 +9,7 @@ from typing import Any
 import click
 
 from talweg.client import Client, NotFound
-from talweg.client.cli._common import (
-    Session,
-    ask_or_know,
-    console,
-    json_option,
-    print_json,
-)
+from talweg.client.cli._common import Session, ask_or_know, console, json_option, print_json
 from talweg.v1 import catalog_pb2, options_pb2
 
 Entry = (

@@ -21,11 +21,7 @@ from talweg.client.cli._common import (
 )
 from talweg.v1.catalog_pb2 import Parameter
 from talweg.v1.options_pb2 import TaskKind
-from talweg.v1.recommendations_pb2 import (
-    LossRecommendation,
-    ProblemFacts,
-    RecommendLossResponse,
-)
+from talweg.v1.recommendations_pb2 import LossRecommendation, ProblemFacts, RecommendLossResponse
 from talweg.v1.spec_pb2 import JobSpec
 
 if TYPE_CHECKING:

@@ -11,13 +11,7 @@ import click
 from talweg.client import BatchError, Client, InvalidSpec, Job, TalwegError, read_jobs
 from talweg.client._files import MAX_FILE_BYTES, gather, parse_jobs
 from talweg.client.cli import _problems
-from talweg.client.cli._common import (
-    Session,
-    job_json,
-    json_option,
-    note,
-    print_json,
-)
+from talweg.client.cli._common import Session, job_json, json_option, note, print_json
 
 if TYPE_CHECKING:
     from talweg.v1.spec_pb2 import JobSpec

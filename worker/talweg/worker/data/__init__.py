@@ -1,10 +1,10 @@
 """Data sets: loaded, divided, preprocessed and kept for the next job of this process."""
 
-from talweg.worker.data._bundle import DataBundle, Inputs, Part, Scaler
-from talweg.worker.data._load import DIVIDED, load
-from talweg.worker.data._loaders import LOADERS, RawData
-from talweg.worker.data._measures import MEASURES, measure
-from talweg.worker.data._ring import ring_centres
+from talweg.worker.data.bundle import DataBundle, Inputs, Part, Scaler
+from talweg.worker.data.gaussian_ring import ring_centres
+from talweg.worker.data.loaders import LOADERS, RawData
+from talweg.worker.data.loading import DIVIDED, load
+from talweg.worker.data.loss_facts import MEASURES, measure
 
 __all__ = [
     "DIVIDED",

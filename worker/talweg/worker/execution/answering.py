@@ -16,12 +16,7 @@ import grpc
 import torch
 
 from talweg.v1.jobs_pb2 import Outcome
-from talweg.v1.workers_pb2 import (
-    Assignment,
-    Capabilities,
-    ClaimJobsRequest,
-    FinishJobRequest,
-)
+from talweg.v1.workers_pb2 import Assignment, Capabilities, ClaimJobsRequest, FinishJobRequest
 from talweg.worker.channels import ServerAwayError, call
 from talweg.worker.execution import outcomes
 from talweg.worker.execution.attempt import Surroundings, carry_out, is_device_broken

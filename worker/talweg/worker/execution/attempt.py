@@ -19,16 +19,17 @@ from talweg.v1.spec_pb2 import Resources
 from talweg.v1.workers_pb2 import Assignment, FinishJobRequest
 from talweg.worker import training
 from talweg.worker.channels import Channel, ServerAwayError, call
-from talweg.worker.checkpoints import Blobs, CheckpointKeeper
-from talweg.worker.checkpoints import models as kept_models
 from talweg.worker.execution import outcomes
+from talweg.worker.execution.checkpoint_keeper import CheckpointKeeper
 from talweg.worker.execution.control import JobControl
 from talweg.worker.execution.lease import SAFE_SHARE, LeaseKeeper
 from talweg.worker.execution.reporter import JobReporter
+from talweg.worker.storage import trained_models as kept_models
+from talweg.worker.storage.blobs import Blobs
 from talweg.worker.tracking import models, spool
 from talweg.worker.tracking.spool import SpoolWriter
 from talweg.worker.training import Result, Stop
-from talweg.worker.training.processes import ProcessLostError
+from talweg.worker.training.distributed.processes import ProcessLostError
 
 # Channels, height, width.
 _DIMS_OF_IMAGE = 3

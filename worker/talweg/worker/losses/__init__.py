@@ -7,14 +7,14 @@ To add a loss, write its message in proto/talweg/v1/losses_FAMILY.proto, a subcl
 families in `_base.py`, a line in its module's table of builders, and rows in tests/worker/losses/.
 """
 
-from talweg.worker.losses._base import LossModule
-from talweg.worker.losses._counting import ClassCounts, class_weights, with_counts
-from talweg.worker.losses._images import Perceptual, frozen_digests
-from talweg.worker.losses._own import OwnLoss
-from talweg.worker.losses._penalty import gradient_penalty
-from talweg.worker.losses._registry import build, evaluate
-from talweg.worker.losses._sum import Sum
+from talweg.worker.losses.base import LossModule
+from talweg.worker.losses.class_counts import ClassCounts, class_weights, with_counts
+from talweg.worker.losses.composed.sum import Sum
+from talweg.worker.losses.composed.user_defined import OwnLoss
+from talweg.worker.losses.families.gradient_penalty import gradient_penalty
+from talweg.worker.losses.families.images import Perceptual, frozen_digests
 from talweg.worker.losses.functional.gradients import clip_by_global_norm, clip_by_value
+from talweg.worker.losses.registry import build, evaluate
 
 __all__ = [
     "ClassCounts",

@@ -5,7 +5,8 @@ the loss of a batch, and judges a model by a `Meter`, batch by batch. `OneTarget
 tasks whose samples have one target each. To add a task: a class, and its row in `TASKS`.
 """
 
-from talweg.worker.tasks._base import (
+from talweg.worker.tasks.common.array_contract import Array
+from talweg.worker.tasks.common.base import (
     Batch,
     Judged,
     Meter,
@@ -15,13 +16,12 @@ from talweg.worker.tasks._base import (
     Trial,
     shuffled,
 )
-from talweg.worker.tasks._boxes import COLUMNS, Choice, find_boxes
-from talweg.worker.tasks._contract import Array
-from talweg.worker.tasks._losses import ByVectors, leaves
-from talweg.worker.tasks._make import TASKS, make
-from talweg.worker.tasks._one_target import OneTarget
-from talweg.worker.tasks._ordinal import is_conditional, rank_probabilities, shares_answers
-from talweg.worker.tasks._vae import gives_probabilities
+from talweg.worker.tasks.common.criterion import ByVectors, leaves
+from talweg.worker.tasks.common.single_target import OneTarget
+from talweg.worker.tasks.detection.predictions import COLUMNS, Choice, find_boxes
+from talweg.worker.tasks.ordinal.task import is_conditional, rank_probabilities, shares_answers
+from talweg.worker.tasks.registry import TASKS, make
+from talweg.worker.tasks.vae.task import gives_probabilities
 
 __all__ = [
     "COLUMNS",

@@ -6,7 +6,6 @@ loop's collaborators stand beside it: `guard` and `diagnosis`, `schedules`, `opt
 and `snapshot` copies all of it and brings it back.
 """
 
-from talweg.worker.training.continuation import continued
 from talweg.worker.training.interface import (
     Control,
     NeverStop,
@@ -20,7 +19,8 @@ from talweg.worker.training.interface import (
     StoreAwayError,
 )
 from talweg.worker.training.job import run
-from talweg.worker.training.snapshot import Snapshot
+from talweg.worker.training.state.continuation import continued
+from talweg.worker.training.state.snapshot import Snapshot
 
 __all__ = [
     "Control",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from talweg.v1.spec_pb2 import Training
 from talweg.worker.tasks import Batch, shuffled
-from talweg.worker.training.schedules import Length
+from talweg.worker.training.optim.lr_schedules import Length
 
 Draw = Callable[[int, torch.Generator], Tensor]
 """Gives an order of so many samples."""

@@ -14,7 +14,7 @@ from talweg.worker.tasks import Batch, TaskRunner
 from talweg.worker.training.batches import Batches
 from talweg.worker.training.evaluation import HeldPart
 from talweg.worker.training.interface import Reporter
-from talweg.worker.training.snapshot import Values
+from talweg.worker.training.state.snapshot import Values
 
 # A batch of one sample has no spread, which some networks and losses need.
 _FEWEST = 2

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from talweg.v1.jobs_pb2 import Divergence, GuardDecision, Job, LogLine, Outcome, Warning
 from talweg.worker.data import DataBundle
 from talweg.worker.tasks import Predictions
-from talweg.worker.training.snapshot import Snapshot
+from talweg.worker.training.state.snapshot import Snapshot
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,15 @@ from torch import nn
 from talweg.spec import SpecError, check, fill
 from talweg.v1.jobs_pb2 import Divergence, Job, LogLine, Outcome
 from talweg.v1.spec_pb2 import JobSpec, Resources
+from talweg.worker.diagnostics import learn_one_batch, look_around, trivial_metrics, try_rates
 from talweg.worker.errors import UserSpecError
 from talweg.worker.tasks import Judged
-from talweg.worker.training import determinism, memory, optimizers
-from talweg.worker.training.checkpoints import Checkpointer
-from talweg.worker.training.diagnosis import weights_bad
-from talweg.worker.training.diagnostics import (
-    learn_one_batch,
-    look_around,
-    trivial_metrics,
-    try_rates,
-)
+from talweg.worker.training import determinism, memory
+from talweg.worker.training.distributed.process_group import ALONE, Team
+from talweg.worker.training.distributed.processes import Member, ProcessFailedError, joined
 from talweg.worker.training.evaluation import evaluate
+from talweg.worker.training.guard.diagnosis import weights_bad
+from talweg.worker.training.guard.policies import in_words
 from talweg.worker.training.interface import (
     Control,
     NoStore,
@@ -33,12 +30,11 @@ from talweg.worker.training.interface import (
     StoreAwayError,
 )
 from talweg.worker.training.loop import train
-from talweg.worker.training.policies import in_words
-from talweg.worker.training.processes import Member, ProcessFailedError, joined
+from talweg.worker.training.optim import optimizers
 from talweg.worker.training.setup import Setup, set_up
-from talweg.worker.training.snapshot import seed
-from talweg.worker.training.state import TrainingState
-from talweg.worker.training.team import ALONE, Team
+from talweg.worker.training.state.checkpoints import Checkpointer
+from talweg.worker.training.state.snapshot import seed
+from talweg.worker.training.state.training_state import TrainingState
 
 # Another attempt goes on where these have stopped a run.
 _GOES_ON = ("pause", "shutdown", "lost")

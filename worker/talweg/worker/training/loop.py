@@ -12,14 +12,14 @@ from talweg.worker.tasks import Batch
 from talweg.worker.training.backward import backward
 from talweg.worker.training.batches import Batches, Plan
 from talweg.worker.training.curriculum import EVERYTHING, Curriculum
-from talweg.worker.training.diagnosis import LossOf
-from talweg.worker.training.guard import Guard, Reading
-from talweg.worker.training.health import Health
+from talweg.worker.training.distributed.process_group import ALONE, Team
+from talweg.worker.training.guard.diagnosis import LossOf
+from talweg.worker.training.guard.guard import Guard, Reading
 from talweg.worker.training.interface import Control, Reporter, Stop
+from talweg.worker.training.monitors.health import Health
+from talweg.worker.training.optim.lr_schedules import Schedule
 from talweg.worker.training.recorder import Recorder
-from talweg.worker.training.schedules import Schedule
-from talweg.worker.training.state import TrainingState
-from talweg.worker.training.team import ALONE, Team
+from talweg.worker.training.state.training_state import TrainingState
 
 
 class Judge(Protocol):

@@ -17,7 +17,7 @@ from torch import Tensor
 from talweg.v1.spec_pb2 import Training
 from talweg.worker.errors import UserSpecError
 from talweg.worker.losses import LossModule
-from talweg.worker.training.snapshot import Values
+from talweg.worker.training.state.snapshot import Values
 
 FIRST_SCALE = 2.0**16
 """What gradients in float16 are multiplied by at first."""

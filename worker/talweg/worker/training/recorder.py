@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from torch import Tensor
 
 from talweg.v1.jobs_pb2 import LogLine
-from talweg.worker.training.guard import Reading
+from talweg.worker.training.guard.guard import Reading
 from talweg.worker.training.interface import Reporter
-from talweg.worker.training.snapshot import Values
+from talweg.worker.training.state.snapshot import Values
 
 _STEPS_APART = 10
 _SECONDS_APART = 0.1

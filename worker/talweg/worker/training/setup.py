@@ -15,16 +15,7 @@ from talweg.worker import data, models, tasks
 from talweg.worker.data import DataBundle
 from talweg.worker.errors import UserSpecError
 from talweg.worker.tasks import Batch, TaskRunner
-from talweg.worker.training import (
-    ahead,
-    checks,
-    memory,
-    optimizers,
-    overflow,
-    policies,
-    schedules,
-)
-from talweg.worker.training.ahead import Ahead
+from talweg.worker.training import deferred, memory
 from talweg.worker.training.backward import backward
 from talweg.worker.training.batches import Batches, Divisor, Order, Plan
 from talweg.worker.training.curriculum import (
@@ -33,22 +24,26 @@ from talweg.worker.training.curriculum import (
     EasyBeforeHard,
     losses_by_sample,
 )
+from talweg.worker.training.deferred import Ahead
 from talweg.worker.training.evaluation import HeldPart
-from talweg.worker.training.flow import GradientFlow
-from talweg.worker.training.frozen import Frozen
-from talweg.worker.training.guard import Guard
-from talweg.worker.training.health import OF_ALL_LAYERS, Health
+from talweg.worker.training.evaluator import Judge
+from talweg.worker.training.guard import overflow, policies
+from talweg.worker.training.guard.guard import Guard
+from talweg.worker.training.guard.overflow import WeightWatch
 from talweg.worker.training.interface import Reporter
-from talweg.worker.training.judge import Judge
-from talweg.worker.training.layers import ForwardOrder, Layers
-from talweg.worker.training.learned import all_learned
-from talweg.worker.training.overflow import WeightWatch
+from talweg.worker.training.monitors import checks
+from talweg.worker.training.monitors.gradient_flow import GradientFlow
+from talweg.worker.training.monitors.health import OF_ALL_LAYERS, Health
+from talweg.worker.training.monitors.layers import ForwardOrder, Layers
+from talweg.worker.training.optim import lr_schedules, optimizers
+from talweg.worker.training.optim.lr_schedules import Schedule
+from talweg.worker.training.optim.update import update_of
 from talweg.worker.training.precision import Precision, Scaler
 from talweg.worker.training.recorder import Recorder
-from talweg.worker.training.schedules import Schedule
-from talweg.worker.training.snapshot import Modules, Optimizer, Part, RandomState, Snapshots
-from talweg.worker.training.state import TrainingState, UnderWay
-from talweg.worker.training.update import update_of
+from talweg.worker.training.state.frozen import Frozen
+from talweg.worker.training.state.snapshot import Modules, Optimizer, Part, RandomState, Snapshots
+from talweg.worker.training.state.training_state import TrainingState, UnderWay
+from talweg.worker.training.trainable import all_learned
 
 # Samples that go through network and loss before the first step, to see whether they fit.
 _MOST_TRIED = 32
@@ -186,7 +181,7 @@ def set_up(
         given=bundle.difficulty,
         report=report,
     )
-    schedule = schedules.build(
+    schedule = lr_schedules.build(
         spec.schedule, rate=optimizers.learning_rate(spec.optimizer), length=plan.length
     )
     if type(task).rate_factor is not TaskRunner.rate_factor:
@@ -272,7 +267,7 @@ def set_up(
         ),
         ahead=Ahead(
             state,
-            every_steps=ahead.every_steps(
+            every_steps=deferred.every_steps(
                 training.read_every_steps if training.HasField("read_every_steps") else None, place
             ),
             guard=guard,

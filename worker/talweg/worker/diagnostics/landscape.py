@@ -1,0 +1,188 @@
+"""The loss over a plane through the weights that came of a training.
+
+After Li et al., Visualizing the Loss Landscape of Neural Nets (2018): two random directions, in
+which each filter is as long as the weights' own.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from talweg.v1.jobs_pb2 import LogLine
+from talweg.v1.spec_pb2 import LossLandscape
+from talweg.worker.tasks import Batch
+from talweg.worker.training.batches import Batches, Order, Plan
+from talweg.worker.training.interface import Control, Reporter, Stop, Table
+from talweg.worker.training.monitors.layers import Layers
+from talweg.worker.training.optim.lr_schedules import Length
+from talweg.worker.training.setup import Setup, divisor_of
+from talweg.worker.training.state.snapshot import Modules, RandomState, Snapshots, seed
+
+
+class Point(NamedTuple):
+    """A place in the plane."""
+
+    one: float
+    """How far along the first direction."""
+    two: float
+    """How far along the second."""
+    loss: float
+    """The loss there, finite or not."""
+
+
+def look_around(
+    setup: Setup, asked: LossLandscape, *, report: Reporter, control: Control
+) -> Stop | None:
+    """Take the loss on a grid around a model's weights, in evaluation mode.
+
+    Args:
+        setup: A run whose training is over; afterwards it is what it was, bit for bit.
+        asked: Which grid, filled.
+        report: Takes the table and a line.
+        control: Whether to stop, asked at each point.
+
+    Returns:
+        Why the run is to end, or to go on elsewhere; None where it is over as it should be. A
+        time limit ends but this.
+    """
+    started = time.monotonic()
+    window = samples(setup, asked)
+    count = sum(map(len, window))
+    points: list[Point] = []
+    with closing(walk(setup, asked, window)) as walked:
+        for point in walked:
+            points.append(point)
+            stop = control.check()
+            if stop is None:
+                continue
+            if stop.reason != "time_limit":
+                return stop
+            text = "The time limit was reached before the loss landscape was done: it is left out."
+            report.log(LogLine.WARNING, text)
+            return None
+    report.log(LogLine.INFO, _in_words(points, count, time.monotonic() - started))
+    facts = {"middle": _told(points[len(points) // 2].loss), "samples": float(count)}
+    ones, twos, losses = zip(*points, strict=True)
+    report.table(
+        "loss_landscape",
+        Table({"one": ones, "two": twos, "loss": [_told(loss) for loss in losses]}, facts),
+    )
+    return None
+
+
+def samples(setup: Setup, asked: LossLandscape) -> list[Batch]:
+    """Draw training samples, in batches of the training's size.
+
+    Their losses times their shares sum up to what one optimizer step of them all would pay.
+    """
+    plan, train = setup.plan, setup.train
+    generator = torch.Generator().manual_seed(asked.seed)
+    drawn = setup.task.order(len(train), generator)[: asked.samples]
+    arrays = {
+        name: array.index_select(0, drawn.to(array.device)) for name, array in train.arrays.items()
+    }
+    as_one_step = Plan(
+        num_samples=len(drawn),
+        batch_size=plan.batch_size,
+        accumulation=math.ceil(len(drawn) / plan.batch_size),
+        sums=plan.sums,
+        length=Length(steps=1, steps_an_epoch=1),
+    )
+    batches = Batches(
+        arrays,
+        as_one_step,
+        draw=lambda count, _: torch.arange(count),
+        divisor=divisor_of(setup.task, arrays),
+    )
+    return next(batches.of_epoch(Order(asked.seed)))
+
+
+def walk(
+    setup: Setup, asked: LossLandscape, window: Sequence[Batch]
+) -> Generator[Point, None, None]:
+    """Return the points of the grid, row by row of the first direction.
+
+    What the loss draws is the same at each of them. Once it is over, or closed, the setup is what
+    it was.
+    """
+    model, task = setup.state.model, setup.task
+    weights = [
+        parameter
+        for of_layer in Layers(model).parameters.values()
+        for parameter in of_layer
+        if parameter.dim() > 1
+    ]
+    place = next(model.parameters()).device
+    kept = Snapshots(
+        {
+            "model": Modules(model),
+            "loss": Modules(task.criterion, without=model),
+            "random": RandomState(place),
+        }
+    )
+    before = kept.capture()
+    middle = [weight.detach().clone() for weight in weights]
+    generator = torch.Generator().manual_seed(asked.seed)
+    first, second = (direction(middle, generator) for _ in range(2))
+    half = asked.points // 2
+    steps = [asked.span * (number - half) / half for number in range(asked.points)]
+    model.eval()
+    task.criterion.eval()
+    try:
+        for one in steps:
+            for two in steps:
+                with torch.no_grad():
+                    for weight, at, a, b in zip(weights, middle, first, second, strict=True):
+                        weight.copy_(at).add_(a, alpha=one).add_(b, alpha=two)
+                    seed(place, asked.seed)
+                    loss = sum(
+                        task.loss(model, batch, setup.moment) * batch.share for batch in window
+                    )
+                yield Point(one, two, float(loss))
+    finally:
+        kept.restore(before)
+        model.train()
+        task.criterion.train()
+
+
+def direction(weights: Sequence[Tensor], generator: torch.Generator) -> list[Tensor]:
+    """Draw a direction in which each filter is as long as the weights' own.
+
+    Args:
+        weights: Of at least two dimensions, the first of which counts the filters.
+        generator: On the CPU.
+    """
+    found = []
+    for weight in weights:
+        drawn = torch.randn(weight.shape, generator=generator).to(weight)
+        rest = tuple(range(1, weight.dim()))
+        lengths = torch.linalg.vector_norm(drawn, dim=rest, keepdim=True)
+        found.append(drawn / lengths * torch.linalg.vector_norm(weight, dim=rest, keepdim=True))
+    return found
+
+
+def _told(loss: float) -> float | str:
+    return loss if math.isfinite(loss) else str(loss)
+
+
+def _in_words(points: Sequence[Point], num_samples: int, seconds: float) -> str:
+    finite = [point for point in points if math.isfinite(point.loss)]
+    text = f"The loss of {num_samples} training samples at {len(points)} points around the weights"
+    if not finite:
+        return f"{text} is finite nowhere. That took {seconds:.1f} s."
+    low = min(finite, key=lambda point: point.loss)
+    high = max(finite, key=lambda point: point.loss)
+    text += (
+        f" is {points[len(points) // 2].loss:.4g} in the middle, {low.loss:.4g} at the least, at "
+        f"({low.one:.3g}, {low.two:.3g}), and {high.loss:.4g} at the most"
+    )
+    if len(finite) < len(points):
+        text += f"; at {len(points) - len(finite)} it is not finite"
+    return f"{text}. That took {seconds:.1f} s."

@@ -1,0 +1,1 @@
+"""Losses made of other losses, of formulas and of plug-ins."""

@@ -1,0 +1,83 @@
+"""A weighted sum of losses over the same outputs."""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from talweg.worker.losses import checks
+from talweg.worker.losses.base import LossModule
+
+
+class Sum(LossModule):
+    """Σ_i w_i L_i, each term reduced in its own way. Takes the union of its terms' inputs."""
+
+    def __init__(self, terms: list[LossModule], weights: list[float]) -> None:
+        """Make the sum.
+
+        Args:
+            terms: The losses.
+            weights: A factor a loss.
+        """
+        assert len(terms) == len(weights)
+        super().__init__("terms")
+        self.terms = nn.ModuleList(terms)
+        self.weights = tuple(weights)
+        required = [name for term in terms for name in term.input_names]
+        optional = [name for term in terms for name in term.optional_names]
+        self.input_names = tuple(dict.fromkeys(required))
+        self.optional_names = tuple(n for n in dict.fromkeys(optional) if n not in required)
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Return the weighted sum; see `LossModule.forward`."""
+        return self._weigh(self.term_values(inputs))
+
+    def values(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Return the weighted sum of the terms' unreduced values, which must agree in shape.
+
+        Raises:
+            ValueError: An input is wrong, or the terms' shapes differ.
+        """
+        self._require_names(inputs)
+        return self._weigh([term.values(given) for term, given in self._share_out(inputs)])
+
+    def term_values(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """Return each term's loss before its weight, in the order of the terms.
+
+        Raises:
+            ValueError: An input is wrong.
+        """
+        self._require_names(inputs)
+        return [term(given) for term, given in self._share_out(inputs)]
+
+    def check_inputs(self, inputs: Mapping[str, Tensor]) -> None:
+        """Let every term check its inputs; see `LossModule.check_inputs`."""
+        self._require_names(inputs)
+        for term, given in self._share_out(inputs):
+            term.check_inputs(given)
+
+    def check_values(self, inputs: Mapping[str, Tensor]) -> None:
+        """Let every term check its inputs; see `LossModule.check_values`."""
+        for term, given in self._share_out(inputs):
+            term.check_values(given)
+
+    def _require_names(self, inputs: Mapping[str, Tensor]) -> None:
+        checks.require_names(inputs, self.input_names, self.optional_names)
+
+    def _share_out(
+        self, inputs: Mapping[str, Tensor]
+    ) -> list[tuple[LossModule, dict[str, Tensor]]]:
+        shares = []
+        for term in self.terms:
+            assert isinstance(term, LossModule)
+            names = (*term.input_names, *term.optional_names)
+            shares.append((term, {name: inputs[name] for name in names if name in inputs}))
+        return shares
+
+    def _weigh(self, values: list[Tensor]) -> Tensor:
+        shapes = [tuple(value.shape) for value in values]
+        if len(set(shapes)) > 1:
+            raise ValueError(f"the terms of a sum must have one shape, but got {shapes}")
+        total = self.weights[0] * values[0]
+        for weight, value in zip(self.weights[1:], values[1:], strict=True):
+            total = total + weight * value
+        return total

@@ -1,0 +1,155 @@
+"""Losses of yes or no, one answer an element: pred (N, …) against target (N, …) in [0, 1]."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from talweg.v1 import losses_pb2 as pb
+from talweg.worker.losses import checks
+from talweg.worker.losses.base import (
+    LossModule,
+    TorchElementwise,
+    YesOrNo,
+    reduction_of,
+    weights_tensor,
+)
+from talweg.worker.losses.functional.classification import bernoulli_nll
+
+
+class BceWithLogits(TorchElementwise, YesOrNo):
+    """-w (pos_weight y log σ(p) + (1 - y) log(1 - σ(p))). Good 1952.
+
+    pred logits (N, …), target of the same shape. The weights belong to the last dimension; over
+    predictions of one dimension (N,) a single weight counts for all. The mean divides by the
+    number of elements.
+    """
+
+    weight: Tensor | None
+    """A factor an element of the last dimension, or none."""
+    pos_weight: Tensor | None
+    """A factor of the positive term, an element of the last dimension, or none."""
+
+    def __init__(self, spec: pb.BceWithLogits) -> None:
+        """Make the loss of a filled message."""
+        super().__init__(reduction_of(spec))
+        for name in ("weight", "pos_weight"):
+            weights = weights_tensor(spec, name)
+            self.register_buffer(name, weights, persistent=False)
+
+    def _take(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        pred, target = super()._take(inputs)
+        for name, weights in (("weight", self.weight), ("pos_weight", self.pos_weight)):
+            if weights is not None and not _fits(weights, pred):
+                raise ValueError(
+                    f"{name} must have one value an element of pred's last dimension, "
+                    f"{pred.shape[-1] if pred.dim() else 1}, but got {len(weights)}"
+                )
+        return pred, target
+
+    def _torch(self, pred: Tensor, target: Tensor, reduction: str) -> Tensor:
+        return F.binary_cross_entropy_with_logits(
+            pred,
+            target,
+            weight=None if self.weight is None else self.weight.to(pred),
+            pos_weight=None if self.pos_weight is None else self.pos_weight.to(pred),
+            reduction=reduction,
+        )
+
+
+def _fits(weights: Tensor, pred: Tensor) -> bool:
+    return (pred.dim() < 2 and len(weights) == 1) or (
+        pred.dim() > 0 and len(weights) == pred.shape[-1]
+    )
+
+
+class Bce(YesOrNo):
+    """-(y log p + (1 - y) log(1 - p)), each logarithm at least -100. Good 1952.
+
+    pred probabilities (N, …), target of the same shape.
+    """
+
+    def __init__(self, spec: pb.Bce) -> None:
+        """Make the loss of a filled message."""
+        super().__init__(reduction_of(spec))
+
+    def check_values(self, inputs: Mapping[str, Tensor]) -> None:
+        """Refuse probabilities and targets outside [0, 1]; see `LossModule.check_values`."""
+        super().check_values(inputs)
+        if "pred" in inputs:
+            checks.require_between("pred", inputs["pred"], 0, 1)
+
+    def _values(self, pred: Tensor, target: Tensor) -> Tensor:
+        return bernoulli_nll(pred, target)
+
+
+class FocalBinary(YesOrNo):
+    """-α_y (1 - p_y)^gamma log p_y, p_1 = σ(pred), p_0 = 1 - p_1. Lin et al. 2017.
+
+    pred logits (N, …), target of the same shape; a target between 0 and 1 mixes both terms.
+    α_1 = alpha and α_0 = 1 - alpha, or 1 both where alpha is absent. The normalizer says what
+    the mean divides by: the elements, or the positives, of which there is at least one.
+    """
+
+    def __init__(self, spec: pb.FocalBinary) -> None:
+        """Make the loss of a filled message."""
+        super().__init__(reduction_of(spec))
+        self.gamma = spec.gamma
+        self.alpha = (spec.alpha, 1 - spec.alpha) if spec.HasField("alpha") else (1.0, 1.0)
+        self.by_positives = spec.normalizer == pb.FocalBinary.Normalizer.positives
+
+    def _values(self, pred: Tensor, target: Tensor) -> Tensor:
+        # (1 - p_y)^gamma by its logarithm: a power below 1 has no finite gradient at 0.
+        yes, no = F.logsigmoid(pred), F.logsigmoid(-pred)
+        positive = self.alpha[0] * target * torch.exp(self.gamma * no) * -yes
+        return positive + self.alpha[1] * (1 - target) * torch.exp(self.gamma * yes) * -no
+
+    def divisor(self, target: Tensor) -> Tensor | None:
+        """Return the positives, where the mean is by them; see `LossModule.divisor`."""
+        return target.detach().sum().clamp(min=1) if self.by_positives else None
+
+    def _mean(self, values: Tensor, *tensors: Tensor) -> Tensor:
+        divisor = self.divisor(tensors[1])
+        return super()._mean(values) if divisor is None else values.sum() / divisor
+
+
+class AsymmetricMultilabel(YesOrNo):
+    """-y (1 - p)^gamma_pos log p - (1 - y) m^gamma_neg log(1 - m), m = max(p - clip, 0).
+
+    pred logits (N, …) with p = σ(pred), target of the same shape. The reduction batchmean divides
+    the sum by N. Ridnik et al. 2021.
+    """
+
+    def __init__(self, spec: pb.AsymmetricMultilabel) -> None:
+        """Make the loss of a filled message."""
+        super().__init__(reduction_of(spec))
+        self.gamma_neg = spec.gamma_neg
+        self.gamma_pos = spec.gamma_pos
+        self.clip = spec.clip
+
+    def _values(self, pred: Tensor, target: Tensor) -> Tensor:
+        yes, no = F.logsigmoid(pred), F.logsigmoid(-pred)
+        positive = torch.exp(self.gamma_pos * no) * -yes
+        # log(1 - m) = log(1 - p + clip) is added up from logarithms, as 1 - p rounds to 0. At
+        # m = 0 a power below 1 has no finite gradient, so the base stays above 0.
+        shifted = F.relu(torch.sigmoid(pred) - self.clip)
+        log_clip = pred.new_tensor(math.log(self.clip) if self.clip else -math.inf)
+        rest = torch.where(shifted > 0, torch.logaddexp(no, log_clip), 0)
+        negative = shifted.clamp(min=torch.finfo(pred.dtype).tiny) ** self.gamma_neg * -rest
+        return target * positive + (1 - target) * negative
+
+    def _reduce(self, values: Tensor, *tensors: Tensor) -> Tensor:
+        if self.reduction == "batchmean":
+            return values.sum() / max(len(values) if values.dim() else 1, 1)
+        return super()._reduce(values, *tensors)
+
+
+BUILDERS: dict[str, type[LossModule]] = {
+    "bce_with_logits": BceWithLogits,
+    "bce": Bce,
+    "focal_binary": FocalBinary,
+    "asymmetric_multilabel": AsymmetricMultilabel,
+}
+"""The losses of this family."""

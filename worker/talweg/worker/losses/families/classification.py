@@ -1,0 +1,223 @@
+"""Losses of one class out of several: logits pred (N, C, …) against class indices (N, …).
+
+p_y is the softmax's probability of the right class and CE = -log p_y.
+"""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from talweg.v1 import losses_pb2 as pb
+from talweg.worker.losses import checks
+from talweg.worker.losses.base import (
+    Classes,
+    LossModule,
+    reduction_of,
+    same_precision,
+    take_logits,
+    weights_tensor,
+)
+
+
+class CrossEntropy(Classes):
+    """CE against class indices, or -Σ_c t_c log p_c against probabilities. Good 1952.
+
+    pred (N, C, …) and either target (N, …) or target_prob (N, C, …). Smoothing spreads its share
+    evenly over all C classes. Over class indices the mean divides by the sum of the targets'
+    weights, ignored ones left out; over probabilities by the number of positions.
+    """
+
+    input_names = ("pred",)
+    optional_names = ("target", "target_prob")
+    weight: Tensor | None
+    """One weight a class, or none."""
+
+    def __init__(self, spec: pb.CrossEntropy) -> None:
+        """Make the loss of a filled message."""
+        super().__init__(reduction_of(spec))
+        self.register_buffer("weight", weights_tensor(spec, "weight"), persistent=False)
+        self.ignore_index: int = spec.ignore_index
+        self.label_smoothing = spec.label_smoothing
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Return the reduced loss; see `LossModule.forward`."""
+        pred, target = self._take(inputs)
+        if self.reduction != "mean":
+            return self._torch(pred, target, self.reduction)
+        # torch's own mean is the fastest, but 0/0 where nothing counts. Looking at it is free on
+        # the CPU; on a GPU it would wait, so there the division is done here.
+        if pred.is_cpu:
+            mean = self._torch(pred, target, "mean")
+            if not math.isnan(mean.item()):
+                return mean
+        divisor = self.divisor(target)
+        if divisor is None:
+            return self._torch(pred, target, "sum") / max(pred.select(1, 0).numel(), 1)
+        return self._torch(pred, target, "sum") / divisor.to(pred)
+
+    def check_values(self, inputs: Mapping[str, Tensor]) -> None:
+        """Refuse classes out of range and probabilities outside [0, 1]."""
+        super().check_values(inputs)
+        if "target_prob" in inputs:
+            checks.require_between("target_prob", inputs["target_prob"], 0, 1)
+
+    def _take(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        checks.require_names(inputs, self.input_names, self.optional_names)
+        if ("target" in inputs) == ("target_prob" in inputs):
+            raise ValueError(
+                "inputs must be pred and either target or target_prob, but got "
+                + ("both" if "target" in inputs else "neither")
+            )
+        pred = inputs["pred"]
+        if "target" in inputs:
+            pred, target = self._take_indices(pred, inputs["target"])
+        else:
+            pred = take_logits(pred)
+            target = inputs["target_prob"]
+            checks.require_floats("target_prob", target, ": one-hot integers go as indices")
+            checks.require_shape("target_prob", target, pred.shape, "the shape of pred")
+            pred, target = same_precision(pred, target)
+        if self.weight is not None:
+            checks.require_one_a_class("weight", self.weight, pred)
+        return pred, target
+
+    def _values(self, pred: Tensor, target: Tensor) -> Tensor:
+        return self._torch(pred, target, "none")
+
+    def _torch(self, pred: Tensor, target: Tensor, reduction: str) -> Tensor:
+        return F.cross_entropy(
+            pred,
+            target,
+            weight=None if self.weight is None else self.weight.to(pred),
+            ignore_index=self.ignore_index,
+            reduction=reduction,
+            label_smoothing=self.label_smoothing,
+        )
+
+    def divisor(self, target: Tensor) -> Tensor | None:
+        """Return the weights of the targets that count; see `LossModule.divisor`."""
+        if target.is_floating_point():
+            return None
+        kept = torch.ne(target, self.ignore_index)
+        if self.weight is None:
+            return kept.sum().clamp(min=1)
+        total = (self.weight[target.where(kept, 0)] * kept).sum()
+        return total.where(total > 0, 1)
+
+
+class Focal(Classes):
+    """alpha_y (1 - p_y)^gamma CE. Lin et al. 2017.
+
+    pred (N, C, …), target (N, …). The mean divides by the number of targets not ignored.
+    """
+
+    alpha: Tensor | None
+    """One factor a class, or none."""
+
+    def __init__(self, spec: pb.Focal) -> None:
+        """Make the loss of a filled message."""
+        super().__init__(reduction_of(spec))
+        self.gamma = spec.gamma
+        self.register_buffer("alpha", weights_tensor(spec, "alpha"), persistent=False)
+        self.ignore_index: int = spec.ignore_index
+
+    def _take(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        pred, target = super()._take(inputs)
+        if self.alpha is not None:
+            checks.require_one_a_class("alpha", self.alpha, pred)
+        return pred, target
+
+    def _values(self, pred: Tensor, target: Tensor) -> Tensor:
+        ce = F.cross_entropy(pred, target, ignore_index=self.ignore_index, reduction="none")
+        # Above 0, since at p_y = 1 a power below 1 has no finite gradient.
+        rest = -torch.expm1(-ce)
+        loss = rest.clamp(min=torch.finfo(ce.dtype).tiny) ** self.gamma * ce
+        if self.alpha is None:
+            return loss
+        kept = target.where(torch.ne(target, self.ignore_index), 0)
+        return self.alpha.to(pred)[kept] * loss
+
+    def divisor(self, target: Tensor) -> Tensor:
+        """Return the number of targets that count; see `LossModule.divisor`."""
+        return torch.ne(target, self.ignore_index).sum().clamp(min=1)
+
+    def _mean(self, values: Tensor, *tensors: Tensor) -> Tensor:
+        return values.sum() / self.divisor(tensors[1])
+
+
+class MultiMargin(Classes):
+    """Σ_j≠y max(0, margin - z_y + z_j) / C. Crammer and Singer 2001.
+
+    pred (N, C), target (N,).
+    """
+
+    def __init__(self, spec: pb.MultiMargin) -> None:
+        """Make the loss of a filled message."""
+        super().__init__(reduction_of(spec))
+        self.margin = spec.margin
+
+    def _take(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        pred, target = super()._take(inputs)
+        checks.require_dimensions("pred", pred, "(N, C)")
+        return pred, target
+
+    def _values(self, pred: Tensor, target: Tensor) -> Tensor:
+        # Torch's own gives 0 for a prediction of NaN.
+        own = target[:, None]
+        short = F.relu(self.margin - pred.gather(1, own) + pred)
+        return short.scatter(1, own, 0).sum(1) / pred.shape[1]
+
+
+class Poly1(Classes):
+    """CE + epsilon (1 - p_y). pred (N, C, …), target (N, …). Leng et al. 2022."""
+
+    def __init__(self, spec: pb.Poly1) -> None:
+        """Make the loss of a filled message."""
+        super().__init__(reduction_of(spec))
+        self.epsilon = spec.epsilon
+
+    def _values(self, pred: Tensor, target: Tensor) -> Tensor:
+        ce = F.cross_entropy(pred, target, reduction="none")
+        return ce - self.epsilon * torch.expm1(-ce)
+
+
+class GeneralizedCe(Classes):
+    """(1 - p_y^q) / q. pred (N, C, …), target (N, …). Zhang and Sabuncu 2018."""
+
+    def __init__(self, spec: pb.GeneralizedCe) -> None:
+        """Make the loss of a filled message."""
+        super().__init__(reduction_of(spec))
+        self.q = spec.q
+
+    def _values(self, pred: Tensor, target: Tensor) -> Tensor:
+        # p^q through the logarithm: its gradient is finite at p = 0.
+        return -torch.expm1(-self.q * F.cross_entropy(pred, target, reduction="none")) / self.q
+
+
+class SymmetricCe(Classes):
+    """alpha CE - beta A (1 - p_y). pred (N, C, …), target (N, …). Wang et al. 2019."""
+
+    def __init__(self, spec: pb.SymmetricCe) -> None:
+        """Make the loss of a filled message."""
+        super().__init__(reduction_of(spec))
+        self.alpha = spec.alpha
+        self.beta = spec.beta
+        self.log_zero = spec.A
+
+    def _values(self, pred: Tensor, target: Tensor) -> Tensor:
+        ce = F.cross_entropy(pred, target, reduction="none")
+        return self.alpha * ce + self.beta * self.log_zero * torch.expm1(-ce)
+
+
+BUILDERS: dict[str, type[LossModule]] = {
+    "cross_entropy": CrossEntropy,
+    "focal": Focal,
+    "multi_margin": MultiMargin,
+    "poly1": Poly1,
+    "generalized_ce": GeneralizedCe,
+    "symmetric_ce": SymmetricCe,
+}
+"""The losses of this family."""

@@ -1,0 +1,81 @@
+"""Classes and boxes together."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from talweg import spec as specs
+from talweg.v1 import losses_pb2 as pb
+from talweg.worker.losses import checks
+from talweg.worker.losses.base import LossModule, reduction_of, take_indices
+from talweg.worker.losses.embedding_base import Pooled
+from talweg.worker.losses.families import boxes, classification, regression
+from talweg.worker.losses.families.boxes import take_boxes
+
+_PARTS: dict[str, Callable[[Any], LossModule]] = {
+    **classification.BUILDERS,
+    **boxes.BUILDERS,
+    **regression.BUILDERS,
+}
+
+
+class Detection(Pooled):
+    """class_weight · classes' loss + box_weight · boxes' loss, each reduced in its own way.
+
+    class_logits (N, C, …) of all positions and target_classes (N, …); boxes and target_boxes
+    (M, 4) of those positions that hold an object.
+    """
+
+    input_names = ("class_logits", "target_classes", "boxes", "target_boxes")
+
+    def __init__(self, spec: pb.Detection) -> None:
+        """Make the loss of a filled message.
+
+        Raises:
+            ValueError: A part is not reduced to one number.
+        """
+        super().__init__(reduction_of(spec))
+        self.class_loss = _part(spec.class_loss, "class_loss")
+        self.box_loss = _part(spec.box_loss, "box_loss")
+        self.weights = spec.class_weight, spec.box_weight
+
+    def check_values(self, inputs: Mapping[str, Tensor]) -> None:
+        """Refuse classes out of range and boxes whose corners are swapped."""
+        if "class_logits" in inputs and "target_classes" in inputs:
+            checks.require_classes(
+                "target_classes",
+                inputs["target_classes"],
+                inputs["class_logits"].shape[1],
+                getattr(self.class_loss, "ignore_index", None),
+            )
+        for name in ("boxes", "target_boxes"):
+            if name in inputs:
+                checks.require_boxes(name, inputs[name])
+
+    def _take(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        checks.require_names(inputs, self.input_names)
+        names = self.input_names[0], self.input_names[1]
+        logits, classes = take_indices(inputs[names[0]], inputs[names[1]], names)
+        self.class_loss.check_inputs({"pred": logits, "target": classes})
+        boxes, target_boxes = take_boxes(inputs, ("boxes", "target_boxes"))
+        return logits, classes, boxes, target_boxes
+
+    def _pooled(
+        self, class_logits: Tensor, target_classes: Tensor, boxes: Tensor, target_boxes: Tensor
+    ) -> Tensor:
+        classes = self.class_loss({"pred": class_logits, "target": target_classes})
+        places = self.box_loss({"pred": boxes, "target": target_boxes})
+        return self.weights[0] * classes + self.weights[1] * places
+
+
+def _part(spec: pb.ClassLoss | pb.BoxLoss, name: str) -> LossModule:
+    kind, message = specs.kind(spec)
+    part = _PARTS[kind](message)
+    if part.reduction == "none":
+        raise ValueError(f"{name}.{kind}.reduction must be mean or sum, but got none")
+    return part
+
+
+BUILDERS: dict[str, type[LossModule]] = {"detection": Detection}
+"""The loss of this family."""

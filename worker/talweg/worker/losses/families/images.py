@@ -1,0 +1,160 @@
+"""Losses of images (N, C, H, W)."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from talweg.v1 import losses_pb2 as pb
+from talweg.worker.errors import UserSpecError
+from talweg.worker.losses import checks, feature_networks
+from talweg.worker.losses.base import LossModule, reduction_of, same_precision
+from talweg.worker.losses.embedding_base import Pooled, take_alike
+from talweg.worker.losses.functional import images
+
+_IMAGES = "(N, C, H, W)"
+
+
+class Ssim(LossModule):
+    """1 - mean SSIM over the windows that lie inside, a value a sample. Wang et al. 2004.
+
+    pred and target (N, C, H, W), H and W at least window_size.
+    """
+
+    def __init__(self, spec: pb.Ssim) -> None:
+        """Make the loss of a filled message."""
+        super().__init__(reduction_of(spec))
+        self.window_size = spec.window_size
+        self.constants = {
+            name: getattr(spec, name) for name in ("sigma", "data_range", "k1", "k2")
+        }
+
+    def _take(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        checks.require_names(inputs, self.input_names)
+        pred, target = take_alike(inputs, self.input_names, _IMAGES)
+        images.require_window(pred, self.window_size)
+        return pred, target
+
+    def _values(self, pred: Tensor, target: Tensor) -> Tensor:
+        return images.ssim(pred, target, window_size=self.window_size, **self.constants)
+
+
+class TotalVariation(Pooled):
+    """mean |dy| + mean |dx| between neighbours, or their sums. pred (N, C, H, W). Rudin 1992."""
+
+    input_names = ("pred",)
+
+    def __init__(self, spec: pb.TotalVariation) -> None:
+        """Make the loss of a filled message."""
+        super().__init__(reduction_of(spec))
+
+    def _take(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        checks.require_names(inputs, self.input_names)
+        return take_alike(inputs, self.input_names, _IMAGES)
+
+    def _pooled(self, pred: Tensor) -> Tensor:
+        parts = images.total_variation(pred)
+        if self.reduction == "sum":
+            return parts[0].sum() + parts[1].sum()
+        # A single row or column of pixels has no neighbours along it.
+        means = [part.sum() / max(part.numel(), 1) for part in parts]
+        return means[0] + means[1]
+
+
+class Perceptual(LossModule):
+    """Σ_l w_l MSE of a frozen network's features, a value a sample. Johnson et al. 2016.
+
+    Where the weights are learned, Σ_l (w_l MSE_l - ln w_l), whose least is at w_l = 1/MSE_l:
+    without the logarithm all would fall to 0. Kendall et al. 2018.
+
+    pred and target (N, C, H, W) as the network takes them, layer_weights w (L,) where they are not
+    those of the message. Only pred and layer_weights get a gradient. The network is no part of the
+    module: none of its tensors is learned, kept or given out with it.
+    """
+
+    optional_names = ("layer_weights",)
+
+    def __init__(self, spec: pb.Perceptual) -> None:
+        """Make the loss of a filled message.
+
+        Raises:
+            UserSpecError: The network cannot be loaded, or has not as many layers as weights.
+            StoreAwayError: The blob store that holds it cannot be reached now.
+        """
+        super().__init__(reduction_of(spec))
+        # In a tuple, where modules do not look for what is theirs.
+        self._frozen = (feature_networks.load(spec.network, tuple(spec.layers)),)
+        number = len(self.network.modules_wanted)
+        self.learned = spec.learned
+        self.given_weights = len(spec.layer_weights) > 0 and not self.learned
+        self.layer_weights = tuple(spec.layer_weights) or (1.0,) * number
+        if len(self.layer_weights) != number:
+            raise UserSpecError(
+                f"layer_weights must have one value a layer, {number}, "
+                f"but got {len(self.layer_weights)}"
+            )
+
+    @property
+    def network(self) -> feature_networks.FeatureNetwork:
+        """The network whose features are compared."""
+        return self._frozen[0]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # What moves the loss to a device moves the network with it.
+        self.network._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        moved: Self = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return moved
+
+    def check_values(self, inputs: Mapping[str, Tensor]) -> None:
+        """Refuse weights below 0, and 0 where they are learned; see `LossModule.check_values`."""
+        if "layer_weights" not in inputs:
+            return
+        weights = inputs["layer_weights"]
+        checks.require_at_least("layer_weights", weights, 0)
+        if self.learned and not bool((weights > 0).all()):
+            raise ValueError("layer_weights must be above 0 where they are learned, but got 0")
+
+    def _take(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        checks.require_names(inputs, self.input_names, self.optional_names)
+        pred, target = take_alike(inputs, self.input_names, _IMAGES)
+        self.network.require_images("pred", pred)
+        if "layer_weights" not in inputs:
+            return pred, target
+        if self.given_weights:
+            raise ValueError("layer_weights must be inputs or parameters, but got both")
+        weights = inputs["layer_weights"]
+        shape = (len(self.layer_weights),)
+        checks.require_shape("layer_weights", weights, shape, "one value a layer")
+        checks.require_floats("layer_weights", weights)
+        return same_precision(pred, target, weights)
+
+    def _values(self, pred: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+        both = self.network(torch.cat([pred, target.detach()]))
+        count = len(pred)
+        found, wanted = [each[:count] for each in both], [each[count:] for each in both]
+        given = self.layer_weights if weights is None else weights
+        values = images.perceptual(found, wanted, given)
+        if not self.learned:
+            return values
+        return values - torch.as_tensor(given, dtype=pred.dtype, device=pred.device).log().sum()
+
+
+def frozen_digests(loss: LossModule, path: str = "loss") -> dict[str, str]:
+    """Return the digests of the networks that a loss compares by, by their paths in the spec."""
+    found = {}
+    for name, module in loss.named_modules():
+        if isinstance(module, Perceptual):
+            terms = re.findall(r"terms\.(\d+)", name)
+            own = path + "".join(f".sum.terms.{index}.loss" for index in terms)
+            found[f"{own}.perceptual.network.tensors_sha256"] = module.network.digest
+    return found
+
+
+BUILDERS: dict[str, type[LossModule]] = {
+    "ssim": Ssim,
+    "total_variation": TotalVariation,
+    "perceptual": Perceptual,
+}
+"""The losses of this family."""

@@ -1,0 +1,61 @@
+"""Losses of ranks: K-1 logits pred (N, K-1) against ranks target (N,), 0 to K-1."""
+
+from collections.abc import Mapping
+
+from google.protobuf.message import Message
+from torch import Tensor
+
+from talweg.worker.losses import checks
+from talweg.worker.losses.base import LossModule, reduction_of, take_logits
+from talweg.worker.losses.functional import classification as functional
+
+
+class _Ranks(LossModule):
+    """A loss of ranks, a value a sample."""
+
+    def __init__(self, spec: Message) -> None:
+        """Make the loss of a filled message."""
+        super().__init__(reduction_of(spec))
+
+    def check_values(self, inputs: Mapping[str, Tensor]) -> None:
+        """Refuse ranks out of range; without pred their number is not known."""
+        if "target" in inputs and "pred" in inputs:
+            ranks = take_logits(inputs["pred"]).shape[1] + 1
+            checks.require_classes("target", inputs["target"], ranks, what="rank")
+
+    def _take(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        checks.require_names(inputs, self.input_names)
+        pred, target = take_logits(inputs["pred"]), inputs["target"]
+        checks.require_dimensions("pred", pred, "(N, K-1)")
+        checks.require_shape("target", target, pred.shape[:1], "one rank a row of pred")
+        checks.require_integers("target", target, ": it takes ranks")
+        return pred, target.long()
+
+
+class Coral(_Ranks):
+    """Σ_k BCE(z_k, [rank > k]). Cao, Mirjalili and Raschka 2020.
+
+    pred logits of rank > k (N, K-1), target (N,).
+    """
+
+    def _values(self, pred: Tensor, target: Tensor) -> Tensor:
+        return functional.coral(pred, target)
+
+
+class Corn(_Ranks):
+    """Σ_k≤rank BCE(z_k, [rank > k]). Shi, Cao and Raschka 2021.
+
+    pred logits of rank > k given rank ≥ k (N, K-1), target (N,). The mean divides by the number
+    of all levels that the samples take part in.
+    """
+
+    def _values(self, pred: Tensor, target: Tensor) -> Tensor:
+        return functional.corn(pred, target)[0]
+
+    def _mean(self, values: Tensor, *tensors: Tensor) -> Tensor:
+        pred, target = tensors
+        return values.sum() / (target + 1).clamp(max=pred.shape[1]).sum().clamp(min=1)
+
+
+BUILDERS: dict[str, type[LossModule]] = {"coral": Coral, "corn": Corn}
+"""The losses of this family."""

@@ -1,0 +1,247 @@
+"""Losses of regions: the overlap of predicted and true masks.
+
+pred (N, C, …) are logits, or probabilities where from_logits is false. Under mode binary and
+multilabel target has the same shape, under multiclass it holds class indices (N, …). Positions
+whose target is ignore_index leave every sum; where nothing is left the loss is 0.
+"""
+
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from talweg.v1 import losses_pb2 as pb
+from talweg.worker.losses import checks
+from talweg.worker.losses.base import (
+    Classes,
+    LossModule,
+    reduction_of,
+    same_precision,
+    take_logits,
+)
+from talweg.worker.losses.embedding_base import Pooled, choice_of, ignore_index_of, take_alike
+from talweg.worker.losses.functional import _safe, lovasz, regions
+
+
+class _Masks(Classes):
+    """Masks, of which three sums by sample and class are all that is needed.
+
+    Values are by sample and class (N, C), or by class (C,) where batch is true.
+    """
+
+    def __init__(self, spec: pb.Dice | pb.Jaccard | pb.Tversky | pb.FocalTversky) -> None:
+        """Make the loss of a filled message."""
+        super().__init__(reduction_of(spec))
+        self.batch = spec.batch
+        if self.batch and self.reduction == "none":
+            raise ValueError(
+                "reduction must be mean or sum where batch is true, which pools the samples, "
+                "but got none"
+            )
+        self.mode = cast(regions.Mode, choice_of(spec, "mode"))
+        self.from_logits = spec.from_logits
+        self.include_background = spec.include_background
+        self.ignore_index = ignore_index_of(spec)
+        self.smooth = {"smooth_nr": spec.smooth_nr, "smooth_dr": spec.smooth_dr}
+        self.squared = False
+
+    def check_values(self, inputs: Mapping[str, Tensor]) -> None:
+        """Refuse classes out of range, and answers and probabilities outside [0, 1]."""
+        if self.mode == "multiclass":
+            super().check_values(inputs)
+        elif "target" in inputs:
+            checks.require_between("target", inputs["target"], 0, 1, self.ignore_index)
+        if "pred" in inputs and not self.from_logits:
+            checks.require_between("pred", inputs["pred"], 0, 1)
+
+    def _take(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        checks.require_names(inputs, self.input_names)
+        pred, target = inputs["pred"], inputs["target"]
+        if self.mode == "multiclass":
+            pred, target = self._take_indices(pred, target)
+        else:
+            pred = take_logits(pred)
+            by_class = target.shape == pred.shape[:1] + pred.shape[2:]
+            hint = " (class indices go with mode multiclass)" if by_class else ""
+            checks.require_shape("target", target, pred.shape, f"the shape of pred{hint}")
+            if target.is_complex():
+                checks.require_floats("target", target)
+            pred, target = same_precision(pred, target)
+        if pred.dim() == 2:
+            # One position a sample.
+            pred, target = pred[:, :, None], target[..., None]
+        return pred, target
+
+    def _sums(self, pred: Tensor, target: Tensor) -> regions.Overlap:
+        return regions.overlap(
+            pred,
+            target,
+            self.mode,
+            from_logits=self.from_logits,
+            batch=self.batch,
+            include_background=self.include_background,
+            squared=self.squared,
+            ignore_index=self.ignore_index,
+        )
+
+
+class Dice(_Masks):
+    """1 - (2I + nr) / (P + T + dr), by sample and class. Milletari et al. 2016.
+
+    P = Σ p and T = Σ t, or Σ p² and Σ t² where squared.
+    """
+
+    def __init__(self, spec: pb.Dice) -> None:
+        """Make the loss of a filled message."""
+        super().__init__(spec)
+        self.squared = spec.squared
+
+    def _values(self, pred: Tensor, target: Tensor) -> Tensor:
+        return regions.dice(self._sums(pred, target), **self.smooth)
+
+
+class Jaccard(_Masks):
+    """1 - (I + nr) / (P + T - I + dr), by sample and class. Rahman and Wang 2016."""
+
+    def __init__(self, spec: pb.Jaccard) -> None:
+        """Make the loss of a filled message."""
+        super().__init__(spec)
+        self.squared = spec.squared
+
+    def _values(self, pred: Tensor, target: Tensor) -> Tensor:
+        return regions.jaccard(self._sums(pred, target), **self.smooth)
+
+
+class Tversky(_Masks):
+    """1 - (TP + nr) / (TP + alpha FP + beta FN + dr), by sample and class. Salehi et al. 2017."""
+
+    def __init__(self, spec: pb.Tversky) -> None:
+        """Make the loss of a filled message."""
+        super().__init__(spec)
+        self.weights = {"alpha": spec.alpha, "beta": spec.beta}
+
+    def _values(self, pred: Tensor, target: Tensor) -> Tensor:
+        return regions.tversky(self._sums(pred, target), **self.weights, **self.smooth)
+
+
+class FocalTversky(_Masks):
+    """Tversky's loss to the power gamma, by sample and class. Abraham and Khan 2019."""
+
+    def __init__(self, spec: pb.FocalTversky) -> None:
+        """Make the loss of a filled message."""
+        super().__init__(spec)
+        self.weights = {"alpha": spec.alpha, "beta": spec.beta, "gamma": spec.gamma}
+
+    def _values(self, pred: Tensor, target: Tensor) -> Tensor:
+        return regions.focal_tversky(self._sums(pred, target), **self.weights, **self.smooth)
+
+
+class CeDice(Pooled, Classes):
+    """ce_weight CE + dice_weight Dice of classes, each reduced by itself. Isensee et al. 2018.
+
+    pred (N, C, …), target (N, …). Both leave out what is ignored. From probabilities CE is
+    -log p, at most 100.
+    """
+
+    def __init__(self, spec: pb.CeDice) -> None:
+        """Make the loss of a filled message."""
+        super().__init__(reduction_of(spec))
+        self.weights = spec.ce_weight, spec.dice_weight
+        self.from_logits = spec.from_logits
+        self.ignore_index = ignore_index_of(spec)
+        shared = (
+            "from_logits",
+            "smooth_nr",
+            "smooth_dr",
+            "batch",
+            "include_background",
+            "squared",
+        )
+        self.dice = Dice(
+            pb.Dice(
+                mode=pb.MaskMode.Kind.multiclass,
+                ignore_index=self.ignore_index,
+                reduction=pb.Reduction.Kind.Value(self.reduction),
+                **{name: getattr(spec, name) for name in shared},
+            )
+        )
+
+    def check_values(self, inputs: Mapping[str, Tensor]) -> None:
+        """Refuse classes out of range and probabilities outside [0, 1]."""
+        self.dice.check_values(inputs)
+
+    def _pooled(self, pred: Tensor, target: Tensor) -> Tensor:
+        log_share = F.log_softmax(pred, 1) if self.from_logits else _safe.log(pred)
+        ignored = -100 if self.ignore_index is None else self.ignore_index
+        ce = F.nll_loss(log_share, target, ignore_index=ignored, reduction="sum")
+        if self.reduction == "mean":
+            ce = ce / torch.ne(target, ignored).sum().clamp(min=1)
+        dice = self.dice({"pred": pred, "target": target})
+        return self.weights[0] * ce + self.weights[1] * dice
+
+
+class LovaszSoftmax(Pooled, Classes):
+    """The Lovász extension of the Jaccard loss at the errors |[y = c] - p_c|, p the softmax.
+
+    pred logits (N, C, …), target (N, …). Berman et al. 2018.
+    """
+
+    def __init__(self, spec: pb.LovaszSoftmax) -> None:
+        """Make the loss of a filled message."""
+        super().__init__(reduction_of(spec))
+        self.present = choice_of(spec, "classes") == "present"
+        self.per_image = spec.per_image
+        self.ignore_index = ignore_index_of(spec)
+
+    def _pooled(self, pred: Tensor, target: Tensor) -> Tensor:
+        if pred.dim() == 2:
+            pred, target = pred[:, :, None], target[:, None]
+        return lovasz.lovasz_softmax(
+            pred,
+            target,
+            present=self.present,
+            per_image=self.per_image,
+            ignore_index=self.ignore_index,
+        )
+
+
+class LovaszHinge(Pooled):
+    """The Lovász extension of the Jaccard loss at the errors max(0, 1 - z sign).
+
+    pred logits z (N, …), target 0 or 1, of the same shape. Yu and Blaschko 2015.
+    """
+
+    def __init__(self, spec: pb.LovaszHinge) -> None:
+        """Make the loss of a filled message."""
+        super().__init__(reduction_of(spec))
+
+    def check_values(self, inputs: Mapping[str, Tensor]) -> None:
+        """Refuse targets other than 0 and 1; see `LossModule.check_values`."""
+        if "target" in inputs:
+            checks.require_one_of("target", inputs["target"], (0, 1))
+
+    def _take(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        checks.require_names(inputs, self.input_names)
+        pred, target = inputs["pred"], inputs["target"]
+        (pred,) = take_alike(inputs, ("pred",), "")
+        checks.require_shape("target", target, pred.shape, "the shape of pred")
+        if target.is_complex():
+            checks.require_floats("target", target)
+        return pred, target
+
+    def _pooled(self, pred: Tensor, target: Tensor) -> Tensor:
+        return lovasz.lovasz_hinge(pred, target)
+
+
+BUILDERS: dict[str, type[LossModule]] = {
+    "dice": Dice,
+    "jaccard": Jaccard,
+    "tversky": Tversky,
+    "focal_tversky": FocalTversky,
+    "lovasz_softmax": LovaszSoftmax,
+    "lovasz_hinge": LovaszHinge,
+    "ce_dice": CeDice,
+}
+"""The losses of this family."""

@@ -1,0 +1,102 @@
+"""Trained models in the blob store, from which losses of other jobs take features.
+
+A model is one file, `jobs/ID/model/SHA256.safetensors`: its weights, and in the file's metadata,
+as `model`, what `model.json` says of it. It is named by its digest, so that it cannot be changed
+unseen, and two attempts at a job do not write over each other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from talweg.spec import job_id
+from talweg.worker.storage.blobs import Blobs
+
+_ENDING = ".safetensors"
+_METADATA = "model"
+_HEADER_SIZE = struct.Struct("<Q")
+
+
+class NoModelError(Exception):
+    """There is no such model, or its file is not what was written."""
+
+
+@dataclass(frozen=True)
+class KeptModel:
+    """A model as it was read."""
+
+    description: Mapping[str, Any]
+    """What `model.json` holds."""
+    weights: Mapping[str, Tensor]
+    """By their names in the network; those of the loss begin with `loss.`."""
+
+
+def write(
+    blobs: Blobs, job: str, weights: Mapping[str, Tensor], description: Mapping[str, Any]
+) -> str:
+    """Keep a job's model.
+
+    Args:
+        blobs: The store.
+        job: Jobs/ID.
+        weights: On any device.
+        description: What `model.json` holds: JSON values.
+
+    Returns:
+        The file's sha256.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    plain = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
+    text = json.dumps(description, sort_keys=True, allow_nan=False)
+    content = safetensors.torch.save(plain, metadata={_METADATA: text})
+    digest = hashlib.sha256(content).hexdigest()
+    blobs.write(f"{_folder(job)}/{digest}{_ENDING}", content)
+    return digest
+
+
+def read(blobs: Blobs, job: str, digest: str = "") -> KeptModel:
+    """Read a job's model.
+
+    Args:
+        blobs: The store.
+        job: Jobs/ID.
+        digest: The file's sha256; empty where the job has kept but one.
+
+    Raises:
+        NoModelError: It is not there, or not whole.
+        OSError: The store does not answer.
+    """
+    if not digest:
+        names = blobs.names(_folder(job))
+        if len(names) != 1:
+            raise NoModelError(f"{job} has kept {len(names)} models and sha256 names none")
+        digest = names[0].removesuffix(_ENDING)
+    try:
+        content = blobs.read(f"{_folder(job)}/{digest}{_ENDING}")
+    except FileNotFoundError as exc:
+        raise NoModelError(f"{job} has kept no model with sha256 {digest}") from exc
+    found = hashlib.sha256(content).hexdigest()
+    if found != digest:
+        raise NoModelError(f"the model of {job} must have sha256 {digest}, but has {found}")
+    try:
+        (size,) = _HEADER_SIZE.unpack_from(content)
+        header = json.loads(content[_HEADER_SIZE.size : _HEADER_SIZE.size + size])
+        description = json.loads(header["__metadata__"][_METADATA])
+        return KeptModel(description, safetensors.torch.load(content))
+    except (ValueError, KeyError, TypeError, struct.error, SafetensorError) as exc:
+        raise NoModelError(f"the model of {job} cannot be read: {exc}") from exc
+
+
+def _folder(job: str) -> str:
+    return f"jobs/{job_id(job)}/model"

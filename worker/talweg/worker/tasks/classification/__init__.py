@@ -1,0 +1,1 @@
+"""The tasks binary, multiclass and multilabel."""

@@ -1,0 +1,278 @@
+"""What every task does, of whatever shape."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from talweg.spec import given_of, num_outputs, output_activation
+from talweg.v1.jobs_pb2 import Warning
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker.data import DataBundle, Part
+from talweg.worker.losses import ClassCounts, LossModule
+from talweg.worker.models import HeadShape
+from talweg.worker.tasks.common.array_contract import Array, check_part
+from talweg.worker.tasks.common.class_counts import counted
+from talweg.worker.tasks.common.criterion import Outputs, criterion
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Samples that go through the network together."""
+
+    arrays: Mapping[str, Tensor]
+    """What `TaskRunner.arrays` gives of these samples, by name (n, …)."""
+    share: float | Tensor = 1.0
+    """The batch's part in the optimizer step's loss; 1 without accumulation."""
+
+    @property
+    def x(self) -> Tensor:
+        """Inputs."""
+        return self.arrays["x"]
+
+    @property
+    def target(self) -> Tensor:
+        """Targets as the loss takes them, where the task has one array of them."""
+        return self.arrays["target"]
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.arrays["x"])
+
+
+class Moment(Protocol):
+    """Where training stands."""
+
+    @property
+    def step(self) -> int:
+        """The optimizer step under way, from 1; refused steps do not count."""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch under way, from 1."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says of some samples, beside what is true of them."""
+
+    y_true: NDArray[Any]
+    """Regression: numbers (N,) or (N, K) in the target's units. Binary and multiclass: classes
+    (N,). Ordinal: ranks (N,). Multilabel: 0 and 1 (N, L)."""
+    y_pred: NDArray[Any]
+    """The answers, in the form of y_true."""
+    probabilities: Floats | None = None
+    """Binary: of class 1 (N,). Multiclass (N, C), ordinal (N, K), multilabel (N, L). None for
+    regression."""
+    sd: Floats | None = None
+    """Under gaussian_nll: the predicted standard deviation, in the form of y_pred."""
+    quantiles: Floats | None = None
+    """Under multi_quantile: (N, Q) or (N, K, Q), in the target's units."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What came of an evaluation."""
+
+    values: Mapping[str, float]
+    """The loss and the task's metrics, by name; without those that the samples leave undefined."""
+    shown: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """What the task's plots are drawn from, by name."""
+    predictions: Predictions | None = None
+    """What the model says of each sample; None where that is too much to keep."""
+    warnings: tuple[Warning, ...] = ()
+    """What is probably not meant, to be said where this is the last evaluation."""
+
+
+class Meter(ABC):
+    """One evaluation: takes samples batch by batch, and judges them all in the end.
+
+    Keeps sums, and not samples, wherever outputs may be large.
+    """
+
+    @abstractmethod
+    def add(self, batch: Batch) -> None:
+        """Run samples through the model; it is in evaluation mode, and no gradient is kept."""
+
+    @abstractmethod
+    def judged(self) -> Judged:
+        """Judge all samples that were added, at least one."""
+
+
+class OutputMeter(Meter):
+    """An evaluation that goes by the model's outputs alone, wherever they come from."""
+
+    def __init__(self, model: nn.Module) -> None:
+        """Begin an evaluation of a model."""
+        self._model = model
+
+    def add(self, batch: Batch) -> None:
+        """Run samples through the model, and take the outputs."""
+        self.take(self._model(batch.x), batch)
+
+    @abstractmethod
+    def take(self, outputs: Any, batch: Batch) -> None:
+        """Take what a model gave of a batch."""
+
+
+class Trial(NamedTuple):
+    """A loss with the inputs that some training samples give it, to see whether they fit."""
+
+    path: str
+    """Where the loss stands in the spec."""
+    criterion: LossModule
+    """The loss."""
+    inputs: Mapping[str, Tensor]
+    """Its inputs."""
+    targets: Mapping[str, Tensor]
+    """Of its inputs those that come from the data: of all training samples."""
+
+
+def shuffled(count: int, generator: torch.Generator) -> Tensor:
+    """Draw an order of so many samples, each as likely as any."""
+    return torch.randperm(count, generator=generator)
+
+
+class TaskRunner(ABC):
+    """One job's task over one job's data.
+
+    Holds nothing that training changes, but for the weights that a loss itself may have.
+    """
+
+    contract: ClassVar[Mapping[str, Array]]
+    """The named arrays that the task reads, and their shapes."""
+    of_pixels: ClassVar[bool] = False
+    """Whether the model gives outputs for each pixel, (N, num_outputs, H, W)."""
+    turns: int = 1
+    """Steps after which the same weights learn again: more than 1 where players take turns."""
+    of_boxes: ClassVar[bool] = False
+    """Whether the model gives classes and a box for each location of a grid,
+    (N, num_outputs, H', W')."""
+    quarters: int = 1
+    """How often each training sample is there: first all as they are, then all turned by a
+    quarter, and so on."""
+    num_outputs: int
+    """Outputs of the model's last layer."""
+    heads: tuple[HeadShape, ...] = ()
+    """What each head of the model gives, where it has several."""
+    criterion: LossModule
+    """The loss over the model's outputs as they are: an activation that the loss needs and the
+    model does not have stands inside. It may have weights of its own, which are learnt beside the
+    model's."""
+    computed: dict[str, str]
+    """What was counted and computed in the training split, by name, as a run's parameters."""
+
+    def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
+        """Take a filled spec and its data.
+
+        Raises:
+            UserSpecError: The data is not what the task reads.
+        """
+        for name in ("train", "validation", "test"):
+            check_part(getattr(bundle, name), self.contract, name)
+        self.num_outputs = num_outputs(spec, bundle.num_targets)
+        self._ends_in = output_activation(spec)
+        loss, self.computed = counted(spec, self.class_counts(bundle))
+        self.criterion = criterion(
+            loss,
+            Outputs(
+                ends_in=self._ends_in,
+                num_classes=self.num_classes(bundle),
+                seed=spec.training.seed,
+                given=given_of(spec),
+                of_pixels=self.of_pixels,
+            ),
+        )
+
+    def num_classes(self, bundle: DataBundle) -> int:
+        """Return the classes or labels among which the loss chooses, or the numbers."""
+        return bundle.num_targets
+
+    def class_counts(self, bundle: DataBundle) -> ClassCounts | None:
+        """Count how often each class is seen in training; None where there are no classes."""
+        return None
+
+    def start(self, network: nn.Module) -> None:  # noqa: B027 - most start well as they are
+        """Move a network's first outputs to where the targets are, where that is far off."""
+
+    @abstractmethod
+    def arrays(self, part: Part) -> dict[str, Tensor]:
+        """Return what batches carry of a part: `x`, and what the loss takes."""
+
+    @abstractmethod
+    def meter(self, model: nn.Module) -> Meter:
+        """Begin an evaluation of a model."""
+
+    def samples_at_once(self, batch_size: int, x: Tensor) -> int:
+        """Return how many samples an evaluation runs at once, so that its memory is bounded.
+
+        Args:
+            batch_size: Samples in a batch of training.
+            x: Inputs of all samples.
+        """
+        return batch_size
+
+    def loss_inputs(self, outputs: Any, batch: Batch) -> dict[str, Tensor]:
+        """Return what the criterion takes of a model's outputs and a batch."""
+        return {"pred": outputs, "target": batch.target}
+
+    def loss(self, model: nn.Module, batch: Batch, moment: Moment) -> Tensor:
+        """Run a batch through model and loss.
+
+        Args:
+            model: In training mode; in evaluation mode, as the criterion is then too, whatever a
+                loss learns or counts stays as it is.
+            batch: The samples.
+            moment: Where training stands.
+        """
+        return self.criterion(self.loss_inputs(model(batch.x), batch))
+
+    def trials(
+        self, model: nn.Module, batch: Batch, arrays: Mapping[str, Tensor]
+    ) -> Iterator[Trial]:
+        """Return each loss with what some samples give it, before the first step.
+
+        Args:
+            model: In training mode.
+            batch: Some training samples.
+            arrays: All training samples.
+        """
+        inputs = self.loss_inputs(model(batch.x), batch)
+        targets = {name: arrays[name] for name in inputs if name in arrays}
+        yield Trial("loss", self.criterion, inputs, targets)
+
+    def order(self, count: int, generator: torch.Generator) -> Tensor:
+        """Draw the order of an epoch's samples, which are cut into batches as they come.
+
+        Args:
+            count: Training samples N.
+            generator: On the CPU; nothing else may decide the order.
+
+        Returns:
+            Each index below N once (N,).
+        """
+        return shuffled(count, generator)
+
+    def rate_factor(self, step: int) -> float:
+        """Return what a step's learning rate is multiplied by.
+
+        Args:
+            step: The optimizer step, from 1.
+        """
+        return 1.0
+
+    def watched(self) -> dict[str, float]:
+        """Return what besides the loss is to be seen of training just now, by metric's name."""
+        return {}
+
+    def updated(self) -> None:  # noqa: B027 - most need nothing
+        """Follow each update of the weights."""

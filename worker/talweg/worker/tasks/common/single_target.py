@@ -1,0 +1,86 @@
+"""Tasks whose samples have one target each, `y`, small enough to judge all outputs together."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker.data import DataBundle, Part
+from talweg.worker.tasks.common.base import Batch, Judged, Meter, Predictions, TaskRunner
+
+# Inputs go through the network in batches of about 4 MiB, or as large as in training.
+_NUMBERS_IN_A_BATCH = 2**20
+
+
+class OneTarget(TaskRunner):
+    """A task of pred (N, num_outputs) and one target a sample."""
+
+    def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
+        """Take a filled spec and its data."""
+        super().__init__(spec, bundle)
+        self._y_dims = bundle.train.y.dim()
+
+    @abstractmethod
+    def targets(self, y: Tensor) -> Tensor:
+        """Return a part's targets in the shape in which the loss takes them."""
+
+    @abstractmethod
+    def predict(self, outputs: Tensor, y: Tensor) -> Predictions:
+        """Read the model's outputs.
+
+        Args:
+            outputs: (N, num_outputs), on any device.
+            y: The targets of the same samples, as the data has them.
+        """
+
+    @abstractmethod
+    def metrics(self, predictions: Predictions) -> dict[str, float]:
+        """Judge predictions: by metric's name, without those that the samples leave undefined."""
+
+    def arrays(self, part: Part) -> dict[str, Tensor]:
+        """Return x and the target; see `TaskRunner.arrays`."""
+        return {"x": part.x, "target": self.targets(part.y)}
+
+    def y_of(self, target: Tensor) -> Tensor:
+        """Return back the targets as the data has them, of those that the loss takes."""
+        return target.flatten() if self._y_dims == 1 else target
+
+    def samples_at_once(self, batch_size: int, x: Tensor) -> int:
+        """Return as many as hold 4 MiB of inputs, if those are more than in training."""
+        return max(batch_size, _NUMBERS_IN_A_BATCH // max(math.prod(x.shape[1:]), 1))
+
+    def meter(self, model: nn.Module) -> Meter:
+        """Begin an evaluation of a model."""
+        return _Together(self, model)
+
+
+class _Together(Meter):
+    """Judges all samples' outputs together, so that the loss does not depend on batches."""
+
+    def __init__(self, task: OneTarget, model: nn.Module) -> None:
+        self._task = task
+        self._model = model
+        self._outputs: list[Tensor] = []
+        self._targets: list[Tensor] = []
+
+    def add(self, batch: Batch) -> None:
+        self._outputs.append(self._model(batch.x))
+        self._targets.append(batch.target)
+
+    def judged(self) -> Judged:
+        outputs, target = _joined(self._outputs), _joined(self._targets)
+        loss = float(self._task.criterion({"pred": outputs, "target": target}))
+        predictions = self._task.predict(outputs, self._task.y_of(target).cpu())
+        # The metrics of numbers that are not finite are none, and numpy would warn of each.
+        finite = bool(torch.isfinite(outputs).all())
+        metrics = self._task.metrics(predictions) if finite else {}
+        shown = {"y_true": predictions.y_true, "y_pred": predictions.y_pred}
+        return Judged({"loss": loss, **metrics}, shown, predictions)
+
+
+def _joined(batches: list[Tensor]) -> Tensor:
+    return torch.cat(batches) if len(batches) > 1 else batches[0]

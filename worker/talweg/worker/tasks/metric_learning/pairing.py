@@ -1,0 +1,132 @@
+"""Pairs and triplets for the losses that take such: made from the classes of a batch, or given.
+
+Those that are made are of pred, embeddings (N, D), and target, class indices (N,).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from talweg.worker.losses import LossModule
+from talweg.worker.tasks.common.adapters import Head
+
+# Evaluations draw the same partners again each time.
+_SEED = 0
+
+
+class ByClass(Head):
+    """A loss of embeddings and labels, which looks for pairs itself."""
+
+    def _changed(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return {"embeddings": inputs["pred"], "labels": inputs["target"]}
+
+
+class _Drawn(Head):
+    """A loss of each sample, another of its class, and one of another class.
+
+    Both are drawn from the batch anew each time; samples without either are left out.
+    """
+
+    def check_values(self, inputs: Mapping[str, Tensor]) -> None:
+        """Check nothing: what the loss is given is made here."""
+
+    def _changed(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        embeddings, labels = inputs["pred"], inputs["target"]
+        with torch.no_grad():
+            same = labels[:, None] == labels
+            chance = self._chance(len(labels)).to(labels.device)
+            chance.fill_diagonal_(0)
+            positive = (chance * same).argmax(1)
+            negative = (chance * ~same).argmax(1)
+            anchors = torch.nonzero((same.sum(1) > 1) & (same.sum(1) < len(labels)))[:, 0]
+        return self._given(
+            embeddings[anchors], embeddings[positive[anchors]], embeddings[negative[anchors]]
+        )
+
+    def _chance(self, count: int) -> Tensor:
+        generator = None if self.training else torch.Generator().manual_seed(_SEED)
+        # Above 0, so that whoever is allowed comes before whoever is not.
+        return 1 - torch.rand(count, count, generator=generator)
+
+    def _given(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> dict[str, Tensor]:
+        """Return the loss's inputs."""
+        raise NotImplementedError
+
+
+class InTriplets(_Drawn):
+    """A loss of anchor, positive and negative."""
+
+    def _given(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> dict[str, Tensor]:
+        return {"anchor": anchor, "positive": positive, "negative": negative}
+
+
+class InPairs(_Drawn):
+    """A loss of pairs and of what each is, as many of one class as of two."""
+
+    def __init__(self, inner: LossModule, *, answer: str, other: int) -> None:
+        """Stand before a loss.
+
+        Args:
+            inner: Takes emb1, emb2 and an answer: 1 for pairs of one class.
+            answer: The answer's name.
+            other: The answer for pairs of two classes.
+        """
+        super().__init__(inner)
+        self._answer = answer
+        self._other = other
+
+    def _given(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> dict[str, Tensor]:
+        ones = anchor.new_ones(len(anchor))
+        return {
+            "emb1": torch.cat([anchor, anchor]),
+            "emb2": torch.cat([positive, negative]),
+            self._answer: torch.cat([ones, ones * self._other]),
+        }
+
+
+class InOrder(_Drawn):
+    """A loss of two scores and their order: the cosine to one of the class is the higher."""
+
+    def _given(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> dict[str, Tensor]:
+        return _order(anchor, positive, negative)
+
+
+class OfPairs(Head):
+    """A loss of given pairs: embeddings left and right (N, D), and same (N,), 1 or 0."""
+
+    input_names = ("left", "right", "same")
+
+    def __init__(self, inner: LossModule, *, answer: str, other: int) -> None:
+        """Stand before a loss; for arguments see `InPairs`."""
+        super().__init__(inner)
+        self._answer = answer
+        self._other = other
+
+    def _changed(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        same = inputs["same"].to(inputs["left"].dtype)
+        return {
+            "emb1": inputs["left"],
+            "emb2": inputs["right"],
+            self._answer: same + self._other * (1 - same),
+        }
+
+
+class OfOrder(Head):
+    """A loss of two scores of given triplets: the cosine to the positive is the higher."""
+
+    input_names = ("anchor", "positive", "negative")
+
+    def _changed(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return _order(inputs["anchor"], inputs["positive"], inputs["negative"])
+
+
+def _order(anchor: Tensor, positive: Tensor, negative: Tensor) -> dict[str, Tensor]:
+    return {
+        "x1": F.cosine_similarity(anchor, positive),
+        "x2": F.cosine_similarity(anchor, negative),
+        "sign": anchor.new_ones(len(anchor)),
+    }

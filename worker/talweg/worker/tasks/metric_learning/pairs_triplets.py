@@ -1,0 +1,220 @@
+"""Metric learning of pairs and triplets that the data give."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker.data import DataBundle, Part
+from talweg.worker.errors import UserSpecError
+from talweg.worker.tasks.common.array_contract import Array
+from talweg.worker.tasks.common.base import Batch, Floats, Judged, Meter, Moment, TaskRunner, Trial
+from talweg.worker.tasks.common.criterion import leaves
+from talweg.worker.tasks.common.mean_loss import MeanLoss
+from talweg.worker.tasks.common.metrics import auroc_and_average_precision
+from talweg.worker.tasks.metric_learning.metrics import recall_at
+from talweg.worker.tasks.metric_learning.task import is_euclidean
+
+_MOST_SHOWN = 2000
+_LABEL = "y"
+
+Vectors = Mapping[str, Tensor]
+"""Embeddings (N, D) of a batch, by the name of the array that they are of."""
+
+
+class _Given(TaskRunner):
+    """Vectors of samples of which the data tell in groups what belongs together."""
+
+    compared: ClassVar[tuple[str, ...]]
+    """The arrays of inputs that are compared, all of one shape."""
+    beside: ClassVar[tuple[str, ...]] = ()
+    """What else the loss takes."""
+
+    def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
+        """Take a filled spec and its data.
+
+        Raises:
+            UserSpecError: The arrays that are compared differ in shape.
+        """
+        super().__init__(spec, bundle)
+        shapes = {name: tuple(bundle.train.arrays[name].shape) for name in self.compared}
+        if len(set(shapes.values())) > 1:
+            raise UserSpecError(
+                f"dataset: {' and '.join(self.compared)} must have one shape, but got {shapes}"
+            )
+        self.compares_directions = not any(is_euclidean(loss) for _, loss in leaves(spec.loss))
+        """Whether the directions of vectors are compared, and not their places."""
+
+    def arrays(self, part: Part) -> dict[str, Tensor]:
+        """Return the first of what is compared as x, the rest by name, and y if there is one."""
+        first, *others = self.compared
+        names = [*others, *self.beside, *([_LABEL] if _LABEL in part.arrays else [])]
+        return {"x": part.arrays[first]} | {name: part.arrays[name] for name in names}
+
+    def loss(self, model: nn.Module, batch: Batch, moment: Moment) -> Tensor:
+        """Compare the batch's groups; see `TaskRunner.loss`."""
+        return self.criterion(self.given(self.vectors(model, batch), batch.arrays))
+
+    def trials(
+        self, model: nn.Module, batch: Batch, arrays: Mapping[str, Tensor]
+    ) -> Iterator[Trial]:
+        """Return the loss with some groups."""
+        inputs = self.given(self.vectors(model, batch), batch.arrays)
+        yield Trial("loss", self.criterion, inputs, {})
+
+    def vectors(self, model: nn.Module, batch: Batch) -> Vectors:
+        """Return the embeddings of a batch, all of them of one pass through the model."""
+        first, *others = self.compared
+        parts = [batch.x, *(batch.arrays[name] for name in others)]
+        found = model(torch.cat(parts)).chunk(len(parts))
+        return dict(zip((first, *others), found, strict=True))
+
+    def given(self, vectors: Vectors, arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the loss's inputs."""
+        return {**vectors, **{name: arrays[name] for name in self.beside}}
+
+    def meter(self, model: nn.Module) -> Meter:
+        """Begin an evaluation of a model."""
+        return _Groups(self, model)
+
+    @abstractmethod
+    def apart(
+        self, distances: Mapping[str, Floats], arrays: Mapping[str, NDArray[Any]]
+    ) -> tuple[Floats, Floats]:
+        """Return the distances of pairs that belong together, and of those that do not.
+
+        Args:
+            distances: From the first sample of each group to the others, by array's name.
+            arrays: What stands beside the inputs, by name.
+        """
+
+    def more(self, alike: Floats, unlike: Floats) -> dict[str, float]:
+        """Return what metrics there are of this kind of groups alone."""
+        return {}
+
+
+class GivenPairs(_Given):
+    """Vectors from pairs of which it is known whether they belong together."""
+
+    contract = {
+        "left": Array(("N …",), "one sample of each pair"),
+        "right": Array(("N …",), "the other"),
+        "same": Array(("N",), "1 where both belong together, else 0", whole=True),
+    }
+    compared = ("left", "right")
+    beside = ("same",)
+
+    def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
+        """Take a filled spec and its data.
+
+        Raises:
+            UserSpecError: The data are not pairs of which each belongs together or does not.
+        """
+        super().__init__(spec, bundle)
+        for name in ("train", "validation", "test"):
+            same = getattr(bundle, name).arrays["same"]
+            wrong = same[(same != 0) & (same != 1)]
+            if len(wrong):
+                raise UserSpecError(
+                    f"dataset: same of the {name} data must be 0 or 1, but got {int(wrong[0])}"
+                )
+
+    def apart(
+        self, distances: Mapping[str, Floats], arrays: Mapping[str, NDArray[Any]]
+    ) -> tuple[Floats, Floats]:
+        """Return the distances by what the data say; see `_Given.apart`."""
+        same = arrays["same"] == 1
+        return distances["right"][same], distances["right"][~same]
+
+
+class GivenTriplets(_Given):
+    """Vectors from triplets of a sample, one like it and one unlike it."""
+
+    contract = {
+        "anchor": Array(("N …",), "a sample"),
+        "positive": Array(("N …",), "one like it"),
+        "negative": Array(("N …",), "one unlike it"),
+    }
+    compared = ("anchor", "positive", "negative")
+
+    def apart(
+        self, distances: Mapping[str, Floats], arrays: Mapping[str, NDArray[Any]]
+    ) -> tuple[Floats, Floats]:
+        """Return the distances from the anchors; see `_Given.apart`."""
+        return distances["positive"], distances["negative"]
+
+    def more(self, alike: Floats, unlike: Floats) -> dict[str, float]:
+        """Return the share of triplets that are told right."""
+        return {"triplet_accuracy": float((alike < unlike).mean())}
+
+
+class _Groups(Meter):
+    """Judges all groups together, by the distances within them."""
+
+    def __init__(self, task: _Given, model: nn.Module) -> None:
+        self._task = task
+        self._model = model
+        self._loss = MeanLoss(task.criterion)
+        self._vectors: list[Vectors] = []
+        self._arrays: list[Mapping[str, Tensor]] = []
+        # The first samples that were met, and which groups began with one for the first time.
+        self._met: set[bytes] = set()
+        self._new: list[bool] = []
+
+    def add(self, batch: Batch) -> None:
+        vectors = self._task.vectors(self._model, batch)
+        self._loss.add(self._task.given(vectors, batch.arrays), len(batch))
+        self._vectors.append(vectors)
+        for sample in batch.x.cpu().numpy():
+            key = hashlib.sha256(sample.tobytes()).digest()
+            self._new.append(key not in self._met)
+            self._met.add(key)
+        known = {*self._task.beside, _LABEL} & batch.arrays.keys()
+        self._arrays.append({name: batch.arrays[name] for name in known})
+
+    def judged(self) -> Judged:
+        task = self._task
+        arrays = {
+            name: torch.cat([batch[name] for batch in self._arrays]).cpu().numpy()
+            for name in self._arrays[0]
+        }
+        raw = {
+            name: torch.cat([batch[name] for batch in self._vectors]).to("cpu", torch.float64)
+            for name in task.compared
+        }
+        seen = {
+            name: (F.normalize(each, dim=1) if task.compares_directions else each).numpy()
+            for name, each in raw.items()
+        }
+        first, *others = task.compared
+        distances = {name: np.linalg.norm(seen[first] - seen[name], axis=1) for name in others}
+        alike, unlike = task.apart(distances, arrays)
+        values = {"loss": self._loss.value}
+        # Neighbours of numbers that are not finite are none.
+        if all(np.isfinite(each).all() for each in seen.values()):
+            values |= task.more(alike, unlike)
+            same = np.repeat(np.array([1, 0]), [len(alike), len(unlike)])
+            auroc, _ = auroc_and_average_precision(same, -np.concatenate([alike, unlike]))
+            if auroc is not None:
+                values["verification_auroc"] = auroc
+            new = np.array(self._new)
+            # A sample that stands first in several groups would find itself.
+            if _LABEL in arrays and new.sum() > 1:
+                found = recall_at(seen[first][new], arrays[_LABEL][new], (1, 5))
+                values["recall_at_1"], values["recall_at_5"] = found
+        shown: dict[str, NDArray[Any]] = {}
+        if len(alike) and len(unlike):
+            shown = {"alike": alike.astype(np.float32), "unlike": unlike.astype(np.float32)}
+        if _LABEL in arrays:
+            shown["embeddings"] = raw[first][:_MOST_SHOWN].float().numpy()
+            shown["labels"] = arrays[_LABEL][:_MOST_SHOWN]
+        return Judged(values, shown)

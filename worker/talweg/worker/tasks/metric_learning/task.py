@@ -1,0 +1,124 @@
+"""Metric learning by labels: the outputs are vectors, near each other for samples of one class."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from talweg.spec import judges_loss
+from talweg.v1 import losses_pb2
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker.data import DataBundle, Part
+from talweg.worker.tasks.common.array_contract import Array
+from talweg.worker.tasks.common.base import Batch, Judged, Meter, Predictions, TaskRunner
+from talweg.worker.tasks.common.criterion import leaves
+from talweg.worker.tasks.common.mean_loss import MeanLoss
+from talweg.worker.tasks.metric_learning.metrics import recall_at, verification_auroc
+from talweg.worker.tasks.metric_learning.sampler import grouped
+
+# Samples among which an evaluation's loss looks for pairs, and those that are drawn.
+_LOOKED_THROUGH = 1024
+_MOST_SHOWN = 2000
+# Turns of an image that count as classes of their own.
+_TURNS = 4
+
+
+class MetricLearning(TaskRunner):
+    """Vectors by which samples are compared, also of classes that training has not seen."""
+
+    contract = {
+        "x": Array(("N …",), "the inputs"),
+        "y": Array(("N",), "class indices", whole=True),
+    }
+
+    def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
+        """Take a filled spec and its data."""
+        task = spec.task.metric_learning
+        self.quarters = _TURNS if task.turned_classes else 1
+        super().__init__(spec, bundle)
+        self._train = bundle.train
+        self._together = task.samples_per_class
+        self._labels = torch.zeros(0, dtype=torch.int64)
+        self.judges_loss = judges_loss(spec)
+        """Whether the loss means anything for classes that training has not seen."""
+        self.compares_directions = not any(is_euclidean(loss) for _, loss in leaves(spec.loss))
+        """Whether the directions of vectors are compared, and not their places."""
+
+    def num_classes(self, bundle: DataBundle) -> int:
+        """Return the classes that are seen in training."""
+        return len(torch.unique(bundle.train.y)) * self.quarters
+
+    def arrays(self, part: Part) -> dict[str, Tensor]:
+        """Return x and, as target, the class; see `TaskRunner.arrays`.
+
+        In the training part classes are numbered as they are seen there, turned ones included.
+        """
+        if part is not self._train:
+            return {"x": part.x, "target": part.y}
+        seen = torch.unique(part.y)
+        target = torch.searchsorted(seen, part.y)
+        x = torch.cat([torch.rot90(part.x, turn, (-2, -1)) for turn in range(self.quarters)])
+        self._labels = torch.cat([target + turn * len(seen) for turn in range(self.quarters)])
+        return {"x": x, "target": self._labels}
+
+    def order(self, count: int, generator: torch.Generator) -> Tensor:
+        """Draw an order in groups of one class; see `TaskRunner.order`."""
+        return grouped(self._labels, self._together, generator)
+
+    def meter(self, model: nn.Module) -> Meter:
+        """Begin an evaluation of a model."""
+        return _Vectors(self, model)
+
+
+class _Vectors(Meter):
+    """Judges all samples' vectors together."""
+
+    def __init__(self, task: MetricLearning, model: nn.Module) -> None:
+        self._task = task
+        self._model = model
+        self._outputs: list[Tensor] = []
+        self._labels: list[Tensor] = []
+
+    def add(self, batch: Batch) -> None:
+        self._outputs.append(self._model(batch.x))
+        self._labels.append(batch.target)
+
+    def judged(self) -> Judged:
+        outputs, target = torch.cat(self._outputs), torch.cat(self._labels)
+        values = {"loss": self._loss(outputs, target)} if self._task.judges_loss else {}
+        embeddings, labels = outputs.to("cpu", torch.float64), target.cpu().numpy()
+        # Neighbours of numbers that are not finite are none.
+        if bool(torch.isfinite(embeddings).all()) and len(labels) > 1:
+            compared = F.normalize(embeddings, dim=1)
+            vectors = (compared if self._task.compares_directions else embeddings).numpy()
+            values["recall_at_1"], values["recall_at_5"] = recall_at(vectors, labels, (1, 5))
+            auroc = verification_auroc(vectors, labels)
+            if auroc is not None:
+                values["verification_auroc"] = auroc
+        shown = {
+            "embeddings": embeddings[:_MOST_SHOWN].numpy().astype(np.float32),
+            "labels": labels[:_MOST_SHOWN],
+        }
+        return Judged(values, shown, Predictions(labels, embeddings.numpy()))
+
+    def _loss(self, outputs: Tensor, target: Tensor) -> float:
+        """Return the loss over some samples at a time: all together would have N² pairs."""
+        loss = MeanLoss(self._task.criterion)
+        parts = zip(
+            torch.split(outputs, _LOOKED_THROUGH),
+            torch.split(target, _LOOKED_THROUGH),
+            strict=True,
+        )
+        for pred, labels in parts:
+            loss.add({"pred": pred, "target": labels}, len(pred))
+        return loss.value
+
+
+def is_euclidean(loss: object) -> bool:
+    """Return whether a loss compares the places of vectors rather than their directions."""
+    if isinstance(loss, losses_pb2.OnlineTriplet | losses_pb2.Triplet):
+        by_cosine = loss.distance == losses_pb2.Distance.cosine
+        return not (by_cosine or getattr(loss, "normalize", False))
+    return isinstance(loss, losses_pb2.Contrastive)

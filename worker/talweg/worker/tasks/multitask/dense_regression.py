@@ -1,0 +1,101 @@
+"""Numbers as one head's part of a multitask job: one of a sample's, or one for each pixel."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import numpy as np
+from torch import Tensor, nn
+
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker.data import DataBundle, Part
+from talweg.worker.tasks.common.array_contract import Array
+from talweg.worker.tasks.common.base import Batch, Judged, OutputMeter, TaskRunner
+from talweg.worker.tasks.common.mean_loss import MeanLoss
+from talweg.worker.tasks.segmentation.task import NUM_SHOWN
+
+
+class Numbers(TaskRunner):
+    """Numbers from outputs (N, 1, …), judged in their own units."""
+
+    scale: float = 1.0
+    """What an error of 1 is in the target's units."""
+
+    def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
+        """Take the spec of this head alone and the data."""
+        super().__init__(spec, bundle)
+        self.num_outputs = 1
+
+    def arrays(self, part: Part) -> dict[str, Tensor]:
+        """Return x and the target (N, 1, …)."""
+        return {"x": part.x, "target": self.targets(part)[:, None]}
+
+    @abstractmethod
+    def targets(self, part: Part) -> Tensor:
+        """Return a part's numbers (N, …)."""
+
+    def meter(self, model: nn.Module) -> OutputMeter:
+        """Begin an evaluation of a model."""
+        return _Errors(self, model)
+
+
+class Depth(Numbers):
+    """A distance for each pixel."""
+
+    contract = {
+        "x": Array(("N C H W",), "the images"),
+        "depth": Array(("N H W",), "a distance a pixel"),
+    }
+    of_pixels: ClassVar[bool] = True
+
+    def targets(self, part: Part) -> Tensor:
+        """Return the distances (N, H, W)."""
+        return part.arrays["depth"]
+
+
+class Column(Numbers):
+    """One of a sample's numbers."""
+
+    contract = {
+        "x": Array(("N …",), "the inputs"),
+        "y": Array(("N", "N K"), "the numbers to predict"),
+    }
+
+    def __init__(self, spec: JobSpec, bundle: DataBundle, column: int) -> None:
+        """Take the spec of this head alone, the data, and which number it is."""
+        super().__init__(spec, bundle)
+        self._column = column
+        if bundle.target_scaler is not None:
+            self.scale = float(np.atleast_1d(bundle.target_scaler.sd)[column])
+
+    def targets(self, part: Part) -> Tensor:
+        """Return the numbers (N,)."""
+        return part.y.reshape(len(part.y), -1)[:, self._column]
+
+
+class _Errors(OutputMeter):
+    """Adds up errors and their squares."""
+
+    def __init__(self, task: Numbers, model: nn.Module) -> None:
+        super().__init__(model)
+        self._task = task
+        self._loss = MeanLoss(task.criterion)
+        self._sums = np.zeros(2)
+        self._count = 0
+        self._shown: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = {}
+
+    def take(self, outputs: Tensor, batch: Batch) -> None:
+        self._loss.add(self._task.loss_inputs(outputs, batch), len(batch))
+        error = (outputs - batch.target).double()
+        self._sums += [float(error.abs().sum()), float(error.square().sum())]
+        self._count += error.numel()
+        if self._task.of_pixels and not self._shown:
+            kept = {"image": batch.x, "depth": batch.target[:, 0], "answer": outputs[:, 0]}
+            self._shown = {name: array[:NUM_SHOWN].cpu().numpy() for name, array in kept.items()}
+
+    def judged(self) -> Judged:
+        mae, mse = self._sums / self._count
+        scale = self._task.scale
+        values = {"loss": self._loss.value, "mae": scale * mae, "rmse": scale * np.sqrt(mse)}
+        return Judged({name: float(value) for name, value in values.items()}, self._shown)

@@ -1,0 +1,150 @@
+"""Multitask: several heads over one network, each a task of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from talweg import spec as specs
+from talweg.v1 import tasks_pb2
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker.data import DataBundle, Part
+from talweg.worker.models import HeadShape
+from talweg.worker.tasks.common.base import Batch, Judged, Moment, OutputMeter, TaskRunner, Trial
+from talweg.worker.tasks.detection.task import Detection
+from talweg.worker.tasks.multitask.dense_regression import Column, Depth
+from talweg.worker.tasks.multitask.weighting import Weighing, last_shared, weighing_of
+from talweg.worker.tasks.segmentation.task import Segmentation
+
+
+class Multitask(TaskRunner):
+    """Several things of one sample; the model gives a mapping from each head's name."""
+
+    criterion: Weighing
+
+    def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
+        """Take a filled spec and its data.
+
+        Raises:
+            UserSpecError: The data is not what a head reads.
+        """
+        found = specs.heads(spec)
+        self.runners = {head.name: _runner(spec, head, bundle) for head in found}
+        """The heads' tasks by name."""
+        self._paths = {head.name: head.path for head in found}
+        self.heads = tuple(
+            HeadShape(name, runner.num_outputs, runner.of_pixels, runner.of_boxes)
+            for name, runner in self.runners.items()
+        )
+        self.num_outputs = sum(runner.num_outputs for runner in self.runners.values())
+        self.criterion = weighing_of(
+            spec.loss, [runner.criterion for runner in self.runners.values()]
+        )
+        self.computed = {
+            f"{name}/{key}": text
+            for name, runner in self.runners.items()
+            for key, text in runner.computed.items()
+        }
+        self._last: list[Tensor] = []
+
+    def arrays(self, part: Part) -> dict[str, Tensor]:
+        """Return x, and each head's other arrays behind its name."""
+        found = {"x": part.x}
+        for name, runner in self.runners.items():
+            own = runner.arrays(part).items()
+            found |= {f"{name}/{key}": array for key, array in own if key != "x"}
+        return found
+
+    def of_head(self, name: str, arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the arrays of one head, by its own names."""
+        own = {key: array for key, array in arrays.items() if key.startswith(f"{name}/")}
+        return {"x": arrays["x"]} | {
+            key.removeprefix(f"{name}/"): array for key, array in own.items()
+        }
+
+    def each(self, outputs: Mapping[str, Tensor], batch: Batch) -> list[Tensor]:
+        """Return the heads' losses, in their order."""
+        return [
+            runner.criterion(
+                runner.loss_inputs(outputs[name], Batch(self.of_head(name, batch.arrays)))
+            )
+            for name, runner in self.runners.items()
+        ]
+
+    def loss(self, model: nn.Module, batch: Batch, moment: Moment) -> Tensor:
+        """Weigh the heads' losses; see `TaskRunner.loss`."""
+        each = self.each(model(batch.x), batch)
+        self._last = [loss.detach() for loss in each]
+        if not self.criterion.training:
+            return self.criterion({"losses": torch.stack(each)})
+        return self.criterion.in_training(each, last_shared(model))
+
+    def trials(
+        self, model: nn.Module, batch: Batch, arrays: Mapping[str, Tensor]
+    ) -> Iterator[Trial]:
+        """Return each head's loss; see `TaskRunner.trials`."""
+        outputs = model(batch.x)
+        for name, runner in self.runners.items():
+            own = Batch(self.of_head(name, batch.arrays))
+            inputs = runner.loss_inputs(outputs[name], own)
+            whole = self.of_head(name, arrays)
+            targets = {key: whole[key] for key in inputs if key in whole}
+            yield Trial(self._paths[name], runner.criterion, inputs, targets)
+
+    def watched(self) -> dict[str, float]:
+        """Return each head's loss in the last batch, and its weight."""
+        weights = self.criterion.weights.tolist()
+        values = {f"weights/{name}": w for name, w in zip(self.runners, weights, strict=True)}
+        last = zip(self.runners, self._last, strict=False)
+        return values | {f"train/{name}/loss": float(loss) for name, loss in last}
+
+    def updated(self) -> None:
+        """Let the weights follow an update."""
+        self.criterion.updated()
+
+    def meter(self, model: nn.Module) -> OutputMeter:
+        """Begin an evaluation of a model."""
+        return _EachHead(self, model)
+
+
+class _EachHead(OutputMeter):
+    """Judges each head by its own metrics, and the heads' losses by their weights."""
+
+    def __init__(self, task: Multitask, model: nn.Module) -> None:
+        super().__init__(model)
+        self._task = task
+        self._meters: dict[str, OutputMeter] = {}
+        for name, runner in task.runners.items():
+            meter = runner.meter(model)
+            assert isinstance(meter, OutputMeter)
+            self._meters[name] = meter
+
+    def take(self, outputs: Any, batch: Batch) -> None:
+        for name, meter in self._meters.items():
+            meter.take(outputs[name], Batch(self._task.of_head(name, batch.arrays)))
+
+    def judged(self) -> Judged:
+        found = {name: meter.judged() for name, meter in self._meters.items()}
+        each = torch.tensor([judged.values["loss"] for judged in found.values()])
+        criterion = self._task.criterion
+        values = {"loss": float(criterion({"losses": each.to(criterion.weights)}))}
+        shown: dict[str, NDArray[Any]] = {}
+        for name, judged in found.items():
+            values |= {f"{name}/{key}": value for key, value in judged.values.items()}
+            shown |= {f"{name}/{key}": array for key, array in judged.shown.items()}
+        return Judged(values, shown)
+
+
+def _runner(spec: JobSpec, head: specs.Head, bundle: DataBundle) -> TaskRunner:
+    single = specs.spec_of_head(spec, head)
+    if isinstance(head.message, tasks_pb2.Segmentation):
+        return Segmentation(single, bundle)
+    if isinstance(head.message, tasks_pb2.ObjectDetection):
+        return Detection(single, bundle)
+    if isinstance(head.message, tasks_pb2.Column):
+        return Column(single, bundle, head.message.column)
+    return Depth(single, bundle)

@@ -1,0 +1,148 @@
+"""Segmentation: the outputs say what each pixel is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.v1.tasks_pb2 import Segmentation as Settings
+from talweg.worker.data import DataBundle, Part
+from talweg.worker.errors import UserSpecError
+from talweg.worker.losses import ClassCounts
+from talweg.worker.tasks.common.array_contract import Array
+from talweg.worker.tasks.common.base import Batch, Floats, Judged, OutputMeter, TaskRunner
+from talweg.worker.tasks.common.class_counts import count_classes
+from talweg.worker.tasks.common.mean_loss import MeanLoss
+
+NUM_SHOWN = 6
+"""Images that are kept for plots."""
+
+
+class Segmentation(TaskRunner):
+    """The class of each pixel, or whether it is foreground. Class 0 is the background."""
+
+    contract = {
+        "x": Array(("N C H W",), "the images"),
+        "mask": Array(("N H W",), "a class index a pixel", whole=True),
+    }
+    of_pixels = True
+
+    def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
+        """Take a filled spec and its data.
+
+        Raises:
+            UserSpecError: There is nothing but background to be told.
+        """
+        settings = spec.task.segmentation
+        self.foreground = settings.target == Settings.foreground
+        """Whether foreground alone is told from background."""
+        self.threshold = settings.threshold
+        """From this probability on a pixel is foreground."""
+        self.class_names = ("background", "foreground") if self.foreground else bundle.class_names
+        """Names of what a pixel can be."""
+        if len(self.class_names) < 2:
+            raise UserSpecError(f"dataset must have at least 2 classes, but got {bundle.name}")
+        super().__init__(spec, bundle)
+
+    def class_counts(self, bundle: DataBundle) -> ClassCounts:
+        """Count the pixels of each class."""
+        counts = count_classes(bundle.train.arrays["mask"], bundle.num_targets).seen
+        if not self.foreground:
+            return ClassCounts(counts)
+        return ClassCounts((sum(counts[1:]),), (counts[0],))
+
+    def arrays(self, part: Part) -> dict[str, Tensor]:
+        """Return x and the target: class indices (N, H, W), or 0 and 1 (N, 1, H, W)."""
+        mask = part.arrays["mask"]
+        target = (mask > 0)[:, None].float() if self.foreground else mask
+        return {"x": part.x, "target": target}
+
+    def answers(self, outputs: Tensor) -> Tensor:
+        """Return the class that outputs (N, C, H, W) say of each pixel (N, H, W)."""
+        if self.foreground:
+            return (outputs[:, 0].sigmoid() >= self.threshold).long()
+        return outputs.argmax(dim=1)
+
+    def meter(self, model: nn.Module) -> OutputMeter:
+        """Begin an evaluation of a model."""
+        return _Masks(self, model)
+
+
+class _Masks(OutputMeter):
+    """Counts how often each class was taken for which, over all pixels."""
+
+    def __init__(self, task: Segmentation, model: nn.Module) -> None:
+        super().__init__(model)
+        self._task = task
+        num_classes = len(task.class_names)
+        self._confusion = np.zeros((num_classes, num_classes), np.int64)
+        self._loss = MeanLoss(task.criterion)
+        self._finite = True
+        self._shown: dict[str, NDArray[Any]] = {}
+
+    def take(self, outputs: Tensor, batch: Batch) -> None:
+        self._finite &= bool(torch.isfinite(outputs).all())
+        self._loss.add(self._task.loss_inputs(outputs, batch), len(batch))
+        mask = batch.target.long()
+        mask = mask[:, 0] if self._task.foreground else mask
+        answers = self._task.answers(outputs)
+        self._confusion += confusion(mask, answers, len(self._confusion))
+        if not self._shown:
+            kept = {"image": batch.x, "mask": mask.byte(), "answer": answers.byte()}
+            self._shown = {name: array[:NUM_SHOWN].cpu().numpy() for name, array in kept.items()}
+
+    def judged(self) -> Judged:
+        loss = {"loss": self._loss.value}
+        if not self._finite:
+            return Judged(loss)
+        values = overlaps(self._confusion, self._task.class_names)
+        return Judged({**loss, **values}, {**self._shown, "confusion": self._confusion})
+
+
+def confusion(mask: Tensor, answers: Tensor, num_classes: int) -> NDArray[np.int64]:
+    """Count pixels by true class and answer (C, C); those outside of the classes are left out."""
+    counted = (mask >= 0) & (mask < num_classes)
+    pairs = num_classes * mask[counted] + answers[counted]
+    counts = torch.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+    result: NDArray[np.int64] = counts.cpu().numpy()
+    return result
+
+
+def overlaps(pairs: NDArray[np.int64], class_names: tuple[str, ...]) -> dict[str, float]:
+    """Return mean_iou, dice, precision, recall and each class's IoU.
+
+    From pixels by true class and answer (C, C).
+
+    Means are over the classes but the first, the background; a class that stands neither in the
+    truth nor in the answers counts for nothing. One that stands in one of them alone has 0 for
+    what would divide by 0, as in scikit-learn.
+    """
+    hits = np.diagonal(pairs).astype(np.float64)
+    answered, true = pairs.sum(axis=0), pairs.sum(axis=1)
+    areas = answered + true
+    known = areas > 0
+    iou = _shares(hits, areas - hits)
+    found = {
+        "mean_iou": iou,
+        "dice": _shares(2 * hits, areas),
+        "precision": _shares(hits, answered),
+        "recall": _shares(hits, true),
+    }
+    values: dict[str, float] = {}
+    if known[1:].any():
+        values = {name: float(of_class[1:][known[1:]].mean()) for name, of_class in found.items()}
+    if len(class_names) > 2:
+        named = zip(class_names, iou, known, strict=True)
+        values |= {f"iou_{name}": float(value) for name, value, seen in named if seen}
+    return values
+
+
+def _shares(parts: Floats, wholes: NDArray[Any]) -> Floats:
+    """Part by whole; 0 where the whole is 0."""
+    result: Floats = np.divide(parts, wholes, where=wholes > 0, out=np.zeros_like(parts))
+    return result

@@ -1,0 +1,205 @@
+"""Self-supervision: vectors that stay the same from view to view, learnt without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import RidgeClassifier
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler, normalize
+from torch import Tensor, nn
+
+from talweg.spec import kind
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker.data import DataBundle, Part
+from talweg.worker.losses import LossModule
+from talweg.worker.tasks.common.array_contract import Array
+from talweg.worker.tasks.common.base import (
+    Batch,
+    Judged,
+    Meter,
+    Moment,
+    Predictions,
+    TaskRunner,
+    Trial,
+)
+from talweg.worker.tasks.common.metrics import Floats
+from talweg.worker.tasks.self_supervised.augmentations import Views
+
+# Neighbours that vote, and training samples that probes are fitted on at the most.
+_NEIGHBOURS = 5
+_MOST_FITTED = 5000
+_MOST_SHOWN = 2000
+_AT_ONCE = 512
+_SEED = 0
+
+
+class OfProjections(LossModule):
+    """A loss of two views, `one` and `two`, behind a projector of their embeddings (N, D).
+
+    Where the loss has no gradient for its second input a predictor stands before the first, and
+    the mean of both directions is taken. Chen et al. 2020, Chen and He 2021.
+    """
+
+    input_names = ("one", "two")
+
+    def __init__(
+        self, inner: LossModule, *, size: int, projection: int, predicts: bool, seed: int
+    ) -> None:
+        """Draw the first weights.
+
+        Args:
+            inner: Takes two views.
+            size: Numbers of an embedding D.
+            projection: Numbers that the loss compares.
+            predicts: A predictor is needed.
+            seed: Decides the weights.
+        """
+        super().__init__(inner.reduction)
+        self.inner = inner
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            self.projector = _perceptron(size, projection)
+            self.predictor = _perceptron(projection, projection) if predicts else None
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Return the reduced loss; see `LossModule.forward`."""
+        directions = [self.inner(given) for given in self._given(inputs)]
+        return directions[0] if len(directions) == 1 else sum(directions[1:], directions[0]) / 2
+
+    def check_inputs(self, inputs: Mapping[str, Tensor]) -> None:
+        """Refuse wrong names, shapes and dtypes; see `LossModule.check_inputs`."""
+        for given in self._given(inputs):
+            self.inner.check_inputs(given)
+
+    def _given(self, inputs: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+        one, two = self.projector(inputs["one"]), self.projector(inputs["two"])
+        first, second = self.inner.input_names[:2]
+        if self.predictor is None:
+            return [{first: one, second: two}]
+        return [
+            {first: self.predictor(one), second: two},
+            {first: self.predictor(two), second: one},
+        ]
+
+
+def _perceptron(size: int, outputs: int) -> nn.Sequential:
+    hidden = 2 * max(size, outputs)
+    return nn.Sequential(
+        nn.Linear(size, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, outputs)
+    )
+
+
+class SelfSupervised(TaskRunner):
+    """Vectors that stay the same from view to view. Labels serve the probes alone."""
+
+    contract = {
+        "x": Array(("N …",), "the inputs"),
+        "y": Array(("N",), "class indices, for the probes", whole=True),
+    }
+
+    def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
+        """Take a filled spec and its data."""
+        super().__init__(spec, bundle)
+        task = spec.task.self_supervised
+        self.views = Views.of(task.views)
+        """How samples are changed."""
+        self._train = bundle.train
+        self.criterion = OfProjections(
+            self.criterion,
+            size=self.num_outputs,
+            projection=task.projection,
+            predicts=kind(spec.loss)[0] == "negative_cosine",
+            seed=spec.training.seed,
+        )
+
+    def arrays(self, part: Part) -> dict[str, Tensor]:
+        """Return x and, as target, the class, which no loss sees; see `TaskRunner.arrays`."""
+        return {"x": part.x, "target": part.y}
+
+    def loss(self, model: nn.Module, batch: Batch, moment: Moment) -> Tensor:
+        """Compare two views of each sample; see `TaskRunner.loss`."""
+        return self.criterion(self.compared(model, batch.x))
+
+    def trials(
+        self, model: nn.Module, batch: Batch, arrays: Mapping[str, Tensor]
+    ) -> Iterator[Trial]:
+        """Return the loss with two views of some samples."""
+        yield Trial("loss", self.criterion, self.compared(model, batch.x), {})
+
+    def compared(
+        self, model: nn.Module, x: Tensor, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Return the embeddings of two views of each sample."""
+        one, two = self.views.draw(x, generator), self.views.draw(x, generator)
+        return {"one": model(one), "two": model(two)}
+
+    def meter(self, model: nn.Module) -> Meter:
+        """Begin an evaluation of a model."""
+        return _Probes(self, model)
+
+    def learnt(self, model: nn.Module) -> tuple[Floats, NDArray[np.int64]]:
+        """Return the embeddings of training samples, as they are and not as views, and classes."""
+        device = next(model.parameters()).device
+        x, y = self._train.x[:_MOST_FITTED], self._train.y[:_MOST_FITTED]
+        found = torch.cat([model(part.to(device)) for part in torch.split(x, _AT_ONCE)])
+        return found.to("cpu", torch.float64).numpy(), y.numpy()
+
+
+class _Probes(Meter):
+    """Classifies by the embeddings, to see what they hold."""
+
+    def __init__(self, task: SelfSupervised, model: nn.Module) -> None:
+        self._task = task
+        self._model = model
+        # Every evaluation draws the same views.
+        self._generator = torch.Generator().manual_seed(_SEED)
+        self._outputs: list[Tensor] = []
+        self._labels: list[Tensor] = []
+        self._total = 0.0
+        self._count = 0
+
+    def add(self, batch: Batch) -> None:
+        self._outputs.append(self._model(batch.x))
+        self._labels.append(batch.target)
+        # One sample has no other to be told from.
+        if len(batch) > 1:
+            inputs = self._task.compared(self._model, batch.x, self._generator)
+            self._total += float(self._task.criterion(inputs)) * len(batch)
+            self._count += len(batch)
+
+    def judged(self) -> Judged:
+        embeddings = torch.cat(self._outputs).to("cpu", torch.float64).numpy()
+        labels = torch.cat(self._labels).cpu().numpy()
+        values = {"loss": self._total / self._count} if self._count else {}
+        learnt, known = self._task.learnt(self._model)
+        if np.isfinite(embeddings).all() and np.isfinite(learnt).all():
+            values["linear_probe"] = linear_probe(learnt, known, embeddings, labels)
+            values["knn_probe"] = knn_probe(learnt, known, embeddings, labels)
+        shown = {
+            "embeddings": embeddings[:_MOST_SHOWN].astype(np.float32),
+            "labels": labels[:_MOST_SHOWN],
+        }
+        return Judged(values, shown, Predictions(labels, embeddings))
+
+
+def linear_probe(
+    learnt: Floats, known: NDArray[np.int64], embeddings: Floats, labels: NDArray[np.int64]
+) -> float:
+    """Accuracy of a linear classifier, by ridge regression of standardised embeddings."""
+    if len(np.unique(known)) < 2:
+        return float((labels == known[0]).mean())
+    probe = make_pipeline(StandardScaler(), RidgeClassifier(alpha=1.0)).fit(learnt, known)
+    return float((probe.predict(embeddings) == labels).mean())
+
+
+def knn_probe(
+    learnt: Floats, known: NDArray[np.int64], embeddings: Floats, labels: NDArray[np.int64]
+) -> float:
+    """Accuracy of the vote of the nearest training embeddings, by cosine."""
+    probe = KNeighborsClassifier(min(_NEIGHBOURS, len(known))).fit(normalize(learnt), known)
+    return float((probe.predict(normalize(embeddings)) == labels).mean())

@@ -1,0 +1,156 @@
+"""Variational autoencoder: a code for each sample, and samples of codes."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from talweg.v1 import losses_pb2
+from talweg.v1.jobs_pb2 import Warning
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker.data import DataBundle, Part
+from talweg.worker.losses.functional import generative
+from talweg.worker.models import VariationalAutoencoder, draw
+from talweg.worker.tasks.common.array_contract import Array
+from talweg.worker.tasks.common.base import Batch, Judged, Meter, TaskRunner
+from talweg.worker.tasks.common.units import to_raw
+
+ACTIVE = 0.01
+"""Variance of a code's mean over samples above which its number says something of the sample."""
+# A sample that was scaled and scaled back may miss a bound by its rounding.
+_ROUNDING = 1e-5
+_NUM_SHOWN = 8
+_NUM_SAMPLES = 64
+_SEED = 0
+
+
+def gives_probabilities(spec: JobSpec) -> bool:
+    """Return whether a filled spec's reconstructions are yes or no, number by number."""
+    return spec.loss.vae.recon in (losses_pb2.Vae.bce_logits, losses_pb2.Vae.bce)
+
+
+class Vae(TaskRunner):
+    """Codes from which samples can be made again."""
+
+    contract = {"x": Array(("N …",), "the samples")}
+
+    def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
+        """Take a filled spec and its data."""
+        super().__init__(spec, bundle)
+        self._scaler = bundle.inputs.scaler
+        self._binary = gives_probabilities(spec)
+        self._closed = spec.loss.vae.recon == losses_pb2.Vae.bce
+        self.form = cast(generative.Reconstruction, losses_pb2.Vae.Recon.Name(spec.loss.vae.recon))
+        """The likelihood of the samples."""
+
+    def arrays(self, part: Part) -> dict[str, Tensor]:
+        """Return x, and as target what is made again: of yes or no x as it came; else x itself."""
+        if not self._binary:
+            return {"x": part.x, "target": part.x}
+        raw = torch.from_numpy(to_raw(part.x, self._scaler))
+        near = (raw > -_ROUNDING) & (raw < 1 + _ROUNDING)
+        return {"x": part.x, "target": torch.where(near, raw.clamp(0, 1), raw).float()}
+
+    def loss_inputs(self, outputs: Any, batch: Batch) -> dict[str, Tensor]:
+        """Return what the loss takes of reconstruction, mean and log variance."""
+        recon, mu, logvar = outputs
+        return {
+            "recon": recon.sigmoid() if self._closed else recon,
+            "target": batch.target,
+            "mu": mu,
+            "logvar": logvar,
+        }
+
+    def meter(self, model: nn.Module) -> Meter:
+        """Begin an evaluation of a model."""
+        return _Bound(self, network_of(model))
+
+    def seen(self, recon: Tensor) -> NDArray[np.float32]:
+        """Return what the decoder says in the data's own units; of yes or no probabilities."""
+        if self._binary:
+            return recon.sigmoid().cpu().float().numpy()
+        return to_raw(recon, self._scaler).astype(np.float32)
+
+    def true(self, batch: Batch) -> NDArray[np.float32]:
+        """Return samples in the data's own units."""
+        return to_raw(batch.x, self._scaler).astype(np.float32)
+
+
+def network_of(model: nn.Module) -> VariationalAutoencoder:
+    """Find the autoencoder in a model."""
+    return next(part for part in model.modules() if isinstance(part, VariationalAutoencoder))
+
+
+class _Bound(Meter):
+    """Adds up the parts of the bound, with one code drawn for each sample."""
+
+    def __init__(self, task: Vae, network: VariationalAutoencoder) -> None:
+        self._task = task
+        self._network = network
+        # Every evaluation draws the same noise.
+        self._generator = torch.Generator().manual_seed(_SEED)
+        self._count = 0
+        self._totals = np.zeros(3)
+        self._sums = np.zeros((2, network.code))
+        self._first: dict[str, NDArray[np.float32]] = {}
+
+    def add(self, batch: Batch) -> None:
+        network, task, count = self._network, self._task, len(batch)
+        mu, logvar = network.encode(batch.x)
+        noise = torch.randn(mu.shape, generator=self._generator).to(mu.device)
+        recon = network.decode(draw(mu, logvar, noise))
+        inputs = task.loss_inputs((recon, mu, logvar), batch)
+        mean = task.criterion.reduction != "sum"
+        likelihood = generative.reconstruction(inputs["recon"], batch.target, task.form)
+        self._totals += [
+            float(task.criterion(inputs)) * (count if mean else 1),
+            float(likelihood.sum(dtype=torch.float64)),
+            float(generative.gaussian_kl(mu, logvar).sum(dtype=torch.float64)),
+        ]
+        codes = mu.cpu().double().numpy()
+        self._sums += [codes.sum(axis=0), np.square(codes).sum(axis=0)]
+        self._count += count
+        if not self._first:
+            shown = slice(_NUM_SHOWN)
+            again = network.decode(mu[shown])
+            self._first = {"originals": task.true(batch)[shown], "again": task.seen(again)}
+
+    def judged(self) -> Judged:
+        count, mean = self._count, self._task.criterion.reduction != "sum"
+        loss, reconstruction, kl = self._totals / [count if mean else 1, count, count]
+        means = self._sums[0] / count
+        active = int((self._sums[1] / count - np.square(means) > ACTIVE).sum())
+        values = {
+            "loss": float(loss),
+            "reconstruction": float(reconstruction),
+            "kl": float(kl),
+            "elbo": -float(reconstruction + kl),
+            "active_units": float(active),
+        }
+        network = self._network
+        noise = torch.randn(_NUM_SAMPLES, network.code, generator=self._generator)
+        device = next(network.parameters()).device
+        samples = self._task.seen(network.decode(noise.to(device)))
+        warnings = () if active > most_collapsed(network.code) else (_collapsed(active, network),)
+        return Judged(values, {**self._first, "samples": samples}, warnings=warnings)
+
+
+def most_collapsed(code: int) -> int:
+    """Return the active units up to which a code of so many numbers has collapsed."""
+    return code // 10
+
+
+def _collapsed(active: int, network: VariationalAutoencoder) -> Warning:
+    return Warning(
+        kind=Warning.CODE_COLLAPSED,
+        field="loss.vae.beta",
+        message=(
+            f"{active} of the code's {network.code} numbers are active: the code says next to "
+            f"nothing of the samples, and all reconstructions are alike. Lower loss.vae.beta, or "
+            f"train longer or with a larger learning rate."
+        ),
+    )

@@ -1,0 +1,101 @@
+"""Weights that run away while every gradient is finite.
+
+A learning rate or weight decay that is far too large multiplies the weights in each step, and no
+gradient need show it. Weights are looked at now and then, and refused while they are finite still:
+so far below what float32 holds, and so often, that they cannot overflow between two looks.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from google.protobuf.message import Message
+from torch import Tensor, nn
+
+from talweg.spec import kind
+from talweg.v1 import optimizers_pb2 as messages
+from talweg.worker.training.guard.guard import read
+from talweg.worker.training.optim import foreach
+
+LARGEST_WEIGHT = 1e17
+"""A weight beyond this has run away. Ten times it, the most that weight decay adds to a gradient,
+still has a square that float32 holds."""
+_LARGEST_OTHER = 1e37
+_STEPS_APART = 128
+# Adagrad adds up to 4e36 to its sums in each step, and never takes away.
+_STEPS_APART_FOR_SUMS = 64
+# What may come on top of the largest weight between two looks; float32 ends at 3.4e38.
+_DECADES_LEFT = 18
+
+
+def steps_apart(optimizer: messages.Optimizer) -> int:
+    """Return how often weights must be looked at, in steps, so that they cannot overflow between.
+
+    Gradients add to weights, at most 1e18 each, and weight decay multiplies them: where it stands
+    outside the gradient (adamw) by 1 - rate · decay in a step; in SGD's gradient, with all that
+    momentum makes of it, by at most 1 + 2 · rate · decay / (1 - momentum). Elsewhere it is divided
+    by its own size.
+
+    Args:
+        optimizer: A filled optimizer. No schedule goes above its learning rate.
+    """
+    if isinstance(kind(optimizer)[1], messages.Adagrad):
+        return _STEPS_APART_FOR_SUMS
+    growth = _growth(kind(optimizer)[1])
+    if growth <= 1:
+        return _STEPS_APART
+    return max(1, min(_STEPS_APART, int(_DECADES_LEFT * math.log(10) / math.log(growth))))
+
+
+def _growth(optimizer: Message) -> float:
+    if isinstance(optimizer, messages.AdamW):
+        return abs(1 - optimizer.learning_rate * optimizer.weight_decay)
+    if isinstance(optimizer, messages.Sgd):
+        decay = optimizer.learning_rate * optimizer.weight_decay
+        return 1 + 2 * decay / (1 - optimizer.momentum)
+    return 1.0
+
+
+class WeightWatch:
+    """Looks at all that must be finite where a state is kept or given out."""
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Watch a model and what its optimizer adds up without end."""
+        self._weights: dict[str, Tensor] = dict(model.named_parameters())
+        self._statistics = {
+            name: buffer
+            for name, buffer in model.named_buffers()
+            if buffer.is_floating_point() and buffer.numel()
+        }
+        self._all = [*self._weights.values(), *self._statistics.values()]
+        self._adagrad = optimizer if isinstance(optimizer, torch.optim.Adagrad) else None
+
+    def bad(self) -> dict[str, float]:
+        """Name what no kept state and no result may hold, with its largest number.
+
+        That is weights beyond 1e17, and what is not finite. The device is read once where all is
+        well.
+        """
+        sums = self._sums()
+        # No element is larger than the norm, which is the quicker to compute.
+        norms = foreach.norms([*self._all, *sums.values()])
+        if all(norm <= LARGEST_WEIGHT for norm in read(norms)):
+            return {}
+        named = {**self._weights, **self._statistics, **sums}
+        largest = read(foreach.largest(list(named.values())))
+        return {
+            name: value
+            for name, value in zip(named, largest, strict=True)
+            if not value <= (LARGEST_WEIGHT if name in self._weights else _LARGEST_OTHER)
+        }
+
+    def _sums(self) -> dict[str, Tensor]:
+        """Return the sums of squares that Adagrad keeps: each step adds up to 4e36 to them."""
+        if self._adagrad is None:
+            return {}
+        return {
+            f"{name} (sum of squares)": self._adagrad.state[weight]["sum"]
+            for name, weight in self._weights.items()
+            if "sum" in self._adagrad.state.get(weight, {})
+        }

@@ -1,0 +1,284 @@
+"""What happens when the guard refuses a step: the policies of `training.guard`.
+
+To add one: a class, and its row in `POLICIES`, which a test holds complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from talweg.spec import kind
+from talweg.v1 import guard_pb2 as messages
+from talweg.v1.jobs_pb2 import Divergence, GuardDecision, LogLine
+from talweg.worker.tasks import Batch
+from talweg.worker.training.batches import Batches
+from talweg.worker.training.guard.diagnosis import LossOf, diagnose, weights_bad
+from talweg.worker.training.guard.guard import Guard, Reading
+from talweg.worker.training.guard.overflow import WeightWatch
+from talweg.worker.training.interface import Reporter
+from talweg.worker.training.state.snapshot import Snapshot, Snapshots, Values
+from talweg.worker.training.state.training_state import NUM_REMEMBERED, TrainingState
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What every policy works with."""
+
+    guard: Guard
+    """Takes refused steps back."""
+    batches: Batches
+    """Knows the samples of a step."""
+    weights: WeightWatch
+    """Sees weights that run away."""
+    look_every_steps: int
+    """How often it has to look."""
+    num_steps: int
+    """Steps that are planned."""
+    learnt: Snapshots
+    """Of weights, buffers and optimizer."""
+    report: Reporter
+    """Takes the decisions."""
+
+
+class Fail:
+    """The run ends at the first refused step; and what every policy does besides."""
+
+    def __init__(self, _: Any, here: Surroundings) -> None:
+        """Take a filled message, and what it works with."""
+        self._here = here
+        self._next_look = here.look_every_steps
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """Return none; see `Part`."""
+        return {}
+
+    def values(self) -> Values:
+        """Return when the weights are to be looked at; see `Part`."""
+        return {"next_look": self._next_look}
+
+    def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
+        """Take it back; see `Part`."""
+        self._next_look = values["next_look"]
+
+    def is_due(self, state: TrainingState) -> bool:
+        """Return whether `passed` has something to do after the state's step."""
+        return state.step >= self._next_look
+
+    def passed(self, state: TrainingState) -> Divergence | None:
+        """Look at the weights where it is due, after a step that the guard let through.
+
+        Returns:
+            Why the run must end; None where it goes on.
+        """
+        if not Fail.is_due(self, state):
+            return None
+        self._next_look = state.step + self._here.look_every_steps
+        bad = self._here.weights.bad()
+        return self._ran_away(state, weights_bad(state, bad)) if bad else None
+
+    def refused(
+        self,
+        state: TrainingState,
+        reading: Reading,
+        window: Sequence[Batch],
+        loss_of: LossOf,
+    ) -> Divergence | None:
+        """Take a refused step back and decide what happens next.
+
+        Returns:
+            Why the run must end; None where it goes on.
+        """
+        here = self._here
+        samples, quarter_turns = here.batches.samples(state.order)
+        seen = diagnose(
+            state,
+            reading,
+            window,
+            samples=samples,
+            quarter_turns=quarter_turns,
+            guard=here.guard,
+            loss_of=loss_of,
+        )
+        refusals = state.refusals
+        refusals.in_a_row = 1 + (refusals.in_a_row if refusals.last_step == state.step - 1 else 0)
+        refusals.last_step = state.step
+        return self._decide(state, seen)
+
+    def _decide(self, state: TrainingState, seen: Divergence) -> Divergence | None:
+        return seen
+
+    def _ran_away(self, state: TrainingState, seen: Divergence) -> Divergence | None:
+        return seen
+
+    def _tell(self, decision: GuardDecision, state: TrainingState, text: str) -> None:
+        refusals = state.refusals
+        decision.skipped, decision.rollbacks = refusals.skipped, refusals.rollbacks
+        decision.rate_factor = refusals.rate_factor
+        self._here.report.guard(decision)
+        self._here.report.log(LogLine.WARNING, text)
+
+
+class Skip(Fail):
+    """A refused step is left out."""
+
+    def __init__(self, policy: messages.GuardSkip, here: Surroundings) -> None:
+        """Take a filled message, and what it works with."""
+        super().__init__(policy, here)
+        self._policy = policy
+        self._most = max(1, int(policy.max_share * here.num_steps))
+
+    def _decide(self, state: TrainingState, seen: Divergence) -> Divergence | None:
+        refusals, policy = state.refusals, self._policy
+        if refusals.in_a_row > policy.max_in_a_row:
+            seen.policy = (
+                f"{refusals.in_a_row} steps in a row were refused, and training.guard.skip."
+                f"max_in_a_row is {policy.max_in_a_row}"
+            )
+            return seen
+        if refusals.skipped == self._most:
+            seen.policy = (
+                f"{refusals.skipped} of {self._here.num_steps} steps were left out before, and "
+                f"training.guard.skip.max_share {policy.max_share:g} allows no more"
+            )
+            return seen
+        refusals.skipped += 1
+        self._tell(
+            GuardDecision(action=GuardDecision.SKIPPED, seen=seen),
+            state,
+            f"Step {state.step} is left out: {in_words(seen)}. {seen.hint} Left out so far: "
+            f"{refusals.skipped} of {self._here.num_steps} steps.",
+        )
+        self._here.report.metrics(state.step, {"guard/skipped": float(refusals.skipped)})
+        return None
+
+
+@dataclass
+class _Kept:
+    """A good state."""
+
+    step: int
+    applied: int
+    learnt: Snapshot
+
+
+class Rollback(Fail):
+    """Training goes back to a good state, and on with a lower learning rate."""
+
+    def __init__(self, policy: messages.GuardRollback, here: Surroundings) -> None:
+        """Take a filled message, and what it works with, before the first step."""
+        super().__init__(policy, here)
+        self._policy = policy
+        self._kept = [_Kept(0, 0, here.learnt.capture())]
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """Return the states that are kept; see `Part`."""
+        return {
+            f"{number}/{path}": tensor
+            for number, kept in enumerate(self._kept)
+            for path, tensor in kept.learnt.tensors.items()
+        }
+
+    def values(self) -> Values:
+        """Return what else belongs to them; see `Part`."""
+        kept = [
+            {"step": kept.step, "applied": kept.applied, "values": kept.learnt.values}
+            for kept in self._kept
+        ]
+        return {**super().values(), "kept": kept}
+
+    def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
+        """Take them back; see `Part`."""
+        super().restore(tensors, values)
+        self._kept = []
+        for number, held in enumerate(values["kept"]):
+            own = f"{number}/"
+            copies = {
+                path.removeprefix(own): tensor.clone()
+                for path, tensor in tensors.items()
+                if path.startswith(own)
+            }
+            learnt = Snapshot(tensors=copies, values=dict(held["values"]))
+            self._kept.append(_Kept(held["step"], held["applied"], learnt))
+
+    def is_due(self, state: TrainingState) -> bool:
+        """Return whether `passed` has something to do after the state's step."""
+        return self._keeps(state) or super().is_due(state)
+
+    def passed(self, state: TrainingState) -> Divergence | None:
+        """As every policy does, and keeps the state where that is due.
+
+        Returns:
+            Why the run must end; None where it goes on.
+        """
+        if not self._keeps(state):
+            return super().passed(state)
+        # Only what is known to be good is kept.
+        self._next_look = state.step
+        times = state.refusals.rollbacks
+        ending = super().passed(state)
+        if ending is None and state.refusals.rollbacks == times:
+            self._keep(state)
+        return ending
+
+    def _keeps(self, state: TrainingState) -> bool:
+        return state.step - self._kept[-1].step >= self._policy.keep_every_steps
+
+    def _keep(self, state: TrainingState) -> None:
+        # Of the two that are kept the older is there for when the younger is too young.
+        unused = self._kept.pop(0).learnt if len(self._kept) == 2 else None
+        learnt = self._here.learnt.capture(into=unused)
+        self._kept.append(_Kept(state.step, state.applied, learnt))
+
+    def _decide(self, state: TrainingState, seen: Divergence) -> Divergence | None:
+        refusals, policy = state.refusals, self._policy
+        kept = self._good(state.step)
+        seen.good_step = kept.step
+        if refusals.rollbacks == policy.max_times:
+            seen.policy = (
+                f"training had gone back {refusals.rollbacks} times, and training.guard.rollback."
+                f"max_times is {policy.max_times}"
+            )
+            return seen
+        self._here.learnt.restore(kept.learnt)
+        state.applied = kept.applied
+        # What was kept after it led to where training must not go again.
+        self._kept = [kept]
+        refusals.rollbacks += 1
+        refusals.rate_factor *= policy.rate_factor
+        self._tell(
+            GuardDecision(action=GuardDecision.ROLLED_BACK, seen=seen, to_step=kept.step),
+            state,
+            f"Step {state.step} is refused: {in_words(seen)}. Training goes back to the state "
+            f"after step {kept.step} and on with the next batches; learning rates are multiplied "
+            f"by {refusals.rate_factor:g} from now on. {seen.hint}",
+        )
+        self._here.report.metrics(state.step, {"guard/rollbacks": float(refusals.rollbacks)})
+        return None
+
+    def _ran_away(self, state: TrainingState, seen: Divergence) -> Divergence | None:
+        return self._decide(state, seen)
+
+    def _good(self, step: int) -> _Kept:
+        """Return the latest state that is old enough not to hold what led to the refused step."""
+        old = [kept for kept in self._kept if step - kept.step > NUM_REMEMBERED]
+        return old[-1] if old else self._kept[0]
+
+
+def build(guard: messages.Guard, here: Surroundings) -> Fail:
+    """Build the policy of a filled message."""
+    name, message = kind(guard)
+    return POLICIES[name](message, here)
+
+
+def in_words(seen: Divergence) -> str:
+    """Say in half a sentence what was refused."""
+    where = f", first in module {seen.module}" if seen.module else ""
+    return f"{seen.what} {seen.value}{where}"
+
+
+POLICIES: dict[str, type[Fail]] = {"fail": Fail, "skip": Skip, "rollback": Rollback}
+"""Every member of `Guard` with its policy."""

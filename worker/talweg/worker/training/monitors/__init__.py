@@ -1,0 +1,1 @@
+"""Monitors: they look at a training and warn of what is probably not meant."""

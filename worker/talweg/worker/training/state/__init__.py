@@ -1,0 +1,1 @@
+"""All that training changes: the state, its snapshots and checkpoints."""

@@ -1,0 +1,183 @@
+"""All that training changes, in one object."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from talweg.worker.training.batches import Order
+from talweg.worker.training.optim import foreach
+from talweg.worker.training.optim.update import Update
+from talweg.worker.training.state.snapshot import Values, copy_into
+
+NUM_REMEMBERED = 20
+"""Losses and gradient norms that are kept for the case of a divergence."""
+
+
+def _history() -> deque[float]:
+    return deque(maxlen=NUM_REMEMBERED)
+
+
+@dataclass
+class Watched:
+    """The best value that a watched metric has had."""
+
+    best: float = math.nan
+    """The value; NaN before the first."""
+    step: int = 0
+    """The step of the best value."""
+    waited: int = 0
+    """Evaluations since, or since the last fall of the learning rate."""
+
+    def see(self, value: float, *, step: int, maximise: bool, min_delta: float = 0.0) -> bool:
+        """Take a new value and tell whether it is better by more than min_delta.
+
+        A value that is not a number is never better.
+        """
+        gain = value - self.best if maximise else self.best - value
+        if gain > min_delta or (math.isnan(self.best) and not math.isnan(value)):
+            self.best, self.step, self.waited = value, step, 0
+            return True
+        self.waited += 1
+        return False
+
+
+@dataclass
+class Refusals:
+    """What has come of the steps that the guard refused."""
+
+    skipped: int = 0
+    """Steps that were left out."""
+    in_a_row: int = 0
+    """How many of them came one behind the other, up to `last_step`."""
+    last_step: int = 0
+    """The last step that was refused."""
+    rollbacks: int = 0
+    """How often training went back to an earlier state."""
+    rate_factor: float = 1.0
+    """What the schedule's learning rates are multiplied by."""
+
+
+@dataclass
+class TrainingState:
+    """One model in training."""
+
+    model: nn.Module
+    """The network."""
+    update: Update
+    """Turns the parameters' gradients into new values, by an optimizer with its own moments."""
+    order: Order
+    """The order of the batches, and how far it has been followed."""
+    step: int = 0
+    """Optimizer steps begun, those that were refused or gone back on among them."""
+    applied: int = 0
+    """Optimizer steps that stand in the weights."""
+    epoch: int = 0
+    """Epochs begun."""
+    stopped_early: bool = False
+    """Whether early stopping has ended the training."""
+    falls: int = 0
+    """How often the learning rate has fallen because a metric stopped improving."""
+    plateau: Watched = field(default_factory=Watched)
+    """What the learning rate is watched by."""
+    stopping: Watched = field(default_factory=Watched)
+    """What early stopping is watched by."""
+    leading: Watched = field(default_factory=Watched)
+    """What tells which evaluation is the best so far."""
+    best: list[Tensor] | None = None
+    """Parameters and buffers of the best evaluation, under early stopping."""
+    refusals: Refusals = field(default_factory=Refusals)
+    """Where the guard refused steps and training went on."""
+    losses: deque[float] = field(default_factory=_history)
+    """The last losses, oldest first."""
+    norms: deque[float] = field(default_factory=_history)
+    """The last gradient norms, oldest first."""
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer, with its settings and its state."""
+        return self.update.optimizer
+
+    def keep_best(self) -> None:
+        """Keep a copy of the weights and buffers as they are."""
+        self.best = [tensor.detach().clone() for tensor in self._tensors()]
+
+    def take_best(self) -> None:
+        """Go back to the weights and buffers that were kept."""
+        assert self.best is not None
+        with torch.no_grad():
+            foreach.copy(self._tensors(), self.best)
+
+    @property
+    def epochs_complete(self) -> int:
+        """Passes over the training data that are over, their evaluation included."""
+        return self.epoch - (self.order.position > 0)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors that are neither the model's nor the optimizer's; see `Part`."""
+        best = {} if self.best is None else dict(enumerate(self.best))
+        kept = {f"best.{number}": tensor for number, tensor in best.items()}
+        return {"order": self.order.state, **kept}
+
+    def values(self) -> Values:
+        """Return the counts and histories; see `Part`."""
+        return {
+            "step": self.step,
+            "applied": self.applied,
+            "epoch": self.epoch,
+            "position": self.order.position,
+            "falls": self.falls,
+            "plateau": asdict(self.plateau),
+            "stopping": asdict(self.stopping),
+            "leading": asdict(self.leading),
+            "stopped_early": self.stopped_early,
+            "refusals": asdict(self.refusals),
+            "losses": list(self.losses),
+            "norms": list(self.norms),
+        }
+
+    def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
+        """Take them back; see `Part`."""
+        self.order.go_to(tensors["order"], values["position"])
+        if len(tensors) == 1:
+            self.best = None
+        else:
+            best = [tensor.detach().clone() for tensor in self._tensors()]
+            names = [f"best.{number}" for number in range(len(best))]
+            kept = {name: tensor for name, tensor in tensors.items() if name != "order"}
+            copy_into(dict(zip(names, best, strict=True)), kept)
+            self.best = best
+        self.step, self.epoch, self.falls = values["step"], values["epoch"], values["falls"]
+        self.applied = values["applied"]
+        self.plateau, self.stopping = Watched(**values["plateau"]), Watched(**values["stopping"])
+        self.leading, self.stopped_early = Watched(**values["leading"]), values["stopped_early"]
+        self.refusals = Refusals(**values["refusals"])
+        self.losses, self.norms = _history(), _history()
+        self.losses.extend(values["losses"])
+        self.norms.extend(values["norms"])
+
+    def _tensors(self) -> list[Tensor]:
+        return [*self.model.parameters(), *self.model.buffers()]
+
+
+@dataclass(frozen=True)
+class UnderWay:
+    """The step under way, for a loss that goes by it; refused steps do not count."""
+
+    state: TrainingState
+    """The training."""
+
+    @property
+    def step(self) -> int:
+        """The step's number among those that stand in the weights, from 1."""
+        return self.state.applied + 1
+
+    @property
+    def epoch(self) -> int:
+        """The epoch, from 1."""
+        return self.state.epoch
