@@ -19,7 +19,7 @@ from torch import Tensor
 from talweg.spec import fill, from_dict
 from talweg.v1.jobs_pb2 import Job
 from talweg.worker import data, training
-from talweg.worker.data import DataBundle, Part
+from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.training import NeverStop, RecordingReporter
 
 SEEDS = range(3)
@@ -59,7 +59,7 @@ def wrong(bundle: DataBundle, share: float, seed: int) -> DataBundle:
     else:
         classes = int(y.max()) + 1
         changed = (y + torch.randint(1, classes, y.shape, generator=generator)) % classes
-    train = Part({"x": bundle.train.x, "y": torch.where(hit, changed, y)})
+    train = DataSplit({"x": bundle.train.x, "y": torch.where(hit, changed, y)})
     return dataclasses.replace(bundle, train=train)
 
 

@@ -31,7 +31,7 @@ from tests.benchmarks.table import Row, render
 from talweg.client import Client
 from talweg.worker.channels import Channel
 from talweg.worker.execution.answering import Answering
-from talweg.worker.execution.attempt import Surroundings
+from talweg.worker.execution.attempt import WorkerContext
 
 STEPS = 6000
 NUM_PAIRS = 11
@@ -62,7 +62,7 @@ def _measure(folder: Path, address: str, tracking: str) -> Row:
     command = [sys.executable, "-m", "talweg.worker.tracking", str(os.getpid())]
     delivery = start(command, log=folder / "delivery.log", env=env)
     answering = Answering(
-        Surroundings(
+        WorkerContext(
             Channel(address),
             spool_dir=spool,
             blobs=str(folder / "blobs"),

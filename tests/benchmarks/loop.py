@@ -157,7 +157,7 @@ def train_by(setup: Setup, report: training.Reporter) -> None:
         policy=setup.policy,
         health=setup.health,
         recorder=setup.recorder,
-        judge=setup.judge,
+        evaluator=setup.evaluator,
         report=report,
         control=training.NeverStop(),
     )

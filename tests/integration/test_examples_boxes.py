@@ -10,7 +10,7 @@ from talweg.spec import fill
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import data, models, tasks
 from talweg.worker.tasks.detection.metrics import judge_boxes
-from talweg.worker.training.evaluation import HeldPart, evaluate
+from talweg.worker.training.evaluation import HeldSplit, evaluate
 
 
 def of_right_boxes_with_every_class(spec: JobSpec) -> float:
@@ -32,7 +32,7 @@ def of_an_untrained_network(spec: JobSpec) -> float:
     bundle = data.load(spec)
     task = tasks.make(spec, bundle)
     model = models.build(spec.model, bundle.inputs.shape, task.num_outputs, seed=0)
-    held = HeldPart.of(bundle.test, task, torch.device("cpu"))
+    held = HeldSplit.of(bundle.test, task, torch.device("cpu"))
     return evaluate(model, task, held, batch_size=8).values["map_50"]
 
 

@@ -12,13 +12,13 @@ from tests.integration.stack import Stack
 
 from talweg.client import Client, read_jobs
 from talweg.worker import data
-from talweg.worker.data import DataBundle, Part
+from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.tasks.image_translation.task import psnr, ssim
 
 _REACH = 3
 
 
-def patches(part: Part) -> NDArray[np.float32]:
+def patches(part: DataSplit) -> NDArray[np.float32]:
     """Return the 7×7 pixels around each pixel (N, 64, 64, 49)."""
     images = np.pad(part.x[:, 0].numpy(), ((0, 0), (_REACH, _REACH), (_REACH, _REACH)))
     side = 2 * _REACH + 1

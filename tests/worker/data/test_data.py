@@ -165,7 +165,7 @@ def test_a_column_that_does_not_vary_is_not_blown_up() -> None:
     values = np.array([[0.1, 1.0], [0.1, 3.0], [0.1, 5.0]])
     # The mean of equal numbers may be off by a rounding error, and so their sd.
     values[:, 0] = 0.1 + 1e-17 * np.arange(3)
-    scaled = data.Scaler.of(values).scale(values)
+    scaled = data.StandardScaler.of(values).scale(values)
     assert np.abs(scaled[:, 0]).max() < 1e-15
     assert scaled[:, 1] == pytest.approx([-(1.5**0.5), 0, 1.5**0.5])
 

@@ -13,7 +13,7 @@ from tests.worker._jobs import Jobs, jobs_of
 
 from talweg.worker.channels import Channel
 from talweg.worker.execution.answering import Answering
-from talweg.worker.execution.attempt import Surroundings
+from talweg.worker.execution.attempt import WorkerContext
 from talweg.worker.execution.lease import LeaseKeeper
 
 LEASE_SECONDS = 2.0
@@ -64,9 +64,9 @@ class Worker:
         self._threads: list[threading.Thread] = []
         self.ended_with: list[int] = []
 
-    def answer(self, **surroundings: Any) -> int:
+    def answer(self, **context: Any) -> int:
         """Answer one ticket, to its end."""
-        here = Surroundings(
+        here = WorkerContext(
             channel=self.channel,
             spool_dir=self.spool_dir,
             blobs=str(self.spool_dir.parent / "blobs"),
@@ -74,13 +74,13 @@ class Worker:
             has_cuda=False,
             shutting_down=self.shutdown.is_set,
             end_process=self.ended_with.append,
-            **surroundings,
+            **context,
         )
         return Answering(here).answer("default")
 
-    def begin(self, **surroundings: Any) -> threading.Thread:
+    def begin(self, **context: Any) -> threading.Thread:
         """Answer one ticket beside the test."""
-        thread = threading.Thread(target=self.answer, kwargs=surroundings, daemon=True)
+        thread = threading.Thread(target=self.answer, kwargs=context, daemon=True)
         thread.start()
         self._threads.append(thread)
         return thread

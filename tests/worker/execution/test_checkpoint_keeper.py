@@ -22,7 +22,7 @@ from talweg.worker.training import Snapshot, StoreAwayError
 FOLDER = "jobs/a/checkpoints"
 
 
-class Teller:
+class ProgressLog:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.told: Mapping[str, Any] = {}
@@ -30,7 +30,7 @@ class Teller:
     def log(self, level: int, text: str) -> None:
         self.lines.append(text)
 
-    def told_so_far(self) -> Mapping[str, Any]:
+    def summary_state(self) -> Mapping[str, Any]:
         return self.told
 
     def go_on(self, told: Mapping[str, Any]) -> None:
@@ -52,13 +52,13 @@ class Record:
         self.job = "jobs/a"
         self.kept: list[Checkpoint] = []
         self.attempt = 0
-        self.teller = Teller()
+        self.teller = ProgressLog()
         self.stopwatch = Stopwatch()
         self._spec = tiny_spec(**spec)
 
     def begin(self) -> CheckpointKeeper:
         self.attempt += 1
-        self.teller = Teller()
+        self.teller = ProgressLog()
         self.stopwatch = Stopwatch()
         assignment = Assignment(
             lease=Lease(job=self.job, attempt=self.attempt),

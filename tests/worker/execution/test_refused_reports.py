@@ -19,7 +19,7 @@ from talweg.v1.jobs_pb2 import (
 )
 from talweg.v1.workers_pb2 import Kept, ReportProgressRequest
 from talweg.worker.execution.outbox import Outbox
-from talweg.worker.execution.reporter import News
+from talweg.worker.execution.reporter import ReportDelta
 from talweg.worker.training import Reporter, Result
 
 NAMELESS = {"": 1.0, "train/loss": 0.5}
@@ -116,8 +116,8 @@ def send_all(outbox: Outbox, jobs: Jobs) -> None:
             outbox.was_taken()
 
 
-def news(*events: Event, names: tuple[str, ...] = ()) -> News:
-    return News(list(events), [MetricSummary(name=name, last=1.0) for name in names])
+def news(*events: Event, names: tuple[str, ...] = ()) -> ReportDelta:
+    return ReportDelta(list(events), [MetricSummary(name=name, last=1.0) for name in names])
 
 
 def test_only_what_is_bad_is_left_out_and_the_rest_keeps_its_order(jobs: Jobs) -> None:

@@ -152,12 +152,12 @@ def test_code_that_holds_the_interpreter_is_cut_off_with_its_lease(tmp_path: Pat
         "from pathlib import Path\n"
         "from talweg.worker.channels import Channel\n"
         "from talweg.worker.execution.answering import Answering\n"
-        "from talweg.worker.execution.attempt import Surroundings\n"
+        "from talweg.worker.execution.attempt import WorkerContext\n"
         "def run(spec, *, report, control, device, store):\n"
         "    report.progress(1, 2, 1, 1)\n"
         "    print('holding', flush=True)\n"
         "    sum(range(10**12))\n"
-        "Answering(Surroundings(channel=Channel(sys.argv[1]), spool_dir=Path(sys.argv[2]),\n"
+        "Answering(WorkerContext(channel=Channel(sys.argv[1]), spool_dir=Path(sys.argv[2]),\n"
         "    blobs=sys.argv[2], worker='hog', has_cuda=False, run=run)).answer('default')\n"
     )
     with (

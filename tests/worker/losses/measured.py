@@ -18,7 +18,7 @@ from talweg.spec import fill, from_dict
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import data, training
-from talweg.worker.data import DataBundle, Part
+from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.training import NeverStop, RecordingReporter
 
 SEEDS = range(5)
@@ -41,7 +41,7 @@ def long_tail(bundle: DataBundle) -> DataBundle:
     x, y = bundle.train.x, bundle.train.y
     counts = [round(_MOST * _TIMES ** (-digit / 9)) for digit in range(10)]
     kept = torch.cat([(y == c).nonzero()[:n, 0] for c, n in enumerate(counts)])
-    return dataclasses.replace(bundle, train=Part({"x": x[kept], "y": y[kept]}))
+    return dataclasses.replace(bundle, train=DataSplit({"x": x[kept], "y": y[kept]}))
 
 
 @contextmanager

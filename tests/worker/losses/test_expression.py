@@ -168,7 +168,7 @@ FAULTS: list[tuple[str, list[str]]] = [
 @pytest.mark.parametrize(("formula", "says"), FAULTS, ids=[row[0] for row in FAULTS])
 def test_what_is_found_when_a_formula_is_tried_out(formula: str, says: list[str]) -> None:
     with torch.no_grad(), pytest.raises(UserSpecError) as error:
-        own(formula).try_out({"pred": PRED, "target": TARGET})
+        own(formula).dry_run({"pred": PRED, "target": TARGET})
     for words in says:
         assert words in str(error.value)
 
@@ -188,7 +188,7 @@ def test_a_good_formula_passes(formula: str) -> None:
     params = dict.fromkeys(["k", "eps", "scale", "q", "high"], 0.5)
     before = PRED.clone()
     with torch.no_grad():
-        own(formula, **params).try_out({"pred": PRED, "target": TARGET})
+        own(formula, **params).dry_run({"pred": PRED, "target": TARGET})
     assert PRED.equal(before)
     assert PRED.grad is None
 

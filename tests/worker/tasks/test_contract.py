@@ -7,11 +7,11 @@ import torch
 from tests.worker.tasks.test_tasks import DATASETS, job
 
 from talweg.worker import data, tasks
-from talweg.worker.data import Part
+from talweg.worker.data import DataSplit
 from talweg.worker.data.loaders import LOADERS, RawData
 from talweg.worker.errors import UserSpecError
 from talweg.worker.tasks import Array
-from talweg.worker.tasks.common.array_contract import check_part
+from talweg.worker.tasks.common.array_contract import check_split
 
 IMAGES = {
     "x": Array(("N C H W",), "the images"),
@@ -21,7 +21,7 @@ IMAGES = {
 
 def test_arrays_of_a_part_have_one_length() -> None:
     with pytest.raises(ValueError, match=r"one length, but got \{'x': 3, 'y': 2\}"):
-        Part({"x": torch.zeros(3, 1), "y": torch.zeros(2)})
+        DataSplit({"x": torch.zeros(3, 1), "y": torch.zeros(2)})
 
 
 @pytest.mark.parametrize(
@@ -35,18 +35,18 @@ def test_arrays_of_a_part_have_one_length() -> None:
 )
 def test_shapes_hold_throughout_a_part(mask: torch.Tensor, said: str) -> None:
     x = torch.zeros(5, 1, 8, 6)
-    check_part(Part({"x": x, "mask": torch.zeros(5, 8, 6).long()}), IMAGES, "test")
+    check_split(DataSplit({"x": x, "mask": torch.zeros(5, 8, 6).long()}), IMAGES, "test")
     with pytest.raises(UserSpecError, match="mask of the test data") as error:
-        check_part(Part({"x": x, "mask": mask}), IMAGES, "test")
+        check_split(DataSplit({"x": x, "mask": mask}), IMAGES, "test")
     assert said in str(error.value)
 
 
 def test_numbers_and_further_sizes() -> None:
     boxes = {"boxes": Array(("N K 4", "N K 5 …"), "boxes")}
-    check_part(Part({"boxes": torch.zeros(2, 3, 4)}), boxes, "train")
-    check_part(Part({"boxes": torch.zeros(2, 3, 5, 7, 7)}), boxes, "train")
+    check_split(DataSplit({"boxes": torch.zeros(2, 3, 4)}), boxes, "train")
+    check_split(DataSplit({"boxes": torch.zeros(2, 3, 5, 7, 7)}), boxes, "train")
     with pytest.raises(UserSpecError, match=r"\(N, K, 4\) or \(N, K, 5, …\)"):
-        check_part(Part({"boxes": torch.zeros(2, 3, 6)}), boxes, "train")
+        check_split(DataSplit({"boxes": torch.zeros(2, 3, 6)}), boxes, "train")
 
 
 @pytest.mark.parametrize("name", DATASETS)
@@ -55,11 +55,11 @@ def test_a_task_refuses_targets_of_another_shape(name: str) -> None:
     bundle = data.load(spec)
     x, y = bundle.test.x, bundle.test.y
     # Images of targets, which no task with one target a sample reads.
-    wrong = replace(bundle, test=Part({"x": x, "y": y.reshape(len(y), -1, 1, 1)}))
+    wrong = replace(bundle, test=DataSplit({"x": x, "y": y.reshape(len(y), -1, 1, 1)}))
     with pytest.raises(UserSpecError, match="dataset: y of the test data must be"):
         tasks.make(spec, wrong)
     with pytest.raises(UserSpecError, match="the test data must have an array y, .* has x"):
-        tasks.make(spec, replace(bundle, test=Part({"x": x})))
+        tasks.make(spec, replace(bundle, test=DataSplit({"x": x})))
 
 
 def test_a_data_set_without_the_tasks_arrays_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Detection: what is learnt and judged is what the boxes say."""
+"""Detection: what is learnt and evaluated is what the boxes say."""
 
 import math
 from dataclasses import replace
@@ -13,7 +13,7 @@ from torch import nn
 from talweg.spec import fill, from_dict, metrics_of
 from talweg.v1.jobs_pb2 import Job
 from talweg.worker import data, models, tasks
-from talweg.worker.data import DataBundle, Part
+from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.errors import UserSpecError
 from talweg.worker.losses import evaluate as loss_of
 from talweg.worker.models.detector import Locations
@@ -22,7 +22,7 @@ from talweg.worker.tasks.detection.task import Detection
 from talweg.worker.tracking.models import Predictor, describe
 from talweg.worker.training import NeverStop, RecordingReporter, Result, run
 from talweg.worker.training.batches import Batches, Order, Plan
-from talweg.worker.training.evaluation import HeldPart, evaluate
+from talweg.worker.training.evaluation import HeldSplit, evaluate
 from talweg.worker.training.setup import divisor_of
 
 SCENES = {"digit_scenes": {"num_samples": 60, "min_scale": 2, "max_scale": 4, "noise": 0.1}}
@@ -89,7 +89,7 @@ class Knowing(nn.Module):
 
 def test_what_locations_learn_is_enough_to_find_every_object() -> None:
     task, bundle = made()
-    held = HeldPart.of(bundle.train, task, torch.device("cpu"))
+    held = HeldSplit.of(bundle.train, task, torch.device("cpu"))
     found = evaluate(Knowing(task, bundle, confident=20), task, held, batch_size=7)
     # But for digits that lie on one another, each has a location.
     assert found.values["map_50"] > 0.98
@@ -101,7 +101,7 @@ def test_what_locations_learn_is_enough_to_find_every_object() -> None:
 
 def test_metrics_and_loss_do_not_depend_on_the_batches() -> None:
     task, bundle = made()
-    held = HeldPart.of(bundle.train, task, torch.device("cpu"))
+    held = HeldSplit.of(bundle.train, task, torch.device("cpu"))
     model = network()
     make_bold(model)
     one = evaluate(model, task, held, batch_size=7)
@@ -128,7 +128,7 @@ def test_images_without_objects_count_no_more_alone_than_among_others(every: int
     arrays = bundle.train.arrays
     count = arrays["count"].clone()
     count[::every] = 0
-    held = HeldPart.of(Part({**arrays, "count": count}), task, torch.device("cpu"))
+    held = HeldSplit.of(DataSplit({**arrays, "count": count}), task, torch.device("cpu"))
     alone, together = (
         evaluate(network(), task, held, batch_size=size).values["loss"] for size in (1, 100)
     )
@@ -271,14 +271,14 @@ def test_the_saved_model_gives_the_boxes_of_raw_images() -> None:
     assert torch.allclose(found, wanted)
 
 
-def parts(**changes: torch.Tensor) -> Part:
+def parts(**changes: torch.Tensor) -> DataSplit:
     arrays = {
         "x": torch.zeros(4, 1, 64, 64),
         "boxes": torch.tensor([2.0, 3, 10, 12]).repeat(4, 2, 1),
         "classes": torch.ones(4, 2, dtype=torch.long),
         "count": torch.tensor([2, 1, 0, 2]),
     }
-    return Part({**arrays, **changes})
+    return DataSplit({**arrays, **changes})
 
 
 def edges(*box: float, at: tuple[int, int] = (3, 1)) -> torch.Tensor:

@@ -63,22 +63,22 @@ def made(spec: JobSpec) -> tuple[Any, DataBundle, nn.Module]:
     return task, bundle, network
 
 
-def judged(task: Any, network: nn.Module, part: Any) -> tasks.Judged:
+def result(task: Any, network: nn.Module, part: Any) -> tasks.EvalResult:
     network.eval()
     with torch.no_grad():
-        meter = task.meter(network)
+        accumulator = task.accumulator(network)
         arrays = task.arrays(part)
         for start in range(0, len(part), 100):
             rows = slice(start, start + 100)
-            meter.add(tasks.Batch({name: array[rows] for name, array in arrays.items()}))
-        result: tasks.Judged = meter.judged()
+            accumulator.add(tasks.Batch({name: array[rows] for name, array in arrays.items()}))
+        result: tasks.EvalResult = accumulator.result()
     return result
 
 
 @pytest.mark.parametrize("recon", ["bce_logits", "bce", "mse", "gaussian"])
 def test_the_bound_is_its_parts_and_beta_weighs_one(recon: str) -> None:
     task, bundle, network = made(vae(loss={"vae": {"recon": recon, "beta": 3}}))
-    values = judged(task, network, bundle.test).values
+    values = result(task, network, bundle.test).values
     assert set(values) == {"loss", *(metric.name for metric in metrics_of(vae()))}
     assert values["elbo"] == pytest.approx(-values["reconstruction"] - values["kl"])
     assert values["loss"] == pytest.approx(values["reconstruction"] + 3 * values["kl"], rel=1e-5)
@@ -97,7 +97,7 @@ def test_yes_or_no_is_made_again_in_the_datas_own_units() -> None:
     raw = data.load(vae(preprocessing={"standardise_inputs": False})).test.x
     assert torch.allclose(task.arrays(bundle.test)["target"], raw, atol=1e-6)
     assert 0 == float(raw.min()) == float(task.arrays(bundle.test)["target"].min())
-    shown = judged(task, network, bundle.test).shown
+    shown = result(task, network, bundle.test).shown
     assert shown["originals"] == pytest.approx(raw[:8].numpy(), abs=1e-6)
     mu, _ = network_of(network).encode(bundle.test.x[:8])
     again = network_of(network).decode(mu).sigmoid()

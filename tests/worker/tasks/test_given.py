@@ -17,13 +17,13 @@ from talweg.spec import fill, from_dict, metrics_of
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import data, tasks, training
-from talweg.worker.data import DataBundle, Part
+from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.data.loaders import RawData
 from talweg.worker.data.split import Division
 from talweg.worker.errors import UserSpecError
 from talweg.worker.losses import evaluate as value_of
 from talweg.worker.training import NeverStop, RecordingReporter
-from talweg.worker.training.evaluation import HeldPart, evaluate
+from talweg.worker.training.evaluation import HeldSplit, evaluate
 
 PAIRS = ["contrastive", "cosine_embedding", {"sum": {"terms": [
     {"loss": "contrastive"}, {"loss": "cosine_embedding", "weight": 0.5}]}}]  # fmt: skip
@@ -144,7 +144,7 @@ def test_metrics_and_loss_against_scikit_learn(dataset: str, loss: Any) -> None:
     spec = job(dataset, loss)
     bundle = data.load(spec)
     task = tasks.make(spec, bundle)
-    part = HeldPart.of(bundle.test, task, torch.device("cpu"))
+    part = HeldSplit.of(bundle.test, task, torch.device("cpu"))
     found = evaluate(nn.Flatten(), task, part, batch_size=64)
 
     by_place = "contrastive" in str(loss) or "triplet" in str(loss)
@@ -198,7 +198,7 @@ def test_losses_take_what_is_given_as_evaluate_does() -> None:
 
 
 def made(arrays: dict[str, torch.Tensor], bundle: DataBundle, spec: JobSpec) -> tasks.TaskRunner:
-    part = Part(arrays, next(iter(arrays)))
+    part = DataSplit(arrays, next(iter(arrays)))
     return tasks.make(spec, replace(bundle, train=part, validation=part, test=part))
 
 

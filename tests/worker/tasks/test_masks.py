@@ -1,4 +1,4 @@
-"""Segmentation: what is learnt and judged is what the masks say."""
+"""Segmentation: what is learnt and evaluated is what the masks say."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from talweg.worker import data, tasks
 from talweg.worker.data import DataBundle
 from talweg.worker.tasks.segmentation.task import NUM_SHOWN, Segmentation, overlaps
 from talweg.worker.training import NeverStop, RecordingReporter, Result, run
-from talweg.worker.training.evaluation import HeldPart, evaluate
+from talweg.worker.training.evaluation import HeldSplit, evaluate
 
 FOREGROUND = {"segmentation": {"target": "foreground"}}
 SCENES = {"digit_scenes": {"num_samples": 60, "min_scale": 2, "max_scale": 4, "noise": 0.1}}
@@ -64,7 +64,7 @@ class Noise(nn.Module):
 def test_metrics_are_scikit_learns_over_all_pixels(task_spec: Any) -> None:
     loss = "ce_dice" if task_spec == "segmentation" else "bce_with_logits"
     task, bundle = made(task=task_spec, loss=loss)
-    held = HeldPart.of(bundle.train, task, torch.device("cpu"))
+    held = HeldSplit.of(bundle.train, task, torch.device("cpu"))
     model = Noise(task, bundle.train.x)
     found = evaluate(model, task, held, batch_size=7)
     mask = bundle.train.arrays["mask"].flatten().numpy()

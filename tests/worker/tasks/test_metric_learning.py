@@ -15,7 +15,7 @@ from talweg.worker.tasks.metric_learning.metrics import recall_at, verification_
 from talweg.worker.tasks.metric_learning.sampler import grouped
 from talweg.worker.tasks.metric_learning.task import MetricLearning
 from talweg.worker.training import NeverStop, RecordingReporter
-from talweg.worker.training.evaluation import HeldPart, evaluate
+from talweg.worker.training.evaluation import HeldSplit, evaluate
 
 LOSSES: list[Any] = [
     "contrastive",
@@ -154,7 +154,7 @@ def test_an_evaluation_in_parts_adds_up_as_its_loss_does(
 ) -> None:
     monkeypatch.setattr("talweg.worker.tasks.metric_learning.task._LOOKED_THROUGH", 100)
     task, bundle = made(job(loss={"supcon": {"reduction": reduction}}))
-    part = HeldPart.of(bundle.test, task, torch.device("cpu"))
+    part = HeldSplit.of(bundle.test, task, torch.device("cpu"))
     cut = [part.batch(start, start + 100) for start in range(0, len(part), 100)]
     parts = [
         (float(task.criterion({"pred": b.x.flatten(1), "target": b.target})), len(b)) for b in cut

@@ -1,4 +1,4 @@
-"""Several heads: each judged by its own metrics, weighed as its loss says."""
+"""Several heads: each evaluated by its own metrics, weighed as its loss says."""
 
 import math
 from typing import Any

@@ -183,8 +183,8 @@ def test_a_last_batch_of_one_sample_is_judged_without_its_loss() -> None:
     task.criterion.eval()
     arrays = task.arrays(bundle.test)
     with torch.no_grad():
-        meter = task.meter(network)
+        accumulator = task.accumulator(network)
         for rows in (slice(0, 20), slice(20, 21)):
-            meter.add(tasks.Batch({name: array[rows] for name, array in arrays.items()}))
-        values = meter.judged().values
+            accumulator.add(tasks.Batch({name: array[rows] for name, array in arrays.items()}))
+        values = accumulator.result().values
     assert set(values) == {"loss", "linear_probe", "knn_probe"}

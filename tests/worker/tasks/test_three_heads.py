@@ -92,11 +92,11 @@ def test_a_head_of_boxes_learns_and_is_judged_as_a_detector_is() -> None:
     own = Batch(alone.arrays(bundle.train))
     loss = alone.criterion(alone.loss_inputs(outputs["detection"], own))
     assert float(task.each(outputs, batch)[2]) == pytest.approx(float(loss), rel=1e-6)
-    together, by_itself = task.meter(model), alone.meter(nn.Identity())
+    together, by_itself = task.accumulator(model), alone.accumulator(nn.Identity())
     with torch.no_grad():
         together.add(batch)
         by_itself.take(outputs["detection"], own)  # type: ignore[attr-defined]
-        found, wanted = together.judged(), by_itself.judged()
+        found, wanted = together.result(), by_itself.result()
     for name, value in wanted.values.items():
         assert found.values[f"detection/{name}"] == pytest.approx(value, rel=1e-6)
     assert set(wanted.shown) == {"image", "boxes", "classes", "count", "found"}

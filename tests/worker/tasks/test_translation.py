@@ -1,4 +1,4 @@
-"""Image translation: what is learnt and judged is what the images say."""
+"""Image translation: what is learnt and evaluated is what the images say."""
 
 from dataclasses import replace
 from typing import Any
@@ -11,12 +11,12 @@ from scipy.ndimage import correlate1d
 from talweg.spec import fill, from_dict, metrics_of
 from talweg.v1.jobs_pb2 import Job
 from talweg.worker import data, tasks
-from talweg.worker.data import Part
+from talweg.worker.data import DataSplit
 from talweg.worker.errors import UserSpecError
 from talweg.worker.tasks.image_translation.task import psnr, ssim
 from talweg.worker.tasks.segmentation.task import NUM_SHOWN
 from talweg.worker.training import NeverStop, RecordingReporter, Result, run
-from talweg.worker.training.evaluation import HeldPart, evaluate
+from talweg.worker.training.evaluation import HeldSplit, evaluate
 
 
 def spec(**changes: Any) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def test_metrics_are_means_over_images_by_their_definitions() -> None:
     filled = fill(from_dict(spec()))
     bundle = data.load(filled)
     task = tasks.make(filled, bundle)
-    held = HeldPart.of(bundle.train, task, torch.device("cpu"))
+    held = HeldSplit.of(bundle.train, task, torch.device("cpu"))
     found = evaluate(torch.nn.Identity(), task, held, batch_size=7)
     answers = bundle.train.x.double().numpy()
     target = bundle.train.arrays["image"].double().numpy()
@@ -108,13 +108,13 @@ def test_every_loss_of_images_trains(loss: Any) -> None:
 )
 def test_images_that_do_not_fit_are_refused(image: torch.Tensor, found: str) -> None:
     filled = fill(from_dict(spec()))
-    part = Part({"x": torch.zeros(4, 1, 64, 64), "image": image})
+    part = DataSplit({"x": torch.zeros(4, 1, 64, 64), "image": image})
     with pytest.raises(UserSpecError, match=found):
         tasks.make(filled, replace(data.load(filled), train=part))
 
 
 def test_images_smaller_than_the_window_are_refused() -> None:
     filled = fill(from_dict(spec()))
-    part = Part({"x": torch.zeros(4, 1, 10, 64), "image": torch.zeros(4, 1, 10, 64)})
+    part = DataSplit({"x": torch.zeros(4, 1, 10, 64), "image": torch.zeros(4, 1, 10, 64)})
     with pytest.raises(UserSpecError, match="at least 11 pixels, but got 10×64"):
         tasks.make(filled, replace(data.load(filled), train=part))

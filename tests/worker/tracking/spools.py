@@ -63,9 +63,9 @@ def keep_network(writer: SpoolWriter, spec: JobSpec) -> Trained:
     network.train()(bundle.train.x[:64])
     network.eval()
     with torch.inference_mode():
-        meter = task.meter(network)
+        meter = task.accumulator(network)
         meter.add(tasks.Batch(task.arrays(bundle.test)))
-        judged = meter.judged()
+        judged = meter.result()
     assert judged.predictions is not None
     shown = {name: torch.as_tensor(array) for name, array in judged.shown.items()}
     writer.tensors(spool.PREDICTIONS, shown)

@@ -24,7 +24,7 @@ from talweg.worker.tracking.delivery import Delivery
 from talweg.worker.tracking.models import Predictor, describe, example
 from talweg.worker.tracking.spool import DIVERGENCE
 from talweg.worker.tracking.state import DeliveryState
-from talweg.worker.training.evaluation import HeldPart, evaluate
+from talweg.worker.training.evaluation import HeldSplit, evaluate
 
 OUTPUTS = {"outputs": {"model": True, "plots": True}, "experiment": "outputs"}
 SPECS: dict[str, dict[str, Any]] = {
@@ -166,7 +166,7 @@ def test_ranks_are_predicted_as_the_task_reads_them(loss: str, last: list[str]) 
     network = models.build(spec.model, bundle.inputs.shape, 3, seed=0)
     task = tasks.make(spec, bundle)
     task.start(network)
-    part = HeldPart.of(bundle.test, task, torch.device("cpu"))
+    part = HeldSplit.of(bundle.test, task, torch.device("cpu"))
     judged = evaluate(network, task, part, batch_size=64)
     description = describe(spec, bundle)
     raw = example(spec, dataclasses.replace(bundle, train=bundle.test), count=len(part))

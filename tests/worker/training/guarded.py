@@ -72,7 +72,7 @@ def steps(
         policy=setup.policy,
         health=setup.health,
         recorder=setup.recorder,
-        judge=setup.judge,
+        evaluator=setup.evaluator,
         report=NullReporter(),
         control=NeverStop(),
     )

@@ -72,7 +72,7 @@ class Run:
             policy=setup.policy,
             health=setup.health,
             recorder=setup.recorder,
-            judge=setup.judge,
+            evaluator=setup.evaluator,
             report=self.report,
             control=control or NeverStop(),
             ahead=setup.ahead,

@@ -23,8 +23,8 @@ from talweg.worker.training.precision import (
     FIRST_SCALE,
     LARGEST_SCALE,
     RAISED_AFTER,
+    GradScaler,
     Precision,
-    Scaler,
 )
 
 CPU = torch.device("cpu")
@@ -177,7 +177,7 @@ def test_the_losss_own_gradient_overflows_and_is_not_cut() -> None:
 
 
 def test_the_scale_doubles_after_many_good_steps_and_falls_to_1_at_the_least() -> None:
-    scaler = Scaler(LARGEST_SCALE / 2)
+    scaler = GradScaler(LARGEST_SCALE / 2)
     for _ in range(RAISED_AFTER - 1):
         scaler.passed()
     assert scaler.scale == LARGEST_SCALE / 2
@@ -187,11 +187,11 @@ def test_the_scale_doubles_after_many_good_steps_and_falls_to_1_at_the_least() -
     for _ in range(RAISED_AFTER):
         scaler.passed()
     assert scaler.scale == LARGEST_SCALE
-    again = Scaler()
+    again = GradScaler()
     again.restore({}, kept)
     again.passed()
     assert again.values() == {"scale": LARGEST_SCALE, "downs": 0, "passed": 0}
-    low = Scaler(2.0)
+    low = GradScaler(2.0)
     assert low.lower()
     assert (low.scale, low.downs) == (1.0, 1)
     # Not the scale was at fault: it is what it was before the step.
@@ -203,9 +203,9 @@ def test_what_a_device_cannot_do_is_the_specs_fault() -> None:
     precision = Precision(Training.fp16, CPU, LossModule("mean"))
     half = torch.eye(2, dtype=torch.float16)
     with pytest.raises(UserSpecError, match="training.precision is fp16.*take fp32"):
-        precision.try_out(lambda: torch.cdist(half, half))
+        precision.dry_run(lambda: torch.cdist(half, half))
     with pytest.raises(RuntimeError, match="another"):
-        precision.try_out(lambda: (_ for _ in ()).throw(RuntimeError("another")))
+        precision.dry_run(lambda: (_ for _ in ()).throw(RuntimeError("another")))
 
 
 @pytest.mark.parametrize("task", ["gan", "multitask"])

@@ -18,7 +18,7 @@ from talweg.v1.jobs_pb2 import Job
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import data, tasks, training
 from talweg.worker.training import NeverStop, RecordingReporter
-from talweg.worker.training.evaluation import HeldPart, evaluate
+from talweg.worker.training.evaluation import HeldSplit, evaluate
 
 EXAMPLE = Path(__file__).parents[3] / "client/examples/diabetes_losses.yaml"
 EVERYTHING_RANDOM = {"mlp": {"hidden": [16], "dropout": 0.3, "batch_norm": True}}
@@ -242,7 +242,7 @@ def test_early_stopping_takes_the_best_weights(
     assert result.model is not None
     bundle = data.load(spec)
     task = tasks.make(spec, bundle)
-    held = HeldPart.of(bundle.validation, task, torch.device("cpu"))
+    held = HeldSplit.of(bundle.validation, task, torch.device("cpu"))
     again = evaluate(result.model, task, held, batch_size=32)
     assert again.values[metric.removeprefix("val/")] == pytest.approx(best(seen))
     assert "Stopped early" in report.lines[0]
@@ -261,7 +261,7 @@ def test_evaluation_does_not_depend_on_batches(monkeypatch: pytest.MonkeyPatch) 
     model = trained(spec)
     bundle = data.load(spec)
     task = tasks.make(spec, bundle)
-    held = HeldPart.of(bundle.test, task, torch.device("cpu"))
+    held = HeldSplit.of(bundle.test, task, torch.device("cpu"))
     whole = evaluate(model, task, held, batch_size=88)
     monkeypatch.setattr("talweg.worker.tasks.common.single_target._NUMBERS_IN_A_BATCH", 1)
     in_sevens = evaluate(model, task, held, batch_size=7)

@@ -50,7 +50,7 @@ def go_on(setup: Setup, report: RecordingReporter, count: int | None = None) -> 
         policy=setup.policy,
         health=setup.health,
         recorder=setup.recorder,
-        judge=setup.judge,
+        evaluator=setup.evaluator,
         report=report,
         control=NeverStop() if count is None else StopAt(count),
     )

@@ -59,7 +59,7 @@ def steps(setup: Setup) -> RecordingReporter:
     """Train to the end with a seed for dropout, and give what was told."""
     report = RecordingReporter()
     setup.recorder._report = report
-    setup.judge._report = report
+    setup.evaluator._report = report
     torch.manual_seed(1)
     ending = train(
         setup.state,
@@ -71,7 +71,7 @@ def steps(setup: Setup) -> RecordingReporter:
         policy=setup.policy,
         health=setup.health,
         recorder=setup.recorder,
-        judge=setup.judge,
+        evaluator=setup.evaluator,
         report=report,
         control=NeverStop(),
     )

@@ -24,7 +24,7 @@ from celery import Celery, signals
 
 from talweg.worker.channels import Channel
 from talweg.worker.execution.answering import Answering, has_cuda
-from talweg.worker.execution.attempt import Surroundings
+from talweg.worker.execution.attempt import WorkerContext
 from talweg.worker.logs import lost_child_in_a_line
 from talweg.worker.parents import die_with_parent
 from talweg.worker.ready import write_ready_file
@@ -91,7 +91,7 @@ def answer(queue: str) -> None:
     if _answering is None:
         # Not before the fork: this asks for CUDA and opens a channel.
         _answering = Answering(
-            Surroundings(
+            WorkerContext(
                 channel=Channel(settings.address),
                 spool_dir=settings.spool_dir,
                 blobs=settings.blobs,

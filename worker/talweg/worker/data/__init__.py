@@ -1,6 +1,6 @@
 """Data sets: loaded, divided, preprocessed and kept for the next job of this process."""
 
-from talweg.worker.data.bundle import DataBundle, Inputs, Part, Scaler
+from talweg.worker.data.bundle import DataBundle, DataSplit, Inputs, StandardScaler
 from talweg.worker.data.gaussian_ring import ring_centres
 from talweg.worker.data.loaders import LOADERS, RawData
 from talweg.worker.data.loading import DIVIDED, load
@@ -12,9 +12,9 @@ __all__ = [
     "MEASURES",
     "DataBundle",
     "Inputs",
-    "Part",
+    "DataSplit",
     "RawData",
-    "Scaler",
+    "StandardScaler",
     "load",
     "measure",
     "ring_centres",

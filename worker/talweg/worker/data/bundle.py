@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Part:
+class DataSplit:
     """The samples of the training, validation or test data: named arrays, one row a sample."""
 
     arrays: Mapping[str, Tensor]
@@ -58,7 +58,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Scaler:
+class StandardScaler:
     """Mean and sd by which numbers were standardised."""
 
     mean: NDArray[np.float64]
@@ -67,7 +67,7 @@ class Scaler:
     """As mean; 1 where a column does not vary."""
 
     @classmethod
-    def of(cls, values: NDArray[np.float64], *, by_column: bool = True) -> Scaler:
+    def of(cls, values: NDArray[np.float64], *, by_column: bool = True) -> StandardScaler:
         """Take the statistics of values (N, …): of each column, or one of all numbers."""
         axis = 0 if by_column else None
         mean = np.asarray(values.mean(axis=axis), dtype=np.float64)
@@ -93,7 +93,7 @@ class Inputs:
     """The shape of one sample: (features,) or (channels, height, width)."""
     names: tuple[str, ...]
     """Names of the features; empty for images."""
-    scaler: Scaler | None
+    scaler: StandardScaler | None
     """How the inputs were standardised; None where they were not."""
 
 
@@ -105,11 +105,11 @@ class DataBundle:
     """The data set's name in the catalogue."""
     digest: str
     """sha256, in hexadecimal, of the data as loaded: before split and preprocessing."""
-    train: Part
+    train: DataSplit
     """What is learnt from."""
-    validation: Part
+    validation: DataSplit
     """What settings are chosen by; may be empty."""
-    test: Part
+    test: DataSplit
     """What the final figures come from; may be empty."""
     inputs: Inputs
     """What the inputs are."""
@@ -119,7 +119,7 @@ class DataBundle:
     """Names of the classes or labels; empty for numbers."""
     target_names: tuple[str, ...]
     """Names of the numbers to predict; empty for classes and labels."""
-    target_scaler: Scaler | None
+    target_scaler: StandardScaler | None
     """How the targets were standardised; None where they were not."""
     difficulty: Tensor | None = None
     """How hard each training sample is (N,), float64, where the spec names an array that tells."""

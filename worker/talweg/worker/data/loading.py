@@ -24,7 +24,7 @@ from talweg.v1.options_pb2 import (
 from talweg.v1.spec_pb2 import JobSpec, Split, TargetOutliers
 from talweg.v1.tasks_pb2 import MetricLearning
 from talweg.worker.data.binning import Ranks
-from talweg.worker.data.bundle import DataBundle, Inputs, Part, Scaler
+from talweg.worker.data.bundle import DataBundle, DataSplit, Inputs, StandardScaler
 from talweg.worker.data.digit_scenes import digit_scenes
 from talweg.worker.data.loaders import LOADERS, RawData
 from talweg.worker.data.pairs_triplets import digit_pairs, digit_triplets
@@ -110,24 +110,24 @@ def make(spec: JobSpec) -> DataBundle:
 
     preprocessing = spec.preprocessing
     train = parts["train"]
-    scalers: dict[str, Scaler] = {}
+    scalers: dict[str, StandardScaler] = {}
     if task == REGRESSION:
         if preprocessing.HasField("target_outliers"):
             train["y"] = _with_outliers(train["y"], preprocessing.target_outliers)
     if "y" in train and preprocessing.standardise_targets:
-        scalers["y"] = Scaler.of(train["y"])
+        scalers["y"] = StandardScaler.of(train["y"])
     if preprocessing.standardise_inputs:
         # One for all inputs that are compared: a sample is the same in any place.
         together = np.concatenate([train[name] for name in inputs])
-        scaler = Scaler.of(together, by_column=together.ndim == 2)
+        scaler = StandardScaler.of(together, by_column=together.ndim == 2)
         scalers |= dict.fromkeys(inputs, scaler)
 
-    def part(arrays: Mapping[str, NDArray[Any]]) -> Part:
+    def part(arrays: Mapping[str, NDArray[Any]]) -> DataSplit:
         scaled = {
             name: scalers[name].scale(array) if name in scalers else array
             for name, array in arrays.items()
         }
-        return Part({name: _tensor(array) for name, array in scaled.items()}, inputs[0])
+        return DataSplit({name: _tensor(array) for name, array in scaled.items()}, inputs[0])
 
     return DataBundle(
         name=name,

@@ -143,7 +143,7 @@ def walk(
                         weight.copy_(at).add_(a, alpha=one).add_(b, alpha=two)
                     seed(place, asked.seed)
                     loss = sum(
-                        task.loss(model, batch, setup.moment) * batch.share for batch in window
+                        task.loss(model, batch, setup.step_info) * batch.share for batch in window
                     )
                 yield Point(one, two, float(loss))
     finally:

@@ -14,7 +14,7 @@ from talweg.worker.tasks import OneTarget, Predictions, TaskRunner
 def trivial_metrics(
     task: TaskRunner, bundle: DataBundle, tested: Predictions
 ) -> dict[str, float] | None:
-    """Judge it on the test data, by the task's own metrics.
+    """Evaluate it on the test data, by the task's own metrics.
 
     It says the mean of the training targets; of classes and labels the most frequent answer, with
     the training data's shares as probabilities.

@@ -19,7 +19,7 @@ from talweg.v1.jobs_pb2 import Outcome
 from talweg.v1.workers_pb2 import Assignment, Capabilities, ClaimJobsRequest, FinishJobRequest
 from talweg.worker.channels import ServerAwayError, call
 from talweg.worker.execution import outcomes
-from talweg.worker.execution.attempt import Surroundings, carry_out, is_device_broken
+from talweg.worker.execution.attempt import WorkerContext, carry_out, is_device_broken
 from talweg.worker.execution.lease import EXIT_STATUS
 
 # A ticket is answered until then, so that Celery can replace and stop its child.
@@ -49,7 +49,7 @@ class Answering:
     record's disk takes as long for that as a tiny job for itself.
     """
 
-    def __init__(self, here: Surroundings) -> None:
+    def __init__(self, here: WorkerContext) -> None:
         """Send nothing yet.
 
         Args:

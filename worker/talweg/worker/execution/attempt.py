@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class WorkerContext:
     """What every attempt of a process has in common."""
 
     channel: Channel
@@ -62,7 +62,7 @@ class Surroundings:
 
 
 def carry_out(
-    assignment: Assignment, claimed_at: float, here: Surroundings
+    assignment: Assignment, claimed_at: float, here: WorkerContext
 ) -> Callable[[], Outcome | None]:
     """Run a job under its lease.
 
@@ -80,7 +80,7 @@ def carry_out(
 
 
 class _Attempt:
-    def __init__(self, assignment: Assignment, claimed_at: float, here: Surroundings) -> None:
+    def __init__(self, assignment: Assignment, claimed_at: float, here: WorkerContext) -> None:
         self._here, self._lease, self._spec = here, assignment.lease, assignment.spec
         ttl = assignment.time_to_live.ToTimedelta().total_seconds()
         limit = self._spec.resources.time_limit_seconds

@@ -33,17 +33,17 @@ _FIRST_PAUSE = 0.5
 log = logging.getLogger(__name__)
 
 
-class Teller(Protocol):
+class ProgressLog(Protocol):
     """Where the attempt tells what happens, and what of that goes with a checkpoint."""
 
     def log(self, level: LogLine.Level.ValueType, text: str) -> None:
         """Take a line for people."""
 
-    def told_so_far(self) -> Mapping[str, Any]:
+    def summary_state(self) -> Mapping[str, Any]:
         """Put all points on disk that were told of, and give what sums them up."""
 
     def go_on(self, told: Mapping[str, Any]) -> None:
-        """Go on from what `told_so_far` gave."""
+        """Go on from what `summary_state` gave."""
 
 
 class Stopwatch(Protocol):
@@ -67,7 +67,7 @@ class CheckpointKeeper:
         self,
         blobs: Callable[[], Blobs],
         assignment: Assignment,
-        teller: Teller,
+        teller: ProgressLog,
         stopwatch: Stopwatch,
         *,
         pause: Callable[[float], object] = time.sleep,
@@ -147,7 +147,7 @@ class CheckpointKeeper:
     ) -> bool:
         """Keep a snapshot; see `Store`."""
         # Points that no later attempt gives again must be on disk before.
-        told = self._teller.told_so_far()
+        told = self._teller.summary_state()
         kept = list(self._kept)
         try:
             blobs = self._blobs()

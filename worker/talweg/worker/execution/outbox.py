@@ -12,7 +12,7 @@ from itertools import chain
 
 from talweg.v1.jobs_pb2 import Event, MetricSummary, Progress
 from talweg.v1.workers_pb2 import Kept, Lease, ReportProgressRequest
-from talweg.worker.execution.reporter import News
+from talweg.worker.execution.reporter import ReportDelta
 
 _Item = Event | MetricSummary | Progress | Kept
 
@@ -41,7 +41,7 @@ class Outbox:
         """Return whether something waits."""
         return bool(self._waiting)
 
-    def add(self, news: News, kept: Kept | None) -> None:
+    def add(self, news: ReportDelta, kept: Kept | None) -> None:
         """Take what happened; nothing is fine.
 
         Args:

@@ -20,7 +20,7 @@ _MAX_LOG_LENGTH = 10_000
 
 
 @dataclass(frozen=True)
-class News:
+class ReportDelta:
     """What has happened since it was asked for last."""
 
     events: list[Event] = field(default_factory=list)
@@ -115,7 +115,7 @@ class JobReporter:
         """Whether the first step is done."""
         return self._progress is not None
 
-    def take_news(self, *, last: bool = False) -> News:
+    def take_news(self, *, last: bool = False) -> ReportDelta:
         """Sort what was told since the last call: all points to the spool, some to the server.
 
         Args:
@@ -129,9 +129,9 @@ class JobReporter:
             events, self._sorted = self._sorted, []
             if last:
                 events += [metric_event(*point) for point in self._thinning.rest()]
-            return News(events, self._summaries.take_changed(), self._current_progress())
+            return ReportDelta(events, self._summaries.take_changed(), self._current_progress())
 
-    def told_so_far(self) -> Mapping[str, Any]:
+    def summary_state(self) -> Mapping[str, Any]:
         """Put all points into the spool that were told of, and give what sums them up.
 
         Raises:
@@ -142,7 +142,7 @@ class JobReporter:
             return self._summaries.values()
 
     def go_on(self, told: Mapping[str, Any]) -> None:
-        """Go on from what an earlier attempt's `told_so_far` gave."""
+        """Go on from what an earlier attempt's `summary_state` gave."""
         with self._sorting:
             self._summaries.go_on(told)
 

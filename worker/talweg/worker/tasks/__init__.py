@@ -1,19 +1,20 @@
-"""The tasks: what the network's outputs mean, which loss sees them, how they are judged.
+"""The tasks: what the network's outputs mean, which loss sees them, how they are evaluated.
 
-A task is a `TaskRunner`: it says which named arrays it reads and what batches carry of them, gives
-the loss of a batch, and judges a model by a `Meter`, batch by batch. `OneTarget` is the base of
-tasks whose samples have one target each. To add a task: a class, and its row in `TASKS`.
+A task is a `TaskRunner`. It says which named arrays it reads and what batches carry of them, gives
+the loss of a batch, and evaluates a model by a `MetricAccumulator`, batch by batch. `OneTarget` is
+the base of tasks whose samples have one target each. To add a task: a folder, and its row in
+`TASKS`.
 """
 
 from talweg.worker.tasks.common.array_contract import Array
 from talweg.worker.tasks.common.base import (
     Batch,
-    Judged,
-    Meter,
-    Moment,
+    DryRun,
+    EvalResult,
+    MetricAccumulator,
     Predictions,
+    StepInfo,
     TaskRunner,
-    Trial,
     shuffled,
 )
 from talweg.worker.tasks.common.criterion import ByVectors, leaves
@@ -30,13 +31,13 @@ __all__ = [
     "Batch",
     "ByVectors",
     "Choice",
-    "Judged",
-    "Meter",
-    "Moment",
+    "EvalResult",
+    "MetricAccumulator",
+    "StepInfo",
     "OneTarget",
     "Predictions",
     "TaskRunner",
-    "Trial",
+    "DryRun",
     "find_boxes",
     "gives_probabilities",
     "is_conditional",

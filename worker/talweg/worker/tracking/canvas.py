@@ -27,7 +27,7 @@ class Finding:
     """What a task's pictures are drawn from."""
 
     shown: Mapping[str, NDArray[Any]]
-    """What the task kept of the test data, by name; see `talweg.worker.tasks.Judged`."""
+    """What the task kept of the test data, by name; see `talweg.worker.tasks.EvalResult`."""
     data: Mapping[str, Any]
     """The spool's line about the data: names of classes and targets."""
     spec: JobSpec

@@ -50,7 +50,7 @@ from talweg.v1.models_pb2 import Model
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.tasks_pb2 import Column, Segmentation
 from talweg.worker import models
-from talweg.worker.data import DataBundle, Scaler
+from talweg.worker.data import DataBundle, StandardScaler
 from talweg.worker.tasks import (
     ByVectors,
     Choice,
@@ -138,7 +138,7 @@ def _head(spec: JobSpec) -> dict[str, float]:
     return {"scale": scales[0]} if scales else {}
 
 
-def _statistics(scaler: Scaler | None) -> dict[str, list[float]]:
+def _statistics(scaler: StandardScaler | None) -> dict[str, list[float]]:
     if scaler is None:
         return {}
     return {"mean": scaler.mean.reshape(-1).tolist(), "sd": scaler.sd.reshape(-1).tolist()}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from talweg.v1.curriculum_pb2 import EasyFirst
 from talweg.worker.tasks import Batch, TaskRunner
 from talweg.worker.training.batches import Batches
-from talweg.worker.training.evaluation import HeldPart
+from talweg.worker.training.evaluation import HeldSplit
 from talweg.worker.training.interface import Reporter
 from talweg.worker.training.state.snapshot import Values
 
@@ -109,15 +109,15 @@ class EasyBeforeHard:
         self._report.metrics(step, values)
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """Return the difficulties; see `Part`."""
+        """Return the difficulties; see `Stateful`."""
         return {"difficulty": self._difficulty}
 
     def values(self) -> Values:
-        """Return whether they are known; see `Part`."""
+        """Return whether they are known; see `Stateful`."""
         return {"known": self._known}
 
     def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
-        """Take them back; see `Part`."""
+        """Take them back; see `Stateful`."""
         found, wanted = tuple(tensors["difficulty"].shape), tuple(self._difficulty.shape)
         if found != wanted:
             raise ValueError(f"difficulty must be of shape {wanted}, but got {found}")
@@ -158,7 +158,7 @@ def threshold_of(difficulty: Tensor, share: float) -> float:
 
 
 def losses_by_sample(
-    model: nn.Module, task: TaskRunner, part: HeldPart, *, batch_size: int
+    model: nn.Module, task: TaskRunner, part: HeldSplit, *, batch_size: int
 ) -> Tensor:
     """Return the loss of each sample by itself, in evaluation mode; leaves them in training mode.
 

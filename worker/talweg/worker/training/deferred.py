@@ -23,7 +23,7 @@ from torch import Tensor
 
 from talweg.worker.training.guard.guard import Guard
 from talweg.worker.training.recorder import Recorder
-from talweg.worker.training.state.snapshot import Part, Snapshot, Snapshots, Values
+from talweg.worker.training.state.snapshot import Snapshot, Snapshots, Stateful, Values
 from talweg.worker.training.state.training_state import TrainingState
 
 EVERY_STEPS = {"cpu": 1, "cuda": 20}
@@ -43,7 +43,7 @@ class _Step:
     watched: Mapping[str, float]
 
 
-class Ahead:
+class DeferredReads:
     """Takes steps of one training unread, where that is worth while."""
 
     def __init__(
@@ -53,7 +53,7 @@ class Ahead:
         every_steps: int,
         guard: Guard,
         recorder: Recorder,
-        parts: Mapping[str, Part],
+        parts: Mapping[str, Stateful],
         due: Collection[Due],
         look: Due,
         watched: Callable[[], Mapping[str, float]] = dict,
@@ -81,14 +81,14 @@ class Ahead:
         self._last_read = time.perf_counter()
         self.is_open = False
         """Whether the next step is one of a window, or the last one was."""
-        self.went_back = False
+        self.rolled_back = False
         """Whether training has gone back to an earlier step, and not gone on since."""
         self.num_reads = 0
         """How often windows have been read."""
 
     def begin(self) -> None:
         """Open a window, between two steps, unless one is open or the next step must be read."""
-        self.went_back = False
+        self.rolled_back = False
         if self.is_open or self._every_steps == 1:
             return
         if self._state.step < self._read_up_to or self._look(self._state):
@@ -113,7 +113,7 @@ class Ahead:
         self._steps.append(_Step(state.step, rate, samples, self._watched()))
 
     @property
-    def must_read(self) -> bool:
+    def must_flush(self) -> bool:
         """Whether the window ends with the step that was just taken."""
         return len(self._steps) >= self._every_steps or any(due(self._state) for due in self._due)
 
@@ -137,7 +137,7 @@ class Ahead:
             self._read_up_to = state.step
             self._snapshots.restore(self._before)
             state.update.clear()
-            self.went_back = True
+            self.rolled_back = True
             return False
         # The device says when it was done with all of them, and not with each.
         now = time.perf_counter()

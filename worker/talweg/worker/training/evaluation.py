@@ -8,19 +8,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from talweg.worker.data import Part
-from talweg.worker.tasks import Batch, Judged, TaskRunner
+from talweg.worker.data import DataSplit
+from talweg.worker.tasks import Batch, EvalResult, TaskRunner
 
 
 @dataclass(frozen=True)
-class HeldPart:
+class HeldSplit:
     """A part of the data where the network is."""
 
     arrays: Mapping[str, Tensor]
     """What batches carry, by name."""
 
     @classmethod
-    def of(cls, part: Part, task: TaskRunner, device: torch.device) -> HeldPart:
+    def of(cls, part: DataSplit, task: TaskRunner, device: torch.device) -> HeldSplit:
         """Bring a part to a device."""
         return cls({name: array.to(device) for name, array in task.arrays(part).items()})
 
@@ -33,7 +33,9 @@ class HeldPart:
         return Batch({name: array[start:end] for name, array in self.arrays.items()})
 
 
-def evaluate(model: nn.Module, task: TaskRunner, part: HeldPart, *, batch_size: int) -> Judged:
+def evaluate(
+    model: nn.Module, task: TaskRunner, part: HeldSplit, *, batch_size: int
+) -> EvalResult:
     """Run a part through model and loss in evaluation mode, and leave them in training mode.
 
     Args:
@@ -44,12 +46,12 @@ def evaluate(model: nn.Module, task: TaskRunner, part: HeldPart, *, batch_size: 
     """
     model.eval()
     task.criterion.eval()
-    meter = task.meter(model)
+    accumulator = task.accumulator(model)
     at_once = task.samples_at_once(batch_size, part.arrays["x"])
     with torch.no_grad():
         for start in range(0, len(part), at_once):
-            meter.add(part.batch(start, start + at_once))
-        judged = meter.judged()
+            accumulator.add(part.batch(start, start + at_once))
+        result = accumulator.result()
     model.train()
     task.criterion.train()
-    return judged
+    return result

@@ -8,16 +8,16 @@ from talweg.spec import goal_of, judges_loss, metrics_of
 from talweg.v1.jobs_pb2 import LogLine
 from talweg.v1.options_pb2 import MAXIMIZE
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker.tasks import Judged, TaskRunner
+from talweg.worker.tasks import EvalResult, TaskRunner
 from talweg.worker.training.batches import Plan
-from talweg.worker.training.evaluation import HeldPart, evaluate
+from talweg.worker.training.evaluation import HeldSplit, evaluate
 from talweg.worker.training.interface import Reporter
 from talweg.worker.training.optim.lr_schedules import Plateau
 from talweg.worker.training.recorder import Recorder
 from talweg.worker.training.state.training_state import TrainingState
 
 
-class Judge:
+class Evaluator:
     """Judges one run by its validation data."""
 
     def __init__(
@@ -25,7 +25,7 @@ class Judge:
         spec: JobSpec,
         *,
         task: TaskRunner,
-        validation: HeldPart,
+        validation: HeldSplit,
         plan: Plan,
         plateau: Plateau | None,
         recorder: Recorder,
@@ -33,7 +33,7 @@ class Judge:
     ) -> None:
         """Make the judge of a checked spec."""
         training = spec.training
-        self.last: Judged | None = None
+        self.last: EvalResult | None = None
         """The last evaluation; None before the first."""
         self._task = task
         self._validation = validation

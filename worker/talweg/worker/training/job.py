@@ -13,7 +13,7 @@ from talweg.v1.jobs_pb2 import Divergence, Job, LogLine, Outcome
 from talweg.v1.spec_pb2 import JobSpec, Resources
 from talweg.worker.diagnostics import learn_one_batch, look_around, trivial_metrics, try_rates
 from talweg.worker.errors import UserSpecError
-from talweg.worker.tasks import Judged
+from talweg.worker.tasks import EvalResult
 from talweg.worker.training import determinism, memory
 from talweg.worker.training.distributed.process_group import ALONE, Team
 from talweg.worker.training.distributed.processes import Member, ProcessFailedError, joined
@@ -152,7 +152,7 @@ def _run(
         policy=setup.policy,
         health=setup.health,
         recorder=recorder,
-        judge=setup.judge,
+        evaluator=setup.evaluator,
         report=report,
         control=control,
         checkpoints=checkpoints,
@@ -190,7 +190,7 @@ def _run(
     if bad:
         return _diverged(weights_bad(state, bad), steps=state.applied)
 
-    tested: Judged | None = None
+    tested: EvalResult | None = None
     if len(setup.test):
         batch_size = setup.plan.batch_size
         tested = evaluate(state.model, setup.task, setup.test, batch_size=batch_size)
@@ -202,7 +202,7 @@ def _run(
             if stop.reason in _GOES_ON and stop.reason != "lost":
                 checkpoints.save()
             return _stopped(stop, spec, state)
-    last = tested or setup.judge.last
+    last = tested or setup.evaluator.last
     for warning in last.warnings if last else ():
         report.warning(warning)
     network: nn.Module = state.model.cpu().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
@@ -222,7 +222,7 @@ def _tell_flow(setup: Setup, report: Reporter) -> None:
         report.table("gradient_flow", table)
 
 
-def _compare(setup: Setup, spec: JobSpec, tested: Judged, report: Reporter) -> None:
+def _compare(setup: Setup, spec: JobSpec, tested: EvalResult, report: Reporter) -> None:
     """Tell what a predictor that knows nothing would have reached, where that is asked for."""
     if not spec.diagnostics.trivial or tested.predictions is None:
         return

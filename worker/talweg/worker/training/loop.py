@@ -22,7 +22,7 @@ from talweg.worker.training.recorder import Recorder
 from talweg.worker.training.state.training_state import TrainingState
 
 
-class Judge(Protocol):
+class Evaluator(Protocol):
     """What happens between epochs."""
 
     def is_due(self, state: TrainingState) -> bool:
@@ -57,12 +57,12 @@ class Checkpoints(Protocol):
         """Look at an evaluation, should the state be the best so far."""
 
 
-class Ahead(Protocol):
+class DeferredReads(Protocol):
     """Steps that are taken before they are read."""
 
     is_open: bool
     """Whether the step under way is one of them."""
-    went_back: bool
+    rolled_back: bool
     """Whether training has gone back to an earlier step, and not gone on since."""
 
     def begin(self) -> None:
@@ -72,7 +72,7 @@ class Ahead(Protocol):
         """Take one of them, once its gradients are there."""
 
     @property
-    def must_read(self) -> bool:
+    def must_flush(self) -> bool:
         """Whether they are to be read now."""
 
     def read(self) -> bool:
@@ -80,7 +80,7 @@ class Ahead(Protocol):
 
 
 class _ReadsEach:
-    is_open = went_back = must_read = False
+    is_open = rolled_back = must_flush = False
 
     def begin(self) -> None:
         pass
@@ -92,7 +92,7 @@ class _ReadsEach:
         return True
 
 
-READS_EACH: Ahead = _ReadsEach()
+READS_EACH: DeferredReads = _ReadsEach()
 """Takes no step before the last is read."""
 
 
@@ -122,12 +122,12 @@ def train(
     policy: Policy,
     health: Health,
     recorder: Recorder,
-    judge: Judge,
+    evaluator: Evaluator,
     report: Reporter,
     control: Control,
     checkpoints: Checkpoints = NO_CHECKPOINTS,
     team: Team = ALONE,
-    ahead: Ahead = READS_EACH,
+    ahead: DeferredReads = READS_EACH,
     curriculum: Curriculum = EVERYTHING,
 ) -> Stop | Divergence | None:
     """Train from the state's step to the plan's last.
@@ -154,7 +154,7 @@ def train(
             loss = forward_backward(window, loss_of, guard.scale, team)
             if ahead.is_open:
                 ahead.take(loss, rate=rate, samples=_count(window))
-                if ahead.must_read or checkpoints.is_due():
+                if ahead.must_flush or checkpoints.is_due():
                     if not ahead.read():
                         break
                     divergence = policy.passed(state)
@@ -183,11 +183,11 @@ def train(
                 ahead.read()
                 return stop
             ahead.begin()
-        must_stand = curriculum.is_told or judge.is_due(state)
-        if ahead.went_back or (must_stand and not ahead.read()):
+        must_stand = curriculum.is_told or evaluator.is_due(state)
+        if ahead.rolled_back or (must_stand and not ahead.read()):
             continue
         curriculum.epoch_ended(state.step)
-        state.stopped_early = not judge.epoch_ended(state)
+        state.stopped_early = not evaluator.epoch_ended(state)
         if state.order.position == plan.length.steps_an_epoch:
             state.order.position = 0
         checkpoints.evaluated()

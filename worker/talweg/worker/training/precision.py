@@ -27,7 +27,7 @@ RAISED_AFTER = 2000
 """Steps without an overflow after which the scale is doubled."""
 
 
-class Scaler:
+class GradScaler:
     """The scale of gradients in float16, which holds nothing below 6e-8 and beyond 65,504.
 
     The loss's gradient is multiplied by it, so that small gradients do not vanish on their way,
@@ -72,15 +72,15 @@ class Scaler:
         return {"guard/loss_scale": self.scale, "guard/scale_downs": float(self.downs)}
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """Return none; see `Part`."""
+        """Return none; see `Stateful`."""
         return {}
 
     def values(self) -> Values:
-        """Return the scale and what is counted; see `Part`."""
+        """Return the scale and what is counted; see `Stateful`."""
         return {"scale": self.scale, "downs": self.downs, "passed": self._passed}
 
     def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
-        """Take them back; see `Part`."""
+        """Take them back; see `Stateful`."""
         self.scale, self.downs, self._passed = values["scale"], values["downs"], values["passed"]
         self._before = {}
 
@@ -106,7 +106,7 @@ class Precision:
         """
         self._name = Training.Precision.Name(kind)
         self._place = place
-        self.scaler = Scaler() if kind == Training.fp16 else None
+        self.scaler = GradScaler() if kind == Training.fp16 else None
         """Keeps gradients in float16's range; None where they need no help."""
         self.forward: Callable[[], AbstractContextManager[object]] = nullcontext
         """Gives the context in which batches go through network and loss."""
@@ -125,7 +125,7 @@ class Precision:
         """Whether all is computed in float32."""
         return self.forward is nullcontext
 
-    def try_out(self, step: Callable[[], object]) -> None:
+    def dry_run(self, step: Callable[[], object]) -> None:
         """Run a step that leaves no trace, to see whether the device can do all that it asks for.
 
         Args:

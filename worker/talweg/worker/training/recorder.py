@@ -108,11 +108,11 @@ class Recorder:
             self._report.log(LogLine.WARNING, text)
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """Return nothing; see `Part`."""
+        """Return nothing; see `Stateful`."""
         return {}
 
     def values(self) -> Values:
-        """Return the last step and what has been counted; see `Part`."""
+        """Return the last step and what has been counted; see `Stateful`."""
         return {
             "step": self._step,
             "reading": list(self._reading),
@@ -125,7 +125,7 @@ class Recorder:
         }
 
     def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
-        """Take them back; see `Part`."""
+        """Take them back; see `Stateful`."""
         self._step, self._rate = values["step"], values["rate"]
         self._reading = Reading(*values["reading"])
         self._next_step, self._last_step = values["next_step"], values["last_step"]

@@ -24,9 +24,9 @@ from talweg.worker.training.curriculum import (
     EasyBeforeHard,
     losses_by_sample,
 )
-from talweg.worker.training.deferred import Ahead
-from talweg.worker.training.evaluation import HeldPart
-from talweg.worker.training.evaluator import Judge
+from talweg.worker.training.deferred import DeferredReads
+from talweg.worker.training.evaluation import HeldSplit
+from talweg.worker.training.evaluator import Evaluator
 from talweg.worker.training.guard import overflow, policies
 from talweg.worker.training.guard.guard import Guard
 from talweg.worker.training.guard.overflow import WeightWatch
@@ -38,11 +38,17 @@ from talweg.worker.training.monitors.layers import ForwardOrder, Layers
 from talweg.worker.training.optim import lr_schedules, optimizers
 from talweg.worker.training.optim.lr_schedules import Schedule
 from talweg.worker.training.optim.update import update_of
-from talweg.worker.training.precision import Precision, Scaler
+from talweg.worker.training.precision import GradScaler, Precision
 from talweg.worker.training.recorder import Recorder
 from talweg.worker.training.state.frozen import Frozen
-from talweg.worker.training.state.snapshot import Modules, Optimizer, Part, RandomState, Snapshots
-from talweg.worker.training.state.training_state import TrainingState, UnderWay
+from talweg.worker.training.state.snapshot import (
+    Modules,
+    Optimizer,
+    RandomState,
+    Snapshots,
+    Stateful,
+)
+from talweg.worker.training.state.training_state import CurrentStep, TrainingState
 from talweg.worker.training.trainable import all_learned
 
 # Samples that go through network and loss before the first step, to see whether they fit.
@@ -57,9 +63,9 @@ class Setup:
     """The data, in CPU memory."""
     task: TaskRunner
     """What is learnt."""
-    train: HeldPart
+    train: HeldSplit
     """What is learnt from."""
-    test: HeldPart
+    test: HeldSplit
     """What the final figures come from; may be empty."""
     plan: Plan
     """How long, in what batches."""
@@ -79,23 +85,23 @@ class Setup:
     """Sees weights that must be neither kept nor given out."""
     recorder: Recorder
     """Thins the metrics."""
-    judge: Judge
+    evaluator: Evaluator
     """Evaluates between epochs."""
     state: TrainingState
     """All that training changes."""
     precision: Precision
     """In what numbers batches go through network and loss."""
-    moment: UnderWay
+    step_info: CurrentStep
     """Where it stands, for losses that go by it."""
     snapshots: Snapshots
     """Takes that, and all else that training goes by, and brings it back."""
-    ahead: Ahead
+    ahead: DeferredReads
     """Takes steps before the guard has read them, where that is worth while."""
 
     def loss_of(self, batch: Batch) -> Tensor:
         """Run a batch through network and loss, and give its part in the step's loss."""
         with self.precision.forward():
-            loss = self.task.loss(self.state.model, batch, self.moment)
+            loss = self.task.loss(self.state.model, batch, self.step_info)
         is_whole = isinstance(batch.share, float) and batch.share == 1.0
         return loss if is_whole else loss * batch.share
 
@@ -153,13 +159,13 @@ def set_up(
         scaler=precision.scaler,
     )
 
-    train = HeldPart.of(bundle.train, task, place)
+    train = HeldSplit.of(bundle.train, task, place)
     count = min(training.batch_size, _MOST_TRIED)
     guard.remember()
     flows = spec.diagnostics.HasField("gradient_flow")
     # An empty one where nobody asks.
     with ForwardOrder.of(model if flows else nn.Module()) as forward_order:
-        found = checks.try_out(model, task, train.batch(0, count), train.arrays, spec=spec)
+        found = checks.dry_run(model, task, train.batch(0, count), train.arrays, spec=spec)
     guard.restore()
     for warning in (*checks.imbalance_warnings(spec, bundle), *found):
         if warning.kind not in warned:
@@ -193,10 +199,10 @@ def set_up(
         watched=_watched(task, precision.scaler),
         watches=type(task).watched is not TaskRunner.watched,
     )
-    judge = Judge(
+    evaluator = Evaluator(
         spec,
         task=task,
-        validation=HeldPart.of(bundle.validation, task, place),
+        validation=HeldSplit.of(bundle.validation, task, place),
         plan=plan,
         plateau=schedule.plateau,
         recorder=recorder,
@@ -204,14 +210,14 @@ def set_up(
     )
     state = TrainingState(model=model, update=update, order=Order(training.seed))
     weights = WeightWatch(model, state.optimizer)
-    learnt: dict[str, Part] = {
+    learnt: dict[str, Stateful] = {
         "model": Modules(model),
         "loss": Modules(task.criterion, without=model),
         "optimizer": Optimizer(state.optimizer),
     }
     policy = policies.build(
         training.guard,
-        policies.Surroundings(
+        policies.PolicyContext(
             guard=guard,
             batches=batches,
             weights=weights,
@@ -233,12 +239,12 @@ def set_up(
         flow=_flow_of(spec, layers, forward_order, plan, task) if flows else None,
     )
     random = RandomState(place)
-    scaled: dict[str, Part] = {} if precision.scaler is None else {"scaler": precision.scaler}
+    scaled: dict[str, Stateful] = {} if precision.scaler is None else {"scaler": precision.scaler}
     setup = Setup(
         bundle=bundle,
         task=task,
         train=train,
-        test=HeldPart.of(bundle.test, task, place),
+        test=HeldSplit.of(bundle.test, task, place),
         plan=plan,
         batches=batches,
         curriculum=curriculum or EVERYTHING,
@@ -248,10 +254,10 @@ def set_up(
         health=health,
         weights=weights,
         recorder=recorder,
-        judge=judge,
+        evaluator=evaluator,
         state=state,
         precision=precision,
-        moment=UnderWay(state),
+        step_info=CurrentStep(state),
         snapshots=Snapshots(
             {
                 **learnt,
@@ -265,7 +271,7 @@ def set_up(
                 **({} if curriculum is None else {"curriculum": curriculum}),
             }
         ),
-        ahead=Ahead(
+        ahead=DeferredReads(
             state,
             every_steps=deferred.every_steps(
                 training.read_every_steps if training.HasField("read_every_steps") else None, place
@@ -284,7 +290,7 @@ def set_up(
     )
     if not precision.is_full:
         guard.remember()
-        precision.try_out(lambda: backward(setup.loss_of(train.batch(0, count))))
+        precision.dry_run(lambda: backward(setup.loss_of(train.batch(0, count))))
         guard.restore()
     return setup
 
@@ -311,7 +317,7 @@ def _curriculum(
     )
 
 
-def _watched(task: TaskRunner, scaler: Scaler | None) -> Callable[[], Mapping[str, float]]:
+def _watched(task: TaskRunner, scaler: GradScaler | None) -> Callable[[], Mapping[str, float]]:
     """Return what points hold besides what every run's do."""
     if scaler is None:
         return task.watched

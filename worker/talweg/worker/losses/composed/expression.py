@@ -34,10 +34,10 @@ class Expression(OwnLoss, Elementwise):
         self._term = formulas.parse(spec.formula, spec.params)
         self._formula = compiled(self._term)
 
-    def try_out(self, inputs: Mapping[str, Tensor]) -> None:
-        """See `OwnLoss.try_out`; where all predictions are right, too."""
-        super().try_out(inputs)
-        super().try_out({**inputs, "pred": inputs["target"].to(inputs["pred"].dtype)})
+    def dry_run(self, inputs: Mapping[str, Tensor]) -> None:
+        """See `OwnLoss.dry_run`; where all predictions are right, too."""
+        super().dry_run(inputs)
+        super().dry_run({**inputs, "pred": inputs["target"].to(inputs["pred"].dtype)})
 
     def _values(self, pred: Tensor, target: Tensor) -> Tensor:
         if not pred.numel():

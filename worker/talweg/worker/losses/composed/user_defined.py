@@ -19,7 +19,7 @@ class OwnLoss(LossModule):
     field: str
     """Where the fault is if it goes wrong, below the message `Loss`."""
 
-    def try_out(self, inputs: Mapping[str, Tensor]) -> None:
+    def dry_run(self, inputs: Mapping[str, Tensor]) -> None:
         """Compute value and gradient on samples, and refuse what training would stumble over.
 
         Args:

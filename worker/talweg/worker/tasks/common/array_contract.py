@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from talweg.worker.data import Part
+from talweg.worker.data import DataSplit
 from talweg.worker.errors import UserSpecError
 
 
@@ -24,7 +24,7 @@ class Array:
     """Whether it holds indices or counts, and else numbers."""
 
 
-def check_part(part: Part, contract: Mapping[str, Array], where: str) -> None:
+def check_split(part: DataSplit, contract: Mapping[str, Array], where: str) -> None:
     """Refuse a part whose arrays are not what a task reads.
 
     Args:

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from talweg.spec import given_of, num_outputs, output_activation
 from talweg.v1.jobs_pb2 import Warning
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker.data import DataBundle, Part
+from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.losses import ClassCounts, LossModule
 from talweg.worker.models import HeadShape
-from talweg.worker.tasks.common.array_contract import Array, check_part
+from talweg.worker.tasks.common.array_contract import Array, check_split
 from talweg.worker.tasks.common.class_counts import counted
 from talweg.worker.tasks.common.criterion import Outputs, criterion
 
@@ -49,7 +49,7 @@ class Batch:
         return len(self.arrays["x"])
 
 
-class Moment(Protocol):
+class StepInfo(Protocol):
     """Where training stands."""
 
     @property
@@ -80,7 +80,7 @@ class Predictions:
 
 
 @dataclass(frozen=True)
-class Judged:
+class EvalResult:
     """What came of an evaluation."""
 
     values: Mapping[str, float]
@@ -93,7 +93,7 @@ class Judged:
     """What is probably not meant, to be said where this is the last evaluation."""
 
 
-class Meter(ABC):
+class MetricAccumulator(ABC):
     """One evaluation: takes samples batch by batch, and judges them all in the end.
 
     Keeps sums, and not samples, wherever outputs may be large.
@@ -104,11 +104,11 @@ class Meter(ABC):
         """Run samples through the model; it is in evaluation mode, and no gradient is kept."""
 
     @abstractmethod
-    def judged(self) -> Judged:
-        """Judge all samples that were added, at least one."""
+    def result(self) -> EvalResult:
+        """Evaluate all samples that were added, at least one."""
 
 
-class OutputMeter(Meter):
+class OutputAccumulator(MetricAccumulator):
     """An evaluation that goes by the model's outputs alone, wherever they come from."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -124,7 +124,7 @@ class OutputMeter(Meter):
         """Take what a model gave of a batch."""
 
 
-class Trial(NamedTuple):
+class DryRun(NamedTuple):
     """A loss with the inputs that some training samples give it, to see whether they fit."""
 
     path: str
@@ -178,7 +178,7 @@ class TaskRunner(ABC):
             UserSpecError: The data is not what the task reads.
         """
         for name in ("train", "validation", "test"):
-            check_part(getattr(bundle, name), self.contract, name)
+            check_split(getattr(bundle, name), self.contract, name)
         self.num_outputs = num_outputs(spec, bundle.num_targets)
         self._ends_in = output_activation(spec)
         loss, self.computed = counted(spec, self.class_counts(bundle))
@@ -205,11 +205,11 @@ class TaskRunner(ABC):
         """Move a network's first outputs to where the targets are, where that is far off."""
 
     @abstractmethod
-    def arrays(self, part: Part) -> dict[str, Tensor]:
+    def arrays(self, part: DataSplit) -> dict[str, Tensor]:
         """Return what batches carry of a part: `x`, and what the loss takes."""
 
     @abstractmethod
-    def meter(self, model: nn.Module) -> Meter:
+    def accumulator(self, model: nn.Module) -> MetricAccumulator:
         """Begin an evaluation of a model."""
 
     def samples_at_once(self, batch_size: int, x: Tensor) -> int:
@@ -225,20 +225,20 @@ class TaskRunner(ABC):
         """Return what the criterion takes of a model's outputs and a batch."""
         return {"pred": outputs, "target": batch.target}
 
-    def loss(self, model: nn.Module, batch: Batch, moment: Moment) -> Tensor:
+    def loss(self, model: nn.Module, batch: Batch, step_info: StepInfo) -> Tensor:
         """Run a batch through model and loss.
 
         Args:
             model: In training mode; in evaluation mode, as the criterion is then too, whatever a
                 loss learns or counts stays as it is.
             batch: The samples.
-            moment: Where training stands.
+            step_info: Where training stands.
         """
         return self.criterion(self.loss_inputs(model(batch.x), batch))
 
-    def trials(
+    def dry_runs(
         self, model: nn.Module, batch: Batch, arrays: Mapping[str, Tensor]
-    ) -> Iterator[Trial]:
+    ) -> Iterator[DryRun]:
         """Return each loss with what some samples give it, before the first step.
 
         Args:
@@ -248,7 +248,7 @@ class TaskRunner(ABC):
         """
         inputs = self.loss_inputs(model(batch.x), batch)
         targets = {name: arrays[name] for name in inputs if name in arrays}
-        yield Trial("loss", self.criterion, inputs, targets)
+        yield DryRun("loss", self.criterion, inputs, targets)
 
     def order(self, count: int, generator: torch.Generator) -> Tensor:
         """Draw the order of an epoch's samples, which are cut into batches as they come.

@@ -9,8 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker.data import DataBundle, Part
-from talweg.worker.tasks.common.base import Batch, Judged, Meter, Predictions, TaskRunner
+from talweg.worker.data import DataBundle, DataSplit
+from talweg.worker.tasks.common.base import (
+    Batch,
+    EvalResult,
+    MetricAccumulator,
+    Predictions,
+    TaskRunner,
+)
 
 # Inputs go through the network in batches of about 4 MiB, or as large as in training.
 _NUMBERS_IN_A_BATCH = 2**20
@@ -39,9 +45,9 @@ class OneTarget(TaskRunner):
 
     @abstractmethod
     def metrics(self, predictions: Predictions) -> dict[str, float]:
-        """Judge predictions: by metric's name, without those that the samples leave undefined."""
+        """Return metrics by name, without those that the samples leave undefined."""
 
-    def arrays(self, part: Part) -> dict[str, Tensor]:
+    def arrays(self, part: DataSplit) -> dict[str, Tensor]:
         """Return x and the target; see `TaskRunner.arrays`."""
         return {"x": part.x, "target": self.targets(part.y)}
 
@@ -53,12 +59,12 @@ class OneTarget(TaskRunner):
         """Return as many as hold 4 MiB of inputs, if those are more than in training."""
         return max(batch_size, _NUMBERS_IN_A_BATCH // max(math.prod(x.shape[1:]), 1))
 
-    def meter(self, model: nn.Module) -> Meter:
+    def accumulator(self, model: nn.Module) -> MetricAccumulator:
         """Begin an evaluation of a model."""
         return _Together(self, model)
 
 
-class _Together(Meter):
+class _Together(MetricAccumulator):
     """Judges all samples' outputs together, so that the loss does not depend on batches."""
 
     def __init__(self, task: OneTarget, model: nn.Module) -> None:
@@ -71,7 +77,7 @@ class _Together(Meter):
         self._outputs.append(self._model(batch.x))
         self._targets.append(batch.target)
 
-    def judged(self) -> Judged:
+    def result(self) -> EvalResult:
         outputs, target = _joined(self._outputs), _joined(self._targets)
         loss = float(self._task.criterion({"pred": outputs, "target": target}))
         predictions = self._task.predict(outputs, self._task.y_of(target).cpu())
@@ -79,7 +85,7 @@ class _Together(Meter):
         finite = bool(torch.isfinite(outputs).all())
         metrics = self._task.metrics(predictions) if finite else {}
         shown = {"y_true": predictions.y_true, "y_pred": predictions.y_pred}
-        return Judged({"loss": loss, **metrics}, shown, predictions)
+        return EvalResult({"loss": loss, **metrics}, shown, predictions)
 
 
 def _joined(batches: list[Tensor]) -> Tensor:

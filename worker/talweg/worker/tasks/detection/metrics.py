@@ -27,7 +27,7 @@ def judge_boxes(
     """
     if not any(len(classes) for _, classes in true):
         return {}
-    # It is needed where boxes are judged alone, and prints of each thing that it does.
+    # It is needed where boxes are evaluated alone, and prints of each thing that it does.
     with contextlib.redirect_stdout(io.StringIO()):
         from pycocotools.cocoeval import COCOeval
 

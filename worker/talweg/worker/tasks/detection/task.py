@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker.data import DataBundle, Part
+from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.errors import UserSpecError
 from talweg.worker.losses import ClassCounts
 from talweg.worker.tasks.common.array_contract import Array
-from talweg.worker.tasks.common.base import Batch, Judged, OutputMeter, TaskRunner
+from talweg.worker.tasks.common.base import Batch, EvalResult, OutputAccumulator, TaskRunner
 from talweg.worker.tasks.common.class_counts import count_classes
 from talweg.worker.tasks.detection.metrics import judge_boxes
 from talweg.worker.tasks.detection.predictions import Choice, find_boxes
@@ -55,19 +55,19 @@ class Detection(TaskRunner):
         self._radius = spec.task.detection.radius
         super().__init__(spec, bundle)
         for name in _PARTS:
-            part: Part = getattr(bundle, name)
+            part: DataSplit = getattr(bundle, name)
             check_objects(part, bundle.num_targets, self.sides, f"of the {name} data")
 
     def class_counts(self, bundle: DataBundle) -> ClassCounts:
         """Count the locations that learn each class."""
         return count_classes(self.targets(bundle.train).classes, bundle.num_targets)
 
-    def targets(self, part: Part) -> Targets:
+    def targets(self, part: DataSplit) -> Targets:
         """Return what each location is to learn."""
         arrays = part.arrays
         return assign(arrays["boxes"], arrays["classes"], arrays["count"], self.grid, self._radius)
 
-    def arrays(self, part: Part) -> dict[str, Tensor]:
+    def arrays(self, part: DataSplit) -> dict[str, Tensor]:
         """Return x, what each location is to learn, and the objects as they came."""
         target = self.targets(part)
         objects = {name: part.arrays[name] for name in ("boxes", "classes", "count")}
@@ -78,12 +78,12 @@ class Detection(TaskRunner):
         boxes = batch.arrays["target_boxes"]
         return {"pred": outputs, "target": batch.target, "target_boxes": boxes}
 
-    def meter(self, model: nn.Module) -> OutputMeter:
+    def accumulator(self, model: nn.Module) -> OutputAccumulator:
         """Begin an evaluation of a model."""
         return _Objects(self, model)
 
 
-class _Objects(OutputMeter):
+class _Objects(OutputAccumulator):
     """Keeps the boxes that are found, and judges them together."""
 
     def __init__(self, task: Detection, model: nn.Module) -> None:
@@ -116,10 +116,10 @@ class _Objects(OutputMeter):
         if self._images is None:
             self._images = batch.x[:NUM_SHOWN].float().cpu().numpy()
 
-    def judged(self) -> Judged:
+    def result(self) -> EvalResult:
         values = {"loss": self._loss / max(self._weight, 1)}
         if not self._finite or self._images is None:
-            return Judged(values)
+            return EvalResult(values)
         true = {key: np.concatenate([part[key] for part in self._true]) for key in self._true[0]}
         found = np.concatenate(self._found)
         values |= judge_boxes(
@@ -130,7 +130,9 @@ class _Objects(OutputMeter):
             [_found_in(image[image[:, 5] > 0].astype(np.float64)) for image in found],
         )
         shown = {"image": self._images, **true, "found": found}
-        return Judged(values, {name: array[: len(self._images)] for name, array in shown.items()})
+        return EvalResult(
+            values, {name: array[: len(self._images)] for name, array in shown.items()}
+        )
 
 
 def _found_in(rows: NDArray[np.float64]) -> tuple[Any, Any, Any]:
@@ -138,7 +140,7 @@ def _found_in(rows: NDArray[np.float64]) -> tuple[Any, Any, Any]:
     return rows[:, :4], rows[:, 5].astype(np.int64), rows[:, 4]
 
 
-def check_objects(part: Part, num_classes: int, sides: tuple[int, int], where: str) -> None:
+def check_objects(part: DataSplit, num_classes: int, sides: tuple[int, int], where: str) -> None:
     """Refuse objects that cannot be.
 
     Args:

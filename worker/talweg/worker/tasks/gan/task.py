@@ -15,11 +15,18 @@ from talweg.spec import kind
 from talweg.v1 import losses_pb2
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import losses
-from talweg.worker.data import DataBundle, Part, ring_centres
+from talweg.worker.data import DataBundle, DataSplit, ring_centres
 from talweg.worker.losses import gradient_penalty
 from talweg.worker.models import GeneratorAndCritic
 from talweg.worker.tasks.common.array_contract import Array
-from talweg.worker.tasks.common.base import Batch, Judged, Meter, Moment, TaskRunner, Trial
+from talweg.worker.tasks.common.base import (
+    Batch,
+    DryRun,
+    EvalResult,
+    MetricAccumulator,
+    StepInfo,
+    TaskRunner,
+)
 from talweg.worker.tasks.common.metrics import Floats
 from talweg.worker.tasks.common.units import to_raw
 from talweg.worker.tasks.gan.metrics import mode_shares, sliced_wasserstein
@@ -68,7 +75,7 @@ class Gan(TaskRunner):
         """Note whose weights are the critic's."""
         self._critic = list(players(network).critic.parameters())
 
-    def arrays(self, part: Part) -> dict[str, Tensor]:
+    def arrays(self, part: DataSplit) -> dict[str, Tensor]:
         """Return x; see `TaskRunner.arrays`."""
         return {"x": part.x}
 
@@ -80,11 +87,11 @@ class Gan(TaskRunner):
         """Return what the learning rate is multiplied by; see `TaskRunner.rate_factor`."""
         return self._critic_rate if self.is_critics(step) else 1.0
 
-    def loss(self, model: nn.Module, batch: Batch, moment: Moment) -> Tensor:
+    def loss(self, model: nn.Module, batch: Batch, step_info: StepInfo) -> Tensor:
         """Return what the player that moves has to pay; see `TaskRunner.loss`."""
         both = players(model)
         noise = torch.randn(len(batch), both.noise, device=batch.x.device)
-        if self.is_critics(moment.step):
+        if self.is_critics(step_info.step):
             with torch.no_grad():
                 fake = both(noise)
             paid = self.criterion(self._scores(both, batch.x, fake))
@@ -98,13 +105,13 @@ class Gan(TaskRunner):
         self._note(1, paid)
         return paid
 
-    def trials(
+    def dry_runs(
         self, model: nn.Module, batch: Batch, arrays: Mapping[str, Tensor]
-    ) -> Iterator[Trial]:
+    ) -> Iterator[DryRun]:
         """Return the critic's loss with scores of real and made samples."""
         both = players(model)
         fake = both(torch.randn(len(batch), both.noise, device=batch.x.device))
-        yield Trial("loss", self.criterion, self._scores(both, batch.x, fake), {})
+        yield DryRun("loss", self.criterion, self._scores(both, batch.x, fake), {})
 
     def watched(self) -> dict[str, float]:
         """Return what each player paid last."""
@@ -121,7 +128,7 @@ class Gan(TaskRunner):
                 for parameter in self._critic:
                     parameter.clamp_(-self._clip, self._clip)
 
-    def meter(self, model: nn.Module) -> Meter:
+    def accumulator(self, model: nn.Module) -> MetricAccumulator:
         """Begin an evaluation of a model."""
         return _Likeness(self, players(model))
 
@@ -151,7 +158,7 @@ def _unmoved(parameters: list[nn.Parameter]) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-class _Likeness(Meter):
+class _Likeness(MetricAccumulator):
     """Compares as many made samples with the real ones."""
 
     def __init__(self, task: Gan, both: GeneratorAndCritic) -> None:
@@ -162,7 +169,7 @@ class _Likeness(Meter):
     def add(self, batch: Batch) -> None:
         self._real.append(self._task.raw(batch.x))
 
-    def judged(self) -> Judged:
+    def result(self) -> EvalResult:
         real = np.concatenate(self._real)
         made = self._made(max(len(real), _LEAST_MADE if self._task.modes else 0))
         values: dict[str, float] = {}
@@ -176,7 +183,7 @@ class _Likeness(Meter):
             "originals": real[:_MOST_SHOWN].astype(np.float32),
             "samples": made[:_MOST_SHOWN].astype(np.float32),
         }
-        return Judged(values, shown)
+        return EvalResult(values, shown)
 
     def _made(self, count: int) -> Floats:
         device = next(self._both.parameters()).device

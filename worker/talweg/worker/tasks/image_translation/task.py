@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker.data import DataBundle, Part
+from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.errors import UserSpecError
 from talweg.worker.losses import frozen_digests
 from talweg.worker.losses.functional import images
 from talweg.worker.tasks.common.array_contract import Array
-from talweg.worker.tasks.common.base import Batch, Judged, OutputMeter, TaskRunner
+from talweg.worker.tasks.common.base import Batch, EvalResult, OutputAccumulator, TaskRunner
 from talweg.worker.tasks.common.mean_loss import MeanLoss
 from talweg.worker.tasks.image_translation.perceptual_layers import layer_weights
 from talweg.worker.tasks.segmentation.task import NUM_SHOWN
@@ -47,7 +47,7 @@ class ImageTranslation(TaskRunner):
                 _check(image, f"dataset: image of the {name} data")
         self.computed |= frozen_digests(self.criterion)
 
-    def arrays(self, part: Part) -> dict[str, Tensor]:
+    def arrays(self, part: DataSplit) -> dict[str, Tensor]:
         """Return x and the target (N, K, H, W)."""
         return {"x": part.x, "target": part.arrays["image"]}
 
@@ -55,12 +55,12 @@ class ImageTranslation(TaskRunner):
         """Return the weights of layers that a loss learns."""
         return layer_weights(self.criterion)
 
-    def meter(self, model: nn.Module) -> OutputMeter:
+    def accumulator(self, model: nn.Module) -> OutputAccumulator:
         """Begin an evaluation of a model."""
         return _Images(self, model)
 
 
-class _Images(OutputMeter):
+class _Images(OutputAccumulator):
     """Adds up what each image's answer is worth."""
 
     def __init__(self, task: ImageTranslation, model: nn.Module) -> None:
@@ -84,12 +84,12 @@ class _Images(OutputMeter):
                 name: array[:NUM_SHOWN].float().cpu().numpy() for name, array in kept.items()
             }
 
-    def judged(self) -> Judged:
+    def result(self) -> EvalResult:
         loss = {"loss": self._loss.value}
         if not self._finite:
-            return Judged(loss)
+            return EvalResult(loss)
         values = {name: total / self._count for name, total in self._sums.items()}
-        return Judged({**loss, **values}, self._shown)
+        return EvalResult({**loss, **values}, self._shown)
 
 
 def psnr(answers: Tensor, target: Tensor) -> Tensor:

@@ -14,10 +14,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker.data import DataBundle, Part
+from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.errors import UserSpecError
 from talweg.worker.tasks.common.array_contract import Array
-from talweg.worker.tasks.common.base import Batch, Floats, Judged, Meter, Moment, TaskRunner, Trial
+from talweg.worker.tasks.common.base import (
+    Batch,
+    DryRun,
+    EvalResult,
+    Floats,
+    MetricAccumulator,
+    StepInfo,
+    TaskRunner,
+)
 from talweg.worker.tasks.common.criterion import leaves
 from talweg.worker.tasks.common.mean_loss import MeanLoss
 from talweg.worker.tasks.common.metrics import auroc_and_average_precision
@@ -54,22 +62,22 @@ class _Given(TaskRunner):
         self.compares_directions = not any(is_euclidean(loss) for _, loss in leaves(spec.loss))
         """Whether the directions of vectors are compared, and not their places."""
 
-    def arrays(self, part: Part) -> dict[str, Tensor]:
+    def arrays(self, part: DataSplit) -> dict[str, Tensor]:
         """Return the first of what is compared as x, the rest by name, and y if there is one."""
         first, *others = self.compared
         names = [*others, *self.beside, *([_LABEL] if _LABEL in part.arrays else [])]
         return {"x": part.arrays[first]} | {name: part.arrays[name] for name in names}
 
-    def loss(self, model: nn.Module, batch: Batch, moment: Moment) -> Tensor:
+    def loss(self, model: nn.Module, batch: Batch, step_info: StepInfo) -> Tensor:
         """Compare the batch's groups; see `TaskRunner.loss`."""
         return self.criterion(self.given(self.vectors(model, batch), batch.arrays))
 
-    def trials(
+    def dry_runs(
         self, model: nn.Module, batch: Batch, arrays: Mapping[str, Tensor]
-    ) -> Iterator[Trial]:
+    ) -> Iterator[DryRun]:
         """Return the loss with some groups."""
         inputs = self.given(self.vectors(model, batch), batch.arrays)
-        yield Trial("loss", self.criterion, inputs, {})
+        yield DryRun("loss", self.criterion, inputs, {})
 
     def vectors(self, model: nn.Module, batch: Batch) -> Vectors:
         """Return the embeddings of a batch, all of them of one pass through the model."""
@@ -82,7 +90,7 @@ class _Given(TaskRunner):
         """Return the loss's inputs."""
         return {**vectors, **{name: arrays[name] for name in self.beside}}
 
-    def meter(self, model: nn.Module) -> Meter:
+    def accumulator(self, model: nn.Module) -> MetricAccumulator:
         """Begin an evaluation of a model."""
         return _Groups(self, model)
 
@@ -157,7 +165,7 @@ class GivenTriplets(_Given):
         return {"triplet_accuracy": float((alike < unlike).mean())}
 
 
-class _Groups(Meter):
+class _Groups(MetricAccumulator):
     """Judges all groups together, by the distances within them."""
 
     def __init__(self, task: _Given, model: nn.Module) -> None:
@@ -181,7 +189,7 @@ class _Groups(Meter):
         known = {*self._task.beside, _LABEL} & batch.arrays.keys()
         self._arrays.append({name: batch.arrays[name] for name in known})
 
-    def judged(self) -> Judged:
+    def result(self) -> EvalResult:
         task = self._task
         arrays = {
             name: torch.cat([batch[name] for batch in self._arrays]).cpu().numpy()
@@ -217,4 +225,4 @@ class _Groups(Meter):
         if _LABEL in arrays:
             shown["embeddings"] = raw[first][:_MOST_SHOWN].float().numpy()
             shown["labels"] = arrays[_LABEL][:_MOST_SHOWN]
-        return Judged(values, shown)
+        return EvalResult(values, shown)

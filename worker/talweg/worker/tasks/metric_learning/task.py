@@ -10,9 +10,15 @@ from torch.nn import functional as F
 from talweg.spec import judges_loss
 from talweg.v1 import losses_pb2
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker.data import DataBundle, Part
+from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.tasks.common.array_contract import Array
-from talweg.worker.tasks.common.base import Batch, Judged, Meter, Predictions, TaskRunner
+from talweg.worker.tasks.common.base import (
+    Batch,
+    EvalResult,
+    MetricAccumulator,
+    Predictions,
+    TaskRunner,
+)
 from talweg.worker.tasks.common.criterion import leaves
 from talweg.worker.tasks.common.mean_loss import MeanLoss
 from talweg.worker.tasks.metric_learning.metrics import recall_at, verification_auroc
@@ -50,7 +56,7 @@ class MetricLearning(TaskRunner):
         """Return the classes that are seen in training."""
         return len(torch.unique(bundle.train.y)) * self.quarters
 
-    def arrays(self, part: Part) -> dict[str, Tensor]:
+    def arrays(self, part: DataSplit) -> dict[str, Tensor]:
         """Return x and, as target, the class; see `TaskRunner.arrays`.
 
         In the training part classes are numbered as they are seen there, turned ones included.
@@ -67,12 +73,12 @@ class MetricLearning(TaskRunner):
         """Draw an order in groups of one class; see `TaskRunner.order`."""
         return grouped(self._labels, self._together, generator)
 
-    def meter(self, model: nn.Module) -> Meter:
+    def accumulator(self, model: nn.Module) -> MetricAccumulator:
         """Begin an evaluation of a model."""
         return _Vectors(self, model)
 
 
-class _Vectors(Meter):
+class _Vectors(MetricAccumulator):
     """Judges all samples' vectors together."""
 
     def __init__(self, task: MetricLearning, model: nn.Module) -> None:
@@ -85,7 +91,7 @@ class _Vectors(Meter):
         self._outputs.append(self._model(batch.x))
         self._labels.append(batch.target)
 
-    def judged(self) -> Judged:
+    def result(self) -> EvalResult:
         outputs, target = torch.cat(self._outputs), torch.cat(self._labels)
         values = {"loss": self._loss(outputs, target)} if self._task.judges_loss else {}
         embeddings, labels = outputs.to("cpu", torch.float64), target.cpu().numpy()
@@ -101,7 +107,7 @@ class _Vectors(Meter):
             "embeddings": embeddings[:_MOST_SHOWN].numpy().astype(np.float32),
             "labels": labels[:_MOST_SHOWN],
         }
-        return Judged(values, shown, Predictions(labels, embeddings.numpy()))
+        return EvalResult(values, shown, Predictions(labels, embeddings.numpy()))
 
     def _loss(self, outputs: Tensor, target: Tensor) -> float:
         """Return the loss over some samples at a time: all together would have N² pairs."""

@@ -9,15 +9,15 @@ import numpy as np
 from torch import Tensor, nn
 
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker.data import DataBundle, Part
+from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.tasks.common.array_contract import Array
-from talweg.worker.tasks.common.base import Batch, Judged, OutputMeter, TaskRunner
+from talweg.worker.tasks.common.base import Batch, EvalResult, OutputAccumulator, TaskRunner
 from talweg.worker.tasks.common.mean_loss import MeanLoss
 from talweg.worker.tasks.segmentation.task import NUM_SHOWN
 
 
 class Numbers(TaskRunner):
-    """Numbers from outputs (N, 1, …), judged in their own units."""
+    """Numbers from outputs (N, 1, …), evaluated in their own units."""
 
     scale: float = 1.0
     """What an error of 1 is in the target's units."""
@@ -27,15 +27,15 @@ class Numbers(TaskRunner):
         super().__init__(spec, bundle)
         self.num_outputs = 1
 
-    def arrays(self, part: Part) -> dict[str, Tensor]:
+    def arrays(self, part: DataSplit) -> dict[str, Tensor]:
         """Return x and the target (N, 1, …)."""
         return {"x": part.x, "target": self.targets(part)[:, None]}
 
     @abstractmethod
-    def targets(self, part: Part) -> Tensor:
+    def targets(self, part: DataSplit) -> Tensor:
         """Return a part's numbers (N, …)."""
 
-    def meter(self, model: nn.Module) -> OutputMeter:
+    def accumulator(self, model: nn.Module) -> OutputAccumulator:
         """Begin an evaluation of a model."""
         return _Errors(self, model)
 
@@ -49,7 +49,7 @@ class Depth(Numbers):
     }
     of_pixels: ClassVar[bool] = True
 
-    def targets(self, part: Part) -> Tensor:
+    def targets(self, part: DataSplit) -> Tensor:
         """Return the distances (N, H, W)."""
         return part.arrays["depth"]
 
@@ -69,12 +69,12 @@ class Column(Numbers):
         if bundle.target_scaler is not None:
             self.scale = float(np.atleast_1d(bundle.target_scaler.sd)[column])
 
-    def targets(self, part: Part) -> Tensor:
+    def targets(self, part: DataSplit) -> Tensor:
         """Return the numbers (N,)."""
         return part.y.reshape(len(part.y), -1)[:, self._column]
 
 
-class _Errors(OutputMeter):
+class _Errors(OutputAccumulator):
     """Adds up errors and their squares."""
 
     def __init__(self, task: Numbers, model: nn.Module) -> None:
@@ -94,8 +94,8 @@ class _Errors(OutputMeter):
             kept = {"image": batch.x, "depth": batch.target[:, 0], "answer": outputs[:, 0]}
             self._shown = {name: array[:NUM_SHOWN].cpu().numpy() for name, array in kept.items()}
 
-    def judged(self) -> Judged:
+    def result(self) -> EvalResult:
         mae, mse = self._sums / self._count
         scale = self._task.scale
         values = {"loss": self._loss.value, "mae": scale * mae, "rmse": scale * np.sqrt(mse)}
-        return Judged({name: float(value) for name, value in values.items()}, self._shown)
+        return EvalResult({name: float(value) for name, value in values.items()}, self._shown)

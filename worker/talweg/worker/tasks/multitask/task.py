@@ -12,9 +12,16 @@ from torch import Tensor, nn
 from talweg import spec as specs
 from talweg.v1 import tasks_pb2
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker.data import DataBundle, Part
+from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.models import HeadShape
-from talweg.worker.tasks.common.base import Batch, Judged, Moment, OutputMeter, TaskRunner, Trial
+from talweg.worker.tasks.common.base import (
+    Batch,
+    DryRun,
+    EvalResult,
+    OutputAccumulator,
+    StepInfo,
+    TaskRunner,
+)
 from talweg.worker.tasks.detection.task import Detection
 from talweg.worker.tasks.multitask.dense_regression import Column, Depth
 from talweg.worker.tasks.multitask.weighting import Weighing, last_shared, weighing_of
@@ -51,7 +58,7 @@ class Multitask(TaskRunner):
         }
         self._last: list[Tensor] = []
 
-    def arrays(self, part: Part) -> dict[str, Tensor]:
+    def arrays(self, part: DataSplit) -> dict[str, Tensor]:
         """Return x, and each head's other arrays behind its name."""
         found = {"x": part.x}
         for name, runner in self.runners.items():
@@ -75,7 +82,7 @@ class Multitask(TaskRunner):
             for name, runner in self.runners.items()
         ]
 
-    def loss(self, model: nn.Module, batch: Batch, moment: Moment) -> Tensor:
+    def loss(self, model: nn.Module, batch: Batch, step_info: StepInfo) -> Tensor:
         """Weigh the heads' losses; see `TaskRunner.loss`."""
         each = self.each(model(batch.x), batch)
         self._last = [loss.detach() for loss in each]
@@ -83,17 +90,17 @@ class Multitask(TaskRunner):
             return self.criterion({"losses": torch.stack(each)})
         return self.criterion.in_training(each, last_shared(model))
 
-    def trials(
+    def dry_runs(
         self, model: nn.Module, batch: Batch, arrays: Mapping[str, Tensor]
-    ) -> Iterator[Trial]:
-        """Return each head's loss; see `TaskRunner.trials`."""
+    ) -> Iterator[DryRun]:
+        """Return each head's loss; see `TaskRunner.dry_runs`."""
         outputs = model(batch.x)
         for name, runner in self.runners.items():
             own = Batch(self.of_head(name, batch.arrays))
             inputs = runner.loss_inputs(outputs[name], own)
             whole = self.of_head(name, arrays)
             targets = {key: whole[key] for key in inputs if key in whole}
-            yield Trial(self._paths[name], runner.criterion, inputs, targets)
+            yield DryRun(self._paths[name], runner.criterion, inputs, targets)
 
     def watched(self) -> dict[str, float]:
         """Return each head's loss in the last batch, and its weight."""
@@ -106,37 +113,37 @@ class Multitask(TaskRunner):
         """Let the weights follow an update."""
         self.criterion.updated()
 
-    def meter(self, model: nn.Module) -> OutputMeter:
+    def accumulator(self, model: nn.Module) -> OutputAccumulator:
         """Begin an evaluation of a model."""
         return _EachHead(self, model)
 
 
-class _EachHead(OutputMeter):
+class _EachHead(OutputAccumulator):
     """Judges each head by its own metrics, and the heads' losses by their weights."""
 
     def __init__(self, task: Multitask, model: nn.Module) -> None:
         super().__init__(model)
         self._task = task
-        self._meters: dict[str, OutputMeter] = {}
+        self._meters: dict[str, OutputAccumulator] = {}
         for name, runner in task.runners.items():
-            meter = runner.meter(model)
-            assert isinstance(meter, OutputMeter)
-            self._meters[name] = meter
+            accumulator = runner.accumulator(model)
+            assert isinstance(accumulator, OutputAccumulator)
+            self._meters[name] = accumulator
 
     def take(self, outputs: Any, batch: Batch) -> None:
-        for name, meter in self._meters.items():
-            meter.take(outputs[name], Batch(self._task.of_head(name, batch.arrays)))
+        for name, accumulator in self._meters.items():
+            accumulator.take(outputs[name], Batch(self._task.of_head(name, batch.arrays)))
 
-    def judged(self) -> Judged:
-        found = {name: meter.judged() for name, meter in self._meters.items()}
-        each = torch.tensor([judged.values["loss"] for judged in found.values()])
+    def result(self) -> EvalResult:
+        found = {name: accumulator.result() for name, accumulator in self._meters.items()}
+        each = torch.tensor([result.values["loss"] for result in found.values()])
         criterion = self._task.criterion
         values = {"loss": float(criterion({"losses": each.to(criterion.weights)}))}
         shown: dict[str, NDArray[Any]] = {}
-        for name, judged in found.items():
-            values |= {f"{name}/{key}": value for key, value in judged.values.items()}
-            shown |= {f"{name}/{key}": array for key, array in judged.shown.items()}
-        return Judged(values, shown)
+        for name, result in found.items():
+            values |= {f"{name}/{key}": value for key, value in result.values.items()}
+            shown |= {f"{name}/{key}": array for key, array in result.shown.items()}
+        return EvalResult(values, shown)
 
 
 def _runner(spec: JobSpec, head: specs.Head, bundle: DataBundle) -> TaskRunner:

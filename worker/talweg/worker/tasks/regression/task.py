@@ -32,7 +32,7 @@ class Regression(OneTarget):
         self._mean = self.targets(bundle.train.y).mean(dim=0)
         self._gives_log = False
         self._gives_variance = False
-        # Quantiles that are judged, and whether each has an output of its own.
+        # Quantiles that are evaluated, and whether each has an output of its own.
         self._quantiles: Floats = np.zeros(0)
         self._by_quantile = False
         for _, loss in leaves(spec.loss):

@@ -11,11 +11,17 @@ from torch import Tensor, nn
 
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.tasks_pb2 import Segmentation as Settings
-from talweg.worker.data import DataBundle, Part
+from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.errors import UserSpecError
 from talweg.worker.losses import ClassCounts
 from talweg.worker.tasks.common.array_contract import Array
-from talweg.worker.tasks.common.base import Batch, Floats, Judged, OutputMeter, TaskRunner
+from talweg.worker.tasks.common.base import (
+    Batch,
+    EvalResult,
+    Floats,
+    OutputAccumulator,
+    TaskRunner,
+)
 from talweg.worker.tasks.common.class_counts import count_classes
 from talweg.worker.tasks.common.mean_loss import MeanLoss
 
@@ -56,7 +62,7 @@ class Segmentation(TaskRunner):
             return ClassCounts(counts)
         return ClassCounts((sum(counts[1:]),), (counts[0],))
 
-    def arrays(self, part: Part) -> dict[str, Tensor]:
+    def arrays(self, part: DataSplit) -> dict[str, Tensor]:
         """Return x and the target: class indices (N, H, W), or 0 and 1 (N, 1, H, W)."""
         mask = part.arrays["mask"]
         target = (mask > 0)[:, None].float() if self.foreground else mask
@@ -68,12 +74,12 @@ class Segmentation(TaskRunner):
             return (outputs[:, 0].sigmoid() >= self.threshold).long()
         return outputs.argmax(dim=1)
 
-    def meter(self, model: nn.Module) -> OutputMeter:
+    def accumulator(self, model: nn.Module) -> OutputAccumulator:
         """Begin an evaluation of a model."""
         return _Masks(self, model)
 
 
-class _Masks(OutputMeter):
+class _Masks(OutputAccumulator):
     """Counts how often each class was taken for which, over all pixels."""
 
     def __init__(self, task: Segmentation, model: nn.Module) -> None:
@@ -96,12 +102,12 @@ class _Masks(OutputMeter):
             kept = {"image": batch.x, "mask": mask.byte(), "answer": answers.byte()}
             self._shown = {name: array[:NUM_SHOWN].cpu().numpy() for name, array in kept.items()}
 
-    def judged(self) -> Judged:
+    def result(self) -> EvalResult:
         loss = {"loss": self._loss.value}
         if not self._finite:
-            return Judged(loss)
+            return EvalResult(loss)
         values = overlaps(self._confusion, self._task.class_names)
-        return Judged({**loss, **values}, {**self._shown, "confusion": self._confusion})
+        return EvalResult({**loss, **values}, {**self._shown, "confusion": self._confusion})
 
 
 def confusion(mask: Tensor, answers: Tensor, num_classes: int) -> NDArray[np.int64]:
@@ -143,6 +149,6 @@ def overlaps(pairs: NDArray[np.int64], class_names: tuple[str, ...]) -> dict[str
 
 
 def _shares(parts: Floats, wholes: NDArray[Any]) -> Floats:
-    """Part by whole; 0 where the whole is 0."""
+    """DataSplit by whole; 0 where the whole is 0."""
     result: Floats = np.divide(parts, wholes, where=wholes > 0, out=np.zeros_like(parts))
     return result

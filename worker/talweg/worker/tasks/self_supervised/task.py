@@ -15,17 +15,17 @@ from torch import Tensor, nn
 
 from talweg.spec import kind
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker.data import DataBundle, Part
+from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.losses import LossModule
 from talweg.worker.tasks.common.array_contract import Array
 from talweg.worker.tasks.common.base import (
     Batch,
-    Judged,
-    Meter,
-    Moment,
+    DryRun,
+    EvalResult,
+    MetricAccumulator,
     Predictions,
+    StepInfo,
     TaskRunner,
-    Trial,
 )
 from talweg.worker.tasks.common.metrics import Floats
 from talweg.worker.tasks.self_supervised.augmentations import Views
@@ -117,19 +117,19 @@ class SelfSupervised(TaskRunner):
             seed=spec.training.seed,
         )
 
-    def arrays(self, part: Part) -> dict[str, Tensor]:
+    def arrays(self, part: DataSplit) -> dict[str, Tensor]:
         """Return x and, as target, the class, which no loss sees; see `TaskRunner.arrays`."""
         return {"x": part.x, "target": part.y}
 
-    def loss(self, model: nn.Module, batch: Batch, moment: Moment) -> Tensor:
+    def loss(self, model: nn.Module, batch: Batch, step_info: StepInfo) -> Tensor:
         """Compare two views of each sample; see `TaskRunner.loss`."""
         return self.criterion(self.compared(model, batch.x))
 
-    def trials(
+    def dry_runs(
         self, model: nn.Module, batch: Batch, arrays: Mapping[str, Tensor]
-    ) -> Iterator[Trial]:
+    ) -> Iterator[DryRun]:
         """Return the loss with two views of some samples."""
-        yield Trial("loss", self.criterion, self.compared(model, batch.x), {})
+        yield DryRun("loss", self.criterion, self.compared(model, batch.x), {})
 
     def compared(
         self, model: nn.Module, x: Tensor, generator: torch.Generator | None = None
@@ -138,7 +138,7 @@ class SelfSupervised(TaskRunner):
         one, two = self.views.draw(x, generator), self.views.draw(x, generator)
         return {"one": model(one), "two": model(two)}
 
-    def meter(self, model: nn.Module) -> Meter:
+    def accumulator(self, model: nn.Module) -> MetricAccumulator:
         """Begin an evaluation of a model."""
         return _Probes(self, model)
 
@@ -150,7 +150,7 @@ class SelfSupervised(TaskRunner):
         return found.to("cpu", torch.float64).numpy(), y.numpy()
 
 
-class _Probes(Meter):
+class _Probes(MetricAccumulator):
     """Classifies by the embeddings, to see what they hold."""
 
     def __init__(self, task: SelfSupervised, model: nn.Module) -> None:
@@ -172,7 +172,7 @@ class _Probes(Meter):
             self._total += float(self._task.criterion(inputs)) * len(batch)
             self._count += len(batch)
 
-    def judged(self) -> Judged:
+    def result(self) -> EvalResult:
         embeddings = torch.cat(self._outputs).to("cpu", torch.float64).numpy()
         labels = torch.cat(self._labels).cpu().numpy()
         values = {"loss": self._total / self._count} if self._count else {}
@@ -184,7 +184,7 @@ class _Probes(Meter):
             "embeddings": embeddings[:_MOST_SHOWN].astype(np.float32),
             "labels": labels[:_MOST_SHOWN],
         }
-        return Judged(values, shown, Predictions(labels, embeddings))
+        return EvalResult(values, shown, Predictions(labels, embeddings))
 
 
 def linear_probe(

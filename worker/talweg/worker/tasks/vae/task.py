@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from talweg.v1 import losses_pb2
 from talweg.v1.jobs_pb2 import Warning
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker.data import DataBundle, Part
+from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.losses.functional import generative
 from talweg.worker.models import VariationalAutoencoder, draw
 from talweg.worker.tasks.common.array_contract import Array
-from talweg.worker.tasks.common.base import Batch, Judged, Meter, TaskRunner
+from talweg.worker.tasks.common.base import Batch, EvalResult, MetricAccumulator, TaskRunner
 from talweg.worker.tasks.common.units import to_raw
 
 ACTIVE = 0.01
@@ -47,7 +47,7 @@ class Vae(TaskRunner):
         self.form = cast(generative.Reconstruction, losses_pb2.Vae.Recon.Name(spec.loss.vae.recon))
         """The likelihood of the samples."""
 
-    def arrays(self, part: Part) -> dict[str, Tensor]:
+    def arrays(self, part: DataSplit) -> dict[str, Tensor]:
         """Return x, and as target what is made again: of yes or no x as it came; else x itself."""
         if not self._binary:
             return {"x": part.x, "target": part.x}
@@ -65,7 +65,7 @@ class Vae(TaskRunner):
             "logvar": logvar,
         }
 
-    def meter(self, model: nn.Module) -> Meter:
+    def accumulator(self, model: nn.Module) -> MetricAccumulator:
         """Begin an evaluation of a model."""
         return _Bound(self, network_of(model))
 
@@ -85,7 +85,7 @@ def network_of(model: nn.Module) -> VariationalAutoencoder:
     return next(part for part in model.modules() if isinstance(part, VariationalAutoencoder))
 
 
-class _Bound(Meter):
+class _Bound(MetricAccumulator):
     """Adds up the parts of the bound, with one code drawn for each sample."""
 
     def __init__(self, task: Vae, network: VariationalAutoencoder) -> None:
@@ -119,7 +119,7 @@ class _Bound(Meter):
             again = network.decode(mu[shown])
             self._first = {"originals": task.true(batch)[shown], "again": task.seen(again)}
 
-    def judged(self) -> Judged:
+    def result(self) -> EvalResult:
         count, mean = self._count, self._task.criterion.reduction != "sum"
         loss, reconstruction, kl = self._totals / [count if mean else 1, count, count]
         means = self._sums[0] / count
@@ -136,7 +136,7 @@ class _Bound(Meter):
         device = next(network.parameters()).device
         samples = self._task.seen(network.decode(noise.to(device)))
         warnings = () if active > most_collapsed(network.code) else (_collapsed(active, network),)
-        return Judged(values, {**self._first, "samples": samples}, warnings=warnings)
+        return EvalResult(values, {**self._first, "samples": samples}, warnings=warnings)
 
 
 def most_collapsed(code: int) -> int:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from talweg.worker.training.optim import foreach
 from talweg.worker.training.optim.update import Update
-from talweg.worker.training.precision import Scaler
+from talweg.worker.training.precision import GradScaler
 
 LARGEST_NORM = 1e18
 """A gradient norm beyond this counts as not finite: Adam's squares of it would overflow."""
@@ -66,7 +66,7 @@ class Guard:
         *,
         clip_norm: float | None = None,
         clip_value: float | None = None,
-        scaler: Scaler | None = None,
+        scaler: GradScaler | None = None,
     ) -> None:
         """Watch a model.
 

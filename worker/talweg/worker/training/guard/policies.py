@@ -25,7 +25,7 @@ from talweg.worker.training.state.training_state import NUM_REMEMBERED, Training
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class PolicyContext:
     """What every policy works with."""
 
     guard: Guard
@@ -47,21 +47,21 @@ class Surroundings:
 class Fail:
     """The run ends at the first refused step; and what every policy does besides."""
 
-    def __init__(self, _: Any, here: Surroundings) -> None:
+    def __init__(self, _: Any, here: PolicyContext) -> None:
         """Take a filled message, and what it works with."""
         self._here = here
         self._next_look = here.look_every_steps
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """Return none; see `Part`."""
+        """Return none; see `Stateful`."""
         return {}
 
     def values(self) -> Values:
-        """Return when the weights are to be looked at; see `Part`."""
+        """Return when the weights are to be looked at; see `Stateful`."""
         return {"next_look": self._next_look}
 
     def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
-        """Take it back; see `Part`."""
+        """Take it back; see `Stateful`."""
         self._next_look = values["next_look"]
 
     def is_due(self, state: TrainingState) -> bool:
@@ -125,7 +125,7 @@ class Fail:
 class Skip(Fail):
     """A refused step is left out."""
 
-    def __init__(self, policy: messages.GuardSkip, here: Surroundings) -> None:
+    def __init__(self, policy: messages.GuardSkip, here: PolicyContext) -> None:
         """Take a filled message, and what it works with."""
         super().__init__(policy, here)
         self._policy = policy
@@ -168,14 +168,14 @@ class _Kept:
 class Rollback(Fail):
     """Training goes back to a good state, and on with a lower learning rate."""
 
-    def __init__(self, policy: messages.GuardRollback, here: Surroundings) -> None:
+    def __init__(self, policy: messages.GuardRollback, here: PolicyContext) -> None:
         """Take a filled message, and what it works with, before the first step."""
         super().__init__(policy, here)
         self._policy = policy
         self._kept = [_Kept(0, 0, here.learnt.capture())]
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """Return the states that are kept; see `Part`."""
+        """Return the states that are kept; see `Stateful`."""
         return {
             f"{number}/{path}": tensor
             for number, kept in enumerate(self._kept)
@@ -183,7 +183,7 @@ class Rollback(Fail):
         }
 
     def values(self) -> Values:
-        """Return what else belongs to them; see `Part`."""
+        """Return what else belongs to them; see `Stateful`."""
         kept = [
             {"step": kept.step, "applied": kept.applied, "values": kept.learnt.values}
             for kept in self._kept
@@ -191,7 +191,7 @@ class Rollback(Fail):
         return {**super().values(), "kept": kept}
 
     def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
-        """Take them back; see `Part`."""
+        """Take them back; see `Stateful`."""
         super().restore(tensors, values)
         self._kept = []
         for number, held in enumerate(values["kept"]):
@@ -268,7 +268,7 @@ class Rollback(Fail):
         return old[-1] if old else self._kept[0]
 
 
-def build(guard: messages.Guard, here: Surroundings) -> Fail:
+def build(guard: messages.Guard, here: PolicyContext) -> Fail:
     """Build the policy of a filled message."""
     name, message = kind(guard)
     return POLICIES[name](message, here)

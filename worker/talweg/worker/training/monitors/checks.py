@@ -24,7 +24,7 @@ MOST_APART = 100.0
 """Ratio of a sum's weighted terms above which the smaller hardly counts."""
 
 
-def try_out(
+def dry_run(
     model: nn.Module,
     task: TaskRunner,
     batch: Batch,
@@ -51,7 +51,7 @@ def try_out(
     warnings: list[Warning] = []
     with torch.no_grad():
         try:
-            for trial in task.trials(model, batch, arrays):
+            for trial in task.dry_runs(model, batch, arrays):
                 criterion = trial.criterion
                 criterion.check_values({**trial.inputs, **trial.targets})
                 criterion.check_inputs(trial.inputs)
@@ -80,7 +80,7 @@ def _try_own_losses(criterion: LossModule, inputs: Mapping[str, Tensor], path: s
             terms = re.findall(r"terms\.(\d+)", name)
             own = path + "".join(f".sum.terms[{index}].loss" for index in terms)
             try:
-                module.try_out(inputs)
+                module.dry_run(inputs)
             except ValueError as exc:
                 at = f"{own}.{module.field}"
                 raise UserSpecError(f"{at}: tried on the first batch, {exc}") from exc

@@ -87,14 +87,14 @@ class GradientFlow:
         )
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """Return what was seen; see `Part`."""
+        """Return what was seen; see `Stateful`."""
         return {"flow": self._seen}
 
     def values(self) -> Values:
-        """Return when it was seen; see `Part`."""
+        """Return when it was seen; see `Stateful`."""
         return {"next": self.next, "steps": list(self._steps)}
 
     def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
-        """Take it back; see `Part`."""
+        """Take it back; see `Stateful`."""
         self._seen.copy_(tensors["flow"])
         self.next, self._steps = values["next"], list(values["steps"])

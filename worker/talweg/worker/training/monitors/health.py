@@ -116,11 +116,11 @@ class Health:
             self._probe = None
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """Return the gradient flow's; see `Part`."""
+        """Return the gradient flow's; see `Stateful`."""
         return {} if self.flow is None else self.flow.tensors()
 
     def values(self) -> Values:
-        """Return what was seen so far; see `Part`. Outputs are followed anew."""
+        """Return what was seen so far; see `Stateful`. Outputs are followed anew."""
         return {
             "looks": self._num_looks,
             "first_loss": self._first_loss,
@@ -132,7 +132,7 @@ class Health:
         }  # fmt: skip
 
     def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
-        """Take it back; see `Part`."""
+        """Take it back; see `Stateful`."""
         self.close()
         self._num_looks = values["looks"]
         self._first_loss = values["first_loss"]
@@ -205,7 +205,7 @@ def _due(num_looks: int) -> int:
 
 
 class Followed:
-    """Which units some samples have woken, by module; see `Part`."""
+    """Which units some samples have woken, by module; see `Stateful`."""
 
     def __init__(self) -> None:
         """Has seen no sample."""

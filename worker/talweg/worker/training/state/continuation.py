@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from talweg.v1.spec_pb2 import JobSpec, Training
-from talweg.worker.training.precision import Scaler
+from talweg.worker.training.precision import GradScaler
 from talweg.worker.training.state.snapshot import Snapshot
 from talweg.worker.training.state.training_state import Refusals, Watched
 
@@ -49,5 +49,5 @@ def continued(snapshot: Snapshot, before: JobSpec, after: JobSpec) -> Snapshot:
     health = {name: seen for name, seen in snapshot.values["health"].items() if name != "flow"}
     values = {**snapshot.values, "state": state, "health": health}
     if now.precision == Training.fp16 and _SCALER not in values:
-        values[_SCALER] = Scaler().values()
+        values[_SCALER] = GradScaler().values()
     return Snapshot(tensors, values)

@@ -11,7 +11,7 @@ from talweg.worker.training.state.snapshot import Values
 
 
 class Frozen:
-    """A run goes on only beside the networks that it began with; see `Part`."""
+    """A run goes on only beside the networks that it began with; see `Stateful`."""
 
     def __init__(self, criterion: LossModule) -> None:
         """Take the loss."""

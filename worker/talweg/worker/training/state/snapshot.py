@@ -1,9 +1,9 @@
 """Snapshots: all that training changes, copied out of the objects and put back exactly.
 
-What takes part is a `Part`: it names its tensors and the numbers beside them, and takes both back.
-Parts are read through their public state and written to in place, so nothing here minds whether a
-parameter is a view of a larger tensor. To have something new kept: a `Part`, and its name where
-`setup` puts the parts together.
+What takes part is `Stateful`: it names its tensors and the numbers beside them, and takes both
+back. Its public state is read and written in place, so nothing here minds whether a parameter is a
+view of a larger tensor. To keep something new, make it `Stateful` and name it where `setup` puts
+the snapshots together.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Snapshot:
     """By part."""
 
 
-class Part(Protocol):
+class Stateful(Protocol):
     """Something that training changes."""
 
     def tensors(self) -> Mapping[str, Tensor]:
@@ -53,7 +53,7 @@ class Part(Protocol):
 class Snapshots:
     """Takes snapshots of one training, and brings it back to them."""
 
-    def __init__(self, parts: Mapping[str, Part]) -> None:
+    def __init__(self, parts: Mapping[str, Stateful]) -> None:
         """Take the parts.
 
         Args:

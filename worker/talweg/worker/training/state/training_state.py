@@ -119,13 +119,13 @@ class TrainingState:
         return self.epoch - (self.order.position > 0)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the tensors that are neither the model's nor the optimizer's; see `Part`."""
+        """Return the tensors that are neither the model's nor the optimizer's; see `Stateful`."""
         best = {} if self.best is None else dict(enumerate(self.best))
         kept = {f"best.{number}": tensor for number, tensor in best.items()}
         return {"order": self.order.state, **kept}
 
     def values(self) -> Values:
-        """Return the counts and histories; see `Part`."""
+        """Return the counts and histories; see `Stateful`."""
         return {
             "step": self.step,
             "applied": self.applied,
@@ -142,7 +142,7 @@ class TrainingState:
         }
 
     def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
-        """Take them back; see `Part`."""
+        """Take them back; see `Stateful`."""
         self.order.go_to(tensors["order"], values["position"])
         if len(tensors) == 1:
             self.best = None
@@ -166,7 +166,7 @@ class TrainingState:
 
 
 @dataclass(frozen=True)
-class UnderWay:
+class CurrentStep:
     """The step under way, for a loss that goes by it; refused steps do not count."""
 
     state: TrainingState
