@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -72,13 +72,16 @@ _OPTIONS = (
 class Server:
     """A server of all services. Several may share one database and one broker."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, *, interceptors: Sequence[grpc.aio.ServerInterceptor] = ()
+    ) -> None:
         """Put the parts together; connects to nothing yet.
 
         Must be called on the event loop that is to serve.
 
         Args:
             settings: What to serve on and from.
+            interceptors: Further ones; what they raise becomes a status as what servicers raise.
 
         Raises:
             BadSetting: A URL is of no kind that is supported.
@@ -96,7 +99,9 @@ class Server:
         self._submission = SubmissionService(self.database)
         self._health = health.aio.HealthServicer()
         self._duties: list[asyncio.Task[None]] = []
-        self._grpc = grpc.aio.server(interceptors=[ErrorInterceptor()], options=_OPTIONS)
+        self._grpc = grpc.aio.server(
+            interceptors=[ErrorInterceptor(), *interceptors], options=_OPTIONS
+        )
         self.address = ""
         """host:port, once it serves."""
 
