@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from google.protobuf.descriptor import Descriptor
 
 from talweg.spec._comments import comment
-from talweg.spec._errors import nearest, number_text, one_of, shown
+from talweg.spec._errors import number_text, one_of, shown
 from talweg.spec._facts import (
     dataset_facts,
     loss_facts,
@@ -19,6 +19,7 @@ from talweg.spec._facts import (
 )
 from talweg.spec._fields import Field, Type, choices, fields
 from talweg.spec._rules_loss import losses_of
+from talweg.spec.spelling import nearest
 from talweg.v1.catalog_pb2 import (
     DatasetEntry,
     LossEntry,

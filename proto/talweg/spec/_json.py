@@ -12,8 +12,9 @@ from google.protobuf.message import Message
 
 from talweg.spec import _objects
 from talweg.spec._bounds import check_message
-from talweg.spec._errors import SpecError, Violation, joined, near, nearest, one_of, shown
+from talweg.spec._errors import SpecError, Violation, joined, one_of, shown
 from talweg.spec._fields import Field, Type, choices, descriptor_of, fields, oneofs, shorthand
+from talweg.spec.spelling import near, nearest
 from talweg.v1.losses_pb2 import Loss
 from talweg.v1.spec_pb2 import JobSpec
 

@@ -9,10 +9,11 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor
 
-from talweg.spec._errors import SpecError, Violation, joined, nearest, one_of, shown
+from talweg.spec._errors import SpecError, Violation, joined, one_of, shown
 from talweg.spec._fields import Field, Type, choices, fields, oneofs, shorthand
 from talweg.spec._objects import as_object
 from talweg.spec._text import read
+from talweg.spec.spelling import nearest
 from talweg.v1.spec_pb2 import JobSpec
 
 _INDEX = re.compile(r"\[([0-9]+)\]")

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator
 
 from talweg.spec._case import Case
-from talweg.spec._errors import Violation, nearest, one_of, shown
+from talweg.spec._errors import Violation, one_of, shown
 from talweg.spec._facts import goal_of, judges_loss, metrics_of, num_outputs, task_name
 from talweg.spec._layers import LONE_ALLOWED, LONE_HINT, layer_rules
+from talweg.spec.spelling import nearest
 from talweg.v1 import options_pb2
 from talweg.v1.spec_pb2 import Training
 

@@ -1,13 +1,10 @@
 """Puts the server's parts together, starts them and stops them."""
 
 import asyncio
-import json
 import logging
-import os
 import signal
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -36,6 +33,7 @@ from talweg.server.services.watching import WatchService
 from talweg.server.settings import Settings
 from talweg.server.store import events, migrate
 from talweg.server.store.database import Changes, Database
+from talweg.spec.ready import write_ready_file
 from talweg.v1 import catalog_pb2, jobs_pb2, workers_pb2
 from talweg.v1.catalog_pb2_grpc import add_CatalogServiceServicer_to_server
 from talweg.v1.jobs_pb2_grpc import add_JobServiceServicer_to_server
@@ -268,22 +266,8 @@ async def serve(settings: Settings) -> None:
     try:
         await server.start()
         print(f"talweg server listens on {server.address}", flush=True)
-        if settings.ready_file is not None:
-            write_ready_file(settings.ready_file, server.address)
+        write_ready_file(settings.ready_file, address=server.address)
         await stopping.wait()
         _logger.info("stops")
     finally:
         await server.stop()
-
-
-def write_ready_file(path: Path, address: str) -> None:
-    """Say to whoever waits for this process that it serves.
-
-    Args:
-        path: The file. It is written aside and renamed, so that nobody reads half of it.
-        address: Host:port.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps({"pid": os.getpid(), "address": address}) + "\n")
-    aside.replace(path)

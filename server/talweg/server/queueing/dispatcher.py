@@ -15,6 +15,7 @@ from talweg.server.queueing.outage import Outage
 from talweg.server.store import queues
 from talweg.server.store.clock import SECOND
 from talweg.server.store.database import Database
+from talweg.spec.broker import DEFAULT_QUEUE
 
 _logger = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ class Dispatcher:
 
     def _ring(self, wanted: dict[str, int]) -> None:
         # With nothing wanted this still asks, and so learns whether the broker is back.
-        depths = self._doorbell.depths(wanted or ["default"])
+        depths = self._doorbell.depths(wanted or [DEFAULT_QUEUE])
         for queue, num in wanted.items():
             if num > depths[queue]:
                 self._doorbell.ring(queue, num - depths[queue])

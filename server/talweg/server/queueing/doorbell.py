@@ -12,7 +12,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from talweg.server.broker import KEY_PREFIX, TICKET, TIMEOUT_S, redis_url
+from talweg.server.broker import TIMEOUT_S, redis_url
+from talweg.spec.broker import KEY_PREFIX, QUEUE_ARGUMENT, TASK
 
 
 class BrokerDown(Exception):
@@ -72,8 +73,8 @@ class Doorbell:
         try:
             for _ in range(num_tickets):
                 self._app.send_task(
-                    TICKET,
-                    kwargs={"queue": queue},
+                    TASK,
+                    kwargs={QUEUE_ARGUMENT: queue},
                     queue=queue,
                     ignore_result=True,
                     retry=False,

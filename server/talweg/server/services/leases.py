@@ -24,7 +24,8 @@ from talweg.server.services.reports import Report, apply
 from talweg.server.store import jobs, leases
 from talweg.server.store.clock import microseconds
 from talweg.server.store.database import Database, Transaction
-from talweg.server.store.rows import ENDED, JobRow
+from talweg.server.store.rows import JobRow
+from talweg.spec.states import ENDED
 from talweg.v1.jobs_pb2 import Job, Outcome
 
 MAX_CLAIM = 100

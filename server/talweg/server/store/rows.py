@@ -9,12 +9,10 @@ from sqlalchemy import Row, Select, select
 
 from talweg.server.store.schema import jobs
 from talweg.spec import job_name
-from talweg.v1.jobs_pb2 import Checkpoint, Job
+from talweg.spec.states import has_ended
+from talweg.v1.jobs_pb2 import Checkpoint
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.workers_pb2 import Kept
-
-ENDED = frozenset({Job.SUCCEEDED, Job.FAILED, Job.DIVERGED, Job.CANCELLED})
-"""The states that a job does not leave."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class JobRow:
     @property
     def ended(self) -> bool:
         """Whether the job is over."""
-        return self.state in ENDED
+        return has_ended(self.state)
 
     @cached_property
     def job_spec(self) -> JobSpec:
