@@ -8,12 +8,12 @@ from typing import Any
 from sqlalchemy import select, update
 
 from talweg.server.errors import ServerError
-from talweg.server.queueing.reaper import reap
 from talweg.server.services.cancellation import CancellationService
 from talweg.server.services.comparison import ComparisonService
 from talweg.server.services.jobs import JobService
 from talweg.server.services.leases import Held, LeaseService
 from talweg.server.services.pausing import PauseService
+from talweg.server.services.reaper import reap
 from talweg.server.services.reports import Report
 from talweg.server.services.submission import Submission, SubmissionService
 from talweg.server.services.tracking import TrackingService
@@ -67,7 +67,7 @@ def held(row: JobRow) -> Held:
 
 
 @dataclass
-class Surroundings:
+class Status:
     """What is known of broker and workers, as a test wishes."""
 
     broker_answers: bool = True
@@ -83,9 +83,9 @@ class Rules:
     def __init__(self, database: Database, changes: list[Changes]) -> None:
         self.database = database
         self.changes = changes
-        self.surroundings = Surroundings()
+        self.status = Status()
         self.submission = SubmissionService(database)
-        self.jobs = JobService(database, self.surroundings)
+        self.jobs = JobService(database, self.status)
         self.leases = LeaseService(database, lease=timedelta(seconds=30))
         self.cancellation = CancellationService(database)
         self.pausing = PauseService(database)

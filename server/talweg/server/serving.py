@@ -16,9 +16,8 @@ from talweg.server.events.hub import Hub
 from talweg.server.events.stream import EventStream
 from talweg.server.interceptor import ErrorInterceptor
 from talweg.server.queueing.dispatcher import Dispatcher
-from talweg.server.queueing.doorbell import Doorbell
+from talweg.server.queueing.doorbell import Doorbells
 from talweg.server.queueing.presence import Presence
-from talweg.server.queueing.reaper import Reaper
 from talweg.server.servicers.catalog import CatalogServicer
 from talweg.server.servicers.jobs import JobServicer, JobServices
 from talweg.server.servicers.workers import WorkerServicer
@@ -27,6 +26,7 @@ from talweg.server.services.comparison import ComparisonService
 from talweg.server.services.jobs import JobService
 from talweg.server.services.leases import LeaseService
 from talweg.server.services.pausing import PauseService
+from talweg.server.services.reaper import Reaper
 from talweg.server.services.submission import SubmissionService
 from talweg.server.services.tracking import TrackingService
 from talweg.server.services.watching import WatchService
@@ -91,7 +91,7 @@ class Server:
         self.database = Database(settings.database_url, on_commit=self._committed)
         """The record."""
         celery = celery_app(settings.broker_url)
-        self._dispatcher = Dispatcher(self.database, Doorbell(settings.broker_url, celery))
+        self._dispatcher = Dispatcher(self.database, Doorbells(settings.broker_url, celery))
         self._presence = Presence(celery, self._dispatcher)
         self._reaper = Reaper(self.database, max_lost_attempts=settings.max_lost_attempts)
         self._submission = SubmissionService(self.database)

@@ -19,7 +19,7 @@ class Settings:
     """TALWEG_ADDRESS: the gRPC server, host:port."""
 
     broker_url: str = "redis://127.0.0.1:6379/0"
-    """TALWEG_BROKER_URL: the Redis that Celery's tickets come from."""
+    """TALWEG_BROKER_URL: the Redis that Celery's doorbells come from."""
 
     tracking_uri: str = "http://127.0.0.1:5000"
     """TALWEG_TRACKING_URI: the MLflow server that results go to."""
