@@ -34,7 +34,7 @@ def test_order(tmp_path: Path) -> None:
     }
     data = write_stack(tmp_path / "data", "data:2")
     here = write_stack(tmp_path / "here/.talweg", "here:3")
-    state = write_stack(tmp_path / "state/talweg", "state:4")
+    write_stack(tmp_path / "state/talweg", "state:4")
 
     def found(address: str | None = None) -> ServerAddress:
         return find(address, environ=environ, folder=tmp_path / "here")
