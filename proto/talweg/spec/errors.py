@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 _DESCRIPTION = re.compile(
     r"found (?P<found>.*); allowed (?P<allowed>.*?)\.(?: (?P<hint>.*))?", re.DOTALL
@@ -91,19 +90,6 @@ def number_text(value: float) -> str:
         return str(value)
     text = repr(float(value))
     return text[:-2] if text.endswith(".0") else text
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Give the hint that names the known name nearest to a misspelt one; empty where none is."""
-    found = near(name, known)
-    return f"did you mean '{found[0]}'?" if found else ""
-
-
-def near(name: str, known: Iterable[str], *, most: int = 1) -> list[str]:
-    """Give the known names that are like a misspelt one, the nearest first."""
-    candidates = {candidate.lower(): candidate for candidate in known}
-    found = get_close_matches(name[:100].lower(), list(candidates), n=most, cutoff=0.6)
-    return [candidates[each] for each in found]
 
 
 def one_of(names: Iterable[str]) -> str:

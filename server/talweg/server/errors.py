@@ -17,6 +17,7 @@ ServerError
 ├── StaleLease              another attempt, or none, holds the job
 ├── Unavailable             later it may work
 │   ├── DatabaseUnavailable
+│   ├── BrokerUnavailable
 │   └── ShuttingDown
 └── CannotStart             never reaches a client
     ├── BadSetting
@@ -157,6 +158,10 @@ class Unavailable(ServerError):
 
 class DatabaseUnavailable(Unavailable):
     """The database does not answer."""
+
+
+class BrokerUnavailable(Unavailable):
+    """The broker does not answer. No call needs it: jobs are taken, and wait."""
 
 
 class ShuttingDown(Unavailable):

@@ -44,6 +44,7 @@ TABLE: Mapping[type[errors.ServerError], Mapped] = {
     errors.JobNotEnded: Mapped(grpc.StatusCode.FAILED_PRECONDITION, "JOB_NOT_ENDED"),
     errors.StaleLease: Mapped(grpc.StatusCode.ABORTED, "STALE_LEASE"),
     errors.DatabaseUnavailable: Mapped(grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE"),
+    errors.BrokerUnavailable: Mapped(grpc.StatusCode.UNAVAILABLE, "BROKER_UNAVAILABLE"),
     errors.ShuttingDown: Mapped(grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN"),
 }
 

@@ -11,9 +11,10 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from talweg.spec.checks.bounds import check_message
-from talweg.spec.errors import SpecError, Violation, joined, near, nearest, one_of, shown
+from talweg.spec.errors import SpecError, Violation, joined, one_of, shown
 from talweg.spec.fields import Field, Type, choices, descriptor_of, fields, oneofs, shorthand
 from talweg.spec.reading import json_objects
+from talweg.spec.spelling import near, nearest
 from talweg.v1.losses_pb2 import Loss
 from talweg.v1.spec_pb2 import JobSpec
 

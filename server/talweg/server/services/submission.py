@@ -27,6 +27,7 @@ from talweg.server.store.database import Database, Transaction
 from talweg.server.store.jobs import NewJob
 from talweg.server.store.rows import JobRow
 from talweg.spec import check, fill, job_models, job_name, kind
+from talweg.spec.broker import CUDA_QUEUE, DEFAULT_QUEUE
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.spec_pb2 import JobSpec, Resources
 
@@ -175,7 +176,7 @@ def _prepare(submission: Submission, retry_of: str) -> _Prepared | ServerError:
     device = Resources.Device.Name(spec.resources.device)
     job = NewJob(
         id="".join(secrets.choice(_ALPHABET) for _ in range(_ID_CHARS)),
-        queue="cuda" if spec.resources.device == Resources.cuda else "default",
+        queue=CUDA_QUEUE if spec.resources.device == Resources.cuda else DEFAULT_QUEUE,
         device=device,
         priority=spec.priority,
         task=kind(spec.task)[0],

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from talweg.spec import flatten, from_dict, to_dict, to_yaml
+from talweg.spec.states import has_ended
 from talweg.v1.jobs_pb2 import Job, Outcome
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tracking.attempts import SpooledAttempt
 from talweg.worker.tracking.home import ensure_run
 from talweg.worker.tracking.outputs import send_diagnoses, send_outputs
-from talweg.worker.tracking.record import Record, has_ended
+from talweg.worker.tracking.record import Record
 from talweg.worker.tracking.runs import (
     RefusedError,
     RunGoneError,
@@ -310,7 +311,7 @@ class JobDelivery:
         if any(attempt.final_state for attempt in self._attempts.values()):
             return True
         job = self._record.job(self.job_id)
-        return job is None or has_ended(job)
+        return job is None or has_ended(job.state)
 
     def _ask(self, last: SpooledAttempt | None) -> bool:
         """Ask the server about a job of which nothing more seems to come."""
@@ -318,7 +319,7 @@ class JobDelivery:
         if not quiet or time.monotonic() < self._ask_at:
             return False
         job = self._record.job(self.job_id)
-        if job is None or not has_ended(job):
+        if job is None or not has_ended(job.state):
             self._ask_later()
             return job is None and self._give_up_on(last)
         if last is None or not self._state.run_id or job.attempt not in self._attempts:
