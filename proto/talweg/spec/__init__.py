@@ -6,11 +6,11 @@ torch or MLflow; YAML is imported only where text is read or written.
 
 from talweg.spec._bounds import check_message
 from talweg.spec._catalogue import datasets, losses, models, optimizers, tasks
-from talweg.spec._check import check
+from talweg.spec._check import check, complete
 from talweg.spec._continuation import check_continuation, continuation_changes
 from talweg.spec._data import split_sizes
 from talweg.spec._describe import display_name, flatten, label, seed_of
-from talweg.spec._errors import SpecError, Violation
+from talweg.spec._errors import MAX_VIOLATIONS, SpecError, Violation
 from talweg.spec._evidence import divergence_lines
 from talweg.spec._facts import (
     arrays_of,
@@ -28,6 +28,7 @@ from talweg.spec._fill import fill, fill_message
 from talweg.spec._given import given_of, inputs_of
 from talweg.spec._heads import Head, heads, spec_of_head
 from talweg.spec._json import from_dict, to_dict
+from talweg.spec._limits import MAX_SPEC_BYTES
 from talweg.spec._override import override
 from talweg.spec._resources import job_id, job_name
 from talweg.spec._rules_features import job_models
@@ -37,6 +38,8 @@ from talweg.spec._word import word
 from talweg.spec.advice import Measured, facts, facts_measured, recommend
 
 __all__ = [
+    "MAX_SPEC_BYTES",
+    "MAX_VIOLATIONS",
     "Head",
     "Measured",
     "SpecError",
@@ -45,6 +48,7 @@ __all__ = [
     "check",
     "check_continuation",
     "check_message",
+    "complete",
     "continuation_changes",
     "datasets",
     "display_name",

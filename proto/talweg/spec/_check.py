@@ -7,6 +7,8 @@ from itertools import chain
 from talweg.spec._bounds import check_message
 from talweg.spec._case import Case
 from talweg.spec._errors import Violation
+from talweg.spec._fill import fill
+from talweg.spec._limits import check_fillable
 from talweg.spec._rules_curriculum import curriculum_rules
 from talweg.spec._rules_data import data_rules
 from talweg.spec._rules_detection import detection_rules
@@ -24,6 +26,23 @@ from talweg.v1.jobs_pb2 import Warning
 from talweg.v1.spec_pb2 import JobSpec
 
 
+def complete(spec: JobSpec) -> tuple[JobSpec, list[Violation], list[Warning]]:
+    """Fill a spec and check it, whoever made it: huge ones and unknown enum numbers are refused.
+
+    Args:
+        spec: As it was given.
+
+    Returns:
+        The filled spec, all violations and all warnings. The spec is as it was given where it
+        cannot be filled.
+    """
+    violations = check_fillable(spec)
+    if violations:
+        return spec, violations, []
+    filled = fill(spec)
+    return filled, *check(filled)
+
+
 def check(spec: JobSpec) -> tuple[list[Violation], list[Warning]]:
     """Check a filled spec as far as that goes without torch and without the data.
 
@@ -33,6 +52,9 @@ def check(spec: JobSpec) -> tuple[list[Violation], list[Warning]]:
     Returns:
         All violations, and all warnings. A spec with violations cannot run.
     """
+    violations = check_fillable(spec)
+    if violations:
+        return violations, []
     violations = check_message(spec, path="")
     reported = {violation.field for violation in violations}
     case = Case(spec, reported)

@@ -16,6 +16,11 @@ _DESCRIPTION = re.compile(
     r"found (?P<found>.*); allowed (?P<allowed>.*?)\.(?: (?P<hint>.*))?", re.DOTALL
 )
 _LONGEST_FOUND = 80
+# Hardly a known name is longer, and finding the nearest takes time by the square of the length.
+_LONGEST_COMPARED = 24
+
+MAX_VIOLATIONS = 100
+"""So many violations are told at the most: nobody reads more, and hints take time."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,15 @@ def number_text(value: float) -> str:
     return text[:-2] if text.endswith(".0") else text
 
 
+def limited(violations: list[Violation]) -> list[Violation]:
+    """Give the first violations of very many, and a last one that says so."""
+    if len(violations) <= MAX_VIOLATIONS:
+        return violations
+    more = f"more than {MAX_VIOLATIONS} violations"
+    hint = f"the first {MAX_VIOLATIONS} are told; mend these first"
+    return [*violations[:MAX_VIOLATIONS], Violation("", more, "none", hint)]
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Give the hint that names the known name nearest to a misspelt one; empty where none is."""
     found = near(name, known)
@@ -101,8 +115,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def near(name: str, known: Iterable[str], *, most: int = 1) -> list[str]:
     """Give the known names that are like a misspelt one, the nearest first."""
-    candidates = {candidate.lower(): candidate for candidate in known}
-    found = get_close_matches(name[:100].lower(), list(candidates), n=most, cutoff=0.6)
+    candidates = {candidate[:_LONGEST_COMPARED].lower(): candidate for candidate in known}
+    compared = name[:_LONGEST_COMPARED].lower()
+    found = get_close_matches(compared, list(candidates), n=most, cutoff=0.6)
     return [candidates[each] for each in found]
 
 
