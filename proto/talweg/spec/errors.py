@@ -16,6 +16,9 @@ _DESCRIPTION = re.compile(
 )
 _LONGEST_FOUND = 80
 
+MAX_VIOLATIONS = 100
+"""So many violations are told at the most: nobody reads more, and hints take time."""
+
 
 @dataclass(frozen=True)
 class Violation:
@@ -107,3 +110,12 @@ def joined(path: str, name: str) -> str:
 
 def _shortened(text: str) -> str:
     return text if len(text) <= _LONGEST_FOUND else text[: _LONGEST_FOUND - 1] + "…"
+
+
+def limited(violations: list[Violation]) -> list[Violation]:
+    """Return the first violations of very many, and a last one that says so."""
+    if len(violations) <= MAX_VIOLATIONS:
+        return violations
+    more = f"more than {MAX_VIOLATIONS} violations"
+    hint = f"the first {MAX_VIOLATIONS} are told; mend these first"
+    return [*violations[:MAX_VIOLATIONS], Violation("", more, "none", hint)]

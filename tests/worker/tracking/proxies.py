@@ -43,7 +43,7 @@ class Proxy:
         self._server.server_close()
 
     def num_asked(self, ending: str) -> int:
-        """How many requests have come whose path has this end."""
+        """Return how many requests have come whose path has this end."""
         return sum(path.endswith(ending) for path in self._paths)
 
     def pass_on(self, request: BaseHTTPRequestHandler) -> None:

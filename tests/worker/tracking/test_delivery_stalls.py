@@ -45,7 +45,7 @@ def seem_silent(writer: SpoolWriter) -> None:
 
 
 def deliver_all(delivery: Delivery, settings: Settings) -> None:
-    """Goes over the spool until it is empty."""
+    """Go over the spool until it is empty."""
 
     def is_empty() -> bool:
         delivery.deliver()
@@ -214,7 +214,7 @@ def frozen(*processes: psutil.Process) -> Iterator[None]:
 def standing_still(
     who: str, delivery: subprocess.Popen[bytes], server: Mlflow, proxy: Proxy
 ) -> Iterator[None]:
-    """Stops a part in the middle of a call, for as long as the block takes."""
+    """Stop a part in the middle of a call, for as long as the block takes."""
     num_asked = proxy.num_asked("/log-batch")
 
     def has_asked() -> bool:

@@ -65,20 +65,20 @@ class SpooledAttempt:
         return tags
 
     def is_idle(self, *, sent: int) -> bool:
-        """Whether all that was written has been read and sent."""
+        """Return whether all that was written has been read and sent."""
         try:
             return sent >= self._taken_to == self.lines.stat().st_size
         except FileNotFoundError:
             return True
 
     def is_all_sent(self, *, sent: int) -> bool:
-        """Whether every whole line of the file has been read and sent; a torn tail is no line."""
+        """Return whether every whole line of the file was read and sent; a torn tail is none."""
         if self.is_idle(sent=sent):
             return True
         return sent >= self._taken_to and not any(read_lines(self.lines, start=self._taken_to))
 
     def is_over(self) -> bool:
-        """Whether nothing more will be written: its last line was read, or its writer is gone."""
+        """Return whether nothing more will come: its last line was read, or its writer is gone."""
         return self.end is not None or not is_being_written(self.lines)
 
     def changed_ms(self) -> float:

@@ -315,7 +315,7 @@ class JobDelivery:
         return True
 
     def _is_all_sent(self, ending: Ending, *, besides: Collection[int] = ()) -> bool:
-        """Whether MLflow has taken every line of the spool, and none can follow that counts.
+        """Return whether MLflow has every line of the spool, and none can follow that counts.
 
         The attempt that ended the job tells the server first and its spool last. Attempts before
         it have lost their leases: what they may still write does not count.

@@ -253,7 +253,7 @@ def read_lines(path: Path, *, start: int = 0) -> Iterator[Line]:
 
 
 def is_being_written(path: Path) -> bool:
-    """Whether the process that writes a `lines.jsonl` lives, if only frozen."""
+    """Return whether the process that writes a `lines.jsonl` lives, if only frozen."""
     try:
         file = path.open("rb")
     except FileNotFoundError:
