@@ -12,10 +12,16 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from tests.proto.specs import messages_below
 
 from talweg.spec import datasets, losses, models, optimizers, tasks
-from talweg.spec._comments import comment
-from talweg.spec._facts import dataset_facts, loss_facts, model_facts, optimizer_facts, task_facts
-from talweg.spec._fields import Type, choices, fields, shorthand
-from talweg.spec._markdown import render
+from talweg.spec.catalogue.comments import comment
+from talweg.spec.catalogue.markdown import render
+from talweg.spec.fields import Type, choices, fields, shorthand
+from talweg.spec.semantics.facts import (
+    dataset_facts,
+    loss_facts,
+    model_facts,
+    optimizer_facts,
+    task_facts,
+)
 from talweg.v1 import options_pb2
 from talweg.v1.datasets_pb2 import Dataset
 from talweg.v1.losses_pb2 import Loss

@@ -15,8 +15,8 @@ from talweg.spec import job_id, job_name
 ROOT = Path(__file__).parents[2]
 
 PUBLIC = [
-    "Head", "Measured", "SpecError", "Violation", "arrays_of", "check",
-    "check_continuation", "check_message", "continuation_changes", "datasets",
+    "Head", "MAX_SPEC_BYTES", "MAX_VIOLATIONS", "Measured", "SpecError", "Violation", "arrays_of",
+    "check", "check_continuation", "check_message", "complete", "continuation_changes", "datasets",
     "display_name", "divergence_lines", "facts", "facts_measured", "fill", "fill_message",
     "flatten", "from_dict", "given_of", "goal_of", "has_class_weights", "heads", "inputs_of",
     "job_id", "job_models", "job_name", "judges_loss", "kind", "label", "losses", "metrics_of",

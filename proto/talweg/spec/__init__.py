@@ -2,17 +2,34 @@
 
 All of it follows from the descriptors of `talweg.v1` and their options. Nothing here imports
 torch or MLflow; YAML is imported only where text is read or written.
+
+    errors, fields, resources   violations, what the descriptors say of a field, names of jobs
+    semantics/                  what a spec means: heads, data, metrics, outputs
+    reading/                    from text and JSON to messages and back; defaults
+    rules/, checks/             the rules between fields, a module a subject; the checks by them
+    catalogue/                  the catalogue, its page, specs in words
+    advice/, formulas/          recommended losses; formulas of one's own
 """
 
-from talweg.spec._bounds import check_message
-from talweg.spec._catalogue import datasets, losses, models, optimizers, tasks
-from talweg.spec._check import check
-from talweg.spec._continuation import check_continuation, continuation_changes
-from talweg.spec._data import split_sizes
-from talweg.spec._describe import display_name, flatten, label, seed_of
-from talweg.spec._errors import SpecError, Violation
-from talweg.spec._evidence import divergence_lines
-from talweg.spec._facts import (
+from talweg.spec.advice import Measured, facts, facts_measured, recommend
+from talweg.spec.catalogue.describe import display_name, flatten, label, seed_of
+from talweg.spec.catalogue.divergence import divergence_lines
+from talweg.spec.catalogue.entries import datasets, losses, models, optimizers, tasks
+from talweg.spec.checks.bounds import check_message
+from talweg.spec.checks.check import check, complete
+from talweg.spec.checks.continuation import check_continuation, continuation_changes
+from talweg.spec.checks.limits import MAX_SPEC_BYTES
+from talweg.spec.errors import MAX_VIOLATIONS, SpecError, Violation
+from talweg.spec.reading.fill import fill, fill_message
+from talweg.spec.reading.job_file import parse, read, to_yaml
+from talweg.spec.reading.json_form import from_dict, to_dict
+from talweg.spec.reading.override import override
+from talweg.spec.reading.shorthand import word
+from talweg.spec.resources import job_id, job_name
+from talweg.spec.rules.features import job_models
+from talweg.spec.rules.loss import has_class_weights, weight_fields
+from talweg.spec.semantics.dataset import split_sizes
+from talweg.spec.semantics.facts import (
     arrays_of,
     goal_of,
     judges_loss,
@@ -24,19 +41,12 @@ from talweg.spec._facts import (
     primary_metric,
     task_kind,
 )
-from talweg.spec._fill import fill, fill_message
-from talweg.spec._given import given_of, inputs_of
-from talweg.spec._heads import Head, heads, spec_of_head
-from talweg.spec._json import from_dict, to_dict
-from talweg.spec._override import override
-from talweg.spec._resources import job_id, job_name
-from talweg.spec._rules_features import job_models
-from talweg.spec._rules_loss import has_class_weights, weight_fields
-from talweg.spec._text import parse, read, to_yaml
-from talweg.spec._word import word
-from talweg.spec.advice import Measured, facts, facts_measured, recommend
+from talweg.spec.semantics.heads import Head, heads, spec_of_head
+from talweg.spec.semantics.pairs_triplets import given_of, inputs_of
 
 __all__ = [
+    "MAX_SPEC_BYTES",
+    "MAX_VIOLATIONS",
     "Head",
     "Measured",
     "SpecError",
@@ -45,6 +55,7 @@ __all__ = [
     "check",
     "check_continuation",
     "check_message",
+    "complete",
     "continuation_changes",
     "datasets",
     "display_name",

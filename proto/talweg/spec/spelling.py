@@ -3,6 +3,9 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+# Hardly a known name is longer, and finding the nearest takes time by the square of the length.
+_LONGEST_COMPARED = 24
+
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return the hint that names the known name nearest to a misspelt one; empty where none is."""
@@ -18,6 +21,7 @@ def near(name: str, known: Iterable[str], *, most: int = 1) -> list[str]:
         known: What may stand there.
         most: At most so many.
     """
-    candidates = {candidate.lower(): candidate for candidate in known}
-    similar = get_close_matches(name[:100].lower(), list(candidates), n=most, cutoff=0.6)
+    candidates = {candidate[:_LONGEST_COMPARED].lower(): candidate for candidate in known}
+    compared = name[:_LONGEST_COMPARED].lower()
+    similar = get_close_matches(compared, list(candidates), n=most, cutoff=0.6)
     return [candidates[each] for each in similar]

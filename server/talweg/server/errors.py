@@ -15,6 +15,7 @@ ServerError
 ├── JobEnded                the job is over, and the call needs one that is not
 ├── JobNotEnded             the reverse
 ├── StaleLease              another attempt, or none, holds the job
+├── InternalError           nobody foresaw it; only the log tells what it was
 ├── Unavailable             later it may work
 │   ├── DatabaseUnavailable
 │   ├── BrokerUnavailable
@@ -150,6 +151,14 @@ class JobNotEnded(ServerError):
 
 class StaleLease(ServerError):
     """The caller does not hold the job any more."""
+
+
+class InternalError(ServerError):
+    """Something that nobody foresaw. What it was stands in the log, since it may hold secrets."""
+
+    def __init__(self) -> None:
+        """Make the error, of which a caller learns no more than that it is one."""
+        super().__init__("the server has a defect; its log says more")
 
 
 class Unavailable(ServerError):

@@ -7,7 +7,7 @@ import keyword
 import re
 from collections.abc import Mapping
 
-from talweg.spec._errors import SpecError, Violation, number_text, one_of
+from talweg.spec.errors import SpecError, Violation, number_text, one_of
 from talweg.spec.formulas._tree import (
     FUNCTIONS,
     INPUTS,
