@@ -1,30 +1,55 @@
-"""The services that client tests talk to: one in memory, and the real one as a process."""
+"""The servers of the client tests: in this process with failures on request, and as a process."""
 
+import shutil
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import yaml
 from tests._parts import Server, running_server
 from tests.client.commands import Done, Talweg
-from tests.client.memory import MemoryServer
+from tests.client.faulty import FaultyServer
 from tests.client.worker import Worker
 
 from talweg.client import Client
 from talweg.client.cli._root import run
+from talweg.server.settings import Settings
+from talweg.server.store import migrate
+from talweg.server.store.database import Database
+
+
+@pytest.fixture(scope="session")
+def empty_record(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with its tables, to be copied: migrations take most of a server's start."""
+    path = tmp_path_factory.mktemp("record") / "talweg.db"
+    database = Database(f"sqlite:///{path}")
+    migrate.upgrade(database)
+    database.close()
+    return path
 
 
 @pytest.fixture
-def memory() -> Iterator[MemoryServer]:
-    """A server in this process that fails on request."""
-    server = MemoryServer()
+def faulty(tmp_path: Path, redis_url: str, empty_record: Path) -> Iterator[FaultyServer]:
+    """The server in this process, on SQLite, which fails on request."""
+    record = tmp_path / "faulty.db"
+    shutil.copy(empty_record, record)
+    server = FaultyServer(
+        Settings(
+            listen="127.0.0.1:0",
+            database_url=f"sqlite:///{record}",
+            broker_url=redis_url,
+            # No job may go back to the queue in the middle of a test.
+            lease=timedelta(seconds=600),
+        )
+    )
     server.start()
     yield server
     server.stop()
 
 
 @pytest.fixture(scope="session")
-def real_server(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Server]:
+def server_process(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Server]:
     """`talweg server` on SQLite."""
     folder = tmp_path_factory.mktemp("server")
     # No job may go back to the queue in the middle of a test.
@@ -32,12 +57,10 @@ def real_server(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Ite
         yield server
 
 
-@pytest.fixture(params=["memory", "real"])
-def service(request: pytest.FixtureRequest) -> Iterator[MemoryServer | Server]:
+@pytest.fixture(params=["faulty", "server_process"])
+def service(request: pytest.FixtureRequest) -> Iterator[FaultyServer | Server]:
     """Each in turn: the same cases hold for both."""
-    server: MemoryServer | Server = request.getfixturevalue(
-        "memory" if request.param == "memory" else "real_server"
-    )
+    server: FaultyServer | Server = request.getfixturevalue(request.param)
     yield server
     with Client(server.address) as client:
         # Jobs that a test has left would be claimed by the next.
@@ -46,14 +69,14 @@ def service(request: pytest.FixtureRequest) -> Iterator[MemoryServer | Server]:
 
 
 @pytest.fixture
-def client(service: MemoryServer | Server) -> Iterator[Client]:
+def client(service: FaultyServer | Server) -> Iterator[Client]:
     """A client of the service."""
     with Client(service.address) as client:
         yield client
 
 
 @pytest.fixture
-def worker(service: MemoryServer | Server) -> Iterator[Worker]:
+def worker(service: FaultyServer | Server) -> Iterator[Worker]:
     """A worker of the service."""
     with Worker(service.address) as worker:
         yield worker
@@ -61,7 +84,7 @@ def worker(service: MemoryServer | Server) -> Iterator[Worker]:
 
 @pytest.fixture
 def talweg(
-    service: MemoryServer | Server,
+    service: FaultyServer | Server,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Talweg:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from talweg.client import Client, Unavailable
-from talweg.client._address import Place, check, find
+from talweg.client._address import ServerAddress, check, find
 
 
 def write_stack(folder: Path, server: str, pid: int | None = None) -> Path:
@@ -34,24 +34,24 @@ def test_order(tmp_path: Path) -> None:
     }
     data = write_stack(tmp_path / "data", "data:2")
     here = write_stack(tmp_path / "here/.talweg", "here:3")
-    state = write_stack(tmp_path / "state/talweg", "state:4")
+    write_stack(tmp_path / "state/talweg", "state:4")
 
-    def found(address: str | None = None) -> Place:
+    def found(address: str | None = None) -> ServerAddress:
         return find(address, environ=environ, folder=tmp_path / "here")
 
-    assert found("given:9") == Place("given:9", "given")
-    assert found() == Place("set:1", "TALWEG_ADDRESS")
+    assert found("given:9") == ServerAddress("given:9")
+    assert found() == ServerAddress("set:1")
     environ["TALWEG_ADDRESS"] = ""
-    assert found() == Place("data:2", str(data))
+    assert found() == ServerAddress("data:2")
     data.unlink()
-    assert found() == Place("here:3", str(here))
+    assert found() == ServerAddress("here:3")
     here.unlink()
-    assert found() == Place("state:4", str(state))
+    assert found() == ServerAddress("state:4")
 
 
 def test_state_folder_in_home(tmp_path: Path) -> None:
-    path = write_stack(tmp_path / ".local/state/talweg", "home:5")
-    assert find(environ={"HOME": str(tmp_path)}, folder=tmp_path).origin == str(path)
+    write_stack(tmp_path / ".local/state/talweg", "home:5")
+    assert find(environ={"HOME": str(tmp_path)}, folder=tmp_path).address == "home:5"
 
 
 def test_stack_whose_process_has_ended_is_passed_over(tmp_path: Path, dead_pid: int) -> None:
@@ -101,4 +101,4 @@ def test_address_of_another_form_is_refused(address: str) -> None:
      ("10.0.0.1:1", False), ("localhost.example:1", False)],
 )  # fmt: skip
 def test_proxies_stand_aside_for_this_machine_alone(address: str, loopback: bool) -> None:
-    assert Place(address, "given").is_loopback is loopback
+    assert ServerAddress(address).is_loopback is loopback

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests._parts import free_port
 from tests.client.commands import Talweg, finishing
-from tests.client.memory import MemoryServer
+from tests.client.faulty import FaultyServer
 from tests.client.samples import sample
 from tests.client.worker import Worker
 
@@ -130,14 +130,14 @@ def test_beginning_of_an_id(talweg: Talweg, client: Client) -> None:
 
 
 def test_a_mistyped_id_fetches_no_list_of_jobs(
-    memory: MemoryServer, monkeypatch: pytest.MonkeyPatch
+    faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TALWEG_ADDRESS", memory.address)
-    with Client(memory.address) as client:
+    monkeypatch.setenv("TALWEG_ADDRESS", faulty.address)
+    with Client(faulty.address) as client:
         client.submit_many([sample() for _ in range(300)])
-    memory.calls.clear()
+    faulty.calls.clear()
     assert run(["show", "zzzz"]) == 3
-    assert memory.calls == ["GetJob", "ListJobs"]
+    assert faulty.calls == ["GetJob", "ListJobs"]
 
 
 @pytest.mark.parametrize("command", ["show", "watch", "cancel", "retry", "compare"])
@@ -237,7 +237,7 @@ def test_catalogue(talweg: Talweg) -> None:
     assert "Huber 1964" in explained
     done = talweg("losses", "hubr")
     assert done.status == 3
-    assert "Did you mean 'huber'?" in done.err
+    assert "did you mean 'huber'?" in done.err
     for command, name in (
         ("tasks", "regression"), ("models", "mlp"), ("datasets", "iris"), ("optimizers", "sgd"),
     ):  # fmt: skip

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests._parts import wait_until
-from tests.client.memory import MemoryServer
+from tests.client.faulty import FaultyServer
 from tests.client.samples import sample
 from tests.client.timing import cpu_seconds
 from tests.client.worker import Worker
@@ -93,7 +93,7 @@ def test_help_lists_everything_quickly(tmp_path: Path) -> None:
 def test_misspelt_command(tmp_path: Path) -> None:
     done = talweg("sumbit", env=environment(tmp_path))
     assert done.returncode == 2
-    assert "Did you mean 'submit'?" in done.stderr
+    assert "did you mean 'submit'?" in done.stderr
 
 
 def test_no_server_known(tmp_path: Path) -> None:
@@ -114,9 +114,9 @@ def test_version(tmp_path: Path) -> None:
     assert re.match(r"talweg \d+\.\d+\.\d+\npython 3\.", done.stdout)
 
 
-def test_reader_that_has_enough_is_no_error(memory: MemoryServer, tmp_path: Path) -> None:
-    env = environment(tmp_path, TALWEG_ADDRESS=memory.address)
-    with Client(memory.address) as client:
+def test_reader_that_has_enough_is_no_error(faulty: FaultyServer, tmp_path: Path) -> None:
+    env = environment(tmp_path, TALWEG_ADDRESS=faulty.address)
+    with Client(faulty.address) as client:
         client.submit_many([sample(seed) for seed in range(200)])
     command = " ".join([*TALWEG, "jobs", "--limit", "200", "--json"])
     done = subprocess.run(
@@ -127,14 +127,14 @@ def test_reader_that_has_enough_is_no_error(memory: MemoryServer, tmp_path: Path
     assert done.stderr == ""
 
 
-def test_quickstart_example(memory: MemoryServer, tmp_path: Path) -> None:
-    env = environment(tmp_path, TALWEG_ADDRESS=memory.address)
+def test_quickstart_example(faulty: FaultyServer, tmp_path: Path) -> None:
+    env = environment(tmp_path, TALWEG_ADDRESS=faulty.address)
     script = Path(__file__).parents[2] / "client/examples/quickstart.py"
     with (
         subprocess.Popen(
             [sys.executable, str(script)], env=env, stdout=subprocess.PIPE, text=True
         ) as process,
-        Worker(memory.address) as worker,
+        Worker(faulty.address) as worker,
     ):
         for value in range(9):
             worker.claim().finish(metrics={"test/mae": 50.0 + value})
@@ -144,9 +144,9 @@ def test_quickstart_example(memory: MemoryServer, tmp_path: Path) -> None:
     assert "test/mae (lower is better), by loss" in out
 
 
-def test_ctrl_c_detaches_and_says_how_to_go_on(memory: MemoryServer, tmp_path: Path) -> None:
-    env = environment(tmp_path, TALWEG_ADDRESS=memory.address)
-    with Client(memory.address) as client, Worker(memory.address) as worker:
+def test_ctrl_c_detaches_and_says_how_to_go_on(faulty: FaultyServer, tmp_path: Path) -> None:
+    env = environment(tmp_path, TALWEG_ADDRESS=faulty.address)
+    with Client(faulty.address) as client, Worker(faulty.address) as worker:
         job = client.submit(sample())
         attempt = worker.claim(job.name)
         process = subprocess.Popen(
@@ -166,11 +166,11 @@ def test_ctrl_c_detaches_and_says_how_to_go_on(memory: MemoryServer, tmp_path: P
         assert job.wait(20).state == "SUCCEEDED"
 
 
-def test_plain_watch_outlives_a_restart(memory: MemoryServer, tmp_path: Path) -> None:
-    env = environment(tmp_path, TALWEG_ADDRESS=memory.address)
-    with Client(memory.address) as client:
+def test_plain_watch_outlives_a_restart(faulty: FaultyServer, tmp_path: Path) -> None:
+    env = environment(tmp_path, TALWEG_ADDRESS=faulty.address)
+    with Client(faulty.address) as client:
         job = client.submit(sample())
-        with Worker(memory.address) as worker:
+        with Worker(faulty.address) as worker:
             attempt = worker.claim(job.name)
         process = subprocess.Popen(
             [*TALWEG, "watch", job.id],
@@ -178,21 +178,21 @@ def test_plain_watch_outlives_a_restart(memory: MemoryServer, tmp_path: Path) ->
         )  # fmt: skip
         assert process.stdout is not None
         assert "RUNNING" in process.stdout.readline()
-        memory.stop()
+        faulty.stop()
         assert "trying again" in process.stdout.readline()
-        memory.start()
-        with Worker(memory.address) as worker:
+        faulty.start()
+        with Worker(faulty.address) as worker:
             attempt.over(worker).finish()
         out, err = process.communicate(timeout=20)
     assert process.returncode == 0, err
     assert out.count("SUCCEEDED") == 1
 
 
-def test_live_bars_on_a_terminal(memory: MemoryServer, tmp_path: Path) -> None:
+def test_live_bars_on_a_terminal(faulty: FaultyServer, tmp_path: Path) -> None:
     env = environment(
-        tmp_path, TALWEG_ADDRESS=memory.address, TERM="xterm", COLUMNS="120", LINES="20"
+        tmp_path, TALWEG_ADDRESS=faulty.address, TERM="xterm", COLUMNS="120", LINES="20"
     )
-    with Client(memory.address) as client, Worker(memory.address) as worker:
+    with Client(faulty.address) as client, Worker(faulty.address) as worker:
         jobs = client.submit_many([sample(seed) for seed in range(36)])
         controller, terminal = pty.openpty()
         process = subprocess.Popen(

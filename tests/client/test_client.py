@@ -1,4 +1,4 @@
-"""The same cases over a server in memory and over the real one."""
+"""The same cases over a server in this process and over one of its own."""
 
 import dataclasses
 from datetime import timedelta
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.client.memory import MemoryServer
+from tests.client.faulty import FaultyServer
 from tests.client.samples import sample
 from tests.client.worker import Worker
 
@@ -25,6 +25,7 @@ from talweg.client import (
     NotFound,
     WaitTimeout,
 )
+from talweg.server.services import jobs as jobs_service
 from talweg.spec import check, fill, from_dict
 from talweg.v1 import jobs_pb2
 
@@ -230,8 +231,9 @@ def test_metrics_by_prefix_and_as_points(client: Client, worker: Worker) -> None
     assert not job.metrics(["val/"]).points
 
 
-def test_points_of_all_pages(memory: MemoryServer) -> None:
-    with Client(memory.address) as client, Worker(memory.address) as worker:
+def test_points_of_all_pages(faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs_service, "MAX_POINTS", 2)
+    with Client(faulty.address) as client, Worker(faulty.address) as worker:
         job = client.submit(sample())
         attempt = worker.claim(job.name)
         for step in range(1, 6):
@@ -239,7 +241,7 @@ def test_points_of_all_pages(memory: MemoryServer) -> None:
         found = job.metrics(points=True)
         assert found.series("lr") == [(step, float(step)) for step in range(1, 6)]
         assert set(found.summaries) == {"lr"}
-        assert memory.calls.count("GetJobMetrics") > 2
+        assert faulty.calls.count("GetJobMetrics") > 2
 
 
 def test_wait_ends_in_time_and_the_job_goes_on(client: Client, worker: Worker) -> None:

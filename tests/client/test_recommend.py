@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 from tests._parts import Server
-from tests.client.memory import MemoryServer
+from tests.client.faulty import FaultyServer
 from tests.client.samples import sample
 
 from talweg.client import Client, InvalidRequest
@@ -39,7 +39,7 @@ def talweg(*arguments: str) -> Done:
 
 
 @pytest.fixture
-def at_service(service: MemoryServer | Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def at_service(service: FaultyServer | Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command line talks to the service."""
     monkeypatch.setenv("TALWEG_ADDRESS", service.address)
 

@@ -7,12 +7,13 @@ from datetime import timedelta
 import grpc
 import pytest
 from tests._parts import Server, wait_until
-from tests.client.memory import MemoryServer
+from tests.client.faulty import FaultyServer
 from tests.client.samples import sample
 from tests.client.worker import Worker
 
 from talweg.client import Client, NotFound, ServerError, Unavailable, WaitTimeout
 from talweg.client import _connection as connection
+from talweg.server.errors import JobNotFound
 from talweg.v1.jobs_pb2 import Event
 
 
@@ -66,12 +67,13 @@ def test_watching_an_old_part_does_not_take_the_handle_back(
     assert job.state == "SUCCEEDED"
 
 
-def test_missing_job_is_not_waited_for(client: Client, memory: MemoryServer) -> None:
-    with Client(memory.address) as other:
-        job = other.submit(sample())
-        memory.record.jobs.clear()
+def test_missing_job_is_not_waited_for(faulty: FaultyServer) -> None:
+    with Client(faulty.address) as client:
+        job = client.submit(sample())
+        faulty.fail_next("WatchJob", JobNotFound(job.name))
         with pytest.raises(NotFound):
             next(job.watch())
+    assert faulty.calls.count("WatchJob") == 1
 
 
 def watch_in_background(client: Client, name: str) -> tuple[list[Event], threading.Thread]:
@@ -82,7 +84,7 @@ def watch_in_background(client: Client, name: str) -> tuple[list[Event], threadi
     return events, thread
 
 
-def test_restart_loses_and_doubles_nothing(service: MemoryServer | Server) -> None:
+def test_restart_loses_and_doubles_nothing(service: FaultyServer | Server) -> None:
     """The server ends in mid-watch, once in order and once at once, and comes back."""
     with Client(service.address) as client:
         job = client.submit(sample())
@@ -107,43 +109,43 @@ def test_restart_loses_and_doubles_nothing(service: MemoryServer | Server) -> No
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED])
-def test_broken_streams_are_taken_up_again(memory: MemoryServer, code: grpc.StatusCode) -> None:
-    with Client(memory.address) as client, Worker(memory.address) as worker:
+def test_broken_streams_are_taken_up_again(faulty: FaultyServer, code: grpc.StatusCode) -> None:
+    with Client(faulty.address) as client, Worker(faulty.address) as worker:
         job = client.submit(sample())
         attempt = worker.claim(job.name)
         for step in range(1, 6):
             attempt.report(step=step)
         attempt.finish()
-        memory.fail_next("WatchJob event", None, code, None, None, code, code, None)
+        faulty.fail_next("WatchJob event", None, code, None, None, code, code, None)
         cursors = [event.cursor for event in job.watch()]
     assert cursors == list(range(1, len(cursors) + 1))
-    assert memory.calls.count("WatchJob") == 4
+    assert faulty.calls.count("WatchJob") == 4
 
 
-def test_events_that_come_again_are_dropped(memory: MemoryServer) -> None:
-    with Client(memory.address) as client, Worker(memory.address) as worker:
+def test_events_that_come_again_are_dropped(faulty: FaultyServer) -> None:
+    with Client(faulty.address) as client, Worker(faulty.address) as worker:
         job = client.submit(sample())
         worker.claim(job.name).finish()
         events = list(job.watch())
-        memory.overlap = 2
-        memory.fail_next("WatchJob event", *[None] * 3, grpc.StatusCode.UNAVAILABLE)
+        faulty.faults.overlap = 2
+        faulty.fail_next("WatchJob event", *[None] * 3, grpc.StatusCode.UNAVAILABLE)
         assert list(job.watch()) == events
-        assert memory.calls.count("WatchJob") == 3
+        assert faulty.calls.count("WatchJob") == 3
 
 
-def test_refused_stream_is_not_taken_up_again(memory: MemoryServer) -> None:
-    with Client(memory.address) as client:
+def test_refused_stream_is_not_taken_up_again(faulty: FaultyServer) -> None:
+    with Client(faulty.address) as client:
         job = client.submit(sample())
-        memory.fail_next("WatchJob event", grpc.StatusCode.INTERNAL)
+        faulty.fail_next("WatchJob event", grpc.StatusCode.INTERNAL)
         with pytest.raises(ServerError):
             list(job.watch())
-    assert memory.calls.count("WatchJob") == 1
+    assert faulty.calls.count("WatchJob") == 1
 
 
-def test_patience_has_an_end(memory: MemoryServer) -> None:
-    with Client(memory.address, patience=timedelta(seconds=0.5)) as client:
+def test_patience_has_an_end(faulty: FaultyServer) -> None:
+    with Client(faulty.address, patience=timedelta(seconds=0.5)) as client:
         job = client.submit(sample())
-        memory.stop()
+        faulty.stop()
         started = time.monotonic()
         with pytest.raises(Unavailable):
             list(job.watch())
@@ -163,7 +165,7 @@ class Clock:
 
 
 def test_patience_begins_again_after_a_stream_that_stood(
-    memory: MemoryServer, monkeypatch: pytest.MonkeyPatch
+    faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A job waits for long, and the server goes away twice, with nothing to tell in between."""
     clock = Clock()
@@ -175,16 +177,18 @@ def test_patience_begins_again_after_a_stream_that_stood(
 
     def streams_are(number: int) -> None:
         wait_until(
-            lambda: memory.calls.count("WatchJob") == number, timeout=20, what="a new stream"
+            lambda: faulty.calls.count("WatchJob") == number,
+            timeout=20,
+            what="a new stream",
         )
 
     def lose_the_server() -> None:
         known = len(lost)
-        memory.stop()
+        faulty.stop()
         wait_until(lambda: len(lost) > known, timeout=20, what="the loss")
-        memory.start()
+        faulty.start()
 
-    with Client(memory.address, patience=timedelta(seconds=patience)) as client:
+    with Client(faulty.address, patience=timedelta(seconds=patience)) as client:
         job = client.submit(sample())
         watch = job.follow(after=job.message.last_cursor, on_lost=lost.append)
         thread = threading.Thread(target=lambda: events.extend(watch))
@@ -195,26 +199,26 @@ def test_patience_begins_again_after_a_stream_that_stood(
         clock.ahead += patience
         lose_the_server()
         streams_are(3)
-        with Worker(memory.address) as worker:
+        with Worker(faulty.address) as worker:
             worker.claim(job.name).finish()
         thread.join(20)
     assert events[-1].HasField("finished")
     assert not any("talweg up" in why for why in lost)
 
 
-def test_wait_ends_in_time_though_the_server_is_away(memory: MemoryServer) -> None:
-    with Client(memory.address, timeout=timedelta(seconds=0.2)) as client:
+def test_wait_ends_in_time_though_the_server_is_away(faulty: FaultyServer) -> None:
+    with Client(faulty.address, timeout=timedelta(seconds=0.2)) as client:
         job = client.submit(sample())
-        memory.stop()
+        faulty.stop()
         started = time.monotonic()
         with pytest.raises(WaitTimeout):
             job.wait(0.5)
         assert 0.4 < time.monotonic() - started < 2
 
 
-def test_closing_the_client_ends_its_watches(memory: MemoryServer) -> None:
+def test_closing_the_client_ends_its_watches(faulty: FaultyServer) -> None:
     ended = []
-    with Client(memory.address) as client:
+    with Client(faulty.address) as client:
         job = client.submit(sample())
         begun = threading.Event()
 
@@ -232,10 +236,9 @@ def test_closing_the_client_ends_its_watches(memory: MemoryServer) -> None:
     assert ended == ["the client is closed"]
 
 
-def test_leaving_a_watch_early_ends_its_stream(memory: MemoryServer) -> None:
-    with Client(memory.address) as client:
+def test_leaving_a_watch_early_ends_its_stream(faulty: FaultyServer) -> None:
+    with Client(faulty.address) as client:
         job = client.submit(sample())
-        # The server has threads for 40 streams: left ones must not hold them.
         for _ in range(60):
             for _event in job.watch():
                 break

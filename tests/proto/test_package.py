@@ -15,18 +15,15 @@ from talweg.spec import job_id, job_name
 ROOT = Path(__file__).parents[2]
 
 PUBLIC = [
-    "Head", "LossOutput", "Measured", "SpecError", "Violation", "arrays_of", "check",
-    "check_continuation", "check_message", "continuation_changes", "datasets",
-    "display_name", "divergence_lines", "facts", "facts_measured", "fill", "fill_message",
-    "flatten", "from_dict", "given_of", "goal_of", "has_class_weights", "heads", "inputs_of",
-    "job_id", "job_models", "job_name", "judges_loss", "kind", "label", "loss_facts",
-    "losses", "metrics_of",
-    "models",
-    "num_outputs", "optimizers", "output_activation", "output_of",
-    "outputs_of_head", "override", "parse",
-    "primary_metric", "read", "read_shorthand", "recommend", "seed_of", "spec_of_head",
-    "split_sizes",
-    "task_kind", "tasks", "to_dict", "to_yaml", "weight_fields",
+    "Head", "LossOutput", "MAX_SPEC_BYTES", "MAX_VIOLATIONS", "Measured", "SpecError",
+    "Violation", "arrays_of", "check", "check_continuation", "check_message", "complete",
+    "continuation_changes", "datasets", "display_name", "divergence_lines", "facts",
+    "facts_measured", "fill", "fill_message", "flatten", "from_dict", "given_of", "goal_of",
+    "has_class_weights", "heads", "inputs_of", "job_id", "job_models", "job_name", "judges_loss",
+    "kind", "label", "loss_facts", "losses", "metrics_of", "models", "num_outputs", "optimizers",
+    "output_activation", "output_of", "outputs_of_head", "override", "parse", "primary_metric",
+    "read", "read_shorthand", "recommend", "seed_of", "spec_of_head", "split_sizes", "task_kind",
+    "tasks", "to_dict", "to_yaml", "weight_fields",
 ]  # fmt: skip
 
 

@@ -11,22 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from talweg.client._errors import HOW_TO_START, Unavailable
+from talweg.spec.stackfile import STACK_FILE, last_stack_file
 
 DEFAULT_PORT = 7070
-STACK_FILE = "stack.json"
 
 _HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+)(?::(?P<port>\d{1,5}))?")
 _GRPC_SCHEMES = ("unix:", "dns:", "ipv4:", "ipv6:")
 
 
 @dataclass(frozen=True)
-class Place:
+class ServerAddress:
     """A server's address."""
 
     address: str
     """As gRPC takes it, such as ``127.0.0.1:7070``."""
-    origin: str
-    """Who said so: ``given``, ``TALWEG_ADDRESS``, or a stack.json's path."""
 
     @property
     def is_loopback(self) -> bool:
@@ -39,7 +37,7 @@ def find(
     *,
     environ: Mapping[str, str] | None = None,
     folder: Path | None = None,
-) -> Place:
+) -> ServerAddress:
     """Find the server.
 
     The first of: `address`, TALWEG_ADDRESS, $TALWEG_DATA/stack.json, .talweg/stack.json in
@@ -57,13 +55,13 @@ def find(
     """
     environ = os.environ if environ is None else environ
     if address:
-        return Place(check(address), "given")
+        return ServerAddress(check(address))
     if environ.get("TALWEG_ADDRESS"):
-        return Place(check(environ["TALWEG_ADDRESS"]), "TALWEG_ADDRESS")
+        return ServerAddress(check(environ["TALWEG_ADDRESS"]))
     looked_at = ["TALWEG_ADDRESS (not set)"]
     for path in _stack_files(environ, Path.cwd() if folder is None else folder):
         found = _read(path)
-        if isinstance(found, Place):
+        if isinstance(found, ServerAddress):
             return found
         looked_at.append(f"{path} ({found})")
     raise Unavailable(
@@ -90,25 +88,26 @@ def _stack_files(environ: Mapping[str, str], folder: Path) -> Iterator[Path]:
     if environ.get("TALWEG_DATA"):
         yield Path(environ["TALWEG_DATA"]) / STACK_FILE
     yield folder / ".talweg" / STACK_FILE
-    state = environ.get("XDG_STATE_HOME") or Path(environ.get("HOME") or "~") / ".local/state"
-    yield Path(state).expanduser() / "talweg" / STACK_FILE
+    last = last_stack_file(environ)
+    if last is not None:
+        yield last
 
 
-def _read(path: Path) -> Place | str:
+def _read(path: Path) -> ServerAddress | str:
     """Give the server's place, or why there is none."""
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         pid, server = facts["pid"], facts["server"]
         if not isinstance(pid, int) or not isinstance(server, str):
             raise TypeError("pid and server must be a number and a text")
-        place = Place(check(server), str(path))
+        found = ServerAddress(check(server))
     except FileNotFoundError:
         return "not there"
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     except (ValueError, KeyError, TypeError):
         return "not a stack's file"
-    return place if _is_alive(pid) else f"its process {pid} has ended"
+    return found if _is_alive(pid) else f"its process {pid} has ended"
 
 
 def _is_alive(pid: int) -> bool:

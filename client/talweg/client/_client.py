@@ -54,13 +54,13 @@ class Client:
             ValueError: Where the address is not HOST:PORT.
             Unavailable: Where no address is known.
         """
-        self._place = _address.find(address)
-        self._connection = Connection(self._place, timeout=timeout, patience=patience)
+        self._server = _address.find(address)
+        self._connection = Connection(self._server, timeout=timeout, patience=patience)
 
     @property
     def address(self) -> str:
         """The server's address."""
-        return self._place.address
+        return self._server.address
 
     def close(self) -> None:
         """Close the connection; jobs go on."""

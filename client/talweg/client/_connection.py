@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from google.protobuf.message import Message
 
-from talweg.client._address import Place
+from talweg.client._address import ServerAddress
 from talweg.client._errors import HOW_TO_START, TalwegError, Unavailable, WaitTimeout, from_rpc
 from talweg.v1 import jobs_pb2
 
@@ -35,25 +35,25 @@ _KEEPALIVE_MS: Final = 330_000
 class Connection:
     """A channel to one server, with the stubs of its services. Safe to use from many threads."""
 
-    def __init__(self, place: Place, *, timeout: timedelta, patience: timedelta) -> None:
+    def __init__(self, server: ServerAddress, *, timeout: timedelta, patience: timedelta) -> None:
         """Open a channel; nothing is sent before the first call."""
         import grpc
 
         from talweg.v1.catalog_pb2_grpc import CatalogServiceStub
         from talweg.v1.jobs_pb2_grpc import JobServiceStub
 
-        self.place = place
+        self.server = server
         self._timeout = timeout.total_seconds()
         self._patience = patience.total_seconds()
         self._channel = grpc.insecure_channel(
-            place.address,
+            server.address,
             options=[
                 ("grpc.max_receive_message_length", _LARGEST_RESPONSE),
                 ("grpc.initial_reconnect_backoff_ms", 50),
                 ("grpc.min_reconnect_backoff_ms", 50),
                 ("grpc.max_reconnect_backoff_ms", 1000),
                 ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
-                ("grpc.enable_http_proxy", 0 if place.is_loopback else 1),
+                ("grpc.enable_http_proxy", 0 if server.is_loopback else 1),
             ],
         )
         self.jobs = JobServiceStub(self._channel)
@@ -133,7 +133,7 @@ class Connection:
                         return
                 if self._is_over(name, cursor):
                     return
-                raise Unavailable(f"the server at {self.place.address} ended the stream")
+                raise Unavailable(f"the server at {self.server.address} ended the stream")
             except Unavailable as lost:
                 if backoff is None or time.monotonic() - opened > _CONNECTED_SECONDS:
                     backoff = _Backoff()
@@ -184,7 +184,7 @@ class Connection:
             raise ValueError("the client is closed")
 
     def _note(self, error: grpc.RpcError) -> TalwegError:
-        found = from_rpc(error, address=self.place.address)
+        found = from_rpc(error, address=self.server.address)
         # An UNAVAILABLE with a reason was written by the server itself.
         self._has_answered |= not isinstance(found, Unavailable) or bool(found.reason)
         return found

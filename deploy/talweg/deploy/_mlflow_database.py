@@ -25,8 +25,9 @@ def make_database(path: Path) -> None:
     """
     if path.exists():
         return
-    # Takes seconds, and is needed but once.
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from mlflow.store.tracking.sqlalchemy_store import (  # noqa: PLC0415 - takes seconds, once
+        SqlAlchemyStore,
+    )
 
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = _aside(path)

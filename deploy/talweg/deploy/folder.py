@@ -10,6 +10,8 @@ from typing import IO, Self
 
 from filelock import FileLock, Timeout
 
+from talweg.spec.stackfile import STACK_FILE
+
 # Logs of so many starts are kept beside the present one.
 KEPT_LOGS = 3
 # A log that grows beyond this is moved aside while its part runs, in bytes.
@@ -30,7 +32,7 @@ class Folder:
     @property
     def stack_file(self) -> Path:
         """Addresses and process ids of the running stack."""
-        return self.root / "stack.json"
+        return self.root / STACK_FILE
 
     @property
     def database(self) -> Path:

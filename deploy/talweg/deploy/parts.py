@@ -14,6 +14,8 @@ from talweg.deploy.folder import Folder
 from talweg.deploy.ports import HOST, Ports
 from talweg.deploy.processes import MARK
 from talweg.deploy.settings import Settings
+from talweg.spec.broker import CUDA_QUEUE, DEFAULT_QUEUE
+from talweg.spec.ready import READY_FILE
 
 BROKER, SERVER, TRACKING = "broker", "server", "tracking"
 PREFERRED_PORTS = {SERVER: 7070, TRACKING: 5000, BROKER: 6379}
@@ -163,7 +165,7 @@ class EmbeddedPlan:
             env={
                 "TALWEG_LISTEN": self._ports.address(SERVER),
                 "TALWEG_DATABASE_URL": url,
-                "TALWEG_READY_FILE": str(ready_file),
+                READY_FILE: str(ready_file),
             },
             is_ready=lambda pid: ready_file.exists(),
             description="gRPC",
@@ -172,18 +174,18 @@ class EmbeddedPlan:
     def _worker(self, name: str) -> Part:
         ready_file = self._folder.ready_file(name)
         index = int(name.rpartition("-")[2])
-        env = {"TALWEG_READY_FILE": str(ready_file)}
+        env = {READY_FILE: str(ready_file)}
         if self._gpus:
             env |= {
                 "CUDA_VISIBLE_DEVICES": self._gpus[index],
                 "TALWEG_DEVICE": "cuda",
-                "TALWEG_QUEUES": "default,cuda",
+                "TALWEG_QUEUES": f"{DEFAULT_QUEUE},{CUDA_QUEUE}",
                 "TALWEG_WORKER_NAME": f"gpu{index}",
             }
         else:
             env |= {
                 "TALWEG_DEVICE": "cpu",
-                "TALWEG_QUEUES": "default",
+                "TALWEG_QUEUES": DEFAULT_QUEUE,
                 "TALWEG_WORKER_NAME": f"cpu{index}",
             }
         return Part(

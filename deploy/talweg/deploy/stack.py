@@ -20,8 +20,9 @@ from talweg.deploy.parts import BROKER, PREFERRED_PORTS, SERVER, TRACKING, Embed
 from talweg.deploy.ports import Ports, is_free
 from talweg.deploy.processes import Guardian, end_leftovers
 from talweg.deploy.settings import Settings
-from talweg.deploy.stackfile import StackFile, pointer_path, versions
+from talweg.deploy.stackfile import StackFile, versions
 from talweg.deploy.supervisor import Hooks, Supervisor
+from talweg.spec.stackfile import last_stack_file
 
 # A broker that fails to start so often in a row may be choking on its own data.
 BROKER_STARTS_BEFORE_RESET = 2
@@ -117,7 +118,7 @@ class Stack:
                 self._note(f"{num_ended} processes of an earlier stack were left and are ended")
             self._plan = EmbeddedPlan(self._folder, self._settings, self._ports, visible_gpus())
             self._choose_ports()
-            self._file = StackFile(self._folder.stack_file, pointer_path())
+            self._file = StackFile(self._folder.stack_file, last_stack_file(os.environ))
             stack.callback(self._file.remove)
             guardian = stack.enter_context(Guardian())
             hooks = Hooks(say=self._note, changed=self._write_file, died=self._on_death)

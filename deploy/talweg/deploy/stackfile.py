@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 FORMAT = 1
-NAME = "stack.json"
 
 
 def versions() -> dict[str, str]:
@@ -20,15 +19,6 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
     return found
-
-
-def pointer_path(env: Mapping[str, str] = os.environ) -> Path | None:
-    """Return the path of the copy of the last started stack's file; None without a home folder."""
-    state = env.get("XDG_STATE_HOME")
-    if state:
-        return Path(state) / "talweg" / NAME
-    home = env.get("HOME")
-    return Path(home) / ".local/state/talweg" / NAME if home else None
 
 
 class StackFile:

@@ -16,9 +16,10 @@ from talweg.spec.catalogue.describe import display_name, flatten, label, seed_of
 from talweg.spec.catalogue.divergence import divergence_lines
 from talweg.spec.catalogue.entries import datasets, losses, models, optimizers, tasks
 from talweg.spec.checks.bounds import check_message
-from talweg.spec.checks.check import check
+from talweg.spec.checks.check import check, complete
 from talweg.spec.checks.continuation import check_continuation, continuation_changes
-from talweg.spec.errors import SpecError, Violation
+from talweg.spec.checks.limits import MAX_SPEC_BYTES
+from talweg.spec.errors import MAX_VIOLATIONS, SpecError, Violation
 from talweg.spec.reading.fill import fill, fill_message
 from talweg.spec.reading.job_file import parse, read, to_yaml
 from talweg.spec.reading.json_form import from_dict, to_dict
@@ -41,6 +42,8 @@ from talweg.spec.semantics.outputs import (
 from talweg.spec.semantics.pairs_triplets import given_of, inputs_of
 
 __all__ = [
+    "MAX_SPEC_BYTES",
+    "MAX_VIOLATIONS",
     "Head",
     "LossOutput",
     "Measured",
@@ -50,6 +53,7 @@ __all__ = [
     "check",
     "check_continuation",
     "check_message",
+    "complete",
     "continuation_changes",
     "datasets",
     "display_name",

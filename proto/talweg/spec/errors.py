@@ -10,12 +10,14 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 _DESCRIPTION = re.compile(
     r"found (?P<found>.*); allowed (?P<allowed>.*?)\.(?: (?P<hint>.*))?", re.DOTALL
 )
 _LONGEST_FOUND = 80
+
+MAX_VIOLATIONS = 100
+"""So many violations are told at the most: nobody reads more, and hints take time."""
 
 
 @dataclass(frozen=True)
@@ -93,19 +95,6 @@ def number_text(value: float) -> str:
     return text[:-2] if text.endswith(".0") else text
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Give the hint that names the known name nearest to a misspelt one; empty where none is."""
-    found = near(name, known)
-    return f"did you mean '{found[0]}'?" if found else ""
-
-
-def near(name: str, known: Iterable[str], *, most: int = 1) -> list[str]:
-    """Give the known names that are like a misspelt one, the nearest first."""
-    candidates = {candidate.lower(): candidate for candidate in known}
-    found = get_close_matches(name[:100].lower(), list(candidates), n=most, cutoff=0.6)
-    return [candidates[each] for each in found]
-
-
 def one_of(names: Iterable[str]) -> str:
     """Name all members of a set: ``one of mae, mse``."""
     listed = list(names)
@@ -121,3 +110,12 @@ def joined(path: str, name: str) -> str:
 
 def _shortened(text: str) -> str:
     return text if len(text) <= _LONGEST_FOUND else text[: _LONGEST_FOUND - 1] + "…"
+
+
+def limited(violations: list[Violation]) -> list[Violation]:
+    """Return the first violations of very many, and a last one that says so."""
+    if len(violations) <= MAX_VIOLATIONS:
+        return violations
+    more = f"more than {MAX_VIOLATIONS} violations"
+    hint = f"the first {MAX_VIOLATIONS} are told; mend these first"
+    return [*violations[:MAX_VIOLATIONS], Violation("", more, "none", hint)]

@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from talweg.server.errors import BadSetting
+from talweg.spec.ready import READY_FILE
 
 _MAX_SECONDS = 86_400
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -28,7 +29,7 @@ class Settings:
     """TALWEG_DATABASE_URL: sqlite:///FILE or postgresql://…."""
 
     broker_url: str = "redis://127.0.0.1:6379/0"
-    """TALWEG_BROKER_URL: the Redis that holds Celery's tickets and live events."""
+    """TALWEG_BROKER_URL: the Redis that holds Celery's doorbells and live events."""
 
     lease: timedelta = timedelta(seconds=30)
     """TALWEG_LEASE_SECONDS: how long a worker may be silent before its job is taken from it."""
@@ -80,7 +81,7 @@ class Settings:
         """
         env = os.environ if env is None else env
         given = {name: value for name, value in env.items() if value != ""}
-        ready_file = given.get("TALWEG_READY_FILE")
+        ready_file = given.get(READY_FILE)
         return cls(
             listen=given.get("TALWEG_LISTEN", cls.listen),
             allow_remote=_flag(given, "TALWEG_ALLOW_REMOTE"),

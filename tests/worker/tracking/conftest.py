@@ -8,6 +8,7 @@ import mlflow
 import pytest
 from tests._parts import Server
 from tests.worker._jobs import Jobs, jobs_of
+from tests.worker.tracking.proxies import Proxy
 
 from talweg.worker.settings import Settings
 from talweg.worker.tracking.delivery import Delivery
@@ -51,6 +52,13 @@ def delivery(settings: Settings) -> Delivery:
 @pytest.fixture
 def tracking(mlflow_url: str) -> mlflow.MlflowClient:
     return mlflow.MlflowClient(mlflow_url)
+
+
+@pytest.fixture
+def proxy(mlflow_url: str) -> Iterator[Proxy]:
+    """A way to MLflow that a test may disturb."""
+    with Proxy(mlflow_url) as proxy:
+        yield proxy
 
 
 def environment(settings: Settings) -> dict[str, str]:

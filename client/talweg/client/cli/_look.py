@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import click
 
@@ -22,16 +22,16 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.tasks_pb2 import Segmentation, Task
 
 _SUFFIXES = (".yaml", ".yml", ".json")
-# Where the data are read, which is where PyTorch is: another part, found when it is called.
-_READER = "talweg.worker.data"
+# What the part offers that reads the data, which is the one with PyTorch.
+_OFFERS, _MEASURE = "talweg.offers", "measure"
 # They learn no target of the data set's own, so that it does not speak for them.
 _WITHOUT_TARGET = (SELF_SUPERVISED, GAN, VAE, MULTITASK)
 # What a spec says of its data; the rest need not be there.
 _PARTS = ("task", "dataset", "split", "preprocessing")
 
 
-class _Reader(Protocol):
-    def measure(self, spec: JobSpec) -> tuple[Measured, ...]: ...
+class _Measure(Protocol):
+    def __call__(self, spec: JobSpec, /) -> tuple[Measured, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def look(data: str, task: str | None) -> Look:
     wrong = [each for each in spec.check(filled)[0] if each.field.partition(".")[0] in _PARTS]
     if wrong:
         raise _refused(wrong)
-    return Look(spec.kind(asked.dataset)[0], asked, _reader().measure(filled))
+    return Look(spec.kind(asked.dataset)[0], asked, _measure()(filled))
 
 
 def _is_file(data: str) -> bool:
@@ -149,11 +149,13 @@ def _refused(violations: Iterable[Violation]) -> InvalidRequest:
     return InvalidRequest(violations=tuple(violations), reason="INVALID_REQUEST")
 
 
-def _reader() -> _Reader:
+def _measure() -> _Measure:
+    [offer] = entry_points(group=_OFFERS, name=_MEASURE)
     try:
-        return cast(_Reader, import_module(_READER))
+        measure: _Measure = offer.load()
     except ModuleNotFoundError as error:
         raise missing_extra("recommend --data", error, "worker") from error
+    return measure
 
 
 def fit_heads(job: JobSpec) -> None:

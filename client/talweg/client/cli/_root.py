@@ -36,7 +36,6 @@ _KNOWN_PLUGINS = {
     "up": Lazy("", "Start a whole stack on this machine.", "all"),
     "server": Lazy("", "Run the gRPC server.", "server"),
     "db": Lazy("", "Look after the server's database.", "server"),
-    "token": Lazy("", "Manage keys of access.", "server"),
     "worker": Lazy("", "Run a worker.", "worker"),
     "loss": Lazy("", "Try losses out.", "worker"),
     "losses plot": Lazy("", "Draw losses as curves.", "worker"),

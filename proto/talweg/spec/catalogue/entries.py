@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from google.protobuf.descriptor import Descriptor
 
 from talweg.spec.catalogue.comments import comment
-from talweg.spec.errors import nearest, number_text, one_of, shown
+from talweg.spec.errors import number_text, one_of, shown
 from talweg.spec.fields import Field, Type, choices, fields
 from talweg.spec.rules.loss import losses_of
 from talweg.spec.semantics.facts import (
@@ -19,6 +19,7 @@ from talweg.spec.semantics.facts import (
     task_facts,
     tasks_by_name,
 )
+from talweg.spec.spelling import nearest
 from talweg.v1.catalog_pb2 import (
     DatasetEntry,
     LossEntry,

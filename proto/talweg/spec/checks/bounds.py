@@ -11,7 +11,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from talweg.spec.errors import Violation, joined, one_of, shown
+from talweg.spec.errors import MAX_VIOLATIONS, Violation, joined, limited, one_of, shown
 from talweg.spec.fields import Field, Type, choices, descriptor_of, exactly_one, fields
 from talweg.spec.rules.user_defined import own_rules
 from talweg.spec.semantics.facts import chosen
@@ -29,11 +29,12 @@ def check_message(message: Message, path: str = "loss") -> list[Violation]:
         path: Where it stands, for the fields of violations.
 
     Returns:
-        All violations, in the order of the fields; none where the message is in order.
+        All violations, in the order of the fields; none where the message is in order. Of very
+        many the first, and a last one that says so.
     """
     violations: list[Violation] = []
     _message(message, path, violations, 0)
-    return violations
+    return limited(violations)
 
 
 @functools.cache
@@ -67,27 +68,30 @@ def _message(message: Message, path: str, violations: list[Violation], depth: in
                 _none_chosen(at, part) if part else Violation(at, "nothing", field.allowed)
             )
     known = fields(descriptor)
+    too_many = False
     for field_descriptor, value in message.ListFields():
         field = known[field_descriptor.name]
         at = joined(path, field.name)
-        if field.is_list:
-            _count(field, value, at, violations)
+        if (field.is_list or field.is_map) and not _count(field, value, at, violations):
+            too_many = True
+        elif field.is_list:
             for index, item in enumerate(value):
                 _value(field, item, f"{at}[{index}]", violations, depth)
         elif field.is_map:
-            _count(field, value, at, violations)
             for key in sorted(value):
                 _value(field, value[key], joined(at, key), violations, depth)
         else:
             _value(field, value, at, violations, depth)
-    said = {violation.field for violation in violations}
-    violations += [found for found in own_rules(message, path) if found.field not in said]
+    if not too_many:
+        said = {violation.field for violation in violations}
+        violations += [found for found in own_rules(message, path) if found.field not in said]
     unknown = UnknownFieldSet(message)
-    for index in range(len(unknown)):
+    first = range(min(len(unknown), MAX_VIOLATIONS))
+    for number in dict.fromkeys(unknown[index].field_number for index in first):
         violations.append(
             Violation(
                 path or descriptor.name,
-                f"a field of number {unknown[index].field_number}, which is not known here",
+                f"a field of number {number}, which is not known here",
                 one_of(known),
                 "the sender is newer than the service",
             )
@@ -95,6 +99,8 @@ def _message(message: Message, path: str, violations: list[Violation], depth: in
 
 
 def _value(field: Field, value: Any, path: str, violations: list[Violation], depth: int) -> None:
+    if len(violations) > MAX_VIOLATIONS:
+        return
     if field.type is Type.MESSAGE:
         _message(value, path, violations, depth + 1)
     elif field.type in (Type.NUMBER, Type.INTEGER):
@@ -117,15 +123,18 @@ def _text(field: Field, value: str, path: str, violations: list[Violation]) -> N
         violations.append(Violation(path, shown(value), field.allowed))
 
 
-def _count(field: Field, items: Any, path: str, violations: list[Violation]) -> None:
+def _count(field: Field, items: Any, path: str, violations: list[Violation]) -> bool:
+    """Check how many items there are, and tell whether they are few enough to be looked at."""
     if field.max_items is not None and len(items) > field.max_items:
         violations.append(
             Violation(path, _items(len(items)), f"at most {_items(field.max_items)}")
         )
-    elif len(items) < field.min_items:
+        return False
+    if len(items) < field.min_items:
         violations.append(
             Violation(path, _items(len(items)), f"at least {_items(field.min_items)}")
         )
+    return True
 
 
 def _items(number: int) -> str:

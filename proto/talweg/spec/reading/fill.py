@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TypeVar
 
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
-from talweg.spec.fields import CHOICE, Field, Type, fields, oneofs
+from talweg.spec.fields import CHOICE, Field, Type, descriptor_of, fields, oneofs
 from talweg.spec.rules.images import mode_of
 from talweg.spec.semantics.facts import chosen, leaves, loss_facts, task_kind
 from talweg.spec.semantics.heads import heads
@@ -89,40 +91,52 @@ def fill_message(message: M) -> M:
 
 
 def _fill(message: Message) -> None:
-    descriptor = message.DESCRIPTOR
+    descriptor = descriptor_of(message)
     known = fields(descriptor)
-    for field in known.values():
-        if field.is_map:
-            continue
+    for field in _defaulted(descriptor):
         if field.is_list:
-            _fill_list(message, field)
+            items = getattr(message, field.name)
+            if not items:
+                items.extend(field.default)
         elif field.type is Type.MESSAGE:
-            _fill_part(message, field)
-        elif not field.oneof and field.default is not None and not message.HasField(field.name):
+            _add_part(message, field)
+        elif not message.HasField(field.name):
             setattr(message, field.name, field.default)
-    for oneof, members in oneofs(descriptor).items():
-        if oneof != CHOICE and message.WhichOneof(oneof) is None:
-            for name in members:
-                if known[name].default is not None:
-                    setattr(message, name, known[name].default)
-                    break
+    for oneof, field in _defaulted_oneofs(descriptor):
+        if message.WhichOneof(oneof) is None:
+            setattr(message, field.name, field.default)
+    for field_descriptor, value in message.ListFields():
+        field = known[field_descriptor.name]
+        if field.type is Type.MESSAGE and not field.is_map:
+            for part in value if field.is_list else (value,):
+                _fill(part)
 
 
-def _fill_list(message: Message, field: Field) -> None:
-    items = getattr(message, field.name)
-    if field.type is Type.MESSAGE:
-        for item in items:
-            _fill(item)
-    elif not items and field.default is not None:
-        items.extend(field.default)
-
-
-def _fill_part(message: Message, field: Field) -> None:
-    present = message.HasField(field.name)
-    if not present and not (field.fill or field.default):
-        return
+def _add_part(message: Message, field: Field) -> None:
     part: Message = getattr(message, field.name)
     part.SetInParent()
     if field.default and not chosen(part):
         getattr(part, str(field.default)).SetInParent()
-    _fill(part)
+
+
+# Most fields have no default, and `Loss` alone has dozens: found once a message type.
+@functools.cache
+def _defaulted(descriptor: Descriptor) -> tuple[Field, ...]:
+    """Give the fields that something is put into where they are absent, oneofs apart."""
+    return tuple(
+        field
+        for field in fields(descriptor).values()
+        if not field.oneof and not field.is_map and (field.fill or field.default is not None)
+    )
+
+
+@functools.cache
+def _defaulted_oneofs(descriptor: Descriptor) -> tuple[tuple[str, Field], ...]:
+    """Give each oneof, choices apart, that has a default, and the first member with one."""
+    known = fields(descriptor)
+    found = []
+    for oneof, members in oneofs(descriptor).items():
+        defaulted = [known[name] for name in members if known[name].default is not None]
+        if oneof != CHOICE and defaulted:
+            found.append((oneof, defaulted[0]))
+    return tuple(found)

@@ -5,15 +5,33 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar, overload
 
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from talweg.spec.checks.bounds import check_message
-from talweg.spec.errors import SpecError, Violation, joined, near, nearest, one_of, shown
-from talweg.spec.fields import Field, Type, choices, descriptor_of, fields, oneofs, shorthand
+from talweg.spec.errors import (
+    MAX_VIOLATIONS,
+    SpecError,
+    Violation,
+    joined,
+    limited,
+    one_of,
+    shown,
+)
+from talweg.spec.fields import (
+    Field,
+    Type,
+    choices,
+    descriptor_of,
+    fields,
+    oneofs,
+    shorthand,
+)
 from talweg.spec.reading import json_objects
+from talweg.spec.spelling import near, nearest
 from talweg.v1.losses_pb2 import Loss
 from talweg.v1.spec_pb2 import JobSpec
 
@@ -50,16 +68,18 @@ def from_dict(value: object, message_type: type[Message] = JobSpec, *, path: str
         SpecError: With all violations: unknown fields and members (and the nearest known
             name), wrong types, numbers outside of their type's range, members that exclude
             each other; and, beside these, numbers and texts out of bounds, which alone are the
-            business of `check`.
+            business of `check`. Of very many violations the first.
     """
     message = message_type()
     reader = _Reader()
-    if value is None:
-        reader.refuse(path, value, f"an object ({', '.join(fields(message.DESCRIPTOR))})")
-    else:
-        reader.message(message, value, path, 0)
+    with suppress(_EnoughError):
+        if value is None:
+            reader.refuse(path, value, f"an object ({', '.join(fields(message.DESCRIPTOR))})")
+        else:
+            reader.message(message, value, path, 0)
     if reader.violations:
-        raise SpecError([*reader.violations, *_out_of_bounds(message, reader.violations, path)])
+        beside = _out_of_bounds(message, reader.violations, path)
+        raise SpecError(limited([*reader.violations, *beside]))
     return message
 
 
@@ -114,14 +134,23 @@ def _value_to_json(field: Field, value: Any) -> Any:
     return value
 
 
+class _EnoughError(Exception):
+    """More is wrong than is told."""
+
+
 class _Reader:
-    """Reads one value and collects what is wrong with it."""
+    """Reads one value and collects what is wrong with it, up to one violation beyond the limit."""
 
     def __init__(self) -> None:
         self.violations: list[Violation] = []
 
     def refuse(self, path: str, found: object, allowed: str, hint: str = "") -> None:
-        self.violations.append(Violation(path, shown(found), allowed, hint))
+        self._add(Violation(path, shown(found), allowed, hint))
+
+    def _add(self, violation: Violation) -> None:
+        self.violations.append(violation)
+        if len(self.violations) > MAX_VIOLATIONS:
+            raise _EnoughError
 
     def message(self, message: Message, value: object, path: str, depth: int) -> None:
         """Read a message from an object, its shorthand or the bare name of a member."""
@@ -181,7 +210,7 @@ class _Reader:
     def _both(self, descriptor: Descriptor, field: Field, first: str, path: str) -> None:
         members = one_of(oneofs(descriptor)[field.oneof])
         found = f"both {first} and {field.name}"
-        self.violations.append(Violation(joined(path, field.name), found, f"only {members}"))
+        self._add(Violation(joined(path, field.name), found, f"only {members}"))
 
     def _field(self, message: Message, field: Field, item: object, path: str, depth: int) -> None:
         if field.is_map:

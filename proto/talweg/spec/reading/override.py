@@ -9,10 +9,11 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor
 
-from talweg.spec.errors import SpecError, Violation, joined, nearest, one_of, shown
+from talweg.spec.errors import SpecError, Violation, joined, one_of, shown
 from talweg.spec.fields import Field, Type, choices, fields, oneofs, shorthand
 from talweg.spec.reading.job_file import read
 from talweg.spec.reading.json_objects import as_object
+from talweg.spec.spelling import nearest
 from talweg.v1.spec_pb2 import JobSpec
 
 _INDEX = re.compile(r"\[([0-9]+)\]")

@@ -14,6 +14,8 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 MAX_DEPTH = 50
+# More than the largest batches hold; the time of reading goes with it.
+MAX_NODES = 100_000
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(
     r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
@@ -36,6 +38,7 @@ class Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[Any, Any] = {}
     yaml_constructors: ClassVar[dict[Any, Any]] = {}
     _depth = 0
+    _nodes = 0
 
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
         """Refuse aliases and bottomless nesting before anything is built from them."""
@@ -44,6 +47,9 @@ class Loader(yaml.SafeLoader):
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise self._error(f"more than {MAX_DEPTH} levels")
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
+            raise self._error(f"more than {MAX_NODES:,} names and values")
         node = super().compose_node(parent, index)
         self._depth -= 1
         return node

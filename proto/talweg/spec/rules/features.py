@@ -52,11 +52,13 @@ def _layers(leaf: Leaf, loss: Perceptual) -> Iterator[Violation]:
             "the names of the layers that are compared",
             "a trained model's are its modules, such as relu1 and relu2 of a convnet",
         )
+    known = set[str]()
     for index, layer in enumerate(layers):
-        if layer in layers[:index]:
+        if layer in known:
             yield Violation(f"{path}[{index}]", f"{layer} again", "each layer once")
         elif is_vgg and layer not in _VGG16:
             yield Violation(f"{path}[{index}]", layer, one_of(_VGG16))
+        known.add(layer)
 
 
 def _weights(leaf: Leaf, loss: Perceptual) -> Iterator[Violation]:

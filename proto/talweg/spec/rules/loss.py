@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -41,12 +42,15 @@ def facts_of(name: str) -> LossFacts:
     return loss_facts(message)
 
 
-def losses_of(task: TaskKind.ValueType) -> Iterator[str]:
+@functools.cache
+def losses_of(task: TaskKind.ValueType) -> tuple[str, ...]:
     """Give the names of the losses by which jobs of a task can train."""
+    found = []
     for name in choices(Loss.DESCRIPTOR):
         facts = facts_of(name)
         if task in facts.tasks and not facts.only_evaluated:
-            yield name
+            found.append(name)
+    return tuple(found)
 
 
 def _nesting(loss: Loss, path: str, depth: int) -> Iterator[Violation]:

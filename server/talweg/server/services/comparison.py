@@ -5,7 +5,6 @@ which for a test metric is the only one. So they are there while MLflow is down,
 running job are what it reported last.
 """
 
-import difflib
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from talweg.server.store.database import Database
 from talweg.server.store.listing import OrderKey
 from talweg.server.store.rows import JobRow
 from talweg.spec import goal_of, job_name, metrics_of, primary_metric, seed_of
+from talweg.spec.spelling import nearest
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.options_pb2 import Goal
 
@@ -186,9 +186,8 @@ def _check_metric(metric: str, rows: Sequence[JobRow]) -> None:
         return
     description = f"found {metric!r}; allowed: {', '.join(sorted(known))}"
     meant = metric if "/" in metric else f"test/{metric}"
-    close = difflib.get_close_matches(meant, known, n=1)
-    if close:
-        description += f". Did you mean {close[0]}?"
+    if hint := nearest(meant, known):
+        description += f". {hint}"
     raise BadMetric(f"metric: {description}", fields=[FieldProblem("metric", description)])
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from talweg.server import pages
 from talweg.server.errors import BadPageToken
 from talweg.server.filters import parse_filter, parse_order
-from talweg.server.queueing.waiting import Surroundings, reason
+from talweg.server.queueing.waiting import QueueStatus, reason
 from talweg.server.services.arguments import count, job_of
 from talweg.server.store import events, jobs, listing, metrics, queues
 from talweg.server.store.database import Database
@@ -66,15 +66,15 @@ class JobMetrics:
 class JobService:
     """Reads the record for people."""
 
-    def __init__(self, database: Database, surroundings: Surroundings) -> None:
+    def __init__(self, database: Database, status: QueueStatus) -> None:
         """Keep its collaborators.
 
         Args:
             database: The record.
-            surroundings: What is known of the broker and the workers.
+            status: What is known of the broker and the workers.
         """
         self._database = database
-        self._surroundings = surroundings
+        self._status = status
 
     async def get(self, name: str) -> JobView:
         """Find a job.
@@ -189,7 +189,7 @@ class JobService:
             JobView(
                 row,
                 reason(
-                    self._surroundings,
+                    self._status,
                     queue=row.queue,
                     place=places[row.seq],
                     is_busy=row.queue in busy,

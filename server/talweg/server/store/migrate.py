@@ -44,12 +44,22 @@ def upgrade(database: Database) -> str:
                 f"the database has version {found}, which this server does not know: it was "
                 f"used by a later one. This server knows up to {scripts.get_current_head()}"
             )
-        config = _config()
-        config.attributes["connection"] = tx.connection
-        command.upgrade(config, "head")
+        upgrade_to(tx.connection, "head")
         version = _version(tx.connection)
     assert version is not None
     return version
+
+
+def upgrade_to(connection: Connection, version: str) -> None:
+    """Run the migrations up to a version.
+
+    Args:
+        connection: In a writing transaction.
+        version: Such as "0001", or "head" for the latest.
+    """
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, version)
 
 
 def current(database: Database) -> str | None:

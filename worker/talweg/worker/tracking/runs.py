@@ -104,12 +104,30 @@ def translated() -> Iterator[None]:
             raise RefusedError(str(exc)) from exc
         raise TrackingBusyError(str(exc)) from exc
     except MlflowException as exc:
+        if str(exc).startswith("The following failures occurred while uploading"):
+            raise TrackingBusyError(str(exc)) from exc
         # What the client found wrong itself, before it asked anybody, is wrong for good.
         if not str(exc).startswith("API request to"):
             raise RefusedError(str(exc)) from exc
         raise TrackingAwayError(str(exc)) from exc
     except (requests.RequestException, ConnectionError, TimeoutError) as exc:
         raise TrackingAwayError(str(exc)) from exc
+
+
+@contextmanager
+def uploading() -> Iterator[None]:
+    """Turn what the upload of a file raises into a TrackingError.
+
+    What an artifact store's own client raises, such as boto's, does not say that the file can
+    never be stored. A missing module or file does, and is raised as it is.
+    """
+    try:
+        with translated():
+            yield
+    except (TrackingError, ImportError, FileNotFoundError):
+        raise
+    except Exception as exc:
+        raise TrackingBusyError(repr(exc)) from exc
 
 
 def longest_call_seconds() -> float:
@@ -308,17 +326,17 @@ class Runs:
 
     def log_text(self, run_id: str, text: str, path: str) -> None:
         """Store a text as a file of the run."""
-        with translated():
+        with uploading():
             self.client.log_text(run_id, text, path)
 
     def log_files(self, run_id: str, folder: Path) -> None:
         """Store a folder's content among the run's files."""
-        with translated():
+        with uploading():
             self.client.log_artifacts(run_id, str(folder))
 
     def log_file(self, run_id: str, file: Path, folder: str) -> None:
         """Store a file in a folder of the run's files."""
-        with translated():
+        with uploading():
             self.client.log_artifact(run_id, str(file), folder)
 
     def create_model(self, run: RunId) -> str:

@@ -1,8 +1,10 @@
-"""A Celery worker that notes the tickets it takes, for tests: what the broker really delivers."""
+"""A Celery worker that writes down its doorbells, for tests: what the broker really delivers."""
 
 import os
 
 from celery import Celery
+
+from talweg.spec.broker import KEY_PREFIX, TASK
 
 app = Celery("talweg", broker=os.environ["TALWEG_BROKER_URL"])
 app.conf.update(
@@ -10,12 +12,12 @@ app.conf.update(
     task_ignore_result=True,
     worker_prefetch_multiplier=1,
     broker_connection_retry_on_startup=True,
-    broker_transport_options={"global_keyprefix": "talweg:"},
+    broker_transport_options={"global_keyprefix": KEY_PREFIX},
 )
 
 
-@app.task(name="talweg.answer")  # type: ignore[untyped-decorator]
+@app.task(name=TASK)  # type: ignore[untyped-decorator]
 def answer(queue: str) -> None:
     """Append the queue to the file that the environment names."""
-    with open(os.environ["TICKETS"], "a") as file:
+    with open(os.environ["DOORBELLS"], "a") as file:
         file.write(queue + "\n")
