@@ -25,7 +25,7 @@ from talweg.spec.reading.fill import fill, fill_message
 from talweg.spec.reading.job_file import parse, read, to_yaml
 from talweg.spec.reading.json_form import from_dict, to_dict
 from talweg.spec.reading.override import override
-from talweg.spec.reading.shorthand import word
+from talweg.spec.reading.shorthand import read_shorthand
 from talweg.spec.resources import (
     CheckpointName,
     checkpoint_folder,
@@ -41,19 +41,16 @@ from talweg.spec.resources import (
 from talweg.spec.rules.features import job_models
 from talweg.spec.rules.loss import has_class_weights, weight_fields
 from talweg.spec.semantics.dataset import split_sizes
-from talweg.spec.semantics.facts import (
-    arrays_of,
-    goal_of,
-    judges_loss,
-    kind,
-    metrics_of,
+from talweg.spec.semantics.facts import arrays_of, kind, loss_facts, task_kind
+from talweg.spec.semantics.heads import Head, heads, spec_of_head
+from talweg.spec.semantics.metrics import goal_of, judges_loss, metrics_of, primary_metric
+from talweg.spec.semantics.outputs import (
+    LossOutput,
     num_outputs,
     output_activation,
+    output_of,
     outputs_of_head,
-    primary_metric,
-    task_kind,
 )
-from talweg.spec.semantics.heads import Head, heads, spec_of_head
 from talweg.spec.semantics.pairs_triplets import given_of, inputs_of
 
 __all__ = [
@@ -61,6 +58,7 @@ __all__ = [
     "MAX_SPEC_BYTES",
     "MAX_VIOLATIONS",
     "Head",
+    "LossOutput",
     "Measured",
     "SpecError",
     "Violation",
@@ -100,17 +98,20 @@ __all__ = [
     "judges_loss",
     "kind",
     "label",
+    "loss_facts",
     "losses",
     "metrics_of",
     "models",
     "num_outputs",
     "optimizers",
     "output_activation",
+    "output_of",
     "outputs_of_head",
     "override",
     "parse",
     "primary_metric",
     "read",
+    "read_shorthand",
     "recommend",
     "seed_of",
     "spec_of_head",
@@ -120,5 +121,4 @@ __all__ = [
     "to_dict",
     "to_yaml",
     "weight_fields",
-    "word",
 ]

@@ -11,12 +11,13 @@ from talweg.spec.catalogue import entries as catalogue
 from talweg.spec.catalogue.comments import comment
 from talweg.spec.fields import choices, fields, shorthand
 from talweg.spec.semantics.facts import task_name
+from talweg.spec.semantics.outputs import MODEL_GIVES
 from talweg.spec.semantics.pairs_triplets import arrays_of_facts
 from talweg.v1.catalog_pb2 import Parameter
 from talweg.v1.guard_pb2 import Guard
 from talweg.v1.models_pb2 import Layer
 from talweg.v1.optimizers_pb2 import Schedule
-from talweg.v1.options_pb2 import Activation, Goal
+from talweg.v1.options_pb2 import Activation, Goal, OutputFacts
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.tasks_pb2 import Multitask
 
@@ -74,10 +75,14 @@ def _losses() -> Iterator[str]:
             f"For {', '.join(map(task_name, entry.facts.tasks))}.",
             f"Reference: {entry.facts.reference}.",
         ]
+        if entry.facts.HasField("output"):
+            facts.append(f"The model gives {_output(entry.facts.output)}.")
         if entry.facts.activation == Activation.SIGMOID:
             facts.append("A sigmoid is applied to the model's outputs.")
-        if entry.facts.activation == Activation.EXP:
-            facts.append("The model gives logarithms.")
+        if entry.facts.groups:
+            facts.append(f"Data may give {entry.facts.groups}; else they are made of labels.")
+        if entry.facts.nonnegative_targets:
+            facts.append("Targets are 0 or more.")
         if entry.facts.only_evaluated:
             facts.append(f"For evaluate alone, since {entry.facts.only_evaluated}.")
         if entry.facts.raw_targets:
@@ -90,6 +95,16 @@ def _losses() -> Iterator[str]:
         message
         for _, member in catalogue.members(_field(JobSpec.DESCRIPTOR, "loss"))
         for message in _messages_below(member)
+    )
+
+
+def _output(output: OutputFacts) -> str:
+    """Say what a model's outputs are, and what else by which parameters."""
+    others: dict[str, list[str]] = {}
+    for case in output.cases:
+        others.setdefault(MODEL_GIVES[case.kind], []).append(f"`{case.parameter}: {case.value}`")
+    return MODEL_GIVES[output.kind] + "".join(
+        f"; {words} where {' or '.join(conditions)}" for words, conditions in others.items()
     )
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from talweg.spec.errors import number_text
 from talweg.spec.rules.loss import has_class_weights, reduction_name
 from talweg.spec.semantics.context import SpecContext
-from talweg.spec.semantics.facts import last_layer, optimizer_facts
+from talweg.spec.semantics.facts import optimizer_facts
+from talweg.spec.semantics.outputs import last_layer
 from talweg.v1 import options_pb2
 from talweg.v1.jobs_pb2 import Warning
 

@@ -1,11 +1,11 @@
-"""A thing of the catalogue and its parameters in one word of a command line: `huber:delta=2`."""
+"""A choice with its parameters in one word of a command line: `huber:delta=2`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 
-def word(text: str) -> tuple[str, list[str]]:
+def read_shorthand(text: str) -> tuple[str, list[str]]:
     """Take a name and its parameters apart.
 
     Args:

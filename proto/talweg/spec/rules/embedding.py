@@ -6,21 +6,16 @@ from collections.abc import Iterator
 
 from talweg.spec.errors import Violation, one_of
 from talweg.spec.rules.layers import LONE_ALLOWED, LONE_HINT
+from talweg.spec.rules.loss import facts_of, losses_of
 from talweg.spec.rules.training import lone_batch
 from talweg.spec.semantics.context import SpecContext
 from talweg.spec.semantics.dataset import split_sizes
-from talweg.spec.semantics.facts import chosen, model_facts, takes_embedding
+from talweg.spec.semantics.facts import chosen, model_facts
+from talweg.spec.semantics.outputs import output_of_member
 from talweg.spec.semantics.pairs_triplets import arrays_held, arrays_of_given, given_of, lacking
 from talweg.v1 import options_pb2
+from talweg.v1.options_pb2 import LossFacts
 from talweg.v1.tasks_pb2 import MetricLearning
-
-# What losses take that take more than labels.
-_TAKEN: dict[str, tuple[MetricLearning.Given.ValueType, ...]] = {
-    "contrastive": (MetricLearning.labels, MetricLearning.pairs),
-    "cosine_embedding": (MetricLearning.labels, MetricLearning.pairs),
-    "triplet": (MetricLearning.labels, MetricLearning.triplets),
-    "margin_ranking": (MetricLearning.labels, MetricLearning.triplets),
-}
 
 
 def embedding_rules(case: SpecContext) -> Iterator[Violation]:
@@ -60,10 +55,10 @@ def _sizes(case: SpecContext) -> Iterator[Violation]:
         return
     size = case.spec.model.embedder.size
     for leaf in case.fitting:
-        found = getattr(leaf.message, "embedding_size", size)
-        if takes_embedding(leaf.message) and found != size:
+        own = output_of_member(leaf.message).embedding_size
+        if own and own != size:
             yield Violation(
-                f"{leaf.member}.embedding_size", str(found), f"{size}, the size of model.embedder"
+                f"{leaf.member}.embedding_size", str(own), f"{size}, the size of model.embedder"
             )
 
 
@@ -135,18 +130,21 @@ def _given(case: SpecContext) -> Iterator[Violation]:
             f"given {name} is read from {', '.join(arrays_of_given(given))}",
         )
     for leaf in case.fitting:
-        taken = _TAKEN.get(leaf.name, (MetricLearning.labels,))
-        if given not in taken:
+        taken = _taken(leaf.facts)
+        if name not in taken:
+            fitting = [loss for loss in losses_of(case.task) if name in _taken(facts_of(loss))]
             yield Violation(
                 leaf.path,
                 f"{leaf.name} with given {name}",
-                one_of(_losses_of(given)),
-                f"{leaf.name} takes {' or '.join(map(MetricLearning.Given.Name, taken))}",
+                one_of(fitting),
+                f"{leaf.name} takes {' or '.join(taken)}",
             )
 
 
-def _losses_of(given: MetricLearning.Given.ValueType) -> list[str]:
-    return [loss for loss, taken in _TAKEN.items() if given in taken]
+def _taken(facts: LossFacts) -> tuple[str, ...]:
+    """Name what a loss takes: labels, and the pairs or triplets that data may give instead."""
+    labels = MetricLearning.Given.Name(MetricLearning.labels)
+    return (labels, facts.groups) if facts.groups else (labels,)
 
 
 def _alone(case: SpecContext) -> Iterator[Violation]:

@@ -6,20 +6,22 @@ from collections.abc import Iterator
 
 from talweg.spec.errors import Violation, number_text, one_of
 from talweg.spec.fields import fields
+from talweg.spec.rules.loss import facts_of, losses_of
 from talweg.spec.semantics.context import Leaf, SpecContext
+from talweg.spec.semantics.outputs import kinds_of
 from talweg.v1 import options_pb2
 from talweg.v1.losses_pb2 import MaskMode, Ssim
 from talweg.v1.models_pb2 import Resnet
+from talweg.v1.options_pb2 import OutputFacts
 from talweg.v1.tasks_pb2 import Segmentation
 
-# Losses of one class a pixel, and of yes or no; those of either have a mode.
-_OF_CLASSES = ("cross_entropy", "focal", "ce_dice", "lovasz_softmax")
-_OF_FOREGROUND = ("bce_with_logits", "bce", "focal_binary", "lovasz_hinge")
-# It looks at the output alone.
-_BLIND = "total_variation"
 _MODES: dict[int, MaskMode.Kind.ValueType] = {
     Segmentation.classes: MaskMode.multiclass,
     Segmentation.foreground: MaskMode.binary,
+}
+_LOGITS: dict[int, OutputFacts.Kind.ValueType] = {
+    Segmentation.classes: OutputFacts.CLASS_LOGITS,
+    Segmentation.foreground: OutputFacts.BINARY_LOGITS,
 }
 
 
@@ -41,11 +43,12 @@ def mode_of(target: int) -> MaskMode.Kind.ValueType:
 
 
 def _takes_images(case: SpecContext) -> Iterator[Violation]:
-    if case.leaves and all(leaf.name == _BLIND for leaf in case.leaves):
+    if case.leaves and all(leaf.facts.ignores_target for leaf in case.leaves):
+        name = case.leaves[0].name
         yield Violation(
             "loss",
-            f"{_BLIND} alone, which knows no target",
-            f"a sum of {_BLIND} and a loss of pred and target, such as mae",
+            f"{name} alone, which knows no target",
+            f"a sum of {name} and a loss of pred and target, such as mae",
         )
     shape = case.data.shape if case.data is not None else ()
     for leaf in case.fitting:
@@ -106,14 +109,17 @@ def _groups(case: SpecContext) -> Iterator[Violation]:
 def _takes_target(case: SpecContext, leaf: Leaf) -> Iterator[Violation]:
     target = case.spec.task.segmentation.target
     name = Segmentation.Target.Name(target)
-    wrong = _OF_FOREGROUND if target == Segmentation.classes else _OF_CLASSES
-    if leaf.name in wrong:
-        right = _OF_CLASSES if target == Segmentation.classes else _OF_FOREGROUND
+    logits = _LOGITS.get(target, OutputFacts.CLASS_LOGITS)
+    # Those that have a mode take either.
+    if logits not in kinds_of(leaf.facts.output):
+        right = [
+            loss for loss in losses_of(case.task) if logits in kinds_of(facts_of(loss).output)
+        ]
         other = next(n for n in Segmentation.Target.keys() if n != name)
         yield Violation(
             leaf.path,
             f"{leaf.name} under task segmentation with target {name}",
-            one_of([*right, "dice", "jaccard", "tversky", "focal_tversky"]),
+            one_of(right),
             f"{leaf.name} takes masks of target: {other}",
         )
     known = fields(leaf.message.DESCRIPTOR)

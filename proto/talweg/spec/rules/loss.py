@@ -11,27 +11,15 @@ from google.protobuf.message import Message
 from talweg.spec.errors import Violation, number_text, one_of
 from talweg.spec.fields import Type, choices, descriptor_of, fields
 from talweg.spec.semantics.context import Leaf, SpecContext
-from talweg.spec.semantics.facts import loss_facts, takes_embedding, task_name
+from talweg.spec.semantics.facts import kind, loss_facts, task_name
+from talweg.spec.semantics.outputs import MODEL_GIVES, has_one_output, output_of_member
 from talweg.v1 import options_pb2
-from talweg.v1.losses_pb2 import (
-    ClassWeights,
-    Corn,
-    FocalBinary,
-    GaussianNll,
-    Ldam,
-    LogitAdjusted,
-    Loss,
-    MultiQuantile,
-    PoissonNll,
-    Tweedie,
-)
-from talweg.v1.options_pb2 import TaskKind
-from talweg.v1.tasks_pb2 import Segmentation
+from talweg.v1.losses_pb2 import ClassWeights, Loss
+from talweg.v1.options_pb2 import LossFacts, OutputFacts, TaskKind
 
 _MAX_SUMS = 5
-# Losses of targets >= 0, and data sets that the spec alone shows to have others.
-_COUNTING = ("poisson_nll", "tweedie")
-_SIGNED_TARGETS = ("synthetic_regression",)
+# The parameter of losses that weigh classes by how often each stands in the training split.
+_CLASS_COUNTS = "class_counts"
 
 
 def loss_rules(case: SpecContext) -> Iterator[Violation]:
@@ -47,15 +35,19 @@ def loss_rules(case: SpecContext) -> Iterator[Violation]:
     yield from _same_outputs(case)
 
 
+def facts_of(name: str) -> LossFacts:
+    """Give the catalogue's facts about a member of `Loss`, by its name."""
+    message = fields(Loss.DESCRIPTOR)[name].message
+    assert message is not None, f"{name} must be a message"
+    return loss_facts(message)
+
+
 @functools.cache
 def losses_of(task: TaskKind.ValueType) -> tuple[str, ...]:
     """Give the names of the losses by which jobs of a task can train."""
     found = []
     for name in choices(Loss.DESCRIPTOR):
-        message = fields(Loss.DESCRIPTOR)[name].message
-        if message is None:
-            continue
-        facts = loss_facts(message)
+        facts = facts_of(name)
         if task in facts.tasks and not facts.only_evaluated:
             found.append(name)
     return tuple(found)
@@ -114,12 +106,10 @@ def reduction_name(message: Message) -> str:
 
 
 def _quantiles(leaf: Leaf) -> Iterator[Violation]:
-    if not isinstance(leaf.message, MultiQuantile):
-        return
-    for index, (low, high) in enumerate(pairwise(leaf.message.quantiles)):
+    for index, (low, high) in enumerate(pairwise(output_of_member(leaf.message).quantiles)):
         if high <= low:
             yield Violation(
-                f"{leaf.member}.quantiles[{index + 1}]",
+                f"{leaf.member}.{leaf.facts.output.quantiles}[{index + 1}]",
                 number_text(high),
                 f"more than the one before it, {number_text(low)}",
                 "quantiles must rise",
@@ -134,7 +124,7 @@ def _weights(case: SpecContext, leaf: Leaf) -> Iterator[Violation]:
             yield Violation(at, "no weight above 0", "at least one weight > 0")
         yield from _one_a_class(case, at, "weight", len(values))
     for name, counts in _lists(leaf.message):
-        if name == "class_counts" and counts:
+        if name == _CLASS_COUNTS and counts:
             yield from _one_a_class(case, f"{leaf.member}.{name}", "count", len(counts))
     if _one_answer(case) and "weight" in _computed(leaf.message):
         yield Violation(
@@ -146,9 +136,8 @@ def _weights(case: SpecContext, leaf: Leaf) -> Iterator[Violation]:
 
 
 def _one_answer(case: SpecContext) -> bool:
-    if case.task == options_pb2.SEGMENTATION:
-        return case.spec.task.segmentation.target == Segmentation.foreground
-    return case.task == options_pb2.BINARY
+    known = case.task != options_pb2.TASK_KIND_UNSPECIFIED
+    return known and has_one_output(kind(case.spec.task)[1])
 
 
 def _one_a_class(case: SpecContext, at: str, what: str, number: int) -> Iterator[Violation]:
@@ -192,25 +181,24 @@ def _computed(message: Message) -> list[str]:
 
 def weight_fields(message: Message) -> list[str]:
     """Name the fields by which a loss can be told to weigh classes, or yes against no."""
-    if isinstance(message, FocalBinary):
-        return ["alpha"]
+    positive = loss_facts(descriptor_of(message)).positive_weight
     return [
         name
         for name, field in fields(descriptor_of(message)).items()
-        if field.message is ClassWeights.DESCRIPTOR
+        if field.message is ClassWeights.DESCRIPTOR or name == positive
     ]
 
 
 def has_class_weights(message: Message) -> bool:
     """Tell whether a loss weighs classes, or yes against no, by weights or by their counts."""
-    by_count = isinstance(message, (LogitAdjusted, Ldam))
+    by_count = _CLASS_COUNTS in fields(descriptor_of(message))
     return by_count or any(message.HasField(name) for name in weight_fields(message))
 
 
 def _targets(case: SpecContext, leaf: Leaf) -> Iterator[Violation]:
     if case.data is None:
         return
-    if leaf.name in _COUNTING and case.data.name in _SIGNED_TARGETS:
+    if leaf.facts.nonnegative_targets and case.data.facts.negative_targets:
         yield Violation(
             "dataset",
             f"{case.data.name}, some of whose targets are below 0",
@@ -224,28 +212,37 @@ def _same_outputs(case: SpecContext) -> Iterator[Violation]:
         return
     first = case.fitting[0]
     for leaf in case.fitting[1:]:
-        if needs_of_outputs(leaf) != needs_of_outputs(first):
+        if _outputs(leaf) != _outputs(first):
             yield Violation(
                 leaf.path,
                 f"{leaf.name} in one sum with {first.name}",
                 "losses over the same outputs",
-                needs_of_outputs(leaf) or needs_of_outputs(first),
+                _needs(leaf) or _needs(first),
             )
 
 
-def needs_of_outputs(leaf: Leaf) -> str:
-    """Say what the loss needs of the outputs beyond one number a target; '' where nothing."""
-    if isinstance(leaf.message, MultiQuantile):
-        quantiles = ", ".join(map(number_text, leaf.message.quantiles))
-        return f"multi_quantile needs an output for each of its quantiles, {quantiles}"
-    if isinstance(leaf.message, PoissonNll) and leaf.message.log_input:
-        return "poisson_nll takes the logarithm of the rate: write log_input: false"
-    if isinstance(leaf.message, Tweedie):
-        return "tweedie takes the logarithm of the mean"
-    if isinstance(leaf.message, GaussianNll):
-        return "gaussian_nll needs two outputs a target, the mean and the variance"
-    if isinstance(leaf.message, Corn):
-        return "corn takes logits of rank > k given rank ≥ k"
-    if takes_embedding(leaf.message):
-        return f"{leaf.name} takes an embedding, and has vectors of its own for the classes"
-    return ""
+def has_special_outputs(leaf: Leaf) -> bool:
+    """Tell whether a loss takes other outputs of the model than most losses of its task."""
+    return output_of_member(leaf.message).is_special
+
+
+def _outputs(leaf: Leaf) -> object:
+    """Give what must be the same for two losses over the same outputs."""
+    output = output_of_member(leaf.message)
+    if not output.is_special:
+        return None
+    # Each has vectors of its own for the classes.
+    own = leaf.name if output.kind == OutputFacts.CLASS_EMBEDDING else ""
+    return own, output
+
+
+def _needs(leaf: Leaf) -> str:
+    """Say what a loss needs of the outputs; '' where nothing that most losses do not."""
+    output = output_of_member(leaf.message)
+    if not output.is_special:
+        return ""
+    needs = f"{leaf.name} takes {MODEL_GIVES[output.kind]}"
+    if output.kind == OutputFacts.QUANTILES:
+        return f"{needs}, {', '.join(map(number_text, output.quantiles))}"
+    others = (case for case in leaf.facts.output.cases if case.kind != output.kind)
+    return needs + next((f": write {case.parameter}: {case.value}" for case in others), "")

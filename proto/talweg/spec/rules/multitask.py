@@ -10,7 +10,7 @@ from talweg.spec.errors import Violation, one_of, shown
 from talweg.spec.fields import choices
 from talweg.spec.rules.detection import detection_rules
 from talweg.spec.rules.images import image_rules
-from talweg.spec.rules.loss import loss_rules, needs_of_outputs
+from talweg.spec.rules.loss import has_special_outputs, loss_rules
 from talweg.spec.semantics.context import SpecContext
 from talweg.spec.semantics.heads import Head, head_losses, heads, spec_of_head
 from talweg.v1 import options_pb2
@@ -111,7 +111,7 @@ def _loss(case: SpecContext, head: Head) -> Iterator[Violation]:
                 field = head.path + violation.field.removeprefix("loss")
                 yield replace(violation, field=field)
     for leaf in single.fitting:
-        if needs_of_outputs(leaf) or leaf.facts.raw_targets:
+        if has_special_outputs(leaf) or leaf.facts.raw_targets:
             yield Violation(
                 head.path + leaf.path.removeprefix("loss"),
                 f"{leaf.name} for the head {head.name}",

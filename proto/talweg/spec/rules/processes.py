@@ -20,8 +20,6 @@ _TASKS = (
     options_pb2.MULTICLASS,
     options_pb2.MULTILABEL,
 )
-# What these make of a batch is not told by what they make of its parts.
-_UNKNOWN = ("expression", "plugin")
 
 
 def process_rules(case: SpecContext) -> Iterator[Violation]:
@@ -35,7 +33,7 @@ def process_rules(case: SpecContext) -> Iterator[Violation]:
         tasks = one_of(map(task_name, _TASKS))
         yield Violation(path, f"{count} with task {task_name(case.task)}", f"1; more with {tasks}")
     for leaf in case.leaves:
-        if leaf.name in _UNKNOWN:
+        if leaf.facts.user_defined:
             hint = "Such a loss may compare the samples of a batch with each other."
             yield Violation(path, f"{count} with {leaf.name}", "1", hint)
     is_sum = chosen(case.spec.loss) == "sum"

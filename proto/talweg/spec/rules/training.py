@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from talweg.spec.errors import Violation, one_of, shown
 from talweg.spec.rules.layers import LONE_ALLOWED, LONE_HINT, layer_rules
 from talweg.spec.semantics.context import SpecContext
-from talweg.spec.semantics.facts import goal_of, judges_loss, metrics_of, num_outputs, task_name
+from talweg.spec.semantics.facts import task_name
+from talweg.spec.semantics.metrics import goal_of, judges_loss, metrics_of
+from talweg.spec.semantics.outputs import num_outputs
 from talweg.spec.spelling import nearest
 from talweg.v1 import options_pb2
 from talweg.v1.spec_pb2 import Training
