@@ -5,14 +5,15 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from tests.integration.examples import run_example
+from tests.integration.examples import EXAMPLES, run_example
 from tests.integration.stack import Stack
+
+# An example a model.
+MODELS = sorted(path.stem for path in EXAMPLES.glob("multiclass_digits*.yaml"))
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize(
-    "example", ["multiclass_digits", "multiclass_digits_resnet", "curriculum_digits"]
-)
+@pytest.mark.parametrize("example", [*MODELS, "curriculum_digits"])
 def test_digits_are_above_logistic_regression(stack: Stack, example: str) -> None:
     ran = run_example(stack, example)
     train, test = ran.bundle.train, ran.bundle.test

@@ -6,6 +6,7 @@ from torch import nn
 
 from talweg.spec import fill_message, from_dict
 from talweg.v1.optimizers_pb2 import Optimizer
+from talweg.worker.training.guard.overflow import GROWTH_BOUNDS, LARGEST_WEIGHT, steps_apart
 from talweg.worker.training.optim import optimizers
 
 CASES: dict[str, tuple[dict[str, Any], Any, dict[str, Any]]] = {
@@ -40,6 +41,25 @@ CASES: dict[str, tuple[dict[str, Any], Any, dict[str, Any]]] = {
 def test_every_optimizer_has_a_builder_and_a_case() -> None:
     members = [field.name for field in Optimizer.DESCRIPTOR.oneofs_by_name["kind"].fields]
     assert sorted(optimizers.OPTIMIZERS) == sorted(members) == sorted(CASES)
+
+
+def test_every_optimizer_has_a_bound_on_its_growth() -> None:
+    members = [field.name for field in Optimizer.DESCRIPTOR.oneofs_by_name["kind"].fields]
+    assert sorted(GROWTH_BOUNDS) == sorted(members)
+
+
+@pytest.mark.parametrize("decay", [0, 10])
+@pytest.mark.parametrize("name", CASES)
+def test_weights_cannot_overflow_between_two_looks(name: str, decay: float) -> None:
+    fields = {"learning_rate": 1000, "weight_decay": decay}
+    message = fill_message(from_dict({name: fields}, Optimizer))
+    weight = nn.Parameter(torch.tensor([LARGEST_WEIGHT, -LARGEST_WEIGHT]))
+    optimizer = optimizers.build(message, [weight])
+    for _ in range(steps_apart(message)):
+        # As large as the guard lets them be, and away from zero.
+        weight.grad = -torch.tensor([1e18, -1e18])
+        optimizer.step()
+    assert torch.isfinite(weight).all()
 
 
 def steps(make: Any) -> torch.Tensor:

@@ -11,8 +11,8 @@ from talweg.spec.fields import fields
 from talweg.spec.rules.loss import has_class_weights
 from talweg.spec.semantics.context import SpecContext
 from talweg.spec.semantics.facts import chosen, task_name
+from talweg.spec.semantics.outputs import says
 from talweg.v1 import options_pb2
-from talweg.v1.models_pb2 import Resnet
 
 _TASKS = (
     options_pb2.REGRESSION,
@@ -54,14 +54,15 @@ def process_rules(case: SpecContext) -> Iterator[Violation]:
 
 
 def _has_batch_norm(message: Message) -> bool:
-    if isinstance(message, Resnet):
-        return message.norm == Resnet.batch
+    """Tell whether a model normalises by its batch: `batch_norm`, or `norm: batch`."""
     for name, field in fields(message.DESCRIPTOR).items():
         if name == "batch_norm" and message.HasField(name):
             value = getattr(message, name)
             if isinstance(value, Message) or value:
                 return True
             continue
+        if name == "norm" and says(message, name, "batch"):
+            return True
         if field.is_map or field.descriptor.message_type is None:
             continue
         parts = getattr(message, name) if field.is_list else [getattr(message, name)]

@@ -8,9 +8,11 @@ so far below what float32 holds, and so often, that they cannot overflow between
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from google.protobuf.message import Message
 from torch import Tensor, nn
 
 from talweg.spec import kind
@@ -23,10 +25,45 @@ LARGEST_WEIGHT = 1e17
 still has a square that float32 holds."""
 _LARGEST_OTHER = 1e37
 _STEPS_APART = 128
-# Adagrad adds up to 4e36 to its sums in each step, and never takes away.
 _STEPS_APART_FOR_SUMS = 64
 # What may come on top of the largest weight between two looks; float32 ends at 3.4e38.
 _DECADES_LEFT = 18
+
+
+@dataclass(frozen=True)
+class GrowthBound:
+    """How far an optimizer's numbers can grow between two looks at them."""
+
+    factor: Callable[[Any], float]
+    """From the filled message of the optimizer to what a step multiplies a weight by at most,
+    beside what the gradient adds."""
+    steps_apart: int = _STEPS_APART
+    """Steps between two looks at the most."""
+
+
+def _divided_decay(_: Any) -> float:
+    """Return 1: weight decay, a part of the gradient, is divided by the gradient's own size."""
+    return 1.0
+
+
+def _decoupled_decay(optimizer: messages.AdamW) -> float:
+    return abs(1 - optimizer.learning_rate * optimizer.weight_decay)
+
+
+def _decay_with_momentum(optimizer: messages.Sgd) -> float:
+    decay = optimizer.learning_rate * optimizer.weight_decay
+    return 1 + 2 * decay / (1 - optimizer.momentum)
+
+
+GROWTH_BOUNDS: Mapping[str, GrowthBound] = {
+    "sgd": GrowthBound(_decay_with_momentum),
+    "adam": GrowthBound(_divided_decay),
+    "adamw": GrowthBound(_decoupled_decay),
+    "rmsprop": GrowthBound(_divided_decay),
+    # It adds up to 4e36 to its sums of squares in each step, and never takes away.
+    "adagrad": GrowthBound(_divided_decay, _STEPS_APART_FOR_SUMS),
+}
+"""Every member of `Optimizer` with its bound."""
 
 
 def steps_apart(optimizer: messages.Optimizer) -> int:
@@ -40,21 +77,12 @@ def steps_apart(optimizer: messages.Optimizer) -> int:
     Args:
         optimizer: A filled optimizer. No schedule goes above its learning rate.
     """
-    if isinstance(kind(optimizer)[1], messages.Adagrad):
-        return _STEPS_APART_FOR_SUMS
-    growth = _growth(kind(optimizer)[1])
-    if growth <= 1:
-        return _STEPS_APART
-    return max(1, min(_STEPS_APART, int(_DECADES_LEFT * math.log(10) / math.log(growth))))
-
-
-def _growth(optimizer: Message) -> float:
-    if isinstance(optimizer, messages.AdamW):
-        return abs(1 - optimizer.learning_rate * optimizer.weight_decay)
-    if isinstance(optimizer, messages.Sgd):
-        decay = optimizer.learning_rate * optimizer.weight_decay
-        return 1 + 2 * decay / (1 - optimizer.momentum)
-    return 1.0
+    name, message = kind(optimizer)
+    bound = GROWTH_BOUNDS[name]
+    factor = bound.factor(message)
+    if factor <= 1:
+        return bound.steps_apart
+    return max(1, min(bound.steps_apart, int(_DECADES_LEFT * math.log(10) / math.log(factor))))
 
 
 class WeightWatch:
