@@ -1,0 +1,50 @@
+"""Models that were saved in format 1 load, and predict what they did.
+
+`format_1/CASE/` holds a model as the last release of that format wrote it, with some inputs and
+its predictions of them; `format_1/blobs` is a blob store with a model that losses compare by.
+"""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from talweg.v1 import losses_pb2
+from talweg.worker.losses import feature_networks
+from talweg.worker.tracking.models import rebuild
+
+FORMAT_1 = Path(__file__).parent / "format_1"
+CASES = sorted(path.parent.name for path in FORMAT_1.glob("*/model.json"))
+
+
+def stored(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+
+
+def assert_same(found: Tensor, wanted: Tensor, cpu: str) -> None:
+    """To the bit on the kind of processor that the file is from; others round in other places."""
+    if cpu == torch.backends.cpu.get_cpu_capability():
+        assert torch.equal(found, wanted)
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_model_predicts_what_it_did(case: str) -> None:
+    tensors, metadata = stored(FORMAT_1 / case / "predictions.safetensors")
+    with torch.inference_mode():
+        found = rebuild(FORMAT_1 / case)(tensors["x"])
+    assert_same(found, tensors["predictions"], metadata["cpu"])
+
+
+def test_a_loss_compares_by_a_model_of_the_blob_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TALWEG_BLOBS", str(FORMAT_1 / "blobs"))
+    tensors, metadata = stored(FORMAT_1 / "blobs/jobs/features/features.safetensors")
+    network = losses_pb2.FeatureNetwork(job=losses_pb2.JobModel(job="jobs/features"))
+    features = feature_networks.load(network, ("relu1", "relu2"))
+    assert features.digest == metadata["digest"]
+    with torch.no_grad():
+        for found, name in zip(features(tensors["x"]), ("relu1", "relu2"), strict=True):
+            assert_same(found, tensors[name], metadata["cpu"])
