@@ -4,6 +4,7 @@
 its predictions of them; `format_1/blobs` is a blob store with a model that losses compare by.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,8 @@ from safetensors import safe_open
 from torch import Tensor
 
 from talweg.v1 import losses_pb2
-from talweg.worker.losses import feature_networks
-from talweg.worker.tracking.models import rebuild
+from talweg.worker.artifacts import predictor
+from talweg.worker.losses import features
 
 FORMAT_1 = Path(__file__).parent / "format_1"
 CASES = sorted(path.parent.name for path in FORMAT_1.glob("*/model.json"))
@@ -22,6 +23,15 @@ CASES = sorted(path.parent.name for path in FORMAT_1.glob("*/model.json"))
 def stored(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     with safe_open(path, framework="pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums of a convolution are divided among threads, and round as they are divided."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def assert_same(found: Tensor, wanted: Tensor, cpu: str) -> None:
@@ -35,7 +45,7 @@ def assert_same(found: Tensor, wanted: Tensor, cpu: str) -> None:
 def test_a_model_predicts_what_it_did(case: str) -> None:
     tensors, metadata = stored(FORMAT_1 / case / "predictions.safetensors")
     with torch.inference_mode():
-        found = rebuild(FORMAT_1 / case)(tensors["x"])
+        found = predictor.load(FORMAT_1 / case)(tensors["x"])
     assert_same(found, tensors["predictions"], metadata["cpu"])
 
 
@@ -43,8 +53,8 @@ def test_a_loss_compares_by_a_model_of_the_blob_store(monkeypatch: pytest.Monkey
     monkeypatch.setenv("TALWEG_BLOBS", str(FORMAT_1 / "blobs"))
     tensors, metadata = stored(FORMAT_1 / "blobs/jobs/features/features.safetensors")
     network = losses_pb2.FeatureNetwork(job=losses_pb2.JobModel(job="jobs/features"))
-    features = feature_networks.load(network, ("relu1", "relu2"))
-    assert features.digest == metadata["digest"]
+    compared = features.load(network, ("relu1", "relu2"))
+    assert compared.digest == metadata["digest"]
     with torch.no_grad():
-        for found, name in zip(features(tensors["x"]), ("relu1", "relu2"), strict=True):
+        for found, name in zip(compared(tensors["x"]), ("relu1", "relu2"), strict=True):
             assert_same(found, tensors[name], metadata["cpu"])

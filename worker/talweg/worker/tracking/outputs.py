@@ -8,7 +8,7 @@ from pathlib import Path
 
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tracking.attempts import SpooledAttempt
-from talweg.worker.tracking.runs import RunId, Runs, TrackingError
+from talweg.worker.tracking.runs import RunId, Runs, TrackingError, translated
 from talweg.worker.tracking.spool import (
     DIVERGENCE,
     EXAMPLE,
@@ -137,15 +137,18 @@ def _send_model(
     state: DeliveryState,
     save: Callable[[], None],
 ) -> None:
-    from talweg.worker.tracking import flavour, models
+    # Here, so that a delivery without models never loads torch.
+    from talweg.worker.artifacts import mlflow_flavour, predictor
 
     if not state.model_id:
         state.model_id = runs.create_model(run)
         save()
-    flavour.log_model(
-        models.rebuild(attempt.folder),
-        models.load_example(attempt.folder),
-        run=run,
-        model_id=state.model_id,
-        tracking_uri=runs.tracking_uri,
-    )
+    model, example = predictor.load(attempt.folder), predictor.load_example(attempt.folder)
+    with translated():
+        mlflow_flavour.log_model(
+            model,
+            example,
+            run_id=run.run_id,
+            model_id=state.model_id,
+            tracking_uri=runs.tracking_uri,
+        )

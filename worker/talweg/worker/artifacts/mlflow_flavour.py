@@ -11,8 +11,6 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 from torch import Tensor, nn
 
-from talweg.worker.tracking.runs import RunId, translated
-
 NAME = "model"
 
 
@@ -39,14 +37,14 @@ def requirements() -> list[str]:
 
 
 def log_model(
-    model: nn.Module, example: Tensor, *, run: RunId, model_id: str, tracking_uri: str
+    model: nn.Module, example: Tensor, *, run_id: str, model_id: str, tracking_uri: str
 ) -> None:
     """Store a model with signature and input example, loadable with pickles forbidden.
 
     Args:
         model: In evaluation mode, on the CPU, float32 (N, …) to float32 (N, …).
         example: At least two inputs: MLflow would fix the size of a batch of one.
-        run: The job's.
+        run_id: The job's run.
         model_id: Of the logged model to fill; filled again it is the same.
         tracking_uri: MLflow's address.
     """
@@ -57,17 +55,16 @@ def log_model(
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *outputs.shape[1:]))]),
     )
     mlflow.set_tracking_uri(tracking_uri)
-    with translated():
-        Model.log(
-            artifact_path=None,
-            flavor=_OnCpu(),
-            flavor_name="pytorch",
-            name=NAME,
-            run_id=run.run_id,
-            model_id=model_id,
-            pytorch_model=model,
-            input_example=example.numpy(),
-            signature=signature,
-            pip_requirements=requirements(),
-            serialization_format="pt2",
-        )
+    Model.log(
+        artifact_path=None,
+        flavor=_OnCpu(),
+        flavor_name="pytorch",
+        name=NAME,
+        run_id=run_id,
+        model_id=model_id,
+        pytorch_model=model,
+        input_example=example.numpy(),
+        signature=signature,
+        pip_requirements=requirements(),
+        serialization_format="pt2",
+    )
