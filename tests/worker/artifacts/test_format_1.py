@@ -15,6 +15,9 @@ from torch import Tensor
 from talweg.v1 import losses_pb2
 from talweg.worker.artifacts import predictor
 from talweg.worker.losses import features
+from talweg.worker.models import saved
+from talweg.worker.tasks import TASKS
+from talweg.worker.tasks.common.postprocessing import read
 
 FORMAT_1 = Path(__file__).parent / "format_1"
 CASES = sorted(path.parent.name for path in FORMAT_1.glob("*/model.json"))
@@ -47,6 +50,14 @@ def test_a_model_predicts_what_it_did(case: str) -> None:
     with torch.inference_mode():
         found = predictor.load(FORMAT_1 / case)(tensors["x"])
     assert_same(found, tensors["predictions"], metadata["cpu"])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_converted_is_written_and_read_again(case: str) -> None:
+    description = saved.load(FORMAT_1 / case).description
+    postprocessors = TASKS[description["task"]].predictions.POSTPROCESSORS
+    postprocess = read(description["prediction"], postprocessors)
+    assert read(postprocess.described(), postprocessors) == postprocess
 
 
 def test_a_loss_compares_by_a_model_of_the_blob_store(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,10 @@ To add a task: a folder with its runner and the modules `predictions` and `plots
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from talweg.spec import kind
 from talweg.v1.spec_pb2 import JobSpec
@@ -40,6 +41,9 @@ from talweg.worker.tasks.self_supervised.task import SelfSupervised
 from talweg.worker.tasks.vae import predictions as reconstruction_predictions
 from talweg.worker.tasks.vae.task import Vae
 
+if TYPE_CHECKING:
+    from talweg.worker.tasks.common.plots.task_plots import TaskPlots
+
 
 class PredictionModule(Protocol):
     """A task's module `predictions`."""
@@ -60,6 +64,8 @@ class TaskEntry:
     """Makes the runner of a filled spec over its data."""
     predictions: PredictionModule
     """Turns outputs into predictions."""
+    plots: str
+    """The `TaskPlots` that draw its pictures, as module:name; see `plots_of`."""
     num_noise: Callable[[JobSpec], int] | None = None
     """The numbers of noise that a trained model takes in place of the data's inputs, where it
     does."""
@@ -68,21 +74,32 @@ class TaskEntry:
 
 
 TASKS: dict[str, TaskEntry] = {
-    "regression": TaskEntry(Regression, number_predictions),
-    "binary": TaskEntry(Binary, class_predictions),
-    "multiclass": TaskEntry(Multiclass, class_predictions),
-    "multilabel": TaskEntry(Multilabel, class_predictions),
+    "regression": TaskEntry(Regression, number_predictions, "regression.plots:PLOTS"),
+    "binary": TaskEntry(Binary, class_predictions, "classification.plots:CLASSES"),
+    "multiclass": TaskEntry(Multiclass, class_predictions, "classification.plots:CLASSES"),
+    "multilabel": TaskEntry(Multilabel, class_predictions, "classification.plots:LABELS"),
     "ordinal": TaskEntry(
-        Ordinal, rank_predictions, shares_weights=rank_predictions.shares_weights
+        Ordinal,
+        rank_predictions,
+        "ordinal.plots:PLOTS",
+        shares_weights=rank_predictions.shares_weights,
     ),
-    "segmentation": TaskEntry(Segmentation, pixel_predictions),
-    "detection": TaskEntry(Detection, box_predictions),
-    "metric_learning": TaskEntry(pairs_triplets.runner, embedding_predictions),
-    "self_supervised": TaskEntry(SelfSupervised, augmented_predictions),
-    "gan": TaskEntry(Gan, sample_predictions, num_noise=sample_predictions.num_noise),
-    "vae": TaskEntry(Vae, reconstruction_predictions),
-    "image_translation": TaskEntry(ImageTranslation, image_predictions),
-    "multitask": TaskEntry(Multitask, head_predictions),
+    "segmentation": TaskEntry(Segmentation, pixel_predictions, "segmentation.plots:PLOTS"),
+    "detection": TaskEntry(Detection, box_predictions, "detection.plots:PLOTS"),
+    "metric_learning": TaskEntry(
+        pairs_triplets.runner, embedding_predictions, "metric_learning.plots:PLOTS"
+    ),
+    "self_supervised": TaskEntry(
+        SelfSupervised, augmented_predictions, "self_supervised.plots:PLOTS"
+    ),
+    "gan": TaskEntry(
+        Gan, sample_predictions, "gan.plots:PLOTS", num_noise=sample_predictions.num_noise
+    ),
+    "vae": TaskEntry(Vae, reconstruction_predictions, "vae.plots:PLOTS"),
+    "image_translation": TaskEntry(
+        ImageTranslation, image_predictions, "image_translation.plots:PLOTS"
+    ),
+    "multitask": TaskEntry(Multitask, head_predictions, "multitask.plots:PLOTS"),
 }
 """Every member of `Task`."""
 
@@ -90,3 +107,13 @@ TASKS: dict[str, TaskEntry] = {
 def make(spec: JobSpec, bundle: DataBundle) -> TaskRunner:
     """Make the task of a filled spec over its data."""
     return TASKS[kind(spec.task)[0]].runner(spec, bundle)
+
+
+def plots_of(task: str) -> TaskPlots:
+    """Load what draws a task's pictures.
+
+    By name, since matplotlib comes with it: deliveries load it, and training does without its
+    seconds and megabytes.
+    """
+    plots: TaskPlots = pkgutil.resolve_name(f"talweg.worker.tasks.{TASKS[task].plots}")
+    return plots

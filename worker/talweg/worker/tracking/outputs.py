@@ -116,7 +116,7 @@ def _send_evidence(attempt: SpooledAttempt, spec: JobSpec, run: RunId, runs: Run
 
 
 def _send_plots(attempt: SpooledAttempt, spec: JobSpec, run: RunId, runs: Runs) -> None:
-    from talweg.worker.tracking.plots import draw_all
+    from talweg.worker.tracking.plots.task import draw_all
 
     with tempfile.TemporaryDirectory() as folder:
         plots = Path(folder) / "plots"

@@ -1,12 +1,11 @@
 """Pictures of embeddings: the directions in which they vary most, and how far they are apart."""
 
-from typing import Any
-
 import numpy as np
 from matplotlib import colormaps
-from numpy.typing import NDArray
 
-from talweg.worker.tracking.canvas import Finding, figure_of, save, short
+from talweg.worker.tasks.common.plots.canvas import PlotData, figure_of, save, short
+from talweg.worker.tasks.common.plots.projection import principal
+from talweg.worker.tasks.common.plots.task_plots import TaskPlots
 
 EMBEDDINGS = "embeddings.png"
 DISTANCES = "distances.png"
@@ -15,17 +14,17 @@ _MOST_NAMED = 12
 _BINS = 40
 
 
-def compared(finding: Finding) -> None:
+def compared(data: PlotData) -> None:
     """Draw embeddings whose classes are known, and distances of pairs that were given."""
-    if "embeddings" in finding.shown:
-        embeddings(finding)
-    if "alike" in finding.shown:
-        distances(finding)
+    if "embeddings" in data.arrays:
+        embeddings(data)
+    if "alike" in data.arrays:
+        distances(data)
 
 
-def distances(finding: Finding) -> None:
+def distances(data: PlotData) -> None:
     """Draw how far samples are apart that belong together, and others."""
-    alike, unlike = finding.shown["alike"], finding.shown["unlike"]
+    alike, unlike = data.arrays["alike"], data.arrays["unlike"]
     both = np.nan_to_num(np.concatenate([alike, unlike]))
     reach = (0.0, max(float(both.max()), 1e-12))
     figure, axes = figure_of(6)
@@ -37,19 +36,19 @@ def distances(finding: Finding) -> None:
             alpha=0.6,
             label=f"{name} ({len(values):,})",
         )
-    axes.set_title(f"Distances: {finding.title}\ntest data")
+    axes.set_title(f"Distances: {data.title}\ntest data")
     axes.set_xlabel("distance of two embeddings, as the loss compares them")
     axes.set_ylabel("pairs")
     axes.grid(color="0.92")
     axes.legend(frameon=False)
-    save(figure, finding.folder / DISTANCES)
+    save(figure, data.folder / DISTANCES)
 
 
-def embeddings(finding: Finding) -> None:
+def embeddings(data: PlotData) -> None:
     """Draw each sample's embedding as a dot, coloured by its class."""
-    vectors, labels = finding.shown["embeddings"], finding.shown["labels"]
+    vectors, labels = data.arrays["embeddings"], data.arrays["labels"]
     places, share = principal(vectors)
-    names = finding.data.get("class_names", [])
+    names = data.class_names
     found = np.unique(labels)
     colours = colormaps["tab10" if len(found) <= 10 else "turbo"]
     figure, axes = figure_of(6)
@@ -66,31 +65,14 @@ def embeddings(finding: Finding) -> None:
             color=colour,
             label=name if len(found) <= _MOST_NAMED else None,
         )
-    axes.set_title(f"Embeddings: {finding.title}\ntest data, {len(vectors):,} samples")
+    axes.set_title(f"Embeddings: {data.title}\ntest data, {len(vectors):,} samples")
     axes.set_xlabel(f"first principal direction, {share[0]:.0%} of the variance")
     axes.set_ylabel(f"second, {share[1]:.0%}")
     axes.set_aspect("equal", adjustable="datalim")
     axes.grid(color="0.92")
     if len(found) <= _MOST_NAMED:
         axes.legend(frameon=False, title="class", loc="center left", bbox_to_anchor=(1, 0.5))
-    save(figure, finding.folder / EMBEDDINGS)
+    save(figure, data.folder / EMBEDDINGS)
 
 
-def principal(vectors: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Projects onto the two directions of the largest variance.
-
-    Args:
-        vectors: (N, D).
-
-    Returns:
-        Places (N, 2), and each direction's share of the variance (2,); 0 where there is no
-        such direction.
-    """
-    centred = np.nan_to_num(vectors.astype(np.float64))
-    centred -= centred.mean(axis=0)
-    left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
-    places, share = np.zeros((len(vectors), 2)), np.zeros(2)
-    count = min(2, len(sizes))
-    places[:, :count] = left[:, :count] * sizes[:count]
-    share[:count] = sizes[:count] ** 2 / max(float((sizes**2).sum()), 1e-300)
-    return places, share
+PLOTS = TaskPlots(compared)

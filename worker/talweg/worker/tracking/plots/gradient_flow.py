@@ -9,7 +9,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from talweg.worker.tracking.canvas import Found, bare_figure, save
+from talweg.worker.tasks.common.plots.canvas import bare_figure, save
+from talweg.worker.tracking.plots.diagnosis import Diagnosis
 
 MOST_LINES = 8
 """More layers are drawn as a map."""
@@ -25,30 +26,30 @@ _QUANTITIES = {
 Floats = NDArray[np.float64]
 
 
-def draw_gradient_flow(found: Found) -> None:
+def draw_gradient_flow(diagnosis: Diagnosis) -> None:
     """Draw few layers as lines, many as a map; the first layer is the darkest, or at the top.
 
     Args:
-        found: Step, layer, and both quantities, which may be empty; step by step, the layers in
-            their order.
+        diagnosis: Step, layer, and both quantities, which may be empty; step by step, the layers
+            in their order.
     """
-    layers = list(dict.fromkeys(found.columns["layer"]))
-    steps = np.array(found.columns["step"], float)[:: len(layers)]
+    layers = list(dict.fromkeys(diagnosis.columns["layer"]))
+    steps = np.array(diagnosis.columns["step"], float)[:: len(layers)]
     values = {
-        name: np.array([float(v) if v != "" else np.nan for v in found.columns[name]])
+        name: np.array([float(v) if v != "" else np.nan for v in diagnosis.columns[name]])
         .reshape(len(steps), len(layers))
         .T
         for name in _QUANTITIES
     }
     names = [_short(layer) for layer in layers]
     if len(layers) <= MOST_LINES:
-        _draw_lines(found, names, steps, values)
+        _draw_lines(diagnosis, names, steps, values)
     else:
-        _draw_maps(found, names, steps, values)
+        _draw_maps(diagnosis, names, steps, values)
 
 
 def _draw_lines(
-    found: Found, names: Sequence[str], steps: Floats, values: dict[str, Floats]
+    diagnosis: Diagnosis, names: Sequence[str], steps: Floats, values: dict[str, Floats]
 ) -> None:
     figure = bare_figure(7)
     colours = colormaps["plasma"](np.linspace(0, 0.85, len(names)))
@@ -72,12 +73,12 @@ def _draw_lines(
     figure.legend(
         handles, texts, loc="outside right center", frameon=False, title="from the input"
     )
-    figure.suptitle(f"Gradient flow: {found.title}")
-    save(figure, found.picture())
+    figure.suptitle(f"Gradient flow: {diagnosis.title}")
+    save(figure, diagnosis.picture())
 
 
 def _draw_maps(
-    found: Found, names: Sequence[str], steps: Floats, values: dict[str, Floats]
+    diagnosis: Diagnosis, names: Sequence[str], steps: Floats, values: dict[str, Floats]
 ) -> None:
     figure = bare_figure(min(2.4 + 0.16 * len(names), 16))
     both = figure.subplots(1, 2, sharey=True)
@@ -88,8 +89,8 @@ def _draw_maps(
     both[0].set_yticks(range(0, len(names), apart), list(names)[::apart], fontsize=7)
     both[0].invert_yaxis()
     figure.supxlabel("optimizer step", fontsize=10)
-    figure.suptitle(f"Gradient flow: {found.title}\nfrom the input, at the top; grey: none")
-    save(figure, found.picture())
+    figure.suptitle(f"Gradient flow: {diagnosis.title}\nfrom the input, at the top; grey: none")
+    save(figure, diagnosis.picture())
 
 
 def _draw_map(axes: Axes, steps: Floats, values: Floats, label: str) -> None:

@@ -9,7 +9,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from talweg.spec import kind
-from talweg.worker.tracking.canvas import VALIDATION, Found, bare_figure, figure_of, save
+from talweg.worker.tasks.common.plots.canvas import VALIDATION, bare_figure, figure_of, save
+from talweg.worker.tracking.plots.diagnosis import Diagnosis
 
 SURFACE = "surface"
 _NUM_LEVELS = 15
@@ -49,25 +50,27 @@ def scale_of(losses: Floats) -> Scale:
     return Scale(lambda values: values, lambda heights: heights, "")
 
 
-def draw_loss_landscape(found: Found) -> None:
+def draw_loss_landscape(diagnosis: Diagnosis) -> None:
     """Draw the loss around the weights.
 
     Args:
-        found: One, two and loss, row by row of `one`; losses may be the words inf and nan.
+        diagnosis: One, two and loss, row by row of `one`; losses may be the words inf and nan.
     """
-    ones, twos = np.unique(found.columns["one"]), np.unique(found.columns["two"])
-    losses = np.array([float(loss) for loss in found.columns["loss"]])
+    ones, twos = np.unique(diagnosis.columns["one"]), np.unique(diagnosis.columns["two"])
+    losses = np.array([float(loss) for loss in diagnosis.columns["loss"]])
     grid = losses.reshape(len(ones), len(twos))
     finite = grid[np.isfinite(grid)]
     if not len(finite):
         return
     scale = scale_of(finite)
     heights = np.where(np.isfinite(grid), scale.up(np.where(np.isfinite(grid), grid, 1.0)), np.nan)
-    _draw_contour(found, ones, twos, heights, scale)
-    _draw_surface(found, ones, twos, heights, scale)
+    _draw_contour(diagnosis, ones, twos, heights, scale)
+    _draw_surface(diagnosis, ones, twos, heights, scale)
 
 
-def _draw_contour(found: Found, ones: Floats, twos: Floats, heights: Floats, scale: Scale) -> None:
+def _draw_contour(
+    diagnosis: Diagnosis, ones: Floats, twos: Floats, heights: Floats, scale: Scale
+) -> None:
     figure, axes = figure_of(7)
     low, high = float(np.nanmin(heights)), float(np.nanmax(heights))
     if high > low:
@@ -77,7 +80,7 @@ def _draw_contour(found: Found, ones: Floats, twos: Floats, heights: Floats, sca
         axes.contour(
             ones, twos, shown, levels=levels, colors="white", linewidths=0.5, linestyles="solid"
         )
-        bar = figure.colorbar(filled, ax=axes, label=_loss_of(found) + scale.name, shrink=0.8)
+        bar = figure.colorbar(filled, ax=axes, label=_loss_of(diagnosis) + scale.name, shrink=0.8)
         bar.set_ticks(list(levels[::2]))
         bar.ax.yaxis.set_major_formatter(_formatter(scale))
     bad = np.isnan(heights)
@@ -85,7 +88,7 @@ def _draw_contour(found: Found, ones: Floats, twos: Floats, heights: Floats, sca
         at_one, at_two = np.meshgrid(ones, twos, indexing="ij")
         text = f"not finite: {int(bad.sum())} of {bad.size} points"
         axes.plot(at_one[bad], at_two[bad], "x", color="0.4", ms=4, label=text)
-    middle = found.facts["middle"]
+    middle = diagnosis.facts["middle"]
     text = f"the job's weights, {middle:.4g}" if isinstance(middle, float) else "the job's weights"
     axes.plot([0], [0], "o", color=VALIDATION, ms=7, mec="white", label=text)
     least = np.unravel_index(np.nanargmin(heights), heights.shape)
@@ -94,12 +97,14 @@ def _draw_contour(found: Found, ones: Floats, twos: Floats, heights: Floats, sca
         at = [ones[least[0]]], [twos[least[1]]]
         axes.plot(*at, "*", color="white", ms=12, mec="0.2", label=text)
     axes.set_aspect("equal")
-    _label(axes, found)
+    _label(axes, diagnosis)
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
-    save(figure, found.picture())
+    save(figure, diagnosis.picture())
 
 
-def _draw_surface(found: Found, ones: Floats, twos: Floats, heights: Floats, scale: Scale) -> None:
+def _draw_surface(
+    diagnosis: Diagnosis, ones: Floats, twos: Floats, heights: Floats, scale: Scale
+) -> None:
     figure = bare_figure(6.5)
     # matplotlib has no types for what only axes in space can.
     axes: Any = figure.add_subplot(projection="3d", computed_zorder=False)
@@ -121,27 +126,27 @@ def _draw_surface(found: Found, ones: Floats, twos: Floats, heights: Floats, sca
         middle = heights[len(ones) // 2, len(twos) // 2]
         axes.plot([0], [0], [middle], "o", color=VALIDATION, ms=6, mec="white", zorder=5)
     axes.zaxis.set_major_formatter(_formatter(scale))
-    axes.set_zlabel(_loss_of(found) + scale.name, labelpad=10)
-    _label(axes, found)
+    axes.set_zlabel(_loss_of(diagnosis) + scale.name, labelpad=10)
+    _label(axes, diagnosis)
     axes.xaxis.labelpad = axes.yaxis.labelpad = 8
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(5))
     axes.view_init(elev=32, azim=-52)
     axes.set_box_aspect((1, 1, 0.75), zoom=0.92)
-    save(figure, found.picture(SURFACE))
+    save(figure, diagnosis.picture(SURFACE))
 
 
-def _label(axes: Axes, found: Found) -> None:
-    bad = sum(isinstance(loss, str) for loss in found.columns["loss"])
+def _label(axes: Axes, diagnosis: Diagnosis) -> None:
+    bad = sum(isinstance(loss, str) for loss in diagnosis.columns["loss"])
     missing = f"; {bad} points that are not finite are left out" if bad else ""
-    of = f"loss of {found.facts['samples']:.0f} training samples"
-    axes.set_title(f"Loss landscape: {found.title}\n{of}{missing}")
+    of = f"loss of {diagnosis.facts['samples']:.0f} training samples"
+    axes.set_title(f"Loss landscape: {diagnosis.title}\n{of}{missing}")
     axes.set_xlabel("along the first direction")
     axes.set_ylabel("along the second direction")
 
 
-def _loss_of(found: Found) -> str:
-    return kind(found.spec.loss)[0]
+def _loss_of(diagnosis: Diagnosis) -> str:
+    return kind(diagnosis.spec.loss)[0]
 
 
 def _formatter(scale: Scale) -> FuncFormatter:

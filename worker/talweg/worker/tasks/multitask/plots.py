@@ -5,48 +5,48 @@ from dataclasses import replace
 import numpy as np
 
 from talweg.spec import heads as heads_of
-from talweg.worker.tracking import plots_boxes, plots_images
-from talweg.worker.tracking.canvas import Finding, bare_figure, save
-from talweg.worker.tracking.plots_images import draw_image, label_grid
-from talweg.worker.tracking.plots_weights import draw_weights
+from talweg.worker.tasks.common.plots.canvas import PlotData, bare_figure, save
+from talweg.worker.tasks.common.plots.images import INCHES_A_ROW, draw_image, label_grid
+from talweg.worker.tasks.common.plots.learned_weights import draw_weights
+from talweg.worker.tasks.common.plots.task_plots import TaskPlots
+from talweg.worker.tasks.detection import plots as box_plots
+from talweg.worker.tasks.segmentation import plots as mask_plots
 
 WEIGHTS = "task_weights.png"
 DEPTH = "map.png"
 
-_INCHES_A_ROW = 2.1
 
-
-def heads(finding: Finding) -> None:
+def heads(data: PlotData) -> None:
     """Draw what each head has to show, in files that begin with its name, and the weights."""
-    draw_weights(finding, WEIGHTS, of="heads", weighed="a head's loss")
-    for head in heads_of(finding.spec):
+    draw_weights(data, WEIGHTS, of="heads", weighed="a head's loss")
+    for head in heads_of(data.spec):
         own = {
             name.removeprefix(f"{head.name}/"): array
-            for name, array in finding.shown.items()
+            for name, array in data.arrays.items()
             if name.startswith(f"{head.name}/")
         }
-        folder = finding.folder / head.name
+        folder = data.folder / head.name
         if head.kind == "segmentation":
             folder.mkdir()
-            plots_images.masks(replace(finding, shown=own, folder=folder))
+            mask_plots.masks(replace(data, arrays=own, folder=folder))
         elif head.kind == "detection":
             folder.mkdir()
-            plots_boxes.boxes(replace(finding, shown=own, folder=folder))
+            box_plots.boxes(replace(data, arrays=own, folder=folder))
         elif head.kind == "depth":
             folder.mkdir()
-            _draw_depth(replace(finding, shown=own, folder=folder))
+            _draw_depth(replace(data, arrays=own, folder=folder))
         if folder.exists():
             for picture in folder.iterdir():
-                picture.rename(finding.folder / f"{head.name}_{picture.name}")
+                picture.rename(data.folder / f"{head.name}_{picture.name}")
             folder.rmdir()
 
 
-def _draw_depth(finding: Finding) -> None:
-    shown = finding.shown
+def _draw_depth(data: PlotData) -> None:
+    shown = data.arrays
     low, high = float(shown["depth"].min()), float(shown["depth"].max())
     count = len(shown["image"])
     columns = ["image", "truth", "answer", "error"]
-    figure = bare_figure(_INCHES_A_ROW * count + 0.6)
+    figure = bare_figure(INCHES_A_ROW * count + 0.6)
     grid = np.atleast_2d(figure.subplots(count, len(columns)))
     for row, axes in enumerate(grid):
         depth, answer = shown["depth"][row], shown["answer"][row]
@@ -55,5 +55,8 @@ def _draw_depth(finding: Finding) -> None:
             axes[place].imshow(values, cmap="viridis_r", vmin=low, vmax=high)
         axes[3].imshow(np.abs(answer - depth), cmap="Reds", vmin=0, vmax=max(high - low, 1e-12))
     label_grid(grid, columns)
-    figure.suptitle(f"Depth: {finding.title}\nfrom the test data")
-    save(figure, finding.folder / DEPTH)
+    figure.suptitle(f"Depth: {data.title}\nfrom the test data")
+    save(figure, data.folder / DEPTH)
+
+
+PLOTS = TaskPlots(heads)

@@ -1,7 +1,7 @@
 """What all pictures share: size, colours, titles. 800 pixels wide."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from talweg.spec import kind, label, seed_of
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker.tracking.attempts import SpooledAttempt
+
+Point = tuple[int, int, Mapping[str, float]]
+"""Step, time in milliseconds, and metrics by name."""
 
 TRAIN, VALIDATION, TEST = "#7f8fa6", "#c0392b", "#1f6f8b"
 SERIES = ("#1f6f8b", "#c0392b", "#2f7d4f", "#8e5ea2", "#b8860b")
@@ -23,17 +25,19 @@ _LONGEST_NAME, _LONGEST_TITLE = 14, 70
 
 
 @dataclass(frozen=True)
-class Finding:
+class PlotData:
     """What a task's pictures are drawn from."""
 
-    shown: Mapping[str, NDArray[Any]]
+    arrays: Mapping[str, NDArray[Any]]
     """What the task kept of the test data, by name; see `talweg.worker.tasks.EvalResult`."""
-    data: Mapping[str, Any]
-    """The spool's line about the data: names of classes and targets."""
+    class_names: Sequence[str]
+    """Names of the classes or labels; may be empty."""
+    target_names: Sequence[str]
+    """Names of the numbers; may be empty."""
     spec: JobSpec
     """The job, filled."""
-    attempt: SpooledAttempt
-    """Holds the points."""
+    points: Callable[[], Iterable[Point]]
+    """Reads the job's metrics from the first step on."""
     folder: Path
     """Where the pictures go."""
 
@@ -41,31 +45,6 @@ class Finding:
     def title(self) -> str:
         """What was trained."""
         return title(self.spec)
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a diagnosis's pictures are drawn from."""
-
-    name: str
-    """The diagnosis's."""
-    columns: Mapping[str, Sequence[Any]]
-    """Its table."""
-    facts: Mapping[str, Any]
-    """What holds for all of it."""
-    spec: JobSpec
-    """The job, filled."""
-    folder: Path
-    """Where the pictures go."""
-
-    @property
-    def title(self) -> str:
-        """What was trained."""
-        return title(self.spec)
-
-    def picture(self, of: str = "") -> Path:
-        """Return where a picture goes: the diagnosis's own, or one that shows more of it."""
-        return self.folder / (f"{self.name}_{of}.png" if of else f"{self.name}.png")
 
 
 def title(spec: JobSpec) -> str:

@@ -2,24 +2,24 @@
 
 from matplotlib.ticker import MaxNLocator
 
-from talweg.worker.tracking.canvas import SERIES, Finding, figure_of, save
+from talweg.worker.tasks.common.plots.canvas import SERIES, PlotData, figure_of, save
 
 _OF_WEIGHTS = "weights/"
 # Weights that are further apart than this are drawn on a logarithmic axis.
 _LOG_FROM = 30.0
 
 
-def draw_weights(finding: Finding, file: str, *, of: str, weighed: str) -> None:
+def draw_weights(data: PlotData, file: str, *, of: str, weighed: str) -> None:
     """Draw the metrics weights/NAME, where there are any.
 
     Args:
-        finding: The run.
+        data: What is drawn from.
         file: Of the picture.
         of: What has the weights, such as "heads".
         weighed: What a weight multiplies.
     """
     curves: dict[str, list[tuple[int, float]]] = {}
-    for step, _, values in finding.attempt.points():
+    for step, _, values in data.points():
         for name, value in values.items():
             if name.startswith(_OF_WEIGHTS):
                 curves.setdefault(name.removeprefix(_OF_WEIGHTS), []).append((step, value))
@@ -34,10 +34,10 @@ def draw_weights(finding: Finding, file: str, *, of: str, weighed: str) -> None:
     if min(drawn) > 0 and max(drawn) > _LOG_FROM * min(drawn):
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
-    axes.set_title(f"Weights of the {of}: {finding.title}")
+    axes.set_title(f"Weights of the {of}: {data.title}")
     axes.set_xlabel("optimizer step")
     axes.set_ylabel(f"what {weighed} is multiplied by")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color="0.9")
     axes.legend(frameon=False)
-    save(figure, finding.folder / file)
+    save(figure, data.folder / file)

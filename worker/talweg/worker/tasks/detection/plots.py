@@ -1,4 +1,4 @@
-"""The picture of found boxes beside true ones."""
+"""The picture of predicted boxes beside true ones."""
 
 from collections.abc import Sequence
 
@@ -8,8 +8,9 @@ from matplotlib.colors import ListedColormap
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from talweg.worker.tracking.canvas import Finding, bare_figure, save
-from talweg.worker.tracking.plots_images import colours_of, draw_image, label_grid
+from talweg.worker.tasks.common.plots.canvas import PlotData, bare_figure, save
+from talweg.worker.tasks.common.plots.images import colours_of, draw_image, label_grid
+from talweg.worker.tasks.common.plots.task_plots import TaskPlots
 
 BOXES = "boxes.png"
 
@@ -21,10 +22,10 @@ _INCHES_A_ROW = 2.2
 Floats = NDArray[np.float32]
 
 
-def boxes(finding: Finding) -> None:
+def boxes(data: PlotData) -> None:
     """Draw images of the test data with their boxes, beside those that were found."""
-    shown = finding.shown
-    names = list(finding.data.get("class_names", []))
+    shown = data.arrays
+    names = list(data.class_names)
     colours = colours_of(len(names))
     rows = -(-len(shown["image"]) // _IMAGES_A_ROW)
     figure = bare_figure(_INCHES_A_ROW * rows + 0.8)
@@ -47,8 +48,8 @@ def boxes(finding: Finding) -> None:
         _draw(answer, found[:, :4], labels, texts, colours)
     label_grid(grid, ["truth", "found"] * _IMAGES_A_ROW)
     lowest = f"of a score of {_SHOWN_FROM} or more"
-    figure.suptitle(f"Boxes: {finding.title}\nfrom the test data; found boxes {lowest}")
-    save(figure, finding.folder / BOXES)
+    figure.suptitle(f"Boxes: {data.title}\nfrom the test data; found boxes {lowest}")
+    save(figure, data.folder / BOXES)
 
 
 def _draw(
@@ -68,3 +69,6 @@ def _draw(
         axes.text(
             corner[0], corner[1] - 0.5, text, color=colour, fontsize=6, va="bottom", clip_on=True
         )
+
+
+PLOTS = TaskPlots(boxes)
