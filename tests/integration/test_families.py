@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tests.integration.stack import Stack
 
 from talweg.client import Job, read_jobs
 from talweg.spec import override, to_dict
 from talweg.worker import data
-from talweg.worker.tasks.common.units import to_raw
 from talweg.worker.tasks.gan.metrics import sliced_wasserstein
 
 EXAMPLES = Path(__file__).parents[2] / "client/examples"
@@ -66,7 +67,7 @@ def test_codes_of_digits_say_more_than_each_pixels_mean(ended: Submit) -> None:
     metrics = job.result().metrics
     bundle = data.load(job.spec)
     train, test = (
-        to_raw(part.x, bundle.inputs.scaler).reshape(len(part), -1).clip(0, 1)
+        _in_units(part.x, bundle).reshape(len(part), -1).clip(0, 1)
         for part in (bundle.train, bundle.test)
     )
     mean = train.mean(axis=0).clip(1e-4, 1 - 1e-4)
@@ -82,7 +83,7 @@ def test_generator_finds_every_mode_of_the_ring(ended: Submit) -> None:
     assert metrics["test/modes"] == 8
     # The simple baseline: a normal distribution with the training data's mean and covariance.
     bundle = data.load(job.spec)
-    train, test = (to_raw(part.x, bundle.inputs.scaler) for part in (bundle.train, bundle.test))
+    train, test = (_in_units(part.x, bundle) for part in (bundle.train, bundle.test))
     normal = np.random.default_rng(0).multivariate_normal(
         train.mean(axis=0), np.cov(train.T), len(test)
     )
@@ -101,3 +102,8 @@ def test_self_supervision_is_above_a_random_networks_probes(stack: Stack) -> Non
         for probe in ("test/linear_probe", "test/knn_probe"):
             gain = trained.result().metrics[probe] - untrained.result().metrics[probe]
             assert gain > 0.05, probe
+
+
+def _in_units(x: torch.Tensor, bundle: data.DataBundle) -> np.ndarray[Any, np.dtype[np.float64]]:
+    values: np.ndarray[Any, np.dtype[np.float64]] = x.double().numpy()
+    return values if bundle.inputs.scaler is None else bundle.inputs.scaler.unscale(values)

@@ -9,7 +9,7 @@ from tests.worker.losses.cases import slope
 from torch.nn import functional as F
 
 from talweg.worker.losses import clip_by_global_norm, evaluate, gradient_penalty
-from talweg.worker.losses.feature_networks import VGG16_LAYERS, Vgg16
+from talweg.worker.losses.features import VGG16_LAYERS, Vgg16
 
 GENERATOR = torch.Generator().manual_seed(0)
 

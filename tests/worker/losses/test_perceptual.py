@@ -16,12 +16,12 @@ from torch.nn import functional as F
 from talweg.spec import SpecError, check, fill, fill_message, from_dict
 from talweg.v1.losses_pb2 import Loss
 from talweg.worker import training
+from talweg.worker.artifacts.predictor import describe
 from talweg.worker.errors import UserSpecError
 from talweg.worker.losses import Perceptual, build, evaluate, frozen_digests
-from talweg.worker.losses.feature_networks import VGG16_LAYERS, FeatureNetwork, Vgg16
+from talweg.worker.losses.features import VGG16_LAYERS, FeatureNetwork, Vgg16
 from talweg.worker.storage import trained_models
 from talweg.worker.storage.blobs import Blobs
-from talweg.worker.tracking.models import describe
 from talweg.worker.training import NeverStop, RecordingReporter
 
 FLOAT64 = torch.float64
@@ -237,11 +237,11 @@ def test_a_model_of_vectors_and_one_of_another_format_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TALWEG_MODELS_DIR", str(tmp_path))
-    write_model(tmp_path / "later", format=2)
+    write_model(tmp_path / "later", format=3)
     write_model(tmp_path / "other", num_outputs=3)
     write_model(tmp_path / "vectors", layers=["linear"], input_shape=[8])
     for name, message in (
-        ("later", "later could not be built: model.json: format must be 1, but got 2"),
+        ("later", "later could not be built: model.json: format must be 1 or 2, but got 3"),
         ("other", "other could not be built: .*size mismatch"),
         ("vectors", r"a model of images \(C, H, W\), but trained vectors takes \(8,\)"),
     ):

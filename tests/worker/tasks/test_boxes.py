@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from talweg.worker.models.detector import boxes_at
 from talweg.worker.tasks.detection.metrics import judge_boxes
-from talweg.worker.tasks.detection.predictions import Choice, find_boxes, overlaps_of, undropped
+from talweg.worker.tasks.detection.predictions import Boxes, find_boxes, overlaps_of, undropped
 from talweg.worker.tasks.detection.targets import Grid, assign
 
 GRID = Grid(8, 6, 4)
@@ -163,15 +163,15 @@ def test_what_is_found_is_cut_dropped_and_in_order() -> None:
     ):
         outputs[0, label, row, column] = logit
         outputs[0, 3:, row, column] = torch.tensor(box)
-    found = find_boxes(outputs, Choice(0.3, 0.5, 50), (6, 8))[0]
+    found = find_boxes(outputs, Boxes(0.3, 0.5, 50, (6, 8)))[0]
     assert found.shape == (8, 6)
     p = [np.exp(logit) / (np.exp(logit) + np.exp(9) + 1) for logit in (12, 11.5)]
     # The second of class 1 is the first again, cut at the image's edge; the last has a low score.
     assert found[0].tolist() == pytest.approx([0, 1, 5, 6, p[0], 1])
     assert found[1].tolist() == pytest.approx([0, 1, 5, 6, p[1], 2])
     assert not found[2:].any()
-    assert len(find_boxes(outputs, Choice(0.3, 0.5, 1), (6, 8))[0]) == 1
-    exported = find_boxes(outputs, Choice(0.3, 0.5, 50), (6, 8), rounds=50)[0]
+    assert len(find_boxes(outputs, Boxes(0.3, 0.5, 1, (6, 8)))[0]) == 1
+    exported = find_boxes(outputs, Boxes(0.3, 0.5, 50, (6, 8)), rounds=50)[0]
     assert torch.equal(exported, found)
 
 

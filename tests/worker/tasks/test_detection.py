@@ -13,13 +13,15 @@ from torch import nn
 from talweg.spec import fill, from_dict, metrics_of
 from talweg.v1.jobs_pb2 import Job
 from talweg.worker import data, models, tasks
+from talweg.worker.artifacts.predictor import Predictor, describe
 from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.errors import UserSpecError
 from talweg.worker.losses import evaluate as loss_of
+from talweg.worker.models import saved
 from talweg.worker.models.detector import Locations
 from talweg.worker.tasks import Batch
+from talweg.worker.tasks.detection.predictions import find_boxes
 from talweg.worker.tasks.detection.task import Detection
-from talweg.worker.tracking.models import Predictor, describe
 from talweg.worker.training import NeverStop, RecordingReporter, Result, run
 from talweg.worker.training.batches import Batches, Order, Plan
 from talweg.worker.training.evaluation import HeldSplit, evaluate
@@ -116,7 +118,7 @@ def test_metrics_and_loss_do_not_depend_on_the_batches() -> None:
     ]
     with torch.no_grad():
         outputs = model.eval()(bundle.train.x)
-        rows = tasks.find_boxes(outputs, task.choice, task.sides).double().numpy()
+        rows = find_boxes(outputs, task.postprocess).double().numpy()
     kept = [image[image[:, 5] > 0] for image in rows]
     found = [(image[:, :4], image[:, 5].astype(int), image[:, 4]) for image in kept]
     assert one.values["map_50"] == pytest.approx(plain_map(true, found), abs=1e-6)
@@ -256,16 +258,16 @@ def test_the_saved_model_gives_the_boxes_of_raw_images() -> None:
     model = network()
     make_bold(model)
     description = describe(filled, bundle)
-    assert description["answer"] == "boxes"
+    assert description["prediction"]["kind"] == "boxes"
     scaler = bundle.inputs.scaler
     assert scaler is not None
     raw = torch.from_numpy(scaler.unscale(bundle.test.x.double().numpy())).float()
     with torch.no_grad():
-        predictor = Predictor(model.eval(), description).eval()
+        predictor = Predictor(saved.rebuild(description, model.eval().state_dict())).eval()
         found = predictor(raw)
         outputs = model((raw - predictor.input_mean) / predictor.input_sd)
     assert torch.allclose(outputs, model(bundle.test.x), atol=1e-2)
-    wanted = tasks.find_boxes(outputs, task.choice, task.sides)
+    wanted = find_boxes(outputs, task.postprocess)
     assert found.shape == (len(bundle.test), 100, 6)
     assert found[..., 4].max() > found[..., 4].min() > 0
     assert torch.allclose(found, wanted)

@@ -14,12 +14,12 @@ from talweg.spec import fill, from_dict, metrics_of
 from talweg.v1.jobs_pb2 import Job, Warning
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import data, models, tasks, training
+from talweg.worker.artifacts import predictor as kept
 from talweg.worker.data import DataBundle
+from talweg.worker.models.saved import MODEL, WEIGHTS
 from talweg.worker.tasks.gan.metrics import mode_shares, sliced_wasserstein
 from talweg.worker.tasks.gan.task import Gan, players
 from talweg.worker.tasks.vae.task import network_of
-from talweg.worker.tracking import models as kept
-from talweg.worker.tracking.spool import MODEL, WEIGHTS
 from talweg.worker.training import NeverStop, RecordingReporter, Result
 from talweg.worker.training.optim.optimizers import build as build_optimizer
 
@@ -257,7 +257,7 @@ def test_what_is_kept_makes_samples_in_the_datas_own_units(spec: JobSpec, tmp_pa
     task, bundle, network = made(spec)
     save_file(network.state_dict(), tmp_path / WEIGHTS)
     (tmp_path / MODEL).write_text(json.dumps(kept.describe(spec, bundle)))
-    predictor = kept.rebuild(tmp_path)
+    predictor = kept.load(tmp_path)
     x = kept.example(spec, bundle)
     found = predictor(x)
     network.eval()

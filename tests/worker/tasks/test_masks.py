@@ -68,7 +68,7 @@ def test_metrics_are_scikit_learns_over_all_pixels(task_spec: Any) -> None:
     model = Noise(task, bundle.train.x)
     found = evaluate(model, task, held, batch_size=7)
     mask = bundle.train.arrays["mask"].flatten().numpy()
-    answers = task.answers(model._outputs).flatten().numpy()
+    answers = task.postprocess.classes(model._outputs, task.threshold).flatten().numpy()
     if task_spec != "segmentation":
         mask = (mask > 0).astype(int)
     classes = range(1, len(task.class_names))

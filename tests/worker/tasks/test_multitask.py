@@ -10,10 +10,11 @@ from sklearn import metrics
 
 from talweg.spec import fill, from_dict, metrics_of
 from talweg.v1.jobs_pb2 import Job
-from talweg.worker import data, models
+from talweg.worker import data
+from talweg.worker.artifacts.predictor import Predictor, describe
 from talweg.worker.data import RawData
 from talweg.worker.data.loaders import LOADERS
-from talweg.worker.tracking.models import Predictor, describe
+from talweg.worker.models import saved
 from talweg.worker.training import NeverStop, RecordingReporter, Result, run
 
 SCENES = {"digit_scenes": {"num_samples": 60, "min_scale": 2, "max_scale": 4, "noise": 0.1}}
@@ -120,21 +121,12 @@ def test_a_model_of_several_heads_predicts_all_of_them_in_the_users_terms() -> N
         result, _ = trained(spec)
         bundle = data.load(filled)
         description = describe(filled, bundle)
-        shapes = [
-            models.HeadShape(head["name"], head["num_outputs"], head["of_pixels"])
-            for head in description["heads"]
-        ]
-        network = models.build(
-            filled.model, bundle.inputs.shape, description["num_outputs"], seed=9, heads=shapes
-        )
         assert result.model is not None
-        state = result.model.state_dict()
-        network.load_state_dict({k: v for k, v in state.items() if not k.startswith("loss.")})
         scaler = bundle.inputs.scaler
         assert scaler is not None
         raw = torch.from_numpy(scaler.unscale(bundle.test.x.double().numpy())).float()
         with torch.no_grad():
-            found = Predictor(network.eval(), description).eval()(raw)
+            found = Predictor(saved.rebuild(description, result.model.state_dict())).eval()(raw)
             outputs = result.model(bundle.test.x)
         if "y0" in outputs:
             assert bundle.target_scaler is not None

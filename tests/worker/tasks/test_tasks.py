@@ -7,7 +7,6 @@ from sklearn import metrics
 
 from talweg.spec import fill, from_dict, metrics_of
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.v1.tasks_pb2 import Task
 from talweg.worker import data, models, tasks
 from talweg.worker.data import DataBundle
 from talweg.worker.errors import UserSpecError
@@ -45,11 +44,6 @@ def made(task: Any, **fields: Any) -> tuple[OneTarget, DataBundle]:
 
 def random_outputs(task: OneTarget, count: int) -> torch.Tensor:
     return torch.randn(count, task.num_outputs, generator=torch.Generator().manual_seed(0))
-
-
-def test_every_task_has_a_class() -> None:
-    members = [field.name for field in Task.DESCRIPTOR.oneofs_by_name["kind"].fields]
-    assert sorted(tasks.TASKS) == sorted(members)
 
 
 @pytest.mark.parametrize("name", DATASETS)

@@ -11,10 +11,12 @@ from talweg.client import read_jobs
 from talweg.spec import fill, from_dict, heads, metrics_of, spec_of_head
 from talweg.v1.jobs_pb2 import Job
 from talweg.worker import data, models, tasks
+from talweg.worker.artifacts.predictor import Predictor, describe
+from talweg.worker.models import saved
 from talweg.worker.models.detector import Locations
 from talweg.worker.tasks import Batch
+from talweg.worker.tasks.detection.predictions import Boxes, find_boxes
 from talweg.worker.tasks.multitask.task import Multitask
-from talweg.worker.tracking.models import Predictor, describe
 from talweg.worker.training import NeverStop, RecordingReporter, Result, run
 
 STUDY = Path(__file__).parents[3] / "client/examples/study_task_weights.yaml"
@@ -127,15 +129,18 @@ def test_the_saved_model_gives_all_three_of_raw_images() -> None:
             if "detection.classes.3" in name:
                 parameter.mul_(100 if parameter.dim() > 1 else 0)
     description = describe(filled, bundle)
-    assert [head["answer"] for head in description["heads"]] == ["softmax", "none", "boxes"]
+    each = description["prediction"]["heads"]
+    assert [head["name"] for head in each] == list(NAMES)
+    kinds = [head["prediction"]["kind"] for head in each]
+    assert kinds == ["pixel_probabilities", "numbers", "boxes"]
     scaler = bundle.inputs.scaler
     assert scaler is not None
     raw = torch.from_numpy(scaler.unscale(bundle.test.x.double().numpy())).float()
     with torch.no_grad():
-        predictor = Predictor(model.eval(), description).eval()
+        predictor = Predictor(saved.rebuild(description, model.eval().state_dict())).eval()
         found = predictor(raw)
         outputs = model((raw - predictor.input_mean) / predictor.input_sd)
-    boxes = tasks.find_boxes(outputs["detection"], tasks.Choice(0.05, 0.5, 100), (64, 64))
+    boxes = find_boxes(outputs["detection"], Boxes(0.05, 0.5, 100, (64, 64)))
     assert float(boxes[..., 4].max()) > 0.1
     masks = outputs["segmentation"].softmax(dim=1).flatten(1)
     wanted = torch.cat([masks, outputs["depth"].flatten(1), boxes.flatten(1)], dim=1)

@@ -15,9 +15,9 @@ from talweg.v1.jobs_pb2 import Job, Outcome
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.workers_pb2 import Assignment
 from talweg.worker import data, models, tasks
+from talweg.worker.artifacts import predictor as kept
 from talweg.worker.settings import Settings
 from talweg.worker.tasks import Predictions
-from talweg.worker.tracking import models as kept
 from talweg.worker.tracking import spool
 from talweg.worker.tracking.spool import Point, SpoolWriter
 from talweg.worker.training.trainable import all_learned

@@ -16,10 +16,10 @@ from talweg.v1.jobs_pb2 import Job, Outcome
 from talweg.worker import training
 from talweg.worker.execution.reporter import JobReporter
 from talweg.worker.settings import Settings
-from talweg.worker.tracking.canvas import Found
 from talweg.worker.tracking.delivery import Delivery
 from talweg.worker.tracking.diagnoses import PICTURES
-from talweg.worker.tracking.plots_landscape import scale_of
+from talweg.worker.tracking.plots.diagnosis import Diagnosis
+from talweg.worker.tracking.plots.loss_landscape import scale_of
 from talweg.worker.training import NeverStop
 from talweg.worker.training.interface import Table
 
@@ -49,7 +49,7 @@ def flow(num_layers: int, num_steps: int) -> dict[str, list[Any]]:
 def draw(name: str, columns: Any, folder: Path, facts: Any = None) -> dict[str, Any]:
     """Draw a diagnosis's pictures, and give their pixels by name."""
     folder.mkdir(exist_ok=True)
-    PICTURES[name](Found(name, columns, facts or {}, tiny_spec(), folder))
+    PICTURES[name](Diagnosis(name, columns, facts or {}, tiny_spec(), folder))
     return {path.name: imread(path) for path in folder.iterdir()}
 
 

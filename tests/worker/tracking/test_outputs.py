@@ -18,10 +18,11 @@ from talweg.spec import fill, from_dict, kind, to_dict
 from talweg.v1.jobs_pb2 import Divergence, Job, Outcome
 from talweg.v1.models_pb2 import Model
 from talweg.worker import data, models, tasks
+from talweg.worker.artifacts.predictor import Predictor, describe, example
+from talweg.worker.models import saved
 from talweg.worker.settings import Settings
 from talweg.worker.tracking import outputs
 from talweg.worker.tracking.delivery import Delivery
-from talweg.worker.tracking.models import Predictor, describe, example
 from talweg.worker.tracking.spool import DIVERGENCE
 from talweg.worker.tracking.state import DeliveryState
 from talweg.worker.training.evaluation import HeldSplit, evaluate
@@ -171,7 +172,7 @@ def test_ranks_are_predicted_as_the_task_reads_them(loss: str, last: list[str]) 
     description = describe(spec, bundle)
     raw = example(spec, dataclasses.replace(bundle, train=bundle.test), count=len(part))
     with torch.no_grad():
-        predicted = Predictor(network.eval(), description)(raw)
+        predicted = Predictor(saved.rebuild(description, network.state_dict()))(raw)
     assert judged.predictions is not None
     wanted = judged.predictions.probabilities
     assert wanted is not None

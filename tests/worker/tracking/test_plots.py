@@ -10,10 +10,10 @@ from matplotlib.image import imread
 
 from talweg.spec import fill, from_dict, to_dict
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker import tasks
+from talweg.worker.tasks.common.plots.loss_curve import thinned
 from talweg.worker.tracking import spool
 from talweg.worker.tracking.attempts import SpooledAttempt
-from talweg.worker.tracking.plots import TASKS, draw_all, thinned
+from talweg.worker.tracking.plots.task import draw_all
 from talweg.worker.tracking.spool import Point, SpoolWriter
 
 RANDOM = np.random.default_rng(0)
@@ -101,10 +101,6 @@ def test_every_picture_is_wide_and_shows_something(
         assert 400 <= height <= 1200
         colours = (picture[..., :3] * 255).astype(int) @ [65536, 256, 1]
         assert len(np.unique(colours)) > 20
-
-
-def test_every_task_has_pictures_of_its_own() -> None:
-    assert sorted(TASKS) == sorted(tasks.TASKS)
 
 
 def test_without_points_or_predictions_nothing_is_drawn(tmp_path: Path) -> None:

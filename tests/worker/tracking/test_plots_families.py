@@ -9,10 +9,10 @@ import torch
 from matplotlib.image import imread
 
 from talweg.spec import fill, from_dict, to_dict
+from talweg.worker.tasks.common.plots.projection import principal
 from talweg.worker.tracking import spool
 from talweg.worker.tracking.attempts import SpooledAttempt
-from talweg.worker.tracking.plots import draw_all
-from talweg.worker.tracking.plots_embeddings import principal
+from talweg.worker.tracking.plots.task import draw_all
 from talweg.worker.tracking.spool import SpoolWriter
 
 RANDOM = np.random.default_rng(0)

@@ -2,6 +2,8 @@
 
 ValueError
 └── UserSpecError       the spec asks for what cannot work, as only data or torch could show
+Exception
+└── StoreAwayError      the blob store does not answer: another attempt may find it
 """
 
 
@@ -10,3 +12,7 @@ class UserSpecError(ValueError):
 
     The message says what was found, what is allowed and what to change, with the field's path.
     """
+
+
+class StoreAwayError(Exception):
+    """Nobody answered where snapshots and models are kept."""

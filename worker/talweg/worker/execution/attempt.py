@@ -18,6 +18,7 @@ from talweg.v1.jobs_pb2 import Job, LogLine, Outcome
 from talweg.v1.spec_pb2 import Resources
 from talweg.v1.workers_pb2 import Assignment, FinishJobRequest
 from talweg.worker import training
+from talweg.worker.artifacts import predictor
 from talweg.worker.channels import Channel, ServerAwayError, call
 from talweg.worker.execution import outcomes
 from talweg.worker.execution.checkpoint_keeper import CheckpointKeeper
@@ -26,7 +27,7 @@ from talweg.worker.execution.lease import SAFE_SHARE, LeaseKeeper
 from talweg.worker.execution.reporter import JobReporter
 from talweg.worker.storage import trained_models as kept_models
 from talweg.worker.storage.blobs import Blobs
-from talweg.worker.tracking import models, spool
+from talweg.worker.tracking import spool
 from talweg.worker.tracking.spool import SpoolWriter
 from talweg.worker.training import Result, Stop
 from talweg.worker.training.distributed.processes import ProcessLostError
@@ -191,10 +192,11 @@ class _Attempt:
                 {name: torch.as_tensor(array) for name, array in result.shown.items()},
             )
         if outputs.model and result.model is not None:
-            weights, description = result.model.state_dict(), models.describe(self._spec, bundle)
+            weights = result.model.state_dict()
+            description = predictor.describe(self._spec, bundle)
             self._spool.tensors(spool.WEIGHTS, weights)
             self._spool.document(spool.MODEL, description)
-            self._spool.tensors(spool.EXAMPLE, {"x": models.example(self._spec, bundle)})
+            self._spool.tensors(spool.EXAMPLE, {"x": predictor.example(self._spec, bundle)})
             if len(bundle.inputs.shape) == _DIMS_OF_IMAGE:
                 return self._share(weights, description)
         return ""

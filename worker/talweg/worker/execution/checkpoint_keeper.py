@@ -20,9 +20,9 @@ from talweg.spec import CheckpointName, checkpoint_folder, from_dict, to_dict
 from talweg.v1.jobs_pb2 import Checkpoint, LogLine
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.workers_pb2 import Assignment, Kept
-from talweg.worker.errors import UserSpecError
+from talweg.worker.errors import StoreAwayError, UserSpecError
 from talweg.worker.storage.blobs import Blobs, UnsafePathError
-from talweg.worker.training import Snapshot, StoreAwayError, continued
+from talweg.worker.training import Snapshot, continued
 from talweg.worker.training.state import checkpoint_files
 from talweg.worker.training.state.checkpoint_files import DamagedError
 

@@ -8,16 +8,16 @@ from pathlib import Path
 
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tracking.attempts import SpooledAttempt
-from talweg.worker.tracking.canvas import Found
-from talweg.worker.tracking.plots_flow import draw_gradient_flow
-from talweg.worker.tracking.plots_landscape import draw_loss_landscape
-from talweg.worker.tracking.plots_rates import draw_rate_range
+from talweg.worker.tracking.plots.diagnosis import Diagnosis
+from talweg.worker.tracking.plots.gradient_flow import draw_gradient_flow
+from talweg.worker.tracking.plots.loss_landscape import draw_loss_landscape
+from talweg.worker.tracking.plots.rate_range import draw_rate_range
 from talweg.worker.tracking.runs import RunId, Runs
 from talweg.worker.tracking.spool import GRADIENT_FLOW, LOSS_LANDSCAPE, RATE_RANGE, table_file
 
 FOLDER = "diagnostics"
 
-PICTURES: dict[str, Callable[[Found], None]] = {
+PICTURES: dict[str, Callable[[Diagnosis], None]] = {
     RATE_RANGE: draw_rate_range,
     GRADIENT_FLOW: draw_gradient_flow,
     LOSS_LANDSCAPE: draw_loss_landscape,
@@ -52,5 +52,5 @@ def send_diagnosis(
             writer.writerow(columns)
             writer.writerows(zip(*columns.values(), strict=True))
         if spec.outputs.plots:
-            PICTURES[name](Found(name, columns, facts, spec, target))
+            PICTURES[name](Diagnosis(name, columns, facts, spec, target))
         runs.log_files(run.run_id, Path(folder))

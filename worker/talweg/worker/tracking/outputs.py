@@ -8,7 +8,7 @@ from pathlib import Path
 
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tracking.attempts import SpooledAttempt
-from talweg.worker.tracking.runs import RunId, Runs, TrackingError
+from talweg.worker.tracking.runs import RunId, Runs, TrackingError, translated, uploading
 from talweg.worker.tracking.spool import (
     DIVERGENCE,
     EXAMPLE,
@@ -117,7 +117,7 @@ def _send_evidence(attempt: SpooledAttempt, spec: JobSpec, run: RunId, runs: Run
 
 
 def _send_plots(attempt: SpooledAttempt, spec: JobSpec, run: RunId, runs: Runs) -> None:
-    from talweg.worker.tracking.plots import draw_all
+    from talweg.worker.tracking.plots.task import draw_all
 
     with tempfile.TemporaryDirectory() as folder:
         plots = Path(folder) / "plots"
@@ -138,19 +138,26 @@ def _send_model(
     state: DeliveryState,
     save: Callable[[], None],
 ) -> None:
-    from talweg.worker.tracking import flavour, models
+    # Here, so that a delivery without models never loads torch.
+    from talweg.worker.artifacts import mlflow_flavour, predictor
 
     if not state.model_id:
         state.model_id = _find_or_create_model(run, runs, state, save)
         state.creating_model = False
         save()
-    flavour.log_model(
-        models.rebuild(attempt.folder),
-        models.load_example(attempt.folder),
-        run=run,
-        model_id=state.model_id,
-        tracking_uri=runs.tracking_uri,
-    )
+    model, example = predictor.load(attempt.folder), predictor.load_example(attempt.folder)
+    try:
+        with translated():
+            mlflow_flavour.log_model(
+                model,
+                example,
+                run_id=run.run_id,
+                model_id=state.model_id,
+                tracking_uri=runs.tracking_uri,
+            )
+    except mlflow_flavour.UploadError as exc:
+        with uploading():
+            raise exc.__cause__ or exc from None
 
 
 def _find_or_create_model(

@@ -16,7 +16,6 @@ from talweg.worker.training.interface import (
     Result,
     Stop,
     Store,
-    StoreAwayError,
 )
 from talweg.worker.training.job import run
 from talweg.worker.training.state.continuation import continued
@@ -33,7 +32,6 @@ __all__ = [
     "Snapshot",
     "Stop",
     "Store",
-    "StoreAwayError",
     "continued",
     "run",
 ]

@@ -110,10 +110,6 @@ class Store(Protocol):
         """
 
 
-class StoreAwayError(Exception):
-    """Nobody answered where snapshots are kept."""
-
-
 class NoStore:
     """Keeps nothing."""
 

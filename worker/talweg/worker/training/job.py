@@ -12,7 +12,7 @@ from talweg.spec import SpecError, complete
 from talweg.v1.jobs_pb2 import Divergence, Job, LogLine, Outcome
 from talweg.v1.spec_pb2 import JobSpec, Resources
 from talweg.worker.diagnostics import learn_one_batch, look_around, trivial_metrics, try_rates
-from talweg.worker.errors import UserSpecError
+from talweg.worker.errors import StoreAwayError, UserSpecError
 from talweg.worker.tasks import EvalResult
 from talweg.worker.training import determinism, memory
 from talweg.worker.training.distributed.process_group import ALONE, Team
@@ -27,7 +27,6 @@ from talweg.worker.training.interface import (
     Result,
     Stop,
     Store,
-    StoreAwayError,
 )
 from talweg.worker.training.loop import train
 from talweg.worker.training.optim import optimizers

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from talweg.v1 import losses_pb2 as pb
 from talweg.worker.errors import UserSpecError
-from talweg.worker.losses import checks, feature_networks
+from talweg.worker.losses import checks, features
 from talweg.worker.losses.base import LossModule, reduction_of, same_precision
 from talweg.worker.losses.embedding_base import Pooled, take_alike
 from talweg.worker.losses.functional import images
@@ -85,7 +85,7 @@ class Perceptual(LossModule):
         """
         super().__init__(reduction_of(spec))
         # In a tuple, where modules do not look for what is theirs.
-        self._frozen = (feature_networks.load(spec.network, tuple(spec.layers)),)
+        self._frozen = (features.load(spec.network, tuple(spec.layers)),)
         number = len(self.network.modules_wanted)
         self.learned = spec.learned
         self.given_weights = len(spec.layer_weights) > 0 and not self.learned
@@ -97,7 +97,7 @@ class Perceptual(LossModule):
             )
 
     @property
-    def network(self) -> feature_networks.FeatureNetwork:
+    def network(self) -> features.FeatureNetwork:
         """The network whose features are compared."""
         return self._frozen[0]
 

@@ -21,6 +21,7 @@ from talweg.worker.models import HeadShape
 from talweg.worker.tasks.common.array_contract import Array, check_split
 from talweg.worker.tasks.common.class_counts import counted
 from talweg.worker.tasks.common.criterion import Outputs, criterion
+from talweg.worker.tasks.common.postprocessing import Postprocessor
 
 Floats = NDArray[np.float64]
 
@@ -69,7 +70,7 @@ class Predictions:
     """Regression: numbers (N,) or (N, K) in the target's units. Binary and multiclass: classes
     (N,). Ordinal: ranks (N,). Multilabel: 0 and 1 (N, L)."""
     y_pred: NDArray[Any]
-    """The answers, in the form of y_true."""
+    """What is predicted, in the form of y_true."""
     probabilities: Floats | None = None
     """Binary: of class 1 (N,). Multiclass (N, C), ordinal (N, K), multilabel (N, L). None for
     regression."""
@@ -168,6 +169,8 @@ class TaskRunner(ABC):
     """The loss over the model's outputs as they are: an activation that the loss needs and the
     model does not have stands inside. It may have weights of its own, which are learnt beside the
     model's."""
+    postprocess: Postprocessor
+    """What turns the model's outputs into predictions."""
     computed: dict[str, str]
     """What was counted and computed in the training split, by name, as a run's parameters."""
 

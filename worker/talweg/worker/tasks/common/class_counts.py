@@ -13,8 +13,8 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.losses import ClassCounts, with_counts
 
 COUNTS = "train.class_counts"
-"""The parameter that says how often each class is seen in training; of yes or no, how often yes
-is."""
+"""The parameter that says how often each class is seen in training; where binary, how often
+class 1 is."""
 
 
 class Counted(NamedTuple):
@@ -48,7 +48,7 @@ def count_classes(indices: Tensor, num_classes: int) -> ClassCounts:
     return ClassCounts(tuple(torch.bincount(indices.flatten(), minlength=num_classes).tolist()))
 
 
-def count_answers(y: Tensor) -> ClassCounts:
-    """Count yes and no of each label, from 0 and 1 (N,) or (N, L)."""
-    yes = [round(n) for n in y.double().reshape(len(y), -1).sum(0).tolist()]
-    return ClassCounts(tuple(yes), tuple(len(y) - n for n in yes))
+def count_binary(y: Tensor) -> ClassCounts:
+    """Count the 1s and 0s of each label, from (N,) or (N, L)."""
+    ones = [round(n) for n in y.double().reshape(len(y), -1).sum(0).tolist()]
+    return ClassCounts(tuple(ones), tuple(len(y) - n for n in ones))

@@ -2,60 +2,73 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from talweg.v1.tasks_pb2 import ObjectDetection
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker.data import DataBundle
 from talweg.worker.models import SIDES
+from talweg.worker.tasks.common.postprocessing import Postprocessor
 
 COLUMNS = 6
-"""What is told of a found box: x1, y1, x2, y2, score, class."""
+"""What is told of a predicted box: x1, y1, x2, y2, score, class."""
 
 
-class Choice(NamedTuple):
-    """Which boxes are given."""
+@dataclass(frozen=True)
+class Boxes(Postprocessor):
+    """The boxes of images (N, K, 6): x1, y1, x2, y2 in pixels, score and class."""
 
+    kind = "boxes"
     score_threshold: float
-    """Of a higher score than this."""
+    """Boxes of a higher score than this are given."""
     overlap: float
-    """Dropped where their IoU with a better one of their class is above this."""
-    most: int
-    """Looked at, those of the highest scores."""
+    """Boxes are dropped where their IoU with a better one of their class is above this."""
+    most_boxes: int
+    """So many are looked at, those of the highest scores."""
+    sides: Sequence[int]
+    """Height and width of the images, to which boxes are cut."""
 
-    @classmethod
-    def of(cls, task: ObjectDetection) -> Choice:
-        """Take what a filled task says."""
-        return cls(task.score_threshold, task.overlap, task.most_boxes)
+    def __call__(self, outputs: Tensor) -> Tensor:
+        """Find the boxes in a fixed number of rounds, as an exported program needs."""
+        return find_boxes(outputs, self, rounds=self.most_boxes)
 
 
-def find_boxes(
-    outputs: Tensor, choice: Choice, sides: tuple[int, int], *, rounds: int | None = None
-) -> Tensor:
+POSTPROCESSORS = (Boxes,)
+
+
+def postprocessor(spec: JobSpec, bundle: DataBundle) -> Boxes:
+    """Make the postprocessor of a filled spec over its data."""
+    task = spec.task.detection
+    sides = list(bundle.inputs.shape[1:])
+    return Boxes(task.score_threshold, task.overlap, task.most_boxes, sides)
+
+
+def find_boxes(outputs: Tensor, which: Boxes, *, rounds: int | None = None) -> Tensor:
     """Find the boxes of images.
 
     Args:
         outputs: Logits of the classes, the background first, and x1, y1, x2, y2 in pixels of each
             location (N, C + 4, H', W').
-        choice: Which boxes are given.
-        sides: Height and width of the images, to which boxes are cut.
+        which: Which boxes are given.
         rounds: As for `undropped`.
 
     Returns:
         x1, y1, x2, y2 in pixels, score and class of the boxes (N, K, 6), the highest score first;
-        zeros where there are no more. K is `choice.most`, or fewer where there are fewer
-        locations and classes.
+        zeros where there are no more. K is `most_boxes`, or fewer where there are fewer locations
+        and classes.
     """
     scores = outputs[:, :-SIDES].float().softmax(dim=1)[:, 1:].flatten(1)
     places = outputs[:, -SIDES:].float().flatten(2).movedim(1, -1)
-    score, index = scores.topk(min(choice.most, scores.shape[1]), dim=1)
+    score, index = scores.topk(min(which.most_boxes, scores.shape[1]), dim=1)
     label = index // places.shape[1] + 1
     place = (index % places.shape[1])[..., None].expand(-1, -1, SIDES)
-    height, width = sides
+    height, width = which.sides
     box = places.gather(1, place).clamp(min=0)
     box = box.minimum(box.new_tensor([width, height, width, height]))
-    kept = undropped(box, label, score > choice.score_threshold, choice.overlap, rounds=rounds)
+    kept = undropped(box, label, score > which.score_threshold, which.overlap, rounds=rounds)
     found = torch.cat([box, score[..., None], label[..., None].float()], dim=-1) * kept[..., None]
     order = (score * kept).argsort(dim=1, descending=True, stable=True)
     return found.gather(1, order[..., None].expand(-1, -1, COLUMNS))

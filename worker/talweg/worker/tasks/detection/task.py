@@ -18,7 +18,7 @@ from talweg.worker.tasks.common.array_contract import Array
 from talweg.worker.tasks.common.base import Batch, EvalResult, OutputAccumulator, TaskRunner
 from talweg.worker.tasks.common.class_counts import count_classes
 from talweg.worker.tasks.detection.metrics import judge_boxes
-from talweg.worker.tasks.detection.predictions import Choice, find_boxes
+from talweg.worker.tasks.detection.predictions import Boxes, find_boxes, postprocessor
 from talweg.worker.tasks.detection.targets import Grid, Targets, assign
 from talweg.worker.tasks.segmentation.task import NUM_SHOWN
 
@@ -35,6 +35,7 @@ class Detection(TaskRunner):
         "count": Array(("N",), "the objects of each image", whole=True),
     }
     of_boxes = True
+    postprocess: Boxes
 
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
         """Take a filled spec and its data.
@@ -50,8 +51,7 @@ class Detection(TaskRunner):
         stride = _stride(spec)
         self.grid = Grid(self.sides[0] // stride, self.sides[1] // stride, stride)
         """The locations of which the model tells."""
-        self.choice = Choice.of(spec.task.detection)
-        """Which of the boxes that it tells of are given."""
+        self.postprocess = postprocessor(spec, bundle)
         self._radius = spec.task.detection.radius
         super().__init__(spec, bundle)
         for name in _PARTS:
@@ -109,8 +109,7 @@ class _Objects(OutputAccumulator):
         self._finite &= bool(torch.isfinite(outputs).all())
         if not self._finite:
             return
-        found = find_boxes(outputs, self._task.choice, self._task.sides)
-        self._found.append(found.cpu().numpy())
+        self._found.append(find_boxes(outputs, self._task.postprocess).cpu().numpy())
         names = ("boxes", "classes", "count")
         self._true.append({name: batch.arrays[name].cpu().numpy() for name in names})
         if self._images is None:

@@ -28,8 +28,8 @@ from talweg.worker.tasks.common.base import (
     TaskRunner,
 )
 from talweg.worker.tasks.common.metrics import Floats
-from talweg.worker.tasks.common.units import to_raw
 from talweg.worker.tasks.gan.metrics import mode_shares, sliced_wasserstein
+from talweg.worker.tasks.gan.predictions import postprocessor
 
 # Of an even share of the samples, below which a mode counts as missed: 5% of 8 modes.
 _LEAST_OF_EVEN = 0.4
@@ -61,7 +61,7 @@ class Gan(TaskRunner):
         other.CopyFrom(spec.loss)
         other.gan.side = losses_pb2.GanSide.generator
         self._generator_loss = losses.build(other)
-        self._scaler = bundle.inputs.scaler
+        self.postprocess = postprocessor(spec, bundle)
         # With the loss, so that a training that is gone on with tells what it would have told.
         self.criterion.register_buffer("paid", torch.full((len(_PLAYERS),), math.nan))
         self._critic: list[nn.Parameter] = []
@@ -132,9 +132,11 @@ class Gan(TaskRunner):
         """Begin an evaluation of a model."""
         return _Likeness(self, players(model))
 
-    def raw(self, x: Tensor) -> Floats:
-        """Return samples in the data's own units."""
-        return to_raw(x, self._scaler)
+    def in_units(self, x: Tensor) -> Floats:
+        """Return samples (N, …) in the data's units."""
+        values = self.postprocess(x.detach().to("cpu", torch.float64))
+        samples: Floats = values.reshape(x.shape).numpy()
+        return samples
 
     @staticmethod
     def _scores(both: GeneratorAndCritic, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
@@ -167,7 +169,7 @@ class _Likeness(MetricAccumulator):
         self._real: list[Floats] = []
 
     def add(self, batch: Batch) -> None:
-        self._real.append(self._task.raw(batch.x))
+        self._real.append(self._task.in_units(batch.x))
 
     def result(self) -> EvalResult:
         real = np.concatenate(self._real)
@@ -190,4 +192,4 @@ class _Likeness(MetricAccumulator):
         generator = torch.Generator().manual_seed(_SEED)
         noise = torch.randn(count, self._both.noise, generator=generator)
         parts = [self._both(part.to(device)) for part in torch.split(noise, 1024)]
-        return self._task.raw(torch.cat(parts))
+        return self._task.in_units(torch.cat(parts))

@@ -17,6 +17,7 @@ from talweg.worker.tasks.common.array_contract import Array
 from talweg.worker.tasks.common.base import Batch, EvalResult, OutputAccumulator, TaskRunner
 from talweg.worker.tasks.common.mean_loss import MeanLoss
 from talweg.worker.tasks.image_translation.perceptual_layers import layer_weights
+from talweg.worker.tasks.image_translation.predictions import postprocessor
 from talweg.worker.tasks.segmentation.task import NUM_SHOWN
 
 _WINDOW = 11
@@ -41,6 +42,7 @@ class ImageTranslation(TaskRunner):
                 [0, 1].
         """
         super().__init__(spec, bundle)
+        self.postprocess = postprocessor(spec, bundle)
         for name in ("train", "validation", "test"):
             image = getattr(bundle, name).arrays["image"]
             if len(image):
@@ -61,7 +63,7 @@ class ImageTranslation(TaskRunner):
 
 
 class _Images(OutputAccumulator):
-    """Adds up what each image's answer is worth."""
+    """Adds up how near each predicted image is to its target."""
 
     def __init__(self, task: ImageTranslation, model: nn.Module) -> None:
         super().__init__(model)
@@ -75,13 +77,14 @@ class _Images(OutputAccumulator):
     def take(self, outputs: Tensor, batch: Batch) -> None:
         self._finite &= bool(torch.isfinite(outputs).all())
         self._loss.add(self._task.loss_inputs(outputs, batch), len(batch))
-        self._sums["psnr"] += float(psnr(outputs, batch.target).sum())
-        self._sums["ssim"] += float(ssim(outputs, batch.target).sum())
+        predicted = self._task.postprocess(outputs)
+        self._sums["psnr"] += float(psnr(predicted, batch.target).sum())
+        self._sums["ssim"] += float(ssim(predicted, batch.target).sum())
         self._count += len(batch)
         if not self._shown:
-            kept = {"image": batch.x, "target": batch.target, "answer": outputs}
+            shown = {"image": batch.x, "target": batch.target, "answer": predicted}
             self._shown = {
-                name: array[:NUM_SHOWN].float().cpu().numpy() for name, array in kept.items()
+                name: array[:NUM_SHOWN].float().cpu().numpy() for name, array in shown.items()
             }
 
     def result(self) -> EvalResult:
@@ -92,15 +95,15 @@ class _Images(OutputAccumulator):
         return EvalResult({**loss, **values}, self._shown)
 
 
-def psnr(answers: Tensor, target: Tensor) -> Tensor:
+def psnr(predicted: Tensor, target: Tensor) -> Tensor:
     """Return each image's peak signal-to-noise ratio in dB (N,), for pixels in [0, 1]."""
-    error = (answers.double() - target.double()).square().flatten(1).mean(dim=1)
+    error = (predicted.double() - target.double()).square().flatten(1).mean(dim=1)
     return -10 * error.clamp(min=_LEAST_ERROR).log10()
 
 
-def ssim(answers: Tensor, target: Tensor) -> Tensor:
+def ssim(predicted: Tensor, target: Tensor) -> Tensor:
     """Return each image's structural similarity (N,), for pixels in [0, 1]."""
-    return 1 - images.ssim(answers.float(), target.float(), window_size=_WINDOW)
+    return 1 - images.ssim(predicted.float(), target.float(), window_size=_WINDOW)
 
 
 def _check(image: Tensor, what: str) -> None:

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from talweg.spec import given_of
+from talweg.v1 import tasks_pb2
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.errors import UserSpecError
@@ -29,7 +31,8 @@ from talweg.worker.tasks.common.base import (
 from talweg.worker.tasks.common.mean_loss import MeanLoss
 from talweg.worker.tasks.common.metrics import auroc_and_average_precision
 from talweg.worker.tasks.metric_learning.metrics import recall_at
-from talweg.worker.tasks.metric_learning.task import is_euclidean
+from talweg.worker.tasks.metric_learning.predictions import postprocessor
+from talweg.worker.tasks.metric_learning.task import MetricLearning, is_euclidean
 
 _MOST_SHOWN = 2000
 _LABEL = "y"
@@ -38,7 +41,7 @@ Vectors = Mapping[str, Tensor]
 """Embeddings (N, D) of a batch, by the name of the array that they are of."""
 
 
-class _Given(TaskRunner):
+class Groups(TaskRunner):
     """Vectors of samples of which the data tell in groups what belongs together."""
 
     compared: ClassVar[tuple[str, ...]]
@@ -53,6 +56,7 @@ class _Given(TaskRunner):
             UserSpecError: The arrays that are compared differ in shape.
         """
         super().__init__(spec, bundle)
+        self.postprocess = postprocessor(spec, bundle)
         shapes = {name: tuple(bundle.train.arrays[name].shape) for name in self.compared}
         if len(set(shapes.values())) > 1:
             raise UserSpecError(
@@ -69,29 +73,29 @@ class _Given(TaskRunner):
 
     def loss(self, model: nn.Module, batch: Batch, step_info: StepInfo) -> Tensor:
         """Compare the batch's groups; see `TaskRunner.loss`."""
-        return self.criterion(self.given(self.vectors(model, batch), batch.arrays))
+        return self.criterion(self.compared_inputs(self.vectors(model, batch), batch.arrays))
 
     def dry_runs(
         self, model: nn.Module, batch: Batch, arrays: Mapping[str, Tensor]
     ) -> Iterator[DryRun]:
         """Return the loss with some groups."""
-        inputs = self.given(self.vectors(model, batch), batch.arrays)
+        inputs = self.compared_inputs(self.vectors(model, batch), batch.arrays)
         yield DryRun("loss", self.criterion, inputs, {})
 
     def vectors(self, model: nn.Module, batch: Batch) -> Vectors:
         """Return the embeddings of a batch, all of them of one pass through the model."""
         first, *others = self.compared
         parts = [batch.x, *(batch.arrays[name] for name in others)]
-        found = model(torch.cat(parts)).chunk(len(parts))
-        return dict(zip((first, *others), found, strict=True))
+        embeddings = self.postprocess(model(torch.cat(parts))).chunk(len(parts))
+        return dict(zip((first, *others), embeddings, strict=True))
 
-    def given(self, vectors: Vectors, arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def compared_inputs(self, vectors: Vectors, arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the loss's inputs."""
         return {**vectors, **{name: arrays[name] for name in self.beside}}
 
     def accumulator(self, model: nn.Module) -> MetricAccumulator:
         """Begin an evaluation of a model."""
-        return _Groups(self, model)
+        return _Distances(self, model)
 
     @abstractmethod
     def apart(
@@ -109,7 +113,7 @@ class _Given(TaskRunner):
         return {}
 
 
-class GivenPairs(_Given):
+class Pairs(Groups):
     """Vectors from pairs of which it is known whether they belong together."""
 
     contract = {
@@ -138,12 +142,12 @@ class GivenPairs(_Given):
     def apart(
         self, distances: Mapping[str, Floats], arrays: Mapping[str, NDArray[Any]]
     ) -> tuple[Floats, Floats]:
-        """Return the distances by what the data say; see `_Given.apart`."""
+        """Return the distances by what the data say; see `Groups.apart`."""
         same = arrays["same"] == 1
         return distances["right"][same], distances["right"][~same]
 
 
-class GivenTriplets(_Given):
+class Triplets(Groups):
     """Vectors from triplets of a sample, one like it and one unlike it."""
 
     contract = {
@@ -156,7 +160,7 @@ class GivenTriplets(_Given):
     def apart(
         self, distances: Mapping[str, Floats], arrays: Mapping[str, NDArray[Any]]
     ) -> tuple[Floats, Floats]:
-        """Return the distances from the anchors; see `_Given.apart`."""
+        """Return the distances from the anchors; see `Groups.apart`."""
         return distances["positive"], distances["negative"]
 
     def more(self, alike: Floats, unlike: Floats) -> dict[str, float]:
@@ -164,10 +168,20 @@ class GivenTriplets(_Given):
         return {"triplet_accuracy": float((alike < unlike).mean())}
 
 
-class _Groups(MetricAccumulator):
+def runner(spec: JobSpec, bundle: DataBundle) -> TaskRunner:
+    """Make the runner of metric learning from labels, or from what else the data give."""
+    by_given: dict[int, type[TaskRunner]] = {
+        tasks_pb2.MetricLearning.labels: MetricLearning,
+        tasks_pb2.MetricLearning.pairs: Pairs,
+        tasks_pb2.MetricLearning.triplets: Triplets,
+    }
+    return by_given[given_of(spec)](spec, bundle)
+
+
+class _Distances(MetricAccumulator):
     """Judges all groups together, by the distances within them."""
 
-    def __init__(self, task: _Given, model: nn.Module) -> None:
+    def __init__(self, task: Groups, model: nn.Module) -> None:
         self._task = task
         self._model = model
         self._loss = MeanLoss(task.criterion)
@@ -179,7 +193,7 @@ class _Groups(MetricAccumulator):
 
     def add(self, batch: Batch) -> None:
         vectors = self._task.vectors(self._model, batch)
-        self._loss.add(self._task.given(vectors, batch.arrays), len(batch))
+        self._loss.add(self._task.compared_inputs(vectors, batch.arrays), len(batch))
         self._vectors.append(vectors)
         for sample in batch.x.cpu().numpy():
             key = hashlib.sha256(sample.tobytes()).digest()

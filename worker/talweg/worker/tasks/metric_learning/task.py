@@ -22,6 +22,7 @@ from talweg.worker.tasks.common.base import (
 )
 from talweg.worker.tasks.common.mean_loss import MeanLoss
 from talweg.worker.tasks.metric_learning.metrics import recall_at, verification_auroc
+from talweg.worker.tasks.metric_learning.predictions import postprocessor
 from talweg.worker.tasks.metric_learning.sampler import grouped
 
 # Samples among which an evaluation's loss looks for pairs, and those that are drawn.
@@ -44,6 +45,7 @@ class MetricLearning(TaskRunner):
         task = spec.task.metric_learning
         self.quarters = _TURNS if task.turned_classes else 1
         super().__init__(spec, bundle)
+        self.postprocess = postprocessor(spec, bundle)
         self._train = bundle.train
         self._together = task.samples_per_class
         self._labels = torch.zeros(0, dtype=torch.int64)
@@ -94,7 +96,8 @@ class _Vectors(MetricAccumulator):
     def result(self) -> EvalResult:
         outputs, target = torch.cat(self._outputs), torch.cat(self._labels)
         values = {"loss": self._loss(outputs, target)} if self._task.judges_loss else {}
-        embeddings, labels = outputs.to("cpu", torch.float64), target.cpu().numpy()
+        embeddings = self._task.postprocess(outputs).to("cpu", torch.float64)
+        labels = target.cpu().numpy()
         # Neighbours of numbers that are not finite are none.
         if bool(torch.isfinite(embeddings).all()) and len(labels) > 1:
             compared = F.normalize(embeddings, dim=1)

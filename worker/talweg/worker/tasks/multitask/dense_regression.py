@@ -13,19 +13,21 @@ from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.tasks.common.array_contract import Array
 from talweg.worker.tasks.common.base import Batch, EvalResult, OutputAccumulator, TaskRunner
 from talweg.worker.tasks.common.mean_loss import MeanLoss
+from talweg.worker.tasks.multitask.predictions import of_column
+from talweg.worker.tasks.regression.predictions import Numbers as Predicted
 from talweg.worker.tasks.segmentation.task import NUM_SHOWN
 
 
 class Numbers(TaskRunner):
     """Numbers from outputs (N, 1, …), evaluated in their own units."""
 
-    scale: float = 1.0
-    """What an error of 1 is in the target's units."""
+    postprocess: Predicted
 
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
         """Take the spec of this head alone and the data."""
         super().__init__(spec, bundle)
         self.num_outputs = 1
+        self.postprocess = Predicted()
 
     def arrays(self, part: DataSplit) -> dict[str, Tensor]:
         """Return x and the target (N, 1, …)."""
@@ -66,8 +68,7 @@ class Column(Numbers):
         """Take the spec of this head alone, the data, and which number it is."""
         super().__init__(spec, bundle)
         self._column = column
-        if bundle.target_scaler is not None:
-            self.scale = float(np.atleast_1d(bundle.target_scaler.sd)[column])
+        self.postprocess = of_column(bundle, column)
 
     def targets(self, part: DataSplit) -> Tensor:
         """Return the numbers (N,)."""
@@ -96,6 +97,7 @@ class _Errors(OutputAccumulator):
 
     def result(self) -> EvalResult:
         mae, mse = self._sums / self._count
-        scale = self._task.scale
+        # What an error of 1 is in the target's units.
+        (scale,) = self._task.postprocess.sd or (1.0,)
         values = {"loss": self._loss.value, "mae": scale * mae, "rmse": scale * np.sqrt(mse)}
         return EvalResult({name: float(value) for name, value in values.items()}, self._shown)

@@ -24,6 +24,7 @@ from talweg.worker.tasks.common.base import (
 )
 from talweg.worker.tasks.detection.task import Detection
 from talweg.worker.tasks.multitask.dense_regression import Column, Depth
+from talweg.worker.tasks.multitask.predictions import HeadPredictions
 from talweg.worker.tasks.multitask.weighting import Weighing, last_shared, weighing_of
 from talweg.worker.tasks.segmentation.task import Segmentation
 
@@ -39,10 +40,13 @@ class Multitask(TaskRunner):
         Raises:
             UserSpecError: The data is not what a head reads.
         """
-        found = specs.heads(spec)
-        self.runners = {head.name: _runner(spec, head, bundle) for head in found}
+        heads = specs.heads(spec)
+        self.runners = {head.name: _runner(spec, head, bundle) for head in heads}
         """The heads' tasks by name."""
-        self._paths = {head.name: head.path for head in found}
+        self._paths = {head.name: head.path for head in heads}
+        self.postprocess = HeadPredictions(
+            {name: runner.postprocess for name, runner in self.runners.items()}
+        )
         self.heads = tuple(
             HeadShape(name, runner.num_outputs, runner.of_pixels, runner.of_boxes)
             for name, runner in self.runners.items()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from talweg.spec import output_of
 from talweg.v1.options_pb2 import OutputFacts
@@ -15,6 +14,11 @@ from talweg.worker.tasks.common.array_contract import Array
 from talweg.worker.tasks.common.base import Floats, Predictions
 from talweg.worker.tasks.common.metrics import pinball, r2
 from talweg.worker.tasks.common.single_target import OneTarget
+from talweg.worker.tasks.regression.predictions import (
+    MeanAndSd,
+    gives_logarithms,
+    postprocessor,
+)
 
 
 class Regression(OneTarget):
@@ -28,11 +32,11 @@ class Regression(OneTarget):
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
         """Take a filled spec and its data."""
         super().__init__(spec, bundle)
+        self.postprocess = postprocessor(spec, bundle)
         self._scaler = bundle.target_scaler
         self._mean = self.targets(bundle.train.y).mean(dim=0)
         output = output_of(spec.loss)
-        self._gives_log = output.kind == OutputFacts.LOG_MEAN
-        self._gives_variance = output.kind == OutputFacts.MEAN_AND_VARIANCE
+        self._gives_logarithms = gives_logarithms(spec)
         # Quantiles that are evaluated, and whether each has an output of its own.
         self._quantiles: Floats = np.array(output.quantiles)
         self._by_quantile = output.kind == OutputFacts.QUANTILES
@@ -44,7 +48,7 @@ class Regression(OneTarget):
         thousands of steps away. Only a last layer that is linear, with a constant, is moved.
         """
         *_, layer = network.children()
-        if self._gives_log and isinstance(layer, nn.Linear) and layer.bias is not None:
+        if self._gives_logarithms and isinstance(layer, nn.Linear) and layer.bias is not None:
             with torch.no_grad():
                 layer.bias.add_(self._mean.clamp(min=torch.finfo(torch.float32).tiny).log())
 
@@ -54,25 +58,18 @@ class Regression(OneTarget):
 
     def predict(self, outputs: Tensor, y: Tensor) -> Predictions:
         """Read the outputs as numbers in the target's units; see `TaskRunner.predict`."""
-        values = outputs.double()
-        if self._gives_log:
-            values = values.exp()
-        if self._gives_variance:
-            return self._with_sd(values.reshape(*y.shape, 2), y)
-        if not self._by_quantile:
-            return Predictions(self._unscale(y), self._unscale(values.reshape(y.shape)))
-        # Quantiles first, so that the scaler meets the targets' own columns.
-        by_quantile = values.reshape(*y.shape, len(self._quantiles)).movedim(-1, 0)
-        quantiles = np.stack([self._unscale(of_one) for of_one in by_quantile], axis=-1)
-        middle = int(np.abs(self._quantiles - 0.5).argmin())
-        return Predictions(self._unscale(y), quantiles[..., middle], quantiles=quantiles)
-
-    def _with_sd(self, values: Tensor, y: Tensor) -> Predictions:
-        mean, raw = values.unbind(-1)
-        sd: Floats = F.softplus(raw).sqrt().to("cpu").numpy()
+        y_true: Floats = y.to("cpu", torch.float64).numpy()
         if self._scaler is not None:
-            sd = sd * self._scaler.sd
-        return Predictions(self._unscale(y), self._unscale(mean), sd=sd)
+            y_true = self._scaler.unscale(y_true)
+        values: Floats = self.postprocess(outputs.double()).cpu().numpy()
+        if isinstance(self.postprocess, MeanAndSd):
+            mean, sd = np.moveaxis(values.reshape(*y.shape, 2), -1, 0)
+            return Predictions(y_true, mean.copy(), sd=sd.copy())
+        if not self._by_quantile:
+            return Predictions(y_true, values.reshape(y.shape))
+        quantiles = values.reshape(*y.shape, len(self._quantiles))
+        middle = int(np.abs(self._quantiles - 0.5).argmin())
+        return Predictions(y_true, quantiles[..., middle], quantiles=quantiles)
 
     def metrics(self, predictions: Predictions) -> dict[str, float]:
         """Return mae, rmse, r2 and, under quantile losses, pinball."""
@@ -92,7 +89,3 @@ class Regression(OneTarget):
                 each = by_quantile.reshape(*y_true.shape, -1)
             values["pinball"] = pinball(y_true[..., None], each, self._quantiles)
         return {name: value for name, value in values.items() if value is not None}
-
-    def _unscale(self, values: Tensor) -> Floats:
-        numbers: Floats = values.to("cpu", torch.float64).numpy()
-        return numbers if self._scaler is None else self._scaler.unscale(numbers)

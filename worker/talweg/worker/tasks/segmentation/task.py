@@ -24,6 +24,7 @@ from talweg.worker.tasks.common.base import (
 )
 from talweg.worker.tasks.common.class_counts import count_classes
 from talweg.worker.tasks.common.mean_loss import MeanLoss
+from talweg.worker.tasks.segmentation.predictions import PixelProbabilities, postprocessor
 
 NUM_SHOWN = 6
 """Images that are kept for plots."""
@@ -37,6 +38,7 @@ class Segmentation(TaskRunner):
         "mask": Array(("N H W",), "a class index a pixel", whole=True),
     }
     of_pixels = True
+    postprocess: PixelProbabilities
 
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
         """Take a filled spec and its data.
@@ -54,6 +56,7 @@ class Segmentation(TaskRunner):
         if len(self.class_names) < 2:
             raise UserSpecError(f"dataset must have at least 2 classes, but got {bundle.name}")
         super().__init__(spec, bundle)
+        self.postprocess = postprocessor(spec, bundle)
 
     def class_counts(self, bundle: DataBundle) -> ClassCounts:
         """Count the pixels of each class."""
@@ -67,12 +70,6 @@ class Segmentation(TaskRunner):
         mask = part.arrays["mask"]
         target = (mask > 0)[:, None].float() if self.foreground else mask
         return {"x": part.x, "target": target}
-
-    def answers(self, outputs: Tensor) -> Tensor:
-        """Return the class that outputs (N, C, H, W) say of each pixel (N, H, W)."""
-        if self.foreground:
-            return (outputs[:, 0].sigmoid() >= self.threshold).long()
-        return outputs.argmax(dim=1)
 
     def accumulator(self, model: nn.Module) -> OutputAccumulator:
         """Begin an evaluation of a model."""
@@ -96,11 +93,11 @@ class _Masks(OutputAccumulator):
         self._loss.add(self._task.loss_inputs(outputs, batch), len(batch))
         mask = batch.target.long()
         mask = mask[:, 0] if self._task.foreground else mask
-        answers = self._task.answers(outputs)
-        self._confusion += confusion(mask, answers, len(self._confusion))
+        predicted = self._task.postprocess.classes(outputs, self._task.threshold)
+        self._confusion += confusion(mask, predicted, len(self._confusion))
         if not self._shown:
-            kept = {"image": batch.x, "mask": mask.byte(), "answer": answers.byte()}
-            self._shown = {name: array[:NUM_SHOWN].cpu().numpy() for name, array in kept.items()}
+            shown = {"image": batch.x, "mask": mask.byte(), "answer": predicted.byte()}
+            self._shown = {name: array[:NUM_SHOWN].cpu().numpy() for name, array in shown.items()}
 
     def result(self) -> EvalResult:
         loss = {"loss": self._loss.value}
@@ -110,10 +107,10 @@ class _Masks(OutputAccumulator):
         return EvalResult({**loss, **values}, {**self._shown, "confusion": self._confusion})
 
 
-def confusion(mask: Tensor, answers: Tensor, num_classes: int) -> NDArray[np.int64]:
-    """Count pixels by true class and answer (C, C); those outside of the classes are left out."""
+def confusion(mask: Tensor, predicted: Tensor, num_classes: int) -> NDArray[np.int64]:
+    """Count pixels by true and predicted class (C, C); those outside the classes are left out."""
     counted = (mask >= 0) & (mask < num_classes)
-    pairs = num_classes * mask[counted] + answers[counted]
+    pairs = num_classes * mask[counted] + predicted[counted]
     counts = torch.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
     result: NDArray[np.int64] = counts.cpu().numpy()
     return result
@@ -122,26 +119,28 @@ def confusion(mask: Tensor, answers: Tensor, num_classes: int) -> NDArray[np.int
 def overlaps(pairs: NDArray[np.int64], class_names: tuple[str, ...]) -> dict[str, float]:
     """Return mean_iou, dice, precision, recall and each class's IoU.
 
-    From pixels by true class and answer (C, C).
+    From pixels by true and predicted class (C, C).
 
     Means are over the classes but the first, the background; a class that stands neither in the
-    truth nor in the answers counts for nothing. One that stands in one of them alone has 0 for
+    truth nor in the predictions counts for nothing. One that stands in one of them alone has 0 for
     what would divide by 0, as in scikit-learn.
     """
     hits = np.diagonal(pairs).astype(np.float64)
-    answered, true = pairs.sum(axis=0), pairs.sum(axis=1)
-    areas = answered + true
+    predicted, true = pairs.sum(axis=0), pairs.sum(axis=1)
+    areas = predicted + true
     known = areas > 0
     iou = _shares(hits, areas - hits)
-    found = {
+    by_class = {
         "mean_iou": iou,
         "dice": _shares(2 * hits, areas),
-        "precision": _shares(hits, answered),
+        "precision": _shares(hits, predicted),
         "recall": _shares(hits, true),
     }
     values: dict[str, float] = {}
     if known[1:].any():
-        values = {name: float(of_class[1:][known[1:]].mean()) for name, of_class in found.items()}
+        values = {
+            name: float(of_class[1:][known[1:]].mean()) for name, of_class in by_class.items()
+        }
     if len(class_names) > 2:
         named = zip(class_names, iou, known, strict=True)
         values |= {f"iou_{name}": float(value) for name, value, seen in named if seen}
@@ -149,6 +148,6 @@ def overlaps(pairs: NDArray[np.int64], class_names: tuple[str, ...]) -> dict[str
 
 
 def _shares(parts: Floats, wholes: NDArray[Any]) -> Floats:
-    """DataSplit by whole; 0 where the whole is 0."""
+    """Part by whole; 0 where the whole is 0."""
     result: Floats = np.divide(parts, wholes, where=wholes > 0, out=np.zeros_like(parts))
     return result

@@ -29,6 +29,7 @@ from talweg.worker.tasks.common.base import (
 )
 from talweg.worker.tasks.common.metrics import Floats
 from talweg.worker.tasks.self_supervised.augmentations import Views
+from talweg.worker.tasks.self_supervised.predictions import postprocessor
 
 # Neighbours that vote, and training samples that probes are fitted on at the most.
 _NEIGHBOURS = 5
@@ -105,6 +106,7 @@ class SelfSupervised(TaskRunner):
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
         """Take a filled spec and its data."""
         super().__init__(spec, bundle)
+        self.postprocess = postprocessor(spec, bundle)
         task = spec.task.self_supervised
         self.views = Views.of(task.views)
         """How samples are changed."""
@@ -173,7 +175,8 @@ class _Probes(MetricAccumulator):
             self._count += len(batch)
 
     def result(self) -> EvalResult:
-        embeddings = torch.cat(self._outputs).to("cpu", torch.float64).numpy()
+        outputs = torch.cat(self._outputs)
+        embeddings = self._task.postprocess(outputs).to("cpu", torch.float64).numpy()
         labels = torch.cat(self._labels).cpu().numpy()
         values = {"loss": self._total / self._count} if self._count else {}
         learnt, known = self._task.learnt(self._model)

@@ -9,17 +9,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from talweg.spec import output_of
 from talweg.v1 import losses_pb2
 from talweg.v1.jobs_pb2 import Warning
-from talweg.v1.options_pb2 import OutputFacts
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.losses.functional import generative
 from talweg.worker.models import VariationalAutoencoder, draw
 from talweg.worker.tasks.common.array_contract import Array
 from talweg.worker.tasks.common.base import Batch, EvalResult, MetricAccumulator, TaskRunner
-from talweg.worker.tasks.common.units import to_raw
+from talweg.worker.tasks.vae.predictions import Reconstruction, is_binary, postprocessor
 
 ACTIVE = 0.01
 """Variance of a code's mean over samples above which its number says something of the sample."""
@@ -30,32 +28,28 @@ _NUM_SAMPLES = 64
 _SEED = 0
 
 
-def gives_probabilities(spec: JobSpec) -> bool:
-    """Return whether a filled spec's reconstructions are yes or no, number by number."""
-    return output_of(spec.loss).kind == OutputFacts.BINARY_LOGITS
-
-
 class Vae(TaskRunner):
     """Codes from which samples can be made again."""
 
     contract = {"x": Array(("N …",), "the samples")}
+    postprocess: Reconstruction
 
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
         """Take a filled spec and its data."""
         super().__init__(spec, bundle)
-        self._scaler = bundle.inputs.scaler
-        self._binary = gives_probabilities(spec)
+        self.postprocess = postprocessor(spec, bundle)
+        self._binary = is_binary(spec)
         self._closed = spec.loss.vae.recon == losses_pb2.Vae.bce
         self.form = cast(generative.Reconstruction, losses_pb2.Vae.Recon.Name(spec.loss.vae.recon))
         """The likelihood of the samples."""
 
     def arrays(self, part: DataSplit) -> dict[str, Tensor]:
-        """Return x, and as target what is made again: of yes or no x as it came; else x itself."""
+        """Return x, and as target what is reconstructed: x, in units where it is binary."""
         if not self._binary:
             return {"x": part.x, "target": part.x}
-        raw = torch.from_numpy(to_raw(part.x, self._scaler))
-        near = (raw > -_ROUNDING) & (raw < 1 + _ROUNDING)
-        return {"x": part.x, "target": torch.where(near, raw.clamp(0, 1), raw).float()}
+        x = self.postprocess.unscaled(part.x.double())
+        near = (x > -_ROUNDING) & (x < 1 + _ROUNDING)
+        return {"x": part.x, "target": torch.where(near, x.clamp(0, 1), x).float()}
 
     def loss_inputs(self, outputs: Any, batch: Batch) -> dict[str, Tensor]:
         """Return what the loss takes of reconstruction, mean and log variance."""
@@ -71,15 +65,20 @@ class Vae(TaskRunner):
         """Begin an evaluation of a model."""
         return _Bound(self, network_of(model))
 
-    def seen(self, recon: Tensor) -> NDArray[np.float32]:
-        """Return what the decoder says in the data's own units; of yes or no probabilities."""
-        if self._binary:
-            return recon.sigmoid().cpu().float().numpy()
-        return to_raw(recon, self._scaler).astype(np.float32)
+    def reconstructed(self, recon: Tensor) -> NDArray[np.float32]:
+        """Return what the decoder gives in the data's units; where binary probabilities."""
+        values = recon if self._binary else recon.to("cpu", torch.float64)
+        samples: NDArray[np.float32] = (
+            self.postprocess.of_reconstruction(values).cpu().float().numpy()
+        )
+        return samples
 
-    def true(self, batch: Batch) -> NDArray[np.float32]:
-        """Return samples in the data's own units."""
-        return to_raw(batch.x, self._scaler).astype(np.float32)
+    def in_units(self, x: Tensor) -> NDArray[np.float32]:
+        """Return samples in the data's units."""
+        samples: NDArray[np.float32] = (
+            self.postprocess.unscaled(x.to("cpu", torch.float64)).float().numpy()
+        )
+        return samples
 
 
 def network_of(model: nn.Module) -> VariationalAutoencoder:
@@ -119,7 +118,10 @@ class _Bound(MetricAccumulator):
         if not self._first:
             shown = slice(_NUM_SHOWN)
             again = network.decode(mu[shown])
-            self._first = {"originals": task.true(batch)[shown], "again": task.seen(again)}
+            self._first = {
+                "originals": task.in_units(batch.x)[shown],
+                "again": task.reconstructed(again),
+            }
 
     def result(self) -> EvalResult:
         count, mean = self._count, self._task.criterion.reduction != "sum"
@@ -136,7 +138,7 @@ class _Bound(MetricAccumulator):
         network = self._network
         noise = torch.randn(_NUM_SAMPLES, network.code, generator=self._generator)
         device = next(network.parameters()).device
-        samples = self._task.seen(network.decode(noise.to(device)))
+        samples = self._task.reconstructed(network.decode(noise.to(device)))
         warnings = () if active > most_collapsed(network.code) else (_collapsed(active, network),)
         return EvalResult(values, {**self._first, "samples": samples}, warnings=warnings)
 

@@ -1,0 +1,40 @@
+"""The registry of tasks: every one whole, and its pictures loaded by those alone who draw."""
+
+import subprocess
+import sys
+
+import pytest
+
+from talweg.v1.tasks_pb2 import Task
+from talweg.worker.tasks import TASKS
+from talweg.worker.tasks.common.postprocessing import Postprocessor
+from talweg.worker.tasks.registry import plots_of
+
+MEMBERS = [field.name for field in Task.DESCRIPTOR.oneofs_by_name["kind"].fields]
+
+
+def test_every_task_has_one_entry() -> None:
+    assert sorted(TASKS) == sorted(MEMBERS)
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_every_task_predicts_and_draws(name: str) -> None:
+    predictions = TASKS[name].predictions
+    kinds = [each.kind for each in predictions.POSTPROCESSORS]
+    assert all(issubclass(each, Postprocessor) for each in predictions.POSTPROCESSORS)
+    assert len(set(kinds)) == len(kinds) > 0
+    assert callable(predictions.postprocessor)
+    plots = plots_of(name)
+    assert callable(plots.draw)
+    assert callable(plots.draw_losses)
+
+
+def test_training_loads_no_matplotlib() -> None:
+    program = (
+        "import sys, talweg.worker.execution.attempt, talweg.worker.artifacts.predictor; "
+        "print(*{name.partition('.')[0] for name in sys.modules} & {'matplotlib', 'mlflow'})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []

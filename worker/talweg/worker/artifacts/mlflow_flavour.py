@@ -1,0 +1,87 @@
+"""A model in MLflow's own format: PyTorch flavour, as an exported program, no pickles."""
+
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import mlflow.pytorch
+import numpy as np
+import torch
+from mlflow.models import Model, ModelSignature
+from mlflow.types import Schema, TensorSpec
+from torch import Tensor, nn
+
+NAME = "model"
+
+
+class UploadError(Exception):
+    """The model was written, and could not be sent; the cause says why."""
+
+
+class _OnCpu:
+    """MLflow's PyTorch flavour, for models that load on the CPU wherever they are loaded.
+
+    An exported program stays on the device it was exported on; left alone, MLflow would ask for
+    CUDA on machines that have it, and refuse.
+    """
+
+    __name__ = "mlflow.pytorch"
+
+    def __init__(self) -> None:
+        self.is_saved = False
+
+    def save_model(self, path: str, mlflow_model: Model, **arguments: Any) -> None:
+        mlflow.pytorch.save_model(path=path, mlflow_model=mlflow_model, **arguments)
+        mlflow_model.flavors["python_function"]["config"] = {"device": "cpu"}
+        mlflow_model.save(str(Path(path) / "MLmodel"))
+        self.is_saved = True
+
+
+def requirements() -> list[str]:
+    """Return what loads the model; given, since MLflow takes seconds to find out."""
+    torch_version = torch.__version__.partition("+")[0]
+    return [f"mlflow=={mlflow.__version__}", f"torch=={torch_version}", f"numpy=={np.__version__}"]
+
+
+def log_model(
+    model: nn.Module, example: Tensor, *, run_id: str, model_id: str, tracking_uri: str
+) -> None:
+    """Store a model with signature and input example, loadable with pickles forbidden.
+
+    Args:
+        model: In evaluation mode, on the CPU, float32 (N, …) to float32 (N, …).
+        example: At least two inputs: MLflow would fix the size of a batch of one.
+        run_id: The job's run.
+        model_id: Of the logged model to fill; filled again it is the same.
+        tracking_uri: MLflow's address.
+
+    Raises:
+        UploadError: MLflow or its store has failed. What else is raised says that the model cannot
+            be made.
+    """
+    with torch.inference_mode():
+        outputs = model(example)
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *example.shape[1:]))]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *outputs.shape[1:]))]),
+    )
+    mlflow.set_tracking_uri(tracking_uri)
+    flavor = _OnCpu()
+    try:
+        Model.log(
+            artifact_path=None,
+            flavor=flavor,
+            flavor_name="pytorch",
+            name=NAME,
+            run_id=run_id,
+            model_id=model_id,
+            pytorch_model=model,
+            input_example=example.numpy(),
+            signature=signature,
+            pip_requirements=requirements(),
+            serialization_format="pt2",
+        )
+    except Exception as exc:
+        if not flavor.is_saved:
+            raise
+        raise UploadError from exc

@@ -1,0 +1,1 @@
+"""What the plots of several tasks share. With them comes matplotlib, which no training loads."""

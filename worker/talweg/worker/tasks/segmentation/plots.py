@@ -1,0 +1,69 @@
+"""Pictures of masks beside the true ones, and each class's IoU."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from talweg.worker.tasks.common.plots.canvas import (
+    TEST,
+    VALIDATION,
+    PlotData,
+    bare_figure,
+    figure_of,
+    save,
+)
+from talweg.worker.tasks.common.plots.images import (
+    INCHES_A_ROW,
+    colours_of,
+    draw_image,
+    label_grid,
+)
+from talweg.worker.tasks.common.plots.task_plots import TaskPlots
+
+MASKS = "masks.png"
+IOU = "iou_by_class.png"
+
+
+def masks(data: PlotData) -> None:
+    """Draw images of the test data beside their masks and the model's, and the classes' IoU."""
+    shown = data.arrays
+    pairs = shown["confusion"]
+    names = list(data.class_names)
+    if len(names) != len(pairs):
+        names = ["background", "foreground"]
+    colours = colours_of(len(names))
+    columns = ["image", "truth", "answer", "wrong"]
+    count = len(shown["image"])
+    figure = bare_figure(INCHES_A_ROW * count + 0.6)
+    grid = np.atleast_2d(figure.subplots(count, len(columns)))
+    for row, axes in enumerate(grid):
+        mask, answer = shown["mask"][row], shown["answer"][row]
+        draw_image(axes[0], shown["image"][row])
+        for place, values in ((1, mask), (2, answer)):
+            axes[place].imshow(values, cmap=colours, vmin=0, vmax=len(names) - 1)
+        axes[3].imshow(mask != answer, cmap="Reds", vmin=0, vmax=1)
+    label_grid(grid, columns)
+    figure.suptitle(f"Masks: {data.title}\nfrom the test data")
+    save(figure, data.folder / MASKS)
+    _draw_iou(data, pairs, names)
+
+
+def _draw_iou(data: PlotData, pairs: NDArray[Any], names: Sequence[str]) -> None:
+    hits = np.diagonal(pairs).astype(float)
+    union = pairs.sum(axis=0) + pairs.sum(axis=1) - hits
+    iou = np.divide(hits, union, out=np.zeros_like(hits), where=union > 0)
+    figure, axes = figure_of(5)
+    axes.bar(range(len(iou)), iou, color=["0.7", *[TEST] * (len(iou) - 1)])
+    mean = float(iou[1:][union[1:] > 0].mean()) if (union[1:] > 0).any() else 0.0
+    axes.axhline(mean, color=VALIDATION, lw=1.2, ls="--", label=f"mean of the classes {mean:.3f}")
+    axes.set_xticks(range(len(iou)), list(names), rotation=90 if len(iou) > 12 else 0)
+    axes.set_ylim(0, 1)
+    axes.set_ylabel("intersection over union")
+    axes.set_title(f"IoU: {data.title}\nall pixels of the test data")
+    axes.legend(frameon=False)
+    save(figure, data.folder / IOU)
+
+
+PLOTS = TaskPlots(masks)
