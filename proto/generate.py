@@ -100,7 +100,9 @@ def differences(fresh: dict[Path, bytes], present: dict[Path, bytes]) -> list[st
 def document() -> bytes:
     """Render the catalogue's page, in a process that reads the code as it lies here now."""
     return subprocess.run(
-        [sys.executable, "-m", "talweg.spec._markdown"], check=True, stdout=subprocess.PIPE
+        [sys.executable, "-m", "talweg.spec.catalogue.markdown"],
+        check=True,
+        stdout=subprocess.PIPE,
     ).stdout
 
 

@@ -19,11 +19,17 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def mlflow_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mlflow]:
     """A tracking server for the whole session; tests keep apart by their experiments."""
     server = Mlflow(folder=tmp_path_factory.mktemp("mlflow"), port=free_port())
     try:
         server.start()
-        yield server.url
+        yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def mlflow_url(mlflow_server: Mlflow) -> str:
+    """Where the session's tracking server serves."""
+    return mlflow_server.url

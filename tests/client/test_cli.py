@@ -237,7 +237,7 @@ def test_catalogue(talweg: Talweg) -> None:
     assert "Huber 1964" in explained
     done = talweg("losses", "hubr")
     assert done.status == 3
-    assert "Did you mean 'huber'?" in done.err
+    assert "did you mean 'huber'?" in done.err
     for command, name in (
         ("tasks", "regression"), ("models", "mlp"), ("datasets", "iris"), ("optimizers", "sgd"),
     ):  # fmt: skip

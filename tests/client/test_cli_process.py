@@ -93,7 +93,7 @@ def test_help_lists_everything_quickly(tmp_path: Path) -> None:
 def test_misspelt_command(tmp_path: Path) -> None:
     done = talweg("sumbit", env=environment(tmp_path))
     assert done.returncode == 2
-    assert "Did you mean 'submit'?" in done.stderr
+    assert "did you mean 'submit'?" in done.stderr
 
 
 def test_no_server_known(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import yaml
 from tests.client.samples import sample
 
 from talweg.client import Client, InvalidSpec, read_jobs
-from talweg.client._files import MAX_FILE_BYTES, MAX_SPEC_BYTES, check_size, merge, to_spec
-from talweg.spec import from_dict, to_dict
+from talweg.client._files import MAX_FILE_BYTES, check_size, merge, to_spec
+from talweg.spec import MAX_SPEC_BYTES, from_dict, to_dict
 from talweg.v1.spec_pb2 import JobSpec
 
 EXAMPLES = Path(__file__).parents[2] / "client/examples"
@@ -192,3 +192,13 @@ def test_examples_are_valid(path: Path) -> None:
         assert not violations
         assert not warnings
         assert from_dict(to_dict(spec)) == spec
+
+
+def test_a_batch_is_read_no_further_after_very_many_violations(tmp_path: Path) -> None:
+    jobs = [sample() | {f"k{job}_{number}": 1 for number in range(30)} for job in range(200)]
+    with pytest.raises(InvalidSpec) as caught:
+        read_jobs(write(tmp_path, {"jobs": jobs}))
+    fields = [violation.field for violation in caught.value.violations]
+    assert fields[0] == "jobs[0].k0_0"
+    assert {field.partition(".")[0] for field in fields} == {f"jobs[{job}]" for job in range(4)}
+    assert len(fields) == 120

@@ -19,7 +19,7 @@ from talweg.client import Client, InvalidRequest
 from talweg.client._facts import FactArguments
 from talweg.client.cli._root import run
 from talweg.spec import facts, from_dict, tasks, to_dict
-from talweg.spec._fields import fields
+from talweg.spec.fields import fields
 from talweg.v1.recommendations_pb2 import ProblemFacts, RecommendLossResponse
 
 

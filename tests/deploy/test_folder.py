@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from talweg.deploy import folder as folder_module
-from talweg.deploy.folder import KEPT_LOGS, Folder, FolderInUseError, FolderLock
-from talweg.deploy.stackfile import StackFile, pointer_path, versions
+from talweg.deploy.errors import FolderInUseError
+from talweg.deploy.folder import KEPT_LOGS, Folder, FolderLock
+from talweg.deploy.stackfile import StackFile, versions
 
 
 @pytest.fixture
@@ -107,12 +108,6 @@ def test_a_home_that_cannot_be_written_to_costs_the_copy_alone(tmp_path: Path) -
     file.write({})
     assert (tmp_path / "stack.json").exists()
     file.remove()
-
-
-def test_where_the_copy_lies() -> None:
-    assert pointer_path({"XDG_STATE_HOME": "/x", "HOME": "/h"}) == Path("/x/talweg/stack.json")
-    assert pointer_path({"HOME": "/h"}) == Path("/h/.local/state/talweg/stack.json")
-    assert pointer_path({}) is None
 
 
 def test_versions_are_those_installed() -> None:

@@ -13,7 +13,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from talweg.spec import SpecError, Violation, check, fill, from_dict
-from talweg.spec._fields import Field, Type, choices, descriptor_of, fields, oneofs
+from talweg.spec.fields import Field, Type, choices, descriptor_of, fields, oneofs
 from talweg.v1 import options_pb2
 from talweg.v1.jobs_pb2 import Warning
 from talweg.v1.spec_pb2 import JobSpec

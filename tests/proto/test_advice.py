@@ -23,10 +23,10 @@ from talweg.spec import (
     tasks,
     to_dict,
 )
-from talweg.spec._facts import leaves, loss_facts, tasks_by_name
-from talweg.spec._fields import fields
 from talweg.spec.advice._facts import kinds, known, tasks_of
 from talweg.spec.advice._rank import TABLES, _derived
+from talweg.spec.fields import fields
+from talweg.spec.semantics.facts import leaves, loss_facts, tasks_by_name
 from talweg.v1.losses_pb2 import Gan, Loss
 from talweg.v1.options_pb2 import TaskKind
 from talweg.v1.recommendations_pb2 import LossRecommendation, ProblemFacts

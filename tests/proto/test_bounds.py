@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from tests.proto.specs import messages_below
 
 from talweg.spec import check_message, from_dict
-from talweg.spec._fields import Bounds, Field, Type, choices, fields
+from talweg.spec.fields import Bounds, Field, Type, choices, fields
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.losses_pb2 import Expression, Huber, Loss
 from talweg.v1.models_pb2 import Mlp

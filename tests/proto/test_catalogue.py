@@ -12,18 +12,25 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from tests.proto.specs import messages_below
 
 from talweg.spec import datasets, losses, models, optimizers, tasks
-from talweg.spec._comments import comment
-from talweg.spec._facts import dataset_facts, loss_facts, model_facts, optimizer_facts, task_facts
-from talweg.spec._fields import Type, choices, fields, shorthand
-from talweg.spec._markdown import render
+from talweg.spec.catalogue.comments import comment
+from talweg.spec.catalogue.markdown import render
+from talweg.spec.fields import Type, choices, fields, shorthand
+from talweg.spec.semantics.facts import (
+    dataset_facts,
+    loss_facts,
+    model_facts,
+    optimizer_facts,
+    task_facts,
+)
+from talweg.spec.semantics.outputs import MODEL_GIVES, kinds_of
 from talweg.v1 import options_pb2
 from talweg.v1.datasets_pb2 import Dataset
 from talweg.v1.losses_pb2 import Loss
 from talweg.v1.models_pb2 import Model
 from talweg.v1.optimizers_pb2 import Optimizer
-from talweg.v1.options_pb2 import TaskKind
+from talweg.v1.options_pb2 import OutputFacts, TaskKind
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.v1.tasks_pb2 import Task
+from talweg.v1.tasks_pb2 import MetricLearning, Task
 
 ALL = list(messages_below(JobSpec.DESCRIPTOR))
 CHOICES = [message for message in ALL if choices(message)]
@@ -47,6 +54,35 @@ def test_facts_of_losses(name: str, message: Descriptor) -> None:
     if facts.prefer:
         assert facts.prefer in choices(Loss.DESCRIPTOR)
         assert facts.prefer != name
+    assert not facts.groups or facts.groups in MetricLearning.Given.keys()
+    assert not facts.positive_weight or fields(message)[facts.positive_weight].type is Type.NUMBER
+
+
+@pytest.mark.parametrize(("name", "message"), list(members(Loss.DESCRIPTOR)))
+def test_every_loss_by_which_jobs_train_says_what_the_outputs_are(
+    name: str, message: Descriptor
+) -> None:
+    facts = loss_facts(message)
+    output, known = facts.output, fields(message)
+    assert facts.HasField("output") != bool(facts.only_evaluated)
+    if facts.only_evaluated:
+        return
+    assert kinds_of(output) <= MODEL_GIVES.keys()
+    for case in output.cases:
+        field = known[case.parameter]
+        assert case.value in (field.names if field.type is Type.CHOICE else ("true", "false"))
+    if output.quantiles:
+        assert known[output.quantiles].type is Type.NUMBER
+    if output.kind == OutputFacts.QUANTILES:
+        assert known[output.quantiles].is_list
+    # Such a loss says by itself how long the vectors are, and what their cosines are scaled by.
+    embeds = output.kind == OutputFacts.CLASS_EMBEDDING
+    assert embeds == ("embedding_size" in known)
+    assert not embeds or "scale" in known
+
+
+def test_every_kind_of_output_is_told_in_words() -> None:
+    assert set(MODEL_GIVES) == set(OutputFacts.Kind.values()) - {OutputFacts.KIND_UNSPECIFIED}
 
 
 @pytest.mark.parametrize(("name", "message"), list(members(Task.DESCRIPTOR)))
@@ -55,6 +91,7 @@ def test_facts_of_tasks(name: str, message: Descriptor) -> None:
     assert TaskKind.Name(facts.kind) == name.upper()
     assert facts.data
     assert facts.output
+    assert facts.outputs.WhichOneof("kind")
     assert facts.when
     metrics = [metric.name for metric in facts.metrics]
     # A multitask job has those of its heads.

@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 from tests.proto.specs import base, classes, random_spec
 
 from talweg.spec import check_message, fill, fill_message, from_dict, to_dict
-from talweg.spec._fields import Type, descriptor_of, fields
+from talweg.spec.fields import Type, descriptor_of, fields
 from talweg.v1.losses_pb2 import Loss
 from talweg.v1.models_pb2 import Model
 from talweg.v1.spec_pb2 import JobSpec

@@ -71,6 +71,7 @@ BROKEN = [
     ("a: &x [1]\nb: *x", "job.yaml:2:4", "an alias"),
     ("a: &x {b: 1}\n<<: *x", "job.yaml:2:5", "an alias"),
     ("[" * 100, "job.yaml:1:51", "more than 50 levels"),
+    ("[" + "1," * 200_000 + "]", "job.yaml:1:", "more than 100,000 names and values"),
     ('{"a":' * 100_000, "job.yaml", ""),
     ("? [1]\n: 2", "job.yaml:1:3", "a name that is a list"),
     ("!!python/object/apply:os.system [exit]", "job.yaml:1:1", "constructor for the tag"),

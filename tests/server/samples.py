@@ -5,22 +5,22 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from talweg.server.errors import ServerError
-from talweg.server.queueing.reaper import reap
 from talweg.server.services.cancellation import CancellationService
 from talweg.server.services.comparison import ComparisonService
 from talweg.server.services.jobs import JobService
 from talweg.server.services.leases import Held, LeaseService
 from talweg.server.services.pausing import PauseService
+from talweg.server.services.reaper import reap
 from talweg.server.services.reports import Report
 from talweg.server.services.submission import Submission, SubmissionService
 from talweg.server.services.tracking import TrackingService
-from talweg.server.store import events, jobs, leases, metrics
+from talweg.server.store import events, jobs, metrics
 from talweg.server.store.database import Changes, Database
-from talweg.server.store.leases import AttemptRow
-from talweg.server.store.rows import JobRow
+from talweg.server.store.rows import AttemptRow, JobRow
+from talweg.server.store.schema import attempts
 from talweg.server.store.schema import jobs as jobs_table
 from talweg.spec import from_dict
 from talweg.v1.jobs_pb2 import Event, Job, MetricPoint, MetricSummary, Outcome
@@ -67,7 +67,7 @@ def held(row: JobRow) -> Held:
 
 
 @dataclass
-class Surroundings:
+class Status:
     """What is known of broker and workers, as a test wishes."""
 
     broker_answers: bool = True
@@ -83,9 +83,9 @@ class Rules:
     def __init__(self, database: Database, changes: list[Changes]) -> None:
         self.database = database
         self.changes = changes
-        self.surroundings = Surroundings()
+        self.status = Status()
         self.submission = SubmissionService(database)
-        self.jobs = JobService(database, self.surroundings)
+        self.jobs = JobService(database, self.status)
         self.leases = LeaseService(database, lease=timedelta(seconds=30))
         self.cancellation = CancellationService(database)
         self.pausing = PauseService(database)
@@ -152,8 +152,10 @@ class Rules:
         return found
 
     def attempts(self, row: JobRow) -> list[AttemptRow]:
-        with self.database.write() as tx:
-            return leases.attempts_of(tx, seq=row.seq)
+        """Return all attempts of a job, the first one first."""
+        statement = select(attempts).where(attempts.c.job == row.seq).order_by(attempts.c.attempt)
+        with self.database.read() as connection:
+            return [AttemptRow(*attempt) for attempt in connection.execute(statement)]
 
     def alter(self, row: JobRow, **values: Any) -> None:
         """Change the record behind the services' back."""

@@ -148,7 +148,8 @@ async def test_a_large_batchs_answer_fits_into_any_clients_message(running: Runn
     """The channel takes 4 MiB, as any tool's does."""
     tags = {f"k{number}": "v" * 200 for number in range(50)}
     large = jobs_pb2.SubmitJobRequest(spec=spec(tags=tags))
-    terms = [{"loss": {"huber": {"delta": -1}}}] * 300
+    few = {"sum": {"terms": [{"loss": {"huber": {"delta": -1}}}] * 19}}
+    terms = [{"loss": few}] * 5
     wrong = jobs_pb2.SubmitJobRequest(spec=spec(loss={"sum": {"terms": terms}}))
     response = await running.jobs.BatchSubmitJobs(
         jobs_pb2.BatchSubmitJobsRequest(requests=[large] * 600 + [wrong] * 100)

@@ -59,13 +59,13 @@ def test_reads(text: str, clauses: list[list[Condition]] | None) -> None:
 @pytest.mark.parametrize(
     ("text", "position", "found", "allowed"),
     [
-        ("stat = RUNNING", 1, "'stat'", "Did you mean state?"),
-        ("state = RUNING", 9, "'RUNING'", "Did you mean RUNNING?"),
-        ("state = running", 9, "'running'", "Did you mean RUNNING?"),
+        ("stat = RUNNING", 1, "'stat'", "did you mean 'state'?"),
+        ("state = RUNING", 9, "'RUNING'", "did you mean 'RUNNING'?"),
+        ("state = running", 9, "'running'", "did you mean 'RUNNING'?"),
         ("state = 2", 9, "'2'", "QUEUED, RUNNING"),
         ("state = STATE_UNSPECIFIED", 9, "'STATE_UNSPECIFIED'", "QUEUED"),
-        ("loss = hubr", 8, "'hubr'", "Did you mean huber?"),
-        ("task = regresion", 8, "'regresion'", "Did you mean regression?"),
+        ("loss = hubr", 8, "'hubr'", "did you mean 'huber'?"),
+        ("task = regresion", 8, "'regresion'", "did you mean 'regression'?"),
         ("loss < mse", 6, "'<'", "= !="),
         ("name = k3", 8, "'k3'", "jobs/ID, or jobs/BEGINNING*"),
         ("state", 6, "the end", "an operator"),

@@ -179,7 +179,7 @@ class TestWaiting:
 
     async def test_says_that_no_worker_is_there(self, rules: Rules) -> None:
         rows = await rules.submit_many([spec(), spec(resources={"device": "cuda"})])
-        rules.surroundings.served = {"default": False, "cuda": False}
+        rules.status.served = {"default": False, "cuda": False}
         assert await self.reasons(rules, rows) == [
             "no worker is connected for queue 'default': start one with `talweg worker`",
             "no worker is connected for queue 'cuda': start one with `talweg worker` "
@@ -188,6 +188,6 @@ class TestWaiting:
 
     async def test_says_that_the_broker_is_down(self, rules: Rules) -> None:
         rows = [await rules.submit()]
-        rules.surroundings.broker_answers = False
+        rules.status.broker_answers = False
         (reason,) = await self.reasons(rules, rows)
         assert "the broker does not answer" in reason

@@ -6,7 +6,7 @@ import pytest
 from tests.server.samples import Rules, held, point, spec, summary
 
 from talweg.server.errors import BadGrouping, BadMetric, InvalidRequest, JobNotFound
-from talweg.server.queueing.reaper import reap
+from talweg.server.services.reaper import reap
 from talweg.server.services.reports import Report
 from talweg.server.store import events, jobs
 from talweg.server.store.rows import JobRow
@@ -190,13 +190,13 @@ class TestCompare:
     @pytest.mark.parametrize(
         ("path", "hint"),
         [
-            ("los", "Did you mean loss?"),
-            ("loss.hubr", "Did you mean huber?"),
-            ("optimizer.adamw.learn_rate", "Did you mean learning_rate?"),
+            ("los", "did you mean 'loss'?"),
+            ("loss.hubr", "did you mean 'huber'?"),
+            ("optimizer.adamw.learn_rate", "did you mean 'learning_rate'?"),
             ("priority.x", "nothing after priority"),
             ("tags", "tags.KEY"),
             ("loss.sum.terms", "terms.0"),
-            ("loss.sum.terms.0.wait", "Did you mean weight?"),
+            ("loss.sum.terms.0.wait", "did you mean 'weight'?"),
             ("", "allowed"),
         ],
     )
@@ -212,7 +212,7 @@ class TestCompare:
         with pytest.raises(BadMetric, match="test/mae, test/accuracy"):
             await self.compare(rules)
         for misspelt in ("test/mea", "mae"):
-            with pytest.raises(BadMetric, match="Did you mean test/mae"):
+            with pytest.raises(BadMetric, match="did you mean 'test/mae'"):
                 await self.compare(rules, names=[row.name], metric=misspelt)
         (group,) = (await self.compare(rules, names=[row.name], metric="guard/clipped")).groups
         assert group.values == []

@@ -2,23 +2,55 @@
 
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import create_engine, text
+from sqlalchemy import Table, create_engine, text
 
 from talweg.server.errors import BadSetting, CannotStart
-from talweg.server.store import migrate
+from talweg.server.store import jobs, migrate, schema
 from talweg.server.store.database import Database
+from talweg.server.store.rows import AttemptRow, JobRow
 from talweg.server.store.schema import metadata
+from talweg.v1.jobs_pb2 import Job
 
 
 def test_the_migrations_make_the_schema(database: Database) -> None:
     with database.read() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
+
+
+@pytest.mark.parametrize(("row", "table"), [(JobRow, schema.jobs), (AttemptRow, schema.attempts)])
+def test_a_row_is_read_by_its_dataclass(row: type[JobRow | AttemptRow], table: Table) -> None:
+    """`select(table)` gives the columns in the order in which the class takes them."""
+    assert [column.name for column in table.columns] == [field.name for field in fields(row)]
+
+
+def test_a_job_of_the_first_version_is_still_read(tmp_path: Path) -> None:
+    """Later columns stand behind the others in such a database."""
+    database = Database(f"sqlite:///{tmp_path}/old.db")
+    first = {"id": "old", "priority": 3, "state": Job.RUNNING, "attempt": 2, "worker": "w"}
+    with database.write() as tx:
+        migrate.upgrade_to(tx.connection, "0001")
+        columns = {
+            row.name: first.get(row.name, b"" if row.type == "BLOB" else 0)
+            for row in tx.connection.execute(
+                text("SELECT name, type FROM pragma_table_info('jobs')")
+            )
+        }
+        names = ", ".join(columns)
+        values = ", ".join(f":{name}" for name in columns)
+        tx.connection.execute(text(f"INSERT INTO jobs ({names}) VALUES ({values})"), columns)
+    migrate.upgrade(database)
+    with database.read() as connection:
+        job = jobs.get(connection, "old")
+    assert {name: getattr(job, name) for name in first} == first
+    assert (job.pause_requested, job.pause_reason, job.checkpoints) == (False, "", None)
+    database.close()
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])

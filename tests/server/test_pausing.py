@@ -4,8 +4,8 @@ import pytest
 from tests.server.samples import SUCCEEDED, Rules, held
 
 from talweg.server.errors import JobEnded, JobNotFound, StaleLease
-from talweg.server.queueing.reaper import reap
 from talweg.server.services.leases import CancelOrder, PauseOrder
+from talweg.server.services.reaper import reap
 from talweg.server.services.reports import Report
 from talweg.v1.jobs_pb2 import Job, Outcome
 

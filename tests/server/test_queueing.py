@@ -1,4 +1,4 @@
-"""Tickets: as many as there are jobs to claim, whatever becomes of Redis and its data."""
+"""Doorbells: as many as there are jobs to claim, whatever becomes of Redis and its data."""
 
 import asyncio
 import base64
@@ -20,9 +20,10 @@ from tests.server.test_watch import killable_redis
 
 from talweg.server.broker import redis_url as to_redis_url
 from talweg.server.errors import BadSetting, DatabaseUnavailable
-from talweg.server.queueing import dispatcher, presence, reaper
-from talweg.server.queueing.dispatcher import MAX_TICKETS
-from talweg.server.queueing.reaper import reap
+from talweg.server.queueing import dispatcher, presence
+from talweg.server.queueing.dispatcher import MAX_DOORBELLS
+from talweg.server.services import reaper
+from talweg.server.services.reaper import reap
 from talweg.v1 import jobs_pb2, workers_pb2
 from talweg.v1.jobs_pb2 import Event, Job, Outcome
 
@@ -68,7 +69,7 @@ def depth(broker: redis.Redis, queue: str = "default") -> int:
     return found
 
 
-async def test_a_job_gets_a_ticket_that_celery_understands(
+async def test_a_job_gets_a_doorbell_that_celery_understands(
     running: Running, broker: redis.Redis
 ) -> None:
     await submit(running)
@@ -82,7 +83,7 @@ async def test_a_job_gets_a_ticket_that_celery_understands(
         assert (arguments, named) == ([], {"queue": queue})
 
 
-async def test_a_ticket_follows_a_submission_at_once(
+async def test_a_doorbell_follows_a_submission_at_once(
     running: Running, broker: redis.Redis
 ) -> None:
     await submit(running)
@@ -97,16 +98,16 @@ async def test_a_ticket_follows_a_submission_at_once(
     assert sorted(waits)[5] < 0.2
 
 
-async def test_tickets_are_few_however_many_jobs_wait(
+async def test_doorbells_are_few_however_many_jobs_wait(
     running: Running, broker: redis.Redis
 ) -> None:
     await submit(running, 300)
-    await until(lambda: depth(broker) == MAX_TICKETS)
+    await until(lambda: depth(broker) == MAX_DOORBELLS)
     await running.server._dispatcher.top_up()
-    assert depth(broker) == MAX_TICKETS
+    assert depth(broker) == MAX_DOORBELLS
 
 
-async def test_lost_tickets_are_replaced(running: Running, broker: redis.Redis) -> None:
+async def test_lost_doorbells_are_replaced(running: Running, broker: redis.Redis) -> None:
     await submit(running, 3)
     await until(lambda: depth(broker) == 3)
     # Taken by a worker that had just stopped asking.
@@ -121,7 +122,7 @@ async def test_lost_tickets_are_replaced(running: Running, broker: redis.Redis) 
     assert depth(broker) == 0
 
 
-async def test_a_job_given_back_gets_a_ticket_at_once(
+async def test_a_job_given_back_gets_a_doorbell_at_once(
     running: Running, broker: redis.Redis
 ) -> None:
     await submit(running)
@@ -134,7 +135,7 @@ async def test_a_job_given_back_gets_a_ticket_at_once(
     await until(lambda: depth(broker) == 1)
 
 
-async def test_a_lost_workers_job_gets_a_ticket(start: Start, broker: redis.Redis) -> None:
+async def test_a_lost_workers_job_gets_a_doorbell(start: Start, broker: redis.Redis) -> None:
     running = await start(broker_url=url_of(broker), lease=timedelta(seconds=1))
     await submit(running)
     await until(lambda: depth(broker) == 1)
@@ -166,7 +167,7 @@ async def test_a_duty_that_fails_begins_again(
     assert next(failures, None) is None
 
 
-async def test_jobs_from_before_a_server_get_tickets(start: Start, broker: redis.Redis) -> None:
+async def test_jobs_from_before_a_server_get_doorbells(start: Start, broker: redis.Redis) -> None:
     before = await start(broker_url=f"redis://127.0.0.1:{free_port()}/0")
     await submit(before, 2)
     await before.server.stop(0)
@@ -196,7 +197,7 @@ async def test_a_waiting_job_says_whether_a_worker_is_there(
     running: Running, broker: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presence, "_KEEP_S", 1.5)
-    tickets = tmp_path / "tickets"
+    doorbells = tmp_path / "doorbells"
     (job,) = await submit(running)
 
     async def says(expected: str) -> None:
@@ -209,14 +210,15 @@ async def test_a_waiting_job_says_whether_a_worker_is_there(
 
     await says("no worker is connected for queue 'default': start one with `talweg worker`")
     worker = subprocess.Popen(
-        [sys.executable, "-m", "celery", "-A", "tests.server.ticket_worker", "--quiet"]
+        [sys.executable, "-m", "celery", "-A", "tests.server.doorbell_worker", "--quiet"]
         + ["worker", "-P", "solo", "-Q", "default", "-l", "ERROR"],
-        env={**os.environ, "TALWEG_BROKER_URL": url_of(broker), "TICKETS": str(tickets)},
+        env={**os.environ, "TALWEG_BROKER_URL": url_of(broker), "DOORBELLS": str(doorbells)},
     )
     try:
-        # It takes the ticket but claims nothing, so the job goes on waiting.
+        # It takes the doorbell but claims nothing, so the job goes on waiting.
         await until(
-            lambda: tickets.exists() and tickets.read_text().startswith("default\n"), timeout=60
+            lambda: doorbells.exists() and doorbells.read_text().startswith("default\n"),
+            timeout=60,
         )
         await says("is next: waits for a worker that is free")
     finally:
@@ -282,7 +284,7 @@ async def test_a_worker_that_runs_a_job_is_not_called_absent(
 async def test_an_outage_of_the_record_is_told_once_and_its_end_too(
     start: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    caplog.set_level("INFO", "talweg.server.queueing")
+    caplog.set_level("INFO", "talweg.server")
     monkeypatch.setattr(reaper, "INTERVAL_S", 0.02)
     monkeypatch.setattr(dispatcher, "INTERVAL_S", 0.02)
     running = await start()

@@ -19,9 +19,7 @@ def _is_member(process: psutil.Process) -> bool:
         line = process.cmdline()
     except psutil.Error:
         return False
-    return (
-        "talweg.worker.training.distributed.member" in line and "torch.distributed.run" not in line
-    )
+    return "talweg.worker.training.distributed.member" in line
 
 
 class Kills:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from talweg.client._errors import HOW_TO_START, Unavailable
+from talweg.spec.stackfile import STACK_FILE, last_stack_file
 
 DEFAULT_PORT = 7070
-STACK_FILE = "stack.json"
 
 _HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+)(?::(?P<port>\d{1,5}))?")
 _GRPC_SCHEMES = ("unix:", "dns:", "ipv4:", "ipv6:")
@@ -88,8 +88,9 @@ def _stack_files(environ: Mapping[str, str], folder: Path) -> Iterator[Path]:
     if environ.get("TALWEG_DATA"):
         yield Path(environ["TALWEG_DATA"]) / STACK_FILE
     yield folder / ".talweg" / STACK_FILE
-    state = environ.get("XDG_STATE_HOME") or Path(environ.get("HOME") or "~") / ".local/state"
-    yield Path(state).expanduser() / "talweg" / STACK_FILE
+    last = last_stack_file(environ)
+    if last is not None:
+        yield last
 
 
 def _read(path: Path) -> ServerAddress | str:

@@ -10,14 +10,12 @@ from typing import Any, Final
 from google.protobuf.descriptor import Descriptor
 
 from talweg.client._errors import InvalidSpec, from_spec_error
-from talweg.spec import SpecError, Violation
+from talweg.spec import MAX_SPEC_BYTES, MAX_VIOLATIONS, SpecError, Violation
 from talweg.v1.spec_pb2 import JobSpec
 
 SpecLike = JobSpec | Mapping[str, Any] | str | os.PathLike[str]
 """A spec: the message, its JSON form, or the path of a job file."""
 
-MAX_SPEC_BYTES: Final = 256 * 1024
-"""A spec's size at the most, as the message is sent."""
 MAX_FILE_BYTES: Final = 1024 * 1024
 """A job file's size at the most."""
 _BATCH_FIELDS: Final = ("base", "jobs")
@@ -79,7 +77,7 @@ def read_jobs(path: str | os.PathLike[str], *, overrides: Sequence[str] = ()) ->
         overrides: Changes to each job, such as ``training.epochs=5``.
 
     Raises:
-        InvalidSpec: With everything that is wrong, in all jobs.
+        InvalidSpec: With everything that is wrong, in all jobs; of very much the first.
         OSError: Where the file cannot be read.
     """
     source = os.fspath(path)
@@ -101,7 +99,7 @@ def parse_jobs(
         size: Bytes of the whole file, where the content was cut off.
 
     Raises:
-        InvalidSpec: With everything that is wrong, in all jobs.
+        InvalidSpec: With everything that is wrong, in all jobs; of very much the first.
     """
     from talweg.spec import override, read
 
@@ -123,14 +121,20 @@ def parse_jobs(
         raise from_spec_error(error, source=source) from error
     specs: list[JobSpec] = []
     refused: dict[int, InvalidSpec] = {}
+    distinct = set[Violation]()
     for index, document in enumerate(changed):
         try:
             specs.append(_from_dict(document))
         except InvalidSpec as error:
             refused[index] = error
+            distinct.update(error.violations)
+            if len(distinct) > MAX_VIOLATIONS:
+                break  # As many as one job may have: further jobs would only add to them.
     if refused:
         raise InvalidSpec(
-            violations=gather(refused, total=len(documents)), source=source, reason="INVALID_SPEC"
+            violations=gather(refused, total=len(specs) + len(refused)),
+            source=source,
+            reason="INVALID_SPEC",
         )
     return specs
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from talweg.spec.states import has_ended
 from talweg.v1 import jobs_pb2
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class JobState(StrEnum):
     @property
     def is_final(self) -> bool:
         """No other state follows."""
-        return self in _FINAL
+        return has_ended(jobs_pb2.Job.State.Value(self))
 
     @classmethod
     def of(cls, number: int) -> JobState:
@@ -46,7 +47,6 @@ class JobState(StrEnum):
 
 
 _STATE_NAMES: dict[int, str] = {number: name for name, number in jobs_pb2.Job.State.items()}
-_FINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.DIVERGED, JobState.CANCELLED})
 
 
 @dataclass(frozen=True)

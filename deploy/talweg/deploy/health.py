@@ -1,14 +1,15 @@
-"""Says whether a part in a container is well: `python -m talweg.deploy.health server|worker`.
+"""Says whether a service in a container is well: `python -m talweg.deploy.health server|worker`.
 
-It reads the part's own settings from the environment; the exit status is 0 where all is well.
+It reads the service's own settings from the environment; the exit status is 0 where all is well.
 """
 
-import json
 import os
 import sys
 from pathlib import Path
 
 import grpc
+
+from talweg.spec.ready import READY_FILE, read_ready_file
 
 # grpc.health.v1: an empty HealthCheckRequest; a HealthCheckResponse whose status is SERVING. As
 # bytes, since the worker's image has no stubs of that service.
@@ -35,30 +36,30 @@ def server_is_well(listen: str) -> bool:
 def worker_is_well(ready_file: Path) -> bool:
     """Say whether the process that wrote a ready file lives."""
     try:
-        os.kill(int(json.loads(ready_file.read_text())["pid"]), 0)
-    except (OSError, ValueError, KeyError):
+        os.kill(read_ready_file(ready_file).pid, 0)
+    except (OSError, ValueError):
         return False
     return True
 
 
-def main(part: str) -> int:
-    """Ask one part.
+def main(service: str) -> int:
+    """Ask one service.
 
     Args:
-        part: "server" or "worker".
+        service: "server" or "worker".
 
     Returns:
         The exit status.
 
     Raises:
-        ValueError: Another part.
+        ValueError: Another service.
     """
-    if part == "server":
+    if service == "server":
         is_well = server_is_well(os.environ.get("TALWEG_LISTEN", "127.0.0.1:7070"))
-    elif part == "worker":
-        is_well = worker_is_well(Path(os.environ["TALWEG_READY_FILE"]))
+    elif service == "worker":
+        is_well = worker_is_well(Path(os.environ[READY_FILE]))
     else:
-        raise ValueError(f"part must be server or worker, but got {part!r}")
+        raise ValueError(f"service must be server or worker, but got {service!r}")
     return 0 if is_well else 1
 
 

@@ -10,25 +10,15 @@ from pathlib import Path
 from typing import Any
 
 FORMAT = 1
-NAME = "stack.json"
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Talweg, Python and the parts that decide what results look like."""
-    found = {"talweg": metadata.version("talweg"), "python": sys.version.partition(" ")[0]}
+    """Return the versions of Talweg, Python and the packages that decide what results are."""
+    installed = {"talweg": metadata.version("talweg"), "python": sys.version.partition(" ")[0]}
     for package in ("torch", "mlflow"):
         with contextlib.suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found
-
-
-def pointer_path(env: Mapping[str, str] = os.environ) -> Path | None:
-    """Return the path of the copy of the last started stack's file; None without a home folder."""
-    state = env.get("XDG_STATE_HOME")
-    if state:
-        return Path(state) / "talweg" / NAME
-    home = env.get("HOME")
-    return Path(home) / ".local/state/talweg" / NAME if home else None
+            installed[package] = metadata.version(package)
+    return installed
 
 
 class StackFile:

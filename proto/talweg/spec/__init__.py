@@ -2,35 +2,31 @@
 
 All of it follows from the descriptors of `talweg.v1` and their options. Nothing here imports
 torch or MLflow; YAML is imported only where text is read or written.
+
+    errors, fields, resources   violations, what the descriptors say of a field, names of jobs
+    semantics/                  what a spec means: heads, data, metrics, outputs
+    reading/                    from text and JSON to messages and back; defaults
+    rules/, checks/             the rules between fields, a module a subject; the checks by them
+    catalogue/                  the catalogue, its page, specs in words
+    advice/, formulas/          recommended losses; formulas of one's own
 """
 
-from talweg.spec._bounds import check_message
-from talweg.spec._catalogue import datasets, losses, models, optimizers, tasks
-from talweg.spec._characters import drop_control, escape_control, has_control
-from talweg.spec._check import check
-from talweg.spec._continuation import check_continuation, continuation_changes
-from talweg.spec._data import split_sizes
-from talweg.spec._describe import display_name, flatten, label, seed_of
-from talweg.spec._errors import SpecError, Violation
-from talweg.spec._evidence import divergence_lines
-from talweg.spec._facts import (
-    arrays_of,
-    goal_of,
-    judges_loss,
-    kind,
-    metrics_of,
-    num_outputs,
-    output_activation,
-    outputs_of_head,
-    primary_metric,
-    task_kind,
-)
-from talweg.spec._fill import fill, fill_message
-from talweg.spec._given import given_of, inputs_of
-from talweg.spec._heads import Head, heads, spec_of_head
-from talweg.spec._json import from_dict, to_dict
-from talweg.spec._override import override
-from talweg.spec._resources import (
+from talweg.spec.advice import Measured, facts, facts_measured, recommend
+from talweg.spec.catalogue.describe import display_name, flatten, label, seed_of
+from talweg.spec.catalogue.divergence import divergence_lines
+from talweg.spec.catalogue.entries import datasets, losses, models, optimizers, tasks
+from talweg.spec.characters import drop_control, escape_control, has_control
+from talweg.spec.checks.bounds import check_message
+from talweg.spec.checks.check import check, complete
+from talweg.spec.checks.continuation import check_continuation, continuation_changes
+from talweg.spec.checks.limits import MAX_SPEC_BYTES
+from talweg.spec.errors import MAX_VIOLATIONS, SpecError, Violation
+from talweg.spec.reading.fill import fill, fill_message
+from talweg.spec.reading.job_file import parse, read, to_yaml
+from talweg.spec.reading.json_form import from_dict, to_dict
+from talweg.spec.reading.override import override
+from talweg.spec.reading.shorthand import read_shorthand
+from talweg.spec.resources import (
     CheckpointName,
     checkpoint_folder,
     is_blob_path,
@@ -42,15 +38,27 @@ from talweg.spec._resources import (
     job_id,
     job_name,
 )
-from talweg.spec._rules_features import job_models
-from talweg.spec._rules_loss import has_class_weights, weight_fields
-from talweg.spec._text import parse, read, to_yaml
-from talweg.spec._word import word
-from talweg.spec.advice import Measured, facts, facts_measured, recommend
+from talweg.spec.rules.features import job_models
+from talweg.spec.rules.loss import has_class_weights, weight_fields
+from talweg.spec.semantics.dataset import split_sizes
+from talweg.spec.semantics.facts import arrays_of, kind, loss_facts, task_kind
+from talweg.spec.semantics.heads import Head, heads, spec_of_head
+from talweg.spec.semantics.metrics import goal_of, judges_loss, metrics_of, primary_metric
+from talweg.spec.semantics.outputs import (
+    LossOutput,
+    num_outputs,
+    output_activation,
+    output_of,
+    outputs_of_head,
+)
+from talweg.spec.semantics.pairs_triplets import given_of, inputs_of
 
 __all__ = [
     "CheckpointName",
+    "MAX_SPEC_BYTES",
+    "MAX_VIOLATIONS",
     "Head",
+    "LossOutput",
     "Measured",
     "SpecError",
     "Violation",
@@ -58,6 +66,7 @@ __all__ = [
     "check",
     "check_continuation",
     "check_message",
+    "complete",
     "checkpoint_folder",
     "continuation_changes",
     "datasets",
@@ -89,17 +98,20 @@ __all__ = [
     "judges_loss",
     "kind",
     "label",
+    "loss_facts",
     "losses",
     "metrics_of",
     "models",
     "num_outputs",
     "optimizers",
     "output_activation",
+    "output_of",
     "outputs_of_head",
     "override",
     "parse",
     "primary_metric",
     "read",
+    "read_shorthand",
     "recommend",
     "seed_of",
     "spec_of_head",
@@ -109,5 +121,4 @@ __all__ = [
     "to_dict",
     "to_yaml",
     "weight_fields",
-    "word",
 ]

@@ -438,7 +438,7 @@ class Sum(_message.Message):
     TERMS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def terms(self) -> _containers.RepeatedCompositeFieldContainer[Global___Sum.Term]:
-        """The terms."""
+        """The terms. A job has at most 100 losses in all, those of sums within sums included."""
 
     def __init__(
         self,

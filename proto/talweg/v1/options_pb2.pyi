@@ -80,6 +80,8 @@ class _ActivationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Activation
     """The loss takes probabilities: a sigmoid is applied to the last layer's outputs."""
     EXP: _Activation.ValueType  # 2
     """The loss takes numbers above 0: the last layer gives their logarithms."""
+    SOFTMAX: _Activation.ValueType  # 3
+    """Logits of classes become probabilities; no loss takes those."""
 
 class Activation(_Activation, metaclass=_ActivationEnumTypeWrapper):
     """What stands between a model's last layer and the prediction that a loss takes."""
@@ -90,6 +92,8 @@ SIGMOID: Activation.ValueType  # 1
 """The loss takes probabilities: a sigmoid is applied to the last layer's outputs."""
 EXP: Activation.ValueType  # 2
 """The loss takes numbers above 0: the last layer gives their logarithms."""
+SOFTMAX: Activation.ValueType  # 3
+"""Logits of classes become probabilities; no loss takes those."""
 Global___Activation: _TypeAlias = Activation  # noqa: Y015
 
 class _Goal:
@@ -331,6 +335,145 @@ class PartRule(_message.Message):
 Global___PartRule: _TypeAlias = PartRule  # noqa: Y015
 
 @_typing.final
+class OutputFacts(_message.Message):
+    """What the outputs of a model's last layer are under a loss."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[OutputFacts._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: OutputFacts._Kind.ValueType  # 0
+        OF_TASK: OutputFacts._Kind.ValueType  # 1
+        """What the task has, whatever it is."""
+        OF_LOSSES: OutputFacts._Kind.ValueType  # 2
+        """What the losses have that it is made of."""
+        VALUES: OutputFacts._Kind.ValueType  # 3
+        """The predictions themselves, in the (standardised) target's units."""
+        BINARY_LOGITS: OutputFacts._Kind.ValueType  # 4
+        """Logits of yes or no, each output by itself."""
+        CLASS_LOGITS: OutputFacts._Kind.ValueType  # 5
+        """Logits of classes, of which one holds."""
+        LOG_MEAN: OutputFacts._Kind.ValueType  # 6
+        """The logarithm of the mean of a target >= 0; of a count that is its rate."""
+        MEAN_AND_VARIANCE: OutputFacts._Kind.ValueType  # 7
+        """Mean and variance of each target, beside each other; softplus turns the second into the variance."""
+        QUANTILES: OutputFacts._Kind.ValueType  # 8
+        """The quantiles of each target, beside each other."""
+        RANK_LOGITS: OutputFacts._Kind.ValueType  # 9
+        """Logits of rank > k."""
+        CONDITIONAL_RANK_LOGITS: OutputFacts._Kind.ValueType  # 10
+        """Logits of rank > k given rank ≥ k."""
+        EMBEDDING: OutputFacts._Kind.ValueType  # 11
+        """A vector that is compared with others by direction: its length counts for nothing."""
+        EUCLIDEAN_EMBEDDING: OutputFacts._Kind.ValueType  # 12
+        """A vector that is compared with others by Euclidean distance."""
+        CLASS_EMBEDDING: OutputFacts._Kind.ValueType  # 13
+        """A vector whose cosines with one learned vector a class, times the parameter `scale`, are logits.
+        Its length is the parameter `embedding_size`, where the model does not say it.
+        """
+        BOXES: OutputFacts._Kind.ValueType  # 14
+        """Class logits and a box at each location."""
+        SCORES: OutputFacts._Kind.ValueType  # 15
+        """A critic's scores."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
+    KIND_UNSPECIFIED: OutputFacts.Kind.ValueType  # 0
+    OF_TASK: OutputFacts.Kind.ValueType  # 1
+    """What the task has, whatever it is."""
+    OF_LOSSES: OutputFacts.Kind.ValueType  # 2
+    """What the losses have that it is made of."""
+    VALUES: OutputFacts.Kind.ValueType  # 3
+    """The predictions themselves, in the (standardised) target's units."""
+    BINARY_LOGITS: OutputFacts.Kind.ValueType  # 4
+    """Logits of yes or no, each output by itself."""
+    CLASS_LOGITS: OutputFacts.Kind.ValueType  # 5
+    """Logits of classes, of which one holds."""
+    LOG_MEAN: OutputFacts.Kind.ValueType  # 6
+    """The logarithm of the mean of a target >= 0; of a count that is its rate."""
+    MEAN_AND_VARIANCE: OutputFacts.Kind.ValueType  # 7
+    """Mean and variance of each target, beside each other; softplus turns the second into the variance."""
+    QUANTILES: OutputFacts.Kind.ValueType  # 8
+    """The quantiles of each target, beside each other."""
+    RANK_LOGITS: OutputFacts.Kind.ValueType  # 9
+    """Logits of rank > k."""
+    CONDITIONAL_RANK_LOGITS: OutputFacts.Kind.ValueType  # 10
+    """Logits of rank > k given rank ≥ k."""
+    EMBEDDING: OutputFacts.Kind.ValueType  # 11
+    """A vector that is compared with others by direction: its length counts for nothing."""
+    EUCLIDEAN_EMBEDDING: OutputFacts.Kind.ValueType  # 12
+    """A vector that is compared with others by Euclidean distance."""
+    CLASS_EMBEDDING: OutputFacts.Kind.ValueType  # 13
+    """A vector whose cosines with one learned vector a class, times the parameter `scale`, are logits.
+    Its length is the parameter `embedding_size`, where the model does not say it.
+    """
+    BOXES: OutputFacts.Kind.ValueType  # 14
+    """Class logits and a box at each location."""
+    SCORES: OutputFacts.Kind.ValueType  # 15
+    """A critic's scores."""
+
+    @_typing.final
+    class Case(_message.Message):
+        """What they are instead where a parameter has a value."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        PARAMETER_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        KIND_FIELD_NUMBER: _builtins.int
+        parameter: _builtins.str
+        value: _builtins.str
+        """The value, as in a job file: cosine, false."""
+        kind: Global___OutputFacts.Kind.ValueType
+        def __init__(
+            self,
+            *,
+            parameter: _builtins.str = ...,
+            value: _builtins.str = ...,
+            kind: Global___OutputFacts.Kind.ValueType = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "parameter", b"parameter", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    KIND_FIELD_NUMBER: _builtins.int
+    CASES_FIELD_NUMBER: _builtins.int
+    PER_TARGET_FIELD_NUMBER: _builtins.int
+    QUANTILES_FIELD_NUMBER: _builtins.int
+    kind: Global___OutputFacts.Kind.ValueType
+    """What they are."""
+    per_target: _builtins.int
+    """Outputs for each target, where not 1."""
+    quantiles: _builtins.str
+    """The parameter that names the quantile, or quantiles, which the outputs are. Under kind QUANTILES
+    each has an output of its own.
+    """
+    @_builtins.property
+    def cases(self) -> _containers.RepeatedCompositeFieldContainer[Global___OutputFacts.Case]:
+        """The first that holds, if any, says what they are."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___OutputFacts.Kind.ValueType = ...,
+        cases: _abc.Iterable[Global___OutputFacts.Case] | None = ...,
+        per_target: _builtins.int = ...,
+        quantiles: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cases", b"cases", "kind", b"kind", "per_target", b"per_target", "quantiles", b"quantiles"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OutputFacts: _TypeAlias = OutputFacts  # noqa: Y015
+
+@_typing.final
 class LossFacts(_message.Message):
     """The catalogue's facts about a loss."""
 
@@ -344,6 +487,13 @@ class LossFacts(_message.Message):
     RAW_TARGETS_FIELD_NUMBER: _builtins.int
     PREFER_FIELD_NUMBER: _builtins.int
     ONLY_EVALUATED_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    NONNEGATIVE_TARGETS_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    POSITIVE_WEIGHT_FIELD_NUMBER: _builtins.int
+    IGNORES_TARGET_FIELD_NUMBER: _builtins.int
+    PREDICTOR_FIELD_NUMBER: _builtins.int
+    USER_DEFINED_FIELD_NUMBER: _builtins.int
     activation: Global___Activation.ValueType
     when: _builtins.str
     """When to use it, in one sentence."""
@@ -355,11 +505,29 @@ class LossFacts(_message.Message):
     """The name of a better loss for nearly every use; naming it is a warning on submission."""
     only_evaluated: _builtins.str
     """Why no job can train by it, so that it is for `evaluate` alone; empty where jobs can."""
+    nonnegative_targets: _builtins.bool
+    """Targets below 0 are refused."""
+    groups: _builtins.str
+    """What the data of metric learning may give in place of labels: pairs or triplets."""
+    positive_weight: _builtins.str
+    """The parameter, a number, that weighs yes against no. Parameters of type ClassWeights tell by
+    their type that they weigh.
+    """
+    ignores_target: _builtins.bool
+    """It looks at the outputs alone, and cannot train by itself."""
+    predictor: _builtins.bool
+    """Of two views the one goes through a predictor, and the other gets no gradient."""
+    user_defined: _builtins.bool
+    """What it makes of a batch is not known: it may compare the samples with each other."""
     @_builtins.property
     def tasks(self) -> _containers.RepeatedScalarFieldContainer[Global___TaskKind.ValueType]: ...
     @_builtins.property
     def inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names and shapes of the inputs, in order, such as "pred (N, …)"."""
+
+    @_builtins.property
+    def output(self) -> Global___OutputFacts:
+        """What the model's outputs are; said of every loss by which jobs can train."""
 
     def __init__(
         self,
@@ -372,10 +540,17 @@ class LossFacts(_message.Message):
         raw_targets: _builtins.bool = ...,
         prefer: _builtins.str = ...,
         only_evaluated: _builtins.str = ...,
+        output: Global___OutputFacts | None = ...,
+        nonnegative_targets: _builtins.bool = ...,
+        groups: _builtins.str = ...,
+        positive_weight: _builtins.str = ...,
+        ignores_target: _builtins.bool = ...,
+        predictor: _builtins.bool = ...,
+        user_defined: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["output", b"output"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "inputs", b"inputs", "only_evaluated", b"only_evaluated", "prefer", b"prefer", "raw_targets", b"raw_targets", "reference", b"reference", "tasks", b"tasks", "when", b"when"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "groups", b"groups", "ignores_target", b"ignores_target", "inputs", b"inputs", "nonnegative_targets", b"nonnegative_targets", "only_evaluated", b"only_evaluated", "output", b"output", "positive_weight", b"positive_weight", "predictor", b"predictor", "prefer", b"prefer", "raw_targets", b"raw_targets", "reference", b"reference", "tasks", b"tasks", "user_defined", b"user_defined", "when", b"when"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -391,12 +566,15 @@ class MetricFacts(_message.Message):
     GOAL_FIELD_NUMBER: _builtins.int
     MEANING_FIELD_NUMBER: _builtins.int
     BY_CLASS_FIELD_NUMBER: _builtins.int
+    OF_QUANTILES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     goal: Global___Goal.ValueType
     meaning: _builtins.str
     """What it measures, and in which unit."""
     by_class: _builtins.bool
     """There is one a class: this name, an underscore and the class's name."""
+    of_quantiles: _builtins.bool
+    """Only under losses that name quantiles."""
     def __init__(
         self,
         *,
@@ -404,14 +582,79 @@ class MetricFacts(_message.Message):
         goal: Global___Goal.ValueType = ...,
         meaning: _builtins.str = ...,
         by_class: _builtins.bool = ...,
+        of_quantiles: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_class", b"by_class", "goal", b"goal", "meaning", b"meaning", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_class", b"by_class", "goal", b"goal", "meaning", b"meaning", "name", b"name", "of_quantiles", b"of_quantiles"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MetricFacts: _TypeAlias = MetricFacts  # noqa: Y015
+
+@_typing.final
+class OutputCount(_message.Message):
+    """How many outputs a task needs of a model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Single(_message.Message):
+        """Where a parameter of the task has a value, as in a job file, a single output."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        PARAMETER_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        parameter: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            parameter: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["parameter", b"parameter", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    FIXED_FIELD_NUMBER: _builtins.int
+    BEYOND_TARGETS_FIELD_NUMBER: _builtins.int
+    MODEL_PARAMETER_FIELD_NUMBER: _builtins.int
+    OF_HEADS_FIELD_NUMBER: _builtins.int
+    SINGLE_FIELD_NUMBER: _builtins.int
+    fixed: _builtins.int
+    """So many, whatever the data."""
+    beyond_targets: _builtins.int
+    """One for each target (number, class, label, rank or channel), times those that the loss needs of
+    each, and so many more.
+    """
+    model_parameter: _builtins.str
+    """As many as a parameter of the model says, by its path, such as embedder.size."""
+    of_heads: _builtins.bool
+    """Those of all its heads."""
+    @_builtins.property
+    def single(self) -> Global___OutputCount.Single: ...
+    def __init__(
+        self,
+        *,
+        fixed: _builtins.int = ...,
+        beyond_targets: _builtins.int = ...,
+        model_parameter: _builtins.str = ...,
+        of_heads: _builtins.bool = ...,
+        single: Global___OutputCount.Single | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["beyond_targets", b"beyond_targets", "fixed", b"fixed", "kind", b"kind", "model_parameter", b"model_parameter", "of_heads", b"of_heads", "single", b"single"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beyond_targets", b"beyond_targets", "fixed", b"fixed", "kind", b"kind", "model_parameter", b"model_parameter", "of_heads", b"of_heads", "single", b"single"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["fixed", "beyond_targets", "model_parameter", "of_heads"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___OutputCount: _TypeAlias = OutputCount  # noqa: Y015
 
 @_typing.final
 class TaskFacts(_message.Message):
@@ -425,6 +668,7 @@ class TaskFacts(_message.Message):
     METRICS_FIELD_NUMBER: _builtins.int
     WHEN_FIELD_NUMBER: _builtins.int
     ARRAYS_FIELD_NUMBER: _builtins.int
+    OUTPUTS_FIELD_NUMBER: _builtins.int
     kind: Global___TaskKind.ValueType
     """The task by kind."""
     data: _builtins.str
@@ -440,6 +684,10 @@ class TaskFacts(_message.Message):
     def arrays(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The named arrays of a data set that it reads: x, the inputs, first."""
 
+    @_builtins.property
+    def outputs(self) -> Global___OutputCount:
+        """How many outputs a sample, pixel or location takes."""
+
     def __init__(
         self,
         *,
@@ -449,10 +697,11 @@ class TaskFacts(_message.Message):
         metrics: _abc.Iterable[Global___MetricFacts] | None = ...,
         when: _builtins.str = ...,
         arrays: _abc.Iterable[_builtins.str] | None = ...,
+        outputs: Global___OutputCount | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["outputs", b"outputs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrays", b"arrays", "data", b"data", "kind", b"kind", "metrics", b"metrics", "output", b"output", "when", b"when"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrays", b"arrays", "data", b"data", "kind", b"kind", "metrics", b"metrics", "output", b"output", "outputs", b"outputs", "when", b"when"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -537,11 +786,14 @@ class DatasetFacts(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     REFERENCE_FIELD_NUMBER: _builtins.int
     ARRAYS_FIELD_NUMBER: _builtins.int
+    NEGATIVE_TARGETS_FIELD_NUMBER: _builtins.int
     num_samples: _builtins.int
     num_classes: _builtins.int
     """Classes or labels; 0 for numbers as targets."""
     description: _builtins.str
     reference: _builtins.str
+    negative_targets: _builtins.bool
+    """Some of its targets are below 0."""
     @_builtins.property
     def tasks(self) -> _containers.RepeatedScalarFieldContainer[Global___TaskKind.ValueType]:
         """The tasks that its targets fit."""
@@ -564,10 +816,11 @@ class DatasetFacts(_message.Message):
         description: _builtins.str = ...,
         reference: _builtins.str = ...,
         arrays: _abc.Iterable[_builtins.str] | None = ...,
+        negative_targets: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrays", b"arrays", "description", b"description", "num_classes", b"num_classes", "num_samples", b"num_samples", "reference", b"reference", "shape", b"shape", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrays", b"arrays", "description", b"description", "negative_targets", b"negative_targets", "num_classes", b"num_classes", "num_samples", b"num_samples", "reference", b"reference", "shape", b"shape", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,14 +1,17 @@
 """The Talweg server: takes jobs over gRPC, keeps their record, and hands them out to workers.
 
-Layers, each of which calls only those below it:
+Layers, each of which calls only those below it (.importlinter holds them):
 
     commands      the command line: `talweg server`, `talweg db`
     serving       puts the parts together, starts and stops them
-    servicers     gRPC: convert, call a service, convert
-    services      the rules
-    queueing      Celery tickets, lost workers, why a job waits
+    servicers     gRPC: convert, call a service, convert; errors become statuses
+    services      the rules: how jobs are taken, claimed, reported on, ended, listed, compared
+    filters       what lists and comparisons are asked with; also grouping, pages, differences
+    queueing      doorbells on Celery, which queues have workers, why a job waits
     events        live events: fan-out to watchers, across replicas by a Redis stream
+    broker        Celery's settings, and Redis beside Celery
     store         SQL
+    errors        what can go wrong
 
 The SQL database alone holds the record. Whatever is in Redis may be lost at any time.
 """

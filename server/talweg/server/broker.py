@@ -5,12 +5,7 @@ from urllib.parse import SplitResult, urlsplit
 from celery import Celery
 
 from talweg.server.errors import BadSetting
-
-KEY_PREFIX = "talweg:"
-"""Before every key, Celery's too, so that Talweg can share a Redis with others."""
-
-TICKET = "talweg.answer"
-"""The one Celery task: it asks the server for jobs of its queue."""
+from talweg.spec.broker import KEY_PREFIX
 
 TIMEOUT_S = 2.0
 """How long Redis may take to answer."""
@@ -54,7 +49,7 @@ def _is_readable(parts: SplitResult) -> bool:
 
 
 def celery_app(broker_url: str) -> Celery:
-    """Make the Celery app by which tickets are sent; it has no tasks of its own.
+    """Make the Celery app by which doorbells are sent; it has no tasks of its own.
 
     Args:
         broker_url: The broker.

@@ -20,8 +20,7 @@ def server() -> None:
 
     It is configured by TALWEG_* variables alone; see docs/settings.md.
     """
-    # Imported here, since gRPC and Celery take a moment that `talweg db` need not wait.
-    from talweg.server.serving import serve
+    from talweg.server.serving import serve  # noqa: PLC0415 - `talweg db` needs no gRPC, no Celery
 
     with _explained():
         settings = Settings.from_env()

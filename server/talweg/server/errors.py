@@ -15,8 +15,10 @@ ServerError
 ├── JobEnded                the job is over, and the call needs one that is not
 ├── JobNotEnded             the reverse
 ├── StaleLease              another attempt, or none, holds the job
+├── InternalError           nobody foresaw it; only the log tells what it was
 ├── Unavailable             later it may work
 │   ├── DatabaseUnavailable
+│   ├── BrokerUnavailable
 │   └── ShuttingDown
 └── CannotStart             never reaches a client
     ├── BadSetting
@@ -151,12 +153,24 @@ class StaleLease(ServerError):
     """The caller does not hold the job any more."""
 
 
+class InternalError(ServerError):
+    """Something that nobody foresaw. What it was stands in the log, since it may hold secrets."""
+
+    def __init__(self) -> None:
+        """Make the error, of which a caller learns no more than that it is one."""
+        super().__init__("the server has a defect; its log says more")
+
+
 class Unavailable(ServerError):
     """Something that the call needs does not answer now."""
 
 
 class DatabaseUnavailable(Unavailable):
     """The database does not answer."""
+
+
+class BrokerUnavailable(Unavailable):
+    """The broker does not answer. No call needs it: jobs are taken, and wait."""
 
 
 class ShuttingDown(Unavailable):

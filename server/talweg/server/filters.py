@@ -12,7 +12,6 @@ Within parentheses all conditions are on one field. A name may end in *, and the
 that begin so. A tag that a job does not have is unequal to every value.
 """
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from typing import NoReturn
 from talweg.server.errors import BadFilter, BadOrder, FieldProblem
 from talweg.server.store.clock import from_datetime
 from talweg.server.store.listing import Condition, Operator, OrderKey
+from talweg.spec.spelling import nearest
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.losses_pb2 import Loss
 from talweg.v1.tasks_pb2 import Task
@@ -196,7 +196,7 @@ class _Parser:
                 return "tags", token.text.removeprefix("tags.")
             if token.text in _FIELDS and token.text != "tags.KEY":
                 return token.text, ""
-        _refuse(token.position, repr(token.text), allowed, _nearest(token.text, _FIELDS))
+        _refuse(token.position, repr(token.text), allowed, nearest(token.text, _FIELDS))
 
     def _value(self, field: str) -> str | int:
         token = self._take("a value")
@@ -251,7 +251,7 @@ def _tokens(text: str) -> Iterable[_Token]:
 
 def _one_of(token: _Token, allowed: Sequence[str]) -> str:
     if token.value not in allowed:
-        hint = _nearest(token.value, allowed)
+        hint = nearest(token.value, allowed)
         _refuse(token.position, repr(token.value), ", ".join(allowed), hint)
     return token.value
 
@@ -264,13 +264,6 @@ def _time(token: _Token) -> int:
     if moment is None or moment.tzinfo is None:
         _refuse(token.position, repr(token.value), 'an RFC 3339 time: "2026-01-31T18:00:00Z"')
     return from_datetime(moment)
-
-
-def _nearest(found: str, allowed: Sequence[str]) -> str:
-    # Upper case, so that "running" finds RUNNING.
-    folded = {word.upper(): word for word in allowed}
-    close = difflib.get_close_matches(found.upper(), list(folded), n=1)
-    return f"Did you mean {folded[close[0]]}?" if close else ""
 
 
 def _name(condition: Condition) -> str:

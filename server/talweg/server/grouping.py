@@ -1,6 +1,5 @@
 """Values of paths in a spec, by which jobs are grouped."""
 
-import difflib
 from typing import Any
 
 from google.protobuf import message_factory
@@ -8,6 +7,7 @@ from google.protobuf.message import Message
 
 from talweg.server.errors import BadGrouping, FieldProblem
 from talweg.spec import flatten, label
+from talweg.spec.spelling import nearest
 from talweg.v1.spec_pb2 import JobSpec
 
 NOTHING = "none"
@@ -68,7 +68,6 @@ def _item(path: str, parts: list[str], field: Any, items: Any) -> Message:
 
 def _refused(path: str, found: str, allowed: list[str]) -> BadGrouping:
     description = f"found {found!r} in {path!r}; allowed: {', '.join(allowed)}"
-    close = difflib.get_close_matches(found, allowed, n=1)
-    if close:
-        description += f". Did you mean {close[0]}?"
+    if hint := nearest(found, allowed):
+        description += f". {hint}"
     return BadGrouping(f"group_by: {description}", fields=[FieldProblem("group_by", description)])

@@ -1,13 +1,10 @@
 """Puts the server's parts together, starts them and stops them."""
 
 import asyncio
-import json
 import logging
-import os
 import signal
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -19,9 +16,8 @@ from talweg.server.events.hub import Hub
 from talweg.server.events.stream import EventStream
 from talweg.server.interceptor import ErrorInterceptor
 from talweg.server.queueing.dispatcher import Dispatcher
-from talweg.server.queueing.doorbell import Doorbell
+from talweg.server.queueing.doorbell import Doorbells
 from talweg.server.queueing.presence import Presence
-from talweg.server.queueing.reaper import Reaper
 from talweg.server.servicers.catalog import CatalogServicer
 from talweg.server.servicers.jobs import JobServicer, JobServices
 from talweg.server.servicers.workers import WorkerServicer
@@ -30,12 +26,14 @@ from talweg.server.services.comparison import ComparisonService
 from talweg.server.services.jobs import JobService
 from talweg.server.services.leases import LeaseService
 from talweg.server.services.pausing import PauseService
+from talweg.server.services.reaper import Reaper
 from talweg.server.services.submission import SubmissionService
 from talweg.server.services.tracking import TrackingService
 from talweg.server.services.watching import WatchService
 from talweg.server.settings import Settings
 from talweg.server.store import events, migrate
 from talweg.server.store.database import Changes, Database
+from talweg.spec.ready import write_ready_file
 from talweg.v1 import catalog_pb2, jobs_pb2, workers_pb2
 from talweg.v1.catalog_pb2_grpc import add_CatalogServiceServicer_to_server
 from talweg.v1.jobs_pb2_grpc import add_JobServiceServicer_to_server
@@ -93,7 +91,7 @@ class Server:
         self.database = Database(settings.database_url, on_commit=self._committed)
         """The record."""
         celery = celery_app(settings.broker_url)
-        self._dispatcher = Dispatcher(self.database, Doorbell(settings.broker_url, celery))
+        self._dispatcher = Dispatcher(self.database, Doorbells(settings.broker_url, celery))
         self._presence = Presence(celery, self._dispatcher)
         self._reaper = Reaper(self.database, max_lost_attempts=settings.max_lost_attempts)
         self._submission = SubmissionService(self.database)
@@ -268,22 +266,8 @@ async def serve(settings: Settings) -> None:
     try:
         await server.start()
         print(f"talweg server listens on {server.address}", flush=True)
-        if settings.ready_file is not None:
-            write_ready_file(settings.ready_file, server.address)
+        write_ready_file(settings.ready_file, address=server.address)
         await stopping.wait()
         _logger.info("stops")
     finally:
         await server.stop()
-
-
-def write_ready_file(path: Path, address: str) -> None:
-    """Say to whoever waits for this process that it serves.
-
-    Args:
-        path: The file. It is written aside and renamed, so that nobody reads half of it.
-        address: Host:port.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps({"pid": os.getpid(), "address": address}) + "\n")
-    aside.replace(path)

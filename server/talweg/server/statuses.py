@@ -43,13 +43,15 @@ TABLE: Mapping[type[errors.ServerError], Mapped] = {
     errors.JobEnded: Mapped(grpc.StatusCode.FAILED_PRECONDITION, "JOB_ENDED"),
     errors.JobNotEnded: Mapped(grpc.StatusCode.FAILED_PRECONDITION, "JOB_NOT_ENDED"),
     errors.StaleLease: Mapped(grpc.StatusCode.ABORTED, "STALE_LEASE"),
+    errors.InternalError: Mapped(grpc.StatusCode.INTERNAL, "INTERNAL"),
     errors.DatabaseUnavailable: Mapped(grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE"),
+    errors.BrokerUnavailable: Mapped(grpc.StatusCode.UNAVAILABLE, "BROKER_UNAVAILABLE"),
     errors.ShuttingDown: Mapped(grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN"),
 }
 
 INTERNAL = status_pb2.Status(
     code=grpc.StatusCode.INTERNAL.value[0],
-    message="the server has a defect; its log says more",
+    message=str(errors.InternalError()),
 )
 """All that a caller learns of an error that nobody foresaw."""
 

@@ -8,6 +8,7 @@ import mlflow
 import pytest
 from tests._parts import Server
 from tests.worker._jobs import Jobs, jobs_of
+from tests.worker.tracking.proxies import Proxy
 
 from talweg.worker.settings import Settings
 from talweg.worker.tracking.delivery import Delivery
@@ -18,7 +19,7 @@ def quiet_mlflow() -> Iterator[None]:
     """What the delivery process sets for itself."""
     patch = pytest.MonkeyPatch()
     for name, value in {
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
         "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -51,6 +52,13 @@ def delivery(settings: Settings) -> Delivery:
 @pytest.fixture
 def tracking(mlflow_url: str) -> mlflow.MlflowClient:
     return mlflow.MlflowClient(mlflow_url)
+
+
+@pytest.fixture
+def proxy(mlflow_url: str) -> Iterator[Proxy]:
+    """A way to MLflow that a test may disturb."""
+    with Proxy(mlflow_url) as proxy:
+        yield proxy
 
 
 def environment(settings: Settings) -> dict[str, str]:

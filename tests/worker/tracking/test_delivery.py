@@ -20,7 +20,7 @@ from tests.worker.tracking.spools import (
 from talweg.spec import job_id, parse
 from talweg.v1.jobs_pb2 import Job, Outcome
 from talweg.worker.settings import Settings
-from talweg.worker.tracking import job as job_module
+from talweg.worker.tracking import ending
 from talweg.worker.tracking.delivery import Delivery
 from talweg.worker.tracking.spool import SpoolWriter
 
@@ -149,10 +149,12 @@ def test_a_job_that_the_server_ended_does_not_stay_running(
         if says_goodbye:
             writer.end(state="LOST")
         else:
-            # Not asked about while it may still be at work.
-            delivery.deliver()
-            assert spool_files(settings) == [job_id(name)]
-            monkeypatch.setattr(job_module, "_SILENT_MS", -1)
+            # Not asked about while it may still be at work, nor closed while its worker lives.
+            for silent_ms in (10_000, -1):
+                monkeypatch.setattr(ending, "_SILENT_MS", silent_ms)
+                delivery.deliver()
+                assert spool_files(settings) == [job_id(name)]
+    # Without a last line it is the worker's end that says that there is no more.
     delivery.deliver()
     (run,) = runs_of(tracking, spec, name)
     assert run.info.status == "KILLED"
@@ -180,7 +182,7 @@ def test_an_attempt_that_never_began_does_not_hide_the_one_before(
     with SpoolWriter(settings.spool_dir, job_id=job_id(name), attempt=2):
         pass
     jobs.finish(second, Outcome(state=Job.CANCELLED))
-    monkeypatch.setattr(job_module, "_SILENT_MS", -1)
+    monkeypatch.setattr(ending, "_SILENT_MS", -1)
     Delivery(settings).deliver()
     (run,) = runs_of(tracking, spec, name)
     assert run.info.status == "KILLED"

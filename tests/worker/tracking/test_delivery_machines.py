@@ -1,16 +1,13 @@
 """Attempts on one machine after another: MLflow holds each of their steps once."""
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
-from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import mlflow
 import pytest
 from tests.worker._jobs import Jobs, tiny_spec
+from tests.worker.tracking.proxies import Proxy
 from tests.worker.tracking.spools import (
     SUCCEEDED,
     losses,
@@ -189,71 +186,16 @@ def test_what_one_machine_has_left_does_not_double_anothers_steps(
     assert tracking.get_run(run.info.run_id).info.status == "FINISHED"
 
 
-class Gate:
-    """Stands between a machine and MLflow, and holds back its points until it is opened."""
-
-    def __init__(self, url: str) -> None:
-        self._target = urlsplit(url)
-        self.holds = False
-        self.held, self.opened = threading.Event(), threading.Event()
-        gate = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                gate.pass_on(self)
-
-            do_POST = do_PUT = do_PATCH = do_GET
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-
-    def __enter__(self) -> "Gate":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.opened.set()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-    def pass_on(self, request: BaseHTTPRequestHandler) -> None:
-        body = request.rfile.read(int(request.headers.get("Content-Length", 0)))
-        if self.holds and request.path.endswith("/log-batch"):
-            self.held.set()
-            assert self.opened.wait(60)
-        connection = HTTPConnection(str(self._target.hostname), self._target.port)
-        connection.request(request.command, request.path, body, dict(request.headers))
-        answer = connection.getresponse()
-        content = answer.read()
-        connection.close()
-        request.send_response(answer.status)
-        request.send_header("Content-Type", answer.headers.get("Content-Type", ""))
-        request.send_header("Content-Length", str(len(content)))
-        request.end_headers()
-        request.wfile.write(content)
-
-
-@pytest.fixture
-def gate(mlflow_url: str) -> Iterator[Gate]:
-    with Gate(mlflow_url) as gate:
-        yield gate
-
-
 def test_a_call_that_is_on_its_way_when_the_job_is_taken_doubles_nothing(
     jobs: Jobs,
     settings: Settings,
     tracking: mlflow.MlflowClient,
-    gate: Gate,
+    proxy: Proxy,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     elsewhere = replace(settings, spool_dir=tmp_path / "other")
-    slow, other = Delivery(replace(settings, tracking_uri=gate.url)), Delivery(elsewhere)
+    slow, other = Delivery(replace(settings, tracking_uri=proxy.url)), Delivery(elsewhere)
     first = jobs.begin(spec := tiny_spec())
     name = first.lease.job
     with writer_of(first, settings.spool_dir) as writer:
@@ -262,10 +204,10 @@ def test_a_call_that_is_on_its_way_when_the_job_is_taken_doubles_nothing(
         slow.deliver()
         writer.points(losses(range(11, 51)))
         writer.flush()
-        gate.holds = True
+        proxy.holds = "/log-batch"
         sending = threading.Thread(target=slow.deliver)
         sending.start()
-        assert gate.held.wait(20)
+        assert proxy.held.wait(20)
         jobs.finish(first, Outcome(state=Job.QUEUED))
         second = jobs.claim()
         with writer_of(second, elsewhere.spool_dir) as others:
@@ -277,7 +219,7 @@ def test_a_call_that_is_on_its_way_when_the_job_is_taken_doubles_nothing(
         (run,) = runs_of(tracking, spec, name)
         assert steps_of(tracking, run, "train/loss") == list(range(1, 11))
         assert run.info.status == "RUNNING"
-        gate.opened.set()
+        proxy.opened.set()
         sending.join(20)
         assert steps_of(tracking, run, "train/loss") == list(range(1, 51))
         # As if so long had passed.
@@ -294,11 +236,11 @@ def test_between_two_calls_a_machine_asks_whether_the_job_is_still_its_own(
     jobs: Jobs,
     settings: Settings,
     tracking: mlflow.MlflowClient,
-    gate: Gate,
+    proxy: Proxy,
     tmp_path: Path,
 ) -> None:
     elsewhere = replace(settings, spool_dir=tmp_path / "other")
-    slow, other = Delivery(replace(settings, tracking_uri=gate.url)), Delivery(elsewhere)
+    slow, other = Delivery(replace(settings, tracking_uri=proxy.url)), Delivery(elsewhere)
     first = jobs.begin(spec := tiny_spec())
     with writer_of(first, settings.spool_dir) as writer:
         writer.flush()
@@ -306,13 +248,13 @@ def test_between_two_calls_a_machine_asks_whether_the_job_is_still_its_own(
         # More than one call takes: each step has two values.
         writer.points(losses(range(1, 801)))
         writer.flush()
-        gate.holds = True
+        proxy.holds = "/log-batch"
         sending = threading.Thread(target=slow.deliver)
         sending.start()
-        assert gate.held.wait(20)
+        assert proxy.held.wait(20)
         jobs.finish(first, Outcome(state=Job.QUEUED))
         second = jobs.claim()
-        gate.opened.set()
+        proxy.opened.set()
         sending.join(20)
         (run,) = runs_of(tracking, spec, first.lease.job)
         num_sent = len(steps_of(tracking, run, "train/loss"))

@@ -1,6 +1,9 @@
 """What a training process leaves on disk, and what a reader makes of it."""
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.execution.reporter import JobReporter
 from talweg.worker.tracking import spool
 from talweg.worker.tracking.attempts import SpooledAttempt
-from talweg.worker.tracking.spool import LINES, SpoolWriter, read_lines
+from talweg.worker.tracking.spool import LINES, SpoolWriter, is_being_written, read_lines
 
 
 def writer(folder: Path, attempt: int = 1) -> SpoolWriter:
@@ -65,6 +68,32 @@ def test_nothing_is_on_disk_before_flush(tmp_path: Path) -> None:
         assert lines_of(tmp_path).stat().st_size == 0
         w.flush()
         assert lines_of(tmp_path).stat().st_size > 0
+
+
+def test_a_writer_is_known_to_live_until_it_ends_or_is_killed(tmp_path: Path) -> None:
+    assert not is_being_written(lines_of(tmp_path))
+    with writer(tmp_path) as w:
+        assert is_being_written(lines_of(tmp_path))
+        # A look takes nothing away from the writer.
+        assert is_being_written(lines_of(tmp_path))
+        w.end(state="SUCCEEDED")
+    assert not is_being_written(lines_of(tmp_path))
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from talweg.worker.tracking.spool import SpoolWriter\n"
+        "w = SpoolWriter(Path(sys.argv[1]), job_id='abc', attempt=1); print(flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGSTOP)
+        assert is_being_written(lines_of(tmp_path))
+        process.kill()
+        process.wait()
+        assert not is_being_written(lines_of(tmp_path))
 
 
 def test_a_full_disk_is_an_error(tmp_path: Path) -> None:
@@ -147,6 +176,21 @@ def test_another_process_knows_what_an_earlier_one_has_sent(tmp_path: Path) -> N
     assert attempt.final_state == "FAILED"
     assert attempt.is_idle(sent=offset)
     assert not attempt.is_idle(sent=sent)
+    assert attempt.is_all_sent(sent=offset)
+    assert not attempt.is_all_sent(sent=sent)
+
+
+def test_a_torn_tail_does_not_count_as_unsent(tmp_path: Path) -> None:
+    with writer(tmp_path) as w:
+        w.begin(worker="w", spec={})
+    with lines_of(tmp_path).open("ab") as file:
+        file.write(b'{"kind":"met')
+    attempt = SpooledAttempt(tmp_path / "abc", 1)
+    ((_, offset),) = attempt.unsent(0)
+    assert attempt.is_all_sent(sent=offset)
+    with lines_of(tmp_path).open("ab") as file:
+        file.write(b'rics","points":[]}\n')
+    assert not attempt.is_all_sent(sent=offset)
 
 
 def test_what_a_job_computed_stands_in_its_spool(tmp_path: Path) -> None:

@@ -1,8 +1,7 @@
 """The Celery app: `talweg.worker.app`, with one task, `talweg.answer`.
 
-A message is a doorbell and no job: it wakes a child, which asks the server for jobs of a queue.
-So a message that is lost, doubled or late does no harm, and nothing here hangs on Celery for
-exactly-once.
+A message is a doorbell and no job: it wakes a child, which asks the server for jobs of a queue
+(`talweg.spec.broker`). So nothing here hangs on Celery for exactly-once.
 
 The parent imports PyTorch and all that training needs, once, and touches neither a tensor nor
 CUDA nor gRPC: after a matrix product, a CUDA query or an open channel a forked child hangs. The
@@ -22,15 +21,15 @@ import torch
 import torch._dynamo  # noqa: F401  the first optimizer would take a second to import it
 from celery import Celery, signals
 
+from talweg.spec.broker import KEY_PREFIX, TASK
+from talweg.spec.ready import write_ready_file
 from talweg.worker.channels import Channel
 from talweg.worker.execution.answering import Answering, has_cuda
 from talweg.worker.execution.attempt import WorkerContext
 from talweg.worker.logs import lost_child_in_a_line
 from talweg.worker.parents import die_with_parent
-from talweg.worker.ready import write_ready_file
 from talweg.worker.settings import Settings
 
-TASK = "talweg.answer"
 SHUTDOWN_SECONDS = 30
 MAX_CHILD_KIB = 4 * 2**20
 
@@ -56,10 +55,10 @@ app.conf.update(
         "socket_keepalive": True,
         "socket_timeout": 30,
         "health_check_interval": 10,
-        "global_keyprefix": "talweg:",
+        "global_keyprefix": KEY_PREFIX,
     },
     worker_concurrency=1,
-    # A child whose heap one huge job has left behind is replaced after its ticket, in KiB.
+    # A child whose heap one huge job has left behind is replaced after its doorbell, in KiB.
     worker_max_memory_per_child=MAX_CHILD_KIB,
     worker_hijack_root_logger=True,
     worker_redirect_stdouts=False,
@@ -85,7 +84,7 @@ def answer(queue: str) -> None:
     """Carry out jobs of a queue until there are none.
 
     Args:
-        queue: That the ticket was for.
+        queue: That the doorbell rings for.
     """
     global _answering
     if _answering is None:
@@ -110,7 +109,7 @@ def node_name() -> str:
 
 @signals.after_setup_logger.connect(weak=False)  # type: ignore[untyped-decorator]
 def _quiet(**_: Any) -> None:
-    # A ticket is nobody's news.
+    # A doorbell is nobody's news.
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("celery.worker.request").addFilter(lost_child_in_a_line)
@@ -162,4 +161,4 @@ def _end_by_force_later() -> None:
     timer.start()
 
 
-__all__ = ["TASK", "answer", "app", "node_name", "settings", "shutting_down"]
+__all__ = ["answer", "app", "node_name", "settings", "shutting_down"]

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from talweg.spec.broker import DEFAULT_QUEUE
+
 DEVICES = ("auto", "cpu", "cuda")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -17,7 +19,7 @@ class Settings:
     """TALWEG_ADDRESS: the gRPC server, host:port."""
 
     broker_url: str = "redis://127.0.0.1:6379/0"
-    """TALWEG_BROKER_URL: the Redis that Celery's tickets come from."""
+    """TALWEG_BROKER_URL: the Redis that Celery's doorbells come from."""
 
     tracking_uri: str = "http://127.0.0.1:5000"
     """TALWEG_TRACKING_URI: the MLflow server that results go to."""
@@ -34,7 +36,7 @@ class Settings:
     folder or a URL that fsspec knows, such as s3://bucket/folder; all workers of a server must see
     the same."""
 
-    queues: tuple[str, ...] = ("default",)
+    queues: tuple[str, ...] = (DEFAULT_QUEUE,)
     """TALWEG_QUEUES: queues to take jobs from, joined by commas."""
 
     device: str = "auto"

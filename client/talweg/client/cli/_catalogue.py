@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import click
 
 from talweg.client import Client, NotFound
 from talweg.client.cli._common import Session, ask_or_know, console, json_option, print_json
+from talweg.spec.spelling import nearest
 from talweg.v1 import catalog_pb2, options_pb2
 
 Entry = (
@@ -123,9 +123,8 @@ def _print(
 def _named(entries: Sequence[Entry], name: str) -> Entry:
     known = {entry.name: entry for entry in entries}
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f" Did you mean '{near[0]}'?" if near else f" Known: {', '.join(known)}."
-        raise NotFound(f"there is no {name!r} here.{hint}")
+        hint = nearest(name, known) or f"Known: {', '.join(known)}."
+        raise NotFound(f"there is no {name!r} here. {hint}")
     return known[name]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -69,9 +68,11 @@ class LazyGroup(click.Group):
             return pair, self.get_command(ctx, pair), args[2:]
         name = args[0]
         if not name.startswith("-") and name not in (known := self.list_commands(ctx)):
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean '{near[0]}'?" if near else ""
-            raise click.UsageError(f"No such command '{name}'.{hint}", ctx)
+            # Reading specs takes a moment, which a command that is known need not wait.
+            from talweg.spec.spelling import nearest  # noqa: PLC0415 - as said above
+
+            message = f"No such command '{name}'. {nearest(name, known)}"
+            raise click.UsageError(message.rstrip(), ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

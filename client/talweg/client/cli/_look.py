@@ -84,7 +84,7 @@ def _is_file(data: str) -> bool:
 
 def _of_catalogue(data: str) -> JobSpec:
     try:
-        name, settings = spec.word(data)
+        name, settings = spec.read_shorthand(data)
         job = spec.override(
             {"dataset": {name: {}}}, [f"dataset.{name}.{setting}" for setting in settings]
         )

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from talweg.spec._bounds import check_message
-from talweg.spec._catalogue import parameters
-from talweg.spec._errors import Violation, nearest, number_text, one_of, shown
-from talweg.spec._facts import task_name
-from talweg.spec._json import to_dict
+from talweg.spec.catalogue.entries import parameters
+from talweg.spec.checks.bounds import check_message
+from talweg.spec.errors import Violation, number_text, one_of, shown
+from talweg.spec.reading.json_form import to_dict
+from talweg.spec.semantics.facts import task_name
+from talweg.spec.spelling import nearest
 from talweg.v1 import options_pb2, recommendations_pb2
 from talweg.v1.catalog_pb2 import Parameter
 from talweg.v1.options_pb2 import TaskKind

@@ -5,12 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from talweg.spec._bounds import check_message
-from talweg.spec._errors import SpecError, number_text
-from talweg.spec._facts import leaves, loss_facts, task_name, tasks_by_name
-from talweg.spec._fields import fields
-from talweg.spec._fill import fill_message
-from talweg.spec._json import from_dict
 from talweg.spec.advice._classes import BINARY, MULTICLASS, MULTILABEL, ORDINAL
 from talweg.spec.advice._conditions import Facts
 from talweg.spec.advice._facts import (
@@ -27,6 +21,12 @@ from talweg.spec.advice._others import GAN, MULTITASK, VAE
 from talweg.spec.advice._regression import REGRESSION
 from talweg.spec.advice._table import Row, Table
 from talweg.spec.advice._vectors import METRIC_LEARNING, SELF_SUPERVISED
+from talweg.spec.checks.bounds import check_message
+from talweg.spec.errors import SpecError, number_text
+from talweg.spec.fields import fields
+from talweg.spec.reading.fill import fill_message
+from talweg.spec.reading.json_form import from_dict
+from talweg.spec.semantics.facts import leaves, loss_facts, task_name, tasks_by_name
 from talweg.v1.losses_pb2 import Loss
 from talweg.v1.options_pb2 import TaskKind
 from talweg.v1.recommendations_pb2 import (

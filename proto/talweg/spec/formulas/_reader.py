@@ -7,7 +7,7 @@ import keyword
 import re
 from collections.abc import Mapping
 
-from talweg.spec._errors import SpecError, Violation, nearest, number_text, one_of
+from talweg.spec.errors import SpecError, Violation, number_text, one_of
 from talweg.spec.formulas._tree import (
     FUNCTIONS,
     INPUTS,
@@ -26,6 +26,7 @@ from talweg.spec.formulas._tree import (
     gives,
     uses,
 )
+from talweg.spec.spelling import nearest
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # A number is followed by no letter: Python would read 1if as 1 if.

@@ -14,7 +14,8 @@ from typing import Any
 import redis.asyncio
 from redis.exceptions import RedisError
 
-from talweg.server.broker import KEY_PREFIX, redis_url
+from talweg.server.broker import redis_url
+from talweg.spec.broker import KEY_PREFIX
 from talweg.v1.jobs_pb2 import Event
 
 _logger = logging.getLogger(__name__)

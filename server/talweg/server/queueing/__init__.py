@@ -1,1 +1,1 @@
-"""What moves queued jobs: tickets for workers, the reaper, and why a job still waits."""
+"""What is known of workers and broker: doorbells for workers, and why a job still waits."""

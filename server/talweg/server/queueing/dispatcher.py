@@ -1,24 +1,26 @@
-"""Keeps as many tickets on the broker as there are jobs to claim, up to a limit.
+"""Keeps as many doorbells on the broker as there are jobs to claim, up to a limit.
 
-A worker claims again and again after one ticket, so few suffice. A ticket may be spent on a
+A worker claims again and again after one doorbell, so few suffice. A doorbell may be spent on a
 worker that finds the job taken, or on one that had just stopped asking: as long as jobs wait, the
-dispatcher looks every second and rings again where tickets are missing, so no job waits for good.
+dispatcher looks every second and rings again where doorbells are missing, so no job waits for
+good.
 """
 
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
 
-from talweg.server.errors import DatabaseUnavailable
-from talweg.server.queueing.doorbell import BrokerDown, Doorbell
+from talweg.server.errors import BrokerUnavailable, DatabaseUnavailable
+from talweg.server.queueing.doorbell import Doorbells
 from talweg.server.queueing.outage import Outage
 from talweg.server.store import queues
 from talweg.server.store.clock import SECOND
 from talweg.server.store.database import Database
+from talweg.spec.broker import DEFAULT_QUEUE
 
 _logger = logging.getLogger(__name__)
 
-MAX_TICKETS = 64
+MAX_DOORBELLS = 64
 INTERVAL_S = 1.0
 _MAX_BACKOFF_S = 5.0
 
@@ -26,15 +28,15 @@ _MAX_BACKOFF_S = 5.0
 class Dispatcher:
     """Rings for waiting jobs. Never part of a call: submitting works while the broker is down."""
 
-    def __init__(self, database: Database, doorbell: Doorbell) -> None:
+    def __init__(self, database: Database, doorbells: Doorbells) -> None:
         """Begin idle.
 
         Args:
             database: The record.
-            doorbell: Where tickets go.
+            doorbells: What wakes workers.
         """
         self._database = database
-        self._doorbell = doorbell
+        self._doorbells = doorbells
         # Of its own: Redis may take its timeout to fail, and nothing else is to wait for it.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="doorbell")
         self._woken = asyncio.Event()
@@ -82,32 +84,32 @@ class Dispatcher:
                 self._record.passed()
 
     async def top_up(self) -> None:
-        """Ring for jobs that have no ticket.
+        """Ring for jobs that have no doorbell.
 
         Raises:
             DatabaseUnavailable: The database does not answer.
         """
         waiting = await self._database.reading(queues.waiting)
         self._longest_wait_s = max((each.age for each in waiting.values()), default=0) / SECOND
-        wanted = {queue: min(each.num_jobs, MAX_TICKETS) for queue, each in waiting.items()}
+        wanted = {queue: min(each.num_jobs, MAX_DOORBELLS) for queue, each in waiting.items()}
         if not wanted and self.broker_answers:
             return
         try:
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._thread, self._ring, wanted)
-        except BrokerDown as exc:
+        except BrokerUnavailable as exc:
             self._broker.failed(exc)
         else:
             self._broker.passed()
 
     def _ring(self, wanted: dict[str, int]) -> None:
         # With nothing wanted this still asks, and so learns whether the broker is back.
-        depths = self._doorbell.depths(wanted or ["default"])
+        depths = self._doorbells.depths(wanted or [DEFAULT_QUEUE])
         for queue, num in wanted.items():
             if num > depths[queue]:
-                self._doorbell.ring(queue, num - depths[queue])
+                self._doorbells.ring(queue, num - depths[queue])
 
     def close(self) -> None:
         """Wait for a running look; `run` must have ended."""
         self._thread.shutdown()
-        self._doorbell.close()
+        self._doorbells.close()

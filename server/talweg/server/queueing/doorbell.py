@@ -1,6 +1,6 @@
-"""Tickets on Celery: each wakes a worker, which then asks the server for jobs.
+"""Doorbells on Celery: messages that wake a worker, which then asks the server for jobs.
 
-A ticket carries no job. Lost, doubled or late, it does no harm.
+What such a message is to both sides: `talweg.spec.broker`.
 """
 
 from collections.abc import Iterable
@@ -12,15 +12,13 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from talweg.server.broker import KEY_PREFIX, TICKET, TIMEOUT_S, redis_url
+from talweg.server.broker import TIMEOUT_S, redis_url
+from talweg.server.errors import BrokerUnavailable
+from talweg.spec.broker import KEY_PREFIX, QUEUE_ARGUMENT, TASK
 
 
-class BrokerDown(Exception):
-    """The broker does not answer. Stays within the queueing package."""
-
-
-class Doorbell:
-    """Puts tickets on queues, and counts those that lie there. Blocks; for one thread."""
+class Doorbells:
+    """Puts doorbells on queues, and counts those that lie there. Blocks; for one thread."""
 
     def __init__(self, url: str, app: Celery) -> None:
         """Connect to nothing yet.
@@ -39,15 +37,15 @@ class Doorbell:
         )
 
     def depths(self, queues: Iterable[str]) -> dict[str, int]:
-        """Count the tickets on queues.
+        """Count the doorbells on queues.
 
-        Asked of Redis itself each time, so that one whose data was lost gets new tickets.
+        Asked of Redis itself each time, so that one whose data was lost gets new doorbells.
 
         Args:
             queues: Their names.
 
         Raises:
-            BrokerDown: The broker does not answer.
+            BrokerUnavailable: The broker does not answer.
         """
         names = list(queues)
         try:
@@ -57,29 +55,29 @@ class Doorbell:
                 pipeline.llen(KEY_PREFIX + name)
             return dict(zip(names, pipeline.execute(), strict=True))
         except (RedisError, OSError) as exc:
-            raise BrokerDown(str(exc)) from exc
+            raise BrokerUnavailable(str(exc)) from exc
 
-    def ring(self, queue: str, num_tickets: int) -> None:
-        """Put tickets on a queue.
+    def ring(self, queue: str, times: int) -> None:
+        """Put doorbells on a queue.
 
         Args:
             queue: Its name.
-            num_tickets: How many.
+            times: How many.
 
         Raises:
-            BrokerDown: The broker does not answer.
+            BrokerUnavailable: The broker does not answer.
         """
         try:
-            for _ in range(num_tickets):
+            for _ in range(times):
                 self._app.send_task(
-                    TICKET,
-                    kwargs={"queue": queue},
+                    TASK,
+                    kwargs={QUEUE_ARGUMENT: queue},
                     queue=queue,
                     ignore_result=True,
                     retry=False,
                 )
         except (OperationalError, RedisError, OSError) as exc:
-            raise BrokerDown(str(exc)) from exc
+            raise BrokerUnavailable(str(exc)) from exc
 
     def close(self) -> None:
         """Close the connections."""

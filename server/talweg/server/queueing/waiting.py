@@ -3,7 +3,7 @@
 from typing import Protocol
 
 
-class Surroundings(Protocol):
+class QueueStatus(Protocol):
     """What is known of the broker and the workers."""
 
     @property
@@ -14,18 +14,18 @@ class Surroundings(Protocol):
         """Return whether a worker serves a queue; None where that is not known."""
 
 
-def reason(surroundings: Surroundings, *, queue: str, place: int, is_busy: bool) -> str:
+def reason(status: QueueStatus, *, queue: str, place: int, is_busy: bool) -> str:
     """Say why a job waits.
 
     Args:
-        surroundings: What is known of the broker and the workers.
+        status: What is known of the broker and the workers.
         queue: The job's queue.
         place: How many jobs go before it.
         is_busy: A job of this queue runs, and so the queue has a worker.
     """
-    if not surroundings.broker_answers:
+    if not status.broker_answers:
         return "the broker does not answer: workers cannot be told of the job"
-    if not is_busy and surroundings.has_worker(queue) is False:
+    if not is_busy and status.has_worker(queue) is False:
         option = " on a machine with CUDA" if queue == "cuda" else ""
         return (
             f"no worker is connected for queue {queue!r}: start one with `talweg worker`{option}"

@@ -61,14 +61,16 @@ class JobServicer(JobServiceServicer):
     async def SubmitJob(  # noqa: D102 - documented in the proto
         self, request: pb.SubmitJobRequest, context: Any
     ) -> pb.SubmitJobResponse:
-        answer = await self._services.submission.submit(_submission(request))
+        answer = await self._services.submission.submit(
+            _submission(request), caller=context.peer()
+        )
         return pb.SubmitJobResponse(job=taken_message(answer))
 
     async def BatchSubmitJobs(  # noqa: D102
         self, request: pb.BatchSubmitJobsRequest, context: Any
     ) -> pb.BatchSubmitJobsResponse:
         answers = await self._services.submission.submit_many(
-            [_submission(each) for each in request.requests]
+            [_submission(each) for each in request.requests], caller=context.peer()
         )
         return batch_message(answers)
 
@@ -99,7 +101,7 @@ class JobServicer(JobServiceServicer):
     async def GetJobMetrics(  # noqa: D102
         self, request: pb.GetJobMetricsRequest, context: Any
     ) -> pb.GetJobMetricsResponse:
-        found = await self._services.jobs.metrics(
+        measured = await self._services.jobs.metrics(
             request.name,
             wanted=request.metrics,
             include_points=request.include_points,
@@ -107,9 +109,9 @@ class JobServicer(JobServiceServicer):
             page_token=request.page_token,
         )
         return pb.GetJobMetricsResponse(
-            summaries=found.summaries,
-            points=[event.metrics for event in found.points],
-            next_page_token=found.next_token,
+            summaries=measured.summaries,
+            points=[event.metrics for event in measured.points],
+            next_page_token=measured.next_token,
         )
 
     async def CompareJobs(  # noqa: D102
@@ -154,7 +156,9 @@ class JobServicer(JobServiceServicer):
         return job_message(await self._services.jobs.view(row))
 
     async def RetryJob(self, request: pb.RetryJobRequest, context: Any) -> pb.Job:  # noqa: D102
-        row = await self._services.submission.retry(request.name, request.request_id)
+        row = await self._services.submission.retry(
+            request.name, request.request_id, caller=context.peer()
+        )
         return job_message(await self._services.jobs.view(row))
 
 

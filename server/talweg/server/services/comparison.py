@@ -5,7 +5,6 @@ which for a test metric is the only one. So they are there while MLflow is down,
 running job are what it reported last.
 """
 
-import difflib
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from talweg.server.store.database import Database
 from talweg.server.store.listing import OrderKey
 from talweg.server.store.rows import JobRow
 from talweg.spec import goal_of, job_name, metrics_of, primary_metric, seed_of
+from talweg.spec.spelling import nearest
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.options_pb2 import Goal
 
@@ -139,11 +139,11 @@ class ComparisonService:
 
         def read(connection: Connection) -> Comparison:
             if ids:
-                found = jobs.get_many(connection, ids)
-                missing = next((id_ for id_ in ids if id_ not in found), None)
+                by_id = jobs.get_many(connection, ids)
+                missing = next((id_ for id_ in ids if id_ not in by_id), None)
                 if missing is not None:
                     raise JobNotFound(job_name(missing))
-                rows = [found[id_] for id_ in ids]
+                rows = [by_id[id_] for id_ in ids]
             else:
                 rows = listing.select_where(
                     connection, where, [OrderKey("create_time")], after=None, limit=MAX_JOBS + 1
@@ -162,13 +162,13 @@ class ComparisonService:
 
 
 def _common_metric(rows: Sequence[JobRow]) -> str:
-    found = dict.fromkeys(primary_metric(row.job_spec) for row in rows)
-    if len(found) > 1:
+    names = dict.fromkeys(primary_metric(row.job_spec) for row in rows)
+    if len(names) > 1:
         description = (
-            f"must be named, since the jobs' tasks have different ones: {', '.join(found)}"
+            f"must be named, since the jobs' tasks have different ones: {', '.join(names)}"
         )
         raise BadMetric(f"metric {description}", fields=[FieldProblem("metric", description)])
-    return next(iter(found), "")
+    return next(iter(names), "")
 
 
 def _check_metric(metric: str, rows: Sequence[JobRow]) -> None:
@@ -186,9 +186,8 @@ def _check_metric(metric: str, rows: Sequence[JobRow]) -> None:
         return
     description = f"found {metric!r}; allowed: {', '.join(sorted(known))}"
     meant = metric if "/" in metric else f"test/{metric}"
-    close = difflib.get_close_matches(meant, known, n=1)
-    if close:
-        description += f". Did you mean {close[0]}?"
+    if hint := nearest(meant, known):
+        description += f". {hint}"
     raise BadMetric(f"metric: {description}", fields=[FieldProblem("metric", description)])
 
 

@@ -2,7 +2,8 @@
 
 from talweg.server.store import events, jobs, leases
 from talweg.server.store.database import Transaction
-from talweg.server.store.rows import ENDED, JobRow
+from talweg.server.store.rows import JobRow
+from talweg.spec.states import has_ended
 from talweg.v1.jobs_pb2 import Event, Job, Outcome, StateChange
 
 
@@ -26,7 +27,7 @@ def end(
     Returns:
         The job as it is now.
     """
-    assert outcome.state in ENDED
+    assert has_ended(outcome.state)
     assert not row.ended
     if row.state == Job.RUNNING:
         leases.end_attempt(

@@ -25,8 +25,9 @@ from talweg.server.services.reports import Report, apply
 from talweg.server.store import jobs, leases
 from talweg.server.store.clock import microseconds
 from talweg.server.store.database import Database, Transaction
-from talweg.server.store.rows import ENDED, JobRow
+from talweg.server.store.rows import JobRow
 from talweg.spec import escape_control, is_sha256
+from talweg.spec.states import ENDED
 from talweg.v1.jobs_pb2 import Job, Outcome
 
 MAX_CLAIM = 100
@@ -112,7 +113,7 @@ class LeaseService:
             token=secrets.token_urlsafe(16),
             lease=microseconds(self.lease),
         )
-        return await self._database.noting(_claim, wanted)
+        return await self._database.writing_relaxed(_claim, wanted)
 
     async def report(self, held: Held, report: Report) -> CancelOrder | PauseOrder | None:
         """Renew a lease and append what happened, once, however often it is sent.
@@ -130,7 +131,7 @@ class LeaseService:
             InvalidRequest: The report holds what a worker has no say in.
         """
         id_ = job_of(held.job, field="lease.job")
-        return await self._database.noting(self._report, id_, held, report)
+        return await self._database.writing_relaxed(self._report, id_, held, report)
 
     def _report(
         self, tx: Transaction, id_: str, held: Held, report: Report

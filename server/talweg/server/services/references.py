@@ -27,9 +27,9 @@ def with_models(connection: Connection, spec: JobSpec) -> JobSpec | InvalidSpec:
     """
     whole = JobSpec()
     whole.CopyFrom(spec)
-    found = list(job_models(whole))
-    rows = jobs.get_many(connection, {job_id(model.job) for _, model in found}) if found else {}
-    checked = (_complete(model, path, rows.get(job_id(model.job))) for path, model in found)
+    models = list(job_models(whole))
+    rows = jobs.get_many(connection, {job_id(model.job) for _, model in models}) if models else {}
+    checked = (_complete(model, path, rows.get(job_id(model.job))) for path, model in models)
     violations = [each for each in checked if each is not None]
     return refused(violations) if violations else whole
 

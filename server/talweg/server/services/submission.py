@@ -1,23 +1,25 @@
 """Taking jobs in."""
 
-import asyncio
 import hashlib
+import logging
 import secrets
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
 from talweg.server.errors import (
     BatchSize,
     FieldProblem,
+    InternalError,
     InvalidSpec,
     JobNotEnded,
     RequestIdReused,
     ServerError,
     SpecTooLarge,
 )
+from talweg.server.fair_executor import FairExecutor
 from talweg.server.services.arguments import MAX_REQUEST_ID_CHARS, job_of, text
 from talweg.server.services.continuation import continued
 from talweg.server.services.references import with_models
@@ -26,12 +28,17 @@ from talweg.server.store import jobs
 from talweg.server.store.database import Database, Transaction
 from talweg.server.store.jobs import NewJob
 from talweg.server.store.rows import JobRow
-from talweg.spec import check, fill, job_models, job_name, kind
+from talweg.spec import MAX_SPEC_BYTES, complete, job_models, job_name, kind
+from talweg.spec.broker import CUDA_QUEUE, DEFAULT_QUEUE
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.spec_pb2 import JobSpec, Resources
 
-MAX_SPEC_BYTES = 256 * 1024
+_logger = logging.getLogger(__name__)
+
 MAX_BATCH = 1000
+# Checks are Python's own work, of which only one thread goes on at a time: more threads would not
+# be quicker, but one alone would let a single long check hold up everybody.
+_NUM_CHECKS = 2
 
 # No vowels and nothing that is read as something else: an id is neither a word nor misread.
 _ALPHABET = "23456789bcdfghjkmnpqrstvwxz"
@@ -85,14 +92,18 @@ class SubmissionService:
         """
         self._database = database
         # Of its own, so that a thousand specs do not keep others from reading.
-        self._checks = ThreadPoolExecutor(1, thread_name_prefix="spec-check")
+        self._checks = FairExecutor(_NUM_CHECKS, name="spec-check")
 
     def close(self) -> None:
         """Wait for running checks."""
-        self._checks.shutdown()
+        self._checks.close()
 
-    async def submit(self, submission: Submission) -> Answer:
+    async def submit(self, submission: Submission, *, caller: str = "") -> Answer:
         """Take a job.
+
+        Args:
+            submission: The request.
+            caller: Who sends it; callers take turns.
 
         Raises:
             InvalidSpec: The spec breaks rules; carries all violations.
@@ -100,13 +111,19 @@ class SubmissionService:
             InvalidRequest: The request_id is too long.
             RequestIdReused: The request_id stands for another body.
         """
-        (answer,) = await self._take([submission])
+        (answer,) = await self._take([submission], caller)
         if isinstance(answer, ServerError):
             raise answer
         return answer
 
-    async def submit_many(self, submissions: Sequence[Submission]) -> list[Answer | ServerError]:
+    async def submit_many(
+        self, submissions: Sequence[Submission], *, caller: str = ""
+    ) -> list[Answer | ServerError]:
         """Take jobs, each for itself, in one transaction.
+
+        Args:
+            submissions: The requests.
+            caller: Who sends them; callers take turns after each request.
 
         Returns:
             For each submission, in order, what `submit` would return or raise.
@@ -119,14 +136,15 @@ class SubmissionService:
             raise BatchSize(
                 f"requests {description}", fields=[FieldProblem("requests", description)]
             )
-        return await self._take(submissions)
+        return await self._take(submissions, caller)
 
-    async def retry(self, name: str, request_id: str) -> JobRow:
+    async def retry(self, name: str, request_id: str, *, caller: str = "") -> JobRow:
         """Submit an ended job's spec again.
 
         Args:
             name: The job's name.
             request_id: As in a submission.
+            caller: Who asks; callers take turns.
 
         Raises:
             JobNotFound: There is no such job.
@@ -143,19 +161,19 @@ class SubmissionService:
                 metadata={"job": name, "state": state},
             )
         submission = Submission(row.job_spec, request_id)
-        (answer,) = await self._take([submission], retry_of=name)
+        (answer,) = await self._take([submission], caller, retry_of=name)
         if isinstance(answer, ServerError):
             raise answer
         assert isinstance(answer, JobRow)
         return answer
 
     async def _take(
-        self, submissions: Sequence[Submission], *, retry_of: str = ""
+        self, submissions: Sequence[Submission], caller: str, *, retry_of: str = ""
     ) -> list[Answer | ServerError]:
-        loop = asyncio.get_running_loop()
-        prepared = await loop.run_in_executor(
-            self._checks, lambda: [_prepare(each, retry_of) for each in submissions]
-        )
+        # One by one: others come between, and a caller who leaves cancels this, and so the rest.
+        prepared = [
+            await self._checks.run(caller, _prepare, each, retry_of) for each in submissions
+        ]
         if all(isinstance(each, ServerError) or each.validate_only for each in prepared):
             plan = await self._database.reading(_plan, prepared)
             return plan.answers({})
@@ -164,10 +182,18 @@ class SubmissionService:
 
 def _prepare(submission: Submission, retry_of: str) -> _Prepared | ServerError:
     try:
-        text(submission.request_id, field="request_id", most=MAX_REQUEST_ID_CHARS)
-        spec, warnings = _checked(submission.spec)
+        return _in_order(submission, retry_of)
     except ServerError as exc:
         return exc
+    except Exception:
+        # Of this spec alone: what else stands in its batch goes through.
+        _logger.exception("the check of a spec failed")
+        return InternalError()
+
+
+def _in_order(submission: Submission, retry_of: str) -> _Prepared:
+    text(submission.request_id, field="request_id", most=MAX_REQUEST_ID_CHARS)
+    spec, warnings = _checked(submission.spec)
     digest = None
     if submission.request_id:
         body = submission.spec.SerializeToString(deterministic=True)
@@ -175,7 +201,7 @@ def _prepare(submission: Submission, retry_of: str) -> _Prepared | ServerError:
     device = Resources.Device.Name(spec.resources.device)
     job = NewJob(
         id="".join(secrets.choice(_ALPHABET) for _ in range(_ID_CHARS)),
-        queue="cuda" if spec.resources.device == Resources.cuda else "default",
+        queue=CUDA_QUEUE if spec.resources.device == Resources.cuda else DEFAULT_QUEUE,
         device=device,
         priority=spec.priority,
         task=kind(spec.task)[0],
@@ -201,8 +227,7 @@ def _checked(given: JobSpec) -> tuple[JobSpec, bytes]:
             fields=[FieldProblem("spec", description, "TOO_LARGE")],
             metadata={"bytes": str(size), "most": str(MAX_SPEC_BYTES)},
         )
-    spec = fill(given)
-    violations, warnings = check(spec)
+    spec, violations, warnings = complete(given)
     if violations:
         raise refused(violations)
     return spec, Job(warnings=warnings).SerializeToString()
@@ -259,8 +284,18 @@ def _plan(connection: Connection, prepared: Sequence[_Prepared | ServerError]) -
     return plan
 
 
-def _looked_up(connection: Connection, job: NewJob, spec: JobSpec) -> NewJob | InvalidSpec:
+def _looked_up(connection: Connection, job: NewJob, spec: JobSpec) -> NewJob | ServerError:
     """Completes a job by what the record holds of the jobs that its spec names."""
+    try:
+        return _completed(connection, job, spec)
+    except (SQLAlchemyError, ServerError):
+        raise  # Of the record, and so of the whole batch.
+    except Exception:
+        _logger.exception("the check of a spec against the jobs that it names failed")
+        return InternalError()
+
+
+def _completed(connection: Connection, job: NewJob, spec: JobSpec) -> NewJob | InvalidSpec:
     whole = with_models(connection, spec)
     if isinstance(whole, InvalidSpec):
         return whole

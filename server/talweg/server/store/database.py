@@ -6,9 +6,9 @@ IMMEDIATE), and within a process all of them run in one thread, which waits for 
 run beside it (WAL) and see the state at their beginning.
 
 `synchronous` is FULL where somebody was promised something: a job taken, cancelled or ended, a
-run recorded. It is NORMAL for claims and reports, which come by the second: after a loss of power
-(a killed process loses nothing in either) the latest of those may be missing, and a job then runs
-again, which the lease makes safe.
+run recorded. It is NORMAL for claims and reports, which come by the second (relaxed writes): after
+a loss of power (a killed process loses nothing in either) the latest of those may be missing, and
+a job then runs again, which the lease makes safe.
 """
 
 import asyncio
@@ -89,7 +89,8 @@ class Transaction:
 class Database:
     """The record's database.
 
-    Methods that block are for threads; `reading` and `writing` are for the event loop.
+    Methods that block are for threads; `reading`, `writing` and `writing_relaxed` are for the
+    event loop.
     """
 
     def __init__(self, url: str, *, on_commit: Callable[[Changes], None] | None = None) -> None:
@@ -184,13 +185,13 @@ class Database:
         """
         return await self._write_in_thread(True, lambda tx: operation(tx, *args, **kwargs))
 
-    async def noting(
+    async def writing_relaxed(
         self,
         operation: Callable[Concatenate[Transaction, P], R],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> R:
-        """Return the same as `writing`, for what may be lost with the machine's power.
+        """Run an operation as `writing` does, for what may be lost with the machine's power.
 
         Raises:
             DatabaseUnavailable: The database does not answer, or stayed locked.

@@ -1,16 +1,16 @@
 """Job rows: taking them in, finding them, changing them."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from sqlalchemy import Connection, Insert, bindparam, insert, update
+from sqlalchemy import Connection, Insert, bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from talweg.server.errors import JobNotFound
 from talweg.server.store import events
 from talweg.server.store.database import Transaction
-from talweg.server.store.rows import JobRow, select_jobs, to_row
+from talweg.server.store.rows import JobRow
 from talweg.server.store.schema import jobs, tags
 from talweg.spec import job_name
 from talweg.v1.jobs_pb2 import Event, Job, StateChange
@@ -78,18 +78,15 @@ def insert_jobs(tx: Transaction, new: Sequence[NewJob]) -> dict[str, JobRow]:
     """
     if not new:
         return {}
-    columns = [_columns(job, tx.now) for job in new]
+    rows = {job.id: _row(job, tx.now) for job in new}
+    columns = [{name: getattr(row, name) for name in _WRITTEN} for row in rows.values()]
     taken = {
         row.id: row.seq
         for row in tx.connection.execute(
             _upsert(tx.connection).returning(jobs.c.id, jobs.c.seq), columns
         )
     }
-    rows = {
-        values["id"]: JobRow(seq=taken[values["id"]], **values)
-        for values in columns
-        if values["id"] in taken
-    }
+    rows = {id_: replace(rows[id_], seq=seq) for id_, seq in taken.items()}
     labels = [
         {"job": taken[job.id], "key": key, "value": value}
         for job in new
@@ -110,43 +107,14 @@ def insert_jobs(tx: Transaction, new: Sequence[NewJob]) -> dict[str, JobRow]:
     return rows
 
 
-def _columns(job: NewJob, now: int) -> dict[str, Any]:
-    return {
-        "id": job.id,
-        "state": Job.QUEUED,
-        "queue": job.queue,
-        "device": job.device,
-        "priority": job.priority,
-        "task": job.task,
-        "loss": job.loss,
-        "experiment": job.experiment,
-        "spec": job.spec,
-        "warnings": job.warnings,
-        "retry_of": job.retry_of,
-        "request_id": job.request_id,
-        "request_digest": job.request_digest,
-        "create_time": now,
-        "start_time": None,
-        "end_time": None,
-        "attempt": 0,
-        "lost_attempts": 0,
-        "worker": "",
-        "lease_token": "",
-        "lease_until": None,
-        "report_sequence": 0,
-        "progress": None,
-        "metrics_time": 0,
-        "last_cursor": 1,
-        "outcome": None,
-        "cancel_requested": False,
-        "cancel_deadline": None,
-        "cancel_reason": "",
-        "tracking_run_id": "",
-        "tracking": None,
-        "pause_requested": False,
-        "pause_reason": "",
-        "checkpoints": job.checkpoints,
-    }
+# What a new job brings, and what is written for it: all but its number, which the table gives.
+_BROUGHT = tuple(field.name for field in fields(NewJob) if field.name in jobs.c)
+_WRITTEN = tuple(field.name for field in fields(JobRow) if field.name != "seq")
+
+
+def _row(job: NewJob, now: int) -> JobRow:
+    """Return a new job's row; its number is still to come."""
+    return JobRow(seq=0, create_time=now, **{name: getattr(job, name) for name in _BROUGHT})
 
 
 def _upsert(connection: Connection) -> Insert:
@@ -158,7 +126,7 @@ def _upsert(connection: Connection) -> Insert:
     return statement
 
 
-_BY_ID = select_jobs().where(jobs.c.id == bindparam("job"))
+_BY_ID = select(jobs).where(jobs.c.id == bindparam("job"))
 _LOCK = _BY_ID.with_for_update()
 
 
@@ -175,7 +143,7 @@ def get(connection: Connection, id_: str) -> JobRow:
     row = connection.execute(_BY_ID, {"job": id_}).first()
     if row is None:
         raise JobNotFound(job_name(id_))
-    return to_row(row)
+    return JobRow(*row)
 
 
 def lock(tx: Transaction, id_: str) -> JobRow:
@@ -191,13 +159,14 @@ def lock(tx: Transaction, id_: str) -> JobRow:
     row = tx.connection.execute(_LOCK, {"job": id_}).first()
     if row is None:
         raise JobNotFound(job_name(id_))
-    return to_row(row)
+    return JobRow(*row)
 
 
 def get_many(connection: Connection, ids: Iterable[str]) -> dict[str, JobRow]:
     """Find jobs by id; those that do not exist are missing in the result."""
-    statement = select_jobs().where(jobs.c.id.in_(list(ids)))
-    return {row.id: row for row in map(to_row, connection.execute(statement))}
+    statement = select(jobs).where(jobs.c.id.in_(list(ids)))
+    rows = (JobRow(*row) for row in connection.execute(statement))
+    return {row.id: row for row in rows}
 
 
 def by_request_id(connection: Connection, request_ids: Iterable[str]) -> dict[str, JobRow]:
@@ -205,9 +174,9 @@ def by_request_id(connection: Connection, request_ids: Iterable[str]) -> dict[st
     wanted = list(request_ids)
     if not wanted:
         return {}
-    statement = select_jobs().where(jobs.c.request_id.in_(wanted))
-    found = map(to_row, connection.execute(statement))
-    return {row.request_id: row for row in found if row.request_id is not None}
+    statement = select(jobs).where(jobs.c.request_id.in_(wanted))
+    rows = (JobRow(*row) for row in connection.execute(statement))
+    return {row.request_id: row for row in rows if row.request_id is not None}
 
 
 _CHANGE = update(jobs).where(

@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from sqlalchemy import Boolean, Row, Select, bindparam, func, insert, or_, select, update
+from sqlalchemy import Boolean, bindparam, func, insert, or_, select, update
 
 from talweg.server.store import events
 from talweg.server.store.database import Transaction
-from talweg.server.store.rows import JobRow, select_jobs, to_row
+from talweg.server.store.rows import AttemptRow, JobRow
 from talweg.server.store.schema import attempts, is_queued, is_running, jobs
 from talweg.v1.jobs_pb2 import Event, Job, StateChange
 
@@ -39,21 +38,6 @@ class Claim:
     """How long the leases last, in microseconds."""
 
 
-@dataclass(frozen=True)
-class AttemptRow:
-    """One row of `attempts`; see the schema for what the fields hold."""
-
-    job: int
-    attempt: int
-    worker: str
-    token: str
-    claim_id: str | None
-    start_time: int
-    end_time: int | None
-    ending: str | None
-    outcome_digest: bytes | None
-
-
 _PICKED = (
     select(jobs.c.seq)
     .where(
@@ -82,7 +66,7 @@ _CLAIM = (
         metrics_time=0,
         last_cursor=jobs.c.last_cursor + 1,
     )
-    .returning(*select_jobs().selected_columns)
+    .returning(*jobs.c)
 )
 
 
@@ -96,7 +80,7 @@ def claim(tx: Transaction, wanted: Claim) -> list[JobRow]:
     Returns:
         The jobs, in that order, with the new attempt and its lease.
     """
-    found = tx.connection.execute(
+    result = tx.connection.execute(
         _CLAIM,
         {
             "wanted_queue": wanted.queue,
@@ -108,7 +92,7 @@ def claim(tx: Transaction, wanted: Claim) -> list[JobRow]:
             "start_time": tx.now,
         },
     )
-    claimed = [to_row(row) for row in found]
+    claimed = [JobRow(*row) for row in result]
     claimed.sort(key=lambda row: (-row.priority, row.seq))
     if claimed:
         tx.connection.execute(
@@ -149,7 +133,7 @@ def by_claim(tx: Transaction, *, claim_id: str, worker: str) -> tuple[bool, list
     if tx.connection.dialect.name == "postgresql":
         # The same claim may come twice at once; the second waits for the first one's end.
         tx.connection.execute(_LOCK_CLAIM, {"claim": f"{worker} {claim_id}"})
-    given = (
+    tokens = (
         tx.connection.execute(
             select(attempts.c.token).where(
                 attempts.c.claim_id == claim_id, attempts.c.worker == worker
@@ -158,19 +142,19 @@ def by_claim(tx: Transaction, *, claim_id: str, worker: str) -> tuple[bool, list
         .scalars()
         .all()
     )
-    if not given:
+    if not tokens:
         return False, []
     # A token is one claim's, so it finds exactly the attempts that are still this claim's.
     statement = (
-        select_jobs()
-        .where(is_running, jobs.c.lease_token == given[0], jobs.c.lease_until > tx.now)
+        select(jobs)
+        .where(is_running, jobs.c.lease_token == tokens[0], jobs.c.lease_until > tx.now)
         .order_by(jobs.c.priority.desc(), jobs.c.seq)
         .with_for_update()
     )
-    return True, [to_row(row) for row in tx.connection.execute(statement)]
+    return True, [JobRow(*row) for row in tx.connection.execute(statement)]
 
 
-_ATTEMPT: Select[*tuple[Any, ...]] = select(*attempts.c).where(
+_ATTEMPT = select(attempts).where(
     attempts.c.job == bindparam("seq"), attempts.c.attempt == bindparam("number")
 )
 
@@ -184,17 +168,7 @@ def attempt_of(tx: Transaction, *, seq: int, attempt: int) -> AttemptRow | None:
         attempt: Its number.
     """
     row = tx.connection.execute(_ATTEMPT, {"seq": seq, "number": attempt}).first()
-    return None if row is None else _attempt(row)
-
-
-def attempts_of(tx: Transaction, *, seq: int) -> list[AttemptRow]:
-    """Find all attempts of a job, the first one first."""
-    statement = select(*attempts.c).where(attempts.c.job == seq).order_by(attempts.c.attempt)
-    return [_attempt(row) for row in tx.connection.execute(statement)]
-
-
-def _attempt(row: Row[*tuple[Any, ...]]) -> AttemptRow:
-    return AttemptRow(*row)
+    return None if row is None else AttemptRow(*row)
 
 
 _END = update(attempts).where(
@@ -233,11 +207,11 @@ def overdue(tx: Transaction, *, limit: int) -> Sequence[JobRow]:
         limit: At most so many.
     """
     statement = (
-        select_jobs()
+        select(jobs)
         .where(is_running, or_(jobs.c.lease_until < tx.now, jobs.c.cancel_deadline < tx.now))
         .order_by(jobs.c.seq)
         .limit(limit)
         # What another replica has locked, that replica deals with.
         .with_for_update(skip_locked=True)
     )
-    return [to_row(row) for row in tx.connection.execute(statement)]
+    return [JobRow(*row) for row in tx.connection.execute(statement)]

@@ -16,7 +16,7 @@ from sqlalchemy import (
     select,
 )
 
-from talweg.server.store.rows import JobRow, select_jobs, to_row
+from talweg.server.store.rows import JobRow
 from talweg.server.store.schema import jobs, tags
 
 Operator = Literal["=", "!=", "<", "<=", ">", ">="]
@@ -79,7 +79,7 @@ def select_where(
         *((jobs.c[key.field], key.descending) for key in order),
         (jobs.c.seq, order[-1].descending),
     ]
-    statement = select_jobs().where(*map(_any_of, where)).limit(limit)
+    statement = select(jobs).where(*map(_any_of, where)).limit(limit)
     statement = statement.order_by(
         *(column.desc() if descending else column.asc() for column, descending in keys)
     )
@@ -93,7 +93,7 @@ def select_where(
             beyond = column < last[index] if descending else column > last[index]
             behind.append(and_(*same, beyond))
         statement = statement.where(or_(*behind))
-    return [to_row(row) for row in connection.execute(statement)]
+    return [JobRow(*row) for row in connection.execute(statement)]
 
 
 def place(row: JobRow, order: Sequence[OrderKey]) -> list[str | int]:

@@ -37,19 +37,29 @@ def upgrade(database: Database) -> str:
             # Another server may migrate now, and a large table takes its time.
             tx.connection.execute(text("SET LOCAL statement_timeout = 0"))
             tx.connection.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
-        found = _version(tx.connection)
+        version = _version(tx.connection)
         known = {script.revision for script in scripts.walk_revisions()}
-        if found is not None and found not in known:
+        if version is not None and version not in known:
             raise CannotStart(
-                f"the database has version {found}, which this server does not know: it was "
+                f"the database has version {version}, which this server does not know: it was "
                 f"used by a later one. This server knows up to {scripts.get_current_head()}"
             )
-        config = _config()
-        config.attributes["connection"] = tx.connection
-        command.upgrade(config, "head")
+        upgrade_to(tx.connection, "head")
         version = _version(tx.connection)
     assert version is not None
     return version
+
+
+def upgrade_to(connection: Connection, version: str) -> None:
+    """Run the migrations up to a version.
+
+    Args:
+        connection: In a writing transaction.
+        version: Such as "0001", or "head" for the latest.
+    """
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, version)
 
 
 def current(database: Database) -> str | None:

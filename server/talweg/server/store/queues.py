@@ -27,7 +27,7 @@ _COUNTS = (
     .group_by(jobs.c.queue)
     .subquery()
 )
-# Made once: this runs before each ticket, while somebody waits for the job.
+# Made once: this runs before each doorbell, while somebody waits for the job.
 _WAITING = select(_COUNTS.c.queue, _COUNTS.c.num, current_time() - jobs.c.create_time).join(
     jobs, jobs.c.seq == _COUNTS.c.first
 )
@@ -35,8 +35,8 @@ _WAITING = select(_COUNTS.c.queue, _COUNTS.c.num, current_time() - jobs.c.create
 
 def waiting(connection: Connection) -> dict[str, Waiting]:
     """Count the waiting jobs of each queue that has any."""
-    found = connection.execute(_WAITING)
-    return {queue: Waiting(num, age) for queue, num, age in found}
+    result = connection.execute(_WAITING)
+    return {queue: Waiting(num, age) for queue, num, age in result}
 
 
 def places(connection: Connection, seqs: Sequence[int]) -> dict[int, int]:

@@ -1,61 +1,83 @@
-"""A job as the record holds it."""
+"""Jobs and attempts as the record holds them: a field here is a column there, written once.
+
+The tables of the schema are made from these classes by SQLAlchemy's rules for annotations: the
+type decides the column's, `| None` lets it be NULL, and what else a column needs stands in
+`Annotated`. The classes themselves stay plain and frozen, since a mapped instance takes eight
+times as long to make, and lists hold thousands.
+
+Times are microseconds since 1970 by the database's clock. Fields named after a message hold it
+serialised, and the fields beside it what is asked by SQL.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Annotated
 
-from sqlalchemy import Row, Select, select
+from sqlalchemy import BigInteger, ForeignKey, Integer, SmallInteger
+from sqlalchemy.orm import mapped_column
 
-from talweg.server.store.schema import jobs
 from talweg.spec import job_name
+from talweg.spec.states import has_ended
 from talweg.v1.jobs_pb2 import Checkpoint, Job
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.workers_pb2 import Kept
 
-ENDED = frozenset({Job.SUCCEEDED, Job.FAILED, Job.DIVERGED, Job.CANCELLED})
-"""The states that a job does not leave."""
+# SQLite numbers rows by itself for INTEGER PRIMARY KEY alone.
+SEQUENCE = BigInteger().with_variant(Integer, "sqlite")
+
+# An int is a BIGINT, unless one of these says otherwise.
+Int32 = Annotated[int, mapped_column(Integer)]
+Int16 = Annotated[int, mapped_column(SmallInteger)]
 
 
 @dataclass(frozen=True)
 class JobRow:
-    """One row of `jobs`; see the schema for what the fields hold."""
+    """One row of `jobs`. The defaults are those of a job that has just been taken."""
 
-    seq: int
-    id: str
-    state: int
+    seq: Annotated[int, mapped_column(SEQUENCE, primary_key=True, autoincrement=True)]
+    """The order in which jobs were taken."""
+    id: Annotated[str, mapped_column(unique=True)]
     queue: str
     device: str
-    priority: int
+    priority: Int32
     task: str
     loss: str
     experiment: str
     spec: bytes
     warnings: bytes
-    retry_of: str
-    request_id: str | None
-    request_digest: bytes | None
+    """A Job that holds nothing but its warnings."""
     create_time: int
-    start_time: int | None
-    end_time: int | None
-    attempt: int
-    lost_attempts: int
-    worker: str
-    lease_token: str
-    lease_until: int | None
-    report_sequence: int
-    progress: bytes | None
-    metrics_time: int
-    last_cursor: int
-    outcome: bytes | None
-    cancel_requested: bool
-    cancel_deadline: int | None
-    cancel_reason: str
-    tracking_run_id: str
-    tracking: bytes | None
-    pause_requested: bool
-    pause_reason: str
-    checkpoints: bytes | None
+    state: Int16 = Job.QUEUED
+    retry_of: str = ""
+    request_id: Annotated[str | None, mapped_column(unique=True)] = None
+    request_digest: bytes | None = None
+    start_time: int | None = None
+    end_time: int | None = None
+    attempt: Int32 = 0
+    """Raised by each claim: the fencing number."""
+    lost_attempts: Int32 = 0
+    worker: str = ""
+    lease_token: str = ""
+    lease_until: int | None = None
+    report_sequence: int = 0
+    """The last report of this attempt that was counted."""
+    progress: bytes | None = None
+    metrics_time: int = 0
+    """When a metric event was last appended; the thinning goes by it."""
+    last_cursor: int = 1
+    """The number of the latest event; the first one says that the job is QUEUED."""
+    outcome: bytes | None = None
+    cancel_requested: bool = False
+    cancel_deadline: int | None = None
+    cancel_reason: str = ""
+    tracking_run_id: str = ""
+    tracking: bytes | None = None
+    pause_requested: bool = False
+    """A RUNNING job's worker is to give it back, and it is not to be given to another."""
+    pause_reason: str = ""
+    checkpoints: bytes | None = None
+    """A Kept: what a later attempt may go on from."""
 
     @property
     def name(self) -> str:
@@ -65,7 +87,7 @@ class JobRow:
     @property
     def ended(self) -> bool:
         """Whether the job is over."""
-        return self.state in ENDED
+        return has_ended(self.state)
 
     @cached_property
     def job_spec(self) -> JobSpec:
@@ -78,14 +100,19 @@ class JobRow:
         return Kept.FromString(self.checkpoints or b"").checkpoints
 
 
-_COLUMNS = tuple(jobs.c[field.name] for field in fields(JobRow))
+@dataclass(frozen=True)
+class AttemptRow:
+    """One row of `attempts`."""
 
-
-def select_jobs() -> Select[*tuple[Any, ...]]:
-    """Return a query of whole rows, to be narrowed; `to_row` reads what it yields."""
-    return select(*_COLUMNS)
-
-
-def to_row(row: Row[*tuple[Any, ...]]) -> JobRow:
-    """Read one result of `select_jobs`."""
-    return JobRow(*row)
+    job: Annotated[int, mapped_column(SEQUENCE, ForeignKey("jobs.seq"), primary_key=True)]
+    attempt: Annotated[int, mapped_column(Integer, primary_key=True)]
+    worker: str
+    token: str
+    claim_id: str | None
+    """By which a claim that is sent again finds what it was given."""
+    start_time: int
+    end_time: int | None = None
+    ending: str | None = None
+    """How it ended, in a word: a state, or "released", "lost", "cut off"."""
+    outcome_digest: bytes | None = None
+    """A digest of the outcome that its worker sent: the same one sent again is no error."""

@@ -1,12 +1,12 @@
 """The tables of the record. The migrations make them; a test holds both alike.
 
-Times are microseconds since 1970 by the database's clock. Columns named after a message hold it
-serialised, and the columns beside it what is asked by SQL.
+A statement's whole rows, as of `select(jobs)`, are read by the dataclass: `JobRow(*row)`.
 """
+
+from typing import Any, get_type_hints
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     Column,
     Double,
     ForeignKey,
@@ -19,60 +19,37 @@ from sqlalchemy import (
     Table,
     literal_column,
 )
+from sqlalchemy.orm import DeclarativeBase, Mapped
 
+from talweg.server.store.rows import SEQUENCE, AttemptRow, JobRow
 from talweg.v1.jobs_pb2 import Job
 
 metadata = MetaData()
 
-# SQLite numbers rows by itself for INTEGER PRIMARY KEY alone.
-_Sequence = BigInteger().with_variant(Integer, "sqlite")
 
-jobs = Table(
-    "jobs",
-    metadata,
-    # The order in which jobs were taken.
-    Column("seq", _Sequence, primary_key=True, autoincrement=True),
-    Column("id", String, nullable=False, unique=True),
-    Column("state", SmallInteger, nullable=False),
-    Column("queue", String, nullable=False),
-    Column("device", String, nullable=False),
-    Column("priority", Integer, nullable=False),
-    Column("task", String, nullable=False),
-    Column("loss", String, nullable=False),
-    Column("experiment", String, nullable=False),
-    Column("spec", LargeBinary, nullable=False),
-    # A Job that holds nothing but its warnings.
-    Column("warnings", LargeBinary, nullable=False),
-    Column("retry_of", String, nullable=False),
-    Column("request_id", String, unique=True),
-    Column("request_digest", LargeBinary),
-    Column("create_time", BigInteger, nullable=False),
-    Column("start_time", BigInteger),
-    Column("end_time", BigInteger),
-    # Raised by each claim: the fencing number.
-    Column("attempt", Integer, nullable=False),
-    Column("lost_attempts", Integer, nullable=False),
-    Column("worker", String, nullable=False),
-    Column("lease_token", String, nullable=False),
-    Column("lease_until", BigInteger),
-    # The last report of this attempt that was counted.
-    Column("report_sequence", BigInteger, nullable=False),
-    Column("progress", LargeBinary),
-    # When a metric event was last appended; the thinning goes by it.
-    Column("metrics_time", BigInteger, nullable=False),
-    Column("last_cursor", BigInteger, nullable=False),
-    Column("outcome", LargeBinary),
-    Column("cancel_requested", Boolean, nullable=False),
-    Column("cancel_deadline", BigInteger),
-    Column("cancel_reason", String, nullable=False),
-    Column("tracking_run_id", String, nullable=False),
-    Column("tracking", LargeBinary),
-    # A RUNNING job's worker is to give it back, and it is not to be given to another.
-    Column("pause_requested", Boolean, nullable=False),
-    Column("pause_reason", String, nullable=False),
-    # A Kept: what a later attempt may go on from.
-    Column("checkpoints", LargeBinary),
-)
+class _Base(DeclarativeBase):
+    metadata = metadata
+    type_annotation_map = {int: BigInteger}
+
+
+def _table(row: type, name: str, **options: Any) -> Table:
+    """Return the table whose rows a dataclass holds: one column a field, in their order."""
+    hints = get_type_hints(row, include_extras=True)
+    as_mapped: Any = Mapped
+    mapped: Any = type(
+        row.__name__,
+        (_Base,),
+        {
+            "__tablename__": name,
+            "__table_args__": options,
+            "__annotations__": {field: as_mapped[hint] for field, hint in hints.items()},
+        },
+    )
+    table: Table = mapped.__table__
+    return table
+
+
+jobs = _table(JobRow, "jobs")
 
 # Literals and not parameters: a partial index serves only queries that are seen to imply it.
 is_queued = jobs.c.state == literal_column(str(Job.QUEUED))
@@ -93,36 +70,20 @@ Index("jobs_by_experiment", jobs.c.experiment, jobs.c.create_time)
 tags = Table(
     "job_tags",
     metadata,
-    Column("job", _Sequence, ForeignKey("jobs.seq"), primary_key=True),
+    Column("job", SEQUENCE, ForeignKey("jobs.seq"), primary_key=True),
     Column("key", String, primary_key=True),
     Column("value", String, nullable=False),
     sqlite_with_rowid=False,
 )
 Index("job_tags_by_value", tags.c.key, tags.c.value)
 
-attempts = Table(
-    "attempts",
-    metadata,
-    Column("job", _Sequence, ForeignKey("jobs.seq"), primary_key=True),
-    Column("attempt", Integer, primary_key=True),
-    Column("worker", String, nullable=False),
-    Column("token", String, nullable=False),
-    # By which a claim that is sent again finds what it was given.
-    Column("claim_id", String),
-    Column("start_time", BigInteger, nullable=False),
-    Column("end_time", BigInteger),
-    # How it ended, in a word: a state, or "released", "lost", "cut off".
-    Column("ending", String),
-    # A digest of the outcome that its worker sent: the same one sent again is no error.
-    Column("outcome_digest", LargeBinary),
-    sqlite_with_rowid=False,
-)
+attempts = _table(AttemptRow, "attempts", sqlite_with_rowid=False)
 Index("attempts_by_claim", attempts.c.claim_id)
 
 events = Table(
     "events",
     metadata,
-    Column("job", _Sequence, ForeignKey("jobs.seq"), primary_key=True),
+    Column("job", SEQUENCE, ForeignKey("jobs.seq"), primary_key=True),
     Column("cursor", BigInteger, primary_key=True),
     Column("attempt", Integer, nullable=False),
     # The member of Event.kind.
@@ -134,7 +95,7 @@ events = Table(
 metrics = Table(
     "metric_summaries",
     metadata,
-    Column("job", _Sequence, ForeignKey("jobs.seq"), primary_key=True),
+    Column("job", SEQUENCE, ForeignKey("jobs.seq"), primary_key=True),
     Column("name", String, primary_key=True),
     # Only those of the job's own attempt count.
     Column("attempt", Integer, nullable=False),

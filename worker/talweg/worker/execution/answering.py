@@ -1,4 +1,4 @@
-"""Answering a ticket: taking jobs from a queue until there are none."""
+"""Answering a doorbell: taking jobs from a queue until there are none."""
 
 import gc
 import logging
@@ -22,7 +22,7 @@ from talweg.worker.execution import outcomes
 from talweg.worker.execution.attempt import WorkerContext, carry_out, is_device_broken
 from talweg.worker.execution.lease import EXIT_STATUS
 
-# A ticket is answered until then, so that Celery can replace and stop its child.
+# A doorbell is answered until then, so that Celery can replace and stop its child.
 MAX_JOBS = 100
 MAX_SECONDS = 60.0
 # With less space for results than this a worker takes no jobs.
@@ -65,7 +65,7 @@ class Answering:
         """Carry out jobs of a queue until there are none, or others should have a turn.
 
         Args:
-            queue: That the ticket was for.
+            queue: That the doorbell rings for.
 
         Returns:
             How many were carried out.

@@ -4,7 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -93,6 +93,8 @@ class _Attempt:
             here.spool_dir, job_id=job_id(self._lease.job), attempt=self._lease.attempt
         )
         self._reporter = JobReporter(self._spec, self._spool)
+        # Whether an attempt that is lost may still tell what it has reached.
+        self._lease_is_good = False
         self._checkpoints = CheckpointKeeper(
             lambda: Blobs(here.blobs), assignment, self._reporter, self._control
         )
@@ -161,6 +163,7 @@ class _Attempt:
             # Nobody renews the lease from here on, and another attempt goes on.
             stop = Stop("lost", str(exc))
             self._control.stop(stop.reason, stop.detail)
+            self._lease_is_good = True
             outcome = outcomes.of_stop(stop)
         except Exception as exc:
             outcome = outcomes.of_error(exc)
@@ -215,6 +218,9 @@ class _Attempt:
         stop = self._control.stopped
         if stop is not None and stop.reason == "lost":
             log.warning("%s: attempt %d is lost: %s", self._lease.job, self._lease.attempt, stop)
+            if self._lease_is_good:
+                with suppress(ServerAwayError, grpc.RpcError, OSError):
+                    self._keeper.tell_before_leaving()
             return False
         if outcome.state not in (Job.QUEUED, Job.PAUSED):
             self._checkpoints.job_ends()

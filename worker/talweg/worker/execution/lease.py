@@ -164,6 +164,21 @@ class LeaseKeeper:
         self._outbox.add(self._reporter.take_news(last=True), None)
         self._empty_outbox()
 
+    def tell_before_leaving(self) -> None:
+        """Send what there is to tell of an attempt that ends while its lease is still good.
+
+        The next attempt goes on from the checkpoints that the record names by then. To be called
+        once the keeper has ended.
+
+        Raises:
+            ServerAwayError: No answer while the lease lasts.
+            grpc.RpcError: The lease is not ours any more.
+            OSError: The spool cannot be written.
+        """
+        self._empty_outbox()
+        self._outbox.add(self._reporter.take_news(), self._checkpoints.take_news())
+        self._empty_outbox()
+
     def _empty_outbox(self) -> None:
         while self._outbox:
             try:

@@ -4,7 +4,7 @@
 nothing that would cost a pass over the data. `evaluate` computes a loss once and checks it all.
 Beside them stand the functions of the catalogue that are no losses of named tensors.
 To add a loss, write its message in proto/talweg/v1/losses_FAMILY.proto, a subclass of one of the
-families in `_base.py`, a line in its module's table of builders, and rows in tests/worker/losses/.
+families in `base.py`, a line in its module's table of builders, and rows in tests/worker/losses/.
 """
 
 from talweg.worker.losses.base import LossModule

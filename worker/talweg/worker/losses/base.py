@@ -83,6 +83,8 @@ class LossModule(nn.Module):
     """The inputs that must be given."""
     optional_names: tuple[str, ...] = ()
     """The inputs that may be given besides."""
+    weighs_last_dimension: bool = False
+    """Whether it weighs the elements of the last dimension of pred, as its answers."""
     reduction: str
     """How per-sample values become one: mean, sum, none, or what else the loss's message has."""
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from talweg import spec
 from talweg.v1 import losses_pb2 as pb
 from talweg.v1 import options_pb2
+from talweg.v1.options_pb2 import OutputFacts
 from talweg.worker import losses
 from talweg.worker.losses import LossModule, OwnLoss
 from talweg.worker.losses_cli.shorthand import Asked
@@ -190,14 +191,15 @@ class _Place:
         facts = [_facts(message) for message in messages]
         self._raw = any(one.raw_targets for one in facts)
         self._sigmoid = any(one.activation == options_pb2.SIGMOID for one in facts)
-        self._gives_log = any(isinstance(m, pb.PoissonNll) and m.log_input for m in messages)
+        output = spec.output_of(loss)
+        takes_mean = any(one.activation == options_pb2.EXP for one in facts)
+        self._gives_log = output.kind == OutputFacts.LOG_MEAN and not takes_mean
         # Outputs for one target, each of which stands at the same point.
         self._width = 0
-        for message in messages:
-            if isinstance(message, pb.MultiQuantile):
-                self._width = len(message.quantiles)
-            elif setting.axis is LOGIT:
-                self._width = max(self._width, _num_weights(message))
+        if output.kind == OutputFacts.QUANTILES:
+            self._width = output.per_target
+        elif setting.axis is LOGIT:
+            self._width = max(map(_num_weights, messages))
 
     def defined(self, z: Tensor) -> Tensor:
         """Tell at which points the loss has a meaning: counts and rates are positive."""
@@ -267,7 +269,7 @@ def _leaves(loss: pb.Loss) -> Iterator[Message]:
 
 
 def _facts(message: Message) -> options_pb2.LossFacts:
-    return message.DESCRIPTOR.GetOptions().Extensions[options_pb2.loss]
+    return spec.loss_facts(message.DESCRIPTOR)
 
 
 def _axes(loss: pb.Loss) -> list[Axis]:

@@ -37,7 +37,7 @@ def read(text: str) -> Asked:
         value: object = spec.read(text, source="loss")
         label = ""
     else:
-        name, settings = spec.word(text)
+        name, settings = spec.read_shorthand(text)
         job = spec.override({"loss": {name: {}}}, [f"loss.{name}.{one}" for one in settings])
         value = job["loss"]
         label = " ".join([name, *(_FREE.sub("", one) for one in settings)])

@@ -5,7 +5,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from talweg.worker.tracking.spool import LINES, LOST, Point, attempt_folder, attempts, read_lines
+from talweg.worker.tracking.spool import (
+    LINES,
+    LOST,
+    Point,
+    attempt_folder,
+    attempts,
+    is_being_written,
+    read_lines,
+)
 
 # Points held in memory before they are sent.
 _BATCH = 2000
@@ -62,6 +70,16 @@ class SpooledAttempt:
             return sent >= self._taken_to == self.lines.stat().st_size
         except FileNotFoundError:
             return True
+
+    def is_all_sent(self, *, sent: int) -> bool:
+        """Return whether every whole line of the file was read and sent; a torn tail is none."""
+        if self.is_idle(sent=sent):
+            return True
+        return sent >= self._taken_to and not any(read_lines(self.lines, start=self._taken_to))
+
+    def is_over(self) -> bool:
+        """Return whether nothing more will come: its last line was read, or its writer is gone."""
+        return self.end is not None or not is_being_written(self.lines)
 
     def changed_ms(self) -> float:
         """When something was written last, in milliseconds since the epoch."""

@@ -1,5 +1,7 @@
 """A model in MLflow's own format: PyTorch flavour, as an exported program, no pickles."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 from torch import Tensor, nn
 
-from talweg.worker.tracking.runs import RunId, translated
+from talweg.worker.tracking.runs import RunId, TrackingError, translated, uploading
 
 NAME = "model"
 
@@ -25,11 +27,26 @@ class _OnCpu:
 
     __name__ = "mlflow.pytorch"
 
-    @staticmethod
-    def save_model(path: str, mlflow_model: Model, **arguments: Any) -> None:
+    def __init__(self) -> None:
+        self.is_saved = False
+
+    def save_model(self, path: str, mlflow_model: Model, **arguments: Any) -> None:
         mlflow.pytorch.save_model(path=path, mlflow_model=mlflow_model, **arguments)
         mlflow_model.flavors["python_function"]["config"] = {"device": "cpu"}
         mlflow_model.save(str(Path(path) / "MLmodel"))
+        self.is_saved = True
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Turn what MLflow raises into a TrackingError; once the model is saved it is uploaded."""
+        try:
+            with translated():
+                yield
+        except Exception as exc:
+            if not self.is_saved or isinstance(exc, TrackingError):
+                raise
+            with uploading():
+                raise
 
 
 def requirements() -> list[str]:
@@ -57,10 +74,11 @@ def log_model(
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *outputs.shape[1:]))]),
     )
     mlflow.set_tracking_uri(tracking_uri)
-    with translated():
+    flavor = _OnCpu()
+    with flavor.translated():
         Model.log(
             artifact_path=None,
-            flavor=_OnCpu(),
+            flavor=flavor,
             flavor_name="pytorch",
             name=NAME,
             run_id=run.run_id,

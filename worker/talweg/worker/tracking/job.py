@@ -3,43 +3,34 @@
 import logging
 import os
 import shutil
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from talweg.spec import flatten, from_dict, to_dict, to_yaml
-from talweg.v1.jobs_pb2 import Job, Outcome
+from talweg.spec.states import has_ended
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tracking.attempts import SpooledAttempt
-from talweg.worker.tracking.home import ensure_run
+from talweg.worker.tracking.ending import Ending, EndQuery
+from talweg.worker.tracking.home import close_surplus, ensure_run
 from talweg.worker.tracking.outputs import send_diagnoses, send_outputs
-from talweg.worker.tracking.record import Record, has_ended
+from talweg.worker.tracking.record import Record
 from talweg.worker.tracking.runs import (
     RefusedError,
     RunGoneError,
     RunId,
     Runs,
+    TrackingBusyError,
     longest_call_seconds,
 )
 from talweg.worker.tracking.spool import Point, attempts, now_ms
 from talweg.worker.tracking.state import DeliveryState
 
-# A spool that has been silent for so long may belong to a worker that is no more.
-_SILENT_MS = 10_000
 # Whoever wrote something so short a time ago holds the job's lease.
 _FRESH_MS = 2_000
-_FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 60.0
 # Folders on their way out; `spool.jobs` passes over them.
 TRASH_PREFIX = ".done-"
-
-_STATUS = {
-    "SUCCEEDED": "FINISHED",
-    "FAILED": "FAILED",
-    "DIVERGED": "FAILED",
-    "CANCELLED": "KILLED",
-}
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +57,7 @@ class JobDelivery:
         self._state = state or DeliveryState()
         self._attempts: dict[int, SpooledAttempt] = {}
         self._spec: JobSpec | None = None
-        self._ask_at, self._ask_pause = 0.0, _FIRST_PAUSE
+        self._end_query = EndQuery(self.job_id, record)
         self._overtaken: set[int] = set()
 
     def advance(self) -> bool:
@@ -85,9 +76,10 @@ class JobDelivery:
             for _, attempt in sorted(self._attempts.items()):
                 if not self._send(attempt):
                     return False
+            self._close_surplus()
             return self._finish()
-        except RunGoneError:
-            return self._run_is_gone()
+        except RunGoneError as exc:
+            return self._run_is_gone(exc)
 
     @property
     def _run(self) -> RunId:
@@ -104,6 +96,10 @@ class JobDelivery:
             step()
         except RefusedError as exc:
             log.error("%s: MLflow refuses the %s: %s", self.job_id, name, exc)
+        except RunGoneError as exc:
+            # Raises where it is the run that is gone, and not what belongs to it, such as a model.
+            self._runs.get(self._state.run_id)
+            log.error("%s: MLflow refuses the %s: %s", self.job_id, name, exc)
         self._state.done.append(name)
         self._save()
 
@@ -117,23 +113,28 @@ class JobDelivery:
         for points, offset in attempt.unsent(self._sent_of(attempt)):
             if attempt.begin is None:
                 raise RefusedError(f"{attempt.lines} does not begin with its job")
-            self._spec = self._spec or from_dict(attempt.begin["spec"])
+            spec = self._spec_of(attempt.begin)
             ensure_run(
-                attempt.begin, self._spec, job_id=self.job_id, state=self._state, save=self._save,
+                attempt.begin, spec, job_id=self.job_id, state=self._state, save=self._save,
                 is_new=self._is_new, runs=self._runs, record=self._record,
             )  # fmt: skip
             if not self._may_begin(attempt):
                 return False
-            if self._is_overtaken(attempt, points) or not self._send_batch(
-                attempt, self._spec, points
-            ):
+            if self._is_overtaken(attempt, points) or not self._send_batch(attempt, spec, points):
                 log.info("%s: attempt %s is left until its job has ended", self.job_id, key)
                 self._overtaken.add(attempt.number)
                 break
             self._state.offsets[key] = offset
             self._save()
-        self._describe(attempt)
+        if attempt.begin is not None:
+            # Also where an earlier process has sent all: what is made of it needs the spec.
+            self._describe(attempt, self._spec_of(attempt.begin))
         return True
+
+    def _spec_of(self, begin: Mapping[str, Any]) -> JobSpec:
+        if self._spec is None:
+            self._spec = from_dict(begin["spec"])
+        return self._spec
 
     def _sent_of(self, attempt: SpooledAttempt) -> int:
         return self._state.offsets.get(str(attempt.number), 0)
@@ -249,10 +250,8 @@ class JobDelivery:
     def _changed_tags(self, tags: Mapping[str, str]) -> dict[str, str]:
         return {name: text for name, text in tags.items() if self._state.tags.get(name) != text}
 
-    def _describe(self, attempt: SpooledAttempt) -> None:
-        spec, data = self._spec, attempt.data
-        if spec is None:
-            return
+    def _describe(self, attempt: SpooledAttempt, spec: JobSpec) -> None:
+        data = attempt.data
         self._once(
             "job file",
             lambda: self._runs.log_text(self._state.run_id, to_yaml(spec), "job.yaml"),
@@ -273,16 +272,18 @@ class JobDelivery:
 
     # The run.
 
-    def _run_is_gone(self) -> bool:
+    def _run_is_gone(self, error: RunGoneError) -> bool:
         """Drop the rest where a person deleted the run; send all again where MLflow lost it."""
         try:
             self._runs.get(self._state.run_id)
         except RunGoneError as exc:
             if "was deleted" not in str(exc):
                 log.warning("%s: MLflow has lost its run; sending all again", self.job_id)
-                self._state = DeliveryState(creating=True, replaces=self._state.run_id)
+                self._state = DeliveryState(replaces=self._state.run_id)
                 self._save()
                 return False
+        else:
+            raise TrackingBusyError(str(error)) from error
         if not self._job_has_ended():
             return False
         log.warning("%s: somebody deleted its run; the rest is dropped", self.job_id)
@@ -292,86 +293,87 @@ class JobDelivery:
     # The end.
 
     def _finish(self) -> bool:
+        """Close the run of a job that has ended, once nothing of it is left to send.
+
+        Only the spool says what is left: how long it has been silent says nothing, since this
+        process may have waited for MLflow, or have been stopped, all the while.
+        """
+        ending = self._ending()
+        if ending is None or not self._is_all_sent(ending, besides=self._overtaken):
+            return False
+        self._send_leftovers()
+        closes_run = bool(self._state.run_id) and ending.attempt in self._attempts
+        if closes_run:
+            self._send_files(self._attempts[ending.attempt])
+        if not self._close_surplus() or not self._is_all_sent(ending):
+            return False
+        if closes_run:
+            self._close_run(ending)
+        # Again: a call may have taken long.
+        if not self._is_all_sent(ending):
+            return False
+        if closes_run:
+            self._say_complete()
+        self._remove()
+        return True
+
+    def _is_all_sent(self, ending: Ending, *, besides: Collection[int] = ()) -> bool:
+        """Return whether MLflow has every line of the spool, and none can follow that counts.
+
+        The attempt that ended the job tells the server first and its spool last. Attempts before
+        it have lost their leases: what they may still write does not count.
+
+        Args:
+            ending: How the job ended.
+            besides: Numbers of attempts that need not have been sent.
+        """
+        last = self._attempts.get(ending.attempt)
+        # In this order: what stands in the file of a writer that is gone is all.
+        if last is not None and not last.is_over():
+            return False
+        if set(attempts(self.folder)) != self._attempts.keys():
+            return False
+        return all(
+            attempt.is_all_sent(sent=self._sent_of(attempt))
+            for attempt in self._attempts.values()
+            if attempt.number not in besides
+        )
+
+    def _ending(self) -> Ending | None:
+        """Return how the job ended; None where it has not, as far as is known."""
         last = self._attempts[max(self._attempts)] if self._attempts else None
-        if last is None:
-            return self._ask(None)
-        if last.final_state and last.end is not None:
-            self._complete(
-                last,
-                state=last.final_state,
-                cause=last.end["cause"],
-                message=last.end["message"],
-                end_ms=last.end["time"],
-            )
-            return True
-        return self._ask(last)
+        told = Ending.told_by(last) if last is not None else None
+        return told or self._end_query.ask(last, self._attempts, overtaken=bool(self._overtaken))
 
     def _job_has_ended(self) -> bool:
         if any(attempt.final_state for attempt in self._attempts.values()):
             return True
         job = self._record.job(self.job_id)
-        return job is None or has_ended(job)
+        return job is None or has_ended(job.state)
 
-    def _ask(self, last: SpooledAttempt | None) -> bool:
-        """Ask the server about a job of which nothing more seems to come."""
-        quiet = last is None or last.end is not None or now_ms() - last.changed_ms() > _SILENT_MS
-        if not quiet or time.monotonic() < self._ask_at:
-            return False
-        job = self._record.job(self.job_id)
-        if job is None or not has_ended(job):
-            self._ask_later()
-            return job is None and self._give_up_on(last)
-        if last is None or not self._state.run_id or job.attempt not in self._attempts:
-            # Its last attempt is another machine's to close, or there is nothing to close.
-            if self._overtaken and not job.tracking.complete:
-                self._ask_later()
-                return False
-            self._send_leftovers()
-            self._remove()
-            return True
-        self._complete(
-            last,
-            state=Job.State.Name(job.state),
-            cause=Outcome.Cause.Name(job.outcome.cause) if job.outcome.cause else "",
-            message=job.outcome.message,
-            end_ms=job.end_time.ToMilliseconds() or now_ms(),
+    def _send_files(self, last: SpooledAttempt) -> None:
+        """Send what is made from the files that the attempts have left."""
+        if self._spec is None:
+            return
+        for attempt in self._attempts.values():
+            # Again, where an earlier call was cut short.
+            send_diagnoses(attempt, self._spec, run=self._run, runs=self._runs, once=self._once)
+        send_outputs(
+            last, self._spec, run=self._run, runs=self._runs, state=self._state,
+            save=self._save, once=self._once,
+        )  # fmt: skip
+
+    def _close_surplus(self) -> bool:
+        return close_surplus(
+            self._run, job_id=self.job_id, state=self._state, save=self._save, runs=self._runs
         )
-        return True
 
-    def _ask_later(self) -> None:
-        self._ask_at = time.monotonic() + self._ask_pause
-        self._ask_pause = min(2 * self._ask_pause, _LONGEST_PAUSE)
-
-    def _give_up_on(self, last: SpooledAttempt | None) -> bool:
-        """Close the run of a job that the server does not know and nobody writes to."""
-        if last is not None and now_ms() - last.changed_ms() < 1000 * _LONGEST_PAUSE:
-            return False
-        log.warning("%s: the server does not know this job; its run is closed", self.job_id)
-        if last is not None and self._state.run_id:
-            self._complete(last, state="CANCELLED", cause="", message="", end_ms=now_ms())
-        else:
-            self._remove()
-        return True
-
-    def _complete(
-        self, last: SpooledAttempt, *, state: str, cause: str, message: str, end_ms: int
-    ) -> None:
-        self._send_leftovers()
-        if self._spec is not None:
-            for attempt in self._attempts.values():
-                # Again, where an earlier call was cut short.
-                send_diagnoses(
-                    attempt, self._spec, run=self._run, runs=self._runs, once=self._once
-                )
-            send_outputs(
-                last, self._spec, run=self._run, runs=self._runs, state=self._state,
-                save=self._save, once=self._once,
-            )  # fmt: skip
-        tags = {"talweg.state": state, "talweg.cause": cause, "talweg.message": message}
-        changed = self._changed_tags({name: text for name, text in tags.items() if text})
-        if changed:
+    def _close_run(self, ending: Ending) -> None:
+        if changed := self._changed_tags(ending.tags):
             self._runs.log(self._state.run_id, tags=changed)
-        self._runs.close(self._state.run_id, status=_STATUS[state], end_ms=end_ms)
+        self._runs.close(self._state.run_id, status=ending.status, end_ms=ending.time_ms)
+
+    def _say_complete(self) -> None:
         self._record.set_run(
             self.job_id,
             self._run,
@@ -379,7 +381,6 @@ class JobDelivery:
             url=self._runs.url(self._run),
             complete=True,
         )
-        self._remove()
 
     def _remove(self) -> None:
         """Rename the folder first: a folder that is half removed must not be taken for a job."""

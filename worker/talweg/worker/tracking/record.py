@@ -12,14 +12,7 @@ from talweg.worker.channels import Channel, call
 from talweg.worker.tracking.runs import RunId
 
 _PATIENCE = 2.0
-_ENDED = (Job.SUCCEEDED, Job.FAILED, Job.DIVERGED, Job.CANCELLED)
-
 log = logging.getLogger(__name__)
-
-
-def has_ended(job: Job) -> bool:
-    """Return whether the job's state is a last one."""
-    return job.state in _ENDED
 
 
 class Record:

@@ -27,6 +27,7 @@ from mlflow.entities import (
     DatasetInput,
     InputTag,
     LifecycleStage,
+    LoggedModelStatus,
     Metric,
     Param,
     Run,
@@ -104,6 +105,8 @@ def translated() -> Iterator[None]:
             raise RefusedError(str(exc)) from exc
         raise TrackingBusyError(str(exc)) from exc
     except MlflowException as exc:
+        if str(exc).startswith("The following failures occurred while uploading"):
+            raise TrackingBusyError(str(exc)) from exc
         # What the client found wrong itself, before it asked anybody, is wrong for good.
         if not str(exc).startswith("API request to"):
             raise RefusedError(str(exc)) from exc
@@ -112,8 +115,27 @@ def translated() -> Iterator[None]:
         raise TrackingAwayError(str(exc)) from exc
 
 
+@contextmanager
+def uploading() -> Iterator[None]:
+    """Turn what the upload of a file raises into a TrackingError.
+
+    What an artifact store's own client raises, such as boto's, does not say that the file can
+    never be stored. A missing module or file does, and is raised as it is.
+    """
+    try:
+        with translated():
+            yield
+    except (TrackingError, ImportError, FileNotFoundError):
+        raise
+    except Exception as exc:
+        raise TrackingBusyError(repr(exc)) from exc
+
+
 def longest_call_seconds() -> float:
-    """Return how long a call may be on its way: each of its tries, and the pauses between."""
+    """Return how long a call may be on its way: each of its tries, and the pauses between.
+
+    A try may take the timeout twice, to connect and to be answered.
+    """
     settings = (
         MLFLOW_HTTP_REQUEST_MAX_RETRIES,
         MLFLOW_HTTP_REQUEST_TIMEOUT,
@@ -121,7 +143,7 @@ def longest_call_seconds() -> float:
         MLFLOW_HTTP_REQUEST_BACKOFF_JITTER,
     )
     retries, timeout, factor, jitter = (setting.get() for setting in settings)  # type: ignore[no-untyped-call]
-    return float(timeout * (retries + 1) + factor * 2**retries + jitter * retries)
+    return float(2 * timeout * (retries + 1) + factor * 2**retries + jitter * retries)
 
 
 @dataclass(frozen=True)
@@ -186,17 +208,18 @@ class Runs:
             self.client.restore_experiment(experiment_id)
         return experiment_id
 
-    def find(self, *, experiment_id: str, job_id: str) -> RunId | None:
-        """Return the job's run, the oldest where there are several."""
+    def find(self, *, experiment_id: str, job_id: str) -> list[Run]:
+        """Return the job's runs, the oldest first."""
         with translated():
-            found = self.client.search_runs(
-                [experiment_id],
-                f"tags.`{JOB_TAG}` = '{job_id}'",
-                run_view_type=ViewType.ACTIVE_ONLY,
-                max_results=1,
-                order_by=["attributes.start_time ASC"],
+            return list(
+                self.client.search_runs(
+                    [experiment_id],
+                    f"tags.`{JOB_TAG}` = '{job_id}'",
+                    run_view_type=ViewType.ACTIVE_ONLY,
+                    max_results=100,
+                    order_by=["attributes.start_time ASC"],
+                )
             )
-        return RunId(found[0].info.run_id, experiment_id) if found else None
 
     def create(
         self, *, experiment_id: str, name: str, start_ms: int, tags: Mapping[str, str]
@@ -238,6 +261,25 @@ class Runs:
         """Return the steps at which the run holds a metric."""
         with translated():
             return {point.step for point in self.client.get_metric_history(run_id, metric)}
+
+    def put_away(self, surplus: Run, *, kept: str) -> str:
+        """Delete a job's second run; one that holds something is closed and marked instead.
+
+        Args:
+            surplus: The run that nobody needs.
+            kept: The id of the job's run.
+
+        Returns:
+            What was done, for people.
+        """
+        run_id, data, inputs = surplus.info.run_id, surplus.data, surplus.inputs
+        if not (data.metrics or data.params or (inputs and inputs.dataset_inputs)):
+            self.delete(run_id)
+            return "deleted"
+        self.log(run_id, tags={"talweg.surplus_of": kept})
+        with translated():
+            self.client.set_terminated(run_id, "KILLED")
+        return "closed, since it holds something"
 
     def delete(self, run_id: str) -> None:
         """Delete a run that nobody needs."""
@@ -308,17 +350,17 @@ class Runs:
 
     def log_text(self, run_id: str, text: str, path: str) -> None:
         """Store a text as a file of the run."""
-        with translated():
+        with uploading():
             self.client.log_text(run_id, text, path)
 
     def log_files(self, run_id: str, folder: Path) -> None:
         """Store a folder's content among the run's files."""
-        with translated():
+        with uploading():
             self.client.log_artifacts(run_id, str(folder))
 
     def log_file(self, run_id: str, file: Path, folder: str) -> None:
         """Store a file in a folder of the run's files."""
-        with translated():
+        with uploading():
             self.client.log_artifact(run_id, str(file), folder)
 
     def create_model(self, run: RunId) -> str:
@@ -329,6 +371,21 @@ class Runs:
             )
         model_id: str = model.model_id
         return model_id
+
+    def find_models(self, run: RunId) -> list[str]:
+        """Return the ids of the run's logged models that are still empty, the oldest first."""
+        with translated():
+            found = self.client.search_logged_models(
+                [run.experiment_id],
+                f"source_run_id = '{run.run_id}'",
+                order_by=[{"field_name": "creation_timestamp", "ascending": True}],
+            )
+        return [model.model_id for model in found if model.status == LoggedModelStatus.PENDING]
+
+    def delete_model(self, model_id: str) -> None:
+        """Delete a logged model that nobody needs."""
+        with translated():
+            self.client.delete_logged_model(model_id)
 
     def close(self, run_id: str, *, status: str, end_ms: int) -> None:
         """End a run.

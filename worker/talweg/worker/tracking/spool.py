@@ -9,6 +9,9 @@ One folder an attempt, `{spool}/{job id}/{attempt}/`, written by the training pr
 A line counts once its newline is there: a process killed in mid-write leaves a torn tail, which
 readers pass over.
 
+The writer holds a shared lock (flock) on `lines.jsonl` as long as it lives. A file without an end
+line that nobody has locked is therefore whole: its writer was killed.
+
 | kind | holds |
 |---|---|
 | begin | format, job, attempt, worker, time, spec |
@@ -22,6 +25,7 @@ readers pass over.
 All times are milliseconds since the epoch.
 """
 
+import fcntl
 import json
 import os
 import threading
@@ -98,6 +102,7 @@ class SpoolWriter:
         self._file = os.open(
             self.folder / LINES, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644
         )
+        fcntl.flock(self._file, fcntl.LOCK_SH)
         self._job_id, self._attempt = job_id, attempt
 
     def begin(self, *, worker: str, spec: Mapping[str, Any]) -> None:
@@ -245,6 +250,20 @@ def read_lines(path: Path, *, start: int = 0) -> Iterator[Line]:
                     continue
                 if isinstance(content, dict) and isinstance(content.get("kind"), str):
                     yield Line(kind=content["kind"], content=content, end=end)
+
+
+def is_being_written(path: Path) -> bool:
+    """Return whether the process that writes a `lines.jsonl` lives, if only frozen."""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return False
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def attempt_folder(spool: Path, *, job_id: str, attempt: int) -> Path:

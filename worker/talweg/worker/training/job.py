@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 import torch
 from torch import nn
 
-from talweg.spec import SpecError, check, fill
+from talweg.spec import SpecError, complete
 from talweg.v1.jobs_pb2 import Divergence, Job, LogLine, Outcome
 from talweg.v1.spec_pb2 import JobSpec, Resources
 from talweg.worker.diagnostics import learn_one_batch, look_around, trivial_metrics, try_rates
@@ -73,8 +73,7 @@ def run(
         RuntimeError: CUDA is demanded on a machine that has none. Any exception that leaves this
             function is a fault of the service or of the machine, not of the job.
     """
-    spec = fill(spec)
-    violations, warned = check(spec)
+    spec, violations, warned = complete(spec)
     if violations:
         return Result(Job.FAILED, Outcome.USER_SPEC, str(SpecError(violations)))
     if member is not None:

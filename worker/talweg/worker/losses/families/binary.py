@@ -27,6 +27,7 @@ class BceWithLogits(TorchElementwise, YesOrNo):
     number of elements.
     """
 
+    weighs_last_dimension = True
     weight: Tensor | None
     """A factor an element of the last dimension, or none."""
     pos_weight: Tensor | None

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from google.protobuf.message import Message
 
-from talweg.spec import kind
+from talweg.spec import kind, loss_facts, output_of
 from talweg.v1 import losses_pb2, options_pb2
 from talweg.v1.losses_pb2 import Loss
+from talweg.v1.options_pb2 import LossFacts, OutputFacts
 from talweg.v1.tasks_pb2 import MetricLearning
 from talweg.worker import losses
 from talweg.worker.losses import LossModule, Perceptual
@@ -31,6 +32,9 @@ from talweg.worker.tasks.metric_learning.pairing import (
     OfOrder,
     OfPairs,
 )
+
+# What a loss of pairs is told of those of two classes, by the name of that input.
+_OF_TWO_CLASSES = {"similar": 0, "sign": -1}
 
 ByVectors = losses_pb2.ArcFace | losses_pb2.CosFace | losses_pb2.Ldam
 """The losses that compare embeddings with one learned vector a class."""
@@ -73,40 +77,47 @@ def criterion(loss: Loss, outputs: Outputs) -> LossModule:
     if name == "sum":
         terms = [criterion(term.loss, outputs) for term in loss.sum.terms]
         return losses.Sum(terms, [term.weight for term in loss.sum.terms])
-    if isinstance(message, losses_pb2.Detection):
+    facts, output = loss_facts(message.DESCRIPTOR), output_of(loss)
+    if output.kind == OutputFacts.BOXES:
         return ByLocation(loss)
     module = losses.build(loss)
-    if isinstance(message, losses_pb2.MultiQuantile):
-        return ByQuantile(module, len(message.quantiles))
-    if isinstance(message, losses_pb2.GaussianNll):
+    if output.kind == OutputFacts.QUANTILES:
+        return ByQuantile(module, output.per_target)
+    if output.kind == OutputFacts.MEAN_AND_VARIANCE:
         return MeanAndVariance(module)
-    if isinstance(message, losses_pb2.BceWithLogits) and outputs.of_pixels:
-        return ByPixel(module)
-    if isinstance(message, ByVectors):
+    if output.kind == OutputFacts.CLASS_EMBEDDING:
         return ByCosine(
             module,
             num_classes=outputs.num_classes,
-            embedding_size=message.embedding_size,
-            scale=message.scale,
-            takes_cosines=isinstance(message, losses_pb2.Ldam),
+            embedding_size=output.embedding_size,
+            scale=output.scale,
+            takes_cosines="class_weight" not in module.input_names,
             seed=outputs.seed,
         )
+    if outputs.of_pixels and module.weighs_last_dimension:
+        return ByPixel(module)
     if isinstance(module, Perceptual) and module.learned:
         return LearnedLayers(module)
-    if isinstance(message, losses_pb2.Contrastive | losses_pb2.CosineEmbedding):
-        answer, other = ("sign", -1) if name == "cosine_embedding" else ("similar", 0)
-        if outputs.given == MetricLearning.pairs:
-            return OfPairs(module, answer=answer, other=other)
-        return InPairs(module, answer=answer, other=other)
-    if isinstance(message, losses_pb2.Triplet):
-        return module if outputs.given == MetricLearning.triplets else InTriplets(module)
-    if isinstance(message, losses_pb2.MarginRanking):
-        return OfOrder(module) if outputs.given == MetricLearning.triplets else InOrder(module)
+    if facts.groups:
+        return _grouped(module, facts, outputs.given)
     if module.input_names == ("embeddings", "labels"):
         return ByClass(module)
-    facts = message.DESCRIPTOR.GetOptions().Extensions[options_pb2.loss]
     if facts.activation == options_pb2.EXP:
         return AfterExp(module)
     if facts.activation == options_pb2.SIGMOID and outputs.ends_in == "none":
         return AfterSigmoid(module)
     return module
+
+
+def _grouped(
+    module: LossModule, facts: LossFacts, given: MetricLearning.Given.ValueType
+) -> LossModule:
+    """Give a loss its pairs or triplets: those of the data, or made of labels."""
+    are_given = facts.groups == MetricLearning.Given.Name(given)
+    *_, answer = module.input_names
+    if facts.groups == "pairs":
+        pairs = OfPairs if are_given else InPairs
+        return pairs(module, answer=answer, other=_OF_TWO_CLASSES[answer])
+    if module.input_names == ("anchor", "positive", "negative"):
+        return module if are_given else InTriplets(module)
+    return OfOrder(module) if are_given else InOrder(module)

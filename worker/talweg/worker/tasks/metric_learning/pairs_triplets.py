@@ -26,7 +26,6 @@ from talweg.worker.tasks.common.base import (
     StepInfo,
     TaskRunner,
 )
-from talweg.worker.tasks.common.criterion import leaves
 from talweg.worker.tasks.common.mean_loss import MeanLoss
 from talweg.worker.tasks.common.metrics import auroc_and_average_precision
 from talweg.worker.tasks.metric_learning.metrics import recall_at
@@ -59,7 +58,7 @@ class _Given(TaskRunner):
             raise UserSpecError(
                 f"dataset: {' and '.join(self.compared)} must have one shape, but got {shapes}"
             )
-        self.compares_directions = not any(is_euclidean(loss) for _, loss in leaves(spec.loss))
+        self.compares_directions = not is_euclidean(spec.loss)
         """Whether the directions of vectors are compared, and not their places."""
 
     def arrays(self, part: DataSplit) -> dict[str, Tensor]:

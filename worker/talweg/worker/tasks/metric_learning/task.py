@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from talweg.spec import judges_loss
-from talweg.v1 import losses_pb2
+from talweg.spec import judges_loss, output_of
+from talweg.v1.losses_pb2 import Loss
+from talweg.v1.options_pb2 import OutputFacts
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.tasks.common.array_contract import Array
@@ -19,7 +20,6 @@ from talweg.worker.tasks.common.base import (
     Predictions,
     TaskRunner,
 )
-from talweg.worker.tasks.common.criterion import leaves
 from talweg.worker.tasks.common.mean_loss import MeanLoss
 from talweg.worker.tasks.metric_learning.metrics import recall_at, verification_auroc
 from talweg.worker.tasks.metric_learning.sampler import grouped
@@ -49,7 +49,7 @@ class MetricLearning(TaskRunner):
         self._labels = torch.zeros(0, dtype=torch.int64)
         self.judges_loss = judges_loss(spec)
         """Whether the loss means anything for classes that training has not seen."""
-        self.compares_directions = not any(is_euclidean(loss) for _, loss in leaves(spec.loss))
+        self.compares_directions = not is_euclidean(spec.loss)
         """Whether the directions of vectors are compared, and not their places."""
 
     def num_classes(self, bundle: DataBundle) -> int:
@@ -122,9 +122,6 @@ class _Vectors(MetricAccumulator):
         return loss.value
 
 
-def is_euclidean(loss: object) -> bool:
+def is_euclidean(loss: Loss) -> bool:
     """Return whether a loss compares the places of vectors rather than their directions."""
-    if isinstance(loss, losses_pb2.OnlineTriplet | losses_pb2.Triplet):
-        by_cosine = loss.distance == losses_pb2.Distance.cosine
-        return not (by_cosine or getattr(loss, "normalize", False))
-    return isinstance(loss, losses_pb2.Contrastive)
+    return output_of(loss).kind == OutputFacts.EUCLIDEAN_EMBEDDING

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from talweg.spec import kind
-from talweg.v1 import losses_pb2
+from talweg.spec import kind, output_of
+from talweg.v1.options_pb2 import OutputFacts
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle
 from talweg.worker.losses import ClassCounts
@@ -15,13 +15,12 @@ from talweg.worker.models import share_answers
 from talweg.worker.tasks.common.array_contract import Array
 from talweg.worker.tasks.common.base import Floats, Predictions
 from talweg.worker.tasks.common.class_counts import count_classes
-from talweg.worker.tasks.common.criterion import leaves
 from talweg.worker.tasks.common.single_target import OneTarget
 
 
 def is_conditional(spec: JobSpec) -> bool:
     """Return whether each answer, rank > k, is given rank ≥ k; else each stands alone."""
-    return any(isinstance(loss, losses_pb2.Corn) for _, loss in leaves(spec.loss))
+    return output_of(spec.loss).kind == OutputFacts.CONDITIONAL_RANK_LOGITS
 
 
 def shares_answers(spec: JobSpec) -> bool:

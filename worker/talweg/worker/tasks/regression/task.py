@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from talweg.v1 import losses_pb2
+from talweg.spec import output_of
+from talweg.v1.options_pb2 import OutputFacts
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle
 from talweg.worker.tasks.common.array_contract import Array
 from talweg.worker.tasks.common.base import Floats, Predictions
-from talweg.worker.tasks.common.criterion import leaves
 from talweg.worker.tasks.common.metrics import pinball, r2
 from talweg.worker.tasks.common.single_target import OneTarget
 
@@ -30,23 +30,12 @@ class Regression(OneTarget):
         super().__init__(spec, bundle)
         self._scaler = bundle.target_scaler
         self._mean = self.targets(bundle.train.y).mean(dim=0)
-        self._gives_log = False
-        self._gives_variance = False
+        output = output_of(spec.loss)
+        self._gives_log = output.kind == OutputFacts.LOG_MEAN
+        self._gives_variance = output.kind == OutputFacts.MEAN_AND_VARIANCE
         # Quantiles that are evaluated, and whether each has an output of its own.
-        self._quantiles: Floats = np.zeros(0)
-        self._by_quantile = False
-        for _, loss in leaves(spec.loss):
-            if isinstance(loss, losses_pb2.PoissonNll):
-                self._gives_log = loss.log_input
-            elif isinstance(loss, losses_pb2.Tweedie):
-                self._gives_log = True
-            elif isinstance(loss, losses_pb2.GaussianNll):
-                self._gives_variance = True
-            elif isinstance(loss, losses_pb2.MultiQuantile):
-                self._quantiles = np.array(loss.quantiles)
-                self._by_quantile = True
-            elif isinstance(loss, losses_pb2.Quantile) and not self._by_quantile:
-                self._quantiles = np.append(self._quantiles, loss.q)
+        self._quantiles: Floats = np.array(output.quantiles)
+        self._by_quantile = output.kind == OutputFacts.QUANTILES
 
     def start(self, network: nn.Module) -> None:
         """Begin at the mean of the training targets where outputs are its logarithm.

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, normalize
 from torch import Tensor, nn
 
-from talweg.spec import kind
+from talweg.spec import kind, loss_facts
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.losses import LossModule
@@ -113,7 +113,7 @@ class SelfSupervised(TaskRunner):
             self.criterion,
             size=self.num_outputs,
             projection=task.projection,
-            predicts=kind(spec.loss)[0] == "negative_cosine",
+            predicts=loss_facts(kind(spec.loss)[1].DESCRIPTOR).predictor,
             seed=spec.training.seed,
         )
 

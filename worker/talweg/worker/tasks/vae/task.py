@@ -9,8 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from talweg.spec import output_of
 from talweg.v1 import losses_pb2
 from talweg.v1.jobs_pb2 import Warning
+from talweg.v1.options_pb2 import OutputFacts
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.losses.functional import generative
@@ -30,7 +32,7 @@ _SEED = 0
 
 def gives_probabilities(spec: JobSpec) -> bool:
     """Return whether a filled spec's reconstructions are yes or no, number by number."""
-    return spec.loss.vae.recon in (losses_pb2.Vae.bce_logits, losses_pb2.Vae.bce)
+    return output_of(spec.loss).kind == OutputFacts.BINARY_LOGITS
 
 
 class Vae(TaskRunner):

@@ -1,6 +1,6 @@
-"""One of several processes that train one job, other than the first; started by `processes`.
+"""One of several processes that train one job, other than the first; started by `launcher`.
 
-python -m torch.distributed.run … -m talweg.worker.training.distributed.member FOLDER
+python -m talweg.worker.training.distributed.member FOLDER RANK
 """
 
 from __future__ import annotations
@@ -16,30 +16,29 @@ import torch
 from talweg.spec import from_dict
 from talweg.v1.jobs_pb2 import Job
 from talweg.worker.parents import die_with_parent
-from talweg.worker.training.distributed import processes
+from talweg.worker.training.distributed import launcher
+from talweg.worker.training.distributed.processes import Member
 from talweg.worker.training.interface import NeverStop, NullReporter
 from talweg.worker.training.job import run
 
 _SECONDS_APART = 1.0
 
 
-def main(folder: Path) -> int:
+def main(folder: Path, rank: int) -> int:
     """Train its part of the job that a folder describes; the exit status."""
     die_with_parent(os.getppid())
-    first = int((folder / processes.FIRST).read_text())
+    first = int((folder / launcher.PARENT).read_text())
     threading.Thread(target=_end_with, args=(first,), daemon=True).start()
-    spec = from_dict(json.loads((folder / processes.SPEC).read_text()))
-    device = (folder / processes.DEVICE).read_text()
-    # The launcher counts from 0 what stands behind the first process.
-    rank = int(os.environ["RANK"]) + 1
+    spec = from_dict(json.loads((folder / launcher.SPEC).read_text()))
+    device = (folder / launcher.DEVICE).read_text()
     if device == "cuda":
         torch.cuda.set_device(rank)
-    member = processes.Member(rank=rank, size=spec.resources.processes, folder=folder)
+    member = Member(rank=rank, size=spec.resources.processes, folder=folder)
     result = run(spec, report=NullReporter(), control=NeverStop(), device=device, member=member)
     if result.state != Job.FAILED:
         return 0
     failed = {"cause": result.cause, "message": result.message}
-    (folder / processes.FAILED).write_text(json.dumps(failed))
+    launcher.failure_file(folder, rank).write_text(json.dumps(failed))
     return 1
 
 
@@ -54,4 +53,4 @@ def _end_with(first: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))

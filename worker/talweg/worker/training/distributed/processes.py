@@ -1,28 +1,27 @@
 """One job in several processes of one machine, each with a part of every batch.
 
-The process that has the job is the first: it alone reports and keeps checkpoints. The others are
-its members, which torch's elastic launcher starts and watches. All hold the same weights and see
-the same gradients and the same loss, summed up over the parts, so all guards and judges decide
-alike without asking each other.
+The process that has the job is rank 0: it alone reports and keeps checkpoints. It starts and
+watches the others. All hold the same weights and see the same gradients and the same loss, summed
+up over the parts, so all guards and evaluators decide alike without asking each other.
 
-A member that ends before its time ends the attempt, as a lost worker does: another attempt goes on
-from the last checkpoint.
+They meet by a file, exchange tensors and JSON, and listen on loopback alone: nobody else on the
+network has a part in it.
+
+A process that ends before its time ends the attempt, as a lost worker does: another attempt
+resumes from the last checkpoint.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import signal
-import socket
-import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -30,20 +29,18 @@ from torch import Tensor, nn
 from torch.distributed import FileStore  # type: ignore[attr-defined]
 from torch.nn.parallel import DistributedDataParallel
 
-from talweg.spec import to_dict
 from talweg.v1.jobs_pb2 import Outcome
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.errors import UserSpecError
 from talweg.worker.tasks import Batch
+from talweg.worker.training.distributed.launcher import Launcher, listen_on_loopback
 from talweg.worker.training.memory import is_out_of_memory
 from talweg.worker.training.setup import Setup
 from talweg.worker.training.state.snapshot import Snapshot
 
-SPEC, DEVICE, FIRST, FAILED = "spec.json", "device", "first", "failed.json"
-"""What members find in their folder; and where they leave why they failed."""
 _MEETING = "meeting"
 _PATIENCE = timedelta(minutes=5)
-_SECONDS_TO_END = 10.0
+_SECONDS_TO_SEE_AN_END = 10.0
 
 
 class ProcessLostError(Exception):
@@ -89,9 +86,7 @@ class Processes:
             RuntimeError: Somebody does not come.
         """
         member, on_cuda = self._member, self._place.type == "cuda"
-        # The machine's name need not lead to an address that it has.
-        loopback = next((n for _, n in socket.if_nameindex() if n.startswith("lo")), "lo")
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
+        listen_on_loopback()
         store = FileStore(str(member.folder / _MEETING), member.size)
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if on_cuda else "gloo",
@@ -185,17 +180,19 @@ def joined(
     _check_room(size, place)
     with tempfile.TemporaryDirectory(prefix="talweg-") as name:
         first = Member(rank=0, size=size, folder=Path(name))
-        launcher = _launch(spec, place, first)
-        try:
-            yield Processes(first, place, seed=spec.training.seed)
-        except RuntimeError as exc:
-            if is_out_of_memory(exc) or not _has_ended(launcher):
-                raise
-            raise _why(first.folder) from exc
-        finally:
-            _end(launcher)
-            if dist.is_initialized():
-                dist.destroy_process_group()
+        with Launcher(spec, place.type, first.folder) as launcher:
+            try:
+                yield Processes(first, place, seed=spec.training.seed)
+            except RuntimeError as exc:
+                if is_out_of_memory(exc):
+                    raise
+                lost = launcher.lost(timeout=_SECONDS_TO_SEE_AN_END)
+                if not lost:
+                    raise
+                raise _error_of(launcher.failure(), lost) from exc
+            finally:
+                if dist.is_initialized():
+                    dist.destroy_process_group()
 
 
 def _check_room(size: int, place: torch.device) -> None:
@@ -209,49 +206,7 @@ def _check_room(size: int, place: torch.device) -> None:
         )
 
 
-def _launch(spec: JobSpec, place: torch.device, first: Member) -> subprocess.Popen[bytes]:
-    folder = first.folder
-    (folder / SPEC).write_text(json.dumps(to_dict(spec)))
-    (folder / DEVICE).write_text(place.type)
-    (folder / FIRST).write_text(str(os.getpid()))
-    others = first.size - 1
-    with (folder / "log").open("wb") as log:
-        return subprocess.Popen(
-            [
-                *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-                *(f"--nproc-per-node={others}", "--max-restarts=0"),
-                *("-m", "talweg.worker.training.distributed.member", str(folder)),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            start_new_session=True,
-        )
-
-
-def _has_ended(launcher: subprocess.Popen[bytes]) -> bool:
-    """Return whether it ends by itself: it needs a moment to see a member end."""
-    try:
-        launcher.wait(_SECONDS_TO_END)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
-
-
-def _why(folder: Path) -> Exception:
-    failed = folder / FAILED
-    if failed.exists():
-        found = json.loads(failed.read_text())
-        return ProcessFailedError(found["cause"], found["message"])
-    return ProcessLostError("one of the training's processes has ended before its time")
-
-
-def _end(launcher: subprocess.Popen[bytes]) -> None:
-    if launcher.poll() is None:
-        launcher.terminate()
-        try:
-            launcher.wait(_SECONDS_TO_END)
-        except subprocess.TimeoutExpired:
-            os.killpg(launcher.pid, signal.SIGKILL)
-            launcher.wait()
+def _error_of(failure: Mapping[str, Any] | None, lost: str) -> Exception:
+    if failure is not None:
+        return ProcessFailedError(failure["cause"], failure["message"])
+    return ProcessLostError(f"one of the training's processes has ended before its time: {lost}")

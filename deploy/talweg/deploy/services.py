@@ -1,0 +1,239 @@
+"""The services of an embedded stack: how each is started, and how it says that it is ready."""
+
+import http.client
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import psutil
+
+from talweg.deploy import broker
+from talweg.deploy.folder import Folder
+from talweg.deploy.ports import HOST, Ports
+from talweg.deploy.processes import MARK
+from talweg.deploy.settings import Settings
+from talweg.spec.broker import CUDA_QUEUE, DEFAULT_QUEUE
+from talweg.spec.ready import READY_FILE
+
+BROKER, SERVER, TRACKING = "broker", "server", "tracking"
+PREFERRED_PORTS = {SERVER: 7070, TRACKING: 5000, BROKER: 6379}
+# -P: the working folder is the user's, and must not shadow modules.
+_PYTHON = (sys.executable, "-P", "-m")
+
+
+@dataclass(frozen=True)
+class Service:
+    """One process of the stack and the way it is treated."""
+
+    name: str
+    """In stack.json and in logs."""
+    command: tuple[str, ...]
+    """Program and arguments."""
+    env: Mapping[str, str]
+    """Variables in addition to those that all services get."""
+    is_ready: Callable[[int], bool]
+    """Says of a process whether it serves. Cheap: asked several times a second at the start."""
+    description: str
+    """What it is, for people."""
+    stop_seconds: float = 5.0
+    """How long it may take to stop in order before it is killed."""
+    is_essential: bool = True
+    """The stack counts as ready only with it, and fails to start without it."""
+
+
+class EmbeddedPlan:
+    """Makes the services of one stack, afresh for every start since ports may have changed."""
+
+    def __init__(self, folder: Folder, settings: Settings, ports: Ports, gpus: list[str]) -> None:
+        """Find a broker where none is configured.
+
+        Raises:
+            BrokerNotFoundError: There is none.
+        """
+        self._folder = folder
+        self._settings = settings
+        self._ports = ports
+        self._gpus = gpus
+        self._password = ""
+        self._broker_program: broker.BrokerProgram | None = None
+        if settings.broker_url is None:
+            self._broker_program = broker.find_broker()
+            self._password = broker.read_password(folder)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All services, in the order of their start."""
+        own_broker = (BROKER,) if self._broker_program else ()
+        own_tracking = (TRACKING,) if self._settings.tracking_uri is None else ()
+        return (*own_broker, SERVER, *self.workers, *own_tracking)
+
+    @property
+    def workers(self) -> tuple[str, ...]:
+        """One a GPU, or one on the CPU."""
+        return tuple(f"worker-{index}" for index in range(max(1, len(self._gpus))))
+
+    def needs(self, name: str) -> tuple[str, ...]:
+        """Services that must have become ready before another starts for the first time."""
+        if name == BROKER:
+            return ()
+        if name in (SERVER, *self.workers):
+            return (BROKER,) if BROKER in self.names else ()
+        # Importing MLflow takes both cores for seconds: the stack is to be ready before.
+        return (SERVER, *self.workers)
+
+    @property
+    def stop_order(self) -> tuple[tuple[str, ...], ...]:
+        """Who stops together, and before whom: workers give their jobs back to the server."""
+        return (self.workers, (SERVER, TRACKING), (BROKER,))
+
+    @property
+    def broker_url(self) -> str:
+        """Holds the password."""
+        if self._settings.broker_url is not None:
+            return self._settings.broker_url
+        return f"redis://:{self._password}@{self._ports.address(BROKER)}/0"
+
+    @property
+    def broker_address(self) -> str:
+        """Without user and password, fit to be shown."""
+        url = urlsplit(self.broker_url)
+        return f"{url.hostname or HOST}:{url.port or 6379}"
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's address; one that is configured may hold a password."""
+        return self._settings.tracking_uri or f"http://{self._ports.address(TRACKING)}"
+
+    @property
+    def tracking_address(self) -> str:
+        """Without user and password, fit to be shown."""
+        url = urlsplit(self.tracking_uri)
+        return url._replace(netloc=url.netloc.rpartition("@")[2]).geturl()
+
+    def service(self, name: str) -> Service:
+        """Make a service ready to be started; its files are written, its ready file removed."""
+        if name == BROKER:
+            return self._broker()
+        if name == TRACKING:
+            return self._tracking()
+        self._folder.ready_file(name).unlink(missing_ok=True)
+        if name == SERVER:
+            return self._server()
+        return self._worker(name)
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that all services get: the user's, and where to find each other."""
+        # Nobody but the server knows the database.
+        kept_back = ("MLFLOW_TRACKING_URI", "TALWEG_DATABASE_URL")
+        env = {name: value for name, value in os.environ.items() if name not in kept_back}
+        # A proxy must not stand between services on one machine.
+        local = ",".join(filter(None, (env.get("no_proxy"), HOST, "localhost")))
+        return env | {
+            MARK: str(self._folder.root),
+            "TALWEG_DATA": str(self._folder.root),
+            "TALWEG_ADDRESS": self._ports.address(SERVER),
+            "TALWEG_BROKER_URL": self.broker_url,
+            "TALWEG_TRACKING_URI": self.tracking_uri,
+            "TALWEG_SPOOL_DIR": str(self._folder.spool),
+            "TALWEG_BLOBS": self._settings.blobs or str(self._folder.blobs),
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "PYTHONUNBUFFERED": "1",
+            "no_proxy": local,
+            "NO_PROXY": local,
+        }
+
+    def _broker(self) -> Service:
+        assert self._broker_program is not None
+        port, password = self._ports.chosen[BROKER], self._password
+        config = broker.write_config(self._folder, port=port, password=password)
+        return Service(
+            name=BROKER,
+            command=(self._broker_program.path, str(config)),
+            env={},
+            is_ready=lambda pid: broker.answers(port, password),
+            description=self._broker_program.version,
+        )
+
+    def _server(self) -> Service:
+        ready_file = self._folder.ready_file(SERVER)
+        url = self._settings.database_url or f"sqlite:///{self._folder.database}"
+        return Service(
+            name=SERVER,
+            command=(*_PYTHON, "talweg.client.cli", "server"),
+            env={
+                "TALWEG_LISTEN": self._ports.address(SERVER),
+                "TALWEG_DATABASE_URL": url,
+                READY_FILE: str(ready_file),
+            },
+            is_ready=lambda pid: ready_file.exists(),
+            description="gRPC",
+        )
+
+    def _worker(self, name: str) -> Service:
+        ready_file = self._folder.ready_file(name)
+        index = int(name.rpartition("-")[2])
+        env = {READY_FILE: str(ready_file)}
+        if self._gpus:
+            env |= {
+                "CUDA_VISIBLE_DEVICES": self._gpus[index],
+                "TALWEG_DEVICE": "cuda",
+                "TALWEG_QUEUES": f"{DEFAULT_QUEUE},{CUDA_QUEUE}",
+                "TALWEG_WORKER_NAME": f"gpu{index}",
+            }
+        else:
+            env |= {
+                "TALWEG_DEVICE": "cpu",
+                "TALWEG_QUEUES": DEFAULT_QUEUE,
+                "TALWEG_WORKER_NAME": f"cpu{index}",
+            }
+        return Service(
+            name=name,
+            command=(*_PYTHON, "talweg.client.cli", "worker"),
+            env=env,
+            is_ready=lambda pid: ready_file.exists(),
+            description=f"GPU {self._gpus[index]}" if self._gpus else "CPU",
+            stop_seconds=15.0,
+        )
+
+    def _tracking(self) -> Service:
+        port = self._ports.chosen[TRACKING]
+        artifacts = self._folder.tracking / "artifacts"
+        return Service(
+            name=TRACKING,
+            command=(
+                *(*_PYTHON, "talweg.deploy._mlflow", str(self._folder.tracking / "mlflow.db")),
+                *("--host", HOST, "--port", str(port), "--workers", "1"),
+                *("--artifacts-destination", artifacts.as_uri()),
+            ),
+            env={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            is_ready=lambda pid: _listens(pid, port) and _is_healthy(port),
+            description="MLflow",
+            # Its start takes both cores for seconds: the stack is to be ready before.
+            is_essential=False,
+        )
+
+
+def _listens(pid: int, port: int) -> bool:
+    """Say whether a process listens on a port.
+
+    Another program may, and give every right answer.
+    """
+    try:
+        connections = psutil.Process(pid).net_connections(kind="tcp")
+    except psutil.Error:
+        # It has just ended.
+        return False
+    return any(c.status == psutil.CONN_LISTEN and c.laddr.port == port for c in connections)
+
+
+def _is_healthy(port: int) -> bool:
+    connection = http.client.HTTPConnection(HOST, port, timeout=1)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

@@ -1,0 +1,22 @@
+"""What server and worker agree on at the broker: names, and what a message says.
+
+A message is a doorbell: it wakes a worker, which then asks the server for jobs of a queue. It
+carries no job, so one that is lost, doubled or late does no harm.
+"""
+
+from typing import Final
+
+KEY_PREFIX: Final = "talweg:"
+"""Before every key, Celery's too, so that Talweg can share a Redis with others."""
+
+TASK: Final = "talweg.answer"
+"""The name of the one Celery task. Its one argument is QUEUE_ARGUMENT."""
+
+QUEUE_ARGUMENT: Final = "queue"
+"""The keyword argument of the task: the queue that the doorbell rings for."""
+
+DEFAULT_QUEUE: Final = "default"
+"""The queue of jobs that run on any device."""
+
+CUDA_QUEUE: Final = "cuda"
+"""The queue of jobs that need a CUDA device."""

@@ -1,0 +1,1 @@
+"""The checks of a spec: bounds of single fields, all rules, warnings, changes on continuation."""

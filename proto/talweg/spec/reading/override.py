@@ -1,0 +1,149 @@
+"""Single settings written as PATH=VALUE, put into a job file's object."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from google.protobuf.descriptor import Descriptor
+
+from talweg.spec.errors import SpecError, Violation, joined, one_of, shown
+from talweg.spec.fields import Field, Type, choices, fields, oneofs, shorthand
+from talweg.spec.reading.job_file import read
+from talweg.spec.reading.json_objects import as_object
+from talweg.spec.spelling import nearest
+from talweg.v1.spec_pb2 import JobSpec
+
+_INDEX = re.compile(r"\[([0-9]+)\]")
+
+
+def override(value: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    """Put single settings into the JSON form of a `JobSpec`.
+
+    Args:
+        value: The JSON form, shorthands allowed; it is left as it is.
+        assignments: Such as ``training.epochs=5``, ``loss=mae``, ``loss.huber.delta=2`` or
+            ``model.sequential.layers[0].linear.out_features=8``; values as YAML writes them, an
+            empty one takes the setting out. A member of a oneof takes the place of the other.
+
+    Returns:
+        A new object.
+
+    Raises:
+        SpecError: With all assignments that cannot be read or name nothing known.
+    """
+    result: dict[str, Any] = copy.deepcopy(dict(value))
+    violations: list[Violation] = []
+    for assignment in assignments:
+        try:
+            path, sign, text = assignment.partition("=")
+            if not sign or not path.strip():
+                raise _refused(assignment, shown(assignment), "PATH=VALUE")
+            steps = _INDEX.sub(r".\1", path.strip()).split(".")
+            _put(result, JobSpec.DESCRIPTOR, steps, text.strip(), "")
+        except SpecError as exc:
+            violations += exc.violations
+    if violations:
+        raise SpecError(violations)
+    return result
+
+
+def _refused(field: str, found: str, allowed: str, hint: str = "") -> SpecError:
+    return SpecError([Violation(field, found, allowed, hint)])
+
+
+def _put(
+    target: dict[str, Any], descriptor: Descriptor, steps: list[str], text: str, path: str
+) -> None:
+    name, *rest = steps
+    at = joined(path, name)
+    field = fields(descriptor).get(name)
+    if field is None:
+        known = fields(descriptor)
+        raise _refused(at, shown(name), one_of(known), nearest(name, known))
+    for other in oneofs(descriptor).get(field.oneof, ()):
+        if other != name:
+            target.pop(other, None)
+    if field.is_map:
+        items = target[name] = _object(target.get(name), at)
+        if rest:
+            # The names in a map are free, dots and all.
+            items[".".join(rest)] = _value(field, text, at)
+        else:
+            target[name] = _value(field, text, at)
+    elif not rest:
+        target[name] = _value(field, text, at)
+    elif field.is_list:
+        _put_item(target, field, rest, text, at)
+    elif field.is_object:
+        given = target.get(name)
+        target[name] = _object(as_object(given) if isinstance(given, str) else given, at)
+        _put_free(target[name], rest, text, at)
+    elif field.message is None:
+        raise _refused(at, f"{'.'.join(rest)} below it", f"{field.allowed}, nothing below it")
+    else:
+        target[name] = _long_form(target.get(name), field.message, at)
+        _put(target[name], field.message, rest, text, at)
+
+
+def _put_item(
+    target: dict[str, Any], field: Field, steps: list[str], text: str, path: str
+) -> None:
+    index, *rest = steps
+    items = target.get(field.name)
+    items = list(items) if isinstance(items, (list, tuple)) else []
+    at = f"{path}[{index}]"
+    if not index.isdecimal() or int(index) >= len(items):
+        allowed = f"an index below {len(items)}" if items else "no index: there are no items"
+        raise _refused(at, shown(index), allowed)
+    position = int(index)
+    if not rest:
+        items[position] = _value(field, text, at)
+    elif field.message is None:
+        raise _refused(at, f"{'.'.join(rest)} below it", f"{field.allowed}, nothing below it")
+    else:
+        items[position] = _long_form(items[position], field.message, at)
+        _put(items[position], field.message, rest, text, at)
+    target[field.name] = items
+
+
+def _put_free(target: dict[str, Any], steps: list[str], text: str, path: str) -> None:
+    """Put a value into an object whose names are free."""
+    name, *rest = steps
+    at = joined(path, name)
+    if rest:
+        target[name] = _object(target.get(name), at)
+        _put_free(target[name], rest, text, at)
+        return
+    value = read(text, source=at)
+    if value is None:
+        target.pop(name, None)
+    else:
+        target[name] = value
+
+
+def _object(value: object, path: str) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise _refused(path, shown(value), "an object")
+
+
+def _long_form(value: object, descriptor: Descriptor, path: str) -> dict[str, Any]:
+    """Write a shorthand out, so that something can be put below it."""
+    if isinstance(value, str) and value in choices(descriptor):
+        return {value: {}}
+    if value is not None and not isinstance(value, Mapping) and shorthand(descriptor):
+        return {shorthand(descriptor): value}
+    return _object(value, path)
+
+
+def _value(field: Field, text: str, path: str) -> Any:
+    value = read(text, source=path)
+    if field.type is Type.TEXT and not field.is_list and not isinstance(value, (str, dict)):
+        # Where a text is wanted, 2024 needs no quotes; nothing still takes the setting out.
+        return text or None
+    return value

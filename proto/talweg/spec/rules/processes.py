@@ -1,0 +1,72 @@
+"""Rules about jobs in several processes, which share every batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from google.protobuf.message import Message
+
+from talweg.spec.errors import Violation, one_of
+from talweg.spec.fields import fields
+from talweg.spec.rules.loss import has_class_weights
+from talweg.spec.semantics.context import SpecContext
+from talweg.spec.semantics.facts import chosen, task_name
+from talweg.v1 import options_pb2
+from talweg.v1.models_pb2 import Resnet
+
+_TASKS = (
+    options_pb2.REGRESSION,
+    options_pb2.BINARY,
+    options_pb2.MULTICLASS,
+    options_pb2.MULTILABEL,
+)
+
+
+def process_rules(case: SpecContext) -> Iterator[Violation]:
+    """Check that a loss over the parts of a batch is the loss over the batch."""
+    count = case.spec.resources.processes
+    if count <= 1 or not case.sound("resources"):
+        return
+    path = "resources.processes"
+    known = case.task != options_pb2.TASK_KIND_UNSPECIFIED
+    if known and case.task not in _TASKS:
+        tasks = one_of(map(task_name, _TASKS))
+        yield Violation(path, f"{count} with task {task_name(case.task)}", f"1; more with {tasks}")
+    for leaf in case.leaves:
+        if leaf.facts.user_defined:
+            hint = "Such a loss may compare the samples of a batch with each other."
+            yield Violation(path, f"{count} with {leaf.name}", "1", hint)
+    is_sum = chosen(case.spec.loss) == "sum"
+    if is_sum and any(has_class_weights(leaf.message) for leaf in case.leaves):
+        hint = "No single number says how much each part of a batch weighs."
+        yield Violation(path, f"{count} with a sum of losses with class weights", "1", hint)
+    if _has_batch_norm(case.spec.model):
+        hint = "Each process would take the statistics of its own part of a batch."
+        yield Violation(
+            path, f"{count} with batch normalisation", "1, or another normalisation", hint
+        )
+    if count > case.spec.training.batch_size and case.sound("training"):
+        yield Violation(
+            path,
+            f"{count} with training.batch_size {case.spec.training.batch_size}",
+            "at most as many as a batch has samples",
+        )
+
+
+def _has_batch_norm(message: Message) -> bool:
+    if isinstance(message, Resnet):
+        return message.norm == Resnet.batch
+    for name, field in fields(message.DESCRIPTOR).items():
+        if name == "batch_norm" and message.HasField(name):
+            value = getattr(message, name)
+            if isinstance(value, Message) or value:
+                return True
+            continue
+        if field.is_map or field.descriptor.message_type is None:
+            continue
+        parts = getattr(message, name) if field.is_list else [getattr(message, name)]
+        if not field.is_list and not message.HasField(name):
+            continue
+        if any(map(_has_batch_norm, parts)):
+            return True
+    return False

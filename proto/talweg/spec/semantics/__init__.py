@@ -1,0 +1,1 @@
+"""What a spec means: chosen members, heads, data, metrics, outputs, by its descriptors' facts."""

@@ -1,0 +1,65 @@
+"""What a spec alone says about its data: sizes, shapes, classes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from talweg.spec.semantics.facts import chosen, dataset_facts
+from talweg.v1.options_pb2 import DatasetFacts
+from talweg.v1.spec_pb2 import JobSpec, Split
+
+# Shares are sums of decimal fractions, which binary ones miss by a little.
+TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class Data:
+    """The data that a spec names."""
+
+    name: str
+    """The member of `Dataset`."""
+    facts: DatasetFacts
+    """What the catalogue says."""
+    num_samples: int
+    """Samples in all."""
+    shape: tuple[int, ...]
+    """The shape of one sample's inputs."""
+    num_classes: int
+    """Classes, ranks or labels; 0 for numbers as targets."""
+    num_targets: int
+    """Targets a sample: numbers, classes, ranks or labels."""
+
+
+def data_of(spec: JobSpec) -> Data | None:
+    """Give the data that a filled spec names; None where it names none."""
+    name = chosen(spec.dataset)
+    if not name:
+        return None
+    message = getattr(spec.dataset, name)
+    facts = dataset_facts(message.DESCRIPTOR)
+    num_classes = facts.num_classes or getattr(message, "num_classes", 0)
+    if chosen(spec.task) == "ordinal" and not num_classes:
+        num_classes = spec.task.ordinal.ranks
+    return Data(
+        name=name,
+        facts=facts,
+        num_samples=facts.num_samples or getattr(message, "num_samples", 0),
+        shape=tuple(facts.shape) or (getattr(message, "num_features", 0),),
+        num_classes=num_classes,
+        num_targets=num_classes or getattr(message, "num_targets", 1),
+    )
+
+
+def split_sizes(split: Split, num_samples: int) -> tuple[int, int, int]:
+    """Give the numbers of samples to train on, to validate on and to test on.
+
+    Validation and test get their shares rounded down; training gets the rest where the shares sum
+    to 1, else its own share rounded down.
+    """
+    validation, test = (
+        math.floor(share * num_samples + TOLERANCE) for share in (split.validation, split.test)
+    )
+    if abs(split.train + split.validation + split.test - 1) <= TOLERANCE:
+        return num_samples - validation - test, validation, test
+    return math.floor(split.train * num_samples + TOLERANCE), validation, test

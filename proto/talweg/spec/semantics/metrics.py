@@ -1,0 +1,99 @@
+"""The metrics of a spec by its task: names, goals, and the one that jobs are compared by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+
+from talweg.spec.semantics.facts import chosen, task_facts, task_kind
+from talweg.spec.semantics.heads import Head, heads
+from talweg.spec.semantics.outputs import output_of
+from talweg.spec.semantics.pairs_triplets import LABEL, arrays_held, given_of
+from talweg.v1 import options_pb2
+from talweg.v1.options_pb2 import Goal, MetricFacts, OutputFacts, TaskFacts
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.v1.tasks_pb2 import MetricLearning, Task
+
+
+def metrics_of(spec: JobSpec) -> tuple[MetricFacts, ...]:
+    """Give the metrics that the spec's task reports on validation and test data."""
+    name = chosen(spec.task)
+    if not name:
+        return ()
+    facts = task_facts(Task.DESCRIPTOR.fields_by_name[name].message_type)
+    if facts.kind == options_pb2.MULTITASK:
+        return tuple(chain.from_iterable(map(_metrics_of_head, heads(spec))))
+    if facts.kind == options_pb2.METRIC_LEARNING:
+        return tuple(_metrics_of_vectors(spec, facts))
+    has_quantiles = bool(output_of(spec.loss).quantiles)
+    return tuple(metric for metric in facts.metrics if has_quantiles or not metric.of_quantiles)
+
+
+def _metrics_of_vectors(spec: JobSpec, facts: TaskFacts) -> Iterator[MetricFacts]:
+    """Give what can be told of labels, pairs or triplets, what tells most first."""
+    known = {metric.name: metric for metric in facts.metrics}
+    given = given_of(spec)
+    if given == MetricLearning.triplets:
+        yield known["triplet_accuracy"]
+    if given != MetricLearning.labels:
+        yield known["verification_auroc"]
+    if LABEL in arrays_held(spec):
+        yield from (metric for name, metric in known.items() if name.startswith("recall"))
+    if given == MetricLearning.labels:
+        yield known["verification_auroc"]
+
+
+def _metrics_of_head(head: Head) -> Iterator[MetricFacts]:
+    for facts in task_facts(head.message.DESCRIPTOR).metrics:
+        named = MetricFacts()
+        named.CopyFrom(facts)
+        named.name = f"{head.name}/{facts.name}"
+        yield named
+    yield MetricFacts(
+        name=f"{head.name}/loss", goal=options_pb2.MINIMIZE, meaning="the head's own loss"
+    )
+
+
+def primary_metric(spec: JobSpec) -> str:
+    """Give the metric that jobs are compared by: the task's first, on the last data kept apart.
+
+    ``test/mae``, for one; on validation data where nothing is kept for the test; ``train/loss``
+    where nothing is kept at all, or where there is no task.
+    """
+    metrics = metrics_of(spec)
+    split = spec.split
+    if metrics and (split.test > 0 or not split.HasField("test")):
+        return f"test/{metrics[0].name}"
+    if metrics and (split.validation > 0 or not split.HasField("validation")):
+        return f"val/{metrics[0].name}"
+    return "train/loss"
+
+
+def goal_of(spec: JobSpec, metric: str) -> Goal.ValueType:
+    """Tell whether a metric, such as ``val/mae``, is better low or high.
+
+    GOAL_UNSPECIFIED for metrics without a goal, such as ``lr``.
+    """
+    part, _, name = metric.partition("/")
+    if part not in ("train", "val", "test"):
+        return options_pb2.GOAL_UNSPECIFIED
+    if name == "loss":
+        return options_pb2.MINIMIZE
+    for known in metrics_of(spec):
+        if name == known.name and not known.by_class:
+            return known.goal
+        if known.by_class and name.startswith(f"{known.name}_"):
+            return known.goal
+    return options_pb2.GOAL_UNSPECIFIED
+
+
+def judges_loss(spec: JobSpec) -> bool:
+    """Tell whether the loss can be taken on validation and test data.
+
+    Not under metric learning by a loss that has a vector of its own for each class: it has none
+    for the classes of those data. Nor in a game, in which what one pays says nothing by itself.
+    """
+    if task_kind(spec) == options_pb2.GAN:
+        return False
+    unseen = task_kind(spec) == options_pb2.METRIC_LEARNING
+    return not (unseen and output_of(spec.loss).kind == OutputFacts.CLASS_EMBEDDING)
