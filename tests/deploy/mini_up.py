@@ -1,4 +1,4 @@
-"""Starts a part with a child under a guardian, prints their process ids, and waits."""
+"""Starts a service with a child under a guardian, prints their process ids, and waits."""
 
 import subprocess
 import sys
@@ -14,11 +14,11 @@ def main(folder: Path) -> None:
     with Guardian() as guardian, (folder / "log").open("ab") as log:
         ready = folder / "ready"
         command = [sys.executable, "-c", WITH_CHILD, str(ready)]
-        part = guardian.start(command, env={}, cwd=folder, log=log)
-        assert isinstance(part, subprocess.Popen)
+        service = guardian.start(command, env={}, cwd=folder, log=log)
+        assert isinstance(service, subprocess.Popen)
         while not ready.exists():
             time.sleep(0.01)
-        print(part.pid, Path(f"{ready}.child").read_text(), flush=True)
+        print(service.pid, Path(f"{ready}.child").read_text(), flush=True)
         while True:
             guardian.watch()
             time.sleep(0.01)

@@ -1,11 +1,11 @@
-"""Small plans for the supervisor: parts that are a few lines of Python."""
+"""Small plans for the supervisor: services that are a few lines of Python."""
 
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from talweg.deploy.parts import Part
+from talweg.deploy.services import Service
 
 # Says that it is ready, then waits for SIGTERM.
 SERVE = "import pathlib, sys, time; pathlib.Path(sys.argv[1]).touch(); time.sleep(1000)"
@@ -22,7 +22,7 @@ STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + SER
 
 @dataclass
 class SmallPlan:
-    """Parts by name, each a script."""
+    """Services by name, each a script."""
 
     root: Path
     scripts: Mapping[str, str]
@@ -48,11 +48,11 @@ class SmallPlan:
     def child(self, name: str) -> int:
         return int(Path(f"{self.ready_file(name)}.child").read_text())
 
-    def part(self, name: str) -> Part:
+    def service(self, name: str) -> Service:
         self.started.append(name)
         ready_file = self.ready_file(name)
         ready_file.unlink(missing_ok=True)
-        return Part(
+        return Service(
             name=name,
             command=(sys.executable, "-c", self.scripts[name], str(ready_file)),
             env={},

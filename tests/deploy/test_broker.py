@@ -13,6 +13,7 @@ import redis
 from tests._parts import free_port, start, stop, wait_until
 
 from talweg.deploy import broker
+from talweg.deploy.errors import BrokerNotFoundError
 from talweg.deploy.folder import Folder
 
 Start = Callable[[], subprocess.Popen[bytes]]
@@ -132,5 +133,5 @@ def test_without_any_broker_it_says_what_to_do(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(broker, "_packaged", lambda: None)
-    with pytest.raises(broker.BrokerNotFoundError, match="TALWEG_BROKER_URL"):
+    with pytest.raises(BrokerNotFoundError, match="TALWEG_BROKER_URL"):
         broker.find_broker()

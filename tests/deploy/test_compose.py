@@ -1,4 +1,4 @@
-"""deploy/compose.yaml agrees with the images and with what the parts read."""
+"""deploy/compose.yaml agrees with the images and with what the services read."""
 
 import re
 from pathlib import Path
@@ -59,14 +59,14 @@ def port_of(service: dict[str, Any], *, host: str = "127.0.0.1") -> str:
     return str(inside)
 
 
-def test_it_has_the_parts_of_a_service(services: dict[str, dict[str, Any]]) -> None:
+def test_it_has_the_services_of_a_service(services: dict[str, dict[str, Any]]) -> None:
     assert set(services) == {"redis", "postgres", "mlflow", "server", "worker", "worker-gpu"}
     assert [name for name in services if "profiles" in services[name]] == ["worker-gpu"]
     assert services["worker-gpu"]["profiles"] == ["gpu"]
 
 
 @pytest.mark.parametrize("name", list(READERS))
-def test_every_variable_is_one_that_its_part_reads(
+def test_every_variable_is_one_that_its_service_reads(
     name: str, services: dict[str, dict[str, Any]]
 ) -> None:
     assert set(services[name]["environment"]) <= set(variables_of(READERS[name]))

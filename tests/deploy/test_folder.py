@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from talweg.deploy import folder as folder_module
-from talweg.deploy.folder import KEPT_LOGS, Folder, FolderInUseError, FolderLock
+from talweg.deploy.errors import FolderInUseError
+from talweg.deploy.folder import KEPT_LOGS, Folder, FolderLock
 from talweg.deploy.stackfile import StackFile, versions
 
 

@@ -44,7 +44,7 @@ def test_a_port_taken_on_every_address_is_stepped_over(ports: Ports) -> None:
         assert ports.choose("server", listener.getsockname()[1]) != listener.getsockname()[1]
 
 
-def test_two_parts_never_get_the_same_port(ports: Ports) -> None:
+def test_two_services_never_get_the_same_port(ports: Ports) -> None:
     port = free_port()
     assert ports.choose("server", port) == port
     assert ports.choose("tracking", port) != port

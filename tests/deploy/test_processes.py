@@ -41,15 +41,15 @@ def all_gone(processes: list[psutil.Process]) -> bool:
 def test_kill_9_of_the_starter_leaves_no_child_and_no_grandchild(
     starter: subprocess.Popen[str],
 ) -> None:
-    part, child = started(starter)
+    service, child = started(starter)
     guardian = guardian_of(starter.pid)
     assert guardian is not None
     os.kill(starter.pid, signal.SIGKILL)
-    wait_until(lambda: all_gone([part, child, guardian]), timeout=30, what="all are gone")
+    wait_until(lambda: all_gone([service, child, guardian]), timeout=30, what="all are gone")
 
 
 def test_a_guardian_that_is_killed_is_replaced(starter: subprocess.Popen[str]) -> None:
-    part, child = started(starter)
+    service, child = started(starter)
     first = guardian_of(starter.pid)
     assert first is not None
     first.kill()
@@ -60,7 +60,7 @@ def test_a_guardian_that_is_killed_is_replaced(starter: subprocess.Popen[str]) -
 
     wait_until(replaced, timeout=30, what="another guardian is there")
     os.kill(starter.pid, signal.SIGKILL)
-    wait_until(lambda: all_gone([part, child]), timeout=30, what="all are gone")
+    wait_until(lambda: all_gone([service, child]), timeout=30, what="all are gone")
 
 
 def test_ctrl_c_of_the_starter_leaves_nobody(starter: subprocess.Popen[str]) -> None:

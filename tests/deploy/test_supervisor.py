@@ -9,9 +9,10 @@ import psutil
 import pytest
 from tests.deploy.plans import SERVE, STUBBORN, WITH_CHILD, SmallPlan
 
+from talweg.deploy.errors import StartError
 from talweg.deploy.folder import Folder
 from talweg.deploy.processes import Guardian
-from talweg.deploy.supervisor import HOPELESS_STARTS, Hooks, StartError, Supervisor
+from talweg.deploy.supervisor import HOPELESS_STARTS, Hooks, Supervisor
 
 
 class Run:
@@ -59,7 +60,7 @@ def is_gone(pid: int) -> bool:
         return True
 
 
-def test_a_part_starts_after_those_that_it_needs(tmp_path: Path) -> None:
+def test_a_service_starts_after_those_that_it_needs(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     late = f"import os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.01)\n" + SERVE
     plan = SmallPlan(
@@ -77,21 +78,21 @@ def test_a_part_starts_after_those_that_it_needs(tmp_path: Path) -> None:
         assert plan.started == ["first", "middle", "last"]
 
 
-def test_a_dead_part_is_started_again_and_its_children_end_first(tmp_path: Path) -> None:
-    plan = SmallPlan(tmp_path, {"part": WITH_CHILD})
+def test_a_dead_service_is_started_again_and_its_children_end_first(tmp_path: Path) -> None:
+    plan = SmallPlan(tmp_path, {"service": WITH_CHILD})
     with running(plan) as run:
         run.tick_until(run.all_ready)
-        old, child = run.supervisor.pids["part"], plan.child("part")
+        old, child = run.supervisor.pids["service"], plan.child("service")
         os.kill(old, signal.SIGKILL)
         run.tick_until(lambda: len(plan.started) == 2)
         assert is_gone(child)
         run.tick_until(run.all_ready)
-        assert run.supervisor.pids["part"] != old
-        assert run.deaths == [("part", 0, True)]
+        assert run.supervisor.pids["service"] != old
+        assert run.deaths == [("service", 0, True)]
 
 
 def test_delays_grow_with_each_death(tmp_path: Path) -> None:
-    plan = SmallPlan(tmp_path, {"part": "raise SystemExit(3)"}, is_essential=False)
+    plan = SmallPlan(tmp_path, {"service": "raise SystemExit(3)"}, is_essential=False)
     with running(plan) as run:
         run.tick_until(lambda: len(run.said) == 4)
     delays = [line.split("again in ")[1] for line in run.said]
@@ -99,10 +100,10 @@ def test_delays_grow_with_each_death(tmp_path: Path) -> None:
     assert "status 3" in run.said[0]
 
 
-def test_an_essential_part_that_never_comes_up_ends_the_start(tmp_path: Path) -> None:
-    plan = SmallPlan(tmp_path, {"part": "raise SystemExit('the disk is full')"})
+def test_an_essential_service_that_never_comes_up_ends_the_start(tmp_path: Path) -> None:
+    plan = SmallPlan(tmp_path, {"service": "raise SystemExit('the disk is full')"})
     with running(plan) as run:
-        with pytest.raises(StartError, match=r"(?s)part ended with status 1.*the disk is full"):
+        with pytest.raises(StartError, match=r"(?s)service ended with status 1.*the disk is full"):
             run.tick_until(lambda: False)
         assert len(plan.started) == HOPELESS_STARTS
 
@@ -132,24 +133,24 @@ def test_parts_stop_in_order(tmp_path: Path) -> None:
     assert order.read_text() == "bca"
 
 
-def test_a_part_that_does_not_stop_is_killed(tmp_path: Path) -> None:
-    plan = SmallPlan(tmp_path, {"part": STUBBORN}, stop_order=(("part",),), stop_seconds=0.3)
+def test_a_service_that_does_not_stop_is_killed(tmp_path: Path) -> None:
+    plan = SmallPlan(tmp_path, {"service": STUBBORN}, stop_order=(("service",),), stop_seconds=0.3)
     with running(plan) as run:
         run.tick_until(run.all_ready)
         begun = time.monotonic()
         run.supervisor.stop(is_hurried=lambda: False)
         assert 0.3 <= time.monotonic() - begun < 3
-        assert is_gone(run.supervisor.pids["part"])
+        assert is_gone(run.supervisor.pids["service"])
 
 
 def test_in_a_hurry_nobody_is_waited_for(tmp_path: Path) -> None:
-    plan = SmallPlan(tmp_path, {"part": STUBBORN}, stop_order=(("part",),), stop_seconds=60)
+    plan = SmallPlan(tmp_path, {"service": STUBBORN}, stop_order=(("service",),), stop_seconds=60)
     with running(plan) as run:
         run.tick_until(run.all_ready)
         begun = time.monotonic()
         run.supervisor.stop(is_hurried=lambda: True)
         assert time.monotonic() - begun < 3
-        assert is_gone(run.supervisor.pids["part"])
+        assert is_gone(run.supervisor.pids["service"])
 
 
 ENDS_IN_ORDER = (
@@ -162,7 +163,7 @@ ENDS_IN_ORDER = (
 ) + SERVE
 
 
-def test_a_part_that_must_start_anew_ends_in_order_first(tmp_path: Path) -> None:
+def test_a_service_that_must_start_anew_ends_in_order_first(tmp_path: Path) -> None:
     plan = SmallPlan(tmp_path, {"orderly": ENDS_IN_ORDER, "other": SERVE})
     with running(plan) as run:
         run.tick_until(run.all_ready)
@@ -177,7 +178,7 @@ def test_a_part_that_must_start_anew_ends_in_order_first(tmp_path: Path) -> None
         assert [name for name, *_ in run.deaths] == ["other"]
 
 
-def test_a_part_that_does_not_end_is_killed_and_starts_anew(tmp_path: Path) -> None:
+def test_a_service_that_does_not_end_is_killed_and_starts_anew(tmp_path: Path) -> None:
     plan = SmallPlan(tmp_path, {"stubborn": STUBBORN, "other": SERVE}, stop_seconds=0.3)
     with running(plan) as run:
         run.tick_until(run.all_ready)

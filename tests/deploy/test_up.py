@@ -1,4 +1,4 @@
-"""`talweg up` from its start to its end, with every real part."""
+"""`talweg up` from its start to its end, with every real service."""
 
 import json
 import os
@@ -59,12 +59,12 @@ def test_a_life(tmp_path: Path, taken_ports: None) -> None:
         )
         secret = (data / "broker-password").read_text().strip()
         assert secret not in (data / "stack.json").read_text()
-        for part, address in [(p, facts[p].removeprefix("http://")) for p in TAKEN]:
+        for service, address in [(p, facts[p].removeprefix("http://")) for p in TAKEN]:
             host, port = address.split(":")
             assert host == "127.0.0.1"
-            assert int(port) > TAKEN[part]
+            assert int(port) > TAKEN[service]
         wait_until(lambda: "Ready in " in up.output, timeout=5, what="it says that it is ready")
-        assert all(facts[part].removeprefix("http://") in up.output for part in TAKEN)
+        assert all(facts[service].removeprefix("http://") in up.output for service in TAKEN)
 
         with Client(facts["server"]) as client:
             job = client.submit(TINY)
@@ -94,14 +94,14 @@ def test_a_life(tmp_path: Path, taken_ports: None) -> None:
             wait_until(lambda: again.refresh().message.attempt == 2, timeout=10, what="it goes on")
         assert (data / "logs/server.log.1").exists()
 
-        # In one instant, so that nobody is left to see to the parts.
+        # In one instant, so that nobody is left to see to the services.
         guardian = guardian_of(up.process.pid)
         assert guardian is not None
         up.process.send_signal(signal.SIGSTOP)
         guardian.kill()
         up.process.kill()
         up.process.wait()
-        wait_until(lambda: is_gone(data), timeout=5, what="no part has outlived `talweg up`")
+        wait_until(lambda: is_gone(data), timeout=5, what="no service has outlived `talweg up`")
 
 
 @pytest.fixture(scope="module")
@@ -119,20 +119,20 @@ def train(up: Upped) -> Job:
         return job
 
 
-def kill(up: Upped, part: str) -> None:
-    pid = up.pid(part)
+def kill(up: Upped, service: str) -> None:
+    pid = up.pid(service)
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: up.pid(part) != pid, timeout=20, what=f"{part} started again")
+    wait_until(lambda: up.pid(service) != pid, timeout=20, what=f"{service} started again")
 
 
-@pytest.mark.parametrize("part", ["worker-0", "server", "broker"])
-def test_a_part_that_is_killed_comes_back_at_its_address(up: Upped, part: str) -> None:
+@pytest.mark.parametrize("service", ["worker-0", "server", "broker"])
+def test_a_service_that_is_killed_comes_back_at_its_address(up: Upped, service: str) -> None:
     before = up.facts
-    kill(up, part)
+    kill(up, service)
     train(up)
     after = up.facts
     assert [after[name] for name in TAKEN] == [before[name] for name in TAKEN]
-    for other in set(before["parts"]) - {part}:
+    for other in set(before["parts"]) - {service}:
         assert after["parts"][other] == before["parts"][other]
 
 

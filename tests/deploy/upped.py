@@ -35,19 +35,21 @@ class Upped:
     def output(self) -> str:
         return self.log.read_text()
 
-    def pid(self, part: str) -> int:
-        return int(self.facts["parts"][part])
+    def pid(self, service: str) -> int:
+        return int(self.facts["parts"][service])
 
-    def has(self, *parts: str) -> bool:
-        """Say whether these parts have been ready."""
+    def has(self, *services: str) -> bool:
+        """Say whether these services have been ready."""
         if self.process.poll() is not None:
             raise RuntimeError(f"talweg up ended: {self.output}")
         with suppress(FileNotFoundError):
-            return self.facts["pid"] == self.process.pid and {*parts} <= {*self.facts["parts"]}
+            return self.facts["pid"] == self.process.pid and {*services} <= {*self.facts["parts"]}
         return False
 
-    def wait_for(self, *parts: str) -> None:
-        wait_until(lambda: self.has(*parts), timeout=START_SECONDS, what=f"{parts} are ready")
+    def wait_for(self, *services: str) -> None:
+        wait_until(
+            lambda: self.has(*services), timeout=START_SECONDS, what=f"{services} are ready"
+        )
 
     def interrupt(self) -> int:
         """Ctrl-C; the exit status."""

@@ -9,6 +9,7 @@ from talweg.server.errors import InvalidSpec
 from talweg.server.services.reports import Report
 from talweg.server.services.submission import Preview, Submission
 from talweg.server.store.rows import JobRow
+from talweg.spec import CheckpointName
 from talweg.v1.jobs_pb2 import Checkpoint
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.workers_pb2 import Kept
@@ -19,7 +20,9 @@ async def ended(rules: Rules, *steps: int) -> JobRow:
     row = await rules.running(spec(training={"epochs": 10}))
     kept = Kept(
         checkpoints=[
-            Checkpoint(name=f"{row.name}/checkpoints/{step}-1", step=step, epoch=step // 9)
+            Checkpoint(
+                name=str(CheckpointName(row.name, step, 1)), step=step, epoch=step // 9, attempt=1
+            )
             for step in steps
         ]
     )
@@ -45,7 +48,7 @@ async def test_the_worker_is_given_the_last_checkpoint(rules: Rules) -> None:
     (claimed,) = await rules.claim()
     assert claimed.id == row.id
     (checkpoint,) = claimed.kept
-    assert checkpoint.name == f"{source.name}/checkpoints/90-1"
+    assert checkpoint.name == str(CheckpointName(source.name, 90, 1))
     assert checkpoint.for_good
     reason = rules.events(row)[0].state.reason
     assert reason == f"continues {source.name} from step 90: training.epochs 10 -> 20"

@@ -1,6 +1,6 @@
-"""The embedded stack: every part of Talweg on one machine, under one data folder.
+"""The embedded stack: every service of Talweg on one machine, under one data folder.
 
-`talweg up` (see `talweg.deploy.commands`) starts the parts as processes and keeps them running:
+`talweg up` (see `talweg.deploy.commands`) starts the services as processes and keeps them running:
 
     up ── guardian                 kills what is left should `up` itself be killed
        ├─ broker                   Valkey or Redis, on loopback, with a password
@@ -9,5 +9,5 @@
        │                           with the delivery of its results
        └─ tracking                 MLflow's server as one process, on SQLite
 
-No part is imported here: the parts' own packages need not know this one.
+No service is imported here: the services' own packages need not know this one.
 """

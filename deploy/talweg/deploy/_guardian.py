@@ -1,7 +1,7 @@
 """Kills the process groups it was told of as soon as its standard input ends. Run as a script.
 
 Its standard input is a pipe whose other end only `talweg up` holds. However `up` ends, kill -9
-included, the system closes that end, and no part, nor any part's child, is left behind.
+included, the system closes that end, and no service, nor any service's child, is left behind.
 
 A line `+PGID` names a group, `-PGID` takes it back.
 """

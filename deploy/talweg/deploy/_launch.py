@@ -2,8 +2,8 @@
 
     python -I -S _launch.py PARENT_PID PROGRAM [ARGUMENT]...
 
-A part cannot ask for this by itself, since it knows nothing of who starts it; and a function run
-between fork and exec is unsafe beside threads. Where the system has no such request (it is
+A service cannot ask for this by itself, since it knows nothing of who starts it; and a function
+run between fork and exec is unsafe beside threads. Where the system has no such request (it is
 Linux's), the guardian alone sees to it.
 """
 

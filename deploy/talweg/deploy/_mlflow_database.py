@@ -49,9 +49,9 @@ def upgrade_database(path: Path) -> None:
             was.
     """
     engine = sqlalchemy.create_engine(f"sqlite:///{path}")
-    found = schema._get_schema_version(engine)  # type: ignore[no-untyped-call]
+    revision = schema._get_schema_version(engine)  # type: ignore[no-untyped-call]
     engine.dispose()
-    if found == schema._get_latest_schema_revision():  # type: ignore[no-untyped-call]
+    if revision == schema._get_latest_schema_revision():  # type: ignore[no-untyped-call]
         return
     aside = _aside(path)
     with closing(sqlite3.connect(path)) as old, closing(sqlite3.connect(aside)) as new:
@@ -61,9 +61,9 @@ def upgrade_database(path: Path) -> None:
         schema._upgrade_db(copy)  # type: ignore[no-untyped-call]
     finally:
         copy.dispose()
-    kept = path.with_name(f"{path.name}.{found}")
-    kept.unlink(missing_ok=True)
-    kept.hardlink_to(path)
+    backup = path.with_name(f"{path.name}.{revision}")
+    backup.unlink(missing_ok=True)
+    backup.hardlink_to(path)
     aside.replace(path)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from talweg.deploy.errors import BrokerNotFoundError
 from talweg.deploy.folder import Folder
 from talweg.deploy.ports import HOST
 
@@ -16,10 +17,6 @@ from talweg.deploy.ports import HOST
 OLDEST = (6, 2)
 _PROGRAMS = ("valkey-server", "redis-server")
 _VERSION = re.compile(r"v=(\d+)\.(\d+)\S*")
-
-
-class BrokerNotFoundError(RuntimeError):
-    """No broker is configured, none is on PATH, none came with a package."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +40,9 @@ def find_broker() -> BrokerProgram:
         path = shutil.which(name)
         if path is None:
             continue
-        found = _version_of(path)
-        if found >= OLDEST:
-            return BrokerProgram(path, f"{name.partition('-')[0]} {found[0]}.{found[1]}")
+        major, minor = _version_of(path)
+        if (major, minor) >= OLDEST:
+            return BrokerProgram(path, f"{name.partition('-')[0]} {major}.{minor}")
         passed_over.append(f"{path} is older than {OLDEST[0]}.{OLDEST[1]}")
     packaged = _packaged()
     if packaged is not None:

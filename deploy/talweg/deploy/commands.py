@@ -26,7 +26,7 @@ import click
 def up(data: Path | None, port: int | None, submit: Path | None, *, once: bool) -> None:
     """Start everything on this machine: broker, server, workers, MLflow.
 
-    All data lies in one folder, all ports are on loopback, and Ctrl-C stops every part. Started
+    All data lies in one folder, all ports are on loopback, and Ctrl-C stops every service. Started
     again in the same folder, it finds all jobs and runs of before. With --once, the exit status
     is 0 only if every job succeeded.
     """

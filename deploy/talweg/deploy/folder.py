@@ -10,16 +10,13 @@ from typing import IO, Self
 
 from filelock import FileLock, Timeout
 
+from talweg.deploy.errors import FolderInUseError
 from talweg.spec.stackfile import STACK_FILE
 
 # Logs of so many starts are kept beside the present one.
 KEPT_LOGS = 3
-# A log that grows beyond this is moved aside while its part runs, in bytes.
+# A log that grows beyond this is moved aside while its service runs, in bytes.
 LARGEST_LOG = 50_000_000
-
-
-class FolderInUseError(RuntimeError):
-    """Another `talweg up` has the folder."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,7 @@ class Folder:
 
     @property
     def logs(self) -> Path:
-        """One log a part."""
+        """One log a service."""
         return self.root / "logs"
 
     @property
@@ -79,13 +76,13 @@ class Folder:
         """By it a stack has the folder."""
         return self.root / "lock"
 
-    def ready_file(self, part: str) -> Path:
-        """Return the file by which a part says that it is ready."""
-        return self.run / f"{part}.json"
+    def ready_file(self, service: str) -> Path:
+        """Return the file by which a service says that it is ready."""
+        return self.run / f"{service}.json"
 
-    def log_file(self, part: str) -> Path:
-        """Return where a part's output goes."""
-        return self.logs / f"{part}.log"
+    def log_file(self, service: str) -> Path:
+        """Return where a service's output goes."""
+        return self.logs / f"{service}.log"
 
     def create(self) -> None:
         """Make the folders that are not there yet, readable by the owner alone.
@@ -105,9 +102,9 @@ class Folder:
         ):
             path.mkdir(mode=0o700, exist_ok=True)
 
-    def open_log(self, part: str) -> IO[bytes]:
-        """Open a part's log to append to."""
-        return self.log_file(part).open("ab")
+    def open_log(self, service: str) -> IO[bytes]:
+        """Open a service's log to append to."""
+        return self.log_file(service).open("ab")
 
     def rotate_logs(self) -> None:
         """Move the logs of the start before aside: server.log becomes server.log.1, and so on."""
@@ -123,13 +120,13 @@ class Folder:
         for log in self.logs.glob("*.log"):
             if log.stat().st_size > LARGEST_LOG:
                 shutil.copyfile(log, log.with_name(f"{log.name}.1"))
-                # The part goes on writing: its file is open for appending.
+                # The service goes on writing: its file is open for appending.
                 os.truncate(log, 0)
 
-    def end_of_log(self, part: str, *, num_lines: int) -> str:
-        """Return the last lines of a part's log."""
+    def end_of_log(self, service: str, *, num_lines: int) -> str:
+        """Return the last lines of a service's log."""
         with contextlib.suppress(FileNotFoundError):
-            with self.log_file(part).open("rb") as log:
+            with self.log_file(service).open("rb") as log:
                 log.seek(max(0, log.seek(0, os.SEEK_END) - 20_000))
                 text = log.read().decode(errors="replace")
             return "\n".join(text.splitlines()[-num_lines:])

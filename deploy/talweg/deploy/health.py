@@ -1,6 +1,6 @@
-"""Says whether a part in a container is well: `python -m talweg.deploy.health server|worker`.
+"""Says whether a service in a container is well: `python -m talweg.deploy.health server|worker`.
 
-It reads the part's own settings from the environment; the exit status is 0 where all is well.
+It reads the service's own settings from the environment; the exit status is 0 where all is well.
 """
 
 import os
@@ -42,24 +42,24 @@ def worker_is_well(ready_file: Path) -> bool:
     return True
 
 
-def main(part: str) -> int:
-    """Ask one part.
+def main(service: str) -> int:
+    """Ask one service.
 
     Args:
-        part: "server" or "worker".
+        service: "server" or "worker".
 
     Returns:
         The exit status.
 
     Raises:
-        ValueError: Another part.
+        ValueError: Another service.
     """
-    if part == "server":
+    if service == "server":
         is_well = server_is_well(os.environ.get("TALWEG_LISTEN", "127.0.0.1:7070"))
-    elif part == "worker":
+    elif service == "worker":
         is_well = worker_is_well(Path(os.environ[READY_FILE]))
     else:
-        raise ValueError(f"part must be server or worker, but got {part!r}")
+        raise ValueError(f"service must be server or worker, but got {service!r}")
     return 0 if is_well else 1
 
 

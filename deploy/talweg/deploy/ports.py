@@ -1,8 +1,8 @@
-"""Loopback ports: which are free, and which of them a part keeps.
+"""Loopback ports: which are free, and which of them a service keeps.
 
-Seconds pass between the choice of a port and the moment when its part listens there. Meanwhile the
-port is free for all to see, and two stacks that start at once would choose the same. So a stack
-holds each port's namesake in UDP, which nobody else wants, for as long as it runs.
+Seconds pass between the choice of a port and the moment when its service listens there. Meanwhile
+the port is free for all to see, and two stacks that start at once would choose the same. So a
+stack holds each port's namesake in UDP, which nobody else wants, for as long as it runs.
 """
 
 import socket
@@ -27,12 +27,12 @@ def is_free(port: int) -> bool:
 
 
 class Ports:
-    """The port of each part; no two parts, of any two stacks, get the same. A context manager."""
+    """The port of each service; no other service, of any stack, gets it. A context manager."""
 
     def __init__(self) -> None:
         """Choose nothing yet."""
         self.chosen: dict[str, int] = {}
-        self._held: dict[str, socket.socket] = {}
+        self._reserved: dict[str, socket.socket] = {}
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -45,15 +45,15 @@ class Ports:
         traceback: TracebackType | None,
     ) -> None:
         """Let go of all ports."""
-        for held in self._held.values():
-            held.close()
-        self._held.clear()
+        for namesake in self._reserved.values():
+            namesake.close()
+        self._reserved.clear()
 
-    def choose(self, part: str, preferred: int) -> int:
+    def choose(self, service: str, preferred: int) -> int:
         """Pick a free port, the preferred one or else the next above it.
 
         Args:
-            part: Who will listen; what it had before is let go.
+            service: Who will listen; what it had before is let go.
             preferred: 1 to 65535, or 0 where any will do.
 
         Returns:
@@ -62,31 +62,31 @@ class Ports:
         Raises:
             OSError: There is no free port at all.
         """
-        if part in self._held:
-            self._held.pop(part).close()
+        if service in self._reserved:
+            self._reserved.pop(service).close()
         steps = range(preferred, min(preferred + STEPS, 65536)) if preferred else ()
         while True:
             for port in steps:
-                held = _hold(port) if is_free(port) else None
-                if held is not None:
-                    self._held[part], self.chosen[part] = held, port
+                namesake = _hold(port) if is_free(port) else None
+                if namesake is not None:
+                    self._reserved[service], self.chosen[service] = namesake, port
                     return port
             steps = range(_any_free(), 65536)
 
-    def address(self, part: str) -> str:
-        """Return the part's host:port."""
-        return f"{HOST}:{self.chosen[part]}"
+    def address(self, service: str) -> str:
+        """Return the service's host:port."""
+        return f"{HOST}:{self.chosen[service]}"
 
 
 def _hold(port: int) -> socket.socket | None:
     """Take a port's namesake in UDP; None where another stack has it."""
-    held = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    namesake = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
-        held.bind((HOST, port))
+        namesake.bind((HOST, port))
     except OSError:
-        held.close()
+        namesake.close()
         return None
-    return held
+    return namesake
 
 
 def _any_free() -> int:

@@ -129,7 +129,7 @@ class Guardian:
 
 
 def end_leftovers(folder: Path) -> int:
-    """Kill parts of an earlier stack in a folder which nobody was left to end.
+    """Kill services of an earlier stack in a folder which nobody was left to end.
 
     Call it with the folder locked, so that no other stack runs there.
 

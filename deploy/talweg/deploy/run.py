@@ -7,11 +7,9 @@ from pathlib import Path
 import click
 
 from talweg.client import InvalidSpec, read_jobs
-from talweg.deploy.broker import BrokerNotFoundError
-from talweg.deploy.folder import FolderInUseError
+from talweg.deploy.errors import DeployError
 from talweg.deploy.settings import Settings
-from talweg.deploy.stack import Options, PortTakenError, Stack
-from talweg.deploy.supervisor import StartError
+from talweg.deploy.stack import Options, Stack
 
 # As `talweg submit` says it.
 WRONG_SPEC = 2
@@ -49,7 +47,7 @@ def run(*, data: Path | None, port: int | None, submit: Path | None, once: bool)
     options = Options(port=port, follow=follow, once=once)
     try:
         return Stack(settings, options, click.echo).run()
-    except (BrokerNotFoundError, FolderInUseError, PortTakenError, StartError, OSError) as error:
+    except (DeployError, OSError) as error:
         return _fail(error, 1)
 
 

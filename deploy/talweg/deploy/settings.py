@@ -11,7 +11,7 @@ DEFAULT_DATA = Path(".talweg")
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of `talweg up`; it hands every other TALWEG_* variable on to its parts."""
+    """Settings of `talweg up`; it hands every other TALWEG_* variable on to its services."""
 
     data: Path = DEFAULT_DATA
     """TALWEG_DATA: the data folder of the stack; .talweg in the working folder where not set."""

@@ -14,11 +14,12 @@ from types import FrameType
 
 from talweg.deploy import broker
 from talweg.deploy.batch import INTERRUPTED
+from talweg.deploy.errors import PortTakenError
 from talweg.deploy.folder import Folder, FolderLock
 from talweg.deploy.gpus import visible_gpus
-from talweg.deploy.parts import BROKER, PREFERRED_PORTS, SERVER, TRACKING, EmbeddedPlan
 from talweg.deploy.ports import Ports, is_free
 from talweg.deploy.processes import Guardian, end_leftovers
+from talweg.deploy.services import BROKER, PREFERRED_PORTS, SERVER, TRACKING, EmbeddedPlan
 from talweg.deploy.settings import Settings
 from talweg.deploy.stackfile import StackFile, versions
 from talweg.deploy.supervisor import Hooks, Supervisor
@@ -44,7 +45,7 @@ class Signals:
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         for number in _STOP_SIGNALS:
             signal.signal(number, self._count)
-        # A handler of any kind makes the death of a part wake the loop.
+        # A handler of any kind makes the death of a service wake the loop.
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
 
     def wait(self, seconds: float) -> None:
@@ -54,10 +55,6 @@ class Signals:
 
     def _count(self, number: int, frame: FrameType | None) -> None:
         self.num_stops += 1
-
-
-class PortTakenError(RuntimeError):
-    """The port that was asked for is taken."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,7 @@ class Options:
 
 
 class Stack:
-    """Starts the parts under a data folder, runs until told to stop, and stops them."""
+    """Starts the services under a data folder, runs until told to stop, and stops them."""
 
     def __init__(self, settings: Settings, options: Options, say: Callable[[str], None]) -> None:
         """Start nothing yet.
@@ -90,7 +87,7 @@ class Stack:
         self._folder = Folder(settings.data.absolute())
         self._ports = Ports()
         self._facts: dict[str, object] = {}
-        self._held: list[str] | None = None
+        self._deferred: list[str] | None = None
 
     def run(self) -> int:
         """Run until a signal comes or, with `once`, until the program beside it has ended.
@@ -102,10 +99,10 @@ class Stack:
             FolderInUseError: Another stack runs in the folder.
             BrokerNotFoundError: There is no broker to start.
             PortTakenError: The port that was asked for is taken.
-            StartError: A part did not come up.
+            StartError: A service did not come up.
         """
         begun = time.monotonic()
-        # Specs, results and logs are their owner's alone; the parts inherit this.
+        # Specs, results and logs are their owner's alone; the services inherit this.
         os.umask(0o077)
         self._folder.create()
         with ExitStack() as stack:
@@ -143,7 +140,7 @@ class Stack:
                 if not self._facts and all(map(self._supervisor.was_ready, essential)):
                     self._announce(time.monotonic() - begun)
                     if self._options.follow:
-                        self._held = []
+                        self._deferred = []
                         beside = guardian.start_beside(
                             self._options.follow, env=self._plan.environment()
                         )
@@ -171,15 +168,15 @@ class Stack:
 
     def _choose_ports(self) -> None:
         wanted = self._options.port
-        for part, preferred in PREFERRED_PORTS.items():
-            if part in self._plan.names:
-                asked = wanted if part == SERVER else None
-                self._ports.choose(part, preferred if asked is None else asked)
+        for service, preferred in PREFERRED_PORTS.items():
+            if service in self._plan.names:
+                asked = wanted if service == SERVER else None
+                self._ports.choose(service, preferred if asked is None else asked)
         if wanted and self._ports.chosen[SERVER] != wanted:
             raise PortTakenError(f"port {wanted} is taken; choose another, or 0 for any free one")
 
     def _on_death(self, name: str, failed_starts: int, was_ready: bool) -> tuple[str, ...]:
-        """See to what may keep a part from starting: unreadable data, a port taken meanwhile."""
+        """Mend what may keep a service from starting: unreadable data, a port taken meanwhile."""
         if name == BROKER and failed_starts == BROKER_STARTS_BEFORE_RESET:
             if broker.set_data_aside(self._folder):
                 self._note("the broker's data was set aside; the record holds what matters")
@@ -226,18 +223,18 @@ class Stack:
         # A full disk is no reason to end what still runs.
         with suppress(OSError), self._folder.open_log("up") as log:
             log.write(f"{now} {text}\n".encode())
-        if self._held is None:
+        if self._deferred is None:
             self._say(text)
         else:
             # That program draws progress bars: a line from here would tear them.
-            self._held.append(text)
+            self._deferred.append(text)
 
     def _say(self, text: str) -> None:
-        # The terminal may have gone; the parts are still to be stopped in order.
+        # The terminal may have gone; the services are still to be stopped in order.
         with suppress(OSError):
             self._say_to_people(text)
 
     def _release(self) -> None:
-        held, self._held = self._held or (), None
-        for text in held:
-            self._say(text)
+        lines, self._deferred = self._deferred or (), None
+        for line in lines:
+            self._say(line)

@@ -13,12 +13,12 @@ FORMAT = 1
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Talweg, Python and the parts that decide what results look like."""
-    found = {"talweg": metadata.version("talweg"), "python": sys.version.partition(" ")[0]}
+    """Return the versions of Talweg, Python and the packages that decide what results are."""
+    installed = {"talweg": metadata.version("talweg"), "python": sys.version.partition(" ")[0]}
     for package in ("torch", "mlflow"):
         with contextlib.suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found
+            installed[package] = metadata.version(package)
+    return installed
 
 
 class StackFile:

@@ -1,4 +1,4 @@
-"""Starts parts, notices their deaths, starts them again, and stops them in order."""
+"""Starts services, notices their deaths, starts them again, and stops them in order."""
 
 import subprocess
 import time
@@ -6,16 +6,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from talweg.deploy.errors import StartError
 from talweg.deploy.folder import Folder
-from talweg.deploy.parts import Part
 from talweg.deploy.processes import Guardian
+from talweg.deploy.services import Service
 
-# Delays before a part is started again, in seconds: doubled with each death, down again once the
-# part has been ready for CALM seconds.
+# Delays before a service is started again, in seconds: doubled with each death, down again once
+# the service has been ready for CALM seconds.
 SHORTEST_DELAY, LONGEST_DELAY, CALM = 0.1, 15.0, 20.0
-# An essential part that dies so often before it is ready for the first time will not come up.
+# An essential service that dies so often before it is ready for the first time will not come up.
 HOPELESS_STARTS = 4
-# A part that takes longer than this to become ready for the first time will not either, seconds.
+# Nor will one that takes longer than this to become ready for the first time, seconds.
 START_SECONDS = 120.0
 _SHORTEST_WAIT, _READY_ASKS = 0.02, 0.05
 
@@ -25,31 +26,27 @@ class Plan(Protocol):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All parts, in the order of their start."""
+        """All services, in the order of their start."""
 
     @property
     def stop_order(self) -> tuple[tuple[str, ...], ...]:
         """Who stops together, and before whom."""
 
     def needs(self, name: str) -> tuple[str, ...]:
-        """Parts that must have been ready before another starts for the first time."""
+        """Services that must have been ready before another starts for the first time."""
 
-    def part(self, name: str) -> Part:
-        """Make a part afresh, for a start that follows."""
+    def service(self, name: str) -> Service:
+        """Make a service afresh, for a start that follows."""
 
     def environment(self) -> dict[str, str]:
-        """Return the variables that all parts get."""
-
-
-class StartError(RuntimeError):
-    """An essential part could not be started."""
+        """Return the variables that all services get."""
 
 
 @dataclass
 class _Running:
-    """What has become of a part."""
+    """What has become of a service."""
 
-    part: Part | None = None
+    service: Service | None = None
     process: subprocess.Popen[bytes] | None = None
     pid: int = 0
     """Of the latest process, even after its death."""
@@ -73,14 +70,14 @@ class Hooks:
     say: Callable[[str], None]
     """A line for people."""
     changed: Callable[[], None]
-    """A part became ready, or another process has taken its place."""
+    """A service became ready, or another process has taken its place."""
     died: Callable[[str, int, bool], Iterable[str]]
-    """A part died: its name, how often in a row it died before it was ready, and whether it was
-    ever ready. Answers with parts that must start anew, since what they were told has changed."""
+    """A service died: its name, how often in a row it died before it was ready, and whether it was
+    ever ready. Answers with services that must start anew, since their settings have changed."""
 
 
 class Supervisor:
-    """Keeps the parts of a plan running. Everything happens in `tick`, in the caller's thread."""
+    """Keeps a plan's services running. Everything happens in `tick`, in the caller's thread."""
 
     def __init__(self, plan: Plan, folder: Folder, guardian: Guardian, hooks: Hooks) -> None:
         """Start nothing yet."""
@@ -92,23 +89,23 @@ class Supervisor:
 
     @property
     def pids(self) -> dict[str, int]:
-        """Process ids of the parts that have been ready, by name."""
+        """Process ids of the services that have been ready, by name."""
         return {name: r.pid for name, r in self._running.items() if r.was_ready}
 
     def was_ready(self, name: str) -> bool:
-        """Say whether a part has ever served."""
+        """Say whether a service has ever served."""
         return self._running[name].was_ready
 
     def description(self, name: str) -> str:
-        """Return what a part is, for people; empty before its first start."""
-        part = self._running[name].part
-        return part.description if part else ""
+        """Return what a service is, for people; empty before its first start."""
+        service = self._running[name].service
+        return service.description if service else ""
 
     def tick(self) -> None:
         """Do what is due: starts, looks, start again.
 
         Raises:
-            StartError: An essential part does not come up.
+            StartError: An essential service does not come up.
         """
         self._guardian.watch()
         for name, running in self._running.items():
@@ -135,16 +132,16 @@ class Supervisor:
         return max(_SHORTEST_WAIT, min([1.0, *dues]))
 
     def restart(self, name: str) -> None:
-        """Has a part end in order, as at a stop, and start again at once."""
+        """Has a service end in order, as at a stop, and start again at once."""
         running = self._running[name]
         if running.process is not None and not running.end_by:
-            assert running.part is not None
+            assert running.service is not None
             if running.process.poll() is None:
                 running.process.terminate()
-            running.end_by = time.monotonic() + running.part.stop_seconds
+            running.end_by = time.monotonic() + running.service.stop_seconds
 
     def stop(self, *, is_hurried: Callable[[], bool]) -> None:
-        """Stop every part in order; when hurried, or when a part takes too long, by force.
+        """Stop every service in order; when hurried, or when a service takes too long, by force.
 
         Args:
             is_hurried: Asked again and again; once true, the rest is killed.
@@ -159,25 +156,25 @@ class Supervisor:
                 running.start_at = time.monotonic() + _SHORTEST_WAIT
                 return
             running.first_start = time.monotonic()
-        part = self._plan.part(name)
-        env = self._plan.environment() | dict(part.env)
+        service = self._plan.service(name)
+        env = self._plan.environment() | dict(service.env)
         with self._folder.open_log(name) as log:
             running.process = self._guardian.start(
-                part.command, env=env, cwd=self._folder.root, log=log
+                service.command, env=env, cwd=self._folder.root, log=log
             )
-        running.part, running.pid = part, running.process.pid
+        running.service, running.pid = service, running.process.pid
         if running.was_ready:
             self._hooks.changed()
 
     def _ask(self, name: str, running: _Running) -> None:
-        assert running.part is not None
-        if running.part.is_ready(running.pid):
+        assert running.service is not None
+        if running.service.is_ready(running.pid):
             running.is_ready = running.was_ready = True
             running.failed_starts = 0
             running.ready_at = time.monotonic()
             self._hooks.changed()
         elif (
-            running.part.is_essential
+            running.service.is_essential
             and not running.was_ready
             and time.monotonic() - running.first_start > START_SECONDS
         ):
@@ -185,13 +182,13 @@ class Supervisor:
 
     def _bury(self, name: str, running: _Running) -> None:
         assert running.process is not None
-        assert running.part is not None
+        assert running.service is not None
         status = running.process.returncode
         running.failed_starts += not running.is_ready
         self._end(running)
         running.deaths += 1
         how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-        may_give_up = running.part.is_essential and not running.was_ready
+        may_give_up = running.service.is_essential and not running.was_ready
         if may_give_up and running.failed_starts >= HOPELESS_STARTS:
             raise self._hopeless(name, how)
         delay = min(SHORTEST_DELAY * 2 ** (running.deaths - 1), LONGEST_DELAY)
@@ -201,7 +198,7 @@ class Supervisor:
             self.restart(other)
 
     def _end(self, running: _Running) -> None:
-        """Kill what is left of a part: its children may live on, and hold its port or files."""
+        """Kill what is left of a service: its children may live on, and hold its port or files."""
         assert running.process is not None
         self._guardian.end(running.process)
         running.process, running.is_ready, running.end_by = None, False, 0.0
@@ -222,8 +219,8 @@ class Supervisor:
         while alive:
             for running in list(alive):
                 assert running.process is not None
-                assert running.part is not None
-                late = time.monotonic() - started > running.part.stop_seconds
+                assert running.service is not None
+                late = time.monotonic() - started > running.service.stop_seconds
                 if running.process.poll() is not None or late or is_hurried():
                     self._end(running)
                     alive.remove(running)

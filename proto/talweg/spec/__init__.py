@@ -15,6 +15,7 @@ from talweg.spec.advice import Measured, facts, facts_measured, recommend
 from talweg.spec.catalogue.describe import display_name, flatten, label, seed_of
 from talweg.spec.catalogue.divergence import divergence_lines
 from talweg.spec.catalogue.entries import datasets, losses, models, optimizers, tasks
+from talweg.spec.characters import drop_control, escape_control, has_control
 from talweg.spec.checks.bounds import check_message
 from talweg.spec.checks.check import check, complete
 from talweg.spec.checks.continuation import check_continuation, continuation_changes
@@ -25,7 +26,18 @@ from talweg.spec.reading.job_file import parse, read, to_yaml
 from talweg.spec.reading.json_form import from_dict, to_dict
 from talweg.spec.reading.override import override
 from talweg.spec.reading.shorthand import read_shorthand
-from talweg.spec.resources import job_id, job_name
+from talweg.spec.resources import (
+    CheckpointName,
+    checkpoint_folder,
+    is_blob_path,
+    is_job_id,
+    is_model_folder,
+    is_sha256,
+    is_tracking_id,
+    is_web_address,
+    job_id,
+    job_name,
+)
 from talweg.spec.rules.features import job_models
 from talweg.spec.rules.loss import has_class_weights, weight_fields
 from talweg.spec.semantics.dataset import split_sizes
@@ -42,6 +54,7 @@ from talweg.spec.semantics.outputs import (
 from talweg.spec.semantics.pairs_triplets import given_of, inputs_of
 
 __all__ = [
+    "CheckpointName",
     "MAX_SPEC_BYTES",
     "MAX_VIOLATIONS",
     "Head",
@@ -54,10 +67,13 @@ __all__ = [
     "check_continuation",
     "check_message",
     "complete",
+    "checkpoint_folder",
     "continuation_changes",
     "datasets",
     "display_name",
     "divergence_lines",
+    "drop_control",
+    "escape_control",
     "facts",
     "facts_measured",
     "fill",
@@ -66,9 +82,16 @@ __all__ = [
     "from_dict",
     "given_of",
     "goal_of",
-    "heads",
     "has_class_weights",
+    "has_control",
+    "heads",
     "inputs_of",
+    "is_blob_path",
+    "is_job_id",
+    "is_model_folder",
+    "is_sha256",
+    "is_tracking_id",
+    "is_web_address",
     "job_id",
     "job_models",
     "job_name",

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from talweg.spec.characters import escape_control
+
 _DESCRIPTION = re.compile(
     r"found (?P<found>.*); allowed (?P<allowed>.*?)\.(?: (?P<hint>.*))?", re.DOTALL
 )
@@ -71,7 +73,7 @@ def shown(value: object) -> str:
     if value is None:
         return "nothing"
     if isinstance(value, str):
-        return _shortened(json.dumps(value, ensure_ascii=False))
+        return _shortened(escape_control(json.dumps(value, ensure_ascii=False)))
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Mapping):

@@ -1,12 +1,38 @@
-"""Names of resources, built and parsed here alone."""
+"""Names that come from outside and become paths, keys or parts of a query.
+
+All are built and parsed here alone, and matched as a whole: `$` would let a line feed pass behind
+a name. What the service stores, what a worker reads or removes, and what is asked of MLflow is
+named by these.
+"""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
+from talweg.spec.characters import has_control
 from talweg.spec.errors import shown
 
-_JOB = re.compile(r"jobs/([A-Za-z0-9][A-Za-z0-9_-]{0,99})")
+_ID = r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}"
+_JOB_ID = re.compile(_ID)
+_JOB = re.compile(rf"jobs/({_ID})")
+_CHECKPOINT = re.compile(
+    rf"(?P<job>jobs/{_ID})/checkpoints/(?P<step>[0-9]{{12,19}})-(?P<attempt>[0-9]{{1,10}})"
+    r"(?P<best>-best)?"
+)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_TRACKING_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
+_WEB_ADDRESS = re.compile(r"https?://[^\s/?#]+(?:[/?#]\S*)?")
+# No part begins with a dot: neither "." nor "..", nor the name of a file under way.
+_BLOB_PART = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
+_BLOB_PATH = re.compile(rf"{_BLOB_PART}(?:/{_BLOB_PART})*")
+_MODEL_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}")
+_MAX_BLOB_CHARS = 500
+
+
+def is_job_id(text: str) -> bool:
+    """Tell whether a text is a job's id: letters, digits, dashes and underscores, 1 to 100."""
+    return _JOB_ID.fullmatch(text) is not None
 
 
 def job_name(job_id: str) -> str:
@@ -15,12 +41,11 @@ def job_name(job_id: str) -> str:
     Raises:
         ValueError: Where the id is not letters, digits, dashes and underscores, 100 at the most.
     """
-    name = f"jobs/{job_id}"
-    if _JOB.fullmatch(name) is None:
+    if not is_job_id(job_id):
         raise ValueError(
             f"a job's id must be letters, digits, '-' and '_', 1 to 100, but got {shown(job_id)}"
         )
-    return name
+    return f"jobs/{job_id}"
 
 
 def job_id(name: str) -> str:
@@ -33,3 +58,78 @@ def job_id(name: str) -> str:
     if match is None:
         raise ValueError(f"a job's name must be jobs/ID, but got {shown(name)}")
     return match[1]
+
+
+def checkpoint_folder(job: str) -> str:
+    """Give the folder of a job's checkpoints in the blob store.
+
+    Raises:
+        ValueError: That is not a job's name.
+    """
+    return f"jobs/{job_id(job)}/checkpoints"
+
+
+@dataclass(frozen=True)
+class CheckpointName:
+    """What the name of a checkpoint says; as text it is the name."""
+
+    job: str
+    """jobs/{id}."""
+    step: int
+    """Optimizer steps done."""
+    attempt: int
+    """The attempt that wrote it."""
+    best: bool = False
+    """It is of the best evaluation so far."""
+
+    def __str__(self) -> str:
+        """Give its path in the blob store, without the ending of its files."""
+        ending = "-best" if self.best else ""
+        return f"{checkpoint_folder(self.job)}/{self.step:012}-{self.attempt}{ending}"
+
+    @classmethod
+    def parse(cls, name: str) -> CheckpointName:
+        """Read a checkpoint's name.
+
+        Raises:
+            ValueError: It is none, or not in the form that `str` gives.
+        """
+        match = _CHECKPOINT.fullmatch(name)
+        if match is not None:
+            step, attempt = int(match["step"]), int(match["attempt"])
+            found = cls(match["job"], step, attempt, best=match["best"] is not None)
+            if str(found) == name:
+                return found
+        raise ValueError(
+            "a checkpoint's name must be jobs/ID/checkpoints/STEP-ATTEMPT, the step in 12 digits "
+            f"at least, with -best behind it for the best, but got {shown(name)}"
+        )
+
+
+def is_sha256(text: str) -> bool:
+    """Tell whether a text is a sha256 in hexadecimal: 64 digits from 0 to f."""
+    return _SHA256.fullmatch(text) is not None
+
+
+def is_tracking_id(text: str) -> bool:
+    """Tell whether a text can be the id of a run or an experiment in MLflow."""
+    return _TRACKING_ID.fullmatch(text) is not None
+
+
+def is_web_address(text: str) -> bool:
+    """Tell whether a text is an address of http or https that is safe to show and to follow."""
+    return _WEB_ADDRESS.fullmatch(text) is not None and not has_control(text)
+
+
+def is_model_folder(text: str) -> bool:
+    """Tell whether a text can name a folder in the operator's folder of models."""
+    return _MODEL_FOLDER.fullmatch(text) is not None
+
+
+def is_blob_path(text: str) -> bool:
+    """Tell whether a text can be a path in the blob store.
+
+    It is relative, its parts are letters, digits, dots, dashes and underscores, and none begins
+    with a dot.
+    """
+    return len(text) <= _MAX_BLOB_CHARS and _BLOB_PATH.fullmatch(text) is not None

@@ -178,7 +178,9 @@ class Checkpoint(_message.Message):
     BEST_FIELD_NUMBER: _builtins.int
     FOR_GOOD_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Its path in the blob store, without the ending of its files."""
+    """Its path in the blob store, without the ending of its files: jobs/ID/checkpoints/STEP-ATTEMPT,
+    the step in 12 digits, with -best behind it for the best. No other is stored.
+    """
     step: _builtins.int
     """Optimizer steps done."""
     epoch: _builtins.int
@@ -1331,7 +1333,7 @@ class CancelJobRequest(_message.Message):
     force: _builtins.bool
     """Cut off at once."""
     reason: _builtins.str
-    """For the record."""
+    """For the record: up to 1,000 characters, no control characters."""
     @_builtins.property
     def grace_period(self) -> _duration_pb2.Duration:
         """How long a worker may take to end in order; 30 s where absent. After it the attempt is cut off."""

@@ -60,7 +60,7 @@ class ClaimJobsRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     queue: _builtins.str
-    """The queue that the ticket was for."""
+    """The queue that the doorbell rings for."""
     worker: _builtins.str
     """A name for the worker, in lists and logs."""
     limit: _builtins.int

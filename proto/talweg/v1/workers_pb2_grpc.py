@@ -73,7 +73,9 @@ class WorkerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReportProgress(self, request, context):
-        """Renews a lease, appends events, and answers with what to do.
+        """Renews a lease, appends events, and answers with what to do. INVALID_ARGUMENT where the report
+        holds what it must not, such as the name of a checkpoint that is none of the job's: nothing of it
+        counts then, and the lease is not renewed. A report that holds nothing renews it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,7 +89,8 @@ class WorkerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SetTrackingRun(self, request, context):
-        """Compare-and-set on the job; needs no lease, since delivery outlives the attempt.
+        """Compare-and-set on the job; needs no lease, since delivery outlives the attempt. INVALID_ARGUMENT
+        where an id, or an address that is not of http or https, cannot be one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,11 +39,16 @@ class WorkerServiceStub:
     ClaimJobs: _grpc.UnaryUnaryMultiCallable[_workers_pb2.ClaimJobsRequest, _workers_pb2.ClaimJobsResponse]
     """Hands out waiting jobs, in the order that the service's policy says; none is a fine answer."""
     ReportProgress: _grpc.UnaryUnaryMultiCallable[_workers_pb2.ReportProgressRequest, _workers_pb2.ReportProgressResponse]
-    """Renews a lease, appends events, and answers with what to do."""
+    """Renews a lease, appends events, and answers with what to do. INVALID_ARGUMENT where the report
+    holds what it must not, such as the name of a checkpoint that is none of the job's: nothing of it
+    counts then, and the lease is not renewed. A report that holds nothing renews it.
+    """
     FinishJob: _grpc.UnaryUnaryMultiCallable[_workers_pb2.FinishJobRequest, _workers_pb2.FinishJobResponse]
     """Ends a job, or gives it back to the queue."""
     SetTrackingRun: _grpc.UnaryUnaryMultiCallable[_workers_pb2.SetTrackingRunRequest, _workers_pb2.SetTrackingRunResponse]
-    """Compare-and-set on the job; needs no lease, since delivery outlives the attempt."""
+    """Compare-and-set on the job; needs no lease, since delivery outlives the attempt. INVALID_ARGUMENT
+    where an id, or an address that is not of http or https, cannot be one.
+    """
 
 @_typing.type_check_only
 class WorkerServiceAsyncStub(WorkerServiceStub):
@@ -56,11 +61,16 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     ClaimJobs: _aio.UnaryUnaryMultiCallable[_workers_pb2.ClaimJobsRequest, _workers_pb2.ClaimJobsResponse]  # type: ignore[assignment]
     """Hands out waiting jobs, in the order that the service's policy says; none is a fine answer."""
     ReportProgress: _aio.UnaryUnaryMultiCallable[_workers_pb2.ReportProgressRequest, _workers_pb2.ReportProgressResponse]  # type: ignore[assignment]
-    """Renews a lease, appends events, and answers with what to do."""
+    """Renews a lease, appends events, and answers with what to do. INVALID_ARGUMENT where the report
+    holds what it must not, such as the name of a checkpoint that is none of the job's: nothing of it
+    counts then, and the lease is not renewed. A report that holds nothing renews it.
+    """
     FinishJob: _aio.UnaryUnaryMultiCallable[_workers_pb2.FinishJobRequest, _workers_pb2.FinishJobResponse]  # type: ignore[assignment]
     """Ends a job, or gives it back to the queue."""
     SetTrackingRun: _aio.UnaryUnaryMultiCallable[_workers_pb2.SetTrackingRunRequest, _workers_pb2.SetTrackingRunResponse]  # type: ignore[assignment]
-    """Compare-and-set on the job; needs no lease, since delivery outlives the attempt."""
+    """Compare-and-set on the job; needs no lease, since delivery outlives the attempt. INVALID_ARGUMENT
+    where an id, or an address that is not of http or https, cannot be one.
+    """
 
 class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Leases with fencing: each claim raises the job's attempt, and every later call names it. A call
@@ -82,7 +92,10 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _workers_pb2.ReportProgressRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_workers_pb2.ReportProgressResponse, _abc.Awaitable[_workers_pb2.ReportProgressResponse]]:
-        """Renews a lease, appends events, and answers with what to do."""
+        """Renews a lease, appends events, and answers with what to do. INVALID_ARGUMENT where the report
+        holds what it must not, such as the name of a checkpoint that is none of the job's: nothing of it
+        counts then, and the lease is not renewed. A report that holds nothing renews it.
+        """
 
     @_abc_1.abstractmethod
     def FinishJob(
@@ -98,6 +111,8 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _workers_pb2.SetTrackingRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_workers_pb2.SetTrackingRunResponse, _abc.Awaitable[_workers_pb2.SetTrackingRunResponse]]:
-        """Compare-and-set on the job; needs no lease, since delivery outlives the attempt."""
+        """Compare-and-set on the job; needs no lease, since delivery outlives the attempt. INVALID_ARGUMENT
+        where an id, or an address that is not of http or https, cannot be one.
+        """
 
 def add_WorkerServiceServicer_to_server(servicer: WorkerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

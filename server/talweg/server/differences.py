@@ -42,25 +42,25 @@ def differing(specs: Sequence[JobSpec]) -> list[str]:
 
 def num_repeats(specs: Sequence[JobSpec]) -> int:
     """Count the specs that say the same as one before them, seed and all."""
-    told = {
+    distinct = {
         tuple(
             message.SerializeToString(deterministic=True)
             for message in (_deciding(spec), spec.continued_from)
         )
         for spec in specs
     }
-    return len(specs) - len(told)
+    return len(specs) - len(distinct)
 
 
 def _deciding(spec: JobSpec) -> JobSpec:
-    kept = JobSpec()
+    deciding = JobSpec()
     for part in _DECIDING:
-        getattr(kept, part).CopyFrom(getattr(spec, part))
+        getattr(deciding, part).CopyFrom(getattr(spec, part))
     for name in _TELLING:
-        kept.training.ClearField(name)  # type: ignore[arg-type]
+        deciding.training.ClearField(name)  # type: ignore[arg-type]
     if spec.HasField("continued_from"):
-        kept.continued_from.SetInParent()
-    return kept
+        deciding.continued_from.SetInParent()
+    return deciding
 
 
 def _differing(messages: Sequence[Message], path: str) -> list[str]:
@@ -74,15 +74,15 @@ def _differing(messages: Sequence[Message], path: str) -> list[str]:
     ]
     if any(len({message.WhichOneof(choice) for message in messages}) > 1 for choice in choices):
         return [path]
-    found: list[str] = []
+    paths: list[str] = []
     for field in first.DESCRIPTOR.fields:
         name = f"{path}.{field.name}" if path else field.name
         values = [getattr(message, field.name) for message in messages]
-        is_given = {not field.has_presence or m.HasField(field.name) for m in messages}
-        if len(is_given) > 1:
-            found.append(name)
+        is_present = {not field.has_presence or m.HasField(field.name) for m in messages}
+        if len(is_present) > 1:
+            paths.append(name)
         elif field.message_type is not None and not field.is_repeated:
-            found += _differing(values, name)
+            paths += _differing(values, name)
         elif any(value != values[0] for value in values):
-            found.append(name)
-    return found
+            paths.append(name)
+    return paths

@@ -80,17 +80,17 @@ class Settings:
             BadSetting: A value cannot be read or is outside its bounds.
         """
         env = os.environ if env is None else env
-        given = {name: value for name, value in env.items() if value != ""}
-        ready_file = given.get(READY_FILE)
+        values = {name: value for name, value in env.items() if value != ""}
+        ready_file = values.get(READY_FILE)
         return cls(
-            listen=given.get("TALWEG_LISTEN", cls.listen),
-            allow_remote=_flag(given, "TALWEG_ALLOW_REMOTE"),
-            database_url=given.get("TALWEG_DATABASE_URL", cls.database_url),
-            broker_url=given.get("TALWEG_BROKER_URL", cls.broker_url),
-            lease=_seconds(given, "TALWEG_LEASE_SECONDS", cls.lease),
-            max_lost_attempts=_whole(given, "TALWEG_MAX_LOST_ATTEMPTS", cls.max_lost_attempts),
+            listen=values.get("TALWEG_LISTEN", cls.listen),
+            allow_remote=_flag(values, "TALWEG_ALLOW_REMOTE"),
+            database_url=values.get("TALWEG_DATABASE_URL", cls.database_url),
+            broker_url=values.get("TALWEG_BROKER_URL", cls.broker_url),
+            lease=_seconds(values, "TALWEG_LEASE_SECONDS", cls.lease),
+            max_lost_attempts=_whole(values, "TALWEG_MAX_LOST_ATTEMPTS", cls.max_lost_attempts),
             ready_file=Path(ready_file) if ready_file else None,
-            log_level=given.get("TALWEG_LOG_LEVEL", cls.log_level).upper(),
+            log_level=values.get("TALWEG_LOG_LEVEL", cls.log_level).upper(),
         )
 
 
@@ -117,8 +117,8 @@ def is_loopback(listen: str) -> bool:
         return False
 
 
-def _flag(given: Mapping[str, str], name: str) -> bool:
-    value = given.get(name, "0").lower()
+def _flag(values: Mapping[str, str], name: str) -> bool:
+    value = values.get(name, "0").lower()
     if value in ("1", "true", "yes"):
         return True
     if value in ("0", "false", "no"):
@@ -126,8 +126,8 @@ def _flag(given: Mapping[str, str], name: str) -> bool:
     raise BadSetting(f"{name} must be 1 or 0, but got {value!r}")
 
 
-def _seconds(given: Mapping[str, str], name: str, default: timedelta) -> timedelta:
-    text = given.get(name)
+def _seconds(values: Mapping[str, str], name: str, default: timedelta) -> timedelta:
+    text = values.get(name)
     if text is None:
         return default
     try:
@@ -141,8 +141,8 @@ def _seconds(given: Mapping[str, str], name: str, default: timedelta) -> timedel
     return timedelta(seconds=seconds)
 
 
-def _whole(given: Mapping[str, str], name: str, default: int) -> int:
-    text = given.get(name)
+def _whole(values: Mapping[str, str], name: str, default: int) -> int:
+    text = values.get(name)
     if text is None:
         return default
     try:

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from tests._hostile import CHECKPOINTS
 from tests.worker._jobs import tiny_spec
 
 from talweg.server.services import reports
+from talweg.spec import has_control
 from talweg.v1.jobs_pb2 import Checkpoint
 from talweg.v1.workers_pb2 import Assignment, Lease
 from talweg.worker.errors import UserSpecError
@@ -344,3 +346,84 @@ def test_a_continued_job_does_not_begin_anew(tmp_path: Path) -> None:
     record.blobs.remove(record.kept[0].name + ".safetensors")
     with pytest.raises(UserSpecError, match="step 20 of jobs/a is no longer whole"):
         record.begin().load()
+
+
+def everything(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *CHECKPOINTS,
+        # Of another job, which this one does not continue.
+        "jobs/b/checkpoints/000000000010-1",
+    ],
+)
+def test_a_name_that_is_none_of_the_jobs_is_passed_over(tmp_path: Path, name: str) -> None:
+    record = Record(tmp_path / "data" / "blobs")
+    keeper = record.begin()
+    save(keeper, 10)
+    record.report(keeper)
+    # Wherever the name may lead, something lies there that is of value to somebody.
+    for folder in ("", "data", "data/blobs", "data/blobs/jobs/b/checkpoints"):
+        for stem in ("victim", "000000000010-1", "000000000020-1"):
+            for ending in (".json", ".safetensors"):
+                file = tmp_path / folder / f"{stem}{ending}"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(b"theirs")
+    before = everything(tmp_path)
+    record.kept.append(Checkpoint(name=name, step=99))
+    keeper = record.begin()
+    assert loaded(keeper) == 10
+    (line,) = record.teller.lines
+    assert line.startswith("The record names what is no checkpoint of jobs/a, such as")
+    assert not has_control(line)
+    record.report(keeper)
+    for step in (20, 30, 40):
+        save(keeper, step)
+        record.report(keeper)
+    keeper.job_ends()
+    record.report(keeper)
+    keeper.clean_up()
+    assert name not in {each.name for each in record.kept}
+    own = tmp_path / "data" / "blobs" / FOLDER
+    after = everything(tmp_path)
+    assert [path for path in before if path not in after and path.parent != own] == []
+    assert all(after[path] == before[path] for path in before if path.parent != own)
+
+
+def test_with_no_other_name_the_job_begins_again(record: Record) -> None:
+    record.kept = [Checkpoint(name="jobs/a/checkpoints/../../../victim", step=10)]
+    assert loaded(record.begin()) is None
+    assert record.teller.lines[-1] == "No checkpoint is whole: the job begins again."
+
+
+def test_a_continued_job_takes_no_third_jobs_checkpoint(tmp_path: Path) -> None:
+    record = continued_record(tmp_path)
+    record.kept[0].name = record.kept[0].name.replace("jobs/a/", "jobs/c/")
+    with pytest.raises(UserSpecError, match="step 20 of jobs/a is no longer whole"):
+        record.begin().load()
+
+
+def test_what_is_no_checkpoint_stays_beside_them(record: Record) -> None:
+    keeper = record.begin()
+    save(keeper, 10)
+    record.report(keeper)
+    record.blobs.write(f"{FOLDER}/notes.json", b"theirs")
+    assert loaded(record.begin()) == 10
+    assert record.blobs.read(f"{FOLDER}/notes.json") == b"theirs"
+
+
+def test_a_link_out_of_the_store_stops_nothing(record: Record, tmp_path: Path) -> None:
+    keeper = record.begin()
+    save(keeper, 10)
+    record.report(keeper)
+    victim = tmp_path.parent / f"{tmp_path.name}-victim.json"
+    victim.write_bytes(b"theirs")
+    (tmp_path / FOLDER / "000000000020-1.json").symlink_to(victim)
+    following = record.begin()
+    assert loaded(following) == 10
+    save(following, 30)
+    assert record.teller.lines == []
+    assert victim.read_bytes() == b"theirs"

@@ -1,13 +1,15 @@
 """The blob store beyond a folder: protocols fail in ways of their own."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from tests._hostile import PATHS
 
-from talweg.worker.storage.blobs import Blobs
+from talweg.worker.storage.blobs import Blobs, UnsafePathError
 
 
 class AwayError(Exception):
@@ -75,3 +77,65 @@ def test_whatever_a_protocol_raises_comes_as_an_error_of_files(remote: Blobs) ->
     remote.remove("jobs/a/one")
     Remote.is_away = False
     assert remote.names("jobs/a") == ["one"]
+
+
+def calls(blobs: Blobs, path: str) -> list[Callable[[], object]]:
+    return [
+        lambda: blobs.write(path, b"mine"),
+        lambda: blobs.read(path),
+        lambda: blobs.remove(path),
+        lambda: blobs.names(path),
+    ]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_no_path_leads_out_of_a_folder(tmp_path: Path, path: str) -> None:
+    store, victim = tmp_path / "data" / "blobs", tmp_path / "victim"
+    for file in (victim, tmp_path / "data" / "victim", store / "jobs" / "a" / "victim"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"theirs")
+    before = sorted(tmp_path.rglob("*"))
+    for call in calls(Blobs(str(store)), path):
+        with pytest.raises(UnsafePathError, match="a blob's path must be"):
+            call()
+    assert sorted(tmp_path.rglob("*")) == before
+    assert victim.read_bytes() == b"theirs"
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_no_path_leads_out_of_another_store(remote: Blobs, path: str) -> None:
+    other = Blobs("remote://bucket")
+    other.write("victim", b"theirs")
+    for call in calls(remote, path):
+        with pytest.raises(UnsafePathError):
+            call()
+    assert other.read("victim") == b"theirs"
+
+
+@pytest.mark.parametrize("path", ["out/victim", "jobs/a/victim", "jobs/a/up/victim", "out"])
+def test_no_link_leads_out_of_a_folder(tmp_path: Path, path: str) -> None:
+    store, outside = tmp_path / "blobs", tmp_path / "outside"
+    (store / "jobs" / "a").mkdir(parents=True)
+    outside.mkdir()
+    (outside / "victim").write_bytes(b"theirs")
+    (store / "out").symlink_to(outside)
+    (store / "jobs" / "a" / "victim").symlink_to(outside / "victim")
+    (store / "jobs" / "a" / "up").symlink_to("../../../outside")
+    for call in calls(Blobs(str(store)), path):
+        with pytest.raises(UnsafePathError, match="leads out of the blob store"):
+            call()
+    assert [each.name for each in outside.iterdir()] == ["victim"]
+    assert (outside / "victim").read_bytes() == b"theirs"
+
+
+def test_the_store_itself_may_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "shared").mkdir(parents=True)
+    (tmp_path / "blobs").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "within").symlink_to("shared")
+    blobs = Blobs(str(tmp_path / "blobs"))
+    blobs.write("jobs/a/one", b"1")
+    blobs.write("within/two", b"2")
+    assert blobs.read("jobs/a/one") == (tmp_path / "disk/jobs/a/one").read_bytes() == b"1"
+    assert blobs.names("shared") == ["two"]
+    blobs.remove("within/two")
+    assert blobs.names("shared") == []

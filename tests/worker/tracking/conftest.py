@@ -19,7 +19,7 @@ def quiet_mlflow() -> Iterator[None]:
     """What the delivery process sets for itself."""
     patch = pytest.MonkeyPatch()
     for name, value in {
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
         "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -13,7 +13,7 @@ class Proxy:
         self.holds = ""
         """The end of the path of requests that wait before MLflow sees them; empty for none."""
         self.loses = ""
-        """The end of the path of requests whose answers are lost; empty for none."""
+        """The end of the path of the one request whose answer is lost; empty for none."""
         self.held, self.opened = threading.Event(), threading.Event()
         self._target = urlsplit(url)
         self._paths: list[str] = []
@@ -61,6 +61,7 @@ class Proxy:
         content = answer.read()
         connection.close()
         if loses:
+            self.loses = ""
             request.close_connection = True
             return
         request.send_response(answer.status)

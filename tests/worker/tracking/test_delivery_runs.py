@@ -12,6 +12,7 @@ from tests.worker.tracking.spools import (
 )
 
 from talweg.spec import job_id
+from talweg.v1.jobs_pb2 import TrackingRun
 from talweg.v1.workers_pb2 import Lease
 from talweg.worker.settings import Settings
 from talweg.worker.tracking.delivery import Delivery
@@ -154,3 +155,11 @@ def test_a_job_that_the_server_does_not_know_reaches_mlflow(
     (run,) = runs_of(tracking, spec, f"jobs/{stranger}")
     assert run.info.status == "FINISHED"
     assert spool_files(settings) == []
+
+
+def test_an_address_that_nobody_can_follow_is_left_out(jobs: Jobs) -> None:
+    name = jobs.submit(tiny_spec())
+    for url in ("http://host/a b", "file:///runs/r"):
+        held = jobs.get(name).tracking.run_id
+        Record(jobs.channel).set_run(job_id(name), RunId("r", "1"), expected=held, url=url)
+        assert jobs.get(name).tracking == TrackingRun(run_id="r", experiment_id="1")

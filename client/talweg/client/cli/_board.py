@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from talweg.client import Job, JobState
 from talweg.client.cli._common import STATE_STYLES, duration, number
-from talweg.spec import label, primary_metric, seed_of
+from talweg.spec import drop_control, label, primary_metric, seed_of
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
@@ -170,7 +170,7 @@ class Board:
             return grid
         from rich.console import Group
 
-        return Group(grid, Text(remark, style="yellow"))
+        return Group(grid, Text(drop_control(remark), style="yellow"))
 
 
 def _cells(line: Line, width: int) -> list[RenderableType]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from talweg.client import Client, InvalidRequest, Job, JobState, NotFound, Unavailable
+from talweg.spec import drop_control
 
 if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
@@ -54,23 +56,47 @@ def json_option(command: F) -> F:
     )(command)
 
 
-def print_json(value: object) -> None:
-    """Print a value as JSON to standard output."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+def say(text: str, *, err: bool = False, end: str = "\n") -> None:
+    """Print a text for people, without control characters that a terminal would obey.
+
+    Args:
+        text: May come from anywhere.
+        err: To standard error, not to standard output.
+        end: What to print behind it.
+    """
+    click.echo(drop_control(text) + end, err=err, nl=False)
+
+
+def print_json(value: object, *, indent: int | None = 2) -> None:
+    """Print a value as JSON to standard output, its control characters escaped.
+
+    Args:
+        value: JSON values.
+        indent: How far each level is indented; None for one line.
+    """
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    # JSON escapes those below U+0020 alone.
+    click.echo(re.sub("[\x7f-\x9f]", lambda match: f"\\u{ord(match[0]):04x}", text))
+
+
+def quoted(text: str) -> str:
+    """Write a text as a filter's value."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def console(*, stderr: bool = False) -> Console:
     """Give a console on standard output or error."""
-    from rich.console import Console
+    from talweg.client.cli._terminal import PlainTextConsole
 
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else _PLAIN_WIDTH
-    return Console(stderr=stderr, highlight=False, width=width, soft_wrap=False)
+    return PlainTextConsole(stderr=stderr, highlight=False, width=width, soft_wrap=False)
 
 
 def note(text: str) -> None:
     """Tell people something, apart from the output."""
-    click.echo(text, err=True)
+    say(text, err=True)
 
 
 def ask_or_know(session: Session, ask: Callable[[Client], T], local: Callable[[], T]) -> T:
@@ -107,7 +133,8 @@ def _find_job(client: Client, text: str) -> Job:
         return client.job(text)
     except NotFound as error:
         beginning = text.removeprefix("jobs/")
-        found = list(client.jobs(filter=f'name = "jobs/{beginning}*"', limit=_MAX_NAMED + 1))
+        condition = f"name = {quoted(f'jobs/{beginning}*')}"
+        found = list(client.jobs(filter=condition, limit=_MAX_NAMED + 1))
         if len(found) == 1:
             return found[0]
         if not found:

@@ -19,6 +19,7 @@ from talweg.client.cli._common import (
     json_option,
     note,
     print_json,
+    say,
 )
 from talweg.client.cli._jobs import joined_filter
 
@@ -88,7 +89,7 @@ def compare(
         print_json(_json(comparison, url))
         return
     if url:
-        click.echo(f"MLflow: {url}")
+        say(f"MLflow: {url}")
     elif _missing(found):
         note("MLflow: the runs have not all arrived yet; --link waits for them")
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from talweg.client.cli._common import Session, find_jobs, job_json, json_option, print_json
+from talweg.client.cli._common import Session, find_jobs, job_json, json_option, print_json, say
 from talweg.client.cli._control import follow_or_detach
 from talweg.client.cli._submit import tell_warnings
 
@@ -50,5 +50,5 @@ def continue_(
         if as_json:
             print_json(job_json(new))
         elif not watch:
-            click.echo(f"{new.id} continues {found.id} from step {new.spec.continued_from.step}")
+            say(f"{new.id} continues {found.id} from step {new.spec.continued_from.step}")
     return status

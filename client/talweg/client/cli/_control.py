@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 
@@ -18,6 +17,7 @@ from talweg.client.cli._common import (
     json_option,
     note,
     print_json,
+    say,
 )
 
 _UNITS = {"": 1.0, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
@@ -145,7 +145,7 @@ def _print_events(client: Client, jobs: Sequence[Job]) -> int:
                 if event.event is None:
                     continue
                 line = {"job": event.job.name, **to_dict(event.event)}
-                click.echo(json.dumps(line, ensure_ascii=False))
+                print_json(line, indent=None)
                 if event.event.HasField("finished"):
                     state = JobState.of(event.event.finished.state)
                     succeeded &= state is JobState.SUCCEEDED
@@ -175,7 +175,7 @@ def for_each(
             status = max(status, _problems.status_of(error))
         else:
             if not as_json:
-                click.echo(tell(done[-1]))
+                say(tell(done[-1]))
     if as_json:
         print_json([job_json(job) for job in done])
     return status

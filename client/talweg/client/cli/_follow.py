@@ -11,6 +11,7 @@ from talweg.client.cli._board import Board, Line
 from talweg.client.cli._common import STATE_STYLES
 from talweg.client.cli._common import console as standard_console
 from talweg.client.cli._watchers import Watched, Watchers
+from talweg.spec import drop_control
 from talweg.v1 import jobs_pb2
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def follow(
             for line in board.lines:
                 if line.state is not JobState.SUCCEEDED:
                     style = STATE_STYLES[line.state]
-                    console.print(f"{line.title}: {line.ending}", style=style, markup=False)
+                    ending = drop_control(line.ending)
+                    console.print(f"{line.title}: {ending}", style=style, markup=False)
         else:
             _run(client, board, watchers, _Plain(console, said, all_logs))
     return all(line.state is JobState.SUCCEEDED for line in board.lines)
@@ -123,7 +125,8 @@ class _Told:
 
     def _say(self, line: Line, text: str, style: str = "") -> None:
         self._console.print(
-            f"{line.title}: {text}",
+            # The console may be the caller's.
+            f"{line.title}: {drop_control(text)}",
             style=style,
             markup=False,
             # Outside of a terminal a line stays one, however long.
@@ -167,7 +170,7 @@ class _Plain(_Told):
         self._say(line, f"{line.state} ({reason})")
 
     def lost(self, why: str) -> None:
-        self._console.print(f"{why}; trying again", markup=False, soft_wrap=True)
+        self._console.print(f"{drop_control(why)}; trying again", markup=False, soft_wrap=True)
 
 
 def _with(text: str) -> str:

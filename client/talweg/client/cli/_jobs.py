@@ -15,14 +15,9 @@ from talweg.client.cli._common import (
     json_option,
     note,
     print_json,
+    quoted,
     state_text,
 )
-
-
-def quoted(text: str) -> str:
-    """Write a text as a filter's value."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
 
 
 def joined_filter(filter: str, states: Sequence[str], experiment: str | None) -> str:

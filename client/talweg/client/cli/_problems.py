@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import traceback
 
-import click
-
 from talweg.client import (
     BatchError,
     FailedPrecondition,
@@ -17,6 +15,7 @@ from talweg.client import (
     Unavailable,
     WaitTimeout,
 )
+from talweg.client.cli._common import say
 
 JOB_NOT_SUCCEEDED = 1
 USAGE = 2
@@ -52,7 +51,7 @@ def report(error: Exception) -> int:
         tell(error)
     else:
         # A defect of this program, which its traceback helps to mend.
-        traceback.print_exception(error)
+        say("".join(traceback.format_exception(error)), err=True, end="")
     return status_of(error)
 
 
@@ -71,9 +70,9 @@ def tell(error: Exception, *, about: str = "") -> None:
     begin = f"error: {place}: " if place else "error: "
     violations = error.violations if isinstance(error, InvalidRequest) else ()
     if not violations:
-        click.echo(begin + text, err=True)
+        say(begin + text, err=True)
         return
     things = "1 thing is wrong" if len(violations) == 1 else f"{len(violations)} things are wrong"
-    click.echo(begin + things, err=True)
+    say(begin + things, err=True)
     for violation in violations:
-        click.echo(f"  {violation}", err=True)
+        say(f"  {violation}", err=True)

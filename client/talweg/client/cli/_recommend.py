@@ -18,6 +18,7 @@ from talweg.client.cli._common import (
     json_option,
     note,
     print_json,
+    say,
 )
 from talweg.v1.catalog_pb2 import Parameter
 from talweg.v1.options_pb2 import TaskKind
@@ -169,8 +170,8 @@ def _print_yaml(
         texts[:0] = _look.lines(seen, given)
     for text in texts:
         for line in textwrap.wrap(text, _WIDTH, break_long_words=False):
-            click.echo(f"# {line}")
-    click.echo(spec.to_yaml(part), nl=False)
+            say(f"# {line}")
+    say(spec.to_yaml(part), end="")
 
 
 def _print_table(

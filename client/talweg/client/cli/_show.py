@@ -18,6 +18,7 @@ from talweg.client.cli._common import (
     moment,
     number,
     print_json,
+    say,
     state_text,
 )
 from talweg.v1 import jobs_pb2
@@ -50,7 +51,7 @@ def show(session: Session, job: str, as_json: bool) -> None:
         out.print(f"warning: {place}{warning.message}", style="yellow", markup=False)
     _print_metrics(out, metrics)
     out.print("\n[bold]Spec[/]")
-    click.echo(to_yaml(found.spec), nl=False)
+    say(to_yaml(found.spec), end="")
 
 
 def _print_facts(out: Console, job: Job) -> None:

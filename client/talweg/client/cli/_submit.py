@@ -11,7 +11,7 @@ import click
 from talweg.client import BatchError, Client, InvalidSpec, Job, TalwegError, read_jobs
 from talweg.client._files import MAX_FILE_BYTES, gather, parse_jobs
 from talweg.client.cli import _problems
-from talweg.client.cli._common import Session, job_json, json_option, note, print_json
+from talweg.client.cli._common import Session, job_json, json_option, note, print_json, say
 
 if TYPE_CHECKING:
     from talweg.v1.spec_pb2 import JobSpec
@@ -145,9 +145,9 @@ def _print_submitted(client: Client, jobs: Sequence[Job]) -> None:
     from talweg.spec import display_name
 
     for job in jobs[:_MAX_LISTED]:
-        click.echo(f"{job.id}  {display_name(job.message.spec)}")
+        say(f"{job.id}  {display_name(job.message.spec)}")
     if len(jobs) > _MAX_LISTED:
-        click.echo(f"… and {len(jobs) - _MAX_LISTED} more")
+        say(f"… and {len(jobs) - _MAX_LISTED} more")
     what = f"{len(jobs)} jobs" if len(jobs) > 1 else "1 job"
     follow = f"talweg watch {jobs[0].id}" if len(jobs) == 1 else "talweg jobs"
     note(f"submitted {what} to {client.address}; follow with: {follow}")
@@ -160,5 +160,5 @@ def _print_specs(jobs: Sequence[Job], *, as_json: bool) -> None:
     if as_json:
         print_json([to_dict(job.spec) for job in jobs])
     else:
-        click.echo("---\n".join(to_yaml(job.spec) for job in jobs), nl=False)
+        say("---\n".join(to_yaml(job.spec) for job in jobs), end="")
     note(f"{len(jobs)} job{'s' if len(jobs) > 1 else ''} checked; nothing was submitted")

@@ -8,7 +8,7 @@ from importlib.metadata import version as version_of
 
 import click
 
-from talweg.client.cli._common import json_option, print_json
+from talweg.client.cli._common import json_option, print_json, say
 
 _PARTS = ("grpcio", "protobuf", "torch", "mlflow", "celery")
 
@@ -27,4 +27,4 @@ def version(as_json: bool) -> None:
         print_json(versions)
         return
     for name, found in versions.items():
-        click.echo(f"{name} {found}")
+        say(f"{name} {found}")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import math
-import re
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from talweg.spec.characters import has_control
 from talweg.spec.errors import MAX_VIOLATIONS, Violation, joined, limited, one_of, shown
 from talweg.spec.fields import Field, Type, choices, descriptor_of, exactly_one, fields
 from talweg.spec.rules.user_defined import own_rules
@@ -18,7 +18,6 @@ from talweg.spec.semantics.facts import chosen
 
 # Protobuf itself reads no deeper message from the wire.
 _MAX_DEPTH = 100
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def check_message(message: Message, path: str = "loss") -> list[Violation]:
@@ -117,7 +116,7 @@ def _value(field: Field, value: Any, path: str, violations: list[Violation], dep
 def _text(field: Field, value: str, path: str, violations: list[Violation]) -> None:
     if field.max_length is not None and len(value) > field.max_length:
         violations.append(Violation(path, f"{len(value)} characters", field.allowed))
-    elif _CONTROL.search(value):
+    elif has_control(value):
         violations.append(Violation(path, shown(value), "text without control characters"))
     elif field.pattern is not None and not field.pattern.fullmatch(value):
         violations.append(Violation(path, shown(value), field.allowed))

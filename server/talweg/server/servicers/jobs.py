@@ -101,7 +101,7 @@ class JobServicer(JobServiceServicer):
     async def GetJobMetrics(  # noqa: D102
         self, request: pb.GetJobMetricsRequest, context: Any
     ) -> pb.GetJobMetricsResponse:
-        found = await self._services.jobs.metrics(
+        measured = await self._services.jobs.metrics(
             request.name,
             wanted=request.metrics,
             include_points=request.include_points,
@@ -109,9 +109,9 @@ class JobServicer(JobServiceServicer):
             page_token=request.page_token,
         )
         return pb.GetJobMetricsResponse(
-            summaries=found.summaries,
-            points=[event.metrics for event in found.points],
-            next_page_token=found.next_token,
+            summaries=measured.summaries,
+            points=[event.metrics for event in measured.points],
+            next_page_token=measured.next_token,
         )
 
     async def CompareJobs(  # noqa: D102

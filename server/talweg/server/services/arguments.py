@@ -1,7 +1,7 @@
 """Checks of single arguments."""
 
 from talweg.server.errors import InvalidRequest
-from talweg.spec import job_id
+from talweg.spec import has_control, job_id
 
 MAX_REQUEST_ID_CHARS = 100
 MAX_WORKER_CHARS = 200
@@ -35,14 +35,17 @@ def text(value: str, *, field: str, most: int, required: bool = False) -> str:
         required: Whether it must have one.
 
     Raises:
-        InvalidRequest: It is too long, or empty, or holds what PostgreSQL cannot.
+        InvalidRequest: It is too long, or empty, or holds a control character, which a terminal
+            would obey and PostgreSQL may not hold.
     """
     if required and not value:
         raise InvalidRequest.of(field, "must not be empty")
     if len(value) > most:
         raise InvalidRequest.of(field, f"must have <= {most} characters, but has {len(value)}")
-    if "\0" in value:
-        raise InvalidRequest.of(field, "must not hold a NUL character")
+    if has_control(value):
+        raise InvalidRequest.of(
+            field, f"must not hold control characters, line feeds among them, but got {value!a}"
+        )
     return value
 
 

@@ -139,11 +139,11 @@ class ComparisonService:
 
         def read(connection: Connection) -> Comparison:
             if ids:
-                found = jobs.get_many(connection, ids)
-                missing = next((id_ for id_ in ids if id_ not in found), None)
+                by_id = jobs.get_many(connection, ids)
+                missing = next((id_ for id_ in ids if id_ not in by_id), None)
                 if missing is not None:
                     raise JobNotFound(job_name(missing))
-                rows = [found[id_] for id_ in ids]
+                rows = [by_id[id_] for id_ in ids]
             else:
                 rows = listing.select_where(
                     connection, where, [OrderKey("create_time")], after=None, limit=MAX_JOBS + 1
@@ -162,13 +162,13 @@ class ComparisonService:
 
 
 def _common_metric(rows: Sequence[JobRow]) -> str:
-    found = dict.fromkeys(primary_metric(row.job_spec) for row in rows)
-    if len(found) > 1:
+    names = dict.fromkeys(primary_metric(row.job_spec) for row in rows)
+    if len(names) > 1:
         description = (
-            f"must be named, since the jobs' tasks have different ones: {', '.join(found)}"
+            f"must be named, since the jobs' tasks have different ones: {', '.join(names)}"
         )
         raise BadMetric(f"metric {description}", fields=[FieldProblem("metric", description)])
-    return next(iter(found), "")
+    return next(iter(names), "")
 
 
 def _check_metric(metric: str, rows: Sequence[JobRow]) -> None:

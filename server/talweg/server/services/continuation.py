@@ -9,7 +9,13 @@ from talweg.server.services.violations import refused
 from talweg.server.store import jobs
 from talweg.server.store.jobs import NewJob
 from talweg.server.store.rows import JobRow
-from talweg.spec import Violation, check_continuation, continuation_changes, job_id
+from talweg.spec import (
+    CheckpointName,
+    Violation,
+    check_continuation,
+    continuation_changes,
+    job_id,
+)
 from talweg.v1.jobs_pb2 import Checkpoint, Job
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.workers_pb2 import Kept
@@ -59,7 +65,7 @@ def _checkpoint(row: JobRow | None, spec: JobSpec) -> Checkpoint | Violation:
     if not row.ended:
         state = Job.State.Name(row.state)  # type: ignore[arg-type]
         return Violation(f"{path}.job", f"{name}, which is {state}", "a job that has ended")
-    own = [each for each in row.kept if each.name.startswith(f"{name}/")]
+    own = [each for each in row.kept if _is_of(name, each.name)]
     if not own:
         return Violation(
             f"{path}.job",
@@ -77,6 +83,13 @@ def _checkpoint(row: JobRow | None, spec: JobSpec) -> Checkpoint | Violation:
     return Violation(
         f"{path}.step", str(step), f"a step of which {name} has a checkpoint: {steps}"
     )
+
+
+def _is_of(job: str, name: str) -> bool:
+    try:
+        return CheckpointName.parse(name).job == job
+    except ValueError:
+        return False
 
 
 def _why(row: JobRow, spec: JobSpec) -> str:

@@ -123,10 +123,10 @@ class JobService:
             after = pages.decode(page_token, arguments, _place_kinds(order))
 
         def read(connection: Connection) -> Page:
-            found = listing.select_where(connection, where, order, after=after, limit=size + 1)
-            fitting = _fitting(found[:size], _num_bytes, _MAX_PAGE_BYTES)
+            rows = listing.select_where(connection, where, order, after=after, limit=size + 1)
+            fitting = _fitting(rows[:size], _num_bytes, _MAX_PAGE_BYTES)
             token = ""
-            if len(fitting) < len(found):
+            if len(fitting) < len(rows):
                 token = pages.encode(listing.place(fitting[-1], order), arguments)
             return Page(self._views(connection, fitting), token)
 
@@ -167,16 +167,16 @@ class JobService:
             chosen = [each for each in summaries if _is_wanted(each.name, wanted)]
             if not include_points:
                 return JobMetrics(chosen)
-            after, seen = (int(place[0]), _Seen(str(place[1]))) if place else (0, _Seen())
-            found = events.of_kind(
+            after, reached = (int(place[0]), _Reached(str(place[1]))) if place else (0, _Reached())
+            measured = events.of_kind(
                 connection, row.seq, kind="metrics", after=after, limit=size + 1
             )
             room = _MAX_PAGE_BYTES - sum(each.ByteSize() for each in chosen)
-            fitting = _fitting(found[:size], Event.ByteSize, room)
-            points = list(filter(seen.is_new, fitting))
+            fitting = _fitting(measured[:size], Event.ByteSize, room)
+            points = list(filter(reached.is_new, fitting))
             token = ""
-            if len(fitting) < len(found):
-                token = pages.encode((fitting[-1].cursor, seen.text), arguments)
+            if len(fitting) < len(measured):
+                token = pages.encode((fitting[-1].cursor, reached.text), arguments)
             return JobMetrics(chosen, [each for each in points if _narrow(each, wanted)], token)
 
         return await self._database.reading(read)
@@ -218,7 +218,7 @@ def _num_bytes(row: JobRow) -> int:
     return sum(len(part or b"") for part in (row.spec, row.warnings, row.outcome))
 
 
-class _Seen:
+class _Reached:
     """How far points of each kind have come: attempts that go on measure some steps again."""
 
     def __init__(self, text: str = "") -> None:

@@ -20,11 +20,13 @@ from talweg.server.services.arguments import (
     job_of,
     text,
 )
+from talweg.server.services.free_text import readable
 from talweg.server.services.reports import Report, apply
 from talweg.server.store import jobs, leases
 from talweg.server.store.clock import microseconds
 from talweg.server.store.database import Database, Transaction
 from talweg.server.store.rows import JobRow
+from talweg.spec import escape_control, is_sha256
 from talweg.spec.states import ENDED
 from talweg.v1.jobs_pb2 import Job, Outcome
 
@@ -160,6 +162,14 @@ class LeaseService:
             allowed = ", ".join(Job.State.Name(state) for state in sorted(ENDED | _GIVEN_BACK))
             found = Job.State.Name(outcome.state) if outcome.state in Job.State.values() else "?"
             raise InvalidRequest.of("outcome.state", f"found {found}; allowed: {allowed}")
+        if outcome.cause not in Outcome.Cause.values():
+            allowed = ", ".join(Outcome.Cause.keys())
+            raise InvalidRequest.of("outcome.cause", f"found {outcome.cause}; allowed: {allowed}")
+        if outcome.model_sha256 and not is_sha256(outcome.model_sha256):
+            raise InvalidRequest.of(
+                "outcome.model_sha256",
+                f"must be 64 digits from 0 to f, or empty, but got {outcome.model_sha256[:100]!a}",
+            )
         id_ = job_of(held.job, field="lease.job")
         await self._database.writing(_finish, id_, held, outcome, last)
 
@@ -187,7 +197,7 @@ def _finish(tx: Transaction, id_: str, held: Held, outcome: Outcome, last: Repor
     else:
         reason = f"given back by {row.worker}"
         if outcome.message:
-            reason += f": {outcome.message[:_MAX_MESSAGE_CHARS]}"
+            reason += f": {escape_control(outcome.message[:_MAX_MESSAGE_CHARS])}"
         endings.requeue(tx, row, reason, ending="released", outcome_digest=digest)
 
 
@@ -223,6 +233,7 @@ def _completed(outcome: Outcome, row: JobRow) -> Outcome:
     completed = Outcome()
     completed.CopyFrom(outcome)
     completed.message = outcome.message[:_MAX_MESSAGE_CHARS]
+    completed = readable(completed)
     if outcome.state == Job.CANCELLED:
         if not outcome.cause:
             completed.cause = Outcome.CANCEL_REQUEST

@@ -6,7 +6,7 @@ from talweg.server.errors import InvalidSpec
 from talweg.server.services.violations import refused
 from talweg.server.store import jobs
 from talweg.server.store.rows import JobRow
-from talweg.spec import Violation, job_id, job_models
+from talweg.spec import Violation, is_sha256, job_id, job_models
 from talweg.v1.jobs_pb2 import Job, Outcome
 from talweg.v1.losses_pb2 import JobModel
 from talweg.v1.spec_pb2 import JobSpec
@@ -27,9 +27,9 @@ def with_models(connection: Connection, spec: JobSpec) -> JobSpec | InvalidSpec:
     """
     whole = JobSpec()
     whole.CopyFrom(spec)
-    found = list(job_models(whole))
-    rows = jobs.get_many(connection, {job_id(model.job) for _, model in found}) if found else {}
-    checked = (_complete(model, path, rows.get(job_id(model.job))) for path, model in found)
+    models = list(job_models(whole))
+    rows = jobs.get_many(connection, {job_id(model.job) for _, model in models}) if models else {}
+    checked = (_complete(model, path, rows.get(job_id(model.job))) for path, model in models)
     violations = [each for each in checked if each is not None]
     return refused(violations) if violations else whole
 
@@ -43,7 +43,8 @@ def _complete(model: JobModel, path: str, row: JobRow | None) -> Violation | Non
             f"{path}.job", f"{model.job}, which is {state}", "a job that has succeeded"
         )
     digest = Outcome.FromString(row.outcome or b"").model_sha256
-    if not digest:
+    # A record of long ago may hold what is none.
+    if not is_sha256(digest):
         return Violation(
             f"{path}.job",
             f"{model.job}, which has kept no model of images",

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from talweg.server.errors import InvalidRequest
+from talweg.server.services.free_text import readable
 from talweg.server.services.thinning import slots, thin
 from talweg.server.store import events, jobs, metrics
 from talweg.server.store.database import Transaction
 from talweg.server.store.rows import JobRow
+from talweg.spec import CheckpointName, has_control
 from talweg.v1.jobs_pb2 import Event, Job, MetricSummary, Progress
 from talweg.v1.options_pb2 import Goal
 from talweg.v1.workers_pb2 import Kept
@@ -55,12 +57,12 @@ def apply(tx: Transaction, row: JobRow, report: Report, *, lease_until: int | No
     Raises:
         InvalidRequest: The report holds what a worker has no say in.
     """
-    _check(report)
+    _check(report, row)
     if report.sequence <= row.report_sequence:
         return jobs.change(tx, row, lease_until=lease_until)
     since = row.metrics_time or row.start_time or tx.now
     given, warnings = _new_warnings(report.events, row.warnings)
-    new = thin([_bounded(event) for event in given], slots(tx.now - since))
+    new = thin([readable(_bounded(event)) for event in given], slots(tx.now - since))
     progress = _latest_progress(report)
     if progress is not None and not any(event.HasField("progress") for event in new):
         stored = row.progress and Progress.FromString(row.progress)
@@ -88,7 +90,7 @@ def apply(tx: Transaction, row: JobRow, report: Report, *, lease_until: int | No
     )
 
 
-def _check(report: Report) -> None:
+def _check(report: Report, row: JobRow) -> None:
     if report.sequence < 0:
         raise InvalidRequest.of("sequence", f"must be >= 0, but got {report.sequence}")
     content = report.events or report.summaries or report.progress or report.kept is not None
@@ -107,11 +109,13 @@ def _check(report: Report) -> None:
                 f"events[{index}]", f"found {kind or 'no kind'}; allowed: {', '.join(_REPORTED)}"
             )
     if report.kept is not None:
-        _check_kept(report.kept)
+        _check_kept(report.kept, row)
     for index, summary in enumerate(report.summaries):
-        if not summary.name or "\0" in summary.name:
+        if not _names_metric(summary.name):
             raise InvalidRequest.of(
-                f"summaries[{index}].name", "must not be empty, nor hold a NUL character"
+                f"summaries[{index}].name",
+                f"must have >= 1 and <= {_MAX_NAME_CHARS} characters, none of them a control "
+                f"character, but got {summary.name[:100]!a}",
             )
         if summary.goal not in Goal.values():
             allowed = ", ".join(Goal.keys())
@@ -120,17 +124,36 @@ def _check(report: Report) -> None:
             )
 
 
-def _check_kept(kept: Kept) -> None:
+def _names_metric(name: str) -> bool:
+    return 1 <= len(name) <= _MAX_NAME_CHARS and not has_control(name)
+
+
+def _check_kept(kept: Kept, row: JobRow) -> None:
+    """Refuse all but checkpoints of this job, and what the record names already.
+
+    A worker reads and removes the files that the record names.
+    """
     if len(kept.checkpoints) > _MAX_CHECKPOINTS:
         raise InvalidRequest.of(
             "kept.checkpoints", f"must be <= {_MAX_CHECKPOINTS}, but got {len(kept.checkpoints)}"
         )
+    # The checkpoint of another job stands there where this one continues it.
+    known = {checkpoint.name for checkpoint in row.kept}
     for index, checkpoint in enumerate(kept.checkpoints):
-        if not 1 <= len(checkpoint.name) <= _MAX_NAME_CHARS:
+        field = f"kept.checkpoints[{index}]"
+        try:
+            name = CheckpointName.parse(checkpoint.name)
+        except ValueError as exc:
+            raise InvalidRequest.of(f"{field}.name", str(exc)) from exc
+        if name.job != row.name and checkpoint.name not in known:
             raise InvalidRequest.of(
-                f"kept.checkpoints[{index}].name",
-                f"must have >= 1 and <= {_MAX_NAME_CHARS} characters, "
-                f"but has {len(checkpoint.name)}",
+                f"{field}.name", f"must be of {row.name}, but got {checkpoint.name}"
+            )
+        if (name.step, name.attempt) != (checkpoint.step, checkpoint.attempt):
+            raise InvalidRequest.of(
+                field,
+                f"step and attempt must be those of the name, {name.step} and {name.attempt}, "
+                f"but got {checkpoint.step} and {checkpoint.attempt}",
             )
 
 
@@ -150,17 +173,25 @@ def _new_warnings(given: Sequence[Event], held: bytes) -> tuple[list[Event], byt
             if about in said or len(job.warnings) >= _MAX_WARNINGS:
                 continue
             said.add(about)
-            job.warnings.append(event.warning)
+            job.warnings.append(readable(event.warning))
         kept.append(event)
     return kept, job.SerializeToString()
 
 
 def _bounded(event: Event) -> Event:
-    if len(event.log.text) <= _MAX_LOG_CHARS:
+    """Return an event without what is too long, and without values that have no good name.
+
+    The values beside those stay; the summary of the same name is refused, and so the worker told.
+    """
+    bad = [name for name in event.metrics.values if not _names_metric(name)]
+    if len(event.log.text) <= _MAX_LOG_CHARS and not bad:
         return event
     cut = Event()
     cut.CopyFrom(event)
-    cut.log.text = event.log.text[:_MAX_LOG_CHARS] + "…"
+    if event.HasField("log"):
+        cut.log.text = event.log.text[:_MAX_LOG_CHARS] + "…"
+    for name in bad:
+        del cut.metrics.values[name]
     return cut
 
 

@@ -33,23 +33,23 @@ def thin(events: Sequence[Event], num_slots: int) -> list[Event]:
     Returns:
         The events that are left, in order. Values that are not finite are left out.
     """
-    seen: dict[str, list[int]] = {}
+    indices_of: dict[str, list[int]] = {}
     for index, event in enumerate(events):
         for name, value in event.metrics.values.items():
             if math.isfinite(value):
-                seen.setdefault(name, []).append(index)
-    kept: dict[int, list[str]] = {}
-    for name, indices in seen.items():
+                indices_of.setdefault(name, []).append(index)
+    names_at: dict[int, list[str]] = {}
+    for name, indices in indices_of.items():
         for index in _spread(indices, num_slots):
-            kept.setdefault(index, []).append(name)
+            names_at.setdefault(index, []).append(name)
     left = []
     for index, event in enumerate(events):
         if event.WhichOneof("kind") != "metrics":
             left.append(event)
-        elif index in kept:
+        elif index in names_at:
             thinned = Event()
             thinned.metrics.step = event.metrics.step
-            for name in kept[index]:
+            for name in names_at[index]:
                 thinned.metrics.values[name] = event.metrics.values[name]
             left.append(thinned)
     return left

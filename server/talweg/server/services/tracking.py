@@ -1,12 +1,13 @@
 """Which run in MLflow holds a job's results."""
 
 from talweg.server.errors import InvalidRequest
-from talweg.server.services.arguments import job_of, text
+from talweg.server.services.arguments import job_of
 from talweg.server.store import jobs
 from talweg.server.store.database import Database, Transaction
+from talweg.spec import is_tracking_id, is_web_address
 from talweg.v1.jobs_pb2 import TrackingRun
 
-_MAX_RUN_ID_CHARS = 200
+_MAX_BYTES = 10_000
 
 
 class TrackingService:
@@ -33,15 +34,32 @@ class TrackingService:
 
         Raises:
             JobNotFound: There is no such job.
-            InvalidRequest: The run has no id.
+            InvalidRequest: The ids or the address of the run are none.
         """
         id_ = job_of(name, field="job")
-        text(run.run_id, field="tracking.run_id", most=_MAX_RUN_ID_CHARS, required=True)
-        if run.ByteSize() > 10_000:
-            raise InvalidRequest.of(
-                "tracking", f"must be <= 10,000 bytes, but is {run.ByteSize():,}"
-            )
+        _check(run)
         return await self._database.writing(_set, id_, expected, run)
+
+
+def _check(run: TrackingRun) -> None:
+    """Refuse what people or programs that follow the record would be led astray by."""
+    if run.ByteSize() > _MAX_BYTES:
+        raise InvalidRequest.of(
+            "tracking", f"must be <= {_MAX_BYTES:,} bytes, but is {run.ByteSize():,}"
+        )
+    for field, value in (("run_id", run.run_id), ("experiment_id", run.experiment_id)):
+        if not is_tracking_id(value) and (value or field == "run_id"):
+            raise InvalidRequest.of(
+                f"tracking.{field}",
+                "must be letters, digits, '.', '_' and '-', 200 at the most, beginning with a "
+                f"letter or digit, but got {value[:100]!a}",
+            )
+    if run.url and not is_web_address(run.url):
+        raise InvalidRequest.of(
+            "tracking.url",
+            "must be an address of http or https without spaces and control characters, or "
+            f"empty, but got {run.url[:100]!a}",
+        )
 
 
 def _set(tx: Transaction, id_: str, expected: str, run: TrackingRun) -> TrackingRun:

@@ -28,7 +28,7 @@ class WatchService:
     async def watch(self, name: str, after: int) -> AsyncGenerator[Event]:
         """Yield a job's events after a cursor, and new ones as they come, up to the last.
 
-        The record is the truth: whenever the number of an event told shows a gap, or events were
+        The record is the truth: whenever the number of an event shows a gap, or events were
         told faster than the watcher took them, it reads on in the record.
 
         Args:
@@ -59,9 +59,9 @@ class WatchService:
                     )
                     behind = len(new) == _PAGE
                 else:
-                    told = await subscription.next()
-                    behind = told is None or told.cursor > subscription.position + 1
-                    new = [told] if told is not None and not behind else []
+                    event = await subscription.next()
+                    behind = event is None or event.cursor > subscription.position + 1
+                    new = [event] if event is not None and not behind else []
                 for event in new:
                     if event.cursor <= subscription.position:
                         continue

@@ -25,15 +25,15 @@ def append(tx: Transaction, row: JobRow, new: Sequence[Event]) -> int:
     """
     cursor = row.last_cursor
     columns = []
-    told = tx.changes.events.setdefault(row.id, [])
-    for given in new:
+    announced = tx.changes.events.setdefault(row.id, [])
+    for content in new:
         cursor += 1
         event = Event()
-        event.CopyFrom(given)
+        event.CopyFrom(content)
         event.cursor = cursor
         event.time.CopyFrom(to_timestamp(tx.now))
         event.attempt = row.attempt
-        told.append(event)
+        announced.append(event)
         columns.append(_columns(row.seq, event))
     if columns:
         tx.connection.execute(_INSERT, columns)
@@ -51,9 +51,9 @@ def insert_first(tx: Transaction, first: Mapping[int, Event]) -> None:
         return
     time = to_timestamp(tx.now)
     columns = []
-    for seq, given in first.items():
+    for seq, content in first.items():
         event = Event(cursor=1, time=time)
-        event.MergeFrom(given)
+        event.MergeFrom(content)
         columns.append(_columns(seq, event))
     tx.connection.execute(_INSERT, columns)
 
@@ -88,8 +88,8 @@ def after(connection: Connection, seq: int, cursor: int, *, limit: int) -> list[
         cursor: The last number not to be read.
         limit: At most so many.
     """
-    found = connection.execute(_AFTER, {"seq": seq, "after": cursor, "most": limit})
-    return [Event.FromString(data) for data in found.scalars()]
+    result = connection.execute(_AFTER, {"seq": seq, "after": cursor, "most": limit})
+    return [Event.FromString(data) for data in result.scalars()]
 
 
 def of_kind(connection: Connection, seq: int, *, kind: str, after: int, limit: int) -> list[Event]:

@@ -80,7 +80,7 @@ def claim(tx: Transaction, wanted: Claim) -> list[JobRow]:
     Returns:
         The jobs, in that order, with the new attempt and its lease.
     """
-    found = tx.connection.execute(
+    result = tx.connection.execute(
         _CLAIM,
         {
             "wanted_queue": wanted.queue,
@@ -92,7 +92,7 @@ def claim(tx: Transaction, wanted: Claim) -> list[JobRow]:
             "start_time": tx.now,
         },
     )
-    claimed = [JobRow(*row) for row in found]
+    claimed = [JobRow(*row) for row in result]
     claimed.sort(key=lambda row: (-row.priority, row.seq))
     if claimed:
         tx.connection.execute(
@@ -133,7 +133,7 @@ def by_claim(tx: Transaction, *, claim_id: str, worker: str) -> tuple[bool, list
     if tx.connection.dialect.name == "postgresql":
         # The same claim may come twice at once; the second waits for the first one's end.
         tx.connection.execute(_LOCK_CLAIM, {"claim": f"{worker} {claim_id}"})
-    given = (
+    tokens = (
         tx.connection.execute(
             select(attempts.c.token).where(
                 attempts.c.claim_id == claim_id, attempts.c.worker == worker
@@ -142,12 +142,12 @@ def by_claim(tx: Transaction, *, claim_id: str, worker: str) -> tuple[bool, list
         .scalars()
         .all()
     )
-    if not given:
+    if not tokens:
         return False, []
     # A token is one claim's, so it finds exactly the attempts that are still this claim's.
     statement = (
         select(jobs)
-        .where(is_running, jobs.c.lease_token == given[0], jobs.c.lease_until > tx.now)
+        .where(is_running, jobs.c.lease_token == tokens[0], jobs.c.lease_until > tx.now)
         .order_by(jobs.c.priority.desc(), jobs.c.seq)
         .with_for_update()
     )

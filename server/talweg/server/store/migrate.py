@@ -37,11 +37,11 @@ def upgrade(database: Database) -> str:
             # Another server may migrate now, and a large table takes its time.
             tx.connection.execute(text("SET LOCAL statement_timeout = 0"))
             tx.connection.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
-        found = _version(tx.connection)
+        version = _version(tx.connection)
         known = {script.revision for script in scripts.walk_revisions()}
-        if found is not None and found not in known:
+        if version is not None and version not in known:
             raise CannotStart(
-                f"the database has version {found}, which this server does not know: it was "
+                f"the database has version {version}, which this server does not know: it was "
                 f"used by a later one. This server knows up to {scripts.get_current_head()}"
             )
         upgrade_to(tx.connection, "head")

@@ -35,8 +35,8 @@ _WAITING = select(_COUNTS.c.queue, _COUNTS.c.num, current_time() - jobs.c.create
 
 def waiting(connection: Connection) -> dict[str, Waiting]:
     """Count the waiting jobs of each queue that has any."""
-    found = connection.execute(_WAITING)
-    return {queue: Waiting(num, age) for queue, num, age in found}
+    result = connection.execute(_WAITING)
+    return {queue: Waiting(num, age) for queue, num, age in result}
 
 
 def places(connection: Connection, seqs: Sequence[int]) -> dict[int, int]:

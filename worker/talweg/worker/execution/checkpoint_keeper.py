@@ -3,6 +3,9 @@
 A checkpoint is written first, then the record is told under the attempt's lease, and only once
 the record has taken that is an older one removed. So what the record names is always there, and an
 attempt whose lease is gone changes nothing: its files bear its number, and nobody names them.
+
+The record is not trusted for names: others can write to it. One that is not of a checkpoint of
+this job, or of the job that it continues, is said and passed over, and no file is removed by it.
 """
 
 from __future__ import annotations
@@ -13,12 +16,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from talweg.spec import from_dict, job_id, to_dict
+from talweg.spec import CheckpointName, checkpoint_folder, from_dict, to_dict
 from talweg.v1.jobs_pb2 import Checkpoint, LogLine
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.workers_pb2 import Assignment, Kept
 from talweg.worker.errors import UserSpecError
-from talweg.worker.storage.blobs import Blobs
+from talweg.worker.storage.blobs import Blobs, UnsafePathError
 from talweg.worker.training import Snapshot, StoreAwayError, continued
 from talweg.worker.training.state import checkpoint_files
 from talweg.worker.training.state.checkpoint_files import DamagedError
@@ -84,9 +87,13 @@ class CheckpointKeeper:
         self._open = blobs
         self._spec: JobSpec = assignment.spec
         self._attempt = assignment.lease.attempt
-        self._folder = f"jobs/{job_id(assignment.lease.job)}/checkpoints"
+        self._job = assignment.lease.job
+        self._folder = checkpoint_folder(self._job)
         self._teller, self._stopwatch, self._pause = teller, stopwatch, pause
-        self._kept: list[Checkpoint] = list(assignment.checkpoints)
+        self._kept = [each for each in assignment.checkpoints if self._may_read(each.name)]
+        self._unknown = [
+            each.name for each in assignment.checkpoints if not self._may_read(each.name)
+        ]
         self._count = 0
         self._is_full = False
         # Guards what follows, which the lease's thread sees too.
@@ -105,7 +112,13 @@ class CheckpointKeeper:
             StoreAwayError: The store does not answer.
             UserSpecError: The job continues another whose checkpoint is damaged or gone.
         """
-        if not self._kept:
+        if self._unknown:
+            self._teller.log(
+                LogLine.WARNING,
+                f"The record names what is no checkpoint of {self._job}, such as "
+                f"{self._unknown[0][:200]!a} ({len(self._unknown)} in all): it is passed over.",
+            )
+        if not self._kept and not self._unknown:
             return None
         blobs = self._blobs()
         self._remove_strays(blobs)
@@ -140,7 +153,11 @@ class CheckpointKeeper:
         return continued(found.snapshot, from_dict(found.facts["spec"]), self._spec)
 
     def _is_own(self, name: str) -> bool:
-        return name.startswith(f"{self._folder}/")
+        return _job_of(name) == self._job
+
+    def _may_read(self, name: str) -> bool:
+        job = _job_of(name)
+        return job is not None and job in (self._job, self._spec.continued_from.job)
 
     def save(
         self, snapshot: Snapshot, *, step: int, epoch: int, best: tuple[int, Snapshot] | None
@@ -156,9 +173,7 @@ class CheckpointKeeper:
                 best_step, best_snapshot = best
                 kept = [each for each in kept if not each.best]
                 kept.append(
-                    self._write(
-                        blobs, best_snapshot, told, step=best_step, epoch=epoch, ending="-best"
-                    )
+                    self._write(blobs, best_snapshot, told, step=best_step, epoch=epoch, best=True)
                 )
                 kept[-1].best = True
             self._count += 1
@@ -246,10 +261,10 @@ class CheckpointKeeper:
         *,
         step: int,
         epoch: int,
-        ending: str = "",
+        best: bool = False,
     ) -> Checkpoint:
         checkpoint = Checkpoint(
-            name=f"{self._folder}/{step:012}-{self._attempt}{ending}",
+            name=str(CheckpointName(self._job, step, self._attempt, best=best)),
             step=step,
             epoch=epoch,
             attempt=self._attempt,
@@ -279,7 +294,7 @@ class CheckpointKeeper:
             gone = self._written - wanted
             self._written -= gone
         for name in gone:
-            checkpoint_files.remove(blobs, name)
+            self._remove(blobs, name)
 
     def _remove_strays(self, blobs: Blobs) -> None:
         """Remove what earlier attempts wrote and could tell nobody of."""
@@ -290,7 +305,25 @@ class CheckpointKeeper:
             return
         for name in names:
             if f"{self._folder}/{name}" not in self._named:
-                checkpoint_files.remove(blobs, f"{self._folder}/{name}")
+                self._remove(blobs, f"{self._folder}/{name}")
+
+    def _remove(self, blobs: Blobs, name: str) -> None:
+        """Remove a checkpoint's files, of this job alone."""
+        if not self._is_own(name):
+            log.warning("%s: %a is no checkpoint of this job, and stays", self._job, name[:200])
+            return
+        try:
+            checkpoint_files.remove(blobs, name)
+        except UnsafePathError as exc:
+            log.warning("%s: %s", self._job, exc)
+
+
+def _job_of(name: str) -> str | None:
+    """Return the job whose checkpoint a name is of; None where it is no checkpoint's."""
+    try:
+        return CheckpointName.parse(name).job
+    except ValueError:
+        return None
 
 
 def _last_ones(checkpoints: Sequence[Checkpoint], count: int) -> list[Checkpoint]:

@@ -308,6 +308,11 @@ def _of_folder(folder: Path | None, name: str, layers: Sequence[str]) -> Feature
     from talweg.worker.tracking.models import rebuild
     from talweg.worker.tracking.spool import MODEL
 
+    if not spec.is_model_folder(name):
+        raise UserSpecError(
+            "network trained must name a folder by letters, digits, spaces, dots, dashes and "
+            f"underscores, beginning with a letter or digit, but got {name[:100]!a}"
+        )
     if folder is None:
         raise UserSpecError(
             f"network trained {name} must be in the folder that TALWEG_MODELS_DIR names where "

@@ -1,4 +1,8 @@
-"""The blob store: a folder, or whatever else fsspec has a name for, such as s3://bucket/folder."""
+"""The blob store: a folder, or whatever else fsspec has a name for, such as s3://bucket/folder.
+
+Names of files come from the record too, which others can write to. So no path leads out of the
+store, whoever gives it: see `UnsafePathError`.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,19 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from talweg.spec import is_blob_path
+
+
+class UnsafePathError(OSError, ValueError):
+    """A path that is no blob's, or that leads out of the store by a link. Nothing was touched."""
+
 
 class Blobs:
-    """Files by their paths in the store, each there whole or not at all."""
+    """Files by their paths in the store, each there whole or not at all.
+
+    A path is relative; its parts are letters, digits, dots, dashes and underscores, and none
+    begins with a dot.
+    """
 
     def __init__(self, url: str) -> None:
         """Touch nothing yet.
@@ -33,6 +47,7 @@ class Blobs:
         """Write a file, or write it anew.
 
         Raises:
+            UnsafePathError: The path is none, or leads out of the store.
             OSError: It cannot be written.
         """
         whole = self._at(path)
@@ -48,45 +63,66 @@ class Blobs:
             self._files.pipe_file(aside, content)
             os.replace(aside, whole)
         except BaseException:
-            self.remove_whole(aside)
+            self._remove_whole(aside)
             raise
 
     def read(self, path: str) -> bytes:
         """Read a file.
 
         Raises:
+            UnsafePathError: The path is none, or leads out of the store.
             FileNotFoundError: There is none.
             OSError: It cannot be read.
         """
+        whole = self._at(path)
         with _failing_as_files_do():
-            content: bytes = self._files.cat_file(self._at(path))
+            content: bytes = self._files.cat_file(whole)
         return content
 
     def names(self, folder: str) -> list[str]:
         """Return the names of the files in a folder, those under way left out.
 
         Raises:
+            UnsafePathError: The folder's path is none, or leads out of the store.
             OSError: It cannot be read.
         """
+        whole = self._at(folder)
         try:
             with _failing_as_files_do():
-                found = self._files.ls(self._at(folder), detail=False)
+                found = self._files.ls(whole, detail=False)
         except FileNotFoundError:
             return []
         names = [str(path).rstrip("/").rpartition("/")[2] for path in found]
         return [name for name in names if name and not name.startswith(".")]
 
     def remove(self, path: str) -> None:
-        """Remove a file where there is one; where that fails it stays."""
-        self.remove_whole(self._at(path))
+        """Remove a file where there is one; where that fails it stays.
 
-    def remove_whole(self, path: str) -> None:
-        """Remove a file by its whole path."""
+        Raises:
+            UnsafePathError: The path is none, or leads out of the store.
+        """
+        self._remove_whole(self._at(path))
+
+    def _remove_whole(self, whole: str) -> None:
         with suppress(OSError), _failing_as_files_do():
-            self._files.rm_file(path)
+            self._files.rm_file(whole)
 
     def _at(self, path: str) -> str:
-        return f"{self._root}/{path}"
+        """Return the whole path of a file or folder in the store."""
+        if not is_blob_path(path):
+            raise UnsafePathError(
+                "a blob's path must be names of letters, digits, '.', '-' and '_', joined by '/', "
+                f"none beginning with '.', but got {path[:200]!a}"
+            )
+        whole = f"{self._root}/{path}"
+        if isinstance(self._files, LocalFileSystem):
+            root, target = os.path.realpath(self._root or "/"), os.path.realpath(whole)
+            if os.path.commonpath([root, target]) != root:
+                raise UnsafePathError(
+                    f"{path} leads out of the blob store {root} to {target}, by a symbolic link: "
+                    "make the store's folder itself a link, or mount what it leads to"
+                )
+        return whole
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from talweg.spec import job_id
+from talweg.spec import is_sha256, job_id
 from talweg.worker.storage.blobs import Blobs
 
 _ENDING = ".safetensors"
@@ -74,16 +74,17 @@ def read(blobs: Blobs, job: str, digest: str = "") -> KeptModel:
         digest: The file's sha256; empty where the job has kept but one.
 
     Raises:
-        NoModelError: It is not there, or not whole.
+        NoModelError: It is not there, or not whole, or job and digest cannot name one.
         OSError: The store does not answer.
     """
-    if not digest:
-        names = blobs.names(_folder(job))
-        if len(names) != 1:
-            raise NoModelError(f"{job} has kept {len(names)} models and sha256 names none")
-        digest = names[0].removesuffix(_ENDING)
     try:
-        content = blobs.read(f"{_folder(job)}/{digest}{_ENDING}")
+        folder = _folder(job)
+        digest = digest or _only_digest(blobs, job)
+        if not is_sha256(digest):
+            raise NoModelError(f"sha256 must be 64 digits from 0 to f, but got {digest[:100]!a}")
+        content = blobs.read(f"{folder}/{digest}{_ENDING}")
+    except ValueError as exc:  # An UnsafePathError too: no waiting mends a name.
+        raise NoModelError(str(exc)) from exc
     except FileNotFoundError as exc:
         raise NoModelError(f"{job} has kept no model with sha256 {digest}") from exc
     found = hashlib.sha256(content).hexdigest()
@@ -96,6 +97,15 @@ def read(blobs: Blobs, job: str, digest: str = "") -> KeptModel:
         return KeptModel(description, safetensors.torch.load(content))
     except (ValueError, KeyError, TypeError, struct.error, SafetensorError) as exc:
         raise NoModelError(f"the model of {job} cannot be read: {exc}") from exc
+
+
+def _only_digest(blobs: Blobs, job: str) -> str:
+    """Return the digest of a job's only model."""
+    names = (name.removesuffix(_ENDING) for name in blobs.names(_folder(job)))
+    digests = [name for name in names if is_sha256(name)]
+    if len(digests) != 1:
+        raise NoModelError(f"{job} has kept {len(digests)} models and sha256 names none")
+    return digests[0]
 
 
 def _folder(job: str) -> str:

@@ -15,9 +15,11 @@ from types import FrameType
 from talweg.worker.parents import die_with_parent
 from talweg.worker.settings import Settings
 
+# Whatever the environment says: a run that is made again makes two. The delivery repeats what
+# failed itself, and looks first.
+_FIXED_ENVIRONMENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
 _ENVIRONMENT = {
     # By default a server that is down blocks a call for minutes.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -39,6 +41,7 @@ def main() -> None:
     lock = os.open(settings.spool_dir / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     fcntl.flock(lock, fcntl.LOCK_EX)
     os.nice(_NICENESS)
+    os.environ.update(_FIXED_ENVIRONMENT)
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     logging.basicConfig(

@@ -1,5 +1,11 @@
-"""Which run in MLflow a job has: found, else made, in agreement with the record."""
+"""Which run in MLflow a job has: found, else made, in agreement with the record.
 
+No answer to a request that makes something does not say that nothing was made. It is looked for
+before it is asked for again; and where the first request was only slow, so that there are two, the
+one that nobody needs is put away.
+"""
+
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -7,7 +13,14 @@ from talweg.spec import display_name, kind
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tracking.record import Record
 from talweg.worker.tracking.runs import JOB_TAG, RefusedError, RunGoneError, RunId, Runs
+from talweg.worker.tracking.spool import now_ms
 from talweg.worker.tracking.state import DeliveryState
+
+# How long MLflow may work on a request whose caller has left, once it answers others again. It
+# waits up to 20 s for a SQLite database that somebody has locked.
+_AT_WORK_MS = 30_000
+
+log = logging.getLogger(__name__)
 
 
 def ensure_run(
@@ -36,19 +49,24 @@ def ensure_run(
     if state.run_id:
         return
     experiment_id = runs.experiment(spec.experiment)
-    found, made = None, False
+    found: RunId | None = None
+    made = False
     # Nobody can have made a run for a first attempt that nobody has begun to deliver.
-    if state.creating or not is_new or begin["attempt"] > 1:
-        found = _run_in_record(record, job_id, replaces=state.replaces) or runs.find(
-            experiment_id=experiment_id, job_id=job_id
-        )
+    if state.creating or state.replaces or not is_new or begin["attempt"] > 1:
+        found = _run_in_record(record, job_id, replaces=state.replaces)
+        if found is None:
+            found = _find(runs, experiment_id, job_id, state)
     if found is None:
-        state.creating = True
-        save()
-        found, made = _create(runs, experiment_id, begin, spec, job_id), True
+        found, made = _create(runs, experiment_id, begin, spec, job_id, state, save), True
     held = record.set_run(job_id, found, expected=state.replaces, url=runs.url(found))
-    if held.run_id != found.run_id and made:
-        runs.delete(found.run_id)
+    if held.run_id != found.run_id:
+        # Another machine's delivery was first.
+        if made:
+            runs.delete(found.run_id)
+        else:
+            state.unanswered += 1
+    if state.unanswered:
+        state.unanswered_ms = now_ms()
     if not (made and held.run_id == found.run_id):
         state.high_water = runs.high_water(held.run_id)
     state.run_id, state.experiment_id = held.run_id, held.experiment_id
@@ -63,8 +81,58 @@ def _run_in_record(record: Record, job_id: str, *, replaces: str) -> RunId | Non
     return RunId(job.tracking.run_id, job.tracking.experiment_id)
 
 
+def _find(runs: Runs, experiment_id: str, job_id: str, state: DeliveryState) -> RunId | None:
+    found = runs.find(experiment_id=experiment_id, job_id=job_id)
+    if not found:
+        return None
+    # It is the one that was asked for, unless another machine's delivery has made it.
+    state.unanswered = max(0, state.unanswered - 1)
+    return RunId(found[0].info.run_id, experiment_id)
+
+
+def close_surplus(
+    run: RunId, *, job_id: str, state: DeliveryState, save: Callable[[], None], runs: Runs
+) -> bool:
+    """Put away what unanswered requests have made beside the job's run and its model.
+
+    Args:
+        run: The job's, as the record has it.
+        job_id: Without `jobs/`.
+        state: Of the job's delivery.
+        save: Writes the state down.
+        runs: MLflow.
+
+    Returns:
+        Whether it is done; False while MLflow may still be at work on such a request.
+    """
+    if not state.unanswered:
+        return True
+    if state.creating or state.creating_model:
+        # What was made is still to be found, and is then needed.
+        return False
+    if now_ms() - state.unanswered_ms < _AT_WORK_MS:
+        return False
+    for other in runs.find(experiment_id=run.experiment_id, job_id=job_id):
+        if (surplus := other.info.run_id) != run.run_id:
+            done = runs.put_away(other, kept=run.run_id)
+            log.warning("%s: second run %s beside %s: %s", job_id, surplus, run.run_id, done)
+    for model_id in runs.find_models(run):
+        if model_id != state.model_id:
+            runs.delete_model(model_id)
+            log.warning("%s: second empty model %s: deleted", job_id, model_id)
+    state.unanswered = 0
+    save()
+    return True
+
+
 def _create(
-    runs: Runs, experiment_id: str, begin: Mapping[str, Any], spec: JobSpec, job_id: str
+    runs: Runs,
+    experiment_id: str,
+    begin: Mapping[str, Any],
+    spec: JobSpec,
+    job_id: str,
+    state: DeliveryState,
+    save: Callable[[], None],
 ) -> RunId:
     tags = {
         JOB_TAG: job_id,
@@ -78,9 +146,10 @@ def _create(
         tags["talweg.continued_step"] = str(spec.continued_from.step)
 
     def create(home: str) -> RunId:
-        return runs.create(
-            experiment_id=home, name=display_name(spec), start_ms=begin["time"], tags=tags
-        )
+        with state.asking("creating", save):
+            return runs.create(
+                experiment_id=home, name=display_name(spec), start_ms=begin["time"], tags=tags
+            )
 
     try:
         return create(experiment_id)

@@ -13,7 +13,7 @@ from talweg.spec.states import has_ended
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tracking.attempts import SpooledAttempt
 from talweg.worker.tracking.ending import Ending, EndQuery
-from talweg.worker.tracking.home import ensure_run
+from talweg.worker.tracking.home import close_surplus, ensure_run
 from talweg.worker.tracking.outputs import send_diagnoses, send_outputs
 from talweg.worker.tracking.record import Record
 from talweg.worker.tracking.runs import (
@@ -76,6 +76,7 @@ class JobDelivery:
             for _, attempt in sorted(self._attempts.items()):
                 if not self._send(attempt):
                     return False
+            self._close_surplus()
             return self._finish()
         except RunGoneError as exc:
             return self._run_is_gone(exc)
@@ -278,7 +279,7 @@ class JobDelivery:
         except RunGoneError as exc:
             if "was deleted" not in str(exc):
                 log.warning("%s: MLflow has lost its run; sending all again", self.job_id)
-                self._state = DeliveryState(creating=True, replaces=self._state.run_id)
+                self._state = DeliveryState(replaces=self._state.run_id)
                 self._save()
                 return False
         else:
@@ -304,9 +305,11 @@ class JobDelivery:
         closes_run = bool(self._state.run_id) and ending.attempt in self._attempts
         if closes_run:
             self._send_files(self._attempts[ending.attempt])
-            if not self._is_all_sent(ending):
-                return False
+        if not self._close_surplus() or not self._is_all_sent(ending):
+            return False
+        if closes_run:
             self._close_run(ending)
+        # Again: a call may have taken long.
         if not self._is_all_sent(ending):
             return False
         if closes_run:
@@ -359,6 +362,11 @@ class JobDelivery:
             last, self._spec, run=self._run, runs=self._runs, state=self._state,
             save=self._save, once=self._once,
         )  # fmt: skip
+
+    def _close_surplus(self) -> bool:
+        return close_surplus(
+            self._run, job_id=self.job_id, state=self._state, save=self._save, runs=self._runs
+        )
 
     def _close_run(self, ending: Ending) -> None:
         if changed := self._changed_tags(ending.tags):

@@ -17,6 +17,7 @@ from talweg.worker.tracking.spool import (
     MODEL,
     RATE_RANGE,
     WEIGHTS,
+    now_ms,
     table_file,
 )
 from talweg.worker.tracking.state import DeliveryState
@@ -140,7 +141,8 @@ def _send_model(
     from talweg.worker.tracking import flavour, models
 
     if not state.model_id:
-        state.model_id = runs.create_model(run)
+        state.model_id = _find_or_create_model(run, runs, state, save)
+        state.creating_model = False
         save()
     flavour.log_model(
         models.rebuild(attempt.folder),
@@ -149,3 +151,16 @@ def _send_model(
         model_id=state.model_id,
         tracking_uri=runs.tracking_uri,
     )
+
+
+def _find_or_create_model(
+    run: RunId, runs: Runs, state: DeliveryState, save: Callable[[], None]
+) -> str:
+    if state.creating_model:
+        found = runs.find_models(run)
+        state.unanswered_ms = now_ms()
+        if found:
+            state.unanswered = max(0, state.unanswered - 1)
+            return found[0]
+    with state.asking("creating_model", save):
+        return runs.create_model(run)

@@ -1,16 +1,18 @@
 """The server's record of a job, as the delivery needs it."""
 
+import logging
 import time
 
 import grpc
 
-from talweg.spec import job_name
+from talweg.spec import is_web_address, job_name
 from talweg.v1.jobs_pb2 import GetJobRequest, Job, TrackingRun
 from talweg.v1.workers_pb2 import SetTrackingRunRequest
 from talweg.worker.channels import Channel, call
 from talweg.worker.tracking.runs import RunId
 
 _PATIENCE = 2.0
+log = logging.getLogger(__name__)
 
 
 class Record:
@@ -49,12 +51,15 @@ class Record:
             job_id: The job.
             run: The run.
             expected: The run id that the record is believed to hold; empty for none.
-            url: The run's page.
+            url: The run's page; one that the record would refuse is left out.
             complete: All results have arrived.
 
         Returns:
             The run that the record holds; `run` where the server does not know the job.
         """
+        if url and not is_web_address(url):
+            log.warning("%s: %a is no address that people could follow, and left out", job_id, url)
+            url = ""
         request = SetTrackingRunRequest(
             job=job_name(job_id),
             expected_run_id=expected,

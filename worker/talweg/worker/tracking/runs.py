@@ -27,6 +27,7 @@ from mlflow.entities import (
     DatasetInput,
     InputTag,
     LifecycleStage,
+    LoggedModelStatus,
     Metric,
     Param,
     Run,
@@ -131,7 +132,10 @@ def uploading() -> Iterator[None]:
 
 
 def longest_call_seconds() -> float:
-    """Return how long a call may be on its way: each of its tries, and the pauses between."""
+    """Return how long a call may be on its way: each of its tries, and the pauses between.
+
+    A try may take the timeout twice, to connect and to be answered.
+    """
     settings = (
         MLFLOW_HTTP_REQUEST_MAX_RETRIES,
         MLFLOW_HTTP_REQUEST_TIMEOUT,
@@ -139,7 +143,7 @@ def longest_call_seconds() -> float:
         MLFLOW_HTTP_REQUEST_BACKOFF_JITTER,
     )
     retries, timeout, factor, jitter = (setting.get() for setting in settings)  # type: ignore[no-untyped-call]
-    return float(timeout * (retries + 1) + factor * 2**retries + jitter * retries)
+    return float(2 * timeout * (retries + 1) + factor * 2**retries + jitter * retries)
 
 
 @dataclass(frozen=True)
@@ -204,17 +208,18 @@ class Runs:
             self.client.restore_experiment(experiment_id)
         return experiment_id
 
-    def find(self, *, experiment_id: str, job_id: str) -> RunId | None:
-        """Return the job's run, the oldest where there are several."""
+    def find(self, *, experiment_id: str, job_id: str) -> list[Run]:
+        """Return the job's runs, the oldest first."""
         with translated():
-            found = self.client.search_runs(
-                [experiment_id],
-                f"tags.`{JOB_TAG}` = '{job_id}'",
-                run_view_type=ViewType.ACTIVE_ONLY,
-                max_results=1,
-                order_by=["attributes.start_time ASC"],
+            return list(
+                self.client.search_runs(
+                    [experiment_id],
+                    f"tags.`{JOB_TAG}` = '{job_id}'",
+                    run_view_type=ViewType.ACTIVE_ONLY,
+                    max_results=100,
+                    order_by=["attributes.start_time ASC"],
+                )
             )
-        return RunId(found[0].info.run_id, experiment_id) if found else None
 
     def create(
         self, *, experiment_id: str, name: str, start_ms: int, tags: Mapping[str, str]
@@ -256,6 +261,25 @@ class Runs:
         """Return the steps at which the run holds a metric."""
         with translated():
             return {point.step for point in self.client.get_metric_history(run_id, metric)}
+
+    def put_away(self, surplus: Run, *, kept: str) -> str:
+        """Delete a job's second run; one that holds something is closed and marked instead.
+
+        Args:
+            surplus: The run that nobody needs.
+            kept: The id of the job's run.
+
+        Returns:
+            What was done, for people.
+        """
+        run_id, data, inputs = surplus.info.run_id, surplus.data, surplus.inputs
+        if not (data.metrics or data.params or (inputs and inputs.dataset_inputs)):
+            self.delete(run_id)
+            return "deleted"
+        self.log(run_id, tags={"talweg.surplus_of": kept})
+        with translated():
+            self.client.set_terminated(run_id, "KILLED")
+        return "closed, since it holds something"
 
     def delete(self, run_id: str) -> None:
         """Delete a run that nobody needs."""
@@ -347,6 +371,21 @@ class Runs:
             )
         model_id: str = model.model_id
         return model_id
+
+    def find_models(self, run: RunId) -> list[str]:
+        """Return the ids of the run's logged models that are still empty, the oldest first."""
+        with translated():
+            found = self.client.search_logged_models(
+                [run.experiment_id],
+                f"source_run_id = '{run.run_id}'",
+                order_by=[{"field_name": "creation_timestamp", "ascending": True}],
+            )
+        return [model.model_id for model in found if model.status == LoggedModelStatus.PENDING]
+
+    def delete_model(self, model_id: str) -> None:
+        """Delete a logged model that nobody needs."""
+        with translated():
+            self.client.delete_logged_model(model_id)
 
     def close(self, run_id: str, *, status: str, end_ms: int) -> None:
         """End a run.

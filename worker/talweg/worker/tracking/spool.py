@@ -28,7 +28,6 @@ All times are milliseconds since the epoch.
 import fcntl
 import json
 import os
-import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,6 +36,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+
+from talweg.spec import is_job_id
 
 if TYPE_CHECKING:
     import torch
@@ -64,7 +65,6 @@ LOST = "LOST"
 
 _POINTS_A_LINE = 200
 _READ_SIZE = 1 << 20
-_JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 Point = tuple[int, int, Mapping[str, float]]
 """Step, time, values by name."""
@@ -277,7 +277,7 @@ def jobs(spool: Path) -> Iterator[Path]:
         found = [
             (entry.stat().st_mtime, entry.path)
             for entry in entries
-            if _JOB_ID.fullmatch(entry.name) and entry.is_dir()
+            if is_job_id(entry.name) and entry.is_dir()
         ]
     for _, path in sorted(found):
         yield Path(path)

@@ -6,9 +6,13 @@ stores the same point once.
 """
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
+from talweg.worker.tracking.runs import RefusedError, RunGoneError
 from talweg.worker.tracking.spool import write_json
 
 FILE = "delivery.json"
@@ -25,6 +29,12 @@ class DeliveryState:
     """The run's experiment."""
     creating: bool = False
     """A run may have been made whose id is not known here yet."""
+    creating_model: bool = False
+    """A logged model may have been made whose id is not known here yet."""
+    unanswered: int = 0
+    """How many runs and logged models may have been made, or be made yet, that nobody needs."""
+    unanswered_ms: int = 0
+    """When MLflow last answered after it had left a creation unanswered."""
     replaces: str = ""
     """The run that the record holds and that is gone from MLflow."""
     offsets: dict[str, int] = field(default_factory=dict)
@@ -37,6 +47,27 @@ class DeliveryState:
     """What is done once a run and has been: params, computed, job file, data, plots, model."""
     model_id: str = ""
     """The logged model in MLflow; empty until one was begun."""
+
+    @contextmanager
+    def asking(
+        self, flag: Literal["creating", "creating_model"], save: Callable[[], None]
+    ) -> Iterator[None]:
+        """Note a request that makes something, from before it is sent until it is answered.
+
+        Args:
+            flag: The field that says so. It stays set until the id is written down.
+            save: Writes this state down.
+        """
+        setattr(self, flag, True)
+        self.unanswered += 1
+        save()
+        try:
+            yield
+        except (RefusedError, RunGoneError):
+            setattr(self, flag, False)
+            self.unanswered -= 1
+            raise
+        self.unanswered -= 1
 
     @classmethod
     def load(cls, job_folder: Path) -> "DeliveryState | None":

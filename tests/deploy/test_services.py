@@ -1,4 +1,4 @@
-"""What each part is told when it is started."""
+"""What each service is told when it is started."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from talweg.deploy.folder import Folder
-from talweg.deploy.parts import BROKER, SERVER, TRACKING, EmbeddedPlan
 from talweg.deploy.ports import Ports
+from talweg.deploy.services import BROKER, SERVER, TRACKING, EmbeddedPlan
 from talweg.deploy.settings import Settings
 from talweg.worker.settings import Settings as WorkerSettings
 
@@ -22,13 +22,13 @@ def folder(tmp_path: Path) -> Folder:
 @pytest.fixture
 def ports() -> Iterator[Ports]:
     with Ports() as ports:
-        for part in (BROKER, SERVER, TRACKING):
-            ports.choose(part, 0)
+        for service in (BROKER, SERVER, TRACKING):
+            ports.choose(service, 0)
         yield ports
 
 
 def environment(plan: EmbeddedPlan, name: str) -> dict[str, str]:
-    return plan.environment() | dict(plan.part(name).env)
+    return plan.environment() | dict(plan.service(name).env)
 
 
 def test_one_worker_a_gpu_each_with_its_own(folder: Folder, ports: Ports) -> None:
@@ -82,7 +82,7 @@ def test_only_the_server_knows_the_database(
         assert "TALWEG_DATABASE_URL" not in environment(plan, name)
 
 
-def test_no_proxy_stands_between_parts(
+def test_no_proxy_stands_between_services(
     folder: Folder, ports: Ports, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("no_proxy", "intranet.example")

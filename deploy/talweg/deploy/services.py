@@ -1,4 +1,4 @@
-"""The parts of an embedded stack: how each is started, and how it says that it is ready."""
+"""The services of an embedded stack: how each is started, and how it says that it is ready."""
 
 import http.client
 import os
@@ -24,7 +24,7 @@ _PYTHON = (sys.executable, "-P", "-m")
 
 
 @dataclass(frozen=True)
-class Part:
+class Service:
     """One process of the stack and the way it is treated."""
 
     name: str
@@ -32,7 +32,7 @@ class Part:
     command: tuple[str, ...]
     """Program and arguments."""
     env: Mapping[str, str]
-    """Variables in addition to those that all parts get."""
+    """Variables in addition to those that all services get."""
     is_ready: Callable[[int], bool]
     """Says of a process whether it serves. Cheap: asked several times a second at the start."""
     description: str
@@ -44,7 +44,7 @@ class Part:
 
 
 class EmbeddedPlan:
-    """Makes the parts of one stack, afresh for every start since ports may have changed."""
+    """Makes the services of one stack, afresh for every start since ports may have changed."""
 
     def __init__(self, folder: Folder, settings: Settings, ports: Ports, gpus: list[str]) -> None:
         """Find a broker where none is configured.
@@ -64,7 +64,7 @@ class EmbeddedPlan:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All parts, in the order of their start."""
+        """All services, in the order of their start."""
         own_broker = (BROKER,) if self._broker_program else ()
         own_tracking = (TRACKING,) if self._settings.tracking_uri is None else ()
         return (*own_broker, SERVER, *self.workers, *own_tracking)
@@ -75,7 +75,7 @@ class EmbeddedPlan:
         return tuple(f"worker-{index}" for index in range(max(1, len(self._gpus))))
 
     def needs(self, name: str) -> tuple[str, ...]:
-        """Parts that must have become ready before another starts for the first time."""
+        """Services that must have become ready before another starts for the first time."""
         if name == BROKER:
             return ()
         if name in (SERVER, *self.workers):
@@ -112,8 +112,8 @@ class EmbeddedPlan:
         url = urlsplit(self.tracking_uri)
         return url._replace(netloc=url.netloc.rpartition("@")[2]).geturl()
 
-    def part(self, name: str) -> Part:
-        """Make a part ready to be started; its files are written, its ready file removed."""
+    def service(self, name: str) -> Service:
+        """Make a service ready to be started; its files are written, its ready file removed."""
         if name == BROKER:
             return self._broker()
         if name == TRACKING:
@@ -124,11 +124,11 @@ class EmbeddedPlan:
         return self._worker(name)
 
     def environment(self) -> dict[str, str]:
-        """Return the variables that all parts get: the user's, and where to find each other."""
+        """Return the variables that all services get: the user's, and where to find each other."""
         # Nobody but the server knows the database.
         kept_back = ("MLFLOW_TRACKING_URI", "TALWEG_DATABASE_URL")
         env = {name: value for name, value in os.environ.items() if name not in kept_back}
-        # A proxy must not stand between parts on one machine.
+        # A proxy must not stand between services on one machine.
         local = ",".join(filter(None, (env.get("no_proxy"), HOST, "localhost")))
         return env | {
             MARK: str(self._folder.root),
@@ -144,11 +144,11 @@ class EmbeddedPlan:
             "NO_PROXY": local,
         }
 
-    def _broker(self) -> Part:
+    def _broker(self) -> Service:
         assert self._broker_program is not None
         port, password = self._ports.chosen[BROKER], self._password
         config = broker.write_config(self._folder, port=port, password=password)
-        return Part(
+        return Service(
             name=BROKER,
             command=(self._broker_program.path, str(config)),
             env={},
@@ -156,10 +156,10 @@ class EmbeddedPlan:
             description=self._broker_program.version,
         )
 
-    def _server(self) -> Part:
+    def _server(self) -> Service:
         ready_file = self._folder.ready_file(SERVER)
         url = self._settings.database_url or f"sqlite:///{self._folder.database}"
-        return Part(
+        return Service(
             name=SERVER,
             command=(*_PYTHON, "talweg.client.cli", "server"),
             env={
@@ -171,7 +171,7 @@ class EmbeddedPlan:
             description="gRPC",
         )
 
-    def _worker(self, name: str) -> Part:
+    def _worker(self, name: str) -> Service:
         ready_file = self._folder.ready_file(name)
         index = int(name.rpartition("-")[2])
         env = {READY_FILE: str(ready_file)}
@@ -188,7 +188,7 @@ class EmbeddedPlan:
                 "TALWEG_QUEUES": DEFAULT_QUEUE,
                 "TALWEG_WORKER_NAME": f"cpu{index}",
             }
-        return Part(
+        return Service(
             name=name,
             command=(*_PYTHON, "talweg.client.cli", "worker"),
             env=env,
@@ -197,10 +197,10 @@ class EmbeddedPlan:
             stop_seconds=15.0,
         )
 
-    def _tracking(self) -> Part:
+    def _tracking(self) -> Service:
         port = self._ports.chosen[TRACKING]
         artifacts = self._folder.tracking / "artifacts"
-        return Part(
+        return Service(
             name=TRACKING,
             command=(
                 *(*_PYTHON, "talweg.deploy._mlflow", str(self._folder.tracking / "mlflow.db")),

@@ -1,0 +1,101 @@
+"""Names that somebody who means harm would give."""
+
+SHA256 = "0123456789abcdef" * 4
+
+PATHS = [
+    "",
+    ".",
+    "..",
+    "/",
+    "//",
+    "/etc/passwd",
+    "../victim",
+    "jobs/../../victim",
+    "jobs/a/checkpoints/../../../../victim",
+    "jobs/a/checkpoints/..",
+    "jobs/a/checkpoints/.",
+    "jobs/a/./checkpoints",
+    "jobs/a/checkpoints/",
+    "jobs//a",
+    "jobs/a/checkpoints//000000000010-1",
+    "jobs/a/.hidden",
+    "jobs/a/checkpoints/.000000000010-1.json.part",
+    "..\\victim",
+    "jobs\\a",
+    "C:\\victim",
+    "~/victim",
+    "file:///etc/passwd",
+    "jobs/a\n",
+    "jobs/a\n../victim",
+    "jobs/a\0",
+    "jobs/a\x1b[2J",
+    "jobs/a\x9b2J",
+    "jobs/*",
+    "jobs/[a]",
+    "jobs/a?",
+    "jobs/a#b",
+    "jobs/a%2e%2e",
+    "jobs/a b",
+    "jobs/\uff0e\uff0e/victim",
+    "jobs/\u202ea",
+    "jobs/a/" + "x" * 600,
+]
+"""None of them is a path in the blob store."""
+
+CHECKPOINTS = [
+    *PATHS,
+    "jobs/a",
+    "jobs/a/model/" + SHA256,
+    "jobs/a/checkpoints/best",
+    "jobs/a/checkpoints/10-1",
+    "jobs/a/checkpoints/0000000000010-1",
+    "jobs/a/checkpoints/000000000010",
+    "jobs/a/checkpoints/000000000010-01",
+    "jobs/a/checkpoints/000000000010--1",
+    "jobs/a/checkpoints/-00000000010-1",
+    "jobs/a/checkpoints/000000000010-1-worst",
+    "jobs/a/checkpoints/000000000010-1.json",
+    "jobs/a/checkpoints/000000000010-1\n",
+    "jobs/a/checkpoints/000000000010-1/../000000000020-1",
+    "jobs/a/checkpoints/\u0661\u0661\u0661\u0661\u0661\u0661\u0661\u0661\u0661\u0661\u0661\u0661-1",
+    "jobs/a/b/checkpoints/000000000010-1",
+    "jobs/../checkpoints/000000000010-1",
+    " jobs/a/checkpoints/000000000010-1",
+    "x/jobs/a/checkpoints/000000000010-1",
+]
+"""None of them is a checkpoint's name."""
+
+DIGESTS = [
+    "",
+    "0" * 63,
+    "0" * 65,
+    SHA256.upper(),
+    SHA256 + "\n",
+    "\n" + SHA256,
+    SHA256[:-1] + "g",
+    "../" + SHA256[:-3],
+    "../../../../victim",
+    "\u0661" * 64,
+]
+"""None of them is a sha256."""
+
+ADDRESSES = [
+    "javascript:alert(1)",
+    "data:text/html,x",
+    "file:///etc/passwd",
+    "ftp://host/x",
+    "//host/x",
+    "http://",
+    "http:///path",
+    "https://?x",
+    "mlflow/#/experiments/1",
+    "http://host/a b",
+    "http://host/\x1b]8;;x",
+    "http://host/\x9b2J",
+    "http://host/\n",
+    "http://host\n",
+    "http://host/a\0",
+    " http://host/",
+    "x http://host/",
+]
+"""None of them is an address of the web."""
