@@ -17,7 +17,7 @@ from talweg.spec import job_id, to_dict
 from talweg.v1.jobs_pb2 import Job, LogLine, Outcome
 from talweg.v1.spec_pb2 import Resources
 from talweg.v1.workers_pb2 import Assignment, FinishJobRequest
-from talweg.worker import training
+from talweg.worker import diagnostics
 from talweg.worker.artifacts import predictor
 from talweg.worker.channels import Channel, ServerAwayError, call
 from talweg.worker.execution import outcomes
@@ -56,8 +56,8 @@ class WorkerContext:
     """Whether jobs may run on CUDA."""
     shutting_down: Callable[[], bool] = lambda: False
     """Whether the worker is about to end; cheap."""
-    run: Callable[..., Result] = training.run
-    """The training loop."""
+    run: Callable[..., Result] = diagnostics.run
+    """A job's run, from its spec to its result."""
     end_process: Callable[[int], None] = os._exit
     """Ends the process where nothing else helps."""
 

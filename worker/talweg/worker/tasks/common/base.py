@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -161,6 +161,8 @@ class TaskRunner(ABC):
     quarters: int = 1
     """How often each training sample is there: first all as they are, then all turned by a
     quarter, and so on."""
+    watches: ClassVar[bool] = False
+    """Whether `watched` gives anything, which must then be read at the very step."""
     num_outputs: int
     """Outputs of the model's last layer."""
     heads: tuple[HeadShape, ...] = ()
@@ -238,6 +240,17 @@ class TaskRunner(ABC):
             step_info: Where training stands.
         """
         return self.criterion(self.loss_inputs(model(batch.x), batch))
+
+    def divisor(self, arrays: Mapping[str, Tensor]) -> Callable[[Tensor], Tensor | None] | None:
+        """Return what gives the divisor of the loss's mean by targets; see `LossModule.divisor`.
+
+        Args:
+            arrays: What `arrays` gives of the samples.
+
+        Returns:
+            None where no targets tell: then the loss is a mean over samples.
+        """
+        return self.criterion.divisor if "target" in arrays else None
 
     def dry_runs(
         self, model: nn.Module, batch: Batch, arrays: Mapping[str, Tensor]

@@ -32,6 +32,7 @@ class ImageTranslation(TaskRunner):
         "x": Array(("N C H W",), "the images"),
         "image": Array(("N K H W",), "what should come of each"),
     }
+    watches = True
     of_pixels = True
 
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:

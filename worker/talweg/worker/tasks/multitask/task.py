@@ -32,6 +32,7 @@ from talweg.worker.tasks.segmentation.task import Segmentation
 class Multitask(TaskRunner):
     """Several things of one sample; the model gives a mapping from each head's name."""
 
+    watches = True
     criterion: Weighing
 
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
