@@ -60,7 +60,7 @@ def test_the_keywords_are_the_facts() -> None:
     for name, hint in hints.items():
         held = typing.get_args(hint)[0] if known[name].is_list else hint
         expected: Any = {
-            "number": float, "integer": int, "yes or no": bool,
+            "number": float, "integer": int, "boolean": bool,
         }.get(known[name].type.value, typing.Literal)  # fmt: skip
         if expected is typing.Literal:
             assert typing.get_args(held) == known[name].names, name
@@ -109,12 +109,12 @@ def test_the_table() -> None:
     assert header.split() == ["LOSS", "WHY"]
     assert first.split()[:2] == ["1", "logit_adjusted"]
     assert "balanced weights .835" in done.out
-    assert "But: It was the last of four" in done.out
+    assert "But: It was the worst of four" in done.out
     assert "Compare losses by a metric" in done.out
     assert "For evaluate alone" not in done.out
     assert "outliers was not used" in done.err
     done = talweg("--task", "multiclass", "--teacher")
-    assert "For evaluate alone: a job has no teacher" in done.out
+    assert "For evaluate alone: jobs have no teacher" in done.out
     assert "facts would tell more" not in done.err
     done = talweg("--task", "gan")
     assert "facts would tell more: --critic" in done.err
@@ -157,7 +157,7 @@ def test_yaml_is_a_part_of_a_job_file(tmp_path: Path, client: Client) -> None:
 def test_yaml_of_a_loss_that_no_job_trains_by_holds_the_loss_alone() -> None:
     done = talweg("--task", "multiclass", "--teacher", "--yaml")
     assert done.status == 0
-    assert "# For evaluate alone: a job has no teacher whose logits it could learn." in done.out
+    assert "# For evaluate alone: jobs have no teacher logits." in done.out
     assert list(yaml.safe_load(done.out)) == ["loss"]
 
 
@@ -176,7 +176,7 @@ BAD: list[tuple[list[str], str]] = [
     (["--task", "binary", "--imbalance", "nan"], "facts.imbalance: found nan"),
     (["--task", "binary", "--metric", "f2"], "facts.metric: found \"f2\"; allowed one of mae,"),
     (["--task", "regression", "--quantiles", "0.1,"], 'facts.quantiles[1]: found ""'),
-    (["--task", "regression", "--quantiles", "0.9,0.1"], "quantiles must rise"),
+    (["--task", "regression", "--quantiles", "0.9,0.1"], "quantiles must be in increasing order"),
     (["--task", "self_supervised", "--batch-size", "2.5"], "facts.batch_size: found 2.5"),
     (["--task", "vae", "--disentangled", "--code-ignored"], "facts.code_ignored: found true"),
     (["--task", "binary", "--imbalanse", "5"], "No such option"),

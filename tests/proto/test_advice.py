@@ -37,22 +37,22 @@ TASKS = [name.lower() for name in TaskKind.keys()[1:]]
 
 # Task, facts, the first losses in order, and what the first reason says.
 RANKED: list[tuple[str, dict[str, Any], list[str], str]] = [
-    ("regression", {}, ["mse", "huber", "mae"], "normal"),
-    ("regression", {"outliers": 0}, ["mse", "huber"], "no targets lie far off"),
+    ("regression", {}, ["mse", "huber", "mae"], "gaussian"),
+    ("regression", {"outliers": 0}, ["mse", "huber"], "no outliers"),
     ("regression", {"outliers": 0.05}, ["huber", "mae", "log_cosh"], "5 % of the targets"),
     ("regression", {"outliers": 0.2}, ["mae", "huber"], "mse 84, huber and log_cosh 64, mae 48"),
-    ("regression", {"heavy_tailed": True}, ["huber", "mae", "log_cosh"], "still counts them"),
+    ("regression", {"heavy_tailed": True}, ["huber", "mae", "log_cosh"], "without ignoring them"),
     ("regression", {"smooth": True}, ["mse", "log_cosh", "charbonnier"], "smooth"),
     ("regression", {"smooth": True, "outliers": 0.05}, ["log_cosh", "huber"], "89.5 in float32"),
     ("regression", {"targets": "counts"}, ["poisson_nll", "tweedie"], "counts"),
-    ("regression", {"targets": "amounts"}, ["tweedie", "poisson_nll"], "exactly 0"),
+    ("regression", {"targets": "amounts"}, ["tweedie", "poisson_nll"], "zero-inflated"),
     ("regression", {"noise_varies": True}, 
-     ["gaussian_nll", "multi_quantile quantiles=[0.05, 0.5, 0.95]"], "how noisy"),
+     ["gaussian_nll", "multi_quantile quantiles=[0.05, 0.5, 0.95]"], "each sample's noise"),
     ("regression", {"error_bars": True},
      ["multi_quantile quantiles=[0.05, 0.5, 0.95]", "gaussian_nll"], "interval"),
     ("regression", {"error_bars": True, "noise_varies": True}, ["gaussian_nll"], "error bar"),
-    ("regression", {"quantiles": [0.9]}, ["quantile q=0.9"], "wanted"),
-    ("regression", {"quantiles": [0.1, 0.9]}, ["multi_quantile quantiles=[0.1, 0.9]"], "wanted"),
+    ("regression", {"quantiles": [0.9]}, ["quantile q=0.9"], "required"),
+    ("regression", {"quantiles": [0.1, 0.9]}, ["multi_quantile quantiles=[0.1, 0.9]"], "required"),
     ("regression", {"over_cost": 3}, ["quantile q=0.25", "asymmetric_mse over_penalty=3"],
      "3 times"),
     ("regression", {"metric": "mae"}, ["mae", "huber"], "median"),
@@ -61,9 +61,9 @@ RANKED: list[tuple[str, dict[str, Any], list[str], str]] = [
     ("binary", {"imbalance": 50},
      ["bce_with_logits pos_weight=balanced", "bce_with_logits", "focal_binary"], ".835"),
     ("binary", {"imbalance": 50, "calibrated": True}, ["bce_with_logits"], "calibrated"),
-    ("binary", {"imbalance": 50, "metric": "accuracy"}, ["bce_with_logits"], "right answers"),
+    ("binary", {"imbalance": 50, "metric": "accuracy"}, ["bce_with_logits"], "accuracy"),
     ("binary", {"imbalance": 5, "metric": "f1"}, ["bce_with_logits pos_weight=balanced"], "F1"),
-    ("binary", {"imbalance": 50, "metric": "auroc"}, ["bce_with_logits"], "order"),
+    ("binary", {"imbalance": 50, "metric": "auroc"}, ["bce_with_logits"], "ranking"),
     ("binary", {"easy_samples": True}, ["focal_binary", "bce_with_logits"], "easy"),
     ("binary", {"miss_cost": 5}, ["bce_with_logits pos_weight=[5]"], "5 times"),
     ("binary", {"noisy_labels": 0.2}, ["expression"], "contradicts"),
@@ -75,22 +75,22 @@ RANKED: list[tuple[str, dict[str, Any], list[str], str]] = [
      "focal .808, balanced weights .835, logit adjustment .879"),
     ("multiclass", {"imbalance": 500},
      ["logit_adjusted", "cross_entropy weight=effective_number"], "500 to 1"),
-    ("multiclass", {"imbalance": 50, "metric": "accuracy"}, ["cross_entropy"], "right answers"),
+    ("multiclass", {"imbalance": 50, "metric": "accuracy"}, ["cross_entropy"], "accuracy"),
     ("multiclass", {"metric": "f1_macro", "imbalance": 5}, ["logit_adjusted"], "F1"),
     ("multiclass", {"calibrated": True, "imbalance": 50}, ["cross_entropy"], "calibrated"),
     ("multiclass", {"noisy_labels": 0.2}, ["symmetric_ce", "generalized_ce"],
-     "labels were wrong"),
+     "noisy labels"),
     ("multiclass", {"noisy_labels": 0.02}, ["cross_entropy", "symmetric_ce"], "proper"),
     ("multiclass", {"easy_samples": True}, ["focal"], "easy"),
-    ("multiclass", {"embeddings": True}, ["arcface", "cosface"], "vectors"),
+    ("multiclass", {"embeddings": True}, ["arcface", "cosface"], "embeddings"),
     ("multiclass", {"num_classes": 5000}, ["cross_entropy", "cosface", "arcface"], "proper"),
     ("multiclass", {"teacher": True}, ["distillation temperature=4"], "teacher"),
-    ("multiclass", {"unaligned": True}, ["ctc"], "all the times"),
-    ("multilabel", {}, ["bce_with_logits", "asymmetric_multilabel"], "of its own"),
+    ("multiclass", {"unaligned": True}, ["ctc"], "all alignments"),
+    ("multilabel", {}, ["bce_with_logits", "asymmetric_multilabel"], "independent"),
     ("multilabel", {"imbalance": 50},
      ["asymmetric_multilabel", "focal_binary", "bce_with_logits",
       "bce_with_logits pos_weight=balanced"], "asymmetric .43 and .45"),
-    ("multilabel", {"easy_samples": True}, ["asymmetric_multilabel"], "drops them"),
+    ("multilabel", {"easy_samples": True}, ["asymmetric_multilabel"], "discards them"),
     ("multilabel", {"noisy_labels": 0.2}, ["expression"], "contradicts"),
     ("multilabel", {"calibrated": True, "imbalance": 50}, ["bce_with_logits"], "calibrated"),
     ("multilabel", {"miss_cost": 5}, ["bce_with_logits"], "threshold"),
@@ -100,13 +100,13 @@ RANKED: list[tuple[str, dict[str, Any], list[str], str]] = [
     ("segmentation", {}, ["ce_dice", "dice mode=multiclass"], "overlap"),
     ("segmentation", {"foreground": 0.01},
      ["ce_dice", "dice mode=multiclass", "tversky mode=multiclass"],
-     "missing all of a rare foreground costs 0.01"),
-    ("segmentation", {"small_objects": True}, ["ce_dice", "dice mode=multiclass"], "little"),
+     "missing all of a rare foreground costs only 0.01"),
+    ("segmentation", {"small_objects": True}, ["ce_dice", "dice mode=multiclass"], "small part"),
     ("segmentation", {"masks": "binary"}, ["sum(bce_with_logits, dice)", "dice"], "overlap"),
     ("segmentation", {"masks": "binary", "calibrated": True}, ["bce_with_logits"], "proper"),
     ("segmentation", {"masks": "binary", "easy_samples": True},
      ["sum(bce_with_logits, dice)", "focal_binary"], "overlap"),
-    ("segmentation", {"masks": "multilabel"}, ["dice mode=multilabel"], "channel a label"),
+    ("segmentation", {"masks": "multilabel"}, ["dice mode=multilabel"], "channel per label"),
     ("segmentation", {"empty_images": True}, ["ce_dice batch=true", "cross_entropy"],
      "without objects"),
     ("segmentation", {"miss_cost": 4}, ["tversky alpha=0.2 beta=0.8 mode=multiclass"], "4 times"),
@@ -116,9 +116,9 @@ RANKED: list[tuple[str, dict[str, Any], list[str], str]] = [
     ("segmentation", {"easy_samples": True}, ["ce_dice", "focal"], "overlap"),
     ("detection", {}, ["detection focal giou"], "background"),
     ("detection", {"easy_samples": True}, ["detection focal giou"], "background"),
-    ("detection", {"small_objects": True}, ["detection focal diou"], "0.5 of them"),
-    ("detection", {"elongated": True}, ["detection focal ciou"], "proportions"),
-    ("metric_learning", {}, ["supcon", "multi_similarity"], "class"),
+    ("detection", {"small_objects": True}, ["detection focal diou"], "gives 0.5"),
+    ("detection", {"elongated": True}, ["detection focal ciou"], "aspect ratio"),
+    ("metric_learning", {}, ["supcon", "multi_similarity"], "all others"),
     ("metric_learning", {"known": "pairs"}, ["contrastive", "cosine_embedding"], "pairs"),
     ("metric_learning", {"known": "triplets"}, ["triplet"], "triplets"),
     ("metric_learning", {"known": "order"}, ["margin_ranking margin=1"], "higher"),
@@ -132,18 +132,18 @@ RANKED: list[tuple[str, dict[str, Any], list[str], str]] = [
     ("self_supervised", {"batch_size": 16}, ["vicreg", "barlow_twins"], "small"),
     ("self_supervised", {"queue": True}, ["info_nce"], "queue"),
     ("self_supervised", {"predictor": True}, ["negative_cosine"], "predictor"),
-    ("self_supervised", {"two_kinds": True}, ["clip"], "two kinds"),
-    ("gan", {}, ["gan form=hinge", "gan", "gan form=lsgan"], "steadiest"),
+    ("self_supervised", {"two_kinds": True}, ["clip"], "two modalities"),
+    ("gan", {}, ["gan form=hinge", "gan", "gan form=lsgan"], "most stable"),
     ("gan", {"critic": "gradient_penalty"}, ["gan form=wgan", "gan form=hinge"], "penalty"),
-    ("gan", {"critic": "clipped"}, ["gan form=hinge", "gan form=wgan"], "steadiest"),
+    ("gan", {"critic": "clipped"}, ["gan form=hinge", "gan form=wgan"], "most stable"),
     ("gan", {"critic": "spectral_norm"}, ["gan form=hinge"], "spectral norm"),
-    ("vae", {"inputs": "values"}, ["vae recon=gaussian", "vae recon=mse"], "any numbers"),
-    ("vae", {"inputs": "fractions"}, ["vae", "vae recon=gaussian"], "0 to 1"),
+    ("vae", {"inputs": "values"}, ["vae recon=gaussian", "vae recon=mse"], "any real values"),
+    ("vae", {"inputs": "fractions"}, ["vae", "vae recon=gaussian"], "[0, 1]"),
     ("vae", {"disentangled": True}, ["vae recon=gaussian beta=4"], "beta 4"),
     ("vae", {"code_ignored": True}, ["vae recon=gaussian beta=0.5"], "beta 0.5"),
     ("image_translation", {}, ["mae", "sum(mae, ssim weight=0.2)"], "blurs less"),
-    ("image_translation", {"outliers": 0.05}, ["mae", "charbonnier"], "far off"),
-    ("image_translation", {"smooth": True}, ["charbonnier"], "does not jump"),
+    ("image_translation", {"outliers": 0.05}, ["mae", "charbonnier"], "outliers"),
+    ("image_translation", {"smooth": True}, ["charbonnier"], "continuous"),
     ("image_translation", {"metric": "psnr"}, ["mse"], "PSNR"),
     ("image_translation", {"metric": "ssim"}, ["sum(mae, ssim weight=0.2)"], "SSIM"),
     ("image_translation", {"grainy": True}, ["sum(mae, total_variation weight=0.01)"], "noisy"),
@@ -261,7 +261,7 @@ def with_heads(each: LossRecommendation) -> LossRecommendation:
     if not weigher.losses:
         weigher.losses.extend([from_dict("mae", Loss), from_dict("ce_dice", Loss)])
         assert (
-            "add its losses, one a task, in the order of task.multitask.heads"
+            "add its losses, one per task, in the order of task.multitask.heads"
             in each.caution.lower()
         )
     return job
@@ -281,11 +281,11 @@ def test_tasks_of_recommendations_hold_what_facts_say_of_them() -> None:
         if each.loss.gan.form == Gan.wgan
     ]
     assert [each.only_evaluated.partition(";")[0] for each in wgan] == [
-        "the critics of jobs have no spectral norm"
+        "the critics of jobs have no spectral normalisation"
     ]
     barred = ask("segmentation", masks="multilabel").recommendations
     assert {each.only_evaluated for each in barred} == {
-        "jobs have masks of one class a pixel, or of foreground"
+        "jobs have masks of one class per pixel, or of foreground"
     }
 
 
@@ -348,12 +348,12 @@ def test_notes_hold_what_is_no_loss() -> None:
     assert (
         from_dict({"binary": {"threshold": 0.25}}, type(JobSpec().task)).binary.threshold == 0.25
     )
-    assert any("near enough to balanced" in note for note in ask("multiclass", imbalance=1).notes)
+    assert any("close to balanced" in note for note in ask("multiclass", imbalance=1).notes)
 
 
 def test_losses_that_no_job_trains_by_say_so() -> None:
     first, second, *_ = ask("multiclass", teacher=True).recommendations
-    assert first.only_evaluated == "a job has no teacher whose logits it could learn"
+    assert first.only_evaluated == "jobs have no teacher logits"
     assert second.only_evaluated == ""
     trained = {entry.name for entry in tasks()}
     for task in TASKS:
@@ -369,7 +369,7 @@ def test_facts_that_do_not_bear_on_the_task_are_named_and_change_nothing() -> No
     imbalance, calibrated = found.ignored
     assert imbalance.name == "imbalance"
     assert imbalance.reason == (
-        "it does not bear on the choice for regression, but for binary, multiclass, multilabel, "
+        "it does not affect the choice for regression, but for binary, multiclass, multilabel, "
         "ordinal"
     )
     assert calibrated.name == "calibrated"
@@ -397,19 +397,19 @@ def violations(task: str, **facts: Any) -> list[str]:
         ("regression", {"imbalance": 0.5}, "facts.imbalance: found 0.5; allowed a number >= 1."),
         ("regression", {"outliers": 0.5}, "facts.outliers: found 0.5; allowed a number >= 0, <"),
         ("regression", {"quantiles": (0.5, 0.5)},
-         "facts.quantiles[1]: found 0.5; allowed more than the one before it, 0.5. quantiles"),
+         "facts.quantiles[1]: found 0.5; allowed more than the previous one, 0.5. quantiles"),
         ("multiclass", {"metric": "f1"},
          "facts.metric: found f1 under task multiclass; allowed one of accuracy, f1_macro. "
-         "f1 is for binary"),
+         "f1 is a metric of binary"),
         ("binary", {"noisy_labels": 0.5}, "facts.noisy_labels: found 0.5; allowed a number < 0.5"),
         ("multiclass", {"noisy_labels": 0.9, "num_classes": 10},
          "facts.noisy_labels: found 0.9 with num_classes 10; allowed a number < 0.9"),
         ("metric_learning", {"known": "pairs", "num_classes": 10},
-         "facts.num_classes: found 10 with known pairs; allowed nothing, where no labels are"),
+         "facts.num_classes: found 10 with known pairs; allowed nothing, if no labels are"),
         ("vae", {"disentangled": True, "code_ignored": True},
-         "facts.code_ignored: found true with disentangled; allowed one of the two"),
+         "facts.code_ignored: found true with disentangled; allowed only one of the two"),
         ("multitask", {"task_types": ("regression",), "first_losses": (1, 2)},
-         "facts.first_losses: found 2 beside 1 task_types; allowed one a task"),
+         "facts.first_losses: found 2 beside 1 task_types; allowed one per task"),
         ("self_supervised", {"batch_size": 1}, "facts.batch_size: found 1; allowed an integer >="),
     ],
 )  # fmt: skip

@@ -104,31 +104,32 @@ def _contradictions(facts: Mapping[str, Any], task: TaskKind.ValueType) -> Itera
     if metric is not None and metric not in _METRICS[task]:
         yield _wrong(
             "metric", f"{metric} under task {task_name(task)}", one_of(_METRICS[task]),
-            f"{metric} is for {_tasks_with(metric)}",
+            f"{metric} is a metric of {_tasks_with(metric)}",
         )  # fmt: skip
     yield from _noise(facts, task)
     for index, (low, high) in enumerate(pairwise(facts.get("quantiles", ()))):
         if high <= low:
             yield _wrong(
                 f"quantiles[{index + 1}]", number_text(high),
-                f"more than the one before it, {number_text(low)}", "quantiles must rise",
+                f"more than the previous one, {number_text(low)}",
+                "quantiles must be in increasing order",
             )  # fmt: skip
     if facts.get("known", "labels") != "labels":
         for name in _OF_CLASSES:
             if name in facts:
                 yield _wrong(
                     name, f"{number_text(facts[name])} with known {facts['known']}",
-                    "nothing, where no labels are known", "write known: labels, or leave it out",
+                    "nothing, if no labels are known", "use known: labels, or leave it out",
                 )  # fmt: skip
     if "disentangled" in facts and "code_ignored" in facts:
         yield _wrong(
-            "code_ignored", "true with disentangled", "one of the two",
-            "the one asks for a larger beta, the other for a smaller one",
+            "code_ignored", "true with disentangled", "only one of the two",
+            "one needs a larger beta, the other a smaller one",
         )  # fmt: skip
     types, losses = facts.get("task_types", ()), facts.get("first_losses", ())
     if types and losses and len(types) != len(losses):
         yield _wrong(
-            "first_losses", f"{len(losses)} beside {len(types)} task_types", "one a task",
+            "first_losses", f"{len(losses)} beside {len(types)} task_types", "one per task",
             "list both in the same order",
         )  # fmt: skip
 
@@ -144,14 +145,14 @@ def _noise(facts: Mapping[str, Any], task: TaskKind.ValueType) -> Iterator[Viola
         return
     if task in (options_pb2.BINARY, options_pb2.MULTILABEL) and share >= 0.5:
         yield _wrong(
-            "noisy_labels", number_text(share), "a number < 0.5 under yes or no",
-            "labels that are mostly wrong are right once they are turned round",
+            "noisy_labels", number_text(share), "a number < 0.5 for binary labels",
+            "labels that are mostly wrong can be flipped",
         )  # fmt: skip
     chance = 1 - 1 / facts["num_classes"] if "num_classes" in facts else 1
     if share >= chance:
         yield _wrong(
             "noisy_labels", f"{number_text(share)} with num_classes {facts['num_classes']}",
-            f"a number < {chance:.4g}", "labels no better than chance teach nothing",
+            f"a number < {chance:.4g}", "labels no better than chance carry no information",
         )  # fmt: skip
 
 

@@ -68,65 +68,72 @@ SEGMENTATION = Table(
         "focal": _by_masks("focal", "focal_binary"),
     },
     rows=(
-        Row("ce_dice", 60, "cross-entropy gives every pixel a steady gradient, dice counts each "
-            "class by its overlap"),
-        Row("dice", 30, "it goes by overlap, each sample and class by itself"),
-        Row("ce", 30, "every pixel counts alike"),
-        Row("lovasz_softmax", 15, "it follows IoU itself"),
+        Row("ce_dice", 60, "cross-entropy gives every pixel a stable gradient, and dice weights "
+                           "each class by its overlap"),
+        Row("dice", 30, "it measures overlap, per sample and class"),
+        Row("ce", 30, "all pixels have equal weight"),
+        Row("lovasz_softmax", 15, "it optimises IoU directly"),
         Row("lovasz_softmax", 0, "best after some training with cross_entropy"),
         Row("jaccard", 10, "as dice, by IoU"),
-        Row("tversky", 10, "misses cost it more than false alarms, 7 to 3 by default"),
-        Row("focal_tversky", 5, "as tversky, with classes that are still poor counting more"),
-        Row("focal", 5, "it lets easy pixels count for less"),
+        Row("tversky", 10, "false negatives cost more than false positives, 7 to 3 by default"),
+        Row("focal_tversky", 5, "as tversky, with more weight on classes that are still poorly "
+                                "segmented"),
+        Row("focal", 5, "it down-weights easy pixels"),
         # Rare foreground.
-        Row("ce_dice", 20, "objects cover little of the images: dice by sample and class cannot "
-            "pass over them, while flattened over batch and classes, as often taught, missing "
-            "all of a rare foreground costs 0.01", _RARE),
-        Row("dice", 40, "objects cover little of the images, and missing one costs the whole of "
-            "its sample and class", _RARE),
-        Row("tversky", 45, "objects cover little of the images and are missed easily", _RARE),
-        Row("focal_tversky", 40, "objects that are still missed count more than others", _RARE),
-        Row("ce", -25, "the background is most of the pixels and most of its gradient", _RARE),
+        Row("ce_dice", 20, "objects cover a small part of the images: dice per sample and class "
+                           "cannot ignore them, while missing all of a rare foreground costs "
+                           "only 0.01 in the common form that flattens batch and classes", _RARE),
+        Row("dice", 40, "objects cover a small part of the images, and missing one costs the "
+                        "whole loss of its sample and class", _RARE),
+        Row("tversky", 45, "objects cover a small part of the images and are easily "
+                           "missed", _RARE),
+        Row("focal_tversky", 40, "objects that are still missed have more weight", _RARE),
+        Row("ce", -25, "most of the pixels, and most of its gradient, are background", _RARE),
         # Empty images.
-        Row("ce_dice", 20, "cross-entropy teaches from images without objects, and dice, pooled "
-            "over the batch class by class, is not all or nothing there", given("empty_images")),
-        Row("ce", 15, "images without objects teach it as much as others", given("empty_images")),
-        Row("dice", -10, "of an image without objects it learns next to nothing, even pooled "
-            "over the batch", given("empty_images")),
+        Row("ce_dice", 20, "cross-entropy learns from images without "
+                           "objects, and dice, computed over the batch "
+                           "per class, is not all or nothing there", given("empty_images")),
+        Row("ce", 15, "it learns from images without objects as much as "
+                      "from others", given("empty_images")),
+        Row("dice", -10, "it learns almost nothing from images without objects, even when "
+                         "computed over the batch", given("empty_images")),
         # Costs, metric, probabilities.
-        Row("tversky", 80, "a miss costs {miss_cost} times a false alarm, and its weights say "
-            "just that", _COSTS),
-        Row("focal_tversky", 40, "its weights say what a miss costs", _COSTS),
+        Row("tversky", 80, "a false negative costs {miss_cost} times a false positive, and its "
+                           "weights express exactly that", _COSTS),
+        Row("focal_tversky", 40, "its weights express the cost of a false negative", _COSTS),
         Row("lovasz_softmax", 50, "IoU is the metric", is_("metric", "iou")),
         Row("lovasz_hinge", 40, "IoU is the metric", is_("metric", "iou")),
         Row("jaccard", 45, "IoU is the metric", is_("metric", "iou")),
         Row("dice", 40, "Dice is the metric", is_("metric", "dice")),
         Row("ce_dice", 15, "Dice is the metric", is_("metric", "dice")),
-        Row("ce", 70, "a proper scoring rule: it is least where each pixel's probabilities are "
-            "the true ones", given("calibrated")),
-        Row("dice", -25, "losses of overlap push probabilities to 0 and 1", given("calibrated")),
-        Row("ce_dice", 0, "its dice part pushes probabilities to 0 and 1", given("calibrated")),
-        Row("tversky", -25, "losses of overlap push probabilities to 0 and 1",
+        Row("ce", 70, "a proper scoring rule: minimal where each pixel's probabilities are the "
+                      "true ones", given("calibrated")),
+        Row("dice", -25, "overlap losses push probabilities to 0 and 1", given("calibrated")),
+        Row("ce_dice", 0, "its dice term pushes probabilities to 0 and 1", given("calibrated")),
+        Row("tversky", -25, "overlap losses push probabilities to 0 and 1",
             given("calibrated")),
-        Row("focal", 40, "very many pixels are easy, and it damps them", given("easy_samples")),
+        Row("focal", 40, "very many pixels are easy, and it down-weights "
+                         "them", given("easy_samples")),
         # What the masks hold.
-        Row("dice", 10, "it takes one channel of yes or no", is_("masks", "binary")),
-        Row("lovasz_hinge", 20, "it follows IoU itself, on one channel of yes or no",
+        Row("dice", 10, "it takes one binary channel", is_("masks", "binary")),
+        Row("lovasz_hinge", 20, "it optimises IoU directly, on one binary channel",
             is_("masks", "binary")),
         Row("lovasz_hinge", NEVER, "", ~is_("masks", "binary")),
         Row("lovasz_softmax", NEVER, "", is_("masks", "binary", "multilabel")),
         Row("ce", NEVER, "", is_("masks", "multilabel")),
         Row("ce_dice", NEVER, "", is_("masks", "multilabel")),
         Row("focal", NEVER, "", is_("masks", "multilabel")),
-        Row("dice", 20, "it takes a channel a label, each by itself", is_("masks", "multilabel")),
+        Row("dice", 20, "it takes one channel per label, each "
+                        "independent", is_("masks", "multilabel")),
     ),
     notes=(
-        Note("Judge by IoU or Dice of each class, not by the share of right pixels, most of "
-             "which are background.", _RARE),
+        Note("Evaluate with IoU or Dice per class, not pixel accuracy: most pixels are "
+             "background.", _RARE),
     ),
     settings=_target,
     bars=(
-        Bar("jobs have masks of one class a pixel, or of foreground", is_("masks", "multilabel")),
+        Bar("jobs have masks of one class per pixel, or of "
+            "foreground", is_("masks", "multilabel")),
     ),
 )  # fmt: skip
 """A class, or yes or no, a pixel."""
@@ -146,20 +153,22 @@ DETECTION = Table(
         "smooth_l1": _detector("focal", "smooth_l1"),
     },
     rows=(
-        Row("giou", 60, "most positions are easy background, which focal damps; giou follows IoU "
-            "where boxes overlap, and pulls where they do not yet"),
-        Row("diou", 35, "as with giou, by the distance of the centres, which converges faster"),
-        Row("ciou", 30, "as with diou, and proportions count"),
-        Row("ce", 25, "cross-entropy of the classes, where positions are few or sampled"),
-        Row("ce", -20, "easy background drowns the objects", given("easy_samples")),
-        Row("smooth_l1", 10, "the older way: each side of the box by itself"),
-        Row("smooth_l1", -10, "its value shrinks with the box, so that small ones hardly count",
+        Row("giou", 60, "most locations are easy background, which focal down-weights; giou "
+                        "follows IoU where boxes overlap, and has a gradient where they do not "
+                        "yet"),
+        Row("diou", 35, "as giou, with the distance of the centres, which converges faster"),
+        Row("ciou", 30, "as diou, with aspect ratios"),
+        Row("ce", 25, "classification by cross-entropy, for few or sampled locations"),
+        Row("ce", -20, "easy background dominates the objects", given("easy_samples")),
+        Row("smooth_l1", 10, "the older approach: each side of the box separately"),
+        Row("smooth_l1", -10, "its value scales with the box, so small boxes hardly matter",
             given("small_objects")),
-        Row("diou", 40, "a small box misses its target easily, and the distance of the centres "
-            "still pulls; identical boxes of any size give 0 here, while the eps that is often "
-            "put into IoU's denominator makes 0.5 of them at a side of 1e-3",
+        Row("diou", 40, "small boxes easily miss their targets, and the distance of the centres "
+                        "still has a gradient; identical boxes of any size give 0 here, whereas "
+                        "the eps that is often added to IoU's denominator gives 0.5 at a side of "
+                        "1e-3",
             given("small_objects")),
-        Row("ciou", 50, "objects are long or flat, and it pulls at the proportions",
+        Row("ciou", 50, "objects are long or flat, and it penalises the aspect ratio",
             given("elongated")),
     ),
     notes=(
@@ -186,32 +195,34 @@ IMAGE_TRANSLATION = Table(
         "ssim": "ssim",
     },
     rows=(
-        Row("mae", 50, "it blurs less than mse, since it learns medians and not means"),
-        Row("with_ssim", 45, "its mae keeps colours and brightness, its ssim adds structure"),
-        Row("charbonnier", 40, "it is mae with a rounded tip"),
-        Row("mse", 30, "it learns the mean of what is possible"),
+        Row("mae", 50, "it blurs less than mse, since it learns medians instead of means"),
+        Row("with_ssim", 45, "mae keeps colours and brightness, ssim adds structure"),
+        Row("charbonnier", 40, "it is mae, smooth at zero"),
+        Row("mse", 30, "it learns the mean of all plausible images"),
         Row("mse", 0, "that mean is blurred"),
-        Row("ssim", 5, "structure alone"),
-        Row("ssim", 0, "it hardly sees colour; best with mae beside it"),
-        Row("mae", 20, "some target pixels are far off, and no error pulls harder than another",
+        Row("ssim", 5, "structure only"),
+        Row("ssim", 0, "it is nearly insensitive to colour; best combined with mae"),
+        Row("mae", 20, "some target pixels are outliers, and all errors have the same gradient",
             _OUTLIERS),
-        Row("charbonnier", 15, "some target pixels are far off, and its pull is bounded",
+        Row("charbonnier", 15, "some target pixels are outliers, and its gradient is bounded",
             _OUTLIERS),
-        Row("mse", -40, "pixels that are far off rule it", _OUTLIERS),
-        Row("charbonnier", 30, "its gradient does not jump at 0", given("smooth")),
-        Row("mae", -10, "its gradient jumps at 0", given("smooth")),
+        Row("mse", -40, "outlier pixels dominate it", _OUTLIERS),
+        Row("charbonnier", 30, "its gradient is continuous at 0", given("smooth")),
+        Row("mae", -10, "its gradient is discontinuous at 0", given("smooth")),
         Row("mse", 35, "PSNR is a function of the mean squared error", is_("metric", "psnr")),
         Row("with_ssim", 30, "SSIM is the metric", is_("metric", "ssim")),
         Row("ssim", 30, "SSIM is the metric", is_("metric", "ssim")),
-        Row("with_features", 70, "what images look like shows in a network's features, which mae "
-            "beside it ties to the pixels", given("look_alike")),
-        Row("with_features", 0, "it needs a network: VGG16's weights, which whoever runs the "
-            "service names, for images of three channels, or a model that a job has trained",
+        Row("with_features", 70, "perceptual similarity shows in a network's features, and mae "
+                                 "ties it to the pixels", given("look_alike")),
+        Row("with_features", 0, "it needs a feature network: VGG16's weights, set by the "
+                                "operator, for images of three channels, or a model trained by a "
+                                "job",
             given("look_alike")),
-        Row("with_ssim", 10, "structure is most of what looks right", given("look_alike")),
-        Row("with_variation", 60, "images come out noisy, and it costs differences between "
-            "neighbouring pixels", given("grainy")),
-        Row("with_variation", 0, "try its weight out: too much flattens textures",
+        Row("with_ssim", 10, "structure matters most for perceptual "
+                             "similarity", given("look_alike")),
+        Row("with_variation", 60, "predicted images are noisy, and it penalises differences "
+                                  "between neighbouring pixels", given("grainy")),
+        Row("with_variation", 0, "tune its weight: too much flattens textures",
             given("grainy")),
     ),
     notes=(

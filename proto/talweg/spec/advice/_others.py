@@ -31,34 +31,35 @@ GAN = Table(
         "wgan": {"gan": {"form": "wgan"}},
     },
     rows=(
-        Row("hinge", 60, "the steadiest: samples beyond the margin pull no more"),
-        Row("bce", 40, "the original game; the generator's side does not saturate where the "
-            "discriminator wins"),
-        Row("lsgan", 30, "samples that fool the discriminator, but lie far off, still pull"),
-        Row("hinge", 20, "a spectral norm bounds the discriminator's slope, which is what hinge "
-            "is used with", is_("critic", "spectral_norm")),
-        Row("wgan", 80, "with a penalty on its gradient the critic measures a distance, which "
-            "falls as samples become better", is_("critic", "gradient_penalty")),
-        Row("wgan", 0, "add gradient_penalty to the discriminator's side, of weight 10",
+        Row("hinge", 60, "the most stable: samples beyond the margin have no gradient"),
+        Row("bce", 40, "the original GAN loss; the generator's side does not saturate where the "
+                       "discriminator wins"),
+        Row("lsgan", 30, "samples that fool the discriminator but are far off still have a "
+                         "gradient"),
+        Row("hinge", 20, "spectral normalisation bounds the discriminator's gradient, which "
+                         "hinge is commonly combined with", is_("critic", "spectral_norm")),
+        Row("wgan", 80, "with a gradient penalty the critic estimates a distance, which "
+                        "decreases as samples improve", is_("critic", "gradient_penalty")),
+        Row("wgan", 0, "add gradient_penalty to the discriminator's loss, with weight 10",
             is_("critic", "gradient_penalty")),
-        Row("wgan", 45, "clipped weights bound the critic's slope", is_("critic", "clipped")),
-        Row("wgan", 0, "clipping makes the critic too simple: a penalty does better",
+        Row("wgan", 45, "weight clipping bounds the critic's gradient", is_("critic", "clipped")),
+        Row("wgan", 0, "clipping limits the critic's capacity: a gradient penalty does better",
             is_("critic", "clipped")),
-        Row("wgan", 20, "a spectral norm bounds the critic's slope",
+        Row("wgan", 20, "spectral normalisation bounds the critic's gradient",
             is_("critic", "spectral_norm")),
     ),
     notes=(
-        Note("wgan is left out: by means alone the critic runs to minus infinity, so that it "
-             "needs a penalty on its gradient, clipped weights or a spectral norm.", ~_STEADIED),
-        Note("This is the discriminator's side; the generator's is the same with side: "
+        Note("wgan is not listed: without a gradient penalty, weight clipping or spectral "
+             "normalisation the critic's loss runs to minus infinity.", ~_STEADIED),
+        Note("This is the discriminator's loss; the generator's is the same with side: "
              "generator."),
-        Note("Losses of a game do not tell how good samples are, and may be below 0: judge by "
-             "the samples."),
+        Note("GAN losses do not measure sample quality, and may be negative: evaluate the "
+             "samples."),
     ),
     settings=_held,
     bars=(
-        Bar("the critics of jobs have no spectral norm; a gradient_penalty or weight_clip of the "
-            "task holds them", is_("critic", "spectral_norm"), "wgan"),
+        Bar("the critics of jobs have no spectral normalisation; use gradient_penalty or "
+            "weight_clip of the task", is_("critic", "spectral_norm"), "wgan"),
     ),
 )  # fmt: skip
 """A generator against a discriminator."""
@@ -78,10 +79,10 @@ _WEIGHED = tuple(
     row
     for name in ("gaussian", "bce_logits", "mse")
     for row in (
-        Row(name, 1, "beta 4 presses each number of the code to stand for itself",
+        Row(name, 1, "beta 4 encourages independent latent dimensions",
             given("disentangled")),
-        Row(name, 0, "samples become blurrier the larger beta is", given("disentangled")),
-        Row(name, 1, "beta 0.5 lets the code cost less, so that the decoder uses it",
+        Row(name, 0, "larger beta makes samples blurrier", given("disentangled")),
+        Row(name, 1, "beta 0.5 makes the latent code cheaper, so that the decoder uses it",
             given("code_ignored")),
     )
 )  # fmt: skip
@@ -94,20 +95,20 @@ VAE = Table(
         "mse": _vae("mse"),
     },
     rows=(
-        Row("gaussian", 45, "numbers with normal noise; the bound is a true one, constants and "
-            "all"),
-        Row("bce_logits", 40, "numbers from 0 to 1 that mostly lie near either"),
-        Row("mse", 20, "as gaussian with a variance of one half, without the constant"),
-        Row("gaussian", 30, "the inputs are any numbers", is_("inputs", "values")),
-        Row("bce_logits", 40, "the inputs lie from 0 to 1, as yes or no does",
+        Row("gaussian", 45, "real values with Gaussian noise; an exact bound, including "
+                            "constants"),
+        Row("bce_logits", 40, "values in [0, 1] that are mostly near 0 or 1"),
+        Row("mse", 20, "as gaussian with variance 1/2, without the constant"),
+        Row("gaussian", 30, "the inputs are any real values", is_("inputs", "values")),
+        Row("bce_logits", 40, "the inputs are in [0, 1], like binary values",
             is_("inputs", "fractions")),
         Row("bce_logits", NEVER, "", is_("inputs", "values")),
         *_WEIGHED,
     ),
     notes=(
-        Note("The reconstruction is summed over the dimensions: averaged over them, as often "
-             "written, the divergence weighs as many times more."),
-        Note("Which likelihood is right depends on the inputs: say whether they are values or "
+        Note("The reconstruction is summed over the dimensions. With the mean, as often written, "
+             "the KL divergence would weigh as many times more as there are dimensions."),
+        Note("The right likelihood depends on the inputs: state whether they are values or "
              "fractions.", ~given("inputs")),
     ),
 )  # fmt: skip
@@ -161,29 +162,31 @@ MULTITASK = Table(
         "gradnorm": _gradnorm,
     },
     rows=(
-        Row("kendall", 60, "each task's weight is learnt with the model, halves and all as its "
-            "likelihood has them: a classification's is 1/(2L) at its best, not 1/L", _TYPES),
-        Row("simple", 50, "each task's weight is learnt with the model: 1/L at its best"),
-        Row("gradnorm", 40, "weights learn from the tasks' gradients, so that all train at one "
-            "pace"),
+        Row("kendall", 60, "each task's weight is learned with the model, with the "
+                           "factors of its likelihood: the optimum for a classification "
+                           "is 1/(2L), not 1/L", _TYPES),
+        Row("simple", 50, "each task's weight is learned with the model: 1/L at the optimum"),
+        Row("gradnorm", 40, "weights are learned from the tasks' gradients, so that all train at "
+                            "the same rate"),
         Row("gradnorm", 0, "it needs the gradients at the last shared layer, which costs time"),
-        Row("kendall", 10, "it begins with weights by the first losses, so that no task drowns "
-            "the others before the weights have learnt", _SCALES & _TYPES),
-        Row("simple", 10, "it begins with weights by the first losses, so that no task drowns "
-            "the others before the weights have learnt", _SCALES),
-        *(Row(name, 0, "add its losses, one a task, in the order of task.multitask.heads", ~_TYPES)
+        Row("kendall", 10, "its initial weights follow from the first losses, so that no task "
+                           "dominates before the weights have adapted", _SCALES & _TYPES),
+        Row("simple", 10, "its initial weights follow from the first losses, so that no task "
+                          "dominates before the weights have adapted", _SCALES),
+        *(Row(name, 0, "add its losses, one per task, in the order of "
+                       "task.multitask.heads", ~_TYPES)
           for name in ("simple", "gradnorm")),
-        Row("gradnorm", 40, "tasks learn at different speeds, and it helps the slow ones",
+        Row("gradnorm", 40, "tasks train at different speeds, and it helps the slow ones",
             given("speeds_differ")),
     ),
     notes=(
-        Note("A job says in task.multitask.heads what its tasks are, in the order of their "
-             "losses. Which loss each has is its own choice: begin with mse and cross_entropy."),
-        Note("Its value may well be below 0, which is no mistake."),
-        Note("Fixed weights must go by scale, such as 1 / the first loss; a round factor such as "
-             "100 on the smaller loss seldom does."),
-        Note("Say which tasks are regressions and which classifications (task_types): e^-s L + "
-             "s, often called Kendall's weighting, is not his.", ~_TYPES),
+        Note("A job declares its tasks in task.multitask.heads, in the order of their losses. "
+             "Each can have any loss: start with mse and cross_entropy."),
+        Note("Its value may be negative, which is not an error."),
+        Note("Fixed weights must match the scales, such as 1 / the first loss; a round factor "
+             "such as 100 on the smaller loss rarely does."),
+        Note("State which tasks are regressions and which classifications (task_types): e^-s L + "
+             "s, often called Kendall's weighting, is not from that paper.", ~_TYPES),
     ),
 )  # fmt: skip
 """Several tasks in one model."""

@@ -171,4 +171,4 @@ def _only_evaluated(name: str, loss: Loss, table: Table, facts: Facts) -> str:
 
 def _elsewhere(fact: str, task: TaskKind.ValueType) -> str:
     bearing = ", ".join(map(task_name, tasks_of(fact)))
-    return f"it does not bear on the choice for {task_name(task)}, but for {bearing}"
+    return f"it does not affect the choice for {task_name(task)}, but for {bearing}"

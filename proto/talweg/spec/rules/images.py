@@ -47,7 +47,7 @@ def _takes_images(case: SpecContext) -> Iterator[Violation]:
         name = case.leaves[0].name
         yield Violation(
             "loss",
-            f"{name} alone, which knows no target",
+            f"{name} alone, which ignores the target",
             f"a sum of {name} and a loss of pred and target, such as mae",
         )
     shape = case.data.shape if case.data is not None else ()
@@ -57,7 +57,7 @@ def _takes_images(case: SpecContext) -> Iterator[Violation]:
                 yield Violation(
                     f"{leaf.member}.window_size",
                     str(leaf.message.window_size),
-                    f"at most the images' smaller side, which is {min(shape[1:])}",
+                    f"at most the images' shorter side ({min(shape[1:])})",
                 )
 
 
@@ -70,7 +70,7 @@ def _scenes(case: SpecContext) -> Iterator[Violation]:
             yield Violation(
                 f"dataset.digit_scenes.{low}",
                 number_text(getattr(scenes, low)),
-                f"at most {high}, which is {number_text(getattr(scenes, high))}",
+                f"at most {high} ({number_text(getattr(scenes, high))})",
             )
 
 
@@ -85,7 +85,7 @@ def _patches(case: SpecContext) -> Iterator[Violation]:
             yield Violation(
                 f"{path}.patch",
                 str(unet.patch),
-                f"a divisor of the sides of the images, which are {sides[0]} and {sides[1]}",
+                f"a divisor of the images' sides, {sides[0]} and {sides[1]}",
             )
 
 
@@ -102,7 +102,7 @@ def _groups(case: SpecContext) -> Iterator[Violation]:
             yield Violation(
                 f"{path}.groups",
                 str(resnet.groups),
-                f"a divisor of width, which is {resnet.width}",
+                f"a divisor of width ({resnet.width})",
             )
 
 
@@ -133,5 +133,8 @@ def _takes_target(case: SpecContext, leaf: Leaf) -> Iterator[Violation]:
         )
     if "from_logits" in known and not leaf.message.from_logits:  # type: ignore[attr-defined]
         yield Violation(
-            f"{leaf.member}.from_logits", "false", "true, since models give logits", "leave it out"
+            f"{leaf.member}.from_logits",
+            "false",
+            "true, since models output logits",
+            "leave it out",
         )
