@@ -1,7 +1,5 @@
 """Job files: from text to specs and back."""
 
-from __future__ import annotations
-
 import json
 from typing import Any, NoReturn
 

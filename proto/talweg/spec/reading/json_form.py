@@ -1,7 +1,5 @@
 """Between messages and their JSON form. Reading reports every mistake at once."""
 
-from __future__ import annotations
-
 import math
 import numbers
 from collections.abc import Iterable, Iterator, Mapping, Sequence

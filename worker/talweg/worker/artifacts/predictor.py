@@ -1,7 +1,5 @@
 """A trained model that predicts: its network, and its task's postprocessor."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

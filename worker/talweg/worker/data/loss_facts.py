@@ -3,8 +3,6 @@
 To look at a further task's data: a function, and its row in `MEASURES`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Mapping
 

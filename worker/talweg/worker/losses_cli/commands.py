@@ -1,7 +1,5 @@
 """The subcommands `talweg loss` and `talweg losses plot`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO

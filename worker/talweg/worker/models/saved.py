@@ -16,8 +16,6 @@ Beside `weights.safetensors`, `model.json` holds:
                 read by the task's module `predictions`, and none of this module's business
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass

@@ -1,7 +1,5 @@
 """VGG16 by the operator's weights."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Each is a loss itself, of pred as the model gives it and of target.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch
@@ -106,7 +104,7 @@ class MeanAndVariance(Head):
         return {"pred": mean, "var": F.softplus(raw)}
 
 
-def cosine_head(criterion: LossModule) -> ByCosine | None:
+def cosine_head(criterion: LossModule) -> "ByCosine | None":
     """Return the head of a criterion, or a sum of them, by which embeddings become logits."""
     return next((part for part in criterion.modules() if isinstance(part, ByCosine)), None)
 

@@ -1,7 +1,5 @@
 """How good found boxes are, by the tools of COCO."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 from collections.abc import Sequence

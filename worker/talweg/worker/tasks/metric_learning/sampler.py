@@ -1,7 +1,5 @@
 """An order of samples in which those of one class stand together, a few at a time."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

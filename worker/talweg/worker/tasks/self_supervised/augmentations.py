@@ -1,7 +1,5 @@
 """Views of samples: the same samples, changed at random in ways that leave what they are."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 
@@ -28,7 +26,7 @@ class Views:
     """Share of the numbers that are set to 0."""
 
     @classmethod
-    def of(cls, message: tasks_pb2.Views) -> Views:
+    def of(cls, message: tasks_pb2.Views) -> "Views":
         """Take a filled message."""
         return cls(message.rotation, message.shift, message.noise, message.masked)
 

@@ -4,8 +4,6 @@ They are plain child processes: no launcher that listens on a port stands betwee
 folder that only this user can enter, by files, and what they tell each other is JSON.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import signal

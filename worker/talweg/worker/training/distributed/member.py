@@ -3,8 +3,6 @@
 python -m talweg.worker.training.distributed.member FOLDER RANK
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys
