@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from talweg.spec import heads as heads_of
@@ -118,6 +119,4 @@ def load(folder: Path) -> Predictor:
 
 def load_example(folder: Path) -> Tensor:
     """Return the inputs that were kept as an example."""
-    from safetensors.torch import load_file
-
     return load_file(folder / EXAMPLE)["x"]

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from talweg.spec import from_dict, to_dict
@@ -88,8 +89,6 @@ def load(folder: Path) -> SavedModel:
     Raises:
         ValueError: The description is of no known format.
     """
-    from safetensors.torch import load_file
-
     return rebuild(json.loads((folder / MODEL).read_text()), load_file(folder / WEIGHTS))
 
 
