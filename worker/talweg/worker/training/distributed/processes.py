@@ -29,7 +29,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from talweg.v1.jobs_pb2 import Outcome
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker.errors import UserSpecError
+from talweg.worker.errors import UserSpecError, WorkerError
 from talweg.worker.tasks import Batch
 from talweg.worker.training.distributed.launcher import Launcher, listen_on_loopback
 from talweg.worker.training.memory import is_out_of_memory
@@ -41,11 +41,11 @@ _PATIENCE = timedelta(minutes=5)
 _SECONDS_TO_SEE_AN_END = 10.0
 
 
-class ProcessLostError(Exception):
+class ProcessLostError(WorkerError):
     """One of the processes that train together has ended before its time."""
 
 
-class ProcessFailedError(Exception):
+class ProcessFailedError(WorkerError):
     """One of the processes that train together has found why the job must fail."""
 
     def __init__(self, cause: Outcome.Cause.ValueType, message: str) -> None:
