@@ -106,6 +106,18 @@ class MeanAndVariance(Head):
         return {"pred": mean, "var": F.softplus(raw)}
 
 
+class NormalInverseGamma(Head):
+    """A loss of a normal-inverse-gamma distribution over a model that gives (N, 4K).
+
+    A target's four outputs stand together: the mean γ, and what softplus turns into ν, α - 1, β.
+    """
+
+    def _inputs(self, pred: Tensor) -> dict[str, Tensor]:
+        mean, *raw = pred.reshape(*pred.shape[:-1], -1, 4).unbind(-1)
+        nu, excess, beta = map(F.softplus, raw)
+        return {"pred": mean, "nu": nu, "alpha": 1 + excess, "beta": beta}
+
+
 def cosine_head(criterion: LossModule) -> ByCosine | None:
     """Return the head of a criterion, or a sum of them, by which embeddings become logits."""
     return next((part for part in criterion.modules() if isinstance(part, ByCosine)), None)

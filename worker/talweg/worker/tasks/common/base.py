@@ -75,7 +75,12 @@ class Predictions:
     """Binary: of class 1 (N,). Multiclass (N, C), ordinal (N, K), multilabel (N, L). None for
     regression."""
     sd: Floats | None = None
-    """Under gaussian_nll: the predicted standard deviation, in the form of y_pred."""
+    """Under gaussian_nll and evidential: the predicted standard deviation, in the form of
+    y_pred."""
+    aleatoric: Floats | None = None
+    """Under evidential: the variance by noise in the data, in the form of y_pred."""
+    epistemic: Floats | None = None
+    """Under evidential: the variance by what the model does not know, in the form of y_pred."""
     quantiles: Floats | None = None
     """Under multi_quantile: (N, Q) or (N, K, Q), in the target's units."""
 

@@ -21,6 +21,7 @@ from talweg.worker.tasks.common.adapters import (
     ByPixel,
     ByQuantile,
     MeanAndVariance,
+    NormalInverseGamma,
 )
 from talweg.worker.tasks.detection.criterion import ByLocation
 from talweg.worker.tasks.image_translation.perceptual_layers import LearnedLayers
@@ -85,6 +86,8 @@ def criterion(loss: Loss, outputs: Outputs) -> LossModule:
         return ByQuantile(module, output.per_target)
     if output.kind == OutputFacts.MEAN_AND_VARIANCE:
         return MeanAndVariance(module)
+    if output.kind == OutputFacts.NORMAL_INVERSE_GAMMA:
+        return NormalInverseGamma(module)
     if output.kind == OutputFacts.CLASS_EMBEDDING:
         return ByCosine(
             module,
