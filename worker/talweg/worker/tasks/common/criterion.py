@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from google.protobuf.message import Message
@@ -10,9 +10,8 @@ from google.protobuf.message import Message
 from talweg.spec import kind
 from talweg.v1 import losses_pb2, options_pb2
 from talweg.v1.losses_pb2 import Loss
-from talweg.v1.tasks_pb2 import MetricLearning
 from talweg.worker import losses
-from talweg.worker.losses import LossModule, Perceptual
+from talweg.worker.losses import LossModule
 from talweg.worker.tasks.common.adapters import (
     AfterExp,
     AfterSigmoid,
@@ -21,19 +20,11 @@ from talweg.worker.tasks.common.adapters import (
     ByQuantile,
     MeanAndVariance,
 )
-from talweg.worker.tasks.detection.criterion import ByLocation
-from talweg.worker.tasks.image_translation.perceptual_layers import LearnedLayers
-from talweg.worker.tasks.metric_learning.pairing import (
-    ByClass,
-    InOrder,
-    InPairs,
-    InTriplets,
-    OfOrder,
-    OfPairs,
-)
 
 ByVectors = losses_pb2.ArcFace | losses_pb2.CosFace | losses_pb2.Ldam
 """The losses that compare embeddings with one learned vector a class."""
+
+Adapt = Callable[[Loss, LossModule], LossModule | None]
 
 
 @dataclass(frozen=True)
@@ -46,8 +37,6 @@ class Outputs:
     """Classes or labels, or numbers to predict."""
     seed: int
     """Decides the first weights that a loss itself has."""
-    given: MetricLearning.Given.ValueType = MetricLearning.labels
-    """Whether pairs or triplets are given; else they are made of labels."""
     of_pixels: bool = False
     """Whether there are outputs for each pixel, (N, C, H, W)."""
 
@@ -62,20 +51,22 @@ def leaves(loss: Loss) -> Iterator[tuple[str, Message]]:
         yield name, message
 
 
-def criterion(loss: Loss, outputs: Outputs) -> LossModule:
+def criterion(loss: Loss, outputs: Outputs, adapt: Adapt) -> LossModule:
     """Build a loss that takes a model's outputs as they are.
 
     Args:
         loss: A filled loss, of which nothing is left to be counted in the training split.
         outputs: The model's outputs.
+        adapt: Adapts losses as the task alone does; see `TaskRunner.adapted`.
     """
     name, message = kind(loss)
     if name == "sum":
-        terms = [criterion(term.loss, outputs) for term in loss.sum.terms]
+        terms = [criterion(term.loss, outputs, adapt) for term in loss.sum.terms]
         return losses.Sum(terms, [term.weight for term in loss.sum.terms])
-    if isinstance(message, losses_pb2.Detection):
-        return ByLocation(loss)
     module = losses.build(loss)
+    adapted = adapt(loss, module)
+    if adapted is not None:
+        return adapted
     if isinstance(message, losses_pb2.MultiQuantile):
         return ByQuantile(module, len(message.quantiles))
     if isinstance(message, losses_pb2.GaussianNll):
@@ -91,19 +82,6 @@ def criterion(loss: Loss, outputs: Outputs) -> LossModule:
             takes_cosines=isinstance(message, losses_pb2.Ldam),
             seed=outputs.seed,
         )
-    if isinstance(module, Perceptual) and module.learned:
-        return LearnedLayers(module)
-    if isinstance(message, losses_pb2.Contrastive | losses_pb2.CosineEmbedding):
-        answer, other = ("sign", -1) if name == "cosine_embedding" else ("similar", 0)
-        if outputs.given == MetricLearning.pairs:
-            return OfPairs(module, answer=answer, other=other)
-        return InPairs(module, answer=answer, other=other)
-    if isinstance(message, losses_pb2.Triplet):
-        return module if outputs.given == MetricLearning.triplets else InTriplets(module)
-    if isinstance(message, losses_pb2.MarginRanking):
-        return OfOrder(module) if outputs.given == MetricLearning.triplets else InOrder(module)
-    if module.input_names == ("embeddings", "labels"):
-        return ByClass(module)
     facts = message.DESCRIPTOR.GetOptions().Extensions[options_pb2.loss]
     if facts.activation == options_pb2.EXP:
         return AfterExp(module)

@@ -10,13 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from talweg.v1.losses_pb2 import Loss
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.errors import UserSpecError
-from talweg.worker.losses import ClassCounts
+from talweg.worker.losses import ClassCounts, LossModule
 from talweg.worker.tasks.common.array_contract import Array
 from talweg.worker.tasks.common.base import Batch, EvalResult, OutputAccumulator, TaskRunner
 from talweg.worker.tasks.common.class_counts import count_classes
+from talweg.worker.tasks.detection.criterion import ByLocation
 from talweg.worker.tasks.detection.metrics import judge_boxes
 from talweg.worker.tasks.detection.predictions import Boxes, find_boxes, postprocessor
 from talweg.worker.tasks.detection.targets import Grid, Targets, assign
@@ -57,6 +59,10 @@ class Detection(TaskRunner):
         for name in _PARTS:
             part: DataSplit = getattr(bundle, name)
             check_objects(part, bundle.num_targets, self.sides, f"of the {name} data")
+
+    def adapted(self, loss: Loss, module: LossModule) -> LossModule | None:
+        """Take the loss by location; see `TaskRunner.adapted`."""
+        return ByLocation(loss) if loss.HasField("detection") else None
 
     def class_counts(self, bundle: DataBundle) -> ClassCounts:
         """Count the locations that learn each class."""

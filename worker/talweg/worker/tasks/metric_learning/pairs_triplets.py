@@ -15,9 +15,11 @@ from torch.nn import functional as F
 
 from talweg.spec import given_of
 from talweg.v1 import tasks_pb2
+from talweg.v1.losses_pb2 import Loss
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.errors import UserSpecError
+from talweg.worker.losses import LossModule
 from talweg.worker.tasks.common.array_contract import Array
 from talweg.worker.tasks.common.base import (
     Batch,
@@ -32,6 +34,7 @@ from talweg.worker.tasks.common.criterion import leaves
 from talweg.worker.tasks.common.mean_loss import MeanLoss
 from talweg.worker.tasks.common.metrics import auroc_and_average_precision
 from talweg.worker.tasks.metric_learning.metrics import recall_at
+from talweg.worker.tasks.metric_learning.pairing import of_data
 from talweg.worker.tasks.metric_learning.predictions import postprocessor
 from talweg.worker.tasks.metric_learning.task import MetricLearning, is_euclidean
 
@@ -65,6 +68,10 @@ class Groups(TaskRunner):
             )
         self.compares_directions = not any(is_euclidean(loss) for _, loss in leaves(spec.loss))
         """Whether the directions of vectors are compared, and not their places."""
+
+    def adapted(self, loss: Loss, module: LossModule) -> LossModule | None:
+        """Give the loss the pairs or triplets of the data; see `TaskRunner.adapted`."""
+        return of_data(loss, module)
 
     def arrays(self, part: DataSplit) -> dict[str, Tensor]:
         """Return the first of what is compared as x, the rest by name, and y if there is one."""

@@ -9,8 +9,10 @@ from torch.nn import functional as F
 
 from talweg.spec import judges_loss
 from talweg.v1 import losses_pb2
+from talweg.v1.losses_pb2 import Loss
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle, DataSplit
+from talweg.worker.losses import LossModule
 from talweg.worker.tasks.common.array_contract import Array
 from talweg.worker.tasks.common.base import (
     Batch,
@@ -22,6 +24,7 @@ from talweg.worker.tasks.common.base import (
 from talweg.worker.tasks.common.criterion import leaves
 from talweg.worker.tasks.common.mean_loss import MeanLoss
 from talweg.worker.tasks.metric_learning.metrics import recall_at, verification_auroc
+from talweg.worker.tasks.metric_learning.pairing import drawn
 from talweg.worker.tasks.metric_learning.predictions import postprocessor
 from talweg.worker.tasks.metric_learning.sampler import grouped
 
@@ -53,6 +56,10 @@ class MetricLearning(TaskRunner):
         """Whether the loss means anything for classes that training has not seen."""
         self.compares_directions = not any(is_euclidean(loss) for _, loss in leaves(spec.loss))
         """Whether the directions of vectors are compared, and not their places."""
+
+    def adapted(self, loss: Loss, module: LossModule) -> LossModule | None:
+        """Draw pairs and triplets from the classes of a batch; see `TaskRunner.adapted`."""
+        return drawn(loss, module)
 
     def num_classes(self, bundle: DataBundle) -> int:
         """Return the classes that are seen in training."""
