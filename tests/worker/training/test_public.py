@@ -6,14 +6,12 @@ NAMES = {
     data: {
         "DIVIDED",
         "LOADERS",
-        "MEASURES",
         "DataBundle",
         "Inputs",
         "DataSplit",
         "RawData",
         "StandardScaler",
         "load",
-        "measure",
         "ring_centres",
     },
     models: {
@@ -42,6 +40,7 @@ NAMES = {
         "DryRun",
         "leaves",
         "make",
+        "measure",
         "shuffled",
     },  # fmt: skip
     training: {

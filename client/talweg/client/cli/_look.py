@@ -23,7 +23,7 @@ from talweg.v1.tasks_pb2 import Segmentation, Task
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 # Where the data are read, which is where PyTorch is: another part, found when it is called.
-_READER = "talweg.worker.data"
+_READER = "talweg.worker.tasks"
 # They learn no target of the data set's own, so that it does not speak for them.
 _WITHOUT_TARGET = (SELF_SUPERVISED, GAN, VAE, MULTITASK)
 # What a spec says of its data; the rest need not be there.

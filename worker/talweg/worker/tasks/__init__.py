@@ -18,6 +18,7 @@ from talweg.worker.tasks.common.base import (
 )
 from talweg.worker.tasks.common.criterion import ByVectors, leaves
 from talweg.worker.tasks.common.single_target import OneTarget
+from talweg.worker.tasks.measure import measure
 from talweg.worker.tasks.registry import TASKS, TaskEntry, make
 
 __all__ = [
@@ -35,5 +36,6 @@ __all__ = [
     "DryRun",
     "leaves",
     "make",
+    "measure",
     "shuffled",
 ]
