@@ -116,6 +116,9 @@ def test_evidential_gives_mean_aleatoric_and_epistemic_variance_of_each_target()
     nu, excess, beta = np.log1p(np.exp(raw))
     aleatoric = beta / excess * np.square(scaler.sd)
     np.testing.assert_allclose(predictions.y_pred, scaler.unscale(mean), rtol=1e-6)
+    assert predictions.aleatoric is not None
+    assert predictions.epistemic is not None
+    assert predictions.sd is not None
     np.testing.assert_allclose(predictions.aleatoric, aleatoric, rtol=1e-6)
     np.testing.assert_allclose(predictions.epistemic, aleatoric / nu, rtol=1e-6)
     np.testing.assert_allclose(predictions.sd, np.sqrt(aleatoric + aleatoric / nu), rtol=1e-6)

@@ -45,8 +45,8 @@ class MeanAndSd(InUnits):
 
     def __call__(self, outputs: Tensor) -> Tensor:
         """Return both in the targets' units."""
-        mean, raw = outputs.reshape(outputs.shape[0], -1, 2).unbind(-1)
-        sd = F.softplus(raw).sqrt()
+        mean, before_softplus = outputs.reshape(outputs.shape[0], -1, 2).unbind(-1)
+        sd = F.softplus(before_softplus).sqrt()
         if self.sd:
             sd = sd * sd.new_tensor(self.sd)
         return torch.stack([self.unscaled(mean), sd], dim=-1).flatten(1)
