@@ -1,7 +1,5 @@
 """Where the server is: given, set, or told by a local stack."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

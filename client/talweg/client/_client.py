@@ -1,7 +1,5 @@
 """The client: a server's jobs and catalogue, as Python sees them."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -66,7 +64,7 @@ class Client:
         """Close the connection; jobs go on."""
         self._connection.close()
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> "Client":
         """Give the client itself."""
         return self
 
@@ -74,7 +72,7 @@ class Client:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        traceback: TracebackType | None,
+        traceback: "TracebackType | None",
     ) -> None:
         """Close the connection."""
         self.close()

@@ -1,7 +1,5 @@
 """Jobs side by side."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -37,7 +35,7 @@ class Goal(StrEnum):
         }[self]
 
     @classmethod
-    def of(cls, number: int) -> Goal:
+    def of(cls, number: int) -> "Goal":
         """Give the goal that a message holds.
 
         Raises:
@@ -165,7 +163,7 @@ class Comparison:
         return rows
 
     @classmethod
-    def of(cls, response: jobs_pb2.CompareJobsResponse, group_by: Sequence[str]) -> Comparison:
+    def of(cls, response: jobs_pb2.CompareJobsResponse, group_by: Sequence[str]) -> "Comparison":
         """Read a server's answer."""
         return cls(
             metric=response.metric,
@@ -175,7 +173,7 @@ class Comparison:
         )
 
 
-def compare_url(jobs: Iterable[Job]) -> str | None:
+def compare_url(jobs: Iterable["Job"]) -> str | None:
     """Give the address of MLflow's page that shows the runs of jobs side by side.
 
     None where fewer than two jobs have runs there yet, or their tracking server has no pages. For

@@ -13,8 +13,6 @@ TalwegError
 └── WaitTimeout             a job has not ended in time; a TimeoutError too
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -100,7 +98,7 @@ class ServerError(TalwegError):
 class BatchError(TalwegError):
     """Some jobs of a batch were refused; the others were accepted."""
 
-    def __init__(self, results: Sequence[Job | TalwegError]) -> None:
+    def __init__(self, results: Sequence["Job | TalwegError"]) -> None:
         """Sort a batch's results."""
         self.results: tuple[Job | TalwegError, ...] = tuple(results)
         """One a spec, in the order of the specs."""
@@ -121,7 +119,7 @@ class BatchError(TalwegError):
 class JobFailed(TalwegError):
     """A result was asked of a job that ended otherwise than SUCCEEDED."""
 
-    def __init__(self, message: str, *, result: JobResult, outcome: Outcome) -> None:
+    def __init__(self, message: str, *, result: "JobResult", outcome: "Outcome") -> None:
         """Keep what there is of a result."""
         super().__init__(message)
         self.result = result
@@ -167,7 +165,7 @@ def from_status(status: status_pb2.Status, *, address: str = "") -> TalwegError:
     return kind(message, **details)
 
 
-def from_rpc(error: grpc.RpcError, *, address: str) -> TalwegError:
+def from_rpc(error: "grpc.RpcError", *, address: str) -> TalwegError:
     """Give the exception that a failed call stands for."""
     import grpc
 

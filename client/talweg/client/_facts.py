@@ -1,7 +1,5 @@
 """What `Client.recommend` takes as keywords."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 

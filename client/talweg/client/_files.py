@@ -1,7 +1,5 @@
 """From what people write, in files or in Python, to specs."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Jobs as they come along: live bars on a terminal, plain lines elsewhere."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Protocol
@@ -26,7 +24,7 @@ def follow(
     client: Client,
     jobs: Sequence[Job],
     *,
-    console: Console | None = None,
+    console: "Console | None" = None,
     all_logs: bool = False,
 ) -> bool:
     """Show how jobs come along until all have ended, and tell whether all SUCCEEDED.
@@ -109,7 +107,7 @@ def _ask_why(client: Client, board: Board, teller: _Teller) -> None:
 class _Told:
     """What is told of on terminals and elsewhere: warnings once, and log lines."""
 
-    def __init__(self, console: Console, said: set[str], all_logs: bool) -> None:
+    def __init__(self, console: "Console", said: set[str], all_logs: bool) -> None:
         self._console = console
         self._said = said
         self._all_logs = all_logs
@@ -147,7 +145,7 @@ class _Live(_Told):
 class _Plain(_Told):
     """In lines alone."""
 
-    def __init__(self, console: Console, said: set[str], all_logs: bool) -> None:
+    def __init__(self, console: "Console", said: set[str], all_logs: bool) -> None:
         super().__init__(console, said, all_logs)
         self._last: dict[str, float] = {}
 

@@ -1,7 +1,5 @@
 """Data that `talweg recommend --data` looks at: which they are, and the look itself."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

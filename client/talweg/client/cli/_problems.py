@@ -1,7 +1,5 @@
 """How errors are told, and which exit status they give."""
 
-from __future__ import annotations
-
 import traceback
 
 from talweg.client import (

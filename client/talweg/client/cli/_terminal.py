@@ -1,7 +1,5 @@
 """A console that writes no control characters but its own."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from rich.console import Console, ConsoleOptions, RenderableType

@@ -1,7 +1,5 @@
 """What may be said about a problem: which facts there are, and which cannot hold together."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
@@ -74,7 +72,7 @@ def unknown_task(task: str) -> Violation:
     return Violation("task", found, one_of(kinds()), nearest(task, kinds()))
 
 
-def known(given: ProblemFacts) -> Facts:
+def known(given: ProblemFacts) -> "Facts":
     """Give what is known in its JSON form; a flag that is false says nothing."""
     return {name: value for name, value in to_dict(given).items() if value is not False}
 

@@ -1,7 +1,5 @@
 """Advice on masks, boxes and images."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What a look at data tells of a problem."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Advice on generators and on several tasks at once."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any

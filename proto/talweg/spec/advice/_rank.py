@@ -1,7 +1,5 @@
 """From facts to a ranked list, by the tables."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 

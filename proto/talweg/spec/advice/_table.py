@@ -5,8 +5,6 @@ points above 0 is a reason, any other a caution. What has no points above 0 in s
 recommended, and at equal points the loss that the table names first comes first.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """What the service knows, as the catalogue service and the command line tell it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 
