@@ -18,7 +18,7 @@ from torch import Tensor
 
 from talweg.spec import fill, from_dict
 from talweg.v1.jobs_pb2 import Job
-from talweg.worker import data, training
+from talweg.worker import data, diagnostics
 from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.training import NeverStop, RecordingReporter
 
@@ -76,7 +76,7 @@ def run(task: str, dataset: Any, loss: Any, *, seed: int, share: float) -> dict[
     load, report = data.load, RecordingReporter()
     data.load = lambda spec: wrong(load(spec), share, seed) if share else load(spec)
     try:
-        result = training.run(
+        result = diagnostics.run(
             fill(from_dict(job)), report=report, control=NeverStop(), device="cpu"
         )
     finally:

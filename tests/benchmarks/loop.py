@@ -146,17 +146,11 @@ def compare(case: Case, num_pairs: int | None = None) -> Ratio:
 
 
 def train_by(setup: Setup, report: training.Reporter) -> None:
-    """The loop, as `training.run` calls it."""
+    """The loop, as a run calls it."""
     ending = train(
-        setup.state,
+        setup.step,
         plan=setup.plan,
         batches=setup.batches,
-        loss_of=setup.loss_of,
-        schedule=setup.schedule,
-        guard=setup.guard,
-        policy=setup.policy,
-        health=setup.health,
-        recorder=setup.recorder,
         evaluator=setup.evaluator,
         report=report,
         control=training.NeverStop(),

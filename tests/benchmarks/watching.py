@@ -6,7 +6,6 @@ The loop with both against the loop with neither, for the same job, in one proce
 
 from __future__ import annotations
 
-import dataclasses
 from functools import partial
 from typing import Any, cast
 
@@ -16,7 +15,7 @@ from tests.benchmarks.pairs import one_thread, ratio, timed
 from tests.benchmarks.table import Row, render
 
 from talweg.worker import training
-from talweg.worker.training.guard.policies import Fail
+from talweg.worker.training.guard.policies import GuardPolicy
 from talweg.worker.training.monitors.health import Health
 from talweg.worker.training.setup import Setup, set_up
 
@@ -39,8 +38,8 @@ def _train(*, watched: bool) -> float:
     report = training.RecordingReporter()
     setup: Setup = set_up(loop.spec_of(CASE), torch.device("cpu"), report)
     if not watched:
-        health, policy = cast(Health, Nothing()), cast(Fail, Nothing())
-        setup = dataclasses.replace(setup, health=health, policy=policy)
+        setup.step.health = cast(Health, Nothing())
+        setup.step.policy = cast(GuardPolicy, Nothing())
     return timed(partial(loop.train_by, setup, report))()
 
 

@@ -133,6 +133,19 @@ async def test_a_digest_that_stands_in_the_record_already_goes_nowhere(rules: Ru
         await rules.submission.submit(Submission(comparing(row)))
 
 
+async def test_a_checkpoint_that_stands_in_the_record_already_goes_to_no_other_job(
+    rules: Rules,
+) -> None:
+    source = await rules.finished()
+    for name in CHECKPOINTS:
+        name = name.replace("jobs/a/", f"{source.name}/")
+        kept = Kept(checkpoints=[Checkpoint(name=name, step=10)])
+        rules.alter(source, checkpoints=kept.SerializeToString())
+        given = spec(continued_from={"job": source.name})
+        with pytest.raises(InvalidSpec, match="which has kept no checkpoint"):
+            await rules.submission.submit(Submission(given, validate_only=True))
+
+
 def comparing(row: JobRow) -> Any:
     perceptual = {"network": {"job": row.name}, "layers": ["0"]}
     return spec(

@@ -1,4 +1,4 @@
-"""Rows of the losses of numbers, classes, ranks, teachers and sequences that take named inputs."""
+"""Rows of the losses of classes, ranks, teachers and sequences that take named inputs."""
 
 import itertools
 from typing import Any
@@ -10,17 +10,6 @@ from tests.worker.losses.named import Arrays, Named
 from torch import Tensor
 
 # ---------------------------------------------------------------- formulas
-
-
-def gaussian_nll(
-    given: Arrays, full: bool = False, eps: float = 1e-6
-) -> tuple[list[Number], Number]:
-    values = []
-    for p, y, v in zip(*(given[n].flatten() for n in ("pred", "target", "var")), strict=True):
-        held = max(v, mp.mpf(eps))
-        constant = mp.log(2 * mp.pi) if full else 0
-        values.append((mp.log(held) + (p - y) ** 2 / held + constant) / 2)
-    return values, len(values)
 
 
 def logit_adjusted(
@@ -111,9 +100,6 @@ def rows(given: Arrays) -> Any:
 
 # ---------------------------------------------------------------- rows
 
-_PRED = [[2.0, 0.25, 1.02], [-4.0, 0.8, 0.499]]
-_TARGET = [[0.5, 0.75, 1.0], [-1.0, 0.5, 0.5]]
-_VAR = [[0.3, 2.5, 1.0], [11.0, 0.02, 0.7]]
 _ROWS = [[0.3, -1.2, 2.5], [-0.4, 4.0, -3.0], [0.1, 0.2, 0.3], [5.0, -2.0, 1.0]]
 _CLASSES = [2, 0, 1, 0]
 _RANKS = [3, 0, 1, 2]
@@ -136,16 +122,6 @@ _SEQUENCES = {
 _COUNTED = {"class_counts": _COUNTS}
 
 NAMED: list[Named] = [
-    *(
-        Named(
-            "gaussian_nll",
-            {"pred": _PRED, "target": _TARGET, "var": _VAR},
-            gaussian_nll,
-            params,
-            learned=("pred", "target", "var"),
-        )
-        for params in ({}, {"full": True}, {"eps": 0.01, "full": True})
-    ),
     *(
         Named("logit_adjusted", given, logit_adjusted, {**_COUNTED, **params})
         for given in (
@@ -194,22 +170,6 @@ _LONG = torch.stack([_FAR, -_FAR, _FAR.flip(1)], 1)
 
 EXTREME: list[tuple[str, dict[str, Any], dict[str, Tensor]]] = [
     *(
-        ("gaussian_nll", params, {"pred": _FAR, "target": -_FAR.flip(0), "var": var})
-        for params in ({}, {"full": True})
-        for var in (torch.zeros(5, 3), torch.full((5, 3), 1e4), torch.full((5, 3), -1.0))
-    ),
-    *(
-        (
-            "tweedie",
-            {"power": power},
-            {
-                "pred": torch.tensor([1e-4, 1e4, 1.0, 1e-4, 1e4]),
-                "target": torch.tensor([0.0, 0.0, 1.0, 1e4, 1e4]),
-            },
-        )
-        for power in (1.01, 1.5, 1.9)
-    ),
-    *(
         ("logit_adjusted", {**_COUNTED, **params}, {"pred": _FAR, "target": _EACH})
         for params in ({}, {"tau": 100.0})
     ),
@@ -238,8 +198,6 @@ EXTREME: list[tuple[str, dict[str, Any], dict[str, Tensor]]] = [
 _NONE, _NO_CLASS = torch.empty(0, 3), torch.empty(0).long()
 
 EMPTY: dict[str, tuple[Any, dict[str, Tensor]]] = {
-    "gaussian_nll": ("gaussian_nll", {"pred": _NONE, "target": _NONE, "var": _NONE}),
-    "tweedie": ("tweedie", {"pred": _NONE, "target": _NONE}),
     "logit_adjusted": ({"logit_adjusted": _COUNTED}, {"pred": _NONE, "target": _NO_CLASS}),
     "ldam": ({"ldam": _COUNTED}, {"pred": _NONE, "target": _NO_CLASS}),
     "ldam weighted": (

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.worker.losses import named_classes, refused
+from tests.worker.losses import refused
 from tests.worker.losses.cases import slope
 from tests.worker.losses.named import Named
 from torch import Tensor
@@ -13,7 +13,7 @@ from talweg.spec import fill_message, from_dict
 from talweg.v1.losses_pb2 import Loss
 from talweg.worker.losses import build, evaluate
 
-FAMILIES = (named_classes, *refused.FAMILIES)
+FAMILIES = refused.FAMILIES
 NAMED: list[Named] = [row for family in FAMILIES for row in family.NAMED]
 EXTREME = [row for family in FAMILIES for row in family.EXTREME]
 EMPTY = {name: row for family in FAMILIES for name, row in family.EMPTY.items()}

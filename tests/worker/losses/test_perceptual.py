@@ -14,12 +14,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from talweg.spec import SpecError, check, fill, fill_message, from_dict
+from talweg.v1.losses_generative_pb2 import FeatureNetwork as FeatureNetworkSpec
+from talweg.v1.losses_generative_pb2 import TrainedModel
 from talweg.v1.losses_pb2 import Loss
 from talweg.worker import training
 from talweg.worker.artifacts.predictor import describe
 from talweg.worker.errors import UserSpecError
 from talweg.worker.losses import Perceptual, build, evaluate, frozen_digests
-from talweg.worker.losses.features import VGG16_LAYERS, FeatureNetwork, Vgg16
+from talweg.worker.losses.features import VGG16_LAYERS, FeatureNetwork, Vgg16, load
 from talweg.worker.storage import trained_models
 from talweg.worker.storage.blobs import Blobs
 from talweg.worker.training import NeverStop, RecordingReporter
@@ -413,3 +415,14 @@ def test_what_is_frozen_is_known_by_its_digest(
     model = tmp_path / NAME / "model.json"
     model.write_text(model.read_text().replace("0.25", "0.5"))
     assert digests() != before
+
+
+@pytest.mark.parametrize("name", ["../secret", "/secret", "..", "a/b", "a\n", "a\\b", ""])
+def test_a_trained_model_is_a_folder_of_the_operators(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("TALWEG_MODELS_DIR", str(tmp_path))
+    # Not by way of a spec, whose check refuses it before.
+    network = FeatureNetworkSpec(trained=TrainedModel(model=name))
+    with pytest.raises(UserSpecError, match="network trained must name a folder by letters"):
+        load(network, ["0"])

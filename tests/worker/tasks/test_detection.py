@@ -25,7 +25,6 @@ from talweg.worker.tasks.detection.task import Detection
 from talweg.worker.training import NeverStop, RecordingReporter, Result, run
 from talweg.worker.training.batches import Batches, Order, Plan
 from talweg.worker.training.evaluation import HeldSplit, evaluate
-from talweg.worker.training.setup import divisor_of
 
 SCENES = {"digit_scenes": {"num_samples": 60, "min_scale": 2, "max_scale": 4, "noise": 0.1}}
 SMALL = {"detector": {"channels": [8, 16], "branch": 0}}
@@ -177,7 +176,7 @@ def test_batches_of_a_step_are_one_batch() -> None:
     arrays = task.arrays(bundle.train)
     filled = fill(from_dict(spec(training={"batch_size": 16, "accumulation": 3, "steps": 1})))
     plan = Plan.of(filled.training, len(bundle.train), sums=False)
-    batches = Batches(arrays, plan, divisor=divisor_of(task, arrays))
+    batches = Batches(arrays, plan, divisor=task.divisor(arrays))
     window = next(iter(batches.of_epoch(Order(0))))
     model = network().eval()
     with torch.no_grad():

@@ -20,7 +20,7 @@ from talweg.worker.settings import Settings
 from talweg.worker.tasks import Predictions
 from talweg.worker.tracking import spool
 from talweg.worker.tracking.spool import Point, SpoolWriter
-from talweg.worker.training.trainable import all_learned
+from talweg.worker.training.state.trainable import trainable
 
 SUCCEEDED = Outcome(state=Job.SUCCEEDED)
 
@@ -58,7 +58,7 @@ def keep_network(writer: SpoolWriter, spec: JobSpec) -> Trained:
     task = tasks.make(spec, bundle)
     bare = models.build(spec.model, bundle.inputs.shape, task.num_outputs, seed=3)
     task.start(bare)
-    network = all_learned(bare, task.criterion)
+    network = trainable(bare, task.criterion)
     # Statistics of batch normalisation that are not those of the start.
     network.train()(bundle.train.x[:64])
     network.eval()

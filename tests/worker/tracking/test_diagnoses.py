@@ -13,14 +13,14 @@ from tests.worker._jobs import Jobs, tiny_spec
 from tests.worker.tracking.spools import losses, runs_of, writer_of
 
 from talweg.v1.jobs_pb2 import Job, Outcome
-from talweg.worker import training
+from talweg.worker import diagnostics
 from talweg.worker.execution.reporter import JobReporter
 from talweg.worker.settings import Settings
 from talweg.worker.tracking.delivery import Delivery
 from talweg.worker.tracking.diagnoses import PICTURES
 from talweg.worker.tracking.plots.diagnosis import Diagnosis
 from talweg.worker.tracking.plots.loss_landscape import scale_of
-from talweg.worker.training import NeverStop
+from talweg.worker.training import NeverStop, RecordingReporter
 from talweg.worker.training.interface import Table
 
 GRID = np.linspace(-1, 1, 5)
@@ -67,8 +67,8 @@ def test_a_jobs_tables_and_pictures(
     assignment = jobs.begin(spec)
     with writer_of(assignment, settings.spool_dir) as writer:
         reporter = JobReporter(spec, writer)
-        told = training.RecordingReporter()
-        training.run(spec, report=told, control=NeverStop(), device="cpu")
+        told = RecordingReporter()
+        diagnostics.run(spec, report=told, control=NeverStop(), device="cpu")
         for name, table in told.tables.items():
             reporter.table(name, table)
         # As the next attempt does, which ends another time.

@@ -62,16 +62,12 @@ def steps(
 ) -> Divergence | None:
     """Train from the first step, with a seed for dropout."""
     torch.manual_seed(1)
+    if loss_of is not None:
+        setup.step.loss_of = loss_of
     ending = train(
-        setup.state,
+        setup.step,
         plan=setup.plan,
         batches=Changed(setup, change),  # type: ignore[arg-type]
-        loss_of=loss_of or setup.loss_of,
-        schedule=setup.schedule,
-        guard=setup.guard,
-        policy=setup.policy,
-        health=setup.health,
-        recorder=setup.recorder,
         evaluator=setup.evaluator,
         report=NullReporter(),
         control=NeverStop(),

@@ -10,7 +10,7 @@ from torch import nn
 from talweg.spec import fill, from_dict
 from talweg.v1.jobs_pb2 import Job, Warning
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker import training
+from talweg.worker import diagnostics
 from talweg.worker.training import Control, NeverStop, RecordingReporter, Result
 
 DATASETS = {
@@ -55,7 +55,7 @@ def run(
     Unless it may be unwell, training must not warn of how it goes: none of these jobs deserves it.
     """
     report = RecordingReporter()
-    result = training.run(spec, report=report, control=control or NeverStop(), device="cpu")
+    result = diagnostics.run(spec, report=report, control=control or NeverStop(), device="cpu")
     alarms = [warning for warning in report.warnings if warning.kind in OF_TRAINING]
     assert may_be_unwell or not alarms
     return result, report

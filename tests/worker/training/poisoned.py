@@ -31,12 +31,13 @@ class Run:
     """
 
     def __init__(
-        self, spec: JobSpec, bad: Mapping[int, str] | None = None, place: torch.device = CPU
+        self, spec: JobSpec, bad: Mapping[int, str] | None = None, device: torch.device = CPU
     ) -> None:
         self.report = RecordingReporter()
         # As every run has it.
         torch.set_num_threads(1)
-        self.setup: Setup = set_up(spec, place, self.report)
+        self.setup: Setup = set_up(spec, device, self.report)
+        self.setup.step.loss_of = self._loss_of
         torch.manual_seed(spec.training.seed + 1)
         self._bad = dict(bad or {})
         self._left_out: Collection[int] = ()
@@ -63,19 +64,12 @@ class Run:
         self._left_out = without
         length = dataclasses.replace(plan.length, steps=plan.length.steps - len(without))
         return train(
-            setup.state,
+            setup.step,
             plan=dataclasses.replace(plan, length=length),
             batches=self,  # type: ignore[arg-type]
-            loss_of=self._loss_of,
-            schedule=setup.schedule,
-            guard=setup.guard,
-            policy=setup.policy,
-            health=setup.health,
-            recorder=setup.recorder,
             evaluator=setup.evaluator,
             report=self.report,
             control=control or NeverStop(),
-            ahead=setup.ahead,
         )
 
     def learnt(self) -> dict[str, Any]:

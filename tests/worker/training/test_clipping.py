@@ -43,7 +43,7 @@ def test_clipping_by_value_cuts_each_element() -> None:
     loss = setup.loss_of(batch)
     torch.autograd.backward(loss)
     before = [p.grad.clone() for p in model.parameters() if p.grad is not None]
-    setup.guard.inspect(loss.detach())
+    setup.step.guard.inspect(loss.detach())
     cut = [p.grad for p in model.parameters() if p.grad is not None]
     assert any(gradient.abs().max() > 0.01 for gradient in before)
     for ours, whole in zip(cut, before, strict=True):

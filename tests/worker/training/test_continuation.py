@@ -13,7 +13,7 @@ from tests.worker.training.test_resume import Disk, assert_same_weights, points_
 
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.spec_pb2 import JobSpec, Training
-from talweg.worker import training
+from talweg.worker import diagnostics, training
 from talweg.worker.training import NeverStop, RecordingReporter, Result, Snapshot
 
 
@@ -32,7 +32,7 @@ def end_of(spec: JobSpec, folder: Path) -> Snapshot:
     """Return the state in which a job ends."""
     report = RecordingReporter()
     disk = Disk(folder, report)
-    training.run(spec, report=report, control=NeverStop(), device="cpu", store=disk)
+    diagnostics.run(spec, report=report, control=NeverStop(), device="cpu", store=disk)
     end = disk.load()
     assert end is not None
     return end
@@ -42,7 +42,7 @@ def continued(before: JobSpec, after: JobSpec, folder: Path) -> tuple[Result, Re
     start = training.continued(end_of(before, folder), before, after)
     report = RecordingReporter()
     store = Continuing(folder, report, start)
-    result = training.run(after, report=report, control=NeverStop(), device="cpu", store=store)
+    result = diagnostics.run(after, report=report, control=NeverStop(), device="cpu", store=store)
     return result, report
 
 

@@ -20,9 +20,9 @@ from talweg.worker.tasks import Batch
 from talweg.worker.training import NullReporter, RecordingReporter
 from talweg.worker.training.batches import Batches, Order, Plan
 from talweg.worker.training.curriculum import full_from, share_of, threshold_of
-from talweg.worker.training.loop import forward_backward
 from talweg.worker.training.optim.lr_schedules import Length
 from talweg.worker.training.setup import Setup, set_up
+from talweg.worker.training.step import forward_backward
 
 BY_TARGET = {"difficulty": {"array": "y"}}
 """Of diabetes: how far the disease has gone, 25 to 346."""
@@ -88,7 +88,7 @@ def test_the_threshold_lets_a_share_in(
 
 def test_the_first_epochs_draw_the_easiest_and_the_last_ones_all() -> None:
     setup = ready(with_curriculum({**BY_TARGET, "start_share": 0.3}))
-    target = setup.bundle.train.y.numpy()
+    target = setup.splits.bundle.train.y.numpy()
     for epoch, share in ((1, 0.3), (2, 0.65), (3, 1.0), (6, 1.0)):
         steps = drawn(setup, epoch)
         samples = sorted(set(np.concatenate(steps).tolist()))
@@ -161,10 +161,10 @@ def test_a_steps_gradient_is_that_of_the_mean_over_the_admitted(
     window = next(setup.batches.of_epoch(setup.state.order))
     total = forward_backward(window, setup.loss_of, 1.0)
     gradients = [p.grad.clone() for p in setup.state.model.parameters() if p.grad is not None]
-    admitted = setup.bundle.train.y <= 1
-    assert sum(map(len, window)) == int(admitted.sum()) < len(setup.train)
+    admitted = setup.splits.bundle.train.y <= 1
+    assert sum(map(len, window)) == int(admitted.sum()) < len(setup.splits.train)
     setup.state.update.clear()
-    arrays = {name: array[admitted] for name, array in setup.train.arrays.items()}
+    arrays = {name: array[admitted] for name, array in setup.splits.train.arrays.items()}
     whole = setup.loss_of(Batch(arrays)) / (len(window) if setup.plan.sums else 1)
     whole.backward()  # type: ignore[no-untyped-call]
     assert float(total) == pytest.approx(whole.item(), rel=1e-5)
@@ -180,11 +180,11 @@ def test_the_first_epochs_loss_is_that_of_the_start_share() -> None:
         {**BY_TARGET, "start_share": 0.2}, batch_size=300, log_every_steps=1, epochs=8
     )
     setup = ready(spec)
-    y = setup.bundle.train.y
+    y = setup.splits.bundle.train.y
     chosen = y <= y.kthvalue(math.ceil(0.2 * 266)).values
     setup.state.model.eval()
     with torch.no_grad():
-        pred = setup.state.model(setup.bundle.train.x[chosen])
+        pred = setup.state.model(setup.splits.bundle.train.x[chosen])
     build = from_dict("mse", Loss)
     expected = losses.evaluate(build, {"pred": pred, "target": y[chosen][:, None]})
     result, report = run(spec)
@@ -194,7 +194,7 @@ def test_the_first_epochs_loss_is_that_of_the_start_share() -> None:
         [0.2, 0.2 + 0.8 / 3, 0.2 + 1.6 / 3, 1, 1, 1, 1, 1], abs=0.02
     )
     thresholds = [value for _, value in report.series("curriculum/threshold")]
-    assert thresholds[0] == float(setup.bundle.difficulty.sort().values[53])  # type: ignore[union-attr]
+    assert thresholds[0] == float(setup.splits.bundle.difficulty.sort().values[53])  # type: ignore[union-attr]
     assert thresholds == sorted(thresholds)
     assert thresholds[-1] == 346
     assert report.total_steps == 8
@@ -225,8 +225,8 @@ def test_the_first_pass_measures_each_samples_own_loss_in_evaluation_mode(epochs
     assert setup.state.model.training
     setup.state.model.eval()
     with torch.no_grad():
-        pred = setup.state.model(setup.train.arrays["x"])
-    own = (pred - setup.train.arrays["target"]).square().flatten().double()
+        pred = setup.state.model(setup.splits.train.arrays["x"])
+    own = (pred - setup.splits.train.arrays["target"]).square().flatten().double()
     kept = setup.snapshots.now().tensors["curriculum/difficulty"]
     assert torch.allclose(kept, own, rtol=1e-4, atol=1e-7)
     easiest = set(own.argsort()[:80].tolist())
@@ -262,7 +262,7 @@ def test_samples_of_every_task_have_a_loss_of_their_own(fields: dict[str, Any]) 
     setup = ready(job(**fields, training={"epochs": 4, "curriculum": first_pass}))
     setup.curriculum.epoch_begins(1)
     difficulty = setup.snapshots.now().tensors["curriculum/difficulty"]
-    assert len(difficulty) == len(setup.train)
+    assert len(difficulty) == len(setup.splits.train)
     assert torch.isfinite(difficulty).all()
     assert len(set(difficulty.tolist())) > 0.3 * len(difficulty)
 
@@ -296,9 +296,9 @@ def test_steps_that_are_read_together_change_nothing() -> None:
 
 def test_what_is_not_a_number_is_hardest() -> None:
     setup = ready(job(training={"epochs": 6, "curriculum": {}}))
-    assert isinstance(setup.train.arrays, dict)
+    assert isinstance(setup.splits.train.arrays, dict)
     # The data are other jobs' too.
-    x = setup.train.arrays["x"] = setup.train.arrays["x"].clone()
+    x = setup.splits.train.arrays["x"] = setup.splits.train.arrays["x"].clone()
     x[7] = math.nan
     setup.curriculum.epoch_begins(1)
     for epoch in range(2, 4):
@@ -350,9 +350,9 @@ def test_losses_that_pool_their_batch_take_part() -> None:
         },
     )  # fmt: skip
     setup = ready(spec)
-    counts = setup.bundle.difficulty
+    counts = setup.splits.bundle.difficulty
     assert counts is not None
-    assert counts.tolist() == setup.bundle.difficulty.round().tolist()  # type: ignore[union-attr]
+    assert counts.tolist() == setup.splits.bundle.difficulty.round().tolist()  # type: ignore[union-attr]
     easiest = {n for step in drawn(setup, 1) for n in step}
     # All scenes of the fewest digits, since they are equally hard.
     assert easiest == set(torch.nonzero(counts == counts.min()).flatten().tolist())

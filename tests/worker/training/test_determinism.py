@@ -11,7 +11,7 @@ from tests.worker.training.jobs import flat, job
 from talweg.v1.jobs_pb2 import Job
 from talweg.worker import training
 from talweg.worker.training import NeverStop, NullReporter, RecordingReporter
-from talweg.worker.training.determinism import held, refused
+from talweg.worker.training.determinism import deterministic_operators, refused
 
 
 def by_any_order() -> None:
@@ -20,7 +20,7 @@ def by_any_order() -> None:
 
 
 def test_where_it_is_asked_for_such_an_operator_is_refused() -> None:
-    with held(True, NullReporter()), pytest.raises(RuntimeError) as caught:
+    with deterministic_operators(True, NullReporter()), pytest.raises(RuntimeError) as caught:
         by_any_order()
     assert refused(caught.value) == "put_"
     assert refused(RuntimeError("another")) is None
@@ -28,7 +28,7 @@ def test_where_it_is_asked_for_such_an_operator_is_refused() -> None:
 
 def test_where_nothing_is_said_the_log_names_it_once() -> None:
     report = RecordingReporter()
-    with held(None, report):
+    with deterministic_operators(None, report):
         for _ in range(3):
             by_any_order()
     (line,) = report.lines
@@ -37,7 +37,7 @@ def test_where_nothing_is_said_the_log_names_it_once() -> None:
 
 def test_where_speed_is_asked_for_nothing_is_said() -> None:
     report = RecordingReporter()
-    with held(False, report):
+    with deterministic_operators(False, report):
         by_any_order()
         assert torch.backends.cudnn.benchmark
         assert not torch.backends.cudnn.deterministic
@@ -57,7 +57,7 @@ def test_all_is_as_before_afterwards(asked: bool | None) -> None:
         )
 
     before = settings()
-    with pytest.raises(ValueError, match="ended"), held(asked, NullReporter()):
+    with pytest.raises(ValueError, match="ended"), deterministic_operators(asked, NullReporter()):
         raise ValueError("ended")
     assert settings() == before
 

@@ -15,7 +15,7 @@ from tests.worker.training.test_resume import DiesAt, Disk, Killed
 
 from talweg.v1.jobs_pb2 import Job, Outcome
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker import training
+from talweg.worker import diagnostics
 from talweg.worker.training import NeverStop, RecordingReporter
 
 
@@ -82,13 +82,13 @@ def test_it_goes_on_only_beside_the_network_that_it_began_with(
     report.next_death = 5
     disk = Disk(tmp_path / "disk", report)
     with pytest.raises(Killed):
-        training.run(spec, report=report, control=NeverStop(), device="cpu", store=disk)
+        diagnostics.run(spec, report=report, control=NeverStop(), device="cpu", store=disk)
     assert disk.steps
     for file in (tmp_path / "blobs/jobs/features/model").iterdir():
         file.unlink()
     write_features(tmp_path / "blobs", seed=1)
     with pytest.raises(ValueError, match="tensors_sha256 must be .* file .* has changed"):
-        training.run(
+        diagnostics.run(
             spec, report=RecordingReporter(), control=NeverStop(), device="cpu", store=disk
         )
 

@@ -45,13 +45,13 @@ def test_a_linear_models_gradients_are_those_worked_out_by_hand(clip: float | No
             training={"steps": 3, "batch_size": 1000, **more},
         )
     )
-    part = started.setup.bundle.train
+    part = started.setup.splits.bundle.train
     x, y = part.x.double(), part.y.double().reshape(-1, 1)
     layer = next(m for m in started.setup.state.model.modules() if isinstance(m, nn.Linear))
     w, b = layer.weight.detach().double().clone(), layer.bias.detach().double().clone()
     started.to_the_end()
-    assert started.setup.health.flow is not None
-    table = started.setup.health.flow.table()
+    assert started.setup.step.health.flow is not None
+    table = started.setup.step.health.flow.table()
     assert table is not None
     assert table.columns["step"] == [1, 2, 3]
     assert table.columns["layer"] == ["0_linear"] * 3
@@ -209,8 +209,8 @@ def test_weights_of_zero_have_no_ratio() -> None:
         for parameter in started.setup.state.model.parameters():
             parameter.zero_()
     started.to_the_end()
-    assert started.setup.health.flow is not None
-    table = started.setup.health.flow.table()
+    assert started.setup.step.health.flow is not None
+    table = started.setup.step.health.flow.table()
     assert table is not None
     assert table.columns["update_ratio"] == [""]
 

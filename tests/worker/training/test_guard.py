@@ -211,7 +211,7 @@ def test_a_norm_beyond_1e18_counts_as_not_finite() -> None:
 
 def test_replay_is_the_step_itself_and_leaves_no_trace() -> None:
     setup = ready(job(model=BATCH_NORM, training={"steps": 3, "batch_size": 16}))
-    model, guard = setup.state.model, setup.guard
+    model, guard = setup.state.model, setup.step.guard
     window = next(setup.batches.of_epoch(setup.state.order))
     torch.manual_seed(4)
     buffers = copy.deepcopy(dict(model.named_buffers()))

@@ -258,8 +258,8 @@ def test_what_was_seen_outlives_an_interruption() -> None:
     kept = whole.setup.snapshots.capture()
     kept.values = json.loads(json.dumps(kept.values))
     again.setup.snapshots.restore(kept)
-    assert again.setup.health.values() == whole.setup.health.values()
-    again.setup.health._warn(Warning(kind=Warning.VANISHING_GRADIENT))
+    assert again.setup.step.health.values() == whole.setup.step.health.values()
+    again.setup.step.health._warn(Warning(kind=Warning.VANISHING_GRADIENT))
     assert again.report.warnings == []
     assert [kind.kind for kind in whole.report.warnings] == [Warning.VANISHING_GRADIENT]
 

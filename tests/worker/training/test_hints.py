@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from talweg.worker.training.guard.hints import Seen, hint, rising_steps
+from talweg.worker.training.guard.hints import Evidence, hint, rising_steps
 
-PLAIN = Seen(
+PLAIN = Evidence(
     bad_inputs=(), bad_targets=(), weights_finite=True, outputs=None, loss_finite=True,
-    losses=(), rate=0.25,
+    losses=(), learning_rate=0.25,
 )  # fmt: skip
 
 

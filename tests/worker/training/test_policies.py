@@ -121,7 +121,7 @@ def test_the_samples_of_a_refused_step_are_told(accumulation: int) -> None:
 
     poisoned.setup.batches.of_epoch = noting  # type: ignore[method-assign]
     assert poisoned.to_the_end() is None
-    whole = poisoned.setup.bundle.train.x
+    whole = poisoned.setup.splits.bundle.train.x
     for decision in poisoned.report.decisions:
         samples = list(decision.seen.samples)
         assert len(samples) == 16 * accumulation
@@ -156,7 +156,7 @@ def test_samples_that_were_turned_are_named_by_their_originals() -> None:
     turned.setup.batches.of_epoch = noting  # type: ignore[method-assign]
     assert turned.to_the_end() is None
     (decision,) = turned.report.decisions
-    evidence, whole = decision.seen, turned.setup.bundle.train.x
+    evidence, whole = decision.seen, turned.setup.splits.bundle.train.x
     pairs = list(zip(evidence.samples, evidence.quarter_turns, strict=True))
     assert {turns for _, turns in pairs} == {0, 1, 2, 3}
     batch = torch.stack([torch.rot90(whole[sample], turns, (1, 2)) for sample, turns in pairs])

@@ -18,7 +18,6 @@ from talweg.worker.errors import UserSpecError
 from talweg.worker.losses import LossModule
 from talweg.worker.training import NeverStop, NullReporter
 from talweg.worker.training import run as run_anywhere
-from talweg.worker.training.backward import backward
 from talweg.worker.training.precision import (
     FIRST_SCALE,
     LARGEST_SCALE,
@@ -26,6 +25,7 @@ from talweg.worker.training.precision import (
     GradScaler,
     Precision,
 )
+from talweg.worker.training.step import backward
 
 CPU = torch.device("cpu")
 HALVES = ("bf16", "fp16")
@@ -70,7 +70,7 @@ def test_the_network_has_fewer_bits_and_loss_and_gradients_have_not(precision: s
         return hook
 
     setup.state.model.get_submodule("linear1").register_forward_hook(see("linear"))
-    setup.task.criterion.register_forward_hook(see("loss"))
+    setup.learner.task.criterion.register_forward_hook(see("loss"))
     batch = next(iter(setup.batches.of_epoch(setup.state.order)))[0]
     backward(setup.loss_of(batch))
     dtype = torch.bfloat16 if precision == "bf16" else torch.float16
@@ -119,7 +119,10 @@ def test_skipped_steps_never_were(precision: str, fields: dict[str, Any]) -> Non
     assert same(after_poison, reference.learnt())
     assert poisoned.setup.state.refusals.skipped == len(BAD)
     assert bool(torch.isfinite(flat(poisoned.setup.state.model)).all())
-    ours, theirs = poisoned.setup.precision.scaler, reference.setup.precision.scaler
+    ours, theirs = (
+        poisoned.setup.learner.precision.scaler,
+        reference.setup.learner.precision.scaler,
+    )
     assert (ours is None) == (precision == "bf16")
     assert ours is None or theirs is None or ours.values() == theirs.values()
 
@@ -128,15 +131,15 @@ def test_a_loss_that_is_not_finite_is_no_overflow() -> None:
     poisoned = Run(spec("fp16"), {3: "nan input"})
     divergence = poisoned.to_the_end()
     assert divergence is not None
-    assert poisoned.setup.precision.scaler is not None
-    assert poisoned.setup.precision.scaler.downs == 0
+    assert poisoned.setup.learner.precision.scaler is not None
+    assert poisoned.setup.learner.precision.scaler.downs == 0
     assert poisoned.setup.state.applied == 2
 
 
 def overflowing(asked: JobSpec, *, beyond: float, first: float) -> Run:
     """Return a run whose gradients overflow above a scale."""
     made = Run(asked)
-    scaler = made.setup.precision.scaler
+    scaler = made.setup.learner.precision.scaler
     assert scaler is not None
     scaler.scale = first
     weight = made.setup.state.model.get_parameter("linear2.weight")

@@ -13,9 +13,9 @@ from tests.worker.training.resumable import every_case, resumable
 
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker import training
+from talweg.worker import diagnostics
 from talweg.worker.storage.blobs import Blobs
-from talweg.worker.training import NeverStop, RecordingReporter, Snapshot, Stop
+from talweg.worker.training import NeverStop, RecordingReporter, Result, Snapshot, Stop
 from talweg.worker.training.guard.overflow import LARGEST_WEIGHT
 from talweg.worker.training.state import checkpoint_files
 
@@ -97,7 +97,7 @@ def with_checkpoints(spec: JobSpec, **settings: Any) -> JobSpec:
     return changed
 
 
-def assert_same_weights(one: training.Result, other: training.Result) -> None:
+def assert_same_weights(one: Result, other: Result) -> None:
     assert one.state == other.state == Job.SUCCEEDED, (one.message, other.message)
     assert one.steps == other.steps
     assert one.model is not None
@@ -118,7 +118,7 @@ def test_killed_again_and_again_it_ends_the_same(name: str, tmp_path: Path) -> N
     while True:
         report.live_on()
         try:
-            result = training.run(
+            result = diagnostics.run(
                 spec, report=report, control=NeverStop(), device="cpu", store=disk
             )
         except Killed:
@@ -145,7 +145,7 @@ def test_given_back_in_order_it_loses_no_step(name: str, tmp_path: Path) -> None
     stopped: list[int] = []
     while True:
         control = SendsAwayAt(drawn.randrange(1, 8))
-        result = training.run(spec, report=report, control=control, device="cpu", store=disk)
+        result = diagnostics.run(spec, report=report, control=control, device="cpu", store=disk)
         if result.state != Job.QUEUED:
             break
         assert disk.steps[-1] == result.steps
@@ -172,9 +172,9 @@ def test_killed_after_its_last_step_it_only_tests_again(name: str, tmp_path: Pat
     report = DiesInTheEnd()
     disk = Disk(tmp_path, report)
     with pytest.raises(Killed):
-        training.run(spec, report=report, control=NeverStop(), device="cpu", store=disk)
+        diagnostics.run(spec, report=report, control=NeverStop(), device="cpu", store=disk)
     report.steps = 0
-    result = training.run(spec, report=report, control=NeverStop(), device="cpu", store=disk)
+    result = diagnostics.run(spec, report=report, control=NeverStop(), device="cpu", store=disk)
     assert report.steps == 0
     assert_same_weights(result, whole)
     assert points_of(report) == points_of(undisturbed)
@@ -187,7 +187,7 @@ def test_a_short_job_keeps_its_end_alone(tmp_path: Path) -> None:
         disk = Disk(tmp_path, report)
         spec = job(outputs={"model": model})
         assert spec.outputs.checkpoint is model
-        training.run(spec, report=report, control=NeverStop(), device="cpu", store=disk)
+        diagnostics.run(spec, report=report, control=NeverStop(), device="cpu", store=disk)
         assert len(disk.steps) == kept
 
 
@@ -204,7 +204,7 @@ def test_time_alone_asks_for_checkpoints(tmp_path: Path, monkeypatch: pytest.Mon
 
     disk = Disk(tmp_path, report)
     spec = with_checkpoints(job(training={"steps": 50}), every_seconds=20)
-    training.run(spec, report=report, control=Ticks(), device="cpu", store=disk)
+    diagnostics.run(spec, report=report, control=Ticks(), device="cpu", store=disk)
     assert disk.steps == [21, 41, 50]
 
 
@@ -225,7 +225,7 @@ def test_slow_writing_makes_them_rare(tmp_path: Path, monkeypatch: pytest.Monkey
 
     disk = Slow(tmp_path, report)
     spec = with_checkpoints(job(training={"steps": 300}), every_seconds=20)
-    training.run(spec, report=report, control=Ticks(), device="cpu", store=disk)
+    diagnostics.run(spec, report=report, control=Ticks(), device="cpu", store=disk)
     assert disk.steps == [21, 121, 221, 300]
 
 
@@ -236,7 +236,7 @@ def test_the_best_evaluation_is_kept(tmp_path: Path) -> None:
         optimizer={"adamw": {"learning_rate": 0.05}},
         training={"epochs": 12, "checkpoints": {"keep_best": True, "every_steps": 30}},
     )
-    training.run(spec, report=report, control=NeverStop(), device="cpu", store=disk)
+    diagnostics.run(spec, report=report, control=NeverStop(), device="cpu", store=disk)
     losses = report.series("val/loss")
     best_step, _ = min(losses, key=lambda point: point[1])
     assert 0 < best_step < 12 * 9, "a job whose best evaluation is its last tells nothing"
@@ -271,7 +271,7 @@ def test_the_best_is_offered_until_it_is_taken(tmp_path: Path) -> None:
             optimizer={"adamw": {"learning_rate": 0.05}},
             training={"epochs": 12, "checkpoints": {"keep_best": True, "every_steps": 20}},
         )
-        training.run(spec, report=report, control=NeverStop(), device="cpu", store=disk)
+        diagnostics.run(spec, report=report, control=NeverStop(), device="cpu", store=disk)
         return disk
 
     offered = disk_after(0).offered
@@ -295,7 +295,9 @@ def test_weights_that_run_away_are_not_kept(tmp_path: Path) -> None:
             optimizer=optimizer,
             training={"steps": last, "checkpoints": {"every_steps": 1}},
         )
-        result = training.run(spec, report=report, control=NeverStop(), device="cpu", store=disk)
+        result = diagnostics.run(
+            spec, report=report, control=NeverStop(), device="cpu", store=disk
+        )
         kept = checkpoint_files.read(Blobs(str(tmp_path)), "last").snapshot
         assert kept.values["state"]["step"] == disk.steps[-1]
         assert kept.tensors["model/linear1.weight"].abs().max() <= LARGEST_WEIGHT
@@ -308,17 +310,17 @@ def test_weights_that_run_away_are_not_kept(tmp_path: Path) -> None:
 def test_a_divergence_names_the_last_checkpoint(tmp_path: Path) -> None:
     spec = job(optimizer={"sgd": {"learning_rate": 2.0}}, training={"steps": 400})
     report = RecordingReporter()
-    result = training.run(spec, report=report, control=NeverStop())
+    result = diagnostics.run(spec, report=report, control=NeverStop())
     assert result.divergence is not None
     assert not result.divergence.HasField("good_step")
     disk = Disk(tmp_path, report := RecordingReporter())
-    again = training.run(
+    again = diagnostics.run(
         with_checkpoints(spec, every_steps=2), report=report, control=NeverStop(), store=disk
     )
     assert again.divergence is not None
     assert again.divergence.good_step == disk.steps[-1] > 0
     full = FullAtFirst(tmp_path, report := RecordingReporter(), refusals=1000)
-    nowhere = training.run(
+    nowhere = diagnostics.run(
         with_checkpoints(spec, every_steps=2), report=report, control=NeverStop(), store=full
     )
     assert full.offered

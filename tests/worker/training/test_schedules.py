@@ -14,12 +14,12 @@ RATE = 0.5
 
 def build(schedule: Any, steps: int, steps_an_epoch: int = 10) -> Schedule:
     message = fill_message(from_dict(schedule, messages.Schedule))
-    return lr_schedules.build(message, rate=RATE, length=Length(steps, steps_an_epoch))
+    return lr_schedules.build(message, learning_rate=RATE, length=Length(steps, steps_an_epoch))
 
 
 def rates(schedule: Any, steps: int, steps_an_epoch: int = 10) -> list[float]:
     built = build(schedule, steps, steps_an_epoch)
-    return [built.rate(step, 0) for step in range(1, steps + 1)]
+    return [built.learning_rate(step, 0) for step in range(1, steps + 1)]
 
 
 def of_torch(make: Any, steps: int, rate: float = RATE) -> list[float]:
@@ -93,12 +93,14 @@ def test_warm_up_rises_linearly_to_the_schedules_own_rate() -> None:
 
 def test_plateau_falls_with_the_watched_metric() -> None:
     built = build({"plateau": {"factor": 0.1, "min_rate": 0.004, "metric": "val/mae"}}, 10)
-    assert [built.rate(7, falls) for falls in range(4)] == pytest.approx([0.5, 0.05, 0.005, 0.004])
+    assert [built.learning_rate(7, falls) for falls in range(4)] == pytest.approx(
+        [0.5, 0.05, 0.005, 0.004]
+    )
     assert built.plateau is not None
     assert (built.plateau.metric, built.plateau.patience) == ("val/mae", 10)
     # A lowest rate above the optimizer's own does not raise it.
     high = build({"plateau": {"min_rate": 3}}, 10)
-    assert high.rate(1, 2) == RATE
+    assert high.learning_rate(1, 2) == RATE
 
 
 @pytest.mark.parametrize("name", list(lr_schedules.SCHEDULES))

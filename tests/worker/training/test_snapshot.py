@@ -41,15 +41,9 @@ def ready(spec: JobSpec, report: RecordingReporter) -> Setup:
 def go_on(setup: Setup, report: RecordingReporter, count: int | None = None) -> bool:
     """Train for so many steps, or to the end; whether that was reached."""
     ending = train(
-        setup.state,
+        setup.step,
         plan=setup.plan,
         batches=setup.batches,
-        loss_of=setup.loss_of,
-        schedule=setup.schedule,
-        guard=setup.guard,
-        policy=setup.policy,
-        health=setup.health,
-        recorder=setup.recorder,
         evaluator=setup.evaluator,
         report=report,
         control=NeverStop() if count is None else StopAt(count),

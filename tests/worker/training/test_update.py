@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.training import NeverStop, RecordingReporter
-from talweg.worker.training.backward import backward, plain_backward
 from talweg.worker.training.loop import train
 from talweg.worker.training.optim import kernels, optimizers, update
 from talweg.worker.training.optim.arena import Arena
 from talweg.worker.training.optim.update import FlatUpdate, Update
 from talweg.worker.training.setup import Setup, set_up
+from talweg.worker.training.step import backward, plain_backward
 
 CPU = torch.device("cpu")
 OPTIMIZERS: dict[str, Any] = {
@@ -58,19 +58,13 @@ def ready(spec: JobSpec) -> Setup:
 def steps(setup: Setup) -> RecordingReporter:
     """Train to the end with a seed for dropout, and give what was told."""
     report = RecordingReporter()
-    setup.recorder._report = report
+    setup.step.recorder._report = report
     setup.evaluator._report = report
     torch.manual_seed(1)
     ending = train(
-        setup.state,
+        setup.step,
         plan=setup.plan,
         batches=setup.batches,
-        loss_of=setup.loss_of,
-        schedule=setup.schedule,
-        guard=setup.guard,
-        policy=setup.policy,
-        health=setup.health,
-        recorder=setup.recorder,
         evaluator=setup.evaluator,
         report=report,
         control=NeverStop(),
@@ -391,6 +385,6 @@ def test_a_gradient_that_is_not_finite_is_seen_wherever_it_stands() -> None:
             setup = ready(spec)
             parameter = list(setup.state.model.parameters())[number]
             assert parameter.grad is not None
-            assert setup.guard.inspect(torch.tensor(1.0)).finite
+            assert setup.step.guard.inspect(torch.tensor(1.0)).finite
             parameter.grad.view(-1)[-1] = value
-            assert not setup.guard.inspect(torch.tensor(1.0)).finite
+            assert not setup.step.guard.inspect(torch.tensor(1.0)).finite

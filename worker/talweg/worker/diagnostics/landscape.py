@@ -22,12 +22,12 @@ from talweg.worker.training.batches import Batches, Order, Plan
 from talweg.worker.training.interface import Control, Reporter, Stop, Table
 from talweg.worker.training.monitors.layers import Layers
 from talweg.worker.training.optim.lr_schedules import Length
-from talweg.worker.training.setup import Setup, divisor_of
+from talweg.worker.training.setup import Setup
 from talweg.worker.training.state.snapshot import Modules, RandomState, Snapshots, seed
 
 
 class Point(NamedTuple):
-    """A place in the plane."""
+    """A point of the plane."""
 
     one: float
     """How far along the first direction."""
@@ -68,11 +68,13 @@ def look_around(
             report.log(LogLine.WARNING, text)
             return None
     report.log(LogLine.INFO, _in_words(points, count, time.monotonic() - started))
-    facts = {"middle": _told(points[len(points) // 2].loss), "samples": float(count)}
+    facts = {"middle": _finite_or_text(points[len(points) // 2].loss), "samples": float(count)}
     ones, twos, losses = zip(*points, strict=True)
     report.table(
         "loss_landscape",
-        Table({"one": ones, "two": twos, "loss": [_told(loss) for loss in losses]}, facts),
+        Table(
+            {"one": ones, "two": twos, "loss": [_finite_or_text(loss) for loss in losses]}, facts
+        ),
     )
     return None
 
@@ -82,9 +84,9 @@ def samples(setup: Setup, asked: LossLandscape) -> list[Batch]:
 
     Their losses times their shares sum up to what one optimizer step of them all would pay.
     """
-    plan, train = setup.plan, setup.train
+    plan, task, train = setup.plan, setup.learner.task, setup.splits.train
     generator = torch.Generator().manual_seed(asked.seed)
-    drawn = setup.task.order(len(train), generator)[: asked.samples]
+    drawn = task.order(len(train), generator)[: asked.samples]
     arrays = {
         name: array.index_select(0, drawn.to(array.device)) for name, array in train.arrays.items()
     }
@@ -99,7 +101,7 @@ def samples(setup: Setup, asked: LossLandscape) -> list[Batch]:
         arrays,
         as_one_step,
         draw=lambda count, _: torch.arange(count),
-        divisor=divisor_of(setup.task, arrays),
+        divisor=task.divisor(arrays),
     )
     return next(batches.of_epoch(Order(asked.seed)))
 
@@ -112,22 +114,22 @@ def walk(
     What the loss draws is the same at each of them. Once it is over, or closed, the setup is what
     it was.
     """
-    model, task = setup.state.model, setup.task
+    model, task = setup.state.model, setup.learner.task
     weights = [
         parameter
         for of_layer in Layers(model).parameters.values()
         for parameter in of_layer
         if parameter.dim() > 1
     ]
-    place = next(model.parameters()).device
-    kept = Snapshots(
+    device = next(model.parameters()).device
+    snapshots = Snapshots(
         {
             "model": Modules(model),
             "loss": Modules(task.criterion, without=model),
-            "random": RandomState(place),
+            "random": RandomState(device),
         }
     )
-    before = kept.capture()
+    before = snapshots.capture()
     middle = [weight.detach().clone() for weight in weights]
     generator = torch.Generator().manual_seed(asked.seed)
     first, second = (direction(middle, generator) for _ in range(2))
@@ -141,13 +143,14 @@ def walk(
                 with torch.no_grad():
                     for weight, at, a, b in zip(weights, middle, first, second, strict=True):
                         weight.copy_(at).add_(a, alpha=one).add_(b, alpha=two)
-                    seed(place, asked.seed)
+                    seed(device, asked.seed)
                     loss = sum(
-                        task.loss(model, batch, setup.step_info) * batch.share for batch in window
+                        task.loss(model, batch, setup.learner.step_info) * batch.share
+                        for batch in window
                     )
                 yield Point(one, two, float(loss))
     finally:
-        kept.restore(before)
+        snapshots.restore(before)
         model.train()
         task.criterion.train()
 
@@ -159,16 +162,18 @@ def direction(weights: Sequence[Tensor], generator: torch.Generator) -> list[Ten
         weights: Of at least two dimensions, the first of which counts the filters.
         generator: On the CPU.
     """
-    found = []
+    directions = []
     for weight in weights:
         drawn = torch.randn(weight.shape, generator=generator).to(weight)
         rest = tuple(range(1, weight.dim()))
         lengths = torch.linalg.vector_norm(drawn, dim=rest, keepdim=True)
-        found.append(drawn / lengths * torch.linalg.vector_norm(weight, dim=rest, keepdim=True))
-    return found
+        directions.append(
+            drawn / lengths * torch.linalg.vector_norm(weight, dim=rest, keepdim=True)
+        )
+    return directions
 
 
-def _told(loss: float) -> float | str:
+def _finite_or_text(loss: float) -> float | str:
     return loss if math.isfinite(loss) else str(loss)
 
 

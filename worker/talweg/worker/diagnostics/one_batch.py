@@ -6,15 +6,15 @@ import math
 
 from talweg.v1.jobs_pb2 import LogLine
 from talweg.worker.training.interface import Control, Reporter
-from talweg.worker.training.loop import forward_backward
 from talweg.worker.training.setup import Setup
+from talweg.worker.training.step import forward_backward
 
-_LEARNT = 0.1
+_LEARNED = 0.1
 _LAST = 5
 
 
 def learn_one_batch(
-    setup: Setup, num_steps: int, *, rate: float, report: Reporter, control: Control
+    setup: Setup, num_steps: int, *, learning_rate: float, report: Reporter, control: Control
 ) -> None:
     """Train on the first step's batches again and again, and take all of it back.
 
@@ -23,17 +23,17 @@ def learn_one_batch(
     Args:
         setup: A run before its first step; afterwards it is what it was, bit for bit.
         num_steps: How often, at most.
-        rate: The learning rate.
+        learning_rate: Of all steps.
         report: Takes the metrics.
         control: Whether to stop before.
     """
-    state, guard = setup.state, setup.guard
-    kept = setup.snapshots.capture()
+    state, guard = setup.state, setup.step.guard
+    before = setup.snapshots.capture()
     losses: list[float] = []
     state.epoch = 1
     setup.curriculum.epoch_begins(state.epoch)
     window = next(setup.batches.of_epoch(state.order))
-    state.optimizer.param_groups[0]["lr"] = rate
+    state.optimizer.param_groups[0]["lr"] = learning_rate
     for _ in range(num_steps):
         guard.remember()
         reading = guard.inspect(forward_backward(window, setup.loss_of, guard.scale))
@@ -47,12 +47,12 @@ def learn_one_batch(
         state.update.step()
         state.update.clear()
         state.applied += 1
-    setup.snapshots.restore(kept)
+    setup.snapshots.restore(before)
     if not losses:
         return
     first, last = losses[0], math.fsum(losses[-_LAST:]) / len(losses[-_LAST:])
     report.metrics(0, {"one_batch/first_loss": first, "one_batch/last_loss": last})
-    if last <= _LEARNT * first:
+    if last <= _LEARNED * first:
         steps = f"In {len(losses)} steps on the first batch alone"
         report.log(LogLine.INFO, f"{steps} its loss fell from {first:.4g} to {last:.4g}.")
         return

@@ -14,7 +14,6 @@ from talweg.v1.jobs_pb2 import LogLine
 from talweg.v1.spec_pb2 import RateRange
 from talweg.worker.tasks import Batch
 from talweg.worker.training.interface import Control, Reporter, Table
-from talweg.worker.training.loop import forward_backward
 from talweg.worker.training.setup import Setup
 
 # Of the running mean that tells a blow-up.
@@ -30,30 +29,30 @@ _LEVEL = 0.75
 _MAD_TO_SD = 1.4826
 
 
-def try_rates(
-    setup: Setup, asked: RateRange, *, rate: float, report: Reporter, control: Control
+def try_learning_rates(
+    setup: Setup, asked: RateRange, *, learning_rate: float, report: Reporter, control: Control
 ) -> None:
     """Take steps at rising rates, tell what came of them, and take all of it back.
 
     Args:
         setup: A run before its first step; afterwards it is what it was, bit for bit.
         asked: Which rates, filled.
-        rate: The job's own, to be told beside the suggestion.
+        learning_rate: The job's own, to be told beside the suggestion.
         report: Takes the table, the suggestion as a metric of step 0, and a line.
         control: Whether to stop before.
     """
     rates = np.geomspace(asked.lowest, asked.highest, asked.steps).tolist()
-    kept = setup.snapshots.capture()
+    before = setup.snapshots.capture()
     try:
         losses = _losses(setup, rates, control)
     finally:
-        setup.snapshots.restore(kept)
+        setup.snapshots.restore(before)
     if not losses:
         return
     rates = rates[: len(losses)]
     suggested = suggestion(rates, losses)
     table = {"rate": rates, "loss": losses, "smoothed": smoothed(losses)}
-    facts: dict[str, float | str] = {"rate": rate}
+    facts: dict[str, float | str] = {"rate": learning_rate}
     tried = f"In {len(losses)} steps at rates from {rates[0]:.3g} to {rates[-1]:.3g}"
     if suggested is None:
         report.log(LogLine.INFO, f"{tried} the loss never clearly fell: no rate is suggested.")
@@ -63,7 +62,7 @@ def try_rates(
         report.log(
             LogLine.INFO,
             f"{tried} the loss fell fastest at {suggested:.3g}: that learning rate is suggested. "
-            f"The job's own is {rate:.3g}.",
+            f"The job's own is {learning_rate:.3g}.",
         )
     report.table("rate_range", Table(table, facts))
 
@@ -119,23 +118,20 @@ def _half(count: int) -> int:
 
 def _losses(setup: Setup, rates: Sequence[float], control: Control) -> list[float]:
     """Return the loss before each step, until it blows up or the run is to stop."""
-    state, guard = setup.state, setup.guard
+    state, step = setup.state, setup.step
     losses: list[float] = []
     running = 0.0
     windows = _windows(setup)
     for rate in rates:
         window = next(windows)
-        guard.remember()
-        reading = guard.inspect(forward_backward(window, setup.loss_of, guard.scale))
-        while reading.again:
-            reading = guard.inspect(forward_backward(window, setup.loss_of, guard.scale))
+        reading = step.inspect(window)
         if not reading.finite or control.check() is not None:
-            guard.restore()
+            step.guard.restore()
             break
         losses.append(reading.loss)
         running = _DECAY * running + (1 - _DECAY) * reading.loss
         if _blown_up(losses, running / (1 - _DECAY ** len(losses))):
-            guard.restore()
+            step.guard.restore()
             break
         state.optimizer.param_groups[0]["lr"] = rate
         state.update.step()

@@ -17,7 +17,7 @@ from talweg.spec import job_id, to_dict
 from talweg.v1.jobs_pb2 import Job, LogLine, Outcome
 from talweg.v1.spec_pb2 import Resources
 from talweg.v1.workers_pb2 import Assignment, FinishJobRequest
-from talweg.worker import training
+from talweg.worker import diagnostics
 from talweg.worker.artifacts import predictor
 from talweg.worker.channels import Channel, ServerAwayError, call
 from talweg.worker.execution import outcomes
@@ -30,7 +30,7 @@ from talweg.worker.storage.blobs import Blobs
 from talweg.worker.tracking import spool
 from talweg.worker.tracking.spool import SpoolWriter
 from talweg.worker.training import Result, Stop
-from talweg.worker.training.distributed.processes import ProcessLostError
+from talweg.worker.training.distributed.launcher import ProcessLostError
 
 # Channels, height, width.
 _DIMS_OF_IMAGE = 3
@@ -56,8 +56,8 @@ class WorkerContext:
     """Whether jobs may run on CUDA."""
     shutting_down: Callable[[], bool] = lambda: False
     """Whether the worker is about to end; cheap."""
-    run: Callable[..., Result] = training.run
-    """The training loop."""
+    run: Callable[..., Result] = diagnostics.run
+    """A job's run, from its spec to its result."""
     end_process: Callable[[int], None] = os._exit
     """Ends the process where nothing else helps."""
 
@@ -162,6 +162,7 @@ class _Attempt:
                 self._spool.document(spool.DIVERGENCE, to_dict(outcome.divergence))
         except ProcessLostError as exc:
             # Nobody renews the lease from here on, and another attempt goes on.
+            self._reporter.log(LogLine.ERROR, f"This attempt is lost: {exc}.")
             stop = Stop("lost", str(exc))
             self._control.stop(stop.reason, stop.detail)
             self._lease_is_good = True

@@ -1,4 +1,8 @@
-"""What a job leaves in MLflow besides figures: diagnoses; at its end plots, weights, the model."""
+"""What a job leaves in MLflow besides figures: diagnoses; at its end plots, weights, the model.
+
+What draws and what exports is imported where it is first needed: matplotlib and torch cost seconds
+and memory that a delivery of figures alone does without.
+"""
 
 import logging
 import tempfile
@@ -138,7 +142,6 @@ def _send_model(
     state: DeliveryState,
     save: Callable[[], None],
 ) -> None:
-    # Here, so that a delivery without models never loads torch.
     from talweg.worker.artifacts import mlflow_flavour, predictor
 
     if not state.model_id:

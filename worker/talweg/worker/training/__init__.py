@@ -1,9 +1,12 @@
 """Training: one job's run, from its spec to its result.
 
-`setup` makes all that a run needs, `loop` trains, and `job` is the run from spec to result. The
-loop's collaborators stand beside it: `guard` and `diagnosis`, `schedules`, `optimizers` and the
-`update` by them, `batches`, `judge`, `recorder`. What training changes is in one object, `state`,
-and `snapshot` copies all of it and brings it back.
+`job` is the run from spec to result. `setup` makes all that it needs, `loop` trains, and `step`
+takes each optimizer step; `deferred` reads several of them at once on a GPU. Beside them stand
+`batches` and `curriculum`, `evaluator`, `recorder`, `precision`, `determinism` and `memory`; in
+rooms of their own `guard`, `monitors`, `optim` and `distributed`. What training changes is in one
+object of `state`, where `snapshot` copies all of it and brings it back.
+
+What a job looks into besides its training is `talweg.worker.diagnostics`, which stands above.
 """
 
 from talweg.worker.training.interface import (

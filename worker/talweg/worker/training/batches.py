@@ -38,7 +38,7 @@ class Plan:
 
     @classmethod
     def of(cls, training: Training, num_samples: int, *, sums: bool) -> Plan:
-        """Plans a filled `Training`.
+        """Plan a filled `Training`.
 
         Args:
             training: How long, in what batches.
@@ -54,6 +54,10 @@ class Plan:
             sums=sums,
             length=Length(steps=steps, steps_an_epoch=steps_an_epoch),
         )
+
+    def ends_epoch(self, order: Order) -> bool:
+        """Return whether all steps of an epoch have been taken."""
+        return order.position == self.length.steps_an_epoch
 
     @property
     def epochs(self) -> int:
@@ -196,7 +200,7 @@ class Batches:
 
         A part without samples has one all the same, which does not count.
         """
-        ends = [len(batch) * place // count for place in range(count + 1)]
+        ends = [len(batch) * index // count for index in range(count + 1)]
         start, end = ends[number], max(ends[number + 1], ends[number] + 1)
         if start == len(batch):
             start, end = 0, 1
@@ -207,8 +211,8 @@ class Batches:
             return Batch(part, batch.share * count)
         rest = [
             {name: array[a:b] for name, array in batch.arrays.items()}
-            for place, (a, b) in enumerate(itertools.pairwise(ends))
-            if a < b and place != number
+            for index, (a, b) in enumerate(itertools.pairwise(ends))
+            if a < b and index != number
         ]
         return Batch(part, batch.share * self._shares([part, *rest])[0] * count)
 

@@ -25,9 +25,6 @@ _TOLERANCE = 1e-9
 class Curriculum(Protocol):
     """What decides which samples an epoch draws."""
 
-    is_told: bool
-    """Whether epochs are told of, so that all that was done must stand where one ends."""
-
     def epoch_begins(self, epoch: int) -> None:
         """Settle it, at an epoch's begin or where a run goes on within one; epochs from 1."""
 
@@ -36,8 +33,6 @@ class Curriculum(Protocol):
 
 
 class _Everything:
-    is_told = False
-
     def epoch_begins(self, epoch: int) -> None:
         pass
 
@@ -52,8 +47,6 @@ EVERYTHING: Curriculum = _Everything()
 class EasyBeforeHard:
     """Admits samples by their difficulty, which is found once and kept."""
 
-    is_told = True
-
     def __init__(
         self,
         settings: EasyFirst,
@@ -62,7 +55,7 @@ class EasyBeforeHard:
         num_samples: int,
         num_epochs: int,
         measure: Callable[[], Tensor],
-        given: Tensor | None,
+        difficulty: Tensor | None,
         report: Reporter,
     ) -> None:
         """Admit all samples yet.
@@ -73,16 +66,16 @@ class EasyBeforeHard:
             num_samples: Training samples.
             num_epochs: Of the whole run.
             measure: Gives each training sample's loss (N,), as the network is now.
-            given: How hard each training sample is (N,), where the data tell.
+            difficulty: How hard each training sample is (N,), where the data tell.
             report: Takes the share that is admitted, and the threshold.
         """
         self._batches = batches
         self._measure = measure
         self._report = report
-        self._known = given is not None
-        if given is None:
-            given = torch.zeros(num_samples, dtype=torch.float64)
-        self._difficulty = _ordered(given)
+        self._known = difficulty is not None
+        if difficulty is None:
+            difficulty = torch.zeros(num_samples, dtype=torch.float64)
+        self._difficulty = _ordered(difficulty)
         self._first_pass = 0 if self._known else settings.difficulty.first_pass.epochs
         self._start = settings.start_share
         self._full = full_from(settings.rising_share, num_epochs - self._first_pass)
@@ -118,9 +111,9 @@ class EasyBeforeHard:
 
     def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
         """Take them back; see `Stateful`."""
-        found, wanted = tuple(tensors["difficulty"].shape), tuple(self._difficulty.shape)
-        if found != wanted:
-            raise ValueError(f"difficulty must be of shape {wanted}, but got {found}")
+        shape, wanted = tuple(tensors["difficulty"].shape), tuple(self._difficulty.shape)
+        if shape != wanted:
+            raise ValueError(f"difficulty must be of shape {wanted}, but got {shape}")
         self._difficulty, self._known = tensors["difficulty"].clone(), values["known"]
 
     def _admit(self, share: float) -> None:

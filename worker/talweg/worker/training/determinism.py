@@ -10,7 +10,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -25,7 +25,29 @@ _REFUSED = re.compile(r"(\S+) does not have a deterministic implementation")
 
 
 @contextmanager
-def held(asked: bool | None, report: Reporter) -> Iterator[None]:
+def reproducible(device: torch.device, asked: bool | None, report: Reporter) -> Iterator[None]:
+    """Run with one thread, race-free kernels if asked for, and a random state of its own.
+
+    Args:
+        device: Where the run trains.
+        asked: As for `deterministic_operators`, which are a GPU's concern.
+        report: Takes the log.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    on_cuda = device.type == "cuda"
+    try:
+        with (
+            torch.random.fork_rng(devices=[device] if on_cuda else []),
+            deterministic_operators(asked, report) if on_cuda else nullcontext(),
+        ):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def deterministic_operators(asked: bool | None, report: Reporter) -> Iterator[None]:
     """Hold operators to their deterministic forms.
 
     Args:
@@ -47,7 +69,7 @@ def held(asked: bool | None, report: Reporter) -> Iterator[None]:
                 deterministic=asked is not False,
                 allow_tf32=False,
             ),
-            _told(report),
+            _names_logged(report),
         ):
             yield
     finally:
@@ -57,26 +79,26 @@ def held(asked: bool | None, report: Reporter) -> Iterator[None]:
 
 def refused(exc: Exception) -> str | None:
     """Return the operator whose lack of a deterministic form an exception tells of, if it does."""
-    found = _REFUSED.search(str(exc))
-    return found[1] if found else None
+    match = _REFUSED.search(str(exc))
+    return match[1] if match else None
 
 
 @contextmanager
-def _told(report: Reporter) -> Iterator[None]:
+def _names_logged(report: Reporter) -> Iterator[None]:
     """Hand torch's warnings of operators without such a form to the log, each once."""
     named: set[str] = set()
     with warnings.catch_warnings():
         plain = warnings.showwarning
 
         def show(message: Any, *where: Any, **more: Any) -> None:
-            found = _REFUSED.search(str(message))
-            if found is None:
+            match = _REFUSED.search(str(message))
+            if match is None:
                 plain(message, *where, **more)
-            elif found[1] not in named:
-                named.add(found[1])
+            elif match[1] not in named:
+                named.add(match[1])
                 report.log(
                     LogLine.WARNING,
-                    f"{found[1]} has no deterministic form on this device: the same job may give "
+                    f"{match[1]} has no deterministic form on this device: the same job may give "
                     f"a slightly different result. training.deterministic: true refuses it.",
                 )
 

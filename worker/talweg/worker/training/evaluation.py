@@ -1,4 +1,4 @@
-"""Judges a model on data that it does not learn from."""
+"""Evaluation of a model on data that it does not learn from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from talweg.worker.data import DataSplit
+from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.tasks import Batch, EvalResult, TaskRunner
 
 
@@ -29,8 +29,28 @@ class HeldSplit:
         return len(next(iter(self.arrays.values())))
 
     def batch(self, start: int, end: int) -> Batch:
-        """Return the samples from one place to before another."""
+        """Return the samples from an index to before another."""
         return Batch({name: array[start:end] for name, array in self.arrays.items()})
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The data of a run."""
+
+    bundle: DataBundle
+    """All of it, in CPU memory."""
+    train: HeldSplit
+    """What the model learns from."""
+    validation: HeldSplit
+    """What evaluations between epochs go by; may be empty."""
+    test: HeldSplit
+    """What the final figures come from; may be empty."""
+
+    @classmethod
+    def of(cls, bundle: DataBundle, task: TaskRunner, device: torch.device) -> Splits:
+        """Bring all data to a device."""
+        parts = (bundle.train, bundle.validation, bundle.test)
+        return cls(bundle, *(HeldSplit.of(part, task, device) for part in parts))
 
 
 def evaluate(

@@ -1,4 +1,4 @@
-"""What happens between epochs: evaluation, the fall of the learning rate, early stopping."""
+"""What happens between epochs: evaluation, reduction of the learning rate, early stopping."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Evaluator:
         recorder: Recorder,
         report: Reporter,
     ) -> None:
-        """Make the judge of a checked spec."""
+        """Make the evaluator of a checked spec."""
         training = spec.training
         self.last: EvalResult | None = None
         """The last evaluation; None before the first."""
@@ -79,7 +79,7 @@ class Evaluator:
             values.get(metric, math.nan), step=state.step, maximise=self._maximises[metric]
         )
         if state.plateau.waited > self._plateau.patience:
-            state.falls += 1
+            state.lr_reductions += 1
             state.plateau.waited = 0
 
     def _go_on(self, state: TrainingState, values: dict[str, float]) -> bool:

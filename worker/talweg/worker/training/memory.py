@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from talweg.v1.spec_pb2 import JobSpec
+
 if TYPE_CHECKING:
     from talweg.worker.training.setup import Setup
 
@@ -43,10 +45,10 @@ def is_out_of_memory(exc: Exception) -> bool:
 
 
 @contextmanager
-def bounded(place: torch.device) -> Iterator[None]:
-    """Bounds what this process may take on the CPU by what the machine has free now."""
+def bounded(device: torch.device) -> Iterator[None]:
+    """Bound what this process may take on the CPU by what the machine has free now."""
     free, used = _free(), _used()
-    if place.type != "cpu" or free is None or used is None:
+    if device.type != "cpu" or free is None or used is None:
         yield
         return
     before = soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
@@ -85,11 +87,11 @@ def weights_bounded() -> Iterator[None]:
         hook.remove()
 
 
-def room(place: torch.device) -> int | None:
+def room(device: torch.device) -> int | None:
     """Return the bytes that may still be taken; None where nobody can tell."""
-    if place.type == "cuda":
+    if device.type == "cuda":
         torch.cuda.empty_cache()
-        free: int = torch.cuda.mem_get_info(place)[0]
+        free: int = torch.cuda.mem_get_info(device)[0]
         return free
     used = _used()
     limit, _ = resource.getrlimit(resource.RLIMIT_DATA)
@@ -98,12 +100,12 @@ def room(place: torch.device) -> int | None:
     return max(0, limit - used)
 
 
-def batch_that_fits(setup: Setup, place: torch.device) -> int | None:
+def batch_that_fits(setup: Setup, device: torch.device) -> int | None:
     """Estimate a batch size that fits, by what a few samples leave behind in a forward pass.
 
     Args:
         setup: A run whose step did not fit; it is of no use afterwards.
-        place: Where it trained.
+        device: Where it trained.
 
     Returns:
         A power of two below the batch size; 0 where one sample is too much, and None where the
@@ -111,7 +113,7 @@ def batch_that_fits(setup: Setup, place: torch.device) -> int | None:
     """
     setup.state.update.clear()
     gc.collect()
-    left = room(place)
+    left = room(device)
     if left is None:
         return None
     few, more = _kept_by(setup, _FEW), _kept_by(setup, _MORE)
@@ -119,7 +121,7 @@ def batch_that_fits(setup: Setup, place: torch.device) -> int | None:
         return None
     sample = (more - few) / (_MORE - _FEW)
     weights = sum(p.numel() * p.element_size() for p in setup.state.model.parameters())
-    data = sum(array.nbytes for array in setup.train.arrays.values())
+    data = sum(array.nbytes for array in setup.splits.train.arrays.values())
     fits = int((left - _BESIDE_WEIGHTS * weights - data) / (_AT_ITS_PEAK * sample))
     if fits < 1:
         return 0
@@ -128,23 +130,49 @@ def batch_that_fits(setup: Setup, place: torch.device) -> int | None:
     return int(2 ** (fits.bit_length() - 1))
 
 
+def hint(spec: JobSpec, setup: Setup | None, device: torch.device) -> str:
+    """Say what to change where memory did not suffice.
+
+    Args:
+        spec: Filled.
+        setup: The run, which is of no use afterwards; None where it was not ready yet.
+        device: Where it trained.
+    """
+    if setup is None:
+        return "No step had begun: take a smaller model or data set."
+    training, fits = spec.training, batch_that_fits(setup, device)
+    if fits is None:
+        return (
+            f"Lower training.batch_size, {training.batch_size} now (training.accumulation makes "
+            f"up for it), or take a smaller model or data set."
+        )
+    if fits == 0:
+        return "A single sample is too much already: take a smaller model or data set."
+    accumulation = training.accumulation * -(-training.batch_size // fits)
+    return (
+        f"By an estimate training.batch_size {fits} would fit, where it is "
+        f"{training.batch_size} now; with training.accumulation {accumulation} the steps "
+        f"stay as large."
+    )
+
+
 def _kept_by(setup: Setup, samples: int) -> int | None:
     """Bytes that a forward pass keeps for its backward pass."""
-    kept: dict[int, int] = {}
+    nbytes: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
+        nbytes[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     try:
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            loss = setup.loss_of(setup.train.batch(0, samples))
+            loss = setup.loss_of(setup.splits.train.batch(0, samples))
     except (RuntimeError, ValueError, MemoryError):
         # Such as a loss that finds no pairs among so few, or no room even for them.
         return None
     del loss
-    return sum(kept.values())
+    return sum(nbytes.values())
 
 
 def _used() -> int | None:
@@ -154,10 +182,10 @@ def _used() -> int | None:
 
 def _free() -> int | None:
     """Bytes that the machine has free, or this process's container."""
-    found = _kib("/proc/meminfo", "MemAvailable", "SwapFree")
-    if "MemAvailable" not in found:
+    memory = _kib("/proc/meminfo", "MemAvailable", "SwapFree")
+    if "MemAvailable" not in memory:
         return None
-    return min([sum(found.values()), *_left_to_container()])
+    return min([sum(memory.values()), *_left_to_container()])
 
 
 def _left_to_container() -> Iterator[int]:
@@ -173,12 +201,12 @@ def _left_to_container() -> Iterator[int]:
 
 def _kib(path: str, *names: str) -> dict[str, int]:
     """Bytes by name, of those that stand there."""
-    found: dict[str, int] = {}
+    values: dict[str, int] = {}
     with suppress(OSError), open(path) as lines:
         for line in lines:
             key, _, value = line.partition(":")
             if key in names:
-                found[key] = int(value.split()[0]) * 1024
-                if len(found) == len(names):
+                values[key] = int(value.split()[0]) * 1024
+                if len(values) == len(names):
                     break
-    return found
+    return values

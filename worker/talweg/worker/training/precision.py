@@ -91,39 +91,36 @@ class Precision:
     def __init__(
         self,
         kind: Training.Precision.ValueType,
-        place: torch.device,
+        device: torch.device,
         criterion: LossModule,
     ) -> None:
         """Take a spec's choice.
 
         Args:
             kind: The choice.
-            place: Where the run trains.
+            device: Where the run trains.
             criterion: The loss, which is held to float32 from now on.
 
         Raises:
             UserSpecError: The device has no such numbers.
         """
         self._name = Training.Precision.Name(kind)
-        self._place = place
+        self._device = device
         self.scaler = GradScaler() if kind == Training.fp16 else None
         """Keeps gradients in float16's range; None where they need no help."""
+        self.is_full = kind == Training.fp32
+        """Whether all is computed in float32."""
         self.forward: Callable[[], AbstractContextManager[object]] = nullcontext
         """Gives the context in which batches go through network and loss."""
-        if kind == Training.fp32:
+        if self.is_full:
             return
         dtype = torch.bfloat16 if kind == Training.bf16 else torch.float16
-        if kind == Training.bf16 and place.type == "cuda" and not _has_bf16():
+        if kind == Training.bf16 and device.type == "cuda" and not _has_bf16():
             raise UserSpecError(
                 "training.precision is bf16, which this worker's GPU does not have: take fp16"
             )
-        self.forward = partial(torch.autocast, place.type, dtype=dtype)
-        _hold_to_float32(criterion, place.type)
-
-    @property
-    def is_full(self) -> bool:
-        """Whether all is computed in float32."""
-        return self.forward is nullcontext
+        self.forward = partial(torch.autocast, device.type, dtype=dtype)
+        _hold_to_float32(criterion, device.type)
 
     def dry_run(self, step: Callable[[], object]) -> None:
         """Run a step that leaves no trace, to see whether the device can do all that it asks for.
@@ -141,7 +138,7 @@ class Precision:
                 raise
             first_line = str(exc).partition("\n")[0]
             raise UserSpecError(
-                f"training.precision is {self._name}, in which device {self._place.type} cannot "
+                f"training.precision is {self._name}, in which device {self._device.type} cannot "
                 f"run this model ({first_line}): take fp32 or the other of bf16 and fp16"
             ) from exc
 

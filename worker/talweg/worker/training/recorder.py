@@ -46,7 +46,7 @@ class Recorder:
         self._watched, self._watches = watched, watches
         self._step = 0
         self._reading = Reading(math.nan, math.nan)
-        self._rate = math.nan
+        self._learning_rate = math.nan
         self._next_step = 1
         self._num_clipped = 0
         self._then: Mapping[str, float] | None = None
@@ -60,7 +60,7 @@ class Recorder:
         step: int,
         reading: Reading,
         *,
-        rate: float,
+        learning_rate: float,
         samples: int,
         watched: Mapping[str, float] | None = None,
         at: float | None = None,
@@ -70,14 +70,14 @@ class Recorder:
         Args:
             step: Its number.
             reading: What the guard saw of it.
-            rate: Its learning rate.
+            learning_rate: The schedule's, for this step.
             samples: How many it has.
             watched: What of all that is watched was another when the step was taken.
             at: When it was done, by the performance counter; now where None.
         """
         self._step = step
         self._reading = reading
-        self._rate = rate
+        self._learning_rate = learning_rate
         self._samples += samples
         self._num_clipped += reading.clipped
         self._then = watched
@@ -116,7 +116,7 @@ class Recorder:
         return {
             "step": self._step,
             "reading": list(self._reading),
-            "rate": self._rate,
+            "rate": self._learning_rate,
             "next_step": self._next_step,
             "num_clipped": self._num_clipped,
             "samples": self._samples,
@@ -126,7 +126,7 @@ class Recorder:
 
     def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
         """Take them back; see `Stateful`."""
-        self._step, self._rate = values["step"], values["rate"]
+        self._step, self._learning_rate = values["step"], values["rate"]
         self._reading = Reading(*values["reading"])
         self._next_step, self._last_step = values["next_step"], values["last_step"]
         self._num_clipped, self._samples = values["num_clipped"], values["samples"]
@@ -136,7 +136,7 @@ class Recorder:
         values = {
             "train/loss": self._reading.loss,
             "guard/grad_norm": self._reading.norm,
-            "lr": self._rate,
+            "lr": self._learning_rate,
             "throughput/samples_per_second": self._samples / max(now - self._last_time, 1e-9),
         }
         if self._clips:

@@ -47,6 +47,7 @@ class Gan(TaskRunner):
     """
 
     contract = {"x": Array(("N …",), "the samples")}
+    watches = True
 
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
         """Take a filled spec and its data."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from talweg.v1.jobs_pb2 import Divergence
 from talweg.worker.tasks import Batch
 from talweg.worker.training.guard.guard import LARGEST_NORM, Guard, Reading
-from talweg.worker.training.guard.hints import Seen, hint
+from talweg.worker.training.guard.hints import Evidence, hint
 from talweg.worker.training.state.training_state import TrainingState
 
 # What gives the loss of a batch, joined to the graph.
@@ -47,12 +47,7 @@ def diagnose(
         for name, parameter in state.model.named_parameters()
         if parameter.grad is not None
     }
-    total = math.hypot(*norms.values())
-    what, value = "gradient", total
-    if not math.isfinite(reading.loss):
-        what, value = "loss", reading.loss
-    elif reading.norm <= LARGEST_NORM:
-        what, value = "statistics", reading.statistics
+    what, value = _refused_value(reading, norms)
     with guard.replaying():
         replay = _replay(state, window, loss_of)
     guard.restore()
@@ -60,20 +55,7 @@ def diagnose(
     if not module and norms and what == "gradient":
         # Large everywhere and finite: the largest gradient's owner.
         module = max(norms, key=lambda name: norms[name]).rpartition(".")[0]
-    bad_inputs = _bad([[batch.x] for batch in window], samples)
-    bad_targets = _bad(
-        [[a for name, a in batch.arrays.items() if name != "x"] for batch in window], samples
-    )
-    rate = state.optimizer.param_groups[0]["lr"]
-    seen = Seen(
-        bad_inputs=bad_inputs,
-        bad_targets=bad_targets,
-        weights_finite=all(map(_finite, state.model.parameters())),
-        outputs=replay.outputs,
-        loss_finite=math.isfinite(reading.loss),
-        losses=list(state.losses),
-        rate=rate,
-    )
+    evidence = _evidence(state, reading, window, samples=samples, outputs=replay.outputs)
     return Divergence(
         step=state.step,
         what=what,
@@ -82,11 +64,41 @@ def diagnose(
         parameters=[name for name, norm in norms.items() if not norm <= LARGEST_NORM],
         losses=state.losses,
         gradient_norms=state.norms,
-        learning_rate=rate,
-        hint=hint(seen),
+        learning_rate=evidence.learning_rate,
+        hint=hint(evidence),
         samples=samples[:_MOST_SAMPLES],
         quarter_turns=quarter_turns[:_MOST_SAMPLES],
-        bad_samples=sorted({*bad_inputs, *bad_targets}),
+        bad_samples=sorted({*evidence.bad_inputs, *evidence.bad_targets}),
+    )
+
+
+def _refused_value(reading: Reading, norms: Mapping[str, float]) -> tuple[str, float]:
+    """Return what of a step was refused, and its value."""
+    if not math.isfinite(reading.loss):
+        return "loss", reading.loss
+    if reading.norm <= LARGEST_NORM:
+        return "statistics", reading.statistics
+    return "gradient", math.hypot(*norms.values())
+
+
+def _evidence(
+    state: TrainingState,
+    reading: Reading,
+    window: Sequence[Batch],
+    *,
+    samples: Sequence[int],
+    outputs: tuple[float, float] | None,
+) -> Evidence:
+    """Collect what a hint goes by, once the refused step is taken back."""
+    targets = [[a for name, a in batch.arrays.items() if name != "x"] for batch in window]
+    return Evidence(
+        bad_inputs=_bad([[batch.x] for batch in window], samples),
+        bad_targets=_bad(targets, samples),
+        weights_finite=all(map(_finite, state.model.parameters())),
+        outputs=outputs,
+        loss_finite=math.isfinite(reading.loss),
+        losses=list(state.losses),
+        learning_rate=state.optimizer.param_groups[0]["lr"],
     )
 
 
@@ -99,7 +111,7 @@ def weights_bad(state: TrainingState, bad: dict[str, float]) -> Divergence:
         state: The training, after a step.
         bad: The tensors, with the largest number of each; at least one.
     """
-    rate = state.optimizer.param_groups[0]["lr"]
+    learning_rate = state.optimizer.param_groups[0]["lr"]
     first, value = next(iter(bad.items()))
     return Divergence(
         step=state.step,
@@ -109,8 +121,8 @@ def weights_bad(state: TrainingState, bad: dict[str, float]) -> Divergence:
         parameters=list(bad),
         losses=state.losses,
         gradient_norms=state.norms,
-        learning_rate=rate,
-        hint=f"Lower the learning rate, which was {rate:g}, or the weight decay.",
+        learning_rate=learning_rate,
+        hint=f"Lower the learning rate, which was {learning_rate:g}, or the weight decay.",
     )
 
 

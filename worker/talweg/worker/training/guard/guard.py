@@ -6,7 +6,7 @@ statistics, and the random state, so that the step can be replayed and taken bac
 
 On a GPU reading is waiting. There steps may also be taken unread: the device itself holds back the
 update of a bad step and of all that follow it, and what was seen is read for many steps at once.
-What is done then is `ahead`'s.
+What is done then is that of `deferred`.
 """
 
 from __future__ import annotations
@@ -108,9 +108,9 @@ class Guard:
         Args:
             loss: The loss, detached.
         """
-        seen, count = self._seen(loss)
+        scalars, count = self._scalars(loss)
         scale = self.scale
-        reading = self._reading(read(seen), count, scale)
+        reading = self._reading(read(scalars), count, scale)
         if not reading.finite:
             if self._scaler is not None and math.isfinite(reading.loss + reading.statistics):
                 reading = reading._replace(again=self._scaler.lower())
@@ -138,9 +138,9 @@ class Guard:
             1 on the device where this step or an unread one before it is bad, else 0: what the
             update must be held by.
         """
-        seen, count = self._seen(loss)
+        scalars, count = self._scalars(loss)
         scale = self.scale
-        row = torch.stack(seen)
+        row = torch.stack(scalars)
         sizes = row.double()
         norm = torch.linalg.vector_norm(sizes[1 : count + 1]) / scale
         # Of loss and statistics one that is not finite makes their norm so.
@@ -194,18 +194,18 @@ class Guard:
             self.restore()
             self._set_random_state(after)
 
-    def _seen(self, loss: Tensor) -> tuple[list[Tensor], int]:
+    def _scalars(self, loss: Tensor) -> tuple[list[Tensor], int]:
         """Return the loss, then so many norms of gradients, then those of statistics."""
         # Where they decide by how much gradients are scaled, their last bit counts.
         norms = self._update.norms(exact=self._clip_norm is not None)
         statistics = foreach.norms(self._statistics) if self._statistics else ()
         return [loss, *norms, *statistics], len(norms)
 
-    def _reading(self, seen: Sequence[float], count: int, scale: float) -> Reading:
+    def _reading(self, scalars: Sequence[float], count: int, scale: float) -> Reading:
         """Return what was seen, once it is read."""
-        norm = math.hypot(*seen[1 : count + 1]) / scale
+        norm = math.hypot(*scalars[1 : count + 1]) / scale
         is_clipped = self._clip_norm is not None and self._clip_norm / (norm + _CLIP_EPS) < 1
-        return Reading(seen[0], norm, math.hypot(*seen[count + 1 :]), clipped=is_clipped)
+        return Reading(scalars[0], norm, math.hypot(*scalars[count + 1 :]), clipped=is_clipped)
 
     def _random_state(self) -> tuple[Tensor, Tensor | None]:
         on_cuda = None if self._cuda is None else torch.cuda.get_rng_state(self._cuda)

@@ -13,7 +13,7 @@ _STEEP = 2.0
 
 
 @dataclass(frozen=True)
-class Seen:
+class Evidence:
     """What is known of a step that was refused."""
 
     bad_inputs: Sequence[int]
@@ -28,23 +28,23 @@ class Seen:
     """Whether the loss is finite."""
     losses: Sequence[float]
     """The losses before it, oldest first."""
-    rate: float
+    learning_rate: float
     """The learning rate."""
 
 
-def hint(seen: Seen) -> str:
+def hint(evidence: Evidence) -> str:
     """Say what was probably wrong and what to do."""
-    if seen.bad_inputs:
-        return _data("inputs", seen.bad_inputs)
-    if seen.bad_targets:
-        return _data("targets", seen.bad_targets)
-    lower = f"lower the learning rate, which was {seen.rate:g}"
-    if not seen.weights_finite:
+    if evidence.bad_inputs:
+        return _data("inputs", evidence.bad_inputs)
+    if evidence.bad_targets:
+        return _data("targets", evidence.bad_targets)
+    lower = f"lower the learning rate, which was {evidence.learning_rate:g}"
+    if not evidence.weights_finite:
         return f"The weights overflowed: {lower}."
-    found = [*_rises(seen), *_outputs(seen)]
-    if found:
-        return f"{' '.join(found)} {lower.capitalize()}, or set training.clip_norm."
-    if seen.outputs is not None and not seen.loss_finite:
+    signs = [*_rises(evidence), *_outputs(evidence)]
+    if signs:
+        return f"{' '.join(signs)} {lower.capitalize()}, or set training.clip_norm."
+    if evidence.outputs is not None and not evidence.loss_finite:
         return (
             "The outputs are finite and the loss of them is not: look for a division by 0, or the "
             "logarithm or root of what is not above 0, in the loss or in what it is given."
@@ -73,20 +73,20 @@ def _data(what: str, samples: Sequence[int]) -> str:
     )
 
 
-def _rises(seen: Seen) -> list[str]:
-    count = rising_steps(seen.losses)
+def _rises(evidence: Evidence) -> list[str]:
+    count = rising_steps(evidence.losses)
     if count < _FEWEST_RISES:
         return []
-    first, last = seen.losses[-1 - count], seen.losses[-1]
+    first, last = evidence.losses[-1 - count], evidence.losses[-1]
     if last < _STEEP * first:
         return []
     return [f"The loss had gone up for {count} steps, from {first:.3g} to {last:.3g}."]
 
 
-def _outputs(seen: Seen) -> list[str]:
-    if seen.outputs is None:
+def _outputs(evidence: Evidence) -> list[str]:
+    if evidence.outputs is None:
         return []
-    largest = max(abs(value) for value in seen.outputs)
+    largest = max(abs(value) for value in evidence.outputs)
     if largest <= LARGE_OUTPUT:
         return []
     return [f"The model's outputs reached {largest:.3g}, beyond ±1e4."]

@@ -5,6 +5,7 @@ To add one: a class, and its row in `POLICIES`, which a test holds complete.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -38,19 +39,19 @@ class PolicyContext:
     """How often it has to look."""
     num_steps: int
     """Steps that are planned."""
-    learnt: Snapshots
+    trained: Snapshots
     """Of weights, buffers and optimizer."""
     report: Reporter
     """Takes the decisions."""
 
 
-class Fail:
-    """The run ends at the first refused step; and what every policy does besides."""
+class GuardPolicy(ABC):
+    """What every policy does; each decides what follows a refused step."""
 
-    def __init__(self, _: Any, here: PolicyContext) -> None:
+    def __init__(self, _: Any, context: PolicyContext) -> None:
         """Take a filled message, and what it works with."""
-        self._here = here
-        self._next_look = here.look_every_steps
+        self._context = context
+        self._next_look = context.look_every_steps
 
     def tensors(self) -> Mapping[str, Tensor]:
         """Return none; see `Stateful`."""
@@ -74,10 +75,10 @@ class Fail:
         Returns:
             Why the run must end; None where it goes on.
         """
-        if not Fail.is_due(self, state):
+        if not GuardPolicy.is_due(self, state):
             return None
-        self._next_look = state.step + self._here.look_every_steps
-        bad = self._here.weights.bad()
+        self._next_look = state.step + self._context.look_every_steps
+        bad = self._context.weights.bad()
         return self._ran_away(state, weights_bad(state, bad)) if bad else None
 
     def refused(
@@ -92,117 +93,125 @@ class Fail:
         Returns:
             Why the run must end; None where it goes on.
         """
-        here = self._here
-        samples, quarter_turns = here.batches.samples(state.order)
-        seen = diagnose(
+        context = self._context
+        samples, quarter_turns = context.batches.samples(state.order)
+        divergence = diagnose(
             state,
             reading,
             window,
             samples=samples,
             quarter_turns=quarter_turns,
-            guard=here.guard,
+            guard=context.guard,
             loss_of=loss_of,
         )
         refusals = state.refusals
         refusals.in_a_row = 1 + (refusals.in_a_row if refusals.last_step == state.step - 1 else 0)
         refusals.last_step = state.step
-        return self._decide(state, seen)
+        return self._decide(state, divergence)
 
-    def _decide(self, state: TrainingState, seen: Divergence) -> Divergence | None:
-        return seen
+    @abstractmethod
+    def _decide(self, state: TrainingState, divergence: Divergence) -> Divergence | None:
+        """Decide what follows a refused step, which has been taken back."""
 
-    def _ran_away(self, state: TrainingState, seen: Divergence) -> Divergence | None:
-        return seen
+    def _ran_away(self, state: TrainingState, divergence: Divergence) -> Divergence | None:
+        return divergence
 
     def _tell(self, decision: GuardDecision, state: TrainingState, text: str) -> None:
         refusals = state.refusals
         decision.skipped, decision.rollbacks = refusals.skipped, refusals.rollbacks
         decision.rate_factor = refusals.rate_factor
-        self._here.report.guard(decision)
-        self._here.report.log(LogLine.WARNING, text)
+        self._context.report.guard(decision)
+        self._context.report.log(LogLine.WARNING, text)
 
 
-class Skip(Fail):
+class Fail(GuardPolicy):
+    """The run ends at the first refused step."""
+
+    def _decide(self, state: TrainingState, divergence: Divergence) -> Divergence | None:
+        return divergence
+
+
+class Skip(GuardPolicy):
     """A refused step is left out."""
 
-    def __init__(self, policy: messages.GuardSkip, here: PolicyContext) -> None:
+    def __init__(self, policy: messages.GuardSkip, context: PolicyContext) -> None:
         """Take a filled message, and what it works with."""
-        super().__init__(policy, here)
+        super().__init__(policy, context)
         self._policy = policy
-        self._most = max(1, int(policy.max_share * here.num_steps))
+        self._most = max(1, int(policy.max_share * context.num_steps))
 
-    def _decide(self, state: TrainingState, seen: Divergence) -> Divergence | None:
+    def _decide(self, state: TrainingState, divergence: Divergence) -> Divergence | None:
         refusals, policy = state.refusals, self._policy
         if refusals.in_a_row > policy.max_in_a_row:
-            seen.policy = (
+            divergence.policy = (
                 f"{refusals.in_a_row} steps in a row were refused, and training.guard.skip."
                 f"max_in_a_row is {policy.max_in_a_row}"
             )
-            return seen
+            return divergence
         if refusals.skipped == self._most:
-            seen.policy = (
-                f"{refusals.skipped} of {self._here.num_steps} steps were left out before, and "
+            divergence.policy = (
+                f"{refusals.skipped} of {self._context.num_steps} steps were left out before, and "
                 f"training.guard.skip.max_share {policy.max_share:g} allows no more"
             )
-            return seen
+            return divergence
         refusals.skipped += 1
         self._tell(
-            GuardDecision(action=GuardDecision.SKIPPED, seen=seen),
+            GuardDecision(action=GuardDecision.SKIPPED, seen=divergence),
             state,
-            f"Step {state.step} is left out: {in_words(seen)}. {seen.hint} Left out so far: "
-            f"{refusals.skipped} of {self._here.num_steps} steps.",
+            f"Step {state.step} is left out: {in_words(divergence)}. {divergence.hint} "
+            f"Left out so far: {refusals.skipped} of {self._context.num_steps} steps.",
         )
-        self._here.report.metrics(state.step, {"guard/skipped": float(refusals.skipped)})
+        self._context.report.metrics(state.step, {"guard/skipped": float(refusals.skipped)})
         return None
 
 
 @dataclass
-class _Kept:
+class _GoodState:
     """A good state."""
 
     step: int
     applied: int
-    learnt: Snapshot
+    trained: Snapshot
 
 
-class Rollback(Fail):
+class Rollback(GuardPolicy):
     """Training goes back to a good state, and on with a lower learning rate."""
 
-    def __init__(self, policy: messages.GuardRollback, here: PolicyContext) -> None:
+    def __init__(self, policy: messages.GuardRollback, context: PolicyContext) -> None:
         """Take a filled message, and what it works with, before the first step."""
-        super().__init__(policy, here)
+        super().__init__(policy, context)
         self._policy = policy
-        self._kept = [_Kept(0, 0, here.learnt.capture())]
+        self._good_states = [_GoodState(0, 0, context.trained.capture())]
 
     def tensors(self) -> Mapping[str, Tensor]:
         """Return the states that are kept; see `Stateful`."""
         return {
             f"{number}/{path}": tensor
-            for number, kept in enumerate(self._kept)
-            for path, tensor in kept.learnt.tensors.items()
+            for number, good in enumerate(self._good_states)
+            for path, tensor in good.trained.tensors.items()
         }
 
     def values(self) -> Values:
         """Return what else belongs to them; see `Stateful`."""
-        kept = [
-            {"step": kept.step, "applied": kept.applied, "values": kept.learnt.values}
-            for kept in self._kept
+        states = [
+            {"step": good.step, "applied": good.applied, "values": good.trained.values}
+            for good in self._good_states
         ]
-        return {**super().values(), "kept": kept}
+        return {**super().values(), "kept": states}
 
     def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
         """Take them back; see `Stateful`."""
         super().restore(tensors, values)
-        self._kept = []
-        for number, held in enumerate(values["kept"]):
+        self._good_states = []
+        for number, good in enumerate(values["kept"]):
             own = f"{number}/"
             copies = {
                 path.removeprefix(own): tensor.clone()
                 for path, tensor in tensors.items()
                 if path.startswith(own)
             }
-            learnt = Snapshot(tensors=copies, values=dict(held["values"]))
-            self._kept.append(_Kept(held["step"], held["applied"], learnt))
+            trained = Snapshot(tensors=copies, values=dict(good["values"]))
+            self._good_states.append(_GoodState(good["step"], good["applied"], trained))
 
     def is_due(self, state: TrainingState) -> bool:
         """Return whether `passed` has something to do after the state's step."""
@@ -216,7 +225,7 @@ class Rollback(Fail):
         """
         if not self._keeps(state):
             return super().passed(state)
-        # Only what is known to be good is kept.
+        # Only what is known to be good is good.
         self._next_look = state.step
         times = state.refusals.rollbacks
         ending = super().passed(state)
@@ -225,60 +234,60 @@ class Rollback(Fail):
         return ending
 
     def _keeps(self, state: TrainingState) -> bool:
-        return state.step - self._kept[-1].step >= self._policy.keep_every_steps
+        return state.step - self._good_states[-1].step >= self._policy.keep_every_steps
 
     def _keep(self, state: TrainingState) -> None:
         # Of the two that are kept the older is there for when the younger is too young.
-        unused = self._kept.pop(0).learnt if len(self._kept) == 2 else None
-        learnt = self._here.learnt.capture(into=unused)
-        self._kept.append(_Kept(state.step, state.applied, learnt))
+        unused = self._good_states.pop(0).trained if len(self._good_states) == 2 else None
+        trained = self._context.trained.capture(into=unused)
+        self._good_states.append(_GoodState(state.step, state.applied, trained))
 
-    def _decide(self, state: TrainingState, seen: Divergence) -> Divergence | None:
+    def _decide(self, state: TrainingState, divergence: Divergence) -> Divergence | None:
         refusals, policy = state.refusals, self._policy
-        kept = self._good(state.step)
-        seen.good_step = kept.step
+        good = self._good(state.step)
+        divergence.good_step = good.step
         if refusals.rollbacks == policy.max_times:
-            seen.policy = (
+            divergence.policy = (
                 f"training had gone back {refusals.rollbacks} times, and training.guard.rollback."
                 f"max_times is {policy.max_times}"
             )
-            return seen
-        self._here.learnt.restore(kept.learnt)
-        state.applied = kept.applied
+            return divergence
+        self._context.trained.restore(good.trained)
+        state.applied = good.applied
         # What was kept after it led to where training must not go again.
-        self._kept = [kept]
+        self._good_states = [good]
         refusals.rollbacks += 1
         refusals.rate_factor *= policy.rate_factor
         self._tell(
-            GuardDecision(action=GuardDecision.ROLLED_BACK, seen=seen, to_step=kept.step),
+            GuardDecision(action=GuardDecision.ROLLED_BACK, seen=divergence, to_step=good.step),
             state,
-            f"Step {state.step} is refused: {in_words(seen)}. Training goes back to the state "
-            f"after step {kept.step} and on with the next batches; learning rates are multiplied "
-            f"by {refusals.rate_factor:g} from now on. {seen.hint}",
+            f"Step {state.step} is refused: {in_words(divergence)}. Training goes back to the "
+            f"state after step {good.step} and on with the next batches; learning rates are "
+            f"multiplied by {refusals.rate_factor:g} from now on. {divergence.hint}",
         )
-        self._here.report.metrics(state.step, {"guard/rollbacks": float(refusals.rollbacks)})
+        self._context.report.metrics(state.step, {"guard/rollbacks": float(refusals.rollbacks)})
         return None
 
-    def _ran_away(self, state: TrainingState, seen: Divergence) -> Divergence | None:
-        return self._decide(state, seen)
+    def _ran_away(self, state: TrainingState, divergence: Divergence) -> Divergence | None:
+        return self._decide(state, divergence)
 
-    def _good(self, step: int) -> _Kept:
+    def _good(self, step: int) -> _GoodState:
         """Return the latest state that is old enough not to hold what led to the refused step."""
-        old = [kept for kept in self._kept if step - kept.step > NUM_REMEMBERED]
-        return old[-1] if old else self._kept[0]
+        old = [good for good in self._good_states if step - good.step > NUM_REMEMBERED]
+        return old[-1] if old else self._good_states[0]
 
 
-def build(guard: messages.Guard, here: PolicyContext) -> Fail:
+def build(guard: messages.Guard, context: PolicyContext) -> GuardPolicy:
     """Build the policy of a filled message."""
     name, message = kind(guard)
-    return POLICIES[name](message, here)
+    return POLICIES[name](message, context)
 
 
-def in_words(seen: Divergence) -> str:
+def in_words(divergence: Divergence) -> str:
     """Say in half a sentence what was refused."""
-    where = f", first in module {seen.module}" if seen.module else ""
-    return f"{seen.what} {seen.value}{where}"
+    where = f", first in module {divergence.module}" if divergence.module else ""
+    return f"{divergence.what} {divergence.value}{where}"
 
 
-POLICIES: dict[str, type[Fail]] = {"fail": Fail, "skip": Skip, "rollback": Rollback}
+POLICIES: dict[str, type[GuardPolicy]] = {"fail": Fail, "skip": Skip, "rollback": Rollback}
 """Every member of `Guard` with its policy."""

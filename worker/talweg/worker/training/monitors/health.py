@@ -169,18 +169,20 @@ class Health:
         self._next = _due(self._num_looks)
         self._look_at_gradients(gradients(), state.step, reading)
         if state.applied >= self._warmup_steps + _TIME_TO_MOVE:
-            rate = state.optimizer.param_groups[0]["lr"]
             self._warn(
                 signs.constant_loss(
-                    self._first_loss, [*state.losses, reading.loss], step=state.step, rate=rate
+                    self._first_loss,
+                    [*state.losses, reading.loss],
+                    step=state.step,
+                    learning_rate=state.optimizer.param_groups[0]["lr"],
                 )
             )
         if self._num_looks % 2 == 0 and self._relus and Warning.DEAD_UNITS not in self._warned:
             self._probe = _Probe(self._relus, state.applied, self.followed)
             self._next = state.applied + 1
 
-    def _look_at_gradients(self, seen: Gradients, step: int, reading: Reading) -> None:
-        look = Look(step, reading.loss, seen.norms, seen.zero)
+    def _look_at_gradients(self, gradients: Gradients, step: int, reading: Reading) -> None:
+        look = Look(step, reading.loss, gradients.norms, gradients.zero)
         if self._num_looks <= LOOKS_IN_A_ROW:
             for name, norm in look.norms.items():
                 self._first_norms[name] = max(norm, self._first_norms.get(name, 0.0))

@@ -27,13 +27,13 @@ class Gradients:
 
 
 class Layers:
-    """The layers of a model whose weights are learnt.
+    """The layers of a model whose weights are trainable.
 
     Those of a loss with weights of its own are none of them: their gradients are of another scale.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        """Take a model whose loss, where it is learnt too, stand in it as ``loss``."""
+        """Take a model whose loss, where it is trained too, stands in it as ``loss``."""
         self.parameters: dict[str, list[nn.Parameter]] = defaultdict(list)
         """By layer, in the order in which the model names them."""
         for name, parameter in model.named_parameters():
@@ -43,15 +43,15 @@ class Layers:
 
     def gradients(self) -> Gradients:
         """Read the gradients, the device once."""
-        held = {
+        gradients = {
             name: [p.grad for p in parameters if p.grad is not None]
             for name, parameters in self.parameters.items()
         }
-        norms = layer_norms(held)
+        norms = layer_norms(gradients)
         zero = frozenset(
             name
             for name, norm in norms.items()
-            if norm == 0 and not any(int(torch.count_nonzero(g)) for g in held[name])
+            if norm == 0 and not any(int(torch.count_nonzero(g)) for g in gradients[name])
         )
         return Gradients(norms, zero)
 
@@ -62,8 +62,8 @@ def layer_norms(tensors: Mapping[str, Sequence[Tensor]]) -> dict[str, float]:
     Args:
         tensors: By layer; 0 where a layer has none.
     """
-    held = list(chain.from_iterable(tensors.values()))
-    sizes = iter(read(foreach.norms(held)) if held else ())
+    flat = list(chain.from_iterable(tensors.values()))
+    sizes = iter(read(foreach.norms(flat)) if flat else ())
     return {
         name: math.hypot(*(next(sizes) for _ in of_layer)) for name, of_layer in tensors.items()
     }

@@ -115,7 +115,7 @@ def exploding(looks: Sequence[Look], first: Mapping[str, float]) -> Warning | No
 
 
 def constant_loss(
-    first: float, since: Sequence[float], *, step: int, rate: float
+    first: float, since: Sequence[float], *, step: int, learning_rate: float
 ) -> Warning | None:
     """Warn of a loss that is what it was in the first step.
 
@@ -123,7 +123,7 @@ def constant_loss(
         first: The first step's loss.
         since: The last losses.
         step: The step.
-        rate: The learning rate.
+        learning_rate: At that step.
     """
     if first == 0 or any(abs(loss - first) > CONSTANT * abs(first) for loss in since):
         return None
@@ -132,8 +132,8 @@ def constant_loss(
         field="loss",
         message=(
             f"The loss is {first:.6g} since the first step, and still at step {step}: nothing is "
-            f"learnt. Try a higher learning rate than {rate:g}, and see whether the loss depends "
-            "on the outputs at all."
+            f"learnt. Try a higher learning rate than {learning_rate:g}, and see whether the loss "
+            "depends on the outputs at all."
         ),
     )
 

@@ -115,7 +115,7 @@ def _adagrad(fused: Callable[..., Any]) -> Kernel:
 
 
 def _of_torch() -> dict[type[torch.optim.Optimizer], Kernel]:
-    found: tuple[tuple[type[torch.optim.Optimizer], Callable[..., Kernel], str], ...] = (
+    kernels: tuple[tuple[type[torch.optim.Optimizer], Callable[..., Kernel], str], ...] = (
         (torch.optim.SGD, _sgd, "_fused_sgd_"),
         (torch.optim.Adam, _adam, "_fused_adam_"),
         (torch.optim.AdamW, _adam, "_fused_adamw_"),
@@ -123,7 +123,7 @@ def _of_torch() -> dict[type[torch.optim.Optimizer], Kernel]:
     )
     return {
         optimizer: kernel(getattr(torch, name))
-        for optimizer, kernel, name in found
+        for optimizer, kernel, name in kernels
         if hasattr(torch, name)
     }
 

@@ -27,7 +27,7 @@ class Length:
 
 @dataclass(frozen=True)
 class Plateau:
-    """A rate that falls when a metric stops improving."""
+    """A learning rate that is reduced when a metric stops improving."""
 
     metric: str
     """The validation metric that is watched."""
@@ -35,7 +35,7 @@ class Plateau:
     """Evaluations without improvement that change nothing."""
 
 
-# From the step, counted from 1, and the falls so far to the step's learning rate.
+# From the step, counted from 1, and the reductions so far, to the step's learning rate.
 Curve = Callable[[int, int], float]
 
 
@@ -43,28 +43,32 @@ Curve = Callable[[int, int], float]
 class Schedule:
     """A learning rate for every step."""
 
-    rate: Curve
+    learning_rate: Curve
     """Gives a step's learning rate: from the step, counted from 1, and from how often the watched
     metric has stopped improving, which only `plateau` heeds."""
     plateau: Plateau | None = None
     """What is watched; None where the step alone decides."""
 
     def times(self, factor: Callable[[int], float]) -> Schedule:
-        """Return the schedule whose rates are multiplied by a factor of the step, from 1."""
-        rate = self.rate
-        return replace(self, rate=lambda step, falls: rate(step, falls) * factor(step))
+        """Return the schedule whose learning rates are multiplied by a factor of the step."""
+        curve = self.learning_rate
+
+        def multiplied(step: int, reductions: int) -> float:
+            return curve(step, reductions) * factor(step)
+
+        return replace(self, learning_rate=multiplied)
 
 
-def build(schedule: messages.Schedule, *, rate: float, length: Length) -> Schedule:
+def build(schedule: messages.Schedule, *, learning_rate: float, length: Length) -> Schedule:
     """Build a filled schedule.
 
     Args:
         schedule: The schedule.
-        rate: The optimizer's learning rate.
+        learning_rate: The optimizer's.
         length: How long the run is.
     """
     name, message = kind(schedule)
-    curve = SCHEDULES[name](message, rate, length)
+    curve = SCHEDULES[name](message, learning_rate, length)
     plateau = None
     if isinstance(message, messages.Plateau):
         plateau = Plateau(message.metric, message.patience)
@@ -75,53 +79,53 @@ def _warmed_up(curve: Curve, warmup_steps: int) -> Curve:
     if not warmup_steps:
         return curve
 
-    def warmed_up(step: int, falls: int) -> float:
+    def warmed_up(step: int, reductions: int) -> float:
         if step >= warmup_steps:
-            return curve(step, falls)
+            return curve(step, reductions)
         # Towards what the curve gives at the end of the warm-up.
-        return curve(warmup_steps, falls) * step / warmup_steps
+        return curve(warmup_steps, reductions) * step / warmup_steps
 
     return warmed_up
 
 
-def _constant(_: messages.Constant, rate: float, length: Length) -> Curve:
-    return lambda step, falls: rate
+def _constant(_: messages.Constant, base: float, length: Length) -> Curve:
+    return lambda step, reductions: base
 
 
-def _step(schedule: messages.Step, rate: float, length: Length) -> Curve:
+def _step(schedule: messages.Step, base: float, length: Length) -> Curve:
     every = schedule.every_epochs * length.steps_an_epoch
     gamma = schedule.gamma
-    return lambda step, falls: rate * gamma ** ((step - 1) // every)
+    return lambda step, reductions: base * gamma ** ((step - 1) // every)
 
 
-def _cosine(schedule: messages.Cosine, rate: float, length: Length) -> Curve:
+def _cosine(schedule: messages.Cosine, base: float, length: Length) -> Curve:
     first = max(schedule.warmup_steps, 1)
     span = max(length.steps - first, 1)
-    low = rate * schedule.final_share
-    return lambda step, falls: _along_cosine(rate, low, (step - first) / span)
+    low = base * schedule.final_share
+    return lambda step, reductions: _along_cosine(base, low, (step - first) / span)
 
 
-def _one_cycle(schedule: messages.OneCycle, rate: float, length: Length) -> Curve:
+def _one_cycle(schedule: messages.OneCycle, base: float, length: Length) -> Curve:
     first = max(schedule.warmup_steps, 1)
-    start = rate / schedule.start_divisor
+    start = base / schedule.start_divisor
     end = start / schedule.final_divisor
     # The step at which the rate stands highest, as torch's OneCycleLR counts it.
     top = first - 1 + schedule.rising_share * (length.steps - first + 1)
     rising = max(top - first, 1e-9)
     falling = max(length.steps - max(top, first), 1e-9)
 
-    def curve(step: int, falls: int) -> float:
+    def curve(step: int, reductions: int) -> float:
         if step <= top:
-            return _along_cosine(start, rate, (step - first) / rising)
-        return _along_cosine(rate, end, (step - max(top, first)) / falling)
+            return _along_cosine(start, base, (step - first) / rising)
+        return _along_cosine(base, end, (step - max(top, first)) / falling)
 
     return curve
 
 
-def _plateau(schedule: messages.Plateau, rate: float, length: Length) -> Curve:
+def _plateau(schedule: messages.Plateau, base: float, length: Length) -> Curve:
     factor = schedule.factor
-    lowest = min(schedule.min_rate, rate)
-    return lambda step, falls: max(rate * factor**falls, lowest)
+    lowest = min(schedule.min_rate, base)
+    return lambda step, reductions: max(base * factor**reductions, lowest)
 
 
 def _along_cosine(start: float, end: float, share: float) -> float:

@@ -245,7 +245,7 @@ class FlatUpdate(Update):
 def fits(parameters: Sequence[nn.Parameter]) -> bool:
     """Return whether parameters can and should train in arenas.
 
-    Few enough of them that it pays, on the CPU, in float32, without gaps in memory, and learnt.
+    Few enough of them that it pays, on the CPU, in float32, without gaps in memory, and trainable.
     """
     return sum(p.numel() for p in parameters) <= LARGEST_FLAT and all(
         p.device.type == "cpu"

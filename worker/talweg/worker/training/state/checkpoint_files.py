@@ -18,7 +18,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 
 from talweg.worker.storage.blobs import Blobs
-from talweg.worker.training import Snapshot
+from talweg.worker.training.state.snapshot import Snapshot
 
 FORMAT = 1
 TENSORS, DOCUMENT = ".safetensors", ".json"

@@ -43,7 +43,7 @@ class Checkpointer:
         """
         self._state, self._snapshots, self._store = state, snapshots, store
         self._weights, self._report = weights, report
-        self._every_steps = settings.every_steps if settings.HasField("every_steps") else None
+        self._settings = settings
         self._every_seconds = float(settings.every_seconds)
         self._keep_best = settings.keep_best
         self._due = time.monotonic() + self._every_seconds
@@ -75,19 +75,14 @@ class Checkpointer:
 
     def step_done(self) -> None:
         """Keep the state where that is due."""
-        if self.is_due() or time.monotonic() >= self._due:
+        if is_due(self._settings, self._state) or time.monotonic() >= self._due:
             self.save()
-
-    def is_due(self) -> bool:
-        """Return whether the state must be kept at this very step."""
-        every = self._every_steps
-        return every is not None and self._state.step % every == 0
 
     def evaluated(self) -> None:
         """Set the state aside where no evaluation was better, to be kept with the next."""
         state = self._state
         if self._keep_best and state.leading.step == state.step > 0:
-            self._best = self._snapshots.capture(self._best, place=_HOST)
+            self._best = self._snapshots.capture(self._best, device=_HOST)
             self._best_step = state.step
 
     def save(self) -> None:
@@ -111,3 +106,8 @@ class Checkpointer:
                 self._saved_step, self._best_kept = state.step, self._best_step
         now = time.monotonic()
         self._due = now + max(self._every_seconds, (now - started) / _MOST_SHARE)
+
+
+def is_due(settings: spec_pb2.Checkpoints, state: TrainingState) -> bool:
+    """Return whether a state must be kept at its very step, by filled settings."""
+    return settings.HasField("every_steps") and state.step % settings.every_steps == 0

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from talweg.v1.spec_pb2 import JobSpec, Training
 from talweg.worker.training.precision import GradScaler
 from talweg.worker.training.state.snapshot import Snapshot
-from talweg.worker.training.state.training_state import Refusals, Watched
+from talweg.worker.training.state.training_state import BestValue, Refusals
 
 _BEST = "state/best."
 _FLOW = "health/flow"
@@ -29,7 +29,7 @@ def continued(snapshot: Snapshot, before: JobSpec, after: JobSpec) -> Snapshot:
     tensors = dict(snapshot.tensors)
     if before.optimizer != after.optimizer or before.schedule != after.schedule:
         # The rate is what the spec says now.
-        state |= {"falls": 0, "plateau": asdict(Watched())}
+        state |= {"falls": 0, "plateau": asdict(BestValue())}
     if before.optimizer != after.optimizer:
         fresh = asdict(Refusals())
         state["refusals"] = {**state["refusals"], "rate_factor": fresh["rate_factor"]}
@@ -40,7 +40,7 @@ def continued(snapshot: Snapshot, before: JobSpec, after: JobSpec) -> Snapshot:
         and now.HasField("early_stopping")
         and was.early_stopping.metric == stopping.metric
     ):
-        state["stopping"] = asdict(Watched())
+        state["stopping"] = asdict(BestValue())
         tensors = {name: t for name, t in tensors.items() if not name.startswith(_BEST)}
     elif state["stopping"]["waited"] >= stopping.patience:
         state["stopping"] = {**state["stopping"], "waited": 0}

@@ -73,13 +73,13 @@ class Snapshots:
         )
 
     def capture(
-        self, into: Snapshot | None = None, *, place: torch.device | None = None
+        self, into: Snapshot | None = None, *, device: torch.device | None = None
     ) -> Snapshot:
         """Take a snapshot, between two steps.
 
         Args:
             into: An earlier one that nobody needs any more: its memory is used again.
-            place: Where the copies stand; each beside its original where None.
+            device: Where the copies stand; each beside its original where None.
         """
         snapshot = Snapshot() if into is None else into
         live, old = self.now(), snapshot.tensors
@@ -87,8 +87,8 @@ class Snapshots:
         copies = _Copies()
         for path, tensor in live.tensors.items():
             target = old.get(path)
-            if target is None or not _alike(target, tensor, place or tensor.device):
-                target = torch.empty_like(tensor, device=place)
+            if target is None or not _alike(target, tensor, device or tensor.device):
+                target = torch.empty_like(tensor, device=device)
             copies.add(target, tensor)
             snapshot.tensors[path] = target
         copies.make()
@@ -218,9 +218,9 @@ class Optimizer:
 class RandomState:
     """torch's own random state, from which dropout and the like draw."""
 
-    def __init__(self, place: torch.device) -> None:
+    def __init__(self, device: torch.device) -> None:
         """Take the device of the training, whose state counts beside the CPU's."""
-        self._cuda = place if place.type == "cuda" else None
+        self._cuda = device if device.type == "cuda" else None
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the states."""
@@ -240,34 +240,34 @@ class RandomState:
             torch.cuda.set_rng_state(tensors["cuda"], self._cuda)
 
 
-def seed(place: torch.device, number: int) -> None:
+def seed(device: torch.device, number: int) -> None:
     """Set the random state from which dropout and the like draw.
 
     Args:
-        place: The device of the training.
+        device: The device of the training.
         number: The same gives the same state.
     """
     # torch.manual_seed also leaves word for CUDA, which costs more than a small job's first step.
     torch.default_generator.manual_seed(number)
-    if place.type == "cuda":
+    if device.type == "cuda":
         torch.cuda.manual_seed(number)
 
 
-def copy_into(live: Mapping[str, Tensor], kept: Mapping[str, Tensor]) -> None:
+def copy_into(live: Mapping[str, Tensor], source: Mapping[str, Tensor]) -> None:
     """Copy tensors into those of the same names.
 
     Raises:
         ValueError: Names or shapes differ.
     """
-    if live.keys() != kept.keys():
-        missing, unknown = sorted(live.keys() - kept.keys()), sorted(kept.keys() - live.keys())
+    if live.keys() != source.keys():
+        missing, unknown = sorted(live.keys() - source.keys()), sorted(source.keys() - live.keys())
         raise ValueError(f"missing {missing or 'nothing'}, unknown {unknown or 'nothing'}")
     copies = _Copies()
     for name, target in live.items():
-        if target.shape != kept[name].shape:
-            found, wanted = tuple(kept[name].shape), tuple(target.shape)
-            raise ValueError(f"{name} must be of shape {wanted}, but got {found}")
-        copies.add(target, kept[name])
+        if target.shape != source[name].shape:
+            shape, wanted = tuple(source[name].shape), tuple(target.shape)
+            raise ValueError(f"{name} must be of shape {wanted}, but got {shape}")
+        copies.add(target, source[name])
     copies.make()
 
 
@@ -288,8 +288,8 @@ class _Copies:
                 foreach.copy(targets, sources)
 
 
-def _alike(one: Tensor, other: Tensor, place: torch.device) -> bool:
-    return (one.shape, one.dtype, one.device) == (other.shape, other.dtype, place)
+def _alike(one: Tensor, other: Tensor, device: torch.device) -> bool:
+    return (one.shape, one.dtype, one.device) == (other.shape, other.dtype, device)
 
 
 def _named_tensors(module: nn.Module | None) -> Iterable[tuple[str, Tensor]]:

@@ -24,15 +24,15 @@ def _history() -> deque[float]:
 
 
 @dataclass
-class Watched:
-    """The best value that a watched metric has had."""
+class BestValue:
+    """The best value that a metric has had so far."""
 
     best: float = math.nan
     """The value; NaN before the first."""
     step: int = 0
     """The step of the best value."""
     waited: int = 0
-    """Evaluations since, or since the last fall of the learning rate."""
+    """Evaluations since, or since the last reduction of the learning rate."""
 
     def see(self, value: float, *, step: int, maximise: bool, min_delta: float = 0.0) -> bool:
         """Take a new value and tell whether it is better by more than min_delta.
@@ -81,13 +81,13 @@ class TrainingState:
     """Epochs begun."""
     stopped_early: bool = False
     """Whether early stopping has ended the training."""
-    falls: int = 0
-    """How often the learning rate has fallen because a metric stopped improving."""
-    plateau: Watched = field(default_factory=Watched)
+    lr_reductions: int = 0
+    """How often the learning rate was reduced because a metric stopped improving."""
+    plateau: BestValue = field(default_factory=BestValue)
     """What the learning rate is watched by."""
-    stopping: Watched = field(default_factory=Watched)
+    stopping: BestValue = field(default_factory=BestValue)
     """What early stopping is watched by."""
-    leading: Watched = field(default_factory=Watched)
+    leading: BestValue = field(default_factory=BestValue)
     """What tells which evaluation is the best so far."""
     best: list[Tensor] | None = None
     """Parameters and buffers of the best evaluation, under early stopping."""
@@ -121,8 +121,8 @@ class TrainingState:
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors that are neither the model's nor the optimizer's; see `Stateful`."""
         best = {} if self.best is None else dict(enumerate(self.best))
-        kept = {f"best.{number}": tensor for number, tensor in best.items()}
-        return {"order": self.order.state, **kept}
+        copies = {f"best.{number}": tensor for number, tensor in best.items()}
+        return {"order": self.order.state, **copies}
 
     def values(self) -> Values:
         """Return the counts and histories; see `Stateful`."""
@@ -131,7 +131,7 @@ class TrainingState:
             "applied": self.applied,
             "epoch": self.epoch,
             "position": self.order.position,
-            "falls": self.falls,
+            "falls": self.lr_reductions,
             "plateau": asdict(self.plateau),
             "stopping": asdict(self.stopping),
             "leading": asdict(self.leading),
@@ -149,13 +149,16 @@ class TrainingState:
         else:
             best = [tensor.detach().clone() for tensor in self._tensors()]
             names = [f"best.{number}" for number in range(len(best))]
-            kept = {name: tensor for name, tensor in tensors.items() if name != "order"}
-            copy_into(dict(zip(names, best, strict=True)), kept)
+            copies = {name: tensor for name, tensor in tensors.items() if name != "order"}
+            copy_into(dict(zip(names, best, strict=True)), copies)
             self.best = best
-        self.step, self.epoch, self.falls = values["step"], values["epoch"], values["falls"]
+        self.step, self.epoch = values["step"], values["epoch"]
+        self.lr_reductions = values["falls"]
         self.applied = values["applied"]
-        self.plateau, self.stopping = Watched(**values["plateau"]), Watched(**values["stopping"])
-        self.leading, self.stopped_early = Watched(**values["leading"]), values["stopped_early"]
+        self.stopped_early = values["stopped_early"]
+        self.plateau = BestValue(**values["plateau"])
+        self.stopping = BestValue(**values["stopping"])
+        self.leading = BestValue(**values["leading"])
         self.refusals = Refusals(**values["refusals"])
         self.losses, self.norms = _history(), _history()
         self.losses.extend(values["losses"])

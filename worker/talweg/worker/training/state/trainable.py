@@ -1,4 +1,4 @@
-"""A network beside a loss that has weights of its own."""
+"""What a training trains: a network, beside a loss that has weights of its own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class WithLoss(nn.Module):
-    """All that is learnt: the network's modules under their own names, and ``loss``.
+    """All that is trained: the network's modules under their own names, and ``loss``.
 
     Run, it is the network alone.
     """
@@ -26,7 +26,7 @@ class WithLoss(nn.Module):
         return x
 
 
-def all_learned(network: nn.Sequential, loss: nn.Module) -> nn.Module:
+def trainable(network: nn.Sequential, loss: nn.Module) -> nn.Module:
     """Return the network, beside the loss where that has weights of its own."""
     if next(loss.parameters(), None) is None:
         return network

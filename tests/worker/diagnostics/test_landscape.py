@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from talweg.spec import fill
 from talweg.v1.jobs_pb2 import Job, Outcome
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker import training
+from talweg.worker import diagnostics
 from talweg.worker.diagnostics import landscape
-from talweg.worker.training import RecordingReporter, Stop
+from talweg.worker.training import NeverStop, RecordingReporter, Stop
 
 SMALL = {"points": 5, "samples": 64}
 ALL = 100_000
@@ -205,7 +205,7 @@ class _AfterTraining:
 
 def test_cancelled_in_the_middle_of_it() -> None:
     report = RecordingReporter()
-    result = training.run(
+    result = diagnostics.run(
         surrounded(), report=report, control=_AfterTraining(report, "cancel"), device="cpu"
     )
     assert (result.state, result.cause) == (Job.CANCELLED, Outcome.CANCEL_REQUEST)
@@ -215,7 +215,7 @@ def test_cancelled_in_the_middle_of_it() -> None:
 def test_a_time_limit_leaves_it_out_and_keeps_the_rest() -> None:
     plain, _ = run(job())
     report = RecordingReporter()
-    result = training.run(
+    result = diagnostics.run(
         surrounded(), report=report, control=_AfterTraining(report, "time_limit"), device="cpu"
     )
     assert result.state == Job.SUCCEEDED
@@ -237,13 +237,11 @@ def test_it_is_made_elsewhere_without_training_again(
     report = RecordingReporter()
     disk = Disk(tmp_path, report)
     control = _AfterTraining(report, reason)
-    result = training.run(spec, report=report, control=control, device="cpu", store=disk)
+    result = diagnostics.run(spec, report=report, control=control, device="cpu", store=disk)
     assert result.state == state
     assert report.tables == {}
     report.steps = 0
-    result = training.run(
-        spec, report=report, control=training.NeverStop(), device="cpu", store=disk
-    )
+    result = diagnostics.run(spec, report=report, control=NeverStop(), device="cpu", store=disk)
     assert report.steps == 0
     assert result.model is not None
     assert whole.model is not None

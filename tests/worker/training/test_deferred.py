@@ -17,6 +17,7 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import training
 from talweg.worker.training import NeverStop, NullReporter, Stop
 from talweg.worker.training.deferred import every_steps
+from talweg.worker.training.guard.guard import Reading
 from talweg.worker.training.monitors import health
 from talweg.worker.training.optim.update import FlatUpdate, Update
 
@@ -71,6 +72,21 @@ def outcome(made: Run) -> dict[str, Any]:
     }
 
 
+def counted_windows(made: Run, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that comes to hold how many steps each window has that is read."""
+    guard, windows = made.setup.step.guard, list[int]()
+    read_unread = guard.read_unread
+
+    def counting() -> list[Reading] | None:
+        readings = read_unread()
+        # Of one with a bad step nothing is given.
+        windows.append(len(readings or ()))
+        return readings
+
+    monkeypatch.setattr(guard, "read_unread", counting)
+    return windows
+
+
 @pytest.mark.parametrize("guard", GUARDS)
 @pytest.mark.parametrize(
     ("optimizer", "training"),
@@ -112,8 +128,9 @@ def test_samples_of_a_window_that_is_taken_again_count_once(
 
     def rows(every: int) -> tuple[dict[str, int], int]:
         made = Run(spec(every, guard=GUARDS["skip"]), {20: WAYS[0], 26: WAYS[1]})
+        windows = counted_windows(made, monkeypatch)
         made.to_the_end()
-        return dict(made.setup.health.followed.rows), made.setup.ahead.num_reads
+        return dict(made.setup.step.health.followed.rows), len(windows)
 
     (each, _), (windows, num_reads) = rows(1), rows(10)
     assert num_reads > 0
@@ -130,14 +147,16 @@ def test_under_fail_it_ends_before_the_bad_step(way: str, step: int) -> None:
     assert same(read_ten, read_each)
 
 
-def test_the_device_is_read_once_a_window() -> None:
+def test_the_device_is_read_once_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
     made = Run(spec(10))
+    windows = counted_windows(made, monkeypatch)
     assert made.to_the_end() is None
     # Steps 1 and 16 are looked at by themselves: windows of 10, 4, 10, 10 and 8.
-    assert made.setup.ahead.num_reads == 5
+    assert windows == [10, 4, 10, 10, 8]
     each = Run(spec(1))
+    windows = counted_windows(each, monkeypatch)
     assert each.to_the_end() is None
-    assert each.setup.ahead.num_reads == 0
+    assert windows == []
     assert same(made.learnt(), each.learnt())
 
 
@@ -290,7 +309,7 @@ on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no 
 def test_windows_on_cuda_end_as_if_each_step_had_been_read(optimizer: str, guard: str) -> None:
     def ends(every: int | None) -> dict[str, Any]:
         asked = spec(every, guard=GUARDS[guard], optimizer=OPTIMIZERS[optimizer])
-        return outcome(Run(asked, BAD, place=torch.device("cuda", 0)))
+        return outcome(Run(asked, BAD, device=torch.device("cuda", 0)))
 
     read_each, read_many = ends(1), ends(None)
     assert len(read_each["decisions"]) == len(BAD)

@@ -1,0 +1,80 @@
+"""A run of a job with all that `diagnostics` of its spec asks for."""
+
+from __future__ import annotations
+
+from talweg.v1.jobs_pb2 import LogLine
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker import training
+from talweg.worker.diagnostics.landscape import look_around
+from talweg.worker.diagnostics.one_batch import learn_one_batch
+from talweg.worker.diagnostics.rate_range import try_learning_rates
+from talweg.worker.diagnostics.trivial import trivial_metrics
+from talweg.worker.tasks import EvalResult
+from talweg.worker.training import Control, Reporter, Result, Stop, Store
+from talweg.worker.training.job import RunContext
+from talweg.worker.training.optim import optimizers
+from talweg.worker.training.setup import Setup
+
+
+def run(
+    spec: JobSpec,
+    *,
+    report: Reporter,
+    control: Control,
+    device: str | None = None,
+    store: Store | None = None,
+) -> Result:
+    """Train as a spec says, and diagnose what it asks for; as `training.run` in all else."""
+    return training.run(
+        spec,
+        report=report,
+        control=control,
+        device=device,
+        store=store,
+        diagnoses=_BySpec(),
+    )
+
+
+class _BySpec:
+    """What the spec of a run asks for; see `Diagnoses`."""
+
+    def before_training(self, setup: Setup, context: RunContext) -> None:
+        asked, report, control = context.spec.diagnostics, context.report, context.control
+        learning_rate = optimizers.learning_rate(context.spec.optimizer)
+        if asked.one_batch_steps:
+            learn_one_batch(
+                setup,
+                asked.one_batch_steps,
+                learning_rate=learning_rate,
+                report=report,
+                control=control,
+            )
+        if asked.HasField("rate_range"):
+            try_learning_rates(
+                setup,
+                asked.rate_range,
+                learning_rate=learning_rate,
+                report=report,
+                control=control,
+            )
+
+    def after_test(self, setup: Setup, tested: EvalResult, context: RunContext) -> None:
+        """Tell what a predictor that knows nothing would have reached."""
+        if not context.spec.diagnostics.trivial or tested.predictions is None:
+            return
+        task, bundle = setup.learner.task, setup.splits.bundle
+        values = trivial_metrics(task, bundle, tested.predictions)
+        if values is None:
+            context.report.log(
+                LogLine.INFO, "There is no trivial predictor to compare with for this task."
+            )
+        else:
+            setup.step.recorder.evaluation(setup.state.step, "trivial", values)
+
+    def after_training(self, setup: Setup, context: RunContext) -> Stop | None:
+        asked = context.spec.diagnostics
+        if not asked.HasField("loss_landscape"):
+            return None
+        return look_around(
+            setup, asked.loss_landscape, report=context.report, control=context.control
+        )
