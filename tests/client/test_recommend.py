@@ -1,7 +1,5 @@
 """Recommendations by the library and the command line, over both servers and without one."""
 
-from __future__ import annotations
-
 import io
 import json
 import typing

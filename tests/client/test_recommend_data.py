@@ -1,7 +1,5 @@
 """Recommendations that look at the data: which data, which task, and what stands over what."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Advice on losses: ranked as reasoned, valid in every case, by rules that all can speak."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Formulas: what may be said, and where what may not be said stands."""
 
-from __future__ import annotations
-
 import ast
 import re
 import warnings

@@ -1,7 +1,5 @@
 """The package as a whole: its public names, what it imports, its generated code."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import sys

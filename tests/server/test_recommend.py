@@ -1,7 +1,5 @@
 """RecommendLoss over the wire."""
 
-from __future__ import annotations
-
 import grpc
 from tests.server.conftest import Running
 from tests.server.samples import spec as sample

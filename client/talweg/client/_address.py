@@ -1,7 +1,5 @@
 """Find the server: an argument, an environment variable, or a local stack."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """The client: the jobs and the catalogue of a server, in Python."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -66,7 +64,7 @@ class Client:
         """Close the connection; jobs continue."""
         self._connection.close()
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> "Client":
         """Return the client itself."""
         return self
 
@@ -74,7 +72,7 @@ class Client:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        traceback: TracebackType | None,
+        traceback: "TracebackType | None",
     ) -> None:
         """Close the connection."""
         self.close()

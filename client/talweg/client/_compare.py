@@ -1,7 +1,5 @@
 """Comparisons of jobs."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -37,7 +35,7 @@ class Goal(StrEnum):
         }[self]
 
     @classmethod
-    def of(cls, number: int) -> Goal:
+    def of(cls, number: int) -> "Goal":
         """Convert the goal of a message.
 
         Raises:
@@ -165,7 +163,7 @@ class Comparison:
         return rows
 
     @classmethod
-    def of(cls, response: jobs_pb2.CompareJobsResponse, group_by: Sequence[str]) -> Comparison:
+    def of(cls, response: jobs_pb2.CompareJobsResponse, group_by: Sequence[str]) -> "Comparison":
         """Convert the response of a server."""
         return cls(
             metric=response.metric,
@@ -175,7 +173,7 @@ class Comparison:
         )
 
 
-def compare_url(jobs: Iterable[Job]) -> str | None:
+def compare_url(jobs: Iterable["Job"]) -> str | None:
     """Return the URL of the page in MLflow that compares the runs of jobs.
 
     None if fewer than two jobs have runs there yet, or their tracking server has no pages. For

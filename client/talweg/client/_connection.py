@@ -1,7 +1,5 @@
 """A connection to a server: calls with deadlines and safe retries."""
 
-from __future__ import annotations
-
 import random
 import threading
 import time
@@ -67,7 +65,7 @@ class Connection:
         self._channel.close()
 
     def call(
-        self, method: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request
+        self, method: "grpc.UnaryUnaryMultiCallable[Request, Response]", request: Request
     ) -> Response:
         """Call a method, with retries while the server is unavailable and time is left.
 
@@ -174,7 +172,7 @@ class Connection:
         job = self.call(self.jobs.GetJob, jobs_pb2.GetJobRequest(name=name))
         return job.HasField("outcome") and job.last_cursor <= cursor
 
-    def _retry_until(self, backoff: _Backoff, seconds: float) -> float:
+    def _retry_until(self, backoff: "_Backoff", seconds: float) -> float:
         allowed = seconds if self._has_answered else min(seconds, FIRST_CONTACT_SECONDS)
         return backoff.started + allowed
 
@@ -182,7 +180,7 @@ class Connection:
         if self._closed.is_set():
             raise ValueError("the client is closed")
 
-    def _note(self, error: grpc.RpcError) -> TalwegError:
+    def _note(self, error: "grpc.RpcError") -> TalwegError:
         found = from_rpc(error, address=self.server.address)
         # An UNAVAILABLE with a reason was written by the server itself.
         self._has_answered |= not isinstance(found, Unavailable) or bool(found.reason)
@@ -204,7 +202,7 @@ class _Backoff:
         return time.monotonic() + self.delay < deadline
 
 
-def _is_code(error: grpc.RpcError, name: str) -> bool:
+def _is_code(error: "grpc.RpcError", name: str) -> bool:
     import grpc
 
     return isinstance(error, grpc.Call) and error.code().name == name

@@ -13,8 +13,6 @@ TalwegError
 └── WaitTimeout             a job did not end in time; also a TimeoutError
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -100,7 +98,7 @@ class ServerError(TalwegError):
 class BatchError(TalwegError):
     """Some jobs of a batch were refused; the others were accepted."""
 
-    def __init__(self, results: Sequence[Job | TalwegError]) -> None:
+    def __init__(self, results: Sequence["Job | TalwegError"]) -> None:
         """Sort a batch's results."""
         self.results: tuple[Job | TalwegError, ...] = tuple(results)
         """One result per spec, in order."""
@@ -121,7 +119,7 @@ class BatchError(TalwegError):
 class JobFailed(TalwegError):
     """The result of a job that did not end as SUCCEEDED was requested."""
 
-    def __init__(self, message: str, *, result: JobResult, outcome: Outcome) -> None:
+    def __init__(self, message: str, *, result: "JobResult", outcome: "Outcome") -> None:
         """Keep the partial result."""
         super().__init__(message)
         self.result = result
@@ -167,7 +165,7 @@ def from_status(status: status_pb2.Status, *, address: str = "") -> TalwegError:
     return kind(message, **details)
 
 
-def from_rpc(error: grpc.RpcError, *, address: str) -> TalwegError:
+def from_rpc(error: "grpc.RpcError", *, address: str) -> TalwegError:
     """Convert a failed call to an exception."""
     import grpc
 

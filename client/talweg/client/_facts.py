@@ -1,7 +1,5 @@
 """The keyword arguments of `Client.recommend`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 

@@ -1,7 +1,5 @@
 """Convert job files and Python values to specs."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path

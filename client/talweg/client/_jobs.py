@@ -1,7 +1,5 @@
 """The handle of a job."""
 
-from __future__ import annotations
-
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +24,7 @@ Seconds = timedelta | float
 class Job:
     """A job as last reported by the server; `refresh` updates it."""
 
-    def __init__(self, connection: Connection, message: jobs_pb2.Job) -> None:
+    def __init__(self, connection: "Connection", message: jobs_pb2.Job) -> None:
         """Wrap a message; called by `Client`."""
         self._connection = connection
         self._message = message
@@ -68,7 +66,7 @@ class Job:
         """How it ended; None until then."""
         return self._message.outcome if self._message.HasField("outcome") else None
 
-    def refresh(self) -> Job:
+    def refresh(self) -> "Job":
         """Update the job from the server.
 
         Raises:
@@ -116,7 +114,7 @@ class Job:
             self._take(event)
             yield event
 
-    def wait(self, timeout: Seconds | None = None) -> Job:
+    def wait(self, timeout: Seconds | None = None) -> "Job":
         """Wait until the job has ended, in whatever state.
 
         Args:
@@ -200,7 +198,7 @@ class Job:
 
     def cancel(
         self, reason: str = "", *, grace: Seconds | None = None, force: bool = False
-    ) -> Job:
+    ) -> "Job":
         """Cancel the job; it ends as CANCELLED.
 
         Args:
@@ -219,7 +217,7 @@ class Job:
         self._message = self._connection.call(self._connection.jobs.CancelJob, request)
         return self
 
-    def pause(self, reason: str = "") -> Job:
+    def pause(self, reason: str = "") -> "Job":
         """Pause the job until it is resumed, and free its worker.
 
         A running job writes a checkpoint first, and is PAUSED a little later.
@@ -235,7 +233,7 @@ class Job:
         self._message = self._connection.call(self._connection.jobs.PauseJob, request)
         return self
 
-    def resume(self) -> Job:
+    def resume(self) -> "Job":
         """Resume the paused job.
 
         Raises:
@@ -248,7 +246,7 @@ class Job:
 
     def continue_(
         self, *changes: str, step: int | None = None, request_id: str | None = None
-    ) -> Job:
+    ) -> "Job":
         """Continue an ended job from a checkpoint, as a new job with changed settings.
 
         Args:
@@ -274,7 +272,7 @@ class Job:
         response = self._connection.call(self._connection.jobs.SubmitJob, request)
         return Job(self._connection, response.job)
 
-    def retry(self, *, request_id: str | None = None) -> Job:
+    def retry(self, *, request_id: str | None = None) -> "Job":
         """Submit the spec of an ended job again, and return the new job.
 
         Args:

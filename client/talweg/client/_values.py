@@ -1,7 +1,5 @@
 """Frozen values that the library returns."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -31,7 +29,7 @@ class JobState(StrEnum):
         return has_ended(jobs_pb2.Job.State.Value(self))
 
     @classmethod
-    def of(cls, number: int) -> JobState:
+    def of(cls, number: int) -> "JobState":
         """Convert the state of a message.
 
         Raises:
@@ -63,7 +61,7 @@ class JobResult:
     """The best value of each metric that has a goal."""
     message: str
     """How it ended, as text."""
-    divergence: Divergence | None
+    divergence: "Divergence | None"
     """The evidence of the guard; None if the job did not diverge."""
     tracking_url: str | None
     """The page of the run in MLflow; None until the run has arrived there."""
@@ -73,9 +71,9 @@ class JobResult:
 class JobMetrics:
     """The metrics of a job."""
 
-    summaries: Mapping[str, MetricSummary]
+    summaries: Mapping[str, "MetricSummary"]
     """First, last and best value with their steps, by name."""
-    points: Sequence[MetricPoint]
+    points: Sequence["MetricPoint"]
     """The recorded points, oldest first; empty unless requested."""
 
     def series(self, name: str) -> list[tuple[int, float]]:

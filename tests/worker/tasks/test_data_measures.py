@@ -1,7 +1,5 @@
 """What the training split tells: known numbers come out, and the other parts say nothing."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Runs with bad steps, made bad where data, losses and gradients really come from."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Collection, Iterator, Mapping

@@ -1,7 +1,5 @@
 """Steps that are taken before they are read end as if each had been read at once."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import warnings

@@ -1,7 +1,5 @@
 """The processes beside a job's first: who may reach them, how they end, and what is said then."""
 
-from __future__ import annotations
-
 import os
 import signal
 import stat

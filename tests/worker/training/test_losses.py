@@ -1,7 +1,5 @@
 """Losses with heads, counts or weights of their own: trained, they beat what needs no training."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The command `talweg`."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
@@ -29,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(run(arguments))
 
 
-def follow(client: Client, jobs: Sequence[Job], *, console: Console | None = None) -> bool:
+def follow(client: "Client", jobs: Sequence["Job"], *, console: "Console | None" = None) -> bool:
     """Show the progress of jobs until all have ended: live bars on a terminal, otherwise lines.
 
     Args:

@@ -1,7 +1,5 @@
 """The live display: one line per job, and an overall line."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -86,7 +84,7 @@ class Line:
             return f"{self.state}, {self.metric_text}" if self.metric_text else self.state
         return f"{self.state}: {self._outcome}" if self._outcome else self.state
 
-    def take(self, event: Event) -> None:
+    def take(self, event: "Event") -> None:
         """Update the line by an event."""
         if event.HasField("state"):
             self.state = JobState.of(event.state.state)
@@ -120,8 +118,8 @@ class Board:
         return self._by_name[job.name]
 
     def __rich_console__(
-        self, console: Console, options: ConsoleOptions
-    ) -> Iterator[RenderableType]:
+        self, console: "Console", options: "ConsoleOptions"
+    ) -> Iterator["RenderableType"]:
         """Render as many lines as fit the terminal, running jobs first."""
         from rich.table import Table
 
@@ -139,7 +137,7 @@ class Board:
             yield f"[dim]and {len(self.lines) - len(shown)} more[/]"
         yield self._overall()
 
-    def _overall(self) -> RenderableType:
+    def _overall(self) -> "RenderableType":
         from datetime import timedelta
 
         from rich.progress_bar import ProgressBar
@@ -173,7 +171,7 @@ class Board:
         return Group(grid, Text(drop_control(remark), style="yellow"))
 
 
-def _cells(line: Line, width: int) -> list[RenderableType]:
+def _cells(line: Line, width: int) -> list["RenderableType"]:
     from rich.progress_bar import ProgressBar
     from rich.text import Text
 

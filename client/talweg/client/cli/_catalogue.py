@@ -1,7 +1,5 @@
 """`talweg losses`, `tasks`, `models`, `datasets` and `optimizers`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

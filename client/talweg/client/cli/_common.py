@@ -1,7 +1,5 @@
 """Code shared by the commands: the session, job arguments, output."""
 
-from __future__ import annotations
-
 import json
 import re
 import sys
@@ -85,7 +83,7 @@ def quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
-def console(*, stderr: bool = False) -> Console:
+def console(*, stderr: bool = False) -> "Console":
     """Return a console on standard output or standard error."""
     from talweg.client.cli._terminal import PlainTextConsole
 
@@ -156,12 +154,12 @@ def state_text(state: JobState) -> str:
     return f"[{STATE_STYLES[state]}]{state}[/]"
 
 
-def moment(timestamp: Timestamp) -> datetime:
+def moment(timestamp: "Timestamp") -> datetime:
     """Convert a timestamp."""
     return timestamp.ToDatetime(tzinfo=UTC)
 
 
-def ago(timestamp: Timestamp) -> str:
+def ago(timestamp: "Timestamp") -> str:
     """Format the time since a timestamp, such as ``5 min ago``."""
     return f"{duration(datetime.now(UTC) - moment(timestamp))} ago"
 

@@ -1,7 +1,5 @@
 """`talweg watch`, `talweg cancel` and `talweg retry`."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Sequence
 

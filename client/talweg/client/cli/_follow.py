@@ -1,7 +1,5 @@
 """The progress of jobs: live bars on a terminal, plain lines elsewhere."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Protocol
@@ -26,7 +24,7 @@ def follow(
     client: Client,
     jobs: Sequence[Job],
     *,
-    console: Console | None = None,
+    console: "Console | None" = None,
     all_logs: bool = False,
 ) -> bool:
     """Show the progress of jobs until all have ended, and return whether all SUCCEEDED.
@@ -109,7 +107,7 @@ def _ask_why(client: Client, board: Board, printer: _EventPrinter) -> None:
 class _Printer:
     """Prints warnings once, and log lines, on terminals and elsewhere."""
 
-    def __init__(self, console: Console, printed: set[str], all_logs: bool) -> None:
+    def __init__(self, console: "Console", printed: set[str], all_logs: bool) -> None:
         self._console = console
         self._printed = printed
         self._all_logs = all_logs
@@ -147,7 +145,7 @@ class _LivePrinter(_Printer):
 class _PlainPrinter(_Printer):
     """Prints everything as lines."""
 
-    def __init__(self, console: Console, printed: set[str], all_logs: bool) -> None:
+    def __init__(self, console: "Console", printed: set[str], all_logs: bool) -> None:
         super().__init__(console, printed, all_logs)
         self._last: dict[str, float] = {}
 

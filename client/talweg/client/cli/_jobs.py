@@ -1,7 +1,5 @@
 """`talweg jobs`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import click

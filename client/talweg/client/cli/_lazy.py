@@ -1,7 +1,5 @@
 """A command group that imports commands only when they are called."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points

@@ -1,7 +1,5 @@
 """`talweg recommend --data`: find the data and measure them."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

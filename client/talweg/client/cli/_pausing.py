@@ -1,7 +1,5 @@
 """`talweg pause` and `talweg resume`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import click

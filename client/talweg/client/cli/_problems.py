@@ -1,7 +1,5 @@
 """How errors are printed, and their exit statuses."""
 
-from __future__ import annotations
-
 import traceback
 
 from talweg.client import (

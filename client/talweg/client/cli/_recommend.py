@@ -1,7 +1,5 @@
 """`talweg recommend`."""
 
-from __future__ import annotations
-
 import textwrap
 from typing import TYPE_CHECKING, Any
 
@@ -139,7 +137,9 @@ def _known_here(task: str, facts: ProblemFacts) -> RecommendLossResponse:
         raise InvalidRequest(violations=error.violations, reason="INVALID_REQUEST") from error
 
 
-def _print_json(response: RecommendLossResponse, seen: Look | None, given: dict[str, Any]) -> None:
+def _print_json(
+    response: RecommendLossResponse, seen: "Look | None", given: dict[str, Any]
+) -> None:
     value = spec.to_dict(response)
     if seen is not None:
         from talweg.client.cli import _look
@@ -149,7 +149,7 @@ def _print_json(response: RecommendLossResponse, seen: Look | None, given: dict[
 
 
 def _print_yaml(
-    response: RecommendLossResponse, rank: int, seen: Look | None, given: dict[str, Any]
+    response: RecommendLossResponse, rank: int, seen: "Look | None", given: dict[str, Any]
 ) -> None:
     found = response.recommendations
     if rank > len(found):
@@ -175,7 +175,7 @@ def _print_yaml(
 
 
 def _print_table(
-    response: RecommendLossResponse, seen: Look | None, given: dict[str, Any]
+    response: RecommendLossResponse, seen: "Look | None", given: dict[str, Any]
 ) -> None:
     from rich.table import Table
     from rich.text import Text

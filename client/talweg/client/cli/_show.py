@@ -1,7 +1,5 @@
 """`talweg show`."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 import click
@@ -54,7 +52,7 @@ def show(session: Session, job: str, as_json: bool) -> None:
     say(to_yaml(found.spec), end="")
 
 
-def _print_facts(out: Console, job: Job) -> None:
+def _print_facts(out: "Console", job: Job) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -93,7 +91,7 @@ def _took(message: jobs_pb2.Job) -> str:
     return duration(moment(message.end_time) - moment(message.start_time))
 
 
-def _print_outcome(out: Console, outcome: jobs_pb2.Outcome | None) -> None:
+def _print_outcome(out: "Console", outcome: jobs_pb2.Outcome | None) -> None:
     if outcome is None or (outcome.state == jobs_pb2.Job.SUCCEEDED and not outcome.message):
         return
     cause = jobs_pb2.Outcome.Cause.Name(outcome.cause) if outcome.cause else ""
@@ -103,7 +101,7 @@ def _print_outcome(out: Console, outcome: jobs_pb2.Outcome | None) -> None:
         _print_divergence(out, outcome)
 
 
-def _print_divergence(out: Console, outcome: jobs_pb2.Outcome) -> None:
+def _print_divergence(out: "Console", outcome: jobs_pb2.Outcome) -> None:
     from talweg.spec import divergence_lines
 
     seen = outcome.divergence
@@ -121,7 +119,7 @@ def _print_divergence(out: Console, outcome: jobs_pb2.Outcome) -> None:
     out.print(table)
 
 
-def _print_metrics(out: Console, metrics: JobMetrics) -> None:
+def _print_metrics(out: "Console", metrics: JobMetrics) -> None:
     if not metrics.summaries:
         return
     table = _table("METRIC", "FIRST", "LAST", "BEST", "AT STEP", "VALUES")
@@ -139,7 +137,7 @@ def _print_metrics(out: Console, metrics: JobMetrics) -> None:
     out.print(table)
 
 
-def _table(first: str, *others: str) -> Table:
+def _table(first: str, *others: str) -> "Table":
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")

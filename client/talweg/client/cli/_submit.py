@@ -1,7 +1,5 @@
 """`talweg submit`."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,7 +20,7 @@ _MAX_LISTED = 30
 
 class _Source(NamedTuple):
     file: str
-    specs: list[JobSpec]
+    specs: list["JobSpec"]
 
 
 @click.command()

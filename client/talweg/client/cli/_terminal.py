@@ -1,7 +1,5 @@
 """A console that prints only its own control characters."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from rich.console import Console, ConsoleOptions, RenderableType

@@ -1,7 +1,5 @@
 """`talweg version`."""
 
-from __future__ import annotations
-
 import platform
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of

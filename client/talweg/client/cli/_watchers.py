@@ -1,7 +1,5 @@
 """Watch several jobs at once, with their events in one stream."""
 
-from __future__ import annotations
-
 import queue
 import threading
 from collections.abc import Iterator, Sequence
@@ -23,9 +21,9 @@ MAX_WATCHES: Final = 32
 class Watched:
     """An event of a job, or the loss of the connection."""
 
-    job: Job
+    job: "Job"
     """The job."""
-    event: Event | None
+    event: "Event | None"
     """The event; None if the connection is lost, while the watch retries."""
     lost: str = ""
     """Why the connection is lost."""
@@ -34,7 +32,7 @@ class Watched:
 class Watchers:
     """Watch jobs from start to end; a context manager."""
 
-    def __init__(self, jobs: Sequence[Job]) -> None:
+    def __init__(self, jobs: Sequence["Job"]) -> None:
         """Take the jobs; the watches start on entry."""
         self._num_jobs = len(jobs)
         self._waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
@@ -44,7 +42,7 @@ class Watchers:
         self._came: queue.SimpleQueue[Watched | Exception | None] = queue.SimpleQueue()
         self._stopped = threading.Event()
 
-    def __enter__(self) -> Watchers:
+    def __enter__(self) -> "Watchers":
         """Start the watches."""
         for number in range(min(MAX_WATCHES, self._num_jobs)):
             # Daemons, since a stream that waits for an event cannot be stopped.
@@ -57,7 +55,7 @@ class Watchers:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        traceback: TracebackType | None,
+        traceback: "TracebackType | None",
     ) -> None:
         """Stop taking events; the streams end with the client."""
         self._stopped.set()
@@ -105,7 +103,7 @@ class Watchers:
                 return
             self._came.put(None)
 
-    def _watch_one(self, job: Job) -> None:
+    def _watch_one(self, job: "Job") -> None:
         def lost(why: str) -> None:
             self._came.put(Watched(job, None, why))
 

@@ -1,7 +1,5 @@
 """Advice on classification: binary, multiclass, multilabel, ordinal."""
 
-from __future__ import annotations
-
 from talweg.spec.advice._conditions import above, at_least, below, given, is_, other_than
 from talweg.spec.advice._table import ASKED, NEVER, Note, Row, Table, Template
 from talweg.v1 import options_pb2

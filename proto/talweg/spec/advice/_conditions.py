@@ -1,7 +1,5 @@
 """Conditions on facts, which know the facts that they read."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,15 +17,15 @@ class When:
     holds: Callable[[Facts], bool]
     """Whether it holds."""
 
-    def __and__(self, other: When) -> When:
+    def __and__(self, other: "When") -> "When":
         """Return a condition: both hold."""
         return When(self.reads | other.reads, lambda f: self.holds(f) and other.holds(f))
 
-    def __or__(self, other: When) -> When:
+    def __or__(self, other: "When") -> "When":
         """Return a condition: one of them holds."""
         return When(self.reads | other.reads, lambda f: self.holds(f) or other.holds(f))
 
-    def __invert__(self) -> When:
+    def __invert__(self) -> "When":
         """Return the negation."""
         return When(self.reads, lambda f: not self.holds(f))
 

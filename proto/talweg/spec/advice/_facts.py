@@ -1,7 +1,5 @@
 """The facts about a problem: which exist, and which contradict each other."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
@@ -74,7 +72,7 @@ def unknown_task(task: str) -> Violation:
     return Violation("task", found, one_of(kinds()), nearest(task, kinds()))
 
 
-def known(given: ProblemFacts) -> Facts:
+def known(given: ProblemFacts) -> "Facts":
     """Return the known facts in JSON form; false flags are left out."""
     return {name: value for name, value in to_dict(given).items() if value is not False}
 

@@ -1,7 +1,5 @@
 """Advice on segmentation, object detection and image translation."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Advice on GANs, VAEs and multitask learning."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """The ranking of losses by facts."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 

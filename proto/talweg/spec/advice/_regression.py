@@ -1,7 +1,5 @@
 """Advice on regression."""
 
-from __future__ import annotations
-
 from talweg.spec.advice._conditions import above, at_least, given, is_, num, other_than
 from talweg.spec.advice._table import ASKED, NEVER, Note, Row, Table
 from talweg.v1 import options_pb2

@@ -5,8 +5,6 @@ more than 0 points is a reason, any other a caution. A loss with a sum of 0 or l
 recommended. At equal points the order of the table decides.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Advice on embeddings: metric learning and self-supervised learning."""
 
-from __future__ import annotations
-
 from talweg.spec.advice._conditions import ALWAYS, above, at_least, below, given, is_
 from talweg.spec.advice._table import ASKED, NEVER, Note, Row, Table
 from talweg.v1 import options_pb2

@@ -1,7 +1,5 @@
 """What the service knows, as the catalogue service and the command line tell it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 
@@ -136,6 +134,7 @@ def parameters(message: Descriptor) -> list[Parameter]:
             default=default_text(field),
             allowed=allowed_text(field),
             description=_description(field),
+            aliases=field.aliases,
         )
         for field in fields(message).values()
     ]

@@ -1,7 +1,5 @@
 """Rules among loss, task and data."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterator
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """What a model's outputs are under a loss, and how many a task needs: facts of their messages."""
 
-from __future__ import annotations
-
 import json
 import operator
 from dataclasses import dataclass, replace

@@ -1,11 +1,10 @@
 """A trained model that predicts: its network, and its task's postprocessor."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from talweg.spec import heads as heads_of
@@ -121,6 +120,4 @@ def load(folder: Path) -> Predictor:
 
 def load_example(folder: Path) -> Tensor:
     """Return the inputs that were kept as an example."""
-    from safetensors.torch import load_file
-
     return load_file(folder / EXAMPLE)["x"]

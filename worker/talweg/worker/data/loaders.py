@@ -3,8 +3,6 @@
 To add one: a loader, and its row in `LOADERS`, which a test holds complete.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """From a spec to the data it trains on."""
 
-from __future__ import annotations
-
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """Losses as curves: value and gradient over the one number that their inputs come down to."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

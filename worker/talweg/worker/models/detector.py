@@ -1,7 +1,5 @@
 """Networks that give a class and a box for each location of a grid over the image."""
 
-from __future__ import annotations
-
 import math
 from collections import OrderedDict
 from collections.abc import Callable

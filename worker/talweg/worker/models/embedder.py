@@ -1,7 +1,5 @@
 """Networks whose outputs are vectors to be compared."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 

@@ -1,7 +1,5 @@
 """Networks that make samples: a variational autoencoder, and a generator with its critic."""
 
-from __future__ import annotations
-
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence

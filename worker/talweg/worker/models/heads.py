@@ -1,7 +1,5 @@
 """The last layers of networks that give several things at once."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

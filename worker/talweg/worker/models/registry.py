@@ -3,8 +3,6 @@
 To add a model: a builder, and its row in `MODELS`, which a test holds complete.
 """
 
-from __future__ import annotations
-
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Residual networks."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """One score for several yes-or-no answers, as ordered ranks need it."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

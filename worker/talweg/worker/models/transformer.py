@@ -1,7 +1,5 @@
 """The transformer's parts."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 
 import torch

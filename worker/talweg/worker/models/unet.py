@@ -1,7 +1,5 @@
 """Networks over images: blocks of convolutions, and a path down and up again."""
 
-from __future__ import annotations
-
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence

@@ -4,8 +4,6 @@ Names of files come from the record too, which others can write to. So no path l
 store, whoever gives it: see `UnsafePathError`.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress

@@ -5,8 +5,6 @@ as `model`, what `model.json` says of it. It is named by its digest, so that it 
 unseen, and two attempts at a job do not write over each other.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import struct

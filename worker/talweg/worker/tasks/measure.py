@@ -1,7 +1,5 @@
 """What the training split of a data set tells of the choice of a loss."""
 
-from __future__ import annotations
-
 from talweg.spec import Measured
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import data

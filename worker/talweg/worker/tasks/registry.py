@@ -4,8 +4,6 @@ To add a task: a folder with its runner and the modules `predictions` and `plots
 `TASKS`.
 """
 
-from __future__ import annotations
-
 import pkgutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -162,7 +160,7 @@ def make(spec: JobSpec, bundle: DataBundle) -> TaskRunner:
     return TASKS[kind(spec.task)[0]].runner(spec, bundle)
 
 
-def plots_of(task: str) -> TaskPlots:
+def plots_of(task: str) -> "TaskPlots":
     """Load what draws a task's pictures.
 
     By name, since matplotlib comes with it: deliveries load it, and training does without its

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tracking.attempts import SpooledAttempt
+from talweg.worker.tracking.evidence import send_evidence
 from talweg.worker.tracking.runs import RunId, Runs, TrackingError, translated, uploading
 from talweg.worker.tracking.spool import (
     DIVERGENCE,
@@ -63,7 +64,7 @@ def send_outputs(
     has_model = {WEIGHTS, MODEL, EXAMPLE} <= attempt.files
     has_evidence = DIVERGENCE in attempt.files
     steps: list[tuple[str, bool, Callable[[], None]]] = [
-        ("evidence", has_evidence, lambda: _send_evidence(attempt, spec, run, runs)),
+        ("evidence", has_evidence, lambda: send_evidence(attempt, spec, run, runs)),
         ("plots", spec.outputs.plots, lambda: _send_plots(attempt, spec, run, runs)),
         ("weights", has_model, lambda: _send_weights(attempt, run, runs)),
         ("model", has_model, lambda: _send_model(attempt, run, runs, state, save)),
@@ -97,7 +98,7 @@ def send_diagnoses(
 def _send_diagnosis(
     name: str, attempt: SpooledAttempt, spec: JobSpec, run: RunId, runs: Runs
 ) -> None:
-    from talweg.worker.tracking.diagnoses import send_diagnosis
+    from talweg.worker.tracking.diagnoses import send_diagnosis  # noqa: PLC0415 - matplotlib
 
     send_diagnosis(name, attempt, spec, run=run, runs=runs)
 
@@ -114,14 +115,8 @@ def _forgiving(folder: Path, name: str, step: Callable[[], None]) -> Callable[[]
     return take
 
 
-def _send_evidence(attempt: SpooledAttempt, spec: JobSpec, run: RunId, runs: Runs) -> None:
-    from talweg.worker.tracking.evidence import send_evidence
-
-    send_evidence(attempt, spec, run, runs)
-
-
 def _send_plots(attempt: SpooledAttempt, spec: JobSpec, run: RunId, runs: Runs) -> None:
-    from talweg.worker.tracking.plots.task import draw_all
+    from talweg.worker.tracking.plots.task import draw_all  # noqa: PLC0415 - torch, matplotlib
 
     with tempfile.TemporaryDirectory() as folder:
         plots = Path(folder) / "plots"
@@ -142,7 +137,8 @@ def _send_model(
     state: DeliveryState,
     save: Callable[[], None],
 ) -> None:
-    from talweg.worker.artifacts import mlflow_flavour, predictor
+    # A delivery without models never loads torch.
+    from talweg.worker.artifacts import mlflow_flavour, predictor  # noqa: PLC0415
 
     if not state.model_id:
         state.model_id = _find_or_create_model(run, runs, state, save)

@@ -1,7 +1,5 @@
 """One run of a job, from its spec to its result."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol

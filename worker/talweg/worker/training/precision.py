@@ -5,8 +5,6 @@ network's forward and backward pass take bfloat16 or float16 where torch's autoc
 lose nothing that counts. Evaluations run in float32, as the model does that is given out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial

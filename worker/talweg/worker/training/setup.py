@@ -3,8 +3,6 @@
 `set_up` makes one thing after the other, each by a function of its own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """One optimizer step: forward, backward, guard, update and bookkeeping."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property

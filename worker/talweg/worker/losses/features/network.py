@@ -1,7 +1,5 @@
 """A frozen network, and the layers whose outputs are wanted of it."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping, Sequence
 
@@ -49,7 +47,7 @@ class FeatureNetwork(nn.Module):
         self._taken: set[tuple[int, ...]] = set()
         self.train(False)
 
-    def train(self, _mode: bool = True) -> FeatureNetwork:
+    def train(self, _mode: bool = True) -> "FeatureNetwork":
         """Stay in evaluation mode, whatever is asked for."""
         super().train(False)
         return self

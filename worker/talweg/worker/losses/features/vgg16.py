@@ -1,11 +1,10 @@
 """VGG16 by the operator's weights."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from talweg.worker.errors import UserSpecError
@@ -93,8 +92,6 @@ def vgg16(path: Path | None, layers: Sequence[str]) -> FeatureNetwork:
 
 def _read(path: Path | None, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Read the wanted weights, and no others, out of a safetensors file."""
-    from safetensors import SafetensorError, safe_open
-
     if path is None:
         raise UserSpecError(
             "network vgg16 needs its weights: TALWEG_VGG_WEIGHTS must name a safetensors file "

@@ -1,7 +1,5 @@
 """What the training split of classes or labels tells of the choice of a loss."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Probabilities of classes or labels, of outputs that are logits, embeddings or probabilities."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 

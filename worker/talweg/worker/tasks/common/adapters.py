@@ -3,8 +3,6 @@
 Each is a loss itself, of pred as the model gives it and of target.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch
@@ -118,7 +116,7 @@ class NormalInverseGamma(Head):
         return {"pred": mean, "nu": nu, "alpha": 1 + excess, "beta": beta}
 
 
-def cosine_head(criterion: LossModule) -> ByCosine | None:
+def cosine_head(criterion: LossModule) -> "ByCosine | None":
     """Return the head of a criterion, or a sum of them, by which embeddings become logits."""
     return next((part for part in criterion.modules() if isinstance(part, ByCosine)), None)
 

@@ -1,7 +1,5 @@
 """What a task's arrays must look like, wherever they come from."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

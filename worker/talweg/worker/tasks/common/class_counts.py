@@ -1,7 +1,5 @@
 """What a loss takes from the training split: how often each class is seen, and what follows."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

@@ -1,7 +1,5 @@
 """Puts the loss behind the model's outputs, and tells what a loss is made of."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 

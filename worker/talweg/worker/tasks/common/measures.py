@@ -1,7 +1,5 @@
 """What several tasks look for in the training split."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

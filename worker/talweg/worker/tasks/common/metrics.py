@@ -5,8 +5,6 @@ numpy alone, where scikit-learn's checks would cost more than the epoch. None st
 that the samples leave undefined, such as an area under the ROC curve of one class.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

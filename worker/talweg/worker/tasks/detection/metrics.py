@@ -1,7 +1,5 @@
 """How good predicted boxes are, by the tools of COCO."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 from collections.abc import Sequence
@@ -9,6 +7,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 _RIGHT_FROM = 0.5
 
@@ -27,10 +27,8 @@ def box_metrics(
     """
     if not any(len(classes) for _, classes in true):
         return {}
-    # It is needed where boxes are evaluated alone, and prints of each thing that it does.
+    # It prints of each thing that it does.
     with contextlib.redirect_stdout(io.StringIO()):
-        from pycocotools.cocoeval import COCOeval
-
         truth = _coco([(boxes, classes, None) for boxes, classes in true])
         evaluation = COCOeval(truth, _coco(predicted), "bbox")
         evaluation.params.iouThrs = np.array([_RIGHT_FROM])
@@ -49,8 +47,6 @@ def box_metrics(
 
 def _coco(images: Sequence[tuple[Floats, NDArray[np.int64], Floats | None]]) -> Any:
     """Images, with scores or without, as COCO has them."""
-    from pycocotools.coco import COCO
-
     annotations: list[dict[str, Any]] = []
     for image, (boxes, classes, scores) in enumerate(images):
         sides = boxes[:, 2:] - boxes[:, :2]

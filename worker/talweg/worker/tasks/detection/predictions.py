@@ -1,7 +1,5 @@
 """From what a detector gives of each location to the boxes that it finds."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Detection: the outputs say of each location of a grid what object is there, and its box."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Learned weights of the layers by which a perceptual loss compares."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

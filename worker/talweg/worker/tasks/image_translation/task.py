@@ -1,7 +1,5 @@
 """Image translation: the outputs are an image."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -3,8 +3,6 @@
 Those from classes are of pred, embeddings (N, D), and target, class indices (N,).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import TypedDict
 

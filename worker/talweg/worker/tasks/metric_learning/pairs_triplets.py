@@ -1,7 +1,5 @@
 """Metric learning of pairs and triplets that the data give."""
 
-from __future__ import annotations
-
 import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """P×K sampling: an order in which samples of one class stand together, a few at a time."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Metric learning by labels: the outputs are vectors, near each other for samples of one class."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """Numbers as one head's part of a multitask job: one of a sample's, or one for each pixel."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from typing import ClassVar
 

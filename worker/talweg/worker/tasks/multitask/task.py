@@ -1,7 +1,5 @@
 """Multitask: several heads over one network, each a task of its own."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What the losses of several heads count: fixed, by their uncertainty, or by their gradients."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Probabilities of ranks, of outputs that say at each step how likely a rank is beyond it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -1,7 +1,5 @@
 """What the training split of numbers tells of the choice of a loss."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 

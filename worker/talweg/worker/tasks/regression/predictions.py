@@ -1,7 +1,5 @@
 """Numbers in the targets' units, of outputs that are standardised, or logarithms of numbers."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -1,7 +1,5 @@
 """Regression: the outputs are numbers."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """Segmentation: the outputs say what each pixel is."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Augmentations: samples changed at random in ways that leave what they are."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 
@@ -28,7 +26,7 @@ class Augmentation:
     """Share of the numbers that are set to 0."""
 
     @classmethod
-    def of(cls, message: tasks_pb2.Views) -> Augmentation:
+    def of(cls, message: tasks_pb2.Views) -> "Augmentation":
         """Take a filled message."""
         return cls(message.rotation, message.shift, message.noise, message.masked)
 

@@ -1,7 +1,5 @@
 """Self-supervision: vectors that stay the same under augmentation, learnt without labels."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 
 import numpy as np

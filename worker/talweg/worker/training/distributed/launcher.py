@@ -5,8 +5,6 @@ folder that only this user can enter, by files, and what they tell each other is
 with the process that started it.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import signal

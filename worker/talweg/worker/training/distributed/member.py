@@ -3,8 +3,6 @@
 python -P -m talweg.worker.training.distributed.member FOLDER RANK PARENT_PID
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys

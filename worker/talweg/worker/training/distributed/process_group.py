@@ -1,7 +1,5 @@
 """Whose a step is: one process's, or several that share each batch."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Protocol
 

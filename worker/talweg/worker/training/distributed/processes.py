@@ -11,8 +11,6 @@ A process that ends before its time ends the attempt, as a lost worker does: ano
 resumes from the last checkpoint.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import tempfile

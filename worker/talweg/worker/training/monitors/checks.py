@@ -1,7 +1,5 @@
 """What is looked at before the first step: does the spec fit its data, and is it meant so?"""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 

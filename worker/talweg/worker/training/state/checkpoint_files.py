@@ -5,8 +5,6 @@
   with a sha256 of its own content: so a checkpoint is whole or is seen not to be.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

@@ -1,7 +1,5 @@
 """What a training trains: a network, beside a loss that has weights of its own."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 
