@@ -36,7 +36,7 @@ TASKS = [name.lower() for name in TaskKind.keys()[1:]]
 # Task, facts, the first losses in order, and what the first reason says.
 RANKED: list[tuple[str, dict[str, Any], list[str], str]] = [
     ("regression", {}, ["mse", "huber", "mae"], "normal"),
-    ("regression", {"outliers": 0}, ["mse", "huber"], "no targets lie far off"),
+    ("regression", {"outliers": 0}, ["mse", "huber"], "no outliers"),
     ("regression", {"outliers": 0.05}, ["huber", "mae", "log_cosh"], "5 % of the targets"),
     ("regression", {"outliers": 0.2}, ["mae", "huber"], "mse 84, huber and log_cosh 64, mae 48"),
     ("regression", {"heavy_tailed": True}, ["huber", "mae", "log_cosh"], "still counts them"),
@@ -59,7 +59,7 @@ RANKED: list[tuple[str, dict[str, Any], list[str], str]] = [
     ("binary", {"imbalance": 50},
      ["bce_with_logits pos_weight=balanced", "bce_with_logits", "focal_binary"], ".835"),
     ("binary", {"imbalance": 50, "calibrated": True}, ["bce_with_logits"], "calibrated"),
-    ("binary", {"imbalance": 50, "metric": "accuracy"}, ["bce_with_logits"], "right answers"),
+    ("binary", {"imbalance": 50, "metric": "accuracy"}, ["bce_with_logits"], "accuracy"),
     ("binary", {"imbalance": 5, "metric": "f1"}, ["bce_with_logits pos_weight=balanced"], "F1"),
     ("binary", {"imbalance": 50, "metric": "auroc"}, ["bce_with_logits"], "order"),
     ("binary", {"easy_samples": True}, ["focal_binary", "bce_with_logits"], "easy"),
@@ -73,17 +73,17 @@ RANKED: list[tuple[str, dict[str, Any], list[str], str]] = [
      "focal .808, balanced weights .835, logit adjustment .879"),
     ("multiclass", {"imbalance": 500},
      ["logit_adjusted", "cross_entropy weight=effective_number"], "500 to 1"),
-    ("multiclass", {"imbalance": 50, "metric": "accuracy"}, ["cross_entropy"], "right answers"),
+    ("multiclass", {"imbalance": 50, "metric": "accuracy"}, ["cross_entropy"], "accuracy"),
     ("multiclass", {"metric": "f1_macro", "imbalance": 5}, ["logit_adjusted"], "F1"),
     ("multiclass", {"calibrated": True, "imbalance": 50}, ["cross_entropy"], "calibrated"),
     ("multiclass", {"noisy_labels": 0.2}, ["symmetric_ce", "generalized_ce"],
-     "labels were wrong"),
+     "wrong labels"),
     ("multiclass", {"noisy_labels": 0.02}, ["cross_entropy", "symmetric_ce"], "proper"),
     ("multiclass", {"easy_samples": True}, ["focal"], "easy"),
-    ("multiclass", {"embeddings": True}, ["arcface", "cosface"], "vectors"),
+    ("multiclass", {"embeddings": True}, ["arcface", "cosface"], "embeddings"),
     ("multiclass", {"num_classes": 5000}, ["cross_entropy", "cosface", "arcface"], "proper"),
     ("multiclass", {"teacher": True}, ["distillation temperature=4"], "teacher"),
-    ("multiclass", {"unaligned": True}, ["ctc"], "all the times"),
+    ("multiclass", {"unaligned": True}, ["ctc"], "all alignments"),
     ("multilabel", {}, ["bce_with_logits", "asymmetric_multilabel"], "of its own"),
     ("multilabel", {"imbalance": 50},
      ["asymmetric_multilabel", "focal_binary", "bce_with_logits",
@@ -104,7 +104,7 @@ RANKED: list[tuple[str, dict[str, Any], list[str], str]] = [
     ("segmentation", {"masks": "binary", "calibrated": True}, ["bce_with_logits"], "proper"),
     ("segmentation", {"masks": "binary", "easy_samples": True},
      ["sum(bce_with_logits, dice)", "focal_binary"], "overlap"),
-    ("segmentation", {"masks": "multilabel"}, ["dice mode=multilabel"], "channel a label"),
+    ("segmentation", {"masks": "multilabel"}, ["dice mode=multilabel"], "channel per label"),
     ("segmentation", {"empty_images": True}, ["ce_dice batch=true", "cross_entropy"],
      "without objects"),
     ("segmentation", {"miss_cost": 4}, ["tversky alpha=0.2 beta=0.8 mode=multiclass"], "4 times"),
@@ -114,8 +114,8 @@ RANKED: list[tuple[str, dict[str, Any], list[str], str]] = [
     ("segmentation", {"easy_samples": True}, ["ce_dice", "focal"], "overlap"),
     ("detection", {}, ["detection focal giou"], "background"),
     ("detection", {"easy_samples": True}, ["detection focal giou"], "background"),
-    ("detection", {"small_objects": True}, ["detection focal diou"], "0.5 of them"),
-    ("detection", {"elongated": True}, ["detection focal ciou"], "proportions"),
+    ("detection", {"small_objects": True}, ["detection focal diou"], "0.5 at sides of 1e-3"),
+    ("detection", {"elongated": True}, ["detection focal ciou"], "aspect ratios"),
     ("metric_learning", {}, ["supcon", "multi_similarity"], "class"),
     ("metric_learning", {"known": "pairs"}, ["contrastive", "cosine_embedding"], "pairs"),
     ("metric_learning", {"known": "triplets"}, ["triplet"], "triplets"),
@@ -130,17 +130,17 @@ RANKED: list[tuple[str, dict[str, Any], list[str], str]] = [
     ("self_supervised", {"batch_size": 16}, ["vicreg", "barlow_twins"], "small"),
     ("self_supervised", {"queue": True}, ["info_nce"], "queue"),
     ("self_supervised", {"predictor": True}, ["negative_cosine"], "predictor"),
-    ("self_supervised", {"two_kinds": True}, ["clip"], "two kinds"),
-    ("gan", {}, ["gan form=hinge", "gan", "gan form=lsgan"], "steadiest"),
+    ("self_supervised", {"two_kinds": True}, ["clip"], "two modalities"),
+    ("gan", {}, ["gan form=hinge", "gan", "gan form=lsgan"], "most stable"),
     ("gan", {"critic": "gradient_penalty"}, ["gan form=wgan", "gan form=hinge"], "penalty"),
-    ("gan", {"critic": "clipped"}, ["gan form=hinge", "gan form=wgan"], "steadiest"),
+    ("gan", {"critic": "clipped"}, ["gan form=hinge", "gan form=wgan"], "most stable"),
     ("gan", {"critic": "spectral_norm"}, ["gan form=hinge"], "spectral norm"),
-    ("vae", {"inputs": "values"}, ["vae recon=gaussian", "vae recon=mse"], "any numbers"),
-    ("vae", {"inputs": "fractions"}, ["vae", "vae recon=gaussian"], "0 to 1"),
+    ("vae", {"inputs": "values"}, ["vae recon=gaussian", "vae recon=mse"], "real values"),
+    ("vae", {"inputs": "fractions"}, ["vae", "vae recon=gaussian"], "[0, 1]"),
     ("vae", {"disentangled": True}, ["vae recon=gaussian beta=4"], "beta 4"),
     ("vae", {"code_ignored": True}, ["vae recon=gaussian beta=0.5"], "beta 0.5"),
     ("image_translation", {}, ["mae", "sum(mae, ssim weight=0.2)"], "blurs less"),
-    ("image_translation", {"outliers": 0.05}, ["mae", "charbonnier"], "far off"),
+    ("image_translation", {"outliers": 0.05}, ["mae", "charbonnier"], "outliers"),
     ("image_translation", {"smooth": True}, ["charbonnier"], "does not jump"),
     ("image_translation", {"metric": "psnr"}, ["mse"], "PSNR"),
     ("image_translation", {"metric": "ssim"}, ["sum(mae, ssim weight=0.2)"], "SSIM"),
@@ -259,7 +259,7 @@ def with_heads(each: LossRecommendation) -> LossRecommendation:
     if not weigher.losses:
         weigher.losses.extend([from_dict("mae", Loss), from_dict("ce_dice", Loss)])
         assert (
-            "add its losses, one a task, in the order of task.multitask.heads"
+            "add its losses, one per task, in the order of task.multitask.heads"
             in each.caution.lower()
         )
     return job
@@ -283,7 +283,7 @@ def test_tasks_of_recommendations_hold_what_facts_say_of_them() -> None:
     ]
     barred = ask("segmentation", masks="multilabel").recommendations
     assert {each.only_evaluated for each in barred} == {
-        "jobs have masks of one class a pixel, or of foreground"
+        "masks in jobs are multiclass (one class per pixel) or binary (foreground)"
     }
 
 
@@ -357,17 +357,17 @@ def test_losses_that_no_job_trains_by_say_so() -> None:
     for task in TASKS:
         for each in ask(task).recommendations:
             assert task in trained or each.only_evaluated == (
-                f"jobs of task {task} are not offered yet"
+                f"jobs do not support the task {task} yet"
             )
 
 
-def test_facts_that_do_not_bear_on_the_task_are_named_and_change_nothing() -> None:
+def test_facts_that_do_not_affect_the_task_are_named_and_change_nothing() -> None:
     found = ask("regression", imbalance=50, outliers=0.05, calibrated=False)
     assert list(found.recommendations) == list(ask("regression", outliers=0.05).recommendations)
     imbalance, calibrated = found.ignored
     assert imbalance.name == "imbalance"
     assert imbalance.reason == (
-        "it does not bear on the choice for regression, but for binary, multiclass, multilabel, "
+        "it does not affect the choice for regression, only for binary, multiclass, multilabel, "
         "ordinal"
     )
     assert calibrated.name == "calibrated"
@@ -403,11 +403,11 @@ def violations(task: str, **facts: Any) -> list[str]:
         ("multiclass", {"noisy_labels": 0.9, "num_classes": 10},
          "facts.noisy_labels: found 0.9 with num_classes 10; allowed a number < 0.9"),
         ("metric_learning", {"known": "pairs", "num_classes": 10},
-         "facts.num_classes: found 10 with known pairs; allowed nothing, where no labels are"),
+         "facts.num_classes: found 10 with known pairs; allowed no such fact without labels"),
         ("vae", {"disentangled": True, "code_ignored": True},
          "facts.code_ignored: found true with disentangled; allowed one of the two"),
         ("multitask", {"task_types": ("regression",), "first_losses": (1, 2)},
-         "facts.first_losses: found 2 beside 1 task_types; allowed one a task"),
+         "facts.first_losses: found 2 values for 1 task_types; allowed one value per task"),
         ("self_supervised", {"batch_size": 1}, "facts.batch_size: found 1; allowed an integer >="),
     ],
 )  # fmt: skip

@@ -148,6 +148,8 @@ class TestCompare:
             ("mse", "0.01", "a", "none"),
             ("huber delta=2", "none", "none", "delta=2"),
         ]
+        by_alias = ["loss", "optimizer.adamw.lr", "tags.team", "loss.huber"]
+        assert (await self.compare(rules, group_by=by_alias)).groups == found.groups
 
     async def test_tells_what_beside_the_seed_differs_within_a_group(self, rules: Rules) -> None:
         def given(rate: float, seed: int, **more: Any) -> JobSpec:

@@ -126,6 +126,8 @@ class Field:
     """The names that may be chosen from."""
     message: Descriptor | None
     """The message that it holds; for a map with messages, the entry's."""
+    aliases: tuple[str, ...]
+    """Other names that are accepted for it."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -176,6 +178,19 @@ def descriptor_of(message: Message) -> Descriptor:
 def fields(message: Descriptor) -> dict[str, Field]:
     """Give a message's fields by name, in the order of their declaration."""
     return {field.name: _read(field) for field in message.fields}
+
+
+@functools.cache
+def spellings(message: Descriptor) -> dict[str, Field]:
+    """Return a message's fields by every name that is accepted: their own names and aliases."""
+    known = fields(message)
+    return known | {alias: field for field in known.values() for alias in field.aliases}
+
+
+@functools.cache
+def hints(message: Descriptor) -> dict[str, str]:
+    """Return what to write in place of names that the message does not have."""
+    return {hint.name: hint.text for hint in message.GetOptions().Extensions[options_pb2.hint]}
 
 
 @functools.cache
@@ -256,6 +271,7 @@ def _read(field: FieldDescriptor) -> Field:
         fill=part.fill,
         enum=value.enum_type,
         message=value.message_type,
+        aliases=tuple(options[options_pb2.alias]),
     )
 
 

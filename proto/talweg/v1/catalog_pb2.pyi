@@ -30,6 +30,7 @@ class Parameter(_message.Message):
     DEFAULT_FIELD_NUMBER: _builtins.int
     ALLOWED_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
+    ALIASES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name in JSON, such as "delta"."""
     type: _builtins.str
@@ -39,6 +40,10 @@ class Parameter(_message.Message):
     allowed: _builtins.str
     """Such as "> 0", or the allowed names."""
     description: _builtins.str
+    @_builtins.property
+    def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Other names that job files and settings may use, such as "lr" for "learning_rate"."""
+
     def __init__(
         self,
         *,
@@ -47,10 +52,11 @@ class Parameter(_message.Message):
         default: _builtins.str = ...,
         allowed: _builtins.str = ...,
         description: _builtins.str = ...,
+        aliases: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "default", b"default", "description", b"description", "name", b"name", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "allowed", b"allowed", "default", b"default", "description", b"description", "name", b"name", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -335,6 +335,32 @@ class PartRule(_message.Message):
 Global___PartRule: _TypeAlias = PartRule  # noqa: Y015
 
 @_typing.final
+class NameHint(_message.Message):
+    """What to write instead of a name that is common elsewhere and stands for no single field here."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The name, such as "classification"."""
+    text: _builtins.str
+    """What to write instead."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NameHint: _TypeAlias = NameHint  # noqa: Y015
+
+@_typing.final
 class OutputFacts(_message.Message):
     """What the outputs of a model's last layer are under a loss."""
 
@@ -379,6 +405,10 @@ class OutputFacts(_message.Message):
         """Class logits and a box at each location."""
         SCORES: OutputFacts._Kind.ValueType  # 15
         """A critic's scores."""
+        NORMAL_INVERSE_GAMMA: OutputFacts._Kind.ValueType  # 16
+        """Mean and evidence of each target, beside each other: a normal-inverse-gamma distribution's γ,
+        and what softplus turns into ν, α - 1 and β.
+        """
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
     KIND_UNSPECIFIED: OutputFacts.Kind.ValueType  # 0
@@ -414,6 +444,10 @@ class OutputFacts(_message.Message):
     """Class logits and a box at each location."""
     SCORES: OutputFacts.Kind.ValueType  # 15
     """A critic's scores."""
+    NORMAL_INVERSE_GAMMA: OutputFacts.Kind.ValueType  # 16
+    """Mean and evidence of each target, beside each other: a normal-inverse-gamma distribution's γ,
+    and what softplus turns into ν, α - 1 and β.
+    """
 
     @_typing.final
     class Case(_message.Message):
@@ -831,6 +865,7 @@ TEXT_FIELD_NUMBER: _builtins.int
 FLAG_FIELD_NUMBER: _builtins.int
 ITEMS_FIELD_NUMBER: _builtins.int
 PART_FIELD_NUMBER: _builtins.int
+ALIAS_FIELD_NUMBER: _builtins.int
 LOSS_FIELD_NUMBER: _builtins.int
 TASK_FIELD_NUMBER: _builtins.int
 MODEL_FIELD_NUMBER: _builtins.int
@@ -838,11 +873,16 @@ OPTIMIZER_FIELD_NUMBER: _builtins.int
 DATASET_FIELD_NUMBER: _builtins.int
 SHORTHAND_FIELD_NUMBER: _builtins.int
 EXACTLY_ONE_FIELD_NUMBER: _builtins.int
+HINT_FIELD_NUMBER: _builtins.int
 number: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, Global___NumberRule]
 text: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, Global___TextRule]
 flag: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, Global___FlagRule]
 items: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, Global___ItemsRule]
 part: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, Global___PartRule]
+alias: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _containers.RepeatedScalarFieldContainer[_builtins.str]]
+"""Further names that job files and settings may use for the field. Specs are stored and printed
+under the field's own name.
+"""
 loss: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MessageOptions, Global___LossFacts]
 task: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MessageOptions, Global___TaskFacts]
 model: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MessageOptions, Global___ModelFacts]
@@ -852,3 +892,5 @@ shorthand: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MessageOpti
 """A bare value in place of the message's JSON object stands for this field of it."""
 exactly_one: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MessageOptions, _containers.RepeatedScalarFieldContainer[_builtins.str]]
 """One of these fields must be set, and no other of them."""
+hint: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MessageOptions, _containers.RepeatedCompositeFieldContainer[Global___NameHint]]
+"""Advice for names that the message does not have."""

@@ -7,6 +7,7 @@ from google.protobuf.message import Message
 
 from talweg.server.errors import BadGrouping, FieldProblem
 from talweg.spec import flatten, label
+from talweg.spec.fields import descriptor_of, spellings
 from talweg.spec.spelling import nearest
 from talweg.v1.spec_pb2 import JobSpec
 
@@ -34,10 +35,11 @@ def value_at(spec: JobSpec, path: str) -> str:
     parts = path.split(".")
     while parts:
         name = parts.pop(0)
-        known = message.DESCRIPTOR.fields_by_name
+        known = spellings(descriptor_of(message))
         if name not in known:
-            raise _refused(path, name, sorted(known))
-        field = known[name]
+            raise _refused(path, name, sorted(message.DESCRIPTOR.fields_by_name))
+        field = known[name].descriptor
+        name = field.name
         if field.message_type is not None and field.message_type.GetOptions().map_entry:
             if not parts:
                 raise _refused(path, "", [f"{name}.KEY"])

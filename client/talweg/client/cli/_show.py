@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @json_option
 @click.pass_obj
 def show(session: Session, job: str, as_json: bool) -> None:
-    """Show all about a job: state, outcome, metrics, warnings and spec."""
+    """Show a job: state, outcome, metrics, warnings and spec."""
     from talweg.spec import to_dict, to_yaml
 
     with session.client() as client:
@@ -66,8 +66,8 @@ def _print_facts(out: "Console", job: Job) -> None:
         ("waiting", message.waiting_reason if job.state is JobState.QUEUED else ""),
         ("worker", message.worker),
         ("attempt", str(message.attempt) if message.attempt > 1 else ""),
-        ("took", _took(message)),
-        ("repeats", message.retry_of),
+        ("duration", _took(message)),
+        ("retry of", message.retry_of),
         ("tags", ", ".join(f"{key}={text}" for key, text in sorted(message.spec.tags.items()))),
         ("MLflow", message.tracking.url),
     ]
@@ -75,7 +75,7 @@ def _print_facts(out: "Console", job: Job) -> None:
         facts.append(("step", f"{progress.step} of {progress.total_steps}"))
         facts.append(("epoch", f"{progress.epoch} of {progress.total_epochs}"))
     if message.cancel_requested and not job.state.is_final:
-        facts.append(("asked to end", "yes"))
+        facts.append(("cancel requested", "yes"))
     named = Text(display_name(message.spec))
     out.print(Text(job.name, style="bold"), named, state_text(job.state))
     grid = Table.grid(padding=(0, 2, 0, 0))

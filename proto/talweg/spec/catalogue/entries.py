@@ -134,6 +134,7 @@ def parameters(message: Descriptor) -> list[Parameter]:
             default=default_text(field),
             allowed=allowed_text(field),
             description=_description(field),
+            aliases=field.aliases,
         )
         for field in fields(message).values()
     ]

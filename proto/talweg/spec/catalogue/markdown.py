@@ -17,7 +17,7 @@ from talweg.v1.models_pb2 import Layer
 from talweg.v1.optimizers_pb2 import Schedule
 from talweg.v1.options_pb2 import Activation, Goal, OutputFacts
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.v1.tasks_pb2 import Multitask
+from talweg.v1.tasks_pb2 import Multitask, Task
 
 _INTRODUCTION = """\
 # Catalogue
@@ -25,7 +25,8 @@ _INTRODUCTION = """\
 What a job file can say, rendered from the `.proto` files in `proto/talweg/v1` by `make proto`.
 A choice is written by its name, with its parameters or without: `loss: {huber: {delta: 2}}`,
 `loss: mse`. A parameter left out takes its default; where that is blank, it has none, or its
-meaning tells.
+meaning tells. Further names behind a parameter's own are aliases: job files and `--set` accept
+them, and specs are stored and printed under the parameter's own name.
 """
 
 # Choices with a section of the page.
@@ -117,6 +118,7 @@ def _tasks() -> Iterator[str]:
                 f"Reads {', '.join(f'`{name}`' for name in entry.facts.arrays)} of the data set.",
                 f"The model gives {entry.facts.output}.",
                 f"Losses: {', '.join(_link('loss', name) for name in entry.losses)}.",
+                *_aliases(Task.DESCRIPTOR, entry.name),
             ]
         )
         if not entry.facts.metrics:
@@ -240,6 +242,12 @@ def _messages_below(message: Descriptor) -> Iterator[Descriptor]:
             yield from _messages_below(field.message)
 
 
+def _aliases(choice: Descriptor, name: str) -> Iterator[str]:
+    """Name the aliases of a choice's member, if it has any."""
+    if aliases := fields(choice)[name].aliases:
+        yield f"Alias: {', '.join(f'`{alias}`' for alias in aliases)}."
+
+
 def _field(message: Descriptor, name: str) -> Descriptor:
     held = fields(message)[name].message
     assert held is not None
@@ -253,7 +261,7 @@ def _parameters(parameters: Sequence[Parameter]) -> str:
         ["parameter", "type", "default", "allowed", "meaning"],
         [
             [
-                f"`{parameter.name}`",
+                ", ".join(f"`{name}`" for name in (parameter.name, *parameter.aliases)),
                 parameter.type,
                 f"`{parameter.default}`" if parameter.default else "",
                 parameter.allowed,

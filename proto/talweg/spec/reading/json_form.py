@@ -27,8 +27,10 @@ from talweg.spec.fields import (
     choices,
     descriptor_of,
     fields,
+    hints,
     oneofs,
     shorthand,
+    spellings,
 )
 from talweg.spec.reading import json_objects
 from talweg.spec.spelling import near, nearest
@@ -163,20 +165,25 @@ class _Reader:
             value = self._long_form(descriptor, value, path)
             if value is None:
                 return
-        known = fields(descriptor)
-        seen: dict[str, str] = {}
+        known = spellings(descriptor)
+        by_oneof: dict[str, str] = {}
+        by_field: dict[str, str] = {}
         for name, item in value.items():
             field = known.get(name) if isinstance(name, str) else None
-            if field is None:
+            if field is None or not isinstance(name, str):
                 self._unknown(descriptor, name, item, path)
                 continue
             if item is None:
                 continue
+            first = by_field.setdefault(field.name, name)
+            if first != name:
+                self._both_names(field, first, name, path)
+                continue
             if field.oneof:
-                if field.oneof in seen:
-                    self._both(descriptor, field, seen[field.oneof], path)
+                if field.oneof in by_oneof:
+                    self._both(descriptor, field, by_oneof[field.oneof], path)
                     continue
-                seen[field.oneof] = field.name
+                by_oneof[field.oneof] = field.name
             self._field(message, field, item, joined(path, field.name), depth)
 
     def _long_form(
@@ -189,8 +196,9 @@ class _Reader:
         if shorthand(descriptor):
             return {shorthand(descriptor): value}
         if isinstance(value, str) and members:
-            allowed = _allowed(descriptor, members, value)
-            self.refuse(path, value, allowed, nearest(value, members))
+            self.refuse(
+                path, value, _allowed(descriptor, members, value), _hint(descriptor, value)
+            )
             return None
         self.refuse(path, value, f"an object ({', '.join(fields(descriptor))})")
         return None
@@ -199,13 +207,19 @@ class _Reader:
         known = fields(descriptor)
         text = name if isinstance(name, str) else str(shown(name))
         allowed = _allowed(descriptor, known, text) if known else "an empty object"
-        hint = nearest(text, known) or _elsewhere(descriptor, text, item)
+        hint = _hint(descriptor, text) or _elsewhere(descriptor, text, item)
         self.refuse(joined(path, text), name, allowed, hint)
 
     def _both(self, descriptor: Descriptor, field: Field, first: str, path: str) -> None:
         members = one_of(oneofs(descriptor)[field.oneof])
         found = f"both {first} and {field.name}"
         self._add(Violation(joined(path, field.name), found, f"only {members}"))
+
+    def _both_names(self, field: Field, first: str, second: str, path: str) -> None:
+        alias = second if first == field.name else first
+        hint = f"{alias} is another name for {field.name}"
+        found, allowed = f"both {first} and {second}", f"only one of {first}, {second}"
+        self._add(Violation(joined(path, second), found, allowed, hint))
 
     def _field(self, message: Message, field: Field, item: object, path: str, depth: int) -> None:
         if field.is_map:
@@ -320,9 +334,8 @@ def _bare_members(descriptor: Descriptor) -> list[str]:
     """Give the members that exclude each other and hold messages: a bare name chooses one."""
     return [
         name
-        for members in oneofs(descriptor).values()
-        for name in members
-        if fields(descriptor)[name].type is Type.MESSAGE
+        for name, field in spellings(descriptor).items()
+        if field.oneof and field.type is Type.MESSAGE
     ]
 
 
@@ -370,6 +383,11 @@ def _allowed(descriptor: Descriptor, known: Iterable[str], name: str) -> str:
     return f"one of {', '.join(some)}, … ({len(names)} in all{listed})"
 
 
+def _hint(descriptor: Descriptor, name: str) -> str:
+    """Return advice for a name that the message does not have; empty where there is none."""
+    return hints(descriptor).get(name) or nearest(name, spellings(descriptor))
+
+
 def _elsewhere(descriptor: Descriptor, name: str, item: object) -> str:
     """Give a hint for a field that stands in the wrong place; empty where it is known nowhere."""
     members = choices(descriptor)
@@ -385,7 +403,7 @@ def _paths_to(descriptor: Descriptor, name: str, depth: int) -> list[str]:
     for field in fields(descriptor).values():
         if field.message is None or field.is_list or field.is_map:
             continue
-        if name in fields(field.message):
+        if name in spellings(field.message):
             found.append(f"{field.name}.{name}")
         elif depth > 1:
             found += [f"{field.name}.{path}" for path in _paths_to(field.message, name, depth - 1)]

@@ -8,7 +8,7 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor
 
 from talweg.spec.errors import SpecError, Violation, joined, one_of, shown
-from talweg.spec.fields import Field, Type, choices, fields, oneofs, shorthand
+from talweg.spec.fields import Field, Type, choices, fields, hints, oneofs, shorthand, spellings
 from talweg.spec.reading.job_file import read
 from talweg.spec.reading.json_objects import as_object
 from talweg.spec.spelling import nearest
@@ -55,15 +55,19 @@ def _refused(field: str, found: str, allowed: str, hint: str = "") -> SpecError:
 def _put(
     target: dict[str, Any], descriptor: Descriptor, steps: list[str], text: str, path: str
 ) -> None:
-    name, *rest = steps
-    at = joined(path, name)
-    field = fields(descriptor).get(name)
+    given, *rest = steps
+    known = spellings(descriptor)
+    field = known.get(given)
     if field is None:
-        known = fields(descriptor)
-        raise _refused(at, shown(name), one_of(known), nearest(name, known))
+        hint = hints(descriptor).get(given) or nearest(given, known)
+        raise _refused(joined(path, given), shown(given), one_of(fields(descriptor)), hint)
+    name = field.name
+    at = joined(path, name)
+    _use_own_name(target, field)
     for other in oneofs(descriptor).get(field.oneof, ()):
         if other != name:
-            target.pop(other, None)
+            for spelling in (other, *known[other].aliases):
+                target.pop(spelling, None)
     if field.is_map:
         items = target[name] = _object(target.get(name), at)
         if rest:
@@ -76,14 +80,21 @@ def _put(
     elif field.is_list:
         _put_item(target, field, rest, text, at)
     elif field.is_object:
-        given = target.get(name)
-        target[name] = _object(as_object(given) if isinstance(given, str) else given, at)
+        value = target.get(name)
+        target[name] = _object(as_object(value) if isinstance(value, str) else value, at)
         _put_free(target[name], rest, text, at)
     elif field.message is None:
         raise _refused(at, f"{'.'.join(rest)} below it", f"{field.allowed}, nothing below it")
     else:
         target[name] = _long_form(target.get(name), field.message, at)
         _put(target[name], field.message, rest, text, at)
+
+
+def _use_own_name(target: dict[str, Any], field: Field) -> None:
+    """Move what stands under an alias to the field's own name, where that is free."""
+    for alias in field.aliases:
+        if alias in target and field.name not in target:
+            target[field.name] = target.pop(alias)
 
 
 def _put_item(
@@ -132,7 +143,7 @@ def _object(value: object, path: str) -> dict[str, Any]:
 
 def _long_form(value: object, descriptor: Descriptor, path: str) -> dict[str, Any]:
     """Write a shorthand out, so that something can be put below it."""
-    if isinstance(value, str) and value in choices(descriptor):
+    if isinstance(value, str) and value in spellings(descriptor) and choices(descriptor):
         return {value: {}}
     if value is not None and not isinstance(value, Mapping) and shorthand(descriptor):
         return {shorthand(descriptor): value}

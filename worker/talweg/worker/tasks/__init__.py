@@ -16,15 +16,15 @@ from talweg.worker.tasks.common.base import (
     TaskRunner,
     shuffled,
 )
-from talweg.worker.tasks.common.criterion import ByVectors, leaves
+from talweg.worker.tasks.common.criterion import leaves
 from talweg.worker.tasks.common.single_target import OneTarget
+from talweg.worker.tasks.measure import measure
 from talweg.worker.tasks.registry import TASKS, TaskEntry, make
 
 __all__ = [
     "TASKS",
     "Array",
     "Batch",
-    "ByVectors",
     "EvalResult",
     "MetricAccumulator",
     "StepInfo",
@@ -35,5 +35,6 @@ __all__ = [
     "DryRun",
     "leaves",
     "make",
+    "measure",
     "shuffled",
 ]

@@ -1,4 +1,8 @@
-"""What a job leaves in MLflow besides figures: diagnoses; at its end plots, weights, the model."""
+"""What a job leaves in MLflow besides figures: diagnoses; at its end plots, weights, the model.
+
+What draws and what exports is imported where it is first needed: matplotlib and torch cost seconds
+and memory that a delivery of figures alone does without.
+"""
 
 import logging
 import tempfile

@@ -13,7 +13,8 @@ from talweg.v1.spec_pb2 import JobSpec, Resources
 from talweg.worker.errors import StoreAwayError, UserSpecError
 from talweg.worker.tasks import EvalResult
 from talweg.worker.training import determinism, memory
-from talweg.worker.training.distributed.processes import Member, ProcessFailedError, joined
+from talweg.worker.training.distributed.launcher import Member, ProcessFailedError
+from talweg.worker.training.distributed.processes import joined
 from talweg.worker.training.evaluation import evaluate
 from talweg.worker.training.guard.diagnosis import weights_bad
 from talweg.worker.training.guard.policies import in_words

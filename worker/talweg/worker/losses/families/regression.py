@@ -170,6 +170,20 @@ class PoissonNll(Elementwise):
         return loss + stirling.where(large, 0)
 
 
+def take_alike(inputs: Mapping[str, Tensor], names: tuple[str, ...]) -> tuple[Tensor, ...]:
+    """Return named inputs of one shape; all but the target must be floating point.
+
+    Raises:
+        ValueError: A name is missing or unknown, or a shape or type is another.
+    """
+    checks.require_names(inputs, names)
+    for name in names:
+        checks.require_shape(name, inputs[name], inputs["pred"].shape, "the shape of pred")
+        if name != "target" or inputs[name].is_complex():
+            checks.require_floats(name, inputs[name])
+    return same_precision(*(inputs[name] for name in names))
+
+
 class GaussianNll(LossModule):
     """(log v + e²/v) / 2, and log(2π)/2 more where full. Nix and Weigend 1994.
 
@@ -186,16 +200,38 @@ class GaussianNll(LossModule):
         self.eps = spec.eps
 
     def _take(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
-        checks.require_names(inputs, self.input_names)
-        pred = inputs["pred"]
-        for name in self.input_names:
-            checks.require_shape(name, inputs[name], pred.shape, "the shape of pred")
-            if name != "target" or inputs[name].is_complex():
-                checks.require_floats(name, inputs[name])
-        return same_precision(*(inputs[name] for name in self.input_names))
+        return take_alike(inputs, self.input_names)
 
     def _values(self, pred: Tensor, target: Tensor, var: Tensor) -> Tensor:
         return functional.gaussian_nll(pred, target, var, full=self.full, eps=self.eps)
+
+
+class Evidential(LossModule):
+    """log(π/ν)/2 - α log Ω + (α + 1/2) log(ν e² + Ω) + log(Γ(α)/Γ(α + 1/2)) + λ |e| (2ν + α).
+
+    Ω = 2β(1 + ν), e = target - pred, λ the coefficient. pred (the mean γ), target, nu > 0,
+    alpha ≥ 1 and beta > 0, all (N, …); ν and β below 1e-6 are taken for 1e-6. Amini et al. 2020,
+    https://arxiv.org/abs/1910.02600.
+    """
+
+    input_names = ("pred", "target", "nu", "alpha", "beta")
+
+    def __init__(self, spec: pb.Evidential) -> None:
+        """Make the loss of a filled message."""
+        super().__init__(reduction_of(spec))
+        self.coefficient = spec.coefficient
+
+    def check_values(self, inputs: Mapping[str, Tensor]) -> None:
+        """Refuse parameters of no distribution that has a variance."""
+        for name, least in (("nu", 0), ("alpha", 1), ("beta", 0)):
+            if name in inputs:
+                checks.require_at_least(name, inputs[name], least)
+
+    def _take(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        return take_alike(inputs, self.input_names)
+
+    def _values(self, *tensors: Tensor) -> Tensor:
+        return functional.evidential(*tensors, coefficient=self.coefficient)
 
 
 class Tweedie(Elementwise):
@@ -262,6 +298,7 @@ BUILDERS: dict[str, type[LossModule]] = {
     "multi_quantile": MultiQuantile,
     "poisson_nll": PoissonNll,
     "gaussian_nll": GaussianNll,
+    "evidential": Evidential,
     "tweedie": Tweedie,
     "charbonnier": Charbonnier,
     "asymmetric_mse": AsymmetricMse,

@@ -47,14 +47,14 @@ class Vgg16(nn.Module):
 
 def _relus() -> dict[str, int]:
     """Return the index of each ReLU among the features."""
-    found = {}
+    indices = {}
     index = 0
     for number, block in enumerate(_BLOCKS, start=1):
         for place in range(1, len(block) + 1):
-            found[f"relu{number}_{place}"] = index + 1
+            indices[f"relu{number}_{place}"] = index + 1
             index += 2
         index += 1
-    return found
+    return indices
 
 
 VGG16_LAYERS = _relus()

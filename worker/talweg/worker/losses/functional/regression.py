@@ -1,4 +1,4 @@
-"""Losses of numbers: the likelihood of a normal distribution, and Tweedie's deviance.
+"""Losses of numbers: likelihoods with an uncertainty of their own, and Tweedie's deviance.
 
 Every function takes tensors of one shape and gives a value an element.
 """
@@ -24,9 +24,47 @@ def gaussian_nll(
         full: Add the constant.
         eps: The smallest variance.
     """
-    v = torch.where(var < eps, eps + (var - var.detach()), var)
+    v = _safe.at_least(var, eps)
     loss = (torch.log(v) + (pred - target).square() / v) / 2
     return loss + math.log(2 * math.pi) / 2 if full else loss
+
+
+def evidential(
+    pred: Tensor,
+    target: Tensor,
+    nu: Tensor,
+    alpha: Tensor,
+    beta: Tensor,
+    *,
+    coefficient: float = 0.01,
+    eps: float = 1e-6,
+) -> Tensor:
+    """-log St(y; γ, β(1+ν)/(να), 2α) + λ |y - γ| (2ν + α). Amini et al. 2020.
+
+    With e = y - γ and Ω = 2β(1+ν) the first term is
+    log(π/ν)/2 - α log Ω + (α + 1/2) log(ν e² + Ω) + log(Γ(α)/Γ(α + 1/2)).
+
+    Args:
+        pred: The mean γ (N, …).
+        target: The observation y, of the same shape.
+        nu: Virtual observations ν > 0 of the mean, of the same shape. Below eps it is taken for
+            eps, with the gradient that it has there.
+        alpha: α > 0 of the inverse gamma distribution; a variance is defined from 1 on.
+        beta: β > 0 of the inverse gamma distribution, as nu below eps.
+        coefficient: Weight λ of the regulariser.
+        eps: The smallest ν and β.
+    """
+    nu, beta = _safe.at_least(nu, eps), _safe.at_least(beta, eps)
+    error = target - pred
+    omega = 2 * beta * (1 + nu)
+    # The logarithm of (ν e² + Ω)/Ω: the two large terms of α cancel in it, and not after rounding.
+    excess = torch.log1p(error.square() * (nu / omega))
+    likelihood = (
+        (math.log(math.pi) - torch.log(nu) + torch.log(omega)) / 2
+        + (alpha + 0.5) * excess
+        - _safe.log_gamma_half_step(alpha)
+    )
+    return likelihood + coefficient * error.abs() * (2 * nu + alpha)
 
 
 def tweedie(pred: Tensor, target: Tensor, *, power: float = 1.5) -> Tensor:

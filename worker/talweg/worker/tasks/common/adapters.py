@@ -87,7 +87,7 @@ class ByQuantile(Head):
 
 
 class ByPixel(Head):
-    """A loss whose answers stand in the last dimension, over outputs and targets (N, C, H, W)."""
+    """A loss that takes classes in the last dimension, over outputs and targets (N, C, H, W)."""
 
     def _changed(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         return {name: tensor.movedim(1, -1) for name, tensor in inputs.items()}
@@ -100,8 +100,20 @@ class MeanAndVariance(Head):
     """
 
     def _inputs(self, pred: Tensor) -> dict[str, Tensor]:
-        mean, raw = pred.reshape(*pred.shape[:-1], -1, 2).unbind(-1)
-        return {"pred": mean, "var": F.softplus(raw)}
+        mean, before_softplus = pred.reshape(*pred.shape[:-1], -1, 2).unbind(-1)
+        return {"pred": mean, "var": F.softplus(before_softplus)}
+
+
+class NormalInverseGamma(Head):
+    """A loss of a normal-inverse-gamma distribution over a model that gives (N, 4K).
+
+    A target's four outputs stand together: the mean γ, and what softplus turns into ν, α - 1, β.
+    """
+
+    def _inputs(self, pred: Tensor) -> dict[str, Tensor]:
+        mean, *raw = pred.reshape(*pred.shape[:-1], -1, 4).unbind(-1)
+        nu, excess, beta = map(F.softplus, raw)
+        return {"pred": mean, "nu": nu, "alpha": 1 + excess, "beta": beta}
 
 
 def cosine_head(criterion: LossModule) -> "ByCosine | None":

@@ -23,11 +23,11 @@ def translations(data: PlotData) -> None:
     figure = bare_figure(INCHES_A_ROW * count + 0.6)
     grid = np.atleast_2d(figure.subplots(count, len(columns)))
     for row, axes in enumerate(grid):
-        target, answer = shown["target"][row], shown["answer"][row]
+        target, predicted = shown["target"][row], shown["answer"][row]
         draw_image(axes[0], shown["image"][row])
-        for place, values in ((1, target), (2, answer)):
+        for place, values in ((1, target), (2, predicted)):
             draw_image(axes[place], values, limits=(0, 1))
-        axes[3].imshow(np.abs(answer - target).mean(axis=0), cmap="Reds", vmin=0, vmax=1)
+        axes[3].imshow(np.abs(predicted - target).mean(axis=0), cmap="Reds", vmin=0, vmax=1)
     label_grid(grid, columns)
     figure.suptitle(f"Images: {data.title}\nfrom the test data")
     save(figure, data.folder / IMAGES)

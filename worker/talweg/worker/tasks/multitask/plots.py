@@ -45,15 +45,15 @@ def _draw_depth(data: PlotData) -> None:
     shown = data.arrays
     low, high = float(shown["depth"].min()), float(shown["depth"].max())
     count = len(shown["image"])
-    columns = ["image", "truth", "answer", "error"]
+    columns = ["image", "truth", "prediction", "error"]
     figure = bare_figure(INCHES_A_ROW * count + 0.6)
     grid = np.atleast_2d(figure.subplots(count, len(columns)))
     for row, axes in enumerate(grid):
-        depth, answer = shown["depth"][row], shown["answer"][row]
+        depth, predicted = shown["depth"][row], shown["answer"][row]
         draw_image(axes[0], shown["image"][row])
-        for place, values in ((1, depth), (2, answer)):
+        for place, values in ((1, depth), (2, predicted)):
             axes[place].imshow(values, cmap="viridis_r", vmin=low, vmax=high)
-        axes[3].imshow(np.abs(answer - depth), cmap="Reds", vmin=0, vmax=max(high - low, 1e-12))
+        axes[3].imshow(np.abs(predicted - depth), cmap="Reds", vmin=0, vmax=max(high - low, 1e-12))
     label_grid(grid, columns)
     figure.suptitle(f"Depth: {data.title}\nfrom the test data")
     save(figure, data.folder / DEPTH)

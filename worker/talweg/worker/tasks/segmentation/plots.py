@@ -34,16 +34,16 @@ def masks(data: PlotData) -> None:
     if len(names) != len(pairs):
         names = ["background", "foreground"]
     colours = colours_of(len(names))
-    columns = ["image", "truth", "answer", "wrong"]
+    columns = ["image", "truth", "prediction", "wrong"]
     count = len(shown["image"])
     figure = bare_figure(INCHES_A_ROW * count + 0.6)
     grid = np.atleast_2d(figure.subplots(count, len(columns)))
     for row, axes in enumerate(grid):
-        mask, answer = shown["mask"][row], shown["answer"][row]
+        mask, predicted = shown["mask"][row], shown["answer"][row]
         draw_image(axes[0], shown["image"][row])
-        for place, values in ((1, mask), (2, answer)):
+        for place, values in ((1, mask), (2, predicted)):
             axes[place].imshow(values, cmap=colours, vmin=0, vmax=len(names) - 1)
-        axes[3].imshow(mask != answer, cmap="Reds", vmin=0, vmax=1)
+        axes[3].imshow(mask != predicted, cmap="Reds", vmin=0, vmax=1)
     label_grid(grid, columns)
     figure.suptitle(f"Masks: {data.title}\nfrom the test data")
     save(figure, data.folder / MASKS)

@@ -141,7 +141,7 @@ def overlaps(pairs: NDArray[np.int64], class_names: tuple[str, ...]) -> dict[str
         }
     if len(class_names) > 2:
         named = zip(class_names, iou, known, strict=True)
-        values |= {f"iou_{name}": float(value) for name, value, seen in named if seen}
+        values |= {f"iou_{name}": float(value) for name, value, occurs in named if occurs}
     return values
 
 

@@ -5,7 +5,7 @@ watches the others. All hold the same weights and see the same gradients and the
 up over the parts, so all guards and evaluators decide alike without asking each other.
 
 They meet by a file, exchange tensors and JSON, and listen on loopback alone: nobody else on the
-network has a part in it.
+network has a part in it. Nothing that a process receives is ever unpickled.
 
 A process that ends before its time ends the attempt, as a lost worker does: another attempt
 resumes from the last checkpoint.
@@ -14,12 +14,11 @@ resumes from the last checkpoint.
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -27,52 +26,41 @@ from torch import Tensor, nn
 from torch.distributed import FileStore  # type: ignore[attr-defined]
 from torch.nn.parallel import DistributedDataParallel
 
-from talweg.v1.jobs_pb2 import Outcome
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker.errors import UserSpecError, WorkerError
+from talweg.worker.errors import UserSpecError
 from talweg.worker.tasks import Batch
-from talweg.worker.training.distributed.launcher import Launcher, listen_on_loopback
+from talweg.worker.training.distributed.launcher import (
+    Launcher,
+    Member,
+    ProcessFailedError,
+    ProcessLostError,
+    listen_on_loopback,
+)
 from talweg.worker.training.memory import is_out_of_memory
 from talweg.worker.training.setup import Setup
 from talweg.worker.training.state.snapshot import Snapshot
 
 _MEETING = "meeting"
 _PATIENCE = timedelta(minutes=5)
-_SECONDS_TO_SEE_AN_END = 10.0
-
-
-class ProcessLostError(WorkerError):
-    """One of the processes that train together has ended before its time."""
-
-
-class ProcessFailedError(WorkerError):
-    """One of the processes that train together has found why the job must fail."""
-
-    def __init__(self, cause: Outcome.Cause.ValueType, message: str) -> None:
-        """Take what it found."""
-        super().__init__(message)
-        self.cause = cause
-        """Whose fault it is."""
-
-
-@dataclass(frozen=True)
-class Member:
-    """A process's place among those that train together."""
-
-    rank: int
-    """From 0, the process that has the job."""
-    size: int
-    """Processes in all."""
-    folder: Path
-    """Where they meet; nobody else's."""
+_SECONDS_APART = 0.02
 
 
 class Processes:
     """Several processes that share each batch, as one of them sees it."""
 
-    def __init__(self, member: Member, place: torch.device, *, seed: int) -> None:
-        """Knows nothing of the others yet."""
+    def __init__(
+        self, member: Member, place: torch.device, *, seed: int, launcher: Launcher | None = None
+    ) -> None:
+        """Know nothing of the others yet.
+
+        Args:
+            member: Which of them this is.
+            place: Where it trains.
+            seed: The job's.
+            launcher: Of the others, where this process has started them.
+        """
         self._member, self._place, self._seed = member, place, seed
+        self._launcher = launcher
         self._batches = 0
         self._setup: Setup | None = None
         self._whole: DistributedDataParallel | None = None
@@ -81,11 +69,14 @@ class Processes:
         """Meet the others, who all become what the first one is now.
 
         Raises:
+            ProcessLostError: One of them has ended.
+            ProcessFailedError: One of them has failed, as the job must.
             RuntimeError: Somebody does not come.
         """
         member, on_cuda = self._member, self._place.type == "cuda"
         listen_on_loopback()
         store = FileStore(str(member.folder / _MEETING), member.size)
+        self._meet(store)
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if on_cuda else "gloo",
             store=store,
@@ -115,6 +106,22 @@ class Processes:
         total = loss / self._member.size
         dist.all_reduce(total)
         return total
+
+    def _meet(self, store: FileStore) -> None:
+        """Wait until all have come, or one never will.
+
+        The first process may take long, with diagnostics that come before training; the others
+        wait as long as it lives.
+        """
+        store.set(f"here/{self._member.rank}", "")
+        names = [f"here/{rank}" for rank in range(self._member.size)]
+        until = time.monotonic() + _PATIENCE.total_seconds()
+        while not store.check(names):
+            if self._launcher is not None:
+                self._launcher.check()
+                if time.monotonic() > until:
+                    raise RuntimeError(f"not all processes have come within {_PATIENCE}")
+            time.sleep(_SECONDS_APART)
 
     def _share(self, setup: Setup, store: FileStore) -> None:
         """Give the first process's state to all."""
@@ -176,21 +183,32 @@ def joined(
         yield Processes(member, place, seed=spec.training.seed)
         return
     _check_room(size, place)
-    with tempfile.TemporaryDirectory(prefix="talweg-") as name:
-        first = Member(rank=0, size=size, folder=Path(name))
-        with Launcher(spec, place.type, first.folder) as launcher:
+    # Made with mode 700: by the files in it others could join the training.
+    with (
+        tempfile.TemporaryDirectory(prefix="talweg-") as folder,
+        # After the others' end: it might wait for one that no longer answers.
+        _group_left_in_the_end(),
+        Launcher(spec, place.type, Path(folder)) as launcher,
+    ):
+        try:
+            yield Processes(launcher.first, place, seed=spec.training.seed, launcher=launcher)
+        except RuntimeError as exc:
+            if is_out_of_memory(exc):
+                raise
             try:
-                yield Processes(first, place, seed=spec.training.seed)
-            except RuntimeError as exc:
-                if is_out_of_memory(exc):
-                    raise
-                lost = launcher.lost(timeout=_SECONDS_TO_SEE_AN_END)
-                if not lost:
-                    raise
-                raise _error_of(launcher.failure(), lost) from exc
-            finally:
-                if dist.is_initialized():
-                    dist.destroy_process_group()
+                launcher.check(wait=True)
+            except (ProcessLostError, ProcessFailedError) as error:
+                raise error from exc
+            raise
+
+
+@contextmanager
+def _group_left_in_the_end() -> Iterator[None]:
+    try:
+        yield
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def _check_room(size: int, place: torch.device) -> None:
@@ -202,9 +220,3 @@ def _check_room(size: int, place: torch.device) -> None:
         raise UserSpecError(
             f"resources.processes must be <= {room}, the {what} of this worker, but got {size}"
         )
-
-
-def _error_of(failure: Mapping[str, Any] | None, lost: str) -> Exception:
-    if failure is not None:
-        return ProcessFailedError(failure["cause"], failure["message"])
-    return ProcessLostError(f"one of the training's processes has ended before its time: {lost}")
