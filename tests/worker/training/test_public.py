@@ -37,7 +37,6 @@ NAMES = {
         "TaskEntry",
         "TaskRunner",
         "DryRun",
-        "leaves",
         "make",
         "measure",
         "shuffled",

@@ -257,13 +257,7 @@ def _each(module: LossModule, inputs: dict[str, Tensor]) -> Tensor | None:
 
 
 def _leaves(loss: pb.Loss) -> Iterator[Message]:
-    """Give each loss that is no sum."""
-    _, message = spec.kind(loss)
-    if isinstance(message, pb.Sum):
-        for term in message.terms:
-            yield from _leaves(term.loss)
-    else:
-        yield message
+    return (message for *_, message in spec.leaves(loss))
 
 
 def _facts(message: Message) -> options_pb2.LossFacts:

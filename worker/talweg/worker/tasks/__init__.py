@@ -16,7 +16,6 @@ from talweg.worker.tasks.common.base import (
     TaskRunner,
     shuffled,
 )
-from talweg.worker.tasks.common.criterion import leaves
 from talweg.worker.tasks.common.single_target import OneTarget
 from talweg.worker.tasks.measure import measure
 from talweg.worker.tasks.registry import TASKS, TaskEntry, make
@@ -33,7 +32,6 @@ __all__ = [
     "TaskEntry",
     "TaskRunner",
     "DryRun",
-    "leaves",
     "make",
     "measure",
     "shuffled",

@@ -1,9 +1,7 @@
 """Puts the loss behind the model's outputs, and tells what a loss is made of."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-
-from google.protobuf.message import Message
 
 from talweg.spec import kind, loss_facts, output_of
 from talweg.v1 import options_pb2
@@ -36,16 +34,6 @@ class Outputs:
     """Decides the first weights that a loss itself has."""
     of_pixels: bool = False
     """Whether there are outputs for each pixel, (N, C, H, W)."""
-
-
-def leaves(loss: Loss) -> Iterator[tuple[str, Message]]:
-    """Return each loss that is no sum: its name and its parameters."""
-    name, message = kind(loss)
-    if name == "sum":
-        for term in loss.sum.terms:
-            yield from leaves(term.loss)
-    else:
-        yield name, message
 
 
 def criterion(loss: Loss, outputs: Outputs, adapt: Adapt) -> LossModule:
