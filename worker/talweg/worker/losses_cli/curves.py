@@ -55,7 +55,7 @@ _AXIS_OF_TASK = {
     options_pb2.MULTICLASS: PROBABILITY,
 }
 # Inputs beside pred and target, and the value at which they are held.
-_HELD = {"var": 1.0}
+_HELD = {"var": 1.0, "nu": 1.0, "alpha": 2.0, "beta": 1.0}
 _NUM_CLASSES = 10
 # A probability of 0 or 1 stands for an infinite logit.
 _NEAREST_TO_CERTAIN = 0.001
