@@ -314,4 +314,4 @@ def test_the_documentation_names_every_function() -> None:
         assert re.search(rf"`{name}[`(]", page), name
     assert f"{formulas.MAX_NODES} numbers, names" in page
     assert f"{formulas.MAX_DEPTH} levels" in page
-    assert f"exponents above {formulas.MAX_EXPONENT:g}" in page
+    assert f"exponents up to {formulas.MAX_EXPONENT:g}" in page
