@@ -13,9 +13,10 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from talweg.spec import is_blob_path
+from talweg.worker.errors import WorkerError
 
 
-class UnsafePathError(OSError, ValueError):
+class UnsafePathError(WorkerError, OSError, ValueError):
     """A path that is no blob's, or that leads out of the store by a link. Nothing was touched."""
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tracking.attempts import SpooledAttempt
+from talweg.worker.tracking.errors import TrackingError
 from talweg.worker.tracking.evidence import send_evidence
-from talweg.worker.tracking.runs import RunId, Runs, TrackingError, translated, uploading
+from talweg.worker.tracking.runs import RunId, Runs, translated, uploading
 from talweg.worker.tracking.spool import (
     DIVERGENCE,
     EXAMPLE,

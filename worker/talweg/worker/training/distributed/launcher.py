@@ -20,6 +20,7 @@ from typing import Self
 from talweg.spec import to_dict
 from talweg.v1.jobs_pb2 import Outcome
 from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker.errors import WorkerError
 
 MODULE = "talweg.worker.training.distributed.rank"
 """What the processes run, with the arguments FOLDER RANK PARENT_PID."""
@@ -36,11 +37,11 @@ _MAX_REASON = 500
 _LOOPBACK = ("lo", "lo0")
 
 
-class ProcessLostError(Exception):
+class ProcessLostError(WorkerError):
     """One of the processes that train together has ended before its time."""
 
 
-class ProcessFailedError(Exception):
+class ProcessFailedError(WorkerError):
     """One of the processes that train together has found why the job must fail."""
 
     def __init__(self, cause: Outcome.Cause.ValueType, message: str) -> None:

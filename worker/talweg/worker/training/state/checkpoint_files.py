@@ -15,6 +15,7 @@ from typing import Any
 import safetensors.torch
 from safetensors import SafetensorError
 
+from talweg.worker.errors import WorkerError
 from talweg.worker.storage.blobs import Blobs
 from talweg.worker.training.state.snapshot import Snapshot
 
@@ -22,7 +23,7 @@ FORMAT = 1
 TENSORS, DOCUMENT = ".safetensors", ".json"
 
 
-class DamagedError(Exception):
+class DamagedError(WorkerError):
     """A checkpoint is not whole, or is not what was written."""
 
 
