@@ -11,7 +11,7 @@ from tests.integration.stack import Stack, tiny_spec
 from talweg.client import Client
 
 _SERVICES = {"broker", "server", "tracking"}
-_MEMBER = "talweg.worker.training.distributed.member"
+_MEMBER = "talweg.worker.training.distributed.rank"
 
 
 def processes(stack: Stack) -> list[psutil.Process]:

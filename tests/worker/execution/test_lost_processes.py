@@ -7,7 +7,7 @@ import pytest
 import torch
 from tests._parts import wait_until
 from tests.worker._jobs import Jobs, tiny_spec
-from tests.worker._members import Kills, members
+from tests.worker._ranks import Kills, members
 from tests.worker.execution.conftest import Worker
 
 from talweg.v1.jobs_pb2 import Job

@@ -13,7 +13,7 @@ import pytest
 import torch
 from tests._parts import wait_until
 from tests._sockets import beyond_loopback, listeners
-from tests.worker._members import Kills, members
+from tests.worker._ranks import Kills, members
 from tests.worker.training.jobs import run
 from tests.worker.training.test_processes import two_cores, wine
 
@@ -159,9 +159,9 @@ def test_a_process_ends_with_the_first() -> None:
 def test_a_process_ends_once_its_stdin_closes() -> None:
     """As on systems where the kernel does not end it."""
     program = """
-from talweg.worker.training.distributed import member
+from talweg.worker.training.distributed import rank
 print(flush=True)
-member._end_with_stdin()
+rank._end_with_stdin()
 """
     with subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE

@@ -22,12 +22,12 @@ from talweg.v1.jobs_pb2 import Outcome
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.errors import WorkerError
 
-MODULE = "talweg.worker.training.distributed.member"
+MODULE = "talweg.worker.training.distributed.rank"
 """What the processes run, with the arguments FOLDER RANK PARENT_PID."""
 SPEC, DEVICE = "spec.json", "device"
 """What a process finds in the folder: the filled spec, and its device's type."""
 FAILED_STATUS = 3
-"""The exit status of a process that has left a `Member.failure_file`."""
+"""The exit status of a process that has left a `Rank.failure_file`."""
 
 _SECONDS_APART = 0.05
 # A broken connection is seen before the end of the process behind it.
@@ -52,10 +52,10 @@ class ProcessFailedError(WorkerError):
 
 
 @dataclass(frozen=True)
-class Member:
+class Rank:
     """A process's place among those that train together."""
 
-    rank: int
+    number: int
     """From 0, the process that has the job."""
     size: int
     """Processes in all."""
@@ -65,12 +65,12 @@ class Member:
     @property
     def failure_file(self) -> Path:
         """Where this process leaves why the job must fail."""
-        return self.folder / f"failed-{self.rank}.json"
+        return self.folder / f"failed-{self.number}.json"
 
     @property
     def log(self) -> Path:
         """Where its output and errors go."""
-        return self.folder / f"log-{self.rank}"
+        return self.folder / f"log-{self.number}"
 
 
 def listen_on_loopback() -> None:
@@ -112,10 +112,10 @@ class Launcher:
         """
         self._spec, self._device = spec, device
         size = spec.resources.processes
-        self.first = Member(rank=0, size=size, folder=folder)
+        self.first = Rank(number=0, size=size, folder=folder)
         """The place of this process."""
-        self._members = [Member(rank, size, folder) for rank in range(1, size)]
-        self._processes: dict[Member, subprocess.Popen[bytes]] = {}
+        self._ranks = [Rank(number, size, folder) for number in range(1, size)]
+        self._processes: dict[Rank, subprocess.Popen[bytes]] = {}
         self._over, self._seen = threading.Event(), threading.Event()
         self._error: Exception | None = None
         self._watch = threading.Thread(target=self._watch_them, name="launcher", daemon=True)
@@ -126,8 +126,8 @@ class Launcher:
         (folder / SPEC).write_text(json.dumps(to_dict(self._spec)))
         (folder / DEVICE).write_text(self._device)
         try:
-            for member in self._members:
-                self._processes[member] = _start(member)
+            for rank in self._ranks:
+                self._processes[rank] = _start(rank)
         except BaseException:
             self._end_all()
             raise
@@ -162,9 +162,9 @@ class Launcher:
 
     def _watch_them(self) -> None:
         while not self._over.wait(_SECONDS_APART):
-            statuses = {member: process.poll() for member, process in self._processes.items()}
+            statuses = {rank: process.poll() for rank, process in self._processes.items()}
             # With 0 a process has trained to the end.
-            lost = {member: status for member, status in statuses.items() if status}
+            lost = {rank: status for rank, status in statuses.items() if status}
             if lost:
                 self._kill_all()
                 self._error = _error_of(lost)
@@ -186,13 +186,13 @@ class Launcher:
             process.stdin.close()
 
 
-def _start(member: Member) -> subprocess.Popen[bytes]:
-    with member.log.open("wb") as log:
+def _start(rank: Rank) -> subprocess.Popen[bytes]:
+    with rank.log.open("wb") as log:
         return subprocess.Popen(
             [
                 # -P: the working folder is the user's, and must not shadow modules.
                 *(sys.executable, "-P", "-m", MODULE),
-                *(str(member.folder), str(member.rank), str(os.getpid())),
+                *(str(rank.folder), str(rank.number), str(os.getpid())),
             ],
             # Never written to: it closes when this process ends, however it does.
             stdin=subprocess.PIPE,
@@ -204,23 +204,23 @@ def _start(member: Member) -> subprocess.Popen[bytes]:
         )
 
 
-def _error_of(lost: dict[Member, int]) -> Exception:
+def _error_of(lost: dict[Rank, int]) -> Exception:
     """Return what the ends of processes mean.
 
     Args:
         lost: The statuses of those that had ended when an end was noticed.
     """
-    for member, status in lost.items():
+    for rank, status in lost.items():
         if status == FAILED_STATUS:
-            failure = json.loads(member.failure_file.read_text())
+            failure = json.loads(rank.failure_file.read_text())
             return ProcessFailedError(failure["cause"], failure["message"])
     # Those that ended by themselves may only have lost their connection to one that was killed.
-    killed = {member: status for member, status in lost.items() if status < 0}
+    killed = {rank: status for rank, status in lost.items() if status < 0}
     return ProcessLostError(", ".join(_how(*each) for each in (killed or lost).items()))
 
 
-def _how(member: Member, status: int) -> str:
-    who = f"the process of rank {member.rank} (of {member.size})"
+def _how(rank: Rank, status: int) -> str:
+    who = f"the process of rank {rank.number} (of {rank.size})"
     if status < 0:
         try:
             name = signal.Signals(-status).name
@@ -228,6 +228,6 @@ def _how(member: Member, status: int) -> str:
             name = f"signal {-status}"
         hint = ", as the kernel does when memory runs out" if -status == signal.SIGKILL else ""
         return f"{who} was killed by {name}{hint}"
-    lines = member.log.read_text(errors="replace").split("\n")
+    lines = rank.log.read_text(errors="replace").split("\n")
     reason = next((line.strip() for line in reversed(lines) if line.strip()), "")
     return f"{who} ended with status {status}" + (f": {reason[:_MAX_REASON]}" if reason else "")

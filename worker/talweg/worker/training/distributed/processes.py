@@ -31,9 +31,9 @@ from talweg.worker.errors import UserSpecError
 from talweg.worker.tasks import Batch
 from talweg.worker.training.distributed.launcher import (
     Launcher,
-    Member,
     ProcessFailedError,
     ProcessLostError,
+    Rank,
     listen_on_loopback,
 )
 from talweg.worker.training.memory import is_out_of_memory
@@ -49,17 +49,17 @@ class Processes:
     """Several processes that share each batch, as one of them sees it."""
 
     def __init__(
-        self, member: Member, place: torch.device, *, seed: int, launcher: Launcher | None = None
+        self, rank: Rank, device: torch.device, *, seed: int, launcher: Launcher | None = None
     ) -> None:
         """Know nothing of the others yet.
 
         Args:
-            member: Which of them this is.
-            place: Where it trains.
+            rank: Which of them this is.
+            device: Where it trains.
             seed: The job's.
             launcher: Of the others, where this process has started them.
         """
-        self._member, self._place, self._seed = member, place, seed
+        self._rank, self._device, self._seed = rank, device, seed
         self._launcher = launcher
         self._batches = 0
         self._setup: Setup | None = None
@@ -73,15 +73,15 @@ class Processes:
             ProcessFailedError: One of them has failed, as the job must.
             RuntimeError: Somebody does not come.
         """
-        member, on_cuda = self._member, self._place.type == "cuda"
+        rank, on_cuda = self._rank, self._device.type == "cuda"
         listen_on_loopback()
-        store = FileStore(str(member.folder / _MEETING), member.size)
+        store = FileStore(str(rank.folder / _MEETING), rank.size)
         self._meet(store)
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if on_cuda else "gloo",
             store=store,
-            rank=member.rank,
-            world_size=member.size,
+            rank=rank.number,
+            world_size=rank.size,
             timeout=_PATIENCE,
         )
         self._share(setup, store)
@@ -89,21 +89,21 @@ class Processes:
         self._whole = DistributedDataParallel(_Whole(setup), forward_sync_buffers=False)
 
     def loss(self, batch: Batch, loss_of: Callable[[Batch], Tensor]) -> Tensor:
-        """Run this process's part of a batch; see `Team`."""
+        """Run this process's part of a batch; see `ProcessGroup`."""
         assert self._setup is not None
         assert self._whole is not None
-        member, state = self._member, self._setup.state
+        rank, state = self._rank, self._setup.state
         # By step and process: so an attempt that goes on draws what it would have drawn.
-        seed = (self._seed * 2**24 + state.applied) * 2**20 + self._batches * 2**10 + member.rank
+        seed = (self._seed * 2**24 + state.applied) * 2**20 + self._batches * 2**10 + rank.number
         torch.manual_seed(seed % 2**63)
         self._batches += 1
-        loss: Tensor = self._whole(self._setup.batches.part(batch, member.rank, member.size))
+        loss: Tensor = self._whole(self._setup.batches.part(batch, rank.number, rank.size))
         return loss
 
     def total(self, loss: Tensor) -> Tensor:
-        """Add the parts up; see `Team`."""
+        """Add the parts up; see `ProcessGroup`."""
         self._batches = 0
-        total = loss / self._member.size
+        total = loss / self._rank.size
         dist.all_reduce(total)
         return total
 
@@ -113,8 +113,8 @@ class Processes:
         The first process may take long, with diagnostics that come before training; the others
         wait as long as it lives.
         """
-        store.set(f"here/{self._member.rank}", "")
-        names = [f"here/{rank}" for rank in range(self._member.size)]
+        store.set(f"here/{self._rank.number}", "")
+        names = [f"here/{number}" for number in range(self._rank.size)]
         until = time.monotonic() + _PATIENCE.total_seconds()
         while not store.check(names):
             if self._launcher is not None:
@@ -125,7 +125,7 @@ class Processes:
 
     def _share(self, setup: Setup, store: FileStore) -> None:
         """Give the first process's state to all."""
-        if self._member.rank == 0:
+        if self._rank.number == 0:
             snapshot = setup.snapshots.now()
             shapes = {
                 name: [str(tensor.dtype).removeprefix("torch."), list(tensor.shape)]
@@ -133,7 +133,7 @@ class Processes:
             }
             store.set("state", json.dumps({"tensors": shapes, "values": snapshot.values}))
         head = json.loads(store.get("state"))
-        if self._member.rank > 0:
+        if self._rank.number > 0:
             empty = {
                 name: torch.empty(shape, dtype=getattr(torch, dtype))
                 for name, (dtype, shape) in head["tensors"].items()
@@ -143,7 +143,7 @@ class Processes:
             sent = snapshot.tensors[name].detach().cpu()
             dist.broadcast(sent, 0)
             snapshot.tensors[name] = sent
-        if self._member.rank > 0:
+        if self._rank.number > 0:
             setup.snapshots.restore(snapshot)
 
 
@@ -160,15 +160,13 @@ class _Whole(nn.Module):
 
 
 @contextmanager
-def joined(
-    spec: JobSpec, place: torch.device, member: Member | None
-) -> Iterator[Processes | None]:
+def joined(spec: JobSpec, device: torch.device, rank: Rank | None) -> Iterator[Processes | None]:
     """Return the processes that train a job together; None where it is one.
 
     Args:
         spec: Filled.
-        place: Where this one trains.
-        member: What this process is; None for the first, which starts the others.
+        device: Where this one trains.
+        rank: What this process is; None for the first, which starts the others.
 
     Raises:
         UserSpecError: The machine has no room for so many.
@@ -179,19 +177,19 @@ def joined(
     if size <= 1:
         yield None
         return
-    if member is not None:
-        yield Processes(member, place, seed=spec.training.seed)
+    if rank is not None:
+        yield Processes(rank, device, seed=spec.training.seed)
         return
-    _check_room(size, place)
+    _check_room(size, device)
     # Made with mode 700: by the files in it others could join the training.
     with (
         tempfile.TemporaryDirectory(prefix="talweg-") as folder,
         # After the others' end: it might wait for one that no longer answers.
         _group_left_in_the_end(),
-        Launcher(spec, place.type, Path(folder)) as launcher,
+        Launcher(spec, device.type, Path(folder)) as launcher,
     ):
         try:
-            yield Processes(launcher.first, place, seed=spec.training.seed, launcher=launcher)
+            yield Processes(launcher.first, device, seed=spec.training.seed, launcher=launcher)
         except RuntimeError as exc:
             if is_out_of_memory(exc):
                 raise
@@ -211,8 +209,8 @@ def _group_left_in_the_end() -> Iterator[None]:
             dist.destroy_process_group()
 
 
-def _check_room(size: int, place: torch.device) -> None:
-    if place.type == "cuda":
+def _check_room(size: int, device: torch.device) -> None:
+    if device.type == "cuda":
         room, what = torch.cuda.device_count(), "GPUs"
     else:
         room, what = len(os.sched_getaffinity(0)), "cores"

@@ -1,6 +1,6 @@
 """One of several processes that train one job, other than the first; started by `launcher`.
 
-python -P -m talweg.worker.training.distributed.member FOLDER RANK PARENT_PID
+python -P -m talweg.worker.training.distributed.rank FOLDER RANK PARENT_PID
 """
 
 import json
@@ -19,12 +19,12 @@ from talweg.worker.training.interface import NeverStop, NullReporter
 from talweg.worker.training.job import run
 
 
-def main(folder: Path, rank: int, parent: int) -> int:
+def main(folder: Path, number: int, parent: int) -> int:
     """Train a part of the job that a folder describes.
 
     Args:
         folder: Where the processes meet.
-        rank: Which of them this is, from 1.
+        number: Which of them this is, from 1.
         parent: The process id of the first.
 
     Returns:
@@ -35,13 +35,13 @@ def main(folder: Path, rank: int, parent: int) -> int:
     spec = from_dict(json.loads((folder / launcher.SPEC).read_text()))
     device = (folder / launcher.DEVICE).read_text()
     if device == "cuda":
-        torch.cuda.set_device(rank)
-    member = launcher.Member(rank=rank, size=spec.resources.processes, folder=folder)
-    result = run(spec, report=NullReporter(), control=NeverStop(), device=device, member=member)
+        torch.cuda.set_device(number)
+    rank = launcher.Rank(number=number, size=spec.resources.processes, folder=folder)
+    result = run(spec, report=NullReporter(), control=NeverStop(), device=device, rank=rank)
     if result.state != Job.FAILED:
         return 0
     failed = {"cause": result.cause, "message": result.message}
-    member.failure_file.write_text(json.dumps(failed))
+    rank.failure_file.write_text(json.dumps(failed))
     return launcher.FAILED_STATUS
 
 

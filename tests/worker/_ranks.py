@@ -19,7 +19,7 @@ def _is_member(process: psutil.Process) -> bool:
         line = process.cmdline()
     except psutil.Error:
         return False
-    return "talweg.worker.training.distributed.member" in line
+    return "talweg.worker.training.distributed.rank" in line
 
 
 class Kills:
