@@ -1,9 +1,9 @@
-"""Writes constraints.txt: the one pinned version of everything that talweg[dev] needs.
+"""Write constraints.txt: the pinned version of everything that talweg[dev] needs.
 
-Run it in an environment that holds talweg[dev] in the versions that are wanted:
+Run it in an environment with the wanted versions of talweg[dev]:
 
     python deploy/constraints.py            # write constraints.txt
-    python deploy/constraints.py --check    # exit 1 where a requirement is not pinned in it
+    python deploy/constraints.py --check    # exit 1 if a requirement is not pinned
 """
 
 import argparse

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs Talweg with the pinned versions into a virtual environment, which it makes if need be.
+# Install Talweg with pinned versions into a virtual environment, which is created if missing.
 #     sh deploy/install.sh VENV EXTRA
 set -eu
 
@@ -16,11 +16,11 @@ if [ ! -x "$python" ]; then
         fi
     done
     if [ -z "${found:-}" ]; then
-        echo 'Talweg needs Python 3.11 or newer with its venv module, and found none on PATH.' >&2
-        echo 'Install one, or name it: make run TALWEG_PYTHON=/path/to/python3.11' >&2
+        echo 'Talweg needs Python 3.11 or newer with the venv module, but none was found on PATH.' >&2
+        echo 'Install one, or set it: make run TALWEG_PYTHON=/path/to/python3.11' >&2
         exit 1
     fi
-    echo "Making $venv with $("$found" --version)"
+    echo "Creating $venv with $("$found" --version)"
     "$found" -m venv "$venv"
 fi
 
@@ -29,17 +29,17 @@ log=$venv/install.log
 quietly() {
     if ! "$@" >>"$log" 2>&1; then
         tail -n 25 "$log" >&2
-        echo "The install failed; all of its output is in $log" >&2
+        echo "The installation failed; the full output is in $log" >&2
         exit 1
     fi
 }
 
-echo "Installing talweg[$extra] into $venv; the first time takes minutes (see $log)"
+echo "Installing talweg[$extra] into $venv; the first time takes some minutes (log: $log)"
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 quietly "$python" -m pip install --constraint constraints.txt pip hatchling editables
 # Byte code is compiled afterwards, on all cores.
 quietly "$python" -m pip install --constraint constraints.txt \
     --no-build-isolation --no-compile --editable ".[$extra]"
-# Some packages bring files for other versions of Python, which do not compile and need not.
+# Some packages contain files for other versions of Python, which need not compile.
 "$python" -m compileall -qq -j 0 -x '/tests?/|/testing/' "$venv"/lib/python3*/site-packages \
     >/dev/null 2>&1 || true

@@ -8,8 +8,6 @@ Beside the .proto files: messages (``*_pb2.py``), services (``*_pb2_grpc.py``), 
 code leaves out. And ``docs/catalogue.md``.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The client in ten lines. A stack must be running: `talweg up`."""
+"""The client in ten lines. It needs a running stack: `talweg up`."""
 
 from talweg.client import Client
 

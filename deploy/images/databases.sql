@@ -1,2 +1,2 @@
--- Run once, on an empty database server: MLflow keeps its tables apart from the record's.
+-- Run once, on an empty database server: MLflow has a database separate from the record.
 CREATE DATABASE mlflow;

@@ -6,8 +6,6 @@ Three seeds each decide the split, the wrong labels, the first weights and the b
 stay right. About a minute on two cores.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import statistics
 from collections.abc import Mapping

@@ -7,8 +7,6 @@ and then run with `PYTHONPATH=DIR`. What Lightning does beside training is switc
 no checkpoints, no progress bar, no summary, no validation.
 """
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 import logging

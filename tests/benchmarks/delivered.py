@@ -6,8 +6,6 @@ they spool to a real MLflow. Jobs at the default interval are held against the s
 first and the last step's metrics alone.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import tempfile

@@ -8,8 +8,6 @@ jobs.
     python tests/benchmarks/diabetes_outliers.py
 """
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Callable

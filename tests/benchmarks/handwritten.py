@@ -4,8 +4,6 @@ As a careful person writes it: fused optimizer, gradients set to None, slices of
 one thread, nothing logged and nothing checked.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -6,8 +6,6 @@ that a job has by default: the guard, metrics and the arenas of small networks a
 both do before their first step and after their last is left out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial

@@ -3,8 +3,6 @@
 Time is processor time, and only ratios are given: the machine may be busy with other things.
 """
 
-from __future__ import annotations
-
 import math
 import statistics
 import time

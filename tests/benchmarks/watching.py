@@ -4,8 +4,6 @@ The loop with both against the loop with neither, for the same job, in one proce
 `make bench`, or alone: `python -m tests.benchmarks.watching`.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any, cast
 

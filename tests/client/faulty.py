@@ -1,7 +1,5 @@
 """The real server in the tests' own process, over real gRPC, with failures on request."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 from collections import deque

@@ -69,7 +69,7 @@ def test_stack_whose_process_has_ended_is_passed_over(tmp_path: Path, dead_pid: 
 def test_file_that_is_no_stack_is_passed_over(tmp_path: Path, content: str) -> None:
     (tmp_path / ".talweg").mkdir()
     (tmp_path / ".talweg/stack.json").write_text(content)
-    with pytest.raises(Unavailable, match="not a stack's file"):
+    with pytest.raises(Unavailable, match="not the file of a stack"):
         find(environ={"HOME": str(tmp_path)}, folder=tmp_path)
 
 

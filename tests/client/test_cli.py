@@ -57,7 +57,7 @@ def test_jobs(talweg: Talweg, client: Client) -> None:
     assert len(talweg("jobs", "--experiment", experiment, *both, "--json").json) == 4
     done = talweg("jobs", "--experiment", experiment, "--limit", "2")
     assert len(done.out.splitlines()) == 3
-    assert "there are more" in done.err
+    assert "there are more jobs" in done.err
     condition = 'loss = "mae" AND state = CANCELLED'
     done = talweg("jobs", "--filter", condition, "--experiment", experiment, *both, "--json")
     assert len(done.json) == 1
@@ -123,7 +123,7 @@ def test_beginning_of_an_id(talweg: Talweg, client: Client) -> None:
     done = talweg("show", several)
     assert done.status == 2
     num = len(fitting(several))
-    assert f"is the beginning of {num if num <= 5 else 'more than 5'} jobs: " in done.err
+    assert f"is a prefix of {num if num <= 5 else 'more than 5'} jobs: " in done.err
     named = done.err.partition(" jobs: ")[2].partition(". ")[0].removesuffix(", …").split(", ")
     assert len(named) == min(num, 5)
     assert set(named) <= set(fitting(several))
@@ -181,7 +181,7 @@ def test_pause_and_resume(talweg: Talweg, client: Client, worker: Worker) -> Non
 def test_retry(talweg: Talweg, client: Client, worker: Worker) -> None:
     job = client.submit(sample(6))
     assert talweg("retry", job.id).status == 6
-    assert "6 the job's state does not allow it" in " ".join(talweg("--help").out.split())
+    assert "6 the state of the job does not allow it" in " ".join(talweg("--help").out.split())
     worker.claim(job.name).finish(jobs_pb2.Job.FAILED)
     (again,) = talweg("retry", job.id, "--json").json
     assert again["retry_of"] == job.name

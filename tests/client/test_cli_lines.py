@@ -41,9 +41,7 @@ def test_an_ambiguous_id_keeps_no_other_job_from_being_cancelled(
         assert run(["--address", faulty.address, *arguments]) == 2
         captured = capsys.readouterr()
         assert [each["id"] for each in json.loads(captured.out)] == [jobs[1].id, jobs[2].id]
-        assert (
-            f"is the beginning of {number if number <= 5 else 'more than 5'} jobs" in captured.err
-        )
+        assert f"is a prefix of {number if number <= 5 else 'more than 5'} jobs" in captured.err
         assert [job.refresh().state for job in jobs[1:3]] == ["CANCELLED"] * 2
 
 

@@ -158,7 +158,7 @@ def test_ctrl_c_detaches_and_says_how_to_go_on(faulty: FaultyServer, tmp_path: P
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=20)
         assert process.returncode == 130
-        assert "the job goes on" in err
+        assert "the job continues" in err
         assert f"talweg watch {job.id}" in err
         assert f"talweg cancel {job.id}" in err
         assert "Traceback" not in err
@@ -179,7 +179,7 @@ def test_plain_watch_outlives_a_restart(faulty: FaultyServer, tmp_path: Path) ->
         assert process.stdout is not None
         assert "RUNNING" in process.stdout.readline()
         faulty.stop()
-        assert "trying again" in process.stdout.readline()
+        assert "retrying" in process.stdout.readline()
         faulty.start()
         with Worker(faulty.address) as worker:
             attempt.over(worker).finish()

@@ -59,7 +59,7 @@ def test_submit_from_standard_input(
         ({"loss": "cross_entropy"}, ["cross_entropy", "regression"]),
         (
             {"loss": {"huber": {"delta": -1}}, "training": {"batch_size": 0}},
-            ["2 things are wrong", "loss.huber.delta", "training.batch_size"],
+            ["2 problems", "loss.huber.delta", "training.batch_size"],
         ),
     ],
 )

@@ -147,7 +147,7 @@ def test_refused_one_stops_no_other(client: Client) -> None:
 
 
 def test_one_spec_is_not_many(client: Client) -> None:
-    with pytest.raises(TypeError, match="submit takes it"):
+    with pytest.raises(TypeError, match="use submit"):
         client.submit_many(sample())
 
 
@@ -319,7 +319,7 @@ def test_a_comparison_says_where_its_groups_hold_more_than_seeds() -> None:
     mixed.varies.extend(["dataset", "training.epochs"])
     found = Comparison.of(jobs_pb2.CompareJobsResponse(groups=[mixed, even]), ["loss"])
     differing, repeated = found.notes
-    assert "jobs of one group differ in dataset, training.epochs; group by that too" in differing
+    assert "jobs of one group differ in dataset, training.epochs; group by it too" in differing
     assert repeated.startswith("1 of the values")
     assert str(found).splitlines()[-2:] == [differing, repeated]
 

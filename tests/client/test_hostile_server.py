@@ -1,7 +1,5 @@
 """A server that sends orders for terminals: no command passes one on."""
 
-from __future__ import annotations
-
 import io
 import json
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Recommendations that look at the data: which data, which task, and what stands over what."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys
@@ -71,7 +69,7 @@ def test_a_job_files_outliers_are_seen(tmp_path: Path, capsys: pytest.CaptureFix
     assert kinds(found)[0] == "mae"
     assert run(["recommend", "--data", "job.yaml"]) == 0
     out = capsys.readouterr().out
-    assert "measured on diabetes, regression, the training split alone:" in out
+    assert "measured on the training split of diabetes for regression:" in out
     assert "outliers 0.1015: 27 of 266 targets lie beyond 3.5 robust sd" in out
 
 
@@ -83,7 +81,7 @@ def test_what_is_given_stands_over_what_is_measured(capsys: pytest.CaptureFixtur
     found = answer(capsys, "--data", "diabetes", "--task", "regression", "--heavy-tailed")
     assert kinds(found)[0] == "huber"
     assert run(["recommend", "--data", "wine", "--imbalance", "30"]) == 0
-    assert "(not used, since the command line tells otherwise)" in capsys.readouterr().out
+    assert "(not used: overridden on the command line)" in capsys.readouterr().out
 
 
 def test_known_pairs_leave_the_number_of_classes_aside(capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,20 +140,20 @@ def test_the_task_of_data_that_serve_one_need_not_be_told(
 
 def test_where_nothing_is_measured_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["recommend", "--data", "wine", "--task", "gan"]) == 0
-    assert "nothing: no fact of this task is measured" in capsys.readouterr().out
+    assert "nothing: no fact of this task can be measured" in capsys.readouterr().out
 
 
 BAD: list[tuple[list[str], str]] = [
-    (["--data", "diabetes"], "say which by --task regression|ordinal|multitask"),
+    (["--data", "diabetes"], "choose one, --task regression|ordinal|multitask"),
     (["--data", "digitz"], "did you mean 'digits'"),
     (["--data", "wine:colour=red"], "dataset.wine.colour"),
     (["--data", "wine:red"], "parameters must be NAME=VALUE, but got 'red'"),
     (["--data", "wine", "--task", "regression"], "whose targets do not suit task regression"),
     (["--data", "digits", "--task", "clusters"], "allowed one of multiclass, metric_learning,"),
     (["--data", "synthetic_regression:num_samples=1", "--task", "regression"], "found 1; allowed"),
-    (["--data", "digit_scenes", "--task", "multitask"], "heads of a multitask job stand in its"),
+    (["--data", "digit_scenes", "--task", "multitask"], "has its heads in the job file"),
     (["--data", "absent.yaml"], "absent.yaml: No such file"),
-    (["--data", "two.yaml"], "holds jobs of 2 different tasks or data"),
+    (["--data", "two.yaml"], "has jobs with 2 different tasks or data"),
     (["--data", "wine", "--imbalance", "many"], 'facts.imbalance: found "many"'),
     (["--data", "wine", "--imbalance", "0.5"], "facts.imbalance: found 0.5"),
     ([], "Missing option '--task'"),

@@ -1,7 +1,5 @@
 """What docs/recommend.md shows is what the command prints, and it tells of every fact."""
 
-from __future__ import annotations
-
 import ast
 import re
 import shlex

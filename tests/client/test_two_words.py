@@ -49,7 +49,7 @@ def test_they_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--help"]) == 0
     out = capsys.readouterr().out
     assert "losses draw     Does something." in out
-    assert "losses plot     Draw losses as curves." in out
+    assert "losses plot     Plot losses: value and gradient." in out
     assert "losses lacking  (cannot be loaded)" in out
 
 

@@ -95,7 +95,7 @@ def test_delays_grow_with_each_death(tmp_path: Path) -> None:
     plan = SmallPlan(tmp_path, {"service": "raise SystemExit(3)"}, is_essential=False)
     with running(plan) as run:
         run.tick_until(lambda: len(run.said) == 4)
-    delays = [line.split("again in ")[1] for line in run.said]
+    delays = [line.split("restarting it in ")[1] for line in run.said]
     assert delays == ["0.1 s", "0.2 s", "0.4 s", "0.8 s"]
     assert "status 3" in run.said[0]
 

@@ -9,7 +9,7 @@ from tests.integration.stack import Stack
 from talweg.spec import fill
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import data, models, tasks
-from talweg.worker.tasks.detection.metrics import judge_boxes
+from talweg.worker.tasks.detection.metrics import box_metrics
 from talweg.worker.training.evaluation import HeldSplit, evaluate
 
 
@@ -25,7 +25,7 @@ def of_right_boxes_with_every_class(spec: JobSpec) -> float:
         true.append((boxes[:count].astype(np.float64), classes[:count]))
         places = true[-1][0].repeat(10, axis=0)
         found.append((places, np.tile(digits, count), rng.random(len(places))))
-    return judge_boxes(true, found)["map_50"]
+    return box_metrics(true, found)["map_50"]
 
 
 def of_an_untrained_network(spec: JobSpec) -> float:

@@ -1,7 +1,5 @@
 """Problems for the tests of advice: for each fact values that matter, alone and in pairs."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterator, Mapping
 from itertools import combinations

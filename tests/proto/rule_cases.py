@@ -1,7 +1,5 @@
 """Specs that break a rule of task, data, model or loss, and parts that such specs share."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from tests.proto.specs import base, classes

@@ -1,7 +1,5 @@
 """Specs for the tests of specs: one that is in order, and random ones by their descriptors."""
 
-from __future__ import annotations
-
 import copy
 import json
 import math

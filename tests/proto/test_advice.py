@@ -1,7 +1,5 @@
 """Advice on losses: ranked as reasoned, valid in every case, by rules that all can speak."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,22 +35,22 @@ TASKS = [name.lower() for name in TaskKind.keys()[1:]]
 
 # Task, facts, the first losses in order, and what the first reason says.
 RANKED: list[tuple[str, dict[str, Any], list[str], str]] = [
-    ("regression", {}, ["mse", "huber", "mae"], "gaussian"),
+    ("regression", {}, ["mse", "huber", "mae"], "normal"),
     ("regression", {"outliers": 0}, ["mse", "huber"], "no outliers"),
     ("regression", {"outliers": 0.05}, ["huber", "mae", "log_cosh"], "5 % of the targets"),
     ("regression", {"outliers": 0.2}, ["mae", "huber"], "mse 84, huber and log_cosh 64, mae 48"),
-    ("regression", {"heavy_tailed": True}, ["huber", "mae", "log_cosh"], "without ignoring them"),
+    ("regression", {"heavy_tailed": True}, ["huber", "mae", "log_cosh"], "still counts them"),
     ("regression", {"smooth": True}, ["mse", "log_cosh", "charbonnier"], "smooth"),
     ("regression", {"smooth": True, "outliers": 0.05}, ["log_cosh", "huber"], "89.5 in float32"),
     ("regression", {"targets": "counts"}, ["poisson_nll", "tweedie"], "counts"),
-    ("regression", {"targets": "amounts"}, ["tweedie", "poisson_nll"], "zero-inflated"),
+    ("regression", {"targets": "amounts"}, ["tweedie", "poisson_nll"], "exactly 0"),
     ("regression", {"noise_varies": True}, 
-     ["gaussian_nll", "multi_quantile quantiles=[0.05, 0.5, 0.95]"], "each sample's noise"),
+     ["gaussian_nll", "multi_quantile quantiles=[0.05, 0.5, 0.95]"], "how noisy"),
     ("regression", {"error_bars": True},
      ["multi_quantile quantiles=[0.05, 0.5, 0.95]", "gaussian_nll"], "interval"),
     ("regression", {"error_bars": True, "noise_varies": True}, ["gaussian_nll"], "error bar"),
-    ("regression", {"quantiles": [0.9]}, ["quantile q=0.9"], "required"),
-    ("regression", {"quantiles": [0.1, 0.9]}, ["multi_quantile quantiles=[0.1, 0.9]"], "required"),
+    ("regression", {"quantiles": [0.9]}, ["quantile q=0.9"], "wanted"),
+    ("regression", {"quantiles": [0.1, 0.9]}, ["multi_quantile quantiles=[0.1, 0.9]"], "wanted"),
     ("regression", {"over_cost": 3}, ["quantile q=0.25", "asymmetric_mse over_penalty=3"],
      "3 times"),
     ("regression", {"metric": "mae"}, ["mae", "huber"], "median"),
@@ -63,7 +61,7 @@ RANKED: list[tuple[str, dict[str, Any], list[str], str]] = [
     ("binary", {"imbalance": 50, "calibrated": True}, ["bce_with_logits"], "calibrated"),
     ("binary", {"imbalance": 50, "metric": "accuracy"}, ["bce_with_logits"], "accuracy"),
     ("binary", {"imbalance": 5, "metric": "f1"}, ["bce_with_logits pos_weight=balanced"], "F1"),
-    ("binary", {"imbalance": 50, "metric": "auroc"}, ["bce_with_logits"], "ranking"),
+    ("binary", {"imbalance": 50, "metric": "auroc"}, ["bce_with_logits"], "order"),
     ("binary", {"easy_samples": True}, ["focal_binary", "bce_with_logits"], "easy"),
     ("binary", {"miss_cost": 5}, ["bce_with_logits pos_weight=[5]"], "5 times"),
     ("binary", {"noisy_labels": 0.2}, ["expression"], "contradicts"),
@@ -79,18 +77,18 @@ RANKED: list[tuple[str, dict[str, Any], list[str], str]] = [
     ("multiclass", {"metric": "f1_macro", "imbalance": 5}, ["logit_adjusted"], "F1"),
     ("multiclass", {"calibrated": True, "imbalance": 50}, ["cross_entropy"], "calibrated"),
     ("multiclass", {"noisy_labels": 0.2}, ["symmetric_ce", "generalized_ce"],
-     "noisy labels"),
+     "wrong labels"),
     ("multiclass", {"noisy_labels": 0.02}, ["cross_entropy", "symmetric_ce"], "proper"),
     ("multiclass", {"easy_samples": True}, ["focal"], "easy"),
     ("multiclass", {"embeddings": True}, ["arcface", "cosface"], "embeddings"),
     ("multiclass", {"num_classes": 5000}, ["cross_entropy", "cosface", "arcface"], "proper"),
     ("multiclass", {"teacher": True}, ["distillation temperature=4"], "teacher"),
     ("multiclass", {"unaligned": True}, ["ctc"], "all alignments"),
-    ("multilabel", {}, ["bce_with_logits", "asymmetric_multilabel"], "independent"),
+    ("multilabel", {}, ["bce_with_logits", "asymmetric_multilabel"], "of its own"),
     ("multilabel", {"imbalance": 50},
      ["asymmetric_multilabel", "focal_binary", "bce_with_logits",
       "bce_with_logits pos_weight=balanced"], "asymmetric .43 and .45"),
-    ("multilabel", {"easy_samples": True}, ["asymmetric_multilabel"], "discards them"),
+    ("multilabel", {"easy_samples": True}, ["asymmetric_multilabel"], "drops them"),
     ("multilabel", {"noisy_labels": 0.2}, ["expression"], "contradicts"),
     ("multilabel", {"calibrated": True, "imbalance": 50}, ["bce_with_logits"], "calibrated"),
     ("multilabel", {"miss_cost": 5}, ["bce_with_logits"], "threshold"),
@@ -100,8 +98,8 @@ RANKED: list[tuple[str, dict[str, Any], list[str], str]] = [
     ("segmentation", {}, ["ce_dice", "dice mode=multiclass"], "overlap"),
     ("segmentation", {"foreground": 0.01},
      ["ce_dice", "dice mode=multiclass", "tversky mode=multiclass"],
-     "missing all of a rare foreground costs only 0.01"),
-    ("segmentation", {"small_objects": True}, ["ce_dice", "dice mode=multiclass"], "small part"),
+     "missing all of a rare foreground costs 0.01"),
+    ("segmentation", {"small_objects": True}, ["ce_dice", "dice mode=multiclass"], "little"),
     ("segmentation", {"masks": "binary"}, ["sum(bce_with_logits, dice)", "dice"], "overlap"),
     ("segmentation", {"masks": "binary", "calibrated": True}, ["bce_with_logits"], "proper"),
     ("segmentation", {"masks": "binary", "easy_samples": True},
@@ -116,9 +114,9 @@ RANKED: list[tuple[str, dict[str, Any], list[str], str]] = [
     ("segmentation", {"easy_samples": True}, ["ce_dice", "focal"], "overlap"),
     ("detection", {}, ["detection focal giou"], "background"),
     ("detection", {"easy_samples": True}, ["detection focal giou"], "background"),
-    ("detection", {"small_objects": True}, ["detection focal diou"], "gives 0.5"),
-    ("detection", {"elongated": True}, ["detection focal ciou"], "aspect ratio"),
-    ("metric_learning", {}, ["supcon", "multi_similarity"], "all others"),
+    ("detection", {"small_objects": True}, ["detection focal diou"], "0.5 at sides of 1e-3"),
+    ("detection", {"elongated": True}, ["detection focal ciou"], "aspect ratios"),
+    ("metric_learning", {}, ["supcon", "multi_similarity"], "class"),
     ("metric_learning", {"known": "pairs"}, ["contrastive", "cosine_embedding"], "pairs"),
     ("metric_learning", {"known": "triplets"}, ["triplet"], "triplets"),
     ("metric_learning", {"known": "order"}, ["margin_ranking margin=1"], "higher"),
@@ -137,13 +135,13 @@ RANKED: list[tuple[str, dict[str, Any], list[str], str]] = [
     ("gan", {"critic": "gradient_penalty"}, ["gan form=wgan", "gan form=hinge"], "penalty"),
     ("gan", {"critic": "clipped"}, ["gan form=hinge", "gan form=wgan"], "most stable"),
     ("gan", {"critic": "spectral_norm"}, ["gan form=hinge"], "spectral norm"),
-    ("vae", {"inputs": "values"}, ["vae recon=gaussian", "vae recon=mse"], "any real values"),
+    ("vae", {"inputs": "values"}, ["vae recon=gaussian", "vae recon=mse"], "real values"),
     ("vae", {"inputs": "fractions"}, ["vae", "vae recon=gaussian"], "[0, 1]"),
     ("vae", {"disentangled": True}, ["vae recon=gaussian beta=4"], "beta 4"),
     ("vae", {"code_ignored": True}, ["vae recon=gaussian beta=0.5"], "beta 0.5"),
     ("image_translation", {}, ["mae", "sum(mae, ssim weight=0.2)"], "blurs less"),
     ("image_translation", {"outliers": 0.05}, ["mae", "charbonnier"], "outliers"),
-    ("image_translation", {"smooth": True}, ["charbonnier"], "continuous"),
+    ("image_translation", {"smooth": True}, ["charbonnier"], "does not jump"),
     ("image_translation", {"metric": "psnr"}, ["mse"], "PSNR"),
     ("image_translation", {"metric": "ssim"}, ["sum(mae, ssim weight=0.2)"], "SSIM"),
     ("image_translation", {"grainy": True}, ["sum(mae, total_variation weight=0.01)"], "noisy"),
@@ -281,11 +279,11 @@ def test_tasks_of_recommendations_hold_what_facts_say_of_them() -> None:
         if each.loss.gan.form == Gan.wgan
     ]
     assert [each.only_evaluated.partition(";")[0] for each in wgan] == [
-        "the critics of jobs have no spectral normalisation"
+        "the critics of jobs have no spectral norm"
     ]
     barred = ask("segmentation", masks="multilabel").recommendations
     assert {each.only_evaluated for each in barred} == {
-        "jobs have masks of one class per pixel, or of foreground"
+        "masks in jobs are multiclass (one class per pixel) or binary (foreground)"
     }
 
 
@@ -348,7 +346,7 @@ def test_notes_hold_what_is_no_loss() -> None:
     assert (
         from_dict({"binary": {"threshold": 0.25}}, type(JobSpec().task)).binary.threshold == 0.25
     )
-    assert any("close to balanced" in note for note in ask("multiclass", imbalance=1).notes)
+    assert any("near enough to balanced" in note for note in ask("multiclass", imbalance=1).notes)
 
 
 def test_losses_that_no_job_trains_by_say_so() -> None:
@@ -359,17 +357,17 @@ def test_losses_that_no_job_trains_by_say_so() -> None:
     for task in TASKS:
         for each in ask(task).recommendations:
             assert task in trained or each.only_evaluated == (
-                f"jobs of task {task} are not offered yet"
+                f"jobs do not support the task {task} yet"
             )
 
 
-def test_facts_that_do_not_bear_on_the_task_are_named_and_change_nothing() -> None:
+def test_facts_that_do_not_affect_the_task_are_named_and_change_nothing() -> None:
     found = ask("regression", imbalance=50, outliers=0.05, calibrated=False)
     assert list(found.recommendations) == list(ask("regression", outliers=0.05).recommendations)
     imbalance, calibrated = found.ignored
     assert imbalance.name == "imbalance"
     assert imbalance.reason == (
-        "it does not affect the choice for regression, but for binary, multiclass, multilabel, "
+        "it does not affect the choice for regression, only for binary, multiclass, multilabel, "
         "ordinal"
     )
     assert calibrated.name == "calibrated"
@@ -400,16 +398,16 @@ def violations(task: str, **facts: Any) -> list[str]:
          "facts.quantiles[1]: found 0.5; allowed more than the previous one, 0.5. quantiles"),
         ("multiclass", {"metric": "f1"},
          "facts.metric: found f1 under task multiclass; allowed one of accuracy, f1_macro. "
-         "f1 is a metric of binary"),
+         "f1 is for binary"),
         ("binary", {"noisy_labels": 0.5}, "facts.noisy_labels: found 0.5; allowed a number < 0.5"),
         ("multiclass", {"noisy_labels": 0.9, "num_classes": 10},
          "facts.noisy_labels: found 0.9 with num_classes 10; allowed a number < 0.9"),
         ("metric_learning", {"known": "pairs", "num_classes": 10},
-         "facts.num_classes: found 10 with known pairs; allowed nothing, if no labels are"),
+         "facts.num_classes: found 10 with known pairs; allowed no such fact without labels"),
         ("vae", {"disentangled": True, "code_ignored": True},
-         "facts.code_ignored: found true with disentangled; allowed only one of the two"),
+         "facts.code_ignored: found true with disentangled; allowed one of the two"),
         ("multitask", {"task_types": ("regression",), "first_losses": (1, 2)},
-         "facts.first_losses: found 2 beside 1 task_types; allowed one per task"),
+         "facts.first_losses: found 2 values for 1 task_types; allowed one value per task"),
         ("self_supervised", {"batch_size": 1}, "facts.batch_size: found 1; allowed an integer >="),
     ],
 )  # fmt: skip

@@ -1,7 +1,5 @@
 """Other names of fields: accepted when a spec is read, and never stored."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Every bound that stands in the .proto files holds, on both sides of it."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from typing import Any

@@ -1,7 +1,5 @@
 """The catalogue is complete, says what the options say, and its page is up to date."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """What several programs must hold alike: states, names at the broker, files, hints."""
 
-from __future__ import annotations
-
 import json
 import os
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Specs in words."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

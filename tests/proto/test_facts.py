@@ -1,7 +1,5 @@
 """What follows from a spec: metrics, goals, outputs."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Defaults made explicit."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

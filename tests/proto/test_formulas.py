@@ -1,7 +1,5 @@
 """Formulas: what may be said, and where what may not be said stands."""
 
-from __future__ import annotations
-
 import ast
 import re
 import warnings
@@ -316,4 +314,4 @@ def test_the_documentation_names_every_function() -> None:
         assert re.search(rf"`{name}[`(]", page), name
     assert f"{formulas.MAX_NODES} numbers, names" in page
     assert f"{formulas.MAX_DEPTH} levels" in page
-    assert f"exponents above {formulas.MAX_EXPONENT:g}" in page
+    assert f"exponents up to {formulas.MAX_EXPONENT:g}" in page

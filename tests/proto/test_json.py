@@ -1,7 +1,5 @@
 """Between messages and their JSON form."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Shapes followed without torch, held against the networks that are really built."""
 
-from __future__ import annotations
-
 import random
 import warnings
 from typing import Any

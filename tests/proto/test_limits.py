@@ -1,7 +1,5 @@
 """Limits on a spec as a whole, and enum numbers that have no name."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -1,7 +1,5 @@
 """Rules and facts of jobs with several heads."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

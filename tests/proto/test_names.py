@@ -1,7 +1,5 @@
 """Names from outside: one grammar, matched as a whole."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

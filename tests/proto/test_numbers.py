@@ -1,7 +1,5 @@
 """Field numbers: what is not used is reserved, unless it is kept free for more of the same."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Free parameters: objects in job files, texts in messages."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

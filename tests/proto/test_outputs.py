@@ -1,7 +1,5 @@
 """What a model's outputs are under a loss: by the facts of its message and its parameters."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Settings of the form PATH=VALUE."""
 
-from __future__ import annotations
-
 import copy
 from typing import Any
 

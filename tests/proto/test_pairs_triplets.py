@@ -1,7 +1,5 @@
 """Metric learning of given pairs and triplets: which data and losses fit."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Job files."""
 
-from __future__ import annotations
-
 import json
 import time
 from typing import Any

@@ -1,7 +1,5 @@
 """What is allowed and probably not meant."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

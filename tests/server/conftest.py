@@ -1,7 +1,5 @@
 """Databases of both kinds, and the server in the tests' own process over real gRPC."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -90,9 +88,9 @@ class Running:
 
     server: Server
     channel: grpc.aio.Channel
-    jobs: JobServiceAsyncStub
-    workers: WorkerServiceAsyncStub
-    catalog: CatalogServiceAsyncStub
+    jobs: "JobServiceAsyncStub"
+    workers: "WorkerServiceAsyncStub"
+    catalog: "CatalogServiceAsyncStub"
 
 
 Start = Callable[..., Coroutine[Any, Any, Running]]

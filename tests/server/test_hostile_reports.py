@@ -1,7 +1,5 @@
 """What a worker may not say: refused as a whole, without a trace in the record."""
 
-from __future__ import annotations
-
 from itertools import product
 from typing import Any
 

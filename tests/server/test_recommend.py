@@ -1,7 +1,5 @@
 """RecommendLoss over the wire."""
 
-from __future__ import annotations
-
 import grpc
 from tests.server.conftest import Running
 from tests.server.samples import spec as sample
@@ -44,7 +42,7 @@ async def test_wrong_facts_are_refused_with_every_violation(running: Running) ->
         "facts.imbalance": "found 0.5; allowed a number >= 1.",
         "facts.noisy_labels": "found 1.5; allowed a number >= 0, < 1.",
         "facts.metric": "found iou under task multiclass; allowed one of accuracy, f1_macro. "
-        "iou is a metric of segmentation",
+        "iou is for segmentation",
     }
     request = RecommendLossRequest(task="multiclas", facts=facts)
     _, status = await refused(running.catalog.RecommendLoss(request))

@@ -1,6 +1,4 @@
-"""Where the server is: given, set, or told by a local stack."""
-
-from __future__ import annotations
+"""Find the server: an argument, an environment variable, or a local stack."""
 
 import json
 import os
@@ -21,14 +19,14 @@ _GRPC_SCHEMES = ("unix:", "dns:", "ipv4:", "ipv6:")
 
 @dataclass(frozen=True)
 class ServerAddress:
-    """A server's address."""
+    """The address of a server."""
 
     address: str
-    """As gRPC takes it, such as ``127.0.0.1:7070``."""
+    """In the form of gRPC, such as ``127.0.0.1:7070``."""
 
     @property
     def is_loopback(self) -> bool:
-        """It is on this machine, so that no proxy may stand between."""
+        """Whether it is on this machine, where no proxy may be used."""
         return self.address.startswith(("127.", "localhost:", "[::1]", "unix:"))
 
 
@@ -40,18 +38,18 @@ def find(
 ) -> ServerAddress:
     """Find the server.
 
-    The first of: `address`, TALWEG_ADDRESS, $TALWEG_DATA/stack.json, .talweg/stack.json in
+    The first of `address`, TALWEG_ADDRESS, $TALWEG_DATA/stack.json, .talweg/stack.json in
     `folder`, and the stack.json of the stack that was started last. A stack.json whose process
-    has ended is passed over.
+    has ended is skipped.
 
     Args:
         address: HOST:PORT, or HOST alone for port 7070.
-        environ: In place of the process's environment.
-        folder: In place of the working directory.
+        environ: The environment; that of the process if None.
+        folder: The folder; the working directory if None.
 
     Raises:
-        ValueError: Where an address is not HOST:PORT.
-        Unavailable: Where nothing names a running server; the message says what was looked at.
+        ValueError: An address is not HOST:PORT.
+        Unavailable: No running server is known; the message lists where it was looked for.
     """
     environ = os.environ if environ is None else environ
     if address:
@@ -65,16 +63,16 @@ def find(
             return found
         looked_at.append(f"{path} ({found})")
     raise Unavailable(
-        f"no server is known. Looked at {', '.join(looked_at)}. {HOW_TO_START}",
+        f"no server is known. Tried {', '.join(looked_at)}. {HOW_TO_START}",
         reason="NO_ADDRESS",
     )
 
 
 def check(address: str) -> str:
-    """Check an address and add the default port where it has none.
+    """Check an address and add the default port if it has none.
 
     Raises:
-        ValueError: Where it is not HOST:PORT.
+        ValueError: It is not HOST:PORT.
     """
     if address.startswith(_GRPC_SCHEMES):
         return address
@@ -94,19 +92,19 @@ def _stack_files(environ: Mapping[str, str], folder: Path) -> Iterator[Path]:
 
 
 def _read(path: Path) -> ServerAddress | str:
-    """Give the server's place, or why there is none."""
+    """Return the address of the server, or why there is none."""
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         pid, server = facts["pid"], facts["server"]
         if not isinstance(pid, int) or not isinstance(server, str):
-            raise TypeError("pid and server must be a number and a text")
+            raise TypeError("pid must be an integer and server a string")
         found = ServerAddress(check(server))
     except FileNotFoundError:
-        return "not there"
+        return "does not exist"
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     except (ValueError, KeyError, TypeError):
-        return "not a stack's file"
+        return "not the file of a stack"
     return found if _is_alive(pid) else f"its process {pid} has ended"
 
 
@@ -114,7 +112,7 @@ def _is_alive(pid: int) -> bool:
     if pid <= 0:
         return False
     if sys.platform == "win32":
-        # Signal 0 is Ctrl-C there; a dead server is noticed on connecting.
+        # Signal 0 means Ctrl-C there; connecting will reveal a dead server.
         return True
     try:
         os.kill(pid, 0)

@@ -1,6 +1,4 @@
-"""The client: a server's jobs and catalogue, as Python sees them."""
-
-from __future__ import annotations
+"""The client: the jobs and the catalogue of a server, in Python."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,16 +20,16 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 MAX_BATCH: Final = 1000
-# With all defaults it comes back larger, and is still to fit into 4 MiB.
+# The response has all defaults, is larger, and must still fit into 4 MiB.
 _MAX_BATCH_BYTES: Final = 2 * 1024 * 1024
 _PAGE: Final = 200
 
 
 class Client:
-    """A connection to a Talweg server; a context manager, safe to use from many threads.
+    """A connection to a Talweg server; a thread-safe context manager.
 
-    Calls are tried again while the server is unavailable, up to the timeout; nothing that a
-    server refused is tried again.
+    Calls are retried while the server is unavailable, up to the timeout. Requests that the server
+    refused are not retried.
     """
 
     def __init__(
@@ -44,37 +42,37 @@ class Client:
         """Find the server; nothing is sent before the first call.
 
         Args:
-            address: HOST:PORT. Where absent: TALWEG_ADDRESS, else the local stack that
-                `talweg up` started.
-            timeout: How long a call may take, with all tries. A server that has never answered is
-                given up after 5 s.
-            patience: How long watches and waits go on trying while the server is away.
+            address: HOST:PORT. Default: TALWEG_ADDRESS, then the local stack started by
+                `talweg up`.
+            timeout: The time limit of a call including retries. For a server that has never
+                answered the limit is 5 s.
+            patience: How long watches and waits retry while the server is away.
 
         Raises:
-            ValueError: Where the address is not HOST:PORT.
-            Unavailable: Where no address is known.
+            ValueError: The address is not HOST:PORT.
+            Unavailable: No address is known.
         """
         self._server = _address.find(address)
         self._connection = Connection(self._server, timeout=timeout, patience=patience)
 
     @property
     def address(self) -> str:
-        """The server's address."""
+        """The address of the server."""
         return self._server.address
 
     def close(self) -> None:
-        """Close the connection; jobs go on."""
+        """Close the connection; jobs continue."""
         self._connection.close()
 
-    def __enter__(self) -> Client:
-        """Give the client itself."""
+    def __enter__(self) -> "Client":
+        """Return the client itself."""
         return self
 
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        traceback: TracebackType | None,
+        traceback: "TracebackType | None",
     ) -> None:
         """Close the connection."""
         self.close()
@@ -86,15 +84,15 @@ class Client:
 
         Args:
             spec: A JobSpec, its JSON form, or the path of a job file.
-            request_id: Sent again with the same id, a spec gives the same job. Made up where
-                absent, so that a try that got no answer may be repeated.
-            validate_only: Check and complete the spec alone: the job given has no name.
+            request_id: An idempotency key: the same spec with the same id returns the same job.
+                Generated if absent, so that retries are safe.
+            validate_only: Only check and complete the spec: the returned job has no name.
 
         Raises:
-            InvalidSpec: With everything that is wrong with the spec.
-            AlreadyExists: Where the request id was used for another spec.
-            OSError: Where a job file cannot be read.
-            TalwegError: What else the server answered.
+            InvalidSpec: The spec is invalid; with all violations.
+            AlreadyExists: The request id was used for another spec.
+            OSError: The job file cannot be read.
+            TalwegError: Another error of the server.
         """
         request = _request(to_spec(spec), request_id, validate_only)
         response = self._connection.call(self._connection.jobs.SubmitJob, request)
@@ -125,27 +123,27 @@ class Client:
         validate_only: bool = False,
         return_errors: bool = False,
     ) -> list[Job] | list[Job | TalwegError]:
-        """Submit many jobs, in as few calls as possible. One that is refused stops no other.
+        """Submit many jobs in as few calls as possible. A refused job does not stop the others.
 
         Args:
             specs: The specs, or the path of a batch file.
-            validate_only: Check and complete the specs alone.
-            return_errors: Give the error in the place of each refused job, and raise nothing.
+            validate_only: Only check and complete the specs.
+            return_errors: Return errors in place of refused jobs instead of raising.
 
         Returns:
-            A job for each spec, in their order.
+            A job for each spec, in order.
 
         Raises:
-            BatchError: Where specs were refused; its `results` hold the accepted jobs too.
-            TypeError: Where this is one spec.
-            OSError: Where a file cannot be read.
-            TalwegError: Where the first call failed as a whole.
+            BatchError: Specs were refused; its `results` include the accepted jobs.
+            TypeError: `specs` is a single spec.
+            OSError: A file cannot be read.
+            TalwegError: The first call failed as a whole.
         """
         if isinstance(specs, (str, os.PathLike)):
             specs = read_jobs(specs)
         elif isinstance(specs, Mapping):
-            # Iterated, it would give its field names, each of which could be a path.
-            raise TypeError("submit_many takes a list of specs, but got one: submit takes it")
+            # Iterating it would yield field names, each of which could be a path.
+            raise TypeError("submit_many takes a list of specs, but got a single one: use submit")
         results: dict[int, Job | TalwegError] = {}
         requests: dict[int, jobs_pb2.SubmitJobRequest] = {}
         num_specs = 0
@@ -161,7 +159,7 @@ class Client:
             except TalwegError as error:
                 if not any(isinstance(result, Job) for result in results.values()):
                     raise
-                # Jobs of an earlier call are accepted, and their names must not be lost.
+                # Jobs of an earlier call were accepted; their names must not be lost.
                 results.update(dict.fromkeys(chunk, error))
         ordered = [results[index] for index in range(num_specs)]
         jobs = [result for result in ordered if isinstance(result, Job)]
@@ -172,15 +170,15 @@ class Client:
         return jobs
 
     def job(self, name: str) -> Job:
-        """Give the handle of a job.
+        """Return the handle of a job.
 
         Args:
-            name: Jobs/{id}, or the id alone.
+            name: ``jobs/{id}``, or the id alone.
 
         Raises:
-            NotFound: Where there is no such job.
-            ValueError: Where this can be no job's name.
-            TalwegError: What else the server answered.
+            NotFound: The job does not exist.
+            ValueError: This is not the name of a job.
+            TalwegError: Another error of the server.
         """
         request = jobs_pb2.GetJobRequest(name=job_name(name.removeprefix("jobs/")))
         return Job(self._connection, self._connection.call(self._connection.jobs.GetJob, request))
@@ -188,18 +186,18 @@ class Client:
     def jobs(
         self, *, filter: str = "", order_by: str = "", limit: int | None = None
     ) -> Iterator[Job]:
-        """Give the jobs, page by page as they are asked for.
+        """Yield jobs, page by page.
 
         Args:
             filter: Such as ``(state = RUNNING OR state = QUEUED) AND loss = "huber"``; fields are
-                name (``name = "jobs/k3*"`` for those that begin so), state, loss, task,
-                experiment, worker, tags.KEY and create_time.
-            order_by: Such as ``priority desc, create_time``; the newest first where empty.
-            limit: So many at the most.
+                name (``name = "jobs/k3*"`` matches a prefix), state, loss, task, experiment,
+                worker, tags.KEY and create_time.
+            order_by: Such as ``priority desc, create_time``; the newest first if empty.
+            limit: The largest number of jobs.
 
         Raises:
-            InvalidRequest: Where the server does not know the filter or the order.
-            TalwegError: What else the server answered.
+            InvalidRequest: The filter or the order is invalid.
+            TalwegError: Another error of the server.
         """
         remaining = limit
         token = ""
@@ -227,17 +225,17 @@ class Client:
         metric: str | None = None,
         group_by: Sequence[str] = ("loss",),
     ) -> Comparison:
-        """Compare jobs by a metric, from the server's record.
+        """Compare jobs by a metric, from the record of the server.
 
         Args:
-            jobs: Handles, names or ids; None to go by the filter.
+            jobs: Handles, names or ids; None to use the filter.
             filter: As in `jobs`.
-            metric: Such as ``val/mae``; the first test metric of the jobs' task where None.
+            metric: Such as ``val/mae``; the first test metric of the task if None.
             group_by: Paths in the spec, such as ``loss`` or ``optimizer.adamw.learning_rate``.
 
         Raises:
-            ValueError: Where neither jobs nor a filter is given, or both.
-            TalwegError: What the server answered.
+            ValueError: Neither jobs nor a filter is given, or both.
+            TalwegError: An error of the server.
         """
         if (jobs is None) == (not filter):
             raise ValueError("compare needs either jobs or a filter")
@@ -254,48 +252,48 @@ class Client:
         return Comparison.of(response, group_by)
 
     def losses(self, task: str = "") -> list[catalog_pb2.LossEntry]:
-        """Give the losses that the server knows; with a task, such as regression, those that fit.
+        """Return the losses of the server's catalogue; with a task, those for it.
 
         Raises:
-            InvalidRequest: Where there is no such task.
-            TalwegError: What else the server answered.
+            InvalidRequest: The task is unknown.
+            TalwegError: Another error of the server.
         """
         request = catalog_pb2.ListLossesRequest(task=task)
         method = self._connection.catalogue.ListLosses
         return list(self._connection.call(method, request).losses)
 
     def tasks(self) -> list[catalog_pb2.TaskEntry]:
-        """Give the tasks that the server knows.
+        """Return the tasks of the server's catalogue.
 
         Raises:
-            TalwegError: What the server answered.
+            TalwegError: An error of the server.
         """
         method = self._connection.catalogue.ListTasks
         return list(self._connection.call(method, catalog_pb2.ListTasksRequest()).tasks)
 
     def models(self) -> list[catalog_pb2.ModelEntry]:
-        """Give the models that the server knows.
+        """Return the models of the server's catalogue.
 
         Raises:
-            TalwegError: What the server answered.
+            TalwegError: An error of the server.
         """
         method = self._connection.catalogue.ListModels
         return list(self._connection.call(method, catalog_pb2.ListModelsRequest()).models)
 
     def datasets(self) -> list[catalog_pb2.DatasetEntry]:
-        """Give the data sets that the server knows.
+        """Return the data sets of the server's catalogue.
 
         Raises:
-            TalwegError: What the server answered.
+            TalwegError: An error of the server.
         """
         method = self._connection.catalogue.ListDatasets
         return list(self._connection.call(method, catalog_pb2.ListDatasetsRequest()).datasets)
 
     def optimizers(self) -> list[catalog_pb2.OptimizerEntry]:
-        """Give the optimizers that the server knows.
+        """Return the optimizers of the server's catalogue.
 
         Raises:
-            TalwegError: What the server answered.
+            TalwegError: An error of the server.
         """
         method = self._connection.catalogue.ListOptimizers
         return list(self._connection.call(method, catalog_pb2.ListOptimizersRequest()).optimizers)
@@ -306,23 +304,23 @@ class Client:
         facts: recommendations_pb2.ProblemFacts | None = None,
         **more: Unpack[FactArguments],
     ) -> recommendations_pb2.RecommendLossResponse:
-        """Rank the losses that suit a task, given what is known about its data.
+        """Rank the losses for a task, given facts about its data.
 
             best = client.recommend("multiclass", imbalance=50).recommendations[0]
             client.submit({..., "loss": best.loss})
 
         Args:
-            task: A task by kind, such as multiclass; those too that no job can have yet.
+            task: The name of a task, such as multiclass, even if jobs do not support it yet.
             facts: What is known and wanted, as a message.
-            **more: The same by name, in place of what the message says.
+            **more: Facts by name; they override those of the message.
 
         Returns:
             The losses, the best first, each complete and with the reason; notes; and the facts
-            that do not bear on the task's choice.
+            that do not affect the choice.
 
         Raises:
-            InvalidRequest: Where there is no such task or fact, or facts contradict each other.
-            TalwegError: What else the server answered.
+            InvalidRequest: A task or fact is unknown, or facts contradict each other.
+            TalwegError: Another error of the server.
         """
         request = recommendations_pb2.RecommendLossRequest(task=task, facts=to_facts(facts, more))
         return self._connection.call(self._connection.catalogue.RecommendLoss, request)
@@ -337,7 +335,7 @@ class Client:
             if result.HasField("job"):
                 results[index] = job = Job(self._connection, result.job)
                 if job.name and not result.job.HasField("spec"):
-                    # Left out where the response would have grown too large.
+                    # Left out if the response would have become too large.
                     job.refresh()
             else:
                 results[index] = from_status(result.error, address=self.address)
@@ -355,7 +353,7 @@ def _request(
 def _chunks(
     requests: dict[int, jobs_pb2.SubmitJobRequest],
 ) -> Iterator[dict[int, jobs_pb2.SubmitJobRequest]]:
-    """Divide requests into calls of a size that every server takes."""
+    """Divide requests into calls of a size that every server accepts."""
     chunk: dict[int, jobs_pb2.SubmitJobRequest] = {}
     num_bytes = 0
     for index, request in requests.items():

@@ -1,6 +1,4 @@
-"""Jobs side by side."""
-
-from __future__ import annotations
+"""Comparisons of jobs."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -16,12 +14,12 @@ if TYPE_CHECKING:
     from talweg.client._jobs import Job
 
 _MOST_NAMED = 5
-# Longer lists of runs make addresses that browsers and servers cut off.
+# Browsers and servers truncate longer URLs.
 MAX_LINKED_RUNS = 100
 
 
 class Goal(StrEnum):
-    """Whether a metric is better low or high."""
+    """Whether lower or higher values of a metric are better."""
 
     NONE = "none"
     MINIMIZE = "minimize"
@@ -29,19 +27,19 @@ class Goal(StrEnum):
 
     @property
     def words(self) -> str:
-        """The goal as a remark beside the metric's name."""
+        """The goal as a remark on the metric."""
         return {
-            Goal.NONE: "no better or worse",
+            Goal.NONE: "no direction",
             Goal.MINIMIZE: "lower is better",
             Goal.MAXIMIZE: "higher is better",
         }[self]
 
     @classmethod
-    def of(cls, number: int) -> Goal:
-        """Give the goal that a message holds.
+    def of(cls, number: int) -> "Goal":
+        """Convert the goal of a message.
 
         Raises:
-            ValueError: Where this client does not know it.
+            ValueError: This client does not know it.
         """
         known: dict[int, Goal] = {
             options_pb2.GOAL_UNSPECIFIED: cls.NONE,
@@ -60,61 +58,61 @@ class ComparisonRow:
     job: str
     """jobs/{id}."""
     state: JobState
-    """What has become of it."""
+    """The state of the job."""
     value: float | None
-    """The metric's last value; None where the job has none."""
+    """The last value of the metric; None if the job has none."""
     seed: int
     """training.seed."""
 
 
 @dataclass(frozen=True)
 class ComparisonGroup:
-    """Jobs that differ in nothing that the comparison groups by."""
+    """Jobs with equal values of the fields that the comparison groups by."""
 
     labels: tuple[str, ...]
-    """One a path of `Comparison.group_by`, in words, such as ``huber delta=2``."""
+    """A label per path of `Comparison.group_by`, such as ``huber delta=2``."""
     count: int
     """Jobs with a value."""
     mean: float | None
-    """None where no job has a value."""
+    """The mean; None if no job has a value."""
     sd: float | None
-    """Sample standard deviation; None below two values."""
+    """Sample standard deviation; None for fewer than two values."""
     min: float | None
-    """The least value."""
+    """The smallest value."""
     max: float | None
     """The largest value."""
     succeeded: int
     """Jobs that SUCCEEDED."""
     total: int
-    """Jobs in all."""
+    """All jobs."""
     rows: tuple[ComparisonRow, ...]
     """The jobs."""
     varies: tuple[str, ...] = ()
-    """Paths, beside the seed, at which the specs behind the values differ."""
+    """Paths, other than the seed, in which the specs behind the values differ."""
     repeats: int = 0
-    """Values of a spec and a seed that had one already."""
+    """Values that repeat a spec and seed."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Groups of jobs by a metric, the best mean first; `str` gives a plain table."""
+    """Groups of jobs by a metric, the best mean first; `str` returns a plain table."""
 
     metric: str
     """Such as ``test/mae``."""
     goal: Goal
-    """Whether low or high is better."""
+    """Whether lower or higher is better."""
     group_by: tuple[str, ...]
     """Paths in the spec, such as ``loss``."""
     groups: tuple[ComparisonGroup, ...]
-    """The best first, those without a value last."""
+    """The groups, the best first, those without a value last."""
 
     @property
     def title(self) -> str:
-        """What is compared, in words."""
+        """The metric, its goal and the grouping, as text."""
         return f"{self.metric or 'no metric'} ({self.goal.words}), by {', '.join(self.group_by)}"
 
     def __str__(self) -> str:
-        """Render a plain table, and the notes below it."""
+        """Render a plain table with the notes below it."""
         header, *lines = self.table()
         widths = [max(len(row[index]) for row in (header, *lines)) for index in range(len(header))]
         num_labels = len(self.group_by)
@@ -129,25 +127,25 @@ class Comparison:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What mean and sd are over besides seeds, where it is not seeds alone."""
+        """Notes if mean and sd are over more than seeds."""
         varies = list(dict.fromkeys(path for group in self.groups for path in group.varies))
         repeats = sum(group.repeats for group in self.groups)
         notes = []
         if varies:
             named = ", ".join(varies[:_MOST_NAMED]) + (", …" if len(varies) > _MOST_NAMED else "")
             notes.append(
-                f"mean and sd are not over seeds alone: jobs of one group differ in {named}; "
-                "group by that too, or compare fewer jobs"
+                f"mean and sd are not only over seeds: jobs of one group differ in {named}; "
+                "group by it too, or compare fewer jobs"
             )
         if repeats:
             notes.append(
-                f"{repeats} of the values repeat a spec and seed that had one already: they make "
-                "sd smaller and tell nothing new"
+                f"{repeats} of the values repeat a spec and seed: they reduce the sd without "
+                "adding information"
             )
         return tuple(notes)
 
     def table(self) -> list[list[str]]:
-        """Give the cells of a table for people, the header first."""
+        """Return the cells of a table, the header first."""
         rows = [[*self.group_by, "mean ± sd", "n", "min", "max", "succeeded"]]
         digits = _digits([group.mean for group in self.groups])
         for group in self.groups:
@@ -165,8 +163,8 @@ class Comparison:
         return rows
 
     @classmethod
-    def of(cls, response: jobs_pb2.CompareJobsResponse, group_by: Sequence[str]) -> Comparison:
-        """Read a server's answer."""
+    def of(cls, response: jobs_pb2.CompareJobsResponse, group_by: Sequence[str]) -> "Comparison":
+        """Convert the response of a server."""
         return cls(
             metric=response.metric,
             goal=Goal.of(response.goal),
@@ -175,10 +173,10 @@ class Comparison:
         )
 
 
-def compare_url(jobs: Iterable[Job]) -> str | None:
-    """Give the address of MLflow's page that shows the runs of jobs side by side.
+def compare_url(jobs: Iterable["Job"]) -> str | None:
+    """Return the URL of the page in MLflow that compares the runs of jobs.
 
-    None where fewer than two jobs have runs there yet, or their tracking server has no pages. For
+    None if fewer than two jobs have runs there yet, or their tracking server has no pages. For
     more than 100 runs, the page of their experiment.
     """
     tracked = [job.message.tracking for job in jobs if job.message.tracking.url]
@@ -221,7 +219,7 @@ def _group(group: jobs_pb2.CompareJobsResponse.Group) -> ComparisonGroup:
 
 
 def _digits(values: Iterable[float | None]) -> int | None:
-    """Give the decimals that show four digits of the largest value; None where it is extreme."""
+    """Return the decimals that show four digits of the largest value; None if it is extreme."""
     sizes = [abs(value) for value in values if value]
     if not sizes or not 1e-3 <= max(sizes) < 1e6:
         return None

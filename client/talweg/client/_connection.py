@@ -1,6 +1,4 @@
-"""One connection to a server: calls with deadlines, tried again only where that is safe."""
-
-from __future__ import annotations
+"""A connection to a server: calls with deadlines and safe retries."""
 
 import random
 import threading
@@ -21,19 +19,19 @@ if TYPE_CHECKING:
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
 
-# A server that has never answered is probably not there: nobody should wait long to hear so.
+# A server that has never answered probably does not exist: report this soon.
 FIRST_CONTACT_SECONDS: Final = 5.0
 _FIRST_DELAY: Final = 0.05
 _LONGEST_DELAY: Final = 2.0
-# No attempt to connect takes as long: a stream that broke later had reached the server.
+# No connection attempt takes this long: a stream that broke later had reached the server.
 _CONNECTED_SECONDS: Final = 60.0
 _LARGEST_RESPONSE: Final = 256 * 1024 * 1024
-# gRPC servers count more frequent pings as abuse.
+# gRPC servers treat more frequent pings as abuse.
 _KEEPALIVE_MS: Final = 330_000
 
 
 class Connection:
-    """A channel to one server, with the stubs of its services. Safe to use from many threads."""
+    """A channel to a server, with the stubs of its services. Thread-safe."""
 
     def __init__(self, server: ServerAddress, *, timeout: timedelta, patience: timedelta) -> None:
         """Open a channel; nothing is sent before the first call."""
@@ -62,20 +60,19 @@ class Connection:
         self._has_answered = False
 
     def close(self) -> None:
-        """Close the channel; calls and watches under way end."""
+        """Close the channel; running calls and watches end."""
         self._closed.set()
         self._channel.close()
 
     def call(
-        self, method: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request
+        self, method: "grpc.UnaryUnaryMultiCallable[Request, Response]", request: Request
     ) -> Response:
-        """Call a method, again while the server is unavailable and time is left.
+        """Call a method, with retries while the server is unavailable and time is left.
 
-        Every request that changes something carries a request id or changes nothing the second
-        time, so that this is safe.
+        Retries are safe: every request that changes something has a request id or is idempotent.
 
         Raises:
-            TalwegError: What the server answered, or Unavailable.
+            TalwegError: An error of the server, or Unavailable.
         """
         import grpc
 
@@ -103,19 +100,19 @@ class Connection:
         until: float | None = None,
         on_lost: Callable[[str], None] | None = None,
     ) -> Iterator[jobs_pb2.Event]:
-        """Give a job's events after a cursor, up to its end, each once and in order.
+        """Yield the events of a job after a cursor, up to its end, each once and in order.
 
-        A stream that breaks is opened again after the last event that came.
+        A broken stream is reopened after the last received event.
 
         Args:
-            name: Jobs/{id}.
+            name: ``jobs/{id}``.
             after: The cursor.
-            until: When to give up, on the monotonic clock; never where None.
-            on_lost: Told why, each time that the server could not be reached.
+            until: When to give up, on the monotonic clock; never if None.
+            on_lost: Called with the reason each time the server cannot be reached.
 
         Raises:
             WaitTimeout: At `until`.
-            TalwegError: What the server answered, or Unavailable once it has been away for longer
+            TalwegError: An error of the server, or Unavailable once it has been away for longer
                 than the client's patience.
         """
         cursor = after
@@ -145,13 +142,13 @@ class Connection:
                 self._closed.wait(max(0.0, min(backoff.delay, remaining)))
 
     def _stream(self, name: str, cursor: int, until: float | None) -> Iterator[jobs_pb2.Event]:
-        """Give the events of one stream; Unavailable where it breaks."""
+        """Yield the events of one stream; raise Unavailable if it breaks."""
         import grpc
 
         self._check_open()
         remaining = None if until is None else until - time.monotonic()
         if remaining is not None and remaining <= 0:
-            raise WaitTimeout(f"{name} has not ended in time")
+            raise WaitTimeout(f"{name} did not end in time")
         request = jobs_pb2.WatchJobRequest(name=name, after_cursor=cursor)
         stream = self.jobs.WatchJob(request, timeout=remaining)
         try:
@@ -162,20 +159,20 @@ class Connection:
             self._check_open()
             found = self._note(error)
             if remaining is not None and _is_code(error, "DEADLINE_EXCEEDED"):
-                raise WaitTimeout(f"{name} has not ended in time") from error
+                raise WaitTimeout(f"{name} did not end in time") from error
             if _is_code(error, "CANCELLED") and not found.reason:
-                # What a server that shuts down makes of its open streams.
+                # A server that shuts down cancels its open streams.
                 raise Unavailable(str(found)) from error
             raise found from error
         finally:
             stream.cancel()
 
     def _is_over(self, name: str, cursor: int) -> bool:
-        """Tell whether a stream ended because the job did, before the cursor it began at."""
+        """Return whether a stream ended because the job had ended before its cursor."""
         job = self.call(self.jobs.GetJob, jobs_pb2.GetJobRequest(name=name))
         return job.HasField("outcome") and job.last_cursor <= cursor
 
-    def _retry_until(self, backoff: _Backoff, seconds: float) -> float:
+    def _retry_until(self, backoff: "_Backoff", seconds: float) -> float:
         allowed = seconds if self._has_answered else min(seconds, FIRST_CONTACT_SECONDS)
         return backoff.started + allowed
 
@@ -183,7 +180,7 @@ class Connection:
         if self._closed.is_set():
             raise ValueError("the client is closed")
 
-    def _note(self, error: grpc.RpcError) -> TalwegError:
+    def _note(self, error: "grpc.RpcError") -> TalwegError:
         found = from_rpc(error, address=self.server.address)
         # An UNAVAILABLE with a reason was written by the server itself.
         self._has_answered |= not isinstance(found, Unavailable) or bool(found.reason)
@@ -191,7 +188,7 @@ class Connection:
 
 
 class _Backoff:
-    """Pauses between tries, exponential with jitter, from the first failure on."""
+    """Exponential backoff with jitter between retries."""
 
     def __init__(self) -> None:
         self.started = time.monotonic()
@@ -199,13 +196,13 @@ class _Backoff:
         self._next = _FIRST_DELAY
 
     def fits(self, deadline: float) -> bool:
-        """Draw the next delay; False where it would end after the deadline."""
+        """Draw the next delay; return False if it would end after the deadline."""
         self.delay = self._next * random.uniform(0.5, 1.0)
         self._next = min(_LONGEST_DELAY, 2 * self._next)
         return time.monotonic() + self.delay < deadline
 
 
-def _is_code(error: grpc.RpcError, name: str) -> bool:
+def _is_code(error: "grpc.RpcError", name: str) -> bool:
     import grpc
 
     return isinstance(error, grpc.Call) and error.code().name == name

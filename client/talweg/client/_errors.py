@@ -1,19 +1,17 @@
-"""What can go wrong between a client and its jobs.
+"""The errors of the client.
 
 TalwegError
-├── InvalidRequest          an argument that the server refuses; a ValueError too
-│   └── InvalidSpec         a spec that cannot be accepted, with everything wrong with it
-├── NotFound                no such job
-├── AlreadyExists           the request id was used for another body
-├── FailedPrecondition      the job's state does not allow it
+├── InvalidRequest          an argument is invalid; also a ValueError
+│   └── InvalidSpec         a spec is invalid; with all violations
+├── NotFound                the job does not exist
+├── AlreadyExists           the request id was used for another request
+├── FailedPrecondition      the state of the job does not allow it
 ├── Unavailable             no server, or none that answers in time
-├── ServerError             anything else that a server answered
+├── ServerError             any other error of the server
 ├── BatchError              some jobs of a batch were refused
-├── JobFailed               a result was asked of a job that did not succeed
-└── WaitTimeout             a job has not ended in time; a TimeoutError too
+├── JobFailed               the result of a job that did not succeed
+└── WaitTimeout             a job did not end in time; also a TimeoutError
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -34,59 +32,59 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=Message)
 
 HOW_TO_START = (
-    "Start a stack on this machine with `talweg up`, or name a server by TALWEG_ADDRESS=HOST:PORT"
-    " or `talweg --address HOST:PORT`."
+    "Start a stack on this machine with `talweg up`, or set the address of a server with"
+    " TALWEG_ADDRESS=HOST:PORT or `talweg --address HOST:PORT`."
 )
 _DETAILS_TRAILER = "grpc-status-details-bin"
 
 
 class TalwegError(Exception):
-    """The base of all errors that this package raises of its own."""
+    """The base class of all errors of this package."""
 
     def __init__(
         self, message: str, *, reason: str = "", metadata: Mapping[str, str] | None = None
     ) -> None:
-        """Keep the server's reason, such as ``JOB_NOT_FOUND``, beside the message."""
+        """Keep the reason from the server, such as ``JOB_NOT_FOUND``, with the message."""
         super().__init__(message)
         self.reason = reason
         self.metadata: Mapping[str, str] = dict(metadata or {})
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Let the error pass between processes, as a pool of them does with errors."""
+        """Support pickling, so that process pools can return the error."""
         return _rebuilt, (type(self), self.args, self.__dict__)
 
 
 class InvalidRequest(TalwegError, ValueError):
-    """The server refuses an argument."""
+    """An argument is invalid."""
 
     def __init__(
         self, message: str = "", *, violations: Iterable[Violation] = (), **details: Any
     ) -> None:
-        """List the violations, one a line, where there are any."""
+        """Make the violations the message, one per line, if there are any."""
         self.violations: tuple[Violation, ...] = tuple(violations)
         listed = "\n".join(str(violation) for violation in self.violations)
         super().__init__(listed or message, **details)
 
 
 class InvalidSpec(InvalidRequest):
-    """A spec that cannot be accepted; `violations` holds everything that is wrong with it."""
+    """A spec is invalid; `violations` has all problems."""
 
     def __init__(self, message: str = "", *, source: str = "", **details: Any) -> None:
-        """Keep where the spec was read from, such as a file; empty where it was not read."""
+        """Keep the source of the spec, such as a file; empty if there is none."""
         super().__init__(message, **details)
         self.source = source
 
 
 class NotFound(TalwegError):
-    """There is no such job."""
+    """The job does not exist."""
 
 
 class AlreadyExists(TalwegError):
-    """The request id was used before, for another body."""
+    """The request id was used before for another request."""
 
 
 class FailedPrecondition(TalwegError):
-    """The job's state does not allow what was asked."""
+    """The state of the job does not allow the request."""
 
 
 class Unavailable(TalwegError):
@@ -94,22 +92,22 @@ class Unavailable(TalwegError):
 
 
 class ServerError(TalwegError):
-    """Anything else that a server answered."""
+    """Any other error of the server."""
 
 
 class BatchError(TalwegError):
     """Some jobs of a batch were refused; the others were accepted."""
 
-    def __init__(self, results: Sequence[Job | TalwegError]) -> None:
+    def __init__(self, results: Sequence["Job | TalwegError"]) -> None:
         """Sort a batch's results."""
         self.results: tuple[Job | TalwegError, ...] = tuple(results)
-        """One a spec, in the order of the specs."""
+        """One result per spec, in order."""
         self.failures: tuple[tuple[int, TalwegError], ...] = tuple(
             (index, result)
             for index, result in enumerate(results)
             if isinstance(result, TalwegError)
         )
-        """The index of each refused spec, and why."""
+        """The index of each refused spec, and its error."""
         listed = "\n".join(f"specs[{index}]: {error}" for index, error in self.failures[:10])
         more = len(self.failures) - 10
         super().__init__(
@@ -119,20 +117,20 @@ class BatchError(TalwegError):
 
 
 class JobFailed(TalwegError):
-    """A result was asked of a job that ended otherwise than SUCCEEDED."""
+    """The result of a job that did not end as SUCCEEDED was requested."""
 
-    def __init__(self, message: str, *, result: JobResult, outcome: Outcome) -> None:
-        """Keep what there is of a result."""
+    def __init__(self, message: str, *, result: "JobResult", outcome: "Outcome") -> None:
+        """Keep the partial result."""
         super().__init__(message)
         self.result = result
         self.outcome = outcome
 
 
 class WaitTimeout(TalwegError, TimeoutError):
-    """A job has not ended in time. It goes on."""
+    """A job did not end in time. It continues."""
 
 
-# The one table: an error's reason, else the name of its code.
+# By the reason of an error, otherwise by the name of its status code.
 _KINDS: dict[str, type[TalwegError]] = {
     "INVALID_SPEC": InvalidSpec,
     "INVALID_ARGUMENT": InvalidRequest,
@@ -147,7 +145,7 @@ _KINDS: dict[str, type[TalwegError]] = {
 
 
 def from_status(status: status_pb2.Status, *, address: str = "") -> TalwegError:
-    """Give the exception that a status stands for; `address` is named where nobody answered."""
+    """Convert a status to an exception; `address` is named if no server answered."""
     info = _detail(status.details, error_details_pb2.ErrorInfo())
     request = _detail(status.details, error_details_pb2.BadRequest())
     code = code_pb2.Code.Name(status.code) if status.code in code_pb2.Code.values() else "UNKNOWN"
@@ -161,17 +159,17 @@ def from_status(status: status_pb2.Status, *, address: str = "") -> TalwegError:
         return kind(status.message, violations=violations, **details)
     if kind is Unavailable:
         return Unavailable(_unavailable(code, status.message, info.reason, address), **details)
-    message = status.message or f"the server gave no message with {code}"
+    message = status.message or f"the server sent {code} without a message"
     if kind is ServerError:
         message = f"the server answered {code}: {message}"
     return kind(message, **details)
 
 
-def from_rpc(error: grpc.RpcError, *, address: str) -> TalwegError:
-    """Give the exception that a failed call stands for."""
+def from_rpc(error: "grpc.RpcError", *, address: str) -> TalwegError:
+    """Convert a failed call to an exception."""
     import grpc
 
-    assert isinstance(error, grpc.Call), "gRPC's own errors carry their call"
+    assert isinstance(error, grpc.Call), "errors of gRPC have their call"
     for key, value in error.trailing_metadata() or ():
         if key == _DETAILS_TRAILER and isinstance(value, bytes):
             return from_status(status_pb2.Status.FromString(value), address=address)
@@ -182,7 +180,7 @@ def from_rpc(error: grpc.RpcError, *, address: str) -> TalwegError:
 
 
 def from_spec_error(error: SpecError, *, source: str = "") -> InvalidSpec:
-    """Give the exception of a spec that cannot even be read."""
+    """Return the exception for a spec that cannot be read."""
     return InvalidSpec(violations=error.violations, source=source, reason="INVALID_SPEC")
 
 

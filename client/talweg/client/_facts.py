@@ -1,6 +1,4 @@
-"""What `Client.recommend` takes as keywords."""
-
-from __future__ import annotations
+"""The keyword arguments of `Client.recommend`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
@@ -55,10 +53,10 @@ class FactArguments(TypedDict, total=False):
 
 
 def to_facts(base: ProblemFacts | None, more: Mapping[str, Any]) -> ProblemFacts:
-    """Put facts in JSON form over a message of them.
+    """Override a message of facts by facts in JSON form.
 
     Raises:
-        InvalidRequest: With every name that is no fact and every value of a wrong type.
+        InvalidRequest: Names are unknown or values have a wrong type.
     """
     from talweg.spec import from_dict
 

@@ -1,6 +1,4 @@
-"""From what people write, in files or in Python, to specs."""
-
-from __future__ import annotations
+"""Convert job files and Python values to specs."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -17,16 +15,16 @@ SpecLike = JobSpec | Mapping[str, Any] | str | os.PathLike[str]
 """A spec: the message, its JSON form, or the path of a job file."""
 
 MAX_FILE_BYTES: Final = 1024 * 1024
-"""A job file's size at the most."""
+"""The largest size of a job file."""
 _BATCH_FIELDS: Final = ("base", "jobs")
 
 
 def to_spec(value: SpecLike) -> JobSpec:
-    """Read a spec, and check that it is small enough to be sent.
+    """Convert a value to a spec, and check that it is small enough to send.
 
     Raises:
-        InvalidSpec: With everything that is wrong with it.
-        OSError: Where a job file cannot be read.
+        InvalidSpec: The spec is invalid; with all violations.
+        OSError: The job file cannot be read.
     """
     if isinstance(value, JobSpec):
         spec = value
@@ -41,7 +39,7 @@ def to_spec(value: SpecLike) -> JobSpec:
                         "",
                         f"a batch of {len(read)} jobs",
                         "one job",
-                        f"submit_many({os.fspath(value)!r}) takes it",
+                        f"use submit_many({os.fspath(value)!r})",
                     )
                 ],
                 source=os.fspath(value),
@@ -52,10 +50,10 @@ def to_spec(value: SpecLike) -> JobSpec:
 
 
 def check_size(spec: JobSpec) -> None:
-    """Refuse a spec that no server takes.
+    """Check that a spec is not too large for servers.
 
     Raises:
-        InvalidSpec: Where it is too large.
+        InvalidSpec: It is too large.
     """
     if spec.ByteSize() > MAX_SPEC_BYTES:
         found = f"a spec of {_size(spec.ByteSize())}"
@@ -66,19 +64,19 @@ def check_size(spec: JobSpec) -> None:
 
 
 def read_jobs(path: str | os.PathLike[str], *, overrides: Sequence[str] = ()) -> list[JobSpec]:
-    """Read a job file, or a batch file of many jobs.
+    """Read a job file with one job, or a batch file with many.
 
-    A batch file holds `jobs`, a list of specs, and `base`, what they have in common: each job is
-    the base with its own fields put in place. A choice, such as a loss with its parameters, is
-    replaced as a whole; null takes a field of the base away.
+    A batch file has `jobs`, a list of specs, and `base`, their common fields: the fields of a job
+    override those of the base. A choice, such as a loss with its parameters, is replaced as a
+    whole; null removes a field of the base.
 
     Args:
         path: A YAML or JSON file.
         overrides: Changes to each job, such as ``training.epochs=5``.
 
     Raises:
-        InvalidSpec: With everything that is wrong, in all jobs; of very much the first.
-        OSError: Where the file cannot be read.
+        InvalidSpec: Jobs are invalid; with all violations up to a limit.
+        OSError: The file cannot be read.
     """
     source = os.fspath(path)
     with Path(path).open("rb") as file:
@@ -94,12 +92,12 @@ def parse_jobs(
 
     Args:
         content: YAML or JSON in UTF-8.
-        source: What to call it in errors.
+        source: Its name in errors.
         overrides: Changes to each job.
-        size: Bytes of the whole file, where the content was cut off.
+        size: The bytes of the whole file, if the content was cut off.
 
     Raises:
-        InvalidSpec: With everything that is wrong, in all jobs; of very much the first.
+        InvalidSpec: Jobs are invalid; with all violations up to a limit.
     """
     from talweg.spec import override, read
 
@@ -129,7 +127,7 @@ def parse_jobs(
             refused[index] = error
             distinct.update(error.violations)
             if len(distinct) > MAX_VIOLATIONS:
-                break  # As many as one job may have: further jobs would only add to them.
+                break  # The limit for one job; further jobs would only add to it.
     if refused:
         raise InvalidSpec(
             violations=gather(refused, total=len(specs) + len(refused)),
@@ -140,7 +138,7 @@ def parse_jobs(
 
 
 def gather(refused: Mapping[int, InvalidSpec], *, total: int) -> list[Violation]:
-    """Gather the violations of a batch's jobs; those that all jobs share are told once."""
+    """Collect the violations of a batch; those that all jobs share appear once."""
     places: dict[Violation, list[int]] = {}
     for index, error in refused.items():
         for violation in error.violations:
@@ -157,11 +155,11 @@ def gather(refused: Mapping[int, InvalidSpec], *, total: int) -> list[Violation]
 
 
 def merge(base: object, changes: object, descriptor: Descriptor) -> object:
-    """Put changes in place over a base, both in the JSON form of a message.
+    """Merge changes into a base, both in the JSON form of a message.
 
     Args:
-        base: What stands there.
-        changes: What takes its place: field by field in messages and maps, as a whole in all else.
+        base: The base value.
+        changes: The changes: field by field in messages and maps, otherwise as a whole.
         descriptor: The message.
     """
     if not isinstance(base, Mapping) or not isinstance(changes, Mapping):
@@ -190,7 +188,7 @@ def merge(base: object, changes: object, descriptor: Descriptor) -> object:
 
 
 def _documents(value: object) -> list[Any]:
-    """Give the jobs of a file, each in JSON form."""
+    """Return the jobs of a file, each in JSON form."""
     if not isinstance(value, Mapping) or not value.keys() & set(_BATCH_FIELDS):
         return [value]
     violations = [

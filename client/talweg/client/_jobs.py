@@ -1,6 +1,4 @@
-"""A handle of one job."""
-
-from __future__ import annotations
+"""The handle of a job."""
 
 import time
 import uuid
@@ -24,16 +22,16 @@ Seconds = timedelta | float
 
 
 class Job:
-    """A job as the server last told of it; `refresh` asks again."""
+    """A job as last reported by the server; `refresh` updates it."""
 
-    def __init__(self, connection: Connection, message: jobs_pb2.Job) -> None:
-        """Wrap a message; made by `Client`."""
+    def __init__(self, connection: "Connection", message: jobs_pb2.Job) -> None:
+        """Wrap a message; called by `Client`."""
         self._connection = connection
         self._message = message
 
     @property
     def message(self) -> jobs_pb2.Job:
-        """All that the server told, as it told it."""
+        """The message from the server."""
         return self._message
 
     @property
@@ -48,48 +46,48 @@ class Job:
 
     @property
     def state(self) -> JobState:
-        """What has become of it."""
+        """The state of the job."""
         return JobState.of(self._message.state)
 
     @property
     def spec(self) -> JobSpec:
-        """A copy of what was submitted, complete with defaults."""
+        """A copy of the submitted spec, with all defaults."""
         copy = JobSpec()
         copy.CopyFrom(self._message.spec)
         return copy
 
     @property
     def warnings(self) -> tuple[jobs_pb2.Warning, ...]:
-        """What submission warned of."""
+        """The warnings of the job."""
         return tuple(self._message.warnings)
 
     @property
     def outcome(self) -> jobs_pb2.Outcome | None:
-        """How it ended; None before."""
+        """How it ended; None until then."""
         return self._message.outcome if self._message.HasField("outcome") else None
 
-    def refresh(self) -> Job:
-        """Ask the server what has become of it.
+    def refresh(self) -> "Job":
+        """Update the job from the server.
 
         Raises:
-            TalwegError: What the server answered.
+            TalwegError: An error of the server.
         """
         request = jobs_pb2.GetJobRequest(name=self._named())
         self._message = self._connection.call(self._connection.jobs.GetJob, request)
         return self
 
     def watch(self, after: int = 0) -> Iterator[jobs_pb2.Event]:
-        """Give the job's events, old and new, up to the last one, which has `finished`.
+        """Yield the events of the job, old and new, up to the last one, which has `finished`.
 
-        Where the server goes away, the watch goes on after the last event once it is back:
-        nothing is lost or doubled. `state` and `message.progress` follow the events.
+        If the server goes away, the watch continues after the last event once it is back: no
+        event is lost or repeated. `state` and `message.progress` follow the events.
 
         Args:
-            after: A cursor: give only the events after this one.
+            after: A cursor: yield only the events after this one.
 
         Raises:
-            TalwegError: What the server answered; Unavailable where it stays away for longer than
-                the client's patience.
+            TalwegError: An error of the server; Unavailable if it stays away for longer than the
+                client's patience.
         """
         return self.follow(after=after)
 
@@ -103,9 +101,9 @@ class Job:
         """Watch, as `watch` does, up to a time on the monotonic clock.
 
         Args:
-            after: A cursor: give only the events after this one.
-            until: When to give up; never where None.
-            on_lost: Told why, each time that the server could not be reached.
+            after: A cursor: yield only the events after this one.
+            until: When to give up; never if None.
+            on_lost: Called with the reason each time the server cannot be reached.
 
         Raises:
             WaitTimeout: At `until`.
@@ -116,14 +114,14 @@ class Job:
             self._take(event)
             yield event
 
-    def wait(self, timeout: Seconds | None = None) -> Job:
-        """Wait until the job has ended, however it ends.
+    def wait(self, timeout: Seconds | None = None) -> "Job":
+        """Wait until the job has ended, in whatever state.
 
         Args:
-            timeout: A timedelta, or seconds; no limit where None.
+            timeout: A timedelta, or seconds; no limit if None.
 
         Raises:
-            WaitTimeout: Where it has not ended by then. The job goes on.
+            WaitTimeout: It has not ended by then. The job continues.
             TalwegError: As `watch`.
         """
         if self._message.HasField("outcome"):
@@ -134,7 +132,7 @@ class Job:
             for _ in self.follow(after=self._message.last_cursor, until=until):
                 pass
         except WaitTimeout as error:
-            # A server that is away has nothing newer to tell than what came.
+            # A server that is away has no news.
             with suppress(Unavailable):
                 self.refresh()
             if self._message.HasField("outcome"):
@@ -145,11 +143,11 @@ class Job:
         return self.refresh()
 
     def result(self, timeout: Seconds | None = None) -> JobResult:
-        """Wait until the job has ended, and give its result.
+        """Wait until the job has ended, and return its result.
 
         Raises:
-            JobFailed: Where it ended otherwise than SUCCEEDED; it carries outcome and result.
-            WaitTimeout: Where it has not ended in time.
+            JobFailed: It did not end as SUCCEEDED; with outcome and result.
+            WaitTimeout: It has not ended in time.
             TalwegError: As `watch`.
         """
         self.wait(timeout)
@@ -177,14 +175,14 @@ class Job:
         return result
 
     def metrics(self, prefixes: Iterable[str] = (), *, points: bool = False) -> JobMetrics:
-        """Ask what the job's metrics did.
+        """Return the metrics of the job.
 
         Args:
-            prefixes: Names, or prefixes that end in ``/``, such as ``val/``; all where empty.
-            points: Give the recorded points too.
+            prefixes: Names, or prefixes that end in ``/``, such as ``val/``; all if empty.
+            points: Include the recorded points.
 
         Raises:
-            TalwegError: What the server answered.
+            TalwegError: An error of the server.
         """
         request = jobs_pb2.GetJobMetricsRequest(
             name=self._named(), metrics=list(prefixes), include_points=points
@@ -200,17 +198,17 @@ class Job:
 
     def cancel(
         self, reason: str = "", *, grace: Seconds | None = None, force: bool = False
-    ) -> Job:
-        """Ask that the job end as CANCELLED.
+    ) -> "Job":
+        """Cancel the job; it ends as CANCELLED.
 
         Args:
-            reason: For the record.
-            grace: How long its worker may take to end in order; 30 s where None.
-            force: Cut it off at once.
+            reason: The reason, for the record.
+            grace: How long its worker may take for an orderly stop; 30 s if None.
+            force: Stop it at once.
 
         Raises:
-            FailedPrecondition: Where it has ended otherwise.
-            TalwegError: What else the server answered.
+            FailedPrecondition: It has ended in another state.
+            TalwegError: Another error of the server.
         """
         request = jobs_pb2.CancelJobRequest(name=self._named(), reason=reason, force=force)
         if grace is not None:
@@ -219,28 +217,28 @@ class Job:
         self._message = self._connection.call(self._connection.jobs.CancelJob, request)
         return self
 
-    def pause(self, reason: str = "") -> Job:
-        """Ask that the job wait until it is resumed, and give its worker back.
+    def pause(self, reason: str = "") -> "Job":
+        """Pause the job until it is resumed, and free its worker.
 
-        A job that runs keeps a checkpoint first, and so is PAUSED a little later.
+        A running job writes a checkpoint first, and is PAUSED a little later.
 
         Args:
-            reason: For the record.
+            reason: The reason, for the record.
 
         Raises:
-            FailedPrecondition: Where it has ended.
-            TalwegError: What else the server answered.
+            FailedPrecondition: It has ended.
+            TalwegError: Another error of the server.
         """
         request = jobs_pb2.PauseJobRequest(name=self._named(), reason=reason)
         self._message = self._connection.call(self._connection.jobs.PauseJob, request)
         return self
 
-    def resume(self) -> Job:
-        """Let the job go on, from where it was paused.
+    def resume(self) -> "Job":
+        """Resume the paused job.
 
         Raises:
-            FailedPrecondition: Where it has ended.
-            TalwegError: What else the server answered.
+            FailedPrecondition: It has ended.
+            TalwegError: Another error of the server.
         """
         request = jobs_pb2.ResumeJobRequest(name=self._named())
         self._message = self._connection.call(self._connection.jobs.ResumeJob, request)
@@ -248,19 +246,19 @@ class Job:
 
     def continue_(
         self, *changes: str, step: int | None = None, request_id: str | None = None
-    ) -> Job:
-        """Go on with an ended job's training as a new job, with changed settings.
+    ) -> "Job":
+        """Continue an ended job from a checkpoint, as a new job with changed settings.
 
         Args:
             changes: Such as ``training.epochs=40`` or ``optimizer.adamw.learning_rate=0.0001``.
-                Task, data, model, loss, seed and sizes of batches stay.
-            step: That of one of its checkpoints; of its last where None.
-            request_id: Sent again with the same id, the call gives the same new job.
+                Task, data, model, loss, seed and batch sizes stay.
+            step: The step of one of its checkpoints; the last if None.
+            request_id: An idempotency key: calls with the same id return the same new job.
 
         Raises:
-            InvalidSpec: With everything that is wrong: it has not ended, it has kept no
-                checkpoint, something changes that may not, or there is nothing left to train.
-            TalwegError: What else the server answered.
+            InvalidSpec: The job has not ended or has no checkpoint, a fixed setting changes, or
+                nothing is left to train; with all violations.
+            TalwegError: Another error of the server.
         """
         spec = to_dict(self._message.spec)
         spec["continued_from"] = {"job": self._named(), **({"step": step} if step else {})}
@@ -274,15 +272,15 @@ class Job:
         response = self._connection.call(self._connection.jobs.SubmitJob, request)
         return Job(self._connection, response.job)
 
-    def retry(self, *, request_id: str | None = None) -> Job:
-        """Submit an ended job's spec again, and give the new job.
+    def retry(self, *, request_id: str | None = None) -> "Job":
+        """Submit the spec of an ended job again, and return the new job.
 
         Args:
-            request_id: Sent again with the same id, the call gives the same new job.
+            request_id: An idempotency key: calls with the same id return the same new job.
 
         Raises:
-            FailedPrecondition: Where it has not ended.
-            TalwegError: What else the server answered.
+            FailedPrecondition: It has not ended.
+            TalwegError: Another error of the server.
         """
         request = jobs_pb2.RetryJobRequest(
             name=self._named(), request_id=request_id or new_request_id()
@@ -297,11 +295,11 @@ class Job:
 
     def _named(self) -> str:
         if not self.name:
-            raise ValueError("this job was only validated: it has no name and was not submitted")
+            raise ValueError("this job was only validated, not submitted: it has no name")
         return self.name
 
     def _take(self, event: jobs_pb2.Event) -> None:
-        """Keep the message abreast of a watch; events from before it tell nothing new."""
+        """Update the message by an event of a watch; older events are ignored."""
         if event.cursor <= self._message.last_cursor:
             return
         self._message.last_cursor = event.cursor
@@ -322,5 +320,5 @@ class Job:
 
 
 def new_request_id() -> str:
-    """Give a request id that nobody has used."""
+    """Return a unique request id."""
     return uuid.uuid4().hex

@@ -1,6 +1,4 @@
-"""What the library computes or gathers, as frozen values."""
-
-from __future__ import annotations
+"""Frozen values that the library returns."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class JobState(StrEnum):
-    """What has become of a job; equal to its name, such as ``"RUNNING"``."""
+    """The state of a job; equal to its name, such as ``"RUNNING"``."""
 
     QUEUED = "QUEUED"
     RUNNING = "RUNNING"
@@ -27,15 +25,15 @@ class JobState(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """No other state follows."""
+        """Whether no other state follows."""
         return has_ended(jobs_pb2.Job.State.Value(self))
 
     @classmethod
-    def of(cls, number: int) -> JobState:
-        """Give the state that a message holds.
+    def of(cls, number: int) -> "JobState":
+        """Convert the state of a message.
 
         Raises:
-            ValueError: Where this client does not know it.
+            ValueError: This client does not know it.
         """
         name = _STATE_NAMES.get(number, "")
         if name not in cls.__members__:
@@ -51,33 +49,33 @@ _STATE_NAMES: dict[int, str] = {number: name for name, number in jobs_pb2.Job.St
 
 @dataclass(frozen=True)
 class JobResult:
-    """What a job ended with."""
+    """The result of a job."""
 
     name: str
     """jobs/{id}."""
     state: JobState
-    """SUCCEEDED, unless it comes with JobFailed."""
+    """SUCCEEDED, except in a JobFailed."""
     metrics: Mapping[str, float]
-    """Each metric's last value, by name, such as ``test/mae``."""
+    """The last value of each metric by name, such as ``test/mae``."""
     best: Mapping[str, float]
     """The best value of each metric that has a goal."""
     message: str
-    """How it ended, in words."""
-    divergence: Divergence | None
-    """What the guard saw; None where the job did not diverge."""
+    """How it ended, as text."""
+    divergence: "Divergence | None"
+    """The evidence of the guard; None if the job did not diverge."""
     tracking_url: str | None
-    """The run's page in MLflow; None until the run has arrived there."""
+    """The page of the run in MLflow; None until the run has arrived there."""
 
 
 @dataclass(frozen=True)
 class JobMetrics:
-    """What a job's metrics did."""
+    """The metrics of a job."""
 
-    summaries: Mapping[str, MetricSummary]
+    summaries: Mapping[str, "MetricSummary"]
     """First, last and best value with their steps, by name."""
-    points: Sequence[MetricPoint]
-    """The recorded points, oldest first; empty unless they were asked for."""
+    points: Sequence["MetricPoint"]
+    """The recorded points, oldest first; empty unless requested."""
 
     def series(self, name: str) -> list[tuple[int, float]]:
-        """Give a metric's recorded points as (step, value)."""
+        """Return the recorded points of a metric as (step, value)."""
         return [(point.step, point.values[name]) for point in self.points if name in point.values]

@@ -2,12 +2,12 @@
 
 `talweg up` (see `talweg.deploy.commands`) starts the services as processes and keeps them running:
 
-    up ── guardian                 kills what is left should `up` itself be killed
+    up ── guardian                 kills remaining processes if `up` itself is killed
        ├─ broker                   Valkey or Redis, on loopback, with a password
        ├─ server                   `talweg server`, on SQLite
-       ├─ worker-0, worker-1, …    `talweg worker`, one a visible GPU or else one on the CPU, each
+       ├─ worker-0, worker-1, …    `talweg worker`, one per visible GPU or one on the CPU, each
        │                           with the delivery of its results
        └─ tracking                 MLflow's server as one process, on SQLite
 
-No service is imported here: the services' own packages need not know this one.
+The services are not imported here; each is a program of its own.
 """

@@ -1,9 +1,9 @@
-"""Kills the process groups it was told of as soon as its standard input ends. Run as a script.
+"""Kill the registered process groups when standard input ends. Run as a script.
 
-Its standard input is a pipe whose other end only `talweg up` holds. However `up` ends, kill -9
-included, the system closes that end, and no service, nor any service's child, is left behind.
+Standard input is a pipe whose other end only `talweg up` holds. However `up` ends, even by
+kill -9, the system closes that end, and no service and no child of a service is left behind.
 
-A line `+PGID` names a group, `-PGID` takes it back.
+A line `+PGID` registers a group, `-PGID` removes it.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import sys
 
 
 def main() -> None:
-    """Read until the end, then kills."""
+    """Read until the end, then kill."""
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(ignored, signal.SIG_IGN)
     groups: set[int] = set()

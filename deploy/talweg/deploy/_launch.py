@@ -1,10 +1,10 @@
-"""Becomes another program that dies with its parent. Run as a script, by path, never imported.
+"""Become another program that dies with its parent. Run as a script, by path, never imported.
 
     python -I -S _launch.py PARENT_PID PROGRAM [ARGUMENT]...
 
-A service cannot ask for this by itself, since it knows nothing of who starts it; and a function
-run between fork and exec is unsafe beside threads. Where the system has no such request (it is
-Linux's), the guardian alone sees to it.
+A service cannot request this itself, since it does not know who starts it; and running a function
+between fork and exec is unsafe with threads. The request is specific to Linux; on other systems
+the guardian alone ends the process.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Set the wish, make sure that the parent still lives, and become the program."""
+    """Request the signal, check that the parent still lives, and become the program."""
     parent = int(sys.argv[1])
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -1,12 +1,12 @@
-"""MLflow's server as one process, where MLflow itself would start another and wait for it.
+"""Run MLflow's server as one process; MLflow itself would start another and wait for it.
 
     python -P -m talweg.deploy._mlflow DATABASE ARGUMENT...
 
-as `mlflow server --backend-store-uri sqlite:///DATABASE --serve-artifacts ARGUMENT...`.
+runs `mlflow server --backend-store-uri sqlite:///DATABASE --serve-artifacts ARGUMENT...`.
 
-That other one would know nothing of who started the first: should `talweg up` and its guardian die
-in one instant, it would live on. Become by exec, it keeps the wish to die with `talweg up`; and
-one process of some 200 MB less waits beside it.
+A second process would not know who started the first: if `talweg up` and its guardian died at the
+same time, it would live on. With exec, the server keeps the request to die with `talweg up`, and a
+waiting process of about 200 MB is saved.
 """
 
 import os
@@ -21,7 +21,7 @@ from talweg.deploy._mlflow_database import make_database, upgrade_database
 
 
 def become(command: Sequence[str], *, extra_env: Mapping[str, str], **_: Any) -> NoReturn:
-    """Take the place of MLflow's own way of starting its web server.
+    """Replace MLflow's function that starts its web server.
 
     Args:
         command: The web server's program and arguments.
@@ -31,9 +31,9 @@ def become(command: Sequence[str], *, extra_env: Mapping[str, str], **_: Any) ->
 
 
 def main() -> None:
-    """See to the database, run MLflow's command up to its web server, and become that."""
-    # Without this name MLflow would start a process again: rather an error in the log.
-    assert hasattr(server, "_exec_cmd"), "this MLflow starts its web server in another way"
+    """Prepare the database, run MLflow's command up to its web server, and become that."""
+    # Without this name MLflow would start a second process: fail with an error in the log instead.
+    assert hasattr(server, "_exec_cmd"), "this version of MLflow starts its web server differently"
     server._exec_cmd = become
     database, *arguments = sys.argv[1:]
     make_database(Path(database))

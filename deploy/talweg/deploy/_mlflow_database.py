@@ -1,9 +1,9 @@
-"""MLflow's database in SQLite: made, and brought up to date, wholly or not at all.
+"""MLflow's SQLite database: created and upgraded atomically.
 
-MLflow makes its tables in many steps, for seconds; cut off in between it would refuse what it
-finds there, at every later start. So a new database is made aside and renamed. One of an older
-MLflow, which MLflow would refuse too, is brought up to date in a copy, which takes its place once
-it is whole.
+MLflow creates its tables in many steps that take seconds. If it is interrupted, it refuses the
+incomplete database at every later start. So a new database is created under another name and then
+renamed. MLflow also refuses the database of an older version; it is upgraded in a copy, which
+replaces it once it is complete.
 """
 
 import sqlite3
@@ -13,15 +13,15 @@ from pathlib import Path
 import sqlalchemy
 from mlflow.store.db import utils as schema
 
-# What MLflow takes for itself where it serves artifacts; its first experiment keeps it.
+# MLflow's default when it serves artifacts; its first experiment keeps it.
 _ARTIFACTS = "mlflow-artifacts:/"
 
 
 def make_database(path: Path) -> None:
-    """Make MLflow's database, unless it is there: whole, or not at all.
+    """Create MLflow's database atomically, unless it exists.
 
     Args:
-        path: Of the SQLite file; its folder is made where it is missing.
+        path: The SQLite file; its folder is created if missing.
     """
     if path.exists():
         return
@@ -37,16 +37,16 @@ def make_database(path: Path) -> None:
 
 
 def upgrade_database(path: Path) -> None:
-    """Bring the database of an older MLflow up to date: wholly, or not at all.
+    """Upgrade the database of an older MLflow atomically.
 
-    The old one is kept as `PATH.REVISION`, by its schema's revision.
+    The old one is kept as `PATH.REVISION`, with the revision of its schema.
 
     Args:
-        path: Of the SQLite file.
+        path: The SQLite file.
 
     Raises:
-        Exception: MLflow cannot bring it up to date, as where it is a newer MLflow's. It is as it
-            was.
+        Exception: MLflow cannot upgrade it, for example because it is from a newer version. It is
+            unchanged.
     """
     engine = sqlalchemy.create_engine(f"sqlite:///{path}")
     revision = schema._get_schema_version(engine)  # type: ignore[no-untyped-call]
@@ -68,7 +68,7 @@ def upgrade_database(path: Path) -> None:
 
 
 def _aside(path: Path) -> Path:
-    """Return where a database is made; what an earlier try left there is removed."""
+    """Return the temporary path of a database; remains of earlier attempts are removed."""
     aside = path.with_name(f"{path.name}.new")
     for left in path.parent.glob(f"{aside.name}*"):
         left.unlink()

@@ -1,8 +1,8 @@
-"""The first batch: submits a job file, shows how its jobs come along, and compares them.
+"""The first batch: submit a job file, show the progress of its jobs, and compare them.
 
     python -m talweg.deploy.batch FILE [--once]
 
-It is a command line beside the stack, and knows of it what any other would: TALWEG_ADDRESS.
+It is an ordinary client of the stack, which it finds by TALWEG_ADDRESS.
 """
 
 import io
@@ -15,20 +15,20 @@ from types import FrameType
 
 from talweg.client.cli import main as talweg
 
-# Models and plots take seconds each to arrive.
+# Each model and plot takes seconds to arrive.
 LINK_SECONDS = 600
-# As the shell says it of a program that Ctrl-C ended.
+# The exit status in a shell of a program ended by Ctrl-C.
 INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Submit, follows, compares.
+    """Submit, follow, compare.
 
     Args:
-        arguments: A job file and, where results in MLflow are not to be waited for, ``--once``.
+        arguments: A job file, and ``--once`` to not wait for the results in MLflow.
 
     Returns:
-        0 where every job succeeded, else what the failing command returned.
+        0 if every job succeeded, otherwise the status of the failing command.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end)
@@ -52,7 +52,7 @@ def _run(*arguments: str) -> int:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    """End without a word, as the stack is being stopped; whoever draws bars still tidies up."""
+    """Exit silently, as the stack is stopping; progress bars are still cleaned up."""
     for other in (signal.SIGINT, signal.SIGTERM):
         signal.signal(other, signal.SIG_IGN)
     raise SystemExit(INTERRUPTED)

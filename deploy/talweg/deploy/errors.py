@@ -1,27 +1,27 @@
-"""What can keep `talweg up` from starting or running a stack; each ends it with status 1.
+"""The errors of `talweg up`; each ends it with status 1.
 
 DeployError
-├── BrokerNotFoundError    no broker is configured, none is installed
-├── FolderInUseError       another `talweg up` has the data folder
-├── PortTakenError         the port that was asked for is taken
-└── StartError             an essential service did not come up
+├── BrokerNotFoundError    no broker is configured or installed
+├── FolderInUseError       another `talweg up` uses the data folder
+├── PortTakenError         the requested port is taken
+└── StartError             an essential service did not start
 """
 
 
 class DeployError(Exception):
-    """The base of all errors that the stack raises on purpose; the message says what to do."""
+    """The base class of all errors of the stack; the message says what to do."""
 
 
 class BrokerNotFoundError(DeployError):
-    """No broker is configured, none is on PATH, none came with a package."""
+    """No broker is configured, on PATH or in a package."""
 
 
 class FolderInUseError(DeployError):
-    """Another `talweg up` has the folder."""
+    """Another `talweg up` uses the data folder."""
 
 
 class PortTakenError(DeployError):
-    """The port that was asked for is taken."""
+    """The requested port is taken."""
 
 
 class StartError(DeployError):

@@ -1,4 +1,4 @@
-"""The data folder of a stack: what lies where, and whose it is."""
+"""The data folder of a stack: its paths and its lock."""
 
 import contextlib
 import os
@@ -13,9 +13,9 @@ from filelock import FileLock, Timeout
 from talweg.deploy.errors import FolderInUseError
 from talweg.spec.stackfile import STACK_FILE
 
-# Logs of so many starts are kept beside the present one.
+# Logs of this many earlier starts are kept.
 KEPT_LOGS = 3
-# A log that grows beyond this is moved aside while its service runs, in bytes.
+# A larger log is moved aside while its service runs, in bytes.
 LARGEST_LOG = 50_000_000
 
 
@@ -38,7 +38,7 @@ class Folder:
 
     @property
     def spool(self) -> Path:
-        """Results on their way to MLflow."""
+        """Results that wait for delivery to MLflow."""
         return self.root / "spool"
 
     @property
@@ -48,12 +48,12 @@ class Folder:
 
     @property
     def broker(self) -> Path:
-        """The broker's configuration and data; may be lost at any time."""
+        """Configuration and data of the broker; losing them does no harm."""
         return self.root / "broker"
 
     @property
     def broker_password(self) -> Path:
-        """The broker's password, for the owner's eyes alone."""
+        """The password of the broker, readable only by the owner."""
         return self.root / "broker-password"
 
     @property
@@ -63,31 +63,31 @@ class Folder:
 
     @property
     def logs(self) -> Path:
-        """One log a service."""
+        """One log per service."""
         return self.root / "logs"
 
     @property
     def run(self) -> Path:
-        """Ready files: who serves now."""
+        """Ready files of running services."""
         return self.root / "run"
 
     @property
     def lock(self) -> Path:
-        """By it a stack has the folder."""
+        """The lock of the running stack."""
         return self.root / "lock"
 
     def ready_file(self, service: str) -> Path:
-        """Return the file by which a service says that it is ready."""
+        """Return the ready file of a service."""
         return self.run / f"{service}.json"
 
     def log_file(self, service: str) -> Path:
-        """Return where a service's output goes."""
+        """Return the log file of a service."""
         return self.logs / f"{service}.log"
 
     def create(self) -> None:
-        """Make the folders that are not there yet, readable by the owner alone.
+        """Create missing folders, readable only by the owner.
 
-        A folder that was there before is closed to others too if it was empty or a stack's.
+        An existing data folder is closed to others too if it was empty or belongs to a stack.
         """
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self.lock.exists() or not any(self.root.iterdir()):
@@ -103,11 +103,11 @@ class Folder:
             path.mkdir(mode=0o700, exist_ok=True)
 
     def open_log(self, service: str) -> IO[bytes]:
-        """Open a service's log to append to."""
+        """Open the log of a service for appending."""
         return self.log_file(service).open("ab")
 
     def rotate_logs(self) -> None:
-        """Move the logs of the start before aside: server.log becomes server.log.1, and so on."""
+        """Rotate the logs of the previous start: server.log becomes server.log.1, and so on."""
         for log in self.logs.glob("*.log"):
             for number in range(KEPT_LOGS, 0, -1):
                 older = log.with_name(f"{log.name}.{number}")
@@ -116,15 +116,15 @@ class Folder:
                     newer.replace(older)
 
     def shorten_logs(self) -> None:
-        """Copy a log that has grown too large aside and empty it."""
+        """Copy logs that are too large and truncate them."""
         for log in self.logs.glob("*.log"):
             if log.stat().st_size > LARGEST_LOG:
                 shutil.copyfile(log, log.with_name(f"{log.name}.1"))
-                # The service goes on writing: its file is open for appending.
+                # The service keeps writing: its file is open for appending.
                 os.truncate(log, 0)
 
     def end_of_log(self, service: str, *, num_lines: int) -> str:
-        """Return the last lines of a service's log."""
+        """Return the last lines of the log of a service."""
         with contextlib.suppress(FileNotFoundError):
             with self.log_file(service).open("rb") as log:
                 log.seek(max(0, log.seek(0, os.SEEK_END) - 20_000))
@@ -134,7 +134,7 @@ class Folder:
 
 
 class FolderLock:
-    """Holds a data folder for one `talweg up`; the system frees it when the process ends."""
+    """Lock a data folder for one `talweg up`; the system frees it when the process ends."""
 
     def __init__(self, folder: Folder) -> None:
         """Lock nothing yet."""
@@ -146,7 +146,7 @@ class FolderLock:
         """Take the lock.
 
         Raises:
-            FolderInUseError: Another process has it; the message says which.
+            FolderInUseError: Another process has the lock; the message says which.
         """
         try:
             self._lock.acquire(blocking=False)
@@ -155,7 +155,7 @@ class FolderLock:
             with contextlib.suppress(FileNotFoundError):
                 holder = f"process {self._holder.read_text().strip()}"
             raise FolderInUseError(
-                f"{self._root} is in use by {holder} (talweg up); stop that one first, or choose "
+                f"{self._root} is in use by {holder} (talweg up); stop it first, or choose "
                 "another folder with --data"
             ) from exc
         self._holder.write_text(f"{os.getpid()}\n")
@@ -167,6 +167,6 @@ class FolderLock:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Frees the folder."""
+        """Release the lock."""
         self._holder.unlink(missing_ok=True)
         self._lock.release()

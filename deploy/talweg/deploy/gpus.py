@@ -1,4 +1,4 @@
-"""Which GPUs this machine's workers may use, found without torch."""
+"""Find the GPUs for workers on this machine, without torch."""
 
 import os
 import re
@@ -14,13 +14,13 @@ _LISTED = re.compile(r"^(?P<kind>GPU|\s+MIG).*\(UUID: (?P<uuid>[^)]+)\)", re.MUL
 
 
 def visible_gpus(env: Mapping[str, str] = os.environ) -> list[str]:
-    """Find the GPUs for which a worker each is to be started.
+    """Find the GPUs that get a worker each.
 
     Args:
-        env: Where CUDA_VISIBLE_DEVICES may narrow the choice.
+        env: The environment; CUDA_VISIBLE_DEVICES restricts the choice.
 
     Returns:
-        One value of CUDA_VISIBLE_DEVICES a worker; none where torch is a build for the CPU.
+        A value of CUDA_VISIBLE_DEVICES per worker; empty if torch is a CPU build.
     """
     if not _torch_has_cuda():
         return []
@@ -33,13 +33,13 @@ def visible_gpus(env: Mapping[str, str] = os.environ) -> list[str]:
 
 
 def parse_listing(text: str) -> list[str]:
-    """Read `nvidia-smi -L`.
+    """Parse the output of `nvidia-smi -L`.
 
     Args:
         text: Its output.
 
     Returns:
-        UUIDs; a GPU that is divided (MIG) stands as its parts.
+        UUIDs; a GPU that is divided by MIG is replaced by its instances.
     """
     devices: list[str] = []
     whole = False

@@ -1,6 +1,6 @@
-"""Says whether a service in a container is well: `python -m talweg.deploy.health server|worker`.
+"""Health check of a service in a container: `python -m talweg.deploy.health server|worker`.
 
-It reads the service's own settings from the environment; the exit status is 0 where all is well.
+It reads the settings of the service from the environment. Exit status 0 means healthy.
 """
 
 import os
@@ -11,19 +11,19 @@ import grpc
 
 from talweg.spec.ready import READY_FILE, read_ready_file
 
-# grpc.health.v1: an empty HealthCheckRequest; a HealthCheckResponse whose status is SERVING. As
-# bytes, since the worker's image has no stubs of that service.
+# grpc.health.v1: an empty HealthCheckRequest, and a HealthCheckResponse with the status SERVING.
+# They are bytes, since the worker's image has no stubs of that service.
 _CHECK, _REQUEST, _SERVING = "/grpc.health.v1.Health/Check", b"", b"\x08\x01"
 _SECONDS = 3.0
 
 
-def server_is_well(listen: str) -> bool:
-    """Ask a server on this machine whether it serves.
+def server_is_healthy(listen: str) -> bool:
+    """Return whether a server on this machine is serving.
 
     Args:
-        listen: What it listens on, host:port.
+        listen: The address that it listens on, host:port.
     """
-    # Any address of this machine answers there; a proxy would not.
+    # It answers on any address of this machine; a proxy would not.
     address = f"127.0.0.1:{listen.rpartition(':')[2]}"
     with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
         check = channel.unary_unary(_CHECK, _same, _same)
@@ -33,8 +33,8 @@ def server_is_well(listen: str) -> bool:
             return False
 
 
-def worker_is_well(ready_file: Path) -> bool:
-    """Say whether the process that wrote a ready file lives."""
+def worker_is_healthy(ready_file: Path) -> bool:
+    """Return whether the process that wrote a ready file is alive."""
     try:
         os.kill(read_ready_file(ready_file).pid, 0)
     except (OSError, ValueError):
@@ -43,7 +43,7 @@ def worker_is_well(ready_file: Path) -> bool:
 
 
 def main(service: str) -> int:
-    """Ask one service.
+    """Check one service.
 
     Args:
         service: "server" or "worker".
@@ -52,15 +52,15 @@ def main(service: str) -> int:
         The exit status.
 
     Raises:
-        ValueError: Another service.
+        ValueError: The service is unknown.
     """
     if service == "server":
-        is_well = server_is_well(os.environ.get("TALWEG_LISTEN", "127.0.0.1:7070"))
+        is_healthy = server_is_healthy(os.environ.get("TALWEG_LISTEN", "127.0.0.1:7070"))
     elif service == "worker":
-        is_well = worker_is_well(Path(os.environ[READY_FILE]))
+        is_healthy = worker_is_healthy(Path(os.environ[READY_FILE]))
     else:
         raise ValueError(f"service must be server or worker, but got {service!r}")
-    return 0 if is_well else 1
+    return 0 if is_healthy else 1
 
 
 def _same(message: bytes) -> bytes:

@@ -1,8 +1,8 @@
-"""Loopback ports: which are free, and which of them a service keeps.
+"""Loopback ports: find free ones and reserve them for services.
 
-Seconds pass between the choice of a port and the moment when its service listens there. Meanwhile
-the port is free for all to see, and two stacks that start at once would choose the same. So a
-stack holds each port's namesake in UDP, which nobody else wants, for as long as it runs.
+Seconds pass between the choice of a port and the moment when its service listens there. In between
+the port looks free, and two stacks that start at the same time would choose the same one. So a
+stack reserves each port by binding the UDP port with the same number while it runs.
 """
 
 import socket
@@ -10,14 +10,14 @@ from types import TracebackType
 from typing import Self
 
 HOST = "127.0.0.1"
-# How far a taken port is stepped over before the system picks one.
+# How many ports are tried before the system picks one.
 STEPS = 100
 
 
 def is_free(port: int) -> bool:
-    """Say whether a server could listen on a loopback port now."""
+    """Return whether a server could listen on a loopback port now."""
     with socket.socket() as probe:
-        # As servers do: a port that only remembers closed connections counts as free.
+        # Like servers do: a port with only closed connections counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
@@ -27,10 +27,10 @@ def is_free(port: int) -> bool:
 
 
 class Ports:
-    """The port of each service; no other service, of any stack, gets it. A context manager."""
+    """The reserved port of each service; a context manager."""
 
     def __init__(self) -> None:
-        """Choose nothing yet."""
+        """Reserve no port yet."""
         self.chosen: dict[str, int] = {}
         self._reserved: dict[str, socket.socket] = {}
 
@@ -44,49 +44,49 @@ class Ports:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Let go of all ports."""
-        for namesake in self._reserved.values():
-            namesake.close()
+        """Release all ports."""
+        for udp_socket in self._reserved.values():
+            udp_socket.close()
         self._reserved.clear()
 
     def choose(self, service: str, preferred: int) -> int:
-        """Pick a free port, the preferred one or else the next above it.
+        """Reserve a free port: the preferred one or the next above it.
 
         Args:
-            service: Who will listen; what it had before is let go.
-            preferred: 1 to 65535, or 0 where any will do.
+            service: The service that will listen; its previous port is released.
+            preferred: 1 to 65535, or 0 for any port.
 
         Returns:
             The port, which is also kept in `chosen`.
 
         Raises:
-            OSError: There is no free port at all.
+            OSError: There is no free port.
         """
         if service in self._reserved:
             self._reserved.pop(service).close()
         steps = range(preferred, min(preferred + STEPS, 65536)) if preferred else ()
         while True:
             for port in steps:
-                namesake = _hold(port) if is_free(port) else None
-                if namesake is not None:
-                    self._reserved[service], self.chosen[service] = namesake, port
+                udp_socket = _hold(port) if is_free(port) else None
+                if udp_socket is not None:
+                    self._reserved[service], self.chosen[service] = udp_socket, port
                     return port
             steps = range(_any_free(), 65536)
 
     def address(self, service: str) -> str:
-        """Return the service's host:port."""
+        """Return the host:port of a service."""
         return f"{HOST}:{self.chosen[service]}"
 
 
 def _hold(port: int) -> socket.socket | None:
-    """Take a port's namesake in UDP; None where another stack has it."""
-    namesake = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    """Bind the UDP port with the same number; None if another stack has it."""
+    udp_socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
-        namesake.bind((HOST, port))
+        udp_socket.bind((HOST, port))
     except OSError:
-        namesake.close()
+        udp_socket.close()
         return None
-    return namesake
+    return udp_socket
 
 
 def _any_free() -> int:

@@ -1,4 +1,4 @@
-"""Processes that never outlive the one that started them."""
+"""Processes that never outlive the process that started them."""
 
 import contextlib
 import os
@@ -13,22 +13,22 @@ from typing import IO, Self
 import psutil
 
 MARK = "TALWEG_STACK"
-"""The variable by which a stack's processes are known: its data folder."""
+"""The variable that marks the processes of a stack; its value is the data folder."""
 
 _HERE = Path(__file__).parent
-# Without site packages: a start of some 20 ms.
+# Without site packages, starting takes about 20 ms.
 _SCRIPT = (sys.executable, "-I", "-S")
 
 
 class Guardian:
-    """Starts processes, each leading a group of its own, and sees that none is left behind.
+    """Start processes, each in a group of its own, and leave none behind.
 
-    Three things hold this together: the system kills each started process when this one ends
-    (Linux); a guardian process kills whole groups, grandchildren included, when its pipe to this
-    process closes; and `end` kills what is left of a group whose leader has died.
+    Three mechanisms ensure this. The system kills each started process when this one ends (Linux).
+    A guardian process kills complete groups, grandchildren included, when its pipe to this process
+    closes. `end` kills the rest of a group whose leader has died.
 
-    Start processes from one thread that lives as long as they are to live: Linux takes the end of
-    the starting thread for the parent's.
+    Start processes from a thread that lives as long as they do: Linux treats the end of the
+    starting thread as the end of the parent.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Guardian:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Kill every group that was not ended, and wait for the guardian's end."""
+        """Kill every remaining group, and wait for the guardian to end."""
         for started in list(self._processes.values()):
             self.end(started)
         process = self._process
@@ -59,16 +59,16 @@ class Guardian:
     def start(
         self, command: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: IO[bytes]
     ) -> subprocess.Popen[bytes]:
-        """Start a process in a group and session of its own.
+        """Start a process in its own group and session.
 
         Args:
             command: The program and its arguments.
-            env: Its whole environment.
+            env: Its complete environment.
             cwd: Its working folder.
-            log: Where its output and errors go.
+            log: The file for its output and errors.
 
         Returns:
-            The process; its pid is its group's id too.
+            The process; its pid is also the id of its group.
         """
         process = subprocess.Popen(
             [*_launch(), *command],
@@ -86,23 +86,23 @@ class Guardian:
     def start_beside(
         self, command: Sequence[str], *, env: Mapping[str, str]
     ) -> subprocess.Popen[bytes]:
-        """Start a process that shares this one's terminal, and with it Ctrl-C.
+        """Start a process that shares the terminal of this one, and so receives Ctrl-C.
 
         Args:
             command: The program and its arguments.
-            env: Its whole environment.
+            env: Its complete environment.
         """
         return subprocess.Popen([*_launch(), *command], env=dict(env), stdin=subprocess.DEVNULL)
 
     def end(self, process: subprocess.Popen[bytes]) -> None:
-        """Kill what is left of a process's group, and reaps the process."""
+        """Kill the rest of the group of a process, and reap the process."""
         kill_group(process.pid)
         process.wait()
         del self._processes[process.pid]
         self._tell(f"-{process.pid}\n")
 
     def watch(self) -> None:
-        """Start the guardian process again should somebody have killed it."""
+        """Restart the guardian process if it was killed."""
         if self._process is not None and self._process.poll() is not None:
             self._revive()
 
@@ -122,30 +122,30 @@ class Guardian:
     def _tell(self, line: str) -> None:
         if self._process is None or self._process.stdin is None:
             return
-        # A guardian that has just been killed is told again when it is revived.
+        # A guardian that was just killed is told again when it is restarted.
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(line)
             self._process.stdin.flush()
 
 
 def end_leftovers(folder: Path) -> int:
-    """Kill services of an earlier stack in a folder which nobody was left to end.
+    """Kill remaining services of an earlier stack in a folder.
 
     Call it with the folder locked, so that no other stack runs there.
 
     Args:
-        folder: Absolute.
+        folder: The absolute path.
 
     Returns:
-        How many processes there were.
+        The number of killed processes.
     """
     num_ended = 0
-    # Started from within a stack of the same folder, this process has its mark.
+    # This process has the mark too if it was started from within a stack of the same folder.
     own = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
     for process in psutil.process_iter():
         if process.pid in own:
             continue
-        # Other people's processes do not show their environment.
+        # Processes of other users do not reveal their environment.
         with contextlib.suppress(psutil.Error, OSError):
             if process.environ().get(MARK) == str(folder):
                 process.kill()
@@ -158,6 +158,6 @@ def _launch() -> tuple[str, ...]:
 
 
 def kill_group(group: int) -> None:
-    """Kill every process of a group; none is fine too."""
+    """Kill every process of a group, if there is any."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""What `talweg up` does once its arguments are read."""
+"""Run `talweg up` after its arguments have been parsed."""
 
 import sys
 from dataclasses import replace
@@ -11,22 +11,22 @@ from talweg.deploy.errors import DeployError
 from talweg.deploy.settings import Settings
 from talweg.deploy.stack import Options, Stack
 
-# As `talweg submit` says it.
+# The status of `talweg submit` for this.
 WRONG_SPEC = 2
 
 
 def run(*, data: Path | None, port: int | None, submit: Path | None, once: bool) -> int:
-    """Run a stack until it is told to stop.
+    """Run a stack until it is stopped.
 
     Args:
-        data: The data folder; where the settings say, if None.
-        port: The gRPC server's port; None for the first free one from 7070 on.
+        data: The data folder; that of the settings if None.
+        port: The port of the gRPC server; None for the first free one from 7070 on.
         submit: A job file to submit, or None.
         once: Stop when its jobs have ended.
 
     Returns:
-        The exit status: 0 where all went well; 1 where a job ended otherwise than SUCCEEDED, or
-        the stack could not be started; 2 where the job file is wrong.
+        The exit status: 0 success; 1 a job did not end as SUCCEEDED, or the stack could not be
+        started; 2 the job file is invalid.
 
     Raises:
         click.UsageError: `once` without `submit`.

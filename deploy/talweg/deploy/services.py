@@ -1,4 +1,4 @@
-"""The services of an embedded stack: how each is started, and how it says that it is ready."""
+"""The services of an embedded stack: how each is started and when it is ready."""
 
 import http.client
 import os
@@ -19,35 +19,35 @@ from talweg.spec.ready import READY_FILE
 
 BROKER, SERVER, TRACKING = "broker", "server", "tracking"
 PREFERRED_PORTS = {SERVER: 7070, TRACKING: 5000, BROKER: 6379}
-# -P: the working folder is the user's, and must not shadow modules.
+# -P: the working folder belongs to the user and must not shadow modules.
 _PYTHON = (sys.executable, "-P", "-m")
 
 
 @dataclass(frozen=True)
 class Service:
-    """One process of the stack and the way it is treated."""
+    """One process of the stack and how it is treated."""
 
     name: str
-    """In stack.json and in logs."""
+    """Its name in stack.json and logs."""
     command: tuple[str, ...]
     """Program and arguments."""
     env: Mapping[str, str]
     """Variables in addition to those that all services get."""
     is_ready: Callable[[int], bool]
-    """Says of a process whether it serves. Cheap: asked several times a second at the start."""
+    """Return whether a process is serving. Cheap: called several times per second at the start."""
     description: str
-    """What it is, for people."""
+    """A description for display."""
     stop_seconds: float = 5.0
-    """How long it may take to stop in order before it is killed."""
+    """How long an orderly stop may take before it is killed."""
     is_essential: bool = True
-    """The stack counts as ready only with it, and fails to start without it."""
+    """Whether the stack is ready only with it, and fails to start without it."""
 
 
 class EmbeddedPlan:
-    """Makes the services of one stack, afresh for every start since ports may have changed."""
+    """Create the services of a stack, anew for every start since ports may have changed."""
 
     def __init__(self, folder: Folder, settings: Settings, ports: Ports, gpus: list[str]) -> None:
-        """Find a broker where none is configured.
+        """Find a broker if none is configured.
 
         Raises:
             BrokerNotFoundError: There is none.
@@ -71,7 +71,7 @@ class EmbeddedPlan:
 
     @property
     def workers(self) -> tuple[str, ...]:
-        """One a GPU, or one on the CPU."""
+        """One worker per GPU, or one on the CPU."""
         return tuple(f"worker-{index}" for index in range(max(1, len(self._gpus))))
 
     def needs(self, name: str) -> tuple[str, ...]:
@@ -80,40 +80,40 @@ class EmbeddedPlan:
             return ()
         if name in (SERVER, *self.workers):
             return (BROKER,) if BROKER in self.names else ()
-        # Importing MLflow takes both cores for seconds: the stack is to be ready before.
+        # Importing MLflow takes seconds of both cores; the stack should be ready before.
         return (SERVER, *self.workers)
 
     @property
     def stop_order(self) -> tuple[tuple[str, ...], ...]:
-        """Who stops together, and before whom: workers give their jobs back to the server."""
+        """Groups that stop together, in order: workers release their jobs to the server first."""
         return (self.workers, (SERVER, TRACKING), (BROKER,))
 
     @property
     def broker_url(self) -> str:
-        """Holds the password."""
+        """The URL with the password."""
         if self._settings.broker_url is not None:
             return self._settings.broker_url
         return f"redis://:{self._password}@{self._ports.address(BROKER)}/0"
 
     @property
     def broker_address(self) -> str:
-        """Without user and password, fit to be shown."""
+        """The address without user and password, for display."""
         url = urlsplit(self.broker_url)
         return f"{url.hostname or HOST}:{url.port or 6379}"
 
     @property
     def tracking_uri(self) -> str:
-        """MLflow's address; one that is configured may hold a password."""
+        """The address of MLflow; a configured one may have a password."""
         return self._settings.tracking_uri or f"http://{self._ports.address(TRACKING)}"
 
     @property
     def tracking_address(self) -> str:
-        """Without user and password, fit to be shown."""
+        """The address without user and password, for display."""
         url = urlsplit(self.tracking_uri)
         return url._replace(netloc=url.netloc.rpartition("@")[2]).geturl()
 
     def service(self, name: str) -> Service:
-        """Make a service ready to be started; its files are written, its ready file removed."""
+        """Prepare a service for its start: write its files and remove its ready file."""
         if name == BROKER:
             return self._broker()
         if name == TRACKING:
@@ -124,11 +124,11 @@ class EmbeddedPlan:
         return self._worker(name)
 
     def environment(self) -> dict[str, str]:
-        """Return the variables that all services get: the user's, and where to find each other."""
-        # Nobody but the server knows the database.
+        """Return the variables that all services get: the user's and each other's addresses."""
+        # Only the server may know the database.
         kept_back = ("MLFLOW_TRACKING_URI", "TALWEG_DATABASE_URL")
         env = {name: value for name, value in os.environ.items() if name not in kept_back}
-        # A proxy must not stand between services on one machine.
+        # No proxy may be used between services on one machine.
         local = ",".join(filter(None, (env.get("no_proxy"), HOST, "localhost")))
         return env | {
             MARK: str(self._folder.root),
@@ -210,20 +210,20 @@ class EmbeddedPlan:
             env={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
             is_ready=lambda pid: _listens(pid, port) and _is_healthy(port),
             description="MLflow",
-            # Its start takes both cores for seconds: the stack is to be ready before.
+            # Its start takes seconds of both cores; the stack should be ready before.
             is_essential=False,
         )
 
 
 def _listens(pid: int, port: int) -> bool:
-    """Say whether a process listens on a port.
+    """Return whether a process listens on a port.
 
-    Another program may, and give every right answer.
+    Another program could listen there and answer correctly.
     """
     try:
         connections = psutil.Process(pid).net_connections(kind="tcp")
     except psutil.Error:
-        # It has just ended.
+        # The process has just ended.
         return False
     return any(c.status == psutil.CONN_LISTEN and c.laddr.port == port for c in connections)
 

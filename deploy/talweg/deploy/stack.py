@@ -1,4 +1,4 @@
-"""One embedded stack, from its start to its end."""
+"""An embedded stack, from start to stop."""
 
 import os
 import select
@@ -25,19 +25,19 @@ from talweg.deploy.stackfile import StackFile, versions
 from talweg.deploy.supervisor import Hooks, Supervisor
 from talweg.spec.stackfile import last_stack_file
 
-# A broker that fails to start so often in a row may be choking on its own data.
+# After this many failed starts in a row, the data of the broker may be unreadable.
 BROKER_STARTS_BEFORE_RESET = 2
 LOG_CHECK_SECONDS = 60.0
-# How long the program beside the stack may take to leave the terminal as it found it.
+# How long the follow program may take to restore the terminal.
 BESIDE_SECONDS = 3.0
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Signals:
-    """Turns signals into flags, and wakes a waiting loop when one arrives."""
+    """Convert signals to flags, and wake a waiting loop when one arrives."""
 
     def __init__(self) -> None:
-        """Take the signals over, for good: use in the main thread of a process of its own."""
+        """Install handlers permanently: use it in the main thread of a dedicated process."""
         self.num_stops = 0
         self._reader, self._writer = socket.socketpair()
         for end in (self._reader, self._writer):
@@ -45,11 +45,11 @@ class Signals:
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         for number in _STOP_SIGNALS:
             signal.signal(number, self._count)
-        # A handler of any kind makes the death of a service wake the loop.
+        # With any handler, the death of a service wakes the loop.
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
 
     def wait(self, seconds: float) -> None:
-        """Wait until a signal arrives, at most so long."""
+        """Wait for a signal, up to a time limit."""
         if select.select([self._reader], [], [], seconds)[0]:
             self._reader.recv(4096)
 
@@ -59,27 +59,27 @@ class Signals:
 
 @dataclass(frozen=True)
 class Options:
-    """What one run of a stack is to do."""
+    """Options of one run of a stack."""
 
     port: int | None = None
-    """The gRPC server's port, which must be free; None for the first free one from 7070 on, 0 for
-    any."""
+    """The port of the gRPC server, which must be free; None for the first free one from 7070 on, 0
+    for any."""
     follow: Sequence[str] = ()
-    """A program to run beside the stack once it is ready; TALWEG_ADDRESS tells it the server."""
+    """A program to run once the stack is ready; it gets the server in TALWEG_ADDRESS."""
     once: bool = False
-    """Stop when that program has ended."""
+    """Whether to stop when that program has ended."""
 
 
 class Stack:
-    """Starts the services under a data folder, runs until told to stop, and stops them."""
+    """Start the services of a data folder, keep them running, and stop them."""
 
     def __init__(self, settings: Settings, options: Options, say: Callable[[str], None]) -> None:
         """Start nothing yet.
 
         Args:
-            settings: Where the data is, and what runs already.
+            settings: The data folder, and services that run already.
             options: What to do.
-            say: Tells people how it goes.
+            say: Prints a line for people.
         """
         self._settings = settings
         self._options = options
@@ -90,7 +90,7 @@ class Stack:
         self._deferred: list[str] | None = None
 
     def run(self) -> int:
-        """Run until a signal comes or, with `once`, until the program beside it has ended.
+        """Run until a signal arrives or, with `once`, until the follow program has ended.
 
         Returns:
             The exit status: that program's with `once`, else 0.
@@ -98,11 +98,11 @@ class Stack:
         Raises:
             FolderInUseError: Another stack runs in the folder.
             BrokerNotFoundError: There is no broker to start.
-            PortTakenError: The port that was asked for is taken.
-            StartError: A service did not come up.
+            PortTakenError: The requested port is taken.
+            StartError: A service did not start.
         """
         begun = time.monotonic()
-        # Specs, results and logs are their owner's alone; the services inherit this.
+        # Only the owner may read specs, results and logs; the services inherit this.
         os.umask(0o077)
         self._folder.create()
         with ExitStack() as stack:
@@ -110,9 +110,9 @@ class Stack:
             signals = Signals()
             stack.enter_context(self._ports)
             self._folder.rotate_logs()
-            self._note(f"Talweg {versions()['talweg']} starts in {self._folder.root}")
+            self._note(f"Starting Talweg {versions()['talweg']} in {self._folder.root}")
             if num_ended := end_leftovers(self._folder.root):
-                self._note(f"{num_ended} processes of an earlier stack were left and are ended")
+                self._note(f"Killed {num_ended} remaining processes of an earlier stack")
             self._plan = EmbeddedPlan(self._folder, self._settings, self._ports, visible_gpus())
             self._choose_ports()
             self._file = StackFile(self._folder.stack_file, last_stack_file(os.environ))
@@ -124,10 +124,10 @@ class Stack:
                 return self._loop(signals, guardian, begun)
             finally:
                 self._release()
-                self._note("Talweg stops")
+                self._note("Stopping Talweg")
                 asked = signals.num_stops
                 self._supervisor.stop(is_hurried=lambda: signals.num_stops > asked)
-                self._note("Everything has stopped")
+                self._note("All services have stopped")
 
     def _loop(self, signals: Signals, guardian: Guardian, begun: float) -> int:
         beside: subprocess.Popen[bytes] | None = None
@@ -146,13 +146,13 @@ class Stack:
                         )
                 if not is_tracking_told and self._supervisor.was_ready(TRACKING):
                     is_tracking_told = True
-                    self._note(f"MLflow serves at {self._plan.tracking_address}")
+                    self._note(f"MLflow is ready at {self._plan.tracking_address}")
                 if beside is not None and beside.poll() is not None:
                     if self._options.once:
                         return beside.returncode
                     self._release()
                     beside = None
-                    self._say("The stack stays up: Ctrl-C stops everything.")
+                    self._say("The stack keeps running; Ctrl-C stops everything.")
                 if time.monotonic() - logs_checked > LOG_CHECK_SECONDS:
                     logs_checked = time.monotonic()
                     self._folder.shorten_logs()
@@ -173,21 +173,23 @@ class Stack:
                 asked = wanted if service == SERVER else None
                 self._ports.choose(service, preferred if asked is None else asked)
         if wanted and self._ports.chosen[SERVER] != wanted:
-            raise PortTakenError(f"port {wanted} is taken; choose another, or 0 for any free one")
+            raise PortTakenError(f"port {wanted} is taken; choose another one, or 0 for any")
 
     def _on_death(self, name: str, failed_starts: int, was_ready: bool) -> tuple[str, ...]:
-        """Mend what may keep a service from starting: unreadable data, a port taken meanwhile."""
+        """Fix what may prevent a start: unreadable data, or a port that was taken meanwhile."""
         if name == BROKER and failed_starts == BROKER_STARTS_BEFORE_RESET:
             if broker.set_data_aside(self._folder):
-                self._note("the broker's data was set aside; the record holds what matters")
+                self._note(
+                    "the data of the broker were set aside; the record has everything that matters"
+                )
         port = self._ports.chosen.get(name)
         if port is None or was_ready or is_free(port):
             return ()
         if name == SERVER and self._options.port:
-            raise PortTakenError(f"port {port} has been taken meanwhile")
+            raise PortTakenError(f"port {port} was taken by another program")
         instead = self._ports.choose(name, port)
-        self._note(f"port {port} was taken meanwhile: {name} gets {instead}")
-        # Who was told the old address; workers give their jobs back as at any stop.
+        self._note(f"port {port} was taken by another program; {name} uses {instead}")
+        # These services know the old address; workers release their jobs as at any stop.
         return (SERVER, *self._plan.workers) if name == BROKER else self._plan.workers
 
     def _announce(self, seconds: float) -> None:
@@ -218,19 +220,19 @@ class Stack:
         )
 
     def _note(self, text: str) -> None:
-        """Log a line and say it, at once or when the program beside the stack has ended."""
+        """Log a line and print it, at once or when the follow program has ended."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        # A full disk is no reason to end what still runs.
+        # A full disk must not end running services.
         with suppress(OSError), self._folder.open_log("up") as log:
             log.write(f"{now} {text}\n".encode())
         if self._deferred is None:
             self._say(text)
         else:
-            # That program draws progress bars: a line from here would tear them.
+            # That program draws progress bars, which a line from here would break.
             self._deferred.append(text)
 
     def _say(self, text: str) -> None:
-        # The terminal may have gone; the services are still to be stopped in order.
+        # The terminal may be gone; the services must still stop in order.
         with suppress(OSError):
             self._say_to_people(text)
 

@@ -1,4 +1,4 @@
-"""stack.json: by it the client and the command line find a stack without any setting."""
+"""stack.json, by which clients find a stack without any setting."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ FORMAT = 1
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Talweg, Python and the packages that decide what results are."""
+    """Return the versions of Talweg, Python and the packages that affect results."""
     installed = {"talweg": metadata.version("talweg"), "python": sys.version.partition(" ")[0]}
     for package in ("torch", "mlflow"):
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -22,7 +22,7 @@ def versions() -> dict[str, str]:
 
 
 class StackFile:
-    """The stack's file and its copy in the user's state folder."""
+    """The stack.json and its copy in the state folder of the user."""
 
     def __init__(self, path: Path, pointer: Path | None) -> None:
         """Write nothing yet."""
@@ -30,18 +30,18 @@ class StackFile:
         self._pointer = pointer
 
     def write(self, facts: Mapping[str, Any]) -> None:
-        """Write both, each aside and then renamed."""
+        """Write both files atomically."""
         text = json.dumps({"format": FORMAT, "pid": os.getpid(), **facts}, indent=2) + "\n"
         if self._pointer is not None:
-            # A home that cannot be written to costs the copy and nothing else.
+            # Without a writable home only the copy is missing.
             with contextlib.suppress(OSError):
                 self._pointer.parent.mkdir(parents=True, exist_ok=True)
                 _replace(self._pointer, text)
-        # Last: whoever sees it finds the copy too.
+        # Last, so that whoever sees it finds the copy too.
         _replace(self._path, text)
 
     def remove(self) -> None:
-        """Remove both; the copy only where no stack that started later has replaced it."""
+        """Remove both; the copy only if no later stack has replaced it."""
         self._path.unlink(missing_ok=True)
         if self._pointer is not None:
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):

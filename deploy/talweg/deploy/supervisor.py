@@ -1,4 +1,4 @@
-"""Starts services, notices their deaths, starts them again, and stops them in order."""
+"""Start services, restart them when they die, and stop them in order."""
 
 import subprocess
 import time
@@ -11,18 +11,18 @@ from talweg.deploy.folder import Folder
 from talweg.deploy.processes import Guardian
 from talweg.deploy.services import Service
 
-# Delays before a service is started again, in seconds: doubled with each death, down again once
-# the service has been ready for CALM seconds.
+# Delays before a restart, in seconds: doubled with each death, reset once the service has been
+# ready for CALM seconds.
 SHORTEST_DELAY, LONGEST_DELAY, CALM = 0.1, 15.0, 20.0
-# An essential service that dies so often before it is ready for the first time will not come up.
+# An essential service that dies this often before it is first ready will not start.
 HOPELESS_STARTS = 4
-# Nor will one that takes longer than this to become ready for the first time, seconds.
+# Nor will one that needs more seconds than this to become ready for the first time.
 START_SECONDS = 120.0
 _SHORTEST_WAIT, _READY_ASKS = 0.02, 0.05
 
 
 class Plan(Protocol):
-    """What is to run."""
+    """The services to run."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -30,13 +30,13 @@ class Plan(Protocol):
 
     @property
     def stop_order(self) -> tuple[tuple[str, ...], ...]:
-        """Who stops together, and before whom."""
+        """Groups of services that stop together, in order."""
 
     def needs(self, name: str) -> tuple[str, ...]:
-        """Services that must have been ready before another starts for the first time."""
+        """Return the services that must have been ready before this one starts first."""
 
     def service(self, name: str) -> Service:
-        """Make a service afresh, for a start that follows."""
+        """Prepare a service for its next start."""
 
     def environment(self) -> dict[str, str]:
         """Return the variables that all services get."""
@@ -44,40 +44,40 @@ class Plan(Protocol):
 
 @dataclass
 class _Running:
-    """What has become of a service."""
+    """The state of a service."""
 
     service: Service | None = None
     process: subprocess.Popen[bytes] | None = None
     pid: int = 0
-    """Of the latest process, even after its death."""
+    """The id of the latest process, even after its death."""
     is_ready: bool = False
     was_ready: bool = False
     ready_at: float = 0.0
     first_start: float = 0.0
     start_at: float = 0.0
     deaths: int = 0
-    """In a row, without a calm time between."""
+    """Deaths in a row, without a calm period in between."""
     failed_starts: int = 0
-    """In a row: deaths before it was ready."""
+    """Deaths before it was ready, in a row."""
     end_by: float = 0.0
-    """When its process is killed, since it was told to end and start anew; 0 while it was not."""
+    """When its process is killed if it does not end for a restart; 0 without a restart."""
 
 
 @dataclass(frozen=True)
 class Hooks:
-    """Who is told what; all are called from the thread that calls `tick`."""
+    """Callbacks, called from the thread that calls `tick`."""
 
     say: Callable[[str], None]
-    """A line for people."""
+    """Print a line for people."""
     changed: Callable[[], None]
-    """A service became ready, or another process has taken its place."""
+    """A service became ready or was restarted."""
     died: Callable[[str, int, bool], Iterable[str]]
-    """A service died: its name, how often in a row it died before it was ready, and whether it was
-    ever ready. Answers with services that must start anew, since their settings have changed."""
+    """A service died: its name, its failed starts in a row, and whether it was ever ready. Returns
+    services that must restart because their settings have changed."""
 
 
 class Supervisor:
-    """Keeps a plan's services running. Everything happens in `tick`, in the caller's thread."""
+    """Keep the services of a plan running. All work is done in `tick`, in the caller's thread."""
 
     def __init__(self, plan: Plan, folder: Folder, guardian: Guardian, hooks: Hooks) -> None:
         """Start nothing yet."""
@@ -89,23 +89,23 @@ class Supervisor:
 
     @property
     def pids(self) -> dict[str, int]:
-        """Process ids of the services that have been ready, by name."""
+        """The process ids of services that have been ready, by name."""
         return {name: r.pid for name, r in self._running.items() if r.was_ready}
 
     def was_ready(self, name: str) -> bool:
-        """Say whether a service has ever served."""
+        """Return whether a service has ever been ready."""
         return self._running[name].was_ready
 
     def description(self, name: str) -> str:
-        """Return what a service is, for people; empty before its first start."""
+        """Return the description of a service; empty before its first start."""
         service = self._running[name].service
         return service.description if service else ""
 
     def tick(self) -> None:
-        """Do what is due: starts, looks, start again.
+        """Do what is due: starts, checks, restarts.
 
         Raises:
-            StartError: An essential service does not come up.
+            StartError: An essential service does not start.
         """
         self._guardian.watch()
         for name, running in self._running.items():
@@ -125,14 +125,14 @@ class Supervisor:
 
     @property
     def next_tick(self) -> float:
-        """Seconds until the next tick is worth its while; deaths are told by a signal."""
+        """Seconds until the next tick is due; deaths are signalled separately."""
         if any(r.process is not None and not r.is_ready for r in self._running.values()):
             return _READY_ASKS
         dues = [r.start_at - time.monotonic() for r in self._running.values() if not r.process]
         return max(_SHORTEST_WAIT, min([1.0, *dues]))
 
     def restart(self, name: str) -> None:
-        """Has a service end in order, as at a stop, and start again at once."""
+        """Stop a service in order and start it again at once."""
         running = self._running[name]
         if running.process is not None and not running.end_by:
             assert running.service is not None
@@ -141,10 +141,10 @@ class Supervisor:
             running.end_by = time.monotonic() + running.service.stop_seconds
 
     def stop(self, *, is_hurried: Callable[[], bool]) -> None:
-        """Stop every service in order; when hurried, or when a service takes too long, by force.
+        """Stop every service in order; kill it when hurried or when it takes too long.
 
         Args:
-            is_hurried: Asked again and again; once true, the rest is killed.
+            is_hurried: Polled; once true, the remaining services are killed.
         """
         for names in self._plan.stop_order:
             together = [self._running[name] for name in names if name in self._running]
@@ -193,12 +193,12 @@ class Supervisor:
             raise self._hopeless(name, how)
         delay = min(SHORTEST_DELAY * 2 ** (running.deaths - 1), LONGEST_DELAY)
         running.start_at = time.monotonic() + delay
-        self._hooks.say(f"{name} {how}; starting it again in {delay:.1f} s")
+        self._hooks.say(f"{name} {how}; restarting it in {delay:.1f} s")
         for other in self._hooks.died(name, running.failed_starts, running.was_ready):
             self.restart(other)
 
     def _end(self, running: _Running) -> None:
-        """Kill what is left of a service: its children may live on, and hold its port or files."""
+        """Kill the rest of a service: its children may live on and hold its port or files."""
         assert running.process is not None
         self._guardian.end(running.process)
         running.process, running.is_ready, running.end_by = None, False, 0.0

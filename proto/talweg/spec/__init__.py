@@ -41,7 +41,7 @@ from talweg.spec.resources import (
 from talweg.spec.rules.features import job_models
 from talweg.spec.rules.loss import has_class_weights, weight_fields
 from talweg.spec.semantics.dataset import split_sizes
-from talweg.spec.semantics.facts import arrays_of, kind, loss_facts, task_kind
+from talweg.spec.semantics.facts import arrays_of, kind, leaves, loss_facts, task_kind
 from talweg.spec.semantics.heads import Head, heads, spec_of_head
 from talweg.spec.semantics.metrics import goal_of, judges_loss, metrics_of, primary_metric
 from talweg.spec.semantics.outputs import (
@@ -98,6 +98,7 @@ __all__ = [
     "judges_loss",
     "kind",
     "label",
+    "leaves",
     "loss_facts",
     "losses",
     "metrics_of",

@@ -4,8 +4,6 @@ A terminal takes them for orders: ESC may rename its window, move its cursor or 
 stands there, and the characters from U+0080 to U+009F say the same in one character.
 """
 
-from __future__ import annotations
-
 import re
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")

@@ -4,8 +4,6 @@ ValueError
 └── SpecError       everything that is wrong with one spec, at once
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -42,7 +40,7 @@ class Violation:
         return f"{sentence} {self.hint}" if self.hint else sentence
 
     @classmethod
-    def from_description(cls, field: str, description: str) -> Violation:
+    def from_description(cls, field: str, description: str) -> "Violation":
         """Take a description apart again; text of another form becomes the hint."""
         match = _DESCRIPTION.fullmatch(description)
         if match is None:

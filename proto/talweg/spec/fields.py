@@ -3,8 +3,6 @@
 Everything in this package that knows a field's type, default or bounds knows it from here.
 """
 
-from __future__ import annotations
-
 import enum
 import functools
 import math

@@ -5,8 +5,6 @@ a name. What the service stores, what a worker reads or removes, and what is ask
 named by these.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 
@@ -88,7 +86,7 @@ class CheckpointName:
         return f"{checkpoint_folder(self.job)}/{self.step:012}-{self.attempt}{ending}"
 
     @classmethod
-    def parse(cls, name: str) -> CheckpointName:
+    def parse(cls, name: str) -> "CheckpointName":
         """Read a checkpoint's name.
 
         Raises:

@@ -312,6 +312,43 @@ class GaussianNll(_message.Message):
 Global___GaussianNll: _TypeAlias = GaussianNll  # noqa: Y015
 
 @_typing.final
+class Evidential(_message.Message):
+    """Deep evidential regression: negative log likelihood of a target whose mean and variance are
+    themselves uncertain, with a regulariser against evidence for wrong predictions. The model has
+    four outputs per target: the mean γ, and by softplus ν > 0, α > 1 and β > 0 of a
+    normal-inverse-gamma distribution. Predictions are the mean γ, the aleatoric variance β/(α-1)
+    (noise in the data) and the epistemic variance β/(ν(α-1)) (uncertainty of the model).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COEFFICIENT_FIELD_NUMBER: _builtins.int
+    REDUCTION_FIELD_NUMBER: _builtins.int
+    coefficient: _builtins.float
+    """Weight of the regulariser |e| (2ν + α)."""
+    reduction: _losses_parts_pb2.Reduction.Kind.ValueType
+    def __init__(
+        self,
+        *,
+        coefficient: _builtins.float | None = ...,
+        reduction: _losses_parts_pb2.Reduction.Kind.ValueType | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_coefficient", b"_coefficient", "_reduction", b"_reduction", "coefficient", b"coefficient", "reduction", b"reduction"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_coefficient", b"_coefficient", "_reduction", b"_reduction", "coefficient", b"coefficient", "reduction", b"reduction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__coefficient: _TypeAlias = _typing.Literal["coefficient"]  # noqa: Y015
+    _WhichOneofArgType__coefficient: _TypeAlias = _typing.Literal["_coefficient", b"_coefficient"]  # noqa: Y015
+    _WhichOneofReturnType__reduction: _TypeAlias = _typing.Literal["reduction"]  # noqa: Y015
+    _WhichOneofArgType__reduction: _TypeAlias = _typing.Literal["_reduction", b"_reduction"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__coefficient) -> _WhichOneofReturnType__coefficient | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reduction) -> _WhichOneofReturnType__reduction | None: ...
+
+Global___Evidential: _TypeAlias = Evidential  # noqa: Y015
+
+@_typing.final
 class Tweedie(_message.Message):
     """Tweedie deviance, between Poisson and gamma, with a point mass at 0: 2 (y^(2-p)/((1-p)(2-p)) - y
     μ^(1-p)/(1-p) + μ^(2-p)/(2-p)). The model outputs log μ, and is initialised to the mean of the

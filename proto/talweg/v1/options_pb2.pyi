@@ -409,6 +409,10 @@ class OutputFacts(_message.Message):
         """Class logits and a bounding box at each location."""
         SCORES: OutputFacts._Kind.ValueType  # 15
         """Critic scores."""
+        NORMAL_INVERSE_GAMMA: OutputFacts._Kind.ValueType  # 16
+        """Mean and evidence of each target, adjacent to each other: a normal-inverse-gamma
+        distribution's γ, and what softplus turns into ν, α - 1 and β.
+        """
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
     KIND_UNSPECIFIED: OutputFacts.Kind.ValueType  # 0
@@ -447,6 +451,10 @@ class OutputFacts(_message.Message):
     """Class logits and a bounding box at each location."""
     SCORES: OutputFacts.Kind.ValueType  # 15
     """Critic scores."""
+    NORMAL_INVERSE_GAMMA: OutputFacts.Kind.ValueType  # 16
+    """Mean and evidence of each target, adjacent to each other: a normal-inverse-gamma
+    distribution's γ, and what softplus turns into ν, α - 1 and β.
+    """
 
     @_typing.final
     class Case(_message.Message):

@@ -1,11 +1,9 @@
 """Turns what servicers raise into statuses."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 import grpc
 from google.rpc import status_pb2
@@ -13,10 +11,11 @@ from google.rpc import status_pb2
 from talweg.server.errors import ServerError
 from talweg.server.statuses import INTERNAL, to_status
 
-if TYPE_CHECKING:
-    Context = grpc.aio.ServicerContext[Any, Any]
+# As text, since grpc's classes are generic in their stubs alone.
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
-_logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _DETAILS = "grpc-status-details-bin"
 
@@ -29,11 +28,9 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[
-            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]
-        ],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable["Handler | None"]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    ) -> "Handler":
         """Wrap the method that the call is for."""
         handler: Any = await continuation(handler_call_details)
         if handler is None or handler.request_streaming:
@@ -95,7 +92,7 @@ def _status_of(error: Exception, method: str) -> status_pb2.Status:
         raise error
     if isinstance(error, ServerError):
         return to_status(error)
-    _logger.error("%s failed", method, exc_info=error)
+    log.error("%s failed", method, exc_info=error)
     return INTERNAL
 
 

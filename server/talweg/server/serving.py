@@ -39,7 +39,7 @@ from talweg.v1.catalog_pb2_grpc import add_CatalogServiceServicer_to_server
 from talweg.v1.jobs_pb2_grpc import add_JobServiceServicer_to_server
 from talweg.v1.workers_pb2_grpc import add_WorkerServiceServicer_to_server
 
-_logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 SERVICES = (
     jobs_pb2.DESCRIPTOR.services_by_name["JobService"].full_name,
@@ -132,7 +132,7 @@ class Server:
             self._duties.append(self._loop.create_task(self._keep(duty)))
         # Jobs may have been waiting since before this server.
         self._dispatcher.wake()
-        _logger.info("serves on %s, database version %s", self.address, version)
+        log.info("serves on %s, database version %s", self.address, version)
 
     async def stop(self, grace: float = _GRACE_S) -> None:
         """Stop serving, let running calls end, and close everything.
@@ -210,7 +210,7 @@ class Server:
             try:
                 await duty()
             except Exception:
-                _logger.exception("%s failed, and begins again", duty)
+                log.exception("%s failed, and begins again", duty)
             await asyncio.sleep(_RESTART_S)
 
     async def _end_duties(self) -> None:
@@ -268,6 +268,6 @@ async def serve(settings: Settings) -> None:
         print(f"talweg server listens on {server.address}", flush=True)
         write_ready_file(settings.ready_file, address=server.address)
         await stopping.wait()
-        _logger.info("stops")
+        log.info("stops")
     finally:
         await server.stop()

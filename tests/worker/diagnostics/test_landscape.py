@@ -1,7 +1,5 @@
 """The loss around a training's weights: the plane that was asked for, and no trace of it."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Any

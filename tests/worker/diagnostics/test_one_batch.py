@@ -1,7 +1,5 @@
 """One batch learnt by heart, and taken back."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """The learning-rate range test: a rate that helps, and no trace of it."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A predictor that knows nothing of the inputs, computed by hand, and beaten."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What is kept of a job's checkpoints, as attempts come and go."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tests._parts import wait_until
 from tests.worker._jobs import Jobs, tiny_spec
-from tests.worker._members import Kills, members
+from tests.worker._ranks import Kills, members
 from tests.worker.execution.conftest import Worker
 
 from talweg.v1.jobs_pb2 import Job
@@ -49,6 +49,8 @@ def test_a_killed_process_restarts_the_job_from_its_checkpoint(worker: Worker, j
     assert job.attempt == 2
     lines = [event.log.text for event in jobs.events(name) if event.HasField("log")]
     assert "Goes on from the checkpoint of step 10." in lines
+    killed = "This attempt is lost: the process of rank 1 (of 2) was killed by SIGKILL"
+    assert any(line.startswith(killed) for line in lines), lines
     first, again = (result.model for result in results)
     assert first is not None
     assert again is not None

@@ -4,8 +4,6 @@ Every job is one of the service's own, with its defaults: an mlp of two layers o
 at 0.001, batches of 32. Seeds decide the split, the first weights and the batches.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import statistics
 from collections.abc import Iterator, Sequence

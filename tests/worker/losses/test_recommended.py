@@ -1,7 +1,5 @@
 """Recommended losses of tasks beside classes and numbers compute something over their data."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Residual networks: their shapes, what they begin as, and what they pass on."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from talweg.worker.models.detector import boxes_at
-from talweg.worker.tasks.detection.metrics import judge_boxes
+from talweg.worker.tasks.detection.metrics import box_metrics
 from talweg.worker.tasks.detection.predictions import Boxes, find_boxes, overlaps_of, undropped
 from talweg.worker.tasks.detection.targets import Grid, assign
 
@@ -223,7 +223,7 @@ def test_average_precision_is_as_defined_and_says_nothing() -> None:
         found.append((np.concatenate([near, wrong]), labels, rng.uniform(0, 1, count + 3)))
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
-        values = judge_boxes(true, found)
+        values = box_metrics(true, found)
     assert said.getvalue() == ""
     assert 0.2 < values["map_50"] < 0.95
     assert values["map_50"] == pytest.approx(plain_map(true, found), abs=1e-9)
@@ -234,13 +234,13 @@ def test_average_precision_at_its_ends() -> None:
     boxes, classes = np.array([[0.0, 0, 4, 4], [4, 4, 9, 9]]), np.array([1, 2])
     scores = np.array([0.9, 0.8])
     none = (np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0))
-    perfect = judge_boxes([(boxes, classes)], [(boxes, classes, scores)])
+    perfect = box_metrics([(boxes, classes)], [(boxes, classes, scores)])
     assert perfect == {"map_50": pytest.approx(1), "mean_iou": pytest.approx(1)}
-    assert judge_boxes([(boxes, classes)], [none]) == {"map_50": 0}
-    assert judge_boxes([none[:2]], [(boxes, classes, scores)]) == {}
+    assert box_metrics([(boxes, classes)], [none]) == {"map_50": 0}
+    assert box_metrics([none[:2]], [(boxes, classes, scores)]) == {}
     # A box half as wide is right by a hair, and one that is found twice is wrong once.
     half = boxes.copy()
     half[:, 2] = [2, 6.5]
     twice = [np.concatenate([half, half]), np.tile(classes, 2), np.tile(scores, 2)]
-    values = judge_boxes([(boxes, classes)], [(twice[0], twice[1], twice[2])])
+    values = box_metrics([(boxes, classes)], [(twice[0], twice[1], twice[2])])
     assert values == {"map_50": pytest.approx(1), "mean_iou": pytest.approx(0.5)}

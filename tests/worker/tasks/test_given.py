@@ -1,7 +1,5 @@
 """Metric learning of pairs and triplets that the data give."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

@@ -12,7 +12,7 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import data, tasks, training
 from talweg.worker.errors import UserSpecError
 from talweg.worker.tasks.metric_learning.metrics import recall_at, verification_auroc
-from talweg.worker.tasks.metric_learning.sampler import grouped
+from talweg.worker.tasks.metric_learning.sampler import p_by_k_order
 from talweg.worker.tasks.metric_learning.task import MetricLearning
 from talweg.worker.training import NeverStop, RecordingReporter
 from talweg.worker.training.evaluation import HeldSplit, evaluate
@@ -77,18 +77,18 @@ def test_data_that_turns_out_to_have_too_few_classes_is_refused() -> None:
 
 def test_batches_hold_several_samples_of_several_classes() -> None:
     labels = torch.randint(0, 6, (500,), generator=torch.Generator().manual_seed(0))
-    order = grouped(labels, 4, torch.Generator().manual_seed(1))
+    order = p_by_k_order(labels, 4, torch.Generator().manual_seed(1))
     assert sorted(order.tolist()) == list(range(500))
     full = torch.split(labels[order], 16)[:20]
     for batch in full:
         assert all(len(torch.unique(group)) == 1 for group in torch.split(batch, 4))
     assert np.mean([len(torch.unique(batch)) for batch in full]) > 3
-    again = grouped(labels, 4, torch.Generator().manual_seed(2))
+    again = p_by_k_order(labels, 4, torch.Generator().manual_seed(2))
     assert not torch.equal(order, again)
 
 
 def test_classes_smaller_than_a_group_come_last() -> None:
-    order = grouped(torch.tensor([0, 1, 0, 1, 2]), 3, torch.Generator().manual_seed(0))
+    order = p_by_k_order(torch.tensor([0, 1, 0, 1, 2]), 3, torch.Generator().manual_seed(0))
     assert sorted(order.tolist()) == [0, 1, 2, 3, 4]
 
 

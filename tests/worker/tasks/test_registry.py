@@ -29,6 +29,10 @@ def test_every_task_predicts_and_draws(name: str) -> None:
     assert callable(plots.draw_losses)
 
 
+def test_every_task_but_games_looks_at_its_data() -> None:
+    assert {name for name in MEMBERS if TASKS[name].measured is None} == {"gan"}
+
+
 def test_training_loads_no_matplotlib() -> None:
     program = (
         "import sys, talweg.worker.execution.attempt, talweg.worker.artifacts.predictor; "

@@ -9,12 +9,12 @@ from talweg.spec import fill, from_dict, metrics_of
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import data, models, tasks, training
-from talweg.worker.tasks.self_supervised.augmentations import Views
+from talweg.worker.tasks.self_supervised.augmentations import Augmentation
 from talweg.worker.tasks.self_supervised.task import SelfSupervised, knn_probe, linear_probe
 from talweg.worker.training import NeverStop, RecordingReporter, Result
 
 LOSSES = ["nt_xent", "info_nce", "clip", "negative_cosine", "vicreg", "barlow_twins"]
-STILL = Views(rotation=0, shift=0, noise=0, masked=0)
+STILL = Augmentation(rotation=0, shift=0, noise=0, masked=0)
 
 
 def job(**fields: Any) -> JobSpec:
@@ -37,8 +37,8 @@ def run(spec: JobSpec) -> tuple[Result, RecordingReporter]:
     return result, report
 
 
-def changed(**fields: Any) -> Views:
-    return Views(**{"rotation": 0, "shift": 0, "noise": 0, "masked": 0, **fields})
+def changed(**fields: Any) -> Augmentation:
+    return Augmentation(**{"rotation": 0, "shift": 0, "noise": 0, "masked": 0, **fields})
 
 
 def test_views_that_change_nothing_are_the_samples() -> None:
@@ -85,7 +85,7 @@ def test_noise_and_masks_have_their_size() -> None:
 
 def test_a_generator_draws_the_same_view_again() -> None:
     x = torch.randn(5, 1, 8, 8)
-    views = Views(rotation=15, shift=1, noise=0.3, masked=0.1)
+    views = Augmentation(rotation=15, shift=1, noise=0.3, masked=0.1)
     one, two = (views.draw(x, torch.Generator().manual_seed(4)) for _ in range(2))
     assert torch.equal(one, two)
     assert not torch.equal(views.draw(x), views.draw(x))

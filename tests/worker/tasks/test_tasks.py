@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn import metrics
 
-from talweg.spec import fill, from_dict, metrics_of
+from talweg.spec import fill, from_dict, leaves, metrics_of
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import data, models, tasks
 from talweg.worker.data import DataBundle
@@ -216,7 +216,7 @@ def test_a_sum_gives_each_term_what_it_takes() -> None:
     task.criterion.check_values({"pred": logits, "target": target})
     task.criterion.check_inputs({"pred": logits, "target": target})
     assert torch.isclose(task.criterion({"pred": logits, "target": target}), 6 * one)
-    names = [name for name, _ in tasks.leaves(job("binary", loss={"sum": {"terms": terms}}).loss)]
+    names = [name for _, name, _ in leaves(job("binary", loss={"sum": {"terms": terms}}).loss)]
     assert names == ["bce", "bce", "bce_with_logits"]
 
 

@@ -1,7 +1,5 @@
 """A model that losses can compare by, in a blob store."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from talweg.spec import fill, from_dict

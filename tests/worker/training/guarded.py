@@ -1,7 +1,5 @@
 """A run that is taken step by step, with batches that a test may poison."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """Runs with bad steps, made bad where data, losses and gradients really come from."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Collection, Iterator, Mapping
@@ -16,7 +14,7 @@ from talweg.worker.tasks import Batch
 from talweg.worker.training import NeverStop, RecordingReporter, Stop
 from talweg.worker.training.batches import Order
 from talweg.worker.training.interface import Control
-from talweg.worker.training.loop import train
+from talweg.worker.training.loop import NO_CHECKPOINTS, Checkpoints, train
 from talweg.worker.training.setup import Setup, set_up
 
 CPU = torch.device("cpu")
@@ -57,7 +55,11 @@ class Run:
             yield [*window[:-1], self._changed(window[-1])]
 
     def to_the_end(
-        self, *, without: Collection[int] = (), control: Control | None = None
+        self,
+        *,
+        without: Collection[int] = (),
+        control: Control | None = None,
+        checkpoints: Checkpoints = NO_CHECKPOINTS,
     ) -> Divergence | Stop | None:
         """Train, and leave steps out as if their batches had never been."""
         setup, plan = self.setup, self.setup.plan
@@ -70,6 +72,7 @@ class Run:
             evaluator=setup.evaluator,
             report=self.report,
             control=control or NeverStop(),
+            checkpoints=checkpoints,
         )
 
     def learnt(self) -> dict[str, Any]:

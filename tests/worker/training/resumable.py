@@ -1,7 +1,5 @@
 """Jobs that hold all that has to be kept when a training is stopped and gone on with."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Several batches a step are one larger batch."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

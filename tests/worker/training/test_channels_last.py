@@ -1,7 +1,5 @@
 """Images channel by channel or pixel by pixel in memory: the same training up to rounding."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Clipping of gradients, and the norms that it goes by."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 

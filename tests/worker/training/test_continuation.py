@@ -1,7 +1,5 @@
 """Jobs that go on where others have ended."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

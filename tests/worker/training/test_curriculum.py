@@ -1,7 +1,5 @@
 """A curriculum: which samples are drawn when, and that the loss is the mean over these."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

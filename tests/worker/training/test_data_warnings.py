@@ -1,7 +1,5 @@
 """What a run warns of once it has seen the data, and of nothing twice."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Steps that are taken before they are read end as if each had been read at once."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import warnings
@@ -15,11 +13,12 @@ from tests.worker.training.poisoned import BATCH_NORM, WAYS, Run, same
 from talweg.v1.jobs_pb2 import Divergence, GuardDecision, Job
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import training
-from talweg.worker.training import NeverStop, NullReporter, Stop
+from talweg.worker.training import NeverStop, NoStore, NullReporter, Snapshot, Stop
 from talweg.worker.training.deferred import every_steps
 from talweg.worker.training.guard.guard import Reading
 from talweg.worker.training.monitors import health
 from talweg.worker.training.optim.update import FlatUpdate, Update
+from talweg.worker.training.state.checkpoints import Checkpointer
 
 LAST = 44
 # The first step and the last, two in a row, the last of an epoch of batches of 16, and one in the
@@ -232,6 +231,57 @@ def test_a_stop_in_a_window_leaves_only_good_steps(step: int) -> None:
     for learnt in (ours, theirs):
         learnt.pop("rate")
     assert same(ours, theirs)
+
+
+class Saves(NoStore):
+    """Keeps the weights of each checkpoint, by its step."""
+
+    def __init__(self) -> None:
+        self.weights: dict[int, torch.Tensor] = {}
+
+    def save(
+        self, snapshot: Snapshot, *, step: int, epoch: int, best: tuple[int, Snapshot] | None
+    ) -> bool:
+        named = snapshot.tensors.items()
+        weights = [t.double().flatten() for name, t in named if name.startswith("model/")]
+        self.weights[step] = torch.cat(weights)
+        return True
+
+
+def saves_of(every: int, checkpoints: dict[str, Any]) -> dict[int, torch.Tensor]:
+    """Return the checkpoints of a run of which a step in the second window is bad."""
+    saves = Saves()
+    asked = spec(every, training={"checkpoints": checkpoints})
+    made = Run(asked, {14: "nan input"})
+    checkpointer = Checkpointer(
+        made.setup.state,
+        made.setup.snapshots,
+        saves,
+        weights=made.setup.weights,
+        settings=asked.training.checkpoints,
+        report=made.report,
+    )
+    assert isinstance(made.to_the_end(checkpoints=checkpointer), Divergence)
+    return saves.weights
+
+
+def test_a_window_ends_at_a_checkpoint() -> None:
+    checkpoints = {"every_steps": 4}
+    each, windows = saves_of(1, checkpoints), saves_of(10, checkpoints)
+    assert list(each) == [4, 8, 12]
+    assert same(windows, each)
+
+
+def test_no_checkpoint_holds_steps_that_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    # So much faster each time that one is due whenever somebody asks, however long writing took.
+    clock = (100.0**count for count in itertools.count())
+    monkeypatch.setattr("talweg.worker.training.state.checkpoints.time.monotonic", clock.__next__)
+    checkpoints = {"every_seconds": 1}
+    each, windows = saves_of(1, checkpoints), saves_of(10, checkpoints)
+    assert list(each) == list(range(1, 14))
+    # Steps 2 to 11 are one window, and the next is taken back: its good steps are read singly.
+    assert list(windows) == [1, 11, 12, 13]
+    assert all(torch.equal(windows[step], each[step]) for step in windows)
 
 
 def test_a_rollback_keeps_the_same_states() -> None:

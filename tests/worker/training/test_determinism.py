@@ -1,7 +1,5 @@
 """Operators that add up in any order are refused, told of or let through, as a job asks for it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """How a run ends that does not come to its last step, and whose fault it is."""
 
-from __future__ import annotations
-
 import math
 from types import SimpleNamespace
 from typing import Any

@@ -1,7 +1,5 @@
 """Every loss trains every task that it fits, formulas too."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Training by the features of a frozen network."""
 
-from __future__ import annotations
-
 import random
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Gradient flow: each layer's gradients and updates over a training, as they are."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Nothing that is not finite reaches weights, buffers or optimizer; and the guard says why."""
 
-from __future__ import annotations
-
 import copy
 import math
 from typing import Any

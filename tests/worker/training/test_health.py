@@ -1,7 +1,5 @@
 """Warnings while it trains: what deserves one gets it, and nothing else does."""
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What is advised after a step that was not finite."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 

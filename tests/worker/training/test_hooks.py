@@ -1,7 +1,5 @@
 """What a task tells the training by facts agrees with what it does."""
 
-from __future__ import annotations
-
 import pytest
 from tests.worker.training.jobs import job
 

@@ -1,7 +1,5 @@
 """Losses with heads, counts or weights of their own: trained, they beat what needs no training."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -95,6 +93,47 @@ def test_gaussian_nll_reads_mean_and_variance_of_each_target() -> None:
     spread = np.sqrt(np.log1p(np.exp(outputs[:, [1, 3]]))) * scaler.sd
     assert found.sd is not None
     np.testing.assert_allclose(found.sd, spread, rtol=1e-6)
+
+
+def test_evidential_gives_mean_aleatoric_and_epistemic_variance_of_each_target() -> None:
+    spec = job(
+        dataset={"synthetic_regression": {"num_targets": 2}},
+        loss="evidential",
+        training={"epochs": 2},
+    )
+    result, _ = succeeded(spec)
+    bundle, predictions = data.load(spec), result.predictions
+    assert result.model is not None
+    assert predictions is not None
+    with torch.no_grad():
+        outputs = result.model(bundle.test.x).double().numpy()
+    assert outputs.shape[1] == 8
+    scaler = bundle.target_scaler
+    assert scaler is not None
+    mean, *raw = np.moveaxis(outputs.reshape(-1, 2, 4), -1, 0)
+    nu, excess, beta = np.log1p(np.exp(raw))
+    aleatoric = beta / excess * np.square(scaler.sd)
+    np.testing.assert_allclose(predictions.y_pred, scaler.unscale(mean), rtol=1e-6)
+    assert predictions.aleatoric is not None
+    assert predictions.epistemic is not None
+    assert predictions.sd is not None
+    np.testing.assert_allclose(predictions.aleatoric, aleatoric, rtol=1e-6)
+    np.testing.assert_allclose(predictions.epistemic, aleatoric / nu, rtol=1e-6)
+    np.testing.assert_allclose(predictions.sd, np.sqrt(aleatoric + aleatoric / nu), rtol=1e-6)
+
+
+def test_evidential_learns_mean_and_spread() -> None:
+    spec = regression("evidential")
+    result, report = succeeded(spec)
+    train, test = targets(spec)
+    assert report.last("test/mae") < 0.85 * np.abs(test - train.mean()).mean()
+    predictions = result.predictions
+    assert predictions is not None
+    assert predictions.sd is not None
+    # The spread differs from patient to patient, and the larger half of it is the larger error.
+    wide = predictions.sd > np.median(predictions.sd)
+    errors = np.abs(predictions.y_true - predictions.y_pred)
+    assert errors[wide].mean() > errors[~wide].mean()
 
 
 def test_multi_quantile_beats_the_quantiles_of_all() -> None:

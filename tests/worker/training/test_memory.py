@@ -1,7 +1,5 @@
 """Memory that does not suffice ends a job, and leaves the process fit for the next."""
 
-from __future__ import annotations
-
 import re
 import resource
 from typing import Any

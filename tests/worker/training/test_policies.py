@@ -1,7 +1,5 @@
 """What follows when the guard refuses a step: fail, skip, rollback."""
 
-from __future__ import annotations
-
 import json
 import math
 from typing import Any

@@ -1,7 +1,5 @@
 """Training in bfloat16 and float16: what is computed in which, and what overflows leave behind."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

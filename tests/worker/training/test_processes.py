@@ -1,7 +1,5 @@
 """One job in several processes: the same as in one, whatever happens to a process."""
 
-from __future__ import annotations
-
 import math
 import os
 from typing import Any

@@ -6,14 +6,12 @@ NAMES = {
     data: {
         "DIVIDED",
         "LOADERS",
-        "MEASURES",
         "DataBundle",
         "Inputs",
         "DataSplit",
         "RawData",
         "StandardScaler",
         "load",
-        "measure",
         "ring_centres",
     },
     models: {
@@ -31,7 +29,6 @@ NAMES = {
         "TASKS",
         "Array",
         "Batch",
-        "ByVectors",
         "EvalResult",
         "MetricAccumulator",
         "StepInfo",
@@ -40,8 +37,8 @@ NAMES = {
         "TaskEntry",
         "TaskRunner",
         "DryRun",
-        "leaves",
         "make",
+        "measure",
         "shuffled",
     },  # fmt: skip
     training: {

@@ -1,7 +1,5 @@
 """Blocks that are computed again in the backward pass: the same result from less memory."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

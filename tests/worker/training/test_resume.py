@@ -1,7 +1,5 @@
 """Whole runs that are killed or sent away again and again, and end as if they never had been."""
 
-from __future__ import annotations
-
 import random
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """A whole run: its result, its metrics, its end."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Snapshots: a training goes on from one as if it had never stopped."""
 
-from __future__ import annotations
-
 import json
 import random
 from typing import Any

@@ -1,7 +1,5 @@
 """Arenas change how fast a network trains and nothing else."""
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Callable, Iterator, Sequence

@@ -13,6 +13,7 @@ import grpc
 
 from talweg.v1.jobs_pb2_grpc import JobServiceStub
 from talweg.v1.workers_pb2_grpc import WorkerServiceStub
+from talweg.worker.errors import WorkerError
 
 Q = TypeVar("Q", contravariant=True)
 A = TypeVar("A", covariant=True)
@@ -29,7 +30,7 @@ _OPTIONS = (
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 
 
-class ServerAwayError(Exception):
+class ServerAwayError(WorkerError):
     """The server could not be reached for as long as it was worth trying."""
 
 

@@ -33,12 +33,12 @@ def worker(name: str | None, queues: str | None, device: str | None) -> None:
 
 
 def _run(settings: Settings) -> int:
-    # Imported here: PyTorch takes seconds, and `talweg worker --help` need not wait for it.
-    from celery import signals
-    from celery.utils.nodenames import default_nodename, host_format
+    # PyTorch takes seconds, and `talweg worker --help` need not wait for it.
+    from celery import signals  # noqa: PLC0415 - slow
+    from celery.utils.nodenames import default_nodename, host_format  # noqa: PLC0415 - slow
 
-    from talweg.worker.app import app
-    from talweg.worker.tracking.process import DeliveryProcess
+    from talweg.worker.app import app  # noqa: PLC0415 - imports torch, and reads the environment
+    from talweg.worker.tracking.process import DeliveryProcess  # noqa: PLC0415 - as the app
 
     # Nothing is pickled, and containers often know no other user.
     warnings.filterwarnings("ignore", module="celery.platforms")

@@ -1,18 +1,36 @@
-"""What a job may end by, other than success.
+"""What the worker raises on purpose: one tree, with WorkerError at its root.
 
-ValueError
-└── UserSpecError       the spec asks for what cannot work, as only data or torch could show
-Exception
-└── StoreAwayError      the blob store does not answer: another attempt may find it
+WorkerError
+├── UserSpecError           the spec asks for what cannot work, as only data or torch could show
+├── StoreAwayError          the blob store does not answer: another attempt may find it
+├── ServerAwayError         the server could not be reached for as long as it was worth trying
+├── UnsafePathError         a path is no blob's, or leads out of the store
+├── DamagedError            a checkpoint is not whole, or is not what was written
+├── NoModelError            there is no such model, or its file is not what was written
+├── ProcessLostError        one of the processes that train together has ended before its time
+├── ProcessFailedError      one of the processes that train together has found why the job fails
+├── UploadError             a model was written, and could not be sent to MLflow
+└── TrackingError           MLflow has not done what it was asked to
+    ├── TrackingAwayError   nobody answered, or the server refuses everybody: keep and wait
+    ├── TrackingBusyError   the server failed at this call: keep, and try others meanwhile
+    ├── RunGoneError        the run does not exist, or somebody deleted it
+    └── RefusedError        this call will never succeed
+
+Those of one module alone stand in that module. A ValueError says that an argument is wrong; bugs
+raise whatever Python and torch raise.
 """
 
 
-class UserSpecError(ValueError):
+class WorkerError(Exception):
+    """Anything that the worker raises on purpose."""
+
+
+class UserSpecError(WorkerError, ValueError):
     """A spec that the server had to accept and that its data or its network shows to be wrong.
 
     The message says what was found, what is allowed and what to change, with the field's path.
     """
 
 
-class StoreAwayError(Exception):
+class StoreAwayError(WorkerError):
     """Nobody answered where snapshots and models are kept."""

@@ -1,7 +1,5 @@
 """The command `talweg`."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
@@ -17,32 +15,31 @@ __all__ = ["follow", "main"]
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and end the process.
 
-    Exit status: 0 where all went well; 1 where a job ended otherwise than SUCCEEDED; 2 for wrong
-    usage or a wrong spec; 3 where something was not found; 4 where no server was reached; 5 for
-    other errors of the server; 6 where a job's state does not allow it, such as to cancel a job
-    that has ended; 130 after Ctrl-C.
+    Exit status: 0 success; 1 a job did not end as SUCCEEDED; 2 wrong usage or an invalid spec; 3
+    not found; 4 no server reached; 5 another error of the server; 6 the state of the job does not
+    allow the command, such as cancelling a job that has ended; 130 after Ctrl-C.
 
     Args:
-        arguments: In place of the process's.
+        arguments: The command line; that of the process if None.
     """
     from talweg.client.cli._root import run
 
     sys.exit(run(arguments))
 
 
-def follow(client: Client, jobs: Sequence[Job], *, console: Console | None = None) -> bool:
-    """Show how jobs come along until all have ended: live bars on a terminal, else plain lines.
+def follow(client: "Client", jobs: Sequence["Job"], *, console: "Console | None" = None) -> bool:
+    """Show the progress of jobs until all have ended: live bars on a terminal, otherwise lines.
 
     Args:
         client: The client that the jobs came from.
         jobs: The jobs.
-        console: Where to; standard output where None.
+        console: Where to print; standard output if None.
 
     Returns:
         Whether all of them SUCCEEDED.
 
     Raises:
-        TalwegError: Where a job could not be watched any further.
+        TalwegError: A job can no longer be watched.
     """
     from talweg.client.cli._follow import follow
 

@@ -1,6 +1,4 @@
-"""The live display: one line a job, and one over all."""
-
-from __future__ import annotations
+"""The live display: one line per job, and an overall line."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -16,11 +14,11 @@ if TYPE_CHECKING:
     from talweg.v1.jobs_pb2 import Event
 
 _BAR_WIDTH = 24
-# Below it the bars leave too little for the words.
+# Below this width, bars leave too little room for the text.
 _NARROW = 80
-# From it on there is room for the jobs' ids.
+# From this width on, there is room for the ids of the jobs.
 _WIDE = 110
-# What is shown first where there are more jobs than lines.
+# The order of jobs if there are more jobs than lines.
 _ORDER = (
     JobState.RUNNING,
     JobState.PAUSED,
@@ -33,10 +31,10 @@ _ORDER = (
 
 
 class Line:
-    """What is shown of one job; follows its events."""
+    """The line of one job, updated by its events."""
 
     def __init__(self, job: Job) -> None:
-        """Begin with the job as it was submitted."""
+        """Start with the job as submitted."""
         spec = job.spec
         self.name = job.name
         self.id = job.id
@@ -54,26 +52,26 @@ class Line:
 
     @property
     def title(self) -> str:
-        """Which job it is, for people."""
+        """The job's id, loss and seed."""
         return f"{self.id} {self.loss}, seed {self.seed}"
 
     @property
     def share(self) -> float:
-        """How much of the job is done, from 0 to 1."""
+        """The fraction of the job that is done, from 0 to 1."""
         if self.state is JobState.SUCCEEDED:
             return 1.0
         return min(1.0, self._step / self._total_steps) if self._total_steps else 0.0
 
     @property
     def progress_text(self) -> str:
-        """How far it has come."""
+        """The current epoch or step."""
         if self._total_epochs:
             return f"epoch {self._epoch}/{self._total_epochs}"
         return f"step {self._step}/{self._total_steps}" if self._total_steps else ""
 
     @property
     def metric_text(self) -> str:
-        """The latest value of what counts: on test data once there is one."""
+        """The latest value of the main metric, on test data once there is one."""
         for name in (self._test_metric, self._validation_metric):
             if name in self._values:
                 return f"{name} {number(self._values[name])}"
@@ -81,17 +79,17 @@ class Line:
 
     @property
     def ending(self) -> str:
-        """How it ended: a success with its metric, all else with its message."""
+        """The final state, with the metric of a success and the message of any other."""
         if self.state is JobState.SUCCEEDED:
             return f"{self.state}, {self.metric_text}" if self.metric_text else self.state
         return f"{self.state}: {self._outcome}" if self._outcome else self.state
 
-    def take(self, event: Event) -> None:
-        """Follow an event."""
+    def take(self, event: "Event") -> None:
+        """Update the line by an event."""
         if event.HasField("state"):
             self.state = JobState.of(event.state.state)
             if self.state is JobState.QUEUED:
-                # Given back by its worker: the next attempt begins anew.
+                # Its worker released it: the next attempt starts again.
                 self._step = self._epoch = 0
         elif event.HasField("progress"):
             progress = event.progress
@@ -105,10 +103,10 @@ class Line:
 
 
 class Board:
-    """All jobs of a watch, as rich renders them."""
+    """All watched jobs, rendered by rich."""
 
     def __init__(self, jobs: Sequence[Job]) -> None:
-        """Take the jobs in the order of their lines."""
+        """Create a line per job, in this order."""
         self.lines = [Line(job) for job in jobs]
         self._by_name = {line.name: line for line in self.lines}
         self._started = time.monotonic()
@@ -116,13 +114,13 @@ class Board:
         self.waiting_reason = ""
 
     def line(self, job: Job) -> Line:
-        """Give a job's line."""
+        """Return the line of a job."""
         return self._by_name[job.name]
 
     def __rich_console__(
-        self, console: Console, options: ConsoleOptions
-    ) -> Iterator[RenderableType]:
-        """Render as many lines as the terminal has, those under way first."""
+        self, console: "Console", options: "ConsoleOptions"
+    ) -> Iterator["RenderableType"]:
+        """Render as many lines as fit the terminal, running jobs first."""
         from rich.table import Table
 
         height = max(1, console.height - 4)
@@ -139,7 +137,7 @@ class Board:
             yield f"[dim]and {len(self.lines) - len(shown)} more[/]"
         yield self._overall()
 
-    def _overall(self) -> RenderableType:
+    def _overall(self) -> "RenderableType":
         from datetime import timedelta
 
         from rich.progress_bar import ProgressBar
@@ -165,7 +163,7 @@ class Board:
             ProgressBar(total=len(states), completed=share, width=_BAR_WIDTH),
             Text(" · ".join(parts), style="bold"),
         )
-        remark = f"{self.lost}; trying again" if self.lost else self.waiting_reason
+        remark = f"{self.lost}; retrying" if self.lost else self.waiting_reason
         if not remark:
             return grid
         from rich.console import Group
@@ -173,7 +171,7 @@ class Board:
         return Group(grid, Text(drop_control(remark), style="yellow"))
 
 
-def _cells(line: Line, width: int) -> list[RenderableType]:
+def _cells(line: Line, width: int) -> list["RenderableType"]:
     from rich.progress_bar import ProgressBar
     from rich.text import Text
 

@@ -1,7 +1,5 @@
 """`talweg losses`, `tasks`, `models`, `datasets` and `optimizers`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,11 +21,11 @@ Entry = (
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--task", default="", help="Only losses that fit this task, such as regression.")
+@click.option("--task", default="", help="Only losses for this task, such as regression.")
 @json_option
 @click.pass_obj
 def losses(session: Session, name: str | None, task: str, as_json: bool) -> None:
-    """List the losses, or explain one; `talweg losses plot` draws them."""
+    """List the losses, or describe one; `talweg losses plot` draws them."""
     from talweg import spec
 
     entries = _entries(session, lambda c: c.losses(task), lambda: spec.losses(task or None))
@@ -39,7 +37,7 @@ def losses(session: Session, name: str | None, task: str, as_json: bool) -> None
 @json_option
 @click.pass_obj
 def tasks(session: Session, name: str | None, as_json: bool) -> None:
-    """List the tasks, or explain one."""
+    """List the tasks, or describe one."""
     from talweg import spec
 
     entries = _entries(session, Client.tasks, spec.tasks)
@@ -51,7 +49,7 @@ def tasks(session: Session, name: str | None, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def models(session: Session, name: str | None, as_json: bool) -> None:
-    """List the models, or explain one."""
+    """List the models, or describe one."""
     from talweg import spec
 
     entries = _entries(session, Client.models, spec.models)
@@ -63,11 +61,11 @@ def models(session: Session, name: str | None, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def datasets(session: Session, name: str | None, as_json: bool) -> None:
-    """List the data sets, or explain one."""
+    """List the data sets, or describe one."""
     from talweg import spec
 
     entries = _entries(session, Client.datasets, spec.datasets)
-    _print(entries, name, as_json, ("DATA SET", "TASKS", "WHAT IT HOLDS"), _dataset_row)
+    _print(entries, name, as_json, ("DATA SET", "TASKS", "CONTENT"), _dataset_row)
 
 
 @click.command()
@@ -75,18 +73,18 @@ def datasets(session: Session, name: str | None, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def optimizers(session: Session, name: str | None, as_json: bool) -> None:
-    """List the optimizers, or explain one."""
+    """List the optimizers, or describe one."""
     from talweg import spec
 
     entries = _entries(session, Client.optimizers, spec.optimizers)
-    header = ("OPTIMIZER", "USUAL RATE UP TO", "WHEN")
+    header = ("OPTIMIZER", "USUAL LEARNING RATE UP TO", "WHEN")
     _print(entries, name, as_json, header, _optimizer_row)
 
 
 def _entries(
     session: Session, ask: Callable[[Client], Sequence[Any]], local: Callable[[], Sequence[Any]]
 ) -> list[Entry]:
-    """Ask the server, which may know more; where none is known, what this client knows."""
+    """Ask the server, which may know more, or use the catalogue of the client."""
     return list(ask_or_know(session, ask, local))
 
 
@@ -124,7 +122,7 @@ def _named(entries: Sequence[Entry], name: str) -> Entry:
     known = {entry.name: entry for entry in entries}
     if name not in known:
         hint = nearest(name, known) or f"Known: {', '.join(known)}."
-        raise NotFound(f"there is no {name!r} here. {hint}")
+        raise NotFound(f"unknown name {name!r}. {hint}")
     return known[name]
 
 
@@ -167,7 +165,7 @@ def _more_facts(entry: Entry) -> list[tuple[str, str]]:
         return [
             ("inputs", ", ".join(entry.facts.inputs)),
             ("better", entry.facts.prefer),
-            ("in jobs", entry.facts.only_evaluated and f"not, since {entry.facts.only_evaluated}"),
+            ("in jobs", entry.facts.only_evaluated and f"no: {entry.facts.only_evaluated}"),
             ("reference", entry.facts.reference),
         ]
     if isinstance(entry, catalog_pb2.TaskEntry):

@@ -1,6 +1,4 @@
-"""What the commands share: the session, job arguments, output."""
-
-from __future__ import annotations
+"""Code shared by the commands: the session, job arguments, output."""
 
 import json
 import re
@@ -31,7 +29,7 @@ STATE_STYLES = {
     JobState.DIVERGED: "magenta",
     JobState.CANCELLED: "bright_black",
 }
-# So many jobs with one beginning are named.
+# At most this many jobs with a common prefix are listed.
 _MAX_NAMED = 5
 _PLAIN_WIDTH = 200
 _NO_ADDRESS = "NO_ADDRESS"
@@ -39,10 +37,10 @@ _NO_ADDRESS = "NO_ADDRESS"
 
 @dataclass(frozen=True)
 class Session:
-    """What the options before the command say."""
+    """The options before the command."""
 
     address: str | None
-    """HOST:PORT; None where the client is to find it."""
+    """HOST:PORT; None if the client looks for it."""
 
     def client(self) -> Client:
         """Open a client."""
@@ -52,17 +50,17 @@ class Session:
 def json_option(command: F) -> F:
     """Add ``--json``."""
     return click.option(
-        "--json", "as_json", is_flag=True, help="Print JSON, and nothing else, to standard output."
+        "--json", "as_json", is_flag=True, help="Print only JSON to standard output."
     )(command)
 
 
 def say(text: str, *, err: bool = False, end: str = "\n") -> None:
-    """Print a text for people, without control characters that a terminal would obey.
+    """Print a text for people, without control characters that a terminal would interpret.
 
     Args:
-        text: May come from anywhere.
-        err: To standard error, not to standard output.
-        end: What to print behind it.
+        text: The text, from any source.
+        err: Print to standard error instead of standard output.
+        end: Printed after the text.
     """
     click.echo(drop_control(text) + end, err=err, nl=False)
 
@@ -71,8 +69,8 @@ def print_json(value: object, *, indent: int | None = 2) -> None:
     """Print a value as JSON to standard output, its control characters escaped.
 
     Args:
-        value: JSON values.
-        indent: How far each level is indented; None for one line.
+        value: A JSON value.
+        indent: The indentation of each level; None for a single line.
     """
     text = json.dumps(value, indent=indent, ensure_ascii=False)
     # JSON escapes those below U+0020 alone.
@@ -80,13 +78,13 @@ def print_json(value: object, *, indent: int | None = 2) -> None:
 
 
 def quoted(text: str) -> str:
-    """Write a text as a filter's value."""
+    """Quote a text as a value in a filter."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
 
-def console(*, stderr: bool = False) -> Console:
-    """Give a console on standard output or error."""
+def console(*, stderr: bool = False) -> "Console":
+    """Return a console on standard output or standard error."""
     from talweg.client.cli._terminal import PlainTextConsole
 
     stream = sys.stderr if stderr else sys.stdout
@@ -95,35 +93,35 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def note(text: str) -> None:
-    """Tell people something, apart from the output."""
+    """Print a remark to standard error."""
     say(text, err=True)
 
 
 def ask_or_know(session: Session, ask: Callable[[Client], T], local: Callable[[], T]) -> T:
-    """Ask the server, which may know more; where none is known, give what this client knows."""
+    """Ask the server, which may know more; without one, use what the client knows."""
     try:
         with session.client() as client:
             return ask(client)
     except Unavailable as error:
         if error.reason != _NO_ADDRESS:
             raise
-        note("no server is known: this is what the client itself knows")
+        note("no server is known; the client answers by itself")
         return local()
 
 
 def job_json(job: Job) -> dict[str, Any]:
-    """Give all about a job in JSON form."""
+    """Return a job in JSON form."""
     from talweg.spec import to_dict
 
     return {"id": job.id, **to_dict(job.message)}
 
 
 def find_jobs(client: Client, texts: Iterable[str]) -> list[Job]:
-    """Find the jobs that arguments name: by id, by ``jobs/ID``, or by the beginning of an id.
+    """Find jobs by id, by ``jobs/ID``, or by a prefix of an id.
 
     Raises:
-        NotFound: Where there is none.
-        InvalidRequest: Where a beginning fits several.
+        NotFound: No job matches.
+        InvalidRequest: A prefix is ambiguous.
     """
     return [_find_job(client, text) for text in texts]
 
@@ -139,7 +137,7 @@ def _find_job(client: Client, text: str) -> Job:
             return found[0]
         if not found:
             raise NotFound(
-                f"there is no job {text!r}, nor one whose id begins so; `talweg jobs` lists them",
+                f"no job has the id or id prefix {text!r}; `talweg jobs` lists all jobs",
                 reason=error.reason,
             ) from error
         some = ", ".join(job.id for job in found[:_MAX_NAMED])
@@ -147,27 +145,27 @@ def _find_job(client: Client, text: str) -> Job:
         if len(found) > _MAX_NAMED:
             many, some = f"more than {_MAX_NAMED}", f"{some}, …"
         raise InvalidRequest(
-            f"{text!r} is the beginning of {many} jobs: {some}. Write more of it."
+            f"{text!r} is a prefix of {many} jobs: {some}. Use a longer one."
         ) from error
 
 
 def state_text(state: JobState) -> str:
-    """Give a state in its colour, as rich markup."""
+    """Return a state in its colour, as rich markup."""
     return f"[{STATE_STYLES[state]}]{state}[/]"
 
 
-def moment(timestamp: Timestamp) -> datetime:
-    """Give a message's time."""
+def moment(timestamp: "Timestamp") -> datetime:
+    """Convert a timestamp."""
     return timestamp.ToDatetime(tzinfo=UTC)
 
 
-def ago(timestamp: Timestamp) -> str:
-    """Tell how long ago a time was, such as ``5 min ago``."""
+def ago(timestamp: "Timestamp") -> str:
+    """Format the time since a timestamp, such as ``5 min ago``."""
     return f"{duration(datetime.now(UTC) - moment(timestamp))} ago"
 
 
 def duration(value: timedelta) -> str:
-    """Write a duration with two digits or so: ``0.8 s``, ``42 s``, ``5 min``, ``3.2 h``."""
+    """Format a duration with about two digits: ``0.8 s``, ``42 s``, ``5 min``, ``3.2 h``."""
     seconds = max(0.0, value.total_seconds())
     if seconds < 10:
         return f"{seconds:.1f} s"
@@ -179,5 +177,5 @@ def duration(value: timedelta) -> str:
 
 
 def number(value: float) -> str:
-    """Write a metric's value for people, with five digits."""
+    """Format the value of a metric with five digits."""
     return f"{value:#.5g}".rstrip(".")

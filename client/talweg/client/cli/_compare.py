@@ -1,7 +1,5 @@
 """`talweg compare`."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -28,19 +26,20 @@ _POLL_SECONDS = 1.0
 
 @click.command()
 @click.argument("jobs", nargs=-1, metavar="[JOB]...")
-@click.option("--filter", default="", help="Compare the jobs that fit, as in `talweg jobs`.")
+@click.option("--filter", default="", help="Compare the jobs that match, as in `talweg jobs`.")
 @click.option("--experiment", help="Compare the jobs of this experiment.")
-@click.option("--metric", help="Such as val/mae; the task's first test metric where absent.")
+@click.option(
+    "--metric", help="The metric, such as val/mae. Default: the first test metric of the task."
+)
 @click.option(
     "--by",
     "group_by",
     multiple=True,
     metavar="FIELD",
-    help="Group by a field, such as optimizer.adamw.learning_rate; loss where absent."
-    " May be repeated.",
+    help="Group by a field, such as optimizer.adamw.learning_rate. Default: loss. Repeatable.",
 )
 @click.option(
-    "--link", is_flag=True, help="Wait until MLflow holds the runs, to give the link to them."
+    "--link", is_flag=True, help="Wait until the runs are in MLflow, and print a link to them."
 )
 @click.option(
     "--link-timeout",
@@ -48,7 +47,7 @@ _POLL_SECONDS = 1.0
     default=120.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long to wait for it.",
+    help="How long --link waits.",
 )
 @json_option
 @click.pass_obj
@@ -65,13 +64,12 @@ def compare(
 ) -> None:
     """Compare jobs by a metric: mean and sample sd of each group, the best first.
 
-    A note says where the jobs of a group differ in more than the seed.
-
-    Name jobs, or choose them by --filter or --experiment.
+    Name the jobs, or select them by --filter or --experiment. A note says if the jobs of a group
+    differ in more than the seed.
     """
     condition = joined_filter(filter, (), experiment)
     if bool(jobs) == bool(condition):
-        raise click.UsageError("name jobs, or choose them by --filter or --experiment")
+        raise click.UsageError("name the jobs, or select them by --filter or --experiment")
     by = tuple(group_by) or ("loss",)
     with session.client() as client:
         if jobs:
@@ -91,7 +89,7 @@ def compare(
     if url:
         say(f"MLflow: {url}")
     elif _missing(found):
-        note("MLflow: the runs have not all arrived yet; --link waits for them")
+        note("MLflow: some runs have not arrived yet; --link waits for them")
 
 
 def _print(comparison: Comparison) -> None:
@@ -121,7 +119,7 @@ def _json(comparison: Comparison, url: str | None) -> dict[str, Any]:
 
 
 def _find_again(client: Client, names: Sequence[str], condition: str) -> list[Job]:
-    """Give the compared jobs, whose messages name their runs."""
+    """Return the compared jobs, whose messages name their runs."""
     if condition:
         wanted = set(names)
         return [job for job in client.jobs(filter=condition) if job.name in wanted]
@@ -133,11 +131,11 @@ def _wait_for_runs(
 ) -> list[Job]:
     deadline = time.monotonic() + timeout
     if _missing(jobs):
-        note("waiting until all results are in MLflow …")
+        note("waiting for all results to arrive in MLflow …")
     while missing := _missing(jobs):
         if time.monotonic() + _POLL_SECONDS > deadline:
             within = duration(timedelta(seconds=timeout))
-            note(f"{len(missing)} of {len(jobs)} runs have not arrived in MLflow within {within}")
+            note(f"{len(missing)} of {len(jobs)} runs did not arrive in MLflow within {within}")
             break
         time.sleep(_POLL_SECONDS)
         jobs = _find_again(client, names, condition)
@@ -145,5 +143,5 @@ def _wait_for_runs(
 
 
 def _missing(jobs: Sequence[Job]) -> list[Job]:
-    """Give the jobs whose runs are still to arrive; one that never began has none."""
+    """Return the jobs whose runs have not arrived; a job that never started has no run."""
     return [job for job in jobs if job.message.attempt and not job.message.tracking.complete]

@@ -1,7 +1,5 @@
 """`talweg continue`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import click
@@ -18,12 +16,14 @@ from talweg.client.cli._submit import tell_warnings
     "changes",
     multiple=True,
     metavar="FIELD=VALUE",
-    help="Change a setting, such as training.epochs=40. May be repeated.",
+    help="Change a setting, such as training.epochs=40. Repeatable.",
 )
 @click.option(
-    "--step", type=click.IntRange(min=1), help="From its checkpoint of this step, not its last."
+    "--step",
+    type=click.IntRange(min=1),
+    help="Start from the checkpoint of this step. Default: the last checkpoint.",
 )
-@click.option("--watch", is_flag=True, help="Follow the new job until it has ended.")
+@click.option("--watch", is_flag=True, help="Follow the new job until it ends.")
 @json_option
 @click.pass_obj
 def continue_(
@@ -34,10 +34,10 @@ def continue_(
     watch: bool,
     as_json: bool,
 ) -> int:
-    """Go on with an ended job's training, as a new job with changed settings.
+    """Continue an ended job from a checkpoint, as a new job with changed settings.
 
-    Task, data, model, loss, seed and sizes of batches stay; how long it trains must change, and
-    all else may.
+    The length of the training must change. Task, data, model, loss, seed and batch sizes stay.
+    Other settings, such as the learning rate, may change.
     """
     status = 0
     with session.client() as client:

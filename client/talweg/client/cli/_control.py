@@ -1,7 +1,5 @@
 """`talweg watch`, `talweg cancel` and `talweg retry`."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Sequence
 
@@ -33,7 +31,7 @@ def _seconds(
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?(s|min|m|h|)", value)
     if match is None:
         raise click.BadParameter(
-            f"a duration must be such as 30, 30s, 5min or 1h, but got {value!r}",
+            f"a duration must look like 30, 30s, 5min or 1h, but got {value!r}",
             context,
             parameter,
         )
@@ -45,10 +43,10 @@ def _seconds(
 @json_option
 @click.pass_obj
 def watch(session: Session, jobs: Sequence[str], as_json: bool) -> int:
-    """Follow jobs until they have ended.
+    """Follow jobs until they end.
 
-    The exit status is 0 where all have succeeded, else 1. Ctrl-C ends the watching alone. With
-    --json each event is one line.
+    The exit status is 0 if all jobs succeeded, otherwise 1. Ctrl-C stops watching; the jobs go on.
+    --json prints one line per event.
     """
     with session.client() as client:
         found = find_jobs(client, jobs)
@@ -59,14 +57,14 @@ def watch(session: Session, jobs: Sequence[str], as_json: bool) -> int:
 
 @click.command()
 @click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
-@click.option("--reason", default="", help="For the record.")
+@click.option("--reason", default="", help="The reason, for the record.")
 @click.option(
     "--grace",
     callback=_seconds,
     metavar="DURATION",
-    help="How long a worker may take to end in order; 30s where absent.",
+    help="How long the worker may take for an orderly stop. Default: 30s.",
 )
-@click.option("--force", is_flag=True, help="Cut the jobs off at once.")
+@click.option("--force", is_flag=True, help="Stop the jobs at once.")
 @json_option
 @click.pass_obj
 def cancel(
@@ -77,14 +75,14 @@ def cancel(
     force: bool,
     as_json: bool,
 ) -> int:
-    """Ask jobs to end as CANCELLED."""
+    """Cancel jobs."""
 
     def act(job: Job) -> Job:
         return job.cancel(reason, grace=grace, force=force)
 
     def tell(job: Job) -> str:
         ended = job.state is JobState.CANCELLED
-        return f"{job.id} is CANCELLED" if ended else f"{job.id} is asked to end"
+        return f"{job.id} is CANCELLED" if ended else f"{job.id} is being cancelled"
 
     with session.client() as client:
         return for_each(client, jobs, act, tell, as_json=as_json)
@@ -95,7 +93,7 @@ def cancel(
 @json_option
 @click.pass_obj
 def retry(session: Session, jobs: Sequence[str], as_json: bool) -> int:
-    """Submit the specs of ended jobs again, as new jobs."""
+    """Submit ended jobs again, as new jobs with the same specs."""
     with session.client() as client:
         return for_each(
             client,
@@ -109,13 +107,13 @@ def retry(session: Session, jobs: Sequence[str], as_json: bool) -> int:
 def follow_or_detach(
     client: Client, jobs: Sequence[Job], *, all_logs: bool = False, stderr: bool = False
 ) -> int:
-    """Follow jobs, and give the exit status; Ctrl-C says how to go on.
+    """Follow jobs and return the exit status; Ctrl-C prints how to reattach.
 
     Args:
         client: The client that the jobs came from.
         jobs: The jobs.
-        all_logs: Show all log lines, not those of warnings and errors alone.
-        stderr: Show it on standard error, since standard output holds JSON.
+        all_logs: Show all log lines, not only warnings and errors.
+        stderr: Print to standard error, since standard output has JSON.
     """
     from talweg.client.cli._follow import follow
 
@@ -130,8 +128,8 @@ def follow_or_detach(
 def _tell_detached(jobs: Sequence[Job]) -> None:
     ids = " ".join(job.id for job in jobs[:20])
     ids += " …" if len(jobs) > 20 else ""
-    what = "the job goes on" if len(jobs) == 1 else "the jobs go on"
-    note(f"\ndetached: {what}. Watch again: talweg watch {ids}\nEnd: talweg cancel {ids}")
+    what = "the job continues" if len(jobs) == 1 else "the jobs continue"
+    note(f"\ndetached; {what}. Reattach: talweg watch {ids}\nCancel: talweg cancel {ids}")
 
 
 def _print_events(client: Client, jobs: Sequence[Job]) -> int:
@@ -163,7 +161,7 @@ def for_each(
     *,
     as_json: bool,
 ) -> int:
-    """Do something with each job; one that is refused does not keep the others from it."""
+    """Do something with each job; a refused job does not stop the others."""
     status = 0
     done: list[Job] = []
     for name in names:

@@ -1,6 +1,4 @@
-"""Jobs as they come along: live bars on a terminal, plain lines elsewhere."""
-
-from __future__ import annotations
+"""The progress of jobs: live bars on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Sequence
@@ -26,42 +24,42 @@ def follow(
     client: Client,
     jobs: Sequence[Job],
     *,
-    console: Console | None = None,
+    console: "Console | None" = None,
     all_logs: bool = False,
 ) -> bool:
-    """Show how jobs come along until all have ended, and tell whether all SUCCEEDED.
+    """Show the progress of jobs until all have ended, and return whether all SUCCEEDED.
 
     Args:
         client: The client that the jobs came from.
         jobs: The jobs.
-        console: Where to; standard output where None.
-        all_logs: Show all log lines, not those of warnings and errors alone.
+        console: Where to print; standard output if None.
+        all_logs: Show all log lines, not only warnings and errors.
 
     Raises:
-        TalwegError: Where a job could not be watched any further.
+        TalwegError: A job can no longer be watched.
     """
     console = standard_console() if console is None else console
     board = Board(jobs)
-    # Of warnings that came as events: those of submission are told by whoever submits.
-    said: set[str] = set()
+    # Warnings that came as events; those of the submission are printed by `submit`.
+    printed: set[str] = set()
     with Watchers(jobs) as watchers:
         if console.is_terminal:
             from rich.live import Live
 
             with Live(board, console=console, refresh_per_second=_REFRESHES_A_SECOND):
-                _run(client, board, watchers, _Live(console, said, all_logs))
+                _run(client, board, watchers, _LivePrinter(console, printed, all_logs))
             for line in board.lines:
                 if line.state is not JobState.SUCCEEDED:
                     style = STATE_STYLES[line.state]
                     ending = drop_control(line.ending)
                     console.print(f"{line.title}: {ending}", style=style, markup=False)
         else:
-            _run(client, board, watchers, _Plain(console, said, all_logs))
+            _run(client, board, watchers, _PlainPrinter(console, printed, all_logs))
     return all(line.state is JobState.SUCCEEDED for line in board.lines)
 
 
-class _Teller(Protocol):
-    """Tells of events, as far as the board does not show them."""
+class _EventPrinter(Protocol):
+    """Prints events that the board does not show."""
 
     def event(self, line: Line, event: jobs_pb2.Event) -> None: ...
 
@@ -70,27 +68,27 @@ class _Teller(Protocol):
     def lost(self, why: str) -> None: ...
 
 
-def _run(client: Client, board: Board, watchers: Watchers, teller: _Teller) -> None:
+def _run(client: Client, board: Board, watchers: Watchers, printer: _EventPrinter) -> None:
     for came in watchers.events_or_ticks(_TICK_SECONDS):
         if came is None:
-            _ask_why(client, board, teller)
+            _ask_why(client, board, printer)
         else:
-            _take(board, came, teller)
+            _take(board, came, printer)
 
 
-def _take(board: Board, came: Watched, teller: _Teller) -> None:
+def _take(board: Board, came: Watched, printer: _EventPrinter) -> None:
     if came.event is None:
         if not board.lost:
-            teller.lost(came.lost)
+            printer.lost(came.lost)
         board.lost = came.lost
         return
     board.lost = ""
     line = board.line(came.job)
     line.take(came.event)
-    teller.event(line, came.event)
+    printer.event(line, came.event)
 
 
-def _ask_why(client: Client, board: Board, teller: _Teller) -> None:
+def _ask_why(client: Client, board: Board, printer: _EventPrinter) -> None:
     """While nothing happens, ask why the first waiting job waits."""
     open_lines = [line for line in board.lines if not line.state.is_final]
     if board.lost or any(line.state is JobState.RUNNING for line in open_lines) or not open_lines:
@@ -99,24 +97,24 @@ def _ask_why(client: Client, board: Board, teller: _Teller) -> None:
     try:
         reason = client.job(open_lines[0].name).message.waiting_reason
     except TalwegError:
-        # The watches are told too, and know what to do.
+        # The watches see the same error and handle it.
         return
     if reason and reason != board.waiting_reason:
-        teller.waiting(open_lines[0], reason)
+        printer.waiting(open_lines[0], reason)
     board.waiting_reason = reason
 
 
-class _Told:
-    """What is told of on terminals and elsewhere: warnings once, and log lines."""
+class _Printer:
+    """Prints warnings once, and log lines, on terminals and elsewhere."""
 
-    def __init__(self, console: Console, said: set[str], all_logs: bool) -> None:
+    def __init__(self, console: "Console", printed: set[str], all_logs: bool) -> None:
         self._console = console
-        self._said = said
+        self._printed = printed
         self._all_logs = all_logs
 
     def event(self, line: Line, event: jobs_pb2.Event) -> None:
-        if event.HasField("warning") and event.warning.message not in self._said:
-            self._said.add(event.warning.message)
+        if event.HasField("warning") and event.warning.message not in self._printed:
+            self._printed.add(event.warning.message)
             self._say(line, f"warning: {event.warning.message}", "yellow")
         elif event.HasField("log"):
             is_info = event.log.level == jobs_pb2.LogLine.INFO
@@ -129,26 +127,26 @@ class _Told:
             f"{line.title}: {drop_control(text)}",
             style=style,
             markup=False,
-            # Outside of a terminal a line stays one, however long.
+            # Outside a terminal a line is not wrapped.
             soft_wrap=not self._console.is_terminal,
         )
 
 
-class _Live(_Told):
-    """Beside the board, which shows the rest."""
+class _LivePrinter(_Printer):
+    """Prints above the board, which shows the rest."""
 
     def waiting(self, line: Line, reason: str) -> None:
-        """Say nothing: the board shows it."""
+        """Print nothing: the board shows it."""
 
     def lost(self, why: str) -> None:
-        """Say nothing: the board shows it."""
+        """Print nothing: the board shows it."""
 
 
-class _Plain(_Told):
-    """In lines alone."""
+class _PlainPrinter(_Printer):
+    """Prints everything as lines."""
 
-    def __init__(self, console: Console, said: set[str], all_logs: bool) -> None:
-        super().__init__(console, said, all_logs)
+    def __init__(self, console: "Console", printed: set[str], all_logs: bool) -> None:
+        super().__init__(console, printed, all_logs)
         self._last: dict[str, float] = {}
 
     def event(self, line: Line, event: jobs_pb2.Event) -> None:
@@ -170,7 +168,7 @@ class _Plain(_Told):
         self._say(line, f"{line.state} ({reason})")
 
     def lost(self, why: str) -> None:
-        self._console.print(f"{drop_control(why)}; trying again", markup=False, soft_wrap=True)
+        self._console.print(f"{drop_control(why)}; retrying", markup=False, soft_wrap=True)
 
 
 def _with(text: str) -> str:

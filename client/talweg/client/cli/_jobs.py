@@ -1,7 +1,5 @@
 """`talweg jobs`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import click
@@ -21,7 +19,7 @@ from talweg.client.cli._common import (
 
 
 def joined_filter(filter: str, states: Sequence[str], experiment: str | None) -> str:
-    """Join conditions into one filter."""
+    """Combine conditions into one filter."""
     conditions = [filter] if filter else []
     if states:
         any_of = " OR ".join(f"state = {state}" for state in states)
@@ -32,16 +30,18 @@ def joined_filter(filter: str, states: Sequence[str], experiment: str | None) ->
 
 
 @click.command()
-@click.option("--filter", default="", help='Such as: loss = "huber" AND tags.team = "blue"')
+@click.option(
+    "--filter", default="", help='A condition, such as: loss = "huber" AND tags.team = "blue"'
+)
 @click.option(
     "--state",
     "states",
     multiple=True,
     type=click.Choice(list(JobState), case_sensitive=False),
-    help="Only jobs in this state. May be repeated.",
+    help="Only jobs in this state. Repeatable.",
 )
 @click.option("--experiment", help="Only jobs of this experiment.")
-@click.option("--order-by", default="", help="Such as: priority desc, create_time")
+@click.option("--order-by", default="", help="Order, such as: priority desc, create_time")
 @click.option("--limit", type=click.IntRange(min=1), default=30, show_default=True)
 @json_option
 @click.pass_obj
@@ -57,7 +57,7 @@ def jobs(
     """List jobs, the newest first."""
     condition = joined_filter(filter, states, experiment)
     with session.client() as client:
-        # One more than is shown tells whether there are more.
+        # One more than is shown, to know whether there are more.
         found = list(client.jobs(filter=condition, order_by=order_by, limit=limit + 1))
     shown = found[:limit]
     if as_json:
@@ -87,7 +87,7 @@ def jobs(
         )
     console().print(table)
     if len(found) > limit:
-        note(f"there are more; see them with --limit {limit * 10}")
+        note(f"there are more jobs; use --limit {limit * 10} to see them")
 
 
 def _progress(state: JobState, step: int, total_steps: int) -> str:

@@ -1,6 +1,4 @@
-"""A group whose commands are imported only when they are called."""
-
-from __future__ import annotations
+"""A command group that imports commands only when they are called."""
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -14,20 +12,21 @@ PLUGIN_GROUP = "talweg.commands"
 
 
 class Lazy(NamedTuple):
-    """A command that is not imported yet."""
+    """A command that is not yet imported."""
 
     target: str
-    """``module:attribute``; empty for a plug-in, whose entry point says it."""
+    """``module:attribute``; empty for a plug-in, which has an entry point."""
     help: str
     """One line."""
     extra: str = ""
-    """The extra that brings what the command needs."""
+    """The extra with the packages that the command needs."""
 
 
 class LazyGroup(click.Group):
-    """Own commands from a table, further ones from entry points.
+    """Built-in commands from a table, plug-ins from entry points.
 
-    A plug-in's name may have two words, of which an own command may be the first: `losses plot`.
+    The name of a plug-in may have two words, the first of which may be a built-in command:
+    `losses plot`.
     """
 
     def __init__(
@@ -36,17 +35,17 @@ class LazyGroup(click.Group):
         """Take the tables.
 
         Args:
-            own: The commands, in the order of their listing.
-            known_plugins: What to say of plug-in commands without importing them.
-            help: What the whole is for.
-            epilog: What to say below the commands.
+            own: The built-in commands, in the order of the help.
+            known_plugins: The help of plug-in commands, to show it without importing them.
+            help: The purpose of the program.
+            epilog: The text below the commands.
         """
         super().__init__(name="talweg", help=help, epilog=epilog, no_args_is_help=True)
         self._own = own
         self._known_plugins = known_plugins
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """List own commands and installed plug-ins."""
+        """List built-in commands and installed plug-ins."""
         return [*self._own, *sorted(set(_plugins()) - set(self._own))]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -62,13 +61,13 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command, or name the nearest one."""
+        """Find the command, or suggest the closest one."""
         pair = " ".join(args[:2])
         if len(args) > 1 and pair in _plugins():
             return pair, self.get_command(ctx, pair), args[2:]
         name = args[0]
         if not name.startswith("-") and name not in (known := self.list_commands(ctx)):
-            # Reading specs takes a moment, which a command that is known need not wait.
+            # This import takes a moment, which known commands need not pay.
             from talweg.spec.spelling import nearest  # noqa: PLC0415 - as said above
 
             message = f"No such command '{name}'. {nearest(name, known)}"
@@ -81,16 +80,16 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, lazy.help) for name, lazy in self._own.items()])
         if plugins:
-            with formatter.section("Commands of other parts"):
+            with formatter.section("Commands of installed components"):
                 formatter.write_dl([(name, self._plugin_help(name)) for name in plugins])
 
     def extra_of(self, name: str) -> str:
-        """Give the extra that a plug-in command needs."""
+        """Return the extra that a plug-in command needs."""
         known = self._known_plugins.get(name)
         return known.extra if known else "all"
 
     def plugin_of(self, arguments: Sequence[str]) -> str:
-        """Give the name of the plug-in command that a command line calls; '' where it is none."""
+        """Return the name of the plug-in command that a command line calls; '' if none."""
         known = _plugins()
         for name, pair in pairwise([*arguments, ""]):
             if f"{name} {pair}" in known:
@@ -121,7 +120,7 @@ class _Missing(click.ClickException):
 
 
 def missing_extra(command: str, error: ModuleNotFoundError, extra: str) -> click.ClickException:
-    """Give the error of a command whose needs are not installed."""
+    """Return the error of a command with missing packages."""
     return _Missing(
         f"`talweg {command}` needs {error.name}, which is not installed here."
         f" Install it with: pip install 'talweg[{extra}]'"
@@ -133,5 +132,5 @@ def _plugins() -> dict[str, EntryPoint]:
 
 
 def _spaced(name: str) -> str:
-    # Names of entry points are best without spaces.
+    # Names of entry points have no spaces.
     return name.replace(".", " ")

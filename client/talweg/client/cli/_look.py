@@ -1,6 +1,4 @@
-"""Data that `talweg recommend --data` looks at: which they are, and the look itself."""
-
-from __future__ import annotations
+"""`talweg recommend --data`: find the data and measure them."""
 
 import sys
 from collections.abc import Iterable, Mapping
@@ -22,11 +20,11 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.tasks_pb2 import Segmentation, Task
 
 _SUFFIXES = (".yaml", ".yml", ".json")
-# What the part offers that reads the data, which is the one with PyTorch.
+# The entry point of the worker package, which reads the data with PyTorch.
 _OFFERS, _MEASURE = "talweg.offers", "measure"
-# They learn no target of the data set's own, so that it does not speak for them.
+# Tasks that learn no target of the data set, so the data set does not imply them.
 _WITHOUT_TARGET = (SELF_SUPERVISED, GAN, VAE, MULTITASK)
-# What a spec says of its data; the rest need not be there.
+# The parts of a spec about its data; the others may be missing.
 _PARTS = ("task", "dataset", "split", "preprocessing")
 
 
@@ -36,32 +34,32 @@ class _Measure(Protocol):
 
 @dataclass(frozen=True)
 class Look:
-    """What was seen of data."""
+    """The measurements on data."""
 
     name: str
-    """The data set's name in the catalogue."""
+    """The name of the data set in the catalogue."""
     spec: JobSpec
-    """Its task and data, as they were asked for."""
+    """The requested task and data."""
     found: tuple[Measured, ...]
-    """What was measured."""
+    """The measurements."""
 
     @property
     def task(self) -> str:
-        """The task that the data were looked at for."""
+        """The task for which the data were measured."""
         return spec.kind(self.spec.task)[0]
 
 
 def look(data: str, task: str | None) -> Look:
-    """Look at the training split of data.
+    """Measure the training split of data.
 
     Args:
         data: A data set of the catalogue, with parameters as in
             ``synthetic_classification:num_classes=3``, or a job file; - is standard input.
-        task: The task; None where the data tell it.
+        task: The task; None if the data imply it.
 
     Raises:
-        InvalidRequest: The data or the task are not as they must be.
-        click.ClickException: The task must be told, or the worker's part is not installed.
+        InvalidRequest: The data or the task are invalid.
+        click.ClickException: The task is missing, or the worker package is not installed.
         OSError: The file cannot be read.
     """
     asked = _of_file(data) if _is_file(data) else _of_catalogue(data)
@@ -109,8 +107,8 @@ def _of_file(file: str) -> JobSpec:
             parts.append(part)
     if len(parts) > 1:
         raise InvalidSpec(
-            f"{file} holds jobs of {len(parts)} different tasks or data; "
-            "name a file whose jobs have them in common",
+            f"{file} has jobs with {len(parts)} different tasks or data; "
+            "use a file whose jobs share them",
             reason="INVALID_SPEC",
         )
     if not parts[0].dataset.WhichOneof("kind"):
@@ -120,24 +118,24 @@ def _of_file(file: str) -> JobSpec:
 
 
 def _set_task(asked: JobSpec, task: str | None) -> None:
-    """Put the task in that a person names, or that is the only one of the data set."""
+    """Set the task to the named one, or to the only one of the data set."""
     name = spec.kind(asked.dataset)[0]
     if task is None and not asked.task.WhichOneof("kind"):
         taught = _tasks_of(name, but=_WITHOUT_TARGET)
         if len(taught) != 1:
             raise click.UsageError(
-                f"{name} serves several tasks: say which by --task {'|'.join(_tasks_of(name))}"
+                f"{name} supports several tasks: choose one, --task {'|'.join(_tasks_of(name))}"
             )
         task = taught[0]
     if task is not None and asked.task.WhichOneof("kind") != task:
         if task not in Task.DESCRIPTOR.fields_by_name:
             fitting = _tasks_of(name)
             raise _refused(
-                [Violation("task", task, f"one of {', '.join(fitting)}, which {name} serves")]
+                [Violation("task", task, f"one of {', '.join(fitting)}, the tasks of {name}")]
             )
         getattr(asked.task, task).SetInParent()
     if task == "multitask" and not asked.task.multitask.heads:
-        raise click.UsageError("the heads of a multitask job stand in its file: --data FILE")
+        raise click.UsageError("a multitask job has its heads in the job file: use --data FILE")
 
 
 def _tasks_of(name: str, *, but: tuple[TaskKind.ValueType, ...] = ()) -> list[str]:
@@ -159,7 +157,7 @@ def _measure() -> _Measure:
 
 
 def fit_heads(job: JobSpec) -> None:
-    """Put a loss of yes or no to those heads of a multitask job that tell foreground alone."""
+    """Give the heads of a multitask job with binary masks a binary loss."""
     for head in spec.heads(job):
         target = getattr(head.message, "target", Segmentation.classes)
         if head.loss is not None and target == Segmentation.foreground:
@@ -167,23 +165,23 @@ def fit_heads(job: JobSpec) -> None:
 
 
 def lines(seen: Look, given: Mapping[str, Any]) -> list[str]:
-    """Say what was measured, a line each, and what gave way to what is given."""
+    """Return the measurements as lines, with those that the command line overrides."""
     _, gave_way = spec.facts_measured(seen.found, given)
-    told = [f"measured on {seen.name}, {seen.task}, the training split alone:"]
+    told = [f"measured on the training split of {seen.name} for {seen.task}:"]
     for each in seen.found:
         text = each.how
         if each.fact:
             text = f"{each.fact} {_plain(each.value)}: {text}"
         if each in gave_way:
-            text += " (not used, since the command line tells otherwise)"
+            text += " (not used: overridden on the command line)"
         told.append(f"  {text}")
     if len(seen.found) == 0:
-        told.append("  nothing: no fact of this task is measured")
+        told.append("  nothing: no fact of this task can be measured")
     return told
 
 
 def as_json(seen: Look, given: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Give what was measured as JSON holds it."""
+    """Return the measurements in JSON form."""
     _, gave_way = spec.facts_measured(seen.found, given)
     return [
         {"fact": each.fact, "value": each.value, "used": each not in gave_way, "how": each.how}

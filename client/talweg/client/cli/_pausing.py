@@ -1,7 +1,5 @@
 """`talweg pause` and `talweg resume`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import click
@@ -13,18 +11,18 @@ from talweg.client.cli._control import for_each
 
 @click.command()
 @click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
-@click.option("--reason", default="", help="For the record.")
+@click.option("--reason", default="", help="The reason, for the record.")
 @json_option
 @click.pass_obj
 def pause(session: Session, jobs: Sequence[str], reason: str, as_json: bool) -> int:
-    """Have jobs wait until they are resumed, and give their workers back.
+    """Pause jobs until they are resumed, and free their workers.
 
-    A job that runs keeps a checkpoint first, so that nothing is lost.
+    A running job writes a checkpoint first, so no progress is lost.
     """
 
     def tell(job: Job) -> str:
         paused = job.state is JobState.PAUSED
-        return f"{job.id} is PAUSED" if paused else f"{job.id} is asked to pause"
+        return f"{job.id} is PAUSED" if paused else f"{job.id} is being paused"
 
     with session.client() as client:
         return for_each(client, jobs, lambda job: job.pause(reason), tell, as_json=as_json)
@@ -35,7 +33,7 @@ def pause(session: Session, jobs: Sequence[str], reason: str, as_json: bool) -> 
 @json_option
 @click.pass_obj
 def resume(session: Session, jobs: Sequence[str], as_json: bool) -> int:
-    """Let paused jobs go on, from their checkpoints."""
+    """Resume paused jobs from their checkpoints."""
     with session.client() as client:
         return for_each(
             client,

@@ -1,6 +1,4 @@
-"""How errors are told, and which exit status they give."""
-
-from __future__ import annotations
+"""How errors are printed, and their exit statuses."""
 
 import traceback
 
@@ -24,7 +22,7 @@ UNREACHABLE = 4
 SERVER = 5
 STATE = 6
 
-# Read from the top: the first kind that fits.
+# The first class that matches applies.
 _STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (InvalidRequest, USAGE),
     (NotFound, NOT_FOUND),
@@ -39,28 +37,28 @@ _STATUSES: tuple[tuple[type[Exception], int], ...] = (
 
 
 def status_of(error: Exception) -> int:
-    """Give the exit status of an error; 5 for those that nobody foresaw."""
+    """Return the exit status of an error; 5 for unexpected ones."""
     if isinstance(error, BatchError):
         return max(status_of(failure) for _, failure in error.failures)
     return next((status for kind, status in _STATUSES if isinstance(error, kind)), SERVER)
 
 
 def report(error: Exception) -> int:
-    """Tell people of an error on standard error, and give the exit status."""
+    """Print an error to standard error and return the exit status."""
     if isinstance(error, tuple(kind for kind, _ in _STATUSES)):
         tell(error)
     else:
-        # A defect of this program, which its traceback helps to mend.
+        # A bug of this program: the traceback helps to fix it.
         say("".join(traceback.format_exception(error)), err=True, end="")
     return status_of(error)
 
 
 def tell(error: Exception, *, about: str = "") -> None:
-    """Tell people of an error on standard error.
+    """Print an error to standard error.
 
     Args:
         error: The error.
-        about: What it is about, such as a job's id.
+        about: The object concerned, such as the id of a job.
     """
     place = about or (error.source if isinstance(error, InvalidSpec) else "")
     if isinstance(error, OSError) and not isinstance(error, WaitTimeout) and error.filename:
@@ -72,7 +70,6 @@ def tell(error: Exception, *, about: str = "") -> None:
     if not violations:
         say(begin + text, err=True)
         return
-    things = "1 thing is wrong" if len(violations) == 1 else f"{len(violations)} things are wrong"
-    say(begin + things, err=True)
+    say(f"{begin}{len(violations)} problem{'s' * (len(violations) > 1)}", err=True)
     for violation in violations:
         say(f"  {violation}", err=True)

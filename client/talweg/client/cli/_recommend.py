@@ -1,7 +1,5 @@
 """`talweg recommend`."""
 
-from __future__ import annotations
-
 import textwrap
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +30,12 @@ _FLAG = spec.fields.Type.FLAG.value
 _CHOICE = "one of"
 _LIST = "list of "
 _WIDTH = 96
-# All but the first, which stands for none.
+# All but the first, which means unspecified.
 _TASKS = tuple(name.lower() for name in TaskKind.keys()[1:])
 
 
 def _fact_options(command: F) -> F:
-    """Add an option for each fact, read from the descriptors as the server reads it."""
+    """Add an option per fact, from the same descriptors as the server."""
     for fact in reversed(spec.facts()):
         name = f"--{fact.name.replace('_', '-')}"
         if fact.type == _FLAG:
@@ -57,18 +55,18 @@ def _metavar(fact: Parameter) -> str:
 
 @click.command()
 @click.option(
-    "--task", help=f"The task: {', '.join(_TASKS)}. With --data where the data serve several.",
+    "--task", help=f"The task: {', '.join(_TASKS)}. Not needed if --data implies it.",
 )  # fmt: skip
 @click.option(
     "--data", metavar="NAME|FILE",
-    help="Look at data first: a data set, with parameters as in "
+    help="Measure data first: a data set, with parameters as in "
     "synthetic_classification:num_classes=3, or the data of a job file.",
 )  # fmt: skip
 @_fact_options
-@click.option("--yaml", "as_yaml", is_flag=True, help="Print a loss as a part of a job file.")
+@click.option("--yaml", "as_yaml", is_flag=True, help="Print a loss as part of a job file.")
 @click.option(
     "--rank", default=1, show_default=True, metavar="N", type=click.IntRange(min=1),
-    help="Which loss of the list --yaml prints.",
+    help="The rank of the loss that --yaml prints.",
 )  # fmt: skip
 @json_option
 @click.pass_obj
@@ -76,23 +74,23 @@ def recommend(
     session: Session, /, task: str | None, data: str | None, as_yaml: bool, rank: int,
     as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
-    """Recommend losses for a task, given what is known about its data.
+    """Recommend losses for a task, given facts about its data.
 
-    The best comes first, with the reason. Facts that are left out are not known; those that do
-    not bear on the task's choice are named and not used. With --data, the training split is looked
-    at, on this machine, for facts that are left out.
+    The best loss comes first, with the reason. Leave out facts that you do not know. Facts that do
+    not affect the choice for the task are ignored with a note. With --data, missing facts are
+    measured on the training split, on this machine.
     """
     given = _given(options)
     seen, known = None, given
     if data is not None:
         from talweg.client.cli import _look
 
-        to_facts(None, given)  # Refused, if at all, before the data are read.
+        to_facts(None, given)  # Invalid facts are refused before the data are read.
         seen = _look.look(data, task)
         task = seen.task
         known, _ = spec.facts_measured(seen.found, given)
     if task is None:
-        raise click.UsageError("Missing option '--task' (or '--data', which may tell the task)")
+        raise click.UsageError("Missing option '--task' (or '--data', which may imply the task)")
     facts, kind = to_facts(None, known), task
     response = ask_or_know(
         session, lambda client: client.recommend(kind, facts), lambda: _known_here(kind, facts)
@@ -107,11 +105,11 @@ def recommend(
         note(f"{fact.name} was not used: {fact.reason}")
     if not facts.ListFields() and not as_json:
         names = ", ".join(f"--{fact.name.replace('_', '-')}" for fact in spec.facts(task))
-        note(f"facts would tell more: {names}")
+        note(f"give facts for better recommendations: {names}")
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
-    """Give the facts that the command line holds, in their JSON form."""
+    """Return the facts of the command line in JSON form."""
     types = {fact.name: fact.type for fact in spec.facts()}
     return {
         name: value if value is True else _value(types[name], value)
@@ -121,7 +119,7 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _value(kind: str, text: str) -> Any:
-    """Read a value; what is none of its type stays text, to be refused with all else."""
+    """Parse a value; one of a wrong type stays text and is refused with the others."""
     if kind.startswith(_LIST):
         return [_value(kind.removeprefix(_LIST), part.strip()) for part in text.split(",")]
     if kind == _CHOICE:
@@ -139,7 +137,9 @@ def _known_here(task: str, facts: ProblemFacts) -> RecommendLossResponse:
         raise InvalidRequest(violations=error.violations, reason="INVALID_REQUEST") from error
 
 
-def _print_json(response: RecommendLossResponse, seen: Look | None, given: dict[str, Any]) -> None:
+def _print_json(
+    response: RecommendLossResponse, seen: "Look | None", given: dict[str, Any]
+) -> None:
     value = spec.to_dict(response)
     if seen is not None:
         from talweg.client.cli import _look
@@ -149,7 +149,7 @@ def _print_json(response: RecommendLossResponse, seen: Look | None, given: dict[
 
 
 def _print_yaml(
-    response: RecommendLossResponse, rank: int, seen: Look | None, given: dict[str, Any]
+    response: RecommendLossResponse, rank: int, seen: "Look | None", given: dict[str, Any]
 ) -> None:
     found = response.recommendations
     if rank > len(found):
@@ -163,7 +163,7 @@ def _print_yaml(
         from talweg.client.cli import _look
 
         if not chosen.only_evaluated:
-            # With the task's parameters, the split and what is done to the data.
+            # With the parameters of the task, the split and the preprocessing.
             part.MergeFrom(seen.spec)
             part.task.MergeFrom(chosen.task)
             _look.fit_heads(part)
@@ -175,7 +175,7 @@ def _print_yaml(
 
 
 def _print_table(
-    response: RecommendLossResponse, seen: Look | None, given: dict[str, Any]
+    response: RecommendLossResponse, seen: "Look | None", given: dict[str, Any]
 ) -> None:
     from rich.table import Table
     from rich.text import Text
@@ -209,4 +209,4 @@ def _print_table(
 
 
 def _for_evaluate(each: LossRecommendation) -> str:
-    return each.only_evaluated and f"For evaluate alone: {each.only_evaluated}."
+    return each.only_evaluated and f"For evaluate only: {each.only_evaluated}."

@@ -1,6 +1,4 @@
-"""The root of the command line, and how errors end it."""
-
-from __future__ import annotations
+"""The root of the command line, and its error handling."""
 
 import os
 import sys
@@ -15,30 +13,30 @@ _HERE = "talweg.client.cli"
 _OWN = {
     "submit": Lazy(f"{_HERE}._submit:submit", "Submit job files."),
     "jobs": Lazy(f"{_HERE}._jobs:jobs", "List jobs."),
-    "show": Lazy(f"{_HERE}._show:show", "Show all about a job."),
-    "watch": Lazy(f"{_HERE}._control:watch", "Follow jobs until they have ended."),
-    "cancel": Lazy(f"{_HERE}._control:cancel", "Ask jobs to end."),
-    "pause": Lazy(f"{_HERE}._pausing:pause", "Have jobs wait until they are resumed."),
-    "resume": Lazy(f"{_HERE}._pausing:resume", "Let paused jobs go on."),
-    "continue": Lazy(f"{_HERE}._continue:continue_", "Go on with an ended job's training."),
+    "show": Lazy(f"{_HERE}._show:show", "Show a job: state, outcome, metrics, spec."),
+    "watch": Lazy(f"{_HERE}._control:watch", "Follow jobs until they end."),
+    "cancel": Lazy(f"{_HERE}._control:cancel", "Cancel jobs."),
+    "pause": Lazy(f"{_HERE}._pausing:pause", "Pause jobs until they are resumed."),
+    "resume": Lazy(f"{_HERE}._pausing:resume", "Resume paused jobs."),
+    "continue": Lazy(f"{_HERE}._continue:continue_", "Continue an ended job from a checkpoint."),
     "retry": Lazy(f"{_HERE}._control:retry", "Submit ended jobs again."),
     "compare": Lazy(f"{_HERE}._compare:compare", "Compare jobs by a metric."),
     "recommend": Lazy(f"{_HERE}._recommend:recommend", "Recommend losses for a task and data."),
-    "losses": Lazy(f"{_HERE}._catalogue:losses", "List the losses, or explain one."),
-    "tasks": Lazy(f"{_HERE}._catalogue:tasks", "List the tasks, or explain one."),
-    "models": Lazy(f"{_HERE}._catalogue:models", "List the models, or explain one."),
-    "datasets": Lazy(f"{_HERE}._catalogue:datasets", "List the data sets, or explain one."),
-    "optimizers": Lazy(f"{_HERE}._catalogue:optimizers", "List the optimizers, or explain one."),
-    "version": Lazy(f"{_HERE}._version:version", "Show the versions of what is installed."),
+    "losses": Lazy(f"{_HERE}._catalogue:losses", "List the losses, or describe one."),
+    "tasks": Lazy(f"{_HERE}._catalogue:tasks", "List the tasks, or describe one."),
+    "models": Lazy(f"{_HERE}._catalogue:models", "List the models, or describe one."),
+    "datasets": Lazy(f"{_HERE}._catalogue:datasets", "List the data sets, or describe one."),
+    "optimizers": Lazy(f"{_HERE}._catalogue:optimizers", "List the optimizers, or describe one."),
+    "version": Lazy(f"{_HERE}._version:version", "Show the installed versions."),
 }
-# Their modules need not be imported, nor their parts installed, for the list of commands.
+# The help lists these without importing their modules, which may not be installed.
 _KNOWN_PLUGINS = {
-    "up": Lazy("", "Start a whole stack on this machine.", "all"),
+    "up": Lazy("", "Start a complete stack on this machine.", "all"),
     "server": Lazy("", "Run the gRPC server.", "server"),
-    "db": Lazy("", "Look after the server's database.", "server"),
+    "db": Lazy("", "Manage the database of the server.", "server"),
     "worker": Lazy("", "Run a worker.", "worker"),
-    "loss": Lazy("", "Try losses out.", "worker"),
-    "losses plot": Lazy("", "Draw losses as curves.", "worker"),
+    "loss": Lazy("", "Evaluate losses without a server.", "worker"),
+    "losses plot": Lazy("", "Plot losses: value and gradient.", "worker"),
 }
 
 
@@ -46,18 +44,18 @@ def _root() -> LazyGroup:
     group = LazyGroup(
         own=_OWN,
         known_plugins=_KNOWN_PLUGINS,
-        help="Submit training jobs, follow them, and compare what came of them.",
+        help="Submit training jobs, follow them, and compare their results.",
         epilog=(
-            "Exit status: 0 all went well; 1 a job ended otherwise than SUCCEEDED; 2 wrong usage "
-            "or spec; 3 not found; 4 no server was reached; 5 another error of the server; 6 the "
-            "job's state does not allow it, such as to cancel a job that has ended; 130 Ctrl-C."
+            "Exit status: 0 success; 1 a job did not end as SUCCEEDED; 2 wrong usage or invalid "
+            "spec; 3 not found; 4 no server reached; 5 another error of the server; 6 the state "
+            "of the job does not allow it, such as cancelling an ended job; 130 Ctrl-C."
         ),
     )
 
     @click.option(
         "--address",
         metavar="HOST:PORT",
-        help="The server. Else TALWEG_ADDRESS, else the stack that `talweg up` started.",
+        help="The server. Default: TALWEG_ADDRESS, then the stack started by `talweg up`.",
     )
     @click.pass_context
     def begin(context: click.Context, address: str | None) -> None:
@@ -72,10 +70,10 @@ root = _root()
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and give the exit status.
+    """Run the command line and return the exit status.
 
     Args:
-        arguments: In place of the process's.
+        arguments: The command line; that of the process if None.
     """
     from talweg.client.cli._problems import report
 
@@ -93,7 +91,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         return 130
     except BrokenPipeError:
-        # The reader has enough. Python would complain on closing standard output.
+        # The reader has closed the pipe. Python would print an error at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except ModuleNotFoundError as error:

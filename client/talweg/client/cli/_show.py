@@ -1,7 +1,5 @@
 """`talweg show`."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 import click
@@ -33,7 +31,7 @@ if TYPE_CHECKING:
 @json_option
 @click.pass_obj
 def show(session: Session, job: str, as_json: bool) -> None:
-    """Show all about a job: state, outcome, metrics, warnings and spec."""
+    """Show a job: state, outcome, metrics, warnings and spec."""
     from talweg.spec import to_dict, to_yaml
 
     with session.client() as client:
@@ -54,7 +52,7 @@ def show(session: Session, job: str, as_json: bool) -> None:
     say(to_yaml(found.spec), end="")
 
 
-def _print_facts(out: Console, job: Job) -> None:
+def _print_facts(out: "Console", job: Job) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -68,8 +66,8 @@ def _print_facts(out: Console, job: Job) -> None:
         ("waiting", message.waiting_reason if job.state is JobState.QUEUED else ""),
         ("worker", message.worker),
         ("attempt", str(message.attempt) if message.attempt > 1 else ""),
-        ("took", _took(message)),
-        ("repeats", message.retry_of),
+        ("duration", _took(message)),
+        ("retry of", message.retry_of),
         ("tags", ", ".join(f"{key}={text}" for key, text in sorted(message.spec.tags.items()))),
         ("MLflow", message.tracking.url),
     ]
@@ -77,7 +75,7 @@ def _print_facts(out: Console, job: Job) -> None:
         facts.append(("step", f"{progress.step} of {progress.total_steps}"))
         facts.append(("epoch", f"{progress.epoch} of {progress.total_epochs}"))
     if message.cancel_requested and not job.state.is_final:
-        facts.append(("asked to end", "yes"))
+        facts.append(("cancel requested", "yes"))
     named = Text(display_name(message.spec))
     out.print(Text(job.name, style="bold"), named, state_text(job.state))
     grid = Table.grid(padding=(0, 2, 0, 0))
@@ -93,7 +91,7 @@ def _took(message: jobs_pb2.Job) -> str:
     return duration(moment(message.end_time) - moment(message.start_time))
 
 
-def _print_outcome(out: Console, outcome: jobs_pb2.Outcome | None) -> None:
+def _print_outcome(out: "Console", outcome: jobs_pb2.Outcome | None) -> None:
     if outcome is None or (outcome.state == jobs_pb2.Job.SUCCEEDED and not outcome.message):
         return
     cause = jobs_pb2.Outcome.Cause.Name(outcome.cause) if outcome.cause else ""
@@ -103,7 +101,7 @@ def _print_outcome(out: Console, outcome: jobs_pb2.Outcome | None) -> None:
         _print_divergence(out, outcome)
 
 
-def _print_divergence(out: Console, outcome: jobs_pb2.Outcome) -> None:
+def _print_divergence(out: "Console", outcome: jobs_pb2.Outcome) -> None:
     from talweg.spec import divergence_lines
 
     seen = outcome.divergence
@@ -121,7 +119,7 @@ def _print_divergence(out: Console, outcome: jobs_pb2.Outcome) -> None:
     out.print(table)
 
 
-def _print_metrics(out: Console, metrics: JobMetrics) -> None:
+def _print_metrics(out: "Console", metrics: JobMetrics) -> None:
     if not metrics.summaries:
         return
     table = _table("METRIC", "FIRST", "LAST", "BEST", "AT STEP", "VALUES")
@@ -139,7 +137,7 @@ def _print_metrics(out: Console, metrics: JobMetrics) -> None:
     out.print(table)
 
 
-def _table(first: str, *others: str) -> Table:
+def _table(first: str, *others: str) -> "Table":
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")

@@ -1,7 +1,5 @@
 """`talweg submit`."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,13 +14,13 @@ from talweg.client.cli._common import Session, job_json, json_option, note, prin
 if TYPE_CHECKING:
     from talweg.v1.spec_pb2 import JobSpec
 
-# So many jobs are listed; after a larger batch nobody reads the names.
+# At most this many jobs are listed.
 _MAX_LISTED = 30
 
 
 class _Source(NamedTuple):
     file: str
-    specs: list[JobSpec]
+    specs: list["JobSpec"]
 
 
 @click.command()
@@ -32,11 +30,11 @@ class _Source(NamedTuple):
     "overrides",
     multiple=True,
     metavar="FIELD=VALUE",
-    help="Change a field of each job, such as training.epochs=5. May be repeated.",
+    help="Change a field of every job, such as training.epochs=5. Repeatable.",
 )
-@click.option("--watch", is_flag=True, help="Follow the jobs until they have ended.")
+@click.option("--watch", is_flag=True, help="Follow the jobs until they end.")
 @click.option(
-    "--dry-run", is_flag=True, help="Submit nothing: check, and print the completed specs."
+    "--dry-run", is_flag=True, help="Validate only, and print the specs with all defaults."
 )
 @json_option
 @click.pass_obj
@@ -48,10 +46,10 @@ def submit(
     dry_run: bool,
     as_json: bool,
 ) -> int:
-    """Submit the jobs of job files, which are YAML or JSON; - is standard input.
+    """Submit the jobs of job files in YAML or JSON; - is standard input.
 
-    A file holds one job, or a batch: `jobs`, a list of jobs, and `base`, the fields that they have
-    in common. All jobs are checked before the first is submitted.
+    A file has one job, or a batch: `jobs`, a list of jobs, and `base`, the fields that they share.
+    All jobs are validated before the first is submitted.
     """
     sources, status = _read(files, overrides)
     if status:
@@ -71,7 +69,7 @@ def submit(
         except InvalidSpec as error:
             return _tell_refused(sources, [error])
         except BatchError as error:
-            # All were checked, so the server has failed in between; what it took goes on.
+            # All were valid, so the server failed in between; accepted jobs go on.
             status = _problems.report(error)
             jobs = [result for result in error.results if isinstance(result, Job)]
             if not jobs:
@@ -90,7 +88,7 @@ def submit(
 
 
 def tell_warnings(jobs: Iterable[Job]) -> None:
-    """Tell each warning of submission once, with the jobs that it is about."""
+    """Print each warning of the submission once, with the number of its jobs."""
     about: dict[tuple[str, str], list[str]] = {}
     for job in jobs:
         for warning in job.warnings:
@@ -101,7 +99,7 @@ def tell_warnings(jobs: Iterable[Job]) -> None:
 
 
 def _read(files: Sequence[str], overrides: Sequence[str]) -> tuple[list[_Source], int]:
-    """Read all files, and tell what is wrong in any."""
+    """Read all files, and report the problems of each."""
     sources: list[_Source] = []
     status = 0
     for file in files:
@@ -119,7 +117,7 @@ def _read(files: Sequence[str], overrides: Sequence[str]) -> tuple[list[_Source]
 
 
 def _tell_refused(sources: Sequence[_Source], results: Sequence[Job | TalwegError]) -> int:
-    """Tell why jobs were refused, file by file; 0 where none was."""
+    """Report why jobs were refused, file by file; return 0 if none was."""
     status = 0
     remaining = list(results)
     for source in sources:
@@ -161,4 +159,4 @@ def _print_specs(jobs: Sequence[Job], *, as_json: bool) -> None:
         print_json([to_dict(job.spec) for job in jobs])
     else:
         say("---\n".join(to_yaml(job.spec) for job in jobs), end="")
-    note(f"{len(jobs)} job{'s' if len(jobs) > 1 else ''} checked; nothing was submitted")
+    note(f"{len(jobs)} valid job{'s' if len(jobs) > 1 else ''}; nothing was submitted")

@@ -1,6 +1,4 @@
-"""A console that writes no control characters but its own."""
-
-from __future__ import annotations
+"""A console that prints only its own control characters."""
 
 from collections.abc import Iterable
 
@@ -11,16 +9,16 @@ from talweg.spec import drop_control
 
 
 class PlainTextConsole(Console):
-    """Leaves control characters out of whatever text it is given.
+    """Removes control characters from all text.
 
-    The server refuses or escapes them, but what it sends may come from an older record, or from
-    somebody in between. rich takes their width for 0, so columns stay where they are.
+    The server refuses or escapes them, but its data may come from an older record or from an
+    attacker in between. rich counts their width as 0, so columns stay aligned.
     """
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
-        """Render, and clean all text; what rich itself tells the terminal stays."""
+        """Render, and clean all text; control sequences of rich itself stay."""
         for segment in super().render(renderable, options):
             if segment.control:
                 yield segment

@@ -1,7 +1,5 @@
 """`talweg version`."""
 
-from __future__ import annotations
-
 import platform
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
@@ -16,7 +14,7 @@ _PARTS = ("grpcio", "protobuf", "torch", "mlflow", "celery")
 @click.command()
 @json_option
 def version(as_json: bool) -> None:
-    """Show the versions of what is installed."""
+    """Show the installed versions."""
     versions = {"talweg": version_of("talweg"), "python": platform.python_version()}
     for part in _PARTS:
         try:

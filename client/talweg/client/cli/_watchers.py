@@ -1,6 +1,4 @@
-"""Several jobs watched at once, their events in one stream."""
-
-from __future__ import annotations
+"""Watch several jobs at once, with their events in one stream."""
 
 import queue
 import threading
@@ -14,40 +12,40 @@ if TYPE_CHECKING:
     from talweg.client import Job
     from talweg.v1.jobs_pb2 import Event
 
-# Each watch costs a thread. Jobs beyond these are watched from their beginning when their turn
-# comes, so that nothing is missed.
+# Each watch needs a thread. Further jobs are watched from their beginning when a thread is free:
+# no event is missed.
 MAX_WATCHES: Final = 32
 
 
 @dataclass(frozen=True)
 class Watched:
-    """What came of one job."""
+    """An event of a job, or the loss of the connection."""
 
-    job: Job
+    job: "Job"
     """The job."""
-    event: Event | None
-    """What happened; None where the server was lost, and the watch goes on trying."""
+    event: "Event | None"
+    """The event; None if the connection is lost, while the watch retries."""
     lost: str = ""
-    """Why it was lost."""
+    """Why the connection is lost."""
 
 
 class Watchers:
-    """Watches jobs from their beginning to their end; a context manager."""
+    """Watch jobs from start to end; a context manager."""
 
-    def __init__(self, jobs: Sequence[Job]) -> None:
-        """Take the jobs; the watches begin on entry."""
+    def __init__(self, jobs: Sequence["Job"]) -> None:
+        """Take the jobs; the watches start on entry."""
         self._num_jobs = len(jobs)
         self._waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
         for job in jobs:
             self._waiting.put(job)
-        # None where a job's watch is over.
+        # None when the watch of a job is over.
         self._came: queue.SimpleQueue[Watched | Exception | None] = queue.SimpleQueue()
         self._stopped = threading.Event()
 
-    def __enter__(self) -> Watchers:
-        """Begin."""
+    def __enter__(self) -> "Watchers":
+        """Start the watches."""
         for number in range(min(MAX_WATCHES, self._num_jobs)):
-            # Daemons, since a stream that waits for its next event cannot be told to stop.
+            # Daemons, since a stream that waits for an event cannot be stopped.
             threading.Thread(
                 target=self._watch, name=f"talweg-watch-{number}", daemon=True
             ).start()
@@ -57,26 +55,26 @@ class Watchers:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        traceback: TracebackType | None,
+        traceback: "TracebackType | None",
     ) -> None:
-        """Take no more events; the streams end with the client."""
+        """Stop taking events; the streams end with the client."""
         self._stopped.set()
 
     def events(self) -> Iterator[Watched]:
-        """Give what comes, until all jobs have ended.
+        """Yield events until all jobs have ended.
 
         Raises:
-            TalwegError: Where a job could not be watched any further.
+            TalwegError: A job can no longer be watched.
         """
         for came in self.events_or_ticks(None):
             if came is not None:
                 yield came
 
     def events_or_ticks(self, tick_seconds: float | None) -> Iterator[Watched | None]:
-        """Give what comes, and None whenever nothing came for so long.
+        """Yield events, and None after each tick without one.
 
         Raises:
-            TalwegError: Where a job could not be watched any further.
+            TalwegError: A job can no longer be watched.
         """
         num_open = self._num_jobs
         while num_open:
@@ -105,7 +103,7 @@ class Watchers:
                 return
             self._came.put(None)
 
-    def _watch_one(self, job: Job) -> None:
+    def _watch_one(self, job: "Job") -> None:
         def lost(why: str) -> None:
             self._came.put(Watched(job, None, why))
 

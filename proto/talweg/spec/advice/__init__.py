@@ -1,7 +1,7 @@
-"""Advice on the choice of a loss: tables of reasons, a row each, and what ranks by them.
+"""Advice on the choice of a loss: tables of reasons, and the ranking by them.
 
-The rows are data: a loss, points, a sentence and a condition on facts, in one module a family of
-tasks. `_table.py` says how points make a rank.
+The rows are data: a loss, points, a sentence and a condition on facts. There is one module per
+family of tasks. `_table.py` explains the ranking.
 """
 
 from talweg.spec.advice._facts import facts

@@ -1,6 +1,4 @@
-"""What may be said about a problem: which facts there are, and which cannot hold together."""
-
-from __future__ import annotations
+"""The facts about a problem: which exist, and which contradict each other."""
 
 import functools
 from collections.abc import Iterator, Mapping
@@ -22,9 +20,9 @@ if TYPE_CHECKING:
     from talweg.spec.advice._conditions import Facts
 
 PATH = "facts"
-"""Where facts stand in a request."""
+"""The path of the facts in a request."""
 
-# By what the models of a task can be judged, of all the metrics that facts name.
+# The metrics of each task, among those that the fact `metric` can name.
 _METRICS: Mapping[TaskKind.ValueType, tuple[str, ...]] = {
     options_pb2.REGRESSION: ("mae", "rmse"),
     options_pb2.BINARY: ("accuracy", "f1", "auroc"),
@@ -32,32 +30,32 @@ _METRICS: Mapping[TaskKind.ValueType, tuple[str, ...]] = {
     options_pb2.SEGMENTATION: ("iou", "dice"),
     options_pb2.IMAGE_TRANSLATION: ("psnr", "ssim"),
 }
-# Facts about classes, which exist only where samples have labels.
+# Facts about classes, which need labels.
 _OF_CLASSES = ("num_classes", "noisy_labels")
 
 
 @functools.cache
 def kinds() -> Mapping[str, TaskKind.ValueType]:
-    """Give the tasks by name, those too that no job can have yet."""
+    """Return the tasks by name, including those that jobs do not support yet."""
     unknown = options_pb2.TASK_KIND_UNSPECIFIED
     return {task_name(kind): kind for kind in TaskKind.values() if kind != unknown}
 
 
 @functools.cache
 def tasks_of(fact: str) -> tuple[TaskKind.ValueType, ...]:
-    """Give the tasks whose choice of a loss a fact bears on."""
+    """Return the tasks whose choice of a loss a fact affects."""
     options = ProblemFacts.DESCRIPTOR.fields_by_name[fact].GetOptions()
     return tuple(options.Extensions[recommendations_pb2.bears_on])
 
 
 def facts(task: str | None = None) -> list[Parameter]:
-    """Give the facts that `recommend` takes, as the catalogue tells of parameters.
+    """Return the facts that `recommend` takes, in the form of catalogue parameters.
 
     Args:
-        task: Only those that bear on this task's choice; all where None.
+        task: Only facts that affect this task; None for all.
 
     Raises:
-        ValueError: Where there is no such task.
+        ValueError: The task is unknown.
     """
     if task is not None and task not in kinds():
         raise ValueError(str(unknown_task(task)))
@@ -69,25 +67,25 @@ def facts(task: str | None = None) -> list[Parameter]:
 
 
 def unknown_task(task: str) -> Violation:
-    """Say which tasks there are."""
+    """Return the violation of an unknown task."""
     found = shown(task) if task else "nothing"
     return Violation("task", found, one_of(kinds()), nearest(task, kinds()))
 
 
-def known(given: ProblemFacts) -> Facts:
-    """Give what is known in its JSON form; a flag that is false says nothing."""
+def known(given: ProblemFacts) -> "Facts":
+    """Return the known facts in JSON form; false flags are left out."""
     return {name: value for name, value in to_dict(given).items() if value is not False}
 
 
 def relevant(given: Mapping[str, Any], task: TaskKind.ValueType) -> dict[str, Any]:
-    """Give the facts that bear on a task."""
+    """Return the facts that affect a task."""
     return {name: value for name, value in given.items() if task in tasks_of(name)}
 
 
 def check_facts(given: ProblemFacts, task: TaskKind.ValueType) -> list[Violation]:
-    """Check facts about a task: bounds, and what cannot hold together.
+    """Check facts about a task: bounds and contradictions.
 
-    Facts that do not bear on the task are held to their bounds alone.
+    Facts that do not affect the task are checked against their bounds only.
     """
     violations = check_message(given, PATH)
     told = {violation.field.partition("[")[0] for violation in violations}
@@ -104,33 +102,32 @@ def _contradictions(facts: Mapping[str, Any], task: TaskKind.ValueType) -> Itera
     if metric is not None and metric not in _METRICS[task]:
         yield _wrong(
             "metric", f"{metric} under task {task_name(task)}", one_of(_METRICS[task]),
-            f"{metric} is a metric of {_tasks_with(metric)}",
+            f"{metric} is for {_tasks_with(metric)}",
         )  # fmt: skip
     yield from _noise(facts, task)
     for index, (low, high) in enumerate(pairwise(facts.get("quantiles", ()))):
         if high <= low:
             yield _wrong(
                 f"quantiles[{index + 1}]", number_text(high),
-                f"more than the previous one, {number_text(low)}",
-                "quantiles must be in increasing order",
+                f"more than the previous one, {number_text(low)}", "quantiles must increase",
             )  # fmt: skip
     if facts.get("known", "labels") != "labels":
         for name in _OF_CLASSES:
             if name in facts:
                 yield _wrong(
                     name, f"{number_text(facts[name])} with known {facts['known']}",
-                    "nothing, if no labels are known", "use known: labels, or leave it out",
+                    "no such fact without labels", "set known to labels, or leave it out",
                 )  # fmt: skip
     if "disentangled" in facts and "code_ignored" in facts:
         yield _wrong(
-            "code_ignored", "true with disentangled", "only one of the two",
-            "one needs a larger beta, the other a smaller one",
+            "code_ignored", "true with disentangled", "one of the two",
+            "one asks for a larger beta, the other for a smaller one",
         )  # fmt: skip
     types, losses = facts.get("task_types", ()), facts.get("first_losses", ())
     if types and losses and len(types) != len(losses):
         yield _wrong(
-            "first_losses", f"{len(losses)} beside {len(types)} task_types", "one per task",
-            "list both in the same order",
+            "first_losses", f"{len(losses)} values for {len(types)} task_types",
+            "one value per task", "list both in the same order",
         )  # fmt: skip
 
 
@@ -139,20 +136,20 @@ def _tasks_with(metric: str) -> str:
 
 
 def _noise(facts: Mapping[str, Any], task: TaskKind.ValueType) -> Iterator[Violation]:
-    """Check that labels are more often right than wrong, as far as can be told."""
+    """Check that labels are more often right than wrong, as far as the facts tell."""
     share = facts.get("noisy_labels")
     if share is None:
         return
     if task in (options_pb2.BINARY, options_pb2.MULTILABEL) and share >= 0.5:
         yield _wrong(
             "noisy_labels", number_text(share), "a number < 0.5 for binary labels",
-            "labels that are mostly wrong can be flipped",
+            "mostly wrong labels are mostly right once they are flipped",
         )  # fmt: skip
     chance = 1 - 1 / facts["num_classes"] if "num_classes" in facts else 1
     if share >= chance:
         yield _wrong(
             "noisy_labels", f"{number_text(share)} with num_classes {facts['num_classes']}",
-            f"a number < {chance:.4g}", "labels no better than chance carry no information",
+            f"a number < {chance:.4g}", "labels at chance level carry no information",
         )  # fmt: skip
 
 

@@ -1,6 +1,4 @@
-"""What a look at data tells of a problem."""
-
-from __future__ import annotations
+"""Facts that were measured on data."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,29 +7,29 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Measured:
-    """One thing that was measured on data."""
+    """One measurement on data."""
 
     how: str
-    """What was found, with its numbers, for people."""
+    """The finding with its values, as text."""
     fact: str = ""
-    """The field of `ProblemFacts` that it fills; '' where it fills none."""
+    """The field of `ProblemFacts` that it sets; '' for none."""
     value: Any = None
     """The fact in its JSON form."""
     yields_to: tuple[str, ...] = ()
-    """Facts that, where a person gives them, take its place beside the fact itself."""
+    """Further facts that override it when the user gives them."""
 
 
 def facts_measured(
     found: Iterable[Measured], given: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[Measured]]:
-    """Put what is given over what was measured.
+    """Override measured facts by given ones.
 
     Args:
-        found: What was measured.
-        given: Facts in their JSON form that a person gave, who knows better.
+        found: The measurements.
+        given: Facts in their JSON form from the user.
 
     Returns:
-        All facts in their JSON form, and what was measured and gave way to what is given.
+        All facts in their JSON form, and the measurements that were overridden.
     """
     facts: dict[str, Any] = {}
     gave_way: list[Measured] = []

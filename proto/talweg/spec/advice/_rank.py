@@ -1,6 +1,4 @@
-"""From facts to a ranked list, by the tables."""
-
-from __future__ import annotations
+"""The ranking of losses by facts."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -51,16 +49,16 @@ def recommend(task: str, facts: ProblemFacts | None = None) -> RecommendLossResp
     """Rank the losses that suit a task, given what is known about its data.
 
     Args:
-        task: A task by kind, such as ``multiclass``; those too that no job can have yet.
-        facts: What is known and wanted. Facts that do not bear on the task are named in the
-            response and else not used.
+        task: The name of a task, such as ``multiclass``, even if jobs do not support it yet.
+        facts: What is known and wanted. Facts that do not affect the task are listed in the
+            response and ignored.
 
     Returns:
         At least one recommendation, the best first, each with a complete `Loss`.
 
     Raises:
-        SpecError: Where there is no such task, or facts break their bounds or contradict each
-            other, with all violations.
+        SpecError: The task is unknown, or facts are out of bounds or contradict each other; with
+            all violations.
     """
     given = ProblemFacts() if facts is None else facts
     if task not in kinds():
@@ -92,7 +90,7 @@ def recommend(task: str, facts: ProblemFacts | None = None) -> RecommendLossResp
 
 
 def _ranked(table: Table, facts: Mapping[str, Any]) -> Iterator[tuple[str, Loss, list[Row]]]:
-    """Give each loss that has points: its name, complete, and the rows that speak of it."""
+    """Yield each loss with points: its name, the complete loss, and the rows that apply."""
     spoken: dict[str, list[Row]] = {name: [] for name in table.losses}
     for row in table.rows:
         if row.when.holds(facts):
@@ -102,13 +100,13 @@ def _ranked(table: Table, facts: Mapping[str, Any]) -> Iterator[tuple[str, Loss,
         if points[name] > 0:
             template = table.losses[name]
             form = template(facts) if callable(template) else template
-            # What weighs most is said first.
+            # The strongest reason comes first.
             rows = sorted(spoken[name], key=lambda row: -abs(row.points))
             yield name, fill_message(from_dict(form, Loss)), rows
 
 
 def _derived(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Add what follows from facts and is used in losses and texts."""
+    """Add derived values that losses and texts use."""
     more: dict[str, Any] = {}
     if "over_cost" in facts:
         more["cost_quantile"] = round(1 / (1 + facts["over_cost"]), 6)
@@ -124,7 +122,7 @@ def _derived(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Texts(dict[str, str]):
-    """Facts as texts write them."""
+    """Facts formatted for texts."""
 
     def __init__(self, facts: Mapping[str, Any]) -> None:
         super().__init__({name: _text(value) for name, value in facts.items()})
@@ -137,20 +135,20 @@ def _text(value: object) -> str:
 
 
 def _sentence(texts: _Texts, rows: Iterable[Row]) -> str:
-    """Join what rows say, each thing once."""
+    """Join the texts of rows without duplicates."""
     said = dict.fromkeys(row.why.format_map(texts) for row in rows if row.why)
     text = "; ".join(said)
     return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
 def _facts_of(rows: Iterable[Row], facts: Mapping[str, Any]) -> list[str]:
-    """Name the facts that speak for or against a loss, in the order of their declaration."""
+    """Return the names of the facts behind a recommendation, in order of declaration."""
     read = {name for row in rows for name in row.when.reads}
     return [name for name in fields(ProblemFacts.DESCRIPTOR) if name in read and name in facts]
 
 
 def _for_jobs(name: str, loss: Loss, table: Table, facts: Facts) -> dict[str, Any]:
-    """Give the task beside a loss, or say why no job can train by it."""
+    """Return the task for a loss, or the reason why no job can train with it."""
     reason = _only_evaluated(name, loss, table, facts)
     if reason:
         return {"only_evaluated": reason}
@@ -159,9 +157,9 @@ def _for_jobs(name: str, loss: Loss, table: Table, facts: Facts) -> dict[str, An
 
 
 def _only_evaluated(name: str, loss: Loss, table: Table, facts: Facts) -> str:
-    """Say why no job can train by a loss; '' where jobs can."""
+    """Return why no job can train with a loss; '' if jobs can."""
     if table.task not in tasks_by_name().values():
-        return f"jobs of task {task_name(table.task)} are not offered yet"
+        return f"jobs do not support the task {task_name(table.task)} yet"
     for bar in table.bars:
         if bar.loss in ("", name) and bar.when.holds(facts):
             return bar.text
@@ -171,4 +169,4 @@ def _only_evaluated(name: str, loss: Loss, table: Table, facts: Facts) -> str:
 
 def _elsewhere(fact: str, task: TaskKind.ValueType) -> str:
     bearing = ", ".join(map(task_name, tasks_of(fact)))
-    return f"it does not affect the choice for {task_name(task)}, but for {bearing}"
+    return f"it does not affect the choice for {task_name(task)}, only for {bearing}"

@@ -1,11 +1,9 @@
-"""What a task's table of advice consists of.
+"""The tables of advice, one per task.
 
-A loss's place follows from its points: the sum over its rows whose condition holds. A row with
-points above 0 is a reason, any other a caution. What has no points above 0 in sum is not
-recommended, and at equal points the loss that the table names first comes first.
+The rank of a loss follows from its points, summed over the rows whose condition holds. A row with
+more than 0 points is a reason, any other a caution. A loss with a sum of 0 or less is not
+recommended. At equal points the order of the table decides.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,14 +15,14 @@ from talweg.v1.options_pb2 import TaskKind
 Form = str | Mapping[str, Any]
 """A loss in its JSON form."""
 Builder = Callable[[Facts], Form]
-"""What makes a loss of the facts."""
+"""A function from facts to a loss."""
 Template = Form | Builder
-"""A loss, or what makes it of the facts."""
+"""A loss, or a function from facts to one."""
 
 ASKED = 200
-"""Asked for by a fact: nothing else does it."""
+"""Points of a loss that a fact asks for: no other does."""
 NEVER = -1000
-"""Not a choice at all."""
+"""Points of a loss that is not an option."""
 
 
 @dataclass(frozen=True)
@@ -34,34 +32,34 @@ class Row:
     loss: str
     """Its name in the table."""
     points: int
-    """How much the reason weighs; a caution where it is 0 or less."""
+    """The weight of the reason; 0 or less makes it a caution."""
     why: str
-    """A sentence without its full stop, in which ``{imbalance}`` stands for the fact's value.
-    Empty where there is nothing to say."""
+    """A sentence without its full stop; ``{imbalance}`` is replaced by the value of the fact. May
+    be empty."""
     when: When = ALWAYS
-    """When it speaks."""
+    """When it applies."""
 
 
 @dataclass(frozen=True)
 class Note:
-    """What to know beside the choice of a loss."""
+    """Advice other than the choice of a loss."""
 
     text: str
-    """Sentences, with facts' values as in a row."""
+    """Sentences, with placeholders as in a row."""
     when: When = ALWAYS
-    """When to tell it."""
+    """When it applies."""
 
 
 @dataclass(frozen=True)
 class Bar:
-    """Why no job can train as facts ask, so that losses are for `evaluate` alone."""
+    """A reason why no job can train as the facts ask; its losses are for `evaluate` only."""
 
     text: str
     """A clause without its full stop."""
     when: When
     """When it holds."""
     loss: str = ""
-    """A name of the table's; all of them where empty."""
+    """A name in the table; empty for all of them."""
 
 
 def _nothing(_: Facts) -> Mapping[str, Any]:
@@ -75,12 +73,12 @@ class Table:
     task: TaskKind.ValueType
     """The task."""
     losses: Mapping[str, Template]
-    """The losses that can be recommended, by a name of the table's own."""
+    """The losses that can be recommended, by a name local to the table."""
     rows: tuple[Row, ...]
     """The reasons."""
     notes: tuple[Note, ...] = ()
     """The notes."""
     settings: Callable[[Facts], Mapping[str, Any]] = _nothing
-    """What facts say of the task's own parameters, in their JSON form."""
+    """Parameters of the task that follow from facts, in their JSON form."""
     bars: tuple[Bar, ...] = ()
-    """What jobs cannot be asked for."""
+    """Facts that no job supports."""

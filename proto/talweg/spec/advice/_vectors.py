@@ -1,6 +1,4 @@
-"""Advice on embeddings: learnt from labels, pairs or triplets, and from two views."""
-
-from __future__ import annotations
+"""Advice on embeddings: metric learning and self-supervised learning."""
 
 from talweg.spec.advice._conditions import ALWAYS, above, at_least, below, given, is_
 from talweg.spec.advice._table import ASKED, NEVER, Note, Row, Table
@@ -30,56 +28,50 @@ METRIC_LEARNING = Table(
         "margin_ranking": {"margin_ranking": {"margin": 1}},
     },
     rows=(
-        Row("supcon", 50, "each sample is compared with all others of the batch"),
-        Row("multi_similarity", 40, "as supcon, with more weight on hard pairs"),
-        Row("semihard", 35, "semi-hard triplets mined in the batch; with normalised embeddings, "
-                            "so that the margin has a meaning"),
-        Row("circle", 30, "the farthest pairs have the most weight"),
+        Row("supcon", 50, "it compares each sample with all others of its class and of the batch"),
+        Row("multi_similarity", 40, "like supcon, with more weight for hard pairs"),
+        Row("semihard", 35, "it mines triplets in the batch, none of them too hard; normalised "
+            "embeddings give the margin a meaning"),
+        Row("circle", 30, "it gives pairs far from their optimum the most weight"),
         Row("arcface", 32, "it compares samples with one vector per class, not with each other"),
-        Row("cosface", 28, "as arcface, with smoother gradients"),
-        Row("supcon", 15, "batches are large, and each sample is compared with many "
-                          "others", _LARGE),
-        Row("arcface", 40, "batches are small, and it does not depend on the other samples of a "
-                           "batch",
+        Row("cosface", 28, "like arcface, with gradients that are easier to optimise"),
+        Row("supcon", 15, "batches are large, with many pairs per sample", _LARGE),
+        Row("arcface", 40, "batches are small, and it does not depend on their composition",
             _SMALL),
-        Row("cosface", 35, "batches are small, and it does not depend on the other samples of a "
-                           "batch",
+        Row("cosface", 35, "batches are small, and it does not depend on their composition",
             _SMALL),
-        Row("supcon", -10, "in small batches few samples have positives", _SMALL),
-        Row("semihard", -10, "small batches contain few triplets", _SMALL),
-        Row("arcface", 30, "of {num_classes} classes only few occur in a batch, and it compares "
-                           "with all", at_least("num_classes", _MANY_CLASSES)),
-        Row("cosface", 28, "of {num_classes} classes only few occur in a batch, and it compares "
-                           "with all", at_least("num_classes", _MANY_CLASSES)),
-        Row("supcon", 10, "it averages over all positives, so that a wrong label is one among "
-            "many", _SOME_NOISE),
-        Row("multi_similarity", -20, "the hard pairs, which have the most weight, are often "
-                                     "wrong labels",
+        Row("supcon", -10, "in small batches few samples have a partner of their class", _SMALL),
+        Row("semihard", -10, "small batches have few triplets", _SMALL),
+        Row("arcface", 30, "a batch has few of {num_classes} classes, and it compares with all of "
+            "them", at_least("num_classes", _MANY_CLASSES)),
+        Row("cosface", 28, "a batch has few of {num_classes} classes, and it compares with all of "
+            "them", at_least("num_classes", _MANY_CLASSES)),
+        Row("supcon", 10, "it averages over all positives, so a single wrong label matters little",
             _SOME_NOISE),
-        Row("circle", -15, "the far pairs, which have the most weight, are often wrong labels",
+        Row("multi_similarity", -20, "the hard pairs to which it gives the most weight are often "
+            "wrong labels", _SOME_NOISE),
+        Row("circle", -15, "the far pairs to which it gives the most weight are often wrong "
+            "labels", _SOME_NOISE),
+        Row("semihard", 5, "hard triplets are often wrong labels, and it skips them",
             _SOME_NOISE),
-        Row("semihard", 5, "hard triplets are often wrong labels, and it excludes them",
-            _SOME_NOISE),
-        # What is known.
-        Row("contrastive", ASKED, "it takes positive and negative pairs, "
-                                  "by Euclidean distance, squared beyond "
-                                  "the margin as well as within", is_("known", "pairs")),
+        # Supervision.
+        Row("contrastive", ASKED, "it takes matching and non-matching pairs, by squared Euclidean "
+            "distance on both sides of the margin", is_("known", "pairs")),
         Row("cosine_embedding", 100, "it takes such pairs too, by cosine similarity",
             is_("known", "pairs")),
-        Row("triplet", ASKED, "it takes the triplets of the data", is_("known", "triplets")),
-        Row("margin_ranking", ASKED, "it takes which of two samples should score higher, not by "
-                                     "how much",
+        Row("triplet", ASKED, "it takes triplets directly", is_("known", "triplets")),
+        Row("margin_ranking", ASKED, "it only needs to know which of two is higher",
             is_("known", "order")),
-        Row("margin_ranking", 0, "jobs have no ranking data: there it orders the cosines of "
-                                 "classes or triplets", is_("known", "order")),
+        Row("margin_ranking", 0, "jobs have no data on which of two is higher; there it orders "
+            "the cosine similarities of classes or triplets", is_("known", "order")),
         *(Row(name, NEVER, "", _NO_LABELS) for name in _BY_LABELS),
     ),
     notes=(
-        Note("Batches must contain several samples per class, or there are no "
-             "positives.", ~_NO_LABELS),
+        Note("Batches need several samples per class; otherwise there are no positive pairs.",
+             ~_NO_LABELS),
     ),
 )  # fmt: skip
-"""Vectors by which like is near like."""
+"""Metric learning."""
 
 SELF_SUPERVISED = Table(
     task=options_pb2.SELF_SUPERVISED,
@@ -93,29 +85,28 @@ SELF_SUPERVISED = Table(
     },
     rows=(
         Row("vicreg", 50, "it needs no negatives and takes batches of any size"),
-        Row("barlow_twins", 40, "it needs no negatives; correlations are computed over the batch"),
-        Row("nt_xent", 45, "two views of a sample must match within the batch"),
-        Row("nt_xent", 0, "the positive is among the similarities once; if it were twice, as "
-                          "often written, the loss could not fall below ln 2"),
-        Row("info_nce", 20, "as nt_xent, in one direction"),
-        Row("nt_xent", 30, "batches are large, and the other samples of the batch are its "
-                           "negatives", _LARGE),
-        Row("nt_xent", -25, "small batches contain few negatives", _SMALL),
-        Row("info_nce", -10, "small batches contain few negatives", _SMALL & ~given("queue")),
+        Row("barlow_twins", 40, "it needs no negatives; correlations are over the batch"),
+        Row("nt_xent", 45, "two augmentations of a sample must identify each other in the batch"),
+        Row("nt_xent", 0, "it counts the positive pair once; counted twice, as often written, the "
+            "loss cannot fall below ln 2"),
+        Row("info_nce", 20, "like nt_xent, in one direction"),
+        Row("nt_xent", 30, "batches are large, and their other samples are its negatives", _LARGE),
+        Row("nt_xent", -25, "small batches have few negatives", _SMALL),
+        Row("info_nce", -10, "small batches have few negatives", _SMALL & ~given("queue")),
         Row("vicreg", 20, "batches are small, and it needs no negatives", _SMALL),
         Row("barlow_twins", -5, "correlations over few samples are noisy", _SMALL),
         Row("info_nce", 70, "it takes negatives from a queue instead of the batch",
             given("queue")),
-        Row("negative_cosine", 80, "predictor and stop-gradient prevent collapse to a single "
-                                   "embedding", given("predictor")),
-        Row("clip", ASKED, "pairs of two modalities must match, in both directions",
+        Row("negative_cosine", 80, "the predictor and the stopped gradient keep it from "
+            "collapsing to one vector", given("predictor")),
+        Row("clip", ASKED, "pairs of two modalities must identify each other, in both directions",
             given("two_kinds")),
         Row("nt_xent", NEVER, "", given("two_kinds")),
     ),
     notes=(
-        Note("Without a predictor negative_cosine collapses to a single embedding: it is not "
-             "listed.", ~given("predictor")),
-        Note("Evaluate with a linear or nearest-neighbour probe, not the loss.", ALWAYS),
+        Note("negative_cosine is left out: without a predictor it is minimal where all samples "
+             "collapse to one vector.", ~given("predictor")),
+        Note("Use a linear or nearest-neighbour probe to compare models, not the loss.", ALWAYS),
     ),
 )  # fmt: skip
-"""Vectors without labels."""
+"""Self-supervised learning."""

@@ -1,7 +1,5 @@
 """The comments of the .proto files, by the full name of what they stand above."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterator
 from importlib.resources import files

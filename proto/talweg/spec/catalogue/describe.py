@@ -1,7 +1,5 @@
 """Specs in words: parameters by name, labels, names of jobs."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

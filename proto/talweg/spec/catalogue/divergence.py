@@ -1,7 +1,5 @@
 """What the guard saw of a refused step, in lines for people."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from itertools import zip_longest
 

@@ -1,9 +1,8 @@
 """What the service knows, as the catalogue service and the command line tell it."""
 
-from __future__ import annotations
-
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from google.protobuf.descriptor import Descriptor
 
@@ -33,6 +32,8 @@ from talweg.v1.losses_pb2 import Loss
 from talweg.v1.models_pb2 import Model
 from talweg.v1.optimizers_pb2 import Optimizer
 from talweg.v1.tasks_pb2 import Task
+
+Entry = TypeVar("Entry")
 
 
 def losses(task: str | None = None) -> list[LossEntry]:
@@ -82,40 +83,30 @@ def tasks() -> list[TaskEntry]:
 
 def models() -> list[ModelEntry]:
     """Give the models."""
-    return [
-        ModelEntry(
-            name=name,
-            description=comment(message.full_name),
-            facts=model_facts(message),
-            parameters=parameters(message),
-        )
-        for name, message in members(Model.DESCRIPTOR)
-    ]
+    return _entries(Model.DESCRIPTOR, ModelEntry, model_facts)
 
 
 def datasets() -> list[DatasetEntry]:
     """Give the data sets."""
-    return [
-        DatasetEntry(
-            name=name,
-            description=comment(message.full_name),
-            facts=dataset_facts(message),
-            parameters=parameters(message),
-        )
-        for name, message in members(Dataset.DESCRIPTOR)
-    ]
+    return _entries(Dataset.DESCRIPTOR, DatasetEntry, dataset_facts)
 
 
 def optimizers() -> list[OptimizerEntry]:
     """Give the optimizers."""
+    return _entries(Optimizer.DESCRIPTOR, OptimizerEntry, optimizer_facts)
+
+
+def _entries(
+    choice: Descriptor, entry: Callable[..., Entry], facts: Callable[[Descriptor], object]
+) -> list[Entry]:
     return [
-        OptimizerEntry(
+        entry(
             name=name,
             description=comment(message.full_name),
-            facts=optimizer_facts(message),
+            facts=facts(message),
             parameters=parameters(message),
         )
-        for name, message in members(Optimizer.DESCRIPTOR)
+        for name, message in members(choice)
     ]
 
 

@@ -1,7 +1,5 @@
 """Renders the catalogue as a page: ``python -m talweg.spec.catalogue.markdown``."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 

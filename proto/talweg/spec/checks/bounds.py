@@ -1,7 +1,5 @@
 """Holds each field of a message against the rules that stand beside it in the .proto files."""
 
-from __future__ import annotations
-
 import functools
 import math
 from typing import Any

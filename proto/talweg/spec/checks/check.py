@@ -1,7 +1,5 @@
 """The whole check of a spec: bounds first, then the rules that hold between fields."""
 
-from __future__ import annotations
-
 from itertools import chain
 
 from talweg.spec.checks.bounds import check_message

@@ -1,7 +1,5 @@
 """Going on with another job's training: what may change, and what did."""
 
-from __future__ import annotations
-
 from talweg.spec.catalogue.describe import flatten
 from talweg.spec.errors import Violation
 from talweg.spec.semantics.facts import chosen, kind

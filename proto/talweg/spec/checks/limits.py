@@ -4,8 +4,6 @@ Each list has its own limit beside its field, but lists within lists multiply. W
 this walk may take time by the square of a list, or look an enum's number up in a table.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

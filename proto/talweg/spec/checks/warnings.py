@@ -1,7 +1,5 @@
 """What is allowed and probably not meant."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from talweg.spec.errors import number_text

@@ -1,7 +1,5 @@
 """From a formula's text to its checked tree, or to all that is wrong with it, by column."""
 
-from __future__ import annotations
-
 import ast
 import keyword
 import re

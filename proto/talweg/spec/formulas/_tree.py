@@ -1,7 +1,5 @@
 """What a formula may say, and the tree that it becomes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -48,7 +46,7 @@ class Operation:
 
     name: str
     """A name of `FUNCTIONS` or `OPERATORS`."""
-    terms: tuple[Term, ...]
+    terms: "tuple[Term, ...]"
     """What it is applied to."""
     column: int
     """Where it stands in the formula, counted from 1."""

@@ -1,7 +1,5 @@
 """Makes the defaults of a spec explicit, so that it says all that a run depends on."""
 
-from __future__ import annotations
-
 import functools
 from typing import TypeVar
 

@@ -1,7 +1,5 @@
 """Job files: from text to specs and back."""
 
-from __future__ import annotations
-
 import json
 from typing import Any, NoReturn
 
@@ -31,7 +29,7 @@ def parse(text: str, *, source: str = "job file") -> JobSpec:
 
 def to_yaml(spec: JobSpec) -> str:
     """Write a spec as a job file that gives the same spec again."""
-    from talweg.spec.reading import yaml_text
+    from talweg.spec.reading import yaml_text  # noqa: PLC0415 - see _read_yaml
 
     return yaml_text.dump(to_dict(spec))
 
@@ -65,9 +63,9 @@ def read(text: str, *, source: str) -> object:
 
 
 def _read_yaml(text: str, source: str) -> object:
-    import yaml
+    import yaml  # noqa: PLC0415 - slow to import, and only job files need it
 
-    from talweg.spec.reading import yaml_text
+    from talweg.spec.reading import yaml_text  # noqa: PLC0415 - imports yaml
 
     allowed = "YAML or JSON"
     try:

@@ -1,13 +1,13 @@
 """Between messages and their JSON form. Reading reports every mistake at once."""
 
-from __future__ import annotations
-
+import base64
 import math
 import numbers
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar, overload
 
+from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
@@ -118,18 +118,13 @@ def _field_to_json(field: Field, value: Any) -> Any:
 def _value_to_json(field: Field, value: Any) -> Any:
     if field.type is Type.MESSAGE:
         if value.DESCRIPTOR.full_name.startswith(_WELL_KNOWN):
-            # Timestamps, durations and statuses have a JSON form of their own. Loaded here since
-            # it is slow to import and no spec needs it.
-            from google.protobuf import json_format
-
+            # Timestamps, durations and statuses have a JSON form of their own.
             return json_format.MessageToDict(value, preserving_proto_field_name=True)
         return to_dict(value)
     if field.type is Type.CHOICE and field.enum is not None:
         known = field.enum.values_by_number.get(value)
         return value if known is None else known.name
     if field.type is Type.BYTES:
-        import base64
-
         return base64.b64encode(value).decode("ascii")
     if field.is_object:
         return json_objects.as_object(value)
@@ -329,8 +324,6 @@ class _Reader:
         return None
 
     def _well_known(self, message: Message, value: Any, path: str) -> None:
-        from google.protobuf import json_format
-
         try:
             json_format.ParseDict(value, message)
         except (json_format.ParseError, ValueError, TypeError):

@@ -1,7 +1,5 @@
 """Texts that hold a JSON object: free parameters, whose fields no message can name."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from typing import Any, NoReturn

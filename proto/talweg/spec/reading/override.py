@@ -1,7 +1,5 @@
 """Single settings written as PATH=VALUE, put into a job file's object."""
 
-from __future__ import annotations
-
 import copy
 import re
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """A choice with its parameters in one word of a command line: `huber:delta=2`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 

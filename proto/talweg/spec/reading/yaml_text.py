@@ -4,8 +4,6 @@ YAML 1.2's core schema: ``1e-3`` is a number, ``no`` is a text, dates are texts.
 no aliases (a small text could stand for a huge value), no tags that name types, no name twice.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Hashable, Mapping
 from typing import Any, ClassVar

@@ -1,7 +1,5 @@
 """Rules among data set, split, preprocessing and task."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 

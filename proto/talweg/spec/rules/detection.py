@@ -1,7 +1,5 @@
 """Rules of detection: the two parts of its loss, and the grid of its model."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from google.protobuf.message import Message

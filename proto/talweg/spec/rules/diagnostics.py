@@ -1,7 +1,5 @@
 """Rules about what a job looks into besides its training."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from talweg.spec.errors import Violation

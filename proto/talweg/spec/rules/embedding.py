@@ -1,7 +1,5 @@
 """Rules of the tasks whose model gives embeddings."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from talweg.spec.errors import Violation, one_of

@@ -1,7 +1,5 @@
 """Rules of losses that compare a frozen network's features, and the jobs that trained one."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """Rules of adversarial games."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from talweg.spec.errors import Violation

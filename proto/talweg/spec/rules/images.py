@@ -1,7 +1,5 @@
 """Rules of tasks over images: which masks or images a loss takes, and data made of images."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from talweg.spec.errors import Violation, number_text, one_of

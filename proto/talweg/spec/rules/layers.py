@@ -1,7 +1,5 @@
 """Follows the shape of one sample through the layers of a `sequential`, without torch."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """Rules among loss, task and data."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterator
 from itertools import pairwise
@@ -112,7 +110,7 @@ def _quantiles(leaf: Leaf) -> Iterator[Violation]:
                 f"{leaf.member}.{leaf.facts.output.quantiles}[{index + 1}]",
                 number_text(high),
                 f"more than the previous one, {number_text(low)}",
-                "quantiles must be in increasing order",
+                "quantiles must increase",
             )
 
 

@@ -1,7 +1,5 @@
 """Rules of multitask jobs: a loss for each head, that fits it, and a trunk that can carry them."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace

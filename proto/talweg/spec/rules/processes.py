@@ -1,7 +1,5 @@
 """Rules about jobs in several processes, which share every batch."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from google.protobuf.message import Message

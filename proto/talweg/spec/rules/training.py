@@ -1,7 +1,5 @@
 """Rules about names, model, optimizer, schedule and training."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 

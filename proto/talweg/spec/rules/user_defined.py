@@ -1,7 +1,5 @@
 """Rules among the fields of one message, which no option of a single field can say."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A filled spec with what the rules ask about it, found out once."""
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Iterable
@@ -59,7 +57,7 @@ class SpecContext:
         )
 
     @functools.cached_property
-    def task(self) -> TaskKind.ValueType:
+    def task(self) -> "TaskKind.ValueType":
         """The task by kind."""
         return task_kind(self.spec)
 

@@ -1,7 +1,5 @@
 """What a spec alone says about its data: sizes, shapes, classes."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

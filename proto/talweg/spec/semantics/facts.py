@@ -1,7 +1,5 @@
 """What a spec says, by its descriptors: chosen members, losses within losses, facts, arrays."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterable, Iterator
 from itertools import chain

@@ -1,7 +1,5 @@
 """The heads of a multitask job: each with its name, its task and its loss."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

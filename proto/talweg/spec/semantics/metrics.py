@@ -1,7 +1,5 @@
 """The metrics of a spec by its task: names, goals, and the one that jobs are compared by."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import chain
 

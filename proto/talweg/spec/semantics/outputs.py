@@ -1,7 +1,5 @@
 """What a model's outputs are under a loss, and how many a task needs: facts of their messages."""
 
-from __future__ import annotations
-
 import json
 import operator
 from dataclasses import dataclass, replace
@@ -35,6 +33,7 @@ MODEL_GIVES: dict[OutputFacts.Kind.ValueType, str] = {
     OutputFacts.CLASS_EMBEDDING: "an embedding, compared with one learned vector per class",
     OutputFacts.BOXES: "class logits and a box per location",
     OutputFacts.SCORES: "critic scores",
+    OutputFacts.NORMAL_INVERSE_GAMMA: "four outputs per target, the mean and its evidence",
 }
 """What a model gives under a loss, by kind, in words: `the model gives …`, `tweedie takes …`."""
 
@@ -52,6 +51,7 @@ _TRANSPARENT_LAYERS = ("flatten", "dropout")
 _SPECIAL = (
     OutputFacts.LOG_MEAN,
     OutputFacts.MEAN_AND_VARIANCE,
+    OutputFacts.NORMAL_INVERSE_GAMMA,
     OutputFacts.QUANTILES,
     OutputFacts.CONDITIONAL_RANK_LOGITS,
     OutputFacts.CLASS_EMBEDDING,
@@ -157,12 +157,13 @@ def num_outputs(spec: JobSpec, num_targets: int) -> int:
             data has them.
 
     Returns:
-        K for regression, K·Q under multi_quantile, 2K under gaussian_nll; 1 for binary; C for
-        multiclass, the embedding's size under losses that compare embeddings with a vector a
-        class; L for multilabel; K-1 for the steps between K ranks; the embedder's size where the
-        model gives embeddings; of each pixel C for segmentation, 1 under target foreground, and
-        the target's channels for image translation; of each location C + 4 for detection; the
-        numbers of an autoencoder's code; 1 for a critic's score.
+        K for regression, K·Q under multi_quantile, 2K under gaussian_nll, 4K under
+        evidential; 1 for binary; C for multiclass, the embedding's size under losses that
+        compare embeddings with a vector a class; L for multilabel; K-1 for the steps
+        between K ranks; the embedder's size where the model gives embeddings; of each
+        pixel C for segmentation, 1 under target foreground, and the target's channels for
+        image translation; of each location C + 4 for detection; the numbers of an
+        autoencoder's code; 1 for a critic's score.
 
     Raises:
         ValueError: Where num_targets is below 1, or the spec names no task.

@@ -1,7 +1,5 @@
 """What the data of metric learning tell: labels, pairs or triplets; and in which arrays."""
 
-from __future__ import annotations
-
 from talweg.v1 import options_pb2
 from talweg.v1.options_pb2 import DatasetFacts
 from talweg.v1.spec_pb2 import JobSpec

@@ -18,7 +18,7 @@ from talweg.server.broker import redis_url
 from talweg.spec.broker import KEY_PREFIX
 from talweg.v1.jobs_pb2 import Event
 
-_logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 KEY = f"{KEY_PREFIX}events"
 _MAX_LENGTH = 10_000
@@ -76,12 +76,12 @@ class EventStream:
                 pipeline.expire(KEY, _EXPIRES_S)
                 await pipeline.execute()
                 if not answers:
-                    _logger.info("the event stream can be written again")
+                    log.info("the event stream can be written again")
                 answers = True
             except (RedisError, OSError) as exc:
                 # Not sent again: whoever waits for these events reads the record by now.
                 if answers:
-                    _logger.warning("the event stream cannot be written: %s", exc)
+                    log.warning("the event stream cannot be written: %s", exc)
                 answers = False
                 await asyncio.sleep(_RETRY_S)
 
@@ -115,7 +115,7 @@ class EventStream:
                 if name not in (b"job", b"origin")
             ]
         except Exception:
-            _logger.exception("an entry of the event stream cannot be read")
+            log.exception("an entry of the event stream cannot be read")
             return
         self._told(job, events)
 

@@ -18,7 +18,7 @@ from talweg.server.store.clock import SECOND
 from talweg.server.store.database import Database
 from talweg.spec.broker import DEFAULT_QUEUE
 
-_logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 MAX_DOORBELLS = 64
 INTERVAL_S = 1.0
@@ -41,10 +41,10 @@ class Dispatcher:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="doorbell")
         self._woken = asyncio.Event()
         self._broker = Outage(
-            _logger, "the broker does not answer, jobs wait", "the broker answers again"
+            log, "the broker does not answer, jobs wait", "the broker answers again"
         )
         self._record = Outage(
-            _logger, "waiting jobs cannot be looked for", "waiting jobs can be looked for again"
+            log, "waiting jobs cannot be looked for", "waiting jobs can be looked for again"
         )
         self._longest_wait_s = 0.0
 

@@ -14,7 +14,7 @@ class Outage:
             fails: What to say when it begins to fail; the error follows.
             works: What to say when it works again.
         """
-        self._logger = logger
+        self._log = logger
         self._fails = fails
         self._works = works
         self.num_failures = 0
@@ -28,10 +28,10 @@ class Outage:
         """
         self.num_failures += 1
         if self.num_failures == 1:
-            self._logger.warning("%s: %s", self._fails, error)
+            self._log.warning("%s: %s", self._fails, error)
 
     def passed(self) -> None:
         """Note a success."""
         if self.num_failures:
-            self._logger.info("%s", self._works)
+            self._log.info("%s", self._works)
         self.num_failures = 0

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from talweg.server.broker import TIMEOUT_S
 from talweg.server.queueing.dispatcher import Dispatcher
 
-_logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _ANSWER_WITHIN_S = 1.0
 _ASK_AFTER_S = 2.0
@@ -80,7 +80,7 @@ class Presence:
         try:
             served = await asyncio.get_running_loop().run_in_executor(self._thread, self._ask)
         except (OperationalError, RedisError, OSError) as exc:
-            _logger.info("the workers cannot be asked for: %s", exc)
+            log.info("the workers cannot be asked for: %s", exc)
             self._answers.clear()
         else:
             self._answers.append(served)

@@ -14,7 +14,7 @@ from talweg.server.store.database import Database, Transaction
 from talweg.server.store.rows import JobRow
 from talweg.v1.jobs_pb2 import Job, Outcome
 
-_logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 INTERVAL_S = 1.0
 _BATCH = 100
@@ -35,9 +35,7 @@ class Reaper:
 
     async def run(self) -> None:
         """Reaps, until cancelled."""
-        outage = Outage(
-            _logger, "the leases cannot be looked at", "the leases can be looked at again"
-        )
+        outage = Outage(log, "the leases cannot be looked at", "the leases can be looked at again")
         while True:
             await asyncio.sleep(INTERVAL_S)
             try:
@@ -71,7 +69,7 @@ def _reap(tx: Transaction, row: JobRow, max_lost_attempts: int) -> JobRow:
     if not lost:
         message = f"its worker {row.worker} did not end it within the grace period"
         return endings.cancel(tx, row, message, ending="cut off")
-    _logger.warning("worker %s lost %s, attempt %d", row.worker, row.name, row.attempt)
+    log.warning("worker %s lost %s, attempt %d", row.worker, row.name, row.attempt)
     num_lost = row.lost_attempts + 1
     if num_lost < max_lost_attempts:
         return endings.requeue(

@@ -33,7 +33,7 @@ from talweg.spec.broker import CUDA_QUEUE, DEFAULT_QUEUE
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.spec_pb2 import JobSpec, Resources
 
-_logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 MAX_BATCH = 1000
 # Checks are Python's own work, of which only one thread goes on at a time: more threads would not
@@ -187,7 +187,7 @@ def _prepare(submission: Submission, retry_of: str) -> _Prepared | ServerError:
         return exc
     except Exception:
         # Of this spec alone: what else stands in its batch goes through.
-        _logger.exception("the check of a spec failed")
+        log.exception("the check of a spec failed")
         return InternalError()
 
 
@@ -291,7 +291,7 @@ def _looked_up(connection: Connection, job: NewJob, spec: JobSpec) -> NewJob | S
     except (SQLAlchemyError, ServerError):
         raise  # Of the record, and so of the whole batch.
     except Exception:
-        _logger.exception("the check of a spec against the jobs that it names failed")
+        log.exception("the check of a spec against the jobs that it names failed")
         return InternalError()
 
 

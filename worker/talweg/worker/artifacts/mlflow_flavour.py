@@ -11,10 +11,12 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 from torch import Tensor, nn
 
+from talweg.worker.errors import WorkerError
+
 NAME = "model"
 
 
-class UploadError(Exception):
+class UploadError(WorkerError):
     """The model was written, and could not be sent; the cause says why."""
 
 

@@ -1,11 +1,10 @@
 """A trained model that predicts: its network, and its task's postprocessor."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from talweg.spec import heads as heads_of
@@ -72,7 +71,8 @@ class Predictor(nn.Module):
 
     Takes inputs as they come from the data, float32 (N, *input_shape), and gives float32
     (N, num_outputs): numbers in the target's units; under multi_quantile each target's quantiles
-    beside each other, under gaussian_nll its mean and standard deviation; probabilities (N, C) of
+    beside each other, under gaussian_nll its mean and standard deviation, under evidential its
+    mean, aleatoric and epistemic variance; probabilities (N, C) of
     the classes or labels, of class 1 under binary, (N, K) of the ranks; embeddings. A model of
     pixels gives images (N, num_outputs, height, width) of the same. A detector gives x1, y1, x2,
     y2 in pixels, score and class of the boxes that it finds (N, K, 6), the highest score first and
@@ -120,6 +120,4 @@ def load(folder: Path) -> Predictor:
 
 def load_example(folder: Path) -> Tensor:
     """Return the inputs that were kept as an example."""
-    from safetensors.torch import load_file
-
     return load_file(folder / EXAMPLE)["x"]

@@ -4,18 +4,15 @@ from talweg.worker.data.bundle import DataBundle, DataSplit, Inputs, StandardSca
 from talweg.worker.data.gaussian_ring import ring_centres
 from talweg.worker.data.loaders import LOADERS, RawData
 from talweg.worker.data.loading import DIVIDED, load
-from talweg.worker.data.loss_facts import MEASURES, measure
 
 __all__ = [
     "DIVIDED",
     "LOADERS",
-    "MEASURES",
     "DataBundle",
     "Inputs",
     "DataSplit",
     "RawData",
     "StandardScaler",
     "load",
-    "measure",
     "ring_centres",
 ]

@@ -1,7 +1,5 @@
 """Ranks from numbers."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -19,7 +17,7 @@ class Ranks:
     """The largest number of each rank but the last (K-1,), rising."""
 
     @classmethod
-    def of(cls, numbers: NDArray[np.float64], count: int) -> Ranks:
+    def of(cls, numbers: NDArray[np.float64], count: int) -> "Ranks":
         """Cut at the quantiles, so that each rank holds about as many of the numbers.
 
         Args:

@@ -1,7 +1,5 @@
 """A job's data, as training takes it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -67,7 +65,7 @@ class StandardScaler:
     """As mean; 1 where a column does not vary."""
 
     @classmethod
-    def of(cls, values: NDArray[np.float64], *, by_column: bool = True) -> StandardScaler:
+    def of(cls, values: NDArray[np.float64], *, by_column: bool = True) -> "StandardScaler":
         """Take the statistics of values (N, …): of each column, or one of all numbers."""
         axis = 0 if by_column else None
         mean = np.asarray(values.mean(axis=axis), dtype=np.float64)

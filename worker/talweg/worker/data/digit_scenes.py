@@ -4,8 +4,6 @@ Everything is drawn for all scenes at once; a digit is laid into its scenes by t
 products, since bilinear interpolation goes row by row and column by column.
 """
 
-from __future__ import annotations
-
 import functools
 
 import numpy as np

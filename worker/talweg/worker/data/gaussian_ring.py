@@ -1,7 +1,5 @@
 """Normal distributions around points on a circle."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -3,8 +3,6 @@
 To add one: a loader, and its row in `LOADERS`, which a test holds complete.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -107,12 +105,7 @@ def _synthetic_classification(spec: messages.SyntheticClassification) -> RawData
         class_sep=spec.class_separation,
         random_state=spec.seed,
     )
-    return _table(
-        inputs,
-        targets.astype(np.int64),
-        _numbered("x", spec.num_features),
-        class_names=_numbered("class ", spec.num_classes),
-    )
+    return _numbered_table(inputs, targets, spec.num_classes, each="class")
 
 
 def _synthetic_multilabel(spec: messages.SyntheticMultilabel) -> RawData:
@@ -125,17 +118,23 @@ def _synthetic_multilabel(spec: messages.SyntheticMultilabel) -> RawData:
             n_labels=spec.mean_labels,
             random_state=spec.seed,
         )
-    return _table(
-        inputs,
-        targets.astype(np.int64),
-        _numbered("x", spec.num_features),
-        class_names=_numbered("label ", spec.num_classes),
-    )
+    return _numbered_table(inputs, targets, spec.num_classes, each="label")
 
 
 def _gaussian_ring(spec: messages.GaussianRing) -> RawData:
-    x, y = ring(spec)
-    return _table(x, y, _numbered("x", 2), class_names=_numbered("mode ", spec.num_classes))
+    return _numbered_table(*ring(spec), spec.num_classes, each="mode")
+
+
+def _numbered_table(
+    inputs: NDArray[np.float64], targets: NDArray[Any], num_classes: int, *, each: str
+) -> RawData:
+    """Return a table whose features and classes have numbers for names."""
+    return _table(
+        inputs,
+        targets.astype(np.int64),
+        _numbered("x", inputs.shape[1]),
+        class_names=_numbered(f"{each} ", num_classes),
+    )
 
 
 def _numbered(prefix: str, count: int) -> tuple[str, ...]:

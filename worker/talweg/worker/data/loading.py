@@ -1,7 +1,5 @@
 """From a spec to the data it trains on."""
 
-from __future__ import annotations
-
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -37,6 +35,8 @@ DIVIDED: dict[str, Callable[[Any, Split], tuple[RawData, Division]]] = {
     "digit_triplets": digit_triplets,
 }
 """The members of `Dataset` whose parts are made each by itself; the others have a loader."""
+
+_Arrays = dict[str, NDArray[Any]]
 
 _MOST_KEPT = 16
 _MOST_BYTES_KEPT = 256 * 2**20
@@ -80,62 +80,26 @@ def load(spec: JobSpec) -> DataBundle:
 
 def make(spec: JobSpec) -> DataBundle:
     """Do what `load` does, without remembering it."""
-    name, message = kind(spec.dataset)
-    task = task_kind(spec)
-    division = None
-    if name in DIVIDED:
-        raw, division = DIVIDED[name](message, spec.split)
-    else:
-        raw = LOADERS[name](message)
+    raw, division = _raw(spec)
     arrays = _wanted(raw, spec)
     difficulty = _difficulty(raw, spec)
-    if "y" in arrays and task in (BINARY, MULTILABEL):
-        arrays["y"] = arrays["y"].astype(np.float64)
-    by_class = spec.split.stratified and task in (BINARY, MULTICLASS)
-    inputs = inputs_of(spec)
-    if task == METRIC_LEARNING and given_of(spec) == MetricLearning.labels:
-        division = divide_classes(spec.split, arrays["y"])
-    elif division is None:
-        division = divide(
-            spec.split, len(arrays[inputs[0]]), raw.arrays["y"] if by_class else None
-        )
-    classes = raw.class_names if "image" not in arrays else ()
-    if task == ORDINAL and not classes:
-        ranks = Ranks.of(arrays["y"][division.train], spec.task.ordinal.ranks)
-        arrays["y"], classes = ranks.of_numbers(arrays["y"]), ranks.names
+    division = _division(spec, raw, arrays, division)
+    classes = _encode_targets(spec, raw, arrays, division)
     parts = {
         part: {name: array[indices] for name, array in arrays.items()}
         for part, indices in division._asdict().items()
     }
-
-    preprocessing = spec.preprocessing
     train = parts["train"]
-    scalers: dict[str, StandardScaler] = {}
-    if task == REGRESSION:
-        if preprocessing.HasField("target_outliers"):
-            train["y"] = _with_outliers(train["y"], preprocessing.target_outliers)
-    if "y" in train and preprocessing.standardise_targets:
-        scalers["y"] = StandardScaler.of(train["y"])
-    if preprocessing.standardise_inputs:
-        # One for all inputs that are compared: a sample is the same in any place.
-        together = np.concatenate([train[name] for name in inputs])
-        scaler = StandardScaler.of(together, by_column=together.ndim == 2)
-        scalers |= dict.fromkeys(inputs, scaler)
-
-    def part(arrays: Mapping[str, NDArray[Any]]) -> DataSplit:
-        scaled = {
-            name: scalers[name].scale(array) if name in scalers else array
-            for name, array in arrays.items()
-        }
-        return DataSplit({name: _tensor(array) for name, array in scaled.items()}, inputs[0])
-
+    if task_kind(spec) == REGRESSION and spec.preprocessing.HasField("target_outliers"):
+        train["y"] = _with_outliers(train["y"], spec.preprocessing.target_outliers)
+    scalers = _scalers(spec, train)
+    first = inputs_of(spec)[0]
+    splits = {part: _split(arrays, scalers, first) for part, arrays in parts.items()}
     return DataBundle(
-        name=name,
+        name=kind(spec.dataset)[0],
         digest=_digest(raw),
-        train=part(train),
-        validation=part(parts["validation"]),
-        test=part(parts["test"]),
-        inputs=Inputs(arrays[inputs[0]].shape[1:], raw.feature_names, scalers.get(inputs[0])),
+        **splits,
+        inputs=Inputs(arrays[first].shape[1:], raw.feature_names, scalers.get(first)),
         num_targets=_num_targets(arrays, raw, classes),
         class_names=classes,
         target_names=raw.target_names,
@@ -144,9 +108,65 @@ def make(spec: JobSpec) -> DataBundle:
     )
 
 
-def _num_targets(
-    arrays: Mapping[str, NDArray[Any]], raw: RawData, classes: tuple[str, ...]
-) -> int:
+def _raw(spec: JobSpec) -> tuple[RawData, Division | None]:
+    """Return the data set, and its division where it is made in parts."""
+    name, message = kind(spec.dataset)
+    return (
+        DIVIDED[name](message, spec.split) if name in DIVIDED else (LOADERS[name](message), None)
+    )
+
+
+def _division(
+    spec: JobSpec, raw: RawData, arrays: _Arrays, made_with_the_data: Division | None
+) -> Division:
+    """Return which samples go to training, validation and test."""
+    task = task_kind(spec)
+    if task == METRIC_LEARNING and given_of(spec) == MetricLearning.labels:
+        return divide_classes(spec.split, arrays["y"])
+    if made_with_the_data is not None:
+        return made_with_the_data
+    by_class = spec.split.stratified and task in (BINARY, MULTICLASS)
+    num_samples = len(arrays[inputs_of(spec)[0]])
+    return divide(spec.split, num_samples, raw.arrays["y"] if by_class else None)
+
+
+def _encode_targets(
+    spec: JobSpec, raw: RawData, arrays: _Arrays, division: Division
+) -> tuple[str, ...]:
+    """Bring the targets, in place, to what the task computes with; return the classes' names."""
+    task = task_kind(spec)
+    if "y" in arrays and task in (BINARY, MULTILABEL):
+        arrays["y"] = arrays["y"].astype(np.float64)
+    classes = raw.class_names if "image" not in arrays else ()
+    if task == ORDINAL and not classes:
+        ranks = Ranks.of(arrays["y"][division.train], spec.task.ordinal.ranks)
+        arrays["y"], classes = ranks.of_numbers(arrays["y"]), ranks.names
+    return classes
+
+
+def _scalers(spec: JobSpec, train: _Arrays) -> dict[str, StandardScaler]:
+    """Return what standardises arrays, by their names, measured on the training split."""
+    scalers: dict[str, StandardScaler] = {}
+    if "y" in train and spec.preprocessing.standardise_targets:
+        scalers["y"] = StandardScaler.of(train["y"])
+    if spec.preprocessing.standardise_inputs:
+        # One for all inputs that are compared: a sample is the same in any place.
+        inputs = inputs_of(spec)
+        together = np.concatenate([train[name] for name in inputs])
+        scaler = StandardScaler.of(together, by_column=together.ndim == 2)
+        scalers |= dict.fromkeys(inputs, scaler)
+    return scalers
+
+
+def _split(arrays: _Arrays, scalers: Mapping[str, StandardScaler], first_input: str) -> DataSplit:
+    scaled = {
+        name: scalers[name].scale(array) if name in scalers else array
+        for name, array in arrays.items()
+    }
+    return DataSplit({name: _tensor(array) for name, array in scaled.items()}, first_input)
+
+
+def _num_targets(arrays: _Arrays, raw: RawData, classes: tuple[str, ...]) -> int:
     """Return what the task's targets choose from, or channels of an image that is one."""
     if "image" in arrays:
         return int(arrays["image"].shape[1])
@@ -154,7 +174,7 @@ def _num_targets(
     return len(classes or raw.target_names) or 1
 
 
-def _wanted(raw: RawData, spec: JobSpec) -> dict[str, NDArray[Any]]:
+def _wanted(raw: RawData, spec: JobSpec) -> _Arrays:
     """Return the arrays that the task reads."""
     wanted = arrays_of(spec)
     missing = [name for name in wanted if name not in raw.arrays]

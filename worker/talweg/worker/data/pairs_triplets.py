@@ -1,7 +1,5 @@
 """Pairs and triplets of handwritten digits."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

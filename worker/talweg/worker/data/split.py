@@ -1,7 +1,5 @@
 """Divides samples into training, validation and test data."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -4,8 +4,6 @@ After Li et al., Visualizing the Loss Landscape of Neural Nets (2018): two rando
 which each filter is as long as the weights' own.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Generator, Sequence

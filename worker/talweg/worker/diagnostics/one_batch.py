@@ -1,7 +1,5 @@
 """Can the model learn one step's batches by heart? One that cannot has a fault or is too small."""
 
-from __future__ import annotations
-
 import math
 
 from talweg.v1.jobs_pb2 import LogLine

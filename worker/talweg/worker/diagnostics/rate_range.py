@@ -3,8 +3,6 @@
 After Smith, Cyclical Learning Rates for Training Neural Networks (2017).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 

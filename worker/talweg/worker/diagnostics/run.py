@@ -1,7 +1,5 @@
 """A run of a job with all that `diagnostics` of its spec asks for."""
 
-from __future__ import annotations
-
 from talweg.v1.jobs_pb2 import LogLine
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import training

@@ -1,7 +1,5 @@
 """A predictor that knows nothing of the inputs: what a model must beat to have learnt anything."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

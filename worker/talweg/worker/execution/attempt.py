@@ -30,7 +30,7 @@ from talweg.worker.storage.blobs import Blobs
 from talweg.worker.tracking import spool
 from talweg.worker.tracking.spool import SpoolWriter
 from talweg.worker.training import Result, Stop
-from talweg.worker.training.distributed.processes import ProcessLostError
+from talweg.worker.training.distributed.launcher import ProcessLostError
 
 # Channels, height, width.
 _DIMS_OF_IMAGE = 3
@@ -162,6 +162,7 @@ class _Attempt:
                 self._spool.document(spool.DIVERGENCE, to_dict(outcome.divergence))
         except ProcessLostError as exc:
             # Nobody renews the lease from here on, and another attempt goes on.
+            self._reporter.log(LogLine.ERROR, f"This attempt is lost: {exc}.")
             stop = Stop("lost", str(exc))
             self._control.stop(stop.reason, stop.detail)
             self._lease_is_good = True

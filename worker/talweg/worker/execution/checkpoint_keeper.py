@@ -8,8 +8,6 @@ The record is not trusted for names: others can write to it. One that is not of 
 this job, or of the job that it continues, is said and passed over, and no file is removed by it.
 """
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

@@ -83,7 +83,7 @@ def with_counts(loss: pb.Loss, counts: ClassCounts) -> pb.Loss:
     """
     resolved = pb.Loss()
     resolved.CopyFrom(loss)
-    for leaf in _leaves(resolved):
+    for leaf in _class_losses(resolved):
         for descriptor in leaf.DESCRIPTOR.fields:
             if descriptor.name == _COUNTS and not getattr(leaf, _COUNTS):
                 getattr(leaf, _COUNTS).extend(max(n, 1) for n in counts.seen)
@@ -108,13 +108,7 @@ def _of_yes(counts: ClassCounts, weights: pb.ClassWeights) -> list[float]:
     return found
 
 
-def _leaves(loss: pb.Loss) -> Iterator[Message]:
-    name, message = spec.kind(loss)
-    if name == "detection":
-        yield spec.kind(loss.detection.class_loss)[1]
-        return
-    if name != "sum":
-        yield message
-        return
-    for term in loss.sum.terms:
-        yield from _leaves(term.loss)
+def _class_losses(loss: pb.Loss) -> Iterator[Message]:
+    """Give each loss that may carry weights or counts of classes."""
+    for *_, leaf in spec.leaves(loss):
+        yield spec.kind(leaf.class_loss)[1] if isinstance(leaf, pb.Detection) else leaf

@@ -22,6 +22,7 @@ from talweg.worker.losses.families import (
     distillation_ctc,
     generative,
     images,
+    likelihoods,
     long_tailed,
     ordinal,
     pairs_triplets,
@@ -41,6 +42,7 @@ def _sum(message: pb.Sum) -> Sum:
 
 BUILDERS: Mapping[str, Builder] = {
     **regression.BUILDERS,
+    **likelihoods.BUILDERS,
     **binary.BUILDERS,
     **classification.BUILDERS,
     **long_tailed.BUILDERS,

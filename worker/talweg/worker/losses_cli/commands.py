@@ -1,7 +1,5 @@
 """The subcommands `talweg loss` and `talweg losses plot`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -23,8 +21,7 @@ def check(file: BinaryIO) -> int:
     For each line one is printed: {"line": …, "value": …, "grad": {NAME: …}} or
     {"line": …, "error": …}. The exit status is 1 where a line had an error.
     """
-    # Imported here: PyTorch takes seconds, and --help need not wait for it.
-    from talweg.worker.losses_cli.lines import answers
+    from talweg.worker.losses_cli.lines import answers  # noqa: PLC0415 - torch; not for --help
 
     failed = False
     for answer in answers(file):
@@ -57,7 +54,11 @@ def plot(
     A LOSS is a name, a name and parameters (huber:delta=2) or what stands behind `loss:` in a job
     file ({sum: {terms: [{loss: mse}, {loss: mae}]}}). Losses of one picture share their axis.
     """
-    from talweg.worker.losses_cli import curves, picture, shorthand
+    from talweg.worker.losses_cli import (  # noqa: PLC0415 - torch, matplotlib; not for --help
+        curves,
+        picture,
+        shorthand,
+    )
 
     if output.suffix.lower() not in picture.SUFFIXES:
         known = ", ".join(picture.SUFFIXES)

@@ -1,7 +1,5 @@
 """Losses as curves: value and gradient over the one number that their inputs come down to."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -57,7 +55,7 @@ _AXIS_OF_TASK = {
     options_pb2.MULTICLASS: PROBABILITY,
 }
 # Inputs beside pred and target, and the value at which they are held.
-_HELD = {"var": 1.0}
+_HELD = {"var": 1.0, "nu": 1.0, "alpha": 2.0, "beta": 1.0}
 _NUM_CLASSES = 10
 # A probability of 0 or 1 stands for an infinite logit.
 _NEAREST_TO_CERTAIN = 0.001
@@ -259,13 +257,7 @@ def _each(module: LossModule, inputs: dict[str, Tensor]) -> Tensor | None:
 
 
 def _leaves(loss: pb.Loss) -> Iterator[Message]:
-    """Give each loss that is no sum."""
-    _, message = spec.kind(loss)
-    if isinstance(message, pb.Sum):
-        for term in message.terms:
-            yield from _leaves(term.loss)
-    else:
-        yield message
+    return (message for *_, message in spec.leaves(loss))
 
 
 def _facts(message: Message) -> options_pb2.LossFacts:

@@ -4,8 +4,6 @@ JSON has no NaN and no infinity: they are written as the texts "nan", "inf" and 
 too, in the inputs' numbers.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping

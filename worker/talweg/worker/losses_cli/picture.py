@@ -1,7 +1,5 @@
 """Curves of losses in one picture: the values on the left, the gradients on the right."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Losses as people write them in one word of a command line: `mse`, `huber:delta=2`."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Networks that give a class and a box for each location of a grid over the image."""
 
-from __future__ import annotations
-
 import math
 from collections import OrderedDict
 from collections.abc import Callable
@@ -26,7 +24,10 @@ def detector(
     num_outputs: int,
     nonlinearities: dict[int, Callable[[], nn.Module]],
 ) -> OrderedDict[str, nn.Module]:
-    """Build a filled message's network for images of a shape."""
+    """Build a filled message's network for images of a shape.
+
+    Its modules take (N, C, H, W) and give (N, num_outputs, H/stride, W/stride).
+    """
     modules: OrderedDict[str, nn.Module] = OrderedDict()
     if model.stride > 1:
         modules["patches"] = nn.PixelUnshuffle(model.stride)
@@ -50,10 +51,12 @@ def detector(
 
 
 class Locations(nn.Module):
-    """Classes and a box of each location, each by a branch of its own. Tian et al. 2019.
+    """Classes and a box of each location, each by a branch of its own.
 
     Takes features (N, features, H', W') and gives (N, C + 4, H', W'): logits of the classes, the
     first of which is the background, and x1, y1, x2, y2 in pixels.
+
+    Reference: Tian et al. 2019 (FCOS), https://arxiv.org/abs/1904.01355
     """
 
     def __init__(
@@ -96,7 +99,7 @@ class Locations(nn.Module):
 
 
 def boxes_at(raw: Tensor, stride: int) -> Tensor:
-    """Return boxes that are boxes whatever the numbers: no side is below 0. Ge et al. 2021.
+    """Return boxes that are boxes whatever the numbers: no side is below 0.
 
     Args:
         raw: Of each location (N, 4, H', W') a box's centre x and y from the location, in strides,
@@ -105,6 +108,8 @@ def boxes_at(raw: Tensor, stride: int) -> Tensor:
 
     Returns:
         x1, y1, x2, y2 in pixels (N, 4, H', W').
+
+    Reference: Ge et al. 2021 (YOLOX), https://arxiv.org/abs/2107.08430
     """
     down, across = (torch.arange(n, device=raw.device) + 0.5 for n in raw.shape[-2:])
     x, y = across + raw[:, 0], down[:, None] + raw[:, 1]

@@ -1,13 +1,14 @@
 """Networks whose outputs are vectors to be compared."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 
 class Normalise(nn.Module):
-    """Divides each vector by its norm."""
+    """Divides each vector (N, D) by its norm.
+
+    Reference: Schroff et al. 2015 (FaceNet), https://arxiv.org/abs/1503.03832
+    """
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Return vectors (N, D) of norm 1; zeros stay zeros."""

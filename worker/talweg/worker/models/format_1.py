@@ -1,7 +1,5 @@
 """Descriptions of models in format 1, which said in one word how outputs become predictions."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Networks that make samples: a variational autoencoder, and a generator with its critic."""
 
-from __future__ import annotations
-
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -21,6 +19,8 @@ class VariationalAutoencoder(nn.Module):
 
     Called, it gives the reconstruction (N, *shape), the mean (N, D) and the log variance (N, D).
     In training the code is drawn from them; in evaluation it is the mean.
+
+    Reference: Kingma and Welling 2014, https://arxiv.org/abs/1312.6114
     """
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module, *, shape: Shape, code: int) -> None:
@@ -56,7 +56,12 @@ def draw(mu: Tensor, logvar: Tensor, noise: Tensor) -> Tensor:
 
 
 class GeneratorAndCritic(nn.Module):
-    """A generator of samples and a critic of them. Called, it generates."""
+    """A generator of samples and a critic of them.
+
+    Called, it turns noise (N, noise) into samples (N, *shape); `score` gives (N, 1).
+
+    Reference: Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661
+    """
 
     def __init__(
         self, generator: nn.Module, critic: nn.Module, *, shape: Shape, noise: int

@@ -1,7 +1,6 @@
 """The last layers of networks that give several things at once."""
 
-from __future__ import annotations
-
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,10 +24,30 @@ class HeadShape:
     """Whether it gives classes and a box for each position."""
 
 
+def pooled_linear(
+    channels: int, num_outputs: int, *, dropout: float
+) -> OrderedDict[str, nn.Module]:
+    """Return the last modules of a network of images: the mean over the sides, and a linear layer.
+
+    They take (N, channels, H, W) and give (N, num_outputs).
+    """
+    modules: OrderedDict[str, nn.Module] = OrderedDict()
+    modules["mean"] = nn.AdaptiveAvgPool2d(1)
+    modules["flatten"] = nn.Flatten()
+    if dropout > 0:
+        modules["dropout"] = nn.Dropout(dropout)
+    modules["linear"] = nn.Linear(channels, num_outputs)
+    return modules
+
+
 class Heads(nn.Module):
     """A layer for each head, over features that they share: outputs by the head's name.
 
-    A head of boxes has `Locations`, with one convolution in each branch.
+    Takes features (N, features), or (N, features, H', W') of squares of pixels, and gives of each
+    head (N, outputs), or (N, outputs, H, W) where it is of pixels. A head of boxes has
+    `Locations`, with one convolution in each branch.
+
+    Reference: Caruana 1997, https://doi.org/10.1023/A:1007379606734
     """
 
     def __init__(

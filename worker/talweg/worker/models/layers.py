@@ -5,8 +5,6 @@ layer's filled message, the shape of one sample and the number of outputs that t
 That they fit together is the server's to check, without torch.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any

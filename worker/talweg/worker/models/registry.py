@@ -3,8 +3,6 @@
 To add a model: a builder, and its row in `MODELS`, which a test holds complete.
 """
 
-from __future__ import annotations
-
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -18,7 +16,7 @@ from talweg.v1 import models_pb2 as messages
 from talweg.worker.models.detector import detector
 from talweg.worker.models.embedder import Normalise
 from talweg.worker.models.generative import adversarial, autoencoder
-from talweg.worker.models.heads import Heads, HeadShape
+from talweg.worker.models.heads import Heads, HeadShape, pooled_linear
 from talweg.worker.models.layers import LAYERS, Shape
 from talweg.worker.models.resnet import resnet
 from talweg.worker.models.transformer import transformer
@@ -113,12 +111,7 @@ def _convnet(model: messages.Convnet, shape: Shape, num_outputs: int) -> Modules
             modules[f"pool{number}"] = nn.MaxPool2d(2)
             sides = [side // 2 for side in sides]
         channels = width
-    modules["mean"] = nn.AdaptiveAvgPool2d(1)
-    modules["flatten"] = nn.Flatten()
-    if model.dropout > 0:
-        modules["dropout"] = nn.Dropout(model.dropout)
-    modules["linear"] = nn.Linear(channels, num_outputs)
-    return modules
+    return modules | pooled_linear(channels, num_outputs, dropout=model.dropout)
 
 
 def _resnet(model: messages.Resnet, shape: Shape, num_outputs: int) -> Modules:

@@ -1,20 +1,25 @@
 """Residual networks."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Callable
 
 from torch import Tensor, nn
 
 from talweg.v1 import models_pb2 as messages
+from talweg.worker.models.heads import pooled_linear
 from talweg.worker.models.layers import Shape
 
 Nonlinear = Callable[[], nn.Module]
 
 
 class ResidualBlock(nn.Module):
-    """What comes in, and two 3×3 convolutions of it. He et al. 2016, with projections (B)."""
+    """What comes in, and two 3×3 convolutions of it.
+
+    Takes (N, channels, H, W) and gives (N, width, H/stride, W/stride), the sides rounded up. Where
+    these differ the input is projected (option B).
+
+    Reference: He et al. 2016, https://arxiv.org/abs/1512.03385
+    """
 
     def __init__(
         self,
@@ -66,7 +71,12 @@ def resnet(
     num_outputs: int,
     nonlinearities: dict[int, Nonlinear],
 ) -> OrderedDict[str, nn.Module]:
-    """Return a filled network's modules in order; for arguments see `build`."""
+    """Return a filled network's modules in order; for arguments see `build`.
+
+    They take (N, C, H, W) and give (N, num_outputs).
+
+    Reference: He et al. 2016, https://arxiv.org/abs/1512.03385
+    """
     modules: OrderedDict[str, nn.Module] = OrderedDict()
     nonlinear = nonlinearities[model.nonlinearity]
     side, channels = min(shape[1:]), model.width
@@ -82,12 +92,7 @@ def resnet(
                 model, channels, width, stride=stride, nonlinear=nonlinear
             )
             channels, stride = width, 1
-    modules["mean"] = nn.AdaptiveAvgPool2d(1)
-    modules["flatten"] = nn.Flatten()
-    if model.dropout > 0:
-        modules["dropout"] = nn.Dropout(model.dropout)
-    modules["linear"] = nn.Linear(channels, num_outputs)
-    return modules
+    return modules | pooled_linear(channels, num_outputs, dropout=model.dropout)
 
 
 def convolution(

@@ -16,8 +16,6 @@ Beside `weights.safetensors`, `model.json` holds:
                 read by the task's module `predictions`, and none of this module's business
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -25,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from talweg.spec import from_dict, to_dict
@@ -90,8 +89,6 @@ def load(folder: Path) -> SavedModel:
     Raises:
         ValueError: The description is of no known format.
     """
-    from safetensors.torch import load_file
-
     return rebuild(json.loads((folder / MODEL).read_text()), load_file(folder / WEIGHTS))
 
 

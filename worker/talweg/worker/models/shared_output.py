@@ -1,7 +1,5 @@
 """One score for several yes-or-no answers, as ordered ranks need it."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 
@@ -9,7 +7,9 @@ from torch import Tensor, nn
 class SharedLinear(nn.Module):
     """A linear layer whose outputs have the same weights and differ by their constants alone.
 
-    So the order of the outputs is the same for every sample. Cao, Mirjalili and Raschka 2020.
+    Takes (N, in_features) and gives (N, out_features), whose order is the same for every sample.
+
+    Reference: Cao, Mirjalili and Raschka 2020 (CORAL), https://arxiv.org/abs/1901.07884
     """
 
     def __init__(self, in_features: int, out_features: int) -> None:

@@ -1,6 +1,9 @@
-"""The transformer's parts."""
+"""The transformer's parts.
 
-from __future__ import annotations
+Reference: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; tokens of images as Dosovitskiy
+et al. 2021, https://arxiv.org/abs/2010.11929; tokens of tables as Gorishniy et al. 2021,
+https://arxiv.org/abs/2106.11959
+"""
 
 from collections import OrderedDict
 
@@ -15,7 +18,10 @@ _POSITION_SD = 0.02
 
 
 class FeatureTokens(nn.Module):
-    """A token a feature: the feature times a learned vector, plus another."""
+    """A token a feature: the feature times a learned vector, plus another.
+
+    Takes (N, features) and gives (N, features, width).
+    """
 
     def __init__(self, features: int, width: int) -> None:
         """Make the vectors.
@@ -35,7 +41,10 @@ class FeatureTokens(nn.Module):
 
 
 class PatchTokens(nn.Module):
-    """A token a square of an image: a linear map of its pixels, plus what stands for its place."""
+    """A token a square of an image: a linear map of its pixels, plus what stands for its place.
+
+    Takes (N, channels, H, W) and gives (N, H·W/patch², width).
+    """
 
     def __init__(self, shape: tuple[int, ...], width: int, patch: int) -> None:
         """Make the map.
@@ -58,7 +67,10 @@ class PatchTokens(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention of several heads."""
+    """Self-attention of several heads, softmax(Q Kᵀ / sqrt(d)) V in each.
+
+    Takes (N, tokens, width) and gives the same shape.
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         """Make it.
@@ -84,7 +96,10 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and a perceptron, each behind a layer normalisation and added to its input."""
+    """Attention and a perceptron, each behind a layer normalisation and added to its input.
+
+    Takes (N, tokens, width) and gives the same shape.
+    """
 
     def __init__(self, model: messages.Transformer) -> None:
         """Make one block of a filled model."""
@@ -115,7 +130,7 @@ class Block(nn.Module):
 
 
 class TokenMean(nn.Module):
-    """The mean over tokens."""
+    """The mean over tokens, from (N, tokens, width) to (N, width)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """From (N, tokens, width) to (N, width)."""
@@ -125,7 +140,10 @@ class TokenMean(nn.Module):
 def transformer(
     model: messages.Transformer, shape: tuple[int, ...], num_outputs: int
 ) -> OrderedDict[str, nn.Module]:
-    """Return a filled transformer's modules in order; for arguments see `build`."""
+    """Return a filled transformer's modules in order; for arguments see `build`.
+
+    They take (N, features) or (N, C, H, W) and give (N, num_outputs).
+    """
     modules: OrderedDict[str, nn.Module] = OrderedDict()
     if len(shape) == 3:
         modules["tokens"] = PatchTokens(shape, model.width, model.patch)

@@ -1,7 +1,5 @@
 """Networks over images: blocks of convolutions, and a path down and up again."""
 
-from __future__ import annotations
-
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -20,7 +18,10 @@ _GROUPS = 8
 def convolutions(
     channels: int, width: int, *, nonlinear: Nonlinear, norm: Norm, number: int = 2
 ) -> nn.Sequential:
-    """Return 3×3 convolutions that keep the sides, each with what follows it."""
+    """Return 3×3 convolutions that keep the sides, each with what follows it.
+
+    They take (N, channels, H, W) and give (N, width, H, W).
+    """
     modules: OrderedDict[str, nn.Module] = OrderedDict()
     for place in range(1, number + 1):
         modules[f"conv{place}"] = nn.Conv2d(
@@ -43,7 +44,9 @@ def halvings(sides: Sequence[int], most: int) -> int:
 class UnetTrunk(nn.Module):
     """Features of every pixel: down by max pooling, and up again beside what was found there.
 
-    Takes (N, C, H, W) and gives (N, channels[0], H, W). Ronneberger et al. 2015.
+    Takes (N, C, H, W) and gives (N, channels[0], H, W).
+
+    Reference: Ronneberger et al. 2015, https://arxiv.org/abs/1505.04597
     """
 
     def __init__(
@@ -96,6 +99,9 @@ class UnetTrunk(nn.Module):
 
 
 def pixels_from(channels: int, num_outputs: int, patch: int) -> nn.Module:
-    """Return a layer from features of patches to outputs of pixels."""
+    """Return a layer from features of patches to outputs of pixels.
+
+    It takes (N, channels, H/patch, W/patch) and gives (N, num_outputs, H, W).
+    """
     last = nn.Conv2d(channels, num_outputs * patch**2, kernel_size=1)
     return nn.Sequential(last, nn.PixelShuffle(patch)) if patch > 1 else last

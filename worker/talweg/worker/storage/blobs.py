@@ -4,8 +4,6 @@ Names of files come from the record too, which others can write to. So no path l
 store, whoever gives it: see `UnsafePathError`.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,9 +13,10 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from talweg.spec import is_blob_path
+from talweg.worker.errors import WorkerError
 
 
-class UnsafePathError(OSError, ValueError):
+class UnsafePathError(WorkerError, OSError, ValueError):
     """A path that is no blob's, or that leads out of the store by a link. Nothing was touched."""
 
 

@@ -5,8 +5,6 @@ as `model`, what `model.json` says of it. It is named by its digest, so that it 
 unseen, and two attempts at a job do not write over each other.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import struct
@@ -19,6 +17,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from talweg.spec import is_sha256, job_id
+from talweg.worker.errors import WorkerError
 from talweg.worker.storage.blobs import Blobs
 
 _ENDING = ".safetensors"
@@ -26,7 +25,7 @@ _METADATA = "model"
 _HEADER_SIZE = struct.Struct("<Q")
 
 
-class NoModelError(Exception):
+class NoModelError(WorkerError):
     """There is no such model, or its file is not what was written."""
 
 

@@ -16,15 +16,14 @@ from talweg.worker.tasks.common.base import (
     TaskRunner,
     shuffled,
 )
-from talweg.worker.tasks.common.criterion import ByVectors, leaves
 from talweg.worker.tasks.common.single_target import OneTarget
+from talweg.worker.tasks.measure import measure
 from talweg.worker.tasks.registry import TASKS, TaskEntry, make
 
 __all__ = [
     "TASKS",
     "Array",
     "Batch",
-    "ByVectors",
     "EvalResult",
     "MetricAccumulator",
     "StepInfo",
@@ -33,7 +32,7 @@ __all__ = [
     "TaskEntry",
     "TaskRunner",
     "DryRun",
-    "leaves",
     "make",
+    "measure",
     "shuffled",
 ]

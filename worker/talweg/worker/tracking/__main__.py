@@ -55,7 +55,8 @@ def main() -> None:
         raise SystemExit(0)
 
     signal.signal(signal.SIGTERM, end)
-    from talweg.worker.tracking.delivery import Delivery
+    # MLflow reads the environment, set above, when it is imported.
+    from talweg.worker.tracking.delivery import Delivery  # noqa: PLC0415
 
     Delivery(settings).run()
 

@@ -11,9 +11,10 @@ import grpc
 from talweg.worker.channels import Channel, ServerAwayError
 from talweg.worker.settings import Settings
 from talweg.worker.tracking import spool
+from talweg.worker.tracking.errors import TrackingAwayError, TrackingError
 from talweg.worker.tracking.job import TRASH_PREFIX, JobDelivery
 from talweg.worker.tracking.record import Record
-from talweg.worker.tracking.runs import Runs, TrackingAwayError, TrackingError
+from talweg.worker.tracking.runs import Runs
 
 _PERIOD = 1.0
 _LONGEST_PAUSE = 5.0

@@ -33,7 +33,9 @@ def send_evidence(attempt: SpooledAttempt, spec: JobSpec, run: RunId, runs: Runs
         (target / DIVERGENCE).write_bytes(path.read_bytes())
         (target / TEXT).write_text(in_text(seen))
         if spec.outputs.plots and seen.losses:
-            from talweg.worker.tracking.plots.divergence import draw_divergence
+            from talweg.worker.tracking.plots.divergence import (  # noqa: PLC0415 - matplotlib
+                draw_divergence,
+            )
 
             draw_divergence(seen, spec, target / PICTURE)
         runs.log_files(run.run_id, Path(folder))

@@ -11,8 +11,9 @@ from typing import Any
 
 from talweg.spec import display_name, kind
 from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker.tracking.errors import RefusedError, RunGoneError
 from talweg.worker.tracking.record import Record
-from talweg.worker.tracking.runs import JOB_TAG, RefusedError, RunGoneError, RunId, Runs
+from talweg.worker.tracking.runs import JOB_TAG, RunId, Runs
 from talweg.worker.tracking.spool import now_ms
 from talweg.worker.tracking.state import DeliveryState
 

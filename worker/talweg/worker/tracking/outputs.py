@@ -1,4 +1,8 @@
-"""What a job leaves in MLflow besides figures: diagnoses; at its end plots, weights, the model."""
+"""What a job leaves in MLflow besides figures: diagnoses; at its end plots, weights, the model.
+
+What draws and what exports is imported where it is first needed: matplotlib and torch cost seconds
+and memory that a delivery of figures alone does without.
+"""
 
 import logging
 import tempfile
@@ -8,7 +12,9 @@ from pathlib import Path
 
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tracking.attempts import SpooledAttempt
-from talweg.worker.tracking.runs import RunId, Runs, TrackingError, translated, uploading
+from talweg.worker.tracking.errors import TrackingError
+from talweg.worker.tracking.evidence import send_evidence
+from talweg.worker.tracking.runs import RunId, Runs, translated, uploading
 from talweg.worker.tracking.spool import (
     DIVERGENCE,
     EXAMPLE,
@@ -59,7 +65,7 @@ def send_outputs(
     has_model = {WEIGHTS, MODEL, EXAMPLE} <= attempt.files
     has_evidence = DIVERGENCE in attempt.files
     steps: list[tuple[str, bool, Callable[[], None]]] = [
-        ("evidence", has_evidence, lambda: _send_evidence(attempt, spec, run, runs)),
+        ("evidence", has_evidence, lambda: send_evidence(attempt, spec, run, runs)),
         ("plots", spec.outputs.plots, lambda: _send_plots(attempt, spec, run, runs)),
         ("weights", has_model, lambda: _send_weights(attempt, run, runs)),
         ("model", has_model, lambda: _send_model(attempt, run, runs, state, save)),
@@ -93,7 +99,7 @@ def send_diagnoses(
 def _send_diagnosis(
     name: str, attempt: SpooledAttempt, spec: JobSpec, run: RunId, runs: Runs
 ) -> None:
-    from talweg.worker.tracking.diagnoses import send_diagnosis
+    from talweg.worker.tracking.diagnoses import send_diagnosis  # noqa: PLC0415 - matplotlib
 
     send_diagnosis(name, attempt, spec, run=run, runs=runs)
 
@@ -110,14 +116,8 @@ def _forgiving(folder: Path, name: str, step: Callable[[], None]) -> Callable[[]
     return take
 
 
-def _send_evidence(attempt: SpooledAttempt, spec: JobSpec, run: RunId, runs: Runs) -> None:
-    from talweg.worker.tracking.evidence import send_evidence
-
-    send_evidence(attempt, spec, run, runs)
-
-
 def _send_plots(attempt: SpooledAttempt, spec: JobSpec, run: RunId, runs: Runs) -> None:
-    from talweg.worker.tracking.plots.task import draw_all
+    from talweg.worker.tracking.plots.task import draw_all  # noqa: PLC0415 - torch, matplotlib
 
     with tempfile.TemporaryDirectory() as folder:
         plots = Path(folder) / "plots"
@@ -138,8 +138,8 @@ def _send_model(
     state: DeliveryState,
     save: Callable[[], None],
 ) -> None:
-    # Here, so that a delivery without models never loads torch.
-    from talweg.worker.artifacts import mlflow_flavour, predictor
+    # A delivery without models never loads torch.
+    from talweg.worker.artifacts import mlflow_flavour, predictor  # noqa: PLC0415
 
     if not state.model_id:
         state.model_id = _find_or_create_model(run, runs, state, save)

@@ -1,18 +1,10 @@
 """MLflow as the delivery uses it: experiments, runs, points, files.
 
-Every call either has happened when it returns, or raises one of
-
-    Exception
-    └── TrackingError
-        ├── TrackingAwayError       nobody answered, or the server refuses everybody: keep and wait
-        ├── TrackingBusyError       the server failed at this call: keep, and try others meanwhile
-        ├── RunGoneError            the run does not exist, or somebody deleted it
-        └── RefusedError            this call will never succeed
+Every call either has happened when it returns, or raises a `TrackingError`.
 """
 
 import json
 import logging
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,6 +34,13 @@ from mlflow.environment_variables import (
 )
 from mlflow.exceptions import MlflowException, RestException
 
+from talweg.worker.tracking.errors import (
+    RefusedError,
+    RunGoneError,
+    TrackingAwayError,
+    TrackingBusyError,
+    TrackingError,
+)
 from talweg.worker.tracking.spool import Point
 
 MAX_METRICS = 1000
@@ -58,33 +57,8 @@ JOB_TAG = "talweg.job"
 _GONE = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}
 _REFUSED = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS", "NOT_IMPLEMENTED"}
 _REFUSED_STATUSES = {400, 404, 405, 413, 422}
-_CREDENTIALS = re.compile(r"//[^/@\s]*@")
 
 log = logging.getLogger(__name__)
-
-
-class TrackingError(Exception):
-    """MLflow has not done what it was asked to."""
-
-    def __init__(self, message: str) -> None:
-        """Keep the message, without the user and password of an address in it."""
-        super().__init__(_CREDENTIALS.sub("//", message))
-
-
-class TrackingAwayError(TrackingError):
-    """Nobody answered, or the server refuses everybody."""
-
-
-class TrackingBusyError(TrackingError):
-    """The server failed at this call."""
-
-
-class RunGoneError(TrackingError):
-    """The run does not exist, or somebody deleted it."""
-
-
-class RefusedError(TrackingError):
-    """This call will never succeed as it is."""
 
 
 @contextmanager

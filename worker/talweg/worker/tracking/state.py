@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from talweg.worker.tracking.runs import RefusedError, RunGoneError
+from talweg.worker.tracking.errors import RefusedError, RunGoneError
 from talweg.worker.tracking.spool import write_json
 
 FILE = "delivery.json"

@@ -1,7 +1,5 @@
 """Divides the training data into the batches of each optimizer step."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +35,7 @@ class Plan:
     """Optimizer steps."""
 
     @classmethod
-    def of(cls, training: Training, num_samples: int, *, sums: bool) -> Plan:
+    def of(cls, training: Training, num_samples: int, *, sums: bool) -> "Plan":
         """Plan a filled `Training`.
 
         Args:
@@ -55,7 +53,7 @@ class Plan:
             length=Length(steps=steps, steps_an_epoch=steps_an_epoch),
         )
 
-    def ends_epoch(self, order: Order) -> bool:
+    def ends_epoch(self, order: "Order") -> bool:
         """Return whether all steps of an epoch have been taken."""
         return order.position == self.length.steps_an_epoch
 

@@ -1,7 +1,5 @@
 """Which samples training admits: the easiest first, more from epoch to epoch, in the end all."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from typing import Protocol

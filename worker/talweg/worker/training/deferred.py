@@ -13,8 +13,6 @@ stop, and at a point of metrics that holds more than the guard has read. `setup`
 `Step` takes the steps and keeps their books, whenever they are read.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass

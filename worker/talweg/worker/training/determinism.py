@@ -4,8 +4,6 @@ On the CPU it always does: a run has one thread there. On a GPU some operators a
 order their threads come, and torch has a form of most of them that does not.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import warnings

@@ -1,7 +1,5 @@
 """Evaluation of a model on data that it does not learn from."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,7 +18,7 @@ class HeldSplit:
     """What batches carry, by name."""
 
     @classmethod
-    def of(cls, part: DataSplit, task: TaskRunner, device: torch.device) -> HeldSplit:
+    def of(cls, part: DataSplit, task: TaskRunner, device: torch.device) -> "HeldSplit":
         """Bring a part to a device."""
         return cls({name: array.to(device) for name, array in task.arrays(part).items()})
 
@@ -47,7 +45,7 @@ class Splits:
     """What the final figures come from; may be empty."""
 
     @classmethod
-    def of(cls, bundle: DataBundle, task: TaskRunner, device: torch.device) -> Splits:
+    def of(cls, bundle: DataBundle, task: TaskRunner, device: torch.device) -> "Splits":
         """Bring all data to a device."""
         parts = (bundle.train, bundle.validation, bundle.test)
         return cls(bundle, *(HeldSplit.of(part, task, device) for part in parts))

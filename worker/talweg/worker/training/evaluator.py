@@ -1,7 +1,5 @@
 """What happens between epochs: evaluation, reduction of the learning rate, early stopping."""
 
-from __future__ import annotations
-
 import math
 
 from talweg.spec import goal_of, judges_loss, metrics_of

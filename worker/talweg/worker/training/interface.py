@@ -1,7 +1,5 @@
 """What a run takes and gives: where it reports, what may stop it, how it ended."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol

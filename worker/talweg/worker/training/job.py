@@ -1,7 +1,5 @@
 """One run of a job, from its spec to its result."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,7 +13,8 @@ from talweg.v1.spec_pb2 import JobSpec, Resources
 from talweg.worker.errors import StoreAwayError, UserSpecError
 from talweg.worker.tasks import EvalResult
 from talweg.worker.training import determinism, memory
-from talweg.worker.training.distributed.processes import Member, ProcessFailedError, joined
+from talweg.worker.training.distributed.launcher import ProcessFailedError, Rank
+from talweg.worker.training.distributed.processes import joined
 from talweg.worker.training.evaluation import evaluate
 from talweg.worker.training.guard.diagnosis import weights_bad
 from talweg.worker.training.guard.policies import in_words
@@ -89,7 +88,7 @@ def run(
     control: Control,
     device: str | None = None,
     store: Store | None = None,
-    member: Member | None = None,
+    rank: Rank | None = None,
     diagnoses: Diagnoses = NO_DIAGNOSES,
 ) -> Result:
     """Train as a spec says. The same spec gives the same result, bit for bit, on one machine.
@@ -104,7 +103,7 @@ def run(
         control: What may stop it, at resources.time_limit_seconds too.
         device: "auto", "cpu" or "cuda", in place of what the spec says.
         store: Where the state is kept, and what an earlier attempt has kept; none where None.
-        member: Which of several processes this is, where it is not the job's first.
+        rank: Which of several processes this is, where it is not the job's first.
         diagnoses: What else is looked into.
 
     Returns:
@@ -125,7 +124,7 @@ def run(
     asked = spec.training.deterministic if spec.training.HasField("deterministic") else None
     with determinism.reproducible(on, asked, report), memory.bounded(on):
         try:
-            return job.carry_out(member, [warning.kind for warning in warned])
+            return job.carry_out(rank, [warning.kind for warning in warned])
         except (UserSpecError, ProcessFailedError, StoreAwayError) as exc:
             return _failed(exc)
         except (MemoryError, RuntimeError) as exc:
@@ -148,12 +147,10 @@ class _Run:
         self.setup: Setup | None = None
         """What it trains by; None before that is made."""
 
-    def carry_out(
-        self, member: Member | None, warned: Collection[Warning.Kind.ValueType]
-    ) -> Result:
+    def carry_out(self, rank: Rank | None, warned: Collection[Warning.Kind.ValueType]) -> Result:
         """Set up, go on from what the store has, train and evaluate."""
         spec, device = self._spec, self._context.device
-        with joined(spec, device, member) as team:
+        with joined(spec, device, rank) as process_group:
             setup = self.setup = set_up(spec, device, self._report, warned=warned)
             # Dropout and the like draw from here on.
             seed(device, spec.training.seed + 1)
@@ -167,9 +164,9 @@ class _Run:
             )
             if not checkpoints.resume():
                 self._diagnoses.before_training(setup, self._context)
-            if team is not None:
-                team.join(setup)
-                setup.step.team = team
+            if process_group is not None:
+                process_group.join(setup)
+                setup.step.process_group = process_group
             return self._train(setup, checkpoints)
 
     def _train(self, setup: Setup, checkpoints: Checkpointer) -> Result:

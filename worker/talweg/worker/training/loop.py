@@ -1,7 +1,5 @@
 """The training loop."""
 
-from __future__ import annotations
-
 from typing import Protocol
 
 from talweg.v1.jobs_pb2 import Divergence

@@ -5,8 +5,6 @@ a run may take what the machine has free and no more: beyond it an allocation fa
 job with a hint, and the process is fit for the next.
 """
 
-from __future__ import annotations
-
 import gc
 import resource
 from collections.abc import Iterator
@@ -100,7 +98,7 @@ def room(device: torch.device) -> int | None:
     return max(0, limit - used)
 
 
-def batch_that_fits(setup: Setup, device: torch.device) -> int | None:
+def batch_that_fits(setup: "Setup", device: torch.device) -> int | None:
     """Estimate a batch size that fits, by what a few samples leave behind in a forward pass.
 
     Args:
@@ -130,7 +128,7 @@ def batch_that_fits(setup: Setup, device: torch.device) -> int | None:
     return int(2 ** (fits.bit_length() - 1))
 
 
-def hint(spec: JobSpec, setup: Setup | None, device: torch.device) -> str:
+def hint(spec: JobSpec, setup: "Setup | None", device: torch.device) -> str:
     """Say what to change where memory did not suffice.
 
     Args:
@@ -156,7 +154,7 @@ def hint(spec: JobSpec, setup: Setup | None, device: torch.device) -> str:
     )
 
 
-def _kept_by(setup: Setup, samples: int) -> int | None:
+def _kept_by(setup: "Setup", samples: int) -> int | None:
     """Bytes that a forward pass keeps for its backward pass."""
     nbytes: dict[int, int] = {}
 

@@ -5,8 +5,6 @@ network's forward and backward pass take bfloat16 or float16 where torch's autoc
 lose nothing that counts. Evaluations run in float32, as the model does that is given out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -108,9 +106,11 @@ class Precision:
         self._device = device
         self.scaler = GradScaler() if kind == Training.fp16 else None
         """Keeps gradients in float16's range; None where they need no help."""
+        self.is_full = kind == Training.fp32
+        """Whether all is computed in float32."""
         self.forward: Callable[[], AbstractContextManager[object]] = nullcontext
         """Gives the context in which batches go through network and loss."""
-        if kind == Training.fp32:
+        if self.is_full:
             return
         dtype = torch.bfloat16 if kind == Training.bf16 else torch.float16
         if kind == Training.bf16 and device.type == "cuda" and not _has_bf16():
@@ -119,11 +119,6 @@ class Precision:
             )
         self.forward = partial(torch.autocast, device.type, dtype=dtype)
         _hold_to_float32(criterion, device.type)
-
-    @property
-    def is_full(self) -> bool:
-        """Whether all is computed in float32."""
-        return self.forward is nullcontext
 
     def dry_run(self, step: Callable[[], object]) -> None:
         """Run a step that leaves no trace, to see whether the device can do all that it asks for.

@@ -1,7 +1,5 @@
 """Thins the metrics of training: a point now and then, and always the first and the last."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Mapping

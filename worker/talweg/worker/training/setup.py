@@ -3,8 +3,6 @@
 `set_up` makes one thing after the other, each by a function of its own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -15,11 +13,9 @@ from torch import Tensor, nn
 from talweg.spec import kind
 from talweg.v1.jobs_pb2 import Warning
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker import data, models, tasks
-from talweg.worker.data import DataBundle
-from talweg.worker.errors import UserSpecError
+from talweg.worker import data, tasks
 from talweg.worker.tasks import TaskRunner
-from talweg.worker.training import deferred, memory
+from talweg.worker.training import deferred
 from talweg.worker.training.batches import Batches, Order, Plan
 from talweg.worker.training.curriculum import (
     EVERYTHING,
@@ -44,10 +40,9 @@ from talweg.worker.training.optim.lr_schedules import Schedule
 from talweg.worker.training.optim.update import update_of
 from talweg.worker.training.precision import Precision
 from talweg.worker.training.recorder import Recorder
-from talweg.worker.training.state import checkpoints, parts
+from talweg.worker.training.state import checkpoints, parts, trainable
 from talweg.worker.training.state.frozen import Frozen
 from talweg.worker.training.state.snapshot import Snapshots, Stateful
-from talweg.worker.training.state.trainable import trainable
 from talweg.worker.training.state.training_state import TrainingState
 from talweg.worker.training.step import Learner, Step, backward
 
@@ -169,7 +164,7 @@ def _core(
     task = tasks.make(spec, bundle)
     if task.computed:
         report.computed(task.computed)
-    model = _model(spec, bundle, task, device)
+    model = trainable.build(spec, bundle, task, device)
     update = update_of(
         optimizers.build(spec.optimizer, list(model.parameters())), after=task.updated
     )
@@ -184,27 +179,6 @@ def _core(
         learner=Learner(task, state, Precision(spec.training.precision, device, task.criterion)),
         plan=Plan.of(spec.training, len(splits.train), sums=task.criterion.reduction == "sum"),
     )
-
-
-def _model(spec: JobSpec, bundle: DataBundle, task: TaskRunner, device: torch.device) -> nn.Module:
-    """Build the network, beside the loss where that is trained too."""
-    with memory.weights_bounded():
-        network = models.build(
-            spec.model,
-            bundle.inputs.shape,
-            task.num_outputs,
-            seed=spec.training.seed,
-            heads=task.heads,
-        )
-    if next(network.parameters(), None) is None:
-        raise UserSpecError("model has no weights that could be trained: add a linear layer")
-    task.start(network)
-    task.criterion.to(device)
-    model = trainable(network, task.criterion).to(device)
-    if spec.training.channels_last:
-        # Convolutions give images in the order in which their weights stand.
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return model
 
 
 def _guard(core: _Core) -> Guard:

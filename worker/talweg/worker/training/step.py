@@ -1,7 +1,5 @@
 """One optimizer step: forward, backward, guard, update and bookkeeping."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -13,7 +11,7 @@ from torch import Tensor
 from talweg.v1.jobs_pb2 import Divergence
 from talweg.worker.tasks import Batch, TaskRunner
 from talweg.worker.training.deferred import DeferredReads
-from talweg.worker.training.distributed.process_group import ALONE, Team
+from talweg.worker.training.distributed.process_group import ALONE, ProcessGroup
 from talweg.worker.training.guard.diagnosis import LossOf
 from talweg.worker.training.guard.guard import Guard, Reading
 from talweg.worker.training.guard.policies import GuardPolicy
@@ -42,8 +40,12 @@ class Learner:
 
     def loss_of(self, batch: Batch) -> Tensor:
         """Run a batch through model and loss, and give its part in the step's loss."""
-        with self.precision.forward():
+        if self.precision.is_full:
+            # A context that does nothing would cost three calls a batch.
             loss = self.task.loss(self.state.model, batch, self.step_info)
+        else:
+            with self.precision.forward():
+                loss = self.task.loss(self.state.model, batch, self.step_info)
         is_whole = isinstance(batch.share, float) and batch.share == 1.0
         return loss if is_whole else loss * batch.share
 
@@ -68,7 +70,7 @@ class Step:
     """Takes what was seen of each step."""
     deferred: DeferredReads | None = None
     """Reads several steps at once; None where each is read by itself."""
-    team: Team = ALONE
+    process_group: ProcessGroup = ALONE
     """Whose the steps are."""
     is_settled: bool = field(default=True, init=False)
     """Whether all steps so far are final: else they are still to be read."""
@@ -95,7 +97,7 @@ class Step:
         )
         self._settings["lr"] = learning_rate
         guard.remember()
-        loss = forward_backward(window, self.loss_of, guard.scale, self.team)
+        loss = forward_backward(window, self.loss_of, guard.scale, self.process_group)
         if is_deferred:
             held, is_followed = guard.inspect_unread(loss), False
         else:
@@ -138,14 +140,14 @@ class Step:
     def inspect(self, window: Sequence[Batch]) -> Reading:
         """Run a step's batches forward and backward, and read what comes of it: no update."""
         self.guard.remember()
-        loss = forward_backward(window, self.loss_of, self.guard.scale, self.team)
+        loss = forward_backward(window, self.loss_of, self.guard.scale, self.process_group)
         return self._read(loss, window)
 
     def _read(self, loss: Tensor, window: Sequence[Batch]) -> Reading:
         """Read a step; run it again as long as it is its gradients' scale that is at fault."""
         reading = self.guard.inspect(loss)
         while reading.again:
-            loss = forward_backward(window, self.loss_of, self.guard.scale, self.team)
+            loss = forward_backward(window, self.loss_of, self.guard.scale, self.process_group)
             reading = self.guard.inspect(loss)
         return reading
 
@@ -167,16 +169,16 @@ class Step:
 
 
 def forward_backward(
-    window: Sequence[Batch], loss_of: LossOf, scale: float, team: Team = ALONE
+    window: Sequence[Batch], loss_of: LossOf, scale: float, process_group: ProcessGroup = ALONE
 ) -> Tensor:
     """Add up the gradients of a step's batches, times a scale, and give its loss."""
     total = None
     for batch in window:
-        loss = team.loss(batch, loss_of)
+        loss = process_group.loss(batch, loss_of)
         backward(loss, scale)
         total = loss.detach() if total is None else total + loss.detach()
     assert total is not None
-    return team.total(total)
+    return process_group.total(total)
 
 
 def plain_backward(loss: Tensor, scale: float = 1.0) -> None:

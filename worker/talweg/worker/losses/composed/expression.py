@@ -20,10 +20,22 @@ _HINT = (
 
 
 class Expression(OwnLoss, Elementwise):
-    """The formula's value. pred, target (N, …).
+    """Formula of the user's own over pred and target.
+
+    L = formula(pred, target)
 
     A result of pred's shape, or with 1 in the place of some of its dimensions after the first, is
     reduced; a single value stays as it is under every reduction.
+
+    Args:
+        formula: Arithmetic over pred, target, the parameters and the functions that docs/losses.md
+            lists. Gives a value for each sample, which the reduction makes one, or one value.
+        params: Numbers by the names under which the formula uses them; at most 50.
+        reduction: mean (default), sum or none.
+
+    Inputs: pred (N, …); target (N, …).
+    Returns: The formula's value, or the reduced scalar.
+    Reference: docs/losses.md
     """
 
     field = "expression.formula"

@@ -13,10 +13,24 @@ from talweg.worker.losses.functional import several
 
 
 class Uncertainty(Pooled):
-    """Σ of e^-s L/2 + s/2 (regression) and e^-s L + s/2 (classification). Kendall et al. 2018.
+    """Uncertainty weighting: several tasks' losses weighed by learned log variances.
 
-    losses L and log_vars s (K,); s is taken for -20 below and for 20 above. The simple variant is
-    e^-s L + s of every task.
+    L = Σ e^-s L_k/2 + s/2 (regression), e^-s L_k + s/2 (classification), or e^-s L_k + s (simple)
+
+    s are the log_vars, clamped to [-20, 20].
+
+    Args:
+        variant: How a log variance weighs its loss: kendall (default) or simple.
+        task_types: What each task is, under kendall; in a job what each head is, where absent:
+            regression or classification.
+        initial_log_vars: Where the log variances start in a job; 0 where absent; each in [-20,
+            20], at most 100.
+        losses: In a job each head's loss, in the order of the heads; at most 20.
+        reduction: mean (default) or sum, which are the same.
+
+    Inputs: losses (K,); log_vars (K,).
+    Returns: A scalar.
+    Reference: Kendall et al. 2018, https://arxiv.org/abs/1705.07115
     """
 
     input_names = ("losses", "log_vars")
@@ -49,10 +63,22 @@ class Uncertainty(Pooled):
 
 
 class GradNorm(Pooled):
-    """Σ |w g - c|, c = mean(w g) (r / mean r)^alpha, constant, r = L / L0. Chen et al. 2018.
+    """GradNorm: what the weights of several tasks learn by, so that all learn at one pace.
 
-    weights w, grad_norms g of the unweighted losses at the last shared layer, losses L and
-    initial_losses L0 (K,). Only the weights get a gradient.
+    L = Σ |w g - c|, c = mean(w g) (r / mean r)^alpha, constant, r = losses / initial_losses
+
+    w are the weights, which alone get a gradient, and g the grad_norms.
+
+    Args:
+        alpha: How strongly slow tasks are helped; ≥ 0, default 1.5.
+        losses: In a job each head's loss, in the order of the heads. The weights start at 1 and
+            sum to the number of heads; at most 20.
+        reduction: mean (default) or sum, which are the same.
+
+    Inputs: weights (K,); grad_norms (K,) of the unweighted losses at the last shared layer; losses
+        (K,); initial_losses (K,).
+    Returns: A scalar.
+    Reference: Chen et al. 2018, https://arxiv.org/abs/1711.02257
     """
 
     input_names = ("weights", "grad_norms", "losses", "initial_losses")
@@ -73,9 +99,19 @@ class GradNorm(Pooled):
 
 
 class Curriculum(Counted):
-    """The mean of the losses of samples whose difficulty is at most the threshold.
+    """Mean loss of the samples that are no harder than a threshold.
 
-    losses and difficulty (N,); the others' values are 0. Bengio et al. 2009.
+    L = losses where difficulty ≤ threshold, else 0
+
+    The mean is over the samples that are admitted; 0 where nobody is.
+
+    Args:
+        threshold: The hardest that is admitted, in units of the difficulty.
+        reduction: mean (default), sum or none.
+
+    Inputs: losses (N,); difficulty (N,).
+    Returns: A value a sample (N,), or the reduced scalar.
+    Reference: Bengio et al. 2009, https://doi.org/10.1145/1553374.1553380
     """
 
     input_names = ("losses", "difficulty")

@@ -24,7 +24,22 @@ _SMALL = (torch.float16, torch.bfloat16)
 
 
 class Plugin(OwnLoss):
-    """What an installed plug-in computes. float16 and bfloat16 reach it as float32."""
+    """Loss that is installed beside the worker, as a plug-in.
+
+    L = plugin(inputs)
+
+    float16 and bfloat16 reach it as float32.
+
+    Args:
+        name: The entry point's name. Workers know which are installed, and say so where it is
+            another.
+        parameters: What the plug-in takes.
+        reduction: mean (default), sum or none.
+
+    Inputs: those that the plug-in names, as a rule pred (N, …); target (N, …).
+    Returns: A value a sample (N,), or the reduced scalar; one value stays as it is.
+    Reference: docs/losses.md
+    """
 
     field = "plugin"
 

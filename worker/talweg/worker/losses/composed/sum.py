@@ -9,7 +9,18 @@ from talweg.worker.losses.base import LossModule
 
 
 class Sum(LossModule):
-    """Σ_i w_i L_i, each term reduced in its own way. Takes the union of its terms' inputs."""
+    """Weighted sum of losses over the same outputs.
+
+    L = Σ_i weight_i L_i, each term reduced in its own way
+
+    Args:
+        terms: The terms. A job has at most 100 losses in all, those of sums within sums included;
+            1 to 20 of them.
+
+    Inputs: the union of those of its terms, such as pred (N, …); target (N, …).
+    Returns: A scalar, or the terms' unreduced shape where all have one.
+    Reference: Zadeh 1963 (scalarisation), https://doi.org/10.1109/TAC.1963.1105511
+    """
 
     def __init__(self, terms: list[LossModule], weights: list[float]) -> None:
         """Make the sum.

@@ -40,9 +40,23 @@ class _Angles(LossModule):
 
 
 class ArcFace(_Angles):
-    """CE of scale cos θ, the right class's θ being raised by the margin. Deng et al. 2019.
+    """ArcFace: cross-entropy of cosines, the right class's angle raised by a margin.
 
-    embeddings (N, D), class_weight (C, D), labels (N,), a value a sample; the margin in radians.
+    L = CE(scale cos θ), with cos(θ_y + margin) for the right class y
+
+    Beyond θ_y = π - margin it is cos θ_y - margin sin(margin).
+
+    Args:
+        margin: By how much the right class's angle is raised, in radians; in [0, 3.14159), default
+            0.5.
+        scale: What the cosines are multiplied by; > 0, default 64.
+        embedding_size: Length of the vectors that the model gives in a job, each compared with one
+            learned vector a class; in [1, 65536], default 64.
+        reduction: mean (default), sum or none.
+
+    Inputs: embeddings (N, D); class_weight (C, D); labels (N,) class index.
+    Returns: A value a sample (N,), or the reduced scalar.
+    Reference: Deng et al. 2019, https://arxiv.org/abs/1801.07698
     """
 
     def _values(self, embeddings: Tensor, class_weight: Tensor, labels: Tensor) -> Tensor:
@@ -52,9 +66,20 @@ class ArcFace(_Angles):
 
 
 class CosFace(_Angles):
-    """CE of scale cos θ, the right class's cosine lowered by the margin. Wang et al. 2018.
+    """CosFace: cross-entropy of cosines, the right class's cosine lowered by a margin.
 
-    embeddings (N, D), class_weight (C, D), labels (N,), a value a sample.
+    L = CE(scale cos θ), with cos θ_y - margin for the right class y
+
+    Args:
+        margin: By how much the right class's cosine is lowered; ≥ 0, default 0.35.
+        scale: What the cosines are multiplied by; > 0, default 64.
+        embedding_size: Length of the vectors that the model gives in a job, each compared with one
+            learned vector a class; in [1, 65536], default 64.
+        reduction: mean (default), sum or none.
+
+    Inputs: embeddings (N, D); class_weight (C, D); labels (N,) class index.
+    Returns: A value a sample (N,), or the reduced scalar.
+    Reference: Wang et al. 2018, https://arxiv.org/abs/1801.09414
     """
 
     def _values(self, embeddings: Tensor, class_weight: Tensor, labels: Tensor) -> Tensor:

@@ -20,11 +20,23 @@ from talweg.worker.losses.functional.classification import bernoulli_nll
 
 
 class BceWithLogits(TorchElementwise, YesOrNo):
-    """-w (pos_weight y log σ(p) + (1 - y) log(1 - σ(p))). Good 1952.
+    """Binary cross-entropy of logits.
 
-    pred logits (N, …), target of the same shape. The weights belong to the last dimension; over
-    predictions of one dimension (N,) a single weight counts for all. The mean divides by the
-    number of elements.
+    L = -weight (pos_weight y log σ(z) + (1 - y) log(1 - σ(z))), with z = pred, y = target
+
+    The weights belong to the last dimension; over pred (N,) a single weight counts for all. The
+    mean divides by the number of elements.
+
+    Args:
+        weight: A factor for each element of the last dimension (values, balanced or
+            effective_number), none where absent.
+        pos_weight: A factor for the positive term of each element of the last dimension (values,
+            balanced or effective_number), none where absent.
+        reduction: mean (default), sum or none.
+
+    Inputs: pred (N, …); target (N, …) in [0, 1].
+    Returns: A value an element (N, …), or the reduced scalar.
+    Reference: Good 1952, https://doi.org/10.1111/j.2517-6161.1952.tb00104.x
     """
 
     weighs_last_dimension = True
@@ -67,9 +79,16 @@ def _fits(weights: Tensor, pred: Tensor) -> bool:
 
 
 class Bce(YesOrNo):
-    """-(y log p + (1 - y) log(1 - p)), each logarithm at least -100. Good 1952.
+    """Binary cross-entropy of probabilities.
 
-    pred probabilities (N, …), target of the same shape.
+    L = -(y log p + (1 - y) log(1 - p)), each logarithm at least -100
+
+    Args:
+        reduction: mean (default), sum or none.
+
+    Inputs: pred (N, …) in [0, 1]; target (N, …) in [0, 1].
+    Returns: A value an element (N, …), or the reduced scalar.
+    Reference: Good 1952, https://doi.org/10.1111/j.2517-6161.1952.tb00104.x
     """
 
     def __init__(self, spec: pb.Bce) -> None:
@@ -87,11 +106,24 @@ class Bce(YesOrNo):
 
 
 class FocalBinary(YesOrNo):
-    """-α_y (1 - p_y)^gamma log p_y, p_1 = σ(pred), p_0 = 1 - p_1. Lin et al. 2017.
+    """Binary focal loss: binary cross-entropy in which easy elements count less.
 
-    pred logits (N, …), target of the same shape; a target between 0 and 1 mixes both terms.
-    α_1 = alpha and α_0 = 1 - alpha, or 1 both where alpha is absent. The normalizer says what
-    the mean divides by: the elements, or the positives, of which there is at least one.
+    L = -α_y (1 - p_y)^gamma log p_y, with p_1 = σ(pred), p_0 = 1 - p_1
+
+    α_1 = alpha and α_0 = 1 - alpha, or 1 both where alpha is absent. A target between 0 and 1
+    mixes both terms. The mean divides by the elements, or by the positives, of which there is at
+    least one.
+
+    Args:
+        alpha: Weight of the positives, 1 - alpha that of the negatives; no weighting where absent;
+            in [0, 1].
+        gamma: How strongly easy samples are damped; ≥ 0, default 2.
+        normalizer: What the mean divides by: mean (default) or positives.
+        reduction: mean (default), sum or none.
+
+    Inputs: pred (N, …); target (N, …) in [0, 1].
+    Returns: A value an element (N, …), or the reduced scalar.
+    Reference: Lin et al. 2017, https://arxiv.org/abs/1708.02002
     """
 
     def __init__(self, spec: pb.FocalBinary) -> None:
@@ -117,10 +149,21 @@ class FocalBinary(YesOrNo):
 
 
 class AsymmetricMultilabel(YesOrNo):
-    """-y (1 - p)^gamma_pos log p - (1 - y) m^gamma_neg log(1 - m), m = max(p - clip, 0).
+    """Asymmetric loss of many labels, its focus apart for positives and negatives.
 
-    pred logits (N, …) with p = σ(pred), target of the same shape. The reduction batchmean divides
-    the sum by N. Ridnik et al. 2021.
+    L = -y (1 - p)^gamma_pos log p - (1 - y) m^gamma_neg log(1 - m),
+        with p = σ(pred), m = max(p - clip, 0)
+
+    Args:
+        gamma_neg: How strongly easy negatives are damped; ≥ 0, default 4.
+        gamma_pos: How strongly easy positives are damped; ≥ 0, default 1.
+        clip: Negatives of a lower probability than this count for nothing; in [0, 1), default
+            0.05.
+        reduction: mean (default), sum, none or batchmean; batchmean is the sum divided by N.
+
+    Inputs: pred (N, …); target (N, …) in [0, 1].
+    Returns: A value an element (N, …), or the reduced scalar.
+    Reference: Ridnik et al. 2021, https://arxiv.org/abs/2009.14119
     """
 
     def __init__(self, spec: pb.AsymmetricMultilabel) -> None:

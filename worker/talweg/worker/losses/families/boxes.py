@@ -42,16 +42,35 @@ class _Boxes(LossModule):
 
 
 class Iou(_Boxes):
-    """1 - IoU. pred and target (N, 4). Yu et al. 2016."""
+    """IoU loss of boxes.
+
+    L = 1 - IoU
+
+    Boxes without area have an IoU of 0.
+
+    Args:
+        reduction: mean (default), sum or none.
+
+    Inputs: pred (N, 4) x1, y1, x2, y2; target (N, 4) x1, y1, x2, y2.
+    Returns: A value a box (N,), or the reduced scalar.
+    Reference: Yu et al. 2016, https://arxiv.org/abs/1608.01471
+    """
 
     def _values(self, pred: Tensor, target: Tensor) -> Tensor:
         return boxes.iou(pred, target)
 
 
 class Giou(_Boxes):
-    """1 - IoU + the empty share of the box around both. pred and target (N, 4).
+    """Generalised IoU loss of boxes: IoU and the empty share of the box around both.
 
-    Rezatofighi et al. 2019.
+    L = 1 - IoU + (A - U) / A, with the union U and the area A of the box around both
+
+    Args:
+        reduction: mean (default), sum or none.
+
+    Inputs: pred (N, 4) x1, y1, x2, y2; target (N, 4) x1, y1, x2, y2.
+    Returns: A value a box (N,), or the reduced scalar.
+    Reference: Rezatofighi et al. 2019, https://arxiv.org/abs/1902.09630
     """
 
     def _values(self, pred: Tensor, target: Tensor) -> Tensor:
@@ -59,9 +78,16 @@ class Giou(_Boxes):
 
 
 class Diou(_Boxes):
-    """1 - IoU + the centres' squared distance by the diagonal's. pred and target (N, 4).
+    """Distance IoU loss of boxes: IoU and the squared distance of the centres.
 
-    Zheng et al. 2020.
+    L = 1 - IoU + ρ² / c², with the centres' distance ρ and the diagonal c of the box around both
+
+    Args:
+        reduction: mean (default), sum or none.
+
+    Inputs: pred (N, 4) x1, y1, x2, y2; target (N, 4) x1, y1, x2, y2.
+    Returns: A value a box (N,), or the reduced scalar.
+    Reference: Zheng et al. 2020, https://arxiv.org/abs/1911.08287
     """
 
     def _values(self, pred: Tensor, target: Tensor) -> Tensor:
@@ -69,9 +95,18 @@ class Diou(_Boxes):
 
 
 class Ciou(_Boxes):
-    """diou + α v, v = 4/π² (difference of atan(w/h))²; α = v / (1 - IoU + v) without gradient.
+    """Complete IoU loss of boxes: diou and the difference of the proportions.
 
-    pred and target (N, 4). Zheng et al. 2020.
+    L = diou + α v, v = 4/π² (atan(w/h) of pred - that of target)²
+
+    α = v / (1 - IoU + v) has no gradient.
+
+    Args:
+        reduction: mean (default), sum or none.
+
+    Inputs: pred (N, 4) x1, y1, x2, y2; target (N, 4) x1, y1, x2, y2.
+    Returns: A value a box (N,), or the reduced scalar.
+    Reference: Zheng et al. 2020, https://arxiv.org/abs/1911.08287
     """
 
     def _values(self, pred: Tensor, target: Tensor) -> Tensor:

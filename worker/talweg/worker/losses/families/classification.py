@@ -23,11 +23,25 @@ from talweg.worker.losses.base import (
 
 
 class CrossEntropy(Classes):
-    """CE against class indices, or -Σ_c t_c log p_c against probabilities. Good 1952.
+    """Cross-entropy of logits, against class indices or a distribution over the classes.
 
-    pred (N, C, …) and either target (N, …) or target_prob (N, C, …). Smoothing spreads its share
-    evenly over all C classes. Over class indices the mean divides by the sum of the targets'
-    weights, ignored ones left out; over probabilities by the number of positions.
+    L = -weight_y log p_y, or -Σ_c weight_c t_c log p_c under target_prob t, with p = softmax(pred)
+
+    Smoothing spreads its share evenly over all C classes. Over class indices the mean divides by
+    the sum of the targets' weights, ignored ones left out; over probabilities by the number of
+    positions.
+
+    Args:
+        weight: One weight a class (values, balanced or effective_number), none where absent; the
+            mean divides by the sum of the targets' weights.
+        ignore_index: Targets of this value count for nothing; default -100.
+        label_smoothing: The share of the target that is spread evenly over all classes; in [0, 1],
+            default 0.
+        reduction: mean (default), sum or none.
+
+    Inputs: pred (N, C, …); target (N, …) class index, or target_prob (N, C, …).
+    Returns: A value a position (N, …), or the reduced scalar.
+    Reference: Good 1952, https://doi.org/10.1111/j.2517-6161.1952.tb00104.x
     """
 
     input_names = ("pred",)
@@ -109,9 +123,21 @@ class CrossEntropy(Classes):
 
 
 class Focal(Classes):
-    """alpha_y (1 - p_y)^gamma CE. Lin et al. 2017.
+    """Focal loss over classes: cross-entropy in which easy positions count less.
 
-    pred (N, C, …), target (N, …). The mean divides by the number of targets not ignored.
+    L = alpha_y (1 - p_y)^gamma CE, with CE = -log p_y, p = softmax(pred), y the target
+
+    The mean divides by the number of targets not ignored.
+
+    Args:
+        gamma: How strongly easy samples are damped; 0 is cross-entropy; ≥ 0, default 2.
+        alpha: One factor a class (values, balanced or effective_number), none where absent.
+        ignore_index: Targets of this value count for nothing; default -100.
+        reduction: mean (default), sum or none.
+
+    Inputs: pred (N, C, …); target (N, …) class index.
+    Returns: A value a position (N, …), or the reduced scalar.
+    Reference: Lin et al. 2017, https://arxiv.org/abs/1708.02002
     """
 
     alpha: Tensor | None
@@ -149,9 +175,18 @@ class Focal(Classes):
 
 
 class MultiMargin(Classes):
-    """Σ_j≠y max(0, margin - z_y + z_j) / C. Crammer and Singer 2001.
+    """Multi-class hinge loss.
 
-    pred (N, C), target (N,).
+    L = Σ_j≠y max(0, margin - z_y + z_j) / C, with z = pred
+
+    Args:
+        margin: By how much the right class's score must lead, in units of the scores; > 0, default
+            1.
+        reduction: mean (default), sum or none.
+
+    Inputs: pred (N, C); target (N,) class index.
+    Returns: A value a sample (N,), or the reduced scalar.
+    Reference: Crammer and Singer 2001
     """
 
     def __init__(self, spec: pb.MultiMargin) -> None:
@@ -172,7 +207,18 @@ class MultiMargin(Classes):
 
 
 class Poly1(Classes):
-    """CE + epsilon (1 - p_y). pred (N, C, …), target (N, …). Leng et al. 2022."""
+    """Poly-1 loss: cross-entropy with its first polynomial coefficient raised.
+
+    L = CE + epsilon (1 - p_y), with CE = -log p_y, p = softmax(pred), y the target
+
+    Args:
+        epsilon: Weight of the added term; ≥ -1, default 1.
+        reduction: mean (default), sum or none.
+
+    Inputs: pred (N, C, …); target (N, …) class index.
+    Returns: A value a position (N, …), or the reduced scalar.
+    Reference: Leng et al. 2022, https://arxiv.org/abs/2204.12511
+    """
 
     def __init__(self, spec: pb.Poly1) -> None:
         """Make the loss of a filled message."""
@@ -185,7 +231,18 @@ class Poly1(Classes):
 
 
 class GeneralizedCe(Classes):
-    """(1 - p_y^q) / q. pred (N, C, …), target (N, …). Zhang and Sabuncu 2018."""
+    """Generalised cross-entropy, between cross-entropy (q → 0) and absolute error (q = 1).
+
+    L = (1 - p_y^q) / q, with p = softmax(pred)
+
+    Args:
+        q: How far towards the robust end; in (0, 1], default 0.7.
+        reduction: mean (default), sum or none.
+
+    Inputs: pred (N, C, …); target (N, …) class index.
+    Returns: A value a position (N, …), or the reduced scalar.
+    Reference: Zhang and Sabuncu 2018, https://arxiv.org/abs/1805.07836
+    """
 
     def __init__(self, spec: pb.GeneralizedCe) -> None:
         """Make the loss of a filled message."""
@@ -198,7 +255,20 @@ class GeneralizedCe(Classes):
 
 
 class SymmetricCe(Classes):
-    """alpha CE - beta A (1 - p_y). pred (N, C, …), target (N, …). Wang et al. 2019."""
+    """Symmetric cross-entropy: cross-entropy and its reverse, which is robust.
+
+    L = alpha CE - beta A (1 - p_y), with CE = -log p_y, p = softmax(pred), y the target
+
+    Args:
+        alpha: Weight of cross-entropy; ≥ 0, default 0.1.
+        beta: Weight of reverse cross-entropy; ≥ 0, default 1.
+        A: What log 0 is taken for; < 0, default -4.
+        reduction: mean (default), sum or none.
+
+    Inputs: pred (N, C, …); target (N, …) class index.
+    Returns: A value a position (N, …), or the reduced scalar.
+    Reference: Wang et al. 2019, https://arxiv.org/abs/1908.06112
+    """
 
     def __init__(self, spec: pb.SymmetricCe) -> None:
         """Make the loss of a filled message."""

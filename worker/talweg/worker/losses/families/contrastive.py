@@ -23,9 +23,17 @@ class _TwoViews(LossModule):
 
 
 class NtXent(_TwoViews):
-    """-log(e^s_ij / Σ_k≠i e^s_ik), s = cos / temperature. Chen et al. 2020 (SimCLR).
+    """NT-Xent (SimCLR): each of 2N vectors tells its other view from all others.
 
-    z1 and z2 (N, D), a value a vector (2N,), z1's first.
+    L = -log(e^s_ij / Σ_k≠i e^s_ik), s = cos / temperature, j being i's other view
+
+    Args:
+        temperature: What the cosines are divided by; > 0, default 0.5.
+        reduction: mean (default), sum or none.
+
+    Inputs: z1 (N, D); z2 (N, D).
+    Returns: A value a vector (2N,), z1's first, or the reduced scalar.
+    Reference: Chen et al. 2020 (SimCLR), https://arxiv.org/abs/2002.05709
     """
 
     input_names = ("z1", "z2")
@@ -40,10 +48,19 @@ class NtXent(_TwoViews):
 
 
 class InfoNce(LossModule):
-    """-log(e^s_ii / Σ_k e^s_ik), s = cos / temperature. Van den Oord et al. 2018.
+    """InfoNCE: each query tells its positive from negatives, in one direction.
 
-    query and positive (N, D), a value a query. Negatives (M, D), where given, stand for all
-    queries in the place of the other positives.
+    L = -log(e^s_ii / Σ_k e^s_ik), s = cos / temperature
+
+    Negatives, where given, stand for all queries in the place of the other positives.
+
+    Args:
+        temperature: What the cosines are divided by; > 0, default 0.07.
+        reduction: mean (default), sum or none.
+
+    Inputs: query (N, D); positive (N, D); negatives (M, D), optional.
+    Returns: A value a query (N,), or the reduced scalar.
+    Reference: Van den Oord et al. 2018, https://arxiv.org/abs/1807.03748
     """
 
     input_names = ("query", "positive")
@@ -69,9 +86,17 @@ class InfoNce(LossModule):
 
 
 class Clip(_TwoViews):
-    """The mean of CE by rows and CE by columns of logit_scale cos. Radford et al. 2021.
+    """CLIP: images and texts find each other within the batch, in both directions.
 
-    image and text (N, D), a value a pair.
+    L = (CE_rows(s) + CE_columns(s)) / 2, s = logit_scale cos
+
+    Args:
+        logit_scale: What the cosines are multiplied by; > 0, default 14.2857.
+        reduction: mean (default), sum or none.
+
+    Inputs: image (N, D); text (N, D).
+    Returns: A value a pair (N,), or the reduced scalar.
+    Reference: Radford et al. 2021, https://arxiv.org/abs/2103.00020
     """
 
     input_names = ("image", "text")
@@ -96,9 +121,19 @@ class _Labelled(LossModule):
 
 
 class SupCon(_Labelled, Counted):
-    """-mean_p log(e^s_ip / Σ_a≠i e^s_ia), s = cos / temperature. Khosla et al. 2020 (L_out).
+    """Supervised contrastive loss (L_out): each vector finds the others of its class.
 
-    embeddings (N, D), labels (N,). The mean is over anchors that have a positive.
+    L = -mean_p log(e^s_ip / Σ_a≠i e^s_ia), s = cos / temperature
+
+    The mean is over anchors that have a positive.
+
+    Args:
+        temperature: What the cosines are divided by; > 0, default 0.1.
+        reduction: mean (default), sum or none.
+
+    Inputs: embeddings (N, D); labels (N,) class index.
+    Returns: A value an anchor (N,), or the reduced scalar.
+    Reference: Khosla et al. 2020, https://arxiv.org/abs/2004.11362
     """
 
     def __init__(self, spec: pb.SupCon) -> None:
@@ -111,10 +146,21 @@ class SupCon(_Labelled, Counted):
 
 
 class Circle(_Labelled, Counted):
-    """log(1 + Σ_p e^(-γ α_p (s-1+m)) Σ_n e^(γ α_n (s-m))), s = cos. Sun et al. 2020.
+    """Circle loss: each pair weighed by how far its cosine s is from where it should be.
 
-    embeddings (N, D), labels (N,). α_p = max(0, 1+m-s) and α_n = max(0, s+m) have no gradient.
-    The mean is over anchors that have positives and negatives.
+    L = log(1 + Σ_p e^(-γ α_p (s - 1 + m)) Σ_n e^(γ α_n (s - m)))
+
+    α_p = max(0, 1 + m - s) and α_n = max(0, s + m) have no gradient. The mean is over anchors that
+    have positives and negatives.
+
+    Args:
+        m: The margin m, in units of the cosine; default 0.25.
+        gamma: The scale γ; > 0, default 64.
+        reduction: mean (default), sum or none.
+
+    Inputs: embeddings (N, D); labels (N,) class index.
+    Returns: A value an anchor (N,), or the reduced scalar.
+    Reference: Sun et al. 2020, https://arxiv.org/abs/2002.10857
     """
 
     def __init__(self, spec: pb.Circle) -> None:
@@ -128,9 +174,21 @@ class Circle(_Labelled, Counted):
 
 
 class MultiSimilarity(_Labelled):
-    """log(1+Σ_p e^(-α(s-base)))/α + log(1+Σ_n e^(β(s-base)))/β, s = cos. Wang et al. 2019.
+    """Multi-similarity loss: each pair's cosine s weighed against others of its anchor.
 
-    embeddings (N, D), labels (N,). Nothing is mined, and the mean is over all anchors.
+    L = log(1 + Σ_p e^(-α (s - base)))/α + log(1 + Σ_n e^(β (s - base)))/β
+
+    α is alpha and β beta. Nothing is mined, and the mean is over all anchors.
+
+    Args:
+        alpha: How sharply far positives count; > 0, default 2.
+        beta: How sharply near negatives count; > 0, default 50.
+        base: The cosine that parts them; default 0.5.
+        reduction: mean (default), sum or none.
+
+    Inputs: embeddings (N, D); labels (N,) class index.
+    Returns: A value an anchor (N,), or the reduced scalar.
+    Reference: Wang et al. 2019, https://arxiv.org/abs/1904.06627
     """
 
     def __init__(self, spec: pb.MultiSimilarity) -> None:

@@ -21,10 +21,23 @@ _PARTS: dict[str, Callable[[Any], LossModule]] = {
 
 
 class Detection(Pooled):
-    """class_weight · classes' loss + box_weight · boxes' loss, each reduced in its own way.
+    """Loss of object detection: classes of all locations and boxes of the objects.
 
-    class_logits (N, C, …) of all positions and target_classes (N, …); boxes and target_boxes
-    (M, 4) of those positions that hold an object.
+    L = class_weight L_class + box_weight L_box, each reduced in its own way
+
+    boxes and target_boxes are those of the M locations that hold an object.
+
+    Args:
+        class_loss: The loss of the classes; default focal.
+        box_loss: The loss of the boxes; default giou.
+        class_weight: Weight of the classes' loss; ≥ 0, default 1.
+        box_weight: Weight of the boxes' loss; ≥ 0, default 1.
+        reduction: mean (default) or sum, which are the same.
+
+    Inputs: class_logits (N, C, …); target_classes (N, …) class index; boxes (M, 4) x1, y1, x2, y2;
+        target_boxes (M, 4).
+    Returns: A scalar.
+    Reference: Lin et al. 2017, https://arxiv.org/abs/1708.02002
     """
 
     input_names = ("class_logits", "target_classes", "boxes", "target_boxes")

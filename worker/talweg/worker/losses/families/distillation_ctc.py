@@ -11,9 +11,19 @@ from talweg.worker.losses.functional import classification as functional
 
 
 class Distillation(LossModule):
-    """T² KL(teacher ‖ student) at temperature T, summed over classes. Hinton et al. 2015.
+    """Knowledge distillation: the divergence from a teacher's softened probabilities.
 
-    pred and teacher_logits (N, C).
+    L = T² KL(softmax(teacher_logits / T) ‖ softmax(pred / T)), summed over classes
+
+    T is the temperature.
+
+    Args:
+        temperature: T, by which both logits are divided: higher softens; > 0, default 1.
+        reduction: mean (default), sum or none.
+
+    Inputs: pred (N, C); teacher_logits (N, C).
+    Returns: A value a sample (N,), or the reduced scalar.
+    Reference: Hinton et al. 2015, https://arxiv.org/abs/1503.02531
     """
 
     input_names = ("pred", "teacher_logits")
@@ -36,10 +46,20 @@ class Distillation(LossModule):
 
 
 class Ctc(LossModule):
-    """-log p(targets) over all alignments, 0 where there is none. Graves et al. 2006.
+    """Connectionist temporal classification: likelihood over all alignments of a sequence.
 
-    pred logits (T, N, C); targets (N, S), of which target_lengths (N,) count; input_lengths (N,)
-    time steps count. The mean divides each value by its target's length first.
+    L = -log p(targets | softmax(pred)), 0 where no alignment is possible
+
+    Of each row of targets target_lengths count, of the time steps input_lengths. The mean divides
+    each value by its target's length first.
+
+    Args:
+        blank: The class that stands for no symbol; default 0.
+        reduction: mean (default), sum or none.
+
+    Inputs: pred (T, N, C); targets (N, S) class index; target_lengths (N,); input_lengths (N,).
+    Returns: A value a sequence (N,), or the reduced scalar.
+    Reference: Graves et al. 2006, https://doi.org/10.1145/1143844.1143891
     """
 
     input_names = ("pred", "targets", "target_lengths", "input_lengths")

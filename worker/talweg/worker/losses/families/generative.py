@@ -13,13 +13,27 @@ from talweg.worker.losses.functional import generative
 
 
 class Gan(Pooled):
-    """One side of an adversarial game; each term is a mean of its own, then they are added.
+    """Adversarial loss of one side, discriminator or generator.
 
-    real r (R, …) and fake f (F, …) are a discriminator's outputs and may differ in size; the
-    generator's side takes fake alone. With sp = softplus: bce sp(-r) + sp(f), against sp(-f), or
-    -sp(f) under minimax; hinge max(0, 1-r) + max(0, 1+f), against -f; lsgan ((r-1)² + f²)/2,
-    against (f-1)²/2; wgan f - r, against -f. Goodfellow et al. 2014, Lim and Ye 2017, Mao et al.
-    2017, Arjovsky et al. 2017.
+    L = softplus(-r) + softplus(f), against softplus(-f), or -softplus(f) under minimax (bce)
+    L = max(0, 1 - r) + max(0, 1 + f), against -f (hinge)
+    L = ((r - 1)² + f²)/2, against (f - 1)²/2 (lsgan)
+    L = f - r, against -f (wgan)
+
+    The discriminator's loss, against the generator's, of outputs r for real and f for fake
+    samples. Each term is a mean of its own. Forms: Lim and Ye 2017,
+    https://arxiv.org/abs/1705.02894; Mao et al. 2017, https://arxiv.org/abs/1611.04076; Arjovsky
+    et al. 2017, https://arxiv.org/abs/1701.07875.
+
+    Args:
+        form: The game: bce (default), hinge, lsgan or wgan.
+        side: Who pays: discriminator (default) or generator.
+        generator: What the generator pays under bce: non_saturating (default) or minimax.
+        reduction: mean (default) or sum, which are the same.
+
+    Inputs: real (R, …), on the discriminator's side alone; fake (F, …).
+    Returns: A scalar: the formula gives one number a batch.
+    Reference: Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661
     """
 
     def __init__(self, spec: pb.Gan) -> None:
@@ -52,9 +66,16 @@ class _ByBatch(LossModule):
 
 
 class GaussianKl(_ByBatch):
-    """(μ² + σ² - 1 - log σ²) / 2, a value an element. Kingma and Welling 2014.
+    """Kullback-Leibler divergence of a normal distribution from the standard one.
 
-    mu and logvar (N, …); logvar is taken for -60 below and for 30 above.
+    L = (μ² + σ² - 1 - log σ²) / 2, with μ = mu, log σ² = logvar clamped to [-60, 30]
+
+    Args:
+        reduction: batchmean (default) or sum; batchmean is the sum divided by N.
+
+    Inputs: mu (N, …); logvar (N, …).
+    Returns: A scalar, reduced from a value an element (N, …).
+    Reference: Kingma and Welling 2014, https://arxiv.org/abs/1312.6114
     """
 
     input_names = ("mu", "logvar")
@@ -73,10 +94,22 @@ class GaussianKl(_ByBatch):
 
 
 class Vae(_ByBatch):
-    """-E log p + beta KL, both summed over dimensions, a value a sample. Higgins et al. 2017.
+    """Evidence bound of a variational autoencoder: reconstruction and divergence of the code.
 
-    recon and target (N, …), mu and logvar (N, …). Under bce_logits and bce target is in [0, 1],
-    under bce recon too; mse is e² without the half, gaussian e²/2 + log(2π)/2.
+    L = -log p(target | recon) + beta KL(mu, logvar), both summed over dimensions
+
+    recon is the likelihood: bce_logits and bce of a target in [0, 1], mse e² without the half,
+    gaussian e²/2 + log(2π)/2.
+
+    Args:
+        recon: The likelihood of the samples: bce_logits (default), bce, mse or gaussian.
+        beta: Weight of the divergence; ≥ 0, default 1.
+        reduction: batchmean (default) or sum; batchmean is the sum divided by N.
+
+    Inputs: recon (N, …); target (N, …); mu (N, D); logvar (N, D).
+    Returns: A scalar, reduced from a value a sample (N,).
+    Reference: Higgins et al. 2017 (beta-VAE); Kingma and Welling 2014,
+        https://arxiv.org/abs/1312.6114
     """
 
     input_names = ("recon", "target", "mu", "logvar")

@@ -18,9 +18,23 @@ _IMAGES = "(N, C, H, W)"
 
 
 class Ssim(LossModule):
-    """1 - mean SSIM over the windows that lie inside, a value a sample. Wang et al. 2004.
+    """Structural similarity loss of images, over Gaussian windows.
 
-    pred and target (N, C, H, W), H and W at least window_size.
+    L = 1 - mean SSIM, over the windows that lie inside the image
+
+    H and W must be at least window_size.
+
+    Args:
+        window_size: Side of the window, in pixels; in [1, 1023], default 11.
+        sigma: Standard deviation of the window, in pixels; > 0, default 1.5.
+        data_range: The largest difference that two pixels can have; > 0, default 1.
+        k1: Steadies the comparison of means; > 0, default 0.01.
+        k2: Steadies the comparison of variances; > 0, default 0.03.
+        reduction: mean (default), sum or none.
+
+    Inputs: pred (N, C, H, W); target (N, C, H, W).
+    Returns: A value a sample (N,), or the reduced scalar.
+    Reference: Wang et al. 2004, https://doi.org/10.1109/TIP.2003.819861
     """
 
     def __init__(self, spec: pb.Ssim) -> None:
@@ -42,7 +56,17 @@ class Ssim(LossModule):
 
 
 class TotalVariation(Pooled):
-    """mean |dy| + mean |dx| between neighbours, or their sums. pred (N, C, H, W). Rudin 1992."""
+    """Total variation: differences between neighbouring pixels.
+
+    L = mean |dy| + mean |dx|, or the sum of both
+
+    Args:
+        reduction: mean (default) or sum.
+
+    Inputs: pred (N, C, H, W).
+    Returns: A scalar.
+    Reference: Rudin et al. 1992, https://doi.org/10.1016/0167-2789(92)90242-F
+    """
 
     input_names = ("pred",)
 
@@ -64,14 +88,32 @@ class TotalVariation(Pooled):
 
 
 class Perceptual(LossModule):
-    """Σ_l w_l MSE of a frozen network's features, a value a sample. Johnson et al. 2016.
+    """Perceptual loss: images compared by the features of a frozen network.
 
-    Where the weights are learned, Σ_l (w_l MSE_l - ln w_l), whose least is at w_l = 1/MSE_l:
-    without the logarithm all would fall to 0. Kendall et al. 2018.
+    L = Σ_l w_l MSE_l, or Σ_l (w_l MSE_l - ln w_l) where the weights w are learned
 
-    pred and target (N, C, H, W) as the network takes them, layer_weights w (L,) where they are not
-    those of the message. Only pred and layer_weights get a gradient. The network is no part of the
-    module: none of its tensors is learned, kept or given out with it.
+    Without the logarithm all learned weights would fall to 0; with it w_l tends to 1/MSE_l
+    (Kendall et al. 2018, https://arxiv.org/abs/1705.07115). Only pred and layer_weights get a
+    gradient. The network is no part of the module: none of its tensors is learned, kept or given
+    out with it.
+
+    Args:
+        network: Whose features are compared; default vgg16.
+        layers: The layers whose outputs are compared, all taken in one pass. For vgg16 relu1_1 to
+            relu5_3, and relu1_2, relu2_2, relu3_3, relu4_3 and relu5_3 where absent; a trained
+            model's are its modules by name, such as relu1, and must be named; at most 100.
+        layer_weights: One factor a layer; 1 each where absent; each ≥ 0, at most 100.
+        learned: Learn the factors w beside the model, from layer_weights on, by Σ (w·mse - ln w)
+            over the layers in place of Σ w·mse: each w tends to 1/mse of its layer, and none to 0.
+            This is the weighting by uncertainty of Kendall et al. 2018,
+            https://arxiv.org/abs/1705.07115, w = e^-s with s learned and clamped to [-20, 20]. In
+            a job each is a metric, weights/LAYER; default false.
+        reduction: mean (default), sum or none.
+
+    Inputs: pred (N, C, H, W) as the network takes them, C = 3 for vgg16; target (the same);
+        layer_weights (L,) in place of the parameter, optional.
+    Returns: A value a sample (N,), or the reduced scalar.
+    Reference: Johnson et al. 2016, https://arxiv.org/abs/1603.08155
     """
 
     optional_names = ("layer_weights",)

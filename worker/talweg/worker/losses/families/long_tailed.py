@@ -37,9 +37,21 @@ class _ByCount(Classes):
 
 
 class LogitAdjusted(_ByCount):
-    """CE(z + tau log(n / Σ n)) in training mode, CE(z) in evaluation mode. Menon et al. 2021.
+    """Logit-adjusted cross-entropy, which minimises the balanced error.
 
-    pred logits z (N, C, …), target (N, …).
+    L = CE(z + tau log(n / Σ n)) in training mode, CE(z) in evaluation mode, with z = pred
+
+    n are the class counts.
+
+    Args:
+        tau: How strongly rare classes are helped; 0 is cross-entropy; ≥ 0, default 1.
+        class_counts: How often each class stands in the training data; where absent, counted in
+            the training split, a class that is never seen as once; each > 0, at most 65536.
+        reduction: mean (default), sum or none.
+
+    Inputs: pred (N, C, …); target (N, …) class index.
+    Returns: A value a position (N, …), or the reduced scalar.
+    Reference: Menon et al. 2021, https://arxiv.org/abs/2007.07314
     """
 
     def __init__(self, spec: pb.LogitAdjusted) -> None:
@@ -60,9 +72,26 @@ class LogitAdjusted(_ByCount):
 
 
 class Ldam(_ByCount):
-    """w_y CE(scale (z - m_y onehot)), m_j = max_margin n_j^-¼ / max n^-¼. Cao et al. 2019.
+    """Label-distribution-aware margin loss (LDAM): rare classes get larger margins.
 
-    pred cosines z (N, C), target (N,). The mean divides by the sum of the targets' weights.
+    L = weight_y CE(scale (z - m_y onehot)), with m_j = max_margin n_j^-¼ / max n^-¼, z = pred
+
+    pred holds cosines and n the class counts. The mean divides by the sum of the targets' weights.
+
+    Args:
+        max_margin: The rarest class's margin, in units of the cosine; ≥ 0, default 0.5.
+        scale: What the cosines are multiplied by; > 0, default 30.
+        class_counts: How often each class stands in the training data; where absent, counted in
+            the training split, a class that is never seen as once; each > 0, at most 65536.
+        weight: One weight a class (values, balanced or effective_number), none where absent; the
+            mean divides by the sum of the targets' weights.
+        embedding_size: Length of the vectors that the model gives in a job, each compared with one
+            learned vector a class; in [1, 65536], default 64.
+        reduction: mean (default), sum or none.
+
+    Inputs: pred (N, C) cosines; target (N,) class index.
+    Returns: A value a sample (N,), or the reduced scalar.
+    Reference: Cao et al. 2019, https://arxiv.org/abs/1906.07413
     """
 
     weight: Tensor | None

@@ -33,9 +33,16 @@ class _Ranks(LossModule):
 
 
 class Coral(_Ranks):
-    """Σ_k BCE(z_k, [rank > k]). Cao, Mirjalili and Raschka 2020.
+    """CORAL: K-1 binary decisions of rank > k.
 
-    pred logits of rank > k (N, K-1), target (N,).
+    L = Σ_k BCE(z_k, [target > k]), with z = pred
+
+    Args:
+        reduction: mean (default), sum or none.
+
+    Inputs: pred (N, K-1) logits of rank > k; target (N,) rank from 0.
+    Returns: A value a sample (N,), or the reduced scalar.
+    Reference: Cao, Mirjalili and Raschka 2020, https://arxiv.org/abs/1901.07884
     """
 
     def _values(self, pred: Tensor, target: Tensor) -> Tensor:
@@ -43,10 +50,18 @@ class Coral(_Ranks):
 
 
 class Corn(_Ranks):
-    """Σ_k≤rank BCE(z_k, [rank > k]). Shi, Cao and Raschka 2021.
+    """CORN: K-1 binary decisions of rank > k given rank ≥ k.
 
-    pred logits of rank > k given rank ≥ k (N, K-1), target (N,). The mean divides by the number
-    of all levels that the samples take part in.
+    L = Σ_k≤target BCE(z_k, [target > k]), with z = pred
+
+    The mean divides by the number of all levels that the samples take part in.
+
+    Args:
+        reduction: mean (default), sum or none.
+
+    Inputs: pred (N, K-1) logits of rank > k given rank ≥ k; target (N,) rank from 0.
+    Returns: A value a sample (N,), or the reduced scalar.
+    Reference: Shi, Cao and Raschka 2021, https://arxiv.org/abs/2111.08851
     """
 
     def _values(self, pred: Tensor, target: Tensor) -> Tensor:

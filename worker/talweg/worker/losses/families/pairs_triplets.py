@@ -37,9 +37,17 @@ class _Judged(LossModule):
 
 
 class Contrastive(_Judged):
-    """(y d² + (1-y) max(0, margin - d)²) / 2, d = |a-b|. Hadsell et al. 2006.
+    """Contrastive loss of pairs: like ones together, others apart by a margin.
 
-    emb1 a and emb2 b (N, D), similar y (N,): 1 where the two belong together, else 0.
+    L = (y d² + (1 - y) max(0, margin - d)²) / 2, with d = |emb1 - emb2|, y = similar
+
+    Args:
+        margin: How far apart others must be, in units of the Euclidean distance; ≥ 0, default 1.
+        reduction: mean (default), sum or none.
+
+    Inputs: emb1 (N, D); emb2 (N, D); similar (N,) 0 or 1.
+    Returns: A value a pair (N,), or the reduced scalar.
+    Reference: Hadsell et al. 2006, https://doi.org/10.1109/CVPR.2006.100
     """
 
     input_names = ("emb1", "emb2", "similar")
@@ -55,9 +63,17 @@ class Contrastive(_Judged):
 
 
 class CosineEmbedding(_Judged):
-    """1 - cos where sign is 1, max(0, cos - margin) where it is -1; as torch has it.
+    """Cosine embedding loss of pairs, as torch has it.
 
-    emb1 and emb2 (N, D), sign (N,).
+    L = 1 - cos where sign is 1, max(0, cos - margin) where it is -1
+
+    Args:
+        margin: The cosine that others may have; in [-1, 1], default 0.
+        reduction: mean (default), sum or none.
+
+    Inputs: emb1 (N, D); emb2 (N, D); sign (N,) 1 or -1.
+    Returns: A value a pair (N,), or the reduced scalar.
+    Reference: torch.nn.CosineEmbeddingLoss
     """
 
     input_names = ("emb1", "emb2", "sign")
@@ -72,7 +88,18 @@ class CosineEmbedding(_Judged):
 
 
 class MarginRanking(_Judged):
-    """max(0, -sign (x1 - x2) + margin); as torch has it. x1, x2 and sign (N, …)."""
+    """Margin ranking loss of pairs of scores, as torch has it.
+
+    L = max(0, -sign (x1 - x2) + margin)
+
+    Args:
+        margin: By how much the higher must lead, in units of the scores; default 0.
+        reduction: mean (default), sum or none.
+
+    Inputs: x1 (N, …); x2 (N, …); sign (N, …) 1 or -1.
+    Returns: A value a pair (N, …), or the reduced scalar.
+    Reference: torch.nn.MarginRankingLoss
+    """
 
     input_names = ("x1", "x2", "sign")
     _dimensions = ""
@@ -87,7 +114,17 @@ class MarginRanking(_Judged):
 
 
 class NegativeCosine(LossModule):
-    """-cos, with no gradient for emb2. emb1 and emb2 (N, D). Chen and He 2021 (SimSiam)."""
+    """Negative cosine similarity of a prediction and the other view (SimSiam).
+
+    L = -cos(emb1, emb2)
+
+    Args:
+        reduction: mean (default), sum or none.
+
+    Inputs: emb1 (N, D); emb2 (N, D), without gradient.
+    Returns: A value a pair (N,), or the reduced scalar.
+    Reference: Chen and He 2021 (SimSiam), https://arxiv.org/abs/2011.10566
+    """
 
     input_names = ("emb1", "emb2")
 
@@ -104,9 +141,21 @@ class NegativeCosine(LossModule):
 
 
 class Triplet(LossModule):
-    """max(0, d(a,p) - d(a,n) + margin). anchor a, positive p and negative n (N, D).
+    """Triplet loss: the positive nearer than the negative by a margin.
 
-    With swap d(a,n) is the smaller of d(a,n) and d(p,n). Schroff et al. 2015, Balntas et al. 2016.
+    L = max(0, d(a, p) - d(a, n) + margin), of anchor a, positive p, negative n
+
+    swap: Balntas et al. 2016, https://doi.org/10.5244/C.30.119.
+
+    Args:
+        margin: By how much nearer the positive must be, in units of the distance; ≥ 0, default 1.
+        distance: d: euclidean (default), sqeuclidean or cosine (1 - cos).
+        swap: Take the smaller of d(a,n) and d(p,n) for d(a,n); default false.
+        reduction: mean (default), sum or none.
+
+    Inputs: anchor (N, D); positive (N, D); negative (N, D).
+    Returns: A value a triplet (N,), or the reduced scalar.
+    Reference: Schroff et al. 2015, https://arxiv.org/abs/1503.03832
     """
 
     input_names = ("anchor", "positive", "negative")
@@ -134,11 +183,27 @@ class Triplet(LossModule):
 
 
 class OnlineTriplet(Pooled):
-    """max(0, d(a,p) - d(a,n) + margin) over triplets of the batch. Hermans et al. 2017.
+    """Triplet loss over triplets found within the batch.
 
-    embeddings (N, D), labels (N,). hard takes each anchor's farthest positive and nearest
-    negative, semihard every triplet with d(a,p) < d(a,n) < d(a,p) + margin, all every one, of
-    which the mean counts those above 0 or all. The soft margin is log(1 + e^(d(a,p) - d(a,n))).
+    L = max(0, d(a, p) - d(a, n) + margin), or log(1 + e^(d(a, p) - d(a, n))) where soft_margin
+
+    hard takes each anchor's farthest positive and nearest negative, semihard every triplet with
+    d(a, p) < d(a, n) < d(a, p) + margin, all every one.
+
+    Args:
+        strategy: Which triplets of the batch are taken: hard (default), semihard or all.
+        margin: By how much nearer the positive must be, in units of the distance; ≥ 0, default 1.
+        distance: d: euclidean (default), sqeuclidean or cosine (1 - cos).
+        normalize: Divide the vectors by their norm first; default false.
+        soft_margin: Take log(1 + e^(d(a,p) - d(a,n))) in place of the hinge, without the margin;
+            default false.
+        average: What the mean over all triplets divides by: nonzero (default), those of a loss
+            above 0, or all.
+        reduction: mean (default), each part over what it counts, or sum.
+
+    Inputs: embeddings (N, D); labels (N,) class index.
+    Returns: A scalar; 0 where the batch has no triplet.
+    Reference: Hermans et al. 2017, https://arxiv.org/abs/1703.07737
     """
 
     input_names = ("embeddings", "labels")

@@ -12,9 +12,22 @@ from talweg.worker.losses.functional import redundancy
 
 
 class VicReg(Pooled):
-    """sim MSE + std (v1+v2)/2 + cov (c1+c2). z1 and z2 (N, D). Bardes et al. 2022.
+    """VICReg: views agree, each dimension varies, and none repeats another.
+
+    L = sim MSE(z1, z2) + std (v1 + v2)/2 + cov (c1 + c2)
 
     v = mean max(0, 1 - sqrt(var + eps)) and c = Σ off-diagonal covariance² / D, both unbiased.
+
+    Args:
+        sim: Weight of the views' agreement; ≥ 0, default 25.
+        std: Weight of the variance in each dimension; ≥ 0, default 25.
+        cov: Weight of the covariance between dimensions; ≥ 0, default 1.
+        eps: Added to the variance; > 0, default 0.0001.
+        reduction: mean (default) or sum, which are the same.
+
+    Inputs: z1 (N, D); z2 (N, D).
+    Returns: A scalar: the formula gives one number a batch.
+    Reference: Bardes et al. 2022, https://arxiv.org/abs/2105.04906
     """
 
     input_names = ("z1", "z2")
@@ -34,9 +47,20 @@ class VicReg(Pooled):
 
 
 class BarlowTwins(Pooled):
-    """Σ (diagonal - 1)² + λ Σ off-diagonal² of the views' correlation. Zbontar et al. 2021.
+    """Barlow Twins: the correlation of two views is to be the identity.
 
-    z1 and z2 (N, D), N > 1.
+    L = Σ (diagonal - 1)² + λ Σ off-diagonal²
+
+    The correlation is of biased variances, raised by eps. N must not be 1.
+
+    Args:
+        lambda_offdiag: Weight λ of what is off the diagonal; ≥ 0, default 0.005.
+        eps: Added to the variance; > 0, default 1e-5.
+        reduction: mean (default) or sum, which are the same.
+
+    Inputs: z1 (N, D); z2 (N, D).
+    Returns: A scalar: the formula gives one number a batch.
+    Reference: Zbontar et al. 2021, https://arxiv.org/abs/2103.03230
     """
 
     input_names = ("z1", "z2")

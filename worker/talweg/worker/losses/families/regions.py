@@ -88,9 +88,27 @@ class _Masks(Classes):
 
 
 class Dice(_Masks):
-    """1 - (2I + nr) / (P + T + dr), by sample and class. Milletari et al. 2016.
+    """Dice loss: the overlap of masks by twice their intersection.
 
-    P = Σ p and T = Σ t, or Σ p² and Σ t² where squared.
+    L = 1 - (2I + smooth_nr) / (P + T + smooth_dr), with I = Σ p t, P = Σ p, T = Σ t
+
+    Args:
+        mode: What the channels of a mask are: binary (default), multilabel or multiclass.
+        from_logits: Apply the sigmoid or softmax first; pred are probabilities where false;
+            default true.
+        smooth_nr: Added above: what empty masks give; ≥ 0, default 1e-5.
+        smooth_dr: Added below; ≥ 0, default 1e-5.
+        batch: Pool the samples of the batch, and not each by itself; default false.
+        include_background: Count class 0; it is left out after the softmax; default true.
+        squared: Add up squares of predictions and targets below; default false.
+        ignore_index: Positions whose target is this count for nothing; none where absent.
+        reduction: mean (default), sum or none.
+
+    Inputs: pred (N, C, …); target (N, C, …) in [0, 1] (binary, multilabel) or (N, …) class index
+        (multiclass).
+    Returns: A value a sample and class (N, C), a class (C,) where batch is true, or the reduced
+        scalar.
+    Reference: Milletari et al. 2016, https://arxiv.org/abs/1606.04797
     """
 
     def __init__(self, spec: pb.Dice) -> None:
@@ -103,7 +121,28 @@ class Dice(_Masks):
 
 
 class Jaccard(_Masks):
-    """1 - (I + nr) / (P + T - I + dr), by sample and class. Rahman and Wang 2016."""
+    """Jaccard loss: the overlap of masks by intersection over union.
+
+    L = 1 - (I + smooth_nr) / (P + T - I + smooth_dr), with I = Σ p t, P = Σ p, T = Σ t
+
+    Args:
+        mode: What the channels of a mask are: binary (default), multilabel or multiclass.
+        from_logits: Apply the sigmoid or softmax first; pred are probabilities where false;
+            default true.
+        smooth_nr: Added above: what empty masks give; ≥ 0, default 1e-5.
+        smooth_dr: Added below; ≥ 0, default 1e-5.
+        batch: Pool the samples of the batch, and not each by itself; default false.
+        include_background: Count class 0; it is left out after the softmax; default true.
+        squared: Add up squares of predictions and targets below; default false.
+        ignore_index: Positions whose target is this count for nothing; none where absent.
+        reduction: mean (default), sum or none.
+
+    Inputs: pred (N, C, …); target (N, C, …) in [0, 1] (binary, multilabel) or (N, …) class index
+        (multiclass).
+    Returns: A value a sample and class (N, C), a class (C,) where batch is true, or the reduced
+        scalar.
+    Reference: Rahman and Wang 2016, https://doi.org/10.1007/978-3-319-50835-1_22
+    """
 
     def __init__(self, spec: pb.Jaccard) -> None:
         """Make the loss of a filled message."""
@@ -115,7 +154,29 @@ class Jaccard(_Masks):
 
 
 class Tversky(_Masks):
-    """1 - (TP + nr) / (TP + alpha FP + beta FN + dr), by sample and class. Salehi et al. 2017."""
+    """Tversky loss: the overlap of masks, false positives and negatives weighed apart.
+
+    L = 1 - (TP + smooth_nr) / (TP + alpha FP + beta FN + smooth_dr)
+
+    Args:
+        alpha: Weight of false positives; ≥ 0, default 0.3.
+        beta: Weight of false negatives; ≥ 0, default 0.7.
+        mode: What the channels of a mask are: binary (default), multilabel or multiclass.
+        from_logits: Apply the sigmoid or softmax first; pred are probabilities where false;
+            default true.
+        smooth_nr: Added above: what empty masks give; ≥ 0, default 1e-5.
+        smooth_dr: Added below; ≥ 0, default 1e-5.
+        batch: Pool the samples of the batch, and not each by itself; default false.
+        include_background: Count class 0; it is left out after the softmax; default true.
+        ignore_index: Positions whose target is this count for nothing; none where absent.
+        reduction: mean (default), sum or none.
+
+    Inputs: pred (N, C, …); target (N, C, …) in [0, 1] (binary, multilabel) or (N, …) class index
+        (multiclass).
+    Returns: A value a sample and class (N, C), a class (C,) where batch is true, or the reduced
+        scalar.
+    Reference: Salehi et al. 2017, https://arxiv.org/abs/1706.05721
+    """
 
     def __init__(self, spec: pb.Tversky) -> None:
         """Make the loss of a filled message."""
@@ -127,7 +188,30 @@ class Tversky(_Masks):
 
 
 class FocalTversky(_Masks):
-    """Tversky's loss to the power gamma, by sample and class. Abraham and Khan 2019."""
+    """Focal Tversky loss: the Tversky loss to a power, by sample and class.
+
+    L = tversky^gamma, tversky = 1 - (TP + smooth_nr) / (TP + alpha FP + beta FN + smooth_dr)
+
+    Args:
+        alpha: Weight of false positives; ≥ 0, default 0.3.
+        beta: Weight of false negatives; ≥ 0, default 0.7.
+        gamma: The power; > 0, default 0.75.
+        mode: What the channels of a mask are: binary (default), multilabel or multiclass.
+        from_logits: Apply the sigmoid or softmax first; pred are probabilities where false;
+            default true.
+        smooth_nr: Added above: what empty masks give; ≥ 0, default 1e-5.
+        smooth_dr: Added below; ≥ 0, default 1e-5.
+        batch: Pool the samples of the batch, and not each by itself; default false.
+        include_background: Count class 0; it is left out after the softmax; default true.
+        ignore_index: Positions whose target is this count for nothing; none where absent.
+        reduction: mean (default), sum or none.
+
+    Inputs: pred (N, C, …); target (N, C, …) in [0, 1] (binary, multilabel) or (N, …) class index
+        (multiclass).
+    Returns: A value a sample and class (N, C), a class (C,) where batch is true, or the reduced
+        scalar.
+    Reference: Abraham and Khan 2019, https://arxiv.org/abs/1810.07842
+    """
 
     def __init__(self, spec: pb.FocalTversky) -> None:
         """Make the loss of a filled message."""
@@ -139,10 +223,27 @@ class FocalTversky(_Masks):
 
 
 class CeDice(Pooled, Classes):
-    """ce_weight CE + dice_weight Dice of classes, each reduced by itself. Isensee et al. 2018.
+    """Cross-entropy and the dice loss of classes, weighed and added.
 
-    pred (N, C, …), target (N, …). Both leave out what is ignored. From probabilities CE is
-    -log p, at most 100.
+    L = ce_weight CE + dice_weight Dice, each reduced by itself
+
+    From probabilities CE is -log p, at most 100. Both leave out what is ignored.
+
+    Args:
+        ce_weight: Weight of cross-entropy; ≥ 0, default 1.
+        dice_weight: Weight of the dice loss; ≥ 0, default 1.
+        from_logits: Apply the softmax first; pred are probabilities where false; default true.
+        smooth_nr: Added above: what empty masks give; ≥ 0, default 1e-5.
+        smooth_dr: Added below; ≥ 0, default 1e-5.
+        batch: Pool the samples of the batch, and not each by itself; default false.
+        include_background: Count class 0; it is left out after the softmax; default true.
+        squared: Add up squares of predictions and targets below; default false.
+        ignore_index: Positions whose target is this count for nothing; none where absent.
+        reduction: mean (default), each part over what it counts, or sum.
+
+    Inputs: pred (N, C, …); target (N, …) class index.
+    Returns: A scalar.
+    Reference: Isensee et al. 2018, https://arxiv.org/abs/1809.10486
     """
 
     def __init__(self, spec: pb.CeDice) -> None:
@@ -183,9 +284,20 @@ class CeDice(Pooled, Classes):
 
 
 class LovaszSoftmax(Pooled, Classes):
-    """The Lovász extension of the Jaccard loss at the errors |[y = c] - p_c|, p the softmax.
+    """Lovász-softmax loss: the Lovász extension Δ of the Jaccard loss, over classes.
 
-    pred logits (N, C, …), target (N, …). Berman et al. 2018.
+    L = mean_c Δ(|[y = c] - p_c|), with p = softmax(pred)
+
+    Args:
+        classes: The classes that the mean is over: present (default) or all.
+        per_image: Treat each sample by itself and average them, and do not pool the batch; default
+            false.
+        ignore_index: Positions whose target is this count for nothing; none where absent.
+        reduction: mean (default) or sum, which are the same.
+
+    Inputs: pred (N, C, …); target (N, …) class index.
+    Returns: A scalar: the formula gives one number a batch.
+    Reference: Berman et al. 2018, https://arxiv.org/abs/1705.08790
     """
 
     def __init__(self, spec: pb.LovaszSoftmax) -> None:
@@ -208,9 +320,16 @@ class LovaszSoftmax(Pooled, Classes):
 
 
 class LovaszHinge(Pooled):
-    """The Lovász extension of the Jaccard loss at the errors max(0, 1 - z sign).
+    """Lovász hinge loss: the Lovász extension Δ of the Jaccard loss, over one kind of object.
 
-    pred logits z (N, …), target 0 or 1, of the same shape. Yu and Blaschko 2015.
+    L = Δ(max(0, 1 - z sign)), with sign = 2 y - 1, z = pred
+
+    Args:
+        reduction: mean (default) or sum, which are the same.
+
+    Inputs: pred (N, …); target (N, …) 0 or 1.
+    Returns: A scalar: the formula gives one number a batch.
+    Reference: Yu and Blaschko 2015, https://arxiv.org/abs/1512.07797
     """
 
     def __init__(self, spec: pb.LovaszHinge) -> None:

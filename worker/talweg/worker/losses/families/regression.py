@@ -1,6 +1,5 @@
 """Losses of numbers. e = pred - target throughout."""
 
-import math
 from collections.abc import Mapping
 
 import torch
@@ -16,11 +15,20 @@ from talweg.worker.losses.base import (
     reduction_of,
     same_precision,
 )
-from talweg.worker.losses.functional import regression as functional
 
 
 class Mse(TorchElementwise):
-    """e². pred, target (N, …). Gauss 1809."""
+    """Mean squared error.
+
+    L = e², with e = pred - target
+
+    Args:
+        reduction: mean (default), sum or none.
+
+    Inputs: pred (N, …); target (N, …).
+    Returns: A value an element (N, …), or the reduced scalar.
+    Reference: Gauss 1809
+    """
 
     def __init__(self, spec: pb.Mse) -> None:
         """Make the loss of a filled message."""
@@ -31,7 +39,17 @@ class Mse(TorchElementwise):
 
 
 class Mae(TorchElementwise):
-    """|e|. pred, target (N, …). Laplace 1774."""
+    """Mean absolute error.
+
+    L = |e|, with e = pred - target
+
+    Args:
+        reduction: mean (default), sum or none.
+
+    Inputs: pred (N, …); target (N, …).
+    Returns: A value an element (N, …), or the reduced scalar.
+    Reference: Laplace 1774
+    """
 
     def __init__(self, spec: pb.Mae) -> None:
         """Make the loss of a filled message."""
@@ -42,7 +60,19 @@ class Mae(TorchElementwise):
 
 
 class Huber(TorchElementwise):
-    """e²/2 up to |e| = delta, then delta (|e| - delta/2). pred, target (N, …). Huber 1964."""
+    """Huber loss: quadratic near zero, linear beyond delta.
+
+    L = e²/2 where |e| ≤ delta, else delta (|e| - delta/2), with e = pred - target
+
+    Args:
+        delta: Where the loss turns from quadratic to linear, in the (standardised) target's units;
+            > 0, default 1.
+        reduction: mean (default), sum or none.
+
+    Inputs: pred (N, …); target (N, …).
+    Returns: A value an element (N, …), or the reduced scalar.
+    Reference: Huber 1964, https://doi.org/10.1214/aoms/1177703732
+    """
 
     def __init__(self, spec: pb.Huber) -> None:
         """Make the loss of a filled message."""
@@ -54,9 +84,20 @@ class Huber(TorchElementwise):
 
 
 class SmoothL1(TorchElementwise):
-    """Huber of delta = beta, divided by beta; |e| where beta is 0. Girshick 2015.
+    """Smooth L1 loss: the Huber loss of delta = beta, divided by beta.
 
-    pred, target (N, …).
+    L = e²/(2 beta) where |e| < beta, else |e| - beta/2, with e = pred - target
+
+    Where beta is 0 it is |e|.
+
+    Args:
+        beta: Where the loss turns from quadratic to linear, in the (standardised) target's units;
+            ≥ 0, default 1.
+        reduction: mean (default), sum or none.
+
+    Inputs: pred (N, …); target (N, …).
+    Returns: A value an element (N, …), or the reduced scalar.
+    Reference: Girshick 2015, https://arxiv.org/abs/1504.08083
     """
 
     def __init__(self, spec: pb.SmoothL1) -> None:
@@ -69,7 +110,17 @@ class SmoothL1(TorchElementwise):
 
 
 class LogCosh(Elementwise):
-    """log cosh e = |e| + softplus(-2|e|) - ln 2. pred, target (N, …). Green 1990."""
+    """Log-cosh loss: the logarithm of the hyperbolic cosine of the error.
+
+    L = log cosh e = |e| + softplus(-2|e|) - ln 2, with e = pred - target
+
+    Args:
+        reduction: mean (default), sum or none.
+
+    Inputs: pred (N, …); target (N, …).
+    Returns: A value an element (N, …), or the reduced scalar.
+    Reference: Green 1990, https://doi.org/10.1109/42.52985
+    """
 
     def __init__(self, spec: pb.LogCosh) -> None:
         """Make the loss of a filled message."""
@@ -84,7 +135,18 @@ class LogCosh(Elementwise):
 
 
 class Quantile(Elementwise):
-    """max(q (y - p), (q - 1)(y - p)). pred, target (N, …). Koenker and Bassett 1978."""
+    """Pinball loss of one quantile.
+
+    L = max(q (y - p), (q - 1) (y - p)), with p = pred, y = target
+
+    Args:
+        q: The quantile to predict; in (0, 1), default 0.5.
+        reduction: mean (default), sum or none.
+
+    Inputs: pred (N, …); target (N, …).
+    Returns: A value an element (N, …), or the reduced scalar.
+    Reference: Koenker and Bassett 1978, https://doi.org/10.2307/1913643
+    """
 
     def __init__(self, spec: pb.Quantile) -> None:
         """Make the loss of a filled message."""
@@ -98,9 +160,17 @@ class Quantile(Elementwise):
 
 
 class MultiQuantile(LossModule):
-    """Pinball losses of Q quantiles, averaged over samples and quantiles.
+    """Pinball losses of Q quantiles at once.
 
-    pred (N, …, Q), target (N, …). Koenker and Bassett 1978.
+    L = max(q (y - p_q), (q - 1) (y - p_q)), for each quantile q
+
+    Args:
+        quantiles: The quantiles to predict, rising; each in (0, 1), 1 to 100 of them.
+        reduction: mean (default), sum or none.
+
+    Inputs: pred (N, Q); target (N,).
+    Returns: A value a quantile (N, …, Q), or the scalar reduced over samples and quantiles.
+    Reference: Koenker and Bassett 1978, https://doi.org/10.2307/1913643
     """
 
     quantiles: Tensor
@@ -128,100 +198,19 @@ class MultiQuantile(LossModule):
         return q * F.relu(-error) + (1 - q) * F.relu(error)
 
 
-class PoissonNll(Elementwise):
-    """e^p - y p where pred is the log rate, else p - y log(p + eps). pred, target ≥ 0 (N, …).
-
-    `full` adds Stirling's y log y - y + log(2πy)/2 where y > 1. Cameron and Trivedi 1998.
-    """
-
-    def __init__(self, spec: pb.PoissonNll) -> None:
-        """Make the loss of a filled message."""
-        super().__init__(reduction_of(spec))
-        self.log_input = spec.log_input
-        self.full = spec.full
-        self.eps = spec.eps
-
-    def check_values(self, inputs: Mapping[str, Tensor]) -> None:
-        """Refuse negative counts and negative rates; see `LossModule.check_values`."""
-        if "target" in inputs:
-            checks.require_at_least("target", inputs["target"], 0)
-        if "pred" in inputs and not self.log_input:
-            checks.require_at_least("pred", inputs["pred"], 0)
-
-    def _values(self, pred: Tensor, target: Tensor) -> Tensor:
-        if not self.log_input:
-            return self._torch(pred, target)
-        # A log rate beyond the largest number is held there, with a slope that even float16
-        # gradients hold: a wild prediction then costs much and is pushed back, and is never inf.
-        highest = math.log(torch.finfo(pred.dtype).max) - math.log(2 * max(pred.numel(), 1))
-        excess = F.relu(pred - highest)
-        return self._torch(pred.clamp(max=highest), target) + (excess - excess.detach()) * 1e4
-
-    def _torch(self, pred: Tensor, target: Tensor) -> Tensor:
-        loss = F.poisson_nll_loss(
-            pred, target, log_input=self.log_input, eps=self.eps, reduction="none"
-        )
-        if not self.full:
-            return loss
-        # Torch's own has a gradient of NaN by targets of 0.
-        large = target > 1
-        y = target.where(large, 1)
-        stirling = y * torch.log(y) - y + torch.log(2 * math.pi * y) / 2
-        return loss + stirling.where(large, 0)
-
-
-class GaussianNll(LossModule):
-    """(log v + e²/v) / 2, and log(2π)/2 more where full. Nix and Weigend 1994.
-
-    pred (the mean), target and var (the variance v), all (N, …). A variance below eps is taken
-    for eps.
-    """
-
-    input_names = ("pred", "target", "var")
-
-    def __init__(self, spec: pb.GaussianNll) -> None:
-        """Make the loss of a filled message."""
-        super().__init__(reduction_of(spec))
-        self.full = spec.full
-        self.eps = spec.eps
-
-    def _take(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
-        checks.require_names(inputs, self.input_names)
-        pred = inputs["pred"]
-        for name in self.input_names:
-            checks.require_shape(name, inputs[name], pred.shape, "the shape of pred")
-            if name != "target" or inputs[name].is_complex():
-                checks.require_floats(name, inputs[name])
-        return same_precision(*(inputs[name] for name in self.input_names))
-
-    def _values(self, pred: Tensor, target: Tensor, var: Tensor) -> Tensor:
-        return functional.gaussian_nll(pred, target, var, full=self.full, eps=self.eps)
-
-
-class Tweedie(Elementwise):
-    """2 (y^(2-p)/((1-p)(2-p)) - y μ^(1-p)/(1-p) + μ^(2-p)/(2-p)). Jørgensen 1987.
-
-    pred μ > 0 and target y ≥ 0, both (N, …); p is the power.
-    """
-
-    def __init__(self, spec: pb.Tweedie) -> None:
-        """Make the loss of a filled message."""
-        super().__init__(reduction_of(spec))
-        self.power = spec.power
-
-    def check_values(self, inputs: Mapping[str, Tensor]) -> None:
-        """Refuse means that are not above 0 and targets below it."""
-        if "target" in inputs:
-            checks.require_at_least("target", inputs["target"], 0)
-        if "pred" in inputs:
-            checks.require_above("pred", inputs["pred"], 0)
-
-    def _values(self, pred: Tensor, target: Tensor) -> Tensor:
-        return functional.tweedie(pred, target, power=self.power)
-
-
 class Charbonnier(Elementwise):
-    """sqrt(e² + eps²). pred, target (N, …). Charbonnier et al. 1994."""
+    """Charbonnier loss: an absolute error with a rounded tip.
+
+    L = sqrt(e² + eps²), with e = pred - target
+
+    Args:
+        eps: Width of the rounded tip, in the (standardised) target's units; > 0, default 0.001.
+        reduction: mean (default), sum or none.
+
+    Inputs: pred (N, …); target (N, …).
+    Returns: A value an element (N, …), or the reduced scalar.
+    Reference: Charbonnier et al. 1994, https://doi.org/10.1109/ICIP.1994.413553
+    """
 
     def __init__(self, spec: pb.Charbonnier) -> None:
         """Make the loss of a filled message."""
@@ -235,9 +224,18 @@ class Charbonnier(Elementwise):
 
 
 class AsymmetricMse(Elementwise):
-    """over_penalty e² where e > 0, under_penalty e² elsewhere. Newey and Powell 1987.
+    """Squared error weighed by the sign of the error (expectile loss).
 
-    pred, target (N, …).
+    L = over_penalty e² where e > 0, else under_penalty e², with e = pred - target
+
+    Args:
+        over_penalty: Weight where the prediction is above the target; ≥ 0, default 2.
+        under_penalty: Weight where the prediction is at or below the target; ≥ 0, default 1.
+        reduction: mean (default), sum or none.
+
+    Inputs: pred (N, …); target (N, …).
+    Returns: A value an element (N, …), or the reduced scalar.
+    Reference: Newey and Powell 1987 (expectiles), https://doi.org/10.2307/1911031
     """
 
     def __init__(self, spec: pb.AsymmetricMse) -> None:
@@ -260,9 +258,6 @@ BUILDERS: dict[str, type[LossModule]] = {
     "log_cosh": LogCosh,
     "quantile": Quantile,
     "multi_quantile": MultiQuantile,
-    "poisson_nll": PoissonNll,
-    "gaussian_nll": GaussianNll,
-    "tweedie": Tweedie,
     "charbonnier": Charbonnier,
     "asymmetric_mse": AsymmetricMse,
 }

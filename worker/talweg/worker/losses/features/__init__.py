@@ -4,8 +4,6 @@ Where their weights lie is the operator's to say, in TALWEG_VGG_WEIGHTS, TALWEG_
 TALWEG_BLOBS. A loss names no path.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from talweg import spec

@@ -1,7 +1,5 @@
 """A frozen network, and the layers whose outputs are wanted of it."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping, Sequence
 
@@ -49,7 +47,7 @@ class FeatureNetwork(nn.Module):
         self._taken: set[tuple[int, ...]] = set()
         self.train(False)
 
-    def train(self, _mode: bool = True) -> FeatureNetwork:
+    def train(self, _mode: bool = True) -> "FeatureNetwork":
         """Stay in evaluation mode, whatever is asked for."""
         super().train(False)
         return self
@@ -57,12 +55,12 @@ class FeatureNetwork(nn.Module):
     @property
     def digest(self) -> str:
         """A sha256 of all that decides the features."""
-        found = hashlib.sha256()
+        digest = hashlib.sha256()
         named = {**self.network.state_dict(), "mean": self.mean, "sd": self.sd}
         for name, tensor in sorted(named.items()):
-            found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-            found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        return found.hexdigest()
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def require_images(self, name: str, images: Tensor) -> None:
         """Refuse images (N, C, H, W) that the network cannot take.
@@ -109,11 +107,11 @@ class FeatureNetwork(nn.Module):
         own = (*self.network.parameters(), *self.network.buffers())
         if any(t.is_floating_point() and t.dtype is not images.dtype for t in own):
             self.network.to(images.dtype)
-        found: dict[str, object] = {}
+        outputs: dict[str, object] = {}
 
         def keep(name: str) -> None:
             def hook(_module: nn.Module, _inputs: object, output: object) -> None:
-                found[name] = output
+                outputs[name] = output
 
             handles.append(self.network.get_submodule(name).register_forward_hook(hook))
 
@@ -127,7 +125,7 @@ class FeatureNetwork(nn.Module):
                 handle.remove()
         features = []
         for name in self.modules_wanted:
-            output = found.get(name)
+            output = outputs.get(name)
             if not isinstance(output, Tensor) or output.shape[:1] != images.shape[:1]:
                 raise ValueError(f"layer {name} gives no tensor of an image's features")
             features.append(output)

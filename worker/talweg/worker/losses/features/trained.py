@@ -1,7 +1,5 @@
 """Models that this service trained, as networks whose features losses compare."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path

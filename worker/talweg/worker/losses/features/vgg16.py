@@ -1,11 +1,10 @@
 """VGG16 by the operator's weights."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from talweg.worker.errors import UserSpecError
@@ -48,14 +47,14 @@ class Vgg16(nn.Module):
 
 def _relus() -> dict[str, int]:
     """Return the index of each ReLU among the features."""
-    found = {}
+    indices = {}
     index = 0
     for number, block in enumerate(_BLOCKS, start=1):
         for place in range(1, len(block) + 1):
-            found[f"relu{number}_{place}"] = index + 1
+            indices[f"relu{number}_{place}"] = index + 1
             index += 2
         index += 1
-    return found
+    return indices
 
 
 VGG16_LAYERS = _relus()
@@ -93,8 +92,6 @@ def vgg16(path: Path | None, layers: Sequence[str]) -> FeatureNetwork:
 
 def _read(path: Path | None, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Read the wanted weights, and no others, out of a safetensors file."""
-    from safetensors import SafetensorError, safe_open
-
     if path is None:
         raise UserSpecError(
             "network vgg16 needs its weights: TALWEG_VGG_WEIGHTS must name a safetensors file "

@@ -10,6 +10,10 @@ from torch.nn import functional as F
 EPS = 1e-12
 """The norm below which a vector has no direction."""
 
+_STEPS = 8
+# Of 1/x, 1/x³ and so on in log(Γ(x + 1/2) / Γ(x)) - log(x)/2.
+_HALF_STEP_SERIES = (-1 / 8, 1 / 192, -1 / 640, 17 / 14336, -31 / 18432, 691 / 180224)
+
 
 def softplus(x: Tensor) -> Tensor:
     """log(1 + e^x), to the last digit; torch's is x itself from 20 on."""
@@ -50,6 +54,29 @@ def power(base: Tensor, exponent: float) -> Tensor:
     """base^exponent, 0 with a gradient of 0 where base is not above 0, whatever the exponent."""
     nothing = base < torch.finfo(base.dtype).tiny
     return torch.where(nothing, 0, torch.where(nothing, 1, base) ** exponent)
+
+
+def at_least(x: Tensor, bound: float) -> Tensor:
+    """Return x, below the bound the bound with a gradient of 1.
+
+    Without one, what has collapsed below the bound would never recover.
+    """
+    return torch.where(x < bound, bound + (x - x.detach()), x)
+
+
+def log_gamma_half_step(x: Tensor) -> Tensor:
+    """log(Γ(x + 1/2) / Γ(x)) for x > 0, to the last digits.
+
+    The difference of two log gammas loses all digits where x is large. This moves x up by eight,
+    where the asymptotic series holds to 1e-14 (Abramowitz and Stegun 6.1.47).
+    """
+    steps = torch.arange(_STEPS, dtype=x.dtype, device=x.device)
+    moved = torch.log1p(0.5 / (x[..., None] + steps)).sum(-1)
+    inverse = 1 / (x + _STEPS)
+    square, series = inverse.square(), torch.zeros_like(x)
+    for coefficient in reversed(_HALF_STEP_SERIES):
+        series = series * square + coefficient
+    return (series * inverse) - torch.log(inverse) / 2 - moved
 
 
 def log(p: Tensor) -> Tensor:

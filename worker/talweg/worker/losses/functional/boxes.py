@@ -18,26 +18,65 @@ class _Measures(NamedTuple):
 
 
 def iou(pred: Tensor, target: Tensor) -> Tensor:
-    """1 - IoU. Boxes without area have an IoU of 0. Yu et al. 2016."""
+    """1 - IoU. Boxes without area have an IoU of 0.
+
+    Args:
+        pred: Predicted boxes (N, 4), x1, y1, x2, y2.
+        target: True boxes, of the same shape.
+
+    Returns:
+        A value a box (N,).
+
+    Reference: Yu et al. 2016, https://arxiv.org/abs/1608.01471
+    """
     return 1 - _measure(pred, target).iou
 
 
 def giou(pred: Tensor, target: Tensor) -> Tensor:
-    """1 - IoU + (A - U) / A, A being the area of the box around both. Rezatofighi et al. 2019."""
+    """1 - IoU + (A - U) / A, A being the area of the box around both.
+
+    Args:
+        pred: Predicted boxes (N, 4), x1, y1, x2, y2.
+        target: True boxes, of the same shape.
+
+    Returns:
+        A value a box (N,).
+
+    Reference: Rezatofighi et al. 2019, https://arxiv.org/abs/1902.09630
+    """
     measured = _measure(pred, target)
     area = _area(measured.around)
     return 1 - measured.iou + _safe.divide(area - measured.union, area)
 
 
 def diou(pred: Tensor, target: Tensor) -> Tensor:
-    """1 - IoU + ρ² / c²: centres' distance by the diagonal around both. Zheng et al. 2020."""
+    """1 - IoU + ρ² / c²: centres' distance by the diagonal around both.
+
+    Args:
+        pred: Predicted boxes (N, 4), x1, y1, x2, y2.
+        target: True boxes, of the same shape.
+
+    Returns:
+        A value a box (N,).
+
+    Reference: Zheng et al. 2020, https://arxiv.org/abs/1911.08287
+    """
     return _distance_term(pred, target, _measure(pred, target))
 
 
 def ciou(pred: Tensor, target: Tensor) -> Tensor:
-    """diou + α v, v = 4/π² (difference of atan(w/h))². Zheng et al. 2020.
+    """diou + α v, v = 4/π² (difference of atan(w/h))².
 
     α = v / (1 - IoU + v) has no gradient.
+
+    Args:
+        pred: Predicted boxes (N, 4), x1, y1, x2, y2.
+        target: True boxes, of the same shape.
+
+    Returns:
+        A value a box (N,).
+
+    Reference: Zheng et al. 2020, https://arxiv.org/abs/1911.08287
     """
     measured = _measure(pred, target)
     v = 4 / math.pi**2 * (_angle(pred) - _angle(target)).square()

@@ -19,6 +19,11 @@ def bernoulli_nll(pred: Tensor, target: Tensor) -> Tensor:
     Args:
         pred: Probabilities p (N, …).
         target: Y in [0, 1], of the same shape.
+
+    Returns:
+        A value an element (N, …).
+
+    Reference: Good 1952, https://doi.org/10.1111/j.2517-6161.1952.tb00104.x
     """
     limits = torch.finfo(pred.dtype)
     yes = _safe.log(pred)
@@ -29,13 +34,18 @@ def bernoulli_nll(pred: Tensor, target: Tensor) -> Tensor:
 def logit_adjusted(
     pred: Tensor, target: Tensor, class_counts: Tensor, *, tau: float = 1.0
 ) -> Tensor:
-    """CE(z + tau log prior), a value a position. Menon et al. 2021.
+    """CE(z + tau log prior), a value a position.
 
     Args:
         pred: Logits (N, C, …).
         target: Class indices (N, …).
         class_counts: How often each class is seen in training (C,), above 0.
         tau: How strongly the rare classes are helped.
+
+    Returns:
+        A value a position (N, …).
+
+    Reference: Menon et al. 2021, https://arxiv.org/abs/2007.07314
     """
     prior = class_counts.to(pred) / class_counts.sum()
     shift = tau * torch.log(prior)
@@ -51,7 +61,7 @@ def ldam(
     scale: float = 30.0,
     weight: Tensor | None = None,
 ) -> Tensor:
-    """CE(scale (z - m_y onehot)), m_j = max_margin n_j^-¼ / max n^-¼. Cao et al. 2019.
+    """CE(scale (z - m_y onehot)), m_j = max_margin n_j^-¼ / max n^-¼.
 
     Args:
         pred: Cosines (N, C).
@@ -63,6 +73,8 @@ def ldam(
 
     Returns:
         A weighted value a sample. Their mean divides by the sum of the targets' weights.
+
+    Reference: Cao et al. 2019, https://arxiv.org/abs/1906.07413
     """
     rarity = class_counts.to(pred) ** -0.25
     margins = max_margin * rarity / rarity.max()
@@ -71,17 +83,22 @@ def ldam(
 
 
 def coral(pred: Tensor, target: Tensor) -> Tensor:
-    """Σ_k BCE(z_k, [rank > k]), a value a sample. Cao, Mirjalili and Raschka 2020.
+    """Σ_k BCE(z_k, [rank > k]), a value a sample.
 
     Args:
         pred: Logits (N, K-1) of rank > 0, …, rank > K-2.
         target: Ranks (N,), 0 to K-1.
+
+    Returns:
+        A value a sample (N,).
+
+    Reference: Cao, Mirjalili and Raschka 2020, https://arxiv.org/abs/1901.07884
     """
     return _above(pred, target).sum(1)
 
 
 def corn(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Σ_k≤rank BCE(z_k, [rank > k]). Shi, Cao and Raschka 2021.
+    """Σ_k≤rank BCE(z_k, [rank > k]).
 
     Args:
         pred: Logits (N, K-1) of rank > k given rank ≥ k.
@@ -90,18 +107,25 @@ def corn(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         A value a sample, and how many levels each sample takes part in (N,): the mean is the
         quotient of their sums.
+
+    Reference: Shi, Cao and Raschka 2021, https://arxiv.org/abs/2111.08851
     """
     taking_part = target[:, None] >= _levels(pred)
     return (_above(pred, target) * taking_part).sum(1), taking_part.sum(1)
 
 
 def distillation(pred: Tensor, teacher_logits: Tensor, *, temperature: float = 1.0) -> Tensor:
-    """T² KL(teacher ‖ student) at temperature T, a value a sample. Hinton et al. 2015.
+    """T² KL(teacher ‖ student) at temperature T, a value a sample.
 
     Args:
         pred: The student's logits (N, C).
         teacher_logits: The teacher's, of the same shape.
         temperature: T; what both are divided by.
+
+    Returns:
+        A value a sample (N,).
+
+    Reference: Hinton et al. 2015, https://arxiv.org/abs/1503.02531
     """
     student = F.log_softmax(pred / temperature, 1)
     teacher = F.log_softmax(teacher_logits / temperature, 1)
@@ -112,7 +136,7 @@ def distillation(pred: Tensor, teacher_logits: Tensor, *, temperature: float = 1
 def ctc(
     pred: Tensor, targets: Tensor, target_lengths: Tensor, input_lengths: Tensor, *, blank: int = 0
 ) -> Tensor:
-    """-log p(targets), over all alignments, a value a sequence. Graves et al. 2006.
+    """-log p(targets), over all alignments, a value a sequence.
 
     Args:
         pred: Logits (T, N, C).
@@ -124,6 +148,8 @@ def ctc(
     Returns:
         A value a sequence (N,), 0 where no alignment is possible. Their mean divides each by its
         target's length first, as `ctc_mean` does.
+
+    Reference: Graves et al. 2006, https://doi.org/10.1145/1143844.1143891
     """
     return F.ctc_loss(
         F.log_softmax(pred, 2),

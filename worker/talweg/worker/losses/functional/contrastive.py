@@ -9,7 +9,7 @@ from talweg.worker.losses.functional._find_partner import FindPartner
 
 
 def nt_xent(z1: Tensor, z2: Tensor, *, temperature: float = 0.5) -> Tensor:
-    """-log(e^s_ij / Σ_k≠i e^s_ik), s = cos / temperature. Chen et al. 2020 (SimCLR).
+    """-log(e^s_ij / Σ_k≠i e^s_ik), s = cos / temperature.
 
     Args:
         z1: One view of the samples (N, D).
@@ -18,6 +18,8 @@ def nt_xent(z1: Tensor, z2: Tensor, *, temperature: float = 0.5) -> Tensor:
 
     Returns:
         A value an anchor (2N,), z1's first. The positive counts once; one pair alone gives 0.
+
+    Reference: Chen et al. 2020 (SimCLR), https://arxiv.org/abs/2002.05709
     """
     number = len(z1)
     z = _safe.unit(torch.cat([z1, z2]))
@@ -34,7 +36,7 @@ def info_nce(
     *,
     temperature: float = 0.07,
 ) -> Tensor:
-    """-log(e^s_ii / Σ_k e^s_ik), s = cos / temperature. Van den Oord et al. 2018.
+    """-log(e^s_ii / Σ_k e^s_ik), s = cos / temperature.
 
     Args:
         query: Vectors (N, D).
@@ -45,6 +47,8 @@ def info_nce(
 
     Returns:
         A value a query (N,).
+
+    Reference: Van den Oord et al. 2018, https://arxiv.org/abs/1807.03748
     """
     query, positive = _safe.unit(query), _safe.unit(positive)
     index = torch.arange(len(query), device=query.device)
@@ -56,7 +60,7 @@ def info_nce(
 
 
 def clip(image: Tensor, text: Tensor, logit_scale: Tensor | float = 1 / 0.07) -> Tensor:
-    """Return the mean of CE by rows and CE by columns of logit_scale cos. Radford et al. 2021.
+    """Return the mean of CE by rows and CE by columns of logit_scale cos.
 
     Args:
         image: Vectors (N, D).
@@ -65,6 +69,8 @@ def clip(image: Tensor, text: Tensor, logit_scale: Tensor | float = 1 / 0.07) ->
 
     Returns:
         A value a pair (N,).
+
+    Reference: Radford et al. 2021, https://arxiv.org/abs/2103.00020
     """
     scores = logit_scale * (_safe.unit(image) @ _safe.unit(text).T)
     index = torch.arange(len(scores), device=scores.device)
@@ -75,7 +81,7 @@ def clip(image: Tensor, text: Tensor, logit_scale: Tensor | float = 1 / 0.07) ->
 def supcon(
     embeddings: Tensor, labels: Tensor, *, temperature: float = 0.1
 ) -> tuple[Tensor, Tensor]:
-    """-mean_p log(e^s_ip / Σ_a≠i e^s_ia), s = cos / temperature. Khosla et al. 2020 (L_out).
+    """-mean_p log(e^s_ip / Σ_a≠i e^s_ia), s = cos / temperature.
 
     Args:
         embeddings: Vectors (N, D).
@@ -84,6 +90,8 @@ def supcon(
 
     Returns:
         A value an anchor (N,), and whether it has a positive (N,): the mean is over those.
+
+    Reference: Khosla et al. 2020, https://arxiv.org/abs/2004.11362
     """
     z = _safe.unit(embeddings)
     same, other = same_and_other(labels)
@@ -96,7 +104,7 @@ def supcon(
 def circle(
     embeddings: Tensor, labels: Tensor, *, m: float = 0.25, gamma: float = 64.0
 ) -> tuple[Tensor, Tensor]:
-    """log(1 + Σ_p e^(-γ α_p (s-1+m)) Σ_n e^(γ α_n (s-m))), s = cos. Sun et al. 2020.
+    """log(1 + Σ_p e^(-γ α_p (s-1+m)) Σ_n e^(γ α_n (s-m))), s = cos.
 
     Args:
         embeddings: Vectors (N, D).
@@ -107,6 +115,8 @@ def circle(
     Returns:
         A value an anchor (N,), and whether it has positives and negatives (N,): the mean is
         over those.
+
+    Reference: Sun et al. 2020, https://arxiv.org/abs/2002.10857
     """
     z = _safe.unit(embeddings)
     same, other = same_and_other(labels)
@@ -126,7 +136,7 @@ def multi_similarity(
     beta: float = 50.0,
     base: float = 0.5,
 ) -> Tensor:
-    """log(1+Σ_p e^(-α(s-base)))/α + log(1+Σ_n e^(β(s-base)))/β, s = cos. Wang et al. 2019.
+    """log(1+Σ_p e^(-α(s-base)))/α + log(1+Σ_n e^(β(s-base)))/β, s = cos.
 
     Args:
         embeddings: Vectors (N, D).
@@ -137,6 +147,8 @@ def multi_similarity(
 
     Returns:
         A value an anchor (N,), all of which count; nothing is mined.
+
+    Reference: Wang et al. 2019, https://arxiv.org/abs/1904.06627
     """
     z = _safe.unit(embeddings)
     same, other = same_and_other(labels)

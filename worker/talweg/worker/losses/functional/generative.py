@@ -18,13 +18,21 @@ Reconstruction = Literal["bce_logits", "bce", "mse", "gaussian"]
 def gan_discriminator(real: Tensor, fake: Tensor, form: Form) -> Tensor:
     """Return what the discriminator pays; each of the two terms is a mean of its own.
 
-    bce: softplus(-r) + softplus(f), Goodfellow 2014. hinge: max(0, 1-r) + max(0, 1+f), Lim and
-    Ye 2017. lsgan: ((r-1)² + f²)/2, Mao 2017. wgan: f - r, Arjovsky 2017.
+    bce: softplus(-r) + softplus(f). hinge: max(0, 1-r) + max(0, 1+f). lsgan: ((r-1)² + f²)/2.
+    wgan: f - r.
 
     Args:
         real: The discriminator's outputs r for real samples, of any shape.
         fake: Its outputs f for made samples; their number may differ.
         form: The game.
+
+    Returns:
+        A scalar.
+
+    Reference: Goodfellow et al. 2014 (bce), https://arxiv.org/abs/1406.2661; Lim and Ye 2017
+        (hinge), https://arxiv.org/abs/1705.02894; Mao et al. 2017 (lsgan),
+        https://arxiv.org/abs/1611.04076; Arjovsky et al. 2017 (wgan),
+        https://arxiv.org/abs/1701.07875
     """
     if form == "bce":
         return _mean(_safe.softplus(-real)) + _mean(_safe.softplus(fake))
@@ -44,6 +52,11 @@ def gan_generator(fake: Tensor, form: Form, *, minimax: bool = False) -> Tensor:
         fake: The discriminator's outputs f for made samples, of any shape.
         form: The game.
         minimax: Under bce, pay exactly what the discriminator gains.
+
+    Returns:
+        A scalar.
+
+    Reference: as `gan_discriminator`
     """
     if form == "bce":
         return _mean(-_safe.softplus(fake) if minimax else _safe.softplus(-fake))
@@ -60,7 +73,7 @@ def gradient_penalty(
     *,
     weight: float = 10.0,
 ) -> Tensor:
-    """weight mean (|∇critic| - 1)² between real and made samples. Gulrajani et al. 2017.
+    """weight mean (|∇critic| - 1)² between real and made samples.
 
     Args:
         critic: Samples (N, …) to outputs, each of its own sample alone.
@@ -71,6 +84,8 @@ def gradient_penalty(
 
     Returns:
         A scalar, joined to the critic's parameters. The norm is over all features.
+
+    Reference: Gulrajani et al. 2017, https://arxiv.org/abs/1704.00028
     """
     share = interp.reshape(-1, *[1] * (real.dim() - 1))
     between = (share * real + (1 - share) * fake).detach().requires_grad_()
@@ -86,11 +101,16 @@ def gradient_penalty(
 
 
 def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
-    """(μ² + σ² - 1 - log σ²) / 2, a value an element. Kingma and Welling 2014.
+    """(μ² + σ² - 1 - log σ²) / 2, a value an element.
 
     Args:
         mu: The mean (N, …).
         logvar: Log σ², of the same shape; taken for -60 below and for 30 above.
+
+    Returns:
+        A value an element (N, …).
+
+    Reference: Kingma and Welling 2014, https://arxiv.org/abs/1312.6114
     """
     held = logvar.clamp(-60, 30)
     return (mu.square() + torch.expm1(held) - held) / 2
@@ -106,6 +126,9 @@ def reconstruction(recon: Tensor, target: Tensor, form: Reconstruction) -> Tenso
         recon: What was made of the sample (N, …).
         target: The sample, of the same shape.
         form: The likelihood.
+
+    Returns:
+        A value an element (N, …).
     """
     if form == "bce_logits":
         return F.binary_cross_entropy_with_logits(recon, target, reduction="none")
@@ -124,7 +147,7 @@ def vae(
     form: Reconstruction = "bce_logits",
     beta: float = 1.0,
 ) -> Tensor:
-    """-E log p + beta KL, summed over dimensions, a value a sample. Higgins et al. 2017.
+    """-E log p + beta KL, summed over dimensions, a value a sample.
 
     Args:
         recon: What was made of the samples (N, …).
@@ -133,6 +156,12 @@ def vae(
         logvar: The code's log variance, of the same shape.
         form: The likelihood of the samples.
         beta: The weight of the divergence.
+
+    Returns:
+        A value a sample (N,).
+
+    Reference: Higgins et al. 2017 (beta-VAE); Kingma and Welling 2014,
+        https://arxiv.org/abs/1312.6114
     """
     likelihood = _by_sample(reconstruction(recon, target, form))
     return likelihood + beta * _by_sample(gaussian_kl(mu, logvar))

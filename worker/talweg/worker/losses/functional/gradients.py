@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def clip_by_global_norm(gradients: Iterable[Tensor], max_norm: float) -> list[Tensor]:
-    """Shorten gradients together, so that their direction stays. Pascanu et al. 2013.
+    """Shorten gradients together, so that their direction stays.
 
     Args:
         gradients: Tensors of any shapes.
@@ -18,6 +18,8 @@ def clip_by_global_norm(gradients: Iterable[Tensor], max_norm: float) -> list[Te
 
     Raises:
         ValueError: Max_norm is not above 0.
+
+    Reference: Pascanu et al. 2013, https://arxiv.org/abs/1211.5063
     """
     if not max_norm > 0:
         raise ValueError(f"max_norm must be > 0, but got {max_norm:g}")
@@ -63,7 +65,7 @@ def balanced_weights(counts: Tensor) -> Tensor:
 
 
 def effective_number_weights(counts: Tensor, beta: float) -> Tensor:
-    """(1 - beta) / (1 - beta^n_c), scaled to sum to the number of classes. Cui et al. 2019.
+    """(1 - beta) / (1 - beta^n_c), scaled to sum to the number of classes.
 
     Args:
         counts: How often each class is seen (C,).
@@ -74,6 +76,8 @@ def effective_number_weights(counts: Tensor, beta: float) -> Tensor:
 
     Raises:
         ValueError: Beta is outside [0, 1).
+
+    Reference: Cui et al. 2019, https://arxiv.org/abs/1901.05555
     """
     if not 0 <= beta < 1:
         raise ValueError(f"beta must be at least 0 and below 1, but got {beta:g}")

@@ -17,7 +17,7 @@ def ssim(
     k1: float = 0.01,
     k2: float = 0.03,
 ) -> Tensor:
-    """1 - mean SSIM, a value a sample. Wang et al. 2004.
+    """1 - mean SSIM, a value a sample.
 
     Args:
         pred: Images (N, C, H, W).
@@ -28,8 +28,13 @@ def ssim(
         k1: Steadies the comparison of means.
         k2: Steadies the comparison of variances.
 
+    Returns:
+        A value a sample (N,).
+
     Raises:
         ValueError: The images are smaller than the window.
+
+    Reference: Wang et al. 2004, https://doi.org/10.1109/TIP.2003.819861
     """
     require_window(pred, window_size)
     # Variances are differences of means of squares: about a middle near 0 few digits cancel.
@@ -70,12 +75,17 @@ def _blur(images: Tensor, size: int, sigma: float) -> Tensor:
 
 
 def total_variation(pred: Tensor) -> tuple[Tensor, Tensor]:
-    """|dy| and |dx|, each between neighbours: (N, C, H-1, W) and (N, C, H, W-1). Rudin 1992.
+    """|dy| and |dx|, each between neighbours: (N, C, H-1, W) and (N, C, H, W-1).
 
     The loss is the sum of their means, or of their sums.
 
     Args:
         pred: Images (N, C, H, W).
+
+    Returns:
+        Both, (N, C, H-1, W) and (N, C, H, W-1).
+
+    Reference: Rudin et al. 1992, https://doi.org/10.1016/0167-2789(92)90242-F
     """
     return pred.diff(dim=2).abs(), pred.diff(dim=3).abs()
 
@@ -83,15 +93,20 @@ def total_variation(pred: Tensor) -> tuple[Tensor, Tensor]:
 def perceptual(
     pred: Sequence[Tensor], target: Sequence[Tensor], layer_weights: Sequence[float] | Tensor
 ) -> Tensor:
-    """Σ_l w_l MSE of a network's features, a value a sample. Johnson et al. 2016.
+    """Σ_l w_l MSE of a network's features, a value a sample.
 
     Args:
         pred: The features (N, …) of the predicted images, a tensor a layer.
         target: The features of the true images, of the same shapes.
         layer_weights: A weight a layer (L,); may be learned.
 
+    Returns:
+        A value a sample (N,).
+
     Raises:
         ValueError: There are not as many weights as layers.
+
+    Reference: Johnson et al. 2016, https://arxiv.org/abs/1603.08155
     """
     if len(layer_weights) != len(pred):
         raise ValueError(

@@ -30,6 +30,8 @@ def lovasz_softmax(
 
     Returns:
         A scalar; 0 where nothing counts.
+
+    Reference: Berman et al. 2018, https://arxiv.org/abs/1705.08790
     """
     if not pred.numel():
         return pred.sum()
@@ -59,6 +61,8 @@ def lovasz_hinge(pred: Tensor, target: Tensor) -> Tensor:
 
     Returns:
         A scalar.
+
+    Reference: Yu and Blaschko 2015, https://arxiv.org/abs/1512.07797
     """
     truth = target.flatten() > 0.5
     if not truth.numel():

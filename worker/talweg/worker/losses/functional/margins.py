@@ -22,7 +22,7 @@ def arcface(
     margin: float = 0.5,
     scale: float = 64.0,
 ) -> Tensor:
-    """CE of scale cos θ, the right class's θ being raised by the margin. Deng et al. 2019.
+    """CE of scale cos θ, the right class's θ being raised by the margin.
 
     Beyond θ = π - margin, where cos(θ + margin) would rise again, it is cos θ - margin sin margin.
 
@@ -35,6 +35,8 @@ def arcface(
 
     Returns:
         A value a sample (N,).
+
+    Reference: Deng et al. 2019, https://arxiv.org/abs/1801.07698
     """
     z, centres = _safe.unit(embeddings), _safe.unit(class_weight)
     cos = z @ centres.T
@@ -61,7 +63,7 @@ def cosface(
     margin: float = 0.35,
     scale: float = 64.0,
 ) -> Tensor:
-    """CE of scale cos θ, the right class's cosine being lowered by the margin. Wang et al. 2018.
+    """CE of scale cos θ, the right class's cosine being lowered by the margin.
 
     Args:
         embeddings: Vectors (N, D).
@@ -72,6 +74,8 @@ def cosface(
 
     Returns:
         A value a sample (N,).
+
+    Reference: Wang et al. 2018, https://arxiv.org/abs/1801.09414
     """
     cos = cosines(embeddings, class_weight)
     lowered = cos - margin * F.one_hot(labels, len(class_weight)).to(cos)

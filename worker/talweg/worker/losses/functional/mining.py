@@ -38,7 +38,7 @@ def online_triplet(
     soft_margin: bool = False,
     nonzero: bool = True,
 ) -> Triplets:
-    """max(0, d(a,p) - d(a,n) + margin) over triplets of a batch. Schroff 2015, Hermans 2017.
+    """max(0, d(a,p) - d(a,n) + margin) over triplets of a batch.
 
     Args:
         embeddings: Vectors (N, D).
@@ -50,6 +50,12 @@ def online_triplet(
         normalize: Divide the vectors by their norm first.
         soft_margin: Take log(1 + e^(d(a,p) - d(a,n))) in place of the hinge.
         nonzero: Under all, count only the triplets whose loss is above 0.
+
+    Returns:
+        The sum of the triplets' losses, and how many the mean divides by.
+
+    Reference: Schroff et al. 2015, https://arxiv.org/abs/1503.03832; Hermans et al. 2017,
+        https://arxiv.org/abs/1703.07737
     """
     vectors = _safe.unit(embeddings) if normalize else embeddings
     if strategy == "hard":

@@ -25,13 +25,18 @@ def cosine(one: Tensor, other: Tensor) -> Tensor:
 
 
 def contrastive(emb1: Tensor, emb2: Tensor, similar: Tensor, *, margin: float = 1.0) -> Tensor:
-    """(y d² + (1-y) max(0, margin - d)²) / 2, d = |a-b|. Hadsell et al. 2006.
+    """(y d² + (1-y) max(0, margin - d)²) / 2, d = |a-b|.
 
     Args:
         emb1: Vectors a (N, D).
         emb2: Vectors b, of the same shape.
         similar: Y (N,), 1 where the two belong together, else 0.
         margin: How far apart others must be.
+
+    Returns:
+        A value a pair (N,).
+
+    Reference: Hadsell et al. 2006, https://doi.org/10.1109/CVPR.2006.100
     """
     similar = similar.to(emb1)
     square = (emb1 - emb2).square().sum(-1)
@@ -48,7 +53,7 @@ def triplet(
     kind: Distance = "euclidean",
     swap: bool = False,
 ) -> Tensor:
-    """max(0, d(a,p) - d(a,n) + margin). Schroff et al. 2015; swap: Balntas et al. 2016.
+    """max(0, d(a,p) - d(a,n) + margin).
 
     Args:
         anchor: Vectors a (N, D).
@@ -57,6 +62,12 @@ def triplet(
         margin: By how much the negative must be farther.
         kind: The distance.
         swap: Take min(d(a,n), d(p,n)) for d(a,n).
+
+    Returns:
+        A value a triplet (N,).
+
+    Reference: Schroff et al. 2015, https://arxiv.org/abs/1503.03832; swap: Balntas et al. 2016,
+        https://doi.org/10.5244/C.30.119
     """
     far = distance(anchor, negative, kind)
     if swap:
@@ -72,6 +83,11 @@ def cosine_embedding(emb1: Tensor, emb2: Tensor, sign: Tensor, *, margin: float 
         emb2: Vectors, of the same shape.
         sign: 1 or -1 (N,).
         margin: The cosine that others may have.
+
+    Returns:
+        A value a pair (N,).
+
+    Reference: torch.nn.CosineEmbeddingLoss
     """
     cos = cosine(emb1, emb2)
     return torch.where(sign > 0, 1 - cos, F.relu(cos - margin))
@@ -85,15 +101,25 @@ def margin_ranking(x1: Tensor, x2: Tensor, sign: Tensor, *, margin: float = 0.0)
         x2: Scores, of the same shape.
         sign: 1 where x1 must be higher, -1 where x2 must (N,).
         margin: By how much.
+
+    Returns:
+        A value a pair, of the shape of x1.
+
+    Reference: torch.nn.MarginRankingLoss
     """
     return F.relu(-sign * (x1 - x2) + margin)
 
 
 def negative_cosine(emb1: Tensor, emb2: Tensor) -> Tensor:
-    """-cos, with no gradient for emb2. Chen and He 2021 (SimSiam).
+    """-cos, with no gradient for emb2.
 
     Args:
         emb1: Predictions (N, D).
         emb2: Targets, of the same shape.
+
+    Returns:
+        A value a pair (N,).
+
+    Reference: Chen and He 2021 (SimSiam), https://arxiv.org/abs/2011.10566
     """
     return -cosine(emb1, emb2.detach())

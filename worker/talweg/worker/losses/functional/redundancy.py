@@ -17,7 +17,7 @@ def vicreg(
     cov: float = 1.0,
     eps: float = 1e-4,
 ) -> Tensor:
-    """sim MSE + std (v1+v2)/2 + cov (c1+c2). Bardes et al. 2022.
+    """sim MSE + std (v1+v2)/2 + cov (c1+c2).
 
     v = mean max(0, 1 - sqrt(var + eps)) and c = Σ off-diagonal covariance² / D, both unbiased.
 
@@ -31,6 +31,8 @@ def vicreg(
 
     Returns:
         A scalar; 0 where there are no samples.
+
+    Reference: Bardes et al. 2022, https://arxiv.org/abs/2105.04906
     """
     if not z1.numel():
         return (z1 + z2).sum()
@@ -53,7 +55,7 @@ def _tangle(z: Tensor, *, std: float, cov: float, eps: float) -> Tensor:
 def barlow_twins(
     z1: Tensor, z2: Tensor, *, lambda_offdiag: float = 0.005, eps: float = 1e-5
 ) -> Tensor:
-    """Σ (diagonal - 1)² + λ Σ off-diagonal² of the views' correlation. Zbontar et al. 2021.
+    """Σ (diagonal - 1)² + λ Σ off-diagonal² of the views' correlation.
 
     Args:
         z1: One view of the samples (N, D), N not 1.
@@ -63,6 +65,8 @@ def barlow_twins(
 
     Returns:
         A scalar; 0 where there are no samples.
+
+    Reference: Zbontar et al. 2021, https://arxiv.org/abs/2103.03230
     """
     if not z1.numel():
         return (z1 + z2).sum()

@@ -104,12 +104,34 @@ def _of_classes(
 
 
 def dice(sums: Overlap, *, smooth_nr: float = 1e-5, smooth_dr: float = 1e-5) -> Tensor:
-    """1 - (2I + nr) / (P + T + dr), a value a sum."""
+    """1 - (2I + nr) / (P + T + dr), a value a sum.
+
+    Args:
+        sums: Of predicted and true masks, from `overlap`.
+        smooth_nr: Added above: what empty masks give.
+        smooth_dr: Added below.
+
+    Returns:
+        A value a sum: (N, C), or (C,) of a pooled batch.
+
+    Reference: Milletari et al. 2016, https://arxiv.org/abs/1606.04797
+    """
     return _missing(2 * sums.both + smooth_nr, sums.pred + sums.target + smooth_dr, sums.some)
 
 
 def jaccard(sums: Overlap, *, smooth_nr: float = 1e-5, smooth_dr: float = 1e-5) -> Tensor:
-    """1 - (I + nr) / (P + T - I + dr), a value a sum."""
+    """1 - (I + nr) / (P + T - I + dr), a value a sum.
+
+    Args:
+        sums: Of predicted and true masks, from `overlap`.
+        smooth_nr: Added above: what empty masks give.
+        smooth_dr: Added below.
+
+    Returns:
+        A value a sum: (N, C), or (C,) of a pooled batch.
+
+    Reference: Rahman and Wang 2016, https://doi.org/10.1007/978-3-319-50835-1_22
+    """
     under = sums.pred + sums.target - sums.both + smooth_dr
     return _missing(sums.both + smooth_nr, under, sums.some)
 
@@ -122,7 +144,20 @@ def tversky(
     smooth_nr: float = 1e-5,
     smooth_dr: float = 1e-5,
 ) -> Tensor:
-    """1 - (TP + nr) / (TP + alpha FP + beta FN + dr), a value a sum."""
+    """1 - (TP + nr) / (TP + alpha FP + beta FN + dr), a value a sum.
+
+    Args:
+        sums: Of predicted and true masks, from `overlap`.
+        alpha: Weight of false positives.
+        beta: Weight of false negatives.
+        smooth_nr: Added above: what empty masks give.
+        smooth_dr: Added below.
+
+    Returns:
+        A value a sum: (N, C), or (C,) of a pooled batch.
+
+    Reference: Salehi et al. 2017, https://arxiv.org/abs/1706.05721
+    """
     hit = sums.both
     under = hit + alpha * (sums.pred - hit) + beta * (sums.target - hit) + smooth_dr
     return _missing(hit + smooth_nr, under, sums.some)
@@ -137,7 +172,21 @@ def focal_tversky(
     smooth_nr: float = 1e-5,
     smooth_dr: float = 1e-5,
 ) -> Tensor:
-    """tversky^gamma, a value a sum."""
+    """tversky^gamma, a value a sum.
+
+    Args:
+        sums: Of predicted and true masks, from `overlap`.
+        alpha: Weight of false positives.
+        beta: Weight of false negatives.
+        gamma: The power.
+        smooth_nr: Added above: what empty masks give.
+        smooth_dr: Added below.
+
+    Returns:
+        A value a sum: (N, C), or (C,) of a pooled batch.
+
+    Reference: Abraham and Khan 2019, https://arxiv.org/abs/1810.07842
+    """
     base = tversky(sums, alpha=alpha, beta=beta, smooth_nr=smooth_nr, smooth_dr=smooth_dr)
     return _safe.power(base, gamma)
 

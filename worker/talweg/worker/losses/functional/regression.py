@@ -1,4 +1,4 @@
-"""Losses of numbers: the likelihood of a normal distribution, and Tweedie's deviance.
+"""Losses of numbers: likelihoods with an uncertainty of their own, and Tweedie's deviance.
 
 Every function takes tensors of one shape and gives a value an element.
 """
@@ -14,7 +14,7 @@ from talweg.worker.losses.functional import _safe
 def gaussian_nll(
     pred: Tensor, target: Tensor, var: Tensor, *, full: bool = False, eps: float = 1e-6
 ) -> Tensor:
-    """(log v + e²/v) / 2, and log(2π)/2 more where full. Nix and Weigend 1994.
+    """(log v + e²/v) / 2, and log(2π)/2 more where full.
 
     Args:
         pred: The mean (N, …).
@@ -23,19 +23,72 @@ def gaussian_nll(
             that it has there, since without one a variance that has collapsed never recovers.
         full: Add the constant.
         eps: The smallest variance.
+
+    Returns:
+        A value an element (N, …).
+
+    Reference: Nix and Weigend 1994, https://doi.org/10.1109/ICNN.1994.374138
     """
-    v = torch.where(var < eps, eps + (var - var.detach()), var)
+    v = _safe.at_least(var, eps)
     loss = (torch.log(v) + (pred - target).square() / v) / 2
     return loss + math.log(2 * math.pi) / 2 if full else loss
 
 
+def evidential(
+    pred: Tensor,
+    target: Tensor,
+    nu: Tensor,
+    alpha: Tensor,
+    beta: Tensor,
+    *,
+    coefficient: float = 0.01,
+    eps: float = 1e-6,
+) -> Tensor:
+    """-log St(y; γ, β(1+ν)/(να), 2α) + λ |y - γ| (2ν + α).
+
+    With e = y - γ and Ω = 2β(1+ν) the first term is
+    log(π/ν)/2 - α log Ω + (α + 1/2) log(ν e² + Ω) + log(Γ(α)/Γ(α + 1/2)).
+
+    Args:
+        pred: The mean γ (N, …).
+        target: The observation y, of the same shape.
+        nu: Virtual observations ν > 0 of the mean, of the same shape. Below eps it is taken for
+            eps, with the gradient that it has there.
+        alpha: α > 0 of the inverse gamma distribution; a variance is defined from 1 on.
+        beta: β > 0 of the inverse gamma distribution, as nu below eps.
+        coefficient: Weight λ of the regulariser.
+        eps: The smallest ν and β.
+
+    Returns:
+        A value an element (N, …).
+
+    Reference: Amini et al. 2020, https://arxiv.org/abs/1910.02600
+    """
+    nu, beta = _safe.at_least(nu, eps), _safe.at_least(beta, eps)
+    error = target - pred
+    omega = 2 * beta * (1 + nu)
+    # The logarithm of (ν e² + Ω)/Ω: the two large terms of α cancel in it, and not after rounding.
+    excess = torch.log1p(error.square() * (nu / omega))
+    likelihood = (
+        (math.log(math.pi) - torch.log(nu) + torch.log(omega)) / 2
+        + (alpha + 0.5) * excess
+        - _safe.log_gamma_half_step(alpha)
+    )
+    return likelihood + coefficient * error.abs() * (2 * nu + alpha)
+
+
 def tweedie(pred: Tensor, target: Tensor, *, power: float = 1.5) -> Tensor:
-    """2 (y^(2-p)/((1-p)(2-p)) - y μ^(1-p)/(1-p) + μ^(2-p)/(2-p)). Jørgensen 1987.
+    """2 (y^(2-p)/((1-p)(2-p)) - y μ^(1-p)/(1-p) + μ^(2-p)/(2-p)).
 
     Args:
         pred: The mean μ > 0 (N, …).
         target: The observation y ≥ 0, of the same shape.
         power: P, between 1 (Poisson) and 2 (gamma), both excluded.
+
+    Returns:
+        A value an element (N, …).
+
+    Reference: Jørgensen 1987
     """
     rest, left = 1 - power, 2 - power
     constant = _safe.power(target, left).where(target > 0, 0) / (rest * left)

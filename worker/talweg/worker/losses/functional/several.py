@@ -12,7 +12,7 @@ TaskType = Literal["regression", "classification"]
 
 
 def uncertainty(losses: Tensor, log_vars: Tensor, task_types: Sequence[TaskType] | None) -> Tensor:
-    """Σ of e^-s L/2 + s/2 (regression) and e^-s L + s/2 (classification). Kendall et al. 2018.
+    """Σ of e^-s L/2 + s/2 (regression) and e^-s L + s/2 (classification).
 
     Args:
         losses: The tasks' losses L (K,).
@@ -21,6 +21,8 @@ def uncertainty(losses: Tensor, log_vars: Tensor, task_types: Sequence[TaskType]
 
     Returns:
         A scalar.
+
+    Reference: Kendall et al. 2018, https://arxiv.org/abs/1705.07115
     """
     s = log_vars.clamp(-20, 20)
     if task_types is None:
@@ -37,7 +39,7 @@ def gradnorm(
     *,
     alpha: float = 1.5,
 ) -> Tensor:
-    """Σ |w g - c|, c = mean(w g) (r / mean r)^alpha, a constant, r = L / L_0. Chen et al. 2018.
+    """Σ |w g - c|, c = mean(w g) (r / mean r)^alpha, a constant, r = L / L_0.
 
     Args:
         weights: The tasks' weights w (K,), which alone learn by it.
@@ -48,6 +50,8 @@ def gradnorm(
 
     Returns:
         A scalar.
+
+    Reference: Chen et al. 2018, https://arxiv.org/abs/1711.02257
     """
     weighted = weights * grad_norms.detach()
     rate = _ratio(losses.detach(), initial_losses.detach())
@@ -61,7 +65,7 @@ def _ratio(over: Tensor, under: Tensor) -> Tensor:
 
 
 def curriculum(losses: Tensor, difficulty: Tensor, threshold: Tensor | float) -> Tensor:
-    """Return the mean loss of the samples no harder than the threshold. Bengio et al. 2009.
+    """Return the mean loss of the samples no harder than the threshold.
 
     Args:
         losses: A loss a sample (N,).
@@ -70,5 +74,7 @@ def curriculum(losses: Tensor, difficulty: Tensor, threshold: Tensor | float) ->
 
     Returns:
         A scalar; 0 where nobody is admitted.
+
+    Reference: Bengio et al. 2009, https://doi.org/10.1145/1553374.1553380
     """
     return _safe.masked_mean(losses, difficulty <= threshold)

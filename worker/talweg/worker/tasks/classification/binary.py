@@ -1,7 +1,5 @@
 """Binary classification: the output is a logit, or a probability, of class 1."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Multiclass classification: the outputs are logits, probabilities or embeddings."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

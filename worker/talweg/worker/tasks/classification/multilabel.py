@@ -1,7 +1,5 @@
 """Multilabel classification: the outputs are logits, or probabilities, of the labels."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

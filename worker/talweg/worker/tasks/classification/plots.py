@@ -75,10 +75,10 @@ def draw_label_table(
         path: Of the picture.
     """
     true, pred = y_true.astype(bool), y_pred.astype(bool)
-    given, missed = (true & pred).sum(0), (true & ~pred).sum(0)
+    predicted, missed = (true & pred).sum(0), (true & ~pred).sum(0)
     wrong, spared = (~true & pred).sum(0), (~true & ~pred).sum(0)
-    counts = np.stack([given, missed, wrong, spared], axis=1)
-    groups = np.stack([given + missed] * 2 + [wrong + spared] * 2, axis=1)
+    counts = np.stack([predicted, missed, wrong, spared], axis=1)
+    groups = np.stack([predicted + missed] * 2 + [wrong + spared] * 2, axis=1)
     figure, axes = figure_of(min(12, 3 + 0.4 * len(counts)))
     _heat_map(figure, axes, counts, totals=groups)
     columns = ["carried,\npredicted", "carried,\nmissed", "not carried,\npredicted",

@@ -1,17 +1,15 @@
 """Probabilities of classes or labels, of outputs that are logits, embeddings or probabilities."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from torch import Tensor
 from torch.nn import functional as F
 
-from talweg.spec import kind, output_activation
+from talweg.spec import kind, output_activation, output_of
+from talweg.v1.options_pb2 import OutputFacts
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle
-from talweg.worker.tasks.common.criterion import ByVectors, leaves
 from talweg.worker.tasks.common.postprocessing import ACTIVATIONS, Activation, Postprocessor
 
 
@@ -58,7 +56,7 @@ def postprocessor(spec: JobSpec, bundle: DataBundle) -> Probabilities:
     """Make the postprocessor of a filled spec."""
     is_multiclass = kind(spec.task)[0] == "multiclass"
     activation: Activation = "softmax" if is_multiclass else "sigmoid"
-    scales = [loss.scale for _, loss in leaves(spec.loss) if isinstance(loss, ByVectors)]
-    if is_multiclass and scales:
-        return Probabilities(activation, cosine_scale=scales[0])
+    output = output_of(spec.loss)
+    if is_multiclass and output.kind == OutputFacts.CLASS_EMBEDDING:
+        return Probabilities(activation, cosine_scale=output.scale)
     return Probabilities(activation if output_activation(spec) == "none" else "none")

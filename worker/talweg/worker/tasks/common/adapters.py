@@ -3,8 +3,6 @@
 Each is a loss itself, of pred as the model gives it and of target.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch
@@ -89,7 +87,7 @@ class ByQuantile(Head):
 
 
 class ByPixel(Head):
-    """A loss whose answers stand in the last dimension, over outputs and targets (N, C, H, W)."""
+    """A loss that takes classes in the last dimension, over outputs and targets (N, C, H, W)."""
 
     def _changed(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         return {name: tensor.movedim(1, -1) for name, tensor in inputs.items()}
@@ -102,11 +100,23 @@ class MeanAndVariance(Head):
     """
 
     def _inputs(self, pred: Tensor) -> dict[str, Tensor]:
-        mean, raw = pred.reshape(*pred.shape[:-1], -1, 2).unbind(-1)
-        return {"pred": mean, "var": F.softplus(raw)}
+        mean, before_softplus = pred.reshape(*pred.shape[:-1], -1, 2).unbind(-1)
+        return {"pred": mean, "var": F.softplus(before_softplus)}
 
 
-def cosine_head(criterion: LossModule) -> ByCosine | None:
+class NormalInverseGamma(Head):
+    """A loss of a normal-inverse-gamma distribution over a model that gives (N, 4K).
+
+    A target's four outputs stand together: the mean γ, and what softplus turns into ν, α - 1, β.
+    """
+
+    def _inputs(self, pred: Tensor) -> dict[str, Tensor]:
+        mean, *raw = pred.reshape(*pred.shape[:-1], -1, 4).unbind(-1)
+        nu, excess, beta = map(F.softplus, raw)
+        return {"pred": mean, "nu": nu, "alpha": 1 + excess, "beta": beta}
+
+
+def cosine_head(criterion: LossModule) -> "ByCosine | None":
     """Return the head of a criterion, or a sum of them, by which embeddings become logits."""
     return next((part for part in criterion.modules() if isinstance(part, ByCosine)), None)
 

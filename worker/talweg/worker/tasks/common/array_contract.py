@@ -1,7 +1,5 @@
 """What a task's arrays must look like, wherever they come from."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -51,9 +49,9 @@ def _check_array(
     kind = "whole numbers" if wanted.whole else "floating point numbers"
     fits = array.is_floating_point() != wanted.whole
     for shape in wanted.shapes:
-        found = _fit(tuple(array.shape), shape.split(), sizes) if fits else None
-        if found is not None:
-            sizes.update(found)
+        fitting = _fit(tuple(array.shape), shape.split(), sizes) if fits else None
+        if fitting is not None:
+            sizes.update(fitting)
             return
     allowed = " or ".join(f"({', '.join(shape.split())})" for shape in wanted.shapes)
     known = ", ".join(f"{letter} = {size}" for letter, size in sizes.items())
@@ -72,11 +70,11 @@ def _fit(
         shape = shape[: len(wanted)]
     if len(shape) != len(wanted):
         return None
-    found: dict[str, int] = {}
+    fitting: dict[str, int] = {}
     for size, letter in zip(shape, wanted, strict=True):
-        known = int(letter) if letter.isdigit() else found.get(letter, sizes.get(letter, size))
+        known = int(letter) if letter.isdigit() else fitting.get(letter, sizes.get(letter, size))
         if known != size:
             return None
         if not letter.isdigit():
-            found[letter] = size
-    return found
+            fitting[letter] = size
+    return fitting

@@ -1,7 +1,5 @@
 """What every task does, of whatever shape."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from talweg.spec import given_of, num_outputs, output_activation
+from talweg.spec import num_outputs, output_activation
 from talweg.v1.jobs_pb2 import Warning
+from talweg.v1.losses_pb2 import Loss
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.losses import ClassCounts, LossModule
@@ -75,7 +74,12 @@ class Predictions:
     """Binary: of class 1 (N,). Multiclass (N, C), ordinal (N, K), multilabel (N, L). None for
     regression."""
     sd: Floats | None = None
-    """Under gaussian_nll: the predicted standard deviation, in the form of y_pred."""
+    """Under gaussian_nll and evidential: the predicted standard deviation, in the form of
+    y_pred."""
+    aleatoric: Floats | None = None
+    """Under evidential: the variance by noise in the data, in the form of y_pred."""
+    epistemic: Floats | None = None
+    """Under evidential: the variance by what the model does not know, in the form of y_pred."""
     quantiles: Floats | None = None
     """Under multi_quantile: (N, Q) or (N, K, Q), in the target's units."""
 
@@ -193,10 +197,22 @@ class TaskRunner(ABC):
                 ends_in=self._ends_in,
                 num_classes=self.num_classes(bundle),
                 seed=spec.training.seed,
-                given=given_of(spec),
                 of_pixels=self.of_pixels,
             ),
+            self.adapted,
         )
+
+    def adapted(self, loss: Loss, module: LossModule) -> LossModule | None:
+        """Put what only this task has between a model's outputs and a loss.
+
+        Args:
+            loss: Filled; no sum.
+            module: The loss by itself.
+
+        Returns:
+            A loss of the outputs; None where those that all tasks share will do.
+        """
+        return None
 
     def num_classes(self, bundle: DataBundle) -> int:
         """Return the classes or labels among which the loss chooses, or the numbers."""

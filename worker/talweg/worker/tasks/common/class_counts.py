@@ -1,7 +1,5 @@
 """What a loss takes from the training split: how often each class is seen, and what follows."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch
@@ -36,9 +34,9 @@ def counted(spec: JobSpec, counts: ClassCounts | None) -> Counted:
     if counts is None:
         return Counted(spec.loss, {})
     loss = with_counts(spec.loss, counts)
-    given = flatten(spec)
+    named = flatten(spec)
     parameters = {
-        name: text for name, text in flatten(JobSpec(loss=loss)).items() if name not in given
+        name: text for name, text in flatten(JobSpec(loss=loss)).items() if name not in named
     }
     return Counted(loss, {COUNTS: str(list(counts.seen)), **parameters})
 

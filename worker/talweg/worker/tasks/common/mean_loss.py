@@ -1,7 +1,5 @@
 """Values over batches that are not kept."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from torch import Tensor

@@ -5,8 +5,6 @@ numpy alone, where scikit-learn's checks would cost more than the epoch. None st
 that the samples leave undefined, such as an area under the ROC curve of one class.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -46,21 +44,21 @@ def pinball(y_true: Floats, y_pred: Floats, quantiles: Floats) -> float:
 
 
 def f1_by_class(y_true: NDArray[np.int64], y_pred: NDArray[np.int64], num_classes: int) -> Floats:
-    """F1 of each class that stands in the truth or the answers, in the order of the classes."""
+    """F1 of each class that stands in the truth or the predictions, in their order."""
     pairs = np.bincount(num_classes * y_true + y_pred, minlength=num_classes**2)
     confusion = pairs.reshape(num_classes, num_classes)
-    seen = confusion.sum(axis=0) + confusion.sum(axis=1)
-    known = seen > 0
-    result: Floats = 2 * np.diagonal(confusion)[known] / seen[known]
+    counts = confusion.sum(axis=0) + confusion.sum(axis=1)
+    known = counts > 0
+    result: Floats = 2 * np.diagonal(confusion)[known] / counts[known]
     return result
 
 
 def f1_by_label(y_true: NDArray[Any], y_pred: NDArray[Any]) -> Floats:
-    """F1 of each label that stands in the truth or the answers; both (N, L) of 0 and 1."""
+    """F1 of each label that stands in the truth or the predictions; both (N, L) of 0 and 1."""
     hits = (y_true * y_pred).sum(axis=0)
-    seen = y_true.sum(axis=0) + y_pred.sum(axis=0)
-    known = seen > 0
-    result: Floats = 2 * hits[known] / seen[known]
+    counts = y_true.sum(axis=0) + y_pred.sum(axis=0)
+    known = counts > 0
+    result: Floats = 2 * hits[known] / counts[known]
     return result
 
 
@@ -96,7 +94,7 @@ def calibration_error(confidence: Floats, right: NDArray[np.bool_]) -> float:
     """Compute the expected calibration error: the mean gap between confidence and accuracy.
 
     Args:
-        confidence: Probability of the answer that was given (N,).
+        confidence: Probability of what is predicted (N,).
         right: Whether it was right (N,).
     """
     # Bins are open below and closed above, so that certainty stands in the last.

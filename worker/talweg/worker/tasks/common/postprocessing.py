@@ -4,8 +4,6 @@ A task's module `predictions` holds its postprocessors, each of which `model.jso
 `kind`, and `postprocessor`, which makes the one of a job.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields

@@ -1,7 +1,5 @@
 """Tasks whose samples have one target each, `y`, small enough to judge all outputs together."""
 
-from __future__ import annotations
-
 import math
 from abc import abstractmethod
 

@@ -1,7 +1,5 @@
 """The loss of a detector: of what it gives of each location, and what each is to learn."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,6 +1,4 @@
-"""How good found boxes are, by the tools of COCO."""
-
-from __future__ import annotations
+"""How good predicted boxes are, by the tools of COCO."""
 
 import contextlib
 import io
@@ -9,39 +7,39 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 _RIGHT_FROM = 0.5
 
 Floats = NDArray[np.float64]
 
 
-def judge_boxes(
+def box_metrics(
     true: Sequence[tuple[Floats, NDArray[np.int64]]],
-    found: Sequence[tuple[Floats, NDArray[np.int64], Floats]],
+    predicted: Sequence[tuple[Floats, NDArray[np.int64], Floats]],
 ) -> dict[str, float]:
     """Return map_50 and mean_iou; what the images leave undefined is left out.
 
     Args:
         true: Of each image the boxes x1, y1, x2, y2 (K, 4) and their classes (K,).
-        found: Of each image the boxes (M, 4), their classes (M,) and their scores (M,).
+        predicted: Of each image the boxes (M, 4), their classes (M,) and their scores (M,).
     """
     if not any(len(classes) for _, classes in true):
         return {}
-    # It is needed where boxes are evaluated alone, and prints of each thing that it does.
+    # It prints of each thing that it does.
     with contextlib.redirect_stdout(io.StringIO()):
-        from pycocotools.cocoeval import COCOeval
-
         truth = _coco([(boxes, classes, None) for boxes, classes in true])
-        judge = COCOeval(truth, _coco(found), "bbox")
-        judge.params.iouThrs = np.array([_RIGHT_FROM])
-        judge.params.areaRng, judge.params.areaRngLbl = [[0, 1e10]], ["all"]
-        judge.params.maxDets = [max(1, *(len(scores) for _, _, scores in found))]
-        judge.evaluate()
-        judge.accumulate()
-    precision = judge.eval["precision"]
+        evaluation = COCOeval(truth, _coco(predicted), "bbox")
+        evaluation.params.iouThrs = np.array([_RIGHT_FROM])
+        evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
+        evaluation.params.maxDets = [max(1, *(len(scores) for _, _, scores in predicted))]
+        evaluation.evaluate()
+        evaluation.accumulate()
+    precision = evaluation.eval["precision"]
     # -1 where a class has no true box.
     values = {"map_50": float(precision[precision > -1].mean())}
-    matched = list(_matched(judge))
+    matched = list(_matched(evaluation))
     if matched:
         values["mean_iou"] = float(np.mean(matched))
     return values
@@ -49,8 +47,6 @@ def judge_boxes(
 
 def _coco(images: Sequence[tuple[Floats, NDArray[np.int64], Floats | None]]) -> Any:
     """Images, with scores or without, as COCO has them."""
-    from pycocotools.coco import COCO
-
     annotations: list[dict[str, Any]] = []
     for image, (boxes, classes, scores) in enumerate(images):
         sides = boxes[:, 2:] - boxes[:, :2]
@@ -78,10 +74,10 @@ def _coco(images: Sequence[tuple[Floats, NDArray[np.int64], Floats | None]]) -> 
     return coco
 
 
-def _matched(judge: Any) -> Any:
-    """Return the IoU of each found box with the true one that it was matched to."""
-    for image in filter(None, judge.evalImgs):
-        overlaps = judge.ious[image["image_id"], image["category_id"]]
+def _matched(evaluation: Any) -> Any:
+    """Return the IoU of each predicted box with the true one that it was matched to."""
+    for image in filter(None, evaluation.evalImgs):
+        overlaps = evaluation.ious[image["image_id"], image["category_id"]]
         for place, true in enumerate(image["dtMatches"][0].tolist()):
             if true:
                 yield overlaps[place, image["gtIds"].index(int(true))]

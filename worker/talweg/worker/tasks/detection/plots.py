@@ -23,7 +23,7 @@ Floats = NDArray[np.float32]
 
 
 def boxes(data: PlotData) -> None:
-    """Draw images of the test data with their boxes, beside those that were found."""
+    """Draw images of the test data with their boxes, beside the predicted ones."""
     shown = data.arrays
     names = list(data.class_names)
     colours = colours_of(len(names))
@@ -31,24 +31,24 @@ def boxes(data: PlotData) -> None:
     figure = bare_figure(_INCHES_A_ROW * rows + 0.8)
     grid = np.atleast_2d(figure.subplots(rows, 2 * _IMAGES_A_ROW))
     pairs = grid.reshape(-1, 2)
-    for image, (truth, answer) in enumerate(pairs):
+    for image, (truth, prediction) in enumerate(pairs):
         if image == len(shown["image"]):
             truth.set_axis_off()
-            answer.set_axis_off()
+            prediction.set_axis_off()
             continue
         count = int(shown["count"][image])
-        found = shown["found"][image]
-        found = found[found[:, 4] >= _SHOWN_FROM]
+        predicted = shown["found"][image]
+        predicted = predicted[predicted[:, 4] >= _SHOWN_FROM]
         draw_image(truth, shown["image"][image])
-        draw_image(answer, shown["image"][image])
+        draw_image(prediction, shown["image"][image])
         classes = shown["classes"][image][:count]
         _draw(truth, shown["boxes"][image][:count], classes, [names[c] for c in classes], colours)
-        labels = found[:, 5].astype(int)
-        texts = [f"{names[c]} {s:.2f}" for c, s in zip(labels, found[:, 4], strict=True)]
-        _draw(answer, found[:, :4], labels, texts, colours)
-    label_grid(grid, ["truth", "found"] * _IMAGES_A_ROW)
+        labels = predicted[:, 5].astype(int)
+        texts = [f"{names[c]} {s:.2f}" for c, s in zip(labels, predicted[:, 4], strict=True)]
+        _draw(prediction, predicted[:, :4], labels, texts, colours)
+    label_grid(grid, ["truth", "prediction"] * _IMAGES_A_ROW)
     lowest = f"of a score of {_SHOWN_FROM} or more"
-    figure.suptitle(f"Boxes: {data.title}\nfrom the test data; found boxes {lowest}")
+    figure.suptitle(f"Boxes: {data.title}\nfrom the test data; predicted boxes {lowest}")
     save(figure, data.folder / BOXES)
 
 

@@ -1,7 +1,5 @@
 """From what a detector gives of each location to the boxes that it finds."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -68,10 +66,12 @@ def find_boxes(outputs: Tensor, which: Boxes, *, rounds: int | None = None) -> T
     height, width = which.sides
     box = places.gather(1, place).clamp(min=0)
     box = box.minimum(box.new_tensor([width, height, width, height]))
-    kept = undropped(box, label, score > which.score_threshold, which.overlap, rounds=rounds)
-    found = torch.cat([box, score[..., None], label[..., None].float()], dim=-1) * kept[..., None]
-    order = (score * kept).argsort(dim=1, descending=True, stable=True)
-    return found.gather(1, order[..., None].expand(-1, -1, COLUMNS))
+    remain = undropped(box, label, score > which.score_threshold, which.overlap, rounds=rounds)
+    boxes = (
+        torch.cat([box, score[..., None], label[..., None].float()], dim=-1) * remain[..., None]
+    )
+    order = (score * remain).argsort(dim=1, descending=True, stable=True)
+    return boxes.gather(1, order[..., None].expand(-1, -1, COLUMNS))
 
 
 def undropped(
@@ -79,7 +79,7 @@ def undropped(
 ) -> Tensor:
     """Return which boxes remain if each drops those after it that are much the same.
 
-    Greedy non-maximum suppression, all images at once: what remains is the one answer in which
+    Greedy non-maximum suppression, all images at once: what remains is the one choice in which
     each candidate remains unless one before it remains and drops it. It is found by starting from
     all candidates and asking again until nothing changes; after each round one box more of every
     image is settled, and mostly far more.
@@ -97,16 +97,16 @@ def undropped(
     """
     same = (overlaps_of(boxes, boxes) > overlap) & (labels[:, :, None] == labels[:, None, :])
     drops = same.triu(diagonal=1) & candidates[:, None, :]
-    kept = candidates
+    remain = candidates
     if rounds is not None:
         for _ in range(rounds):
-            kept = candidates & ~(drops & kept[:, :, None]).any(dim=1)
-        return kept
+            remain = candidates & ~(drops & remain[:, :, None]).any(dim=1)
+        return remain
     while True:
-        now = candidates & ~(drops & kept[:, :, None]).any(dim=1)
-        if torch.equal(now, kept):
-            return kept
-        kept = now
+        now = candidates & ~(drops & remain[:, :, None]).any(dim=1)
+        if torch.equal(now, remain):
+            return remain
+        remain = now
 
 
 def overlaps_of(first: Tensor, second: Tensor) -> Tensor:

@@ -1,7 +1,5 @@
 """What each location of a detector's grid is to learn. Tian et al. 2019, with centre sampling."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

@@ -1,7 +1,5 @@
 """Detection: the outputs say of each location of a grid what object is there, and its box."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,14 +8,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from talweg.v1.losses_pb2 import Loss
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.errors import UserSpecError
-from talweg.worker.losses import ClassCounts
+from talweg.worker.losses import ClassCounts, LossModule
 from talweg.worker.tasks.common.array_contract import Array
 from talweg.worker.tasks.common.base import Batch, EvalResult, OutputAccumulator, TaskRunner
 from talweg.worker.tasks.common.class_counts import count_classes
-from talweg.worker.tasks.detection.metrics import judge_boxes
+from talweg.worker.tasks.detection.criterion import ByLocation
+from talweg.worker.tasks.detection.metrics import box_metrics
 from talweg.worker.tasks.detection.predictions import Boxes, find_boxes, postprocessor
 from talweg.worker.tasks.detection.targets import Grid, Targets, assign
 from talweg.worker.tasks.segmentation.task import NUM_SHOWN
@@ -58,6 +58,10 @@ class Detection(TaskRunner):
             part: DataSplit = getattr(bundle, name)
             check_objects(part, bundle.num_targets, self.sides, f"of the {name} data")
 
+    def adapted(self, loss: Loss, module: LossModule) -> LossModule | None:
+        """Take the loss by location; see `TaskRunner.adapted`."""
+        return ByLocation(loss) if loss.HasField("detection") else None
+
     def class_counts(self, bundle: DataBundle) -> ClassCounts:
         """Count the locations that learn each class."""
         return count_classes(self.targets(bundle.train).classes, bundle.num_targets)
@@ -84,7 +88,7 @@ class Detection(TaskRunner):
 
 
 class _Objects(OutputAccumulator):
-    """Keeps the boxes that are found, and judges them together."""
+    """Keeps the predicted boxes, and evaluates them together."""
 
     def __init__(self, task: Detection, model: nn.Module) -> None:
         super().__init__(model)
@@ -92,7 +96,7 @@ class _Objects(OutputAccumulator):
         self._loss, self._weight = 0.0, 0
         self._finite = True
         self._true: list[Mapping[str, NDArray[Any]]] = []
-        self._found: list[NDArray[np.float32]] = []
+        self._predicted: list[NDArray[np.float32]] = []
         self._images: NDArray[np.float32] | None = None
 
     def take(self, outputs: Tensor, batch: Batch) -> None:
@@ -109,7 +113,7 @@ class _Objects(OutputAccumulator):
         self._finite &= bool(torch.isfinite(outputs).all())
         if not self._finite:
             return
-        self._found.append(find_boxes(outputs, self._task.postprocess).cpu().numpy())
+        self._predicted.append(find_boxes(outputs, self._task.postprocess).cpu().numpy())
         names = ("boxes", "classes", "count")
         self._true.append({name: batch.arrays[name].cpu().numpy() for name in names})
         if self._images is None:
@@ -120,21 +124,21 @@ class _Objects(OutputAccumulator):
         if not self._finite or self._images is None:
             return EvalResult(values)
         true = {key: np.concatenate([part[key] for part in self._true]) for key in self._true[0]}
-        found = np.concatenate(self._found)
-        values |= judge_boxes(
+        predicted = np.concatenate(self._predicted)
+        values |= box_metrics(
             [
                 (boxes[:count].astype(np.float64), classes[:count])
                 for boxes, classes, count in zip(*true.values(), strict=True)
             ],
-            [_found_in(image[image[:, 5] > 0].astype(np.float64)) for image in found],
+            [_boxes_of(image[image[:, 5] > 0].astype(np.float64)) for image in predicted],
         )
-        shown = {"image": self._images, **true, "found": found}
+        shown = {"image": self._images, **true, "found": predicted}
         return EvalResult(
             values, {name: array[: len(self._images)] for name, array in shown.items()}
         )
 
 
-def _found_in(rows: NDArray[np.float64]) -> tuple[Any, Any, Any]:
+def _boxes_of(rows: NDArray[np.float64]) -> tuple[Any, Any, Any]:
     """Boxes, classes and scores of an image."""
     return rows[:, :4], rows[:, 5].astype(np.int64), rows[:, 4]
 
@@ -169,9 +173,9 @@ def check_objects(part: DataSplit, num_classes: int, sides: tuple[int, int], whe
 def _refuse(wrong: Tensor, values: Tensor, what: str, allowed: str) -> None:
     if bool(wrong.any()):
         at = wrong.nonzero()[0].tolist()
-        found = values[tuple(at)].tolist()
+        value = values[tuple(at)].tolist()
         raise UserSpecError(
-            f"dataset: {what} must be {allowed}, but got {found} of sample {at[0]}"
+            f"dataset: {what} must be {allowed}, but got {value} of sample {at[0]}"
         )
 
 

@@ -1,7 +1,5 @@
 """How alike two sets of samples are as wholes."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from talweg.worker.tasks.common.metrics import Floats

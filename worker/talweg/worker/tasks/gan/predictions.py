@@ -1,7 +1,5 @@
 """Samples in the data's units, which a generator makes of noise."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Adversarial games: a generator of samples, and a critic that tells them from real ones."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Learned weights of the layers by which a perceptual loss compares."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 
@@ -39,10 +37,10 @@ def layer_weights(criterion: LossModule) -> dict[str, float]:
 
     Where several losses of a sum learn them, the loss's number stands before the layer.
     """
-    found = [part for part in criterion.modules() if isinstance(part, LearnedLayers)]
+    parts = [part for part in criterion.modules() if isinstance(part, LearnedLayers)]
     values: dict[str, float] = {}
-    for number, part in enumerate(found):
-        before = f"weights/{number}/" if len(found) > 1 else "weights/"
+    for number, part in enumerate(parts):
+        before = f"weights/{number}/" if len(parts) > 1 else "weights/"
         names = part.inner.network.modules_wanted
         values |= {
             f"{before}{name}": weight

@@ -1,9 +1,12 @@
 """Pictures of images beside their targets, and the weights of layers by which a loss compares."""
 
-import numpy as np
+from collections.abc import Sequence
 
-from talweg.worker.tasks.common.plots.canvas import PlotData, bare_figure, save
-from talweg.worker.tasks.common.plots.images import INCHES_A_ROW, draw_image, label_grid
+import numpy as np
+from matplotlib.axes import Axes
+
+from talweg.worker.tasks.common.plots.canvas import PlotData
+from talweg.worker.tasks.common.plots.images import draw_image, draw_rows
 from talweg.worker.tasks.common.plots.learned_weights import draw_weights
 from talweg.worker.tasks.common.plots.task_plots import TaskPlots
 
@@ -19,18 +22,14 @@ def translations(data: PlotData) -> None:
     draw_weights(data, LAYER_WEIGHTS, of="layers", weighed="a layer's squared error")
     shown = data.arrays
     columns = ["input", "target", "output", "error"]
-    count = len(shown["image"])
-    figure = bare_figure(INCHES_A_ROW * count + 0.6)
-    grid = np.atleast_2d(figure.subplots(count, len(columns)))
-    for row, axes in enumerate(grid):
-        target, answer = shown["target"][row], shown["answer"][row]
-        draw_image(axes[0], shown["image"][row])
-        for place, values in ((1, target), (2, answer)):
+
+    def draw_row(axes: Sequence[Axes], row: int) -> None:
+        target, predicted = shown["target"][row], shown["answer"][row]
+        for place, values in ((1, target), (2, predicted)):
             draw_image(axes[place], values, limits=(0, 1))
-        axes[3].imshow(np.abs(answer - target).mean(axis=0), cmap="Reds", vmin=0, vmax=1)
-    label_grid(grid, columns)
-    figure.suptitle(f"Images: {data.title}\nfrom the test data")
-    save(figure, data.folder / IMAGES)
+        axes[3].imshow(np.abs(predicted - target).mean(axis=0), cmap="Reds", vmin=0, vmax=1)
+
+    draw_rows(data, columns, draw_row, title="Images", file=IMAGES)
 
 
 PLOTS = TaskPlots(translations)

@@ -1,22 +1,21 @@
 """Image translation: the outputs are an image."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from talweg.v1.losses_pb2 import Loss
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.errors import UserSpecError
-from talweg.worker.losses import frozen_digests
+from talweg.worker.losses import LossModule, Perceptual, frozen_digests
 from talweg.worker.losses.functional import images
 from talweg.worker.tasks.common.array_contract import Array
 from talweg.worker.tasks.common.base import Batch, EvalResult, OutputAccumulator, TaskRunner
 from talweg.worker.tasks.common.mean_loss import MeanLoss
-from talweg.worker.tasks.image_translation.perceptual_layers import layer_weights
+from talweg.worker.tasks.image_translation.perceptual_layers import LearnedLayers, layer_weights
 from talweg.worker.tasks.image_translation.predictions import postprocessor
 from talweg.worker.tasks.segmentation.task import NUM_SHOWN
 
@@ -49,6 +48,12 @@ class ImageTranslation(TaskRunner):
             if len(image):
                 _check(image, f"dataset: image of the {name} data")
         self.computed |= frozen_digests(self.criterion)
+
+    def adapted(self, loss: Loss, module: LossModule) -> LossModule | None:
+        """Let a perceptual loss learn its layers' weights; see `TaskRunner.adapted`."""
+        if isinstance(module, Perceptual) and module.learned:
+            return LearnedLayers(module)
+        return None
 
     def arrays(self, part: DataSplit) -> dict[str, Tensor]:
         """Return x and the target (N, K, H, W)."""

@@ -1,7 +1,5 @@
 """How well embeddings find samples of one class: recall among neighbours, and verification."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors

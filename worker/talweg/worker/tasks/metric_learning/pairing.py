@@ -1,21 +1,29 @@
-"""Pairs and triplets for the losses that take such: made from the classes of a batch, or given.
+"""Pairs and triplets for the losses that take such: from the classes of a batch, or from the data.
 
-Those that are made are of pred, embeddings (N, D), and target, class indices (N,).
+Those from classes are of pred, embeddings (N, D), and target, class indices (N,).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
+from typing import TypedDict
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from talweg.spec import kind, loss_facts
+from talweg.v1.losses_pb2 import Loss
 from talweg.worker.losses import LossModule
 from talweg.worker.tasks.common.adapters import Head
 
+# What a loss of pairs is told of those of two classes, by the name of that input.
+_OF_TWO_CLASSES = {"similar": 0, "sign": -1}
 # Evaluations draw the same partners again each time.
 _SEED = 0
+
+
+class _Similarity(TypedDict):
+    similarity: str
+    other: int
 
 
 class ByClass(Head):
@@ -32,7 +40,7 @@ class _Drawn(Head):
     """
 
     def check_values(self, inputs: Mapping[str, Tensor]) -> None:
-        """Check nothing: what the loss is given is made here."""
+        """Check nothing: the loss's inputs are made here."""
 
     def _changed(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         embeddings, labels = inputs["pred"], inputs["target"]
@@ -43,7 +51,7 @@ class _Drawn(Head):
             positive = (chance * same).argmax(1)
             negative = (chance * ~same).argmax(1)
             anchors = torch.nonzero((same.sum(1) > 1) & (same.sum(1) < len(labels)))[:, 0]
-        return self._given(
+        return self._grouped(
             embeddings[anchors], embeddings[positive[anchors]], embeddings[negative[anchors]]
         )
 
@@ -52,7 +60,7 @@ class _Drawn(Head):
         # Above 0, so that whoever is allowed comes before whoever is not.
         return 1 - torch.rand(count, count, generator=generator)
 
-    def _given(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> dict[str, Tensor]:
+    def _grouped(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> dict[str, Tensor]:
         """Return the loss's inputs."""
         raise NotImplementedError
 
@@ -60,50 +68,50 @@ class _Drawn(Head):
 class InTriplets(_Drawn):
     """A loss of anchor, positive and negative."""
 
-    def _given(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> dict[str, Tensor]:
+    def _grouped(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> dict[str, Tensor]:
         return {"anchor": anchor, "positive": positive, "negative": negative}
 
 
 class InPairs(_Drawn):
     """A loss of pairs and of what each is, as many of one class as of two."""
 
-    def __init__(self, inner: LossModule, *, answer: str, other: int) -> None:
+    def __init__(self, inner: LossModule, *, similarity: str, other: int) -> None:
         """Stand before a loss.
 
         Args:
-            inner: Takes emb1, emb2 and an answer: 1 for pairs of one class.
-            answer: The answer's name.
-            other: The answer for pairs of two classes.
+            inner: Takes emb1, emb2 and their similarity: 1 for pairs of one class.
+            similarity: The name of that input.
+            other: The similarity of pairs of two classes.
         """
         super().__init__(inner)
-        self._answer = answer
+        self._similarity = similarity
         self._other = other
 
-    def _given(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> dict[str, Tensor]:
+    def _grouped(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> dict[str, Tensor]:
         ones = anchor.new_ones(len(anchor))
         return {
             "emb1": torch.cat([anchor, anchor]),
             "emb2": torch.cat([positive, negative]),
-            self._answer: torch.cat([ones, ones * self._other]),
+            self._similarity: torch.cat([ones, ones * self._other]),
         }
 
 
 class InOrder(_Drawn):
     """A loss of two scores and their order: the cosine to one of the class is the higher."""
 
-    def _given(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> dict[str, Tensor]:
+    def _grouped(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> dict[str, Tensor]:
         return _order(anchor, positive, negative)
 
 
 class OfPairs(Head):
-    """A loss of given pairs: embeddings left and right (N, D), and same (N,), 1 or 0."""
+    """A loss of the data's pairs: embeddings left and right (N, D), and same (N,), 1 or 0."""
 
     input_names = ("left", "right", "same")
 
-    def __init__(self, inner: LossModule, *, answer: str, other: int) -> None:
+    def __init__(self, inner: LossModule, *, similarity: str, other: int) -> None:
         """Stand before a loss; for arguments see `InPairs`."""
         super().__init__(inner)
-        self._answer = answer
+        self._similarity = similarity
         self._other = other
 
     def _changed(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -111,12 +119,12 @@ class OfPairs(Head):
         return {
             "emb1": inputs["left"],
             "emb2": inputs["right"],
-            self._answer: same + self._other * (1 - same),
+            self._similarity: same + self._other * (1 - same),
         }
 
 
 class OfOrder(Head):
-    """A loss of two scores of given triplets: the cosine to the positive is the higher."""
+    """A loss of two scores of the data's triplets: the cosine to the positive is the higher."""
 
     input_names = ("anchor", "positive", "negative")
 
@@ -130,3 +138,39 @@ def _order(anchor: Tensor, positive: Tensor, negative: Tensor) -> dict[str, Tens
         "x2": F.cosine_similarity(anchor, negative),
         "sign": anchor.new_ones(len(anchor)),
     }
+
+
+def drawn(loss: Loss, module: LossModule) -> LossModule | None:
+    """Adapt a loss to embeddings and class indices; None where it compares no groups.
+
+    Args:
+        loss: Filled.
+        module: The loss by itself.
+    """
+    groups = _groups(loss)
+    if groups == "pairs":
+        return InPairs(module, **_similarity(module))
+    if groups == "triplets":
+        return InTriplets(module) if _takes_triplets(module) else InOrder(module)
+    return ByClass(module) if module.input_names == ("embeddings", "labels") else None
+
+
+def of_data(loss: Loss, module: LossModule) -> LossModule:
+    """Adapt a loss to the embeddings of the data's pairs or triplets; see `drawn`."""
+    if _groups(loss) == "pairs":
+        return OfPairs(module, **_similarity(module))
+    return module if _takes_triplets(module) else OfOrder(module)
+
+
+def _groups(loss: Loss) -> str:
+    """Return what a loss compares: pairs, triplets, or neither."""
+    return loss_facts(kind(loss)[1].DESCRIPTOR).groups
+
+
+def _similarity(module: LossModule) -> _Similarity:
+    *_, name = module.input_names
+    return {"similarity": name, "other": _OF_TWO_CLASSES[name]}
+
+
+def _takes_triplets(module: LossModule) -> bool:
+    return module.input_names == ("anchor", "positive", "negative")

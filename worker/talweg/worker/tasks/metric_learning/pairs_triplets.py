@@ -1,7 +1,5 @@
 """Metric learning of pairs and triplets that the data give."""
 
-from __future__ import annotations
-
 import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
@@ -15,9 +13,11 @@ from torch.nn import functional as F
 
 from talweg.spec import given_of
 from talweg.v1 import tasks_pb2
+from talweg.v1.losses_pb2 import Loss
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.errors import UserSpecError
+from talweg.worker.losses import LossModule
 from talweg.worker.tasks.common.array_contract import Array
 from talweg.worker.tasks.common.base import (
     Batch,
@@ -31,6 +31,7 @@ from talweg.worker.tasks.common.base import (
 from talweg.worker.tasks.common.mean_loss import MeanLoss
 from talweg.worker.tasks.common.metrics import auroc_and_average_precision
 from talweg.worker.tasks.metric_learning.metrics import recall_at
+from talweg.worker.tasks.metric_learning.pairing import of_data
 from talweg.worker.tasks.metric_learning.predictions import postprocessor
 from talweg.worker.tasks.metric_learning.task import MetricLearning, is_euclidean
 
@@ -64,6 +65,10 @@ class Groups(TaskRunner):
             )
         self.compares_directions = not is_euclidean(spec.loss)
         """Whether the directions of vectors are compared, and not their places."""
+
+    def adapted(self, loss: Loss, module: LossModule) -> LossModule | None:
+        """Give the loss the pairs or triplets of the data; see `TaskRunner.adapted`."""
+        return of_data(loss, module)
 
     def arrays(self, part: DataSplit) -> dict[str, Tensor]:
         """Return the first of what is compared as x, the rest by name, and y if there is one."""
@@ -208,20 +213,22 @@ class _Distances(MetricAccumulator):
             name: torch.cat([batch[name] for batch in self._arrays]).cpu().numpy()
             for name in self._arrays[0]
         }
-        raw = {
+        embeddings = {
             name: torch.cat([batch[name] for batch in self._vectors]).to("cpu", torch.float64)
             for name in task.compared
         }
-        seen = {
+        vectors = {
             name: (F.normalize(each, dim=1) if task.compares_directions else each).numpy()
-            for name, each in raw.items()
+            for name, each in embeddings.items()
         }
         first, *others = task.compared
-        distances = {name: np.linalg.norm(seen[first] - seen[name], axis=1) for name in others}
+        distances = {
+            name: np.linalg.norm(vectors[first] - vectors[name], axis=1) for name in others
+        }
         alike, unlike = task.apart(distances, arrays)
         values = {"loss": self._loss.value}
         # Neighbours of numbers that are not finite are none.
-        if all(np.isfinite(each).all() for each in seen.values()):
+        if all(np.isfinite(each).all() for each in vectors.values()):
             values |= task.more(alike, unlike)
             same = np.repeat(np.array([1, 0]), [len(alike), len(unlike)])
             auroc, _ = auroc_and_average_precision(same, -np.concatenate([alike, unlike]))
@@ -230,12 +237,12 @@ class _Distances(MetricAccumulator):
             new = np.array(self._new)
             # A sample that stands first in several groups would find itself.
             if _LABEL in arrays and new.sum() > 1:
-                found = recall_at(seen[first][new], arrays[_LABEL][new], (1, 5))
-                values["recall_at_1"], values["recall_at_5"] = found
+                recalls = recall_at(vectors[first][new], arrays[_LABEL][new], (1, 5))
+                values["recall_at_1"], values["recall_at_5"] = recalls
         shown: dict[str, NDArray[Any]] = {}
         if len(alike) and len(unlike):
             shown = {"alike": alike.astype(np.float32), "unlike": unlike.astype(np.float32)}
         if _LABEL in arrays:
-            shown["embeddings"] = raw[first][:_MOST_SHOWN].float().numpy()
+            shown["embeddings"] = embeddings[first][:_MOST_SHOWN].float().numpy()
             shown["labels"] = arrays[_LABEL][:_MOST_SHOWN]
         return EvalResult(values, shown)

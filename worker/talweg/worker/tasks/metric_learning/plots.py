@@ -15,7 +15,7 @@ _BINS = 40
 
 
 def compared(data: PlotData) -> None:
-    """Draw embeddings whose classes are known, and distances of pairs that were given."""
+    """Draw embeddings whose classes are known, and distances of pairs of the data."""
     if "embeddings" in data.arrays:
         embeddings(data)
     if "alike" in data.arrays:
@@ -49,12 +49,12 @@ def embeddings(data: PlotData) -> None:
     vectors, labels = data.arrays["embeddings"], data.arrays["labels"]
     places, share = principal(vectors)
     names = data.class_names
-    found = np.unique(labels)
-    colours = colormaps["tab10" if len(found) <= 10 else "turbo"]
+    classes = np.unique(labels)
+    colours = colormaps["tab10" if len(classes) <= 10 else "turbo"]
     figure, axes = figure_of(6)
-    for number, label in enumerate(found):
+    for number, label in enumerate(classes):
         of_one = labels == label
-        colour = colours(number) if len(found) <= 10 else colours(number / len(found))
+        colour = colours(number) if len(classes) <= 10 else colours(number / len(classes))
         name = short(names[label]) if label < len(names) else str(label)
         axes.scatter(
             places[of_one, 0],
@@ -63,14 +63,14 @@ def embeddings(data: PlotData) -> None:
             alpha=0.7,
             lw=0,
             color=colour,
-            label=name if len(found) <= _MOST_NAMED else None,
+            label=name if len(classes) <= _MOST_NAMED else None,
         )
     axes.set_title(f"Embeddings: {data.title}\ntest data, {len(vectors):,} samples")
     axes.set_xlabel(f"first principal direction, {share[0]:.0%} of the variance")
     axes.set_ylabel(f"second, {share[1]:.0%}")
     axes.set_aspect("equal", adjustable="datalim")
     axes.grid(color="0.92")
-    if len(found) <= _MOST_NAMED:
+    if len(classes) <= _MOST_NAMED:
         axes.legend(frameon=False, title="class", loc="center left", bbox_to_anchor=(1, 0.5))
     save(figure, data.folder / EMBEDDINGS)
 

@@ -1,7 +1,5 @@
 """Embeddings, which the outputs are."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from talweg.v1.spec_pb2 import JobSpec

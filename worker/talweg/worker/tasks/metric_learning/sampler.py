@@ -1,12 +1,10 @@
-"""An order of samples in which those of one class stand together, a few at a time."""
-
-from __future__ import annotations
+"""P×K sampling: an order in which samples of one class stand together, a few at a time."""
 
 import torch
 from torch import Tensor
 
 
-def grouped(labels: Tensor, together: int, generator: torch.Generator) -> Tensor:
+def p_by_k_order(labels: Tensor, together: int, generator: torch.Generator) -> Tensor:
     """Draw an order in groups of one class, as many classes as there are one after another.
 
     Cut into batches of P·K, K samples stand together: P groups, of P classes where there are so

@@ -1,7 +1,5 @@
 """Metric learning by labels: the outputs are vectors, near each other for samples of one class."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -12,6 +10,7 @@ from talweg.v1.losses_pb2 import Loss
 from talweg.v1.options_pb2 import OutputFacts
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle, DataSplit
+from talweg.worker.losses import LossModule
 from talweg.worker.tasks.common.array_contract import Array
 from talweg.worker.tasks.common.base import (
     Batch,
@@ -22,8 +21,9 @@ from talweg.worker.tasks.common.base import (
 )
 from talweg.worker.tasks.common.mean_loss import MeanLoss
 from talweg.worker.tasks.metric_learning.metrics import recall_at, verification_auroc
+from talweg.worker.tasks.metric_learning.pairing import drawn
 from talweg.worker.tasks.metric_learning.predictions import postprocessor
-from talweg.worker.tasks.metric_learning.sampler import grouped
+from talweg.worker.tasks.metric_learning.sampler import p_by_k_order
 
 # Samples among which an evaluation's loss looks for pairs, and those that are drawn.
 _LOOKED_THROUGH = 1024
@@ -54,6 +54,10 @@ class MetricLearning(TaskRunner):
         self.compares_directions = not is_euclidean(spec.loss)
         """Whether the directions of vectors are compared, and not their places."""
 
+    def adapted(self, loss: Loss, module: LossModule) -> LossModule | None:
+        """Draw pairs and triplets from the classes of a batch; see `TaskRunner.adapted`."""
+        return drawn(loss, module)
+
     def num_classes(self, bundle: DataBundle) -> int:
         """Return the classes that are seen in training."""
         return len(torch.unique(bundle.train.y)) * self.quarters
@@ -65,15 +69,15 @@ class MetricLearning(TaskRunner):
         """
         if part is not self._train:
             return {"x": part.x, "target": part.y}
-        seen = torch.unique(part.y)
-        target = torch.searchsorted(seen, part.y)
+        classes = torch.unique(part.y)
+        target = torch.searchsorted(classes, part.y)
         x = torch.cat([torch.rot90(part.x, turn, (-2, -1)) for turn in range(self.quarters)])
-        self._labels = torch.cat([target + turn * len(seen) for turn in range(self.quarters)])
+        self._labels = torch.cat([target + turn * len(classes) for turn in range(self.quarters)])
         return {"x": x, "target": self._labels}
 
     def order(self, count: int, generator: torch.Generator) -> Tensor:
         """Draw an order in groups of one class; see `TaskRunner.order`."""
-        return grouped(self._labels, self._together, generator)
+        return p_by_k_order(self._labels, self._together, generator)
 
     def accumulator(self, model: nn.Module) -> MetricAccumulator:
         """Begin an evaluation of a model."""

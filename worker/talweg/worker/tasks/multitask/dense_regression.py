@@ -1,7 +1,5 @@
 """Numbers as one head's part of a multitask job: one of a sample's, or one for each pixel."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from typing import ClassVar
 
@@ -92,8 +90,8 @@ class _Errors(OutputAccumulator):
         self._sums += [float(error.abs().sum()), float(error.square().sum())]
         self._count += error.numel()
         if self._task.of_pixels and not self._shown:
-            kept = {"image": batch.x, "depth": batch.target[:, 0], "answer": outputs[:, 0]}
-            self._shown = {name: array[:NUM_SHOWN].cpu().numpy() for name, array in kept.items()}
+            shown = {"image": batch.x, "depth": batch.target[:, 0], "answer": outputs[:, 0]}
+            self._shown = {name: array[:NUM_SHOWN].cpu().numpy() for name, array in shown.items()}
 
     def result(self) -> EvalResult:
         mae, mse = self._sums / self._count

@@ -1,12 +1,14 @@
 """Pictures of jobs with several heads: each head's own, and the heads' weights over time."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from talweg.spec import heads as heads_of
-from talweg.worker.tasks.common.plots.canvas import PlotData, bare_figure, save
-from talweg.worker.tasks.common.plots.images import INCHES_A_ROW, draw_image, label_grid
+from talweg.worker.tasks.common.plots.canvas import PlotData
+from talweg.worker.tasks.common.plots.images import draw_rows
 from talweg.worker.tasks.common.plots.learned_weights import draw_weights
 from talweg.worker.tasks.common.plots.task_plots import TaskPlots
 from talweg.worker.tasks.detection import plots as box_plots
@@ -44,19 +46,15 @@ def heads(data: PlotData) -> None:
 def _draw_depth(data: PlotData) -> None:
     shown = data.arrays
     low, high = float(shown["depth"].min()), float(shown["depth"].max())
-    count = len(shown["image"])
-    columns = ["image", "truth", "answer", "error"]
-    figure = bare_figure(INCHES_A_ROW * count + 0.6)
-    grid = np.atleast_2d(figure.subplots(count, len(columns)))
-    for row, axes in enumerate(grid):
-        depth, answer = shown["depth"][row], shown["answer"][row]
-        draw_image(axes[0], shown["image"][row])
-        for place, values in ((1, depth), (2, answer)):
+    columns = ["image", "truth", "prediction", "error"]
+
+    def draw_row(axes: Sequence[Axes], row: int) -> None:
+        depth, predicted = shown["depth"][row], shown["answer"][row]
+        for place, values in ((1, depth), (2, predicted)):
             axes[place].imshow(values, cmap="viridis_r", vmin=low, vmax=high)
-        axes[3].imshow(np.abs(answer - depth), cmap="Reds", vmin=0, vmax=max(high - low, 1e-12))
-    label_grid(grid, columns)
-    figure.suptitle(f"Depth: {data.title}\nfrom the test data")
-    save(figure, data.folder / DEPTH)
+        axes[3].imshow(np.abs(predicted - depth), cmap="Reds", vmin=0, vmax=max(high - low, 1e-12))
+
+    draw_rows(data, columns, draw_row, title="Depth", file=DEPTH)
 
 
 PLOTS = TaskPlots(heads)

@@ -1,7 +1,5 @@
 """What each of several heads predicts, one after another."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self

@@ -1,7 +1,5 @@
 """Multitask: several heads over one network, each a task of its own."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -65,11 +63,11 @@ class Multitask(TaskRunner):
 
     def arrays(self, part: DataSplit) -> dict[str, Tensor]:
         """Return x, and each head's other arrays behind its name."""
-        found = {"x": part.x}
+        arrays = {"x": part.x}
         for name, runner in self.runners.items():
             own = runner.arrays(part).items()
-            found |= {f"{name}/{key}": array for key, array in own if key != "x"}
-        return found
+            arrays |= {f"{name}/{key}": array for key, array in own if key != "x"}
+        return arrays
 
     def of_head(self, name: str, arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the arrays of one head, by its own names."""
@@ -129,23 +127,23 @@ class _EachHead(OutputAccumulator):
     def __init__(self, task: Multitask, model: nn.Module) -> None:
         super().__init__(model)
         self._task = task
-        self._meters: dict[str, OutputAccumulator] = {}
+        self._accumulators: dict[str, OutputAccumulator] = {}
         for name, runner in task.runners.items():
             accumulator = runner.accumulator(model)
             assert isinstance(accumulator, OutputAccumulator)
-            self._meters[name] = accumulator
+            self._accumulators[name] = accumulator
 
     def take(self, outputs: Any, batch: Batch) -> None:
-        for name, accumulator in self._meters.items():
+        for name, accumulator in self._accumulators.items():
             accumulator.take(outputs[name], Batch(self._task.of_head(name, batch.arrays)))
 
     def result(self) -> EvalResult:
-        found = {name: accumulator.result() for name, accumulator in self._meters.items()}
-        each = torch.tensor([result.values["loss"] for result in found.values()])
+        results = {name: accumulator.result() for name, accumulator in self._accumulators.items()}
+        each = torch.tensor([result.values["loss"] for result in results.values()])
         criterion = self._task.criterion
         values = {"loss": float(criterion({"losses": each.to(criterion.weights)}))}
         shown: dict[str, NDArray[Any]] = {}
-        for name, result in found.items():
+        for name, result in results.items():
             values |= {f"{name}/{key}": value for key, value in result.values.items()}
             shown |= {f"{name}/{key}": array for key, array in result.shown.items()}
         return EvalResult(values, shown)

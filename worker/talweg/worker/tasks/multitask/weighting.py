@@ -1,7 +1,5 @@
 """What the losses of several heads count: fixed, by their uncertainty, or by their gradients."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -51,17 +49,17 @@ class Weighing(LossModule):
 class Fixed(Weighing):
     """The weights of a sum."""
 
-    given: Tensor
+    fixed: Tensor
 
     def __init__(self, heads: Sequence[LossModule], weights: Sequence[float]) -> None:
         """Take a weight a head."""
         super().__init__(heads)
-        self.register_buffer("given", torch.tensor(list(weights)), persistent=False)
+        self.register_buffer("fixed", torch.tensor(list(weights)), persistent=False)
 
     @property
     def weights(self) -> Tensor:
-        """The weights as they were given."""
-        return self.given
+        """The weights of the spec."""
+        return self.fixed
 
 
 class ByUncertainty(Weighing):

@@ -1,7 +1,5 @@
 """Probabilities of ranks, of outputs that say at each step how likely a rank is beyond it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -40,17 +38,17 @@ POSTPROCESSORS = (Ranks,)
 def postprocessor(spec: JobSpec, bundle: DataBundle) -> Ranks:
     """Make the postprocessor of a filled spec."""
     activation: Activation = "none" if output_activation(spec) == "sigmoid" else "sigmoid"
-    return Ranks(activation, is_conditional(spec))
+    return Ranks(activation, _is_conditional(spec))
 
 
-def is_conditional(spec: JobSpec) -> bool:
+def _is_conditional(spec: JobSpec) -> bool:
     """Return whether each output, rank > k, is given rank ≥ k; else each stands alone."""
     return output_of(spec.loss).kind == OutputFacts.CONDITIONAL_RANK_LOGITS
 
 
 def shares_weights(spec: JobSpec) -> bool:
     """Return whether all outputs come from one score, so that they never contradict each other."""
-    return kind(spec.task)[0] == "ordinal" and not is_conditional(spec)
+    return kind(spec.task)[0] == "ordinal" and not _is_conditional(spec)
 
 
 def rank_probabilities(above: Tensor) -> Tensor:

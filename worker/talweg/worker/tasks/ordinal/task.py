@@ -1,7 +1,5 @@
 """Ordinal: the outputs are binary logits, one at each step from rank to rank."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """Regression: the outputs are numbers."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -16,6 +14,7 @@ from talweg.worker.tasks.common.metrics import pinball, r2
 from talweg.worker.tasks.common.single_target import OneTarget
 from talweg.worker.tasks.regression.predictions import (
     MeanAndSd,
+    MeanAndVariances,
     gives_logarithms,
     postprocessor,
 )
@@ -65,6 +64,16 @@ class Regression(OneTarget):
         if isinstance(self.postprocess, MeanAndSd):
             mean, sd = np.moveaxis(values.reshape(*y.shape, 2), -1, 0)
             return Predictions(y_true, mean.copy(), sd=sd.copy())
+        if isinstance(self.postprocess, MeanAndVariances):
+            mean, *variances = np.moveaxis(values.reshape(*y.shape, 3), -1, 0)
+            aleatoric, epistemic = (each.copy() for each in variances)
+            return Predictions(
+                y_true,
+                mean.copy(),
+                sd=np.sqrt(aleatoric + epistemic),
+                aleatoric=aleatoric,
+                epistemic=epistemic,
+            )
         if not self._by_quantile:
             return Predictions(y_true, values.reshape(y.shape))
         quantiles = values.reshape(*y.shape, len(self._quantiles))

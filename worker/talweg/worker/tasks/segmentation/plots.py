@@ -4,21 +4,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from talweg.worker.tasks.common.plots.canvas import (
     TEST,
     VALIDATION,
     PlotData,
-    bare_figure,
     figure_of,
     save,
 )
 from talweg.worker.tasks.common.plots.images import (
-    INCHES_A_ROW,
     colours_of,
-    draw_image,
-    label_grid,
+    draw_rows,
 )
 from talweg.worker.tasks.common.plots.task_plots import TaskPlots
 
@@ -34,19 +32,15 @@ def masks(data: PlotData) -> None:
     if len(names) != len(pairs):
         names = ["background", "foreground"]
     colours = colours_of(len(names))
-    columns = ["image", "truth", "answer", "wrong"]
-    count = len(shown["image"])
-    figure = bare_figure(INCHES_A_ROW * count + 0.6)
-    grid = np.atleast_2d(figure.subplots(count, len(columns)))
-    for row, axes in enumerate(grid):
-        mask, answer = shown["mask"][row], shown["answer"][row]
-        draw_image(axes[0], shown["image"][row])
-        for place, values in ((1, mask), (2, answer)):
+    columns = ["image", "truth", "prediction", "wrong"]
+
+    def draw_row(axes: Sequence[Axes], row: int) -> None:
+        mask, predicted = shown["mask"][row], shown["answer"][row]
+        for place, values in ((1, mask), (2, predicted)):
             axes[place].imshow(values, cmap=colours, vmin=0, vmax=len(names) - 1)
-        axes[3].imshow(mask != answer, cmap="Reds", vmin=0, vmax=1)
-    label_grid(grid, columns)
-    figure.suptitle(f"Masks: {data.title}\nfrom the test data")
-    save(figure, data.folder / MASKS)
+        axes[3].imshow(mask != predicted, cmap="Reds", vmin=0, vmax=1)
+
+    draw_rows(data, columns, draw_row, title="Masks", file=MASKS)
     _draw_iou(data, pairs, names)
 
 

@@ -1,7 +1,5 @@
 """Probabilities of what each pixel is, of outputs that are logits."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Segmentation: the outputs say what each pixel is."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -143,7 +141,7 @@ def overlaps(pairs: NDArray[np.int64], class_names: tuple[str, ...]) -> dict[str
         }
     if len(class_names) > 2:
         named = zip(class_names, iou, known, strict=True)
-        values |= {f"iou_{name}": float(value) for name, value, seen in named if seen}
+        values |= {f"iou_{name}": float(value) for name, value, occurs in named if occurs}
     return values
 
 

@@ -1,6 +1,4 @@
-"""Views of samples: the same samples, changed at random in ways that leave what they are."""
-
-from __future__ import annotations
+"""Augmentations: samples changed at random in ways that leave what they are."""
 
 import math
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ _IMAGES = 4
 
 
 @dataclass(frozen=True)
-class Views:
+class Augmentation:
     """How samples are changed, each anew."""
 
     rotation: float
@@ -28,12 +26,12 @@ class Views:
     """Share of the numbers that are set to 0."""
 
     @classmethod
-    def of(cls, message: tasks_pb2.Views) -> Views:
+    def of(cls, message: tasks_pb2.Views) -> "Augmentation":
         """Take a filled message."""
         return cls(message.rotation, message.shift, message.noise, message.masked)
 
     def draw(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return a view of each sample.
+        """Return an augmentation of each sample.
 
         Args:
             x: Samples (N, …); images are (N, channels, height, width).

@@ -1,6 +1,4 @@
-"""Self-supervision: vectors that stay the same from view to view, learnt without labels."""
-
-from __future__ import annotations
+"""Self-supervision: vectors that stay the same under augmentation, learnt without labels."""
 
 from collections.abc import Iterator, Mapping
 
@@ -28,7 +26,7 @@ from talweg.worker.tasks.common.base import (
     TaskRunner,
 )
 from talweg.worker.tasks.common.metrics import Floats
-from talweg.worker.tasks.self_supervised.augmentations import Views
+from talweg.worker.tasks.self_supervised.augmentations import Augmentation
 from talweg.worker.tasks.self_supervised.predictions import postprocessor
 
 # Neighbours that vote, and training samples that probes are fitted on at the most.
@@ -40,7 +38,7 @@ _SEED = 0
 
 
 class OfProjections(LossModule):
-    """A loss of two views, `one` and `two`, behind a projector of their embeddings (N, D).
+    """A loss of two augmentations, `one` and `two`, behind a projector of their embeddings (N, D).
 
     Where the loss has no gradient for its second input a predictor stands before the first, and
     the mean of both directions is taken. Chen et al. 2020, Chen and He 2021.
@@ -54,7 +52,7 @@ class OfProjections(LossModule):
         """Draw the first weights.
 
         Args:
-            inner: Takes two views.
+            inner: Takes two augmentations.
             size: Numbers of an embedding D.
             projection: Numbers that the loss compares.
             predicts: A predictor is needed.
@@ -69,15 +67,15 @@ class OfProjections(LossModule):
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Return the reduced loss; see `LossModule.forward`."""
-        directions = [self.inner(given) for given in self._given(inputs)]
+        directions = [self.inner(projected) for projected in self._projected(inputs)]
         return directions[0] if len(directions) == 1 else sum(directions[1:], directions[0]) / 2
 
     def check_inputs(self, inputs: Mapping[str, Tensor]) -> None:
         """Refuse wrong names, shapes and dtypes; see `LossModule.check_inputs`."""
-        for given in self._given(inputs):
-            self.inner.check_inputs(given)
+        for projected in self._projected(inputs):
+            self.inner.check_inputs(projected)
 
-    def _given(self, inputs: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+    def _projected(self, inputs: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
         one, two = self.projector(inputs["one"]), self.projector(inputs["two"])
         first, second = self.inner.input_names[:2]
         if self.predictor is None:
@@ -96,7 +94,7 @@ def _perceptron(size: int, outputs: int) -> nn.Sequential:
 
 
 class SelfSupervised(TaskRunner):
-    """Vectors that stay the same from view to view. Labels serve the probes alone."""
+    """Vectors that stay the same under augmentation. Labels serve the probes alone."""
 
     contract = {
         "x": Array(("N …",), "the inputs"),
@@ -108,7 +106,7 @@ class SelfSupervised(TaskRunner):
         super().__init__(spec, bundle)
         self.postprocess = postprocessor(spec, bundle)
         task = spec.task.self_supervised
-        self.views = Views.of(task.views)
+        self.augmentation = Augmentation.of(task.views)
         """How samples are changed."""
         self._train = bundle.train
         self.criterion = OfProjections(
@@ -124,20 +122,20 @@ class SelfSupervised(TaskRunner):
         return {"x": part.x, "target": part.y}
 
     def loss(self, model: nn.Module, batch: Batch, step_info: StepInfo) -> Tensor:
-        """Compare two views of each sample; see `TaskRunner.loss`."""
+        """Compare two augmentations of each sample; see `TaskRunner.loss`."""
         return self.criterion(self.compared(model, batch.x))
 
     def dry_runs(
         self, model: nn.Module, batch: Batch, arrays: Mapping[str, Tensor]
     ) -> Iterator[DryRun]:
-        """Return the loss with two views of some samples."""
+        """Return the loss with two augmentations of some samples."""
         yield DryRun("loss", self.criterion, self.compared(model, batch.x), {})
 
     def compared(
         self, model: nn.Module, x: Tensor, generator: torch.Generator | None = None
     ) -> dict[str, Tensor]:
-        """Return the embeddings of two views of each sample."""
-        one, two = self.views.draw(x, generator), self.views.draw(x, generator)
+        """Return the embeddings of two augmentations of each sample."""
+        one, two = self.augmentation.draw(x, generator), self.augmentation.draw(x, generator)
         return {"one": model(one), "two": model(two)}
 
     def accumulator(self, model: nn.Module) -> MetricAccumulator:
@@ -145,11 +143,11 @@ class SelfSupervised(TaskRunner):
         return _Probes(self, model)
 
     def learnt(self, model: nn.Module) -> tuple[Floats, NDArray[np.int64]]:
-        """Return the embeddings of training samples, as they are and not as views, and classes."""
+        """Return the embeddings of training samples, not augmented, and their classes."""
         device = next(model.parameters()).device
         x, y = self._train.x[:_MOST_FITTED], self._train.y[:_MOST_FITTED]
-        found = torch.cat([model(part.to(device)) for part in torch.split(x, _AT_ONCE)])
-        return found.to("cpu", torch.float64).numpy(), y.numpy()
+        embeddings = torch.cat([model(part.to(device)) for part in torch.split(x, _AT_ONCE)])
+        return embeddings.to("cpu", torch.float64).numpy(), y.numpy()
 
 
 class _Probes(MetricAccumulator):
@@ -158,7 +156,7 @@ class _Probes(MetricAccumulator):
     def __init__(self, task: SelfSupervised, model: nn.Module) -> None:
         self._task = task
         self._model = model
-        # Every evaluation draws the same views.
+        # Every evaluation draws the same augmentations.
         self._generator = torch.Generator().manual_seed(_SEED)
         self._outputs: list[Tensor] = []
         self._labels: list[Tensor] = []

@@ -1,7 +1,5 @@
 """Reconstructions of samples, in the data's units or as probabilities."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import Tensor

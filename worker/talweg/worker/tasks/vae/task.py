@@ -1,7 +1,5 @@
 """Variational autoencoder: a code for each sample, and samples of codes."""
 
-from __future__ import annotations
-
 from typing import Any, cast
 
 import numpy as np

@@ -1,10 +1,9 @@
 """Starts and watches the processes that train beside the first one.
 
 They are plain child processes: no launcher that listens on a port stands between. They meet in a
-folder that only this user can enter, by files, and what they tell each other is JSON.
+folder that only this user can enter, by files, and what they tell each other is JSON. Each ends
+with the process that started it.
 """
-
-from __future__ import annotations
 
 import json
 import os
@@ -13,63 +12,125 @@ import socket
 import subprocess
 import sys
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from talweg.spec import to_dict
+from talweg.v1.jobs_pb2 import Outcome
 from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker.errors import WorkerError
 
-SPEC, DEVICE, PARENT = "spec.json", "device", "parent"
-"""What a process finds in the folder: the filled spec, its device's type, the first's id."""
+MODULE = "talweg.worker.training.distributed.rank"
+"""What the processes run, with the arguments FOLDER RANK PARENT_PID."""
+SPEC, DEVICE = "spec.json", "device"
+"""What a process finds in the folder: the filled spec, and its device's type."""
+FAILED_STATUS = 3
+"""The exit status of a process that has left a `Rank.failure_file`."""
 
-_SECONDS_TO_END = 10.0
 _SECONDS_APART = 0.05
-# The libraries by which processes meet listen where these say; NCCL's bootstrap too.
-_INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
+# A broken connection is seen before the end of the process behind it.
+_SECONDS_TO_SEE_AN_END = 10.0
+_MAX_REASON = 500
+# Of Linux, and of macOS.
+_LOOPBACK = ("lo", "lo0")
 
 
-def failure_file(folder: Path, rank: int) -> Path:
-    """Return where a process leaves why the job must fail."""
-    return folder / f"failed-{rank}.json"
+class ProcessLostError(WorkerError):
+    """One of the processes that train together has ended before its time."""
+
+
+class ProcessFailedError(WorkerError):
+    """One of the processes that train together has found why the job must fail."""
+
+    def __init__(self, cause: Outcome.Cause.ValueType, message: str) -> None:
+        """Take what it found."""
+        super().__init__(message)
+        self.cause = cause
+        """Whose fault it is."""
+
+
+@dataclass(frozen=True)
+class Rank:
+    """A process's place among those that train together."""
+
+    number: int
+    """From 0, the process that has the job."""
+    size: int
+    """Processes in all."""
+    folder: Path
+    """Where they meet; nobody else's."""
+
+    @property
+    def failure_file(self) -> Path:
+        """Where this process leaves why the job must fail."""
+        return self.folder / f"failed-{self.number}.json"
+
+    @property
+    def log(self) -> Path:
+        """Where its output and errors go."""
+        return self.folder / f"log-{self.number}"
 
 
 def listen_on_loopback() -> None:
-    """Have the libraries by which processes meet listen on loopback, unless told otherwise."""
-    # The machine's name need not lead to an address that it has.
-    loopback = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), "lo")
-    for variable in _INTERFACES:
-        os.environ.setdefault(variable, loopback)
+    """Have gloo and NCCL listen on loopback alone, whatever the environment says.
+
+    Whoever connects to them is not authenticated, and all processes of a job are on one machine.
+
+    Raises:
+        RuntimeError: There is no loopback interface.
+    """
+    names = [name for _, name in socket.if_nameindex()]
+    loopback = next((name for name in _LOOPBACK if name in names), None)
+    if loopback is None:
+        raise RuntimeError(
+            f"several processes need the loopback interface, {' or '.join(_LOOPBACK)}, but this "
+            f"machine has {', '.join(names) or 'no interface'}"
+        )
+    os.environ["GLOO_SOCKET_IFNAME"] = loopback
+    # "=" stands for this very name, where NCCL would take a bare one for a prefix.
+    os.environ["NCCL_SOCKET_IFNAME"] = f"={loopback}"
+    # NCCL's monitor would listen for whoever asks.
+    os.environ["NCCL_RAS_ENABLE"] = "0"
 
 
 class Launcher:
-    """The processes of the ranks from 1 on, from their start to their end.
+    """The processes of the ranks from 1 on, from their start to their end. A context manager.
 
     Where one of them fails or is killed the others are ended too: whoever waits for them in a
     collective call is told at once, and not after minutes.
     """
 
     def __init__(self, spec: JobSpec, device: str, folder: Path) -> None:
-        """Start them.
+        """Start nothing yet.
 
         Args:
             spec: Filled.
             device: The type of device that each trains on.
             folder: Where they meet; empty, and this user's alone.
         """
-        self._folder = folder
-        (folder / SPEC).write_text(json.dumps(to_dict(spec)))
-        (folder / DEVICE).write_text(device)
-        (folder / PARENT).write_text(str(os.getpid()))
-        self._processes = {
-            rank: _start(folder, rank) for rank in range(1, spec.resources.processes)
-        }
-        self._over = threading.Event()
-        self._lost: dict[int, int] = {}
-        self._watch = threading.Thread(target=self._watch_them, daemon=True)
+        self._spec, self._device = spec, device
+        size = spec.resources.processes
+        self.first = Rank(number=0, size=size, folder=folder)
+        """The place of this process."""
+        self._ranks = [Rank(number, size, folder) for number in range(1, size)]
+        self._processes: dict[Rank, subprocess.Popen[bytes]] = {}
+        self._over, self._seen = threading.Event(), threading.Event()
+        self._error: Exception | None = None
+        self._watch = threading.Thread(target=self._watch_them, name="launcher", daemon=True)
 
     def __enter__(self) -> Self:
-        """Watch them."""
+        """Start and watch them."""
+        folder = self.first.folder
+        (folder / SPEC).write_text(json.dumps(to_dict(self._spec)))
+        (folder / DEVICE).write_text(self._device)
+        try:
+            for rank in self._ranks:
+                self._processes[rank] = _start(rank)
+        except BaseException:
+            self._end_all()
+            raise
         self._watch.start()
         return self
 
@@ -84,67 +145,89 @@ class Launcher:
         self._watch.join()
         self._end_all()
 
-    def lost(self, timeout: float = 0.0) -> str:
-        """Say which process ended before its time, and how; empty where none has.
+    def check(self, *, wait: bool = False) -> None:
+        """Raise why a process has ended, if one has.
 
         Args:
-            timeout: How long to wait for one to end, in seconds: a broken connection is seen
-                before the end of the process behind it.
-        """
-        self._watch.join(timeout)
-        if not self._lost:
-            return ""
-        rank, status = next(iter(self._lost.items()))
-        return f"process {rank + 1} of {len(self._processes) + 1} {_how(status)}"
+            wait: Whether to wait for a moment, in which such an end may still be seen.
 
-    def failure(self) -> dict[str, object] | None:
-        """Return why the job must fail, as the first process that said so has it."""
-        for rank in self._processes:
-            file = failure_file(self._folder, rank)
-            if file.exists():
-                content: dict[str, object] = json.loads(file.read_text())
-                return content
-        return None
+        Raises:
+            ProcessLostError: One of them has ended before its time.
+            ProcessFailedError: One of them has found why the job must fail.
+        """
+        if wait:
+            self._seen.wait(_SECONDS_TO_SEE_AN_END)
+        if self._error is not None:
+            raise self._error
 
     def _watch_them(self) -> None:
         while not self._over.wait(_SECONDS_APART):
             statuses = {rank: process.poll() for rank, process in self._processes.items()}
-            self._lost = {rank: status for rank, status in statuses.items() if status}
-            if self._lost:
-                self._end_all()
+            # With 0 a process has trained to the end.
+            lost = {rank: status for rank, status in statuses.items() if status}
+            if lost:
+                self._kill_all()
+                self._error = _error_of(lost)
+            if lost or None not in statuses.values():
+                self._seen.set()
                 return
 
+    def _kill_all(self) -> None:
+        for process in self._processes.values():
+            if process.poll() is None:
+                # They keep nothing that an orderly end would save.
+                os.killpg(process.pid, signal.SIGKILL)
+
     def _end_all(self) -> None:
-        running = [process for process in self._processes.values() if process.poll() is None]
-        for process in running:
-            process.terminate()
-        for process in running:
-            try:
-                process.wait(_SECONDS_TO_END)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        self._kill_all()
+        for process in self._processes.values():
+            process.wait()
+            assert process.stdin is not None
+            process.stdin.close()
 
 
-def _start(folder: Path, rank: int) -> subprocess.Popen[bytes]:
-    with (folder / f"log-{rank}").open("wb") as log:
+def _start(rank: Rank) -> subprocess.Popen[bytes]:
+    with rank.log.open("wb") as log:
         return subprocess.Popen(
             [
-                *(sys.executable, "-m", "talweg.worker.training.distributed.member"),
-                *(str(folder), str(rank)),
+                # -P: the working folder is the user's, and must not shadow modules.
+                *(sys.executable, "-P", "-m", MODULE),
+                *(str(rank.folder), str(rank.number), str(os.getpid())),
             ],
-            stdin=subprocess.DEVNULL,
+            # Never written to: it closes when this process ends, however it does.
+            stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
+            # Ctrl-C is for the first process, which gives the job back.
             start_new_session=True,
         )
 
 
-def _how(status: int) -> str:
-    if status > 0:
-        return f"ended with status {status}"
-    try:
-        return f"was ended by {signal.Signals(-status).name}"
-    except ValueError:
-        return f"was ended by signal {-status}"
+def _error_of(lost: dict[Rank, int]) -> Exception:
+    """Return what the ends of processes mean.
+
+    Args:
+        lost: The statuses of those that had ended when an end was noticed.
+    """
+    for rank, status in lost.items():
+        if status == FAILED_STATUS:
+            failure = json.loads(rank.failure_file.read_text())
+            return ProcessFailedError(failure["cause"], failure["message"])
+    # Those that ended by themselves may only have lost their connection to one that was killed.
+    killed = {rank: status for rank, status in lost.items() if status < 0}
+    return ProcessLostError(", ".join(_how(*each) for each in (killed or lost).items()))
+
+
+def _how(rank: Rank, status: int) -> str:
+    who = f"the process of rank {rank.number} (of {rank.size})"
+    if status < 0:
+        try:
+            name = signal.Signals(-status).name
+        except ValueError:
+            name = f"signal {-status}"
+        hint = ", as the kernel does when memory runs out" if -status == signal.SIGKILL else ""
+        return f"{who} was killed by {name}{hint}"
+    lines = rank.log.read_text(errors="replace").split("\n")
+    reason = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return f"{who} ended with status {status}" + (f": {reason[:_MAX_REASON]}" if reason else "")

@@ -1,7 +1,5 @@
 """Whose a step is: one process's, or several that share each batch."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Protocol
 
@@ -10,7 +8,7 @@ from torch import Tensor
 from talweg.worker.tasks import Batch
 
 
-class Team(Protocol):
+class ProcessGroup(Protocol):
     """The processes that train one model."""
 
     def loss(self, batch: Batch, loss_of: Callable[[Batch], Tensor]) -> Tensor:
@@ -31,5 +29,5 @@ class _Alone:
         return loss
 
 
-ALONE: Team = _Alone()
+ALONE: ProcessGroup = _Alone()
 """A single process."""

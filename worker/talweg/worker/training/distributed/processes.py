@@ -5,23 +5,20 @@ watches the others. All hold the same weights and see the same gradients and the
 up over the parts, so all guards and evaluators decide alike without asking each other.
 
 They meet by a file, exchange tensors and JSON, and listen on loopback alone: nobody else on the
-network has a part in it.
+network has a part in it. Nothing that a process receives is ever unpickled.
 
 A process that ends before its time ends the attempt, as a lost worker does: another attempt
 resumes from the last checkpoint.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -29,52 +26,41 @@ from torch import Tensor, nn
 from torch.distributed import FileStore  # type: ignore[attr-defined]
 from torch.nn.parallel import DistributedDataParallel
 
-from talweg.v1.jobs_pb2 import Outcome
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.errors import UserSpecError
 from talweg.worker.tasks import Batch
-from talweg.worker.training.distributed.launcher import Launcher, listen_on_loopback
+from talweg.worker.training.distributed.launcher import (
+    Launcher,
+    ProcessFailedError,
+    ProcessLostError,
+    Rank,
+    listen_on_loopback,
+)
 from talweg.worker.training.memory import is_out_of_memory
 from talweg.worker.training.setup import Setup
 from talweg.worker.training.state.snapshot import Snapshot
 
 _MEETING = "meeting"
 _PATIENCE = timedelta(minutes=5)
-_SECONDS_TO_SEE_AN_END = 10.0
-
-
-class ProcessLostError(Exception):
-    """One of the processes that train together has ended before its time."""
-
-
-class ProcessFailedError(Exception):
-    """One of the processes that train together has found why the job must fail."""
-
-    def __init__(self, cause: Outcome.Cause.ValueType, message: str) -> None:
-        """Take what it found."""
-        super().__init__(message)
-        self.cause = cause
-        """Whose fault it is."""
-
-
-@dataclass(frozen=True)
-class Member:
-    """A process's place among those that train together."""
-
-    rank: int
-    """From 0, the process that has the job."""
-    size: int
-    """Processes in all."""
-    folder: Path
-    """Where they meet; nobody else's."""
+_SECONDS_APART = 0.02
 
 
 class Processes:
     """Several processes that share each batch, as one of them sees it."""
 
-    def __init__(self, member: Member, place: torch.device, *, seed: int) -> None:
-        """Knows nothing of the others yet."""
-        self._member, self._place, self._seed = member, place, seed
+    def __init__(
+        self, rank: Rank, device: torch.device, *, seed: int, launcher: Launcher | None = None
+    ) -> None:
+        """Know nothing of the others yet.
+
+        Args:
+            rank: Which of them this is.
+            device: Where it trains.
+            seed: The job's.
+            launcher: Of the others, where this process has started them.
+        """
+        self._rank, self._device, self._seed = rank, device, seed
+        self._launcher = launcher
         self._batches = 0
         self._setup: Setup | None = None
         self._whole: DistributedDataParallel | None = None
@@ -83,16 +69,19 @@ class Processes:
         """Meet the others, who all become what the first one is now.
 
         Raises:
+            ProcessLostError: One of them has ended.
+            ProcessFailedError: One of them has failed, as the job must.
             RuntimeError: Somebody does not come.
         """
-        member, on_cuda = self._member, self._place.type == "cuda"
+        rank, on_cuda = self._rank, self._device.type == "cuda"
         listen_on_loopback()
-        store = FileStore(str(member.folder / _MEETING), member.size)
+        store = FileStore(str(rank.folder / _MEETING), rank.size)
+        self._meet(store)
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if on_cuda else "gloo",
             store=store,
-            rank=member.rank,
-            world_size=member.size,
+            rank=rank.number,
+            world_size=rank.size,
             timeout=_PATIENCE,
         )
         self._share(setup, store)
@@ -100,27 +89,43 @@ class Processes:
         self._whole = DistributedDataParallel(_Whole(setup), forward_sync_buffers=False)
 
     def loss(self, batch: Batch, loss_of: Callable[[Batch], Tensor]) -> Tensor:
-        """Run this process's part of a batch; see `Team`."""
+        """Run this process's part of a batch; see `ProcessGroup`."""
         assert self._setup is not None
         assert self._whole is not None
-        member, state = self._member, self._setup.state
+        rank, state = self._rank, self._setup.state
         # By step and process: so an attempt that goes on draws what it would have drawn.
-        seed = (self._seed * 2**24 + state.applied) * 2**20 + self._batches * 2**10 + member.rank
+        seed = (self._seed * 2**24 + state.applied) * 2**20 + self._batches * 2**10 + rank.number
         torch.manual_seed(seed % 2**63)
         self._batches += 1
-        loss: Tensor = self._whole(self._setup.batches.part(batch, member.rank, member.size))
+        loss: Tensor = self._whole(self._setup.batches.part(batch, rank.number, rank.size))
         return loss
 
     def total(self, loss: Tensor) -> Tensor:
-        """Add the parts up; see `Team`."""
+        """Add the parts up; see `ProcessGroup`."""
         self._batches = 0
-        total = loss / self._member.size
+        total = loss / self._rank.size
         dist.all_reduce(total)
         return total
 
+    def _meet(self, store: FileStore) -> None:
+        """Wait until all have come, or one never will.
+
+        The first process may take long, with diagnostics that come before training; the others
+        wait as long as it lives.
+        """
+        store.set(f"here/{self._rank.number}", "")
+        names = [f"here/{number}" for number in range(self._rank.size)]
+        until = time.monotonic() + _PATIENCE.total_seconds()
+        while not store.check(names):
+            if self._launcher is not None:
+                self._launcher.check()
+                if time.monotonic() > until:
+                    raise RuntimeError(f"not all processes have come within {_PATIENCE}")
+            time.sleep(_SECONDS_APART)
+
     def _share(self, setup: Setup, store: FileStore) -> None:
         """Give the first process's state to all."""
-        if self._member.rank == 0:
+        if self._rank.number == 0:
             snapshot = setup.snapshots.now()
             shapes = {
                 name: [str(tensor.dtype).removeprefix("torch."), list(tensor.shape)]
@@ -128,7 +133,7 @@ class Processes:
             }
             store.set("state", json.dumps({"tensors": shapes, "values": snapshot.values}))
         head = json.loads(store.get("state"))
-        if self._member.rank > 0:
+        if self._rank.number > 0:
             empty = {
                 name: torch.empty(shape, dtype=getattr(torch, dtype))
                 for name, (dtype, shape) in head["tensors"].items()
@@ -138,7 +143,7 @@ class Processes:
             sent = snapshot.tensors[name].detach().cpu()
             dist.broadcast(sent, 0)
             snapshot.tensors[name] = sent
-        if self._member.rank > 0:
+        if self._rank.number > 0:
             setup.snapshots.restore(snapshot)
 
 
@@ -155,15 +160,13 @@ class _Whole(nn.Module):
 
 
 @contextmanager
-def joined(
-    spec: JobSpec, place: torch.device, member: Member | None
-) -> Iterator[Processes | None]:
+def joined(spec: JobSpec, device: torch.device, rank: Rank | None) -> Iterator[Processes | None]:
     """Return the processes that train a job together; None where it is one.
 
     Args:
         spec: Filled.
-        place: Where this one trains.
-        member: What this process is; None for the first, which starts the others.
+        device: Where this one trains.
+        rank: What this process is; None for the first, which starts the others.
 
     Raises:
         UserSpecError: The machine has no room for so many.
@@ -174,29 +177,40 @@ def joined(
     if size <= 1:
         yield None
         return
-    if member is not None:
-        yield Processes(member, place, seed=spec.training.seed)
+    if rank is not None:
+        yield Processes(rank, device, seed=spec.training.seed)
         return
-    _check_room(size, place)
-    with tempfile.TemporaryDirectory(prefix="talweg-") as name:
-        first = Member(rank=0, size=size, folder=Path(name))
-        with Launcher(spec, place.type, first.folder) as launcher:
+    _check_room(size, device)
+    # Made with mode 700: by the files in it others could join the training.
+    with (
+        tempfile.TemporaryDirectory(prefix="talweg-") as folder,
+        # After the others' end: it might wait for one that no longer answers.
+        _group_left_in_the_end(),
+        Launcher(spec, device.type, Path(folder)) as launcher,
+    ):
+        try:
+            yield Processes(launcher.first, device, seed=spec.training.seed, launcher=launcher)
+        except RuntimeError as exc:
+            if is_out_of_memory(exc):
+                raise
             try:
-                yield Processes(first, place, seed=spec.training.seed)
-            except RuntimeError as exc:
-                if is_out_of_memory(exc):
-                    raise
-                lost = launcher.lost(timeout=_SECONDS_TO_SEE_AN_END)
-                if not lost:
-                    raise
-                raise _error_of(launcher.failure(), lost) from exc
-            finally:
-                if dist.is_initialized():
-                    dist.destroy_process_group()
+                launcher.check(wait=True)
+            except (ProcessLostError, ProcessFailedError) as error:
+                raise error from exc
+            raise
 
 
-def _check_room(size: int, place: torch.device) -> None:
-    if place.type == "cuda":
+@contextmanager
+def _group_left_in_the_end() -> Iterator[None]:
+    try:
+        yield
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _check_room(size: int, device: torch.device) -> None:
+    if device.type == "cuda":
         room, what = torch.cuda.device_count(), "GPUs"
     else:
         room, what = len(os.sched_getaffinity(0)), "cores"
@@ -204,9 +218,3 @@ def _check_room(size: int, place: torch.device) -> None:
         raise UserSpecError(
             f"resources.processes must be <= {room}, the {what} of this worker, but got {size}"
         )
-
-
-def _error_of(failure: Mapping[str, Any] | None, lost: str) -> Exception:
-    if failure is not None:
-        return ProcessFailedError(failure["cause"], failure["message"])
-    return ProcessLostError(f"one of the training's processes has ended before its time: {lost}")

@@ -1,7 +1,5 @@
 """What is said of a step that the guard refused: the evidence for people."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

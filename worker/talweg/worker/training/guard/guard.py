@@ -9,8 +9,6 @@ update of a bad step and of all that follow it, and what was seen is read for ma
 What is done then is that of `deferred`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """What to try after a step that was not finite, by what is seen of it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ gradient need show it. Weights are looked at now and then, and refused while the
 so far below what float32 holds, and so often, that they cannot overflow between two looks.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 To add one: a class, and its row in `POLICIES`, which a test holds complete.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

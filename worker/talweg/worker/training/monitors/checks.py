@@ -1,21 +1,26 @@
 """What is looked at before the first step: does the spec fit its data, and is it meant so?"""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
-from talweg.spec import has_class_weights, kind, output_activation, task_kind, weight_fields
+from talweg.spec import (
+    has_class_weights,
+    kind,
+    leaves,
+    output_activation,
+    task_kind,
+    weight_fields,
+)
 from talweg.v1.jobs_pb2 import Warning
 from talweg.v1.options_pb2 import BINARY, MULTICLASS
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle
 from talweg.worker.errors import UserSpecError
 from talweg.worker.losses import LossModule, OwnLoss, Sum
-from talweg.worker.tasks import Batch, TaskRunner, leaves
+from talweg.worker.tasks import Batch, TaskRunner
 from talweg.worker.training.monitors.first_loss import first_loss_warnings
 
 MOST_IMBALANCE = 10.0
@@ -111,7 +116,7 @@ def imbalance_warnings(spec: JobSpec, bundle: DataBundle) -> Iterator[Warning]:
     # Labels of which a sample may carry any number are rare by nature.
     if task not in (BINARY, MULTICLASS):
         return
-    if any(has_class_weights(loss) for _, loss in leaves(spec.loss)):
+    if any(has_class_weights(loss) for *_, loss in leaves(spec.loss)):
         return
     counts = torch.bincount(bundle.train.y.long(), minlength=bundle.num_targets).tolist()
     rarest, commonest = min(counts), max(counts)

@@ -6,8 +6,6 @@ classes, ln 2 of two. A first loss far above it shows outputs that are large alr
 inputs that were never standardised, and training would spend its first steps in unlearning them.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping
 

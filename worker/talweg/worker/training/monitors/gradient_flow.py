@@ -1,7 +1,5 @@
 """Gradient flow: how large each layer's gradients and updates are, over the training."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 

@@ -7,8 +7,6 @@ passed. All other steps cost one comparison, so that the whole stays within 1% o
 A job that asks for its gradient flow has more steps looked at; what is read is read once for both.
 """
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping

@@ -1,7 +1,5 @@
 """A network's layers: the modules that hold weights of their own, and how large these are."""
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -77,7 +75,7 @@ class ForwardOrder:
 
     @classmethod
     @contextmanager
-    def of(cls, model: nn.Module) -> Iterator[ForwardOrder]:
+    def of(cls, model: nn.Module) -> "Iterator[ForwardOrder]":
         """Follow a forward pass that is made meanwhile."""
         order = cls()
 

@@ -4,8 +4,6 @@ Each sign is a function of what was seen now and then, and has bounds so far out
 training does not come near them. `health` looks, and warns once of each.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Arenas: tensors of many shapes as views of one flat tensor."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -4,8 +4,6 @@ torch's own optimizers do it by `torch._foreach_*`, which are not part of its pu
 each function here has a plain form, for a torch without them.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Any

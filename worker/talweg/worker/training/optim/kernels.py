@@ -5,8 +5,6 @@ are not part of torch's public interface: `KERNELS` holds those that this torch 
 other optimizer its own step is taken.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

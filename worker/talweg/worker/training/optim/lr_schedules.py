@@ -4,8 +4,6 @@ To add one: a function from its filled message to a curve, and its row in `SCHED
 holds complete.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -49,7 +47,7 @@ class Schedule:
     plateau: Plateau | None = None
     """What is watched; None where the step alone decides."""
 
-    def times(self, factor: Callable[[int], float]) -> Schedule:
+    def times(self, factor: Callable[[int], float]) -> "Schedule":
         """Return the schedule whose learning rates are multiplied by a factor of the step."""
         curve = self.learning_rate
 

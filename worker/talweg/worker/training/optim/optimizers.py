@@ -4,8 +4,6 @@ To add one: a builder, and its row in `OPTIMIZERS`, which a test holds complete.
 taken wherever torch has them: they do a step in one pass over the weights.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

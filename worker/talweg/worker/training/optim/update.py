@@ -10,8 +10,6 @@ norm is summed up in another order: where it decides by how much they are clippe
 the plain way, and where it is only told it may differ in its last bits.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any

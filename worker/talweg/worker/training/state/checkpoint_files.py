@@ -5,8 +5,6 @@
   with a sha256 of its own content: so a checkpoint is whole or is seen not to be.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math
@@ -17,6 +15,7 @@ from typing import Any
 import safetensors.torch
 from safetensors import SafetensorError
 
+from talweg.worker.errors import WorkerError
 from talweg.worker.storage.blobs import Blobs
 from talweg.worker.training.state.snapshot import Snapshot
 
@@ -24,7 +23,7 @@ FORMAT = 1
 TENSORS, DOCUMENT = ".safetensors", ".json"
 
 
-class DamagedError(Exception):
+class DamagedError(WorkerError):
     """A checkpoint is not whole, or is not what was written."""
 
 

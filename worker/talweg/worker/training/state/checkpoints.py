@@ -1,7 +1,5 @@
 """When the state of a run is kept, and how a run goes on from what was kept."""
 
-from __future__ import annotations
-
 import time
 
 import torch

@@ -1,7 +1,5 @@
 """A state that another job goes on from, whose settings have changed meanwhile."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 
 from talweg.v1.spec_pb2 import JobSpec, Training

@@ -1,7 +1,5 @@
 """Networks that a loss compares by and that nobody trains: known again by their digests."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from torch import Tensor

@@ -1,7 +1,5 @@
 """The parts of what a training changes, by the names that they have in checkpoints."""
 
-from __future__ import annotations
-
 import torch
 
 from talweg.worker.losses import LossModule

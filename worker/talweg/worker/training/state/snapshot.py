@@ -6,8 +6,6 @@ view of a larger tensor. To keep something new, make it `Stateful` and name it w
 the snapshots together.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field

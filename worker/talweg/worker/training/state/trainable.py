@@ -1,8 +1,14 @@
 """What a training trains: a network, beside a loss that has weights of its own."""
 
-from __future__ import annotations
-
+import torch
 from torch import Tensor, nn
+
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker import models
+from talweg.worker.data import DataBundle
+from talweg.worker.errors import UserSpecError
+from talweg.worker.tasks import TaskRunner
+from talweg.worker.training import memory
 
 
 class WithLoss(nn.Module):
@@ -31,3 +37,28 @@ def trainable(network: nn.Sequential, loss: nn.Module) -> nn.Module:
     if next(loss.parameters(), None) is None:
         return network
     return WithLoss(network, loss)
+
+
+def build(spec: JobSpec, bundle: DataBundle, task: TaskRunner, device: torch.device) -> nn.Module:
+    """Build a spec's network, beside the loss where that is trained too.
+
+    Raises:
+        UserSpecError: The network has nothing that could be trained.
+    """
+    with memory.weights_bounded():
+        network = models.build(
+            spec.model,
+            bundle.inputs.shape,
+            task.num_outputs,
+            seed=spec.training.seed,
+            heads=task.heads,
+        )
+    if next(network.parameters(), None) is None:
+        raise UserSpecError("model has no weights that could be trained: add a linear layer")
+    task.start(network)
+    task.criterion.to(device)
+    model = trainable(network, task.criterion).to(device)
+    if spec.training.channels_last:
+        # Convolutions give images in the order in which their weights stand.
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model

@@ -1,7 +1,5 @@
 """All that training changes, in one object."""
 
-from __future__ import annotations
-
 import math
 from collections import deque
 from collections.abc import Mapping

@@ -25,17 +25,17 @@ Curve = list[tuple[int, float]]
 
 def thinned(points: Iterable[tuple[int, float]], *, most: int) -> Curve:
     """Return a curve's points, every second one dropped whenever there are more than `most`."""
-    kept: Curve = []
+    points_left: Curve = []
     stride, last = 1, None
     for count, point in enumerate(points):
         last = point
         if count % stride == 0:
-            kept.append(point)
-            if len(kept) > most:
-                kept, stride = kept[::2], 2 * stride
-    if last is not None and kept[-1] != last:
-        kept.append(last)
-    return kept
+            points_left.append(point)
+            if len(points_left) > most:
+                points_left, stride = points_left[::2], 2 * stride
+    if last is not None and points_left[-1] != last:
+        points_left.append(last)
+    return points_left
 
 
 def curves_of(data: PlotData, *names: str) -> Mapping[str, Curve]:

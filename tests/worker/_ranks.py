@@ -9,7 +9,7 @@ from talweg.worker.training import Stop
 
 
 def members() -> list[psutil.Process]:
-    """Those that train under launchers of this process."""
+    """Those that train beside this process."""
     below = psutil.Process().children(recursive=True)
     return [process for process in below if _is_member(process)]
 
@@ -19,7 +19,7 @@ def _is_member(process: psutil.Process) -> bool:
         line = process.cmdline()
     except psutil.Error:
         return False
-    return "talweg.worker.training.distributed.member" in line
+    return "talweg.worker.training.distributed.rank" in line
 
 
 class Kills:
