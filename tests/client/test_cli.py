@@ -93,10 +93,10 @@ def test_show(talweg: Talweg, worker: Worker, client: Client) -> None:
         "250.25",
         "1.0000e+17",
         "try 0.005",
-        "samples that are not finite: 4",
+        "non-finite samples: 4",
         "samples of the step: 0, 1, 2, 3, 4, 5, 6, 7 and 4 more (indices from 0 into the training",
         "last good state: after step 5",
-        "it ended here since it had been patient",
+        "training ended because it had been patient",
         "val/mae",
         "http://127.0.0.1:5000/#/experiments/1/runs/r1",
     ):

@@ -58,7 +58,7 @@ def test_the_keywords_are_the_facts() -> None:
     for name, hint in hints.items():
         held = typing.get_args(hint)[0] if known[name].is_list else hint
         expected: Any = {
-            "number": float, "integer": int, "yes or no": bool,
+            "number": float, "integer": int, "boolean": bool,
         }.get(known[name].type.value, typing.Literal)  # fmt: skip
         if expected is typing.Literal:
             assert typing.get_args(held) == known[name].names, name

@@ -116,7 +116,7 @@ def test_job_survives(  # type: ignore[no-untyped-def]
     waiting.wait(60).result()
     if fault in (kill_child, kill_worker, end_worker):
         assert job.message.attempt >= 2
-        (line,) = (e.log.text for e in events if "Goes on from" in e.log.text)
+        (line,) = (e.log.text for e in events if "Resumes from" in e.log.text)
         came_from = int(line.split()[-1].rstrip("."))
         # In order it loses nothing; killed, what came after the last checkpoint.
         assert came_from >= (reached if fault is end_worker else reached - 333)

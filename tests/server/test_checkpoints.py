@@ -110,7 +110,7 @@ async def test_refuses_a_name_that_says_otherwise(rules: Rules, wrong: Checkpoin
     row = await rules.running()
     given = kept(row.name, 10)
     given.checkpoints[0].MergeFrom(wrong)
-    with pytest.raises(InvalidRequest, match="step and attempt must be those of the name, 10 and"):
+    with pytest.raises(InvalidRequest, match="step and attempt must match the name, 10 and"):
         await rules.leases.report(held(row), Report(1, kept=given))
 
 

@@ -129,7 +129,7 @@ async def test_a_digest_that_stands_in_the_record_already_goes_nowhere(rules: Ru
     row = await rules.finished()
     outcome = Outcome(state=Job.SUCCEEDED, model_sha256="../../../../victim")
     rules.alter(row, outcome=outcome.SerializeToString())
-    with pytest.raises(InvalidSpec, match="has kept no model"):
+    with pytest.raises(InvalidSpec, match="has no stored model"):
         await rules.submission.submit(Submission(comparing(row)))
 
 
@@ -142,7 +142,7 @@ async def test_a_checkpoint_that_stands_in_the_record_already_goes_to_no_other_j
         kept = Kept(checkpoints=[Checkpoint(name=name, step=10)])
         rules.alter(source, checkpoints=kept.SerializeToString())
         given = spec(continued_from={"job": source.name})
-        with pytest.raises(InvalidSpec, match="which has kept no checkpoint"):
+        with pytest.raises(InvalidSpec, match="which has no checkpoint"):
             await rules.submission.submit(Submission(given, validate_only=True))
 
 
@@ -167,7 +167,7 @@ async def test_addresses_of_runs(rules: Rules) -> None:
     row = await rules.finished()
     for url in ADDRESSES:
         run = TrackingRun(run_id="r", url=url)
-        with pytest.raises(InvalidRequest, match=r"tracking.url: must be an address of http"):
+        with pytest.raises(InvalidRequest, match=r"tracking.url: must be an http or https URL"):
             await rules.tracking.set_run(row.name, expected="", run=run)
     assert not rules.get(row).tracking
 
@@ -200,7 +200,7 @@ async def refuses(running: Running, name: str, order: str) -> None:
         running.workers.ClaimJobs(ClaimJobsRequest(queue=order, worker="w")),
         running.workers.ClaimJobs(ClaimJobsRequest(queue="default", worker="w", request_id=order)),
     ):
-        assert "must not hold control characters" in await refused(call)
+        assert "must not contain control characters" in await refused(call)
     url = TrackingRun(run_id="r", url=f"http://host/{order}")
     tracking = SetTrackingRunRequest(job=name, tracking=url)
     await refused(running.workers.SetTrackingRun(tracking))

@@ -171,11 +171,11 @@ class TestWaiting:
     async def test_says_how_many_go_before(self, rules: Rules) -> None:
         given = [spec(), spec(), spec(priority=1), spec(resources={"device": "cuda"})]
         rows = await rules.submit_many(given)
-        free = "is next: waits for a worker that is free"
-        expected = ["waits behind 1 job", "waits behind 2 jobs", free, free]
+        free = "next in the queue: waiting for a free worker"
+        expected = ["queued behind 1 job", "queued behind 2 jobs", free, free]
         assert await self.reasons(rules, rows) == expected
         await rules.claim()
-        assert await self.reasons(rules, rows) == [free, "waits behind 1 job", "", free]
+        assert await self.reasons(rules, rows) == [free, "queued behind 1 job", "", free]
 
     async def test_says_that_no_worker_is_there(self, rules: Rules) -> None:
         rows = await rules.submit_many([spec(), spec(resources={"device": "cuda"})])
@@ -190,4 +190,4 @@ class TestWaiting:
         rows = [await rules.submit()]
         rules.status.broker_answers = False
         (reason,) = await self.reasons(rules, rows)
-        assert "the broker does not answer" in reason
+        assert "the broker is unreachable" in reason

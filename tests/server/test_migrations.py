@@ -119,7 +119,7 @@ def test_sqlite_is_kept_as_measured(tmp_path: Path) -> None:
     ("url", "said"),
     [
         ("mysql://root:secret@h/d", "begins with mysql://"),
-        ("no url", "cannot be read"),
+        ("no url", "is malformed"),
         ("sqlite://", "must name a file"),
         ("sqlite:///:memory:", "must name a file"),
     ],

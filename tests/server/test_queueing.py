@@ -186,7 +186,7 @@ async def test_submitting_works_while_the_broker_is_down(start: Start, tmp_path:
     (job,) = await submit(running)
     assert job.state == Job.QUEUED
     async with asyncio.timeout(10):
-        while "the broker does not answer" not in await reason():
+        while "the broker is unreachable" not in await reason():
             await asyncio.sleep(0.02)
     with killable_redis(tmp_path / "redis", port), redis.Redis(port=port) as client:
         await until(lambda: depth(client) == 1, timeout=15)
@@ -220,7 +220,7 @@ async def test_a_waiting_job_says_whether_a_worker_is_there(
             lambda: doorbells.exists() and doorbells.read_text().startswith("default\n"),
             timeout=60,
         )
-        await says("is next: waits for a worker that is free")
+        await says("next in the queue: waiting for a free worker")
     finally:
         worker.kill()
         worker.wait()
@@ -273,7 +273,7 @@ async def test_a_worker_that_runs_a_job_is_not_called_absent(
             await running.jobs.GetJob(jobs_pb2.GetJobRequest(name=waiting.name))
         ).waiting_reason
 
-    assert await says() == "is next: waits for a worker that is free"
+    assert await says() == "next in the queue: waiting for a free worker"
     outcome = Outcome(state=Job.SUCCEEDED)
     await running.workers.FinishJob(
         workers_pb2.FinishJobRequest(lease=assignment.lease, outcome=outcome)
@@ -293,18 +293,18 @@ async def test_an_outage_of_the_record_is_told_once_and_its_end_too(
     async def fails(*args: Any) -> Any:
         nonlocal num_asked
         num_asked += 1
-        raise DatabaseUnavailable("the database does not answer")
+        raise DatabaseUnavailable("the database is unreachable")
 
     def told(text: str) -> int:
         return sum(text in message for message in caplog.messages)
 
     monkeypatch.setattr(running.server.database, "reading", fails)
     await until(lambda: num_asked > 8)
-    assert told("the leases cannot be looked at: the database does not answer") == 1
-    assert told("waiting jobs cannot be looked for: the database does not answer") == 1
+    assert told("cannot check the leases: the database is unreachable") == 1
+    assert told("cannot look for waiting jobs: the database is unreachable") == 1
     monkeypatch.setattr(running.server.database, "reading", reading)
-    await until(lambda: told("the leases can be looked at again") == 1)
-    await until(lambda: told("waiting jobs can be looked for again") == 1)
+    await until(lambda: told("checking the leases works again") == 1)
+    await until(lambda: told("looking for waiting jobs works again") == 1)
 
 
 async def test_the_stream_of_events_is_bounded(running: Running, broker: redis.Redis) -> None:

@@ -77,7 +77,7 @@ async def test_what_has_no_model_is_refused(rules: Rules) -> None:
     await rules.leases.finish(held(running), failed, None)
     assert "which is FAILED" in await refused(rules, comparing(running.name))
     bare = await trained(rules, "")
-    assert "kept no model of images" in await refused(rules, comparing(bare.name))
+    assert "has no stored model for images" in await refused(rules, comparing(bare.name))
     source = await trained(rules)
     message = await refused(rules, comparing(source.name, OTHER))
     assert f"{path}.sha256: found {OTHER}; allowed {DIGEST}" in message

@@ -127,7 +127,7 @@ def test_a_taken_port_is_an_error(server: Server, tmp_path: Path) -> None:
         ({"TALWEG_BROKER_URL": "amqp://h"}, "begins with amqp"),
         ({"TALWEG_BROKER_URL": "redis://:sec/ret@h:1/0"}, "%2F for / in the password"),
         ({"TALWEG_BROKER_URL": "redis://:12/secret@h:1/0"}, "%2F for / in the password"),
-        ({"TALWEG_BROKER_URL": "redis://:secret@h:1/first"}, "numbers as port and database"),
+        ({"TALWEG_BROKER_URL": "redis://:secret@h:1/first"}, "numeric port and database"),
         ({"TALWEG_LEASE_SECONDS": "0"}, "TALWEG_LEASE_SECONDS must be >= 1"),
     ],
 )

@@ -81,7 +81,7 @@ async def test_refuses_what_postgresql_cannot_hold(rules: Rules) -> None:
         await rules.submit(given)
     fields = [problem.field for problem in caught.value.fields]
     assert sorted(fields) == ["experiment", "tags.a", "tags.b\0"]
-    with pytest.raises(InvalidRequest, match="request_id: must not hold control characters"):
+    with pytest.raises(InvalidRequest, match="request_id: must not contain control characters"):
         await rules.submit(request_id="\0")
 
 

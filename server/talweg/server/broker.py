@@ -33,8 +33,8 @@ def redis_url(broker_url: str) -> str:
         )
     if not _is_readable(parts):
         raise BadSetting(
-            "TALWEG_BROKER_URL must be such as redis://:PASSWORD@127.0.0.1:6379/0, with numbers "
-            "as port and database, and %2F for / in the password"
+            "TALWEG_BROKER_URL must have a form such as redis://:PASSWORD@127.0.0.1:6379/0, with "
+            "numeric port and database, and %2F for / in the password"
         )
     return broker_url
 

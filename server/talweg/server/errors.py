@@ -134,8 +134,8 @@ class RequestIdReused(ServerError):
             job: The name of the job that it stands for.
         """
         super().__init__(
-            f"request_id {request_id!r} was used before with another body, for {job}: "
-            "take a new request_id for a new job",
+            f"request_id {request_id!r} was already used with another body, for {job}: use a new "
+            "request_id for a new job",
             fields=[FieldProblem("request_id", f"stands for {job} already", "REUSED")],
             metadata={"job": job, "request_id": request_id},
         )
@@ -158,7 +158,7 @@ class InternalError(ServerError):
 
     def __init__(self) -> None:
         """Make the error, of which a caller learns no more than that it is one."""
-        super().__init__("the server has a defect; its log says more")
+        super().__init__("internal server error; see the server's log")
 
 
 class Unavailable(ServerError):

@@ -212,7 +212,7 @@ class _Parser:
             case "create_time":
                 return _time(token)
             case "name" if not token.value.startswith("jobs/"):
-                _refuse(token.position, repr(token.value), "jobs/ID, or jobs/BEGINNING*")
+                _refuse(token.position, repr(token.value), "jobs/ID, or jobs/PREFIX*")
         return token.value
 
     def _peek(self) -> _Token | None:
@@ -243,7 +243,7 @@ def _tokens(text: str) -> Iterable[_Token]:
         if match is None or match.lastgroup is None:
             position += len(text[position:]) - len(text[position:].lstrip())
             if text[position] == '"':
-                _refuse(position, "a quote that is never closed", 'a closing "')
+                _refuse(position, "an unterminated quote", 'a closing "')
             _refuse(position, repr(text[position]), "a field, an operator or a value")
         yield _Token(match.lastgroup, match[match.lastgroup], match.start(match.lastgroup))
         position = match.end()

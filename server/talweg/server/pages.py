@@ -42,18 +42,18 @@ def decode(token: str, arguments: Sequence[str], kinds: Sequence[type]) -> list[
         content = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
         version, digest, place = content["v"], content["a"], content["p"]
     except (binascii.Error, ValueError, KeyError, TypeError, RecursionError) as exc:
-        raise _refused("is not one that this service gave") from exc
+        raise _refused("was not issued by this service") from exc
     if version != _VERSION:
-        raise _refused("is of another version of this service: start again without it")
+        raise _refused("was issued by another version of this service: start again without it")
     if digest != _digest(arguments):
         raise _refused(
-            "was given for other arguments, such as another filter or order_by: "
-            "repeat them as they were, or start again without it"
+            "was issued for other arguments, such as another filter or order_by: repeat the same "
+            "arguments, or start again without it"
         )
     if not isinstance(place, list) or [type(part) for part in place] != list(kinds):
-        raise _refused("is not one that this service gave")
+        raise _refused("was not issued by this service")
     if not all(map(_fits_the_database, place)):
-        raise _refused("is not one that this service gave")
+        raise _refused("was not issued by this service")
     return place
 
 

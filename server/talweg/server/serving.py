@@ -196,8 +196,8 @@ class Server:
             port = self._grpc.add_insecure_port(listen)
         except RuntimeError as exc:
             raise PortTaken(
-                f"cannot listen on {listen}: it is in use, or is not this machine's. "
-                "Set TALWEG_LISTEN to another address; with port 0 the system picks one"
+                f"cannot listen on {listen}: the address is in use, or not on this machine. Set "
+                "TALWEG_LISTEN to another address; with port 0 the system chooses a free one"
             ) from exc
         if listen.startswith("unix:"):
             return listen
@@ -210,7 +210,7 @@ class Server:
             try:
                 await duty()
             except Exception:
-                log.exception("%s failed, and begins again", duty)
+                log.exception("%s failed, and is restarted", duty)
             await asyncio.sleep(_RESTART_S)
 
     async def _end_duties(self) -> None:

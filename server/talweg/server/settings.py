@@ -64,9 +64,9 @@ class Settings:
             )
         if not self.allow_remote and not is_loopback(self.listen):
             raise BadSetting(
-                f"TALWEG_LISTEN is {self.listen!r}, which other machines reach, and there is no "
-                "authentication: listen on 127.0.0.1, or set TALWEG_ALLOW_REMOTE=1 where the "
-                "network keeps strangers out"
+                f"TALWEG_LISTEN is {self.listen!r}, which other machines can reach, and there is "
+                "no authentication: listen on 127.0.0.1, or set TALWEG_ALLOW_REMOTE=1 if the "
+                "network is protected"
             )
 
     @classmethod

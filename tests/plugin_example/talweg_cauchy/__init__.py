@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class Cauchy(nn.Module):
-    """log(1 + (e/scale)²), one value an element. pred, target (N, …)."""
+    """log(1 + (e/scale)²), one value per element. pred, target (N, …)."""
 
     def __init__(self, scale: float) -> None:
         """Make the loss.

@@ -67,7 +67,7 @@ def test_the_bowl_of_a_linear_model_is_the_one_in_closed_form() -> None:
     assert grid["loss"] == pytest.approx(expected, rel=1e-5)
     facts = report.tables["loss_landscape"].facts
     assert facts == {"middle": grid["loss"][24], "samples": len(x)}
-    assert any(f"is {grid['loss'][24]:.4g} in the middle" in line for line in report.lines)
+    assert any(f"is {grid['loss'][24]:.4g} in the centre" in line for line in report.lines)
 
 
 def test_each_filter_is_as_long_as_the_weights_own() -> None:
@@ -111,7 +111,7 @@ def test_the_best_weights_are_in_the_middle() -> None:
         optimizer={"adamw": {"learning_rate": 0.05}},
     )
     result, report = run(spec)
-    assert any("are taken" in line for line in report.lines)
+    assert any("are restored" in line for line in report.lines)
     assert result.model is not None
     assert report.bundle is not None
     part = report.bundle.train

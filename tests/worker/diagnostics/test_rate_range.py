@@ -44,7 +44,7 @@ def test_a_bad_rate_is_seen_and_the_suggested_one_is_better() -> None:
     assert slow.state == Job.SUCCEEDED
     suggested = report.last("rate_range/suggested")
     assert 1e-3 < suggested < 1
-    assert any(f"fell fastest at {suggested:.3g}" in line for line in report.lines)
+    assert any(f"decreased fastest at {suggested:.3g}" in line for line in report.lines)
     table = report.tables["rate_range"]
     rates, losses = table.columns["rate"], table.columns["loss"]
     assert table.facts == {"rate": pytest.approx(1e-4), "suggested": suggested}

@@ -136,7 +136,7 @@ def test_what_the_guard_decides_is_told_and_its_evidence_kept(jobs: Jobs, worker
     assert (decision.to_step, decision.rate_factor, decision.rollbacks) == (0, 0.9, 1)
     assert decision.seen.step < seen.step
     lines = [event.log.text for event in events if event.log.level == LogLine.WARNING]
-    assert any("goes back to the state after step 0" in line for line in lines)
+    assert any("is rolled back to the state after step 0" in line for line in lines)
     values = [event.metrics.values for event in events if event.HasField("metrics")]
     assert any(point.get("guard/rollbacks") == 1 for point in values)
     folder = attempt_folder(worker.spool_dir, job_id=job_id(name), attempt=1)

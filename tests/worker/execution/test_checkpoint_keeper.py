@@ -186,10 +186,10 @@ def test_a_damaged_one_is_passed_over_for_the_one_before(record: Record, ending:
     record.blobs.write(record.kept[-1].name + ending, b"\x00" * 100)
     assert loaded(record.begin()) == 10
     (line,) = record.teller.lines
-    assert line.startswith("The checkpoint of step 20 is passed over")
+    assert line.startswith("The checkpoint of step 20 is skipped")
     record.blobs.remove(record.kept[0].name + ending)
     assert loaded(record.begin()) is None
-    assert record.teller.lines[-1] == "No checkpoint is whole: the job begins again."
+    assert record.teller.lines[-1] == "No checkpoint is intact: the job starts again."
 
 
 def test_a_store_that_is_away_is_no_reason_to_begin_again(record: Record) -> None:
@@ -212,7 +212,7 @@ def test_a_store_that_takes_nothing_stops_nothing(record: Record, tmp_path: Path
     record.report(keeper)
     blobs, record.blobs = record.blobs, Blobs("/dev/null/blobs")
     save(keeper, 20)
-    assert "checkpoint of step 20 could not be kept" in record.teller.lines[-1]
+    assert "checkpoint of step 20 could not be saved" in record.teller.lines[-1]
     record.report(keeper)
     assert record.steps == [10]
     record.blobs = blobs
@@ -253,8 +253,8 @@ def test_no_more_are_kept_for_good_than_the_record_takes(
     assert record.steps == [10, 20, 30, 60, 70]
     (line,) = record.teller.lines
     assert line == (
-        "3 checkpoints are kept for good, and none from step 40 on: "
-        "raise training.checkpoints.keep_every."
+        "3 checkpoints are kept permanently, and no more from step 40 on: "
+        "increase training.checkpoints.keep_every."
     )
 
 
@@ -342,7 +342,7 @@ def test_a_continued_job_begins_in_the_others_state(tmp_path: Path) -> None:
 def test_a_continued_job_does_not_begin_anew(tmp_path: Path) -> None:
     record = continued_record(tmp_path)
     record.blobs.remove(record.kept[0].name + ".safetensors")
-    with pytest.raises(UserSpecError, match="step 20 of jobs/a is no longer whole"):
+    with pytest.raises(UserSpecError, match="step 20 of jobs/a is no longer intact"):
         record.begin().load()
 
 
@@ -375,7 +375,9 @@ def test_a_name_that_is_none_of_the_jobs_is_passed_over(tmp_path: Path, name: st
     keeper = record.begin()
     assert loaded(keeper) == 10
     (line,) = record.teller.lines
-    assert line.startswith("The record names what is no checkpoint of jobs/a, such as")
+    assert line.startswith(
+        "The record names something that is not a checkpoint of jobs/a, such as"
+    )
     assert not has_control(line)
     record.report(keeper)
     for step in (20, 30, 40):
@@ -394,13 +396,13 @@ def test_a_name_that_is_none_of_the_jobs_is_passed_over(tmp_path: Path, name: st
 def test_with_no_other_name_the_job_begins_again(record: Record) -> None:
     record.kept = [Checkpoint(name="jobs/a/checkpoints/../../../victim", step=10)]
     assert loaded(record.begin()) is None
-    assert record.teller.lines[-1] == "No checkpoint is whole: the job begins again."
+    assert record.teller.lines[-1] == "No checkpoint is intact: the job starts again."
 
 
 def test_a_continued_job_takes_no_third_jobs_checkpoint(tmp_path: Path) -> None:
     record = continued_record(tmp_path)
     record.kept[0].name = record.kept[0].name.replace("jobs/a/", "jobs/c/")
-    with pytest.raises(UserSpecError, match="step 20 of jobs/a is no longer whole"):
+    with pytest.raises(UserSpecError, match="step 20 of jobs/a is no longer intact"):
         record.begin().load()
 
 

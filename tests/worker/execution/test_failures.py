@@ -17,7 +17,7 @@ from talweg.worker.training import Result
     [
         (UserSpecError("model: too deep"), Outcome.USER_SPEC, "model: too deep"),
         (ValueError("odd"), Outcome.SERVICE, "ValueError: odd"),
-        (MemoryError(), Outcome.OUT_OF_MEMORY, "the memory did not suffice"),
+        (MemoryError(), Outcome.OUT_OF_MEMORY, "out of memory"),
     ],
 )
 def test_an_exception_ends_the_job_and_not_the_worker(

@@ -48,7 +48,7 @@ def test_a_killed_process_restarts_the_job_from_its_checkpoint(worker: Worker, j
     assert job.state == Job.SUCCEEDED, job.outcome.message
     assert job.attempt == 2
     lines = [event.log.text for event in jobs.events(name) if event.HasField("log")]
-    assert "Goes on from the checkpoint of step 10." in lines
+    assert "Resumes from the checkpoint of step 10." in lines
     killed = "This attempt is lost: the process of rank 1 (of 2) was killed by SIGKILL"
     assert any(line.startswith(killed) for line in lines), lines
     first, again = (result.model for result in results)

@@ -69,7 +69,7 @@ def test_a_store_that_cannot_be_written_costs_the_model_and_not_the_job(
     assert job.outcome.model_sha256 == ""
     lines = [event.log for event in jobs.events(name) if event.HasField("log")]
     assert any(
-        line.level == LogLine.WARNING and "could not be kept in the blob store" in line.text
+        line.level == LogLine.WARNING and "could not be stored in the blob store" in line.text
         for line in lines
     )
     assert "file" in kinds(worker.spool_dir, name)

@@ -29,7 +29,7 @@ def test_a_paused_job_goes_on_from_the_very_step(jobs: Jobs, worker: Worker) -> 
     jobs.cancel(name)
     join(thread)
     texts = [event.log.text for event in jobs.events(name) if event.HasField("log")]
-    assert f"Goes on from the checkpoint of step {checkpoint.step}." in texts
+    assert f"Resumes from the checkpoint of step {checkpoint.step}." in texts
     assert jobs.get(name).attempt == 2
     reasons = [event.state.reason for event in jobs.events(name)]
     assert any(f"Paused at step {checkpoint.step}: lunch" in reason for reason in reasons)

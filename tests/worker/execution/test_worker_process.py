@@ -106,7 +106,7 @@ def test_on_sigterm_it_gives_its_job_back_and_ends(tmp_path: Path) -> None:
             for event in worker.jobs.events(name)
             if event.state.state == Job.QUEUED
         ]
-        assert "given back by under-test@" in reasons[-1]
+        assert "returned to the queue by under-test@" in reasons[-1]
         assert all(has_ended(child) for child in children.values())
         log = worker.log.read_text()
         assert PASSWORD not in log
@@ -187,7 +187,7 @@ def test_a_job_that_asks_for_too_much_memory_leaves_the_child_fit(tmp_path: Path
         )
         outcome = worker.jobs.get(greedy).outcome
         assert outcome.cause == Outcome.OUT_OF_MEMORY
-        assert "take a smaller model" in outcome.message
+        assert "use a smaller model" in outcome.message
         before = worker.children()["child"]
         tiny = worker.jobs.submit(tiny_spec())
         wait_until(

@@ -263,14 +263,14 @@ SHAPES: list[tuple[Any, dict[str, Tensor], str]] = [
         for loss, a, b, c in _PAIRS
     ),
     *(
-        (loss, {a: _N3, b: _N3, c: torch.ones(4)}, rf"{c} must have one value a pair, .* \(4,\)")
+        (loss, {a: _N3, b: _N3, c: torch.ones(4)}, rf"{c} must have one value per pair, .* \(4,\)")
         for loss, a, b, c in _PAIRS
     ),
     *(
         (
             loss,
             {a: _N3, b: _N3, c: torch.ones(3, 1)},
-            rf"{c} must have one value a pair, \(3,.*\), but got \(3, 1\)",
+            rf"{c} must have one value per pair, \(3,.*\), but got \(3, 1\)",
         )
         for loss, a, b, c in _PAIRS
     ),

@@ -169,7 +169,7 @@ SHAPES: list[tuple[Any, dict[str, Tensor], str]] = [
     (
         _SPEC,
         {**_GOOD, "layer_weights": torch.ones(2)},
-        r"layer_weights must have one value a layer, \(3,\), but got \(2,\)",
+        r"layer_weights must have one value per layer, \(3,\), but got \(2,\)",
     ),
 ]
 DTYPES: list[tuple[Any, dict[str, Tensor], str]] = [

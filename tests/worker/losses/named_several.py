@@ -143,17 +143,17 @@ SHAPES: list[tuple[Any, dict[str, Tensor], str]] = [
     (
         {"uncertainty": _KINDS},
         {"losses": _W, "log_vars": _W},
-        "task_types must have one value a task under variant kendall, 2, but got 3",
+        "task_types must have one value per task under variant kendall, 2, but got 3",
     ),
     (
         "uncertainty",
         {"losses": _W, "log_vars": _W},
-        "task_types must have one value a task under variant kendall, 2, but got 0",
+        "task_types must have one value per task under variant kendall, 2, but got 0",
     ),
     (
         {"uncertainty": {"variant": "simple", "initial_log_vars": [0, 0, 0]}},
         {"losses": _W, "log_vars": _W},
-        "initial_log_vars must have one value a task, 2, but got 3",
+        "initial_log_vars must have one value per task, 2, but got 3",
     ),
     ("gradnorm", _norms(losses=_W), r"losses must have the shape of weights, \(3,\), but got"),
     ("gradnorm", _norms(weights=_V[:, None]), r"weights must have 1 dimension \(K,\), but got"),
@@ -182,6 +182,6 @@ VALUES: list[tuple[Any, dict[str, Tensor], str]] = [
     (
         "curriculum",
         {"losses": _V, "difficulty": _V},
-        "threshold must be the hardest that is admitted, but got nothing",
+        "threshold must be set, the largest difficulty that is included, but got nothing",
     ),
 ]

@@ -62,7 +62,7 @@ SHAPES: list[tuple[Any, dict[str, Tensor], str]] = [
     (
         {"ldam": {**COUNTED, "weight": [1, 2]}},
         {"pred": LOGITS, "target": INDICES},
-        "weight must have one value a class, 3, but got 2",
+        "weight must have one value per class, 3, but got 2",
     ),
     *(
         (
@@ -85,10 +85,10 @@ SHAPES: list[tuple[Any, dict[str, Tensor], str]] = [
             ({"targets": INDICES}, r"2 dimensions \(N, S\), but got shape \(4,\)"),
             (
                 {"targets": torch.ones(3, 2).long()},
-                r"a row a sequence, \(4, 2\), but got \(3, 2\)",
+                r"one row per sequence, \(4, 2\), but got \(3, 2\)",
             ),
-            ({"target_lengths": INDICES[:3]}, r"one length a sequence, \(4,\), but got \(3,\)"),
-            ({"input_lengths": INDICES[:, None]}, r"one length a sequence, \(4,\), but got"),
+            ({"target_lengths": INDICES[:3]}, r"one length per sequence, \(4,\), but got \(3,\)"),
+            ({"input_lengths": INDICES[:, None]}, r"one length per sequence, \(4,\), but got"),
         )
     ),
     (
@@ -134,27 +134,27 @@ SHAPES: list[tuple[Any, dict[str, Tensor], str]] = [
         {"pred": torch.rand(4, 3, 2), "target": torch.zeros(4, 2).long()},
         r"pred must have 2 dimensions \(N, C\), but got shape \(4, 3, 2\)",
     ),
-    (QUANTILES, {"pred": torch.rand(4, 2), "target": B}, r"one value a quantile, \(4, 3\), but"),
+    (QUANTILES, {"pred": torch.rand(4, 2), "target": B}, r"one value per quantile, \(4, 3\), but"),
     (QUANTILES, {"pred": LOGITS, "target": A}, r"\(4, 1, 3\), but got \(4, 3\)"),
     (
         {"cross_entropy": {"weight": [1, 2]}},
         {"pred": LOGITS, "target": INDICES},
-        "weight must have one value a class, 3, but got 2",
+        "weight must have one value per class, 3, but got 2",
     ),
     (
         {"focal": {"alpha": [0.25]}},
         {"pred": LOGITS, "target": INDICES},
-        "alpha must have one value a class, 3, but got 1",
+        "alpha must have one value per class, 3, but got 1",
     ),
     (
         {"bce_with_logits": {"pos_weight": [1, 2]}},
         {"pred": LOGITS, "target": LOGITS},
-        "pos_weight must have one value an element of pred's last dimension, 3, but got 2",
+        "pos_weight must have one value per element of pred's last dimension, 3, but got 2",
     ),
     (
         {"bce_with_logits": {"weight": [2]}},
         {"pred": LOGITS, "target": LOGITS},
-        "weight must have one value an element of pred's last dimension, 3, but got 1",
+        "weight must have one value per element of pred's last dimension, 3, but got 1",
     ),
     *(row for family in FAMILIES for row in getattr(family, "SHAPES", ())),
 ]

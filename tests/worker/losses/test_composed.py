@@ -124,7 +124,7 @@ def test_detection_weighs_its_parts_each_reduced_in_its_own_way() -> None:
         ({"box_loss": {"iou": {"reduction": "none"}}}, "box_loss.iou.reduction must be mean or"),
         (
             {"class_loss": {"focal": {"alpha": [1, 2]}}},
-            "alpha must have one value a class, 3, but",
+            "alpha must have one value per class, 3, but",
         ),
         ({"box_loss": "huber"}, "box_loss"),
         ({"class_weight": -1}, "class_weight"),

@@ -53,7 +53,7 @@ def test_a_class_that_is_never_seen_weighs_nothing() -> None:
         ([1, -2], "balanced", "counts must be at least 0, but got -2"),
         ([1, float("nan")], "balanced", "counts must be at least 0, but got nan"),
         ([[1, 2]], "balanced", r"1 dimension \(C,\), but got shape \(1, 2\)"),
-        ([1, 2], [1, 2, 3], "weights must have one value a class, 2, but got 3"),
+        ([1, 2], [1, 2, 3], "weights must have one value per class, 2, but got 3"),
         ([1, 2], {"effective_number": {"beta": 1}}, "weights.effective_number.beta.* < 1"),
         ([1, 2], {"balanced": {}, "values": [1, 2]}, "values and balanced"),
         ([1, 2], "ballanced", "weights"),
@@ -132,7 +132,10 @@ X = torch.rand(3, 2)
     ("change", "message"),
     [
         ({"fake": X[:2]}, r"fake must have the shape of real, \(3, 2\), but got \(2, 2\)"),
-        ({"interp": X[:, :1]}, r"interp must have one share a sample, \(3,\), but got \(3, 1\)"),
+        (
+            {"interp": X[:, :1]},
+            r"interp must have one fraction per sample, \(3,\), but got \(3, 1\)",
+        ),
         ({"interp": X[:, 0] + 2}, "interp must be between 0 and 1, but got 2"),
         ({"real": X.long()}, "real must be floating point"),
         ({"weight": -1.0}, "weight must be >= 0, but got -1"),

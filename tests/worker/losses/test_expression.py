@@ -161,7 +161,7 @@ FAULTS: list[tuple[str, list[str]]] = [
                                                            "'sqrt' at column 23"]),
     ("(pred > target) * 1", ["no gradient"]),
     ("where(pred > target, target, 0)", ["no gradient"]),
-    ("mean(pred, 0)", ["one value a sample or one value"]),
+    ("mean(pred, 0)", ["one value per sample or one value"]),
 ]  # fmt: skip
 
 

@@ -179,7 +179,7 @@ def test_small_images_are_refused_where_a_pool_would_leave_nothing(vgg: Path) ->
     [
         ({"layers": ["relu1_3"]}, "layers must be among relu1_1, .*, relu5_3, but got relu1_3"),
         ({"layers": ["relu1_1"] * 2}, "named once each, but got relu1_1 again"),
-        ({"layer_weights": [1, 2]}, "layer_weights must have one value a layer, 5, but got 2"),
+        ({"layer_weights": [1, 2]}, "layer_weights must have one value per layer, 5, but got 2"),
         ({"layer_weights": [-1]}, r"layer_weights\[0\]: found -1; allowed a number >= 0"),
         ({"network": {"trained": "../small-1"}}, "network.trained.model: found .*letters, digits"),
         ({"network": {"trained": "/etc"}}, "network.trained.model: found .*letters, digits"),
@@ -301,7 +301,7 @@ def test_other_tasks_do_not_train_by_it() -> None:
         "loss": {"perceptual": {"network": {"trained": NAME}, "layers": list(LAYERS)}},
     }
     violations, _ = check(fill(from_dict(job)))
-    assert "perceptual fits image_translation" in str(SpecError(violations))
+    assert "perceptual suits tasks image_translation" in str(SpecError(violations))
 
 
 def test_vgg16_is_the_network_where_none_is_named() -> None:
@@ -359,7 +359,7 @@ def test_learned_weights_have_their_least_where_no_layer_counts_more_than_anothe
     begun = {"perceptual": {**spec["perceptual"], "layer_weights": [2, 0.5]}}
     assert evaluate(begun, pair).item() == pytest.approx(2 * errors[0] + 0.5 * errors[1], rel=1e-5)
     assert evaluate(begun, {**pair, "layer_weights": weights}).item() == pytest.approx(loss.item())
-    with pytest.raises(ValueError, match="layer_weights must be above 0 where they are learned"):
+    with pytest.raises(ValueError, match="layer_weights must be above 0 if they are learned"):
         evaluate(spec, {**pair, "layer_weights": torch.tensor([1.0, 0.0])})
 
 

@@ -94,7 +94,7 @@ def test_an_unknown_plugin_is_the_jobs_fault_and_the_installed_ones_are_named() 
 
 
 def test_where_none_is_installed() -> None:
-    with pytest.raises(UserSpecError, match="of which there is none, but got 'cauchy'"):
+    with pytest.raises(UserSpecError, match="none, but got 'cauchy'"):
         evaluate({"plugin": "cauchy"}, PAIR)
 
 
@@ -119,8 +119,8 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], d
 WORSE: list[tuple[str, str]] = [
     ("import no_such_module", "failed with parameters {}: ModuleNotFoundError"),
     ("made = 1", "AttributeError"),
-    ("make = lambda p: 5", "must give a callable, but gave int"),
-    ("make = lambda p: lambda i: 5.0", "must give a tensor, but gave float"),
+    ("make = lambda p: 5", "must return a callable, but returned int"),
+    ("make = lambda p: lambda i: 5.0", "must return a tensor, but returned float"),
     ("make = lambda p: lambda i: i['prd']", "failed over its inputs: KeyError"),
     ("make = lambda p: lambda i: i['pred'] > 0", "must be floating point, but is torch.bool"),
     ("make = lambda p: lambda i: (i['pred'] - i['target']).abs().mean(0)",

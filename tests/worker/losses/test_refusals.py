@@ -100,8 +100,8 @@ def test_a_loss_out_of_bounds_is_refused_as_on_submission(
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
-        ("logit_adjusted", "class_counts must have one value a class .* but got none"),
-        ("ldam", "class_counts must have one value a class .* but got none"),
+        ("logit_adjusted", "class_counts must have one value per class .* but got none"),
+        ("ldam", "class_counts must have one value per class .* but got none"),
         ({"cross_entropy": {"weight": "balanced"}}, "weight must be values .* got balanced"),
         ({"focal": {"alpha": "balanced"}}, "alpha must be values .* but got balanced"),
         (

@@ -212,7 +212,7 @@ def test_every_curve_can_be_seen_even_where_they_agree(tmp_path: Path) -> None:
         (["-o", "x.png"], "Missing argument"),
         (["mse", "-o", "no/such/folder/x.png"], "no/such/folder/x.png"),
         (["bce_with_logits", "--target", "3", "-o", "x.png"], "between 0 and 1, but got 3"),
-        (["plugin:name=none", "-o", "x.png"], "of which there is none, but got 'none'"),
+        (["plugin:name=none", "-o", "x.png"], "none, but got 'none'"),
     ],
 )
 def test_what_the_command_refuses(

@@ -92,9 +92,9 @@ def test_numbers_that_json_has_not() -> None:
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        (b"not json", "the line is no JSON: Expecting value"),
-        (b"\xff{}", "the line is no JSON: "),
-        (b"[" * 5000, "the line is no JSON"),
+        (b"not json", "the line is not JSON: Expecting value"),
+        (b"\xff{}", "the line is not JSON: "),
+        (b"[" * 5000, "the line is not JSON"),
         ([1], "a line must be an object with loss, inputs, grad, dtype"),
         ({"loss": "mse", "input": PAIR}, "but got input"),
         ({"loss": "mse"}, "inputs must be an object"),

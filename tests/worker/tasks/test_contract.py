@@ -15,19 +15,19 @@ from talweg.worker.tasks.common.array_contract import check_split
 
 IMAGES = {
     "x": Array(("N C H W",), "the images"),
-    "mask": Array(("N H W",), "a class index a pixel", whole=True),
+    "mask": Array(("N H W",), "a class index per pixel", whole=True),
 }
 
 
 def test_arrays_of_a_part_have_one_length() -> None:
-    with pytest.raises(ValueError, match=r"one length, but got \{'x': 3, 'y': 2\}"):
+    with pytest.raises(ValueError, match=r"the same length, but got \{'x': 3, 'y': 2\}"):
         DataSplit({"x": torch.zeros(3, 1), "y": torch.zeros(2)})
 
 
 @pytest.mark.parametrize(
     ("mask", "said"),
     [
-        (torch.zeros(5, 8, 6), "whole numbers of shape (N, H, W), a class index a pixel"),
+        (torch.zeros(5, 8, 6), "whole numbers of shape (N, H, W), a class index per pixel"),
         (torch.zeros(5, 6, 8).long(), "shape (5, 6, 8), where N = 5, C = 1, H = 8, W = 6"),
         (torch.zeros(5, 1, 8, 6).long(), "shape (5, 1, 8, 6)"),
         (torch.zeros(5).long(), "shape (5,)"),

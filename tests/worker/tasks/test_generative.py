@@ -118,7 +118,7 @@ def test_a_collapsed_code_brings_a_warning_and_another_does_not() -> None:
     assert result.state == Job.SUCCEEDED, result.message
     assert report.last("test/active_units") == 0
     (warning,) = (found for found in report.warnings if found.kind == Warning.CODE_COLLAPSED)
-    assert "0 of the code's 8 numbers" in warning.message
+    assert "0 of the 8 latent dimensions" in warning.message
     result, report = run(vae(training={"epochs": 6}))
     assert report.last("test/active_units") > 3
     assert Warning.CODE_COLLAPSED not in [found.kind for found in report.warnings]

@@ -98,7 +98,9 @@ def test_a_seed_decides_the_pairs_and_a_split_the_images() -> None:
 
 def test_parts_without_enough_images_are_refused() -> None:
     spec = job(split={"train": 0.98, "validation": 0.01, "test": 0.01})
-    with pytest.raises(UserSpecError, match=r"2 images of each digit at least, but one has 17 of"):
+    with pytest.raises(
+        UserSpecError, match=r"at least 2 images of each digit in each split, but one has 17 of"
+    ):
         data.load(spec)
 
 

@@ -149,7 +149,7 @@ def test_a_landscape_of_any_kind_is_drawn(tmp_path: Path) -> None:
     [
         ([1.0, 2.0, 3.0], ""),
         ([0.01, 0.1, 10.0], ", log scale"),
-        ([-1.0, -0.9, -0.8, 500.0], ", log scale above the least"),
+        ([-1.0, -0.9, -0.8, 500.0], ", log scale above the minimum"),
         ([2.0, 2.0], ""),
     ],
 )

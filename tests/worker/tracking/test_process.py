@@ -87,25 +87,25 @@ def test_mlflow_may_come_later_and_go_meanwhile(
         writer.points(losses(range(1, 11)))
         writer.flush()
         with delivering(settings, log) as process:
-            says("MLflow does not answer")
+            says("MLflow is unreachable")
             gate.open()
-            says("MLflow answers again")
+            says("MLflow is reachable again")
             gate.close()
             writer.points(losses(range(11, 21)))
             writer.flush()
-            says("MLflow does not answer", times=2)
+            says("MLflow is unreachable", times=2)
             jobs.finish(assignment, SUCCEEDED)
             writer.end(state="SUCCEEDED")
             gate.open()
-            says("MLflow answers again", times=2)
+            says("MLflow is reachable again", times=2)
             wait_until(lambda: jobs.get(name).tracking.complete, timeout=60, what="delivered")
             assert process.poll() is None
     gate.close()
     (run,) = runs_of(tracking, spec, name)
     assert steps_of(tracking, run, "train/loss") == list(range(1, 21))
-    lines = [line for line in log.read_text().splitlines() if "answer" in line]
+    lines = [line for line in log.read_text().splitlines() if "reachable" in line]
     # One line when it goes and one when it comes back, however often it was tried.
-    assert [("does not" in line) for line in lines] == [True, False, True, False]
+    assert [("unreachable" in line) for line in lines] == [True, False, True, False]
 
 
 def test_the_second_waits_for_the_first_and_takes_over(

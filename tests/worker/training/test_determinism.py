@@ -30,7 +30,7 @@ def test_where_nothing_is_said_the_log_names_it_once() -> None:
         for _ in range(3):
             by_any_order()
     (line,) = report.lines
-    assert line.startswith("put_ has no deterministic form on this device")
+    assert line.startswith("put_ has no deterministic implementation on this device")
 
 
 def test_where_speed_is_asked_for_nothing_is_said() -> None:

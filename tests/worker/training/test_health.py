@@ -106,7 +106,7 @@ def test_gradients_that_have_grown() -> None:
     warning = exploding([look(95, 6e3), look(159, 7e3), look(286, 8e3)], first)
     assert warning is not None
     assert list(warning.layers) == ["b"]
-    assert "8.0e+03 where they began at 5.0e-01" in warning.message
+    assert "8.0e+03 while they started at 5.0e-01" in warning.message
     assert exploding([look(95, 6e3), look(159, 4e3), look(286, 8e3)], first) is None
 
 

@@ -56,7 +56,7 @@ def test_where_a_single_sample_is_too_much_it_says_so() -> None:
     wide = {"mlp": {"hidden": [4000, 4000]}}
     result, _ = run(job(model=wide, training={"steps": 3}))
     assert (result.state, result.cause) == (Job.FAILED, Outcome.OUT_OF_MEMORY)
-    assert "A single sample is too much" in result.message
+    assert "Even a single sample does not fit" in result.message
 
 
 def test_weights_without_room_are_refused_before_they_are_filled(

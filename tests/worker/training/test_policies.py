@@ -101,7 +101,7 @@ def test_a_skip_is_a_decision_a_metric_and_a_line() -> None:
     assert (first.skipped, second.skipped, second.rollbacks) == (1, 2, 0)
     assert second.rate_factor == 1
     assert len(poisoned.report.lines) == 2
-    assert "Step 4 is left out: loss nan, first in module linear1" in poisoned.report.lines[0]
+    assert "Step 4 is skipped: loss nan, first in module linear1" in poisoned.report.lines[0]
     assert poisoned.report.series("guard/skipped") == [(4, 1.0), (9, 2.0)]
 
 
@@ -128,7 +128,7 @@ def test_the_samples_of_a_refused_step_are_told(accumulation: int) -> None:
     last_batch = 16 * (accumulation - 1)
     assert list(by_input.bad_samples) == [by_input.samples[last_batch + 1]]
     assert list(by_target.bad_samples) == [by_target.samples[last_batch]]
-    assert f"sample {by_input.bad_samples[0]} of the training part" in by_input.hint
+    assert f"sample {by_input.bad_samples[0]} of the training split" in by_input.hint
     assert "targets" in by_target.hint
 
 
@@ -161,7 +161,7 @@ def test_samples_that_were_turned_are_named_by_their_originals() -> None:
     assert torch.equal(batch, seen[1])
     assert list(evidence.bad_samples) == [evidence.samples[1]]
     few = Divergence(samples=[5, 3, 8], quarter_turns=[0, 1, 3])
-    shown = "samples of the step: 5, 3 turned by 90°, 8 turned by 270° (indices from 0 into the"
+    shown = "samples of the step: 5, 3 rotated by 90°, 8 rotated by 270° (indices from 0 into the"
     assert any(shown in line for line in divergence_lines(few))
 
 
@@ -173,7 +173,7 @@ def test_too_many_in_a_row_end_the_run() -> None:
     ending = over.to_the_end()
     assert isinstance(ending, Divergence)
     assert ending.step == 9
-    assert "4 steps in a row were refused" in ending.policy
+    assert "4 consecutive steps were refused" in ending.policy
     assert len(over.report.decisions) == 6
 
 
@@ -221,7 +221,7 @@ def test_a_rollback_goes_back_and_on() -> None:
     assert (decision.seen.step, decision.to_step, decision.rate_factor) == (34, 20, 0.25)
     assert decision.seen.good_step == 20
     assert poisoned.report.series("guard/rollbacks") == [(34, 1.0)]
-    assert "goes back to the state after step 20" in poisoned.report.lines[0]
+    assert "is rolled back to the state after step 20" in poisoned.report.lines[0]
     assert after["applied"] == 20 + 60 - 34
 
     plain = Run(spec(steps=60, optimizer=OPTIMIZERS["adamw"]))
@@ -270,7 +270,7 @@ def test_rollbacks_add_up_and_end() -> None:
     assert ending.step == 85
     assert 60 <= ending.good_step < 85
     assert [d.rate_factor for d in poisoned.report.decisions] == [0.5, 0.25]
-    assert "gone back 2 times" in ending.policy
+    assert "been rolled back 2 times" in ending.policy
     last_rate = poisoned.report.last("lr")
     assert last_rate == pytest.approx(1e-3 * 0.25)
 

@@ -203,7 +203,7 @@ def test_the_scale_doubles_after_many_good_steps_and_falls_to_1_at_the_least() -
 def test_what_a_device_cannot_do_is_the_specs_fault() -> None:
     precision = Precision(Training.fp16, CPU, LossModule("mean"))
     half = torch.eye(2, dtype=torch.float16)
-    with pytest.raises(UserSpecError, match="training.precision is fp16.*take fp32"):
+    with pytest.raises(UserSpecError, match="training.precision is fp16.*use fp32"):
         precision.dry_run(lambda: torch.cdist(half, half))
     with pytest.raises(RuntimeError, match="another"):
         precision.dry_run(lambda: (_ for _ in ()).throw(RuntimeError("another")))

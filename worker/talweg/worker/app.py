@@ -138,7 +138,7 @@ def _ready(sender: Any, **_: Any) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         _raise_flag_before(number)
     write_ready_file(settings.ready_file, address=settings.address)
-    log.info("waits for jobs of %s", ", ".join(settings.queues))
+    log.info("waiting for jobs of %s", ", ".join(settings.queues))
 
 
 def _raise_flag_before(number: signal.Signals) -> None:

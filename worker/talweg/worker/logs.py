@@ -20,8 +20,8 @@ def lost_child_in_a_line(record: logging.LogRecord) -> bool:
     if isinstance(error, WorkerLostError):
         why = str(error).removeprefix("Worker exited prematurely: ").partition(" Job: ")[0]
         record.msg = (
-            "the process that runs jobs was lost (%s): another takes its place, and its job runs "
-            "again once the job's lease is over. After signal 9, look for a lack of memory"
+            "the process that runs jobs was lost (%s): another one replaces it, and its job runs "
+            "again when the job's lease has expired. After signal 9, check whether memory ran out"
         )
         record.args = (why,)
         record.exc_info = record.exc_text = None

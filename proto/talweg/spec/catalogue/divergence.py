@@ -20,25 +20,25 @@ def divergence_lines(seen: Divergence) -> list[str]:
         what = "bad weights" if seen.what == "weights" else "bad gradients"
         lines.append(f"{what}: {_some(seen.parameters)}")
     if seen.bad_samples:
-        lines.append(f"samples that are not finite: {_some(seen.bad_samples)}")
+        lines.append(f"non-finite samples: {_some(seen.bad_samples)}")
     if seen.samples:
         lines.append(
-            f"samples of the step: {_some(_samples(seen))} (indices from 0 into the training part "
-            "of the data, as the split divides it)"
+            f"samples of the step: {_some(_samples(seen))} (indices from 0 into the training "
+            "split of the data)"
         )
     lines.append(f"learning rate: {number_text(seen.learning_rate)}")
     if seen.HasField("good_step"):
         good = seen.good_step
-        lines.append(f"last good state: {f'after step {good}' if good else 'the beginning'}")
+        lines.append(f"last good state: {f'after step {good}' if good else 'the initial state'}")
     if seen.policy:
-        lines.append(f"it ended here since {seen.policy}")
+        lines.append(f"training ended because {seen.policy}")
     if seen.hint:
         lines.append(seen.hint)
     return lines
 
 
 def _samples(seen: Divergence) -> list[str]:
-    turned = [f" turned by {90 * turns}°" if turns else "" for turns in seen.quarter_turns]
+    turned = [f" rotated by {90 * turns}°" if turns else "" for turns in seen.quarter_turns]
     return [f"{a}{b}" for a, b in zip_longest(seen.samples, turned, fillvalue="")]
 
 

@@ -39,7 +39,7 @@ class Subscription:
         """
         await self._told.wait()
         if self._closed:
-            raise ShuttingDown("the server is about to end; watch again from the last event")
+            raise ShuttingDown("the server is shutting down; watch again from the last event")
         if self._behind:
             # All that was told is in the record too.
             self._events.clear()
@@ -91,7 +91,7 @@ class Hub:
             ShuttingDown: The server is about to end.
         """
         if self._closed:
-            raise ShuttingDown("the server is about to end; watch again from the last event")
+            raise ShuttingDown("the server is shutting down; watch again from the last event")
         subscription = Subscription(position)
         self._watchers.setdefault(job, set()).add(subscription)
         try:

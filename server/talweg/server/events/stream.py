@@ -76,12 +76,12 @@ class EventStream:
                 pipeline.expire(KEY, _EXPIRES_S)
                 await pipeline.execute()
                 if not answers:
-                    log.info("the event stream can be written again")
+                    log.info("writing to the event stream works again")
                 answers = True
             except (RedisError, OSError) as exc:
                 # Not sent again: whoever waits for these events reads the record by now.
                 if answers:
-                    log.warning("the event stream cannot be written: %s", exc)
+                    log.warning("cannot write to the event stream: %s", exc)
                 answers = False
                 await asyncio.sleep(_RETRY_S)
 
@@ -115,7 +115,7 @@ class EventStream:
                 if name not in (b"job", b"origin")
             ]
         except Exception:
-            log.exception("an entry of the event stream cannot be read")
+            log.exception("cannot read an entry of the event stream")
             return
         self._told(job, events)
 

@@ -41,10 +41,10 @@ class Dispatcher:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="doorbell")
         self._woken = asyncio.Event()
         self._broker = Outage(
-            log, "the broker does not answer, jobs wait", "the broker answers again"
+            log, "the broker is unreachable, jobs wait", "the broker is reachable again"
         )
         self._record = Outage(
-            log, "waiting jobs cannot be looked for", "waiting jobs can be looked for again"
+            log, "cannot look for waiting jobs", "looking for waiting jobs works again"
         )
         self._longest_wait_s = 0.0
 

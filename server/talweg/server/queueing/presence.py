@@ -80,7 +80,7 @@ class Presence:
         try:
             served = await asyncio.get_running_loop().run_in_executor(self._thread, self._ask)
         except (OperationalError, RedisError, OSError) as exc:
-            log.info("the workers cannot be asked for: %s", exc)
+            log.info("cannot read which workers are connected: %s", exc)
             self._answers.clear()
         else:
             self._answers.append(served)

@@ -24,12 +24,12 @@ def reason(status: QueueStatus, *, queue: str, place: int, is_busy: bool) -> str
         is_busy: A job of this queue runs, and so the queue has a worker.
     """
     if not status.broker_answers:
-        return "the broker does not answer: workers cannot be told of the job"
+        return "the broker is unreachable: workers cannot be notified of the job"
     if not is_busy and status.has_worker(queue) is False:
         option = " on a machine with CUDA" if queue == "cuda" else ""
         return (
             f"no worker is connected for queue {queue!r}: start one with `talweg worker`{option}"
         )
     if place:
-        return f"waits behind {place} job{'s' if place > 1 else ''}"
-    return "is next: waits for a worker that is free"
+        return f"queued behind {place} job{'s' if place > 1 else ''}"
+    return "next in the queue: waiting for a free worker"

@@ -127,9 +127,9 @@ class JobServicer(JobServiceServicer):
         if response.ByteSize() > LARGEST_MESSAGE:
             raise InvalidRequest.of(
                 "group_by",
-                f"must give an answer of <= {LARGEST_MESSAGE:,} bytes, but labels "
-                f"{len(response.groups):,} groups in {response.ByteSize():,}: compare fewer jobs, "
-                "or group them by what has shorter values",
+                f"must have a response of <= {LARGEST_MESSAGE:,} bytes, but the labels of "
+                f"{len(response.groups):,} groups take {response.ByteSize():,}: compare fewer "
+                "jobs, or group by paths with shorter values",
             )
         return response
 

@@ -44,7 +44,7 @@ def text(value: str, *, field: str, most: int, required: bool = False) -> str:
         raise InvalidRequest.of(field, f"must have <= {most} characters, but has {len(value)}")
     if has_control(value):
         raise InvalidRequest.of(
-            field, f"must not hold control characters, line feeds among them, but got {value!a}"
+            field, f"must not contain control characters, including line feeds, but got {value!a}"
         )
     return value
 

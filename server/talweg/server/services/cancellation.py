@@ -64,7 +64,7 @@ def _cancel(tx: Transaction, id_: str, grace: timedelta, force: bool, reason: st
     if row.ended:
         state = Job.State.Name(row.state)  # type: ignore[arg-type]
         raise JobEnded(
-            f"{row.name} has ended as {state}: it cannot be cancelled any more",
+            f"{row.name} has already ended as {state}: it cannot be cancelled",
             metadata={"job": row.name, "state": state},
         )
     deadline = tx.now + microseconds(grace)
@@ -78,7 +78,7 @@ def _cancel(tx: Transaction, id_: str, grace: timedelta, force: bool, reason: st
         cancel_reason=reason or row.cancel_reason,
     )
     if row.state != Job.RUNNING:
-        when = "before it ran" if row.attempt == 0 else "while no worker had it"
+        when = "before it started" if row.attempt == 0 else "while it was queued"
         return endings.cancel(tx, row, f"cancelled {when}")
     if force:
         return endings.cancel(tx, row, "cut off", ending="cut off")

@@ -165,7 +165,7 @@ def _common_metric(rows: Sequence[JobRow]) -> str:
     names = dict.fromkeys(primary_metric(row.job_spec) for row in rows)
     if len(names) > 1:
         description = (
-            f"must be named, since the jobs' tasks have different ones: {', '.join(names)}"
+            f"must be set, since the jobs' tasks have different metrics: {', '.join(names)}"
         )
         raise BadMetric(f"metric {description}", fields=[FieldProblem("metric", description)])
     return next(iter(names), "")

@@ -69,8 +69,8 @@ def _checkpoint(row: JobRow | None, spec: JobSpec) -> Checkpoint | Violation:
     if not own:
         return Violation(
             f"{path}.job",
-            f"{name}, which has kept no checkpoint",
-            "a job with one",
+            f"{name}, which has no checkpoint",
+            "a job with a checkpoint",
             "outputs.checkpoint keeps the last.",
         )
     if not spec.continued_from.HasField("step"):
@@ -80,9 +80,7 @@ def _checkpoint(row: JobRow | None, spec: JobSpec) -> Checkpoint | Violation:
         if checkpoint.step == step:
             return checkpoint
     steps = ", ".join(str(each.step) for each in own)
-    return Violation(
-        f"{path}.step", str(step), f"a step of which {name} has a checkpoint: {steps}"
-    )
+    return Violation(f"{path}.step", str(step), f"a step with a checkpoint of {name}: {steps}")
 
 
 def _is_of(job: str, name: str) -> bool:

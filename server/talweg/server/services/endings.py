@@ -105,7 +105,7 @@ def requeue(
     if state == Job.QUEUED:
         tx.changes.queues.add(row.queue)
     else:
-        reason += "; paused as asked"
+        reason += "; paused on request"
     changed = StateChange(state=state, reason=reason)
     return jobs.change(
         tx,

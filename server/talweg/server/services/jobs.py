@@ -242,9 +242,9 @@ def _steps(text: str) -> dict[str, int]:
     try:
         steps = json.loads(text)
     except ValueError as exc:
-        raise BadPageToken("page_token is not one that this service gave") from exc
+        raise BadPageToken("page_token was not issued by this service") from exc
     if not isinstance(steps, dict) or not all(type(step) is int for step in steps.values()):
-        raise BadPageToken("page_token is not one that this service gave")
+        raise BadPageToken("page_token was not issued by this service")
     return steps
 
 

@@ -193,9 +193,9 @@ def _finish(tx: Transaction, id_: str, held: Held, outcome: Outcome, last: Repor
     if outcome.state not in _GIVEN_BACK:
         endings.end(tx, row, _completed(outcome, row), outcome_digest=digest)
     elif row.cancel_requested:
-        endings.cancel(tx, row, "cancelled as its worker gave it back", outcome_digest=digest)
+        endings.cancel(tx, row, "cancelled when its worker returned it", outcome_digest=digest)
     else:
-        reason = f"given back by {row.worker}"
+        reason = f"returned to the queue by {row.worker}"
         if outcome.message:
             reason += f": {escape_control(outcome.message[:_MAX_MESSAGE_CHARS])}"
         endings.requeue(tx, row, reason, ending="released", outcome_digest=digest)
@@ -220,7 +220,7 @@ def _check_lease(row: JobRow, held: Held) -> None:
     elif row.attempt != held.attempt:
         problem = f"{row.name} is at attempt {row.attempt}, not {held.attempt}"
     elif not secrets.compare_digest(row.lease_token.encode(), held.token.encode()):
-        problem = f"the token is not that of attempt {row.attempt} of {row.name}"
+        problem = f"the token does not belong to attempt {row.attempt} of {row.name}"
     else:
         return
     raise StaleLease(
@@ -239,5 +239,5 @@ def _completed(outcome: Outcome, row: JobRow) -> Outcome:
             completed.cause = Outcome.CANCEL_REQUEST
         if not outcome.message:
             reason = f": {row.cancel_reason}" if row.cancel_reason else ""
-            completed.message = f"cancelled in order{reason}"
+            completed.message = f"cancelled{reason}"
     return completed

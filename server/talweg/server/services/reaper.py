@@ -35,7 +35,7 @@ class Reaper:
 
     async def run(self) -> None:
         """Reaps, until cancelled."""
-        outage = Outage(log, "the leases cannot be looked at", "the leases can be looked at again")
+        outage = Outage(log, "cannot check the leases", "checking the leases works again")
         while True:
             await asyncio.sleep(INTERVAL_S)
             try:
@@ -67,7 +67,7 @@ def _reap(tx: Transaction, row: JobRow, max_lost_attempts: int) -> JobRow:
     if row.cancel_requested and lost:
         return endings.cancel(tx, row, f"its worker {row.worker} was lost", ending="lost")
     if not lost:
-        message = f"its worker {row.worker} did not end it within the grace period"
+        message = f"its worker {row.worker} did not stop it within the grace period"
         return endings.cancel(tx, row, message, ending="cut off")
     log.warning("worker %s lost %s, attempt %d", row.worker, row.name, row.attempt)
     num_lost = row.lost_attempts + 1
@@ -75,7 +75,7 @@ def _reap(tx: Transaction, row: JobRow, max_lost_attempts: int) -> JobRow:
         return endings.requeue(
             tx,
             row,
-            f"worker {row.worker} was lost in attempt {row.attempt}: its lease ran out",
+            f"worker {row.worker} was lost in attempt {row.attempt}: its lease expired",
             ending="lost",
             lost=True,
         )
@@ -83,8 +83,8 @@ def _reap(tx: Transaction, row: JobRow, max_lost_attempts: int) -> JobRow:
         state=Job.FAILED,
         cause=Outcome.WORKER_LOST,
         message=(
-            f"{num_lost} workers were lost while they ran this job, the last one {row.worker}: "
-            "look at the workers' logs, and for a lack of memory"
+            f"{num_lost} workers were lost while running this job, most recently {row.worker}: "
+            "check the workers' logs, and whether memory ran out"
         ),
     )
     return endings.end(tx, row, outcome, ending="lost")

@@ -47,9 +47,9 @@ def _complete(model: JobModel, path: str, row: JobRow | None) -> Violation | Non
     if not is_sha256(digest):
         return Violation(
             f"{path}.job",
-            f"{model.job}, which has kept no model of images",
-            "a job with one",
-            "outputs.model keeps it, where the inputs are images (channels, height, width).",
+            f"{model.job}, which has no stored model for images",
+            "a job with a stored model",
+            "Set outputs.model; the inputs must be images (channels, height, width).",
         )
     if model.sha256 and model.sha256 != digest:
         return Violation(f"{path}.sha256", model.sha256, f"{digest}, as of {model.job}")

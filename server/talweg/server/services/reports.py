@@ -96,7 +96,7 @@ def _check(report: Report, row: JobRow) -> None:
     content = report.events or report.summaries or report.progress or report.kept is not None
     if content and report.sequence == 0:
         raise InvalidRequest.of(
-            "sequence", "must be >= 1 in a report that holds something, but got 0"
+            "sequence", "must be >= 1 in a report that is not empty, but got 0"
         )
     if len(report.events) > _MAX_EVENTS:
         raise InvalidRequest.of(
@@ -152,8 +152,8 @@ def _check_kept(kept: Kept, row: JobRow) -> None:
         if (name.step, name.attempt) != (checkpoint.step, checkpoint.attempt):
             raise InvalidRequest.of(
                 field,
-                f"step and attempt must be those of the name, {name.step} and {name.attempt}, "
-                f"but got {checkpoint.step} and {checkpoint.attempt}",
+                f"step and attempt must match the name, {name.step} and {name.attempt}, but got "
+                f"{checkpoint.step} and {checkpoint.attempt}",
             )
 
 

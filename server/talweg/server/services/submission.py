@@ -157,7 +157,7 @@ class SubmissionService:
         if not row.ended:
             state = Job.State.Name(row.state)  # type: ignore[arg-type]
             raise JobNotEnded(
-                f"{name} is {state}: only a job that has ended can be tried again",
+                f"{name} is {state}: only a job that has ended can be retried",
                 metadata={"job": name, "state": state},
             )
         submission = Submission(row.job_spec, request_id)
@@ -187,7 +187,7 @@ def _prepare(submission: Submission, retry_of: str) -> _Prepared | ServerError:
         return exc
     except Exception:
         # Of this spec alone: what else stands in its batch goes through.
-        log.exception("the check of a spec failed")
+        log.exception("checking a spec failed")
         return InternalError()
 
 
@@ -291,7 +291,7 @@ def _looked_up(connection: Connection, job: NewJob, spec: JobSpec) -> NewJob | S
     except (SQLAlchemyError, ServerError):
         raise  # Of the record, and so of the whole batch.
     except Exception:
-        log.exception("the check of a spec against the jobs that it names failed")
+        log.exception("checking a spec against the jobs that it refers to failed")
         return InternalError()
 
 

@@ -51,14 +51,14 @@ def _check(run: TrackingRun) -> None:
         if not is_tracking_id(value) and (value or field == "run_id"):
             raise InvalidRequest.of(
                 f"tracking.{field}",
-                "must be letters, digits, '.', '_' and '-', 200 at the most, beginning with a "
-                f"letter or digit, but got {value[:100]!a}",
+                "must be letters, digits, '.', '_' and '-', at most 200, starting with a letter "
+                f"or digit, but got {value[:100]!a}",
             )
     if run.url and not is_web_address(run.url):
         raise InvalidRequest.of(
             "tracking.url",
-            "must be an address of http or https without spaces and control characters, or "
-            f"empty, but got {run.url[:100]!a}",
+            "must be an http or https URL without spaces and control characters, or empty, but "
+            f"got {run.url[:100]!a}",
         )
 
 

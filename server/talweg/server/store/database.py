@@ -238,7 +238,7 @@ def _translated() -> Iterator[None]:
     except DBAPIError as exc:
         if not _is_passing(exc):
             raise
-        raise DatabaseUnavailable("the database does not answer; try again") from exc
+        raise DatabaseUnavailable("the database is unreachable; try again") from exc
 
 
 def _is_passing(error: DBAPIError) -> bool:
@@ -262,7 +262,7 @@ def _engine(url: str) -> Engine:
         parsed = make_url(url)
     except ArgumentError as exc:
         raise BadSetting(
-            "TALWEG_DATABASE_URL must be sqlite:///FILE or postgresql://…, but cannot be read"
+            "TALWEG_DATABASE_URL must be sqlite:///FILE or postgresql://…, but is malformed"
         ) from exc
     if parsed.drivername == "sqlite":
         if parsed.database in (None, "", ":memory:"):

@@ -110,7 +110,7 @@ def claim(tx: Transaction, wanted: Claim) -> list[JobRow]:
             ],
         )
     for row in claimed:
-        running = StateChange(state=Job.RUNNING, reason=f"taken by {wanted.worker}")
+        running = StateChange(state=Job.RUNNING, reason=f"claimed by {wanted.worker}")
         before = replace(row, last_cursor=row.last_cursor - 1)
         events.append(tx, before, [Event(state=running)])
     return claimed

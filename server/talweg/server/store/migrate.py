@@ -41,8 +41,9 @@ def upgrade(database: Database) -> str:
         known = {script.revision for script in scripts.walk_revisions()}
         if version is not None and version not in known:
             raise CannotStart(
-                f"the database has version {version}, which this server does not know: it was "
-                f"used by a later one. This server knows up to {scripts.get_current_head()}"
+                f"the database has version {version}, which this server does not know: a newer "
+                "server has used it. This server knows versions up to "
+                f"{scripts.get_current_head()}"
             )
         upgrade_to(tx.connection, "head")
         version = _version(tx.connection)

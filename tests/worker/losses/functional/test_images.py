@@ -89,5 +89,5 @@ def test_perceptual_weighs_layers() -> None:
     close(perceptual(pred, target, [0.3, 2.0]).mean(), 0.3 * parts[0] + 2 * parts[1])
     assert perceptual(pred, target, [0.3, 2.0]).shape == (2,)
     slopes_agree(lambda w, a, b: perceptual([a, b], target, w), weights, *pred)
-    with pytest.raises(ValueError, match="one value a layer, 2, but got 1"):
+    with pytest.raises(ValueError, match="one value per layer, 2, but got 1"):
         perceptual(pred, target, [1.0])

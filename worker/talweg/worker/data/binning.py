@@ -33,7 +33,7 @@ class Ranks:
             raise UserSpecError(
                 f"task.ordinal.ranks must leave no rank empty, but {count} ranks of "
                 f"{len(numbers)} training targets, {len(np.unique(numbers))} of them different, "
-                f"do: take fewer ranks"
+                "do: use fewer ranks"
             )
         return ranks
 

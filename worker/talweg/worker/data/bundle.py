@@ -26,7 +26,7 @@ class DataSplit:
         """
         lengths = {name: len(array) for name, array in self.arrays.items()}
         if len(set(lengths.values())) != 1:
-            raise ValueError(f"the arrays must have one length, but got {lengths}")
+            raise ValueError(f"the arrays must have the same length, but got {lengths}")
 
     @property
     def x(self) -> Tensor:

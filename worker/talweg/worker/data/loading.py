@@ -199,7 +199,7 @@ def _difficulty(raw: RawData, spec: JobSpec) -> NDArray[np.float64] | None:
     if name not in fitting:
         found = f"of shape {raw.arrays[name].shape}" if name in raw.arrays else "no array"
         raise UserSpecError(
-            f"{path} must name an array of one number a sample of dataset "
+            f"{path} must name an array with one value per sample of dataset "
             f"{kind(spec.dataset)[0]}, {' or '.join(fitting) or 'which has none'}, but got "
             f"{name!r}, {found}"
         )

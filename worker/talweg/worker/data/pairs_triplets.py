@@ -84,7 +84,7 @@ def _pools(
     for pool, count in zip(pools, split_sizes(split, num_samples), strict=True):
         if count and np.bincount(digits[pool], minlength=len(_CLASSES)).min() < 2:
             raise UserSpecError(
-                f"split must leave each part 2 images of each digit at least, but one has "
+                "split must leave at least 2 images of each digit in each split, but one has "
                 f"{len(pool)} of {len(digits)} images, and fewer than 2 of some digit"
             )
         yield pool, count

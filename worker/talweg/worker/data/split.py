@@ -65,8 +65,8 @@ def divide_classes(split: Split, classes: NDArray[np.int64]) -> Division:
     for share, count in zip(shares, counts, strict=True):
         if share > 0 and count < 2:
             raise UserSpecError(
-                f"split must leave each part at least 2 of the {len(found)} classes, since "
-                f"classes are divided here, but got {', '.join(map(str, counts))}"
+                f"split must leave at least 2 of the {len(found)} classes in each split, since "
+                f"the classes are split here, but got {', '.join(map(str, counts))}"
             )
     parts = np.split(found, np.cumsum(counts))[:3]
     order = rng.permutation(len(classes))
@@ -89,7 +89,7 @@ def _take(
         rarest = np.bincount(classes[indices]).min()
         raise UserSpecError(
             f"split.stratified cannot take {count} of {len(indices)} samples of "
-            f"{len(np.unique(classes[indices]))} classes, the rarest of {rarest} samples: "
-            f"set split.stratified to false, or change the shares ({exc})"
+            f"{len(np.unique(classes[indices]))} classes, the rarest of {rarest} samples: set "
+            f"split.stratified to false, or change the fractions ({exc})"
         ) from exc
     return taken, rest

@@ -62,7 +62,9 @@ def look_around(
                 continue
             if stop.reason != "time_limit":
                 return stop
-            text = "The time limit was reached before the loss landscape was done: it is left out."
+            text = (
+                "The time limit was reached before the loss landscape was complete: it is skipped."
+            )
             report.log(LogLine.WARNING, text)
             return None
     report.log(LogLine.INFO, _in_words(points, count, time.monotonic() - started))
@@ -179,13 +181,13 @@ def _in_words(points: Sequence[Point], num_samples: int, seconds: float) -> str:
     finite = [point for point in points if math.isfinite(point.loss)]
     text = f"The loss of {num_samples} training samples at {len(points)} points around the weights"
     if not finite:
-        return f"{text} is finite nowhere. That took {seconds:.1f} s."
+        return f"{text} is not finite anywhere. This took {seconds:.1f} s."
     low = min(finite, key=lambda point: point.loss)
     high = max(finite, key=lambda point: point.loss)
     text += (
-        f" is {points[len(points) // 2].loss:.4g} in the middle, {low.loss:.4g} at the least, at "
-        f"({low.one:.3g}, {low.two:.3g}), and {high.loss:.4g} at the most"
+        f" is {points[len(points) // 2].loss:.4g} in the centre, {low.loss:.4g} at the minimum, "
+        f"at ({low.one:.3g}, {low.two:.3g}), and {high.loss:.4g} at the maximum"
     )
     if len(finite) < len(points):
         text += f"; at {len(points) - len(finite)} it is not finite"
-    return f"{text}. That took {seconds:.1f} s."
+    return f"{text}. This took {seconds:.1f} s."

@@ -51,13 +51,12 @@ def learn_one_batch(
     first, last = losses[0], math.fsum(losses[-_LAST:]) / len(losses[-_LAST:])
     report.metrics(0, {"one_batch/first_loss": first, "one_batch/last_loss": last})
     if last <= _LEARNED * first:
-        steps = f"In {len(losses)} steps on the first batch alone"
+        steps = f"In {len(losses)} steps on only the first batch"
         report.log(LogLine.INFO, f"{steps} its loss fell from {first:.4g} to {last:.4g}.")
         return
     report.log(
         LogLine.WARNING,
-        f"In {len(losses)} steps on the first batch alone its loss went from {first:.4g} to "
-        f"{last:.4g}: a model that cannot learn one batch by heart is too small, or rate, loss or "
-        "data are not what they should be. Dropout and a loss whose least value is not 0 do this "
-        "too.",
+        f"In {len(losses)} steps on only the first batch its loss went from {first:.4g} to "
+        f"{last:.4g}: a model that cannot overfit one batch is too small, or the learning rate, "
+        "loss or data are wrong. Dropout, or a loss whose minimum is not 0, has the same effect.",
     )

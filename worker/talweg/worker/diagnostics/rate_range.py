@@ -51,16 +51,19 @@ def try_learning_rates(
     suggested = suggestion(rates, losses)
     table = {"rate": rates, "loss": losses, "smoothed": smoothed(losses)}
     facts: dict[str, float | str] = {"rate": learning_rate}
-    tried = f"In {len(losses)} steps at rates from {rates[0]:.3g} to {rates[-1]:.3g}"
+    tried = f"In {len(losses)} steps at learning rates from {rates[0]:.3g} to {rates[-1]:.3g}"
     if suggested is None:
-        report.log(LogLine.INFO, f"{tried} the loss never clearly fell: no rate is suggested.")
+        report.log(
+            LogLine.INFO,
+            f"{tried} the loss never clearly decreased: no learning rate is suggested.",
+        )
     else:
         facts["suggested"] = suggested
         report.metrics(0, {"rate_range/suggested": suggested})
         report.log(
             LogLine.INFO,
-            f"{tried} the loss fell fastest at {suggested:.3g}: that learning rate is suggested. "
-            f"The job's own is {learning_rate:.3g}.",
+            f"{tried} the loss decreased fastest at {suggested:.3g}, which is the suggested "
+            f"learning rate. The job's own is {learning_rate:.3g}.",
         )
     report.table("rate_range", Table(table, facts))
 

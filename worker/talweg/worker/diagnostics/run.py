@@ -63,9 +63,7 @@ class _BySpec:
         task, bundle = setup.learner.task, setup.splits.bundle
         values = trivial_metrics(task, bundle, tested.predictions)
         if values is None:
-            context.report.log(
-                LogLine.INFO, "There is no trivial predictor to compare with for this task."
-            )
+            context.report.log(LogLine.INFO, "There is no trivial baseline for this task.")
         else:
             setup.step.recorder.evaluation(setup.state.step, "trivial", values)
 

@@ -94,9 +94,9 @@ class Answering:
         """Return whether results can be kept. A machine without room would fail every job."""
         unfit = _why_unfit(self._here.spool_dir)
         if unfit and unfit != self._unfit:
-            log.error("takes no jobs: %s", unfit)
+            log.error("accepts no jobs: %s", unfit)
         elif self._unfit and not unfit:
-            log.info("takes jobs again")
+            log.info("accepts jobs again")
         self._unfit = unfit
         return not unfit
 
@@ -121,7 +121,7 @@ class Answering:
             )
         except (ServerAwayError, grpc.RpcError) as exc:
             # The server rings again for jobs that still wait.
-            log.warning("cannot take a job: %s", exc)
+            log.warning("cannot accept a job: %s", exc)
             return None
         return claimed.assignments[0] if claimed.assignments else None
 
@@ -169,7 +169,7 @@ class Answering:
             call(self._here.channel.workers.FinishJob, request, until=until)
         except (ServerAwayError, grpc.RpcError) as exc:
             # The lease runs out, and the job is run again, unless it has ended already.
-            log.warning("%s: nobody could be told: %s", assignment.lease.job, exc)
+            log.warning("%s: the server could not be notified: %s", assignment.lease.job, exc)
 
 
 def _why_unfit(spool_dir: Path) -> str:

@@ -118,7 +118,7 @@ class _Attempt:
             try:
                 self._renew_old_claim()
             except (ServerAwayError, grpc.RpcError) as exc:
-                log.warning("%s: given up before it began: %s", self._lease.job, exc)
+                log.warning("%s: abandoned before it started: %s", self._lease.job, exc)
                 return lambda: None
             self._spool.begin(worker=self._here.worker, spec=to_dict(self._spec))
             with self._keeper:
@@ -211,8 +211,8 @@ class _Attempt:
         except (OSError, ImportError, ValueError) as exc:
             self._reporter.log(
                 LogLine.WARNING,
-                f"The model could not be kept in the blob store, and no loss can compare by it: "
-                f"{exc}.",
+                "The model could not be stored in the blob store, and no perceptual loss can use "
+                f"it: {exc}.",
             )
             return ""
 
@@ -274,7 +274,7 @@ class _Attempt:
                 message=outcome.message,
             )
         except OSError:
-            log.exception("%s: the spool cannot be written", self._lease.job)
+            log.exception("%s: cannot write to the spool", self._lease.job)
 
 
 def is_device_broken() -> bool:
@@ -284,6 +284,6 @@ def is_device_broken() -> bool:
     try:
         torch.cuda.synchronize()
     except RuntimeError:
-        log.exception("the CUDA device is of no more use to this process")
+        log.exception("the CUDA device is no longer usable by this process")
         return True
     return False

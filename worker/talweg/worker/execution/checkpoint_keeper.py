@@ -113,8 +113,8 @@ class CheckpointKeeper:
         if self._unknown:
             self._teller.log(
                 LogLine.WARNING,
-                f"The record names what is no checkpoint of {self._job}, such as "
-                f"{self._unknown[0][:200]!a} ({len(self._unknown)} in all): it is passed over.",
+                f"The record names something that is not a checkpoint of {self._job}, such as "
+                f"{self._unknown[0][:200]!a} ({len(self._unknown)} in all): it is ignored.",
             )
         if not self._kept and not self._unknown:
             return None
@@ -126,7 +126,7 @@ class CheckpointKeeper:
             except DamagedError as exc:
                 self._teller.log(
                     LogLine.WARNING,
-                    f"The checkpoint of step {checkpoint.step} is passed over: {exc}.",
+                    f"The checkpoint of step {checkpoint.step} is skipped: {exc}.",
                 )
                 continue
             if not self._is_own(checkpoint.name):
@@ -138,10 +138,10 @@ class CheckpointKeeper:
         if self._spec.HasField("continued_from"):
             job, step = self._spec.continued_from.job, self._spec.continued_from.step
             raise UserSpecError(
-                f"continued_from: the checkpoint of step {step} of {job} is no longer whole: "
-                "continue from another, or from another job"
+                f"continued_from: the checkpoint of step {step} of {job} is no longer intact: "
+                "continue from another checkpoint, or from another job"
             )
-        self._teller.log(LogLine.WARNING, "No checkpoint is whole: the job begins again.")
+        self._teller.log(LogLine.WARNING, "No checkpoint is intact: the job starts again.")
         return None
 
     def _begin_from(self, checkpoint: Checkpoint, found: checkpoint_files.Written) -> Snapshot:
@@ -178,7 +178,7 @@ class CheckpointKeeper:
             new = self._write(blobs, snapshot, told, step=step, epoch=epoch)
         except (OSError, StoreAwayError) as exc:
             self._teller.log(
-                LogLine.WARNING, f"The checkpoint of step {step} could not be kept: {exc}."
+                LogLine.WARNING, f"The checkpoint of step {step} could not be saved: {exc}."
             )
             return False
         new.for_good = self._is_for_good(step)
@@ -195,8 +195,8 @@ class CheckpointKeeper:
             self._is_full = True
             self._teller.log(
                 LogLine.WARNING,
-                f"{MOST_FOR_GOOD} checkpoints are kept for good, and none from step {step} on: "
-                "raise training.checkpoints.keep_every.",
+                f"{MOST_FOR_GOOD} checkpoints are kept permanently, and no more from step {step} "
+                "on: increase training.checkpoints.keep_every.",
             )
         return False
 
@@ -249,7 +249,7 @@ class CheckpointKeeper:
         try:
             return checkpoint_files.read(blobs, name)
         except OSError as exc:
-            raise StoreAwayError(f"the blob store does not answer: {exc}") from exc
+            raise StoreAwayError(f"the blob store is unreachable: {exc}") from exc
 
     def _write(
         self,
@@ -308,7 +308,9 @@ class CheckpointKeeper:
     def _remove(self, blobs: Blobs, name: str) -> None:
         """Remove a checkpoint's files, of this job alone."""
         if not self._is_own(name):
-            log.warning("%s: %a is no checkpoint of this job, and stays", self._job, name[:200])
+            log.warning(
+                "%s: %a is not a checkpoint of this job, and is not deleted", self._job, name[:200]
+            )
             return
         try:
             checkpoint_files.remove(blobs, name)

@@ -59,7 +59,7 @@ class JobControl:
         if self._stop is None:
             now = time.monotonic()
             if self._shutting_down():
-                self._stop = Stop("shutdown", "the worker shuts down")
+                self._stop = Stop("shutdown", "the worker is shutting down")
             elif now >= self._lease_end:
                 self._stop = Stop("lost", "the lease could not be renewed in time")
             elif now >= self._limit_end:

@@ -239,7 +239,7 @@ class LeaseKeeper:
         if is_away(refusal):
             return False
         if refusal.code() in (grpc.StatusCode.ABORTED, grpc.StatusCode.NOT_FOUND):
-            self._control.stop("lost", refusal.details() or "the lease is another's")
+            self._control.stop("lost", refusal.details() or "another attempt holds the lease")
             return False
         log.error("%s: a report was refused: %s", self._lease.job, _words(refusal))
         # Whatever it was, the lease must not run out for it.
@@ -284,14 +284,14 @@ class LeaseKeeper:
         if now < self._cut_off_at or self._over.is_set():
             return
         log.error(
-            "%s: attempt %d was to stop (%s) and has not come to its next step; "
-            "ending its process",
+            "%s: attempt %d was asked to stop (%s) but has not reached its next step; ending its "
+            "process",
             self._lease.job, self._lease.attempt, stop.reason,
         )  # fmt: skip
         try:
             self._cut_off(stop)
         except Exception:
-            log.exception("%s: cut off", self._lease.job)
+            log.exception("%s: aborted", self._lease.job)
         finally:
             self._end_process(EXIT_STATUS)
 

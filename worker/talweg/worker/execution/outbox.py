@@ -92,7 +92,7 @@ class Outbox:
             self._waiting.appendleft(self._report_of(items[:middle]))
             return
         for item in items:
-            text = f"The server refuses {_name(item)}, which is left out: {why}"
+            text = f"The server refuses {_name(item)}, which is dropped: {why}"
             log.error("%s: %s", self._lease.job, text)
             # A line about a line that was refused might be refused as well, and so on.
             if not (isinstance(item, Event) and item.HasField("log")):
@@ -129,6 +129,6 @@ def _name(item: _Item) -> str:
         case MetricSummary():
             return f"the summary of the metric {item.name!r}"
         case Progress():
-            return "how far the job has come"
+            return "the progress of the job"
         case Kept():
-            return "what is kept of its checkpoints"
+            return "the list of its checkpoints"

@@ -31,10 +31,7 @@ def of_error(error: BaseException) -> Outcome:
         cause, message = Outcome.USER_SPEC, str(error)
     elif isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         cause = Outcome.OUT_OF_MEMORY
-        message = (
-            "the memory did not suffice: try a smaller training.batch_size or a smaller model. "
-            + message
-        )
+        message = "out of memory: try a smaller training.batch_size or a smaller model. " + message
     return Outcome(state=Job.FAILED, cause=cause, message=message[:_MAX_MESSAGE])
 
 

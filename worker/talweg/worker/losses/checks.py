@@ -142,7 +142,7 @@ def require_one_a_class(name: str, weights: Tensor, pred: Tensor) -> None:
     """
     if len(weights) != pred.shape[1]:
         raise ValueError(
-            f"{name} must have one value a class, {pred.shape[1]}, but got {len(weights)}"
+            f"{name} must have one value per class, {pred.shape[1]}, but got {len(weights)}"
         )
 
 

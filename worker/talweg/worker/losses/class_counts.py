@@ -65,7 +65,7 @@ def class_weights(
         return gradients.effective_number_weights(n, message.effective_number.beta)
     if len(message.values) != len(n):
         raise ValueError(
-            f"weights must have one value a class, {len(n)}, but got {len(message.values)}"
+            f"weights must have one value per class, {len(n)}, but got {len(message.values)}"
         )
     return torch.tensor(list(message.values), dtype=torch.float64)
 

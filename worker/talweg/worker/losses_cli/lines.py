@@ -83,7 +83,7 @@ def _request(line: bytes) -> dict[str, Any]:
     try:
         request = json.loads(line.decode("utf-8-sig"))
     except (ValueError, RecursionError) as exc:
-        raise ValueError(f"the line is no JSON: {exc}") from exc
+        raise ValueError(f"the line is not JSON: {exc}") from exc
     if not isinstance(request, dict):
         raise ValueError(f"a line must be an object with {', '.join(_KEYS)}")
     unknown = [name for name in request if name not in _KEYS]

@@ -106,19 +106,19 @@ class Delivery:
     def _try_later(self, folder: Path, why: str) -> None:
         _, pause = self._not_before.get(folder, (0.0, _PERIOD / 2))
         pause = min(2 * pause, _LONGEST_JOB_PAUSE)
-        log.warning("%s: trying again in %.0f s: %s", folder.name, pause, why)
+        log.warning("%s: retrying in %.0f s: %s", folder.name, pause, why)
         self._not_before[folder] = (time.monotonic() + pause, pause)
         # What is in memory may be half done; the state file is not.
         self._jobs.pop(folder, None)
 
     def _gone(self, who: str, why: str) -> float:
         if self._away is None:
-            log.warning("%s does not answer; results wait in %s: %s", who, self._spool, why)
+            log.warning("%s is unreachable; results wait in %s: %s", who, self._spool, why)
         self._away = who
         pause, self._pause = self._pause, min(2 * self._pause, _LONGEST_PAUSE)
         return pause
 
     def _back(self) -> None:
         if self._away is not None:
-            log.info("%s answers again; delivery goes on", self._away)
+            log.info("%s is reachable again; delivery goes on", self._away)
             self._away = None

@@ -122,7 +122,7 @@ class EndQuery:
         if job.attempt in here and last is not None and not last.is_over():
             log.warning(
                 "%s: has ended, but its worker still holds %s; waiting for its last lines, or "
-                "for the worker's end",
+                "for the worker to exit",
                 self._job_id,
                 last.lines,
             )

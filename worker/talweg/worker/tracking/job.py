@@ -115,7 +115,7 @@ class JobDelivery:
             if not self._may_begin(attempt):
                 return False
             if self._is_overtaken(attempt, points) or not self._send_batch(attempt, spec, points):
-                log.info("%s: attempt %s is left until its job has ended", self.job_id, key)
+                log.info("%s: attempt %s is kept until its job has ended", self.job_id, key)
                 self._overtaken.add(attempt.number)
                 break
             self._state.offsets[key] = offset
@@ -228,7 +228,7 @@ class JobDelivery:
                 run_id, points=points, params=params, tags=tags, may_go_on=may_go_on
             )
         except RefusedError as exc:
-            log.error("%s: MLflow refuses a part of its results: %s", self.job_id, exc)
+            log.error("%s: MLflow refuses some of its results: %s", self.job_id, exc)
         for point in points:
             if not may_go_on():
                 return False
@@ -280,7 +280,7 @@ class JobDelivery:
             raise TrackingBusyError(str(error)) from error
         if not self._job_has_ended():
             return False
-        log.warning("%s: somebody deleted its run; the rest is dropped", self.job_id)
+        log.warning("%s: its run was deleted; the remaining results are dropped", self.job_id)
         self._remove()
         return True
 

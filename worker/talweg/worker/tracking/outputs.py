@@ -111,7 +111,7 @@ def _forgiving(folder: Path, name: str, step: Callable[[], None]) -> Callable[[]
         except TrackingError:
             raise
         except Exception:
-            log.exception("%s: the %s could not be made", folder, name)
+            log.exception("%s: the %s could not be created", folder, name)
 
     return take
 

@@ -49,7 +49,7 @@ class DeliveryProcess:
                 return
             pause = _FIRST_PAUSE if lived_long else min(2 * pause, _LONGEST_PAUSE)
             log.warning(
-                "the delivery process ended with %s; starting it again in %.0f s",
+                "the delivery process ended with %s; restarting it in %.0f s",
                 process.returncode,
                 pause,
             )

@@ -58,7 +58,7 @@ class Record:
             The run that the record holds; `run` where the server does not know the job.
         """
         if url and not is_web_address(url):
-            log.warning("%s: %a is no address that people could follow, and left out", job_id, url)
+            log.warning("%s: %a is not a usable URL, and is left out", job_id, url)
             url = ""
         request = SetTrackingRunRequest(
             job=job_name(job_id),

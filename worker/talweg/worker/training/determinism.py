@@ -96,8 +96,9 @@ def _names_logged(report: Reporter) -> Iterator[None]:
                 named.add(match[1])
                 report.log(
                     LogLine.WARNING,
-                    f"{match[1]} has no deterministic form on this device: the same job may give "
-                    f"a slightly different result. training.deterministic: true refuses it.",
+                    f"{match[1]} has no deterministic implementation on this device: the same "
+                    "job may give a slightly different result. training.deterministic: true "
+                    "refuses it.",
                 )
 
         warnings.showwarning = show

@@ -221,7 +221,8 @@ class _Run:
         state.take_best()
         metric, best = self._spec.training.early_stopping.metric, state.stopping
         text = (
-            f"The weights of step {best.step} are taken: {metric} was {best.best:.6g}, its best."
+            f"The weights of step {best.step} are restored: {metric} was {best.best:.6g}, the "
+            "best value."
         )
         self._report.log(LogLine.INFO, text)
 
@@ -270,13 +271,13 @@ def _result_of_stop(stop: Stop, spec: JobSpec, state: TrainingState) -> Result:
         return Result(Job.FAILED, Outcome.TIME_LIMIT, message, steps=state.step)
     if stop.reason == "pause":
         return Result(Job.PAUSED, message=f"Paused {at}", steps=state.step)
-    return Result(Job.QUEUED, message=f"Given back {at}", steps=state.step)
+    return Result(Job.QUEUED, message=f"Returned to the queue {at}", steps=state.step)
 
 
 def _diverged(divergence: Divergence, *, steps: int) -> Result:
     message = f"Diverged at step {divergence.step}: {in_words(divergence)}. {divergence.hint}"
     if divergence.policy:
-        message += f" It ended here since {divergence.policy}."
+        message += f" Training ended because {divergence.policy}."
     return Result(
         Job.DIVERGED,
         Outcome.NOT_FINITE,
@@ -288,22 +289,23 @@ def _diverged(divergence: Divergence, *, steps: int) -> Result:
 
 def _failed(exc: UserSpecError | ProcessFailedError | StoreAwayError) -> Result:
     if isinstance(exc, StoreAwayError):
-        return Result(Job.QUEUED, message=f"Given back before it began: {exc}")
+        return Result(Job.QUEUED, message=f"Returned to the queue before it started: {exc}")
     cause = exc.cause if isinstance(exc, ProcessFailedError) else Outcome.USER_SPEC
     return Result(Job.FAILED, cause, str(exc))
 
 
 def _nondeterministic(operator: str, device: torch.device) -> Result:
     message = (
-        f"training.deterministic is true, and {operator} has no deterministic form on "
-        f"device {device.type}: leave it out to have as much of it as there is"
+        f"training.deterministic is true, and {operator} has no deterministic implementation on "
+        f"device {device.type}: leave it out to use deterministic implementations where they "
+        "exist"
     )
     return Result(Job.FAILED, Outcome.USER_SPEC, message)
 
 
 def _out_of_memory(failed: str, setup: Setup | None, context: RunContext) -> Result:
     hint = memory.hint(context.spec, setup, context.device)
-    message = f"The memory of device {context.device.type} did not suffice: {failed}. {hint}"
+    message = f"Device {context.device.type} ran out of memory: {failed}. {hint}"
     steps = 0 if setup is None else setup.state.applied
     return Result(Job.FAILED, Outcome.OUT_OF_MEMORY, message, steps=steps)
 

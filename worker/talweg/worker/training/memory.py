@@ -137,20 +137,19 @@ def hint(spec: JobSpec, setup: "Setup | None", device: torch.device) -> str:
         device: Where it trained.
     """
     if setup is None:
-        return "No step had begun: take a smaller model or data set."
+        return "No step had started: use a smaller model or data set."
     training, fits = spec.training, batch_that_fits(setup, device)
     if fits is None:
         return (
-            f"Lower training.batch_size, {training.batch_size} now (training.accumulation makes "
-            f"up for it), or take a smaller model or data set."
+            f"Lower training.batch_size, {training.batch_size} now (and raise "
+            "training.accumulation to compensate), or use a smaller model or data set."
         )
     if fits == 0:
-        return "A single sample is too much already: take a smaller model or data set."
+        return "Even a single sample does not fit: use a smaller model or data set."
     accumulation = training.accumulation * -(-training.batch_size // fits)
     return (
-        f"By an estimate training.batch_size {fits} would fit, where it is "
-        f"{training.batch_size} now; with training.accumulation {accumulation} the steps "
-        f"stay as large."
+        f"Estimate: training.batch_size {fits} would fit (it is {training.batch_size} now); with "
+        f"training.accumulation {accumulation} the effective batch size stays the same."
     )
 
 

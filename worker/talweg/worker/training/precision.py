@@ -115,7 +115,7 @@ class Precision:
         dtype = torch.bfloat16 if kind == Training.bf16 else torch.float16
         if kind == Training.bf16 and device.type == "cuda" and not _has_bf16():
             raise UserSpecError(
-                "training.precision is bf16, which this worker's GPU does not have: take fp16"
+                "training.precision is bf16, which this worker's GPU does not support: use fp16"
             )
         self.forward = partial(torch.autocast, device.type, dtype=dtype)
         _hold_to_float32(criterion, device.type)
@@ -137,7 +137,7 @@ class Precision:
             first_line = str(exc).partition("\n")[0]
             raise UserSpecError(
                 f"training.precision is {self._name}, in which device {self._device.type} cannot "
-                f"run this model ({first_line}): take fp32 or the other of bf16 and fp16"
+                f"run this model ({first_line}): use fp32, or the other one of bf16 and fp16"
             ) from exc
 
 

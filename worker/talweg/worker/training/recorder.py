@@ -102,7 +102,7 @@ class Recorder:
         if finite:
             self._report.metrics(step, finite)
         for name in values.keys() - {name.partition("/")[2] for name in finite}:
-            text = f"{part}/{name} is {values[name]} at step {step} and is left out"
+            text = f"{part}/{name} is {values[name]} at step {step} and is not logged"
             self._report.log(LogLine.WARNING, text)
 
     def tensors(self) -> Mapping[str, Tensor]:

@@ -48,13 +48,13 @@ class Uncertainty(Pooled):
         losses, log_vars = take_alike(inputs, self.input_names, "(K,)")
         if self.task_types is not None and len(self.task_types) != len(losses):
             raise ValueError(
-                f"task_types must have one value a task under variant kendall, {len(losses)}, "
+                f"task_types must have one value per task under variant kendall, {len(losses)}, "
                 f"but got {len(self.task_types)}"
             )
         if self.num_initial and self.num_initial != len(losses):
             raise ValueError(
-                f"initial_log_vars must have one value a task, {len(losses)}, "
-                f"but got {self.num_initial}"
+                f"initial_log_vars must have one value per task, {len(losses)}, but got "
+                f"{self.num_initial}"
             )
         return losses, log_vars
 
@@ -124,7 +124,9 @@ class Curriculum(Counted):
         """
         super().__init__(reduction_of(spec))
         if not spec.HasField("threshold"):
-            raise ValueError("threshold must be the hardest that is admitted, but got nothing")
+            raise ValueError(
+                "threshold must be set, the largest difficulty that is included, but got nothing"
+            )
         self.threshold = spec.threshold
 
     def _take(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:

@@ -71,7 +71,7 @@ class Plugin(OwnLoss):
             self._blame(exc, "over its inputs")
         if not isinstance(values, Tensor):
             raise UserSpecError(
-                f"plug-in '{self.name}' must give a tensor, but gave {type(values).__name__}"
+                f"plug-in '{self.name}' must return a tensor, but returned {type(values).__name__}"
             )
         self._require_shape(values, first)
         return values
@@ -83,7 +83,7 @@ class Plugin(OwnLoss):
             self._blame(exc, f"with parameters {json.dumps(parameters)[:200]}")
         if not callable(loss):
             raise UserSpecError(
-                f"plug-in '{self.name}' must give a callable, but gave {type(loss).__name__}"
+                f"plug-in '{self.name}' must return a callable, but returned {type(loss).__name__}"
             )
         made: Callable[..., Any] = loss
         return made
@@ -108,6 +108,6 @@ def _find(name: str) -> EntryPoint:
         )
     known = sorted({entry.name for entry in entry_points(group=GROUP)})
     raise UserSpecError(
-        f"plugin.name must be a loss that is installed where the worker runs, "
-        f"{', '.join(known) or 'of which there is none'}, but got '{name}'"
+        "plugin.name must be a loss that is installed on the worker, "
+        f"{', '.join(known) or 'none'}, but got '{name}'"
     )

@@ -36,10 +36,14 @@ class OwnLoss(LossModule):
             if not torch.isfinite(values).all():
                 raise UserSpecError(self._fault("value", values.detach(), inputs))
             if not values.requires_grad:
-                raise UserSpecError("the loss has no gradient: nothing that pred is part of has")
+                raise UserSpecError(
+                    "the loss has no gradient: it does not depend differentiably on pred"
+                )
             (slope,) = torch.autograd.grad(values.sum(), pred, allow_unused=True)
         if slope is None:
-            raise UserSpecError("the loss has no gradient: nothing that pred is part of has")
+            raise UserSpecError(
+                "the loss has no gradient: it does not depend differentiably on pred"
+            )
         if not torch.isfinite(slope).all():
             raise UserSpecError(self._fault("gradient", slope, inputs))
 
@@ -68,8 +72,9 @@ class OwnLoss(LossModule):
             raise UserSpecError(f"the loss must be floating point, but is {values.dtype}")
         if values.dim() and values.shape[:1] != first.shape[:1]:
             raise UserSpecError(
-                f"the loss must be one value a sample or one value, but for {self.input_names[0]} "
-                f"of shape {tuple(first.shape)} it has shape {tuple(values.shape)}"
+                "the loss must be one value per sample or one value, but for "
+                f"{self.input_names[0]} of shape {tuple(first.shape)} it has shape "
+                f"{tuple(values.shape)}"
             )
 
     def _reduce(self, values: Tensor, *tensors: Tensor) -> Tensor:

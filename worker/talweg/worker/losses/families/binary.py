@@ -57,7 +57,7 @@ class BceWithLogits(TorchElementwise, YesOrNo):
         for name, weights in (("weight", self.weight), ("pos_weight", self.pos_weight)):
             if weights is not None and not _fits(weights, pred):
                 raise ValueError(
-                    f"{name} must have one value an element of pred's last dimension, "
+                    f"{name} must have one value per element of pred's last dimension, "
                     f"{pred.shape[-1] if pred.dim() else 1}, but got {len(weights)}"
                 )
         return pred, target

@@ -91,11 +91,13 @@ class Ctc(LossModule):
         number = pred.shape[1:2]
         targets = inputs["targets"]
         checks.require_dimensions("targets", targets, "(N, S)")
-        checks.require_shape("targets", targets, (*number, targets.shape[1]), "a row a sequence")
+        checks.require_shape(
+            "targets", targets, (*number, targets.shape[1]), "one row per sequence"
+        )
         whole = []
         for name in self.input_names[1:]:
             if name != "targets":
-                checks.require_shape(name, inputs[name], number, "one length a sequence")
+                checks.require_shape(name, inputs[name], number, "one length per sequence")
             checks.require_integers(name, inputs[name])
             whole.append(inputs[name].long())
         return (pred, *whole)

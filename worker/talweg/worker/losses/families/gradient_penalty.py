@@ -37,7 +37,7 @@ def gradient_penalty(
     checks.require_shape("fake", fake, real.shape, "the shape of real")
     if not real.dim():
         raise ValueError("real must have at least 1 dimension (N, …), but got shape ()")
-    checks.require_shape("interp", interp, real.shape[:1], "one share a sample")
+    checks.require_shape("interp", interp, real.shape[:1], "one fraction per sample")
     checks.require_between("interp", interp, 0, 1)
     if not weight >= 0:
         raise ValueError(f"weight must be >= 0, but got {weight:g}")

@@ -134,8 +134,8 @@ class Perceptual(LossModule):
         self.layer_weights = tuple(spec.layer_weights) or (1.0,) * number
         if len(self.layer_weights) != number:
             raise UserSpecError(
-                f"layer_weights must have one value a layer, {number}, "
-                f"but got {len(self.layer_weights)}"
+                f"layer_weights must have one value per layer, {number}, but got "
+                f"{len(self.layer_weights)}"
             )
 
     @property
@@ -156,7 +156,7 @@ class Perceptual(LossModule):
         weights = inputs["layer_weights"]
         checks.require_at_least("layer_weights", weights, 0)
         if self.learned and not bool((weights > 0).all()):
-            raise ValueError("layer_weights must be above 0 where they are learned, but got 0")
+            raise ValueError("layer_weights must be above 0 if they are learned, but got 0")
 
     def _take(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
         checks.require_names(inputs, self.input_names, self.optional_names)
@@ -168,7 +168,7 @@ class Perceptual(LossModule):
             raise ValueError("layer_weights must be inputs or parameters, but got both")
         weights = inputs["layer_weights"]
         shape = (len(self.layer_weights),)
-        checks.require_shape("layer_weights", weights, shape, "one value a layer")
+        checks.require_shape("layer_weights", weights, shape, "one value per layer")
         checks.require_floats("layer_weights", weights)
         return same_precision(pred, target, weights)
 

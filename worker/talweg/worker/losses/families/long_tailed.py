@@ -18,8 +18,8 @@ def _counts_tensor(counts: Iterable[float]) -> Tensor:
     tensor = floats(counts)
     if tensor is None:
         raise ValueError(
-            "class_counts must have one value a class where there is no training split to count "
-            "the classes in, but got none"
+            "class_counts must have one value per class where there is no training split to "
+            "count the classes in, but got none"
         )
     return tensor
 

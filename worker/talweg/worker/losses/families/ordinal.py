@@ -27,7 +27,7 @@ class _Ranks(LossModule):
         checks.require_names(inputs, self.input_names)
         pred, target = take_logits(inputs["pred"]), inputs["target"]
         checks.require_dimensions("pred", pred, "(N, K-1)")
-        checks.require_shape("target", target, pred.shape[:1], "one rank a row of pred")
+        checks.require_shape("target", target, pred.shape[:1], "one rank per row of pred")
         checks.require_integers("target", target, ": it takes ranks")
         return pred, target.long()
 

@@ -30,7 +30,7 @@ class _Judged(LossModule):
         one, other = take_alike(inputs, (first, second), self._dimensions)
         answer = inputs[name]
         shape = one.shape[:1] if self._dimensions else one.shape
-        checks.require_shape(name, answer, shape, "one value a pair")
+        checks.require_shape(name, answer, shape, "one value per pair")
         if answer.is_complex():
             checks.require_floats(name, answer)
         return one, other, answer.detach()

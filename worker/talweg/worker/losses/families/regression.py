@@ -186,7 +186,7 @@ class MultiQuantile(LossModule):
         checks.require_names(inputs, self.input_names)
         pred, target = inputs["pred"], inputs["target"]
         shape = (*target.shape, len(self.quantiles))
-        checks.require_shape("pred", pred, shape, "target's shape and one value a quantile")
+        checks.require_shape("pred", pred, shape, "target's shape and one value per quantile")
         checks.require_floats("pred", pred)
         if target.is_complex():
             checks.require_floats("target", target)

@@ -31,7 +31,7 @@ def of_job(store: str, model: pb.JobModel, layers: Sequence[str]) -> FeatureNetw
     try:
         kept = trained_models.read(blobs, model.job, model.sha256)
     except OSError as exc:
-        raise StoreAwayError(f"the blob store does not answer: {exc}") from exc
+        raise StoreAwayError(f"the blob store is unreachable: {exc}") from exc
     except trained_models.NoModelError as exc:
         raise UserSpecError(f"network.job must be a job whose model is kept, but {exc}") from exc
     try:

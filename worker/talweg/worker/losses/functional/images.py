@@ -110,7 +110,8 @@ def perceptual(
     """
     if len(layer_weights) != len(pred):
         raise ValueError(
-            f"layer_weights must have one value a layer, {len(pred)}, but got {len(layer_weights)}"
+            f"layer_weights must have one value per layer, {len(pred)}, but got "
+            f"{len(layer_weights)}"
         )
     parts = zip(layer_weights, pred, target, strict=True)
     values = [weight * (p - t).square().flatten(1).mean(1) for weight, p, t in parts]

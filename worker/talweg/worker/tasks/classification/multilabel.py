@@ -18,7 +18,7 @@ from talweg.worker.tasks.common.single_target import OneTarget
 class Multilabel(OneTarget):
     """Any number of labels out of several."""
 
-    contract = {"x": Array(("N …",), "the inputs"), "y": Array(("N L",), "0 or 1 a label")}
+    contract = {"x": Array(("N …",), "the inputs"), "y": Array(("N L",), "0 or 1 per label")}
 
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
         """Take a filled spec and its data."""

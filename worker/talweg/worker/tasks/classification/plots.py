@@ -97,7 +97,7 @@ def _heat_map(
     share = counts / np.maximum(rows, 1)
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     bar = figure.colorbar(image, ax=axes, fraction=0.045, pad=0.02)
-    bar.set_label("share of the true class" if totals is None else "share of those samples")
+    bar.set_label("fraction of the true class" if totals is None else "fraction of those samples")
     bar.outline.set_visible(False)
     axes.spines[:].set_visible(False)
     if max(counts.shape) > _MOST_NUMBERED_CLASSES:

@@ -23,7 +23,7 @@ def players(data: PlotData) -> None:
         if curve:
             label = name.removeprefix("train/").removesuffix("_loss")
             axes.plot(*zip(*curve, strict=True), color=colour, lw=1.2, label=label)
-    axes.set_title(f"What each player pays: {data.title}")
+    axes.set_title(f"Generator and critic loss: {data.title}")
     axes.set_xlabel("optimizer step")
     axes.set_ylabel(loss_name(data))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

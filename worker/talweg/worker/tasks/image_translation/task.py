@@ -29,7 +29,7 @@ class ImageTranslation(TaskRunner):
 
     contract = {
         "x": Array(("N C H W",), "the images"),
-        "image": Array(("N K H W",), "what should come of each"),
+        "image": Array(("N K H W",), "the target image of each"),
     }
     watches = True
     of_pixels = True

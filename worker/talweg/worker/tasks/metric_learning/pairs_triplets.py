@@ -124,7 +124,7 @@ class Pairs(Groups):
     contract = {
         "left": Array(("N …",), "one sample of each pair"),
         "right": Array(("N …",), "the other"),
-        "same": Array(("N",), "1 where both belong together, else 0", whole=True),
+        "same": Array(("N",), "1 for positive pairs, else 0", whole=True),
     }
     compared = ("left", "right")
     beside = ("same",)
@@ -156,9 +156,9 @@ class Triplets(Groups):
     """Vectors from triplets of a sample, one like it and one unlike it."""
 
     contract = {
-        "anchor": Array(("N …",), "a sample"),
-        "positive": Array(("N …",), "one like it"),
-        "negative": Array(("N …",), "one unlike it"),
+        "anchor": Array(("N …",), "the anchor"),
+        "positive": Array(("N …",), "the positive: a sample of the same class"),
+        "negative": Array(("N …",), "the negative: a sample of another class"),
     }
     compared = ("anchor", "positive", "negative")
 

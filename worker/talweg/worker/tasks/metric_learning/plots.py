@@ -28,7 +28,7 @@ def distances(data: PlotData) -> None:
     both = np.nan_to_num(np.concatenate([alike, unlike]))
     reach = (0.0, max(float(both.max()), 1e-12))
     figure, axes = figure_of(6)
-    for values, name in ((alike, "belong together"), (unlike, "do not")):
+    for values, name in ((alike, "positive"), (unlike, "negative")):
         axes.hist(
             np.nan_to_num(values),
             bins=_BINS,

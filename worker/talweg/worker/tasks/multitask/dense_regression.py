@@ -45,7 +45,7 @@ class Depth(Numbers):
 
     contract = {
         "x": Array(("N C H W",), "the images"),
-        "depth": Array(("N H W",), "a distance a pixel"),
+        "depth": Array(("N H W",), "a distance per pixel"),
     }
     of_pixels: ClassVar[bool] = True
 
@@ -59,7 +59,7 @@ class Column(Numbers):
 
     contract = {
         "x": Array(("N …",), "the inputs"),
-        "y": Array(("N", "N K"), "the numbers to predict"),
+        "y": Array(("N", "N K"), "the values to predict"),
     }
 
     def __init__(self, spec: JobSpec, bundle: DataBundle, column: int) -> None:

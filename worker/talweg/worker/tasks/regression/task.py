@@ -25,7 +25,7 @@ class Regression(OneTarget):
 
     contract = {
         "x": Array(("N …",), "the inputs"),
-        "y": Array(("N", "N K"), "the numbers to predict"),
+        "y": Array(("N", "N K"), "the values to predict"),
     }
 
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:

@@ -33,7 +33,7 @@ class Segmentation(TaskRunner):
 
     contract = {
         "x": Array(("N C H W",), "the images"),
-        "mask": Array(("N H W",), "a class index a pixel", whole=True),
+        "mask": Array(("N H W",), "a class index per pixel", whole=True),
     }
     of_pixels = True
     postprocess: PixelProbabilities

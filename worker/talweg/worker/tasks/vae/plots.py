@@ -25,8 +25,8 @@ def codes(data: PlotData) -> None:
     low, high = min(flat.min(), others.min()), max(flat.max(), others.max())
     axes.plot([low, high], [low, high], color="0.3", lw=1)
     axes.set_title(f"Reconstructions: {data.title}\n{len(flat)} samples of the test data")
-    axes.set_xlabel("true number")
-    axes.set_ylabel("the same, made again")
+    axes.set_xlabel("true value")
+    axes.set_ylabel("reconstructed value")
     axes.grid(color="0.92")
     save(figure, data.folder / RECONSTRUCTIONS)
 

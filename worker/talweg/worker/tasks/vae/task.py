@@ -151,8 +151,9 @@ def _collapsed(active: int, network: VariationalAutoencoder) -> Warning:
         kind=Warning.CODE_COLLAPSED,
         field="loss.vae.beta",
         message=(
-            f"{active} of the code's {network.code} numbers are active: the code says next to "
-            f"nothing of the samples, and all reconstructions are alike. Lower loss.vae.beta, or "
-            f"train longer or with a larger learning rate."
+            f"{active} of the {network.code} latent dimensions are active: the latent code "
+            "carries almost no information about the samples, and all reconstructions are alike "
+            "(posterior collapse). Lower loss.vae.beta, or train longer or with a larger "
+            "learning rate."
         ),
     )

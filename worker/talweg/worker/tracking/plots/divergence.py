@@ -35,7 +35,7 @@ def draw_divergence(divergence: Divergence, spec: JobSpec, path: Path) -> None:
     if min([*divergence.losses, *divergence.gradient_norms]) > 0:
         axes.set_yscale("log")
     axes.set_title(f"Before step {divergence.step}: {title(spec)}")
-    axes.set_xlabel("optimizer step (those that were done)")
+    axes.set_xlabel("optimizer step (steps that were applied)")
     axes.set_ylabel("loss and gradient norm")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color="0.9")

@@ -45,7 +45,7 @@ def scale_of(losses: Floats) -> Scale:
         return Scale(
             lambda values: np.arcsinh((values - low) / unit),
             lambda heights: low + unit * np.sinh(heights),
-            ", log scale above the least",
+            ", log scale above the minimum",
         )
     return Scale(lambda values: values, lambda heights: heights, "")
 
@@ -138,7 +138,7 @@ def _draw_surface(
 
 def _label(axes: Axes, diagnosis: Diagnosis) -> None:
     bad = sum(isinstance(loss, str) for loss in diagnosis.columns["loss"])
-    missing = f"; {bad} points that are not finite are left out" if bad else ""
+    missing = f"; {bad} non-finite points are left out" if bad else ""
     of = f"loss of {diagnosis.facts['samples']:.0f} training samples"
     axes.set_title(f"Loss landscape: {diagnosis.title}\n{of}{missing}")
     axes.set_xlabel("along the first direction")

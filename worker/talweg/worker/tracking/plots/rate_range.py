@@ -22,7 +22,7 @@ def draw_rate_range(diagnosis: Diagnosis) -> None:
         facts["rate"], color="0.3", lw=1.2, ls="--", label=f"the job's {facts['rate']:.3g}"
     )
     axes.set_xscale("log")
-    axes.set_title(f"Learning-rate range test: {diagnosis.title}")
+    axes.set_title(f"Learning rate range test: {diagnosis.title}")
     axes.set_xlabel("learning rate")
     axes.set_ylabel("loss")
     axes.grid(color="0.9")

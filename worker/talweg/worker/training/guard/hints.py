@@ -44,12 +44,10 @@ def hint(evidence: Evidence) -> str:
         return f"{' '.join(signs)} {lower.capitalize()}, or set training.clip_norm."
     if evidence.outputs is not None and not evidence.loss_finite:
         return (
-            "The outputs are finite and the loss of them is not: look for a division by 0, or the "
-            "logarithm or root of what is not above 0, in the loss or in what it is given."
+            "The outputs are finite but their loss is not: look for a division by 0, or the "
+            "logarithm or root of a value that is not positive, in the loss or its inputs."
         )
-    return (
-        f"{lower.capitalize()}, or let it warm up; training.clip_norm bounds single large steps."
-    )
+    return f"{lower.capitalize()}, or use warm-up; training.clip_norm bounds single large steps."
 
 
 def rising_steps(losses: Sequence[float]) -> int:
@@ -62,12 +60,12 @@ def rising_steps(losses: Sequence[float]) -> int:
 
 def _data(what: str, samples: Sequence[int]) -> str:
     listed = ", ".join(map(str, samples[:5])) + (", …" if len(samples) > 5 else "")
-    are = f"sample {listed} of the training part holds"
+    are = f"sample {listed} of the training split holds"
     if len(samples) > 1:
-        are = f"samples {listed} of the training part hold"
+        are = f"samples {listed} of the training split hold"
     return (
-        f"The {what} of {are} numbers that are not finite: look at the data, or leave such "
-        "batches out with training.guard: skip."
+        f"The {what} of {are} non-finite values: check the data, or skip such batches with "
+        "training.guard: skip."
     )
 
 
@@ -78,7 +76,7 @@ def _rises(evidence: Evidence) -> list[str]:
     first, last = evidence.losses[-1 - count], evidence.losses[-1]
     if last < _STEEP * first:
         return []
-    return [f"The loss had gone up for {count} steps, from {first:.3g} to {last:.3g}."]
+    return [f"The loss had increased for {count} steps, from {first:.3g} to {last:.3g}."]
 
 
 def _outputs(evidence: Evidence) -> list[str]:

@@ -142,22 +142,22 @@ class Skip(GuardPolicy):
         refusals, policy = state.refusals, self._policy
         if refusals.in_a_row > policy.max_in_a_row:
             divergence.policy = (
-                f"{refusals.in_a_row} steps in a row were refused, and training.guard.skip."
-                f"max_in_a_row is {policy.max_in_a_row}"
+                f"{refusals.in_a_row} consecutive steps were refused, and "
+                f"training.guard.skip.max_in_a_row is {policy.max_in_a_row}"
             )
             return divergence
         if refusals.skipped == self._most:
             divergence.policy = (
-                f"{refusals.skipped} of {self._context.num_steps} steps were left out before, and "
-                f"training.guard.skip.max_share {policy.max_share:g} allows no more"
+                f"{refusals.skipped} of {self._context.num_steps} steps had been skipped before, "
+                f"and training.guard.skip.max_share {policy.max_share:g} allows no more"
             )
             return divergence
         refusals.skipped += 1
         self._tell(
             GuardDecision(action=GuardDecision.SKIPPED, seen=divergence),
             state,
-            f"Step {state.step} is left out: {in_words(divergence)}. {divergence.hint} "
-            f"Left out so far: {refusals.skipped} of {self._context.num_steps} steps.",
+            f"Step {state.step} is skipped: {in_words(divergence)}. {divergence.hint} Skipped so "
+            f"far: {refusals.skipped} of {self._context.num_steps} steps.",
         )
         self._context.report.metrics(state.step, {"guard/skipped": float(refusals.skipped)})
         return None
@@ -246,8 +246,8 @@ class Rollback(GuardPolicy):
         divergence.good_step = good.step
         if refusals.rollbacks == policy.max_times:
             divergence.policy = (
-                f"training had gone back {refusals.rollbacks} times, and training.guard.rollback."
-                f"max_times is {policy.max_times}"
+                f"training had been rolled back {refusals.rollbacks} times, and "
+                f"training.guard.rollback.max_times is {policy.max_times}"
             )
             return divergence
         self._context.trained.restore(good.trained)
@@ -259,9 +259,9 @@ class Rollback(GuardPolicy):
         self._tell(
             GuardDecision(action=GuardDecision.ROLLED_BACK, seen=divergence, to_step=good.step),
             state,
-            f"Step {state.step} is refused: {in_words(divergence)}. Training goes back to the "
-            f"state after step {good.step} and on with the next batches; learning rates are "
-            f"multiplied by {refusals.rate_factor:g} from now on. {divergence.hint}",
+            f"Step {state.step} is refused: {in_words(divergence)}. Training is rolled back to "
+            f"the state after step {good.step} and goes on with the next batches; learning rates "
+            f"are multiplied by {refusals.rate_factor:g} from now on. {divergence.hint}",
         )
         self._context.report.metrics(state.step, {"guard/rollbacks": float(refusals.rollbacks)})
         return None

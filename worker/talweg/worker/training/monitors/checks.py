@@ -75,7 +75,7 @@ def dry_run(
         except UserSpecError:
             raise
         except ValueError as exc:
-            raise UserSpecError(f"loss does not fit the data or the model: {exc}") from exc
+            raise UserSpecError(f"the loss does not fit the data or the model: {exc}") from exc
     return warnings
 
 
@@ -103,9 +103,9 @@ def sum_warnings(terms: list[Tensor], path: str = "loss") -> Iterator[Warning]:
             kind=Warning.SUM_TERMS_APART,
             field=f"{path}.sum.terms[{smallest}].weight",
             message=(
-                f"With its weight, terms[{smallest}] is {low:.3g} at the first step and "
-                f"terms[{largest}] is {high:.3g}: the smaller hardly counts. Give weights by the "
-                f"terms' scales."
+                f"Weighted, terms[{smallest}] is {low:.3g} at the first step and "
+                f"terms[{largest}] is {high:.3g}: the smaller has almost no influence. Choose "
+                "weights that match the terms' scales."
             ),
         )
 
@@ -130,8 +130,8 @@ def imbalance_warnings(spec: JobSpec, bundle: DataBundle) -> Iterator[Warning]:
         kind=Warning.IMBALANCE_WITHOUT_WEIGHTS,
         field=f"loss.{loss}.{own[0]}" if own else f"loss.{loss}",
         message=(
-            f"The training data holds {commonest} samples of {common!r} and {rarest} of {rare!r}, "
-            f"and the loss has no weights: the rare class may be ignored. Give class weights, "
-            f"such as balanced, or look at f1 beside accuracy."
+            f"The training data contains {commonest} samples of {common!r} and {rarest} of "
+            f"{rare!r}, and the loss has no class weights: the rare class may be ignored. Use "
+            "class weights, such as balanced, or evaluate f1 besides accuracy."
         ),
     )

@@ -75,7 +75,7 @@ def first_loss_warnings(
         kind=Warning.FIRST_LOSS_FAR,
         field=path,
         message=(
-            f"The first loss is {first:.4g}, where that of a model which knows nothing is "
+            f"The first loss is {first:.4g}, while that of an uninformed model is "
             f"{known:.4g}{_in_words(known, inputs['pred'])}: its outputs reach {largest:.3g} "
             "before the first step. Standardise the inputs, and a regression's targets."
         ),

@@ -49,9 +49,9 @@ def zero_gradients(looks: Sequence[Look]) -> Warning | None:
         layers=dead,
         message=(
             f"{_named(dead)} {are} had gradients of exactly 0 {_at(looks)}, and so "
-            f"{'does' if len(dead) == 1 else 'do'} not learn: the units behind may be dead, or "
-            "the loss may not depend on them. Try a lower learning rate, leaky_relu or "
-            "batch_norm, and look at the loss."
+            f"{'does' if len(dead) == 1 else 'do'} not learn: their units may be dead, or the "
+            "loss may not depend on them. Try a lower learning rate, leaky_relu or batch_norm, "
+            "and check the loss."
         ),
     )
 
@@ -69,9 +69,9 @@ def vanishing(looks: Sequence[Look]) -> Warning | None:
         field="model",
         layers=layers,
         message=(
-            f"The gradients of {_named(layers)} are vanishing: {last[layers[0]]:.1e} where those "
+            f"The gradients of {_named(layers)} are vanishing: {last[layers[0]]:.1e} while those "
             f"of {largest} are {last[largest]:.1e}, {_at(looks)}. The first layers hardly learn: "
-            "try relu in place of sigmoid or tanh, batch_norm, or fewer layers."
+            "try relu instead of sigmoid or tanh, batch_norm, or fewer layers."
         ),
     )
 
@@ -96,10 +96,10 @@ def exploding(looks: Sequence[Look], first: Mapping[str, float]) -> Warning | No
         return None
     worst = max(layers, key=lambda name: last[name])
     if worst in grown:
-        compared = f"where they began at {first[worst]:.1e}"
+        compared = f"while they started at {first[worst]:.1e}"
     else:
         smallest = min(last, key=lambda name: last[name] or float("inf"))
-        compared = f"where those of {smallest} are {last[smallest]:.1e}"
+        compared = f"while those of {smallest} are {last[smallest]:.1e}"
     return Warning(
         kind=Warning.EXPLODING_GRADIENT,
         field="model",
@@ -129,9 +129,9 @@ def constant_loss(
         kind=Warning.LOSS_CONSTANT,
         field="loss",
         message=(
-            f"The loss is {first:.6g} since the first step, and still at step {step}: nothing is "
-            f"learnt. Try a higher learning rate than {learning_rate:g}, and see whether the loss "
-            "depends on the outputs at all."
+            f"The loss is {first:.6g} since the first step, and still at step {step}: the model "
+            f"does not learn. Try a higher learning rate than {learning_rate:g}, and check "
+            "whether the loss depends on the outputs."
         ),
     )
 
@@ -156,8 +156,8 @@ def dead_units(dead: Mapping[str, tuple[int, int]], *, rows: int, step: int) -> 
         field="model",
         layers=list(layers),
         message=(
-            f"Units gave 0 for each of {rows} samples up to step {step}: {counted}. They take no "
-            "part, and have no gradient to come back by: try a lower learning rate, warm-up, "
+            f"Units output 0 for each of {rows} samples up to step {step}: {counted}. They are "
+            "dead: they have no gradient and cannot recover. Try a lower learning rate, warm-up, "
             "leaky_relu or batch_norm."
         ),
     )

@@ -68,7 +68,7 @@ class Checkpointer:
         self._snapshots.restore(snapshot)
         self._saved_step = self._state.step
         self._best_kept = self._state.leading.step
-        self._report.log(LogLine.INFO, f"Goes on from the checkpoint of step {self._state.step}.")
+        self._report.log(LogLine.INFO, f"Resumes from the checkpoint of step {self._state.step}.")
         return True
 
     def step_done(self) -> None:
@@ -92,7 +92,7 @@ class Checkpointer:
         bad = self._weights.bad()
         if bad:
             names = ", ".join(bad)
-            text = f"No checkpoint at step {state.step}: weights have run away in {names}."
+            text = f"No checkpoint at step {state.step}: weights have diverged in {names}."
             self._report.log(LogLine.WARNING, text)
         else:
             best = None

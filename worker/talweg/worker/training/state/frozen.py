@@ -36,6 +36,6 @@ class Frozen:
         for name, digest in self._digests.items():
             if values.get(name) != digest:
                 raise ValueError(
-                    f"{name} must be {values.get(name)}, as when the job began, but is {digest}: "
-                    "the network's file where the worker runs has changed"
+                    f"{name} must be {values.get(name)}, as when the job started, but is "
+                    f"{digest}: the network's file on the worker has changed"
                 )

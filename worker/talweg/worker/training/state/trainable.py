@@ -54,7 +54,7 @@ def build(spec: JobSpec, bundle: DataBundle, task: TaskRunner, device: torch.dev
             heads=task.heads,
         )
     if next(network.parameters(), None) is None:
-        raise UserSpecError("model has no weights that could be trained: add a linear layer")
+        raise UserSpecError("the model has no trainable parameters: add a linear layer")
     task.start(network)
     task.criterion.to(device)
     model = trainable(network, task.criterion).to(device)

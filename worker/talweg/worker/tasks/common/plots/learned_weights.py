@@ -36,7 +36,7 @@ def draw_weights(data: PlotData, file: str, *, of: str, weighed: str) -> None:
         axes.yaxis.set_major_formatter("{x:g}")
     axes.set_title(f"Weights of the {of}: {data.title}")
     axes.set_xlabel("optimizer step")
-    axes.set_ylabel(f"what {weighed} is multiplied by")
+    axes.set_ylabel(f"weight of {weighed}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color="0.9")
     axes.legend(frameon=False)

@@ -33,8 +33,8 @@ def draw_samples(data: PlotData, originals: NDArray[Any]) -> None:
             places[part, 0], places[part, 1], s=8, alpha=0.6, lw=0, color=colour, label=name
         )
     axes.set_title(f"Samples: {data.title}")
-    axes.set_xlabel("first number" if is_plane else "first principal direction")
-    axes.set_ylabel("second number" if is_plane else "second principal direction")
+    axes.set_xlabel("first dimension" if is_plane else "first principal direction")
+    axes.set_ylabel("second dimension" if is_plane else "second principal direction")
     axes.set_aspect("equal", adjustable="datalim")
     axes.grid(color="0.92")
     axes.legend(frameon=False)
