@@ -75,7 +75,7 @@ class EmbeddedPlan:
         return tuple(f"worker-{index}" for index in range(max(1, len(self._gpus))))
 
     def needs(self, name: str) -> tuple[str, ...]:
-        """Services that must have become ready before another starts for the first time."""
+        """Return the services that must be ready before another starts for the first time."""
         if name == BROKER:
             return ()
         if name in (SERVER, *self.workers):

@@ -73,7 +73,7 @@ class Server:
     def __init__(
         self, settings: Settings, *, interceptors: Sequence[grpc.aio.ServerInterceptor] = ()
     ) -> None:
-        """Put the parts together; connects to nothing yet.
+        """Put the parts together; connect to nothing yet.
 
         Must be called on the event loop that is to serve.
 
@@ -109,7 +109,7 @@ class Server:
         return self._hub.num_watchers
 
     async def start(self) -> None:
-        """Migrates the database and serves.
+        """Migrate the database and serve.
 
         Raises:
             CannotStart: The port is taken, or the database is of a later version.

@@ -31,7 +31,7 @@ class Presence:
     """
 
     def __init__(self, app: Celery, dispatcher: Dispatcher) -> None:
-        """Knows nothing yet.
+        """Know nothing yet.
 
         Args:
             app: Celery.

@@ -117,7 +117,7 @@ class ComparisonService:
         """Compare jobs.
 
         Args:
-            names: Jobs/{id} each; or none, and a filter.
+            names: `jobs/{id}` each; or none, and a filter.
             filter: As in a list; all jobs where empty.
             metric: Its name; the jobs' primary one where empty.
             group_by: Paths in the spec; the loss where empty.

@@ -80,7 +80,7 @@ class JobService:
         """Find a job.
 
         Args:
-            name: Jobs/{id}.
+            name: `jobs/{id}`.
 
         Raises:
             JobNotFound: There is no such job.
@@ -144,7 +144,7 @@ class JobService:
         """Read what a job measured, page by page.
 
         Args:
-            name: Jobs/{id}.
+            name: `jobs/{id}`.
             wanted: Names, or prefixes ending in "/"; all where empty.
             include_points: Give the metric events too.
             page_size: At most so many events; a page ends before it outgrows a client's message
@@ -159,15 +159,17 @@ class JobService:
         id_ = job_of(name)
         size = count(page_size, field="page_size", most=MAX_POINTS, default=MAX_POINTS)
         arguments = (name, *wanted)
-        place = pages.decode(page_token, arguments, (int, str)) if page_token else None
+        position = pages.decode(page_token, arguments, (int, str)) if page_token else None
 
         def read(connection: Connection) -> JobMetrics:
             row = jobs.get(connection, id_)
-            summaries = [] if place else metrics.of_job(connection, row.seq)
+            summaries = [] if position else metrics.of_job(connection, row.seq)
             chosen = [each for each in summaries if _is_wanted(each.name, wanted)]
             if not include_points:
                 return JobMetrics(chosen)
-            after, reached = (int(place[0]), _Reached(str(place[1]))) if place else (0, _Reached())
+            after, reached = (
+                (int(position[0]), _Reached(str(position[1]))) if position else (0, _Reached())
+            )
             measured = events.of_kind(
                 connection, row.seq, kind="metrics", after=after, limit=size + 1
             )

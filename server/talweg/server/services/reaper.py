@@ -34,7 +34,7 @@ class Reaper:
         self._max_lost_attempts = max_lost_attempts
 
     async def run(self) -> None:
-        """Reaps, until cancelled."""
+        """Reap until cancelled."""
         outage = Outage(log, "the leases cannot be looked at", "the leases can be looked at again")
         while True:
             await asyncio.sleep(INTERVAL_S)
@@ -50,7 +50,7 @@ class Reaper:
 
 
 def reap(tx: Transaction, max_lost_attempts: int) -> list[JobRow]:
-    """Deals with overdue jobs.
+    """Deal with overdue jobs.
 
     Args:
         tx: A transaction.

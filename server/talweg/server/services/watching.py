@@ -32,7 +32,7 @@ class WatchService:
         told faster than the watcher took them, it reads on in the record.
 
         Args:
-            name: Jobs/{id}.
+            name: `jobs/{id}`.
             after: The last cursor not wanted; 0 for all.
 
         Raises:

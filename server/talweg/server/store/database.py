@@ -97,7 +97,7 @@ class Database:
         """Open nothing yet.
 
         Args:
-            url: Sqlite:///FILE or postgresql://….
+            url: `sqlite:///FILE` or `postgresql://…`.
             on_commit: Called in the writing thread after each commit that changed something.
 
         Raises:

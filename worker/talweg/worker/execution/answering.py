@@ -37,7 +37,7 @@ def has_cuda(device: str) -> bool:
     """Return whether this process offers CUDA. Asks the device: never before a fork.
 
     Args:
-        device: Auto, cpu or cuda.
+        device: "auto", "cpu" or "cuda".
     """
     return device == "cuda" or (device == "auto" and torch.cuda.is_available())
 

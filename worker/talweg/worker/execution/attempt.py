@@ -266,7 +266,7 @@ class _Attempt:
         self._end_spool(outcome, self._finish(outcome))
 
     def _end_spool(self, outcome: Outcome, taken: bool) -> None:
-        """Only an attempt that the server has taken may say how the job ended."""
+        """End the spool: only an attempt that the server has taken may say how the job ended."""
         try:
             self._spool.end(
                 state=Job.State.Name(outcome.state) if taken else spool.LOST,

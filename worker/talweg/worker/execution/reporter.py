@@ -38,7 +38,7 @@ class JobReporter:
     """
 
     def __init__(self, spec: JobSpec, spool: SpoolWriter) -> None:
-        """Has been told nothing yet.
+        """Begin with nothing reported.
 
         Args:
             spec: Filled.

@@ -26,7 +26,7 @@ class MetricSummaries:
     """What each metric did so far."""
 
     def __init__(self, spec: JobSpec) -> None:
-        """Has seen nothing yet.
+        """Begin with no values.
 
         Args:
             spec: Says which way each metric is better.
@@ -60,7 +60,7 @@ class MetricSummaries:
         return {name: asdict(seen) for name, seen in self._seen.items()}
 
     def go_on(self, values: Mapping[str, Any]) -> None:
-        """Has seen what `values` gave, and tells all of it."""
+        """Take back what `values` gave, all of it as changed."""
         self._seen = {name: _Seen(**seen) for name, seen in values.items()}
         self._changed = set(self._seen)
 

@@ -15,7 +15,7 @@ class Thinning:
     """
 
     def __init__(self) -> None:
-        """Has seen nothing yet."""
+        """Begin with no values."""
         self._next_ms: dict[tuple[str, ...], int] = {}
         self._held: dict[tuple[str, ...], tuple[int, Mapping[str, float]]] = {}
 

@@ -33,7 +33,7 @@ class VariationalAutoencoder(nn.Module):
         self._shape = shape
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Encode samples (N, *shape) and decodes them again."""
+        """Encode samples (N, *shape) and decode them again."""
         mu, logvar = self.encode(x)
         drawn = draw(mu, logvar, torch.randn_like(mu)) if self.training else mu
         return self.decode(drawn), mu, logvar
@@ -80,7 +80,7 @@ class GeneratorAndCritic(nn.Module):
         return sample
 
     def score(self, x: Tensor) -> Tensor:
-        """Scores samples (N, *shape): higher for what seems real (N, 1)."""
+        """Score samples (N, *shape): higher for what seems real (N, 1)."""
         score: Tensor = self.critic(x.flatten(1))
         return score
 

@@ -46,7 +46,7 @@ def write(
 
     Args:
         blobs: The store.
-        job: Jobs/ID.
+        job: `jobs/ID`.
         weights: On any device.
         description: What `model.json` holds: JSON values.
 
@@ -69,7 +69,7 @@ def read(blobs: Blobs, job: str, digest: str = "") -> KeptModel:
 
     Args:
         blobs: The store.
-        job: Jobs/ID.
+        job: `jobs/ID`.
         digest: The file's sha256; empty where the job has kept but one.
 
     Raises:
@@ -86,9 +86,9 @@ def read(blobs: Blobs, job: str, digest: str = "") -> KeptModel:
         raise NoModelError(str(exc)) from exc
     except FileNotFoundError as exc:
         raise NoModelError(f"{job} has kept no model with sha256 {digest}") from exc
-    found = hashlib.sha256(content).hexdigest()
-    if found != digest:
-        raise NoModelError(f"the model of {job} must have sha256 {digest}, but has {found}")
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != digest:
+        raise NoModelError(f"the model of {job} must have sha256 {digest}, but has {actual}")
     try:
         (size,) = _HEADER_SIZE.unpack_from(content)
         header = json.loads(content[_HEADER_SIZE.size : _HEADER_SIZE.size + size])

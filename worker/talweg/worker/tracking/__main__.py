@@ -32,7 +32,7 @@ _NICENESS = 10
 
 
 def main() -> None:
-    """Wait for the spool's lock, then delivers until SIGTERM."""
+    """Wait for the spool's lock, then deliver until SIGTERM."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if len(sys.argv) > 1:
         die_with_parent(int(sys.argv[1]))

@@ -35,7 +35,7 @@ class Delivery:
         """Read nothing yet.
 
         Args:
-            settings: Spool, server and MLflow.
+            settings: Where spool, server and MLflow are.
         """
         self._spool = settings.spool_dir
         self._runs = Runs(settings.tracking_uri, public_uri=settings.public_tracking_uri)
@@ -46,7 +46,7 @@ class Delivery:
         self._pause = _PERIOD
 
     def run(self) -> NoReturn:
-        """Delivers until the process ends."""
+        """Deliver until the process ends."""
         self._spool.mkdir(parents=True, exist_ok=True)
         for left in self._spool.glob(f"{TRASH_PREFIX}*"):
             shutil.rmtree(left, ignore_errors=True)

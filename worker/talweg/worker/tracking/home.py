@@ -50,27 +50,27 @@ def ensure_run(
     if state.run_id:
         return
     experiment_id = runs.experiment(spec.experiment)
-    found: RunId | None = None
+    run: RunId | None = None
     made = False
     # Nobody can have made a run for a first attempt that nobody has begun to deliver.
     if state.creating or state.replaces or not is_new or begin["attempt"] > 1:
-        found = _run_in_record(record, job_id, replaces=state.replaces)
-        if found is None:
-            found = _find(runs, experiment_id, job_id, state)
-    if found is None:
-        found, made = _create(runs, experiment_id, begin, spec, job_id, state, save), True
-    held = record.set_run(job_id, found, expected=state.replaces, url=runs.url(found))
-    if held.run_id != found.run_id:
+        run = _run_in_record(record, job_id, replaces=state.replaces)
+        if run is None:
+            run = _find(runs, experiment_id, job_id, state)
+    if run is None:
+        run, made = _create(runs, experiment_id, begin, spec, job_id, state, save), True
+    recorded = record.set_run(job_id, run, expected=state.replaces, url=runs.url(run))
+    if recorded.run_id != run.run_id:
         # Another machine's delivery was first.
         if made:
-            runs.delete(found.run_id)
+            runs.delete(run.run_id)
         else:
             state.unanswered += 1
     if state.unanswered:
         state.unanswered_ms = now_ms()
-    if not (made and held.run_id == found.run_id):
-        state.high_water = runs.high_water(held.run_id)
-    state.run_id, state.experiment_id = held.run_id, held.experiment_id
+    if not (made and recorded.run_id == run.run_id):
+        state.high_water = runs.high_water(recorded.run_id)
+    state.run_id, state.experiment_id = recorded.run_id, recorded.experiment_id
     state.creating = False
     save()
 
@@ -83,12 +83,12 @@ def _run_in_record(record: Record, job_id: str, *, replaces: str) -> RunId | Non
 
 
 def _find(runs: Runs, experiment_id: str, job_id: str, state: DeliveryState) -> RunId | None:
-    found = runs.find(experiment_id=experiment_id, job_id=job_id)
-    if not found:
+    candidates = runs.find(experiment_id=experiment_id, job_id=job_id)
+    if not candidates:
         return None
     # It is the one that was asked for, unless another machine's delivery has made it.
     state.unanswered = max(0, state.unanswered - 1)
-    return RunId(found[0].info.run_id, experiment_id)
+    return RunId(candidates[0].info.run_id, experiment_id)
 
 
 def close_surplus(
@@ -146,10 +146,13 @@ def _create(
         tags["talweg.continued_from"] = spec.continued_from.job.removeprefix("jobs/")
         tags["talweg.continued_step"] = str(spec.continued_from.step)
 
-    def create(home: str) -> RunId:
+    def create(experiment: str) -> RunId:
         with state.asking("creating", save):
             return runs.create(
-                experiment_id=home, name=display_name(spec), start_ms=begin["time"], tags=tags
+                experiment_id=experiment,
+                name=display_name(spec),
+                start_ms=begin["time"],
+                tags=tags,
             )
 
     try:

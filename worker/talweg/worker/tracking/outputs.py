@@ -164,10 +164,10 @@ def _find_or_create_model(
     run: RunId, runs: Runs, state: DeliveryState, save: Callable[[], None]
 ) -> str:
     if state.creating_model:
-        found = runs.find_models(run)
+        model_ids = runs.find_models(run)
         state.unanswered_ms = now_ms()
-        if found:
+        if model_ids:
             state.unanswered = max(0, state.unanswered - 1)
-            return found[0]
+            return model_ids[0]
     with state.asking("creating_model", save):
         return runs.create_model(run)

@@ -161,7 +161,7 @@ class Runs:
         return self._experiments[name]
 
     def forget_experiments(self) -> None:
-        """Has them looked up again: somebody may have deleted one."""
+        """Forget the experiments' ids: somebody may have deleted one."""
         self._experiments.clear()
 
     def _find_or_make_experiment(self, name: str) -> str:
@@ -228,7 +228,7 @@ class Runs:
         return run
 
     def high_water(self, run_id: str) -> dict[str, int]:
-        """By metric: the highest step that the run holds."""
+        """Return by metric the highest step that the run holds."""
         return {m.key: m.step for m in self.get(run_id).data.to_proto().metrics}
 
     def steps(self, run_id: str, metric: str) -> set[int]:

@@ -76,7 +76,7 @@ def table_file(name: str) -> str:
 
 
 def now_ms() -> int:
-    """Milliseconds since the epoch."""
+    """Return the time in milliseconds since the epoch."""
     return time.time_ns() // 1_000_000
 
 
@@ -122,16 +122,16 @@ class SpoolWriter:
         self._add(kind="data", **facts)
 
     def computed(self, params: Mapping[str, str]) -> None:
-        """Parameters that were computed from the data, by name."""
+        """Write parameters that were computed from the data, by name."""
         self._add(kind="computed", params=params)
 
     def points(self, points: Sequence[Point]) -> None:
-        """Metric points in the order of their steps; finite values only."""
+        """Write metric points in the order of their steps; finite values only."""
         for start in range(0, len(points), _POINTS_A_LINE):
             self._add(kind="metrics", points=points[start : start + _POINTS_A_LINE])
 
     def warning(self, *, kind: str, field: str, message: str) -> None:
-        """Something that is allowed, and is probably not meant."""
+        """Write a warning of something that is allowed, and is probably not meant."""
         self._add(kind="warning", **{"warning": kind, "field": field, "message": message})
 
     def tensors(self, name: str, tensors: Mapping[str, "torch.Tensor"]) -> None:
@@ -275,12 +275,12 @@ def attempt_folder(spool: Path, *, job_id: str, attempt: int) -> Path:
 def jobs(spool: Path) -> Iterator[Path]:
     """Return the folders of the jobs in a spool, the longest untouched first."""
     with os.scandir(spool) as entries:
-        found = [
+        folders = [
             (entry.stat().st_mtime, entry.path)
             for entry in entries
             if is_job_id(entry.name) and entry.is_dir()
         ]
-    for _, path in sorted(found):
+    for _, path in sorted(folders):
         yield Path(path)
 
 

@@ -83,7 +83,7 @@ def tweedie(pred: Tensor, target: Tensor, *, power: float = 1.5) -> Tensor:
     Args:
         pred: The mean μ > 0 (N, …).
         target: The observation y ≥ 0, of the same shape.
-        power: P, between 1 (Poisson) and 2 (gamma), both excluded.
+        power: The power p, between 1 (Poisson) and 2 (gamma), both excluded.
 
     Returns:
         A value an element (N, …).

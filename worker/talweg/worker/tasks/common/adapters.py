@@ -70,8 +70,8 @@ class AfterExp(Head):
     """A loss of numbers above 0 over a model that gives their logarithms."""
 
     def _inputs(self, pred: Tensor) -> dict[str, Tensor]:
-        held = pred.clamp(-_LARGEST_LOG, _LARGEST_LOG).detach() + (pred - pred.detach())
-        return {"pred": torch.exp(held)}
+        bounded = pred.clamp(-_LARGEST_LOG, _LARGEST_LOG).detach() + (pred - pred.detach())
+        return {"pred": torch.exp(bounded)}
 
 
 class ByQuantile(Head):
@@ -141,8 +141,8 @@ class ByCosine(Head):
 
         Args:
             inner: The loss.
-            num_classes: C.
-            embedding_size: D.
+            num_classes: Number of classes C.
+            embedding_size: Length D of the vectors.
             scale: What the cosines are multiplied by to be logits.
             takes_cosines: The loss takes cosines and class indices; else embeddings, class_weight
                 and labels.

@@ -49,7 +49,7 @@ def curves_of(data: PlotData, *names: str) -> Mapping[str, Curve]:
 
 
 def draw_loss_curve(data: PlotData, *, units: str = "") -> None:
-    """Training and validation loss over steps, the best validation loss marked.
+    """Draw training and validation loss over steps, the best validation loss marked.
 
     Args:
         data: What is drawn from.
