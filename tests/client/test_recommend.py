@@ -112,7 +112,7 @@ def test_the_table() -> None:
     assert "For evaluate only" not in done.out
     assert "outliers was not used" in done.err
     done = talweg("--task", "multiclass", "--teacher")
-    assert "For evaluate only: a job has no teacher" in done.out
+    assert "For evaluate only: jobs have no teacher" in done.out
     assert "better recommendations" not in done.err
     done = talweg("--task", "gan")
     assert "give facts for better recommendations: --critic" in done.err
@@ -155,7 +155,7 @@ def test_yaml_is_a_part_of_a_job_file(tmp_path: Path, client: Client) -> None:
 def test_yaml_of_a_loss_that_no_job_trains_by_holds_the_loss_alone() -> None:
     done = talweg("--task", "multiclass", "--teacher", "--yaml")
     assert done.status == 0
-    assert "# For evaluate only: a job has no teacher whose logits it could learn." in done.out
+    assert "# For evaluate only: jobs have no teacher logits." in done.out
     assert list(yaml.safe_load(done.out)) == ["loss"]
 
 

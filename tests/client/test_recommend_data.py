@@ -148,7 +148,7 @@ BAD: list[tuple[list[str], str]] = [
     (["--data", "digitz"], "did you mean 'digits'"),
     (["--data", "wine:colour=red"], "dataset.wine.colour"),
     (["--data", "wine:red"], "parameters must be NAME=VALUE, but got 'red'"),
-    (["--data", "wine", "--task", "regression"], "whose targets do not fit regression"),
+    (["--data", "wine", "--task", "regression"], "whose targets do not suit task regression"),
     (["--data", "digits", "--task", "clusters"], "allowed one of multiclass, metric_learning,"),
     (["--data", "synthetic_regression:num_samples=1", "--task", "regression"], "found 1; allowed"),
     (["--data", "digit_scenes", "--task", "multitask"], "has its heads in the job file"),

@@ -351,7 +351,7 @@ def test_notes_hold_what_is_no_loss() -> None:
 
 def test_losses_that_no_job_trains_by_say_so() -> None:
     first, second, *_ = ask("multiclass", teacher=True).recommendations
-    assert first.only_evaluated == "a job has no teacher whose logits it could learn"
+    assert first.only_evaluated == "jobs have no teacher logits"
     assert second.only_evaluated == ""
     trained = {entry.name for entry in tasks()}
     for task in TASKS:
@@ -395,7 +395,7 @@ def violations(task: str, **facts: Any) -> list[str]:
         ("regression", {"imbalance": 0.5}, "facts.imbalance: found 0.5; allowed a number >= 1."),
         ("regression", {"outliers": 0.5}, "facts.outliers: found 0.5; allowed a number >= 0, <"),
         ("regression", {"quantiles": (0.5, 0.5)},
-         "facts.quantiles[1]: found 0.5; allowed more than the one before it, 0.5. quantiles"),
+         "facts.quantiles[1]: found 0.5; allowed more than the previous one, 0.5. quantiles"),
         ("multiclass", {"metric": "f1"},
          "facts.metric: found f1 under task multiclass; allowed one of accuracy, f1_macro. "
          "f1 is for binary"),

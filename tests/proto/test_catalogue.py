@@ -1,6 +1,7 @@
 """The catalogue is complete, says what the options say, and its page is up to date."""
 
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from tests.proto.specs import messages_below
 from talweg.spec import datasets, losses, models, optimizers, tasks
 from talweg.spec.catalogue.comments import comment
 from talweg.spec.catalogue.markdown import render
-from talweg.spec.fields import Type, choices, fields, shorthand
+from talweg.spec.fields import Type, choices, fields, shorthand, title
 from talweg.spec.semantics.facts import (
     dataset_facts,
     loss_facts,
@@ -25,7 +26,7 @@ from talweg.v1 import options_pb2
 from talweg.v1.datasets_pb2 import Dataset
 from talweg.v1.losses_pb2 import Loss
 from talweg.v1.models_pb2 import Model
-from talweg.v1.optimizers_pb2 import Optimizer
+from talweg.v1.optimizers_pb2 import Optimizer, Schedule
 from talweg.v1.options_pb2 import OutputFacts, TaskKind
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.tasks_pb2 import MetricLearning, Task
@@ -221,8 +222,8 @@ def test_losses_by_task() -> None:
 
 def test_an_entry_in_full() -> None:
     entry = next(entry for entry in losses() if entry.name == "huber")
-    assert entry.description.startswith("Quadratic near zero, linear beyond delta")
-    assert entry.facts.when == "Some outliers, large errors still matter"
+    assert entry.description.startswith("Huber loss: e²/2 up to delta")
+    assert entry.facts.when == "Some outliers, while large errors still matter"
     delta, reduction = entry.parameters
     assert (delta.name, delta.type, delta.default, delta.allowed) == (
         "delta",
@@ -230,10 +231,10 @@ def test_an_entry_in_full() -> None:
         "1",
         "> 0",
     )
-    assert delta.description.startswith("Where the loss turns from quadratic to linear")
+    assert delta.description.startswith("Transition from quadratic to linear")
     assert (reduction.type, reduction.default) == ("one of", '"mean"')
     assert reduction.allowed == "mean, sum, none"
-    assert reduction.description == "How per-sample values become one."
+    assert reduction.description == "How per-sample losses are reduced to one value."
 
 
 def test_parameters_of_every_form() -> None:
@@ -250,7 +251,7 @@ def test_parameters_of_every_form() -> None:
     assert by_name["sum.terms"].allowed == "1 to 20 items"
     assert by_name["cross_entropy.weight"].type == "ClassWeights"
     assert by_name["cross_entropy.weight"].default == ""
-    assert by_name["poisson_nll.log_input"].type == "yes or no"
+    assert by_name["poisson_nll.log_input"].type == "boolean"
     assert by_name["poisson_nll.log_input"].default == "true"
     assert by_name["focal.ignore_index"].default == "-100"
     assert by_name["adamw.eps"].default == "1e-08"
@@ -284,9 +285,24 @@ def test_the_page_is_up_to_date() -> None:
 
 def test_the_page_tells_everything() -> None:
     page = render()
+    headings = set(re.findall(r"^### (?:.*\(`(\w+)`\)|(\w+))$", page, re.MULTILINE))
+    headed = {name for pair in headings for name in pair}
     for choice in CHOICES:
-        for name in choices(choice):
-            assert f"### {name}\n" in page
+        assert headed >= set(choices(choice))
     for message in ALL:
         for name in fields(message):
-            assert f"`{name}`" in page or f"### {name}\n" in page
+            assert f"`{name}`" in page or name in headed
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [message.DESCRIPTOR for message in (Loss, Task, Model, Optimizer, Schedule)],
+    ids=lambda choice: str(choice.name),
+)
+def test_headings_have_the_standard_terms(choice: Descriptor) -> None:
+    terms = [title(message) for _, message in members(choice)]
+    assert all(terms)
+    assert len(set(terms)) == len(terms)
+    page = render()
+    for term in ("Object detection (`detection`)", "Early stopping (`EarlyStopping`)"):
+        assert f"### {term}\n" in page

@@ -59,7 +59,7 @@ def test_defaults_are_filled_in() -> None:
         ),
         (
             {}, {"training": {"epochs": 2}}, "training.epochs",
-            "2 epochs with a curriculum; allowed at least 3 epochs, so that 2 are left behind",
+            "2 epochs with a curriculum; allowed at least 3 epochs, so that 2 are left after",
         ),
         (BY_ARRAY, {"training": {"epochs": 1}}, "training.epochs", "1 epoch with a curriculum"),
         (

@@ -82,7 +82,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str]] = {
     ),
     "weights of the digits alone": (
         objects(classes({"cross_entropy": {"weight": [1] * 10}})),
-        "loss.detection.class_loss.cross_entropy.weight", "10 weights", "background's first",
+        "loss.detection.class_loss.cross_entropy.weight", "10 weights", "with the background",
     ),
     "weights of nothing": (
         objects(classes({"focal": {"alpha": [0] * 11}})),

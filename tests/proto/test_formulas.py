@@ -86,11 +86,11 @@ REFUSED: list[tuple[str, str, int | None, str]] = [
     ("...", "an attribute, '...',", 1, ""),
     ("pred[0]", "a subscript, '['", 5, ""),
     ("[pred]", "a subscript, '['", 1, ""),
-    ("mean(x=pred)", "'='", 7, "give arguments by their place"),
-    ("mean(**pred)", "'mean' with arguments by keyword", 1, "mean(x)"),
-    ("mean(*pred)", "what is no arithmetic", 6, ""),
+    ("mean(x=pred)", "'='", 7, "pass arguments by position"),
+    ("mean(**pred)", "'mean' with keyword arguments", 1, "mean(x)"),
+    ("mean(*pred)", "something other than arithmetic", 6, ""),
     ("pred + 'a'", 'a text, "\'"', 8, ""),
-    ('pred + "a"', "a text, '\"'", 8, ""),
+    ('pred + "a"', "a string, '\"'", 8, ""),
     ("lambda x: x", "the word 'lambda'", 1, ""),
     ("mean(x for x in pred)", "the word 'for'", 8, ""),
     ("pred if k else 1", "the word 'if'", 6, "where(mask, a, b)"),
@@ -115,16 +115,16 @@ REFUSED: list[tuple[str, str, int | None, str]] = [
     ("pred * 1j", "'1j'", 8, ""),
     ("pred * 1.5.2", "'1.5.2'", 8, ""),
     ("1if", "'1if'", 1, ""),
-    ("pred +", "an error of syntax", 7, ""),
-    ("abs(pred", "an error of syntax", 4, ""),
-    ("pred)", "an error of syntax", 5, ""),
-    ("pred target", "an error of syntax", 6, ""),
-    ("(" * 300 + "pred", "an error of syntax", 201, ""),
+    ("pred +", "a syntax error", 7, ""),
+    ("abs(pred", "a syntax error", 4, ""),
+    ("pred)", "a syntax error", 5, ""),
+    ("pred target", "a syntax error", 6, ""),
+    ("(" * 300 + "pred", "a syntax error", 201, ""),
     ("pred, target", "several terms joined by commas", 1, ""),
     ("pred + ()", "several terms joined by commas", 8, ""),
     ("+pred", "a + before a single term", 1, ""),
-    ("(1)(2)", "a call of what is no function", 1, ""),
-    ("abs(abs)(pred)", "a call of what is no function", 1, ""),
+    ("(1)(2)", "a call of something other than a function", 1, ""),
+    ("abs(abs)(pred)", "a call of something other than a function", 1, ""),
     ("2 * pred(1)", "a call of 'pred'", 5, "pred * (…)"),
     ("k(pred)", "a call of 'k'", 1, "k * (…)"),
     ("abs()", "'abs' with 0 arguments", 1, "abs(x)"),
@@ -144,18 +144,18 @@ REFUSED: list[tuple[str, str, int | None, str]] = [
     ("1", "a formula without pred", None, ""),
     ("", "nothing", None, "abs(pred - target)"),
     ("   ", "nothing", None, ""),
-    ("10**10**10 * pred", "an exponent that is no number", 7, ""),
-    ("pred**10**10", "an exponent that is no number", 9, ""),
-    ("pred**target", "an exponent that is no number", 7, "exp(b * log(a))"),
+    ("10**10**10 * pred", "an exponent that is not a number", 7, ""),
+    ("pred**10**10", "an exponent that is not a number", 9, ""),
+    ("pred**target", "an exponent that is not a number", 7, "exp(b * log(a))"),
     ("pred**1e9", "a huge exponent", 7, "-100 to 100"),
     ("pred**(-k * 50)", "a huge exponent", 11, "-100 to 100"),
     ("pred**(1/0)", "a huge exponent", 9, ""),
     ("1e31 * pred", "a huge number", 1, "1e+30"),
     ("1e999 * pred", "a huge number", 1, ""),
     ("9" * 1500 + " * pred", "a huge number", 1, ""),
-    ("-" * 30 + "pred", "one level more", 21, "at most 20 levels"),
-    ("-" * 1900 + "pred", "one level more", 21, "at most 20 levels"),
-    ("abs(" * 20 + "pred" + ")" * 20, "one level more", 81, "at most 20 levels"),
+    ("-" * 30 + "pred", "one level more", 21, "at most 20 nested"),
+    ("-" * 1900 + "pred", "one level more", 21, "at most 20 nested"),
+    ("abs(" * 20 + "pred" + ")" * 20, "one level more", 81, "at most 20 nested"),
     (" + ".join(["pred"] * 22), "one level more", 1, "halves of a long sum"),
 ]
 
@@ -171,7 +171,7 @@ def test_refusals(text: str, found: str, column: int | None, says: str) -> None:
     violation = error.value.violations[0]
     assert violation.field == "loss.expression.formula"
     # Python says which error of syntax, each version in words of its own.
-    said = re.sub(r"(an error of syntax) \(.*\)", r"\1", violation.found)
+    said = re.sub(r"(a syntax error) \(.*\)", r"\1", violation.found)
     assert said == (found if column is None else f"{found} at column {column}")
     assert says in f"{violation.allowed} {violation.hint}"
 
@@ -280,8 +280,8 @@ def test_violations_stand_with_their_field() -> None:
 @pytest.mark.parametrize(
     ("name", "says"),
     [("a b", "letters"), ("", "letters"), ("2k", "letters"), ("λ", "letters"), ("a.b", "letters"),
-     ("pred", "of your own"), ("target", "of your own"), ("abs", "of your own"),
-     ("lambda", "of your own")],
+     ("pred", "built-in"), ("target", "built-in"), ("abs", "built-in"),
+     ("lambda", "built-in")],
 )  # fmt: skip
 def test_names_of_parameters(name: str, says: str) -> None:
     violations = check_message(Expression(formula="pred", params={name: 1.0}), "x")

@@ -93,15 +93,15 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str]] = {
     ),
     "fewer digits than there must be": (
         masks(dataset={"digit_scenes": {"min_digits": 6}}), "dataset.digit_scenes.min_digits",
-        "6", "max_digits, which is 5",
+        "6", "max_digits (5)",
     ),
     "digits larger than the largest": (
         masks(dataset={"digit_scenes": {"min_scale": 3}}), "dataset.digit_scenes.min_scale",
-        "3", "max_scale, which is 2",
+        "3", "max_scale (2)",
     ),
     "weights of ten classes": (
         masks(loss={"cross_entropy": {"weight": [1] * 10}}), "loss.cross_entropy.weight",
-        "10 weights", "11 weights, one a class of digit_scenes",
+        "10 weights", "11 weights, one per class of digit_scenes",
     ),
     "weights of two answers": (
         masks(loss={"bce_with_logits": {"pos_weight": [1, 2]}}, task=FOREGROUND),
@@ -134,11 +134,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str]] = {
         translation(
             {"sum": {"terms": [{"loss": "mae"}, {"loss": features("relu1", "mean", "relu1")}]}}
         ),
-        "loss.sum.terms[1].loss.perceptual.layers[2]", "relu1 again", "once",
+        "loss.sum.terms[1].loss.perceptual.layers[2]", "relu1 twice", "once",
     ),
     "as many weights as layers": (
         translation(features("relu1", layer_weights=[1, 2])), "loss.perceptual.layer_weights",
-        "2 of them", "one a layer, 1",
+        "2 weights", "1, one per layer",
     ),
     "no layer that counts": (
         translation(features("relu1", layer_weights=[0])), "loss.perceptual.layer_weights",
@@ -161,7 +161,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str]] = {
             {"perceptual": {"network": {"job": {"job": "jobs/a", "sha256": "../x"}},
                             "layers": ["relu1"]}}
         ),
-        "loss.perceptual.network.job.sha256", "../x", "64 digits",
+        "loss.perceptual.network.job.sha256", "../x", "64 hexadecimal digits",
     ),
     "a metric of no task": (
         masks(training={"early_stopping": {"metric": "val/ious_3"}}),

@@ -16,7 +16,7 @@ REFUSED: dict[str, tuple[list[Any], str, str, str, str]] = {
     ),
     "convolution on vectors": (
         ["flatten", {"conv2d": {}}, "linear"], "[1]", "conv2d on vectors of 64", "images",
-        "no flatten before it",
+        "no flatten before this",
     ),
     "pooling on vectors": (
         ["flatten", "max_pool2d", "linear"], "[1]", "max_pool2d on vectors", "images", "",
@@ -31,7 +31,7 @@ REFUSED: dict[str, tuple[list[Any], str, str, str, str]] = {
     ),
     "one pooling too many": (
         ["max_pool2d", "max_pool2d", "max_pool2d", "avg_pool2d", "flatten", "linear"],
-        "[3].avg_pool2d.kernel_size", "2 on images of 1×1×1", "at most 1", "fewer poolings",
+        "[3].avg_pool2d.kernel_size", "2 on images of 1×1×1", "at most 1", "fewer pooling layers",
     ),
     "groups that do not divide": (
         [{"conv2d": {"out_channels": 12}}, "group_norm", "flatten", "linear"],

@@ -63,7 +63,7 @@ def test_in_order(spec: dict[str, Any]) -> None:
 # spec, field, part of found, part of allowed
 REFUSED: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "no loss for a head": (
-        job(loss=weighed("ce_dice")), "loss.uncertainty.losses", "1 losses", "2, one a head",
+        job(loss=weighed("ce_dice")), "loss.uncertainty.losses", "1 losses", "2, one per head",
     ),
     "a loss too many": (
         job(loss=weighed("ce_dice", "mae", "mse", by="sum")), "loss.sum.terms", "3 losses", "2",
@@ -82,14 +82,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str]] = {
     ),
     "two outputs for one number": (
         job("depth", loss=weighed("gaussian_nll")), "loss.uncertainty.losses[0]",
-        "gaussian_nll for the head depth", "one output a target",
+        "gaussian_nll for the head depth", "one output per target",
     ),
     "no loss of heads": (
         job(loss="mse"), "loss", "mse under task multitask", "uncertainty",
     ),
     "two heads of one name": (
         job("depth", "depth", loss=weighed("mae", "mae")), "task.multitask.heads",
-        "2 of name depth", "each name once",
+        "2 heads named depth", "each name once",
     ),
     "a head of nothing": (
         job("depth", {"name": "x"}, loss=weighed("mae", "mae")), "task.multitask.heads[1]",
@@ -109,7 +109,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "boxes of numbers": (
         {**NUMBERS, "task": {"multitask": {"heads": ["detection"]}}, "loss": weighed("detection"),
          "model": "multi_head"},
-        "task.multitask.heads[0]", "detection on synthetic_regression", "fits",
+        "task.multitask.heads[0]", "detection on synthetic_regression", "data supports",
     ),
     "a mean over boxes": (
         job("detection", loss=weighed({"detection": {"box_loss": {"mae": {"reduction": "sum"}}}})),
@@ -122,7 +122,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "masks of numbers": (
         {**NUMBERS, "task": {"multitask": {"heads": ["segmentation", "number"]}},
          "loss": weighed("ce_dice", "mse"), "model": "multi_head"},
-        "task.multitask.heads[0]", "segmentation on synthetic_regression", "fits",
+        "task.multitask.heads[0]", "segmentation on synthetic_regression", "data supports",
     ),
     "a number that is not there": (
         {**NUMBERS, "dataset": "diabetes"}, "task.multitask.heads[1].number.column", "1",
@@ -130,7 +130,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str]] = {
     ),
     "types of other heads": (
         job(loss=weighed("ce_dice", "mae", task_types=["regression"])),
-        "loss.uncertainty.task_types", "1", "2, one a head",
+        "loss.uncertainty.task_types", "1", "2, one per head",
     ),
     "a model of one head": (job(model="unet"), "model", "unet under task multitask", "multi_head"),
     "patches that leave pixels over": (

@@ -86,18 +86,18 @@ def test_what_turns_outputs_into_predictions(loss: Any, activation: int) -> None
 @pytest.mark.parametrize(
     ("losses", "problem"),
     [
-        (("mse", "gaussian_nll"), "gaussian_nll takes two outputs a target"),
-        (("poisson_nll", "mse"), "takes the logarithm of the mean: write log_input: false"),
+        (("mse", "gaussian_nll"), "gaussian_nll takes two outputs per target"),
+        (("poisson_nll", "mse"), "takes the log of the mean: write log_input: false"),
         (({"poisson_nll": {"log_input": False}}, "mse"), ""),
         (("poisson_nll", "tweedie"), ""),
         (("quantile", "mse"), ""),
-        (({"multi_quantile": {"quantiles": [0.1, 0.9]}}, "mse"), "each quantile, 0.1, 0.9"),
+        (({"multi_quantile": {"quantiles": [0.1, 0.9]}}, "mse"), "per quantile, 0.1, 0.9"),
         (
             (
                 {"multi_quantile": {"quantiles": [0.1, 0.9]}},
                 {"multi_quantile": {"quantiles": [0.2, 0.9]}},
             ),
-            "each quantile, 0.2, 0.9",
+            "per quantile, 0.2, 0.9",
         ),
         (({"multi_quantile": {"quantiles": [0.1]}}, {"multi_quantile": {"quantiles": [0.1]}}), ""),
     ],

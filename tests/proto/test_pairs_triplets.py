@@ -61,12 +61,12 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str, str]] = {
     ),
     "turned pairs": (
         given(task={"metric_learning": {"turned_classes": True}}),
-        "task.metric_learning.turned_classes", "true with given pairs", "given labels", "",
+        "task.metric_learning.turned_classes", "true with given pairs", "given: labels", "",
     ),
     "pairs without a part": (
         given({"digit_pairs": {"num_samples": 10}},
               split={"train": 0.8, "validation": 0.05, "test": 0.15}),
-        "split.validation", "less than one of 10 samples", "at least one sample", "",
+        "split.validation", "less than 1 of 10 samples", "at least one sample", "",
     ),
     "a watched metric of triplets": (
         given(training={"early_stopping": {"metric": "val/triplet_accuracy"}}),

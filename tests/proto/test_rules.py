@@ -122,15 +122,15 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str, str]] = {
     **KINDS_REFUSED,
     "two meanings of the same answers": (
         base(task="ordinal", loss=total("coral", "corn")), "loss.sum.terms[1].loss",
-        "corn in one sum with coral", "over the same outputs", "given rank ≥ k",
+        "corn in a sum with coral", "over the same outputs", "given rank ≥ k",
     ),
     "too few corners": (
         classes(dataset=generated(num_informative=3, num_classes=9)),
-        "dataset.synthetic_classification.num_informative", "3, which gives 8", "at least 4", "",
+        "dataset.synthetic_classification.num_informative", "3, which allows 8", "at least 4", "",
     ),
     "a class too rare to divide": (
         classes(dataset=generated(num_samples=100, class_shares=[0.98, 0.02])),
-        "dataset.synthetic_classification.class_shares", "about 2 samples", "in each part",
+        "dataset.synthetic_classification.class_shares", "about 2 samples", "in each split",
         "stratified: false",
     ),
     "more classes than test samples": (
@@ -141,7 +141,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str, str]] = {
     "more labels than there are": (
         base(task="multilabel", loss="focal_binary",
              dataset={"synthetic_multilabel": {"mean_labels": 6}}),
-        "dataset.synthetic_multilabel.mean_labels", "6", "at most num_classes, which is 5", "",
+        "dataset.synthetic_multilabel.mean_labels", "6", "at most num_classes (5)", "",
     ),
     "data beyond memory": (
         base(dataset={"synthetic_regression": {"num_samples": 1_000_000, "num_features": 1000}}),
@@ -152,11 +152,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str, str]] = {
     ),
     "an empty part": (
         base(split={"train": 0.9, "validation": 0.002, "test": 0.05}), "split.validation",
-        "0.002, which is less than one of 442 samples", "at least one sample, or 0", "",
+        "0.002, which is less than 1 of 442 samples", "at least one sample, or 0", "",
     ),
     "nothing to train on": (
         base(split={"train": 0.001, "validation": 0.2, "test": 0.2}), "split.train",
-        "0.001, which is less than one of 442 samples", "at least one sample", "",
+        "0.001, which is less than 1 of 442 samples", "at least one sample", "",
     ),
     "numbers have no strata": (
         base(split={"stratified": True}), "split.stratified", "true under task regression",
@@ -172,7 +172,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str, str]] = {
     ),
     "negative counts": (
         base(loss="poisson_nll", dataset="synthetic_regression"), "dataset",
-        "synthetic_regression, some of whose targets are below 0", "targets >= 0", "",
+        "synthetic_regression, which has negative targets", "targets >= 0", "",
     ),
     "outliers among classes": (
         classes(preprocessing={"target_outliers": {}}), "preprocessing.target_outliers",
@@ -180,44 +180,44 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str, str]] = {
     ),
     "outliers the wrong way round": (
         base(preprocessing={"target_outliers": {"low_sd": 11}}),
-        "preprocessing.target_outliers.low_sd", "11", "at most high_sd, which is 10", "",
+        "preprocessing.target_outliers.low_sd", "11", "at most high_sd (10)", "",
     ),
     "no reduction": (
         base(loss={"mse": {"reduction": "none"}}), "loss.mse.reduction", "none",
-        "a job minimises one", "leave it out for mean",
+        "training minimises", "leave it out for mean",
     ),
     "no reduction in a sum": (
         base(loss=total("mse", {"mae": {"reduction": "none"}})),
-        "loss.sum.terms[1].loss.mae.reduction", "none", "to one number", "",
+        "loss.sum.terms[1].loss.mae.reduction", "none", "to one value", "",
     ),
     "no reduction of labels": (
         base(task="multilabel", dataset="synthetic_multilabel",
              loss={"asymmetric_multilabel": {"reduction": "none"}}),
-        "loss.asymmetric_multilabel.reduction", "none", "to one number", "",
+        "loss.asymmetric_multilabel.reduction", "none", "to one value", "",
     ),
     "falling quantiles": (
         base(loss=quantiles(0.1, 0.9, 0.5)), "loss.multi_quantile.quantiles[2]", "0.5",
-        "more than the one before it, 0.9", "must rise",
+        "more than the previous one, 0.9", "must increase",
     ),
     "equal quantiles": (
         base(loss=quantiles(0.5, 0.5)), "loss.multi_quantile.quantiles[1]", "0.5",
-        "more than the one before it", "",
+        "more than the previous one", "",
     ),
     "other outputs in one sum": (
         base(loss=total("mse", quantiles(0.1, 0.9))), "loss.sum.terms[1].loss",
-        "multi_quantile in one sum with mse", "the same outputs", "0.1, 0.9",
+        "multi_quantile in a sum with mse", "the same outputs", "0.1, 0.9",
     ),
     "other quantiles in one sum": (
         base(loss=total(quantiles(0.1, 0.9), quantiles(0.2, 0.8))), "loss.sum.terms[1].loss",
-        "multi_quantile in one sum with multi_quantile", "the same outputs", "0.2, 0.8",
+        "multi_quantile in a sum with multi_quantile", "the same outputs", "0.2, 0.8",
     ),
     "logarithms in one sum": (
         base(loss=total("mse", "poisson_nll")), "loss.sum.terms[1].loss",
-        "poisson_nll in one sum with mse", "the same outputs", "log_input: false",
+        "poisson_nll in a sum with mse", "the same outputs", "log_input: false",
     ),
     "weights of other classes": (
         classes(loss={"cross_entropy": {"weight": [1, 2]}}), "loss.cross_entropy.weight",
-        "2 weights", "10 weights, one a class of digits", "",
+        "2 weights", "10 weights, one per class of digits", "",
     ),
     "weights of other classes in a sum": (
         classes(loss=total("poly1", {"cross_entropy": {"weight": [1]}})),
@@ -225,18 +225,18 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str, str]] = {
     ),
     "alpha of other classes": (
         classes(loss={"focal": {"alpha": [0.25]}}), "loss.focal.alpha", "1 weight",
-        "10 weights, one a class of digits", "",
+        "10 weights, one per class of digits", "",
     ),
     "two weights for one answer": (
         base(task="binary", dataset="breast_cancer",
              loss={"bce_with_logits": {"pos_weight": [1, 2]}}),
-        "loss.bce_with_logits.pos_weight", "2 weights", "1 weight, one, for the one answer", "",
+        "loss.bce_with_logits.pos_weight", "2 weights", "1 weight, one, for the single output", "",
     ),
     "weights of other labels": (
         base(task="multilabel", dataset="synthetic_multilabel",
              loss={"bce_with_logits": {"weight": [1, 2]}}),
         "loss.bce_with_logits.weight", "2 weights",
-        "5 weights, one a label of synthetic_multilabel", "",
+        "5 weights, one per label of synthetic_multilabel", "",
     ),
     "no weight at all": (
         classes(loss={"cross_entropy": {"weight": [0] * 10}}), "loss.cross_entropy.weight",
@@ -266,7 +266,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str, str]] = {
     "best without a judge": (
         base(split={"train": 0.8, "validation": 0},
              training={"checkpoints": {"keep_best": True}}),
-        "split.validation", "0 with training.checkpoints.keep_best", "a share > 0", "",
+        "split.validation", "0 with training.checkpoints.keep_best", "a fraction > 0", "",
     ),
     "metric without its part": (
         base(schedule={"plateau": {"metric": "rmse"}}), "schedule.plateau.metric", '"rmse"',
@@ -287,11 +287,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str, str]] = {
     ),
     "nothing to watch": (
         base(training={"early_stopping": {}}, split={"validation": 0}), "split.validation",
-        "0 with training.early_stopping", "a share > 0", "",
+        "0 with training.early_stopping", "a fraction > 0", "",
     ),
     "nothing for the schedule to watch": (
         base(schedule="plateau", split={"validation": 0}), "split.validation",
-        "0 with schedule.plateau", "a share > 0", "",
+        "0 with schedule.plateau", "a fraction > 0", "",
     ),
     "a tag that no filter can name": (
         base(tags={"a b": "x"}), "tags.a b", 'the name "a b"', "letters, digits", "",
@@ -302,16 +302,16 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str, str]] = {
     ),
     "batch norm of one": (
         base(model={"mlp": {"batch_norm": True}}, training={"batch_size": 5}),
-        "model.mlp.batch_norm", "a batch of 1 sample (266 to train on, batch_size 5)",
+        "model.mlp.batch_norm", "a batch of 1 sample (266 training samples, batch_size 5)",
         "at least 2 samples", "batch_size",
     ),
     "the landscape of a game": (
         game("lsgan", diagnostics={"loss_landscape": {}}), "diagnostics.loss_landscape",
-        "task gan", "a single loss", "Each player has a loss of its own",
+        "task gan", "a single loss", "Generator and critic have separate losses",
     ),
     "a landscape without a middle": (
         base(diagnostics={"loss_landscape": {"points": 10}}),
-        "diagnostics.loss_landscape.points", "10", "an odd number", "in the middle",
+        "diagnostics.loss_landscape.points", "10", "an odd number", "the centre",
     ),
     "batch norm layer of one": (
         layers("flatten", "batch_norm", "linear", training={"batch_size": 1}),

@@ -37,7 +37,7 @@ CASES: dict[str, tuple[dict[str, Any], list[tuple[str, str, str]]]] = {
         layers(*PROBABILITIES, "dropout"),
         [("PROBABILITIES_INTO_LOGITS_LOSS", "model.sequential.layers[2].softmax", "softmax")],
     ),
-    "a sigmoid in the middle": (layers("flatten", "sigmoid", "linear"), []),
+    "a sigmoid the centre": (layers("flatten", "sigmoid", "linear"), []),
     "sigmoid into logits": (
         binary("focal_binary", "linear", "sigmoid"),
         [("PROBABILITIES_INTO_LOGITS_LOSS", "model.sequential.layers[1].sigmoid", "focal_binary")],
@@ -68,7 +68,7 @@ CASES: dict[str, tuple[dict[str, Any], list[tuple[str, str, str]]]] = {
     ),
     "a high rate": (
         base(optimizer={"adamw": {"learning_rate": 0.1}}),
-        [("LEARNING_RATE_ABOVE_USUAL", "optimizer.adamw.learning_rate", "ends at 0.03")],
+        [("LEARNING_RATE_ABOVE_USUAL", "optimizer.adamw.learning_rate", "up to 0.03")],
     ),
     "the highest usual rate": (base(optimizer={"adamw": {"learning_rate": 0.03}}), []),
     "the same rate elsewhere": (base(optimizer={"sgd": {"learning_rate": 0.1}}), []),

@@ -118,7 +118,9 @@ async def test_digests_of_models(rules: Rules) -> None:
     before = rules.get(row)
     for digest in filter(None, DIGESTS):
         outcome = Outcome(state=Job.SUCCEEDED, model_sha256=digest)
-        with pytest.raises(InvalidRequest, match=r"outcome.model_sha256: must be 64 digits"):
+        with pytest.raises(
+            InvalidRequest, match=r"outcome.model_sha256: must be 64 hexadecimal digits"
+        ):
             await rules.leases.finish(held(row), outcome, None)
     assert rules.get(row) == before
 

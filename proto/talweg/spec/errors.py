@@ -117,5 +117,5 @@ def limited(violations: list[Violation]) -> list[Violation]:
     if len(violations) <= MAX_VIOLATIONS:
         return violations
     more = f"more than {MAX_VIOLATIONS} violations"
-    hint = f"the first {MAX_VIOLATIONS} are told; mend these first"
+    hint = f"the first {MAX_VIOLATIONS} are listed; fix these first"
     return [*violations[:MAX_VIOLATIONS], Violation("", more, "none", hint)]

@@ -24,7 +24,7 @@ class Type(enum.Enum):
 
     NUMBER = "number"
     INTEGER = "integer"
-    FLAG = "yes or no"
+    FLAG = "boolean"
     TEXT = "text"
     BYTES = "bytes"
     CHOICE = "one of"
@@ -215,6 +215,12 @@ def shorthand(message: Descriptor) -> str:
     """Give the field that a bare value in place of the message's object stands for, or ''."""
     field: str = message.GetOptions().Extensions[options_pb2.shorthand]
     return field
+
+
+def title(message: Descriptor) -> str:
+    """Return the standard term for what the message describes; empty where it has none."""
+    term: str = message.GetOptions().Extensions[options_pb2.title]
+    return term
 
 
 @functools.cache

@@ -100,12 +100,12 @@ class CheckpointName:
                 return found
         raise ValueError(
             "a checkpoint's name must be jobs/ID/checkpoints/STEP-ATTEMPT, the step in 12 digits "
-            f"at least, with -best behind it for the best, but got {shown(name)}"
+            f"at least, with the suffix -best for the best, but got {shown(name)}"
         )
 
 
 def is_sha256(text: str) -> bool:
-    """Tell whether a text is a sha256 in hexadecimal: 64 digits from 0 to f."""
+    """Tell whether a text is a sha256 in hexadecimal: 64 hexadecimal digits."""
     return _SHA256.fullmatch(text) is not None
 
 

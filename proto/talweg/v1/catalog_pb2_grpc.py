@@ -101,7 +101,7 @@ class CatalogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RecommendLoss(self, request, context):
-        """Ranks the losses that suit a task, given what is known about its data.
+        """Recommends losses for a task, best first, given what is known about its data.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from talweg.v1 import options_pb2 as talweg_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atalweg/v1/curriculum.proto\x12\ttalweg.v1\x1a\x17talweg/v1/options.proto\"\x83\x02\n\tEasyFirst\x12K\n\x0bstart_share\x18\x01 \x01(\x01\x42\x31\x8a\xb5\x18\x1b\t333333\xd3?\x11\x00\x00\x00\x00\x00\x00\x00\x00)\x00\x00\x00\x00\x00\x00\xf0?\xb2\xb5\x18\x0estart_fractionH\x00\x88\x01\x01\x12K\n\x0crising_share\x18\x02 \x01(\x01\x42\x30\x8a\xb5\x18\x1b\t\x00\x00\x00\x00\x00\x00\xe0?\x11\x00\x00\x00\x00\x00\x00\x00\x00)\x00\x00\x00\x00\x00\x00\xf0?\xb2\xb5\x18\rramp_fractionH\x01\x88\x01\x01\x12;\n\ndifficulty\x18\x03 \x01(\x0b\x32\x15.talweg.v1.DifficultyB\x10\xaa\xb5\x18\x0c\x1a\nfirst_passB\x0e\n\x0c_start_shareB\x0f\n\r_rising_share\"m\n\nDifficulty\x12*\n\nfirst_pass\x18\x01 \x01(\x0b\x32\x14.talweg.v1.FirstPassH\x00\x12+\n\x05\x61rray\x18\x02 \x01(\x0b\x32\x1a.talweg.v1.DifficultyArrayH\x00\x42\x06\n\x04kind\"C\n\tFirstPass\x12+\n\x06\x65pochs\x18\x01 \x01(\rB\x16\x8a\xb5\x18\x12\t\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x80\x84.AH\x00\x88\x01\x01\x42\t\n\x07_epochs\"A\n\x0f\x44ifficultyArray\x12\x1b\n\x04name\x18\x01 \x01(\tB\x08\x92\xb5\x18\x04\x10\x64(\x01H\x00\x88\x01\x01:\x08\xb2\xb5\x18\x04nameB\x07\n\x05_nameb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atalweg/v1/curriculum.proto\x12\ttalweg.v1\x1a\x17talweg/v1/options.proto\"\x9c\x02\n\tEasyFirst\x12K\n\x0bstart_share\x18\x01 \x01(\x01\x42\x31\x8a\xb5\x18\x1b\t333333\xd3?\x11\x00\x00\x00\x00\x00\x00\x00\x00)\x00\x00\x00\x00\x00\x00\xf0?\xb2\xb5\x18\x0estart_fractionH\x00\x88\x01\x01\x12K\n\x0crising_share\x18\x02 \x01(\x01\x42\x30\x8a\xb5\x18\x1b\t\x00\x00\x00\x00\x00\x00\xe0?\x11\x00\x00\x00\x00\x00\x00\x00\x00)\x00\x00\x00\x00\x00\x00\xf0?\xb2\xb5\x18\rramp_fractionH\x01\x88\x01\x01\x12;\n\ndifficulty\x18\x03 \x01(\x0b\x32\x15.talweg.v1.DifficultyB\x10\xaa\xb5\x18\x0c\x1a\nfirst_pass:\x17\xe2\xb5\x18\x13\x43urriculum learningB\x0e\n\x0c_start_shareB\x0f\n\r_rising_share\"\x85\x01\n\nDifficulty\x12*\n\nfirst_pass\x18\x01 \x01(\x0b\x32\x14.talweg.v1.FirstPassH\x00\x12+\n\x05\x61rray\x18\x02 \x01(\x0b\x32\x1a.talweg.v1.DifficultyArrayH\x00:\x16\xe2\xb5\x18\x12\x44ifficulty measureB\x06\n\x04kind\"[\n\tFirstPass\x12+\n\x06\x65pochs\x18\x01 \x01(\rB\x16\x8a\xb5\x18\x12\t\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x80\x84.AH\x00\x88\x01\x01:\x16\xe2\xb5\x18\x12\x44ifficulty by lossB\t\n\x07_epochs\"]\n\x0f\x44ifficultyArray\x12\x1b\n\x04name\x18\x01 \x01(\tB\x08\x92\xb5\x18\x04\x10\x64(\x01H\x00\x88\x01\x01:$\xb2\xb5\x18\x04name\xe2\xb5\x18\x18\x44ifficulty from the dataB\x07\n\x05_nameb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,18 +38,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EASYFIRST'].fields_by_name['rising_share']._serialized_options = b'\212\265\030\033\t\000\000\000\000\000\000\340?\021\000\000\000\000\000\000\000\000)\000\000\000\000\000\000\360?\262\265\030\rramp_fraction'
   _globals['_EASYFIRST'].fields_by_name['difficulty']._loaded_options = None
   _globals['_EASYFIRST'].fields_by_name['difficulty']._serialized_options = b'\252\265\030\014\032\nfirst_pass'
+  _globals['_EASYFIRST']._loaded_options = None
+  _globals['_EASYFIRST']._serialized_options = b'\342\265\030\023Curriculum learning'
+  _globals['_DIFFICULTY']._loaded_options = None
+  _globals['_DIFFICULTY']._serialized_options = b'\342\265\030\022Difficulty measure'
   _globals['_FIRSTPASS'].fields_by_name['epochs']._loaded_options = None
   _globals['_FIRSTPASS'].fields_by_name['epochs']._serialized_options = b'\212\265\030\022\t\000\000\000\000\000\000\360?)\000\000\000\000\200\204.A'
+  _globals['_FIRSTPASS']._loaded_options = None
+  _globals['_FIRSTPASS']._serialized_options = b'\342\265\030\022Difficulty by loss'
   _globals['_DIFFICULTYARRAY'].fields_by_name['name']._loaded_options = None
   _globals['_DIFFICULTYARRAY'].fields_by_name['name']._serialized_options = b'\222\265\030\004\020d(\001'
   _globals['_DIFFICULTYARRAY']._loaded_options = None
-  _globals['_DIFFICULTYARRAY']._serialized_options = b'\262\265\030\004name'
+  _globals['_DIFFICULTYARRAY']._serialized_options = b'\262\265\030\004name\342\265\030\030Difficulty from the data'
   _globals['_EASYFIRST']._serialized_start=67
-  _globals['_EASYFIRST']._serialized_end=326
-  _globals['_DIFFICULTY']._serialized_start=328
-  _globals['_DIFFICULTY']._serialized_end=437
-  _globals['_FIRSTPASS']._serialized_start=439
-  _globals['_FIRSTPASS']._serialized_end=506
-  _globals['_DIFFICULTYARRAY']._serialized_start=508
-  _globals['_DIFFICULTYARRAY']._serialized_end=573
+  _globals['_EASYFIRST']._serialized_end=351
+  _globals['_DIFFICULTY']._serialized_start=354
+  _globals['_DIFFICULTY']._serialized_end=487
+  _globals['_FIRSTPASS']._serialized_start=489
+  _globals['_FIRSTPASS']._serialized_end=580
+  _globals['_DIFFICULTYARRAY']._serialized_start=582
+  _globals['_DIFFICULTYARRAY']._serialized_end=675
 # @@protoc_insertion_point(module_scope)

@@ -25,29 +25,35 @@ _sym_db = _symbol_database.Default()
 from talweg.v1 import options_pb2 as talweg_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15talweg/v1/guard.proto\x12\ttalweg.v1\x1a\x17talweg/v1/options.proto\"\x89\x01\n\x05Guard\x12$\n\x04\x66\x61il\x18\x01 \x01(\x0b\x32\x14.talweg.v1.GuardFailH\x00\x12$\n\x04skip\x18\x02 \x01(\x0b\x32\x14.talweg.v1.GuardSkipH\x00\x12,\n\x08rollback\x18\x03 \x01(\x0b\x32\x18.talweg.v1.GuardRollbackH\x00\x42\x06\n\x04kind\"\x0b\n\tGuardFail\"\xc2\x01\n\tGuardSkip\x12G\n\tmax_share\x18\x01 \x01(\x01\x42/\x8a\xb5\x18\x1b\t{\x14\xaeG\xe1z\x84?\x11\x00\x00\x00\x00\x00\x00\x00\x00)\x00\x00\x00\x00\x00\x00\xf0?\xb2\xb5\x18\x0cmax_fractionH\x00\x88\x01\x01\x12M\n\x0cmax_in_a_row\x18\x02 \x01(\rB2\x8a\xb5\x18\x1b\t\x00\x00\x00\x00\x00\x00\x14@\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x80\x84.A\xb2\xb5\x18\x0fmax_consecutiveH\x01\x88\x01\x01\x42\x0c\n\n_max_shareB\x0f\n\r_max_in_a_row\"\x8b\x02\n\rGuardRollback\x12\x46\n\x0brate_factor\x18\x01 \x01(\x01\x42,\x8a\xb5\x18\x1b\t\x00\x00\x00\x00\x00\x00\xe0?\x11\x00\x00\x00\x00\x00\x00\x00\x00)\x00\x00\x00\x00\x00\x00\xf0?\xb2\xb5\x18\tlr_factorH\x00\x88\x01\x01\x12H\n\tmax_times\x18\x02 \x01(\rB0\x8a\xb5\x18\x1b\t\x00\x00\x00\x00\x00\x00\x08@\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00@\x8f@\xb2\xb5\x18\rmax_rollbacksH\x01\x88\x01\x01\x12\x35\n\x10keep_every_steps\x18\x03 \x01(\rB\x16\x8a\xb5\x18\x12\t\x00\x00\x00\x00\x00\x00Y@\x19\x00\x00\x00\x00\x00\x00\xf0?H\x02\x88\x01\x01\x42\x0e\n\x0c_rate_factorB\x0c\n\n_max_timesB\x13\n\x11_keep_every_stepsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15talweg/v1/guard.proto\x12\ttalweg.v1\x1a\x17talweg/v1/options.proto\"\x89\x01\n\x05Guard\x12$\n\x04\x66\x61il\x18\x01 \x01(\x0b\x32\x14.talweg.v1.GuardFailH\x00\x12$\n\x04skip\x18\x02 \x01(\x0b\x32\x14.talweg.v1.GuardSkipH\x00\x12,\n\x08rollback\x18\x03 \x01(\x0b\x32\x18.talweg.v1.GuardRollbackH\x00\x42\x06\n\x04kind\"\x15\n\tGuardFail:\x08\xe2\xb5\x18\x04\x46\x61il\"\xd5\x01\n\tGuardSkip\x12G\n\tmax_share\x18\x01 \x01(\x01\x42/\x8a\xb5\x18\x1b\t{\x14\xaeG\xe1z\x84?\x11\x00\x00\x00\x00\x00\x00\x00\x00)\x00\x00\x00\x00\x00\x00\xf0?\xb2\xb5\x18\x0cmax_fractionH\x00\x88\x01\x01\x12M\n\x0cmax_in_a_row\x18\x02 \x01(\rB2\x8a\xb5\x18\x1b\t\x00\x00\x00\x00\x00\x00\x14@\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x80\x84.A\xb2\xb5\x18\x0fmax_consecutiveH\x01\x88\x01\x01:\x11\xe2\xb5\x18\rSkip the stepB\x0c\n\n_max_shareB\x0f\n\r_max_in_a_row\"\x9a\x02\n\rGuardRollback\x12\x46\n\x0brate_factor\x18\x01 \x01(\x01\x42,\x8a\xb5\x18\x1b\t\x00\x00\x00\x00\x00\x00\xe0?\x11\x00\x00\x00\x00\x00\x00\x00\x00)\x00\x00\x00\x00\x00\x00\xf0?\xb2\xb5\x18\tlr_factorH\x00\x88\x01\x01\x12H\n\tmax_times\x18\x02 \x01(\rB0\x8a\xb5\x18\x1b\t\x00\x00\x00\x00\x00\x00\x08@\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00@\x8f@\xb2\xb5\x18\rmax_rollbacksH\x01\x88\x01\x01\x12\x35\n\x10keep_every_steps\x18\x03 \x01(\rB\x16\x8a\xb5\x18\x12\t\x00\x00\x00\x00\x00\x00Y@\x19\x00\x00\x00\x00\x00\x00\xf0?H\x02\x88\x01\x01:\r\xe2\xb5\x18\tRoll backB\x0e\n\x0c_rate_factorB\x0c\n\n_max_timesB\x13\n\x11_keep_every_stepsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'talweg.v1.guard_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_GUARDFAIL']._loaded_options = None
+  _globals['_GUARDFAIL']._serialized_options = b'\342\265\030\004Fail'
   _globals['_GUARDSKIP'].fields_by_name['max_share']._loaded_options = None
   _globals['_GUARDSKIP'].fields_by_name['max_share']._serialized_options = b'\212\265\030\033\t{\024\256G\341z\204?\021\000\000\000\000\000\000\000\000)\000\000\000\000\000\000\360?\262\265\030\014max_fraction'
   _globals['_GUARDSKIP'].fields_by_name['max_in_a_row']._loaded_options = None
   _globals['_GUARDSKIP'].fields_by_name['max_in_a_row']._serialized_options = b'\212\265\030\033\t\000\000\000\000\000\000\024@\031\000\000\000\000\000\000\360?)\000\000\000\000\200\204.A\262\265\030\017max_consecutive'
+  _globals['_GUARDSKIP']._loaded_options = None
+  _globals['_GUARDSKIP']._serialized_options = b'\342\265\030\rSkip the step'
   _globals['_GUARDROLLBACK'].fields_by_name['rate_factor']._loaded_options = None
   _globals['_GUARDROLLBACK'].fields_by_name['rate_factor']._serialized_options = b'\212\265\030\033\t\000\000\000\000\000\000\340?\021\000\000\000\000\000\000\000\000)\000\000\000\000\000\000\360?\262\265\030\tlr_factor'
   _globals['_GUARDROLLBACK'].fields_by_name['max_times']._loaded_options = None
   _globals['_GUARDROLLBACK'].fields_by_name['max_times']._serialized_options = b'\212\265\030\033\t\000\000\000\000\000\000\010@\031\000\000\000\000\000\000\360?)\000\000\000\000\000@\217@\262\265\030\rmax_rollbacks'
   _globals['_GUARDROLLBACK'].fields_by_name['keep_every_steps']._loaded_options = None
   _globals['_GUARDROLLBACK'].fields_by_name['keep_every_steps']._serialized_options = b'\212\265\030\022\t\000\000\000\000\000\000Y@\031\000\000\000\000\000\000\360?'
+  _globals['_GUARDROLLBACK']._loaded_options = None
+  _globals['_GUARDROLLBACK']._serialized_options = b'\342\265\030\tRoll back'
   _globals['_GUARD']._serialized_start=62
   _globals['_GUARD']._serialized_end=199
   _globals['_GUARDFAIL']._serialized_start=201
-  _globals['_GUARDFAIL']._serialized_end=212
-  _globals['_GUARDSKIP']._serialized_start=215
-  _globals['_GUARDSKIP']._serialized_end=409
-  _globals['_GUARDROLLBACK']._serialized_start=412
-  _globals['_GUARDROLLBACK']._serialized_end=679
+  _globals['_GUARDFAIL']._serialized_end=222
+  _globals['_GUARDSKIP']._serialized_start=225
+  _globals['_GUARDSKIP']._serialized_end=438
+  _globals['_GUARDROLLBACK']._serialized_start=441
+  _globals['_GUARDROLLBACK']._serialized_end=723
 # @@protoc_insertion_point(module_scope)

@@ -26,10 +26,10 @@ if _version_not_supported:
 
 
 class JobServiceStub:
-    """What people use.
+    """The service for clients.
 
-    Errors are google.rpc.Status with ErrorInfo (domain "talweg") and, where a request is at fault,
-    BadRequest with one violation a field. Only UNAVAILABLE is worth trying again as it is.
+    Errors are google.rpc.Status with ErrorInfo (domain "talweg") and, for invalid requests,
+    BadRequest with one violation per field. Only UNAVAILABLE is worth retrying unchanged.
     """
 
     def __init__(self, channel):
@@ -96,87 +96,89 @@ class JobServiceStub:
 
 
 class JobServiceServicer:
-    """What people use.
+    """The service for clients.
 
-    Errors are google.rpc.Status with ErrorInfo (domain "talweg") and, where a request is at fault,
-    BadRequest with one violation a field. Only UNAVAILABLE is worth trying again as it is.
+    Errors are google.rpc.Status with ErrorInfo (domain "talweg") and, for invalid requests,
+    BadRequest with one violation per field. Only UNAVAILABLE is worth retrying unchanged.
     """
 
     def SubmitJob(self, request, context):
-        """Takes a job. INVALID_ARGUMENT with every violation at once; ALREADY_EXISTS where request_id
-        was used with another body.
+        """Submits a job. INVALID_ARGUMENT lists all violations at once; ALREADY_EXISTS if request_id was
+        used with another body.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchSubmitJobs(self, request, context):
-        """Takes up to 1,000 jobs, each for itself: one that is refused does not touch the others.
+        """Submits up to 1,000 jobs independently: one that is refused does not affect the others.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetJob(self, request, context):
-        """NOT_FOUND where there is no such job.
+        """Returns a job. NOT_FOUND if there is no such job.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListJobs(self, request, context):
-        """INVALID_ARGUMENT on a filter or order it does not know, and on a page_token of other arguments.
+        """Lists jobs. INVALID_ARGUMENT for an unknown filter or order, or a page_token from a call with
+        other arguments.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchJob(self, request, context):
-        """Every event of a job after a cursor, and new ones as they come, up to one with `finished`.
+        """Streams the events of a job after a cursor, and new ones as they occur, until one with
+        `finished`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetJobMetrics(self, request, context):
-        """First, last and best value of each metric and, on request, the recorded points.
+        """Returns the first, last and best value of each metric and, on request, the recorded points.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CompareJobs(self, request, context):
-        """Jobs side by side, from the record: works while MLflow is down. INVALID_ARGUMENT where there are
-        more than 10,000 jobs, or groups with so long labels that the answer would outgrow 4 MiB.
+        """Compares jobs from the database, even while MLflow is down. INVALID_ARGUMENT if there are more
+        than 10,000 jobs, or groups with labels so long that the response would exceed 4 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelJob(self, request, context):
-        """Asks a job to end as CANCELLED. FAILED_PRECONDITION where it has ended otherwise.
+        """Requests that a job ends as CANCELLED. FAILED_PRECONDITION if it has already ended otherwise.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PauseJob(self, request, context):
-        """Has a job wait until it is resumed, and gives its worker back. A QUEUED job is PAUSED at once; a
-        RUNNING one keeps a checkpoint first. FAILED_PRECONDITION where it has ended.
+        """Pauses a job until it is resumed, and frees its worker. A QUEUED job is PAUSED at once; a
+        RUNNING one saves a checkpoint first. FAILED_PRECONDITION if it has ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResumeJob(self, request, context):
-        """Lets a PAUSED job go on, from its checkpoint. FAILED_PRECONDITION where it has ended.
+        """Resumes a PAUSED job from its checkpoint. FAILED_PRECONDITION if it has ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RetryJob(self, request, context):
-        """Submits an ended job's spec again, as a new job. FAILED_PRECONDITION where it has not ended.
+        """Submits the spec of an ended job as a new job. FAILED_PRECONDITION if it has not ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -249,10 +251,10 @@ def add_JobServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class JobService:
-    """What people use.
+    """The service for clients.
 
-    Errors are google.rpc.Status with ErrorInfo (domain "talweg") and, where a request is at fault,
-    BadRequest with one violation a field. Only UNAVAILABLE is worth trying again as it is.
+    Errors are google.rpc.Status with ErrorInfo (domain "talweg") and, for invalid requests,
+    BadRequest with one violation per field. Only UNAVAILABLE is worth retrying unchanged.
     """
 
     @staticmethod

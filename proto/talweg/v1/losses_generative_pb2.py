@@ -26,7 +26,7 @@ from talweg.v1 import losses_parts_pb2 as talweg_dot_v1_dot_losses__parts__pb2
 from talweg.v1 import options_pb2 as talweg_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!talweg/v1/losses_generative.proto\x12\ttalweg.v1\x1a\x1ctalweg/v1/losses_parts.proto\x1a\x17talweg/v1/options.proto\"\x82\x04\n\x03Gan\x12&\n\x04\x66orm\x18\x01 \x01(\x0e\x32\x13.talweg.v1.Gan.FormH\x00\x88\x01\x01\x12*\n\x04side\x18\x02 \x01(\x0e\x32\x17.talweg.v1.GanSide.KindH\x01\x88\x01\x01\x12\x34\n\tgenerator\x18\x03 \x01(\x0e\x32\x1c.talweg.v1.GanGenerator.KindH\x02\x88\x01\x01\x12\x37\n\treduction\x18\x0f \x01(\x0e\x32\x1f.talweg.v1.PooledReduction.KindH\x03\x88\x01\x01\"/\n\x04\x46orm\x12\x07\n\x03\x62\x63\x65\x10\x00\x12\t\n\x05hinge\x10\x01\x12\t\n\x05lsgan\x10\x02\x12\x08\n\x04wgan\x10\x03:\xd8\x01\x8a\xb5\x18\xd3\x01\n\x01\n\x12\x30real (R, \xe2\x80\xa6), on the discriminator\'s side alone\x12\rfake (F, \xe2\x80\xa6)\"PSamples must look real; hinge is the steadiest, wgan needs a penalty or clipping*7Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661J\x02\x08\x0f\x42\x07\n\x05_formB\x07\n\x05_sideB\x0c\n\n_generatorB\x0c\n\n_reduction\"3\n\x07GanSide\"(\n\x04Kind\x12\x11\n\rdiscriminator\x10\x00\x12\r\n\tgenerator\x10\x01\"7\n\x0cGanGenerator\"\'\n\x04Kind\x12\x12\n\x0enon_saturating\x10\x00\x12\x0b\n\x07minimax\x10\x01\"\x9a\x02\n\nGaussianKl\x12\x36\n\treduction\x18\x0f \x01(\x0e\x32\x1e.talweg.v1.BatchReduction.KindH\x00\x88\x01\x01:\xc5\x01\x8a\xb5\x18\xc0\x01\n\x01\x0b\x12\x0bmu (N, \xe2\x80\xa6)\x12\x0flogvar (N, \xe2\x80\xa6)\"%The code of a variational autoencoder*8Kingma and Welling 2014, https://arxiv.org/abs/1312.6114B<a code alone says nothing of the samples: vae has both termsB\x0c\n\n_reduction\"\xd2\x03\n\x03Vae\x12(\n\x05recon\x18\x01 \x01(\x0e\x32\x14.talweg.v1.Vae.ReconH\x00\x88\x01\x01\x12)\n\x04\x62\x65ta\x18\x02 \x01(\x01\x42\x16\x8a\xb5\x18\x12\t\x00\x00\x00\x00\x00\x00\xf0?\x19\x00\x00\x00\x00\x00\x00\x00\x00H\x01\x88\x01\x01\x12\x36\n\treduction\x18\x0f \x01(\x0e\x32\x1e.talweg.v1.BatchReduction.KindH\x02\x88\x01\x01\"7\n\x05Recon\x12\x0e\n\nbce_logits\x10\x00\x12\x07\n\x03\x62\x63\x65\x10\x01\x12\x07\n\x03mse\x10\x02\x12\x0c\n\x08gaussian\x10\x03:\xe3\x01\x8a\xb5\x18\xde\x01\n\x01\x0b\x12\x0erecon (N, \xe2\x80\xa6)\x12\x0ftarget (N, \xe2\x80\xa6)\x12\tmu (N, D)\x12\rlogvar (N, D)\"\x1bSamples and a code for them*XHiggins et al. 2017 (beta-VAE); Kingma and Welling 2014, https://arxiv.org/abs/1312.6114J\'\x08\x04\x12\x0e\n\x05recon\x12\x03mse\x18\x03\x12\x13\n\x05recon\x12\x08gaussian\x18\x03\x42\x08\n\x06_reconB\x07\n\x05_betaB\x0c\n\n_reduction\"\x9b\x04\n\x04Ssim\x12\x39\n\x0bwindow_size\x18\x01 \x01(\rB\x1f\x8a\xb5\x18\x1b\t\x00\x00\x00\x00\x00\x00&@\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\xf8\x8f@H\x00\x88\x01\x01\x12*\n\x05sigma\x18\x02 \x01(\x01\x42\x16\x8a\xb5\x18\x12\t\x00\x00\x00\x00\x00\x00\xf8?\x11\x00\x00\x00\x00\x00\x00\x00\x00H\x01\x88\x01\x01\x12/\n\ndata_range\x18\x03 \x01(\x01\x42\x16\x8a\xb5\x18\x12\t\x00\x00\x00\x00\x00\x00\xf0?\x11\x00\x00\x00\x00\x00\x00\x00\x00H\x02\x88\x01\x01\x12\'\n\x02k1\x18\x04 \x01(\x01\x42\x16\x8a\xb5\x18\x12\t{\x14\xaeG\xe1z\x84?\x11\x00\x00\x00\x00\x00\x00\x00\x00H\x03\x88\x01\x01\x12\'\n\x02k2\x18\x05 \x01(\x01\x42\x16\x8a\xb5\x18\x12\t\xb8\x1e\x85\xebQ\xb8\x9e?\x11\x00\x00\x00\x00\x00\x00\x00\x00H\x04\x88\x01\x01\x12\x31\n\treduction\x18\x0f \x01(\x0e\x32\x19.talweg.v1.Reduction.KindH\x05\x88\x01\x01:\xb0\x01\x8a\xb5\x18\xab\x01\n\x01\x0c\x12\x11pred (N, C, H, W)\x12\x13target (N, C, H, W)\"?Structure matters more than each pixel; best with mae beside it*9Wang et al. 2004, https://doi.org/10.1109/TIP.2003.819861J\x02\x08\x03\x42\x0e\n\x0c_window_sizeB\x08\n\x06_sigmaB\r\n\x0b_data_rangeB\x05\n\x03_k1B\x05\n\x03_k2B\x0c\n\n_reduction\"\x92\x02\n\x0eTotalVariation\x12;\n\treduction\x18\x0f \x01(\x0e\x32#.talweg.v1.TotalVariation.ReductionH\x00\x88\x01\x01\"\x1e\n\tReduction\x12\x08\n\x04mean\x10\x00\x12\x07\n\x03sum\x10\x01:\x94\x01\x8a\xb5\x18\x8f\x01\n\x01\x0c\x12\x11pred (N, C, H, W)\"0Beside another loss, where images come out noisy*?Rudin et al. 1992, https://doi.org/10.1016/0167-2789(92)90242-FJ\x02\x08\x03h\x01\x42\x0c\n\n_reduction\"\xac\x04\n\nPerceptual\x12<\n\x07network\x18\x01 \x01(\x0b\x32\x19.talweg.v1.FeatureNetworkB\x0b\xaa\xb5\x18\x07\x1a\x05vgg16H\x00\x88\x01\x01\x12\x1c\n\x06layers\x18\x02 \x03(\tB\x0c\x92\xb5\x18\x02\x10\x64\xa2\xb5\x18\x02\x10\x64\x12*\n\rlayer_weights\x18\x03 \x03(\x01\x42\x13\x8a\xb5\x18\t\x19\x00\x00\x00\x00\x00\x00\x00\x00\xa2\xb5\x18\x02\x10\x64\x12\x1c\n\x07learned\x18\x04 \x01(\x08\x42\x06\x9a\xb5\x18\x02\x08\x00H\x01\x88\x01\x01\x12\x31\n\treduction\x18\x0f \x01(\x0e\x32\x19.talweg.v1.Reduction.KindH\x02\x88\x01\x01:\x9e\x02\x8a\xb5\x18\x99\x02\n\x01\x0c\x12<pred (N, C, H, W) as the network takes them, C = 3 for vgg16\x12\x11target (the same)\x12\x36layer_weights (L,) in place of the parameter, optional\"PImages must look alike rather than match pixel by pixel; best with mae beside it*5Johnson et al. 2016, https://arxiv.org/abs/1603.08155J\x02\x08\x03\x42\n\n\x08_networkB\n\n\x08_learnedB\x0c\n\n_reduction\"\x8b\x01\n\x0e\x46\x65\x61tureNetwork\x12!\n\x05vgg16\x18\x01 \x01(\x0b\x32\x10.talweg.v1.Vgg16H\x00\x12*\n\x07trained\x18\x02 \x01(\x0b\x32\x17.talweg.v1.TrainedModelH\x00\x12\"\n\x03job\x18\x03 \x01(\x0b\x32\x13.talweg.v1.JobModelH\x00\x42\x06\n\x04kind\"\xb2\x01\n\x08JobModel\x12H\n\x03job\x18\x01 \x01(\tB6\x92\xb5\x18\x32\x10i\x1a#jobs/[A-Za-z0-9][A-Za-z0-9_-]{0,99}\"\x07jobs/ID(\x01H\x00\x88\x01\x01\x12@\n\x06sha256\x18\x02 \x01(\tB+\x92\xb5\x18\'\x10@\x1a\x0c[0-9a-f]{64}\"\x15\x36\x34 digits from 0 to fH\x01\x88\x01\x01:\x07\xb2\xb5\x18\x03jobB\x06\n\x04_jobB\t\n\x07_sha256\"\x07\n\x05Vgg16\"\xb8\x01\n\x0cTrainedModel\x12\x92\x01\n\x05model\x18\x01 \x01(\tB~\x92\xb5\x18z\x10\x64\x1a\x1b[A-Za-z0-9][A-Za-z0-9 ._-]*\"Wletters, digits, spaces, dots, dashes and underscores, beginning with a letter or digit(\x01H\x00\x88\x01\x01:\t\xb2\xb5\x18\x05modelB\x08\n\x06_modelb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!talweg/v1/losses_generative.proto\x12\ttalweg.v1\x1a\x1ctalweg/v1/losses_parts.proto\x1a\x17talweg/v1/options.proto\"\xa7\x04\n\x03Gan\x12&\n\x04\x66orm\x18\x01 \x01(\x0e\x32\x13.talweg.v1.Gan.FormH\x00\x88\x01\x01\x12*\n\x04side\x18\x02 \x01(\x0e\x32\x17.talweg.v1.GanSide.KindH\x01\x88\x01\x01\x12\x34\n\tgenerator\x18\x03 \x01(\x0e\x32\x1c.talweg.v1.GanGenerator.KindH\x02\x88\x01\x01\x12\x37\n\treduction\x18\x0f \x01(\x0e\x32\x1f.talweg.v1.PooledReduction.KindH\x03\x88\x01\x01\"/\n\x04\x46orm\x12\x07\n\x03\x62\x63\x65\x10\x00\x12\t\n\x05hinge\x10\x01\x12\t\n\x05lsgan\x10\x02\x12\x08\n\x04wgan\x10\x03:\xfd\x01\x8a\xb5\x18\xde\x01\n\x01\n\x12)real (R, \xe2\x80\xa6), for the discriminator only\x12\rfake (F, \xe2\x80\xa6)\"bRealistic samples; hinge is the most stable form, wgan needs a gradient penalty or weight clipping*7Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661J\x02\x08\x0f\xe2\xb5\x18\x16\x41\x64versarial loss (GAN)B\x07\n\x05_formB\x07\n\x05_sideB\x0c\n\n_generatorB\x0c\n\n_reduction\"3\n\x07GanSide\"(\n\x04Kind\x12\x11\n\rdiscriminator\x10\x00\x12\r\n\tgenerator\x10\x01\"7\n\x0cGanGenerator\"\'\n\x04Kind\x12\x12\n\x0enon_saturating\x10\x00\x12\x0b\n\x07minimax\x10\x01\"\xbd\x02\n\nGaussianKl\x12\x36\n\treduction\x18\x0f \x01(\x0e\x32\x1e.talweg.v1.BatchReduction.KindH\x00\x88\x01\x01:\xe8\x01\x8a\xb5\x18\xc9\x01\n\x01\x0b\x12\x0bmu (N, \xe2\x80\xa6)\x12\x0flogvar (N, \xe2\x80\xa6)\"4The latent distribution of a variational autoencoder*8Kingma and Welling 2014, https://arxiv.org/abs/1312.6114B6it has no reconstruction term: use vae, which has both\xe2\xb5\x18\x16Gaussian KL divergenceB\x0c\n\n_reduction\"\x8c\x04\n\x03Vae\x12(\n\x05recon\x18\x01 \x01(\x0e\x32\x14.talweg.v1.Vae.ReconH\x00\x88\x01\x01\x12)\n\x04\x62\x65ta\x18\x02 \x01(\x01\x42\x16\x8a\xb5\x18\x12\t\x00\x00\x00\x00\x00\x00\xf0?\x19\x00\x00\x00\x00\x00\x00\x00\x00H\x01\x88\x01\x01\x12\x36\n\treduction\x18\x0f \x01(\x0e\x32\x1e.talweg.v1.BatchReduction.KindH\x02\x88\x01\x01\"7\n\x05Recon\x12\x0e\n\nbce_logits\x10\x00\x12\x07\n\x03\x62\x63\x65\x10\x01\x12\x07\n\x03mse\x10\x02\x12\x0c\n\x08gaussian\x10\x03:\x9d\x02\x8a\xb5\x18\xfa\x01\n\x01\x0b\x12\x0erecon (N, \xe2\x80\xa6)\x12\x0ftarget (N, \xe2\x80\xa6)\x12\tmu (N, D)\x12\rlogvar (N, D)\"7Generating samples and learning a latent representation*XHiggins et al. 2017 (beta-VAE); Kingma and Welling 2014, https://arxiv.org/abs/1312.6114J\'\x08\x04\x12\x0e\n\x05recon\x12\x03mse\x18\x03\x12\x13\n\x05recon\x12\x08gaussian\x18\x03\xe2\xb5\x18\x1a\x45vidence lower bound (VAE)B\x08\n\x06_reconB\x07\n\x05_betaB\x0c\n\n_reduction\"\xb6\x04\n\x04Ssim\x12\x39\n\x0bwindow_size\x18\x01 \x01(\rB\x1f\x8a\xb5\x18\x1b\t\x00\x00\x00\x00\x00\x00&@\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\xf8\x8f@H\x00\x88\x01\x01\x12*\n\x05sigma\x18\x02 \x01(\x01\x42\x16\x8a\xb5\x18\x12\t\x00\x00\x00\x00\x00\x00\xf8?\x11\x00\x00\x00\x00\x00\x00\x00\x00H\x01\x88\x01\x01\x12/\n\ndata_range\x18\x03 \x01(\x01\x42\x16\x8a\xb5\x18\x12\t\x00\x00\x00\x00\x00\x00\xf0?\x11\x00\x00\x00\x00\x00\x00\x00\x00H\x02\x88\x01\x01\x12\'\n\x02k1\x18\x04 \x01(\x01\x42\x16\x8a\xb5\x18\x12\t{\x14\xaeG\xe1z\x84?\x11\x00\x00\x00\x00\x00\x00\x00\x00H\x03\x88\x01\x01\x12\'\n\x02k2\x18\x05 \x01(\x01\x42\x16\x8a\xb5\x18\x12\t\xb8\x1e\x85\xebQ\xb8\x9e?\x11\x00\x00\x00\x00\x00\x00\x00\x00H\x04\x88\x01\x01\x12\x31\n\treduction\x18\x0f \x01(\x0e\x32\x19.talweg.v1.Reduction.KindH\x05\x88\x01\x01:\xcb\x01\x8a\xb5\x18\xad\x01\n\x01\x0c\x12\x11pred (N, C, H, W)\x12\x13target (N, C, H, W)\"AStructure matters more than single pixels; best combined with mae*9Wang et al. 2004, https://doi.org/10.1109/TIP.2003.819861J\x02\x08\x03\xe2\xb5\x18\x15Structural similarityB\x0e\n\x0c_window_sizeB\x08\n\x06_sigmaB\r\n\x0b_data_rangeB\x05\n\x03_k1B\x05\n\x03_k2B\x0c\n\n_reduction\"\xb1\x02\n\x0eTotalVariation\x12;\n\treduction\x18\x0f \x01(\x0e\x32#.talweg.v1.TotalVariation.ReductionH\x00\x88\x01\x01\"\x1e\n\tReduction\x12\x08\n\x04mean\x10\x00\x12\x07\n\x03sum\x10\x01:\xb3\x01\x8a\xb5\x18\x9b\x01\n\x01\x0c\x12\x11pred (N, C, H, W)\"<Combined with another loss, where predicted images are noisy*?Rudin et al. 1992, https://doi.org/10.1016/0167-2789(92)90242-FJ\x02\x08\x03h\x01\xe2\xb5\x18\x0fTotal variationB\x0c\n\n_reduction\"\xbe\x04\n\nPerceptual\x12<\n\x07network\x18\x01 \x01(\x0b\x32\x19.talweg.v1.FeatureNetworkB\x0b\xaa\xb5\x18\x07\x1a\x05vgg16H\x00\x88\x01\x01\x12\x1c\n\x06layers\x18\x02 \x03(\tB\x0c\x92\xb5\x18\x02\x10\x64\xa2\xb5\x18\x02\x10\x64\x12*\n\rlayer_weights\x18\x03 \x03(\x01\x42\x13\x8a\xb5\x18\t\x19\x00\x00\x00\x00\x00\x00\x00\x00\xa2\xb5\x18\x02\x10\x64\x12\x1c\n\x07learned\x18\x04 \x01(\x08\x42\x06\x9a\xb5\x18\x02\x08\x00H\x01\x88\x01\x01\x12\x31\n\treduction\x18\x0f \x01(\x0e\x32\x19.talweg.v1.Reduction.KindH\x02\x88\x01\x01:\xb0\x02\x8a\xb5\x18\x98\x02\n\x01\x0c\x12<pred (N, C, H, W) as the network takes them, C = 3 for vgg16\x12\x11target (the same)\x12\x36layer_weights (L,) in place of the parameter, optional\"OPerceptual similarity matters more than matching pixels; best combined with mae*5Johnson et al. 2016, https://arxiv.org/abs/1603.08155J\x02\x08\x03\xe2\xb5\x18\x0fPerceptual lossB\n\n\x08_networkB\n\n\x08_learnedB\x0c\n\n_reduction\"\xa0\x01\n\x0e\x46\x65\x61tureNetwork\x12!\n\x05vgg16\x18\x01 \x01(\x0b\x32\x10.talweg.v1.Vgg16H\x00\x12*\n\x07trained\x18\x02 \x01(\x0b\x32\x17.talweg.v1.TrainedModelH\x00\x12\"\n\x03job\x18\x03 \x01(\x0b\x32\x13.talweg.v1.JobModelH\x00:\x13\xe2\xb5\x18\x0f\x46\x65\x61ture networkB\x06\n\x04kind\"\xc3\x01\n\x08JobModel\x12H\n\x03job\x18\x01 \x01(\tB6\x92\xb5\x18\x32\x10i\x1a#jobs/[A-Za-z0-9][A-Za-z0-9_-]{0,99}\"\x07jobs/ID(\x01H\x00\x88\x01\x01\x12@\n\x06sha256\x18\x02 \x01(\tB+\x92\xb5\x18\'\x10@\x1a\x0c[0-9a-f]{64}\"\x15\x36\x34 hexadecimal digitsH\x01\x88\x01\x01:\x18\xb2\xb5\x18\x03job\xe2\xb5\x18\rA job\'s modelB\x06\n\x04_jobB\t\n\x07_sha256\"\x12\n\x05Vgg16:\t\xe2\xb5\x18\x05VGG16\"\xcb\x01\n\x0cTrainedModel\x12\x92\x01\n\x05model\x18\x01 \x01(\tB~\x92\xb5\x18z\x10\x64\x1a\x1b[A-Za-z0-9][A-Za-z0-9 ._-]*\"Wletters, digits, spaces, dots, dashes and underscores, beginning with a letter or digit(\x01H\x00\x88\x01\x01:\x1c\xb2\xb5\x18\x05model\xe2\xb5\x18\x0f\x41 trained modelB\x08\n\x06_modelb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,13 +34,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'talweg.v1.losses_generative
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GAN']._loaded_options = None
-  _globals['_GAN']._serialized_options = b'\212\265\030\323\001\n\001\n\0220real (R, \342\200\246), on the discriminator\'s side alone\022\rfake (F, \342\200\246)\"PSamples must look real; hinge is the steadiest, wgan needs a penalty or clipping*7Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661J\002\010\017'
+  _globals['_GAN']._serialized_options = b'\212\265\030\336\001\n\001\n\022)real (R, \342\200\246), for the discriminator only\022\rfake (F, \342\200\246)\"bRealistic samples; hinge is the most stable form, wgan needs a gradient penalty or weight clipping*7Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661J\002\010\017\342\265\030\026Adversarial loss (GAN)'
   _globals['_GAUSSIANKL']._loaded_options = None
-  _globals['_GAUSSIANKL']._serialized_options = b'\212\265\030\300\001\n\001\013\022\013mu (N, \342\200\246)\022\017logvar (N, \342\200\246)\"%The code of a variational autoencoder*8Kingma and Welling 2014, https://arxiv.org/abs/1312.6114B<a code alone says nothing of the samples: vae has both terms'
+  _globals['_GAUSSIANKL']._serialized_options = b'\212\265\030\311\001\n\001\013\022\013mu (N, \342\200\246)\022\017logvar (N, \342\200\246)\"4The latent distribution of a variational autoencoder*8Kingma and Welling 2014, https://arxiv.org/abs/1312.6114B6it has no reconstruction term: use vae, which has both\342\265\030\026Gaussian KL divergence'
   _globals['_VAE'].fields_by_name['beta']._loaded_options = None
   _globals['_VAE'].fields_by_name['beta']._serialized_options = b'\212\265\030\022\t\000\000\000\000\000\000\360?\031\000\000\000\000\000\000\000\000'
   _globals['_VAE']._loaded_options = None
-  _globals['_VAE']._serialized_options = b'\212\265\030\336\001\n\001\013\022\016recon (N, \342\200\246)\022\017target (N, \342\200\246)\022\tmu (N, D)\022\rlogvar (N, D)\"\033Samples and a code for them*XHiggins et al. 2017 (beta-VAE); Kingma and Welling 2014, https://arxiv.org/abs/1312.6114J\'\010\004\022\016\n\005recon\022\003mse\030\003\022\023\n\005recon\022\010gaussian\030\003'
+  _globals['_VAE']._serialized_options = b'\212\265\030\372\001\n\001\013\022\016recon (N, \342\200\246)\022\017target (N, \342\200\246)\022\tmu (N, D)\022\rlogvar (N, D)\"7Generating samples and learning a latent representation*XHiggins et al. 2017 (beta-VAE); Kingma and Welling 2014, https://arxiv.org/abs/1312.6114J\'\010\004\022\016\n\005recon\022\003mse\030\003\022\023\n\005recon\022\010gaussian\030\003\342\265\030\032Evidence lower bound (VAE)'
   _globals['_SSIM'].fields_by_name['window_size']._loaded_options = None
   _globals['_SSIM'].fields_by_name['window_size']._serialized_options = b'\212\265\030\033\t\000\000\000\000\000\000&@\031\000\000\000\000\000\000\360?)\000\000\000\000\000\370\217@'
   _globals['_SSIM'].fields_by_name['sigma']._loaded_options = None
@@ -52,9 +52,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SSIM'].fields_by_name['k2']._loaded_options = None
   _globals['_SSIM'].fields_by_name['k2']._serialized_options = b'\212\265\030\022\t\270\036\205\353Q\270\236?\021\000\000\000\000\000\000\000\000'
   _globals['_SSIM']._loaded_options = None
-  _globals['_SSIM']._serialized_options = b'\212\265\030\253\001\n\001\014\022\021pred (N, C, H, W)\022\023target (N, C, H, W)\"?Structure matters more than each pixel; best with mae beside it*9Wang et al. 2004, https://doi.org/10.1109/TIP.2003.819861J\002\010\003'
+  _globals['_SSIM']._serialized_options = b'\212\265\030\255\001\n\001\014\022\021pred (N, C, H, W)\022\023target (N, C, H, W)\"AStructure matters more than single pixels; best combined with mae*9Wang et al. 2004, https://doi.org/10.1109/TIP.2003.819861J\002\010\003\342\265\030\025Structural similarity'
   _globals['_TOTALVARIATION']._loaded_options = None
-  _globals['_TOTALVARIATION']._serialized_options = b'\212\265\030\217\001\n\001\014\022\021pred (N, C, H, W)\"0Beside another loss, where images come out noisy*?Rudin et al. 1992, https://doi.org/10.1016/0167-2789(92)90242-FJ\002\010\003h\001'
+  _globals['_TOTALVARIATION']._serialized_options = b'\212\265\030\233\001\n\001\014\022\021pred (N, C, H, W)\"<Combined with another loss, where predicted images are noisy*?Rudin et al. 1992, https://doi.org/10.1016/0167-2789(92)90242-FJ\002\010\003h\001\342\265\030\017Total variation'
   _globals['_PERCEPTUAL'].fields_by_name['network']._loaded_options = None
   _globals['_PERCEPTUAL'].fields_by_name['network']._serialized_options = b'\252\265\030\007\032\005vgg16'
   _globals['_PERCEPTUAL'].fields_by_name['layers']._loaded_options = None
@@ -64,49 +64,53 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PERCEPTUAL'].fields_by_name['learned']._loaded_options = None
   _globals['_PERCEPTUAL'].fields_by_name['learned']._serialized_options = b'\232\265\030\002\010\000'
   _globals['_PERCEPTUAL']._loaded_options = None
-  _globals['_PERCEPTUAL']._serialized_options = b'\212\265\030\231\002\n\001\014\022<pred (N, C, H, W) as the network takes them, C = 3 for vgg16\022\021target (the same)\0226layer_weights (L,) in place of the parameter, optional\"PImages must look alike rather than match pixel by pixel; best with mae beside it*5Johnson et al. 2016, https://arxiv.org/abs/1603.08155J\002\010\003'
+  _globals['_PERCEPTUAL']._serialized_options = b'\212\265\030\230\002\n\001\014\022<pred (N, C, H, W) as the network takes them, C = 3 for vgg16\022\021target (the same)\0226layer_weights (L,) in place of the parameter, optional\"OPerceptual similarity matters more than matching pixels; best combined with mae*5Johnson et al. 2016, https://arxiv.org/abs/1603.08155J\002\010\003\342\265\030\017Perceptual loss'
+  _globals['_FEATURENETWORK']._loaded_options = None
+  _globals['_FEATURENETWORK']._serialized_options = b'\342\265\030\017Feature network'
   _globals['_JOBMODEL'].fields_by_name['job']._loaded_options = None
   _globals['_JOBMODEL'].fields_by_name['job']._serialized_options = b'\222\265\0302\020i\032#jobs/[A-Za-z0-9][A-Za-z0-9_-]{0,99}\"\007jobs/ID(\001'
   _globals['_JOBMODEL'].fields_by_name['sha256']._loaded_options = None
-  _globals['_JOBMODEL'].fields_by_name['sha256']._serialized_options = b'\222\265\030\'\020@\032\014[0-9a-f]{64}\"\02564 digits from 0 to f'
+  _globals['_JOBMODEL'].fields_by_name['sha256']._serialized_options = b'\222\265\030\'\020@\032\014[0-9a-f]{64}\"\02564 hexadecimal digits'
   _globals['_JOBMODEL']._loaded_options = None
-  _globals['_JOBMODEL']._serialized_options = b'\262\265\030\003job'
+  _globals['_JOBMODEL']._serialized_options = b'\262\265\030\003job\342\265\030\rA job\'s model'
+  _globals['_VGG16']._loaded_options = None
+  _globals['_VGG16']._serialized_options = b'\342\265\030\005VGG16'
   _globals['_TRAINEDMODEL'].fields_by_name['model']._loaded_options = None
   _globals['_TRAINEDMODEL'].fields_by_name['model']._serialized_options = b'\222\265\030z\020d\032\033[A-Za-z0-9][A-Za-z0-9 ._-]*\"Wletters, digits, spaces, dots, dashes and underscores, beginning with a letter or digit(\001'
   _globals['_TRAINEDMODEL']._loaded_options = None
-  _globals['_TRAINEDMODEL']._serialized_options = b'\262\265\030\005model'
+  _globals['_TRAINEDMODEL']._serialized_options = b'\262\265\030\005model\342\265\030\017A trained model'
   _globals['_GAN']._serialized_start=104
-  _globals['_GAN']._serialized_end=618
+  _globals['_GAN']._serialized_end=655
   _globals['_GAN_FORM']._serialized_start=306
   _globals['_GAN_FORM']._serialized_end=353
-  _globals['_GANSIDE']._serialized_start=620
-  _globals['_GANSIDE']._serialized_end=671
-  _globals['_GANSIDE_KIND']._serialized_start=631
-  _globals['_GANSIDE_KIND']._serialized_end=671
-  _globals['_GANGENERATOR']._serialized_start=673
-  _globals['_GANGENERATOR']._serialized_end=728
-  _globals['_GANGENERATOR_KIND']._serialized_start=689
-  _globals['_GANGENERATOR_KIND']._serialized_end=728
-  _globals['_GAUSSIANKL']._serialized_start=731
-  _globals['_GAUSSIANKL']._serialized_end=1013
-  _globals['_VAE']._serialized_start=1016
-  _globals['_VAE']._serialized_end=1482
-  _globals['_VAE_RECON']._serialized_start=1164
-  _globals['_VAE_RECON']._serialized_end=1219
-  _globals['_SSIM']._serialized_start=1485
-  _globals['_SSIM']._serialized_end=2024
-  _globals['_TOTALVARIATION']._serialized_start=2027
-  _globals['_TOTALVARIATION']._serialized_end=2301
-  _globals['_TOTALVARIATION_REDUCTION']._serialized_start=2106
-  _globals['_TOTALVARIATION_REDUCTION']._serialized_end=2136
-  _globals['_PERCEPTUAL']._serialized_start=2304
-  _globals['_PERCEPTUAL']._serialized_end=2860
-  _globals['_FEATURENETWORK']._serialized_start=2863
-  _globals['_FEATURENETWORK']._serialized_end=3002
-  _globals['_JOBMODEL']._serialized_start=3005
-  _globals['_JOBMODEL']._serialized_end=3183
-  _globals['_VGG16']._serialized_start=3185
-  _globals['_VGG16']._serialized_end=3192
-  _globals['_TRAINEDMODEL']._serialized_start=3195
-  _globals['_TRAINEDMODEL']._serialized_end=3379
+  _globals['_GANSIDE']._serialized_start=657
+  _globals['_GANSIDE']._serialized_end=708
+  _globals['_GANSIDE_KIND']._serialized_start=668
+  _globals['_GANSIDE_KIND']._serialized_end=708
+  _globals['_GANGENERATOR']._serialized_start=710
+  _globals['_GANGENERATOR']._serialized_end=765
+  _globals['_GANGENERATOR_KIND']._serialized_start=726
+  _globals['_GANGENERATOR_KIND']._serialized_end=765
+  _globals['_GAUSSIANKL']._serialized_start=768
+  _globals['_GAUSSIANKL']._serialized_end=1085
+  _globals['_VAE']._serialized_start=1088
+  _globals['_VAE']._serialized_end=1612
+  _globals['_VAE_RECON']._serialized_start=1236
+  _globals['_VAE_RECON']._serialized_end=1291
+  _globals['_SSIM']._serialized_start=1615
+  _globals['_SSIM']._serialized_end=2181
+  _globals['_TOTALVARIATION']._serialized_start=2184
+  _globals['_TOTALVARIATION']._serialized_end=2489
+  _globals['_TOTALVARIATION_REDUCTION']._serialized_start=2263
+  _globals['_TOTALVARIATION_REDUCTION']._serialized_end=2293
+  _globals['_PERCEPTUAL']._serialized_start=2492
+  _globals['_PERCEPTUAL']._serialized_end=3066
+  _globals['_FEATURENETWORK']._serialized_start=3069
+  _globals['_FEATURENETWORK']._serialized_end=3229
+  _globals['_JOBMODEL']._serialized_start=3232
+  _globals['_JOBMODEL']._serialized_end=3427
+  _globals['_VGG16']._serialized_start=3429
+  _globals['_VGG16']._serialized_end=3447
+  _globals['_TRAINEDMODEL']._serialized_start=3450
+  _globals['_TRAINEDMODEL']._serialized_end=3653
 # @@protoc_insertion_point(module_scope)

@@ -25,7 +25,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Model(_message.Message):
-    """A network. Its input shape comes from the data, its number of outputs from task and loss."""
+    """A model. Its input shape follows from the data, its number of outputs from the task and loss."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -93,7 +93,7 @@ Global___Model: _TypeAlias = Model  # noqa: Y015
 
 @_typing.final
 class Nonlinearity(_message.Message):
-    """What follows a layer's linear part."""
+    """The activation function of the hidden layers."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -127,13 +127,13 @@ Global___Nonlinearity: _TypeAlias = Nonlinearity  # noqa: Y015
 
 @_typing.final
 class Linear(_message.Message):
-    """One linear layer over the flattened inputs."""
+    """Linear model: one linear layer over the flattened inputs."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     BIAS_FIELD_NUMBER: _builtins.int
     bias: _builtins.bool
-    """Add a constant to each output."""
+    """Add a learned bias to each output."""
     def __init__(
         self,
         *,
@@ -151,7 +151,7 @@ Global___Linear: _TypeAlias = Linear  # noqa: Y015
 
 @_typing.final
 class Mlp(_message.Message):
-    """A multi-layer perceptron over the flattened inputs."""
+    """Multilayer perceptron (MLP) over the flattened inputs."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -161,12 +161,12 @@ class Mlp(_message.Message):
     BATCH_NORM_FIELD_NUMBER: _builtins.int
     nonlinearity: Global___Nonlinearity.Kind.ValueType
     dropout: _builtins.float
-    """Share of hidden units dropped in each training step, after each hidden layer."""
+    """Dropout rate after each hidden layer."""
     batch_norm: _builtins.bool
-    """Batch normalisation between each hidden layer's linear part and its nonlinearity."""
+    """Batch normalisation in each hidden layer, before the activation function."""
     @_builtins.property
     def hidden(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Units of each hidden layer, from the input on."""
+        """Units of each hidden layer, starting at the input."""
 
     def __init__(
         self,
@@ -197,8 +197,8 @@ Global___Mlp: _TypeAlias = Mlp  # noqa: Y015
 
 @_typing.final
 class Convnet(_message.Message):
-    """Blocks of 3×3 convolution, batch normalisation, nonlinearity and 2×2 max pooling, then the mean
-    over positions and a linear layer.
+    """Convolutional network: blocks of 3×3 convolution, batch normalisation, activation function and
+    2×2 max pooling, then global average pooling and a linear layer.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -209,7 +209,7 @@ class Convnet(_message.Message):
     BATCH_NORM_FIELD_NUMBER: _builtins.int
     nonlinearity: Global___Nonlinearity.Kind.ValueType
     dropout: _builtins.float
-    """Share of features dropped in each training step, before the last layer."""
+    """Dropout rate before the last layer."""
     batch_norm: _builtins.bool
     """Batch normalisation after each convolution."""
     @_builtins.property
@@ -245,8 +245,8 @@ Global___Convnet: _TypeAlias = Convnet  # noqa: Y015
 
 @_typing.final
 class Resnet(_message.Message):
-    """Stages of residual blocks, of which each adds what two 3×3 convolutions find to what comes in; a
-    3×3 convolution before them, and after them the mean over positions and a linear layer.
+    """Residual network (ResNet): a 3×3 convolution, stages of residual blocks with two 3×3
+    convolutions each, then global average pooling and a linear layer.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -260,7 +260,7 @@ class Resnet(_message.Message):
         batch: Resnet._Norm.ValueType  # 0
         """Batch normalisation."""
         group: Resnet._Norm.ValueType  # 1
-        """Group normalisation, which does the same whatever the batch."""
+        """Group normalisation, which does not depend on the batch."""
         none: Resnet._Norm.ValueType  # 2
         """None."""
 
@@ -268,7 +268,7 @@ class Resnet(_message.Message):
     batch: Resnet.Norm.ValueType  # 0
     """Batch normalisation."""
     group: Resnet.Norm.ValueType  # 1
-    """Group normalisation, which does the same whatever the batch."""
+    """Group normalisation, which does not depend on the batch."""
     none: Resnet.Norm.ValueType  # 2
     """None."""
 
@@ -281,21 +281,21 @@ class Resnet(_message.Message):
     DROPOUT_FIELD_NUMBER: _builtins.int
     ZERO_INIT_FIELD_NUMBER: _builtins.int
     width: _builtins.int
-    """Channels of the first stage; each further one has twice as many."""
+    """Channels of the first stage; each further stage has twice as many."""
     stages: _builtins.int
-    """Stages. Each but the first halves the sides, as long as 2 pixels are left of them."""
+    """Number of stages. Each but the first halves the sides, as long as at least 2 pixels are left."""
     blocks: _builtins.int
-    """Blocks of each stage, of two convolutions each."""
+    """Residual blocks per stage, of two convolutions each."""
     nonlinearity: Global___Nonlinearity.Kind.ValueType
     norm: Global___Resnet.Norm.ValueType
-    """What follows each convolution."""
+    """The normalisation after each convolution."""
     groups: _builtins.int
-    """Groups of channels under norm: group; they must divide width."""
+    """Channel groups under norm: group; must divide width."""
     dropout: _builtins.float
-    """Share of features dropped in each training step, before the last layer."""
+    """Dropout rate before the last layer."""
     zero_init: _builtins.bool
-    """Begin with blocks that add nothing: the factors of each block's last normalisation, or where
-    there is none the weights of its last convolution, are 0 at first.
+    """Zero-initialise the residual branches: the scale of each block's last normalisation or,
+    without one, the weights of its last convolution start at 0.
     """
     def __init__(
         self,
@@ -350,7 +350,7 @@ Global___Resnet: _TypeAlias = Resnet  # noqa: Y015
 
 @_typing.final
 class Embedder(_message.Message):
-    """A vector for each sample: a trunk whose last layer gives the vector."""
+    """Embedding model: a backbone whose last layer outputs the embedding."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -358,12 +358,12 @@ class Embedder(_message.Message):
     SIZE_FIELD_NUMBER: _builtins.int
     NORMALIZE_FIELD_NUMBER: _builtins.int
     size: _builtins.int
-    """Length of the vector."""
+    """Size of the embedding."""
     normalize: _builtins.bool
-    """Divide the vector by its norm."""
+    """L2-normalise the embedding."""
     @_builtins.property
     def trunk(self) -> Global___Trunk:
-        """The greater part, whose last layer gives the vector: mlp, or convnet and resnet for images."""
+        """The backbone: mlp, or convnet and resnet for images."""
 
     def __init__(
         self,
@@ -389,8 +389,9 @@ Global___Embedder: _TypeAlias = Embedder  # noqa: Y015
 
 @_typing.final
 class Autoencoder(_message.Message):
-    """A variational autoencoder: an encoder that gives mean and log variance of a code, and a decoder
-    that makes the sample again of a code drawn from them. Both are multi-layer perceptrons.
+    """Variational autoencoder: an encoder that outputs mean and log variance of the latent code, and a
+    decoder that reconstructs the sample from a code drawn from them. Both are multilayer
+    perceptrons.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -399,11 +400,11 @@ class Autoencoder(_message.Message):
     HIDDEN_FIELD_NUMBER: _builtins.int
     NONLINEARITY_FIELD_NUMBER: _builtins.int
     code: _builtins.int
-    """Numbers of the code."""
+    """Dimension of the latent code."""
     nonlinearity: Global___Nonlinearity.Kind.ValueType
     @_builtins.property
     def hidden(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Units of each hidden layer of the encoder, from the input on; the decoder has them in reverse."""
+        """Units of each hidden layer of the encoder, starting at the input; the decoder mirrors them."""
 
     def __init__(
         self,
@@ -429,8 +430,8 @@ Global___Autoencoder: _TypeAlias = Autoencoder  # noqa: Y015
 
 @_typing.final
 class Adversarial(_message.Message):
-    """A generator, which makes samples of noise, and a critic, which scores samples. Both are multi-layer
-    perceptrons.
+    """GAN model: a generator, which turns noise into samples, and a critic (discriminator), which
+    scores samples. Both are multilayer perceptrons.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -440,15 +441,15 @@ class Adversarial(_message.Message):
     CRITIC_FIELD_NUMBER: _builtins.int
     NONLINEARITY_FIELD_NUMBER: _builtins.int
     noise: _builtins.int
-    """Numbers of noise that a sample is made of, drawn from the standard normal distribution."""
+    """Dimension of the noise vector (latent dimension), drawn from the standard normal distribution."""
     nonlinearity: Global___Nonlinearity.Kind.ValueType
     @_builtins.property
     def generator(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Units of each of the generator's hidden layers, from the noise on."""
+        """Units of each hidden layer of the generator, starting at the noise."""
 
     @_builtins.property
     def critic(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Units of each of the critic's hidden layers, from the sample on."""
+        """Units of each hidden layer of the critic, starting at the sample."""
 
     def __init__(
         self,
@@ -475,7 +476,7 @@ Global___Adversarial: _TypeAlias = Adversarial  # noqa: Y015
 
 @_typing.final
 class Trunk(_message.Message):
-    """The greater part of a network, whose last layer gives what the whole needs."""
+    """The backbone of a network, whose last layer outputs the embedding."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -484,15 +485,15 @@ class Trunk(_message.Message):
     RESNET_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def mlp(self) -> Global___Mlp:
-        """Of vectors; images are flattened."""
+        """For vectors; images are flattened."""
 
     @_builtins.property
     def convnet(self) -> Global___Convnet:
-        """Of images."""
+        """For images."""
 
     @_builtins.property
     def resnet(self) -> Global___Resnet:
-        """Of images."""
+        """For images."""
 
     def __init__(
         self,
@@ -513,9 +514,8 @@ Global___Trunk: _TypeAlias = Trunk  # noqa: Y015
 
 @_typing.final
 class Transformer(_message.Message):
-    """A transformer encoder: tokens with learned positions; blocks of self-attention and of a
-    perceptron, each behind a layer normalisation and added to what goes in; then the mean over
-    tokens and a linear layer.
+    """Transformer encoder: tokens with learned position embeddings; pre-norm residual blocks of
+    self-attention and a feed-forward network; then mean pooling over tokens and a linear layer.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -528,20 +528,22 @@ class Transformer(_message.Message):
     DROPOUT_FIELD_NUMBER: _builtins.int
     GRADIENT_CHECKPOINTING_FIELD_NUMBER: _builtins.int
     width: _builtins.int
-    """Numbers that stand for a token; a multiple of heads."""
+    """Size of the token embeddings; a multiple of heads."""
     depth: _builtins.int
-    """Blocks one after another."""
+    """Number of blocks."""
     heads: _builtins.int
-    """Heads of each attention, which share the width between them."""
+    """Attention heads, which divide the width between them."""
     expansion: _builtins.int
-    """Hidden units of each block's perceptron, for one of the width."""
+    """Hidden units of the feed-forward network, as a multiple of the width."""
     patch: _builtins.int
-    """Side of an image's square patches, in pixels: it must divide both sides. Vectors have none."""
+    """Patch size: side of an image's square patches, in pixels; must divide both sides. Not used for
+    vectors.
+    """
     dropout: _builtins.float
-    """Share of numbers dropped in each training step, after each attention and each perceptron."""
+    """Dropout rate after each attention and each feed-forward network."""
     gradient_checkpointing: _builtins.bool
-    """Keep of each block its input alone for the backward pass, which computes the rest again: about
-    a third more time and far less memory, for the same result bit for bit.
+    """Gradient (activation) checkpointing: store only the input of each block and recompute the rest
+    in the backward pass. About a third more time and far less memory; results are bit-identical.
     """
     def __init__(
         self,
@@ -591,8 +593,8 @@ Global___Transformer: _TypeAlias = Transformer  # noqa: Y015
 
 @_typing.final
 class Sequential(_message.Message):
-    """Layers one after another. Input sizes follow from the data; a linear layer without
-    out_features gives what task and loss need, and stands last.
+    """Sequential network of torch.nn layers. Input sizes follow from the data. The last layer, a
+    linear layer without out_features, gets as many outputs as the task and loss need.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -615,8 +617,8 @@ Global___Sequential: _TypeAlias = Sequential  # noqa: Y015
 
 @_typing.final
 class Unet(_message.Message):
-    """A contracting and an expanding path of blocks of two 3×3 convolutions, joined at each size, and a
-    1×1 convolution: an output for each pixel.
+    """U-Net: a contracting and an expanding path with skip connections, of blocks of two 3×3
+    convolutions, then a 1×1 convolution; one output per pixel.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -628,17 +630,18 @@ class Unet(_message.Message):
     PATCH_FIELD_NUMBER: _builtins.int
     nonlinearity: Global___Nonlinearity.Kind.ValueType
     dropout: _builtins.float
-    """Share of features dropped in each training step, in the deepest block."""
+    """Dropout rate in the deepest block."""
     batch_norm: _builtins.bool
     """Batch normalisation after each 3×3 convolution."""
     patch: _builtins.int
-    """Pixels of a square of this side become channels of one, and the outputs pixels again: 2 takes a
-    quarter of the time, 1 keeps pixels as they are.
+    """Patch size: each square of this side is folded into the channels of one position
+    (space-to-depth), and the outputs are unfolded again. 2 takes a quarter of the time; 1
+    disables it.
     """
     @_builtins.property
     def channels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Channels of each block, from the full size on; each further one halves the sides. Blocks for
-        which a side would fall below 2 pixels are left out.
+        """Channels of each block, starting at full resolution; each further block halves the sides.
+        Blocks for which a side would fall below 2 pixels are left out.
         """
 
     def __init__(
@@ -675,11 +678,11 @@ Global___Unet: _TypeAlias = Unet  # noqa: Y015
 
 @_typing.final
 class Detector(_message.Message):
-    """A class and a box for each location of a grid, without anchors: the image's pixels are brought to the
-    grid; a contracting and an expanding path as unet's, with group normalisation; and two branches of
-    3×3 convolutions. A box is given by its centre, beside the location, and by the softplus of its
-    sides, so that it is always one. At first every location says background, with a probability of
-    0.99.
+    """Anchor-free single-stage object detector: class logits and a bounding box for each location of a
+    grid. The image is downsampled to the grid; a contracting and an expanding path follow, as in
+    unet, with group normalisation; then two branches of 3×3 convolutions. A box is encoded by the
+    offset of its centre from the location and the softplus of its sides, so it is always valid.
+    Initially every location predicts background with a probability of 0.99.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -690,15 +693,15 @@ class Detector(_message.Message):
     BRANCH_FIELD_NUMBER: _builtins.int
     nonlinearity: Global___Nonlinearity.Kind.ValueType
     stride: _builtins.int
-    """Pixels from one location of the grid to the next; it must divide both sides of the images.
-    Objects whose centres have the same nearest location are hard to tell apart.
+    """Stride of the grid in pixels; must divide both sides of the images. Objects whose centres
+    share the nearest location are hard to tell apart.
     """
     branch: _builtins.int
     """3×3 convolutions of each branch before its last layer."""
     @_builtins.property
     def channels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Channels of each block, from the grid on; each further one halves the sides. Blocks for which a
-        side would fall below 2 locations are left out.
+        """Channels of each block, starting at the grid's resolution; each further block halves the
+        sides. Blocks for which a side would fall below 2 locations are left out.
         """
 
     def __init__(
@@ -730,14 +733,16 @@ Global___Detector: _TypeAlias = Detector  # noqa: Y015
 
 @_typing.final
 class MultiHead(_message.Message):
-    """A trunk that all heads of a multitask job share, and a layer for each head."""
+    """Multitask model: a backbone shared by all heads of a multitask job, and one output layer per
+    head.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TRUNK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def trunk(self) -> Global___SharedTrunk:
-        """What is shared."""
+        """The shared backbone."""
 
     def __init__(
         self,
@@ -756,7 +761,7 @@ Global___MultiHead: _TypeAlias = MultiHead  # noqa: Y015
 
 @_typing.final
 class SharedTrunk(_message.Message):
-    """The shared part of a network with several heads: a model without its last layer."""
+    """The shared backbone of a multitask model: a model without its last layer."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -764,13 +769,13 @@ class SharedTrunk(_message.Message):
     MLP_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def unet(self) -> Global___Unet:
-        """Of images; a head of one number takes the mean over the pixels, and a detector's has a location
-        for each patch, with one 3×3 convolution in each branch.
+        """For images. A regression head of one value averages over the pixels; a detection head has
+        one location per patch, with one 3×3 convolution in each branch.
         """
 
     @_builtins.property
     def mlp(self) -> Global___Mlp:
-        """Of vectors."""
+        """For vectors."""
 
     def __init__(
         self,
@@ -790,7 +795,7 @@ Global___SharedTrunk: _TypeAlias = SharedTrunk  # noqa: Y015
 
 @_typing.final
 class Layer(_message.Message):
-    """One layer of torch.nn, under its own name and arguments."""
+    """A torch.nn layer."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -893,9 +898,9 @@ class LinearLayer(_message.Message):
     OUT_FEATURES_FIELD_NUMBER: _builtins.int
     BIAS_FIELD_NUMBER: _builtins.int
     out_features: _builtins.int
-    """What task and loss need where absent."""
+    """Where absent, as many as the task and loss need."""
     bias: _builtins.bool
-    """Add a constant to each output."""
+    """Add a learned bias to each output."""
     def __init__(
         self,
         *,
@@ -929,15 +934,15 @@ class Conv2d(_message.Message):
     PADDING_FIELD_NUMBER: _builtins.int
     BIAS_FIELD_NUMBER: _builtins.int
     out_channels: _builtins.int
-    """Channels that come out."""
+    """Output channels."""
     kernel_size: _builtins.int
-    """Side of the square window, in pixels."""
+    """Kernel size: side of the square window, in pixels."""
     stride: _builtins.int
-    """Pixels from one window to the next."""
+    """Stride, in pixels."""
     padding: _builtins.int
-    """Rows and columns of zeros added on each side."""
+    """Zero padding on each side, in pixels."""
     bias: _builtins.bool
-    """Add a constant to each channel."""
+    """Add a learned bias to each channel."""
     def __init__(
         self,
         *,
@@ -983,9 +988,9 @@ class Pool2d(_message.Message):
     KERNEL_SIZE_FIELD_NUMBER: _builtins.int
     STRIDE_FIELD_NUMBER: _builtins.int
     kernel_size: _builtins.int
-    """Side of the square window, in pixels."""
+    """Kernel size: side of the square window, in pixels."""
     stride: _builtins.int
-    """The kernel size where absent."""
+    """Stride, in pixels; the kernel size where absent."""
     def __init__(
         self,
         *,
@@ -1009,13 +1014,13 @@ Global___Pool2d: _TypeAlias = Pool2d  # noqa: Y015
 
 @_typing.final
 class AdaptivePool2d(_message.Message):
-    """torch.nn.AdaptiveAvgPool2d, to a square."""
+    """torch.nn.AdaptiveAvgPool2d, with square output."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     OUTPUT_SIZE_FIELD_NUMBER: _builtins.int
     output_size: _builtins.int
-    """Side of the square that comes out, in pixels."""
+    """Side of the square output, in pixels."""
     def __init__(
         self,
         *,
@@ -1033,7 +1038,7 @@ Global___AdaptivePool2d: _TypeAlias = AdaptivePool2d  # noqa: Y015
 
 @_typing.final
 class BatchNorm(_message.Message):
-    """torch.nn.BatchNorm1d or BatchNorm2d, as the shape asks."""
+    """torch.nn.BatchNorm1d or BatchNorm2d, by the input's shape."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1080,7 +1085,7 @@ class GroupNorm(_message.Message):
 
     NUM_GROUPS_FIELD_NUMBER: _builtins.int
     num_groups: _builtins.int
-    """Must divide the number of channels."""
+    """Number of groups; must divide the number of channels."""
     def __init__(
         self,
         *,
@@ -1104,7 +1109,7 @@ class Dropout(_message.Message):
 
     P_FIELD_NUMBER: _builtins.int
     p: _builtins.float
-    """Share of values set to 0 in each training step."""
+    """Dropout rate: fraction of the values set to 0 in each training step."""
     def __init__(
         self,
         *,
@@ -1248,7 +1253,7 @@ Global___Tanh: _TypeAlias = Tanh  # noqa: Y015
 
 @_typing.final
 class Sigmoid(_message.Message):
-    """torch.nn.Sigmoid. As the last layer it gives probabilities: say bce, not bce_with_logits."""
+    """torch.nn.Sigmoid. As the last layer it outputs probabilities: use bce, not bce_with_logits."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1282,7 +1287,7 @@ Global___Softplus: _TypeAlias = Softplus  # noqa: Y015
 
 @_typing.final
 class Softmax(_message.Message):
-    """torch.nn.Softmax over the channels. As the last layer it gives probabilities."""
+    """torch.nn.Softmax over the channels. As the last layer it outputs probabilities."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -23,7 +23,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Task(_message.Message):
-    """What is to be learnt."""
+    """The task: what the model predicts."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -95,7 +95,7 @@ Global___Task: _TypeAlias = Task  # noqa: Y015
 
 @_typing.final
 class Regression(_message.Message):
-    """Numbers from inputs."""
+    """Regression: one or several real values per sample."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -112,13 +112,13 @@ Global___Regression: _TypeAlias = Regression  # noqa: Y015
 
 @_typing.final
 class Binary(_message.Message):
-    """Yes or no from inputs."""
+    """Binary classification: one of two classes per sample."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     THRESHOLD_FIELD_NUMBER: _builtins.int
     threshold: _builtins.float
-    """From this probability on the answer is yes."""
+    """Decision threshold: probabilities at or above it are predicted as positive."""
     def __init__(
         self,
         *,
@@ -136,7 +136,7 @@ Global___Binary: _TypeAlias = Binary  # noqa: Y015
 
 @_typing.final
 class Multiclass(_message.Message):
-    """One class out of several."""
+    """Multiclass classification: one class out of several per sample."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -153,13 +153,13 @@ Global___Multiclass: _TypeAlias = Multiclass  # noqa: Y015
 
 @_typing.final
 class Multilabel(_message.Message):
-    """Any number of labels out of several."""
+    """Multilabel classification: any number of labels per sample."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     THRESHOLD_FIELD_NUMBER: _builtins.int
     threshold: _builtins.float
-    """From this probability on a label is given."""
+    """Decision threshold: labels with a probability at or above it are predicted."""
     def __init__(
         self,
         *,
@@ -177,14 +177,16 @@ Global___Multilabel: _TypeAlias = Multilabel  # noqa: Y015
 
 @_typing.final
 class Ordinal(_message.Message):
-    """One rank out of several, whose order counts: a miss by two ranks is worse than a miss by one."""
+    """Ordinal regression: one of several ordered ranks per sample; an error of two ranks is worse than
+    an error of one.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RANKS_FIELD_NUMBER: _builtins.int
     ranks: _builtins.int
-    """Ranks K that a data set's number is cut into, at the quantiles of the training targets, so that
-    each rank holds about as many of them.
+    """Number of ranks K into which a real-valued target is binned, at the quantiles of the training
+    targets, so that each rank holds about the same number of samples.
     """
     def __init__(
         self,
@@ -203,7 +205,7 @@ Global___Ordinal: _TypeAlias = Ordinal  # noqa: Y015
 
 @_typing.final
 class Segmentation(_message.Message):
-    """What each pixel of an image is."""
+    """Semantic segmentation: a class for each pixel of an image."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -214,22 +216,24 @@ class Segmentation(_message.Message):
     class _TargetEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Segmentation._Target.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         classes: Segmentation._Target.ValueType  # 0
-        """Which class each pixel is."""
+        """The class of each pixel."""
         foreground: Segmentation._Target.ValueType  # 1
-        """Whether a pixel is anything but background."""
+        """Foreground or background, for each pixel."""
 
     class Target(_Target, metaclass=_TargetEnumTypeWrapper): ...
     classes: Segmentation.Target.ValueType  # 0
-    """Which class each pixel is."""
+    """The class of each pixel."""
     foreground: Segmentation.Target.ValueType  # 1
-    """Whether a pixel is anything but background."""
+    """Foreground or background, for each pixel."""
 
     TARGET_FIELD_NUMBER: _builtins.int
     THRESHOLD_FIELD_NUMBER: _builtins.int
     target: Global___Segmentation.Target.ValueType
-    """What is told of each pixel."""
+    """What is predicted for each pixel."""
     threshold: _builtins.float
-    """From this probability on a pixel is foreground, under target: foreground."""
+    """Decision threshold: pixels with a probability at or above it are foreground, under target:
+    foreground.
+    """
     def __init__(
         self,
         *,
@@ -253,11 +257,11 @@ Global___Segmentation: _TypeAlias = Segmentation  # noqa: Y015
 
 @_typing.final
 class ObjectDetection(_message.Message):
-    """Objects in an image, each with its class and the box around it. A location of the model's grid learns
-    an object if it lies in the object's box and near its centre, and of several objects the smallest;
-    each object has the location nearest to its centre, if no other does. All other locations learn that
-    they are background. The loss is summed over the locations and divided by the number of those that
-    hold an object.
+    """Object detection: classes and bounding boxes of the objects in an image. A location of the
+    model's grid is assigned to an object if it lies in the object's box and near its centre; of
+    several objects, to the smallest. Each object gets the location nearest to its centre, unless
+    another object has it. All other locations are trained as background. The loss is summed over
+    the locations and divided by the number of locations with an object.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -267,13 +271,19 @@ class ObjectDetection(_message.Message):
     OVERLAP_FIELD_NUMBER: _builtins.int
     MOST_BOXES_FIELD_NUMBER: _builtins.int
     radius: _builtins.float
-    """How far from an object's centre, in strides of the grid and along each side, locations learn it."""
+    """Radius around an object's centre, in strides of the grid along each side, within which
+    locations are assigned to it (center sampling).
+    """
     score_threshold: _builtins.float
-    """Boxes of a lower score are not given. The score is the probability of the box's class."""
+    """Score threshold: boxes with a lower score are dropped. The score is the probability of the
+    box's class.
+    """
     overlap: _builtins.float
-    """Of two boxes of one class whose IoU is above this, the one with the lower score is dropped."""
+    """IoU threshold of non-maximum suppression: of two boxes of one class with a larger IoU, the one
+    with the lower score is dropped.
+    """
     most_boxes: _builtins.int
-    """Boxes of an image that are looked at, those with the highest scores, before some are dropped."""
+    """Maximum number of boxes per image, by score, before non-maximum suppression."""
     def __init__(
         self,
         *,
@@ -307,9 +317,9 @@ Global___ObjectDetection: _TypeAlias = ObjectDetection  # noqa: Y015
 
 @_typing.final
 class MetricLearning(_message.Message):
-    """Vectors by which samples are compared: near for those that belong together, far for others. Of
-    given labels the classes are divided, and not the samples: those of validation and test are none
-    that training has seen. Of given pairs and triplets the data's rows are divided.
+    """Metric learning: embeddings that are close for samples of the same class and far apart for
+    others. With class labels, the classes are split rather than the samples: validation and test
+    classes do not occur in training. With pairs or triplets, the rows of the data are split.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -321,34 +331,34 @@ class MetricLearning(_message.Message):
     class _GivenEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[MetricLearning._Given.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         labels: MetricLearning._Given.ValueType  # 0
-        """The class of each sample, of which pairs and triplets are made: arrays x and y."""
+        """Class labels, from which pairs and triplets are formed: arrays x and y."""
         pairs: MetricLearning._Given.ValueType  # 1
-        """Pairs that belong together or do not: arrays left, right and same."""
+        """Positive and negative pairs: arrays left, right and same."""
         triplets: MetricLearning._Given.ValueType  # 2
-        """Triplets of a sample, one like it and one unlike it: arrays anchor, positive and negative."""
+        """Triplets: arrays anchor, positive and negative."""
 
     class Given(_Given, metaclass=_GivenEnumTypeWrapper): ...
     labels: MetricLearning.Given.ValueType  # 0
-    """The class of each sample, of which pairs and triplets are made: arrays x and y."""
+    """Class labels, from which pairs and triplets are formed: arrays x and y."""
     pairs: MetricLearning.Given.ValueType  # 1
-    """Pairs that belong together or do not: arrays left, right and same."""
+    """Positive and negative pairs: arrays left, right and same."""
     triplets: MetricLearning.Given.ValueType  # 2
-    """Triplets of a sample, one like it and one unlike it: arrays anchor, positive and negative."""
+    """Triplets: arrays anchor, positive and negative."""
 
     GIVEN_FIELD_NUMBER: _builtins.int
     SAMPLES_PER_CLASS_FIELD_NUMBER: _builtins.int
     TURNED_CLASSES_FIELD_NUMBER: _builtins.int
     given: Global___MetricLearning.Given.ValueType
-    """What the data tell of which samples belong together; by the data set's arrays where absent.
-    Where pairs or triplets come with y, the class of their first sample, recall is told too.
+    """The kind of similarity labels in the data; derived from the data set's arrays where absent. If
+    pairs or triplets come with y, the class of their first sample, recall is reported too.
     """
     samples_per_class: _builtins.int
-    """Of given labels: samples of one class that stand together in a batch, so that each has others of
-    its class to be compared with. Divides training.batch_size.
+    """With labels: samples per class in a batch (P×K sampling), so that each sample has positives.
+    Must divide training.batch_size.
     """
     turned_classes: _builtins.bool
-    """Of given labels, of square images: each training class, turned by 90°, 180° and 270°, counts as three classes
-    more. To tell many classes apart makes embeddings that hold for unseen ones.
+    """With labels and square images: add each training class rotated by 90°, 180° and 270° as three
+    further classes. More training classes give embeddings that generalise better to unseen ones.
     """
     def __init__(
         self,
@@ -378,9 +388,9 @@ Global___MetricLearning: _TypeAlias = MetricLearning  # noqa: Y015
 
 @_typing.final
 class AdversarialGame(_message.Message):
-    """Samples like those of the data: a generator makes them of noise, and a critic learns to tell them
-    from real ones. The two move in turn, each by the optimizer with moments of its own, and each step
-    is guarded.
+    """Generative adversarial network (GAN): a generator turns noise into samples, and a critic
+    (discriminator) learns to distinguish them from real ones. They are updated in turn, each with
+    its own optimizer state, and each step is guarded.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -390,13 +400,13 @@ class AdversarialGame(_message.Message):
     WEIGHT_CLIP_FIELD_NUMBER: _builtins.int
     CRITIC_RATE_FIELD_NUMBER: _builtins.int
     critic_steps: _builtins.int
-    """Steps of the critic before each step of the generator."""
+    """Critic steps per generator step."""
     gradient_penalty: _builtins.float
-    """Weight of the penalty on critics whose gradient between real and made samples has another
-    norm than 1; 10 is usual.
+    """Weight of the gradient penalty: deviation of the critic's gradient norm from 1 between real
+    and generated samples; 10 is usual.
     """
     weight_clip: _builtins.float
-    """Cut each of the critic's weights to this size after each step; 0.01 is usual."""
+    """Weight clipping: clamp each critic weight to this magnitude after each step; 0.01 is usual."""
     critic_rate: _builtins.float
     """The critic's learning rate as a multiple of the generator's."""
     def __init__(
@@ -428,8 +438,8 @@ Global___AdversarialGame: _TypeAlias = AdversarialGame  # noqa: Y015
 
 @_typing.final
 class VariationalCode(_message.Message):
-    """A code of a few numbers for each sample, from which the sample can be made again, and new ones
-    from noise.
+    """Variational autoencoder (VAE): a latent code for each sample, from which the sample can be
+    reconstructed; new samples are generated from noise.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -447,8 +457,9 @@ Global___VariationalCode: _TypeAlias = VariationalCode  # noqa: Y015
 
 @_typing.final
 class SelfSupervised(_message.Message):
-    """Vectors that stay the same from one view of a sample to another, learnt without labels. What the
-    loss compares goes through a perceptron more, which is not part of the model's output.
+    """Self-supervised learning: embeddings that agree between augmented views of a sample, learned
+    without labels. The loss compares them behind a projection head, which is not part of the
+    model's output.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -456,10 +467,10 @@ class SelfSupervised(_message.Message):
     VIEWS_FIELD_NUMBER: _builtins.int
     PROJECTION_FIELD_NUMBER: _builtins.int
     projection: _builtins.int
-    """Length of the vectors that the loss compares."""
+    """Output size of the projection head, which the loss compares."""
     @_builtins.property
     def views(self) -> Global___Views:
-        """How the two views of a sample come about."""
+        """Augmentations from which the two views of a sample are drawn."""
 
     def __init__(
         self,
@@ -479,7 +490,7 @@ Global___SelfSupervised: _TypeAlias = SelfSupervised  # noqa: Y015
 
 @_typing.final
 class Views(_message.Message):
-    """Changes that leave what a sample is, drawn anew for each view."""
+    """Data augmentations, drawn anew for each view."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -488,13 +499,13 @@ class Views(_message.Message):
     NOISE_FIELD_NUMBER: _builtins.int
     MASKED_FIELD_NUMBER: _builtins.int
     rotation: _builtins.float
-    """Images: turned by up to so many degrees to either side."""
+    """Images: random rotation by up to this many degrees in either direction."""
     shift: _builtins.float
-    """Images: moved by up to so many pixels in both directions."""
+    """Images: random translation by up to this many pixels along both axes."""
     noise: _builtins.float
-    """Standard deviation of noise on each number, in units of the inputs as the model takes them."""
+    """Standard deviation of Gaussian noise on each input, in units of the model's inputs."""
     masked: _builtins.float
-    """Share of the numbers that are set to 0, which is the mean of standardised inputs."""
+    """Fraction of the inputs that are masked with 0, the mean of standardised inputs."""
     def __init__(
         self,
         *,
@@ -528,7 +539,7 @@ Global___Views: _TypeAlias = Views  # noqa: Y015
 
 @_typing.final
 class ImageTranslation(_message.Message):
-    """Images from images, such as clean ones from noisy ones."""
+    """Image-to-image translation, such as denoising."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -545,7 +556,7 @@ Global___ImageTranslation: _TypeAlias = ImageTranslation  # noqa: Y015
 
 @_typing.final
 class Multitask(_message.Message):
-    """Several things of one sample, by one network with a head for each."""
+    """Multitask learning: one network with a head for each of several targets."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -561,24 +572,22 @@ class Multitask(_message.Message):
         NUMBER_FIELD_NUMBER: _builtins.int
         DETECTION_FIELD_NUMBER: _builtins.int
         name: _builtins.str
-        """What its metrics begin with, such as `depth/` of `test/depth/mae`; the head's kind where
-        absent.
-        """
+        """Prefix of its metrics, such as `depth/` in `test/depth/mae`; the head's kind where absent."""
         @_builtins.property
         def segmentation(self) -> Global___Segmentation:
-            """What each pixel is."""
+            """Semantic segmentation."""
 
         @_builtins.property
         def depth(self) -> Global___Depth:
-            """How far off each pixel is."""
+            """Depth estimation."""
 
         @_builtins.property
         def number(self) -> Global___Column:
-            """A number."""
+            """Regression of one value per sample."""
 
         @_builtins.property
         def detection(self) -> Global___ObjectDetection:
-            """Which objects there are, and where."""
+            """Object detection."""
 
         def __init__(
             self,
@@ -605,7 +614,7 @@ class Multitask(_message.Message):
     HEADS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def heads(self) -> _containers.RepeatedCompositeFieldContainer[Global___Multitask.Head]:
-        """The heads; the loss has a part for each, in this order."""
+        """The heads; the loss has one component per head, in this order."""
 
     def __init__(
         self,
@@ -622,7 +631,7 @@ Global___Multitask: _TypeAlias = Multitask  # noqa: Y015
 
 @_typing.final
 class Depth(_message.Message):
-    """How far off what is seen at each pixel is: one head's part of a multitask job."""
+    """Depth estimation: the distance at each pixel. A head of a multitask job."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -639,13 +648,13 @@ Global___Depth: _TypeAlias = Depth  # noqa: Y015
 
 @_typing.final
 class Column(_message.Message):
-    """One of a data set's numbers: one head's part of a multitask job."""
+    """One column of a data set's regression targets. A head of a multitask job."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     COLUMN_FIELD_NUMBER: _builtins.int
     column: _builtins.int
-    """Which of the numbers, from 0."""
+    """Index of the target column, from 0."""
     def __init__(
         self,
         *,

@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class WorkerServiceStub:
-    """Leases with fencing: each claim raises the job's attempt, and every later call names it. A call
-    whose attempt is not the job's own, or whose job is not RUNNING, is refused with ABORTED, and
+    """Leases with fencing: each claim increments the job's attempt, and every later call names it. A
+    call with an outdated attempt, or for a job that is not RUNNING, is refused with ABORTED, and
     the worker stops that attempt at once.
     """
 
@@ -60,37 +60,37 @@ class WorkerServiceStub:
 
 
 class WorkerServiceServicer:
-    """Leases with fencing: each claim raises the job's attempt, and every later call names it. A call
-    whose attempt is not the job's own, or whose job is not RUNNING, is refused with ABORTED, and
+    """Leases with fencing: each claim increments the job's attempt, and every later call names it. A
+    call with an outdated attempt, or for a job that is not RUNNING, is refused with ABORTED, and
     the worker stops that attempt at once.
     """
 
     def ClaimJobs(self, request, context):
-        """Hands out waiting jobs, in the order that the service's policy says; none is a fine answer.
+        """Claims waiting jobs, in the order set by the service's policy; the response may be empty.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReportProgress(self, request, context):
-        """Renews a lease, appends events, and answers with what to do. INVALID_ARGUMENT where the report
-        holds what it must not, such as the name of a checkpoint that is none of the job's: nothing of it
-        counts then, and the lease is not renewed. A report that holds nothing renews it.
+        """Renews a lease, appends events, and returns requests to cancel or pause. INVALID_ARGUMENT if
+        the report is invalid, such as one with a checkpoint name of another job: the whole report is
+        then discarded and the lease is not renewed. An empty report renews the lease.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def FinishJob(self, request, context):
-        """Ends a job, or gives it back to the queue.
+        """Ends a job, or returns it to the queue.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetTrackingRun(self, request, context):
-        """Compare-and-set on the job; needs no lease, since delivery outlives the attempt. INVALID_ARGUMENT
-        where an id, or an address that is not of http or https, cannot be one.
+        """Compare-and-set of a job's MLflow run; needs no lease, since delivery outlives the attempt.
+        INVALID_ARGUMENT for an invalid id, or a URL that is not http or https.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -128,8 +128,8 @@ def add_WorkerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class WorkerService:
-    """Leases with fencing: each claim raises the job's attempt, and every later call names it. A call
-    whose attempt is not the job's own, or whose job is not RUNNING, is refused with ABORTED, and
+    """Leases with fencing: each claim increments the job's attempt, and every later call names it. A
+    call with an outdated attempt, or for a job that is not RUNNING, is refused with ABORTED, and
     the worker stops that attempt at once.
     """
 

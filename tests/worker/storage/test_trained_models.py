@@ -36,7 +36,7 @@ def test_by_its_digest_or_as_the_only_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("digest", [each for each in DIGESTS if each])
 def test_what_is_no_digest_reads_nothing(tmp_path: Path, digest: str) -> None:
     blobs = Watched(str(tmp_path))
-    with pytest.raises(NoModelError, match="sha256 must be 64 digits from 0 to f, but got"):
+    with pytest.raises(NoModelError, match="sha256 must be 64 hexadecimal digits, but got"):
         trained_models.read(blobs, "jobs/a", digest)
     assert blobs.reads == []
 

@@ -26,7 +26,7 @@ from talweg.v1.spec_pb2 import JobSpec
 if TYPE_CHECKING:
     from talweg.client.cli._look import Look
 
-_FLAG = "yes or no"
+_FLAG = spec.fields.Type.FLAG.value
 _CHOICE = "one of"
 _LIST = "list of "
 _WIDTH = 96

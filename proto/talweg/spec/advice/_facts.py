@@ -109,7 +109,7 @@ def _contradictions(facts: Mapping[str, Any], task: TaskKind.ValueType) -> Itera
         if high <= low:
             yield _wrong(
                 f"quantiles[{index + 1}]", number_text(high),
-                f"more than the one before it, {number_text(low)}", "quantiles must increase",
+                f"more than the previous one, {number_text(low)}", "quantiles must increase",
             )  # fmt: skip
     if facts.get("known", "labels") != "labels":
         for name in _OF_CLASSES:

@@ -7,14 +7,16 @@ from google.protobuf.descriptor import Descriptor
 
 from talweg.spec.catalogue import entries as catalogue
 from talweg.spec.catalogue.comments import comment
-from talweg.spec.fields import choices, fields, shorthand
+from talweg.spec.fields import choices, fields, shorthand, title
 from talweg.spec.semantics.facts import task_name
 from talweg.spec.semantics.outputs import MODEL_GIVES
 from talweg.spec.semantics.pairs_triplets import arrays_of_facts
 from talweg.v1.catalog_pb2 import Parameter
+from talweg.v1.datasets_pb2 import Dataset
 from talweg.v1.guard_pb2 import Guard
-from talweg.v1.models_pb2 import Layer
-from talweg.v1.optimizers_pb2 import Schedule
+from talweg.v1.losses_pb2 import Loss
+from talweg.v1.models_pb2 import Layer, Model
+from talweg.v1.optimizers_pb2 import Optimizer, Schedule
 from talweg.v1.options_pb2 import Activation, Goal, OutputFacts
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.tasks_pb2 import Multitask, Task
@@ -22,11 +24,11 @@ from talweg.v1.tasks_pb2 import Multitask, Task
 _INTRODUCTION = """\
 # Catalogue
 
-What a job file can say, rendered from the `.proto` files in `proto/talweg/v1` by `make proto`.
-A choice is written by its name, with its parameters or without: `loss: {huber: {delta: 2}}`,
-`loss: mse`. A parameter left out takes its default; where that is blank, it has none, or its
-meaning tells. Further names behind a parameter's own are aliases: job files and `--set` accept
-them, and specs are stored and printed under the parameter's own name.
+Reference of everything that a job file can contain, generated from the `.proto` files in
+`proto/talweg/v1` by `make proto`. A choice is written by its name, with or without parameters:
+`loss: {huber: {delta: 2}}`, `loss: mse`. An omitted parameter takes its default; if the default is
+blank, there is none, or the description states it. Names listed after a parameter's own name are
+aliases: job files and `--set` accept them; specs are stored and printed under the own name.
 """
 
 # Choices with a section of the page.
@@ -42,7 +44,7 @@ def render() -> str:
         *_models(),
         *_datasets(),
         *_optimizers(),
-        *_choice("Schedules", Schedule.DESCRIPTOR),
+        *_choice("Learning rate schedules", Schedule.DESCRIPTOR),
         *_choice("Guard policies", Guard.DESCRIPTOR),
         *_job_file(),
     ]
@@ -52,7 +54,7 @@ def render() -> str:
 def _losses() -> Iterator[str]:
     yield _section("Losses")
     yield _table(
-        ["loss", "tasks", "when"],
+        ["loss", "tasks", "when to use"],
         [
             [
                 _link("loss", entry.name),
@@ -63,31 +65,30 @@ def _losses() -> Iterator[str]:
         ],
     )
     yield (
-        "Beside them stand functions of more than tensors by name: `gradient_penalty`, "
-        "`clip_by_global_norm`,\n`clip_by_value` and `class_weights`, "
-        "[from Python](losses.md#from-python).\n"
+        "There are further functions for use [from Python](losses.md#from-python): "
+        "`gradient_penalty`,\n`clip_by_global_norm`, `clip_by_value` and `class_weights`.\n"
     )
     for entry in catalogue.losses():
-        yield _heading("loss", entry.name, entry.description)
+        yield _member(Loss.DESCRIPTOR, entry.name, entry.description)
         facts = [
             f"Inputs: {', '.join(entry.facts.inputs)}.",
-            f"For {', '.join(map(task_name, entry.facts.tasks))}.",
+            f"Tasks: {', '.join(map(task_name, entry.facts.tasks))}.",
             f"Reference: {entry.facts.reference}.",
         ]
         if entry.facts.HasField("output"):
-            facts.append(f"The model gives {_output(entry.facts.output)}.")
+            facts.append(f"Model outputs: {_output(entry.facts.output)}.")
         if entry.facts.activation == Activation.SIGMOID:
             facts.append("A sigmoid is applied to the model's outputs.")
         if entry.facts.groups:
-            facts.append(f"Data may give {entry.facts.groups}; else they are made of labels.")
+            facts.append(f"Uses the data's {entry.facts.groups}, or forms them from labels.")
         if entry.facts.nonnegative_targets:
-            facts.append("Targets are 0 or more.")
+            facts.append("Targets must be non-negative.")
         if entry.facts.only_evaluated:
-            facts.append(f"For evaluate alone, since {entry.facts.only_evaluated}.")
+            facts.append(f"For `evaluate` only: {entry.facts.only_evaluated}.")
         if entry.facts.raw_targets:
-            facts.append("Targets stay in their own units.")
+            facts.append("Targets stay in their original units: they are not standardised.")
         if entry.facts.prefer:
-            facts.append(f"Better for nearly every use: {entry.facts.prefer}.")
+            facts.append(f"Better in nearly every case: {entry.facts.prefer}.")
         yield _lines(facts)
         yield _parameters(entry.parameters)
     yield from _parts(
@@ -110,26 +111,26 @@ def _output(output: OutputFacts) -> str:
 def _tasks() -> Iterator[str]:
     yield _section("Tasks")
     for entry in catalogue.tasks():
-        yield _heading("task", entry.name, entry.description)
+        yield _member(Task.DESCRIPTOR, entry.name, entry.description)
         yield _lines(
             [
-                f"When: {entry.facts.when}.",
+                f"When to use: {entry.facts.when}.",
                 f"Data: {entry.facts.data}.",
-                f"Reads {', '.join(f'`{name}`' for name in entry.facts.arrays)} of the data set.",
-                f"The model gives {entry.facts.output}.",
+                f"Arrays read: {', '.join(f'`{name}`' for name in entry.facts.arrays)}.",
+                f"Model outputs: {entry.facts.output}.",
                 f"Losses: {', '.join(_link('loss', name) for name in entry.losses)}.",
                 *_aliases(Task.DESCRIPTOR, entry.name),
             ]
         )
         if not entry.facts.metrics:
-            yield "- Its metrics are those of its heads, behind a head's name and a stroke.\n"
+            yield "- Metrics: those of its heads, behind the head's name, such as `depth/mae`.\n"
             yield "\n" + _parameters(entry.parameters)
             continue
         yield _table(
-            ["metric", "better", "meaning"],
+            ["metric", "better", "description"],
             [
                 [
-                    f"`{metric.name}_…`, one a class" if metric.by_class else f"`{metric.name}`",
+                    f"`{metric.name}_…`, one per class" if metric.by_class else f"`{metric.name}`",
                     "low" if metric.goal == Goal.MINIMIZE else "high",
                     metric.meaning,
                 ]
@@ -149,28 +150,28 @@ def _tasks() -> Iterator[str]:
 def _models() -> Iterator[str]:
     yield _section("Models")
     for entry in catalogue.models():
-        yield _heading("model", entry.name, entry.description)
+        yield _member(Model.DESCRIPTOR, entry.name, entry.description)
         yield _lines(
             [
-                f"When: {entry.facts.when}.",
-                f"Takes {entry.facts.input}.",
-                f"For {', '.join(map(task_name, entry.facts.tasks))}.",
+                f"When to use: {entry.facts.when}.",
+                f"Inputs: {entry.facts.input}.",
+                f"Tasks: {', '.join(map(task_name, entry.facts.tasks))}.",
                 f"Reference: {entry.facts.reference}.",
             ]
         )
         yield _parameters(entry.parameters)
-    yield from _choice("Layers of a sequential", Layer.DESCRIPTOR)
+    yield from _choice("Layers of a sequential model", Layer.DESCRIPTOR)
 
 
 def _datasets() -> Iterator[str]:
     yield _section("Data sets")
     for entry in catalogue.datasets():
-        yield _heading("dataset", entry.name, entry.description)
+        yield _member(Dataset.DESCRIPTOR, entry.name, entry.description)
         yield _lines(
             [
                 f"{entry.facts.description}.",
-                f"Holds {', '.join(arrays_of_facts(entry.facts))}.",
-                f"For {', '.join(map(task_name, entry.facts.tasks))}.",
+                f"Arrays: {', '.join(arrays_of_facts(entry.facts))}.",
+                f"Tasks: {', '.join(map(task_name, entry.facts.tasks))}.",
                 f"Reference: {entry.facts.reference}.",
             ]
         )
@@ -180,28 +181,29 @@ def _datasets() -> Iterator[str]:
 def _optimizers() -> Iterator[str]:
     yield _section("Optimizers")
     for entry in catalogue.optimizers():
-        yield _heading("optimizer", entry.name, entry.description)
+        yield _member(Optimizer.DESCRIPTOR, entry.name, entry.description)
         yield _lines(
             [
-                f"When: {entry.facts.when}.",
-                f"A learning rate above {entry.facts.usual_rate_max:g} brings a warning.",
+                f"When to use: {entry.facts.when}.",
+                f"A learning rate above {entry.facts.usual_rate_max:g} raises a warning.",
                 f"Reference: {entry.facts.reference}.",
             ]
         )
         yield _parameters(entry.parameters)
 
 
-def _choice(title: str, choice: Descriptor) -> Iterator[str]:
+def _choice(heading: str, choice: Descriptor) -> Iterator[str]:
     """Render a choice whose members carry no facts."""
-    yield _section(title)
+    yield _section(heading)
     yield f"{comment(choice.full_name)}\n"
     for name, message in catalogue.members(choice):
-        yield _heading(choice.name.lower(), name, comment(message.full_name))
+        term = title(message)
+        yield _heading(choice.name.lower(), name, comment(message.full_name), term=term)
         yield _parameters(catalogue.parameters(message))
 
 
 def _job_file() -> Iterator[str]:
-    yield _section("The job file")
+    yield _section("Job file")
     yield comment(JobSpec.DESCRIPTOR.full_name) + "\n"
     yield _parameters(catalogue.parameters(JobSpec.DESCRIPTOR))
     yield from _parts(_messages_below(JobSpec.DESCRIPTOR))
@@ -209,7 +211,7 @@ def _job_file() -> Iterator[str]:
 
 def _parts(messages: Iterable[Descriptor]) -> Iterator[str]:
     for message in dict.fromkeys(messages):
-        yield _heading("part", message.name, comment(message.full_name))
+        yield _heading("part", message.name, comment(message.full_name), term=title(message))
         if choices(message):
             yield from _members(message)
             continue
@@ -226,7 +228,8 @@ def _members(choice: Descriptor) -> Iterator[str]:
         yield f"One of {', '.join(_link('loss', name) for name in of_page)}.\n"
     for name, message in catalogue.members(choice):
         if name not in of_page:
-            yield _heading(choice.name, name, comment(message.full_name))
+            term = title(message)
+            yield _heading(choice.name, name, comment(message.full_name), term=term)
             if shorthand(message):
                 yield f"A bare value stands for its `{shorthand(message)}`.\n"
             yield _parameters(catalogue.parameters(message))
@@ -258,7 +261,7 @@ def _parameters(parameters: Sequence[Parameter]) -> str:
     if not parameters:
         return "No parameters.\n"
     return _table(
-        ["parameter", "type", "default", "allowed", "meaning"],
+        ["parameter", "type", "default", "allowed", "description"],
         [
             [
                 ", ".join(f"`{name}`" for name in (parameter.name, *parameter.aliases)),
@@ -280,9 +283,17 @@ def _anchor(group: str, name: str) -> str:
     return f"{group}-{name}".lower()
 
 
-def _heading(group: str, name: str, description: str) -> str:
+def _heading(group: str, name: str, description: str, *, term: str = "") -> str:
+    """Write a heading: the standard term, if there is one, and the name in the API."""
+    words = name if not term or term == name else f"{term} (`{name}`)"
     text = f"{description}\n" if description else ""
-    return f'<a id="{_anchor(group, name)}"></a>\n### {name}\n\n{text}'
+    return f'<a id="{_anchor(group, name)}"></a>\n### {words}\n\n{text}'
+
+
+def _member(choice: Descriptor, name: str, description: str) -> str:
+    """Head the section of a choice's member."""
+    term = title(_field(choice, name))
+    return _heading(choice.name.lower(), name, description, term=term)
 
 
 def _link(group: str, name: str) -> str:

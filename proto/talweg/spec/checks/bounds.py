@@ -88,9 +88,9 @@ def _message(message: Message, path: str, violations: list[Violation], depth: in
         violations.append(
             Violation(
                 path or descriptor.name,
-                f"a field of number {number}, which is not known here",
+                f"an unknown field, number {number}",
                 one_of(known),
-                "the sender is newer than the service",
+                "the sender is probably newer than the service",
             )
         )
 

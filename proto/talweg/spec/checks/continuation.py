@@ -55,7 +55,7 @@ def check_continuation(before: JobSpec, after: JobSpec, checkpoint: Checkpoint) 
     """
     job = after.continued_from.job
     violations = [
-        Violation(path, new, f"{old}, as in {job}", "Another one is a job of its own.")
+        Violation(path, new, f"{old}, as in {job}", "To change it, submit a new job.")
         for path, (old, new) in continuation_changes(before, after).items()
         if path.startswith(_KEPT)
     ]
@@ -65,7 +65,7 @@ def check_continuation(before: JobSpec, after: JobSpec, checkpoint: Checkpoint) 
     ):
         if chosen(was) != chosen(now):
             violations.append(Violation(path, kind(now)[0], f"{kind(was)[0]}, as in {job}"))
-    done = f"as {job} has done so many at the checkpoint of step {checkpoint.step}"
+    done = f"as {job} has completed so many at the checkpoint of step {checkpoint.step}"
     training = after.training
     if training.HasField("steps") and training.steps <= checkpoint.step:
         violations.append(

@@ -66,13 +66,13 @@ class _Count:
         # The spec's own loss is none of them.
         losses = self.losses - 1
         if losses > MAX_LOSSES:
-            found, hint = "losses in sums and heads", "leave out losses of little weight"
+            found, hint = "losses in sums and heads", "leave out losses with small weights"
             return self._more("loss", losses, MAX_LOSSES, found, hint)
         if self.formula_chars > MAX_FORMULA_CHARS:
-            found, hint = "characters in formulas and names of their parameters", "use a plugin"
+            found, hint = "characters in formulas and their parameters' names", "use a plugin"
             return self._more("loss", self.formula_chars, MAX_FORMULA_CHARS, found, hint)
         if self.messages > MAX_MESSAGES:
-            return self._more("", self.messages, MAX_MESSAGES, "objects within each other", "")
+            return self._more("", self.messages, MAX_MESSAGES, "nested objects", "")
         return None
 
     def _look_into(self, message: Message, waiting: list[Message]) -> None:

@@ -34,16 +34,16 @@ def _probabilities(case: SpecContext) -> Iterator[Warning]:
             yield Warning(
                 kind=Warning.PROBABILITIES_INTO_LOGITS_LOSS,
                 field=f"model.sequential.layers[{index}].{name}",
-                message=f"the model ends in {name} and gives probabilities, but {leaf.name} takes "
-                f"logits: training is slow and may stall; leave the {name} layer out",
+                message=f"the model ends in {name} and outputs probabilities, but {leaf.name} "
+                f"takes logits: training is slow and may stall; leave the {name} layer out",
             )
         if last is None and not takes_logits:
             better = leaf.facts.prefer
             yield Warning(
                 kind=Warning.LOGITS_INTO_PROBABILITY_LOSS,
                 field=leaf.path,
-                message=f"the model gives logits, but {leaf.name} takes probabilities: a sigmoid "
-                "is put between them, whose gradient vanishes where the model is confidently wrong"
+                message=f"the model outputs logits, but {leaf.name} takes probabilities: a "
+                "sigmoid is applied, whose gradient vanishes where the model is confidently wrong"
                 + (f"; use {better}" if better else ""),
             )
 
@@ -54,8 +54,8 @@ def _seldom_right(case: SpecContext) -> Iterator[Warning]:
             yield Warning(
                 kind=Warning.LOSS_SELDOM_RIGHT,
                 field=leaf.path,
-                message=f"{leaf.name} is seldom the right loss: "
-                f"{leaf.facts.prefer} is better for nearly every use",
+                message=f"{leaf.name} is rarely the right loss: "
+                f"{leaf.facts.prefer} is better in nearly every case",
             )
 
 
@@ -71,7 +71,7 @@ def _targets(case: SpecContext) -> Iterator[Warning]:
         kind=Warning.TARGETS_NOT_STANDARDISED,
         field="preprocessing.standardise_targets",
         message="the targets are not standardised: learning rate and the loss's parameters then "
-        "depend on their units; metrics are in the target's own units either way, so leave it out",
+        "depend on their units. Metrics are in the target's own units either way; leave it out",
     )
 
 
@@ -85,8 +85,8 @@ def _learning_rate(case: SpecContext) -> Iterator[Warning]:
         yield Warning(
             kind=Warning.LEARNING_RATE_ABOVE_USUAL,
             field=f"optimizer.{name}.learning_rate",
-            message=f"{number_text(message.learning_rate)} is above {name}'s usual range, which "
-            f"ends at {number_text(usual)}: training may diverge",
+            message=f"{number_text(message.learning_rate)} is above {name}'s usual range (up to "
+            f"{number_text(usual)}): training may diverge",
         )
 
 
@@ -96,7 +96,7 @@ def _reduction(case: SpecContext) -> Iterator[Warning]:
             yield Warning(
                 kind=Warning.REDUCTION_SUM,
                 field=f"{leaf.member}.reduction",
-                message="the loss is summed over the batch: the right learning rate then depends "
+                message="the loss is summed over the batch: the best learning rate then depends "
                 "on training.batch_size; use mean",
             )
 
@@ -115,6 +115,6 @@ def _imbalance(case: SpecContext) -> Iterator[Warning]:
         kind=Warning.IMBALANCE_WITHOUT_WEIGHTS,
         field=f"dataset.{data.name}.class_shares",
         message=f"the largest class is {max(shares) / min(shares):.3g} times the smallest, and "
-        "the loss carries no class weights: rare classes may never be predicted; give the loss "
-        "weights, or compare by a metric that counts classes alike",
+        "the loss has no class weights: rare classes may never be predicted. Use class "
+        "weights, or compare by a metric that weights all classes equally, such as f1_macro",
     )

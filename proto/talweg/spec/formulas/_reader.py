@@ -37,7 +37,7 @@ _SYMBOLS = "numbers, names, ( ) , + - * / ** < <= > >= == != & | ~"
 _HINTS = {
     "^": "write ** for a power",
     "//": "write / to divide",
-    "=": "give arguments by their place; == compares",
+    "=": "pass arguments by position; == compares",
     "!": "write ~ for not",
     "and": "write & between masks in ( )",
     "or": "write | between masks in ( )",
@@ -50,7 +50,7 @@ _HINTS = {
     "ln": "did you mean 'log'?",
     "std": "write sqrt(mean(square(x - mean(x))))",
 }
-_KINDS = {"[": "a subscript, '['", "'": 'a text, "\'"', '"': "a text, '\"'", ".": "an attribute"}
+_KINDS = {"[": "a subscript, '['", "'": 'a text, "\'"', '"': "a string, '\"'", ".": "an attribute"}
 _BINARY: Mapping[type[ast.operator], str] = {
     ast.Add: "+",
     ast.Sub: "-",
@@ -94,9 +94,9 @@ def parse(text: str, params: Mapping[str, float] | None = None, *, path: str = "
 def param_problem(name: str) -> str:
     """Say why a parameter cannot have a name; empty where it can."""
     if not _NAME.fullmatch(name):
-        return "letters, digits and underscores, beginning with no digit"
+        return "letters, digits and underscores, not starting with a digit"
     if name in INPUTS or name in FUNCTIONS or keyword.iskeyword(name):
-        return "a name of your own, which means nothing else in a formula"
+        return "a name that is not a built-in of formulas"
     return ""
 
 
@@ -125,10 +125,10 @@ class _Reader:
         except SyntaxError as exc:
             # 0 stands for the end.
             column = (exc.offset or len(text) - indent + 1) + indent
-            self._refuse(f"an error of syntax ({exc.msg})", column, "a formula")
+            self._refuse(f"a syntax error ({exc.msg})", column, "a formula")
             return None
         except (ValueError, MemoryError, RecursionError):
-            self._refuse("a formula that is nested too deeply", None, f"{MAX_DEPTH} levels")
+            self._refuse("a formula nested too deeply", None, f"{MAX_DEPTH} levels")
             return None
         term = self._term(tree.body, indent, 1)
         if self.violations or term is None:
@@ -136,7 +136,7 @@ class _Reader:
         if gives(term) == MASK:
             self._refuse("a mask as the result", term.column, "numbers", "write where(mask, a, b)")
         elif not uses(term, "pred"):
-            self._refuse("a formula without pred", None, "a loss, which depends on pred")
+            self._refuse("a formula without pred", None, "a loss that depends on pred")
         return term
 
     def _refuse(self, found: str, column: int | None, allowed: str, hint: str = "") -> None:
@@ -192,7 +192,7 @@ class _Reader:
             return None
         if depth > MAX_DEPTH:
             if not self._too_deep:
-                allowed = f"at most {MAX_DEPTH} levels of operators and calls within each other"
+                allowed = f"at most {MAX_DEPTH} nested operators and calls"
                 hint = "put ( ) around the halves of a long sum or product"
                 self._refuse("one level more", column, allowed, hint)
             self._too_deep = True
@@ -228,9 +228,9 @@ class _Reader:
         elif isinstance(node, ast.UnaryOp):
             found, hint = "a + before a single term", "leave it out"
         elif isinstance(node, ast.Tuple):
-            found, hint = "several terms joined by commas", "one formula gives one value"
+            found, hint = "several terms joined by commas", "a formula has one value"
         else:
-            found, hint = "what is no arithmetic", ""
+            found, hint = "something other than arithmetic", ""
         self._refuse(found, column, "numbers, names, operators and calls of functions", hint)
         return "", []
 
@@ -262,7 +262,7 @@ class _Reader:
 
     def _call(self, node: ast.Call, column: int, indent: int, depth: int) -> Term | None:
         if not isinstance(node.func, ast.Name):
-            self._refuse("a call of what is no function", column, one_of(FUNCTIONS))
+            self._refuse("a call of something other than a function", column, one_of(FUNCTIONS))
             return None
         name = node.func.id
         if name not in FUNCTIONS:
@@ -273,7 +273,7 @@ class _Reader:
                 self._refuse_name(name, column)
             return None
         if node.keywords:
-            self._refuse(f"'{name}' with arguments by keyword", column, _signature(name))
+            self._refuse(f"'{name}' with keyword arguments", column, _signature(name))
             return None
         function = FUNCTIONS[name]
         arguments, dimension = list(node.args), None
@@ -326,7 +326,7 @@ class _Reader:
         high = number_text(MAX_EXPONENT)
         if value is None:
             self._refuse(
-                "an exponent that is no number",
+                "an exponent that is not a number",
                 term.column,
                 "numbers and parameters joined by + - * /",
                 "write exp(b * log(a)) for others",

@@ -53,9 +53,9 @@ def read(text: str, *, source: str) -> object:
                 text, object_pairs_hook=_object_of_pairs, parse_constant=_refuse_constant
             )
         except RecursionError:
-            _refuse(source, "an object of very many levels", "at most 50 levels")
+            _refuse(source, "an object nested too deeply", "at most 50 levels")
         except _TwiceError as exc:
-            _refuse(source, f"the name {shown(exc.name)} for the second time", "each name once")
+            _refuse(source, f"the name {shown(exc.name)} twice", "each name once")
         except ValueError:
             # It may still be YAML, whose reader also tells line and column.
             pass
@@ -73,14 +73,14 @@ def _read_yaml(text: str, source: str) -> object:
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         at = source if mark is None else f"{source}:{mark.line + 1}:{mark.column + 1}"
-        problem = exc.problem or exc.context or "an error of syntax"
+        problem = exc.problem or exc.context or "a syntax error"
         if "'\\t'" in problem:
-            problem, allowed = "a tab", "spaces alone before a name"
+            problem, allowed = "a tab", "only spaces before a name"
         _refuse(at, problem.removeprefix("but ").removeprefix("found "), allowed, exc)
     except yaml.reader.ReaderError as exc:
         before = text[: exc.position]
         line, column = before.count("\n") + 1, exc.position - before.rfind("\n")
-        _refuse(f"{source}:{line}:{column}", "a character that text cannot hold", allowed, exc)
+        _refuse(f"{source}:{line}:{column}", "a character that YAML does not allow", allowed, exc)
     except (yaml.YAMLError, ValueError) as exc:
         _refuse(source, str(exc), allowed, exc)
 
@@ -101,7 +101,7 @@ def _object_of_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _refuse(field: str, found: str, allowed: str, exc: Exception | None = None) -> NoReturn:

@@ -238,7 +238,7 @@ class _Reader:
 
     def _list(self, message: Message, field: Field, items: object, path: str, depth: int) -> None:
         if isinstance(items, (str, bytes)) or not isinstance(items, Sequence):
-            self.refuse(path, items, f"a list, each {field.allowed}", "write [ ] around it")
+            self.refuse(path, items, f"a list, each {field.allowed}", "enclose it in [ ]")
             return
         if not items and field.default is not None:
             # Protobuf cannot tell an empty list from none, and none means the default.
@@ -393,7 +393,7 @@ def _elsewhere(descriptor: Descriptor, name: str, item: object) -> str:
     members = choices(descriptor)
     if members and name in (*descriptor.oneofs_by_name, "type", "name"):
         example = item if isinstance(item, str) and item in members else members[0]
-        return f"the member itself is the field: {{{example}: {{…}}}}"
+        return f"use the member's name as the field: {{{example}: {{…}}}}"
     paths = _paths_to(descriptor, name, 3)
     return f"did you mean {' or '.join(paths[:3])}?" if paths else ""
 

@@ -36,7 +36,7 @@ def read(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError) as exc:
-        raise ValueError(f"text that is no JSON ({exc})") from exc
+        raise ValueError(f"text that is not JSON ({exc})") from exc
     if not isinstance(value, dict):
         raise ValueError(shown(value))
     if _depth(value, 0) > _MAX_DEPTH:
@@ -52,4 +52,4 @@ def _depth(value: object, depth: int) -> int:
 
 
 def _refuse(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")

@@ -41,7 +41,7 @@ class Loader(yaml.SafeLoader):
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
         """Refuse aliases and bottomless nesting before anything is built from them."""
         if self.check_event(yaml.AliasEvent):
-            raise self._error("an alias, which job files cannot hold")
+            raise self._error("an alias, which job files do not support")
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise self._error(f"more than {MAX_DEPTH} levels")
@@ -67,7 +67,7 @@ class Loader(yaml.SafeLoader):
             key = self.construct_object(key_node, deep=True)
             if key in result:
                 raise yaml.MarkedYAMLError(
-                    problem=f"the name '{key}' for the second time",
+                    problem=f"the name '{key}' twice",
                     problem_mark=key_node.start_mark,
                 )
             result[key] = self.construct_object(value_node, deep=True)
@@ -88,7 +88,7 @@ class Loader(yaml.SafeLoader):
         """Build a true or false."""
         text = str(self.construct_scalar(node)).lower()
         if text not in ("true", "false"):
-            raise ValueError(f"a flag must be true or false, but got {text!r}")
+            raise ValueError(f"a boolean must be true or false, but got {text!r}")
         return text == "true"
 
     def construct_list(self, node: Any) -> list[Any]:

@@ -33,25 +33,25 @@ def curriculum_rules(case: SpecContext) -> Iterator[Violation]:
     by_loss = chosen(difficulty) == "first_pass"
     task = case.task
     if task in _WITHOUT:
-        hint = "Its batches are not drawn sample by sample."
+        hint = "Its batches are not drawn by sample."
         yield Violation(_PATH, f"a curriculum with task {task_name(task)}", "none", hint)
     elif by_loss and task not in (*_LOSS_BY_SAMPLE, options_pb2.TASK_KIND_UNSPECIFIED):
         yield Violation(
             f"{_PATH}.difficulty",
             f"first_pass with task {task_name(task)}",
             f"array; first_pass with {one_of(map(task_name, _LOSS_BY_SAMPLE))}",
-            "The loss of a sample by itself says nothing here, or is left to chance.",
+            "The loss of a single sample is not meaningful here, or is random.",
         )
     first_pass = difficulty.first_pass.epochs if by_loss else 0
     epochs = _epochs(case)
     if epochs is not None and epochs < first_pass + 2:
-        behind = f" behind the {first_pass} of the first pass" if first_pass else ""
+        behind = f" after the {first_pass} of the warm-up" if first_pass else ""
         length = training.WhichOneof("length")
         yield Violation(
             f"training.{length}",
             f"{epochs} epoch{'s' if epochs > 1 else ''} with a curriculum",
             f"at least {first_pass + 2} epochs, so that 2 are left{behind}",
-            "The first admits a part of the samples, and the last all.",
+            "The first includes a part of the samples, and the last all of them.",
         )
 
 

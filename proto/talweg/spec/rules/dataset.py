@@ -40,9 +40,9 @@ def _fits(case: SpecContext) -> Iterator[Violation]:
     if case.task not in tasks:
         yield Violation(
             "dataset",
-            f"{name}, whose targets do not fit {task_name(case.task)}",
+            f"{name}, whose targets do not suit task {task_name(case.task)}",
             one_of(_datasets_of(case.task)),
-            f"tasks that fit {name}: {', '.join(map(task_name, tasks))}",
+            f"{name} suits tasks {', '.join(map(task_name, tasks))}",
         )
 
 
@@ -63,14 +63,14 @@ def _model_fits(case: SpecContext) -> Iterator[Violation]:
             "model",
             f"{name} under task {task_name(case.task)}",
             one_of(_models_of(case.task)),
-            f"{name} fits {' and '.join(map(task_name, facts.tasks))}",
+            f"{name} suits tasks {', '.join(map(task_name, facts.tasks))}",
         )
     if case.data is not None and len(case.data.shape) != 3 and facts.images:
         yield Violation(
             "model",
             f"{name} on {case.data.name}, whose inputs are vectors",
-            "a model that takes vectors",
-            f"write model: mlp, or take data of images: {one_of(_image_sets())}",
+            "a model for vectors",
+            f"write model: mlp, or use a data set of images: {one_of(_image_sets())}",
         )
 
 
@@ -79,9 +79,7 @@ def _transformer_fits(case: SpecContext) -> Iterator[Violation]:
         return
     model, at = case.spec.model.transformer, "model.transformer"
     if model.width % model.heads:
-        yield Violation(
-            f"{at}.width", str(model.width), f"a multiple of heads, which is {model.heads}"
-        )
+        yield Violation(f"{at}.width", str(model.width), f"a multiple of heads ({model.heads})")
     if case.data is None:
         return
     shape, tokens = case.data.shape, case.data.shape[0]
@@ -90,7 +88,7 @@ def _transformer_fits(case: SpecContext) -> Iterator[Violation]:
             yield Violation(
                 f"{at}.patch",
                 f"{model.patch} on images of {shape[1]}×{shape[2]} pixels",
-                "a number that divides both sides",
+                "a divisor of both sides",
             )
             return
         tokens = (shape[1] // model.patch) * (shape[2] // model.patch)
@@ -98,9 +96,9 @@ def _transformer_fits(case: SpecContext) -> Iterator[Violation]:
         images = len(shape) == 3
         yield Violation(
             f"{at}.patch" if images else "model",
-            f"{tokens} tokens, each of which attends to all",
+            f"{tokens} tokens, all of which attend to each other",
             f"at most {_MAX_TOKENS}",
-            "take larger patches" if images else "write model: mlp",
+            "use larger patches" if images else "write model: mlp",
         )
 
 
@@ -126,7 +124,7 @@ def _generated(case: SpecContext) -> Iterator[Violation]:
         if values > _MAX_VALUES:
             yield Violation(
                 at,
-                f"{values} values, as num_samples times features and targets",
+                f"{values} values (num_samples times features and targets)",
                 f"at most {_MAX_VALUES}",
             )
     if data.name == "synthetic_multilabel":
@@ -135,7 +133,7 @@ def _generated(case: SpecContext) -> Iterator[Violation]:
             yield Violation(
                 f"{at}.mean_labels",
                 number_text(mean),
-                f"at most num_classes, which is {data.num_classes}",
+                f"at most num_classes ({data.num_classes})",
             )
     if data.name == "synthetic_regression" and case.task == options_pb2.ORDINAL:
         targets = dataset.synthetic_regression.num_targets
@@ -152,28 +150,28 @@ def _classification(case: SpecContext, data: Data, at: str) -> Iterator[Violatio
             f"{at}.num_classes",
             str(params.num_classes),
             "2 under task binary",
-            "for more classes write task: multiclass",
+            "for more classes use task: multiclass",
         )
     if params.num_informative > params.num_features:
         yield Violation(
             f"{at}.num_informative",
             str(params.num_informative),
-            f"at most num_features, which is {params.num_features}",
+            f"at most num_features ({params.num_features})",
         )
     # Each class needs a corner of the hypercube; the power of a large number is not taken.
     needed = (params.num_classes - 1).bit_length()
     if params.num_informative < needed:
         yield Violation(
             f"{at}.num_informative",
-            f"{params.num_informative}, which gives {2**params.num_informative} clusters",
+            f"{params.num_informative}, which allows {2**params.num_informative} clusters",
             f"at least {needed}, so that each of {params.num_classes} classes has a cluster",
         )
     shares = params.class_shares
     if shares and len(shares) != params.num_classes:
         yield Violation(
             f"{at}.class_shares",
-            f"{len(shares)} shares",
-            f"{params.num_classes}, one a class",
+            f"{len(shares)} fractions",
+            f"{params.num_classes}, one per class",
         )
     if shares and abs(sum(shares) - 1) > 1e-6:
         yield Violation(f"{at}.class_shares", f"a sum of {sum(shares):.6g}", "a sum of 1")
@@ -187,7 +185,7 @@ def _split(case: SpecContext) -> Iterator[Violation]:
     total = sum(shares.values())
     if total > 1 + TOLERANCE:
         written = " + ".join(number_text(share) for share in shares.values())
-        yield Violation("split", f"{written} = {total:.6g}", "shares with a sum of at most 1")
+        yield Violation("split", f"{written} = {total:.6g}", "fractions with a sum of at most 1")
         return
     if case.sizes is None or case.data is None:
         return
@@ -195,8 +193,8 @@ def _split(case: SpecContext) -> Iterator[Violation]:
         if share > 0 and size < 1:
             yield Violation(
                 f"split.{name}",
-                f"{number_text(share)}, which is less than one of {case.data.num_samples} samples",
-                "a share of at least one sample" + ("" if name == "train" else ", or 0"),
+                f"{number_text(share)}, which is less than 1 of {case.data.num_samples} samples",
+                "a fraction of at least one sample" + ("" if name == "train" else ", or 0"),
             )
 
 
@@ -227,8 +225,8 @@ def _stratified(case: SpecContext) -> Iterator[Violation]:
         yield Violation(
             f"dataset.{data.name}.class_shares",
             f"about {rarest:.3g} samples of the rarest class",
-            "at least 1 in each part of the split",
-            "raise num_samples, or write split: {stratified: false}",
+            "at least 1 in each split",
+            "increase num_samples, or use split: {stratified: false}",
         )
 
 
@@ -253,7 +251,7 @@ def _preprocessing(case: SpecContext) -> Iterator[Violation]:
         yield Violation(
             at,
             f"true under task {task_name(case.task)}",
-            "false, since only numbers can be standardised",
+            "false, since only real-valued targets can be standardised",
             "leave it out",
         )
     raw = [leaf.name for leaf in case.fitting if leaf.facts.raw_targets]
@@ -261,7 +259,7 @@ def _preprocessing(case: SpecContext) -> Iterator[Violation]:
         yield Violation(
             at,
             "true",
-            f"false under {raw[0]}, which needs targets in their own units",
+            f"false under {raw[0]}, which needs targets in their original units",
             "leave it out",
         )
     if preprocessing.HasField("target_outliers"):
@@ -278,5 +276,5 @@ def _preprocessing(case: SpecContext) -> Iterator[Violation]:
             yield Violation(
                 f"{at}.low_sd",
                 shown(outliers.low_sd),
-                f"at most high_sd, which is {number_text(outliers.high_sd)}",
+                f"at most high_sd ({number_text(outliers.high_sd)})",
             )

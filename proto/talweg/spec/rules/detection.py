@@ -41,7 +41,7 @@ def _part(case: SpecContext, at: str, message: Message) -> Iterator[Violation]:
             f"{at}.reduction",
             reduction,
             "mean",
-            "jobs divide both parts by the number of locations that hold an object: leave it out",
+            "jobs divide both losses by the number of locations with an object: leave it out",
         )
     for name, values in class_weights(message):
         if not any(value > 0 for value in values):
@@ -51,11 +51,11 @@ def _part(case: SpecContext, at: str, message: Message) -> Iterator[Violation]:
             yield Violation(
                 f"{at}.{name}",
                 f"{len(values)} weights",
-                f"{expected}, one a class, the background's first",
+                f"{expected}, one per class, starting with the background",
             )
     if isinstance(message, (CrossEntropy, Focal)) and message.ignore_index == 0:
         yield Violation(
-            f"{at}.ignore_index", "0", "any other number, since 0 is the background",
+            f"{at}.ignore_index", "0", "any other value, since 0 is the background",
             "leave it out",
         )  # fmt: skip
 
@@ -69,5 +69,5 @@ def _stride(case: SpecContext) -> Iterator[Violation]:
         yield Violation(
             "model.detector.stride",
             str(stride),
-            f"a divisor of the sides of the images, which are {sides[0]} and {sides[1]}",
+            f"a divisor of the images' sides, {sides[0]} and {sides[1]}",
         )

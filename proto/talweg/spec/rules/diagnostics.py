@@ -14,12 +14,12 @@ def diagnostics_rules(case: SpecContext) -> Iterator[Violation]:
         points = asked.loss_landscape.points
         if points % 2 == 0:
             at = "diagnostics.loss_landscape.points"
-            hint = "So the weights themselves are in the middle."
+            hint = "The weights themselves are then the centre of the grid."
             yield Violation(at, str(points), "an odd number", hint)
         if case.task == options_pb2.GAN:
             yield Violation(
                 "diagnostics.loss_landscape",
-                "one with task gan",
-                "it with tasks of a single loss",
-                "Each player has a loss of its own, which depends on where the other stands.",
+                "loss_landscape with task gan",
+                "loss_landscape with tasks of a single loss",
+                "Generator and critic have separate losses, which depend on each other's state.",
             )

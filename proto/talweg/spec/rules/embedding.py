@@ -42,7 +42,7 @@ def _trunk(case: SpecContext) -> Iterator[Violation]:
         yield Violation(
             "model.embedder.trunk",
             f"{name} on {case.data.name}, whose inputs are vectors",
-            "a trunk that takes vectors",
+            "a backbone for vectors",
             "write trunk: mlp",
         )
 
@@ -87,8 +87,8 @@ def _classes(case: SpecContext) -> Iterator[Violation]:
             yield Violation(
                 f"split.{name}",
                 f"{size} of the {data.num_classes} classes of {data.name}",
-                "a share of at least 2 classes" + ("" if name == "train" else ", or 0"),
-                "under metric_learning the classes are divided, and not the samples",
+                "a fraction of at least 2 classes" + ("" if name == "train" else ", or 0"),
+                "under metric_learning the classes are split, not the samples",
             )
 
 
@@ -100,14 +100,14 @@ def _turned(case: SpecContext) -> Iterator[Violation]:
         yield Violation(
             "task.metric_learning.turned_classes",
             f"true with given {MetricLearning.Given.Name(given)}",
-            "false, since classes are those of given labels",
+            "false, since only given: labels has classes",
             "leave it out",
         )
     if len(data.shape) != 3 or data.shape[1] != data.shape[2]:
         yield Violation(
             "task.metric_learning.turned_classes",
             f"true on {data.name}, whose inputs are no square images",
-            "false, or data of square images",
+            "false, or a data set of square images",
             "leave it out",
         )
 
@@ -124,7 +124,7 @@ def _given(case: SpecContext) -> Iterator[Violation]:
         yield Violation(
             "task.metric_learning.given",
             f"{name} on {case.data.name}, which holds {', '.join(held)}",
-            one_of(fitting) if fitting else "data of labels, pairs or triplets",
+            one_of(fitting) if fitting else "a data set of labels, pairs or triplets",
             f"given {name} is read from {', '.join(arrays_of_given(given))}",
         )
     for leaf in case.fitting:
@@ -151,6 +151,6 @@ def _alone(case: SpecContext) -> Iterator[Violation]:
         yield Violation(
             "training.batch_size",
             lone,
-            "batches of at least 2 samples, which are told from each other",
+            "batches of at least 2 samples, since the loss compares them",
             LONE_HINT,
         )

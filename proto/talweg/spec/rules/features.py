@@ -47,13 +47,13 @@ def _layers(leaf: Leaf, loss: Perceptual) -> Iterator[Violation]:
         yield Violation(
             path,
             "nothing",
-            "the names of the layers that are compared",
-            "a trained model's are its modules, such as relu1 and relu2 of a convnet",
+            "the names of the layers to compare",
+            "the layers of a trained model are its modules, such as relu1 and relu2 of a convnet",
         )
     known = set[str]()
     for index, layer in enumerate(layers):
         if layer in known:
-            yield Violation(f"{path}[{index}]", f"{layer} again", "each layer once")
+            yield Violation(f"{path}[{index}]", f"{layer} twice", "each layer once")
         elif is_vgg and layer not in _VGG16:
             yield Violation(f"{path}[{index}]", layer, one_of(_VGG16))
         known.add(layer)
@@ -65,7 +65,7 @@ def _weights(leaf: Leaf, loss: Perceptual) -> Iterator[Violation]:
     if not weights or not number:
         return
     if len(weights) != number:
-        yield Violation(path, f"{len(weights)} of them", f"one a layer, {number}")
+        yield Violation(path, f"{len(weights)} weights", f"{number}, one per layer")
     elif not any(weight > 0 for weight in weights):
         yield Violation(path, "no weight above 0", "at least one weight > 0")
     if not loss.learned:
@@ -75,7 +75,7 @@ def _weights(leaf: Leaf, loss: Perceptual) -> Iterator[Violation]:
             yield Violation(
                 f"{path}[{index}]",
                 number_text(weight),
-                "a weight from 2.1e-9 to 4.8e8, from which it is learned",
+                "an initial weight from 2.1e-9 to 4.8e8",
             )
 
 
@@ -83,7 +83,7 @@ def _vgg16(case: SpecContext, leaf: Leaf, loss: Perceptual) -> Iterator[Violatio
     shape = case.data.shape if case.data is not None else ()
     if case.data is None or len(shape) != 3:
         return
-    name, hint = case.data.name, "network: {job: jobs/ID} takes a model that this service trained"
+    name, hint = case.data.name, "network: {job: jobs/ID} uses a model that this service trained"
     if shape[0] != _VGG16_CHANNELS:
         yield Violation(
             f"{leaf.member}.network",
@@ -96,7 +96,7 @@ def _vgg16(case: SpecContext, leaf: Leaf, loss: Perceptual) -> Iterator[Violatio
     if min(shape[1:]) < least:
         yield Violation(
             f"{leaf.member}.layers",
-            f"layers of vgg16 that need {least} by {least} pixels",
+            f"layers of vgg16 that need {least}×{least} pixels",
             f"layers for the images of {name}, which have {shape[1]} by {shape[2]}",
             hint,
         )

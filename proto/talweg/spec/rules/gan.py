@@ -16,12 +16,15 @@ def game_rules(case: SpecContext) -> Iterator[Violation]:
     loss, game = case.spec.loss.gan, case.spec.task.gan
     if loss.side == GanSide.generator:
         yield Violation(
-            "loss.gan.side", "generator in a job", "discriminator", "both play: leave it out"
+            "loss.gan.side",
+            "generator in a job",
+            "discriminator",
+            "jobs train both sides: leave it out",
         )
     if loss.form == Gan.wgan and not game.WhichOneof("constraint"):
         yield Violation(
             "task.gan",
-            "form wgan with nothing that holds the critic",
+            "form wgan without regularisation of the critic",
             "one of gradient_penalty, weight_clip",
-            "the critic's scores would grow without bound: write gan: {gradient_penalty: 10}",
+            "the critic's scores would be unbounded: use task: {gan: {gradient_penalty: 10}}",
         )

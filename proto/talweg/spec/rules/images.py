@@ -45,7 +45,7 @@ def _takes_images(case: SpecContext) -> Iterator[Violation]:
         name = case.leaves[0].name
         yield Violation(
             "loss",
-            f"{name} alone, which knows no target",
+            f"{name} alone, which ignores the target",
             f"a sum of {name} and a loss of pred and target, such as mae",
         )
     shape = case.data.shape if case.data is not None else ()
@@ -55,7 +55,7 @@ def _takes_images(case: SpecContext) -> Iterator[Violation]:
                 yield Violation(
                     f"{leaf.member}.window_size",
                     str(leaf.message.window_size),
-                    f"at most the images' smaller side, which is {min(shape[1:])}",
+                    f"at most the images' shorter side ({min(shape[1:])})",
                 )
 
 
@@ -68,7 +68,7 @@ def _scenes(case: SpecContext) -> Iterator[Violation]:
             yield Violation(
                 f"dataset.digit_scenes.{low}",
                 number_text(getattr(scenes, low)),
-                f"at most {high}, which is {number_text(getattr(scenes, high))}",
+                f"at most {high} ({number_text(getattr(scenes, high))})",
             )
 
 
@@ -83,7 +83,7 @@ def _patches(case: SpecContext) -> Iterator[Violation]:
             yield Violation(
                 f"{path}.patch",
                 str(unet.patch),
-                f"a divisor of the sides of the images, which are {sides[0]} and {sides[1]}",
+                f"a divisor of the images' sides, {sides[0]} and {sides[1]}",
             )
 
 
@@ -100,7 +100,7 @@ def _groups(case: SpecContext) -> Iterator[Violation]:
             yield Violation(
                 f"{path}.groups",
                 str(resnet.groups),
-                f"a divisor of width, which is {resnet.width}",
+                f"a divisor of width ({resnet.width})",
             )
 
 
@@ -131,5 +131,8 @@ def _takes_target(case: SpecContext, leaf: Leaf) -> Iterator[Violation]:
         )
     if "from_logits" in known and not leaf.message.from_logits:  # type: ignore[attr-defined]
         yield Violation(
-            f"{leaf.member}.from_logits", "false", "true, since models give logits", "leave it out"
+            f"{leaf.member}.from_logits",
+            "false",
+            "true, since models output logits",
+            "leave it out",
         )

@@ -68,7 +68,7 @@ def _order(model: Sequential, output: int | None, path: str) -> Iterator[Violati
             yield Violation(
                 f"{path}[{output}].linear.out_features",
                 f"nothing, with a {name} layer after it",
-                "an integer; only the last layer with weights may leave it to task and loss",
+                "an integer; only the last layer with weights may leave it out",
             )
             return
 
@@ -77,7 +77,7 @@ def _end(model: Sequential, shape: Shape, num_outputs: int, path: str) -> Iterat
     if shape == (num_outputs,):
         return
     last = len(model.layers) - 1
-    allowed = f"{num_outputs}, as task, loss and data need"
+    allowed = f"{num_outputs}, for this task, loss and data"
     if len(shape) == 3:
         hint = "end with flatten and linear: {}"
         yield Violation(f"{path}[{last}]", f"images {_text(shape)} at the end", allowed, hint)
@@ -117,7 +117,7 @@ class _Walk:
                 path,
                 f"{name} on vectors of {_text(shape)}",
                 "images (channels, height, width)",
-                "take data of images, and no flatten before it",
+                "use a data set of images, with no flatten before this layer",
             )
             raise _Unknown
         if name == "linear":
@@ -149,7 +149,7 @@ class _Walk:
                 f"{path}.linear",
                 f"images of {_text(shape)}",
                 "vectors",
-                "put a flatten layer before it",
+                "add a flatten layer before it",
             )
         if layer.linear.HasField("out_features"):
             return (layer.linear.out_features,)
@@ -167,7 +167,7 @@ class _Walk:
                 f"{path}.kernel_size",
                 f"{kernel} on images of {_text(shape)}{padded}",
                 f"at most {least}",
-                "fewer poolings before it leave larger images",
+                "use fewer pooling layers before it",
             )
             raise _Unknown
         return tuple((side + 2 * padding - kernel) // stride + 1 for side in shape[1:])
@@ -186,7 +186,7 @@ class _Walk:
         self._violations.append(Violation(path, found, allowed, hint))
 
 
-LONE_ALLOWED = "batches of at least 2 samples, since batch normalisation compares samples"
+LONE_ALLOWED = "batches of at least 2 samples, since batch normalisation needs several"
 LONE_HINT = "choose another training.batch_size"
 
 

@@ -73,7 +73,7 @@ def _fits(case: SpecContext) -> Iterator[Violation]:
                 leaf.path,
                 f"{leaf.name} under task {task_name(case.task)}",
                 one_of(losses_of(case.task)),
-                f"{leaf.name} fits {' and '.join(map(task_name, leaf.facts.tasks))}",
+                f"{leaf.name} suits tasks {', '.join(map(task_name, leaf.facts.tasks))}",
             )
         elif leaf.facts.only_evaluated:
             yield Violation(
@@ -89,7 +89,7 @@ def _reduction(leaf: Leaf) -> Iterator[Violation]:
         yield Violation(
             f"{leaf.member}.reduction",
             "none",
-            "a reduction to one number, since a job minimises one",
+            "a reduction to one value, which training minimises",
             "leave it out for mean",
         )
 
@@ -109,8 +109,8 @@ def _quantiles(leaf: Leaf) -> Iterator[Violation]:
             yield Violation(
                 f"{leaf.member}.{leaf.facts.output.quantiles}[{index + 1}]",
                 number_text(high),
-                f"more than the one before it, {number_text(low)}",
-                "quantiles must rise",
+                f"more than the previous one, {number_text(low)}",
+                "quantiles must increase",
             )
 
 
@@ -127,9 +127,9 @@ def _weights(case: SpecContext, leaf: Leaf) -> Iterator[Violation]:
     if _one_answer(case) and "weight" in _computed(leaf.message):
         yield Violation(
             f"{leaf.member}.weight",
-            f"a weight of classes under task {task_name(case.task)}, whose one answer has one",
+            f"several class weights under task {task_name(case.task)}, which has one output",
             "no weight, or one value",
-            "write pos_weight, the weight of yes against no",
+            "use pos_weight, the weight of the positive class",
         )
 
 
@@ -140,10 +140,10 @@ def _one_answer(case: SpecContext) -> bool:
 
 def _one_a_class(case: SpecContext, at: str, what: str, number: int) -> Iterator[Violation]:
     if _one_answer(case):
-        expected, means = 1, f"one, for the one answer of task {task_name(case.task)}"
+        expected, means = 1, f"one, for the single output of task {task_name(case.task)}"
     elif case.data is not None and case.data.num_classes:
         kind = "label" if case.task == options_pb2.MULTILABEL else "class"
-        expected, means = case.data.num_classes, f"one a {kind} of {case.data.name}"
+        expected, means = case.data.num_classes, f"one per {kind} of {case.data.name}"
     else:
         return
     if number != expected:
@@ -199,8 +199,8 @@ def _targets(case: SpecContext, leaf: Leaf) -> Iterator[Violation]:
     if leaf.facts.nonnegative_targets and case.data.facts.negative_targets:
         yield Violation(
             "dataset",
-            f"{case.data.name}, some of whose targets are below 0",
-            f"data with targets >= 0 under {leaf.name}",
+            f"{case.data.name}, which has negative targets",
+            f"a data set with targets >= 0 under {leaf.name}",
         )
 
 
@@ -213,7 +213,7 @@ def _same_outputs(case: SpecContext) -> Iterator[Violation]:
         if _outputs(leaf) != _outputs(first):
             yield Violation(
                 leaf.path,
-                f"{leaf.name} in one sum with {first.name}",
+                f"{leaf.name} in a sum with {first.name}",
                 "losses over the same outputs",
                 _needs(leaf) or _needs(first),
             )

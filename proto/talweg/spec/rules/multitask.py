@@ -46,7 +46,10 @@ def _names(case: SpecContext, found: tuple[Head, ...]) -> Iterator[Violation]:
     for name, count in Counter(head.name for head in found).items():
         if count > 1:
             yield Violation(
-                "task.multitask.heads", f"{count} of name {name}", "each name once", "give names"
+                "task.multitask.heads",
+                f"{count} heads named {name}",
+                "each name once",
+                "name the heads",
             )
 
 
@@ -57,14 +60,16 @@ def _counts(case: SpecContext) -> Iterator[Violation]:
     number, expected = len(list(head_losses(case.spec.loss))), len(case.spec.task.multitask.heads)
     if number != expected:
         yield Violation(
-            f"loss.{kind}.{_PARTS[kind]}", f"{number} losses", f"{expected}, one a head, in order"
+            f"loss.{kind}.{_PARTS[kind]}",
+            f"{number} losses",
+            f"{expected}, one per head, in order",
         )
     if kind != "uncertainty":
         return
     for name in ("task_types", "initial_log_vars"):
         number = len(getattr(case.spec.loss.uncertainty, name))
         if number and number != expected:
-            yield Violation(f"loss.uncertainty.{name}", str(number), f"{expected}, one a head")
+            yield Violation(f"loss.uncertainty.{name}", str(number), f"{expected}, one per head")
 
 
 def _trunk(case: SpecContext, found: tuple[Head, ...]) -> Iterator[Violation]:
@@ -90,7 +95,7 @@ def _data(case: SpecContext, head: Head, path: str) -> Iterator[Violation]:
         return
     need = _NEEDS[type(head.message)]
     if case.task in case.data.facts.tasks and need not in case.data.facts.tasks:
-        yield Violation(path, f"{head.kind} on {case.data.name}", "heads that the data fits")
+        yield Violation(path, f"{head.kind} on {case.data.name}", "heads that the data supports")
     elif isinstance(head.message, Column) and head.message.column >= case.data.num_targets:
         column, most = head.message.column, case.data.num_targets - 1
         yield Violation(f"{path}.number.column", shown(column), f"at most {most}")
@@ -113,5 +118,5 @@ def _loss(case: SpecContext, head: Head) -> Iterator[Violation]:
             yield Violation(
                 head.path + leaf.path.removeprefix("loss"),
                 f"{leaf.name} for the head {head.name}",
-                "a loss over one output a target",
+                "a loss with one output per target",
             )

@@ -36,10 +36,10 @@ def process_rules(case: SpecContext) -> Iterator[Violation]:
             yield Violation(path, f"{count} with {leaf.name}", "1", hint)
     is_sum = chosen(case.spec.loss) == "sum"
     if is_sum and any(has_class_weights(leaf.message) for leaf in case.leaves):
-        hint = "No single number says how much each part of a batch weighs."
+        hint = "A sum of losses with class weights has no single normaliser across processes."
         yield Violation(path, f"{count} with a sum of losses with class weights", "1", hint)
     if _has_batch_norm(case.spec.model):
-        hint = "Each process would take the statistics of its own part of a batch."
+        hint = "Each process would compute the statistics of its own part of a batch only."
         yield Violation(
             path, f"{count} with batch normalisation", "1, or another normalisation", hint
         )
@@ -47,7 +47,7 @@ def process_rules(case: SpecContext) -> Iterator[Violation]:
         yield Violation(
             path,
             f"{count} with training.batch_size {case.spec.training.batch_size}",
-            "at most as many as a batch has samples",
+            "at most the number of samples in a batch",
         )
 
 

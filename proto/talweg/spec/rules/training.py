@@ -34,13 +34,13 @@ def _tags(case: SpecContext) -> Iterator[Violation]:
             yield Violation(
                 f"tags.{name[:100]}",
                 f"the name {shown(name)}",
-                "1 to 100 letters, digits, '.', '_', '/' and '-', a letter or digit first",
+                "1 to 100 letters, digits, '.', '_', '/' and '-', starting with a letter or digit",
             )
         elif name.startswith(_RESERVED_TAGS):
             yield Violation(
                 f"tags.{name}",
                 f"the name {shown(name)}",
-                f"a name that begins neither with {' nor '.join(map(repr, _RESERVED_TAGS))}",
+                f"a name that starts neither with {' nor '.join(map(repr, _RESERVED_TAGS))}",
             )
 
 
@@ -50,7 +50,7 @@ def lone_batch(case: SpecContext) -> str:
     if case.sizes is None or not case.sound("training") or case.sizes[0] < 1:
         return ""
     if size == 1 or case.sizes[0] % size == 1:
-        return f"a batch of 1 sample ({case.sizes[0]} to train on, batch_size {size})"
+        return f"a batch of 1 sample ({case.sizes[0]} training samples, batch_size {size})"
     return ""
 
 
@@ -86,7 +86,7 @@ def _precision(case: SpecContext) -> Iterator[Violation]:
             "training.precision",
             f"{name} with task {task_name(case.task)}",
             "fp32",
-            "Its several losses are not held to float32.",
+            "Its separate losses are not computed in float32.",
         )
 
 
@@ -99,7 +99,7 @@ def _schedule(case: SpecContext) -> Iterator[Violation]:
         yield Violation(
             f"schedule.{name}.warmup_steps",
             str(warmup),
-            f"less than the {case.total_steps} steps of the whole training",
+            f"less than the {case.total_steps} steps of training",
         )
 
 
@@ -113,7 +113,9 @@ def _watched_metrics(case: SpecContext) -> Iterator[Violation]:
         watchers.append(("schedule.plateau", spec.schedule.plateau.metric))
     if spec.training.checkpoints.keep_best and spec.split.validation == 0:
         yield Violation(
-            "split.validation", "0 with training.checkpoints.keep_best", "a share > 0, to judge by"
+            "split.validation",
+            "0 with training.checkpoints.keep_best",
+            "a fraction > 0, for the evaluations",
         )
     known = [f"val/{metric.name}" for metric in metrics_of(spec) if not metric.by_class]
     if judges_loss(spec):
@@ -121,7 +123,9 @@ def _watched_metrics(case: SpecContext) -> Iterator[Violation]:
     for path, metric in watchers:
         if spec.split.validation == 0:
             yield Violation(
-                "split.validation", f"0 with {path}", "a share > 0, to take the metric on"
+                "split.validation",
+                f"0 with {path}",
+                "a fraction > 0, on which the metric is computed",
             )
         if case.task == options_pb2.TASK_KIND_UNSPECIFIED:
             continue

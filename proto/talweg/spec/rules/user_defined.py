@@ -30,7 +30,7 @@ def _expression(message: Expression, path: str) -> Iterator[Violation]:
         if problem:
             yield Violation(at, f"the name {shown(name)}", problem)
         if not abs(value) <= formulas.MAX_NUMBER:
-            allowed = f"numbers of a size up to {number_text(formulas.MAX_NUMBER)}"
+            allowed = f"numbers of magnitude up to {number_text(formulas.MAX_NUMBER)}"
             yield Violation(joined(at, name), shown(value), allowed)
     if not message.HasField("formula"):
         return
@@ -46,7 +46,7 @@ def _plugin(message: Plugin, path: str) -> Iterator[Violation]:
     try:
         json_objects.read(message.parameters)
     except ValueError as exc:
-        yield Violation(joined(path, "parameters"), str(exc), "an object, as JSON has it")
+        yield Violation(joined(path, "parameters"), str(exc), "a JSON object")
 
 
 # Any: each takes the message of its own type.

@@ -168,7 +168,7 @@ class LeaseService:
         if outcome.model_sha256 and not is_sha256(outcome.model_sha256):
             raise InvalidRequest.of(
                 "outcome.model_sha256",
-                f"must be 64 digits from 0 to f, or empty, but got {outcome.model_sha256[:100]!a}",
+                f"must be 64 hexadecimal digits, or empty, but got {outcome.model_sha256[:100]!a}",
             )
         id_ = job_of(held.job, field="lease.job")
         await self._database.writing(_finish, id_, held, outcome, last)

@@ -80,7 +80,7 @@ def read(blobs: Blobs, job: str, digest: str = "") -> KeptModel:
         folder = _folder(job)
         digest = digest or _only_digest(blobs, job)
         if not is_sha256(digest):
-            raise NoModelError(f"sha256 must be 64 digits from 0 to f, but got {digest[:100]!a}")
+            raise NoModelError(f"sha256 must be 64 hexadecimal digits, but got {digest[:100]!a}")
         content = blobs.read(f"{folder}/{digest}{_ENDING}")
     except ValueError as exc:  # An UnsafePathError too: no waiting mends a name.
         raise NoModelError(str(exc)) from exc
