@@ -145,6 +145,7 @@ def test_all_metrics_are_told_under_their_names(task: str) -> None:
     metrics = ["loss", *(metric.name for metric in metrics_of(spec))]
     assert told == {
         "train/loss",
+        "train/loss_mean",
         "guard/grad_norm",
         "guard/clipped",
         "lr",
