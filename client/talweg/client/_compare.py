@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from talweg.client._jobs import Job
 
 _MOST_NAMED = 5
+_Mark = jobs_pb2.CompareJobsResponse.Mark
 # Longer lists of runs make addresses that browsers and servers cut off.
 MAX_LINKED_RUNS = 100
 
@@ -62,9 +64,17 @@ class ComparisonRow:
     state: JobState
     """What has become of it."""
     value: float | None
-    """The metric's last value; None where the job has none."""
+    """The metric's value; None where the job has none."""
     seed: int
     """training.seed."""
+    step: int = 0
+    """At which the value was measured."""
+    best_weights: bool = False
+    """It is of an earlier evaluation than the last: early stopping took the weights of that."""
+    worse_than_trivial: bool = False
+    """It is far worse than what a predictor reaches that knows nothing of the inputs."""
+    outlier: bool = False
+    """It is far off the median of its group."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +84,7 @@ class ComparisonGroup:
     labels: tuple[str, ...]
     """One a path of `Comparison.group_by`, in words, such as ``huber delta=2``."""
     count: int
-    """Jobs with a value."""
+    """Jobs that SUCCEEDED and have a value; the other figures are of these alone."""
     mean: float | None
     """None where no job has a value."""
     sd: float | None
@@ -93,6 +103,12 @@ class ComparisonGroup:
     """Paths, beside the seed, at which the specs behind the values differ."""
     repeats: int = 0
     """Values of a spec and a seed that had one already."""
+    median: float | None = None
+    """None where no job has a value."""
+    iqr: float | None = None
+    """Interquartile range; None below two values."""
+    states: Mapping[JobState, int] = field(default_factory=dict)
+    """Jobs by state, those in no state left out."""
 
 
 @dataclass(frozen=True)
@@ -129,14 +145,14 @@ class Comparison:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What mean and sd are over besides seeds, where it is not seeds alone."""
+        """What the figures do not say themselves: what mean and sd are over, what stands out."""
         varies = list(dict.fromkeys(path for group in self.groups for path in group.varies))
         repeats = sum(group.repeats for group in self.groups)
         notes = []
         if varies:
-            named = ", ".join(varies[:_MOST_NAMED]) + (", …" if len(varies) > _MOST_NAMED else "")
             notes.append(
-                f"mean and sd are not over seeds alone: jobs of one group differ in {named}; "
+                "mean and sd are not over seeds alone: jobs of one group differ in "
+                f"{_named(varies)}; "
                 "group by that too, or compare fewer jobs"
             )
         if repeats:
@@ -144,18 +160,37 @@ class Comparison:
                 f"{repeats} of the values repeat a spec and seed that had one already: they make "
                 "sd smaller and tell nothing new"
             )
-        return tuple(notes)
+        return (*notes, *self._notes_on_rows())
+
+    def _notes_on_rows(self) -> Iterator[str]:
+        rows = [row for group in self.groups for row in group.rows]
+        states: Counter[JobState] = Counter()
+        for group in self.groups:
+            states.update(group.states)
+        apart = [f"{n} {state}" for state, n in states.items() if state != JobState.SUCCEEDED]
+        if apart:
+            yield f"only SUCCEEDED jobs count; left out: {', '.join(apart)}"
+        if earlier := sum(row.best_weights for row in rows):
+            yield (
+                f"{self.metric} is that of the weights kept: for {earlier} of {len(rows)} jobs "
+                "that of the best evaluation and not the last"
+            )
+        if worse := [row.job for row in rows if row.worse_than_trivial]:
+            yield f"far worse than the trivial predictor: {_named(worse)}"
+        if outliers := [row.job for row in rows if row.outlier]:
+            yield f"outliers, which the median bears and the mean does not: {_named(outliers)}"
 
     def table(self) -> list[list[str]]:
         """Give the cells of a table for people, the header first."""
-        rows = [[*self.group_by, "mean ± sd", "n", "min", "max", "succeeded"]]
+        rows = [[*self.group_by, "mean ± sd", "median (IQR)", "n", "min", "max", "succeeded"]]
         digits = _digits([group.mean for group in self.groups])
         for group in self.groups:
-            mean = _number(group.mean, digits)
+            mean, median = _number(group.mean, digits), _number(group.median, digits)
             rows.append(
                 [
                     *group.labels,
                     mean if group.sd is None else f"{mean} ± {_number(group.sd, digits)}",
+                    median if group.iqr is None else f"{median} ({_number(group.iqr, digits)})",
                     str(group.count),
                     _number(group.min, digits),
                     _number(group.max, digits),
@@ -192,6 +227,10 @@ def compare_url(jobs: Iterable[Job]) -> str | None:
     return f"{base}/#/compare-runs?runs={_as_query(runs)}&experiments={_as_query(experiments)}"
 
 
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(names[:_MOST_NAMED]) + (", …" if len(names) > _MOST_NAMED else "")
+
+
 def _as_query(values: list[str]) -> str:
     return quote(json.dumps(values, separators=(",", ":")), safe="")
 
@@ -212,11 +251,18 @@ def _group(group: jobs_pb2.CompareJobsResponse.Group) -> ComparisonGroup:
                 state=JobState.of(row.state),
                 value=row.value if row.HasField("value") else None,
                 seed=row.seed,
+                step=row.step,
+                best_weights=row.best_weights,
+                worse_than_trivial=_Mark.WORSE_THAN_TRIVIAL in row.marks,
+                outlier=_Mark.OUTLIER in row.marks,
             )
             for row in group.rows
         ),
         varies=tuple(group.varies),
         repeats=group.repeats,
+        median=group.median if group.HasField("median") else None,
+        iqr=group.iqr if group.HasField("iqr") else None,
+        states={JobState.of(each.state): each.count for each in group.states},
     )
 
 

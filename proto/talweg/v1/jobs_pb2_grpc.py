@@ -147,7 +147,8 @@ class JobServiceServicer:
 
     def CompareJobs(self, request, context):
         """Jobs side by side, from the record: works while MLflow is down. INVALID_ARGUMENT where there are
-        more than 10,000 jobs, or groups with so long labels that the answer would outgrow 4 MiB.
+        more than 10,000 jobs, or groups with so long labels that the answer would outgrow 4 MiB; and
+        where the metric is a loss that is not the same for all of them, with the metrics that would do.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -53,7 +53,8 @@ class JobServiceStub:
     """First, last and best value of each metric and, on request, the recorded points."""
     CompareJobs: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.CompareJobsRequest, _jobs_pb2.CompareJobsResponse]
     """Jobs side by side, from the record: works while MLflow is down. INVALID_ARGUMENT where there are
-    more than 10,000 jobs, or groups with so long labels that the answer would outgrow 4 MiB.
+    more than 10,000 jobs, or groups with so long labels that the answer would outgrow 4 MiB; and
+    where the metric is a loss that is not the same for all of them, with the metrics that would do.
     """
     CancelJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.CancelJobRequest, _jobs_pb2.Job]
     """Asks a job to end as CANCELLED. FAILED_PRECONDITION where it has ended otherwise."""
@@ -91,7 +92,8 @@ class JobServiceAsyncStub(JobServiceStub):
     """First, last and best value of each metric and, on request, the recorded points."""
     CompareJobs: _aio.UnaryUnaryMultiCallable[_jobs_pb2.CompareJobsRequest, _jobs_pb2.CompareJobsResponse]  # type: ignore[assignment]
     """Jobs side by side, from the record: works while MLflow is down. INVALID_ARGUMENT where there are
-    more than 10,000 jobs, or groups with so long labels that the answer would outgrow 4 MiB.
+    more than 10,000 jobs, or groups with so long labels that the answer would outgrow 4 MiB; and
+    where the metric is a loss that is not the same for all of them, with the metrics that would do.
     """
     CancelJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.CancelJobRequest, _jobs_pb2.Job]  # type: ignore[assignment]
     """Asks a job to end as CANCELLED. FAILED_PRECONDITION where it has ended otherwise."""
@@ -168,7 +170,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.CompareJobsResponse, _abc.Awaitable[_jobs_pb2.CompareJobsResponse]]:
         """Jobs side by side, from the record: works while MLflow is down. INVALID_ARGUMENT where there are
-        more than 10,000 jobs, or groups with so long labels that the answer would outgrow 4 MiB.
+        more than 10,000 jobs, or groups with so long labels that the answer would outgrow 4 MiB; and
+        where the metric is a loss that is not the same for all of them, with the metrics that would do.
         """
 
     @_abc_1.abstractmethod

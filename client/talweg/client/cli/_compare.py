@@ -63,9 +63,10 @@ def compare(
     link_timeout: float,
     as_json: bool,
 ) -> None:
-    """Compare jobs by a metric: mean and sample sd of each group, the best first.
+    """Compare jobs by a metric: mean, sample sd and median of each group, the best first.
 
-    A note says where the jobs of a group differ in more than the seed.
+    Only jobs that SUCCEEDED count. Notes say how many others there are, which values stand out,
+    and where the jobs of a group differ in more than the seed.
 
     Name jobs, or choose them by --filter or --experiment.
     """
