@@ -16,7 +16,10 @@ _MAX_TRACEBACK = 9000
 def of_result(result: Result) -> Outcome:
     """Return what the training loop says."""
     outcome = Outcome(
-        state=result.state, cause=result.cause, message=result.message[:_MAX_MESSAGE]
+        state=result.state,
+        cause=result.cause,
+        message=result.message[:_MAX_MESSAGE],
+        weights_step=result.weights_step,
     )
     if result.divergence is not None:
         outcome.divergence.CopyFrom(result.divergence)

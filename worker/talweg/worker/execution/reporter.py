@@ -24,7 +24,7 @@ class ReportDelta:
     """What has happened since it was asked for last."""
 
     events: list[Event] = field(default_factory=list)
-    """In order, metrics thinned."""
+    """In order; metrics of training steps thinned."""
     summaries: list[MetricSummary] = field(default_factory=list)
     """The metrics that changed."""
     progress: Progress | None = None
@@ -127,6 +127,7 @@ class JobReporter:
         with self._sorting:
             self._sort()
             events, self._sorted = self._sorted, []
+            events += [metric_event(*point) for point in self._thinning.best()]
             if last:
                 events += [metric_event(*point) for point in self._thinning.rest()]
             return ReportDelta(events, self._summaries.take_changed(), self._current_progress())
@@ -158,8 +159,9 @@ class JobReporter:
             if not finite:
                 continue
             points.append((step, at_ms, finite))
-            self._summaries.add(step, finite)
-            if self._thinning.takes(step, at_ms, finite):
+            best = self._summaries.add(step, finite)
+            if self._thinning.takes(step, at_ms, finite, best=best):
+                self._sorted += [metric_event(*point) for point in self._thinning.best()]
                 self._sorted.append(metric_event(step, finite))
         if points:
             self._spool.points(points)

@@ -137,6 +137,9 @@ class Result:
     """What the guard saw, where it diverged."""
     steps: int = 0
     """Optimizer steps done: those that stand in the weights."""
+    weights_step: int = 0
+    """On success the step whose weights were kept: that of the best evaluation where early
+    stopping chose them, else the last."""
     model: nn.Module | None = None
     """On success the network in evaluation mode, in CPU memory. It takes inputs and gives outputs
     as the data bundle has them: standardised where the spec asks for it, logits as logits. Where

@@ -241,6 +241,7 @@ class _Run:
         return Result(
             Job.SUCCEEDED,
             steps=state.applied,
+            weights_step=state.step if state.best is None else state.stopping.step,
             model=network.eval(),
             example=setup.splits.bundle.train.x[:NUM_EXAMPLES].clone(),
             predictions=tested.predictions if tested else None,
