@@ -86,7 +86,7 @@ class Rules:
         self.status = Status()
         self.submission = SubmissionService(database)
         self.jobs = JobService(database, self.status)
-        self.leases = LeaseService(database, lease=timedelta(seconds=30))
+        self.leases = LeaseService(database, lease=timedelta(seconds=30), max_lost_attempts=5)
         self.cancellation = CancellationService(database)
         self.pausing = PauseService(database)
         self.comparison = ComparisonService(database)

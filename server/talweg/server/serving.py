@@ -180,7 +180,11 @@ class Server:
             ),
             self._grpc,
         )
-        leases = LeaseService(database, lease=self._settings.lease)
+        leases = LeaseService(
+            database,
+            lease=self._settings.lease,
+            max_lost_attempts=self._settings.max_lost_attempts,
+        )
         add_WorkerServiceServicer_to_server(
             WorkerServicer(leases, TrackingService(database)), self._grpc
         )

@@ -1,5 +1,7 @@
 """Why a queued job is not running yet, in words."""
 
+import math
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -14,7 +16,23 @@ class QueueStatus(Protocol):
         """Return whether a worker serves a queue; None where that is not known."""
 
 
-def reason(status: QueueStatus, *, queue: str, place: int, is_busy: bool) -> str:
+@dataclass(frozen=True)
+class Setback:
+    """That workers gave a job back because they were in trouble."""
+
+    times: int
+    """How often since its last new checkpoint."""
+    worker: str
+    """The last of them."""
+    message: str
+    """What it said."""
+    seconds: float
+    """Until it may be claimed again; <= 0 now."""
+
+
+def reason(
+    status: QueueStatus, *, queue: str, place: int, is_busy: bool, setback: Setback | None = None
+) -> str:
     """Say why a job waits.
 
     Args:
@@ -22,7 +40,15 @@ def reason(status: QueueStatus, *, queue: str, place: int, is_busy: bool) -> str
         queue: The job's queue.
         place: How many jobs go before it.
         is_busy: A job of this queue runs, and so the queue has a worker.
+        setback: That it was given back; None where it was not.
     """
+    if setback is not None:
+        often = "once" if setback.times == 1 else f"{setback.times} times"
+        why = f"given back {often}, last by {setback.worker}: {setback.message.rstrip('.')}"
+        if setback.seconds > 0:
+            return f"{why}. It is tried again in {math.ceil(setback.seconds)} s"
+        now = reason(status, queue=queue, place=place, is_busy=is_busy)
+        return f"{now} ({why})"
     if not status.broker_answers:
         return "the broker does not answer: workers cannot be told of the job"
     if not is_busy and status.has_worker(queue) is False:

@@ -10,9 +10,10 @@ from sqlalchemy import Connection
 from talweg.server import pages
 from talweg.server.errors import BadPageToken
 from talweg.server.filters import parse_filter, parse_order
-from talweg.server.queueing.waiting import QueueStatus, reason
+from talweg.server.queueing.waiting import QueueStatus, Setback, reason
 from talweg.server.services.arguments import count, job_of
 from talweg.server.store import events, jobs, listing, metrics, queues
+from talweg.server.store.clock import SECOND
 from talweg.server.store.database import Database
 from talweg.server.store.listing import OrderKey
 from talweg.server.store.rows import JobRow
@@ -187,6 +188,7 @@ class JobService:
         queued = [row.seq for row in rows if row.state == Job.QUEUED]
         places = queues.places(connection, queued) if queued else {}
         busy = queues.busy(connection) if queued else frozenset()
+        now = queues.now(connection) if any(row.setbacks for row in rows) else 0
         return [
             JobView(
                 row,
@@ -195,12 +197,20 @@ class JobService:
                     queue=row.queue,
                     place=places[row.seq],
                     is_busy=row.queue in busy,
+                    setback=_setback(row, now),
                 )
                 if row.seq in places
                 else "",
             )
             for row in rows
         ]
+
+
+def _setback(row: JobRow, now: int) -> Setback | None:
+    if not row.setbacks:
+        return None
+    left = 0 if row.not_before is None else row.not_before - now
+    return Setback(row.setbacks, row.worker, row.setback, left / SECOND)
 
 
 def _place_kinds(order: Sequence[OrderKey]) -> list[type]:

@@ -12,7 +12,6 @@ from talweg.server.services import endings
 from talweg.server.store import leases, queues
 from talweg.server.store.database import Database, Transaction
 from talweg.server.store.rows import JobRow
-from talweg.v1.jobs_pb2 import Job, Outcome
 
 log = logging.getLogger(__name__)
 
@@ -70,21 +69,10 @@ def _reap(tx: Transaction, row: JobRow, max_lost_attempts: int) -> JobRow:
         message = f"its worker {row.worker} did not end it within the grace period"
         return endings.cancel(tx, row, message, ending="cut off")
     log.warning("worker %s lost %s, attempt %d", row.worker, row.name, row.attempt)
-    num_lost = row.lost_attempts + 1
-    if num_lost < max_lost_attempts:
-        return endings.requeue(
-            tx,
-            row,
-            f"worker {row.worker} was lost in attempt {row.attempt}: its lease ran out",
-            ending="lost",
-            lost=True,
-        )
-    outcome = Outcome(
-        state=Job.FAILED,
-        cause=Outcome.WORKER_LOST,
-        message=(
-            f"{num_lost} workers were lost while they ran this job, the last one {row.worker}: "
-            "look at the workers' logs, and for a lack of memory"
-        ),
+    return endings.lose(
+        tx,
+        row,
+        "its lease ran out",
+        advice="look at the workers' logs, and for a lack of memory",
+        max_lost_attempts=max_lost_attempts,
     )
-    return endings.end(tx, row, outcome, ending="lost")

@@ -76,7 +76,7 @@ def apply(tx: Transaction, row: JobRow, report: Report, *, lease_until: int | No
         changes["checkpoints"] = report.kept.SerializeToString()
         if any(checkpoint.attempt == row.attempt for checkpoint in report.kept.checkpoints):
             # Workers that are lost now and then, while the job comes on, are no reason to give up.
-            changes["lost_attempts"] = 0
+            changes |= {"lost_attempts": 0, "setbacks": 0, "setback": ""}
     measured = any(event.HasField("metrics") for event in new)
     return jobs.change(
         tx,

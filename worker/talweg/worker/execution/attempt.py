@@ -97,7 +97,11 @@ class _Attempt:
         # Whether an attempt that is lost may still tell what it has reached.
         self._lease_is_good = False
         self._checkpoints = CheckpointKeeper(
-            lambda: Blobs(here.blobs), assignment, self._reporter, self._control
+            lambda: Blobs(here.blobs),
+            assignment,
+            self._reporter,
+            self._control,
+            holds_lease=self._control.holds_lease,
         )
         self._keeper = LeaseKeeper(
             here.channel,

@@ -95,6 +95,11 @@ class JobControl:
         self._limit_end -= seconds
         self._alarm = min(self._limit_end, self._lease_end)
 
+    def holds_lease(self) -> bool:
+        """Return whether no other attempt can have begun."""
+        is_lost = self._stop is not None and self._stop.reason == "lost"
+        return not is_lost and time.monotonic() < self._lease_end
+
     def fail(self, error: Exception) -> None:
         """Make the next check raise."""
         self._error = error

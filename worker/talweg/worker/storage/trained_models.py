@@ -18,7 +18,7 @@ from torch import Tensor
 
 from talweg.spec import is_sha256, job_id
 from talweg.worker.errors import WorkerError
-from talweg.worker.storage.blobs import Blobs
+from talweg.worker.storage.blobs import Blobs, is_of_one_file
 
 _ENDING = ".safetensors"
 _METADATA = "model"
@@ -73,7 +73,7 @@ def read(blobs: Blobs, job: str, digest: str = "") -> KeptModel:
         digest: The file's sha256; empty where the job has kept but one.
 
     Raises:
-        NoModelError: It is not there, or not whole, or job and digest cannot name one.
+        NoModelError: It is not there, or not whole or readable, or job and digest cannot name one.
         OSError: The store does not answer.
     """
     try:
@@ -86,6 +86,12 @@ def read(blobs: Blobs, job: str, digest: str = "") -> KeptModel:
         raise NoModelError(str(exc)) from exc
     except FileNotFoundError as exc:
         raise NoModelError(f"{job} has kept no model with sha256 {digest}") from exc
+    except OSError as exc:
+        if not is_of_one_file(exc):
+            raise
+        # Raises where it is the store that is away.
+        blobs.names(folder)
+        raise NoModelError(f"the model of {job} cannot be read: {exc}") from exc
     actual = hashlib.sha256(content).hexdigest()
     if actual != digest:
         raise NoModelError(f"the model of {job} must have sha256 {digest}, but has {actual}")

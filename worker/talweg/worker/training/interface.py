@@ -130,7 +130,7 @@ class Result:
     """SUCCEEDED, FAILED, DIVERGED or CANCELLED; QUEUED where another attempt is to run the job
     (stopped for shutdown, or the lease lost), PAUSED where one is to do so later."""
     cause: Outcome.Cause.ValueType = Outcome.CAUSE_UNSPECIFIED
-    """Why, where it did not succeed."""
+    """Why, where it did not succeed; SERVICE with QUEUED where the machine is in trouble."""
     message: str = ""
     """What happened and what to do; empty on success."""
     divergence: Divergence | None = None

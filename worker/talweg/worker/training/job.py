@@ -289,7 +289,7 @@ def _diverged(divergence: Divergence, *, steps: int) -> Result:
 
 def _failed(exc: UserSpecError | ProcessFailedError | StoreAwayError) -> Result:
     if isinstance(exc, StoreAwayError):
-        return Result(Job.QUEUED, message=f"Given back before it began: {exc}")
+        return Result(Job.QUEUED, Outcome.SERVICE, f"Given back before it began: {exc}")
     cause = exc.cause if isinstance(exc, ProcessFailedError) else Outcome.USER_SPEC
     return Result(Job.FAILED, cause, str(exc))
 
