@@ -7,6 +7,7 @@ from torch import Tensor
 from talweg.v1 import losses_pb2 as pb
 from talweg.worker.losses import checks
 from talweg.worker.losses.base import LossModule, reduction_of, same_precision, take_logits
+from talweg.worker.losses.embedding_base import choice_of
 from talweg.worker.losses.functional import classification as functional
 
 
@@ -36,10 +37,11 @@ class Distillation(LossModule):
 
 
 class Ctc(LossModule):
-    """-log p(targets) over all alignments, 0 where there is none. Graves et al. 2006.
+    """-log p(targets) over all alignments. Graves et al. 2006.
 
     pred logits (T, N, C); targets (N, S), of which target_lengths (N,) count; input_lengths (N,)
-    time steps count. The mean divides each value by its target's length first.
+    time steps count. A sequence without any alignment counts as 0, or is refused under impossible
+    error. The mean divides each value by its target's length first.
     """
 
     input_names = ("pred", "targets", "target_lengths", "input_lengths")
@@ -48,6 +50,7 @@ class Ctc(LossModule):
         """Make the loss of a filled message."""
         super().__init__(reduction_of(spec))
         self.blank = spec.blank
+        self.refuses_impossible = choice_of(spec, "impossible") == "error"
 
     def check_values(self, inputs: Mapping[str, Tensor]) -> None:
         """Refuse lengths and classes out of range, and the blank as a target."""
@@ -85,7 +88,14 @@ class Ctc(LossModule):
     ) -> Tensor:
         if not pred.numel():
             return pred.sum((0, 2))
-        return functional.ctc(pred, targets, target_lengths, input_lengths, blank=self.blank)
+        return functional.ctc(
+            pred,
+            targets,
+            target_lengths,
+            input_lengths,
+            blank=self.blank,
+            refuses_impossible=self.refuses_impossible,
+        )
 
     def _mean(self, values: Tensor, *tensors: Tensor) -> Tensor:
         return functional.ctc_mean(values, tensors[2])

@@ -79,6 +79,18 @@ def log_gamma_half_step(x: Tensor) -> Tensor:
     return (series * inverse) - torch.log(inverse) / 2 - moved
 
 
+def keep(pred: Tensor, kept: Tensor) -> Tensor:
+    """Return predictions (N, C, …) that are 0 where kept, (N, …) or alike, is false.
+
+    Masked before anything is computed of them: the gradient of what a position no longer counts
+    for is 0 times its slope, and that of NaN is NaN.
+    """
+    # Nearly always everything counts. Looking at it is free on the CPU; a GPU would be waited for.
+    if kept.is_cpu and bool(kept.all()):
+        return pred
+    return pred.where(kept if kept.dim() == pred.dim() else kept[:, None], 0)
+
+
 def log(p: Tensor) -> Tensor:
     """Return the logarithm of numbers ≥ 0, at least -100 and there without gradient."""
     tiny = torch.finfo(p.dtype).tiny

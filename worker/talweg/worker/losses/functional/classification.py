@@ -9,6 +9,9 @@ from torch.nn import functional as F
 
 from talweg.worker.losses.functional import _safe
 
+# From this logit on every sigmoid is 0 or 1, in float64 too.
+_SURE = 1e4
+
 
 def bernoulli_nll(pred: Tensor, target: Tensor) -> Tensor:
     """-(y log p + (1 - y) log(1 - p)), each logarithm at least -100, a value an element.
@@ -92,7 +95,8 @@ def corn(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         quotient of their sums.
     """
     taking_part = target[:, None] >= _levels(pred)
-    return (_above(pred, target) * taking_part).sum(1), taking_part.sum(1)
+    values = _above(pred.where(taking_part, 0), target) * taking_part
+    return values.sum(1), taking_part.sum(1)
 
 
 def distillation(pred: Tensor, teacher_logits: Tensor, *, temperature: float = 1.0) -> Tensor:
@@ -105,12 +109,45 @@ def distillation(pred: Tensor, teacher_logits: Tensor, *, temperature: float = 1
     """
     student = F.log_softmax(pred / temperature, 1)
     teacher = F.log_softmax(teacher_logits / temperature, 1)
+    # What the teacher rules out adds 0 log 0, which is 0.
+    impossible = teacher.isneginf()
+    student, teacher = student.masked_fill(impossible, 0), teacher.masked_fill(impossible, 0)
     divergence = F.kl_div(student, teacher, log_target=True, reduction="none")
     return temperature**2 * divergence.sum(1)
 
 
+def bce_with_logits(pred: Tensor, target: Tensor) -> Tensor:
+    """-(y log σ(p) + (1 - y) log(1 - σ(p))), a value an element; 0 for a right answer of ±inf.
+
+    Args:
+        pred: Logits p (N, …).
+        target: Y in [0, 1], of the same shape.
+    """
+    values = F.binary_cross_entropy_with_logits(pred, target, reduction="none")
+    return values.masked_fill(certain(pred, target), 0)
+
+
+def certain(pred: Tensor, target: Tensor) -> Tensor:
+    """Return where logits of ±inf give exactly their targets 1 or 0, which costs nothing."""
+    return pred.isinf() & (target == (pred > 0))
+
+
+def without_certain(pred: Tensor, target: Tensor) -> Tensor:
+    """Return logits in which those that are `certain` are finite; they still cost nothing."""
+    sure = certain(pred, target)
+    if sure.is_cpu and not bool(sure.any()):
+        return pred
+    return torch.where(sure, pred.detach().clamp(-_SURE, _SURE), pred)
+
+
 def ctc(
-    pred: Tensor, targets: Tensor, target_lengths: Tensor, input_lengths: Tensor, *, blank: int = 0
+    pred: Tensor,
+    targets: Tensor,
+    target_lengths: Tensor,
+    input_lengths: Tensor,
+    *,
+    blank: int = 0,
+    refuses_impossible: bool = False,
 ) -> Tensor:
     """-log p(targets), over all alignments, a value a sequence. Graves et al. 2006.
 
@@ -120,20 +157,36 @@ def ctc(
         target_lengths: How many of them count (N,).
         input_lengths: How many time steps count (N,).
         blank: The class of no symbol.
+        refuses_impossible: Raise where a sequence has no alignment, in place of counting it as 0.
 
     Returns:
         A value a sequence (N,), 0 where no alignment is possible. Their mean divides each by its
         target's length first, as `ctc_mean` does.
+
+    Raises:
+        ValueError: A sequence has no alignment.
     """
-    return F.ctc_loss(
-        F.log_softmax(pred, 2),
+    # Time steps behind a sequence's end take no part, whatever they hold.
+    steps = torch.arange(len(pred), device=pred.device)[:, None]
+    taking_part = steps < input_lengths.to(pred.device)
+    shares = F.log_softmax(pred.where(taking_part[..., None], 0), 2)
+    values = F.ctc_loss(
+        shares,
         targets,
         input_lengths,
         target_lengths,
         blank=blank,
         reduction="none",
-        zero_infinity=True,
+        zero_infinity=not refuses_impossible,
     )
+    if refuses_impossible and bool(values.isposinf().any()):
+        row = int(values.isposinf().nonzero()[0])
+        raise ValueError(
+            f"targets must have an alignment under impossible error, but sequence {row} has none: "
+            f"{int(target_lengths[row])} symbols in {int(input_lengths[row])} time steps, each "
+            f"repeated symbol taking one more step for the blank before it"
+        )
+    return values
 
 
 def ctc_mean(values: Tensor, target_lengths: Tensor) -> Tensor:
@@ -150,5 +203,4 @@ def _levels(pred: Tensor) -> Tensor:
 
 
 def _above(pred: Tensor, target: Tensor) -> Tensor:
-    above = (target[:, None] > _levels(pred)).to(pred)
-    return F.binary_cross_entropy_with_logits(pred, above, reduction="none")
+    return bce_with_logits(pred, (target[:, None] > _levels(pred)).to(pred))

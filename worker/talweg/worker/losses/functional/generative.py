@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from talweg.worker.losses.functional import _safe
-from talweg.worker.losses.functional.classification import bernoulli_nll
+from talweg.worker.losses.functional.classification import bce_with_logits, bernoulli_nll
 
 Form = Literal["bce", "hinge", "lsgan", "wgan"]
 Reconstruction = Literal["bce_logits", "bce", "mse", "gaussian"]
@@ -108,7 +108,7 @@ def reconstruction(recon: Tensor, target: Tensor, form: Reconstruction) -> Tenso
         form: The likelihood.
     """
     if form == "bce_logits":
-        return F.binary_cross_entropy_with_logits(recon, target, reduction="none")
+        return bce_with_logits(recon, target)
     if form == "bce":
         return bernoulli_nll(recon, target)
     square = (recon - target).square()

@@ -76,5 +76,10 @@ def tweedie(pred: Tensor, target: Tensor, *, power: float = 1.5) -> Tensor:
         power: P, between 1 (Poisson) and 2 (gamma), both excluded.
     """
     rest, left = 1 - power, 2 - power
-    constant = _safe.power(target, left).where(target > 0, 0) / (rest * left)
-    return 2 * (constant - target * pred**rest / rest + pred**left / left)
+    some = target > 0
+    constant = _safe.power(target, left).where(some, 0) / (rest * left)
+    # The slope of a power below 0 overflows near 0, and a target of 0 times it would be NaN; that
+    # of the last term does so below the smallest normal number.
+    linear = target * pred.where(some, 1) ** rest / rest
+    mean = _safe.at_least(pred, torch.finfo(pred.dtype).tiny)
+    return 2 * (constant - linear + mean**left / left)
