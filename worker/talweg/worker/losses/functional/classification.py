@@ -16,8 +16,8 @@ _SURE = 1e4
 def bernoulli_nll(pred: Tensor, target: Tensor) -> Tensor:
     """-(y log p + (1 - y) log(1 - p)), each logarithm at least -100, a value an element.
 
-    Where a logarithm is held its gradient is 0: torch's own function has one of 1e12 there, which
-    float16 cannot hold, and raises on NaN, so that a run that diverges would look like a fault.
+    Where a logarithm is held its slope is 1e12, as in torch. torch's own function raises on NaN,
+    so that a run that diverges would look like a fault.
 
     Args:
         pred: Probabilities p (N, …).
@@ -25,7 +25,8 @@ def bernoulli_nll(pred: Tensor, target: Tensor) -> Tensor:
     """
     limits = torch.finfo(pred.dtype)
     yes = _safe.log(pred)
-    no = torch.where(pred == 1, -100, torch.log1p(-pred.clamp(max=1 - limits.eps / 2)))
+    held = -100 - (pred - pred.detach()) * _safe.STEEPEST
+    no = torch.where(pred == 1, held, torch.log1p(-pred.clamp(max=1 - limits.eps / 2)))
     return -target * yes - (1 - target) * no
 
 

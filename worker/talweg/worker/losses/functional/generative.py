@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from talweg.worker.clamping import clamp
 from talweg.worker.losses.functional import _safe
 from talweg.worker.losses.functional.classification import bce_with_logits, bernoulli_nll
 
@@ -90,9 +91,10 @@ def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
 
     Args:
         mu: The mean (N, …).
-        logvar: Log σ², of the same shape; taken for -60 below and for 30 above.
+        logvar: Log σ², of the same shape; taken for -60 below and for 30 above, with the gradient
+            that it has there.
     """
-    held = logvar.clamp(-60, 30)
+    held = clamp(logvar, -60, 30)
     return (mu.square() + torch.expm1(held) - held) / 2
 
 

@@ -7,8 +7,21 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from talweg.worker.losses.functional import _safe
+
+# Below this the slope of softplus stays as it is there.
+_FLAT = -20.0
+
+
+def positive(raw: Tensor) -> Tensor:
+    """Return torch's softplus of what a model gives, with a slope of at least 2e-9.
+
+    Its own vanishes from -104 on: what is positive by it, such as a variance, would never recover.
+    """
+    held = F.softplus(raw).detach() + (raw - raw.detach()) * math.exp(_FLAT)
+    return torch.where(raw < _FLAT, held, F.softplus(raw))
 
 
 def gaussian_nll(
