@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from talweg.v1 import models_pb2 as messages
+from talweg.worker.clamping import clamp
 from talweg.worker.models.layers import Shape
 
 Nonlinearities = dict[int, Callable[[], nn.Module]]
@@ -52,7 +53,7 @@ class VariationalAutoencoder(nn.Module):
 def draw(mu: Tensor, logvar: Tensor, noise: Tensor) -> Tensor:
     """Return codes: the mean and as many standard deviations beside it as the noise says."""
     # As the divergence holds it, so that a wild variance stays finite.
-    return mu + noise * (logvar.clamp(-60, 30) / 2).exp()
+    return mu + noise * (clamp(logvar, -60, 30) / 2).exp()
 
 
 class GeneratorAndCritic(nn.Module):
