@@ -37,6 +37,7 @@ IN_ORDER: dict[str, dict[str, Any]] = {
         loss={"sum": {"terms": [{"loss": "corn"}, {"loss": "corn"}]}},
     ),
     "convnet": classes(model="convnet"),
+    "batch norm over the pixels of one": classes(model="convnet", training={"batch_size": 1}),
     "resnet": classes(model={"resnet": {"norm": "group", "width": 12, "groups": 4}}),
     "a resnet as a trunk": embeddings(model={"embedder": {"trunk": "resnet"}}),
     "features as tokens": base(model="transformer"),
