@@ -110,6 +110,7 @@ def test_every_task_has_a_kind_of_its_own() -> None:
 def test_facts_of_models(name: str, message: Descriptor) -> None:
     facts = model_facts(message)
     assert facts.input
+    assert not (facts.images and facts.vectors)
     assert facts.when
     assert facts.reference
 
