@@ -24,7 +24,7 @@ _MOST_CHANGES = 20
 
 
 def continued(connection: Connection, job: NewJob, spec: JobSpec) -> NewJob | InvalidSpec:
-    """Return a new job the checkpoint from which it goes on.
+    """Give a new job the checkpoint from which it goes on.
 
     Args:
         connection: To read by.

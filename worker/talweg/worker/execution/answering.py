@@ -148,7 +148,7 @@ class Answering:
             end()
 
     def _await_ending(self) -> None:
-        """At most one job's end is on its way."""
+        """Wait for the last job's end, so that at most one is on its way."""
         if self._ending is not None:
             self._ending.result()
             self._ending = None

@@ -19,7 +19,7 @@ class Distillation(LossModule):
     T is the temperature.
 
     Args:
-        temperature: T, by which both logits are divided: higher softens; > 0, default 1.
+        temperature: T > 0, by which both logits are divided; higher softens. Default 1.
         reduction: mean (default), sum or none.
 
     Inputs: pred (N, C); teacher_logits (N, C).
