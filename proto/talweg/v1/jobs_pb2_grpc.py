@@ -111,7 +111,8 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchSubmitJobs(self, request, context):
-        """Takes up to 1,000 jobs, each for itself: one that is refused does not touch the others.
+        """Takes up to 1,000 jobs of 16 MiB in all, each for itself: one that is refused does not touch the
+        others.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

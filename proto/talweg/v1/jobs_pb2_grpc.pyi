@@ -42,7 +42,9 @@ class JobServiceStub:
     was used with another body.
     """
     BatchSubmitJobs: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.BatchSubmitJobsRequest, _jobs_pb2.BatchSubmitJobsResponse]
-    """Takes up to 1,000 jobs, each for itself: one that is refused does not touch the others."""
+    """Takes up to 1,000 jobs of 16 MiB in all, each for itself: one that is refused does not touch the
+    others.
+    """
     GetJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.GetJobRequest, _jobs_pb2.Job]
     """NOT_FOUND where there is no such job."""
     ListJobs: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ListJobsRequest, _jobs_pb2.ListJobsResponse]
@@ -81,7 +83,9 @@ class JobServiceAsyncStub(JobServiceStub):
     was used with another body.
     """
     BatchSubmitJobs: _aio.UnaryUnaryMultiCallable[_jobs_pb2.BatchSubmitJobsRequest, _jobs_pb2.BatchSubmitJobsResponse]  # type: ignore[assignment]
-    """Takes up to 1,000 jobs, each for itself: one that is refused does not touch the others."""
+    """Takes up to 1,000 jobs of 16 MiB in all, each for itself: one that is refused does not touch the
+    others.
+    """
     GetJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.GetJobRequest, _jobs_pb2.Job]  # type: ignore[assignment]
     """NOT_FOUND where there is no such job."""
     ListJobs: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ListJobsRequest, _jobs_pb2.ListJobsResponse]  # type: ignore[assignment]
@@ -129,7 +133,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_pb2.BatchSubmitJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.BatchSubmitJobsResponse, _abc.Awaitable[_jobs_pb2.BatchSubmitJobsResponse]]:
-        """Takes up to 1,000 jobs, each for itself: one that is refused does not touch the others."""
+        """Takes up to 1,000 jobs of 16 MiB in all, each for itself: one that is refused does not touch the
+        others.
+        """
 
     @_abc_1.abstractmethod
     def GetJob(
