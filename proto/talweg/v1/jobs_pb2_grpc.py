@@ -111,7 +111,8 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchSubmitJobs(self, request, context):
-        """Submits up to 1,000 jobs independently: one that is refused does not affect the others.
+        """Submits up to 1,000 jobs of 16 MiB in all, independently: one that is refused does not affect the
+        others.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

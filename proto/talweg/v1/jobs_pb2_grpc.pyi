@@ -42,7 +42,9 @@ class JobServiceStub:
     used with another body.
     """
     BatchSubmitJobs: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.BatchSubmitJobsRequest, _jobs_pb2.BatchSubmitJobsResponse]
-    """Submits up to 1,000 jobs independently: one that is refused does not affect the others."""
+    """Submits up to 1,000 jobs of 16 MiB in all, independently: one that is refused does not affect the
+    others.
+    """
     GetJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.GetJobRequest, _jobs_pb2.Job]
     """Returns a job. NOT_FOUND if there is no such job."""
     ListJobs: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ListJobsRequest, _jobs_pb2.ListJobsResponse]
@@ -85,7 +87,9 @@ class JobServiceAsyncStub(JobServiceStub):
     used with another body.
     """
     BatchSubmitJobs: _aio.UnaryUnaryMultiCallable[_jobs_pb2.BatchSubmitJobsRequest, _jobs_pb2.BatchSubmitJobsResponse]  # type: ignore[assignment]
-    """Submits up to 1,000 jobs independently: one that is refused does not affect the others."""
+    """Submits up to 1,000 jobs of 16 MiB in all, independently: one that is refused does not affect the
+    others.
+    """
     GetJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.GetJobRequest, _jobs_pb2.Job]  # type: ignore[assignment]
     """Returns a job. NOT_FOUND if there is no such job."""
     ListJobs: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ListJobsRequest, _jobs_pb2.ListJobsResponse]  # type: ignore[assignment]
@@ -137,7 +141,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_pb2.BatchSubmitJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.BatchSubmitJobsResponse, _abc.Awaitable[_jobs_pb2.BatchSubmitJobsResponse]]:
-        """Submits up to 1,000 jobs independently: one that is refused does not affect the others."""
+        """Submits up to 1,000 jobs of 16 MiB in all, independently: one that is refused does not affect the
+        others.
+        """
 
     @_abc_1.abstractmethod
     def GetJob(

@@ -10,6 +10,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from talweg.server import limits
 from talweg.server.broker import celery_app
 from talweg.server.errors import DatabaseUnavailable, PortTaken
 from talweg.server.events.hub import Hub
@@ -48,23 +49,11 @@ SERVICES = (
 )
 """The full names of Talweg's own services."""
 
-# Well above what is allowed, so that too large a spec is refused in words and not by gRPC.
-_MAX_RECEIVED_BYTES = 64 * 1024 * 1024
 _GRACE_S = 5.0
 _WATCH_CHECK_S = 1.0
 _HEALTH_CHECK_S = 2.0
 _RESTART_S = 1.0
 _CANCEL_AGAIN_S = 0.5
-
-_OPTIONS = (
-    ("grpc.max_receive_message_length", _MAX_RECEIVED_BYTES),
-    ("grpc.max_send_message_length", -1),
-    # A second server on the same port is an error, and not half of the calls.
-    ("grpc.so_reuseport", 0),
-    # Watchers' connections are idle for long, and may be kept alive.
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-)
 
 
 class Server:
@@ -98,7 +87,8 @@ class Server:
         self._health = health.aio.HealthServicer()
         self._duties: list[asyncio.Task[None]] = []
         self._grpc = grpc.aio.server(
-            interceptors=[ErrorInterceptor(), *interceptors], options=_OPTIONS
+            interceptors=[ErrorInterceptor(), *interceptors],
+            options=limits.options(idle=settings.idle),
         )
         self.address = ""
         """host:port, once it serves."""
@@ -172,7 +162,9 @@ class Server:
                 JobServices(
                     submission=self._submission,
                     jobs=JobService(database, self._presence),
-                    watching=WatchService(database, self._hub),
+                    watching=WatchService(
+                        database, self._hub, max_watches=self._settings.max_watches
+                    ),
                     comparison=ComparisonService(database),
                     cancellation=CancellationService(database),
                     pausing=PauseService(database),
