@@ -168,8 +168,8 @@ class _Attempt:
             # Nobody renews the lease from here on, and another attempt goes on.
             self._reporter.log(LogLine.ERROR, f"This attempt is lost: {exc}.")
             stop = Stop("lost", str(exc))
+            self._lease_is_good = self._control.stopped is None
             self._control.stop(stop.reason, stop.detail)
-            self._lease_is_good = True
             outcome = outcomes.of_stop(stop)
         except Exception as exc:
             outcome = outcomes.of_error(exc)
