@@ -293,3 +293,6 @@ def test_the_page_tells_everything() -> None:
     for message in ALL:
         for name in fields(message):
             assert f"`{name}`" in page or f"### {name}\n" in page
+    # A part is told of where models have it, with links to what it may be.
+    trunk = page.partition('<a id="part-trunk"></a>')[2].partition("###")[2].partition("###")[0]
+    assert "[`mlp`](#model-mlp), [`convnet`](#model-convnet), [`resnet`](#model-resnet)" in trunk
