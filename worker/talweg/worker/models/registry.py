@@ -21,6 +21,7 @@ from talweg.worker.models.generative import adversarial, autoencoder
 from talweg.worker.models.heads import Heads, HeadShape
 from talweg.worker.models.layers import LAYERS, Shape
 from talweg.worker.models.resnet import resnet
+from talweg.worker.models.tabular import tabular
 from talweg.worker.models.transformer import transformer
 from talweg.worker.models.unet import UnetTrunk, pixels_from
 
@@ -200,6 +201,7 @@ MODELS: dict[str, Callable[[Any, Shape, int], Modules]] = {
     "adversarial": _adversarial,
     "detector": _detector,
     "resnet": _resnet,
+    "tabular": tabular,
     "transformer": transformer,
     "unet": _unet,
 }
