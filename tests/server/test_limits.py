@@ -1,7 +1,5 @@
 """What one client may take of a server, and what a client is told that sends nonsense."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import logging
