@@ -9,6 +9,7 @@ from contextlib import suppress
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from sqlalchemy.exc import DBAPIError
 
 from talweg.server import limits
 from talweg.server.broker import celery_app
@@ -18,6 +19,7 @@ from talweg.server.events.stream import EventStream
 from talweg.server.interceptor import ErrorInterceptor
 from talweg.server.queueing.dispatcher import Dispatcher
 from talweg.server.queueing.doorbell import Doorbells
+from talweg.server.queueing.outage import Outage
 from talweg.server.queueing.presence import Presence
 from talweg.server.servicers.catalog import CatalogServicer
 from talweg.server.servicers.jobs import JobServicer, JobServices
@@ -229,13 +231,22 @@ class Server:
                     self._hub.check(await self.database.reading(events.last_cursors, watched))
 
     async def _check_health(self) -> None:
+        outage = Outage(
+            _logger,
+            "the record cannot be written, health is NOT_SERVING",
+            "the record can be written again, health is SERVING",
+        )
         while True:
             await asyncio.sleep(_HEALTH_CHECK_S)
             status = health_pb2.HealthCheckResponse.SERVING
             try:
-                await asyncio.to_thread(self.database.ping)
-            except DatabaseUnavailable:
+                await self.database.check()
+            except (DatabaseUnavailable, DBAPIError) as exc:
                 status = health_pb2.HealthCheckResponse.NOT_SERVING
+                # The driver's own words, which callers over the wire are not given.
+                outage.failed(getattr(exc.__cause__, "orig", exc))
+            else:
+                outage.passed()
             await self._set_health(status)
 
     async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
