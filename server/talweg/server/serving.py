@@ -232,7 +232,7 @@ class Server:
 
     async def _check_health(self) -> None:
         outage = Outage(
-            _logger,
+            log,
             "the record cannot be written, health is NOT_SERVING",
             "the record can be written again, health is SERVING",
         )
