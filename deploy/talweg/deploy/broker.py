@@ -88,7 +88,9 @@ def read_password(folder: Folder) -> str:
 def write_config(folder: Folder, *, port: int, password: str) -> Path:
     """Write the broker's configuration, and its folder should somebody have wiped it.
 
-    The password goes by this file, since everybody can read a process's arguments.
+    The password goes by this file, since everybody can read a process's arguments. The broker
+    keeps nothing on disk: all that it holds may be lost, and one that writes refuses whatever
+    would change its data while the disk is full.
 
     Returns:
         The configuration file.
@@ -104,29 +106,13 @@ port {port}
 protected-mode yes
 requirepass {password}
 dir "{place}"
-appendonly yes
-appendfsync everysec
+appendonly no
 save ""
 maxmemory-policy noeviction
 daemonize no
 """,
     )
     return path
-
-
-def set_data_aside(folder: Folder) -> bool:
-    """Move data aside that the broker cannot read; the record holds all that matters.
-
-    Returns:
-        Whether there was any.
-    """
-    data = folder.broker / "appendonlydir"
-    if not data.exists():
-        return False
-    aside = folder.broker / "unreadable"
-    shutil.rmtree(aside, ignore_errors=True)
-    data.rename(aside)
-    return True
 
 
 def answers(port: int, password: str) -> bool:

@@ -48,7 +48,7 @@ class Folder:
 
     @property
     def broker(self) -> Path:
-        """The broker's configuration and data; may be lost at any time."""
+        """The broker's configuration; it keeps no data."""
         return self.root / "broker"
 
     @property
@@ -116,10 +116,17 @@ class Folder:
                     newer.replace(older)
 
     def shorten_logs(self) -> None:
-        """Copy a log that has grown too large aside and empty it."""
+        """Copy a log that has grown too large aside and empty it.
+
+        Where there is no room for the copy it is given up: what is freed by it the stack needs.
+        """
         for log in self.logs.glob("*.log"):
             if log.stat().st_size > LARGEST_LOG:
-                shutil.copyfile(log, log.with_name(f"{log.name}.1"))
+                older = log.with_name(f"{log.name}.1")
+                try:
+                    shutil.copyfile(log, older)
+                except OSError:
+                    older.unlink(missing_ok=True)
                 # The service goes on writing: its file is open for appending.
                 os.truncate(log, 0)
 

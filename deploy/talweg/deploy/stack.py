@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import FrameType
 
-from talweg.deploy import broker
 from talweg.deploy.batch import INTERRUPTED
 from talweg.deploy.errors import PortTakenError
 from talweg.deploy.folder import Folder, FolderLock
@@ -25,9 +24,9 @@ from talweg.deploy.stackfile import StackFile, versions
 from talweg.deploy.supervisor import Hooks, Supervisor
 from talweg.spec.stackfile import last_stack_file
 
-# A broker that fails to start so often in a row may be choking on its own data.
-BROKER_STARTS_BEFORE_RESET = 2
 LOG_CHECK_SECONDS = 60.0
+# How soon a stack.json that could not be written is tried again.
+FILE_RETRY_SECONDS = 1.0
 # How long the program beside the stack may take to leave the terminal as it found it.
 BESIDE_SECONDS = 3.0
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -88,6 +87,7 @@ class Stack:
         self._ports = Ports()
         self._facts: dict[str, object] = {}
         self._deferred: list[str] | None = None
+        self._write_again_at: float | None = None
 
     def run(self) -> int:
         """Run until a signal comes or, with `once`, until the program beside it has ended.
@@ -153,6 +153,8 @@ class Stack:
                     self._release()
                     beside = None
                     self._say("The stack stays up: Ctrl-C stops everything.")
+                if self._write_again_at and time.monotonic() > self._write_again_at:
+                    self._write_file()
                 if time.monotonic() - logs_checked > LOG_CHECK_SECONDS:
                     logs_checked = time.monotonic()
                     self._folder.shorten_logs()
@@ -176,10 +178,7 @@ class Stack:
             raise PortTakenError(f"port {wanted} is taken; choose another, or 0 for any free one")
 
     def _on_death(self, name: str, failed_starts: int, was_ready: bool) -> tuple[str, ...]:
-        """Mend what may keep a service from starting: unreadable data, a port taken meanwhile."""
-        if name == BROKER and failed_starts == BROKER_STARTS_BEFORE_RESET:
-            if broker.set_data_aside(self._folder):
-                self._note("the broker's data was set aside; the record holds what matters")
+        """Mend what may keep a service from starting: a port taken meanwhile."""
         port = self._ports.chosen.get(name)
         if port is None or was_ready or is_free(port):
             return ()
@@ -206,16 +205,27 @@ class Stack:
     def _write_file(self) -> None:
         if not self._facts:
             return
-        self._file.write(
-            {
-                "data": str(self._folder.root),
-                "server": self._ports.address(SERVER),
-                "tracking": self._plan.tracking_address,
-                "broker": self._plan.broker_address,
-                "parts": self._supervisor.pids,
-                **self._facts,
-            }
-        )
+        facts = {
+            "data": str(self._folder.root),
+            "server": self._ports.address(SERVER),
+            "tracking": self._plan.tracking_address,
+            "broker": self._plan.broker_address,
+            "parts": self._supervisor.pids,
+            **self._facts,
+        }
+        try:
+            self._file.write(facts)
+        except OSError as error:
+            # A full disk, mostly: no reason to end what still runs.
+            if self._write_again_at is None:
+                self._note(
+                    f"{self._folder.stack_file} cannot be written, and is tried again: {error}"
+                )
+            self._write_again_at = time.monotonic() + FILE_RETRY_SECONDS
+        else:
+            if self._write_again_at is not None:
+                self._note(f"{self._folder.stack_file} is written again")
+            self._write_again_at = None
 
     def _note(self, text: str) -> None:
         """Log a line and say it, at once or when the program beside the stack has ended."""
