@@ -73,8 +73,13 @@ class Status:
     broker_answers: bool = True
     served: dict[str, bool] = field(default_factory=dict)
 
+    unfit: dict[str, str] = field(default_factory=dict)
+
     def has_worker(self, queue: str) -> bool | None:
         return self.served.get(queue)
+
+    def why_unfit(self, queue: str) -> str:
+        return self.unfit.get(queue, "")
 
 
 class Rules:

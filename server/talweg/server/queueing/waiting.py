@@ -15,6 +15,9 @@ class QueueStatus(Protocol):
     def has_worker(self, queue: str) -> bool | None:
         """Return whether a worker serves a queue; None where that is not known."""
 
+    def why_unfit(self, queue: str) -> str:
+        """Say why all workers of a queue take no jobs; empty where one does, or is not known."""
+
 
 @dataclass(frozen=True)
 class Setback:
@@ -56,6 +59,8 @@ def reason(
         return (
             f"no worker is connected for queue {queue!r}: start one with `talweg worker`{option}"
         )
+    if not is_busy and (why := status.why_unfit(queue)):
+        return f"no worker of queue {queue!r} takes jobs now: {why}"
     if place:
         return f"waits behind {place} job{'s' if place > 1 else ''}"
     return "is next: waits for a worker that is free"
