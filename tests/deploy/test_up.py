@@ -144,7 +144,7 @@ def test_a_stack_file_that_cannot_be_written_ends_nothing(up: Upped) -> None:
     os.kill(up.pid("worker-0"), signal.SIGKILL)
     wait_until(lambda: "stack.json cannot be written" in up.output, timeout=20, what="it says so")
     wait_until(
-        lambda: "starting it again" in up.output, timeout=20, what="the worker starts again"
+        lambda: "restarting it" in up.output, timeout=20, what="the worker starts again"
     )
     assert up.facts == before
     train(up)

@@ -90,7 +90,10 @@ def write_config(folder: Folder, *, port: int, password: str) -> Path:
 
     The password is in this file, since anyone can read the arguments of a process. The broker
     stores nothing on disk: all its data may be lost, and a broker that persists refuses writes
-    while the disk is full. Returns: The configuration file.
+    while the disk is full.
+
+    Returns:
+        The configuration file.
     """
     folder.broker.mkdir(mode=0o700, exist_ok=True)
     path = folder.broker / "broker.conf"
