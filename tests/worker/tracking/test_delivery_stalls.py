@@ -33,8 +33,9 @@ from talweg.spec import job_id
 from talweg.v1.jobs_pb2 import Job, Outcome
 from talweg.worker.settings import Settings
 from talweg.worker.tracking.delivery import Delivery
+from talweg.worker.tracking.errors import RunGoneError
 from talweg.worker.tracking.record import Record
-from talweg.worker.tracking.runs import RunGoneError, Runs
+from talweg.worker.tracking.runs import Runs
 from talweg.worker.tracking.spool import LINES, SpoolWriter
 
 

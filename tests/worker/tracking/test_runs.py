@@ -2,7 +2,8 @@
 
 import pytest
 
-from talweg.worker.tracking.runs import RunId, Runs, TrackingAwayError
+from talweg.worker.tracking.errors import TrackingAwayError
+from talweg.worker.tracking.runs import RunId, Runs
 
 
 def test_an_error_does_not_tell_the_password(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 
 from talweg.spec import display_name, kind
 from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker.tracking.errors import RefusedError, RunGoneError
 from talweg.worker.tracking.record import Record
-from talweg.worker.tracking.runs import JOB_TAG, RefusedError, RunGoneError, RunId, Runs
+from talweg.worker.tracking.runs import JOB_TAG, RunId, Runs
 from talweg.worker.tracking.spool import now_ms
 from talweg.worker.tracking.state import DeliveryState
 
@@ -27,6 +28,7 @@ def ensure_run(
     begin: Mapping[str, Any],
     spec: JobSpec,
     *,
+    tags: Mapping[str, str],
     job_id: str,
     state: DeliveryState,
     save: Callable[[], None],
@@ -39,6 +41,7 @@ def ensure_run(
     Args:
         begin: The line with which the attempt begins.
         spec: The job's.
+        tags: What a new run is tagged with beside what never changes.
         job_id: Without `jobs/`.
         state: Of the job's delivery.
         save: Writes the state down.
@@ -57,7 +60,8 @@ def ensure_run(
         if found is None:
             found = _find(runs, experiment_id, job_id, state)
     if found is None:
-        found, made = _create(runs, experiment_id, begin, spec, job_id, state, save), True
+        found = _create(runs, experiment_id, begin, spec, tags, job_id, state, save)
+        made = True
     held = record.set_run(job_id, found, expected=state.replaces, url=runs.url(found))
     if held.run_id != found.run_id:
         # Another machine's delivery was first.
@@ -67,7 +71,9 @@ def ensure_run(
             state.unanswered += 1
     if state.unanswered:
         state.unanswered_ms = now_ms()
-    if not (made and held.run_id == found.run_id):
+    if made and held.run_id == found.run_id:
+        state.tags |= tags
+    else:
         state.high_water = runs.high_water(held.run_id)
     state.run_id, state.experiment_id = held.run_id, held.experiment_id
     state.creating = False
@@ -130,11 +136,13 @@ def _create(
     experiment_id: str,
     begin: Mapping[str, Any],
     spec: JobSpec,
+    changing_tags: Mapping[str, str],
     job_id: str,
     state: DeliveryState,
     save: Callable[[], None],
 ) -> RunId:
     tags = {
+        **changing_tags,
         JOB_TAG: job_id,
         "talweg.loss": kind(spec.loss)[0],
         "talweg.task": kind(spec.task)[0],
