@@ -143,9 +143,7 @@ def test_a_stack_file_that_cannot_be_written_ends_nothing(up: Upped) -> None:
     before = up.facts
     os.kill(up.pid("worker-0"), signal.SIGKILL)
     wait_until(lambda: "stack.json cannot be written" in up.output, timeout=20, what="it says so")
-    wait_until(
-        lambda: "restarting it" in up.output, timeout=20, what="the worker starts again"
-    )
+    wait_until(lambda: "restarting it" in up.output, timeout=20, what="the worker starts again")
     assert up.facts == before
     train(up)
     in_the_way.rmdir()

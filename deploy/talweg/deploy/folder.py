@@ -62,6 +62,16 @@ class Folder:
         return self.root / "mlflow"
 
     @property
+    def tracking_database(self) -> Path:
+        """MLflow's SQLite file."""
+        return self.tracking / "mlflow.db"
+
+    @property
+    def tracking_artifacts(self) -> Path:
+        """The folder that MLflow serves files from."""
+        return self.tracking / "artifacts"
+
+    @property
     def logs(self) -> Path:
         """One log per service."""
         return self.root / "logs"

@@ -28,6 +28,7 @@ def ensure_run(
     begin: Mapping[str, Any],
     spec: JobSpec,
     *,
+    tags: Mapping[str, str],
     job_id: str,
     state: DeliveryState,
     save: Callable[[], None],
@@ -40,6 +41,7 @@ def ensure_run(
     Args:
         begin: The line with which the attempt begins.
         spec: The job's.
+        tags: What a new run is tagged with beside what never changes.
         job_id: Without `jobs/`.
         state: Of the job's delivery.
         save: Writes the state down.
@@ -58,7 +60,8 @@ def ensure_run(
         if run is None:
             run = _find(runs, experiment_id, job_id, state)
     if run is None:
-        run, made = _create(runs, experiment_id, begin, spec, job_id, state, save), True
+        run = _create(runs, experiment_id, begin, spec, tags, job_id, state, save)
+        made = True
     recorded = record.set_run(job_id, run, expected=state.replaces, url=runs.url(run))
     if recorded.run_id != run.run_id:
         # Another machine's delivery was first.
@@ -68,7 +71,9 @@ def ensure_run(
             state.unanswered += 1
     if state.unanswered:
         state.unanswered_ms = now_ms()
-    if not (made and recorded.run_id == run.run_id):
+    if made and recorded.run_id == run.run_id:
+        state.tags |= tags
+    else:
         state.high_water = runs.high_water(recorded.run_id)
     state.run_id, state.experiment_id = recorded.run_id, recorded.experiment_id
     state.creating = False
@@ -131,11 +136,13 @@ def _create(
     experiment_id: str,
     begin: Mapping[str, Any],
     spec: JobSpec,
+    changing_tags: Mapping[str, str],
     job_id: str,
     state: DeliveryState,
     save: Callable[[], None],
 ) -> RunId:
     tags = {
+        **changing_tags,
         JOB_TAG: job_id,
         "talweg.loss": kind(spec.loss)[0],
         "talweg.task": kind(spec.task)[0],

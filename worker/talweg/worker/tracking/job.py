@@ -15,7 +15,7 @@ from talweg.worker.tracking.attempts import SpooledAttempt
 from talweg.worker.tracking.ending import Ending, EndQuery
 from talweg.worker.tracking.errors import RefusedError, RunGoneError, TrackingBusyError
 from talweg.worker.tracking.home import close_surplus, ensure_run
-from talweg.worker.tracking.outputs import send_diagnoses, send_outputs
+from talweg.worker.tracking.outputs.results import send_diagnoses, send_outputs
 from talweg.worker.tracking.record import Record
 from talweg.worker.tracking.runs import RunId, Runs, longest_call_seconds
 from talweg.worker.tracking.spool import Point, attempts, now_ms
@@ -109,8 +109,8 @@ class JobDelivery:
                 raise RefusedError(f"{attempt.lines} does not begin with its job")
             spec = self._spec_of(attempt.begin)
             ensure_run(
-                attempt.begin, spec, job_id=self.job_id, state=self._state, save=self._save,
-                is_new=self._is_new, runs=self._runs, record=self._record,
+                attempt.begin, spec, tags=attempt.tags, job_id=self.job_id, state=self._state,
+                save=self._save, is_new=self._is_new, runs=self._runs, record=self._record,
             )  # fmt: skip
             if not self._may_begin(attempt):
                 return False
