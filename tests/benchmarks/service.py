@@ -26,6 +26,7 @@ NUM_TINY_JOBS = 1_000
 TINY_JOBS_A_BLOCK = 50
 LATENCY_GOAL_MS = 20
 PACE_GOAL = 50
+DELIVERY_GOAL = 30
 
 
 def first_step(client: Client) -> Row:
@@ -141,6 +142,12 @@ def tiny_jobs(client: Client, stack: Stack) -> list[Row]:
             "1,000 tiny jobs, one run each in MLflow after",
             f"{delivered:.0f} s",
             remark="counted by search",
+        ),
+        Row(
+            "1,000 tiny jobs, all in MLflow after the last end",
+            f"{delivered - trained:.0f} s",
+            goal=f"{DELIVERY_GOAL} s",
+            met=delivered - trained < DELIVERY_GOAL,
         ),
     ]
 

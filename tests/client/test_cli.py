@@ -203,7 +203,8 @@ def test_compare(talweg: Talweg, client: Client, worker: Worker) -> None:
     title, header, best, worse = done.out.splitlines()[:4]
     assert title == "test/mae (lower is better), by loss"
     assert header.split()[:2] == ["loss", "mean"]
-    assert best.split() == ["mae", "51.00", "±", "1.41", "2", "50.00", "52.00", "2/2"]
+    figures = ["51.00", "±", "1.41", "51.00", "(1.00)", "2", "50.00", "52.00", "2/2"]
+    assert best.split() == ["mae", *figures]
     assert worse.split()[0] == "mse"
     assert "MLflow:" not in done.out
     assert "--link" in done.err

@@ -308,7 +308,7 @@ def test_compare(client: Client, worker: Worker) -> None:
         assert (none.mean, none.sd, none.count, none.total) == (None, None, 0, 1)
         lines = str(comparison).splitlines()
         assert "test/mae (lower is better), by loss" in lines[0]
-        assert lines[2].split()[:5] == ["mae", "51.00", "±", "1.41", "2"]
+        assert lines[2].split()[:5] == ["mae", "51.00", "±", "1.41", "51.00"]
 
 
 def test_a_comparison_says_where_its_groups_hold_more_than_seeds() -> None:
@@ -322,6 +322,30 @@ def test_a_comparison_says_where_its_groups_hold_more_than_seeds() -> None:
     assert "jobs of one group differ in dataset, training.epochs; group by it too" in differing
     assert repeated.startswith("1 of the values")
     assert str(found).splitlines()[-2:] == [differing, repeated]
+
+
+def test_a_comparison_says_what_stands_apart() -> None:
+    Response = jobs_pb2.CompareJobsResponse
+    group = Response.Group(labels=["mse"], count=2, total=4, mean=3.0, median=2.5, iqr=0.5)
+    group.rows.add(
+        job="jobs/a", state=jobs_pb2.Job.SUCCEEDED, value=2.0, best_weights=True, step=7
+    )
+    group.rows.add(job="jobs/b", state=jobs_pb2.Job.SUCCEEDED, value=4e9).marks.extend(
+        [Response.WORSE_THAN_TRIVIAL, Response.OUTLIER]
+    )
+    for state, count in ((jobs_pb2.Job.SUCCEEDED, 2), (jobs_pb2.Job.DIVERGED, 2)):
+        group.states.add(state=state, count=count)
+    found = Comparison.of(Response(metric="val/mae", groups=[group]), ["loss"])
+    assert found.groups[0].states == {JobState.SUCCEEDED: 2, JobState.DIVERGED: 2}
+    one, two = found.groups[0].rows
+    assert (one.best_weights, one.step, one.outlier) == (True, 7, False)
+    assert (two.worse_than_trivial, two.outlier) == (True, True)
+    assert found.table()[1][2] == "2.5000 (0.5000)"
+    apart, kept, worse, outlying = found.notes
+    assert "left out: 2 DIVERGED" in apart
+    assert "val/mae is that of the weights kept: for 1 of 2 jobs" in kept
+    assert worse == "far worse than the trivial predictor: jobs/b"
+    assert outlying.endswith("jobs/b")
 
 
 def test_compare_needs_jobs(client: Client) -> None:

@@ -1,5 +1,7 @@
+import errno
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,22 @@ def test_a_log_that_grows_too_large_is_emptied_under_its_writer(
         log.write(b"after")
     assert folder.log_file("server").read_bytes() == b"after"
     assert (folder.logs / "server.log.1").read_bytes() == b"0123456789ABC"
+
+
+def test_a_log_that_cannot_be_copied_is_emptied_all_the_same(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(source: Path, target: Path) -> None:
+        target.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(folder_module, "LARGEST_LOG", 10)
+    monkeypatch.setattr(shutil, "copyfile", no_room)
+    folder.log_file("server").write_bytes(b"0123456789ABC")
+    folder.shorten_logs()
+    assert [(path.name, path.read_bytes()) for path in folder.logs.iterdir()] == [
+        ("server.log", b"")
+    ]
 
 
 def test_the_end_of_a_log(folder: Folder) -> None:

@@ -16,7 +16,7 @@ from mlflow.store.db import utils as schema
 from mlflow.store.tracking.dbmodels.initial_models import Base as InitialBase
 from tests._parts import wait_until
 
-from talweg.deploy._mlflow_database import upgrade_database
+from talweg.deploy._mlflow_database import set_up_write_ahead_log, upgrade_database
 
 # MLflow's own use of SQLAlchemy.
 pytestmark = pytest.mark.filterwarnings(
@@ -45,11 +45,19 @@ def test_a_start_that_is_cut_off_leaves_no_half_made_database(tmp_path: Path) ->
     assert not database.exists()
     with serving(database):
         wait_until(database.exists, timeout=60, what="it is whole")
+        # A reader, and whoever writes beside the server, need not wait for each other.
+        wait_until(lambda: journal_mode(database) == "wal", timeout=60, what="it has a log")
     with closing(sqlite3.connect(database)) as connection:
         assert connection.execute(
             "SELECT name, artifact_location FROM experiments"
         ).fetchall() == [("Default", "mlflow-artifacts:/0")]
     assert not aside.exists()
+
+
+def journal_mode(database: Path) -> str:
+    with closing(sqlite3.connect(database)) as connection:
+        ((mode,),) = connection.execute("PRAGMA journal_mode").fetchall()
+        return str(mode)
 
 
 def older_database(path: Path) -> str:
@@ -101,6 +109,22 @@ def test_an_older_mlflows_database_is_brought_up_to_date(tmp_path: Path) -> None
     kept.unlink()
     upgrade_database(database)
     assert [path.name for path in tmp_path.iterdir()] == [database.name]
+
+
+def test_the_log_of_an_older_database_is_not_taken_for_the_new_ones(tmp_path: Path) -> None:
+    database = tmp_path / "mlflow.db"
+    before = older_database(database)
+    set_up_write_ahead_log(database)
+    # Ended in mid-air, it has left its log.
+    writer = "import os, sqlite3, sys; d = sqlite3.connect(sys.argv[1]); "
+    writer += "d.execute(\"UPDATE experiments SET name = 'still mine'\"); d.commit(); os._exit(0)"
+    subprocess.run([sys.executable, "-c", writer, str(database)], check=True)
+    assert (tmp_path / "mlflow.db-wal").stat().st_size > 0
+    upgrade_database(database)
+    assert experiments_of(database) == ["still mine"]
+    kept = tmp_path / f"mlflow.db.{before}"
+    assert {path.name for path in tmp_path.iterdir()} == {database.name, kept.name}
+    assert experiments_of(kept) == ["still mine"]
 
 
 def test_a_database_that_cannot_be_brought_up_to_date_is_left_as_it_is(tmp_path: Path) -> None:

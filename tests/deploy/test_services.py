@@ -82,6 +82,21 @@ def test_only_the_server_knows_the_database(
         assert "TALWEG_DATABASE_URL" not in environment(plan, name)
 
 
+def test_workers_write_beside_the_own_mlflow_and_no_other(
+    folder: Folder, ports: Ports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TALWEG_TRACKING_DATABASE", "/elsewhere/mlflow.db")
+    monkeypatch.setenv("TALWEG_TRACKING_ARTIFACTS", "/elsewhere/artifacts")
+    own = EmbeddedPlan(folder, Settings(), ports, [])
+    command = own.service(TRACKING).command
+    env = environment(own, "worker-0")
+    assert env["TALWEG_TRACKING_DATABASE"] in command
+    assert Path(env["TALWEG_TRACKING_ARTIFACTS"]).as_uri() in command
+    other = Settings(tracking_uri="https://mlflow.example")
+    env = environment(EmbeddedPlan(folder, other, ports, []), "worker-0")
+    assert not {"TALWEG_TRACKING_DATABASE", "TALWEG_TRACKING_ARTIFACTS"} & env.keys()
+
+
 def test_no_proxy_stands_between_services(
     folder: Folder, ports: Ports, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import time
@@ -12,6 +13,7 @@ from tests.deploy.plans import SERVE, STUBBORN, WITH_CHILD, SmallPlan
 from talweg.deploy.errors import StartError
 from talweg.deploy.folder import Folder
 from talweg.deploy.processes import Guardian
+from talweg.deploy.services import Service
 from talweg.deploy.supervisor import HOPELESS_STARTS, Hooks, Supervisor
 
 
@@ -58,6 +60,37 @@ def is_gone(pid: int) -> bool:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+class FullDisk(SmallPlan):
+    """A plan whose files cannot be written for a while."""
+
+    failures = 0
+
+    def service(self, name: str) -> Service:
+        if self.failures:
+            self.failures -= 1
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().service(name)
+
+
+def test_what_has_run_is_started_again_once_the_disk_has_room(tmp_path: Path) -> None:
+    plan = FullDisk(tmp_path, {"one": SERVE})
+    with running(plan) as run:
+        run.tick_until(run.all_ready)
+        plan.failures = 2
+        os.kill(run.supervisor.pids["one"], signal.SIGKILL)
+        run.tick_until(lambda: plan.started == ["one", "one"])
+        run.tick_until(run.all_ready)
+        assert "one cannot be started ([Errno 28] No space left on device)" in run.said[1]
+        assert len(run.said) == 3
+
+
+def test_what_has_never_run_is_not_tried_again(tmp_path: Path) -> None:
+    plan = FullDisk(tmp_path, {"one": SERVE})
+    plan.failures = 1
+    with running(plan) as run, pytest.raises(OSError, match="No space left"):
+        run.supervisor.tick()
 
 
 def test_a_service_starts_after_those_that_it_needs(tmp_path: Path) -> None:

@@ -136,6 +136,22 @@ def test_a_service_that_is_killed_comes_back_at_its_address(up: Upped, service: 
         assert after["parts"][other] == before["parts"][other]
 
 
+def test_a_stack_file_that_cannot_be_written_ends_nothing(up: Upped) -> None:
+    """As on a full disk. A folder where the file is written aside stands for it."""
+    in_the_way = up.data / f"stack.json.{up.process.pid}"
+    in_the_way.mkdir()
+    before = up.facts
+    os.kill(up.pid("worker-0"), signal.SIGKILL)
+    wait_until(lambda: "stack.json cannot be written" in up.output, timeout=20, what="it says so")
+    wait_until(lambda: "restarting it" in up.output, timeout=20, what="the worker starts again")
+    assert up.facts == before
+    train(up)
+    in_the_way.rmdir()
+    wait_until(lambda: up.facts != before, timeout=20, what="the file is written")
+    assert psutil.pid_exists(up.pid("worker-0"))
+    assert up.output.count("stack.json cannot be written") == 1
+
+
 def test_a_broker_that_is_wiped_comes_back(up: Upped) -> None:
     address = up.facts["broker"]
     shutil.rmtree(up.data / "broker")

@@ -110,6 +110,7 @@ def test_every_task_has_a_kind_of_its_own() -> None:
 def test_facts_of_models(name: str, message: Descriptor) -> None:
     facts = model_facts(message)
     assert facts.input
+    assert not (facts.images and facts.vectors)
     assert facts.when
     assert facts.reference
 
@@ -292,6 +293,9 @@ def test_the_page_tells_everything() -> None:
     for message in ALL:
         for name in fields(message):
             assert f"`{name}`" in page or name in headed
+    # A part is told of where models have it, with links to what it may be.
+    trunk = page.partition('<a id="part-trunk"></a>')[2].partition("###")[2].partition("###")[0]
+    assert "[`mlp`](#model-mlp), [`convnet`](#model-convnet), [`resnet`](#model-resnet)" in trunk
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "a trunk of images for vectors": (
         {**NUMBERS, "model": "multi_head"}, "model.multi_head.trunk", "unet on synthetic", "mlp",
     ),
+    "batch norm of one": (
+        {**NUMBERS, "training": {"batch_size": 1},
+         "model": {"multi_head": {"trunk": {"mlp": {"batch_norm": True}}}}},
+        "model.multi_head.trunk.mlp.batch_norm", "a batch of 1 sample", "at least 2 samples",
+    ),
     "boxes from vectors": (
         job("detection", model={"multi_head": {"trunk": "mlp"}}, loss=weighed("detection")),
         "model.multi_head.trunk", "mlp under the head detection", "unet",

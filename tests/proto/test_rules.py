@@ -3,10 +3,13 @@
 from typing import Any
 
 import pytest
+from google.protobuf.descriptor import Descriptor
 from tests.proto.rule_cases import KINDS_REFUSED, embeddings, game, generated, quantiles, total
 from tests.proto.specs import base, checked, classes, layers
 
 from talweg.spec import check, from_dict
+from talweg.v1 import options_pb2
+from talweg.v1.options_pb2 import ModelFacts
 from talweg.v1.spec_pb2 import JobSpec
 
 IN_ORDER: dict[str, dict[str, Any]] = {
@@ -35,6 +38,7 @@ IN_ORDER: dict[str, dict[str, Any]] = {
         loss={"sum": {"terms": [{"loss": "corn"}, {"loss": "corn"}]}},
     ),
     "convnet": classes(model="convnet"),
+    "batch norm over the pixels of one": classes(model="convnet", training={"batch_size": 1}),
     "resnet": classes(model={"resnet": {"norm": "group", "width": 12, "groups": 4}}),
     "a resnet as a trunk": embeddings(model={"embedder": {"trunk": "resnet"}}),
     "features as tokens": base(model="transformer"),
@@ -381,3 +385,14 @@ def test_numbers_that_are_none_break_no_rule() -> None:
     spec.optimizer.adamw.learning_rate = float("inf")
     violations, _ = check(spec)
     assert {v.field for v in violations} == {"split.train", "optimizer.adamw.learning_rate"}
+
+
+def test_a_model_of_vectors_alone_is_refused_on_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    def of_vectors(_: Descriptor) -> ModelFacts:
+        return ModelFacts(vectors=True, tasks=[options_pb2.MULTICLASS])
+
+    monkeypatch.setattr("talweg.spec.rules.dataset.model_facts", of_vectors)
+    (violation,), _ = checked(classes(model="linear"))
+    assert violation.field == "model"
+    assert violation.found == "linear on digits, whose inputs are images"
+    assert not checked(classes(model="linear", dataset="iris"))[0]

@@ -73,8 +73,13 @@ class Status:
     broker_answers: bool = True
     served: dict[str, bool] = field(default_factory=dict)
 
+    unfit: dict[str, str] = field(default_factory=dict)
+
     def has_worker(self, queue: str) -> bool | None:
         return self.served.get(queue)
+
+    def why_unfit(self, queue: str) -> str:
+        return self.unfit.get(queue, "")
 
 
 class Rules:
@@ -86,7 +91,7 @@ class Rules:
         self.status = Status()
         self.submission = SubmissionService(database)
         self.jobs = JobService(database, self.status)
-        self.leases = LeaseService(database, lease=timedelta(seconds=30))
+        self.leases = LeaseService(database, lease=timedelta(seconds=30), max_lost_attempts=5)
         self.cancellation = CancellationService(database)
         self.pausing = PauseService(database)
         self.comparison = ComparisonService(database)

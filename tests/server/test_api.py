@@ -174,7 +174,7 @@ async def test_a_comparison_that_no_client_would_take_is_refused(running: Runnin
     response = await running.jobs.CompareJobs(compare)
     assert len(response.groups) == 1000
     compare.group_by.extend(["tags.t"] * 15)
-    with pytest.raises(grpc.aio.AioRpcError, match="labels 1,000 groups") as caught:
+    with pytest.raises(grpc.aio.AioRpcError, match="1,000 groups") as caught:
         await running.jobs.CompareJobs(compare)
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
@@ -362,7 +362,7 @@ async def test_health_follows_the_database(start: Start, postgres_url: str) -> N
         while (await health.Check(request)).status != status:
             await asyncio.sleep(0.05)
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await becomes(health_pb2.HealthCheckResponse.SERVING)
         sql(
             "ALTER DATABASE fragile ALLOW_CONNECTIONS false",
@@ -375,4 +375,16 @@ async def test_health_follows_the_database(start: Start, postgres_url: str) -> N
         sql("ALTER DATABASE fragile ALLOW_CONNECTIONS true")
         await becomes(health_pb2.HealthCheckResponse.SERVING)
         await running.jobs.ListJobs(jobs_pb2.ListJobsRequest())
+
+        # It answers, and takes no writes.
+        end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'fragile'"
+        sql("ALTER DATABASE fragile SET default_transaction_read_only = on", end)
+        await becomes(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await running.jobs.ListJobs(jobs_pb2.ListJobsRequest())
+        code, status = await refused(submit(running))
+        assert code == grpc.StatusCode.UNAVAILABLE
+        assert details(status)[0].reason == "DATABASE_UNAVAILABLE"
+        sql("ALTER DATABASE fragile RESET default_transaction_read_only", end)
+        await becomes(health_pb2.HealthCheckResponse.SERVING)
+        await submit(running)
     engine.dispose()

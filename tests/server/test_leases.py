@@ -243,6 +243,28 @@ class TestReport:
         assert [point.values["val/mae"] for point in points if "val/mae" in point.values] == [3.0]
         assert points[-1].values["test/mae"] == 4.0
 
+    async def test_every_evaluation_stays_and_the_first_and_best_step_too(
+        self, rules: Rules
+    ) -> None:
+        row = await rules.running()
+        few = ("val_mae", "test_mae", "trivial_mae", "guard_skipped", "curriculum_share")
+        told = []
+        for step in range(1, 101):
+            told.append(point(step, train_loss=float(step), guard_grad_norm=1.0))
+            told += [point(step, **{name: float(step)}) for name in few]
+        of_loss = summary("train/loss", 100.0, step=100)
+        of_loss.first_step, of_loss.best_step = 1, 30
+        await rules.leases.report(held(row), Report(1, told, [of_loss]))
+        points = [event.metrics for event in rules.events(row) if event.HasField("metrics")]
+        for name in few:
+            metric = name.replace("_", "/", 1)
+            steps = [point.step for point in points if metric in point.values]
+            assert steps == list(range(1, 101)), metric
+        steps = [point.step for point in points if "train/loss" in point.values]
+        assert {1, 30, 100} <= set(steps)
+        assert steps == sorted(set(steps))
+        assert len(steps) <= 6
+
     async def test_values_that_are_not_finite_are_left_out(self, rules: Rules) -> None:
         row = await rules.running()
         nan = float("nan")

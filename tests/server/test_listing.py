@@ -186,6 +186,18 @@ class TestWaiting:
             "on a machine with CUDA",
         ]
 
+    async def test_says_why_workers_take_no_jobs(self, rules: Rules) -> None:
+        rows = await rules.submit_many([spec(), spec()])
+        rules.status.served = {"default": True}
+        rules.status.unfit = {"default": "cpu0: /spool has 3 MiB of free space"}
+        says = "no worker of queue 'default' takes jobs now: cpu0: /spool has 3 MiB of free space"
+        assert await self.reasons(rules, rows) == [says, says]
+        # One that has taken a job will take another.
+        await rules.claim()
+        assert (await self.reasons(rules, rows))[
+            1
+        ] == "next in the queue: waiting for a free worker"
+
     async def test_says_that_the_broker_is_down(self, rules: Rules) -> None:
         rows = [await rules.submit()]
         rules.status.broker_answers = False

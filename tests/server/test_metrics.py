@@ -10,7 +10,14 @@ from talweg.server.services.reaper import reap
 from talweg.server.services.reports import Report
 from talweg.server.store import events, jobs
 from talweg.server.store.rows import JobRow
-from talweg.v1.jobs_pb2 import Event, Job, LogLine
+from talweg.v1.jobs_pb2 import (
+    CompareJobsResponse,
+    Event,
+    Job,
+    LogLine,
+    MetricSummary,
+    Outcome,
+)
 from talweg.v1.options_pb2 import MAXIMIZE, MINIMIZE
 from talweg.v1.spec_pb2 import JobSpec
 
@@ -173,6 +180,154 @@ class TestCompare:
         assert (group.varies, group.num_repeats) == (paths, 1)
         parted = await self.compare(rules, group_by=paths)
         assert [each.varies for each in parted.groups] == [[], [], []]
+
+    async def test_only_jobs_that_succeeded_count(self, rules: Rules) -> None:
+        await rules.finished(spec(training={"seed": 0}), val_mae=4.0)
+        await rules.finished(spec(training={"seed": 1}), val_mae=6.0)
+        for state in (Job.DIVERGED, Job.FAILED, Job.CANCELLED):
+            await rules.finished(spec(), state=state, val_mae=1.0)
+        row = await rules.running(spec(loss="mae", training={"seed": 2}))
+        await rules.leases.report(held(row), Report(1, summaries=[summary("val/mae", 0.5)]))
+        await rules.finished(spec(loss="huber"), val_mae=9.0)
+        await rules.submit()
+
+        found = await self.compare(rules, metric="val/mae")
+        assert [group.labels for group in found.groups] == [("mse",), ("huber",), ("mae",)]
+        mse, _, mae = found.groups
+        assert (mse.values, mse.mean, mse.median) == ([4.0, 6.0], 5.0, 5.0)
+        assert mse.states == {
+            Job.SUCCEEDED: 2, Job.DIVERGED: 1, Job.FAILED: 1, Job.CANCELLED: 1, Job.QUEUED: 1,
+        }  # fmt: skip
+        assert (mse.varies, mse.num_repeats) == ([], 0)
+        assert (mae.mean, mae.median, mae.iqr, mae.values) == (None, None, None, [])
+        assert [(row.value, row.counts) for row in mae.rows] == [(0.5, False)]
+
+    async def stopped(self, rules: Rules, watched: str, weights_step: int, **more: Any) -> JobRow:
+        """A job under early stopping: three evaluations, of which the second has the best val/mae
+        and the third the best val/rmse."""
+        given = spec(training={"early_stopping": {"metric": watched}}, **more)
+        row = await rules.running(given)
+        told = [
+            point(1, val_mae=5.0, val_rmse=9.0, val_r2=0.1),
+            point(2, val_mae=2.0, val_rmse=7.0, val_r2=0.2),
+            point(3, val_mae=3.0, val_rmse=6.0, val_r2=0.3),
+            point(4, val_mae=4.0, val_rmse=8.0, val_r2=0.1),
+        ]
+        summaries = [
+            MetricSummary(
+                name=f"val/{name}", first=first, first_step=1, last=last, last_step=4,
+                best=best, best_step=step, count=4, goal=MINIMIZE,
+            )
+            for name, first, last, best, step in (
+                ("mae", 5.0, 4.0, 2.0, 2), ("rmse", 9.0, 8.0, 6.0, 3),
+            )
+        ]  # fmt: skip
+        outcome = Outcome(state=Job.SUCCEEDED, weights_step=weights_step)
+        await rules.leases.finish(held(row), outcome, Report(1, told, summaries))
+        return rules.get(row)
+
+    @pytest.mark.parametrize(
+        ("watched", "weights_step", "expected"),
+        [
+            ("val/mae", 2, (2.0, 2, True)),
+            # As an older worker, which does not say of which step the weights are.
+            ("val/mae", 0, (2.0, 2, True)),
+            # Not val/mae's best: that of the weights.
+            ("val/rmse", 3, (3.0, 3, True)),
+            ("val/rmse", 0, (3.0, 3, True)),
+            # min_delta can leave the best to an earlier evaluation.
+            ("val/rmse", 1, (5.0, 1, True)),
+            ("val/mae", 4, (4.0, 4, False)),
+        ],
+    )
+    async def test_a_validation_metric_is_that_of_the_weights_kept(
+        self, rules: Rules, watched: str, weights_step: int, expected: tuple[float, int, bool]
+    ) -> None:
+        await self.stopped(rules, watched, weights_step)
+        (group,) = (await self.compare(rules, metric="val/mae")).groups
+        (measured,) = [row.measured for row in group.rows]
+        assert measured is not None
+        assert (measured.value, measured.step, measured.best_weights) == expected
+
+    async def test_without_early_stopping_it_is_the_last(self, rules: Rules) -> None:
+        row = await rules.running()
+        told = MetricSummary(
+            name="val/mae", first=9, first_step=1, last=3.0, last_step=5, best=1.0, best_step=2,
+            count=3, goal=MINIMIZE,
+        )  # fmt: skip
+        await rules.leases.finish(
+            held(row), Outcome(state=Job.SUCCEEDED, weights_step=5), Report(1, summaries=[told])
+        )
+        (group,) = (await self.compare(rules, metric="val/mae")).groups
+        assert group.values == [3.0]
+
+    @pytest.mark.parametrize(
+        ("one", "other", "differs"),
+        [
+            ({"loss": "mse"}, {"loss": "mae"}, "loss"),
+            ({"loss": "huber"}, {"loss": {"huber": {"delta": 2}}}, "loss.huber.delta"),
+            (
+                {},
+                {"preprocessing": {"standardise_targets": False}},
+                "preprocessing.standardise_targets",
+            ),
+            (
+                {},
+                {"preprocessing": {"target_outliers": {"share": 0.2}}},
+                "preprocessing.target_outliers",
+            ),
+        ],
+    )
+    @pytest.mark.parametrize("metric", ["val/loss", "test/loss", "train/loss", "train/loss_mean"])
+    async def test_refuses_losses_that_are_not_the_same(
+        self, rules: Rules, one: Any, other: Any, differs: str, metric: str
+    ) -> None:
+        for each in (one, other):
+            await rules.submit(spec(**each))
+        with pytest.raises(BadMetric) as caught:
+            await self.compare(rules, metric=metric)
+        part = "val" if metric.startswith("val") else "test"
+        assert f"they differ in {differs}; compare by {part}/mae" in str(caught.value)
+        assert f"{part}/loss" not in str(caught.value).partition(";")[2]
+        assert len((await self.compare(rules, metric=f"{part}/mae", group_by=["loss"])).groups)
+
+    async def test_refuses_losses_with_other_class_weights_or_smoothing(
+        self, rules: Rules
+    ) -> None:
+        iris = {"task": "multiclass", "dataset": "iris", "model": "linear"}
+        for more in ({}, {"weight": "balanced"}, {"label_smoothing": 0.1}):
+            await rules.submit(spec(**iris, loss={"cross_entropy": more}))
+        with pytest.raises(BadMetric, match=r"differ in loss\.cross_entropy.*val/accuracy"):
+            await self.compare(rules, metric="val/loss")
+
+    async def test_takes_a_loss_that_is_the_same_for_all(self, rules: Rules) -> None:
+        for rate in (0.1, 0.01):
+            await rules.finished(
+                spec(optimizer={"adamw": {"learning_rate": rate}}, split={"seed": int(rate * 10)}),
+                val_loss=rate,
+            )
+        found = await self.compare(
+            rules, metric="val/loss", group_by=["optimizer.adamw.learning_rate"]
+        )
+        assert [group.mean for group in found.groups] == [0.01, 0.1]
+
+    async def test_marks_what_is_far_worse_than_the_trivial_predictor(self, rules: Rules) -> None:
+        await rules.finished(spec(training={"seed": 0}), test_mae=130.0, trivial_mae=66.0)
+        await rules.finished(spec(training={"seed": 1}), test_mae=4e27, trivial_mae=66.0)
+        (group,) = (await self.compare(rules)).groups
+        worse = CompareJobsResponse.WORSE_THAN_TRIVIAL
+        assert [list(row.marks) for row in group.rows] == [[], [worse]]
+
+    async def test_marks_outliers_beside_a_robust_summary(self, rules: Rules) -> None:
+        for seed, value in enumerate((44.0, 45.0, 46.0, 47.0, 4e27)):
+            await rules.finished(spec(training={"seed": seed}), test_mae=value)
+        await rules.finished(spec(loss="mae"), test_mae=90.0)
+        await rules.finished(spec(loss="huber"), test_mae=1e6)
+        mae, huber, mse = (await self.compare(rules)).groups
+        assert (mse.median, mse.iqr) == (46.0, 2.0)
+        outlier = [CompareJobsResponse.OUTLIER]
+        assert [list(row.marks) for row in mse.rows] == [[], [], [], [], outlier]
+        assert [list(row.marks) for group in (mae, huber) for row in group.rows] == [[], outlier]
 
     async def test_by_names_in_any_number(self, rules: Rules) -> None:
         one, two = await rules.finished(test_mae=1.0), await rules.finished(test_mae=2.0)

@@ -231,12 +231,32 @@ async def test_one_question_without_an_answer_proves_no_absence(
 ) -> None:
     found = running.server._presence
     answers = iter([[], [], ["default"], [], ["default"], [], []])
-    monkeypatch.setattr(found, "_ask", lambda: frozenset(next(answers)))
+    monkeypatch.setattr(found, "_ask", lambda: dict.fromkeys(next(answers), {"w": ""}))
     told = []
     for _ in range(7):
         await found.look()
         told.append(found.has_worker("default"))
     assert told == [None, False, True, True, True, True, False]
+
+
+async def test_workers_are_called_unfit_only_where_all_are(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = running.server._presence
+    full = {"w1": "its disk is full", "w2": "no entry"}
+    answers: list[presence.Served] = [
+        {"default": full},
+        {"default": {**full, "w3": ""}},
+        {"cuda": full},
+        {},
+    ]
+    told = []
+    assert found.why_unfit("default") == ""
+    for answer in answers:
+        monkeypatch.setattr(found, "_ask", lambda answer=answer: answer)
+        await found.look()
+        told.append(found.why_unfit("default"))
+    assert told == ["w1: its disk is full; w2: no entry", "", "", ""]
 
 
 async def test_a_question_that_failed_begins_anew(
@@ -245,10 +265,10 @@ async def test_a_question_that_failed_begins_anew(
     found = running.server._presence
     errors = iter([None, ConnectionError("the broker is away"), None])
 
-    def ask() -> frozenset[str]:
+    def ask() -> presence.Served:
         if error := next(errors):
             raise error
-        return frozenset()
+        return {}
 
     monkeypatch.setattr(found, "_ask", ask)
     told = []
@@ -262,7 +282,7 @@ async def test_a_worker_that_runs_a_job_is_not_called_absent(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As a worker that is too busy to answer.
-    monkeypatch.setattr(running.server._presence, "_ask", frozenset)
+    monkeypatch.setattr(running.server._presence, "_ask", dict)
     _, waiting = await submit(running, 2)
     (assignment,) = await claim(running)
     for _ in range(2):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import resource
 import signal
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ import click
 import grpc
 import pytest
 from click.testing import CliRunner, Result
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
 from tests._parts import Server, running_server, wait_until
 from tests.server.samples import spec
 
@@ -109,6 +112,46 @@ def test_what_was_answered_survives_a_kill(server: Server) -> None:
         assert jobs.SubmitJob(request).job.name == taken[0]
         found = jobs.ListJobs(jobs_pb2.ListJobsRequest(page_size=1000)).jobs
         assert len(taken) <= len(found) <= len(taken) + 1
+
+
+def test_a_record_that_cannot_be_written_is_said(server: Server) -> None:
+    assert server.process is not None
+    pid, log = server.process.pid, server.folder / "server.log"
+    serving, not_serving = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
+    with grpc.insecure_channel(server.address) as channel:
+        health, jobs = HealthStub(channel), JobServiceStub(channel)
+
+        def becomes(status: int) -> None:
+            wait_until(
+                lambda: health.Check(HealthCheckRequest()).status == status,
+                timeout=30,
+                what=HealthCheckResponse.ServingStatus.Name(status),
+            )
+
+        becomes(serving)
+        assert (server.folder / "talweg.db-wal").stat().st_size > 20_000
+        # As on a full disk: no file grows beyond this, the log's lines still fit.
+        _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (20_000, hard))
+        becomes(not_serving)
+        for _ in range(3):
+            with pytest.raises(grpc.RpcError) as caught:
+                jobs.SubmitJob(jobs_pb2.SubmitJobRequest(spec=spec()))
+            assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert health.Check(HealthCheckRequest()).status == not_serving
+        said = [line for line in log.read_text().splitlines() if "cannot be written" in line]
+        assert len(said) == 1
+        assert "NOT_SERVING" in said[0]
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
+        becomes(serving)
+        assert jobs.SubmitJob(jobs_pb2.SubmitJobRequest(spec=spec())).job.name
+    assert "Traceback" not in log.read_text()
+
+
+def test_the_record_is_its_owners_alone(server: Server) -> None:
+    files = sorted(server.folder.glob("talweg.db*"))
+    assert [path.name for path in files] == ["talweg.db", "talweg.db-shm", "talweg.db-wal"]
+    assert [oct(path.stat().st_mode & 0o777) for path in files] == ["0o600"] * 3
 
 
 def test_a_taken_port_is_an_error(server: Server, tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ def test_reads_every_variable() -> None:
             "TALWEG_BROKER_URL": "redis://h",
             "TALWEG_LEASE_SECONDS": "2.5",
             "TALWEG_MAX_LOST_ATTEMPTS": "3",
+            "TALWEG_IDLE_SECONDS": "5",
+            "TALWEG_MAX_WATCHES": "7",
             "TALWEG_READY_FILE": "/r",
             "TALWEG_LOG_LEVEL": "debug",
         }
@@ -33,6 +35,8 @@ def test_reads_every_variable() -> None:
         broker_url="redis://h",
         lease=timedelta(seconds=2.5),
         max_lost_attempts=3,
+        idle=timedelta(seconds=5),
+        max_watches=7,
         ready_file=Path("/r"),
         log_level="DEBUG",
     )
@@ -46,6 +50,9 @@ def test_reads_every_variable() -> None:
         ("LEASE_SECONDS", "nan", "must be a finite number"),
         ("MAX_LOST_ATTEMPTS", "0", "must be >= 1, but got 0"),
         ("MAX_LOST_ATTEMPTS", "2.5", "must be a whole number, but got '2.5'"),
+        ("IDLE_SECONDS", "0", "must be >= 1, but got 0"),
+        ("MAX_WATCHES", "0", "must be >= 1 and < 1000, .*but got 0"),
+        ("MAX_WATCHES", "1000", "must be >= 1 and < 1000, .*but got 1000"),
         ("LOG_LEVEL", "loud", "must be one of DEBUG"),
         ("ALLOW_REMOTE", "maybe", "must be 1 or 0"),
         ("LISTEN", "7070", "must be host:port"),

@@ -24,10 +24,16 @@ def test_keeps_points_spread_evenly_up_to_the_last(num_slots: int, steps: list[i
 
 def test_other_events_and_their_order_stay() -> None:
     log = Event(log=LogLine(text="x"))
-    events = [point(1, a=1.0), log, point(2, a=1.0), log]
-    assert thin(events, 1) == [log, point(2, a=1.0), log]
+    events = [point(1, train_loss=1.0), log, point(2, train_loss=1.0), log]
+    assert thin(events, 1) == [log, point(2, train_loss=1.0), log]
 
 
-def test_each_metric_is_thinned_for_itself() -> None:
-    events = [point(1, a=1.0, b=5.0), point(2, a=2.0), point(3, a=3.0)]
-    assert thin(events, 1) == [point(1, b=5.0), point(3, a=3.0)]
+def test_evaluations_all_stay() -> None:
+    evaluations = [point(step, val_mae=1.0) for step in range(1, 100)]
+    steps = [point(step, train_loss=1.0) for step in range(1, 100)]
+    assert thin([*evaluations, *steps], 1) == [*evaluations, steps[-1]]
+
+
+def test_steps_to_keep_stay() -> None:
+    events = [point(step, train_loss=1.0) for step in range(1, 10)]
+    assert [event.metrics.step for event in thin(events, 1, {1, 4, 77})] == [1, 4, 9]

@@ -1,8 +1,9 @@
 """Comparisons of jobs."""
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from talweg.client._jobs import Job
 
 _MOST_NAMED = 5
+_Mark = jobs_pb2.CompareJobsResponse.Mark
 # Browsers and servers truncate longer URLs.
 MAX_LINKED_RUNS = 100
 
@@ -60,9 +62,17 @@ class ComparisonRow:
     state: JobState
     """The state of the job."""
     value: float | None
-    """The last value of the metric; None if the job has none."""
+    """The value of the metric; None if the job has none."""
     seed: int
     """training.seed."""
+    step: int = 0
+    """At which the value was measured."""
+    best_weights: bool = False
+    """It is of an earlier evaluation than the last: early stopping took the weights of that."""
+    worse_than_trivial: bool = False
+    """It is far worse than what a predictor reaches that knows nothing of the inputs."""
+    outlier: bool = False
+    """It is far off the median of its group."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +82,7 @@ class ComparisonGroup:
     labels: tuple[str, ...]
     """A label per path of `Comparison.group_by`, such as ``huber delta=2``."""
     count: int
-    """Jobs with a value."""
+    """Jobs that SUCCEEDED and have a value; the other figures are of these alone."""
     mean: float | None
     """The mean; None if no job has a value."""
     sd: float | None
@@ -91,6 +101,12 @@ class ComparisonGroup:
     """Paths, other than the seed, in which the specs behind the values differ."""
     repeats: int = 0
     """Values that repeat a spec and seed."""
+    median: float | None = None
+    """None if no job has a value."""
+    iqr: float | None = None
+    """Interquartile range; None below two values."""
+    states: Mapping[JobState, int] = field(default_factory=dict)
+    """Number of jobs by state; states without jobs are left out."""
 
 
 @dataclass(frozen=True)
@@ -127,33 +143,51 @@ class Comparison:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Notes if mean and sd are over more than seeds."""
+        """Notes: what mean and sd are over, and which values stand out."""
         varies = list(dict.fromkeys(path for group in self.groups for path in group.varies))
         repeats = sum(group.repeats for group in self.groups)
         notes = []
         if varies:
-            named = ", ".join(varies[:_MOST_NAMED]) + (", …" if len(varies) > _MOST_NAMED else "")
             notes.append(
-                f"mean and sd are not only over seeds: jobs of one group differ in {named}; "
-                "group by it too, or compare fewer jobs"
+                "mean and sd are not only over seeds: jobs of one group differ in "
+                f"{_named(varies)}; group by it too, or compare fewer jobs"
             )
         if repeats:
             notes.append(
                 f"{repeats} of the values repeat a spec and seed: they reduce the sd without "
                 "adding information"
             )
-        return tuple(notes)
+        return (*notes, *self._notes_on_rows())
+
+    def _notes_on_rows(self) -> Iterator[str]:
+        rows = [row for group in self.groups for row in group.rows]
+        states: Counter[JobState] = Counter()
+        for group in self.groups:
+            states.update(group.states)
+        apart = [f"{n} {state}" for state, n in states.items() if state != JobState.SUCCEEDED]
+        if apart:
+            yield f"only SUCCEEDED jobs count; left out: {', '.join(apart)}"
+        if earlier := sum(row.best_weights for row in rows):
+            yield (
+                f"{self.metric} is that of the weights kept: for {earlier} of {len(rows)} jobs "
+                "that of the best evaluation and not the last"
+            )
+        if worse := [row.job for row in rows if row.worse_than_trivial]:
+            yield f"far worse than the trivial predictor: {_named(worse)}"
+        if outliers := [row.job for row in rows if row.outlier]:
+            yield f"outliers, which the median bears and the mean does not: {_named(outliers)}"
 
     def table(self) -> list[list[str]]:
         """Return the cells of a table, the header first."""
-        rows = [[*self.group_by, "mean ± sd", "n", "min", "max", "succeeded"]]
+        rows = [[*self.group_by, "mean ± sd", "median (IQR)", "n", "min", "max", "succeeded"]]
         digits = _digits([group.mean for group in self.groups])
         for group in self.groups:
-            mean = _number(group.mean, digits)
+            mean, median = _number(group.mean, digits), _number(group.median, digits)
             rows.append(
                 [
                     *group.labels,
                     mean if group.sd is None else f"{mean} ± {_number(group.sd, digits)}",
+                    median if group.iqr is None else f"{median} ({_number(group.iqr, digits)})",
                     str(group.count),
                     _number(group.min, digits),
                     _number(group.max, digits),
@@ -190,6 +224,10 @@ def compare_url(jobs: Iterable["Job"]) -> str | None:
     return f"{base}/#/compare-runs?runs={_as_query(runs)}&experiments={_as_query(experiments)}"
 
 
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(names[:_MOST_NAMED]) + (", …" if len(names) > _MOST_NAMED else "")
+
+
 def _as_query(values: list[str]) -> str:
     return quote(json.dumps(values, separators=(",", ":")), safe="")
 
@@ -210,11 +248,18 @@ def _group(group: jobs_pb2.CompareJobsResponse.Group) -> ComparisonGroup:
                 state=JobState.of(row.state),
                 value=row.value if row.HasField("value") else None,
                 seed=row.seed,
+                step=row.step,
+                best_weights=row.best_weights,
+                worse_than_trivial=_Mark.WORSE_THAN_TRIVIAL in row.marks,
+                outlier=_Mark.OUTLIER in row.marks,
             )
             for row in group.rows
         ),
         varies=tuple(group.varies),
         repeats=group.repeats,
+        median=group.median if group.HasField("median") else None,
+        iqr=group.iqr if group.HasField("iqr") else None,
+        states={JobState.of(each.state): each.count for each in group.states},
     )
 
 

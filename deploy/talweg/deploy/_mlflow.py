@@ -17,7 +17,11 @@ from typing import Any, NoReturn
 
 from mlflow import cli, server
 
-from talweg.deploy._mlflow_database import make_database, upgrade_database
+from talweg.deploy._mlflow_database import (
+    make_database,
+    set_up_write_ahead_log,
+    upgrade_database,
+)
 
 
 def become(command: Sequence[str], *, extra_env: Mapping[str, str], **_: Any) -> NoReturn:
@@ -38,6 +42,7 @@ def main() -> None:
     database, *arguments = sys.argv[1:]
     make_database(Path(database))
     upgrade_database(Path(database))
+    set_up_write_ahead_log(Path(database))
     where = ("--backend-store-uri", f"sqlite:///{database}", "--serve-artifacts")
     cli.cli(["server", *where, *arguments], prog_name="mlflow")
 

@@ -13,6 +13,8 @@ from pathlib import Path
 import sqlalchemy
 from mlflow.store.db import utils as schema
 
+# How many seconds to wait for others that have the database open.
+_PATIENCE = 20.0
 # MLflow's default when it serves artifacts; its first experiment keeps it.
 _ARTIFACTS = "mlflow-artifacts:/"
 
@@ -36,6 +38,16 @@ def make_database(path: Path) -> None:
     aside.replace(path)
 
 
+def set_up_write_ahead_log(path: Path) -> None:
+    """Let readers and a writer of the database not wait for each other.
+
+    Args:
+        path: The SQLite file. The mode is kept in it.
+    """
+    with closing(sqlite3.connect(path, timeout=_PATIENCE)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+
+
 def upgrade_database(path: Path) -> None:
     """Upgrade the database of an older MLflow atomically.
 
@@ -54,7 +66,12 @@ def upgrade_database(path: Path) -> None:
     if revision == schema._get_latest_schema_revision():  # type: ignore[no-untyped-call]
         return
     aside = _aside(path)
-    with closing(sqlite3.connect(path)) as old, closing(sqlite3.connect(aside)) as new:
+    with (
+        closing(sqlite3.connect(path, timeout=_PATIENCE)) as old,
+        closing(sqlite3.connect(aside)) as new,
+    ):
+        # A log that stayed behind would be taken for the new file's.
+        old.execute("PRAGMA journal_mode = DELETE")
         old.backup(new)
     copy = sqlalchemy.create_engine(f"sqlite:///{aside}")
     try:

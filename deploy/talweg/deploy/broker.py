@@ -88,7 +88,9 @@ def read_password(folder: Folder) -> str:
 def write_config(folder: Folder, *, port: int, password: str) -> Path:
     """Write the configuration of the broker, and create its folder if it was removed.
 
-    The password is in this file, since anyone can read the arguments of a process.
+    The password is in this file, since anyone can read the arguments of a process. The broker
+    stores nothing on disk: all its data may be lost, and a broker that persists refuses writes
+    while the disk is full.
 
     Returns:
         The configuration file.
@@ -104,29 +106,13 @@ port {port}
 protected-mode yes
 requirepass {password}
 dir "{place}"
-appendonly yes
-appendfsync everysec
+appendonly no
 save ""
 maxmemory-policy noeviction
 daemonize no
 """,
     )
     return path
-
-
-def set_data_aside(folder: Folder) -> bool:
-    """Move unreadable data of the broker aside; the record has everything that matters.
-
-    Returns:
-        Whether there was any.
-    """
-    data = folder.broker / "appendonlydir"
-    if not data.exists():
-        return False
-    aside = folder.broker / "unreadable"
-    shutil.rmtree(aside, ignore_errors=True)
-    data.rename(aside)
-    return True
 
 
 def answers(port: int, password: str) -> bool:

@@ -48,7 +48,7 @@ class Folder:
 
     @property
     def broker(self) -> Path:
-        """Configuration and data of the broker; losing them does no harm."""
+        """Configuration of the broker; it stores no data."""
         return self.root / "broker"
 
     @property
@@ -60,6 +60,16 @@ class Folder:
     def tracking(self) -> Path:
         """MLflow's database and artifacts."""
         return self.root / "mlflow"
+
+    @property
+    def tracking_database(self) -> Path:
+        """MLflow's SQLite file."""
+        return self.tracking / "mlflow.db"
+
+    @property
+    def tracking_artifacts(self) -> Path:
+        """The folder that MLflow serves files from."""
+        return self.tracking / "artifacts"
 
     @property
     def logs(self) -> Path:
@@ -116,10 +126,17 @@ class Folder:
                     newer.replace(older)
 
     def shorten_logs(self) -> None:
-        """Copy logs that are too large and truncate them."""
+        """Copy logs that are too large and truncate them.
+
+        Without room for the copy, the log is truncated all the same: the stack needs the space.
+        """
         for log in self.logs.glob("*.log"):
             if log.stat().st_size > LARGEST_LOG:
-                shutil.copyfile(log, log.with_name(f"{log.name}.1"))
+                older = log.with_name(f"{log.name}.1")
+                try:
+                    shutil.copyfile(log, older)
+                except OSError:
+                    older.unlink(missing_ok=True)
                 # The service keeps writing: its file is open for appending.
                 os.truncate(log, 0)
 

@@ -75,7 +75,7 @@ class EmbeddedPlan:
         return tuple(f"worker-{index}" for index in range(max(1, len(self._gpus))))
 
     def needs(self, name: str) -> tuple[str, ...]:
-        """Services that must have become ready before another starts for the first time."""
+        """Return the services that must be ready before another starts for the first time."""
         if name == BROKER:
             return ()
         if name in (SERVER, *self.workers):
@@ -125,11 +125,22 @@ class EmbeddedPlan:
 
     def environment(self) -> dict[str, str]:
         """Return the variables that all services get: the user's and each other's addresses."""
-        # Only the server may know the database.
-        kept_back = ("MLFLOW_TRACKING_URI", "TALWEG_DATABASE_URL")
+        # Only the server may know the database; MLflow's files are those of this stack or none.
+        kept_back = (
+            "MLFLOW_TRACKING_URI",
+            "TALWEG_DATABASE_URL",
+            "TALWEG_TRACKING_ARTIFACTS",
+            "TALWEG_TRACKING_DATABASE",
+        )
         env = {name: value for name, value in os.environ.items() if name not in kept_back}
         # No proxy may be used between services on one machine.
         local = ",".join(filter(None, (env.get("no_proxy"), HOST, "localhost")))
+        if self._settings.tracking_uri is None:
+            # Beside the server, results arrive many times faster.
+            env |= {
+                "TALWEG_TRACKING_DATABASE": str(self._folder.tracking_database),
+                "TALWEG_TRACKING_ARTIFACTS": str(self._folder.tracking_artifacts),
+            }
         return env | {
             MARK: str(self._folder.root),
             "TALWEG_DATA": str(self._folder.root),
@@ -199,13 +210,12 @@ class EmbeddedPlan:
 
     def _tracking(self) -> Service:
         port = self._ports.chosen[TRACKING]
-        artifacts = self._folder.tracking / "artifacts"
         return Service(
             name=TRACKING,
             command=(
-                *(*_PYTHON, "talweg.deploy._mlflow", str(self._folder.tracking / "mlflow.db")),
+                *(*_PYTHON, "talweg.deploy._mlflow", str(self._folder.tracking_database)),
                 *("--host", HOST, "--port", str(port), "--workers", "1"),
-                *("--artifacts-destination", artifacts.as_uri()),
+                *("--artifacts-destination", self._folder.tracking_artifacts.as_uri()),
             ),
             env={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
             is_ready=lambda pid: _listens(pid, port) and _is_healthy(port),

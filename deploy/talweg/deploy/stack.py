@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import FrameType
 
-from talweg.deploy import broker
 from talweg.deploy.batch import INTERRUPTED
 from talweg.deploy.errors import PortTakenError
 from talweg.deploy.folder import Folder, FolderLock
@@ -25,9 +24,9 @@ from talweg.deploy.stackfile import StackFile, versions
 from talweg.deploy.supervisor import Hooks, Supervisor
 from talweg.spec.stackfile import last_stack_file
 
-# After this many failed starts in a row, the data of the broker may be unreadable.
-BROKER_STARTS_BEFORE_RESET = 2
 LOG_CHECK_SECONDS = 60.0
+# Pause before a stack.json that could not be written is written again.
+FILE_RETRY_SECONDS = 1.0
 # How long the follow program may take to restore the terminal.
 BESIDE_SECONDS = 3.0
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -88,6 +87,7 @@ class Stack:
         self._ports = Ports()
         self._facts: dict[str, object] = {}
         self._deferred: list[str] | None = None
+        self._write_again_at: float | None = None
 
     def run(self) -> int:
         """Run until a signal arrives or, with `once`, until the follow program has ended.
@@ -153,6 +153,8 @@ class Stack:
                     self._release()
                     beside = None
                     self._say("The stack keeps running; Ctrl-C stops everything.")
+                if self._write_again_at and time.monotonic() > self._write_again_at:
+                    self._write_file()
                 if time.monotonic() - logs_checked > LOG_CHECK_SECONDS:
                     logs_checked = time.monotonic()
                     self._folder.shorten_logs()
@@ -176,12 +178,7 @@ class Stack:
             raise PortTakenError(f"port {wanted} is taken; choose another one, or 0 for any")
 
     def _on_death(self, name: str, failed_starts: int, was_ready: bool) -> tuple[str, ...]:
-        """Fix what may prevent a start: unreadable data, or a port that was taken meanwhile."""
-        if name == BROKER and failed_starts == BROKER_STARTS_BEFORE_RESET:
-            if broker.set_data_aside(self._folder):
-                self._note(
-                    "the data of the broker were set aside; the record has everything that matters"
-                )
+        """Fix what may prevent a start: a port that was taken meanwhile."""
         port = self._ports.chosen.get(name)
         if port is None or was_ready or is_free(port):
             return ()
@@ -208,16 +205,27 @@ class Stack:
     def _write_file(self) -> None:
         if not self._facts:
             return
-        self._file.write(
-            {
-                "data": str(self._folder.root),
-                "server": self._ports.address(SERVER),
-                "tracking": self._plan.tracking_address,
-                "broker": self._plan.broker_address,
-                "parts": self._supervisor.pids,
-                **self._facts,
-            }
-        )
+        facts = {
+            "data": str(self._folder.root),
+            "server": self._ports.address(SERVER),
+            "tracking": self._plan.tracking_address,
+            "broker": self._plan.broker_address,
+            "parts": self._supervisor.pids,
+            **self._facts,
+        }
+        try:
+            self._file.write(facts)
+        except OSError as error:
+            # A full disk, mostly: no reason to end what still runs.
+            if self._write_again_at is None:
+                self._note(
+                    f"{self._folder.stack_file} cannot be written, and is tried again: {error}"
+                )
+            self._write_again_at = time.monotonic() + FILE_RETRY_SECONDS
+        else:
+            if self._write_again_at is not None:
+                self._note(f"{self._folder.stack_file} is written again")
+            self._write_again_at = None
 
     def _note(self, text: str) -> None:
         """Log a line and print it, at once or when the follow program has ended."""

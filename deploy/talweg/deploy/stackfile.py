@@ -51,5 +51,9 @@ class StackFile:
 
 def _replace(path: Path, text: str) -> None:
     aside = path.with_name(f"{path.name}.{os.getpid()}")
-    aside.write_text(text)
-    aside.replace(path)
+    try:
+        aside.write_text(text)
+        aside.replace(path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise

@@ -156,12 +156,19 @@ class Supervisor:
                 running.start_at = time.monotonic() + _SHORTEST_WAIT
                 return
             running.first_start = time.monotonic()
-        service = self._plan.service(name)
-        env = self._plan.environment() | dict(service.env)
-        with self._folder.open_log(name) as log:
-            running.process = self._guardian.start(
-                service.command, env=env, cwd=self._folder.root, log=log
-            )
+        try:
+            service = self._plan.service(name)
+            env = self._plan.environment() | dict(service.env)
+            with self._folder.open_log(name) as log:
+                running.process = self._guardian.start(
+                    service.command, env=env, cwd=self._folder.root, log=log
+                )
+        except OSError as error:
+            if not running.was_ready:
+                raise
+            # What has run may run again, as soon as a full disk has room or memory is freed.
+            self._start_later(name, running, f"cannot be started ({error})")
+            return
         running.service, running.pid = service, running.process.pid
         if running.was_ready:
             self._hooks.changed()
@@ -186,16 +193,20 @@ class Supervisor:
         status = running.process.returncode
         running.failed_starts += not running.is_ready
         self._end(running)
-        running.deaths += 1
         how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
         may_give_up = running.service.is_essential and not running.was_ready
         if may_give_up and running.failed_starts >= HOPELESS_STARTS:
             raise self._hopeless(name, how)
-        delay = min(SHORTEST_DELAY * 2 ** (running.deaths - 1), LONGEST_DELAY)
-        running.start_at = time.monotonic() + delay
-        self._hooks.say(f"{name} {how}; restarting it in {delay:.1f} s")
+        self._start_later(name, running, how)
         for other in self._hooks.died(name, running.failed_starts, running.was_ready):
             self.restart(other)
+
+    def _start_later(self, name: str, running: _Running, why: str) -> None:
+        running.deaths += 1
+        # Of any size, a power of two is no float at last.
+        delay = min(SHORTEST_DELAY * 2 ** min(running.deaths - 1, 30), LONGEST_DELAY)
+        running.start_at = time.monotonic() + delay
+        self._hooks.say(f"{name} {why}; restarting it in {delay:.1f} s")
 
     def _end(self, running: _Running) -> None:
         """Kill the rest of a service: its children may live on and hold its port or files."""

@@ -43,7 +43,13 @@ from talweg.spec.rules.loss import has_class_weights, weight_fields
 from talweg.spec.semantics.dataset import split_sizes
 from talweg.spec.semantics.facts import arrays_of, kind, leaves, loss_facts, task_kind
 from talweg.spec.semantics.heads import Head, heads, spec_of_head
-from talweg.spec.semantics.metrics import goal_of, judges_loss, metrics_of, primary_metric
+from talweg.spec.semantics.metrics import (
+    goal_of,
+    is_of_step,
+    judges_loss,
+    metrics_of,
+    primary_metric,
+)
 from talweg.spec.semantics.outputs import (
     LossOutput,
     num_outputs,
@@ -89,6 +95,7 @@ __all__ = [
     "is_blob_path",
     "is_job_id",
     "is_model_folder",
+    "is_of_step",
     "is_sha256",
     "is_tracking_id",
     "is_web_address",

@@ -15,6 +15,10 @@ TASK: Final = "talweg.answer"
 QUEUE_ARGUMENT: Final = "queue"
 """The keyword argument of the task: the queue that the doorbell rings for."""
 
+WHY_UNFIT: Final = "talweg_why_unfit"
+"""The name of the remote control command that a worker answers by why it takes no jobs, in words;
+by an empty text where it takes them."""
+
 DEFAULT_QUEUE: Final = "default"
 """The queue of jobs that run on any device."""
 

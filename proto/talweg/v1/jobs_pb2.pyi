@@ -298,6 +298,7 @@ class Outcome(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     DIVERGENCE_FIELD_NUMBER: _builtins.int
     MODEL_SHA256_FIELD_NUMBER: _builtins.int
+    WEIGHTS_STEP_FIELD_NUMBER: _builtins.int
     state: Global___Job.State.ValueType
     cause: Global___Outcome.Cause.ValueType
     message: _builtins.str
@@ -305,6 +306,10 @@ class Outcome(_message.Message):
     model_sha256: _builtins.str
     """SHA-256 of the trained model's file in the blob store, which perceptual losses of other jobs
     can use as a feature network; empty if none was kept.
+    """
+    weights_step: _builtins.int
+    """Of a SUCCEEDED job, the step whose weights were kept and tested: that of the best evaluation
+    where early stopping chose them, else the last. 0 where the worker did not say.
     """
     @_builtins.property
     def divergence(self) -> Global___Divergence: ...
@@ -316,10 +321,11 @@ class Outcome(_message.Message):
         message: _builtins.str = ...,
         divergence: Global___Divergence | None = ...,
         model_sha256: _builtins.str = ...,
+        weights_step: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["divergence", b"divergence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "divergence", b"divergence", "message", b"message", "model_sha256", b"model_sha256", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "divergence", b"divergence", "message", b"message", "model_sha256", b"model_sha256", "state", b"state", "weights_step", b"weights_step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1131,8 +1137,9 @@ class GetJobMetricsResponse(_message.Message):
 
     @_builtins.property
     def points(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricPoint]:
-        """Thinned to about two per second. Steps that an attempt repeats after resuming from a
-        checkpoint appear once.
+        """Every evaluation. Points of training steps are thinned to about two per second; the first, the
+        best and the last always stay. Steps that an attempt repeats after resuming from a checkpoint
+        appear once.
         """
 
     def __init__(
@@ -1190,6 +1197,39 @@ Global___CompareJobsRequest: _TypeAlias = CompareJobsRequest  # noqa: Y015
 class CompareJobsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _Mark:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _MarkEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[CompareJobsResponse._Mark.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        MARK_UNSPECIFIED: CompareJobsResponse._Mark.ValueType  # 0
+        WORSE_THAN_TRIVIAL: CompareJobsResponse._Mark.ValueType  # 1
+        """Far worse than what a predictor reaches that knows nothing of the inputs (trivial/…): more than
+        twice a metric that is better low; less than half of one that is better high; more than 1 worse
+        where the trivial predictor's own value is not above 0.
+        """
+        OUTLIER: CompareJobsResponse._Mark.ValueType  # 2
+        """More than ten robust standard deviations (of the median absolute deviation) off the median of
+        its group, and off by more than the median itself. Where the group has fewer than four values,
+        all values count as one group.
+        """
+
+    class Mark(_Mark, metaclass=_MarkEnumTypeWrapper):
+        """Something about a value that its reader should know."""
+
+    MARK_UNSPECIFIED: CompareJobsResponse.Mark.ValueType  # 0
+    WORSE_THAN_TRIVIAL: CompareJobsResponse.Mark.ValueType  # 1
+    """Far worse than what a predictor reaches that knows nothing of the inputs (trivial/…): more than
+    twice a metric that is better low; less than half of one that is better high; more than 1 worse
+    where the trivial predictor's own value is not above 0.
+    """
+    OUTLIER: CompareJobsResponse.Mark.ValueType  # 2
+    """More than ten robust standard deviations (of the median absolute deviation) off the median of
+    its group, and off by more than the median itself. Where the group has fewer than four values,
+    all values count as one group.
+    """
+
     @_typing.final
     class Row(_message.Message):
         DESCRIPTOR: _descriptor.Descriptor
@@ -1198,11 +1238,22 @@ class CompareJobsResponse(_message.Message):
         STATE_FIELD_NUMBER: _builtins.int
         VALUE_FIELD_NUMBER: _builtins.int
         SEED_FIELD_NUMBER: _builtins.int
+        STEP_FIELD_NUMBER: _builtins.int
+        BEST_WEIGHTS_FIELD_NUMBER: _builtins.int
+        MARKS_FIELD_NUMBER: _builtins.int
         job: _builtins.str
         state: Global___Job.State.ValueType
         value: _builtins.float
-        """Absent if the job has no such value."""
+        """Absent if the job has no such value. The value of a job that did not succeed is the last one
+        reported, and does not enter the statistics of the group.
+        """
         seed: _builtins.int
+        step: _builtins.int
+        """At which the value was measured."""
+        best_weights: _builtins.bool
+        """The value is of an earlier evaluation than the last: early stopping took the weights of that."""
+        @_builtins.property
+        def marks(self) -> _containers.RepeatedScalarFieldContainer[Global___CompareJobsResponse.Mark.ValueType]: ...
         def __init__(
             self,
             *,
@@ -1210,14 +1261,39 @@ class CompareJobsResponse(_message.Message):
             state: Global___Job.State.ValueType = ...,
             value: _builtins.float | None = ...,
             seed: _builtins.int = ...,
+            step: _builtins.int = ...,
+            best_weights: _builtins.bool = ...,
+            marks: _abc.Iterable[Global___CompareJobsResponse.Mark.ValueType] | None = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "value", b"value"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "job", b"job", "seed", b"seed", "state", b"state", "value", b"value"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "best_weights", b"best_weights", "job", b"job", "marks", b"marks", "seed", b"seed", "state", b"state", "step", b"step", "value", b"value"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         _WhichOneofReturnType__value: _TypeAlias = _typing.Literal["value"]  # noqa: Y015
         _WhichOneofArgType__value: _TypeAlias = _typing.Literal["_value", b"_value"]  # noqa: Y015
         def WhichOneof(self, oneof_group: _WhichOneofArgType__value) -> _WhichOneofReturnType__value | None: ...
+
+    @_typing.final
+    class StateCount(_message.Message):
+        """How many jobs are in a state."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        STATE_FIELD_NUMBER: _builtins.int
+        COUNT_FIELD_NUMBER: _builtins.int
+        state: Global___Job.State.ValueType
+        count: _builtins.int
+        def __init__(
+            self,
+            *,
+            state: Global___Job.State.ValueType = ...,
+            count: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "state", b"state"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     @_typing.final
     class Group(_message.Message):
@@ -1234,8 +1310,11 @@ class CompareJobsResponse(_message.Message):
         ROWS_FIELD_NUMBER: _builtins.int
         VARIES_FIELD_NUMBER: _builtins.int
         REPEATS_FIELD_NUMBER: _builtins.int
+        MEDIAN_FIELD_NUMBER: _builtins.int
+        IQR_FIELD_NUMBER: _builtins.int
+        STATES_FIELD_NUMBER: _builtins.int
         count: _builtins.int
-        """Number of jobs with a value."""
+        """Number of SUCCEEDED jobs with a value: mean, sd, min, max, median and iqr are over these alone."""
         mean: _builtins.float
         sd: _builtins.float
         """Sample standard deviation; absent below two values."""
@@ -1248,6 +1327,9 @@ class CompareJobsResponse(_message.Message):
         """Number of values from a spec and seed that already had one. Training is deterministic, so
         repeats make sd smaller and add no information.
         """
+        median: _builtins.float
+        iqr: _builtins.float
+        """Interquartile range; absent below two values."""
         @_builtins.property
         def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
             """One value per path of group_by, as text; for a loss, its name and changed parameters."""
@@ -1259,6 +1341,10 @@ class CompareJobsResponse(_message.Message):
             """Paths other than the seed at which the specs differ, such as
             "optimizer.adamw.learning_rate": mean and sd then cover more than seeds.
             """
+
+        @_builtins.property
+        def states(self) -> _containers.RepeatedCompositeFieldContainer[Global___CompareJobsResponse.StateCount]:
+            """Jobs by state, those in no state left out."""
 
         def __init__(
             self,
@@ -1274,23 +1360,34 @@ class CompareJobsResponse(_message.Message):
             rows: _abc.Iterable[Global___CompareJobsResponse.Row] | None = ...,
             varies: _abc.Iterable[_builtins.str] | None = ...,
             repeats: _builtins.int = ...,
+            median: _builtins.float | None = ...,
+            iqr: _builtins.float | None = ...,
+            states: _abc.Iterable[Global___CompareJobsResponse.StateCount] | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_mean", b"_mean", "_min", b"_min", "_sd", b"_sd", "max", b"max", "mean", b"mean", "min", b"min", "sd", b"sd"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_iqr", b"_iqr", "_max", b"_max", "_mean", b"_mean", "_median", b"_median", "_min", b"_min", "_sd", b"_sd", "iqr", b"iqr", "max", b"max", "mean", b"mean", "median", b"median", "min", b"min", "sd", b"sd"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_mean", b"_mean", "_min", b"_min", "_sd", b"_sd", "count", b"count", "labels", b"labels", "max", b"max", "mean", b"mean", "min", b"min", "repeats", b"repeats", "rows", b"rows", "sd", b"sd", "succeeded", b"succeeded", "total", b"total", "varies", b"varies"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_iqr", b"_iqr", "_max", b"_max", "_mean", b"_mean", "_median", b"_median", "_min", b"_min", "_sd", b"_sd", "count", b"count", "iqr", b"iqr", "labels", b"labels", "max", b"max", "mean", b"mean", "median", b"median", "min", b"min", "repeats", b"repeats", "rows", b"rows", "sd", b"sd", "states", b"states", "succeeded", b"succeeded", "total", b"total", "varies", b"varies"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__iqr: _TypeAlias = _typing.Literal["iqr"]  # noqa: Y015
+        _WhichOneofArgType__iqr: _TypeAlias = _typing.Literal["_iqr", b"_iqr"]  # noqa: Y015
         _WhichOneofReturnType__max: _TypeAlias = _typing.Literal["max"]  # noqa: Y015
         _WhichOneofArgType__max: _TypeAlias = _typing.Literal["_max", b"_max"]  # noqa: Y015
         _WhichOneofReturnType__mean: _TypeAlias = _typing.Literal["mean"]  # noqa: Y015
         _WhichOneofArgType__mean: _TypeAlias = _typing.Literal["_mean", b"_mean"]  # noqa: Y015
+        _WhichOneofReturnType__median: _TypeAlias = _typing.Literal["median"]  # noqa: Y015
+        _WhichOneofArgType__median: _TypeAlias = _typing.Literal["_median", b"_median"]  # noqa: Y015
         _WhichOneofReturnType__min: _TypeAlias = _typing.Literal["min"]  # noqa: Y015
         _WhichOneofArgType__min: _TypeAlias = _typing.Literal["_min", b"_min"]  # noqa: Y015
         _WhichOneofReturnType__sd: _TypeAlias = _typing.Literal["sd"]  # noqa: Y015
         _WhichOneofArgType__sd: _TypeAlias = _typing.Literal["_sd", b"_sd"]  # noqa: Y015
         @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__iqr) -> _WhichOneofReturnType__iqr | None: ...
+        @_typing.overload
         def WhichOneof(self, oneof_group: _WhichOneofArgType__max) -> _WhichOneofReturnType__max | None: ...
         @_typing.overload
         def WhichOneof(self, oneof_group: _WhichOneofArgType__mean) -> _WhichOneofReturnType__mean | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__median) -> _WhichOneofReturnType__median | None: ...
         @_typing.overload
         def WhichOneof(self, oneof_group: _WhichOneofArgType__min) -> _WhichOneofReturnType__min | None: ...
         @_typing.overload
@@ -1300,10 +1397,13 @@ class CompareJobsResponse(_message.Message):
     GOAL_FIELD_NUMBER: _builtins.int
     GROUPS_FIELD_NUMBER: _builtins.int
     metric: _builtins.str
+    """A val/… metric is that of the weights kept: of the best evaluation where early stopping chose
+    them, else of the last. All others are the last value.
+    """
     goal: _options_pb2.Goal.ValueType
     @_builtins.property
     def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___CompareJobsResponse.Group]:
-        """Best mean first; groups without values last."""
+        """Best mean of SUCCEEDED jobs first; groups without values last."""
 
     def __init__(
         self,

@@ -111,7 +111,8 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchSubmitJobs(self, request, context):
-        """Submits up to 1,000 jobs independently: one that is refused does not affect the others.
+        """Submits up to 1,000 jobs of 16 MiB in all, independently: one that is refused does not affect the
+        others.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -149,7 +150,8 @@ class JobServiceServicer:
 
     def CompareJobs(self, request, context):
         """Compares jobs from the database, even while MLflow is down. INVALID_ARGUMENT if there are more
-        than 10,000 jobs, or groups with labels so long that the response would exceed 4 MiB.
+        than 10,000 jobs, or groups with labels so long that the response would exceed 4 MiB; and if the
+        metric is a loss that is not the same for all jobs, with the metrics that would do.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

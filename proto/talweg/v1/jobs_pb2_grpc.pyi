@@ -42,7 +42,9 @@ class JobServiceStub:
     used with another body.
     """
     BatchSubmitJobs: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.BatchSubmitJobsRequest, _jobs_pb2.BatchSubmitJobsResponse]
-    """Submits up to 1,000 jobs independently: one that is refused does not affect the others."""
+    """Submits up to 1,000 jobs of 16 MiB in all, independently: one that is refused does not affect the
+    others.
+    """
     GetJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.GetJobRequest, _jobs_pb2.Job]
     """Returns a job. NOT_FOUND if there is no such job."""
     ListJobs: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ListJobsRequest, _jobs_pb2.ListJobsResponse]
@@ -57,7 +59,8 @@ class JobServiceStub:
     """Returns the first, last and best value of each metric and, on request, the recorded points."""
     CompareJobs: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.CompareJobsRequest, _jobs_pb2.CompareJobsResponse]
     """Compares jobs from the database, even while MLflow is down. INVALID_ARGUMENT if there are more
-    than 10,000 jobs, or groups with labels so long that the response would exceed 4 MiB.
+    than 10,000 jobs, or groups with labels so long that the response would exceed 4 MiB; and if the
+    metric is a loss that is not the same for all jobs, with the metrics that would do.
     """
     CancelJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.CancelJobRequest, _jobs_pb2.Job]
     """Requests that a job ends as CANCELLED. FAILED_PRECONDITION if it has already ended otherwise."""
@@ -84,7 +87,9 @@ class JobServiceAsyncStub(JobServiceStub):
     used with another body.
     """
     BatchSubmitJobs: _aio.UnaryUnaryMultiCallable[_jobs_pb2.BatchSubmitJobsRequest, _jobs_pb2.BatchSubmitJobsResponse]  # type: ignore[assignment]
-    """Submits up to 1,000 jobs independently: one that is refused does not affect the others."""
+    """Submits up to 1,000 jobs of 16 MiB in all, independently: one that is refused does not affect the
+    others.
+    """
     GetJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.GetJobRequest, _jobs_pb2.Job]  # type: ignore[assignment]
     """Returns a job. NOT_FOUND if there is no such job."""
     ListJobs: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ListJobsRequest, _jobs_pb2.ListJobsResponse]  # type: ignore[assignment]
@@ -99,7 +104,8 @@ class JobServiceAsyncStub(JobServiceStub):
     """Returns the first, last and best value of each metric and, on request, the recorded points."""
     CompareJobs: _aio.UnaryUnaryMultiCallable[_jobs_pb2.CompareJobsRequest, _jobs_pb2.CompareJobsResponse]  # type: ignore[assignment]
     """Compares jobs from the database, even while MLflow is down. INVALID_ARGUMENT if there are more
-    than 10,000 jobs, or groups with labels so long that the response would exceed 4 MiB.
+    than 10,000 jobs, or groups with labels so long that the response would exceed 4 MiB; and if the
+    metric is a loss that is not the same for all jobs, with the metrics that would do.
     """
     CancelJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.CancelJobRequest, _jobs_pb2.Job]  # type: ignore[assignment]
     """Requests that a job ends as CANCELLED. FAILED_PRECONDITION if it has already ended otherwise."""
@@ -135,7 +141,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_pb2.BatchSubmitJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.BatchSubmitJobsResponse, _abc.Awaitable[_jobs_pb2.BatchSubmitJobsResponse]]:
-        """Submits up to 1,000 jobs independently: one that is refused does not affect the others."""
+        """Submits up to 1,000 jobs of 16 MiB in all, independently: one that is refused does not affect the
+        others.
+        """
 
     @_abc_1.abstractmethod
     def GetJob(
@@ -180,7 +188,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.CompareJobsResponse, _abc.Awaitable[_jobs_pb2.CompareJobsResponse]]:
         """Compares jobs from the database, even while MLflow is down. INVALID_ARGUMENT if there are more
-        than 10,000 jobs, or groups with labels so long that the response would exceed 4 MiB.
+        than 10,000 jobs, or groups with labels so long that the response would exceed 4 MiB; and if the
+        metric is a loss that is not the same for all jobs, with the metrics that would do.
         """
 
     @_abc_1.abstractmethod

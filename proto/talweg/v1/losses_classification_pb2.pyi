@@ -677,31 +677,58 @@ Global___Distillation: _TypeAlias = Distillation  # noqa: Y015
 class Ctc(_message.Message):
     """Connectionist temporal classification: negative log likelihood of a label sequence, summed over
     all its alignments with the time steps. The mean first divides each value by its target length.
+    A sequence that is longer than its time steps, counting a blank between repeated symbols, has no
+    alignment: `impossible` decides what it gives.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _Impossible:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ImpossibleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Ctc._Impossible.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        zero: Ctc._Impossible.ValueType  # 0
+        """It counts as 0 and has no gradient, as with zero_infinity in torch."""
+        error: Ctc._Impossible.ValueType  # 1
+        """It is refused."""
+
+    class Impossible(_Impossible, metaclass=_ImpossibleEnumTypeWrapper): ...
+    zero: Ctc.Impossible.ValueType  # 0
+    """It counts as 0 and has no gradient, as with zero_infinity in torch."""
+    error: Ctc.Impossible.ValueType  # 1
+    """It is refused."""
+
     BLANK_FIELD_NUMBER: _builtins.int
+    IMPOSSIBLE_FIELD_NUMBER: _builtins.int
     REDUCTION_FIELD_NUMBER: _builtins.int
     blank: _builtins.int
     """Index of the blank class."""
+    impossible: Global___Ctc.Impossible.ValueType
+    """What a sequence without any alignment gives."""
     reduction: _losses_parts_pb2.Reduction.Kind.ValueType
     def __init__(
         self,
         *,
         blank: _builtins.int | None = ...,
+        impossible: Global___Ctc.Impossible.ValueType | None = ...,
         reduction: _losses_parts_pb2.Reduction.Kind.ValueType | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_blank", b"_blank", "_reduction", b"_reduction", "blank", b"blank", "reduction", b"reduction"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_blank", b"_blank", "_impossible", b"_impossible", "_reduction", b"_reduction", "blank", b"blank", "impossible", b"impossible", "reduction", b"reduction"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_blank", b"_blank", "_reduction", b"_reduction", "blank", b"blank", "reduction", b"reduction"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_blank", b"_blank", "_impossible", b"_impossible", "_reduction", b"_reduction", "blank", b"blank", "impossible", b"impossible", "reduction", b"reduction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__blank: _TypeAlias = _typing.Literal["blank"]  # noqa: Y015
     _WhichOneofArgType__blank: _TypeAlias = _typing.Literal["_blank", b"_blank"]  # noqa: Y015
+    _WhichOneofReturnType__impossible: _TypeAlias = _typing.Literal["impossible"]  # noqa: Y015
+    _WhichOneofArgType__impossible: _TypeAlias = _typing.Literal["_impossible", b"_impossible"]  # noqa: Y015
     _WhichOneofReturnType__reduction: _TypeAlias = _typing.Literal["reduction"]  # noqa: Y015
     _WhichOneofArgType__reduction: _TypeAlias = _typing.Literal["_reduction", b"_reduction"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__blank) -> _WhichOneofReturnType__blank | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__impossible) -> _WhichOneofReturnType__impossible | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__reduction) -> _WhichOneofReturnType__reduction | None: ...
 

@@ -41,6 +41,7 @@ class Model(_message.Message):
     DETECTOR_FIELD_NUMBER: _builtins.int
     MULTI_HEAD_FIELD_NUMBER: _builtins.int
     TRANSFORMER_FIELD_NUMBER: _builtins.int
+    TABULAR_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def linear(self) -> Global___Linear: ...
     @_builtins.property
@@ -65,6 +66,8 @@ class Model(_message.Message):
     def multi_head(self) -> Global___MultiHead: ...
     @_builtins.property
     def transformer(self) -> Global___Transformer: ...
+    @_builtins.property
+    def tabular(self) -> Global___Tabular: ...
     def __init__(
         self,
         *,
@@ -80,12 +83,13 @@ class Model(_message.Message):
         detector: Global___Detector | None = ...,
         multi_head: Global___MultiHead | None = ...,
         transformer: Global___Transformer | None = ...,
+        tabular: Global___Tabular | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["adversarial", b"adversarial", "autoencoder", b"autoencoder", "convnet", b"convnet", "detector", b"detector", "embedder", b"embedder", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "multi_head", b"multi_head", "resnet", b"resnet", "sequential", b"sequential", "transformer", b"transformer", "unet", b"unet"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adversarial", b"adversarial", "autoencoder", b"autoencoder", "convnet", b"convnet", "detector", b"detector", "embedder", b"embedder", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "multi_head", b"multi_head", "resnet", b"resnet", "sequential", b"sequential", "tabular", b"tabular", "transformer", b"transformer", "unet", b"unet"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adversarial", b"adversarial", "autoencoder", b"autoencoder", "convnet", b"convnet", "detector", b"detector", "embedder", b"embedder", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "multi_head", b"multi_head", "resnet", b"resnet", "sequential", b"sequential", "transformer", b"transformer", "unet", b"unet"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adversarial", b"adversarial", "autoencoder", b"autoencoder", "convnet", b"convnet", "detector", b"detector", "embedder", b"embedder", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "multi_head", b"multi_head", "resnet", b"resnet", "sequential", b"sequential", "tabular", b"tabular", "transformer", b"transformer", "unet", b"unet"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["linear", "mlp", "convnet", "sequential", "unet", "resnet", "embedder", "autoencoder", "adversarial", "detector", "multi_head", "transformer"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["linear", "mlp", "convnet", "sequential", "unet", "resnet", "embedder", "autoencoder", "adversarial", "detector", "multi_head", "transformer", "tabular"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -590,6 +594,227 @@ class Transformer(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__width) -> _WhichOneofReturnType__width | None: ...
 
 Global___Transformer: _TypeAlias = Transformer  # noqa: Y015
+
+@_typing.final
+class Tabular(_message.Message):
+    """Multi-layer perceptron with residual blocks over embedded numerical features: an embedding of each
+    feature, a linear layer to the width, residual blocks (normalisation, linear, ReLU, linear), then
+    normalisation, ReLU and a linear layer. Dropout follows the ReLU and the second linear layer of each
+    block.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Norm:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _NormEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Tabular._Norm.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        layer: Tabular._Norm.ValueType  # 0
+        """Layer normalisation, which takes each sample by itself."""
+        batch: Tabular._Norm.ValueType  # 1
+        """Batch normalisation."""
+        none: Tabular._Norm.ValueType  # 2
+        """None."""
+
+    class Norm(_Norm, metaclass=_NormEnumTypeWrapper): ...
+    layer: Tabular.Norm.ValueType  # 0
+    """Layer normalisation, which takes each sample by itself."""
+    batch: Tabular.Norm.ValueType  # 1
+    """Batch normalisation."""
+    none: Tabular.Norm.ValueType  # 2
+    """None."""
+
+    EMBEDDING_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    BLOCKS_FIELD_NUMBER: _builtins.int
+    HIDDEN_FACTOR_FIELD_NUMBER: _builtins.int
+    DROPOUT_FIELD_NUMBER: _builtins.int
+    NORM_FIELD_NUMBER: _builtins.int
+    width: _builtins.int
+    """Width of the residual stream."""
+    blocks: _builtins.int
+    """Number of residual blocks."""
+    hidden_factor: _builtins.int
+    """Hidden units of each block, as a multiple of the width."""
+    dropout: _builtins.float
+    """Dropout probability, applied twice in each block."""
+    norm: Global___Tabular.Norm.ValueType
+    """Normalisation at the start of each block and after the last."""
+    @_builtins.property
+    def embedding(self) -> Global___NumberEmbedding:
+        """Embedding of each feature."""
+
+    def __init__(
+        self,
+        *,
+        embedding: Global___NumberEmbedding | None = ...,
+        width: _builtins.int | None = ...,
+        blocks: _builtins.int | None = ...,
+        hidden_factor: _builtins.int | None = ...,
+        dropout: _builtins.float | None = ...,
+        norm: Global___Tabular.Norm.ValueType | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_blocks", b"_blocks", "_dropout", b"_dropout", "_hidden_factor", b"_hidden_factor", "_norm", b"_norm", "_width", b"_width", "blocks", b"blocks", "dropout", b"dropout", "embedding", b"embedding", "hidden_factor", b"hidden_factor", "norm", b"norm", "width", b"width"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_blocks", b"_blocks", "_dropout", b"_dropout", "_hidden_factor", b"_hidden_factor", "_norm", b"_norm", "_width", b"_width", "blocks", b"blocks", "dropout", b"dropout", "embedding", b"embedding", "hidden_factor", b"hidden_factor", "norm", b"norm", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__blocks: _TypeAlias = _typing.Literal["blocks"]  # noqa: Y015
+    _WhichOneofArgType__blocks: _TypeAlias = _typing.Literal["_blocks", b"_blocks"]  # noqa: Y015
+    _WhichOneofReturnType__dropout: _TypeAlias = _typing.Literal["dropout"]  # noqa: Y015
+    _WhichOneofArgType__dropout: _TypeAlias = _typing.Literal["_dropout", b"_dropout"]  # noqa: Y015
+    _WhichOneofReturnType__hidden_factor: _TypeAlias = _typing.Literal["hidden_factor"]  # noqa: Y015
+    _WhichOneofArgType__hidden_factor: _TypeAlias = _typing.Literal["_hidden_factor", b"_hidden_factor"]  # noqa: Y015
+    _WhichOneofReturnType__norm: _TypeAlias = _typing.Literal["norm"]  # noqa: Y015
+    _WhichOneofArgType__norm: _TypeAlias = _typing.Literal["_norm", b"_norm"]  # noqa: Y015
+    _WhichOneofReturnType__width: _TypeAlias = _typing.Literal["width"]  # noqa: Y015
+    _WhichOneofArgType__width: _TypeAlias = _typing.Literal["_width", b"_width"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__blocks) -> _WhichOneofReturnType__blocks | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__dropout) -> _WhichOneofReturnType__dropout | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__hidden_factor) -> _WhichOneofReturnType__hidden_factor | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__norm) -> _WhichOneofReturnType__norm | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__width) -> _WhichOneofReturnType__width | None: ...
+
+Global___Tabular: _TypeAlias = Tabular  # noqa: Y015
+
+@_typing.final
+class NumberEmbedding(_message.Message):
+    """Embedding of a numerical feature."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PIECEWISE_LINEAR_FIELD_NUMBER: _builtins.int
+    PERIODIC_FIELD_NUMBER: _builtins.int
+    NONE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def piecewise_linear(self) -> Global___PiecewiseLinear: ...
+    @_builtins.property
+    def periodic(self) -> Global___Periodic: ...
+    @_builtins.property
+    def none(self) -> Global___NoEmbedding:
+        """The number itself."""
+
+    def __init__(
+        self,
+        *,
+        piecewise_linear: Global___PiecewiseLinear | None = ...,
+        periodic: Global___Periodic | None = ...,
+        none: Global___NoEmbedding | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "none", b"none", "periodic", b"periodic", "piecewise_linear", b"piecewise_linear"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "none", b"none", "periodic", b"periodic", "piecewise_linear", b"piecewise_linear"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["piecewise_linear", "periodic", "none"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___NumberEmbedding: _TypeAlias = NumberEmbedding  # noqa: Y015
+
+@_typing.final
+class PiecewiseLinear(_message.Message):
+    """Piecewise-linear encoding: the fraction of each bin that the value has passed, from 0 to 1, then a
+    linear layer and ReLU per feature. The bin edges are fixed at quantiles of the standard normal
+    distribution within ±3, which suits standardised inputs. Beyond the outer edges the first and last
+    bins continue linearly.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BINS_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    bins: _builtins.int
+    """Number of bins per feature."""
+    size: _builtins.int
+    """Embedding size per feature."""
+    def __init__(
+        self,
+        *,
+        bins: _builtins.int | None = ...,
+        size: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bins", b"_bins", "_size", b"_size", "bins", b"bins", "size", b"size"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bins", b"_bins", "_size", b"_size", "bins", b"bins", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__bins: _TypeAlias = _typing.Literal["bins"]  # noqa: Y015
+    _WhichOneofArgType__bins: _TypeAlias = _typing.Literal["_bins", b"_bins"]  # noqa: Y015
+    _WhichOneofReturnType__size: _TypeAlias = _typing.Literal["size"]  # noqa: Y015
+    _WhichOneofArgType__size: _TypeAlias = _typing.Literal["_size", b"_size"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bins) -> _WhichOneofReturnType__bins | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__size) -> _WhichOneofReturnType__size | None: ...
+
+Global___PiecewiseLinear: _TypeAlias = PiecewiseLinear  # noqa: Y015
+
+@_typing.final
+class Periodic(_message.Message):
+    """Periodic encoding: sines and cosines of the value at trainable frequencies, then a linear layer and
+    ReLU per feature.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FREQUENCIES_FIELD_NUMBER: _builtins.int
+    SIGMA_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    frequencies: _builtins.int
+    """Number of frequencies per feature, each with a sine and a cosine."""
+    sigma: _builtins.float
+    """Standard deviation of the initial frequencies, drawn from a normal distribution around 0, in
+    periods per unit of the (standardised) input. Larger values let the outputs change faster.
+    """
+    size: _builtins.int
+    """Embedding size per feature."""
+    def __init__(
+        self,
+        *,
+        frequencies: _builtins.int | None = ...,
+        sigma: _builtins.float | None = ...,
+        size: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_frequencies", b"_frequencies", "_sigma", b"_sigma", "_size", b"_size", "frequencies", b"frequencies", "sigma", b"sigma", "size", b"size"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_frequencies", b"_frequencies", "_sigma", b"_sigma", "_size", b"_size", "frequencies", b"frequencies", "sigma", b"sigma", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__frequencies: _TypeAlias = _typing.Literal["frequencies"]  # noqa: Y015
+    _WhichOneofArgType__frequencies: _TypeAlias = _typing.Literal["_frequencies", b"_frequencies"]  # noqa: Y015
+    _WhichOneofReturnType__sigma: _TypeAlias = _typing.Literal["sigma"]  # noqa: Y015
+    _WhichOneofArgType__sigma: _TypeAlias = _typing.Literal["_sigma", b"_sigma"]  # noqa: Y015
+    _WhichOneofReturnType__size: _TypeAlias = _typing.Literal["size"]  # noqa: Y015
+    _WhichOneofArgType__size: _TypeAlias = _typing.Literal["_size", b"_size"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__frequencies) -> _WhichOneofReturnType__frequencies | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sigma) -> _WhichOneofReturnType__sigma | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__size) -> _WhichOneofReturnType__size | None: ...
+
+Global___Periodic: _TypeAlias = Periodic  # noqa: Y015
+
+@_typing.final
+class NoEmbedding(_message.Message):
+    """No embedding."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NoEmbedding: _TypeAlias = NoEmbedding  # noqa: Y015
 
 @_typing.final
 class Sequential(_message.Message):

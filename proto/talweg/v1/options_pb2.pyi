@@ -759,12 +759,15 @@ class ModelFacts(_message.Message):
     REFERENCE_FIELD_NUMBER: _builtins.int
     IMAGES_FIELD_NUMBER: _builtins.int
     TASKS_FIELD_NUMBER: _builtins.int
+    VECTORS_FIELD_NUMBER: _builtins.int
     input: _builtins.str
     """The inputs it takes, such as "vectors" or "images (channels, height, width)"."""
     when: _builtins.str
     reference: _builtins.str
     images: _builtins.bool
     """The model takes images only."""
+    vectors: _builtins.bool
+    """It takes vectors only."""
     @_builtins.property
     def tasks(self) -> _containers.RepeatedScalarFieldContainer[Global___TaskKind.ValueType]:
         """The tasks that it supports."""
@@ -777,10 +780,11 @@ class ModelFacts(_message.Message):
         reference: _builtins.str = ...,
         images: _builtins.bool = ...,
         tasks: _abc.Iterable[Global___TaskKind.ValueType] | None = ...,
+        vectors: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["images", b"images", "input", b"input", "reference", b"reference", "tasks", b"tasks", "when", b"when"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["images", b"images", "input", b"input", "reference", b"reference", "tasks", b"tasks", "vectors", b"vectors", "when", b"when"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -320,7 +320,10 @@ class FinishJobRequest(_message.Message):
     @_builtins.property
     def outcome(self) -> _jobs_pb2.Outcome:
         """With state QUEUED the job returns to the queue, because the worker is shutting down. With
-        PAUSED it waits until it is resumed.
+        PAUSED it waits until it is resumed. With QUEUED and cause SERVICE the worker is in trouble, for
+        example because its disk is full: the job can be claimed again after a pause, which doubles each
+        time up to a minute, until an attempt saves a new checkpoint. With QUEUED and cause WORKER_LOST
+        the process that ran the job has died, which counts as a lost worker.
         """
 
     @_builtins.property

@@ -15,7 +15,7 @@ def redis_url(broker_url: str) -> str:
     """Return the broker's URL in redis-py's form; Celery's differs for Unix sockets.
 
     Args:
-        broker_url: Redis://…, rediss://… or redis+socket:///PATH.
+        broker_url: `redis://…`, `rediss://…` or `redis+socket:///PATH`.
 
     Raises:
         BadSetting: It is none of these.

@@ -9,6 +9,7 @@ import click
 from sqlalchemy.exc import DBAPIError
 
 from talweg.server.errors import CannotStart, DatabaseUnavailable
+from talweg.server.limits import raise_file_limit
 from talweg.server.settings import Settings
 from talweg.server.store import migrate
 from talweg.server.store.database import Database
@@ -30,6 +31,7 @@ def server() -> None:
         if settings.log_level != "DEBUG":
             # It tells at length of each start that nothing was to be done.
             logging.getLogger("alembic").setLevel(logging.WARNING)
+        raise_file_limit()
         asyncio.run(serve(settings))
 
 

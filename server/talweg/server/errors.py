@@ -15,6 +15,8 @@ ServerError
 ├── JobEnded                the job is over, and the call needs one that is not
 ├── JobNotEnded             the reverse
 ├── StaleLease              another attempt, or none, holds the job
+├── MessageTooLarge
+├── TooManyWatches          of one caller
 ├── InternalError           nobody foresaw it; only the log tells what it was
 ├── Unavailable             later it may work
 │   ├── DatabaseUnavailable
@@ -151,6 +153,14 @@ class JobNotEnded(ServerError):
 
 class StaleLease(ServerError):
     """The caller does not hold the job any more."""
+
+
+class MessageTooLarge(ServerError):
+    """A request takes more bytes than its method allows."""
+
+
+class TooManyWatches(ServerError):
+    """The caller watches as many jobs at once as one caller may."""
 
 
 class InternalError(ServerError):

@@ -6,9 +6,11 @@ from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
-from talweg.server.errors import ServerError
+from talweg.server.errors import InvalidRequest, ServerError
+from talweg.server.limits import too_large
 from talweg.server.statuses import INTERNAL, to_status
 
 # As text, since grpc's classes are generic in their stubs alone.
@@ -33,23 +35,60 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     ) -> "Handler":
         """Wrap the method that the call is for."""
         handler: Any = await continuation(handler_call_details)
-        if handler is None or handler.request_streaming:
-            # None: there is no such method. Of streams in there is only reflection's own.
-            return handler  # type: ignore[no-any-return]
+        if handler is None:
+            # There is no such method.
+            return None  # type: ignore[return-value]
         method = handler_call_details.method
-        if handler.response_streaming:
-            wrapped: Any = grpc.unary_stream_rpc_method_handler(
-                _stream(handler.unary_stream, method),
-                handler.request_deserializer,
-                handler.response_serializer,
+        read, write = handler.request_deserializer, handler.response_serializer
+        if handler.request_streaming:
+            # Only reflection's own, which refuses an empty request in its answer.
+            wrapped: Any = grpc.stream_stream_rpc_method_handler(
+                handler.stream_stream, _readable_or_empty(read), write
+            )
+        elif handler.response_streaming:
+            wrapped = grpc.unary_stream_rpc_method_handler(
+                _stream(handler.unary_stream, method), _checked(read, method), write
             )
         else:
             wrapped = grpc.unary_unary_rpc_method_handler(
-                _unary(handler.unary_unary, method),
-                handler.request_deserializer,
-                handler.response_serializer,
+                _unary(handler.unary_unary, method), _checked(read, method), write
             )
         return wrapped  # type: ignore[no-any-return]
+
+
+Read = Callable[[bytes], Any]
+
+
+def _checked(read: Read, method: str) -> Read:
+    """Return a deserializer that gives an error in place of a request that cannot be one.
+
+    What a deserializer raises itself, gRPC logs with a traceback, and tells the caller.
+    """
+
+    def checked(data: bytes) -> Any:
+        try:
+            return too_large(method, len(data)) or read(data)
+        except DecodeError as exc:
+            return InvalidRequest(f"the request's bytes are no message of its type: {exc}")
+
+    return checked
+
+
+def _readable_or_empty(read: Read) -> Read:
+    def checked(data: bytes) -> Any:
+        try:
+            return read(data)
+        except DecodeError:
+            return read(b"")
+
+    return checked
+
+
+def _taken(request: Any) -> Any:
+    """Return a request, or raise the error that stands in its place."""
+    if isinstance(request, ServerError):
+        raise request
+    return request
 
 
 def _unary(
@@ -57,7 +96,7 @@ def _unary(
 ) -> Callable[[Any, Context], Awaitable[Any]]:
     async def call(request: Any, context: Context) -> Any:
         try:
-            return await behaviour(request, context)
+            return await behaviour(_taken(request), context)
         except Exception as exc:
             status = _status_of(exc, method)
         # Outside the `except`, since abort works by raising.
@@ -73,7 +112,7 @@ def _stream(
     # waits, so that what it holds is freed at once and not by the garbage collector.
     async def call(request: Any, context: Context) -> None:
         try:
-            responses = behaviour(request, context)
+            responses = behaviour(_taken(request), context)
             if not isinstance(responses, AsyncGenerator):
                 return await responses  # type: ignore[no-any-return]
             async with aclosing(responses):

@@ -9,7 +9,9 @@ from contextlib import suppress
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from sqlalchemy.exc import DBAPIError
 
+from talweg.server import limits
 from talweg.server.broker import celery_app
 from talweg.server.errors import DatabaseUnavailable, PortTaken
 from talweg.server.events.hub import Hub
@@ -17,6 +19,7 @@ from talweg.server.events.stream import EventStream
 from talweg.server.interceptor import ErrorInterceptor
 from talweg.server.queueing.dispatcher import Dispatcher
 from talweg.server.queueing.doorbell import Doorbells
+from talweg.server.queueing.outage import Outage
 from talweg.server.queueing.presence import Presence
 from talweg.server.servicers.catalog import CatalogServicer
 from talweg.server.servicers.jobs import JobServicer, JobServices
@@ -48,23 +51,11 @@ SERVICES = (
 )
 """The full names of Talweg's own services."""
 
-# Well above what is allowed, so that too large a spec is refused in words and not by gRPC.
-_MAX_RECEIVED_BYTES = 64 * 1024 * 1024
 _GRACE_S = 5.0
 _WATCH_CHECK_S = 1.0
 _HEALTH_CHECK_S = 2.0
 _RESTART_S = 1.0
 _CANCEL_AGAIN_S = 0.5
-
-_OPTIONS = (
-    ("grpc.max_receive_message_length", _MAX_RECEIVED_BYTES),
-    ("grpc.max_send_message_length", -1),
-    # A second server on the same port is an error, and not half of the calls.
-    ("grpc.so_reuseport", 0),
-    # Watchers' connections are idle for long, and may be kept alive.
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-)
 
 
 class Server:
@@ -73,7 +64,7 @@ class Server:
     def __init__(
         self, settings: Settings, *, interceptors: Sequence[grpc.aio.ServerInterceptor] = ()
     ) -> None:
-        """Put the parts together; connects to nothing yet.
+        """Put the parts together; connect to nothing yet.
 
         Must be called on the event loop that is to serve.
 
@@ -98,7 +89,8 @@ class Server:
         self._health = health.aio.HealthServicer()
         self._duties: list[asyncio.Task[None]] = []
         self._grpc = grpc.aio.server(
-            interceptors=[ErrorInterceptor(), *interceptors], options=_OPTIONS
+            interceptors=[ErrorInterceptor(), *interceptors],
+            options=limits.options(idle=settings.idle),
         )
         self.address = ""
         """host:port, once it serves."""
@@ -109,7 +101,7 @@ class Server:
         return self._hub.num_watchers
 
     async def start(self) -> None:
-        """Migrates the database and serves.
+        """Migrate the database and serve.
 
         Raises:
             CannotStart: The port is taken, or the database is of a later version.
@@ -172,7 +164,9 @@ class Server:
                 JobServices(
                     submission=self._submission,
                     jobs=JobService(database, self._presence),
-                    watching=WatchService(database, self._hub),
+                    watching=WatchService(
+                        database, self._hub, max_watches=self._settings.max_watches
+                    ),
                     comparison=ComparisonService(database),
                     cancellation=CancellationService(database),
                     pausing=PauseService(database),
@@ -180,7 +174,11 @@ class Server:
             ),
             self._grpc,
         )
-        leases = LeaseService(database, lease=self._settings.lease)
+        leases = LeaseService(
+            database,
+            lease=self._settings.lease,
+            max_lost_attempts=self._settings.max_lost_attempts,
+        )
         add_WorkerServiceServicer_to_server(
             WorkerServicer(leases, TrackingService(database)), self._grpc
         )
@@ -233,13 +231,22 @@ class Server:
                     self._hub.check(await self.database.reading(events.last_cursors, watched))
 
     async def _check_health(self) -> None:
+        outage = Outage(
+            log,
+            "the record cannot be written, health is NOT_SERVING",
+            "the record can be written again, health is SERVING",
+        )
         while True:
             await asyncio.sleep(_HEALTH_CHECK_S)
             status = health_pb2.HealthCheckResponse.SERVING
             try:
-                await asyncio.to_thread(self.database.ping)
-            except DatabaseUnavailable:
+                await self.database.check()
+            except (DatabaseUnavailable, DBAPIError) as exc:
                 status = health_pb2.HealthCheckResponse.NOT_SERVING
+                # The driver's own words, which callers over the wire are not given.
+                outage.failed(getattr(exc.__cause__, "orig", exc))
+            else:
+                outage.passed()
             await self._set_health(status)
 
     async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:

@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from talweg.server.errors import BadSetting
+from talweg.server.limits import MAX_STREAMS
 from talweg.spec.ready import READY_FILE
 
 _MAX_SECONDS = 86_400
@@ -37,6 +38,13 @@ class Settings:
     max_lost_attempts: int = 5
     """TALWEG_MAX_LOST_ATTEMPTS: after so many lost workers a job ends as FAILED."""
 
+    idle: timedelta = timedelta(seconds=30)
+    """TALWEG_IDLE_SECONDS: after so long without a call a connection is closed; clients connect
+    again by themselves."""
+
+    max_watches: int = 500
+    """TALWEG_MAX_WATCHES: jobs that callers of one address may watch at once."""
+
     ready_file: Path | None = None
     """TALWEG_READY_FILE: a file to write {"pid", "address"} to once the server serves."""
 
@@ -56,6 +64,15 @@ class Settings:
         if self.max_lost_attempts < 1:
             raise BadSetting(
                 f"TALWEG_MAX_LOST_ATTEMPTS must be >= 1, but got {self.max_lost_attempts}"
+            )
+        if self.idle < timedelta(seconds=1):
+            raise BadSetting(
+                f"TALWEG_IDLE_SECONDS must be >= 1, but got {self.idle.total_seconds():g}"
+            )
+        if not 1 <= self.max_watches < MAX_STREAMS:
+            raise BadSetting(
+                f"TALWEG_MAX_WATCHES must be >= 1 and < {MAX_STREAMS}, the calls that one "
+                f"connection may hold, but got {self.max_watches}"
             )
         if self.log_level not in _LOG_LEVELS:
             raise BadSetting(
@@ -89,6 +106,8 @@ class Settings:
             broker_url=values.get("TALWEG_BROKER_URL", cls.broker_url),
             lease=_seconds(values, "TALWEG_LEASE_SECONDS", cls.lease),
             max_lost_attempts=_whole(values, "TALWEG_MAX_LOST_ATTEMPTS", cls.max_lost_attempts),
+            idle=_seconds(values, "TALWEG_IDLE_SECONDS", cls.idle),
+            max_watches=_whole(values, "TALWEG_MAX_WATCHES", cls.max_watches),
             ready_file=Path(ready_file) if ready_file else None,
             log_level=values.get("TALWEG_LOG_LEVEL", cls.log_level).upper(),
         )

@@ -43,6 +43,8 @@ TABLE: Mapping[type[errors.ServerError], Mapped] = {
     errors.JobEnded: Mapped(grpc.StatusCode.FAILED_PRECONDITION, "JOB_ENDED"),
     errors.JobNotEnded: Mapped(grpc.StatusCode.FAILED_PRECONDITION, "JOB_NOT_ENDED"),
     errors.StaleLease: Mapped(grpc.StatusCode.ABORTED, "STALE_LEASE"),
+    errors.MessageTooLarge: Mapped(grpc.StatusCode.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE"),
+    errors.TooManyWatches: Mapped(grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_WATCHES"),
     errors.InternalError: Mapped(grpc.StatusCode.INTERNAL, "INTERNAL"),
     errors.DatabaseUnavailable: Mapped(grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE"),
     errors.BrokerUnavailable: Mapped(grpc.StatusCode.UNAVAILABLE, "BROKER_UNAVAILABLE"),
@@ -60,18 +62,19 @@ def to_status(error: errors.ServerError, *, room: int = _IN_TRAILERS_BYTES) -> s
     """Return an error's form on the wire.
 
     Args:
-        error: An error whose type is in the table.
+        error: An error of the domain.
         room: How many bytes it should take at most; where not given, what a client takes as
             trailing metadata. Violations are left out where they do not fit, and the last one
             says how many.
 
     Returns:
-        The status, with ErrorInfo and, where fields are at fault, BadRequest.
-
-    Raises:
-        KeyError: The error's type is not in the table.
+        The status, with ErrorInfo and, where fields are at fault, BadRequest. INTERNAL where
+        neither the error's type nor a base of it is in the table.
     """
-    mapped = TABLE[type(error)]
+    # A kind without a row of its own is told as the nearest that has one.
+    mapped = next((TABLE[kind] for kind in type(error).__mro__ if kind in TABLE), None)
+    if mapped is None:
+        return INTERNAL
     status = status_pb2.Status(
         code=mapped.code.value[0], message=_cut(str(error), _MAX_MESSAGE_CHARS)
     )

@@ -1,11 +1,16 @@
 """Attempts that fail: whose fault it is, and what the record says then."""
 
+import errno
+import os
+
 import pytest
+from tests._parts import wait_until
 from tests.worker._jobs import Jobs, tiny_spec
 from tests.worker.execution.conftest import Worker, join
 from tests.worker.execution.loops import StepUntilStopped
 
 from talweg.spec import job_id
+from talweg.spec.states import ENDED
 from talweg.v1.jobs_pb2 import Job, LogLine, Outcome
 from talweg.worker.errors import UserSpecError
 from talweg.worker.tracking.spool import LINES, attempt_folder
@@ -74,9 +79,48 @@ def test_a_full_disk_is_no_success(jobs: Jobs, worker: Worker) -> None:
     folder.mkdir(parents=True)
     (folder / LINES).symlink_to("/dev/full")
     worker.answer()
+    # Another attempt, whose disk has room, has the results.
+    wait_until(lambda: worker.answer() or has_ended(jobs, name), timeout=20, what="it has ended")
     job = jobs.get(name)
-    assert (job.state, job.outcome.cause) == (Job.FAILED, Outcome.SERVICE)
-    assert "No space left" in job.outcome.message
+    assert (job.state, job.attempt) == (Job.SUCCEEDED, 2)
+    (reason,) = given_back(jobs, name)
+    assert reason.startswith(
+        "returned to the queue by here: the worker's disk is full: free space there, or"
+    )
+    assert str(folder / LINES) in reason
+
+
+def has_ended(jobs: Jobs, name: str) -> bool:
+    return jobs.get(name).state in ENDED
+
+
+def given_back(jobs: Jobs, name: str) -> list[str]:
+    states = [event.state for event in jobs.events(name) if event.HasField("state")]
+    return [
+        change.reason for change in states if change.reason.startswith("returned to the queue")
+    ]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/tmp/x"),
+        OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
+        # As safetensors says it.
+        RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_disk_that_is_full_for_the_training_gives_the_job_back(
+    error: Exception, jobs: Jobs, worker: Worker
+) -> None:
+    def breaks(spec: object, **_: object) -> Result:
+        raise error
+
+    name = jobs.submit(tiny_spec())
+    worker.answer(run=breaks)
+    job = jobs.get(name)
+    assert job.state == Job.QUEUED
+    assert "the worker's disk is full" in job.waiting_reason
 
 
 def test_a_full_disk_stops_a_long_job(jobs: Jobs, worker: Worker) -> None:
@@ -84,5 +128,12 @@ def test_a_full_disk_stops_a_long_job(jobs: Jobs, worker: Worker) -> None:
     folder = attempt_folder(worker.spool_dir, job_id=job_id(name), attempt=1)
     folder.mkdir(parents=True)
     (folder / LINES).symlink_to("/dev/full")
-    join(worker.begin(run=StepUntilStopped()))
-    assert "No space left" in jobs.get(name).outcome.message
+    run = StepUntilStopped()
+    thread = worker.begin(run=run)
+    assert run.begun.wait(20)
+    wait_until(
+        lambda: jobs.get(name).attempt > 1 or not thread.is_alive(), timeout=20, what="it stops"
+    )
+    worker.shutdown.set()
+    join(thread)
+    assert "No space left" in jobs.get(name).waiting_reason

@@ -40,6 +40,50 @@ def test_thinning_keeps_two_points_a_second_of_each_kind_and_the_last() -> None:
     assert thinning.rest() == []
 
 
+def test_the_best_of_what_is_left_out_is_told_once_and_in_order() -> None:
+    thinning = Thinning()
+
+    def takes(step: int, *best: str, at_ms: int = 0) -> bool:
+        values = {"train/loss": float(step), "train/loss_mean": 1.0}
+        return thinning.takes(step, at_ms, values, best=best)
+
+    def told() -> list[int]:
+        return [step for step, _ in thinning.best()]
+
+    loss, mean = "train/loss", "train/loss_mean"
+    assert takes(0, loss, mean)
+    assert not any((takes(1, loss), takes(2, loss), takes(3, mean), takes(4)))
+    assert told() == [2, 3]
+    assert told() == []
+    # The last one, too: not twice.
+    assert not takes(5, loss, mean)
+    assert told() == [5]
+    assert thinning.rest() == []
+    # One that is sent anyway is the best by now.
+    assert not takes(6, loss)
+    assert takes(7, loss, at_ms=10_000)
+    assert told() == []
+
+
+def test_every_evaluation_and_the_best_step_go_to_the_server(
+    tmp_path: Path, clock: list[int]
+) -> None:
+    few = ("val/mae", "test/mae", "trivial/mae", "guard/skipped", "curriculum/share")
+    with SpoolWriter(tmp_path, job_id="abc", attempt=1) as spool:
+        reporter = JobReporter(tiny_spec(), spool)
+        for step in range(1, 35):
+            clock[0] += 10
+            loss = 0.1 if step == 17 else 1.0 + step
+            reporter.metrics(step, {"train/loss": loss, "lr": 0.1})
+            for name in few:
+                reporter.metrics(step, {name: float(step)})
+        points = [event.metrics for event in reporter.take_news(last=True).events]
+    for name in few:
+        steps = [point.step for point in points if name in point.values]
+        assert steps == list(range(1, 35)), name
+    assert [p.step for p in points if "train/loss" in p.values] == [1, 17, 34]
+
+
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     now = [1_000_000]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import redis
 from tests._parts import running_redis, running_server, start, stop, wait_until
 from tests.worker._jobs import Jobs, jobs_of, tiny_spec
 
@@ -27,6 +28,7 @@ class RunningWorker:
     jobs: Jobs
     log: Path
     ready: dict[str, object]
+    redis_url: str
 
     def children(self) -> dict[str, psutil.Process]:
         """Return the child that trains and the delivery process."""
@@ -65,7 +67,7 @@ def running_worker(folder: Path) -> Iterator[RunningWorker]:
                 timeout=60,
                 what=f"the worker is ready: {log.read_text()[-2000:]}",
             )
-            yield RunningWorker(process, jobs, log, json.loads(ready_file.read_text()))
+            yield RunningWorker(process, jobs, log, json.loads(ready_file.read_text()), redis_url)
         finally:
             stop(process)
 
@@ -143,6 +145,54 @@ def test_killed_children_are_replaced_and_a_killed_worker_leaves_none(tmp_path: 
         wait_until(
             lambda: worker.jobs.get(name).state == Job.QUEUED, timeout=10, what="it waits again"
         )
+
+
+def test_a_job_says_why_no_worker_takes_it(tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    # Another reason than a full disk, which no test can have; it goes the same way.
+    spool.write_text("")
+    with running_worker(tmp_path) as worker:
+        name = worker.jobs.submit(tiny_spec())
+        wait_until(
+            lambda: "takes jobs now: under-test@" in worker.jobs.get(name).waiting_reason,
+            timeout=60,
+            what="the job says why it waits",
+        )
+        assert str(spool) in worker.jobs.get(name).waiting_reason
+        assert worker.jobs.get(name).attempt == 0
+        spool.unlink()
+        wait_until(
+            lambda: worker.jobs.get(name).state == Job.SUCCEEDED, timeout=60, what="it runs"
+        )
+
+
+def test_a_broker_that_refuses_writes_is_waited_for(tmp_path: Path) -> None:
+    """As Redis does with MISCONF, while the disk is full on which it keeps its data."""
+    with running_worker(tmp_path) as worker, redis.Redis.from_url(worker.redis_url) as broker:
+        # Its file cannot be put in place.
+        (tmp_path / "dump.rdb").mkdir()
+        broker.config_set("save", "1 1")
+        broker.config_set("stop-writes-on-bgsave-error", "yes")
+        broker.set("changed", "1")
+        broker.bgsave()
+        wait_until(
+            lambda: broker.info("persistence")["rdb_last_bgsave_status"] == "err",
+            timeout=20,
+            what="the broker cannot write",
+        )
+        wait_until(lambda: "MISCONF" in worker.log.read_text(), timeout=60, what="it is refused")
+        broker.config_set("save", "")
+        name = worker.jobs.submit(tiny_spec())
+        wait_until(
+            lambda: worker.jobs.get(name).state == Job.SUCCEEDED or has_gone(worker),
+            timeout=90,
+            what=f"the job runs: {worker.log.read_text()[-2000:]}",
+        )
+        assert not has_gone(worker)
+
+
+def has_gone(worker: RunningWorker) -> bool:
+    return worker.process.poll() is not None
 
 
 def test_code_that_holds_the_interpreter_is_cut_off_with_its_lease(tmp_path: Path) -> None:

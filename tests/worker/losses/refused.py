@@ -10,12 +10,12 @@ from tests.worker.losses import (
     named_generative,
     named_lovasz,
     named_margins,
+    named_multitask,
     named_pairs,
     named_perceptual,
     named_redundancy,
     named_regions,
     named_regression,
-    named_several,
 )
 from tests.worker.losses.cases import CLASSES, YES_OR_NO
 from tests.worker.losses.test_degenerate import NUMBERS
@@ -33,7 +33,7 @@ FAMILIES: tuple[Any, ...] = (
     named_boxes,
     named_generative,
     named_perceptual,
-    named_several,
+    named_multitask,
 )
 A, B = torch.rand(4, 1), torch.rand(4)
 LOGITS, INDICES = torch.rand(4, 3), torch.tensor([0, 1, 2, 0])

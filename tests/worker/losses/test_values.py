@@ -116,7 +116,7 @@ TORCH: list[tuple[Any, dict[str, Tensor], Callable[..., Tensor], dict[str, Any]]
     ),
     ("cross_entropy", {"target": _CLASS}, F.cross_entropy, {}),
     ("cross_entropy", {"target": _SOME_IGNORED}, F.cross_entropy, {}),
-    ("cross_entropy", {"target_prob": _SHARE}, F.cross_entropy, {}),
+    ("cross_entropy", {"target_prob": _SHARE.softmax(1)}, F.cross_entropy, {}),
     (
         {"cross_entropy": {"weight": _WEIGHT, "label_smoothing": 0.1}},
         {"target": _SOME_IGNORED},
@@ -125,7 +125,7 @@ TORCH: list[tuple[Any, dict[str, Tensor], Callable[..., Tensor], dict[str, Any]]
     ),
     (
         {"cross_entropy": {"weight": _WEIGHT, "label_smoothing": 0.1}},
-        {"target_prob": _SHARE},
+        {"target_prob": _SHARE.softmax(1)},
         F.cross_entropy,
         {"weight": _W, "label_smoothing": 0.1},
     ),

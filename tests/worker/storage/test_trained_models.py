@@ -1,5 +1,6 @@
 """Trained models in the blob store: what cannot name one reads nothing."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,22 @@ def test_what_is_no_job_reads_nothing(tmp_path: Path, job: str) -> None:
         with pytest.raises(NoModelError, match="a job's name must be jobs/ID"):
             trained_models.read(blobs, job, digest)
     assert blobs.reads == []
+
+
+def test_a_model_that_cannot_be_read_is_none_unless_the_store_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = Blobs(str(tmp_path))
+    digest = trained_models.write(blobs, "jobs/a", {"w": torch.ones(2)}, {"model": "mlp"})
+    file = tmp_path / f"jobs/a/model/{digest}.safetensors"
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(NoModelError, match="cannot be read"):
+        trained_models.read(blobs, "jobs/a", digest)
+
+    def away(folder: str) -> list[str]:
+        raise PermissionError(errno.EACCES, "no entry")
+
+    monkeypatch.setattr(blobs, "names", away)
+    with pytest.raises(PermissionError, match="no entry"):
+        trained_models.read(blobs, "jobs/a", digest)

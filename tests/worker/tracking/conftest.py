@@ -68,4 +68,6 @@ def environment(settings: Settings) -> dict[str, str]:
         "TALWEG_ADDRESS": settings.address,
         "TALWEG_TRACKING_URI": settings.tracking_uri,
         "TALWEG_SPOOL_DIR": str(settings.spool_dir),
+        "TALWEG_TRACKING_DATABASE": str(settings.tracking_database or ""),
+        "TALWEG_TRACKING_ARTIFACTS": str(settings.tracking_artifacts or ""),
     }

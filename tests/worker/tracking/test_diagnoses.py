@@ -17,7 +17,7 @@ from talweg.worker import diagnostics
 from talweg.worker.execution.reporter import JobReporter
 from talweg.worker.settings import Settings
 from talweg.worker.tracking.delivery import Delivery
-from talweg.worker.tracking.diagnoses import PICTURES
+from talweg.worker.tracking.outputs.diagnoses import PICTURES
 from talweg.worker.tracking.plots.diagnosis import Diagnosis
 from talweg.worker.tracking.plots.loss_landscape import scale_of
 from talweg.worker.training import NeverStop, RecordingReporter

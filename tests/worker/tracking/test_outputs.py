@@ -21,8 +21,8 @@ from talweg.worker import data, models, tasks
 from talweg.worker.artifacts.predictor import Predictor, describe, example
 from talweg.worker.models import saved
 from talweg.worker.settings import Settings
-from talweg.worker.tracking import outputs
 from talweg.worker.tracking.delivery import Delivery
+from talweg.worker.tracking.outputs import results
 from talweg.worker.tracking.spool import DIVERGENCE
 from talweg.worker.tracking.state import DeliveryState
 from talweg.worker.training.evaluation import HeldSplit, evaluate
@@ -252,7 +252,7 @@ def test_what_cannot_be_made_does_not_keep_the_figures(
     names = {item.path for item in tracking.list_artifacts(run.info.run_id)}
     assert {"job.yaml", "plots"} <= names
     assert jobs.get(assignment.lease.job).tracking.complete
-    assert outputs.WEIGHTS_FOLDER in names
+    assert results.WEIGHTS_FOLDER in names
 
 
 @pytest.mark.parametrize("plots", [True, False])

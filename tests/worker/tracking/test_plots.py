@@ -103,6 +103,19 @@ def test_every_picture_is_wide_and_shows_something(
         assert len(np.unique(colours)) > 20
 
 
+def test_the_curve_is_of_mean_losses_and_not_of_single_batches(tmp_path: Path) -> None:
+    def picture(name: str, loss: float, mean: float) -> np.ndarray[Any, Any]:
+        points: list[Point] = [
+            (step, step, {"train/loss": loss * step, "train/loss_mean": mean * step})
+            for step in range(1, 9)
+        ]
+        return drawn(tmp_path / name, REGRESSION, points, None, None)["loss_curve"]
+
+    one = picture("one", 1.0, 1.0)
+    assert np.array_equal(one, picture("other batches", 9.0, 1.0))
+    assert not np.array_equal(one, picture("other means", 1.0, 9.0))
+
+
 def test_without_points_or_predictions_nothing_is_drawn(tmp_path: Path) -> None:
     assert drawn(tmp_path, REGRESSION, [], None, None) == {}
 

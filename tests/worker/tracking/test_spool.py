@@ -1,5 +1,6 @@
 """What a training process leaves on disk, and what a reader makes of it."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -105,6 +106,35 @@ def test_a_full_disk_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space left"):
         w.flush()
     w.close()
+
+
+def test_what_a_full_disk_cut_short_is_written_once_it_has_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = 30
+    write = os.write
+
+    def write_into_little(file: int, content: bytes) -> int:
+        nonlocal room
+        if not room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        part = bytes(content[:room])
+        room -= len(part)
+        return write(file, part)
+
+    with writer(tmp_path) as w:
+        monkeypatch.setattr(os, "write", write_into_little)
+        for step in (1, 2):
+            w.points([(step, 1000, {"a": 1.0})])
+            with pytest.raises(OSError, match="No space left on device.*lines.jsonl"):
+                w.flush()
+        assert list(read_lines(lines_of(tmp_path))) == []
+        monkeypatch.undo()
+        w.points([(3, 1000, {"a": 1.0})])
+    # Were one left out, MLflow would never have it: it holds a later step by then.
+    lines = list(read_lines(lines_of(tmp_path)))
+    assert [line.content["points"][0][0] for line in lines] == [1, 2, 3]
+    assert lines[-1].end == lines_of(tmp_path).stat().st_size
 
 
 def test_many_points_make_lines_of_bounded_length(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from talweg.spec import label, metrics_of
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import data, tasks, training
+from talweg.worker.execution.outcomes import of_result
 from talweg.worker.training import NeverStop, RecordingReporter
 from talweg.worker.training.evaluation import HeldSplit, evaluate
 
@@ -143,6 +144,7 @@ def test_all_metrics_are_told_under_their_names(task: str) -> None:
     metrics = ["loss", *(metric.name for metric in metrics_of(spec))]
     assert told == {
         "train/loss",
+        "train/loss_mean",
         "guard/grad_norm",
         "guard/clipped",
         "lr",
@@ -246,6 +248,8 @@ def test_early_stopping_takes_the_best_weights(
     assert "Stopped early" in report.lines[0]
     assert f"step {STEPS_AN_EPOCH * (len(seen) - 3)} " in report.lines[1]
     assert [step for step, _ in report.series("test/mae")] == [result.steps]
+    assert result.weights_step == STEPS_AN_EPOCH * (len(seen) - 3)
+    assert of_result(result).weights_step == result.weights_step
 
 
 def test_min_delta_decides_what_an_improvement_is() -> None:

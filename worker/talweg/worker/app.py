@@ -20,12 +20,14 @@ import safetensors.torch  # noqa: F401  as below: once, in the parent
 import torch
 import torch._dynamo  # noqa: F401  the first optimizer would take a second to import it
 from celery import Celery, signals
+from celery.worker.control import inspect_command
 
-from talweg.spec.broker import KEY_PREFIX, TASK
+from talweg.spec.broker import KEY_PREFIX, TASK, WHY_UNFIT
 from talweg.spec.ready import write_ready_file
 from talweg.worker.channels import Channel
 from talweg.worker.execution.answering import Answering, has_cuda
 from talweg.worker.execution.attempt import WorkerContext
+from talweg.worker.execution.fitness import why_unfit
 from talweg.worker.logs import lost_child_in_a_line
 from talweg.worker.parents import die_with_parent
 from talweg.worker.settings import Settings
@@ -47,6 +49,8 @@ app.conf.update(
     worker_cancel_long_running_tasks_on_connection_loss=False,
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
+    # A broker that refuses, as Redis does with MISCONF while its disk is full, is waited for too.
+    broker_channel_error_retry=True,
     worker_soft_shutdown_timeout=SHUTDOWN_SECONDS,
     task_serializer="json",
     accept_content=["json"],
@@ -100,6 +104,12 @@ def answer(queue: str) -> None:
             )
         )
     _answering.answer(queue)
+
+
+@inspect_command(name=WHY_UNFIT)  # type: ignore[untyped-decorator]
+def _answer_why_unfit(_state: Any) -> str:
+    """Tell the server, which asks while a job waits, why this worker takes none."""
+    return why_unfit(settings.spool_dir)
 
 
 def node_name() -> str:

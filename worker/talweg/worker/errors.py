@@ -12,6 +12,7 @@ WorkerError
 ├── UploadError             a model was written, and could not be sent to MLflow
 └── TrackingError           MLflow has not done what it was asked to
     ├── TrackingAwayError   nobody answered, or the server refuses everybody: keep and wait
+    │   └── NothingDoneError    and nothing of the call can have happened, or happen yet
     ├── TrackingBusyError   the server failed at this call: keep, and try others meanwhile
     ├── RunGoneError        the run does not exist, or somebody deleted it
     └── RefusedError        this call will never succeed

@@ -8,7 +8,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent(parent: int, *, sig: signal.Signals = signal.SIGKILL) -> None:
-    """Has the kernel end this process when its parent ends. Linux only; elsewhere it does nothing.
+    """Let the kernel end this process when its parent ends. Linux only; elsewhere do nothing.
 
     Args:
         parent: The parent's process id, as it was at the start. Where it has ended already, this

@@ -28,6 +28,14 @@ class Settings:
     """TALWEG_PUBLIC_TRACKING_URI: where people's browsers find MLflow, for links to its pages, if
     that is not where the worker does."""
 
+    tracking_database: Path | None = None
+    """TALWEG_TRACKING_DATABASE: the SQLite file of that MLflow server, where it is on this machine
+    and of the same version of MLflow. With TALWEG_TRACKING_ARTIFACTS, results are written beside
+    the server, which is faster."""
+
+    tracking_artifacts: Path | None = None
+    """TALWEG_TRACKING_ARTIFACTS: the folder that this MLflow server serves its files from."""
+
     spool_dir: Path = Path(".talweg/spool")
     """TALWEG_SPOOL_DIR: where results wait for delivery; on a local disk, one a machine."""
 
@@ -102,6 +110,8 @@ class Settings:
             broker_url=text("BROKER_URL", default.broker_url),
             tracking_uri=text("TRACKING_URI", default.tracking_uri).rstrip("/"),
             public_tracking_uri=text("PUBLIC_TRACKING_URI", "").rstrip("/") or None,
+            tracking_database=path("TRACKING_DATABASE"),
+            tracking_artifacts=path("TRACKING_ARTIFACTS"),
             spool_dir=Path(text("SPOOL_DIR", str(default.spool_dir))).absolute(),
             blobs=_absolute(text("BLOBS", default.blobs)),
             queues=tuple(q.strip() for q in text("QUEUES", ",".join(default.queues)).split(",")),

@@ -62,10 +62,12 @@ def compare(
     link_timeout: float,
     as_json: bool,
 ) -> None:
-    """Compare jobs by a metric: mean and sample sd of each group, the best first.
+    """Compare jobs by a metric: mean, sample sd and median of each group, the best first.
 
-    Name the jobs, or select them by --filter or --experiment. A note says if the jobs of a group
-    differ in more than the seed.
+    Only jobs that SUCCEEDED count. Notes give the number of the others, the values that stand out,
+    and whether the jobs of a group differ in more than the seed.
+
+    Name the jobs, or select them by --filter or --experiment.
     """
     condition = joined_filter(filter, (), experiment)
     if bool(jobs) == bool(condition):

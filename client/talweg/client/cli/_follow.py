@@ -89,7 +89,7 @@ def _take(board: Board, came: Watched, printer: _EventPrinter) -> None:
 
 
 def _ask_why(client: Client, board: Board, printer: _EventPrinter) -> None:
-    """While nothing happens, ask why the first waiting job waits."""
+    """Ask why the first waiting job waits, while nothing happens."""
     open_lines = [line for line in board.lines if not line.state.is_final]
     if board.lost or any(line.state is JobState.RUNNING for line in open_lines) or not open_lines:
         board.waiting_reason = ""

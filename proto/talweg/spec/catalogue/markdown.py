@@ -160,6 +160,11 @@ def _models() -> Iterator[str]:
             ]
         )
         yield _parameters(entry.parameters)
+    yield from _parts(
+        message
+        for _, member in catalogue.members(_field(JobSpec.DESCRIPTOR, "model"))
+        for message in _messages_below(member)
+    )
     yield from _choice("Layers of a sequential model", Layer.DESCRIPTOR)
 
 
@@ -221,13 +226,18 @@ def _parts(messages: Iterable[Descriptor]) -> Iterator[str]:
 
 
 def _members(choice: Descriptor) -> Iterator[str]:
-    """Render the members of a choice within a part: losses of the page, or of its own."""
-    losses = {message for _, message in catalogue.members(_field(JobSpec.DESCRIPTOR, "loss"))}
-    of_page = [name for name, message in catalogue.members(choice) if message in losses]
-    if of_page:
-        yield f"One of {', '.join(_link('loss', name) for name in of_page)}.\n"
-    for name, message in catalogue.members(choice):
-        if name not in of_page:
+    """Render the members of a choice within a part: losses or models of the page, or its own."""
+    groups = {
+        message: group
+        for group in ("loss", "model")
+        for _, message in catalogue.members(_field(JobSpec.DESCRIPTOR, group))
+    }
+    members = list(catalogue.members(choice))
+    links = [_link(groups[message], name) for name, message in members if message in groups]
+    if links:
+        yield f"One of {', '.join(links)}.\n"
+    for name, message in members:
+        if message not in groups:
             term = title(message)
             yield _heading(choice.name, name, comment(message.full_name), term=term)
             if shorthand(message):

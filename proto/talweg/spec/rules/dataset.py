@@ -65,7 +65,17 @@ def _model_fits(case: SpecContext) -> Iterator[Violation]:
             one_of(_models_of(case.task)),
             f"{name} suits tasks {', '.join(map(task_name, facts.tasks))}",
         )
-    if case.data is not None and len(case.data.shape) != 3 and facts.images:
+    if case.data is None:
+        return
+    images = len(case.data.shape) == 3
+    if images and facts.vectors:
+        yield Violation(
+            "model",
+            f"{name} on {case.data.name}, whose inputs are images",
+            "a model that takes images",
+            "write model: convnet",
+        )
+    if not images and facts.images:
         yield Violation(
             "model",
             f"{name} on {case.data.name}, whose inputs are vectors",

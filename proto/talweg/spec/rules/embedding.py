@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from talweg.spec.errors import Violation, one_of
-from talweg.spec.rules.layers import LONE_ALLOWED, LONE_HINT
+from talweg.spec.rules.layers import LONE_HINT
 from talweg.spec.rules.loss import facts_of, losses_of
 from talweg.spec.rules.training import lone_batch
 from talweg.spec.semantics.context import SpecContext
@@ -33,10 +33,6 @@ def embedding_rules(case: SpecContext) -> Iterator[Violation]:
 
 def _trunk(case: SpecContext) -> Iterator[Violation]:
     trunk, name = case.spec.model.embedder.trunk, chosen(case.spec.model.embedder.trunk)
-    # A pair or triplet alone has two or three samples.
-    lone = lone_batch(case) if case.task == options_pb2.SELF_SUPERVISED else ""
-    if name == "mlp" and trunk.mlp.batch_norm and lone:
-        yield Violation("model.embedder.trunk.mlp.batch_norm", lone, LONE_ALLOWED, LONE_HINT)
     of_images = bool(name) and model_facts(getattr(trunk, name).DESCRIPTOR).images
     if of_images and case.data is not None and len(case.data.shape) != 3:
         yield Violation(

@@ -2,14 +2,11 @@
 
 from collections.abc import Iterator
 
-from google.protobuf.message import Message
-
 from talweg.spec.errors import Violation, one_of
-from talweg.spec.fields import fields
 from talweg.spec.rules.loss import has_class_weights
+from talweg.spec.semantics.batch_norm import batch_norms
 from talweg.spec.semantics.context import SpecContext
 from talweg.spec.semantics.facts import chosen, task_name
-from talweg.spec.semantics.outputs import says
 from talweg.v1 import options_pb2
 
 _TASKS = (
@@ -38,7 +35,7 @@ def process_rules(case: SpecContext) -> Iterator[Violation]:
     if is_sum and any(has_class_weights(leaf.message) for leaf in case.leaves):
         hint = "A sum of losses with class weights has no single normaliser across processes."
         yield Violation(path, f"{count} with a sum of losses with class weights", "1", hint)
-    if _has_batch_norm(case.spec.model):
+    if any(batch_norms(case.spec.model, "model")):
         hint = "Each process would compute the statistics of its own part of a batch only."
         yield Violation(
             path, f"{count} with batch normalisation", "1, or another normalisation", hint
@@ -49,23 +46,3 @@ def process_rules(case: SpecContext) -> Iterator[Violation]:
             f"{count} with training.batch_size {case.spec.training.batch_size}",
             "at most the number of samples in a batch",
         )
-
-
-def _has_batch_norm(message: Message) -> bool:
-    """Tell whether a model normalises by its batch: `batch_norm`, or `norm: batch`."""
-    for name, field in fields(message.DESCRIPTOR).items():
-        if name == "batch_norm" and message.HasField(name):
-            value = getattr(message, name)
-            if isinstance(value, Message) or value:
-                return True
-            continue
-        if name == "norm" and says(message, name, "batch"):
-            return True
-        if field.is_map or field.descriptor.message_type is None:
-            continue
-        parts = getattr(message, name) if field.is_list else [getattr(message, name)]
-        if not field.is_list and not message.HasField(name):
-            continue
-        if any(map(_has_batch_norm, parts)):
-            return True
-    return False

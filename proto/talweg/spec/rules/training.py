@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from talweg.spec.errors import Violation, one_of, shown
 from talweg.spec.rules.layers import LONE_ALLOWED, LONE_HINT, layer_rules
+from talweg.spec.semantics.batch_norm import batch_norms
 from talweg.spec.semantics.context import SpecContext
 from talweg.spec.semantics.facts import task_name
 from talweg.spec.semantics.metrics import goal_of, judges_loss, metrics_of
@@ -59,9 +60,13 @@ def _model(case: SpecContext) -> Iterator[Violation]:
     if not case.sound("model"):
         return
     lone = lone_batch(case)
-    if model.WhichOneof("kind") == "mlp" and model.mlp.batch_norm and lone:
-        yield Violation("model.mlp.batch_norm", lone, LONE_ALLOWED, LONE_HINT)
-    if model.WhichOneof("kind") == "sequential":
+    sequential = model.WhichOneof("kind") == "sequential"
+    # The layers of a sequential are checked by their shapes. A batch of metric learning holds
+    # several samples: of a class, of a pair or of a triplet.
+    if lone and not sequential and case.task != options_pb2.METRIC_LEARNING:
+        for path in batch_norms(model, "model", of_vectors=True):
+            yield Violation(path, lone, LONE_ALLOWED, LONE_HINT)
+    if sequential:
         outputs = None
         known = case.task != options_pb2.TASK_KIND_UNSPECIFIED
         if case.data is not None and known and case.task in case.data.facts.tasks:

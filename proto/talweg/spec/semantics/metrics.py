@@ -1,6 +1,6 @@
 """The metrics of a spec by its task: names, goals, and the one that jobs are compared by."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from itertools import chain
 
 from talweg.spec.semantics.facts import chosen, task_facts, task_kind
@@ -75,7 +75,7 @@ def goal_of(spec: JobSpec, metric: str) -> Goal.ValueType:
     part, _, name = metric.partition("/")
     if part not in ("train", "val", "test"):
         return options_pb2.GOAL_UNSPECIFIED
-    if name == "loss":
+    if name == "loss" or metric == "train/loss_mean":
         return options_pb2.MINIMIZE
     for known in metrics_of(spec):
         if name == known.name and not known.by_class:
@@ -83,6 +83,15 @@ def goal_of(spec: JobSpec, metric: str) -> Goal.ValueType:
         if known.by_class and name.startswith(f"{known.name}_"):
             return known.goal
     return options_pb2.GOAL_UNSPECIFIED
+
+
+def is_of_step(names: Container[str]) -> bool:
+    """Tell whether a point of these metrics is of a training step.
+
+    There are as many of those as steps, so that records thin them. Evaluations and what else is
+    measured now and then are few, and all of them are kept.
+    """
+    return "train/loss" in names
 
 
 def judges_loss(spec: JobSpec) -> bool:

@@ -124,7 +124,7 @@ class Hub:
                 subscription.tell(events)
 
     def check(self, last_cursors: Mapping[str, int]) -> None:
-        """Nudges watchers who have missed something, by what the record holds.
+        """Nudge watchers who have missed something, by what the record holds.
 
         Args:
             last_cursors: The number of the latest event, by job id.

@@ -33,14 +33,14 @@ Told = Callable[[str, Sequence[Event]], None]
 class EventStream:
     """Sends this server's events to the others, and hands on theirs. One reader a process."""
 
-    def __init__(self, url: str, told: Told) -> None:
+    def __init__(self, url: str, on_events: Told) -> None:
         """Connect to nothing yet.
 
         Args:
             url: The broker's URL.
-            told: Called on the event loop with a job's id and events of another server.
+            on_events: Called on the event loop with a job's id and events of another server.
         """
-        self._told = told
+        self._on_events = on_events
         self._origin = secrets.token_hex(8)
         # A reader's read waits for up to _BLOCK_MS, so its timeout is longer than a writer's.
         self._reader = redis.asyncio.Redis.from_url(redis_url(url), socket_timeout=5)
@@ -50,7 +50,7 @@ class EventStream:
         self._waiting = asyncio.Event()
 
     def offer(self, job: str, events: Sequence[Event]) -> None:
-        """Has events sent soon. Never blocks, never fails.
+        """Queue events to be sent soon; never block, never fail.
 
         Args:
             job: The job's id.
@@ -93,13 +93,13 @@ class EventStream:
                 if position is None:
                     newest: Any = await self._reader.xrevrange(KEY, count=1)
                     position = newest[0][0] if newest else "0-0"
-                found: Any = await self._reader.xread({KEY: position}, block=_BLOCK_MS)
+                streams: Any = await self._reader.xread({KEY: position}, block=_BLOCK_MS)
             except (RedisError, OSError):
                 # `write` tells of it in the log. After a wipe old positions mean nothing.
                 position = None
                 await asyncio.sleep(_RETRY_S)
                 continue
-            for _, entries in found or ():
+            for _, entries in streams or ():
                 for entry_id, fields in entries:
                     position = entry_id
                     self._hand_on(fields)
@@ -117,7 +117,7 @@ class EventStream:
         except Exception:
             log.exception("cannot read an entry of the event stream")
             return
-        self._told(job, events)
+        self._on_events(job, events)
 
     async def close(self) -> None:
         """Close the connections; `read` and `write` must have ended."""

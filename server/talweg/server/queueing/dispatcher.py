@@ -59,7 +59,7 @@ class Dispatcher:
         return self._longest_wait_s
 
     def wake(self) -> None:
-        """Has the queues looked at now: there is a new job to claim."""
+        """Look at the queues now: there is a new job to claim."""
         self._woken.set()
 
     async def run(self) -> None:

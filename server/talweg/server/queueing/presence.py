@@ -1,9 +1,10 @@
-"""Which queues have a worker: asked of Celery's workers, only while jobs wait."""
+"""Which queues have a worker that takes jobs: asked of Celery's workers, only while jobs wait."""
 
 import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,6 +14,7 @@ from redis.exceptions import RedisError
 
 from talweg.server.broker import TIMEOUT_S
 from talweg.server.queueing.dispatcher import Dispatcher
+from talweg.spec.broker import WHY_UNFIT
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +23,11 @@ _ASK_AFTER_S = 2.0
 _KEEP_S = 5.0
 # Where the last two answers differ, the next one decides, and is asked for soon.
 _ASK_AGAIN_S = 1.0
+
+_MOST_SAID = 3
+
+Served = Mapping[str, Mapping[str, str]]
+"""The queues that are served: by which workers, and why each takes no jobs; empty if it does."""
 
 
 class Presence:
@@ -31,7 +38,7 @@ class Presence:
     """
 
     def __init__(self, app: Celery, dispatcher: Dispatcher) -> None:
-        """Knows nothing yet.
+        """Know nothing yet.
 
         Args:
             app: Celery.
@@ -40,8 +47,8 @@ class Presence:
         self._app = app
         self._dispatcher = dispatcher
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="inspect")
-        # The queues that were served, of the last questions in a row.
-        self._answers: deque[frozenset[str]] = deque(maxlen=2)
+        # Of the last questions in a row.
+        self._answers: deque[Served] = deque(maxlen=2)
         self._asked_at = -_KEEP_S
 
     @property
@@ -60,6 +67,21 @@ class Presence:
         if any(queue in served for served in self._answers):
             return True
         return False if len(self._answers) == 2 else None
+
+    def why_unfit(self, queue: str) -> str:
+        """Say why all workers of a queue take no jobs; empty where one does, or is not known.
+
+        Args:
+            queue: Its name.
+        """
+        if self._is_outdated or not self._answers:
+            return ""
+        workers = self._answers[-1].get(queue, {})
+        if not all(workers.values()):
+            return ""
+        return "; ".join(
+            f"{worker}: {why}" for worker, why in sorted(workers.items())[:_MOST_SAID]
+        )
 
     async def run(self) -> None:
         """Ask every few seconds while a job waits, until cancelled."""
@@ -90,11 +112,33 @@ class Presence:
     def _is_outdated(self) -> bool:
         return time.monotonic() - self._asked_at > 2 * _KEEP_S
 
-    def _ask(self) -> frozenset[str]:
+    def _ask(self) -> Served:
         with self._app.connection_for_write(connect_timeout=TIMEOUT_S) as connection:
             inspect = self._app.control.inspect(timeout=_ANSWER_WITHIN_S, connection=connection)
             answers: dict[str, list[dict[str, Any]]] = inspect.active_queues() or {}
-        return frozenset(queue["name"] for queues in answers.values() for queue in queues)
+            unfit = self._ask_why_unfit(list(answers), connection) if answers else {}
+        served: dict[str, dict[str, str]] = {}
+        for node, queues in answers.items():
+            for queue in queues:
+                served.setdefault(queue["name"], {})[node] = unfit.get(node, "")
+        return served
+
+    def _ask_why_unfit(self, nodes: list[str], connection: Any) -> dict[str, str]:
+        replies: list[dict[str, Any]] = self._app.control.broadcast(
+            WHY_UNFIT,
+            destination=nodes,
+            reply=True,
+            limit=len(nodes),
+            timeout=_ANSWER_WITHIN_S,
+            connection=connection,
+        )
+        # A worker of an earlier version answers that it does not know the question.
+        return {
+            node: why
+            for reply in replies or ()
+            for node, why in reply.items()
+            if isinstance(why, str)
+        }
 
     def close(self) -> None:
         """Wait for a running question; `run` must have ended."""

@@ -1,5 +1,7 @@
 """Why a queued job is not running yet, in words."""
 
+import math
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -13,8 +15,27 @@ class QueueStatus(Protocol):
     def has_worker(self, queue: str) -> bool | None:
         """Return whether a worker serves a queue; None where that is not known."""
 
+    def why_unfit(self, queue: str) -> str:
+        """Say why all workers of a queue take no jobs; empty where one does, or is not known."""
 
-def reason(status: QueueStatus, *, queue: str, place: int, is_busy: bool) -> str:
+
+@dataclass(frozen=True)
+class Setback:
+    """That workers gave a job back because they were in trouble."""
+
+    times: int
+    """How often since its last new checkpoint."""
+    worker: str
+    """The last of them."""
+    message: str
+    """What it said."""
+    seconds: float
+    """Until it may be claimed again; <= 0 now."""
+
+
+def reason(
+    status: QueueStatus, *, queue: str, place: int, is_busy: bool, setback: Setback | None = None
+) -> str:
     """Say why a job waits.
 
     Args:
@@ -22,7 +43,15 @@ def reason(status: QueueStatus, *, queue: str, place: int, is_busy: bool) -> str
         queue: The job's queue.
         place: How many jobs go before it.
         is_busy: A job of this queue runs, and so the queue has a worker.
+        setback: That it was given back; None where it was not.
     """
+    if setback is not None:
+        often = "once" if setback.times == 1 else f"{setback.times} times"
+        why = f"returned to the queue {often}, last by {setback.worker}: {setback.message.rstrip('.')}"
+        if setback.seconds > 0:
+            return f"{why}. It is retried in {math.ceil(setback.seconds)} s"
+        now = reason(status, queue=queue, place=place, is_busy=is_busy)
+        return f"{now} ({why})"
     if not status.broker_answers:
         return "the broker is unreachable: workers cannot be notified of the job"
     if not is_busy and status.has_worker(queue) is False:
@@ -30,6 +59,8 @@ def reason(status: QueueStatus, *, queue: str, place: int, is_busy: bool) -> str
         return (
             f"no worker is connected for queue {queue!r}: start one with `talweg worker`{option}"
         )
+    if not is_busy and (why := status.why_unfit(queue)):
+        return f"no worker of queue {queue!r} takes jobs now: {why}"
     if place:
         return f"queued behind {place} job{'s' if place > 1 else ''}"
     return "next in the queue: waiting for a free worker"

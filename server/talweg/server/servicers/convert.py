@@ -138,11 +138,20 @@ def _group_message(group: Group) -> CompareJobsResponse.Group:
                 state=_state(row.job.state),
                 value=row.value,
                 seed=row.seed,
+                step=row.measured.step if row.measured else 0,
+                best_weights=row.measured is not None and row.measured.best_weights,
+                marks=row.marks,
             )
             for row in group.rows
         ],
         varies=group.varies,
         repeats=group.num_repeats,
+        median=group.median,
+        iqr=group.iqr,
+        states=[
+            CompareJobsResponse.StateCount(state=_state(state), count=count)
+            for state, count in sorted(group.states.items())
+        ],
     )
 
 

@@ -93,7 +93,9 @@ class JobServicer(JobServiceServicer):
     async def WatchJob(  # noqa: D102
         self, request: pb.WatchJobRequest, context: Any
     ) -> AsyncGenerator[pb.WatchJobResponse]:
-        watching = self._services.watching.watch(request.name, request.after_cursor)
+        watching = self._services.watching.watch(
+            request.name, request.after_cursor, caller=_host(context.peer())
+        )
         async with aclosing(watching) as events:
             async for event in events:
                 yield pb.WatchJobResponse(event=event)
@@ -160,6 +162,12 @@ class JobServicer(JobServiceServicer):
             request.name, request.request_id, caller=context.peer()
         )
         return job_message(await self._services.jobs.view(row))
+
+
+def _host(peer: str) -> str:
+    """Return a peer without its port, which is another for each connection: ipv4:127.0.0.1."""
+    host, colon, port = peer.rpartition(":")
+    return host if colon and port.isdigit() else peer
 
 
 def _submission(request: pb.SubmitJobRequest) -> Submission:

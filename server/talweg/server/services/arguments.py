@@ -13,7 +13,7 @@ def job_of(name: str, *, field: str = "name") -> str:
     """Return the id in a job's name.
 
     Args:
-        name: Jobs/{id}.
+        name: `jobs/{id}`.
         field: The argument's path in the request.
 
     Raises:

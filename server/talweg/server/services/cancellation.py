@@ -36,7 +36,7 @@ class CancellationService:
         end holds.
 
         Args:
-            name: Jobs/{id}.
+            name: `jobs/{id}`.
             grace: How long the worker may take.
             force: End it at once; the worker's lease is stale from then on.
             reason: For the record.

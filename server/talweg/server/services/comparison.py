@@ -1,30 +1,35 @@
 """Jobs side by side.
 
-The figures come from the record: of each job the last value of the metric in its own attempt,
-which for a test metric is the only one. So they are there while MLflow is down, and those of a
-running job are what it reported last.
+The figures come from the record, so they are there while MLflow is down. A group's are of its
+SUCCEEDED jobs alone: what a running job has reported last, or a diverged one before its end,
+stands beside them and does not enter.
 """
 
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from sqlalchemy import Connection
 
 from talweg.server.differences import differing, is_seed, num_repeats
-from talweg.server.errors import BadMetric, FieldProblem, InvalidRequest, JobNotFound
+from talweg.server.errors import InvalidRequest, JobNotFound
 from talweg.server.filters import parse_filter
 from talweg.server.grouping import value_at
 from talweg.server.services.arguments import job_of, text
+from talweg.server.services.comparable import check_known, check_one_loss, common_metric
+from talweg.server.services.marks import is_worse_than_trivial, outliers, trivial_name
+from talweg.server.services.measured import Measured, measured
 from talweg.server.store import jobs, listing, metrics
 from talweg.server.store.database import Database
 from talweg.server.store.listing import OrderKey
 from talweg.server.store.rows import JobRow
-from talweg.spec import goal_of, job_name, metrics_of, primary_metric, seed_of
-from talweg.spec.spelling import nearest
-from talweg.v1.jobs_pb2 import Job
+from talweg.spec import goal_of, job_name, seed_of
+from talweg.v1.jobs_pb2 import CompareJobsResponse, Job
 from talweg.v1.options_pb2 import Goal
+
+Mark = CompareJobsResponse.Mark
 
 MAX_JOBS = 10_000
 _MAX_METRIC_CHARS = 200
@@ -37,16 +42,29 @@ class Row:
     job: JobRow
     """The job."""
 
-    value: float | None
-    """The metric's last value; None where the job has none."""
+    measured: Measured | None
+    """What it reached; None where it has no value."""
 
     seed: int
     """training.seed."""
 
+    marks: Sequence[Mark.ValueType] = ()
+    """What a reader should know of the value."""
+
+    @property
+    def value(self) -> float | None:
+        """The metric's value; None where the job has none."""
+        return None if self.measured is None else self.measured.value
+
+    @property
+    def counts(self) -> bool:
+        """Whether the value enters its group's figures."""
+        return self.measured is not None and self.job.state == Job.SUCCEEDED
+
 
 @dataclass(frozen=True)
 class Group:
-    """Jobs that are alike in what they are grouped by."""
+    """Jobs that are alike in what they are grouped by. Its figures are of SUCCEEDED jobs alone."""
 
     labels: tuple[str, ...]
     """One value a path, in words."""
@@ -54,10 +72,10 @@ class Group:
     rows: Sequence[Row]
     """By seed."""
 
-    @property
+    @cached_property
     def values(self) -> list[float]:
-        """The values of those jobs that have one."""
-        return [row.value for row in self.rows if row.value is not None]
+        """The values of those jobs that succeeded and have one."""
+        return [row.measured.value for row in self.rows if row.counts and row.measured]
 
     @property
     def mean(self) -> float | None:
@@ -69,21 +87,39 @@ class Group:
         """The values' sample standard deviation; None below two."""
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
+    @property
+    def median(self) -> float | None:
+        """The values' median, which a few runaway values do not move; None without values."""
+        return statistics.median(self.values) if self.values else None
+
+    @property
+    def iqr(self) -> float | None:
+        """The values' interquartile range; None below two."""
+        if len(self.values) < 2:
+            return None
+        low, _, high = statistics.quantiles(self.values, n=4, method="inclusive")
+        return high - low
+
     @cached_property
     def varies(self) -> list[str]:
         """The paths, beside seeds, at which the specs behind the values differ."""
-        specs = [row.job.job_spec for row in self.rows if row.value is not None]
+        specs = [row.job.job_spec for row in self.rows if row.counts]
         return [path for path in differing(specs) if not is_seed(path)] if specs else []
 
     @cached_property
     def num_repeats(self) -> int:
         """How many of the values are those of a spec and a seed that had one already."""
-        return num_repeats([row.job.job_spec for row in self.rows if row.value is not None])
+        return num_repeats([row.job.job_spec for row in self.rows if row.counts])
+
+    @property
+    def states(self) -> Mapping[int, int]:
+        """How many jobs are in each state."""
+        return Counter(row.job.state for row in self.rows)
 
     @property
     def num_succeeded(self) -> int:
         """How many jobs are SUCCEEDED."""
-        return sum(row.job.state == Job.SUCCEEDED for row in self.rows)
+        return self.states.get(Job.SUCCEEDED, 0)
 
 
 @dataclass(frozen=True)
@@ -97,7 +133,7 @@ class Comparison:
     """Whether it is better low or high."""
 
     groups: Sequence[Group]
-    """Best mean first; those without values last."""
+    """Best mean first; those without values, of jobs that succeeded, last."""
 
 
 class ComparisonService:
@@ -117,7 +153,7 @@ class ComparisonService:
         """Compare jobs.
 
         Args:
-            names: Jobs/{id} each; or none, and a filter.
+            names: `jobs/{id}` each; or none, and a filter.
             filter: As in a list; all jobs where empty.
             metric: Its name; the jobs' primary one where empty.
             group_by: Paths in the spec; the loss where empty.
@@ -126,7 +162,8 @@ class ComparisonService:
             JobNotFound: There is no such job.
             InvalidRequest: Names and filter are both given, or there are too many jobs.
             BadFilter: The filter cannot be read.
-            BadMetric: The jobs have no such metric, or no common primary one.
+            BadMetric: The jobs have no such metric, or no common primary one, or it is a loss
+                that is not the same for all of them.
             BadGrouping: A path is not in any spec.
         """
         if names and filter:
@@ -152,51 +189,36 @@ class ComparisonService:
                     raise InvalidRequest.of(
                         "filter", f"must match <= {MAX_JOBS:,} jobs, but matches more"
                     )
-            chosen = metric or _common_metric(rows)
-            values = metrics.last_values(connection, [row.seq for row in rows], chosen)
+            chosen = metric or common_metric(rows)
+            check_one_loss(chosen, rows)
+            values = measured(connection, rows, chosen)
             if not values and rows:
-                _check_metric(chosen, rows)
-            return _compared(rows, chosen, values, group_by or ["loss"])
+                check_known(chosen, rows)
+            trivial = _trivial(connection, rows, chosen)
+            return _compared(rows, chosen, values, trivial, group_by or ["loss"])
 
         return await self._database.reading(read)
 
 
-def _common_metric(rows: Sequence[JobRow]) -> str:
-    names = dict.fromkeys(primary_metric(row.job_spec) for row in rows)
-    if len(names) > 1:
-        description = (
-            f"must be set, since the jobs' tasks have different metrics: {', '.join(names)}"
-        )
-        raise BadMetric(f"metric {description}", fields=[FieldProblem("metric", description)])
-    return next(iter(names), "")
-
-
-def _check_metric(metric: str, rows: Sequence[JobRow]) -> None:
-    """Refuse a name that none of the jobs can ever have, so that a misspelt one is noticed."""
-    known = {"lr", "train/loss", "val/loss", "test/loss"}
-    for row in rows:
-        for facts in metrics_of(row.job_spec):
-            if not facts.by_class:
-                known |= {f"val/{facts.name}", f"test/{facts.name}"}
-            elif goal_of(row.job_spec, metric) == facts.goal:
-                known.add(metric)
-    # What else is measured in training, such as guard/grad_norm, is the worker's to say.
-    of_training = "/" in metric and not metric.startswith(("test/", "val/"))
-    if metric in known or of_training:
-        return
-    description = f"found {metric!r}; allowed: {', '.join(sorted(known))}"
-    meant = metric if "/" in metric else f"test/{metric}"
-    if hint := nearest(meant, known):
-        description += f". {hint}"
-    raise BadMetric(f"metric: {description}", fields=[FieldProblem("metric", description)])
+def _trivial(connection: Connection, rows: Sequence[JobRow], metric: str) -> Mapping[int, float]:
+    """Return what the trivial predictor reached by a metric, by job."""
+    name = trivial_name(metric)
+    if not name:
+        return {}
+    found = metrics.of_jobs(connection, [row.seq for row in rows], [name])
+    return {seq: by_name[name].last for seq, by_name in found.items()}
 
 
 def _compared(
-    rows: Sequence[JobRow], metric: str, values: dict[int, float], group_by: Sequence[str]
+    jobs_: Sequence[JobRow],
+    metric: str,
+    values: Mapping[int, Measured],
+    trivial: Mapping[int, float],
+    group_by: Sequence[str],
 ) -> Comparison:
     members: dict[tuple[str, ...], list[Row]] = {}
     goal: Goal.ValueType = Goal.GOAL_UNSPECIFIED
-    for job in rows:
+    for job in jobs_:
         spec = job.job_spec
         goal = goal or goal_of(spec, metric)
         labels = tuple(value_at(spec, path) for path in group_by)
@@ -213,4 +235,27 @@ def _compared(
             return True, 0.0, group.labels
         return False, -mean if goal == Goal.MAXIMIZE else mean, group.labels
 
-    return Comparison(metric, goal, sorted(groups, key=rank))
+    return Comparison(metric, goal, sorted(_marked(groups, goal, trivial), key=rank))
+
+
+def _marked(
+    groups: Sequence[Group], goal: Goal.ValueType, trivial: Mapping[int, float]
+) -> list[Group]:
+    """Return the groups with their values marked."""
+    apart = outliers([group.values for group in groups])
+
+    def marks(row: Row, outlying: set[float]) -> list[Mark.ValueType]:
+        found: list[Mark.ValueType] = []
+        if row.value is None:
+            return found
+        known = trivial.get(row.job.seq)
+        if known is not None and is_worse_than_trivial(row.value, known, goal):
+            found.append(Mark.WORSE_THAN_TRIVIAL)
+        if row.counts and row.value in outlying:
+            found.append(Mark.OUTLIER)
+        return found
+
+    return [
+        Group(group.labels, [replace(row, marks=marks(row, of_group)) for row in group.rows])
+        for group, of_group in zip(groups, apart, strict=True)
+    ]

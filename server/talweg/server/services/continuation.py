@@ -24,7 +24,7 @@ _MOST_CHANGES = 20
 
 
 def continued(connection: Connection, job: NewJob, spec: JobSpec) -> NewJob | InvalidSpec:
-    """Return a new job the checkpoint from which it goes on.
+    """Give a new job the checkpoint from which it goes on.
 
     Args:
         connection: To read by.
@@ -37,18 +37,18 @@ def continued(connection: Connection, job: NewJob, spec: JobSpec) -> NewJob | In
     """
     source = jobs.get_many(connection, [job_id(spec.continued_from.job)])
     row = next(iter(source.values()), None)
-    found = _checkpoint(row, spec)
-    if isinstance(found, Violation):
-        return refused([found])
+    checkpoint = _checkpoint(row, spec)
+    if isinstance(checkpoint, Violation):
+        return refused([checkpoint])
     assert row is not None
-    violations = check_continuation(row.job_spec, spec, found)
+    violations = check_continuation(row.job_spec, spec, checkpoint)
     if violations:
         return refused(violations)
     whole = JobSpec()
     whole.CopyFrom(spec)
-    whole.continued_from.step = found.step
+    whole.continued_from.step = checkpoint.step
     start = Checkpoint()
-    start.CopyFrom(found)
+    start.CopyFrom(checkpoint)
     start.for_good, start.best = True, False
     return replace(
         job,

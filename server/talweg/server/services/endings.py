@@ -1,10 +1,16 @@
 """How an attempt or a job ends: the one place where a job leaves RUNNING, or QUEUED for good."""
 
+from typing import Any
+
 from talweg.server.store import events, jobs, leases
+from talweg.server.store.clock import SECOND
 from talweg.server.store.database import Transaction
 from talweg.server.store.rows import JobRow
 from talweg.spec.states import has_ended
 from talweg.v1.jobs_pb2 import Event, Job, Outcome, StateChange
+
+_FIRST_PAUSE, _LONGEST_PAUSE = SECOND, 60 * SECOND
+_MAX_SETBACK_CHARS = 500
 
 
 def end(
@@ -82,8 +88,8 @@ def requeue(
     reason: str,
     *,
     ending: str,
-    lost: bool = False,
     outcome_digest: bytes | None = None,
+    **changes: Any,
 ) -> JobRow:
     """Take a job from its worker, to go on from its last checkpoint.
 
@@ -94,8 +100,8 @@ def requeue(
         row: The job, locked and RUNNING.
         reason: Why, in words.
         ending: What the attempt's row says.
-        lost: Its worker was lost, which is counted.
         outcome_digest: Of what the worker sent, where it did.
+        changes: What else changes, by the names of columns.
 
     Returns:
         The job as it is now.
@@ -115,6 +121,79 @@ def requeue(
         lease_token="",
         lease_until=None,
         progress=None,
-        lost_attempts=row.lost_attempts + lost,
         last_cursor=events.append(tx, row, [Event(state=changed)]),
+        **changes,
     )
+
+
+def set_back(
+    tx: Transaction, row: JobRow, message: str, *, outcome_digest: bytes | None = None
+) -> JobRow:
+    """Take a job from a worker that is in trouble, such as one whose disk is full.
+
+    It may be claimed again after a pause that doubles each time, until an attempt has kept a new
+    checkpoint: the trouble may be the job's alone, and no worker's to see.
+
+    Args:
+        tx: A transaction.
+        row: The job, locked and RUNNING.
+        message: What the worker said.
+        outcome_digest: Of what it sent.
+
+    Returns:
+        The job as it is now.
+    """
+    pause = min(_FIRST_PAUSE * 2 ** min(row.setbacks, 30), _LONGEST_PAUSE)
+    return requeue(
+        tx,
+        row,
+        f"returned to the queue by {row.worker}: {message}",
+        ending="released",
+        outcome_digest=outcome_digest,
+        setbacks=row.setbacks + 1,
+        setback=message[:_MAX_SETBACK_CHARS],
+        not_before=tx.now + pause,
+    )
+
+
+def lose(
+    tx: Transaction,
+    row: JobRow,
+    how: str,
+    *,
+    max_lost_attempts: int,
+    advice: str = "",
+    outcome_digest: bytes | None = None,
+) -> JobRow:
+    """Take a job from a worker that was lost; end it where that was once too often.
+
+    Args:
+        tx: A transaction.
+        row: The job, locked and RUNNING.
+        how: What happened, in words.
+        max_lost_attempts: After so many lost workers a job ends as FAILED.
+        advice: What to do about it.
+        outcome_digest: Of what the worker sent, where it did.
+
+    Returns:
+        The job as it is now.
+    """
+    num_lost = row.lost_attempts + 1
+    if num_lost < max_lost_attempts:
+        return requeue(
+            tx,
+            row,
+            f"worker {row.worker} was lost in attempt {row.attempt}: {how}",
+            ending="lost",
+            outcome_digest=outcome_digest,
+            lost_attempts=num_lost,
+        )
+    outcome = Outcome(
+        state=Job.FAILED,
+        cause=Outcome.WORKER_LOST,
+        message=(
+            f"{num_lost} workers were lost while they ran this job, the last one {row.worker}: "
+            f"{advice or how}"
+        ),
+    )
+    return end(tx, row, outcome, ending="lost", outcome_digest=outcome_digest)

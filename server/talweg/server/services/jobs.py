@@ -10,9 +10,10 @@ from sqlalchemy import Connection
 from talweg.server import pages
 from talweg.server.errors import BadPageToken
 from talweg.server.filters import parse_filter, parse_order
-from talweg.server.queueing.waiting import QueueStatus, reason
+from talweg.server.queueing.waiting import QueueStatus, Setback, reason
 from talweg.server.services.arguments import count, job_of
 from talweg.server.store import events, jobs, listing, metrics, queues
+from talweg.server.store.clock import SECOND
 from talweg.server.store.database import Database
 from talweg.server.store.listing import OrderKey
 from talweg.server.store.rows import JobRow
@@ -80,7 +81,7 @@ class JobService:
         """Find a job.
 
         Args:
-            name: Jobs/{id}.
+            name: `jobs/{id}`.
 
         Raises:
             JobNotFound: There is no such job.
@@ -144,7 +145,7 @@ class JobService:
         """Read what a job measured, page by page.
 
         Args:
-            name: Jobs/{id}.
+            name: `jobs/{id}`.
             wanted: Names, or prefixes ending in "/"; all where empty.
             include_points: Give the metric events too.
             page_size: At most so many events; a page ends before it outgrows a client's message
@@ -159,15 +160,17 @@ class JobService:
         id_ = job_of(name)
         size = count(page_size, field="page_size", most=MAX_POINTS, default=MAX_POINTS)
         arguments = (name, *wanted)
-        place = pages.decode(page_token, arguments, (int, str)) if page_token else None
+        position = pages.decode(page_token, arguments, (int, str)) if page_token else None
 
         def read(connection: Connection) -> JobMetrics:
             row = jobs.get(connection, id_)
-            summaries = [] if place else metrics.of_job(connection, row.seq)
+            summaries = [] if position else metrics.of_job(connection, row.seq)
             chosen = [each for each in summaries if _is_wanted(each.name, wanted)]
             if not include_points:
                 return JobMetrics(chosen)
-            after, reached = (int(place[0]), _Reached(str(place[1]))) if place else (0, _Reached())
+            after, reached = (
+                (int(position[0]), _Reached(str(position[1]))) if position else (0, _Reached())
+            )
             measured = events.of_kind(
                 connection, row.seq, kind="metrics", after=after, limit=size + 1
             )
@@ -185,6 +188,7 @@ class JobService:
         queued = [row.seq for row in rows if row.state == Job.QUEUED]
         places = queues.places(connection, queued) if queued else {}
         busy = queues.busy(connection) if queued else frozenset()
+        now = queues.now(connection) if any(row.setbacks for row in rows) else 0
         return [
             JobView(
                 row,
@@ -193,12 +197,20 @@ class JobService:
                     queue=row.queue,
                     place=places[row.seq],
                     is_busy=row.queue in busy,
+                    setback=_setback(row, now),
                 )
                 if row.seq in places
                 else "",
             )
             for row in rows
         ]
+
+
+def _setback(row: JobRow, now: int) -> Setback | None:
+    if not row.setbacks:
+        return None
+    left = 0 if row.not_before is None else row.not_before - now
+    return Setback(row.setbacks, row.worker, row.setback, left / SECOND)
 
 
 def _place_kinds(order: Sequence[OrderKey]) -> list[type]:

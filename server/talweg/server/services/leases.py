@@ -71,14 +71,16 @@ class CancelOrder:
 class LeaseService:
     """Hands out jobs, and takes in what becomes of them."""
 
-    def __init__(self, database: Database, *, lease: timedelta) -> None:
+    def __init__(self, database: Database, *, lease: timedelta, max_lost_attempts: int) -> None:
         """Keep its settings.
 
         Args:
             database: The record.
             lease: How long a lease lasts without renewal.
+            max_lost_attempts: After so many lost workers a job ends as FAILED.
         """
         self._database = database
+        self._max_lost_attempts = max_lost_attempts
         self.lease = lease
         """How long a lease lasts without renewal."""
 
@@ -150,7 +152,8 @@ class LeaseService:
         Args:
             held: The lease.
             outcome: How it ended; with state QUEUED or PAUSED the job goes back, and is either
-                as somebody has asked by now.
+                as somebody has asked by now. With cause SERVICE it may be claimed again only after
+                a pause, and with WORKER_LOST it counts as lost.
             last: What happened since the report before.
 
         Raises:
@@ -171,7 +174,7 @@ class LeaseService:
                 f"must be 64 hexadecimal digits, or empty, but got {outcome.model_sha256[:100]!a}",
             )
         id_ = job_of(held.job, field="lease.job")
-        await self._database.writing(_finish, id_, held, outcome, last)
+        await self._database.writing(_finish, id_, held, outcome, last, self._max_lost_attempts)
 
 
 def _claim(tx: Transaction, wanted: leases.Claim) -> list[JobRow]:
@@ -182,7 +185,14 @@ def _claim(tx: Transaction, wanted: leases.Claim) -> list[JobRow]:
     return leases.claim(tx, wanted)
 
 
-def _finish(tx: Transaction, id_: str, held: Held, outcome: Outcome, last: Report | None) -> None:
+def _finish(
+    tx: Transaction,
+    id_: str,
+    held: Held,
+    outcome: Outcome,
+    last: Report | None,
+    max_lost_attempts: int,
+) -> None:
     row = jobs.lock(tx, id_)
     digest = hashlib.sha256(outcome.SerializeToString(deterministic=True)).digest()
     if _was_finished(tx, row, held, digest):
@@ -190,14 +200,23 @@ def _finish(tx: Transaction, id_: str, held: Held, outcome: Outcome, last: Repor
     _check_lease(row, held)
     if last is not None:
         row = apply(tx, row, last, lease_until=row.lease_until)
+    message = escape_control(outcome.message[:_MAX_MESSAGE_CHARS])
     if outcome.state not in _GIVEN_BACK:
         endings.end(tx, row, _completed(outcome, row), outcome_digest=digest)
     elif row.cancel_requested:
         endings.cancel(tx, row, "cancelled when its worker returned it", outcome_digest=digest)
+    elif outcome.cause == Outcome.WORKER_LOST:
+        endings.lose(
+            tx,
+            row,
+            message or "it was not said how",
+            max_lost_attempts=max_lost_attempts,
+            outcome_digest=digest,
+        )
+    elif outcome.cause == Outcome.SERVICE:
+        endings.set_back(tx, row, message or "it was not said why", outcome_digest=digest)
     else:
-        reason = f"returned to the queue by {row.worker}"
-        if outcome.message:
-            reason += f": {escape_control(outcome.message[:_MAX_MESSAGE_CHARS])}"
+        reason = f"returned to the queue by {row.worker}" + (f": {message}" if message else "")
         endings.requeue(tx, row, reason, ending="released", outcome_digest=digest)
 
 

@@ -26,7 +26,7 @@ class PauseService:
         next report, has kept a checkpoint; or when its worker is lost. A cancellation comes first.
 
         Args:
-            name: Jobs/{id}.
+            name: `jobs/{id}`.
             reason: For the record.
 
         Raises:
@@ -42,7 +42,7 @@ class PauseService:
         """Let a paused job go on, or one that is about to pause. Any other goes on as it does.
 
         Args:
-            name: Jobs/{id}.
+            name: `jobs/{id}`.
 
         Raises:
             JobNotFound: There is no such job.

@@ -12,7 +12,6 @@ from talweg.server.services import endings
 from talweg.server.store import leases, queues
 from talweg.server.store.database import Database, Transaction
 from talweg.server.store.rows import JobRow
-from talweg.v1.jobs_pb2 import Job, Outcome
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +33,7 @@ class Reaper:
         self._max_lost_attempts = max_lost_attempts
 
     async def run(self) -> None:
-        """Reaps, until cancelled."""
+        """Reap until cancelled."""
         outage = Outage(log, "cannot check the leases", "checking the leases works again")
         while True:
             await asyncio.sleep(INTERVAL_S)
@@ -50,7 +49,7 @@ class Reaper:
 
 
 def reap(tx: Transaction, max_lost_attempts: int) -> list[JobRow]:
-    """Deals with overdue jobs.
+    """Deal with overdue jobs.
 
     Args:
         tx: A transaction.
@@ -70,21 +69,10 @@ def _reap(tx: Transaction, row: JobRow, max_lost_attempts: int) -> JobRow:
         message = f"its worker {row.worker} did not stop it within the grace period"
         return endings.cancel(tx, row, message, ending="cut off")
     log.warning("worker %s lost %s, attempt %d", row.worker, row.name, row.attempt)
-    num_lost = row.lost_attempts + 1
-    if num_lost < max_lost_attempts:
-        return endings.requeue(
-            tx,
-            row,
-            f"worker {row.worker} was lost in attempt {row.attempt}: its lease expired",
-            ending="lost",
-            lost=True,
-        )
-    outcome = Outcome(
-        state=Job.FAILED,
-        cause=Outcome.WORKER_LOST,
-        message=(
-            f"{num_lost} workers were lost while running this job, most recently {row.worker}: "
-            "check the workers' logs, and whether memory ran out"
-        ),
+    return endings.lose(
+        tx,
+        row,
+        "its lease expired",
+        advice="check the workers' logs, and whether memory ran out",
+        max_lost_attempts=max_lost_attempts,
     )
-    return endings.end(tx, row, outcome, ending="lost")

@@ -62,7 +62,8 @@ def apply(tx: Transaction, row: JobRow, report: Report, *, lease_until: int | No
         return jobs.change(tx, row, lease_until=lease_until)
     since = row.metrics_time or row.start_time or tx.now
     given, warnings = _new_warnings(report.events, row.warnings)
-    new = thin([readable(_bounded(event)) for event in given], slots(tx.now - since))
+    told = [readable(_bounded(event)) for event in given]
+    new = thin(told, slots(tx.now - since), _steps_to_keep(report.summaries))
     progress = _latest_progress(report)
     if progress is not None and not any(event.HasField("progress") for event in new):
         stored = row.progress and Progress.FromString(row.progress)
@@ -75,7 +76,7 @@ def apply(tx: Transaction, row: JobRow, report: Report, *, lease_until: int | No
         changes["checkpoints"] = report.kept.SerializeToString()
         if any(checkpoint.attempt == row.attempt for checkpoint in report.kept.checkpoints):
             # Workers that are lost now and then, while the job comes on, are no reason to give up.
-            changes["lost_attempts"] = 0
+            changes |= {"lost_attempts": 0, "setbacks": 0, "setback": ""}
     measured = any(event.HasField("metrics") for event in new)
     return jobs.change(
         tx,
@@ -88,6 +89,15 @@ def apply(tx: Transaction, row: JobRow, report: Report, *, lease_until: int | No
         last_cursor=events.append(tx, row, new) if new else row.last_cursor,
         **changes,
     )
+
+
+def _steps_to_keep(summaries: Sequence[MetricSummary]) -> set[int]:
+    """Return the steps of what is first, best and last over the whole attempt."""
+    return {
+        step
+        for summary in summaries
+        for step in (summary.first_step, summary.best_step, summary.last_step)
+    }
 
 
 def _check(report: Report, row: JobRow) -> None:

@@ -218,8 +218,8 @@ def _in_order(submission: Submission, retry_of: str) -> _Prepared:
     return _Prepared(job, submission.validate_only, spec if names_others else None)
 
 
-def _checked(given: JobSpec) -> tuple[JobSpec, bytes]:
-    size = given.ByteSize()
+def _checked(submitted: JobSpec) -> tuple[JobSpec, bytes]:
+    size = submitted.ByteSize()
     if size > MAX_SPEC_BYTES:
         description = f"must be <= {MAX_SPEC_BYTES:,} bytes, but is {size:,}"
         raise SpecTooLarge(
@@ -227,7 +227,7 @@ def _checked(given: JobSpec) -> tuple[JobSpec, bytes]:
             fields=[FieldProblem("spec", description, "TOO_LARGE")],
             metadata={"bytes": str(size), "most": str(MAX_SPEC_BYTES)},
         )
-    spec, violations, warnings = complete(given)
+    spec, violations, warnings = complete(submitted)
     if violations:
         raise refused(violations)
     return spec, Job(warnings=warnings).SerializeToString()
@@ -267,11 +267,11 @@ def _plan(connection: Connection, prepared: Sequence[_Prepared | ServerError]) -
             plan.results.append(RequestIdReused(job.request_id or "", job_name(holder.id)))
             continue
         if each.naming is not None and (holder is None or each.validate_only):
-            given = _looked_up(connection, job, each.naming)
-            if isinstance(given, ServerError):
-                plan.results.append(given)
+            completed = _looked_up(connection, job, each.naming)
+            if isinstance(completed, ServerError):
+                plan.results.append(completed)
                 continue
-            job = given
+            job = completed
         if each.validate_only:
             plan.results.append(Preview(job.spec, job.warnings))
         elif holder is not None:
@@ -285,7 +285,7 @@ def _plan(connection: Connection, prepared: Sequence[_Prepared | ServerError]) -
 
 
 def _looked_up(connection: Connection, job: NewJob, spec: JobSpec) -> NewJob | ServerError:
-    """Completes a job by what the record holds of the jobs that its spec names."""
+    """Complete a job by what the record holds of the jobs that its spec names."""
     try:
         return _completed(connection, job, spec)
     except (SQLAlchemyError, ServerError):

@@ -1,9 +1,13 @@
-"""Thinning of metric events, so that a job's log grows with its time and not with its steps."""
+"""Thinning of the metrics of training steps: a job's log grows with its time, not with its steps.
+
+Evaluations, and whatever else is no point of a training step, all stay.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from talweg.server.store.clock import SECOND
+from talweg.spec import is_of_step
 from talweg.v1.jobs_pb2 import Event
 
 POINTS_PER_SECOND = 2
@@ -12,7 +16,7 @@ _MAX_BURST = 20
 
 
 def slots(elapsed: int) -> int:
-    """Return how many points of each metric may be kept.
+    """Return how many points of training steps may be kept.
 
     Args:
         elapsed: The time since points were last kept, in microseconds.
@@ -20,39 +24,38 @@ def slots(elapsed: int) -> int:
     return max(1, min(_MAX_BURST, round(elapsed / SECOND * POINTS_PER_SECOND)))
 
 
-def thin(events: Sequence[Event], num_slots: int) -> list[Event]:
-    """Keep so many values of each metric, spread evenly, and always the last one.
-
-    Each metric is thinned for itself: a final test metric among hundreds of training losses
-    stays.
+def thin(events: Sequence[Event], num_slots: int, keep: Collection[int] = ()) -> list[Event]:
+    """Keep so many points of training steps, spread evenly, and always the last one.
 
     Args:
-        events: Of any kinds, in order; those that are not metrics stay as they are.
-        num_slots: How many values of each metric to keep.
+        events: Of any kinds, in order; those that are no points of training steps stay as they
+            are.
+        num_slots: How many points of training steps to keep.
+        keep: Further steps whose points stay: those of first and best values.
 
     Returns:
         The events that are left, in order. Values that are not finite are left out.
     """
-    indices_of: dict[str, list[int]] = {}
-    for index, event in enumerate(events):
-        for name, value in event.metrics.values.items():
-            if math.isfinite(value):
-                indices_of.setdefault(name, []).append(index)
-    names_at: dict[int, list[str]] = {}
-    for name, indices in indices_of.items():
-        for index in _spread(indices, num_slots):
-            names_at.setdefault(index, []).append(name)
-    left = []
-    for index, event in enumerate(events):
-        if event.WhichOneof("kind") != "metrics":
-            left.append(event)
-        elif index in names_at:
-            thinned = Event()
-            thinned.metrics.step = event.metrics.step
-            for name in names_at[index]:
-                thinned.metrics.values[name] = event.metrics.values[name]
-            left.append(thinned)
-    return left
+    finite = [each for each in map(_finite, events) if each is not None]
+    of_steps = [index for index, event in enumerate(finite) if is_of_step(event.metrics.values)]
+    kept = set(_spread(of_steps, num_slots))
+    kept |= {index for index in of_steps if finite[index].metrics.step in keep}
+    left_out = set(of_steps) - kept
+    return [event for index, event in enumerate(finite) if index not in left_out]
+
+
+def _finite(event: Event) -> Event | None:
+    """Return an event without values that are not finite; None where nothing is left."""
+    bad = [name for name, value in event.metrics.values.items() if not math.isfinite(value)]
+    if bad:
+        cleaned = Event()
+        cleaned.CopyFrom(event)
+        for name in bad:
+            del cleaned.metrics.values[name]
+        event = cleaned
+    if event.WhichOneof("kind") == "metrics" and not event.metrics.values:
+        return None
+    return event
 
 
 def _spread(indices: Sequence[int], num_slots: int) -> Sequence[int]:

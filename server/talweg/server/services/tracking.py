@@ -25,7 +25,7 @@ class TrackingService:
         """Write a job's run, if the record holds the expected one.
 
         Args:
-            name: Jobs/{id}.
+            name: `jobs/{id}`.
             expected: The run id that the record is believed to hold; empty for none.
             run: What it is to hold.
 

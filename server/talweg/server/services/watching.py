@@ -1,8 +1,10 @@
 """Following a job: from the record first, then from memory as events happen."""
 
-from collections.abc import AsyncGenerator
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 
-from talweg.server.errors import InvalidRequest
+from talweg.server.errors import InvalidRequest, TooManyWatches
 from talweg.server.events.hub import Hub
 from talweg.server.services.arguments import job_of
 from talweg.server.store import events, jobs
@@ -15,32 +17,58 @@ _PAGE = 500
 class WatchService:
     """Gives watchers each event once, in order."""
 
-    def __init__(self, database: Database, hub: Hub) -> None:
+    def __init__(self, database: Database, hub: Hub, *, max_watches: int = 500) -> None:
         """Keep its collaborators.
 
         Args:
             database: The record.
             hub: Where new events are told.
+            max_watches: How many one caller may have at once.
         """
         self._database = database
         self._hub = hub
+        self._max_watches = max_watches
+        self._num_watches: Counter[str] = Counter()
 
-    async def watch(self, name: str, after: int) -> AsyncGenerator[Event]:
+    async def watch(self, name: str, after: int, *, caller: str = "") -> AsyncGenerator[Event]:
         """Yield a job's events after a cursor, and new ones as they come, up to the last.
 
         The record is the truth: whenever the number of an event shows a gap, or events were
         told faster than the watcher took them, it reads on in the record.
 
         Args:
-            name: Jobs/{id}.
+            name: `jobs/{id}`.
             after: The last cursor not wanted; 0 for all.
+            caller: Who asks; equal texts are one caller.
 
         Raises:
+            TooManyWatches: The caller has as many as it may.
             JobNotFound: There is no such job.
             InvalidRequest: The cursor is one that the job does not have yet.
             ShuttingDown: The server is about to end; watch again from the last event.
         """
         id_ = job_of(name)
+        with self._counted(caller):
+            async with aclosing(self._watch(id_, after)) as told:
+                async for event in told:
+                    yield event
+
+    @contextmanager
+    def _counted(self, caller: str) -> Iterator[None]:
+        if self._num_watches[caller] >= self._max_watches:
+            raise TooManyWatches(
+                f"one caller may watch {self._max_watches} jobs at once, and {caller} does: end "
+                "other watches first, or ask for states by ListJobs"
+            )
+        self._num_watches[caller] += 1
+        try:
+            yield
+        finally:
+            self._num_watches[caller] -= 1
+            if not self._num_watches[caller]:
+                del self._num_watches[caller]
+
+    async def _watch(self, id_: str, after: int) -> AsyncGenerator[Event]:
         row = await self._database.reading(jobs.get, id_)
         if not 0 <= after <= row.last_cursor:
             raise InvalidRequest.of(

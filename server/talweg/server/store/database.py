@@ -12,14 +12,15 @@ a job then runs again, which the lease makes safe.
 """
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, select
+from sqlalchemy import Connection, Engine, create_engine, event, select, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.pool import QueuePool
@@ -35,6 +36,8 @@ _NUM_POSTGRES_WRITERS = 4
 _TRIES = 5
 # PostgreSQL's codes for that: serialization_failure, deadlock_detected.
 _IN_FAVOUR_OF_ANOTHER = {"40001", "40P01"}
+# Its code for a write where it takes none, as on a standby: read_only_sql_transaction.
+_READ_ONLY = "25006"
 
 # Of libpq. A machine that vanishes is noticed within about half a minute, and no statement or
 # forgotten transaction holds the record's locks for good. What the URL says itself, holds.
@@ -97,7 +100,7 @@ class Database:
         """Open nothing yet.
 
         Args:
-            url: Sqlite:///FILE or postgresql://….
+            url: `sqlite:///FILE` or `postgresql://…`.
             on_commit: Called in the writing thread after each commit that changed something.
 
         Raises:
@@ -212,14 +215,14 @@ class Database:
 
         return await asyncio.get_running_loop().run_in_executor(self._writers, work)
 
-    def ping(self) -> None:
-        """Ask the database for the time.
+    async def check(self) -> None:
+        """Read and write the record, changing nothing.
 
         Raises:
-            DatabaseUnavailable: It does not answer.
+            DatabaseUnavailable: It does not answer, or cannot be written.
         """
-        with self.read() as connection:
-            connection.scalar(_NOW)
+        # A real write: a full disk or a file that is read-only shows in nothing less.
+        await self.writing_relaxed(lambda tx: tx.connection.execute(_SAME_VERSION))
 
     def close(self) -> None:
         """Wait for running operations and close all connections."""
@@ -229,6 +232,7 @@ class Database:
 
 
 _NOW = select(current_time())
+_SAME_VERSION = text("UPDATE alembic_version SET version_num = version_num")
 
 
 @contextmanager
@@ -238,7 +242,9 @@ def _translated() -> Iterator[None]:
     except DBAPIError as exc:
         if not _is_passing(exc):
             raise
-        raise DatabaseUnavailable("the database is unreachable; try again") from exc
+        raise DatabaseUnavailable(
+            "the database is unreachable, or cannot be written; try again"
+        ) from exc
 
 
 def _is_passing(error: DBAPIError) -> bool:
@@ -247,7 +253,11 @@ def _is_passing(error: DBAPIError) -> bool:
     code = getattr(error.orig, "sqlite_errorcode", None)
     if code is not None:
         return code & 0xFF in _PASSING_IN_SQLITE
-    return error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError))
+    return (
+        error.connection_invalidated
+        or isinstance(error, (OperationalError, InterfaceError))
+        or getattr(error.orig, "sqlstate", None) == _READ_ONLY
+    )
 
 
 def _in_favour_of_another(error: BaseException | None) -> bool:
@@ -274,6 +284,7 @@ def _engine(url: str) -> Engine:
             pool_size=_NUM_READERS + 1,
             connect_args={"timeout": _BUSY_TIMEOUT_S},
         )
+        event.listen(engine, "do_connect", _create_sqlite)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
@@ -297,6 +308,15 @@ def _engine(url: str) -> Engine:
 
 def _postgres_arguments(url: URL) -> dict[str, str | int]:
     return {name: value for name, value in _POSTGRES_ARGUMENTS.items() if name not in url.query}
+
+
+def _create_sqlite(dialect: Any, record: Any, arguments: list[Any], named: Any) -> None:
+    # The record holds secrets of leases. SQLite gives its -wal and -shm files the mode of the file
+    # itself, so that it is enough to create that for its owner alone.
+    if arguments[0].startswith("file:"):
+        return  # A URI, whose parameters may say that nothing is to be created.
+    with suppress(OSError):
+        os.close(os.open(arguments[0], os.O_RDWR | os.O_CREAT, 0o600))
 
 
 def _prepare_sqlite(connection: Any, record: Any) -> None:

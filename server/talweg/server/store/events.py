@@ -70,6 +70,7 @@ def _columns(seq: int, event: Event) -> dict[str, object]:
     }
 
 
+_PAGE = 1000
 _INSERT = insert(events)
 _AFTER = (
     select(events.c.event)
@@ -113,6 +114,30 @@ def of_kind(connection: Connection, seq: int, *, kind: str, after: int, limit: i
         .limit(limit)
     )
     return [Event.FromString(data) for data in connection.execute(statement).scalars()]
+
+
+def values_at(connection: Connection, metric: str, steps: Mapping[int, int]) -> dict[int, float]:
+    """Return a metric's value at one step of each job, where its log holds that.
+
+    Args:
+        connection: To read by.
+        metric: Its name.
+        steps: The step by job.
+    """
+    statement = (
+        select(events.c.job, events.c.event)
+        .where(events.c.kind == "metrics", events.c.job.in_(list(steps)))
+        .order_by(events.c.job, events.c.cursor)
+    )
+    values: dict[int, float] = {}
+    sought = metric.encode()
+    for row in connection.execute(statement.execution_options(yield_per=_PAGE)):
+        # Most points are of training: looking for the name is quicker than reading each.
+        if sought in row.event:
+            point = Event.FromString(row.event).metrics
+            if point.step == steps[row.job] and metric in point.values:
+                values[row.job] = point.values[metric]
+    return values
 
 
 def last_cursors(connection: Connection, ids: Sequence[str]) -> dict[str, int]:

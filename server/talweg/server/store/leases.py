@@ -44,6 +44,7 @@ _PICKED = (
         is_queued,
         jobs.c.queue == bindparam("wanted_queue"),
         or_(jobs.c.device != "cuda", bindparam("has_cuda", type_=Boolean)),
+        or_(jobs.c.not_before.is_(None), jobs.c.not_before <= bindparam("start_time")),
     )
     .order_by(jobs.c.priority.desc(), jobs.c.seq)
     .limit(bindparam("most"))
@@ -64,6 +65,7 @@ _CLAIM = (
         report_sequence=0,
         progress=None,
         metrics_time=0,
+        not_before=None,
         last_cursor=jobs.c.last_cursor + 1,
     )
     .returning(*jobs.c)

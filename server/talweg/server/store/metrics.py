@@ -83,10 +83,16 @@ def of_job(connection: Connection, seq: int) -> list[MetricSummary]:
     ]
 
 
-def last_values(connection: Connection, seqs: Sequence[int], name: str) -> dict[int, float]:
-    """Return the last value of a metric for each of these jobs that has one."""
-    statement = select(metrics.c.job, metrics.c.last).join(
-        jobs, (metrics.c.job == jobs.c.seq) & (metrics.c.attempt == jobs.c.attempt)
+def of_jobs(
+    connection: Connection, seqs: Sequence[int], names: Sequence[str]
+) -> dict[int, dict[str, MetricSummary]]:
+    """Read the summaries of these names in each job's own attempt, by job and name."""
+    statement = _SELECT.add_columns(metrics.c.job).where(
+        metrics.c.name.in_(names), metrics.c.job.in_(seqs)
     )
-    statement = statement.where(metrics.c.name == name, metrics.c.job.in_(seqs))
-    return {row.job: row.last for row in connection.execute(statement)}
+    found: dict[int, dict[str, MetricSummary]] = {}
+    for row in connection.execute(statement).mappings():
+        given = {name: value for name, value in row.items() if value is not None}
+        of_job = found.setdefault(given.pop("job"), {})
+        of_job[row["name"]] = MetricSummary(**given)
+    return found

@@ -14,7 +14,7 @@ class Waiting:
     """The waiting jobs of one queue."""
 
     num_jobs: int
-    """How many."""
+    """How many may be claimed now."""
 
     age: int
     """How long ago the first of them was submitted, in microseconds."""
@@ -33,10 +33,28 @@ _WAITING = select(_COUNTS.c.queue, _COUNTS.c.num, current_time() - jobs.c.create
 )
 
 
+_HELD_BACK = (
+    select(jobs.c.queue, func.count())
+    .where(is_queued, jobs.c.not_before.is_not(None), jobs.c.not_before > current_time())
+    .group_by(jobs.c.queue)
+)
+
+
 def waiting(connection: Connection) -> dict[str, Waiting]:
     """Count the waiting jobs of each queue that has any."""
-    result = connection.execute(_WAITING)
-    return {queue: Waiting(num, age) for queue, num, age in result}
+    held_back: dict[str, int] = {}
+    for queue, num in connection.execute(_HELD_BACK):
+        held_back[queue] = num
+    return {
+        queue: Waiting(num - held_back.get(queue, 0), age)
+        for queue, num, age in connection.execute(_WAITING)
+    }
+
+
+def now(connection: Connection) -> int:
+    """Return the database's time, in microseconds since 1970."""
+    time: int = connection.scalar(select(current_time())) or 0
+    return time
 
 
 def places(connection: Connection, seqs: Sequence[int]) -> dict[int, int]:

@@ -78,6 +78,12 @@ class JobRow:
     pause_reason: str = ""
     checkpoints: bytes | None = None
     """A Kept: what a later attempt may go on from."""
+    setbacks: Int32 = 0
+    """How often workers in trouble gave it back since its last new checkpoint."""
+    setback: str = ""
+    """What the last of them said."""
+    not_before: int | None = None
+    """When it may be claimed again; None at any time."""
 
     @property
     def name(self) -> str:

@@ -63,6 +63,13 @@ Index(
     sqlite_where=is_queued,
     postgresql_where=is_queued,
 )
+_is_held_back = jobs.c.not_before.is_not(None)
+Index(
+    "jobs_held_back",
+    jobs.c.not_before,
+    sqlite_where=_is_held_back,
+    postgresql_where=_is_held_back,
+)
 Index("jobs_leased", jobs.c.lease_until, sqlite_where=is_running, postgresql_where=is_running)
 Index("jobs_by_time", jobs.c.create_time, jobs.c.seq)
 Index("jobs_by_experiment", jobs.c.experiment, jobs.c.create_time)

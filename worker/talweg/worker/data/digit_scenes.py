@@ -132,7 +132,7 @@ def _drawn(
 
 
 def _hats(start: NDArray[np.float64], scale: NDArray[np.float64]) -> Floats:
-    """Weights (N, 64, 8) by which a digit's rows become a scene's."""
+    """Return the weights (N, 64, 8) by which a digit's rows become a scene's."""
     at = (np.arange(SIDE) + 0.5 - start[:, None]) / scale[:, None] - 0.5
     weights: Floats = np.maximum(
         0, 1 - np.abs(at[..., None] - np.arange(_DIGIT)), dtype=np.float32
@@ -153,7 +153,7 @@ def _boxes(inside: NDArray[np.bool_]) -> Floats:
 
 
 def _texture(rng: np.random.Generator, num_scenes: int) -> Floats:
-    """Noise that is rough at every scale (N, 64, 64), of mean 0 and about sd 1."""
+    """Draw noise that is rough at every scale (N, 64, 64), of mean 0 and about sd 1."""
     total = np.zeros((num_scenes, SIDE, SIDE), np.float32)
     for side in _GRIDS:
         at = (np.arange(SIDE) + 0.5) * side / SIDE - 0.5

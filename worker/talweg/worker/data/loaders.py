@@ -43,7 +43,7 @@ def _diabetes(_: messages.Diabetes) -> RawData:
 
 
 def _classes(raw: Any) -> RawData:
-    """scikit-learn's form of a small classification set."""
+    """Convert scikit-learn's form of a small classification set."""
     return _table(
         raw.data,
         raw.target.astype(np.int64),

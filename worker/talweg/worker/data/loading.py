@@ -197,11 +197,11 @@ def _difficulty(raw: RawData, spec: JobSpec) -> NDArray[np.float64] | None:
     name = curriculum.difficulty.array.name
     fitting = [name for name, array in raw.arrays.items() if array.ndim == 1]
     if name not in fitting:
-        found = f"of shape {raw.arrays[name].shape}" if name in raw.arrays else "no array"
+        actual = f"of shape {raw.arrays[name].shape}" if name in raw.arrays else "no array"
         raise UserSpecError(
             f"{path} must name an array with one value per sample of dataset "
             f"{kind(spec.dataset)[0]}, {' or '.join(fitting) or 'which has none'}, but got "
-            f"{name!r}, {found}"
+            f"{name!r}, {actual}"
         )
     return raw.arrays[name].astype(np.float64)
 
@@ -218,7 +218,7 @@ def _with_outliers(targets: NDArray[np.float64], spec: TargetOutliers) -> NDArra
 
 
 def _tensor(values: NDArray[Any]) -> Tensor:
-    """Numbers as float32, indices and counts as int64."""
+    """Return numbers as float32, indices and counts as int64."""
     whole = np.issubdtype(values.dtype, np.integer)
     return torch.from_numpy(values.astype(np.int64 if whole else np.float32, copy=not whole))
 

@@ -33,40 +33,40 @@ def digit_pairs(message: DigitPairs, split: Split) -> tuple[RawData, Division]:
     """
     images, digits = _digits()
     rng = np.random.default_rng(message.seed)
-    found: list[tuple[Indices, Indices, NDArray[np.int64]]] = []
+    parts: list[tuple[Indices, Indices, NDArray[np.int64]]] = []
     for pool, count in _pools(split, message.num_samples, digits):
         left = _each(pool, count, rng)
         same = (rng.permutation(count) < round(message.same_share * count)).astype(np.int64)
         alike, unlike = _alike(left, pool, digits, rng), _unlike(left, pool, digits, rng)
         right: Indices = np.where(same, alike, unlike)
-        found.append((left, right, same))
-    lefts, rights = (np.concatenate([part[place] for part in found]) for place in (0, 1))
+        parts.append((left, right, same))
+    lefts, rights = (np.concatenate([part[side] for part in parts]) for side in (0, 1))
     arrays: dict[str, NDArray[Any]] = {
         "left": images[lefts],
         "right": images[rights],
-        "same": np.concatenate([same for *_, same in found]),
+        "same": np.concatenate([same for *_, same in parts]),
         "y": digits[lefts],
     }
-    return RawData(arrays, class_names=_CLASSES), _division(found)
+    return RawData(arrays, class_names=_CLASSES), _division(parts)
 
 
 def digit_triplets(message: DigitTriplets, split: Split) -> tuple[RawData, Division]:
     """Make triplets, and tell which stand in which part; see `digit_pairs`."""
     images, digits = _digits()
     rng = np.random.default_rng(message.seed)
-    found: list[tuple[Indices, Indices, Indices]] = []
+    parts: list[tuple[Indices, Indices, Indices]] = []
     for pool, count in _pools(split, message.num_samples, digits):
         anchor = _each(pool, count, rng)
         positive = _alike(anchor, pool, digits, rng)
-        found.append((anchor, positive, _unlike(anchor, pool, digits, rng)))
-    anchor, positive, negative = (np.concatenate(each) for each in zip(*found, strict=True))
+        parts.append((anchor, positive, _unlike(anchor, pool, digits, rng)))
+    anchor, positive, negative = (np.concatenate(each) for each in zip(*parts, strict=True))
     arrays = {
         "anchor": images[anchor],
         "positive": images[positive],
         "negative": images[negative],
         "y": digits[anchor],
     }
-    return RawData(arrays, class_names=_CLASSES), _division(found)
+    return RawData(arrays, class_names=_CLASSES), _division(parts)
 
 
 def _digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -121,6 +121,6 @@ def _unlike(
     return drawn
 
 
-def _division(found: list[Any]) -> Division:
-    sizes = [len(first) for first, *_ in found]
+def _division(parts: list[Any]) -> Division:
+    sizes = [len(first) for first, *_ in parts]
     return Division(*np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:2]))

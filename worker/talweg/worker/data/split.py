@@ -59,16 +59,16 @@ def divide_classes(split: Split, classes: NDArray[np.int64]) -> Division:
         UserSpecError: A part that should have classes has fewer than two.
     """
     rng = np.random.default_rng(split.seed)
-    found = rng.permutation(np.unique(classes))
+    shuffled = rng.permutation(np.unique(classes))
     shares = (split.train, split.validation, split.test)
-    counts = split_sizes(split, len(found))
+    counts = split_sizes(split, len(shuffled))
     for share, count in zip(shares, counts, strict=True):
         if share > 0 and count < 2:
             raise UserSpecError(
-                f"split must leave at least 2 of the {len(found)} classes in each split, since "
-                f"the classes are split here, but got {', '.join(map(str, counts))}"
+                f"split must leave each part at least 2 of the {len(shuffled)} classes, since "
+                f"classes are divided here, but got {', '.join(map(str, counts))}"
             )
-    parts = np.split(found, np.cumsum(counts))[:3]
+    parts = np.split(shuffled, np.cumsum(counts))[:3]
     order = rng.permutation(len(classes))
     return Division(*(order[np.isin(classes[order], part)] for part in parts))
 

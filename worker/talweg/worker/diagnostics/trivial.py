@@ -18,7 +18,7 @@ def trivial_metrics(
     the training data's shares as probabilities.
 
     Args:
-        task: Judges.
+        task: Its metrics are taken.
         bundle: Has the training targets.
         tested: What the model says of the test data.
 

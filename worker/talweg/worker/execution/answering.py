@@ -2,15 +2,12 @@
 
 import gc
 import logging
-import os
-import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path
 
 import grpc
 import torch
@@ -20,13 +17,12 @@ from talweg.v1.workers_pb2 import Assignment, Capabilities, ClaimJobsRequest, Fi
 from talweg.worker.channels import ServerAwayError, call
 from talweg.worker.execution import outcomes
 from talweg.worker.execution.attempt import WorkerContext, carry_out, is_device_broken
+from talweg.worker.execution.fitness import why_unfit
 from talweg.worker.execution.lease import EXIT_STATUS
 
 # A doorbell is answered until then, so that Celery can replace and stop its child.
 MAX_JOBS = 100
 MAX_SECONDS = 60.0
-# With less space for results than this a worker takes no jobs.
-MIN_FREE_BYTES = 64 * 2**20
 # How long a claim waits for a server that restarts.
 _PATIENCE = 30.0
 
@@ -37,7 +33,7 @@ def has_cuda(device: str) -> bool:
     """Return whether this process offers CUDA. Asks the device: never before a fork.
 
     Args:
-        device: Auto, cpu or cuda.
+        device: "auto", "cpu" or "cuda".
     """
     return device == "cuda" or (device == "auto" and torch.cuda.is_available())
 
@@ -91,8 +87,8 @@ class Answering:
         return MAX_JOBS
 
     def _is_fit(self) -> bool:
-        """Return whether results can be kept. A machine without room would fail every job."""
-        unfit = _why_unfit(self._here.spool_dir)
+        """Return whether results can be kept."""
+        unfit = why_unfit(self._here.spool_dir)
         if unfit and unfit != self._unfit:
             log.error("accepts no jobs: %s", unfit)
         elif self._unfit and not unfit:
@@ -148,7 +144,7 @@ class Answering:
             end()
 
     def _await_ending(self) -> None:
-        """At most one job's end is on its way."""
+        """Wait for the last job's end, so that at most one is on its way."""
         if self._ending is not None:
             self._ending.result()
             self._ending = None
@@ -170,18 +166,3 @@ class Answering:
         except (ServerAwayError, grpc.RpcError) as exc:
             # The lease runs out, and the job is run again, unless it has ended already.
             log.warning("%s: the server could not be notified: %s", assignment.lease.job, exc)
-
-
-def _why_unfit(spool_dir: Path) -> str:
-    """Say why results cannot be written to the spool; empty where they can."""
-    try:
-        spool_dir.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(spool_dir).free
-    except OSError as exc:
-        return str(exc)
-    if not os.access(spool_dir, os.W_OK | os.X_OK):
-        return f"{spool_dir} cannot be written to"
-    if free < MIN_FREE_BYTES:
-        free_mib, least = free // 2**20, MIN_FREE_BYTES // 2**20
-        return f"{spool_dir} has {free_mib} MiB of free space, and must have >= {least} MiB"
-    return ""

@@ -97,7 +97,11 @@ class _Attempt:
         # Whether an attempt that is lost may still tell what it has reached.
         self._lease_is_good = False
         self._checkpoints = CheckpointKeeper(
-            lambda: Blobs(here.blobs), assignment, self._reporter, self._control
+            lambda: Blobs(here.blobs),
+            assignment,
+            self._reporter,
+            self._control,
+            holds_lease=self._control.holds_lease,
         )
         self._keeper = LeaseKeeper(
             here.channel,
@@ -164,8 +168,8 @@ class _Attempt:
             # Nobody renews the lease from here on, and another attempt goes on.
             self._reporter.log(LogLine.ERROR, f"This attempt is lost: {exc}.")
             stop = Stop("lost", str(exc))
+            self._lease_is_good = self._control.stopped is None
             self._control.stop(stop.reason, stop.detail)
-            self._lease_is_good = True
             outcome = outcomes.of_stop(stop)
         except Exception as exc:
             outcome = outcomes.of_error(exc)
@@ -266,7 +270,7 @@ class _Attempt:
         self._end_spool(outcome, self._finish(outcome))
 
     def _end_spool(self, outcome: Outcome, taken: bool) -> None:
-        """Only an attempt that the server has taken may say how the job ended."""
+        """End the spool: only an attempt that the server has taken may say how the job ended."""
         try:
             self._spool.end(
                 state=Job.State.Name(outcome.state) if taken else spool.LOST,

@@ -1,8 +1,22 @@
 """What is kept of one job's checkpoints, in agreement with the record.
 
 A checkpoint is written first, then the record is told under the attempt's lease, and only once
-the record has taken that is an older one removed. So what the record names is always there, and an
-attempt whose lease is gone changes nothing: its files bear its number, and nobody names them.
+the record has taken that is an older one removed. What a report names that was not answered yet
+stays too: the record may hold it already. So what the record names is always there, and an attempt
+whose lease is gone removes nothing.
+
+Such an attempt may have written checkpoints that the record never heard of, and the next attempt
+goes on from the newest of them that is whole. That is as exact as the record's own:
+
+- A state is determined by the spec and the step alone, whoever computed it. The document of a
+  checkpoint holds the spec that it was made by, and one of another spec is passed over. What a
+  lease decides is who may change the record, and not what the job computes.
+- Its files are written aside and renamed, bear the number of their attempt, and are verified by
+  their digests. Nobody rewrites them, and where they vanish the one before is taken.
+- Every point up to its step was in its attempt's spool before it was written, so the delivery has
+  it; MLflow gets no step twice, since what is behind a metric's last step there is left out.
+- What the record was not told of up to its step stands in it, and is told again. The record gives
+  no step of a metric twice either.
 
 The record is not trusted for names: others can write to it. One that is not of a checkpoint of
 this job, or of the job that it continues, is said and passed over, and no file is removed by it.
@@ -11,7 +25,8 @@ this job, or of the job that it continues, is said and passed over, and no file 
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from talweg.spec import CheckpointName, checkpoint_folder, from_dict, to_dict
@@ -19,17 +34,17 @@ from talweg.v1.jobs_pb2 import Checkpoint, LogLine
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.workers_pb2 import Assignment, Kept
 from talweg.worker.errors import StoreAwayError, UserSpecError
+from talweg.worker.execution.checkpoint_reader import CheckpointReader
+from talweg.worker.execution.checkpoint_search import CheckpointSearch
 from talweg.worker.storage.blobs import Blobs, UnsafePathError
 from talweg.worker.training import Snapshot, continued
 from talweg.worker.training.state import checkpoint_files
-from talweg.worker.training.state.checkpoint_files import DamagedError
+from talweg.worker.training.state.checkpoint_files import Written
 
 # Should the last be damaged, the one before is there.
 _NUM_LAST = 2
 MOST_FOR_GOOD = 900
 """No more are kept for good: the record holds a thousand of a job."""
-_TRIES = 4
-_FIRST_PAUSE = 0.5
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +60,12 @@ class ProgressLog(Protocol):
 
     def go_on(self, told: Mapping[str, Any]) -> None:
         """Go on from what `summary_state` gave."""
+
+    def untold(self) -> Sequence[Mapping[str, Any]]:
+        """Return the events that the server may not know yet, as JSON values."""
+
+    def tell_again(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Tell what `untold` gave."""
 
 
 class Stopwatch(Protocol):
@@ -71,6 +92,7 @@ class CheckpointKeeper:
         teller: ProgressLog,
         stopwatch: Stopwatch,
         *,
+        holds_lease: Callable[[], bool] = lambda: True,
         pause: Callable[[float], object] = time.sleep,
     ) -> None:
         """Touch no file yet.
@@ -80,14 +102,16 @@ class CheckpointKeeper:
             assignment: The job, its lease, and what earlier attempts have kept.
             teller: The attempt's.
             stopwatch: The attempt's.
+            holds_lease: Whether no other attempt can have begun.
             pause: Waits for so many seconds between tries.
         """
         self._open = blobs
         self._spec: JobSpec = assignment.spec
-        self._attempt = assignment.lease.attempt
-        self._job = assignment.lease.job
+        self._lease = assignment.lease
+        self._attempt, self._job = self._lease.attempt, self._lease.job
         self._folder = checkpoint_folder(self._job)
         self._teller, self._stopwatch, self._pause = teller, stopwatch, pause
+        self._holds_lease = holds_lease
         self._kept = [each for each in assignment.checkpoints if self._may_read(each.name)]
         self._unknown = [
             each.name for each in assignment.checkpoints if not self._may_read(each.name)
@@ -97,7 +121,9 @@ class CheckpointKeeper:
         # Guards what follows, which the lease's thread sees too.
         self._lock = threading.Lock()
         self._news: Kept | None = None
-        self._named = {each.name for each in self._kept}
+        # Given to be reported, and not known to be taken: oldest first.
+        self._promised: deque[Kept] = deque()
+        self._named = _names(self._kept)
         # Other jobs' files are theirs.
         self._written = set(filter(self._is_own, self._named))
 
@@ -107,47 +133,93 @@ class CheckpointKeeper:
         """Return the newest snapshot that is whole, and pass damaged ones over.
 
         Raises:
-            StoreAwayError: The store does not answer.
+            StoreAwayError: The store does not answer, or not for any of them.
             UserSpecError: The job continues another whose checkpoint is damaged or gone.
         """
         if self._unknown:
-            self._teller.log(
-                LogLine.WARNING,
+            self._warn(
                 f"The record names something that is not a checkpoint of {self._job}, such as "
-                f"{self._unknown[0][:200]!a} ({len(self._unknown)} in all): it is ignored.",
+                f"{self._unknown[0][:200]!a} ({len(self._unknown)} in all): it is ignored."
             )
-        if not self._kept and not self._unknown:
+        if self._attempt <= 1 and not self._kept and not self._unknown:
             return None
-        blobs = self._blobs()
-        self._remove_strays(blobs)
-        for checkpoint in sorted(self._kept, key=lambda each: each.step, reverse=True):
-            try:
-                found = self._read(blobs, checkpoint.name)
-            except DamagedError as exc:
-                self._teller.log(
-                    LogLine.WARNING,
-                    f"The checkpoint of step {checkpoint.step} is skipped: {exc}.",
-                )
-                continue
-            if not self._is_own(checkpoint.name):
-                return self._begin_from(checkpoint, found)
-            self._count = found.facts["count"]
-            self._teller.go_on(found.facts["told"])
-            self._stopwatch.go_on_after(found.facts["seconds"])
-            return found.snapshot
+        try:
+            blobs = self._blobs()
+            reader = CheckpointReader(blobs, pause=self._pause)
+            search = CheckpointSearch(
+                reader, self._lease, self._spec, recorded=self._kept, warn=self._warn
+            )
+        except StoreAwayError as exc:
+            if self._kept:
+                raise
+            self._warn(f"The record names no checkpoint, and {exc}: the job starts again.")
+            return None
+        found = search.newest_whole()
+        # One that is damaged is no second, should the last be damaged.
+        self._kept = [each for each in self._kept if each.name not in search.damaged]
+        snapshot = None
+        if found is not None:
+            snapshot = self._go_on(search, *found)
+        else:
+            self._begin_anew(search)
+        with self._lock:
+            # Removed unless they are named by now.
+            self._written |= search.unreported
+        self._remove_unnamed(blobs)
+        self._remove_unfinished(blobs)
+        return snapshot
+
+    def _begin_anew(self, search: CheckpointSearch) -> None:
+        """Say so where something was to be gone on from.
+
+        Raises:
+            UserSpecError: The job continues another, and so cannot begin anew.
+        """
         if self._spec.HasField("continued_from"):
             job, step = self._spec.continued_from.job, self._spec.continued_from.step
             raise UserSpecError(
                 f"continued_from: the checkpoint of step {step} of {job} is no longer intact: "
                 "continue from another checkpoint, or from another job"
             )
-        self._teller.log(LogLine.WARNING, "No checkpoint is intact: the job starts again.")
-        return None
+        if self._unknown or not search.is_empty:
+            self._warn("No checkpoint is intact: the job starts again.")
 
-    def _begin_from(self, checkpoint: Checkpoint, found: checkpoint_files.Written) -> Snapshot:
+    def _go_on(self, search: CheckpointSearch, name: CheckpointName, found: Written) -> Snapshot:
+        if name.job != self._job:
+            return self._begin_from(name.step, found)
+        if str(name) not in self._named:
+            self._teller.log(
+                LogLine.INFO,
+                f"The checkpoint of step {name.step} was saved by attempt {name.attempt}, which "
+                "could not report it. It is intact, and the job resumes from it.",
+            )
+            for unreported, facts in search.unreported_until(name):
+                self._adopt(unreported, facts)
+            self._tell(_last_ones(self._kept, _NUM_LAST))
+            self._teller.tell_again(found.facts.get("untold", ()))
+        self._count = found.facts["count"]
+        self._teller.go_on(found.facts["told"])
+        self._stopwatch.go_on_after(found.facts["seconds"])
+        return found.snapshot
+
+    def _adopt(self, name: CheckpointName, facts: Mapping[str, Any]) -> None:
+        """Keep what an earlier attempt kept, as it would have."""
+        checkpoint = self._checkpoint(name, epoch=facts["epoch"])
+        checkpoint.bytes = facts["tensors"]["bytes"]
+        self._count = facts["count"]
+        if name.best:
+            self._kept = [each for each in self._kept if not each.best]
+        else:
+            checkpoint.for_good = self._is_for_good(name.step)
+        self._kept.append(checkpoint)
+
+    def _warn(self, text: str) -> None:
+        self._teller.log(LogLine.WARNING, text)
+
+    def _begin_from(self, step: int, found: Written) -> Snapshot:
         """Begin in another job's state: metrics and time are this job's own."""
         job = self._spec.continued_from.job
-        self._teller.log(LogLine.INFO, f"Continues {job} from step {checkpoint.step}.")
+        self._teller.log(LogLine.INFO, f"Continues {job} from step {step}.")
         return continued(found.snapshot, from_dict(found.facts["spec"]), self._spec)
 
     def _is_own(self, name: str) -> bool:
@@ -162,20 +234,22 @@ class CheckpointKeeper:
     ) -> bool:
         """Keep a snapshot; see `Store`."""
         # Points that no later attempt gives again must be on disk before.
-        told = self._teller.summary_state()
+        told, untold = self._teller.summary_state(), self._teller.untold()
         kept = list(self._kept)
         try:
             blobs = self._blobs()
-            self._remove_unnamed(blobs)
+            if self._holds_lease():
+                self._remove_unnamed(blobs)
             if best is not None:
                 best_step, best_snapshot = best
                 kept = [each for each in kept if not each.best]
                 kept.append(
-                    self._write(blobs, best_snapshot, told, step=best_step, epoch=epoch, best=True)
+                    self._write(
+                        blobs, best_snapshot, told, untold, step=best_step, epoch=epoch, best=True
+                    )
                 )
-                kept[-1].best = True
             self._count += 1
-            new = self._write(blobs, snapshot, told, step=step, epoch=epoch)
+            new = self._write(blobs, snapshot, told, untold, step=step, epoch=epoch)
         except (OSError, StoreAwayError) as exc:
             self._teller.log(
                 LogLine.WARNING, f"The checkpoint of step {step} could not be saved: {exc}."
@@ -203,15 +277,24 @@ class CheckpointKeeper:
     # The lease's.
 
     def take_news(self) -> Kept | None:
-        """Return what the record should hold, where that has changed since it was asked for."""
+        """Return what the record should hold, where that has changed since it was asked for.
+
+        What it names stays, until `taken` is told of this or of what was returned later: a report
+        whose answer is lost may have been taken.
+        """
         with self._lock:
             news, self._news = self._news, None
+            if news is not None:
+                self._promised.append(news)
             return news
 
     def taken(self, kept: Kept) -> None:
         """Remember what the record holds now."""
         with self._lock:
-            self._named = {each.name for each in kept.checkpoints}
+            self._named = _names(kept.checkpoints)
+            # Reports are answered in order.
+            while self._promised and self._promised.popleft() != kept:
+                pass
 
     # The attempt's end.
 
@@ -237,37 +320,19 @@ class CheckpointKeeper:
         except (OSError, ImportError, ValueError) as exc:
             raise StoreAwayError(f"the blob store cannot be used: {exc}") from exc
 
-    def _read(self, blobs: Blobs, name: str) -> checkpoint_files.Written:
-        pause = _FIRST_PAUSE
-        for _ in range(_TRIES - 1):
-            try:
-                return checkpoint_files.read(blobs, name)
-            except OSError as exc:
-                log.warning("%s: %s", name, exc)
-                self._pause(pause)
-                pause *= 2
-        try:
-            return checkpoint_files.read(blobs, name)
-        except OSError as exc:
-            raise StoreAwayError(f"the blob store is unreachable: {exc}") from exc
-
     def _write(
         self,
         blobs: Blobs,
         snapshot: Snapshot,
         told: Mapping[str, Any],
+        untold: Sequence[Mapping[str, Any]],
         *,
         step: int,
         epoch: int,
         best: bool = False,
     ) -> Checkpoint:
-        checkpoint = Checkpoint(
-            name=str(CheckpointName(self._job, step, self._attempt, best=best)),
-            step=step,
-            epoch=epoch,
-            attempt=self._attempt,
-        )
-        checkpoint.create_time.GetCurrentTime()
+        name = CheckpointName(self._job, step, self._attempt, best=best)
+        checkpoint = self._checkpoint(name, epoch=epoch)
         facts = {
             "step": step,
             "epoch": epoch,
@@ -275,10 +340,19 @@ class CheckpointKeeper:
             "seconds": self._stopwatch.seconds,
             "spec": to_dict(self._spec),
             "told": told,
+            "untold": untold,
         }
         with self._lock:
             self._written.add(checkpoint.name)
         checkpoint.bytes = checkpoint_files.write(blobs, checkpoint.name, snapshot, facts)
+        return checkpoint
+
+    @staticmethod
+    def _checkpoint(name: CheckpointName, *, epoch: int) -> Checkpoint:
+        checkpoint = Checkpoint(
+            name=str(name), step=name.step, epoch=epoch, attempt=name.attempt, best=name.best
+        )
+        checkpoint.create_time.GetCurrentTime()
         return checkpoint
 
     def _tell(self, kept: Sequence[Checkpoint]) -> None:
@@ -288,22 +362,28 @@ class CheckpointKeeper:
 
     def _remove_unnamed(self, blobs: Blobs) -> None:
         with self._lock:
-            wanted = self._named | {each.name for each in self._kept}
+            wanted = self._named | _names(self._kept)
+            for promised in self._promised:
+                wanted |= _names(promised.checkpoints)
             gone = self._written - wanted
             self._written -= gone
         for name in gone:
             self._remove(blobs, name)
 
-    def _remove_strays(self, blobs: Blobs) -> None:
-        """Remove what earlier attempts wrote and could tell nobody of."""
+    def _remove_unfinished(self, blobs: Blobs) -> None:
+        """Remove what earlier attempts were killed in the midst of writing."""
+
+        def is_old(file: str) -> bool:
+            try:
+                name = CheckpointName.parse(f"{self._folder}/{file.partition('.')[0]}")
+            except ValueError:
+                return False
+            return name.attempt < self._attempt
+
         try:
-            names = {name.partition(".")[0] for name in blobs.names(self._folder)}
+            blobs.remove_unfinished(self._folder, is_ours=is_old)
         except OSError as exc:
             log.warning("%s: %s", self._folder, exc)
-            return
-        for name in names:
-            if f"{self._folder}/{name}" not in self._named:
-                self._remove(blobs, f"{self._folder}/{name}")
 
     def _remove(self, blobs: Blobs, name: str) -> None:
         """Remove a checkpoint's files, of this job alone."""
@@ -324,6 +404,10 @@ def _job_of(name: str) -> str | None:
         return CheckpointName.parse(name).job
     except ValueError:
         return None
+
+
+def _names(checkpoints: Iterable[Checkpoint]) -> set[str]:
+    return {each.name for each in checkpoints}
 
 
 def _last_ones(checkpoints: Sequence[Checkpoint], count: int) -> list[Checkpoint]:

@@ -39,7 +39,7 @@ class JobControl:
         self._error: Exception | None = None
 
     def check(self) -> Stop | None:
-        """None, or why the attempt must end now; then always the same.
+        """Return why the attempt must end now, then always the same; None where it goes on.
 
         Raises:
             Exception: What `fail` was given.
@@ -95,8 +95,13 @@ class JobControl:
         self._limit_end -= seconds
         self._alarm = min(self._limit_end, self._lease_end)
 
+    def holds_lease(self) -> bool:
+        """Return whether no other attempt can have begun."""
+        is_lost = self._stop is not None and self._stop.reason == "lost"
+        return not is_lost and time.monotonic() < self._lease_end
+
     def fail(self, error: Exception) -> None:
-        """Has the next check raise."""
+        """Make the next check raise."""
         self._error = error
 
     def extend(self, lease_end: float) -> None:

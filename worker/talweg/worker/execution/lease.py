@@ -144,7 +144,7 @@ class LeaseKeeper:
             OSError: The spool cannot be written.
         """
         self._empty_outbox()
-        self._outbox.add(self._reporter.take_news(last=True), self._checkpoints.take_news())
+        self._take_news(last=True)
         return self._outbox.first()
 
     def last_was_taken(self) -> None:
@@ -176,8 +176,13 @@ class LeaseKeeper:
             OSError: The spool cannot be written.
         """
         self._empty_outbox()
-        self._outbox.add(self._reporter.take_news(), self._checkpoints.take_news())
+        self._take_news()
         self._empty_outbox()
+
+    def _take_news(self, *, last: bool = False) -> None:
+        # In this order: the report that names a checkpoint holds all that was told before it.
+        kept = self._checkpoints.take_news()
+        self._outbox.add(self._reporter.take_news(last=last), kept)
 
     def _empty_outbox(self) -> None:
         while self._outbox:
@@ -219,7 +224,7 @@ class LeaseKeeper:
     def _beat(self) -> None:
         try:
             if not self._outbox:
-                self._outbox.add(self._reporter.take_news(), self._checkpoints.take_news())
+                self._take_news()
         except Exception as exc:
             # A full disk, mostly. Results that cannot be kept must not be taken for results.
             self._control.fail(exc)

@@ -25,7 +25,7 @@ class Outbox:
     def __init__(
         self, lease: Lease, *, taken: Callable[[Kept], None], left_out: Callable[[str], None]
     ) -> None:
-        """Is empty.
+        """Begin empty.
 
         Args:
             lease: Of the attempt.

@@ -1,5 +1,7 @@
 """How an attempt ended, as the server is told."""
 
+import errno
+import os
 import traceback
 
 import torch
@@ -11,12 +13,17 @@ from talweg.worker.training import Result, Stop
 
 _MAX_MESSAGE = 4000
 _MAX_TRACEBACK = 9000
+# The disk's, the user's share of it, and what this process may write.
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def of_result(result: Result) -> Outcome:
     """Return what the training loop says."""
     outcome = Outcome(
-        state=result.state, cause=result.cause, message=result.message[:_MAX_MESSAGE]
+        state=result.state,
+        cause=result.cause,
+        message=result.message[:_MAX_MESSAGE],
+        weights_step=result.weights_step,
     )
     if result.divergence is not None:
         outcome.divergence.CopyFrom(result.divergence)
@@ -24,15 +31,32 @@ def of_result(result: Result) -> Outcome:
 
 
 def of_error(error: BaseException) -> Outcome:
-    """Return what an exception means, and whose fault it is."""
+    """Return what an exception means, and whose fault it is.
+
+    A full disk is the machine's trouble: the job goes back to the queue.
+    """
     message = f"{type(error).__name__}: {error}"
     cause = Outcome.SERVICE
+    if _is_disk_full(error):
+        return Outcome(
+            state=Job.QUEUED,
+            cause=cause,
+            message=f"the worker's disk is full: free space there, or start a worker elsewhere. "
+            f"{message}"[:_MAX_MESSAGE],
+        )
     if isinstance(error, (UserSpecError, SpecError)):
         cause, message = Outcome.USER_SPEC, str(error)
     elif isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         cause = Outcome.OUT_OF_MEMORY
         message = "out of memory: try a smaller training.batch_size or a smaller model. " + message
     return Outcome(state=Job.FAILED, cause=cause, message=message[:_MAX_MESSAGE])
+
+
+def _is_disk_full(error: BaseException) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in _NO_SPACE
+    # Libraries that are not of Python's making have errors of their own.
+    return os.strerror(errno.ENOSPC) in str(error)
 
 
 def of_stop(stop: Stop) -> Outcome:

@@ -4,9 +4,11 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from google.protobuf.json_format import MessageToDict, ParseDict
 
 from talweg.v1.jobs_pb2 import Event, GuardDecision, LogLine, MetricSummary, Progress, Warning
 from talweg.v1.spec_pb2 import JobSpec
@@ -24,7 +26,7 @@ class ReportDelta:
     """What has happened since it was asked for last."""
 
     events: list[Event] = field(default_factory=list)
-    """In order, metrics thinned."""
+    """In order; metrics of training steps thinned."""
     summaries: list[MetricSummary] = field(default_factory=list)
     """The metrics that changed."""
     progress: Progress | None = None
@@ -38,7 +40,7 @@ class JobReporter:
     """
 
     def __init__(self, spec: JobSpec, spool: SpoolWriter) -> None:
-        """Has been told nothing yet.
+        """Begin with nothing reported.
 
         Args:
             spec: Filled.
@@ -49,6 +51,7 @@ class JobReporter:
         self._spool = spool
         self._told: deque[tuple[int, int, Mapping[str, float]] | Event] = deque()
         self._sorted: list[Event] = []
+        self._unanswered: list[Event] = []
         self._progress: tuple[int, int, int, int] | None = None
         self._summaries = MetricSummaries(spec)
         self._thinning = Thinning()
@@ -118,6 +121,8 @@ class JobReporter:
     def take_news(self, *, last: bool = False) -> ReportDelta:
         """Sort what was told since the last call: all points to the spool, some to the server.
 
+        To be called once the server has answered to what the last call gave.
+
         Args:
             last: Nothing more will be told.
 
@@ -127,8 +132,10 @@ class JobReporter:
         with self._sorting:
             self._sort()
             events, self._sorted = self._sorted, []
+            events += [metric_event(*point) for point in self._thinning.best()]
             if last:
                 events += [metric_event(*point) for point in self._thinning.rest()]
+            self._unanswered = events
             return ReportDelta(events, self._summaries.take_changed(), self._current_progress())
 
     def summary_state(self) -> Mapping[str, Any]:
@@ -146,6 +153,16 @@ class JobReporter:
         with self._sorting:
             self._summaries.go_on(told)
 
+    def untold(self) -> Sequence[Mapping[str, Any]]:
+        """Return the events that the server has not answered to yet, as JSON values."""
+        with self._sorting:
+            return [MessageToDict(event) for event in (*self._unanswered, *self._sorted)]
+
+    def tell_again(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Tell the server alone what an earlier attempt's `untold` gave: the spool has it."""
+        with self._sorting:
+            self._sorted[:0] = [ParseDict(dict(event), Event()) for event in events]
+
     def _sort(self) -> None:
         points: list[Point] = []
         while self._told:
@@ -158,8 +175,9 @@ class JobReporter:
             if not finite:
                 continue
             points.append((step, at_ms, finite))
-            self._summaries.add(step, finite)
-            if self._thinning.takes(step, at_ms, finite):
+            best = self._summaries.add(step, finite)
+            if self._thinning.takes(step, at_ms, finite, best=best):
+                self._sorted += [metric_event(*point) for point in self._thinning.best()]
                 self._sorted.append(metric_event(step, finite))
         if points:
             self._spool.points(points)

@@ -26,7 +26,7 @@ class MetricSummaries:
     """What each metric did so far."""
 
     def __init__(self, spec: JobSpec) -> None:
-        """Has seen nothing yet.
+        """Begin with no values.
 
         Args:
             spec: Says which way each metric is better.
@@ -35,20 +35,24 @@ class MetricSummaries:
         self._seen: dict[str, _Seen] = {}
         self._changed: set[str] = set()
 
-    def add(self, step: int, values: Mapping[str, float]) -> None:
-        """Take finite values at a step."""
+    def add(self, step: int, values: Mapping[str, float]) -> set[str]:
+        """Take finite values at a step, and return the names of those that are the best so far."""
+        best: set[str] = set()
         for name, value in values.items():
             seen = self._seen.get(name)
             self._changed.add(name)
             if seen is None:
                 goal = goal_of(self._spec, name)
                 self._seen[name] = _Seen(goal, value, step, value, step, value, step)
+                best.add(name)
                 continue
             seen.last, seen.last_step = value, step
             seen.count += 1
             better = value > seen.best if seen.goal == Goal.MAXIMIZE else value < seen.best
             if better:
                 seen.best, seen.best_step = value, step
+                best.add(name)
+        return {name for name in best if self._seen[name].goal != Goal.GOAL_UNSPECIFIED}
 
     def take_changed(self) -> list[MetricSummary]:
         """Return the summaries that changed since the last call, by name."""
@@ -60,7 +64,7 @@ class MetricSummaries:
         return {name: asdict(seen) for name, seen in self._seen.items()}
 
     def go_on(self, values: Mapping[str, Any]) -> None:
-        """Has seen what `values` gave, and tells all of it."""
+        """Take back what `values` gave, all of it as changed."""
         self._seen = {name: _Seen(**seen) for name, seen in values.items()}
         self._changed = set(self._seen)
 

@@ -180,6 +180,19 @@ def require_between(
     _require_all(name, tensor, inside, allowed)
 
 
+def require_distribution(name: str, tensor: Tensor) -> None:
+    """Refuse probabilities (N, C, …) that do not sum to 1 over the classes, up to rounding.
+
+    Raises:
+        ValueError: Naming the first other sum.
+    """
+    # Written by people to three digits, or rounded once or twice in a small dtype.
+    tolerance = max(2e-3, 2 * torch.finfo(tensor.dtype).eps)
+    total = tensor.double().sum(1)
+    allowed = "probabilities that sum to 1 over the classes"
+    _require_all(name, total, (total - 1).abs() <= tolerance, allowed, what="a sum of ")
+
+
 def require_one_of(name: str, tensor: Tensor, values: tuple[int, int]) -> None:
     """Refuse all but two numbers.
 
@@ -237,7 +250,9 @@ def require_other(name: str, tensor: Tensor, value: int, meaning: str) -> None:
     _require_all(name, tensor, tensor != value, f"other than {meaning}")
 
 
-def _require_all(name: str, tensor: Tensor, allowed: Tensor, bound: str) -> None:
+def _require_all(
+    name: str, tensor: Tensor, allowed: Tensor, bound: str, *, what: str = ""
+) -> None:
     if not allowed.all():
         value = tensor[~allowed].flatten()[0].item()
-        raise ValueError(f"{name} must be {bound}, but got {value:g}")
+        raise ValueError(f"{name} must be {bound}, but got {what}{value:g}")

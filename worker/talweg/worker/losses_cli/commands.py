@@ -63,8 +63,8 @@ def plot(
     if output.suffix.lower() not in picture.SUFFIXES:
         known = ", ".join(picture.SUFFIXES)
         raise click.BadParameter(f"must end in {known}, but got {output.name}", param_hint="-o")
-    found = [shorthand.read(text) for text in losses]
+    specs = [shorthand.read(text) for text in losses]
     axis = curves.AXES[over] if over else None
-    setting = curves.choose(found, axis=axis, bounds=bounds, target=target)
-    picture.save([curves.draw(one, setting) for one in found], setting, output)
+    setting = curves.choose(specs, axis=axis, bounds=bounds, target=target)
+    picture.save([curves.draw(one, setting) for one in specs], setting, output)
     click.echo(f"wrote {output}")

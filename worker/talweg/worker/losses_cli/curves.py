@@ -221,8 +221,8 @@ class _Place:
             pred = pred[:, None].expand(-1, self._width)
             if setting.axis is LOGIT:
                 target = target[:, None].expand(-1, self._width)
-        held = {name: torch.full_like(z, at) for name, at in _HELD.items() if name in names}
-        return {"pred": pred, "target": target, **held}
+        constants = {name: torch.full_like(z, at) for name, at in _HELD.items() if name in names}
+        return {"pred": pred, "target": target, **constants}
 
 
 def _curve(module: LossModule, place: _Place, points: Tensor) -> tuple[Tensor, Tensor]:

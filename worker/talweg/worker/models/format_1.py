@@ -34,12 +34,12 @@ def converted(description: Mapping[str, Any]) -> dict[str, Any]:
         prediction: dict[str, Any] = {"kind": "heads", "heads": of_heads}
     else:
         prediction = _prediction(description, task, units, shape)
-    kept = ("model", "input_shape", "num_outputs", "shared")
+    copied = ("model", "input_shape", "num_outputs", "shared")
     shapes = ("name", "num_outputs", "of_pixels", "of_boxes")
     return {
         "format": 2,
         "task": task,
-        **{name: description[name] for name in kept if name in description},
+        **{name: description[name] for name in copied if name in description},
         "inputs": inputs,
         "targets": {"names": description["targets"]["names"]},
         **(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from talweg.v1 import models_pb2 as messages
+from talweg.worker.clamping import clamp
 from talweg.worker.models.layers import Shape
 
 Nonlinearities = dict[int, Callable[[], nn.Module]]
@@ -33,7 +34,7 @@ class VariationalAutoencoder(nn.Module):
         self._shape = shape
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Encode samples (N, *shape) and decodes them again."""
+        """Encode samples (N, *shape) and decode them again."""
         mu, logvar = self.encode(x)
         drawn = draw(mu, logvar, torch.randn_like(mu)) if self.training else mu
         return self.decode(drawn), mu, logvar
@@ -52,7 +53,7 @@ class VariationalAutoencoder(nn.Module):
 def draw(mu: Tensor, logvar: Tensor, noise: Tensor) -> Tensor:
     """Return codes: the mean and as many standard deviations beside it as the noise says."""
     # As the divergence holds it, so that a wild variance stays finite.
-    return mu + noise * (logvar.clamp(-60, 30) / 2).exp()
+    return mu + noise * (clamp(logvar, -60, 30) / 2).exp()
 
 
 class GeneratorAndCritic(nn.Module):
@@ -80,7 +81,7 @@ class GeneratorAndCritic(nn.Module):
         return sample
 
     def score(self, x: Tensor) -> Tensor:
-        """Scores samples (N, *shape): higher for what seems real (N, 1)."""
+        """Score samples (N, *shape): higher for what seems real (N, 1)."""
         score: Tensor = self.critic(x.flatten(1))
         return score
 

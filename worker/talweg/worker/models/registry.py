@@ -19,6 +19,7 @@ from talweg.worker.models.generative import adversarial, autoencoder
 from talweg.worker.models.heads import Heads, HeadShape, pooled_linear
 from talweg.worker.models.layers import LAYERS, Shape
 from talweg.worker.models.resnet import resnet
+from talweg.worker.models.tabular import tabular
 from talweg.worker.models.transformer import transformer
 from talweg.worker.models.unet import UnetTrunk, pixels_from
 
@@ -193,6 +194,7 @@ MODELS: dict[str, Callable[[Any, Shape, int], Modules]] = {
     "adversarial": _adversarial,
     "detector": _detector,
     "resnet": _resnet,
+    "tabular": tabular,
     "transformer": transformer,
     "unet": _unet,
 }

@@ -58,10 +58,10 @@ class ResidualBlock(nn.Module):
                 nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
-        """From (N, channels, H, W) to (N, width, H / stride, W / stride), rounded up."""
-        found = self.nonlinear1(self.norm1(self.conv1(x)))
-        found = self.norm2(self.conv2(found))
-        out: Tensor = self.nonlinear2(self.shortcut(x) + found)
+        """Map (N, channels, H, W) to (N, width, H / stride, W / stride), rounded up."""
+        hidden = self.nonlinear1(self.norm1(self.conv1(x)))
+        hidden = self.norm2(self.conv2(hidden))
+        out: Tensor = self.nonlinear2(self.shortcut(x) + hidden)
         return out
 
 

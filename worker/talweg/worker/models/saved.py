@@ -110,11 +110,19 @@ def rebuild(description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Sa
         share_answers(network)
     of_loss = {name for name in weights if name.startswith(OF_LOSS)}
     network.load_state_dict({name: weights[name] for name in weights.keys() - of_loss})
-    # Images have one mean and sd; vectors one a feature, and the batch comes first.
-    per_input = (1, -1) if len(shape) == 1 else (1,) * (1 + len(shape))
-    mean, sd = (
-        torch.tensor(description["inputs"].get(name, [otherwise])).reshape(per_input)
-        for name, otherwise in (("mean", 0.0), ("sd", 1.0))
-    )
+    mean, sd = _statistics(description["inputs"], shape)
     loss_weights = {name.removeprefix(OF_LOSS): weights[name] for name in of_loss}
     return SavedModel(description, network.eval(), mean, sd, loss_weights)
+
+
+def _statistics(inputs: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Return mean and sd by which inputs are standardised, in a shape that fits a batch."""
+    if "mean" not in inputs:
+        # Of no dimension, since a generator takes noise in place of inputs of this shape.
+        return torch.tensor(0.0), torch.tensor(1.0)
+    # Images have one mean and sd; vectors one a feature, and the batch comes first.
+    per_input = (1, -1) if len(shape) == 1 else (1,) * (1 + len(shape))
+    return (
+        torch.tensor(inputs["mean"]).reshape(per_input),
+        torch.tensor(inputs["sd"]).reshape(per_input),
+    )

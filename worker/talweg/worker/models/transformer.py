@@ -36,7 +36,7 @@ class FeatureTokens(nn.Module):
         self.bias = nn.Parameter(torch.empty(features, width).uniform_(-bound, bound))
 
     def forward(self, x: Tensor) -> Tensor:
-        """From (N, features) to (N, features, width)."""
+        """Map (N, features) to (N, features, width)."""
         return x.unsqueeze(-1) * self.weight + self.bias
 
 
@@ -61,7 +61,7 @@ class PatchTokens(nn.Module):
         self.position = nn.Parameter(torch.randn(count, width) * _POSITION_SD)
 
     def forward(self, x: Tensor) -> Tensor:
-        """From (N, channels, height, width) to (N, patches, width)."""
+        """Map (N, channels, height, width) to (N, patches, width)."""
         tokens: Tensor = self.map(x)
         return tokens.flatten(2).transpose(1, 2) + self.position
 
@@ -85,7 +85,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """From (N, tokens, width) to the same shape."""
+        """Map (N, tokens, width) to the same shape."""
         count, tokens, width = x.shape
         joined: Tensor = self.queries_keys_values(x)
         split = joined.view(count, tokens, 3, self.heads, width // self.heads)
@@ -115,7 +115,7 @@ class Block(nn.Module):
         self._computes_again = model.gradient_checkpointing
 
     def forward(self, x: Tensor) -> Tensor:
-        """From (N, tokens, width) to the same shape."""
+        """Map (N, tokens, width) to the same shape."""
         if self._computes_again and torch.is_grad_enabled():
             again: Tensor = checkpoint(self._run, x, use_reentrant=False)
             return again
@@ -133,7 +133,7 @@ class TokenMean(nn.Module):
     """The mean over tokens, from (N, tokens, width) to (N, width)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """From (N, tokens, width) to (N, width)."""
+        """Map (N, tokens, width) to (N, width)."""
         return x.mean(dim=1)
 
 

@@ -23,15 +23,15 @@ def convolutions(
     They take (N, channels, H, W) and give (N, width, H, W).
     """
     modules: OrderedDict[str, nn.Module] = OrderedDict()
-    for place in range(1, number + 1):
-        modules[f"conv{place}"] = nn.Conv2d(
+    for index in range(1, number + 1):
+        modules[f"conv{index}"] = nn.Conv2d(
             channels, width, kernel_size=3, padding=1, bias=norm == "none"
         )
         if norm == "batch":
-            modules[f"batch_norm{place}"] = nn.BatchNorm2d(width)
+            modules[f"batch_norm{index}"] = nn.BatchNorm2d(width)
         elif norm == "group":
-            modules[f"group_norm{place}"] = nn.GroupNorm(math.gcd(width, _GROUPS), width)
-        modules[f"nonlinear{place}"] = nonlinear()
+            modules[f"group_norm{index}"] = nn.GroupNorm(math.gcd(width, _GROUPS), width)
+        modules[f"nonlinear{index}"] = nonlinear()
         channels = width
     return nn.Sequential(modules)
 
@@ -82,19 +82,19 @@ class UnetTrunk(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the features."""
-        found: list[Tensor] = []
+        skips: list[Tensor] = []
         for block in self.down:
-            if found:
+            if skips:
                 x = F.max_pool2d(x, 2)
             x = block(x)
-            found.append(x)
-        found.pop()
+            skips.append(x)
+        skips.pop()
         if self.dropout is not None:
             x = self.dropout(x)
         for block in self.up:
-            beside = found.pop()
-            x = F.interpolate(x, size=beside.shape[-2:], mode="nearest")
-            x = block(torch.cat([x, beside], dim=1))
+            skip = skips.pop()
+            x = F.interpolate(x, size=skip.shape[-2:], mode="nearest")
+            x = block(torch.cat([x, skip], dim=1))
         return x
 
 

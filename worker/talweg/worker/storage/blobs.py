@@ -4,8 +4,9 @@ Names of files come from the record too, which others can write to. So no path l
 store, whoever gives it: see `UnsafePathError`.
 """
 
+import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -15,9 +16,26 @@ from fsspec.implementations.local import LocalFileSystem
 from talweg.spec import is_blob_path
 from talweg.worker.errors import WorkerError
 
+# What a system says of one file, while the others may be well. ESTALE, ETIMEDOUT and the like are
+# not among them: a store behind a network says so while it is away.
+_OF_ONE_FILE = frozenset(
+    getattr(errno, name)
+    for name in ("EISDIR", "ENOTDIR", "EACCES", "EPERM", "EIO", "ELOOP", "EUCLEAN", "EBADMSG")
+    if hasattr(errno, name)
+)
+_UNDER_WAY = ".part"
+
 
 class UnsafePathError(WorkerError, OSError, ValueError):
     """A path that is no blob's, or that leads out of the store by a link. Nothing was touched."""
+
+
+def is_of_one_file(error: OSError) -> bool:
+    """Return whether an error speaks of one file, and not of the store: no waiting mends it.
+
+    So it does only where the store answers otherwise, as it does where its folder can be listed.
+    """
+    return isinstance(error, UnsafePathError) or error.errno in _OF_ONE_FILE
 
 
 class Blobs:
@@ -57,7 +75,7 @@ class Blobs:
                 # Elsewhere a file is seen once it is complete.
                 self._files.pipe_file(whole, content)
                 return
-        aside = f"{folder}/.{name}.part"
+        aside = f"{folder}/.{name}{_UNDER_WAY}"
         try:
             self._files.pipe_file(aside, content)
             os.replace(aside, whole)
@@ -85,14 +103,24 @@ class Blobs:
             UnsafePathError: The folder's path is none, or leads out of the store.
             OSError: It cannot be read.
         """
+        return [name for name in self._entries(self._at(folder)) if not name.startswith(".")]
+
+    def remove_unfinished(self, folder: str, *, is_ours: Callable[[str], bool]) -> None:
+        """Remove what writers have left that were killed in mid-write.
+
+        Args:
+            folder: Where they wrote.
+            is_ours: Whether a name was to be that of a file whose writer is gone.
+
+        Raises:
+            UnsafePathError: The folder's path is none, or leads out of the store.
+            OSError: It cannot be read.
+        """
         whole = self._at(folder)
-        try:
-            with _failing_as_files_do():
-                found = self._files.ls(whole, detail=False)
-        except FileNotFoundError:
-            return []
-        names = [str(path).rstrip("/").rpartition("/")[2] for path in found]
-        return [name for name in names if name and not name.startswith(".")]
+        for entry in self._entries(whole):
+            name = entry.removeprefix(".").removesuffix(_UNDER_WAY)
+            if entry == f".{name}{_UNDER_WAY}" and is_ours(name):
+                self._remove_whole(f"{whole}/{entry}")
 
     def remove(self, path: str) -> None:
         """Remove a file where there is one; where that fails it stays.
@@ -101,6 +129,17 @@ class Blobs:
             UnsafePathError: The path is none, or leads out of the store.
         """
         self._remove_whole(self._at(path))
+
+    def _entries(self, whole: str) -> list[str]:
+        """Return the names of all that lies in a folder, what is under way among it."""
+        try:
+            with _failing_as_files_do():
+                self._files.invalidate_cache(whole)
+                found = self._files.ls(whole, detail=False)
+        except FileNotFoundError:
+            return []
+        names = [str(path).rstrip("/").rpartition("/")[2] for path in found]
+        return [name for name in names if name]
 
     def _remove_whole(self, whole: str) -> None:
         with suppress(OSError), _failing_as_files_do():

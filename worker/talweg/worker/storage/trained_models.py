@@ -18,7 +18,7 @@ from torch import Tensor
 
 from talweg.spec import is_sha256, job_id
 from talweg.worker.errors import WorkerError
-from talweg.worker.storage.blobs import Blobs
+from talweg.worker.storage.blobs import Blobs, is_of_one_file
 
 _ENDING = ".safetensors"
 _METADATA = "model"
@@ -46,7 +46,7 @@ def write(
 
     Args:
         blobs: The store.
-        job: Jobs/ID.
+        job: `jobs/ID`.
         weights: On any device.
         description: What `model.json` holds: JSON values.
 
@@ -69,11 +69,11 @@ def read(blobs: Blobs, job: str, digest: str = "") -> KeptModel:
 
     Args:
         blobs: The store.
-        job: Jobs/ID.
+        job: `jobs/ID`.
         digest: The file's sha256; empty where the job has kept but one.
 
     Raises:
-        NoModelError: It is not there, or not whole, or job and digest cannot name one.
+        NoModelError: It is not there, or not whole or readable, or job and digest cannot name one.
         OSError: The store does not answer.
     """
     try:
@@ -86,9 +86,15 @@ def read(blobs: Blobs, job: str, digest: str = "") -> KeptModel:
         raise NoModelError(str(exc)) from exc
     except FileNotFoundError as exc:
         raise NoModelError(f"{job} has kept no model with sha256 {digest}") from exc
-    found = hashlib.sha256(content).hexdigest()
-    if found != digest:
-        raise NoModelError(f"the model of {job} must have sha256 {digest}, but has {found}")
+    except OSError as exc:
+        if not is_of_one_file(exc):
+            raise
+        # Raises where it is the store that is away.
+        blobs.names(folder)
+        raise NoModelError(f"the model of {job} cannot be read: {exc}") from exc
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != digest:
+        raise NoModelError(f"the model of {job} must have sha256 {digest}, but has {actual}")
     try:
         (size,) = _HEADER_SIZE.unpack_from(content)
         header = json.loads(content[_HEADER_SIZE.size : _HEADER_SIZE.size + size])

@@ -29,10 +29,12 @@ _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
 }
 _NICENESS = 10
+# Less than `process.py` allows.
+_END_WITHIN = 2.0
 
 
 def main() -> None:
-    """Wait for the spool's lock, then delivers until SIGTERM."""
+    """Wait for the spool's lock, then deliver until SIGTERM."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if len(sys.argv) > 1:
         die_with_parent(int(sys.argv[1]))
@@ -51,14 +53,19 @@ def main() -> None:
         logging.getLogger(noisy).setLevel(logging.ERROR)
 
     def end(signum: int, frame: FrameType | None) -> None:
-        # In the middle of whatever it does: killed outright it would lose nothing either.
         raise SystemExit(0)
 
     signal.signal(signal.SIGTERM, end)
     # MLflow reads the environment, set above, when it is imported.
     from talweg.worker.tracking.delivery import Delivery  # noqa: PLC0415
 
-    Delivery(settings).run()
+    delivery = Delivery(settings)
+    try:
+        delivery.run()
+    except SystemExit:
+        delivery.close(patience=_END_WITHIN)
+        # Threads may still wait for MLflow: killed outright it would lose nothing either.
+        os._exit(0)
 
 
 if __name__ == "__main__":

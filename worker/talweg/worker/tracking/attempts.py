@@ -82,7 +82,7 @@ class SpooledAttempt:
         return self.end is not None or not is_being_written(self.lines)
 
     def changed_ms(self) -> float:
-        """When something was written last, in milliseconds since the epoch."""
+        """Return when something was written last, in milliseconds since the epoch."""
         try:
             return self.lines.stat().st_mtime * 1000
         except FileNotFoundError:

@@ -3,6 +3,9 @@
 import logging
 import shutil
 import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import NoReturn
 
@@ -11,8 +14,10 @@ import grpc
 from talweg.worker.channels import Channel, ServerAwayError
 from talweg.worker.settings import Settings
 from talweg.worker.tracking import spool
+from talweg.worker.tracking.backends.backend import Backend, HttpBackend
 from talweg.worker.tracking.errors import TrackingAwayError, TrackingError
 from talweg.worker.tracking.job import TRASH_PREFIX, JobDelivery
+from talweg.worker.tracking.outputs.results import NotYetError
 from talweg.worker.tracking.record import Record
 from talweg.worker.tracking.runs import Runs
 
@@ -25,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 class Delivery:
-    """Delivers all jobs of a spool.
+    """Delivers all jobs of a spool, several at once.
 
     A part that does not answer stops nothing but the delivery: everything stays in the spool, and
     it is tried again after at most five seconds. A job that alone makes trouble waits alone.
@@ -35,57 +40,119 @@ class Delivery:
         """Read nothing yet.
 
         Args:
-            settings: Spool, server and MLflow.
+            settings: Where spool, server and MLflow are.
         """
         self._spool = settings.spool_dir
-        self._runs = Runs(settings.tracking_uri, public_uri=settings.public_tracking_uri)
+        backend = make_backend(settings)
+        self._runs = Runs(
+            settings.tracking_uri, public_uri=settings.public_tracking_uri, backend=backend
+        )
         self._record = Record(Channel(settings.address))
+        self._threads = ThreadPoolExecutor(backend.num_at_once, thread_name_prefix="job")
+        self._num_at_once = backend.num_at_once
+        self._under_way: dict[Future[bool], Path] = {}
         self._jobs: dict[Path, JobDelivery] = {}
         self._not_before: dict[Path, tuple[float, float]] = {}
+        self._unanswered: dict[Path, float] = {}
         self._away: str | None = None
         self._pause = _PERIOD
 
     def run(self) -> NoReturn:
-        """Delivers until the process ends."""
+        """Deliver until the process ends."""
         self._spool.mkdir(parents=True, exist_ok=True)
         for left in self._spool.glob(f"{TRASH_PREFIX}*"):
             shutil.rmtree(left, ignore_errors=True)
         while True:
-            time.sleep(self.deliver())
+            time.sleep(self.deliver(patience=_PERIOD))
 
-    def deliver(self) -> float:
+    def close(self, *, patience: float) -> None:
+        """Begin nothing more, and wait for what is under way.
+
+        Args:
+            patience: How long, in seconds; what takes longer goes on in its thread.
+        """
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        wait(self._under_way, patience)
+
+    def deliver(self, *, patience: float | None = None) -> float:
         """Go over all jobs once; where that takes long, over as many as a few seconds allow.
+
+        Args:
+            patience: How many seconds to wait for a job that takes long; it goes on beside the
+                next round. By default each is waited for.
 
         Returns:
             How many seconds to wait before the next time.
         """
         started = time.monotonic()
-        # Jobs under way first: a thousand that have ended must not keep their news.
-        for folder in sorted(spool.jobs(self._spool), key=lambda path: path not in self._jobs):
-            if time.monotonic() - started > _LONGEST_ROUND:
-                return 0.0
-            if self._not_before.get(folder, (0.0, 0.0))[0] > time.monotonic():
-                continue
-            try:
-                self._deliver_job(folder)
-            except TrackingAwayError as exc:
-                return self._gone("MLflow", str(exc))
-            except ServerAwayError as exc:
-                return self._gone("the server", str(exc))
+        due = deque(self._due())
+        without_turn: list[Path] = []
+        away = False
+        while due or self._under_way:
+            passed = time.monotonic() - started
+            may_begin = not away and passed < _LONGEST_ROUND
+            while due and may_begin and len(self._under_way) < self._num_at_once:
+                self._begin(due.popleft())
+            left = None if patience is None else max(0.0, patience - passed)
+            done, _ = wait(self._under_way, left, return_when=FIRST_COMPLETED)
+            if not done:
+                break
+            is_turn_over = False
+            for future in done:
+                folder = self._under_way.pop(future)
+                try:
+                    self._settle(folder, future)
+                    is_turn_over = True
+                except NotYetError:
+                    without_turn.append(folder)
+                except (TrackingAwayError, ServerAwayError) as exc:
+                    self._gone(folder, exc)
+                    away = True
+            if is_turn_over or not self._under_way:
+                due.extend(without_turn)
+                without_turn.clear()
+        if away:
+            pause, self._pause = self._pause, min(2 * self._pause, _LONGEST_PAUSE)
+            return pause
+        if due or self._under_way or without_turn:
+            return 0.0
+        self._back()
         self._pause = _PERIOD
         return _PERIOD
 
-    def _deliver_job(self, folder: Path) -> None:
+    def _due(self) -> Iterator[Path]:
+        """Return the folders of the jobs to go over, in order."""
+        busy = set(self._under_way.values())
+        # Jobs under way first: a thousand that have ended must not keep their news.
+        for folder in sorted(spool.jobs(self._spool), key=self._order):
+            if folder in busy or self._not_before.get(folder, (0.0, 0.0))[0] > time.monotonic():
+                continue
+            yield folder
+
+    def _order(self, folder: Path) -> tuple[float, bool]:
+        # What nobody answered must not keep others, which may need other parts, from their turn.
+        return self._unanswered.get(folder, 0.0), folder not in self._jobs
+
+    def _begin(self, folder: Path) -> None:
         if folder not in self._jobs:
             self._jobs[folder] = JobDelivery(folder, runs=self._runs, record=self._record)
-        job = self._jobs[folder]
+        self._under_way[self._threads.submit(self._jobs[folder].advance)] = folder
+
+    def _settle(self, folder: Path, future: Future[bool]) -> None:
+        """Take note of what a job's turn has come to.
+
+        Raises:
+            NotYetError: It could not be taken to its end, since another job's is not over.
+            TrackingAwayError: MLflow did not answer.
+            ServerAwayError: The server did not answer.
+        """
         try:
-            if job.advance():
+            if future.result():
                 self._forget(folder)
             else:
                 self._not_before.pop(folder, None)
-            self._back()
-        except (TrackingAwayError, ServerAwayError):
+                self._unanswered.pop(folder, None)
+        except (NotYetError, TrackingAwayError, ServerAwayError):
             raise
         except (TrackingError, grpc.RpcError) as exc:
             self._try_later(folder, str(exc))
@@ -102,6 +169,7 @@ class Delivery:
     def _forget(self, folder: Path) -> None:
         self._jobs.pop(folder, None)
         self._not_before.pop(folder, None)
+        self._unanswered.pop(folder, None)
 
     def _try_later(self, folder: Path, why: str) -> None:
         _, pause = self._not_before.get(folder, (0.0, _PERIOD / 2))
@@ -111,14 +179,26 @@ class Delivery:
         # What is in memory may be half done; the state file is not.
         self._jobs.pop(folder, None)
 
-    def _gone(self, who: str, why: str) -> float:
+    def _gone(self, folder: Path, error: TrackingAwayError | ServerAwayError) -> None:
+        self._unanswered[folder] = time.monotonic()
         if self._away is None:
-            log.warning("%s is unreachable; results wait in %s: %s", who, self._spool, why)
-        self._away = who
-        pause, self._pause = self._pause, min(2 * self._pause, _LONGEST_PAUSE)
-        return pause
+            self._away = "MLflow" if isinstance(error, TrackingAwayError) else "the server"
+            log.warning(
+                "%s is unreachable; results wait in %s: %s", self._away, self._spool, error
+            )
 
     def _back(self) -> None:
         if self._away is not None:
             log.info("%s is reachable again; delivery goes on", self._away)
             self._away = None
+
+
+def make_backend(settings: Settings) -> Backend:
+    """Return the way to MLflow: beside its server where its database and files are known."""
+    server = HttpBackend(settings.tracking_uri)
+    if settings.tracking_database is None or settings.tracking_artifacts is None:
+        return server
+    # Its tables are code that takes a second to load.
+    from talweg.worker.tracking.backends.local import LocalBackend  # noqa: PLC0415
+
+    return LocalBackend(settings.tracking_database, settings.tracking_artifacts, server=server)

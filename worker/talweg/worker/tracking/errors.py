@@ -4,9 +4,18 @@ They stand in the tree of `talweg.worker.errors`.
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import requests
+from mlflow.exceptions import MlflowException, RestException
 
 from talweg.worker.errors import WorkerError
 
+_GONE = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}
+_REFUSED = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS", "NOT_IMPLEMENTED"}
+_FORBIDDEN = {"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"}
+_REFUSED_STATUSES = {400, 404, 405, 413, 422}
 _CREDENTIALS = re.compile(r"//[^/@\s]*@")
 
 
@@ -22,6 +31,10 @@ class TrackingAwayError(TrackingError):
     """Nobody answered, or the server refuses everybody: keep what is to be sent, and wait."""
 
 
+class NothingDoneError(TrackingAwayError):
+    """Nobody answered, and nothing of the call can have happened, or happen yet."""
+
+
 class TrackingBusyError(TrackingError):
     """The server failed at this call: keep what is to be sent, and try others meanwhile."""
 
@@ -32,3 +45,56 @@ class RunGoneError(TrackingError):
 
 class RefusedError(TrackingError):
     """This call will never succeed as it is."""
+
+
+def answered(error: MlflowException) -> TrackingError:
+    """Return what an answer of MLflow means, by its code."""
+    message, code = str(error), error.error_code
+    if code == "INVALID_PARAMETER_VALUE" and "'active' state" in message:
+        # So MLflow calls it to write to a run that somebody deleted.
+        return RunGoneError(message)
+    if code in _GONE:
+        return RunGoneError(message)
+    if code in _REFUSED:
+        return RefusedError(message)
+    if code in _FORBIDDEN:
+        return TrackingAwayError(message)
+    return TrackingBusyError(message)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn what MLflow's client raises into a TrackingError."""
+    try:
+        yield
+    except RestException as exc:
+        raise answered(exc) from exc
+    except requests.HTTPError as exc:
+        if exc.response is not None and exc.response.status_code in _REFUSED_STATUSES:
+            raise RefusedError(str(exc)) from exc
+        raise TrackingBusyError(str(exc)) from exc
+    except MlflowException as exc:
+        if str(exc).startswith("The following failures occurred while uploading"):
+            raise TrackingBusyError(str(exc)) from exc
+        # What the client found wrong itself, before it asked anybody, is wrong for good.
+        if not str(exc).startswith("API request to"):
+            raise RefusedError(str(exc)) from exc
+        raise TrackingAwayError(str(exc)) from exc
+    except (requests.RequestException, ConnectionError, TimeoutError) as exc:
+        raise TrackingAwayError(str(exc)) from exc
+
+
+@contextmanager
+def uploading() -> Iterator[None]:
+    """Turn what the upload of a file raises into a TrackingError.
+
+    What an artifact store's own client raises, such as boto's, does not say that the file can
+    never be stored. A missing module or file does, and is raised as it is.
+    """
+    try:
+        with translated():
+            yield
+    except (TrackingError, ImportError, FileNotFoundError):
+        raise
+    except Exception as exc:
+        raise TrackingBusyError(repr(exc)) from exc

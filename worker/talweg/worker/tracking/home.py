@@ -28,6 +28,7 @@ def ensure_run(
     begin: Mapping[str, Any],
     spec: JobSpec,
     *,
+    tags: Mapping[str, str],
     job_id: str,
     state: DeliveryState,
     save: Callable[[], None],
@@ -40,6 +41,7 @@ def ensure_run(
     Args:
         begin: The line with which the attempt begins.
         spec: The job's.
+        tags: What a new run is tagged with beside what never changes.
         job_id: Without `jobs/`.
         state: Of the job's delivery.
         save: Writes the state down.
@@ -50,27 +52,30 @@ def ensure_run(
     if state.run_id:
         return
     experiment_id = runs.experiment(spec.experiment)
-    found: RunId | None = None
+    run: RunId | None = None
     made = False
     # Nobody can have made a run for a first attempt that nobody has begun to deliver.
     if state.creating or state.replaces or not is_new or begin["attempt"] > 1:
-        found = _run_in_record(record, job_id, replaces=state.replaces)
-        if found is None:
-            found = _find(runs, experiment_id, job_id, state)
-    if found is None:
-        found, made = _create(runs, experiment_id, begin, spec, job_id, state, save), True
-    held = record.set_run(job_id, found, expected=state.replaces, url=runs.url(found))
-    if held.run_id != found.run_id:
+        run = _run_in_record(record, job_id, replaces=state.replaces)
+        if run is None:
+            run = _find(runs, experiment_id, job_id, state)
+    if run is None:
+        run = _create(runs, experiment_id, begin, spec, tags, job_id, state, save)
+        made = True
+    recorded = record.set_run(job_id, run, expected=state.replaces, url=runs.url(run))
+    if recorded.run_id != run.run_id:
         # Another machine's delivery was first.
         if made:
-            runs.delete(found.run_id)
+            runs.delete(run.run_id)
         else:
             state.unanswered += 1
     if state.unanswered:
         state.unanswered_ms = now_ms()
-    if not (made and held.run_id == found.run_id):
-        state.high_water = runs.high_water(held.run_id)
-    state.run_id, state.experiment_id = held.run_id, held.experiment_id
+    if made and recorded.run_id == run.run_id:
+        state.tags |= tags
+    else:
+        state.high_water = runs.high_water(recorded.run_id)
+    state.run_id, state.experiment_id = recorded.run_id, recorded.experiment_id
     state.creating = False
     save()
 
@@ -83,12 +88,12 @@ def _run_in_record(record: Record, job_id: str, *, replaces: str) -> RunId | Non
 
 
 def _find(runs: Runs, experiment_id: str, job_id: str, state: DeliveryState) -> RunId | None:
-    found = runs.find(experiment_id=experiment_id, job_id=job_id)
-    if not found:
+    candidates = runs.find(experiment_id=experiment_id, job_id=job_id)
+    if not candidates:
         return None
     # It is the one that was asked for, unless another machine's delivery has made it.
     state.unanswered = max(0, state.unanswered - 1)
-    return RunId(found[0].info.run_id, experiment_id)
+    return RunId(candidates[0].info.run_id, experiment_id)
 
 
 def close_surplus(
@@ -131,11 +136,13 @@ def _create(
     experiment_id: str,
     begin: Mapping[str, Any],
     spec: JobSpec,
+    changing_tags: Mapping[str, str],
     job_id: str,
     state: DeliveryState,
     save: Callable[[], None],
 ) -> RunId:
     tags = {
+        **changing_tags,
         JOB_TAG: job_id,
         "talweg.loss": kind(spec.loss)[0],
         "talweg.task": kind(spec.task)[0],
@@ -146,10 +153,13 @@ def _create(
         tags["talweg.continued_from"] = spec.continued_from.job.removeprefix("jobs/")
         tags["talweg.continued_step"] = str(spec.continued_from.step)
 
-    def create(home: str) -> RunId:
+    def create(experiment: str) -> RunId:
         with state.asking("creating", save):
             return runs.create(
-                experiment_id=home, name=display_name(spec), start_ms=begin["time"], tags=tags
+                experiment_id=experiment,
+                name=display_name(spec),
+                start_ms=begin["time"],
+                tags=tags,
             )
 
     try:

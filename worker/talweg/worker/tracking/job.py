@@ -15,7 +15,7 @@ from talweg.worker.tracking.attempts import SpooledAttempt
 from talweg.worker.tracking.ending import Ending, EndQuery
 from talweg.worker.tracking.errors import RefusedError, RunGoneError, TrackingBusyError
 from talweg.worker.tracking.home import close_surplus, ensure_run
-from talweg.worker.tracking.outputs import send_diagnoses, send_outputs
+from talweg.worker.tracking.outputs.results import send_diagnoses, send_outputs
 from talweg.worker.tracking.record import Record
 from talweg.worker.tracking.runs import RunId, Runs, longest_call_seconds
 from talweg.worker.tracking.spool import Point, attempts, now_ms
@@ -109,8 +109,8 @@ class JobDelivery:
                 raise RefusedError(f"{attempt.lines} does not begin with its job")
             spec = self._spec_of(attempt.begin)
             ensure_run(
-                attempt.begin, spec, job_id=self.job_id, state=self._state, save=self._save,
-                is_new=self._is_new, runs=self._runs, record=self._record,
+                attempt.begin, spec, tags=attempt.tags, job_id=self.job_id, state=self._state,
+                save=self._save, is_new=self._is_new, runs=self._runs, record=self._record,
             )  # fmt: skip
             if not self._may_begin(attempt):
                 return False
@@ -152,21 +152,23 @@ class JobDelivery:
 
     def _send_leftovers(self) -> None:
         """Send what overtaken attempts know, and nobody else has told of."""
-        held: dict[str, set[int]] = {}
+        delivered_steps: dict[str, set[int]] = {}
         for number in sorted(self._overtaken):
             attempt = self._attempts[number]
             for points, offset in attempt.unsent(self._sent_of(attempt)):
                 fresh: list[Point] = []
                 for step, at, values in points:
-                    for name in values.keys() - held.keys():
-                        held[name] = self._runs.steps(self._state.run_id, name)
-                    news = {name: v for name, v in values.items() if step not in held[name]}
-                    if news:
-                        fresh.append((step, at, news))
+                    for name in values.keys() - delivered_steps.keys():
+                        delivered_steps[name] = self._runs.steps(self._state.run_id, name)
+                    new_values = {
+                        name: v for name, v in values.items() if step not in delivered_steps[name]
+                    }
+                    if new_values:
+                        fresh.append((step, at, new_values))
                 self._log(points=fresh, params={}, tags={})
                 for step, _, values in fresh:
                     for name in values:
-                        held[name].add(step)
+                        delivered_steps[name].add(step)
                 self._state.offsets[str(number)] = offset
                 self._save()
 
@@ -191,10 +193,10 @@ class JobDelivery:
         high = dict(self._state.high_water)
         fresh: list[Point] = []
         for step, at, values in points:
-            news = {name: v for name, v in values.items() if step > high.get(name, -1)}
-            high.update(dict.fromkeys(news, step))
-            if news:
-                fresh.append((step, at, news))
+            new_values = {name: v for name, v in values.items() if step > high.get(name, -1)}
+            high.update(dict.fromkeys(new_values, step))
+            if new_values:
+                fresh.append((step, at, new_values))
         params = {} if "params" in self._state.done else flatten(spec)
         if "computed" not in self._state.done:
             params |= attempt.computed
@@ -336,8 +338,10 @@ class JobDelivery:
     def _ending(self) -> Ending | None:
         """Return how the job ended; None where it has not, as far as is known."""
         last = self._attempts[max(self._attempts)] if self._attempts else None
-        told = Ending.told_by(last) if last is not None else None
-        return told or self._end_query.ask(last, self._attempts, overtaken=bool(self._overtaken))
+        spooled_ending = Ending.told_by(last) if last is not None else None
+        return spooled_ending or self._end_query.ask(
+            last, self._attempts, overtaken=bool(self._overtaken)
+        )
 
     def _job_has_ended(self) -> bool:
         if any(attempt.final_state for attempt in self._attempts.values()):

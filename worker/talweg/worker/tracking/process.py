@@ -28,7 +28,7 @@ class DeliveryProcess:
         self._thread.start()
 
     def end_soon(self) -> None:
-        """Has it end, without waiting for it."""
+        """Ask it to end, without waiting for it."""
         self._stop.set()
 
     def stop(self) -> None:

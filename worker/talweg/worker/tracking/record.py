@@ -68,7 +68,7 @@ class Record:
             ),
         )
         try:
-            held = call(
+            recorded = call(
                 self._channel.workers.SetTrackingRun,
                 request,
                 until=time.monotonic() + _PATIENCE,
@@ -77,4 +77,4 @@ class Record:
             if exc.code() == grpc.StatusCode.NOT_FOUND:
                 return run
             raise
-        return RunId(held.run_id, held.experiment_id)
+        return RunId(recorded.run_id, recorded.experiment_id)

@@ -1,18 +1,18 @@
 """MLflow as the delivery uses it: experiments, runs, points, files.
 
-Every call either has happened when it returns, or raises a `TrackingError`.
+Every call either has happened when it returns, or raises a TrackingError.
 """
 
 import json
-import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-import requests
 from mlflow import MlflowClient
 from mlflow.entities import (
     Dataset,
@@ -32,15 +32,10 @@ from mlflow.environment_variables import (
     MLFLOW_HTTP_REQUEST_MAX_RETRIES,
     MLFLOW_HTTP_REQUEST_TIMEOUT,
 )
-from mlflow.exceptions import MlflowException, RestException
+from mlflow.exceptions import MlflowException
 
-from talweg.worker.tracking.errors import (
-    RefusedError,
-    RunGoneError,
-    TrackingAwayError,
-    TrackingBusyError,
-    TrackingError,
-)
+from talweg.worker.tracking.backends.backend import Backend, HttpBackend
+from talweg.worker.tracking.errors import RunGoneError
 from talweg.worker.tracking.spool import Point
 
 MAX_METRICS = 1000
@@ -53,56 +48,6 @@ MAX_DIGEST_LENGTH = 36
 # By which MLflow's pages open on training runs, not on traces of language models.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 JOB_TAG = "talweg.job"
-
-_GONE = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}
-_REFUSED = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS", "NOT_IMPLEMENTED"}
-_REFUSED_STATUSES = {400, 404, 405, 413, 422}
-
-log = logging.getLogger(__name__)
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn what MLflow's client raises into a TrackingError."""
-    try:
-        yield
-    except RestException as exc:
-        if exc.error_code in _GONE:
-            raise RunGoneError(str(exc)) from exc
-        if exc.error_code in _REFUSED:
-            raise RefusedError(str(exc)) from exc
-        if exc.error_code in ("PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"):
-            raise TrackingAwayError(str(exc)) from exc
-        raise TrackingBusyError(str(exc)) from exc
-    except requests.HTTPError as exc:
-        if exc.response is not None and exc.response.status_code in _REFUSED_STATUSES:
-            raise RefusedError(str(exc)) from exc
-        raise TrackingBusyError(str(exc)) from exc
-    except MlflowException as exc:
-        if str(exc).startswith("The following failures occurred while uploading"):
-            raise TrackingBusyError(str(exc)) from exc
-        # What the client found wrong itself, before it asked anybody, is wrong for good.
-        if not str(exc).startswith("API request to"):
-            raise RefusedError(str(exc)) from exc
-        raise TrackingAwayError(str(exc)) from exc
-    except (requests.RequestException, ConnectionError, TimeoutError) as exc:
-        raise TrackingAwayError(str(exc)) from exc
-
-
-@contextmanager
-def uploading() -> Iterator[None]:
-    """Turn what the upload of a file raises into a TrackingError.
-
-    What an artifact store's own client raises, such as boto's, does not say that the file can
-    never be stored. A missing module or file does, and is raised as it is.
-    """
-    try:
-        with translated():
-            yield
-    except (TrackingError, ImportError, FileNotFoundError):
-        raise
-    except Exception as exc:
-        raise TrackingBusyError(repr(exc)) from exc
 
 
 def longest_call_seconds() -> float:
@@ -129,19 +74,28 @@ class RunId:
 
 
 class Runs:
-    """An MLflow server, seen as the home of jobs' runs."""
+    """MLflow, seen as the home of jobs' runs. Usable from several threads."""
 
-    def __init__(self, tracking_uri: str, *, public_uri: str | None = None) -> None:
+    def __init__(
+        self,
+        tracking_uri: str,
+        *,
+        public_uri: str | None = None,
+        backend: Backend | None = None,
+    ) -> None:
         """Keep the address; nothing is sent.
 
         Args:
             tracking_uri: The server's URL.
             public_uri: Its URL for people, where that is another.
+            backend: The way to it; by default through the server.
         """
         self._public_uri = public_uri or tracking_uri
         self.tracking_uri = tracking_uri
-        self.client = MlflowClient(tracking_uri)
+        self.backend = backend or HttpBackend(tracking_uri)
+        self._ask = self.backend.ask
         self._experiments: dict[str, str] = {}
+        self._experiments_lock = threading.Lock()
 
     def url(self, run: RunId) -> str:
         """Return the run's page; empty where the server has no pages."""
@@ -155,38 +109,23 @@ class Runs:
 
     def experiment(self, name: str) -> str:
         """Return the experiment's id; create it if missing, restore it if deleted."""
-        if name not in self._experiments:
-            with translated():
-                self._experiments[name] = self._find_or_make_experiment(name)
-        return self._experiments[name]
+        with self._experiments_lock:
+            if name not in self._experiments:
+                self._experiments[name] = self._ask(
+                    lambda client: _find_or_make_experiment(client, name)
+                )
+            return self._experiments[name]
 
     def forget_experiments(self) -> None:
-        """Has them looked up again: somebody may have deleted one."""
-        self._experiments.clear()
-
-    def _find_or_make_experiment(self, name: str) -> str:
-        found = self.client.get_experiment_by_name(name)
-        if found is None:
-            try:
-                made: str = self.client.create_experiment(name, tags=EXPERIMENT_TAGS)
-                return made
-            except RestException as exc:
-                # Another machine's delivery was first.
-                if exc.error_code != "RESOURCE_ALREADY_EXISTS":
-                    raise
-                found = self.client.get_experiment_by_name(name)
-                if found is None:
-                    raise
-        experiment_id: str = found.experiment_id
-        if found.lifecycle_stage == LifecycleStage.DELETED:
-            self.client.restore_experiment(experiment_id)
-        return experiment_id
+        """Forget the experiments' ids: somebody may have deleted one."""
+        with self._experiments_lock:
+            self._experiments.clear()
 
     def find(self, *, experiment_id: str, job_id: str) -> list[Run]:
         """Return the job's runs, the oldest first."""
-        with translated():
-            return list(
-                self.client.search_runs(
+        return list(
+            self._ask(
+                lambda client: client.search_runs(
                     [experiment_id],
                     f"tags.`{JOB_TAG}` = '{job_id}'",
                     run_view_type=ViewType.ACTIVE_ONLY,
@@ -194,6 +133,7 @@ class Runs:
                     order_by=["attributes.start_time ASC"],
                 )
             )
+        )
 
     def create(
         self, *, experiment_id: str, name: str, start_ms: int, tags: Mapping[str, str]
@@ -206,13 +146,15 @@ class Runs:
             start_ms: When the job's first attempt began.
             tags: JOB_TAG among them, so that `find` finds it.
         """
-        with translated():
-            run = self.client.create_run(
+        run = self._ask(
+            lambda client: client.create_run(
                 experiment_id,
                 start_time=start_ms,
                 run_name=name,
                 tags={key: value[:MAX_TAG_LENGTH] for key, value in tags.items()},
             )
+        )
+        self.backend.made(run)
         return RunId(run.info.run_id, experiment_id)
 
     def get(self, run_id: str) -> Run:
@@ -221,20 +163,19 @@ class Runs:
         Raises:
             RunGoneError: It does not exist, or somebody deleted it.
         """
-        with translated():
-            run = self.client.get_run(run_id)
+        run: Run = self._ask(lambda client: client.get_run(run_id))
         if run.info.lifecycle_stage == LifecycleStage.DELETED:
             raise RunGoneError(f"run {run_id} was deleted")
         return run
 
     def high_water(self, run_id: str) -> dict[str, int]:
-        """By metric: the highest step that the run holds."""
+        """Return by metric the highest step that the run holds."""
         return {m.key: m.step for m in self.get(run_id).data.to_proto().metrics}
 
     def steps(self, run_id: str, metric: str) -> set[int]:
         """Return the steps at which the run holds a metric."""
-        with translated():
-            return {point.step for point in self.client.get_metric_history(run_id, metric)}
+        points = self._ask(lambda client: client.get_metric_history(run_id, metric))
+        return {point.step for point in points}
 
     def put_away(self, surplus: Run, *, kept: str) -> str:
         """Delete a job's second run; one that holds something is closed and marked instead.
@@ -251,14 +192,12 @@ class Runs:
             self.delete(run_id)
             return "deleted"
         self.log(run_id, tags={"talweg.surplus_of": kept})
-        with translated():
-            self.client.set_terminated(run_id, "KILLED")
+        self._ask(lambda client: client.set_terminated(run_id, "KILLED"))
         return "closed, since it holds something"
 
     def delete(self, run_id: str) -> None:
         """Delete a run that nobody needs."""
-        with translated():
-            self.client.delete_run(run_id)
+        self._ask(lambda client: client.delete_run(run_id))
 
     def log(
         self,
@@ -293,8 +232,12 @@ class Runs:
             now_marks, marks = marks[:MAX_PARAMS], marks[MAX_PARAMS:]
             room = min(MAX_METRICS, MAX_ENTITIES - len(now_params) - len(now_marks))
             now_metrics, metrics = metrics[:room], metrics[room:]
-            with translated(), _deleted_run_is_gone():
-                self.client.log_batch(run_id, now_metrics, now_params, now_marks)
+            self._ask(
+                partial(
+                    MlflowClient.log_batch,
+                    run_id=run_id, metrics=now_metrics, params=now_params, tags=now_marks,
+                )
+            )  # fmt: skip
             if (metrics or left or marks) and not may_go_on():
                 return False
         return True
@@ -319,47 +262,47 @@ class Runs:
             profile=json.dumps(profile),
         )
         tags = [InputTag("mlflow.data.context", "training")]
-        with translated(), _deleted_run_is_gone():
-            self.client.log_inputs(run_id, [DatasetInput(data, tags)])
+        self._ask(lambda client: client.log_inputs(run_id, [DatasetInput(data, tags)]))
 
     def log_text(self, run_id: str, text: str, path: str) -> None:
         """Store a text as a file of the run."""
-        with uploading():
-            self.client.log_text(run_id, text, path)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / path
+            file.write_text(text)
+            self.backend.log_file(run_id, file)
 
     def log_files(self, run_id: str, folder: Path) -> None:
         """Store a folder's content among the run's files."""
-        with uploading():
-            self.client.log_artifacts(run_id, str(folder))
+        self.backend.log_files(run_id, folder)
 
     def log_file(self, run_id: str, file: Path, folder: str) -> None:
         """Store a file in a folder of the run's files."""
-        with uploading():
-            self.client.log_artifact(run_id, str(file), folder)
+        self.backend.log_file(run_id, file, folder)
 
     def create_model(self, run: RunId) -> str:
         """Make an empty logged model that belongs to a run; its id."""
-        with translated():
-            model = self.client.create_logged_model(
+        model = self._ask(
+            lambda client: client.create_logged_model(
                 run.experiment_id, name="model", source_run_id=run.run_id
             )
+        )
         model_id: str = model.model_id
         return model_id
 
     def find_models(self, run: RunId) -> list[str]:
         """Return the ids of the run's logged models that are still empty, the oldest first."""
-        with translated():
-            found = self.client.search_logged_models(
+        found = self._ask(
+            lambda client: client.search_logged_models(
                 [run.experiment_id],
                 f"source_run_id = '{run.run_id}'",
                 order_by=[{"field_name": "creation_timestamp", "ascending": True}],
             )
+        )
         return [model.model_id for model in found if model.status == LoggedModelStatus.PENDING]
 
     def delete_model(self, model_id: str) -> None:
         """Delete a logged model that nobody needs."""
-        with translated():
-            self.client.delete_logged_model(model_id)
+        self._ask(lambda client: client.delete_logged_model(model_id))
 
     def close(self, run_id: str, *, status: str, end_ms: int) -> None:
         """End a run.
@@ -369,16 +312,23 @@ class Runs:
             status: FINISHED, FAILED or KILLED.
             end_ms: When the job ended.
         """
-        with translated():
-            self.client.set_terminated(run_id, status, end_ms)
+        self._ask(lambda client: client.set_terminated(run_id, status, end_ms))
 
 
-@contextmanager
-def _deleted_run_is_gone() -> Iterator[None]:
-    """MLflow calls it an invalid parameter to write to a run that somebody deleted."""
-    try:
-        yield
-    except RestException as exc:
-        if exc.error_code == "INVALID_PARAMETER_VALUE" and "'active' state" in str(exc):
-            raise RunGoneError(str(exc)) from exc
-        raise
+def _find_or_make_experiment(client: MlflowClient, name: str) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            made: str = client.create_experiment(name, tags=EXPERIMENT_TAGS)
+            return made
+        except MlflowException as exc:
+            # Another machine's delivery was first.
+            if exc.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    experiment_id: str = found.experiment_id
+    if found.lifecycle_stage == LifecycleStage.DELETED:
+        client.restore_experiment(experiment_id)
+    return experiment_id

@@ -76,7 +76,7 @@ def table_file(name: str) -> str:
 
 
 def now_ms() -> int:
-    """Milliseconds since the epoch."""
+    """Return the time in milliseconds since the epoch."""
     return time.time_ns() // 1_000_000
 
 
@@ -98,7 +98,9 @@ class SpoolWriter:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self._buffer: list[str] = []
-        self._torn = False
+        # What a full disk has not taken yet, from within a line perhaps.
+        self._unwritten = bytearray()
+        self._has_failed = False
         self._file = os.open(
             self.folder / LINES, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644
         )
@@ -122,16 +124,16 @@ class SpoolWriter:
         self._add(kind="data", **facts)
 
     def computed(self, params: Mapping[str, str]) -> None:
-        """Parameters that were computed from the data, by name."""
+        """Write parameters that were computed from the data, by name."""
         self._add(kind="computed", params=params)
 
     def points(self, points: Sequence[Point]) -> None:
-        """Metric points in the order of their steps; finite values only."""
+        """Write metric points in the order of their steps; finite values only."""
         for start in range(0, len(points), _POINTS_A_LINE):
             self._add(kind="metrics", points=points[start : start + _POINTS_A_LINE])
 
     def warning(self, *, kind: str, field: str, message: str) -> None:
-        """Something that is allowed, and is probably not meant."""
+        """Write a warning of something that is allowed, and is probably not meant."""
         self._add(kind="warning", **{"warning": kind, "field": field, "message": message})
 
     def tensors(self, name: str, tensors: Mapping[str, "torch.Tensor"]) -> None:
@@ -173,24 +175,35 @@ class SpoolWriter:
     def flush(self) -> None:
         """Write the lines that wait.
 
+        What cannot be written waits for the next call, which goes on where this one ended. A line
+        that is left out would never be told: MLflow takes nothing behind a metric's last step.
+
         Raises:
             OSError: The disk is full or gone.
         """
         with self._lock:
-            if not self._buffer:
-                return
-            # A line that a full disk cut short must not spoil the one behind it.
-            text = memoryview((self._torn * "\n" + "".join(self._buffer)).encode())
+            self._unwritten += "".join(self._buffer).encode()
             self._buffer.clear()
-            self._torn = True
-            while text:
-                text = text[os.write(self._file, text) :]
-            self._torn = False
+            try:
+                while self._unwritten:
+                    del self._unwritten[: os.write(self._file, self._unwritten)]
+            except OSError as exc:
+                self._has_failed = True
+                raise OSError(exc.errno, exc.strerror, str(self.folder / LINES)) from exc
+            self._has_failed = False
 
     def close(self) -> None:
-        """Write the lines that wait and close the file."""
+        """Write the lines that wait and close the file.
+
+        Raises:
+            OSError: They cannot be written, and no `flush` has said so.
+        """
+        was_told = self._has_failed
         try:
             self.flush()
+        except OSError:
+            if not was_told:
+                raise
         finally:
             os.close(self._file)
 
@@ -275,12 +288,12 @@ def attempt_folder(spool: Path, *, job_id: str, attempt: int) -> Path:
 def jobs(spool: Path) -> Iterator[Path]:
     """Return the folders of the jobs in a spool, the longest untouched first."""
     with os.scandir(spool) as entries:
-        found = [
+        folders = [
             (entry.stat().st_mtime, entry.path)
             for entry in entries
             if is_job_id(entry.name) and entry.is_dir()
         ]
-    for _, path in sorted(found):
+    for _, path in sorted(folders):
         yield Path(path)
 
 

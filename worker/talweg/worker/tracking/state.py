@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from talweg.worker.tracking.errors import RefusedError, RunGoneError
+from talweg.worker.tracking.errors import NothingDoneError, RefusedError, RunGoneError
 from talweg.worker.tracking.spool import write_json
 
 FILE = "delivery.json"
@@ -63,7 +63,7 @@ class DeliveryState:
         save()
         try:
             yield
-        except (RefusedError, RunGoneError):
+        except (NothingDoneError, RefusedError, RunGoneError):
             setattr(self, flag, False)
             self.unanswered -= 1
             raise

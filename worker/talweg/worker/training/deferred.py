@@ -59,12 +59,12 @@ class DeferredReads:
         look: Due,
         watched: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
-        """Has no window open.
+        """Begin with no window open.
 
         Args:
             state: The training.
             every_steps: Steps in a window, at the most.
-            guard: Reads.
+            guard: Reads the steps.
             parts: All else that steps change, by name.
             due: What windows must end for.
             look: Tells whether the next step must be read before its update.

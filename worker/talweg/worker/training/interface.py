@@ -130,13 +130,16 @@ class Result:
     """SUCCEEDED, FAILED, DIVERGED or CANCELLED; QUEUED where another attempt is to run the job
     (stopped for shutdown, or the lease lost), PAUSED where one is to do so later."""
     cause: Outcome.Cause.ValueType = Outcome.CAUSE_UNSPECIFIED
-    """Why, where it did not succeed."""
+    """Why, where it did not succeed; SERVICE with QUEUED where the machine is in trouble."""
     message: str = ""
     """What happened and what to do; empty on success."""
     divergence: Divergence | None = None
     """What the guard saw, where it diverged."""
     steps: int = 0
     """Optimizer steps done: those that stand in the weights."""
+    weights_step: int = 0
+    """On success the step whose weights were kept: that of the best evaluation where early
+    stopping chose them, else the last."""
     model: nn.Module | None = None
     """On success the network in evaluation mode, in CPU memory. It takes inputs and gives outputs
     as the data bundle has them: standardised where the spec asks for it, logits as logits. Where

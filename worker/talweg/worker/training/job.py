@@ -242,6 +242,7 @@ class _Run:
         return Result(
             Job.SUCCEEDED,
             steps=state.applied,
+            weights_step=state.step if state.best is None else state.stopping.step,
             model=network.eval(),
             example=setup.splits.bundle.train.x[:NUM_EXAMPLES].clone(),
             predictions=tested.predictions if tested else None,
@@ -289,7 +290,9 @@ def _diverged(divergence: Divergence, *, steps: int) -> Result:
 
 def _failed(exc: UserSpecError | ProcessFailedError | StoreAwayError) -> Result:
     if isinstance(exc, StoreAwayError):
-        return Result(Job.QUEUED, message=f"Returned to the queue before it started: {exc}")
+        return Result(
+            Job.QUEUED, Outcome.SERVICE, f"Returned to the queue before it started: {exc}"
+        )
     cause = exc.cause if isinstance(exc, ProcessFailedError) else Outcome.USER_SPEC
     return Result(Job.FAILED, cause, str(exc))
 

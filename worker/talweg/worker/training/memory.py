@@ -154,7 +154,7 @@ def hint(spec: JobSpec, setup: "Setup | None", device: torch.device) -> str:
 
 
 def _kept_by(setup: "Setup", samples: int) -> int | None:
-    """Bytes that a forward pass keeps for its backward pass."""
+    """Return the bytes that a forward pass keeps for its backward pass."""
     nbytes: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -173,12 +173,12 @@ def _kept_by(setup: "Setup", samples: int) -> int | None:
 
 
 def _used() -> int | None:
-    """Bytes of this process that count towards RLIMIT_DATA."""
+    """Return the bytes of this process that count towards RLIMIT_DATA."""
     return _kib("/proc/self/status", "VmData").get("VmData")
 
 
 def _free() -> int | None:
-    """Bytes that the machine has free, or this process's container."""
+    """Return the bytes that the machine has free, or this process's container."""
     memory = _kib("/proc/meminfo", "MemAvailable", "SwapFree")
     if "MemAvailable" not in memory:
         return None
@@ -197,7 +197,7 @@ def _left_to_container() -> Iterator[int]:
 
 
 def _kib(path: str, *names: str) -> dict[str, int]:
-    """Bytes by name, of those that stand there."""
+    """Return bytes by name, of those that stand there."""
     values: dict[str, int] = {}
     with suppress(OSError), open(path) as lines:
         for line in lines:

@@ -146,7 +146,7 @@ def _has_bf16() -> bool:
 
 
 def _hold_to_float32(criterion: LossModule, device: str) -> None:
-    """Has a loss take float32 and compute in it.
+    """Make a loss take float32 and compute in it.
 
     Losses widen what they are given themselves, and then bound the gradient by what float16 holds.
     Widened here, a scaled gradient that is too large overflows, and the guard sees it.

@@ -50,6 +50,7 @@ class Recorder:
         self._then: Mapping[str, float] | None = None
         # Of the steps since the last point.
         self._samples = 0
+        self._losses, self._num_losses = 0.0, 0
         self._last_step = 0
         self._last_time = time.perf_counter()
 
@@ -77,6 +78,8 @@ class Recorder:
         self._reading = reading
         self._learning_rate = learning_rate
         self._samples += samples
+        self._losses += reading.loss
+        self._num_losses += 1
         self._num_clipped += reading.clipped
         self._then = watched
         # The counter first: reading the clock costs more.
@@ -118,6 +121,8 @@ class Recorder:
             "next_step": self._next_step,
             "num_clipped": self._num_clipped,
             "samples": self._samples,
+            "losses": self._losses,
+            "num_losses": self._num_losses,
             "last_step": self._last_step,
             "seconds": time.perf_counter() - self._last_time,
         }
@@ -128,6 +133,8 @@ class Recorder:
         self._reading = Reading(*values["reading"])
         self._next_step, self._last_step = values["next_step"], values["last_step"]
         self._num_clipped, self._samples = values["num_clipped"], values["samples"]
+        # Checkpoints of earlier versions do not hold these.
+        self._losses, self._num_losses = values.get("losses", 0.0), values.get("num_losses", 0)
         self._last_time = time.perf_counter() - values["seconds"]
 
     def _point(self, now: float) -> None:
@@ -141,9 +148,12 @@ class Recorder:
             # The share of all steps so far: the same whenever points are made.
             values["guard/clipped"] = self._num_clipped / self._step
         watched = {**self._watched(), **(self._then or {})}
+        if self._num_losses:
+            watched["train/loss_mean"] = self._losses / self._num_losses
         values |= {name: v for name, v in watched.items() if math.isfinite(v)}
         self._report.metrics(self._step, values)
         self._last_time = now
         self._last_step = self._step
         self._next_step = self._step + self._steps_apart
         self._samples = 0
+        self._losses, self._num_losses = 0.0, 0

@@ -99,13 +99,13 @@ class Step:
         guard.remember()
         loss = forward_backward(window, self.loss_of, guard.scale, self.process_group)
         if is_deferred:
-            held, is_followed = guard.inspect_unread(loss), False
+            found_inf, is_followed = guard.inspect_unread(loss), False
         else:
             reading = self._read(loss, window)
             if not reading.finite:
                 return self.policy.refused(state, reading, window, self.loss_of)
-            held, is_followed = None, self.health.look(state, reading)
-        state.update.step(held)
+            found_inf, is_followed = None, self.health.look(state, reading)
+        state.update.step(found_inf)
         if is_followed:
             self.health.updated()
         state.update.clear()

@@ -9,7 +9,7 @@ from talweg.v1 import losses_pb2 as pb
 from talweg.worker.losses import checks
 from talweg.worker.losses.base import LossModule, reduction_of
 from talweg.worker.losses.embedding_base import Counted, Pooled, choice_of, take_alike
-from talweg.worker.losses.functional import several
+from talweg.worker.losses.functional import multitask
 
 
 class Uncertainty(Pooled):
@@ -40,7 +40,7 @@ class Uncertainty(Pooled):
         super().__init__(reduction_of(spec))
         self.num_initial = len(spec.initial_log_vars)
         names = pb.Uncertainty.TaskType
-        given = [cast(several.TaskType, names.Name(task)) for task in spec.task_types]
+        given = [cast(multitask.TaskType, names.Name(task)) for task in spec.task_types]
         self.task_types = given if choice_of(spec, "variant") == "kendall" else None
 
     def _take(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
@@ -59,7 +59,7 @@ class Uncertainty(Pooled):
         return losses, log_vars
 
     def _pooled(self, losses: Tensor, log_vars: Tensor) -> Tensor:
-        return several.uncertainty(losses, log_vars, self.task_types)
+        return multitask.uncertainty(losses, log_vars, self.task_types)
 
 
 class GradNorm(Pooled):
@@ -95,7 +95,7 @@ class GradNorm(Pooled):
     def _pooled(
         self, weights: Tensor, grad_norms: Tensor, losses: Tensor, initial_losses: Tensor
     ) -> Tensor:
-        return several.gradnorm(weights, grad_norms, losses, initial_losses, alpha=self.alpha)
+        return multitask.gradnorm(weights, grad_norms, losses, initial_losses, alpha=self.alpha)
 
 
 class Curriculum(Counted):

@@ -16,7 +16,11 @@ from talweg.worker.losses.base import (
     reduction_of,
     weights_tensor,
 )
-from talweg.worker.losses.functional.classification import bernoulli_nll
+from talweg.worker.losses.functional.classification import (
+    bernoulli_nll,
+    certain,
+    without_certain,
+)
 
 
 class BceWithLogits(TorchElementwise, YesOrNo):
@@ -63,6 +67,17 @@ class BceWithLogits(TorchElementwise, YesOrNo):
         return pred, target
 
     def _torch(self, pred: Tensor, target: Tensor, reduction: str) -> Tensor:
+        loss = self._as_torch(pred, target, reduction)
+        # Right answers of ±inf are NaN in torch. They are rare: on the CPU they are looked for
+        # where the loss is NaN alone, and a GPU would be waited for.
+        if pred.is_cpu and not bool(loss.isnan().any()):
+            return loss
+        values = self._as_torch(pred, target, "none").masked_fill(certain(pred, target), 0)
+        if reduction == "none":
+            return values
+        return values.sum() if reduction == "sum" else values.mean()
+
+    def _as_torch(self, pred: Tensor, target: Tensor, reduction: str) -> Tensor:
         return F.binary_cross_entropy_with_logits(
             pred,
             target,
@@ -134,6 +149,7 @@ class FocalBinary(YesOrNo):
         self.by_positives = spec.normalizer == pb.FocalBinary.Normalizer.positives
 
     def _values(self, pred: Tensor, target: Tensor) -> Tensor:
+        pred = without_certain(pred, target)
         # (1 - p_y)^gamma by its logarithm: a power below 1 has no finite gradient at 0.
         yes, no = F.logsigmoid(pred), F.logsigmoid(-pred)
         positive = self.alpha[0] * target * torch.exp(self.gamma * no) * -yes
@@ -174,6 +190,7 @@ class AsymmetricMultilabel(YesOrNo):
         self.clip = spec.clip
 
     def _values(self, pred: Tensor, target: Tensor) -> Tensor:
+        pred = without_certain(pred, target)
         yes, no = F.logsigmoid(pred), F.logsigmoid(-pred)
         positive = torch.exp(self.gamma_pos * no) * -yes
         # log(1 - m) = log(1 - p + clip) is added up from logarithms, as 1 - p rounds to 0. At

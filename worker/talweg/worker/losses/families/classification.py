@@ -20,6 +20,7 @@ from talweg.worker.losses.base import (
     take_logits,
     weights_tensor,
 )
+from talweg.worker.losses.functional import _safe
 
 
 class CrossEntropy(Classes):
@@ -73,10 +74,11 @@ class CrossEntropy(Classes):
         return self._torch(pred, target, "sum") / divisor.to(pred)
 
     def check_values(self, inputs: Mapping[str, Tensor]) -> None:
-        """Refuse classes out of range and probabilities outside [0, 1]."""
+        """Refuse classes out of range and what is no distribution over the classes."""
         super().check_values(inputs)
         if "target_prob" in inputs:
             checks.require_between("target_prob", inputs["target_prob"], 0, 1)
+            checks.require_distribution("target_prob", inputs["target_prob"])
 
     def _take(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
         checks.require_names(inputs, self.input_names, self.optional_names)
@@ -96,7 +98,20 @@ class CrossEntropy(Classes):
             pred, target = same_precision(pred, target)
         if self.weight is not None:
             checks.require_one_a_class("weight", self.weight, pred)
-        return pred, target
+        return self._countable(pred, target), target
+
+    def _countable(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Return logits without those that count for nothing and would give NaN all the same."""
+        if not target.is_floating_point():
+            return _safe.keep(pred, torch.ne(target, self.ignore_index))
+        if self.label_smoothing:
+            return pred
+        share = target
+        if self.weight is not None:
+            share = target * self.weight.to(pred).reshape(-1, *[1] * (pred.dim() - 2))
+        # 0 log 0 is 0, and 0 times a logarithm of -inf is not.
+        lowest = torch.finfo(pred.dtype).min / 4
+        return pred.masked_fill(pred.isneginf() & (share == 0), lowest)
 
     def _values(self, pred: Tensor, target: Tensor) -> Tensor:
         return self._torch(pred, target, "none")
@@ -154,7 +169,7 @@ class Focal(Classes):
         pred, target = super()._take(inputs)
         if self.alpha is not None:
             checks.require_one_a_class("alpha", self.alpha, pred)
-        return pred, target
+        return _safe.keep(pred, torch.ne(target, self.ignore_index)), target
 
     def _values(self, pred: Tensor, target: Tensor) -> Tensor:
         ce = F.cross_entropy(pred, target, ignore_index=self.ignore_index, reduction="none")

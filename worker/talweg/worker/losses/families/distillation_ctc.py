@@ -7,6 +7,7 @@ from torch import Tensor
 from talweg.v1 import losses_pb2 as pb
 from talweg.worker.losses import checks
 from talweg.worker.losses.base import LossModule, reduction_of, same_precision, take_logits
+from talweg.worker.losses.embedding_base import choice_of
 from talweg.worker.losses.functional import classification as functional
 
 
@@ -18,7 +19,7 @@ class Distillation(LossModule):
     T is the temperature.
 
     Args:
-        temperature: T, by which both logits are divided: higher softens; > 0, default 1.
+        temperature: T > 0, by which both logits are divided; higher softens. Default 1.
         reduction: mean (default), sum or none.
 
     Inputs: pred (N, C); teacher_logits (N, C).
@@ -48,13 +49,14 @@ class Distillation(LossModule):
 class Ctc(LossModule):
     """Connectionist temporal classification: likelihood over all alignments of a sequence.
 
-    L = -log p(targets | softmax(pred)), 0 where no alignment is possible
+    L = -log p(targets | softmax(pred)); without any alignment 0, or refused under impossible error
 
     Of each row of targets target_lengths count, of the time steps input_lengths. The mean divides
     each value by its target's length first.
 
     Args:
         blank: The class that stands for no symbol; default 0.
+        impossible: What a sequence without any alignment gives: zero (default) or error.
         reduction: mean (default), sum or none.
 
     Inputs: pred (T, N, C); targets (N, S) class index; target_lengths (N,); input_lengths (N,).
@@ -68,6 +70,7 @@ class Ctc(LossModule):
         """Make the loss of a filled message."""
         super().__init__(reduction_of(spec))
         self.blank = spec.blank
+        self.refuses_impossible = choice_of(spec, "impossible") == "error"
 
     def check_values(self, inputs: Mapping[str, Tensor]) -> None:
         """Refuse lengths and classes out of range, and the blank as a target."""
@@ -107,7 +110,14 @@ class Ctc(LossModule):
     ) -> Tensor:
         if not pred.numel():
             return pred.sum((0, 2))
-        return functional.ctc(pred, targets, target_lengths, input_lengths, blank=self.blank)
+        return functional.ctc(
+            pred,
+            targets,
+            target_lengths,
+            input_lengths,
+            blank=self.blank,
+            refuses_impossible=self.refuses_impossible,
+        )
 
     def _mean(self, values: Tensor, *tensors: Tensor) -> Tensor:
         return functional.ctc_mean(values, tensors[2])

@@ -274,6 +274,8 @@ class CeDice(Pooled, Classes):
         self.dice.check_values(inputs)
 
     def _pooled(self, pred: Tensor, target: Tensor) -> Tensor:
+        if self.ignore_index is not None:
+            pred = _safe.keep(pred, target != self.ignore_index)
         log_share = F.log_softmax(pred, 1) if self.from_logits else _safe.log(pred)
         ignored = -100 if self.ignore_index is None else self.ignore_index
         ce = F.nll_loss(log_share, target, ignore_index=ignored, reduction="sum")

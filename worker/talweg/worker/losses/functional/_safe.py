@@ -3,6 +3,8 @@
 What is NaN stays NaN: a run that has diverged must not look like a perfect one.
 """
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -10,6 +12,8 @@ from torch.nn import functional as F
 EPS = 1e-12
 """The norm below which a vector has no direction."""
 
+STEEPEST = 1e12
+"""The slope of a logarithm where it is held."""
 _STEPS = 8
 # Of 1/x, 1/x³ and so on in log(Γ(x + 1/2) / Γ(x)) - log(x)/2.
 _HALF_STEP_SERIES = (-1 / 8, 1 / 192, -1 / 640, 17 / 14336, -31 / 18432, 691 / 180224)
@@ -37,6 +41,10 @@ def unit(x: Tensor) -> Tensor:
     A vector without direction gets no gradient; it would be one of 1e12.
     """
     length = norm(x)[..., None]
+    if not length.is_cpu or bool(length.isinf().any()):
+        # Squares overflow. A power of two takes no digit off.
+        x = torch.where(length.isinf(), x * 2.0**-80, x)
+        length = norm(x)[..., None]
     return torch.where(length <= EPS, x.detach() / EPS, x / length.clamp(min=EPS))
 
 
@@ -79,12 +87,28 @@ def log_gamma_half_step(x: Tensor) -> Tensor:
     return (series * inverse) - torch.log(inverse) / 2 - moved
 
 
+def keep(pred: Tensor, kept: Tensor) -> Tensor:
+    """Return predictions (N, C, …) that are 0 where kept, (N, …) or alike, is false.
+
+    Masked before anything is computed of them: the gradient of what a position no longer counts
+    for is 0 times its slope, and that of NaN is NaN.
+    """
+    # Nearly always everything counts. Looking at it is free on the CPU; a GPU would be waited for.
+    if kept.is_cpu and bool(kept.all()):
+        return pred
+    return pred.where(kept if kept.dim() == pred.dim() else kept[:, None], 0)
+
+
 def log(p: Tensor) -> Tensor:
-    """Return the logarithm of numbers ≥ 0, at least -100 and there without gradient."""
-    tiny = torch.finfo(p.dtype).tiny
+    """Return the logarithm of numbers ≥ 0, at least -100 and there with a slope of 1e12.
+
+    torch's own binary cross-entropy has that slope at 0: without one, what is confidently wrong
+    would stay so.
+    """
     # The slope of a logarithm below the smallest normal number is not finite.
-    held = p.detach().log().clamp(min=-100)
-    return torch.where(p < tiny, held, p.clamp(min=tiny).log().clamp(min=-100))
+    lowest = max(torch.finfo(p.dtype).tiny, math.exp(-100))
+    held = p.detach().log().clamp(min=-100) + (p - p.detach()) * STEEPEST
+    return torch.where(p < lowest, held, p.clamp(min=lowest).log())
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -9,12 +9,15 @@ from torch.nn import functional as F
 
 from talweg.worker.losses.functional import _safe
 
+# From this logit on every sigmoid is 0 or 1, in float64 too.
+_SURE = 1e4
+
 
 def bernoulli_nll(pred: Tensor, target: Tensor) -> Tensor:
     """-(y log p + (1 - y) log(1 - p)), each logarithm at least -100, a value an element.
 
-    Where a logarithm is held its gradient is 0: torch's own function has one of 1e12 there, which
-    float16 cannot hold, and raises on NaN, so that a run that diverges would look like a fault.
+    Where a logarithm is held its slope is 1e12, as in torch. torch's own function raises on NaN,
+    so that a run that diverges would look like a fault.
 
     Args:
         pred: Probabilities p (N, …).
@@ -27,7 +30,8 @@ def bernoulli_nll(pred: Tensor, target: Tensor) -> Tensor:
     """
     limits = torch.finfo(pred.dtype)
     yes = _safe.log(pred)
-    no = torch.where(pred == 1, -100, torch.log1p(-pred.clamp(max=1 - limits.eps / 2)))
+    held = -100 - (pred - pred.detach()) * _safe.STEEPEST
+    no = torch.where(pred == 1, held, torch.log1p(-pred.clamp(max=1 - limits.eps / 2)))
     return -target * yes - (1 - target) * no
 
 
@@ -111,7 +115,8 @@ def corn(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     Reference: Shi, Cao and Raschka 2021, https://arxiv.org/abs/2111.08851
     """
     taking_part = target[:, None] >= _levels(pred)
-    return (_above(pred, target) * taking_part).sum(1), taking_part.sum(1)
+    values = _above(pred.where(taking_part, 0), target) * taking_part
+    return values.sum(1), taking_part.sum(1)
 
 
 def distillation(pred: Tensor, teacher_logits: Tensor, *, temperature: float = 1.0) -> Tensor:
@@ -129,12 +134,45 @@ def distillation(pred: Tensor, teacher_logits: Tensor, *, temperature: float = 1
     """
     student = F.log_softmax(pred / temperature, 1)
     teacher = F.log_softmax(teacher_logits / temperature, 1)
+    # What the teacher rules out adds 0 log 0, which is 0.
+    impossible = teacher.isneginf()
+    student, teacher = student.masked_fill(impossible, 0), teacher.masked_fill(impossible, 0)
     divergence = F.kl_div(student, teacher, log_target=True, reduction="none")
     return temperature**2 * divergence.sum(1)
 
 
+def bce_with_logits(pred: Tensor, target: Tensor) -> Tensor:
+    """-(y log σ(p) + (1 - y) log(1 - σ(p))), a value an element; 0 for a right answer of ±inf.
+
+    Args:
+        pred: Logits p (N, …).
+        target: Y in [0, 1], of the same shape.
+    """
+    values = F.binary_cross_entropy_with_logits(pred, target, reduction="none")
+    return values.masked_fill(certain(pred, target), 0)
+
+
+def certain(pred: Tensor, target: Tensor) -> Tensor:
+    """Return where logits of ±inf give exactly their targets 1 or 0, which costs nothing."""
+    return pred.isinf() & (target == (pred > 0))
+
+
+def without_certain(pred: Tensor, target: Tensor) -> Tensor:
+    """Return logits in which those that are `certain` are finite; they still cost nothing."""
+    sure = certain(pred, target)
+    if sure.is_cpu and not bool(sure.any()):
+        return pred
+    return torch.where(sure, pred.detach().clamp(-_SURE, _SURE), pred)
+
+
 def ctc(
-    pred: Tensor, targets: Tensor, target_lengths: Tensor, input_lengths: Tensor, *, blank: int = 0
+    pred: Tensor,
+    targets: Tensor,
+    target_lengths: Tensor,
+    input_lengths: Tensor,
+    *,
+    blank: int = 0,
+    refuses_impossible: bool = False,
 ) -> Tensor:
     """-log p(targets), over all alignments, a value a sequence.
 
@@ -144,22 +182,38 @@ def ctc(
         target_lengths: How many of them count (N,).
         input_lengths: How many time steps count (N,).
         blank: The class of no symbol.
+        refuses_impossible: Raise where a sequence has no alignment, in place of counting it as 0.
 
     Returns:
         A value a sequence (N,), 0 where no alignment is possible. Their mean divides each by its
         target's length first, as `ctc_mean` does.
 
+    Raises:
+        ValueError: A sequence has no alignment.
+
     Reference: Graves et al. 2006, https://doi.org/10.1145/1143844.1143891
     """
-    return F.ctc_loss(
-        F.log_softmax(pred, 2),
+    # Time steps behind a sequence's end take no part, whatever they hold.
+    steps = torch.arange(len(pred), device=pred.device)[:, None]
+    taking_part = steps < input_lengths.to(pred.device)
+    shares = F.log_softmax(pred.where(taking_part[..., None], 0), 2)
+    values = F.ctc_loss(
+        shares,
         targets,
         input_lengths,
         target_lengths,
         blank=blank,
         reduction="none",
-        zero_infinity=True,
+        zero_infinity=not refuses_impossible,
     )
+    if refuses_impossible and bool(values.isposinf().any()):
+        row = int(values.isposinf().nonzero()[0])
+        raise ValueError(
+            f"targets must have an alignment under impossible error, but sequence {row} has none: "
+            f"{int(target_lengths[row])} symbols in {int(input_lengths[row])} time steps, each "
+            f"repeated symbol taking one more step for the blank before it"
+        )
+    return values
 
 
 def ctc_mean(values: Tensor, target_lengths: Tensor) -> Tensor:
@@ -176,5 +230,4 @@ def _levels(pred: Tensor) -> Tensor:
 
 
 def _above(pred: Tensor, target: Tensor) -> Tensor:
-    above = (target[:, None] > _levels(pred)).to(pred)
-    return F.binary_cross_entropy_with_logits(pred, above, reduction="none")
+    return bce_with_logits(pred, (target[:, None] > _levels(pred)).to(pred))

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from talweg.worker.clamping import clamp
 from talweg.worker.losses.functional import _safe
-from talweg.worker.losses.functional.classification import bernoulli_nll
+from talweg.worker.losses.functional.classification import bce_with_logits, bernoulli_nll
 
 Form = Literal["bce", "hinge", "lsgan", "wgan"]
 Reconstruction = Literal["bce_logits", "bce", "mse", "gaussian"]
@@ -105,14 +106,15 @@ def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
 
     Args:
         mu: The mean (N, …).
-        logvar: Log σ², of the same shape; taken for -60 below and for 30 above.
+        logvar: Log σ², of the same shape; taken for -60 below and for 30 above,
+            with the gradient that it has there.
 
     Returns:
         A value an element (N, …).
 
     Reference: Kingma and Welling 2014, https://arxiv.org/abs/1312.6114
     """
-    held = logvar.clamp(-60, 30)
+    held = clamp(logvar, -60, 30)
     return (mu.square() + torch.expm1(held) - held) / 2
 
 
@@ -131,7 +133,7 @@ def reconstruction(recon: Tensor, target: Tensor, form: Reconstruction) -> Tenso
         A value an element (N, …).
     """
     if form == "bce_logits":
-        return F.binary_cross_entropy_with_logits(recon, target, reduction="none")
+        return bce_with_logits(recon, target)
     if form == "bce":
         return bernoulli_nll(recon, target)
     square = (recon - target).square()

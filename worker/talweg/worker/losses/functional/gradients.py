@@ -17,7 +17,7 @@ def clip_by_global_norm(gradients: Iterable[Tensor], max_norm: float) -> list[Te
         New tensors of the same shapes.
 
     Raises:
-        ValueError: Max_norm is not above 0.
+        ValueError: `max_norm` is not above 0.
 
     Reference: Pascanu et al. 2013, https://arxiv.org/abs/1211.5063
     """
@@ -44,7 +44,7 @@ def clip_by_value(gradients: Iterable[Tensor], clip_value: float) -> list[Tensor
         New tensors of the same shapes.
 
     Raises:
-        ValueError: Clip_value is not above 0.
+        ValueError: `clip_value` is not above 0.
     """
     if not clip_value > 0:
         raise ValueError(f"clip_value must be > 0, but got {clip_value:g}")

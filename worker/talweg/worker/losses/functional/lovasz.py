@@ -35,6 +35,9 @@ def lovasz_softmax(
     """
     if not pred.numel():
         return pred.sum()
+    kept = None if ignore_index is None else target != ignore_index
+    if kept is not None:
+        pred = _safe.keep(pred, kept)
     probability, target = pred.softmax(1).flatten(2), target.flatten(1)
     if not per_image:
         probability = probability.transpose(0, 1).flatten(1)[None]
@@ -42,9 +45,9 @@ def lovasz_softmax(
     classes = torch.arange(pred.shape[1], device=pred.device)
     truth = target[:, None] == classes[:, None]
     errors = (truth.to(probability) - probability).abs()
-    if ignore_index is not None:
+    if kept is not None:
         # No error and no truth: sorted last, they take part in nothing.
-        kept = (target != ignore_index)[:, None]
+        kept = kept.reshape(target.shape)[:, None]
         errors, truth = errors.where(kept, 0), truth & kept
     by_class = _extension(errors, truth)
     counts = truth.any(2) if present else torch.ones_like(by_class, dtype=torch.bool)

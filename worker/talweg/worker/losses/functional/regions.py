@@ -54,6 +54,8 @@ def overlap(
     """
     pred, target = pred.flatten(2), target.flatten(1 if mode == "multiclass" else 2)
     kept = None if ignore_index is None else target != ignore_index
+    if kept is not None:
+        pred = _safe.keep(pred, kept)
     if mode == "multiclass":
         sums = _of_classes(pred, target, kept, squared, from_logits)
     else:

@@ -7,8 +7,21 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from talweg.worker.losses.functional import _safe
+
+# Below this the slope of softplus stays as it is there.
+_FLAT = -20.0
+
+
+def positive(raw: Tensor) -> Tensor:
+    """Return torch's softplus of what a model gives, with a slope of at least 2e-9.
+
+    Its own vanishes from -104 on: what is positive by it, such as a variance, would never recover.
+    """
+    held = F.softplus(raw).detach() + (raw - raw.detach()) * math.exp(_FLAT)
+    return torch.where(raw < _FLAT, held, F.softplus(raw))
 
 
 def gaussian_nll(
@@ -83,7 +96,7 @@ def tweedie(pred: Tensor, target: Tensor, *, power: float = 1.5) -> Tensor:
     Args:
         pred: The mean μ > 0 (N, …).
         target: The observation y ≥ 0, of the same shape.
-        power: P, between 1 (Poisson) and 2 (gamma), both excluded.
+        power: The power p, between 1 (Poisson) and 2 (gamma), both excluded.
 
     Returns:
         A value an element (N, …).
@@ -91,5 +104,10 @@ def tweedie(pred: Tensor, target: Tensor, *, power: float = 1.5) -> Tensor:
     Reference: Jørgensen 1987
     """
     rest, left = 1 - power, 2 - power
-    constant = _safe.power(target, left).where(target > 0, 0) / (rest * left)
-    return 2 * (constant - target * pred**rest / rest + pred**left / left)
+    some = target > 0
+    constant = _safe.power(target, left).where(some, 0) / (rest * left)
+    # The slope of a power below 0 overflows near 0, and a target of 0 times it would be NaN; that
+    # of the last term does so below the smallest normal number.
+    linear = target * pred.where(some, 1) ** rest / rest
+    mean = _safe.at_least(pred, torch.finfo(pred.dtype).tiny)
+    return 2 * (constant - linear + mean**left / left)

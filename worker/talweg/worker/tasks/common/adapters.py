@@ -11,10 +11,11 @@ from torch.nn import functional as F
 
 from talweg.worker.losses import LossModule
 from talweg.worker.losses.functional import margins
+from talweg.worker.losses.functional.regression import positive
 
-# A logarithm beyond these is held, with the slope that it has there: its exponential, and that
-# one's powers, stay in float32.
-_LARGEST_LOG = 60.0
+# A logarithm beyond these is held, with the slope that it has there: its exponential, and the
+# squares of that and of its inverse, by which gradients grow, stay in float32.
+_LEAST_LOG, _LARGEST_LOG = -40.0, 60.0
 
 
 class Head(LossModule):
@@ -70,8 +71,8 @@ class AfterExp(Head):
     """A loss of numbers above 0 over a model that gives their logarithms."""
 
     def _inputs(self, pred: Tensor) -> dict[str, Tensor]:
-        held = pred.clamp(-_LARGEST_LOG, _LARGEST_LOG).detach() + (pred - pred.detach())
-        return {"pred": torch.exp(held)}
+        bounded = pred.clamp(_LEAST_LOG, _LARGEST_LOG).detach() + (pred - pred.detach())
+        return {"pred": torch.exp(bounded)}
 
 
 class ByQuantile(Head):
@@ -101,7 +102,7 @@ class MeanAndVariance(Head):
 
     def _inputs(self, pred: Tensor) -> dict[str, Tensor]:
         mean, before_softplus = pred.reshape(*pred.shape[:-1], -1, 2).unbind(-1)
-        return {"pred": mean, "var": F.softplus(before_softplus)}
+        return {"pred": mean, "var": positive(before_softplus)}
 
 
 class NormalInverseGamma(Head):
@@ -112,7 +113,7 @@ class NormalInverseGamma(Head):
 
     def _inputs(self, pred: Tensor) -> dict[str, Tensor]:
         mean, *raw = pred.reshape(*pred.shape[:-1], -1, 4).unbind(-1)
-        nu, excess, beta = map(F.softplus, raw)
+        nu, excess, beta = map(positive, raw)
         return {"pred": mean, "nu": nu, "alpha": 1 + excess, "beta": beta}
 
 
@@ -141,8 +142,8 @@ class ByCosine(Head):
 
         Args:
             inner: The loss.
-            num_classes: C.
-            embedding_size: D.
+            num_classes: Number of classes C.
+            embedding_size: Length D of the vectors.
             scale: What the cosines are multiplied by to be logits.
             takes_cosines: The loss takes cosines and class indices; else embeddings, class_weight
                 and labels.

@@ -15,7 +15,7 @@ class MeanLoss:
     """
 
     def __init__(self, criterion: LossModule) -> None:
-        """Has seen nothing."""
+        """Begin with no samples."""
         self._criterion = criterion
         self._sum = 0.0
         self._count = 0

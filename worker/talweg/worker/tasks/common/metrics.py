@@ -44,7 +44,7 @@ def pinball(y_true: Floats, y_pred: Floats, quantiles: Floats) -> float:
 
 
 def f1_by_class(y_true: NDArray[np.int64], y_pred: NDArray[np.int64], num_classes: int) -> Floats:
-    """F1 of each class that stands in the truth or the predictions, in their order."""
+    """Return F1 of each class that stands in the truth or the predictions, in their order."""
     pairs = np.bincount(num_classes * y_true + y_pred, minlength=num_classes**2)
     confusion = pairs.reshape(num_classes, num_classes)
     counts = confusion.sum(axis=0) + confusion.sum(axis=1)
@@ -54,7 +54,7 @@ def f1_by_class(y_true: NDArray[np.int64], y_pred: NDArray[np.int64], num_classe
 
 
 def f1_by_label(y_true: NDArray[Any], y_pred: NDArray[Any]) -> Floats:
-    """F1 of each label that stands in the truth or the predictions; both (N, L) of 0 and 1."""
+    """Return F1 of each label that is in the truth or the predictions; both (N, L) of 0 and 1."""
     hits = (y_true * y_pred).sum(axis=0)
     counts = y_true.sum(axis=0) + y_pred.sum(axis=0)
     known = counts > 0
@@ -65,7 +65,7 @@ def f1_by_label(y_true: NDArray[Any], y_pred: NDArray[Any]) -> Floats:
 def auroc_and_average_precision(
     y_true: NDArray[np.int64], scores: Floats
 ) -> tuple[float | None, float | None]:
-    """Area under the ROC curve, and under the precision-recall curve by steps.
+    """Return the area under the ROC curve, and under the precision-recall curve by steps.
 
     Args:
         y_true: 0 and 1 (N,).

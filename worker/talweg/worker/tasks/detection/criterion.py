@@ -59,15 +59,15 @@ class ByLocation(LossModule):
 def _parted(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the loss's inputs: classes of all locations, boxes of those that hold an object."""
     pred, target = inputs["pred"], inputs["target"]
-    held = target > 0
+    has_object = target > 0
     return {
         "class_logits": pred[:, :-SIDES],
         "target_classes": target,
-        "boxes": _where(held, pred[:, -SIDES:]),
-        "target_boxes": _where(held, inputs["target_boxes"]),
+        "boxes": _where(has_object, pred[:, -SIDES:]),
+        "target_boxes": _where(has_object, inputs["target_boxes"]),
     }
 
 
-def _where(held: Tensor, boxes: Tensor) -> Tensor:
+def _where(has_object: Tensor, boxes: Tensor) -> Tensor:
     """Return the boxes (M, 4) of some locations."""
-    return boxes.movedim(1, -1)[held]
+    return boxes.movedim(1, -1)[has_object]

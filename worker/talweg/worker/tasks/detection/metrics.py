@@ -46,7 +46,7 @@ def box_metrics(
 
 
 def _coco(images: Sequence[tuple[Floats, NDArray[np.int64], Floats | None]]) -> Any:
-    """Images, with scores or without, as COCO has them."""
+    """Return images, with scores or without, as COCO has them."""
     annotations: list[dict[str, Any]] = []
     for image, (boxes, classes, scores) in enumerate(images):
         sides = boxes[:, 2:] - boxes[:, :2]

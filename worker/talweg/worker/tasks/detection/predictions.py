@@ -59,12 +59,12 @@ def find_boxes(outputs: Tensor, which: Boxes, *, rounds: int | None = None) -> T
         and classes.
     """
     scores = outputs[:, :-SIDES].float().softmax(dim=1)[:, 1:].flatten(1)
-    places = outputs[:, -SIDES:].float().flatten(2).movedim(1, -1)
+    locations = outputs[:, -SIDES:].float().flatten(2).movedim(1, -1)
     score, index = scores.topk(min(which.most_boxes, scores.shape[1]), dim=1)
-    label = index // places.shape[1] + 1
-    place = (index % places.shape[1])[..., None].expand(-1, -1, SIDES)
+    label = index // locations.shape[1] + 1
+    location = (index % locations.shape[1])[..., None].expand(-1, -1, SIDES)
     height, width = which.sides
-    box = places.gather(1, place).clamp(min=0)
+    box = locations.gather(1, location).clamp(min=0)
     box = box.minimum(box.new_tensor([width, height, width, height]))
     remain = undropped(box, label, score > which.score_threshold, which.overlap, rounds=rounds)
     boxes = (
@@ -85,7 +85,7 @@ def undropped(
     image is settled, and mostly far more.
 
     Args:
-        boxes: X1, y1, x2, y2 (N, K, 4), the best first.
+        boxes: Their x1, y1, x2, y2 (N, K, 4), the best first.
         labels: Classes (N, K): boxes of others drop none.
         candidates: Which boxes there are (N, K).
         overlap: The IoU above which boxes are much the same.

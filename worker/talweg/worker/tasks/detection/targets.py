@@ -44,7 +44,7 @@ def assign(boxes: Tensor, classes: Tensor, count: Tensor, grid: Grid, radius: fl
     before others, even if the box is too small to hold it.
 
     Args:
-        boxes: X1, y1, x2, y2 in pixels (N, K, 4).
+        boxes: Their x1, y1, x2, y2 in pixels (N, K, 4).
         classes: Class index from 1 (N, K).
         count: How many of an image's K there are (N,).
         grid: The locations.

@@ -139,7 +139,7 @@ class _Objects(OutputAccumulator):
 
 
 def _boxes_of(rows: NDArray[np.float64]) -> tuple[Any, Any, Any]:
-    """Boxes, classes and scores of an image."""
+    """Return boxes, classes and scores of an image."""
     return rows[:, :4], rows[:, 5].astype(np.int64), rows[:, 4]
 
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from talweg.worker.clamping import clamp
 from talweg.worker.losses import LossModule, Perceptual
 from talweg.worker.tasks.common.adapters import Head
 
@@ -26,7 +27,7 @@ class LearnedLayers(Head):
     @property
     def weights(self) -> Tensor:
         """What each layer's error is multiplied by (L,)."""
-        return torch.exp(-self.log_vars.clamp(-_FURTHEST, _FURTHEST))
+        return torch.exp(-clamp(self.log_vars, -_FURTHEST, _FURTHEST))
 
     def _inputs(self, pred: Tensor) -> dict[str, Tensor]:
         return {"pred": pred, "layer_weights": self.weights}

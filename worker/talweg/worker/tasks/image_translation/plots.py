@@ -25,8 +25,8 @@ def translations(data: PlotData) -> None:
 
     def draw_row(axes: Sequence[Axes], row: int) -> None:
         target, predicted = shown["target"][row], shown["answer"][row]
-        for place, values in ((1, target), (2, predicted)):
-            draw_image(axes[place], values, limits=(0, 1))
+        for column, values in ((1, target), (2, predicted)):
+            draw_image(axes[column], values, limits=(0, 1))
         axes[3].imshow(np.abs(predicted - target).mean(axis=0), cmap="Reds", vmin=0, vmax=1)
 
     draw_rows(data, columns, draw_row, title="Images", file=IMAGES)

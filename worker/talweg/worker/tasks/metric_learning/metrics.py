@@ -28,7 +28,7 @@ def recall_at(vectors: Floats, labels: NDArray[np.int64], counts: tuple[int, ...
 
 
 def verification_auroc(vectors: Floats, labels: NDArray[np.int64]) -> float | None:
-    """Area under the ROC curve of telling pairs of one class from others by their distance.
+    """Return the area under the ROC curve of telling pairs of one class by their distance.
 
     Of many samples a fixed draw of pairs stands for all. None where all pairs are of one kind.
 

@@ -13,7 +13,7 @@ def p_by_k_order(labels: Tensor, together: int, generator: torch.Generator) -> T
     Args:
         labels: Class indices (N,), on the CPU.
         together: Samples of one class in a group K.
-        generator: Draws.
+        generator: Random numbers are drawn from it.
 
     Returns:
         Each index below N once (N,).

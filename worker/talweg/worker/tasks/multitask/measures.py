@@ -9,10 +9,10 @@ from talweg.worker.data import DataBundle
 
 def measured(_: DataBundle, spec: JobSpec) -> Iterator[Measured]:
     """Tell what the training split says of the choice of a loss."""
-    found = [
+    kinds = [
         (head.name, "classification" if head.of_classes else "regression") for head in heads(spec)
     ]
     yield Measured(
-        ", ".join(f"{name} is a {kind}" for name, kind in found),
-        "task_types", [kind for _, kind in found],
+        ", ".join(f"{name} is a {kind}" for name, kind in kinds),
+        "task_types", [kind for _, kind in kinds],
     )  # fmt: skip

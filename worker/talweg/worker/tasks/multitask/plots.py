@@ -50,8 +50,8 @@ def _draw_depth(data: PlotData) -> None:
 
     def draw_row(axes: Sequence[Axes], row: int) -> None:
         depth, predicted = shown["depth"][row], shown["answer"][row]
-        for place, values in ((1, depth), (2, predicted)):
-            axes[place].imshow(values, cmap="viridis_r", vmin=low, vmax=high)
+        for column, values in ((1, depth), (2, predicted)):
+            axes[column].imshow(values, cmap="viridis_r", vmin=low, vmax=high)
         axes[3].imshow(np.abs(predicted - depth), cmap="Reds", vmin=0, vmax=max(high - low, 1e-12))
 
     draw_rows(data, columns, draw_row, title="Depth", file=DEPTH)

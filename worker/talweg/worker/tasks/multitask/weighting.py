@@ -63,7 +63,7 @@ class Fixed(Weighing):
 
 
 class ByUncertainty(Weighing):
-    """Learned log variances; see `losses.functional.several.uncertainty`."""
+    """Learned log variances; see `losses.functional.multitask.uncertainty`."""
 
     def __init__(self, heads: Sequence[LossModule], loss: Loss) -> None:
         """Take a filled loss."""

@@ -40,7 +40,7 @@ def residuals(data: PlotData) -> None:
 def draw_residuals(
     y_true: NDArray[Any], y_pred: NDArray[Any], *, names: Sequence[str], title: str, path: Path
 ) -> None:
-    """Error of each test sample against its prediction, in the target's units.
+    """Draw the error of each test sample against its prediction, in the target's units.
 
     Args:
         y_true: (N,) or (N, K).

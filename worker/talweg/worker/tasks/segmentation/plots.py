@@ -36,8 +36,8 @@ def masks(data: PlotData) -> None:
 
     def draw_row(axes: Sequence[Axes], row: int) -> None:
         mask, predicted = shown["mask"][row], shown["answer"][row]
-        for place, values in ((1, mask), (2, predicted)):
-            axes[place].imshow(values, cmap=colours, vmin=0, vmax=len(names) - 1)
+        for column, values in ((1, mask), (2, predicted)):
+            axes[column].imshow(values, cmap=colours, vmin=0, vmax=len(names) - 1)
         axes[3].imshow(mask != predicted, cmap="Reds", vmin=0, vmax=1)
 
     draw_rows(data, columns, draw_row, title="Masks", file=MASKS)

@@ -146,6 +146,6 @@ def overlaps(pairs: NDArray[np.int64], class_names: tuple[str, ...]) -> dict[str
 
 
 def _shares(parts: Floats, wholes: NDArray[Any]) -> Floats:
-    """Part by whole; 0 where the whole is 0."""
+    """Return part by whole; 0 where the whole is 0."""
     result: Floats = np.divide(parts, wholes, where=wholes > 0, out=np.zeros_like(parts))
     return result

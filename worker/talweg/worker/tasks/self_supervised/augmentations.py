@@ -63,7 +63,7 @@ class Augmentation:
 def _draw(
     how: object, shape: torch.Size, device: torch.device, generator: torch.Generator | None
 ) -> Tensor:
-    """Numbers from torch's state of the device, or from a generator of the CPU."""
+    """Draw numbers from torch's state of the device, or from a generator of the CPU."""
     assert callable(how)
     if generator is None:
         drawn: Tensor = how(shape, device=device)

@@ -191,7 +191,7 @@ class _Probes(MetricAccumulator):
 def linear_probe(
     learnt: Floats, known: NDArray[np.int64], embeddings: Floats, labels: NDArray[np.int64]
 ) -> float:
-    """Accuracy of a linear classifier, by ridge regression of standardised embeddings."""
+    """Return a linear classifier's accuracy, by ridge regression of standardised embeddings."""
     if len(np.unique(known)) < 2:
         return float((labels == known[0]).mean())
     probe = make_pipeline(StandardScaler(), RidgeClassifier(alpha=1.0)).fit(learnt, known)
@@ -201,6 +201,6 @@ def linear_probe(
 def knn_probe(
     learnt: Floats, known: NDArray[np.int64], embeddings: Floats, labels: NDArray[np.int64]
 ) -> float:
-    """Accuracy of the vote of the nearest training embeddings, by cosine."""
+    """Return the accuracy of the vote of the nearest training embeddings, by cosine."""
     probe = KNeighborsClassifier(min(_NEIGHBOURS, len(known))).fit(normalize(learnt), known)
     return float((probe.predict(normalize(embeddings)) == labels).mean())

@@ -54,7 +54,8 @@ def draw_loss_landscape(diagnosis: Diagnosis) -> None:
     """Draw the loss around the weights.
 
     Args:
-        diagnosis: One, two and loss, row by row of `one`; losses may be the words inf and nan.
+        diagnosis: Columns `one`, `two` and `loss`, row by row of `one`; losses may be the words
+            inf and nan.
     """
     ones, twos = np.unique(diagnosis.columns["one"]), np.unique(diagnosis.columns["two"])
     losses = np.array([float(loss) for loss in diagnosis.columns["loss"]])

@@ -53,7 +53,7 @@ class ProcessFailedError(WorkerError):
 
 @dataclass(frozen=True)
 class Rank:
-    """A process's place among those that train together."""
+    """One of the processes that train together."""
 
     number: int
     """From 0, the process that has the job."""
@@ -113,7 +113,7 @@ class Launcher:
         self._spec, self._device = spec, device
         size = spec.resources.processes
         self.first = Rank(number=0, size=size, folder=folder)
-        """The place of this process."""
+        """The rank of this process."""
         self._ranks = [Rank(number, size, folder) for number in range(1, size)]
         self._processes: dict[Rank, subprocess.Popen[bytes]] = {}
         self._over, self._seen = threading.Event(), threading.Event()

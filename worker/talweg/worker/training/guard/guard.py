@@ -85,7 +85,7 @@ class Guard:
         self._cuda = next((p.device for p in model.parameters() if p.is_cuda), None)
         self._random = self._random_state()
         self._unread: list[tuple[Tensor, int, float]] = []
-        self._held = torch.zeros((), device=next(model.parameters()).device)
+        self._found_inf = torch.zeros((), device=next(model.parameters()).device)
 
     @property
     def scale(self) -> float:
@@ -133,8 +133,8 @@ class Guard:
             loss: As for `inspect`.
 
         Returns:
-            1 on the device where this step or an unread one before it is bad, else 0: what the
-            update must be held by.
+            1 on the device where this step or an unread one before it is bad, else 0: the
+            `found_inf` of its update.
         """
         scalars, count = self._scalars(loss)
         scale = self.scale
@@ -144,7 +144,7 @@ class Guard:
         # Of loss and statistics one that is not finite makes their norm so.
         rest = torch.linalg.vector_norm(torch.cat((sizes[:1], sizes[count + 1 :])))
         is_good = (norm <= LARGEST_NORM) & rest.isfinite()
-        self._held = torch.maximum(self._held, 1 - is_good.float())
+        self._found_inf = torch.maximum(self._found_inf, 1 - is_good.float())
         self._unread.append((row, count, scale))
         if self._scaler is not None:
             self._scaler.passed()
@@ -155,7 +155,7 @@ class Guard:
             self._update.scale(1 / scale)
         if self._clip_value is not None:
             self._update.clamp(self._clip_value)
-        return self._held
+        return self._found_inf
 
     def read_unread(self) -> list[Reading] | None:
         """Read the steps since the last call, in one wait for the device.
@@ -164,8 +164,8 @@ class Guard:
             What was seen of each; None where one of them is bad.
         """
         rows, self._unread = self._unread, []
-        held, self._held = self._held, torch.zeros_like(self._held)
-        numbers = iter(torch.cat((held[None], *(row for row, _, _ in rows))).tolist())
+        found_inf, self._found_inf = self._found_inf, torch.zeros_like(self._found_inf)
+        numbers = iter(torch.cat((found_inf[None], *(row for row, _, _ in rows))).tolist())
         if next(numbers):
             return None
         readings = [

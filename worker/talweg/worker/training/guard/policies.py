@@ -216,7 +216,7 @@ class Rollback(GuardPolicy):
         return self._keeps(state) or super().is_due(state)
 
     def passed(self, state: TrainingState) -> Divergence | None:
-        """As every policy does, and keeps the state where that is due.
+        """Do as every policy does, and keep the state where that is due.
 
         Returns:
             Why the run must end; None where it goes on.

@@ -23,7 +23,7 @@ class GradientFlow:
     def __init__(
         self, layers: Layers, *, order: Sequence[str], points: int, num_steps: int, turns: int = 1
     ) -> None:
-        """Has seen nothing yet.
+        """Begin with no step seen.
 
         Args:
             layers: Of the model.

@@ -208,7 +208,7 @@ class Followed:
     """Which units some samples have woken, by module; see `Stateful`."""
 
     def __init__(self) -> None:
-        """Has seen no sample."""
+        """Begin with no sample seen."""
         self.alive: dict[str, Tensor] = {}
         self.rows: dict[str, int] = defaultdict(int)
 

@@ -101,12 +101,12 @@ class ForwardOrder:
         What is never called, since another module uses its weights directly, stands behind the
         module around it; and where none is, beside what the model names before it.
         """
-        places: dict[str, tuple[int, int]] = {}
+        positions: dict[str, tuple[int, int]] = {}
         last = -1
         for number, name in enumerate(names):
             around = name
             while around and around not in self._called:
                 around = around.rpartition(".")[0]
             last = self._called.get(around, last)
-            places[name] = (last, number)
-        return sorted(names, key=places.__getitem__)
+            positions[name] = (last, number)
+        return sorted(names, key=positions.__getitem__)

@@ -39,7 +39,7 @@ def _adam(fused: Callable[..., Any]) -> Kernel:
         gradients: Tensors,
         state: State,
         settings: Settings,
-        held: Tensor | None,
+        found_inf: Tensor | None,
     ) -> None:
         beta1, beta2 = settings["betas"]
         fused(
@@ -56,7 +56,7 @@ def _adam(fused: Callable[..., Any]) -> Kernel:
             eps=settings["eps"],
             amsgrad=False,
             maximize=False,
-            found_inf=held,
+            found_inf=found_inf,
         )
 
     return Kernel(step, lambda _: ("step", "exp_avg", "exp_avg_sq"))
@@ -68,7 +68,7 @@ def _sgd(fused: Callable[..., Any]) -> Kernel:
         gradients: Tensors,
         state: State,
         settings: Settings,
-        held: Tensor | None,
+        found_inf: Tensor | None,
     ) -> None:
         fused(
             parameters,
@@ -80,7 +80,7 @@ def _sgd(fused: Callable[..., Any]) -> Kernel:
             weight_decay=settings["weight_decay"],
             dampening=0.0,
             maximize=False,
-            found_inf=held,
+            found_inf=found_inf,
             # There are buffers already.
             is_first_step=False,
         )
@@ -94,7 +94,7 @@ def _adagrad(fused: Callable[..., Any]) -> Kernel:
         gradients: Tensors,
         state: State,
         settings: Settings,
-        held: Tensor | None,
+        found_inf: Tensor | None,
     ) -> None:
         fused(
             parameters,
@@ -106,7 +106,7 @@ def _adagrad(fused: Callable[..., Any]) -> Kernel:
             weight_decay=settings["weight_decay"],
             eps=settings["eps"],
             maximize=False,
-            found_inf=held,
+            found_inf=found_inf,
         )
 
     return Kernel(step, lambda _: ("step", "sum"))

@@ -127,7 +127,7 @@ def _plateau(schedule: messages.Plateau, base: float, length: Length) -> Curve:
 
 
 def _along_cosine(start: float, end: float, share: float) -> float:
-    """From start at 0 to end at 1 along half a cosine."""
+    """Go from start at 0 to end at 1 along half a cosine."""
     share = min(max(share, 0.0), 1.0)
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
 

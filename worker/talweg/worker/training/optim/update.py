@@ -67,15 +67,16 @@ class Update:
         for gradient in self._gradients():
             gradient.clamp_(-size, size)
 
-    def step(self, held: Tensor | None = None) -> None:
+    def step(self, found_inf: Tensor | None = None) -> None:
         """Move the parameters that took part since the gradients were cleared.
 
         Args:
-            held: 1 or 0 on their device (float32). At 1 nothing that is not finite reaches them or
-                the optimizer, whatever the gradients hold: fused optimizers then move nothing, and
-                others as by gradients of 0. Nobody waits for it. None where it is known to be 0.
+            found_inf: 1 or 0 on their device (float32). At 1 nothing that is not finite reaches
+                them or the optimizer, whatever the gradients hold: fused optimizers then move
+                nothing, and others as by gradients of 0. Nobody waits for it. None where it is
+                known to be 0.
         """
-        self._move(held)
+        self._move(found_inf)
         if self._after is not None:
             self._after()
 
@@ -88,22 +89,22 @@ class Update:
         """Leave parameters that stand alone in memory, without gradients."""
         self.clear()
 
-    def _move(self, held: Tensor | None) -> None:
-        self._step(held)
+    def _move(self, found_inf: Tensor | None) -> None:
+        self._step(found_inf)
 
-    def _step(self, held: Tensor | None) -> None:
+    def _step(self, found_inf: Tensor | None) -> None:
         """Take the optimizer's own step."""
-        if held is None:
+        if found_inf is None:
             self.optimizer.step()
         elif getattr(self.optimizer, "_step_supports_amp_scaling", False):
             # So torch's own scaler of gradients holds fused optimizers back.
-            self.optimizer.found_inf = held  # type: ignore[attr-defined]
+            self.optimizer.found_inf = found_inf  # type: ignore[attr-defined]
             try:
                 self.optimizer.step()
             finally:
                 del self.optimizer.found_inf  # type: ignore[attr-defined]
         else:
-            is_held = held.bool()
+            is_held = found_inf.bool()
             for gradient in self._gradients():
                 gradient.masked_fill_(is_held, 0)
             self.optimizer.step()
@@ -166,26 +167,26 @@ class FlatUpdate(Update):
             parameter.data = parameter.data.clone()
             parameter.grad = None
 
-    def _move(self, held: Tensor | None) -> None:
+    def _move(self, found_inf: Tensor | None) -> None:
         """Move all parameters in one call where all took part."""
         versions = list(map(_version, self._grads))
         if any(map(int.__eq__, versions, self._seen)):
-            self._step_without(versions, held)
+            self._step_without(versions, found_inf)
         elif self._kernel is None or not self._is_joined():
-            self._step(held)
+            self._step(found_inf)
         else:
             if "step" in self._state:
-                self._counts.add_(1 if held is None else 1 - held)
+                self._counts.add_(1 if found_inf is None else 1 - found_inf)
                 self._counted = self._counts._version
             settings = self.optimizer.param_groups[0]
             self._kernel.step(
-                self._values.pieces, self._slopes.pieces, self._state, settings, held
+                self._values.pieces, self._slopes.pieces, self._state, settings, found_inf
             )
 
     def _gradients(self) -> list[Tensor]:
         return [self._slopes.flat]
 
-    def _step_without(self, versions: Sequence[int], held: Tensor | None) -> None:
+    def _step_without(self, versions: Sequence[int], found_inf: Tensor | None) -> None:
         """Take a step without the parameters whose gradients nothing was added to."""
         for parameter, grad, now, before in zip(
             self._parameters, self._grads, versions, self._seen, strict=True
@@ -196,7 +197,7 @@ class FlatUpdate(Update):
                 )
             if now == before:
                 parameter.grad = None
-        self._step(held)
+        self._step(found_inf)
         for parameter, grad in zip(self._parameters, self._grads, strict=True):
             parameter.grad = grad
 

@@ -8,7 +8,8 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,30 +75,55 @@ def read(blobs: Blobs, name: str) -> Written:
 
     Raises:
         DamagedError: A file is missing or is not what was written.
-        OSError: The store does not answer.
+        OSError: It cannot be read, or the store does not answer.
     """
-    try:
-        document = json.loads(blobs.read(name + DOCUMENT))
-        if document.pop("sha256") != _digest(document):
-            raise DamagedError(f"{name}{DOCUMENT} does not have its sha256")
-        if document["format"] != FORMAT:
-            raise DamagedError(f"its format must be {FORMAT}, but is {document['format']}")
+    with _damage_told(name):
+        document = _document(blobs, name)
         content = blobs.read(name + TENSORS)
         if hashlib.sha256(content).hexdigest() != document["tensors"]["sha256"]:
             raise DamagedError(f"{name}{TENSORS} does not have its sha256")
         tensors = safetensors.torch.load(content)
-    except FileNotFoundError as exc:
-        raise DamagedError(f"a file is missing: {exc}") from exc
-    except (ValueError, KeyError, AttributeError, TypeError, SafetensorError) as exc:
-        raise DamagedError(f"{name}: {exc}") from exc
     values = _original(document.pop("values"))
     return Written(Snapshot(tensors, values), document)
+
+
+def read_facts(blobs: Blobs, name: str) -> Mapping[str, Any]:
+    """Read what stands beside a checkpoint's tensors: `Written.facts`, and no tensor.
+
+    Raises:
+        DamagedError: The file is missing or is not what was written.
+        OSError: It cannot be read, or the store does not answer.
+    """
+    with _damage_told(name):
+        document = _document(blobs, name)
+        del document["values"]
+    return document
 
 
 def remove(blobs: Blobs, name: str) -> None:
     """Remove a checkpoint's files; the one first without which the other is none."""
     blobs.remove(name + DOCUMENT)
     blobs.remove(name + TENSORS)
+
+
+def _document(blobs: Blobs, name: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(blobs.read(name + DOCUMENT))
+    if document.pop("sha256") != _digest(document):
+        raise DamagedError(f"{name}{DOCUMENT} does not have its sha256")
+    if document["format"] != FORMAT:
+        raise DamagedError(f"its format must be {FORMAT}, but is {document['format']}")
+    return document
+
+
+@contextmanager
+def _damage_told(name: str) -> Iterator[None]:
+    """Say of whatever a file of another content makes go wrong that it is damaged."""
+    try:
+        yield
+    except FileNotFoundError as exc:
+        raise DamagedError(f"a file is missing: {exc}") from exc
+    except (ValueError, KeyError, AttributeError, TypeError, SafetensorError) as exc:
+        raise DamagedError(f"{name}: {exc}") from exc
 
 
 def _digest(document: Mapping[str, Any]) -> str:

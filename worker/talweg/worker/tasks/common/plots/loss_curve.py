@@ -49,20 +49,23 @@ def curves_of(data: PlotData, *names: str) -> Mapping[str, Curve]:
 
 
 def draw_loss_curve(data: PlotData, *, units: str = "") -> None:
-    """Training and validation loss over steps, the best validation loss marked.
+    """Draw training and validation loss over steps, the best validation loss marked.
 
     Args:
         data: What is drawn from.
         units: Of what the loss takes; empty for none.
     """
-    curves = curves_of(data, "train/loss", "val/loss", "test/loss")
-    train, validation, test = curves.values()
-    values = [value for curve in curves.values() for _, value in curve]
+    means, batches, validation, test = curves_of(
+        data, "train/loss_mean", "train/loss", "val/loss", "test/loss"
+    ).values()
+    # Jobs of earlier versions have single batches' losses alone.
+    train, label = (means, "training, mean of steps") if means else (batches, "training batch")
+    values = [value for curve in (train, validation, test) for _, value in curve]
     if not values:
         return
     figure, axes = figure_of(5)
     if train:
-        axes.plot(*zip(*train, strict=True), color=TRAIN, lw=1.2, label="training batch")
+        axes.plot(*zip(*train, strict=True), color=TRAIN, lw=1.2, label=label)
     if validation:
         axes.plot(*zip(*validation, strict=True), color=VALIDATION, lw=1.8, label="validation")
         step, best = min(validation, key=lambda point: point[1])

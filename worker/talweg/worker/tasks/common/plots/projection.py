@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 def principal(vectors: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Projects onto the two directions of the largest variance.
+    """Project onto the two directions of the largest variance.
 
     Args:
         vectors: (N, D).

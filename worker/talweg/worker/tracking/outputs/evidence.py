@@ -26,28 +26,30 @@ def send_evidence(attempt: SpooledAttempt, spec: JobSpec, run: RunId, runs: Runs
         runs: MLflow.
     """
     path = attempt.folder / DIVERGENCE
-    seen = from_dict(json.loads(path.read_text()), Divergence)
+    divergence = from_dict(json.loads(path.read_text()), Divergence)
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / FOLDER
         target.mkdir()
         (target / DIVERGENCE).write_bytes(path.read_bytes())
-        (target / TEXT).write_text(in_text(seen))
-        if spec.outputs.plots and seen.losses:
+        (target / TEXT).write_text(in_text(divergence))
+        if spec.outputs.plots and divergence.losses:
             from talweg.worker.tracking.plots.divergence import (  # noqa: PLC0415 - matplotlib
                 draw_divergence,
             )
 
-            draw_divergence(seen, spec, target / PICTURE)
+            draw_divergence(divergence, spec, target / PICTURE)
         runs.log_files(run.run_id, Path(folder))
 
 
-def in_text(seen: Divergence) -> str:
+def in_text(divergence: Divergence) -> str:
     """Return the evidence as a page of text."""
-    lines = [*divergence_lines(seen), ""]
-    if seen.losses:
+    lines = [*divergence_lines(divergence), ""]
+    if divergence.losses:
         lines.append(f"{'steps before':>12}  {'loss':>12}  {'gradient norm':>13}")
     # Both histories end with the step before the refused one.
-    count = len(seen.losses)
-    for index, (loss, norm) in enumerate(zip(seen.losses, seen.gradient_norms, strict=True)):
+    count = len(divergence.losses)
+    for index, (loss, norm) in enumerate(
+        zip(divergence.losses, divergence.gradient_norms, strict=True)
+    ):
         lines.append(f"{count - index:>12}  {loss:>12.6g}  {norm:>13.6g}")
     return "\n".join(lines).rstrip() + "\n"

@@ -8,7 +8,7 @@ import torch
 from tests.worker.losses.functional.helpers import close, finite, numbers, shares, slopes_agree
 from torch import Tensor
 
-from talweg.worker.losses.functional import gradients, several
+from talweg.worker.losses.functional import gradients, multitask
 
 LOSSES = torch.tensor([0.5, 2.0, 3.0], dtype=torch.float64, requires_grad=True)
 LOG_VARS = torch.tensor([-0.3, 0.4, 1.0], dtype=torch.float64, requires_grad=True)
@@ -19,13 +19,13 @@ def test_kendall_halves_regression_alone() -> None:
     expected = 0.0
     for loss, s, kind in zip(LOSSES.tolist(), LOG_VARS.tolist(), kinds, strict=True):
         expected += math.exp(-s) * loss / (2 if kind == "regression" else 1) + s / 2
-    close(several.uncertainty(LOSSES, LOG_VARS, kinds), expected)
-    slopes_agree(lambda a, s: several.uncertainty(a, s, kinds), LOSSES, LOG_VARS)
+    close(multitask.uncertainty(LOSSES, LOG_VARS, kinds), expected)
+    slopes_agree(lambda a, s: multitask.uncertainty(a, s, kinds), LOSSES, LOG_VARS)
     simple = sum(
         math.exp(-s) * a + s for a, s in zip(LOSSES.tolist(), LOG_VARS.tolist(), strict=True)
     )
-    close(several.uncertainty(LOSSES, LOG_VARS, None), simple)
-    slopes_agree(lambda a, s: several.uncertainty(a, s, None), LOSSES, LOG_VARS)
+    close(multitask.uncertainty(LOSSES, LOG_VARS, None), simple)
+    slopes_agree(lambda a, s: multitask.uncertainty(a, s, None), LOSSES, LOG_VARS)
 
 
 @pytest.mark.parametrize(
@@ -35,13 +35,13 @@ def test_the_best_weight_is_kendalls(kind: Any, best: Any) -> None:
     """Regression's weight on its half is 1/L, classification's 1/(2L), not 1/L."""
     loss = torch.tensor([0.2], dtype=torch.float64)
     s = torch.tensor([-math.log(best(0.2))], dtype=torch.float64, requires_grad=True)
-    (slope,) = torch.autograd.grad(several.uncertainty(loss, s, [kind]), s)
+    (slope,) = torch.autograd.grad(multitask.uncertainty(loss, s, [kind]), s)
     assert slope.item() == pytest.approx(0, abs=1e-12)
 
 
 def test_uncertainty_may_be_negative_and_is_held() -> None:
-    assert several.uncertainty(torch.tensor([1e-4]), torch.tensor([-5.0]), None) < 0
-    finite(lambda a, s: several.uncertainty(a, s, None), LOSSES, torch.tensor([-1e4, 1e4, 0.0]))
+    assert multitask.uncertainty(torch.tensor([1e-4]), torch.tensor([-5.0]), None) < 0
+    finite(lambda a, s: multitask.uncertainty(a, s, None), LOSSES, torch.tensor([-1e4, 1e4, 0.0]))
 
 
 def test_gradnorm_pulls_towards_a_common_pace() -> None:
@@ -50,7 +50,7 @@ def test_gradnorm_pulls_towards_a_common_pace() -> None:
     rates = [a / b for a, b in zip(LOSSES.tolist(), initial.tolist(), strict=True)]
     weighted = (weights * norms).tolist()
     goals = [sum(weighted) / 3 * (rate / (sum(rates) / 3)) ** 1.5 for rate in rates]
-    loss = several.gradnorm(weights, norms, LOSSES, initial)
+    loss = multitask.gradnorm(weights, norms, LOSSES, initial)
     close(loss, sum(abs(w - goal) for w, goal in zip(weighted, goals, strict=True)))
     (slope,) = torch.autograd.grad(loss, weights)
     signs = [math.copysign(1, w - goal) for w, goal in zip(weighted, goals, strict=True)]
@@ -59,15 +59,15 @@ def test_gradnorm_pulls_towards_a_common_pace() -> None:
 
 def test_gradnorm_without_losses_is_finite() -> None:
     nothing, one = torch.zeros(2), torch.ones(2)
-    finite(lambda w: several.gradnorm(w, one, nothing, nothing), one)
-    finite(lambda w: several.gradnorm(w, nothing, nothing, one), one)
+    finite(lambda w: multitask.gradnorm(w, one, nothing, nothing), one)
+    finite(lambda w: multitask.gradnorm(w, nothing, nothing, one), one)
 
 
 def test_curriculum_averages_those_admitted() -> None:
     losses, difficulty = numbers(4), torch.tensor([0.1, 0.5, 0.5001, 0.9])
-    close(several.curriculum(losses, difficulty, 0.5), losses[:2].mean().detach())
-    slopes_agree(lambda a: several.curriculum(a, difficulty, 0.5), losses)
-    value, (gradient,) = finite(lambda a: several.curriculum(a, difficulty, 0.0), losses)
+    close(multitask.curriculum(losses, difficulty, 0.5), losses[:2].mean().detach())
+    slopes_agree(lambda a: multitask.curriculum(a, difficulty, 0.5), losses)
+    value, (gradient,) = finite(lambda a: multitask.curriculum(a, difficulty, 0.0), losses)
     assert value == 0
     assert not gradient.any()
 

@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from talweg.worker.clamping import clamp
 from talweg.worker.losses.functional import _safe
 
 TaskType = Literal["regression", "classification"]
@@ -16,7 +17,8 @@ def uncertainty(losses: Tensor, log_vars: Tensor, task_types: Sequence[TaskType]
 
     Args:
         losses: The tasks' losses L (K,).
-        log_vars: The learned log variances s (K,); taken for -20 below and for 20 above.
+        log_vars: The learned log variances s (K,); taken for -20 below and for 20 above, with
+            the gradient that leads back from there.
         task_types: What each task is; None for the simple form e^-s L + s of every task.
 
     Returns:
@@ -24,7 +26,7 @@ def uncertainty(losses: Tensor, log_vars: Tensor, task_types: Sequence[TaskType]
 
     Reference: Kendall et al. 2018, https://arxiv.org/abs/1705.07115
     """
-    s = log_vars.clamp(-20, 20)
+    s = clamp(log_vars, -20, 20)
     if task_types is None:
         return (torch.exp(-s) * losses + s).sum()
     halves = [0.5 if task == "regression" else 1.0 for task in task_types]

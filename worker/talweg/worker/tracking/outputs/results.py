@@ -6,15 +6,16 @@ and memory that a delivery of figures alone does without.
 
 import logging
 import tempfile
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tracking.attempts import SpooledAttempt
-from talweg.worker.tracking.errors import TrackingError
-from talweg.worker.tracking.evidence import send_evidence
-from talweg.worker.tracking.runs import RunId, Runs, translated, uploading
+from talweg.worker.tracking.errors import TrackingError, translated, uploading
+from talweg.worker.tracking.outputs.evidence import send_evidence
+from talweg.worker.tracking.runs import RunId, Runs
 from talweg.worker.tracking.spool import (
     DIVERGENCE,
     EXAMPLE,
@@ -31,6 +32,14 @@ from talweg.worker.tracking.state import DeliveryState
 WEIGHTS_FOLDER = "weights"
 
 log = logging.getLogger(__name__)
+
+# What draws and what exports is not made for threads, and takes all of a core.
+_turn = threading.Lock()
+
+
+class NotYetError(Exception):
+    """Another job's outputs are being made; this one's turn comes after."""
+
 
 Once = Callable[[str, Callable[[], None]], None]
 """Takes a named step unless an earlier process has taken it."""
@@ -60,6 +69,7 @@ def send_outputs(
         once: Takes a step unless it has been taken.
 
     Raises:
+        NotYetError: Another job's are being made; try again later.
         TrackingError: MLflow; try again later.
     """
     has_model = {WEIGHTS, MODEL, EXAMPLE} <= attempt.files
@@ -88,6 +98,7 @@ def send_diagnoses(
         once: Takes a step unless it has been taken.
 
     Raises:
+        NotYetError: Another job's are being made; try again later.
         TrackingError: MLflow; try again later.
     """
     for name in (RATE_RANGE, GRADIENT_FLOW, LOSS_LANDSCAPE):
@@ -99,19 +110,23 @@ def send_diagnoses(
 def _send_diagnosis(
     name: str, attempt: SpooledAttempt, spec: JobSpec, run: RunId, runs: Runs
 ) -> None:
-    from talweg.worker.tracking.diagnoses import send_diagnosis  # noqa: PLC0415 - matplotlib
+    from talweg.worker.tracking.outputs.diagnoses import send_diagnosis  # noqa: PLC0415 - matplotlib
 
     send_diagnosis(name, attempt, spec, run=run, runs=runs)
 
 
 def _forgiving(folder: Path, name: str, step: Callable[[], None]) -> Callable[[], None]:
     def take() -> None:
+        if not _turn.acquire(blocking=False):
+            raise NotYetError
         try:
             step()
         except TrackingError:
             raise
         except Exception:
             log.exception("%s: the %s could not be created", folder, name)
+        finally:
+            _turn.release()
 
     return take
 
@@ -164,10 +179,10 @@ def _find_or_create_model(
     run: RunId, runs: Runs, state: DeliveryState, save: Callable[[], None]
 ) -> str:
     if state.creating_model:
-        found = runs.find_models(run)
+        model_ids = runs.find_models(run)
         state.unanswered_ms = now_ms()
-        if found:
+        if model_ids:
             state.unanswered = max(0, state.unanswered - 1)
-            return found[0]
+            return model_ids[0]
     with state.asking("creating_model", save):
         return runs.create_model(run)

@@ -1,0 +1,128 @@
+"""Which metric jobs can be compared by."""
+
+from collections.abc import Sequence
+
+from talweg.server.differences import differing
+from talweg.server.errors import BadMetric, FieldProblem
+from talweg.server.store.rows import JobRow
+from talweg.spec import goal_of, heads, metrics_of, primary_metric
+from talweg.spec.spelling import nearest
+from talweg.v1.options_pb2 import Goal
+from talweg.v1.spec_pb2 import JobSpec
+
+_MOST_NAMED = 5
+
+
+def common_metric(rows: Sequence[JobRow]) -> str:
+    """Return the primary metric of all these jobs; empty where there are no jobs.
+
+    Raises:
+        BadMetric: They have different ones.
+    """
+    names = dict.fromkeys(primary_metric(row.job_spec) for row in rows)
+    if len(names) > 1:
+        raise _refused(
+            f"must be set, since the jobs' tasks have different metrics: {', '.join(names)}"
+        )
+    return next(iter(names), "")
+
+
+def check_known(metric: str, rows: Sequence[JobRow]) -> None:
+    """Refuse a name that none of the jobs can ever have, so that a misspelt one is noticed.
+
+    Raises:
+        BadMetric: It is such a name.
+    """
+    known = {"lr", "train/loss", "val/loss", "test/loss"}
+    for row in rows:
+        for facts in metrics_of(row.job_spec):
+            if not facts.by_class:
+                known |= {f"val/{facts.name}", f"test/{facts.name}"}
+            elif goal_of(row.job_spec, metric) == facts.goal:
+                known.add(metric)
+    # What else is measured in training, such as guard/grad_norm, is the worker's to say.
+    of_training = "/" in metric and not metric.startswith(("test/", "val/"))
+    if metric in known or of_training:
+        return
+    description = f"found {metric!r}; allowed: {', '.join(sorted(known))}"
+    meant = metric if "/" in metric else f"test/{metric}"
+    if hint := nearest(meant, known):
+        description += f". {hint}"
+    raise _refused(description)
+
+
+def check_one_loss(metric: str, rows: Sequence[JobRow]) -> None:
+    """Refuse a loss as the metric where it is not the same function for all jobs.
+
+    Args:
+        metric: Its name; all but losses may be compared.
+        rows: The jobs.
+
+    Raises:
+        BadMetric: The loss, its parameters, or the scale of its targets differ.
+    """
+    if not is_loss(metric):
+        return
+    # Jobs of a sweep share few specs of these parts.
+    distinct = {
+        part.SerializeToString(deterministic=True): part
+        for part in (_deciding(row.job_spec, metric) for row in rows)
+    }
+    if len(distinct) < 2:
+        return
+    paths = differing(list(distinct.values()))
+    named = ", ".join(paths[:_MOST_NAMED]) + (", …" if len(paths) > _MOST_NAMED else "")
+    allowed = _comparable_metrics(metric, rows)
+    hint = (
+        f"compare by {', '.join(allowed)}"
+        if allowed
+        else "compare jobs of one loss, or keep validation or test data and compare by a metric"
+    )
+    raise _refused(f"{metric} is not the same loss for all jobs: they differ in {named}; {hint}")
+
+
+def is_loss(metric: str) -> bool:
+    """Return whether a metric is a value of the loss, or of a part of it."""
+    name = metric.rpartition("/")[2]
+    return name in ("loss", "loss_mean") or name.endswith("_loss")
+
+
+def _deciding(spec: JobSpec, metric: str) -> JobSpec:
+    """Return what makes the loss another function of the same predictions."""
+    part = JobSpec()
+    own = [head.loss for head in heads(spec) if f"/{head.name}/" in metric]
+    part.loss.CopyFrom(own[0] if own and own[0] is not None else spec.loss)
+    scales = spec.preprocessing.standardise_targets
+    part.preprocessing.standardise_targets = scales
+    if scales and spec.preprocessing.HasField("target_outliers"):
+        # Outliers widen the scale by which targets are divided.
+        part.preprocessing.target_outliers.CopyFrom(spec.preprocessing.target_outliers)
+        part.preprocessing.target_outliers.ClearField("seed")
+    return part
+
+
+def _comparable_metrics(metric: str, rows: Sequence[JobRow]) -> list[str]:
+    """Return the metrics that all jobs have and no loss enters, of the part of data asked for."""
+    part = metric.partition("/")[0]
+    if part not in ("val", "test"):
+        part = "test"
+        if any(not row.job_spec.split.test for row in rows):
+            part = "val"
+        if part == "val" and any(not row.job_spec.split.validation for row in rows):
+            return []
+    of_jobs = [
+        [
+            facts.name
+            for facts in metrics_of(row.job_spec)
+            if facts.goal != Goal.GOAL_UNSPECIFIED
+            and not facts.by_class
+            and not is_loss(facts.name)
+        ]
+        for row in rows
+    ]
+    common = set.intersection(*map(set, of_jobs))
+    return [f"{part}/{name}" for name in of_jobs[0] if name in common]
+
+
+def _refused(description: str) -> BadMetric:
+    return BadMetric(f"metric: {description}", fields=[FieldProblem("metric", description)])

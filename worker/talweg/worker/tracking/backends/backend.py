@@ -1,0 +1,73 @@
+"""The ways to MLflow: through its server, or beside it (`local.py`)."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from talweg.worker.tracking.errors import translated, uploading
+
+T = TypeVar("T")
+
+
+class Backend(Protocol):
+    """What takes calls and files for MLflow. Usable from several threads.
+
+    Every method either has done what it says when it returns, or raises a TrackingError.
+    """
+
+    @property
+    def num_at_once(self) -> int:
+        """How many calls are worth having on their way at once."""
+
+    def ask(self, ask: Callable[[MlflowClient], T]) -> T:
+        """Return what a client of MLflow answers.
+
+        Args:
+            ask: Calls the client that it is given.
+        """
+
+    def made(self, run: Run) -> None:
+        """Take note of a run that was just made, so that nobody need be asked about it."""
+
+    def log_file(self, run_id: str, file: Path, folder: str | None = None) -> None:
+        """Store a file in a folder of the run's files."""
+
+    def log_files(self, run_id: str, folder: Path) -> None:
+        """Store a folder's content among the run's files."""
+
+
+class HttpBackend:
+    """An MLflow server, wherever it is."""
+
+    # MLflow's server answers one call at a time, more or less: one is read here while it writes
+    # another.
+    num_at_once = 2
+
+    def __init__(self, tracking_uri: str) -> None:
+        """Keep the address; nothing is sent.
+
+        Args:
+            tracking_uri: The server's URL.
+        """
+        self._client = MlflowClient(tracking_uri)
+
+    def ask(self, ask: Callable[[MlflowClient], T]) -> T:
+        """Ask the server."""
+        with translated():
+            return ask(self._client)
+
+    def made(self, run: Run) -> None:
+        """Need not know."""
+
+    def log_file(self, run_id: str, file: Path, folder: str | None = None) -> None:
+        """Upload a file."""
+        with uploading():
+            self._client.log_artifact(run_id, str(file), folder)
+
+    def log_files(self, run_id: str, folder: Path) -> None:
+        """Upload a folder's content."""
+        with uploading():
+            self._client.log_artifacts(run_id, str(folder))

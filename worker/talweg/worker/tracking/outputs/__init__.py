@@ -1,0 +1,1 @@
+"""What a job leaves in MLflow besides points: plots, weights, the model, diagnoses."""
