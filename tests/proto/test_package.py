@@ -22,8 +22,8 @@ PUBLIC = [
     "is_sha256", "is_tracking_id", "is_web_address", "job_id", "job_models", "job_name",
     "judges_loss", "kind", "label", "loss_facts", "losses", "metrics_of", "models",
     "num_outputs", "optimizers", "output_activation", "output_of", "outputs_of_head", "override",
-    "parse", "primary_metric", "read", "read_shorthand", "recommend", "seed_of", "spec_of_head",
-    "split_sizes", "task_kind", "tasks", "to_dict", "to_yaml", "weight_fields",
+    "parse", "pools_batch", "primary_metric", "read", "read_shorthand", "recommend", "seed_of",
+    "spec_of_head", "split_sizes", "task_kind", "tasks", "to_dict", "to_yaml", "weight_fields",
 ]  # fmt: skip
 
 

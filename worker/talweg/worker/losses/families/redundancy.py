@@ -7,11 +7,11 @@ from torch import Tensor
 from talweg.v1 import losses_pb2 as pb
 from talweg.worker.losses import checks
 from talweg.worker.losses.base import LossModule, reduction_of
-from talweg.worker.losses.embedding_base import Pooled, take_alike
+from talweg.worker.losses.embedding_base import Single, take_alike
 from talweg.worker.losses.functional import redundancy
 
 
-class VicReg(Pooled):
+class VicReg(Single):
     """sim MSE + std (v1+v2)/2 + cov (c1+c2). z1 and z2 (N, D). Bardes et al. 2022.
 
     v = mean max(0, 1 - sqrt(var + eps)) and c = Σ off-diagonal covariance² / D, both unbiased.
@@ -33,7 +33,7 @@ class VicReg(Pooled):
         return redundancy.vicreg(z1, z2, **self.weights, eps=self.eps)
 
 
-class BarlowTwins(Pooled):
+class BarlowTwins(Single):
     """Σ (diagonal - 1)² + λ Σ off-diagonal² of the views' correlation. Zbontar et al. 2021.
 
     z1 and z2 (N, D), N > 1.
