@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests.worker.losses.cases import CASES
+from tests.worker.losses.cases import CASES, Case
+from tests.worker.losses.named import Named
 from tests.worker.losses.test_named import NAMED
 from torch import Tensor
 
@@ -213,9 +214,10 @@ _OTHERWISE = {
     *("uncertainty", "gradnorm", "perceptual", "arcface", "cosface", "ctc", "info_nce"),
     *("detection", "gan"),
 }
+_ALL: list[Case | Named] = [*CASES, *NAMED]
 ROWS = [
     (row.loss, row.spec(), {name: tensor.detach() for name, tensor in row.inputs().items()})
-    for row in (*CASES, *NAMED)
+    for row in _ALL
     if row.loss not in _OTHERWISE and len(next(iter(row.inputs().values()))) > 1
 ]
 
