@@ -1,7 +1,5 @@
 """Every number of a spec has bounds within which float32 can compute."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from typing import Any

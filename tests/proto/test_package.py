@@ -23,8 +23,8 @@ PUBLIC = [
     "job_name",
     "judges_loss", "kind", "label", "leaves", "loss_facts", "losses", "metrics_of", "models",
     "num_outputs", "optimizers", "output_activation", "output_of", "outputs_of_head", "override",
-    "parse", "primary_metric", "read", "read_shorthand", "recommend", "seed_of", "spec_of_head",
-    "split_sizes", "task_kind", "tasks", "to_dict", "to_yaml", "weight_fields",
+    "parse", "pools_batch", "primary_metric", "read", "read_shorthand", "recommend", "seed_of",
+    "spec_of_head", "split_sizes", "task_kind", "tasks", "to_dict", "to_yaml", "weight_fields",
 ]  # fmt: skip
 
 
