@@ -30,8 +30,9 @@ def names(cases: list[tuple[Descriptor, Field]]) -> list[str]:
 
 def edges(field: Field) -> Iterator[tuple[float, bool]]:
     """Give numbers on and beside each bound, and whether the bound allows them."""
-    step = 1 if field.type is Type.INTEGER else 1e-6
     bounds = field.bounds
+    # Beside a large bound a millionth is nothing.
+    step = 1 if field.type is Type.INTEGER else max(1e-6, 1e-12 * (bounds.le or 0))
     if bounds.gt is not None:
         yield from ((bounds.gt, False), (bounds.gt + step, True))
     if bounds.ge is not None:

@@ -230,7 +230,7 @@ def test_an_entry_in_full() -> None:
         "delta",
         "number",
         "1",
-        "> 0",
+        "> 0, <= 1000000000",
     )
     assert delta.description.startswith("Transition from quadratic to linear")
     assert (reduction.type, reduction.default) == ("one of", '"mean"')

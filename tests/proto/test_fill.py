@@ -37,7 +37,7 @@ def test_every_default_of_a_job() -> None:
         "schedule": {"constant": {"warmup_steps": 0}},
         "training": {
             "epochs": 20, "batch_size": 32, "seed": 0, "accumulation": 1,
-            "evaluate_every_epochs": 1, "guard": {"fail": {}},
+            "evaluation_batch_size": 256, "evaluate_every_epochs": 1, "guard": {"fail": {}},
             "checkpoints": {"every_seconds": 20, "keep_best": False}, "precision": "fp32",
             "channels_last": False,
         },

@@ -211,7 +211,7 @@ def test_error_lists_every_violation_on_a_line() -> None:
         from_dict({"task": "regresion", "loss": {"huber": {"delta": "x"}}})
     lines = str(caught.value).splitlines()
     assert lines[0].startswith('task: found "regresion"; allowed one of regression, binary')
-    assert lines[1] == 'loss.huber.delta: found "x"; allowed a number > 0.'
+    assert lines[1] == 'loss.huber.delta: found "x"; allowed a number > 0, <= 1000000000.'
 
 
 @pytest.mark.parametrize(

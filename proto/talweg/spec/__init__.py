@@ -56,6 +56,7 @@ from talweg.spec.semantics.outputs import (
     output_activation,
     output_of,
     outputs_of_head,
+    pools_batch,
 )
 from talweg.spec.semantics.pairs_triplets import given_of, inputs_of
 
@@ -115,6 +116,7 @@ __all__ = [
     "output_activation",
     "output_of",
     "outputs_of_head",
+    "pools_batch",
     "override",
     "parse",
     "primary_metric",

@@ -7,6 +7,7 @@ import enum
 import functools
 import math
 import re
+import struct
 from dataclasses import dataclass
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
@@ -14,6 +15,9 @@ from google.protobuf.message import Message
 
 from talweg.spec.errors import number_text
 from talweg.v1 import options_pb2
+
+# Of float32.
+_LEAST_NORMAL = 2.0**-126
 
 # The oneof by which a message chooses one of several members.
 CHOICE = "kind"
@@ -73,6 +77,20 @@ class Bounds:
             and (self.ge is None or value >= self.ge)
             and (self.lt is None or value < self.lt)
             and (self.le is None or value <= self.le)
+        )
+
+    def allow_in_float32(self, value: float) -> bool:
+        """Tell whether a number within the bounds stays so in float32.
+
+        There it must be neither infinite, nor 0 in place of next to nothing, nor an excluded
+        bound; rounding at an included bound is no matter.
+        """
+        rounded = as_float32(value)
+        return (
+            math.isfinite(rounded)
+            and (rounded != 0 or value == 0)
+            and (self.gt is None or rounded > self.gt)
+            and (self.lt is None or rounded < self.lt)
         )
 
     def __str__(self) -> str:
@@ -166,6 +184,18 @@ class Field:
         if bounds.le is None and bounds.lt is None:
             bounds = Bounds(ge=bounds.ge, gt=bounds.gt, le=high)
         return str(bounds)
+
+
+def as_float32(value: float) -> float:
+    """Give the number that float32 holds in place of another; 0 for one that is next to nothing.
+
+    Numbers below the least normal one are 0 to processors that flush them.
+    """
+    try:
+        rounded: float = struct.unpack("f", struct.pack("f", value))[0]
+    except OverflowError:
+        return math.copysign(math.inf, value)
+    return rounded if abs(rounded) >= _LEAST_NORMAL else math.copysign(0.0, value)
 
 
 def descriptor_of(message: Message) -> Descriptor:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from talweg.v1 import options_pb2 as talweg_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctalweg/v1/losses_parts.proto\x12\ttalweg.v1\x1a\x17talweg/v1/options.proto\"0\n\tReduction\"#\n\x04Kind\x12\x08\n\x04mean\x10\x00\x12\x07\n\x03sum\x10\x01\x12\x08\n\x04none\x10\x02\",\n\x0fPooledReduction\"\x19\n\x04Kind\x12\x08\n\x04mean\x10\x00\x12\x07\n\x03sum\x10\x01\"+\n\x0eTotalReduction\"\x19\n\x04Kind\x12\x08\n\x04mean\x10\x00\x12\x07\n\x03sum\x10\x01\"0\n\x0e\x42\x61tchReduction\"\x1e\n\x04Kind\x12\r\n\tbatchmean\x10\x00\x12\x07\n\x03sum\x10\x01\"\xf7\x01\n\x0c\x43lassWeights\x12%\n\x06values\x18\x01 \x03(\x01\x42\x15\x8a\xb5\x18\t\x19\x00\x00\x00\x00\x00\x00\x00\x00\xa2\xb5\x18\x04\x10\x80\x80\x04\x12.\n\x08\x62\x61lanced\x18\x02 \x01(\x0b\x32\x1a.talweg.v1.BalancedWeightsH\x00\x12=\n\x10\x65\x66\x66\x65\x63tive_number\x18\x03 \x01(\x0b\x32!.talweg.v1.EffectiveNumberWeightsH\x00:E\xb2\xb5\x18\x06values\xd2\xb5\x18\x06values\xd2\xb5\x18\x08\x62\x61lanced\xd2\xb5\x18\x10\x65\x66\x66\x65\x63tive_number\xe2\xb5\x18\rClass weightsB\n\n\x08\x63omputed\"-\n\x0f\x42\x61lancedWeights:\x1a\xe2\xb5\x18\x16\x42\x61lanced class weights\"q\n\x16\x45\x66\x66\x65\x63tiveNumberWeights\x12\x32\n\x04\x62\x65ta\x18\x01 \x01(\x01\x42\x1f\x8a\xb5\x18\x1b\t+\x87\x16\xd9\xce\xf7\xef?\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?H\x00\x88\x01\x01:\x1a\xe2\xb5\x18\x16\x43lass-balanced weightsB\x07\n\x05_beta\">\n\x08\x44istance\"2\n\x04Kind\x12\r\n\teuclidean\x10\x00\x12\x0f\n\x0bsqeuclidean\x10\x01\x12\n\n\x06\x63osine\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctalweg/v1/losses_parts.proto\x12\ttalweg.v1\x1a\x17talweg/v1/options.proto\"0\n\tReduction\"#\n\x04Kind\x12\x08\n\x04mean\x10\x00\x12\x07\n\x03sum\x10\x01\x12\x08\n\x04none\x10\x02\",\n\x0fPooledReduction\"\x19\n\x04Kind\x12\x08\n\x04mean\x10\x00\x12\x07\n\x03sum\x10\x01\"+\n\x0eTotalReduction\"\x19\n\x04Kind\x12\x08\n\x04mean\x10\x00\x12\x07\n\x03sum\x10\x01\"0\n\x0e\x42\x61tchReduction\"\x1e\n\x04Kind\x12\r\n\tbatchmean\x10\x00\x12\x07\n\x03sum\x10\x01\"\x80\x02\n\x0c\x43lassWeights\x12.\n\x06values\x18\x01 \x03(\x01\x42\x1e\x8a\xb5\x18\x12\x19\x00\x00\x00\x00\x00\x00\x00\x00)\x00\x00\x00\x00\x65\xcd\xcd\x41\xa2\xb5\x18\x04\x10\x80\x80\x04\x12.\n\x08\x62\x61lanced\x18\x02 \x01(\x0b\x32\x1a.talweg.v1.BalancedWeightsH\x00\x12=\n\x10\x65\x66\x66\x65\x63tive_number\x18\x03 \x01(\x0b\x32!.talweg.v1.EffectiveNumberWeightsH\x00:E\xb2\xb5\x18\x06values\xd2\xb5\x18\x06values\xd2\xb5\x18\x08\x62\x61lanced\xd2\xb5\x18\x10\x65\x66\x66\x65\x63tive_number\xe2\xb5\x18\rClass weightsB\n\n\x08\x63omputed\"-\n\x0f\x42\x61lancedWeights:\x1a\xe2\xb5\x18\x16\x42\x61lanced class weights\"q\n\x16\x45\x66\x66\x65\x63tiveNumberWeights\x12\x32\n\x04\x62\x65ta\x18\x01 \x01(\x01\x42\x1f\x8a\xb5\x18\x1b\t+\x87\x16\xd9\xce\xf7\xef?\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?H\x00\x88\x01\x01:\x1a\xe2\xb5\x18\x16\x43lass-balanced weightsB\x07\n\x05_beta\">\n\x08\x44istance\"2\n\x04Kind\x12\r\n\teuclidean\x10\x00\x12\x0f\n\x0bsqeuclidean\x10\x01\x12\n\n\x06\x63osine\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,7 +33,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'talweg.v1.losses_parts_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CLASSWEIGHTS'].fields_by_name['values']._loaded_options = None
-  _globals['_CLASSWEIGHTS'].fields_by_name['values']._serialized_options = b'\212\265\030\t\031\000\000\000\000\000\000\000\000\242\265\030\004\020\200\200\004'
+  _globals['_CLASSWEIGHTS'].fields_by_name['values']._serialized_options = b'\212\265\030\022\031\000\000\000\000\000\000\000\000)\000\000\000\000e\315\315A\242\265\030\004\020\200\200\004'
   _globals['_CLASSWEIGHTS']._loaded_options = None
   _globals['_CLASSWEIGHTS']._serialized_options = b'\262\265\030\006values\322\265\030\006values\322\265\030\010balanced\322\265\030\020effective_number\342\265\030\rClass weights'
   _globals['_BALANCEDWEIGHTS']._loaded_options = None
@@ -59,13 +59,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BATCHREDUCTION_KIND']._serialized_start=227
   _globals['_BATCHREDUCTION_KIND']._serialized_end=257
   _globals['_CLASSWEIGHTS']._serialized_start=260
-  _globals['_CLASSWEIGHTS']._serialized_end=507
-  _globals['_BALANCEDWEIGHTS']._serialized_start=509
-  _globals['_BALANCEDWEIGHTS']._serialized_end=554
-  _globals['_EFFECTIVENUMBERWEIGHTS']._serialized_start=556
-  _globals['_EFFECTIVENUMBERWEIGHTS']._serialized_end=669
-  _globals['_DISTANCE']._serialized_start=671
-  _globals['_DISTANCE']._serialized_end=733
-  _globals['_DISTANCE_KIND']._serialized_start=683
-  _globals['_DISTANCE_KIND']._serialized_end=733
+  _globals['_CLASSWEIGHTS']._serialized_end=516
+  _globals['_BALANCEDWEIGHTS']._serialized_start=518
+  _globals['_BALANCEDWEIGHTS']._serialized_end=563
+  _globals['_EFFECTIVENUMBERWEIGHTS']._serialized_start=565
+  _globals['_EFFECTIVENUMBERWEIGHTS']._serialized_end=678
+  _globals['_DISTANCE']._serialized_start=680
+  _globals['_DISTANCE']._serialized_end=742
+  _globals['_DISTANCE_KIND']._serialized_start=692
+  _globals['_DISTANCE_KIND']._serialized_end=742
 # @@protoc_insertion_point(module_scope)

@@ -26,15 +26,17 @@ from talweg.v1 import losses_parts_pb2 as talweg_dot_v1_dot_losses__parts__pb2
 from talweg.v1 import options_pb2 as talweg_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etalweg/v1/losses_several.proto\x12\ttalweg.v1\x1a\x1ctalweg/v1/losses_parts.proto\x1a\x17talweg/v1/options.proto\"\xe1\x02\n\nCurriculum\x12\x16\n\tthreshold\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x31\n\treduction\x18\x0f \x01(\x0e\x32\x19.talweg.v1.Reduction.KindH\x01\x88\x01\x01:\xeb\x01\x8a\xb5\x18\xd8\x01\n\x04\x01\x02\x03\x04\x12\x0blosses (N,)\x12\x0f\x64ifficulty (N,)\"<Known difficulties, where hard samples hurt the first epochs*;Bengio et al. 2009, https://doi.org/10.1145/1553374.1553380B7jobs use training.curriculum, which works with any loss\xe2\xb5\x18\nCurriculumB\x0c\n\n_thresholdB\x0c\n\n_reductionb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etalweg/v1/losses_several.proto\x12\ttalweg.v1\x1a\x1ctalweg/v1/losses_parts.proto\x1a\x17talweg/v1/options.proto\"\xf9\x02\n\nCurriculum\x12.\n\tthreshold\x18\x01 \x01(\x01\x42\x16\x8a\xb5\x18\x12\x19\x00\x00\x00\x00\x65\xcd\xcd\xc1)\x00\x00\x00\x00\x65\xcd\xcd\x41H\x00\x88\x01\x01\x12\x31\n\treduction\x18\x0f \x01(\x0e\x32\x19.talweg.v1.Reduction.KindH\x01\x88\x01\x01:\xeb\x01\x8a\xb5\x18\xd8\x01\n\x04\x01\x02\x03\x04\x12\x0blosses (N,)\x12\x0f\x64ifficulty (N,)\"<Known difficulties, where hard samples hurt the first epochs*;Bengio et al. 2009, https://doi.org/10.1145/1553374.1553380B7jobs use training.curriculum, which works with any loss\xe2\xb5\x18\nCurriculumB\x0c\n\n_thresholdB\x0c\n\n_reductionb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'talweg.v1.losses_several_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_CURRICULUM'].fields_by_name['threshold']._loaded_options = None
+  _globals['_CURRICULUM'].fields_by_name['threshold']._serialized_options = b'\212\265\030\022\031\000\000\000\000e\315\315\301)\000\000\000\000e\315\315A'
   _globals['_CURRICULUM']._loaded_options = None
   _globals['_CURRICULUM']._serialized_options = b'\212\265\030\330\001\n\004\001\002\003\004\022\013losses (N,)\022\017difficulty (N,)\"<Known difficulties, where hard samples hurt the first epochs*;Bengio et al. 2009, https://doi.org/10.1145/1553374.1553380B7jobs use training.curriculum, which works with any loss\342\265\030\nCurriculum'
   _globals['_CURRICULUM']._serialized_start=101
-  _globals['_CURRICULUM']._serialized_end=454
+  _globals['_CURRICULUM']._serialized_end=478
 # @@protoc_insertion_point(module_scope)

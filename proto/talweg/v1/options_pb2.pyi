@@ -535,6 +535,7 @@ class LossFacts(_message.Message):
     IGNORES_TARGET_FIELD_NUMBER: _builtins.int
     PREDICTOR_FIELD_NUMBER: _builtins.int
     USER_DEFINED_FIELD_NUMBER: _builtins.int
+    POOLS_BATCH_FIELD_NUMBER: _builtins.int
     activation: Global___Activation.ValueType
     when: _builtins.str
     """When to use it, in one sentence."""
@@ -570,6 +571,12 @@ class LossFacts(_message.Message):
     def output(self) -> Global___OutputFacts:
         """What the model outputs; set for every loss that jobs can train with."""
 
+    @_builtins.property
+    def pools_batch(self) -> Global___BatchPooling:
+        """Where its value depends on which samples stand together, as it compares or pools them: it is no
+        mean over samples, and evaluations take training.evaluation_batch_size samples at a time.
+        """
+
     def __init__(
         self,
         *,
@@ -588,14 +595,41 @@ class LossFacts(_message.Message):
         ignores_target: _builtins.bool = ...,
         predictor: _builtins.bool = ...,
         user_defined: _builtins.bool = ...,
+        pools_batch: Global___BatchPooling | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["output", b"output"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["output", b"output", "pools_batch", b"pools_batch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "groups", b"groups", "ignores_target", b"ignores_target", "inputs", b"inputs", "nonnegative_targets", b"nonnegative_targets", "only_evaluated", b"only_evaluated", "output", b"output", "positive_weight", b"positive_weight", "predictor", b"predictor", "prefer", b"prefer", "raw_targets", b"raw_targets", "reference", b"reference", "tasks", b"tasks", "user_defined", b"user_defined", "when", b"when"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "groups", b"groups", "ignores_target", b"ignores_target", "inputs", b"inputs", "nonnegative_targets", b"nonnegative_targets", "only_evaluated", b"only_evaluated", "output", b"output", "pools_batch", b"pools_batch", "positive_weight", b"positive_weight", "predictor", b"predictor", "prefer", b"prefer", "raw_targets", b"raw_targets", "reference", b"reference", "tasks", b"tasks", "user_defined", b"user_defined", "when", b"when"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LossFacts: _TypeAlias = LossFacts  # noqa: Y015
+
+@_typing.final
+class BatchPooling(_message.Message):
+    """Under which parameters a loss pools the samples of a batch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARAMETER_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    parameter: _builtins.str
+    """Where this parameter has the value; always where none is named."""
+    value: _builtins.str
+    """The value, as in a job file: true, false."""
+    def __init__(
+        self,
+        *,
+        parameter: _builtins.str = ...,
+        value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parameter", b"parameter", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchPooling: _TypeAlias = BatchPooling  # noqa: Y015
 
 @_typing.final
 class MetricFacts(_message.Message):

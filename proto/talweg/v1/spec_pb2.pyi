@@ -398,6 +398,7 @@ class Training(_message.Message):
     CLIP_NORM_FIELD_NUMBER: _builtins.int
     CLIP_VALUE_FIELD_NUMBER: _builtins.int
     ACCUMULATION_FIELD_NUMBER: _builtins.int
+    EVALUATION_BATCH_SIZE_FIELD_NUMBER: _builtins.int
     EVALUATE_EVERY_EPOCHS_FIELD_NUMBER: _builtins.int
     EARLY_STOPPING_FIELD_NUMBER: _builtins.int
     LOG_EVERY_STEPS_FIELD_NUMBER: _builtins.int
@@ -427,6 +428,12 @@ class Training(_message.Message):
     equivalent to one larger batch. Exceptions: losses whose mean has a normaliser that no single
     target determines (a sum of such losses, corn) and losses that compare the samples of a batch;
     there it is the mean over the batches.
+    """
+    evaluation_batch_size: _builtins.int
+    """Number of samples that an evaluation takes together under a loss that compares or pools the samples
+    of a batch, such as nt_xent, supcon, lovasz_softmax or dice with batch: true (the catalogue marks
+    them), a formula over a head, or pairs drawn from labels. val/loss is then the mean over these
+    groups, comparable between jobs whatever batch_size is. All other losses are over all samples.
     """
     evaluate_every_epochs: _builtins.int
     """Evaluate on the validation data every this many epochs, and at the end."""
@@ -482,6 +489,7 @@ class Training(_message.Message):
         clip_norm: _builtins.float = ...,
         clip_value: _builtins.float = ...,
         accumulation: _builtins.int | None = ...,
+        evaluation_batch_size: _builtins.int | None = ...,
         evaluate_every_epochs: _builtins.int | None = ...,
         early_stopping: Global___EarlyStopping | None = ...,
         log_every_steps: _builtins.int | None = ...,
@@ -493,9 +501,9 @@ class Training(_message.Message):
         channels_last: _builtins.bool | None = ...,
         curriculum: _curriculum_pb2.EasyFirst | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation", "_batch_size", b"_batch_size", "_channels_last", b"_channels_last", "_deterministic", b"_deterministic", "_evaluate_every_epochs", b"_evaluate_every_epochs", "_log_every_steps", b"_log_every_steps", "_precision", b"_precision", "_read_every_steps", b"_read_every_steps", "_seed", b"_seed", "accumulation", b"accumulation", "batch_size", b"batch_size", "channels_last", b"channels_last", "checkpoints", b"checkpoints", "clip_norm", b"clip_norm", "clip_value", b"clip_value", "clipping", b"clipping", "curriculum", b"curriculum", "deterministic", b"deterministic", "early_stopping", b"early_stopping", "epochs", b"epochs", "evaluate_every_epochs", b"evaluate_every_epochs", "guard", b"guard", "length", b"length", "log_every_steps", b"log_every_steps", "precision", b"precision", "read_every_steps", b"read_every_steps", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation", "_batch_size", b"_batch_size", "_channels_last", b"_channels_last", "_deterministic", b"_deterministic", "_evaluate_every_epochs", b"_evaluate_every_epochs", "_evaluation_batch_size", b"_evaluation_batch_size", "_log_every_steps", b"_log_every_steps", "_precision", b"_precision", "_read_every_steps", b"_read_every_steps", "_seed", b"_seed", "accumulation", b"accumulation", "batch_size", b"batch_size", "channels_last", b"channels_last", "checkpoints", b"checkpoints", "clip_norm", b"clip_norm", "clip_value", b"clip_value", "clipping", b"clipping", "curriculum", b"curriculum", "deterministic", b"deterministic", "early_stopping", b"early_stopping", "epochs", b"epochs", "evaluate_every_epochs", b"evaluate_every_epochs", "evaluation_batch_size", b"evaluation_batch_size", "guard", b"guard", "length", b"length", "log_every_steps", b"log_every_steps", "precision", b"precision", "read_every_steps", b"read_every_steps", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation", "_batch_size", b"_batch_size", "_channels_last", b"_channels_last", "_deterministic", b"_deterministic", "_evaluate_every_epochs", b"_evaluate_every_epochs", "_log_every_steps", b"_log_every_steps", "_precision", b"_precision", "_read_every_steps", b"_read_every_steps", "_seed", b"_seed", "accumulation", b"accumulation", "batch_size", b"batch_size", "channels_last", b"channels_last", "checkpoints", b"checkpoints", "clip_norm", b"clip_norm", "clip_value", b"clip_value", "clipping", b"clipping", "curriculum", b"curriculum", "deterministic", b"deterministic", "early_stopping", b"early_stopping", "epochs", b"epochs", "evaluate_every_epochs", b"evaluate_every_epochs", "guard", b"guard", "length", b"length", "log_every_steps", b"log_every_steps", "precision", b"precision", "read_every_steps", b"read_every_steps", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation", "_batch_size", b"_batch_size", "_channels_last", b"_channels_last", "_deterministic", b"_deterministic", "_evaluate_every_epochs", b"_evaluate_every_epochs", "_evaluation_batch_size", b"_evaluation_batch_size", "_log_every_steps", b"_log_every_steps", "_precision", b"_precision", "_read_every_steps", b"_read_every_steps", "_seed", b"_seed", "accumulation", b"accumulation", "batch_size", b"batch_size", "channels_last", b"channels_last", "checkpoints", b"checkpoints", "clip_norm", b"clip_norm", "clip_value", b"clip_value", "clipping", b"clipping", "curriculum", b"curriculum", "deterministic", b"deterministic", "early_stopping", b"early_stopping", "epochs", b"epochs", "evaluate_every_epochs", b"evaluate_every_epochs", "evaluation_batch_size", b"evaluation_batch_size", "guard", b"guard", "length", b"length", "log_every_steps", b"log_every_steps", "precision", b"precision", "read_every_steps", b"read_every_steps", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__accumulation: _TypeAlias = _typing.Literal["accumulation"]  # noqa: Y015
     _WhichOneofArgType__accumulation: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation"]  # noqa: Y015
@@ -507,6 +515,8 @@ class Training(_message.Message):
     _WhichOneofArgType__deterministic: _TypeAlias = _typing.Literal["_deterministic", b"_deterministic"]  # noqa: Y015
     _WhichOneofReturnType__evaluate_every_epochs: _TypeAlias = _typing.Literal["evaluate_every_epochs"]  # noqa: Y015
     _WhichOneofArgType__evaluate_every_epochs: _TypeAlias = _typing.Literal["_evaluate_every_epochs", b"_evaluate_every_epochs"]  # noqa: Y015
+    _WhichOneofReturnType__evaluation_batch_size: _TypeAlias = _typing.Literal["evaluation_batch_size"]  # noqa: Y015
+    _WhichOneofArgType__evaluation_batch_size: _TypeAlias = _typing.Literal["_evaluation_batch_size", b"_evaluation_batch_size"]  # noqa: Y015
     _WhichOneofReturnType__log_every_steps: _TypeAlias = _typing.Literal["log_every_steps"]  # noqa: Y015
     _WhichOneofArgType__log_every_steps: _TypeAlias = _typing.Literal["_log_every_steps", b"_log_every_steps"]  # noqa: Y015
     _WhichOneofReturnType__precision: _TypeAlias = _typing.Literal["precision"]  # noqa: Y015
@@ -529,6 +539,8 @@ class Training(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__deterministic) -> _WhichOneofReturnType__deterministic | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__evaluate_every_epochs) -> _WhichOneofReturnType__evaluate_every_epochs | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__evaluation_batch_size) -> _WhichOneofReturnType__evaluation_batch_size | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__log_every_steps) -> _WhichOneofReturnType__log_every_steps | None: ...
     @_typing.overload

@@ -70,7 +70,7 @@ def test_what_is_no_tensor_is_refused() -> None:
         ({"logit_adjusted": {"tau": -1}}, "loss.logit_adjusted.tau", ["-1"]),
         ({"ldam": {"max_margin": -1}}, "loss.ldam.max_margin", ["-1"]),
         ({"ldam": {"scale": 0}}, "loss.ldam.scale", ["> 0"]),
-        ({"distillation": {"temperature": 0}}, "loss.distillation.temperature", ["> 0"]),
+        ({"distillation": {"temperature": 0}}, "loss.distillation.temperature", [">= 1e-06"]),
         ({"ctc": {"blank": -1}}, "loss.ctc.blank", ["-1"]),
         ({"cross_entropy": {"weight": {}}}, "loss.cross_entropy.weight", ["balanced"]),
         ({"sum": {"terms": []}}, "loss.sum.terms", []),

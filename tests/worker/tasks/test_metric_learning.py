@@ -149,11 +149,9 @@ def test_directions_or_places_are_compared_as_the_loss_does() -> None:
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_an_evaluation_in_parts_adds_up_as_its_loss_does(
-    reduction: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("talweg.worker.tasks.metric_learning.task._LOOKED_THROUGH", 100)
-    task, bundle = made(job(loss={"supcon": {"reduction": reduction}}))
+def test_an_evaluation_in_parts_adds_up_as_its_loss_does(reduction: str) -> None:
+    training = {"evaluation_batch_size": 100}
+    task, bundle = made(job(loss={"supcon": {"reduction": reduction}}, training=training))
     part = HeldSplit.of(bundle.test, task, torch.device("cpu"))
     cut = [part.batch(start, start + 100) for start in range(0, len(part), 100)]
     parts = [

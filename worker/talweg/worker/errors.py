@@ -6,10 +6,12 @@ WorkerError
 ├── ServerAwayError         the server could not be reached for as long as it was worth trying
 ├── UnsafePathError         a path is no blob's, or leads out of the store
 ├── DamagedError            a checkpoint is not whole, or is not what was written
+├── UnreadableError         the store answers, but not for this checkpoint, and may do so later
 ├── NoModelError            there is no such model, or its file is not what was written
 ├── ProcessLostError        one of the processes that train together has ended before its time
 ├── ProcessFailedError      one of the processes that train together has found why the job fails
 ├── UploadError             a model was written, and could not be sent to MLflow
+├── NotYetError             another job's outputs are being made; this one's turn comes after
 └── TrackingError           MLflow has not done what it was asked to
     ├── TrackingAwayError   nobody answered, or the server refuses everybody: keep and wait
     │   └── NothingDoneError    and nothing of the call can have happened, or happen yet

@@ -17,7 +17,7 @@ from talweg.v1.guard_pb2 import Guard
 from talweg.v1.losses_pb2 import Loss
 from talweg.v1.models_pb2 import Layer, Model
 from talweg.v1.optimizers_pb2 import Optimizer, Schedule
-from talweg.v1.options_pb2 import Activation, Goal, OutputFacts
+from talweg.v1.options_pb2 import Activation, BatchPooling, Goal, OutputFacts
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.tasks_pb2 import Multitask, Task
 
@@ -79,6 +79,8 @@ def _losses() -> Iterator[str]:
             facts.append(f"Model outputs: {_output(entry.facts.output)}.")
         if entry.facts.activation == Activation.SIGMOID:
             facts.append("A sigmoid is applied to the model's outputs.")
+        if entry.facts.HasField("pools_batch"):
+            facts.append(_pooling(entry.facts.pools_batch))
         if entry.facts.groups:
             facts.append(f"Uses the data's {entry.facts.groups}, or forms them from labels.")
         if entry.facts.nonnegative_targets:
@@ -105,6 +107,15 @@ def _output(output: OutputFacts) -> str:
         others.setdefault(MODEL_GIVES[case.kind], []).append(f"`{case.parameter}: {case.value}`")
     return MODEL_GIVES[output.kind] + "".join(
         f"; {words} where {' or '.join(conditions)}" for words, conditions in others.items()
+    )
+
+
+def _pooling(pooling: BatchPooling) -> str:
+    """Say that a loss depends on which samples stand together, and where."""
+    where = f" where `{pooling.parameter}: {pooling.value}`" if pooling.parameter else ""
+    return (
+        f"Its value depends on which samples stand in a batch{where}: evaluations take "
+        "[`training.evaluation_batch_size`](#part-training) samples at a time."
     )
 
 

@@ -10,7 +10,15 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 
 from talweg.spec.characters import has_control
 from talweg.spec.errors import MAX_VIOLATIONS, Violation, joined, limited, one_of, shown
-from talweg.spec.fields import Field, Type, choices, descriptor_of, exactly_one, fields
+from talweg.spec.fields import (
+    Field,
+    Type,
+    as_float32,
+    choices,
+    descriptor_of,
+    exactly_one,
+    fields,
+)
 from talweg.spec.rules.user_defined import own_rules
 from talweg.spec.semantics.facts import chosen
 
@@ -104,6 +112,9 @@ def _value(field: Field, value: Any, path: str, violations: list[Violation], dep
         if not field.bounds.allow(value):
             finite = "" if math.isfinite(value) else "numbers must be finite"
             violations.append(Violation(path, shown(value), field.allowed, finite))
+        elif field.type is Type.NUMBER and not field.bounds.allow_in_float32(value):
+            hint = f"jobs compute in float32, in which it is {shown(as_float32(value))}"
+            violations.append(Violation(path, shown(value), field.allowed, hint))
     elif field.type is Type.CHOICE and field.enum is not None:
         if value not in field.enum.values_by_number:
             violations.append(Violation(path, shown(value), field.allowed))

@@ -6,7 +6,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from talweg.spec import formulas
-from talweg.spec.errors import SpecError, Violation, joined, number_text, shown
+from talweg.spec.errors import SpecError, Violation, joined, shown
 from talweg.spec.reading import json_objects
 from talweg.v1.losses_pb2 import Expression, Plugin
 
@@ -26,12 +26,8 @@ def own_rules(message: Message, path: str) -> Iterator[Violation]:
 def _expression(message: Expression, path: str) -> Iterator[Violation]:
     at = joined(path, "params")
     for name in sorted(message.params):
-        problem, value = formulas.param_problem(name), message.params[name]
-        if problem:
+        if problem := formulas.param_problem(name):
             yield Violation(at, f"the name {shown(name)}", problem)
-        if not abs(value) <= formulas.MAX_NUMBER:
-            allowed = f"numbers of magnitude up to {number_text(formulas.MAX_NUMBER)}"
-            yield Violation(joined(at, name), shown(value), allowed)
     if not message.HasField("formula"):
         return
     try:

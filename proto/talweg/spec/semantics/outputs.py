@@ -125,6 +125,19 @@ def output_of_member(message: Message) -> LossOutput:
     return LossOutput(kind, per_target, quantiles)
 
 
+def pools_batch(message: Message) -> bool:
+    """Tell whether a member of `Loss` may pool the samples of a batch, by its parameters.
+
+    Its value then depends on which samples stand together; of what a user has made that is not
+    known.
+    """
+    facts = loss_facts(descriptor_of(message))
+    if not facts.HasField("pools_batch"):
+        return facts.user_defined
+    pooling = facts.pools_batch
+    return not pooling.parameter or says(message, pooling.parameter, pooling.value)
+
+
 def kinds_of(facts: OutputFacts) -> set[OutputFacts.Kind.ValueType]:
     """Give all that a model's outputs can be under a loss, by its parameters."""
     return {facts.kind, *(case.kind for case in facts.cases)}

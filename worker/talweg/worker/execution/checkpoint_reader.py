@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from talweg.spec import CheckpointName
-from talweg.worker.errors import StoreAwayError
+from talweg.worker.errors import StoreAwayError, WorkerError
 from talweg.worker.storage.blobs import Blobs, is_of_one_file
 from talweg.worker.training.state import checkpoint_files
 from talweg.worker.training.state.checkpoint_files import (
@@ -24,7 +24,7 @@ _FIRST_PAUSE = 0.5
 log = logging.getLogger(__name__)
 
 
-class UnreadableError(Exception):
+class UnreadableError(WorkerError):
     """The store answers, but not for this checkpoint, and may do so later."""
 
 

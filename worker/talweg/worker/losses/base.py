@@ -7,7 +7,7 @@ always calls it, the training code once on all targets before the first step.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from google.protobuf.message import Message
@@ -72,6 +72,19 @@ def _held_in_float16(gradient: Tensor) -> Tensor:
     return gradient.clamp(-largest, largest).where(gradient.isfinite(), gradient)
 
 
+class Part(NamedTuple):
+    """A summand of a batch's loss, of which those of all batches make up the whole loss's."""
+
+    value: Tensor
+    """What it is of this batch, before its factor."""
+    weight: float | Tensor | None
+    """What a mean divides by, 0 where nothing counts; None for a sum."""
+    factor: float = 1.0
+    """What it is multiplied by in the loss."""
+    least: float = 0.0
+    """A mean divides by this at least, and by 1 where it would divide by 0."""
+
+
 class LossModule(nn.Module):
     """A loss over named tensors.
 
@@ -85,6 +98,8 @@ class LossModule(nn.Module):
     """The inputs that may be given besides."""
     weighs_last_dimension: bool = False
     """Whether it weighs the elements of the last dimension of pred, as its answers."""
+    pools_batch: bool = False
+    """Whether its value depends on which samples stand together in a batch."""
     reduction: str
     """How per-sample values become one: mean, sum, none, or what else the loss's message has."""
 
@@ -152,6 +167,31 @@ class LossModule(nn.Module):
         the targets alone do not tell.
         """
         return None
+
+    def parts(self, inputs: Mapping[str, Tensor]) -> list[Part]:
+        """Return the loss as summands that can be put together with those of other batches.
+
+        Raises:
+            ValueError: A name, shape or dtype is wrong.
+        """
+        weight = None
+        if not self.sums:
+            tensors = self._take(inputs)
+            # Batches that are pooled count by their samples: nothing makes one of them whole.
+            of_batch = LossModule._weight if self.pools_batch else type(self)._weight
+            weight = of_batch(self, *tensors)
+        return [Part(self(inputs), weight, least=self._least_divisor)]
+
+    @property
+    def sums(self) -> bool:
+        """Whether the losses of two batches add up to the loss of both."""
+        return self.reduction == "sum"
+
+    _least_divisor: float = 0.0
+
+    def _weight(self, *tensors: Tensor) -> float | Tensor:
+        """Return what the mean over these inputs divides by, up to a factor; 0 for nothing."""
+        return len(tensors[0]) if tensors[0].dim() else 1
 
     def _take(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
         """Check names, shapes and dtypes; bring floats to one precision."""

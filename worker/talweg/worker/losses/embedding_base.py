@@ -77,6 +77,15 @@ class Pooled(LossModule):
         raise ValueError("the loss pools its batch: it has no values by sample")
 
 
+class Single(Pooled):
+    """A pooled loss whose one number no reduction changes, so that it adds up over nothing."""
+
+    @property
+    def sums(self) -> bool:
+        """Never: several batches have a mean."""
+        return False
+
+
 class Counted(LossModule):
     """A loss whose mean is over some of its values; the others are 0."""
 
@@ -93,3 +102,6 @@ class Counted(LossModule):
     def _values(self, *tensors: Tensor) -> Tensor:
         values, counts = self._counted(*tensors)
         return values.where(counts, 0)
+
+    def _weight(self, *tensors: Tensor) -> Tensor:
+        return self._counted(*tensors)[1].sum()

@@ -78,7 +78,9 @@ def build(loss: pb.Loss) -> LossModule:
         ValueError: No loss is chosen.
     """
     name, message = spec.kind(spec.fill_message(loss))
-    return BUILDERS[name](message)
+    module = BUILDERS[name](message)
+    module.pools_batch |= spec.pools_batch(message)
+    return module
 
 
 def evaluate(loss: pb.Loss | Mapping[str, Any] | str, inputs: Mapping[str, Tensor]) -> Tensor:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from talweg.worker.losses import checks
-from talweg.worker.losses.base import LossModule
+from talweg.worker.losses.base import LossModule, Part
 
 
 class Sum(LossModule):
@@ -32,6 +32,7 @@ class Sum(LossModule):
         assert len(terms) == len(weights)
         super().__init__("terms")
         self.terms = nn.ModuleList(terms)
+        self.pools_batch = any(term.pools_batch for term in terms)
         self.weights = tuple(weights)
         required = [name for term in terms for name in term.input_names]
         optional = [name for term in terms for name in term.optional_names]
@@ -50,6 +51,15 @@ class Sum(LossModule):
         """
         self._require_names(inputs)
         return self._weigh([term.values(given) for term, given in self._share_out(inputs)])
+
+    def parts(self, inputs: Mapping[str, Tensor]) -> list[Part]:
+        """Return the parts of all terms; see `LossModule.parts`."""
+        self._require_names(inputs)
+        return [
+            part._replace(factor=weight * part.factor)
+            for weight, (term, given) in zip(self.weights, self._share_out(inputs), strict=True)
+            for part in term.parts(given)
+        ]
 
     def term_values(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
         """Return each term's loss before its weight, in the order of the terms.

@@ -147,6 +147,7 @@ class FocalBinary(YesOrNo):
         self.gamma = spec.gamma
         self.alpha = (spec.alpha, 1 - spec.alpha) if spec.HasField("alpha") else (1.0, 1.0)
         self.by_positives = spec.normalizer == pb.FocalBinary.Normalizer.positives
+        self._least_divisor = 1.0 if self.by_positives else 0.0
 
     def _values(self, pred: Tensor, target: Tensor) -> Tensor:
         pred = without_certain(pred, target)
@@ -158,6 +159,9 @@ class FocalBinary(YesOrNo):
     def divisor(self, target: Tensor) -> Tensor | None:
         """Return the positives, where the mean is by them; see `LossModule.divisor`."""
         return target.detach().sum().clamp(min=1) if self.by_positives else None
+
+    def _weight(self, *tensors: Tensor) -> float | Tensor:
+        return tensors[1].detach().sum() if self.by_positives else super()._weight(*tensors)
 
     def _mean(self, values: Tensor, *tensors: Tensor) -> Tensor:
         divisor = self.divisor(tensors[1])

@@ -130,11 +130,18 @@ class CrossEntropy(Classes):
         """Return the weights of the targets that count; see `LossModule.divisor`."""
         if target.is_floating_point():
             return None
+        weight = self._weight_of(target)
+        return weight.where(weight > 0, 1)
+
+    def _weight(self, *tensors: Tensor) -> float | Tensor:
+        pred, target = tensors
+        return len(pred) if target.is_floating_point() else self._weight_of(target)
+
+    def _weight_of(self, target: Tensor) -> Tensor:
         kept = torch.ne(target, self.ignore_index)
         if self.weight is None:
-            return kept.sum().clamp(min=1)
-        total = (self.weight[target.where(kept, 0)] * kept).sum()
-        return total.where(total > 0, 1)
+            return kept.sum()
+        return (self.weight[target.where(kept, 0)] * kept).sum()
 
 
 class Focal(Classes):
@@ -183,7 +190,10 @@ class Focal(Classes):
 
     def divisor(self, target: Tensor) -> Tensor:
         """Return the number of targets that count; see `LossModule.divisor`."""
-        return torch.ne(target, self.ignore_index).sum().clamp(min=1)
+        return self._weight(target).clamp(min=1)
+
+    def _weight(self, *tensors: Tensor) -> Tensor:
+        return torch.ne(tensors[-1], self.ignore_index).sum()
 
     def _mean(self, values: Tensor, *tensors: Tensor) -> Tensor:
         return values.sum() / self.divisor(tensors[1])

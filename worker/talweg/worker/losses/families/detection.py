@@ -8,7 +8,7 @@ from torch import Tensor
 from talweg import spec as specs
 from talweg.v1 import losses_pb2 as pb
 from talweg.worker.losses import checks
-from talweg.worker.losses.base import LossModule, reduction_of, take_indices
+from talweg.worker.losses.base import LossModule, Part, reduction_of, take_indices
 from talweg.worker.losses.embedding_base import Pooled
 from talweg.worker.losses.families import boxes, classification, regression
 from talweg.worker.losses.families.boxes import take_boxes
@@ -73,6 +73,17 @@ class Detection(Pooled):
         self.class_loss.check_inputs({"pred": logits, "target": classes})
         boxes, target_boxes = take_boxes(inputs, ("boxes", "target_boxes"))
         return logits, classes, boxes, target_boxes
+
+    def parts(self, inputs: Mapping[str, Tensor]) -> list[Part]:
+        """Return the parts of classes and boxes, which divide by different counts."""
+        logits, classes, boxes, target_boxes = self._take(inputs)
+        of_classes = self.class_loss.parts({"pred": logits, "target": classes})
+        of_boxes = self.box_loss.parts({"pred": boxes, "target": target_boxes})
+        return [
+            part._replace(factor=weight * part.factor)
+            for weight, parts in zip(self.weights, (of_classes, of_boxes), strict=True)
+            for part in parts
+        ]
 
     def _pooled(
         self, class_logits: Tensor, target_classes: Tensor, boxes: Tensor, target_boxes: Tensor

@@ -122,6 +122,9 @@ class Ctc(LossModule):
     def _mean(self, values: Tensor, *tensors: Tensor) -> Tensor:
         return functional.ctc_mean(values, tensors[2])
 
+    def _weight(self, *tensors: Tensor) -> int:
+        return tensors[0].shape[1]
+
 
 BUILDERS: dict[str, type[LossModule]] = {"distillation": Distillation, "ctc": Ctc}
 """The losses of this family."""

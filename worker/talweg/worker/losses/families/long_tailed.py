@@ -131,8 +131,13 @@ class Ldam(_ByCount):
         """Return the targets' weights, where there are any; see `LossModule.divisor`."""
         if self.weight is None:
             return None
-        total = self.weight[target].sum()
-        return total.where(total > 0, 1)
+        weight = self.weight[target].sum()
+        return weight.where(weight > 0, 1)
+
+    def _weight(self, *tensors: Tensor) -> float | Tensor:
+        if self.weight is None:
+            return super()._weight(*tensors)
+        return self.weight[tensors[1]].sum()
 
     def _mean(self, values: Tensor, *tensors: Tensor) -> Tensor:
         divisor = self.divisor(tensors[1])

@@ -68,8 +68,11 @@ class Corn(_Ranks):
         return functional.corn(pred, target)[0]
 
     def _mean(self, values: Tensor, *tensors: Tensor) -> Tensor:
+        return values.sum() / self._weight(*tensors).clamp(min=1)
+
+    def _weight(self, *tensors: Tensor) -> Tensor:
         pred, target = tensors
-        return values.sum() / (target + 1).clamp(max=pred.shape[1]).sum().clamp(min=1)
+        return (target + 1).clamp(max=pred.shape[1]).sum()
 
 
 BUILDERS: dict[str, type[LossModule]] = {"coral": Coral, "corn": Corn}

@@ -7,11 +7,11 @@ from torch import Tensor
 from talweg.v1 import losses_pb2 as pb
 from talweg.worker.losses import checks
 from talweg.worker.losses.base import LossModule, reduction_of
-from talweg.worker.losses.embedding_base import Pooled, take_alike
+from talweg.worker.losses.embedding_base import Single, take_alike
 from talweg.worker.losses.functional import redundancy
 
 
-class VicReg(Pooled):
+class VicReg(Single):
     """VICReg: views agree, each dimension varies, and none repeats another.
 
     L = sim MSE(z1, z2) + std (v1 + v2)/2 + cov (c1 + c2)
@@ -46,7 +46,7 @@ class VicReg(Pooled):
         return redundancy.vicreg(z1, z2, **self.weights, eps=self.eps)
 
 
-class BarlowTwins(Pooled):
+class BarlowTwins(Single):
     """Barlow Twins: the correlation of two views is to be the identity.
 
     L = Σ (diagonal - 1)² + λ Σ off-diagonal²

@@ -17,11 +17,18 @@ from talweg.worker.losses import checks
 from talweg.worker.losses.base import (
     Classes,
     LossModule,
+    Part,
     reduction_of,
     same_precision,
     take_logits,
 )
-from talweg.worker.losses.embedding_base import Pooled, choice_of, ignore_index_of, take_alike
+from talweg.worker.losses.embedding_base import (
+    Pooled,
+    Single,
+    choice_of,
+    ignore_index_of,
+    take_alike,
+)
 from talweg.worker.losses.functional import _safe, lovasz, regions
 
 
@@ -273,19 +280,30 @@ class CeDice(Pooled, Classes):
         """Refuse classes out of range and probabilities outside [0, 1]."""
         self.dice.check_values(inputs)
 
+    def parts(self, inputs: Mapping[str, Tensor]) -> list[Part]:
+        """Return cross-entropy and Dice, which divide by different counts."""
+        ce, dice = self._parts(*self._take(inputs))
+        return [ce, dice]
+
     def _pooled(self, pred: Tensor, target: Tensor) -> Tensor:
+        ce, dice = self._parts(pred, target)
+        return self.weights[0] * ce.value + self.weights[1] * dice.value
+
+    def _parts(self, pred: Tensor, target: Tensor) -> tuple[Part, Part]:
         if self.ignore_index is not None:
             pred = _safe.keep(pred, target != self.ignore_index)
         log_share = F.log_softmax(pred, 1) if self.from_logits else _safe.log(pred)
         ignored = -100 if self.ignore_index is None else self.ignore_index
         ce = F.nll_loss(log_share, target, ignore_index=ignored, reduction="sum")
+        count = None
         if self.reduction == "mean":
-            ce = ce / torch.ne(target, ignored).sum().clamp(min=1)
-        dice = self.dice({"pred": pred, "target": target})
-        return self.weights[0] * ce + self.weights[1] * dice
+            count = torch.ne(target, ignored).sum()
+            ce = ce / count.clamp(min=1)
+        (dice,) = self.dice.parts({"pred": pred, "target": target})
+        return Part(ce, count, self.weights[0]), dice._replace(factor=self.weights[1])
 
 
-class LovaszSoftmax(Pooled, Classes):
+class LovaszSoftmax(Single, Classes):
     """Lovász-softmax loss: the Lovász extension Δ of the Jaccard loss, over classes.
 
     L = mean_c Δ(|[y = c] - p_c|), with p = softmax(pred)
@@ -321,7 +339,7 @@ class LovaszSoftmax(Pooled, Classes):
         )
 
 
-class LovaszHinge(Pooled):
+class LovaszHinge(Single):
     """Lovász hinge loss: the Lovász extension Δ of the Jaccard loss, over one kind of object.
 
     L = Δ(max(0, 1 - z sign)), with sign = 2 y - 1, z = pred

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from talweg.worker.losses import LossModule
+from talweg.worker.losses import LossModule, Part
 from talweg.worker.losses.functional import margins
 from talweg.worker.losses.functional.regression import positive
 
@@ -27,11 +27,16 @@ class Head(LossModule):
         """Stand before a loss."""
         super().__init__(inner.reduction)
         self.inner = inner
+        self.pools_batch = inner.pools_batch
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Return the reduced loss; see `LossModule.forward`."""
         loss: Tensor = self.inner(self._changed(inputs))
         return loss
+
+    def parts(self, inputs: Mapping[str, Tensor]) -> list[Part]:
+        """Return the loss's parts; see `LossModule.parts`."""
+        return self.inner.parts(self._changed(inputs))
 
     def values(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Return the unreduced loss; see `LossModule.values`."""

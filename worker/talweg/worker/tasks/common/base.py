@@ -189,6 +189,8 @@ class TaskRunner(ABC):
         for name in ("train", "validation", "test"):
             check_split(getattr(bundle, name), self.contract, name)
         self.num_outputs = num_outputs(spec, bundle.num_targets)
+        self.evaluated_at_once = spec.training.evaluation_batch_size
+        """Samples that an evaluation takes together under a loss that pools its batch."""
         self._ends_in = output_activation(spec)
         loss, self.computed = counted(spec, self.class_counts(bundle))
         self.criterion = criterion(

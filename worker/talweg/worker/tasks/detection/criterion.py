@@ -8,7 +8,7 @@ from torch import Tensor
 from talweg.spec import kind
 from talweg.v1.losses_pb2 import Loss, Reduction
 from talweg.worker import losses
-from talweg.worker.losses import LossModule
+from talweg.worker.losses import LossModule, Part
 from talweg.worker.models import SIDES
 
 
@@ -36,6 +36,10 @@ class ByLocation(LossModule):
         """Return the loss; see `LossModule.forward`."""
         loss: Tensor = self.inner(_parted(inputs))
         return loss / self.divisor(inputs["target"])
+
+    def parts(self, inputs: Mapping[str, Tensor]) -> list[Part]:
+        """Return the loss with the number of locations with an object; see `LossModule.parts`."""
+        return [Part(self(inputs), (inputs["target"] > 0).sum())]
 
     def check_inputs(self, inputs: Mapping[str, Tensor]) -> None:
         """Refuse wrong names, shapes and dtypes; see `LossModule.check_inputs`."""

@@ -16,6 +16,7 @@ from talweg.worker.losses import ClassCounts, LossModule
 from talweg.worker.tasks.common.array_contract import Array
 from talweg.worker.tasks.common.base import Batch, EvalResult, OutputAccumulator, TaskRunner
 from talweg.worker.tasks.common.class_counts import count_classes
+from talweg.worker.tasks.common.mean_loss import MeanLoss
 from talweg.worker.tasks.detection.criterion import ByLocation
 from talweg.worker.tasks.detection.metrics import box_metrics
 from talweg.worker.tasks.detection.predictions import Boxes, find_boxes, postprocessor
@@ -93,23 +94,14 @@ class _Objects(OutputAccumulator):
     def __init__(self, task: Detection, model: nn.Module) -> None:
         super().__init__(model)
         self._task = task
-        self._loss, self._weight = 0.0, 0
+        self._loss = MeanLoss(task.criterion, task.evaluated_at_once)
         self._finite = True
         self._true: list[Mapping[str, NDArray[Any]]] = []
         self._predicted: list[NDArray[np.float32]] = []
         self._images: NDArray[np.float32] | None = None
 
     def take(self, outputs: Tensor, batch: Batch) -> None:
-        loss = float(self._task.criterion(self._task.loss_inputs(outputs, batch)))
-        divisor = self._task.criterion.divisor(batch.target)
-        if divisor is None:
-            self._loss += len(batch) * loss
-            self._weight += len(batch)
-        else:
-            # By this a batch's loss was divided: so the whole does not depend on the batches, even
-            # where one has no object, and was divided by 1.
-            self._loss += float(divisor) * loss
-            self._weight += int((batch.target > 0).sum())
+        self._loss.add(self._task.loss_inputs(outputs, batch), len(batch))
         self._finite &= bool(torch.isfinite(outputs).all())
         if not self._finite:
             return
@@ -120,7 +112,7 @@ class _Objects(OutputAccumulator):
             self._images = batch.x[:NUM_SHOWN].float().cpu().numpy()
 
     def result(self) -> EvalResult:
-        values = {"loss": self._loss / max(self._weight, 1)}
+        values = {"loss": self._loss.value}
         if not self._finite or self._images is None:
             return EvalResult(values)
         true = {key: np.concatenate([part[key] for part in self._true]) for key in self._true[0]}

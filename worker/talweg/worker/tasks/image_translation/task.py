@@ -74,7 +74,7 @@ class _Images(OutputAccumulator):
     def __init__(self, task: ImageTranslation, model: nn.Module) -> None:
         super().__init__(model)
         self._task = task
-        self._loss = MeanLoss(task.criterion)
+        self._loss = MeanLoss(task.criterion, task.evaluated_at_once)
         self._sums = {"psnr": 0.0, "ssim": 0.0}
         self._count = 0
         self._finite = True

@@ -39,6 +39,12 @@ class _Drawn(Head):
     Both are drawn from the batch anew each time; samples without either are left out.
     """
 
+    def __init__(self, inner: LossModule) -> None:
+        """Stand before a loss."""
+        super().__init__(inner)
+        # Of another batch other partners are drawn.
+        self.pools_batch = True
+
     def check_values(self, inputs: Mapping[str, Tensor]) -> None:
         """Check nothing: the loss's inputs are made here."""
 

@@ -189,7 +189,7 @@ class _Distances(MetricAccumulator):
     def __init__(self, task: Groups, model: nn.Module) -> None:
         self._task = task
         self._model = model
-        self._loss = MeanLoss(task.criterion)
+        self._loss = MeanLoss(task.criterion, task.evaluated_at_once)
         self._vectors: list[Vectors] = []
         self._arrays: list[Mapping[str, Tensor]] = []
         # The first samples that were met, and which groups began with one for the first time.

@@ -25,8 +25,6 @@ from talweg.worker.tasks.metric_learning.pairing import drawn
 from talweg.worker.tasks.metric_learning.predictions import postprocessor
 from talweg.worker.tasks.metric_learning.sampler import p_by_k_order
 
-# Samples among which an evaluation's loss looks for pairs, and those that are drawn.
-_LOOKED_THROUGH = 1024
 _MOST_SHOWN = 2000
 # Turns of an image that count as classes of their own.
 _TURNS = 4
@@ -99,7 +97,12 @@ class _Vectors(MetricAccumulator):
 
     def result(self) -> EvalResult:
         outputs, target = torch.cat(self._outputs), torch.cat(self._labels)
-        values = {"loss": self._loss(outputs, target)} if self._task.judges_loss else {}
+        values: dict[str, float] = {}
+        if self._task.judges_loss:
+            # All together would have N² pairs.
+            loss = MeanLoss(self._task.criterion, self._task.evaluated_at_once)
+            loss.add({"pred": outputs, "target": target}, len(outputs))
+            values["loss"] = loss.value
         embeddings = self._task.postprocess(outputs).to("cpu", torch.float64)
         labels = target.cpu().numpy()
         # Neighbours of numbers that are not finite are none.
@@ -115,18 +118,6 @@ class _Vectors(MetricAccumulator):
             "labels": labels[:_MOST_SHOWN],
         }
         return EvalResult(values, shown, Predictions(labels, embeddings.numpy()))
-
-    def _loss(self, outputs: Tensor, target: Tensor) -> float:
-        """Return the loss over some samples at a time: all together would have N² pairs."""
-        loss = MeanLoss(self._task.criterion)
-        parts = zip(
-            torch.split(outputs, _LOOKED_THROUGH),
-            torch.split(target, _LOOKED_THROUGH),
-            strict=True,
-        )
-        for pred, labels in parts:
-            loss.add({"pred": pred, "target": labels}, len(pred))
-        return loss.value
 
 
 def is_euclidean(loss: Loss) -> bool:

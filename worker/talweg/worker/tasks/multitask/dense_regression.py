@@ -79,7 +79,7 @@ class _Errors(OutputAccumulator):
     def __init__(self, task: Numbers, model: nn.Module) -> None:
         super().__init__(model)
         self._task = task
-        self._loss = MeanLoss(task.criterion)
+        self._loss = MeanLoss(task.criterion, task.evaluated_at_once)
         self._sums = np.zeros(2)
         self._count = 0
         self._shown: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = {}

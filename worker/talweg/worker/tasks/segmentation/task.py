@@ -82,7 +82,7 @@ class _Masks(OutputAccumulator):
         self._task = task
         num_classes = len(task.class_names)
         self._confusion = np.zeros((num_classes, num_classes), np.int64)
-        self._loss = MeanLoss(task.criterion)
+        self._loss = MeanLoss(task.criterion, task.evaluated_at_once)
         self._finite = True
         self._shown: dict[str, NDArray[Any]] = {}
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from talweg.spec import kind, loss_facts
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle, DataSplit
-from talweg.worker.losses import LossModule
+from talweg.worker.losses import LossModule, Part
 from talweg.worker.tasks.common.array_contract import Array
 from talweg.worker.tasks.common.base import (
     Batch,
@@ -25,6 +25,7 @@ from talweg.worker.tasks.common.base import (
     StepInfo,
     TaskRunner,
 )
+from talweg.worker.tasks.common.mean_loss import MeanLoss
 from talweg.worker.tasks.common.metrics import Floats
 from talweg.worker.tasks.self_supervised.augmentations import Augmentation
 from talweg.worker.tasks.self_supervised.predictions import postprocessor
@@ -60,6 +61,7 @@ class OfProjections(LossModule):
         """
         super().__init__(inner.reduction)
         self.inner = inner
+        self.pools_batch = inner.pools_batch
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             self.projector = _perceptron(size, projection)
@@ -69,6 +71,15 @@ class OfProjections(LossModule):
         """Return the reduced loss; see `LossModule.forward`."""
         directions = [self.inner(projected) for projected in self._projected(inputs)]
         return directions[0] if len(directions) == 1 else sum(directions[1:], directions[0]) / 2
+
+    def parts(self, inputs: Mapping[str, Tensor]) -> list[Part]:
+        """Return the parts of all directions; see `LossModule.parts`."""
+        directions = self._projected(inputs)
+        return [
+            part._replace(factor=part.factor / len(directions))
+            for projected in directions
+            for part in self.inner.parts(projected)
+        ]
 
     def check_inputs(self, inputs: Mapping[str, Tensor]) -> None:
         """Refuse wrong names, shapes and dtypes; see `LossModule.check_inputs`."""
@@ -131,11 +142,9 @@ class SelfSupervised(TaskRunner):
         """Return the loss with two augmentations of some samples."""
         yield DryRun("loss", self.criterion, self.compared(model, batch.x), {})
 
-    def compared(
-        self, model: nn.Module, x: Tensor, generator: torch.Generator | None = None
-    ) -> dict[str, Tensor]:
+    def compared(self, model: nn.Module, x: Tensor) -> dict[str, Tensor]:
         """Return the embeddings of two augmentations of each sample."""
-        one, two = self.augmentation.draw(x, generator), self.augmentation.draw(x, generator)
+        one, two = self.augmentation.draw(x), self.augmentation.draw(x)
         return {"one": model(one), "two": model(two)}
 
     def accumulator(self, model: nn.Module) -> MetricAccumulator:
@@ -156,27 +165,34 @@ class _Probes(MetricAccumulator):
     def __init__(self, task: SelfSupervised, model: nn.Module) -> None:
         self._task = task
         self._model = model
-        # Every evaluation draws the same augmentations.
-        self._generator = torch.Generator().manual_seed(_SEED)
+        self._samples: list[Tensor] = []
         self._outputs: list[Tensor] = []
         self._labels: list[Tensor] = []
-        self._total = 0.0
-        self._count = 0
 
     def add(self, batch: Batch) -> None:
+        self._samples.append(batch.x)
         self._outputs.append(self._model(batch.x))
         self._labels.append(batch.target)
-        # One sample has no other to be told from.
-        if len(batch) > 1:
-            inputs = self._task.compared(self._model, batch.x, self._generator)
-            self._total += float(self._task.criterion(inputs)) * len(batch)
-            self._count += len(batch)
+
+    def _loss(self) -> float:
+        """Return the loss of augmentations that are the same in every evaluation, whatever the
+        batches: they are drawn of all samples together.
+        """
+        sizes = [len(batch) for batch in self._samples]
+        generator = torch.Generator().manual_seed(_SEED)
+        augment, x = self._task.augmentation, torch.cat(self._samples)
+        one, two = (torch.split(augment.draw(x, generator), sizes) for _ in range(2))
+        loss = MeanLoss(self._task.criterion, self._task.evaluated_at_once)
+        for first, second in zip(one, two, strict=True):
+            loss.add({"one": self._model(first), "two": self._model(second)}, len(first))
+        return loss.value
 
     def result(self) -> EvalResult:
         outputs = torch.cat(self._outputs)
         embeddings = self._task.postprocess(outputs).to("cpu", torch.float64).numpy()
         labels = torch.cat(self._labels).cpu().numpy()
-        values = {"loss": self._total / self._count} if self._count else {}
+        # One sample has no other to be told from.
+        values = {"loss": self._loss()} if len(outputs) > 1 else {}
         learnt, known = self._task.learnt(self._model)
         if np.isfinite(embeddings).all() and np.isfinite(learnt).all():
             values["linear_probe"] = linear_probe(learnt, known, embeddings, labels)

@@ -15,6 +15,7 @@ from talweg.worker.losses.functional import generative
 from talweg.worker.models import VariationalAutoencoder, draw
 from talweg.worker.tasks.common.array_contract import Array
 from talweg.worker.tasks.common.base import Batch, EvalResult, MetricAccumulator, TaskRunner
+from talweg.worker.tasks.common.mean_loss import MeanLoss
 from talweg.worker.tasks.vae.predictions import Reconstruction, is_binary, postprocessor
 
 ACTIVE = 0.01
@@ -23,6 +24,7 @@ ACTIVE = 0.01
 _ROUNDING = 1e-5
 _NUM_SHOWN = 8
 _NUM_SAMPLES = 64
+_NOISE_AT_ONCE = 1024
 _SEED = 0
 
 
@@ -90,23 +92,24 @@ class _Bound(MetricAccumulator):
     def __init__(self, task: Vae, network: VariationalAutoencoder) -> None:
         self._task = task
         self._network = network
+        self._loss = MeanLoss(task.criterion, task.evaluated_at_once)
         # Every evaluation draws the same noise.
         self._generator = torch.Generator().manual_seed(_SEED)
+        self._noise = torch.empty(0, network.code)
         self._count = 0
-        self._totals = np.zeros(3)
+        self._totals = np.zeros(2)
         self._sums = np.zeros((2, network.code))
         self._first: dict[str, NDArray[np.float32]] = {}
 
     def add(self, batch: Batch) -> None:
         network, task, count = self._network, self._task, len(batch)
         mu, logvar = network.encode(batch.x)
-        noise = torch.randn(mu.shape, generator=self._generator).to(mu.device)
+        noise = self._draw(count).to(mu.device)
         recon = network.decode(draw(mu, logvar, noise))
         inputs = task.loss_inputs((recon, mu, logvar), batch)
-        mean = task.criterion.reduction != "sum"
         likelihood = generative.reconstruction(inputs["recon"], batch.target, task.form)
+        self._loss.add(inputs, count)
         self._totals += [
-            float(task.criterion(inputs)) * (count if mean else 1),
             float(likelihood.sum(dtype=torch.float64)),
             float(generative.gaussian_kl(mu, logvar).sum(dtype=torch.float64)),
         ]
@@ -121,13 +124,21 @@ class _Bound(MetricAccumulator):
                 "again": task.reconstructed(again),
             }
 
+    def _draw(self, count: int) -> Tensor:
+        """Return the next samples' noise, which is the same however they are cut into batches."""
+        while len(self._noise) < count:
+            drawn = torch.randn(_NOISE_AT_ONCE, self._network.code, generator=self._generator)
+            self._noise = torch.cat([self._noise, drawn])
+        noise, self._noise = self._noise[:count], self._noise[count:]
+        return noise
+
     def result(self) -> EvalResult:
-        count, mean = self._count, self._task.criterion.reduction != "sum"
-        loss, reconstruction, kl = self._totals / [count if mean else 1, count, count]
+        count = self._count
+        reconstruction, kl = self._totals / count
         means = self._sums[0] / count
         active = int((self._sums[1] / count - np.square(means) > ACTIVE).sum())
         values = {
-            "loss": float(loss),
+            "loss": self._loss.value,
             "reconstruction": float(reconstruction),
             "kl": float(kl),
             "elbo": -float(reconstruction + kl),

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker.errors import WorkerError
 from talweg.worker.tracking.attempts import SpooledAttempt
 from talweg.worker.tracking.errors import TrackingError, translated, uploading
 from talweg.worker.tracking.outputs.evidence import send_evidence
@@ -37,7 +38,7 @@ log = logging.getLogger(__name__)
 _turn = threading.Lock()
 
 
-class NotYetError(Exception):
+class NotYetError(WorkerError):
     """Another job's outputs are being made; this one's turn comes after."""
 
 
