@@ -659,7 +659,9 @@ class Resources(_message.Message):
     PROCESSES_FIELD_NUMBER: _builtins.int
     device: Global___Resources.Device.ValueType
     time_limit_seconds: _builtins.int
-    """Ends as FAILED after this much training; no limit where absent."""
+    """Ends as FAILED after this much training; no limit where absent. A step that is under way 5 s
+    later is cut off with its process.
+    """
     processes: _builtins.int
     """Processes of one machine that train the job together, each on a part of every batch; at most
     the worker's GPUs, or its cores. Weights and metrics are those of one process up to rounding,

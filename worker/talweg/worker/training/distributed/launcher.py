@@ -22,6 +22,7 @@ from typing import Self
 from talweg.spec import to_dict
 from talweg.v1.jobs_pb2 import Outcome
 from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker.deaths import killed_by
 
 MODULE = "talweg.worker.training.distributed.member"
 """What the processes run, with the arguments FOLDER RANK PARENT_PID."""
@@ -223,12 +224,7 @@ def _error_of(lost: dict[Member, int]) -> Exception:
 def _how(member: Member, status: int) -> str:
     who = f"the process of rank {member.rank} (of {member.size})"
     if status < 0:
-        try:
-            name = signal.Signals(-status).name
-        except ValueError:
-            name = f"signal {-status}"
-        hint = ", as the kernel does when memory runs out" if -status == signal.SIGKILL else ""
-        return f"{who} was killed by {name}{hint}"
+        return f"{who} was {killed_by(-status)}"
     lines = member.log.read_text(errors="replace").split("\n")
     reason = next((line.strip() for line in reversed(lines) if line.strip()), "")
     return f"{who} ended with status {status}" + (f": {reason[:_MAX_REASON]}" if reason else "")
