@@ -54,13 +54,13 @@ async def test_the_job_says_why_and_when(rules: Rules) -> None:
     rules.alter(row, not_before=2**60)
     waits = (await rules.jobs.get(row.name)).waiting_reason
     assert waits.startswith(
-        "returned to the queue once, last by w1: the store is away. It is retried in"
+        "1 attempt failed, the last on w1: the store is away. It is retried in"
     )
     await set_back(rules, row)
     rules.alter(row, not_before=1)
     assert (await rules.jobs.get(row.name)).waiting_reason == (
         "next in the queue: waiting for a free worker "
-        "(returned to the queue 2 times, last by w1: the store is away)"
+        "(2 attempts failed, the last on w1: the store is away)"
     )
 
 
@@ -89,14 +89,18 @@ async def test_a_worker_that_shuts_down_is_no_setback(rules: Rules) -> None:
 async def test_a_lost_process_is_counted_and_its_end_told(rules: Rules) -> None:
     row = await rules.submit()
     for number in range(1, 5):
+        rules.alter(row, not_before=None)
         (claimed,) = await rules.claim()
         await rules.leases.finish(held(claimed), CRASHED, None)
         # Sent again, since its answer was lost.
         await rules.leases.finish(held(claimed), CRASHED, None)
         after = rules.get(row)
-        assert (after.state, after.lost_attempts, after.setbacks) == (Job.QUEUED, number, 0)
+        assert (after.state, after.lost_attempts, after.setbacks) == (Job.QUEUED, number, number)
+        # Another attempt at once would find as little memory.
+        assert await rules.claim() == []
     reason = rules.events(row)[-1].state.reason
     assert reason == "worker w1 was lost in attempt 4: killed by SIGSEGV"
+    rules.alter(row, not_before=None)
     (claimed,) = await rules.claim()
     await rules.leases.finish(held(claimed), CRASHED, None)
     outcome = Outcome.FromString(rules.get(row).outcome or b"")

@@ -680,7 +680,9 @@ class Resources(_message.Message):
     PROCESSES_FIELD_NUMBER: _builtins.int
     device: Global___Resources.Device.ValueType
     time_limit_seconds: _builtins.int
-    """Time limit of training, in seconds; the job then ends as FAILED. No limit where absent."""
+    """Time limit of training, in seconds; the job then ends as FAILED. No limit where absent. A step
+    that is still running 5 s later is cut off with its process.
+    """
     processes: _builtins.int
     """Data parallel training: number of processes on one machine, each with a part of every batch;
     at most the worker's GPUs, or its CPU cores. Weights and metrics equal those of one process up

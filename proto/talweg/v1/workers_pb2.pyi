@@ -323,7 +323,7 @@ class FinishJobRequest(_message.Message):
         PAUSED it waits until it is resumed. With QUEUED and cause SERVICE the worker is in trouble, for
         example because its disk is full: the job can be claimed again after a pause, which doubles each
         time up to a minute, until an attempt saves a new checkpoint. With QUEUED and cause WORKER_LOST
-        the process that ran the job has died, which counts as a lost worker.
+        the process that ran the job has died, which counts as a lost worker, with such a pause.
         """
 
     @_builtins.property

@@ -308,6 +308,54 @@ def test_time_limit_stops_it(jobs: Jobs, worker: Worker) -> None:
     assert jobs.get(name).outcome.cause == Outcome.TIME_LIMIT
 
 
+def test_a_time_limit_holds_within_one_long_step(
+    jobs: Jobs, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(lease_module._TIME_TO_SEE, "time_limit", 0.2)
+    monkeypatch.setitem(lease_module._PATIENCE, "time_limit", 1e6)
+    release = threading.Event()
+
+    def one_step(spec: object, *, report: Reporter, **_: object) -> Result:
+        report.progress(1, 2, 1, 1)
+        release.wait(60)
+        return Result(Job.SUCCEEDED)
+
+    name = jobs.submit(tiny_spec(resources={"time_limit_seconds": 1}))
+    thread = worker.begin(run=one_step)
+    wait_until(lambda: worker.ended_with, timeout=20, what="its process is ended")
+    assert jobs.get(name).outcome.cause == Outcome.TIME_LIMIT
+    worker.shutdown.set()
+    release.set()
+    join(thread)
+
+
+def test_a_job_that_has_seen_its_time_limit_may_end_in_order(
+    jobs: Jobs, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[float] = []
+    look = lease_module.LeaseKeeper._look_at_the_clock
+
+    def counted(keeper: lease_module.LeaseKeeper) -> None:
+        look(keeper)
+        if keeper._control.is_answered:
+            looks.append(time.monotonic())
+
+    monkeypatch.setattr(lease_module.LeaseKeeper, "_look_at_the_clock", counted)
+    monkeypatch.setitem(lease_module._TIME_TO_SEE, "time_limit", 0.0)
+
+    def ends_slowly(spec: object, *, control: Control, **_: object) -> Result:
+        while control.check() is None:
+            pass
+        # As while it writes its last checkpoint.
+        wait_until(lambda: len(looks) > 2, timeout=20, what="it is looked at")
+        return Result(Job.FAILED, Outcome.TIME_LIMIT, "in order")
+
+    name = jobs.submit(tiny_spec(resources={"time_limit_seconds": 1}))
+    worker.answer(run=ends_slowly)
+    assert worker.ended_with == []
+    assert jobs.get(name).outcome.message == "in order"
+
+
 def test_a_loop_pays_little_for_what_it_tells(jobs: Jobs, worker: Worker, tmp_path: Path) -> None:
     """A step's calls cost microseconds: no file, no lock, no message is touched."""
     num_steps = 20_000

@@ -4,6 +4,7 @@ import errno
 import os
 
 import pytest
+from billiard import common
 from tests._parts import wait_until
 from tests.worker._jobs import Jobs, tiny_spec
 from tests.worker.execution.conftest import Worker, join
@@ -46,6 +47,44 @@ def test_an_exception_ends_the_job_and_not_the_worker(
     after = jobs.submit(tiny_spec())
     worker.answer()
     assert jobs.get(after).state == Job.SUCCEEDED
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), SystemExit(), KeyboardInterrupt()])
+@pytest.mark.parametrize("loss", ["mse", {"sum": {"terms": [{"loss": {"plugin": "own"}}]}}])
+def test_code_that_would_end_the_process_ends_its_job(
+    error: BaseException, loss: str | dict[str, object], jobs: Jobs, worker: Worker
+) -> None:
+    def exits(spec: object, **_: object) -> Result:
+        raise error
+
+    name = jobs.submit(tiny_spec(loss=loss))
+    assert worker.answer(run=exits) == 1
+    job = jobs.get(name)
+    assert (job.state, job.attempt) == (Job.FAILED, 1)
+    last_line = f"{type(error).__name__}: 3" if error.args else type(error).__name__
+    assert f"would end its process by {last_line}, in exits" in job.outcome.message
+    is_plugins = loss != "mse"
+    assert job.outcome.cause == (Outcome.USER_SPEC if is_plugins else Outcome.SERVICE)
+    assert is_plugins == ("must raise an error instead" in job.outcome.message)
+    after = jobs.submit(tiny_spec())
+    worker.answer()
+    assert jobs.get(after).state == Job.SUCCEEDED
+
+
+def test_sigterm_fails_no_job(jobs: Jobs, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Celery's child makes a SystemExit of it, wherever the job happens to be."""
+
+    def told_to_end(spec: object, **_: object) -> Result:
+        common._should_have_exited[0] = True
+        raise SystemExit(-241)
+
+    name = jobs.submit(tiny_spec())
+    try:
+        with pytest.raises(SystemExit):
+            worker.answer(run=told_to_end)
+    finally:
+        common._should_have_exited[0] = False
+    assert jobs.get(name).state == Job.RUNNING
 
 
 def test_an_attempt_that_cannot_be_made_is_told_at_once(jobs: Jobs, worker: Worker) -> None:

@@ -27,7 +27,8 @@ def test_a_killed_process_restarts_the_job_from_its_checkpoint(worker: Worker, j
     kills = Kills(15)
 
     def disturbed(*args: Any, **fields: Any) -> Result:
-        return training.run(*args, **{**fields, "control": kills})
+        results.append(training.run(*args, **{**fields, "control": kills}))
+        return results[-1]
 
     def kept(*args: Any, **fields: Any) -> Result:
         results.append(training.run(*args, **fields))
@@ -42,8 +43,11 @@ def test_a_killed_process_restarts_the_job_from_its_checkpoint(worker: Worker, j
     assert len(kills.killed) == 1
     assert members() == []
     assert not torch.distributed.is_initialized()
-    wait_until(lambda: jobs.get(name).state == Job.QUEUED, timeout=20, what="it waits again")
-    worker.answer(run=kept)
+    wait_until(
+        lambda: worker.answer(run=kept) or jobs.get(name).state == Job.SUCCEEDED,
+        timeout=60,
+        what="it runs again",
+    )
     job = jobs.get(name)
     assert job.state == Job.SUCCEEDED, job.outcome.message
     assert job.attempt == 2
@@ -51,6 +55,9 @@ def test_a_killed_process_restarts_the_job_from_its_checkpoint(worker: Worker, j
     assert "Resumes from the checkpoint of step 10." in lines
     killed = "This attempt is lost: the process of rank 1 (of 2) was killed by SIGKILL"
     assert any(line.startswith(killed) for line in lines), lines
+    # The record was told at once, and need not wait for the lease to run out.
+    reasons = [event.state.reason for event in jobs.events(name)]
+    assert any("was lost in attempt 1: the process of rank 1" in reason for reason in reasons)
     first, again = (result.model for result in results)
     assert first is not None
     assert again is not None

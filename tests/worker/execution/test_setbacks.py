@@ -27,7 +27,9 @@ def test_a_store_that_is_away_is_not_asked_without_end(
     assert 1 <= worker.answer() <= 3
     job = jobs.get(name)
     assert job.state == Job.QUEUED
-    assert "last by here: Returned to the queue before it started" in job.waiting_reason
+    assert (
+        "failed, the last on here: Returned to the queue before it started" in job.waiting_reason
+    )
     assert "the blob store is unreachable" in job.waiting_reason
     blobs.unlink()
     shutil.move(tmp_path / "aside", blobs)

@@ -40,11 +40,18 @@ class RunningWorker:
 
 
 @contextmanager
-def running_worker(folder: Path) -> Iterator[RunningWorker]:
+def running_worker(
+    folder: Path, *, lease_seconds: int = 3, max_lost_attempts: int = 5, **env: str
+) -> Iterator[RunningWorker]:
     log, ready_file = folder / "worker.log", folder / "ready"
     with (
         running_redis(folder, password=PASSWORD) as redis_url,
-        running_server(folder / "server", redis_url, TALWEG_LEASE_SECONDS="3") as server,
+        running_server(
+            folder / "server",
+            redis_url,
+            TALWEG_LEASE_SECONDS=str(lease_seconds),
+            TALWEG_MAX_LOST_ATTEMPTS=str(max_lost_attempts),
+        ) as server,
         jobs_of(server.address) as jobs,
     ):
         process = start(
@@ -59,6 +66,7 @@ def running_worker(folder: Path) -> Iterator[RunningWorker]:
                 "TALWEG_BLOBS": str(folder / "blobs"),
                 "TALWEG_READY_FILE": str(ready_file),
                 "TALWEG_LOG_LEVEL": "DEBUG",
+                **env,
             },
         )
         try:
@@ -132,7 +140,9 @@ def test_killed_children_are_replaced_and_a_killed_worker_leaves_none(tmp_path: 
         after = worker.children()
         assert {p.pid for p in before.values()}.isdisjoint(p.pid for p in after.values())
         wait_until(
-            lambda: "was lost (signal 9" in worker.log.read_text(), timeout=20, what="it says so"
+            lambda: "was lost (killed by SIGKILL, as the kernel" in worker.log.read_text(),
+            timeout=20,
+            what="it says so",
         )
         assert "Traceback" not in worker.log.read_text()
         worker.process.kill()
@@ -193,6 +203,57 @@ def test_a_broker_that_refuses_writes_is_waited_for(tmp_path: Path) -> None:
 
 def has_gone(worker: RunningWorker) -> bool:
     return worker.process.poll() is not None
+
+
+PLUGIN = """
+import ctypes, os, signal, sys
+
+def make(parameters):
+    return {"segfault": crash, "kill": kill, "exit": leave}[parameters["how"]]
+
+def crash(inputs):
+    ctypes.string_at(0)
+
+def kill(inputs):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def leave(inputs):
+    sys.exit("done")
+"""
+
+
+def test_a_job_says_how_its_process_died(tmp_path: Path) -> None:
+    info = tmp_path / "own_plugin-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: own_plugin\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[talweg.losses]\nown = own_plugin:make\n")
+    (tmp_path / "own_plugin.py").write_text(PLUGIN)
+    line = 1 + PLUGIN.splitlines().index("    ctypes.string_at(0)")
+    says = {
+        "segfault": [
+            "killed by SIGSEGV, a crash of native code",
+            f'own_plugin.py", line {line}), called',
+        ],
+        "kill": ["as by SIGKILL when memory runs out"],
+        "exit": ["would end its process by SystemExit: done"],
+    }
+    with running_worker(
+        tmp_path, lease_seconds=300, max_lost_attempts=2, PYTHONPATH=str(tmp_path)
+    ) as worker:
+        for how, texts in says.items():
+            loss = {"plugin": {"name": "own", "parameters": json.dumps({"how": how})}}
+            name = worker.jobs.submit(tiny_spec(loss=loss))
+            wait_until(
+                lambda name=name: worker.jobs.get(name).state == Job.FAILED,  # type: ignore[misc]
+                timeout=60,
+                what=f"{how} has failed",
+            )
+            job = worker.jobs.get(name)
+            is_lost = how != "exit"
+            cause = Outcome.WORKER_LOST if is_lost else Outcome.USER_SPEC
+            assert (job.outcome.cause, job.attempt) == (cause, 1 + is_lost), job.outcome
+            for text in texts:
+                assert text in job.outcome.message
 
 
 def test_code_that_holds_the_interpreter_is_cut_off_with_its_lease(tmp_path: Path) -> None:

@@ -93,7 +93,10 @@ def test_a_killed_process_is_named_and_ends_the_others(monkeypatch: pytest.Monke
     with pytest.raises(launcher.ProcessLostError) as caught:
         run(wine(3, training=LONG), kills)
     assert len(kills.killed) == 1
-    assert str(caught.value) == "the process of rank 2 (of 3) was killed by SIGSEGV"
+    assert str(caught.value) == (
+        "the process of rank 2 (of 3) was killed by SIGSEGV, a crash of native code: a plug-in's, "
+        "a library's or a driver's"
+    )
     assert members() == []
     assert not torch.distributed.is_initialized()
 

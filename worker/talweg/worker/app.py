@@ -28,6 +28,7 @@ from talweg.worker.channels import Channel
 from talweg.worker.execution.answering import Answering, has_cuda
 from talweg.worker.execution.attempt import WorkerContext
 from talweg.worker.execution.fitness import why_unfit
+from talweg.worker.execution.last_words import LastWords, tell_of_lost
 from talweg.worker.logs import lost_child_in_a_line
 from talweg.worker.parents import die_with_parent
 from talweg.worker.settings import Settings
@@ -74,6 +75,7 @@ app.conf.update(
 
 # One byte that parent and child share: not 0 once the worker is about to end.
 _shutting_down = mmap.mmap(-1, 1)
+_last_words = LastWords()
 _parent = os.getpid()
 _answering: Answering | None = None
 
@@ -101,6 +103,7 @@ def answer(queue: str) -> None:
                 worker=node_name(),
                 has_cuda=has_cuda(settings.device),
                 shutting_down=shutting_down,
+                last_words=_last_words,
             )
         )
     _answering.answer(queue)
@@ -136,6 +139,10 @@ def _before_fork(**_: Any) -> None:
 def _in_child(**_: Any) -> None:
     die_with_parent(_parent)
     torch.set_num_threads(1)
+    if lost := _last_words.take():
+        channel = Channel(settings.address)
+        # Beside the start, for which Celery waits.
+        threading.Thread(target=tell_of_lost, args=(channel, *lost), daemon=True).start()
 
 
 @signals.worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]

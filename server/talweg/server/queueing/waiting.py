@@ -21,14 +21,14 @@ class QueueStatus(Protocol):
 
 @dataclass(frozen=True)
 class Setback:
-    """That workers gave a job back because they were in trouble."""
+    """That workers in trouble gave a job back, or died of it."""
 
     times: int
     """How often since its last new checkpoint."""
     worker: str
     """The last of them."""
     message: str
-    """What it said."""
+    """What was said of it."""
     seconds: float
     """Until it may be claimed again; <= 0 now."""
 
@@ -43,11 +43,11 @@ def reason(
         queue: The job's queue.
         place: How many jobs go before it.
         is_busy: A job of this queue runs, and so the queue has a worker.
-        setback: That it was given back; None where it was not.
+        setback: What has become of its last attempts; None where that was nothing unusual.
     """
     if setback is not None:
-        often = "once" if setback.times == 1 else f"{setback.times} times"
-        why = f"returned to the queue {often}, last by {setback.worker}: {setback.message.rstrip('.')}"
+        attempts = "1 attempt" if setback.times == 1 else f"{setback.times} attempts"
+        why = f"{attempts} failed, the last on {setback.worker}: {setback.message.rstrip('.')}"
         if setback.seconds > 0:
             return f"{why}. It is retried in {math.ceil(setback.seconds)} s"
         now = reason(status, queue=queue, place=place, is_busy=is_busy)

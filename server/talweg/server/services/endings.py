@@ -143,16 +143,13 @@ def set_back(
     Returns:
         The job as it is now.
     """
-    pause = min(_FIRST_PAUSE * 2 ** min(row.setbacks, 30), _LONGEST_PAUSE)
     return requeue(
         tx,
         row,
         f"returned to the queue by {row.worker}: {message}",
         ending="released",
         outcome_digest=outcome_digest,
-        setbacks=row.setbacks + 1,
-        setback=message[:_MAX_SETBACK_CHARS],
-        not_before=tx.now + pause,
+        **_held_back(tx, row, message),
     )
 
 
@@ -163,9 +160,13 @@ def lose(
     *,
     max_lost_attempts: int,
     advice: str = "",
+    is_told: bool = False,
     outcome_digest: bytes | None = None,
 ) -> JobRow:
     """Take a job from a worker that was lost; end it where that was once too often.
+
+    Where the loss is told at once, no lease has to run out before the next attempt, and a pause
+    stands in for it: what killed the process, such as a lack of memory, may be over then.
 
     Args:
         tx: A transaction.
@@ -173,6 +174,7 @@ def lose(
         how: What happened, in words.
         max_lost_attempts: After so many lost workers a job ends as FAILED.
         advice: What to do about it.
+        is_told: It was told, and its lease has not run out.
         outcome_digest: Of what the worker sent, where it did.
 
     Returns:
@@ -187,6 +189,7 @@ def lose(
             ending="lost",
             outcome_digest=outcome_digest,
             lost_attempts=num_lost,
+            **(_held_back(tx, row, how) if is_told else {}),
         )
     outcome = Outcome(
         state=Job.FAILED,
@@ -197,3 +200,13 @@ def lose(
         ),
     )
     return end(tx, row, outcome, ending="lost", outcome_digest=outcome_digest)
+
+
+def _held_back(tx: Transaction, row: JobRow, why: str) -> dict[str, Any]:
+    """Return the columns by which a job is not claimed again at once."""
+    pause = min(_FIRST_PAUSE * 2 ** min(row.setbacks, 30), _LONGEST_PAUSE)
+    return {
+        "setbacks": row.setbacks + 1,
+        "setback": why[:_MAX_SETBACK_CHARS],
+        "not_before": tx.now + pause,
+    }

@@ -211,6 +211,7 @@ def _finish(
             row,
             message or "it was not said how",
             max_lost_attempts=max_lost_attempts,
+            is_told=True,
             outcome_digest=digest,
         )
     elif outcome.cause == Outcome.SERVICE:

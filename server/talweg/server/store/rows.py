@@ -79,9 +79,9 @@ class JobRow:
     checkpoints: bytes | None = None
     """A Kept: what a later attempt may go on from."""
     setbacks: Int32 = 0
-    """How often workers in trouble gave it back since its last new checkpoint."""
+    """How often workers in trouble gave it back, or died of it, since its last new checkpoint."""
     setback: str = ""
-    """What the last of them said."""
+    """What was said of the last of them."""
     not_before: int | None = None
     """When it may be claimed again; None at any time."""
 

@@ -123,6 +123,8 @@ class Answering:
 
     def _carry_out(self, assignment: Assignment, claimed_at: float) -> None:
         with self._telling_failures(assignment, claimed_at):
+            if self._here.last_words is not None:
+                self._here.last_words.begins(assignment.lease)
             end = carry_out(assignment, claimed_at, self._here)
             self._await_ending()
             self._ending = self._thread.submit(self._end, assignment, claimed_at, end)
@@ -142,6 +144,8 @@ class Answering:
     ) -> None:
         with self._telling_failures(assignment, claimed_at):
             end()
+        if self._here.last_words is not None:
+            self._here.last_words.ends(assignment.lease)
 
     def _await_ending(self) -> None:
         """Wait for the last job's end, so that at most one is on its way."""

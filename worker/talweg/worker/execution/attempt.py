@@ -12,6 +12,7 @@ from typing import Any
 
 import grpc
 import torch
+from billiard.common import terminate_handler_fired
 
 from talweg.spec import job_id, to_dict
 from talweg.v1.jobs_pb2 import Job, LogLine, Outcome
@@ -23,6 +24,7 @@ from talweg.worker.channels import Channel, ServerAwayError, call
 from talweg.worker.execution import outcomes
 from talweg.worker.execution.checkpoint_keeper import CheckpointKeeper
 from talweg.worker.execution.control import JobControl
+from talweg.worker.execution.last_words import LastWords
 from talweg.worker.execution.lease import SAFE_SHARE, LeaseKeeper
 from talweg.worker.execution.reporter import JobReporter
 from talweg.worker.storage import trained_models as kept_models
@@ -31,6 +33,7 @@ from talweg.worker.tracking import spool
 from talweg.worker.tracking.spool import SpoolWriter
 from talweg.worker.training import Result, Stop
 from talweg.worker.training.distributed.launcher import ProcessLostError
+from talweg.worker.training.exits import of_exit
 
 # Channels, height, width.
 _DIMS_OF_IMAGE = 3
@@ -60,6 +63,8 @@ class WorkerContext:
     """A job's run, from its spec to its result."""
     end_process: Callable[[int], None] = os._exit
     """Ends the process where nothing else helps."""
+    last_words: LastWords | None = None
+    """What is known of this process should it die; None where nobody would take it in."""
 
 
 def carry_out(
@@ -176,6 +181,13 @@ class _Attempt:
             if outcome.cause == Outcome.SERVICE:
                 log.exception("%s: attempt %d", self._lease.job, self._lease.attempt)
                 self._reporter.log(LogLine.ERROR, outcomes.traceback_of(exc))
+        except BaseException as exc:
+            # SIGTERM ends this process by SystemExit, and the job is to go on elsewhere.
+            if terminate_handler_fired():
+                raise
+            outcome = outcomes.of_result(of_exit(exc, self._spec))
+            log.error("%s: %s", self._lease.job, outcome.message)
+            self._reporter.log(LogLine.ERROR, outcomes.traceback_of(exc))
         return outcome
 
     def _device(self) -> str:
@@ -228,6 +240,10 @@ class _Attempt:
             if self._lease_is_good:
                 with suppress(ServerAwayError, grpc.RpcError, OSError):
                     self._keeper.tell_before_leaving()
+                    lost = Outcome(
+                        state=Job.QUEUED, cause=Outcome.WORKER_LOST, message=stop.detail
+                    )
+                    self._send(FinishJobRequest(lease=self._lease, outcome=lost))
             return False
         if outcome.state not in (Job.QUEUED, Job.PAUSED):
             self._checkpoints.job_ends()
@@ -268,6 +284,8 @@ class _Attempt:
         """End the attempt from the lease's thread, since its own does not come to a step."""
         outcome = outcomes.of_stop(stop)
         self._end_spool(outcome, self._finish(outcome))
+        if self._here.last_words is not None:
+            self._here.last_words.ends(self._lease)
 
     def _end_spool(self, outcome: Outcome, taken: bool) -> None:
         """End the spool: only an attempt that the server has taken may say how the job ended."""

@@ -37,6 +37,8 @@ class JobControl:
         self._alarm = min(self._limit_end, self._lease_end)
         self._stop: Stop | None = None
         self._error: Exception | None = None
+        self.is_answered = False
+        """Whether the job has seen that it must stop."""
 
     def check(self) -> Stop | None:
         """Return why the attempt must end now, then always the same; None where it goes on.
@@ -51,6 +53,7 @@ class JobControl:
             and not self._shutting_down()
         ):
             return None
+        self.is_answered = True
         return self._why()
 
     def _why(self) -> Stop | None:
@@ -68,11 +71,10 @@ class JobControl:
 
     @property
     def stopped(self) -> Stop | None:
-        """What `check` would say, without raising."""
-        try:
-            return self.check()
-        except Exception:
-            return self._stop
+        """What `check` would say, without raising; for others than the job's own thread."""
+        if self._error is None and (time.monotonic() >= self._alarm or self._shutting_down()):
+            return self._why()
+        return self._stop
 
     def stop(self, reason: StopReason, detail: str = "") -> None:
         """End the attempt at its next step.

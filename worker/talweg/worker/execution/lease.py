@@ -4,7 +4,8 @@ The attempt must not go on where another may have begun:
 
 - a call that is refused as stale (ABORTED) stops the attempt at its next step;
 - so does a server that cannot be reached for 0.9 of the lease;
-- code that never comes to its next step is cut off with its process, after its grace period;
+- code that never comes to its next step is cut off with its process, after its grace period, or
+  5 s after its time limit;
 - and so is code that holds the interpreter's lock, and with it this thread, for a whole lease.
 
 A report that is refused for what it holds does not end the attempt, nor keep its lease from being
@@ -40,13 +41,16 @@ _PERIOD = 1.0
 _STDERR = 2
 # Long enough that a tiny job needs no report before its last one.
 _FIRST_LOOK, _FIRST_REPORT = 0.05, 0.25
-# How long an attempt may take to come to its next step once it must stop; who cancels says so.
+# How long an attempt may take to end once it must stop; who cancels says so.
 _PATIENCE: dict[StopReason, float] = {
     "pause": 300.0,
     "shutdown": 20.0,
     "lost": 10.0,
     "time_limit": 30.0,
 }
+# And how long until it has seen that: no result is lost with the rest of a step. A limit that the
+# spec sets must hold within one long operation too.
+_TIME_TO_SEE: dict[StopReason, float] = {"time_limit": 5.0}
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +100,7 @@ class LeaseKeeper:
             left_out=lambda text: reporter.log(LogLine.ERROR, text),
         )
         self._stopping: Stop | None = None
-        self._cut_off_at = self._cancel_by = float("inf")
+        self._cut_off_at = self._cancel_by = self._see_by = float("inf")
 
     def __enter__(self) -> Self:
         """Begin to keep the lease."""
@@ -285,8 +289,11 @@ class LeaseKeeper:
             patience = _PATIENCE.get(stop.reason)
             by = self._cancel_by if patience is None else now + patience
             self._cut_off_at = min(self._cut_off_at, by)
+            self._see_by = now + _TIME_TO_SEE.get(stop.reason, float("inf"))
             self._stopping = stop
-        if now < self._cut_off_at or self._over.is_set():
+        is_late = now >= self._cut_off_at
+        is_unseen = now >= self._see_by and not self._control.is_answered
+        if not (is_late or is_unseen) or self._over.is_set():
             return
         log.error(
             "%s: attempt %d was asked to stop (%s) but has not reached its next step; ending its "

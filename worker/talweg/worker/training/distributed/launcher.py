@@ -20,6 +20,7 @@ from typing import Self
 from talweg.spec import to_dict
 from talweg.v1.jobs_pb2 import Outcome
 from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker.deaths import killed_by
 from talweg.worker.errors import WorkerError
 
 MODULE = "talweg.worker.training.distributed.rank"
@@ -222,12 +223,7 @@ def _error_of(lost: dict[Rank, int]) -> Exception:
 def _how(rank: Rank, status: int) -> str:
     who = f"the process of rank {rank.number} (of {rank.size})"
     if status < 0:
-        try:
-            name = signal.Signals(-status).name
-        except ValueError:
-            name = f"signal {-status}"
-        hint = ", as the kernel does when memory runs out" if -status == signal.SIGKILL else ""
-        return f"{who} was killed by {name}{hint}"
+        return f"{who} was {killed_by(-status)}"
     lines = rank.log.read_text(errors="replace").split("\n")
     reason = next((line.strip() for line in reversed(lines) if line.strip()), "")
     return f"{who} ended with status {status}" + (f": {reason[:_MAX_REASON]}" if reason else "")

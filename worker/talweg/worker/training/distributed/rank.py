@@ -15,6 +15,7 @@ from talweg.spec import from_dict
 from talweg.v1.jobs_pb2 import Job
 from talweg.worker.parents import die_with_parent
 from talweg.worker.training.distributed import launcher
+from talweg.worker.training.exits import of_exit
 from talweg.worker.training.interface import NeverStop, NullReporter
 from talweg.worker.training.job import run
 
@@ -37,7 +38,13 @@ def main(folder: Path, number: int, parent: int) -> int:
     if device == "cuda":
         torch.cuda.set_device(number)
     rank = launcher.Rank(number=number, size=spec.resources.processes, folder=folder)
-    result = run(spec, report=NullReporter(), control=NeverStop(), device=device, rank=rank)
+    try:
+        result = run(spec, report=NullReporter(), control=NeverStop(), device=device, rank=rank)
+    except Exception:
+        raise
+    except BaseException as exc:
+        # With status 0 it would pass for a process that has trained to the end.
+        result = of_exit(exc, spec)
     if result.state != Job.FAILED:
         return 0
     failed = {"cause": result.cause, "message": result.message}
