@@ -148,7 +148,7 @@ def test_a_lost_part_of_a_run_does_not_cost_the_rest(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def log_data(runs: Runs, run_id: str, **_: Any) -> None:
+    def log_data(runs: Runs, run_id: str, data: Any) -> None:
         raise RunGoneError("no such thing")
 
     monkeypatch.setattr(Runs, "log_data", log_data)

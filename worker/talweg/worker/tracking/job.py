@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from talweg.spec import flatten, from_dict, to_dict, to_yaml
+from talweg.spec import flatten, from_dict, to_yaml
 from talweg.spec.states import has_ended
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tracking.attempts import SpooledAttempt
@@ -20,6 +20,7 @@ from talweg.worker.tracking.record import Record
 from talweg.worker.tracking.runs import RunId, Runs, longest_call_seconds
 from talweg.worker.tracking.spool import Point, attempts, now_ms
 from talweg.worker.tracking.state import DeliveryState
+from talweg.worker.tracking.training_data import training_data
 
 # Whoever wrote something so short a time ago holds the job's lease.
 _FRESH_MS = 2_000
@@ -253,18 +254,11 @@ class JobDelivery:
             lambda: self._runs.log_text(self._state.run_id, to_yaml(spec), "job.yaml"),
         )
         if data is not None:
-            self._once("data", lambda: self._log_data(spec, data))
+            self._once(
+                "data",
+                lambda: self._runs.log_data(self._state.run_id, training_data(spec, data)),
+            )
         send_diagnoses(attempt, spec, run=self._run, runs=self._runs, once=self._once)
-
-    def _log_data(self, spec: JobSpec, data: Mapping[str, Any]) -> None:
-        facts = {key: value for key, value in data.items() if key != "kind"}
-        self._runs.log_data(
-            self._state.run_id,
-            name=data["name"],
-            digest=data["digest"],
-            source=_source(spec),
-            profile=facts,
-        )
 
     # The run.
 
@@ -385,9 +379,3 @@ class JobDelivery:
         trash = self.folder.with_name(f"{TRASH_PREFIX}{self.job_id}-{os.getpid()}-{now_ms()}")
         os.replace(self.folder, trash)
         shutil.rmtree(trash, ignore_errors=True)
-
-
-def _source(spec: JobSpec) -> dict[str, Any]:
-    """Return what makes the data what it is: data set, split and preprocessing."""
-    whole = to_dict(spec)
-    return {part: whole[part] for part in ("dataset", "split", "preprocessing") if part in whole}

@@ -3,14 +3,12 @@
 Every call either has happened when it returns, or raises a TrackingError.
 """
 
-import json
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from mlflow import MlflowClient
@@ -37,13 +35,13 @@ from mlflow.exceptions import MlflowException
 from talweg.worker.tracking.backends.backend import Backend, HttpBackend
 from talweg.worker.tracking.errors import RunGoneError
 from talweg.worker.tracking.spool import Point
+from talweg.worker.tracking.training_data import TrainingData
 
 MAX_METRICS = 1000
 MAX_PARAMS = 100
 MAX_ENTITIES = 1000
 MAX_PARAM_LENGTH = 6000
 MAX_TAG_LENGTH = 5000
-MAX_DIGEST_LENGTH = 36
 
 # By which MLflow's pages open on training runs, not on traces of language models.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
@@ -242,27 +240,17 @@ class Runs:
                 return False
         return True
 
-    def log_data(
-        self, run_id: str, *, name: str, digest: str, source: Mapping[str, Any], profile: Any
-    ) -> None:
-        """Name the data that the run learns from.
-
-        Args:
-            run_id: The run.
-            name: The data set's name.
-            digest: Of its content; MLflow takes its first 36 characters.
-            source: Where it comes from, as JSON.
-            profile: Its sizes and whole digest, as JSON.
-        """
-        data = Dataset(
-            name=name,
-            digest=digest[:MAX_DIGEST_LENGTH],
+    def log_data(self, run_id: str, data: TrainingData) -> None:
+        """Name the data that the run learns from."""
+        dataset = Dataset(
+            name=data.name,
+            digest=data.digest,
             source_type="talweg",
-            source=json.dumps(source),
-            profile=json.dumps(profile),
+            source=data.source,
+            profile=data.profile,
         )
         tags = [InputTag("mlflow.data.context", "training")]
-        self._ask(lambda client: client.log_inputs(run_id, [DatasetInput(data, tags)]))
+        self._ask(lambda client: client.log_inputs(run_id, [DatasetInput(dataset, tags)]))
 
     def log_text(self, run_id: str, text: str, path: str) -> None:
         """Store a text as a file of the run."""
