@@ -23,7 +23,8 @@ PUBLIC = [
     "judges_loss", "kind", "label", "loss_facts", "losses", "metrics_of", "models",
     "num_outputs", "optimizers", "output_activation", "output_of", "outputs_of_head", "override",
     "parse", "pools_batch", "primary_metric", "read", "read_shorthand", "recommend", "seed_of",
-    "spec_of_head", "split_sizes", "task_kind", "tasks", "to_dict", "to_yaml", "weight_fields",
+    "spec_of_head", "split_sizes", "task_kind", "tasks", "to_dict", "to_yaml",
+    "undefined_when", "weight_fields",
 ]  # fmt: skip
 
 

@@ -43,7 +43,13 @@ from talweg.spec.rules.loss import has_class_weights, weight_fields
 from talweg.spec.semantics.dataset import split_sizes
 from talweg.spec.semantics.facts import arrays_of, kind, loss_facts, task_kind
 from talweg.spec.semantics.heads import Head, heads, spec_of_head
-from talweg.spec.semantics.metrics import goal_of, judges_loss, metrics_of, primary_metric
+from talweg.spec.semantics.metrics import (
+    goal_of,
+    judges_loss,
+    metrics_of,
+    primary_metric,
+    undefined_when,
+)
 from talweg.spec.semantics.outputs import (
     LossOutput,
     num_outputs,
@@ -122,5 +128,6 @@ __all__ = [
     "tasks",
     "to_dict",
     "to_yaml",
+    "undefined_when",
     "weight_fields",
 ]

@@ -519,6 +519,8 @@ class Warning(_message.Message):
         """The loss is what it was in the first step."""
         DEAD_UNITS: Warning._Kind.ValueType  # 14
         """ReLUs whose output is always 0."""
+        METRIC_UNDEFINED: Warning._Kind.ValueType  # 15
+        """A metric that early stopping, the schedule or checkpoints wait for has no value."""
         CODE_COLLAPSED: Warning._Kind.ValueType  # 20
         """A code says next to nothing of its samples."""
 
@@ -544,6 +546,8 @@ class Warning(_message.Message):
     """The loss is what it was in the first step."""
     DEAD_UNITS: Warning.Kind.ValueType  # 14
     """ReLUs whose output is always 0."""
+    METRIC_UNDEFINED: Warning.Kind.ValueType  # 15
+    """A metric that early stopping, the schedule or checkpoints wait for has no value."""
     CODE_COLLAPSED: Warning.Kind.ValueType  # 20
     """A code says next to nothing of its samples."""
 

@@ -526,7 +526,9 @@ class Plateau(_message.Message):
     factor: _builtins.float
     """What the rate is multiplied by."""
     patience: _builtins.int
-    """Evaluations without improvement before the rate falls."""
+    """Evaluations without improvement after which the rate falls, counted as by early stopping: those
+    in which the metric has no value do not count. 0 is taken for 1.
+    """
     min_rate: _builtins.float
     """The rate never falls below this."""
     warmup_steps: _builtins.int
