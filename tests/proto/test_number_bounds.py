@@ -34,8 +34,9 @@ every_number = pytest.mark.parametrize(
 )
 
 
-# A formula says what is done with its parameters, and is watched while it trains.
-NOT_SQUARED = ("params",)
+# A formula says what is done with its parameters; outliers may be such that the guard refuses the
+# steps that hold them.
+NOT_SQUARED = ("params", "low_sd", "high_sd")
 
 
 def found(message: Descriptor, field: Field, value: float) -> list[str]:
@@ -75,10 +76,11 @@ def test_what_is_taken_at_the_bounds_is_finite_and_its_square_too(
     # A bound that is itself allowed must be one that can be written.
     inclusive = [each for each in (field.bounds.ge, field.bounds.le) if each is not None]
     assert [value for value in inclusive if found(message, field, value)] == []
+    squared = field.name not in NOT_SQUARED
     with np.errstate(under="ignore", over="ignore"):
         for value in taken:
             single = np.float32(value)
-            assert np.isfinite(single * single) or field.name in NOT_SQUARED
+            assert np.isfinite(single * single if squared else single)
             assert field.bounds.gt is None or single > field.bounds.gt
             assert field.bounds.lt is None or single < field.bounds.lt
             assert (single == 0) == (value == 0)

@@ -20,11 +20,11 @@ PUBLIC = [
     "fill_message", "flatten", "from_dict", "given_of", "goal_of", "has_class_weights",
     "has_control", "heads", "inputs_of", "is_blob_path", "is_job_id", "is_model_folder",
     "is_of_step", "is_sha256", "is_tracking_id", "is_web_address", "job_id", "job_models",
-    "job_name",
-    "judges_loss", "kind", "label", "leaves", "loss_facts", "losses", "metrics_of", "models",
-    "num_outputs", "optimizers", "output_activation", "output_of", "outputs_of_head", "override",
-    "parse", "pools_batch", "primary_metric", "read", "read_shorthand", "recommend", "seed_of",
-    "spec_of_head", "split_sizes", "task_kind", "tasks", "to_dict", "to_yaml", "weight_fields",
+    "job_name", "judges_loss", "kind", "label", "leaves", "loss_facts", "losses", "metrics_of",
+    "models", "num_outputs", "optimizers", "output_activation", "output_of", "outputs_of_head",
+    "override", "parse", "pools_batch", "primary_metric", "read", "read_shorthand", "recommend",
+    "seed_of", "spec_of_head", "split_sizes", "task_kind", "tasks", "to_dict", "to_yaml",
+    "undefined_when", "weight_fields",
 ]  # fmt: skip
 
 

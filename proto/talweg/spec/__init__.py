@@ -49,6 +49,7 @@ from talweg.spec.semantics.metrics import (
     judges_loss,
     metrics_of,
     primary_metric,
+    undefined_when,
 )
 from talweg.spec.semantics.outputs import (
     LossOutput,
@@ -130,5 +131,6 @@ __all__ = [
     "tasks",
     "to_dict",
     "to_yaml",
+    "undefined_when",
     "weight_fields",
 ]

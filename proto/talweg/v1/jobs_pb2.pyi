@@ -523,6 +523,8 @@ class Warning(_message.Message):
         """The loss has not changed since the first step."""
         DEAD_UNITS: Warning._Kind.ValueType  # 14
         """Dead ReLUs: their output is always 0."""
+        METRIC_UNDEFINED: Warning._Kind.ValueType  # 15
+        """A metric that early stopping, the schedule or checkpoints wait for has no value."""
         CODE_COLLAPSED: Warning._Kind.ValueType  # 20
         """Posterior collapse: the latent code carries almost no information about its samples."""
 
@@ -548,6 +550,8 @@ class Warning(_message.Message):
     """The loss has not changed since the first step."""
     DEAD_UNITS: Warning.Kind.ValueType  # 14
     """Dead ReLUs: their output is always 0."""
+    METRIC_UNDEFINED: Warning.Kind.ValueType  # 15
+    """A metric that early stopping, the schedule or checkpoints wait for has no value."""
     CODE_COLLAPSED: Warning.Kind.ValueType  # 20
     """Posterior collapse: the latent code carries almost no information about its samples."""
 

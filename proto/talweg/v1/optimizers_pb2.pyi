@@ -529,7 +529,9 @@ class Plateau(_message.Message):
     factor: _builtins.float
     """Factor of each reduction."""
     patience: _builtins.int
-    """Evaluations without improvement before a reduction."""
+    """Evaluations without improvement before a reduction, counted as in early stopping: those in which
+    the metric has no value do not count. 0 counts as 1.
+    """
     min_rate: _builtins.float
     """Lower bound of the learning rate."""
     warmup_steps: _builtins.int

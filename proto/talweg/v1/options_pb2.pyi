@@ -642,6 +642,7 @@ class MetricFacts(_message.Message):
     MEANING_FIELD_NUMBER: _builtins.int
     BY_CLASS_FIELD_NUMBER: _builtins.int
     OF_QUANTILES_FIELD_NUMBER: _builtins.int
+    UNDEFINED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     goal: Global___Goal.ValueType
     meaning: _builtins.str
@@ -650,6 +651,8 @@ class MetricFacts(_message.Message):
     """One metric per class: this name, an underscore and the class's name."""
     of_quantiles: _builtins.bool
     """Only with quantile losses."""
+    undefined: _builtins.str
+    """When it has no value although the outputs are finite, behind "when"; empty where it always has."""
     def __init__(
         self,
         *,
@@ -658,10 +661,11 @@ class MetricFacts(_message.Message):
         meaning: _builtins.str = ...,
         by_class: _builtins.bool = ...,
         of_quantiles: _builtins.bool = ...,
+        undefined: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_class", b"by_class", "goal", b"goal", "meaning", b"meaning", "name", b"name", "of_quantiles", b"of_quantiles"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_class", b"by_class", "goal", b"goal", "meaning", b"meaning", "name", b"name", "of_quantiles", b"of_quantiles", "undefined", b"undefined"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

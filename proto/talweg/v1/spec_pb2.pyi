@@ -623,7 +623,9 @@ class EarlyStopping(_message.Message):
     metric: _builtins.str
     """A validation metric, such as val/loss or val/mae."""
     patience: _builtins.int
-    """Evaluations without improvement before stopping."""
+    """Evaluations without improvement after which training stops; those in which the metric has no
+    value do not count.
+    """
     min_delta: _builtins.float
     """Smallest change that counts as an improvement, in the metric's units."""
     def __init__(

@@ -221,8 +221,21 @@ def test_plateau_lowers_the_rate_after_evaluations_without_improvement() -> None
     _, report = run(spec)
     rates = dict(report.series("lr"))
     by_epoch = [rates[STEPS_AN_EPOCH * epoch + 1] / 1e-30 for epoch in range(6)]
-    # The second and third are no better; so the fourth epoch has half the rate.
-    assert by_epoch == pytest.approx([1, 1, 1, 0.5, 0.5, 0.25])
+    # The second evaluation is no better, so the third epoch has half the rate, and so on.
+    assert by_epoch == pytest.approx([1, 1, 0.5, 0.25, 0.125, 0.0625])
+
+
+@pytest.mark.parametrize("patience", [1, 2, 3])
+def test_plateau_and_early_stopping_have_the_same_patience(patience: int) -> None:
+    still = {"sgd": {"learning_rate": 1e-30, "momentum": 0}}
+    watch = {"metric": "val/r2", "patience": patience}
+    training = {"epochs": 9, "log_every_steps": 1}
+    _, report = run(
+        job(schedule={"plateau": {**watch, "factor": 0.5}}, optimizer=still, training=training)
+    )
+    fallen = next(step for step, rate in report.series("lr") if rate < 0.75e-30)
+    stopped, _ = run(job(optimizer=still, training={**training, "early_stopping": watch}))
+    assert stopped.steps == fallen - 1
 
 
 @pytest.mark.parametrize(("metric", "best"), [("val/loss", min), ("val/r2", max)])

@@ -143,7 +143,8 @@ def _tasks() -> Iterator[str]:
                 [
                     f"`{metric.name}_…`, one per class" if metric.by_class else f"`{metric.name}`",
                     "low" if metric.goal == Goal.MINIMIZE else "high",
-                    metric.meaning,
+                    metric.meaning
+                    + (f"; undefined where {metric.undefined}" if metric.undefined else ""),
                 ]
                 for metric in entry.facts.metrics
             ],

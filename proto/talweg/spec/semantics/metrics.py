@@ -77,12 +77,23 @@ def goal_of(spec: JobSpec, metric: str) -> Goal.ValueType:
         return options_pb2.GOAL_UNSPECIFIED
     if name == "loss" or metric == "train/loss_mean":
         return options_pb2.MINIMIZE
+    facts = _facts_of(spec, name)
+    return options_pb2.GOAL_UNSPECIFIED if facts is None else facts.goal
+
+
+def undefined_when(spec: JobSpec, metric: str) -> str:
+    """Tell when a metric, such as ``val/auroc``, has no value; '' where that is not known."""
+    facts = _facts_of(spec, metric.partition("/")[2])
+    return "" if facts is None else facts.undefined
+
+
+def _facts_of(spec: JobSpec, name: str) -> MetricFacts | None:
     for known in metrics_of(spec):
         if name == known.name and not known.by_class:
-            return known.goal
+            return known
         if known.by_class and name.startswith(f"{known.name}_"):
-            return known.goal
-    return options_pb2.GOAL_UNSPECIFIED
+            return known
+    return None
 
 
 def is_of_step(names: Container[str]) -> bool:

@@ -2,8 +2,8 @@
 
 import math
 
-from talweg.spec import goal_of, judges_loss, metrics_of
-from talweg.v1.jobs_pb2 import LogLine
+from talweg.spec import goal_of, judges_loss, metrics_of, undefined_when
+from talweg.v1.jobs_pb2 import LogLine, Warning
 from talweg.v1.options_pb2 import MAXIMIZE
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tasks import EvalResult, TaskRunner
@@ -12,7 +12,10 @@ from talweg.worker.training.evaluation import HeldSplit, evaluate
 from talweg.worker.training.interface import Reporter
 from talweg.worker.training.optim.lr_schedules import Plateau
 from talweg.worker.training.recorder import Recorder
-from talweg.worker.training.state.training_state import TrainingState
+from talweg.worker.training.state.training_state import BestValue, TrainingState
+
+# Evaluations in a row without a value that are no chance, where no patience says otherwise.
+_FEWEST_MISSING = 10
 
 
 class Evaluator:
@@ -31,6 +34,7 @@ class Evaluator:
     ) -> None:
         """Make the evaluator of a checked spec."""
         training = spec.training
+        self._spec = spec
         self.last: EvalResult | None = None
         """The last evaluation; None before the first."""
         self._task = task
@@ -45,6 +49,8 @@ class Evaluator:
         watched.append("val/loss" if judges_loss(spec) else f"val/{metrics_of(spec)[0].name}")
         self._leading = watched[0]
         self._maximises = {metric: goal_of(spec, metric) == MAXIMIZE for metric in watched}
+        self._keeps_best = training.checkpoints.keep_best
+        self._said: set[str] = set()
 
     def epoch_ended(self, state: TrainingState) -> bool:
         """Evaluate where it is due, and tell whether training is to go on."""
@@ -56,11 +62,10 @@ class Evaluator:
         self.last = evaluation
         self._recorder.evaluation(state.step, "val", evaluation.values)
         values = {f"val/{name}": value for name, value in evaluation.values.items()}
-        state.leading.see(
-            values.get(self._leading, math.nan),
-            step=state.step,
-            maximise=self._maximises[self._leading],
-        )
+        self._see(state.leading, self._leading, values, state.step)
+        if self._keeps_best:
+            field = "training.checkpoints.keep_best"
+            self._say_missing(state.leading, self._leading, field, _FEWEST_MISSING)
         self._lower_rate(state, values)
         return self._go_on(state, values)
 
@@ -72,11 +77,10 @@ class Evaluator:
     def _lower_rate(self, state: TrainingState, values: dict[str, float]) -> None:
         if self._plateau is None:
             return
-        metric = self._plateau.metric
-        state.plateau.see(
-            values.get(metric, math.nan), step=state.step, maximise=self._maximises[metric]
-        )
-        if state.plateau.waited > self._plateau.patience:
+        metric, patience = self._plateau.metric, self._plateau.patience
+        self._see(state.plateau, metric, values, state.step)
+        self._say_missing(state.plateau, metric, "schedule.plateau.metric", patience)
+        if state.plateau.waited >= patience:
             state.lr_reductions += 1
             state.plateau.waited = 0
 
@@ -84,14 +88,10 @@ class Evaluator:
         if self._stopping is None:
             return True
         metric, stopping = self._stopping.metric, state.stopping
-        better = stopping.see(
-            values.get(metric, math.nan),
-            step=state.step,
-            maximise=self._maximises[metric],
-            min_delta=self._stopping.min_delta,
-        )
-        if better:
+        if self._see(stopping, metric, values, state.step, self._stopping.min_delta):
             state.keep_best()
+        field = "training.early_stopping.metric"
+        self._say_missing(stopping, metric, field, self._stopping.patience)
         if stopping.waited < self._stopping.patience:
             return True
         self._report.log(
@@ -100,3 +100,43 @@ class Evaluator:
             f"for {stopping.waited} evaluations.",
         )
         return False
+
+    def _see(
+        self,
+        best: BestValue,
+        metric: str,
+        values: dict[str, float],
+        step: int,
+        min_delta: float = 0.0,
+    ) -> bool:
+        """Take an evaluation's value, if it has one, and tell whether it is the best so far."""
+        value = values.get(metric, math.nan)
+        return best.see(value, step=step, maximise=self._maximises[metric], min_delta=min_delta)
+
+    def _say_missing(self, best: BestValue, metric: str, field: str, patience: int) -> None:
+        """Say once that a metric has no value, and warn where it goes on to have none."""
+        when = undefined_when(self._spec, metric)
+        why = f"it is undefined where {when}, or where" if when else "it is undefined where"
+        why += " the outputs are not finite"
+        if best.missing == 1 and metric not in self._said:
+            self._said.add(metric)
+            text = f"{metric} has no value: {why}. {field} does not count such evaluations."
+            self._report.log(LogLine.INFO, text)
+        if best.missing == max(patience, _FEWEST_MISSING):
+            since = "never had a value" if math.isnan(best.best) else "had no value any more"
+            self._report.warning(
+                Warning(
+                    kind=Warning.METRIC_UNDEFINED,
+                    field=field,
+                    message=f"{metric} has {since} in {best.missing} evaluations in a row: {why}. "
+                    f"Nothing is decided by it as long as it has none; name a metric that always "
+                    f"has one, such as {self._always(metric)}, or see why it has none.",
+                )
+            )
+
+    def _always(self, metric: str) -> str:
+        """Name a metric that has a value wherever outputs are finite."""
+        if judges_loss(self._spec) and metric != "val/loss":
+            return "val/loss"
+        known = (facts for facts in metrics_of(self._spec) if not facts.undefined)
+        return next((f"val/{facts.name}" for facts in known), "another")

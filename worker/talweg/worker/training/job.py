@@ -217,6 +217,10 @@ class _Run:
     def _take_best(self, state: TrainingState) -> None:
         """Go back to the best weights, under early stopping."""
         if state.best is None:
+            if self._spec.training.HasField("early_stopping"):
+                metric = self._spec.training.early_stopping.metric
+                text = f"The last weights are taken: {metric} never had a value to choose by."
+                self._report.log(LogLine.INFO, text)
             return
         state.take_best()
         metric, best = self._spec.training.early_stopping.metric, state.stopping

@@ -48,6 +48,7 @@ class Recorder:
         self._next_step = 1
         self._num_clipped = 0
         self._then: Mapping[str, float] | None = None
+        self._left_out: set[str] = set()
         # Of the steps since the last point.
         self._samples = 0
         self._losses, self._num_losses = 0.0, 0
@@ -100,13 +101,18 @@ class Recorder:
             self._point(time.perf_counter())
 
     def evaluation(self, step: int, part: str, values: Mapping[str, float]) -> None:
-        """Give what an evaluation found, without what is not finite."""
+        """Give what an evaluation found, without what is not finite, which is said once."""
         finite = {f"{part}/{name}": v for name, v in values.items() if math.isfinite(v)}
         if finite:
             self._report.metrics(step, finite)
-        for name in values.keys() - {name.partition("/")[2] for name in finite}:
-            text = f"{part}/{name} is {values[name]} at step {step} and is not logged"
-            self._report.log(LogLine.WARNING, text)
+        for name, value in values.items():
+            metric = f"{part}/{name}"
+            if metric not in finite and metric not in self._left_out:
+                self._left_out.add(metric)
+                text = (
+                    f"{metric} is {value} at step {step} and is not logged where it is not finite"
+                )
+                self._report.log(LogLine.WARNING, text)
 
     def tensors(self) -> Mapping[str, Tensor]:
         """Return nothing; see `Stateful`."""
@@ -125,6 +131,7 @@ class Recorder:
             "num_losses": self._num_losses,
             "last_step": self._last_step,
             "seconds": time.perf_counter() - self._last_time,
+            "left_out": sorted(self._left_out),
         }
 
     def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
@@ -136,6 +143,8 @@ class Recorder:
         # Checkpoints of earlier versions do not hold these.
         self._losses, self._num_losses = values.get("losses", 0.0), values.get("num_losses", 0)
         self._last_time = time.perf_counter() - values["seconds"]
+        # Checkpoints of earlier versions do not have it.
+        self._left_out = set(values.get("left_out", ()))
 
     def _point(self, now: float) -> None:
         values = {

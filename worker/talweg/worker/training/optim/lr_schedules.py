@@ -30,7 +30,7 @@ class Plateau:
     metric: str
     """The validation metric that is watched."""
     patience: int
-    """Evaluations without improvement that change nothing."""
+    """Evaluations without improvement after which it is reduced, 1 at least."""
 
 
 # From the step, counted from 1, and the reductions so far, to the step's learning rate.
@@ -69,7 +69,7 @@ def build(schedule: messages.Schedule, *, learning_rate: float, length: Length) 
     curve = SCHEDULES[name](message, learning_rate, length)
     plateau = None
     if isinstance(message, messages.Plateau):
-        plateau = Plateau(message.metric, message.patience)
+        plateau = Plateau(message.metric, max(message.patience, 1))
     return Schedule(_warmed_up(curve, message.warmup_steps), plateau)  # type: ignore[attr-defined]
 
 

@@ -30,15 +30,21 @@ class BestValue:
     step: int = 0
     """The step of the best value."""
     waited: int = 0
-    """Evaluations since, or since the last reduction of the learning rate."""
+    """Evaluations with a value since, or since the last reduction of the learning rate."""
+    missing: int = 0
+    """Evaluations in a row without a value, the last among them."""
 
     def see(self, value: float, *, step: int, maximise: bool, min_delta: float = 0.0) -> bool:
         """Take a new value and tell whether it is better by more than min_delta.
 
-        A value that is not a number is never better.
+        What is not a number is no value: neither better nor worse, it is not waited by.
         """
+        if math.isnan(value):
+            self.missing += 1
+            return False
+        self.missing = 0
         gain = value - self.best if maximise else self.best - value
-        if gain > min_delta or (math.isnan(self.best) and not math.isnan(value)):
+        if gain > min_delta or math.isnan(self.best):
             self.best, self.step, self.waited = value, step, 0
             return True
         self.waited += 1
