@@ -83,7 +83,7 @@ async def test_a_worker_that_shuts_down_is_no_setback(rules: Rules) -> None:
     await rules.leases.finish(held(row), RELEASED, None)
     after = rules.get(row)
     assert (after.setbacks, after.not_before) == (0, None)
-    assert (await rules.jobs.get(row.name)).waiting_reason.startswith("is next")
+    assert (await rules.jobs.get(row.name)).waiting_reason.startswith("next in the queue")
 
 
 async def test_a_lost_process_is_counted_and_its_end_told(rules: Rules) -> None:

@@ -34,7 +34,7 @@ def test_a_store_that_is_away_is_not_asked_without_end(
     blobs.unlink()
     shutil.move(tmp_path / "aside", blobs)
     wait_until(
-        lambda: "tried again in" not in jobs.get(name).waiting_reason,
+        lambda: "retried in" not in jobs.get(name).waiting_reason,
         timeout=20,
         what="its pause is over",
     )

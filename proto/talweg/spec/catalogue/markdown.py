@@ -220,7 +220,7 @@ def _choice(heading: str, choice: Descriptor) -> Iterator[str]:
 
 
 def _job_file() -> Iterator[str]:
-    yield _section("The job file")
+    yield _section("Job file")
     yield comment(JobSpec.DESCRIPTOR.full_name) + "\n"
     yield _parameters(catalogue.parameters(JobSpec.DESCRIPTOR))
     yield from _parts(_messages_below(JobSpec.DESCRIPTOR))

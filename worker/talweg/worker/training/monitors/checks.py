@@ -75,9 +75,7 @@ def dry_run(
         except UserSpecError:
             raise
         except ValueError as exc:
-            raise UserSpecError(
-                f"the the the loss does not fit the data or the model: {exc}"
-            ) from exc
+            raise UserSpecError(f"the loss does not fit the data or the model: {exc}") from exc
     return warnings
 
 
