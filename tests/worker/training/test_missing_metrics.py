@@ -9,7 +9,7 @@ import pytest
 from talweg.spec import from_dict, undefined_when
 from talweg.v1.jobs_pb2 import Job, Warning
 from talweg.worker.training import NeverStop, RecordingReporter, Result, run
-from talweg.worker.training.recorder import Recorder
+from talweg.worker.training.monitors.recorder import Recorder
 from talweg.worker.training.state.training_state import BestValue
 
 NAN = math.nan

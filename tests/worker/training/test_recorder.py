@@ -6,7 +6,7 @@ import pytest
 
 from talweg.worker.training import RecordingReporter
 from talweg.worker.training.guard.guard import Reading
-from talweg.worker.training.recorder import Recorder
+from talweg.worker.training.monitors.recorder import Recorder
 
 LOSSES = [0.1, 0.7, 0.2, 1e-3, 5.0, 0.3, 0.11]
 

@@ -172,7 +172,7 @@ def test_metrics_are_thinned_by_time_where_steps_are_fast(monkeypatch: pytest.Mo
         now += 0.01
         return now
 
-    monkeypatch.setattr("talweg.worker.training.recorder.time.perf_counter", clock)
+    monkeypatch.setattr("talweg.worker.training.monitors.recorder.time.perf_counter", clock)
     _, report = run(job(training={"steps": 100}))
     steps = [step for step, _ in report.series("train/loss")]
     assert (steps[0], steps[-1]) == (1, 100)

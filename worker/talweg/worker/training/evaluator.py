@@ -10,8 +10,8 @@ from talweg.worker.tasks import EvalResult, TaskRunner
 from talweg.worker.training.batches import Plan
 from talweg.worker.training.evaluation import HeldSplit, evaluate
 from talweg.worker.training.interface import Reporter
+from talweg.worker.training.monitors.recorder import Recorder
 from talweg.worker.training.optim.lr_schedules import Plateau
-from talweg.worker.training.recorder import Recorder
 from talweg.worker.training.state.training_state import BestValue, TrainingState
 
 # Evaluations in a row without a value that are no chance, where no patience says otherwise.

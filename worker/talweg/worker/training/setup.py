@@ -35,11 +35,11 @@ from talweg.worker.training.monitors import checks
 from talweg.worker.training.monitors.gradient_flow import GradientFlow
 from talweg.worker.training.monitors.health import OF_ALL_LAYERS, Health
 from talweg.worker.training.monitors.layers import ForwardOrder, Layers
+from talweg.worker.training.monitors.recorder import Recorder
 from talweg.worker.training.optim import lr_schedules, optimizers
 from talweg.worker.training.optim.lr_schedules import Schedule
 from talweg.worker.training.optim.update import update_of
 from talweg.worker.training.precision import Precision
-from talweg.worker.training.recorder import Recorder
 from talweg.worker.training.state import checkpoints, parts, trainable
 from talweg.worker.training.state.frozen import Frozen
 from talweg.worker.training.state.snapshot import Snapshots, Stateful

@@ -16,9 +16,9 @@ from talweg.worker.training.guard.diagnosis import LossOf
 from talweg.worker.training.guard.guard import Guard, Reading
 from talweg.worker.training.guard.policies import GuardPolicy
 from talweg.worker.training.monitors.health import Health
+from talweg.worker.training.monitors.recorder import Recorder
 from talweg.worker.training.optim.lr_schedules import Schedule
 from talweg.worker.training.precision import Precision
-from talweg.worker.training.recorder import Recorder
 from talweg.worker.training.state.training_state import CurrentStep, TrainingState
 
 
