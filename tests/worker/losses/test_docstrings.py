@@ -46,11 +46,15 @@ def described(name: str) -> dict[str, str]:
 
 
 def options_of(field: FieldDescriptor) -> tuple[Any, ...]:
-    """A field's bounds and its default, as far as it has any."""
+    """A field's default and bounds, but for those that only keep float32 from overflow."""
     number = field.GetOptions().Extensions[options_pb2.number]
     flag = field.GetOptions().Extensions[options_pb2.flag]
     rules = [*number.ListFields(), *flag.ListFields()]
-    return tuple(value for rule, value in rules if rule.name in RULES)
+    return tuple(
+        value
+        for rule, value in rules
+        if rule.name in RULES and (rule.name == "default" or value == 0 or 0.01 < abs(value) < 100)
+    )
 
 
 def numbers_in(text: str) -> set[float]:

@@ -122,7 +122,7 @@ def test_defects_are_raised_and_leave_the_process_as_it_was() -> None:
                 "loss": "cross_entropy",
                 "model": {"sequential": {"layers": ["relu"]}},
             },
-            "no weights",
+            "no trainable parameters",
         ),
     ],
 )

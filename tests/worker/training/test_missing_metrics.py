@@ -48,12 +48,12 @@ def test_early_stopping_does_not_count_evaluations_without_a_value() -> None:
     assert result.steps == 12
     said = [line for line in report.lines if "val/mean_iou has no value" in line]
     assert len(said) == 1
-    assert "no found box is right yet" in said[0]
+    assert "no predicted box is correct yet" in said[0]
     assert any("The last weights are taken: val/mean_iou never" in line for line in report.lines)
     (warning,) = undefined(report)
     assert warning.field == "training.early_stopping.metric"
     assert "val/mean_iou has never had a value in 10 evaluations in a row" in warning.message
-    assert "no found box is right yet" in warning.message
+    assert "no predicted box is correct yet" in warning.message
     assert "val/loss" in warning.message
 
 
@@ -118,8 +118,8 @@ def test_what_is_not_finite_is_said_once() -> None:
 
 def test_metrics_say_when_they_have_no_value() -> None:
     spec = from_dict(detection())
-    assert undefined_when(spec, "val/mean_iou") == "no found box is right yet"
-    assert undefined_when(spec, "val/map_50") == "the part holds no object"
+    assert undefined_when(spec, "val/mean_iou") == "no predicted box is correct yet"
+    assert undefined_when(spec, "val/map_50") == "the split has no object"
     assert undefined_when(spec, "val/loss") == ""
     binary = from_dict({"task": "binary"})
-    assert "one of the two answers alone" in undefined_when(binary, "test/auroc")
+    assert "one class only" in undefined_when(binary, "test/auroc")
