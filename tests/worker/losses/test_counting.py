@@ -153,7 +153,8 @@ def test_a_penalty_of_wrong_samples_is_refused(change: dict[str, Any], message: 
 
 def test_public_names() -> None:
     assert sorted(losses.__all__) == [
-        "ClassCounts", "LossModule", "OwnLoss", "Part", "Perceptual", "Sum", "build", "class_weights",
+        "ClassCounts", "LossModule", "OwnLoss", "Part", "Perceptual", "Sum", "build",
+        "class_weights",
         "clip_by_global_norm", "clip_by_value", "evaluate", "frozen_digests", "gradient_penalty",
         "with_counts",
     ]  # fmt: skip
