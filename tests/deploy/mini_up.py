@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.deploy.plans import WITH_CHILD
 
-from talweg.deploy.processes import Guardian
+from talweg.deploy.supervision.processes import Guardian
 
 
 def main(folder: Path) -> None:

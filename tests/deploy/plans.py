@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from talweg.deploy.services import Service
+from talweg.deploy.services.definitions import Service
 
 # Says that it is ready, then waits for SIGTERM.
 SERVE = "import pathlib, sys, time; pathlib.Path(sys.argv[1]).touch(); time.sleep(1000)"

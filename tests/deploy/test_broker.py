@@ -11,9 +11,9 @@ import pytest
 import redis
 from tests._parts import free_port, start, stop, wait_until
 
-from talweg.deploy import broker
 from talweg.deploy.errors import BrokerNotFoundError
 from talweg.deploy.folder import Folder
+from talweg.deploy.services import broker
 
 Start = Callable[[], subprocess.Popen[bytes]]
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from talweg.deploy import gpus
+from talweg.deploy.services import gpus
 
 LISTING = """\
 GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-aa11-1)

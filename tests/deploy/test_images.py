@@ -22,7 +22,7 @@ from tests._parts import free_port, running_redis, wait_until
 from tests.deploy.dockerfiles import ROOT, Dockerfile, Image
 
 from talweg.client import Client
-from talweg.deploy.ports import is_free
+from talweg.deploy.supervision.ports import is_free
 
 IMAGES = ROOT / "deploy/images"
 

@@ -16,7 +16,7 @@ from mlflow.store.db import utils as schema
 from mlflow.store.tracking.dbmodels.initial_models import Base as InitialBase
 from tests._parts import wait_until
 
-from talweg.deploy._mlflow_database import set_up_write_ahead_log, upgrade_database
+from talweg.deploy.services._mlflow_database import set_up_write_ahead_log, upgrade_database
 
 # MLflow's own use of SQLAlchemy.
 pytestmark = pytest.mark.filterwarnings(
@@ -26,7 +26,15 @@ pytestmark = pytest.mark.filterwarnings(
 
 @contextmanager
 def serving(database: Path) -> Iterator[subprocess.Popen[bytes]]:
-    command = (sys.executable, "-P", "-m", "talweg.deploy._mlflow", str(database), "--port", "0")
+    command = (
+        sys.executable,
+        "-P",
+        "-m",
+        "talweg.deploy.services._mlflow",
+        str(database),
+        "--port",
+        "0",
+    )
     process = subprocess.Popen(command)
     try:
         yield process

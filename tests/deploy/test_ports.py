@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from tests._parts import free_port
 
-from talweg.deploy.ports import HOST, Ports, is_free
+from talweg.deploy.supervision.ports import HOST, Ports, is_free
 
 
 @pytest.fixture

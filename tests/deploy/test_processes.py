@@ -13,7 +13,7 @@ import pytest
 from tests._parts import wait_until
 from tests.deploy.upped import guardian_of
 
-from talweg.deploy.processes import MARK, end_leftovers
+from talweg.deploy.supervision.processes import MARK, end_leftovers
 
 
 @pytest.fixture
@@ -111,7 +111,8 @@ def test_what_nobody_was_left_to_end_is_ended_by_the_next_stack(tmp_path: Path) 
 
 
 def test_a_stack_started_from_within_its_own_folders_stack_spares_itself(tmp_path: Path) -> None:
-    ends = f"from talweg.deploy.processes import *; print(end_leftovers(Path({str(tmp_path)!r})))"
+    imported = "from talweg.deploy.supervision.processes import *"
+    ends = f"{imported}; print(end_leftovers(Path({str(tmp_path)!r})))"
     done = subprocess.run(
         [sys.executable, "-c", ends],
         env={MARK: str(tmp_path)},

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from talweg.deploy.folder import Folder
-from talweg.deploy.ports import Ports
-from talweg.deploy.services import BROKER, SERVER, TRACKING, EmbeddedPlan
+from talweg.deploy.services.definitions import BROKER, SERVER, TRACKING, EmbeddedPlan
 from talweg.deploy.settings import Settings
+from talweg.deploy.supervision.ports import Ports
 from talweg.worker.settings import Settings as WorkerSettings
 
 

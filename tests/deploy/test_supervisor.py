@@ -12,9 +12,9 @@ from tests.deploy.plans import SERVE, STUBBORN, WITH_CHILD, SmallPlan
 
 from talweg.deploy.errors import StartError
 from talweg.deploy.folder import Folder
-from talweg.deploy.processes import Guardian
-from talweg.deploy.services import Service
-from talweg.deploy.supervisor import HOPELESS_STARTS, Hooks, Supervisor
+from talweg.deploy.services.definitions import Service
+from talweg.deploy.supervision.processes import Guardian
+from talweg.deploy.supervision.supervisor import HOPELESS_STARTS, Hooks, Supervisor
 
 
 class Run:

@@ -8,15 +8,15 @@ from typing import Any
 from sqlalchemy import select, update
 
 from talweg.server.errors import ServerError
+from talweg.server.services.attempts.leases import Held, LeaseService
+from talweg.server.services.attempts.reaper import reap
+from talweg.server.services.attempts.reports import Report
+from talweg.server.services.attempts.tracking import TrackingService
 from talweg.server.services.cancellation import CancellationService
-from talweg.server.services.comparison import ComparisonService
+from talweg.server.services.comparison.compare import ComparisonService
 from talweg.server.services.jobs import JobService
-from talweg.server.services.leases import Held, LeaseService
 from talweg.server.services.pausing import PauseService
-from talweg.server.services.reaper import reap
-from talweg.server.services.reports import Report
-from talweg.server.services.submission import Submission, SubmissionService
-from talweg.server.services.tracking import TrackingService
+from talweg.server.services.submission.submit import Submission, SubmissionService
 from talweg.server.store import events, jobs, metrics
 from talweg.server.store.database import Changes, Database
 from talweg.server.store.rows import AttemptRow, JobRow

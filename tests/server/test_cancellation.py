@@ -6,9 +6,9 @@ import pytest
 from tests.server.samples import SUCCEEDED, Rules, held
 
 from talweg.server.errors import InvalidRequest, JobEnded, JobNotFound, StaleLease
-from talweg.server.services.leases import CancelOrder
-from talweg.server.services.reaper import reap
-from talweg.server.services.reports import Report
+from talweg.server.services.attempts.leases import CancelOrder
+from talweg.server.services.attempts.reaper import reap
+from talweg.server.services.attempts.reports import Report
 from talweg.server.store.rows import JobRow
 from talweg.v1.jobs_pb2 import Job, Outcome
 

@@ -13,8 +13,8 @@ from tests.server.samples import Rules, spec
 from tests.server.test_statuses import details
 
 from talweg.server.errors import InternalError
-from talweg.server.services import submission
-from talweg.server.services.submission import Submission, SubmissionService
+from talweg.server.services.submission import submit as submission
+from talweg.server.services.submission.submit import Submission, SubmissionService
 from talweg.server.store.rows import JobRow
 from talweg.spec import complete
 from talweg.v1 import jobs_pb2

@@ -5,8 +5,8 @@ from tests.server.conftest import Running
 from tests.server.samples import SUCCEEDED, Rules, held, point, spec
 
 from talweg.server.errors import InvalidRequest, StaleLease
-from talweg.server.services.reaper import reap
-from talweg.server.services.reports import Report
+from talweg.server.services.attempts.reaper import reap
+from talweg.server.services.attempts.reports import Report
 from talweg.spec import CheckpointName
 from talweg.v1.jobs_pb2 import Checkpoint, GetJobRequest, Job, Outcome, SubmitJobRequest
 from talweg.v1.workers_pb2 import (

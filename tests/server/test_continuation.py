@@ -6,8 +6,8 @@ import pytest
 from tests.server.samples import SUCCEEDED, Rules, held, spec
 
 from talweg.server.errors import InvalidSpec
-from talweg.server.services.reports import Report
-from talweg.server.services.submission import Preview, Submission
+from talweg.server.services.attempts.reports import Report
+from talweg.server.services.submission.submit import Preview, Submission
 from talweg.server.store.rows import JobRow
 from talweg.spec import CheckpointName
 from talweg.v1.jobs_pb2 import Checkpoint

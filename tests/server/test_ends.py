@@ -16,7 +16,7 @@ from tests.server.samples import (
 )
 
 from talweg.server.errors import InvalidRequest, StaleLease
-from talweg.server.services.reports import Report
+from talweg.server.services.attempts.reports import Report
 from talweg.v1.jobs_pb2 import Event, Job, LogLine, Outcome
 
 

@@ -19,8 +19,8 @@ from tests.server.samples import (
 )
 
 from talweg.server.errors import InvalidRequest, JobNotFound, StaleLease
-from talweg.server.services.leases import Held
-from talweg.server.services.reports import Report
+from talweg.server.services.attempts.leases import Held
+from talweg.server.services.attempts.reports import Report
 from talweg.server.store import leases
 from talweg.v1.jobs_pb2 import Event, Job, LogLine, MetricSummary, Progress, StateChange, Warning
 

@@ -6,8 +6,8 @@ import pytest
 from tests.server.samples import Rules, held, point, spec, summary
 
 from talweg.server.errors import BadGrouping, BadMetric, InvalidRequest, JobNotFound
-from talweg.server.services.reaper import reap
-from talweg.server.services.reports import Report
+from talweg.server.services.attempts.reaper import reap
+from talweg.server.services.attempts.reports import Report
 from talweg.server.store import events, jobs
 from talweg.server.store.rows import JobRow
 from talweg.v1.jobs_pb2 import (

@@ -4,9 +4,9 @@ import pytest
 from tests.server.samples import SUCCEEDED, Rules, held
 
 from talweg.server.errors import JobEnded, JobNotFound, StaleLease
-from talweg.server.services.leases import CancelOrder, PauseOrder
-from talweg.server.services.reaper import reap
-from talweg.server.services.reports import Report
+from talweg.server.services.attempts.leases import CancelOrder, PauseOrder
+from talweg.server.services.attempts.reaper import reap
+from talweg.server.services.attempts.reports import Report
 from talweg.v1.jobs_pb2 import Job, Outcome
 
 PAUSED = Outcome(state=Job.PAUSED, message="Paused at step 7")

@@ -22,8 +22,8 @@ from talweg.server.broker import redis_url as to_redis_url
 from talweg.server.errors import BadSetting, DatabaseUnavailable
 from talweg.server.queueing import dispatcher, presence
 from talweg.server.queueing.dispatcher import MAX_DOORBELLS
-from talweg.server.services import reaper
-from talweg.server.services.reaper import reap
+from talweg.server.services.attempts import reaper
+from talweg.server.services.attempts.reaper import reap
 from talweg.v1 import jobs_pb2, workers_pb2
 from talweg.v1.jobs_pb2 import Event, Job, Outcome
 

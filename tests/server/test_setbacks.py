@@ -3,7 +3,7 @@
 import pytest
 from tests.server.samples import RELEASED, Rules, held
 
-from talweg.server.services.reports import Report
+from talweg.server.services.attempts.reports import Report
 from talweg.server.store import queues
 from talweg.server.store.rows import JobRow
 from talweg.spec import CheckpointName

@@ -14,7 +14,7 @@ from talweg.server.errors import (
     RequestIdReused,
     SpecTooLarge,
 )
-from talweg.server.services.submission import Preview, Submission
+from talweg.server.services.submission.submit import Preview, Submission
 from talweg.server.store.rows import JobRow
 from talweg.v1.jobs_pb2 import Job, Warning
 from talweg.v1.spec_pb2 import JobSpec

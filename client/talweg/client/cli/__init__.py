@@ -41,6 +41,6 @@ def follow(client: "Client", jobs: Sequence["Job"], *, console: "Console | None"
     Raises:
         TalwegError: A job can no longer be watched.
     """
-    from talweg.client.cli._follow import follow
+    from talweg.client.cli.progress.follow import follow
 
     return follow(client, jobs, console=console)

@@ -9,25 +9,25 @@ import click
 from talweg.client.cli._common import Session
 from talweg.client.cli._lazy import Lazy, LazyGroup, missing_extra
 
-_HERE = "talweg.client.cli"
+_HERE = "talweg.client.cli.commands"
 _OWN = {
-    "submit": Lazy(f"{_HERE}._submit:submit", "Submit job files."),
-    "jobs": Lazy(f"{_HERE}._jobs:jobs", "List jobs."),
-    "show": Lazy(f"{_HERE}._show:show", "Show a job: state, outcome, metrics, spec."),
-    "watch": Lazy(f"{_HERE}._control:watch", "Follow jobs until they end."),
-    "cancel": Lazy(f"{_HERE}._control:cancel", "Cancel jobs."),
-    "pause": Lazy(f"{_HERE}._pausing:pause", "Pause jobs until they are resumed."),
-    "resume": Lazy(f"{_HERE}._pausing:resume", "Resume paused jobs."),
-    "continue": Lazy(f"{_HERE}._continue:continue_", "Continue an ended job from a checkpoint."),
-    "retry": Lazy(f"{_HERE}._control:retry", "Submit ended jobs again."),
-    "compare": Lazy(f"{_HERE}._compare:compare", "Compare jobs by a metric."),
-    "recommend": Lazy(f"{_HERE}._recommend:recommend", "Recommend losses for a task and data."),
-    "losses": Lazy(f"{_HERE}._catalogue:losses", "List the losses, or describe one."),
-    "tasks": Lazy(f"{_HERE}._catalogue:tasks", "List the tasks, or describe one."),
-    "models": Lazy(f"{_HERE}._catalogue:models", "List the models, or describe one."),
-    "datasets": Lazy(f"{_HERE}._catalogue:datasets", "List the data sets, or describe one."),
-    "optimizers": Lazy(f"{_HERE}._catalogue:optimizers", "List the optimizers, or describe one."),
-    "version": Lazy(f"{_HERE}._version:version", "Show the installed versions."),
+    "submit": Lazy(f"{_HERE}.submit:submit", "Submit job files."),
+    "jobs": Lazy(f"{_HERE}.jobs:jobs", "List jobs."),
+    "show": Lazy(f"{_HERE}.show:show", "Show a job: state, outcome, metrics, spec."),
+    "watch": Lazy(f"{_HERE}.control:watch", "Follow jobs until they end."),
+    "cancel": Lazy(f"{_HERE}.control:cancel", "Cancel jobs."),
+    "pause": Lazy(f"{_HERE}.pausing:pause", "Pause jobs until they are resumed."),
+    "resume": Lazy(f"{_HERE}.pausing:resume", "Resume paused jobs."),
+    "continue": Lazy(f"{_HERE}.continue_:continue_", "Continue an ended job from a checkpoint."),
+    "retry": Lazy(f"{_HERE}.control:retry", "Submit ended jobs again."),
+    "compare": Lazy(f"{_HERE}.compare:compare", "Compare jobs by a metric."),
+    "recommend": Lazy(f"{_HERE}.recommend:recommend", "Recommend losses for a task and data."),
+    "losses": Lazy(f"{_HERE}.catalogue:losses", "List the losses, or describe one."),
+    "tasks": Lazy(f"{_HERE}.catalogue:tasks", "List the tasks, or describe one."),
+    "models": Lazy(f"{_HERE}.catalogue:models", "List the models, or describe one."),
+    "datasets": Lazy(f"{_HERE}.catalogue:datasets", "List the data sets, or describe one."),
+    "optimizers": Lazy(f"{_HERE}.catalogue:optimizers", "List the optimizers, or describe one."),
+    "version": Lazy(f"{_HERE}.version:version", "Show the installed versions."),
 }
 # The help lists these without importing their modules, which may not be installed.
 _KNOWN_PLUGINS = {

@@ -6,9 +6,9 @@ from datetime import timedelta
 from google.protobuf.duration_pb2 import Duration
 
 from talweg.server.errors import InvalidRequest, ServerError
-from talweg.server.services.comparison import Comparison, Group
+from talweg.server.services.comparison.compare import Comparison, Group
 from talweg.server.services.jobs import JobView
-from talweg.server.services.submission import Answer, Preview
+from talweg.server.services.submission.submit import Answer, Preview
 from talweg.server.statuses import to_status
 from talweg.server.store.clock import to_timestamp
 from talweg.server.store.rows import JobRow

@@ -15,10 +15,10 @@ from talweg.server.servicers.convert import (
     taken_message,
 )
 from talweg.server.services.cancellation import DEFAULT_GRACE, CancellationService
-from talweg.server.services.comparison import ComparisonService
+from talweg.server.services.comparison.compare import ComparisonService
 from talweg.server.services.jobs import JobService
 from talweg.server.services.pausing import PauseService
-from talweg.server.services.submission import Submission, SubmissionService
+from talweg.server.services.submission.submit import Submission, SubmissionService
 from talweg.server.services.watching import WatchService
 from talweg.v1 import jobs_pb2 as pb
 from talweg.v1.jobs_pb2_grpc import JobServiceServicer

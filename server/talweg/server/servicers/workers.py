@@ -4,9 +4,9 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 
-from talweg.server.services.leases import Held, LeaseService, PauseOrder
-from talweg.server.services.reports import Report
-from talweg.server.services.tracking import TrackingService
+from talweg.server.services.attempts.leases import Held, LeaseService, PauseOrder
+from talweg.server.services.attempts.reports import Report
+from talweg.server.services.attempts.tracking import TrackingService
 from talweg.server.store.rows import JobRow
 from talweg.v1 import workers_pb2 as pb
 from talweg.v1.workers_pb2_grpc import WorkerServiceServicer

@@ -3,8 +3,8 @@
 from datetime import timedelta
 
 from talweg.server.errors import InvalidRequest, JobEnded
-from talweg.server.services import endings
 from talweg.server.services.arguments import MAX_REASON_CHARS, job_of, text
+from talweg.server.services.attempts import endings
 from talweg.server.store import jobs
 from talweg.server.store.clock import microseconds
 from talweg.server.store.database import Database, Transaction

@@ -6,7 +6,7 @@ import click
 
 from talweg.client import Job, JobState
 from talweg.client.cli._common import Session, json_option
-from talweg.client.cli._control import for_each
+from talweg.client.cli.commands.control import for_each
 
 
 @click.command()

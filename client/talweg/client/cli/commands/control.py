@@ -115,7 +115,7 @@ def follow_or_detach(
         all_logs: Show all log lines, not only warnings and errors.
         stderr: Print to standard error, since standard output has JSON.
     """
-    from talweg.client.cli._follow import follow
+    from talweg.client.cli.progress.follow import follow
 
     try:
         succeeded = follow(client, jobs, console=console(stderr=stderr), all_logs=all_logs)
@@ -133,7 +133,7 @@ def _tell_detached(jobs: Sequence[Job]) -> None:
 
 
 def _print_events(client: Client, jobs: Sequence[Job]) -> int:
-    from talweg.client.cli._watchers import Watchers
+    from talweg.client.cli.progress.watchers import Watchers
     from talweg.spec import to_dict
 
     succeeded = True

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from talweg.deploy.errors import BrokerNotFoundError
 from talweg.deploy.folder import Folder
-from talweg.deploy.ports import HOST
+from talweg.deploy.supervision.ports import HOST
 
 # Older versions lack commands that live events use.
 OLDEST = (6, 2)

@@ -8,8 +8,8 @@ from typing import Protocol
 
 from talweg.deploy.errors import StartError
 from talweg.deploy.folder import Folder
-from talweg.deploy.processes import Guardian
-from talweg.deploy.services import Service
+from talweg.deploy.services.definitions import Service
+from talweg.deploy.supervision.processes import Guardian
 
 # Delays before a restart, in seconds: doubled with each death, reset once the service has been
 # ready for CALM seconds.

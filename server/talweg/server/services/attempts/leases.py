@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from talweg.server.errors import InvalidRequest, StaleLease
-from talweg.server.services import endings
 from talweg.server.services.arguments import (
     MAX_QUEUE_CHARS,
     MAX_REQUEST_ID_CHARS,
@@ -20,8 +19,9 @@ from talweg.server.services.arguments import (
     job_of,
     text,
 )
+from talweg.server.services.attempts import endings
+from talweg.server.services.attempts.reports import Report, apply
 from talweg.server.services.free_text import readable
-from talweg.server.services.reports import Report, apply
 from talweg.server.store import jobs, leases
 from talweg.server.store.clock import microseconds
 from talweg.server.store.database import Database, Transaction

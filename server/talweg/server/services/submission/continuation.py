@@ -5,7 +5,7 @@ from dataclasses import replace
 from sqlalchemy import Connection
 
 from talweg.server.errors import InvalidSpec
-from talweg.server.services.violations import refused
+from talweg.server.services.submission.violations import refused
 from talweg.server.store import jobs
 from talweg.server.store.jobs import NewJob
 from talweg.server.store.rows import JobRow

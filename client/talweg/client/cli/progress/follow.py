@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 from talweg.client import Client, Job, JobState, TalwegError
-from talweg.client.cli._board import Board, Line
 from talweg.client.cli._common import STATE_STYLES
 from talweg.client.cli._common import console as standard_console
-from talweg.client.cli._watchers import Watched, Watchers
+from talweg.client.cli.progress.board import Board, Line
+from talweg.client.cli.progress.watchers import Watched, Watchers
 from talweg.spec import drop_control
 from talweg.v1 import jobs_pb2
 

@@ -76,7 +76,7 @@ def submit(
                 return status
         tell_warnings(jobs)
         if watch:
-            from talweg.client.cli._control import follow_or_detach
+            from talweg.client.cli.commands.control import follow_or_detach
 
             status = follow_or_detach(client, jobs, stderr=as_json) or status
             jobs = [job.refresh() for job in jobs] if as_json else jobs

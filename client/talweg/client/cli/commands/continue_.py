@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import click
 
 from talweg.client.cli._common import Session, find_jobs, job_json, json_option, print_json, say
-from talweg.client.cli._control import follow_or_detach
-from talweg.client.cli._submit import tell_warnings
+from talweg.client.cli.commands.control import follow_or_detach
+from talweg.client.cli.commands.submit import tell_warnings
 
 
 @click.command("continue")

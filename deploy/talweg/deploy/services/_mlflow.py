@@ -1,6 +1,6 @@
 """Run MLflow's server as one process; MLflow itself would start another and wait for it.
 
-    python -P -m talweg.deploy._mlflow DATABASE ARGUMENT...
+    python -P -m talweg.deploy.services._mlflow DATABASE ARGUMENT...
 
 runs `mlflow server --backend-store-uri sqlite:///DATABASE --serve-artifacts ARGUMENT...`.
 
@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from mlflow import cli, server
 
-from talweg.deploy._mlflow_database import (
+from talweg.deploy.services._mlflow_database import (
     make_database,
     set_up_write_ahead_log,
     upgrade_database,

@@ -21,9 +21,9 @@ from talweg.server.errors import (
 )
 from talweg.server.fair_executor import FairExecutor
 from talweg.server.services.arguments import MAX_REQUEST_ID_CHARS, job_of, text
-from talweg.server.services.continuation import continued
-from talweg.server.services.references import with_models
-from talweg.server.services.violations import refused
+from talweg.server.services.submission.continuation import continued
+from talweg.server.services.submission.references import with_models
+from talweg.server.services.submission.violations import refused
 from talweg.server.store import jobs
 from talweg.server.store.database import Database, Transaction
 from talweg.server.store.jobs import NewJob

@@ -3,7 +3,7 @@
 from sqlalchemy import Connection
 
 from talweg.server.errors import InvalidSpec
-from talweg.server.services.violations import refused
+from talweg.server.services.submission.violations import refused
 from talweg.server.store import jobs
 from talweg.server.store.rows import JobRow
 from talweg.spec import Violation, is_sha256, job_id, job_models

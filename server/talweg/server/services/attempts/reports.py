@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from talweg.server.errors import InvalidRequest
+from talweg.server.services.attempts.thinning import slots, thin
 from talweg.server.services.free_text import readable
-from talweg.server.services.thinning import slots, thin
 from talweg.server.store import events, jobs, metrics
 from talweg.server.store.database import Transaction
 from talweg.server.store.rows import JobRow

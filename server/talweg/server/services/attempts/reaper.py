@@ -8,7 +8,7 @@ import logging
 
 from talweg.server.errors import DatabaseUnavailable
 from talweg.server.queueing.outage import Outage
-from talweg.server.services import endings
+from talweg.server.services.attempts import endings
 from talweg.server.store import leases, queues
 from talweg.server.store.database import Database, Transaction
 from talweg.server.store.rows import JobRow

@@ -24,7 +24,7 @@ from talweg.v1.recommendations_pb2 import LossRecommendation, ProblemFacts, Reco
 from talweg.v1.spec_pb2 import JobSpec
 
 if TYPE_CHECKING:
-    from talweg.client.cli._look import Look
+    from talweg.client.cli.commands.measure import Look
 
 _FLAG = spec.fields.Type.FLAG.value
 _CHOICE = "one of"
@@ -83,10 +83,10 @@ def recommend(
     given = _given(options)
     seen, known = None, given
     if data is not None:
-        from talweg.client.cli import _look
+        from talweg.client.cli.commands import measure
 
         to_facts(None, given)  # Invalid facts are refused before the data are read.
-        seen = _look.look(data, task)
+        seen = measure.look(data, task)
         task = seen.task
         known, _ = spec.facts_measured(seen.found, given)
     if task is None:
@@ -142,9 +142,9 @@ def _print_json(
 ) -> None:
     value = spec.to_dict(response)
     if seen is not None:
-        from talweg.client.cli import _look
+        from talweg.client.cli.commands import measure
 
-        value = {"task": seen.task, "measured": _look.as_json(seen, given), **value}
+        value = {"task": seen.task, "measured": measure.as_json(seen, given), **value}
     print_json(value)
 
 
@@ -160,14 +160,14 @@ def _print_yaml(
         part.task.CopyFrom(chosen.task)
     texts = [chosen.reason, chosen.caution, _for_evaluate(chosen)]
     if seen is not None:
-        from talweg.client.cli import _look
+        from talweg.client.cli.commands import measure
 
         if not chosen.only_evaluated:
             # With the parameters of the task, the split and the preprocessing.
             part.MergeFrom(seen.spec)
             part.task.MergeFrom(chosen.task)
-            _look.fit_heads(part)
-        texts[:0] = _look.lines(seen, given)
+            measure.fit_heads(part)
+        texts[:0] = measure.lines(seen, given)
     for text in texts:
         for line in textwrap.wrap(text, _WIDTH, break_long_words=False):
             say(f"# {line}")
@@ -195,9 +195,9 @@ def _print_table(
         table.add_row(str(index + 1), Text(spec.label(each.loss)), Text("\n".join(why)))
     out = console()
     if seen is not None:
-        from talweg.client.cli import _look
+        from talweg.client.cli.commands import measure
 
-        for line in _look.lines(seen, given):
+        for line in measure.lines(seen, given):
             out.print(Text(line))
         out.print()
     out.print(table)

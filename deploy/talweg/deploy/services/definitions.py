@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from talweg.deploy import broker
 from talweg.deploy.folder import Folder
-from talweg.deploy.ports import HOST, Ports
-from talweg.deploy.processes import MARK
+from talweg.deploy.services import broker
 from talweg.deploy.settings import Settings
+from talweg.deploy.supervision.ports import HOST, Ports
+from talweg.deploy.supervision.processes import MARK
 from talweg.spec.broker import CUDA_QUEUE, DEFAULT_QUEUE
 from talweg.spec.ready import READY_FILE
 
@@ -213,7 +213,7 @@ class EmbeddedPlan:
         return Service(
             name=TRACKING,
             command=(
-                *(*_PYTHON, "talweg.deploy._mlflow", str(self._folder.tracking_database)),
+                *(*_PYTHON, "talweg.deploy.services._mlflow", str(self._folder.tracking_database)),
                 *("--host", HOST, "--port", str(port), "--workers", "1"),
                 *("--artifacts-destination", self._folder.tracking_artifacts.as_uri()),
             ),

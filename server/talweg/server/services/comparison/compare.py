@@ -18,9 +18,9 @@ from talweg.server.errors import InvalidRequest, JobNotFound
 from talweg.server.filters import parse_filter
 from talweg.server.grouping import value_at
 from talweg.server.services.arguments import job_of, text
-from talweg.server.services.comparable import check_known, check_one_loss, common_metric
-from talweg.server.services.marks import is_worse_than_trivial, outliers, trivial_name
-from talweg.server.services.measured import Measured, measured
+from talweg.server.services.comparison.comparable import check_known, check_one_loss, common_metric
+from talweg.server.services.comparison.marks import is_worse_than_trivial, outliers, trivial_name
+from talweg.server.services.comparison.measured import Measured, measured
 from talweg.server.store import jobs, listing, metrics
 from talweg.server.store.database import Database
 from talweg.server.store.listing import OrderKey

@@ -1,0 +1,1 @@
+"""The services of the stack: the broker, MLflow, the server, the workers."""

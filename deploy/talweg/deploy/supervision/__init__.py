@@ -1,0 +1,1 @@
+"""Processes of the stack: start, watch, restart and stop them; reserve their ports."""

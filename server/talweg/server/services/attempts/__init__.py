@@ -1,0 +1,1 @@
+"""What workers do: claim jobs, report on attempts, end them."""

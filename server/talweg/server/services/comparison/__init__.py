@@ -1,0 +1,1 @@
+"""Jobs side by side, by metrics that can be compared."""
