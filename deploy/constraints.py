@@ -41,22 +41,22 @@ def closure(requirements: tuple[str, ...]) -> dict[str, str]:
     Raises:
         importlib.metadata.PackageNotFoundError: One of them is not installed.
     """
-    found: dict[str, str] = {}
-    seen: set[tuple[str, frozenset[str]]] = set()
+    pins: dict[str, str] = {}
+    visited: set[tuple[str, frozenset[str]]] = set()
     waiting = [Requirement(text) for text in requirements]
     while waiting:
         requirement = waiting.pop()
         name = canonicalize_name(requirement.name)
         key = (name, frozenset(requirement.extras))
-        if key in seen:
+        if key in visited:
             continue
-        seen.add(key)
+        visited.add(key)
         distribution = metadata.distribution(name)
         # A local label such as +cpu says where a build came from, not which version it is.
-        found[name] = distribution.version.partition("+")[0]
+        pins[name] = distribution.version.partition("+")[0]
         waiting.extend(_needs(distribution, requirement.extras))
-    found.pop("talweg", None)
-    return dict(sorted(found.items()))
+    pins.pop("talweg", None)
+    return dict(sorted(pins.items()))
 
 
 def _needs(distribution: metadata.Distribution, extras: set[str]) -> Iterator[Requirement]:

@@ -63,12 +63,12 @@ def _keep_comments(files: FileDescriptorSet) -> None:
     """Leave of the source info what is read from it: the comments, and those of our own alone."""
     for file in files.file:
         info = file.source_code_info
-        kept = [place for place in info.location if place.leading_comments]
+        commented = [place for place in info.location if place.leading_comments]
         info.ClearField("location")
         if not file.name.startswith(str(PACKAGE)):
             file.ClearField("source_code_info")
             continue
-        for place in kept:
+        for place in commented:
             info.location.add(path=place.path, leading_comments=place.leading_comments)
 
 
@@ -84,15 +84,15 @@ def generated(root: Path) -> dict[Path, bytes]:
 
 def differences(fresh: dict[Path, bytes], present: dict[Path, bytes]) -> list[str]:
     """Name the files that are missing, stale or left over, and say which."""
-    found = []
+    lines = []
     for path in sorted(fresh.keys() | present.keys()):
         if path not in present:
-            found.append(f"missing    {path}")
+            lines.append(f"missing    {path}")
         elif path not in fresh:
-            found.append(f"left over  {path}")
+            lines.append(f"left over  {path}")
         elif fresh[path] != present[path]:
-            found.append(f"stale      {path}")
-    return found
+            lines.append(f"stale      {path}")
+    return lines
 
 
 def document() -> bytes:
@@ -113,7 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
         generate(Path(folder))
         fresh = generated(Path(folder))
     present = generated(PROTO)
-    found = differences(fresh, present)
+    stale = differences(fresh, present)
     if not check:
         for path in present.keys() - fresh.keys():
             (PROTO / path).unlink()
@@ -122,15 +122,15 @@ def main(arguments: list[str] | None = None) -> int:
                 (PROTO / path).write_bytes(content)
     page = document()
     if not DOCUMENT.exists() or DOCUMENT.read_bytes() != page:
-        found.append(f"stale      {DOCUMENT.relative_to(PROTO.parent)}")
+        stale.append(f"stale      {DOCUMENT.relative_to(PROTO.parent)}")
         if not check:
             DOCUMENT.parent.mkdir(exist_ok=True)
             DOCUMENT.write_bytes(page)
-    for line in found:
+    for line in stale:
         print(line if check else f"was {line}")
-    if check and found:
+    if check and stale:
         print("Run `make proto`, and commit what it writes.")
-    return 1 if check and found else 0
+    return 1 if check and stale else 0
 
 
 if __name__ == "__main__":

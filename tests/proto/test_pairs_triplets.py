@@ -5,7 +5,15 @@ from typing import Any
 import pytest
 from tests.proto.specs import checked, classes
 
-from talweg.spec import arrays_of, fill, from_dict, given_of, inputs_of, metrics_of, primary_metric
+from talweg.spec import (
+    arrays_of,
+    examples_of,
+    fill,
+    from_dict,
+    inputs_of,
+    metrics_of,
+    primary_metric,
+)
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.tasks_pb2 import MetricLearning
 
@@ -98,9 +106,9 @@ def filled(dataset: str, loss: str) -> JobSpec:
 
 def test_what_is_given_follows_from_the_data() -> None:
     pairs, triplets = filled("digit_pairs", "contrastive"), filled("digit_triplets", "triplet")
-    assert given_of(pairs) == MetricLearning.pairs
-    assert given_of(triplets) == MetricLearning.triplets
-    assert given_of(filled("digits", "supcon")) == MetricLearning.labels
+    assert examples_of(pairs) == MetricLearning.pairs
+    assert examples_of(triplets) == MetricLearning.triplets
+    assert examples_of(filled("digits", "supcon")) == MetricLearning.labels
     assert inputs_of(pairs) == ("left", "right")
     assert arrays_of(pairs) == ("left", "right", "same")
     assert arrays_of(triplets) == inputs_of(triplets) == ("anchor", "positive", "negative")

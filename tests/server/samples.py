@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import select, update
 
 from talweg.server.errors import ServerError
-from talweg.server.services.attempts.leases import Held, LeaseService
+from talweg.server.services.attempts.leases import LeaseClaim, LeaseService
 from talweg.server.services.attempts.reaper import reap
 from talweg.server.services.attempts.reports import Report
 from talweg.server.services.attempts.tracking import TrackingService
@@ -61,9 +61,9 @@ def summary(name: str, last: float, *, step: int = 5) -> MetricSummary:
     )
 
 
-def held(row: JobRow) -> Held:
+def held(row: JobRow) -> LeaseClaim:
     """Return the lease that a claimed job's row holds."""
-    return Held(row.name, row.attempt, row.lease_token)
+    return LeaseClaim(row.name, row.attempt, row.lease_token)
 
 
 @dataclass

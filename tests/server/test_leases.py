@@ -19,7 +19,7 @@ from tests.server.samples import (
 )
 
 from talweg.server.errors import InvalidRequest, JobNotFound, StaleLease
-from talweg.server.services.attempts.leases import Held
+from talweg.server.services.attempts.leases import LeaseClaim
 from talweg.server.services.attempts.reports import Report
 from talweg.server.store import leases
 from talweg.v1.jobs_pb2 import Event, Job, LogLine, MetricSummary, Progress, StateChange, Warning
@@ -296,9 +296,9 @@ class TestFencing:
     async def test_a_stale_lease_is_refused(self, rules: Rules) -> None:
         row = await rules.running()
         stale = [
-            Held(row.name, row.attempt + 1, row.lease_token),
-            Held(row.name, row.attempt, "guessed"),
-            Held(row.name, row.attempt, ""),
+            LeaseClaim(row.name, row.attempt + 1, row.lease_token),
+            LeaseClaim(row.name, row.attempt, "guessed"),
+            LeaseClaim(row.name, row.attempt, ""),
         ]
         for lease in stale:
             with pytest.raises(StaleLease):
@@ -306,9 +306,11 @@ class TestFencing:
             with pytest.raises(StaleLease):
                 await rules.leases.finish(lease, SUCCEEDED, None)
         with pytest.raises(StaleLease):
-            await rules.leases.finish(Held(row.name, 2**32 - 1, row.lease_token), SUCCEEDED, None)
+            await rules.leases.finish(
+                LeaseClaim(row.name, 2**32 - 1, row.lease_token), SUCCEEDED, None
+            )
         with pytest.raises(JobNotFound):
-            await rules.leases.report(Held("jobs/none", 1, "x"), Report(0))
+            await rules.leases.report(LeaseClaim("jobs/none", 1, "x"), Report(0))
         assert rules.get(row) == row
 
     async def test_a_worker_that_was_given_up_writes_nothing_more(self, rules: Rules) -> None:

@@ -1,4 +1,4 @@
-"""Doorbells: as many as there are jobs to claim, whatever becomes of Redis and its data."""
+"""Wake-up messages: as many as there are jobs to claim, whatever becomes of Redis and its data."""
 
 import asyncio
 import base64
@@ -21,7 +21,7 @@ from tests.server.test_watch import killable_redis
 from talweg.server.broker import redis_url as to_redis_url
 from talweg.server.errors import BadSetting, DatabaseUnavailable
 from talweg.server.queueing import dispatcher, presence
-from talweg.server.queueing.dispatcher import MAX_DOORBELLS
+from talweg.server.queueing.dispatcher import MAX_WAKE_UPS
 from talweg.server.services.attempts import reaper
 from talweg.server.services.attempts.reaper import reap
 from talweg.v1 import jobs_pb2, workers_pb2
@@ -69,7 +69,7 @@ def depth(broker: redis.Redis, queue: str = "default") -> int:
     return found
 
 
-async def test_a_job_gets_a_doorbell_that_celery_understands(
+async def test_a_job_gets_a_wake_up_that_celery_understands(
     running: Running, broker: redis.Redis
 ) -> None:
     await submit(running)
@@ -83,7 +83,7 @@ async def test_a_job_gets_a_doorbell_that_celery_understands(
         assert (arguments, named) == ([], {"queue": queue})
 
 
-async def test_a_doorbell_follows_a_submission_at_once(
+async def test_a_wake_up_follows_a_submission_at_once(
     running: Running, broker: redis.Redis
 ) -> None:
     await submit(running)
@@ -98,16 +98,16 @@ async def test_a_doorbell_follows_a_submission_at_once(
     assert sorted(waits)[5] < 0.2
 
 
-async def test_doorbells_are_few_however_many_jobs_wait(
+async def test_wake_ups_are_few_however_many_jobs_wait(
     running: Running, broker: redis.Redis
 ) -> None:
     await submit(running, 300)
-    await until(lambda: depth(broker) == MAX_DOORBELLS)
+    await until(lambda: depth(broker) == MAX_WAKE_UPS)
     await running.server._dispatcher.top_up()
-    assert depth(broker) == MAX_DOORBELLS
+    assert depth(broker) == MAX_WAKE_UPS
 
 
-async def test_lost_doorbells_are_replaced(running: Running, broker: redis.Redis) -> None:
+async def test_lost_wake_ups_are_replaced(running: Running, broker: redis.Redis) -> None:
     await submit(running, 3)
     await until(lambda: depth(broker) == 3)
     # Taken by a worker that had just stopped asking.
@@ -122,7 +122,7 @@ async def test_lost_doorbells_are_replaced(running: Running, broker: redis.Redis
     assert depth(broker) == 0
 
 
-async def test_a_job_given_back_gets_a_doorbell_at_once(
+async def test_a_job_given_back_gets_a_wake_up_at_once(
     running: Running, broker: redis.Redis
 ) -> None:
     await submit(running)
@@ -135,7 +135,7 @@ async def test_a_job_given_back_gets_a_doorbell_at_once(
     await until(lambda: depth(broker) == 1)
 
 
-async def test_a_lost_workers_job_gets_a_doorbell(start: Start, broker: redis.Redis) -> None:
+async def test_a_lost_workers_job_gets_a_wake_up(start: Start, broker: redis.Redis) -> None:
     running = await start(broker_url=url_of(broker), lease=timedelta(seconds=1))
     await submit(running)
     await until(lambda: depth(broker) == 1)
@@ -167,7 +167,7 @@ async def test_a_duty_that_fails_begins_again(
     assert next(failures, None) is None
 
 
-async def test_jobs_from_before_a_server_get_doorbells(start: Start, broker: redis.Redis) -> None:
+async def test_jobs_from_before_a_server_get_wake_ups(start: Start, broker: redis.Redis) -> None:
     before = await start(broker_url=f"redis://127.0.0.1:{free_port()}/0")
     await submit(before, 2)
     await before.server.stop(0)
@@ -197,7 +197,7 @@ async def test_a_waiting_job_says_whether_a_worker_is_there(
     running: Running, broker: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presence, "_KEEP_S", 1.5)
-    doorbells = tmp_path / "doorbells"
+    wake_ups = tmp_path / "wake_ups"
     (job,) = await submit(running)
 
     async def says(expected: str) -> None:
@@ -210,14 +210,14 @@ async def test_a_waiting_job_says_whether_a_worker_is_there(
 
     await says("no worker is connected for queue 'default': start one with `talweg worker`")
     worker = subprocess.Popen(
-        [sys.executable, "-m", "celery", "-A", "tests.server.doorbell_worker", "--quiet"]
+        [sys.executable, "-m", "celery", "-A", "tests.server.wake_up_worker", "--quiet"]
         + ["worker", "-P", "solo", "-Q", "default", "-l", "ERROR"],
-        env={**os.environ, "TALWEG_BROKER_URL": url_of(broker), "DOORBELLS": str(doorbells)},
+        env={**os.environ, "TALWEG_BROKER_URL": url_of(broker), "WAKE_UPS": str(wake_ups)},
     )
     try:
-        # It takes the doorbell but claims nothing, so the job goes on waiting.
+        # It takes the wake-up message but claims nothing, so the job goes on waiting.
         await until(
-            lambda: doorbells.exists() and doorbells.read_text().startswith("default\n"),
+            lambda: wake_ups.exists() and wake_ups.read_text().startswith("default\n"),
             timeout=60,
         )
         await says("next in the queue: waiting for a free worker")

@@ -58,10 +58,10 @@ def find(
         return ServerAddress(check(environ["TALWEG_ADDRESS"]))
     looked_at = ["TALWEG_ADDRESS (not set)"]
     for path in _stack_files(environ, Path.cwd() if folder is None else folder):
-        found = _read(path)
-        if isinstance(found, ServerAddress):
-            return found
-        looked_at.append(f"{path} ({found})")
+        address_or_reason = _read(path)
+        if isinstance(address_or_reason, ServerAddress):
+            return address_or_reason
+        looked_at.append(f"{path} ({address_or_reason})")
     raise Unavailable(
         f"no server is known. Tried {', '.join(looked_at)}. {HOW_TO_START}",
         reason="NO_ADDRESS",
@@ -98,14 +98,14 @@ def _read(path: Path) -> ServerAddress | str:
         pid, server = facts["pid"], facts["server"]
         if not isinstance(pid, int) or not isinstance(server, str):
             raise TypeError("pid must be an integer and server a string")
-        found = ServerAddress(check(server))
+        address = ServerAddress(check(server))
     except FileNotFoundError:
         return "does not exist"
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     except (ValueError, KeyError, TypeError):
         return "not the file of a stack"
-    return found if _is_alive(pid) else f"its process {pid} has ended"
+    return address if _is_alive(pid) else f"its process {pid} has ended"
 
 
 def _is_alive(pid: int) -> bool:

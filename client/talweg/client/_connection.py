@@ -83,10 +83,10 @@ class Connection:
             try:
                 response = method(request, timeout=max(0.001, deadline - time.monotonic()))
             except grpc.RpcError as error:
-                found = self._note(error)
+                failure = self._note(error)
                 retry_until = min(deadline, self._retry_until(backoff, self._timeout))
                 if not _is_code(error, "UNAVAILABLE") or not backoff.fits(retry_until):
-                    raise found from error
+                    raise failure from error
                 self._closed.wait(backoff.delay)
             else:
                 self._has_answered = True
@@ -157,13 +157,13 @@ class Connection:
                 yield response.event
         except grpc.RpcError as error:
             self._check_open()
-            found = self._note(error)
+            failure = self._note(error)
             if remaining is not None and _is_code(error, "DEADLINE_EXCEEDED"):
                 raise WaitTimeout(f"{name} did not end in time") from error
-            if _is_code(error, "CANCELLED") and not found.reason:
+            if _is_code(error, "CANCELLED") and not failure.reason:
                 # A server that shuts down cancels its open streams.
-                raise Unavailable(str(found)) from error
-            raise found from error
+                raise Unavailable(str(failure)) from error
+            raise failure from error
         finally:
             stream.cancel()
 
@@ -181,10 +181,10 @@ class Connection:
             raise ValueError("the client is closed")
 
     def _note(self, error: "grpc.RpcError") -> TalwegError:
-        found = from_rpc(error, address=self.server.address)
+        failure = from_rpc(error, address=self.server.address)
         # An UNAVAILABLE with a reason was written by the server itself.
-        self._has_answered |= not isinstance(found, Unavailable) or bool(found.reason)
-        return found
+        self._has_answered |= not isinstance(failure, Unavailable) or bool(failure.reason)
+        return failure
 
 
 class _Backoff:

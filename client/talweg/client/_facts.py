@@ -66,10 +66,10 @@ def to_facts(base: ProblemFacts | None, more: Mapping[str, Any]) -> ProblemFacts
     if not more:
         return facts
     try:
-        given = from_dict(more, ProblemFacts, path="facts")
+        overrides = from_dict(more, ProblemFacts, path="facts")
     except SpecError as error:
         raise InvalidRequest(violations=error.violations, reason="INVALID_REQUEST") from error
-    for field, _ in given.ListFields():
+    for field, _ in overrides.ListFields():
         facts.ClearField(field.name)  # type: ignore[arg-type]
-    facts.MergeFrom(given)
+    facts.MergeFrom(overrides)
     return facts

@@ -56,9 +56,9 @@ def check_size(spec: JobSpec) -> None:
         InvalidSpec: It is too large.
     """
     if spec.ByteSize() > MAX_SPEC_BYTES:
-        found = f"a spec of {_size(spec.ByteSize())}"
+        size = f"a spec of {_size(spec.ByteSize())}"
         raise InvalidSpec(
-            violations=[Violation("", found, f"at most {_size(MAX_SPEC_BYTES)}")],
+            violations=[Violation("", size, f"at most {_size(MAX_SPEC_BYTES)}")],
             reason="INVALID_SPEC",
         )
 

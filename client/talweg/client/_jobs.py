@@ -212,8 +212,8 @@ class Job:
         """
         request = jobs_pb2.CancelJobRequest(name=self._named(), reason=reason, force=force)
         if grace is not None:
-            given = grace if isinstance(grace, timedelta) else timedelta(seconds=grace)
-            request.grace_period.FromTimedelta(given)
+            patience = grace if isinstance(grace, timedelta) else timedelta(seconds=grace)
+            request.grace_period.FromTimedelta(patience)
         self._message = self._connection.call(self._connection.jobs.CancelJob, request)
         return self
 

@@ -59,7 +59,7 @@ from talweg.spec.semantics.outputs import (
     outputs_of_head,
     pools_batch,
 )
-from talweg.spec.semantics.pairs_triplets import given_of, inputs_of
+from talweg.spec.semantics.pairs_triplets import examples_of, inputs_of
 
 __all__ = [
     "CheckpointName",
@@ -88,7 +88,7 @@ __all__ = [
     "fill_message",
     "flatten",
     "from_dict",
-    "given_of",
+    "examples_of",
     "goal_of",
     "has_class_weights",
     "has_control",

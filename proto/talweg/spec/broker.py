@@ -1,6 +1,6 @@
 """What server and worker agree on at the broker: names, and what a message says.
 
-A message is a doorbell: it wakes a worker, which then asks the server for jobs of a queue. It
+A message wakes a worker, which then asks the server for jobs of a queue. It
 carries no job, so one that is lost, doubled or late does no harm.
 """
 
@@ -13,7 +13,7 @@ TASK: Final = "talweg.answer"
 """The name of the one Celery task. Its one argument is QUEUE_ARGUMENT."""
 
 QUEUE_ARGUMENT: Final = "queue"
-"""The keyword argument of the task: the queue that the doorbell rings for."""
+"""The keyword argument of the task: the queue to take jobs from."""
 
 WHY_UNFIT: Final = "talweg_why_unfit"
 """The name of the remote control command that a worker answers by why it takes no jobs, in words;

@@ -95,9 +95,9 @@ class CheckpointName:
         match = _CHECKPOINT.fullmatch(name)
         if match is not None:
             step, attempt = int(match["step"]), int(match["attempt"])
-            found = cls(match["job"], step, attempt, best=match["best"] is not None)
-            if str(found) == name:
-                return found
+            parsed = cls(match["job"], step, attempt, best=match["best"] is not None)
+            if str(parsed) == name:
+                return parsed
         raise ValueError(
             "a checkpoint's name must be jobs/ID/checkpoints/STEP-ATTEMPT, the step in 12 digits "
             f"at least, with the suffix -best for the best, but got {shown(name)}"

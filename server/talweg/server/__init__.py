@@ -7,7 +7,7 @@ Layers, each of which calls only those below it (.importlinter holds them):
     servicers     gRPC: convert, call a service, convert; errors become statuses
     services      the rules: how jobs are taken, claimed, reported on, ended, listed, compared
     filters       what lists and comparisons are asked with; also grouping, pages, differences
-    queueing      doorbells on Celery, which queues have workers, why a job waits
+    queueing      wake-up messages on Celery, which queues have workers, why a job waits
     events        live events: fan-out to watchers, across replicas by a Redis stream
     broker        Celery's settings, and Redis beside Celery
     store         SQL

@@ -49,7 +49,7 @@ def _is_readable(parts: SplitResult) -> bool:
 
 
 def celery_app(broker_url: str) -> Celery:
-    """Make the Celery app by which doorbells are sent; it has no tasks of its own.
+    """Make the Celery app by which wake-up messages are sent; it has no tasks of its own.
 
     Args:
         broker_url: The broker.

@@ -18,9 +18,9 @@ from talweg.server.events.hub import Hub
 from talweg.server.events.stream import EventStream
 from talweg.server.interceptor import ErrorInterceptor
 from talweg.server.queueing.dispatcher import Dispatcher
-from talweg.server.queueing.doorbell import Doorbells
 from talweg.server.queueing.outage import Outage
 from talweg.server.queueing.presence import Presence
+from talweg.server.queueing.wake_ups import WakeUps
 from talweg.server.servicers.catalog import CatalogServicer
 from talweg.server.servicers.jobs import JobServicer, JobServices
 from talweg.server.servicers.workers import WorkerServicer
@@ -82,7 +82,7 @@ class Server:
         self.database = Database(settings.database_url, on_commit=self._committed)
         """The record."""
         celery = celery_app(settings.broker_url)
-        self._dispatcher = Dispatcher(self.database, Doorbells(settings.broker_url, celery))
+        self._dispatcher = Dispatcher(self.database, WakeUps(settings.broker_url, celery))
         self._presence = Presence(celery, self._dispatcher)
         self._reaper = Reaper(self.database, max_lost_attempts=settings.max_lost_attempts)
         self._submission = SubmissionService(self.database)
@@ -151,9 +151,9 @@ class Server:
             self._loop.call_soon_threadsafe(self._tell, changes)
 
     def _tell(self, changes: Changes) -> None:
-        for job, told in changes.events.items():
-            self._hub.tell(job, told)
-            self._stream.offer(job, told)
+        for job, new in changes.events.items():
+            self._hub.tell(job, new)
+            self._stream.offer(job, new)
         if changes.queues:
             self._dispatcher.wake()
 

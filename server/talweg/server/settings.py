@@ -30,7 +30,7 @@ class Settings:
     """TALWEG_DATABASE_URL: sqlite:///FILE or postgresql://…."""
 
     broker_url: str = "redis://127.0.0.1:6379/0"
-    """TALWEG_BROKER_URL: the Redis that holds Celery's doorbells and live events."""
+    """TALWEG_BROKER_URL: the Redis that holds Celery's wake-up messages and live events."""
 
     lease: timedelta = timedelta(seconds=30)
     """TALWEG_LEASE_SECONDS: how long a worker may be silent before its job is taken from it."""

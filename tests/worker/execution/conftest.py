@@ -55,7 +55,7 @@ def jobs(lender: Server) -> Iterator[Jobs]:
 
 
 class Worker:
-    """Answers doorbells in this process; by other means where a test says so."""
+    """Answers wake-up messages in this process; by other means where a test says so."""
 
     def __init__(self, address: str, spool_dir: Path) -> None:
         self.spool_dir = spool_dir
@@ -65,7 +65,7 @@ class Worker:
         self.ended_with: list[int] = []
 
     def answer(self, **context: Any) -> int:
-        """Answer one doorbell, to its end."""
+        """Answer one wake-up message, to its end."""
         here = WorkerContext(
             channel=self.channel,
             spool_dir=self.spool_dir,
@@ -79,7 +79,7 @@ class Worker:
         return Answering(here).answer("default")
 
     def begin(self, **context: Any) -> threading.Thread:
-        """Answer one doorbell beside the test."""
+        """Answer one wake-up message beside the test."""
         thread = threading.Thread(target=self.answer, kwargs=context, daemon=True)
         thread.start()
         self._threads.append(thread)

@@ -14,8 +14,8 @@ from talweg.spec import has_control
 from talweg.v1.jobs_pb2 import Checkpoint
 from talweg.v1.workers_pb2 import Assignment, Lease
 from talweg.worker.errors import StoreAwayError, UserSpecError
-from talweg.worker.execution import checkpoint_keeper as keeper_module
-from talweg.worker.execution.checkpoint_keeper import CheckpointKeeper
+from talweg.worker.execution.checkpoints import keeper as keeper_module
+from talweg.worker.execution.checkpoints.keeper import CheckpointKeeper
 from talweg.worker.storage.blobs import Blobs
 from talweg.worker.training import Snapshot
 

@@ -1,6 +1,6 @@
 """The Celery app: `talweg.worker.app`, with one task, `talweg.answer`.
 
-A message is a doorbell and no job: it wakes a child, which asks the server for jobs of a queue
+A message is no job: it wakes a child, which asks the server for jobs of a queue
 (`talweg.spec.broker`). So nothing here hangs on Celery for exactly-once.
 
 The parent imports PyTorch and all that training needs, once, and touches neither a tensor nor
@@ -63,7 +63,7 @@ app.conf.update(
         "global_keyprefix": KEY_PREFIX,
     },
     worker_concurrency=1,
-    # A child whose heap one huge job has left behind is replaced after its doorbell, in KiB.
+    # In KiB: a child whose heap one huge job has left behind is replaced after its message.
     worker_max_memory_per_child=MAX_CHILD_KIB,
     worker_hijack_root_logger=True,
     worker_redirect_stdouts=False,
@@ -90,7 +90,7 @@ def answer(queue: str) -> None:
     """Carry out jobs of a queue until there are none.
 
     Args:
-        queue: That the doorbell rings for.
+        queue: To take jobs from.
     """
     global _answering
     if _answering is None:
@@ -122,7 +122,7 @@ def node_name() -> str:
 
 @signals.after_setup_logger.connect(weak=False)  # type: ignore[untyped-decorator]
 def _quiet(**_: Any) -> None:
-    # A doorbell is nobody's news.
+    # A wake-up message is nobody's news.
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("celery.worker.request").addFilter(lost_child_in_a_line)

@@ -18,9 +18,9 @@ def worker(name: str | None, queues: str | None, device: str | None) -> None:
     On a signal it gives its job back to the queue. Further settings are TALWEG_* variables; see
     docs/settings.md.
     """
-    given = {"WORKER_NAME": name, "QUEUES": queues, "DEVICE": device}
+    options = {"WORKER_NAME": name, "QUEUES": queues, "DEVICE": device}
     # The environment, since the delivery process and Celery's app read it too.
-    os.environ |= {f"TALWEG_{key}": value for key, value in given.items() if value}
+    os.environ |= {f"TALWEG_{key}": value for key, value in options.items() if value}
     try:
         settings = Settings.from_env()
     except ValueError as exc:

@@ -19,7 +19,7 @@ class Settings:
     """TALWEG_ADDRESS: the gRPC server, host:port."""
 
     broker_url: str = "redis://127.0.0.1:6379/0"
-    """TALWEG_BROKER_URL: the Redis that Celery's doorbells come from."""
+    """TALWEG_BROKER_URL: the Redis that Celery's wake-up messages come from."""
 
     tracking_uri: str = "http://127.0.0.1:5000"
     """TALWEG_TRACKING_URI: the MLflow server that results go to."""
@@ -102,8 +102,8 @@ class Settings:
             return environ.get(f"TALWEG_{name}") or otherwise
 
         def path(name: str) -> Path | None:
-            given = environ.get(f"TALWEG_{name}")
-            return Path(given) if given else None
+            value = environ.get(f"TALWEG_{name}")
+            return Path(value) if value else None
 
         return cls(
             address=text("ADDRESS", default.address),

@@ -132,17 +132,17 @@ def _find_job(client: Client, text: str) -> Job:
     except NotFound as error:
         beginning = text.removeprefix("jobs/")
         condition = f"name = {quoted(f'jobs/{beginning}*')}"
-        found = list(client.jobs(filter=condition, limit=_MAX_NAMED + 1))
-        if len(found) == 1:
-            return found[0]
-        if not found:
+        matching = list(client.jobs(filter=condition, limit=_MAX_NAMED + 1))
+        if len(matching) == 1:
+            return matching[0]
+        if not matching:
             raise NotFound(
                 f"no job has the id or id prefix {text!r}; `talweg jobs` lists all jobs",
                 reason=error.reason,
             ) from error
-        some = ", ".join(job.id for job in found[:_MAX_NAMED])
-        many = str(len(found))
-        if len(found) > _MAX_NAMED:
+        some = ", ".join(job.id for job in matching[:_MAX_NAMED])
+        many = str(len(matching))
+        if len(matching) > _MAX_NAMED:
             many, some = f"more than {_MAX_NAMED}", f"{some}, …"
         raise InvalidRequest(
             f"{text!r} is a prefix of {many} jobs: {some}. Use a longer one."

@@ -72,27 +72,27 @@ def unknown_task(task: str) -> Violation:
     return Violation("task", found, one_of(kinds()), nearest(task, kinds()))
 
 
-def known(given: ProblemFacts) -> "Facts":
+def known(facts: ProblemFacts) -> "Facts":
     """Return the known facts in JSON form; false flags are left out."""
-    return {name: value for name, value in to_dict(given).items() if value is not False}
+    return {name: value for name, value in to_dict(facts).items() if value is not False}
 
 
-def relevant(given: Mapping[str, Any], task: TaskKind.ValueType) -> dict[str, Any]:
+def relevant(facts: Mapping[str, Any], task: TaskKind.ValueType) -> dict[str, Any]:
     """Return the facts that affect a task."""
-    return {name: value for name, value in given.items() if task in tasks_of(name)}
+    return {name: value for name, value in facts.items() if task in tasks_of(name)}
 
 
-def check_facts(given: ProblemFacts, task: TaskKind.ValueType) -> list[Violation]:
+def check_facts(facts: ProblemFacts, task: TaskKind.ValueType) -> list[Violation]:
     """Check facts about a task: bounds and contradictions.
 
     Facts that do not affect the task are checked against their bounds only.
     """
-    violations = check_message(given, PATH)
-    told = {violation.field.partition("[")[0] for violation in violations}
+    violations = check_message(facts, PATH)
+    refused = {violation.field.partition("[")[0] for violation in violations}
     sound = {
         name: value
-        for name, value in relevant(known(given), task).items()
-        if f"{PATH}.{name}" not in told
+        for name, value in relevant(known(facts), task).items()
+        if f"{PATH}.{name}" not in refused
     }
     return [*violations, *_contradictions(sound, task)]
 

@@ -20,24 +20,24 @@ class Measured:
 
 
 def facts_measured(
-    found: Iterable[Measured], given: Mapping[str, Any]
+    measurements: Iterable[Measured], overrides: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[Measured]]:
     """Override measured facts by given ones.
 
     Args:
-        found: The measurements.
-        given: Facts in their JSON form from the user.
+        measurements: The measurements.
+        overrides: Facts in their JSON form from the user.
 
     Returns:
         All facts in their JSON form, and the measurements that were overridden.
     """
     facts: dict[str, Any] = {}
     gave_way: list[Measured] = []
-    for each in found:
+    for each in measurements:
         if not each.fact:
             continue
-        if any(name in given for name in (each.fact, *each.yields_to)):
+        if any(name in overrides for name in (each.fact, *each.yields_to)):
             gave_way.append(each)
         else:
             facts[each.fact] = each.value
-    return {**facts, **given}, gave_way
+    return {**facts, **overrides}, gave_way

@@ -13,11 +13,11 @@ _STEADIED = is_("critic", "gradient_penalty", "clipped", "spectral_norm")
 
 def _held(facts: Facts) -> Mapping[str, Any]:
     """Return the task's setting that bounds the critic."""
-    held: Mapping[str, Mapping[str, Any]] = {
+    settings: Mapping[str, Mapping[str, Any]] = {
         "gradient_penalty": {"gradient_penalty": 10},
         "clipped": {"weight_clip": 0.01},
     }
-    return held.get(facts.get("critic", ""), {})
+    return settings.get(facts.get("critic", ""), {})
 
 
 GAN = Table(

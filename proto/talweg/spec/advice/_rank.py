@@ -46,7 +46,7 @@ TABLES: Mapping[TaskKind.ValueType, Table] = {
 
 
 def recommend(task: str, facts: ProblemFacts | None = None) -> RecommendLossResponse:
-    """Rank the losses that suit a task, given what is known about its data.
+    """Rank the losses that suit a task, problem what is known about its data.
 
     Args:
         task: The name of a task, such as ``multiclass``, even if jobs do not support it yet.
@@ -60,14 +60,14 @@ def recommend(task: str, facts: ProblemFacts | None = None) -> RecommendLossResp
         SpecError: The task is unknown, or facts are out of bounds or contradict each other; with
             all violations.
     """
-    given = ProblemFacts() if facts is None else facts
+    problem = ProblemFacts() if facts is None else facts
     if task not in kinds():
-        raise SpecError([unknown_task(task), *check_message(given, PATH)])
+        raise SpecError([unknown_task(task), *check_message(problem, PATH)])
     kind = kinds()[task]
-    violations = check_facts(given, kind)
+    violations = check_facts(problem, kind)
     if violations:
         raise SpecError(violations)
-    used = _derived(relevant(known(given), kind))
+    used = _derived(relevant(known(problem), kind))
     table, texts = TABLES[kind], _Texts(used)
     return RecommendLossResponse(
         recommendations=[
@@ -83,7 +83,7 @@ def recommend(task: str, facts: ProblemFacts | None = None) -> RecommendLossResp
         notes=[note.text.format_map(texts) for note in table.notes if note.when.holds(used)],
         ignored=[
             IgnoredFact(name=field.name, reason=_elsewhere(field.name, kind))
-            for field, _ in given.ListFields()
+            for field, _ in problem.ListFields()
             if kind not in tasks_of(field.name)
         ],
     )

@@ -27,7 +27,7 @@ def comment(full_name: str) -> str:
 @functools.cache
 def _comments() -> dict[str, str]:
     content = files("talweg.v1").joinpath("descriptors.binpb").read_bytes()
-    found: dict[str, str] = {}
+    comments: dict[str, str] = {}
     for file in FileDescriptorSet.FromString(content).file:
         texts = {
             tuple(place.path): " ".join(place.leading_comments.split())
@@ -35,8 +35,8 @@ def _comments() -> dict[str, str]:
         }
         for place, name in _places(file):
             if place in texts:
-                found[name] = texts[place]
-    return found
+                comments[name] = texts[place]
+    return comments
 
 
 def _places(file: FileDescriptorProto) -> Iterator[tuple[_Place, str]]:

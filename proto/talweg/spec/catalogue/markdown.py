@@ -274,9 +274,9 @@ def _aliases(choice: Descriptor, name: str) -> Iterator[str]:
 
 
 def _field(message: Descriptor, name: str) -> Descriptor:
-    held = fields(message)[name].message
-    assert held is not None
-    return held
+    descriptor = fields(message)[name].message
+    assert descriptor is not None
+    return descriptor
 
 
 def _parameters(parameters: Sequence[Parameter]) -> str:

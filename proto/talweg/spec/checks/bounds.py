@@ -57,8 +57,8 @@ def _message(message: Message, path: str, violations: list[Violation], depth: in
     if members and not chosen(message):
         violations.append(_none_chosen(path, members))
     if exactly_one(descriptor):
-        given = {field.name for field, _ in message.ListFields()}
-        rivals = [name for name in exactly_one(descriptor) if name in given]
+        present = {field.name for field, _ in message.ListFields()}
+        rivals = [name for name in exactly_one(descriptor) if name in present]
         if len(rivals) != 1:
             found = " and ".join(rivals) or "nothing"
             violations.append(Violation(path, found, one_of(exactly_one(descriptor))))

@@ -203,15 +203,15 @@ class _Reader:
             return self._name(node.id, column)
         if isinstance(node, ast.Call):
             return self._call(node, column, indent, depth)
-        found, parts = self._operator(node, column)
-        if not found:
+        sign, parts = self._operator(node, column)
+        if not sign:
             return None
         if len(parts) == 2:
             # Python tells where the left side begins, people look for the operator.
             left_end = (parts[0].end_col_offset or 0) + indent
-            column = self._text.index(found, left_end) + 1
+            column = self._text.index(sign, left_end) + 1
         terms = [self._term(part, indent, depth + 1) for part in parts]
-        return self._operation(found, OPERATORS[found], terms, column)
+        return self._operation(sign, OPERATORS[sign], terms, column)
 
     def _operator(self, node: ast.expr, column: int) -> tuple[str, list[ast.expr]]:
         """Give an operator and what it stands between; '' after having refused it."""

@@ -10,7 +10,7 @@ from talweg.spec.fields import CHOICE, Field, Type, descriptor_of, fields, oneof
 from talweg.spec.rules.images import mode_of
 from talweg.spec.semantics.facts import chosen, leaves, loss_facts, task_kind
 from talweg.spec.semantics.heads import heads
-from talweg.spec.semantics.pairs_triplets import fill_given
+from talweg.spec.semantics.pairs_triplets import fill_examples
 from talweg.v1 import options_pb2
 from talweg.v1.losses_pb2 import Loss, Uncertainty
 from talweg.v1.spec_pb2 import JobSpec
@@ -29,7 +29,7 @@ def fill(spec: JobSpec) -> JobSpec:
         spec = _with_modes(spec)
     if task == options_pb2.METRIC_LEARNING:
         spec = _copy(spec)
-        fill_given(spec)
+        fill_examples(spec)
     filled = fill_message(spec)
     if not filled.outputs.HasField("checkpoint"):
         filled.outputs.checkpoint = filled.outputs.model
@@ -70,14 +70,14 @@ def _set_modes(loss: Loss, masks: Segmentation) -> None:
 
 def _fill_multitask(spec: JobSpec) -> None:
     """Say by what scale the targets are learnt, and what each task is."""
-    found = heads(spec)
+    all_heads = heads(spec)
     if not spec.preprocessing.HasField("standardise_targets"):
-        spec.preprocessing.standardise_targets = any(head.kind == "number" for head in found)
+        spec.preprocessing.standardise_targets = any(head.kind == "number" for head in all_heads)
     weighs = spec.loss.uncertainty
     is_kendall = weighs.variant == Uncertainty.kendall
     if chosen(spec.loss) == "uncertainty" and is_kendall and not weighs.task_types:
         kinds = (Uncertainty.regression, Uncertainty.classification)
-        weighs.task_types.extend(kinds[head.of_classes] for head in found)
+        weighs.task_types.extend(kinds[head.of_classes] for head in all_heads)
 
 
 def fill_message(message: M) -> M:
@@ -132,9 +132,9 @@ def _defaulted(descriptor: Descriptor) -> tuple[Field, ...]:
 def _defaulted_oneofs(descriptor: Descriptor) -> tuple[tuple[str, Field], ...]:
     """Give each oneof, choices apart, that has a default, and the first member with one."""
     known = fields(descriptor)
-    found = []
+    defaults = []
     for oneof, members in oneofs(descriptor).items():
         defaulted = [known[name] for name in members if known[name].default is not None]
         if oneof != CHOICE and defaulted:
-            found.append((oneof, defaulted[0]))
-    return tuple(found)
+            defaults.append((oneof, defaulted[0]))
+    return tuple(defaults)

@@ -92,9 +92,9 @@ def _out_of_bounds(
 
     What is missing is not told: it may be what could not be read.
     """
-    told = {violation.field for violation in refused}
+    refused_fields = {violation.field for violation in refused}
     for violation in check_message(message, path):
-        if violation.found != "nothing" and violation.field not in told:
+        if violation.found != "nothing" and violation.field not in refused_fields:
             yield violation
 
 
@@ -399,12 +399,12 @@ def _elsewhere(descriptor: Descriptor, name: str, item: object) -> str:
 
 
 def _paths_to(descriptor: Descriptor, name: str, depth: int) -> list[str]:
-    found = []
+    paths = []
     for field in fields(descriptor).values():
         if field.message is None or field.is_list or field.is_map:
             continue
         if name in spellings(field.message):
-            found.append(f"{field.name}.{name}")
+            paths.append(f"{field.name}.{name}")
         elif depth > 1:
-            found += [f"{field.name}.{path}" for path in _paths_to(field.message, name, depth - 1)]
-    return found
+            paths += [f"{field.name}.{path}" for path in _paths_to(field.message, name, depth - 1)]
+    return paths

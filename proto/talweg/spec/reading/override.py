@@ -55,12 +55,12 @@ def _refused(field: str, found: str, allowed: str, hint: str = "") -> SpecError:
 def _put(
     target: dict[str, Any], descriptor: Descriptor, steps: list[str], text: str, path: str
 ) -> None:
-    given, *rest = steps
+    first, *rest = steps
     known = spellings(descriptor)
-    field = known.get(given)
+    field = known.get(first)
     if field is None:
-        hint = hints(descriptor).get(given) or nearest(given, known)
-        raise _refused(joined(path, given), shown(given), one_of(fields(descriptor)), hint)
+        hint = hints(descriptor).get(first) or nearest(first, known)
+        raise _refused(joined(path, first), shown(first), one_of(fields(descriptor)), hint)
     name = field.name
     at = joined(path, name)
     _use_own_name(target, field)

@@ -10,7 +10,12 @@ from talweg.spec.semantics.context import SpecContext
 from talweg.spec.semantics.dataset import split_sizes
 from talweg.spec.semantics.facts import chosen, model_facts
 from talweg.spec.semantics.outputs import output_of_member
-from talweg.spec.semantics.pairs_triplets import arrays_held, arrays_of_given, given_of, lacking
+from talweg.spec.semantics.pairs_triplets import (
+    arrays_of_dataset,
+    arrays_of_examples,
+    examples_of,
+    lacking,
+)
 from talweg.v1 import options_pb2
 from talweg.v1.options_pb2 import LossFacts
 from talweg.v1.tasks_pb2 import MetricLearning
@@ -24,7 +29,7 @@ def embedding_rules(case: SpecContext) -> Iterator[Violation]:
         yield from _sizes(case)
         yield from _turned(case)
         yield from _given(case)
-        if given_of(case.spec) == MetricLearning.labels:
+        if examples_of(case.spec) == MetricLearning.labels:
             yield from _batches(case)
             yield from _classes(case)
     if case.task == options_pb2.SELF_SUPERVISED:
@@ -89,13 +94,13 @@ def _classes(case: SpecContext) -> Iterator[Violation]:
 
 
 def _turned(case: SpecContext) -> Iterator[Violation]:
-    data, given = case.data, given_of(case.spec)
+    data, examples = case.data, examples_of(case.spec)
     if data is None or not case.spec.task.metric_learning.turned_classes:
         return
-    if given != MetricLearning.labels:
+    if examples != MetricLearning.labels:
         yield Violation(
             "task.metric_learning.turned_classes",
-            f"true with given {MetricLearning.Given.Name(given)}",
+            f"true with given {MetricLearning.Given.Name(examples)}",
             "false, since only given: labels has classes",
             "leave it out",
         )
@@ -110,18 +115,18 @@ def _turned(case: SpecContext) -> Iterator[Violation]:
 
 def _given(case: SpecContext) -> Iterator[Violation]:
     """Check that data and losses take what is given: labels, pairs or triplets."""
-    given = given_of(case.spec)
-    name = MetricLearning.Given.Name(given)
-    held = arrays_held(case.spec)
-    if case.data is not None and lacking(given, held):
+    examples = examples_of(case.spec)
+    name = MetricLearning.Given.Name(examples)
+    arrays = arrays_of_dataset(case.spec)
+    if case.data is not None and lacking(examples, arrays):
         fitting = [
-            other for other, number in MetricLearning.Given.items() if not lacking(number, held)
+            other for other, number in MetricLearning.Given.items() if not lacking(number, arrays)
         ]
         yield Violation(
             "task.metric_learning.given",
-            f"{name} on {case.data.name}, which holds {', '.join(held)}",
+            f"{name} on {case.data.name}, which holds {', '.join(arrays)}",
             one_of(fitting) if fitting else "a data set of labels, pairs or triplets",
-            f"given {name} is read from {', '.join(arrays_of_given(given))}",
+            f"given {name} is read from {', '.join(arrays_of_examples(examples))}",
         )
     for leaf in case.fitting:
         taken = _taken(leaf.facts)

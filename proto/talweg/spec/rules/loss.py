@@ -43,12 +43,12 @@ def facts_of(name: str) -> LossFacts:
 @functools.cache
 def losses_of(task: TaskKind.ValueType) -> tuple[str, ...]:
     """Give the names of the losses by which jobs of a task can train."""
-    found = []
+    losses = []
     for name in choices(Loss.DESCRIPTOR):
         facts = facts_of(name)
         if task in facts.tasks and not facts.only_evaluated:
-            found.append(name)
-    return tuple(found)
+            losses.append(name)
+    return tuple(losses)
 
 
 def _nesting(loss: Loss, path: str, depth: int) -> Iterator[Violation]:

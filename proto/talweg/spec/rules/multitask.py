@@ -28,22 +28,22 @@ def multitask_rules(case: SpecContext) -> Iterator[Violation]:
     """Check heads, losses and trunk of a multitask job."""
     if case.task != options_pb2.MULTITASK:
         return
-    found = heads(case.spec)
-    yield from _names(case, found)
+    all_heads = heads(case.spec)
+    yield from _names(case, all_heads)
     yield from _counts(case)
-    yield from _trunk(case, found)
-    for place, head in enumerate(found):
+    yield from _trunk(case, all_heads)
+    for place, head in enumerate(all_heads):
         yield from _data(case, head, f"task.multitask.heads[{place}]")
         if head.loss is not None:
             yield from _loss(case, head)
 
 
-def _names(case: SpecContext, found: tuple[Head, ...]) -> Iterator[Violation]:
+def _names(case: SpecContext, all_heads: tuple[Head, ...]) -> Iterator[Violation]:
     for place, head in enumerate(case.spec.task.multitask.heads):
         if head.WhichOneof("kind") is None:
             kinds = one_of(choices(head.DESCRIPTOR))
             yield Violation(f"task.multitask.heads[{place}]", "nothing", kinds)
-    for name, count in Counter(head.name for head in found).items():
+    for name, count in Counter(head.name for head in all_heads).items():
         if count > 1:
             yield Violation(
                 "task.multitask.heads",
@@ -72,13 +72,13 @@ def _counts(case: SpecContext) -> Iterator[Violation]:
             yield Violation(f"loss.uncertainty.{name}", str(number), f"{expected}, one per head")
 
 
-def _trunk(case: SpecContext, found: tuple[Head, ...]) -> Iterator[Violation]:
+def _trunk(case: SpecContext, all_heads: tuple[Head, ...]) -> Iterator[Violation]:
     if case.spec.model.WhichOneof("kind") != "multi_head":
         return
     trunk = case.spec.model.multi_head.trunk.WhichOneof("kind")
     images = case.data is not None and len(case.data.shape) == 3
     if trunk == "mlp":
-        of_images = [head.name for head in found if head.of_pixels or head.of_boxes]
+        of_images = [head.name for head in all_heads if head.of_pixels or head.of_boxes]
         if of_images:
             name = of_images[0]
             yield Violation("model.multi_head.trunk", f"mlp under the head {name}", "unet")

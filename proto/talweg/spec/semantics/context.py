@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from talweg.spec.semantics.dataset import Data, data_of, split_sizes
 from talweg.spec.semantics.facts import chosen, leaves, loss_facts, task_kind
-from talweg.spec.semantics.pairs_triplets import given_of
+from talweg.spec.semantics.pairs_triplets import examples_of
 from talweg.v1 import options_pb2
 from talweg.v1.options_pb2 import LossFacts
 from talweg.v1.spec_pb2 import JobSpec
@@ -90,7 +90,7 @@ class SpecContext:
         """Samples to train on, to validate on and to test on; None where not known."""
         if self.data is None or not self.sound("split"):
             return None
-        labelled = given_of(self.spec) == MetricLearning.labels
+        labelled = examples_of(self.spec) == MetricLearning.labels
         if self.task == options_pb2.METRIC_LEARNING and labelled:
             # The classes are divided, and how many samples each has only the data tells.
             return None

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from talweg.spec.errors import one_of
 from talweg.spec.fields import choices, fields
 from talweg.spec.semantics.heads import heads
-from talweg.spec.semantics.pairs_triplets import arrays_of_given, given_of
+from talweg.spec.semantics.pairs_triplets import arrays_of_examples, examples_of
 from talweg.v1 import options_pb2
 from talweg.v1.losses_pb2 import Loss
 from talweg.v1.options_pb2 import (
@@ -114,6 +114,6 @@ def arrays_of(spec: JobSpec) -> tuple[str, ...]:
         return ()
     own: Iterable[str] = task_facts(Task.DESCRIPTOR.fields_by_name[name].message_type).arrays
     if name == "metric_learning":
-        own = arrays_of_given(given_of(spec))
+        own = arrays_of_examples(examples_of(spec))
     of_heads = (task_facts(head.message.DESCRIPTOR).arrays for head in heads(spec))
     return tuple(dict.fromkeys(chain(own, *of_heads)))

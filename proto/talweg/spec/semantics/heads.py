@@ -45,14 +45,14 @@ def heads(spec: JobSpec) -> tuple[Head, ...]:
     """Give the heads of a multitask job, those that choose what they are; none for other tasks."""
     losses = list(head_losses(spec.loss))
     around = _PATHS.get(spec.loss.WhichOneof("kind") or "", "")
-    found = []
+    chosen = []
     for place, head in enumerate(spec.task.multitask.heads):
         kind = head.WhichOneof("kind")
         if kind is not None:
             loss = losses[place] if place < len(losses) else None
             path = around.format(place)
-            found.append(Head(head.name or kind, kind, getattr(head, kind), path, loss))
-    return tuple(found)
+            chosen.append(Head(head.name or kind, kind, getattr(head, kind), path, loss))
+    return tuple(chosen)
 
 
 _PATHS = {

@@ -6,7 +6,7 @@ from itertools import chain
 from talweg.spec.semantics.facts import chosen, task_facts, task_kind
 from talweg.spec.semantics.heads import Head, heads
 from talweg.spec.semantics.outputs import output_of
-from talweg.spec.semantics.pairs_triplets import LABEL, arrays_held, given_of
+from talweg.spec.semantics.pairs_triplets import LABEL, arrays_of_dataset, examples_of
 from talweg.v1 import options_pb2
 from talweg.v1.options_pb2 import Goal, MetricFacts, OutputFacts, TaskFacts
 from talweg.v1.spec_pb2 import JobSpec
@@ -30,14 +30,14 @@ def metrics_of(spec: JobSpec) -> tuple[MetricFacts, ...]:
 def _metrics_of_vectors(spec: JobSpec, facts: TaskFacts) -> Iterator[MetricFacts]:
     """Give what can be told of labels, pairs or triplets, what tells most first."""
     known = {metric.name: metric for metric in facts.metrics}
-    given = given_of(spec)
-    if given == MetricLearning.triplets:
+    examples = examples_of(spec)
+    if examples == MetricLearning.triplets:
         yield known["triplet_accuracy"]
-    if given != MetricLearning.labels:
+    if examples != MetricLearning.labels:
         yield known["verification_auroc"]
-    if LABEL in arrays_held(spec):
+    if LABEL in arrays_of_dataset(spec):
         yield from (metric for name, metric in known.items() if name.startswith("recall"))
-    if given == MetricLearning.labels:
+    if examples == MetricLearning.labels:
         yield known["verification_auroc"]
 
 

@@ -112,8 +112,8 @@ def output_of(loss: Loss) -> LossOutput:
 def output_of_member(message: Message) -> LossOutput:
     """Tell what a model's outputs are under one member of `Loss`, by its parameters."""
     facts = loss_facts(descriptor_of(message)).output
-    found = (case.kind for case in facts.cases if says(message, case.parameter, case.value))
-    kind = next(found, facts.kind)
+    matching = (case.kind for case in facts.cases if says(message, case.parameter, case.value))
+    kind = next(matching, facts.kind)
     named = _value(message, facts.quantiles) if facts.quantiles else ()
     quantiles = (named,) if isinstance(named, float) else tuple(named)
     per_target = facts.per_target or 1

@@ -22,31 +22,33 @@ _BESIDE: dict[int, tuple[str, ...]] = {
 }
 
 
-def given_of(spec: JobSpec) -> MetricLearning.Given.ValueType:
+def examples_of(spec: JobSpec) -> MetricLearning.Given.ValueType:
     """Give what a job's data tell of which samples belong together; labels for other tasks."""
     return spec.task.metric_learning.given
 
 
-def fill_given(spec: JobSpec) -> None:
+def fill_examples(spec: JobSpec) -> None:
     """Say, where a job of metric learning does not, what its data set's arrays tell."""
     task = spec.task.metric_learning
     if spec.task.WhichOneof("kind") == "metric_learning" and not task.HasField("given"):
-        held = arrays_held(spec)
-        fitting = (given for given in MetricLearning.Given.values() if not lacking(given, held))
+        arrays = arrays_of_dataset(spec)
+        fitting = (
+            examples for examples in MetricLearning.Given.values() if not lacking(examples, arrays)
+        )
         task.given = next(fitting, MetricLearning.labels)
 
 
-def arrays_of_given(given: int) -> tuple[str, ...]:
+def arrays_of_examples(examples: int) -> tuple[str, ...]:
     """Give the arrays that hold labels, pairs or triplets, inputs first."""
-    return (*_INPUTS[given], *_BESIDE[given])
+    return (*_INPUTS[examples], *_BESIDE[examples])
 
 
-def lacking(given: int, held: tuple[str, ...]) -> tuple[str, ...]:
+def lacking(examples: int, arrays: tuple[str, ...]) -> tuple[str, ...]:
     """Give those of the arrays of labels, pairs or triplets that are not held."""
-    return tuple(name for name in arrays_of_given(given) if name not in held)
+    return tuple(name for name in arrays_of_examples(examples) if name not in arrays)
 
 
-def arrays_held(spec: JobSpec) -> tuple[str, ...]:
+def arrays_of_dataset(spec: JobSpec) -> tuple[str, ...]:
     """Give the arrays that a spec's data set holds; those of most where it names none."""
     name = spec.dataset.WhichOneof("kind")
     if name is None:
@@ -63,4 +65,4 @@ def arrays_of_facts(facts: DatasetFacts) -> tuple[str, ...]:
 
 def inputs_of(spec: JobSpec) -> tuple[str, ...]:
     """Give the names of the arrays that the model takes, of those that the task reads: ("x",)."""
-    return _INPUTS[given_of(spec)]
+    return _INPUTS[examples_of(spec)]

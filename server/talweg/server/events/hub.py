@@ -26,7 +26,7 @@ class Subscription:
         self._events: deque[Event] = deque()
         self._behind = False
         self._closed = False
-        self._told = asyncio.Event()
+        self._has_news = asyncio.Event()
 
     async def next(self) -> Event | None:
         """Wait for an event.
@@ -37,18 +37,18 @@ class Subscription:
         Raises:
             ShuttingDown: The server is about to end.
         """
-        await self._told.wait()
+        await self._has_news.wait()
         if self._closed:
             raise ShuttingDown("the server is shutting down; watch again from the last event")
         if self._behind:
             # All that was told is in the record too.
             self._events.clear()
             self._behind = False
-            self._told.clear()
+            self._has_news.clear()
             return None
         event = self._events.popleft()
         if not self._events:
-            self._told.clear()
+            self._has_news.clear()
         return event
 
     def tell(self, events: Sequence[Event]) -> None:
@@ -57,18 +57,18 @@ class Subscription:
             self.nudge()
             return
         self._events.extend(events)
-        self._told.set()
+        self._has_news.set()
 
     def nudge(self) -> None:
         """Say that the record holds more than was told."""
         self._events.clear()
         self._behind = True
-        self._told.set()
+        self._has_news.set()
 
     def close(self) -> None:
         """End the watcher's wait."""
         self._closed = True
-        self._told.set()
+        self._has_news.set()
 
 
 class Hub:

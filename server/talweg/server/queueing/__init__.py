@@ -1,1 +1,1 @@
-"""What is known of workers and broker: doorbells for workers, and why a job still waits."""
+"""What is known of workers and broker: wake-up messages for workers, and why a job still waits."""

@@ -1,9 +1,8 @@
-"""Keeps as many doorbells on the broker as there are jobs to claim, up to a limit.
+"""Keeps as many wake-up messages on the broker as there are jobs to claim, up to a limit.
 
-A worker claims again and again after one doorbell, so few suffice. A doorbell may be spent on a
+A worker claims again and again after one message, so few suffice. A message may be spent on a
 worker that finds the job taken, or on one that had just stopped asking: as long as jobs wait, the
-dispatcher looks every second and rings again where doorbells are missing, so no job waits for
-good.
+dispatcher looks every second and sends more where messages are missing, so no job waits for good.
 """
 
 import asyncio
@@ -11,8 +10,8 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 
 from talweg.server.errors import BrokerUnavailable, DatabaseUnavailable
-from talweg.server.queueing.doorbell import Doorbells
 from talweg.server.queueing.outage import Outage
+from talweg.server.queueing.wake_ups import WakeUps
 from talweg.server.store import queues
 from talweg.server.store.clock import SECOND
 from talweg.server.store.database import Database
@@ -20,25 +19,25 @@ from talweg.spec.broker import DEFAULT_QUEUE
 
 log = logging.getLogger(__name__)
 
-MAX_DOORBELLS = 64
+MAX_WAKE_UPS = 64
 INTERVAL_S = 1.0
 _MAX_BACKOFF_S = 5.0
 
 
 class Dispatcher:
-    """Rings for waiting jobs. Never part of a call: submitting works while the broker is down."""
+    """Wakes workers for waiting jobs, outside of any call: submitting works without a broker."""
 
-    def __init__(self, database: Database, doorbells: Doorbells) -> None:
+    def __init__(self, database: Database, wake_ups: WakeUps) -> None:
         """Begin idle.
 
         Args:
             database: The record.
-            doorbells: What wakes workers.
+            wake_ups: Sends the messages.
         """
         self._database = database
-        self._doorbells = doorbells
+        self._wake_ups = wake_ups
         # Of its own: Redis may take its timeout to fail, and nothing else is to wait for it.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="doorbell")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="wake-up")
         self._woken = asyncio.Event()
         self._broker = Outage(
             log, "the broker is unreachable, jobs wait", "the broker is reachable again"
@@ -63,7 +62,7 @@ class Dispatcher:
         self._woken.set()
 
     async def run(self) -> None:
-        """Ring, until cancelled."""
+        """Send messages, until cancelled."""
         while True:
             pause = min(INTERVAL_S * 2 ** min(self._broker.num_failures, 3), _MAX_BACKOFF_S)
             try:
@@ -84,32 +83,32 @@ class Dispatcher:
                 self._record.passed()
 
     async def top_up(self) -> None:
-        """Ring for jobs that have no doorbell.
+        """Send messages for jobs that have none.
 
         Raises:
             DatabaseUnavailable: The database does not answer.
         """
         waiting = await self._database.reading(queues.waiting)
         self._longest_wait_s = max((each.age for each in waiting.values()), default=0) / SECOND
-        wanted = {queue: min(each.num_jobs, MAX_DOORBELLS) for queue, each in waiting.items()}
+        wanted = {queue: min(each.num_jobs, MAX_WAKE_UPS) for queue, each in waiting.items()}
         if not wanted and self.broker_answers:
             return
         try:
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._thread, self._ring, wanted)
+            await loop.run_in_executor(self._thread, self._send, wanted)
         except BrokerUnavailable as exc:
             self._broker.failed(exc)
         else:
             self._broker.passed()
 
-    def _ring(self, wanted: dict[str, int]) -> None:
+    def _send(self, wanted: dict[str, int]) -> None:
         # With nothing wanted this still asks, and so learns whether the broker is back.
-        depths = self._doorbells.depths(wanted or [DEFAULT_QUEUE])
+        depths = self._wake_ups.depths(wanted or [DEFAULT_QUEUE])
         for queue, num in wanted.items():
             if num > depths[queue]:
-                self._doorbells.ring(queue, num - depths[queue])
+                self._wake_ups.send(queue, num - depths[queue])
 
     def close(self) -> None:
         """Wait for a running look; `run` must have ended."""
         self._thread.shutdown()
-        self._doorbells.close()
+        self._wake_ups.close()

@@ -4,7 +4,7 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 
-from talweg.server.services.attempts.leases import Held, LeaseService, PauseOrder
+from talweg.server.services.attempts.leases import LeaseClaim, LeaseService, PauseOrder
 from talweg.server.services.attempts.reports import Report
 from talweg.server.services.attempts.tracking import TrackingService
 from talweg.server.store.rows import JobRow
@@ -42,7 +42,7 @@ class WorkerServicer(WorkerServiceServicer):
     async def ReportProgress(  # noqa: D102
         self, request: pb.ReportProgressRequest, context: Any
     ) -> pb.ReportProgressResponse:
-        order = await self._leases.report(_held(request.lease), _report(request))
+        order = await self._leases.report(_lease_claim(request.lease), _report(request))
         response = pb.ReportProgressResponse(time_to_live=self._time_to_live)
         if isinstance(order, PauseOrder):
             response.pause.reason = order.reason
@@ -56,7 +56,7 @@ class WorkerServicer(WorkerServiceServicer):
         self, request: pb.FinishJobRequest, context: Any
     ) -> pb.FinishJobResponse:
         last = _report(request.last_report) if request.HasField("last_report") else None
-        await self._leases.finish(_held(request.lease), request.outcome, last)
+        await self._leases.finish(_lease_claim(request.lease), request.outcome, last)
         return pb.FinishJobResponse()
 
     async def SetTrackingRun(  # noqa: D102
@@ -76,8 +76,8 @@ class WorkerServicer(WorkerServiceServicer):
         )
 
 
-def _held(lease: pb.Lease) -> Held:
-    return Held(job=lease.job, attempt=lease.attempt, token=lease.token)
+def _lease_claim(lease: pb.Lease) -> LeaseClaim:
+    return LeaseClaim(job=lease.job, attempt=lease.attempt, token=lease.token)
 
 
 def _report(request: pb.ReportProgressRequest) -> Report:

@@ -49,8 +49,8 @@ class WatchService:
         """
         id_ = job_of(name)
         with self._counted(caller):
-            async with aclosing(self._watch(id_, after)) as told:
-                async for event in told:
+            async with aclosing(self._watch(id_, after)) as events:
+                async for event in events:
                     yield event
 
     @contextmanager

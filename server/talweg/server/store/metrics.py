@@ -90,9 +90,9 @@ def of_jobs(
     statement = _SELECT.add_columns(metrics.c.job).where(
         metrics.c.name.in_(names), metrics.c.job.in_(seqs)
     )
-    found: dict[int, dict[str, MetricSummary]] = {}
+    summaries: dict[int, dict[str, MetricSummary]] = {}
     for row in connection.execute(statement).mappings():
-        given = {name: value for name, value in row.items() if value is not None}
-        of_job = found.setdefault(given.pop("job"), {})
-        of_job[row["name"]] = MetricSummary(**given)
-    return found
+        columns = {name: value for name, value in row.items() if value is not None}
+        of_job = summaries.setdefault(columns.pop("job"), {})
+        of_job[row["name"]] = MetricSummary(**columns)
+    return summaries

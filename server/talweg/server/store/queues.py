@@ -27,7 +27,7 @@ _COUNTS = (
     .group_by(jobs.c.queue)
     .subquery()
 )
-# Made once: this runs before each doorbell, while somebody waits for the job.
+# Made once: this runs before each wake-up message, while somebody waits for the job.
 _WAITING = select(_COUNTS.c.queue, _COUNTS.c.num, current_time() - jobs.c.create_time).join(
     jobs, jobs.c.seq == _COUNTS.c.first
 )

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from talweg.spec import arrays_of, given_of, inputs_of, kind, task_kind
+from talweg.spec import arrays_of, examples_of, inputs_of, kind, task_kind
 from talweg.v1.options_pb2 import (
     BINARY,
     METRIC_LEARNING,
@@ -49,18 +49,18 @@ class BundleCache:
         """Make an empty cache of at most so many bundles and bytes."""
         self._most = most
         self._most_bytes = most_bytes
-        self._kept: OrderedDict[bytes, DataBundle] = OrderedDict()
+        self._bundles: OrderedDict[bytes, DataBundle] = OrderedDict()
 
     def load(self, spec: JobSpec) -> DataBundle:
         """Return the data of a filled spec; see `load`."""
         key = _key(spec)
-        bundle = self._kept.pop(key, None) or make(spec)
-        self._kept[key] = bundle
-        while self._kept and (
-            len(self._kept) > self._most
-            or sum(kept.num_bytes for kept in self._kept.values()) > self._most_bytes
+        bundle = self._bundles.pop(key, None) or make(spec)
+        self._bundles[key] = bundle
+        while self._bundles and (
+            len(self._bundles) > self._most
+            or sum(bundle.num_bytes for bundle in self._bundles.values()) > self._most_bytes
         ):
-            self._kept.popitem(last=False)
+            self._bundles.popitem(last=False)
         return bundle
 
 
@@ -121,7 +121,7 @@ def _division(
 ) -> Division:
     """Return which samples go to training, validation and test."""
     task = task_kind(spec)
-    if task == METRIC_LEARNING and given_of(spec) == MetricLearning.labels:
+    if task == METRIC_LEARNING and examples_of(spec) == MetricLearning.labels:
         return divide_classes(spec.split, arrays["y"])
     if made_with_the_data is not None:
         return made_with_the_data
@@ -183,7 +183,7 @@ def _wanted(raw: RawData, spec: JobSpec) -> _Arrays:
             f"dataset {kind(spec.dataset)[0]} has no array {' and no '.join(missing)}, which task "
             f"{kind(spec.task)[0]} reads; it has {', '.join(raw.arrays)}"
         )
-    if "y" in raw.arrays and given_of(spec) != MetricLearning.labels:
+    if "y" in raw.arrays and examples_of(spec) != MetricLearning.labels:
         wanted = (*wanted, "y")
     return {name: raw.arrays[name] for name in wanted}
 

@@ -1,4 +1,4 @@
-"""Answering a doorbell: taking jobs from a queue until there are none."""
+"""Answering a wake-up message: taking jobs from a queue until there are none."""
 
 import gc
 import logging
@@ -20,7 +20,7 @@ from talweg.worker.execution.attempt import WorkerContext, carry_out, is_device_
 from talweg.worker.execution.fitness import why_unfit
 from talweg.worker.execution.lease import EXIT_STATUS
 
-# A doorbell is answered until then, so that Celery can replace and stop its child.
+# A wake-up message is answered until then, so that Celery can replace and stop its child.
 MAX_JOBS = 100
 MAX_SECONDS = 60.0
 # How long a claim waits for a server that restarts.
@@ -61,7 +61,7 @@ class Answering:
         """Carry out jobs of a queue until there are none, or others should have a turn.
 
         Args:
-            queue: That the doorbell rings for.
+            queue: To take jobs from.
 
         Returns:
             How many were carried out.

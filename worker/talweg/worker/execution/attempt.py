@@ -22,7 +22,7 @@ from talweg.worker import diagnostics
 from talweg.worker.artifacts import predictor
 from talweg.worker.channels import Channel, ServerAwayError, call
 from talweg.worker.execution import outcomes
-from talweg.worker.execution.checkpoint_keeper import CheckpointKeeper
+from talweg.worker.execution.checkpoints.keeper import CheckpointKeeper
 from talweg.worker.execution.control import JobControl
 from talweg.worker.execution.last_words import LastWords
 from talweg.worker.execution.lease import SAFE_SHARE, LeaseKeeper

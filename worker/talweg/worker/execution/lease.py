@@ -26,7 +26,7 @@ import grpc
 from talweg.v1.jobs_pb2 import LogLine
 from talweg.v1.workers_pb2 import Lease, ReportProgressRequest, ReportProgressResponse
 from talweg.worker.channels import Channel, call, is_away
-from talweg.worker.execution.checkpoint_keeper import CheckpointKeeper
+from talweg.worker.execution.checkpoints.keeper import CheckpointKeeper
 from talweg.worker.execution.control import JobControl
 from talweg.worker.execution.outbox import Outbox
 from talweg.worker.execution.reporter import JobReporter

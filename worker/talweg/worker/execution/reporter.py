@@ -49,7 +49,7 @@ class JobReporter:
         self.bundle: DataBundle | None = None
         """The data, once it is known."""
         self._spool = spool
-        self._told: deque[tuple[int, int, Mapping[str, float]] | Event] = deque()
+        self._incoming: deque[tuple[int, int, Mapping[str, float]] | Event] = deque()
         self._sorted: list[Event] = []
         self._unanswered: list[Event] = []
         self._progress: tuple[int, int, int, int] | None = None
@@ -84,15 +84,15 @@ class JobReporter:
         self._spool.warning(
             kind=Warning.Kind.Name(warning.kind), field=warning.field, message=warning.message
         )
-        self._told.append(Event(warning=warning))
+        self._incoming.append(Event(warning=warning))
 
     def guard(self, decision: GuardDecision) -> None:
         """Take what was done about a refused step after which training goes on."""
-        self._told.append(Event(guard=decision))
+        self._incoming.append(Event(guard=decision))
 
     def log(self, level: LogLine.Level.ValueType, text: str) -> None:
         """Take a line for people."""
-        self._told.append(Event(log=LogLine(level=level, text=text[:_MAX_LOG_LENGTH])))
+        self._incoming.append(Event(log=LogLine(level=level, text=text[:_MAX_LOG_LENGTH])))
 
     def progress(self, step: int, total_steps: int, epoch: int, total_epochs: int) -> None:
         """Take how far the attempt has come."""
@@ -100,7 +100,7 @@ class JobReporter:
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Take values by name."""
-        self._told.append((step, now_ms(), dict(values)))
+        self._incoming.append((step, now_ms(), dict(values)))
 
     def table(self, name: str, table: Table) -> None:
         """Take what a diagnosis found, and leave it in the spool at once.
@@ -148,10 +148,10 @@ class JobReporter:
             self._sort()
             return self._summaries.values()
 
-    def go_on(self, told: Mapping[str, Any]) -> None:
+    def go_on(self, summaries: Mapping[str, Any]) -> None:
         """Go on from what an earlier attempt's `summary_state` gave."""
         with self._sorting:
-            self._summaries.go_on(told)
+            self._summaries.go_on(summaries)
 
     def untold(self) -> Sequence[Mapping[str, Any]]:
         """Return the events that the server has not answered to yet, as JSON values."""
@@ -165,8 +165,8 @@ class JobReporter:
 
     def _sort(self) -> None:
         points: list[Point] = []
-        while self._told:
-            item = self._told.popleft()
+        while self._incoming:
+            item = self._incoming.popleft()
             if isinstance(item, Event):
                 self._sorted.append(item)
                 continue

@@ -11,7 +11,7 @@ from talweg.v1.spec_pb2 import JobSpec
 
 
 @dataclass(slots=True)
-class _Seen:
+class _Summary:
     goal: Goal.ValueType
     first: float
     first_step: int
@@ -32,52 +32,54 @@ class MetricSummaries:
             spec: Says which way each metric is better.
         """
         self._spec = spec
-        self._seen: dict[str, _Seen] = {}
+        self._summaries: dict[str, _Summary] = {}
         self._changed: set[str] = set()
 
     def add(self, step: int, values: Mapping[str, float]) -> set[str]:
         """Take finite values at a step, and return the names of those that are the best so far."""
         best: set[str] = set()
         for name, value in values.items():
-            seen = self._seen.get(name)
+            summary = self._summaries.get(name)
             self._changed.add(name)
-            if seen is None:
+            if summary is None:
                 goal = goal_of(self._spec, name)
-                self._seen[name] = _Seen(goal, value, step, value, step, value, step)
+                self._summaries[name] = _Summary(goal, value, step, value, step, value, step)
                 best.add(name)
                 continue
-            seen.last, seen.last_step = value, step
-            seen.count += 1
-            better = value > seen.best if seen.goal == Goal.MAXIMIZE else value < seen.best
+            summary.last, summary.last_step = value, step
+            summary.count += 1
+            better = (
+                value > summary.best if summary.goal == Goal.MAXIMIZE else value < summary.best
+            )
             if better:
-                seen.best, seen.best_step = value, step
+                summary.best, summary.best_step = value, step
                 best.add(name)
-        return {name for name in best if self._seen[name].goal != Goal.GOAL_UNSPECIFIED}
+        return {name for name in best if self._summaries[name].goal != Goal.GOAL_UNSPECIFIED}
 
     def take_changed(self) -> list[MetricSummary]:
         """Return the summaries that changed since the last call, by name."""
         names, self._changed = sorted(self._changed), set()
-        return [self._message(name, self._seen[name]) for name in names]
+        return [self._message(name, self._summaries[name]) for name in names]
 
     def values(self) -> dict[str, Any]:
         """Return all that was seen, as JSON values."""
-        return {name: asdict(seen) for name, seen in self._seen.items()}
+        return {name: asdict(summary) for name, summary in self._summaries.items()}
 
     def go_on(self, values: Mapping[str, Any]) -> None:
         """Take back what `values` gave, all of it as changed."""
-        self._seen = {name: _Seen(**seen) for name, seen in values.items()}
-        self._changed = set(self._seen)
+        self._summaries = {name: _Summary(**summary) for name, summary in values.items()}
+        self._changed = set(self._summaries)
 
-    def _message(self, name: str, seen: _Seen) -> MetricSummary:
+    def _message(self, name: str, summary: _Summary) -> MetricSummary:
         message = MetricSummary(
             name=name,
-            first=seen.first,
-            first_step=seen.first_step,
-            last=seen.last,
-            last_step=seen.last_step,
-            count=seen.count,
-            goal=seen.goal,
+            first=summary.first,
+            first_step=summary.first_step,
+            last=summary.last,
+            last_step=summary.last_step,
+            count=summary.count,
+            goal=summary.goal,
         )
-        if seen.goal != Goal.GOAL_UNSPECIFIED:
-            message.best, message.best_step = seen.best, seen.best_step
+        if summary.goal != Goal.GOAL_UNSPECIFIED:
+            message.best, message.best_step = summary.best, summary.best_step
         return message

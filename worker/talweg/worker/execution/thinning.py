@@ -18,7 +18,7 @@ class Thinning:
     def __init__(self) -> None:
         """Begin with no values."""
         self._next_ms: dict[tuple[str, ...], int] = {}
-        self._held: dict[tuple[str, ...], tuple[int, Mapping[str, float]]] = {}
+        self._waiting: dict[tuple[str, ...], tuple[int, Mapping[str, float]]] = {}
         # By kind and metric: what is best of one need not be best of another.
         self._best: dict[tuple[tuple[str, ...], str], tuple[int, Mapping[str, float]]] = {}
 
@@ -37,11 +37,11 @@ class Thinning:
             return True
         kind = tuple(values)
         if at_ms < self._next_ms.get(kind, 0):
-            self._held[kind] = (step, values)
+            self._waiting[kind] = (step, values)
             self._best |= {(kind, name): (step, values) for name in best}
             return False
         self._next_ms[kind] = at_ms + _PERIOD_MS
-        self._held.pop(kind, None)
+        self._waiting.pop(kind, None)
         for name in best:
             self._best.pop((kind, name), None)
         return True
@@ -54,14 +54,14 @@ class Thinning:
         best = {(kind, point[0]): point for (kind, _), point in self._best.items()}
         self._best = {}
         for (kind, step), _ in best.items():
-            if kind in self._held and self._held[kind][0] == step:
-                del self._held[kind]
+            if kind in self._waiting and self._waiting[kind][0] == step:
+                del self._waiting[kind]
         yield from sorted(best.values(), key=lambda point: point[0])
 
     def rest(self) -> list[tuple[int, Mapping[str, float]]]:
         """Return the last point of each kind where the server has not got it, by step."""
-        held, self._held = self._held, {}
-        return sorted(held.values(), key=lambda point: point[0])
+        points, self._waiting = self._waiting, {}
+        return sorted(points.values(), key=lambda point: point[0])
 
 
 def metric_event(step: int, values: Mapping[str, float]) -> Event:

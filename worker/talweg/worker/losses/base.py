@@ -28,8 +28,8 @@ def reduction_of(spec: Message) -> str:
 
 def floats(values: Iterable[float]) -> Tensor | None:
     """Numbers as a buffer, or none; float64, so that a float64 loss loses nothing."""
-    given = list(values)
-    return torch.tensor(given, dtype=torch.float64) if given else None
+    numbers = list(values)
+    return torch.tensor(numbers, dtype=torch.float64) if numbers else None
 
 
 def weights_tensor(spec: Message, name: str) -> Tensor | None:

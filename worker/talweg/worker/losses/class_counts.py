@@ -89,23 +89,23 @@ def with_counts(loss: pb.Loss, counts: ClassCounts) -> pb.Loss:
                 getattr(leaf, _COUNTS).extend(max(n, 1) for n in counts.seen)
         for descriptor, value in leaf.ListFields():
             if isinstance(value, pb.ClassWeights) and value.WhichOneof("computed"):
-                found = (_of_yes if descriptor.name == _OF_YES else _of_classes)(counts, value)
+                computed = (_of_yes if descriptor.name == _OF_YES else _of_classes)(counts, value)
                 value.Clear()
-                value.values.extend(found)
+                value.values.extend(computed)
     return resolved
 
 
 def _of_classes(counts: ClassCounts, weights: pb.ClassWeights) -> list[float]:
-    found: list[float] = class_weights(counts.seen, weights).tolist()
-    return found
+    computed: list[float] = class_weights(counts.seen, weights).tolist()
+    return computed
 
 
 def _of_yes(counts: ClassCounts, weights: pb.ClassWeights) -> list[float]:
-    found = []
+    computed = []
     for yes, no in zip(counts.seen, counts.unseen, strict=True):
         of_no, of_yes = class_weights([no, yes], weights).tolist()
-        found.append(of_yes / of_no if of_yes and of_no else 1.0)
-    return found
+        computed.append(of_yes / of_no if of_yes and of_no else 1.0)
+    return computed
 
 
 def _class_losses(loss: pb.Loss) -> Iterator[Message]:

@@ -228,8 +228,8 @@ class _Place:
 def _curve(module: LossModule, place: _Place, points: Tensor) -> tuple[Tensor, Tensor]:
     """Give values and slopes at points (N,), NaN where the loss has no meaning."""
     values, slopes = torch.full_like(points, math.nan), torch.full_like(points, math.nan)
-    kept = place.defined(points)
-    z = points[kept].requires_grad_()
+    defined = place.defined(points)
+    z = points[defined].requires_grad_()
     inputs = place.inputs(z, module.input_names)
     module.check_inputs(inputs)
     module.check_values(inputs)
@@ -237,10 +237,10 @@ def _curve(module: LossModule, place: _Place, points: Tensor) -> tuple[Tensor, T
     if each is None:
         singles = [place.inputs(point[None], module.input_names) for point in z]
         each = torch.stack([module(single).mean() for single in singles])
-    values[kept] = each.detach()
-    slopes[kept] = 0.0
+    values[defined] = each.detach()
+    slopes[defined] = 0.0
     if each.requires_grad:
-        (slopes[kept],) = torch.autograd.grad(each.sum(), z)
+        (slopes[defined],) = torch.autograd.grad(each.sum(), z)
     return values, slopes
 
 

@@ -135,10 +135,10 @@ class Blobs:
         try:
             with _failing_as_files_do():
                 self._files.invalidate_cache(whole)
-                found = self._files.ls(whole, detail=False)
+                paths = self._files.ls(whole, detail=False)
         except FileNotFoundError:
             return []
-        names = [str(path).rstrip("/").rpartition("/")[2] for path in found]
+        names = [str(path).rstrip("/").rpartition("/")[2] for path in paths]
         return [name for name in names if name]
 
     def _remove_whole(self, whole: str) -> None:

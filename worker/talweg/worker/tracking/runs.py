@@ -279,14 +279,14 @@ class Runs:
 
     def find_models(self, run: RunId) -> list[str]:
         """Return the ids of the run's logged models that are still empty, the oldest first."""
-        found = self._ask(
+        models = self._ask(
             lambda client: client.search_logged_models(
                 [run.experiment_id],
                 f"source_run_id = '{run.run_id}'",
                 order_by=[{"field_name": "creation_timestamp", "ascending": True}],
             )
         )
-        return [model.model_id for model in found if model.status == LoggedModelStatus.PENDING]
+        return [model.model_id for model in models if model.status == LoggedModelStatus.PENDING]
 
     def delete_model(self, model_id: str) -> None:
         """Delete a logged model that nobody needs."""
@@ -304,8 +304,8 @@ class Runs:
 
 
 def _find_or_make_experiment(client: MlflowClient, name: str) -> str:
-    found = client.get_experiment_by_name(name)
-    if found is None:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
         try:
             made: str = client.create_experiment(name, tags=EXPERIMENT_TAGS)
             return made
@@ -313,10 +313,10 @@ def _find_or_make_experiment(client: MlflowClient, name: str) -> str:
             # Another machine's delivery was first.
             if exc.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-            found = client.get_experiment_by_name(name)
-            if found is None:
+            experiment = client.get_experiment_by_name(name)
+            if experiment is None:
                 raise
-    experiment_id: str = found.experiment_id
-    if found.lifecycle_stage == LifecycleStage.DELETED:
+    experiment_id: str = experiment.experiment_id
+    if experiment.lifecycle_stage == LifecycleStage.DELETED:
         client.restore_experiment(experiment_id)
     return experiment_id

@@ -81,16 +81,16 @@ def compare(
         if not as_json:
             _print(comparison)
         names = [row.job for group in comparison.groups for row in group.rows]
-        found = _find_again(client, names, condition)
+        compared = _find_again(client, names, condition)
         if link:
-            found = _wait_for_runs(client, found, names, condition, link_timeout)
-    url = compare_url(found)
+            compared = _wait_for_runs(client, compared, names, condition, link_timeout)
+    url = compare_url(compared)
     if as_json:
         print_json(_json(comparison, url))
         return
     if url:
         say(f"MLflow: {url}")
-    elif _missing(found):
+    elif _missing(compared):
         note("MLflow: some runs have not arrived yet; --link waits for them")
 
 

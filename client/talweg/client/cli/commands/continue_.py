@@ -41,8 +41,8 @@ def continue_(
     """
     status = 0
     with session.client() as client:
-        (found,) = find_jobs(client, [job])
-        new = found.continue_(*changes, step=step)
+        (parent,) = find_jobs(client, [job])
+        new = parent.continue_(*changes, step=step)
         tell_warnings([new])
         if watch:
             status = follow_or_detach(client, [new], stderr=as_json)
@@ -50,5 +50,5 @@ def continue_(
         if as_json:
             print_json(job_json(new))
         elif not watch:
-            say(f"{new.id} continues {found.id} from step {new.spec.continued_from.step}")
+            say(f"{new.id} continues {parent.id} from step {new.spec.continued_from.step}")
     return status

@@ -49,10 +49,10 @@ def watch(session: Session, jobs: Sequence[str], as_json: bool) -> int:
     --json prints one line per event.
     """
     with session.client() as client:
-        found = find_jobs(client, jobs)
+        watched = find_jobs(client, jobs)
         if as_json:
-            return _print_events(client, found)
-        return follow_or_detach(client, found, all_logs=True)
+            return _print_events(client, watched)
+        return follow_or_detach(client, watched, all_logs=True)
 
 
 @click.command()

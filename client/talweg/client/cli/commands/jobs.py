@@ -58,8 +58,8 @@ def jobs(
     condition = joined_filter(filter, states, experiment)
     with session.client() as client:
         # One more than is shown, to know whether there are more.
-        found = list(client.jobs(filter=condition, order_by=order_by, limit=limit + 1))
-    shown = found[:limit]
+        listed = list(client.jobs(filter=condition, order_by=order_by, limit=limit + 1))
+    shown = listed[:limit]
     if as_json:
         print_json([job_json(job) for job in shown])
         return
@@ -86,7 +86,7 @@ def jobs(
             ago(message.create_time),
         )
     console().print(table)
-    if len(found) > limit:
+    if len(listed) > limit:
         note(f"there are more jobs; use --limit {limit * 10} to see them")
 
 

@@ -40,7 +40,7 @@ class Look:
     """The name of the data set in the catalogue."""
     spec: JobSpec
     """The requested task and data."""
-    found: tuple[Measured, ...]
+    measurements: tuple[Measured, ...]
     """The measurements."""
 
     @property
@@ -164,30 +164,30 @@ def fit_heads(job: JobSpec) -> None:
             head.loss.CopyFrom(spec.fill_message(Loss(bce_with_logits=BceWithLogits())))
 
 
-def lines(seen: Look, given: Mapping[str, Any]) -> list[str]:
+def lines(look: Look, overrides: Mapping[str, Any]) -> list[str]:
     """Return the measurements as lines, with those that the command line overrides."""
-    _, gave_way = spec.facts_measured(seen.found, given)
-    told = [f"measured on the training split of {seen.name} for {seen.task}:"]
-    for each in seen.found:
+    _, gave_way = spec.facts_measured(look.measurements, overrides)
+    texts = [f"measured on the training split of {look.name} for {look.task}:"]
+    for each in look.measurements:
         text = each.how
         if each.fact:
             text = f"{each.fact} {_plain(each.value)}: {text}"
         if each in gave_way:
             text += " (not used: overridden on the command line)"
-        told.append(f"  {text}")
-    if len(seen.found) == 0:
-        told.append("  nothing: no fact of this task can be measured")
-    return told
+        texts.append(f"  {text}")
+    if len(look.measurements) == 0:
+        texts.append("  nothing: no fact of this task can be measured")
+    return texts
 
 
-def as_json(seen: Look, given: Mapping[str, Any]) -> list[dict[str, Any]]:
+def as_json(look: Look, overrides: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the measurements in JSON form."""
-    _, gave_way = spec.facts_measured(seen.found, given)
+    _, gave_way = spec.facts_measured(look.measurements, overrides)
     return [
         {"fact": each.fact, "value": each.value, "used": each not in gave_way, "how": each.how}
         if each.fact
         else {"how": each.how}
-        for each in seen.found
+        for each in look.measurements
     ]
 
 

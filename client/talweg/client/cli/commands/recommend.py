@@ -80,15 +80,15 @@ def recommend(
     not affect the choice for the task are ignored with a note. With --data, missing facts are
     measured on the training split, on this machine.
     """
-    given = _given(options)
-    seen, known = None, given
+    named = _given(options)
+    look, known = None, named
     if data is not None:
         from talweg.client.cli.commands import measure
 
-        to_facts(None, given)  # Invalid facts are refused before the data are read.
-        seen = measure.look(data, task)
-        task = seen.task
-        known, _ = spec.facts_measured(seen.found, given)
+        to_facts(None, named)  # Invalid facts are refused before the data are read.
+        look = measure.look(data, task)
+        task = look.task
+        known, _ = spec.facts_measured(look.measurements, named)
     if task is None:
         raise click.UsageError("Missing option '--task' (or '--data', which may imply the task)")
     facts, kind = to_facts(None, known), task
@@ -96,11 +96,11 @@ def recommend(
         session, lambda client: client.recommend(kind, facts), lambda: _known_here(kind, facts)
     )
     if as_json:
-        _print_json(response, seen, given)
+        _print_json(response, look, named)
     elif as_yaml:
-        _print_yaml(response, rank, seen, given)
+        _print_yaml(response, rank, look, named)
     else:
-        _print_table(response, seen, given)
+        _print_table(response, look, named)
     for fact in response.ignored:
         note(f"{fact.name} was not used: {fact.reason}")
     if not facts.ListFields() and not as_json:
@@ -138,36 +138,36 @@ def _known_here(task: str, facts: ProblemFacts) -> RecommendLossResponse:
 
 
 def _print_json(
-    response: RecommendLossResponse, seen: "Look | None", given: dict[str, Any]
+    response: RecommendLossResponse, look: "Look | None", named: dict[str, Any]
 ) -> None:
     value = spec.to_dict(response)
-    if seen is not None:
+    if look is not None:
         from talweg.client.cli.commands import measure
 
-        value = {"task": seen.task, "measured": measure.as_json(seen, given), **value}
+        value = {"task": look.task, "measured": measure.as_json(look, named), **value}
     print_json(value)
 
 
 def _print_yaml(
-    response: RecommendLossResponse, rank: int, seen: "Look | None", given: dict[str, Any]
+    response: RecommendLossResponse, rank: int, look: "Look | None", named: dict[str, Any]
 ) -> None:
-    found = response.recommendations
-    if rank > len(found):
-        raise click.UsageError(f"--rank must be <= {len(found)}, but got {rank}")
-    chosen = found[rank - 1]
+    ranked = response.recommendations
+    if rank > len(ranked):
+        raise click.UsageError(f"--rank must be <= {len(ranked)}, but got {rank}")
+    chosen = ranked[rank - 1]
     part = JobSpec(loss=chosen.loss)
     if chosen.HasField("task"):
         part.task.CopyFrom(chosen.task)
     texts = [chosen.reason, chosen.caution, _for_evaluate(chosen)]
-    if seen is not None:
+    if look is not None:
         from talweg.client.cli.commands import measure
 
         if not chosen.only_evaluated:
             # With the parameters of the task, the split and the preprocessing.
-            part.MergeFrom(seen.spec)
+            part.MergeFrom(look.spec)
             part.task.MergeFrom(chosen.task)
             measure.fit_heads(part)
-        texts[:0] = measure.lines(seen, given)
+        texts[:0] = measure.lines(look, named)
     for text in texts:
         for line in textwrap.wrap(text, _WIDTH, break_long_words=False):
             say(f"# {line}")
@@ -175,18 +175,18 @@ def _print_yaml(
 
 
 def _print_table(
-    response: RecommendLossResponse, seen: "Look | None", given: dict[str, Any]
+    response: RecommendLossResponse, look: "Look | None", named: dict[str, Any]
 ) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    found = response.recommendations
-    alone = {_for_evaluate(each) for each in found}
+    ranked = response.recommendations
+    alone = {_for_evaluate(each) for each in ranked}
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("", justify="right")
     table.add_column("LOSS", max_width=48)
     table.add_column("WHY")
-    for index, each in enumerate(found):
+    for index, each in enumerate(ranked):
         why = [each.reason]
         if each.caution:
             why.append(f"But: {each.caution}")
@@ -194,10 +194,10 @@ def _print_table(
             why.append(_for_evaluate(each))
         table.add_row(str(index + 1), Text(spec.label(each.loss)), Text("\n".join(why)))
     out = console()
-    if seen is not None:
+    if look is not None:
         from talweg.client.cli.commands import measure
 
-        for line in measure.lines(seen, given):
+        for line in measure.lines(look, named):
             out.print(Text(line))
         out.print()
     out.print(table)

@@ -35,21 +35,21 @@ def show(session: Session, job: str, as_json: bool) -> None:
     from talweg.spec import to_dict, to_yaml
 
     with session.client() as client:
-        (found,) = find_jobs(client, [job])
-        metrics = found.metrics()
+        (shown,) = find_jobs(client, [job])
+        metrics = shown.metrics()
     if as_json:
         summaries = {name: to_dict(summary) for name, summary in metrics.summaries.items()}
-        print_json({**job_json(found), "metrics": summaries})
+        print_json({**job_json(shown), "metrics": summaries})
         return
     out = console()
-    _print_facts(out, found)
-    _print_outcome(out, found.outcome)
-    for warning in found.warnings:
+    _print_facts(out, shown)
+    _print_outcome(out, shown.outcome)
+    for warning in shown.warnings:
         place = f"{warning.field}: " if warning.field else ""
         out.print(f"warning: {place}{warning.message}", style="yellow", markup=False)
     _print_metrics(out, metrics)
     out.print("\n[bold]Spec[/]")
-    say(to_yaml(found.spec), end="")
+    say(to_yaml(shown.spec), end="")
 
 
 def _print_facts(out: "Console", job: Job) -> None:
@@ -104,16 +104,18 @@ def _print_outcome(out: "Console", outcome: jobs_pb2.Outcome | None) -> None:
 def _print_divergence(out: "Console", outcome: jobs_pb2.Outcome) -> None:
     from talweg.spec import divergence_lines
 
-    seen = outcome.divergence
-    lines = [line for line in divergence_lines(seen) if line not in outcome.message]
+    divergence = outcome.divergence
+    lines = [line for line in divergence_lines(divergence) if line not in outcome.message]
     out.print("\n".join(lines), markup=False)
-    num_points = max(len(seen.losses), len(seen.gradient_norms))
+    num_points = max(len(divergence.losses), len(divergence.gradient_norms))
     if not num_points:
         return
     table = _table("BEFORE STEP", "LOSS", "GRADIENT NORM")
-    losses = [""] * (num_points - len(seen.losses)) + [number(value) for value in seen.losses]
-    norms = [""] * (num_points - len(seen.gradient_norms))
-    norms += [number(value) for value in seen.gradient_norms]
+    losses = [""] * (num_points - len(divergence.losses)) + [
+        number(value) for value in divergence.losses
+    ]
+    norms = [""] * (num_points - len(divergence.gradient_norms))
+    norms += [number(value) for value in divergence.gradient_norms]
     for index, (loss, norm) in enumerate(zip(losses, norms, strict=True)):
         table.add_row(str(index - num_points), loss, norm)
     out.print(table)

@@ -121,11 +121,11 @@ def _tell_refused(sources: Sequence[_Source], results: Sequence[Job | TalwegErro
     status = 0
     remaining = list(results)
     for source in sources:
-        found, remaining = remaining[: len(source.specs)], remaining[len(source.specs) :]
-        invalid = {i: error for i, error in enumerate(found) if isinstance(error, InvalidSpec)}
+        of_source, remaining = remaining[: len(source.specs)], remaining[len(source.specs) :]
+        invalid = {i: error for i, error in enumerate(of_source) if isinstance(error, InvalidSpec)}
         others = {
             str(error): error
-            for error in found
+            for error in of_source
             if isinstance(error, TalwegError) and not isinstance(error, InvalidSpec)
         }
         if invalid:

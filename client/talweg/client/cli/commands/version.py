@@ -24,5 +24,5 @@ def version(as_json: bool) -> None:
     if as_json:
         print_json(versions)
         return
-    for name, found in versions.items():
-        say(f"{name} {found}")
+    for name, number in versions.items():
+        say(f"{name} {number}")

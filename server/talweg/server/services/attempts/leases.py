@@ -36,7 +36,7 @@ _GIVEN_BACK = frozenset({Job.QUEUED, Job.PAUSED})
 
 
 @dataclass(frozen=True)
-class Held:
+class LeaseClaim:
     """The lease that a worker says it holds."""
 
     job: str
@@ -117,11 +117,11 @@ class LeaseService:
         )
         return await self._database.writing_relaxed(_claim, wanted)
 
-    async def report(self, held: Held, report: Report) -> CancelOrder | PauseOrder | None:
+    async def report(self, lease: LeaseClaim, report: Report) -> CancelOrder | PauseOrder | None:
         """Renew a lease and append what happened, once, however often it is sent.
 
         Args:
-            held: The lease.
+            lease: The lease.
             report: What happened since the report before.
 
         Returns:
@@ -132,25 +132,25 @@ class LeaseService:
             StaleLease: The lease is not the job's any more.
             InvalidRequest: The report holds what a worker has no say in.
         """
-        id_ = job_of(held.job, field="lease.job")
-        return await self._database.writing_relaxed(self._report, id_, held, report)
+        id_ = job_of(lease.job, field="lease.job")
+        return await self._database.writing_relaxed(self._report, id_, lease, report)
 
     def _report(
-        self, tx: Transaction, id_: str, held: Held, report: Report
+        self, tx: Transaction, id_: str, lease: LeaseClaim, report: Report
     ) -> CancelOrder | PauseOrder | None:
         row = jobs.lock(tx, id_)
-        _check_lease(row, held)
+        _check_lease(row, lease)
         row = apply(tx, row, report, lease_until=tx.now + microseconds(self.lease))
         if not row.cancel_requested:
             return PauseOrder(row.pause_reason) if row.pause_requested else None
         left = max(0, (row.cancel_deadline or 0) - tx.now)
         return CancelOrder(timedelta(microseconds=left), row.cancel_reason)
 
-    async def finish(self, held: Held, outcome: Outcome, last: Report | None) -> None:
+    async def finish(self, lease: LeaseClaim, outcome: Outcome, last: Report | None) -> None:
         """End a job, or give it back to the queue. Sent again alike it changes nothing.
 
         Args:
-            held: The lease.
+            lease: The lease.
             outcome: How it ended; with state QUEUED or PAUSED the job goes back, and is either
                 as somebody has asked by now. With cause SERVICE it may be claimed again only after
                 a pause, and with WORKER_LOST it counts as lost.
@@ -173,8 +173,8 @@ class LeaseService:
                 "outcome.model_sha256",
                 f"must be 64 hexadecimal digits, or empty, but got {outcome.model_sha256[:100]!a}",
             )
-        id_ = job_of(held.job, field="lease.job")
-        await self._database.writing(_finish, id_, held, outcome, last, self._max_lost_attempts)
+        id_ = job_of(lease.job, field="lease.job")
+        await self._database.writing(_finish, id_, lease, outcome, last, self._max_lost_attempts)
 
 
 def _claim(tx: Transaction, wanted: leases.Claim) -> list[JobRow]:
@@ -188,16 +188,16 @@ def _claim(tx: Transaction, wanted: leases.Claim) -> list[JobRow]:
 def _finish(
     tx: Transaction,
     id_: str,
-    held: Held,
+    lease: LeaseClaim,
     outcome: Outcome,
     last: Report | None,
     max_lost_attempts: int,
 ) -> None:
     row = jobs.lock(tx, id_)
     digest = hashlib.sha256(outcome.SerializeToString(deterministic=True)).digest()
-    if _was_finished(tx, row, held, digest):
+    if _was_finished(tx, row, lease, digest):
         return
-    _check_lease(row, held)
+    _check_lease(row, lease)
     if last is not None:
         row = apply(tx, row, last, lease_until=row.lease_until)
     message = escape_control(outcome.message[:_MAX_MESSAGE_CHARS])
@@ -221,25 +221,25 @@ def _finish(
         endings.requeue(tx, row, reason, ending="released", outcome_digest=digest)
 
 
-def _was_finished(tx: Transaction, row: JobRow, held: Held, digest: bytes) -> bool:
+def _was_finished(tx: Transaction, row: JobRow, lease: LeaseClaim, digest: bytes) -> bool:
     """Return whether this very call came before, and its answer was lost."""
-    if held.attempt > row.attempt or (row.state == Job.RUNNING and row.attempt == held.attempt):
+    if lease.attempt > row.attempt or (row.state == Job.RUNNING and row.attempt == lease.attempt):
         return False
-    attempt = leases.attempt_of(tx, seq=row.seq, attempt=held.attempt)
+    attempt = leases.attempt_of(tx, seq=row.seq, attempt=lease.attempt)
     return (
         attempt is not None
-        and secrets.compare_digest(attempt.token.encode(), held.token.encode())
+        and secrets.compare_digest(attempt.token.encode(), lease.token.encode())
         and attempt.outcome_digest == digest
     )
 
 
-def _check_lease(row: JobRow, held: Held) -> None:
+def _check_lease(row: JobRow, lease: LeaseClaim) -> None:
     if row.state != Job.RUNNING:
         state = Job.State.Name(row.state)  # type: ignore[arg-type]
         problem = f"{row.name} is {state}, not RUNNING"
-    elif row.attempt != held.attempt:
-        problem = f"{row.name} is at attempt {row.attempt}, not {held.attempt}"
-    elif not secrets.compare_digest(row.lease_token.encode(), held.token.encode()):
+    elif row.attempt != lease.attempt:
+        problem = f"{row.name} is at attempt {row.attempt}, not {lease.attempt}"
+    elif not secrets.compare_digest(row.lease_token.encode(), lease.token.encode()):
         problem = f"the token does not belong to attempt {row.attempt} of {row.name}"
     else:
         return

@@ -61,9 +61,9 @@ def apply(tx: Transaction, row: JobRow, report: Report, *, lease_until: int | No
     if report.sequence <= row.report_sequence:
         return jobs.change(tx, row, lease_until=lease_until)
     since = row.metrics_time or row.start_time or tx.now
-    given, warnings = _new_warnings(report.events, row.warnings)
-    told = [readable(_bounded(event)) for event in given]
-    new = thin(told, slots(tx.now - since), _steps_to_keep(report.summaries))
+    fresh, warnings = _new_warnings(report.events, row.warnings)
+    accepted = [readable(_bounded(event)) for event in fresh]
+    new = thin(accepted, slots(tx.now - since), _steps_to_keep(report.summaries))
     progress = _latest_progress(report)
     if progress is not None and not any(event.HasField("progress") for event in new):
         stored = row.progress and Progress.FromString(row.progress)
@@ -167,25 +167,25 @@ def _check_kept(kept: Kept, row: JobRow) -> None:
             )
 
 
-def _new_warnings(given: Sequence[Event], held: bytes) -> tuple[list[Event], bytes]:
+def _new_warnings(events: Sequence[Event], record: bytes) -> tuple[list[Event], bytes]:
     """Return the events without what the job was warned of before, and all its warnings.
 
     An attempt that begins anew warns anew.
     """
-    if not any(event.HasField("warning") for event in given):
-        return list(given), held
-    job = Job.FromString(held)
+    if not any(event.HasField("warning") for event in events):
+        return list(events), record
+    job = Job.FromString(record)
     said = {(warning.kind, warning.field) for warning in job.warnings}
-    kept = []
-    for event in given:
+    fresh = []
+    for event in events:
         if event.HasField("warning"):
             about = (event.warning.kind, event.warning.field)
             if about in said or len(job.warnings) >= _MAX_WARNINGS:
                 continue
             said.add(about)
             job.warnings.append(readable(event.warning))
-        kept.append(event)
-    return kept, job.SerializeToString()
+        fresh.append(event)
+    return fresh, job.SerializeToString()
 
 
 def _bounded(event: Event) -> Event:

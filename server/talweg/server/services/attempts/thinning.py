@@ -38,9 +38,9 @@ def thin(events: Sequence[Event], num_slots: int, keep: Collection[int] = ()) ->
     """
     finite = [each for each in map(_finite, events) if each is not None]
     of_steps = [index for index, event in enumerate(finite) if is_of_step(event.metrics.values)]
-    kept = set(_spread(of_steps, num_slots))
-    kept |= {index for index in of_steps if finite[index].metrics.step in keep}
-    left_out = set(of_steps) - kept
+    retained = set(_spread(of_steps, num_slots))
+    retained |= {index for index in of_steps if finite[index].metrics.step in keep}
+    left_out = set(of_steps) - retained
     return [event for index, event in enumerate(finite) if index not in left_out]
 
 

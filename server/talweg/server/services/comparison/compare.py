@@ -205,8 +205,8 @@ def _trivial(connection: Connection, rows: Sequence[JobRow], metric: str) -> Map
     name = trivial_name(metric)
     if not name:
         return {}
-    found = metrics.of_jobs(connection, [row.seq for row in rows], [name])
-    return {seq: by_name[name].last for seq, by_name in found.items()}
+    summaries = metrics.of_jobs(connection, [row.seq for row in rows], [name])
+    return {seq: by_name[name].last for seq, by_name in summaries.items()}
 
 
 def _compared(
@@ -245,15 +245,15 @@ def _marked(
     apart = outliers([group.values for group in groups])
 
     def marks(row: Row, outlying: set[float]) -> list[Mark.ValueType]:
-        found: list[Mark.ValueType] = []
+        row_marks: list[Mark.ValueType] = []
         if row.value is None:
-            return found
+            return row_marks
         known = trivial.get(row.job.seq)
         if known is not None and is_worse_than_trivial(row.value, known, goal):
-            found.append(Mark.WORSE_THAN_TRIVIAL)
+            row_marks.append(Mark.WORSE_THAN_TRIVIAL)
         if row.counts and row.value in outlying:
-            found.append(Mark.OUTLIER)
-        return found
+            row_marks.append(Mark.OUTLIER)
+        return row_marks
 
     return [
         Group(group.labels, [replace(row, marks=marks(row, of_group)) for row in group.rows])

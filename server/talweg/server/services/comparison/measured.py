@@ -46,20 +46,20 @@ def measured(
     ]
     names = {metric}
     names |= {row.job_spec.training.early_stopping.metric for row in by_early_stopping}
-    found = metrics.of_jobs(connection, [row.seq for row in rows], sorted(names))
+    summaries = metrics.of_jobs(connection, [row.seq for row in rows], sorted(names))
     values = {
         seq: Measured(by_name[metric].last, by_name[metric].last_step)
-        for seq, by_name in found.items()
+        for seq, by_name in summaries.items()
         if metric in by_name
     }
     sought: dict[int, int] = {}
     for row in by_early_stopping:
         if row.seq not in values:
             continue
-        step = _weights_step(row, found[row.seq])
-        kept = _of_summary(found[row.seq][metric], step)
-        if kept is not None:
-            values[row.seq] = kept
+        step = _weights_step(row, summaries[row.seq])
+        of_best_weights = _of_summary(summaries[row.seq][metric], step)
+        if of_best_weights is not None:
+            values[row.seq] = of_best_weights
         else:
             sought[row.seq] = step
             # A step whose evaluation the record does not hold has no value.

@@ -73,12 +73,12 @@ class Expression(OwnLoss, Elementwise):
 
     def _culprit(self, what: str, inputs: Mapping[str, Tensor]) -> Operation | None:
         """Find the operation by which the first number that is not finite came about."""
-        seen: dict[int, tuple[Term, Tensor]] = {}
+        results: dict[int, tuple[Term, Tensor]] = {}
 
         def watch(term: Term, result: Tensor) -> None:
             if result.requires_grad:
                 result.retain_grad()
-            seen[id(term)] = term, result
+            results[id(term)] = term, result
 
         pred, target = self._take(inputs)
         with torch.enable_grad():
@@ -86,10 +86,10 @@ class Expression(OwnLoss, Elementwise):
             values = compiled(self._term, watch)(pred, target)
             if what == "gradient":
                 values.sum().backward()  # type: ignore[no-untyped-call]
-        found = list(seen.values()) if what == "value" else reversed(seen.values())
-        for term, result in found:
+        in_order = list(results.values()) if what == "value" else reversed(results.values())
+        for term, result in in_order:
             if isinstance(term, Operation):
-                parts = [seen[id(part)][1] for part in term.terms if id(part) in seen]
+                parts = [results[id(part)][1] for part in term.terms if id(part) in results]
                 came_in, went_out = [result], parts
                 if what == "value":
                     came_in, went_out = parts, [result]
@@ -100,4 +100,4 @@ class Expression(OwnLoss, Elementwise):
 
 def _finite(what: str, tensors: list[Tensor]) -> bool:
     numbers = [tensor.grad if what == "gradient" else tensor for tensor in tensors]
-    return all(bool(torch.isfinite(found).all()) for found in numbers if found is not None)
+    return all(bool(torch.isfinite(each).all()) for each in numbers if each is not None)

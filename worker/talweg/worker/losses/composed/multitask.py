@@ -40,8 +40,8 @@ class Uncertainty(Pooled):
         super().__init__(reduction_of(spec))
         self.num_initial = len(spec.initial_log_vars)
         names = pb.Uncertainty.TaskType
-        given = [cast(multitask.TaskType, names.Name(task)) for task in spec.task_types]
-        self.task_types = given if choice_of(spec, "variant") == "kendall" else None
+        task_types = [cast(multitask.TaskType, names.Name(task)) for task in spec.task_types]
+        self.task_types = task_types if choice_of(spec, "variant") == "kendall" else None
 
     def _take(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
         checks.require_names(inputs, self.input_names)

@@ -98,13 +98,13 @@ class Plugin(OwnLoss):
 
 
 def _find(name: str) -> EntryPoint:
-    found = {entry.value: entry for entry in entry_points(group=GROUP, name=name)}
-    if len(found) == 1:
-        (entry,) = found.values()
+    entries = {entry.value: entry for entry in entry_points(group=GROUP, name=name)}
+    if len(entries) == 1:
+        (entry,) = entries.values()
         return entry
-    if found:
+    if entries:
         raise UserSpecError(
-            f"plugin.name: '{name}' is installed more than once, as {', '.join(sorted(found))}"
+            f"plugin.name: '{name}' is installed more than once, as {', '.join(sorted(entries))}"
         )
     known = sorted({entry.name for entry in entry_points(group=GROUP)})
     raise UserSpecError(

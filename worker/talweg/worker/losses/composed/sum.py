@@ -50,15 +50,15 @@ class Sum(LossModule):
             ValueError: An input is wrong, or the terms' shapes differ.
         """
         self._require_names(inputs)
-        return self._weigh([term.values(given) for term, given in self._share_out(inputs)])
+        return self._weigh([term.values(share) for term, share in self._share_out(inputs)])
 
     def parts(self, inputs: Mapping[str, Tensor]) -> list[Part]:
         """Return the parts of all terms; see `LossModule.parts`."""
         self._require_names(inputs)
         return [
             part._replace(factor=weight * part.factor)
-            for weight, (term, given) in zip(self.weights, self._share_out(inputs), strict=True)
-            for part in term.parts(given)
+            for weight, (term, share) in zip(self.weights, self._share_out(inputs), strict=True)
+            for part in term.parts(share)
         ]
 
     def term_values(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
@@ -68,18 +68,18 @@ class Sum(LossModule):
             ValueError: An input is wrong.
         """
         self._require_names(inputs)
-        return [term(given) for term, given in self._share_out(inputs)]
+        return [term(share) for term, share in self._share_out(inputs)]
 
     def check_inputs(self, inputs: Mapping[str, Tensor]) -> None:
         """Let every term check its inputs; see `LossModule.check_inputs`."""
         self._require_names(inputs)
-        for term, given in self._share_out(inputs):
-            term.check_inputs(given)
+        for term, share in self._share_out(inputs):
+            term.check_inputs(share)
 
     def check_values(self, inputs: Mapping[str, Tensor]) -> None:
         """Let every term check its inputs; see `LossModule.check_values`."""
-        for term, given in self._share_out(inputs):
-            term.check_values(given)
+        for term, share in self._share_out(inputs):
+            term.check_values(share)
 
     def _require_names(self, inputs: Mapping[str, Tensor]) -> None:
         checks.require_names(inputs, self.input_names, self.optional_names)

@@ -138,10 +138,10 @@ class CrossEntropy(Classes):
         return len(pred) if target.is_floating_point() else self._weight_of(target)
 
     def _weight_of(self, target: Tensor) -> Tensor:
-        kept = torch.ne(target, self.ignore_index)
+        counts = torch.ne(target, self.ignore_index)
         if self.weight is None:
-            return kept.sum()
-        return (self.weight[target.where(kept, 0)] * kept).sum()
+            return counts.sum()
+        return (self.weight[target.where(counts, 0)] * counts).sum()
 
 
 class Focal(Classes):
@@ -185,8 +185,8 @@ class Focal(Classes):
         loss = rest.clamp(min=torch.finfo(ce.dtype).tiny) ** self.gamma * ce
         if self.alpha is None:
             return loss
-        kept = target.where(torch.ne(target, self.ignore_index), 0)
-        return self.alpha.to(pred)[kept] * loss
+        counted = target.where(torch.ne(target, self.ignore_index), 0)
+        return self.alpha.to(pred)[counted] * loss
 
     def divisor(self, target: Tensor) -> Tensor:
         """Return the number of targets that count; see `LossModule.divisor`."""

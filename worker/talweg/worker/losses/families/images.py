@@ -175,23 +175,26 @@ class Perceptual(LossModule):
     def _values(self, pred: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
         both = self.network(torch.cat([pred, target.detach()]))
         count = len(pred)
-        found, wanted = [each[:count] for each in both], [each[count:] for each in both]
-        given = self.layer_weights if weights is None else weights
-        values = images.perceptual(found, wanted, given)
+        of_pred, of_target = [each[:count] for each in both], [each[count:] for each in both]
+        layer_weights = self.layer_weights if weights is None else weights
+        values = images.perceptual(of_pred, of_target, layer_weights)
         if not self.learned:
             return values
-        return values - torch.as_tensor(given, dtype=pred.dtype, device=pred.device).log().sum()
+        return (
+            values
+            - torch.as_tensor(layer_weights, dtype=pred.dtype, device=pred.device).log().sum()
+        )
 
 
 def frozen_digests(loss: LossModule, path: str = "loss") -> dict[str, str]:
     """Return the digests of the networks that a loss compares by, by their paths in the spec."""
-    found = {}
+    digests = {}
     for name, module in loss.named_modules():
         if isinstance(module, Perceptual):
             terms = re.findall(r"terms\.(\d+)", name)
             own = path + "".join(f".sum.terms.{index}.loss" for index in terms)
-            found[f"{own}.perceptual.network.tensors_sha256"] = module.network.digest
-    return found
+            digests[f"{own}.perceptual.network.tensors_sha256"] = module.network.digest
+    return digests
 
 
 BUILDERS: dict[str, type[LossModule]] = {

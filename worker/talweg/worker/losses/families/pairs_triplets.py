@@ -223,7 +223,7 @@ class OnlineTriplet(Pooled):
         return take_labelled(inputs)
 
     def _pooled(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        found = mining.online_triplet(
+        triplets = mining.online_triplet(
             embeddings,
             labels,
             strategy=self.strategy,
@@ -233,7 +233,11 @@ class OnlineTriplet(Pooled):
             soft_margin=self.soft_margin,
             nonzero=self.nonzero,
         )
-        return found.total if self.reduction == "sum" else found.total / found.number.clamp(min=1)
+        return (
+            triplets.total
+            if self.reduction == "sum"
+            else triplets.total / triplets.number.clamp(min=1)
+        )
 
 
 BUILDERS: dict[str, type[LossModule]] = {

@@ -29,13 +29,13 @@ def of_job(store: str, model: pb.JobModel, layers: Sequence[str]) -> FeatureNetw
     except (OSError, ImportError, ValueError) as exc:
         raise StoreAwayError(f"the blob store cannot be used: {exc}") from exc
     try:
-        kept = trained_models.read(blobs, model.job, model.sha256)
+        stored = trained_models.read(blobs, model.job, model.sha256)
     except OSError as exc:
         raise StoreAwayError(f"the blob store is unreachable: {exc}") from exc
     except trained_models.NoModelError as exc:
         raise UserSpecError(f"network.job must be a job whose model is kept, but {exc}") from exc
     try:
-        trained = saved.rebuild(kept.description, kept.weights)
+        trained = saved.rebuild(stored.description, stored.weights)
     except Exception as exc:  # Whatever the file holds.
         raise UserSpecError(
             f"network.job must be a job whose model can be built, but that of {model.job} cannot: "

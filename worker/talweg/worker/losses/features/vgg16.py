@@ -99,8 +99,8 @@ def _read(path: Path | None, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
         )
     try:
         with safe_open(path, framework="pt") as file:
-            held = set(file.keys())
-            missing = [name for name in wanted if name not in held]
+            names = set(file.keys())
+            missing = [name for name in wanted if name not in names]
             read = {} if missing else {name: file.get_tensor(name).float() for name in wanted}
     except (OSError, SafetensorError) as exc:
         raise UserSpecError(

@@ -87,16 +87,16 @@ def log_gamma_half_step(x: Tensor) -> Tensor:
     return (series * inverse) - torch.log(inverse) / 2 - moved
 
 
-def keep(pred: Tensor, kept: Tensor) -> Tensor:
+def keep(pred: Tensor, mask: Tensor) -> Tensor:
     """Return predictions (N, C, …) that are 0 where kept, (N, …) or alike, is false.
 
     Masked before anything is computed of them: the gradient of what a position no longer counts
     for is 0 times its slope, and that of NaN is NaN.
     """
     # Nearly always everything counts. Looking at it is free on the CPU; a GPU would be waited for.
-    if kept.is_cpu and bool(kept.all()):
+    if mask.is_cpu and bool(mask.all()):
         return pred
-    return pred.where(kept if kept.dim() == pred.dim() else kept[:, None], 0)
+    return pred.where(mask if mask.dim() == pred.dim() else mask[:, None], 0)
 
 
 def log(p: Tensor) -> Tensor:
@@ -107,8 +107,8 @@ def log(p: Tensor) -> Tensor:
     """
     # The slope of a logarithm below the smallest normal number is not finite.
     lowest = max(torch.finfo(p.dtype).tiny, math.exp(-100))
-    held = p.detach().log().clamp(min=-100) + (p - p.detach()) * STEEPEST
-    return torch.where(p < lowest, held, p.clamp(min=lowest).log())
+    log_p = p.detach().log().clamp(min=-100) + (p - p.detach()) * STEEPEST
+    return torch.where(p < lowest, log_p, p.clamp(min=lowest).log())
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -20,25 +20,25 @@ class SoftmaxSums(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, y: Tensor, kept: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, z: Tensor, y: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """Add up; see the class."""
         p = z.softmax(1)
-        ctx.save_for_backward(z, p, y, kept)
+        ctx.save_for_backward(z, p, y, mask)
         own = p.gather(1, y[:, None])[:, 0]
-        if kept is None:
+        if mask is None:
             total = p.sum(2)
         else:
-            own, total = own * kept, torch.bmm(p, kept[:, :, None])[:, :, 0]
+            own, total = own * mask, torch.bmm(p, mask[:, :, None])[:, :, 0]
         return torch.zeros_like(total).scatter_add_(1, y, own), total
 
     @staticmethod
     def backward(ctx: Any, by_own: Tensor, by_all: Tensor) -> tuple[Tensor, None, None]:
         """p_c (g_c - Σ_k g_k p_k) of g_c = by_all_c + by_own_c [y = c], at positions kept."""
-        z, p, y, kept = ctx.saved_tensors
+        z, p, y, mask = ctx.saved_tensors
         if torch.is_grad_enabled():
             # This gradient is to be differentiated in turn, and p hangs on z.
             p = z.softmax(1)
         own = p.gather(1, y[:, None]) * by_own.gather(1, y)[:, None]
         mean = torch.bmm(by_all[:, None], p) + own
         slope = (by_all[:, :, None] - mean).mul_(p).scatter_add_(1, y[:, None], own)
-        return slope if kept is None else slope.mul_(kept[:, None]), None, None
+        return slope if mask is None else slope.mul_(mask[:, None]), None, None

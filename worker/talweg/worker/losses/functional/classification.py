@@ -30,8 +30,8 @@ def bernoulli_nll(pred: Tensor, target: Tensor) -> Tensor:
     """
     limits = torch.finfo(pred.dtype)
     yes = _safe.log(pred)
-    held = -100 - (pred - pred.detach()) * _safe.STEEPEST
-    no = torch.where(pred == 1, held, torch.log1p(-pred.clamp(max=1 - limits.eps / 2)))
+    bounded = -100 - (pred - pred.detach()) * _safe.STEEPEST
+    no = torch.where(pred == 1, bounded, torch.log1p(-pred.clamp(max=1 - limits.eps / 2)))
     return -target * yes - (1 - target) * no
 
 

@@ -114,8 +114,8 @@ def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
 
     Reference: Kingma and Welling 2014, https://arxiv.org/abs/1312.6114
     """
-    held = clamp(logvar, -60, 30)
-    return (mu.square() + torch.expm1(held) - held) / 2
+    bounded = clamp(logvar, -60, 30)
+    return (mu.square() + torch.expm1(bounded) - bounded) / 2
 
 
 def reconstruction(recon: Tensor, target: Tensor, form: Reconstruction) -> Tensor:

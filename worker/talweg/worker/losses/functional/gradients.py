@@ -23,14 +23,14 @@ def clip_by_global_norm(gradients: Iterable[Tensor], max_norm: float) -> list[Te
     """
     if not max_norm > 0:
         raise ValueError(f"max_norm must be > 0, but got {max_norm:g}")
-    given = list(gradients)
-    if not given:
+    tensors = list(gradients)
+    if not tensors:
         return []
-    norms = [torch.linalg.vector_norm(g, dtype=_wide(g)).to(given[0].device) for g in given]
+    norms = [torch.linalg.vector_norm(g, dtype=_wide(g)).to(tensors[0].device) for g in tensors]
     norm = torch.linalg.vector_norm(torch.stack(norms))
     # No eps beside the norm: a norm of exactly max_norm stays as it is.
     factor = torch.where(norm > max_norm, max_norm / norm, 1)
-    return [(g * factor.to(g.device)).to(g.dtype) for g in given]
+    return [(g * factor.to(g.device)).to(g.dtype) for g in tensors]
 
 
 def clip_by_value(gradients: Iterable[Tensor], clip_value: float) -> list[Tensor]:

@@ -35,9 +35,9 @@ def lovasz_softmax(
     """
     if not pred.numel():
         return pred.sum()
-    kept = None if ignore_index is None else target != ignore_index
-    if kept is not None:
-        pred = _safe.keep(pred, kept)
+    mask = None if ignore_index is None else target != ignore_index
+    if mask is not None:
+        pred = _safe.keep(pred, mask)
     probability, target = pred.softmax(1).flatten(2), target.flatten(1)
     if not per_image:
         probability = probability.transpose(0, 1).flatten(1)[None]
@@ -45,10 +45,10 @@ def lovasz_softmax(
     classes = torch.arange(pred.shape[1], device=pred.device)
     truth = target[:, None] == classes[:, None]
     errors = (truth.to(probability) - probability).abs()
-    if kept is not None:
+    if mask is not None:
         # No error and no truth: sorted last, they take part in nothing.
-        kept = kept.reshape(target.shape)[:, None]
-        errors, truth = errors.where(kept, 0), truth & kept
+        mask = mask.reshape(target.shape)[:, None]
+        errors, truth = errors.where(mask, 0), truth & mask
     by_class = _extension(errors, truth)
     counts = truth.any(2) if present else torch.ones_like(by_class, dtype=torch.bool)
     number = counts.sum(1)

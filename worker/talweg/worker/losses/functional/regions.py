@@ -53,16 +53,16 @@ def overlap(
         ignore_index: Positions whose target is this count for nothing.
     """
     pred, target = pred.flatten(2), target.flatten(1 if mode == "multiclass" else 2)
-    kept = None if ignore_index is None else target != ignore_index
-    if kept is not None:
-        pred = _safe.keep(pred, kept)
+    mask = None if ignore_index is None else target != ignore_index
+    if mask is not None:
+        pred = _safe.keep(pred, mask)
     if mode == "multiclass":
-        sums = _of_classes(pred, target, kept, squared, from_logits)
+        sums = _of_classes(pred, target, mask, squared, from_logits)
     else:
         probability = pred.sigmoid() if from_logits else pred
-        sums = _of_answers(probability, target.to(probability), kept, squared)
-    if kept is not None:
-        some = kept.any(-1)
+        sums = _of_answers(probability, target.to(probability), mask, squared)
+    if mask is not None:
+        some = mask.any(-1)
         sums = (*sums, some if some.dim() > 1 else some[:, None].expand(pred.shape[:2]))
     if not include_background and pred.shape[1] > 1:
         sums = tuple(by_class[:, 1:] for by_class in sums)
@@ -72,10 +72,10 @@ def overlap(
 
 
 def _of_answers(
-    pred: Tensor, target: Tensor, kept: Tensor | None, squared: bool
+    pred: Tensor, target: Tensor, mask: Tensor | None, squared: bool
 ) -> tuple[Tensor, ...]:
-    if kept is not None:
-        pred, target = pred.where(kept, 0), target.where(kept, 0)
+    if mask is not None:
+        pred, target = pred.where(mask, 0), target.where(mask, 0)
     both = (pred * target).sum(2)
     if squared:
         pred, target = pred.square(), target.square()
@@ -83,11 +83,11 @@ def _of_answers(
 
 
 def _of_classes(
-    pred: Tensor, target: Tensor, kept: Tensor | None, squared: bool, from_logits: bool
+    pred: Tensor, target: Tensor, mask: Tensor | None, squared: bool, from_logits: bool
 ) -> tuple[Tensor, ...]:
     count = None
-    if kept is not None:
-        target, count = target.where(kept, 0), kept.to(pred.dtype)
+    if mask is not None:
+        target, count = target.where(mask, 0), mask.to(pred.dtype)
     ones = torch.ones_like(target, dtype=pred.dtype) if count is None else count
     number = pred.new_zeros(pred.shape[:2]).scatter_add(1, target, ones)
     if from_logits and not squared:

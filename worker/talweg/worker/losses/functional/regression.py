@@ -20,8 +20,8 @@ def positive(raw: Tensor) -> Tensor:
 
     Its own vanishes from -104 on: what is positive by it, such as a variance, would never recover.
     """
-    held = F.softplus(raw).detach() + (raw - raw.detach()) * math.exp(_FLAT)
-    return torch.where(raw < _FLAT, held, F.softplus(raw))
+    linear = F.softplus(raw).detach() + (raw - raw.detach()) * math.exp(_FLAT)
+    return torch.where(raw < _FLAT, linear, F.softplus(raw))
 
 
 def gaussian_nll(

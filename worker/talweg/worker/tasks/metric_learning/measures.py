@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from talweg.spec import Measured, given_of
+from talweg.spec import Measured, examples_of
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.tasks_pb2 import MetricLearning
 from talweg.worker.data import DataBundle
@@ -13,11 +13,11 @@ from talweg.worker.tasks.common.measures import small_batches
 
 def measured(bundle: DataBundle, spec: JobSpec) -> Iterator[Measured]:
     """Tell what the training split says of the choice of a loss."""
-    given = given_of(spec)
-    if given != MetricLearning.labels:
-        name = MetricLearning.Given.Name(given)
+    examples = examples_of(spec)
+    if examples != MetricLearning.labels:
+        name = MetricLearning.Given.Name(examples)
         text = f"{name} are given"
-        if given == MetricLearning.pairs:
+        if examples == MetricLearning.pairs:
             text += f", {float(bundle.train.arrays['same'].double().mean()):.1%} of them alike"
         yield Measured(text, "known", name)
         return

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from talweg.spec import given_of
+from talweg.spec import examples_of
 from talweg.v1 import tasks_pb2
 from talweg.v1.losses_pb2 import Loss
 from talweg.v1.spec_pb2 import JobSpec
@@ -180,7 +180,7 @@ def runner(spec: JobSpec, bundle: DataBundle) -> TaskRunner:
         tasks_pb2.MetricLearning.pairs: Pairs,
         tasks_pb2.MetricLearning.triplets: Triplets,
     }
-    return by_given[given_of(spec)](spec, bundle)
+    return by_given[examples_of(spec)](spec, bundle)
 
 
 class _Distances(MetricAccumulator):

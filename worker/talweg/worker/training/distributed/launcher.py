@@ -117,7 +117,7 @@ class Launcher:
         """The rank of this process."""
         self._ranks = [Rank(number, size, folder) for number in range(1, size)]
         self._processes: dict[Rank, subprocess.Popen[bytes]] = {}
-        self._over, self._seen = threading.Event(), threading.Event()
+        self._over, self._ended = threading.Event(), threading.Event()
         self._error: Exception | None = None
         self._watch = threading.Thread(target=self._watch_them, name="launcher", daemon=True)
 
@@ -157,7 +157,7 @@ class Launcher:
             ProcessFailedError: One of them has found why the job must fail.
         """
         if wait:
-            self._seen.wait(_SECONDS_TO_SEE_AN_END)
+            self._ended.wait(_SECONDS_TO_SEE_AN_END)
         if self._error is not None:
             raise self._error
 
@@ -170,7 +170,7 @@ class Launcher:
                 self._kill_all()
                 self._error = _error_of(lost)
             if lost or None not in statuses.values():
-                self._seen.set()
+                self._ended.set()
                 return
 
     def _kill_all(self) -> None:

@@ -41,14 +41,15 @@ class GradientFlow:
         """Steps done before the step that is looked at next."""
         self._steps: list[int] = []
         # NaN where there is nothing to tell.
-        self._seen = torch.full((points, len(order), len(_COLUMNS)), math.nan, dtype=torch.float64)
+        shape = (points, len(order), len(_COLUMNS))
+        self._values = torch.full(shape, math.nan, dtype=torch.float64)
         self._before: dict[str, list[Tensor]] = {}
 
     def look(self, state: TrainingState, gradients: Gradients) -> None:
         """Take a step's gradients, and the weights before its update."""
         self.next = state.applied + self._apart
         row = [gradients.norms[name] for name in self._order]
-        self._seen[len(self._steps), :, 0] = torch.tensor(row, dtype=torch.float64)
+        self._values[len(self._steps), :, 0] = torch.tensor(row, dtype=torch.float64)
         self._steps.append(state.step)
         self._before = {
             name: [parameter.detach().clone() for parameter in parameters]
@@ -65,7 +66,7 @@ class GradientFlow:
         moved = layer_norms(self._before)
         self._before = {}
         row = [moved[name] / weights[name] if weights[name] else math.nan for name in self._order]
-        self._seen[len(self._steps) - 1, :, 1] = torch.tensor(row, dtype=torch.float64)
+        self._values[len(self._steps) - 1, :, 1] = torch.tensor(row, dtype=torch.float64)
 
     def table(self) -> Table | None:
         """Return step, layer, norm of its gradients, and length of its update by its weights'.
@@ -74,7 +75,7 @@ class GradientFlow:
         """
         if not self._steps:
             return None
-        norms, ratios = self._seen[: len(self._steps)].flatten(0, 1).T.tolist()
+        norms, ratios = self._values[: len(self._steps)].flatten(0, 1).T.tolist()
         return Table(
             {
                 "step": [step for step in self._steps for _ in self._order],
@@ -86,7 +87,7 @@ class GradientFlow:
 
     def tensors(self) -> Mapping[str, Tensor]:
         """Return what was seen; see `Stateful`."""
-        return {"flow": self._seen}
+        return {"flow": self._values}
 
     def values(self) -> Values:
         """Return when it was seen; see `Stateful`."""
@@ -94,5 +95,5 @@ class GradientFlow:
 
     def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
         """Take it back; see `Stateful`."""
-        self._seen.copy_(tensors["flow"])
+        self._values.copy_(tensors["flow"])
         self.next, self._steps = values["next"], list(values["steps"])

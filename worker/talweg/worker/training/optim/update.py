@@ -137,7 +137,7 @@ class FlatUpdate(Update):
         self._slopes = Arena(self._parameters, lanes=kernels.LANES)
         # Views share their base's version; these have one each, which autograd counts up.
         self._grads = [view.data for view in self._slopes.views]
-        self._seen: list[int] = []
+        self._versions: list[int] = []
         for parameter, value, grad in zip(
             self._parameters, self._values.views, self._grads, strict=True
         ):
@@ -159,7 +159,7 @@ class FlatUpdate(Update):
     def clear(self) -> None:
         """Set all gradients to zero."""
         self._slopes.flat.zero_()
-        self._seen = list(map(_version, self._grads))
+        self._versions = list(map(_version, self._grads))
 
     def close(self) -> None:
         """Give every parameter memory of its own again, and take the gradients away."""
@@ -170,7 +170,7 @@ class FlatUpdate(Update):
     def _move(self, found_inf: Tensor | None) -> None:
         """Move all parameters in one call where all took part."""
         versions = list(map(_version, self._grads))
-        if any(map(int.__eq__, versions, self._seen)):
+        if any(map(int.__eq__, versions, self._versions)):
             self._step_without(versions, found_inf)
         elif self._kernel is None or not self._is_joined():
             self._step(found_inf)
@@ -189,7 +189,7 @@ class FlatUpdate(Update):
     def _step_without(self, versions: Sequence[int], found_inf: Tensor | None) -> None:
         """Take a step without the parameters whose gradients nothing was added to."""
         for parameter, grad, now, before in zip(
-            self._parameters, self._grads, versions, self._seen, strict=True
+            self._parameters, self._grads, versions, self._versions, strict=True
         ):
             if parameter.grad is not grad:
                 raise RuntimeError(

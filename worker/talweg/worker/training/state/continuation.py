@@ -44,7 +44,7 @@ def continued(snapshot: Snapshot, before: JobSpec, after: JobSpec) -> Snapshot:
         state["stopping"] = {**state["stopping"], "waited": 0}
     # The gradient flow is told of by each job from its own first step on.
     tensors.pop(_FLOW, None)
-    health = {name: seen for name, seen in snapshot.values["health"].items() if name != "flow"}
+    health = {name: value for name, value in snapshot.values["health"].items() if name != "flow"}
     values = {**snapshot.values, "state": state, "health": health}
     if now.precision == Training.fp16 and _SCALER not in values:
         values[_SCALER] = GradScaler().values()

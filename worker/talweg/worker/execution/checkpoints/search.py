@@ -13,7 +13,7 @@ from talweg.v1.jobs_pb2 import Checkpoint
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.workers_pb2 import Lease
 from talweg.worker.errors import StoreAwayError
-from talweg.worker.execution.checkpoint_reader import CheckpointReader, UnreadableError
+from talweg.worker.execution.checkpoints.reader import CheckpointReader, UnreadableError
 from talweg.worker.training.state.checkpoint_files import DamagedError, Written
 
 log = logging.getLogger(__name__)
@@ -47,10 +47,10 @@ class CheckpointSearch:
         # As a document gives it back.
         self._spec = json.loads(json.dumps(to_dict(spec)))
         self._recorded = [CheckpointName.parse(each.name) for each in recorded]
-        found = reader.checkpoints(checkpoint_folder(lease.job))
+        stored = reader.checkpoints(checkpoint_folder(lease.job))
         self._others = {
             name: is_complete
-            for name, is_complete in found.items()
+            for name, is_complete in stored.items()
             if name.attempt < lease.attempt and name not in self._recorded
         }
         self.damaged: set[str] = set()

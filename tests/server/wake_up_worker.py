@@ -1,4 +1,4 @@
-"""A Celery worker that writes down its doorbells, for tests: what the broker really delivers."""
+"""A Celery worker for tests that writes down the wake-up messages that the broker delivers."""
 
 import os
 
@@ -19,5 +19,5 @@ app.conf.update(
 @app.task(name=TASK)  # type: ignore[untyped-decorator]
 def answer(queue: str) -> None:
     """Append the queue to the file that the environment names."""
-    with open(os.environ["DOORBELLS"], "a") as file:
+    with open(os.environ["WAKE_UPS"], "a") as file:
         file.write(queue + "\n")

@@ -50,13 +50,13 @@ class CheckpointReader:
             StoreAwayError: It cannot be listed.
         """
         files = set(self._listed(folder))
-        found = {}
+        stored = {}
         for stem in {file.partition(".")[0] for file in files}:
             there = [stem + ending in files for ending in (DOCUMENT, TENSORS)]
             with suppress(ValueError):
                 if any(there):
-                    found[CheckpointName.parse(f"{folder}/{stem}")] = all(there)
-        return dict(sorted(found.items(), key=lambda each: (each[0].step, each[0].attempt)))
+                    stored[CheckpointName.parse(f"{folder}/{stem}")] = all(there)
+        return dict(sorted(stored.items(), key=lambda each: (each[0].step, each[0].attempt)))
 
     def read(self, name: str) -> Written:
         """Read a checkpoint.

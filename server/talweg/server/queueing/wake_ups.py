@@ -1,4 +1,4 @@
-"""Doorbells on Celery: messages that wake a worker, which then asks the server for jobs.
+"""Wake-up messages on Celery: they wake a worker, which then asks the server for jobs.
 
 What such a message is to both sides: `talweg.spec.broker`.
 """
@@ -17,8 +17,8 @@ from talweg.server.errors import BrokerUnavailable
 from talweg.spec.broker import KEY_PREFIX, QUEUE_ARGUMENT, TASK
 
 
-class Doorbells:
-    """Puts doorbells on queues, and counts those that lie there. Blocks; for one thread."""
+class WakeUps:
+    """Puts wake-up messages on queues, and counts those that lie there. Blocks; for one thread."""
 
     def __init__(self, url: str, app: Celery) -> None:
         """Connect to nothing yet.
@@ -37,9 +37,9 @@ class Doorbells:
         )
 
     def depths(self, queues: Iterable[str]) -> dict[str, int]:
-        """Count the doorbells on queues.
+        """Count the wake-up messages on queues.
 
-        Asked of Redis itself each time, so that one whose data was lost gets new doorbells.
+        Asked of Redis itself each time, so that one whose data was lost gets new wake-up messages.
 
         Args:
             queues: Their names.
@@ -57,8 +57,8 @@ class Doorbells:
         except (RedisError, OSError) as exc:
             raise BrokerUnavailable(str(exc)) from exc
 
-    def ring(self, queue: str, times: int) -> None:
-        """Put doorbells on a queue.
+    def send(self, queue: str, times: int) -> None:
+        """Put wake-up messages on a queue.
 
         Args:
             queue: Its name.

@@ -23,10 +23,8 @@ this job, or of the job that it continues, is said and passed over, and no file 
 """
 
 import logging
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from talweg.spec import CheckpointName, checkpoint_folder, from_dict, to_dict
@@ -34,8 +32,9 @@ from talweg.v1.jobs_pb2 import Checkpoint, LogLine
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.workers_pb2 import Assignment, Kept
 from talweg.worker.errors import StoreAwayError, UserSpecError
-from talweg.worker.execution.checkpoint_reader import CheckpointReader
-from talweg.worker.execution.checkpoint_search import CheckpointSearch
+from talweg.worker.execution.checkpoints.ledger import CheckpointLedger, names_of
+from talweg.worker.execution.checkpoints.reader import CheckpointReader
+from talweg.worker.execution.checkpoints.search import CheckpointSearch
 from talweg.worker.storage.blobs import Blobs, UnsafePathError
 from talweg.worker.training import Snapshot, continued
 from talweg.worker.training.state import checkpoint_files
@@ -58,7 +57,7 @@ class ProgressLog(Protocol):
     def summary_state(self) -> Mapping[str, Any]:
         """Put all points on disk that were told of, and give what sums them up."""
 
-    def go_on(self, told: Mapping[str, Any]) -> None:
+    def go_on(self, summaries: Mapping[str, Any]) -> None:
         """Go on from what `summary_state` gave."""
 
     def untold(self) -> Sequence[Mapping[str, Any]]:
@@ -112,20 +111,15 @@ class CheckpointKeeper:
         self._folder = checkpoint_folder(self._job)
         self._teller, self._stopwatch, self._pause = teller, stopwatch, pause
         self._holds_lease = holds_lease
-        self._kept = [each for each in assignment.checkpoints if self._may_read(each.name)]
+        self._retained = [each for each in assignment.checkpoints if self._may_read(each.name)]
         self._unknown = [
             each.name for each in assignment.checkpoints if not self._may_read(each.name)
         ]
         self._count = 0
         self._is_full = False
-        # Guards what follows, which the lease's thread sees too.
-        self._lock = threading.Lock()
-        self._news: Kept | None = None
-        # Given to be reported, and not known to be taken: oldest first.
-        self._promised: deque[Kept] = deque()
-        self._named = _names(self._kept)
+        self._ledger = CheckpointLedger(self._retained)
         # Other jobs' files are theirs.
-        self._written = set(filter(self._is_own, self._named))
+        self._ledger.add_written(filter(self._is_own, names_of(self._retained)))
 
     # The training's.
 
@@ -141,30 +135,29 @@ class CheckpointKeeper:
                 f"The record names something that is not a checkpoint of {self._job}, such as "
                 f"{self._unknown[0][:200]!a} ({len(self._unknown)} in all): it is ignored."
             )
-        if self._attempt <= 1 and not self._kept and not self._unknown:
+        if self._attempt <= 1 and not self._retained and not self._unknown:
             return None
         try:
             blobs = self._blobs()
             reader = CheckpointReader(blobs, pause=self._pause)
             search = CheckpointSearch(
-                reader, self._lease, self._spec, recorded=self._kept, warn=self._warn
+                reader, self._lease, self._spec, recorded=self._retained, warn=self._warn
             )
         except StoreAwayError as exc:
-            if self._kept:
+            if self._retained:
                 raise
             self._warn(f"The record names no checkpoint, and {exc}: the job starts again.")
             return None
-        found = search.newest_whole()
+        newest = search.newest_whole()
         # One that is damaged is no second, should the last be damaged.
-        self._kept = [each for each in self._kept if each.name not in search.damaged]
+        self._retained = [each for each in self._retained if each.name not in search.damaged]
         snapshot = None
-        if found is not None:
-            snapshot = self._go_on(search, *found)
+        if newest is not None:
+            snapshot = self._go_on(search, *newest)
         else:
             self._begin_anew(search)
-        with self._lock:
-            # Removed unless they are named by now.
-            self._written |= search.unreported
+        # Removed unless they are named by now.
+        self._ledger.add_written(search.unreported)
         self._remove_unnamed(blobs)
         self._remove_unfinished(blobs)
         return snapshot
@@ -184,10 +177,10 @@ class CheckpointKeeper:
         if self._unknown or not search.is_empty:
             self._warn("No checkpoint is intact: the job starts again.")
 
-    def _go_on(self, search: CheckpointSearch, name: CheckpointName, found: Written) -> Snapshot:
+    def _go_on(self, search: CheckpointSearch, name: CheckpointName, written: Written) -> Snapshot:
         if name.job != self._job:
-            return self._begin_from(name.step, found)
-        if str(name) not in self._named:
+            return self._begin_from(name.step, written)
+        if not self._ledger.names(str(name)):
             self._teller.log(
                 LogLine.INFO,
                 f"The checkpoint of step {name.step} was saved by attempt {name.attempt}, which "
@@ -195,12 +188,12 @@ class CheckpointKeeper:
             )
             for unreported, facts in search.unreported_until(name):
                 self._adopt(unreported, facts)
-            self._tell(_last_ones(self._kept, _NUM_LAST))
-            self._teller.tell_again(found.facts.get("untold", ()))
-        self._count = found.facts["count"]
-        self._teller.go_on(found.facts["told"])
-        self._stopwatch.go_on_after(found.facts["seconds"])
-        return found.snapshot
+            self._tell(_last_ones(self._retained, _NUM_LAST))
+            self._teller.tell_again(written.facts.get("untold", ()))
+        self._count = written.facts["count"]
+        self._teller.go_on(written.facts["told"])
+        self._stopwatch.go_on_after(written.facts["seconds"])
+        return written.snapshot
 
     def _adopt(self, name: CheckpointName, facts: Mapping[str, Any]) -> None:
         """Keep what an earlier attempt kept, as it would have."""
@@ -208,19 +201,19 @@ class CheckpointKeeper:
         checkpoint.bytes = facts["tensors"]["bytes"]
         self._count = facts["count"]
         if name.best:
-            self._kept = [each for each in self._kept if not each.best]
+            self._retained = [each for each in self._retained if not each.best]
         else:
             checkpoint.for_good = self._is_for_good(name.step)
-        self._kept.append(checkpoint)
+        self._retained.append(checkpoint)
 
     def _warn(self, text: str) -> None:
         self._teller.log(LogLine.WARNING, text)
 
-    def _begin_from(self, step: int, found: Written) -> Snapshot:
+    def _begin_from(self, step: int, written: Written) -> Snapshot:
         """Begin in another job's state: metrics and time are this job's own."""
         job = self._spec.continued_from.job
         self._teller.log(LogLine.INFO, f"Continues {job} from step {step}.")
-        return continued(found.snapshot, from_dict(found.facts["spec"]), self._spec)
+        return continued(written.snapshot, from_dict(written.facts["spec"]), self._spec)
 
     def _is_own(self, name: str) -> bool:
         return _job_of(name) == self._job
@@ -234,36 +227,42 @@ class CheckpointKeeper:
     ) -> bool:
         """Keep a snapshot; see `Store`."""
         # Points that no later attempt gives again must be on disk before.
-        told, untold = self._teller.summary_state(), self._teller.untold()
-        kept = list(self._kept)
+        summaries, untold = self._teller.summary_state(), self._teller.untold()
+        retained = list(self._retained)
         try:
             blobs = self._blobs()
             if self._holds_lease():
                 self._remove_unnamed(blobs)
             if best is not None:
                 best_step, best_snapshot = best
-                kept = [each for each in kept if not each.best]
-                kept.append(
+                retained = [each for each in retained if not each.best]
+                retained.append(
                     self._write(
-                        blobs, best_snapshot, told, untold, step=best_step, epoch=epoch, best=True
+                        blobs,
+                        best_snapshot,
+                        summaries,
+                        untold,
+                        step=best_step,
+                        epoch=epoch,
+                        best=True,
                     )
                 )
             self._count += 1
-            new = self._write(blobs, snapshot, told, untold, step=step, epoch=epoch)
+            new = self._write(blobs, snapshot, summaries, untold, step=step, epoch=epoch)
         except (OSError, StoreAwayError) as exc:
             self._teller.log(
                 LogLine.WARNING, f"The checkpoint of step {step} could not be saved: {exc}."
             )
             return False
         new.for_good = self._is_for_good(step)
-        self._tell(_last_ones([*kept, new], _NUM_LAST))
+        self._tell(_last_ones([*retained, new], _NUM_LAST))
         return True
 
     def _is_for_good(self, step: int) -> bool:
         every = self._spec.training.checkpoints.keep_every
         if not every or (self._count - 1) % every:
             return False
-        if sum(each.for_good for each in self._kept) < MOST_FOR_GOOD:
+        if sum(each.for_good for each in self._retained) < MOST_FOR_GOOD:
             return True
         if not self._is_full:
             self._is_full = True
@@ -277,41 +276,27 @@ class CheckpointKeeper:
     # The lease's.
 
     def take_news(self) -> Kept | None:
-        """Return what the record should hold, where that has changed since it was asked for.
+        """Return what the record should hold, if that has changed; see `CheckpointLedger`."""
+        return self._ledger.take_news()
 
-        What it names stays, until `taken` is told of this or of what was returned later: a report
-        whose answer is lost may have been taken.
-        """
-        with self._lock:
-            news, self._news = self._news, None
-            if news is not None:
-                self._promised.append(news)
-            return news
-
-    def taken(self, kept: Kept) -> None:
+    def taken(self, report: Kept) -> None:
         """Remember what the record holds now."""
-        with self._lock:
-            self._named = _names(kept.checkpoints)
-            # Reports are answered in order.
-            while self._promised and self._promised.popleft() != kept:
-                pass
+        self._ledger.taken(report)
 
     # The attempt's end.
 
     def job_ends(self) -> None:
         """Keep one of the last checkpoints, or none, since the job ends with this attempt."""
-        if not self._kept and self._news is None:
+        if not self._retained and not self._ledger.has_news:
             return
-        own = [each for each in self._kept if self._is_own(each.name)]
-        kept = _last_ones(own, 1) if self._spec.outputs.checkpoint else []
-        if kept != self._kept:
-            self._tell(kept)
+        own = [each for each in self._retained if self._is_own(each.name)]
+        retained = _last_ones(own, 1) if self._spec.outputs.checkpoint else []
+        if retained != self._retained:
+            self._tell(retained)
 
     def clean_up(self) -> None:
         """Remove what the record no longer names."""
-        with self._lock:
-            nothing = self._written <= self._named
-        if not nothing:
+        if self._ledger.has_unnamed:
             self._remove_unnamed(self._blobs())
 
     def _blobs(self) -> Blobs:
@@ -324,7 +309,7 @@ class CheckpointKeeper:
         self,
         blobs: Blobs,
         snapshot: Snapshot,
-        told: Mapping[str, Any],
+        summaries: Mapping[str, Any],
         untold: Sequence[Mapping[str, Any]],
         *,
         step: int,
@@ -339,11 +324,10 @@ class CheckpointKeeper:
             "count": self._count,
             "seconds": self._stopwatch.seconds,
             "spec": to_dict(self._spec),
-            "told": told,
+            "told": summaries,
             "untold": untold,
         }
-        with self._lock:
-            self._written.add(checkpoint.name)
+        self._ledger.add_written([checkpoint.name])
         checkpoint.bytes = checkpoint_files.write(blobs, checkpoint.name, snapshot, facts)
         return checkpoint
 
@@ -355,19 +339,12 @@ class CheckpointKeeper:
         checkpoint.create_time.GetCurrentTime()
         return checkpoint
 
-    def _tell(self, kept: Sequence[Checkpoint]) -> None:
-        self._kept = list(kept)
-        with self._lock:
-            self._news = Kept(checkpoints=kept)
+    def _tell(self, retained: Sequence[Checkpoint]) -> None:
+        self._retained = list(retained)
+        self._ledger.announce(retained)
 
     def _remove_unnamed(self, blobs: Blobs) -> None:
-        with self._lock:
-            wanted = self._named | _names(self._kept)
-            for promised in self._promised:
-                wanted |= _names(promised.checkpoints)
-            gone = self._written - wanted
-            self._written -= gone
-        for name in gone:
+        for name in self._ledger.take_unnamed(self._retained):
             self._remove(blobs, name)
 
     def _remove_unfinished(self, blobs: Blobs) -> None:
@@ -406,13 +383,9 @@ def _job_of(name: str) -> str | None:
         return None
 
 
-def _names(checkpoints: Iterable[Checkpoint]) -> set[str]:
-    return {each.name for each in checkpoints}
-
-
 def _last_ones(checkpoints: Sequence[Checkpoint], count: int) -> list[Checkpoint]:
     """Return what is kept for good, and so many others, the last."""
     ordinary = [each for each in checkpoints if not each.best]
     last = {each.name for each in ordinary[-count:]}
-    kept = [each for each in checkpoints if each.best or each.for_good or each.name in last]
-    return sorted(kept, key=lambda each: each.step)
+    retained = [each for each in checkpoints if each.best or each.for_good or each.name in last]
+    return sorted(retained, key=lambda each: each.step)
