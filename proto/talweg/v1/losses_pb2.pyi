@@ -14,12 +14,12 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from talweg.v1 import losses_classification_pb2 as _losses_classification_pb2
+from talweg.v1 import losses_curriculum_pb2 as _losses_curriculum_pb2
 from talweg.v1 import losses_embedding_pb2 as _losses_embedding_pb2
 from talweg.v1 import losses_generative_pb2 as _losses_generative_pb2
 from talweg.v1 import losses_parts_pb2 as _losses_parts_pb2
 from talweg.v1 import losses_region_pb2 as _losses_region_pb2
 from talweg.v1 import losses_regression_pb2 as _losses_regression_pb2
-from talweg.v1 import losses_several_pb2 as _losses_several_pb2
 from talweg.v1.losses_classification_pb2 import AsymmetricMultilabel as AsymmetricMultilabel
 from talweg.v1.losses_classification_pb2 import Bce as Bce
 from talweg.v1.losses_classification_pb2 import BceWithLogits as BceWithLogits
@@ -36,6 +36,7 @@ from talweg.v1.losses_classification_pb2 import LogitAdjusted as LogitAdjusted
 from talweg.v1.losses_classification_pb2 import MultiMargin as MultiMargin
 from talweg.v1.losses_classification_pb2 import Poly1 as Poly1
 from talweg.v1.losses_classification_pb2 import SymmetricCe as SymmetricCe
+from talweg.v1.losses_curriculum_pb2 import Curriculum as Curriculum
 from talweg.v1.losses_embedding_pb2 import ArcFace as ArcFace
 from talweg.v1.losses_embedding_pb2 import BarlowTwins as BarlowTwins
 from talweg.v1.losses_embedding_pb2 import Circle as Circle
@@ -101,7 +102,6 @@ from talweg.v1.losses_regression_pb2 import PoissonNll as PoissonNll
 from talweg.v1.losses_regression_pb2 import Quantile as Quantile
 from talweg.v1.losses_regression_pb2 import SmoothL1 as SmoothL1
 from talweg.v1.losses_regression_pb2 import Tweedie as Tweedie
-from talweg.v1.losses_several_pb2 import Curriculum as Curriculum
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -315,7 +315,7 @@ class Loss(_message.Message):
     @_builtins.property
     def gradnorm(self) -> Global___GradNorm: ...
     @_builtins.property
-    def curriculum(self) -> _losses_several_pb2.Curriculum: ...
+    def curriculum(self) -> _losses_curriculum_pb2.Curriculum: ...
     @_builtins.property
     def detection(self) -> _losses_region_pb2.Detection: ...
     @_builtins.property
@@ -392,7 +392,7 @@ class Loss(_message.Message):
         perceptual: _losses_generative_pb2.Perceptual | None = ...,
         uncertainty: Global___Uncertainty | None = ...,
         gradnorm: Global___GradNorm | None = ...,
-        curriculum: _losses_several_pb2.Curriculum | None = ...,
+        curriculum: _losses_curriculum_pb2.Curriculum | None = ...,
         detection: _losses_region_pb2.Detection | None = ...,
         evidential: _losses_regression_pb2.Evidential | None = ...,
         sum: Global___Sum | None = ...,

@@ -49,9 +49,9 @@ try:
 except AttributeError:
   talweg_dot_v1_dot_losses__regression__pb2 = talweg_dot_v1_dot_losses__pb2.talweg.v1.losses_regression_pb2
 try:
-  talweg_dot_v1_dot_losses__several__pb2 = talweg_dot_v1_dot_losses__pb2.talweg_dot_v1_dot_losses__several__pb2
+  talweg_dot_v1_dot_losses__curriculum__pb2 = talweg_dot_v1_dot_losses__pb2.talweg_dot_v1_dot_losses__curriculum__pb2
 except AttributeError:
-  talweg_dot_v1_dot_losses__several__pb2 = talweg_dot_v1_dot_losses__pb2.talweg.v1.losses_several_pb2
+  talweg_dot_v1_dot_losses__curriculum__pb2 = talweg_dot_v1_dot_losses__pb2.talweg.v1.losses_curriculum_pb2
 from talweg.v1 import options_pb2 as talweg_dot_v1_dot_options__pb2
 from talweg.v1 import tasks_pb2 as talweg_dot_v1_dot_tasks__pb2
 
