@@ -41,7 +41,12 @@ def jobs(server: Server) -> Iterator[Jobs]:
 def settings(server: Server, mlflow_url: str, tmp_path: Path) -> Settings:
     """A spool of the test's own."""
     (tmp_path / "spool").mkdir()
-    return Settings(address=server.address, tracking_uri=mlflow_url, spool_dir=tmp_path / "spool")
+    return Settings(
+        address=server.address,
+        tracking_uri=mlflow_url,
+        spool_dir=tmp_path / "spool",
+        blobs=str(tmp_path / "blobs"),
+    )
 
 
 @pytest.fixture
@@ -70,4 +75,5 @@ def environment(settings: Settings) -> dict[str, str]:
         "TALWEG_SPOOL_DIR": str(settings.spool_dir),
         "TALWEG_TRACKING_DATABASE": str(settings.tracking_database or ""),
         "TALWEG_TRACKING_ARTIFACTS": str(settings.tracking_artifacts or ""),
+        "TALWEG_BLOBS": settings.blobs,
     }

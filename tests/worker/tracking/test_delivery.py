@@ -17,7 +17,7 @@ from tests.worker.tracking.spools import (
     writer_of,
 )
 
-from talweg.spec import job_id, parse
+from talweg.spec import CheckpointName, job_id, parse
 from talweg.v1.jobs_pb2 import Job, Outcome
 from talweg.worker.settings import Settings
 from talweg.worker.tracking import ending
@@ -141,10 +141,16 @@ def test_a_job_that_the_server_ended_does_not_stay_running(
 ) -> None:
     assignment = jobs.begin(spec := tiny_spec())
     name = assignment.lease.job
+    unreported = Path(settings.blobs) / f"{CheckpointName(name, 3, 1)}.json"
+    half_written = unreported.with_name(f".{unreported.name}.part")
+    unreported.parent.mkdir(parents=True)
+    for file in (unreported, half_written):
+        file.write_bytes(b"x")
     with writer_of(assignment, settings.spool_dir) as writer:
         writer.points(losses(range(1, 5)))
         writer.flush()
         delivery.deliver()
+        assert unreported.exists()
         jobs.cancel(name, force=True, reason="not needed")
         if says_goodbye:
             writer.end(state="LOST")
@@ -162,6 +168,8 @@ def test_a_job_that_the_server_ended_does_not_stay_running(
     assert "not needed" in run.data.tags["talweg.message"]
     assert jobs.get(name).tracking.complete
     assert spool_files(settings) == []
+    # No attempt comes that would remove what this one left.
+    assert list(unreported.parent.iterdir()) == []
 
 
 def test_an_attempt_that_never_began_does_not_hide_the_one_before(

@@ -53,6 +53,11 @@ class SpooledAttempt:
         return "" if state in (LOST, "QUEUED", "PAUSED") else state
 
     @property
+    def ended_in_order(self) -> bool:
+        """Whether its process lived to its end, and had its lease then."""
+        return self.end is not None and self.end["state"] != LOST
+
+    @property
     def tags(self) -> dict[str, str]:
         """What the run's tags say of the attempt as far as it was read."""
         state = self.end["state"] if self.end is not None else "RUNNING"

@@ -51,6 +51,7 @@ class Delivery:
         self._threads = ThreadPoolExecutor(backend.num_at_once, thread_name_prefix="job")
         self._num_at_once = backend.num_at_once
         self._under_way: dict[Future[bool], Path] = {}
+        self._blobs = settings.blobs
         self._jobs: dict[Path, JobDelivery] = {}
         self._not_before: dict[Path, tuple[float, float]] = {}
         self._unanswered: dict[Path, float] = {}
@@ -135,7 +136,9 @@ class Delivery:
 
     def _begin(self, folder: Path) -> None:
         if folder not in self._jobs:
-            self._jobs[folder] = JobDelivery(folder, runs=self._runs, record=self._record)
+            self._jobs[folder] = JobDelivery(
+                folder, runs=self._runs, record=self._record, blobs=self._blobs
+            )
         self._under_way[self._threads.submit(self._jobs[folder].advance)] = folder
 
     def _settle(self, folder: Path, future: Future[bool]) -> None:

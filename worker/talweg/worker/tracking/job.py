@@ -11,6 +11,8 @@ from typing import Any
 from talweg.spec import flatten, from_dict, to_yaml
 from talweg.spec.states import has_ended
 from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker.storage.blobs import Blobs
+from talweg.worker.storage.leftovers import remove_leftovers
 from talweg.worker.tracking.attempts import SpooledAttempt
 from talweg.worker.tracking.ending import Ending, EndQuery
 from talweg.worker.tracking.errors import RefusedError, RunGoneError, TrackingBusyError
@@ -37,14 +39,16 @@ class JobDelivery:
     process, goes on where the state file says.
     """
 
-    def __init__(self, folder: Path, *, runs: Runs, record: Record) -> None:
+    def __init__(self, folder: Path, *, runs: Runs, record: Record, blobs: str) -> None:
         """Read the state file where there is one.
 
         Args:
             folder: The job's folder in the spool.
             runs: MLflow.
             record: The server.
+            blobs: The blob store's folder or URL.
         """
+        self._blobs = blobs
         self.folder, self.job_id = folder, folder.name
         self._runs, self._record = runs, record
         state = DeliveryState.load(folder)
@@ -304,8 +308,25 @@ class JobDelivery:
             return False
         if closes_run:
             self._say_complete()
+        self._remove_leftovers()
         self._remove()
         return True
+
+    def _remove_leftovers(self) -> None:
+        """Remove what attempts left in the blob store that did not end in order.
+
+        The job's next attempt would, but none comes. A store that is away keeps it.
+        """
+        if all(attempt.ended_in_order for attempt in self._attempts.values()):
+            return
+        job = self._record.job(self.job_id)
+        if job is None or not has_ended(job.state):
+            return
+        named = {checkpoint.name for checkpoint in job.checkpoints}
+        try:
+            remove_leftovers(Blobs(self._blobs), job.name, named=named)
+        except (OSError, ImportError, ValueError) as exc:
+            log.warning("%s: its leftovers in the blob store stay: %s", self.job_id, exc)
 
     def _is_all_sent(self, ending: Ending, *, besides: Collection[int] = ()) -> bool:
         """Return whether MLflow has every line of the spool, and none can follow that counts.
