@@ -6,10 +6,19 @@ import pytest
 from google.protobuf.message import Message
 from tests.proto.specs import base, classes, random_spec
 
-from talweg.spec import check_message, fill, fill_message, from_dict, to_dict
+from talweg.spec import (
+    check_message,
+    complete,
+    datasets,
+    fill,
+    fill_message,
+    from_dict,
+    to_dict,
+)
 from talweg.spec.fields import Type, descriptor_of, fields
-from talweg.v1.losses_pb2 import Loss
+from talweg.v1.losses_pb2 import Loss, Vae
 from talweg.v1.models_pb2 import Model
+from talweg.v1.options_pb2 import VAE
 from talweg.v1.spec_pb2 import JobSpec
 
 
@@ -176,3 +185,24 @@ def _assert_complete(message: Message) -> None:
 @pytest.mark.parametrize("seed", range(0, 200, 4))
 def test_defaults_are_within_their_bounds(seed: int) -> None:
     assert check_message(fill(random_spec(seed)), path="") == []
+
+
+@pytest.mark.parametrize(
+    "dataset", [entry.name for entry in datasets() if VAE in entry.facts.tasks]
+)
+@pytest.mark.parametrize("loss", ["vae", {"sum": {"terms": [{"loss": {"vae": {"beta": 4}}}]}}])
+def test_samples_are_reconstructed_as_the_data_allow(dataset: str, loss: Any) -> None:
+    parts = {"task": "vae", "dataset": dataset, "model": "autoencoder"}
+    filled, violations, _ = complete(from_dict({**parts, "loss": loss}))
+    message = filled.loss.vae if loss == "vae" else filled.loss.sum.terms[0].loss.vae
+    assert Vae.Recon.Name(message.recon) == ("bce_logits" if dataset == "digits" else "gaussian")
+    assert not violations
+    assert fill(filled) == filled
+    given = fill(from_dict({**parts, "loss": {"vae": {"recon": "mse"}}}))
+    assert given.loss.vae.recon == Vae.mse
+
+
+def test_every_data_set_of_samples_says_whether_they_are_in_the_unit_range() -> None:
+    for entry in datasets():
+        if VAE in entry.facts.tasks:
+            assert entry.facts.HasField("in_unit_range"), entry.name

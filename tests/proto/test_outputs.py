@@ -88,7 +88,7 @@ def test_what_turns_outputs_into_predictions(loss: Any, activation: int) -> None
     [
         (("mse", "gaussian_nll"), "gaussian_nll takes two outputs per target"),
         (("poisson_nll", "mse"), "takes the log of the mean: write log_input: false"),
-        (({"poisson_nll": {"log_input": False}}, "mse"), ""),
+        (({"poisson_nll": {"log_input": False}}, "mse"), "model whose outputs may be negative"),
         (("poisson_nll", "tweedie"), ""),
         (("quantile", "mse"), ""),
         (({"multi_quantile": {"quantiles": [0.1, 0.9]}}, "mse"), "per quantile, 0.1, 0.9"),

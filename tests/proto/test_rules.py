@@ -44,6 +44,19 @@ IN_ORDER: dict[str, dict[str, Any]] = {
     "features as tokens": base(model="transformer"),
     "patches as tokens": classes(model={"transformer": {"patch": 4, "width": 6, "heads": 3}}),
     "counts of patients": base(loss="poisson_nll"),
+    **{
+        f"rates by {layer}": base(
+            loss={"poisson_nll": {"log_input": False}},
+            model={"sequential": {"layers": ["linear", layer, "dropout"]}},
+        )
+        for layer in ("softplus", "relu")
+    },
+    "codes of numbers": classes(
+        task="vae", model="autoencoder", dataset="wine", loss={"vae": {"recon": "mse"}}
+    ),
+    "codes of digits as numbers": classes(
+        task="vae", model="autoencoder", loss={"vae": {"recon": "gaussian"}}
+    ),
     "raw targets": base(loss="poisson_nll", preprocessing={"standardise_targets": False}),
     "several targets": base(
         dataset={"synthetic_regression": {"num_targets": 3}},
@@ -214,6 +227,30 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str, str]] = {
     "other quantiles in one sum": (
         base(loss=total(quantiles(0.1, 0.9), quantiles(0.2, 0.8))), "loss.sum.terms[1].loss",
         "multi_quantile in a sum with multi_quantile", "the same outputs", "0.2, 0.8",
+    ),
+    "binary reconstruction of real numbers": (
+        classes(task="vae", model="autoencoder", dataset="wine", loss={"vae": {"recon": "bce"}}),
+        "loss.vae.recon", "bce on wine, whose values are not all in [0, 1]",
+        "one of mse, gaussian", "omit it",
+    ),
+    "binary reconstruction in a sum": (
+        classes(
+            task="vae", model="autoencoder", dataset="iris",
+            loss=total({"vae": {"recon": "mse"}}, {"vae": {"recon": "bce_logits"}}),
+        ),
+        "loss.sum.terms[1].loss.vae.recon", "bce_logits on iris", "one of mse, gaussian", "",
+    ),
+    "negative rates": (
+        base(loss={"poisson_nll": {"log_input": False}}), "loss.poisson_nll.log_input",
+        "false on a model whose outputs may be negative", "last layer is softplus or relu",
+        "omit log_input",
+    ),
+    "negative rates behind a layer": (
+        base(
+            loss={"poisson_nll": {"log_input": False}},
+            model={"sequential": {"layers": ["linear", "tanh", "dropout"]}},
+        ),
+        "loss.poisson_nll.log_input", "false on a model", "model: sequential", "",
     ),
     "logarithms in one sum": (
         base(loss=total("mse", "poisson_nll")), "loss.sum.terms[1].loss",

@@ -221,7 +221,9 @@ class Vae(_message.Message):
     BETA_FIELD_NUMBER: _builtins.int
     REDUCTION_FIELD_NUMBER: _builtins.int
     recon: Global___Vae.Recon.ValueType
-    """The reconstruction term: the likelihood of the samples."""
+    """The reconstruction term: the likelihood of the samples. If omitted in a job: gaussian, or bce_logits
+    on data in [0, 1]; bce_logits and bce take no other data.
+    """
     beta: _builtins.float
     """Weight of the KL divergence."""
     reduction: _losses_parts_pb2.BatchReduction.Kind.ValueType

@@ -232,7 +232,9 @@ class PoissonNll(_message.Message):
     EPS_FIELD_NUMBER: _builtins.int
     REDUCTION_FIELD_NUMBER: _builtins.int
     log_input: _builtins.bool
-    """The model outputs the log rate."""
+    """The model outputs the log rate. If false it outputs the rate itself, and in a job must be a
+    sequential that ends in softplus, relu, sigmoid or softmax, so that no rate is negative.
+    """
     full: _builtins.bool
     """Add Stirling's approximation of log y!, where y > 1."""
     eps: _builtins.float

@@ -536,6 +536,7 @@ class LossFacts(_message.Message):
     PREDICTOR_FIELD_NUMBER: _builtins.int
     USER_DEFINED_FIELD_NUMBER: _builtins.int
     POOLS_BATCH_FIELD_NUMBER: _builtins.int
+    NONNEGATIVE_OUTPUTS_FIELD_NUMBER: _builtins.int
     activation: Global___Activation.ValueType
     when: _builtins.str
     """When to use it, in one sentence."""
@@ -572,10 +573,14 @@ class LossFacts(_message.Message):
         """What the model outputs; set for every loss that jobs can train with."""
 
     @_builtins.property
-    def pools_batch(self) -> Global___BatchPooling:
+    def pools_batch(self) -> Global___Condition:
         """Where its value depends on which samples stand together, as it compares or pools them: it is no
         mean over samples, and evaluations take training.evaluation_batch_size samples at a time.
         """
+
+    @_builtins.property
+    def nonnegative_outputs(self) -> Global___Condition:
+        """When negative predictions are refused though nothing makes the model's outputs non-negative."""
 
     def __init__(
         self,
@@ -595,19 +600,20 @@ class LossFacts(_message.Message):
         ignores_target: _builtins.bool = ...,
         predictor: _builtins.bool = ...,
         user_defined: _builtins.bool = ...,
-        pools_batch: Global___BatchPooling | None = ...,
+        pools_batch: Global___Condition | None = ...,
+        nonnegative_outputs: Global___Condition | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["output", b"output", "pools_batch", b"pools_batch"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["nonnegative_outputs", b"nonnegative_outputs", "output", b"output", "pools_batch", b"pools_batch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "groups", b"groups", "ignores_target", b"ignores_target", "inputs", b"inputs", "nonnegative_targets", b"nonnegative_targets", "only_evaluated", b"only_evaluated", "output", b"output", "pools_batch", b"pools_batch", "positive_weight", b"positive_weight", "predictor", b"predictor", "prefer", b"prefer", "raw_targets", b"raw_targets", "reference", b"reference", "tasks", b"tasks", "user_defined", b"user_defined", "when", b"when"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "groups", b"groups", "ignores_target", b"ignores_target", "inputs", b"inputs", "nonnegative_outputs", b"nonnegative_outputs", "nonnegative_targets", b"nonnegative_targets", "only_evaluated", b"only_evaluated", "output", b"output", "pools_batch", b"pools_batch", "positive_weight", b"positive_weight", "predictor", b"predictor", "prefer", b"prefer", "raw_targets", b"raw_targets", "reference", b"reference", "tasks", b"tasks", "user_defined", b"user_defined", "when", b"when"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LossFacts: _TypeAlias = LossFacts  # noqa: Y015
 
 @_typing.final
-class BatchPooling(_message.Message):
-    """Under which parameters a loss pools the samples of a batch."""
+class Condition(_message.Message):
+    """The parameters under which a fact holds."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -629,7 +635,7 @@ class BatchPooling(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___BatchPooling: _TypeAlias = BatchPooling  # noqa: Y015
+Global___Condition: _TypeAlias = Condition  # noqa: Y015
 
 @_typing.final
 class MetricFacts(_message.Message):
@@ -870,6 +876,7 @@ class DatasetFacts(_message.Message):
     REFERENCE_FIELD_NUMBER: _builtins.int
     ARRAYS_FIELD_NUMBER: _builtins.int
     NEGATIVE_TARGETS_FIELD_NUMBER: _builtins.int
+    IN_UNIT_RANGE_FIELD_NUMBER: _builtins.int
     num_samples: _builtins.int
     num_classes: _builtins.int
     """Number of classes or labels; 0 for regression targets."""
@@ -877,6 +884,8 @@ class DatasetFacts(_message.Message):
     reference: _builtins.str
     negative_targets: _builtins.bool
     """Some of its targets are negative."""
+    in_unit_range: _builtins.bool
+    """Whether all numbers of its inputs are in [0, 1]; absent where that is not known."""
     @_builtins.property
     def tasks(self) -> _containers.RepeatedScalarFieldContainer[Global___TaskKind.ValueType]:
         """The tasks that its targets suit."""
@@ -900,12 +909,15 @@ class DatasetFacts(_message.Message):
         reference: _builtins.str = ...,
         arrays: _abc.Iterable[_builtins.str] | None = ...,
         negative_targets: _builtins.bool = ...,
+        in_unit_range: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_in_unit_range", b"_in_unit_range", "in_unit_range", b"in_unit_range"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrays", b"arrays", "description", b"description", "negative_targets", b"negative_targets", "num_classes", b"num_classes", "num_samples", b"num_samples", "reference", b"reference", "shape", b"shape", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_in_unit_range", b"_in_unit_range", "arrays", b"arrays", "description", b"description", "in_unit_range", b"in_unit_range", "negative_targets", b"negative_targets", "num_classes", b"num_classes", "num_samples", b"num_samples", "reference", b"reference", "shape", b"shape", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__in_unit_range: _TypeAlias = _typing.Literal["in_unit_range"]  # noqa: Y015
+    _WhichOneofArgType__in_unit_range: _TypeAlias = _typing.Literal["_in_unit_range", b"_in_unit_range"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__in_unit_range) -> _WhichOneofReturnType__in_unit_range | None: ...
 
 Global___DatasetFacts: _TypeAlias = DatasetFacts  # noqa: Y015
 

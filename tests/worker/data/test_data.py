@@ -72,6 +72,18 @@ def test_data_is_what_the_catalogue_says(name: str) -> None:
             assert len(bundle.inputs.names) == bundle.inputs.shape[0]
 
 
+@pytest.mark.parametrize("name", MEMBERS)
+def test_numbers_in_the_unit_range_are_so_and_others_are_not(name: str) -> None:
+    facts = facts_of(name)
+    if not facts.HasField("in_unit_range"):
+        return
+    kind = next(kind for kind in facts.tasks if kind not in (METRIC_LEARNING, ORDINAL))
+    spec = job(name, TaskKind.Name(kind).lower())
+    spec.preprocessing.standardise_inputs = False
+    x = data.load(spec).train.x
+    assert (bool((x >= 0).all()) and bool((x <= 1).all())) == facts.in_unit_range
+
+
 def test_targets_have_the_type_that_losses_take() -> None:
     def y(name: Any, task: str) -> torch.Tensor:
         return data.load(job(name, task)).train.y

@@ -17,7 +17,7 @@ from talweg.v1.guard_pb2 import Guard
 from talweg.v1.losses_pb2 import Loss
 from talweg.v1.models_pb2 import Layer, Model
 from talweg.v1.optimizers_pb2 import Optimizer, Schedule
-from talweg.v1.options_pb2 import Activation, BatchPooling, Goal, OutputFacts
+from talweg.v1.options_pb2 import Activation, Condition, Goal, OutputFacts
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.tasks_pb2 import Multitask, Task
 
@@ -85,6 +85,9 @@ def _losses() -> Iterator[str]:
             facts.append(f"Uses the data's {entry.facts.groups}, or forms them from labels.")
         if entry.facts.nonnegative_targets:
             facts.append("Targets must be non-negative.")
+        if entry.facts.HasField("nonnegative_outputs"):
+            where = _where(entry.facts.nonnegative_outputs)
+            facts.append(f"Predictions must be non-negative{where}.")
         if entry.facts.only_evaluated:
             facts.append(f"For `evaluate` only: {entry.facts.only_evaluated}.")
         if entry.facts.raw_targets:
@@ -110,13 +113,20 @@ def _output(output: OutputFacts) -> str:
     )
 
 
-def _pooling(pooling: BatchPooling) -> str:
+def _pooling(condition: Condition) -> str:
     """Say that a loss depends on which samples stand together, and where."""
-    where = f" where `{pooling.parameter}: {pooling.value}`" if pooling.parameter else ""
+    where = _where(condition)
     return (
         f"Its value depends on which samples stand in a batch{where}: evaluations take "
         "[`training.evaluation_batch_size`](#part-training) samples at a time."
     )
+
+
+def _where(condition: Condition) -> str:
+    """Say by which parameter a fact holds, behind what holds."""
+    if not condition.parameter:
+        return ""
+    return f" where `{condition.parameter}: {condition.value}`"
 
 
 def _tasks() -> Iterator[str]:
@@ -184,10 +194,11 @@ def _datasets() -> Iterator[str]:
     yield _section("Data sets")
     for entry in catalogue.datasets():
         yield _member(Dataset.DESCRIPTOR, entry.name, entry.description)
+        unit = " All input values are in [0, 1]." if entry.facts.in_unit_range else ""
         yield _lines(
             [
                 f"{entry.facts.description}.",
-                f"Arrays: {', '.join(arrays_of_facts(entry.facts))}.",
+                f"Arrays: {', '.join(arrays_of_facts(entry.facts))}.{unit}",
                 f"Tasks: {', '.join(map(task_name, entry.facts.tasks))}.",
                 f"Reference: {entry.facts.reference}.",
             ]

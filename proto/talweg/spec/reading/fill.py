@@ -8,11 +8,11 @@ from google.protobuf.message import Message
 
 from talweg.spec.fields import CHOICE, Field, Type, descriptor_of, fields, oneofs
 from talweg.spec.rules.images import mode_of
-from talweg.spec.semantics.facts import chosen, leaves, loss_facts, task_kind
+from talweg.spec.semantics.facts import chosen, dataset_facts, leaves, loss_facts, task_kind
 from talweg.spec.semantics.heads import heads
 from talweg.spec.semantics.pairs_triplets import fill_examples
 from talweg.v1 import options_pb2
-from talweg.v1.losses_pb2 import Loss, Uncertainty
+from talweg.v1.losses_pb2 import Loss, Uncertainty, Vae
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.tasks_pb2 import Segmentation
 
@@ -27,6 +27,8 @@ def fill(spec: JobSpec) -> JobSpec:
     task = task_kind(spec)
     if task in (options_pb2.SEGMENTATION, options_pb2.MULTITASK):
         spec = _with_modes(spec)
+    if task == options_pb2.VAE:
+        spec = _with_likelihood(spec)
     if task == options_pb2.METRIC_LEARNING:
         spec = _copy(spec)
         fill_examples(spec)
@@ -66,6 +68,18 @@ def _set_modes(loss: Loss, masks: Segmentation) -> None:
     for *_, leaf in leaves(loss):
         if "mode" in fields(leaf.DESCRIPTOR) and not leaf.HasField("mode"):
             leaf.mode = mode_of(masks.target)  # type: ignore[attr-defined]
+
+
+def _with_likelihood(spec: JobSpec) -> JobSpec:
+    """Return a copy in which samples that are not in [0, 1] are reconstructed as Gaussian."""
+    name = chosen(spec.dataset)
+    if not name or dataset_facts(descriptor_of(getattr(spec.dataset, name))).in_unit_range:
+        return spec
+    changed = _copy(spec)
+    for _, loss, leaf in leaves(changed.loss):
+        if loss == "vae" and not leaf.HasField("recon"):
+            leaf.recon = Vae.gaussian  # type: ignore[attr-defined]
+    return changed
 
 
 def _fill_multitask(spec: JobSpec) -> None:

@@ -10,7 +10,14 @@ from talweg.spec.errors import Violation, number_text, one_of
 from talweg.spec.fields import Type, choices, descriptor_of, fields
 from talweg.spec.semantics.context import Leaf, SpecContext
 from talweg.spec.semantics.facts import kind, loss_facts, task_name
-from talweg.spec.semantics.outputs import MODEL_GIVES, has_one_output, output_of_member
+from talweg.spec.semantics.outputs import (
+    MODEL_GIVES,
+    NONNEGATIVE_LAYERS,
+    has_one_output,
+    holds,
+    output_of_member,
+    outputs_nonnegative,
+)
 from talweg.v1 import options_pb2
 from talweg.v1.losses_pb2 import ClassWeights, Loss
 from talweg.v1.options_pb2 import LossFacts, OutputFacts, TaskKind
@@ -30,6 +37,8 @@ def loss_rules(case: SpecContext) -> Iterator[Violation]:
     for leaf in case.fitting:
         yield from _weights(case, leaf)
         yield from _targets(case, leaf)
+        yield from _reconstructed(case, leaf)
+        yield from _outputs_in_range(case, leaf)
     yield from _same_outputs(case)
 
 
@@ -96,7 +105,12 @@ def _reduction(leaf: Leaf) -> Iterator[Violation]:
 
 def reduction_name(message: Message) -> str:
     """Give the name of a loss's reduction, '' where it has none."""
-    field = fields(descriptor_of(message)).get("reduction")
+    return value_name(message, "reduction")
+
+
+def value_name(message: Message, parameter: str) -> str:
+    """Return the name of what a parameter chooses, '' where it has none."""
+    field = fields(descriptor_of(message)).get(parameter)
     if field is None or field.enum is None:
         return ""
     value = field.enum.values_by_number.get(getattr(message, field.name))
@@ -201,6 +215,38 @@ def _targets(case: SpecContext, leaf: Leaf) -> Iterator[Violation]:
             "dataset",
             f"{case.data.name}, which has negative targets",
             f"a data set with targets >= 0 under {leaf.name}",
+        )
+
+
+def _reconstructed(case: SpecContext, leaf: Leaf) -> Iterator[Violation]:
+    """Check that a binary reconstruction is of data in [0, 1]."""
+    if case.task != options_pb2.VAE or case.data is None:
+        return
+    if case.data.facts.in_unit_range or not case.data.facts.HasField("in_unit_range"):
+        return
+    if output_of_member(leaf.message).kind == OutputFacts.BINARY_LOGITS:
+        others = (each.value for each in leaf.facts.output.cases)
+        parameter = leaf.facts.output.cases[0].parameter
+        yield Violation(
+            f"{leaf.member}.{parameter}",
+            f"{value_name(leaf.message, parameter)} on {case.data.name}, whose values are not all "
+            "in [0, 1]",
+            one_of(others),
+            "omit it: the form that fits the data is then chosen",
+        )
+
+
+def _outputs_in_range(case: SpecContext, leaf: Leaf) -> Iterator[Violation]:
+    facts = leaf.facts
+    if not facts.HasField("nonnegative_outputs") or outputs_nonnegative(case.spec):
+        return
+    if holds(leaf.message, facts.nonnegative_outputs):
+        where = facts.nonnegative_outputs
+        yield Violation(
+            f"{leaf.member}.{where.parameter}",
+            f"{where.value} on a model whose outputs may be negative",
+            f"a model: sequential whose last layer is {' or '.join(NONNEGATIVE_LAYERS)}",
+            f"omit {where.parameter}: the model then outputs the log of the mean",
         )
 
 

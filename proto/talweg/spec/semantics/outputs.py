@@ -14,7 +14,7 @@ from talweg.spec.semantics.facts import chosen, leaves, loss_facts, task_facts
 from talweg.spec.semantics.heads import Head, heads
 from talweg.v1 import options_pb2
 from talweg.v1.losses_pb2 import Loss
-from talweg.v1.options_pb2 import Activation, OutputFacts
+from talweg.v1.options_pb2 import Activation, Condition, OutputFacts
 from talweg.v1.spec_pb2 import JobSpec
 
 MODEL_GIVES: dict[OutputFacts.Kind.ValueType, str] = {
@@ -45,6 +45,8 @@ _ACTIVATIONS = {
     OutputFacts.RANK_LOGITS: options_pb2.SIGMOID,
     OutputFacts.CONDITIONAL_RANK_LOGITS: options_pb2.SIGMOID,
 }
+NONNEGATIVE_LAYERS = ("softplus", "relu", "sigmoid", "softmax")
+"""Layers of a `sequential` whose outputs are never negative."""
 # Layers that change no value once training is over.
 _TRANSPARENT_LAYERS = ("flatten", "dropout")
 # Under these a model's outputs mean what they mean under no other loss of the task.
@@ -134,8 +136,12 @@ def pools_batch(message: Message) -> bool:
     facts = loss_facts(descriptor_of(message))
     if not facts.HasField("pools_batch"):
         return facts.user_defined
-    pooling = facts.pools_batch
-    return not pooling.parameter or says(message, pooling.parameter, pooling.value)
+    return holds(message, facts.pools_batch)
+
+
+def holds(message: Message, condition: Condition) -> bool:
+    """Return whether a message's parameters meet a condition."""
+    return not condition.parameter or says(message, condition.parameter, condition.value)
 
 
 def kinds_of(facts: OutputFacts) -> set[OutputFacts.Kind.ValueType]:
@@ -226,13 +232,23 @@ def output_activation(spec: JobSpec) -> str:
 
 def last_layer(spec: JobSpec) -> tuple[int, str] | None:
     """Give index and name of the layer by which a `sequential` ends in probabilities, if any."""
+    last = _last_layer(spec)
+    return last if last is not None and last[1] in ("sigmoid", "softmax") else None
+
+
+def outputs_nonnegative(spec: JobSpec) -> bool:
+    """Return whether a model's last layer has no negative outputs."""
+    last = _last_layer(spec)
+    return last is not None and last[1] in NONNEGATIVE_LAYERS
+
+
+def _last_layer(spec: JobSpec) -> tuple[int, str] | None:
+    """Return index and name of the last layer of a `sequential` that changes values."""
     if chosen(spec.model) != "sequential":
         return None
     layers = spec.model.sequential.layers
     for index in range(len(layers) - 1, -1, -1):
         name = chosen(layers[index])
-        if name in ("sigmoid", "softmax"):
-            return index, name
         if name not in _TRANSPARENT_LAYERS:
-            return None
+            return index, name
     return None

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from talweg.spec import kind
-from talweg.v1.jobs_pb2 import Warning
+from talweg.v1.jobs_pb2 import LogLine, Warning
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import data, tasks
 from talweg.worker.tasks import TaskRunner
@@ -164,6 +164,8 @@ def _core(
     task = tasks.make(spec, bundle)
     if task.computed:
         report.computed(task.computed)
+    for note in task.notes():
+        report.log(LogLine.INFO, note)
     model = trainable.build(spec, bundle, task, device)
     update = update_of(
         optimizers.build(spec.optimizer, list(model.parameters())), after=task.updated

@@ -204,6 +204,10 @@ class TaskRunner(ABC):
             self.adapted,
         )
 
+    def notes(self) -> list[str]:
+        """Return what was chosen for the job and is worth a line in its log."""
+        return []
+
     def adapted(self, loss: Loss, module: LossModule) -> LossModule | None:
         """Put what only this task has between a model's outputs and a loss.
 

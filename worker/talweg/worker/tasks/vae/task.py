@@ -43,6 +43,11 @@ class Vae(TaskRunner):
         self.form = cast(generative.Reconstruction, losses_pb2.Vae.Recon.Name(spec.loss.vae.recon))
         """The likelihood of the samples."""
 
+    def notes(self) -> list[str]:
+        """Return how reconstructions are judged; see `TaskRunner.notes`."""
+        why = "inputs in [0, 1] as probabilities" if self._binary else "inputs as real numbers"
+        return [f"loss.vae.recon is {self.form}: it reconstructs {why}."]
+
     def arrays(self, part: DataSplit) -> dict[str, Tensor]:
         """Return x, and as target what is reconstructed: x, in units where it is binary."""
         if not self._binary:
