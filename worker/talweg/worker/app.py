@@ -142,7 +142,7 @@ def _in_child(**_: Any) -> None:
     if lost := _last_words.take():
         channel = Channel(settings.address)
         # Beside the start, for which Celery waits.
-        threading.Thread(target=tell_of_lost, args=(channel, *lost), daemon=True).start()
+        threading.Thread(target=tell_of_lost, args=(channel, lost), daemon=True).start()
 
 
 @signals.worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]

@@ -11,21 +11,41 @@ import os
 import struct
 import tempfile
 import time
+from dataclasses import dataclass
 
 import grpc
 
 from talweg.v1.jobs_pb2 import Job, Outcome
 from talweg.v1.workers_pb2 import FinishJobRequest, Lease
-from talweg.worker import deaths
+from talweg.worker import cgroups, deaths
 from talweg.worker.channels import Channel, ServerAwayError, call
 
 _SIZE = 4096
-_LENGTH = struct.Struct("<I")
+# The length of a lease, and how many processes had been killed for want of memory as it began.
+_HEADER = struct.Struct("<IQ")
 _MAX_REPORT = 20_000
 # As long as the lease may still last.
 _PATIENCE = 30.0
 
+_NO_MEMORY = (
+    "its process was killed by the kernel, as it reached the memory limit of its control group "
+    "(of a container, systemd or a batch scheduler). Lower training.batch_size, use a smaller "
+    "model or data set, or raise the limit"
+)
+
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LostAttempt:
+    """An attempt whose process has died."""
+
+    lease: Lease
+    """The attempt's."""
+    how: str
+    """How it died, in words."""
+    is_out_of_memory: bool = False
+    """Whether the kernel has killed it for want of memory."""
 
 
 class LastWords:
@@ -40,45 +60,66 @@ class LastWords:
     def begins(self, lease: Lease) -> None:
         """Note the attempt that this process works at."""
         content = lease.SerializeToString()
-        self._memory[_LENGTH.size : _LENGTH.size + len(content)] = content
-        self._memory[: _LENGTH.size] = _LENGTH.pack(len(content))
+        self._memory[_HEADER.size : _HEADER.size + len(content)] = content
+        self._memory[: _HEADER.size] = _HEADER.pack(len(content), cgroups.num_killed())
 
     def ends(self, lease: Lease) -> None:
         """Forget an attempt, unless another has begun since."""
         if self._lease() == lease:
-            self._memory[: _LENGTH.size] = _LENGTH.pack(0)
+            self._clear()
 
-    def take(self) -> tuple[Lease, str] | None:
+    def take(self) -> LostAttempt | None:
         """Return what the last child worked at when it died, and how it died; None if at nothing.
 
         From now on it is this process whose words are kept.
         """
-        lease = self._lease()
+        lease, num_killed = self._lease(), self._header()[1]
         report = os.pread(self._report.fileno(), _MAX_REPORT, 0).decode(errors="replace")
-        self._memory[: _LENGTH.size] = _LENGTH.pack(0)
+        self._clear()
         os.ftruncate(self._report.fileno(), 0)
         # Before the process dies of the signal it writes what it was at.
         faulthandler.enable(self._report)
-        return None if lease is None else (lease, deaths.crashed(report))
+        if lease is None:
+            return None
+        if not report and cgroups.num_killed() > num_killed:
+            return LostAttempt(lease, _NO_MEMORY, is_out_of_memory=True)
+        return LostAttempt(lease, deaths.crashed(report))
+
+    def close(self) -> None:
+        """Forget all, and let the next fatal error be reported as usual."""
+        faulthandler.enable()
+        self._report.close()
+        self._memory.close()
 
     def _lease(self) -> Lease | None:
-        (length,) = _LENGTH.unpack(self._memory[: _LENGTH.size])
+        length, _ = self._header()
         if not length:
             return None
-        return Lease.FromString(self._memory[_LENGTH.size : _LENGTH.size + length])
+        return Lease.FromString(self._memory[_HEADER.size : _HEADER.size + length])
+
+    def _header(self) -> tuple[int, int]:
+        length, num_killed = _HEADER.unpack(self._memory[: _HEADER.size])
+        return length, num_killed
+
+    def _clear(self) -> None:
+        self._memory[: _HEADER.size] = _HEADER.pack(0, 0)
 
 
-def tell_of_lost(channel: Channel, lease: Lease, how: str) -> None:
+def tell_of_lost(channel: Channel, lost: LostAttempt) -> None:
     """Tell the server that the process of an attempt is no more, and how it ended.
+
+    A job whose memory did not suffice fails at once: it would take as much again.
 
     Args:
         channel: To the server.
-        lease: The attempt's.
-        how: In words.
+        lost: The attempt.
     """
-    log.error("%s: attempt %d is lost: %s", lease.job, lease.attempt, how)
-    lost = Outcome(state=Job.QUEUED, cause=Outcome.WORKER_LOST, message=how)
-    request = FinishJobRequest(lease=lease, outcome=lost)
+    lease = lost.lease
+    log.error("%s: attempt %d is lost: %s", lease.job, lease.attempt, lost.how)
+    outcome = Outcome(state=Job.QUEUED, cause=Outcome.WORKER_LOST, message=lost.how)
+    if lost.is_out_of_memory:
+        outcome = Outcome(state=Job.FAILED, cause=Outcome.OUT_OF_MEMORY, message=lost.how)
+    request = FinishJobRequest(lease=lease, outcome=outcome)
     try:
         call(channel.workers.FinishJob, request, until=time.monotonic() + _PATIENCE)
     except (ServerAwayError, grpc.RpcError) as exc:

@@ -1,4 +1,4 @@
-"""One score for several yes-or-no answers, as ordered ranks need it."""
+"""One score for several binary outputs, as ordered ranks need it."""
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,8 @@ class SharedLinear(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the score beside each constant."""
-        return torch.mv(features, self.weight)[:, None] + self.bias
+        # Autocast leaves this product alone on a CPU, and takes no two types.
+        return torch.mv(features, self.weight.to(features.dtype))[:, None] + self.bias
 
 
 def share_answers(network: nn.Sequential) -> None:

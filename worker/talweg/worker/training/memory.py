@@ -9,7 +9,6 @@ import gc
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker import cgroups
 
 if TYPE_CHECKING:
     from talweg.worker.training.setup import Setup
@@ -27,11 +27,6 @@ _AT_ITS_PEAK = 4
 # Gradients, and the two moments that most optimizers keep.
 _BESIDE_WEIGHTS = 3
 _FEW, _MORE = 2, 4
-_CGROUPS = (
-    # Limit and use, by the second version and by the first.
-    ("memory.max", "memory.current", "memory.stat"),
-    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
-)
 
 
 def is_out_of_memory(exc: Exception) -> bool:
@@ -178,22 +173,11 @@ def _used() -> int | None:
 
 
 def _free() -> int | None:
-    """Return the bytes that the machine has free, or this process's container."""
+    """Return the bytes that the machine has free, or the control groups of this process."""
     memory = _kib("/proc/meminfo", "MemAvailable", "SwapFree")
     if "MemAvailable" not in memory:
         return None
-    return min([sum(memory.values()), *_left_to_container()])
-
-
-def _left_to_container() -> Iterator[int]:
-    for limit, used, statistics in _CGROUPS:
-        with suppress(OSError, ValueError):
-            root = Path("/sys/fs/cgroup")
-            most, now = int((root / limit).read_text()), int((root / used).read_text())
-            lines = dict(line.split() for line in (root / statistics).read_text().splitlines())
-            # What stands in the page cache is given up for whoever needs it.
-            cached = int(lines.get("inactive_file", 0)) + int(lines.get("active_file", 0))
-            yield max(0, most - now + cached)
+    return min([sum(memory.values()), *cgroups.left()])
 
 
 def _kib(path: str, *names: str) -> dict[str, int]:
