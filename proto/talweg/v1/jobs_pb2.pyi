@@ -525,6 +525,8 @@ class Warning(_message.Message):
         """Dead ReLUs: their output is always 0."""
         METRIC_UNDEFINED: Warning._Kind.ValueType  # 15
         """A metric that early stopping, the schedule or checkpoints wait for has no value."""
+        PRECISION_SLOW: Warning._Kind.ValueType  # 18
+        """The device computes much more slowly in the precision asked for than in float32."""
         CODE_COLLAPSED: Warning._Kind.ValueType  # 20
         """Posterior collapse: the latent code carries almost no information about its samples."""
 
@@ -552,6 +554,8 @@ class Warning(_message.Message):
     """Dead ReLUs: their output is always 0."""
     METRIC_UNDEFINED: Warning.Kind.ValueType  # 15
     """A metric that early stopping, the schedule or checkpoints wait for has no value."""
+    PRECISION_SLOW: Warning.Kind.ValueType  # 18
+    """The device computes much more slowly in the precision asked for than in float32."""
     CODE_COLLAPSED: Warning.Kind.ValueType  # 20
     """Posterior collapse: the latent code carries almost no information about its samples."""
 

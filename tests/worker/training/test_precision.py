@@ -10,7 +10,7 @@ from tests.worker.training.poisoned import BATCH_NORM, WAYS, Run, same
 from torch import Tensor, nn
 
 from talweg.spec import check
-from talweg.v1.jobs_pb2 import Job
+from talweg.v1.jobs_pb2 import Job, Warning
 from talweg.v1.spec_pb2 import JobSpec, Training
 from talweg.worker.errors import UserSpecError
 from talweg.worker.losses import LossModule
@@ -54,6 +54,26 @@ def test_fewer_bits_learn_about_the_same(model: str, precision: str) -> None:
     (whole, loss), (half, loss_of_half) = ends("fp32"), ends(precision)
     assert not torch.equal(flat(whole), flat(half))
     assert loss_of_half == pytest.approx(loss, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("model", "precision", "is_slow"),
+    [
+        ({"convnet": {"channels": [4]}}, "fp16", True),
+        ({"convnet": {"channels": [4]}}, "bf16", False),
+        ({"mlp": {"hidden": [8]}}, "fp16", False),
+    ],
+)
+def test_convolutions_in_float16_on_a_cpu_are_warned_of(
+    model: dict[str, Any], precision: str, is_slow: bool
+) -> None:
+    asked = spec(
+        precision, 2, task="multiclass", dataset="digits", loss="cross_entropy", model=model
+    )
+    _, report = run(asked, may_be_unwell=True)
+    warnings = [each for each in report.warnings if each.kind == Warning.PRECISION_SLOW]
+    assert [each.field for each in warnings] == ["training.precision"] * is_slow
+    assert all("use bf16 or fp32" in each.message for each in warnings)
 
 
 @pytest.mark.parametrize("precision", HALVES)

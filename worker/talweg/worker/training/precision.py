@@ -10,8 +10,9 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from talweg.v1.jobs_pb2 import Warning
 from talweg.v1.spec_pb2 import Training
 from talweg.worker.errors import UserSpecError
 from talweg.worker.losses import LossModule
@@ -23,6 +24,7 @@ LARGEST_SCALE = 2.0**24
 """No scale is larger."""
 RAISED_AFTER = 2000
 """Steps without an overflow after which the scale is doubled."""
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)
 
 
 class GradScaler:
@@ -119,6 +121,28 @@ class Precision:
             )
         self.forward = partial(torch.autocast, device.type, dtype=dtype)
         _hold_to_float32(criterion, device.type)
+
+    def warning(self, model: nn.Module) -> Warning | None:
+        """Return what to say where the device is slow in this precision; None where it is not.
+
+        torch has no vectorised convolution in float16 on CPUs: two layers of 16 and of 32 channels
+        on images of 64×64 pixels took 3.6 and 10 times as long as in float32.
+
+        Args:
+            model: The network.
+        """
+        if self._name != "fp16" or self._device.type != "cpu":
+            return None
+        if not any(isinstance(module, _CONVOLUTIONS) for module in model.modules()):
+            return None
+        return Warning(
+            kind=Warning.PRECISION_SLOW,
+            field="training.precision",
+            message=(
+                "fp16 on a CPU: convolutions in float16 are not vectorised there, and a step can "
+                "take many times as long as in fp32: use bf16 or fp32, or a worker with a GPU"
+            ),
+        )
 
     def dry_run(self, step: Callable[[], object]) -> None:
         """Run a step that leaves no trace, to see whether the device can do all that it asks for.

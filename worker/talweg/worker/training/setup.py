@@ -219,6 +219,8 @@ def _dry_run_in_precision(core: _Core, guard: Guard) -> None:
     if precision.is_full:
         return
     guard.remember()
+    if warning := precision.warning(core.state.model):
+        core.report.warning(warning)
     precision.dry_run(lambda: backward(core.learner.loss_of(_first_samples(core))))
     guard.restore()
 
