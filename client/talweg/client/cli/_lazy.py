@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import click
+from click.shell_completion import CompletionItem
 
 PLUGIN_GROUP = "talweg.commands"
 
@@ -40,7 +41,14 @@ class LazyGroup(click.Group):
             help: The purpose of the program.
             epilog: The text below the commands.
         """
-        super().__init__(name="talweg", help=help, epilog=epilog, no_args_is_help=True)
+        super().__init__(
+            name="talweg",
+            help=help,
+            epilog=epilog,
+            no_args_is_help=True,
+            # Commands inherit it.
+            context_settings={"help_option_names": ["-h", "--help"]},
+        )
         self._own = own
         self._known_plugins = known_plugins
 
@@ -73,6 +81,21 @@ class LazyGroup(click.Group):
             message = f"No such command '{name}'. {nearest(name, known)}"
             raise click.UsageError(message.rstrip(), ctx)
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Suggest commands without importing them."""
+        helps = {name: lazy.help for name, lazy in self._own.items()}
+        helps |= {
+            name: known.help if (known := self._known_plugins.get(name)) else ""
+            for name in _plugins()
+            if " " not in name
+        }
+        commands = [
+            CompletionItem(name, help=text)
+            for name, text in helps.items()
+            if name.startswith(incomplete)
+        ]
+        return [*commands, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing those whose help is known."""

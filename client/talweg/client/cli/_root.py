@@ -8,6 +8,7 @@ import click
 
 from talweg.client.cli._common import Session
 from talweg.client.cli._lazy import Lazy, LazyGroup, missing_extra
+from talweg.client.cli.completions import COMPLETE_VARIABLE
 
 _HERE = "talweg.client.cli.commands"
 _OWN = {
@@ -28,6 +29,7 @@ _OWN = {
     "datasets": Lazy(f"{_HERE}.catalogue:datasets", "List the data sets, or describe one."),
     "optimizers": Lazy(f"{_HERE}.catalogue:optimizers", "List the optimizers, or describe one."),
     "version": Lazy(f"{_HERE}.version:version", "Show the installed versions."),
+    "completion": Lazy(f"{_HERE}.completion:completion", "Print a shell's completion script."),
 }
 # The help lists these without importing their modules, which may not be installed.
 _KNOWN_PLUGINS = {
@@ -57,6 +59,7 @@ def _root() -> LazyGroup:
         metavar="HOST:PORT",
         help="The server. Default: TALWEG_ADDRESS, then the stack started by `talweg up`.",
     )
+    @click.version_option(package_name="talweg", message="talweg %(version)s")
     @click.pass_context
     def begin(context: click.Context, address: str | None) -> None:
         context.obj = Session(address=address)
@@ -77,6 +80,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """
     from talweg.client.cli._problems import report
 
+    if instruction := os.environ.get(COMPLETE_VARIABLE):
+        from click.shell_completion import shell_complete
+
+        # The words typed so far are in variables of the shell.
+        return shell_complete(root, {}, "talweg", COMPLETE_VARIABLE, instruction)
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         with root.make_context("talweg", arguments) as context:

@@ -7,6 +7,7 @@ import click
 
 from talweg.client import Client, NotFound
 from talweg.client.cli._common import Session, ask_or_know, console, json_option, print_json
+from talweg.client.cli.completions import complete_entries
 from talweg.spec.spelling import nearest
 from talweg.v1 import catalog_pb2, options_pb2
 
@@ -20,8 +21,13 @@ Entry = (
 
 
 @click.command()
-@click.argument("name", required=False)
-@click.option("--task", default="", help="Only losses for this task, such as regression.")
+@click.argument("name", required=False, shell_complete=complete_entries("losses"))
+@click.option(
+    "--task",
+    default="",
+    shell_complete=complete_entries("tasks"),
+    help="Only losses for this task, such as regression.",
+)
 @json_option
 @click.pass_obj
 def losses(session: Session, name: str | None, task: str, as_json: bool) -> None:
@@ -33,7 +39,7 @@ def losses(session: Session, name: str | None, task: str, as_json: bool) -> None
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_entries("tasks"))
 @json_option
 @click.pass_obj
 def tasks(session: Session, name: str | None, as_json: bool) -> None:
@@ -45,7 +51,7 @@ def tasks(session: Session, name: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_entries("models"))
 @json_option
 @click.pass_obj
 def models(session: Session, name: str | None, as_json: bool) -> None:
@@ -57,7 +63,7 @@ def models(session: Session, name: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_entries("datasets"))
 @json_option
 @click.pass_obj
 def datasets(session: Session, name: str | None, as_json: bool) -> None:
@@ -69,7 +75,7 @@ def datasets(session: Session, name: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_entries("optimizers"))
 @json_option
 @click.pass_obj
 def optimizers(session: Session, name: str | None, as_json: bool) -> None:

@@ -20,14 +20,19 @@ from talweg.client.cli._common import (
     say,
 )
 from talweg.client.cli.commands.jobs import joined_filter
+from talweg.client.cli.completions import complete_experiments, complete_jobs
 
 _POLL_SECONDS = 1.0
 
 
 @click.command()
-@click.argument("jobs", nargs=-1, metavar="[JOB]...")
+@click.argument("jobs", nargs=-1, metavar="[JOB]...", shell_complete=complete_jobs)
 @click.option("--filter", default="", help="Compare the jobs that match, as in `talweg jobs`.")
-@click.option("--experiment", help="Compare the jobs of this experiment.")
+@click.option(
+    "--experiment",
+    help="Compare the jobs of this experiment.",
+    shell_complete=complete_experiments,
+)
 @click.option(
     "--metric", help="The metric, such as val/mae. Default: the first test metric of the task."
 )

@@ -7,10 +7,11 @@ import click
 from talweg.client.cli._common import Session, find_jobs, job_json, json_option, print_json, say
 from talweg.client.cli.commands.control import follow_or_detach
 from talweg.client.cli.commands.submit import tell_warnings
+from talweg.client.cli.completions import complete_jobs
 
 
 @click.command("continue")
-@click.argument("job", metavar="JOB")
+@click.argument("job", metavar="JOB", shell_complete=complete_jobs)
 @click.option(
     "--set",
     "changes",

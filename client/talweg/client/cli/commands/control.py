@@ -17,6 +17,7 @@ from talweg.client.cli._common import (
     print_json,
     say,
 )
+from talweg.client.cli.completions import complete_jobs
 
 _UNITS = {"": 1.0, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
 _DETACHED = 130
@@ -39,7 +40,7 @@ def _seconds(
 
 
 @click.command()
-@click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
+@click.argument("jobs", nargs=-1, required=True, metavar="JOB...", shell_complete=complete_jobs)
 @json_option
 @click.pass_obj
 def watch(session: Session, jobs: Sequence[str], as_json: bool) -> int:
@@ -56,7 +57,7 @@ def watch(session: Session, jobs: Sequence[str], as_json: bool) -> int:
 
 
 @click.command()
-@click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
+@click.argument("jobs", nargs=-1, required=True, metavar="JOB...", shell_complete=complete_jobs)
 @click.option("--reason", default="", help="The reason, for the record.")
 @click.option(
     "--grace",
@@ -89,7 +90,7 @@ def cancel(
 
 
 @click.command()
-@click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
+@click.argument("jobs", nargs=-1, required=True, metavar="JOB...", shell_complete=complete_jobs)
 @json_option
 @click.pass_obj
 def retry(session: Session, jobs: Sequence[str], as_json: bool) -> int:

@@ -16,6 +16,7 @@ from talweg.client.cli._common import (
     quoted,
     state_text,
 )
+from talweg.client.cli.completions import complete_experiments
 
 
 def joined_filter(filter: str, states: Sequence[str], experiment: str | None) -> str:
@@ -40,7 +41,9 @@ def joined_filter(filter: str, states: Sequence[str], experiment: str | None) ->
     type=click.Choice(list(JobState), case_sensitive=False),
     help="Only jobs in this state. Repeatable.",
 )
-@click.option("--experiment", help="Only jobs of this experiment.")
+@click.option(
+    "--experiment", help="Only jobs of this experiment.", shell_complete=complete_experiments
+)
 @click.option("--order-by", default="", help="Order, such as: priority desc, create_time")
 @click.option("--limit", type=click.IntRange(min=1), default=30, show_default=True)
 @json_option

@@ -7,10 +7,11 @@ import click
 from talweg.client import Job, JobState
 from talweg.client.cli._common import Session, json_option
 from talweg.client.cli.commands.control import for_each
+from talweg.client.cli.completions import complete_jobs
 
 
 @click.command()
-@click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
+@click.argument("jobs", nargs=-1, required=True, metavar="JOB...", shell_complete=complete_jobs)
 @click.option("--reason", default="", help="The reason, for the record.")
 @json_option
 @click.pass_obj
@@ -29,7 +30,7 @@ def pause(session: Session, jobs: Sequence[str], reason: str, as_json: bool) -> 
 
 
 @click.command()
-@click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
+@click.argument("jobs", nargs=-1, required=True, metavar="JOB...", shell_complete=complete_jobs)
 @json_option
 @click.pass_obj
 def resume(session: Session, jobs: Sequence[str], as_json: bool) -> int:

@@ -19,6 +19,7 @@ from talweg.client.cli._common import (
     say,
     state_text,
 )
+from talweg.client.cli.completions import complete_jobs
 from talweg.v1 import jobs_pb2
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("job")
+@click.argument("job", shell_complete=complete_jobs)
 @json_option
 @click.pass_obj
 def show(session: Session, job: str, as_json: bool) -> None:

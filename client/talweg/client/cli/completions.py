@@ -1,0 +1,101 @@
+"""Shell completion: which values fit what is typed so far.
+
+A shell calls this on each press of the tab key, so every function is quick and never fails:
+without a server there is nothing to suggest, or what the client knows by itself.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+from click.shell_completion import CompletionItem
+
+if TYPE_CHECKING:
+    from talweg.client import Client
+
+# The shell waits for the answer.
+_TIMEOUT: Final = timedelta(seconds=2)
+_MAX_JOBS: Final = 50
+# From this many jobs, experiments are gathered.
+_MAX_LISTED: Final = 200
+
+COMPLETE_VARIABLE: Final = "_TALWEG_COMPLETE"
+"""The variable by which a shell asks for completions."""
+
+Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+
+def complete_jobs(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Suggest ids of jobs, the newest first, with their state and name."""
+    from talweg.client.cli._common import quoted
+    from talweg.spec import display_name, drop_control
+
+    prefix, typed = (
+        ("jobs/", incomplete[5:]) if incomplete.startswith("jobs/") else ("", incomplete)
+    )
+    condition = f"name = {quoted(f'jobs/{typed}*')}" if typed else ""
+    named = set(context.params.get(parameter.name or "") or ())
+
+    def ask(client: "Client") -> Iterator[CompletionItem]:
+        for job in client.jobs(filter=condition, limit=_MAX_JOBS):
+            if not named & {job.id, job.name}:
+                text = f"{job.state}  {display_name(job.message.spec)}"
+                yield CompletionItem(prefix + job.id, help=drop_control(text))
+
+    return _asked(context, ask)
+
+
+def complete_experiments(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Suggest the experiments of the newest jobs."""
+
+    def ask(client: "Client") -> Iterator[CompletionItem]:
+        listed = client.jobs(limit=_MAX_LISTED)
+        for experiment in dict.fromkeys(job.message.spec.experiment for job in listed):
+            if experiment.startswith(incomplete):
+                yield CompletionItem(experiment)
+
+    return _asked(context, ask)
+
+
+def complete_entries(kind: str) -> Complete:
+    """Return the completion of names in the server's catalogue, or the client's without a server.
+
+    Args:
+        kind: Such as "tasks"; a method of the client and a function of `talweg.spec`.
+    """
+
+    def complete(
+        context: click.Context, parameter: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from talweg import spec
+
+        def items(entries: Iterable[Any]) -> Iterator[CompletionItem]:
+            for entry in entries:
+                if entry.name.startswith(incomplete):
+                    # Data sets are described, the others say when to choose them.
+                    when = getattr(entry.facts, "when", "") or entry.description
+                    yield CompletionItem(entry.name, help=when)
+
+        known = _asked(context, lambda client: items(getattr(client, kind)()))
+        return known or list(items(getattr(spec, kind)()))
+
+    return complete
+
+
+def _asked(
+    context: click.Context, ask: Callable[["Client"], Iterable[CompletionItem]]
+) -> list[CompletionItem]:
+    """Ask the server that the command line names; nothing where it does not answer."""
+    from talweg.client import Client
+
+    try:
+        with Client(context.find_root().params.get("address"), timeout=_TIMEOUT) as client:
+            return list(ask(client))
+    except Exception:
+        # A message here would be printed into the line that the user is typing.
+        return []
