@@ -5,7 +5,7 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.benchmarks import by_lightning, delivered, loop, losses, service, watching
+from tests.benchmarks import by_lightning, delivered, loop, losses, service, spikes, watching
 from tests.benchmarks.table import render
 
 OUTPUT = Path(__file__).with_name("RESULTS.md")
@@ -24,6 +24,7 @@ def main() -> None:
             *by_lightning.measure(),
             *delivered.measure(),
             *losses.measure(),
+            *spikes.measure(),
             *service.measure(),
         ]
     )

@@ -1,6 +1,6 @@
-"""What it costs that training is watched: warnings while it trains, and the guard's policy.
+"""What it costs that training is watched: warnings while it trains, spikes and the guard's policy.
 
-The loop with both against the loop with neither, for the same job, in one process. Run with
+The loop with all of them against the loop with none, for the same job, in one process. Run with
 `make bench`, or alone: `python -m tests.benchmarks.watching`.
 """
 
@@ -14,6 +14,7 @@ from tests.benchmarks.table import Row, render
 
 from talweg.worker import training
 from talweg.worker.training.guard.policies import GuardPolicy
+from talweg.worker.training.guard.spike_policies import SpikeGuard
 from talweg.worker.training.monitors.health import Health
 from talweg.worker.training.setup import Setup, set_up
 
@@ -24,6 +25,14 @@ CASE = loop.CASES[0]
 
 class Nothing:
     """Neither looks nor decides."""
+
+    keeps = False
+
+    def jump(self, *_: Any) -> None:
+        """See nothing."""
+
+    def add(self, *_: Any) -> None:
+        """Do nothing."""
 
     def look(self, *_: Any) -> None:
         """Do nothing."""
@@ -38,6 +47,7 @@ def _train(*, watched: bool) -> float:
     if not watched:
         setup.step.health = cast(Health, Nothing())
         setup.step.policy = cast(GuardPolicy, Nothing())
+        setup.step.spikes = cast(SpikeGuard, Nothing())
     return timed(partial(loop.train_by, setup, report))()
 
 
@@ -48,7 +58,7 @@ def measure() -> list[Row]:
         found = ratio(
             partial(_train, watched=True), partial(_train, watched=False), num_pairs=CASE.num_pairs
         )
-    what = f"warnings and policy against neither: {CASE.name}"
+    what = f"warnings, spikes and policy against none: {CASE.name}"
     return [found.row(what, goal=GOAL, remark=f"{CASE.steps} steps a run")]
 
 

@@ -65,6 +65,7 @@ def test_this_may_change(fields: dict[str, Any]) -> None:
         ({"training": {"epochs": 20, "accumulation": 2}}, "training.accumulation"),
         ({"training": {"epochs": 20, "seed": 1}}, "training.seed"),
         ({"training": {"epochs": 20, "guard": "skip"}}, "training.guard"),
+        ({"training": {"epochs": 20, "spikes": "rollback"}}, "training.spikes"),
         ({"optimizer": "sgd"}, "optimizer"),
         ({"training": {"epochs": 10}}, "training.epochs"),
         ({"training": {"steps": 90}}, "training.steps"),
@@ -74,6 +75,12 @@ def test_this_may_not(fields: dict[str, Any], path: str) -> None:
     violations = check_continuation(spec(), continuing(**fields), CHECKPOINT)
     assert any(violation.field.startswith(path) for violation in violations), violations
     assert all("jobs/a" in violation.allowed for violation in violations)
+
+
+def test_a_spec_of_before_there_were_spike_policies_warned_of_none() -> None:
+    before = spec()
+    before.training.ClearField("spikes")
+    assert check_continuation(before, continuing(), CHECKPOINT) == []
 
 
 def test_all_that_changed_is_told() -> None:

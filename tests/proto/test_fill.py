@@ -48,7 +48,7 @@ def test_every_default_of_a_job() -> None:
             "epochs": 20, "batch_size": 32, "seed": 0, "accumulation": 1,
             "evaluation_batch_size": 256, "evaluate_every_epochs": 1, "guard": {"fail": {}},
             "checkpoints": {"every_seconds": 20, "keep_best": False}, "precision": "fp32",
-            "channels_last": False,
+            "channels_last": False, "spikes": {"warn": {"window": 64, "threshold": 8.0}},
         },
         "resources": {"device": "auto", "processes": 1},
         "outputs": {"model": True, "plots": True, "checkpoint": True},

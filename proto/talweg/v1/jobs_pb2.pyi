@@ -274,7 +274,7 @@ class Outcome(_message.Message):
         CANCEL_REQUEST: Outcome._Cause.ValueType  # 6
         """A user cancelled it."""
         NOT_FINITE: Outcome._Cause.ValueType  # 7
-        """The guard found a non-finite value."""
+        """The guard found a non-finite value, or spikes were more than training.spikes goes on from."""
 
     class Cause(_Cause, metaclass=_CauseEnumTypeWrapper): ...
     CAUSE_UNSPECIFIED: Outcome.Cause.ValueType  # 0
@@ -291,7 +291,7 @@ class Outcome(_message.Message):
     CANCEL_REQUEST: Outcome.Cause.ValueType  # 6
     """A user cancelled it."""
     NOT_FINITE: Outcome.Cause.ValueType  # 7
-    """The guard found a non-finite value."""
+    """The guard found a non-finite value, or spikes were more than training.spikes goes on from."""
 
     STATE_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
@@ -351,10 +351,11 @@ class Divergence(_message.Message):
     GOOD_STEP_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
     QUARTER_TURNS_FIELD_NUMBER: _builtins.int
+    SPIKE_FIELD_NUMBER: _builtins.int
     step: _builtins.int
     """The step, from 1, whose update was refused."""
     what: _builtins.str
-    """What was not finite: "loss", "gradient", "statistics" (such as those of batch normalisation)
+    """What was not finite, or a spike: "loss", "gradient", "statistics" (such as those of batch normalisation)
     or "weights" (also finite weights beyond 1e17, or weights checked after the last step).
     """
     value: _builtins.str
@@ -400,6 +401,10 @@ class Divergence(_message.Message):
         classes; else empty.
         """
 
+    @_builtins.property
+    def spike(self) -> Global___Spike:
+        """By how much the value was out of line, where it was finite and training.spikes refused it."""
+
     def __init__(
         self,
         *,
@@ -417,10 +422,11 @@ class Divergence(_message.Message):
         good_step: _builtins.int | None = ...,
         policy: _builtins.str = ...,
         quarter_turns: _abc.Iterable[_builtins.int] | None = ...,
+        spike: Global___Spike | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_good_step", b"_good_step", "good_step", b"good_step"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_good_step", b"_good_step", "good_step", b"good_step", "spike", b"spike"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_good_step", b"_good_step", "bad_samples", b"bad_samples", "good_step", b"good_step", "gradient_norms", b"gradient_norms", "hint", b"hint", "learning_rate", b"learning_rate", "losses", b"losses", "module", b"module", "parameters", b"parameters", "policy", b"policy", "quarter_turns", b"quarter_turns", "samples", b"samples", "step", b"step", "value", b"value", "what", b"what"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_good_step", b"_good_step", "bad_samples", b"bad_samples", "good_step", b"good_step", "gradient_norms", b"gradient_norms", "hint", b"hint", "learning_rate", b"learning_rate", "losses", b"losses", "module", b"module", "parameters", b"parameters", "policy", b"policy", "quarter_turns", b"quarter_turns", "samples", b"samples", "spike", b"spike", "step", b"step", "value", b"value", "what", b"what"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__good_step: _TypeAlias = _typing.Literal["good_step"]  # noqa: Y015
     _WhichOneofArgType__good_step: _TypeAlias = _typing.Literal["_good_step", b"_good_step"]  # noqa: Y015
@@ -429,8 +435,58 @@ class Divergence(_message.Message):
 Global___Divergence: _TypeAlias = Divergence  # noqa: Y015
 
 @_typing.final
+class Spike(_message.Message):
+    """How far the loss or gradient norm of a step was from those of the steps before it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEDIAN_FIELD_NUMBER: _builtins.int
+    DEVIATIONS_FIELD_NUMBER: _builtins.int
+    NUM_STEPS_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    LOSSES_FIELD_NUMBER: _builtins.int
+    MEDIAN_LOSS_FIELD_NUMBER: _builtins.int
+    median: _builtins.float
+    """The median of the steps before it."""
+    deviations: _builtins.float
+    """How many robust standard deviations it was above the median."""
+    num_steps: _builtins.int
+    """Number of steps that it was compared with."""
+    median_loss: _builtins.float
+    """The median of that over the samples of the step."""
+    @_builtins.property
+    def samples(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The samples behind it, worst first: indices from 0 into the training split. Empty if no sample
+        stands out, or if samples have no losses of their own.
+        """
+
+    @_builtins.property
+    def losses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Each one's own loss, in evaluation mode with the weights before the step. Under a loss that
+        compares the samples of a batch: by how much the batch's loss falls without it.
+        """
+
+    def __init__(
+        self,
+        *,
+        median: _builtins.float = ...,
+        deviations: _builtins.float = ...,
+        num_steps: _builtins.int = ...,
+        samples: _abc.Iterable[_builtins.int] | None = ...,
+        losses: _abc.Iterable[_builtins.float] | None = ...,
+        median_loss: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deviations", b"deviations", "losses", b"losses", "median", b"median", "median_loss", b"median_loss", "num_steps", b"num_steps", "samples", b"samples"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Spike: _TypeAlias = Spike  # noqa: Y015
+
+@_typing.final
 class GuardDecision(_message.Message):
-    """What the guard policy did about a refused step after which training went on."""
+    """What the guard policy or the spike policy did about a step after which training went on."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -445,6 +501,8 @@ class GuardDecision(_message.Message):
         """The step was skipped."""
         ROLLED_BACK: GuardDecision._Action.ValueType  # 2
         """Weights, buffers and optimizer were rolled back to an earlier step."""
+        WARNED: GuardDecision._Action.ValueType  # 3
+        """Nothing: the step was a spike, and training.spikes is warn."""
 
     class Action(_Action, metaclass=_ActionEnumTypeWrapper): ...
     ACTION_UNSPECIFIED: GuardDecision.Action.ValueType  # 0
@@ -452,6 +510,8 @@ class GuardDecision(_message.Message):
     """The step was skipped."""
     ROLLED_BACK: GuardDecision.Action.ValueType  # 2
     """Weights, buffers and optimizer were rolled back to an earlier step."""
+    WARNED: GuardDecision.Action.ValueType  # 3
+    """Nothing: the step was a spike, and training.spikes is warn."""
 
     ACTION_FIELD_NUMBER: _builtins.int
     SEEN_FIELD_NUMBER: _builtins.int
@@ -465,12 +525,12 @@ class GuardDecision(_message.Message):
     rate_factor: _builtins.float
     """Factor that now applies to the scheduled learning rates."""
     skipped: _builtins.int
-    """Steps skipped so far."""
+    """Steps skipped so far by this policy."""
     rollbacks: _builtins.int
-    """Rollbacks so far."""
+    """Rollbacks so far by this policy."""
     @_builtins.property
     def seen(self) -> Global___Divergence:
-        """The refused step."""
+        """The step; with `seen.spike` it was a spike, and training.spikes decided."""
 
     def __init__(
         self,
@@ -527,6 +587,8 @@ class Warning(_message.Message):
         """A metric that early stopping, the schedule or checkpoints wait for has no value."""
         PRECISION_SLOW: Warning._Kind.ValueType  # 18
         """The device computes much more slowly in the precision asked for than in float32."""
+        SPIKE: Warning._Kind.ValueType  # 21
+        """A step's loss or gradient norm is far above those of the steps before it, but finite."""
         CODE_COLLAPSED: Warning._Kind.ValueType  # 20
         """Posterior collapse: the latent code carries almost no information about its samples."""
 
@@ -556,6 +618,8 @@ class Warning(_message.Message):
     """A metric that early stopping, the schedule or checkpoints wait for has no value."""
     PRECISION_SLOW: Warning.Kind.ValueType  # 18
     """The device computes much more slowly in the precision asked for than in float32."""
+    SPIKE: Warning.Kind.ValueType  # 21
+    """A step's loss or gradient norm is far above those of the steps before it, but finite."""
     CODE_COLLAPSED: Warning.Kind.ValueType  # 20
     """Posterior collapse: the latent code carries almost no information about its samples."""
 

@@ -14,6 +14,7 @@ from talweg.v1 import guard_pb2 as _guard_pb2
 from talweg.v1 import losses_pb2 as _losses_pb2
 from talweg.v1 import models_pb2 as _models_pb2
 from talweg.v1 import optimizers_pb2 as _optimizers_pb2
+from talweg.v1 import spikes_pb2 as _spikes_pb2
 from talweg.v1 import tasks_pb2 as _tasks_pb2
 import builtins as _builtins
 import sys
@@ -403,6 +404,7 @@ class Training(_message.Message):
     EARLY_STOPPING_FIELD_NUMBER: _builtins.int
     LOG_EVERY_STEPS_FIELD_NUMBER: _builtins.int
     GUARD_FIELD_NUMBER: _builtins.int
+    SPIKES_FIELD_NUMBER: _builtins.int
     CHECKPOINTS_FIELD_NUMBER: _builtins.int
     PRECISION_FIELD_NUMBER: _builtins.int
     READ_EVERY_STEPS_FIELD_NUMBER: _builtins.int
@@ -470,6 +472,10 @@ class Training(_message.Message):
         """Guard policy: what happens after a step with a non-finite loss or gradient."""
 
     @_builtins.property
+    def spikes(self) -> _spikes_pb2.Spikes:
+        """Spike policy: what happens after a step whose loss or gradient norm is finite but jumps."""
+
+    @_builtins.property
     def checkpoints(self) -> Global___Checkpoints:
         """Checkpoints, from which a run resumes if its worker is lost."""
 
@@ -494,6 +500,7 @@ class Training(_message.Message):
         early_stopping: Global___EarlyStopping | None = ...,
         log_every_steps: _builtins.int | None = ...,
         guard: _guard_pb2.Guard | None = ...,
+        spikes: _spikes_pb2.Spikes | None = ...,
         checkpoints: Global___Checkpoints | None = ...,
         precision: Global___Training.Precision.ValueType | None = ...,
         read_every_steps: _builtins.int | None = ...,
@@ -501,9 +508,9 @@ class Training(_message.Message):
         channels_last: _builtins.bool | None = ...,
         curriculum: _curriculum_pb2.EasyFirst | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation", "_batch_size", b"_batch_size", "_channels_last", b"_channels_last", "_deterministic", b"_deterministic", "_evaluate_every_epochs", b"_evaluate_every_epochs", "_evaluation_batch_size", b"_evaluation_batch_size", "_log_every_steps", b"_log_every_steps", "_precision", b"_precision", "_read_every_steps", b"_read_every_steps", "_seed", b"_seed", "accumulation", b"accumulation", "batch_size", b"batch_size", "channels_last", b"channels_last", "checkpoints", b"checkpoints", "clip_norm", b"clip_norm", "clip_value", b"clip_value", "clipping", b"clipping", "curriculum", b"curriculum", "deterministic", b"deterministic", "early_stopping", b"early_stopping", "epochs", b"epochs", "evaluate_every_epochs", b"evaluate_every_epochs", "evaluation_batch_size", b"evaluation_batch_size", "guard", b"guard", "length", b"length", "log_every_steps", b"log_every_steps", "precision", b"precision", "read_every_steps", b"read_every_steps", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation", "_batch_size", b"_batch_size", "_channels_last", b"_channels_last", "_deterministic", b"_deterministic", "_evaluate_every_epochs", b"_evaluate_every_epochs", "_evaluation_batch_size", b"_evaluation_batch_size", "_log_every_steps", b"_log_every_steps", "_precision", b"_precision", "_read_every_steps", b"_read_every_steps", "_seed", b"_seed", "accumulation", b"accumulation", "batch_size", b"batch_size", "channels_last", b"channels_last", "checkpoints", b"checkpoints", "clip_norm", b"clip_norm", "clip_value", b"clip_value", "clipping", b"clipping", "curriculum", b"curriculum", "deterministic", b"deterministic", "early_stopping", b"early_stopping", "epochs", b"epochs", "evaluate_every_epochs", b"evaluate_every_epochs", "evaluation_batch_size", b"evaluation_batch_size", "guard", b"guard", "length", b"length", "log_every_steps", b"log_every_steps", "precision", b"precision", "read_every_steps", b"read_every_steps", "seed", b"seed", "spikes", b"spikes", "steps", b"steps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation", "_batch_size", b"_batch_size", "_channels_last", b"_channels_last", "_deterministic", b"_deterministic", "_evaluate_every_epochs", b"_evaluate_every_epochs", "_evaluation_batch_size", b"_evaluation_batch_size", "_log_every_steps", b"_log_every_steps", "_precision", b"_precision", "_read_every_steps", b"_read_every_steps", "_seed", b"_seed", "accumulation", b"accumulation", "batch_size", b"batch_size", "channels_last", b"channels_last", "checkpoints", b"checkpoints", "clip_norm", b"clip_norm", "clip_value", b"clip_value", "clipping", b"clipping", "curriculum", b"curriculum", "deterministic", b"deterministic", "early_stopping", b"early_stopping", "epochs", b"epochs", "evaluate_every_epochs", b"evaluate_every_epochs", "evaluation_batch_size", b"evaluation_batch_size", "guard", b"guard", "length", b"length", "log_every_steps", b"log_every_steps", "precision", b"precision", "read_every_steps", b"read_every_steps", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation", "_batch_size", b"_batch_size", "_channels_last", b"_channels_last", "_deterministic", b"_deterministic", "_evaluate_every_epochs", b"_evaluate_every_epochs", "_evaluation_batch_size", b"_evaluation_batch_size", "_log_every_steps", b"_log_every_steps", "_precision", b"_precision", "_read_every_steps", b"_read_every_steps", "_seed", b"_seed", "accumulation", b"accumulation", "batch_size", b"batch_size", "channels_last", b"channels_last", "checkpoints", b"checkpoints", "clip_norm", b"clip_norm", "clip_value", b"clip_value", "clipping", b"clipping", "curriculum", b"curriculum", "deterministic", b"deterministic", "early_stopping", b"early_stopping", "epochs", b"epochs", "evaluate_every_epochs", b"evaluate_every_epochs", "evaluation_batch_size", b"evaluation_batch_size", "guard", b"guard", "length", b"length", "log_every_steps", b"log_every_steps", "precision", b"precision", "read_every_steps", b"read_every_steps", "seed", b"seed", "spikes", b"spikes", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__accumulation: _TypeAlias = _typing.Literal["accumulation"]  # noqa: Y015
     _WhichOneofArgType__accumulation: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation"]  # noqa: Y015

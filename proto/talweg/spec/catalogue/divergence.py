@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from itertools import zip_longest
 
 from talweg.spec.errors import number_text
-from talweg.v1.jobs_pb2 import Divergence
+from talweg.v1.jobs_pb2 import Divergence, Spike
 
 _MOST_NAMED = 8
 
@@ -14,8 +14,12 @@ def divergence_lines(divergence: Divergence) -> list[str]:
 
     The losses and gradient norms before it are left to tables and plots.
     """
-    where = f", first in module {divergence.module}" if divergence.module else ""
-    lines = [f"at step {divergence.step} the {divergence.what} was {divergence.value}{where}"]
+    lines = [f"at step {divergence.step} the {divergence.what} was {divergence.value}"]
+    if divergence.module:
+        lines[0] += f", first in module {divergence.module}"
+    if divergence.HasField("spike"):
+        lines[0] += _height(divergence.spike)
+        lines += _behind(divergence.spike)
     if divergence.parameters:
         what = "bad weights" if divergence.what == "weights" else "bad gradients"
         lines.append(f"{what}: {_some(divergence.parameters)}")
@@ -35,6 +39,21 @@ def divergence_lines(divergence: Divergence) -> list[str]:
     if divergence.hint:
         lines.append(divergence.hint)
     return lines
+
+
+def _height(spike: Spike) -> str:
+    return (
+        f", {spike.deviations:.3g} robust standard deviations above {spike.median:.4g}, "
+        f"the median of the last {spike.num_steps} steps"
+    )
+
+
+def _behind(spike: Spike) -> list[str]:
+    if not spike.samples:
+        return []
+    named = zip(spike.samples, spike.losses, strict=False)
+    own = _some(f"{sample} ({loss:.3g})" for sample, loss in named)
+    return [f"samples behind it, with the loss of each: {own}; median {spike.median_loss:.3g}"]
 
 
 def _samples(divergence: Divergence) -> list[str]:

@@ -19,6 +19,7 @@ from talweg.v1.models_pb2 import Layer, Model
 from talweg.v1.optimizers_pb2 import Optimizer, Schedule
 from talweg.v1.options_pb2 import Activation, Condition, Goal, OutputFacts
 from talweg.v1.spec_pb2 import JobSpec
+from talweg.v1.spikes_pb2 import Spikes
 from talweg.v1.tasks_pb2 import Multitask, Task
 
 _INTRODUCTION = """\
@@ -46,6 +47,7 @@ def render() -> str:
         *_optimizers(),
         *_choice("Learning rate schedules", Schedule.DESCRIPTOR),
         *_choice("Guard policies", Guard.DESCRIPTOR),
+        *_choice("Spike policies", Spikes.DESCRIPTOR),
         *_job_file(),
     ]
     return "\n".join(blocks)

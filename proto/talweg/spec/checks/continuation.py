@@ -2,6 +2,7 @@
 
 from talweg.spec.catalogue.describe import flatten
 from talweg.spec.errors import Violation
+from talweg.spec.reading.fill import fill_message
 from talweg.spec.semantics.facts import chosen, kind
 from talweg.v1.jobs_pb2 import Checkpoint
 from talweg.v1.spec_pb2 import JobSpec
@@ -62,6 +63,8 @@ def check_continuation(before: JobSpec, after: JobSpec, checkpoint: Checkpoint) 
     for path, was, now in (
         ("optimizer", before.optimizer, after.optimizer),
         ("training.guard", before.training.guard, after.training.guard),
+        # Specs of earlier versions do not name it.
+        ("training.spikes", fill_message(before.training).spikes, after.training.spikes),
     ):
         if chosen(was) != chosen(now):
             violations.append(Violation(path, kind(now)[0], f"{kind(was)[0]}, as in {job}"))

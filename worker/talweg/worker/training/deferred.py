@@ -5,7 +5,8 @@ where steps are small. So a window of steps is taken unread, and then read at on
 itself holds back the updates from the first bad step on, so that nothing which is not finite
 reaches weights or optimizer. Where the reading shows a bad step, training goes back to the state
 before the window, of which a copy was made on the device, and takes its steps once more, each of
-them read: so whatever follows is what would have followed had each step been read at first.
+them read: so whatever follows is what would have followed had each step been read at first. So it
+does where a step is finite and far out of line.
 
 A window ends early where somebody is to look: at a step with which a policy keeps the weights or
 looks at them, before a step whose gradients `health` looks at, at a checkpoint, an evaluation, a
@@ -14,13 +15,14 @@ stop, and at a point of metrics that holds more than the guard has read. `setup`
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from talweg.worker.training.guard.guard import Guard, Reading
+from talweg.worker.training.guard.spike_policies import TakenStep
 from talweg.worker.training.state.snapshot import Snapshot, Snapshots, Stateful, Values
 from talweg.worker.training.state.training_state import TrainingState
 
@@ -57,6 +59,7 @@ class DeferredReads:
         parts: Mapping[str, Stateful],
         due: Collection[Due],
         look: Due,
+        all_stand: Callable[[Sequence[TakenStep]], bool],
         watched: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         """Begin with no window open.
@@ -68,11 +71,14 @@ class DeferredReads:
             parts: All else that steps change, by name.
             due: What windows must end for.
             look: Tells whether the next step must be read before its update.
+            all_stand: Takes the steps of a window, which are finite; False where one of them must
+                be looked at by itself.
             watched: Gives what points hold of the very step; must not wait for the device.
         """
         self._state, self._guard = state, guard
         self._every_steps = every_steps
         self._due, self._look, self._watched = (*due, look), look, watched
+        self._all_stand = all_stand
         self._snapshots = Snapshots({**parts, "progress": _Progress(state)})
         self._before: Snapshot | None = None
         self._steps: list[Unread] = []
@@ -109,12 +115,18 @@ class DeferredReads:
 
         Returns:
             Each step, what the guard saw of it, and when it was done by the performance counter.
-            None where one of them is bad: training is where the window began.
+            None where one of them is bad, or out of line: training is where the window began.
         """
         self._is_open = False
         steps, self._steps = self._steps, []
         readings = self._guard.read_unread()
-        if readings is None:
+        first = self._state.applied - len(steps) + 1
+        if readings is None or not self._all_stand(
+            [
+                TakenStep(step.number, first + place, step.samples, reading)
+                for place, (step, reading) in enumerate(zip(steps, readings, strict=True))
+            ]
+        ):
             assert self._before is not None
             self._read_up_to = self._state.step
             self._snapshots.restore(self._before)

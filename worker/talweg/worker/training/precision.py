@@ -44,6 +44,11 @@ class GradScaler:
         # What these were before the step under way was run with a lower scale.
         self._before: Values = {}
 
+    @property
+    def before_step(self) -> Values:
+        """Its values before the step under way."""
+        return self._before or self.values()
+
     def passed(self) -> None:
         """Take a step without an overflow; after enough of them the scale is doubled."""
         self._before = {}
@@ -59,9 +64,9 @@ class GradScaler:
             False at scale 1: then the gradients are at fault, and all is as before the step.
         """
         if self.scale == 1:
-            self.restore({}, self._before or self.values())
+            self.restore({}, self.before_step)
             return False
-        self._before = self._before or self.values()
+        self._before = self.before_step
         self.scale /= 2
         self.downs += 1
         self._passed = 0

@@ -26,10 +26,10 @@ from talweg.worker.training.curriculum import (
 from talweg.worker.training.deferred import DeferredReads
 from talweg.worker.training.evaluation import Splits
 from talweg.worker.training.evaluator import Evaluator
-from talweg.worker.training.guard import overflow, policies
+from talweg.worker.training.guard import building
+from talweg.worker.training.guard.building import Policies
 from talweg.worker.training.guard.guard import Guard
 from talweg.worker.training.guard.overflow import WeightWatch
-from talweg.worker.training.guard.policies import GuardPolicy
 from talweg.worker.training.interface import Reporter
 from talweg.worker.training.monitors import checks
 from talweg.worker.training.monitors.gradient_flow import GradientFlow
@@ -126,13 +126,16 @@ def set_up(
     batches = _batches(core)
     curriculum = _curriculum(core, batches)
     weights = WeightWatch(core.state.model, core.state.optimizer)
+    health = _health(core, forward_order)
+    answers = _policies(core, guard, batches, weights, health)
     step = Step(
         state=core.state,
         loss_of=core.learner.loss_of,
         schedule=_schedule(core),
         guard=guard,
-        policy=_policy(core, guard, batches, weights),
-        health=_health(core, forward_order),
+        policy=answers.guard,
+        spikes=answers.spikes,
+        health=health,
         recorder=_recorder(core),
     )
     evaluator = _evaluator(core, step)
@@ -148,7 +151,7 @@ def set_up(
         step=step,
         evaluator=evaluator,
         weights=weights,
-        snapshots=_snapshots(core, step, curriculum),
+        snapshots=_snapshots(core, step, curriculum, answers),
     )
 
 
@@ -293,18 +296,19 @@ def _evaluator(core: _Core, step: Step) -> Evaluator:
     )
 
 
-def _policy(core: _Core, guard: Guard, batches: Batches, weights: WeightWatch) -> GuardPolicy:
-    return policies.build(
-        core.spec.training.guard,
-        policies.PolicyContext(
-            guard=guard,
-            batches=batches,
-            weights=weights,
-            look_every_steps=overflow.steps_apart(core.spec.optimizer),
-            num_steps=core.plan.length.steps,
-            trained=Snapshots(parts.trained(core.state, core.task.criterion)),
-            report=core.report,
-        ),
+def _policies(
+    core: _Core, guard: Guard, batches: Batches, weights: WeightWatch, health: Health
+) -> Policies:
+    return building.build(
+        core.spec,
+        state=core.state,
+        task=core.task,
+        plan=core.plan,
+        guard=guard,
+        batches=batches,
+        weights=weights,
+        changed={**_changed_by_steps(core), "followed": health.followed},
+        report=core.report,
     )
 
 
@@ -352,17 +356,21 @@ def _deferred(
         parts={**_changed_by_steps(core), "followed": step.health.followed},
         due=(
             step.policy.is_due,
+            step.spikes.is_due,
             lambda state: step.recorder.must_see(state.step),
             partial(checkpoints.is_due, training.checkpoints),
             lambda state: state.step == plan.length.steps,
             is_looked_at,
         ),
         look=step.health.is_due,
+        all_stand=step.spikes.all_stand,
         watched=dict if scaler is None else scaler.watched,
     )
 
 
-def _snapshots(core: _Core, step: Step, curriculum: EasyBeforeHard | None) -> Snapshots:
+def _snapshots(
+    core: _Core, step: Step, curriculum: EasyBeforeHard | None, answers: Policies
+) -> Snapshots:
     """Name all that training changes; the names stand in checkpoints."""
     frozen = Frozen(core.task.criterion)
     return Snapshots(
@@ -370,11 +378,12 @@ def _snapshots(core: _Core, step: Step, curriculum: EasyBeforeHard | None) -> Sn
             **_changed_by_steps(core),
             "state": core.state,
             "recorder": step.recorder,
-            "policy": step.policy,
+            **answers.parts(),
             "health": step.health,
             **({"frozen": frozen} if frozen else {}),
             **({} if curriculum is None else {"curriculum": curriculum}),
-        }
+        },
+        newer=building.NEWER,
     )
 
 

@@ -15,6 +15,7 @@ from talweg.worker.training.distributed.process_group import ALONE, ProcessGroup
 from talweg.worker.training.guard.diagnosis import LossOf
 from talweg.worker.training.guard.guard import Guard, Reading
 from talweg.worker.training.guard.policies import GuardPolicy
+from talweg.worker.training.guard.spike_policies import SpikeGuard
 from talweg.worker.training.monitors.health import Health
 from talweg.worker.training.monitors.recorder import Recorder
 from talweg.worker.training.optim.lr_schedules import Schedule
@@ -64,6 +65,8 @@ class Step:
     """Keeps from the weights what is not finite."""
     policy: GuardPolicy
     """What happens to a step that is refused."""
+    spikes: SpikeGuard
+    """Sees finite steps that are far out of line, and answers them."""
     health: Health
     """Warns of what is probably not meant."""
     recorder: Recorder
@@ -92,10 +95,10 @@ class Step:
         is_deferred = deferred is not None and deferred.begin()
         state.step += 1
         learning_rate = (
-            self.schedule.learning_rate(state.applied + 1, state.lr_reductions)
-            * state.refusals.rate_factor
+            self.schedule.learning_rate(state.applied + 1, state.lr_reductions) * state.rate_factor
         )
         self._settings["lr"] = learning_rate
+        samples = sum(map(len, window))
         guard.remember()
         loss = forward_backward(window, self.loss_of, guard.scale, self.process_group)
         if is_deferred:
@@ -104,21 +107,26 @@ class Step:
             reading = self._read(loss, window)
             if not reading.finite:
                 return self.policy.refused(state, reading, window, self.loss_of)
+            jump = self.spikes.jump(reading, samples, state.applied + 1)
+            if jump is not None:
+                answer = self.spikes.answer(jump, state, window, self.loss_of)
+                if answer.refused:
+                    return answer.ending
+            self.spikes.add(reading, state.applied + 1)
             found_inf, is_followed = None, self.health.look(state, reading)
         state.update.step(found_inf)
         if is_followed:
             self.health.updated()
         state.update.clear()
         state.applied += 1
-        samples = sum(map(len, window))
         if deferred is None or not is_deferred:
             self._record(state.step, reading, learning_rate, samples)
-            return self.policy.passed(state)
+            return self._passed()
         deferred.add(learning_rate, samples)
         self.is_settled = False
         if not deferred.must_flush or not self.settle():
             return None
-        return self.policy.passed(state)
+        return self._passed()
 
     def settle(self) -> bool:
         """Make all steps so far final.
@@ -142,6 +150,11 @@ class Step:
         self.guard.remember()
         loss = forward_backward(window, self.loss_of, self.guard.scale, self.process_group)
         return self._read(loss, window)
+
+    def _passed(self) -> Divergence | None:
+        """Let the policies look at a step that stands; gives why the run must end."""
+        ending = self.policy.passed(self.state)
+        return self.spikes.passed(self.state) if ending is None and self.spikes.keeps else ending
 
     def _read(self, loss: Tensor, window: Sequence[Batch]) -> Reading:
         """Read a step; run it again as long as it is its gradients' scale that is at fault."""

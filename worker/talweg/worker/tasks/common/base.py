@@ -159,6 +159,8 @@ class TaskRunner(ABC):
     """Whether the model gives outputs for each pixel, (N, num_outputs, H, W)."""
     turns: int = 1
     """Steps after which the same weights learn again: more than 1 where players take turns."""
+    num_players: ClassVar[int] = 1
+    """How many parts of the model take turns, each with a loss of its own."""
     of_boxes: ClassVar[bool] = False
     """Whether the model gives classes and a box for each location of a grid,
     (N, num_outputs, H', W')."""
@@ -307,6 +309,14 @@ class TaskRunner(ABC):
             step: The optimizer step, from 1.
         """
         return 1.0
+
+    def player(self, step: int) -> int:
+        """Return whose turn a step is, below `num_players`.
+
+        Args:
+            step: The optimizer step, from 1.
+        """
+        return 0
 
     def watched(self) -> dict[str, float]:
         """Return what besides the loss is to be seen of training just now, by metric's name."""

@@ -46,6 +46,7 @@ class Gan(TaskRunner):
 
     contract = {"x": Array(("N …",), "the samples")}
     watches = True
+    num_players = len(_PLAYERS)
 
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
         """Take a filled spec and its data."""
@@ -81,6 +82,10 @@ class Gan(TaskRunner):
     def is_critics(self, step: int) -> bool:
         """Return whether the critic moves in a step, counted from 1, and else the generator."""
         return (step - 1) % self.turns < self._critic_steps
+
+    def player(self, step: int) -> int:
+        """Return 0 where the critic moves and 1 where the generator does."""
+        return 0 if self.is_critics(step) else 1
 
     def rate_factor(self, step: int) -> float:
         """Return what the learning rate is multiplied by; see `TaskRunner.rate_factor`."""

@@ -16,7 +16,8 @@ from talweg.worker.training.state.training_state import TrainingState
 
 # What gives the loss of a batch, joined to the graph.
 LossOf = Callable[[Batch], Tensor]
-_MOST_SAMPLES = 1000
+MOST_SAMPLES = 1000
+"""Samples of a step that are listed."""
 
 
 def diagnose(
@@ -64,8 +65,8 @@ def diagnose(
         gradient_norms=state.norms,
         learning_rate=evidence.learning_rate,
         hint=hint(evidence),
-        samples=samples[:_MOST_SAMPLES],
-        quarter_turns=quarter_turns[:_MOST_SAMPLES],
+        samples=samples[:MOST_SAMPLES],
+        quarter_turns=quarter_turns[:MOST_SAMPLES],
         bad_samples=sorted({*evidence.bad_inputs, *evidence.bad_targets}),
     )
 

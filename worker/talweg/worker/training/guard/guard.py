@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from talweg.worker.training.optim import foreach
 from talweg.worker.training.optim.update import Update
 from talweg.worker.training.precision import GradScaler
+from talweg.worker.training.state.snapshot import Values
 
 LARGEST_NORM = 1e18
 """A gradient norm beyond this counts as not finite: Adam's squares of it would overflow."""
@@ -83,6 +84,7 @@ class Guard:
         self._clip_value = clip_value
         self._scaler = scaler
         self._cuda = next((p.device for p in model.parameters() if p.is_cuda), None)
+        self._scale_before: Values = {}
         self._random = self._random_state()
         self._unread: list[tuple[Tensor, int, float]] = []
         self._found_inf = torch.zeros((), device=next(model.parameters()).device)
@@ -116,6 +118,7 @@ class Guard:
                 self.restore()
             return reading
         if self._scaler is not None:
+            self._scale_before = self._scaler.before_step
             self._scaler.passed()
         factor = 1 / scale
         if self._clip_norm is not None:
@@ -176,10 +179,20 @@ class Guard:
 
     def restore(self) -> None:
         """Take a step back: buffers, gradients and random state are as before it."""
-        if self._buffers:
-            foreach.copy(self._buffers, self._aside)
+        self.restore_buffers()
         self._update.clear()
         self._set_random_state(self._random)
+
+    def restore_buffers(self) -> None:
+        """Make the buffers what they were before the step."""
+        if self._buffers:
+            foreach.copy(self._buffers, self._aside)
+
+    def take_back(self) -> None:
+        """Take a step back that `inspect` has let through, with the scale of its gradients."""
+        self.restore()
+        if self._scaler is not None:
+            self._scaler.restore({}, self._scale_before)
 
     @contextmanager
     def replaying(self) -> Iterator[None]:

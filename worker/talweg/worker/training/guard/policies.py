@@ -1,10 +1,12 @@
 """What happens when the guard refuses a step: the policies of `training.guard`.
 
-To add one: a class, and its row in `POLICIES`, which a test holds complete.
+Those of `training.spikes` that refuse steps are the same, of another concern. To add one: a class,
+and its row in `POLICIES`, which a test holds complete.
 """
 
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from talweg.spec import kind
 from talweg.v1 import guard_pb2 as messages
+from talweg.v1 import spikes_pb2
 from talweg.v1.jobs_pb2 import Divergence, GuardDecision, LogLine
 from talweg.worker.tasks import Batch
 from talweg.worker.training.batches import Batches
@@ -20,7 +23,32 @@ from talweg.worker.training.guard.guard import Guard, Reading
 from talweg.worker.training.guard.overflow import WeightWatch
 from talweg.worker.training.interface import Reporter
 from talweg.worker.training.state.snapshot import Snapshot, Snapshots, Values
-from talweg.worker.training.state.training_state import NUM_REMEMBERED, TrainingState
+from talweg.worker.training.state.training_state import (
+    NUM_REMEMBERED,
+    Refusals,
+    TrainingState,
+)
+
+NEVER = sys.maxsize
+"""Steps between looks at the weights where another policy looks at them."""
+
+
+@dataclass(frozen=True)
+class Concern:
+    """What a policy refuses steps for."""
+
+    field: str
+    """Where the spec has the policy."""
+    metrics: str
+    """What the names of its metrics begin with."""
+    refusals: Callable[[TrainingState], Refusals]
+    """Gives what has come of its refused steps."""
+
+
+NOT_FINITE = Concern("training.guard", "guard", lambda state: state.refusals)
+"""Steps that are not finite."""
+SPIKES = Concern("training.spikes", "spikes", lambda state: state.spikes)
+"""Steps that are finite and far out of line."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +69,8 @@ class PolicyContext:
     """Of weights, buffers and optimizer."""
     report: Reporter
     """Takes the decisions."""
+    concern: Concern = NOT_FINITE
+    """What steps are refused for."""
 
 
 class GuardPolicy(ABC):
@@ -102,7 +132,15 @@ class GuardPolicy(ABC):
             guard=context.guard,
             loss_of=loss_of,
         )
-        refusals = state.refusals
+        return self.decide(state, divergence)
+
+    def decide(self, state: TrainingState, divergence: Divergence) -> Divergence | None:
+        """Decide what happens after a refused step, which has been taken back.
+
+        Returns:
+            Why the run must end; None where it goes on.
+        """
+        refusals = self._context.concern.refusals(state)
         refusals.in_a_row = 1 + (refusals.in_a_row if refusals.last_step == state.step - 1 else 0)
         refusals.last_step = state.step
         return self._decide(state, divergence)
@@ -115,9 +153,9 @@ class GuardPolicy(ABC):
         return divergence
 
     def _tell(self, decision: GuardDecision, state: TrainingState, text: str) -> None:
-        refusals = state.refusals
+        refusals = self._context.concern.refusals(state)
         decision.skipped, decision.rollbacks = refusals.skipped, refusals.rollbacks
-        decision.rate_factor = refusals.rate_factor
+        decision.rate_factor = state.rate_factor
         self._context.report.guard(decision)
         self._context.report.log(LogLine.WARNING, text)
 
@@ -132,24 +170,27 @@ class Fail(GuardPolicy):
 class Skip(GuardPolicy):
     """A refused step is left out."""
 
-    def __init__(self, policy: messages.GuardSkip, context: PolicyContext) -> None:
+    def __init__(
+        self, policy: messages.GuardSkip | spikes_pb2.SpikesSkip, context: PolicyContext
+    ) -> None:
         """Take a filled message, and what it works with."""
         super().__init__(policy, context)
         self._policy = policy
         self._most = max(1, int(policy.max_share * context.num_steps))
 
     def _decide(self, state: TrainingState, divergence: Divergence) -> Divergence | None:
-        refusals, policy = state.refusals, self._policy
+        concern, policy = self._context.concern, self._policy
+        refusals = concern.refusals(state)
         if refusals.in_a_row > policy.max_in_a_row:
             divergence.policy = (
                 f"{refusals.in_a_row} consecutive steps were refused, and "
-                f"training.guard.skip.max_in_a_row is {policy.max_in_a_row}"
+                f"{concern.field}.skip.max_in_a_row is {policy.max_in_a_row}"
             )
             return divergence
         if refusals.skipped == self._most:
             divergence.policy = (
                 f"{refusals.skipped} of {self._context.num_steps} steps had been skipped before, "
-                f"and training.guard.skip.max_share {policy.max_share:g} allows no more"
+                f"and {concern.field}.skip.max_share {policy.max_share:g} allows no more"
             )
             return divergence
         refusals.skipped += 1
@@ -159,7 +200,9 @@ class Skip(GuardPolicy):
             f"Step {state.step} is skipped: {in_words(divergence)}. {divergence.hint} Skipped so "
             f"far: {refusals.skipped} of {self._context.num_steps} steps.",
         )
-        self._context.report.metrics(state.step, {"guard/skipped": float(refusals.skipped)})
+        self._context.report.metrics(
+            state.step, {f"{concern.metrics}/skipped": float(refusals.skipped)}
+        )
         return None
 
 
@@ -175,7 +218,9 @@ class _GoodState:
 class Rollback(GuardPolicy):
     """Training goes back to a good state, and on with a lower learning rate."""
 
-    def __init__(self, policy: messages.GuardRollback, context: PolicyContext) -> None:
+    def __init__(
+        self, policy: messages.GuardRollback | spikes_pb2.SpikesRollback, context: PolicyContext
+    ) -> None:
         """Take a filled message, and what it works with, before the first step."""
         super().__init__(policy, context)
         self._policy = policy
@@ -225,9 +270,10 @@ class Rollback(GuardPolicy):
             return super().passed(state)
         # Only what is known to be good is good.
         self._next_look = state.step
-        times = state.refusals.rollbacks
+        refusals = self._context.concern.refusals(state)
+        times = refusals.rollbacks
         ending = super().passed(state)
-        if ending is None and state.refusals.rollbacks == times:
+        if ending is None and refusals.rollbacks == times:
             self._keep(state)
         return ending
 
@@ -241,13 +287,14 @@ class Rollback(GuardPolicy):
         self._good_states.append(_GoodState(state.step, state.applied, trained))
 
     def _decide(self, state: TrainingState, divergence: Divergence) -> Divergence | None:
-        refusals, policy = state.refusals, self._policy
+        concern, policy = self._context.concern, self._policy
+        refusals = concern.refusals(state)
         good = self._good(state.step)
         divergence.good_step = good.step
         if refusals.rollbacks == policy.max_times:
             divergence.policy = (
                 f"training had been rolled back {refusals.rollbacks} times, and "
-                f"training.guard.rollback.max_times is {policy.max_times}"
+                f"{concern.field}.rollback.max_times is {policy.max_times}"
             )
             return divergence
         self._context.trained.restore(good.trained)
@@ -261,9 +308,11 @@ class Rollback(GuardPolicy):
             state,
             f"Step {state.step} is refused: {in_words(divergence)}. Training is rolled back to "
             f"the state after step {good.step} and goes on with the next batches; learning rates "
-            f"are multiplied by {refusals.rate_factor:g} from now on. {divergence.hint}",
+            f"are multiplied by {state.rate_factor:g} from now on. {divergence.hint}",
         )
-        self._context.report.metrics(state.step, {"guard/rollbacks": float(refusals.rollbacks)})
+        self._context.report.metrics(
+            state.step, {f"{concern.metrics}/rollbacks": float(refusals.rollbacks)}
+        )
         return None
 
     def _ran_away(self, state: TrainingState, divergence: Divergence) -> Divergence | None:
@@ -283,6 +332,12 @@ def build(guard: messages.Guard, context: PolicyContext) -> GuardPolicy:
 
 def in_words(divergence: Divergence) -> str:
     """Say in half a sentence what was refused."""
+    if divergence.HasField("spike"):
+        spike = divergence.spike
+        return (
+            f"{divergence.what} {divergence.value} is {spike.deviations:.3g} robust standard "
+            f"deviations above {spike.median:.4g}, the median of the last {spike.num_steps} steps"
+        )
     where = f", first in module {divergence.module}" if divergence.module else ""
     return f"{divergence.what} {divergence.value}{where}"
 

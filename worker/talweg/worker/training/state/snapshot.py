@@ -51,13 +51,16 @@ class Stateful(Protocol):
 class Snapshots:
     """Takes snapshots of one training, and brings it back to them."""
 
-    def __init__(self, parts: Mapping[str, Stateful]) -> None:
+    def __init__(self, parts: Mapping[str, Stateful], *, newer: Collection[str] = ()) -> None:
         """Take the parts.
 
         Args:
             parts: By name, without a slash.
+            newer: Names of those that snapshots of earlier versions do not have: these are left as
+                they are.
         """
         self._parts = dict(parts)
+        self._newer = frozenset(newer)
 
     def now(self) -> Snapshot:
         """Return the tensors themselves: a snapshot that holds only until the next step."""
@@ -110,6 +113,8 @@ class Snapshots:
             if only is not None and part not in only:
                 continue
             if part not in snapshot.values:
+                if part in self._newer:
+                    continue
                 raise ValueError(f"the snapshot has no {part}")
             try:
                 owner.restore(tensors[part], snapshot.values[part])

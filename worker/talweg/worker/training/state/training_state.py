@@ -53,7 +53,7 @@ class BestValue:
 
 @dataclass
 class Refusals:
-    """What has come of the steps that the guard refused."""
+    """What has come of the steps that were refused."""
 
     skipped: int = 0
     """Steps that were left out."""
@@ -97,10 +97,17 @@ class TrainingState:
     """Parameters and buffers of the best evaluation, under early stopping."""
     refusals: Refusals = field(default_factory=Refusals)
     """Where the guard refused steps and training went on."""
+    spikes: Refusals = field(default_factory=Refusals)
+    """Where finite steps were refused because they were far out of line."""
     losses: deque[float] = field(default_factory=_history)
     """The last losses, oldest first."""
     norms: deque[float] = field(default_factory=_history)
     """The last gradient norms, oldest first."""
+
+    @property
+    def rate_factor(self) -> float:
+        """What the schedule's learning rates are multiplied by, after all rollbacks."""
+        return self.refusals.rate_factor * self.spikes.rate_factor
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
@@ -141,6 +148,7 @@ class TrainingState:
             "leading": asdict(self.leading),
             "stopped_early": self.stopped_early,
             "refusals": asdict(self.refusals),
+            "spikes": asdict(self.spikes),
             "losses": list(self.losses),
             "norms": list(self.norms),
         }
@@ -164,6 +172,8 @@ class TrainingState:
         self.stopping = BestValue(**values["stopping"])
         self.leading = BestValue(**values["leading"])
         self.refusals = Refusals(**values["refusals"])
+        # Checkpoints of earlier versions do not hold these.
+        self.spikes = Refusals(**values.get("spikes", {}))
         self.losses, self.norms = _history(), _history()
         self.losses.extend(values["losses"])
         self.norms.extend(values["norms"])
