@@ -25,7 +25,7 @@ def test_a_long_line_stays_one_where_no_terminal_is(
         attempt.finish()
     assert run(["--address", faulty.address, "watch", job.id]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert f"{job.id} mse, seed 0: {said}" in lines
+    assert f"{job.id} mse on diabetes, seed 0: {said}" in lines
 
 
 def test_an_ambiguous_id_keeps_no_other_job_from_being_cancelled(

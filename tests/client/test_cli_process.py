@@ -203,7 +203,7 @@ def test_live_bars_on_a_terminal(faulty: FaultyServer, tmp_path: Path) -> None:
         screen = Screen(controller)
         attempt = worker.claim()
         attempt.report(step=4, metrics={"val/mae": 61.5})
-        screen.wait_for(r"RUNNING +mse, seed \d+ +━+\S* epoch 2/5 val/mae 61\.500")
+        screen.wait_for(r"RUNNING +val/mae 61\.500 +mse on diabetes, seed \d+ +epoch 3/5 +━━")
         screen.wait_for(r"0/36 ended · 1 running · 35 queued")
         screen.wait_for(r"and \d+ more")
         attempt.finish(metrics={"test/mae": 50.0})

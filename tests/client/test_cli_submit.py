@@ -131,8 +131,8 @@ def test_submit_and_watch(
     with finishing(worker, jobs_pb2.Job.SUCCEEDED, jobs_pb2.Job.SUCCEEDED):
         done = talweg("submit", write(batch), "--watch")
     assert done.status == 0
-    assert "mse, seed 0: RUNNING" in done.out
-    assert "mse, seed 1: SUCCEEDED, test/mae 50.000" in done.out
+    assert "mse on diabetes, seed 0: RUNNING" in done.out
+    assert "mse on diabetes, seed 1: SUCCEEDED, test/mae 50.000" in done.out
     with finishing(worker, jobs_pb2.Job.SUCCEEDED, jobs_pb2.Job.FAILED):
         done = talweg("submit", write(batch), "--watch", "--json")
     assert done.status == 1

@@ -39,15 +39,21 @@ class Attempt:
         cause: jobs_pb2.Outcome.Cause.ValueType = jobs_pb2.Outcome.CAUSE_UNSPECIFIED,
         divergence: jobs_pb2.Divergence | None = None,
         metrics: dict[str, float] | None = None,
+        step: int = 10,
+        weights_step: int = 0,
     ) -> None:
         outcome = jobs_pb2.Outcome(
-            state=state, message=message, cause=cause, divergence=divergence
+            state=state,
+            message=message,
+            cause=cause,
+            divergence=divergence,
+            weights_step=weights_step,
         )
         self._stub.FinishJob(
             workers_pb2.FinishJobRequest(
                 lease=self._lease,
                 outcome=outcome,
-                last_report=self._report(10, 10, metrics or {}, "", ""),
+                last_report=self._report(step, 10, metrics or {}, "", ""),
             )
         )
 

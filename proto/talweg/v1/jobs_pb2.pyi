@@ -87,6 +87,7 @@ class Job(_message.Message):
     LAST_CURSOR_FIELD_NUMBER: _builtins.int
     CHECKPOINTS_FIELD_NUMBER: _builtins.int
     PAUSE_REQUESTED_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """jobs/{id}."""
     state: Global___Job.State.ValueType
@@ -133,6 +134,10 @@ class Job(_message.Message):
     def checkpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___Checkpoint]:
         """The stored checkpoints, oldest first."""
 
+    @_builtins.property
+    def result(self) -> Global___Result:
+        """The value of its main metric; absent while it has none."""
+
     def __init__(
         self,
         *,
@@ -154,14 +159,50 @@ class Job(_message.Message):
         last_cursor: _builtins.int = ...,
         checkpoints: _abc.Iterable[Global___Checkpoint] | None = ...,
         pause_requested: _builtins.bool = ...,
+        result: Global___Result | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "outcome", b"outcome", "progress", b"progress", "spec", b"spec", "start_time", b"start_time", "tracking", b"tracking"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "outcome", b"outcome", "progress", b"progress", "result", b"result", "spec", b"spec", "start_time", b"start_time", "tracking", b"tracking"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cancel_requested", b"cancel_requested", "checkpoints", b"checkpoints", "create_time", b"create_time", "end_time", b"end_time", "last_cursor", b"last_cursor", "name", b"name", "outcome", b"outcome", "pause_requested", b"pause_requested", "progress", b"progress", "retry_of", b"retry_of", "spec", b"spec", "start_time", b"start_time", "state", b"state", "tracking", b"tracking", "waiting_reason", b"waiting_reason", "warnings", b"warnings", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cancel_requested", b"cancel_requested", "checkpoints", b"checkpoints", "create_time", b"create_time", "end_time", b"end_time", "last_cursor", b"last_cursor", "name", b"name", "outcome", b"outcome", "pause_requested", b"pause_requested", "progress", b"progress", "result", b"result", "retry_of", b"retry_of", "spec", b"spec", "start_time", b"start_time", "state", b"state", "tracking", b"tracking", "waiting_reason", b"waiting_reason", "warnings", b"warnings", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Job: _TypeAlias = Job  # noqa: Y015
+
+@_typing.final
+class Result(_message.Message):
+    """The value of the metric that a job is compared by."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METRIC_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    GOAL_FIELD_NUMBER: _builtins.int
+    metric: _builtins.str
+    """The first metric of its task on test data; before that has a value, and where no data are kept
+    for the test, on validation data. "train/loss" where neither has one.
+    """
+    value: _builtins.float
+    """Of the weights kept, as in CompareJobs."""
+    step: _builtins.int
+    """The step at which it was measured."""
+    goal: _options_pb2.Goal.ValueType
+    def __init__(
+        self,
+        *,
+        metric: _builtins.str = ...,
+        value: _builtins.float = ...,
+        step: _builtins.int = ...,
+        goal: _options_pb2.Goal.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["goal", b"goal", "metric", b"metric", "step", b"step", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Result: _TypeAlias = Result  # noqa: Y015
 
 @_typing.final
 class Checkpoint(_message.Message):

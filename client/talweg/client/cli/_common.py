@@ -20,14 +20,16 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
+WARNING_STYLE = "dark_orange3"
+# Colours of the 256 that can be read on a dark and on a light background.
 STATE_STYLES = {
-    JobState.QUEUED: "yellow",
-    JobState.RUNNING: "cyan",
-    JobState.PAUSED: "yellow",
-    JobState.SUCCEEDED: "green",
-    JobState.FAILED: "red",
-    JobState.DIVERGED: "magenta",
-    JobState.CANCELLED: "bright_black",
+    JobState.QUEUED: "dark_orange3",
+    JobState.RUNNING: "dodger_blue1",
+    JobState.PAUSED: "dark_orange3",
+    JobState.SUCCEEDED: "green4",
+    JobState.FAILED: "red3",
+    JobState.DIVERGED: "medium_orchid3",
+    JobState.CANCELLED: "grey50",
 }
 # At most this many jobs with a common prefix are listed.
 _MAX_NAMED = 5

@@ -57,6 +57,8 @@ def job_message(view: JobView) -> Job:
     job.last_cursor = row.last_cursor
     job.checkpoints.extend(row.kept)
     job.pause_requested = row.pause_requested
+    if view.result is not None:
+        job.result.CopyFrom(view.result)
     return job
 
 

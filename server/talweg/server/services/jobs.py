@@ -12,12 +12,13 @@ from talweg.server.errors import BadPageToken
 from talweg.server.filters import parse_filter, parse_order
 from talweg.server.queueing.waiting import QueueStatus, Setback, reason
 from talweg.server.services.arguments import count, job_of
+from talweg.server.services.comparison.results import results
 from talweg.server.store import events, jobs, listing, metrics, queues
 from talweg.server.store.clock import SECOND
 from talweg.server.store.database import Database
 from talweg.server.store.listing import OrderKey
 from talweg.server.store.rows import JobRow
-from talweg.v1.jobs_pb2 import Event, Job, MetricSummary
+from talweg.v1.jobs_pb2 import Event, Job, MetricSummary, Result
 
 T = TypeVar("T")
 
@@ -37,6 +38,9 @@ class JobView:
 
     waiting_reason: str = ""
     """Why it is not running yet, where it is QUEUED."""
+
+    result: Result | None = None
+    """The value of its main metric; None while it has none."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +97,6 @@ class JobService:
 
     async def view(self, row: JobRow) -> JobView:
         """Add to a row what is not in it."""
-        if row.state != Job.QUEUED:
-            return JobView(row)
         (view,) = await self._database.reading(self._views, [row])
         return view
 
@@ -189,6 +191,7 @@ class JobService:
         places = queues.places(connection, queued) if queued else {}
         busy = queues.busy(connection) if queued else frozenset()
         now = queues.now(connection) if any(row.setbacks for row in rows) else 0
+        reached = results(connection, rows)
         return [
             JobView(
                 row,
@@ -201,6 +204,7 @@ class JobService:
                 )
                 if row.seq in places
                 else "",
+                reached.get(row.seq),
             )
             for row in rows
         ]

@@ -113,7 +113,7 @@ def _print(comparison: Comparison) -> None:
         table.add_column(name, justify="left" if is_label else "right", no_wrap=not is_label)
     for index, row in enumerate(rows):
         is_best = index == 0 and comparison.groups[0].mean is not None and len(rows) > 1
-        table.add_row(*(Text(cell) for cell in row), style="green" if is_best else "")
+        table.add_row(*(Text(cell) for cell in row), style="green4" if is_best else "")
     out = console()
     out.print(Text(comparison.title, style="bold"))
     out.print(table)

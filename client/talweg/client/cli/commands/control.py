@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 
 import click
 
-from talweg.client import Client, Job, JobState, TalwegError
+from talweg.client import Client, Job, JobState, TalwegError, compare_url
+from talweg.client._compare import MAX_LINKED_RUNS
 from talweg.client.cli import _problems
 from talweg.client.cli._common import (
     Session,
@@ -123,7 +124,22 @@ def follow_or_detach(
     except KeyboardInterrupt:
         _tell_detached(jobs)
         return _DETACHED
+    _print_link(jobs, stderr=stderr)
     return 0 if succeeded else _problems.JOB_NOT_SUCCEEDED
+
+
+def _print_link(jobs: Sequence[Job], *, stderr: bool) -> None:
+    """Print where the results are in MLflow, last, so that it stays in sight."""
+    if len(jobs) > MAX_LINKED_RUNS:
+        return
+    try:
+        tracked = [job.refresh() for job in jobs]
+    except TalwegError:
+        # The jobs have ended, which is what the exit status says.
+        return
+    url = tracked[0].message.tracking.url if len(tracked) == 1 else compare_url(tracked)
+    if url:
+        say(f"MLflow: {url}", err=stderr)
 
 
 def _tell_detached(jobs: Sequence[Job]) -> None:

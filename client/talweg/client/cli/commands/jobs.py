@@ -1,22 +1,27 @@
 """`talweg jobs`."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
-from talweg.client import JobState
+from talweg.client import Job, JobState
 from talweg.client.cli._common import (
+    STATE_STYLES,
     Session,
     ago,
     console,
     job_json,
     json_option,
     note,
+    number,
     print_json,
     quoted,
-    state_text,
 )
 from talweg.client.cli.completions import complete_experiments
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def joined_filter(filter: str, states: Sequence[str], experiment: str | None) -> str:
@@ -69,31 +74,65 @@ def jobs(
     if not shown:
         note("no jobs" if not condition else f"no jobs where {condition}")
         return
-    from rich.table import Table
-    from rich.text import Text
-
-    from talweg.spec import display_name, label
-
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in ("ID", "STATE", "LOSS", "NAME", "EXPERIMENT", "PROGRESS", "SUBMITTED"):
-        table.add_column(column, no_wrap=column in ("ID", "STATE"), overflow="ellipsis")
-    for job in shown:
-        message = job.message
-        table.add_row(
-            job.id,
-            state_text(job.state),
-            Text(label(message.spec.loss)),
-            Text(display_name(message.spec)),
-            Text(message.spec.experiment),
-            _progress(job.state, message.progress.step, message.progress.total_steps),
-            ago(message.create_time),
-        )
-    console().print(table)
+    out = console()
+    out.print(_table(shown, out.width))
+    for reason, ids in _waiting(shown).items():
+        who = ids[0] if len(ids) == 1 else f"{len(ids)} jobs"
+        note(f"waiting: {who}: {reason}")
     if len(listed) > limit:
         note(f"there are more jobs; use --limit {limit * 10} to see them")
 
 
-def _progress(state: JobState, step: int, total_steps: int) -> str:
-    if state is JobState.SUCCEEDED or not total_steps:
+def _table(shown: Sequence[Job], width: int) -> "Table":
+    from rich.text import Text
+
+    from talweg.client.cli.tables import Column, fitted
+    from talweg.spec import display_name, label
+
+    rows = [
+        (
+            Text(job.id),
+            Text(_state(job), style=STATE_STYLES[job.state]),
+            Text(result_text(job)),
+            Text(display_name(job.message.spec)),
+            Text(ago(job.message.create_time)),
+            Text(job.message.spec.experiment),
+            Text(label(job.message.spec.loss)),
+        )
+        for job in shown
+    ]
+    columns = (
+        Column("ID"),
+        Column("STATE"),
+        Column("RESULT", min_width=16, max_width=30),
+        Column("NAME", min_width=20),
+        Column("SUBMITTED"),
+        Column("EXPERIMENT", min_width=14, max_width=30, optional=True),
+        Column("LOSS", min_width=20, max_width=60, optional=True),
+    )
+    return fitted(columns, rows, width)
+
+
+def result_text(job: Job) -> str:
+    """Format the main metric of a job; the number first, which must not be cut off."""
+    if not job.message.HasField("result"):
         return ""
-    return f"{100 * step // total_steps}%"
+    result = job.message.result
+    return f"{number(result.value)} {result.metric}"
+
+
+def _state(job: Job) -> str:
+    progress = job.message.progress
+    if job.state is not JobState.RUNNING or not progress.total_steps:
+        return job.state
+    return f"{job.state} {100 * progress.step // progress.total_steps}%"
+
+
+def _waiting(shown: Sequence[Job]) -> dict[str, list[str]]:
+    """Gather why jobs wait; that others go first needs no word."""
+    reasons: dict[str, list[str]] = {}
+    for job in shown:
+        reason = job.message.waiting_reason
+        if reason and not reason.startswith("queued behind "):
+            reasons.setdefault(reason, []).append(job.id)
+    return reasons

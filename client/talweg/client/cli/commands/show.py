@@ -6,6 +6,7 @@ import click
 
 from talweg.client import Job, JobMetrics, JobState
 from talweg.client.cli._common import (
+    WARNING_STYLE,
     Session,
     ago,
     console,
@@ -19,7 +20,9 @@ from talweg.client.cli._common import (
     say,
     state_text,
 )
+from talweg.client.cli.commands.jobs import result_text
 from talweg.client.cli.completions import complete_jobs
+from talweg.client.cli.progress.board import epoch_text
 from talweg.v1 import jobs_pb2
 
 if TYPE_CHECKING:
@@ -47,10 +50,13 @@ def show(session: Session, job: str, as_json: bool) -> None:
     _print_outcome(out, shown.outcome)
     for warning in shown.warnings:
         place = f"{warning.field}: " if warning.field else ""
-        out.print(f"warning: {place}{warning.message}", style="yellow", markup=False)
+        out.print(f"warning: {place}{warning.message}", style=WARNING_STYLE, markup=False)
     _print_metrics(out, metrics)
     out.print("\n[bold]Spec[/]")
     say(to_yaml(shown.spec), end="")
+    # Last, where it is at hand after a long spec.
+    if url := shown.message.tracking.url:
+        say(f"\nMLflow: {url}")
 
 
 def _print_facts(out: "Console", job: Job) -> None:
@@ -67,23 +73,41 @@ def _print_facts(out: "Console", job: Job) -> None:
         ("waiting", message.waiting_reason if job.state is JobState.QUEUED else ""),
         ("worker", message.worker),
         ("attempt", str(message.attempt) if message.attempt > 1 else ""),
+        ("result", result_text(job)),
+        ("ended", _ended(message)),
         ("duration", _took(message)),
         ("retry of", message.retry_of),
         ("tags", ", ".join(f"{key}={text}" for key, text in sorted(message.spec.tags.items()))),
-        ("MLflow", message.tracking.url),
     ]
     if not job.state.is_final and progress.total_steps:
         facts.append(("step", f"{progress.step} of {progress.total_steps}"))
-        facts.append(("epoch", f"{progress.epoch} of {progress.total_epochs}"))
+        facts.append(("epoch", epoch_text(progress, is_running=True)))
     if message.cancel_requested and not job.state.is_final:
         facts.append(("cancel requested", "yes"))
-    named = Text(display_name(message.spec))
-    out.print(Text(job.name, style="bold"), named, state_text(job.state))
+    out.print(
+        Text(job.name, style="bold"), state_text(job.state), Text(display_name(message.spec))
+    )
     grid = Table.grid(padding=(0, 2, 0, 0))
     for title, text in facts:
         if text:
             grid.add_row(Text(title, style="dim"), Text(text, overflow="fold"))
     out.print(grid)
+
+
+def _ended(message: jobs_pb2.Job) -> str:
+    """Say when training ended, if early, and which weights were kept."""
+    outcome, progress = message.outcome, message.progress
+    if not message.HasField("outcome") or outcome.state != jobs_pb2.Job.SUCCEEDED:
+        return ""
+    parts = []
+    if 0 < progress.step < progress.total_steps:
+        early = f"stopped early at step {progress.step} of {progress.total_steps}"
+        if progress.total_epochs:
+            early += f", epoch {progress.epoch} of {progress.total_epochs}"
+        parts.append(early)
+    if outcome.weights_step and (parts or outcome.weights_step != progress.step):
+        parts.append(f"weights of step {outcome.weights_step}")
+    return "; ".join(parts)
 
 
 def _took(message: jobs_pb2.Job) -> str:

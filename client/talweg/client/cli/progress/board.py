@@ -2,22 +2,36 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from talweg.client import Job, JobState
-from talweg.client.cli._common import STATE_STYLES, duration, number
-from talweg.spec import drop_control, label, primary_metric, seed_of
+from talweg.client.cli._common import STATE_STYLES, WARNING_STYLE, duration, number
+from talweg.client.cli.tables import Column, fitted
+from talweg.spec import display_name, drop_control, primary_metric
+from talweg.v1.jobs_pb2 import Progress
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.text import Text
 
     from talweg.v1.jobs_pb2 import Event
 
 _BAR_WIDTH = 24
-# Below this width, bars leave too little room for the text.
-_NARROW = 80
-# From this width on, there is room for the ids of the jobs.
-_WIDE = 110
+_JOB_BAR_WIDTH = 16
+_TRAIN_LOSS = "train/loss"
+_LONGEST_S = 100 * 86_400
+# The most important first: the last are left out on a narrow terminal.
+_COLUMNS = (
+    Column("ID"),
+    Column("STATE"),
+    Column("METRIC"),
+    Column("NAME", min_width=16, max_width=50),
+    Column("PROGRESS"),
+    Column("LEFT", optional=True),
+    Column("LOSS", optional=True),
+    Column("BAR", optional=True),
+)
 # The order of jobs if there are more jobs than lines.
 _ORDER = (
     JobState.RUNNING,
@@ -38,36 +52,51 @@ class Line:
         spec = job.spec
         self.name = job.name
         self.id = job.id
-        self.loss = label(spec.loss)
-        self.seed = seed_of(spec)
+        self.display_name = drop_control(display_name(spec))
         self.state = JobState.QUEUED
         self._outcome = ""
         self._test_metric = primary_metric(spec)
         self._validation_metric = self._test_metric.replace("test/", "val/", 1)
         self._values: dict[str, float] = {}
-        self._step = 0
-        self._total_steps = 0
-        self._epoch = 0
-        self._total_epochs = 0
+        self._progress = Progress()
 
     @property
     def title(self) -> str:
-        """The job's id, loss and seed."""
-        return f"{self.id} {self.loss}, seed {self.seed}"
+        """The job's id and name."""
+        return f"{self.id} {self.display_name}"
 
     @property
     def share(self) -> float:
         """The fraction of the job that is done, from 0 to 1."""
         if self.state is JobState.SUCCEEDED:
             return 1.0
-        return min(1.0, self._step / self._total_steps) if self._total_steps else 0.0
+        progress = self._progress
+        return min(1.0, progress.step / progress.total_steps) if progress.total_steps else 0.0
 
     @property
     def progress_text(self) -> str:
         """The current epoch or step."""
-        if self._total_epochs:
-            return f"epoch {self._epoch}/{self._total_epochs}"
-        return f"step {self._step}/{self._total_steps}" if self._total_steps else ""
+        progress = self._progress
+        if progress.total_epochs:
+            text = epoch_text(progress, is_running=self.state is JobState.RUNNING)
+            return f"epoch {text.replace(' of ', '/')}"
+        return f"step {progress.step}/{progress.total_steps}" if progress.total_steps else ""
+
+    @property
+    def loss_text(self) -> str:
+        """The latest training loss."""
+        loss = self._values.get(_TRAIN_LOSS)
+        return "" if loss is None else f"{_TRAIN_LOSS} {number(loss)}"
+
+    @property
+    def left_text(self) -> str:
+        """How long training still takes, if it does not stop early."""
+        progress = self._progress
+        if self.state is not JobState.RUNNING or progress.steps_per_second <= 0:
+            return ""
+        seconds = max(0, progress.total_steps - progress.step) / progress.steps_per_second
+        # More is no news, and a timedelta has its limits.
+        return f"{duration(timedelta(seconds=min(seconds, _LONGEST_S)))} left"
 
     @property
     def metric_text(self) -> str:
@@ -90,11 +119,9 @@ class Line:
             self.state = JobState.of(event.state.state)
             if self.state is JobState.QUEUED:
                 # Its worker released it: the next attempt starts again.
-                self._step = self._epoch = 0
+                self._progress.step = self._progress.epoch = 0
         elif event.HasField("progress"):
-            progress = event.progress
-            self._step, self._total_steps = progress.step, progress.total_steps
-            self._epoch, self._total_epochs = progress.epoch, progress.total_epochs
+            self._progress.CopyFrom(event.progress)
         elif event.HasField("metrics"):
             self._values.update(event.metrics.values)
         elif event.HasField("finished"):
@@ -121,25 +148,18 @@ class Board:
         self, console: "Console", options: "ConsoleOptions"
     ) -> Iterator["RenderableType"]:
         """Render as many lines as fit the terminal, running jobs first."""
-        from rich.table import Table
-
         height = max(1, console.height - 4)
         shown = self.lines
         if len(self.lines) > height:
             first = sorted(self.lines, key=lambda line: _ORDER.index(line.state))[:height]
             chosen = {line.name for line in first}
             shown = [line for line in self.lines if line.name in chosen]
-        table = Table.grid(padding=(0, 1))
-        for line in shown:
-            table.add_row(*_cells(line, console.width))
-        yield table
+        yield fitted(_COLUMNS, [_cells(line) for line in shown], console.width, header=False)
         if len(shown) < len(self.lines):
             yield f"[dim]and {len(self.lines) - len(shown)} more[/]"
         yield self._overall()
 
     def _overall(self) -> "RenderableType":
-        from datetime import timedelta
-
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text
@@ -168,32 +188,32 @@ class Board:
             return grid
         from rich.console import Group
 
-        return Group(grid, Text(drop_control(remark), style="yellow"))
+        return Group(grid, Text(drop_control(remark), style=WARNING_STYLE))
 
 
-def _cells(line: Line, width: int) -> list["RenderableType"]:
-    from rich.progress_bar import ProgressBar
+def epoch_text(progress: Progress, *, is_running: bool) -> str:
+    """Return the epoch that runs, or how many have ended, such as ``3 of 20``."""
+    epoch = progress.epoch
+    if is_running and progress.step < progress.total_steps:
+        # The count is of epochs that have ended.
+        epoch = min(epoch + 1, progress.total_epochs)
+    return f"{epoch} of {progress.total_epochs}"
+
+
+def _cells(line: Line) -> list["Text"]:
     from rich.text import Text
 
-    def text(content: str, style: str = "", limit: int = 0) -> Text:
-        cell = Text(content, style=style, no_wrap=True, overflow="ellipsis")
-        if limit:
-            cell.truncate(limit, overflow="ellipsis")
-        return cell
-
     style = STATE_STYLES[line.state]
-    bar = ProgressBar(
-        total=1.0,
-        completed=line.share,
-        width=_BAR_WIDTH,
-        complete_style=style,
-        finished_style=style,
-    )
+    num_filled = round(line.share * _JOB_BAR_WIDTH)
+    bar = Text("━" * num_filled, style=style)
+    bar.append("━" * (_JOB_BAR_WIDTH - num_filled), style="grey50")
     return [
-        *([text(line.id, "dim")] if width >= _WIDE else []),
-        text(f"{line.state:<9}", style),
-        text(f"{line.loss}, seed {line.seed}", limit=36),
-        *([bar] if width >= _NARROW else []),
-        text(line.progress_text, "dim"),
-        text(line.metric_text),
+        Text(line.id, "dim"),
+        Text(line.state, style),
+        Text(line.metric_text or line.loss_text),
+        Text(line.display_name),
+        Text(line.progress_text, "dim"),
+        Text(line.left_text, "dim"),
+        Text(line.loss_text if line.metric_text else ""),
+        bar,
     ]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 from talweg.client import Client, Job, JobState, TalwegError
-from talweg.client.cli._common import STATE_STYLES
+from talweg.client.cli._common import STATE_STYLES, WARNING_STYLE
 from talweg.client.cli._common import console as standard_console
 from talweg.client.cli.progress.board import Board, Line
 from talweg.client.cli.progress.watchers import Watched, Watchers
@@ -85,22 +85,24 @@ def _take(board: Board, came: Watched, printer: _EventPrinter) -> None:
     board.lost = ""
     line = board.line(came.job)
     line.take(came.event)
+    if all(other.state is not JobState.QUEUED for other in board.lines):
+        board.waiting_reason = ""
     printer.event(line, came.event)
 
 
 def _ask_why(client: Client, board: Board, printer: _EventPrinter) -> None:
     """Ask why the first waiting job waits, while nothing happens."""
-    open_lines = [line for line in board.lines if not line.state.is_final]
-    if board.lost or any(line.state is JobState.RUNNING for line in open_lines) or not open_lines:
+    waiting = [line for line in board.lines if line.state is JobState.QUEUED]
+    if board.lost or any(line.state is JobState.RUNNING for line in board.lines) or not waiting:
         board.waiting_reason = ""
         return
     try:
-        reason = client.job(open_lines[0].name).message.waiting_reason
+        reason = client.job(waiting[0].name).message.waiting_reason
     except TalwegError:
         # The watches see the same error and handle it.
         return
     if reason and reason != board.waiting_reason:
-        printer.waiting(open_lines[0], reason)
+        printer.waiting(waiting[0], reason)
     board.waiting_reason = reason
 
 
@@ -115,11 +117,11 @@ class _Printer:
     def event(self, line: Line, event: jobs_pb2.Event) -> None:
         if event.HasField("warning") and event.warning.message not in self._printed:
             self._printed.add(event.warning.message)
-            self._say(line, f"warning: {event.warning.message}", "yellow")
+            self._say(line, f"warning: {event.warning.message}", WARNING_STYLE)
         elif event.HasField("log"):
             is_info = event.log.level == jobs_pb2.LogLine.INFO
             if self._all_logs or not is_info:
-                self._say(line, event.log.text, "" if is_info else "yellow")
+                self._say(line, event.log.text, "" if is_info else WARNING_STYLE)
 
     def _say(self, line: Line, text: str, style: str = "") -> None:
         self._console.print(
@@ -148,6 +150,7 @@ class _PlainPrinter(_Printer):
     def __init__(self, console: "Console", printed: set[str], all_logs: bool) -> None:
         super().__init__(console, printed, all_logs)
         self._last: dict[str, float] = {}
+        self._said: dict[str, str] = {}
 
     def event(self, line: Line, event: jobs_pb2.Event) -> None:
         super().event(line, event)
@@ -160,16 +163,19 @@ class _PlainPrinter(_Printer):
             self._say(line, line.ending)
         elif event.HasField("progress"):
             now = time.monotonic()
-            if now - self._last.setdefault(line.name, now) >= _PLAIN_SECONDS:
-                self._last[line.name] = now
-                self._say(line, f"{line.progress_text}{_with(line.metric_text)}")
+            text = ", ".join(
+                part
+                for part in (line.progress_text, line.loss_text, line.metric_text, line.left_text)
+                if part
+            )
+            # Before the first epoch has ended, a slow job may report the same again and again.
+            is_new = text != self._said.get(line.name)
+            if is_new and now - self._last.setdefault(line.name, now) >= _PLAIN_SECONDS:
+                self._last[line.name], self._said[line.name] = now, text
+                self._say(line, text)
 
     def waiting(self, line: Line, reason: str) -> None:
         self._say(line, f"{line.state} ({reason})")
 
     def lost(self, why: str) -> None:
         self._console.print(f"{drop_control(why)}; retrying", markup=False, soft_wrap=True)
-
-
-def _with(text: str) -> str:
-    return f", {text}" if text else ""
