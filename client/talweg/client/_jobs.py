@@ -16,6 +16,7 @@ from talweg.v1.spec_pb2 import JobSpec
 
 if TYPE_CHECKING:
     from talweg.client._connection import Connection
+    from talweg.v1.replay_pb2 import ReplayReport
 
 Seconds = timedelta | float
 """A duration: a timedelta, or seconds."""
@@ -65,6 +66,12 @@ class Job:
     def outcome(self) -> jobs_pb2.Outcome | None:
         """How it ended; None until then."""
         return self._message.outcome if self._message.HasField("outcome") else None
+
+    @property
+    def replayed(self) -> "ReplayReport | None":
+        """What a replay has shown; None for other jobs, and until it has ended."""
+        has_report = self._message.outcome.HasField("replay")
+        return self._message.outcome.replay if has_report else None
 
     def refresh(self) -> "Job":
         """Update the job from the server.
@@ -269,6 +276,33 @@ class Job:
         request = jobs_pb2.SubmitJobRequest(
             spec=to_spec(changed), request_id=request_id or new_request_id()
         )
+        response = self._connection.call(self._connection.jobs.SubmitJob, request)
+        return Job(self._connection, response.job)
+
+    def replay(
+        self, step: int, *, without: Iterable[int] = (), request_id: str | None = None
+    ) -> "Job":
+        """Replay an optimizer step of the job exactly, as a new job that measures it.
+
+        The new job starts from the nearest checkpoint before the step. Its `replayed` is the
+        report: the losses and gradient norms of the step's rows, the outputs and gradients of
+        each layer.
+
+        Args:
+            step: The step, from 1.
+            without: Rows of the data set, from 0: the step is also taken without them.
+            request_id: An idempotency key: calls with the same id return the same new job.
+
+        Raises:
+            InvalidSpec: The job has not taken the step, or no checkpoint leads to it.
+            TalwegError: Another error of the server.
+        """
+        spec = self.spec
+        spec.ClearField("display_name")
+        spec.resources.ClearField("time_limit_seconds")
+        spec.replay.job, spec.replay.step = self._named(), step
+        spec.replay.without.extend(without)
+        request = jobs_pb2.SubmitJobRequest(spec=spec, request_id=request_id or new_request_id())
         response = self._connection.call(self._connection.jobs.SubmitJob, request)
         return Job(self._connection, response.job)
 

@@ -15,11 +15,13 @@ from talweg.spec.advice import Measured, facts, facts_measured, recommend
 from talweg.spec.catalogue.describe import display_name, flatten, label, seed_of
 from talweg.spec.catalogue.divergence import divergence_lines
 from talweg.spec.catalogue.entries import datasets, losses, models, optimizers, tasks
+from talweg.spec.catalogue.replay import replay_lines
 from talweg.spec.characters import drop_control, escape_control, has_control
 from talweg.spec.checks.bounds import check_message
 from talweg.spec.checks.check import check, complete
 from talweg.spec.checks.continuation import check_continuation, continuation_changes
 from talweg.spec.checks.limits import MAX_SPEC_BYTES
+from talweg.spec.checks.replay import check_replay
 from talweg.spec.errors import MAX_VIOLATIONS, SpecError, Violation
 from talweg.spec.reading.fill import fill, fill_message
 from talweg.spec.reading.job_file import parse, read, to_yaml
@@ -74,6 +76,7 @@ __all__ = [
     "check",
     "check_continuation",
     "check_message",
+    "check_replay",
     "complete",
     "checkpoint_folder",
     "continuation_changes",
@@ -123,6 +126,7 @@ __all__ = [
     "primary_metric",
     "read",
     "read_shorthand",
+    "replay_lines",
     "recommend",
     "seed_of",
     "spec_of_head",

@@ -12,6 +12,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
 from talweg.v1 import options_pb2 as _options_pb2
+from talweg.v1 import replay_pb2 as _replay_pb2
 from talweg.v1 import spec_pb2 as _spec_pb2
 import builtins as _builtins
 import sys
@@ -340,6 +341,7 @@ class Outcome(_message.Message):
     DIVERGENCE_FIELD_NUMBER: _builtins.int
     MODEL_SHA256_FIELD_NUMBER: _builtins.int
     WEIGHTS_STEP_FIELD_NUMBER: _builtins.int
+    REPLAY_FIELD_NUMBER: _builtins.int
     state: Global___Job.State.ValueType
     cause: Global___Outcome.Cause.ValueType
     message: _builtins.str
@@ -354,6 +356,10 @@ class Outcome(_message.Message):
     """
     @_builtins.property
     def divergence(self) -> Global___Divergence: ...
+    @_builtins.property
+    def replay(self) -> _replay_pb2.ReplayReport:
+        """What a replay has shown; absent for other jobs."""
+
     def __init__(
         self,
         *,
@@ -363,10 +369,11 @@ class Outcome(_message.Message):
         divergence: Global___Divergence | None = ...,
         model_sha256: _builtins.str = ...,
         weights_step: _builtins.int = ...,
+        replay: _replay_pb2.ReplayReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["divergence", b"divergence"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["divergence", b"divergence", "replay", b"replay"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "divergence", b"divergence", "message", b"message", "model_sha256", b"model_sha256", "state", b"state", "weights_step", b"weights_step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "divergence", b"divergence", "message", b"message", "model_sha256", b"model_sha256", "replay", b"replay", "state", b"state", "weights_step", b"weights_step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

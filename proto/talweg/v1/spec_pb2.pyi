@@ -14,6 +14,7 @@ from talweg.v1 import guard_pb2 as _guard_pb2
 from talweg.v1 import losses_pb2 as _losses_pb2
 from talweg.v1 import models_pb2 as _models_pb2
 from talweg.v1 import optimizers_pb2 as _optimizers_pb2
+from talweg.v1 import replay_pb2 as _replay_pb2
 from talweg.v1 import spikes_pb2 as _spikes_pb2
 from talweg.v1 import tasks_pb2 as _tasks_pb2
 import builtins as _builtins
@@ -72,6 +73,7 @@ class JobSpec(_message.Message):
     OUTPUTS_FIELD_NUMBER: _builtins.int
     CONTINUED_FROM_FIELD_NUMBER: _builtins.int
     DIAGNOSTICS_FIELD_NUMBER: _builtins.int
+    REPLAY_FIELD_NUMBER: _builtins.int
     display_name: _builtins.str
     """Display name; "LOSS on DATASET, seed SEED" where absent."""
     experiment: _builtins.str
@@ -134,6 +136,10 @@ class JobSpec(_message.Message):
     def diagnostics(self) -> Global___Diagnostics:
         """Diagnostics; none where absent."""
 
+    @_builtins.property
+    def replay(self) -> _replay_pb2.Replay:
+        """Replay a step of another job instead of training."""
+
     def __init__(
         self,
         *,
@@ -154,10 +160,11 @@ class JobSpec(_message.Message):
         outputs: Global___Outputs | None = ...,
         continued_from: Global___Continuation | None = ...,
         diagnostics: Global___Diagnostics | None = ...,
+        replay: _replay_pb2.Replay | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_experiment", b"_experiment", "_priority", b"_priority", "continued_from", b"continued_from", "dataset", b"dataset", "diagnostics", b"diagnostics", "display_name", b"display_name", "experiment", b"experiment", "loss", b"loss", "model", b"model", "optimizer", b"optimizer", "outputs", b"outputs", "preprocessing", b"preprocessing", "priority", b"priority", "resources", b"resources", "schedule", b"schedule", "split", b"split", "task", b"task", "training", b"training"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_experiment", b"_experiment", "_priority", b"_priority", "continued_from", b"continued_from", "dataset", b"dataset", "diagnostics", b"diagnostics", "display_name", b"display_name", "experiment", b"experiment", "loss", b"loss", "model", b"model", "optimizer", b"optimizer", "outputs", b"outputs", "preprocessing", b"preprocessing", "priority", b"priority", "replay", b"replay", "resources", b"resources", "schedule", b"schedule", "split", b"split", "task", b"task", "training", b"training"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_experiment", b"_experiment", "_priority", b"_priority", "continued_from", b"continued_from", "dataset", b"dataset", "diagnostics", b"diagnostics", "display_name", b"display_name", "experiment", b"experiment", "loss", b"loss", "model", b"model", "optimizer", b"optimizer", "outputs", b"outputs", "preprocessing", b"preprocessing", "priority", b"priority", "resources", b"resources", "schedule", b"schedule", "split", b"split", "tags", b"tags", "task", b"task", "training", b"training"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_experiment", b"_experiment", "_priority", b"_priority", "continued_from", b"continued_from", "dataset", b"dataset", "diagnostics", b"diagnostics", "display_name", b"display_name", "experiment", b"experiment", "loss", b"loss", "model", b"model", "optimizer", b"optimizer", "outputs", b"outputs", "preprocessing", b"preprocessing", "priority", b"priority", "replay", b"replay", "resources", b"resources", "schedule", b"schedule", "split", b"split", "tags", b"tags", "task", b"task", "training", b"training"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__display_name: _TypeAlias = _typing.Literal["display_name"]  # noqa: Y015
     _WhichOneofArgType__display_name: _TypeAlias = _typing.Literal["_display_name", b"_display_name"]  # noqa: Y015

@@ -20,6 +20,7 @@ _OWN = {
     "pause": Lazy(f"{_HERE}.pausing:pause", "Pause jobs until they are resumed."),
     "resume": Lazy(f"{_HERE}.pausing:resume", "Resume paused jobs."),
     "continue": Lazy(f"{_HERE}.continue_:continue_", "Continue an ended job from a checkpoint."),
+    "replay": Lazy(f"{_HERE}.replay:replay", "Replay a step of a job, row by row."),
     "retry": Lazy(f"{_HERE}.control:retry", "Submit ended jobs again."),
     "compare": Lazy(f"{_HERE}.compare:compare", "Compare jobs by a metric."),
     "recommend": Lazy(f"{_HERE}.recommend:recommend", "Recommend losses for a task and data."),

@@ -117,6 +117,8 @@ def display_name(spec: JobSpec) -> str:
     """Give the spec's display name; ``huber on diabetes, seed 0`` where it has none."""
     if spec.display_name:
         return spec.display_name
+    if spec.HasField("replay"):
+        return f"replay of step {spec.replay.step} of {spec.replay.job.removeprefix('jobs/')}"
     loss, dataset = chosen(spec.loss) or "nothing", chosen(spec.dataset) or "nothing"
     return f"{loss} on {dataset}, seed {seed_of(spec)}"
 

@@ -119,6 +119,8 @@ class DataBundle:
     """Names of the numbers to predict; empty for classes and labels."""
     target_scaler: StandardScaler | None
     """How the targets were standardised; None where they were not."""
+    train_rows: NDArray[np.intp]
+    """Of each training sample its row in the data set, from 0 (N,)."""
     difficulty: Tensor | None = None
     """How hard each training sample is (N,), float64, where the spec names an array that tells."""
 

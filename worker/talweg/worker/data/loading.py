@@ -104,6 +104,7 @@ def make(spec: JobSpec) -> DataBundle:
         class_names=classes,
         target_names=raw.target_names,
         target_scaler=scalers.get("y"),
+        train_rows=division.train,
         difficulty=None if difficulty is None else torch.from_numpy(difficulty[division.train]),
     )
 

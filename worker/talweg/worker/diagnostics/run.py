@@ -6,6 +6,7 @@ from talweg.worker import training
 from talweg.worker.diagnostics.landscape import look_around
 from talweg.worker.diagnostics.one_batch import learn_one_batch
 from talweg.worker.diagnostics.rate_range import try_learning_rates
+from talweg.worker.diagnostics.replay import replay
 from talweg.worker.diagnostics.trivial import trivial_metrics
 from talweg.worker.tasks import EvalResult
 from talweg.worker.training import Control, Reporter, Result, Stop, Store
@@ -22,7 +23,12 @@ def run(
     device: str | None = None,
     store: Store | None = None,
 ) -> Result:
-    """Train as a spec says, and diagnose what it asks for; as `training.run` in all else."""
+    """Train as a spec says, and diagnose what it asks for; as `training.run` in all else.
+
+    A spec with `replay` replays a step of another job instead.
+    """
+    if spec.HasField("replay"):
+        return replay(spec, report=report, control=control, device=device, store=store)
     return training.run(
         spec,
         report=report,
@@ -55,6 +61,9 @@ class _BySpec:
                 report=report,
                 control=control,
             )
+
+    def instead_of_training(self, setup: Setup, context: RunContext) -> Result | None:
+        return None
 
     def after_test(self, setup: Setup, tested: EvalResult, context: RunContext) -> None:
         """Tell what a predictor that knows nothing would have reached."""

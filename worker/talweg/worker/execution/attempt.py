@@ -169,6 +169,8 @@ class _Attempt:
                 outcome.model_sha256 = self._keep(result)
             if outcome.HasField("divergence"):
                 self._spool.document(spool.DIVERGENCE, to_dict(outcome.divergence))
+            if outcome.HasField("replay"):
+                self._spool.document(spool.REPLAY, to_dict(outcome.replay))
         except ProcessLostError as exc:
             # Nobody renews the lease from here on, and another attempt goes on.
             self._reporter.log(LogLine.ERROR, f"This attempt is lost: {exc}.")

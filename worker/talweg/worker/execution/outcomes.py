@@ -27,6 +27,8 @@ def of_result(result: Result) -> Outcome:
     )
     if result.divergence is not None:
         outcome.divergence.CopyFrom(result.divergence)
+    if result.replay is not None:
+        outcome.replay.CopyFrom(result.replay)
     return outcome
 
 

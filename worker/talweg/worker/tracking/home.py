@@ -152,6 +152,11 @@ def _create(
     if spec.HasField("continued_from"):
         tags["talweg.continued_from"] = spec.continued_from.job.removeprefix("jobs/")
         tags["talweg.continued_step"] = str(spec.continued_from.step)
+    if spec.HasField("replay"):
+        # By which searches leave it out: it is no training.
+        tags["talweg.kind"] = "replay"
+        tags["talweg.replay_of"] = spec.replay.job.removeprefix("jobs/")
+        tags["talweg.replay_step"] = str(spec.replay.step)
 
     def create(experiment: str) -> RunId:
         with state.asking("creating", save):

@@ -202,7 +202,7 @@ class JobDelivery:
             high.update(dict.fromkeys(new_values, step))
             if new_values:
                 fresh.append((step, at, new_values))
-        params = {} if "params" in self._state.done else flatten(spec)
+        params = {} if "params" in self._state.done else _params(spec)
         if "computed" not in self._state.done:
             params |= attempt.computed
         tags = self._changed_tags(attempt.tags)
@@ -400,3 +400,11 @@ class JobDelivery:
         trash = self.folder.with_name(f"{TRASH_PREFIX}{self.job_id}-{os.getpid()}-{now_ms()}")
         os.replace(self.folder, trash)
         shutil.rmtree(trash, ignore_errors=True)
+
+
+def _params(spec: JobSpec) -> dict[str, str]:
+    """Return a run's parameters; of a replay its own alone, for the others are another run's."""
+    params = flatten(spec)
+    if not spec.HasField("replay"):
+        return params
+    return {path: text for path, text in params.items() if path.startswith("replay.")}

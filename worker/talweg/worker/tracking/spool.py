@@ -57,8 +57,12 @@ PREDICTIONS = "predictions.safetensors"
 DIVERGENCE = "divergence.json"
 """What the guard saw where the job diverged, in the JSON form of its message."""
 
+REPLAY = "replay.json"
+"""What a replay has shown, in the JSON form of its message."""
 RATE_RANGE, GRADIENT_FLOW, LOSS_LANDSCAPE = "rate_range", "gradient_flow", "loss_landscape"
 """Diagnoses that leave a table; its file is `table_file` of the name."""
+REPLAY_TABLES = ("replay_rows", "replay_layers", "replay_steps")
+"""Tables that a replay leaves."""
 
 LOST = "LOST"
 """The state of an attempt that ended without a say in how its job ends."""

@@ -193,6 +193,28 @@ class Batches:
         once = self._plan.num_samples // self._quarters
         return (drawn % once).tolist(), (drawn // once).tolist()
 
+    def select(self, window: Sequence[Batch], wanted: Sequence[bool]) -> list[Batch]:
+        """Return the batches of a step with some of its samples alone.
+
+        Args:
+            window: The step's batches.
+            wanted: Which of its samples stay, in their order; at least one.
+
+        Returns:
+            Batches with shares that are those of a step of these samples.
+        """
+        carried = []
+        start = 0
+        for batch in window:
+            chosen = [index for index in range(len(batch)) if wanted[start + index]]
+            start += len(batch)
+            if chosen:
+                on = torch.tensor(chosen, device=batch.x.device)
+                arrays = batch.arrays.items()
+                carried.append({name: array.index_select(0, on) for name, array in arrays})
+        shares = self._shares(carried) if len(window) > 1 else [1.0]
+        return [Batch(arrays, share) for arrays, share in zip(carried, shares, strict=True)]
+
     def part(self, batch: Batch, number: int, count: int) -> Batch:
         """Return one of so many parts of a batch, whose losses have the batch's loss as mean.
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from talweg.v1.jobs_pb2 import Divergence, GuardDecision, Job, LogLine, Outcome, Warning
+from talweg.v1.replay_pb2 import ReplayReport
 from talweg.worker.data import DataBundle
 from talweg.worker.tasks import Predictions
 from talweg.worker.training.state.snapshot import Snapshot
@@ -151,6 +152,8 @@ class Result:
     too much to keep."""
     shown: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     """On success what the task's plots of the test data are drawn from, by name."""
+    replay: ReplayReport | None = None
+    """What a replay has shown."""
 
 
 class NullReporter:

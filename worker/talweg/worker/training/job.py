@@ -59,6 +59,9 @@ class Diagnoses(Protocol):
     def before_training(self, setup: Setup, context: RunContext) -> None:
         """Diagnose a run before its first step."""
 
+    def instead_of_training(self, setup: Setup, context: RunContext) -> Result | None:
+        """Do what the run is for where it is not to train; None where it is."""
+
     def after_test(self, setup: Setup, tested: EvalResult, context: RunContext) -> None:
         """Compare what came of the test data."""
 
@@ -69,6 +72,9 @@ class Diagnoses(Protocol):
 class _NoDiagnoses:
     def before_training(self, setup: Setup, context: RunContext) -> None:
         pass
+
+    def instead_of_training(self, setup: Setup, context: RunContext) -> Result | None:
+        return None
 
     def after_test(self, setup: Setup, tested: EvalResult, context: RunContext) -> None:
         pass
@@ -167,7 +173,8 @@ class _Run:
             if process_group is not None:
                 process_group.join(setup)
                 setup.step.process_group = process_group
-            return self._train(setup, checkpoints)
+            instead = self._diagnoses.instead_of_training(setup, self._context)
+            return self._train(setup, checkpoints) if instead is None else instead
 
     def _train(self, setup: Setup, checkpoints: Checkpointer) -> Result:
         ending = train(
@@ -204,7 +211,7 @@ class _Run:
         if not goes_on:
             # A run that goes on elsewhere has its points where it would have had them.
             self._flush(setup)
-        return _result_of_stop(stop, self._spec, setup.state)
+        return result_of_stop(stop, self._spec, setup.state)
 
     def _flush(self, setup: Setup) -> None:
         """Report what is told at a training's end alone."""
@@ -237,7 +244,7 @@ class _Run:
         if stop is not None:
             if stop.reason in _GOES_ON and stop.reason != "lost":
                 checkpoints.save()
-            return _result_of_stop(stop, self._spec, setup.state)
+            return result_of_stop(stop, self._spec, setup.state)
         last = tested or setup.evaluator.last
         for warning in last.warnings if last else ():
             self._report.warning(warning)
@@ -265,7 +272,8 @@ class _Run:
         return tested
 
 
-def _result_of_stop(stop: Stop, spec: JobSpec, state: TrainingState) -> Result:
+def result_of_stop(stop: Stop, spec: JobSpec, state: TrainingState) -> Result:
+    """Return how a run ends that is stopped where its state is."""
     detail = f": {stop.detail}" if stop.detail else ""
     at = f"at step {state.step}{detail}"
     if stop.reason == "cancel":

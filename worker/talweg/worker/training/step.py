@@ -94,10 +94,7 @@ class Step:
         self.rolled_back = False
         is_deferred = deferred is not None and deferred.begin()
         state.step += 1
-        learning_rate = (
-            self.schedule.learning_rate(state.applied + 1, state.lr_reductions) * state.rate_factor
-        )
-        self._settings["lr"] = learning_rate
+        learning_rate = self.set_learning_rate()
         samples = sum(map(len, window))
         guard.remember()
         loss = forward_backward(window, self.loss_of, guard.scale, self.process_group)
@@ -127,6 +124,15 @@ class Step:
         if not deferred.must_flush or not self.settle():
             return None
         return self._passed()
+
+    def set_learning_rate(self) -> float:
+        """Give the optimizer the learning rate of the step under way, and return it."""
+        state = self.state
+        learning_rate = (
+            self.schedule.learning_rate(state.applied + 1, state.lr_reductions) * state.rate_factor
+        )
+        self._settings["lr"] = learning_rate
+        return learning_rate
 
     def settle(self) -> bool:
         """Make all steps so far final.

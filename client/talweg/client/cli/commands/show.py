@@ -21,6 +21,7 @@ from talweg.client.cli._common import (
     state_text,
 )
 from talweg.client.cli.commands.jobs import result_text
+from talweg.client.cli.commands.replay import print_replay
 from talweg.client.cli.completions import complete_jobs
 from talweg.client.cli.progress.board import epoch_text
 from talweg.v1 import jobs_pb2
@@ -48,6 +49,9 @@ def show(session: Session, job: str, as_json: bool) -> None:
     out = console()
     _print_facts(out, shown)
     _print_outcome(out, shown.outcome)
+    if shown.replayed is not None:
+        out.print()
+        print_replay(out, shown.replayed)
     for warning in shown.warnings:
         place = f"{warning.field}: " if warning.field else ""
         out.print(f"warning: {place}{warning.message}", style=WARNING_STYLE, markup=False)

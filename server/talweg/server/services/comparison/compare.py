@@ -189,6 +189,8 @@ class ComparisonService:
                     raise InvalidRequest.of(
                         "filter", f"must match <= {MAX_JOBS:,} jobs, but matches more"
                     )
+            # They train nothing: what they show is of another job.
+            rows = [row for row in rows if not row.job_spec.HasField("replay")]
             chosen = metric or common_metric(rows)
             check_one_loss(chosen, rows)
             values = measured(connection, rows, chosen)

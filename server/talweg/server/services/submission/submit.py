@@ -23,6 +23,7 @@ from talweg.server.fair_executor import FairExecutor
 from talweg.server.services.arguments import MAX_REQUEST_ID_CHARS, job_of, text
 from talweg.server.services.submission.continuation import continued
 from talweg.server.services.submission.references import with_models
+from talweg.server.services.submission.replay import replayed
 from talweg.server.services.submission.violations import refused
 from talweg.server.store import jobs
 from talweg.server.store.database import Database, Transaction
@@ -214,7 +215,9 @@ def _in_order(submission: Submission, retry_of: str) -> _Prepared:
         request_id=submission.request_id or None,
         request_digest=digest,
     )
-    names_others = spec.HasField("continued_from") or any(job_models(spec))
+    names_others = (
+        spec.HasField("continued_from") or spec.HasField("replay") or any(job_models(spec))
+    )
     return _Prepared(job, submission.validate_only, spec if names_others else None)
 
 
@@ -299,6 +302,9 @@ def _completed(connection: Connection, job: NewJob, spec: JobSpec) -> NewJob | I
     whole = with_models(connection, spec)
     if isinstance(whole, InvalidSpec):
         return whole
+    # Of a job that continues another, both are set.
+    if whole.HasField("replay"):
+        return replayed(connection, job, whole)
     if whole.HasField("continued_from"):
         return continued(connection, job, whole)
     return replace(job, spec=whole.SerializeToString(deterministic=True))

@@ -175,9 +175,12 @@ class CheckpointKeeper:
                 "continue from another checkpoint, or from another job"
             )
         if self._unknown or not search.is_empty:
-            self._warn("No checkpoint is intact: the job starts again.")
+            how = "is replayed from the initial state" if self._spec.replay.job else "starts again"
+            self._warn(f"No checkpoint is intact: the job {how}.")
 
     def _go_on(self, search: CheckpointSearch, name: CheckpointName, written: Written) -> Snapshot:
+        if name.job == self._spec.replay.job:
+            return written.snapshot
         if name.job != self._job:
             return self._begin_from(name.step, written)
         if not self._ledger.names(str(name)):
@@ -220,7 +223,11 @@ class CheckpointKeeper:
 
     def _may_read(self, name: str) -> bool:
         job = _job_of(name)
-        return job is not None and job in (self._job, self._spec.continued_from.job)
+        return job is not None and job in (
+            self._job,
+            self._spec.continued_from.job,
+            self._spec.replay.job,
+        )
 
     def save(
         self, snapshot: Snapshot, *, step: int, epoch: int, best: tuple[int, Snapshot] | None

@@ -1,7 +1,7 @@
 """What every task does, of whatever shape."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -264,6 +264,14 @@ class TaskRunner(ABC):
             step_info: Where training stands.
         """
         return self.criterion(self.loss_inputs(model(batch.x), batch))
+
+    def weighted_criteria(self) -> Sequence[tuple[LossModule, float]]:
+        """Return the losses that `loss` calls with inputs by sample, and their weights.
+
+        Returns:
+            None of them where what is paid is not the samples'.
+        """
+        return [(self.criterion, 1.0)]
 
     def divisor(self, arrays: Mapping[str, Tensor]) -> Callable[[Tensor], Tensor | None] | None:
         """Return what gives the divisor of the loss's mean by targets; see `LossModule.divisor`.

@@ -1,7 +1,7 @@
 """Adversarial games: a generator of samples, and a critic that tells them from real ones."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -14,7 +14,7 @@ from talweg.v1 import losses_pb2
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import losses
 from talweg.worker.data import DataBundle, DataSplit, ring_centres
-from talweg.worker.losses import gradient_penalty
+from talweg.worker.losses import LossModule, gradient_penalty
 from talweg.worker.models import GeneratorAndCritic
 from talweg.worker.tasks.common.array_contract import Array
 from talweg.worker.tasks.common.base import (
@@ -108,6 +108,10 @@ class Gan(TaskRunner):
             paid = self._generator_loss({"fake": both.score(both(noise))})
         self._note(1, paid)
         return paid
+
+    def weighted_criteria(self) -> Sequence[tuple[LossModule, float]]:
+        """Return none: players pay for samples that are drawn."""
+        return []
 
     def dry_runs(
         self, model: nn.Module, batch: Batch, arrays: Mapping[str, Tensor]

@@ -1,6 +1,6 @@
 """Multitask: several heads over one network, each a task of its own."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from talweg import spec as specs
 from talweg.v1 import tasks_pb2
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle, DataSplit
+from talweg.worker.losses import LossModule
 from talweg.worker.models import HeadShape
 from talweg.worker.tasks.common.base import (
     Batch,
@@ -92,6 +93,11 @@ class Multitask(TaskRunner):
         if not self.criterion.training:
             return self.criterion({"losses": torch.stack(each)})
         return self.criterion.in_training(each, last_shared(model))
+
+    def weighted_criteria(self) -> Sequence[tuple[LossModule, float]]:
+        """Return the heads' losses with their weights in the step under way."""
+        runners, weights = self.runners.values(), self.criterion.weights.tolist()
+        return [(runner.criterion, w) for runner, w in zip(runners, weights, strict=True)]
 
     def dry_runs(
         self, model: nn.Module, batch: Batch, arrays: Mapping[str, Tensor]

@@ -51,6 +51,6 @@ def send_diagnosis(
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(columns)
             writer.writerows(zip(*columns.values(), strict=True))
-        if spec.outputs.plots:
+        if spec.outputs.plots and name in PICTURES:
             PICTURES[name](Diagnosis(name, columns, facts, spec, target))
         runs.log_files(run.run_id, Path(folder))

@@ -16,6 +16,7 @@ from talweg.worker.errors import WorkerError
 from talweg.worker.tracking.attempts import SpooledAttempt
 from talweg.worker.tracking.errors import TrackingError, translated, uploading
 from talweg.worker.tracking.outputs.evidence import send_evidence
+from talweg.worker.tracking.outputs.replayed import send_replay
 from talweg.worker.tracking.runs import RunId, Runs
 from talweg.worker.tracking.spool import (
     DIVERGENCE,
@@ -24,6 +25,8 @@ from talweg.worker.tracking.spool import (
     LOSS_LANDSCAPE,
     MODEL,
     RATE_RANGE,
+    REPLAY,
+    REPLAY_TABLES,
     WEIGHTS,
     now_ms,
     table_file,
@@ -77,6 +80,7 @@ def send_outputs(
     has_evidence = DIVERGENCE in attempt.files
     steps: list[tuple[str, bool, Callable[[], None]]] = [
         ("evidence", has_evidence, lambda: send_evidence(attempt, spec, run, runs)),
+        ("replay", REPLAY in attempt.files, lambda: send_replay(attempt, run, runs)),
         ("plots", spec.outputs.plots, lambda: _send_plots(attempt, spec, run, runs)),
         ("weights", has_model, lambda: _send_weights(attempt, run, runs)),
         ("model", has_model, lambda: _send_model(attempt, run, runs, state, save)),
@@ -102,7 +106,7 @@ def send_diagnoses(
         NotYetError: Another job's are being made; try again later.
         TrackingError: MLflow; try again later.
     """
-    for name in (RATE_RANGE, GRADIENT_FLOW, LOSS_LANDSCAPE):
+    for name in (RATE_RANGE, GRADIENT_FLOW, LOSS_LANDSCAPE, *REPLAY_TABLES):
         if table_file(name) in attempt.files:
             step = partial(_send_diagnosis, name, attempt, spec, run, runs)
             once(name, _forgiving(attempt.folder, name, step))
