@@ -16,7 +16,7 @@ from talweg.worker.settings import Settings as WorkerSettings
 ROOT = Path(__file__).parents[2]
 PART_SETTINGS = {"server": ServerSettings, "worker": WorkerSettings, "up": UpSettings}
 FOLDER_OF = {"server": "server", "worker": "worker", "up": "deploy"}
-VARIABLE = re.compile(r"TALWEG_[A-Z_]+")
+VARIABLE = re.compile(r"(?<!_)TALWEG_[A-Z_]+")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -79,7 +79,10 @@ def test_a_life(tmp_path: Path, taken_ports: None) -> None:
 
         assert {"broker", "server", "worker-0"} <= set(up.facts["parts"])
         assert len(processes_of(data)) >= 6
-        assert up.interrupt() == 0
+        stopped = talweg(data, "down", "--data", str(data))
+        assert (stopped.returncode, stopped.stderr) == (0, "")
+        assert f"stopped the stack at {facts['server']}" in stopped.stdout
+        assert up.process.wait(30) == 0
         assert is_gone(data)
         assert not (data / "stack.json").exists()
         assert not pointer.exists()

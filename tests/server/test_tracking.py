@@ -4,6 +4,7 @@ import pytest
 from tests.server.samples import Rules
 
 from talweg.server.errors import InvalidRequest, JobNotFound
+from talweg.server.services.jobs import JobService
 from talweg.v1.jobs_pb2 import TrackingRun
 
 
@@ -36,3 +37,17 @@ async def test_refuses(rules: Rules) -> None:
         await rules.tracking.set_run(row.name, expected="", run=run)
     with pytest.raises(JobNotFound):
         await rules.tracking.set_run("jobs/none", expected="", run=TrackingRun(run_id="r"))
+
+
+async def test_a_link_follows_mlflow_to_another_address(rules: Rules) -> None:
+    row = await rules.finished()
+    run = TrackingRun(run_id="r", experiment_id="7", url="http://127.0.0.1:5000/#/old")
+    await rules.tracking.set_run(row.name, expected="", run=run)
+    for base, url in {
+        "": run.url,
+        "http://user:word@mlflow:8080/pages/": "http://mlflow:8080/pages/#/experiments/7/runs/r",
+    }.items():
+        service = JobService(rules.database, rules.status, tracking_uri=base)
+        view = await service.get(row.name)
+        assert view.tracking is not None
+        assert view.tracking.url == url

@@ -68,6 +68,59 @@ def find(
     )
 
 
+@dataclass(frozen=True)
+class LocalStack:
+    """A stack that runs on this machine, as its stack.json says."""
+
+    pid: int
+    """The process of `talweg up`."""
+    server: str
+    """HOST:PORT of its server."""
+    tracking: str
+    """The address of its MLflow; empty if the file does not say."""
+    data: str
+    """Its data folder; empty if the file does not say."""
+
+
+def local_stacks(
+    *, environ: Mapping[str, str] | None = None, folder: Path | None = None
+) -> Iterator[LocalStack]:
+    """Yield the running stacks of this machine that are known here, the nearest first.
+
+    Args:
+        environ: The environment; that of the process if None.
+        folder: The folder; the working directory if None.
+    """
+    environ = os.environ if environ is None else environ
+    known: set[int] = set()
+    for path in _stack_files(environ, Path.cwd() if folder is None else folder):
+        try:
+            facts = json.loads(path.read_text(encoding="utf-8"))
+            stack = LocalStack(
+                int(facts["pid"]),
+                check(facts["server"]),
+                str(facts.get("tracking", "")),
+                str(facts.get("data", "")),
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+        if stack.pid not in known and _is_alive(stack.pid):
+            known.add(stack.pid)
+            yield stack
+
+
+def local_tracking(address: str) -> str:
+    """Return the address of the MLflow beside a server on this machine; empty if not known.
+
+    Args:
+        address: The server's.
+    """
+    for stack in local_stacks():
+        if stack.server == address and stack.tracking.startswith(("http://", "https://")):
+            return stack.tracking
+    return ""
+
+
 def check(address: str) -> str:
     """Check an address and add the default port if it has none.
 

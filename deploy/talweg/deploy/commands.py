@@ -23,7 +23,19 @@ import click
     help="Submit this job file when ready, and show its progress and results.",
 )
 @click.option("--once", is_flag=True, help="With --submit: stop when its jobs have ended.")
-def up(data: Path | None, port: int | None, submit: Path | None, *, once: bool) -> None:
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    help="Number of workers. Default: one per GPU, or one on the CPU.",
+)
+def up(
+    data: Path | None,
+    port: int | None,
+    submit: Path | None,
+    workers: int | None,
+    *,
+    once: bool,
+) -> None:
     """Start everything on this machine: broker, server, workers, MLflow.
 
     All data are in one folder, all ports on loopback. Ctrl-C stops every service. After a restart
@@ -32,4 +44,4 @@ def up(data: Path | None, port: int | None, submit: Path | None, *, once: bool) 
     """
     from talweg.deploy.run import run  # noqa: PLC0415 - for a fast --help
 
-    sys.exit(run(data=data, port=port, submit=submit, once=once))
+    sys.exit(run(data=data, port=port, submit=submit, once=once, workers=workers))

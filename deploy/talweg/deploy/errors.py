@@ -4,7 +4,8 @@ DeployError
 ├── BrokerNotFoundError    no broker is configured or installed
 ├── FolderInUseError       another `talweg up` uses the data folder
 ├── PortTakenError         the requested port is taken
-└── StartError             an essential service did not start
+├── StartError             an essential service did not start
+└── TooManyWorkersError    fewer GPUs than workers
 """
 
 
@@ -26,3 +27,15 @@ class PortTakenError(DeployError):
 
 class StartError(DeployError):
     """An essential service could not be started."""
+
+
+class TooManyWorkersError(DeployError):
+    """There are fewer GPUs than workers that were asked for."""
+
+    def __init__(self, num_workers: int, num_gpus: int) -> None:
+        """Say how many there are."""
+        super().__init__(
+            f"--workers must be <= {num_gpus}, the GPUs of this machine, but got {num_workers}: "
+            "a worker needs a GPU of its own. For workers on the CPU set CUDA_VISIBLE_DEVICES to "
+            "an empty text"
+        )

@@ -15,7 +15,14 @@ from talweg.deploy.stack import Options, Stack
 WRONG_SPEC = 2
 
 
-def run(*, data: Path | None, port: int | None, submit: Path | None, once: bool) -> int:
+def run(
+    *,
+    data: Path | None,
+    port: int | None,
+    submit: Path | None,
+    once: bool,
+    workers: int | None = None,
+) -> int:
     """Run a stack until it is stopped.
 
     Args:
@@ -23,6 +30,7 @@ def run(*, data: Path | None, port: int | None, submit: Path | None, once: bool)
         port: The port of the gRPC server; None for the first free one from 7070 on.
         submit: A job file to submit, or None.
         once: Stop when its jobs have ended.
+        workers: How many workers; one per GPU, or one on the CPU, if None.
 
     Returns:
         The exit status: 0 success; 1 a job did not end as SUCCEEDED, or the stack could not be
@@ -44,7 +52,7 @@ def run(*, data: Path | None, port: int | None, submit: Path | None, once: bool)
             return _fail(error, WRONG_SPEC)
         follow = (sys.executable, "-P", "-m", "talweg.deploy.batch", str(submit.absolute()))
         follow += ("--once",) if once else ()
-    options = Options(port=port, follow=follow, once=once)
+    options = Options(port=port, follow=follow, once=once, workers=workers)
     try:
         return Stack(settings, options, click.echo).run()
     except (DeployError, OSError) as error:

@@ -73,6 +73,8 @@ class Options:
     """A program to run once the stack is ready; it gets the server in TALWEG_ADDRESS."""
     once: bool = False
     """Whether to stop when that program has ended."""
+    workers: int | None = None
+    """How many workers; one per GPU, or one on the CPU, if None."""
 
 
 class Stack:
@@ -119,7 +121,13 @@ class Stack:
             self._note(f"Starting Talweg {versions()['talweg']} in {self._folder.root}")
             if num_ended := end_leftovers(self._folder.root):
                 self._note(f"Killed {num_ended} remaining processes of an earlier stack")
-            self._plan = EmbeddedPlan(self._folder, self._settings, self._ports, visible_gpus())
+            self._plan = EmbeddedPlan(
+                self._folder,
+                self._settings,
+                self._ports,
+                visible_gpus(),
+                num_workers=self._options.workers,
+            )
             self._choose_ports()
             self._file = StackFile(self._folder.stack_file, last_stack_file(os.environ))
             stack.callback(self._file.remove)

@@ -163,7 +163,11 @@ class Server:
             JobServicer(
                 JobServices(
                     submission=self._submission,
-                    jobs=JobService(database, self._presence),
+                    jobs=JobService(
+                        database,
+                        self._presence,
+                        tracking_uri=self._settings.public_tracking_uri,
+                    ),
                     watching=WatchService(
                         database, self._hub, max_watches=self._settings.max_watches
                     ),

@@ -45,6 +45,10 @@ class Settings:
     max_watches: int = 500
     """TALWEG_MAX_WATCHES: jobs that callers of one address may watch at once."""
 
+    public_tracking_uri: str = ""
+    """TALWEG_PUBLIC_TRACKING_URI: where people reach MLflow's pages now. Links to runs lead there;
+    if empty, to where the worker wrote that they are."""
+
     ready_file: Path | None = None
     """TALWEG_READY_FILE: a file to write {"pid", "address"} to once the server serves."""
 
@@ -108,6 +112,7 @@ class Settings:
             max_lost_attempts=_whole(values, "TALWEG_MAX_LOST_ATTEMPTS", cls.max_lost_attempts),
             idle=_seconds(values, "TALWEG_IDLE_SECONDS", cls.idle),
             max_watches=_whole(values, "TALWEG_MAX_WATCHES", cls.max_watches),
+            public_tracking_uri=values.get("TALWEG_PUBLIC_TRACKING_URI", "").rstrip("/"),
             ready_file=Path(ready_file) if ready_file else None,
             log_level=values.get("TALWEG_LOG_LEVEL", cls.log_level).upper(),
         )

@@ -151,6 +151,16 @@ def _find_job(client: Client, text: str) -> Job:
         ) from error
 
 
+def runs_url(jobs: Iterable[Job]) -> str:
+    """Return the page of a job's run in MLflow, or of the comparison of several; empty if none."""
+    from talweg.client import compare_url
+
+    arrived = [job for job in jobs if job.message.tracking.url]
+    if len(arrived) == 1:
+        return arrived[0].message.tracking.url
+    return compare_url(arrived) or ""
+
+
 def state_text(state: JobState) -> str:
     """Return a state in its colour, as rich markup."""
     return f"[{STATE_STYLES[state]}]{state}[/]"

@@ -15,6 +15,8 @@ _OWN = {
     "submit": Lazy(f"{_HERE}.submit:submit", "Submit job files."),
     "jobs": Lazy(f"{_HERE}.jobs:jobs", "List jobs."),
     "show": Lazy(f"{_HERE}.show:show", "Show a job: state, outcome, metrics, spec."),
+    "metrics": Lazy(f"{_HERE}.metrics:metrics", "Print the recorded points of metrics."),
+    "open": Lazy(f"{_HERE}.open_:open_", "Open jobs in MLflow."),
     "watch": Lazy(f"{_HERE}.control:watch", "Follow jobs until they end."),
     "cancel": Lazy(f"{_HERE}.control:cancel", "Cancel jobs."),
     "pause": Lazy(f"{_HERE}.pausing:pause", "Pause jobs until they are resumed."),
@@ -30,6 +32,7 @@ _OWN = {
     "datasets": Lazy(f"{_HERE}.catalogue:datasets", "List the data sets, or describe one."),
     "optimizers": Lazy(f"{_HERE}.catalogue:optimizers", "List the optimizers, or describe one."),
     "version": Lazy(f"{_HERE}.version:version", "Show the installed versions."),
+    "down": Lazy(f"{_HERE}.down:down", "Stop the stack of this machine."),
     "completion": Lazy(f"{_HERE}.completion:completion", "Print a shell's completion script."),
 }
 # The help lists these without importing their modules, which may not be installed.

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from talweg.deploy.errors import TooManyWorkersError
 from talweg.deploy.folder import Folder
 from talweg.deploy.services import broker
 from talweg.deploy.settings import Settings
@@ -46,12 +47,31 @@ class Service:
 class EmbeddedPlan:
     """Create the services of a stack, anew for every start since ports may have changed."""
 
-    def __init__(self, folder: Folder, settings: Settings, ports: Ports, gpus: list[str]) -> None:
+    def __init__(
+        self,
+        folder: Folder,
+        settings: Settings,
+        ports: Ports,
+        gpus: list[str],
+        *,
+        num_workers: int | None = None,
+    ) -> None:
         """Find a broker if none is configured.
+
+        Args:
+            folder: The data folder.
+            settings: The settings.
+            ports: The ports.
+            gpus: The GPUs, each for one worker.
+            num_workers: How many workers; one per GPU, or one on the CPU, if None.
 
         Raises:
             BrokerNotFoundError: There is none.
+            TooManyWorkersError: There are fewer GPUs than workers.
         """
+        if num_workers is not None and gpus and num_workers > len(gpus):
+            raise TooManyWorkersError(num_workers, len(gpus))
+        self._num_workers = num_workers or max(1, len(gpus))
         self._folder = folder
         self._settings = settings
         self._ports = ports
@@ -71,8 +91,8 @@ class EmbeddedPlan:
 
     @property
     def workers(self) -> tuple[str, ...]:
-        """One worker per GPU, or one on the CPU."""
-        return tuple(f"worker-{index}" for index in range(max(1, len(self._gpus))))
+        """One worker per GPU, or one on the CPU, unless another number was asked for."""
+        return tuple(f"worker-{index}" for index in range(self._num_workers))
 
     def needs(self, name: str) -> tuple[str, ...]:
         """Return the services that must be ready before another starts for the first time."""
@@ -176,6 +196,8 @@ class EmbeddedPlan:
             env={
                 "TALWEG_LISTEN": self._ports.address(SERVER),
                 "TALWEG_DATABASE_URL": url,
+                "TALWEG_PUBLIC_TRACKING_URI": os.environ.get("TALWEG_PUBLIC_TRACKING_URI")
+                or self.tracking_uri,
                 READY_FILE: str(ready_file),
             },
             is_ready=lambda pid: ready_file.exists(),

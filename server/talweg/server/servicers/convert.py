@@ -18,7 +18,6 @@ from talweg.v1.jobs_pb2 import (
     Job,
     Outcome,
     Progress,
-    TrackingRun,
 )
 from talweg.v1.spec_pb2 import JobSpec
 
@@ -50,8 +49,8 @@ def job_message(view: JobView) -> Job:
     if row.outcome is not None:
         job.outcome.CopyFrom(Outcome.FromString(row.outcome))
     job.worker = row.worker
-    if row.tracking is not None:
-        job.tracking.CopyFrom(TrackingRun.FromString(row.tracking))
+    if view.tracking is not None:
+        job.tracking.CopyFrom(view.tracking)
     job.retry_of = row.retry_of
     job.cancel_requested = row.cancel_requested
     job.last_cursor = row.last_cursor

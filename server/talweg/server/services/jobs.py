@@ -18,7 +18,8 @@ from talweg.server.store.clock import SECOND
 from talweg.server.store.database import Database
 from talweg.server.store.listing import OrderKey
 from talweg.server.store.rows import JobRow
-from talweg.v1.jobs_pb2 import Event, Job, MetricSummary, Result
+from talweg.spec.tracking import run_page
+from talweg.v1.jobs_pb2 import Event, Job, MetricSummary, Result, TrackingRun
 
 T = TypeVar("T")
 
@@ -41,6 +42,9 @@ class JobView:
 
     result: Result | None = None
     """The value of its main metric; None while it has none."""
+
+    tracking: TrackingRun | None = None
+    """Its run in MLflow, with the address of its page as it is now."""
 
 
 @dataclass(frozen=True)
@@ -71,15 +75,17 @@ class JobMetrics:
 class JobService:
     """Reads the record for people."""
 
-    def __init__(self, database: Database, status: QueueStatus) -> None:
+    def __init__(self, database: Database, status: QueueStatus, *, tracking_uri: str = "") -> None:
         """Keep its collaborators.
 
         Args:
             database: The record.
             status: What is known of the broker and the workers.
+            tracking_uri: Where people reach MLflow's pages; empty if the record alone knows.
         """
         self._database = database
         self._status = status
+        self._tracking_uri = tracking_uri
 
     async def get(self, name: str) -> JobView:
         """Find a job.
@@ -205,9 +211,21 @@ class JobService:
                 if row.seq in places
                 else "",
                 reached.get(row.seq),
+                self._tracking(row),
             )
             for row in rows
         ]
+
+    def _tracking(self, row: JobRow) -> TrackingRun | None:
+        """Return a job's run; the tracking server may be elsewhere than when it was written."""
+        if row.tracking is None:
+            return None
+        run = TrackingRun.FromString(row.tracking)
+        if self._tracking_uri and run.run_id:
+            run.url = run_page(
+                self._tracking_uri, experiment_id=run.experiment_id, run_id=run.run_id
+            )
+        return run
 
 
 def _setback(row: JobRow, now: int) -> Setback | None:

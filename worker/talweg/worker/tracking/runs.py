@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 from mlflow import MlflowClient
 from mlflow.entities import (
@@ -32,6 +31,7 @@ from mlflow.environment_variables import (
 )
 from mlflow.exceptions import MlflowException
 
+from talweg.spec.tracking import run_page
 from talweg.worker.tracking.backends.backend import Backend, HttpBackend
 from talweg.worker.tracking.errors import RunGoneError
 from talweg.worker.tracking.spool import Point
@@ -97,13 +97,7 @@ class Runs:
 
     def url(self, run: RunId) -> str:
         """Return the run's page; empty where the server has no pages."""
-        scheme, netloc, path, _, _ = urlsplit(self._public_uri)
-        if scheme not in ("http", "https"):
-            return ""
-        # Whoever reads the record need not know by which name and password results come.
-        host = netloc.rpartition("@")[2]
-        page = f"/experiments/{run.experiment_id}/runs/{run.run_id}"
-        return urlunsplit((scheme, host, f"{path}/", "", page))
+        return run_page(self._public_uri, experiment_id=run.experiment_id, run_id=run.run_id)
 
     def experiment(self, name: str) -> str:
         """Return the experiment's id; create it if missing, restore it if deleted."""

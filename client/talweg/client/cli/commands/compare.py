@@ -19,7 +19,7 @@ from talweg.client.cli._common import (
     print_json,
     say,
 )
-from talweg.client.cli.commands.jobs import joined_filter
+from talweg.client.cli._selection import joined_filter
 from talweg.client.cli.completions import complete_experiments, complete_jobs
 
 _POLL_SECONDS = 1.0

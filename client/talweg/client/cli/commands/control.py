@@ -18,6 +18,7 @@ from talweg.client.cli._common import (
     print_json,
     say,
 )
+from talweg.client.cli._selection import jobs_or_filter, names_of_open, select_jobs
 from talweg.client.cli.completions import complete_jobs
 
 _UNITS = {"": 1.0, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
@@ -41,24 +42,31 @@ def _seconds(
 
 
 @click.command()
-@click.argument("jobs", nargs=-1, required=True, metavar="JOB...", shell_complete=complete_jobs)
+@jobs_or_filter
 @json_option
 @click.pass_obj
-def watch(session: Session, jobs: Sequence[str], as_json: bool) -> int:
+def watch(
+    session: Session,
+    jobs: Sequence[str],
+    filter: str,
+    states: Sequence[str],
+    experiment: str | None,
+    as_json: bool,
+) -> int:
     """Follow jobs until they end.
 
     The exit status is 0 if all jobs succeeded, otherwise 1. Ctrl-C stops watching; the jobs go on.
     --json prints one line per event.
     """
     with session.client() as client:
-        watched = find_jobs(client, jobs)
+        watched = select_jobs(client, jobs, filter=filter, states=states, experiment=experiment)
         if as_json:
             return _print_events(client, watched)
         return follow_or_detach(client, watched, all_logs=True)
 
 
 @click.command()
-@click.argument("jobs", nargs=-1, required=True, metavar="JOB...", shell_complete=complete_jobs)
+@jobs_or_filter
 @click.option("--reason", default="", help="The reason, for the record.")
 @click.option(
     "--grace",
@@ -72,12 +80,15 @@ def watch(session: Session, jobs: Sequence[str], as_json: bool) -> int:
 def cancel(
     session: Session,
     jobs: Sequence[str],
+    filter: str,
+    states: Sequence[str],
+    experiment: str | None,
     reason: str,
     grace: float | None,
     force: bool,
     as_json: bool,
 ) -> int:
-    """Cancel jobs."""
+    """Cancel jobs: those that are named, or those still open that meet a condition."""
 
     def act(job: Job) -> Job:
         return job.cancel(reason, grace=grace, force=force)
@@ -87,7 +98,8 @@ def cancel(
         return f"{job.id} is CANCELLED" if ended else f"{job.id} is being cancelled"
 
     with session.client() as client:
-        return for_each(client, jobs, act, tell, as_json=as_json)
+        names = names_of_open(client, jobs, filter=filter, states=states, experiment=experiment)
+        return for_each(client, names, act, tell, as_json=as_json)
 
 
 @click.command()

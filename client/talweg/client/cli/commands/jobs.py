@@ -16,39 +16,15 @@ from talweg.client.cli._common import (
     note,
     number,
     print_json,
-    quoted,
 )
-from talweg.client.cli.completions import complete_experiments
+from talweg.client.cli._selection import filter_options, joined_filter
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
-def joined_filter(filter: str, states: Sequence[str], experiment: str | None) -> str:
-    """Combine conditions into one filter."""
-    conditions = [filter] if filter else []
-    if states:
-        any_of = " OR ".join(f"state = {state}" for state in states)
-        conditions.append(f"({any_of})" if len(states) > 1 else any_of)
-    if experiment:
-        conditions.append(f"experiment = {quoted(experiment)}")
-    return " AND ".join(conditions)
-
-
 @click.command()
-@click.option(
-    "--filter", default="", help='A condition, such as: loss = "huber" AND tags.team = "blue"'
-)
-@click.option(
-    "--state",
-    "states",
-    multiple=True,
-    type=click.Choice(list(JobState), case_sensitive=False),
-    help="Only jobs in this state. Repeatable.",
-)
-@click.option(
-    "--experiment", help="Only jobs of this experiment.", shell_complete=complete_experiments
-)
+@filter_options
 @click.option("--order-by", default="", help="Order, such as: priority desc, create_time")
 @click.option("--limit", type=click.IntRange(min=1), default=30, show_default=True)
 @json_option

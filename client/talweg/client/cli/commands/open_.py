@@ -1,0 +1,44 @@
+"""`talweg open`."""
+
+import webbrowser
+from collections.abc import Sequence
+
+import click
+
+from talweg.client import NotFound
+from talweg.client.cli._common import Session, note, runs_url, say
+from talweg.client.cli._selection import jobs_or_filter, select_jobs
+
+
+@click.command("open")
+@jobs_or_filter
+@click.option("--print", "only_print", is_flag=True, help="Print the address alone.")
+@click.pass_obj
+def open_(
+    session: Session,
+    jobs: Sequence[str],
+    filter: str,
+    states: Sequence[str],
+    experiment: str | None,
+    only_print: bool,
+) -> None:
+    """Open jobs in MLflow: the page of one, or the comparison of several.
+
+    Without a browser it prints the address.
+    """
+    with session.client() as client:
+        selected = select_jobs(client, jobs, filter=filter, states=states, experiment=experiment)
+    arrived = [job for job in selected if job.message.tracking.url]
+    if not arrived:
+        raise NotFound("no run of these jobs is in MLflow yet: it comes when training has begun")
+    if len(arrived) < len(selected):
+        note(f"{len(arrived)} of {len(selected)} runs are in MLflow so far")
+    url = runs_url(arrived)
+    if not url:
+        raise click.ClickException(
+            f"MLflow has no page that compares {len(arrived)} runs of several experiments: "
+            "select at most 100, or one experiment"
+        )
+    say(url)
+    if not only_print and not webbrowser.open(url):
+        note("no browser could be opened: open the address above")
