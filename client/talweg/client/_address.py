@@ -80,6 +80,12 @@ class LocalStack:
     """The address of its MLflow; empty if the file does not say."""
     data: str
     """Its data folder; empty if the file does not say."""
+    services: Mapping[str, int]
+    """The process of each service, by name."""
+
+    def is_running(self, service: str) -> bool:
+        """Return whether the process of a service exists."""
+        return _is_alive(self.services[service])
 
 
 def local_stacks(
@@ -101,12 +107,22 @@ def local_stacks(
                 check(facts["server"]),
                 str(facts.get("tracking", "")),
                 str(facts.get("data", "")),
+                {name: int(pid) for name, pid in facts.get("parts", {}).items() if pid},
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
         if stack.pid not in known and _is_alive(stack.pid):
             known.add(stack.pid)
             yield stack
+
+
+def local_stack(address: str) -> LocalStack | None:
+    """Return the stack of this machine with a server; None if there is none.
+
+    Args:
+        address: The server's.
+    """
+    return next((stack for stack in local_stacks() if stack.server == address), None)
 
 
 def local_tracking(address: str) -> str:

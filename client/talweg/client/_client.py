@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final, Literal, Unpack, overload
 from talweg.client import _address
 from talweg.client._compare import Comparison
 from talweg.client._connection import Connection
-from talweg.client._errors import BatchError, TalwegError, from_status
+from talweg.client._errors import BatchError, TalwegError, Unavailable, from_status
 from talweg.client._facts import FactArguments, to_facts
 from talweg.client._files import SpecLike, read_jobs, to_spec
 from talweg.client._jobs import Job, new_request_id
 from talweg.spec import job_name
-from talweg.v1 import catalog_pb2, jobs_pb2, recommendations_pb2
+from talweg.v1 import catalog_pb2, jobs_pb2, recommendations_pb2, system_pb2
 from talweg.v1.spec_pb2 import JobSpec
 
 if TYPE_CHECKING:
@@ -250,6 +250,29 @@ class Client:
         )
         response = self._connection.call(self._connection.jobs.CompareJobs, request)
         return Comparison.of(response, group_by)
+
+    def status(self) -> system_pb2.GetStatusResponse:
+        """Return what works, what does not, and what to do about it.
+
+        Raises:
+            TalwegError: An error of the server.
+        """
+        return self._connection.call(
+            self._connection.system.GetStatus, system_pb2.GetStatusRequest()
+        )
+
+    def workers(self) -> list[system_pb2.WorkerInfo]:
+        """Return the workers that answer, with their queues and jobs.
+
+        Raises:
+            Unavailable: The broker, by which workers are asked, is unreachable.
+            TalwegError: Another error of the server.
+        """
+        method = self._connection.system.ListWorkers
+        response = self._connection.call(method, system_pb2.ListWorkersRequest())
+        if response.problem:
+            raise Unavailable(response.problem, reason="BROKER_UNAVAILABLE")
+        return list(response.workers)
 
     def losses(self, task: str = "") -> list[catalog_pb2.LossEntry]:
         """Return the losses of the server's catalogue; with a task, those for it.

@@ -39,6 +39,7 @@ class Connection:
 
         from talweg.v1.catalog_pb2_grpc import CatalogServiceStub
         from talweg.v1.jobs_pb2_grpc import JobServiceStub
+        from talweg.v1.system_pb2_grpc import SystemServiceStub
 
         self.server = server
         self._timeout = timeout.total_seconds()
@@ -56,6 +57,7 @@ class Connection:
         )
         self.jobs = JobServiceStub(self._channel)
         self.catalogue = CatalogServiceStub(self._channel)
+        self.system = SystemServiceStub(self._channel)
         self._closed = threading.Event()
         self._has_answered = False
 

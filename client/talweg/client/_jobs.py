@@ -203,6 +203,26 @@ class Job:
             gathered += response.points
         return JobMetrics(summaries=summaries, points=tuple(gathered))
 
+    def logs(self, *, after: int = 0) -> Iterator[jobs_pb2.Event]:
+        """Yield the log so far, oldest first: all events but progress and metrics.
+
+        Each event has its time and attempt, and `state`, `log`, `warning`, `guard` or `finished`.
+        To follow a running job, use `watch`.
+
+        Args:
+            after: A cursor: yield only the events after this one.
+
+        Raises:
+            TalwegError: An error of the server.
+        """
+        request = jobs_pb2.GetJobLogsRequest(name=self._named(), after_cursor=after)
+        while True:
+            response = self._connection.call(self._connection.jobs.GetJobLogs, request)
+            yield from response.events
+            if not response.next_cursor:
+                return
+            request.after_cursor = response.next_cursor
+
     def cancel(
         self, reason: str = "", *, grace: Seconds | None = None, force: bool = False
     ) -> "Job":

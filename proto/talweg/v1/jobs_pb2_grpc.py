@@ -68,6 +68,11 @@ class JobServiceStub:
                 request_serializer=talweg_dot_v1_dot_jobs__pb2.GetJobMetricsRequest.SerializeToString,
                 response_deserializer=talweg_dot_v1_dot_jobs__pb2.GetJobMetricsResponse.FromString,
                 _registered_method=True)
+        self.GetJobLogs = channel.unary_unary(
+                '/talweg.v1.JobService/GetJobLogs',
+                request_serializer=talweg_dot_v1_dot_jobs__pb2.GetJobLogsRequest.SerializeToString,
+                response_deserializer=talweg_dot_v1_dot_jobs__pb2.GetJobLogsResponse.FromString,
+                _registered_method=True)
         self.CompareJobs = channel.unary_unary(
                 '/talweg.v1.JobService/CompareJobs',
                 request_serializer=talweg_dot_v1_dot_jobs__pb2.CompareJobsRequest.SerializeToString,
@@ -148,6 +153,13 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetJobLogs(self, request, context):
+        """Returns the log of a job, oldest first: all its events but progress and metrics.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CompareJobs(self, request, context):
         """Compares jobs from the database, even while MLflow is down. INVALID_ARGUMENT if there are more
         than 10,000 jobs, or groups with labels so long that the response would exceed 4 MiB; and if the
@@ -218,6 +230,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.GetJobMetrics,
                     request_deserializer=talweg_dot_v1_dot_jobs__pb2.GetJobMetricsRequest.FromString,
                     response_serializer=talweg_dot_v1_dot_jobs__pb2.GetJobMetricsResponse.SerializeToString,
+            ),
+            'GetJobLogs': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetJobLogs,
+                    request_deserializer=talweg_dot_v1_dot_jobs__pb2.GetJobLogsRequest.FromString,
+                    response_serializer=talweg_dot_v1_dot_jobs__pb2.GetJobLogsResponse.SerializeToString,
             ),
             'CompareJobs': grpc.unary_unary_rpc_method_handler(
                     servicer.CompareJobs,
@@ -411,6 +428,33 @@ class JobService:
             '/talweg.v1.JobService/GetJobMetrics',
             talweg_dot_v1_dot_jobs__pb2.GetJobMetricsRequest.SerializeToString,
             talweg_dot_v1_dot_jobs__pb2.GetJobMetricsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetJobLogs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/talweg.v1.JobService/GetJobLogs',
+            talweg_dot_v1_dot_jobs__pb2.GetJobLogsRequest.SerializeToString,
+            talweg_dot_v1_dot_jobs__pb2.GetJobLogsResponse.FromString,
             options,
             channel_credentials,
             insecure,

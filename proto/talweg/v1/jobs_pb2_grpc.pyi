@@ -57,6 +57,8 @@ class JobServiceStub:
     """
     GetJobMetrics: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.GetJobMetricsRequest, _jobs_pb2.GetJobMetricsResponse]
     """Returns the first, last and best value of each metric and, on request, the recorded points."""
+    GetJobLogs: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.GetJobLogsRequest, _jobs_pb2.GetJobLogsResponse]
+    """Returns the log of a job, oldest first: all its events but progress and metrics."""
     CompareJobs: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.CompareJobsRequest, _jobs_pb2.CompareJobsResponse]
     """Compares jobs from the database, even while MLflow is down. INVALID_ARGUMENT if there are more
     than 10,000 jobs, or groups with labels so long that the response would exceed 4 MiB; and if the
@@ -102,6 +104,8 @@ class JobServiceAsyncStub(JobServiceStub):
     """
     GetJobMetrics: _aio.UnaryUnaryMultiCallable[_jobs_pb2.GetJobMetricsRequest, _jobs_pb2.GetJobMetricsResponse]  # type: ignore[assignment]
     """Returns the first, last and best value of each metric and, on request, the recorded points."""
+    GetJobLogs: _aio.UnaryUnaryMultiCallable[_jobs_pb2.GetJobLogsRequest, _jobs_pb2.GetJobLogsResponse]  # type: ignore[assignment]
+    """Returns the log of a job, oldest first: all its events but progress and metrics."""
     CompareJobs: _aio.UnaryUnaryMultiCallable[_jobs_pb2.CompareJobsRequest, _jobs_pb2.CompareJobsResponse]  # type: ignore[assignment]
     """Compares jobs from the database, even while MLflow is down. INVALID_ARGUMENT if there are more
     than 10,000 jobs, or groups with labels so long that the response would exceed 4 MiB; and if the
@@ -180,6 +184,14 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.GetJobMetricsResponse, _abc.Awaitable[_jobs_pb2.GetJobMetricsResponse]]:
         """Returns the first, last and best value of each metric and, on request, the recorded points."""
+
+    @_abc_1.abstractmethod
+    def GetJobLogs(
+        self,
+        request: _jobs_pb2.GetJobLogsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.GetJobLogsResponse, _abc.Awaitable[_jobs_pb2.GetJobLogsResponse]]:
+        """Returns the log of a job, oldest first: all its events but progress and metrics."""
 
     @_abc_1.abstractmethod
     def CompareJobs(

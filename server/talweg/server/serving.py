@@ -23,6 +23,7 @@ from talweg.server.queueing.presence import Presence
 from talweg.server.queueing.wake_ups import WakeUps
 from talweg.server.servicers.catalog import CatalogServicer
 from talweg.server.servicers.jobs import JobServicer, JobServices
+from talweg.server.servicers.system import SystemServicer
 from talweg.server.servicers.workers import WorkerServicer
 from talweg.server.services.attempts.leases import LeaseService
 from talweg.server.services.attempts.reaper import Reaper
@@ -31,15 +32,17 @@ from talweg.server.services.cancellation import CancellationService
 from talweg.server.services.comparison.compare import ComparisonService
 from talweg.server.services.jobs import JobService
 from talweg.server.services.pausing import PauseService
+from talweg.server.services.status import StatusService
 from talweg.server.services.submission.submit import SubmissionService
 from talweg.server.services.watching import WatchService
 from talweg.server.settings import Settings
 from talweg.server.store import events, migrate
 from talweg.server.store.database import Changes, Database
 from talweg.spec.ready import write_ready_file
-from talweg.v1 import catalog_pb2, jobs_pb2, workers_pb2
+from talweg.v1 import catalog_pb2, jobs_pb2, system_pb2, workers_pb2
 from talweg.v1.catalog_pb2_grpc import add_CatalogServiceServicer_to_server
 from talweg.v1.jobs_pb2_grpc import add_JobServiceServicer_to_server
+from talweg.v1.system_pb2_grpc import add_SystemServiceServicer_to_server
 from talweg.v1.workers_pb2_grpc import add_WorkerServiceServicer_to_server
 
 log = logging.getLogger(__name__)
@@ -48,6 +51,7 @@ SERVICES = (
     jobs_pb2.DESCRIPTOR.services_by_name["JobService"].full_name,
     workers_pb2.DESCRIPTOR.services_by_name["WorkerService"].full_name,
     catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"].full_name,
+    system_pb2.DESCRIPTOR.services_by_name["SystemService"].full_name,
 )
 """The full names of Talweg's own services."""
 
@@ -183,8 +187,10 @@ class Server:
             lease=self._settings.lease,
             max_lost_attempts=self._settings.max_lost_attempts,
         )
-        add_WorkerServiceServicer_to_server(
-            WorkerServicer(leases, TrackingService(database)), self._grpc
+        tracking = TrackingService(database)
+        add_WorkerServiceServicer_to_server(WorkerServicer(leases, tracking), self._grpc)
+        add_SystemServiceServicer_to_server(
+            SystemServicer(StatusService(database, self._presence, tracking)), self._grpc
         )
         add_CatalogServiceServicer_to_server(CatalogServicer(), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)

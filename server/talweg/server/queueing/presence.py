@@ -4,8 +4,9 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 from celery import Celery
@@ -28,6 +29,17 @@ _MOST_SAID = 3
 
 Served = Mapping[str, Mapping[str, str]]
 """The queues that are served: by which workers, and why each takes no jobs; empty if it does."""
+
+
+@dataclass(frozen=True)
+class WorkerAnswer:
+    """What a worker says of itself."""
+
+    queues: Sequence[str]
+    """The queues that it takes jobs from."""
+
+    unfit: str
+    """Why it takes none now; empty if it does."""
 
 
 class Presence:
@@ -95,6 +107,19 @@ class Presence:
             if time.monotonic() - self._asked_at >= pause:
                 await self.look()
 
+    async def workers(self) -> Mapping[str, WorkerAnswer] | None:
+        """Ask the workers now, and return those that answer by name; None without a broker.
+
+        On a busy machine a worker that is well may not answer in time, so nobody is asked again.
+        """
+        for _ in range(2):
+            await self.look()
+            if not self._answers:
+                return None
+            if served := self._answers[-1]:
+                return _by_worker(served)
+        return {}
+
     async def look(self) -> None:
         """Ask the workers once."""
         if self._is_outdated:
@@ -143,3 +168,13 @@ class Presence:
     def close(self) -> None:
         """Wait for a running question; `run` must have ended."""
         self._thread.shutdown()
+
+
+def _by_worker(served: Served) -> Mapping[str, WorkerAnswer]:
+    queues: dict[str, list[str]] = {}
+    unfit: dict[str, str] = {}
+    for queue, workers in sorted(served.items()):
+        for worker, why in workers.items():
+            queues.setdefault(worker, []).append(queue)
+            unfit[worker] = why
+    return {worker: WorkerAnswer(queues[worker], unfit[worker]) for worker in sorted(queues)}

@@ -116,6 +116,14 @@ class JobServicer(JobServiceServicer):
             next_page_token=measured.next_token,
         )
 
+    async def GetJobLogs(  # noqa: D102
+        self, request: pb.GetJobLogsRequest, context: Any
+    ) -> pb.GetJobLogsResponse:
+        logs = await self._services.jobs.logs(
+            request.name, after=request.after_cursor, page_size=request.page_size
+        )
+        return pb.GetJobLogsResponse(events=logs.events, next_cursor=logs.next_cursor)
+
     async def CompareJobs(  # noqa: D102
         self, request: pb.CompareJobsRequest, context: Any
     ) -> pb.CompareJobsResponse:

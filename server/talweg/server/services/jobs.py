@@ -8,7 +8,7 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from talweg.server import pages
-from talweg.server.errors import BadPageToken
+from talweg.server.errors import BadPageToken, InvalidRequest
 from talweg.server.filters import parse_filter, parse_order
 from talweg.server.queueing.waiting import QueueStatus, Setback, reason
 from talweg.server.services.arguments import count, job_of
@@ -26,6 +26,8 @@ T = TypeVar("T")
 MAX_PAGE = 1000
 _DEFAULT_PAGE = 100
 MAX_POINTS = 10_000
+_LOG_PAGE = 1000
+_LOG_KINDS = ("state", "log", "warning", "guard", "finished")
 # Clients take 4 MiB in one message unless they say otherwise.
 _MAX_PAGE_BYTES = 3 * 1024 * 1024
 
@@ -70,6 +72,17 @@ class JobMetrics:
 
     next_token: str = ""
     """Where the points go on; empty at their end."""
+
+
+@dataclass(frozen=True)
+class Logs:
+    """Part of a job's log."""
+
+    events: Sequence[Event]
+    """In order."""
+
+    next_cursor: int
+    """The cursor after which the log goes on; 0 at its end."""
 
 
 class JobService:
@@ -189,6 +202,33 @@ class JobService:
             if len(fitting) < len(measured):
                 token = pages.encode((fitting[-1].cursor, reached.text), arguments)
             return JobMetrics(chosen, [each for each in points if _narrow(each, wanted)], token)
+
+        return await self._database.reading(read)
+
+    async def logs(self, name: str, *, after: int, page_size: int) -> Logs:
+        """Read the log of a job, page by page: all events but progress and metrics.
+
+        Args:
+            name: `jobs/{id}`.
+            after: The cursor of the last event that is known; 0 for all.
+            page_size: At most so many; a page ends before it outgrows a client's message limit.
+
+        Raises:
+            JobNotFound: There is no such job.
+            InvalidRequest: That is not a job's name, or a number is out of bounds.
+        """
+        id_ = job_of(name)
+        size = count(page_size, field="page_size", most=MAX_POINTS, default=_LOG_PAGE)
+        if after < 0:
+            raise InvalidRequest.of("after_cursor", f"must be >= 0, but got {after}")
+
+        def read(connection: Connection) -> Logs:
+            row = jobs.get(connection, id_)
+            lines = events.of_kind(
+                connection, row.seq, kind=_LOG_KINDS, after=after, limit=size + 1
+            )
+            fitting = _fitting(lines[:size], Event.ByteSize, _MAX_PAGE_BYTES)
+            return Logs(fitting, fitting[-1].cursor if len(fitting) < len(lines) else 0)
 
         return await self._database.reading(read)
 

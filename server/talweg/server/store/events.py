@@ -93,13 +93,15 @@ def after(connection: Connection, seq: int, cursor: int, *, limit: int) -> list[
     return [Event.FromString(data) for data in result.scalars()]
 
 
-def of_kind(connection: Connection, seq: int, *, kind: str, after: int, limit: int) -> list[Event]:
-    """Read events of one kind, in order.
+def of_kind(
+    connection: Connection, seq: int, *, kind: str | Sequence[str], after: int, limit: int
+) -> list[Event]:
+    """Read events of one or more kinds, in order.
 
     Args:
         connection: To read by.
         seq: The job.
-        kind: Of the events' oneof.
+        kind: Members of the events' oneof.
         after: The last number not to be read.
         limit: At most so many.
     """
@@ -107,7 +109,7 @@ def of_kind(connection: Connection, seq: int, *, kind: str, after: int, limit: i
         select(events.c.event)
         .where(
             events.c.job == seq,
-            events.c.kind == kind,
+            events.c.kind.in_([kind] if isinstance(kind, str) else kind),
             events.c.cursor > after,
         )
         .order_by(events.c.cursor)

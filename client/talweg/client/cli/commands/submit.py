@@ -10,6 +10,8 @@ from talweg.client import BatchError, Client, InvalidSpec, Job, TalwegError, rea
 from talweg.client._files import MAX_FILE_BYTES, gather, parse_jobs
 from talweg.client.cli import _problems
 from talweg.client.cli._common import Session, job_json, json_option, note, print_json, say
+from talweg.spec.broker import CUDA_QUEUE
+from talweg.v1.spec_pb2 import Resources
 
 if TYPE_CHECKING:
     from talweg.v1.spec_pb2 import JobSpec
@@ -77,6 +79,7 @@ def submit(
             if not jobs:
                 return status
         tell_warnings(jobs)
+        _tell_missing_workers(client, jobs)
         if watch:
             from talweg.client.cli.commands.control import follow_or_detach
 
@@ -98,6 +101,25 @@ def tell_warnings(jobs: Iterable[Job]) -> None:
     for (field, message), ids in about.items():
         who = f" ({len(ids)} jobs)" if len(ids) > 1 else ""
         note(f"warning{who}: {field + ': ' if field else ''}{message}")
+
+
+def _tell_missing_workers(client: Client, jobs: Sequence[Job]) -> None:
+    """Warn of jobs for a device that no worker has. Asking takes a second, so only these ask."""
+    waiting = [job for job in jobs if job.message.spec.resources.device == Resources.cuda]
+    if not waiting:
+        return
+    try:
+        workers = client.workers()
+    except TalwegError:
+        # A server of an earlier version, or no broker: `talweg status` says so.
+        return
+    if not any(CUDA_QUEUE in worker.queues for worker in workers):
+        num = f"{len(waiting)} jobs wait" if len(waiting) > 1 else "the job waits"
+        note(
+            f"warning: resources.device: {num} for a worker with CUDA, but none is connected. "
+            "Start one with `talweg worker` on a machine with CUDA, or submit with "
+            "--set resources.device=auto"
+        )
 
 
 def _read(files: Sequence[str], overrides: Sequence[str]) -> tuple[list[_Source], int]:

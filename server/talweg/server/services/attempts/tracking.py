@@ -1,5 +1,8 @@
 """Which run in MLflow holds a job's results."""
 
+import time
+from collections import deque
+
 from talweg.server.errors import InvalidRequest
 from talweg.server.services.arguments import job_of
 from talweg.server.store import jobs
@@ -7,7 +10,11 @@ from talweg.server.store.database import Database, Transaction
 from talweg.spec import is_tracking_id, is_web_address
 from talweg.v1.jobs_pb2 import TrackingRun
 
+RATE_SECONDS = 60.0
+"""Over how long the rate of delivery is measured."""
+
 _MAX_BYTES = 10_000
+_MAX_DELIVERED = 10_000
 
 
 class TrackingService:
@@ -20,6 +27,14 @@ class TrackingService:
             database: The record.
         """
         self._database = database
+        self._delivered: deque[float] = deque(maxlen=_MAX_DELIVERED)
+
+    @property
+    def per_second(self) -> float:
+        """How many jobs were delivered per second in the last minute, as told to this server."""
+        now = time.monotonic()
+        recent = [at for at in self._delivered if now - at < RATE_SECONDS]
+        return len(recent) / max(1.0, now - recent[0]) if recent else 0.0
 
     async def set_run(self, name: str, *, expected: str, run: TrackingRun) -> TrackingRun:
         """Write a job's run, if the record holds the expected one.
@@ -38,7 +53,10 @@ class TrackingService:
         """
         id_ = job_of(name, field="job")
         _check(run)
-        return await self._database.writing(_set, id_, expected, run)
+        written = await self._database.writing(_set, id_, expected, run)
+        if run.complete and written == run:
+            self._delivered.append(time.monotonic())
+        return written
 
 
 def _check(run: TrackingRun) -> None:
