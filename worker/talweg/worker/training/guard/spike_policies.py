@@ -87,15 +87,12 @@ class SpikeGuard:
         self._policy = None if build is None else build(message, context)
         self._context, self._detector, self._sample_losses = context, detector, sample_losses
         self._num_warned = 0
+        self.keeps = isinstance(self._policy, Rollback)
+        """Whether `passed` ever has something to do."""
         self.jump = detector.jump
         """Tells of a step whether it is a spike; see `SpikeDetector.jump`."""
         self.add = detector.add
         """Takes a step that stands; see `SpikeDetector.add`."""
-
-    @property
-    def keeps(self) -> bool:
-        """Whether `passed` ever has something to do."""
-        return isinstance(self._policy, Rollback)
 
     def is_due(self, state: TrainingState) -> bool:
         """Return whether `passed` has something to do after the state's step."""

@@ -19,8 +19,6 @@ from talweg.worker.training.state.snapshot import Values
 
 FEWEST = 16
 """Steps in a window before the first that may be a spike."""
-# A limit is computed again after so many steps, and before a step is called a spike.
-_REFRESHED_EVERY = 16
 # From the median absolute deviation to the sd, under a normal distribution.
 _SD_PER_MAD = 1.4826
 # Of logarithms: what hardly varies is still free to rise a little.
@@ -61,6 +59,8 @@ class _Window:
         self._what, self._threshold = what, threshold
         self._values: deque[float] = deque(maxlen=size)
         self._until_refresh = FEWEST
+        # Computing the limit costs a hundred times what a step may cost.
+        self._refresh_every = max(FEWEST, size // 2)
         # No value up to it is looked at, whatever the size of its batch.
         self.limit = math.inf
 
@@ -68,7 +68,7 @@ class _Window:
         self._values.append(value)
         self._until_refresh -= 1
         if not self._until_refresh:
-            self._until_refresh = _REFRESHED_EVERY
+            self._until_refresh = self._refresh_every
             self.limit = self._limit()
 
     def jump(self, value: float, share: float) -> Jump | None:
