@@ -182,3 +182,39 @@ def test_gradnorm_lets_tasks_of_other_scales_learn_at_one_pace(
     weights = [report.last("weights/y0"), report.last("weights/y1")]
     assert sum(weights) == pytest.approx(2, rel=1e-4)
     assert weights[0] > 2 * weights[1]
+
+
+def below_zero(kind: str, **training: Any) -> dict[str, Any]:
+    """Return a job of which the second head's loss falls below 0 once it has learnt a little."""
+    losses = ["mse", {"expression": {"formula": "mean((pred - target)**2) - 0.5"}}]
+    loss = {kind: {"losses": losses}}
+    if kind == "sum":
+        loss = {"sum": {"terms": [{"loss": own} for own in losses]}}
+    return of_numbers(loss, training={"steps": 200, **training})
+
+
+@pytest.mark.parametrize("every", [1, 10])
+@pytest.mark.parametrize("kind", ["uncertainty", "gradnorm"])
+def test_weights_do_not_go_by_a_loss_below_zero(kind: str, every: int) -> None:
+    spec = from_dict(below_zero(kind, read_every_steps=every, accumulation=2))
+    result = run(spec, report=RecordingReporter(), control=NeverStop(), device="cpu")
+    assert result.state == Job.DIVERGED
+    assert result.divergence is not None
+    assert result.divergence.what == "loss"
+    assert -0.5 < float(result.divergence.value) < 0
+    assert result.divergence.step > 1
+    assert f"The loss of the head y1, loss.{kind}.losses[1], " in result.message, result.message
+    assert "fell below 0" in result.message
+    assert "loss: sum" in result.message
+
+
+def test_fixed_weights_take_a_loss_below_zero() -> None:
+    _, report = trained(below_zero("sum"))
+    assert report.last("train/y1/loss") < 0
+
+
+def test_a_skipped_step_leaves_the_weights_of_the_heads() -> None:
+    guard = {"skip": {"max_share": 1, "max_in_a_row": 1000}}
+    _, report = trained(below_zero("uncertainty", guard=guard))
+    assert report.last("guard/skipped") > 10
+    assert max(value for _, value in report.series("weights/y1")) < 3

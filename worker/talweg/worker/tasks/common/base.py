@@ -142,6 +142,15 @@ class DryRun(NamedTuple):
     """Of its inputs those that come from the data: of all training samples."""
 
 
+class Explanation(NamedTuple):
+    """Why a loss is not a number."""
+
+    value: float
+    """The value that is at fault."""
+    hint: str
+    """What is wrong with it and what to do."""
+
+
 def shuffled(count: int, generator: torch.Generator) -> Tensor:
     """Draw an order of so many samples, each as likely as any."""
     return torch.randperm(count, generator=generator)
@@ -329,6 +338,10 @@ class TaskRunner(ABC):
     def watched(self) -> dict[str, float]:
         """Return what besides the loss is to be seen of training just now, by metric's name."""
         return {}
+
+    def explain(self) -> Explanation | None:
+        """Return why the last batch's loss is not a number, where the task knows it."""
+        return None
 
     def updated(self) -> None:  # noqa: B027 - most need nothing
         """Follow each update of the weights."""

@@ -17,6 +17,7 @@ from talweg.worker.tasks.common.base import (
     Batch,
     DryRun,
     EvalResult,
+    Explanation,
     OutputAccumulator,
     StepInfo,
     TaskRunner,
@@ -24,7 +25,12 @@ from talweg.worker.tasks.common.base import (
 from talweg.worker.tasks.detection.task import Detection
 from talweg.worker.tasks.multitask.dense_regression import Column, Depth
 from talweg.worker.tasks.multitask.predictions import HeadPredictions
-from talweg.worker.tasks.multitask.weighting import Weighing, last_shared, weighing_of
+from talweg.worker.tasks.multitask.weighting import (
+    Weighing,
+    is_below_zero,
+    last_shared,
+    weighing_of,
+)
 from talweg.worker.tasks.segmentation.task import Segmentation
 
 
@@ -89,9 +95,9 @@ class Multitask(TaskRunner):
     def loss(self, model: nn.Module, batch: Batch, step_info: StepInfo) -> Tensor:
         """Weigh the heads' losses; see `TaskRunner.loss`."""
         each = self.each(model(batch.x), batch)
-        self._last = [loss.detach() for loss in each]
         if not self.criterion.training:
             return self.criterion({"losses": torch.stack(each)})
+        self._last = [loss.detach() for loss in each]
         return self.criterion.in_training(each, last_shared(model))
 
     def weighted_criteria(self) -> Sequence[tuple[LossModule, float]]:
@@ -117,6 +123,18 @@ class Multitask(TaskRunner):
         values = {f"weights/{name}": w for name, w in zip(self.runners, weights, strict=True)}
         last = zip(self.runners, self._last, strict=False)
         return values | {f"train/{name}/loss": float(loss) for name, loss in last}
+
+    def explain(self) -> Explanation | None:
+        """Tell of a head whose loss was below 0, where weights go by losses."""
+        for (name, path), loss in zip(self._paths.items(), map(float, self._last), strict=False):
+            if self.criterion.below_zero and is_below_zero(loss):
+                return Explanation(
+                    value=loss,
+                    hint=f"The loss of the head {name}, {path}, fell below 0, and "
+                    f"{self.criterion.below_zero}. Change it so that it is never negative (add "
+                    "what it can fall to), or weigh the heads by loss: sum.",
+                )
+        return None
 
     def updated(self) -> None:
         """Let the weights follow an update."""

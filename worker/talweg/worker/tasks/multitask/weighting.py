@@ -1,6 +1,8 @@
 """What the losses of several heads count: fixed, by their uncertainty, or by their gradients."""
 
+import math
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +14,16 @@ from talweg.worker.losses import LossModule
 
 # A weight never falls to 0, from where no gradient of its loss would bring it back.
 _LEAST_WEIGHT = 1e-4
+# What rounding makes of a loss of 0 is above it.
+_LEAST_LOSS = -1e-5
 
 
 class Weighing(LossModule):
     """One loss of several heads' losses (K,), with the weights that it gives them."""
 
     input_names = ("losses",)
+    below_zero: ClassVar[str] = ""
+    """What becomes of weights that go by a loss below 0; empty where they do not go by losses."""
 
     def __init__(self, heads: Sequence[LossModule]) -> None:
         """Take the heads' own losses, so that they are moved and trained with it."""
@@ -34,8 +40,19 @@ class Weighing(LossModule):
         Args:
             each: The heads' losses, joined to the graph.
             shared: The weights of the last layer that the heads share.
+
+        Returns:
+            A scalar; NaN, which the guard refuses, where weights would go by a loss below 0.
         """
-        return self({"losses": torch.stack(list(each))})
+        losses = torch.stack(list(each))
+        total = self._weighed(losses, each, shared)
+        if not self.below_zero:
+            return total
+        # On the device, so that nobody waits for it.
+        return total.masked_fill((losses.detach() < _LEAST_LOSS).any(), math.nan)
+
+    def _weighed(self, losses: Tensor, each: Sequence[Tensor], shared: nn.Parameter) -> Tensor:
+        return self({"losses": losses})
 
     @property
     def weights(self) -> Tensor:
@@ -65,6 +82,8 @@ class Fixed(Weighing):
 class ByUncertainty(Weighing):
     """Learned log variances; see `losses.functional.multitask.uncertainty`."""
 
+    below_zero = "uncertainty weighting would raise its weight without bound"
+
     def __init__(self, heads: Sequence[LossModule], loss: Loss) -> None:
         """Take a filled loss."""
         super().__init__(heads)
@@ -91,6 +110,7 @@ class ByUncertainty(Weighing):
 class ByGradNorm(Weighing):
     """Weights that are learnt until all heads learn at a like pace. Chen et al. 2018."""
 
+    below_zero = "gradnorm weighs a head by the share of its first loss that is left"
     initial_losses: Tensor
 
     def __init__(self, heads: Sequence[LossModule], loss: Loss) -> None:
@@ -101,7 +121,7 @@ class ByGradNorm(Weighing):
         # Zeros until the first step.
         self.register_buffer("initial_losses", torch.zeros(len(heads)))
 
-    def in_training(self, each: Sequence[Tensor], shared: nn.Parameter) -> Tensor:
+    def _weighed(self, losses: Tensor, each: Sequence[Tensor], shared: nn.Parameter) -> Tensor:
         """Return the weighted losses, and beside them what the weights learn by."""
         current = torch.stack([loss.detach() for loss in each]).float()
         # Which of the two it is no host needs to know: a GPU would be waited for.
@@ -116,7 +136,7 @@ class ByGradNorm(Weighing):
                 "initial_losses": self.initial_losses,
             }
         )
-        weighted = self({"losses": torch.stack(list(each))})
+        weighted = self({"losses": losses})
         # The weights learn by their own loss alone, which is none of the heads': its value is
         # taken off again.
         return weighted + weighing - weighing.detach()
@@ -139,6 +159,11 @@ def _gradient_norm(loss: Tensor, weights: nn.Parameter) -> Tensor:
         return weights.new_zeros(())
     norm: Tensor = torch.linalg.vector_norm(gradient)
     return norm
+
+
+def is_below_zero(loss: float) -> bool:
+    """Return whether a loss is below 0 by more than rounding."""
+    return loss < _LEAST_LOSS
 
 
 def weighing_of(loss: Loss, heads: Sequence[LossModule]) -> Weighing:

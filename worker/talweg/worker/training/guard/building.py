@@ -84,6 +84,7 @@ def build(
         num_steps=plan.length.steps,
         trained=Snapshots(trained, newer=NEWER),
         report=report,
+        explain=task.explain,
     )
     return Policies(
         policies.build(spec.training.guard, context),

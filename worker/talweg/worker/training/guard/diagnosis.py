@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from talweg.v1.jobs_pb2 import Divergence
-from talweg.worker.tasks import Batch
+from talweg.worker.tasks import Batch, Explanation
 from talweg.worker.training.guard.guard import LARGEST_NORM, Guard, Reading
 from talweg.worker.training.guard.hints import Evidence, hint
 from talweg.worker.training.state.training_state import TrainingState
@@ -29,6 +29,7 @@ def diagnose(
     quarter_turns: Sequence[int],
     guard: Guard,
     loss_of: LossOf,
+    explain: Callable[[], Explanation | None],
 ) -> Divergence:
     """Describe a refused step and take it back: all is as before it.
 
@@ -40,6 +41,7 @@ def diagnose(
         quarter_turns: By how many quarters each of them was turned; empty where none is.
         guard: The guard.
         loss_of: Runs a batch through network and loss.
+        explain: Tells what the task knows of a loss that is not a number.
     """
     norms = {
         name: _norm(parameter.grad)
@@ -47,10 +49,20 @@ def diagnose(
         if parameter.grad is not None
     }
     what, value = _refused_value(reading, norms)
+    explanations: list[Explanation] = []
+
+    def observed(batch: Batch) -> Tensor:
+        loss = loss_of(batch)
+        explanation = explain()
+        if explanation is not None:
+            explanations.append(explanation)
+        return loss
+
     with guard.replaying():
-        replay = _replay(state, window, loss_of)
+        replay = _replay(state, window, observed)
+    explanation = explanations[0] if explanations and what == "loss" else None
     guard.restore()
-    module = replay.module
+    module = "" if explanation else replay.module
     if not module and norms and what == "gradient":
         # Large everywhere and finite: the largest gradient's owner.
         module = max(norms, key=lambda name: norms[name]).rpartition(".")[0]
@@ -58,13 +70,13 @@ def diagnose(
     return Divergence(
         step=state.step,
         what=what,
-        value=f"{value:.4g}",
+        value=f"{explanation.value if explanation else value:.4g}",
         module=module,
         parameters=[name for name, norm in norms.items() if not norm <= LARGEST_NORM],
         losses=state.losses,
         gradient_norms=state.norms,
         learning_rate=evidence.learning_rate,
-        hint=hint(evidence),
+        hint=explanation.hint if explanation else hint(evidence),
         samples=samples[:MOST_SAMPLES],
         quarter_turns=quarter_turns[:MOST_SAMPLES],
         bad_samples=sorted({*evidence.bad_inputs, *evidence.bad_targets}),

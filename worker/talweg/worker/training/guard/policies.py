@@ -16,7 +16,7 @@ from talweg.spec import kind
 from talweg.v1 import guard_pb2 as messages
 from talweg.v1 import spikes_pb2
 from talweg.v1.jobs_pb2 import Divergence, GuardDecision, LogLine
-from talweg.worker.tasks import Batch
+from talweg.worker.tasks import Batch, Explanation
 from talweg.worker.training.batches import Batches
 from talweg.worker.training.guard.diagnosis import LossOf, diagnose, weights_bad
 from talweg.worker.training.guard.guard import Guard, Reading
@@ -69,6 +69,8 @@ class PolicyContext:
     """Of weights, buffers and optimizer."""
     report: Reporter
     """Takes the decisions."""
+    explain: Callable[[], Explanation | None]
+    """Tells what the task knows of a loss that is not a number."""
     concern: Concern = NOT_FINITE
     """What steps are refused for."""
 
@@ -131,6 +133,7 @@ class GuardPolicy(ABC):
             quarter_turns=quarter_turns,
             guard=context.guard,
             loss_of=loss_of,
+            explain=context.explain,
         )
         return self.decide(state, divergence)
 
