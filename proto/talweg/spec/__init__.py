@@ -48,9 +48,11 @@ from talweg.spec.semantics.heads import Head, heads, spec_of_head
 from talweg.spec.semantics.metrics import (
     goal_of,
     is_of_step,
+    is_worse_than_trivial,
     judges_loss,
     metrics_of,
     primary_metric,
+    trivial_name,
     undefined_when,
 )
 from talweg.spec.semantics.outputs import (
@@ -104,6 +106,7 @@ __all__ = [
     "is_sha256",
     "is_tracking_id",
     "is_web_address",
+    "is_worse_than_trivial",
     "job_id",
     "job_models",
     "job_name",
@@ -135,6 +138,7 @@ __all__ = [
     "tasks",
     "to_dict",
     "to_yaml",
+    "trivial_name",
     "undefined_when",
     "weight_fields",
 ]

@@ -494,14 +494,19 @@ class Spike(_message.Message):
     SAMPLES_FIELD_NUMBER: _builtins.int
     LOSSES_FIELD_NUMBER: _builtins.int
     MEDIAN_LOSS_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
     median: _builtins.float
-    """The median of the steps before it."""
+    """The median of the steps before it; 0 if it was only compared with the first step."""
     deviations: _builtins.float
     """How many robust standard deviations it was above the median."""
     num_steps: _builtins.int
     """Number of steps that it was compared with."""
     median_loss: _builtins.float
     """The median of that over the samples of the step."""
+    first: _builtins.float
+    """The loss of the first step, if the loss was above its multiple training.spikes.….max_growth
+    and not otherwise a spike.
+    """
     @_builtins.property
     def samples(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """The samples behind it, worst first: indices from 0 into the training split. Empty if no sample
@@ -523,12 +528,15 @@ class Spike(_message.Message):
         samples: _abc.Iterable[_builtins.int] | None = ...,
         losses: _abc.Iterable[_builtins.float] | None = ...,
         median_loss: _builtins.float = ...,
+        first: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_first", b"_first", "first", b"first"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deviations", b"deviations", "losses", b"losses", "median", b"median", "median_loss", b"median_loss", "num_steps", b"num_steps", "samples", b"samples"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first", b"_first", "deviations", b"deviations", "first", b"first", "losses", b"losses", "median", b"median", "median_loss", b"median_loss", "num_steps", b"num_steps", "samples", b"samples"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__first: _TypeAlias = _typing.Literal["first"]  # noqa: Y015
+    _WhichOneofArgType__first: _TypeAlias = _typing.Literal["_first", b"_first"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__first) -> _WhichOneofReturnType__first | None: ...
 
 Global___Spike: _TypeAlias = Spike  # noqa: Y015
 
@@ -637,6 +645,8 @@ class Warning(_message.Message):
         """The device computes much more slowly in the precision asked for than in float32."""
         SPIKE: Warning._Kind.ValueType  # 21
         """A step's loss or gradient norm is far above those of the steps before it, but finite."""
+        WORSE_THAN_TRIVIAL: Warning._Kind.ValueType  # 22
+        """The result is far worse than what a predictor reaches that ignores the inputs (trivial/…)."""
         CODE_COLLAPSED: Warning._Kind.ValueType  # 20
         """Posterior collapse: the latent code carries almost no information about its samples."""
 
@@ -668,6 +678,8 @@ class Warning(_message.Message):
     """The device computes much more slowly in the precision asked for than in float32."""
     SPIKE: Warning.Kind.ValueType  # 21
     """A step's loss or gradient norm is far above those of the steps before it, but finite."""
+    WORSE_THAN_TRIVIAL: Warning.Kind.ValueType  # 22
+    """The result is far worse than what a predictor reaches that ignores the inputs (trivial/…)."""
     CODE_COLLAPSED: Warning.Kind.ValueType  # 20
     """Posterior collapse: the latent code carries almost no information about its samples."""
 

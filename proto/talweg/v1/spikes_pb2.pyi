@@ -26,7 +26,10 @@ class Spikes(_message.Message):
     `window` steps, with sd = 1.4826 · the median absolute deviation, at least 0.1
     for the loss and 0.2 for the norm, and more for a batch that is smaller than the others. Where
     values are not all positive they are taken as they are, and sd is at least a quarter of their
-    size. The first 16 steps are never spikes. Steps that are refused are not part of the window.
+    size. The first 16 steps are not compared. Steps that are refused are not part of the window.
+
+    A step is a spike, too, if its loss is more than `max_growth` times the loss of the first step: a
+    run that runs away does so step by step, often from the second on.
 
     The samples behind a spike are named by their own losses, or, under a loss that compares the
     samples of a batch, by how much the loss falls without them.
@@ -68,24 +71,32 @@ class SpikesWarn(_message.Message):
 
     WINDOW_FIELD_NUMBER: _builtins.int
     THRESHOLD_FIELD_NUMBER: _builtins.int
+    MAX_GROWTH_FIELD_NUMBER: _builtins.int
     window: _builtins.int
     """Number of earlier steps that a step is compared with."""
     threshold: _builtins.float
     """Robust standard deviations above the median beyond which a step is a spike."""
+    max_growth: _builtins.float
+    """Factor of the first step's loss beyond which a loss is a spike."""
     def __init__(
         self,
         *,
         window: _builtins.int | None = ...,
         threshold: _builtins.float | None = ...,
+        max_growth: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_threshold", b"_threshold", "_window", b"_window", "threshold", b"threshold", "window", b"window"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_growth", b"_max_growth", "_threshold", b"_threshold", "_window", b"_window", "max_growth", b"max_growth", "threshold", b"threshold", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_threshold", b"_threshold", "_window", b"_window", "threshold", b"threshold", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_growth", b"_max_growth", "_threshold", b"_threshold", "_window", b"_window", "max_growth", b"max_growth", "threshold", b"threshold", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_growth: _TypeAlias = _typing.Literal["max_growth"]  # noqa: Y015
+    _WhichOneofArgType__max_growth: _TypeAlias = _typing.Literal["_max_growth", b"_max_growth"]  # noqa: Y015
     _WhichOneofReturnType__threshold: _TypeAlias = _typing.Literal["threshold"]  # noqa: Y015
     _WhichOneofArgType__threshold: _TypeAlias = _typing.Literal["_threshold", b"_threshold"]  # noqa: Y015
     _WhichOneofReturnType__window: _TypeAlias = _typing.Literal["window"]  # noqa: Y015
     _WhichOneofArgType__window: _TypeAlias = _typing.Literal["_window", b"_window"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_growth) -> _WhichOneofReturnType__max_growth | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__threshold) -> _WhichOneofReturnType__threshold | None: ...
     @_typing.overload
@@ -103,12 +114,15 @@ class SpikesSkip(_message.Message):
 
     WINDOW_FIELD_NUMBER: _builtins.int
     THRESHOLD_FIELD_NUMBER: _builtins.int
+    MAX_GROWTH_FIELD_NUMBER: _builtins.int
     MAX_SHARE_FIELD_NUMBER: _builtins.int
     MAX_IN_A_ROW_FIELD_NUMBER: _builtins.int
     window: _builtins.int
     """Number of earlier steps that a step is compared with."""
     threshold: _builtins.float
     """Robust standard deviations above the median beyond which a step is a spike."""
+    max_growth: _builtins.float
+    """Factor of the first step's loss beyond which a loss is a spike."""
     max_share: _builtins.float
     """Largest fraction of the run's planned steps that may be skipped, though one step may always
     be; beyond it the job ends as DIVERGED.
@@ -120,13 +134,16 @@ class SpikesSkip(_message.Message):
         *,
         window: _builtins.int | None = ...,
         threshold: _builtins.float | None = ...,
+        max_growth: _builtins.float | None = ...,
         max_share: _builtins.float | None = ...,
         max_in_a_row: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_in_a_row", b"_max_in_a_row", "_max_share", b"_max_share", "_threshold", b"_threshold", "_window", b"_window", "max_in_a_row", b"max_in_a_row", "max_share", b"max_share", "threshold", b"threshold", "window", b"window"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_growth", b"_max_growth", "_max_in_a_row", b"_max_in_a_row", "_max_share", b"_max_share", "_threshold", b"_threshold", "_window", b"_window", "max_growth", b"max_growth", "max_in_a_row", b"max_in_a_row", "max_share", b"max_share", "threshold", b"threshold", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_in_a_row", b"_max_in_a_row", "_max_share", b"_max_share", "_threshold", b"_threshold", "_window", b"_window", "max_in_a_row", b"max_in_a_row", "max_share", b"max_share", "threshold", b"threshold", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_growth", b"_max_growth", "_max_in_a_row", b"_max_in_a_row", "_max_share", b"_max_share", "_threshold", b"_threshold", "_window", b"_window", "max_growth", b"max_growth", "max_in_a_row", b"max_in_a_row", "max_share", b"max_share", "threshold", b"threshold", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_growth: _TypeAlias = _typing.Literal["max_growth"]  # noqa: Y015
+    _WhichOneofArgType__max_growth: _TypeAlias = _typing.Literal["_max_growth", b"_max_growth"]  # noqa: Y015
     _WhichOneofReturnType__max_in_a_row: _TypeAlias = _typing.Literal["max_in_a_row"]  # noqa: Y015
     _WhichOneofArgType__max_in_a_row: _TypeAlias = _typing.Literal["_max_in_a_row", b"_max_in_a_row"]  # noqa: Y015
     _WhichOneofReturnType__max_share: _TypeAlias = _typing.Literal["max_share"]  # noqa: Y015
@@ -135,6 +152,8 @@ class SpikesSkip(_message.Message):
     _WhichOneofArgType__threshold: _TypeAlias = _typing.Literal["_threshold", b"_threshold"]  # noqa: Y015
     _WhichOneofReturnType__window: _TypeAlias = _typing.Literal["window"]  # noqa: Y015
     _WhichOneofArgType__window: _TypeAlias = _typing.Literal["_window", b"_window"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_growth) -> _WhichOneofReturnType__max_growth | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_in_a_row) -> _WhichOneofReturnType__max_in_a_row | None: ...
     @_typing.overload
@@ -156,6 +175,7 @@ class SpikesRollback(_message.Message):
 
     WINDOW_FIELD_NUMBER: _builtins.int
     THRESHOLD_FIELD_NUMBER: _builtins.int
+    MAX_GROWTH_FIELD_NUMBER: _builtins.int
     RATE_FACTOR_FIELD_NUMBER: _builtins.int
     MAX_TIMES_FIELD_NUMBER: _builtins.int
     KEEP_EVERY_STEPS_FIELD_NUMBER: _builtins.int
@@ -163,6 +183,8 @@ class SpikesRollback(_message.Message):
     """Number of earlier steps that a step is compared with."""
     threshold: _builtins.float
     """Robust standard deviations above the median beyond which a step is a spike."""
+    max_growth: _builtins.float
+    """Factor of the first step's loss beyond which a loss is a spike."""
     rate_factor: _builtins.float
     """Factor applied to the learning rate at each rollback."""
     max_times: _builtins.int
@@ -174,16 +196,19 @@ class SpikesRollback(_message.Message):
         *,
         window: _builtins.int | None = ...,
         threshold: _builtins.float | None = ...,
+        max_growth: _builtins.float | None = ...,
         rate_factor: _builtins.float | None = ...,
         max_times: _builtins.int | None = ...,
         keep_every_steps: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_every_steps", b"_keep_every_steps", "_max_times", b"_max_times", "_rate_factor", b"_rate_factor", "_threshold", b"_threshold", "_window", b"_window", "keep_every_steps", b"keep_every_steps", "max_times", b"max_times", "rate_factor", b"rate_factor", "threshold", b"threshold", "window", b"window"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_every_steps", b"_keep_every_steps", "_max_growth", b"_max_growth", "_max_times", b"_max_times", "_rate_factor", b"_rate_factor", "_threshold", b"_threshold", "_window", b"_window", "keep_every_steps", b"keep_every_steps", "max_growth", b"max_growth", "max_times", b"max_times", "rate_factor", b"rate_factor", "threshold", b"threshold", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_every_steps", b"_keep_every_steps", "_max_times", b"_max_times", "_rate_factor", b"_rate_factor", "_threshold", b"_threshold", "_window", b"_window", "keep_every_steps", b"keep_every_steps", "max_times", b"max_times", "rate_factor", b"rate_factor", "threshold", b"threshold", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_every_steps", b"_keep_every_steps", "_max_growth", b"_max_growth", "_max_times", b"_max_times", "_rate_factor", b"_rate_factor", "_threshold", b"_threshold", "_window", b"_window", "keep_every_steps", b"keep_every_steps", "max_growth", b"max_growth", "max_times", b"max_times", "rate_factor", b"rate_factor", "threshold", b"threshold", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__keep_every_steps: _TypeAlias = _typing.Literal["keep_every_steps"]  # noqa: Y015
     _WhichOneofArgType__keep_every_steps: _TypeAlias = _typing.Literal["_keep_every_steps", b"_keep_every_steps"]  # noqa: Y015
+    _WhichOneofReturnType__max_growth: _TypeAlias = _typing.Literal["max_growth"]  # noqa: Y015
+    _WhichOneofArgType__max_growth: _TypeAlias = _typing.Literal["_max_growth", b"_max_growth"]  # noqa: Y015
     _WhichOneofReturnType__max_times: _TypeAlias = _typing.Literal["max_times"]  # noqa: Y015
     _WhichOneofArgType__max_times: _TypeAlias = _typing.Literal["_max_times", b"_max_times"]  # noqa: Y015
     _WhichOneofReturnType__rate_factor: _TypeAlias = _typing.Literal["rate_factor"]  # noqa: Y015
@@ -194,6 +219,8 @@ class SpikesRollback(_message.Message):
     _WhichOneofArgType__window: _TypeAlias = _typing.Literal["_window", b"_window"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__keep_every_steps) -> _WhichOneofReturnType__keep_every_steps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_growth) -> _WhichOneofReturnType__max_growth | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_times) -> _WhichOneofReturnType__max_times | None: ...
     @_typing.overload

@@ -7,6 +7,7 @@ import pytest
 from tests.worker.training.jobs import job, run
 
 from talweg.spec import goal_of
+from talweg.v1.jobs_pb2 import Job, Warning
 from talweg.v1.options_pb2 import MINIMIZE
 from talweg.worker import data
 
@@ -20,6 +21,12 @@ JOBS: dict[str, dict[str, Any]] = {
     "binary": {"dataset": "breast_cancer", "loss": "bce_with_logits"},
     "multiclass": {"dataset": "wine", "loss": "cross_entropy"},
     "multilabel": {"dataset": "synthetic_multilabel", "loss": "bce_with_logits"},
+}
+
+RAN_AWAY: dict[str, Any] = {
+    "loss": "huber",
+    "model": {"mlp": {"hidden": [64]}},
+    "optimizer": {"adamw": {"learning_rate": 300}},
 }
 
 
@@ -75,3 +82,28 @@ def test_nobody_asked() -> None:
     for fields in ({}, {"diagnostics": {"trivial": False}}):
         values, _ = told("regression", **fields)
         assert not any(name.startswith("trivial/") for name in values)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_model_that_ran_away_is_told(seed: int) -> None:
+    spec = job(**RAN_AWAY, training={"seed": seed, "epochs": 3})
+    result, report = run(spec, may_be_unwell=True)
+    assert result.state == Job.SUCCEEDED
+    (warning,) = [one for one in report.warnings if one.kind == Warning.WORSE_THAN_TRIVIAL]
+    assert "which was 300" in warning.message
+    # So that comparisons mark it.
+    assert report.last("test/mae") > 1e6 * report.last("trivial/mae")
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_model_that_has_learnt_is_not_told(name: str) -> None:
+    spec = job(**{"task": name, **JOBS[name]}, training={"epochs": 40})
+    _, report = run(spec)
+    assert not [one for one in report.warnings if one.kind == Warning.WORSE_THAN_TRIVIAL]
+    assert not [point for _, values in report.points for point in values if "trivial" in point]
+
+
+def test_a_job_that_will_have_none_is_told_nothing() -> None:
+    spec = job(**RAN_AWAY, diagnostics={"trivial": False})
+    _, report = run(spec, may_be_unwell=True)
+    assert not [one for one in report.warnings if one.kind == Warning.WORSE_THAN_TRIVIAL]

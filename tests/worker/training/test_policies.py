@@ -41,6 +41,11 @@ def spec(*, guard: Any = "fail", steps: int = LAST, **fields: Any) -> JobSpec:
     return job(**{"model": BATCH_NORM, **fields, "training": training})
 
 
+def refusals(report: RecordingReporter) -> list[GuardDecision]:
+    """Return what was decided of steps that are not finite, without what is said of spikes."""
+    return [decision for decision in report.decisions if not decision.seen.HasField("spike")]
+
+
 @pytest.mark.parametrize("accumulation", [1, 3])
 @pytest.mark.parametrize("clipping", CLIPPINGS)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -201,7 +206,7 @@ def test_a_run_that_may_not_go_on_says_why() -> None:
         assert result.divergence is not None
         assert says in result.divergence.policy
         assert says in result.message
-        assert len(report.decisions) == (5 if guard is skip else 3)
+        assert len(refusals(report)) == (5 if guard is skip else 3)
         assert result.steps < result.divergence.step
 
 
@@ -352,7 +357,7 @@ def test_weights_never_overflow(name: str, guard: str) -> None:
     assert LARGEST_WEIGHT < float(ending.value) < 1e37
     assert flat(away.setup.state.model).isfinite().all()
     assert "weight decay" in ending.hint
-    assert len(away.report.decisions) == (3 if guard == "rollback" else 0)
+    assert len(refusals(away.report)) == (3 if guard == "rollback" else 0)
 
 
 def test_weights_that_ran_away_in_the_last_steps_are_not_given_out() -> None:

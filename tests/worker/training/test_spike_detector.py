@@ -13,8 +13,17 @@ from talweg.worker.training.guard.spikes import FEWEST, Jump, SpikeDetector
 class Fed:
     """A detector that takes steps one after the other."""
 
-    def __init__(self, *, window: int = 64, threshold: float = 8.0, batch_size: int = 32) -> None:
-        self.detector = SpikeDetector(window=window, threshold=threshold, batch_size=batch_size)
+    def __init__(
+        self,
+        *,
+        window: int = 64,
+        threshold: float = 8.0,
+        batch_size: int = 32,
+        max_growth: float = 1e9,
+    ) -> None:
+        self.detector = SpikeDetector(
+            window=window, threshold=threshold, max_growth=max_growth, batch_size=batch_size
+        )
         self.step = 0
 
     def see(self, loss: float, norm: float = 1.0, *, samples: int = 32) -> Jump | None:
@@ -35,7 +44,7 @@ def test_no_step_is_a_spike_before_there_are_enough_to_compare_with() -> None:
     fed = Fed()
     for loss in noisy(FEWEST - 1):
         fed.see(loss)
-    assert fed.see(1e9) is None
+    assert fed.see(1e8) is None
     fed = Fed()
     for loss in noisy(FEWEST):
         fed.see(loss)
@@ -75,7 +84,7 @@ def test_neither_a_fall_nor_a_slow_rise_is_a_spike(scale: float) -> None:
 
 
 def test_a_few_spikes_in_the_window_hide_no_other() -> None:
-    detector = SpikeDetector(window=64, threshold=8, batch_size=32)
+    detector = SpikeDetector(window=64, threshold=8, max_growth=1e9, batch_size=32)
     for step, loss in enumerate(noisy(200), 1):
         reading = Reading(1e6 if step % 10 == 0 else loss, 1.0)
         jump = detector.jump(reading, 32, step)
@@ -85,7 +94,7 @@ def test_a_few_spikes_in_the_window_hide_no_other() -> None:
 
 
 def test_a_level_that_stays_is_the_new_one() -> None:
-    detector = SpikeDetector(window=32, threshold=8, batch_size=32)
+    detector = SpikeDetector(window=32, threshold=8, max_growth=1e9, batch_size=32)
     spikes = []
     for step, loss in enumerate(noisy(200), 1):
         reading = Reading(loss * (100 if step > 100 else 1), 1.0)
@@ -169,6 +178,7 @@ def test_players_are_compared_with_themselves() -> None:
     detector = SpikeDetector(
         window=64,
         threshold=8,
+        max_growth=1e9,
         batch_size=32,
         num_players=2,
         player=lambda step: int(step % 3 == 0),
@@ -179,3 +189,21 @@ def test_players_are_compared_with_themselves() -> None:
         detector.add(reading, step)
     assert detector.jump(Reading(1000.0, 1.0), 32, 300) is None
     assert detector.jump(Reading(1000.0, 1.0), 32, 301) is not None
+
+
+@pytest.mark.parametrize("first", [1e-3, 1.0, 1e6])
+def test_a_loss_that_runs_away_step_by_step(first: float) -> None:
+    fed = Fed(max_growth=1e4)
+    jumps = [fed.see(first * 3**step) for step in range(60)]
+    told = [step for step, jump in enumerate(jumps) if jump is not None]
+    # 3^8 is 6,561.
+    assert told == list(range(9, 60))
+    jump = jumps[9]
+    assert jump is not None
+    assert jump.first == first
+
+
+def test_a_loss_that_begins_at_nothing_may_grow() -> None:
+    for first in (0.0, -1.0):
+        fed = Fed(max_growth=1e4)
+        assert [fed.see(loss) for loss in [first, 1e3, 1e6, *noisy(10)]] == [None] * 13

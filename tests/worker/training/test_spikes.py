@@ -17,7 +17,7 @@ from talweg.worker.training import Stop
 from talweg.worker.training.guard.spike_policies import MOST_TOLD, POLICIES
 
 every_family = pytest.mark.parametrize("task", FAMILIES)
-BLIND = {"warn": {"threshold": 1e6}}
+BLIND = {"warn": {"threshold": 1e6, "max_growth": 1e18}}
 SKIP = {"skip": {"max_share": 0.5}}
 ROLLBACK = {"rollback": {"keep_every_steps": 7, "max_times": 9}}
 
@@ -243,15 +243,25 @@ def test_only_some_are_told_in_words() -> None:
         assert len([one for one in spiked.report.warnings if one.kind == Warning.SPIKE]) == 1
 
 
-def test_a_rate_that_is_too_high_is_told_without_samples() -> None:
-    """Where weights run away, every sample is far off."""
-    result, report = run(
-        job(
-            loss="huber",
-            optimizer={"sgd": {"learning_rate": 0.01}},
-            schedule={"cosine": {"warmup_steps": 0}},
-            training={"steps": 60},
-        )
-    )
+RUNAWAY: dict[str, Any] = {
+    "loss": "huber",
+    "model": {"mlp": {"hidden": [64]}},
+    "optimizer": {"adamw": {"learning_rate": 300}},
+}
+
+
+def test_a_run_that_runs_away_is_told_without_samples() -> None:
+    result, report = run(job(**RUNAWAY), may_be_unwell=True)
     assert result.state == Job.SUCCEEDED
-    assert report.decisions == []
+    (warning,) = [one for one in report.warnings if one.kind == Warning.SPIKE]
+    assert "Step 2 is a spike: loss" in warning.message
+    assert "far above the first step's" in warning.message
+    assert "No single sample stands out" in warning.message
+    assert "which was 300" in warning.message
+
+
+def test_a_run_that_runs_away_ends_where_spikes_are_refused() -> None:
+    asked = {**RUNAWAY, "training": {"epochs": 3, "spikes": "skip"}}
+    result, _ = run(job(**asked), may_be_unwell=True)
+    assert result.state == Job.DIVERGED
+    assert "training.spikes.skip" in result.message

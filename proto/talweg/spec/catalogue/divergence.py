@@ -42,6 +42,8 @@ def divergence_lines(divergence: Divergence) -> list[str]:
 
 
 def _height(spike: Spike) -> str:
+    if spike.HasField("first"):
+        return f", far above the first step's, {spike.first:.4g}"
     return (
         f", {spike.deviations:.3g} robust standard deviations above {spike.median:.4g}, "
         f"the median of the last {spike.num_steps} steps"

@@ -81,6 +81,27 @@ def goal_of(spec: JobSpec, metric: str) -> Goal.ValueType:
     return options_pb2.GOAL_UNSPECIFIED if facts is None else facts.goal
 
 
+def trivial_name(metric: str) -> str:
+    """Return under which name the trivial predictor's value of a metric stands; empty: none."""
+    part, _, name = metric.partition("/")
+    return f"trivial/{name}" if part in ("val", "test") and name else ""
+
+
+def is_worse_than_trivial(value: float, trivial: float, goal: Goal.ValueType) -> bool:
+    """Return whether a value is far worse than the trivial predictor's.
+
+    Args:
+        value: Of a job.
+        trivial: The trivial predictor's, of the same metric.
+        goal: The metric's.
+    """
+    if goal == Goal.MINIMIZE:
+        return value > (2 * trivial if trivial > 0 else trivial + 1)
+    if goal == Goal.MAXIMIZE:
+        return value < (trivial / 2 if trivial > 0 else trivial - 1)
+    return False
+
+
 def undefined_when(spec: JobSpec, metric: str) -> str:
     """Tell when a metric, such as ``val/auroc``, has no value; '' where that is not known."""
     facts = _facts_of(spec, metric.partition("/")[2])

@@ -7,7 +7,7 @@ from talweg.worker.diagnostics.landscape import look_around
 from talweg.worker.diagnostics.one_batch import learn_one_batch
 from talweg.worker.diagnostics.rate_range import try_learning_rates
 from talweg.worker.diagnostics.replay import replay
-from talweg.worker.diagnostics.trivial import trivial_metrics
+from talweg.worker.diagnostics.trivial import far_worse, trivial_metrics
 from talweg.worker.tasks import EvalResult
 from talweg.worker.training import Control, Reporter, Result, Stop, Store
 from talweg.worker.training.job import RunContext
@@ -66,15 +66,26 @@ class _BySpec:
         return None
 
     def after_test(self, setup: Setup, tested: EvalResult, context: RunContext) -> None:
-        """Tell what a predictor that knows nothing would have reached."""
-        if not context.spec.diagnostics.trivial or tested.predictions is None:
+        """Tell what a predictor that knows nothing would have reached, where that is asked for.
+
+        Where the model is far worse it is told in any case, but for a job that will not have it.
+        """
+        spec, report = context.spec, context.report
+        asked = spec.diagnostics.trivial
+        if tested.predictions is None or (spec.HasField("diagnostics") and not asked):
             return
-        task, bundle = setup.learner.task, setup.splits.bundle
-        values = trivial_metrics(task, bundle, tested.predictions)
+        values = trivial_metrics(setup.learner.task, setup.splits.bundle, tested.predictions)
         if values is None:
-            context.report.log(LogLine.INFO, "There is no trivial baseline for this task.")
-        else:
+            if asked:
+                report.log(LogLine.INFO, "There is no trivial baseline for this task.")
+            return
+        warning = far_worse(
+            spec, tested.values, values, learning_rate=optimizers.learning_rate(spec.optimizer)
+        )
+        if asked or warning is not None:
             setup.step.recorder.evaluation(setup.state.step, "trivial", values)
+        if warning is not None:
+            report.warning(warning)
 
     def after_training(self, setup: Setup, context: RunContext) -> Stop | None:
         asked = context.spec.diagnostics

@@ -1,10 +1,15 @@
 """A predictor that knows nothing of the inputs: what a model must beat to have learnt anything."""
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from talweg.spec import goal_of, is_worse_than_trivial, primary_metric
+from talweg.v1.jobs_pb2 import Warning
+from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle
 from talweg.worker.tasks import OneTarget, Predictions, TaskRunner
 
@@ -46,6 +51,37 @@ def trivial_metrics(
     probabilities = shares[1] if single else shares
     return task.metrics(
         Predictions(tested.y_true, _each(usual, count), probabilities=_each(probabilities, count))
+    )
+
+
+def far_worse(
+    spec: JobSpec,
+    tested: Mapping[str, float],
+    trivial: Mapping[str, float],
+    *,
+    learning_rate: float,
+) -> Warning | None:
+    """Warn of a model that is far worse than it, by the metric that jobs are compared by.
+
+    Args:
+        spec: The job's.
+        tested: What the model reached on the test data, by name.
+        trivial: What the predictor reached.
+        learning_rate: The optimizer's.
+    """
+    metric = primary_metric(spec)
+    name = metric.partition("/")[2]
+    if name not in tested or name not in trivial:
+        return None
+    value, known = tested[name], trivial[name]
+    if math.isfinite(value) and not is_worse_than_trivial(value, known, goal_of(spec, metric)):
+        return None
+    return Warning(
+        kind=Warning.WORSE_THAN_TRIVIAL,
+        field="optimizer",
+        message=f"{metric} is {value:.4g}, where a predictor that ignores the inputs reaches "
+        f"{known:.4g}: training has run away or learnt the wrong thing. Lower the learning rate, "
+        f"which was {learning_rate:g}, or set training.clip_norm; check loss, targets and data.",
     )
 
 

@@ -19,13 +19,13 @@ from talweg.server.filters import parse_filter
 from talweg.server.grouping import value_at
 from talweg.server.services.arguments import job_of, text
 from talweg.server.services.comparison.comparable import check_known, check_one_loss, common_metric
-from talweg.server.services.comparison.marks import is_worse_than_trivial, outliers, trivial_name
+from talweg.server.services.comparison.marks import outliers
 from talweg.server.services.comparison.measured import Measured, measured
 from talweg.server.store import jobs, listing, metrics
 from talweg.server.store.database import Database
 from talweg.server.store.listing import OrderKey
 from talweg.server.store.rows import JobRow
-from talweg.spec import goal_of, job_name, seed_of
+from talweg.spec import goal_of, is_worse_than_trivial, job_name, seed_of, trivial_name
 from talweg.v1.jobs_pb2 import CompareJobsResponse, Job
 from talweg.v1.options_pb2 import Goal
 

@@ -3,8 +3,6 @@
 import statistics
 from collections.abc import Sequence
 
-from talweg.v1.options_pb2 import Goal
-
 _LEAST_IN_GROUP = 4
 _LEAST = 3
 _ROBUST_SDS = 10
@@ -12,27 +10,6 @@ _ROBUST_SDS = 10
 _SD_PER_MAD = 1.4826
 # An outlier is off by more than the median itself: seeds that agree to a digit have no outliers.
 _LEAST_SD = 0.1
-
-
-def trivial_name(metric: str) -> str:
-    """Return under which name the trivial predictor's value of a metric stands; empty: none."""
-    part, _, name = metric.partition("/")
-    return f"trivial/{name}" if part in ("val", "test") and name else ""
-
-
-def is_worse_than_trivial(value: float, trivial: float, goal: Goal.ValueType) -> bool:
-    """Return whether a value is far worse than the trivial predictor's.
-
-    Args:
-        value: Of a job.
-        trivial: The trivial predictor's, of the same metric.
-        goal: The metric's.
-    """
-    if goal == Goal.MINIMIZE:
-        return value > (2 * trivial if trivial > 0 else trivial + 1)
-    if goal == Goal.MAXIMIZE:
-        return value < (trivial / 2 if trivial > 0 else trivial - 1)
-    return False
 
 
 def outliers(groups: Sequence[Sequence[float]]) -> list[set[float]]:

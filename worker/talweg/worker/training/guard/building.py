@@ -70,6 +70,7 @@ def build(
     detector = SpikeDetector(
         window=settings.window,  # type: ignore[attr-defined]
         threshold=settings.threshold,  # type: ignore[attr-defined]
+        max_growth=settings.max_growth,  # type: ignore[attr-defined]
         batch_size=min(plan.batch_size * plan.accumulation, plan.num_samples),
         num_players=task.num_players,
         player=task.player,

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from talweg.v1.jobs_pb2 import Divergence
-from talweg.worker.tasks import Batch, Explanation
+from talweg.worker.tasks import Batch
+from talweg.worker.tasks.common.base import Explanation
 from talweg.worker.training.guard.guard import LARGEST_NORM, Guard, Reading
 from talweg.worker.training.guard.hints import Evidence, hint
 from talweg.worker.training.state.training_state import TrainingState

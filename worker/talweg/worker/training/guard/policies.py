@@ -16,7 +16,8 @@ from talweg.spec import kind
 from talweg.v1 import guard_pb2 as messages
 from talweg.v1 import spikes_pb2
 from talweg.v1.jobs_pb2 import Divergence, GuardDecision, LogLine
-from talweg.worker.tasks import Batch, Explanation
+from talweg.worker.tasks import Batch
+from talweg.worker.tasks.common.base import Explanation
 from talweg.worker.training.batches import Batches
 from talweg.worker.training.guard.diagnosis import LossOf, diagnose, weights_bad
 from talweg.worker.training.guard.guard import Guard, Reading
@@ -337,8 +338,11 @@ def in_words(divergence: Divergence) -> str:
     """Say in half a sentence what was refused."""
     if divergence.HasField("spike"):
         spike = divergence.spike
+        what = f"{divergence.what} {divergence.value}"
+        if spike.HasField("first"):
+            return f"{what} is far above the first step's, {spike.first:.4g}"
         return (
-            f"{divergence.what} {divergence.value} is {spike.deviations:.3g} robust standard "
+            f"{what} is {spike.deviations:.3g} robust standard "
             f"deviations above {spike.median:.4g}, the median of the last {spike.num_steps} steps"
         )
     where = f", first in module {divergence.module}" if divergence.module else ""

@@ -16,6 +16,8 @@ from talweg.worker.training.state.snapshot import Snapshots
 _MOST, _MOST_COMPARED = 1024, 256
 # A sample is behind a spike if that much of what the losses exceed their median by is its own.
 _LEAST_SHARE = 0.1
+# And it is so many times the median off: where weights run away, all samples are far off.
+_LEAST_FACTOR = 5
 
 
 class SampleLosses:
@@ -94,7 +96,7 @@ def behind(losses: Sequence[float], *, either_side: bool = False) -> list[int]:
         for place, loss in enumerate(losses)
         if math.isfinite(loss)
     }
-    least = _LEAST_SHARE * sum(excess.values())
+    least = max(_LEAST_SHARE * sum(excess.values()), _LEAST_FACTOR * abs(median))
     places = [place for place, own in excess.items() if own >= least and own > 0]
     return sorted(places, key=lambda place: -excess[place])
 

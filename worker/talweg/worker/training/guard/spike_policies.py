@@ -192,6 +192,7 @@ class SpikeGuard:
             samples=[samples[place] for place in places],
             losses=[losses[place] for place in places],
             median_loss=median_of(losses),
+            first=jump.first,
         )
         learning_rate = state.optimizer.param_groups[0]["lr"]
         return Divergence(

@@ -42,6 +42,8 @@ class Jump:
     """Robust standard deviations between the two."""
     num_steps: int
     """Steps that it was compared with."""
+    first: float | None = None
+    """The first step's loss, where that alone is what it is far above: the others are 0 then."""
 
 
 class _Measure(NamedTuple):
@@ -55,16 +57,20 @@ class _Measure(NamedTuple):
 class _Window:
     """The last values of the loss, or of the gradient norm."""
 
-    def __init__(self, what: str, size: int, threshold: float) -> None:
-        self._what, self._threshold = what, threshold
+    def __init__(self, what: str, size: int, threshold: float, max_growth: float) -> None:
+        self._what, self._threshold, self._max_growth = what, threshold, max_growth
         self._values: deque[float] = deque(maxlen=size)
         self._until_refresh = FEWEST
         # Computing the limit costs a hundred times what a step may cost.
         self._refresh_every = max(FEWEST, size // 2)
+        self._first: float | None = None
         # No value up to it is looked at, whatever the size of its batch.
         self.limit = math.inf
 
     def add(self, value: float) -> None:
+        if self._first is None:
+            self._first = value
+            self.limit = self._most()
         self._values.append(value)
         self._until_refresh -= 1
         if not self._until_refresh:
@@ -75,7 +81,13 @@ class _Window:
         """Return what a value beyond the limit is, from a batch of a share of the usual size."""
         if value <= self.limit:
             return None
-        # Once more: the limit is of some steps ago. Nothing may be kept of a step that is refused.
+        jump = self._above_median(value, share) if len(self._values) >= FEWEST else None
+        if jump is None and self._first is not None and value > self._most():
+            return Jump(self._what, value, 0.0, 0.0, 1, first=self._first)
+        return jump
+
+    def _above_median(self, value: float, share: float) -> Jump | None:
+        # The limit is of some steps ago. Nothing may be kept of a step that is refused.
         is_log, median, sd = self._measure()
         if not sd > 0:
             return None
@@ -92,12 +104,14 @@ class _Window:
             "values": list(self._values),
             "until_refresh": self._until_refresh,
             "limit": self.limit,
+            "first": self._first,
         }
 
     def restore(self, values: Values) -> None:
         self._values.clear()
         self._values.extend(values["values"])
         self._until_refresh, self.limit = values["until_refresh"], values["limit"]
+        self._first = values["first"]
 
     def _measure(self) -> _Measure:
         is_log = min(self._values) > 0
@@ -107,13 +121,17 @@ class _Window:
         least = _LEAST_SD[self._what] if is_log else _LEAST_SHARE * _size(ordered)
         return _Measure(is_log, median, max(_SD_PER_MAD * mad, least))
 
+    def _most(self) -> float:
+        """Return what the first value allows."""
+        return self._max_growth * self._first if self._first and self._first > 0 else math.inf
+
     def _limit(self) -> float:
         is_log, median, sd = self._measure()
         # Of nothing but zeros nothing is known.
         if not sd > 0:
-            return math.inf
+            return self._most()
         height = median + self._threshold * sd
-        return math.exp(min(height, _LARGEST_LOG)) if is_log else height
+        return min(math.exp(min(height, _LARGEST_LOG)) if is_log else height, self._most())
 
 
 class SpikeDetector:
@@ -124,6 +142,7 @@ class SpikeDetector:
         *,
         window: int,
         threshold: float,
+        max_growth: float,
         batch_size: int,
         num_players: int = 1,
         player: Callable[[int], int] = lambda step: 0,
@@ -133,13 +152,18 @@ class SpikeDetector:
         Args:
             window: Steps that a step is compared with.
             threshold: Robust standard deviations beyond which it is a spike.
+            max_growth: Times the first loss beyond which a loss is a spike, too.
             batch_size: Samples in a step, as a rule.
             num_players: How many take turns, each to be compared with its own steps.
             player: Tells whose a step is, by its number from 1 among those that stand.
         """
         self._batch_size, self._player = batch_size, player
         self._windows = [
-            (_Window("loss", window, threshold), _Window("gradient", window, threshold))
+            (
+                _Window("loss", window, threshold, max_growth),
+                # A gradient may begin at nothing, behind a layer of zeros.
+                _Window("gradient", window, threshold, math.inf),
+            )
             for _ in range(num_players)
         ]
 
