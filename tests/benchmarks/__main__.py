@@ -5,7 +5,16 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.benchmarks import by_lightning, delivered, loop, losses, service, spikes, watching
+from tests.benchmarks import (
+    by_lightning,
+    costs,
+    delivered,
+    loop,
+    losses,
+    service,
+    spikes,
+    watching,
+)
 from tests.benchmarks.table import render
 
 OUTPUT = Path(__file__).with_name("RESULTS.md")
@@ -25,6 +34,7 @@ def main() -> None:
             *delivered.measure(),
             *losses.measure(),
             *spikes.measure(),
+            *costs.measure(),
             *service.measure(),
         ]
     )

@@ -15,7 +15,6 @@ import pytest
 from tests._parts import wait_until
 from tests.client.faulty import FaultyServer
 from tests.client.samples import sample
-from tests.client.timing import cpu_seconds
 from tests.client.worker import Worker
 
 from talweg.client import Client
@@ -78,9 +77,8 @@ def test_plugin_that_lacks_something_says_what_to_install(
     assert talweg("--help", env=plugins).returncode == 0
 
 
-def test_help_lists_everything_quickly(tmp_path: Path) -> None:
+def test_help_lists_everything(tmp_path: Path) -> None:
     env = environment(tmp_path)
-    assert cpu_seconds([*TALWEG, "--help"], env=env) < 0.5
     done = talweg("--help", env=env)
     for command in (
         "submit", "jobs", "show", "watch", "cancel", "pause", "resume", "continue", "retry",

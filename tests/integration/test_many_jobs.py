@@ -1,6 +1,5 @@
 """Many small jobs in one call: none lost, none doubled, one run each."""
 
-import time
 from collections import Counter
 
 import mlflow
@@ -17,9 +16,7 @@ NUM_JOBS = 200
 def jobs(stack: Stack) -> list[Job]:
     with Client(stack.address) as client:
         specs = [tiny_spec(seed, experiment="many") for seed in range(NUM_JOBS)]
-        started = time.monotonic()
         jobs = client.submit_many(specs)
-        assert time.monotonic() - started < 10
         names = {job.name for job in jobs}
         assert len(names) == NUM_JOBS
 

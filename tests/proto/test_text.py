@@ -1,7 +1,6 @@
 """Job files."""
 
 import json
-import time
 from typing import Any
 
 import pytest
@@ -98,13 +97,12 @@ def test_broken_text(text: str, field: str, found: str) -> None:
     assert violation.allowed
 
 
-def test_a_bomb_of_aliases_costs_nothing() -> None:
+def test_a_bomb_of_aliases_is_refused_before_it_expands() -> None:
+    """Expanded it would be of 9 to the power of 30 items, which no machine holds."""
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30)]
-    start = time.perf_counter()
     with pytest.raises(SpecError, match="an alias"):
         parse("\n".join(lines))
-    assert time.perf_counter() - start < 1
 
 
 def test_a_member_without_a_value_is_absent() -> None:

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -101,21 +100,18 @@ def test_on_sigterm_it_gives_its_job_back_and_ends(tmp_path: Path) -> None:
         wait_until(lambda: is_training(worker, name), timeout=30, what="it trains")
         wait_until(lambda: len(worker.children()) == 2, timeout=30, what="delivery runs")
         children = worker.children()
-        asked_at = time.monotonic()
         worker.process.send_signal(signal.SIGTERM)
         wait_until(
             lambda: worker.jobs.get(name).state == Job.QUEUED, timeout=10, what="it is back"
         )
-        given_back_after = time.monotonic() - asked_at
         assert worker.process.wait(20) == 0
-        # Within a step, and not by a lease that ran out.
-        assert given_back_after < 2
         worker.jobs.cancel(name)
         reasons = [
             event.state.reason
             for event in worker.jobs.events(name)
             if event.state.state == Job.QUEUED
         ]
+        # And not by a lease that ran out.
         assert "returned to the queue by under-test@" in reasons[-1]
         assert all(has_ended(child) for child in children.values())
         log = worker.log.read_text()

@@ -1,7 +1,5 @@
 """What training asks of a loss module: complete, quick, and never waiting for a GPU."""
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +9,6 @@ from tests.worker.losses.cases import CASES, Case
 from tests.worker.losses.named import Named
 from tests.worker.losses.test_extremes import EXTREMES
 from tests.worker.losses.test_named import NAMED
-from torch.nn import functional as F
 
 from talweg.spec import fill_message, from_dict, losses
 from talweg.v1.losses_pb2 import Loss
@@ -116,23 +113,3 @@ def test_losses_copy_and_move() -> None:
     after = module.to(torch.float32)({"pred": pred, "target": target})
     assert after.dtype is torch.float64
     torch.testing.assert_close(before, after)
-
-
-def quickest(call: Callable[[], object], number: int = 300, rounds: int = 40) -> float:
-    """Microseconds of a call at its best."""
-    best = float("inf")
-    for _ in range(rounds):
-        start = time.perf_counter()
-        for _ in range(number):
-            call()
-        best = min(best, (time.perf_counter() - start) / number)
-    return best * 1e6
-
-
-def test_checking_a_small_batch_costs_microseconds() -> None:
-    pred, target = torch.randn(64), torch.randn(64)
-    module = build(fill_message(from_dict("mse", Loss)))
-    plain = quickest(lambda: F.mse_loss(pred, target))
-    ours = quickest(lambda: module({"pred": pred, "target": target}))
-    # 3 µs where this was written; a pass over the numbers or a wait would cost far more.
-    assert ours - plain < 8
