@@ -26,8 +26,8 @@ fi
 
 log=$venv/install.log
 : >"$log"
-quietly() {
-    if ! "$@" >>"$log" 2>&1; then
+pip() {
+    if ! "$python" deploy/pip_progress.py "$log" "$@"; then
         tail -n 25 "$log" >&2
         echo "The installation failed; the full output is in $log" >&2
         exit 1
@@ -36,10 +36,13 @@ quietly() {
 
 echo "Installing talweg[$extra] into $venv; the first time takes some minutes (log: $log)"
 export PIP_DISABLE_PIP_VERSION_CHECK=1
-quietly "$python" -m pip install --constraint constraints.txt pip hatchling editables
+echo 'Step 1 of 3: build tools'
+pip install --constraint constraints.txt pip hatchling editables
+echo "Step 2 of 3: talweg[$extra] and what it needs"
 # Byte code is compiled afterwards, on all cores.
-quietly "$python" -m pip install --constraint constraints.txt \
+pip install --constraint constraints.txt \
     --no-build-isolation --no-compile --editable ".[$extra]"
+echo 'Step 3 of 3: compile byte code'
 # Some packages contain files for other versions of Python, which need not compile.
 "$python" -m compileall -qq -j 0 -x '/tests?/|/testing/' "$venv"/lib/python3*/site-packages \
     >/dev/null 2>&1 || true

@@ -152,6 +152,10 @@ def _print_link(jobs: Sequence[Job], *, stderr: bool) -> None:
     url = tracked[0].message.tracking.url if len(tracked) == 1 else compare_url(tracked)
     if url:
         say(f"MLflow: {url}", err=stderr)
+    elif len(tracked) == 1 and not tracked[0].message.tracking.run_id:
+        note(
+            f"the results are on their way to MLflow; open them with: talweg open {tracked[0].id}"
+        )
 
 
 def _tell_detached(jobs: Sequence[Job]) -> None:
