@@ -184,3 +184,10 @@ def test_a_line_is_not_repeated(
     assert all(line.startswith(f"{job.id} mse on diabetes, seed 0: ") for line in lines)
     assert len(lines) == len(set(lines))
     assert any(line.endswith("epoch 2/5, train/loss 0.50000") for line in lines)
+
+
+def test_jobs_without_names_show_what_differs(talweg: Talweg, client: Client) -> None:
+    first, second = client.submit_many([sample(loss={"huber": {"delta": d}}) for d in (2, 3)])
+    lines = {line.split()[0]: line for line in talweg("jobs", "--limit", "2").out.splitlines()}
+    assert "huber delta=2 on diabetes, seed 0" in lines[first.id]
+    assert "huber delta=3 on diabetes, seed 0" in lines[second.id]

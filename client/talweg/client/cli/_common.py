@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
     from rich.console import Console
 
+    from talweg.v1.spec_pb2 import JobSpec
+
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
@@ -164,6 +166,22 @@ def runs_url(jobs: Iterable[Job]) -> str:
 def state_text(state: JobState) -> str:
     """Return a state in its colour, as rich markup."""
     return f"[{STATE_STYLES[state]}]{state}[/]"
+
+
+def job_title(spec: "JobSpec") -> str:
+    """Return the display name, or the loss with its changed parameters, the data and the seed.
+
+    Jobs of a batch often differ in a parameter of the loss alone.
+    """
+    from talweg.spec import display_name, label
+
+    if spec.display_name:
+        return spec.display_name
+    return f"{label(spec.loss)}{display_name(spec).removeprefix(_loss_name(spec))}"
+
+
+def _loss_name(spec: "JobSpec") -> str:
+    return spec.loss.WhichOneof("kind") or "nothing"
 
 
 def moment(timestamp: "Timestamp") -> datetime:

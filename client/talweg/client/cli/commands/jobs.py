@@ -12,6 +12,7 @@ from talweg.client.cli._common import (
     ago,
     console,
     job_json,
+    job_title,
     json_option,
     note,
     number,
@@ -63,14 +64,14 @@ def _table(shown: Sequence[Job], width: int) -> "Table":
     from rich.text import Text
 
     from talweg.client.cli.tables import Column, fitted
-    from talweg.spec import display_name, label
+    from talweg.spec import label
 
     rows = [
         (
             Text(job.id),
             Text(_state(job), style=STATE_STYLES[job.state]),
             Text(result_text(job)),
-            Text(display_name(job.message.spec)),
+            Text(job_title(job.message.spec)),
             Text(ago(job.message.create_time)),
             Text(job.message.spec.experiment),
             Text(label(job.message.spec.loss)),

@@ -6,9 +6,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from talweg.client import Job, JobState
-from talweg.client.cli._common import STATE_STYLES, WARNING_STYLE, duration, number
+from talweg.client.cli._common import STATE_STYLES, WARNING_STYLE, duration, job_title, number
 from talweg.client.cli.tables import Column, fitted
-from talweg.spec import display_name, drop_control, primary_metric
+from talweg.spec import drop_control, primary_metric
 from talweg.v1.jobs_pb2 import Progress
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Line:
         spec = job.spec
         self.name = job.name
         self.id = job.id
-        self.display_name = drop_control(display_name(spec))
+        self.display_name = drop_control(job_title(spec))
         self.state = JobState.QUEUED
         self._outcome = ""
         self._test_metric = primary_metric(spec)
