@@ -191,3 +191,20 @@ def test_jobs_without_names_show_what_differs(talweg: Talweg, client: Client) ->
     lines = {line.split()[0]: line for line in talweg("jobs", "--limit", "2").out.splitlines()}
     assert "huber delta=2 on diabetes, seed 0" in lines[first.id]
     assert "huber delta=3 on diabetes, seed 0" in lines[second.id]
+
+
+def test_jobs_by_a_metric(talweg: Talweg, client: Client, worker: Worker) -> None:
+    experiment = f"by metric {client.submit(sample()).id}"
+    worker.claim().finish()
+    good, bad, _ = client.submit_many([sample(seed, experiment=experiment) for seed in range(3)])
+    for job, value in ((good, 40.0), (bad, 60.0)):
+        worker.claim(job.name).finish(metrics={"test/mae": value})
+
+    def listed(condition: str) -> list[str]:
+        arguments = ("--experiment", experiment, "--filter", condition, "--json")
+        return [job["id"] for job in talweg("jobs", *arguments).json]
+
+    assert listed("metrics.test/mae < 50") == [good.id]
+    assert listed("metrics.test/mae >= 60") == [bad.id]
+    assert listed("metrics.test/mae > 0 AND state = SUCCEEDED") == [bad.id, good.id]
+    assert listed("metrics.val/mae > 0") == []

@@ -38,6 +38,16 @@ def is_(field: str, value: str | int, key: str = "") -> Condition:
         ("worker = AND AND loss = mse", [[is_("worker", "AND")], [is_("loss", "mse")]]),
         ('experiment = "AND"', [[is_("experiment", "AND")]]),
         ("name = jobs/k3*", [[is_("name", "jobs/k3*")]]),
+        ("metrics.test/mae < 50", [[Condition("metrics", "<", 50.0, "test/mae")]]),
+        (
+            '(metrics."val/loss" <= -1e-3 OR metrics.val/loss > 2)',
+            [
+                [
+                    Condition("metrics", "<=", -0.001, "val/loss"),
+                    Condition("metrics", ">", 2.0, "val/loss"),
+                ]
+            ],
+        ),
         (
             "create_time >= 1970-01-01T00:00:02Z",
             [[Condition("create_time", ">=", 2_000_000)]],
@@ -88,6 +98,11 @@ def test_reads(text: str, clauses: list[list[Condition]] | None) -> None:
         ('loss = "hub', 8, "an unterminated quote", 'a closing "'),
         ("create_time > yesterday", 15, "'yesterday'", "RFC 3339"),
         ("create_time > 2026-01-31T18:00:00", 15, "'2026-01-31T18:00:00'", "RFC 3339"),
+        ("metrics.test/mae = 50", 18, "'='", "<= >= < >"),
+        ("metrics.test/mae < fifty", 20, "'fifty'", "a finite number"),
+        ("metrics.test/mae < nan", 20, "'nan'", "a finite number"),
+        ("metric.mae < 1", 1, "'metric.mae'", "metrics.KEY"),
+        ('tags "team" = a', 1, "'tags'", "tags.KEY"),
         ("worker = \0", 10, "a NUL character", "without"),
     ],
 )

@@ -191,7 +191,7 @@ class Client:
         Args:
             filter: Such as ``(state = RUNNING OR state = QUEUED) AND loss = "huber"``; fields are
                 name (``name = "jobs/k3*"`` matches a prefix), state, loss, task, experiment,
-                worker, tags.KEY and create_time.
+                worker, tags.KEY, create_time and metrics.NAME (``metrics.test/mae < 50``).
             order_by: Such as ``priority desc, create_time``; the newest first if empty.
             limit: The largest number of jobs.
 

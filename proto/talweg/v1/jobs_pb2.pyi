@@ -1072,7 +1072,8 @@ class ListJobsRequest(_message.Message):
     filter: _builtins.str
     """Conditions joined by AND: state, loss, task, experiment, worker with = or !=; tags.KEY =
     "VALUE"; name = "jobs/ID" or "jobs/PREFIX*"; create_time with <, <=, >, >= and an RFC 3339
-    time. Several values of one field are joined by OR in parentheses. Example: (state = RUNNING
+    time; metrics.NAME with <, <=, >, >= and a number, by the last value, such as
+    metrics.test/mae < 50. Several values of one field are joined by OR in parentheses. Example: (state = RUNNING
     OR state = QUEUED) AND loss = "huber".
     """
     order_by: _builtins.str

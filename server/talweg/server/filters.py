@@ -4,14 +4,16 @@
     clause    = condition | "(" condition { "OR" condition } ")"
     condition = field operator value
     field     = "name" | "state" | "loss" | "task" | "experiment" | "worker" | "create_time"
-              | "tags." KEY
-    operator  = "=" | "!=" ; for create_time also "<" | "<=" | ">" | ">="
+              | "tags." KEY | "metrics." KEY
+    operator  = "=" | "!=" ; for create_time also, and for metrics only, "<" | "<=" | ">" | ">="
     KEY, value = a word, or text in double quotes with \\" and \\\\ in it
 
 Within parentheses all conditions are on one field. A name may end in *, and then stands for all
-that begin so. A tag that a job does not have is unequal to every value.
+that begin so. A tag that a job does not have is unequal to every value. A metric counts by its
+last value; of a job without it no comparison holds.
 """
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -32,9 +34,14 @@ _MAX_CONDITIONS = 200
 _STATES = {name: number for name, number in Job.State.items() if number}
 _LOSSES = [field.name for field in Loss.DESCRIPTOR.oneofs_by_name["kind"].fields]
 _TASKS = [field.name for field in Task.DESCRIPTOR.oneofs_by_name["kind"].fields]
-_FIELDS = ("name", "state", "loss", "task", "experiment", "worker", "create_time", "tags.KEY")
+_FIELDS = ("name", "state", "loss", "task", "experiment", "worker", "create_time")
+_KEYED = ("tags", "metrics")
+_ALL_FIELDS = (*_FIELDS, *(f"{field}.KEY" for field in _KEYED))
 _EQUALITY = ("=", "!=")
 _COMPARISONS: tuple[Operator, ...] = ("=", "!=", "<=", ">=", "<", ">")
+# Values of metrics are hardly ever equal to a number that somebody writes.
+_ORDER: tuple[Operator, ...] = ("<=", ">=", "<", ">")
+_OPERATORS_OF = {"create_time": _COMPARISONS, "metrics": _ORDER}
 
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -174,7 +181,7 @@ class _Parser:
             _refuse(self._position(), "one more condition", f"<= {_MAX_CONDITIONS} conditions")
         field, key = self._field()
         token = self._take("an operator such as =")
-        allowed = _COMPARISONS if field == "create_time" else _EQUALITY
+        allowed = _OPERATORS_OF.get(field, _EQUALITY)
         for operator in _COMPARISONS:
             if token.text == operator and operator in allowed and token.kind == "operator":
                 break
@@ -183,22 +190,22 @@ class _Parser:
         return Condition(field, operator, self._value(field), key)
 
     def _field(self) -> tuple[str, str]:
-        allowed = ", ".join(_FIELDS)
+        allowed = ", ".join(_ALL_FIELDS)
         token = self._take(f"a field: {allowed}")
         if token.kind == "word":
-            if token.text == "tags.":
-                following = self._peek()
-                # tags."a key": the quotes end the word.
-                if following is not None and following.kind == "text":
-                    self._next += 1
-                    return "tags", following.value
-            if token.text.startswith("tags.") and len(token.text) > len("tags."):
-                return "tags", token.text.removeprefix("tags.")
-            if token.text in _FIELDS and token.text != "tags.KEY":
+            field, dot, key = token.text.partition(".")
+            if field in _KEYED and key:
+                return field, key
+            following = self._peek()
+            # tags."a key": the quotes end the word.
+            if field in _KEYED and dot and following is not None and following.kind == "text":
+                self._next += 1
+                return field, following.value
+            if token.text in _FIELDS:
                 return token.text, ""
-        _refuse(token.position, repr(token.text), allowed, nearest(token.text, _FIELDS))
+        _refuse(token.position, repr(token.text), allowed, nearest(token.text, _ALL_FIELDS))
 
-    def _value(self, field: str) -> str | int:
+    def _value(self, field: str) -> str | int | float:
         token = self._take("a value")
         if token.kind not in ("word", "text"):
             _refuse(token.position, repr(token.text), 'a word, or text in "quotes"')
@@ -211,6 +218,8 @@ class _Parser:
                 return _one_of(token, _TASKS)
             case "create_time":
                 return _time(token)
+            case "metrics":
+                return _number(token)
             case "name" if not token.value.startswith("jobs/"):
                 _refuse(token.position, repr(token.value), "jobs/ID, or jobs/PREFIX*")
         return token.value
@@ -266,5 +275,15 @@ def _time(token: _Token) -> int:
     return from_datetime(moment)
 
 
+def _number(token: _Token) -> float:
+    try:
+        number = float(token.value)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        _refuse(token.position, repr(token.value), "a finite number, such as 0.5")
+    return number
+
+
 def _name(condition: Condition) -> str:
-    return f"tags.{condition.key}" if condition.key else condition.field
+    return f"{condition.field}.{condition.key}" if condition.key else condition.field

@@ -30,7 +30,7 @@ def filter_options(command: F) -> F:
             click.option(
                 "--filter",
                 default="",
-                help='A condition, such as: loss = "huber" AND tags.team = "blue"',
+                help='A condition, such as: loss = "huber" AND metrics.test/mae < 50',
             ),
             click.option(
                 "--state",

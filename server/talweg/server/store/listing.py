@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import (
     BigInteger,
@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 
 from talweg.server.store.rows import JobRow
-from talweg.server.store.schema import jobs, tags
+from talweg.server.store.schema import jobs, metrics, tags
 
 Operator = Literal["=", "!=", "<", "<=", ">", ">="]
 
@@ -27,16 +27,16 @@ class Condition:
     """A comparison of one field with one value."""
 
     field: str
-    """name, state, loss, task, experiment, worker, create_time or tags."""
+    """name, state, loss, task, experiment, worker, create_time, tags or metrics."""
 
     operator: Operator
     """The comparison."""
 
-    value: str | int
-    """A state's number, a time in microseconds, or text."""
+    value: str | int | float
+    """A state's number, a time in microseconds, a metric's bound, or text."""
 
     key: str = ""
-    """The tag's key where the field is tags."""
+    """The tag's key where the field is tags, the metric's name where it is metrics."""
 
 
 Filter = Sequence[Sequence[Condition]]
@@ -118,7 +118,20 @@ def _condition(condition: Condition) -> ColumnElement[bool]:
     if condition.field == "name":
         named = _is_named(str(condition.value).removeprefix("jobs/"))
         return named if condition.operator == "=" else ~named
-    column = jobs.c[condition.field]
+    if condition.field == "metrics":
+        # Those of an earlier attempt do not count.
+        return exists(
+            select(metrics.c.job).where(
+                metrics.c.job == jobs.c.seq,
+                metrics.c.attempt == jobs.c.attempt,
+                metrics.c.name == condition.key,
+                _compared(metrics.c.last, condition),
+            )
+        )
+    return _compared(jobs.c[condition.field], condition)
+
+
+def _compared(column: ColumnElement[Any], condition: Condition) -> ColumnElement[bool]:
     match condition.operator:
         case "=":
             return column == condition.value
