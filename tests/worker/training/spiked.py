@@ -3,8 +3,9 @@
 from collections.abc import Collection
 from typing import Any
 
+import torch
 from tests.worker.training.jobs import job
-from tests.worker.training.poisoned import Run
+from tests.worker.training.poisoned import CPU, Run
 
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tasks import Batch
@@ -91,8 +92,10 @@ def bad_step(spec: JobSpec) -> int:
 class Spiked(Run):
     """A run in which a sample of chosen steps is far off, or all of them are blank."""
 
-    def __init__(self, spec: JobSpec, steps: Collection[int] = ()) -> None:
-        super().__init__(spec, dict.fromkeys(steps, "far"))
+    def __init__(
+        self, spec: JobSpec, steps: Collection[int] = (), *, device: torch.device = CPU
+    ) -> None:
+        super().__init__(spec, dict.fromkeys(steps, "far"), device)
         self._is_blank = spec.task.WhichOneof("kind") in OF_BATCHES
 
     def _changed(self, batch: Batch) -> Batch:

@@ -16,6 +16,7 @@ from talweg.v1.spikes_pb2 import Spikes
 from talweg.worker.training import Stop
 from talweg.worker.training.guard.spike_policies import MOST_TOLD, POLICIES
 
+on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 every_family = pytest.mark.parametrize("task", FAMILIES)
 BLIND = {"warn": {"threshold": 1e6, "max_growth": 1e18}}
 SKIP = {"skip": {"max_share": 0.5}}
@@ -127,11 +128,14 @@ def test_buffers_are_as_if_the_batch_had_never_been() -> None:
 
 @pytest.mark.parametrize("spikes", ["warn", SKIP, ROLLBACK], ids=["warn", "skip", "rollback"])
 @pytest.mark.parametrize("task", ["regression", "gan", "vae"])
-def test_read_ten_at_once_all_is_as_if_each_step_had_been_read(task: str, spikes: Any) -> None:
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=on_cuda)])
+def test_read_ten_at_once_all_is_as_if_each_step_had_been_read(
+    task: str, spikes: Any, device: str
+) -> None:
     def ends(every: int) -> dict[str, Any]:
         training = {"read_every_steps": every, "evaluate_every_epochs": 100, "steps": 120}
         asked = spec(task, spikes=spikes, training=training)
-        made = Spiked(asked, [69, 70, 81, 94])
+        made = Spiked(asked, [69, 70, 81, 94], device=torch.device(device))
         ending = made.to_the_end()
         report = made.report
         return {
@@ -218,6 +222,25 @@ def test_a_rollback_goes_back_and_on() -> None:
     ends = Spiked(spec("regression", spikes=spikes, training={"steps": 60}), [32, 58]).to_the_end()
     assert isinstance(ends, Divergence)
     assert "training.spikes.rollback.max_times is 1" in ends.policy
+
+
+def test_what_the_guard_rolled_back_no_spike_goes_back_to() -> None:
+    """Both policies keep states; those kept behind the state that one went to are of no use."""
+
+    class Bad(Spiked):
+        def _loss_of(self, batch: Any) -> torch.Tensor:
+            loss = super()._loss_of(batch)
+            return loss + torch.inf if self.setup.state.step == 52 else loss
+
+    rollback = {"rollback": {"keep_every_steps": 10}}
+    keeps_often = {"rollback": {"keep_every_steps": 2}}
+    training = {"guard": rollback, "steps": 90}
+    made = Bad(spec("regression", spikes=keeps_often, training=training), [53])
+    assert made.to_the_end() is None
+    by_guard, by_spikes = made.report.decisions
+    assert (by_guard.seen.step, by_guard.to_step) == (52, 40)
+    # Kept where the guard went to, at step 52.
+    assert (by_spikes.seen.step, by_spikes.to_step) == (53, 52)
 
 
 def test_too_many_in_a_row_end_the_run() -> None:

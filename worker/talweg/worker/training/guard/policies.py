@@ -7,7 +7,7 @@ and its row in `POLICIES`, which a test holds complete.
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -74,6 +74,8 @@ class PolicyContext:
     """Tells what the task knows of a loss that is not a number."""
     concern: Concern = NOT_FINITE
     """What steps are refused for."""
+    others: "list[GuardPolicy]" = field(default_factory=list)
+    """All policies of the training: what one rolls back the others must not go back to."""
 
 
 class GuardPolicy(ABC):
@@ -83,6 +85,7 @@ class GuardPolicy(ABC):
         """Take a filled message, and what it works with."""
         self._context = context
         self._next_look = context.look_every_steps
+        context.others.append(self)
 
     def tensors(self) -> Mapping[str, Tensor]:
         """Return none; see `Stateful`."""
@@ -148,6 +151,9 @@ class GuardPolicy(ABC):
         refusals.in_a_row = 1 + (refusals.in_a_row if refusals.last_step == state.step - 1 else 0)
         refusals.last_step = state.step
         return self._decide(state, divergence)
+
+    def rolled_back(self, state: TrainingState) -> None:  # noqa: B027 - most keep nothing
+        """Follow a rollback by another policy."""
 
     @abstractmethod
     def _decide(self, state: TrainingState, divergence: Divergence) -> Divergence | None:
@@ -305,6 +311,9 @@ class Rollback(GuardPolicy):
         state.applied = good.applied
         # What was kept after it led to where training must not go again.
         self._good_states = [good]
+        for other in self._context.others:
+            if other is not self:
+                other.rolled_back(state)
         refusals.rollbacks += 1
         refusals.rate_factor *= policy.rate_factor
         self._tell(
@@ -318,6 +327,11 @@ class Rollback(GuardPolicy):
             state.step, {f"{concern.metrics}/rollbacks": float(refusals.rollbacks)}
         )
         return None
+
+    def rolled_back(self, state: TrainingState) -> None:
+        """Keep the state that another policy went back to alone."""
+        trained = self._context.trained.capture()
+        self._good_states = [_GoodState(state.step, state.applied, trained)]
 
     def _ran_away(self, state: TrainingState, divergence: Divergence) -> Divergence | None:
         return self._decide(state, divergence)
