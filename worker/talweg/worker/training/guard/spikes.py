@@ -61,8 +61,6 @@ class _Window:
         self._what, self._threshold, self._max_growth = what, threshold, max_growth
         self._values: deque[float] = deque(maxlen=size)
         self._until_refresh = FEWEST
-        # Computing the limit costs a hundred times what a step may cost.
-        self._refresh_every = max(FEWEST, size // 2)
         self._first: float | None = None
         # No value up to it is looked at, whatever the size of its batch.
         self.limit = math.inf
@@ -74,7 +72,9 @@ class _Window:
         self._values.append(value)
         self._until_refresh -= 1
         if not self._until_refresh:
-            self._until_refresh = self._refresh_every
+            # Computing it costs a hundred times what a step may cost: when the window is twice as
+            # long, and then when all of it is new.
+            self._until_refresh = len(self._values)
             self.limit = self._limit()
 
     def jump(self, value: float, share: float) -> Jump | None:
