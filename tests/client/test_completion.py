@@ -10,6 +10,7 @@ import pytest
 from tests.client.commands import Talweg
 from tests.client.samples import sample
 from tests.client.test_cli_process import environment
+from tests.client.worker import Worker
 
 from talweg.client import Client
 from talweg.client.cli._root import run
@@ -84,6 +85,16 @@ def test_job_ids_come_from_the_server(talweg: Talweg, suggest: Suggest, client: 
     assert name == first.id
     assert about == "QUEUED  mse on diabetes, seed 0"
     assert suggest("talweg jobs --experiment tab") == [f"plain,{experiment}"]
+
+
+def test_metrics_of_a_job(
+    talweg: Talweg, suggest: Suggest, client: Client, worker: Worker
+) -> None:
+    job = client.submit(sample())
+    worker.claim(job.name).finish(metrics={"val/mae": 2.0, "val/loss": 1.0, "test/mae": 3.0})
+    assert suggest(f"talweg metrics {job.id} val/") == ["plain,val/loss", "plain,val/mae"]
+    assert suggest(f"talweg metrics {job.id} te", "zsh") == ["plain", "test/mae", "last 3.0000"]
+    assert suggest("talweg metrics no-such-job val/") == []
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

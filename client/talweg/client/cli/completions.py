@@ -62,6 +62,21 @@ def complete_experiments(
     return _asked(context, ask)
 
 
+def complete_metrics(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Suggest metrics of the job that the command line names before."""
+    from talweg.client.cli._common import find_jobs, number
+
+    def ask(client: "Client") -> Iterator[CompletionItem]:
+        (job,) = find_jobs(client, [context.params["job"]])
+        for name, summary in sorted(job.metrics().summaries.items()):
+            if name.startswith(incomplete):
+                yield CompletionItem(name, help=f"last {number(summary.last)}")
+
+    return _asked(context, ask)
+
+
 def complete_entries(kind: str) -> Complete:
     """Return the completion of names in the server's catalogue, or the client's without a server.
 

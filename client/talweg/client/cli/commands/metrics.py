@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import click
 
 from talweg.client.cli._common import Session, find_jobs, json_option, note, print_json
-from talweg.client.cli.completions import complete_jobs
+from talweg.client.cli.completions import complete_jobs, complete_metrics
 
 
 @click.command()
 @click.argument("job", shell_complete=complete_jobs)
-@click.argument("names", nargs=-1, metavar="[METRIC]...")
+@click.argument("names", nargs=-1, metavar="[METRIC]...", shell_complete=complete_metrics)
 @json_option
 @click.pass_obj
 def metrics(session: Session, job: str, names: Sequence[str], as_json: bool) -> None:

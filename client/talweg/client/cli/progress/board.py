@@ -53,7 +53,8 @@ class Line:
         self.name = job.name
         self.id = job.id
         self.display_name = drop_control(job_title(spec))
-        self.state = JobState.QUEUED
+        # Events tell it again, from the first; until they come the display shows where it is.
+        self.state = job.state
         self._outcome = ""
         self._test_metric = primary_metric(spec)
         self._validation_metric = self._test_metric.replace("test/", "val/", 1)
