@@ -86,6 +86,33 @@ def test_all_processes_refuse_what_one_of_them_sees() -> None:
     assert torch.allclose(flat(together.model), flat(alone.model), rtol=0, atol=TOLERANCE)
 
 
+@two_cores
+def test_all_processes_tell_the_same_spikes() -> None:
+    # The same target, far off and finite.
+    outlier = {"share": 0.004, "low_sd": 500, "high_sd": 500}
+
+    def spec(processes: int) -> JobSpec:
+        return job(
+            loss="mse",
+            preprocessing={"standardise_targets": False, "target_outliers": outlier},
+            training={"epochs": 5, "batch_size": 16, "spikes": {"skip": {"max_share": 0.5}}},
+            resources={"processes": processes},
+        )
+
+    alone, report_of_one = run(spec(1))
+    together, report = run(spec(2))
+    assert together.state == alone.state == Job.SUCCEEDED, together.message
+    spikes = [(one.seen.step, list(one.seen.spike.samples)) for one in report.decisions]
+    assert len(spikes) >= 3
+    assert len({sample for _, (sample,) in spikes}) == 1
+    assert spikes == [
+        (one.seen.step, list(one.seen.spike.samples)) for one in report_of_one.decisions
+    ]
+    assert together.model is not None
+    assert alone.model is not None
+    assert torch.allclose(flat(together.model), flat(alone.model), rtol=0, atol=TOLERANCE)
+
+
 def test_more_processes_than_cores_are_refused() -> None:
     result, _ = run(wine(64, training={"batch_size": 64}))
     assert (result.state, result.cause) == (Job.FAILED, Outcome.USER_SPEC)

@@ -23,6 +23,15 @@ SKIP = {"skip": {"max_share": 0.5}}
 ROLLBACK = {"rollback": {"keep_every_steps": 7, "max_times": 9}}
 
 
+def points_of(made: Spiked) -> list[tuple[int, dict[str, float]]]:
+    """Return the points of a run, but for the clock and what is said of spikes."""
+    points = [
+        (step, {n: v for n, v in values.items() if not n.startswith(("throughput/", "spikes/"))})
+        for step, values in made.report.points
+    ]
+    return [(step, values) for step, values in points if values]
+
+
 def test_all_families_are_here() -> None:
     assert FAMILIES.keys() == {name.lower() for name in TaskKind.keys()[1:]}
 
@@ -41,6 +50,7 @@ def test_a_bad_batch_is_told_and_changes_nothing(task: str) -> None:
     blind = Spiked(spec(task, spikes=BLIND), [bad])
     assert blind.to_the_end() is None
     assert same(after, blind.learnt())
+    assert points_of(warned) == points_of(blind)
     assert blind.report.decisions == []
 
     (decision, *_) = warned.report.decisions

@@ -307,7 +307,8 @@ def _policies(
         guard=guard,
         batches=batches,
         weights=weights,
-        changed={**_changed_by_steps(core), "followed": health.followed},
+        device=core.device,
+        followed=health.followed,
         report=core.report,
     )
 

@@ -1,7 +1,8 @@
 """The policies of a run, made from its spec."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
+
+import torch
 
 from talweg.spec import kind
 from talweg.v1.spec_pb2 import JobSpec
@@ -50,7 +51,8 @@ def build(
     guard: Guard,
     batches: Batches,
     weights: WeightWatch,
-    changed: Mapping[str, Stateful],
+    device: torch.device,
+    followed: Stateful,
     report: Reporter,
 ) -> Policies:
     """Build the policies of a filled spec.
@@ -63,7 +65,8 @@ def build(
         guard: Takes refused steps back.
         batches: Knows the samples of a step.
         weights: Sees weights that run away.
-        changed: All that a forward pass may change, by name.
+        device: Where it trains.
+        followed: What follows the outputs of layers.
         report: Takes the decisions.
     """
     settings = kind(spec.training.spikes)[1]
@@ -93,7 +96,9 @@ def build(
             spec.training.spikes,
             replace(context, concern=policies.SPIKES, look_every_steps=policies.NEVER),
             detector=detector,
-            sample_losses=SampleLosses(state.model, task.criterion, guard, Snapshots(changed)),
+            sample_losses=SampleLosses(
+                state.model, task.criterion, guard, device=device, followed=followed
+            ),
         ),
         detector,
     )

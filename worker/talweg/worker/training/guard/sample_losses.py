@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,13 @@ from torch import Tensor, nn
 from talweg.worker.losses import LossModule
 from talweg.worker.tasks import Batch
 from talweg.worker.training.guard.guard import Guard
-from talweg.worker.training.state.snapshot import Snapshots
+from talweg.worker.training.state.snapshot import (
+    RandomState,
+    Snapshots,
+    Stateful,
+    Values,
+    copy_into,
+)
 
 # Each takes a pass through the network; under a loss that compares samples, of all the others.
 _MOST, _MOST_COMPARED = 1024, 256
@@ -24,7 +30,13 @@ class SampleLosses:
     """Gives the losses of single samples, and leaves the training as it was."""
 
     def __init__(
-        self, model: nn.Module, criterion: LossModule, guard: Guard, everything: Snapshots
+        self,
+        model: nn.Module,
+        criterion: LossModule,
+        guard: Guard,
+        *,
+        device: torch.device,
+        followed: Stateful,
     ) -> None:
         """Take a training.
 
@@ -32,10 +44,18 @@ class SampleLosses:
             model: The network.
             criterion: The task's loss.
             guard: Remembers the buffers before the step, which the step's batches may have spoilt.
-            everything: Takes all that a forward pass may change, and brings it back.
+            device: Where it trains.
+            followed: What follows the outputs of layers.
         """
-        self._model, self._criterion = model, criterion
-        self._guard, self._everything = guard, everything
+        self._model, self._criterion, self._guard = model, criterion, guard
+        # All that a forward pass may change: neither weights nor the optimizer, which are large.
+        self._changed = Snapshots(
+            {
+                "buffers": _Buffers(model, criterion),
+                "random": RandomState(device),
+                "followed": followed,
+            }
+        )
 
     def of(
         self, window: Sequence[Batch], loss_of: Callable[[Batch], Tensor]
@@ -56,12 +76,12 @@ class SampleLosses:
         compares = self._criterion.pools_batch
         if sum(map(len, window)) > (_MOST_COMPARED if compares else _MOST):
             return None
-        before = self._everything.capture()
+        before = self._changed.capture()
         self._guard.restore_buffers()
 
         def loss(batch: Batch) -> float:
             # All draw the same random numbers.
-            self._everything.restore(before, only=("random",))
+            self._changed.restore(before, only=("random",))
             return float(loss_of(batch).detach())
 
         self._model.eval()
@@ -73,8 +93,28 @@ class SampleLosses:
         finally:
             self._model.train()
             self._criterion.train()
-            self._everything.restore(before)
+            self._changed.restore(before)
         return losses
+
+
+class _Buffers:
+    """The buffers of modules; see `Stateful`."""
+
+    def __init__(self, *modules: nn.Module) -> None:
+        self._modules = modules
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        return {
+            f"{place}.{name}": buffer
+            for place, module in enumerate(self._modules)
+            for name, buffer in module.named_buffers()
+        }
+
+    def values(self) -> Values:
+        return {}
+
+    def restore(self, tensors: Mapping[str, Tensor], values: Values) -> None:
+        copy_into(self.tensors(), tensors)
 
 
 def median_of(losses: Sequence[float]) -> float:
