@@ -1,6 +1,7 @@
 """The state of the whole, results of lists and filters by metrics, from either database."""
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -89,6 +90,31 @@ async def test_only_ended_jobs_of_the_last_day_wait_for_delivery(
     run = TrackingRun(run_id="r2", experiment_id="1", complete=True)
     await rules.tracking.set_run(waiting.name, expected="", run=run)
     assert (await status(rules, {})).backlog.num_jobs == 0
+
+
+async def test_the_rate_is_that_of_the_last_batch(
+    rules: Rules, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    clock = SimpleNamespace(monotonic=lambda: now)
+    monkeypatch.setattr("talweg.server.services.attempts.tracking.time", clock)
+
+    async def deliver(number: int) -> None:
+        for _ in range(number):
+            row = await rules.finished()
+            run = TrackingRun(run_id=row.id, experiment_id="1", complete=True)
+            await rules.tracking.set_run(row.name, expected="", run=run)
+
+    assert rules.tracking.per_second == 0
+    await deliver(2)
+    now += 40
+    await deliver(4)
+    now += 2
+    assert rules.tracking.per_second == 2
+    now += 18
+    assert rules.tracking.per_second == pytest.approx(4 / 20)
+    now += 60
+    assert rules.tracking.per_second == 0
 
 
 async def result(rules: Rules, name: str) -> Any:

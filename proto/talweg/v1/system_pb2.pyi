@@ -117,7 +117,9 @@ class Delivery(_message.Message):
     waiting: _builtins.int
     """Ended jobs of the last 24 hours whose results are not all in MLflow yet."""
     per_second: _builtins.float
-    """Jobs delivered per second in the last minute, as far as this server was told."""
+    """Jobs delivered per second in the last ten seconds, or else in the last minute, as far as this
+    server was told.
+    """
     seconds_left: _builtins.float
     """How long the rest will take at that rate; absent while nothing is delivered."""
     def __init__(

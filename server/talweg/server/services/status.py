@@ -38,7 +38,7 @@ class Deliveries(Protocol):
 
     @property
     def per_second(self) -> float:
-        """How many jobs were delivered per second in the last minute."""
+        """How many jobs were delivered per second lately; 0 if none in the last minute."""
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,8 @@ from talweg.server.store.database import Database, Transaction
 from talweg.spec import is_tracking_id, is_web_address
 from talweg.v1.jobs_pb2 import TrackingRun
 
-RATE_SECONDS = 60.0
-"""Over how long the rate of delivery is measured."""
-
+# Over how long the rate of delivery is measured.
+_WINDOWS_S = (10.0, 60.0)
 _MAX_BYTES = 10_000
 _MAX_DELIVERED = 10_000
 
@@ -31,10 +30,17 @@ class TrackingService:
 
     @property
     def per_second(self) -> float:
-        """How many jobs were delivered per second in the last minute, as told to this server."""
+        """How many jobs were delivered per second lately, as told to this server.
+
+        In the last ten seconds, or in the last minute where these had none: a longer time would
+        count pauses between batches.
+        """
         now = time.monotonic()
-        recent = [at for at in self._delivered if now - at < RATE_SECONDS]
-        return len(recent) / max(1.0, now - recent[0]) if recent else 0.0
+        for window in _WINDOWS_S:
+            recent = [at for at in self._delivered if now - at < window]
+            if recent:
+                return len(recent) / max(1.0, now - recent[0])
+        return 0.0
 
     async def set_run(self, name: str, *, expected: str, run: TrackingRun) -> TrackingRun:
         """Write a job's run, if the record holds the expected one.
