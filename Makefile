@@ -12,11 +12,12 @@ BATCH := client/examples/diabetes_losses.yaml
 PYTEST := $(BIN)/pytest -q -n 2 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check proto bench faults clean
+.PHONY: help run test quick check proto bench faults clean
 
 help:
 	@echo 'make run      start everything and train a first batch (ONCE=1: stop after its table)'
 	@echo 'make test     run the tests'
+	@echo 'make quick    run the tests nearest to what has changed, in under a minute'
 	@echo 'make check    lint, types, imports, generated code'
 	@echo 'make proto    generate code from the .proto files'
 	@echo 'make bench    measure speed, and write the table'
@@ -28,6 +29,9 @@ run: $(VENV)/installed-all
 
 test: $(VENV)/installed-dev
 	@$(PYTEST) -m 'not faults'
+
+quick: $(VENV)/installed-dev
+	@$(PYTHON) -m tests.quick
 
 faults: $(VENV)/installed-dev
 	@$(BIN)/pytest -q -m faults
