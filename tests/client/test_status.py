@@ -17,8 +17,8 @@ from tests.client.samples import sample
 from tests.client.worker import Worker
 
 from talweg.client import Client
-from talweg.client.cli import local
 from talweg.client.cli._root import run
+from talweg.client.cli.commands.system import local
 from talweg.server.services import status as server_status
 from talweg.v1 import jobs_pb2
 

@@ -32,11 +32,15 @@ _OWN = {
     "models": Lazy(f"{_HERE}.catalogue:models", "List the models, or describe one."),
     "datasets": Lazy(f"{_HERE}.catalogue:datasets", "List the data sets, or describe one."),
     "optimizers": Lazy(f"{_HERE}.catalogue:optimizers", "List the optimizers, or describe one."),
-    "status": Lazy(f"{_HERE}.status:status", "Show what works, and what to do about the rest."),
-    "workers": Lazy(f"{_HERE}.workers:workers", "List the workers."),
-    "version": Lazy(f"{_HERE}.version:version", "Show the installed versions."),
-    "down": Lazy(f"{_HERE}.down:down", "Stop the stack of this machine."),
-    "completion": Lazy(f"{_HERE}.completion:completion", "Print a shell's completion script."),
+    "status": Lazy(
+        f"{_HERE}.system.status:status", "Show what works, and what to do about the rest."
+    ),
+    "workers": Lazy(f"{_HERE}.system.workers:workers", "List the workers."),
+    "version": Lazy(f"{_HERE}.system.version:version", "Show the installed versions."),
+    "down": Lazy(f"{_HERE}.system.down:down", "Stop the stack of this machine."),
+    "completion": Lazy(
+        f"{_HERE}.system.completion:completion", "Print a shell's completion script."
+    ),
 }
 # The help lists these without importing their modules, which may not be installed.
 _KNOWN_PLUGINS = {

@@ -18,7 +18,7 @@ from talweg.client.cli._common import (
     say,
 )
 from talweg.client.cli._problems import UNREACHABLE
-from talweg.client.cli.local import check_disk, check_services, check_tracking
+from talweg.client.cli.commands.system.local import check_disk, check_services, check_tracking
 from talweg.v1 import system_pb2
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Commands on the installation: its parts, its workers, its versions."""
