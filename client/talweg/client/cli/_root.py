@@ -11,6 +11,7 @@ from talweg.client.cli._lazy import Lazy, LazyGroup, missing_extra
 from talweg.client.cli.completions import COMPLETE_VARIABLE
 
 _HERE = "talweg.client.cli.commands"
+_SYSTEM = f"{_HERE}.system"
 _OWN = {
     "submit": Lazy(f"{_HERE}.submit:submit", "Submit job files."),
     "jobs": Lazy(f"{_HERE}.jobs:jobs", "List jobs."),
@@ -32,15 +33,11 @@ _OWN = {
     "models": Lazy(f"{_HERE}.catalogue:models", "List the models, or describe one."),
     "datasets": Lazy(f"{_HERE}.catalogue:datasets", "List the data sets, or describe one."),
     "optimizers": Lazy(f"{_HERE}.catalogue:optimizers", "List the optimizers, or describe one."),
-    "status": Lazy(
-        f"{_HERE}.system.status:status", "Show what works, and what to do about the rest."
-    ),
-    "workers": Lazy(f"{_HERE}.system.workers:workers", "List the workers."),
-    "version": Lazy(f"{_HERE}.system.version:version", "Show the installed versions."),
-    "down": Lazy(f"{_HERE}.system.down:down", "Stop the stack of this machine."),
-    "completion": Lazy(
-        f"{_HERE}.system.completion:completion", "Print a shell's completion script."
-    ),
+    "status": Lazy(f"{_SYSTEM}.status:status", "Show what works, and what to do about the rest."),
+    "workers": Lazy(f"{_SYSTEM}.workers:workers", "List the workers."),
+    "version": Lazy(f"{_SYSTEM}.version:version", "Show the installed versions."),
+    "down": Lazy(f"{_SYSTEM}.down:down", "Stop the stack of this machine."),
+    "completion": Lazy(f"{_SYSTEM}.completion:completion", "Print a shell's completion script."),
 }
 # The help lists these without importing their modules, which may not be installed.
 _KNOWN_PLUGINS = {
