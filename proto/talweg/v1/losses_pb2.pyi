@@ -464,7 +464,8 @@ Global___Sum: _TypeAlias = Sum  # noqa: Y015
 @_typing.final
 class Uncertainty(_message.Message):
     """Uncertainty weighting for multitask learning: task losses weighted by learned log variances s,
-    clamped to [-20, 20].
+    clamped to [-20, 20]. In a job the guard refuses a loss below 0, whose weight would grow without
+    bound.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
