@@ -12,6 +12,7 @@ import termios
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from rich.color import Color
@@ -24,6 +25,8 @@ from tests.client.worker import Worker
 from talweg.client import Client, Job
 from talweg.client.cli._common import STATE_STYLES, WARNING_STYLE
 from talweg.client.cli.progress.board import Board
+from talweg.client.cli.progress.follow import _take
+from talweg.client.cli.progress.watchers import Watched
 from talweg.v1 import jobs_pb2
 
 NAME = "a name of a job that says in many words what is tried out here"
@@ -208,3 +211,13 @@ def test_jobs_by_a_metric(talweg: Talweg, client: Client, worker: Worker) -> Non
     assert listed("metrics.test/mae >= 60") == [bad.id]
     assert listed("metrics.test/mae > 0 AND state = SUCCEEDED") == [bad.id, good.id]
     assert listed("metrics.val/mae > 0") == []
+
+
+def test_the_reason_to_wait_goes_with_the_waiting(client: Client) -> None:
+    (job,) = client.submit_many([sample()])
+    board = Board([job])
+    board.waiting_reason = "next in the queue: waiting for a free worker"
+    assert "next in the queue" in board_lines(board, 80)[-1]
+    printer = Mock()
+    _take(board, Watched(job, events(finished={"state": jobs_pb2.Job.CANCELLED})), printer)
+    assert "next in the queue" not in "".join(board_lines(board, 80))
