@@ -274,6 +274,35 @@ class Client:
             raise Unavailable(response.problem, reason="BROKER_UNAVAILABLE")
         return list(response.workers)
 
+    def collect(
+        self,
+        older_than: timedelta,
+        *,
+        keep: Literal["best", "last", "none"] = "best",
+        filter: str = "",
+        dry_run: bool = False,
+    ) -> jobs_pb2.CollectJobsResponse:
+        """Delete jobs that ended long ago, up to 1,000 at once; those that others need stay.
+
+        Args:
+            older_than: How long ago they ended.
+            keep: Which of the SUCCEEDED jobs of each experiment stays: the best by the main
+                metric, the last, or none.
+            filter: As in `jobs`.
+            dry_run: Delete none, and return those that would be.
+
+        Raises:
+            InvalidRequest: The filter or the age is invalid.
+            TalwegError: Another error of the server.
+        """
+        request = jobs_pb2.CollectJobsRequest(
+            keep=jobs_pb2.CollectJobsRequest.Keep.Value(keep.upper()),
+            filter=filter,
+            validate_only=dry_run,
+        )
+        request.older_than.FromTimedelta(older_than)
+        return self._connection.call(self._connection.jobs.CollectJobs, request)
+
     def losses(self, task: str = "") -> list[catalog_pb2.LossEntry]:
         """Return the losses of the server's catalogue; with a task, those for it.
 

@@ -326,6 +326,20 @@ class Job:
         response = self._connection.call(self._connection.jobs.SubmitJob, request)
         return Job(self._connection, response.job)
 
+    def delete(self, *, force: bool = False) -> None:
+        """Delete the ended job; a worker then removes its files and its run in MLflow.
+
+        Args:
+            force: Do not wait for results that are still on their way to MLflow.
+
+        Raises:
+            FailedPrecondition: It has not ended, another job refers to it, or its results are on
+                their way.
+            TalwegError: Another error of the server.
+        """
+        request = jobs_pb2.DeleteJobRequest(name=self._named(), force=force)
+        self._connection.call(self._connection.jobs.DeleteJob, request)
+
     def retry(self, *, request_id: str | None = None) -> "Job":
         """Submit the spec of an ended job again, and return the new job.
 

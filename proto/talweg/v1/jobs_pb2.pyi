@@ -1708,3 +1708,157 @@ class RetryJobRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RetryJobRequest: _TypeAlias = RetryJobRequest  # noqa: Y015
+
+@_typing.final
+class DeleteJobRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """jobs/{id}."""
+    force: _builtins.bool
+    """Delete it even if results are still on their way to MLflow: those may arrive there nevertheless."""
+    validate_only: _builtins.bool
+    """Only check whether it would be deleted."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        force: _builtins.bool = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["force", b"force", "name", b"name", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteJobRequest: _TypeAlias = DeleteJobRequest  # noqa: Y015
+
+@_typing.final
+class DeleteJobResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteJobResponse: _TypeAlias = DeleteJobResponse  # noqa: Y015
+
+@_typing.final
+class CollectJobsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Keep:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KeepEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[CollectJobsRequest._Keep.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        BEST: CollectJobsRequest._Keep.ValueType  # 0
+        """The best by the main metric of its task."""
+        LAST: CollectJobsRequest._Keep.ValueType  # 1
+        """The one that was submitted last."""
+        NONE: CollectJobsRequest._Keep.ValueType  # 2
+        """None."""
+
+    class Keep(_Keep, metaclass=_KeepEnumTypeWrapper):
+        """Which of the SUCCEEDED jobs of each experiment stay, however old."""
+
+    BEST: CollectJobsRequest.Keep.ValueType  # 0
+    """The best by the main metric of its task."""
+    LAST: CollectJobsRequest.Keep.ValueType  # 1
+    """The one that was submitted last."""
+    NONE: CollectJobsRequest.Keep.ValueType  # 2
+    """None."""
+
+    OLDER_THAN_FIELD_NUMBER: _builtins.int
+    KEEP_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    keep: Global___CollectJobsRequest.Keep.ValueType
+    filter: _builtins.str
+    """Only jobs that meet this condition, as in ListJobs."""
+    validate_only: _builtins.bool
+    """Only return the jobs that would be deleted."""
+    @_builtins.property
+    def older_than(self) -> _duration_pb2.Duration:
+        """How long ago a job must have ended."""
+
+    def __init__(
+        self,
+        *,
+        older_than: _duration_pb2.Duration | None = ...,
+        keep: Global___CollectJobsRequest.Keep.ValueType = ...,
+        filter: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["older_than", b"older_than"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "keep", b"keep", "older_than", b"older_than", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CollectJobsRequest: _TypeAlias = CollectJobsRequest  # noqa: Y015
+
+@_typing.final
+class CollectJobsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Collected(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        NAME_FIELD_NUMBER: _builtins.int
+        DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+        EXPERIMENT_FIELD_NUMBER: _builtins.int
+        CHECKPOINT_BYTES_FIELD_NUMBER: _builtins.int
+        name: _builtins.str
+        """jobs/{id}."""
+        display_name: _builtins.str
+        """For display."""
+        experiment: _builtins.str
+        checkpoint_bytes: _builtins.int
+        """Size of its checkpoints."""
+        def __init__(
+            self,
+            *,
+            name: _builtins.str = ...,
+            display_name: _builtins.str = ...,
+            experiment: _builtins.str = ...,
+            checkpoint_bytes: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_bytes", b"checkpoint_bytes", "display_name", b"display_name", "experiment", b"experiment", "name", b"name"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    JOBS_FIELD_NUMBER: _builtins.int
+    KEPT_FIELD_NUMBER: _builtins.int
+    kept: _builtins.int
+    """Jobs of that age that stay: they are worth keeping, needed by another job, or not delivered yet."""
+    @_builtins.property
+    def jobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___CollectJobsResponse.Collected]:
+        """The deleted jobs, the newest first. Call again while there are 1,000."""
+
+    def __init__(
+        self,
+        *,
+        jobs: _abc.Iterable[Global___CollectJobsResponse.Collected] | None = ...,
+        kept: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs", "kept", b"kept"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CollectJobsResponse: _TypeAlias = CollectJobsResponse  # noqa: Y015

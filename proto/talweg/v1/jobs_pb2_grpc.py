@@ -98,6 +98,16 @@ class JobServiceStub:
                 request_serializer=talweg_dot_v1_dot_jobs__pb2.RetryJobRequest.SerializeToString,
                 response_deserializer=talweg_dot_v1_dot_jobs__pb2.Job.FromString,
                 _registered_method=True)
+        self.DeleteJob = channel.unary_unary(
+                '/talweg.v1.JobService/DeleteJob',
+                request_serializer=talweg_dot_v1_dot_jobs__pb2.DeleteJobRequest.SerializeToString,
+                response_deserializer=talweg_dot_v1_dot_jobs__pb2.DeleteJobResponse.FromString,
+                _registered_method=True)
+        self.CollectJobs = channel.unary_unary(
+                '/talweg.v1.JobService/CollectJobs',
+                request_serializer=talweg_dot_v1_dot_jobs__pb2.CollectJobsRequest.SerializeToString,
+                response_deserializer=talweg_dot_v1_dot_jobs__pb2.CollectJobsResponse.FromString,
+                _registered_method=True)
 
 
 class JobServiceServicer:
@@ -198,6 +208,22 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteJob(self, request, context):
+        """Deletes an ended job from the record; a worker then removes its checkpoints, its model and its run
+        in MLflow. FAILED_PRECONDITION if it has not ended, if another job refers to it, or if its results
+        are still on their way to MLflow. Deleting a job again is no error while its files are being removed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CollectJobs(self, request, context):
+        """Deletes jobs that ended long ago, up to 1,000 at once. Jobs that another job refers to stay.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_JobServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -260,6 +286,16 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.RetryJob,
                     request_deserializer=talweg_dot_v1_dot_jobs__pb2.RetryJobRequest.FromString,
                     response_serializer=talweg_dot_v1_dot_jobs__pb2.Job.SerializeToString,
+            ),
+            'DeleteJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteJob,
+                    request_deserializer=talweg_dot_v1_dot_jobs__pb2.DeleteJobRequest.FromString,
+                    response_serializer=talweg_dot_v1_dot_jobs__pb2.DeleteJobResponse.SerializeToString,
+            ),
+            'CollectJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.CollectJobs,
+                    request_deserializer=talweg_dot_v1_dot_jobs__pb2.CollectJobsRequest.FromString,
+                    response_serializer=talweg_dot_v1_dot_jobs__pb2.CollectJobsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -590,6 +626,60 @@ class JobService:
             '/talweg.v1.JobService/RetryJob',
             talweg_dot_v1_dot_jobs__pb2.RetryJobRequest.SerializeToString,
             talweg_dot_v1_dot_jobs__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/talweg.v1.JobService/DeleteJob',
+            talweg_dot_v1_dot_jobs__pb2.DeleteJobRequest.SerializeToString,
+            talweg_dot_v1_dot_jobs__pb2.DeleteJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CollectJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/talweg.v1.JobService/CollectJobs',
+            talweg_dot_v1_dot_jobs__pb2.CollectJobsRequest.SerializeToString,
+            talweg_dot_v1_dot_jobs__pb2.CollectJobsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -74,6 +74,13 @@ class JobServiceStub:
     """Resumes a PAUSED job from its checkpoint. FAILED_PRECONDITION if it has ended."""
     RetryJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.RetryJobRequest, _jobs_pb2.Job]
     """Submits the spec of an ended job as a new job. FAILED_PRECONDITION if it has not ended."""
+    DeleteJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.DeleteJobRequest, _jobs_pb2.DeleteJobResponse]
+    """Deletes an ended job from the record; a worker then removes its checkpoints, its model and its run
+    in MLflow. FAILED_PRECONDITION if it has not ended, if another job refers to it, or if its results
+    are still on their way to MLflow. Deleting a job again is no error while its files are being removed.
+    """
+    CollectJobs: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.CollectJobsRequest, _jobs_pb2.CollectJobsResponse]
+    """Deletes jobs that ended long ago, up to 1,000 at once. Jobs that another job refers to stay."""
 
 @_typing.type_check_only
 class JobServiceAsyncStub(JobServiceStub):
@@ -121,6 +128,13 @@ class JobServiceAsyncStub(JobServiceStub):
     """Resumes a PAUSED job from its checkpoint. FAILED_PRECONDITION if it has ended."""
     RetryJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.RetryJobRequest, _jobs_pb2.Job]  # type: ignore[assignment]
     """Submits the spec of an ended job as a new job. FAILED_PRECONDITION if it has not ended."""
+    DeleteJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.DeleteJobRequest, _jobs_pb2.DeleteJobResponse]  # type: ignore[assignment]
+    """Deletes an ended job from the record; a worker then removes its checkpoints, its model and its run
+    in MLflow. FAILED_PRECONDITION if it has not ended, if another job refers to it, or if its results
+    are still on their way to MLflow. Deleting a job again is no error while its files are being removed.
+    """
+    CollectJobs: _aio.UnaryUnaryMultiCallable[_jobs_pb2.CollectJobsRequest, _jobs_pb2.CollectJobsResponse]  # type: ignore[assignment]
+    """Deletes jobs that ended long ago, up to 1,000 at once. Jobs that another job refers to stay."""
 
 class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     """The service for clients.
@@ -237,5 +251,24 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.Job, _abc.Awaitable[_jobs_pb2.Job]]:
         """Submits the spec of an ended job as a new job. FAILED_PRECONDITION if it has not ended."""
+
+    @_abc_1.abstractmethod
+    def DeleteJob(
+        self,
+        request: _jobs_pb2.DeleteJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.DeleteJobResponse, _abc.Awaitable[_jobs_pb2.DeleteJobResponse]]:
+        """Deletes an ended job from the record; a worker then removes its checkpoints, its model and its run
+        in MLflow. FAILED_PRECONDITION if it has not ended, if another job refers to it, or if its results
+        are still on their way to MLflow. Deleting a job again is no error while its files are being removed.
+        """
+
+    @_abc_1.abstractmethod
+    def CollectJobs(
+        self,
+        request: _jobs_pb2.CollectJobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.CollectJobsResponse, _abc.Awaitable[_jobs_pb2.CollectJobsResponse]]:
+        """Deletes jobs that ended long ago, up to 1,000 at once. Jobs that another job refers to stay."""
 
 def add_JobServiceServicer_to_server(servicer: JobServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

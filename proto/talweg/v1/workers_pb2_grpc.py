@@ -57,6 +57,16 @@ class WorkerServiceStub:
                 request_serializer=talweg_dot_v1_dot_workers__pb2.SetTrackingRunRequest.SerializeToString,
                 response_deserializer=talweg_dot_v1_dot_workers__pb2.SetTrackingRunResponse.FromString,
                 _registered_method=True)
+        self.ListRemovals = channel.unary_unary(
+                '/talweg.v1.WorkerService/ListRemovals',
+                request_serializer=talweg_dot_v1_dot_workers__pb2.ListRemovalsRequest.SerializeToString,
+                response_deserializer=talweg_dot_v1_dot_workers__pb2.ListRemovalsResponse.FromString,
+                _registered_method=True)
+        self.FinishRemoval = channel.unary_unary(
+                '/talweg.v1.WorkerService/FinishRemoval',
+                request_serializer=talweg_dot_v1_dot_workers__pb2.FinishRemovalRequest.SerializeToString,
+                response_deserializer=talweg_dot_v1_dot_workers__pb2.FinishRemovalResponse.FromString,
+                _registered_method=True)
 
 
 class WorkerServiceServicer:
@@ -96,6 +106,21 @@ class WorkerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListRemovals(self, request, context):
+        """Returns deleted jobs whose files and runs are still to be removed, the oldest first. Removing them
+        twice does no harm, so nobody claims them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FinishRemoval(self, request, context):
+        """Says that everything of a deleted job is removed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WorkerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -118,6 +143,16 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     servicer.SetTrackingRun,
                     request_deserializer=talweg_dot_v1_dot_workers__pb2.SetTrackingRunRequest.FromString,
                     response_serializer=talweg_dot_v1_dot_workers__pb2.SetTrackingRunResponse.SerializeToString,
+            ),
+            'ListRemovals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRemovals,
+                    request_deserializer=talweg_dot_v1_dot_workers__pb2.ListRemovalsRequest.FromString,
+                    response_serializer=talweg_dot_v1_dot_workers__pb2.ListRemovalsResponse.SerializeToString,
+            ),
+            'FinishRemoval': grpc.unary_unary_rpc_method_handler(
+                    servicer.FinishRemoval,
+                    request_deserializer=talweg_dot_v1_dot_workers__pb2.FinishRemovalRequest.FromString,
+                    response_serializer=talweg_dot_v1_dot_workers__pb2.FinishRemovalResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -231,6 +266,60 @@ class WorkerService:
             '/talweg.v1.WorkerService/SetTrackingRun',
             talweg_dot_v1_dot_workers__pb2.SetTrackingRunRequest.SerializeToString,
             talweg_dot_v1_dot_workers__pb2.SetTrackingRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRemovals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/talweg.v1.WorkerService/ListRemovals',
+            talweg_dot_v1_dot_workers__pb2.ListRemovalsRequest.SerializeToString,
+            talweg_dot_v1_dot_workers__pb2.ListRemovalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FinishRemoval(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/talweg.v1.WorkerService/FinishRemoval',
+            talweg_dot_v1_dot_workers__pb2.FinishRemovalRequest.SerializeToString,
+            talweg_dot_v1_dot_workers__pb2.FinishRemovalResponse.FromString,
             options,
             channel_credentials,
             insecure,

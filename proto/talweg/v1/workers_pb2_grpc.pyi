@@ -49,6 +49,12 @@ class WorkerServiceStub:
     """Compare-and-set of a job's MLflow run; needs no lease, since delivery outlives the attempt.
     INVALID_ARGUMENT for an invalid id, or a URL that is not http or https.
     """
+    ListRemovals: _grpc.UnaryUnaryMultiCallable[_workers_pb2.ListRemovalsRequest, _workers_pb2.ListRemovalsResponse]
+    """Returns deleted jobs whose files and runs are still to be removed, the oldest first. Removing them
+    twice does no harm, so nobody claims them.
+    """
+    FinishRemoval: _grpc.UnaryUnaryMultiCallable[_workers_pb2.FinishRemovalRequest, _workers_pb2.FinishRemovalResponse]
+    """Says that everything of a deleted job is removed."""
 
 @_typing.type_check_only
 class WorkerServiceAsyncStub(WorkerServiceStub):
@@ -71,6 +77,12 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     """Compare-and-set of a job's MLflow run; needs no lease, since delivery outlives the attempt.
     INVALID_ARGUMENT for an invalid id, or a URL that is not http or https.
     """
+    ListRemovals: _aio.UnaryUnaryMultiCallable[_workers_pb2.ListRemovalsRequest, _workers_pb2.ListRemovalsResponse]  # type: ignore[assignment]
+    """Returns deleted jobs whose files and runs are still to be removed, the oldest first. Removing them
+    twice does no harm, so nobody claims them.
+    """
+    FinishRemoval: _aio.UnaryUnaryMultiCallable[_workers_pb2.FinishRemovalRequest, _workers_pb2.FinishRemovalResponse]  # type: ignore[assignment]
+    """Says that everything of a deleted job is removed."""
 
 class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Leases with fencing: each claim increments the job's attempt, and every later call names it. A
@@ -114,5 +126,23 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         """Compare-and-set of a job's MLflow run; needs no lease, since delivery outlives the attempt.
         INVALID_ARGUMENT for an invalid id, or a URL that is not http or https.
         """
+
+    @_abc_1.abstractmethod
+    def ListRemovals(
+        self,
+        request: _workers_pb2.ListRemovalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_workers_pb2.ListRemovalsResponse, _abc.Awaitable[_workers_pb2.ListRemovalsResponse]]:
+        """Returns deleted jobs whose files and runs are still to be removed, the oldest first. Removing them
+        twice does no harm, so nobody claims them.
+        """
+
+    @_abc_1.abstractmethod
+    def FinishRemoval(
+        self,
+        request: _workers_pb2.FinishRemovalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_workers_pb2.FinishRemovalResponse, _abc.Awaitable[_workers_pb2.FinishRemovalResponse]]:
+        """Says that everything of a deleted job is removed."""
 
 def add_WorkerServiceServicer_to_server(servicer: WorkerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

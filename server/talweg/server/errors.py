@@ -14,6 +14,7 @@ ServerError
 ├── RequestIdReused
 ├── JobEnded                the job is over, and the call needs one that is not
 ├── JobNotEnded             the reverse
+├── JobInUse                another job refers to it
 ├── StaleLease              another attempt, or none, holds the job
 ├── MessageTooLarge
 ├── TooManyWatches          of one caller
@@ -149,6 +150,26 @@ class JobEnded(ServerError):
 
 class JobNotEnded(ServerError):
     """The job is not over."""
+
+
+class JobInUse(ServerError):
+    """Another job refers to the job that is to be deleted."""
+
+    def __init__(self, name: str, users: Sequence[str], number: int) -> None:
+        """Name the users.
+
+        Args:
+            name: The job.
+            users: The names of some jobs that refer to it.
+            number: How many there are.
+        """
+        some = ", ".join(users) + (", …" if number > len(users) else "")
+        who = "another job refers" if number == 1 else f"{number} jobs refer"
+        super().__init__(
+            f"{name} cannot be deleted: {who} to it ({some}). Delete "
+            f"{'it' if number == 1 else 'them'} first",
+            metadata={"job": name},
+        )
 
 
 class StaleLease(ServerError):

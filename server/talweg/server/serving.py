@@ -32,6 +32,8 @@ from talweg.server.services.cancellation import CancellationService
 from talweg.server.services.comparison.compare import ComparisonService
 from talweg.server.services.jobs import JobService
 from talweg.server.services.pausing import PauseService
+from talweg.server.services.retention.collection import CollectionService
+from talweg.server.services.retention.deletion import DeletionService
 from talweg.server.services.status import StatusService
 from talweg.server.services.submission.submit import SubmissionService
 from talweg.server.services.watching import WatchService
@@ -90,6 +92,7 @@ class Server:
         self._presence = Presence(celery, self._dispatcher)
         self._reaper = Reaper(self.database, max_lost_attempts=settings.max_lost_attempts)
         self._submission = SubmissionService(self.database)
+        self._collection = CollectionService(self.database, keep_days=settings.keep_days)
         self._health = health.aio.HealthServicer()
         self._duties: list[asyncio.Task[None]] = []
         self._grpc = grpc.aio.server(
@@ -120,6 +123,7 @@ class Server:
             self._dispatcher.run,
             self._presence.run,
             self._reaper.run,
+            self._collection.run,
             self._stream.write,
             self._stream.read,
             self._check_watchers,
@@ -163,6 +167,7 @@ class Server:
 
     def _add_services(self) -> None:
         database = self.database
+        deletion = DeletionService(database)
         add_JobServiceServicer_to_server(
             JobServicer(
                 JobServices(
@@ -178,6 +183,8 @@ class Server:
                     comparison=ComparisonService(database),
                     cancellation=CancellationService(database),
                     pausing=PauseService(database),
+                    deletion=deletion,
+                    collection=self._collection,
                 )
             ),
             self._grpc,
@@ -188,7 +195,7 @@ class Server:
             max_lost_attempts=self._settings.max_lost_attempts,
         )
         tracking = TrackingService(database)
-        add_WorkerServiceServicer_to_server(WorkerServicer(leases, tracking), self._grpc)
+        add_WorkerServiceServicer_to_server(WorkerServicer(leases, tracking, deletion), self._grpc)
         add_SystemServiceServicer_to_server(
             SystemServicer(StatusService(database, self._presence, tracking)), self._grpc
         )

@@ -12,6 +12,7 @@ from talweg.server.limits import MAX_STREAMS
 from talweg.spec.ready import READY_FILE
 
 _MAX_SECONDS = 86_400
+_MOST_DAYS = 36_500
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -49,6 +50,10 @@ class Settings:
     """TALWEG_PUBLIC_TRACKING_URI: where people reach MLflow's pages now. Links to runs lead there;
     if empty, to where the worker wrote that they are."""
 
+    keep_days: float | None = None
+    """TALWEG_KEEP_DAYS: jobs that ended so many days ago are deleted, but for the best of each
+    experiment and those that others need. All are kept if it is not set."""
+
     ready_file: Path | None = None
     """TALWEG_READY_FILE: a file to write {"pid", "address"} to once the server serves."""
 
@@ -77,6 +82,10 @@ class Settings:
             raise BadSetting(
                 f"TALWEG_MAX_WATCHES must be >= 1 and < {MAX_STREAMS}, the calls that one "
                 f"connection may hold, but got {self.max_watches}"
+            )
+        if self.keep_days is not None and not 0 < self.keep_days <= _MOST_DAYS:
+            raise BadSetting(
+                f"TALWEG_KEEP_DAYS must be > 0 and <= {_MOST_DAYS}, but got {self.keep_days:g}"
             )
         if self.log_level not in _LOG_LEVELS:
             raise BadSetting(
@@ -113,6 +122,7 @@ class Settings:
             idle=_seconds(values, "TALWEG_IDLE_SECONDS", cls.idle),
             max_watches=_whole(values, "TALWEG_MAX_WATCHES", cls.max_watches),
             public_tracking_uri=values.get("TALWEG_PUBLIC_TRACKING_URI", "").rstrip("/"),
+            keep_days=_days(values, "TALWEG_KEEP_DAYS"),
             ready_file=Path(ready_file) if ready_file else None,
             log_level=values.get("TALWEG_LOG_LEVEL", cls.log_level).upper(),
         )
@@ -139,6 +149,15 @@ def is_loopback(listen: str) -> bool:
     except ValueError:
         # A name may resolve to anything.
         return False
+
+
+def _days(values: Mapping[str, str], name: str) -> float | None:
+    if name not in values:
+        return None
+    try:
+        return float(values[name])
+    except ValueError as exc:
+        raise BadSetting(f"{name} must be a number of days, but got {values[name]!r}") from exc
 
 
 def _flag(values: Mapping[str, str], name: str) -> bool:

@@ -42,6 +42,7 @@ TABLE: Mapping[type[errors.ServerError], Mapped] = {
     errors.RequestIdReused: Mapped(grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"),
     errors.JobEnded: Mapped(grpc.StatusCode.FAILED_PRECONDITION, "JOB_ENDED"),
     errors.JobNotEnded: Mapped(grpc.StatusCode.FAILED_PRECONDITION, "JOB_NOT_ENDED"),
+    errors.JobInUse: Mapped(grpc.StatusCode.FAILED_PRECONDITION, "JOB_IN_USE"),
     errors.StaleLease: Mapped(grpc.StatusCode.ABORTED, "STALE_LEASE"),
     errors.MessageTooLarge: Mapped(grpc.StatusCode.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE"),
     errors.TooManyWatches: Mapped(grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_WATCHES"),

@@ -26,6 +26,8 @@ _OWN = {
     "continue": Lazy(f"{_HERE}.continue_:continue_", "Continue an ended job from a checkpoint."),
     "replay": Lazy(f"{_HERE}.replay:replay", "Replay a step of a job, row by row."),
     "retry": Lazy(f"{_HERE}.control:retry", "Submit ended jobs again."),
+    "rm": Lazy(f"{_HERE}.retention:rm", "Delete ended jobs."),
+    "gc": Lazy(f"{_HERE}.retention:gc", "Delete old jobs, but for the best of each experiment."),
     "compare": Lazy(f"{_HERE}.compare:compare", "Compare jobs by a metric."),
     "recommend": Lazy(f"{_HERE}.recommend:recommend", "Recommend losses for a task and data."),
     "losses": Lazy(f"{_HERE}.catalogue:losses", "List the losses, or describe one."),

@@ -18,8 +18,12 @@ from talweg.server.services.cancellation import DEFAULT_GRACE, CancellationServi
 from talweg.server.services.comparison.compare import ComparisonService
 from talweg.server.services.jobs import JobService
 from talweg.server.services.pausing import PauseService
+from talweg.server.services.retention.collection import CollectionService
+from talweg.server.services.retention.deletion import DeletionService
 from talweg.server.services.submission.submit import Submission, SubmissionService
 from talweg.server.services.watching import WatchService
+from talweg.server.store.rows import JobRow
+from talweg.spec import display_name
 from talweg.v1 import jobs_pb2 as pb
 from talweg.v1.jobs_pb2_grpc import JobServiceServicer
 
@@ -45,6 +49,12 @@ class JobServices:
 
     pausing: PauseService
     """Pauses them."""
+
+    deletion: DeletionService
+    """Deletes them."""
+
+    collection: CollectionService
+    """Deletes old ones."""
 
 
 class JobServicer(JobServiceServicer):
@@ -170,6 +180,38 @@ class JobServicer(JobServiceServicer):
             request.name, request.request_id, caller=context.peer()
         )
         return job_message(await self._services.jobs.view(row))
+
+    async def DeleteJob(  # noqa: D102
+        self, request: pb.DeleteJobRequest, context: Any
+    ) -> pb.DeleteJobResponse:
+        await self._services.deletion.delete(
+            request.name, force=request.force, validate_only=request.validate_only
+        )
+        return pb.DeleteJobResponse()
+
+    async def CollectJobs(  # noqa: D102
+        self, request: pb.CollectJobsRequest, context: Any
+    ) -> pb.CollectJobsResponse:
+        if request.keep not in pb.CollectJobsRequest.Keep.values():
+            raise InvalidRequest.of("keep", f"must be BEST, LAST or NONE, but got {request.keep}")
+        collected = await self._services.collection.collect(
+            older_than=duration_value(request.older_than, field="older_than"),
+            keep=request.keep,
+            filter=request.filter,
+            validate_only=request.validate_only,
+        )
+        return pb.CollectJobsResponse(
+            jobs=map(_collected, collected.rows), kept=collected.num_kept
+        )
+
+
+def _collected(row: JobRow) -> pb.CollectJobsResponse.Collected:
+    return pb.CollectJobsResponse.Collected(
+        name=row.name,
+        display_name=display_name(row.job_spec),
+        experiment=row.experiment,
+        checkpoint_bytes=sum(checkpoint.bytes for checkpoint in row.kept),
+    )
 
 
 def _host(peer: str) -> str:

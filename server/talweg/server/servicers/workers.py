@@ -7,7 +7,9 @@ from google.protobuf.duration_pb2 import Duration
 from talweg.server.services.attempts.leases import LeaseClaim, LeaseService, PauseOrder
 from talweg.server.services.attempts.reports import Report
 from talweg.server.services.attempts.tracking import TrackingService
+from talweg.server.services.retention.deletion import DeletionService
 from talweg.server.store.rows import JobRow
+from talweg.spec import job_name
 from talweg.v1 import workers_pb2 as pb
 from talweg.v1.workers_pb2_grpc import WorkerServiceServicer
 
@@ -15,15 +17,19 @@ from talweg.v1.workers_pb2_grpc import WorkerServiceServicer
 class WorkerServicer(WorkerServiceServicer):
     """What workers use."""
 
-    def __init__(self, leases: LeaseService, tracking: TrackingService) -> None:
+    def __init__(
+        self, leases: LeaseService, tracking: TrackingService, deletion: DeletionService
+    ) -> None:
         """Keep the services.
 
         Args:
             leases: Hands out jobs.
             tracking: Keeps each job's run.
+            deletion: Knows which jobs were deleted.
         """
         self._leases = leases
         self._tracking = tracking
+        self._deletion = deletion
         self._time_to_live = Duration()
         self._time_to_live.FromTimedelta(leases.lease)
 
@@ -66,6 +72,27 @@ class WorkerServicer(WorkerServiceServicer):
             request.job, expected=request.expected_run_id, run=request.tracking
         )
         return pb.SetTrackingRunResponse(tracking=run)
+
+    async def ListRemovals(  # noqa: D102
+        self, request: pb.ListRemovalsRequest, context: Any
+    ) -> pb.ListRemovalsResponse:
+        pending = await self._deletion.pending(request.limit)
+        return pb.ListRemovalsResponse(
+            removals=[
+                pb.Removal(
+                    job=job_name(each.id),
+                    run_id=each.run_id,
+                    experiment_id=each.experiment_id,
+                )
+                for each in pending
+            ]
+        )
+
+    async def FinishRemoval(  # noqa: D102
+        self, request: pb.FinishRemovalRequest, context: Any
+    ) -> pb.FinishRemovalResponse:
+        await self._deletion.finish(request.job)
+        return pb.FinishRemovalResponse()
 
     def _assignment(self, row: JobRow) -> pb.Assignment:
         return pb.Assignment(

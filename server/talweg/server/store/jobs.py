@@ -11,7 +11,7 @@ from talweg.server.errors import JobNotFound
 from talweg.server.store import events
 from talweg.server.store.database import Transaction
 from talweg.server.store.rows import JobRow
-from talweg.server.store.schema import jobs, tags
+from talweg.server.store.schema import jobs, links, tags
 from talweg.spec import job_name
 from talweg.v1.jobs_pb2 import Event, Job, StateChange
 
@@ -62,6 +62,9 @@ class NewJob:
     checkpoints: bytes | None = None
     """A Kept: what its first attempt goes on from."""
 
+    links: Sequence[str] = ()
+    """The ids of the jobs that its spec refers to."""
+
     why: str = "submitted"
     """Why it waits, in words."""
 
@@ -95,6 +98,14 @@ def insert_jobs(tx: Transaction, new: Sequence[NewJob]) -> dict[str, JobRow]:
     ]
     if labels:
         tx.connection.execute(insert(tags), labels)
+    referring = [
+        {"job": taken[job.id], "target": target}
+        for job in new
+        if job.id in taken
+        for target in sorted(set(job.links))
+    ]
+    if referring:
+        tx.connection.execute(insert(links), referring)
     queued = {
         taken[job.id]: Event(state=StateChange(state=Job.QUEUED, reason=job.why))
         for job in new

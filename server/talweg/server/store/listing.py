@@ -60,7 +60,7 @@ def select_where(
     order: Sequence[OrderKey],
     *,
     after: Sequence[str | int] | None,
-    limit: int,
+    limit: int | None,
 ) -> list[JobRow]:
     """Read one page.
 
@@ -73,7 +73,7 @@ def select_where(
         where: Which jobs.
         order: In which order; at least one field.
         after: What `place` gave for the last job of the page before; None for the first page.
-        limit: At most so many.
+        limit: At most so many; None for all.
     """
     keys = [
         *((jobs.c[key.field], key.descending) for key in order),

@@ -84,6 +84,26 @@ tags = Table(
 )
 Index("job_tags_by_value", tags.c.key, tags.c.value)
 
+links = Table(
+    "job_links",
+    metadata,
+    Column("job", SEQUENCE, ForeignKey("jobs.seq"), primary_key=True),
+    # The id of a job that its spec refers to: whose model it compares by, or which it continues.
+    Column("target", String, primary_key=True),
+    sqlite_with_rowid=False,
+)
+Index("job_links_by_target", links.c.target)
+
+removals = Table(
+    "removals",
+    metadata,
+    # Of a job that was deleted, and whose files are still to go.
+    Column("id", String, primary_key=True),
+    Column("run_id", String, nullable=False),
+    Column("experiment_id", String, nullable=False),
+    Column("time", BigInteger, nullable=False),
+)
+
 attempts = _table(AttemptRow, "attempts", sqlite_with_rowid=False)
 Index("attempts_by_claim", attempts.c.claim_id)
 

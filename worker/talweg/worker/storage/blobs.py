@@ -130,6 +130,18 @@ class Blobs:
         """
         self._remove_whole(self._at(path))
 
+    def remove_folder(self, path: str) -> None:
+        """Remove a folder with all that it holds, where there is one.
+
+        Raises:
+            UnsafePathError: The path is none, or leads out of the store.
+            OSError: Something in it cannot be removed.
+        """
+        whole = self._at(path)
+        with suppress(FileNotFoundError), _failing_as_files_do():
+            self._files.invalidate_cache(whole)
+            self._files.rm(whole, recursive=True)
+
     def _entries(self, whole: str) -> list[str]:
         """Return the names of all that lies in a folder, what is under way among it."""
         try:

@@ -19,9 +19,11 @@ from talweg.worker.tracking.errors import TrackingAwayError, TrackingError
 from talweg.worker.tracking.job import TRASH_PREFIX, JobDelivery
 from talweg.worker.tracking.outputs.results import NotYetError
 from talweg.worker.tracking.record import Record
+from talweg.worker.tracking.removals import Removals
 from talweg.worker.tracking.runs import Runs
 
 _PERIOD = 1.0
+_REMOVALS_PERIOD = 5.0
 _LONGEST_PAUSE = 5.0
 _LONGEST_ROUND = 5.0
 _LONGEST_JOB_PAUSE = 60.0
@@ -48,6 +50,8 @@ class Delivery:
             settings.tracking_uri, public_uri=settings.public_tracking_uri, backend=backend
         )
         self._record = Record(Channel(settings.address))
+        self._removals = Removals(self._record, self._runs, settings.blobs)
+        self._removals_at = 0.0
         self._threads = ThreadPoolExecutor(backend.num_at_once, thread_name_prefix="job")
         self._num_at_once = backend.num_at_once
         self._under_way: dict[Future[bool], Path] = {}
@@ -65,6 +69,17 @@ class Delivery:
             shutil.rmtree(left, ignore_errors=True)
         while True:
             time.sleep(self.deliver(patience=_PERIOD))
+            self._remove_deleted()
+
+    def _remove_deleted(self) -> None:
+        """Remove what deleted jobs have left, every few seconds."""
+        if time.monotonic() < self._removals_at:
+            return
+        self._removals_at = time.monotonic() + _REMOVALS_PERIOD
+        try:
+            self._removals.carry_out()
+        except (TrackingError, ServerAwayError, grpc.RpcError) as exc:
+            log.info("deleted jobs keep their files for now: %s", exc)
 
     def close(self, *, patience: float) -> None:
         """Begin nothing more, and wait for what is under way.

@@ -7,7 +7,12 @@ import grpc
 
 from talweg.spec import is_web_address, job_name
 from talweg.v1.jobs_pb2 import GetJobRequest, Job, TrackingRun
-from talweg.v1.workers_pb2 import SetTrackingRunRequest
+from talweg.v1.workers_pb2 import (
+    FinishRemovalRequest,
+    ListRemovalsRequest,
+    Removal,
+    SetTrackingRunRequest,
+)
 from talweg.worker.channels import Channel, call
 from talweg.worker.tracking.runs import RunId
 
@@ -41,6 +46,28 @@ class Record:
             if exc.code() == grpc.StatusCode.NOT_FOUND:
                 return None
             raise
+
+    def removals(self) -> list[Removal]:
+        """Return deleted jobs whose files are still to go; none of an older server."""
+        try:
+            response = call(
+                self._channel.workers.ListRemovals,
+                ListRemovalsRequest(),
+                until=time.monotonic() + _PATIENCE,
+            )
+        except grpc.RpcError as exc:
+            if exc.code() == grpc.StatusCode.UNIMPLEMENTED:
+                return []
+            raise
+        return list(response.removals)
+
+    def finish_removal(self, job_id: str) -> None:
+        """Say that everything of a deleted job is gone."""
+        call(
+            self._channel.workers.FinishRemoval,
+            FinishRemovalRequest(job=job_name(job_id)),
+            until=time.monotonic() + _PATIENCE,
+        )
 
     def set_run(
         self, job_id: str, run: RunId, *, expected: str, url: str = "", complete: bool = False

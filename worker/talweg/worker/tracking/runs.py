@@ -33,7 +33,7 @@ from mlflow.exceptions import MlflowException
 
 from talweg.spec.tracking import run_page
 from talweg.worker.tracking.backends.backend import Backend, HttpBackend
-from talweg.worker.tracking.errors import RunGoneError
+from talweg.worker.tracking.errors import RefusedError, RunGoneError
 from talweg.worker.tracking.spool import Point
 from talweg.worker.tracking.training_data import TrainingData
 
@@ -190,6 +190,31 @@ class Runs:
     def delete(self, run_id: str) -> None:
         """Delete a run that nobody needs."""
         self._ask(lambda client: client.delete_run(run_id))
+
+    def erase(self, run_id: str, *, job_id: str) -> None:
+        """Delete a job's run with its files and its logged models.
+
+        Args:
+            run_id: The run.
+            job_id: The job; a run of another stays.
+
+        Raises:
+            RunGoneError: It does not exist, or somebody deleted it.
+            RefusedError: It is not the job's.
+        """
+        run = self.get(run_id)
+        if run.data.tags.get(JOB_TAG) != job_id:
+            raise RefusedError(f"run {run_id} is not of job {job_id}: it stays")
+        models = self._ask(
+            lambda client: client.search_logged_models(
+                [run.info.experiment_id], f"source_run_id = '{run_id}'"
+            )
+        )
+        for model in models:
+            self.delete_model(model.model_id)
+            self.backend.remove_files(model.artifact_location)
+        self.backend.remove_files(run.info.artifact_uri)
+        self.delete(run_id)
 
     def log(
         self,

@@ -214,11 +214,19 @@ def _in_order(submission: Submission, retry_of: str) -> _Prepared:
         retry_of=retry_of,
         request_id=submission.request_id or None,
         request_digest=digest,
+        links=_links(spec),
     )
     names_others = (
         spec.HasField("continued_from") or spec.HasField("replay") or any(job_models(spec))
     )
     return _Prepared(job, submission.validate_only, spec if names_others else None)
+
+
+def _links(spec: JobSpec) -> tuple[str, ...]:
+    """Return the ids of the jobs that a spec refers to; what is none is refused later."""
+    names = [model.job for _, model in job_models(spec)]
+    names += [part.job for part in (spec.continued_from, spec.replay) if part.job]
+    return tuple(name.removeprefix("jobs/") for name in names)
 
 
 def _checked(submitted: JobSpec) -> tuple[JobSpec, bytes]:

@@ -1,15 +1,20 @@
 """The ways to MLflow: through its server, or beside it (`local.py`)."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from talweg.worker.tracking.errors import translated, uploading
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 class Backend(Protocol):
@@ -38,6 +43,13 @@ class Backend(Protocol):
     def log_files(self, run_id: str, folder: Path) -> None:
         """Store a folder's content among the run's files."""
 
+    def remove_files(self, uri: str) -> None:
+        """Remove all files of a run or a logged model, where its store can; none is no error.
+
+        Args:
+            uri: Where MLflow says that they are.
+        """
+
 
 class HttpBackend:
     """An MLflow server, wherever it is."""
@@ -52,6 +64,7 @@ class HttpBackend:
         Args:
             tracking_uri: The server's URL.
         """
+        self._uri = tracking_uri
         self._client = MlflowClient(tracking_uri)
 
     def ask(self, ask: Callable[[MlflowClient], T]) -> T:
@@ -71,3 +84,11 @@ class HttpBackend:
         """Upload a folder's content."""
         with uploading():
             self._client.log_artifacts(run_id, str(folder))
+
+    def remove_files(self, uri: str) -> None:
+        """Have the server remove files; a store that removes none keeps them."""
+        try:
+            files = get_artifact_repository(uri, tracking_uri=self._uri)
+            files.delete_artifacts()  # type: ignore[no-untyped-call]
+        except (MlflowException, NotImplementedError, OSError) as exc:
+            log.info("the files at %s stay until `mlflow gc`: %s", uri, exc)

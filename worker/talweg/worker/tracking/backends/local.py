@@ -1,5 +1,6 @@
 """The way to an MLflow on this machine beside its server: to its database and files."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -69,8 +70,20 @@ class LocalBackend:
         if known is None:
             self.made(run := self.ask(lambda client: client.get_run(run_id)))
             known = run.info.artifact_uri
-        uri = urlsplit(known)
+        folder = self._path(known)
+        return None if folder is None else LocalArtifactRepository(str(folder))
+
+    def _path(self, address: str) -> Path | None:
+        """Return the folder of files; None where the server keeps them elsewhere."""
+        uri = urlsplit(address)
         parts = [part for part in uri.path.split("/") if part]
-        if uri.scheme != "mlflow-artifacts" or uri.netloc or ".." in parts:
+        if uri.scheme != "mlflow-artifacts" or uri.netloc or ".." in parts or not parts:
             return None
-        return LocalArtifactRepository(str(self._artifacts.joinpath(*parts)))
+        return self._artifacts.joinpath(*parts)
+
+    def remove_files(self, uri: str) -> None:
+        """Remove files from where the server keeps them."""
+        folder = self._path(uri)
+        if folder is None:
+            return self._server.remove_files(uri)
+        shutil.rmtree(folder, ignore_errors=True)

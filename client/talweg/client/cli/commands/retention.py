@@ -1,0 +1,123 @@
+"""`talweg rm` and `talweg gc`."""
+
+import re
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from talweg.client import TalwegError
+from talweg.client.cli import _problems
+from talweg.client.cli._common import Session, json_option, note, print_json, say
+from talweg.client.cli._selection import jobs_or_filter, select_jobs
+
+if TYPE_CHECKING:
+    from talweg.v1.jobs_pb2 import CollectJobsResponse
+
+_UNITS = {"d": 86_400.0, "h": 3_600.0, "min": 60.0, "s": 1.0, "w": 604_800.0}
+
+
+def _age(context: click.Context, parameter: click.Parameter, value: str) -> timedelta:
+    """Read an age: ``30d``, ``12h`` or ``4w``."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?(d|h|min|s|w)", value)
+    if match is None:
+        raise click.BadParameter(
+            f"an age must look like 30d, 12h or 4w, but got {value!r}", context, parameter
+        )
+    return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+
+
+@click.command()
+@jobs_or_filter
+@click.option("--force", is_flag=True, help="Do not wait for results on their way to MLflow.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def rm(
+    session: Session,
+    jobs: Sequence[str],
+    filter: str,
+    states: Sequence[str],
+    experiment: str | None,
+    force: bool,
+    yes: bool,
+) -> int:
+    """Delete ended jobs with their checkpoints, models and runs in MLflow.
+
+    A job that another one refers to stays: one that continues it, or compares by its model.
+    """
+    status = 0
+    with session.client() as client:
+        selected = select_jobs(client, jobs, filter=filter, states=states, experiment=experiment)
+        what = selected[0].id if len(selected) == 1 else f"{len(selected)} jobs"
+        if not yes:
+            click.confirm(f"Delete {what}? This cannot be undone", abort=True, err=True)
+        # The newest first: they may refer to older ones.
+        for job in sorted(selected, key=lambda job: job.message.create_time.ToNanoseconds())[::-1]:
+            try:
+                job.delete(force=force)
+            except TalwegError as error:
+                _problems.tell(error, about=job.id)
+                status = max(status, _problems.status_of(error))
+            else:
+                say(f"{job.id} is deleted")
+    return status
+
+
+@click.command()
+@click.option(
+    "--older-than",
+    required=True,
+    callback=_age,
+    metavar="AGE",
+    help="Jobs that ended so long ago, such as 30d.",
+)
+@click.option(
+    "--keep",
+    type=click.Choice(("best", "last", "none")),
+    default="best",
+    show_default=True,
+    help="Which job of each experiment stays.",
+)
+@click.option("--filter", default="", help="Only jobs that meet this condition.")
+@click.option("--dry-run", is_flag=True, help="Only list the jobs that would be deleted.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@json_option
+@click.pass_obj
+def gc(
+    session: Session,
+    older_than: timedelta,
+    keep: Literal["best", "last", "none"],
+    filter: str,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    """Delete old jobs, but for the best of each experiment and those that others need."""
+    from talweg.spec import to_dict
+
+    with session.client() as client:
+
+        def collect(*, only_look: bool) -> "CollectJobsResponse":
+            return client.collect(older_than, keep=keep, filter=filter, dry_run=only_look)
+
+        found = collect(only_look=True)
+        if as_json and dry_run:
+            print_json(to_dict(found))
+            return 0
+        if not as_json:
+            for job in found.jobs:
+                size = f"{job.checkpoint_bytes / 1e6:.1f} MB of checkpoints"
+                say(f"{job.name.removeprefix('jobs/')}  {job.display_name}  {size}")
+        if dry_run or not found.jobs:
+            note(f"{len(found.jobs)} jobs to delete, {found.kept} of that age stay")
+            return 0
+        if not yes:
+            many = f"{len(found.jobs)} jobs"
+            click.confirm(f"Delete {many}? This cannot be undone", abort=True, err=True)
+        done = collect(only_look=False)
+    if as_json:
+        print_json(to_dict(done))
+    else:
+        note(f"deleted {len(done.jobs)} jobs, {done.kept} of that age stay")
+    return 0

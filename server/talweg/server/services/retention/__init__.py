@@ -1,0 +1,1 @@
+"""Deleting jobs: on request, and by age. Nothing goes that another job needs."""

@@ -1,0 +1,176 @@
+"""Deleting old jobs: those of an age, but for the ones that are worth keeping."""
+
+import asyncio
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import Connection, select
+
+from talweg.server.errors import DatabaseUnavailable, InvalidRequest, JobInUse, JobNotEnded
+from talweg.server.filters import parse_filter
+from talweg.server.queueing.outage import Outage
+from talweg.server.services.comparison.results import results
+from talweg.server.services.retention.deletion import check_deletable
+from talweg.server.store import jobs, listing, removals
+from talweg.server.store.clock import current_time, microseconds
+from talweg.server.store.database import Database, Transaction
+from talweg.server.store.listing import Condition, OrderKey
+from talweg.server.store.rows import JobRow
+from talweg.v1.jobs_pb2 import CollectJobsRequest, Job
+from talweg.v1.options_pb2 import Goal
+
+MOST_AT_ONCE = 1000
+"""At most so many jobs go in one transaction."""
+_MAX_AGE = timedelta(days=36_500)
+_PERIOD = timedelta(minutes=10)
+
+log = logging.getLogger(__name__)
+
+Keep = CollectJobsRequest.Keep
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Jobs that were deleted, or would be."""
+
+    rows: Sequence[JobRow]
+    """The jobs, the newest first."""
+
+    num_kept: int
+    """How many of that age stay: worth keeping, needed by another job, or not delivered yet."""
+
+
+class CollectionService:
+    """Deletes old jobs, on request and by the server's own policy."""
+
+    def __init__(self, database: Database, *, keep_days: float | None = None) -> None:
+        """Keep the record.
+
+        Args:
+            database: The record.
+            keep_days: Jobs that ended so many days ago are deleted, but for the best of each
+                experiment; None to delete none.
+        """
+        self._database = database
+        self._keep_days = keep_days
+
+    async def collect(
+        self,
+        *,
+        older_than: timedelta,
+        keep: Keep.ValueType,
+        filter: str = "",
+        validate_only: bool = False,
+    ) -> Collected:
+        """Delete jobs that ended long ago.
+
+        Args:
+            older_than: How long ago they ended at least.
+            keep: Which of them stay in each experiment.
+            filter: Only jobs that meet this condition; see `talweg.server.filters`.
+            validate_only: Only say which would be deleted.
+
+        Raises:
+            BadFilter: The filter cannot be read.
+            InvalidRequest: An argument is out of bounds.
+        """
+        if not timedelta(0) <= older_than <= _MAX_AGE:
+            raise InvalidRequest.of(
+                "older_than",
+                f"must be >= 0 s and <= {_MAX_AGE.days} days, but got {older_than}",
+            )
+        where = parse_filter(filter)
+        if validate_only:
+            return await self._database.reading(_chosen, older_than, keep, where)
+        return await self._database.writing(_collect, older_than, keep, where)
+
+    async def run(self) -> None:
+        """Apply the server's policy now and then, until cancelled."""
+        outage = Outage(log, "cannot delete old jobs", "deleting old jobs works again")
+        while True:
+            await asyncio.sleep(_PERIOD.total_seconds())
+            if self._keep_days is None:
+                continue
+            try:
+                collected = await self.collect(
+                    older_than=timedelta(days=self._keep_days), keep=CollectJobsRequest.BEST
+                )
+            except DatabaseUnavailable as exc:
+                outage.failed(exc)
+            else:
+                outage.passed()
+                if collected.rows:
+                    log.info("deleted %d jobs by TALWEG_KEEP_DAYS", len(collected.rows))
+
+
+def _collect(
+    tx: Transaction,
+    older_than: timedelta,
+    keep: Keep.ValueType,
+    where: Sequence[Sequence[Condition]],
+) -> Collected:
+    chosen = _chosen(tx.connection, older_than, keep, where)
+    for row in chosen.rows:
+        removals.remove(tx, jobs.lock(tx, row.id))
+    return chosen
+
+
+def _chosen(
+    connection: Connection,
+    older_than: timedelta,
+    keep: Keep.ValueType,
+    where: Sequence[Sequence[Condition]],
+) -> Collected:
+    now: int = connection.scalar(select(current_time())) or 0
+    before = now - microseconds(older_than)
+    rows = listing.select_where(
+        connection, where, [OrderKey("create_time", descending=True)], after=None, limit=None
+    )
+    ended = [row for row in rows if row.ended]
+    old = [row for row in ended if row.end_time is not None and row.end_time <= before]
+    worth = set(_worth_keeping(connection, ended, keep))
+    gone: list[JobRow] = []
+    for row in old:
+        # The newest come first, so that what they refer to may go with them.
+        if len(gone) < MOST_AT_ONCE and row.seq not in worth:
+            if _is_free(connection, row, {each.name for each in gone}):
+                gone.append(row)
+    return Collected(gone, len(old) - len(gone))
+
+
+def _is_free(connection: Connection, row: JobRow, gone: set[str]) -> bool:
+    try:
+        check_deletable(connection, row)
+    except JobNotEnded:
+        return False
+    except JobInUse:
+        users = removals.referrers(connection, [row.id])[row.id]
+        return all(user in gone for user in users)
+    return True
+
+
+def _worth_keeping(
+    connection: Connection, rows: Sequence[JobRow], keep: Keep.ValueType
+) -> Iterator[int]:
+    """Yield the numbers of the jobs that stay, of each experiment and each metric one."""
+    succeeded = [row for row in rows if row.state == Job.SUCCEEDED]
+    if keep == CollectJobsRequest.LAST:
+        last: dict[str, int] = {}
+        for row in succeeded:
+            last.setdefault(row.experiment, row.seq)
+        yield from last.values()
+    if keep != CollectJobsRequest.BEST:
+        return
+    reached = results(connection, succeeded)
+    best: dict[tuple[str, str], tuple[float, int]] = {}
+    for row in succeeded:
+        result = reached.get(row.seq)
+        if result is None:
+            continue
+        key = (row.experiment, result.metric)
+        value = -result.value if result.goal == Goal.MAXIMIZE else result.value
+        if key not in best or value < best[key][0]:
+            best[key] = (value, row.seq)
+    yield from (seq for _, seq in best.values())

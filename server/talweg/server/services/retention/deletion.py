@@ -1,0 +1,115 @@
+"""Deleting jobs on request."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection
+
+from talweg.server.errors import InvalidRequest, JobInUse, JobNotEnded, JobNotFound
+from talweg.server.services.arguments import job_of
+from talweg.server.store import jobs, removals
+from talweg.server.store.database import Database, Transaction
+from talweg.server.store.removals import Removal
+from talweg.server.store.rows import JobRow
+from talweg.v1.jobs_pb2 import Job, TrackingRun
+
+_MAX_PAGE = 1000
+_MOST_NAMED = 3
+
+
+class DeletionService:
+    """Deletes jobs from the record, and has workers remove their files."""
+
+    def __init__(self, database: Database) -> None:
+        """Keep the record.
+
+        Args:
+            database: The record.
+        """
+        self._database = database
+
+    async def delete(self, name: str, *, force: bool, validate_only: bool = False) -> None:
+        """Delete a job. One that was deleted and whose files are still to go is deleted already.
+
+        Args:
+            name: `jobs/{id}`.
+            force: Do not wait for results that are still on their way to MLflow.
+            validate_only: Only say whether it would be deleted.
+
+        Raises:
+            JobNotFound: There is no such job.
+            JobNotEnded: It has not ended, or its results are on their way.
+            JobInUse: Another job refers to it.
+            InvalidRequest: That is not a job's name.
+        """
+        id_ = job_of(name)
+        await self._database.writing(_delete, id_, force, validate_only)
+
+    async def pending(self, limit: int) -> Sequence[Removal]:
+        """Return deleted jobs whose files are still to go, the oldest first.
+
+        Args:
+            limit: At most so many; 0 for a hundred.
+
+        Raises:
+            InvalidRequest: The limit is out of bounds.
+        """
+        if not 0 <= limit <= _MAX_PAGE:
+            raise InvalidRequest.of("limit", f"must be >= 0 and <= {_MAX_PAGE}, but got {limit}")
+        return await self._database.reading(removals.pending, limit or 100)
+
+    async def finish(self, name: str) -> None:
+        """Forget a deleted job, whose files are gone.
+
+        Args:
+            name: `jobs/{id}`.
+
+        Raises:
+            InvalidRequest: That is not a job's name.
+        """
+        await self._database.writing(removals.finish, job_of(name, field="job"))
+
+
+def _delete(tx: Transaction, id_: str, force: bool, validate_only: bool) -> None:
+    try:
+        row = jobs.lock(tx, id_)
+    except JobNotFound:
+        if removals.is_pending(tx.connection, id_):
+            return
+        raise
+    check_deletable(tx.connection, row, force=force)
+    if not validate_only:
+        removals.remove(tx, row)
+
+
+def check_deletable(connection: Connection, row: JobRow, *, force: bool = False) -> None:
+    """Refuse to delete a job that is not over, or that another job needs.
+
+    Args:
+        connection: To read by.
+        row: The job.
+        force: Do not wait for results that are still on their way to MLflow.
+
+    Raises:
+        JobNotEnded: It has not ended, or its results are on their way.
+        JobInUse: Another job refers to it.
+    """
+    if not row.ended:
+        state = Job.State.Name(row.state)  # type: ignore[arg-type]
+        raise JobNotEnded(
+            f"{row.name} is {state}: cancel it first",
+            metadata={"job": row.name, "state": state},
+        )
+    if not force and is_on_its_way(row):
+        raise JobNotEnded(
+            f"the results of {row.name} are still on their way to MLflow: delete it once they "
+            "have arrived, or force it",
+            metadata={"job": row.name},
+        )
+    users = removals.referrers(connection, [row.id]).get(row.id, ())
+    if users:
+        raise JobInUse(row.name, users[:_MOST_NAMED], len(users))
+
+
+def is_on_its_way(row: JobRow) -> bool:
+    """Return whether an ended job has a run in MLflow to which results may still come."""
+    return row.tracking is not None and not TrackingRun.FromString(row.tracking).complete
