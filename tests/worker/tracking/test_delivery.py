@@ -56,7 +56,13 @@ def test_run_holds_what_the_job_did(
     assert params["loss"] == "huber"
     assert params["loss.huber.delta"] == "2"
     assert params["training.batch_size"] == "32"
-    assert params["tags.team"] == "blue"
+    assert not any(name.startswith("tags.") or name.endswith("reduction") for name in params)
+    assert run.data.tags["team"] == "blue"
+    assert "a//b" not in run.data.tags
+    note = run.data.tags["mlflow.note.content"]
+    assert note.startswith("**regression** on diabetes: mlp, loss huber")
+    assert "test/mae **0.3**" in note
+    assert r"- REDUCTION\_SUM: hm" in note
     assert params["train.class_counts"] == "[7, 3]"
     assert params["loss.focal.alpha.values"] == "[1, 2]"
     marks = {key: text for key, text in run.data.tags.items() if not key.startswith("mlflow.")}

@@ -99,6 +99,39 @@ SPECS: dict[str, dict[str, Any]] = {
 }
 
 
+def test_models_are_ranked_by_what_they_reached_and_keep_each_point_once(
+    jobs: Jobs, settings: Settings, delivery: Delivery, tracking: mlflow.MlflowClient
+) -> None:
+    names = []
+    for seed, value in enumerate((3.0, 1.0, 2.0)):
+        fields = {**OUTPUTS, "experiment": "ranked", "training": {"steps": 5, "seed": seed}}
+        spec = tiny_spec(**fields)
+        assignment = jobs.begin(spec)
+        with writer_of(assignment, settings.spool_dir) as writer:
+            writer.data(name="diabetes", digest=64 * "a", num_samples=442)
+            writer.points(losses(range(1, 6)))
+            writer.points([(5, 1_700_000_000_500, {"test/mae": value})])
+            keep_network(writer, assignment.spec)
+            jobs.finish(assignment, Outcome(state=Job.SUCCEEDED))
+            writer.end(state="SUCCEEDED")
+        delivery.deliver()
+        names.append(assignment.lease.job)
+    experiment = tracking.get_experiment_by_name("ranked")
+    assert experiment is not None
+    models = tracking.search_logged_models(
+        [experiment.experiment_id], order_by=[{"field_name": "metrics.test/mae"}]
+    )
+    assert [model.params["seed"] for model in models] == ["1", "2", "0"]
+    for model in models:
+        assert model.name.startswith("huber on diabetes")
+        assert model.metrics is not None
+        (metric,) = model.metrics
+        assert (metric.key, metric.dataset_name) == ("test/mae", "diabetes")
+        assert model.source_run_id is not None
+        history = tracking.get_metric_history(model.source_run_id, "test/mae")
+        assert [(point.step, point.value) for point in history] == [(5, metric.value)]
+
+
 @pytest.mark.parametrize("case", list(SPECS))
 def test_model_loads_back_without_pickles_and_predicts_in_the_users_terms(
     case: str,

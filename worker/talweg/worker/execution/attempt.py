@@ -21,6 +21,7 @@ from talweg.v1.workers_pb2 import Assignment, FinishJobRequest
 from talweg.worker import diagnostics
 from talweg.worker.artifacts import predictor
 from talweg.worker.channels import Channel, ServerAwayError, call
+from talweg.worker.environment import environment
 from talweg.worker.execution import outcomes
 from talweg.worker.execution.checkpoints.keeper import CheckpointKeeper
 from talweg.worker.execution.control import JobControl
@@ -129,7 +130,11 @@ class _Attempt:
             except (ServerAwayError, grpc.RpcError) as exc:
                 log.warning("%s: abandoned before it started: %s", self._lease.job, exc)
                 return lambda: None
-            self._spool.begin(worker=self._here.worker, spec=to_dict(self._spec))
+            self._spool.begin(
+                worker=self._here.worker,
+                spec=to_dict(self._spec),
+                environment=environment(self._device()),
+            )
             with self._keeper:
                 outcome = self._train()
             # From here on it is the end's to close.

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from talweg.worker.tracking.labels import is_result
 from talweg.worker.tracking.spool import (
     LINES,
     LOST,
@@ -42,6 +43,8 @@ class SpooledAttempt:
         """The last line, once there is one."""
         self.warnings: list[str] = []
         """In words."""
+        self.results: dict[str, tuple[int, int, float]] = {}
+        """The last values of the metrics that the job is judged by, with step and time."""
         self.files: set[str] = set()
         """Files that are complete."""
         self._taken_to = 0
@@ -65,6 +68,8 @@ class SpooledAttempt:
             "talweg.attempt": str(self.number),
             "talweg.state": "RUNNING" if state == LOST else state,
         }
+        environment = self.begin.get("environment", {}) if self.begin is not None else {}
+        tags |= {f"talweg.{name}": text for name, text in environment.items()}
         if self.warnings:
             tags["talweg.warnings"] = "\n".join(dict.fromkeys(self.warnings))
         return tags
@@ -146,6 +151,13 @@ class SpooledAttempt:
                 self.begin = content
             case "data":
                 self.data = content
+            case "metrics":
+                for step, time, values in content["points"]:
+                    self.results |= {
+                        name: (step, time, value)
+                        for name, value in values.items()
+                        if is_result(name)
+                    }
             case "computed":
                 self.computed.update(content["params"])
             case "warning":

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from talweg.spec import flatten, from_dict, to_yaml
+from talweg.spec import from_dict, to_yaml
 from talweg.spec.states import has_ended
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.storage.blobs import Blobs
@@ -17,6 +17,7 @@ from talweg.worker.tracking.attempts import SpooledAttempt
 from talweg.worker.tracking.ending import Ending, EndQuery
 from talweg.worker.tracking.errors import RefusedError, RunGoneError, TrackingBusyError
 from talweg.worker.tracking.home import close_surplus, ensure_run
+from talweg.worker.tracking.labels import NOTE_TAG, description, job_tags, parameters
 from talweg.worker.tracking.outputs.results import send_diagnoses, send_outputs
 from talweg.worker.tracking.record import Record
 from talweg.worker.tracking.runs import RunId, Runs, longest_call_seconds
@@ -202,10 +203,10 @@ class JobDelivery:
             high.update(dict.fromkeys(new_values, step))
             if new_values:
                 fresh.append((step, at, new_values))
-        params = {} if "params" in self._state.done else _params(spec)
+        params = {} if "params" in self._state.done else parameters(spec)
         if "computed" not in self._state.done:
             params |= attempt.computed
-        tags = self._changed_tags(attempt.tags)
+        tags = self._changed_tags({**job_tags(spec), **attempt.tags})
         if not self._log(
             points=fresh,
             params=params,
@@ -382,9 +383,15 @@ class JobDelivery:
         )
 
     def _close_run(self, ending: Ending) -> None:
-        if changed := self._changed_tags(ending.tags):
+        tags = {**ending.tags, NOTE_TAG: self._description(ending)}
+        if changed := self._changed_tags(tags):
             self._runs.log(self._state.run_id, tags=changed)
         self._runs.close(self._state.run_id, status=ending.status, end_ms=ending.time_ms)
+
+    def _description(self, ending: Ending) -> str:
+        last = self._attempts[ending.attempt]
+        message = "" if ending.state == "SUCCEEDED" else f"{ending.state}: {ending.message}"
+        return description(self._spec or JobSpec(), last.results, last.warnings, message)
 
     def _say_complete(self) -> None:
         self._record.set_run(
@@ -400,11 +407,3 @@ class JobDelivery:
         trash = self.folder.with_name(f"{TRASH_PREFIX}{self.job_id}-{os.getpid()}-{now_ms()}")
         os.replace(self.folder, trash)
         shutil.rmtree(trash, ignore_errors=True)
-
-
-def _params(spec: JobSpec) -> dict[str, str]:
-    """Return a run's parameters; of a replay its own alone, for the others are another run's."""
-    params = flatten(spec)
-    if not spec.HasField("replay"):
-        return params
-    return {path: text for path, text in params.items() if path.startswith("replay.")}

@@ -34,6 +34,7 @@ from mlflow.exceptions import MlflowException
 from talweg.spec.tracking import run_page
 from talweg.worker.tracking.backends.backend import Backend, HttpBackend
 from talweg.worker.tracking.errors import RefusedError, RunGoneError
+from talweg.worker.tracking.labels import cut
 from talweg.worker.tracking.spool import Point
 from talweg.worker.tracking.training_data import TrainingData
 
@@ -143,7 +144,7 @@ class Runs:
                 experiment_id,
                 start_time=start_ms,
                 run_name=name,
-                tags={key: value[:MAX_TAG_LENGTH] for key, value in tags.items()},
+                tags={key: cut(value, MAX_TAG_LENGTH) for key, value in tags.items()},
             )
         )
         self.backend.made(run)
@@ -242,8 +243,8 @@ class Runs:
             for step, time, values in points
             for name, value in values.items()
         ]
-        left = [Param(key, value[:MAX_PARAM_LENGTH]) for key, value in (params or {}).items()]
-        marks = [RunTag(key, value[:MAX_TAG_LENGTH]) for key, value in (tags or {}).items()]
+        left = [Param(key, cut(value, MAX_PARAM_LENGTH)) for key, value in (params or {}).items()]
+        marks = [RunTag(key, cut(value, MAX_TAG_LENGTH)) for key, value in (tags or {}).items()]
         while metrics or left or marks:
             now_params, left = left[:MAX_PARAMS], left[MAX_PARAMS:]
             now_marks, marks = marks[:MAX_PARAMS], marks[MAX_PARAMS:]
@@ -286,15 +287,58 @@ class Runs:
         """Store a file in a folder of the run's files."""
         self.backend.log_file(run_id, file, folder)
 
-    def create_model(self, run: RunId) -> str:
-        """Make an empty logged model that belongs to a run; its id."""
+    def create_model(self, run: RunId, *, name: str, params: Mapping[str, str]) -> str:
+        """Make an empty logged model that belongs to a run, and return its id.
+
+        Args:
+            run: The run.
+            name: What it is called.
+            params: By which it is told from others.
+        """
         model = self._ask(
             lambda client: client.create_logged_model(
-                run.experiment_id, name="model", source_run_id=run.run_id
+                run.experiment_id,
+                name=name,
+                source_run_id=run.run_id,
+                params={key: cut(value, MAX_PARAM_LENGTH) for key, value in params.items()},
             )
         )
         model_id: str = model.model_id
         return model_id
+
+    def link(
+        self,
+        run_id: str,
+        results: Mapping[str, tuple[int, int, float]],
+        *,
+        model_id: str,
+        data: TrainingData | None,
+    ) -> None:
+        """Say which logged model and which data metrics of a run are of.
+
+        The run holds these points already, and MLflow keeps each of them once.
+
+        Args:
+            run_id: The run.
+            results: Step, time and value of metrics, by name, as they were sent.
+            model_id: The logged model.
+            data: The data, if known.
+        """
+        metrics = [
+            Metric(
+                name,
+                value,
+                time,
+                step,
+                model_id=model_id,
+                dataset_name=data.name if data is not None else None,
+                dataset_digest=data.digest if data is not None else None,
+                run_id=run_id,
+            )
+            for name, (step, time, value) in results.items()
+        ]
+        if metrics:
+            self._ask(lambda client: client.log_batch(run_id, metrics=metrics))
 
     def find_models(self, run: RunId) -> list[str]:
         """Return the ids of the run's logged models that are still empty, the oldest first."""

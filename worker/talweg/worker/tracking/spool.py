@@ -111,16 +111,23 @@ class SpoolWriter:
         fcntl.flock(self._file, fcntl.LOCK_SH)
         self._job_id, self._attempt = job_id, attempt
 
-    def begin(self, *, worker: str, spec: Mapping[str, Any]) -> None:
+    def begin(
+        self,
+        *,
+        worker: str,
+        spec: Mapping[str, Any],
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         """Write the first line.
 
         Args:
             worker: The worker's name.
             spec: The job's spec in its JSON form.
+            environment: Versions and device, by name.
         """
         self._add(
             kind="begin", format=FORMAT, job=self._job_id, attempt=self._attempt,
-            worker=worker, time=now_ms(), spec=spec,
+            worker=worker, time=now_ms(), spec=spec, environment=environment or {},
         )  # fmt: skip
 
     def data(self, **facts: Any) -> None:

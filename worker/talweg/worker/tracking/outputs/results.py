@@ -15,6 +15,7 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.errors import WorkerError
 from talweg.worker.tracking.attempts import SpooledAttempt
 from talweg.worker.tracking.errors import TrackingError, translated, uploading
+from talweg.worker.tracking.labels import model_name, model_params
 from talweg.worker.tracking.outputs.evidence import send_evidence
 from talweg.worker.tracking.outputs.replayed import send_replay
 from talweg.worker.tracking.runs import RunId, Runs
@@ -32,6 +33,7 @@ from talweg.worker.tracking.spool import (
     table_file,
 )
 from talweg.worker.tracking.state import DeliveryState
+from talweg.worker.tracking.training_data import training_data
 
 WEIGHTS_FOLDER = "weights"
 
@@ -83,7 +85,7 @@ def send_outputs(
         ("replay", REPLAY in attempt.files, lambda: send_replay(attempt, run, runs)),
         ("plots", spec.outputs.plots, lambda: _send_plots(attempt, spec, run, runs)),
         ("weights", has_model, lambda: _send_weights(attempt, run, runs)),
-        ("model", has_model, lambda: _send_model(attempt, run, runs, state, save)),
+        ("model", has_model, lambda: _send_model(attempt, spec, run, runs, state, save)),
     ]
     for name, wanted, step in steps:
         if wanted:
@@ -153,6 +155,7 @@ def _send_weights(attempt: SpooledAttempt, run: RunId, runs: Runs) -> None:
 
 def _send_model(
     attempt: SpooledAttempt,
+    spec: JobSpec,
     run: RunId,
     runs: Runs,
     state: DeliveryState,
@@ -162,7 +165,7 @@ def _send_model(
     from talweg.worker.artifacts import mlflow_flavour, predictor  # noqa: PLC0415
 
     if not state.model_id:
-        state.model_id = _find_or_create_model(run, runs, state, save)
+        state.model_id = _find_or_create_model(spec, run, runs, state, save)
         state.creating_model = False
         save()
     model, example = predictor.load(attempt.folder), predictor.load_example(attempt.folder)
@@ -178,10 +181,12 @@ def _send_model(
     except mlflow_flavour.UploadError as exc:
         with uploading():
             raise exc.__cause__ or exc from None
+    data = training_data(spec, attempt.data) if attempt.data is not None else None
+    runs.link(run.run_id, attempt.results, model_id=state.model_id, data=data)
 
 
 def _find_or_create_model(
-    run: RunId, runs: Runs, state: DeliveryState, save: Callable[[], None]
+    spec: JobSpec, run: RunId, runs: Runs, state: DeliveryState, save: Callable[[], None]
 ) -> str:
     if state.creating_model:
         model_ids = runs.find_models(run)
@@ -190,4 +195,4 @@ def _find_or_create_model(
             state.unanswered = max(0, state.unanswered - 1)
             return model_ids[0]
     with state.asking("creating_model", save):
-        return runs.create_model(run)
+        return runs.create_model(run, name=model_name(spec), params=model_params(spec))

@@ -1,0 +1,50 @@
+"""What a worker runs on: versions and device, for those who compare runs."""
+
+import platform
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+_CPU_INFO = Path("/proc/cpuinfo")
+
+
+def environment(device: str) -> Mapping[str, str]:
+    """Return the versions that a job runs with, and the name of its device.
+
+    Args:
+        device: cpu or cuda.
+    """
+    facts = dict(_versions())
+    if device == "cuda":
+        facts["cuda"] = torch.version.cuda or ""
+    facts["device"] = _gpu() if device == "cuda" else _cpu()
+    return {name: text for name, text in facts.items() if text}
+
+
+@cache
+def _versions() -> Mapping[str, str]:
+    return {
+        "version": version("talweg"),
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+    }
+
+
+def _gpu() -> str:
+    with suppress(RuntimeError, AssertionError):
+        return torch.cuda.get_device_name()
+    return "CUDA"
+
+
+@cache
+def _cpu() -> str:
+    with suppress(OSError):
+        for line in _CPU_INFO.read_text().splitlines():
+            name, _, text = line.partition(":")
+            if name.strip() == "model name" and text.strip():
+                return text.strip()
+    return platform.processor() or platform.machine()
