@@ -219,7 +219,8 @@ def test_compare(talweg: Talweg, client: Client, worker: Worker) -> None:
     done = talweg("compare", *(job.id for job in jobs[:2]), never.id, "--link")
     assert (
         "MLflow: http://127.0.0.1:5000/#/compare-runs"
-        "?runs=%5B%22a%22%2C%22b%22%5D&experiments=%5B%221%22%5D\n" in done.out
+        "?runs=%5B%22a%22%2C%22b%22%5D&experiments=%5B%221%22%5D&workflowType=machine_learning\n"
+        in done.out
     )
 
 

@@ -45,7 +45,9 @@ async def test_a_link_follows_mlflow_to_another_address(rules: Rules) -> None:
     await rules.tracking.set_run(row.name, expected="", run=run)
     for base, url in {
         "": run.url,
-        "http://user:word@mlflow:8080/pages/": "http://mlflow:8080/pages/#/experiments/7/runs/r",
+        "http://user:word@mlflow:8080/pages/": (
+            "http://mlflow:8080/pages/#/experiments/7/runs/r?workflowType=machine_learning"
+        ),
     }.items():
         service = JobService(rules.database, rules.status, tracking_uri=base)
         view = await service.get(row.name)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from talweg.client._values import JobState
+from talweg.spec.tracking import TRAINING_VIEW
 from talweg.v1 import jobs_pb2, options_pb2
 
 if TYPE_CHECKING:
@@ -219,9 +220,14 @@ def compare_url(jobs: Iterable["Job"]) -> str | None:
     base = tracked[0].url.partition("/#/")[0]
     experiments = list(dict.fromkeys(tracking.experiment_id for tracking in tracked))
     if len(tracked) > MAX_LINKED_RUNS:
-        return f"{base}/#/experiments/{quote(experiments[0])}" if len(experiments) == 1 else None
+        if len(experiments) > 1:
+            return None
+        return f"{base}/#/experiments/{quote(experiments[0])}/runs?{TRAINING_VIEW}"
     runs = [tracking.run_id for tracking in tracked]
-    return f"{base}/#/compare-runs?runs={_as_query(runs)}&experiments={_as_query(experiments)}"
+    return (
+        f"{base}/#/compare-runs?runs={_as_query(runs)}&experiments={_as_query(experiments)}"
+        f"&{TRAINING_VIEW}"
+    )
 
 
 def _named(names: Sequence[str]) -> str:

@@ -31,11 +31,3 @@ class StartError(DeployError):
 
 class TooManyWorkersError(DeployError):
     """There are fewer GPUs than workers that were asked for."""
-
-    def __init__(self, num_workers: int, num_gpus: int) -> None:
-        """Say how many there are."""
-        super().__init__(
-            f"--workers must be <= {num_gpus}, the GPUs of this machine, but got {num_workers}: "
-            "a worker needs a GPU of its own. For workers on the CPU set CUDA_VISIBLE_DEVICES to "
-            "an empty text"
-        )

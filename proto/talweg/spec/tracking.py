@@ -1,6 +1,11 @@
 """The pages of MLflow that links lead to: addresses that worker, server and client agree on."""
 
+from typing import Final
 from urllib.parse import urlsplit, urlunsplit
+
+TRAINING_VIEW: Final = "workflowType=machine_learning"
+"""Leads to the view of training runs, and not to that of language models. MLflow 3 reads it behind
+the fragment."""
 
 
 def run_page(base: str, *, experiment_id: str, run_id: str) -> str:
@@ -16,5 +21,5 @@ def run_page(base: str, *, experiment_id: str, run_id: str) -> str:
         return ""
     # Whoever reads the record need not know by which name and password results come.
     host = netloc.rpartition("@")[2]
-    page = f"/experiments/{experiment_id}/runs/{run_id}"
+    page = f"/experiments/{experiment_id}/runs/{run_id}?{TRAINING_VIEW}"
     return urlunsplit((scheme, host, f"{path.rstrip('/')}/", "", page))

@@ -49,7 +49,8 @@ def test_run_holds_what_the_job_did(
     held = jobs.get(assignment.lease.job).tracking
     assert held.complete
     assert (held.run_id, held.experiment_id) == (run.info.run_id, run.info.experiment_id)
-    assert held.url.endswith(f"/#/experiments/{held.experiment_id}/runs/{held.run_id}")
+    page = f"/#/experiments/{held.experiment_id}/runs/{held.run_id}"
+    assert held.url.endswith(f"{page}?workflowType=machine_learning")
     assert run.info.run_name == "a name"
     assert run.info.status == "FINISHED"
     params = run.data.params

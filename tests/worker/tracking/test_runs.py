@@ -18,10 +18,11 @@ def test_an_error_does_not_tell_the_password(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("public", "expected"),
     [
-        (None, "http://mlflow:5000/#/experiments/1/runs/r"),
-        ("https://user:secret@ml.example/base", "https://ml.example/base/#/experiments/1/runs/r"),
+        (None, "http://mlflow:5000/"),
+        ("https://user:secret@ml.example/base", "https://ml.example/base/"),
     ],
 )
 def test_links_are_for_people(public: str | None, expected: str) -> None:
     runs = Runs("http://name:secret@mlflow:5000", public_uri=public)
-    assert runs.url(RunId("r", "1")) == expected
+    page = "#/experiments/1/runs/r?workflowType=machine_learning"
+    assert runs.url(RunId("r", "1")) == expected + page

@@ -70,7 +70,11 @@ class EmbeddedPlan:
             TooManyWorkersError: There are fewer GPUs than workers.
         """
         if num_workers is not None and gpus and num_workers > len(gpus):
-            raise TooManyWorkersError(num_workers, len(gpus))
+            raise TooManyWorkersError(
+                f"--workers must be <= {len(gpus)}, the GPUs of this machine, but got "
+                f"{num_workers}: a worker needs a GPU of its own. For workers on the CPU set "
+                "CUDA_VISIBLE_DEVICES to an empty text"
+            )
         self._num_workers = num_workers or max(1, len(gpus))
         self._folder = folder
         self._settings = settings
