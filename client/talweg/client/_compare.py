@@ -8,11 +8,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from talweg.client._values import JobState
+from talweg.client._values import JobState, pandas
 from talweg.spec.tracking import TRAINING_VIEW
 from talweg.v1 import jobs_pb2, options_pb2
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from talweg.client._jobs import Job
 
 _MOST_NAMED = 5
@@ -177,6 +179,38 @@ class Comparison:
             yield f"far worse than the trivial predictor: {_named(worse)}"
         if outliers := [row.job for row in rows if row.outlier]:
             yield f"outliers, which the median bears and the mean does not: {_named(outliers)}"
+
+    def to_pandas(self) -> "DataFrame":
+        """Return the jobs as a data frame: a row a job, with its group, value, seed and marks.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        rows = [
+            {
+                **dict(zip(self.group_by, group.labels, strict=True)),
+                "job": row.job,
+                "state": str(row.state),
+                "seed": row.seed,
+                self.metric: row.value,
+                "step": row.step,
+                "best_weights": row.best_weights,
+                "worse_than_trivial": row.worse_than_trivial,
+                "outlier": row.outlier,
+            }
+            for group in self.groups
+            for row in group.rows
+        ]
+        frame: DataFrame = pandas().DataFrame(rows)
+        return frame
+
+    def _repr_html_(self) -> str:
+        """Show the table with the notes below it."""
+        from talweg.client import _html
+
+        header, *rows = self.table()
+        notes = "".join(f"<div><small>{_html.text(note)}</small></div>" for note in self.notes)
+        return f"<div><b>{_html.text(self.title)}</b></div>{_html.table(header, rows)}{notes}"
 
     def table(self) -> list[list[str]]:
         """Return the cells of a table, the header first."""

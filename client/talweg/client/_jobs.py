@@ -7,10 +7,10 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from talweg.client._errors import JobFailed, Unavailable, WaitTimeout, from_spec_error
+from talweg.client._errors import JobFailed, TalwegError, Unavailable, WaitTimeout, from_spec_error
 from talweg.client._files import to_spec
 from talweg.client._values import JobMetrics, JobResult, JobState
-from talweg.spec import SpecError, job_id, override, to_dict
+from talweg.spec import SpecError, display_name, job_id, override, to_dict
 from talweg.v1 import jobs_pb2
 from talweg.v1.spec_pb2 import JobSpec
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from talweg.client._connection import Connection
     from talweg.v1.replay_pb2 import ReplayReport
 
+FRESH_SECONDS = 1.0
+"""A state that is older is asked for again."""
+_CURVES = ("train/loss_mean", "val/loss")
 Seconds = timedelta | float
 """A duration: a timedelta, or seconds."""
 
@@ -28,7 +31,8 @@ class Job:
     def __init__(self, connection: "Connection", message: jobs_pb2.Job) -> None:
         """Wrap a message; called by `Client`."""
         self._connection = connection
-        self._message = message
+        self._as_of = 0.0
+        self._take_message(message)
 
     @property
     def message(self) -> jobs_pb2.Job:
@@ -47,8 +51,24 @@ class Job:
 
     @property
     def state(self) -> JobState:
-        """The state of the job."""
+        """The state of the job, of a second ago at most; the last known if the server is away."""
+        state = JobState.of(self._message.state)
+        if state.is_final or not self.name or time.monotonic() - self._as_of < FRESH_SECONDS:
+            return state
+        with suppress(TalwegError):
+            self.refresh()
         return JobState.of(self._message.state)
+
+    @property
+    def tracking_url(self) -> str | None:
+        """The page of its run in MLflow; None until there is one.
+
+        Raises:
+            TalwegError: An error of the server.
+        """
+        if not self._message.tracking.url and self.name:
+            self.refresh()
+        return self._message.tracking.url or None
 
     @property
     def spec(self) -> JobSpec:
@@ -80,7 +100,7 @@ class Job:
             TalwegError: An error of the server.
         """
         request = jobs_pb2.GetJobRequest(name=self._named())
-        self._message = self._connection.call(self._connection.jobs.GetJob, request)
+        self._take_message(self._connection.call(self._connection.jobs.GetJob, request))
         return self
 
     def watch(self, after: int = 0) -> Iterator[jobs_pb2.Event]:
@@ -241,7 +261,7 @@ class Job:
         if grace is not None:
             patience = grace if isinstance(grace, timedelta) else timedelta(seconds=grace)
             request.grace_period.FromTimedelta(patience)
-        self._message = self._connection.call(self._connection.jobs.CancelJob, request)
+        self._take_message(self._connection.call(self._connection.jobs.CancelJob, request))
         return self
 
     def pause(self, reason: str = "") -> "Job":
@@ -257,7 +277,7 @@ class Job:
             TalwegError: Another error of the server.
         """
         request = jobs_pb2.PauseJobRequest(name=self._named(), reason=reason)
-        self._message = self._connection.call(self._connection.jobs.PauseJob, request)
+        self._take_message(self._connection.call(self._connection.jobs.PauseJob, request))
         return self
 
     def resume(self) -> "Job":
@@ -268,7 +288,7 @@ class Job:
             TalwegError: Another error of the server.
         """
         request = jobs_pb2.ResumeJobRequest(name=self._named())
-        self._message = self._connection.call(self._connection.jobs.ResumeJob, request)
+        self._take_message(self._connection.call(self._connection.jobs.ResumeJob, request))
         return self
 
     def continue_(
@@ -357,9 +377,38 @@ class Job:
             self._connection, self._connection.call(self._connection.jobs.RetryJob, request)
         )
 
+    def _repr_html_(self) -> str:
+        """Show state, result and curves of the losses, as they are now."""
+        from talweg.client import _html
+
+        if not self.name:
+            return _html.text(repr(self))
+        with suppress(Unavailable):
+            self.refresh()
+        message = self._message
+        lines = [
+            f"<b>{_html.text(display_name(message.spec))}</b> "
+            f"<code>{_html.text(self.id)}</code> {_html.text(self.state)}"
+        ]
+        if message.HasField("result"):
+            result = message.result
+            lines.append(f"{_html.text(result.metric)} <b>{result.value:.5g}</b>")
+        if message.HasField("outcome") and message.outcome.message:
+            lines.append(_html.text(message.outcome.message))
+        if message.tracking.url:
+            lines.append(_html.link(message.tracking.url, "run in MLflow"))
+        with suppress(Unavailable):
+            points = self.metrics(_CURVES, points=True)
+            lines.append(_html.curves({name: points.series(name) for name in _CURVES}))
+        return "".join(f"<div>{line}</div>" for line in lines if line)
+
     def __repr__(self) -> str:
         """Show name and state."""
         return f"<Job {self.name or '(validated only)'} {self.state}>"
+
+    def _take_message(self, message: jobs_pb2.Job) -> None:
+        self._message = message
+        self._as_of = time.monotonic()
 
     def _named(self) -> str:
         if not self.name:
@@ -371,6 +420,7 @@ class Job:
         if event.cursor <= self._message.last_cursor:
             return
         self._message.last_cursor = event.cursor
+        self._as_of = time.monotonic()
         self._message.attempt = max(self._message.attempt, event.attempt)
         if event.HasField("state"):
             self._message.state = event.state.state

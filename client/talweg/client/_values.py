@@ -3,12 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from talweg.spec.states import has_ended
 from talweg.v1 import jobs_pb2
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from talweg.v1.jobs_pb2 import Divergence, MetricPoint, MetricSummary
 
 
@@ -79,3 +82,45 @@ class JobMetrics:
     def series(self, name: str) -> list[tuple[int, float]]:
         """Return the recorded points of a metric as (step, value)."""
         return [(point.step, point.values[name]) for point in self.points if name in point.values]
+
+    def to_pandas(self) -> "DataFrame":
+        """Return the recorded points as a data frame: a row a step, a column a metric.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        rows: dict[int, dict[str, float]] = {}
+        for point in self.points:
+            rows.setdefault(point.step, {}).update(point.values)
+        frame = pandas().DataFrame.from_dict(rows, orient="index").sort_index()
+        frame.index.name = "step"
+        result: DataFrame = frame
+        return result
+
+    def _repr_html_(self) -> str:
+        """Show curves of the points, or the summaries where there are none."""
+        from talweg.client import _html
+
+        names = sorted({name for point in self.points for name in point.values})
+        shown = [name for name in names if "loss" in name] or names
+        drawn = _html.curves({name: self.series(name) for name in shown})
+        rows = [
+            (name, f"{summary.last:.5g}", summary.last_step, summary.count)
+            for name, summary in sorted(self.summaries.items())
+        ]
+        return drawn + _html.table(("metric", "last", "step", "values"), rows)
+
+
+def pandas() -> Any:
+    """Import pandas.
+
+    Raises:
+        ImportError: It is not installed; with how to install it.
+    """
+    try:
+        return import_module("pandas")
+    except ImportError as error:
+        raise ImportError(
+            "to_pandas needs pandas, which is not installed here. Install it with: "
+            "pip install pandas"
+        ) from error
