@@ -170,7 +170,12 @@ def test_model_loads_back_without_pickles_and_predicts_in_the_users_terms(
     np.testing.assert_allclose(predicted, wanted.reshape(predicted.shape), rtol=1e-4, atol=1e-4)
     # Also on a machine with CUDA, where MLflow would ask for it and fail.
     assert model.metadata.flavors["python_function"]["config"] == {"device": "cpu"}
-    assert model.metadata.signature.inputs.inputs[0].shape == (-1, *trained.raw.shape[1:])
+    assert model.metadata.metadata["inputs"]["shape"] == list(trained.raw.shape[1:])
+    flat = trained.raw.flatten(1).numpy()
+    for same in (trained.raw.double().numpy(), trained.raw.tolist(), flat):
+        np.testing.assert_array_equal(model.predict(same), predicted)
+    with pytest.raises(MlflowException, match="this model takes"):
+        model.predict(flat[:, 1:])
     assert np.asarray(model.metadata.load_input_example()).shape[1:] == trained.raw.shape[1:]
 
     folder = Path(tracking.download_artifacts(run.info.run_id, "", str(tmp_path)))

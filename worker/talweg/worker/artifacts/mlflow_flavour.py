@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
-from torch import Tensor, nn
+from torch import Tensor
 
+from talweg.worker.artifacts import talweg_model
+from talweg.worker.artifacts.predictor import Predictor
 from talweg.worker.errors import WorkerError
 
 NAME = "model"
@@ -33,8 +35,16 @@ class _OnCpu:
         self.is_saved = False
 
     def save_model(self, path: str, mlflow_model: Model, **arguments: Any) -> None:
-        mlflow.pytorch.save_model(path=path, mlflow_model=mlflow_model, **arguments)
-        mlflow_model.flavors["python_function"]["config"] = {"device": "cpu"}
+        code = [talweg_model.__file__]
+        mlflow.pytorch.save_model(
+            path=path, mlflow_model=mlflow_model, code_paths=code, **arguments
+        )
+        mlflow_model.flavors["python_function"].update(
+            loader_module=Path(talweg_model.__file__).stem, config={"device": "cpu"}
+        )
+        # MLflow exports by the inputs' schema. Kept, it would hold people to one type of number
+        # and to either names or positions; the loader checks inputs instead.
+        mlflow_model.signature = ModelSignature(outputs=mlflow_model.signature.outputs)
         mlflow_model.save(str(Path(path) / "MLmodel"))
         self.is_saved = True
 
@@ -46,7 +56,7 @@ def requirements() -> list[str]:
 
 
 def log_model(
-    model: nn.Module, example: Tensor, *, run_id: str, model_id: str, tracking_uri: str
+    model: Predictor, example: Tensor, *, run_id: str, model_id: str, tracking_uri: str
 ) -> None:
     """Store a model with signature and input example, loadable with pickles forbidden.
 
@@ -67,6 +77,8 @@ def log_model(
         inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *example.shape[1:]))]),
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *outputs.shape[1:]))]),
     )
+    shape = list(example.shape[1:])
+    names = list(model.input_names) if shape == [len(model.input_names)] else []
     mlflow.set_tracking_uri(tracking_uri)
     flavor = _OnCpu()
     try:
@@ -79,6 +91,7 @@ def log_model(
             model_id=model_id,
             pytorch_model=model,
             input_example=example.numpy(),
+            metadata={"inputs": {"names": names, "shape": shape}},
             signature=signature,
             pip_requirements=requirements(),
             serialization_format="pt2",

@@ -89,6 +89,7 @@ class Predictor(nn.Module):
         """Put a postprocessor behind a network."""
         super().__init__()
         self.network = model.network
+        self.input_names = tuple(model.description.get("inputs", {}).get("names", ()))
         self.register_buffer("input_mean", model.mean)
         self.register_buffer("input_sd", model.sd)
         self._postprocess = _postprocessor(model)
