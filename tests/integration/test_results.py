@@ -52,7 +52,7 @@ def test_run_carries_the_spec_the_metrics_and_the_data(delivered: tuple[Job, Run
     assert run.data.tags["talweg.attempt"] == "1"
     if run.data.tags["talweg.task"] == "regression":
         assert float(run.data.params["loss.huber.delta"]) == 2.0
-        assert run.data.params["tags.team"] == "blue"
+        assert run.data.tags["team"] == "blue"
     assert run.data.params["training.batch_size"] == "32"
     metrics = job.result().metrics
     for name in ("train/loss", "val/loss", "test/loss", "lr", "guard/grad_norm"):
