@@ -41,6 +41,7 @@ def test_the_session_of_the_client_guide_and_the_prediction_of_the_results_page(
     found: dict[str, Any] = {"tracking_uri": stack.tracking}
     exec(compile(code("results.md"), "results.md", "exec"), found)
     assert np.asarray(found["predictions"]).shape == (2, 1)
+    np.testing.assert_array_equal(found["predicted_frame"], found["predictions"])
     values = [
         next(metric.value for metric in model.metrics if metric.key == "test/mae")
         for model in found["models"]
