@@ -235,3 +235,10 @@ class Screen:
             wait_until(shown, timeout=20, what=pattern)
         except TimeoutError as exc:
             raise TimeoutError(f"{exc}; shown: {self.text[-2000:]}") from exc
+
+
+def test_an_encoding_without_all_characters_breaks_no_output(tmp_path: Path) -> None:
+    env = environment(tmp_path) | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    done = talweg("losses", "huber", env=env)
+    assert done.returncode == 0, done.stderr
+    assert "huber" in done.stdout

@@ -90,3 +90,13 @@ def test_all_mistakes_at_once() -> None:
     with pytest.raises(SpecError) as caught:
         override(base(), ["los=1", "training.epochs=3", "tak=2"])
     assert [v.field for v in caught.value.violations] == ["los", "tak"]
+
+
+@pytest.mark.parametrize("path", ["training.seed", "training.epochs", "training.precision"])
+def test_nothing_behind_the_equals_sign_is_refused(path: str) -> None:
+    """As of a shell variable that is not set."""
+    with pytest.raises(SpecError) as caught:
+        override({}, [f"{path}="])
+    (violation,) = caught.value.violations
+    assert violation.field == path
+    assert "shell variable" in violation.hint

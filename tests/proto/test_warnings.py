@@ -28,6 +28,15 @@ def total(*terms: Any) -> dict[str, Any]:
 CASES: dict[str, tuple[dict[str, Any], list[tuple[str, str, str]]]] = {
     "nothing to say": (base(), []),
     "classes": (classes(), []),
+    "a batch larger than the data": (
+        base(training={"epochs": 1, "batch_size": 500}),
+        [("BATCH_ABOVE_DATA", "training.batch_size", "500 is more than the 266 samples")],
+    ),
+    "a batch of all data": (base(training={"epochs": 1, "batch_size": 266}), []),
+    "all steps skipped": (
+        base(training={"epochs": 1, "guard": {"skip": {"max_share": 1}}}),
+        [("ALL_STEPS_SKIPPABLE", "training.guard.skip.max_share", "use a share below 1")],
+    ),
     "probabilities into logits": (
         layers(*PROBABILITIES),
         [("PROBABILITIES_INTO_LOGITS_LOSS", "model.sequential.layers[2].softmax",

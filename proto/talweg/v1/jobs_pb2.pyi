@@ -643,6 +643,10 @@ class Warning(_message.Message):
         """A metric that early stopping, the schedule or checkpoints wait for has no value."""
         PRECISION_SLOW: Warning._Kind.ValueType  # 18
         """The device computes much more slowly in the precision asked for than in float32."""
+        BATCH_ABOVE_DATA: Warning._Kind.ValueType  # 19
+        """A batch is larger than the training split."""
+        ALL_STEPS_SKIPPABLE: Warning._Kind.ValueType  # 23
+        """The guard policy lets training skip all of its steps."""
         SPIKE: Warning._Kind.ValueType  # 21
         """A step's loss or gradient norm is far above those of the steps before it, but finite."""
         WORSE_THAN_TRIVIAL: Warning._Kind.ValueType  # 22
@@ -676,6 +680,10 @@ class Warning(_message.Message):
     """A metric that early stopping, the schedule or checkpoints wait for has no value."""
     PRECISION_SLOW: Warning.Kind.ValueType  # 18
     """The device computes much more slowly in the precision asked for than in float32."""
+    BATCH_ABOVE_DATA: Warning.Kind.ValueType  # 19
+    """A batch is larger than the training split."""
+    ALL_STEPS_SKIPPABLE: Warning.Kind.ValueType  # 23
+    """The guard policy lets training skip all of its steps."""
     SPIKE: Warning.Kind.ValueType  # 21
     """A step's loss or gradient norm is far above those of the steps before it, but finite."""
     WORSE_THAN_TRIVIAL: Warning.Kind.ValueType  # 22

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 import click
 
@@ -95,6 +96,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
         # The words typed so far are in variables of the shell.
         return shell_complete(root, {}, "talweg", COMPLETE_VARIABLE, instruction)
+    for stream in (sys.stdout, sys.stderr):
+        # An encoding without ± or … must not break a table in the middle.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         with root.make_context("talweg", arguments) as context:

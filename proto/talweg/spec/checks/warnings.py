@@ -21,6 +21,8 @@ def warnings_of(case: SpecContext) -> Iterator[Warning]:
     yield from _learning_rate(case)
     yield from _reduction(case)
     yield from _imbalance(case)
+    yield from _batch(case)
+    yield from _skips(case)
 
 
 def _probabilities(case: SpecContext) -> Iterator[Warning]:
@@ -118,3 +120,30 @@ def _imbalance(case: SpecContext) -> Iterator[Warning]:
         "the loss has no class weights: rare classes may never be predicted. Use class "
         "weights, or compare by a metric that weights all classes equally, such as f1_macro",
     )
+
+
+def _batch(case: SpecContext) -> Iterator[Warning]:
+    if case.sizes is None:
+        return
+    num_training, batch = case.sizes[0], case.spec.training.batch_size
+    if batch > num_training > 0:
+        yield Warning(
+            kind=Warning.BATCH_ABOVE_DATA,
+            field="training.batch_size",
+            message=f"{batch} is more than the {num_training} samples to train on: each epoch is "
+            "one step on all of them",
+        )
+
+
+def _skips(case: SpecContext) -> Iterator[Warning]:
+    for policy, part in (
+        ("guard", case.spec.training.guard),
+        ("spikes", case.spec.training.spikes),
+    ):
+        if part.WhichOneof("kind") == "skip" and part.skip.max_share >= 1:
+            yield Warning(
+                kind=Warning.ALL_STEPS_SKIPPABLE,
+                field=f"training.{policy}.skip.max_share",
+                message="all steps may be skipped, and a job that has learnt nothing would "
+                "succeed: use a share below 1, such as 0.01",
+            )

@@ -151,6 +151,14 @@ def _long_form(value: object, descriptor: Descriptor, path: str) -> dict[str, An
 
 
 def _value(field: Field, text: str, path: str) -> Any:
+    if not text.strip() and field.message is None and field.type is not Type.TEXT:
+        # It is far more often a shell variable that is not set than a wish for the default.
+        raise _refused(
+            path,
+            "nothing behind the equals sign",
+            field.allowed,
+            "if a shell variable stands there, it is not set; for the default, leave it out",
+        )
     value = read(text, source=path)
     if field.type is Type.TEXT and not field.is_list and not isinstance(value, (str, dict)):
         # Where a text is wanted, 2024 needs no quotes; nothing still takes the setting out.
