@@ -1,10 +1,13 @@
 """The package as a whole: its public names, what it imports, its generated code."""
 
+import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import google.rpc
 import pytest
 
 import talweg.spec
@@ -115,3 +118,31 @@ def test_stale_code_is_named_and_written_anew(tmp_path: Path) -> None:
     assert not (package / "gone_pb2.py").exists()
     assert (package / "tasks_pb2.pyi").exists()
     assert not list(package.glob("losses_pb2_grpc*"))
+
+
+def test_no_option_holds_a_list_of_messages() -> None:
+    """Which @grpc/proto-loader cannot parse: the field is written once for each instead."""
+    for path in sorted((ROOT / "proto/talweg/v1").glob("*.proto")):
+        assert not re.search(r"\w+: \[\s*\{", path.read_text()), path.name
+
+
+def test_node_loads_the_protos(tmp_path: Path) -> None:
+    node = shutil.which("node")
+    package = os.environ.get("PROTO_LOADER", "")
+    if node is None or not package:
+        pytest.skip("needs node, and the folder of @grpc/proto-loader in PROTO_LOADER")
+    script = (
+        "const loader = require(process.argv[1]);"
+        "const options = {includeDirs: process.argv.slice(3)};"
+        "const loaded = loader.loadSync(process.argv[2], options);"
+        "console.log(Object.keys(loaded).filter(name => name.endsWith('Service')).join());"
+    )
+    common = Path(google.rpc.__path__[0]).parents[1]
+    for name, service in (("jobs", "JobService"), ("system", "SystemService")):
+        done = subprocess.run(
+            [node, "-e", script, package, f"talweg/v1/{name}.proto", ROOT / "proto", common],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert f"talweg.v1.{service}" in done.stdout, done.stderr

@@ -8,11 +8,16 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
+)
+from grpc_reflection.v1alpha.reflection_pb2 import (
+    ServerReflectionRequest,
+    ServerReflectionResponse,
 )
 from sqlalchemy import create_engine, text
 from tests.server.conftest import Running, Start
@@ -388,3 +393,30 @@ async def test_health_follows_the_database(start: Start, postgres_url: str) -> N
         await becomes(health_pb2.HealthCheckResponse.SERVING)
         await submit(running)
     engine.dispose()
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+async def test_tools_of_either_version_of_reflection_are_answered(
+    running: Running, version: str
+) -> None:
+    ask = running.channel.stream_stream(
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+        request_serializer=ServerReflectionRequest.SerializeToString,
+        response_deserializer=ServerReflectionResponse.FromString,
+    )
+    call = ask(
+        iter(
+            [
+                ServerReflectionRequest(list_services=""),
+                ServerReflectionRequest(file_containing_symbol="talweg.v1.JobService"),
+            ]
+        )
+    )
+    listed, described = [response async for response in call]
+    names = {service.name for service in listed.list_services_response.service}
+    assert {"talweg.v1.JobService", "grpc.reflection.v1.ServerReflection"} <= names
+    files = [
+        FileDescriptorProto.FromString(content)
+        for content in described.file_descriptor_response.file_descriptor_proto
+    ]
+    assert "talweg/v1/jobs.proto" in {file.name for file in files}

@@ -8,7 +8,6 @@ from contextlib import suppress
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 from sqlalchemy.exc import DBAPIError
 
 from talweg.server import limits
@@ -21,6 +20,7 @@ from talweg.server.queueing.dispatcher import Dispatcher
 from talweg.server.queueing.outage import Outage
 from talweg.server.queueing.presence import Presence
 from talweg.server.queueing.wake_ups import WakeUps
+from talweg.server.reflection import add_reflection
 from talweg.server.servicers.catalog import CatalogServicer
 from talweg.server.servicers.jobs import JobServicer, JobServices
 from talweg.server.servicers.system import SystemServicer
@@ -201,9 +201,7 @@ class Server:
         )
         add_CatalogServiceServicer_to_server(CatalogServicer(), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
-        reflection.enable_server_reflection(
-            (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc
-        )
+        add_reflection(self._grpc, (*SERVICES, health.SERVICE_NAME))
 
     def _listen(self) -> str:
         listen = self._settings.listen
