@@ -6,8 +6,12 @@ All texts come from elsewhere, and are escaped.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from typing import TYPE_CHECKING
 
-from talweg.spec import drop_control
+from talweg.spec import display_name, drop_control
+
+if TYPE_CHECKING:
+    from talweg.v1.jobs_pb2 import Job
 
 Series = Sequence[tuple[int, float]]
 """Points of a metric as (step, value)."""
@@ -35,6 +39,27 @@ def link(url: str, name: str) -> str:
     if not url.startswith(("http://", "https://")):
         return text(name)
     return f'<a href="{text(url)}" target="_blank" rel="noopener">{text(name)}</a>'
+
+
+def of_job(message: "Job", state: str, drawn: str) -> str:
+    """Return what a notebook shows of a job.
+
+    Args:
+        message: The job.
+        state: Its state.
+        drawn: HTML of its curves; may be empty.
+    """
+    name = text(display_name(message.spec))
+    id_ = text(message.name.removeprefix("jobs/"))
+    lines = [f"<b>{name}</b> <code>{id_}</code> {text(state)}"]
+    if message.HasField("result"):
+        lines.append(f"{text(message.result.metric)} <b>{message.result.value:.5g}</b>")
+    if message.HasField("outcome") and message.outcome.message:
+        lines.append(text(message.outcome.message))
+    if message.tracking.url:
+        lines.append(link(message.tracking.url, "run in MLflow"))
+    lines.append(drawn)
+    return "".join(f"<div>{line}</div>" for line in lines if line)
 
 
 def curves(series: Mapping[str, Series]) -> str:

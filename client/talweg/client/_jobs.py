@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from talweg.client._errors import JobFailed, TalwegError, Unavailable, WaitTimeout, from_spec_error
 from talweg.client._files import to_spec
 from talweg.client._values import JobMetrics, JobResult, JobState
-from talweg.spec import SpecError, display_name, job_id, override, to_dict
+from talweg.spec import SpecError, job_id, override, to_dict
 from talweg.v1 import jobs_pb2
 from talweg.v1.spec_pb2 import JobSpec
 
@@ -385,22 +385,11 @@ class Job:
             return _html.text(repr(self))
         with suppress(Unavailable):
             self.refresh()
-        message = self._message
-        lines = [
-            f"<b>{_html.text(display_name(message.spec))}</b> "
-            f"<code>{_html.text(self.id)}</code> {_html.text(self.state)}"
-        ]
-        if message.HasField("result"):
-            result = message.result
-            lines.append(f"{_html.text(result.metric)} <b>{result.value:.5g}</b>")
-        if message.HasField("outcome") and message.outcome.message:
-            lines.append(_html.text(message.outcome.message))
-        if message.tracking.url:
-            lines.append(_html.link(message.tracking.url, "run in MLflow"))
+        drawn = ""
         with suppress(Unavailable):
             points = self.metrics(_CURVES, points=True)
-            lines.append(_html.curves({name: points.series(name) for name in _CURVES}))
-        return "".join(f"<div>{line}</div>" for line in lines if line)
+            drawn = _html.curves({name: points.series(name) for name in _CURVES})
+        return _html.of_job(self._message, str(self.state), drawn)
 
     def __repr__(self) -> str:
         """Show name and state."""

@@ -7,7 +7,7 @@ import pytest
 from talweg.spec import fill, from_dict
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.environment import environment
-from talweg.worker.tracking.labels import (
+from talweg.worker.tracking.outputs.labels import (
     cut,
     description,
     job_tags,

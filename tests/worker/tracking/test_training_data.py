@@ -11,7 +11,7 @@ from tests.worker.tracking.spools import SUCCEEDED, runs_of, writer_of
 
 from talweg.worker.settings import Settings
 from talweg.worker.tracking.delivery import Delivery
-from talweg.worker.tracking.training_data import training_data
+from talweg.worker.tracking.outputs.training_data import training_data
 
 FACTS: dict[str, Any] = {
     "kind": "data",

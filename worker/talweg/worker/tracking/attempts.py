@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from talweg.worker.tracking.labels import is_result
+from talweg.worker.tracking.outputs.labels import is_result
 from talweg.worker.tracking.spool import (
     LINES,
     LOST,

@@ -17,13 +17,13 @@ from talweg.worker.tracking.attempts import SpooledAttempt
 from talweg.worker.tracking.ending import Ending, EndQuery
 from talweg.worker.tracking.errors import RefusedError, RunGoneError, TrackingBusyError
 from talweg.worker.tracking.home import close_surplus, ensure_run
-from talweg.worker.tracking.labels import NOTE_TAG, description, job_tags, parameters
+from talweg.worker.tracking.outputs.labels import NOTE_TAG, description, job_tags, parameters
 from talweg.worker.tracking.outputs.results import send_diagnoses, send_outputs
+from talweg.worker.tracking.outputs.training_data import training_data
 from talweg.worker.tracking.record import Record
 from talweg.worker.tracking.runs import RunId, Runs, longest_call_seconds
 from talweg.worker.tracking.spool import Point, attempts, now_ms
 from talweg.worker.tracking.state import DeliveryState
-from talweg.worker.tracking.training_data import training_data
 
 # Whoever wrote something so short a time ago holds the job's lease.
 _FRESH_MS = 2_000

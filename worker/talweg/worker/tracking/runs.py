@@ -34,9 +34,9 @@ from mlflow.exceptions import MlflowException
 from talweg.spec.tracking import run_page
 from talweg.worker.tracking.backends.backend import Backend, HttpBackend
 from talweg.worker.tracking.errors import RefusedError, RunGoneError
-from talweg.worker.tracking.labels import cut
+from talweg.worker.tracking.outputs.labels import cut
+from talweg.worker.tracking.outputs.training_data import TrainingData
 from talweg.worker.tracking.spool import Point
-from talweg.worker.tracking.training_data import TrainingData
 
 MAX_METRICS = 1000
 MAX_PARAMS = 100

@@ -15,9 +15,10 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.errors import WorkerError
 from talweg.worker.tracking.attempts import SpooledAttempt
 from talweg.worker.tracking.errors import TrackingError, translated, uploading
-from talweg.worker.tracking.labels import model_name, model_params
 from talweg.worker.tracking.outputs.evidence import send_evidence
+from talweg.worker.tracking.outputs.labels import model_name, model_params
 from talweg.worker.tracking.outputs.replayed import send_replay
+from talweg.worker.tracking.outputs.training_data import training_data
 from talweg.worker.tracking.runs import RunId, Runs
 from talweg.worker.tracking.spool import (
     DIVERGENCE,
@@ -33,7 +34,6 @@ from talweg.worker.tracking.spool import (
     table_file,
 )
 from talweg.worker.tracking.state import DeliveryState
-from talweg.worker.tracking.training_data import training_data
 
 WEIGHTS_FOLDER = "weights"
 

@@ -44,11 +44,7 @@ def diagnose(
         loss_of: Runs a batch through network and loss.
         explain: Tells what the task knows of a loss that is not a number.
     """
-    norms = {
-        name: _norm(parameter.grad)
-        for name, parameter in state.model.named_parameters()
-        if parameter.grad is not None
-    }
+    norms = _norms(state)
     what, value = _refused_value(reading, norms)
     explanations: list[Explanation] = []
 
@@ -82,6 +78,15 @@ def diagnose(
         quarter_turns=quarter_turns[:MOST_SAMPLES],
         bad_samples=sorted({*evidence.bad_inputs, *evidence.bad_targets}),
     )
+
+
+def _norms(state: TrainingState) -> dict[str, float]:
+    """Return the norm of each parameter's gradient, by name."""
+    return {
+        name: _norm(parameter.grad)
+        for name, parameter in state.model.named_parameters()
+        if parameter.grad is not None
+    }
 
 
 def _refused_value(reading: Reading, norms: Mapping[str, float]) -> tuple[str, float]:
