@@ -74,6 +74,7 @@ def test_run_holds_what_the_job_did(
         "talweg.attempt": "1",
         "talweg.state": "SUCCEEDED",
         "talweg.warnings": "REDUCTION_SUM: hm",
+        "team": "blue",
     }
     assert run.data.metrics == {"train/loss": 1 / 29, "lr": 0.01, "test/mae": 0.1 + 0.2}
     assert steps_of(tracking, run, "train/loss") == list(range(1, 30))
