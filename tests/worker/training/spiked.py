@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from tests.worker.training.jobs import job
 from tests.worker.training.poisoned import CPU, Run
+from torch import Tensor
 
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tasks import Batch
@@ -64,8 +65,11 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 """A job of each task."""
 OF_BATCHES = {"detection", "self_supervised"}
-"""Tasks whose networks normalise their batches, so that no single sample can do much: here the
-whole batch is blank, as that of a dead camera."""
+"""Tasks whose networks normalise their batches, so that inputs bound what a step can do: here the
+whole batch is blank, as that of a dead camera, and its loss is raised."""
+RAISED = 1e3
+"""What the loss of a blank batch is multiplied by. What normalisation makes of a constant alone is
+rounding, which differs from one process to the next."""
 ROW = 3
 """The place in its batch of the sample that is far off."""
 FACTOR = -1e4
@@ -107,3 +111,7 @@ class Spiked(Run):
         else:
             arrays["x"][ROW] *= FACTOR
         return Batch(arrays, batch.share)
+
+    def _loss_of(self, batch: Batch) -> Tensor:
+        loss = super()._loss_of(batch)
+        return RAISED * loss if self._is_blank and not batch.arrays["x"].any() else loss
