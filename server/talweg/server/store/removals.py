@@ -40,7 +40,7 @@ def referrers(connection: Connection, ids: Collection[str]) -> Mapping[str, Sequ
         connection: To read by.
         ids: Ids of jobs.
     """
-    found: dict[str, list[str]] = {}
+    users: dict[str, list[str]] = {}
     statement = (
         select(links.c.target, jobs.c.id)
         .join(jobs, jobs.c.seq == links.c.job)
@@ -48,8 +48,8 @@ def referrers(connection: Connection, ids: Collection[str]) -> Mapping[str, Sequ
         .order_by(jobs.c.seq)
     )
     for target, id_ in connection.execute(statement):
-        found.setdefault(target, []).append(job_name(id_))
-    return found
+        users.setdefault(target, []).append(job_name(id_))
+    return users
 
 
 def remove(tx: Transaction, row: JobRow) -> None:

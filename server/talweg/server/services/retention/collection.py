@@ -8,11 +8,11 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, select
 
-from talweg.server.errors import DatabaseUnavailable, InvalidRequest, JobInUse, JobNotEnded
+from talweg.server.errors import DatabaseUnavailable, InvalidRequest
 from talweg.server.filters import parse_filter
 from talweg.server.queueing.outage import Outage
 from talweg.server.services.comparison.results import results
-from talweg.server.services.retention.deletion import check_deletable
+from talweg.server.services.retention.deletion import is_on_its_way
 from talweg.server.store import jobs, listing, removals
 from talweg.server.store.clock import current_time, microseconds
 from talweg.server.store.database import Database, Transaction
@@ -131,24 +131,28 @@ def _chosen(
     ended = [row for row in rows if row.ended]
     old = [row for row in ended if row.end_time is not None and row.end_time <= before]
     worth = set(_worth_keeping(connection, ended, keep))
-    gone: list[JobRow] = []
-    for row in old:
-        # The newest come first, so that what they refer to may go with them.
-        if len(gone) < MOST_AT_ONCE and row.seq not in worth:
-            if _is_free(connection, row, {each.name for each in gone}):
-                gone.append(row)
+    candidates = [row for row in old if row.seq not in worth and not is_on_its_way(row, now)]
+    gone = _unneeded(connection, candidates)
     return Collected(gone, len(old) - len(gone))
 
 
-def _is_free(connection: Connection, row: JobRow, gone: set[str]) -> bool:
-    try:
-        check_deletable(connection, row)
-    except JobNotEnded:
-        return False
-    except JobInUse:
-        users = removals.referrers(connection, [row.id])[row.id]
-        return all(user in gone for user in users)
-    return True
+def _unneeded(connection: Connection, candidates: Sequence[JobRow]) -> list[JobRow]:
+    """Return those that no other job refers to, but for jobs that go with them.
+
+    Args:
+        connection: To read by.
+        candidates: The newest first, so that what they refer to may go with them.
+    """
+    gone: dict[str, JobRow] = {}
+    for start in range(0, len(candidates), MOST_AT_ONCE):
+        rows = candidates[start : start + MOST_AT_ONCE]
+        users = removals.referrers(connection, [row.id for row in rows])
+        for row in rows:
+            if len(gone) == MOST_AT_ONCE:
+                return list(gone.values())
+            if all(user in gone for user in users.get(row.id, ())):
+                gone[row.name] = row
+    return list(gone.values())
 
 
 def _worth_keeping(

@@ -1,12 +1,14 @@
 """Deleting jobs on request."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from talweg.server.errors import InvalidRequest, JobInUse, JobNotEnded, JobNotFound
 from talweg.server.services.arguments import job_of
 from talweg.server.store import jobs, removals
+from talweg.server.store.clock import current_time, microseconds
 from talweg.server.store.database import Database, Transaction
 from talweg.server.store.removals import Removal
 from talweg.server.store.rows import JobRow
@@ -14,6 +16,9 @@ from talweg.v1.jobs_pb2 import Job, TrackingRun
 
 _MAX_PAGE = 1000
 _MOST_NAMED = 3
+# How long after its end a job's run may still be made. A job that was lost before it had any
+# results gets none, and must not be kept for them.
+_RUN_MADE_WITHIN = microseconds(timedelta(days=1))
 
 
 class DeletionService:
@@ -99,7 +104,8 @@ def check_deletable(connection: Connection, row: JobRow, *, force: bool = False)
             f"{row.name} is {state}: cancel it first",
             metadata={"job": row.name, "state": state},
         )
-    if not force and is_on_its_way(row):
+    now: int = connection.scalar(select(current_time())) or 0
+    if not force and is_on_its_way(row, now):
         raise JobNotEnded(
             f"the results of {row.name} are still on their way to MLflow: delete it once they "
             "have arrived, or force it",
@@ -110,6 +116,13 @@ def check_deletable(connection: Connection, row: JobRow, *, force: bool = False)
         raise JobInUse(row.name, users[:_MOST_NAMED], len(users))
 
 
-def is_on_its_way(row: JobRow) -> bool:
-    """Return whether an ended job has a run in MLflow to which results may still come."""
-    return row.tracking is not None and not TrackingRun.FromString(row.tracking).complete
+def is_on_its_way(row: JobRow, now: int) -> bool:
+    """Return whether results of an ended job may still come to MLflow.
+
+    Args:
+        row: The job.
+        now: The record's time, in microseconds.
+    """
+    if row.tracking is not None:
+        return not TrackingRun.FromString(row.tracking).complete
+    return row.attempt > 0 and (row.end_time or now) > now - _RUN_MADE_WITHIN
