@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from google.protobuf.message import Message
-from tests.proto.specs import base, classes, random_spec
+from tests.proto.specs import OWN_DATA, base, classes, random_spec
 
 from talweg.spec import (
     check_message,
@@ -189,7 +189,7 @@ def test_defaults_are_within_their_bounds(seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "dataset", [entry.name for entry in datasets() if VAE in entry.facts.tasks]
+    "dataset", [e.name for e in datasets() if VAE in e.facts.tasks and e.name not in OWN_DATA]
 )
 @pytest.mark.parametrize("loss", ["vae", {"sum": {"terms": [{"loss": {"vae": {"beta": 4}}}]}}])
 def test_samples_are_reconstructed_as_the_data_allow(dataset: str, loss: Any) -> None:
@@ -205,5 +205,5 @@ def test_samples_are_reconstructed_as_the_data_allow(dataset: str, loss: Any) ->
 
 def test_every_data_set_of_samples_says_whether_they_are_in_the_unit_range() -> None:
     for entry in datasets():
-        if VAE in entry.facts.tasks:
+        if VAE in entry.facts.tasks and entry.name not in OWN_DATA:
             assert entry.facts.HasField("in_unit_range"), entry.name

@@ -877,6 +877,7 @@ class DatasetFacts(_message.Message):
     ARRAYS_FIELD_NUMBER: _builtins.int
     NEGATIVE_TARGETS_FIELD_NUMBER: _builtins.int
     IN_UNIT_RANGE_FIELD_NUMBER: _builtins.int
+    NUM_TARGETS_FIELD_NUMBER: _builtins.int
     num_samples: _builtins.int
     num_classes: _builtins.int
     """Number of classes or labels; 0 for regression targets."""
@@ -886,6 +887,8 @@ class DatasetFacts(_message.Message):
     """Some of its targets are negative."""
     in_unit_range: _builtins.bool
     """Whether all numbers of its inputs are in [0, 1]; absent where that is not known."""
+    num_targets: _builtins.int
+    """Number of targets per sample; 0 where the classes or the data set's parameters tell."""
     @_builtins.property
     def tasks(self) -> _containers.RepeatedScalarFieldContainer[Global___TaskKind.ValueType]:
         """The tasks that its targets suit."""
@@ -910,10 +913,11 @@ class DatasetFacts(_message.Message):
         arrays: _abc.Iterable[_builtins.str] | None = ...,
         negative_targets: _builtins.bool = ...,
         in_unit_range: _builtins.bool | None = ...,
+        num_targets: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_in_unit_range", b"_in_unit_range", "in_unit_range", b"in_unit_range"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_in_unit_range", b"_in_unit_range", "arrays", b"arrays", "description", b"description", "in_unit_range", b"in_unit_range", "negative_targets", b"negative_targets", "num_classes", b"num_classes", "num_samples", b"num_samples", "reference", b"reference", "shape", b"shape", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_in_unit_range", b"_in_unit_range", "arrays", b"arrays", "description", b"description", "in_unit_range", b"in_unit_range", "negative_targets", b"negative_targets", "num_classes", b"num_classes", "num_samples", b"num_samples", "num_targets", b"num_targets", "reference", b"reference", "shape", b"shape", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__in_unit_range: _TypeAlias = _typing.Literal["in_unit_range"]  # noqa: Y015
     _WhichOneofArgType__in_unit_range: _TypeAlias = _typing.Literal["_in_unit_range", b"_in_unit_range"]  # noqa: Y015

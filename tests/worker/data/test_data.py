@@ -23,7 +23,12 @@ from talweg.worker import data
 from talweg.worker.data.loading import BundleCache
 from talweg.worker.errors import UserSpecError
 
-MEMBERS = [field.name for field in Dataset.DESCRIPTOR.oneofs_by_name["kind"].fields]
+OWN_DATA = ("stored", "file")
+MEMBERS = [
+    field.name
+    for field in Dataset.DESCRIPTOR.oneofs_by_name["kind"].fields
+    if field.name not in OWN_DATA
+]
 
 
 def job(name: Any, task: str = "regression", **fields: Any) -> JobSpec:

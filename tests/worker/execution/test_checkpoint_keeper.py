@@ -9,6 +9,7 @@ import torch
 from tests._hostile import CHECKPOINTS
 from tests.worker._jobs import tiny_spec
 
+from talweg.blobs import Blobs
 from talweg.server.services.attempts import reports
 from talweg.spec import has_control
 from talweg.v1.jobs_pb2 import Checkpoint
@@ -16,7 +17,6 @@ from talweg.v1.workers_pb2 import Assignment, Lease
 from talweg.worker.errors import StoreAwayError, UserSpecError
 from talweg.worker.execution.checkpoints import keeper as keeper_module
 from talweg.worker.execution.checkpoints.keeper import CheckpointKeeper
-from talweg.worker.storage.blobs import Blobs
 from talweg.worker.training import Snapshot
 
 FOLDER = "jobs/a/checkpoints"

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from tests.worker.execution.test_checkpoint_keeper import FOLDER, Record, loaded, save
 
+from talweg.blobs import Blobs
 from talweg.v1.jobs_pb2 import Event, LogLine
 from talweg.v1.workers_pb2 import Kept
 from talweg.worker.errors import StoreAwayError
 from talweg.worker.execution.reporter import JobReporter
-from talweg.worker.storage.blobs import Blobs
 from talweg.worker.tracking.spool import SpoolWriter
 
 

@@ -13,6 +13,7 @@ from tests.worker.losses.named_perceptual import BIAS, KERNELS, LAYERS, NAME, wr
 from torch import Tensor
 from torch.nn import functional as F
 
+from talweg.blobs import Blobs
 from talweg.spec import SpecError, check, fill, fill_message, from_dict
 from talweg.v1.losses_generative_pb2 import FeatureNetwork as FeatureNetworkSpec
 from talweg.v1.losses_generative_pb2 import TrainedModel
@@ -23,7 +24,6 @@ from talweg.worker.errors import UserSpecError
 from talweg.worker.losses import Perceptual, build, evaluate, frozen_digests
 from talweg.worker.losses.features import VGG16_LAYERS, FeatureNetwork, Vgg16, load
 from talweg.worker.storage import trained_models
-from talweg.worker.storage.blobs import Blobs
 from talweg.worker.training import NeverStop, RecordingReporter
 
 FLOAT64 = torch.float64

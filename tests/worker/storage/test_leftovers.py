@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from talweg.worker.storage.blobs import Blobs
+from talweg.blobs import Blobs
 from talweg.worker.storage.leftovers import remove_leftovers
 
 DIGEST = "0123456789abcdef" * 4

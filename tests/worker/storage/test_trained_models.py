@@ -7,8 +7,8 @@ import pytest
 import torch
 from tests._hostile import DIGESTS
 
+from talweg.blobs import Blobs
 from talweg.worker.storage import trained_models
-from talweg.worker.storage.blobs import Blobs
 from talweg.worker.storage.trained_models import NoModelError
 
 

@@ -9,10 +9,10 @@ from mlflow.entities import LifecycleStage
 from tests.worker._jobs import Jobs, tiny_spec
 from tests.worker.tracking.spools import SUCCEEDED, losses, runs_of, writer_of
 
+from talweg.blobs import Blobs, UnsafePathError
 from talweg.spec import job_id
 from talweg.v1.jobs_pb2 import DeleteJobRequest
 from talweg.worker.settings import Settings
-from talweg.worker.storage.blobs import Blobs, UnsafePathError
 from talweg.worker.tracking.delivery import Delivery
 from talweg.worker.tracking.removals import Removals
 

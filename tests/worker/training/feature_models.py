@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from talweg.blobs import Blobs
 from talweg.spec import fill, from_dict
 from talweg.worker import data, models
 from talweg.worker.artifacts.predictor import describe
 from talweg.worker.storage import trained_models as kept_models
-from talweg.worker.storage.blobs import Blobs
 
 FEATURES = "jobs/features"
 """The job whose model it is."""

@@ -10,9 +10,9 @@ from tests.worker.training.jobs import run as run_job
 from tests.worker.training.poisoned import Run, same
 from torch import Tensor, nn
 
+from talweg.blobs import Blobs
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker.storage.blobs import Blobs
 from talweg.worker.training import Stop
 from talweg.worker.training.optim.update import FlatUpdate, Update
 from talweg.worker.training.state import checkpoint_files

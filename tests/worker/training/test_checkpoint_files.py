@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from talweg.worker.storage.blobs import Blobs
+from talweg.blobs import Blobs
 from talweg.worker.training import Snapshot
 from talweg.worker.training.state import checkpoint_files
 from talweg.worker.training.state.checkpoint_files import DamagedError

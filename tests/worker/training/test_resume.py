@@ -9,10 +9,10 @@ import torch
 from tests.worker.training.jobs import job, run
 from tests.worker.training.resumable import every_case, resumable
 
+from talweg.blobs import Blobs
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import diagnostics
-from talweg.worker.storage.blobs import Blobs
 from talweg.worker.training import NeverStop, RecordingReporter, Result, Snapshot, Stop
 from talweg.worker.training.guard.overflow import LARGEST_WEIGHT
 from talweg.worker.training.state import checkpoint_files

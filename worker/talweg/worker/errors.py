@@ -4,7 +4,6 @@ WorkerError
 ├── UserSpecError           the spec asks for what cannot work, as only data or torch could show
 ├── StoreAwayError          the blob store does not answer: another attempt may find it
 ├── ServerAwayError         the server could not be reached for as long as it was worth trying
-├── UnsafePathError         a path is no blob's, or leads out of the store
 ├── DamagedError            a checkpoint is not whole, or is not what was written
 ├── UnreadableError         the store answers, but not for this checkpoint, and may do so later
 ├── NoModelError            there is no such model, or its file is not what was written

@@ -10,8 +10,8 @@ from talweg.spec.catalogue.comments import comment
 from talweg.spec.errors import number_text, one_of, shown
 from talweg.spec.fields import Field, Type, choices, fields
 from talweg.spec.rules.loss import losses_of
+from talweg.spec.semantics.dataset_facts import dataset_facts
 from talweg.spec.semantics.facts import (
-    dataset_facts,
     loss_facts,
     model_facts,
     optimizer_facts,

@@ -206,6 +206,11 @@ def _datasets() -> Iterator[str]:
             ]
         )
         yield _parameters(entry.parameters)
+    yield from _parts(
+        message
+        for _, member in catalogue.members(Dataset.DESCRIPTOR)
+        for message in _messages_below(member)
+    )
 
 
 def _optimizers() -> Iterator[str]:

@@ -8,7 +8,8 @@ from google.protobuf.message import Message
 
 from talweg.spec.fields import CHOICE, Field, Type, descriptor_of, fields, oneofs
 from talweg.spec.rules.images import mode_of
-from talweg.spec.semantics.facts import chosen, dataset_facts, leaves, loss_facts, task_kind
+from talweg.spec.semantics.dataset_facts import facts_of_chosen, is_looked_up
+from talweg.spec.semantics.facts import chosen, leaves, loss_facts, task_kind
 from talweg.spec.semantics.heads import heads
 from talweg.spec.semantics.pairs_triplets import fill_examples
 from talweg.v1 import options_pb2
@@ -72,8 +73,8 @@ def _set_modes(loss: Loss, masks: Segmentation) -> None:
 
 def _with_likelihood(spec: JobSpec) -> JobSpec:
     """Return a copy in which samples that are not in [0, 1] are reconstructed as Gaussian."""
-    name = chosen(spec.dataset)
-    if not name or dataset_facts(descriptor_of(getattr(spec.dataset, name))).in_unit_range:
+    facts = facts_of_chosen(spec.dataset)
+    if facts is None or facts.in_unit_range or not is_looked_up(spec.dataset):
         return spec
     changed = _copy(spec)
     for _, loss, leaf in leaves(changed.loss):

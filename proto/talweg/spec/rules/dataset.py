@@ -7,7 +7,8 @@ from talweg.spec.errors import Violation, number_text, one_of, shown
 from talweg.spec.fields import choices, fields
 from talweg.spec.semantics.context import SpecContext
 from talweg.spec.semantics.dataset import TOLERANCE, Data
-from talweg.spec.semantics.facts import dataset_facts, model_facts, task_name
+from talweg.spec.semantics.dataset_facts import dataset_facts, facts_of_chosen
+from talweg.spec.semantics.facts import model_facts, task_name
 from talweg.spec.semantics.heads import heads
 from talweg.v1 import options_pb2
 from talweg.v1.datasets_pb2 import Dataset
@@ -23,6 +24,7 @@ _MAX_TOKENS = 4096
 
 def data_rules(case: SpecContext) -> Iterator[Violation]:
     """Check the data against the task and itself."""
+    yield from _of_the_client(case)
     yield from _fits(case)
     yield from _model_fits(case)
     yield from _transformer_fits(case)
@@ -32,11 +34,24 @@ def data_rules(case: SpecContext) -> Iterator[Violation]:
     yield from _preprocessing(case)
 
 
+def _of_the_client(case: SpecContext) -> Iterator[Violation]:
+    if case.spec.dataset.WhichOneof("kind") == "file":
+        path = case.spec.dataset.file.path
+        yield Violation(
+            "dataset.file",
+            f"{shown(path)}, a file that only the client's machine has",
+            "dataset: {stored: {name: NAME}}",
+            "submit with talweg submit or the Python client, which upload the file, or upload "
+            "it by StoredDatasetService.UploadStoredDataset",
+        )
+
+
 def _fits(case: SpecContext) -> Iterator[Violation]:
     if not case.spec.dataset.WhichOneof("kind") or case.task == options_pb2.TASK_KIND_UNSPECIFIED:
         return
     name = case.spec.dataset.WhichOneof("kind") or ""
-    tasks = dataset_facts(getattr(case.spec.dataset, name).DESCRIPTOR).tasks
+    facts = facts_of_chosen(case.spec.dataset)
+    tasks = facts.tasks if facts is not None else ()
     if case.task not in tasks:
         yield Violation(
             "dataset",

@@ -3,7 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from talweg.spec.semantics.facts import chosen, dataset_facts
+from talweg.spec.semantics.dataset_facts import facts_of_chosen, is_looked_up
+from talweg.spec.semantics.facts import chosen
 from talweg.v1.options_pb2 import DatasetFacts
 from talweg.v1.spec_pb2 import JobSpec, Split
 
@@ -30,12 +31,11 @@ class Data:
 
 
 def data_of(spec: JobSpec) -> Data | None:
-    """Give the data that a filled spec names; None where it names none."""
-    name = chosen(spec.dataset)
-    if not name:
+    """Give the data that a filled spec names; None where it names none, or none looked up yet."""
+    name, facts = chosen(spec.dataset), facts_of_chosen(spec.dataset)
+    if facts is None or not is_looked_up(spec.dataset):
         return None
     message = getattr(spec.dataset, name)
-    facts = dataset_facts(message.DESCRIPTOR)
     num_classes = facts.num_classes or getattr(message, "num_classes", 0)
     if chosen(spec.task) == "ordinal" and not num_classes:
         num_classes = spec.task.ordinal.ranks
@@ -45,7 +45,7 @@ def data_of(spec: JobSpec) -> Data | None:
         num_samples=facts.num_samples or getattr(message, "num_samples", 0),
         shape=tuple(facts.shape) or (getattr(message, "num_features", 0),),
         num_classes=num_classes,
-        num_targets=num_classes or getattr(message, "num_targets", 1),
+        num_targets=num_classes or facts.num_targets or getattr(message, "num_targets", 1),
     )
 
 

@@ -14,7 +14,6 @@ from talweg.spec.semantics.pairs_triplets import arrays_of_examples, examples_of
 from talweg.v1 import options_pb2
 from talweg.v1.losses_pb2 import Loss
 from talweg.v1.options_pb2 import (
-    DatasetFacts,
     LossFacts,
     ModelFacts,
     OptimizerFacts,
@@ -72,12 +71,6 @@ def task_facts(message: Descriptor) -> TaskFacts:
 def model_facts(message: Descriptor) -> ModelFacts:
     """Give the catalogue's facts about a model's message."""
     return message.GetOptions().Extensions[options_pb2.model]
-
-
-@functools.cache
-def dataset_facts(message: Descriptor) -> DatasetFacts:
-    """Give the catalogue's facts about a data set's message."""
-    return message.GetOptions().Extensions[options_pb2.dataset]
 
 
 @functools.cache

@@ -1,6 +1,6 @@
 """What the data of metric learning tell: labels, pairs or triplets; and in which arrays."""
 
-from talweg.v1 import options_pb2
+from talweg.spec.semantics.dataset_facts import facts_of_chosen
 from talweg.v1.options_pb2 import DatasetFacts
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.tasks_pb2 import MetricLearning
@@ -50,12 +50,8 @@ def lacking(examples: int, arrays: tuple[str, ...]) -> tuple[str, ...]:
 
 def arrays_of_dataset(spec: JobSpec) -> tuple[str, ...]:
     """Give the arrays that a spec's data set holds; those of most where it names none."""
-    name = spec.dataset.WhichOneof("kind")
-    if name is None:
-        return DEFAULT_ARRAYS
-    return arrays_of_facts(
-        getattr(spec.dataset, name).DESCRIPTOR.GetOptions().Extensions[options_pb2.dataset]
-    )
+    facts = facts_of_chosen(spec.dataset)
+    return DEFAULT_ARRAYS if facts is None else arrays_of_facts(facts)
 
 
 def arrays_of_facts(facts: DatasetFacts) -> tuple[str, ...]:

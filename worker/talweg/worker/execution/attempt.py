@@ -14,6 +14,7 @@ import grpc
 import torch
 from billiard.common import terminate_handler_fired
 
+from talweg.blobs import Blobs
 from talweg.spec import job_id, to_dict
 from talweg.v1.jobs_pb2 import Job, LogLine, Outcome
 from talweg.v1.spec_pb2 import Resources
@@ -29,7 +30,6 @@ from talweg.worker.execution.last_words import LastWords
 from talweg.worker.execution.lease import SAFE_SHARE, LeaseKeeper
 from talweg.worker.execution.reporter import JobReporter
 from talweg.worker.storage import trained_models as kept_models
-from talweg.worker.storage.blobs import Blobs
 from talweg.worker.tracking import spool
 from talweg.worker.tracking.spool import SpoolWriter
 from talweg.worker.training import Result, Stop

@@ -2,8 +2,8 @@
 
 from collections.abc import Collection
 
+from talweg.blobs import Blobs
 from talweg.spec import CheckpointName, checkpoint_folder, is_sha256
-from talweg.worker.storage.blobs import Blobs
 
 
 def remove_leftovers(blobs: Blobs, job: str, *, named: Collection[str]) -> None:

@@ -16,9 +16,9 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from talweg.blobs import Blobs, is_of_one_file
 from talweg.spec import is_sha256, job_id
 from talweg.worker.errors import WorkerError
-from talweg.worker.storage.blobs import Blobs, is_of_one_file
 
 _ENDING = ".safetensors"
 _METADATA = "model"

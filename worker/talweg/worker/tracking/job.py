@@ -8,10 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from talweg.blobs import Blobs
 from talweg.spec import from_dict, to_yaml
 from talweg.spec.states import has_ended
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker.storage.blobs import Blobs
 from talweg.worker.storage.leftovers import remove_leftovers
 from talweg.worker.tracking.attempts import SpooledAttempt
 from talweg.worker.tracking.ending import Ending, EndQuery

@@ -2,9 +2,9 @@
 
 import logging
 
+from talweg.blobs import Blobs
 from talweg.spec import is_job_id, is_tracking_id, job_id, job_name
 from talweg.v1.workers_pb2 import Removal
-from talweg.worker.storage.blobs import Blobs
 from talweg.worker.tracking.errors import RunGoneError, TrackingError
 from talweg.worker.tracking.record import Record
 from talweg.worker.tracking.runs import Runs

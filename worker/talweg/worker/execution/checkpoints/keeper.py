@@ -27,6 +27,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from talweg.blobs import Blobs, UnsafePathError
 from talweg.spec import CheckpointName, checkpoint_folder, from_dict, to_dict
 from talweg.v1.jobs_pb2 import Checkpoint, LogLine
 from talweg.v1.spec_pb2 import JobSpec
@@ -35,7 +36,6 @@ from talweg.worker.errors import StoreAwayError, UserSpecError
 from talweg.worker.execution.checkpoints.ledger import CheckpointLedger, names_of
 from talweg.worker.execution.checkpoints.reader import CheckpointReader
 from talweg.worker.execution.checkpoints.search import CheckpointSearch
-from talweg.worker.storage.blobs import Blobs, UnsafePathError
 from talweg.worker.training import Snapshot, continued
 from talweg.worker.training.state import checkpoint_files
 from talweg.worker.training.state.checkpoint_files import Written

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from talweg.blobs import Blobs, is_of_one_file
 from talweg.spec import CheckpointName
 from talweg.worker.errors import StoreAwayError, WorkerError
-from talweg.worker.storage.blobs import Blobs, is_of_one_file
 from talweg.worker.training.state import checkpoint_files
 from talweg.worker.training.state.checkpoint_files import (
     DOCUMENT,

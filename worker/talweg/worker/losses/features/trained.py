@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from talweg.blobs import Blobs
 from talweg.spec import is_model_folder
 from talweg.v1 import losses_pb2 as pb
 from talweg.worker.errors import StoreAwayError, UserSpecError
@@ -14,7 +15,6 @@ from talweg.worker.losses.features.network import FeatureNetwork, require_layers
 from talweg.worker.models import saved
 from talweg.worker.models.saved import SavedModel
 from talweg.worker.storage import trained_models
-from talweg.worker.storage.blobs import Blobs
 
 
 def of_job(store: str, model: pb.JobModel, layers: Sequence[str]) -> FeatureNetwork:

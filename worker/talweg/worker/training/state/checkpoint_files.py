@@ -16,8 +16,8 @@ from typing import Any
 import safetensors.torch
 from safetensors import SafetensorError
 
+from talweg.blobs import Blobs
 from talweg.worker.errors import WorkerError
-from talweg.worker.storage.blobs import Blobs
 from talweg.worker.training.state.snapshot import Snapshot
 
 FORMAT = 1

@@ -9,7 +9,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from tests._hostile import PATHS
 
-from talweg.worker.storage.blobs import Blobs, UnsafePathError
+from talweg.blobs import Blobs, UnsafePathError
 
 
 class AwayError(Exception):

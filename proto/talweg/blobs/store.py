@@ -6,15 +6,16 @@ store, whoever gives it: see `UnsafePathError`.
 
 import errno
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from talweg.spec import is_blob_path
-from talweg.worker.errors import WorkerError
 
 # What a system says of one file, while the others may be well. ESTALE, ETIMEDOUT and the like are
 # not among them: a store behind a network says so while it is away.
@@ -26,7 +27,7 @@ _OF_ONE_FILE = frozenset(
 _UNDER_WAY = ".part"
 
 
-class UnsafePathError(WorkerError, OSError, ValueError):
+class UnsafePathError(OSError, ValueError):
     """A path that is no blob's, or that leads out of the store by a link. Nothing was touched."""
 
 
@@ -95,6 +96,90 @@ class Blobs:
         with _failing_as_files_do():
             content: bytes = self._files.cat_file(whole)
         return content
+
+    def put(self, path: str, source: Path) -> None:
+        """Write a file from one on this machine, without holding it in memory; it stays there.
+
+        Args:
+            path: Where to.
+            source: The file.
+
+        Raises:
+            UnsafePathError: The path is none, or leads out of the store.
+            OSError: It cannot be read or written.
+        """
+        whole = self._at(path)
+        folder, _, name = whole.rpartition("/")
+        with _failing_as_files_do():
+            self._files.makedirs(folder, exist_ok=True)
+            if not isinstance(self._files, LocalFileSystem):
+                self._files.put_file(str(source), whole)
+                return
+        aside = f"{folder}/.{name}{_UNDER_WAY}"
+        try:
+            shutil.copyfile(source, aside)
+            os.replace(aside, whole)
+        except BaseException:
+            self._remove_whole(aside)
+            raise
+
+    def get(self, path: str, target: Path) -> None:
+        """Write a file of the store to this machine, without holding it in memory.
+
+        Args:
+            path: Which.
+            target: Where to; what is there is replaced once all has arrived.
+
+        Raises:
+            UnsafePathError: The path is none, or leads out of the store.
+            FileNotFoundError: There is none.
+            OSError: It cannot be read or written.
+        """
+        whole = self._at(path)
+        aside = target.with_name(f".{target.name}{_UNDER_WAY}")
+        try:
+            with _failing_as_files_do():
+                self._files.get_file(whole, str(aside))
+            os.replace(aside, target)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+
+    def read_part(self, path: str, start: int, length: int) -> bytes:
+        """Read some bytes of a file; fewer, or none, where it ends before.
+
+        Raises:
+            UnsafePathError: The path is none, or leads out of the store.
+            FileNotFoundError: There is none.
+            OSError: It cannot be read.
+        """
+        whole = self._at(path)
+        with _failing_as_files_do(), self._files.open(whole, "rb") as file:
+            file.seek(start)
+            content: bytes = file.read(length)
+        return content
+
+    def size(self, path: str) -> int:
+        """Return a file's size in bytes.
+
+        Raises:
+            UnsafePathError: The path is none, or leads out of the store.
+            FileNotFoundError: There is none.
+            OSError: It cannot be read.
+        """
+        whole = self._at(path)
+        with _failing_as_files_do():
+            self._files.invalidate_cache(whole)
+            return int(self._files.size(whole))
+
+    def local(self, path: str) -> Path | None:
+        """Return where a file lies on this machine; None where the store is elsewhere.
+
+        Raises:
+            UnsafePathError: The path is none, or leads out of the store.
+        """
+        whole = self._at(path)
+        return Path(whole) if isinstance(self._files, LocalFileSystem) else None
 
     def names(self, folder: str) -> list[str]:
         """Return the names of the files in a folder, those under way left out.

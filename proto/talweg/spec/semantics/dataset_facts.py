@@ -1,0 +1,47 @@
+"""What the catalogue, or for stored data the server, says of a data set."""
+
+import functools
+
+from google.protobuf.descriptor import Descriptor
+
+from talweg.v1 import options_pb2
+from talweg.v1.datasets_pb2 import Dataset
+from talweg.v1.options_pb2 import DatasetFacts
+
+
+@functools.cache
+def dataset_facts(message: Descriptor) -> DatasetFacts:
+    """Give the catalogue's facts about a data set's message."""
+    return message.GetOptions().Extensions[options_pb2.dataset]
+
+
+def facts_of_chosen(dataset: Dataset) -> DatasetFacts | None:
+    """Give the facts about the chosen data set; None where none is chosen.
+
+    Of stored data they are what the server has found out for the job, or, before it has looked,
+    what the catalogue says of all stored data: without sizes, shapes and classes.
+    """
+    name = dataset.WhichOneof("kind")
+    if name is None:
+        return None
+    facts = dataset_facts(getattr(dataset, name).DESCRIPTOR)
+    if name != "stored" or not dataset.stored.HasField("facts"):
+        return facts
+    about = dataset.stored.facts
+    return DatasetFacts(
+        tasks=facts.tasks,
+        num_samples=about.num_samples,
+        shape=about.shape,
+        num_classes=about.num_classes,
+        num_targets=about.num_targets,
+        description=facts.description,
+        arrays=about.arrays,
+        negative_targets=about.negative_targets,
+        in_unit_range=about.in_unit_range,
+    )
+
+
+def is_looked_up(dataset: Dataset) -> bool:
+    """Tell whether sizes and shapes are known: of stored data once the server has looked."""
+    name = dataset.WhichOneof("kind")
+    return name != "file" and (name != "stored" or dataset.stored.HasField("facts"))

@@ -1,0 +1,21 @@
+"""Stored data sets: names, the roles of their columns, and what a job can know of them.
+
+Server and worker read a data set's description alike, so that the shapes which a job is checked
+by are the shapes that it trains on.
+"""
+
+from talweg.spec.stored.facts import facts_of
+from talweg.spec.stored.features import Feature, Kind, features_of
+from talweg.spec.stored.names import DatasetName, is_dataset_name
+from talweg.spec.stored.roles import Roles, roles_of
+
+__all__ = [
+    "DatasetName",
+    "Feature",
+    "Kind",
+    "Roles",
+    "facts_of",
+    "features_of",
+    "is_dataset_name",
+    "roles_of",
+]

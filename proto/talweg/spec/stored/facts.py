@@ -1,0 +1,329 @@
+"""What a stored data set holds for a job: checked, and told as the catalogue tells it."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from talweg.spec.errors import Violation, shown
+from talweg.spec.stored.features import Kind, features_of
+from talweg.spec.stored.roles import Roles, roles_of
+from talweg.v1 import options_pb2
+from talweg.v1.datasets_pb2 import StoredData, StoredFacts
+from talweg.v1.options_pb2 import TaskKind
+from talweg.v1.stored_datasets_pb2 import DataColumn, StoredDataset
+
+_AT = "dataset.stored"
+_NUMBERS = (DataColumn.NUMBER, DataColumn.INTEGER, DataColumn.BOOLEAN)
+_MOST_FEATURES = 100_000
+_MOST_CLASSES = 1000
+# Tasks that a column to predict belongs to; the others read their own arrays, or inputs alone.
+_OF_NUMBERS = (options_pb2.REGRESSION, options_pb2.ORDINAL)
+_OF_CLASSES = (options_pb2.BINARY, options_pb2.MULTICLASS)
+
+
+def facts_of(
+    info: StoredDataset, source: StoredData, task: TaskKind.ValueType, arrays: Sequence[str]
+) -> tuple[StoredFacts, list[Violation]]:
+    """Tell what a data set holds for a job, and what keeps it from training.
+
+    Args:
+        info: The data set's description, with all its columns.
+        source: The roles that the job names.
+        task: The job's task.
+        arrays: The arrays that the task reads, such as x and mask; see `arrays_of`.
+
+    Returns:
+        The facts, and all violations.
+    """
+    roles, violations = roles_of(info, source)
+    facts = StoredFacts(
+        num_samples=info.num_samples,
+        arrays=roles.array_names,
+        negative_targets=any(column.min < 0 for column in roles.targets),
+    )
+    if "x" in arrays:
+        violations += _describe_inputs(facts, roles)
+    if task in _OF_NUMBERS:
+        violations += _numbers(facts, roles, task)
+    elif task in _OF_CLASSES or (task == options_pb2.METRIC_LEARNING and "y" in arrays):
+        violations += _classes(facts, roles, task)
+    elif task == options_pb2.MULTILABEL:
+        violations += _labels(facts, roles)
+    violations += _arrays(facts, roles, arrays)
+    return facts, violations
+
+
+def _describe_inputs(facts: StoredFacts, roles: Roles) -> Iterator[Violation]:
+    """Add shape and range of the inputs."""
+    columns, at = roles.inputs, f"{_AT}.inputs"
+    if not columns:
+        yield Violation(at, "no column left for the model", "at least one column")
+        return
+    if not roles.is_table:
+        yield from _array_input(facts, columns)
+        return
+    usable = []
+    for column in columns:
+        problem = _problem(column)
+        if problem is None:
+            usable.append(column)
+        else:
+            yield problem
+    features = features_of(usable)
+    width = sum(feature.width for feature in features)
+    if width > _MOST_FEATURES:
+        widest = max(features, key=lambda feature: feature.width)
+        yield Violation(
+            at,
+            f"{width:,} numbers per row, {widest.width:,} of them for {shown(widest.column)}",
+            f"at most {_MOST_FEATURES:,}",
+            f"leave columns out: ignore: [{widest.column}]",
+        )
+    facts.shape.append(width)
+    facts.in_unit_range = all(
+        feature.kind is Kind.CATEGORY or (column.min >= 0 and column.max <= 1)
+        for feature, column in zip(features, usable, strict=True)
+    )
+
+
+def _array_input(facts: StoredFacts, columns: Sequence[DataColumn]) -> Iterator[Violation]:
+    at = f"{_AT}.inputs"
+    if len(columns) > 1:
+        names = ", ".join(column.name for column in columns)
+        yield Violation(at, f"{names}", "one array, or columns of single values")
+        return
+    (column,) = columns
+    if len(column.shape) not in (1, 3):
+        yield Violation(
+            at,
+            f"{shown(column.name)} with samples of shape {tuple(column.shape)}",
+            "vectors (features,) or images (channels, height, width)",
+        )
+        return
+    if column.num_non_finite or column.num_missing:
+        yield _not_finite(at, column)
+    facts.shape.extend(column.shape)
+    # Bytes of images are brought to [0, 1].
+    facts.in_unit_range = column.dtype == "uint8" or (column.min >= 0 and column.max <= 1)
+
+
+def _problem(column: DataColumn) -> Violation | None:
+    """Say why a column of a table cannot be an input."""
+    at = f"{_AT}.inputs"
+    if column.type == DataColumn.TEXT:
+        return Violation(
+            at,
+            f"{shown(column.name)}, which is text with {column.num_distinct:,} distinct values",
+            "numbers, dates, true or false, and categories",
+            f"leave it out by ignore: [{column.name}], name the rows by it with id: {column.name},"
+            f" or upload it as categories: talweg data add --categories {column.name}",
+        )
+    if column.num_non_finite:
+        return _not_finite(at, column)
+    if column.num_missing and column.min == column.max and column.num_distinct == 0:
+        return Violation(
+            at,
+            f"{shown(column.name)}, which has no value at all",
+            "a column with values",
+            f"leave it out by ignore: [{column.name}]",
+        )
+    return None
+
+
+def _not_finite(at: str, column: DataColumn) -> Violation:
+    missing = column.num_missing and not column.num_non_finite
+    rows = column.missing_rows if missing else column.non_finite_rows
+    number = column.num_missing if missing else column.num_non_finite
+    what = "missing" if missing else "NaN or infinite"
+    return Violation(
+        at,
+        f"{number:,} {what} values in {shown(column.name)}{_rows_text(rows, number)}",
+        "finite numbers",
+        f"mend them in the file, or leave the column out by ignore: [{column.name}]",
+    )
+
+
+def _rows_text(rows: Sequence[int], number: int) -> str:
+    """Name rows as people count them: the first is 1."""
+    if not rows:
+        return ""
+    names = ", ".join(str(row + 1) for row in rows)
+    return f", in {'rows' if number > 1 else 'row'} {names}{' …' if number > len(rows) else ''}"
+
+
+def _numbers(facts: StoredFacts, roles: Roles, task: TaskKind.ValueType) -> Iterator[Violation]:
+    yield from _some_target(roles)
+    for column in roles.targets:
+        at = _target_field(roles)
+        if column.type not in _NUMBERS:
+            yield Violation(
+                at,
+                f"{shown(column.name)}, which holds {_type_text(column)}",
+                "a column of numbers",
+                "for classes write task: multiclass or task: binary",
+            )
+        yield from _complete(at, column)
+        if column.shape and (len(column.shape) > 1 or len(roles.targets) > 1):
+            yield Violation(at, f"samples of shape {tuple(column.shape)}", "one number, or (K,)")
+    number = len(roles.targets)
+    if number == 1 and roles.targets[0].shape:
+        number = roles.targets[0].shape[0]
+    if task == options_pb2.ORDINAL and number > 1:
+        yield Violation(f"{_AT}.targets", f"{number} columns", "one under task ordinal")
+    facts.num_targets = number
+
+
+def _classes(facts: StoredFacts, roles: Roles, task: TaskKind.ValueType) -> Iterator[Violation]:
+    yield from _some_target(roles)
+    if not roles.targets:
+        return
+    column, at = roles.targets[0], _target_field(roles)
+    if len(roles.targets) > 1 or column.shape:
+        yield Violation(at, "several values per sample", "one column of classes")
+        return
+    yield from _complete(at, column)
+    number = len(column.values)
+    if task == options_pb2.BINARY and number != 2:
+        yield Violation(
+            at,
+            f"{shown(column.name)} with {_values_text(column)}",
+            "a column of exactly 2 distinct values",
+            "for more classes write task: multiclass" if number > 2 else "",
+        )
+    elif not 2 <= number <= _MOST_CLASSES:
+        yield Violation(
+            at,
+            f"{shown(column.name)} with {_values_text(column)}",
+            f"a column of 2 to {_MOST_CLASSES:,} classes",
+            "for numbers write task: regression" if column.type in _NUMBERS else "",
+        )
+    for value in column.values:
+        if value.count == 1 and task != options_pb2.METRIC_LEARNING:
+            yield Violation(
+                at,
+                f"class {shown(value.value)} of {shown(column.name)} with a single sample",
+                "at least 2 samples of each class",
+                "remove the sample, or give it another class",
+            )
+    facts.num_classes = number
+
+
+def _labels(facts: StoredFacts, roles: Roles) -> Iterator[Violation]:
+    yield from _some_target(roles)
+    at = f"{_AT}.targets"
+    for column in roles.targets:
+        yield from _complete(at, column)
+        if column.type not in _NUMBERS or column.min < 0 or column.max > 1:
+            yield Violation(
+                at,
+                f"{shown(column.name)}, {_type_text(column)}",
+                "columns of 0 and 1, a label each",
+            )
+    number = len(roles.targets)
+    if number == 1 and len(roles.targets[0].shape) == 1:
+        number = roles.targets[0].shape[0]
+    if roles.targets and number < 2:
+        yield Violation(at, "one label", "at least 2 labels", "for one label write task: binary")
+    facts.num_classes = number
+
+
+def _arrays(facts: StoredFacts, roles: Roles, arrays: Sequence[str]) -> Iterator[Violation]:
+    """Check the further arrays that a task reads: masks, boxes, pairs."""
+    for name in arrays:
+        if name in ("x", "y"):
+            continue
+        column = roles.arrays.get(name)
+        if column is None:
+            yield Violation(
+                f"{_AT}.{name}",
+                "nothing",
+                "the name of an array",
+                f"the task reads {name}; an array of that name needs no mention",
+            )
+            continue
+        yield from _complete(f"{_AT}.{name}", column)
+        check = _CHECKS.get(name)
+        if check is not None:
+            yield from check(facts, column, f"{_AT}.{name}")
+        if name in ("left", "anchor") and not facts.shape:
+            facts.shape.extend(column.shape)
+            facts.in_unit_range = column.dtype == "uint8" or (column.min >= 0 and column.max <= 1)
+
+
+def _mask(facts: StoredFacts, column: DataColumn, at: str) -> Iterator[Violation]:
+    size = tuple(facts.shape[1:])
+    if tuple(column.shape) != size:
+        yield Violation(at, f"masks of shape {tuple(column.shape)}", f"{size}, as the images")
+    if column.type not in (DataColumn.INTEGER, DataColumn.BOOLEAN) or column.min < 0:
+        yield Violation(at, _type_text(column), "class indices from 0, the background")
+        return
+    facts.num_classes = max(facts.num_classes, int(column.max) + 1, 2)
+
+
+def _boxes(facts: StoredFacts, column: DataColumn, at: str) -> Iterator[Violation]:
+    if len(column.shape) != 2 or column.shape[1] != 4:
+        yield Violation(at, f"samples of shape {tuple(column.shape)}", "(most boxes, 4)")
+        return
+    side = max(facts.shape[1:], default=0)
+    if column.min < 0 or (side and column.max > side):
+        yield Violation(
+            at,
+            f"corners from {column.min:g} to {column.max:g}",
+            f"x1, y1, x2, y2 in pixels, 0 to {side}",
+        )
+
+
+def _box_classes(facts: StoredFacts, column: DataColumn, at: str) -> Iterator[Violation]:
+    if column.type not in (DataColumn.INTEGER, DataColumn.BOOLEAN) or column.min < 0:
+        yield Violation(at, _type_text(column), "class indices from 1; 0 where there is no box")
+        return
+    facts.num_classes = max(facts.num_classes, int(column.max) + 1, 2)
+
+
+_CHECKS: dict[str, Callable[[StoredFacts, DataColumn, str], Iterator[Violation]]] = {
+    "mask": _mask,
+    "boxes": _boxes,
+    "classes": _box_classes,
+}
+
+
+def _some_target(roles: Roles) -> Iterator[Violation]:
+    if not roles.targets:
+        yield Violation(f"{_AT}.target", "nothing", "the name of a column", "write target: COLUMN")
+
+
+def _target_field(roles: Roles) -> str:
+    return f"{_AT}.targets" if len(roles.targets) > 1 else f"{_AT}.target"
+
+
+def _complete(at: str, column: DataColumn) -> Iterator[Violation]:
+    if column.num_missing or column.num_non_finite:
+        missing = column.num_missing > 0
+        rows = column.missing_rows if missing else column.non_finite_rows
+        number = column.num_missing or column.num_non_finite
+        yield Violation(
+            at,
+            f"{number:,} {'missing' if missing else 'non-finite'} values in "
+            f"{shown(column.name)}{_rows_text(rows, number)}",
+            "a value in every row",
+            "remove these rows from the file",
+        )
+
+
+def _type_text(column: DataColumn) -> str:
+    """Say in words what a column holds."""
+    words = {
+        DataColumn.CATEGORY: "categories",
+        DataColumn.TEXT: "text",
+        DataColumn.DATE: "dates",
+        DataColumn.BOOLEAN: "true and false",
+    }
+    if column.type in words:
+        return words[column.type]
+    return f"numbers from {column.min:g} to {column.max:g}"
+
+
+def _values_text(column: DataColumn) -> str:
+    if column.values:
+        return f"{len(column.values):,} distinct values"
+    return (
+        f"{column.num_distinct:,} distinct values" if column.num_distinct else _type_text(column)
+    )

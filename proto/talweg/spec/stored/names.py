@@ -1,0 +1,33 @@
+"""Names of stored data sets: `datasets/{name}@{digest}`, where the digest may be cut short."""
+
+import re
+from dataclasses import dataclass
+from typing import Self
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_WHOLE = re.compile(rf"(?:datasets/)?(?P<name>{_NAME.pattern})(?:@(?P<digest>[0-9a-f]{{8,64}}))?")
+
+
+def is_dataset_name(name: str) -> bool:
+    """Tell whether a data set may be called so."""
+    return _NAME.fullmatch(name) is not None
+
+
+@dataclass(frozen=True)
+class DatasetName:
+    """A data set, or one version of it."""
+
+    name: str
+    """What its owner calls it."""
+    digest: str = ""
+    """Of the version, or the first characters of it; empty for the newest."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """Read NAME or NAME@DIGEST, also behind `datasets/`; None where it is neither."""
+        match = _WHOLE.fullmatch(text)
+        return None if match is None else cls(match["name"], match["digest"] or "")
+
+    def __str__(self) -> str:
+        """Give the resource name."""
+        return f"datasets/{self.name}@{self.digest}" if self.digest else f"datasets/{self.name}"

@@ -1,0 +1,57 @@
+"""Blobs from files and to files, and parts of them."""
+
+from pathlib import Path
+
+import pytest
+
+from talweg.blobs import Blobs, UnsafePathError
+
+
+@pytest.fixture(params=["folder", "memory"])
+def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
+    """Return an empty store: a folder, and one that no file system of this machine holds."""
+    place = str(tmp_path / "store") if request.param == "folder" else f"memory://{tmp_path.name}"
+    return Blobs(place)
+
+
+def test_a_file_goes_in_and_out(blobs: Blobs, tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(bytes(range(200)))
+    blobs.put("datasets/a/data.arrow", source)
+    assert source.exists()
+    assert blobs.size("datasets/a/data.arrow") == 200
+    assert blobs.read_part("datasets/a/data.arrow", 190, 100) == bytes(range(190, 200))
+    assert blobs.read_part("datasets/a/data.arrow", 500, 10) == b""
+    target.write_bytes(b"old")
+    blobs.get("datasets/a/data.arrow", target)
+    assert target.read_bytes() == bytes(range(200))
+
+
+def test_what_is_missing_leaves_the_target(blobs: Blobs, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.write_bytes(b"old")
+    with pytest.raises(FileNotFoundError):
+        blobs.get("datasets/none", target)
+    with pytest.raises(FileNotFoundError):
+        blobs.size("datasets/none")
+    with pytest.raises(FileNotFoundError):
+        blobs.read_part("datasets/none", 0, 1)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["target"]
+    assert target.read_bytes() == b"old"
+
+
+def test_no_path_leads_out(blobs: Blobs, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"x")
+    for path in ("../x", "/etc/x", "a/../../x"):
+        with pytest.raises(UnsafePathError):
+            blobs.put(path, source)
+        with pytest.raises(UnsafePathError):
+            blobs.get(path, source)
+        with pytest.raises(UnsafePathError):
+            blobs.local(path)
+
+
+def test_a_folders_files_are_on_this_machine(tmp_path: Path) -> None:
+    assert Blobs(str(tmp_path)).local("a/b") == tmp_path / "a" / "b"
+    assert Blobs("memory://x").local("a/b") is None
