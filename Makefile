@@ -12,14 +12,15 @@ BATCH := client/examples/diabetes_losses.yaml
 PYTEST := $(BIN)/pytest -q -n 2 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help run test quick check proto bench faults clean
+.PHONY: help run test quick interop check proto bench faults clean
 
 help:
 	@echo 'make run      start everything and train a first batch (ONCE=1: stop after its table)'
 	@echo 'make test     run the tests'
 	@echo 'make quick    run the tests nearest to what has changed, in under a minute'
+	@echo 'make interop  call a server with grpcurl, buf and Node; needs npm'
 	@echo 'make check    lint, types, imports, generated code'
-	@echo 'make proto    generate code from the .proto files'
+	@echo 'make proto    generate code and pages from the .proto files'
 	@echo 'make bench    measure speed, and write the table'
 	@echo 'make faults   kill parts of a running stack again and again; takes minutes'
 	@echo 'make clean    remove .venv, .talweg and caches'
@@ -32,6 +33,9 @@ test: $(VENV)/installed-dev
 
 quick: $(VENV)/installed-dev
 	@$(PYTHON) -m tests.quick
+
+interop: $(VENV)/installed-dev
+	@$(PYTHON) -m tests.interop
 
 faults: $(VENV)/installed-dev
 	@$(BIN)/pytest -q -m faults

@@ -20,11 +20,15 @@ PARTS = ("proto", "server", "worker", "client", "deploy")
 SECONDS = 45.0
 """Of testing; the start and the end take some more."""
 # These start stacks or images, which take longer than everything else.
-SLOW = ("tests/integration/", "tests/deploy/test_up.py", "tests/benchmarks/")
+SLOW = ("tests/integration/", "tests/interop/", "tests/deploy/test_up.py", "tests/benchmarks/")
 # What is read and not imported: tests by the ending of a changed file's name.
 READ = {
     ".md": ("tests/deploy/test_documentation.py", "tests/deploy/test_readme.py"),
-    ".proto": ("tests/proto/test_catalogue.py", "tests/proto/test_package.py"),
+    ".proto": (
+        "tests/proto/test_catalogue.py",
+        "tests/proto/test_package.py",
+        "tests/proto/test_reference.py",
+    ),
     ".yaml": ("tests/deploy/test_compose.py",),
 }
 

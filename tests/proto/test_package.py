@@ -1,14 +1,13 @@
 """The package as a whole: its public names, what it imports, its generated code."""
 
-import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import google.rpc
 import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 import talweg.spec
 from talweg.spec import job_id, job_name
@@ -126,23 +125,25 @@ def test_no_option_holds_a_list_of_messages() -> None:
         assert not re.search(r"\w+: \[\s*\{", path.read_text()), path.name
 
 
-def test_node_loads_the_protos(tmp_path: Path) -> None:
-    node = shutil.which("node")
-    package = os.environ.get("PROTO_LOADER", "")
-    if node is None or not package:
-        pytest.skip("needs node, and the folder of @grpc/proto-loader in PROTO_LOADER")
-    script = (
-        "const loader = require(process.argv[1]);"
-        "const options = {includeDirs: process.argv.slice(3)};"
-        "const loaded = loader.loadSync(process.argv[2], options);"
-        "console.log(Object.keys(loaded).filter(name => name.endsWith('Service')).join());"
-    )
-    common = Path(google.rpc.__path__[0]).parents[1]
-    for name, service in (("jobs", "JobService"), ("system", "SystemService")):
-        done = subprocess.run(
-            [node, "-e", script, package, f"talweg/v1/{name}.proto", ROOT / "proto", common],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert f"talweg.v1.{service}" in done.stdout, done.stderr
+def test_comments_have_the_places_of_what_they_describe() -> None:
+    """Tools such as buf refuse a location without a span."""
+    content = (ROOT / "proto/talweg/v1/descriptors.binpb").read_bytes()
+    count = 0
+    for file in FileDescriptorSet.FromString(content).file:
+        lines = []
+        if file.source_code_info.location:
+            lines = (ROOT / "proto" / file.name).read_text().splitlines()
+        for place in file.source_code_info.location:
+            span = list(place.span)
+            assert len(span) in (3, 4), (file.name, place)
+            (first, start), (last, end) = span[:2], span[-2:]
+            last = first if len(span) == 3 else last
+            assert 0 <= first <= last < len(lines)
+            assert (first, start) < (last, end)
+            assert end <= len(lines[last])
+            # The comment ends above what it describes.
+            comment = lines[first - 1].strip().removeprefix("//").strip()
+            assert comment
+            assert place.leading_comments.strip().endswith(comment)
+            count += 1
+    assert count > 1000

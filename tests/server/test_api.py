@@ -395,28 +395,48 @@ async def test_health_follows_the_database(start: Start, postgres_url: str) -> N
     engine.dispose()
 
 
-@pytest.mark.parametrize("version", ["v1", "v1alpha"])
-async def test_tools_of_either_version_of_reflection_are_answered(
-    running: Running, version: str
-) -> None:
+async def reflected(
+    running: Running, version: str, requests: list[ServerReflectionRequest]
+) -> list[ServerReflectionResponse]:
     ask = running.channel.stream_stream(
         f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
         request_serializer=ServerReflectionRequest.SerializeToString,
         response_deserializer=ServerReflectionResponse.FromString,
     )
-    call = ask(
-        iter(
-            [
-                ServerReflectionRequest(list_services=""),
-                ServerReflectionRequest(file_containing_symbol="talweg.v1.JobService"),
-            ]
-        )
+    return [response async for response in ask(iter(requests))]
+
+
+def reflected_files(response: ServerReflectionResponse) -> dict[str, FileDescriptorProto]:
+    contents = response.file_descriptor_response.file_descriptor_proto
+    return {file.name: file for file in map(FileDescriptorProto.FromString, contents)}
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+async def test_tools_of_either_version_of_reflection_are_answered(
+    running: Running, version: str
+) -> None:
+    (listed,) = await reflected(running, version, [ServerReflectionRequest(list_services="")])
+    names = [service.name for service in listed.list_services_response.service]
+    assert {"talweg.v1.JobService", "grpc.reflection.v1.ServerReflection"} <= set(names)
+    requests = [ServerReflectionRequest(file_containing_symbol=name) for name in names]
+    for name, response in zip(names, await reflected(running, version, requests), strict=True):
+        described = {
+            f"{file.package}.{service.name}"
+            for file in reflected_files(response).values()
+            for service in file.service
+        }
+        # Tools that list methods ask for each service that is listed.
+        assert name in described
+
+
+async def test_reflection_finds_rpcs_by_their_names(running: Running) -> None:
+    method, wrong = await reflected(
+        running,
+        "v1",
+        [
+            ServerReflectionRequest(file_containing_symbol=f"talweg.v1.JobService.{name}")
+            for name in ("GetJob", "NoSuchRpc")
+        ],
     )
-    listed, described = [response async for response in call]
-    names = {service.name for service in listed.list_services_response.service}
-    assert {"talweg.v1.JobService", "grpc.reflection.v1.ServerReflection"} <= names
-    files = [
-        FileDescriptorProto.FromString(content)
-        for content in described.file_descriptor_response.file_descriptor_proto
-    ]
-    assert "talweg/v1/jobs.proto" in {file.name for file in files}
+    assert "talweg/v1/jobs.proto" in reflected_files(method)
+    assert wrong.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]

@@ -1,6 +1,8 @@
 """The table of errors, and what of it reaches a caller."""
 
 import inspect
+import re
+from pathlib import Path
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
@@ -31,6 +33,16 @@ def test_every_error_of_a_call_is_in_the_table() -> None:
     assert set(TABLE) == raised - ABSTRACT
     reasons = [mapped.reason for mapped in TABLE.values()]
     assert len(set(reasons)) == len(reasons)
+
+
+def test_the_page_of_the_api_has_the_table() -> None:
+    page = (Path(__file__).parents[2] / "docs/api.md").read_text(encoding="utf-8")
+    section = page.split("\n## Errors\n", 1)[1].split("\n## ", 1)[0]
+    rows = re.findall(r"^\| ([A-Z_]+) \| ([^|]+) \|", section, re.M)
+    described = {
+        (code, reason) for code, reasons in rows for reason in re.findall("`(.+?)`", reasons)
+    }
+    assert described == {(mapped.code.name, mapped.reason) for mapped in TABLE.values()}
 
 
 def test_the_tree_in_the_docstring_is_the_tree() -> None:

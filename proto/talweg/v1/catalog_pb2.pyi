@@ -44,6 +44,7 @@ class Parameter(_message.Message):
     allowed: _builtins.str
     """Such as "> 0", or the allowed names."""
     description: _builtins.str
+    """What it does."""
     @_builtins.property
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Other names that job files and settings may use, such as "lr" for "learning_rate"."""
@@ -68,6 +69,8 @@ Global___Parameter: _TypeAlias = Parameter  # noqa: Y015
 
 @_typing.final
 class LossEntry(_message.Message):
+    """A loss of the catalogue."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
@@ -77,10 +80,15 @@ class LossEntry(_message.Message):
     name: _builtins.str
     """The member of `Loss`, such as "huber"."""
     description: _builtins.str
+    """What it computes."""
     @_builtins.property
-    def facts(self) -> _options_pb2.LossFacts: ...
+    def facts(self) -> _options_pb2.LossFacts:
+        """What it takes and when to use it."""
+
     @_builtins.property
-    def parameters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Parameter]: ...
+    def parameters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Parameter]:
+        """Its parameters."""
+
     def __init__(
         self,
         *,
@@ -99,6 +107,8 @@ Global___LossEntry: _TypeAlias = LossEntry  # noqa: Y015
 
 @_typing.final
 class TaskEntry(_message.Message):
+    """A task of the catalogue."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
@@ -107,11 +117,17 @@ class TaskEntry(_message.Message):
     PARAMETERS_FIELD_NUMBER: _builtins.int
     LOSSES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """The member of `Task`, such as "regression"."""
     description: _builtins.str
+    """What it predicts."""
     @_builtins.property
-    def facts(self) -> _options_pb2.TaskFacts: ...
+    def facts(self) -> _options_pb2.TaskFacts:
+        """The data it needs, and its metrics."""
+
     @_builtins.property
-    def parameters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Parameter]: ...
+    def parameters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Parameter]:
+        """Its parameters."""
+
     @_builtins.property
     def losses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The losses that suit it."""
@@ -135,6 +151,8 @@ Global___TaskEntry: _TypeAlias = TaskEntry  # noqa: Y015
 
 @_typing.final
 class ModelEntry(_message.Message):
+    """A model of the catalogue."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
@@ -142,11 +160,17 @@ class ModelEntry(_message.Message):
     FACTS_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """The member of `Model`, such as "mlp"."""
     description: _builtins.str
+    """What it is."""
     @_builtins.property
-    def facts(self) -> _options_pb2.ModelFacts: ...
+    def facts(self) -> _options_pb2.ModelFacts:
+        """What it takes and when to use it."""
+
     @_builtins.property
-    def parameters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Parameter]: ...
+    def parameters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Parameter]:
+        """Its parameters."""
+
     def __init__(
         self,
         *,
@@ -165,6 +189,8 @@ Global___ModelEntry: _TypeAlias = ModelEntry  # noqa: Y015
 
 @_typing.final
 class DatasetEntry(_message.Message):
+    """A data set of the catalogue."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
@@ -172,11 +198,17 @@ class DatasetEntry(_message.Message):
     FACTS_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """The member of `Dataset`, such as "diabetes"."""
     description: _builtins.str
+    """What it holds."""
     @_builtins.property
-    def facts(self) -> _options_pb2.DatasetFacts: ...
+    def facts(self) -> _options_pb2.DatasetFacts:
+        """Its size, its arrays and the tasks that it suits."""
+
     @_builtins.property
-    def parameters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Parameter]: ...
+    def parameters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Parameter]:
+        """Its parameters."""
+
     def __init__(
         self,
         *,
@@ -195,6 +227,8 @@ Global___DatasetEntry: _TypeAlias = DatasetEntry  # noqa: Y015
 
 @_typing.final
 class OptimizerEntry(_message.Message):
+    """An optimizer of the catalogue."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
@@ -202,11 +236,17 @@ class OptimizerEntry(_message.Message):
     FACTS_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """The member of `Optimizer`, such as "adamw"."""
     description: _builtins.str
+    """How it updates weights."""
     @_builtins.property
-    def facts(self) -> _options_pb2.OptimizerFacts: ...
+    def facts(self) -> _options_pb2.OptimizerFacts:
+        """When to use it."""
+
     @_builtins.property
-    def parameters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Parameter]: ...
+    def parameters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Parameter]:
+        """Its parameters."""
+
     def __init__(
         self,
         *,
@@ -249,7 +289,9 @@ class ListLossesResponse(_message.Message):
 
     LOSSES_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def losses(self) -> _containers.RepeatedCompositeFieldContainer[Global___LossEntry]: ...
+    def losses(self) -> _containers.RepeatedCompositeFieldContainer[Global___LossEntry]:
+        """In the order of the catalogue."""
+
     def __init__(
         self,
         *,
@@ -284,7 +326,9 @@ class ListTasksResponse(_message.Message):
 
     TASKS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskEntry]: ...
+    def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskEntry]:
+        """In the order of the catalogue."""
+
     def __init__(
         self,
         *,
@@ -319,7 +363,9 @@ class ListModelsResponse(_message.Message):
 
     MODELS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelEntry]: ...
+    def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelEntry]:
+        """In the order of the catalogue."""
+
     def __init__(
         self,
         *,
@@ -354,7 +400,9 @@ class ListDatasetsResponse(_message.Message):
 
     DATASETS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def datasets(self) -> _containers.RepeatedCompositeFieldContainer[Global___DatasetEntry]: ...
+    def datasets(self) -> _containers.RepeatedCompositeFieldContainer[Global___DatasetEntry]:
+        """In the order of the catalogue."""
+
     def __init__(
         self,
         *,
@@ -389,7 +437,9 @@ class ListOptimizersResponse(_message.Message):
 
     OPTIMIZERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def optimizers(self) -> _containers.RepeatedCompositeFieldContainer[Global___OptimizerEntry]: ...
+    def optimizers(self) -> _containers.RepeatedCompositeFieldContainer[Global___OptimizerEntry]:
+        """In the order of the catalogue."""
+
     def __init__(
         self,
         *,

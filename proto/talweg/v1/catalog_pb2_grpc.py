@@ -27,7 +27,8 @@ if _version_not_supported:
 
 
 class CatalogServiceStub:
-    """Missing associated documentation comment in .proto file."""
+    """The service that describes what a job spec can contain. docs/catalogue.md has the same content.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -68,40 +69,47 @@ class CatalogServiceStub:
 
 
 class CatalogServiceServicer:
-    """Missing associated documentation comment in .proto file."""
+    """The service that describes what a job spec can contain. docs/catalogue.md has the same content.
+    """
 
     def ListLosses(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists losses. INVALID_ARGUMENT if there is no such task.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListTasks(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists tasks, each with its metrics and the losses that suit it.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists models.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListDatasets(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists data sets.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListOptimizers(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists optimizers.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RecommendLoss(self, request, context):
-        """Recommends losses for a task, best first, given what is known about its data.
+        """Recommends losses for a task, best first, given what is known about its data. INVALID_ARGUMENT if
+        there is no such task, or a fact is outside its bounds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -149,7 +157,8 @@ def add_CatalogServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CatalogService:
-    """Missing associated documentation comment in .proto file."""
+    """The service that describes what a job spec can contain. docs/catalogue.md has the same content.
+    """
 
     @staticmethod
     def ListLosses(request,

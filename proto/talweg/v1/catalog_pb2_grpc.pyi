@@ -30,64 +30,89 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class CatalogServiceStub:
+    """The service that describes what a job spec can contain. docs/catalogue.md has the same content."""
+
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> CatalogServiceAsyncStub: ...
     ListLosses: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.ListLossesRequest, _catalog_pb2.ListLossesResponse]
+    """Lists losses. INVALID_ARGUMENT if there is no such task."""
     ListTasks: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.ListTasksRequest, _catalog_pb2.ListTasksResponse]
+    """Lists tasks, each with its metrics and the losses that suit it."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.ListModelsRequest, _catalog_pb2.ListModelsResponse]
+    """Lists models."""
     ListDatasets: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.ListDatasetsRequest, _catalog_pb2.ListDatasetsResponse]
+    """Lists data sets."""
     ListOptimizers: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.ListOptimizersRequest, _catalog_pb2.ListOptimizersResponse]
+    """Lists optimizers."""
     RecommendLoss: _grpc.UnaryUnaryMultiCallable[_recommendations_pb2.RecommendLossRequest, _recommendations_pb2.RecommendLossResponse]
-    """Recommends losses for a task, best first, given what is known about its data."""
+    """Recommends losses for a task, best first, given what is known about its data. INVALID_ARGUMENT if
+    there is no such task, or a fact is outside its bounds.
+    """
 
 @_typing.type_check_only
 class CatalogServiceAsyncStub(CatalogServiceStub):
+    """The service that describes what a job spec can contain. docs/catalogue.md has the same content."""
+
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListLosses: _aio.UnaryUnaryMultiCallable[_catalog_pb2.ListLossesRequest, _catalog_pb2.ListLossesResponse]  # type: ignore[assignment]
+    """Lists losses. INVALID_ARGUMENT if there is no such task."""
     ListTasks: _aio.UnaryUnaryMultiCallable[_catalog_pb2.ListTasksRequest, _catalog_pb2.ListTasksResponse]  # type: ignore[assignment]
+    """Lists tasks, each with its metrics and the losses that suit it."""
     ListModels: _aio.UnaryUnaryMultiCallable[_catalog_pb2.ListModelsRequest, _catalog_pb2.ListModelsResponse]  # type: ignore[assignment]
+    """Lists models."""
     ListDatasets: _aio.UnaryUnaryMultiCallable[_catalog_pb2.ListDatasetsRequest, _catalog_pb2.ListDatasetsResponse]  # type: ignore[assignment]
+    """Lists data sets."""
     ListOptimizers: _aio.UnaryUnaryMultiCallable[_catalog_pb2.ListOptimizersRequest, _catalog_pb2.ListOptimizersResponse]  # type: ignore[assignment]
+    """Lists optimizers."""
     RecommendLoss: _aio.UnaryUnaryMultiCallable[_recommendations_pb2.RecommendLossRequest, _recommendations_pb2.RecommendLossResponse]  # type: ignore[assignment]
-    """Recommends losses for a task, best first, given what is known about its data."""
+    """Recommends losses for a task, best first, given what is known about its data. INVALID_ARGUMENT if
+    there is no such task, or a fact is outside its bounds.
+    """
 
 class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
+    """The service that describes what a job spec can contain. docs/catalogue.md has the same content."""
+
     @_abc_1.abstractmethod
     def ListLosses(
         self,
         request: _catalog_pb2.ListLossesRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_catalog_pb2.ListLossesResponse, _abc.Awaitable[_catalog_pb2.ListLossesResponse]]: ...
+    ) -> _typing.Union[_catalog_pb2.ListLossesResponse, _abc.Awaitable[_catalog_pb2.ListLossesResponse]]:
+        """Lists losses. INVALID_ARGUMENT if there is no such task."""
 
     @_abc_1.abstractmethod
     def ListTasks(
         self,
         request: _catalog_pb2.ListTasksRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_catalog_pb2.ListTasksResponse, _abc.Awaitable[_catalog_pb2.ListTasksResponse]]: ...
+    ) -> _typing.Union[_catalog_pb2.ListTasksResponse, _abc.Awaitable[_catalog_pb2.ListTasksResponse]]:
+        """Lists tasks, each with its metrics and the losses that suit it."""
 
     @_abc_1.abstractmethod
     def ListModels(
         self,
         request: _catalog_pb2.ListModelsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_catalog_pb2.ListModelsResponse, _abc.Awaitable[_catalog_pb2.ListModelsResponse]]: ...
+    ) -> _typing.Union[_catalog_pb2.ListModelsResponse, _abc.Awaitable[_catalog_pb2.ListModelsResponse]]:
+        """Lists models."""
 
     @_abc_1.abstractmethod
     def ListDatasets(
         self,
         request: _catalog_pb2.ListDatasetsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_catalog_pb2.ListDatasetsResponse, _abc.Awaitable[_catalog_pb2.ListDatasetsResponse]]: ...
+    ) -> _typing.Union[_catalog_pb2.ListDatasetsResponse, _abc.Awaitable[_catalog_pb2.ListDatasetsResponse]]:
+        """Lists data sets."""
 
     @_abc_1.abstractmethod
     def ListOptimizers(
         self,
         request: _catalog_pb2.ListOptimizersRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_catalog_pb2.ListOptimizersResponse, _abc.Awaitable[_catalog_pb2.ListOptimizersResponse]]: ...
+    ) -> _typing.Union[_catalog_pb2.ListOptimizersResponse, _abc.Awaitable[_catalog_pb2.ListOptimizersResponse]]:
+        """Lists optimizers."""
 
     @_abc_1.abstractmethod
     def RecommendLoss(
@@ -95,6 +120,8 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recommendations_pb2.RecommendLossRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recommendations_pb2.RecommendLossResponse, _abc.Awaitable[_recommendations_pb2.RecommendLossResponse]]:
-        """Recommends losses for a task, best first, given what is known about its data."""
+        """Recommends losses for a task, best first, given what is known about its data. INVALID_ARGUMENT if
+        there is no such task, or a fact is outside its bounds.
+        """
 
 def add_CatalogServiceServicer_to_server(servicer: CatalogServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

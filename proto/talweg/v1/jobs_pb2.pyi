@@ -53,7 +53,9 @@ class Job(_message.Message):
         CANCELLED: Job._State.ValueType  # 7
         """Ended on request."""
 
-    class State(_State, metaclass=_StateEnumTypeWrapper): ...
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """SUCCEEDED, FAILED, DIVERGED and CANCELLED are final."""
+
     STATE_UNSPECIFIED: Job.State.ValueType  # 0
     QUEUED: Job.State.ValueType  # 1
     """Waiting for a worker."""
@@ -112,15 +114,21 @@ class Job(_message.Message):
         """The submitted spec, with all defaults filled in; it can be submitted again as it is."""
 
     @_builtins.property
-    def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was submitted."""
+
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Start of the latest attempt."""
 
     @_builtins.property
-    def end_time(self) -> _timestamp_pb2.Timestamp: ...
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ended; absent until then."""
+
     @_builtins.property
-    def progress(self) -> Global___Progress: ...
+    def progress(self) -> Global___Progress:
+        """The progress of the latest attempt."""
+
     @_builtins.property
     def outcome(self) -> Global___Outcome:
         """How the job ended; absent until then."""
@@ -130,7 +138,9 @@ class Job(_message.Message):
         """Warnings from submission and training; one per kind and field."""
 
     @_builtins.property
-    def tracking(self) -> Global___TrackingRun: ...
+    def tracking(self) -> Global___TrackingRun:
+        """Its run in MLflow; absent until the run exists."""
+
     @_builtins.property
     def checkpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___Checkpoint]:
         """The stored checkpoints, oldest first."""
@@ -189,6 +199,7 @@ class Result(_message.Message):
     step: _builtins.int
     """The step at which it was measured."""
     goal: _options_pb2.Goal.ValueType
+    """Whether low or high values are better."""
     def __init__(
         self,
         *,
@@ -236,7 +247,9 @@ class Checkpoint(_message.Message):
     for_good: _builtins.bool
     """It is kept permanently, by training.checkpoints.keep_every."""
     @_builtins.property
-    def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was saved."""
+
     def __init__(
         self,
         *,
@@ -269,10 +282,15 @@ class Progress(_message.Message):
     TOTAL_EPOCHS_FIELD_NUMBER: _builtins.int
     STEPS_PER_SECOND_FIELD_NUMBER: _builtins.int
     step: _builtins.int
+    """Optimizer steps taken."""
     total_steps: _builtins.int
+    """Optimizer steps planned."""
     epoch: _builtins.int
+    """Epochs completed."""
     total_epochs: _builtins.int
+    """Epochs planned."""
     steps_per_second: _builtins.float
+    """Speed of the training, lately."""
     def __init__(
         self,
         *,
@@ -318,7 +336,9 @@ class Outcome(_message.Message):
         NOT_FINITE: Outcome._Cause.ValueType  # 7
         """The guard found a non-finite value, or spikes were more than training.spikes goes on from."""
 
-    class Cause(_Cause, metaclass=_CauseEnumTypeWrapper): ...
+    class Cause(_Cause, metaclass=_CauseEnumTypeWrapper):
+        """Why a job ended."""
+
     CAUSE_UNSPECIFIED: Outcome.Cause.ValueType  # 0
     USER_SPEC: Outcome.Cause.ValueType  # 1
     """The spec is at fault, in a way that only the data or torch could show."""
@@ -343,7 +363,9 @@ class Outcome(_message.Message):
     WEIGHTS_STEP_FIELD_NUMBER: _builtins.int
     REPLAY_FIELD_NUMBER: _builtins.int
     state: Global___Job.State.ValueType
+    """The state in which it ended."""
     cause: Global___Outcome.Cause.ValueType
+    """Why it ended; unspecified if it SUCCEEDED."""
     message: _builtins.str
     """What happened, and what to do."""
     model_sha256: _builtins.str
@@ -355,7 +377,9 @@ class Outcome(_message.Message):
     where early stopping chose them, else the last. 0 where the worker did not say.
     """
     @_builtins.property
-    def divergence(self) -> Global___Divergence: ...
+    def divergence(self) -> Global___Divergence:
+        """What the guard refused, if it DIVERGED."""
+
     @_builtins.property
     def replay(self) -> _replay_pb2.ReplayReport:
         """What a replay has shown; absent for other jobs."""
@@ -413,6 +437,7 @@ class Divergence(_message.Message):
     the backward pass; empty if none was found.
     """
     learning_rate: _builtins.float
+    """The learning rate of the step."""
     hint: _builtins.str
     """What to try."""
     good_step: _builtins.int
@@ -560,7 +585,9 @@ class GuardDecision(_message.Message):
         WARNED: GuardDecision._Action.ValueType  # 3
         """Nothing: the step was a spike, and training.spikes is warn."""
 
-    class Action(_Action, metaclass=_ActionEnumTypeWrapper): ...
+    class Action(_Action, metaclass=_ActionEnumTypeWrapper):
+        """What was done."""
+
     ACTION_UNSPECIFIED: GuardDecision.Action.ValueType  # 0
     SKIPPED: GuardDecision.Action.ValueType  # 1
     """The step was skipped."""
@@ -576,6 +603,7 @@ class GuardDecision(_message.Message):
     SKIPPED_FIELD_NUMBER: _builtins.int
     ROLLBACKS_FIELD_NUMBER: _builtins.int
     action: Global___GuardDecision.Action.ValueType
+    """What was done."""
     to_step: _builtins.int
     """With ROLLED_BACK: the step to which they were rolled back; 0 for the initial state."""
     rate_factor: _builtins.float
@@ -620,13 +648,21 @@ class Warning(_message.Message):
         DESCRIPTOR: _descriptor.EnumDescriptor
         KIND_UNSPECIFIED: Warning._Kind.ValueType  # 0
         PROBABILITIES_INTO_LOGITS_LOSS: Warning._Kind.ValueType  # 1
+        """The model outputs probabilities, but the loss takes logits."""
         LOGITS_INTO_PROBABILITY_LOSS: Warning._Kind.ValueType  # 2
+        """The model outputs logits, but the loss takes probabilities."""
         IMBALANCE_WITHOUT_WEIGHTS: Warning._Kind.ValueType  # 3
+        """The classes are imbalanced, and the loss has no class weights."""
         TARGETS_NOT_STANDARDISED: Warning._Kind.ValueType  # 4
+        """Regression targets are not standardised."""
         LEARNING_RATE_ABOVE_USUAL: Warning._Kind.ValueType  # 5
+        """The learning rate is above the optimizer's usual range."""
         REDUCTION_SUM: Warning._Kind.ValueType  # 6
+        """The loss is summed over the batch."""
         SUM_TERMS_APART: Warning._Kind.ValueType  # 7
+        """The terms of a sum of losses differ greatly in size."""
         LOSS_SELDOM_RIGHT: Warning._Kind.ValueType  # 8
+        """Another loss is better in nearly every case."""
         ZERO_GRADIENT: Warning._Kind.ValueType  # 9
         """During training: a layer's gradients are 0 in every element."""
         VANISHING_GRADIENT: Warning._Kind.ValueType  # 10
@@ -654,16 +690,26 @@ class Warning(_message.Message):
         CODE_COLLAPSED: Warning._Kind.ValueType  # 20
         """Posterior collapse: the latent code carries almost no information about its samples."""
 
-    class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """What a warning is about."""
+
     KIND_UNSPECIFIED: Warning.Kind.ValueType  # 0
     PROBABILITIES_INTO_LOGITS_LOSS: Warning.Kind.ValueType  # 1
+    """The model outputs probabilities, but the loss takes logits."""
     LOGITS_INTO_PROBABILITY_LOSS: Warning.Kind.ValueType  # 2
+    """The model outputs logits, but the loss takes probabilities."""
     IMBALANCE_WITHOUT_WEIGHTS: Warning.Kind.ValueType  # 3
+    """The classes are imbalanced, and the loss has no class weights."""
     TARGETS_NOT_STANDARDISED: Warning.Kind.ValueType  # 4
+    """Regression targets are not standardised."""
     LEARNING_RATE_ABOVE_USUAL: Warning.Kind.ValueType  # 5
+    """The learning rate is above the optimizer's usual range."""
     REDUCTION_SUM: Warning.Kind.ValueType  # 6
+    """The loss is summed over the batch."""
     SUM_TERMS_APART: Warning.Kind.ValueType  # 7
+    """The terms of a sum of losses differ greatly in size."""
     LOSS_SELDOM_RIGHT: Warning.Kind.ValueType  # 8
+    """Another loss is better in nearly every case."""
     ZERO_GRADIENT: Warning.Kind.ValueType  # 9
     """During training: a layer's gradients are 0 in every element."""
     VANISHING_GRADIENT: Warning.Kind.ValueType  # 10
@@ -696,6 +742,7 @@ class Warning(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     LAYERS_FIELD_NUMBER: _builtins.int
     kind: Global___Warning.Kind.ValueType
+    """What it is about."""
     field: _builtins.str
     """The field concerned, such as "loss.mse.reduction"."""
     message: _builtins.str
@@ -731,7 +778,9 @@ class TrackingRun(_message.Message):
     COMPLETE_FIELD_NUMBER: _builtins.int
     URL_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
+    """The run's id in MLflow."""
     experiment_id: _builtins.str
+    """The id of its experiment in MLflow."""
     complete: _builtins.bool
     """All results have been delivered."""
     url: _builtins.str
@@ -773,23 +822,37 @@ class Event(_message.Message):
     attempt: _builtins.int
     """The attempt that it belongs to."""
     @_builtins.property
-    def time(self) -> _timestamp_pb2.Timestamp: ...
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When it happened."""
+
     @_builtins.property
-    def state(self) -> Global___StateChange: ...
+    def state(self) -> Global___StateChange:
+        """The state has changed."""
+
     @_builtins.property
-    def progress(self) -> Global___Progress: ...
+    def progress(self) -> Global___Progress:
+        """Training went on."""
+
     @_builtins.property
-    def metrics(self) -> Global___MetricPoint: ...
+    def metrics(self) -> Global___MetricPoint:
+        """Metrics were measured."""
+
     @_builtins.property
-    def log(self) -> Global___LogLine: ...
+    def log(self) -> Global___LogLine:
+        """A log line."""
+
     @_builtins.property
-    def warning(self) -> Global___Warning: ...
+    def warning(self) -> Global___Warning:
+        """A warning from training."""
+
     @_builtins.property
     def finished(self) -> Global___Outcome:
         """Always the last event of a job."""
 
     @_builtins.property
-    def guard(self) -> Global___GuardDecision: ...
+    def guard(self) -> Global___GuardDecision:
+        """The guard, or the spike policy, has decided about a step."""
+
     def __init__(
         self,
         *,
@@ -823,6 +886,7 @@ class StateChange(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     state: Global___Job.State.ValueType
+    """The new state."""
     reason: _builtins.str
     """The reason, for display."""
     def __init__(
@@ -868,6 +932,7 @@ class MetricPoint(_message.Message):
     STEP_FIELD_NUMBER: _builtins.int
     VALUES_FIELD_NUMBER: _builtins.int
     step: _builtins.int
+    """Optimizer steps taken when they were measured."""
     @_builtins.property
     def values(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Values by metric name, such as "train/loss"; finite values only."""
@@ -903,7 +968,9 @@ class LogLine(_message.Message):
         WARNING: LogLine._Level.ValueType  # 2
         ERROR: LogLine._Level.ValueType  # 3
 
-    class Level(_Level, metaclass=_LevelEnumTypeWrapper): ...
+    class Level(_Level, metaclass=_LevelEnumTypeWrapper):
+        """How serious a line is."""
+
     LEVEL_UNSPECIFIED: LogLine.Level.ValueType  # 0
     INFO: LogLine.Level.ValueType  # 1
     WARNING: LogLine.Level.ValueType  # 2
@@ -912,7 +979,9 @@ class LogLine(_message.Message):
     LEVEL_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     level: Global___LogLine.Level.ValueType
+    """How serious it is."""
     text: _builtins.str
+    """What happened."""
     def __init__(
         self,
         *,
@@ -941,7 +1010,9 @@ class SubmitJobRequest(_message.Message):
     validate_only: _builtins.bool
     """Validate and complete the spec without submitting it. Fails exactly when the submission would."""
     @_builtins.property
-    def spec(self) -> _spec_pb2.JobSpec: ...
+    def spec(self) -> _spec_pb2.JobSpec:
+        """What to train. Only task, dataset, model and loss are required."""
+
     def __init__(
         self,
         *,
@@ -1007,14 +1078,20 @@ class BatchSubmitJobsResponse(_message.Message):
 
     @_typing.final
     class Result(_message.Message):
+        """What became of a request."""
+
         DESCRIPTOR: _descriptor.Descriptor
 
         JOB_FIELD_NUMBER: _builtins.int
         ERROR_FIELD_NUMBER: _builtins.int
         @_builtins.property
-        def job(self) -> Global___Job: ...
+        def job(self) -> Global___Job:
+            """It was submitted."""
+
         @_builtins.property
-        def error(self) -> _status_pb2.Status: ...
+        def error(self) -> _status_pb2.Status:
+            """It was refused."""
+
         def __init__(
             self,
             *,
@@ -1117,7 +1194,9 @@ class ListJobsResponse(_message.Message):
     next_page_token: _builtins.str
     """Empty on the last page."""
     @_builtins.property
-    def jobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Job]: ...
+    def jobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Job]:
+        """The jobs of this page, in the order asked for."""
+
     def __init__(
         self,
         *,
@@ -1162,7 +1241,9 @@ class WatchJobResponse(_message.Message):
 
     EVENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def event(self) -> Global___Event: ...
+    def event(self) -> Global___Event:
+        """The next event."""
+
     def __init__(
         self,
         *,
@@ -1230,16 +1311,23 @@ class MetricSummary(_message.Message):
     COUNT_FIELD_NUMBER: _builtins.int
     GOAL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """Such as "val/mae"."""
     first: _builtins.float
+    """The first value."""
     first_step: _builtins.int
+    """The step of the first value."""
     last: _builtins.float
+    """The last value."""
     last_step: _builtins.int
+    """The step of the last value."""
     best: _builtins.float
     """The minimum or maximum, by the metric's goal; absent for metrics without a goal."""
     best_step: _builtins.int
+    """The step of the best value."""
     count: _builtins.int
     """Number of finite values."""
     goal: _options_pb2.Goal.ValueType
+    """Whether low or high values are better."""
     def __init__(
         self,
         *,
@@ -1427,6 +1515,8 @@ class CompareJobsResponse(_message.Message):
 
     @_typing.final
     class Row(_message.Message):
+        """A job and its value of the metric."""
+
         DESCRIPTOR: _descriptor.Descriptor
 
         JOB_FIELD_NUMBER: _builtins.int
@@ -1437,18 +1527,23 @@ class CompareJobsResponse(_message.Message):
         BEST_WEIGHTS_FIELD_NUMBER: _builtins.int
         MARKS_FIELD_NUMBER: _builtins.int
         job: _builtins.str
+        """jobs/{id}."""
         state: Global___Job.State.ValueType
+        """The state of the job."""
         value: _builtins.float
         """Absent if the job has no such value. The value of a job that did not succeed is the last one
         reported, and does not enter the statistics of the group.
         """
         seed: _builtins.int
+        """Its training.seed."""
         step: _builtins.int
         """At which the value was measured."""
         best_weights: _builtins.bool
         """The value is of an earlier evaluation than the last: early stopping took the weights of that."""
         @_builtins.property
-        def marks(self) -> _containers.RepeatedScalarFieldContainer[Global___CompareJobsResponse.Mark.ValueType]: ...
+        def marks(self) -> _containers.RepeatedScalarFieldContainer[Global___CompareJobsResponse.Mark.ValueType]:
+            """What stands out about the value."""
+
         def __init__(
             self,
             *,
@@ -1477,7 +1572,9 @@ class CompareJobsResponse(_message.Message):
         STATE_FIELD_NUMBER: _builtins.int
         COUNT_FIELD_NUMBER: _builtins.int
         state: Global___Job.State.ValueType
+        """The state."""
         count: _builtins.int
+        """Number of jobs."""
         def __init__(
             self,
             *,
@@ -1492,6 +1589,8 @@ class CompareJobsResponse(_message.Message):
 
     @_typing.final
     class Group(_message.Message):
+        """Jobs with the same values of group_by."""
+
         DESCRIPTOR: _descriptor.Descriptor
 
         LABELS_FIELD_NUMBER: _builtins.int
@@ -1511,6 +1610,7 @@ class CompareJobsResponse(_message.Message):
         count: _builtins.int
         """Number of SUCCEEDED jobs with a value: mean, sd, min, max, median and iqr are over these alone."""
         mean: _builtins.float
+        """Absent without values, as are min, max and median."""
         sd: _builtins.float
         """Sample standard deviation; absent below two values."""
         min: _builtins.float
@@ -1530,7 +1630,9 @@ class CompareJobsResponse(_message.Message):
             """One value per path of group_by, as text; for a loss, its name and changed parameters."""
 
         @_builtins.property
-        def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___CompareJobsResponse.Row]: ...
+        def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___CompareJobsResponse.Row]:
+            """One per job."""
+
         @_builtins.property
         def varies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
             """Paths other than the seed at which the specs differ, such as
@@ -1596,6 +1698,7 @@ class CompareJobsResponse(_message.Message):
     them, else of the last. All others are the last value.
     """
     goal: _options_pb2.Goal.ValueType
+    """Whether low or high values are better."""
     @_builtins.property
     def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___CompareJobsResponse.Group]:
         """Best mean of SUCCEEDED jobs first; groups without values last."""
@@ -1792,6 +1895,7 @@ class CollectJobsRequest(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     keep: Global___CollectJobsRequest.Keep.ValueType
+    """Which jobs stay."""
     filter: _builtins.str
     """Only jobs that meet this condition, as in ListJobs."""
     validate_only: _builtins.bool
@@ -1822,6 +1926,8 @@ class CollectJobsResponse(_message.Message):
 
     @_typing.final
     class Collected(_message.Message):
+        """A job that was deleted."""
+
         DESCRIPTOR: _descriptor.Descriptor
 
         NAME_FIELD_NUMBER: _builtins.int
@@ -1833,6 +1939,7 @@ class CollectJobsResponse(_message.Message):
         display_name: _builtins.str
         """For display."""
         experiment: _builtins.str
+        """Its experiment."""
         checkpoint_bytes: _builtins.int
         """Size of its checkpoints."""
         def __init__(

@@ -150,7 +150,9 @@ class JobServiceServicer:
 
     def WatchJob(self, request, context):
         """Streams the events of a job after a cursor, and new ones as they occur, until one with
-        `finished`.
+        `finished`. INVALID_ARGUMENT if the job has no such cursor yet; RESOURCE_EXHAUSTED if the callers
+        of one address watch as many jobs as they may; UNAVAILABLE if the server shuts down: watch again
+        after the last cursor.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -53,7 +53,9 @@ class JobServiceStub:
     """
     WatchJob: _grpc.UnaryStreamMultiCallable[_jobs_pb2.WatchJobRequest, _jobs_pb2.WatchJobResponse]
     """Streams the events of a job after a cursor, and new ones as they occur, until one with
-    `finished`.
+    `finished`. INVALID_ARGUMENT if the job has no such cursor yet; RESOURCE_EXHAUSTED if the callers
+    of one address watch as many jobs as they may; UNAVAILABLE if the server shuts down: watch again
+    after the last cursor.
     """
     GetJobMetrics: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.GetJobMetricsRequest, _jobs_pb2.GetJobMetricsResponse]
     """Returns the first, last and best value of each metric and, on request, the recorded points."""
@@ -107,7 +109,9 @@ class JobServiceAsyncStub(JobServiceStub):
     """
     WatchJob: _aio.UnaryStreamMultiCallable[_jobs_pb2.WatchJobRequest, _jobs_pb2.WatchJobResponse]  # type: ignore[assignment]
     """Streams the events of a job after a cursor, and new ones as they occur, until one with
-    `finished`.
+    `finished`. INVALID_ARGUMENT if the job has no such cursor yet; RESOURCE_EXHAUSTED if the callers
+    of one address watch as many jobs as they may; UNAVAILABLE if the server shuts down: watch again
+    after the last cursor.
     """
     GetJobMetrics: _aio.UnaryUnaryMultiCallable[_jobs_pb2.GetJobMetricsRequest, _jobs_pb2.GetJobMetricsResponse]  # type: ignore[assignment]
     """Returns the first, last and best value of each metric and, on request, the recorded points."""
@@ -188,7 +192,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_jobs_pb2.WatchJobResponse], _abc.AsyncIterator[_jobs_pb2.WatchJobResponse]]:
         """Streams the events of a job after a cursor, and new ones as they occur, until one with
-        `finished`.
+        `finished`. INVALID_ARGUMENT if the job has no such cursor yet; RESOURCE_EXHAUSTED if the callers
+        of one address watch as many jobs as they may; UNAVAILABLE if the server shuts down: watch again
+        after the last cursor.
         """
 
     @_abc_1.abstractmethod

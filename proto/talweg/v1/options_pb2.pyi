@@ -466,9 +466,11 @@ class OutputFacts(_message.Message):
         VALUE_FIELD_NUMBER: _builtins.int
         KIND_FIELD_NUMBER: _builtins.int
         parameter: _builtins.str
+        """The parameter."""
         value: _builtins.str
         """The value as a job file writes it, such as cosine or false."""
         kind: Global___OutputFacts.Kind.ValueType
+        """The kind of the outputs."""
         def __init__(
             self,
             *,
@@ -538,6 +540,7 @@ class LossFacts(_message.Message):
     POOLS_BATCH_FIELD_NUMBER: _builtins.int
     NONNEGATIVE_OUTPUTS_FIELD_NUMBER: _builtins.int
     activation: Global___Activation.ValueType
+    """What it applies to the model's outputs."""
     when: _builtins.str
     """When to use it, in one sentence."""
     reference: _builtins.str
@@ -563,7 +566,9 @@ class LossFacts(_message.Message):
     user_defined: _builtins.bool
     """A user-defined loss: it may compare the samples of a batch with each other."""
     @_builtins.property
-    def tasks(self) -> _containers.RepeatedScalarFieldContainer[Global___TaskKind.ValueType]: ...
+    def tasks(self) -> _containers.RepeatedScalarFieldContainer[Global___TaskKind.ValueType]:
+        """The tasks that can train with it."""
+
     @_builtins.property
     def inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names and shapes of the inputs, in order, such as "pred (N, …)"."""
@@ -650,7 +655,9 @@ class MetricFacts(_message.Message):
     OF_QUANTILES_FIELD_NUMBER: _builtins.int
     UNDEFINED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """Its name, such as "mae"."""
     goal: Global___Goal.ValueType
+    """Whether low or high values are better."""
     meaning: _builtins.str
     """What it measures, and its unit."""
     by_class: _builtins.bool
@@ -692,7 +699,9 @@ class OutputCount(_message.Message):
         PARAMETER_FIELD_NUMBER: _builtins.int
         VALUE_FIELD_NUMBER: _builtins.int
         parameter: _builtins.str
+        """The parameter's name."""
         value: _builtins.str
+        """Its value."""
         def __init__(
             self,
             *,
@@ -761,6 +770,7 @@ class TaskFacts(_message.Message):
     output: _builtins.str
     """What the model's last layer outputs for one sample."""
     when: _builtins.str
+    """When to use it, in one sentence."""
     @_builtins.property
     def metrics(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricFacts]:
         """The first is the default metric for comparing jobs."""
@@ -807,7 +817,9 @@ class ModelFacts(_message.Message):
     input: _builtins.str
     """The inputs it takes, such as "vectors" or "images (channels, height, width)"."""
     when: _builtins.str
+    """When to use it, in one sentence."""
     reference: _builtins.str
+    """The paper or text that describes it."""
     images: _builtins.bool
     """The model takes images only."""
     vectors: _builtins.bool
@@ -846,7 +858,9 @@ class OptimizerFacts(_message.Message):
     usual_rate_max: _builtins.float
     """A learning rate above this raises a warning."""
     when: _builtins.str
+    """When to use it, in one sentence."""
     reference: _builtins.str
+    """The paper or text that describes it."""
     def __init__(
         self,
         *,
@@ -879,10 +893,13 @@ class DatasetFacts(_message.Message):
     IN_UNIT_RANGE_FIELD_NUMBER: _builtins.int
     NUM_TARGETS_FIELD_NUMBER: _builtins.int
     num_samples: _builtins.int
+    """Number of samples."""
     num_classes: _builtins.int
     """Number of classes or labels; 0 for regression targets."""
     description: _builtins.str
+    """What it is, in a few words."""
     reference: _builtins.str
+    """Where it comes from."""
     negative_targets: _builtins.bool
     """Some of its targets are negative."""
     in_unit_range: _builtins.bool

@@ -623,7 +623,9 @@ class RecommendLossResponse(_message.Message):
         """Notes beyond the choice of a loss."""
 
     @_builtins.property
-    def ignored(self) -> _containers.RepeatedCompositeFieldContainer[Global___IgnoredFact]: ...
+    def ignored(self) -> _containers.RepeatedCompositeFieldContainer[Global___IgnoredFact]:
+        """Facts that do not affect the task's choice."""
+
     def __init__(
         self,
         *,

@@ -112,7 +112,9 @@ class ReplayReport(_message.Message):
     job: _builtins.str
     """jobs/ID: the job whose step was replayed."""
     step: _builtins.int
+    """The step that was replayed."""
     epoch: _builtins.int
+    """Its epoch."""
     from_step: _builtins.int
     """The checkpoint's step from which it was replayed; 0 for the initial state."""
     seconds: _builtins.float
@@ -124,11 +126,13 @@ class ReplayReport(_message.Message):
     gradient_norm: _builtins.float
     """Global norm of the step's gradients before clipping."""
     learning_rate: _builtins.float
+    """The learning rate of the step."""
     next_loss: _builtins.float
     """Loss of the following step; absent if there was none."""
     refused: _builtins.str
     """What the guard refused about the step, and what followed; empty if it let the step pass."""
     measure: Global___ReplayReport.Measure.ValueType
+    """What `loss` of a row is."""
     num_rows: _builtins.int
     """Number of rows in the step."""
     @_builtins.property
@@ -298,10 +302,13 @@ class ReplayWithout(_message.Message):
     loss: _builtins.float
     """The step's loss without them."""
     gradient_norm: _builtins.float
+    """Global norm of the step's gradients without them, before clipping."""
     next_loss: _builtins.float
     """Loss of the following step, after an update without them; absent if there was none."""
     @_builtins.property
-    def rows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def rows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The rows that were left out."""
+
     def __init__(
         self,
         *,
@@ -330,8 +337,11 @@ class ReplayedStep(_message.Message):
     LOSS_FIELD_NUMBER: _builtins.int
     GRADIENT_NORM_FIELD_NUMBER: _builtins.int
     step: _builtins.int
+    """The step."""
     loss: _builtins.float
+    """Its loss."""
     gradient_norm: _builtins.float
+    """Global norm of its gradients before clipping."""
     def __init__(
         self,
         *,

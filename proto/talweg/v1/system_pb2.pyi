@@ -47,6 +47,7 @@ class Component(_message.Message):
     name: _builtins.str
     """"database", "broker", "workers" or "delivery"."""
     ok: _builtins.bool
+    """It works."""
     problem: _builtins.str
     """What is wrong; empty if nothing is."""
     remedy: _builtins.str
@@ -152,7 +153,9 @@ class GetStatusResponse(_message.Message):
         STATE_FIELD_NUMBER: _builtins.int
         COUNT_FIELD_NUMBER: _builtins.int
         state: _jobs_pb2.Job.State.ValueType
+        """The state."""
         count: _builtins.int
+        """Number of jobs."""
         def __init__(
             self,
             *,
@@ -173,13 +176,17 @@ class GetStatusResponse(_message.Message):
     version: _builtins.str
     """The version of the server."""
     @_builtins.property
-    def components(self) -> _containers.RepeatedCompositeFieldContainer[Global___Component]: ...
+    def components(self) -> _containers.RepeatedCompositeFieldContainer[Global___Component]:
+        """The parts that the service needs."""
+
     @_builtins.property
     def workers(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkerInfo]:
         """None if the broker is unreachable."""
 
     @_builtins.property
-    def delivery(self) -> Global___Delivery: ...
+    def delivery(self) -> Global___Delivery:
+        """The delivery of results to MLflow."""
+
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetStatusResponse.StateCount]:
         """Jobs that have not ended, by state; those in no state left out."""

@@ -33,6 +33,7 @@ class Lease(_message.Message):
     job: _builtins.str
     """jobs/{id}."""
     attempt: _builtins.int
+    """The attempt that it allows."""
     token: _builtins.str
     """Secret of this attempt."""
     def __init__(
@@ -90,6 +91,8 @@ Global___ClaimJobsRequest: _TypeAlias = ClaimJobsRequest  # noqa: Y015
 
 @_typing.final
 class Capabilities(_message.Message):
+    """What a worker can run jobs on."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     DEVICES_FIELD_NUMBER: _builtins.int
@@ -112,6 +115,8 @@ Global___Capabilities: _TypeAlias = Capabilities  # noqa: Y015
 
 @_typing.final
 class Assignment(_message.Message):
+    """A claimed job."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     LEASE_FIELD_NUMBER: _builtins.int
@@ -119,9 +124,13 @@ class Assignment(_message.Message):
     TIME_TO_LIVE_FIELD_NUMBER: _builtins.int
     CHECKPOINTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def lease(self) -> Global___Lease: ...
+    def lease(self) -> Global___Lease:
+        """The right to run the attempt."""
+
     @_builtins.property
-    def spec(self) -> _spec_pb2.JobSpec: ...
+    def spec(self) -> _spec_pb2.JobSpec:
+        """The job's spec, with all defaults filled in."""
+
     @_builtins.property
     def time_to_live(self) -> _duration_pb2.Duration:
         """How long the lease lasts without renewal."""
@@ -152,7 +161,9 @@ class ClaimJobsResponse(_message.Message):
 
     ASSIGNMENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def assignments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Assignment]: ...
+    def assignments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Assignment]:
+        """The claimed jobs."""
+
     def __init__(
         self,
         *,
@@ -179,7 +190,9 @@ class ReportProgressRequest(_message.Message):
     sequence: _builtins.int
     """Sequence number of the report within the attempt, from 1: a repeated report is applied once."""
     @_builtins.property
-    def lease(self) -> Global___Lease: ...
+    def lease(self) -> Global___Lease:
+        """The lease to renew."""
+
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_jobs_pb2.Event]:
         """In order; cursor, time and attempt are set by the service."""
@@ -189,7 +202,9 @@ class ReportProgressRequest(_message.Message):
         """Summaries of the metrics that changed, over the whole attempt."""
 
     @_builtins.property
-    def progress(self) -> _jobs_pb2.Progress: ...
+    def progress(self) -> _jobs_pb2.Progress:
+        """The progress of the attempt."""
+
     @_builtins.property
     def kept(self) -> Global___Kept:
         """Set when checkpoints were written or removed: all checkpoints that are stored now. Only a
@@ -216,6 +231,8 @@ Global___ReportProgressRequest: _TypeAlias = ReportProgressRequest  # noqa: Y015
 
 @_typing.final
 class Kept(_message.Message):
+    """The checkpoints that are stored."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     CHECKPOINTS_FIELD_NUMBER: _builtins.int
@@ -242,11 +259,14 @@ class ReportProgressResponse(_message.Message):
 
     @_typing.final
     class Cancel(_message.Message):
+        """A request to cancel."""
+
         DESCRIPTOR: _descriptor.Descriptor
 
         GRACE_PERIOD_FIELD_NUMBER: _builtins.int
         REASON_FIELD_NUMBER: _builtins.int
         reason: _builtins.str
+        """As the user gave it."""
         @_builtins.property
         def grace_period(self) -> _duration_pb2.Duration:
             """How long the attempt may still take."""
@@ -265,10 +285,13 @@ class ReportProgressResponse(_message.Message):
 
     @_typing.final
     class Pause(_message.Message):
+        """A request to pause."""
+
         DESCRIPTOR: _descriptor.Descriptor
 
         REASON_FIELD_NUMBER: _builtins.int
         reason: _builtins.str
+        """As the user gave it."""
         def __init__(
             self,
             *,
@@ -284,7 +307,9 @@ class ReportProgressResponse(_message.Message):
     CANCEL_FIELD_NUMBER: _builtins.int
     PAUSE_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def time_to_live(self) -> _duration_pb2.Duration: ...
+    def time_to_live(self) -> _duration_pb2.Duration:
+        """How long the lease now lasts without renewal."""
+
     @_builtins.property
     def cancel(self) -> Global___ReportProgressResponse.Cancel:
         """Set when the attempt should end as CANCELLED."""
@@ -316,7 +341,9 @@ class FinishJobRequest(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     LAST_REPORT_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def lease(self) -> Global___Lease: ...
+    def lease(self) -> Global___Lease:
+        """The lease that ends."""
+
     @_builtins.property
     def outcome(self) -> _jobs_pb2.Outcome:
         """With state QUEUED the job returns to the queue, because the worker is shutting down. With
@@ -372,7 +399,9 @@ class SetTrackingRunRequest(_message.Message):
     expected_run_id: _builtins.str
     """The expected current run id; empty for none yet."""
     @_builtins.property
-    def tracking(self) -> _jobs_pb2.TrackingRun: ...
+    def tracking(self) -> _jobs_pb2.TrackingRun:
+        """The run to set."""
+
     def __init__(
         self,
         *,
@@ -436,7 +465,9 @@ class ListRemovalsResponse(_message.Message):
 
     REMOVALS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def removals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Removal]: ...
+    def removals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Removal]:
+        """What is to be removed."""
+
     def __init__(
         self,
         *,
@@ -464,6 +495,7 @@ class Removal(_message.Message):
     run_id: _builtins.str
     """Its run in MLflow; empty if it had none."""
     experiment_id: _builtins.str
+    """The id of the run's experiment in MLflow."""
     def __init__(
         self,
         *,

@@ -26,7 +26,9 @@ if _version_not_supported:
 
 
 class WorkerServiceStub:
-    """Leases with fencing: each claim increments the job's attempt, and every later call names it. A
+    """The service for workers; clients do not need it.
+
+    Leases with fencing: each claim increments the job's attempt, and every later call names it. A
     call with an outdated attempt, or for a job that is not RUNNING, is refused with ABORTED, and
     the worker stops that attempt at once.
     """
@@ -70,7 +72,9 @@ class WorkerServiceStub:
 
 
 class WorkerServiceServicer:
-    """Leases with fencing: each claim increments the job's attempt, and every later call names it. A
+    """The service for workers; clients do not need it.
+
+    Leases with fencing: each claim increments the job's attempt, and every later call names it. A
     call with an outdated attempt, or for a job that is not RUNNING, is refused with ABORTED, and
     the worker stops that attempt at once.
     """
@@ -163,7 +167,9 @@ def add_WorkerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class WorkerService:
-    """Leases with fencing: each claim increments the job's attempt, and every later call names it. A
+    """The service for workers; clients do not need it.
+
+    Leases with fencing: each claim increments the job's attempt, and every later call names it. A
     call with an outdated attempt, or for a job that is not RUNNING, is refused with ABORTED, and
     the worker stops that attempt at once.
     """

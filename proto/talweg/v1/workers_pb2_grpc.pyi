@@ -27,7 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class WorkerServiceStub:
-    """Leases with fencing: each claim increments the job's attempt, and every later call names it. A
+    """The service for workers; clients do not need it.
+
+    Leases with fencing: each claim increments the job's attempt, and every later call names it. A
     call with an outdated attempt, or for a job that is not RUNNING, is refused with ABORTED, and
     the worker stops that attempt at once.
     """
@@ -58,7 +60,9 @@ class WorkerServiceStub:
 
 @_typing.type_check_only
 class WorkerServiceAsyncStub(WorkerServiceStub):
-    """Leases with fencing: each claim increments the job's attempt, and every later call names it. A
+    """The service for workers; clients do not need it.
+
+    Leases with fencing: each claim increments the job's attempt, and every later call names it. A
     call with an outdated attempt, or for a job that is not RUNNING, is refused with ABORTED, and
     the worker stops that attempt at once.
     """
@@ -85,7 +89,9 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     """Says that everything of a deleted job is removed."""
 
 class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Leases with fencing: each claim increments the job's attempt, and every later call names it. A
+    """The service for workers; clients do not need it.
+
+    Leases with fencing: each claim increments the job's attempt, and every later call names it. A
     call with an outdated attempt, or for a job that is not RUNNING, is refused with ABORTED, and
     the worker stops that attempt at once.
     """

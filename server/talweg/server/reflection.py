@@ -9,8 +9,11 @@ Reference: https://github.com/grpc/grpc-proto/blob/master/grpc/reflection/v1/ref
 from collections.abc import Sequence
 
 import grpc
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
 from grpc_reflection.v1alpha import reflection
 from grpc_reflection.v1alpha.reflection_pb2 import (
+    DESCRIPTOR,
     ServerReflectionRequest,
     ServerReflectionResponse,
 )
@@ -29,8 +32,8 @@ def add_reflection(server: grpc.aio.Server, services: Sequence[str]) -> None:
         server: Where.
         services: Their full names.
     """
-    names = (*services, V1, V1ALPHA)
-    servicer = reflection.aio.ReflectionServicer(names)
+    _describe_v1()
+    servicer = _Servicer((*services, V1, V1ALPHA))
     handler = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,
         request_deserializer=ServerReflectionRequest.FromString,
@@ -39,3 +42,48 @@ def add_reflection(server: grpc.aio.Server, services: Sequence[str]) -> None:
     server.add_generic_rpc_handlers(
         [grpc.method_handlers_generic_handler(name, {_METHOD: handler}) for name in (V1, V1ALPHA)]
     )
+
+
+class _Servicer(reflection.aio.ReflectionServicer):  # type: ignore[misc]
+    def _file_containing_symbol(
+        self, request: ServerReflectionRequest, fully_qualified_name: str
+    ) -> ServerReflectionResponse:
+        # RPCs have names too, by which protobuf's pool finds nothing.
+        service, _, method = fully_qualified_name.rpartition(".")
+        try:
+            is_rpc = method in self._pool.FindServiceByName(service).methods_by_name
+        except KeyError:
+            is_rpc = False
+        symbol = service if is_rpc else fully_qualified_name
+        return super()._file_containing_symbol(request, symbol)
+
+
+def _describe_v1() -> None:
+    """Let protobuf know version 1, as tools ask for the descriptors of all that is listed."""
+    pool = descriptor_pool.Default()
+    try:
+        pool.FindServiceByName(V1)
+    except KeyError:
+        pool.AddSerializedFile(_v1_file().SerializeToString())
+
+
+def _v1_file() -> FileDescriptorProto:
+    file = FileDescriptorProto()
+    DESCRIPTOR.CopyToProto(file)
+    old, new = V1ALPHA.rpartition(".")[0], V1.rpartition(".")[0]
+    file.name = "grpc/reflection/v1/reflection.proto"
+    file.package = new
+
+    def rename(message: DescriptorProto) -> None:
+        for field in message.field:
+            if field.type_name:
+                field.type_name = field.type_name.replace(f".{old}.", f".{new}.")
+        for nested in message.nested_type:
+            rename(nested)
+
+    for message in file.message_type:
+        rename(message)
+    for method in file.service[0].method:
+        method.input_type = method.input_type.replace(f".{old}.", f".{new}.")
+        method.output_type = method.output_type.replace(f".{old}.", f".{new}.")
+    return file

@@ -12,15 +12,23 @@ from google.protobuf.descriptor_pb2 import (
 )
 
 # Field numbers in google/protobuf/descriptor.proto, of which a comment's place consists.
-_FILE_MESSAGES, _FILE_ENUMS = 4, 5
+_FILE_MESSAGES, _FILE_ENUMS, _FILE_SERVICES = 4, 5, 6
 _MESSAGE_FIELDS, _MESSAGE_MESSAGES, _MESSAGE_ENUMS = 2, 3, 4
 _ENUM_VALUES = 2
+_SERVICE_METHODS = 2
 
 _Place = tuple[int, ...]
 
 
 def comment(full_name: str) -> str:
-    """Give the comment above a message, field, enum or enum value, as one paragraph; or ''."""
+    """Give the comment above a message, field, enum, enum value, service or RPC, or ''.
+
+    Args:
+        full_name: Of what it stands above; a value's is that of its enum and its own.
+
+    Returns:
+        The comment as one paragraph.
+    """
     return _comments().get(full_name, "")
 
 
@@ -44,6 +52,11 @@ def _places(file: FileDescriptorProto) -> Iterator[tuple[_Place, str]]:
         yield from _in_message(message, (_FILE_MESSAGES, index), f"{file.package}.{message.name}")
     for index, enum in enumerate(file.enum_type):
         yield from _in_enum(enum, (_FILE_ENUMS, index), f"{file.package}.{enum.name}")
+    for index, service in enumerate(file.service):
+        name = f"{file.package}.{service.name}"
+        yield (_FILE_SERVICES, index), name
+        for number, method in enumerate(service.method):
+            yield (_FILE_SERVICES, index, _SERVICE_METHODS, number), f"{name}.{method.name}"
 
 
 def _in_message(message: DescriptorProto, at: _Place, name: str) -> Iterator[tuple[_Place, str]]:

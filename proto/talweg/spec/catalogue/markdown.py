@@ -1,12 +1,12 @@
 """Renders the catalogue as a page: ``python -m talweg.spec.catalogue.markdown``."""
 
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 
 from google.protobuf.descriptor import Descriptor
 
 from talweg.spec.catalogue import entries as catalogue
 from talweg.spec.catalogue.comments import comment
+from talweg.spec.catalogue.layout import heading, lines, link, section, table, write
 from talweg.spec.fields import choices, fields, shorthand, title
 from talweg.spec.semantics.facts import task_name
 from talweg.spec.semantics.outputs import MODEL_GIVES
@@ -54,12 +54,12 @@ def render() -> str:
 
 
 def _losses() -> Iterator[str]:
-    yield _section("Losses")
-    yield _table(
+    yield section("Losses")
+    yield table(
         ["loss", "tasks", "when to use"],
         [
             [
-                _link("loss", entry.name),
+                link("loss", entry.name),
                 ", ".join(map(task_name, entry.facts.tasks)),
                 entry.facts.when,
             ]
@@ -96,7 +96,7 @@ def _losses() -> Iterator[str]:
             facts.append("Targets stay in their original units: they are not standardised.")
         if entry.facts.prefer:
             facts.append(f"Better in nearly every case: {entry.facts.prefer}.")
-        yield _lines(facts)
+        yield lines(facts)
         yield _parameters(entry.parameters)
     yield from _parts(
         message
@@ -132,16 +132,16 @@ def _where(condition: Condition) -> str:
 
 
 def _tasks() -> Iterator[str]:
-    yield _section("Tasks")
+    yield section("Tasks")
     for entry in catalogue.tasks():
         yield _member(Task.DESCRIPTOR, entry.name, entry.description)
-        yield _lines(
+        yield lines(
             [
                 f"When to use: {entry.facts.when}.",
                 f"Data: {entry.facts.data}.",
                 f"Arrays read: {', '.join(f'`{name}`' for name in entry.facts.arrays)}.",
                 f"Model outputs: {entry.facts.output}.",
-                f"Losses: {', '.join(_link('loss', name) for name in entry.losses)}.",
+                f"Losses: {', '.join(link('loss', name) for name in entry.losses)}.",
                 *_aliases(Task.DESCRIPTOR, entry.name),
             ]
         )
@@ -149,7 +149,7 @@ def _tasks() -> Iterator[str]:
             yield "- Metrics: those of its heads, behind the head's name, such as `depth/mae`.\n"
             yield "\n" + _parameters(entry.parameters)
             continue
-        yield _table(
+        yield table(
             ["metric", "better", "description"],
             [
                 [
@@ -172,10 +172,10 @@ def _tasks() -> Iterator[str]:
 
 
 def _models() -> Iterator[str]:
-    yield _section("Models")
+    yield section("Models")
     for entry in catalogue.models():
         yield _member(Model.DESCRIPTOR, entry.name, entry.description)
-        yield _lines(
+        yield lines(
             [
                 f"When to use: {entry.facts.when}.",
                 f"Inputs: {entry.facts.input}.",
@@ -193,11 +193,11 @@ def _models() -> Iterator[str]:
 
 
 def _datasets() -> Iterator[str]:
-    yield _section("Data sets")
+    yield section("Data sets")
     for entry in catalogue.datasets():
         yield _member(Dataset.DESCRIPTOR, entry.name, entry.description)
         unit = " All input values are in [0, 1]." if entry.facts.in_unit_range else ""
-        yield _lines(
+        yield lines(
             [
                 f"{entry.facts.description}.",
                 f"Arrays: {', '.join(arrays_of_facts(entry.facts))}.{unit}",
@@ -214,10 +214,10 @@ def _datasets() -> Iterator[str]:
 
 
 def _optimizers() -> Iterator[str]:
-    yield _section("Optimizers")
+    yield section("Optimizers")
     for entry in catalogue.optimizers():
         yield _member(Optimizer.DESCRIPTOR, entry.name, entry.description)
-        yield _lines(
+        yield lines(
             [
                 f"When to use: {entry.facts.when}.",
                 f"A learning rate above {entry.facts.usual_rate_max:g} raises a warning.",
@@ -227,18 +227,18 @@ def _optimizers() -> Iterator[str]:
         yield _parameters(entry.parameters)
 
 
-def _choice(heading: str, choice: Descriptor) -> Iterator[str]:
+def _choice(words: str, choice: Descriptor) -> Iterator[str]:
     """Render a choice whose members carry no facts."""
-    yield _section(heading)
+    yield section(words)
     yield f"{comment(choice.full_name)}\n"
     for name, message in catalogue.members(choice):
         term = title(message)
-        yield _heading(choice.name.lower(), name, comment(message.full_name), term=term)
+        yield heading(choice.name.lower(), name, comment(message.full_name), term=term)
         yield _parameters(catalogue.parameters(message))
 
 
 def _job_file() -> Iterator[str]:
-    yield _section("Job file")
+    yield section("Job file")
     yield comment(JobSpec.DESCRIPTOR.full_name) + "\n"
     yield _parameters(catalogue.parameters(JobSpec.DESCRIPTOR))
     yield from _parts(_messages_below(JobSpec.DESCRIPTOR))
@@ -246,7 +246,7 @@ def _job_file() -> Iterator[str]:
 
 def _parts(messages: Iterable[Descriptor]) -> Iterator[str]:
     for message in dict.fromkeys(messages):
-        yield _heading("part", message.name, comment(message.full_name), term=title(message))
+        yield heading("part", message.name, comment(message.full_name), term=title(message))
         if choices(message):
             yield from _members(message)
             continue
@@ -263,13 +263,13 @@ def _members(choice: Descriptor) -> Iterator[str]:
         for _, message in catalogue.members(_field(JobSpec.DESCRIPTOR, group))
     }
     members = list(catalogue.members(choice))
-    links = [_link(groups[message], name) for name, message in members if message in groups]
+    links = [link(groups[message], name) for name, message in members if message in groups]
     if links:
         yield f"One of {', '.join(links)}.\n"
     for name, message in members:
         if message not in groups:
             term = title(message)
-            yield _heading(choice.name, name, comment(message.full_name), term=term)
+            yield heading(choice.name, name, comment(message.full_name), term=term)
             if shorthand(message):
                 yield f"A bare value stands for its `{shorthand(message)}`.\n"
             yield _parameters(catalogue.parameters(message))
@@ -300,7 +300,7 @@ def _field(message: Descriptor, name: str) -> Descriptor:
 def _parameters(parameters: Sequence[Parameter]) -> str:
     if not parameters:
         return "No parameters.\n"
-    return _table(
+    return table(
         ["parameter", "type", "default", "allowed", "description"],
         [
             [
@@ -315,42 +315,11 @@ def _parameters(parameters: Sequence[Parameter]) -> str:
     )
 
 
-def _section(title: str) -> str:
-    return f"## {title}\n"
-
-
-def _anchor(group: str, name: str) -> str:
-    return f"{group}-{name}".lower()
-
-
-def _heading(group: str, name: str, description: str, *, term: str = "") -> str:
-    """Write a heading: the standard term, if there is one, and the name in the API."""
-    words = name if not term or term == name else f"{term} (`{name}`)"
-    text = f"{description}\n" if description else ""
-    return f'<a id="{_anchor(group, name)}"></a>\n### {words}\n\n{text}'
-
-
 def _member(choice: Descriptor, name: str, description: str) -> str:
     """Head the section of a choice's member."""
     term = title(_field(choice, name))
-    return _heading(choice.name.lower(), name, description, term=term)
-
-
-def _link(group: str, name: str) -> str:
-    return f"[`{name}`](#{_anchor(group, name)})"
-
-
-def _lines(lines: Iterable[str]) -> str:
-    return "".join(f"- {line}\n" for line in lines)
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    def row(cells: Sequence[str]) -> str:
-        return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
-
-    return row(header) + row(["---"] * len(header)) + "".join(map(row, rows))
+    return heading(choice.name.lower(), name, description, term=term)
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # type: ignore[union-attr]
-    sys.stdout.write(render())
+    write(render())

@@ -1,4 +1,4 @@
-"""Any gRPC tool works against the service, with nothing of ours installed beside it."""
+"""A client in Python that learns the API by reflection, with nothing of ours imported."""
 
 import subprocess
 import sys
