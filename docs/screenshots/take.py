@@ -26,7 +26,6 @@ from browser import Browser, BrowserError
 from PIL import Image
 
 from talweg.client import Client, Job, compare_url, read_jobs
-from talweg.client.notebooks import html
 
 T = TypeVar("T")
 
@@ -48,7 +47,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="the stack's folder; a temporary one if absent")
     data: Path | None = parser.parse_args().data
     try:
-        with Browser(), tempfile.TemporaryDirectory() as folder:
+        with Browser():
             # A browser that is missing is to be told of before minutes of training.
             pass
         with tempfile.TemporaryDirectory() as folder, stack(data or Path(folder)) as facts:
@@ -57,7 +56,7 @@ def main() -> None:
                 for dark in (False, True):
                     with Browser(dark=dark) as browser:
                         set_up(browser, dark=dark)
-                        take_all(browser, client, jobs, suffix="_dark" if dark else "")
+                        take_all(browser, jobs, suffix="_dark" if dark else "")
     except BrowserError as error:
         sys.exit(f"{sys.argv[0]}: {error}")
 
@@ -120,7 +119,7 @@ def set_up(browser: Browser, *, dark: bool) -> None:
     )
 
 
-def take_all(browser: Browser, client: Client, jobs: list[Job], *, suffix: str) -> None:
+def take_all(browser: Browser, jobs: list[Job], *, suffix: str) -> None:
     """Take every picture in one set of colours."""
     comparison = compare_url(jobs, whole_experiment=True) or ""
     job = next(job for job in jobs if job.spec.loss.HasField("mae"))
@@ -141,36 +140,6 @@ def take_all(browser: Browser, client: Client, jobs: list[Job], *, suffix: str) 
     browser.open(page)
     browser.wait_for(has_text("Metrics (", "test/mae"))
     take("run", 900)
-    browser.click("[data-testid='experiment-view-dataset-with-context']")
-    browser.wait_for(has_text("Data source details", "diabetes"))
-    take("data", 700)
-    base, _, _ = page.partition("/runs/")
-    browser.open(f"{base}/models")
-    browser.wait_for(has_text("mae on diabetes, seed 0"))
-    browser.open(browser.evaluate(
-        "[...document.querySelectorAll('a')]"
-        ".find(a => a.textContent.trim() === 'mae on diabetes, seed 0' "
-        "&& a.href.includes('/models/')).href"
-    ))  # fmt: skip
-    browser.wait_for(has_text("Model ID", "Metrics"))
-    take("model", 800)
-    shown = client.compare(jobs)._repr_html_()
-    notebook(browser, shown, dark=bool(suffix))
-    take("notebook", 460)
-
-
-def notebook(browser: Browser, shown: str, *, dark: bool) -> None:
-    """Open a page that shows HTML as a notebook's cell does."""
-    colours = "background:#111;color:#ddd" if dark else "background:#fff;color:#111"
-    with tempfile.NamedTemporaryFile("w", suffix=".html", encoding="utf-8") as file:
-        file.write(
-            "<!doctype html><meta charset='utf-8'>"
-            f"<title>{html.text('Talweg')}</title><style>body {{font: 13px sans-serif; {colours}; "
-            "margin: 16px}} td, th {{padding: 3px 10px; text-align: right}} "
-            f"table {{border-collapse: collapse}}</style>{shown}"
-        )
-        file.flush()
-        browser.open(Path(file.name).as_uri())
 
 
 def has_text(*texts: str) -> str:
