@@ -218,9 +218,15 @@ def test_compare(talweg: Talweg, client: Client, worker: Worker) -> None:
     never = client.submit(sample(experiment=experiment)).cancel()
     done = talweg("compare", *(job.id for job in jobs[:2]), never.id, "--link")
     assert (
-        "MLflow: http://127.0.0.1:5000/#/compare-runs"
-        "?runs=%5B%22a%22%2C%22b%22%5D&experiments=%5B%221%22%5D&workflowType=machine_learning\n"
-        in done.out
+        "MLflow: http://127.0.0.1:5000/#/experiments/1/runs"
+        "?searchFilter=attributes.run_id%20IN%20%28%27a%27%2C%27b%27%29"
+        "&orderByKey=metrics.%60test%2Fmae%60&orderByAsc=true"
+        "&compareRunsMode=CHART&workflowType=machine_learning\n" in done.out
+    )
+    done = talweg("compare", "--experiment", experiment)
+    assert (
+        "MLflow: http://127.0.0.1:5000/#/experiments/1/runs?viewStateShareKey=talweg-test-mae"
+        "&compareRunsMode=CHART&workflowType=machine_learning\n" in done.out
     )
 
 

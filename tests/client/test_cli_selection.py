@@ -48,7 +48,7 @@ def test_open_leads_to_a_run_and_to_a_comparison(
     assert done.out == "http://127.0.0.1:1/#/experiments/1/runs/a\n"
     assert opened == [done.out.strip()]
     done = talweg("open", "--experiment", "pages", "--print")
-    assert "compare-runs" in done.out
+    assert "viewStateShareKey=talweg-test-mae" in done.out
     assert len(opened) == 1
 
 

@@ -119,7 +119,7 @@ def test_batch_error_lists_ten_and_counts_the_rest() -> None:
 
 def test_errors_pass_between_processes() -> None:
     outcome = Outcome(state=Job.FAILED, message="no memory")
-    result = JobResult("jobs/a", JobState.FAILED, {"val/mae": 1.0}, {}, "no memory", None, None)
+    result = JobResult("jobs/a", JobState.FAILED, {"val/mae": 1.0}, {}, "no memory", None)
     for error in (
         InvalidSpec(violations=[Violation("a", "1", "2")], source="job.yaml", reason="R"),
         JobFailed("it failed", result=result, outcome=outcome),

@@ -23,10 +23,10 @@ from tests.client.test_cli_process import TALWEG, environment
 from tests.client.worker import Worker
 
 from talweg.client import Client, Job
+from talweg.client._watchers import Watched
 from talweg.client.cli._common import STATE_STYLES, WARNING_STYLE
 from talweg.client.cli.progress.board import Board
 from talweg.client.cli.progress.follow import _take
-from talweg.client.cli.progress.watchers import Watched
 from talweg.v1 import jobs_pb2
 
 NAME = "a name of a job that says in many words what is tried out here"
@@ -38,7 +38,8 @@ def screen(client: Client, tmp_path: Path) -> Screen:
     """Runs the command line on a terminal of a width, and returns its lines without colours."""
 
     def show(width: int, *arguments: str, **env: str) -> list[str]:
-        settings = environment(tmp_path, TALWEG_ADDRESS=client.address, TERM="xterm", **env)
+        env = {"TERM": "xterm", **env}
+        settings = environment(tmp_path, TALWEG_ADDRESS=client.address, **env)
         settings.pop("COLUMNS", None)
         leader, follower = pty.openpty()
         fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 30, width, 0, 0))
@@ -172,6 +173,15 @@ def test_watch_ends_without_a_reason_to_wait(
     assert any(line.startswith(f"{job.id}  SUCCEEDED") for line in lines)
     assert not any("next in the queue" in line for line in lines)
     assert lines[-1] == f"MLflow: {job.message.tracking.url}"
+
+
+def test_a_dumb_terminal_is_told_line_by_line(
+    screen: Screen, client: Client, worker: Worker
+) -> None:
+    job = finished_job(client, worker)
+    lines = screen(80, "watch", job.id, TERM="dumb")
+    assert any(": RUNNING (claimed by" in line for line in lines)
+    assert not any("━" in line for line in lines)
 
 
 def test_a_line_is_not_repeated(

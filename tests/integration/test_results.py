@@ -47,6 +47,7 @@ def delivered(request: pytest.FixtureRequest, stack: Stack) -> Iterator[tuple[Jo
 
 def test_run_carries_the_spec_the_metrics_and_the_data(delivered: tuple[Job, Run]) -> None:
     job, run = delivered
+    assert job.result().tracking_url == job.message.tracking.url
     assert run.data.tags["talweg.job"] == job.id
     assert run.data.tags["talweg.task"] in SPECS
     assert run.data.tags["talweg.attempt"] == "1"

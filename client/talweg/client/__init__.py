@@ -10,7 +10,7 @@ Specs, events, outcomes and catalogue entries are the messages of `talweg.v1`.
 """
 
 from talweg.client._client import Client
-from talweg.client._compare import Comparison, ComparisonGroup, ComparisonRow, Goal, compare_url
+from talweg.client._compare import Comparison, ComparisonGroup, ComparisonRow, Goal
 from talweg.client._errors import (
     AlreadyExists,
     BatchError,
@@ -26,6 +26,7 @@ from talweg.client._errors import (
 )
 from talweg.client._files import SpecLike, read_jobs
 from talweg.client._jobs import Job
+from talweg.client._links import compare_url
 from talweg.client._values import JobMetrics, JobResult, JobState
 from talweg.spec import Violation
 

@@ -1,19 +1,23 @@
 """The client: the jobs and the catalogue of a server, in Python."""
 
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, Literal, Unpack, overload
+from typing import TYPE_CHECKING, Final, Literal, overload
 
 from talweg.client import _address
+from talweg.client._catalogue import CatalogueClient
 from talweg.client._compare import Comparison
 from talweg.client._connection import Connection
-from talweg.client._errors import BatchError, TalwegError, Unavailable, from_status
-from talweg.client._facts import FactArguments, to_facts
+from talweg.client._errors import BatchError, TalwegError, Unavailable, WaitTimeout, from_status
 from talweg.client._files import SpecLike, read_jobs, to_spec
-from talweg.client._jobs import Job, new_request_id
+from talweg.client._handle import Seconds, new_request_id, to_seconds
+from talweg.client._jobs import Job, read_metrics
+from talweg.client._watchers import Watchers
+from talweg.client.notebooks.progress import live
 from talweg.spec import job_name
-from talweg.v1 import catalog_pb2, jobs_pb2, recommendations_pb2, system_pb2
+from talweg.v1 import jobs_pb2, system_pb2
 from talweg.v1.spec_pb2 import JobSpec
 
 if TYPE_CHECKING:
@@ -25,7 +29,7 @@ _MAX_BATCH_BYTES: Final = 2 * 1024 * 1024
 _PAGE: Final = 200
 
 
-class Client:
+class Client(CatalogueClient):
     """A connection to a Talweg server; a thread-safe context manager.
 
     Calls are retried while the server is unavailable, up to the timeout. Requests that the server
@@ -217,6 +221,39 @@ class Client:
             if not token:
                 return
 
+    def wait(self, jobs: Iterable[Job], timeout: Seconds | None = None) -> list[Job]:
+        """Wait until all jobs have ended, in whatever state; in a notebook with progress bars.
+
+        Args:
+            jobs: The jobs.
+            timeout: A timedelta, or seconds; no limit if None.
+
+        Returns:
+            The jobs, up to date.
+
+        Raises:
+            WaitTimeout: Some have not ended by then. They continue.
+            TalwegError: As `Job.watch`.
+        """
+        waited = list(jobs)
+        seconds = to_seconds(timeout)
+        until = None if seconds is None else time.monotonic() + seconds
+        still_open = [job for job in waited if job.outcome is None]
+        try:
+            with Watchers(still_open, only_new=True, until=until) as watchers:
+                with live(waited) as display:
+                    for came in watchers.events():
+                        if came.event is not None:
+                            display.take(came.job, came.event)
+        except WaitTimeout as error:
+            num_open = sum(job.outcome is None for job in still_open)
+            raise WaitTimeout(
+                f"{num_open} of {len(waited)} jobs have not ended after {seconds:g} s"
+            ) from error
+        for job in still_open:
+            job.refresh()
+        return waited
+
     def compare(
         self,
         jobs: Iterable[Job | str] | None = None,
@@ -249,7 +286,7 @@ class Client:
             names=names, filter=filter, metric=metric or "", group_by=list(group_by)
         )
         response = self._connection.call(self._connection.jobs.CompareJobs, request)
-        return Comparison.of(response, group_by)
+        return Comparison.of(response, group_by, self._points)
 
     def status(self) -> system_pb2.GetStatusResponse:
         """Return what works, what does not, and what to do about it.
@@ -303,79 +340,8 @@ class Client:
         request.older_than.FromTimedelta(older_than)
         return self._connection.call(self._connection.jobs.CollectJobs, request)
 
-    def losses(self, task: str = "") -> list[catalog_pb2.LossEntry]:
-        """Return the losses of the server's catalogue; with a task, those for it.
-
-        Raises:
-            InvalidRequest: The task is unknown.
-            TalwegError: Another error of the server.
-        """
-        request = catalog_pb2.ListLossesRequest(task=task)
-        method = self._connection.catalogue.ListLosses
-        return list(self._connection.call(method, request).losses)
-
-    def tasks(self) -> list[catalog_pb2.TaskEntry]:
-        """Return the tasks of the server's catalogue.
-
-        Raises:
-            TalwegError: An error of the server.
-        """
-        method = self._connection.catalogue.ListTasks
-        return list(self._connection.call(method, catalog_pb2.ListTasksRequest()).tasks)
-
-    def models(self) -> list[catalog_pb2.ModelEntry]:
-        """Return the models of the server's catalogue.
-
-        Raises:
-            TalwegError: An error of the server.
-        """
-        method = self._connection.catalogue.ListModels
-        return list(self._connection.call(method, catalog_pb2.ListModelsRequest()).models)
-
-    def datasets(self) -> list[catalog_pb2.DatasetEntry]:
-        """Return the data sets of the server's catalogue.
-
-        Raises:
-            TalwegError: An error of the server.
-        """
-        method = self._connection.catalogue.ListDatasets
-        return list(self._connection.call(method, catalog_pb2.ListDatasetsRequest()).datasets)
-
-    def optimizers(self) -> list[catalog_pb2.OptimizerEntry]:
-        """Return the optimizers of the server's catalogue.
-
-        Raises:
-            TalwegError: An error of the server.
-        """
-        method = self._connection.catalogue.ListOptimizers
-        return list(self._connection.call(method, catalog_pb2.ListOptimizersRequest()).optimizers)
-
-    def recommend(
-        self,
-        task: str,
-        facts: recommendations_pb2.ProblemFacts | None = None,
-        **more: Unpack[FactArguments],
-    ) -> recommendations_pb2.RecommendLossResponse:
-        """Rank the losses for a task, given facts about its data.
-
-            best = client.recommend("multiclass", imbalance=50).recommendations[0]
-            client.submit({..., "loss": best.loss})
-
-        Args:
-            task: The name of a task, such as multiclass, even if jobs do not support it yet.
-            facts: What is known and wanted, as a message.
-            **more: Facts by name; they override those of the message.
-
-        Returns:
-            The losses, the best first, each complete and with the reason; notes; and the facts
-            that do not affect the choice.
-
-        Raises:
-            InvalidRequest: A task or fact is unknown, or facts contradict each other.
-            TalwegError: Another error of the server.
-        """
-        request = recommendations_pb2.RecommendLossRequest(task=task, facts=to_facts(facts, more))
-        return self._connection.call(self._connection.catalogue.RecommendLoss, request)
+    def _points(self, job: str, metric: str) -> list[tuple[int, float]]:
+        return read_metrics(self._connection, job, [metric], points=True).series(metric)
 
     def _submit_chunk(
         self, chunk: dict[int, jobs_pb2.SubmitJobRequest]

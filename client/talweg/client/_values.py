@@ -1,7 +1,7 @@
 """Frozen values that the library returns."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import InitVar, dataclass
 from enum import StrEnum
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -66,8 +66,28 @@ class JobResult:
     """How it ended, as text."""
     divergence: "Divergence | None"
     """The evidence of the guard; None if the job did not diverge."""
-    tracking_url: str | None
-    """The page of the run in MLflow; None until the run has arrived there."""
+    find_run: InitVar[Callable[[], str | None] | None] = None
+    """Asks for the page of the run in MLflow."""
+
+    def __post_init__(self, find_run: Callable[[], str | None] | None) -> None:
+        """Keep the way to the page, which is no part of the value."""
+        self.__dict__.update(_find_run=find_run, _url=None)
+
+    @property
+    def tracking_url(self) -> str | None:
+        """The page of the run in MLflow, asked for until it is there; None till then.
+
+        Also None where the server is away or the client is closed.
+        """
+        state = self.__dict__
+        if state["_url"] is None and state["_find_run"] is not None:
+            state["_url"] = state["_find_run"]()
+        url: str | None = state["_url"]
+        return url
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy in another process needs, which has no connection."""
+        return {**self.__dict__, "_url": self.tracking_url, "_find_run": None}
 
 
 @dataclass(frozen=True)
@@ -99,16 +119,16 @@ class JobMetrics:
 
     def _repr_html_(self) -> str:
         """Show curves of the points, or the summaries where there are none."""
-        from talweg.client import _html
+        from talweg.client.notebooks import curves, html
 
         names = sorted({name for point in self.points for name in point.values})
         shown = [name for name in names if "loss" in name] or names
-        drawn = _html.curves({name: self.series(name) for name in shown})
+        drawn = curves.of_series({name: self.series(name) for name in shown})
         rows = [
             (name, f"{summary.last:.5g}", summary.last_step, summary.count)
             for name, summary in sorted(self.summaries.items())
         ]
-        return drawn + _html.table(("metric", "last", "step", "values"), rows)
+        return drawn + html.table(("metric", "last", "step", "values"), rows)
 
 
 def pandas() -> Any:

@@ -70,6 +70,7 @@ def test_run_holds_what_the_job_did(
     assert marks == {
         "talweg.job": job_id(assignment.lease.job),
         "talweg.loss": "huber",
+        "talweg.loss_label": "huber delta=2",
         "talweg.task": "regression",
         "talweg.attempt": "1",
         "talweg.state": "SUCCEEDED",
@@ -87,6 +88,15 @@ def test_run_holds_what_the_job_did(
     assert json.loads(data.dataset.source)["dataset"] == {"diabetes": {}}
     file = tracking.download_artifacts(run.info.run_id, "job.yaml", str(tmp_path))
     assert parse(Path(file).read_text()) == spec
+    # The worker's account has submitted nothing, and who has is not known.
+    assert "mlflow.user" not in run.data.tags
+    # The key that `talweg compare` puts into its links.
+    experiment = tracking.get_experiment(run.info.experiment_id)
+    view = json.loads(experiment.tags["mlflow.sharedViewState.talweg-test-mae"])
+    assert [chart["metricKey"] for chart in view["compareRunCharts"]] == [
+        "test/mae", "val/mae", "train/loss_mean",
+    ]  # fmt: skip
+    assert view["orderByAsc"] is True
 
 
 def test_a_running_job_arrives_bit_by_bit(

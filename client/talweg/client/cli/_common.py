@@ -3,21 +3,20 @@
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from talweg.client import Client, InvalidRequest, Job, JobState, NotFound, Unavailable
+from talweg.client._lines import duration
 from talweg.spec import drop_control
 
 if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
     from rich.console import Console
-
-    from talweg.v1.spec_pb2 import JobSpec
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -153,35 +152,32 @@ def _find_job(client: Client, text: str) -> Job:
         ) from error
 
 
-def runs_url(jobs: Iterable[Job]) -> str:
-    """Return the page of a job's run in MLflow, or of the comparison of several; empty if none."""
+def runs_url(client: Client, jobs: Sequence[Job], *, metric: str | None = None) -> str:
+    """Return the page of a job's run in MLflow, or of the comparison of several; empty if none.
+
+    Args:
+        client: Tells whether the jobs are all of their experiment.
+        jobs: The jobs.
+        metric: By which the runs are ordered; by the main metric if None.
+    """
     from talweg.client import compare_url
 
     arrived = [job for job in jobs if job.message.tracking.url]
-    if len(arrived) == 1:
+    if len(jobs) == 1 and arrived:
         return arrived[0].message.tracking.url
-    return compare_url(arrived) or ""
+    if len(arrived) < 2:
+        return ""
+    experiments = {job.message.spec.experiment for job in jobs}
+    whole = False
+    if len(experiments) == 1 and metric is None:
+        condition = f"experiment = {quoted(experiments.pop())}"
+        whole = len(list(client.jobs(filter=condition, limit=len(jobs) + 1))) == len(jobs)
+    return compare_url(arrived, metric=metric, whole_experiment=whole) or ""
 
 
 def state_text(state: JobState) -> str:
     """Return a state in its colour, as rich markup."""
     return f"[{STATE_STYLES[state]}]{state}[/]"
-
-
-def job_title(spec: "JobSpec") -> str:
-    """Return the display name, or the loss with its changed parameters, the data and the seed.
-
-    Jobs of a batch often differ in a parameter of the loss alone.
-    """
-    from talweg.spec import display_name, label
-
-    if spec.display_name:
-        return spec.display_name
-    return f"{label(spec.loss)}{display_name(spec).removeprefix(_loss_name(spec))}"
-
-
-def _loss_name(spec: "JobSpec") -> str:
-    return spec.loss.WhichOneof("kind") or "nothing"
 
 
 def moment(timestamp: "Timestamp") -> datetime:
@@ -192,20 +188,3 @@ def moment(timestamp: "Timestamp") -> datetime:
 def ago(timestamp: "Timestamp") -> str:
     """Format the time since a timestamp, such as ``5 min ago``."""
     return f"{duration(datetime.now(UTC) - moment(timestamp))} ago"
-
-
-def duration(value: timedelta) -> str:
-    """Format a duration with about two digits: ``0.8 s``, ``42 s``, ``5 min``, ``3.2 h``."""
-    seconds = max(0.0, value.total_seconds())
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.0f} days"
-
-
-def number(value: float) -> str:
-    """Format the value of a metric with five digits."""
-    return f"{value:#.5g}".rstrip(".")

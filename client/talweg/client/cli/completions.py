@@ -66,7 +66,8 @@ def complete_metrics(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Suggest metrics of the job that the command line names before."""
-    from talweg.client.cli._common import find_jobs, number
+    from talweg.client._lines import number
+    from talweg.client.cli._common import find_jobs
 
     def ask(client: "Client") -> Iterator[CompletionItem]:
         (job,) = find_jobs(client, [context.params["job"]])

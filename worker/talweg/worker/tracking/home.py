@@ -9,9 +9,10 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from talweg.spec import display_name, kind
+from talweg.spec import display_name, kind, label
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tracking.errors import RefusedError, RunGoneError
+from talweg.worker.tracking.outputs.views import LOSS_LABEL_TAG
 from talweg.worker.tracking.record import Record
 from talweg.worker.tracking.runs import JOB_TAG, RunId, Runs
 from talweg.worker.tracking.spool import now_ms
@@ -145,6 +146,7 @@ def _create(
         **changing_tags,
         JOB_TAG: job_id,
         "talweg.loss": kind(spec.loss)[0],
+        LOSS_LABEL_TAG: label(spec.loss),
         "talweg.task": kind(spec.task)[0],
         "mlflow.source.name": f"jobs/{job_id}",
         "mlflow.source.type": "JOB",

@@ -20,6 +20,7 @@ from talweg.worker.tracking.home import close_surplus, ensure_run
 from talweg.worker.tracking.outputs.labels import NOTE_TAG, description, job_tags, parameters
 from talweg.worker.tracking.outputs.results import send_diagnoses, send_outputs
 from talweg.worker.tracking.outputs.training_data import training_data
+from talweg.worker.tracking.outputs.views import shared_view
 from talweg.worker.tracking.record import Record
 from talweg.worker.tracking.runs import RunId, Runs, longest_call_seconds
 from talweg.worker.tracking.spool import Point, attempts, now_ms
@@ -258,6 +259,11 @@ class JobDelivery:
             "job file",
             lambda: self._runs.log_text(self._state.run_id, to_yaml(spec), "job.yaml"),
         )
+        if not spec.HasField("replay"):
+            self._once(
+                "view",
+                lambda: self._runs.share_view(self._state.experiment_id, *shared_view(spec)),
+            )
         if data is not None:
             self._once(
                 "data",

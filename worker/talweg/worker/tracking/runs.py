@@ -95,6 +95,7 @@ class Runs:
         self._ask = self.backend.ask
         self._experiments: dict[str, str] = {}
         self._experiments_lock = threading.Lock()
+        self._shared_views: set[tuple[str, str]] = set()
 
     def url(self, run: RunId) -> str:
         """Return the run's page; empty where the server has no pages."""
@@ -108,6 +109,18 @@ class Runs:
                     lambda client: _find_or_make_experiment(client, name)
                 )
             return self._experiments[name]
+
+    def share_view(self, experiment_id: str, tag: str, view: str) -> None:
+        """Tag an experiment with a view of its runs, once in this process.
+
+        Args:
+            experiment_id: The experiment.
+            tag: Where MLflow's pages look for the view.
+            view: The view, as JSON.
+        """
+        if (experiment_id, tag) not in self._shared_views:
+            self._ask(lambda client: client.set_experiment_tag(experiment_id, tag, view))
+            self._shared_views.add((experiment_id, tag))
 
     def forget_experiments(self) -> None:
         """Forget the experiments' ids: somebody may have deleted one."""

@@ -8,15 +8,16 @@ from typing import Any
 
 import click
 
-from talweg.client import Client, Comparison, Job, compare_url
+from talweg.client import Client, Comparison, Job
+from talweg.client._lines import duration
 from talweg.client.cli._common import (
     Session,
     console,
-    duration,
     find_jobs,
     json_option,
     note,
     print_json,
+    runs_url,
     say,
 )
 from talweg.client.cli._selection import joined_filter
@@ -89,9 +90,9 @@ def compare(
         compared = _find_again(client, names, condition)
         if link:
             compared = _wait_for_runs(client, compared, names, condition, link_timeout)
-    url = compare_url(compared)
+        url = runs_url(client, compared, metric=metric)
     if as_json:
-        print_json(_json(comparison, url))
+        print_json(_json(comparison, url or None))
         return
     if url:
         say(f"MLflow: {url}")

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 
 import click
 
-from talweg.client import Client, Job, JobState, TalwegError, compare_url
-from talweg.client._compare import MAX_LINKED_RUNS
+from talweg.client import Client, Job, JobState, TalwegError
+from talweg.client._links import MAX_LINKED_RUNS
 from talweg.client.cli import _problems
 from talweg.client.cli._common import (
     Session,
@@ -16,6 +16,7 @@ from talweg.client.cli._common import (
     json_option,
     note,
     print_json,
+    runs_url,
     say,
 )
 from talweg.client.cli._selection import jobs_or_filter, names_of_open, select_jobs
@@ -136,20 +137,20 @@ def follow_or_detach(
     except KeyboardInterrupt:
         _tell_detached(jobs)
         return _DETACHED
-    _print_link(jobs, stderr=stderr)
+    _print_link(client, jobs, stderr=stderr)
     return 0 if succeeded else _problems.JOB_NOT_SUCCEEDED
 
 
-def _print_link(jobs: Sequence[Job], *, stderr: bool) -> None:
+def _print_link(client: Client, jobs: Sequence[Job], *, stderr: bool) -> None:
     """Print where the results are in MLflow, last, so that it stays in sight."""
     if len(jobs) > MAX_LINKED_RUNS:
         return
     try:
         tracked = [job.refresh() for job in jobs]
+        url = runs_url(client, tracked)
     except TalwegError:
         # The jobs have ended, which is what the exit status says.
         return
-    url = tracked[0].message.tracking.url if len(tracked) == 1 else compare_url(tracked)
     if url:
         say(f"MLflow: {url}", err=stderr)
     elif len(tracked) == 1 and not tracked[0].message.tracking.run_id:
@@ -166,7 +167,7 @@ def _tell_detached(jobs: Sequence[Job]) -> None:
 
 
 def _print_events(client: Client, jobs: Sequence[Job]) -> int:
-    from talweg.client.cli.progress.watchers import Watchers
+    from talweg.client._watchers import Watchers
     from talweg.spec import to_dict
 
     succeeded = True

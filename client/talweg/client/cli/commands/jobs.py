@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING
 import click
 
 from talweg.client import Job, JobState
+from talweg.client._lines import job_title, number
 from talweg.client.cli._common import (
     STATE_STYLES,
     Session,
     ago,
     console,
     job_json,
-    job_title,
     json_option,
     note,
-    number,
     print_json,
 )
 from talweg.client.cli._selection import filter_options, joined_filter

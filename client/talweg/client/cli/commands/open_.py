@@ -28,12 +28,14 @@ def open_(
     """
     with session.client() as client:
         selected = select_jobs(client, jobs, filter=filter, states=states, experiment=experiment)
-    arrived = [job for job in selected if job.message.tracking.url]
-    if not arrived:
-        raise NotFound("no run of these jobs is in MLflow yet: it comes when training has begun")
-    if len(arrived) < len(selected):
-        note(f"{len(arrived)} of {len(selected)} runs are in MLflow so far")
-    url = runs_url(arrived)
+        arrived = [job for job in selected if job.message.tracking.url]
+        if not arrived:
+            raise NotFound(
+                "no run of these jobs is in MLflow yet: it comes when training has begun"
+            )
+        if len(arrived) < len(selected):
+            note(f"{len(arrived)} of {len(selected)} runs are in MLflow so far")
+        url = runs_url(client, arrived)
     if not url:
         raise click.ClickException(
             f"MLflow has no page that compares {len(arrived)} runs of several experiments: "

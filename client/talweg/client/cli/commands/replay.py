@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 import click
 
 from talweg.client import Job
+from talweg.client._lines import number
 from talweg.client.cli._common import (
     Session,
     console,
     find_jobs,
     job_json,
     json_option,
-    number,
     print_json,
     say,
 )

@@ -5,17 +5,16 @@ from typing import TYPE_CHECKING
 import click
 
 from talweg.client import Job, JobMetrics, JobState
+from talweg.client._lines import duration, epoch_text, number
 from talweg.client.cli._common import (
     WARNING_STYLE,
     Session,
     ago,
     console,
-    duration,
     find_jobs,
     job_json,
     json_option,
     moment,
-    number,
     print_json,
     say,
     state_text,
@@ -23,7 +22,6 @@ from talweg.client.cli._common import (
 from talweg.client.cli.commands.jobs import result_text
 from talweg.client.cli.commands.replay import print_replay
 from talweg.client.cli.completions import complete_jobs
-from talweg.client.cli.progress.board import epoch_text
 from talweg.v1 import jobs_pb2
 
 if TYPE_CHECKING:

@@ -6,21 +6,17 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from talweg.client import Job, JobState
-from talweg.client.cli._common import STATE_STYLES, WARNING_STYLE, duration, job_title, number
+from talweg.client._lines import DISPLAY_ORDER, Line, duration
+from talweg.client.cli._common import STATE_STYLES, WARNING_STYLE
 from talweg.client.cli.tables import Column, fitted
-from talweg.spec import drop_control, primary_metric
-from talweg.v1.jobs_pb2 import Progress
+from talweg.spec import drop_control
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.text import Text
 
-    from talweg.v1.jobs_pb2 import Event
-
 _BAR_WIDTH = 24
 _JOB_BAR_WIDTH = 16
-_TRAIN_LOSS = "train/loss"
-_LONGEST_S = 100 * 86_400
 # The most important first: the last are left out on a narrow terminal.
 _COLUMNS = (
     Column("ID"),
@@ -32,102 +28,6 @@ _COLUMNS = (
     Column("LOSS", optional=True),
     Column("BAR", optional=True),
 )
-# The order of jobs if there are more jobs than lines.
-_ORDER = (
-    JobState.RUNNING,
-    JobState.PAUSED,
-    JobState.FAILED,
-    JobState.DIVERGED,
-    JobState.QUEUED,
-    JobState.CANCELLED,
-    JobState.SUCCEEDED,
-)
-
-
-class Line:
-    """The line of one job, updated by its events."""
-
-    def __init__(self, job: Job) -> None:
-        """Start with the job as submitted."""
-        spec = job.spec
-        self.name = job.name
-        self.id = job.id
-        self.display_name = drop_control(job_title(spec))
-        # Events tell it again, from the first; until they come the display shows where it is.
-        self.state = job.state
-        self._outcome = ""
-        self._test_metric = primary_metric(spec)
-        self._validation_metric = self._test_metric.replace("test/", "val/", 1)
-        self._values: dict[str, float] = {}
-        self._progress = Progress()
-
-    @property
-    def title(self) -> str:
-        """The job's id and name."""
-        return f"{self.id} {self.display_name}"
-
-    @property
-    def share(self) -> float:
-        """The fraction of the job that is done, from 0 to 1."""
-        if self.state is JobState.SUCCEEDED:
-            return 1.0
-        progress = self._progress
-        return min(1.0, progress.step / progress.total_steps) if progress.total_steps else 0.0
-
-    @property
-    def progress_text(self) -> str:
-        """The current epoch or step."""
-        progress = self._progress
-        if progress.total_epochs:
-            text = epoch_text(progress, is_running=self.state is JobState.RUNNING)
-            return f"epoch {text.replace(' of ', '/')}"
-        return f"step {progress.step}/{progress.total_steps}" if progress.total_steps else ""
-
-    @property
-    def loss_text(self) -> str:
-        """The latest training loss."""
-        loss = self._values.get(_TRAIN_LOSS)
-        return "" if loss is None else f"{_TRAIN_LOSS} {number(loss)}"
-
-    @property
-    def left_text(self) -> str:
-        """How long training still takes, if it does not stop early."""
-        progress = self._progress
-        if self.state is not JobState.RUNNING or progress.steps_per_second <= 0:
-            return ""
-        seconds = max(0, progress.total_steps - progress.step) / progress.steps_per_second
-        # More is no news, and a timedelta has its limits.
-        return f"{duration(timedelta(seconds=min(seconds, _LONGEST_S)))} left"
-
-    @property
-    def metric_text(self) -> str:
-        """The latest value of the main metric, on test data once there is one."""
-        for name in (self._test_metric, self._validation_metric):
-            if name in self._values:
-                return f"{name} {number(self._values[name])}"
-        return ""
-
-    @property
-    def ending(self) -> str:
-        """The final state, with the metric of a success and the message of any other."""
-        if self.state is JobState.SUCCEEDED:
-            return f"{self.state}, {self.metric_text}" if self.metric_text else self.state
-        return f"{self.state}: {self._outcome}" if self._outcome else self.state
-
-    def take(self, event: "Event") -> None:
-        """Update the line by an event."""
-        if event.HasField("state"):
-            self.state = JobState.of(event.state.state)
-            if self.state is JobState.QUEUED:
-                # Its worker released it: the next attempt starts again.
-                self._progress.step = self._progress.epoch = 0
-        elif event.HasField("progress"):
-            self._progress.CopyFrom(event.progress)
-        elif event.HasField("metrics"):
-            self._values.update(event.metrics.values)
-        elif event.HasField("finished"):
-            self.state = JobState.of(event.finished.state)
-            self._outcome = event.finished.message
 
 
 class Board:
@@ -152,7 +52,7 @@ class Board:
         height = max(1, console.height - 4)
         shown = self.lines
         if len(self.lines) > height:
-            first = sorted(self.lines, key=lambda line: _ORDER.index(line.state))[:height]
+            first = sorted(self.lines, key=lambda line: DISPLAY_ORDER.index(line.state))[:height]
             chosen = {line.name for line in first}
             shown = [line for line in self.lines if line.name in chosen]
         yield fitted(_COLUMNS, [_cells(line) for line in shown], console.width, header=False)
@@ -190,15 +90,6 @@ class Board:
         from rich.console import Group
 
         return Group(grid, Text(drop_control(remark), style=WARNING_STYLE))
-
-
-def epoch_text(progress: Progress, *, is_running: bool) -> str:
-    """Return the epoch that runs, or how many have ended, such as ``3 of 20``."""
-    epoch = progress.epoch
-    if is_running and progress.step < progress.total_steps:
-        # The count is of epochs that have ended.
-        epoch = min(epoch + 1, progress.total_epochs)
-    return f"{epoch} of {progress.total_epochs}"
 
 
 def _cells(line: Line) -> list["Text"]:

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 from talweg.client import Client, Job, JobState, TalwegError
+from talweg.client._lines import Line
+from talweg.client._watchers import Watched, Watchers
 from talweg.client.cli._common import STATE_STYLES, WARNING_STYLE
 from talweg.client.cli._common import console as standard_console
-from talweg.client.cli.progress.board import Board, Line
-from talweg.client.cli.progress.watchers import Watched, Watchers
+from talweg.client.cli.progress.board import Board
 from talweg.spec import drop_control
 from talweg.v1 import jobs_pb2
 
@@ -43,7 +44,8 @@ def follow(
     # Warnings that came as events; those of the submission are printed by `submit`.
     printed: set[str] = set()
     with Watchers(jobs) as watchers:
-        if console.is_terminal:
+        # On a dumb terminal, which cannot move its cursor, rich would show nothing until the end.
+        if console.is_terminal and not console.is_dumb_terminal:
             from rich.live import Live
 
             with Live(board, console=console, refresh_per_second=_REFRESHES_A_SECOND):

@@ -8,11 +8,11 @@ import click
 
 from talweg.client import JobState, Unavailable
 from talweg.client._address import LocalStack, local_stack
+from talweg.client._lines import duration
 from talweg.client.cli._common import (
     STATE_STYLES,
     Session,
     console,
-    duration,
     json_option,
     print_json,
     say,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from talweg.client import Job
+    from talweg.client._jobs import Job
     from talweg.v1.jobs_pb2 import Event
 
 # Each watch needs a thread. Further jobs are watched from their beginning when a thread is free:
@@ -32,8 +32,17 @@ class Watched:
 class Watchers:
     """Watch jobs from start to end; a context manager."""
 
-    def __init__(self, jobs: Sequence["Job"]) -> None:
-        """Take the jobs; the watches start on entry."""
+    def __init__(
+        self, jobs: Sequence["Job"], *, only_new: bool = False, until: float | None = None
+    ) -> None:
+        """Take the jobs; the watches start on entry.
+
+        Args:
+            jobs: The jobs.
+            only_new: Leave out the events that the jobs already reflect.
+            until: When to give up, on the monotonic clock; never if None.
+        """
+        self._only_new, self._until = only_new, until
         self._num_jobs = len(jobs)
         self._waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
         for job in jobs:
@@ -74,6 +83,7 @@ class Watchers:
         """Yield events, and None after each tick without one.
 
         Raises:
+            WaitTimeout: At `until`.
             TalwegError: A job can no longer be watched.
         """
         num_open = self._num_jobs
@@ -107,7 +117,8 @@ class Watchers:
         def lost(why: str) -> None:
             self._came.put(Watched(job, None, why))
 
-        for event in job.follow(on_lost=lost):
+        after = job.message.last_cursor if self._only_new else 0
+        for event in job.follow(after=after, until=self._until, on_lost=lost):
             if self._stopped.is_set():
                 return
             self._came.put(Watched(job, event))

@@ -1,0 +1,50 @@
+"""Links to the pages of MLflow that compare runs."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from talweg.spec import goal_of, primary_metric
+from talweg.spec.tracking import experiment_page, runs_page
+from talweg.v1 import options_pb2
+
+if TYPE_CHECKING:
+    from talweg.client._jobs import Job
+
+# Browsers and servers truncate longer URLs.
+MAX_LINKED_RUNS = 100
+
+
+def compare_url(
+    jobs: Iterable["Job"], *, metric: str | None = None, whole_experiment: bool = False
+) -> str | None:
+    """Return the URL of the page in MLflow that compares the runs of jobs, with their curves.
+
+    None if fewer than two jobs have runs there yet, or their tracking server has no pages. For
+    more than 100 runs, the page of their experiment.
+
+    Args:
+        jobs: The jobs.
+        metric: The best by this metric come first; by that of most jobs' task if None.
+        whole_experiment: The jobs are all jobs of their experiment: its page opens on charts of
+            their results, with a mean for each loss.
+    """
+    tracked = [job for job in jobs if job.message.tracking.url]
+    if len(tracked) < 2:
+        return None
+    base = tracked[0].message.tracking.url.partition("/#/")[0]
+    experiments = list(dict.fromkeys(job.message.tracking.experiment_id for job in tracked))
+    ((main, _),) = Counter(primary_metric(job.message.spec) for job in tracked).most_common(1)
+    if len(experiments) == 1 and (whole_experiment or len(tracked) > MAX_LINKED_RUNS):
+        return experiment_page(base, experiment_id=experiments[0], metric=main)
+    if len(tracked) > MAX_LINKED_RUNS:
+        return None
+    order = metric or main
+    goals = (goal_of(job.message.spec, order) for job in tracked)
+    return runs_page(
+        base,
+        experiment_ids=experiments,
+        run_ids=[job.message.tracking.run_id for job in tracked],
+        metric=order,
+        ascending=all(goal != options_pb2.MAXIMIZE for goal in goals),
+    )

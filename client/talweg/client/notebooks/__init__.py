@@ -1,0 +1,1 @@
+"""What notebooks show of jobs: tables, curves as SVG, and progress while something waits."""
