@@ -41,7 +41,8 @@ def _written(value: Any, rng: random.Random) -> str:
 
 def _mutated(root: Any, rng: random.Random) -> Any:
     """Change one place of plain data."""
-    holder, place = None, None
+    holder: Any = None
+    place: Any = None
     value = root
     while isinstance(value, dict | list) and value and rng.random() < 0.85:
         holder = value
@@ -115,7 +116,7 @@ def wrong_message(spec: JobSpec, rng: random.Random) -> bytes:
 
 
 def _change(message: Message, rng: random.Random) -> None:
-    parts = [
+    parts: list[Any] = [
         part
         for descriptor, value in message.ListFields()
         if descriptor.message_type is not None
@@ -126,7 +127,7 @@ def _change(message: Message, rng: random.Random) -> None:
         return _change(rng.choice(parts), rng)
     fields = message.DESCRIPTOR.fields
     if fields:
-        field = rng.choice(fields)
+        field: Any = rng.choice(fields)
         if rng.random() < 0.25:
             message.ClearField(field.name)
         else:
