@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -73,7 +74,8 @@ class Caller:
     """Sends bytes to any method."""
 
     def __init__(self, address: str) -> None:
-        self.channel = grpc.insecure_channel(address)
+        # Without serializers it takes bytes, of which grpc's stubs do not know.
+        self.channel: Any = grpc.insecure_channel(address)
         self.jobs = JobServiceStub(self.channel)
         self.workers = WorkerServiceStub(self.channel)
 
