@@ -44,6 +44,8 @@ class Training:
     def wait(self) -> None:
         """Wait for the end, which a case that hangs brings about."""
         self._thread.join()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
         self._process.wait()
         self._log.close()
 
@@ -94,7 +96,7 @@ def described(seed: int, cases: Sequence[int]) -> str:
 
 
 def test_some_random_specs_end_by_no_fault_of_the_service(tmp_path: Path) -> None:
-    run(fixed_seed(), 60, tmp_path, processes=1)
+    run(fixed_seed(), 50, tmp_path, processes=1)
 
 
 @pytest.mark.faults
