@@ -22,7 +22,7 @@ help:
 	@echo 'make check    lint, types, imports, generated code'
 	@echo 'make proto    generate code and pages from the .proto files'
 	@echo 'make bench    measure speed, and write the table'
-	@echo 'make faults   kill parts of a running stack again and again; takes minutes'
+	@echo 'make faults   kill parts of a stack, and try random specs and requests; takes minutes'
 	@echo 'make clean    remove .venv, .talweg and caches'
 
 run: $(VENV)/installed-all

@@ -24,6 +24,7 @@ from tests.server.conftest import Running, Start
 from tests.server.samples import point, spec, summary
 from tests.server.test_statuses import details
 
+from talweg.server.serving import SERVICES
 from talweg.spec import tasks as spec_tasks
 from talweg.v1 import catalog_pb2, jobs_pb2, workers_pb2
 from talweg.v1.jobs_pb2 import Job, Outcome
@@ -393,6 +394,13 @@ async def test_health_follows_the_database(start: Start, postgres_url: str) -> N
         await becomes(health_pb2.HealthCheckResponse.SERVING)
         await submit(running)
     engine.dispose()
+
+
+async def test_health_of_all_services_is_listed(running: Running) -> None:
+    health = health_pb2_grpc.HealthStub(running.channel)
+    statuses = (await health.List(health_pb2.HealthListRequest())).statuses
+    assert set(statuses) == {"", *SERVICES}
+    assert {each.status for each in statuses.values()} == {health_pb2.HealthCheckResponse.SERVING}
 
 
 async def reflected(

@@ -15,6 +15,7 @@ from talweg.server.broker import celery_app
 from talweg.server.errors import DatabaseUnavailable, PortTaken
 from talweg.server.events.hub import Hub
 from talweg.server.events.stream import EventStream
+from talweg.server.health import HealthServicer
 from talweg.server.interceptor import ErrorInterceptor
 from talweg.server.queueing.dispatcher import Dispatcher
 from talweg.server.queueing.outage import Outage
@@ -93,7 +94,7 @@ class Server:
         self._reaper = Reaper(self.database, max_lost_attempts=settings.max_lost_attempts)
         self._submission = SubmissionService(self.database)
         self._collection = CollectionService(self.database, keep_days=settings.keep_days)
-        self._health = health.aio.HealthServicer()
+        self._health = HealthServicer()
         self._duties: list[asyncio.Task[None]] = []
         self._grpc = grpc.aio.server(
             interceptors=[ErrorInterceptor(), *interceptors],

@@ -50,6 +50,15 @@ def trained(spec: dict[str, Any]) -> tuple[Result, RecordingReporter]:
     return result, report
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_heads_of_numbers_need_no_validation_data(count: int) -> None:
+    loss = {"sum": {"terms": [{"loss": "mse"}] * count}}
+    split = {"train": 0.8, "validation": 0, "test": 0.2}
+    _, report = trained(of_numbers(loss, count, split=split, training={"steps": 2}))
+    assert math.isfinite(report.last(f"test/y{count - 1}/mae"))
+    assert not any(name.startswith("val/") for _, values in report.points for name in values)
+
+
 @pytest.mark.parametrize(
     "loss",
     [

@@ -70,7 +70,8 @@ class Column(Numbers):
 
     def targets(self, part: DataSplit) -> Tensor:
         """Return the numbers (N,)."""
-        return part.y.reshape(len(part.y), -1)[:, self._column]
+        # No reshape to (N, -1), which has no answer for a split without samples.
+        return part.y if part.y.ndim == 1 else part.y[:, self._column]
 
 
 class _Errors(OutputAccumulator):
