@@ -38,5 +38,5 @@ class finishing:  # noqa: N801
         self.thread.start()
 
     def __exit__(self, *_: object) -> None:
-        self.thread.join(20)
+        self.thread.join(120)
         assert not self.thread.is_alive()

@@ -36,8 +36,8 @@ def test_watch(talweg: Talweg, worker: Worker, client: Client) -> None:
 def test_exit_status_of_watch_is_the_jobs(talweg: Talweg, worker: Worker, client: Client) -> None:
     good, bad = client.submit(sample()), client.submit(sample())
     with finishing(worker, jobs_pb2.Job.SUCCEEDED, jobs_pb2.Job.DIVERGED):
-        good.wait(20)
-        bad.wait(20)
+        good.wait(120)
+        bad.wait(120)
     assert talweg("watch", good.id).status == 0
     assert talweg("watch", good.id, bad.id).status == 1
     assert talweg("watch", bad.id, "--json").status == 1
@@ -145,7 +145,7 @@ def test_a_mistyped_id_fetches_no_list_of_jobs(
 def test_missing_job(talweg: Talweg, command: str) -> None:
     done = talweg(command, "zzzzzz")
     assert done.status == 3
-    assert "'zzzzzz'" in done.err or "zzzzzz" in done.err
+    assert "zzzzzz" in done.err
     assert done.out == ""
 
 
@@ -173,7 +173,7 @@ def test_pause_and_resume(talweg: Talweg, client: Client, worker: Worker) -> Non
     (again,) = talweg("pause", job.id, "--json").json
     assert again["state"] == "PAUSED"
     assert job.resume().state == "QUEUED"
-    job.cancel().wait(20)
+    job.cancel().wait(120)
     assert talweg("pause", job.id).status == 6
     with pytest.raises(FailedPrecondition):
         job.resume()

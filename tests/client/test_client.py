@@ -222,7 +222,7 @@ def test_metrics_by_prefix_and_as_points(client: Client, worker: Worker) -> None
     attempt = worker.claim(job.name)
     attempt.report(step=2, metrics={"val/mae": 60.0, "train/loss": 1.0})
     attempt.finish(metrics={"val/mae": 50.0})
-    job.wait(20)
+    job.wait(120)
     assert set(job.metrics().summaries) == {"val/mae", "train/loss"}
     found = job.metrics(["val/"], points=True)
     assert set(found.summaries) == {"val/mae"}
@@ -259,7 +259,7 @@ def test_wait_ends_in_time_and_the_job_goes_on(client: Client, worker: Worker) -
 def test_cancel(client: Client, worker: Worker) -> None:
     job = client.submit(sample())
     job.cancel("not needed", grace=timedelta(seconds=5))
-    assert job.wait(20).state == "CANCELLED"
+    assert job.wait(120).state == "CANCELLED"
     assert job.outcome is not None
     assert job.outcome.cause == jobs_pb2.Outcome.CANCEL_REQUEST
     running = client.submit(sample())
@@ -267,7 +267,7 @@ def test_cancel(client: Client, worker: Worker) -> None:
     assert running.cancel(grace=5).message.cancel_requested
     attempt.finish()
     with pytest.raises(FailedPrecondition) as raised:
-        running.wait(20).cancel()
+        running.wait(120).cancel()
     assert raised.value.reason == "JOB_ENDED"
 
 
@@ -277,7 +277,7 @@ def test_retry(client: Client, worker: Worker) -> None:
         job.retry()
     assert raised.value.reason == "JOB_NOT_ENDED"
     worker.claim(job.name).finish(jobs_pb2.Job.FAILED, message="no")
-    again = job.wait(20).retry(request_id=f"again-{job.id}")
+    again = job.wait(120).retry(request_id=f"again-{job.id}")
     assert again.name != job.name
     assert again.message.retry_of == job.name
     assert again.spec.training.seed == 8

@@ -24,11 +24,11 @@ def test_an_interrupt_while_the_client_is_imported_says_nothing(
     (tmp_path / f"{late}.py").write_text("import signal; signal.raise_signal(signal.SIGINT)")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", ":".join(filter(None, sys.path)))
-    done = subprocess.run(installed("jobs"), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(installed("jobs"), capture_output=True, text=True, timeout=360)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 def test_it_hands_on_arguments_and_exit_status() -> None:
-    done = subprocess.run(installed("no-such"), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(installed("no-such"), capture_output=True, text=True, timeout=360)
     assert done.returncode == 2
     assert "No such command 'no-such'" in done.stderr

@@ -121,7 +121,7 @@ def test_bash_completes(tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=360,
     )
     assert done.stderr == ""
     registered, reply = done.stdout.splitlines()

@@ -104,11 +104,22 @@ def test_unavailable_with_a_reason_is_told_as_the_servers(faulty: FaultyServer) 
     busy = DatabaseUnavailable("the database is busy")
     faulty.fail_next("SubmitJob", *[busy] * 1000)
     with (
-        Client(faulty.address, timeout=timedelta(seconds=0.3)) as client,
+        Client(faulty.address, timeout=timedelta(seconds=1)) as client,
         pytest.raises(Unavailable, match="the database is busy") as raised,
     ):
         client.submit(sample())
     assert raised.value.reason == "DATABASE_UNAVAILABLE"
+
+
+def test_the_servers_reason_outlasts_a_last_try_that_ends_in_the_middle(
+    faulty: FaultyServer,
+) -> None:
+    busy = DatabaseUnavailable("the database is busy")
+    faulty.fail_next("SubmitJob", busy, grpc.StatusCode.DEADLINE_EXCEEDED)
+    with Client(faulty.address) as client, pytest.raises(Unavailable, match="is busy") as raised:
+        client.submit(sample())
+    assert raised.value.reason == "DATABASE_UNAVAILABLE"
+    assert faulty.calls == ["SubmitJob"] * 2
 
 
 def test_batches_are_divided_by_number_and_by_size(

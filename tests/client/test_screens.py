@@ -54,7 +54,7 @@ def screen(client: Client, tmp_path: Path) -> Screen:
             except OSError:
                 break
         os.close(leader)
-        assert process.wait(30) in (0, 1)
+        assert process.wait(180) in (0, 1)
         return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.decode()).splitlines()
 
     return show

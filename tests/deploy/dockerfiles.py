@@ -118,7 +118,7 @@ class Image:
                 for source in sources:
                     self._copy(source, target)
             elif instruction == "RUN" and text.startswith("pip "):
-                self.run(["sh", "-c", text], check=True, timeout=240)
+                self.run(["sh", "-c", text], check=True, timeout=1440)
 
     def environment(self) -> dict[str, str]:
         """Return what a process in the container sees, and what installs need here."""
@@ -129,7 +129,7 @@ class Image:
         return kept | quick | self.dockerfile.env | self.env
 
     def run(
-        self, command: list[str], *, check: bool = False, timeout: float = 30
+        self, command: list[str], *, check: bool = False, timeout: float = 180
     ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             command,

@@ -61,7 +61,7 @@ def running(image: Image, command: list[str]) -> Iterator[subprocess.Popen[bytes
         raise
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        process.wait(180)
 
 
 def installed(image: Image) -> set[str]:
@@ -119,7 +119,7 @@ def test_server_and_worker_train_a_job_together(
                 with Client(f"127.0.0.1:{port}") as client:
                     spec = {"task": "multiclass", "dataset": "iris", "model": "linear",
                             "loss": "cross_entropy", "training": {"epochs": 2}}  # fmt: skip
-                    result = client.submit(spec).wait(60).result()
+                    result = client.submit(spec).wait(360).result()
                 assert result.metrics["test/loss"] > 0
             assert not worker_image.is_healthy()
 

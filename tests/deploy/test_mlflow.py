@@ -1,5 +1,6 @@
 """MLflow's own process: its database is there whole, or not at all."""
 
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -68,8 +69,10 @@ def journal_mode(database: Path) -> str:
         return str(mode)
 
 
-def older_database(path: Path) -> str:
-    """MLflow's database as it was one step of its schema before; gives that step's revision."""
+@pytest.fixture(scope="module")
+def older(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's database one step of its schema ago; it is slow to make, and so copied."""
+    path = tmp_path_factory.mktemp("older") / "mlflow.db"
     engine = sqlalchemy.create_engine(f"sqlite:///{path}")
     config = schema._get_alembic_config(f"sqlite:///{path}")  # type: ignore[no-untyped-call]
     scripts = ScriptDirectory.from_config(config)
@@ -89,7 +92,13 @@ def older_database(path: Path) -> str:
             )
         )
     engine.dispose()
-    return before
+    return path
+
+
+@pytest.fixture
+def database(older: Path, tmp_path: Path) -> Path:
+    """A copy of `older`, alone in the test's folder."""
+    return Path(shutil.copy(older, tmp_path / "mlflow.db"))
 
 
 def revision_of(path: Path) -> str:
@@ -103,9 +112,8 @@ def experiments_of(path: Path) -> list[str]:
         return [name for (name,) in connection.execute("SELECT name FROM experiments")]
 
 
-def test_an_older_mlflows_database_is_brought_up_to_date(tmp_path: Path) -> None:
-    database = tmp_path / "mlflow.db"
-    before = older_database(database)
+def test_an_older_mlflows_database_is_brought_up_to_date(database: Path, tmp_path: Path) -> None:
+    before = revision_of(database)
     upgrade_database(database)
     newest = schema._get_latest_schema_revision()  # type: ignore[no-untyped-call]
     assert revision_of(database) == newest != before
@@ -119,9 +127,10 @@ def test_an_older_mlflows_database_is_brought_up_to_date(tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == [database.name]
 
 
-def test_the_log_of_an_older_database_is_not_taken_for_the_new_ones(tmp_path: Path) -> None:
-    database = tmp_path / "mlflow.db"
-    before = older_database(database)
+def test_the_log_of_an_older_database_is_not_taken_for_the_new_ones(
+    database: Path, tmp_path: Path
+) -> None:
+    before = revision_of(database)
     set_up_write_ahead_log(database)
     # Ended in mid-air, it has left its log.
     writer = "import os, sqlite3, sys; d = sqlite3.connect(sys.argv[1]); "
@@ -135,9 +144,9 @@ def test_the_log_of_an_older_database_is_not_taken_for_the_new_ones(tmp_path: Pa
     assert experiments_of(kept) == ["still mine"]
 
 
-def test_a_database_that_cannot_be_brought_up_to_date_is_left_as_it_is(tmp_path: Path) -> None:
-    database = tmp_path / "mlflow.db"
-    older_database(database)
+def test_a_database_that_cannot_be_brought_up_to_date_is_left_as_it_is(
+    database: Path, tmp_path: Path
+) -> None:
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("UPDATE alembic_version SET version_num = 'of the future'")
         connection.commit()

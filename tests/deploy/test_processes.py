@@ -101,7 +101,7 @@ def test_what_nobody_was_left_to_end_is_ended_by_the_next_stack(tmp_path: Path) 
             what="both have started",
         )
         assert end_leftovers(tmp_path) == 1
-        assert mine.wait(5) == -signal.SIGKILL
+        assert mine.wait(30) == -signal.SIGKILL
         assert other.poll() is None
         assert end_leftovers(tmp_path) == 0
     finally:
@@ -118,6 +118,6 @@ def test_a_stack_started_from_within_its_own_folders_stack_spares_itself(tmp_pat
         env={MARK: str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=180,
     )
     assert (done.returncode, done.stdout.strip()) == (0, "0"), done.stderr

@@ -34,7 +34,7 @@ class Run:
         self.deaths.append((name, failed_starts, was_ready))
         return self.stale
 
-    def tick_until(self, condition: Callable[[], bool], timeout: float = 20) -> None:
+    def tick_until(self, condition: Callable[[], bool], timeout: float = 120) -> None:
         deadline = time.monotonic() + timeout
         while not condition():
             assert time.monotonic() < deadline, self.said

@@ -48,7 +48,8 @@ def taken_ports() -> Iterator[None]:
 
 def test_a_life(tmp_path: Path, taken_ports: None) -> None:
     data, pointer = tmp_path / "data", tmp_path / "state/talweg/stack.json"
-    with running_up(data) as up:
+    # No lease runs out here: a job comes back only if it is given back.
+    with running_up(data, TALWEG_LEASE_SECONDS="3600") as up:
         up.wait_for("broker", "server", "worker-0")
         facts = up.facts
         assert facts["pid"] == up.process.pid
@@ -68,7 +69,7 @@ def test_a_life(tmp_path: Path, taken_ports: None) -> None:
 
         with Client(facts["server"]) as client:
             job = client.submit(TINY)
-            assert job.wait(60).state == "SUCCEEDED"
+            assert job.wait(360).state == "SUCCEEDED"
             long = client.submit({**TINY, "training": {"steps": 1_000_000}})
             wait_until(lambda: long.refresh().state == "RUNNING", timeout=30, what="it runs")
 
@@ -82,12 +83,12 @@ def test_a_life(tmp_path: Path, taken_ports: None) -> None:
         stopped = talweg(data, "down", "--data", str(data))
         assert (stopped.returncode, stopped.stderr) == (0, "")
         assert f"stopped the stack at {facts['server']}" in stopped.stdout
-        assert up.process.wait(30) == 0
+        assert up.process.wait(180) == 0
         assert is_gone(data)
         assert not (data / "stack.json").exists()
         assert not pointer.exists()
 
-    with running_up(data) as up:
+    with running_up(data, TALWEG_LEASE_SECONDS="3600") as up:
         up.wait_for("server", "worker-0", "tracking")
         assert job.id in talweg(data, "jobs").stdout
         with Client(up.facts["server"]) as client:
@@ -118,7 +119,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upped]:
 def train(up: Upped) -> Job:
     with Client(up.facts["server"]) as client:
         job = client.submit(TINY)
-        assert job.wait(60).state == "SUCCEEDED"
+        assert job.wait(360).state == "SUCCEEDED"
         return job
 
 
@@ -226,9 +227,13 @@ def test_every_file_is_the_owners_alone(up: Upped) -> None:
 
 def test_no_argument_holds_the_password(up: Upped) -> None:
     secret = (up.data / "broker-password").read_text().strip()
+    lines = []
     for process in processes_of(up.data):
         with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-            assert secret not in " ".join(process.cmdline())
+            lines.append(" ".join(process.cmdline()))
+    # The broker, the server, the worker, MLflow and `talweg up` at least.
+    assert len(lines) >= 5
+    assert [line for line in lines if secret in line] == []
 
 
 def test_a_wanted_port_that_is_taken_is_refused(tmp_path: Path) -> None:
@@ -267,7 +272,7 @@ def test_once_ends_after_the_table(tmp_path: Path) -> None:
     # Nothing waits for MLflow, so it may be away.
     elsewhere = {"TALWEG_TRACKING_URI": "http://127.0.0.1:9"}
     with running_up(data, "--port", "0", "--submit", str(batch), "--once", **elsewhere) as up:
-        assert up.process.wait(90) == 0
+        assert up.process.wait(540) == 0
         assert is_gone(data)
         (row,) = [line for line in up.output.splitlines() if line.startswith("mse ")]
         assert row.split()[-1] == "2/2"
@@ -276,7 +281,7 @@ def test_once_ends_after_the_table(tmp_path: Path) -> None:
     wild = {"optimizer": {"sgd": {"learning_rate": 1000}}, "training": {"steps": 100}}
     batch.write_text(yaml.safe_dump({"base": base, "jobs": [*jobs, wild]}))
     with running_up(data, "--port", "0", "--submit", str(batch), "--once", **elsewhere) as up:
-        assert up.process.wait(90) == 1
+        assert up.process.wait(540) == 1
         assert "MLflow    http://127.0.0.1:9\n" in up.output
         assert is_gone(data)
         assert "DIVERGED" in up.output

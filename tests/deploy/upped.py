@@ -54,7 +54,7 @@ class Upped:
     def interrupt(self) -> int:
         """Ctrl-C; the exit status."""
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(45)
+        return self.process.wait(270)
 
 
 def environment(data: Path) -> dict[str, str]:
@@ -83,7 +83,7 @@ def guardian_of(pid: int) -> psutil.Process | None:
     return None
 
 
-def talweg(data: Path, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+def talweg(data: Path, *arguments: str, timeout: float = 360) -> subprocess.CompletedProcess[str]:
     """Run the command line, which finds the stack by its folder."""
     command = [sys.executable, "-m", "talweg.client.cli", *arguments]
     env = environment(data)
@@ -113,7 +113,7 @@ def running_up(data: Path, *arguments: str, **settings: str) -> Iterator[Upped]:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
             with suppress(subprocess.TimeoutExpired):
-                process.wait(45)
+                process.wait(270)
             process.kill()
             process.wait()
         for left in processes_of(data):

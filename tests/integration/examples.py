@@ -50,7 +50,7 @@ class Ran:
         return predicted.shape
 
 
-def run_example(stack: Stack, name: str, *, timeout: float = 300) -> Ran:
+def run_example(stack: Stack, name: str, *, timeout: float = 1800) -> Ran:
     """Submit an example, and wait until it has succeeded unwarned and stand in MLflow."""
     mlflow.set_tracking_uri(stack.tracking)
     with Client(stack.address) as client:

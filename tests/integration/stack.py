@@ -58,7 +58,7 @@ class Stack:
                     return child.pid
         return None
 
-    def run(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, timeout: float = 360) -> subprocess.CompletedProcess[str]:
         """Run the command line against this stack."""
         return subprocess.run(
             [*TALWEG, *arguments], env=self.env, capture_output=True, text=True, timeout=timeout
@@ -70,7 +70,7 @@ class Stack:
     def stop(self) -> int:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
-        return self.process.wait(30)
+        return self.process.wait(180)
 
 
 def start_stack(folder: Path, **settings: str) -> Stack:

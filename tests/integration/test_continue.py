@@ -18,7 +18,7 @@ def test_continued_it_ends_as_the_longer_job(stack: Stack) -> None:
     with stack.client() as client:
         longer = client.submit({**SPEC, "training": {"epochs": 7}})
         short = client.submit({**SPEC, "training": {"epochs": 3}})
-        short.wait(60).result()
+        short.wait(360).result()
         refused = stack.run("continue", short.id)
         assert refused.returncode == 2
         assert "training.epochs" in refused.stderr
@@ -26,8 +26,8 @@ def test_continued_it_ends_as_the_longer_job(stack: Stack) -> None:
         assert done.returncode == 0, done.stderr
         assert f"continues {short.id} from step" in done.stdout
         job = client.job(done.stdout.split()[0])
-        metrics = job.wait(60).result().metrics
-        wanted = longer.wait(60).result().metrics
+        metrics = job.wait(360).result().metrics
+        wanted = longer.wait(360).result().metrics
         same = {name for name in wanted if name.startswith("test/")}
         assert {name: metrics[name] for name in same} == {name: wanted[name] for name in same}
         reason = next(iter(job.watch())).state.reason

@@ -36,7 +36,7 @@ def of_an_untrained_network(spec: JobSpec) -> float:
     return evaluate(model, task, held, batch_size=8).values["map_50"]
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(2400)
 def test_found_boxes_are_above_right_boxes_without_classes(stack: Stack) -> None:
     ran = run_example(stack, "detection_scenes")
     assert fill(ran.spec) == ran.spec

@@ -25,7 +25,7 @@ def ended(stack: Stack) -> Iterator[Submit]:
     with stack.client() as client:
 
         def submit(name: str) -> Job:
-            job = client.submit(EXAMPLES / name).wait(180)
+            job = client.submit(EXAMPLES / name).wait(1080)
             assert job.state == "SUCCEEDED", job.message
             return job
 
@@ -54,7 +54,7 @@ def test_embeddings_find_unseen_classes_better_than_those_of_a_random_network(
                 )
                 for seed in range(3)
             ]
-            jobs = [job.wait(180) for job in client.submit_many(specs)]
+            jobs = [job.wait(1080) for job in client.submit_many(specs)]
             assert [job.state for job in jobs] == ["SUCCEEDED"] * 3
             found[name] = [job.result().metrics["test/recall_at_1"] for job in jobs]
     spread = max(float(np.std(values, ddof=1)) for values in found.values())
@@ -97,7 +97,7 @@ def test_self_supervision_is_above_a_random_networks_probes(stack: Stack) -> Non
             override(to_dict(example), [f"optimizer.adamw.learning_rate={rate}"])
             for rate in (0.003, 1e-12)
         ]
-        trained, untrained = (job.wait(180) for job in client.submit_many(specs))
+        trained, untrained = (job.wait(1080) for job in client.submit_many(specs))
         assert trained.state == untrained.state == "SUCCEEDED"
         for probe in ("test/linear_probe", "test/knn_probe"):
             gain = trained.result().metrics[probe] - untrained.result().metrics[probe]

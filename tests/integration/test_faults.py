@@ -53,7 +53,7 @@ def left_by(stack: Stack, job: Job, folder: Path) -> Left:
     """Return all that the clock has no part in."""
     metrics = {
         name: value
-        for name, value in job.wait(180).result().metrics.items()
+        for name, value in job.wait(1080).result().metrics.items()
         if not name.startswith("throughput/")
     }
     wait_until(lambda: job.refresh().message.tracking.complete, timeout=90, what="delivered")
@@ -113,7 +113,7 @@ def test_job_survives(  # type: ignore[no-untyped-def]
     events = list(job.watch())
     kinds = [event.WhichOneof("kind") for event in events]
     assert kinds.count("finished") == 1
-    waiting.wait(60).result()
+    waiting.wait(360).result()
     if fault in (kill_child, kill_worker, end_worker):
         assert job.message.attempt >= 2
         (line,) = (e.log.text for e in events if "Resumes from" in e.log.text)

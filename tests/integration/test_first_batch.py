@@ -16,7 +16,7 @@ ROBUST = ("mae", "huber", "log_cosh")
 def errors(stack: Stack) -> dict[str, dict[int, float]]:
     """Test MAE on clean targets, by loss and seed."""
     submitted = stack.run(
-        "submit", str(BATCH), "--watch", "--set", "experiment=first", timeout=240
+        "submit", str(BATCH), "--watch", "--set", "experiment=first", timeout=1440
     )
     assert submitted.returncode == 0, submitted.stderr
     with Client(stack.address) as client:

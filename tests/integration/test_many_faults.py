@@ -59,7 +59,7 @@ def test_all_jobs_end_once_and_alike(stack: Stack, tmp_path: Path) -> None:
             # When in a job's life the fault comes is the chance that is wanted here.
             time.sleep(chance.uniform(0.2, 4))
             chance.choice(FAULTS)(stack)
-        results = [job.wait(900).result() for job in jobs]
+        results = [job.wait(5400).result() for job in jobs]
         for seed in range(2):
             assert len({result.metrics["test/mae"] for result in results[seed::2]}) == 1
         for job in jobs:

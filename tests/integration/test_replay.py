@@ -28,7 +28,7 @@ SPEC = {
 
 def test_a_rise_of_the_loss_leads_to_its_row(stack: Stack) -> None:
     with stack.client() as client:
-        job = client.submit(SPEC).wait(60)
+        job = client.submit(SPEC).wait(360)
         wait_until(lambda: job.refresh().message.tracking.complete, timeout=60, what="delivered")
         tracking = mlflow.MlflowClient(stack.tracking)
         # The record has two points a second, and MLflow all.

@@ -40,7 +40,7 @@ def delivered(request: pytest.FixtureRequest, stack: Stack) -> Iterator[tuple[Jo
     mlflow.set_tracking_uri(stack.tracking)
     with Client(stack.address) as client:
         job = client.submit(SPECS[request.param])
-        job.wait(120).result()
+        job.wait(720).result()
         wait_until(lambda: job.refresh().message.tracking.complete, timeout=120, what="delivered")
         yield job, mlflow.get_run(job.message.tracking.run_id)
 
@@ -75,7 +75,7 @@ def test_job_file_submits_again_and_gives_the_same(
     )
     assert parse(file.read_text()) == job.spec
     with Client(stack.address) as client:
-        again = client.submit(file).wait(120).result()
+        again = client.submit(file).wait(720).result()
     first = job.result().metrics
     assert again.metrics["test/loss"] == first["test/loss"]
 

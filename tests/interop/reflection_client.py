@@ -48,7 +48,7 @@ def main(address: str) -> None:
             "outputs": {"model": False, "plots": False},
         }
         job = call(channel, pool, service, "SubmitJob", {"spec": spec})["job"]
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 360
         while job["state"] in ("QUEUED", "RUNNING") and time.monotonic() < deadline:
             time.sleep(0.1)
             job = call(channel, pool, service, "GetJob", {"name": job["name"]})

@@ -10,7 +10,7 @@ from tests.integration.stack import Stack
 def test_a_client_of_reflection_alone_submits_a_job_that_succeeds(stack: Stack) -> None:
     script = Path(__file__).with_name("reflection_client.py")
     done = subprocess.run(
-        [sys.executable, str(script), stack.address], capture_output=True, text=True, timeout=90
+        [sys.executable, str(script), stack.address], capture_output=True, text=True, timeout=540
     )
     assert done.returncode == 0, done.stderr
     name, state = done.stdout.split()

@@ -40,7 +40,7 @@ def running_postgres() -> Iterator[str]:
         yield url
         process.stdin.close()
         try:
-            process.wait(60)
+            process.wait(360)
         except subprocess.TimeoutExpired:
             process.kill()
             raise

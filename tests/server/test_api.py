@@ -368,7 +368,7 @@ async def test_health_follows_the_database(start: Start, postgres_url: str) -> N
         while (await health.Check(request)).status != status:
             await asyncio.sleep(0.05)
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(360):
         await becomes(health_pb2.HealthCheckResponse.SERVING)
         sql(
             "ALTER DATABASE fragile ALLOW_CONNECTIONS false",

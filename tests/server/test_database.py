@@ -62,7 +62,7 @@ async def test_batches_with_request_ids_in_opposite_order_both_end(
         tx.connection.execute(jobs.insert(), values | {"id": request_id, "request_id": request_id})
 
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(360):
             with going_on.write() as tx:
                 tx.connection.execute(text("SET LOCAL deadlock_timeout = '30s'"))
                 take(tx, "a")

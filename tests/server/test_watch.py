@@ -100,7 +100,7 @@ def killable_redis(folder: Path, port: int | None = None) -> Iterator[int]:
         server.terminate()
 
 
-async def until(condition: object, timeout: float = 10) -> None:
+async def until(condition: object, timeout: float = 60) -> None:
     async with asyncio.timeout(timeout):
         while not condition():  # type: ignore[operator]
             await asyncio.sleep(0.01)
@@ -129,7 +129,7 @@ async def test_events_come_as_they_happen(
 ) -> None:
     attempt = await Attempt.begin(running)
     events = attempt.watch()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert [(await anext(events)).cursor for _ in range(2)] == [1, 2]
         await until(lambda: running.server.num_watchers == 1)
         for number in range(20):
@@ -149,7 +149,7 @@ async def test_another_servers_events_come_by_redis(
     one, two = await start(), await start()
     attempt = await Attempt.begin(one)
     events = attempt.watch(two)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert [(await anext(events)).cursor for _ in range(2)] == [1, 2]
         await attempt.say("one")
         assert (await anext(events)).log.text == "one"
@@ -165,7 +165,7 @@ async def test_without_redis_another_servers_events_come_by_the_record(start: St
     await until(lambda: two.server.num_watchers == 1)
     await attempt.say("one")
     await attempt.succeed()
-    assert_whole(await asyncio.wait_for(watching, 10))
+    assert_whole(await asyncio.wait_for(watching, 60))
 
 
 async def test_nothing_is_lost_or_doubled_while_redis_is_emptied_and_killed(
@@ -190,8 +190,8 @@ async def test_nothing_is_lost_or_doubled_while_redis_is_emptied_and_killed(
         for number in range(20, 30):
             await attempt.say(f"{number}a", f"{number}b")
         await attempt.succeed()
-        whole = await asyncio.wait_for(asyncio.gather(*watchers), 20)
-        seen += await asyncio.wait_for(collect(attempt.watch(two, after=16)), 20)
+        whole = await asyncio.wait_for(asyncio.gather(*watchers), 120)
+        seen += await asyncio.wait_for(collect(attempt.watch(two, after=16)), 120)
     for events in (*whole, seen):
         assert_whole(events)
         expected = [f"{number}{part}" for number in range(30) for part in "ab"]
@@ -208,7 +208,7 @@ async def test_two_hundred_watchers(running: Running) -> None:
         # Other calls go on meanwhile.
         await other.say("x")
     await attempt.succeed()
-    for events in await asyncio.wait_for(asyncio.gather(*watchers), 30):
+    for events in await asyncio.wait_for(asyncio.gather(*watchers), 180):
         assert_whole(events)
         assert len(events) == 13
     assert running.server.num_watchers == 0
@@ -233,7 +233,7 @@ async def test_a_watcher_that_does_not_read_still_gets_all(running: Running) -> 
     for _ in range(20):
         await attempt.say(*["x" * 5_000] * 50)
     await attempt.succeed()
-    seen += await asyncio.wait_for(collect(events), 20)
+    seen += await asyncio.wait_for(collect(events), 120)
     assert_whole(seen)
     assert len(seen) == 2 + 20 * 50 + 1
 
@@ -242,7 +242,7 @@ async def test_a_gap_in_what_is_told_is_filled_from_the_record(rules: Rules) -> 
     hub = Hub()
     row = await rules.running()
     watching = WatchService(rules.database, hub).watch(row.name, 0)
-    async with asyncio.timeout(10), aclosing(watching):
+    async with asyncio.timeout(60), aclosing(watching):
         assert [(await anext(watching)).cursor for _ in range(2)] == [1, 2]
         logs = [Event(log=LogLine(text=str(number))) for number in range(4)]
         await rules.leases.report(held(row), Report(1, logs))

@@ -45,7 +45,7 @@ class Jobs:
 
     def submit(self, spec: JobSpec) -> str:
         request = SubmitJobRequest(spec=spec)
-        submitted = call(self.channel.jobs.SubmitJob, request, until=time.monotonic() + 10)
+        submitted = call(self.channel.jobs.SubmitJob, request, until=time.monotonic() + 60)
         name = submitted.job.name
         self._submitted.append(name)
         return name
@@ -58,7 +58,7 @@ class Jobs:
 
     def get(self, name: str) -> Job:
         """Return the job now; a server that has just been started again is waited for."""
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         return call(self.channel.jobs.GetJob, GetJobRequest(name=name), until=until)
 
     def claim(self, queue: str = "default") -> Assignment:
@@ -78,7 +78,7 @@ class Jobs:
 
     def cancel(self, name: str, **fields: Any) -> Job:
         request = CancelJobRequest(name=name, **fields)
-        return call(self.channel.jobs.CancelJob, request, until=time.monotonic() + 10)
+        return call(self.channel.jobs.CancelJob, request, until=time.monotonic() + 60)
 
     def events(self, name: str) -> list[Event]:
         """Return all events of a job that has ended."""

@@ -80,6 +80,7 @@ class Connection:
 
         backoff = _Backoff()
         deadline = backoff.started + self._timeout
+        refusal: TalwegError | None = None
         while True:
             self._check_open()
             try:
@@ -87,8 +88,13 @@ class Connection:
             except grpc.RpcError as error:
                 failure = self._note(error)
                 retry_until = min(deadline, self._retry_until(backoff, self._timeout))
+                if _is_code(error, "DEADLINE_EXCEEDED") and refusal is not None:
+                    # The server's reason says more than that the last try ended in the middle.
+                    raise refusal from error
                 if not _is_code(error, "UNAVAILABLE") or not backoff.fits(retry_until):
                     raise failure from error
+                if isinstance(failure, Unavailable) and failure.reason:
+                    refusal = failure
                 self._closed.wait(backoff.delay)
             else:
                 self._has_answered = True

@@ -16,7 +16,8 @@ from talweg.worker.execution.answering import Answering
 from talweg.worker.execution.attempt import WorkerContext
 from talweg.worker.execution.lease import LeaseKeeper
 
-LEASE_SECONDS = 2.0
+SHORT_LEASE_SECONDS = 4.0
+"""Long enough for an attempt on a busy machine, and short enough to wait for its end."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -34,23 +35,33 @@ def no_watchdog(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def lender(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Server]:
-    """A server with short leases, which a test may kill as long as it starts it again."""
+    """A server whose leases outlast any pause of a busy machine.
+
+    A test may kill it as long as it starts it again.
+    """
     folder = tmp_path_factory.mktemp("lender")
-    with running_server(folder, redis_url, TALWEG_LEASE_SECONDS=f"{LEASE_SECONDS:g}") as server:
+    with running_server(folder, redis_url, TALWEG_LEASE_SECONDS="60") as server:
         yield server
 
 
-@pytest.fixture(scope="module")
-def patient_lender(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Server]:
-    """A server whose leases outlast its own restart."""
-    folder = tmp_path_factory.mktemp("patient")
-    with running_server(folder, redis_url, TALWEG_LEASE_SECONDS="20") as server:
+@pytest.fixture(scope="session")
+def short_lender(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Server]:
+    """A server for tests that outlast a lease; else as `lender`."""
+    folder = tmp_path_factory.mktemp("short_lender")
+    lease = f"{SHORT_LEASE_SECONDS:g}"
+    with running_server(folder, redis_url, TALWEG_LEASE_SECONDS=lease) as server:
         yield server
 
 
 @pytest.fixture
 def jobs(lender: Server) -> Iterator[Jobs]:
     with jobs_of(lender.address) as jobs:
+        yield jobs
+
+
+@pytest.fixture
+def short_jobs(short_lender: Server) -> Iterator[Jobs]:
+    with jobs_of(short_lender.address) as jobs:
         yield jobs
 
 
@@ -88,7 +99,7 @@ class Worker:
     def close(self) -> None:
         self.shutdown.set()
         for thread in self._threads:
-            thread.join(20)
+            thread.join(120)
         self.channel.close()
 
 
@@ -99,7 +110,14 @@ def worker(lender: Server, tmp_path: Path) -> Iterator[Worker]:
     worker.close()
 
 
-def join(thread: threading.Thread, *, timeout: float = 20) -> None:
+@pytest.fixture
+def short_worker(short_lender: Server, tmp_path: Path) -> Iterator[Worker]:
+    worker = Worker(short_lender.address, tmp_path / "spool")
+    yield worker
+    worker.close()
+
+
+def join(thread: threading.Thread, *, timeout: float = 120) -> None:
     """Wait for a thread; fails where it does not end."""
     thread.join(timeout)
     assert not thread.is_alive()

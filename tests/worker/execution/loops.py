@@ -12,18 +12,26 @@ from talweg.worker.training import Control, Reporter, Result
 
 
 class StepUntilStopped:
-    """Stands for the training loop: a step every few milliseconds until somebody stops it."""
+    """Stands for the training loop: a step every few milliseconds until somebody stops it.
 
-    def __init__(self, *, most: float = 60.0) -> None:
+    At most `most` seconds, or until `finish`.
+    """
+
+    def __init__(self, *, most: float = 600.0) -> None:
         self.begun = threading.Event()
+        self._finished = threading.Event()
         self.stop: training.Stop | None = None
         self.stopped_at = 0.0
         self.lasted = 0.0
         self._most = most
 
+    def finish(self) -> None:
+        """End the loop in order at its next step."""
+        self._finished.set()
+
     def __call__(self, spec: object, *, report: Reporter, control: Control, **_: object) -> Result:
         started, step = time.monotonic(), 0
-        while time.monotonic() - started < self._most:
+        while time.monotonic() - started < self._most and not self._finished.is_set():
             self.stop = control.check()
             if self.stop is not None:
                 break

@@ -169,7 +169,7 @@ def test_a_full_disk_stops_a_long_job(jobs: Jobs, worker: Worker) -> None:
     (folder / LINES).symlink_to("/dev/full")
     run = StepUntilStopped()
     thread = worker.begin(run=run)
-    assert run.begun.wait(20)
+    assert run.begun.wait(120)
     wait_until(
         lambda: jobs.get(name).attempt > 1 or not thread.is_alive(), timeout=20, what="it stops"
     )

@@ -6,7 +6,7 @@ import grpc
 import pytest
 from tests._parts import wait_until
 from tests.worker._jobs import Jobs, tiny_spec
-from tests.worker.execution.conftest import LEASE_SECONDS, Worker, join
+from tests.worker.execution.conftest import SHORT_LEASE_SECONDS, Worker, join
 
 from talweg.spec import CheckpointName
 from talweg.v1.jobs_pb2 import (
@@ -39,7 +39,10 @@ def left_out(jobs: Jobs, name: str) -> list[str]:
     return [line.text for line in lines]
 
 
-def test_a_refused_line_costs_a_running_job_nothing_else(jobs: Jobs, worker: Worker) -> None:
+def test_a_refused_line_costs_a_running_job_nothing_else(
+    short_jobs: Jobs, short_worker: Worker
+) -> None:
+    jobs = short_jobs
     told, go_on = threading.Event(), threading.Event()
 
     def run(spec: object, *, report: Reporter, **_: object) -> Result:
@@ -47,13 +50,13 @@ def test_a_refused_line_costs_a_running_job_nothing_else(jobs: Jobs, worker: Wor
         report.metrics(1, NAMELESS)
         told.set()
         # Longer than the lease lasts: a report that is refused must not stop its renewal.
-        go_on.wait(1.5 * LEASE_SECONDS)
+        go_on.wait(1.5 * SHORT_LEASE_SECONDS)
         report.metrics(2, {"train/loss": 0.25})
         return Result(Job.SUCCEEDED)
 
     name = jobs.submit(tiny_spec())
-    thread = worker.begin(run=run)
-    assert told.wait(10)
+    thread = short_worker.begin(run=run)
+    assert told.wait(60)
     wait_until(lambda: jobs.get(name).progress.step == 1, timeout=5, what="the rest is taken")
     join(thread)
     job = jobs.get(name)

@@ -76,7 +76,7 @@ def test_the_command_says_what_is_wrong_before_it_loads_anything_heavy() -> None
         env={**os.environ, "TALWEG_DEVICE": "tpu"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=360,
     )
     assert run.returncode == 2
     assert "TALWEG_DEVICE must be one of auto, cpu, cuda" in run.stderr

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import pytest
 import redis
 from tests._parts import running_redis, running_server, start, stop, wait_until
 from tests.worker._jobs import Jobs, jobs_of, tiny_spec
@@ -38,11 +39,16 @@ class RunningWorker:
         return found
 
 
+@dataclass
+class Parts:
+    """What a worker needs: a broker with a password, and a server."""
+
+    redis_url: str
+    address: str
+
+
 @contextmanager
-def running_worker(
-    folder: Path, *, lease_seconds: int = 3, max_lost_attempts: int = 5, **env: str
-) -> Iterator[RunningWorker]:
-    log, ready_file = folder / "worker.log", folder / "ready"
+def running_parts(folder: Path, *, lease_seconds: int, max_lost_attempts: int) -> Iterator[Parts]:
     with (
         running_redis(folder, password=PASSWORD) as redis_url,
         running_server(
@@ -51,14 +57,28 @@ def running_worker(
             TALWEG_LEASE_SECONDS=str(lease_seconds),
             TALWEG_MAX_LOST_ATTEMPTS=str(max_lost_attempts),
         ) as server,
-        jobs_of(server.address) as jobs,
     ):
+        yield Parts(redis_url, server.address)
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
+    """Parts that tests leave whole; the leases outlast any pause of a busy machine."""
+    folder = tmp_path_factory.mktemp("parts")
+    with running_parts(folder, lease_seconds=300, max_lost_attempts=2) as parts:
+        yield parts
+
+
+@contextmanager
+def running_worker(folder: Path, parts: Parts, **env: str) -> Iterator[RunningWorker]:
+    log, ready_file = folder / "worker.log", folder / "ready"
+    with jobs_of(parts.address) as jobs:
         process = start(
             [sys.executable, "-m", "talweg.client.cli", "worker", "--name", "under-test"],
             log=log,
             env={
-                "TALWEG_ADDRESS": server.address,
-                "TALWEG_BROKER_URL": redis_url,
+                "TALWEG_ADDRESS": parts.address,
+                "TALWEG_BROKER_URL": parts.redis_url,
                 # Nobody is there: a worker does not care.
                 "TALWEG_TRACKING_URI": "http://127.0.0.1:9",
                 "TALWEG_SPOOL_DIR": str(folder / "spool"),
@@ -74,7 +94,8 @@ def running_worker(
                 timeout=60,
                 what=f"the worker is ready: {log.read_text()[-2000:]}",
             )
-            yield RunningWorker(process, jobs, log, json.loads(ready_file.read_text()), redis_url)
+            ready = json.loads(ready_file.read_text())
+            yield RunningWorker(process, jobs, log, ready, parts.redis_url)
         finally:
             stop(process)
 
@@ -88,8 +109,8 @@ def is_training(worker: RunningWorker, name: str) -> bool:
     return job.state == Job.RUNNING and job.progress.step > 0
 
 
-def test_on_sigterm_it_gives_its_job_back_and_ends(tmp_path: Path) -> None:
-    with running_worker(tmp_path) as worker:
+def test_on_sigterm_it_gives_its_job_back_and_ends(tmp_path: Path, parts: Parts) -> None:
+    with running_worker(tmp_path, parts) as worker:
         assert worker.ready["pid"] == worker.process.pid
         tiny = worker.jobs.submit(tiny_spec())
         wait_until(
@@ -104,6 +125,7 @@ def test_on_sigterm_it_gives_its_job_back_and_ends(tmp_path: Path) -> None:
         wait_until(
             lambda: worker.jobs.get(name).state == Job.QUEUED, timeout=10, what="it is back"
         )
+        # Well below the half minute for which Celery would wait.
         assert worker.process.wait(20) == 0
         worker.jobs.cancel(name)
         reasons = [
@@ -120,7 +142,10 @@ def test_on_sigterm_it_gives_its_job_back_and_ends(tmp_path: Path) -> None:
 
 
 def test_killed_children_are_replaced_and_a_killed_worker_leaves_none(tmp_path: Path) -> None:
-    with running_worker(tmp_path) as worker:
+    with (
+        running_parts(tmp_path, lease_seconds=5, max_lost_attempts=5) as parts,
+        running_worker(tmp_path, parts) as worker,
+    ):
         name = worker.jobs.submit(tiny_spec(**ENDLESS))
         wait_until(lambda: is_training(worker, name), timeout=30, what="it trains")
         wait_until(lambda: len(worker.children()) == 2, timeout=30, what="delivery runs")
@@ -153,11 +178,11 @@ def test_killed_children_are_replaced_and_a_killed_worker_leaves_none(tmp_path: 
         )
 
 
-def test_a_job_says_why_no_worker_takes_it(tmp_path: Path) -> None:
+def test_a_job_says_why_no_worker_takes_it(tmp_path: Path, parts: Parts) -> None:
     spool = tmp_path / "spool"
     # Another reason than a full disk, which no test can have; it goes the same way.
     spool.write_text("")
-    with running_worker(tmp_path) as worker:
+    with running_worker(tmp_path, parts) as worker:
         name = worker.jobs.submit(tiny_spec())
         wait_until(
             lambda: "takes jobs now: under-test@" in worker.jobs.get(name).waiting_reason,
@@ -174,7 +199,11 @@ def test_a_job_says_why_no_worker_takes_it(tmp_path: Path) -> None:
 
 def test_a_broker_that_refuses_writes_is_waited_for(tmp_path: Path) -> None:
     """As Redis does with MISCONF, while the disk is full on which it keeps its data."""
-    with running_worker(tmp_path) as worker, redis.Redis.from_url(worker.redis_url) as broker:
+    with (
+        running_parts(tmp_path, lease_seconds=300, max_lost_attempts=2) as parts,
+        running_worker(tmp_path, parts) as worker,
+        redis.Redis.from_url(worker.redis_url) as broker,
+    ):
         # Its file cannot be put in place.
         (tmp_path / "dump.rdb").mkdir()
         broker.config_set("save", "1 1")
@@ -201,57 +230,6 @@ def has_gone(worker: RunningWorker) -> bool:
     return worker.process.poll() is not None
 
 
-PLUGIN = """
-import ctypes, os, signal, sys
-
-def make(parameters):
-    return {"segfault": crash, "kill": kill, "exit": leave}[parameters["how"]]
-
-def crash(inputs):
-    ctypes.string_at(0)
-
-def kill(inputs):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-def leave(inputs):
-    sys.exit("done")
-"""
-
-
-def test_a_job_says_how_its_process_died(tmp_path: Path) -> None:
-    info = tmp_path / "own_plugin-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: own_plugin\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[talweg.losses]\nown = own_plugin:make\n")
-    (tmp_path / "own_plugin.py").write_text(PLUGIN)
-    line = 1 + PLUGIN.splitlines().index("    ctypes.string_at(0)")
-    says = {
-        "segfault": [
-            "killed by SIGSEGV, a crash of native code",
-            f'own_plugin.py", line {line}), called',
-        ],
-        "kill": ["as by SIGKILL when memory runs out"],
-        "exit": ["would end its process by SystemExit: done"],
-    }
-    with running_worker(
-        tmp_path, lease_seconds=300, max_lost_attempts=2, PYTHONPATH=str(tmp_path)
-    ) as worker:
-        for how, texts in says.items():
-            loss = {"plugin": {"name": "own", "parameters": json.dumps({"how": how})}}
-            name = worker.jobs.submit(tiny_spec(loss=loss))
-            wait_until(
-                lambda name=name: worker.jobs.get(name).state == Job.FAILED,  # type: ignore[misc]
-                timeout=60,
-                what=f"{how} has failed",
-            )
-            job = worker.jobs.get(name)
-            is_lost = how != "exit"
-            cause = Outcome.WORKER_LOST if is_lost else Outcome.USER_SPEC
-            assert (job.outcome.cause, job.attempt) == (cause, 1 + is_lost), job.outcome
-            for text in texts:
-                assert text in job.outcome.message
-
-
 def test_code_that_holds_the_interpreter_is_cut_off_with_its_lease(tmp_path: Path) -> None:
     """A thread cannot renew a lease while C code keeps the interpreter's lock."""
     code = (
@@ -269,7 +247,7 @@ def test_code_that_holds_the_interpreter_is_cut_off_with_its_lease(tmp_path: Pat
     )
     with (
         running_redis(tmp_path) as redis_url,
-        running_server(tmp_path / "server", redis_url, TALWEG_LEASE_SECONDS="1") as server,
+        running_server(tmp_path / "server", redis_url, TALWEG_LEASE_SECONDS="3") as server,
         jobs_of(server.address) as jobs,
     ):
         name = jobs.submit(tiny_spec())
@@ -277,7 +255,7 @@ def test_code_that_holds_the_interpreter_is_cut_off_with_its_lease(tmp_path: Pat
         hog = start([sys.executable, "-c", code, server.address, str(tmp_path)], log=log)
         try:
             wait_until(lambda: "holding" in log.read_text(), timeout=60, what="it holds on")
-            assert hog.wait(10) != 0
+            assert hog.wait(60) != 0
         finally:
             stop(hog)
         # Its traceback says where it hung.
@@ -285,20 +263,74 @@ def test_code_that_holds_the_interpreter_is_cut_off_with_its_lease(tmp_path: Pat
         wait_until(lambda: jobs.get(name).state == Job.QUEUED, timeout=10, what="it waits again")
 
 
-def test_a_job_that_asks_for_too_much_memory_leaves_the_child_fit(tmp_path: Path) -> None:
-    with running_worker(tmp_path) as worker:
-        absurd = {"model": {"mlp": {"hidden": [65_536] * 20}}}
-        greedy = worker.jobs.submit(tiny_spec(**absurd))
+PLUGIN = """
+import ctypes, os, signal, sys
+
+def make(parameters):
+    return {"segfault": crash, "kill": kill, "exit": leave}[parameters["how"]]
+
+def crash(inputs):
+    ctypes.string_at(0)
+
+def kill(inputs):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def leave(inputs):
+    sys.exit("done")
+"""
+
+
+# Last, since no other worker may take the jobs of the tests above.
+@pytest.fixture(scope="module")
+def worker(tmp_path_factory: pytest.TempPathFactory, parts: Parts) -> Iterator[RunningWorker]:
+    """A worker whose child jobs may end; it knows the loss of `PLUGIN`."""
+    folder = tmp_path_factory.mktemp("worker")
+    info = folder / "own_plugin-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: own_plugin\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[talweg.losses]\nown = own_plugin:make\n")
+    (folder / "own_plugin.py").write_text(PLUGIN)
+    with running_worker(folder, parts, PYTHONPATH=str(folder)) as worker:
+        yield worker
+
+
+def test_a_job_says_how_its_process_died(worker: RunningWorker) -> None:
+    line = 1 + PLUGIN.splitlines().index("    ctypes.string_at(0)")
+    says = {
+        "segfault": [
+            "killed by SIGSEGV, a crash of native code",
+            f'own_plugin.py", line {line}), called',
+        ],
+        "kill": ["as by SIGKILL when memory runs out"],
+        "exit": ["would end its process by SystemExit: done"],
+    }
+    for how, texts in says.items():
+        loss = {"plugin": {"name": "own", "parameters": json.dumps({"how": how})}}
+        name = worker.jobs.submit(tiny_spec(loss=loss))
         wait_until(
-            lambda: worker.jobs.get(greedy).state == Job.FAILED, timeout=30, what="it has failed"
+            lambda name=name: worker.jobs.get(name).state == Job.FAILED,  # type: ignore[misc]
+            timeout=60,
+            what=f"{how} has failed",
         )
-        outcome = worker.jobs.get(greedy).outcome
-        assert outcome.cause == Outcome.OUT_OF_MEMORY
-        assert "use a smaller model" in outcome.message
-        before = worker.children()["child"]
-        tiny = worker.jobs.submit(tiny_spec())
-        wait_until(
-            lambda: worker.jobs.get(tiny).state == Job.SUCCEEDED, timeout=30, what="a tiny job"
-        )
-        assert worker.children()["child"].pid == before.pid
-        assert worker.jobs.get(greedy).attempt == 1
+        job = worker.jobs.get(name)
+        is_lost = how != "exit"
+        cause = Outcome.WORKER_LOST if is_lost else Outcome.USER_SPEC
+        assert (job.outcome.cause, job.attempt) == (cause, 1 + is_lost), job.outcome
+        for text in texts:
+            assert text in job.outcome.message
+
+
+def test_a_job_that_asks_for_too_much_memory_leaves_the_child_fit(worker: RunningWorker) -> None:
+    absurd = {"model": {"mlp": {"hidden": [65_536] * 20}}}
+    greedy = worker.jobs.submit(tiny_spec(**absurd))
+    wait_until(
+        lambda: worker.jobs.get(greedy).state == Job.FAILED, timeout=30, what="it has failed"
+    )
+    outcome = worker.jobs.get(greedy).outcome
+    assert outcome.cause == Outcome.OUT_OF_MEMORY
+    assert "use a smaller model" in outcome.message
+    before = worker.children()["child"]
+    tiny = worker.jobs.submit(tiny_spec())
+    wait_until(lambda: worker.jobs.get(tiny).state == Job.SUCCEEDED, timeout=30, what="a tiny job")
+    assert worker.children()["child"].pid == before.pid
+    assert worker.jobs.get(greedy).attempt == 1

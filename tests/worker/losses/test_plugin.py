@@ -29,7 +29,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
             *("--target", str(folder), str(EXAMPLE)),
         ],
         check=True,
-        timeout=120,
+        timeout=720,
     )
     return folder
 

@@ -130,7 +130,7 @@ def test_the_command_answers_every_line_and_fails_for_one(tmp_path: Path) -> Non
     file.write_text(f"{good}\r\n{bad}\n\n{good}\n")
 
     done = subprocess.run(
-        [*TALWEG, "loss", "check", str(file)], capture_output=True, text=True, timeout=60
+        [*TALWEG, "loss", "check", str(file)], capture_output=True, text=True, timeout=360
     )
 
     assert done.returncode == 1, done.stderr
@@ -139,6 +139,6 @@ def test_the_command_answers_every_line_and_fails_for_one(tmp_path: Path) -> Non
     assert [row["line"] for row in (first, second, last)] == [1, 2, 4]
     assert "error" in second
     done = subprocess.run(
-        [*TALWEG, "loss", "check", "-"], input=good, capture_output=True, text=True, timeout=60
+        [*TALWEG, "loss", "check", "-"], input=good, capture_output=True, text=True, timeout=360
     )
     assert (done.returncode, json.loads(done.stdout)) == (0, first)

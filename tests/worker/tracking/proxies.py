@@ -54,7 +54,7 @@ class Proxy:
         self._paths.append(path)
         if holds:
             self.held.set()
-            assert self.opened.wait(60)
+            assert self.opened.wait(360)
         connection = HTTPConnection(str(self._target.hostname), self._target.port)
         connection.request(request.command, request.path, body, dict(request.headers))
         answer = connection.getresponse()

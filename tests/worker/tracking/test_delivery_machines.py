@@ -207,7 +207,7 @@ def test_a_call_that_is_on_its_way_when_the_job_is_taken_doubles_nothing(
         proxy.holds = "/log-batch"
         sending = threading.Thread(target=slow.deliver)
         sending.start()
-        assert proxy.held.wait(20)
+        assert proxy.held.wait(120)
         jobs.finish(first, Outcome(state=Job.QUEUED))
         second = jobs.claim()
         with writer_of(second, elsewhere.spool_dir) as others:
@@ -220,7 +220,7 @@ def test_a_call_that_is_on_its_way_when_the_job_is_taken_doubles_nothing(
         assert steps_of(tracking, run, "train/loss") == list(range(1, 11))
         assert run.info.status == "RUNNING"
         proxy.opened.set()
-        sending.join(20)
+        sending.join(120)
         assert steps_of(tracking, run, "train/loss") == list(range(1, 51))
         # As if so long had passed.
         monkeypatch.setattr(job_module, "longest_call_seconds", lambda: 0.0)
@@ -251,11 +251,11 @@ def test_between_two_calls_a_machine_asks_whether_the_job_is_still_its_own(
         proxy.holds = "/log-batch"
         sending = threading.Thread(target=slow.deliver)
         sending.start()
-        assert proxy.held.wait(20)
+        assert proxy.held.wait(120)
         jobs.finish(first, Outcome(state=Job.QUEUED))
         second = jobs.claim()
         proxy.opened.set()
-        sending.join(20)
+        sending.join(120)
         (run,) = runs_of(tracking, spec, first.lease.job)
         num_sent = len(steps_of(tracking, run, "train/loss"))
         assert 0 < num_sent < 800

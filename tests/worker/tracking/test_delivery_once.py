@@ -144,7 +144,7 @@ def test_a_run_that_is_asked_for_while_the_database_is_locked_is_made_once(
         database.isolation_level = None
         writer.points(losses(range(1, 11)))
         writer.flush()
-        assert proxy.held.wait(60)
+        assert proxy.held.wait(360)
         database.execute("BEGIN EXCLUSIVE")
         proxy.holds = ""
         proxy.opened.set()

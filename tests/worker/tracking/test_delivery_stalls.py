@@ -70,7 +70,7 @@ def test_what_is_written_while_a_call_waits_arrives(
     proxy.holds = "/log-batch"
     sending = threading.Thread(target=slow.deliver)
     sending.start()
-    assert proxy.held.wait(20)
+    assert proxy.held.wait(120)
     # Meanwhile the job goes on and ends. The server knows first, the spool last.
     writer.points(losses(range(11, 31)))
     if outputs["model"]:
@@ -82,7 +82,7 @@ def test_what_is_written_while_a_call_waits_arrives(
         writer.end(state="SUCCEEDED")
     seem_silent(writer)
     proxy.opened.set()
-    sending.join(20)
+    sending.join(120)
     if end == "after a while":
         slow.deliver()
         (run,) = runs_of(tracking, spec, name)

@@ -109,7 +109,7 @@ def _instead(monkeypatch: pytest.MonkeyPatch, folder: Path, program: str) -> Non
 
 
 @two_cores
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(720)
 def test_a_process_that_fails_before_it_has_come_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,4 +174,4 @@ rank._end_with_stdin()
         assert process.stdout.readline() == b"\n"
         assert process.poll() is None
         process.stdin.close()
-        assert process.wait(30) == 1
+        assert process.wait(180) == 1

@@ -12,6 +12,7 @@ from tests.worker.training.spiked import FAMILIES, OF_BATCHES, ROW, Spiked, bad_
 from talweg.spec import divergence_lines
 from talweg.v1.jobs_pb2 import Divergence, GuardDecision, Job, Warning
 from talweg.v1.options_pb2 import TaskKind
+from talweg.v1.spec_pb2 import Training
 from talweg.v1.spikes_pb2 import Spikes
 from talweg.worker.training import Stop
 from talweg.worker.training.guard.spike_policies import MOST_TOLD, POLICIES
@@ -111,6 +112,7 @@ def test_skipped_steps_never_were(fields: dict[str, Any]) -> None:
     reference = Spiked(asked)
     assert reference.to_the_end(without=bad) is None
     assert same(after, reference.learnt())
+    assert (scaler is not None) == (asked.training.precision == Training.fp16)
     if scaler is not None:
         other = reference.setup.learner.precision.scaler
         assert other is not None
