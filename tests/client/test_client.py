@@ -27,7 +27,7 @@ from talweg.client import (
 )
 from talweg.server.services import jobs as jobs_service
 from talweg.spec import check, fill, from_dict
-from talweg.v1 import jobs_pb2
+from talweg.v1 import jobs_pb2, options_pb2
 
 
 def test_submitted_job_is_complete_and_can_be_found(client: Client) -> None:
@@ -322,6 +322,21 @@ def test_a_comparison_says_where_its_groups_hold_more_than_seeds() -> None:
     assert "jobs of one group differ in dataset, training.epochs; group by it too" in differing
     assert repeated.startswith("1 of the values")
     assert str(found).splitlines()[-2:] == [differing, repeated]
+
+
+@pytest.mark.parametrize("goal", [options_pb2.MINIMIZE, options_pb2.MAXIMIZE])
+def test_a_comparison_says_where_scikit_learn_wins(goal: options_pb2.Goal.ValueType) -> None:
+    Response = jobs_pb2.CompareJobsResponse
+    group = Response.Group(labels=["mse"], count=1, total=1, mean=3.0)
+    low = Response.Reference(name="linear", mean=2.0, count=1)
+    high = Response.Reference(name="trivial", mean=9.0, count=1)
+    response = Response(metric="test/mae", goal=goal, groups=[group], references=[low, high])
+    listed, *wins = Comparison.of(response, ["loss"]).notes
+    assert "linear model (scikit-learn) 2.0000, trivial predictor 9.0000" in listed
+    is_low = goal == options_pb2.MINIMIZE
+    assert [text.partition(" is better")[0] for text in wins] == (
+        ["linear model (scikit-learn)"] if is_low else []
+    )
 
 
 def test_a_comparison_says_what_stands_apart() -> None:

@@ -132,7 +132,9 @@ class Rules:
     ) -> JobRow:
         """Return a job that has ended; `values` are metrics, as in `point`."""
         row = await self.running(given)
-        summaries = [summary(n.replace("_", "/", 1), v) for n, v in values.items()]
+        summaries = [
+            summary(n if "/" in n else n.replace("_", "/", 1), v) for n, v in values.items()
+        ]
         last = Report(1, [point(5, **values)] if values else [], summaries)
         outcome = Outcome(state=state)  # type: ignore[arg-type]
         await self.leases.finish(held(row), outcome, last)

@@ -311,6 +311,16 @@ class TestCompare:
         )
         assert [group.mean for group in found.groups] == [0.01, 0.1]
 
+    async def test_names_what_others_reach_on_the_same_test_data(self, rules: Rules) -> None:
+        await rules.finished(**{"test/mae": 48.0, "trivial/mae": 66.0})
+        await rules.finished(**{"test/mae": 50.0, "trivial/mae": 64.0, "linear/mae": 44.0})
+        await rules.finished(state=Job.FAILED, **{"test/mae": 1.0, "gradient_boosting/mae": 1.0})
+        compared = await self.compare(rules)
+        assert [(each.name, each.mean, each.count) for each in compared.references] == [
+            ("linear", 44.0, 1),
+            ("trivial", 65.0, 2),
+        ]
+
     async def test_marks_what_is_far_worse_than_the_trivial_predictor(self, rules: Rules) -> None:
         await rules.finished(spec(training={"seed": 0}), test_mae=130.0, trivial_mae=66.0)
         await rules.finished(spec(training={"seed": 1}), test_mae=4e27, trivial_mae=66.0)

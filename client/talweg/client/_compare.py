@@ -57,6 +57,14 @@ class Goal(StrEnum):
         return known[number]
 
 
+_TRIVIAL = "trivial"
+_PREDICTORS = {
+    _TRIVIAL: "trivial predictor",
+    "gradient_boosting": "gradient boosting (scikit-learn)",
+    "linear": "linear model (scikit-learn)",
+}
+
+
 @dataclass(frozen=True)
 class ComparisonRow:
     """One job of a comparison."""
@@ -77,6 +85,18 @@ class ComparisonRow:
     """It is far worse than what a predictor reaches that knows nothing of the inputs."""
     outlier: bool = False
     """It is far off the median of its group."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A predictor that jobs were measured beside."""
+
+    name: str
+    """trivial, gradient_boosting or linear."""
+    mean: float
+    """Of the metric, over the jobs that measured it."""
+    count: int
+    """How many these are."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +145,8 @@ class Comparison:
     """Paths in the spec, such as ``loss``."""
     groups: tuple[ComparisonGroup, ...]
     """The groups, the best first, those without a value last."""
+    references: tuple[Reference, ...] = ()
+    """What other predictors reach on the same test data, the best first."""
     read_points: InitVar["PointReader | None"] = None
     """Reads the points of a job's metric from the server."""
 
@@ -171,7 +193,22 @@ class Comparison:
                 f"{repeats} of the values repeat a spec and seed: they reduce the sd without "
                 "adding information"
             )
-        return (*notes, *self._notes_on_rows())
+        return (*notes, *self._notes_on_rows(), *self._notes_on_references())
+
+    def _notes_on_references(self) -> Iterator[str]:
+        """Name what others reach, and say where scikit-learn beats every group."""
+        if not self.references:
+            return
+        others = [f"{_PREDICTORS.get(r.name, r.name)} {r.mean:#.5g}" for r in self.references]
+        yield f"on the same test data: {', '.join(others)}"
+        best, first = self.references[0], self.groups[0].mean if self.groups else None
+        if first is None or best.name == _TRIVIAL:
+            return
+        wins = best.mean > first if self.goal is Goal.MAXIMIZE else best.mean < first
+        if wins:
+            label = " ".join(self.groups[0].labels)
+            name = _PREDICTORS.get(best.name, best.name)
+            yield f"{name} is better than the best group, {label} ({first:#.5g})"
 
     def _notes_on_rows(self) -> Iterator[str]:
         rows = [row for group in self.groups for row in group.rows]
@@ -322,6 +359,9 @@ class Comparison:
             goal=Goal.of(response.goal),
             group_by=tuple(group_by),
             groups=tuple(_group(group) for group in response.groups),
+            references=tuple(
+                Reference(each.name, each.mean, each.count) for each in response.references
+            ),
             read_points=read_points,
         )
 

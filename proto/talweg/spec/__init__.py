@@ -52,6 +52,7 @@ from talweg.spec.semantics.metrics import (
     judges_loss,
     metrics_of,
     primary_metric,
+    reference_names,
     trivial_name,
     undefined_when,
 )
@@ -127,6 +128,7 @@ __all__ = [
     "override",
     "parse",
     "primary_metric",
+    "reference_names",
     "read",
     "read_shorthand",
     "replay_lines",

@@ -1690,9 +1690,38 @@ class CompareJobsResponse(_message.Message):
         @_typing.overload
         def WhichOneof(self, oneof_group: _WhichOneofArgType__sd) -> _WhichOneofReturnType__sd | None: ...
 
+    @_typing.final
+    class Reference(_message.Message):
+        """A predictor that jobs were measured beside."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        NAME_FIELD_NUMBER: _builtins.int
+        MEAN_FIELD_NUMBER: _builtins.int
+        COUNT_FIELD_NUMBER: _builtins.int
+        name: _builtins.str
+        """trivial, gradient_boosting or linear."""
+        mean: _builtins.float
+        """Mean over the SUCCEEDED jobs that measured it; seeds and splits may differ between them."""
+        count: _builtins.int
+        """Number of these jobs."""
+        def __init__(
+            self,
+            *,
+            name: _builtins.str = ...,
+            mean: _builtins.float = ...,
+            count: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "mean", b"mean", "name", b"name"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     METRIC_FIELD_NUMBER: _builtins.int
     GOAL_FIELD_NUMBER: _builtins.int
     GROUPS_FIELD_NUMBER: _builtins.int
+    REFERENCES_FIELD_NUMBER: _builtins.int
     metric: _builtins.str
     """A val/… metric is that of the weights kept: of the best evaluation where early stopping chose
     them, else of the last. All others are the last value.
@@ -1703,16 +1732,23 @@ class CompareJobsResponse(_message.Message):
     def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___CompareJobsResponse.Group]:
         """Best mean of SUCCEEDED jobs first; groups without values last."""
 
+    @_builtins.property
+    def references(self) -> _containers.RepeatedCompositeFieldContainer[Global___CompareJobsResponse.Reference]:
+        """What another predictor reaches on the same test data, best first: diagnostics.trivial and
+        diagnostics.baselines.
+        """
+
     def __init__(
         self,
         *,
         metric: _builtins.str = ...,
         goal: _options_pb2.Goal.ValueType = ...,
         groups: _abc.Iterable[Global___CompareJobsResponse.Group] | None = ...,
+        references: _abc.Iterable[Global___CompareJobsResponse.Reference] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["goal", b"goal", "groups", b"groups", "metric", b"metric"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["goal", b"goal", "groups", b"groups", "metric", b"metric", "references", b"references"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -782,6 +782,7 @@ class Diagnostics(_message.Message):
     RATE_RANGE_FIELD_NUMBER: _builtins.int
     GRADIENT_FLOW_FIELD_NUMBER: _builtins.int
     LOSS_LANDSCAPE_FIELD_NUMBER: _builtins.int
+    BASELINES_FIELD_NUMBER: _builtins.int
     trivial: _builtins.bool
     """Evaluate a trivial baseline on the test data, which ignores the inputs: it predicts the mean
     of the training targets, or the most frequent class or label with the class frequencies as
@@ -806,6 +807,13 @@ class Diagnostics(_message.Message):
     def loss_landscape(self) -> Global___LossLandscape:
         """After training, compute the loss landscape around the final weights. Off where absent."""
 
+    @_builtins.property
+    def baselines(self) -> Global___Baselines:
+        """After training, train the models that scikit-learn's users would take on the same split, and
+        evaluate them on the test data. Off where absent. For the tasks regression (one target), binary,
+        multiclass and ordinal.
+        """
+
     def __init__(
         self,
         *,
@@ -814,10 +822,11 @@ class Diagnostics(_message.Message):
         rate_range: Global___RateRange | None = ...,
         gradient_flow: Global___GradientFlow | None = ...,
         loss_landscape: Global___LossLandscape | None = ...,
+        baselines: Global___Baselines | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_one_batch_steps", b"_one_batch_steps", "_trivial", b"_trivial", "gradient_flow", b"gradient_flow", "loss_landscape", b"loss_landscape", "one_batch_steps", b"one_batch_steps", "rate_range", b"rate_range", "trivial", b"trivial"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_one_batch_steps", b"_one_batch_steps", "_trivial", b"_trivial", "baselines", b"baselines", "gradient_flow", b"gradient_flow", "loss_landscape", b"loss_landscape", "one_batch_steps", b"one_batch_steps", "rate_range", b"rate_range", "trivial", b"trivial"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_one_batch_steps", b"_one_batch_steps", "_trivial", b"_trivial", "gradient_flow", b"gradient_flow", "loss_landscape", b"loss_landscape", "one_batch_steps", b"one_batch_steps", "rate_range", b"rate_range", "trivial", b"trivial"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_one_batch_steps", b"_one_batch_steps", "_trivial", b"_trivial", "baselines", b"baselines", "gradient_flow", b"gradient_flow", "loss_landscape", b"loss_landscape", "one_batch_steps", b"one_batch_steps", "rate_range", b"rate_range", "trivial", b"trivial"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__one_batch_steps: _TypeAlias = _typing.Literal["one_batch_steps"]  # noqa: Y015
     _WhichOneofArgType__one_batch_steps: _TypeAlias = _typing.Literal["_one_batch_steps", b"_one_batch_steps"]  # noqa: Y015
@@ -829,6 +838,44 @@ class Diagnostics(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__trivial) -> _WhichOneofReturnType__trivial | None: ...
 
 Global___Diagnostics: _TypeAlias = Diagnostics  # noqa: Y015
+
+@_typing.final
+class Baselines(_message.Message):
+    """Baselines: models of scikit-learn with their default settings, trained on the same training data
+    with the same preprocessing. Their metrics are gradient_boosting/mae, linear/mae and so on, and
+    comparisons show them.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRADIENT_BOOSTING_FIELD_NUMBER: _builtins.int
+    LINEAR_FIELD_NUMBER: _builtins.int
+    gradient_boosting: _builtins.bool
+    """Gradient boosting of decision trees: HistGradientBoostingRegressor or
+    HistGradientBoostingClassifier.
+    """
+    linear: _builtins.bool
+    """Ridge regression with a penalty chosen by cross-validation, or logistic regression."""
+    def __init__(
+        self,
+        *,
+        gradient_boosting: _builtins.bool | None = ...,
+        linear: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_gradient_boosting", b"_gradient_boosting", "_linear", b"_linear", "gradient_boosting", b"gradient_boosting", "linear", b"linear"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_gradient_boosting", b"_gradient_boosting", "_linear", b"_linear", "gradient_boosting", b"gradient_boosting", "linear", b"linear"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__gradient_boosting: _TypeAlias = _typing.Literal["gradient_boosting"]  # noqa: Y015
+    _WhichOneofArgType__gradient_boosting: _TypeAlias = _typing.Literal["_gradient_boosting", b"_gradient_boosting"]  # noqa: Y015
+    _WhichOneofReturnType__linear: _TypeAlias = _typing.Literal["linear"]  # noqa: Y015
+    _WhichOneofArgType__linear: _TypeAlias = _typing.Literal["_linear", b"_linear"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__gradient_boosting) -> _WhichOneofReturnType__gradient_boosting | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__linear) -> _WhichOneofReturnType__linear | None: ...
+
+Global___Baselines: _TypeAlias = Baselines  # noqa: Y015
 
 @_typing.final
 class RateRange(_message.Message):

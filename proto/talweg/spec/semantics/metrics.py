@@ -12,6 +12,9 @@ from talweg.v1.options_pb2 import Goal, MetricFacts, OutputFacts, TaskFacts
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.tasks_pb2 import MetricLearning, Task
 
+REFERENCES = ("trivial", "gradient_boosting", "linear")
+"""Predictors whose test metrics a job may report beside its own."""
+
 
 def metrics_of(spec: JobSpec) -> tuple[MetricFacts, ...]:
     """Give the metrics that the spec's task reports on validation and test data."""
@@ -79,6 +82,12 @@ def goal_of(spec: JobSpec, metric: str) -> Goal.ValueType:
         return options_pb2.MINIMIZE
     facts = _facts_of(spec, name)
     return options_pb2.GOAL_UNSPECIFIED if facts is None else facts.goal
+
+
+def reference_names(metric: str) -> dict[str, str]:
+    """Return under which names other predictors' values of a metric stand, by the predictor."""
+    part, _, name = metric.partition("/")
+    return {each: f"{each}/{name}" for each in REFERENCES} if part == "test" and name else {}
 
 
 def trivial_name(metric: str) -> str:

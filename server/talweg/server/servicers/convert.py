@@ -119,6 +119,10 @@ def comparison_message(comparison: Comparison) -> CompareJobsResponse:
         metric=comparison.metric,
         goal=comparison.goal,
         groups=map(_group_message, comparison.groups),
+        references=[
+            CompareJobsResponse.Reference(name=each.name, mean=each.mean, count=each.count)
+            for each in comparison.references
+        ],
     )
 
 

@@ -1,8 +1,10 @@
 """A run of a job with all that `diagnostics` of its spec asks for."""
 
+from talweg.spec import primary_metric
 from talweg.v1.jobs_pb2 import LogLine
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import training
+from talweg.worker.diagnostics.baselines import baseline_metrics, is_for
 from talweg.worker.diagnostics.landscape import look_around
 from talweg.worker.diagnostics.one_batch import learn_one_batch
 from talweg.worker.diagnostics.rate_range import try_learning_rates
@@ -71,6 +73,8 @@ class _BySpec:
         Where the model is far worse it is told in any case, but for a job that will not have it.
         """
         spec, report = context.spec, context.report
+        if spec.diagnostics.HasField("baselines"):
+            _compare_with_baselines(setup, tested, context)
         asked = spec.diagnostics.trivial
         if tested.predictions is None or (spec.HasField("diagnostics") and not asked):
             return
@@ -94,3 +98,20 @@ class _BySpec:
         return look_around(
             setup, asked.loss_landscape, report=context.report, control=context.control
         )
+
+
+def _compare_with_baselines(setup: Setup, tested: EvalResult, context: RunContext) -> None:
+    """Train the baselines that a spec asks for, and report their metrics."""
+    task, bundle = setup.learner.task, setup.splits.bundle
+    if tested.predictions is None or not is_for(task, bundle):
+        context.report.log(LogLine.INFO, "There are no baselines for this task.")
+        return
+    metric = primary_metric(context.spec).partition("/")[2]
+    for name, values in baseline_metrics(task, context.spec, bundle, tested.predictions):
+        setup.step.recorder.evaluation(setup.state.step, name, values)
+        if metric in values and metric in tested.values:
+            context.report.log(
+                LogLine.INFO,
+                f"{name} (scikit-learn) reaches {metric} {values[metric]:.5g} on the test data, "
+                f"the network {tested.values[metric]:.5g}.",
+            )

@@ -25,7 +25,14 @@ from talweg.server.store import jobs, listing, metrics
 from talweg.server.store.database import Database
 from talweg.server.store.listing import OrderKey
 from talweg.server.store.rows import JobRow
-from talweg.spec import goal_of, is_worse_than_trivial, job_name, seed_of, trivial_name
+from talweg.spec import (
+    goal_of,
+    is_worse_than_trivial,
+    job_name,
+    reference_names,
+    seed_of,
+    trivial_name,
+)
 from talweg.v1.jobs_pb2 import CompareJobsResponse, Job
 from talweg.v1.options_pb2 import Goal
 
@@ -123,6 +130,20 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """A predictor that jobs were measured beside."""
+
+    name: str
+    """Such as gradient_boosting."""
+
+    mean: float
+    """Of the metric, over the jobs that measured it."""
+
+    count: int
+    """How many these are."""
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Groups, the best first."""
 
@@ -134,6 +155,9 @@ class Comparison:
 
     groups: Sequence[Group]
     """Best mean first; those without values, of jobs that succeeded, last."""
+
+    references: Sequence[Reference] = ()
+    """What other predictors reach on the same test data, best first."""
 
 
 class ComparisonService:
@@ -197,7 +221,8 @@ class ComparisonService:
             if not values and rows:
                 check_known(chosen, rows)
             trivial = _trivial(connection, rows, chosen)
-            return _compared(rows, chosen, values, trivial, group_by or ["loss"])
+            compared = _compared(rows, chosen, values, trivial, group_by or ["loss"])
+            return replace(compared, references=_references(connection, rows, compared))
 
         return await self._database.reading(read)
 
@@ -209,6 +234,24 @@ def _trivial(connection: Connection, rows: Sequence[JobRow], metric: str) -> Map
         return {}
     summaries = metrics.of_jobs(connection, [row.seq for row in rows], [name])
     return {seq: by_name[name].last for seq, by_name in summaries.items()}
+
+
+def _references(
+    connection: Connection, rows: Sequence[JobRow], comparison: Comparison
+) -> Sequence[Reference]:
+    """Return what other predictors reached by the metric on the test data of the same jobs."""
+    names = reference_names(comparison.metric)
+    if not names:
+        return ()
+    counted = [row.seq for row in rows if row.state == Job.SUCCEEDED]
+    summaries = metrics.of_jobs(connection, counted, list(names.values()))
+    references = []
+    for name, metric in names.items():
+        values = [by_name[metric].last for by_name in summaries.values() if metric in by_name]
+        if values:
+            references.append(Reference(name, sum(values) / len(values), len(values)))
+    is_high = comparison.goal == Goal.MAXIMIZE
+    return sorted(references, key=lambda each: -each.mean if is_high else each.mean)
 
 
 def _compared(

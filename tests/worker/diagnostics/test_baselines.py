@@ -1,0 +1,83 @@
+"""Baselines of scikit-learn: the same as a user would get by hand, and the training untouched."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, roc_auc_score
+from tests.worker.training.jobs import job, run
+
+from talweg.worker import data
+
+SHORT: dict[str, Any] = {"training": {"epochs": 2}, "model": {"mlp": {"hidden": [8]}}}
+ALL: dict[str, Any] = {"diagnostics": {"baselines": {}}}
+
+
+def told(**fields: Any) -> tuple[dict[str, float], Any, Any]:
+    spec = job(**{**SHORT, **fields})
+    _, report = run(spec)
+    return (
+        {name: value for _, values in report.points for name, value in values.items()},
+        spec,
+        report,
+    )
+
+
+def parts(spec: Any) -> Any:
+    bundle = data.load(spec)
+    x, x_test = (part.x.numpy().reshape(len(part), -1).astype(float)
+                 for part in (bundle.train, bundle.test))  # fmt: skip
+    return x, bundle.train.y.numpy().astype(float), x_test, bundle.test.y.numpy(), bundle
+
+
+def test_regression_in_the_targets_own_units() -> None:
+    values, spec, _ = told(task="regression", dataset="diabetes", loss="mse", **ALL)
+    x, y, x_test, y_test, bundle = parts(spec)
+    y, y_test = bundle.target_scaler.unscale(y), bundle.target_scaler.unscale(y_test)
+    boosted = HistGradientBoostingRegressor(random_state=0).fit(x, y).predict(x_test)
+    assert values["gradient_boosting/mae"] == pytest.approx(mean_absolute_error(y_test, boosted))
+    assert {"linear/mae", "linear/rmse", "linear/r2"} <= values.keys()
+    ridge = RidgeCV(alphas=np.logspace(-3, 3, 13)).fit(x, y).predict(x_test)
+    assert values["linear/mae"] == pytest.approx(mean_absolute_error(y_test, ridge), rel=1e-3)
+
+
+def test_two_classes_and_several() -> None:
+    values, spec, _ = told(task="binary", dataset="breast_cancer", loss="bce_with_logits", **ALL)
+    x, y, x_test, y_test, _ = parts(spec)
+    boosted = HistGradientBoostingClassifier(random_state=0).fit(x, y)
+    scores = boosted.predict_proba(x_test)[:, 1]
+    assert values["gradient_boosting/accuracy"] == accuracy_score(y_test, boosted.predict(x_test))
+    assert values["gradient_boosting/auroc"] == pytest.approx(roc_auc_score(y_test, scores))
+    values, spec, _ = told(task="multiclass", dataset="digits", loss="cross_entropy",
+                           model={"convnet": {"channels": [4]}},
+                           diagnostics={"baselines": {"gradient_boosting": False}})  # fmt: skip
+    x, y, x_test, y_test, _ = parts(spec)
+    logistic = LogisticRegression(max_iter=1000).fit(x, y)
+    assert values["linear/accuracy"] == pytest.approx(
+        accuracy_score(y_test, logistic.predict(x_test)), abs=0.03
+    )
+    assert log_loss(y_test, logistic.predict_proba(x_test)) < 0.5
+    assert not [name for name in values if name.startswith("gradient_boosting")]
+
+
+def test_the_training_is_the_same_and_none_is_trained_unasked() -> None:
+    fields: dict[str, Any] = {"task": "regression", "dataset": "diabetes", "loss": "mse"}
+    alone, *_ = told(**fields)
+    beside, _, report = told(**fields, **ALL)
+    others = [name for name in beside if name.startswith(("gradient_boosting", "linear"))]
+    assert {name: beside[name] for name in alone if name.startswith(("val", "test"))} == {
+        name: value for name, value in alone.items() if name.startswith(("val", "test"))
+    }
+    assert others
+    assert not [name for name in alone if name in others]
+    assert any("gradient_boosting (scikit-learn) reaches mae" in line for line in report.lines)
+
+
+def test_tasks_without_a_baseline_say_so() -> None:
+    values, _, report = told(
+        task="regression", dataset={"synthetic_regression": {"num_targets": 2}}, loss="mse", **ALL
+    )
+    assert not [name for name in values if name.startswith(("gradient_boosting", "linear"))]
+    assert any("no baselines for this task" in line for line in report.lines)
