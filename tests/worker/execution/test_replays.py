@@ -15,16 +15,17 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import diagnostics
 
 
-def original(jobs: Jobs, worker: Worker, **fields: Any) -> Job:
+def original(jobs: Jobs, worker: Worker, *, steps: int = 1_500, **fields: Any) -> Job:
     """Return a job that has ended and has kept three checkpoints at least.
 
     One that comes while another is written is left out.
     """
     spec = tiny_spec(
         training={
-            "steps": 1_500,
-            "checkpoints": {"every_steps": 100, "keep_every": 1},
+            "steps": steps,
+            "checkpoints": {"every_steps": steps // 15, "keep_every": 1},
         },
+        outputs={"model": False, "plots": False, "checkpoint": True},
         **fields,
     )
     name = jobs.submit(spec)
@@ -85,6 +86,7 @@ def test_a_job_in_two_processes_is_replayed(worker: Worker, jobs: Jobs) -> None:
     job = original(
         jobs,
         worker,
+        steps=150,
         model={"mlp": {"hidden": [16], "dropout": 0.3}},
         resources={"processes": 2},
     )
