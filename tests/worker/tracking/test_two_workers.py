@@ -32,7 +32,7 @@ def running(folder: Path, **env: str) -> Iterator[subprocess.Popen[bytes]]:
     )
     try:
         wait_until(
-            lambda: ready.exists() or process.poll() is not None, timeout=60, what="a worker"
+            lambda: ready.exists() or process.poll() is not None, timeout=180, what="a worker"
         )
         yield process
     finally:
