@@ -11,6 +11,7 @@ from tests.benchmarks import (
     delivered,
     loop,
     losses,
+    replay,
     service,
     spikes,
     watching,
@@ -34,6 +35,7 @@ def main() -> None:
             *delivered.measure(),
             *losses.measure(),
             *spikes.measure(),
+            *replay.measure(),
             *costs.measure(),
             *service.measure(),
         ]

@@ -98,7 +98,10 @@ def test_address_of_another_form_is_refused(address: str) -> None:
 @pytest.mark.parametrize(
     ("address", "loopback"),
     [("127.0.0.1:1", True), ("localhost:1", True), ("[::1]:1", True), ("unix:/a", True),
-     ("10.0.0.1:1", False), ("localhost.example:1", False)],
+     ("LOCALHOST:1", True), ("dns:///localhost:1", True), ("dns:127.0.0.1:1", True),
+     ("ipv4:127.0.0.1:1", True), ("ipv6:[::1]:1", True),
+     ("10.0.0.1:1", False), ("localhost.example:1", False), ("127.example:1", False),
+     ("dns:///host:1", False)],
 )  # fmt: skip
 def test_proxies_stand_aside_for_this_machine_alone(address: str, loopback: bool) -> None:
     assert ServerAddress(address).is_loopback is loopback

@@ -8,6 +8,7 @@ from tests.client.samples import sample
 from tests.client.worker import Worker
 
 from talweg.client import Client, FailedPrecondition, NotFound
+from talweg.v1.workers_pb2 import ReportFoldersRequest
 
 
 def ended(client: Client, worker: Worker, value: float, experiment: str) -> str:
@@ -53,3 +54,18 @@ def test_gc_lists_before_it_deletes(talweg: Talweg, client: Client, worker: Work
     done = talweg("gc", "--older-than", "soon")
     assert done.status == 2
     assert "an age must look like 30d, 12h or 4w" in done.err
+
+
+def test_folders_of_forgotten_jobs_are_listed_before_they_are_removed(
+    talweg: Talweg, client: Client, worker: Worker
+) -> None:
+    folder = ReportFoldersRequest.Folder(job="jobs/forgottenjob", bytes=2_500_000)
+    folder.write_time.FromSeconds(1_600_000_000)
+    worker.stub.ReportFolders(ReportFoldersRequest(folders=[folder]))
+    arguments = ("gc", "--unknown-folders", "--older-than", "30d")
+    done = talweg(*arguments, "--dry-run")
+    assert done.out.startswith("jobs/forgottenjob  2.5 MB  last written ")
+    assert "1 folders to remove" in done.err
+    assert talweg(*arguments, "--filter", "state = FAILED").status == 2
+    assert "a worker removes 1 folders" in talweg(*arguments, "--yes").err
+    assert talweg(*arguments, "--dry-run").out == ""

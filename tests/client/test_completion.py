@@ -84,6 +84,8 @@ def test_job_ids_come_from_the_server(talweg: Talweg, suggest: Suggest, client: 
     _, name, about = suggest(f"talweg pause {first.id}", "zsh")
     assert name == first.id
     assert about == "QUEUED  mse on diabetes, seed 0"
+    assert suggest(f"talweg replay {first.id}") == [f"plain,{first.id}"]
+    assert suggest("talweg replay x --st") == ["plain,--step"]
     assert suggest("talweg jobs --experiment tab") == [f"plain,{experiment}"]
 
 

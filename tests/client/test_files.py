@@ -2,6 +2,7 @@ import json
 import tracemalloc
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import yaml
@@ -204,3 +205,23 @@ def test_a_batch_is_read_no_further_after_very_many_violations(tmp_path: Path) -
     assert fields[0] == "jobs[0].k0_0"
     assert {field.partition(".")[0] for field in fields} == {f"jobs[{job}]" for job in range(4)}
     assert len(fields) == 120
+
+
+def test_a_small_file_cannot_stand_for_a_huge_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = {**sample(), "tags": {f"k{index}": "a" for index in range(2_000)}}
+    path = write(tmp_path, json.dumps({"base": base, "jobs": [{}] * 2_000}), "job.json")
+    merged = mock.Mock(side_effect=merge)
+    monkeypatch.setattr("talweg.client._files.merge", merged)
+    with pytest.raises(InvalidSpec) as error:
+        read_jobs(path)
+    # It was refused before a job was made of it.
+    assert not merged.called
+    (violation,) = error.value.violations
+    assert violation.field == "jobs"
+    assert "2,000 jobs with 8," in violation.found
+    assert violation.allowed == "at most 1,000,000"
+    assert "make base smaller" in violation.hint
+    path = write(tmp_path, json.dumps({"base": base, "jobs": [{}] * 20}), "job.json")
+    assert len(read_jobs(path)) == merged.call_count == 20

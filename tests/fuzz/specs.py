@@ -11,11 +11,12 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 from tests.fuzz.scalars import SMALL, formula, number_of
+from tests.proto.specs import OWN_DATA
 
 from talweg.spec import Violation, complete
 from talweg.spec.fields import Field, Type, choices, descriptor_of, exactly_one, fields, oneofs
+from talweg.spec.semantics.dataset_facts import dataset_facts
 from talweg.spec.semantics.facts import (
-    dataset_facts,
     loss_facts,
     model_facts,
     task_facts,
@@ -119,7 +120,8 @@ class _Draw:
         names = [
             name
             for name in choices(descriptor_of(spec.dataset))
-            if self._kind in dataset_facts(_child(spec.dataset, name)).tasks
+            if name not in OWN_DATA
+            and self._kind in dataset_facts(_child(spec.dataset, name)).tasks
         ]
         name = rng.choice(names)
         self._choose(spec.dataset, name)

@@ -4,7 +4,15 @@ from typing import Any
 
 import pytest
 
-from talweg.spec import check, check_continuation, continuation_changes, fill, from_dict
+from talweg.spec import (
+    check,
+    check_continuation,
+    continuation_changes,
+    continuation_warnings,
+    fill,
+    from_dict,
+)
+from talweg.spec.checks.continuation import remaining_share
 from talweg.v1.jobs_pb2 import Checkpoint
 from talweg.v1.spec_pb2 import JobSpec
 
@@ -91,3 +99,36 @@ def test_all_that_changed_is_told() -> None:
     assert set(changes) == {"training.epochs", "optimizer.adamw.learning_rate"}
     steps = continuation_changes(spec(), continuing(training={"steps": 200}))
     assert steps == {"training.epochs": ("10", "nothing"), "training.steps": ("nothing", "200")}
+
+
+def test_a_schedule_that_has_ended_at_0_trains_nothing_and_is_refused() -> None:
+    after = continuing(schedule="cosine", training={"steps": 91})
+    (violation,) = check_continuation(spec(schedule="cosine"), after, CHECKPOINT)
+    assert violation.field == "schedule.cosine"
+    assert "learning rate 0" in violation.found
+    assert "train more steps" in violation.hint
+    for way_out in (
+        {"schedule": "constant", "training": {"steps": 91}},
+        {"schedule": {"cosine": {"final_share": 0.1}}, "training": {"steps": 91}},
+        {"schedule": "cosine", "training": {"steps": 180}},
+    ):
+        assert check_continuation(spec(), continuing(**way_out), CHECKPOINT) == []
+        assert continuation_warnings(continuing(**way_out), CHECKPOINT) == []
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "one_cycle"])
+def test_remaining_learning_rates_near_0_are_warned_of(schedule: str) -> None:
+    after = continuing(schedule=schedule, training={"epochs": 11})
+    assert check_continuation(spec(), after, CHECKPOINT) == []
+    (warning,) = continuation_warnings(after, CHECKPOINT)
+    assert warning.field == f"schedule.{schedule}"
+    assert "hardly change the weights" in warning.message
+    assert "Train longer" in warning.message
+    longer = continuing(schedule=schedule, training={"epochs": 30})
+    assert continuation_warnings(longer, CHECKPOINT) == []
+
+
+def test_a_schedule_without_an_end_is_not_judged() -> None:
+    for schedule in ("constant", "step", "plateau"):
+        after = continuing(schedule=schedule, training={"steps": 91})
+        assert remaining_share(after, CHECKPOINT) is None

@@ -1,6 +1,6 @@
 """Specs and parts that server tests share."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -128,9 +128,21 @@ class Rules:
         return claimed
 
     async def finished(
-        self, given: JobSpec | None = None, *, state: int = Job.SUCCEEDED, **values: float
+        self,
+        given: JobSpec | None = None,
+        *,
+        state: int = Job.SUCCEEDED,
+        beside: Mapping[str, float] | None = None,
+        **values: float,
     ) -> JobRow:
-        """Return a job that has ended; `values` are metrics, as in `point`."""
+        """Return a job that has ended.
+
+        Args:
+            given: Its spec.
+            state: In which it ends.
+            beside: Metrics of other predictors, under their whole names.
+            **values: Metrics, as in `point`.
+        """
         row = await self.running(given)
         summaries = [
             summary(n if "/" in n else n.replace("_", "/", 1), v) for n, v in values.items()

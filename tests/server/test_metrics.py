@@ -312,9 +312,10 @@ class TestCompare:
         assert [group.mean for group in found.groups] == [0.01, 0.1]
 
     async def test_names_what_others_reach_on_the_same_test_data(self, rules: Rules) -> None:
-        await rules.finished(**{"test/mae": 48.0, "trivial/mae": 66.0})
-        await rules.finished(**{"test/mae": 50.0, "trivial/mae": 64.0, "linear/mae": 44.0})
-        await rules.finished(state=Job.FAILED, **{"test/mae": 1.0, "gradient_boosting/mae": 1.0})
+        await rules.finished(test_mae=48.0, trivial_mae=66.0)
+        await rules.finished(test_mae=50.0, trivial_mae=64.0, linear_mae=44.0)
+        boosting = {"gradient_boosting/mae": 1.0}
+        await rules.finished(state=Job.FAILED, test_mae=1.0, beside=boosting)
         compared = await self.compare(rules)
         assert [(each.name, each.mean, each.count) for each in compared.references] == [
             ("linear", 44.0, 1),

@@ -1,10 +1,11 @@
 """A job's run in MLflow: compare-and-set, so that two deliveries never both win."""
 
 import pytest
-from tests.server.samples import Rules
+from tests.server.samples import RELEASED, SUCCEEDED, Rules, held
 
 from talweg.server.errors import InvalidRequest, JobNotFound
 from talweg.server.services.jobs import JobService
+from talweg.server.store.rows import JobRow
 from talweg.v1.jobs_pb2 import TrackingRun
 
 
@@ -53,3 +54,58 @@ async def test_a_link_follows_mlflow_to_another_address(rules: Rules) -> None:
         view = await service.get(row.name)
         assert view.tracking is not None
         assert view.tracking.url == url
+
+
+async def moved(rules: Rules) -> str:
+    """Return the name of a job that was claimed with two spools."""
+    row = await rules.submit()
+
+    async def claimed(worker: str, spool: str) -> JobRow:
+        (claimed,) = await rules.leases.claim(
+            queue="default", worker=worker, devices=["cpu"], limit=1, request_id="", spool=spool
+        )
+        return claimed
+
+    first = await claimed("a", "one")
+    await rules.leases.finish(held(first), RELEASED, None)
+    second = await claimed("b", "two")
+    await rules.leases.finish(held(second), SUCCEEDED, None)
+    assert second.id == row.id
+    return row.name
+
+
+async def test_each_spool_is_told_what_the_others_still_hold(rules: Rules) -> None:
+    name = await moved(rules)
+    state = await rules.tracking.report_delivery(name, spool="two", attempt=2)
+    assert [(each.attempt, each.worker) for each in state.pending] == [(1, "a")]
+    assert state.holds_latest
+    state = await rules.tracking.report_delivery(name, spool="one", attempt=0)
+    assert (list(state.pending), state.holds_latest) == ([], False)
+    # That was a question.
+    assert (await rules.tracking.report_delivery(name, spool="two", attempt=0)).pending
+    await rules.tracking.report_delivery(name, spool="one", attempt=1)
+    assert not (await rules.tracking.report_delivery(name, spool="two", attempt=0)).pending
+
+
+async def test_what_was_missing_is_so_until_it_arrives(rules: Rules) -> None:
+    name = await moved(rules)
+    await rules.tracking.report_delivery(name, spool="two", attempt=2)
+    run = TrackingRun(run_id="r", complete=True, missing="attempt 1 on a")
+    assert (await rules.tracking.set_run(name, expected="", run=run)).missing
+    await rules.tracking.report_delivery(name, spool="one", attempt=1)
+    view = await JobService(rules.database, rules.status, tracking_uri="").get(name)
+    assert view.tracking is not None
+    assert (view.tracking.complete, view.tracking.missing) == (True, "")
+    # Said too late, it is not so any more.
+    assert not (await rules.tracking.set_run(name, expected="r", run=run)).missing
+
+
+async def test_a_worker_that_names_no_spool_is_not_waited_for(rules: Rules) -> None:
+    row = await rules.running()
+    state = await rules.tracking.report_delivery(row.name, spool="other", attempt=0)
+    assert (list(state.pending), state.unknown_attempt) == ([], 1)
+    with pytest.raises(InvalidRequest, match="spool"):
+        await rules.tracking.report_delivery(row.name, spool="", attempt=0)
+    run = TrackingRun(run_id="r", missing="a\x1b[31m")
+    with pytest.raises(InvalidRequest, match="missing"):
+        await rules.tracking.set_run(row.name, expected="", run=run)

@@ -61,15 +61,15 @@ class Jobs:
         until = time.monotonic() + 60
         return call(self.channel.jobs.GetJob, GetJobRequest(name=name), until=until)
 
-    def claim(self, queue: str = "default") -> Assignment:
-        request = ClaimJobsRequest(queue=queue, worker="test")
+    def claim(self, queue: str = "default", *, spool: str = "") -> Assignment:
+        request = ClaimJobsRequest(queue=queue, worker="test", spool=spool)
         (assignment,) = self.channel.workers.ClaimJobs(request).assignments
         return assignment
 
-    def begin(self, spec: JobSpec) -> Assignment:
+    def begin(self, spec: JobSpec, *, spool: str = "") -> Assignment:
         """Submit a job and claim it; no other may wait."""
         name = self.submit(spec)
-        assignment = self.claim()
+        assignment = self.claim(spool=spool)
         assert assignment.lease.job == name
         return assignment
 

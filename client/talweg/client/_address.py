@@ -6,7 +6,9 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import unquote
 
 from talweg.client._errors import HOW_TO_START, Unavailable
 from talweg.spec.stackfile import STACK_FILE, last_stack_file
@@ -15,6 +17,7 @@ DEFAULT_PORT = 7070
 
 _HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+)(?::(?P<port>\d{1,5}))?")
 _GRPC_SCHEMES = ("unix:", "dns:", "ipv4:", "ipv6:")
+_PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,32 @@ class ServerAddress:
     @property
     def is_loopback(self) -> bool:
         """Whether it is on this machine, where no proxy may be used."""
-        return self.address.startswith(("127.", "localhost:", "[::1]", "unix:"))
+        if self.address.startswith("unix:"):
+            return True
+        scheme, colon, target = self.address.partition(":")
+        if not (colon and f"{scheme}:" in _GRPC_SCHEMES):
+            target = self.address
+        # In dns://authority/host:port the host stands last.
+        host = target.rpartition("/")[2].lower()
+        host = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+        if host == "localhost" or host.endswith(".localhost"):
+            return True
+        try:
+            return ip_address(unquote(host)).is_loopback
+        except ValueError:
+            return False
+
+    def proxy(self, environ: Mapping[str, str] | None = None) -> str:
+        """Return the variable that names the proxy to the server; empty where none is used.
+
+        Args:
+            environ: The environment; that of the process if None.
+        """
+        environ = os.environ if environ is None else environ
+        if self.is_loopback:
+            return ""
+        # As gRPC looks for them.
+        return next((name for name in _PROXIES if environ.get(name)), "")
 
 
 def find(

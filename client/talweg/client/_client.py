@@ -340,6 +340,25 @@ class Client(CatalogueClient):
         request.older_than.FromTimedelta(older_than)
         return self._connection.call(self._connection.jobs.CollectJobs, request)
 
+    def collect_folders(
+        self, older_than: timedelta, *, dry_run: bool = False
+    ) -> jobs_pb2.CollectJobsResponse:
+        """Remove folders of the blob store whose jobs the server does not know, up to 1,000.
+
+        Only for a blob store that no other server's jobs use: those are unknown to this one.
+
+        Args:
+            older_than: How long ago a file in them was last written.
+            dry_run: Remove none, and return those that would be.
+
+        Raises:
+            InvalidRequest: The age is invalid.
+            TalwegError: Another error of the server.
+        """
+        request = jobs_pb2.CollectJobsRequest(unknown_folders=True, validate_only=dry_run)
+        request.older_than.FromTimedelta(older_than)
+        return self._connection.call(self._connection.jobs.CollectJobs, request)
+
     def _points(self, job: str, metric: str) -> list[tuple[int, float]]:
         return read_metrics(self._connection, job, [metric], points=True).series(metric)
 

@@ -189,7 +189,7 @@ class Connection:
             raise ValueError("the client is closed")
 
     def _note(self, error: "grpc.RpcError") -> TalwegError:
-        failure = from_rpc(error, address=self.server.address)
+        failure = from_rpc(error, address=self.server.address, proxy=self.server.proxy())
         # An UNAVAILABLE with a reason was written by the server itself.
         self._has_answered |= not isinstance(failure, Unavailable) or bool(failure.reason)
         return failure

@@ -35,6 +35,8 @@ HOW_TO_START = (
     "Start a stack on this machine with `talweg up`, or set the address of a server with"
     " TALWEG_ADDRESS=HOST:PORT or `talweg --address HOST:PORT`."
 )
+# So gRPC begins what it says of an answer that is HTTP, but not gRPC.
+_BY_HTTP = "Received http2 header with status:"
 _DETAILS_TRAILER = "grpc-status-details-bin"
 
 
@@ -165,18 +167,28 @@ def from_status(status: status_pb2.Status, *, address: str = "") -> TalwegError:
     return kind(message, **details)
 
 
-def from_rpc(error: "grpc.RpcError", *, address: str) -> TalwegError:
-    """Convert a failed call to an exception."""
+def from_rpc(error: "grpc.RpcError", *, address: str, proxy: str = "") -> TalwegError:
+    """Convert a failed call to an exception.
+
+    Args:
+        error: The failed call.
+        address: The server's, named if no server answered.
+        proxy: The environment variable that names the proxy on the way; empty for none.
+    """
     import grpc
 
     assert isinstance(error, grpc.Call), "errors of gRPC have their call"
     for key, value in error.trailing_metadata() or ():
         if key == _DETAILS_TRAILER and isinstance(value, bytes):
             return from_status(status_pb2.Status.FromString(value), address=address)
+    details = error.details() or ""
+    if details.startswith(_BY_HTTP) or "HTTP proxy returned response code" in details:
+        return Unavailable(_by_another(details, address, proxy))
+    if proxy and error.code() is grpc.StatusCode.UNAVAILABLE:
+        details += f" (on the way through the proxy that {proxy} names)"
+        return Unavailable(_unavailable("UNAVAILABLE", details, "", address))
     code, _ = error.code().value
-    return from_status(
-        status_pb2.Status(code=code, message=error.details() or ""), address=address
-    )
+    return from_status(status_pb2.Status(code=code, message=details), address=address)
 
 
 def from_spec_error(error: SpecError, *, source: str = "") -> InvalidSpec:
@@ -198,6 +210,20 @@ def _unavailable(code: str, message: str, reason: str, address: str) -> str:
     if code == "DEADLINE_EXCEEDED":
         return f"the server at {address} did not answer in time: {message}"
     return f"no server answers at {address}: {message}. {HOW_TO_START}"
+
+
+def _by_another(details: str, address: str, proxy: str) -> str:
+    """Say that a program answered that is no gRPC server, such as a proxy for the web."""
+    status = details.rpartition(":")[2].strip() if details.startswith(_BY_HTTP) else details
+    if not proxy:
+        return (
+            f"what answers at {address} is not a Talweg server, but a web server or a proxy: it "
+            f"answered HTTP {status}. Check the address"
+        )
+    return (
+        f"a proxy answered in place of the server at {address}: HTTP {status}. {proxy} names "
+        "it: add the server's host to no_proxy, or unset the variable"
+    )
 
 
 def _detail(details: Iterable[AnyMessage], message: M) -> M:

@@ -16,6 +16,8 @@ SpecLike = JobSpec | Mapping[str, Any] | str | os.PathLike[str]
 
 MAX_FILE_BYTES: Final = 1024 * 1024
 """The largest size of a job file."""
+MAX_BATCH_VALUES: Final = 1_000_000
+"""Names and values of all jobs of a file, with those of the base in each."""
 _BATCH_FIELDS: Final = ("base", "jobs")
 
 
@@ -204,7 +206,34 @@ def _documents(value: object) -> list[Any]:
     if violations:
         raise SpecError(violations)
     assert isinstance(jobs, list)
+    # Each job holds the base: a small file can stand for a huge batch.
+    size = len(jobs) * count_values(base) + count_values(jobs)
+    if size > MAX_BATCH_VALUES:
+        raise SpecError(
+            [
+                Violation(
+                    "jobs",
+                    f"{len(jobs):,} jobs with {size:,} names and values, those of base in each",
+                    f"at most {MAX_BATCH_VALUES:,}",
+                    "split the file into several, or make base smaller",
+                )
+            ]
+        )
     return [merge(base, job, JobSpec.DESCRIPTOR) if job is not None else base for job in jobs]
+
+
+def count_values(value: object) -> int:
+    """Return how many names and values a JSON value consists of."""
+    count, waiting = 0, [value]
+    while waiting:
+        value = waiting.pop()
+        count += 1
+        if isinstance(value, Mapping):
+            count += len(value)
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+    return count
 
 
 def _from_dict(value: object) -> JobSpec:

@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,31 @@ class Blobs:
             OSError: It cannot be read.
         """
         return [name for name in self._entries(self._at(folder)) if not name.startswith(".")]
+
+    def last_write(self, folder: str) -> tuple[datetime, int] | None:
+        """Return when a file in a folder, however deep, was last written, and the size of all.
+
+        Returns:
+            None where there is no such folder.
+
+        Raises:
+            UnsafePathError: The folder's path is none, or leads out of the store.
+            OSError: It cannot be read, or its protocol tells no times.
+        """
+        whole = self._at(folder)
+        try:
+            with _failing_as_files_do():
+                self._files.invalidate_cache(whole)
+                sizes = {
+                    path: info["size"]
+                    for path, info in self._files.find(whole, detail=True).items()
+                }
+                # Of a folder without files it is its own.
+                times = [self._files.modified(path) for path in sizes or [whole]]
+        except FileNotFoundError:
+            return None
+        latest = max(time if time.tzinfo else time.replace(tzinfo=UTC) for time in times)
+        return latest, sum(size or 0 for size in sizes.values())
 
     def remove_unfinished(self, folder: str, *, is_ours: Callable[[str], bool]) -> None:
         """Remove what writers have left that were killed in mid-write.

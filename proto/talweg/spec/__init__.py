@@ -19,7 +19,11 @@ from talweg.spec.catalogue.replay import replay_lines
 from talweg.spec.characters import drop_control, escape_control, has_control
 from talweg.spec.checks.bounds import check_message
 from talweg.spec.checks.check import check, complete
-from talweg.spec.checks.continuation import check_continuation, continuation_changes
+from talweg.spec.checks.continuation import (
+    check_continuation,
+    continuation_changes,
+    continuation_warnings,
+)
 from talweg.spec.checks.limits import MAX_SPEC_BYTES
 from talweg.spec.checks.replay import check_replay
 from talweg.spec.errors import MAX_VIOLATIONS, SpecError, Violation
@@ -83,6 +87,7 @@ __all__ = [
     "complete",
     "checkpoint_folder",
     "continuation_changes",
+    "continuation_warnings",
     "datasets",
     "display_name",
     "divergence_lines",

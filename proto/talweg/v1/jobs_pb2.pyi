@@ -681,6 +681,8 @@ class Warning(_message.Message):
         """The device computes much more slowly in the precision asked for than in float32."""
         BATCH_ABOVE_DATA: Warning._Kind.ValueType  # 19
         """A batch is larger than the training split."""
+        LEARNING_RATE_SMALL: Warning._Kind.ValueType  # 24
+        """The steps that remain of a continued job have learning rates near 0."""
         ALL_STEPS_SKIPPABLE: Warning._Kind.ValueType  # 23
         """The guard policy lets training skip all of its steps."""
         SPIKE: Warning._Kind.ValueType  # 21
@@ -728,6 +730,8 @@ class Warning(_message.Message):
     """The device computes much more slowly in the precision asked for than in float32."""
     BATCH_ABOVE_DATA: Warning.Kind.ValueType  # 19
     """A batch is larger than the training split."""
+    LEARNING_RATE_SMALL: Warning.Kind.ValueType  # 24
+    """The steps that remain of a continued job have learning rates near 0."""
     ALL_STEPS_SKIPPABLE: Warning.Kind.ValueType  # 23
     """The guard policy lets training skip all of its steps."""
     SPIKE: Warning.Kind.ValueType  # 21
@@ -777,14 +781,22 @@ class TrackingRun(_message.Message):
     EXPERIMENT_ID_FIELD_NUMBER: _builtins.int
     COMPLETE_FIELD_NUMBER: _builtins.int
     URL_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    DELETED_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run's id in MLflow."""
     experiment_id: _builtins.str
     """The id of its experiment in MLflow."""
     complete: _builtins.bool
-    """All results have been delivered."""
+    """All results have been delivered, from every machine that ran an attempt, apart from `missing`."""
     url: _builtins.str
     """URL of the run's page, if the tracking server has one."""
+    missing: _builtins.str
+    """Results that were waited for in vain, with the reason; they may still arrive, and this is then
+    emptied.
+    """
+    deleted: _builtins.bool
+    """The run was deleted in MLflow before all results had arrived there: the others were dropped."""
     def __init__(
         self,
         *,
@@ -792,10 +804,12 @@ class TrackingRun(_message.Message):
         experiment_id: _builtins.str = ...,
         complete: _builtins.bool = ...,
         url: _builtins.str = ...,
+        missing: _builtins.str = ...,
+        deleted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "experiment_id", b"experiment_id", "run_id", b"run_id", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "deleted", b"deleted", "experiment_id", b"experiment_id", "missing", b"missing", "run_id", b"run_id", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1930,12 +1944,18 @@ class CollectJobsRequest(_message.Message):
     KEEP_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    UNKNOWN_FOLDERS_FIELD_NUMBER: _builtins.int
     keep: Global___CollectJobsRequest.Keep.ValueType
     """Which jobs stay."""
     filter: _builtins.str
     """Only jobs that meet this condition, as in ListJobs."""
     validate_only: _builtins.bool
-    """Only return the jobs that would be deleted."""
+    """Only return what would be deleted."""
+    unknown_folders: _builtins.bool
+    """Instead of jobs, delete folders of the blob store whose jobs are not in the record, and to which
+    no job in it refers. Their age is that of the file in them that was written last. Neither `keep`
+    nor `filter` applies.
+    """
     @_builtins.property
     def older_than(self) -> _duration_pb2.Duration:
         """How long ago a job must have ended."""
@@ -1947,10 +1967,11 @@ class CollectJobsRequest(_message.Message):
         keep: Global___CollectJobsRequest.Keep.ValueType = ...,
         filter: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
+        unknown_folders: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["older_than", b"older_than"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "keep", b"keep", "older_than", b"older_than", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "keep", b"keep", "older_than", b"older_than", "unknown_folders", b"unknown_folders", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1992,23 +2013,59 @@ class CollectJobsResponse(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class Folder(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        NAME_FIELD_NUMBER: _builtins.int
+        BYTES_FIELD_NUMBER: _builtins.int
+        WRITE_TIME_FIELD_NUMBER: _builtins.int
+        name: _builtins.str
+        """jobs/{id}, its path in the blob store."""
+        bytes: _builtins.int
+        """Size of all files."""
+        @_builtins.property
+        def write_time(self) -> _timestamp_pb2.Timestamp:
+            """When a file in it was last written."""
+
+        def __init__(
+            self,
+            *,
+            name: _builtins.str = ...,
+            bytes: _builtins.int = ...,
+            write_time: _timestamp_pb2.Timestamp | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["write_time", b"write_time"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "name", b"name", "write_time", b"write_time"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     JOBS_FIELD_NUMBER: _builtins.int
     KEPT_FIELD_NUMBER: _builtins.int
+    FOLDERS_FIELD_NUMBER: _builtins.int
     kept: _builtins.int
     """Jobs of that age that stay: they are worth keeping, needed by another job, or not delivered yet."""
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___CollectJobsResponse.Collected]:
         """The deleted jobs, the newest first. Call again while there are 1,000."""
 
+    @_builtins.property
+    def folders(self) -> _containers.RepeatedCompositeFieldContainer[Global___CollectJobsResponse.Folder]:
+        """With unknown_folders: the folders, the oldest first, as a worker listed them within the last
+        hour. A worker removes them. Call again while there are 1,000.
+        """
+
     def __init__(
         self,
         *,
         jobs: _abc.Iterable[Global___CollectJobsResponse.Collected] | None = ...,
         kept: _builtins.int = ...,
+        folders: _abc.Iterable[Global___CollectJobsResponse.Folder] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs", "kept", b"kept"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["folders", b"folders", "jobs", b"jobs", "kept", b"kept"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

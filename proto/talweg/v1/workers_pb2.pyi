@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from talweg.v1 import jobs_pb2 as _jobs_pb2
 from talweg.v1 import spec_pb2 as _spec_pb2
@@ -60,6 +61,7 @@ class ClaimJobsRequest(_message.Message):
     CAPABILITIES_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SPOOL_FIELD_NUMBER: _builtins.int
     queue: _builtins.str
     """The queue to claim from."""
     worker: _builtins.str
@@ -68,6 +70,11 @@ class ClaimJobsRequest(_message.Message):
     """Maximum number of jobs; 0 means 1."""
     request_id: _builtins.str
     """Idempotency key chosen by the worker: a repeated claim returns the same jobs."""
+    spool: _builtins.str
+    """Identifies the spool in which results will wait for delivery. A job's results are complete once
+    every spool that holds some has delivered them: see ReportDelivery. Spools are not waited for
+    if this is empty.
+    """
     @_builtins.property
     def capabilities(self) -> Global___Capabilities:
         """The worker's capabilities."""
@@ -80,10 +87,11 @@ class ClaimJobsRequest(_message.Message):
         capabilities: Global___Capabilities | None = ...,
         limit: _builtins.int = ...,
         request_id: _builtins.str = ...,
+        spool: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "limit", b"limit", "queue", b"queue", "request_id", b"request_id", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "limit", b"limit", "queue", b"queue", "request_id", b"request_id", "spool", b"spool", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -438,6 +446,159 @@ class SetTrackingRunResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetTrackingRunResponse: _TypeAlias = SetTrackingRunResponse  # noqa: Y015
+
+@_typing.final
+class ReportDeliveryRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    SPOOL_FIELD_NUMBER: _builtins.int
+    DELIVERED_ATTEMPT_FIELD_NUMBER: _builtins.int
+    job: _builtins.str
+    """jobs/{id}."""
+    spool: _builtins.str
+    """As in ClaimJobsRequest."""
+    delivered_attempt: _builtins.int
+    """Everything that the spool holds of attempts up to this one has been delivered; 0 if nothing
+    is said of that.
+    """
+    def __init__(
+        self,
+        *,
+        job: _builtins.str = ...,
+        spool: _builtins.str = ...,
+        delivered_attempt: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivered_attempt", b"delivered_attempt", "job", b"job", "spool", b"spool"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportDeliveryRequest: _TypeAlias = ReportDeliveryRequest  # noqa: Y015
+
+@_typing.final
+class ReportDeliveryResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Attempt(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ATTEMPT_FIELD_NUMBER: _builtins.int
+        WORKER_FIELD_NUMBER: _builtins.int
+        attempt: _builtins.int
+        worker: _builtins.str
+        """The worker's name."""
+        def __init__(
+            self,
+            *,
+            attempt: _builtins.int = ...,
+            worker: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "worker", b"worker"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PENDING_FIELD_NUMBER: _builtins.int
+    UNKNOWN_ATTEMPT_FIELD_NUMBER: _builtins.int
+    HOLDS_LATEST_FIELD_NUMBER: _builtins.int
+    unknown_attempt: _builtins.int
+    """The number of the latest attempt by a worker that names no spool; 0 if there is none."""
+    holds_latest: _builtins.bool
+    """The job's latest attempt was claimed with this spool."""
+    @_builtins.property
+    def pending(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReportDeliveryResponse.Attempt]:
+        """Attempts whose results other spools have not delivered yet, oldest first."""
+
+    def __init__(
+        self,
+        *,
+        pending: _abc.Iterable[Global___ReportDeliveryResponse.Attempt] | None = ...,
+        unknown_attempt: _builtins.int = ...,
+        holds_latest: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds_latest", b"holds_latest", "pending", b"pending", "unknown_attempt", b"unknown_attempt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportDeliveryResponse: _TypeAlias = ReportDeliveryResponse  # noqa: Y015
+
+@_typing.final
+class ReportFoldersRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Folder(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        JOB_FIELD_NUMBER: _builtins.int
+        WRITE_TIME_FIELD_NUMBER: _builtins.int
+        BYTES_FIELD_NUMBER: _builtins.int
+        job: _builtins.str
+        """jobs/{id}, the folder's path in the blob store."""
+        bytes: _builtins.int
+        """Size of all files."""
+        @_builtins.property
+        def write_time(self) -> _timestamp_pb2.Timestamp:
+            """When a file in it was last written."""
+
+        def __init__(
+            self,
+            *,
+            job: _builtins.str = ...,
+            write_time: _timestamp_pb2.Timestamp | None = ...,
+            bytes: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["write_time", b"write_time"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "job", b"job", "write_time", b"write_time"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    FOLDERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def folders(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReportFoldersRequest.Folder]:
+        """At most 1,000."""
+
+    def __init__(
+        self,
+        *,
+        folders: _abc.Iterable[Global___ReportFoldersRequest.Folder] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["folders", b"folders"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportFoldersRequest: _TypeAlias = ReportFoldersRequest  # noqa: Y015
+
+@_typing.final
+class ReportFoldersResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNKNOWN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def unknown(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of those whose jobs are unknown."""
+
+    def __init__(
+        self,
+        *,
+        unknown: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["unknown", b"unknown"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportFoldersResponse: _TypeAlias = ReportFoldersResponse  # noqa: Y015
 
 @_typing.final
 class ListRemovalsRequest(_message.Message):

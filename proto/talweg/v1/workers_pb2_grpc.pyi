@@ -51,6 +51,14 @@ class WorkerServiceStub:
     """Compare-and-set of a job's MLflow run; needs no lease, since delivery outlives the attempt.
     INVALID_ARGUMENT for an invalid id, or a URL that is not http or https.
     """
+    ReportDelivery: _grpc.UnaryUnaryMultiCallable[_workers_pb2.ReportDeliveryRequest, _workers_pb2.ReportDeliveryResponse]
+    """Says how much of a job one spool has delivered to MLflow, and returns what other spools still hold.
+    Needs no lease.
+    """
+    ReportFolders: _grpc.UnaryUnaryMultiCallable[_workers_pb2.ReportFoldersRequest, _workers_pb2.ReportFoldersResponse]
+    """Returns which of the folders belong to no job of the record and to none that it refers to. Those
+    whose write_time is set are noted: CollectJobs lists and removes them by age.
+    """
     ListRemovals: _grpc.UnaryUnaryMultiCallable[_workers_pb2.ListRemovalsRequest, _workers_pb2.ListRemovalsResponse]
     """Returns deleted jobs whose files and runs are still to be removed, the oldest first. Removing them
     twice does no harm, so nobody claims them.
@@ -80,6 +88,14 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     SetTrackingRun: _aio.UnaryUnaryMultiCallable[_workers_pb2.SetTrackingRunRequest, _workers_pb2.SetTrackingRunResponse]  # type: ignore[assignment]
     """Compare-and-set of a job's MLflow run; needs no lease, since delivery outlives the attempt.
     INVALID_ARGUMENT for an invalid id, or a URL that is not http or https.
+    """
+    ReportDelivery: _aio.UnaryUnaryMultiCallable[_workers_pb2.ReportDeliveryRequest, _workers_pb2.ReportDeliveryResponse]  # type: ignore[assignment]
+    """Says how much of a job one spool has delivered to MLflow, and returns what other spools still hold.
+    Needs no lease.
+    """
+    ReportFolders: _aio.UnaryUnaryMultiCallable[_workers_pb2.ReportFoldersRequest, _workers_pb2.ReportFoldersResponse]  # type: ignore[assignment]
+    """Returns which of the folders belong to no job of the record and to none that it refers to. Those
+    whose write_time is set are noted: CollectJobs lists and removes them by age.
     """
     ListRemovals: _aio.UnaryUnaryMultiCallable[_workers_pb2.ListRemovalsRequest, _workers_pb2.ListRemovalsResponse]  # type: ignore[assignment]
     """Returns deleted jobs whose files and runs are still to be removed, the oldest first. Removing them
@@ -131,6 +147,26 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_workers_pb2.SetTrackingRunResponse, _abc.Awaitable[_workers_pb2.SetTrackingRunResponse]]:
         """Compare-and-set of a job's MLflow run; needs no lease, since delivery outlives the attempt.
         INVALID_ARGUMENT for an invalid id, or a URL that is not http or https.
+        """
+
+    @_abc_1.abstractmethod
+    def ReportDelivery(
+        self,
+        request: _workers_pb2.ReportDeliveryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_workers_pb2.ReportDeliveryResponse, _abc.Awaitable[_workers_pb2.ReportDeliveryResponse]]:
+        """Says how much of a job one spool has delivered to MLflow, and returns what other spools still hold.
+        Needs no lease.
+        """
+
+    @_abc_1.abstractmethod
+    def ReportFolders(
+        self,
+        request: _workers_pb2.ReportFoldersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_workers_pb2.ReportFoldersResponse, _abc.Awaitable[_workers_pb2.ReportFoldersResponse]]:
+        """Returns which of the folders belong to no job of the record and to none that it refers to. Those
+        whose write_time is set are noted: CollectJobs lists and removes them by age.
         """
 
     @_abc_1.abstractmethod

@@ -35,6 +35,7 @@ from talweg.server.services.jobs import JobService
 from talweg.server.services.pausing import PauseService
 from talweg.server.services.retention.collection import CollectionService
 from talweg.server.services.retention.deletion import DeletionService
+from talweg.server.services.retention.folders import FolderService
 from talweg.server.services.status import StatusService
 from talweg.server.services.submission.submit import SubmissionService
 from talweg.server.services.watching import WatchService
@@ -196,7 +197,9 @@ class Server:
             max_lost_attempts=self._settings.max_lost_attempts,
         )
         tracking = TrackingService(database)
-        add_WorkerServiceServicer_to_server(WorkerServicer(leases, tracking, deletion), self._grpc)
+        add_WorkerServiceServicer_to_server(
+            WorkerServicer(leases, tracking, deletion, FolderService(database)), self._grpc
+        )
         add_SystemServiceServicer_to_server(
             SystemServicer(StatusService(database, self._presence, tracking)), self._grpc
         )

@@ -12,7 +12,7 @@ from tests.worker.tracking.spools import (
 )
 
 from talweg.spec import job_id
-from talweg.v1.jobs_pb2 import TrackingRun
+from talweg.v1.jobs_pb2 import DeleteJobRequest, TrackingRun
 from talweg.v1.workers_pb2 import Lease
 from talweg.worker.settings import Settings
 from talweg.worker.tracking.delivery import Delivery
@@ -119,6 +119,10 @@ def test_a_run_that_somebody_deleted_stays_deleted(
     delivery.deliver()
     assert runs_of(tracking, spec, name) == []
     assert spool_files(settings) == []
+    # The record knows of it, and the job can be collected.
+    tracked = jobs.get(name).tracking
+    assert (tracked.run_id, tracked.complete, tracked.deleted) == (run.info.run_id, True, True)
+    jobs.channel.jobs.DeleteJob(DeleteJobRequest(name=name))
 
 
 def test_a_deleted_experiment_comes_back(

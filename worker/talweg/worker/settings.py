@@ -9,6 +9,7 @@ from talweg.spec.broker import DEFAULT_QUEUE
 
 DEVICES = ("auto", "cpu", "cuda")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+_MAX_WAIT_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,10 @@ class Settings:
 
     spool_dir: Path = Path(".talweg/spool")
     """TALWEG_SPOOL_DIR: where results wait for delivery; on a local disk, one a machine."""
+
+    delivery_wait: float = 600.0
+    """TALWEG_DELIVERY_WAIT_SECONDS: how long one machine's results of a job that ran on several
+    are waited for, once all others are in MLflow, before it is called complete without them."""
 
     blobs: str = ".talweg/blobs"
     """TALWEG_BLOBS: where checkpoints are kept, and models of images for other jobs' losses: a
@@ -80,6 +85,11 @@ class Settings:
                 f"TALWEG_LOG_LEVEL must be one of {', '.join(LOG_LEVELS)}, "
                 f"but got {self.log_level!r}"
             )
+        if not 0 <= self.delivery_wait <= _MAX_WAIT_SECONDS:
+            raise ValueError(
+                f"TALWEG_DELIVERY_WAIT_SECONDS must be >= 0 and <= {_MAX_WAIT_SECONDS}, "
+                f"but got {self.delivery_wait:g}"
+            )
         if not self.queues or not all(self.queues):
             raise ValueError(
                 "TALWEG_QUEUES must name queues joined by commas, "
@@ -113,6 +123,10 @@ class Settings:
             tracking_database=path("TRACKING_DATABASE"),
             tracking_artifacts=path("TRACKING_ARTIFACTS"),
             spool_dir=Path(text("SPOOL_DIR", str(default.spool_dir))).absolute(),
+            delivery_wait=_seconds(
+                "TALWEG_DELIVERY_WAIT_SECONDS",
+                text("DELIVERY_WAIT_SECONDS", str(default.delivery_wait)),
+            ),
             blobs=_absolute(text("BLOBS", default.blobs)),
             queues=tuple(q.strip() for q in text("QUEUES", ",".join(default.queues)).split(",")),
             device=text("DEVICE", default.device).lower(),
@@ -122,6 +136,13 @@ class Settings:
             models_dir=path("MODELS_DIR"),
             log_level=text("LOG_LEVEL", default.log_level).upper(),
         )
+
+
+def _seconds(name: str, value: str) -> float:
+    try:
+        return float(value)
+    except ValueError as exc:
+        raise ValueError(f"{name} must be a number of seconds, but got {value!r}") from exc
 
 
 def _absolute(place: str) -> str:

@@ -25,6 +25,9 @@ class Column(NamedTuple):
     optional: bool = False
     """It is left out where the table does not fit even with all columns shrunk."""
 
+    right: bool = False
+    """Whether it stands to the right, as numbers do."""
+
 
 def fitted(
     columns: Sequence[Column], rows: Sequence[Sequence["Text"]], width: int, *, header: bool = True
@@ -51,7 +54,14 @@ def fitted(
     table = Table(box=None, padding=(0, GAP, 0, 0), header_style="bold", show_header=header)
     table.pad_edge = False
     for index, fit in shown:
-        table.add_column(columns[index].title, no_wrap=True, overflow="ellipsis", width=fit)
+        column = columns[index]
+        table.add_column(
+            column.title,
+            no_wrap=True,
+            overflow="ellipsis",
+            width=fit,
+            justify="right" if column.right else "left",
+        )
     for row in rows:
         table.add_row(*(row[index] for index, _ in shown))
     return table

@@ -22,8 +22,10 @@ from talweg.server.services.retention.collection import CollectionService
 from talweg.server.services.retention.deletion import DeletionService
 from talweg.server.services.submission.submit import Submission, SubmissionService
 from talweg.server.services.watching import WatchService
+from talweg.server.store.clock import to_timestamp
+from talweg.server.store.folders import UnknownFolder
 from talweg.server.store.rows import JobRow
-from talweg.spec import display_name
+from talweg.spec import display_name, job_name
 from talweg.v1 import jobs_pb2 as pb
 from talweg.v1.jobs_pb2_grpc import JobServiceServicer
 
@@ -194,8 +196,14 @@ class JobServicer(JobServiceServicer):
     ) -> pb.CollectJobsResponse:
         if request.keep not in pb.CollectJobsRequest.Keep.values():
             raise InvalidRequest.of("keep", f"must be BEST, LAST or NONE, but got {request.keep}")
+        older_than = duration_value(request.older_than, field="older_than")
+        if request.unknown_folders:
+            folders = await self._services.collection.collect_folders(
+                older_than=older_than, validate_only=request.validate_only
+            )
+            return pb.CollectJobsResponse(folders=map(_folder, folders))
         collected = await self._services.collection.collect(
-            older_than=duration_value(request.older_than, field="older_than"),
+            older_than=older_than,
             keep=request.keep,
             filter=request.filter,
             validate_only=request.validate_only,
@@ -211,6 +219,12 @@ def _collected(row: JobRow) -> pb.CollectJobsResponse.Collected:
         display_name=display_name(row.job_spec),
         experiment=row.experiment,
         checkpoint_bytes=sum(checkpoint.bytes for checkpoint in row.kept),
+    )
+
+
+def _folder(folder: UnknownFolder) -> pb.CollectJobsResponse.Folder:
+    return pb.CollectJobsResponse.Folder(
+        name=job_name(folder.id), bytes=folder.bytes, write_time=to_timestamp(folder.write_time)
     )
 
 

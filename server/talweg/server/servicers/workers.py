@@ -8,6 +8,7 @@ from talweg.server.services.attempts.leases import LeaseClaim, LeaseService, Pau
 from talweg.server.services.attempts.reports import Report
 from talweg.server.services.attempts.tracking import TrackingService
 from talweg.server.services.retention.deletion import DeletionService
+from talweg.server.services.retention.folders import FolderService
 from talweg.server.store.rows import JobRow
 from talweg.spec import job_name
 from talweg.v1 import workers_pb2 as pb
@@ -18,7 +19,11 @@ class WorkerServicer(WorkerServiceServicer):
     """What workers use."""
 
     def __init__(
-        self, leases: LeaseService, tracking: TrackingService, deletion: DeletionService
+        self,
+        leases: LeaseService,
+        tracking: TrackingService,
+        deletion: DeletionService,
+        folders: FolderService,
     ) -> None:
         """Keep the services.
 
@@ -26,10 +31,12 @@ class WorkerServicer(WorkerServiceServicer):
             leases: Hands out jobs.
             tracking: Keeps each job's run.
             deletion: Knows which jobs were deleted.
+            folders: Knows which folders of the blob store belong to no job.
         """
         self._leases = leases
         self._tracking = tracking
         self._deletion = deletion
+        self._folders = folders
         self._time_to_live = Duration()
         self._time_to_live.FromTimedelta(leases.lease)
 
@@ -42,6 +49,7 @@ class WorkerServicer(WorkerServiceServicer):
             devices=request.capabilities.devices,
             limit=request.limit,
             request_id=request.request_id,
+            spool=request.spool,
         )
         return pb.ClaimJobsResponse(assignments=map(self._assignment, rows))
 
@@ -72,6 +80,34 @@ class WorkerServicer(WorkerServiceServicer):
             request.job, expected=request.expected_run_id, run=request.tracking
         )
         return pb.SetTrackingRunResponse(tracking=run)
+
+    async def ReportDelivery(  # noqa: D102
+        self, request: pb.ReportDeliveryRequest, context: Any
+    ) -> pb.ReportDeliveryResponse:
+        state = await self._tracking.report_delivery(
+            request.job, spool=request.spool, attempt=request.delivered_attempt
+        )
+        return pb.ReportDeliveryResponse(
+            pending=[
+                pb.ReportDeliveryResponse.Attempt(attempt=each.attempt, worker=each.worker)
+                for each in state.pending
+            ],
+            unknown_attempt=state.unknown_attempt,
+            holds_latest=state.holds_latest,
+        )
+
+    async def ReportFolders(  # noqa: D102
+        self, request: pb.ReportFoldersRequest, context: Any
+    ) -> pb.ReportFoldersResponse:
+        folders = [
+            (
+                each.job,
+                each.write_time.ToMicroseconds() if each.HasField("write_time") else None,
+                each.bytes,
+            )
+            for each in request.folders
+        ]
+        return pb.ReportFoldersResponse(unknown=await self._folders.report(folders))
 
     async def ListRemovals(  # noqa: D102
         self, request: pb.ListRemovalsRequest, context: Any

@@ -7,6 +7,7 @@ MAX_REQUEST_ID_CHARS = 100
 MAX_WORKER_CHARS = 200
 MAX_QUEUE_CHARS = 100
 MAX_REASON_CHARS = 1000
+MAX_SPOOL_CHARS = 100
 
 
 def job_of(name: str, *, field: str = "name") -> str:

@@ -37,6 +37,9 @@ class Claim:
     lease: int
     """How long the leases last, in microseconds."""
 
+    spool: str | None = None
+    """Where results will wait for delivery, if the worker has named it."""
+
 
 _PICKED = (
     select(jobs.c.seq)
@@ -107,6 +110,8 @@ def claim(tx: Transaction, wanted: Claim) -> list[JobRow]:
                     "token": wanted.token,
                     "claim_id": wanted.claim_id,
                     "start_time": tx.now,
+                    "spool": wanted.spool,
+                    "delivered": False,
                 }
                 for row in claimed
             ],
@@ -171,6 +176,44 @@ def attempt_of(tx: Transaction, *, seq: int, attempt: int) -> AttemptRow | None:
     """
     row = tx.connection.execute(_ATTEMPT, {"seq": seq, "number": attempt}).first()
     return None if row is None else AttemptRow(*row)
+
+
+_ATTEMPTS = select(attempts).where(attempts.c.job == bindparam("seq")).order_by(attempts.c.attempt)
+
+
+def attempts_of(tx: Transaction, seq: int) -> list[AttemptRow]:
+    """Return all attempts of a job, in order.
+
+    Args:
+        tx: A transaction.
+        seq: The job.
+    """
+    return [AttemptRow(*row) for row in tx.connection.execute(_ATTEMPTS, {"seq": seq})]
+
+
+_DELIVERED = (
+    update(attempts)
+    .where(
+        attempts.c.job == bindparam("read_job"),
+        attempts.c.spool == bindparam("read_spool"),
+        attempts.c.attempt <= bindparam("read_attempt"),
+    )
+    .values(delivered=True)
+)
+
+
+def set_delivered(tx: Transaction, row: JobRow, *, spool: str, attempt: int) -> None:
+    """Note that a spool holds nothing of some attempts any more.
+
+    Args:
+        tx: A transaction.
+        row: The job, locked.
+        spool: The spool.
+        attempt: The last of the attempts.
+    """
+    tx.connection.execute(
+        _DELIVERED, {"read_job": row.seq, "read_spool": spool, "read_attempt": attempt}
+    )
 
 
 _END = update(attempts).where(

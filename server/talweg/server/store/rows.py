@@ -122,3 +122,7 @@ class AttemptRow:
     """How it ended, in a word: a state, or "released", "lost", "cut off"."""
     outcome_digest: bytes | None = None
     """A digest of the outcome that its worker sent: the same one sent again is no error."""
+    spool: str | None = None
+    """Where its results wait for delivery; None if its worker has not named it."""
+    delivered: bool = False
+    """Whether that spool holds nothing of it any more."""

@@ -104,6 +104,16 @@ removals = Table(
     Column("time", BigInteger, nullable=False),
 )
 
+unknown_folders = Table(
+    "unknown_folders",
+    metadata,
+    # A folder in the blob store that is named after no job of the record, as a worker found it.
+    Column("id", String, primary_key=True),
+    # When a file in it was last written.
+    Column("write_time", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+)
+
 attempts = _table(AttemptRow, "attempts", sqlite_with_rowid=False)
 Index("attempts_by_claim", attempts.c.claim_id)
 

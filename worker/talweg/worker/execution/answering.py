@@ -19,6 +19,7 @@ from talweg.worker.execution import outcomes
 from talweg.worker.execution.attempt import WorkerContext, carry_out, is_device_broken
 from talweg.worker.execution.fitness import why_unfit
 from talweg.worker.execution.lease import EXIT_STATUS
+from talweg.worker.tracking.spool import spool_id
 
 # A wake-up message is answered until then, so that Celery can replace and stop its child.
 MAX_JOBS = 100
@@ -107,6 +108,7 @@ class Answering:
             capabilities=self._capabilities,
             limit=1,
             request_id=uuid.uuid4().hex,
+            spool=spool_id(self._here.spool_dir),
         )
         try:
             claimed = call(

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from talweg.worker.settings import Settings
 from talweg.worker.tracking import spool
 from talweg.worker.tracking.backends.backend import Backend, HttpBackend
 from talweg.worker.tracking.errors import TrackingAwayError, TrackingError
+from talweg.worker.tracking.folders import UnknownFolders
 from talweg.worker.tracking.job import TRASH_PREFIX, JobDelivery
 from talweg.worker.tracking.outputs.results import NotYetError
 from talweg.worker.tracking.record import Record
@@ -24,6 +26,7 @@ from talweg.worker.tracking.runs import Runs
 
 _PERIOD = 1.0
 _REMOVALS_PERIOD = 5.0
+_FOLDERS_PERIOD = 3600.0
 _LONGEST_PAUSE = 5.0
 _LONGEST_ROUND = 5.0
 _LONGEST_JOB_PAUSE = 60.0
@@ -52,10 +55,13 @@ class Delivery:
         self._record = Record(Channel(settings.address))
         self._removals = Removals(self._record, self._runs, settings.blobs)
         self._removals_at = 0.0
+        self._folders = UnknownFolders(self._record, settings.blobs)
+        self._folders_at = 0.0
         self._threads = ThreadPoolExecutor(backend.num_at_once, thread_name_prefix="job")
         self._num_at_once = backend.num_at_once
         self._under_way: dict[Future[bool], Path] = {}
         self._blobs = settings.blobs
+        self._wait_seconds = settings.delivery_wait
         self._jobs: dict[Path, JobDelivery] = {}
         self._not_before: dict[Path, tuple[float, float]] = {}
         self._unanswered: dict[Path, float] = {}
@@ -70,6 +76,7 @@ class Delivery:
         while True:
             time.sleep(self.deliver(patience=_PERIOD))
             self._remove_deleted()
+            self._report_folders()
 
     def _remove_deleted(self) -> None:
         """Remove what deleted jobs have left, every few seconds."""
@@ -80,6 +87,20 @@ class Delivery:
             self._removals.carry_out()
         except (TrackingError, ServerAwayError, grpc.RpcError) as exc:
             log.info("deleted jobs keep their files for now: %s", exc)
+
+    def _report_folders(self) -> None:
+        """Tell the server once an hour which folders of the blob store belong to no job."""
+        if time.monotonic() < self._folders_at:
+            return
+        self._folders_at = time.monotonic() + _FOLDERS_PERIOD
+        # A large store takes long, and results must not wait for it.
+        threading.Thread(target=self._list_folders, name="folders", daemon=True).start()
+
+    def _list_folders(self) -> None:
+        try:
+            self._folders.report()
+        except (ServerAwayError, grpc.RpcError) as exc:
+            log.info("the blob store is not looked through for now: %s", exc)
 
     def close(self, *, patience: float) -> None:
         """Begin nothing more, and wait for what is under way.
@@ -152,7 +173,12 @@ class Delivery:
     def _begin(self, folder: Path) -> None:
         if folder not in self._jobs:
             self._jobs[folder] = JobDelivery(
-                folder, runs=self._runs, record=self._record, blobs=self._blobs
+                folder,
+                runs=self._runs,
+                record=self._record,
+                blobs=self._blobs,
+                spool=spool.spool_id(self._spool),
+                wait_seconds=self._wait_seconds,
             )
         self._under_way[self._threads.submit(self._jobs[folder].advance)] = folder
 

@@ -15,6 +15,8 @@ from talweg.worker.tracking.spool import now_ms
 # asked. Nothing else follows from the silence.
 _SILENT_MS = 10_000
 _FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 60.0
+# Then the run's end waits for it.
+_LONGEST_OVERTAKEN = 10.0
 _STATUS = {
     "SUCCEEDED": "FINISHED",
     "FAILED": "FAILED",
@@ -98,7 +100,7 @@ class EndQuery:
         Args:
             last: Its last attempt in this spool; None where there is none.
             here: The numbers of the attempts in this spool.
-            overtaken: Something of it waits here until another machine has told all.
+            overtaken: Something of it waits here until it has ended.
 
         Raises:
             ServerAwayError: The server did not answer; try again later.
@@ -109,14 +111,11 @@ class EndQuery:
         if not quiet or time.monotonic() < self._ask_at:
             return None
         self._ask_at = time.monotonic() + self._pause
-        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        self._pause = min(2 * self._pause, _LONGEST_OVERTAKEN if overtaken else _LONGEST_PAUSE)
         job = self._record.job(self._job_id)
         if job is None:
             return self._give_up_on(last)
         if not has_ended(job.state):
-            return None
-        if job.attempt not in here and overtaken and not job.tracking.complete:
-            # The last attempt is another machine's to close, which has not told all yet.
             return None
         self._ending = Ending.on_record(job)
         if job.attempt in here and last is not None and not last.is_over():

@@ -17,6 +17,7 @@ from talweg.worker.tracking.attempts import SpooledAttempt
 from talweg.worker.tracking.ending import Ending, EndQuery
 from talweg.worker.tracking.errors import RefusedError, RunGoneError, TrackingBusyError
 from talweg.worker.tracking.home import close_surplus, ensure_run
+from talweg.worker.tracking.other_spools import OtherSpools, Turn
 from talweg.worker.tracking.outputs.labels import NOTE_TAG, description, job_tags, parameters
 from talweg.worker.tracking.outputs.results import send_diagnoses, send_outputs
 from talweg.worker.tracking.outputs.training_data import training_data
@@ -41,7 +42,16 @@ class JobDelivery:
     process, goes on where the state file says.
     """
 
-    def __init__(self, folder: Path, *, runs: Runs, record: Record, blobs: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        runs: Runs,
+        record: Record,
+        blobs: str,
+        spool: str = "",
+        wait_seconds: float = 0.0,
+    ) -> None:
         """Read the state file where there is one.
 
         Args:
@@ -49,6 +59,8 @@ class JobDelivery:
             runs: MLflow.
             record: The server.
             blobs: The blob store's folder or URL.
+            spool: The spool's id; by default nobody else has a part of the job.
+            wait_seconds: How long other machines' results are waited for.
         """
         self._blobs = blobs
         self.folder, self.job_id = folder, folder.name
@@ -60,6 +72,14 @@ class JobDelivery:
         self._spec: JobSpec | None = None
         self._end_query = EndQuery(self.job_id, record)
         self._overtaken: set[int] = set()
+        self._others = OtherSpools(
+            self.job_id,
+            record,
+            spool=spool,
+            wait_seconds=wait_seconds,
+            state=lambda: self._state,
+            save=self._save,
+        )
 
     def advance(self) -> bool:
         """Send what there is to send.
@@ -288,6 +308,7 @@ class JobDelivery:
         if not self._job_has_ended():
             return False
         log.warning("%s: its run was deleted; the remaining results are dropped", self.job_id)
+        self._say_complete(deleted=True)
         self._remove()
         return True
 
@@ -300,24 +321,48 @@ class JobDelivery:
         process may have waited for MLflow, or have been stopped, all the while.
         """
         ending = self._ending()
-        if ending is None or not self._is_all_sent(ending, besides=self._overtaken):
+        if ending is None:
+            self._acknowledge()
+            return False
+        if not self._is_all_sent(ending, besides=self._overtaken):
+            return False
+        if self._overtaken and not self._others.are_later_delivered(max(self._attempts)):
             return False
         self._send_leftovers()
-        closes_run = bool(self._state.run_id) and ending.attempt in self._attempts
-        if closes_run:
+        is_here = ending.attempt in self._attempts
+        if is_here and self._state.run_id:
             self._send_files(self._attempts[ending.attempt])
         if not self._close_surplus() or not self._is_all_sent(ending):
             return False
-        if closes_run:
-            self._close_run(ending)
+        turn = self._turn(ending.attempt, is_here=is_here)
+        if self._state.run_id:
+            if turn is Turn.WAIT:
+                return False
+            if turn is Turn.CLOSE:
+                self._close_run(ending)
         # Again: a call may have taken long.
         if not self._is_all_sent(ending):
             return False
-        if closes_run:
-            self._say_complete()
+        if self._state.run_id and turn is Turn.CLOSE:
+            self._say_complete(missing=self._others.missing)
         self._remove_leftovers()
         self._remove()
         return True
+
+    def _acknowledge(self) -> None:
+        """Say that all is delivered of attempts after which others may come, elsewhere."""
+        if self._overtaken or not self._attempts or not self._state.run_id:
+            return
+        last = self._attempts[max(self._attempts)]
+        # In this order: what stands in the file of a writer that is gone is all.
+        if last.is_over() and last.is_all_sent(sent=self._sent_of(last)):
+            self._others.acknowledge(last.number)
+
+    def _turn(self, last: int, *, is_here: bool) -> Turn:
+        """Return what is to be done once all that lies here is delivered."""
+        if is_here and all(number in self._attempts for number in range(1, last)):
+            return Turn.CLOSE
+        return self._others.turn(last, is_here=is_here)
 
     def _remove_leftovers(self) -> None:
         """Remove what attempts left in the blob store that did not end in order.
@@ -395,17 +440,20 @@ class JobDelivery:
         self._runs.close(self._state.run_id, status=ending.status, end_ms=ending.time_ms)
 
     def _description(self, ending: Ending) -> str:
-        last = self._attempts[ending.attempt]
+        # Where the last one's machine is gone, of the last one that is known here.
+        last = self._attempts.get(ending.attempt) or self._attempts[max(self._attempts)]
         message = "" if ending.state == "SUCCEEDED" else f"{ending.state}: {ending.message}"
         return description(self._spec or JobSpec(), last.results, last.warnings, message)
 
-    def _say_complete(self) -> None:
+    def _say_complete(self, *, missing: str = "", deleted: bool = False) -> None:
         self._record.set_run(
             self.job_id,
             self._run,
             expected=self._state.run_id,
             url=self._runs.url(self._run),
             complete=True,
+            missing=missing,
+            deleted=deleted,
         )
 
     def _remove(self) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Sequence
 
 import grpc
 
@@ -11,6 +12,9 @@ from talweg.v1.workers_pb2 import (
     FinishRemovalRequest,
     ListRemovalsRequest,
     Removal,
+    ReportDeliveryRequest,
+    ReportDeliveryResponse,
+    ReportFoldersRequest,
     SetTrackingRunRequest,
 )
 from talweg.worker.channels import Channel, call
@@ -61,6 +65,52 @@ class Record:
             raise
         return list(response.removals)
 
+    def unknown_folders(self, folders: Sequence[ReportFoldersRequest.Folder]) -> list[str]:
+        """Return the names of those folders whose jobs are unknown; none by an older server.
+
+        Args:
+            folders: Up to 1,000. The server notes the unknown ones that have a time.
+        """
+        try:
+            response = call(
+                self._channel.workers.ReportFolders,
+                ReportFoldersRequest(folders=folders),
+                until=time.monotonic() + _PATIENCE,
+            )
+        except grpc.RpcError as exc:
+            if exc.code() == grpc.StatusCode.UNIMPLEMENTED:
+                return []
+            raise
+        return list(response.unknown)
+
+    def report_delivery(
+        self, job_id: str, *, spool: str, attempt: int
+    ) -> ReportDeliveryResponse | None:
+        """Say how much of a job a spool has delivered, and return what others still hold.
+
+        Args:
+            job_id: The job.
+            spool: The spool's id.
+            attempt: All that the spool holds of attempts up to this one is delivered; 0 for none.
+
+        Returns:
+            Nothing is pending where the server does not know the job; None by an older server,
+            which does not know what others hold.
+        """
+        request = ReportDeliveryRequest(
+            job=job_name(job_id), spool=spool, delivered_attempt=attempt
+        )
+        try:
+            return call(
+                self._channel.workers.ReportDelivery, request, until=time.monotonic() + _PATIENCE
+            )
+        except grpc.RpcError as exc:
+            if exc.code() == grpc.StatusCode.UNIMPLEMENTED:
+                return None
+            if exc.code() == grpc.StatusCode.NOT_FOUND:
+                return ReportDeliveryResponse()
+            raise
+
     def finish_removal(self, job_id: str) -> None:
         """Say that everything of a deleted job is gone."""
         call(
@@ -70,7 +120,15 @@ class Record:
         )
 
     def set_run(
-        self, job_id: str, run: RunId, *, expected: str, url: str = "", complete: bool = False
+        self,
+        job_id: str,
+        run: RunId,
+        *,
+        expected: str,
+        url: str = "",
+        complete: bool = False,
+        missing: str = "",
+        deleted: bool = False,
     ) -> RunId:
         """Say which run holds the job's results, unless the record holds another by now.
 
@@ -79,7 +137,9 @@ class Record:
             run: The run.
             expected: The run id that the record is believed to hold; empty for none.
             url: The run's page; one that the record would refuse is left out.
-            complete: All results have arrived.
+            complete: All results have arrived, or nobody waits for the others.
+            missing: Which have not; empty for none.
+            deleted: Somebody deleted the run before they had.
 
         Returns:
             The run that the record holds; `run` where the server does not know the job.
@@ -91,7 +151,12 @@ class Record:
             job=job_name(job_id),
             expected_run_id=expected,
             tracking=TrackingRun(
-                run_id=run.run_id, experiment_id=run.experiment_id, url=url, complete=complete
+                run_id=run.run_id,
+                experiment_id=run.experiment_id,
+                url=url,
+                complete=complete,
+                missing=missing,
+                deleted=deleted,
             ),
         )
         try:

@@ -1,6 +1,7 @@
 """The spool: what a training process leaves on disk for the delivery process.
 
-One folder an attempt, `{spool}/{job id}/{attempt}/`, written by the training process alone:
+A spool is one machine's; its `.id` tells it from others. It holds a folder an attempt,
+`{spool}/{job id}/{attempt}/`, written by the training process alone:
 
 - `lines.jsonl`, append-only: one JSON object a line, `kind` says what it holds. Times are taken
   when a thing happens and never again, so that what is sent twice is the same to the byte.
@@ -30,8 +31,9 @@ import json
 import os
 import threading
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 LINES = "lines.jsonl"
+_ID = ".id"
+_MAX_ID_CHARS = 100
 
 # Files an attempt may hold.
 WEIGHTS = "weights.safetensors"
@@ -77,6 +81,33 @@ Point = tuple[int, int, Mapping[str, float]]
 def table_file(name: str) -> str:
     """Return the file of what a diagnosis found: JSON, columns and facts."""
     return f"{name}.json"
+
+
+def spool_id(spool: Path) -> str:
+    """Return the id by which a spool is told from those of other machines; made at the first call.
+
+    It lives and dies with the spool: a machine whose disk was lost begins another.
+
+    Args:
+        spool: The spool's folder.
+
+    Returns:
+        The id; empty where it can be neither read nor written.
+    """
+    file = spool / _ID
+    with suppress(OSError):
+        if not file.exists():
+            fresh = file.with_name(f"{_ID}-{uuid.uuid4().hex}")
+            fresh.write_text(uuid.uuid4().hex)
+            try:
+                # Not a rename, by which two processes would each have one of their own.
+                os.link(fresh, file)
+            except FileExistsError:
+                pass
+            finally:
+                fresh.unlink()
+        return file.read_text().strip()[:_MAX_ID_CHARS]
+    return ""
 
 
 def now_ms() -> int:

@@ -45,6 +45,8 @@ class DeliveryState:
     """The tags sent, by name."""
     done: list[str] = field(default_factory=list)
     """What is done once a run and has been: params, computed, job file, data, plots, model."""
+    waiting_since: dict[str, int] = field(default_factory=dict)
+    """By attempt in another spool: since when it alone is missing."""
     model_id: str = ""
     """The logged model in MLflow; empty until one was begun."""
 

@@ -17,11 +17,12 @@ from talweg.client.cli._common import (
     say,
 )
 from talweg.client.cli.commands.control import follow_or_detach
+from talweg.client.cli.completions import complete_jobs
+from talweg.client.cli.tables import Column, fitted
 from talweg.v1.replay_pb2 import ReplayLayer, ReplayReport
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
 _MOST_ROWS = 10
 _MOST_LAYERS = 30
@@ -41,7 +42,7 @@ def _row_numbers(
 
 
 @click.command()
-@click.argument("job", metavar="JOB")
+@click.argument("job", metavar="JOB", shell_complete=complete_jobs)
 @click.option(
     "--step", type=click.IntRange(min=1), required=True, help="The optimizer step, from 1."
 )
@@ -115,43 +116,62 @@ def _print_rows(out: "Console", report: ReplayReport) -> None:
         out.print("The loss has no values by row.")
         return
     compares = report.measure == ReplayReport.LEFT_OUT
-    table = _table("ROW", "SAMPLE", "ADDS TO LOSS" if compares else "LOSS", "GRADIENT NORM")
-    for row in report.rows[:_MOST_ROWS]:
-        norm = number(row.gradient_norm) if row.HasField("gradient_norm") else ""
-        table.add_row(str(row.row), str(row.sample), number(row.loss), norm)
-    out.print()
-    out.print(table)
+    columns = [
+        Column("ROW", right=True),
+        Column("SAMPLE", right=True),
+        Column("ADDS TO LOSS" if compares else "LOSS", right=True),
+        Column("GRADIENT NORM", right=True),
+    ]
+    rows = [
+        [
+            str(row.row),
+            str(row.sample),
+            number(row.loss),
+            number(row.gradient_norm) if row.HasField("gradient_norm") else "",
+        ]
+        for row in report.rows[:_MOST_ROWS]
+    ]
+    _print_table(out, columns, rows)
     left = report.num_rows - min(_MOST_ROWS, len(report.rows))
     if left > 0:
         out.print(f"and {left} more of {report.num_rows} rows", style="dim")
 
 
 def _print_layers(out: "Console", layers: Sequence[ReplayLayer]) -> None:
-    table = _table("LAYER", "OUTPUT MEAN", "SD", "MAX", "ZEROS", "BAD", "GRADIENT", "UPDATE")
-    for layer in layers[:_MOST_LAYERS]:
-        shown = layer.HasField("output_mean")
-        update = layer.update_norm / layer.weight_norm if layer.weight_norm else None
-        table.add_row(
-            layer.name or "(model)",
-            number(layer.output_mean) if shown else "",
-            number(layer.output_sd) if shown else "",
-            number(layer.output_max) if shown else "",
-            f"{layer.output_zeros:.1%}" if shown else "",
-            str(layer.output_bad) if layer.output_bad else "",
-            number(layer.gradient_norm),
-            "" if update is None else f"{update:.2%}",
-        )
-    out.print()
-    out.print(table)
+    columns = [
+        Column("LAYER", min_width=12),
+        Column("OUTPUT MEAN", right=True),
+        Column("SD", right=True, optional=True),
+        Column("MAX", right=True),
+        Column("ZEROS", right=True, optional=True),
+        Column("BAD", right=True),
+        Column("GRADIENT", right=True),
+        Column("UPDATE", right=True),
+    ]
+    rows = [_layer_cells(layer) for layer in layers[:_MOST_LAYERS]]
+    _print_table(out, columns, rows)
     if len(layers) > _MOST_LAYERS:
         out.print(f"and {len(layers) - _MOST_LAYERS} more layers", style="dim")
 
 
-def _table(first: str, *others: str) -> "Table":
-    from rich.table import Table
+def _layer_cells(layer: ReplayLayer) -> list[str]:
+    shown = layer.HasField("output_mean")
+    update = layer.update_norm / layer.weight_norm if layer.weight_norm else None
+    return [
+        layer.name or "(model)",
+        number(layer.output_mean) if shown else "",
+        number(layer.output_sd) if shown else "",
+        number(layer.output_max) if shown else "",
+        f"{layer.output_zeros:.1%}" if shown else "",
+        str(layer.output_bad) if layer.output_bad else "",
+        number(layer.gradient_norm),
+        "" if update is None else f"{update:.2%}",
+    ]
 
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column(first)
-    for column in others:
-        table.add_column(column, justify="right")
-    return table
+
+def _print_table(out: "Console", columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    from rich.text import Text
+
+    cells = [[Text(cell) for cell in row] for row in rows]
+    out.print()
+    out.print(fitted(columns, cells, out.width))

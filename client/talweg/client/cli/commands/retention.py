@@ -80,7 +80,12 @@ def rm(
     help="Which job of each experiment stays.",
 )
 @click.option("--filter", default="", help="Only jobs that meet this condition.")
-@click.option("--dry-run", is_flag=True, help="Only list the jobs that would be deleted.")
+@click.option(
+    "--unknown-folders",
+    is_flag=True,
+    help="Instead of jobs: folders of the blob store that belong to no job of this server.",
+)
+@click.option("--dry-run", is_flag=True, help="Only list what would be deleted.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @json_option
 @click.pass_obj
@@ -89,13 +94,22 @@ def gc(
     older_than: timedelta,
     keep: Literal["best", "last", "none"],
     filter: str,
+    unknown_folders: bool,
     dry_run: bool,
     yes: bool,
     as_json: bool,
 ) -> int:
-    """Delete old jobs, but for the best of each experiment and those that others need."""
+    """Delete old jobs, but for the best of each experiment and those that others need.
+
+    With --unknown-folders it removes what jobs have left in the blob store that the server has
+    forgotten, by the age of the file written last. Only where no other server uses that store.
+    """
     from talweg.spec import to_dict
 
+    if unknown_folders:
+        if filter:
+            raise click.UsageError("--filter chooses jobs: leave it out with --unknown-folders")
+        return _collect_folders(session, older_than, dry_run=dry_run, yes=yes, as_json=as_json)
     with session.client() as client:
 
         def collect(*, only_look: bool) -> "CollectJobsResponse":
@@ -120,4 +134,38 @@ def gc(
         print_json(to_dict(done))
     else:
         note(f"deleted {len(done.jobs)} jobs, {done.kept} of that age stay")
+    return 0
+
+
+def _collect_folders(
+    session: Session, older_than: timedelta, *, dry_run: bool, yes: bool, as_json: bool
+) -> int:
+    from talweg.client.cli._common import ago
+    from talweg.spec import to_dict
+
+    with session.client() as client:
+        found = client.collect_folders(older_than, dry_run=True)
+        if as_json and dry_run:
+            print_json(to_dict(found))
+            return 0
+        if not as_json:
+            for folder in found.folders:
+                written = f"last written {ago(folder.write_time)}"
+                say(f"{folder.name}  {folder.bytes / 1e6:.1f} MB  {written}")
+        many = f"{len(found.folders)} folders"
+        if dry_run or not found.folders:
+            note(f"{many} to remove, as the workers listed them within the last hour")
+            return 0
+        if not yes:
+            click.confirm(
+                f"Remove {many}? They must not belong to another server's jobs. "
+                "This cannot be undone",
+                abort=True,
+                err=True,
+            )
+        done = client.collect_folders(older_than)
+    if as_json:
+        print_json(to_dict(done))
+    else:
+        note(f"a worker removes {len(done.folders)} folders")
     return 0

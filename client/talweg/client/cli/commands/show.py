@@ -59,6 +59,11 @@ def show(session: Session, job: str, as_json: bool) -> None:
     # Last, where it is at hand after a long spec.
     if url := shown.message.tracking.url:
         say(f"\nMLflow: {url}")
+    tracking = shown.message.tracking
+    if tracking.missing:
+        say(f"Missing in MLflow: {tracking.missing}")
+    if tracking.deleted:
+        say("The run was deleted in MLflow before all results had arrived.")
 
 
 def _print_facts(out: "Console", job: Job) -> None:

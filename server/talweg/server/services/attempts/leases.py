@@ -14,6 +14,7 @@ from talweg.server.errors import InvalidRequest, StaleLease
 from talweg.server.services.arguments import (
     MAX_QUEUE_CHARS,
     MAX_REQUEST_ID_CHARS,
+    MAX_SPOOL_CHARS,
     MAX_WORKER_CHARS,
     count,
     job_of,
@@ -92,6 +93,7 @@ class LeaseService:
         devices: Sequence[str],
         limit: int,
         request_id: str,
+        spool: str = "",
     ) -> list[JobRow]:
         """Hand out waiting jobs: high priority first, then in the order submitted.
 
@@ -102,6 +104,7 @@ class LeaseService:
             limit: At most so many; 1 where 0.
             request_id: Of the worker's choice. A claim sent again gives those of its jobs whose
                 leases are still good, and no others.
+            spool: Identifies the spool in which results will wait; may be empty.
 
         Raises:
             InvalidRequest: An argument is out of bounds.
@@ -114,6 +117,7 @@ class LeaseService:
             claim_id=text(request_id, field="request_id", most=MAX_REQUEST_ID_CHARS) or None,
             token=secrets.token_urlsafe(16),
             lease=microseconds(self.lease),
+            spool=text(spool, field="spool", most=MAX_SPOOL_CHARS) or None,
         )
         return await self._database.writing_relaxed(_claim, wanted)
 

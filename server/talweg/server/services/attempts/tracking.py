@@ -2,18 +2,35 @@
 
 import time
 from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from talweg.server.errors import InvalidRequest
-from talweg.server.services.arguments import job_of
-from talweg.server.store import jobs
+from talweg.server.services.arguments import MAX_SPOOL_CHARS, job_of, text
+from talweg.server.store import jobs, leases
 from talweg.server.store.database import Database, Transaction
-from talweg.spec import is_tracking_id, is_web_address
+from talweg.server.store.rows import AttemptRow
+from talweg.spec import has_control, is_tracking_id, is_web_address
 from talweg.v1.jobs_pb2 import TrackingRun
 
 # Over how long the rate of delivery is measured.
 _WINDOWS_S = (10.0, 60.0)
 _MAX_BYTES = 10_000
 _MAX_DELIVERED = 10_000
+
+
+@dataclass(frozen=True)
+class Deliveries:
+    """How far the spools of a job have come, as one of them sees it."""
+
+    pending: Sequence[AttemptRow]
+    """Attempts whose results are in other spools and not delivered yet, oldest first."""
+
+    unknown_attempt: int
+    """The latest attempt by a worker that has named no spool; 0 if there is none."""
+
+    holds_latest: bool
+    """Whether the latest attempt is this spool's."""
 
 
 class TrackingService:
@@ -64,6 +81,25 @@ class TrackingService:
             self._delivered.append(time.monotonic())
         return written
 
+    async def report_delivery(self, name: str, *, spool: str, attempt: int) -> Deliveries:
+        """Note how much of a job a spool has delivered.
+
+        Args:
+            name: `jobs/{id}`.
+            spool: As the claim of its attempts named it.
+            attempt: All that the spool holds of attempts up to this one is delivered; 0 for none.
+
+        Returns:
+            What other spools still hold.
+
+        Raises:
+            JobNotFound: There is no such job.
+            InvalidRequest: The name or the spool is none.
+        """
+        id_ = job_of(name, field="job")
+        spool = text(spool, field="spool", most=MAX_SPOOL_CHARS, required=True)
+        return await self._database.writing(_report_delivery, id_, spool, attempt)
+
 
 def _check(run: TrackingRun) -> None:
     """Refuse what people or programs that follow the record would be led astray by."""
@@ -78,6 +114,11 @@ def _check(run: TrackingRun) -> None:
                 "must be letters, digits, '.', '_' and '-', at most 200, starting with a letter "
                 f"or digit, but got {value[:100]!a}",
             )
+    if has_control(run.missing):
+        raise InvalidRequest.of(
+            "tracking.missing",
+            f"must not contain control characters, but got {run.missing[:100]!a}",
+        )
     if run.url and not is_web_address(run.url):
         raise InvalidRequest.of(
             "tracking.url",
@@ -90,5 +131,30 @@ def _set(tx: Transaction, id_: str, expected: str, run: TrackingRun) -> Tracking
     row = jobs.lock(tx, id_)
     if row.tracking_run_id != expected:
         return TrackingRun.FromString(row.tracking or b"")
+    if run.missing and not _any_undelivered(leases.attempts_of(tx, row.seq)):
+        # They arrived while this call was on its way.
+        run.missing = ""
     jobs.change(tx, row, tracking_run_id=run.run_id, tracking=run.SerializeToString())
     return run
+
+
+def _any_undelivered(rows: Sequence[AttemptRow]) -> bool:
+    return any(each.spool is not None and not each.delivered for each in rows)
+
+
+def _report_delivery(tx: Transaction, id_: str, spool: str, attempt: int) -> Deliveries:
+    row = jobs.lock(tx, id_)
+    if attempt:
+        leases.set_delivered(tx, row, spool=spool, attempt=attempt)
+    rows = leases.attempts_of(tx, row.seq)
+    pending = [each for each in rows if each.spool not in (None, spool) and not each.delivered]
+    run = TrackingRun.FromString(row.tracking or b"")
+    if run.missing and not _any_undelivered(rows):
+        # They have arrived after all.
+        run.missing = ""
+        jobs.change(tx, row, tracking=run.SerializeToString())
+    return Deliveries(
+        pending,
+        max((each.attempt for each in rows if each.spool is None), default=0),
+        bool(rows) and rows[-1].spool == spool,
+    )

@@ -14,6 +14,7 @@ from talweg.spec import (
     Violation,
     check_continuation,
     continuation_changes,
+    continuation_warnings,
     job_id,
 )
 from talweg.v1.jobs_pb2 import Checkpoint, Job
@@ -50,9 +51,12 @@ def continued(connection: Connection, job: NewJob, spec: JobSpec) -> NewJob | In
     start = Checkpoint()
     start.CopyFrom(checkpoint)
     start.for_good, start.best = True, False
+    warned = Job.FromString(job.warnings)
+    warned.warnings.extend(continuation_warnings(whole, checkpoint))
     return replace(
         job,
         spec=whole.SerializeToString(deterministic=True),
+        warnings=warned.SerializeToString(deterministic=True),
         checkpoints=Kept(checkpoints=[start]).SerializeToString(),
         why=_why(row, whole),
     )
