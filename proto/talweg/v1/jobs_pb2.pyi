@@ -1749,7 +1749,7 @@ class CompareJobsResponse(_message.Message):
     @_builtins.property
     def references(self) -> _containers.RepeatedCompositeFieldContainer[Global___CompareJobsResponse.Reference]:
         """What another predictor reaches on the same test data, best first: diagnostics.trivial and
-        diagnostics.baselines.
+        diagnostics.baseline.
         """
 
     def __init__(

@@ -782,7 +782,7 @@ class Diagnostics(_message.Message):
     RATE_RANGE_FIELD_NUMBER: _builtins.int
     GRADIENT_FLOW_FIELD_NUMBER: _builtins.int
     LOSS_LANDSCAPE_FIELD_NUMBER: _builtins.int
-    BASELINES_FIELD_NUMBER: _builtins.int
+    BASELINE_FIELD_NUMBER: _builtins.int
     trivial: _builtins.bool
     """Evaluate a trivial baseline on the test data, which ignores the inputs: it predicts the mean
     of the training targets, or the most frequent class or label with the class frequencies as
@@ -808,7 +808,7 @@ class Diagnostics(_message.Message):
         """After training, compute the loss landscape around the final weights. Off where absent."""
 
     @_builtins.property
-    def baselines(self) -> Global___Baselines:
+    def baseline(self) -> Global___Baselines:
         """After training, train the models that scikit-learn's users would take on the same split, and
         evaluate them on the test data. Off where absent. For the tasks regression (one target), binary,
         multiclass and ordinal.
@@ -822,11 +822,11 @@ class Diagnostics(_message.Message):
         rate_range: Global___RateRange | None = ...,
         gradient_flow: Global___GradientFlow | None = ...,
         loss_landscape: Global___LossLandscape | None = ...,
-        baselines: Global___Baselines | None = ...,
+        baseline: Global___Baselines | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_one_batch_steps", b"_one_batch_steps", "_trivial", b"_trivial", "baselines", b"baselines", "gradient_flow", b"gradient_flow", "loss_landscape", b"loss_landscape", "one_batch_steps", b"one_batch_steps", "rate_range", b"rate_range", "trivial", b"trivial"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_one_batch_steps", b"_one_batch_steps", "_trivial", b"_trivial", "baseline", b"baseline", "gradient_flow", b"gradient_flow", "loss_landscape", b"loss_landscape", "one_batch_steps", b"one_batch_steps", "rate_range", b"rate_range", "trivial", b"trivial"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_one_batch_steps", b"_one_batch_steps", "_trivial", b"_trivial", "baselines", b"baselines", "gradient_flow", b"gradient_flow", "loss_landscape", b"loss_landscape", "one_batch_steps", b"one_batch_steps", "rate_range", b"rate_range", "trivial", b"trivial"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_one_batch_steps", b"_one_batch_steps", "_trivial", b"_trivial", "baseline", b"baseline", "gradient_flow", b"gradient_flow", "loss_landscape", b"loss_landscape", "one_batch_steps", b"one_batch_steps", "rate_range", b"rate_range", "trivial", b"trivial"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__one_batch_steps: _TypeAlias = _typing.Literal["one_batch_steps"]  # noqa: Y015
     _WhichOneofArgType__one_batch_steps: _TypeAlias = _typing.Literal["_one_batch_steps", b"_one_batch_steps"]  # noqa: Y015

@@ -12,7 +12,7 @@ from tests.worker.training.jobs import job, run
 from talweg.worker import data
 
 SHORT: dict[str, Any] = {"training": {"epochs": 2}, "model": {"mlp": {"hidden": [8]}}}
-ALL: dict[str, Any] = {"diagnostics": {"baselines": {}}}
+ALL: dict[str, Any] = {"diagnostics": {"baseline": {}}}
 
 
 def told(**fields: Any) -> tuple[dict[str, float], Any, Any]:
@@ -52,7 +52,7 @@ def test_two_classes_and_several() -> None:
     assert values["gradient_boosting/auroc"] == pytest.approx(roc_auc_score(y_test, scores))
     values, spec, _ = told(task="multiclass", dataset="digits", loss="cross_entropy",
                            model={"convnet": {"channels": [4]}},
-                           diagnostics={"baselines": {"gradient_boosting": False}})  # fmt: skip
+                           diagnostics={"baseline": {"gradient_boosting": False}})  # fmt: skip
     x, y, x_test, y_test, _ = parts(spec)
     logistic = LogisticRegression(max_iter=1000).fit(x, y)
     assert values["linear/accuracy"] == pytest.approx(

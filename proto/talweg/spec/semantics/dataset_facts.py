@@ -15,6 +15,9 @@ def dataset_facts(message: Descriptor) -> DatasetFacts:
     return message.GetOptions().Extensions[options_pb2.dataset]
 
 
+_MOST_SAMPLES = 2**32 - 1
+
+
 def facts_of_chosen(dataset: Dataset) -> DatasetFacts | None:
     """Give the facts about the chosen data set; None where none is chosen.
 
@@ -30,7 +33,8 @@ def facts_of_chosen(dataset: Dataset) -> DatasetFacts | None:
     about = dataset.stored.facts
     return DatasetFacts(
         tasks=facts.tasks,
-        num_samples=about.num_samples,
+        # Of a message that somebody made by hand it may be anything.
+        num_samples=min(about.num_samples, _MOST_SAMPLES),
         shape=about.shape,
         num_classes=about.num_classes,
         num_targets=about.num_targets,

@@ -51,7 +51,7 @@ def baseline_metrics(
         Name and metrics, one model after another.
     """
     assert isinstance(task, OneTarget)
-    asked = spec.diagnostics.baselines
+    asked = spec.diagnostics.baseline
     x, x_test = (_vectors(split.x.numpy()) for split in (bundle.train, bundle.test))
     y = bundle.train.y.numpy().astype(np.float64)
     is_regression = tested.probabilities is None and tested.y_true.dtype.kind == "f"

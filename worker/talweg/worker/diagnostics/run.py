@@ -4,7 +4,7 @@ from talweg.spec import primary_metric
 from talweg.v1.jobs_pb2 import LogLine
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import training
-from talweg.worker.diagnostics.baselines import baseline_metrics, is_for
+from talweg.worker.diagnostics.baseline import baseline_metrics, is_for
 from talweg.worker.diagnostics.landscape import look_around
 from talweg.worker.diagnostics.one_batch import learn_one_batch
 from talweg.worker.diagnostics.rate_range import try_learning_rates
@@ -73,7 +73,7 @@ class _BySpec:
         Where the model is far worse it is told in any case, but for a job that will not have it.
         """
         spec, report = context.spec, context.report
-        if spec.diagnostics.HasField("baselines"):
+        if spec.diagnostics.HasField("baseline"):
             _compare_with_baselines(setup, tested, context)
         asked = spec.diagnostics.trivial
         if tested.predictions is None or (spec.HasField("diagnostics") and not asked):
