@@ -4,7 +4,7 @@ from talweg.spec import primary_metric
 from talweg.v1.jobs_pb2 import LogLine
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import training
-from talweg.worker.diagnostics.baseline import baseline_metrics, is_for
+from talweg.worker.diagnostics.baselines import baseline_metrics, is_for
 from talweg.worker.diagnostics.landscape import look_around
 from talweg.worker.diagnostics.one_batch import learn_one_batch
 from talweg.worker.diagnostics.rate_range import try_learning_rates
