@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[2]
 PUBLIC = [
     "CheckpointName", "Head", "LossOutput", "MAX_SPEC_BYTES", "MAX_VIOLATIONS", "Measured",
     "SpecError", "Violation", "arrays_of", "check", "check_continuation", "check_message",
-    "check_replay", "checkpoint_folder", "complete", "continuation_changes", "continuation_warnings", "datasets",
+    "check_replay", "checkpoint_folder", "complete", "continuation_changes",
+    "continuation_warnings", "datasets",
     "display_name", "divergence_lines", "drop_control", "escape_control", "examples_of",
     "facts", "facts_measured", "fill", "fill_message", "flatten", "from_dict", "goal_of",
     "has_class_weights", "has_control", "heads", "inputs_of", "is_blob_path", "is_job_id",
@@ -25,8 +26,8 @@ PUBLIC = [
     "is_worse_than_trivial", "job_id", "job_models", "job_name", "judges_loss", "kind", "label",
     "leaves", "loss_facts", "losses",
     "metrics_of", "models", "num_outputs", "optimizers", "output_activation", "output_of",
-    "outputs_of_head", "override", "parse", "pools_batch", "primary_metric", "reference_names", "read",
-    "read_shorthand", "recommend", "replay_lines", "seed_of", "spec_of_head", "split_sizes",
+    "outputs_of_head", "override", "parse", "pools_batch", "primary_metric", "read",
+    "read_shorthand", "recommend", "reference_names", "replay_lines", "seed_of", "spec_of_head", "split_sizes",
     "task_kind", "tasks", "to_dict", "to_yaml", "trivial_name", "undefined_when",
     "weight_fields",
 ]  # fmt: skip
