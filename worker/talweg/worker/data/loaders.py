@@ -152,4 +152,4 @@ LOADERS: dict[str, Callable[[Any], RawData]] = {
     "synthetic_multilabel": _synthetic_multilabel,
     "gaussian_ring": _gaussian_ring,
 }
-"""Every member of `Dataset` with its loader."""
+"""The loader of every built-in data set, but for those in `loading.DIVIDED`."""
