@@ -371,19 +371,27 @@ class GetUploadRequest(_message.Message):
 
     SHA256_FIELD_NUMBER: _builtins.int
     NUM_BYTES_FIELD_NUMBER: _builtins.int
+    FILE_NAME_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
     sha256: _builtins.str
     """sha256 of the file's bytes."""
     num_bytes: _builtins.int
     """Size of the file."""
+    file_name: _builtins.str
+    """As in the header that follows. A file that was read in the same way before need not be sent again."""
+    @_builtins.property
+    def options(self) -> _datasets_pb2.ReadOptions: ...
     def __init__(
         self,
         *,
         sha256: _builtins.str = ...,
         num_bytes: _builtins.int = ...,
+        file_name: _builtins.str = ...,
+        options: _datasets_pb2.ReadOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["num_bytes", b"num_bytes", "sha256", b"sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_name", b"file_name", "num_bytes", b"num_bytes", "options", b"options", "sha256", b"sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
