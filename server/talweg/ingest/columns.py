@@ -13,6 +13,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 NUM_BINS = 20
 MOST_VALUES = 1000
 _MOST_ROWS = 10
+_LARGE = 2.0**500
 _DTYPES = {
     DataColumn.NUMBER: "float64",
     DataColumn.INTEGER: "int64",
@@ -100,13 +101,14 @@ def _measure(about: DataColumn, numbers: np.ndarray[Any, Any]) -> None:
     if numbers.dtype == np.uint8:
         _measure_bytes(about, numbers)
         return
-    # By halves, as sums of very large numbers are beyond all numbers.
-    half = numbers.astype(np.float64) / 2
-    mean = float(half.mean())
-    about.mean = 2 * mean
-    about.sd = 2 * float(np.sqrt(np.square(half - mean).mean())) if low < high else 0.0
-    about.quantiles.extend(float(each) for each in 2 * np.quantile(half, QUANTILES))
-    about.histogram.extend(_histogram(half, low / 2, high / 2))
+    # Squares of very large numbers are beyond all numbers. A power of two changes no digit.
+    scale = _LARGE**2 if max(abs(low), abs(high)) > _LARGE else 1.0
+    scaled = numbers.astype(np.float64) / scale
+    mean = float(scaled.mean())
+    about.mean = scale * mean
+    about.sd = scale * float(np.sqrt(np.square(scaled - mean).mean())) if low < high else 0.0
+    about.quantiles.extend(scale * float(each) for each in np.quantile(scaled, QUANTILES))
+    about.histogram.extend(_histogram(scaled, low / scale, high / scale))
 
 
 def _measure_bytes(about: DataColumn, numbers: np.ndarray[Any, Any]) -> None:

@@ -3,7 +3,6 @@
 from pathlib import PurePath
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 
 from talweg.ingest.problems import MOST_PROBLEMS, Problem, Refused, names_text, quoted
@@ -11,6 +10,7 @@ from talweg.ingest.request import Column, Content, Request
 from talweg.ingest.tables.delimiter import delimiter_of, header_of, sample_of
 from talweg.ingest.tables.encoding import encoding_of
 from talweg.ingest.tables.header import header_problems
+from talweg.ingest.tables.long_texts import refuse_long_text
 from talweg.ingest.tables.text_types import TextOptions, column_of_text
 from talweg.v1.datasets_pb2 import ReadOptions
 
@@ -20,8 +20,6 @@ MISSING = (
 """Texts that mean a missing value where the options name none; the empty text always does."""
 _MOST_BLOCK = 1 << 26
 _LEAST_BLOCK = 1 << 20
-MOST_TEXT_BYTES = 100_000
-"""So long a single text may be."""
 
 
 def read_csv(request: Request) -> Content:
@@ -59,15 +57,12 @@ def read_csv(request: Request) -> Content:
     columns: list[Column] = []
     notes: list[str] = []
     problems = []
-    for index, column_name in enumerate(header):
+    for column_name in header:
         # One by one: the text of a column goes once its values are there.
         text = table.column(0)
         table = table.remove_column(0)
-        problem = _long_text(text, column_name)
-        if problem is not None:
-            problems.append(problem)
-            continue
         try:
+            refuse_long_text(column_name, text)
             column, note = column_of_text(column_name, text, of_text)
         except Refused as exc:
             problems += exc.problems
@@ -76,7 +71,7 @@ def read_csv(request: Request) -> Content:
             continue
         columns.append(column)
         notes += note
-        del text, index
+        del text
     if problems:
         raise Refused(*problems)
     return Content(columns, len(columns[0].values), options, notes=notes)
@@ -184,17 +179,3 @@ def _refuse_open_quote(table: pa.Table, request: Request) -> None:
                 'values in quotes end with a quote (")',
             )
         )
-
-
-def _long_text(text: pa.ChunkedArray, name: str) -> Problem | None:
-    lengths = pc.binary_length(text)
-    longest = pc.max(lengths).as_py() or 0
-    if longest <= MOST_TEXT_BYTES:
-        return None
-    row = pc.index(lengths, longest).as_py()
-    return Problem(
-        f"row {row + 1}, column {quoted(name)}",
-        f"a text of {longest:,} bytes",
-        f"at most {MOST_TEXT_BYTES:,} bytes",
-        "leave the column out: models take numbers, dates and categories",
-    )
