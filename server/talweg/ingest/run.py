@@ -23,7 +23,12 @@ def run(request: Request) -> None:
         (request.folder / "problems.json").write_text(json.dumps(problems))
         return
     info = describe(content)
-    info.digest, info.num_bytes = write(content, request.folder)
+    written = write(content, request.folder)
+    info.digest, info.data_sha256, info.num_bytes = (
+        written.digest,
+        written.sha256,
+        written.num_bytes,
+    )
     text = json_format.MessageToJson(info, preserving_proto_field_name=True)
     (request.folder / "info.json").write_text(text)
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import pyarrow as pa
 from google.protobuf import json_format
 
 from talweg.ingest.request import Content
-from talweg.v1.datasets_pb2 import ReadOptions
 
 _PIECE = 1 << 20
 _ALIGNMENT = 8
@@ -28,19 +28,34 @@ _DTYPES = {
 }
 
 
-def write(content: Content, folder: Path) -> tuple[str, int]:
-    """Write data.arrow or data.safetensors.
+@dataclass(frozen=True)
+class Written:
+    """What was written."""
 
-    Returns:
-        The digest of the content and of how it was read, and the file's size.
-    """
+    digest: str
+    """sha256 of the content and of how it was read."""
+    sha256: str
+    """Of the file alone."""
+    num_bytes: int
+    """Its size."""
+
+
+def write(content: Content, folder: Path) -> Written:
+    """Write data.arrow or data.safetensors."""
     if content.is_table:
         path = folder / "data.arrow"
         _write_table(content, path)
     else:
         path = folder / "data.safetensors"
         _write_arrays({each.name: each.values for each in content.columns}, path)
-    return _digest(path, content.options), path.stat().st_size
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+    sha256 = digest.hexdigest()
+    as_used = json_format.MessageToDict(content.options, preserving_proto_field_name=True)
+    digest.update(b"\0" + json.dumps(as_used, sort_keys=True).encode())
+    return Written(digest.hexdigest(), sha256, path.stat().st_size)
 
 
 def _write_table(content: Content, path: Path) -> None:
@@ -73,13 +88,3 @@ def _write_arrays(arrays: dict[str, np.ndarray[Any, Any]], path: Path) -> None:
         file.write(struct.pack("<Q", len(text)) + text)
         for name in names:
             np.ascontiguousarray(arrays[name]).tofile(file)
-
-
-def _digest(path: Path, options: ReadOptions) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            digest.update(piece)
-    as_used = json_format.MessageToDict(options, preserving_proto_field_name=True)
-    digest.update(b"\0" + json.dumps(as_used, sort_keys=True).encode())
-    return digest.hexdigest()

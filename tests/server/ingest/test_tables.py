@@ -2,7 +2,9 @@
 
 import datetime
 import decimal
+import hashlib
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -93,7 +95,7 @@ def test_one_column_needs_no_delimiter(tmp_path: Path) -> None:
 
 def test_options_decide_what_columns_are(tmp_path: Path) -> None:
     content = b"zip,grade,x\n10115,1,-\n80331,2,1\n10115,10,?\n"
-    options = {"texts": ["zip"], "categories": ["grade"], "missing": ["-", "?"]}
+    options: dict[str, Any] = {"texts": ["zip"], "categories": ["grade"], "missing": ["-", "?"]}
     result = read(tmp_path, content, **options)
     assert result.types == {"zip": "CATEGORY", "grade": "CATEGORY", "x": "INTEGER"}
     assert [each.value for each in result.column("grade").values] == ["1", "2", "10"]
@@ -106,6 +108,8 @@ def test_the_same_content_has_the_same_digest(tmp_path: Path) -> None:
     first = read(tmp_path / "a", b"a,b\n1,x\n2,y\n")
     second = read(tmp_path / "b", b"a,b\r\n1,x\r\n2,y", "other.csv")
     assert first.info.digest == second.info.digest
+    data = (first.folder / "data.arrow").read_bytes()
+    assert first.info.data_sha256 == hashlib.sha256(data).hexdigest()
     assert read(tmp_path / "c", b"a,b\n1,x\n3,y\n").info.digest != first.info.digest
 
 

@@ -128,6 +128,18 @@ async def test_a_replay_reads_what_the_job_has_read(rules: Rules) -> None:
     assert "which was deleted" in (await violations(rules, replay))["dataset.stored.name"]
 
 
+async def test_a_job_that_goes_on_reads_what_the_other_has_read(rules: Rules) -> None:
+    old = houses(rules, 40)
+    row = await ended(rules, await rules.submit(job()))
+    houses(rules, 50)
+    further = job()
+    further.continued_from.job = row.name
+    # The job has no checkpoint: that alone is wrong, and not the data.
+    assert set(await violations(rules, further)) == {"continued_from.job"}
+    delete(rules, f"houses@{old}", force=True)
+    assert "which was deleted" in (await violations(rules, further))["dataset.stored.name"]
+
+
 async def test_a_request_id_stands_for_the_body_as_it_was_sent(rules: Rules) -> None:
     old = houses(rules, 40)
     row = await rules.submit(job(), request_id="r")

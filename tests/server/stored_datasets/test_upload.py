@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -296,9 +297,9 @@ async def test_a_full_disk_is_said_and_the_server_goes_on(
         error = await refused(running, messages(header(LARGE), LARGE))
     assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "the server's disk is full" in str(error.details())
-    usage = staging.shutil.disk_usage(tmp_path)
+    usage = shutil.disk_usage(tmp_path)
     with monkeypatch.context() as patched:
-        patched.setattr(staging.shutil, "disk_usage", lambda _: usage._replace(free=10))
+        patched.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10))
         error = await refused(running, messages(header(LARGE), LARGE))
     assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "has room for 10 bytes" in str(error.details())
