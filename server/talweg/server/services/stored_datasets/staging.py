@@ -51,14 +51,22 @@ class Staging:
         self._active: dict[str, StagedFile] = {}
 
     async def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run a function that waits for files in a thread.
+        """Run a function that waits for files in a thread; it ends even where this is cancelled.
 
         Raises:
             DiskFull: There is no room left.
         """
         loop = asyncio.get_running_loop()
+        work = loop.run_in_executor(self._threads, lambda: function(*args, **kwargs))
         try:
-            return await loop.run_in_executor(self._threads, lambda: function(*args, **kwargs))
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            # What it works on must not be closed or removed under it.
+            while not work.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([work])
+            work.exception()
+            raise
         except OSError as exc:
             if exc.errno in _FULL:
                 raise _full() from exc
@@ -107,7 +115,7 @@ class Staging:
         try:
             await self.run(file.begin)
         except BaseException:
-            self.let_go(file)
+            file.close()
             raise
         return file
 

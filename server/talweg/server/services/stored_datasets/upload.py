@@ -101,11 +101,14 @@ class UploadService:
         known = await self._known(plan)
         if known is not None:
             return known, info_of(known)
-        first = await anext(_chunks(requests), None)
+        chunks = _chunks(requests)
+        first = await anext(chunks, None)
         with await self._staging.open(
             plan.sha256, plan.num_bytes, offset=None if first is None else first.offset
         ) as file:
-            await self._receive(plan, file, first, requests)
+            if first is not None:
+                await _write_all(plan, file, first, chunks)
+            _check_whole(plan, file)
             try:
                 answer = await self._store(plan, file)
             except (UnreadableData, DataTooLarge):
@@ -120,46 +123,6 @@ class UploadService:
             row = await self._database.reading(stored_datasets.read_before, plan.read_key)
             return None if row is None else replace(row, name="")
         return await self._database.writing(_record_again, plan)
-
-    async def _receive(
-        self,
-        plan: UploadPlan,
-        file: StagedFile,
-        first: UploadChunk | None,
-        requests: AsyncIterator[UploadStoredDatasetRequest],
-    ) -> None:
-        if first is not None:
-            await self._add(plan, file, first)
-            async for chunk in _chunks(requests):
-                await self._add(plan, file, chunk)
-        if file.offset < plan.num_bytes:
-            raise UploadOutOfPlace(
-                f"{file.offset:,} of {plan.num_bytes:,} bytes have arrived: go on there",
-                offset=file.offset,
-            )
-        digest = file.hexdigest()
-        if digest != plan.sha256:
-            file.remove()
-            description = (
-                f"must be the sha256 of the bytes that arrived, which is {digest}, but got "
-                f"{plan.sha256}: the file has changed meanwhile, or was damaged on its way; "
-                "upload it again"
-            )
-            raise InvalidUpload.of("header.sha256", description)
-
-    async def _add(self, plan: UploadPlan, file: StagedFile, chunk: UploadChunk) -> None:
-        size = len(chunk.data)
-        if size > MAX_CHUNK_BYTES:
-            raise InvalidUpload.of(
-                "chunk.data", f"must have <= {MAX_CHUNK_BYTES:,} bytes, but has {size:,}"
-            )
-        if chunk.offset + size > plan.num_bytes:
-            raise InvalidUpload.of(
-                "chunk.data",
-                f"must end within the {plan.num_bytes:,} bytes that the header tells of, but ends "
-                f"at {chunk.offset + size:,}",
-            )
-        await file.add(chunk.offset, chunk.data)
 
     async def _store(
         self, plan: UploadPlan, file: StagedFile
@@ -222,3 +185,53 @@ async def _chunks(
                 fields=[FieldProblem("chunk", "must be in each message behind the header")],
             )
         yield request.chunk
+
+
+async def _write_all(
+    plan: UploadPlan, file: StagedFile, first: UploadChunk, others: AsyncIterator[UploadChunk]
+) -> None:
+    """Write chunks, each while the next one arrives."""
+    _check_chunk(plan, first)
+    writing = asyncio.ensure_future(file.add(first.offset, first.data))
+    try:
+        async for chunk in others:
+            _check_chunk(plan, chunk)
+            await writing
+            writing = asyncio.ensure_future(file.add(chunk.offset, chunk.data))
+        await writing
+    finally:
+        # Nothing may be written any more once the file is closed.
+        await asyncio.wait([writing])
+        if not writing.cancelled():
+            writing.exception()
+
+
+def _check_whole(plan: UploadPlan, file: StagedFile) -> None:
+    if file.offset < plan.num_bytes:
+        raise UploadOutOfPlace(
+            f"{file.offset:,} of {plan.num_bytes:,} bytes have arrived: go on there",
+            offset=file.offset,
+        )
+    digest = file.hexdigest()
+    if digest != plan.sha256:
+        file.remove()
+        raise InvalidUpload.of(
+            "header.sha256",
+            f"must be the sha256 of the bytes that arrived, which is {digest}, but got "
+            f"{plan.sha256}: the file has changed meanwhile, or was damaged on its way; upload it "
+            "again",
+        )
+
+
+def _check_chunk(plan: UploadPlan, chunk: UploadChunk) -> None:
+    size = len(chunk.data)
+    if size > MAX_CHUNK_BYTES:
+        raise InvalidUpload.of(
+            "chunk.data", f"must have <= {MAX_CHUNK_BYTES:,} bytes, but has {size:,}"
+        )
+    if chunk.offset + size > plan.num_bytes:
+        raise InvalidUpload.of(
+            "chunk.data",
+            f"must end within the {plan.num_bytes:,} bytes that the header tells of, but ends "
+            f"at {chunk.offset + size:,}",
+        )
