@@ -61,6 +61,30 @@ async def test_time_is_limited(tmp_path: Path) -> None:
         await read(tmp_path, b"a\n1\n", seconds=0.01)
 
 
+@pytest.mark.parametrize(
+    ("script", "error", "said"),
+    [
+        ("kill -SEGV $$", UnreadableData, "its reader broke down"),
+        ("kill -ALRM $$", DataTooLarge, "TALWEG_INGEST_SECONDS"),
+        ("kill -KILL $$", DataTooLarge, "TALWEG_INGEST_MEMORY_BYTES"),
+        ("echo std::bad_alloc >&2; exit 1", DataTooLarge, "TALWEG_INGEST_MEMORY_BYTES"),
+    ],
+)
+async def test_a_process_that_breaks_down_is_told_by_its_end(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    script: str,
+    error: type[Exception],
+    said: str,
+) -> None:
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o700)
+    monkeypatch.setattr("sys.executable", str(program))
+    with pytest.raises(error, match=said):
+        await read(tmp_path, b"a\n1\n")
+
+
 async def test_an_end_that_nobody_foresaw_is_an_internal_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

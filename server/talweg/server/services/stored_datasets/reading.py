@@ -27,6 +27,11 @@ _NUM_AT_ONCE = 2
 _MOST_LOGGED = 4000
 # What a reader gets of this process's environment: secrets stay here.
 _PASSED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
+# The server's own limit, and those that the process has set itself.
+_TIME_IS_UP = (None, -signal.SIGXCPU, -signal.SIGALRM)
+# What a process without memory ends by, or says last.
+_KILLED = (-signal.SIGKILL, -signal.SIGABRT)
+_OF_MEMORY = (b"MemoryError", b"bad_alloc", b"annot allocate memory", b"failed to map segment")
 _DATA = ("data.arrow", "data.safetensors")
 
 
@@ -120,7 +125,7 @@ class Reader:
         if problems.exists():
             raise _refused(json.loads(problems.read_bytes()))
         seconds = self._limits.time.total_seconds()
-        if status is None or status == -signal.SIGXCPU:
+        if status in _TIME_IS_UP:
             raise DataTooLarge(
                 f"reading the file takes more than {seconds:g} s: divide it, or have "
                 "TALWEG_INGEST_SECONDS raised"
@@ -130,11 +135,16 @@ class Reader:
         if status == 0 and info.exists() and len(data) == 1:
             message = json_format.Parse(info.read_bytes(), StoredDataset())
             return Read(message, data[0])
-        if b"MemoryError" in errors or status in (-signal.SIGKILL, -signal.SIGABRT):
+        if status in _KILLED or any(text in errors for text in _OF_MEMORY):
             raise DataTooLarge(
                 f"reading the file takes more than {self._limits.memory_bytes:,} bytes of memory: "
                 "divide it, or have TALWEG_INGEST_MEMORY_BYTES raised"
             )
+        if status is not None and status < 0:
+            # A library has broken on it, as a file can be made to do.
+            log.warning("reading a file was ended by signal %d", -status)
+            found = f"content on which its reader broke down (signal {-status})"
+            raise _refused([{"place": "", "found": found, "allowed": "a file of its format"}])
         text = errors[-_MOST_LOGGED:].decode(errors="replace")
         log.error("reading a file failed with status %s: %s", status, text)
         raise InternalError
