@@ -81,6 +81,11 @@ def test_the_server_takes_its_settings(services: dict[str, dict[str, Any]]) -> N
     assert settings.listen == f"0.0.0.0:{port}"
     assert dockerfile(services["server"]).one("EXPOSE") == port
     assert ServerSettings().listen.endswith(f":{port}")
+    in_image = ServerSettings.from_env(dockerfile(services["server"]).env)
+    uploads, blobs = services["server"]["volumes"]
+    assert uploads.split(":")[1] == in_image.uploads
+    # Workers read the data that the server stores.
+    assert blobs == f"blobs:{in_image.blobs}" == services["worker"]["volumes"][1]
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,8 @@ def test_server_and_worker_train_a_job_together(
             "TALWEG_LISTEN": f"0.0.0.0:{port}",
             "TALWEG_BROKER_URL": broker_url,
             "TALWEG_DATABASE_URL": f"sqlite:///{tmp_path}/talweg.db",
+            "TALWEG_BLOBS": str(tmp_path / "blobs"),
+            "TALWEG_UPLOADS": str(tmp_path / "uploads"),
         }
         worker_image.env = {
             "TALWEG_ADDRESS": f"127.0.0.1:{port}",

@@ -18,11 +18,13 @@ from talweg.server.store.database import Changes, Database
 from talweg.server.store.schema import metadata
 from talweg.v1.catalog_pb2_grpc import CatalogServiceStub
 from talweg.v1.jobs_pb2_grpc import JobServiceStub
+from talweg.v1.stored_datasets_pb2_grpc import StoredDatasetServiceStub
 from talweg.v1.workers_pb2_grpc import WorkerServiceStub
 
 if TYPE_CHECKING:
     from talweg.v1.catalog_pb2_grpc import CatalogServiceAsyncStub
     from talweg.v1.jobs_pb2_grpc import JobServiceAsyncStub
+    from talweg.v1.stored_datasets_pb2_grpc import StoredDatasetServiceAsyncStub
     from talweg.v1.workers_pb2_grpc import WorkerServiceAsyncStub
 
 
@@ -91,6 +93,7 @@ class Running:
     jobs: "JobServiceAsyncStub"
     workers: "WorkerServiceAsyncStub"
     catalog: "CatalogServiceAsyncStub"
+    data: "StoredDatasetServiceAsyncStub"
 
 
 Start = Callable[..., Coroutine[Any, Any, Running]]
@@ -106,6 +109,8 @@ async def start(tmp_path: Path, redis_url: str) -> AsyncIterator[Start]:
                 "listen": "127.0.0.1:0",
                 "database_url": f"sqlite:///{tmp_path}/talweg.db",
                 "broker_url": redis_url,
+                "blobs": str(tmp_path / "blobs"),
+                "uploads": str(tmp_path / "uploads"),
             }
             server = Server(Settings(**(given | settings)))
             await server.start()
@@ -118,6 +123,7 @@ async def start(tmp_path: Path, redis_url: str) -> AsyncIterator[Start]:
                 JobServiceStub(channel),
                 WorkerServiceStub(channel),
                 CatalogServiceStub(channel),
+                StoredDatasetServiceStub(channel),
             )
 
         yield start

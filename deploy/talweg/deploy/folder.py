@@ -43,8 +43,13 @@ class Folder:
 
     @property
     def blobs(self) -> Path:
-        """Checkpoints."""
+        """Checkpoints and stored data sets."""
         return self.root / "blobs"
+
+    @property
+    def uploads(self) -> Path:
+        """Files that are being uploaded."""
+        return self.root / "uploads"
 
     @property
     def broker(self) -> Path:
@@ -105,6 +110,7 @@ class Folder:
         for path in (
             self.spool,
             self.blobs,
+            self.uploads,
             self.broker,
             self.tracking,
             self.logs,

@@ -9,8 +9,16 @@ ServerError
 │   ├── BadOrder
 │   ├── BadPageToken
 │   ├── BadGrouping
-│   └── BadMetric
+│   ├── BadMetric
+│   ├── InvalidUpload       the messages of an upload are not what was agreed
+│   └── UnreadableData      a file's content cannot be stored; carries the places
 ├── JobNotFound
+├── DatasetNotFound
+├── DatasetInUse            jobs read it
+├── UploadOutOfPlace        other bytes are due; says which
+├── UploadTooLarge
+├── DataTooLarge            reading it takes more memory or time than it may
+├── DiskFull
 ├── RequestIdReused
 ├── JobEnded                the job is over, and the call needs one that is not
 ├── JobNotEnded             the reverse
@@ -22,6 +30,7 @@ ServerError
 ├── Unavailable             later it may work
 │   ├── DatabaseUnavailable
 │   ├── BrokerUnavailable
+│   ├── BlobsUnavailable
 │   └── ShuttingDown
 └── CannotStart             never reaches a client
     ├── BadSetting
@@ -114,6 +123,14 @@ class BadMetric(InvalidRequest):
     """A metric that the jobs cannot have, or no common one."""
 
 
+class InvalidUpload(InvalidRequest):
+    """An upload begins without a header, or a chunk is not as agreed."""
+
+
+class UnreadableData(InvalidRequest):
+    """A file that cannot be stored as it is; carries each problem with its place in the file."""
+
+
 class JobNotFound(ServerError):
     """There is no such job."""
 
@@ -172,6 +189,39 @@ class JobInUse(ServerError):
         )
 
 
+class DatasetNotFound(ServerError):
+    """There is no such data set, or no such version of it."""
+
+
+class DatasetInUse(ServerError):
+    """Jobs read the data set that is to be deleted."""
+
+
+class UploadOutOfPlace(ServerError):
+    """Bytes came that are not the next ones, or too few came."""
+
+    def __init__(self, message: str, *, offset: int) -> None:
+        """Make the error.
+
+        Args:
+            message: For people.
+            offset: Where the upload can go on.
+        """
+        super().__init__(message, metadata={"offset": str(offset)})
+
+
+class UploadTooLarge(ServerError):
+    """A file is larger than this server takes."""
+
+
+class DataTooLarge(ServerError):
+    """Reading a file takes more memory or time than it may."""
+
+
+class DiskFull(ServerError):
+    """There is no room for a file."""
+
+
 class StaleLease(ServerError):
     """The caller does not hold the job any more."""
 
@@ -202,6 +252,10 @@ class DatabaseUnavailable(Unavailable):
 
 class BrokerUnavailable(Unavailable):
     """The broker does not answer. No call needs it: jobs are taken, and wait."""
+
+
+class BlobsUnavailable(Unavailable):
+    """The blob store does not answer, or cannot be written."""
 
 
 class ShuttingDown(Unavailable):

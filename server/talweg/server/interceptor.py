@@ -1,7 +1,7 @@
 """Turns what servicers raise into statuses."""
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, TypeAlias
 
@@ -40,9 +40,13 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             return None  # type: ignore[return-value]
         method = handler_call_details.method
         read, write = handler.request_deserializer, handler.response_serializer
-        if handler.request_streaming:
+        if handler.request_streaming and not handler.response_streaming:
+            wrapped: Any = grpc.stream_unary_rpc_method_handler(
+                _stream_unary(handler.stream_unary, method), _checked(read, method), write
+            )
+        elif handler.request_streaming:
             # Only reflection's own, which refuses an empty request in its answer.
-            wrapped: Any = grpc.stream_stream_rpc_method_handler(
+            wrapped = grpc.stream_stream_rpc_method_handler(
                 handler.stream_stream, _readable_or_empty(read), write
             )
         elif handler.response_streaming:
@@ -103,6 +107,25 @@ def _unary(
         await _abort(context, status)
 
     return call
+
+
+def _stream_unary(
+    behaviour: Callable[[Any, Context], Awaitable[Any]], method: str
+) -> Callable[[Any, Context], Awaitable[Any]]:
+    async def call(requests: AsyncIterator[Any], context: Context) -> Any:
+        try:
+            async with aclosing(_each_taken(requests)) as taken:
+                return await behaviour(taken, context)
+        except Exception as exc:
+            status = _status_of(exc, method)
+        await _abort(context, status)
+
+    return call
+
+
+async def _each_taken(requests: AsyncIterator[Any]) -> AsyncGenerator[Any]:
+    async for request in requests:
+        yield _taken(request)
 
 
 def _stream(

@@ -5,6 +5,7 @@ import logging
 import signal
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -24,6 +25,7 @@ from talweg.server.queueing.wake_ups import WakeUps
 from talweg.server.reflection import add_reflection
 from talweg.server.servicers.catalog import CatalogServicer
 from talweg.server.servicers.jobs import JobServicer, JobServices
+from talweg.server.servicers.stored_datasets import DatasetServices, StoredDatasetServicer
 from talweg.server.servicers.system import SystemServicer
 from talweg.server.servicers.workers import WorkerServicer
 from talweg.server.services.attempts.leases import LeaseService
@@ -37,15 +39,22 @@ from talweg.server.services.retention.collection import CollectionService
 from talweg.server.services.retention.deletion import DeletionService
 from talweg.server.services.retention.folders import FolderService
 from talweg.server.services.status import StatusService
+from talweg.server.services.stored_datasets.deletion import DatasetDeletionService
+from talweg.server.services.stored_datasets.lookup import LookupService
+from talweg.server.services.stored_datasets.reading import Reader, ReadLimits
+from talweg.server.services.stored_datasets.staging import Staging
+from talweg.server.services.stored_datasets.storage import DatasetStorage
+from talweg.server.services.stored_datasets.upload import UploadService
 from talweg.server.services.submission.submit import SubmissionService
 from talweg.server.services.watching import WatchService
 from talweg.server.settings import Settings
 from talweg.server.store import events, migrate
 from talweg.server.store.database import Changes, Database
 from talweg.spec.ready import write_ready_file
-from talweg.v1 import catalog_pb2, jobs_pb2, system_pb2, workers_pb2
+from talweg.v1 import catalog_pb2, jobs_pb2, stored_datasets_pb2, system_pb2, workers_pb2
 from talweg.v1.catalog_pb2_grpc import add_CatalogServiceServicer_to_server
 from talweg.v1.jobs_pb2_grpc import add_JobServiceServicer_to_server
+from talweg.v1.stored_datasets_pb2_grpc import add_StoredDatasetServiceServicer_to_server
 from talweg.v1.system_pb2_grpc import add_SystemServiceServicer_to_server
 from talweg.v1.workers_pb2_grpc import add_WorkerServiceServicer_to_server
 
@@ -56,6 +65,7 @@ SERVICES = (
     workers_pb2.DESCRIPTOR.services_by_name["WorkerService"].full_name,
     catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"].full_name,
     system_pb2.DESCRIPTOR.services_by_name["SystemService"].full_name,
+    stored_datasets_pb2.DESCRIPTOR.services_by_name["StoredDatasetService"].full_name,
 )
 """The full names of Talweg's own services."""
 
@@ -95,6 +105,8 @@ class Server:
         self._reaper = Reaper(self.database, max_lost_attempts=settings.max_lost_attempts)
         self._submission = SubmissionService(self.database)
         self._collection = CollectionService(self.database, keep_days=settings.keep_days)
+        self._staging = Staging(Path(settings.uploads))
+        self._storage = DatasetStorage(self.database, settings.blobs)
         self._health = HealthServicer()
         self._duties: list[asyncio.Task[None]] = []
         self._grpc = grpc.aio.server(
@@ -126,6 +138,8 @@ class Server:
             self._presence.run,
             self._reaper.run,
             self._collection.run,
+            self._staging.clean,
+            self._storage.run,
             self._stream.write,
             self._stream.read,
             self._check_watchers,
@@ -151,6 +165,7 @@ class Server:
 
     def _close(self) -> None:
         self._submission.close()
+        self._staging.close()
         self._presence.close()
         self._dispatcher.close()
         self.database.close()
@@ -203,9 +218,26 @@ class Server:
         add_SystemServiceServicer_to_server(
             SystemServicer(StatusService(database, self._presence, tracking)), self._grpc
         )
+        self._add_stored_datasets()
         add_CatalogServiceServicer_to_server(CatalogServicer(), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         add_reflection(self._grpc, (*SERVICES, health.SERVICE_NAME))
+
+    def _add_stored_datasets(self) -> None:
+        settings = self._settings
+        reader = Reader(ReadLimits(settings.ingest_memory_bytes, settings.ingest_time))
+        services = DatasetServices(
+            upload=UploadService(
+                self.database,
+                self._staging,
+                reader,
+                self._storage,
+                max_bytes=settings.max_upload_bytes,
+            ),
+            lookup=LookupService(self.database),
+            deletion=DatasetDeletionService(self.database, self._storage),
+        )
+        add_StoredDatasetServiceServicer_to_server(StoredDatasetServicer(services), self._grpc)
 
     def _listen(self) -> str:
         listen = self._settings.listen

@@ -13,6 +13,8 @@ from talweg.spec.ready import READY_FILE
 
 _MAX_SECONDS = 86_400
 _MOST_DAYS = 36_500
+# The libraries that read files need so much address space before they read anything.
+_LEAST_MEMORY = 1024**3
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -54,6 +56,22 @@ class Settings:
     """TALWEG_KEEP_DAYS: jobs that ended so many days ago are deleted, but for the best of each
     experiment and those that others need. All are kept if it is not set."""
 
+    blobs: str = ".talweg/blobs"
+    """TALWEG_BLOBS: where stored data sets are kept: a folder or a URL that fsspec knows, such as
+    s3://bucket/folder; the same as the workers'."""
+
+    uploads: str = ".talweg/uploads"
+    """TALWEG_UPLOADS: a folder on this machine's disk for files that are being uploaded."""
+
+    max_upload_bytes: int = 10 * 1024**3
+    """TALWEG_MAX_UPLOAD_BYTES: the largest file that is taken."""
+
+    ingest_memory_bytes: int = 8 * 1024**3
+    """TALWEG_INGEST_MEMORY_BYTES: how much memory the process that reads a file may take."""
+
+    ingest_time: timedelta = timedelta(minutes=30)
+    """TALWEG_INGEST_SECONDS: how long reading a file may take."""
+
     ready_file: Path | None = None
     """TALWEG_READY_FILE: a file to write {"pid", "address"} to once the server serves."""
 
@@ -82,6 +100,19 @@ class Settings:
             raise BadSetting(
                 f"TALWEG_MAX_WATCHES must be >= 1 and < {MAX_STREAMS}, the calls that one "
                 f"connection may hold, but got {self.max_watches}"
+            )
+        if self.max_upload_bytes < 1:
+            raise BadSetting(
+                f"TALWEG_MAX_UPLOAD_BYTES must be >= 1, but got {self.max_upload_bytes}"
+            )
+        if self.ingest_memory_bytes < _LEAST_MEMORY:
+            raise BadSetting(
+                f"TALWEG_INGEST_MEMORY_BYTES must be >= {_LEAST_MEMORY}, "
+                f"but got {self.ingest_memory_bytes}"
+            )
+        if self.ingest_time < timedelta(seconds=1):
+            raise BadSetting(
+                f"TALWEG_INGEST_SECONDS must be >= 1, but got {self.ingest_time.total_seconds():g}"
             )
         if self.keep_days is not None and not 0 < self.keep_days <= _MOST_DAYS:
             raise BadSetting(
@@ -123,6 +154,13 @@ class Settings:
             max_watches=_whole(values, "TALWEG_MAX_WATCHES", cls.max_watches),
             public_tracking_uri=values.get("TALWEG_PUBLIC_TRACKING_URI", "").rstrip("/"),
             keep_days=_days(values, "TALWEG_KEEP_DAYS"),
+            blobs=values.get("TALWEG_BLOBS", cls.blobs),
+            uploads=values.get("TALWEG_UPLOADS", cls.uploads),
+            max_upload_bytes=_whole(values, "TALWEG_MAX_UPLOAD_BYTES", cls.max_upload_bytes),
+            ingest_memory_bytes=_whole(
+                values, "TALWEG_INGEST_MEMORY_BYTES", cls.ingest_memory_bytes
+            ),
+            ingest_time=_seconds(values, "TALWEG_INGEST_SECONDS", cls.ingest_time),
             ready_file=Path(ready_file) if ready_file else None,
             log_level=values.get("TALWEG_LOG_LEVEL", cls.log_level).upper(),
         )

@@ -38,6 +38,14 @@ TABLE: Mapping[type[errors.ServerError], Mapped] = {
     errors.BadPageToken: Mapped(grpc.StatusCode.INVALID_ARGUMENT, "BAD_PAGE_TOKEN"),
     errors.BadGrouping: Mapped(grpc.StatusCode.INVALID_ARGUMENT, "BAD_GROUPING"),
     errors.BadMetric: Mapped(grpc.StatusCode.INVALID_ARGUMENT, "BAD_METRIC"),
+    errors.InvalidUpload: Mapped(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_UPLOAD"),
+    errors.UnreadableData: Mapped(grpc.StatusCode.INVALID_ARGUMENT, "UNREADABLE_DATA"),
+    errors.DatasetNotFound: Mapped(grpc.StatusCode.NOT_FOUND, "DATASET_NOT_FOUND"),
+    errors.DatasetInUse: Mapped(grpc.StatusCode.FAILED_PRECONDITION, "DATASET_IN_USE"),
+    errors.UploadOutOfPlace: Mapped(grpc.StatusCode.ABORTED, "UPLOAD_OUT_OF_PLACE"),
+    errors.UploadTooLarge: Mapped(grpc.StatusCode.RESOURCE_EXHAUSTED, "UPLOAD_TOO_LARGE"),
+    errors.DataTooLarge: Mapped(grpc.StatusCode.RESOURCE_EXHAUSTED, "DATA_TOO_LARGE"),
+    errors.DiskFull: Mapped(grpc.StatusCode.RESOURCE_EXHAUSTED, "DISK_FULL"),
     errors.JobNotFound: Mapped(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"),
     errors.RequestIdReused: Mapped(grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"),
     errors.JobEnded: Mapped(grpc.StatusCode.FAILED_PRECONDITION, "JOB_ENDED"),
@@ -49,6 +57,7 @@ TABLE: Mapping[type[errors.ServerError], Mapped] = {
     errors.InternalError: Mapped(grpc.StatusCode.INTERNAL, "INTERNAL"),
     errors.DatabaseUnavailable: Mapped(grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE"),
     errors.BrokerUnavailable: Mapped(grpc.StatusCode.UNAVAILABLE, "BROKER_UNAVAILABLE"),
+    errors.BlobsUnavailable: Mapped(grpc.StatusCode.UNAVAILABLE, "BLOBS_UNAVAILABLE"),
     errors.ShuttingDown: Mapped(grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN"),
 }
 

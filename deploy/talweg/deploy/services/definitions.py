@@ -200,6 +200,7 @@ class EmbeddedPlan:
             env={
                 "TALWEG_LISTEN": self._ports.address(SERVER),
                 "TALWEG_DATABASE_URL": url,
+                "TALWEG_UPLOADS": os.environ.get("TALWEG_UPLOADS") or str(self._folder.uploads),
                 "TALWEG_PUBLIC_TRACKING_URI": os.environ.get("TALWEG_PUBLIC_TRACKING_URI")
                 or self.tracking_uri,
                 READY_FILE: str(ready_file),

@@ -45,6 +45,7 @@ _ELSEWHERE = {
     "google.rpc.Status": "https://google.aip.dev/193",
     "google.protobuf.Timestamp": "https://protobuf.dev/reference/protobuf/google.protobuf/#timestamp",
     "google.protobuf.Duration": "https://protobuf.dev/reference/protobuf/google.protobuf/#duration",
+    "google.protobuf.Empty": "https://protobuf.dev/reference/protobuf/google.protobuf/#empty",
 }
 _SCALARS = {
     number: name.removeprefix("TYPE_").lower()

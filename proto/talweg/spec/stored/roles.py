@@ -73,6 +73,9 @@ def roles_of(info: StoredDataset, source: StoredData) -> tuple[Roles, list[Viola
     arrays: dict[str, DataColumn] = {}
     for role in ARRAY_ROLES:
         default = columns.get(role)
+        # Of a folder of images, whose array has this name, they are what the model takes.
+        if role == "image" and _INPUT not in columns and not source.inputs:
+            default = None
         array = column_of(role, default=role if default is not None and default.shape else "")
         # Numbers beside arrays, such as counts, have single values.
         if array is None and role in ("same", "count") and arrays:

@@ -126,3 +126,23 @@ class AttemptRow:
     """Where its results wait for delivery; None if its worker has not named it."""
     delivered: bool = False
     """Whether that spool holds nothing of it any more."""
+
+
+@dataclass(frozen=True)
+class StoredDatasetRow:
+    """One row of `stored_datasets`: a version of a data set under a name."""
+
+    seq: Annotated[int, mapped_column(SEQUENCE, primary_key=True, autoincrement=True)]
+    name: str
+    """Without `datasets/`."""
+    digest: str
+    """Of its content as stored, and of how it was read."""
+    update_time: int
+    """When it was uploaded last: the newest version of a name is the one of the latest time."""
+    create_time: int
+    read_key: str
+    """A digest of the file's bytes and of how it was to be read: not to be read again."""
+    summary: bytes
+    """A StoredDataset without columns, preview and pictures."""
+    info: bytes
+    """A StoredDataset with all that is known of it, but for its name and its time."""

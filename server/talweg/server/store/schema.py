@@ -7,6 +7,7 @@ from typing import Any, get_type_hints
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Double,
     ForeignKey,
@@ -21,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped
 
-from talweg.server.store.rows import SEQUENCE, AttemptRow, JobRow
+from talweg.server.store.rows import SEQUENCE, AttemptRow, JobRow, StoredDatasetRow
 from talweg.v1.jobs_pb2 import Job
 
 metadata = MetaData()
@@ -89,6 +90,7 @@ links = Table(
     metadata,
     Column("job", SEQUENCE, ForeignKey("jobs.seq"), primary_key=True),
     # The id of a job that its spec refers to: whose model it compares by, or which it continues.
+    # Or the name of the stored data set that it reads: datasets/{name}@{digest}.
     Column("target", String, primary_key=True),
     sqlite_with_rowid=False,
 )
@@ -112,6 +114,23 @@ unknown_folders = Table(
     # When a file in it was last written.
     Column("write_time", BigInteger, nullable=False),
     Column("bytes", BigInteger, nullable=False),
+)
+
+stored_datasets = _table(StoredDatasetRow, "stored_datasets")
+Index("stored_datasets_by_name", stored_datasets.c.name, stored_datasets.c.digest, unique=True)
+Index("stored_datasets_by_digest", stored_datasets.c.digest)
+Index("stored_datasets_by_read_key", stored_datasets.c.read_key)
+Index("stored_datasets_by_time", stored_datasets.c.update_time, stored_datasets.c.seq)
+
+unreferenced = Table(
+    "unreferenced_blobs",
+    metadata,
+    # Of stored content that no data set may refer to: deleted, or not recorded yet.
+    Column("digest", String, primary_key=True),
+    # From when on it may be removed, if no data set refers to it then.
+    Column("due", BigInteger, nullable=False),
+    # Whether somebody has begun to remove it: nobody may refer to it any more.
+    Column("removing", Boolean, nullable=False),
 )
 
 attempts = _table(AttemptRow, "attempts", sqlite_with_rowid=False)

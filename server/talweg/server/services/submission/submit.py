@@ -24,13 +24,25 @@ from talweg.server.services.arguments import MAX_REQUEST_ID_CHARS, job_of, text
 from talweg.server.services.submission.continuation import continued
 from talweg.server.services.submission.references import with_models
 from talweg.server.services.submission.replay import replayed
+from talweg.server.services.submission.stored_data import (
+    NOTHING_KNOWN,
+    PREFIX,
+    KnownData,
+    deleted,
+    link_of,
+    look_up,
+    reads_stored,
+    with_data,
+)
 from talweg.server.services.submission.violations import refused
-from talweg.server.store import jobs
+from talweg.server.store import jobs, stored_datasets
 from talweg.server.store.database import Database, Transaction
 from talweg.server.store.jobs import NewJob
 from talweg.server.store.rows import JobRow
-from talweg.spec import MAX_SPEC_BYTES, complete, job_models, job_name, kind
+from talweg.spec import MAX_SPEC_BYTES, Violation, complete, job_models, job_name, kind
 from talweg.spec.broker import CUDA_QUEUE, DEFAULT_QUEUE
+from talweg.spec.checks.limits import check_fillable
+from talweg.spec.errors import limited
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.spec_pb2 import JobSpec, Resources
 
@@ -171,9 +183,13 @@ class SubmissionService:
     async def _take(
         self, submissions: Sequence[Submission], caller: str, *, retry_of: str = ""
     ) -> list[Answer | ServerError]:
+        known = NOTHING_KNOWN
+        reading = [each.spec for each in submissions if reads_stored(each.spec)]
+        if reading:
+            known = await self._database.reading(look_up, reading)
         # One by one: others come between, and a caller who leaves cancels this, and so the rest.
         prepared = [
-            await self._checks.run(caller, _prepare, each, retry_of) for each in submissions
+            await self._checks.run(caller, _prepare, each, known, retry_of) for each in submissions
         ]
         if all(isinstance(each, ServerError) or each.validate_only for each in prepared):
             plan = await self._database.reading(_plan, prepared)
@@ -181,9 +197,9 @@ class SubmissionService:
         return await self._database.writing(_write, prepared)
 
 
-def _prepare(submission: Submission, retry_of: str) -> _Prepared | ServerError:
+def _prepare(submission: Submission, known: KnownData, retry_of: str) -> _Prepared | ServerError:
     try:
-        return _in_order(submission, retry_of)
+        return _in_order(submission, known, retry_of)
     except ServerError as exc:
         return exc
     except Exception:
@@ -192,9 +208,9 @@ def _prepare(submission: Submission, retry_of: str) -> _Prepared | ServerError:
         return InternalError()
 
 
-def _in_order(submission: Submission, retry_of: str) -> _Prepared:
+def _in_order(submission: Submission, known: KnownData, retry_of: str) -> _Prepared:
     text(submission.request_id, field="request_id", most=MAX_REQUEST_ID_CHARS)
-    spec, warnings = _checked(submission.spec)
+    spec, warnings = _checked(submission.spec, known, retry_of)
     digest = None
     if submission.request_id:
         body = submission.spec.SerializeToString(deterministic=True)
@@ -223,13 +239,17 @@ def _in_order(submission: Submission, retry_of: str) -> _Prepared:
 
 
 def _links(spec: JobSpec) -> tuple[str, ...]:
-    """Return the ids of the jobs that a spec refers to; what is none is refused later."""
+    """Return the ids of the jobs that a spec refers to, and the name of the data that it reads.
+
+    What is no job's name is refused later.
+    """
     names = [model.job for _, model in job_models(spec)]
     names += [part.job for part in (spec.continued_from, spec.replay) if part.job]
-    return tuple(name.removeprefix("jobs/") for name in names)
+    data = link_of(spec)
+    return (*(name.removeprefix("jobs/") for name in names), *([data] if data else []))
 
 
-def _checked(submitted: JobSpec) -> tuple[JobSpec, bytes]:
+def _checked(submitted: JobSpec, known: KnownData, retry_of: str) -> tuple[JobSpec, bytes]:
     size = submitted.ByteSize()
     if size > MAX_SPEC_BYTES:
         description = f"must be <= {MAX_SPEC_BYTES:,} bytes, but is {size:,}"
@@ -238,9 +258,12 @@ def _checked(submitted: JobSpec) -> tuple[JobSpec, bytes]:
             fields=[FieldProblem("spec", description, "TOO_LARGE")],
             metadata={"bytes": str(size), "most": str(MAX_SPEC_BYTES)},
         )
+    of_data: list[Violation] = []
+    if reads_stored(submitted) and not check_fillable(submitted):
+        submitted, of_data = with_data(submitted, known, retry_of=retry_of)
     spec, violations, warnings = complete(submitted)
-    if violations:
-        raise refused(violations)
+    if violations or of_data:
+        raise refused(limited([*of_data, *violations]))
     return spec, Job(warnings=warnings).SerializeToString()
 
 
@@ -322,10 +345,19 @@ def _write(
     tx: Transaction, prepared: Sequence[_Prepared | ServerError]
 ) -> list[Answer | ServerError]:
     plan = _plan(tx.connection, prepared)
-    taken: dict[str, Answer | ServerError] = {**jobs.insert_jobs(tx, plan.new)}
+    taken: dict[str, Answer | ServerError] = {**_without_data(tx, plan.new)}
+    new = [job for job in plan.new if job.id not in taken]
+    taken |= jobs.insert_jobs(tx, new)
     # Another call may have taken a request_id since the plan was made: now it is known.
-    left = [job for job in plan.new if job.id not in taken]
+    left = [job for job in new if job.id not in taken]
     if left:
         again = _plan(tx.connection, [_Prepared(job, validate_only=False) for job in left])
         taken |= zip((job.id for job in left), again.answers({}), strict=True)
     return plan.answers(taken)
+
+
+def _without_data(tx: Transaction, new: Sequence[NewJob]) -> dict[str, InvalidSpec]:
+    """Refuse jobs whose data were deleted meanwhile, and keep the data of the others."""
+    data = {job.id: link for job in new for link in job.links if link.startswith(PREFIX)}
+    there = stored_datasets.keep(tx, set(data.values())) if data else set()
+    return {id_: refused([deleted(name)]) for id_, name in data.items() if name not in there}

@@ -1,0 +1,1 @@
+"""Arrays: NumPy and safetensors become named arrays with one first dimension."""

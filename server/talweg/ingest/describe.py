@@ -1,0 +1,24 @@
+"""What is known of a data set: its columns, a preview, and what is worth knowing."""
+
+from talweg.ingest.columns import describe_column
+from talweg.ingest.pictures import pictures
+from talweg.ingest.preview import preview_rows
+from talweg.ingest.remarks import remarks
+from talweg.ingest.request import Content
+from talweg.v1.stored_datasets_pb2 import StoredDataset
+
+_MOST_WARNINGS = 100
+
+
+def describe(content: Content) -> StoredDataset:
+    """Describe what was read; digest and size come with writing it."""
+    columns = [describe_column(column) for column in content.columns]
+    warnings = [*content.notes, *remarks(content, columns)]
+    return StoredDataset(
+        num_samples=content.num_samples,
+        options=content.options,
+        columns=columns,
+        preview=preview_rows(content),
+        pictures=pictures(content),
+        warnings=warnings[:_MOST_WARNINGS],
+    )

@@ -1,0 +1,1 @@
+"""Images: a folder of images and their labels become two arrays."""

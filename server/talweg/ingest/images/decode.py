@@ -1,0 +1,175 @@
+"""Decodes images, and brings them to one size and one number of channels."""
+
+import io
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from talweg.ingest.images.archive import Archive, Entry
+from talweg.ingest.problems import MOST_PROBLEMS, Problem, Refused, quoted
+from talweg.v1.datasets_pb2 import ReadOptions
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+_MOST_PIXELS = 100_000_000
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+_CHANNELS = {"1": 1, "L": 1, "I;16": 1, "I;16L": 1, "I;16B": 1, "I": 1, "F": 1, "RGBA": 4, "LA": 4}
+_OF_16_BITS = ("I;16", "I;16L", "I;16B", "I")
+# Turned by a quarter.
+_ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What an image's header says."""
+
+    height: int
+    width: int
+    channels: int
+
+
+def decode(
+    archive: Archive, images: Sequence[Entry], options: ReadOptions, room: int
+) -> tuple[np.ndarray[Any, Any], list[str]]:
+    """Decode all images into one array, (N, C, H, W) of bytes.
+
+    Args:
+        archive: Where they are.
+        images: Which.
+        options: Size and channels; what was chosen is written into it.
+        room: How many bytes they may take.
+
+    Returns:
+        The array, and what was changed, for people.
+
+    Raises:
+        Refused: Some do not decode, or their sizes differ and no size was said; names the files.
+    """
+    Image.MAX_IMAGE_PIXELS = _MOST_PIXELS
+    warnings.simplefilter("error", Image.DecompressionBombWarning)
+    shapes = _shapes(archive, images)
+    notes = []
+    channels = options.channels
+    if channels not in (0, *_MODES):
+        raise Refused(Problem("options.channels", str(channels), "1 (grey), 3 (colour) or 4"))
+    if not channels:
+        kinds = Counter(shape.channels for shape in shapes)
+        channels = next(iter(kinds)) if len(kinds) == 1 else 3
+        if len(kinds) > 1:
+            listed = ", ".join(f"{number:,} of {c}" for c, number in sorted(kinds.items()))
+            notes.append(f"images with different channels ({listed}): all were brought to colour")
+    height, width = _size(images, shapes, options)
+    options.channels = channels
+    options.size[:] = (height, width)
+    total = len(images) * channels * height * width
+    if total > room:
+        raise Refused(
+            Problem(
+                "images",
+                f"{len(images):,} images of {height}×{width} pixels: {total:,} bytes",
+                f"at most {room:,}",
+                "say a smaller size by the option size: [height, width]",
+            )
+        )
+    pixels = np.empty((len(images), channels, height, width), np.uint8)
+    problems = []
+    for index, entry in enumerate(images):
+        try:
+            pixels[index] = _pixels(archive.read(entry), _MODES[channels], height, width)
+        except _ERRORS as exc:
+            problems.append(_undecoded(entry, exc))
+            if len(problems) == MOST_PROBLEMS:
+                break
+    if problems:
+        raise Refused(*problems)
+    if any((shape.height, shape.width) != (height, width) for shape in shapes):
+        notes.append(f"images were resized to {height}×{width} pixels")
+    return pixels, notes
+
+
+# What Pillow raises for files that are damaged or made to break it.
+_ERRORS = (
+    OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError,
+    ZeroDivisionError, Image.DecompressionBombError, Image.DecompressionBombWarning,
+)  # fmt: skip
+
+
+def _shapes(archive: Archive, images: Sequence[Entry]) -> list[Shape]:
+    shapes = []
+    problems = []
+    for entry in images:
+        try:
+            with Image.open(io.BytesIO(archive.read(entry)), formats=FORMATS) as image:
+                width, height = image.size
+                if image.getexif().get(_ORIENTATION) in _ON_ITS_SIDE:
+                    width, height = height, width
+                channels = _CHANNELS.get(image.mode, 3)
+                if image.mode == "P" and "transparency" in image.info:
+                    channels = 4
+                shapes.append(Shape(height, width, channels))
+        except _ERRORS as exc:
+            problems.append(_undecoded(entry, exc))
+            if len(problems) == MOST_PROBLEMS:
+                break
+    if problems:
+        raise Refused(*problems)
+    return shapes
+
+
+def _undecoded(entry: Entry, error: BaseException) -> Problem:
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        found = f"more than {_MOST_PIXELS:,} pixels"
+        return Problem(quoted(entry.name), found, f"images of at most {_MOST_PIXELS:,} pixels")
+    # Its words name an object in memory.
+    reason = str(error).partition(" <_io.")[0][:100] or type(error).__name__
+    return Problem(
+        quoted(entry.name),
+        f"an image that does not decode ({reason})",
+        "PNG, JPEG, WebP, BMP or GIF",
+        "remove the file, or save it again",
+    )
+
+
+def _size(
+    images: Sequence[Entry], shapes: Sequence[Shape], options: ReadOptions
+) -> tuple[int, int]:
+    if options.size:
+        sides = list(options.size)
+        return (sides[0], sides[-1])
+    sizes = Counter((shape.height, shape.width) for shape in shapes)
+    if len(sizes) == 1:
+        return next(iter(sizes))
+    usual = sizes.most_common(1)[0][0]
+    others = [
+        f"{quoted(entry.name)} {shape.height}×{shape.width}"
+        for entry, shape in zip(images, shapes, strict=True)
+        if (shape.height, shape.width) != usual
+    ]
+    listed = ", ".join(others[:10]) + (" …" if len(others) > 10 else "")
+    raise Refused(
+        Problem(
+            "images",
+            f"{len(sizes):,} sizes; most are {usual[0]}×{usual[1]}, but not {listed}",
+            "images of one size (height×width)",
+            f"say a size that all are brought to: size: [{usual[0]}, {usual[1]}]",
+        )
+    )
+
+
+def _pixels(content: bytes, mode: str, height: int, width: int) -> np.ndarray[Any, Any]:
+    with Image.open(io.BytesIO(content), formats=FORMATS) as opened:
+        # Of a GIF that moves, the first picture.
+        image: Image.Image = ImageOps.exif_transpose(opened)
+        if image.mode in _OF_16_BITS:
+            image = Image.fromarray((np.asarray(image).clip(0, 65535) // 256).astype(np.uint8))
+        if image.mode == "P" and mode != "L":
+            image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+        image = image.convert(mode)
+        if image.size != (width, height):
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
+        array = np.asarray(image)
+    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)

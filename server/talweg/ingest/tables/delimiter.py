@@ -1,0 +1,63 @@
+"""The character between the fields of a CSV file."""
+
+import codecs
+import csv
+import io
+from collections import Counter
+from pathlib import Path
+
+_SAMPLE = 1 << 22
+_ROWS = 100
+_CANDIDATES = (",", "\t", ";", "|")
+
+
+def sample_of(path: Path, encoding: str) -> str:
+    """Return the first lines of a text file, whole ones where there are several."""
+    with path.open("rb") as file:
+        content = file.read(_SAMPLE)
+    is_all = len(content) < _SAMPLE
+    text = codecs.getincrementaldecoder(encoding)("replace").decode(content)
+    text = text.removeprefix("\ufeff")
+    cut = max(text.rfind("\n"), text.rfind("\r"))
+    return text if is_all or cut < 0 else text[: cut + 1]
+
+
+def delimiter_of(sample: str, ending: str) -> str:
+    """Detect the delimiter: the one by which most rows have equally many fields.
+
+    Args:
+        sample: The first lines.
+        ending: Of the file's name.
+    """
+    if ending in (".tsv", ".tab"):
+        return "\t"
+    best, most = ",", (0.0, 0)
+    for candidate in _CANDIDATES:
+        counts = Counter(len(row) for row in _rows(sample, candidate) if row)
+        if not counts:
+            continue
+        width, number = counts.most_common(1)[0]
+        if width < 2:
+            continue
+        score = (round(number / counts.total(), 1), width)
+        if score > most:
+            best, most = candidate, score
+    return best
+
+
+def header_of(sample: str, delimiter: str) -> list[str]:
+    """Return the fields of the first row."""
+    return next((row for row in _rows(sample, delimiter) if row), [])
+
+
+def _rows(sample: str, delimiter: str) -> list[list[str]]:
+    csv.field_size_limit(_SAMPLE * 2)
+    rows = []
+    try:
+        for row in csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter):
+            rows.append(row)
+            if len(rows) == _ROWS:
+                break
+    except csv.Error:
+        return rows
+    return rows

@@ -1,0 +1,79 @@
+"""Names of columns: each one there, none twice."""
+
+import re
+from collections.abc import Sequence
+
+from talweg.ingest.problems import Problem, names_text, quoted
+
+MOST_COLUMNS = 5000
+"""So many columns a table may have."""
+MOST_NAME_CHARS = 200
+"""So long a column's name may be, as roles name it."""
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+def header_problems(names: Sequence[str], *, of_text: bool = True) -> list[Problem]:
+    """Return what is wrong with the names of a table's columns.
+
+    Args:
+        names: The names, in their order.
+        of_text: Whether they stand in the first line of a text file.
+    """
+    if len(names) > MOST_COLUMNS:
+        return [
+            Problem(
+                "header",
+                f"{len(names):,} columns",
+                f"at most {MOST_COLUMNS:,}",
+                "store one array of shape (rows, features) as .npz instead",
+            )
+        ]
+    problems = []
+    if of_text and names and all(_NUMBER.fullmatch(name) for name in names):
+        problems.append(
+            Problem(
+                "header",
+                f"numbers in the first line: {names_text(names, 5)}",
+                "names of the columns",
+                "add a line with names, separated as the values are",
+            )
+        )
+    empty = [index + 1 for index, name in enumerate(names) if not name]
+    if empty and not problems:
+        columns = ", ".join(map(str, empty[:10])) + (" …" if len(empty) > 10 else "")
+        hint = "give it a name"
+        if empty == [1]:
+            hint += "; if it numbers the rows, write the file without it: to_csv(index=False)"
+        problems.append(
+            Problem("header", f"no name for column {columns}", "a name for each column", hint)
+        )
+    places: dict[str, list[int]] = {}
+    for index, name in enumerate(names):
+        places.setdefault(name, []).append(index + 1)
+    for name, columns_of in places.items():
+        if name and len(columns_of) > 1:
+            problems.append(_twice(name, columns_of))
+        if len(name) > MOST_NAME_CHARS:
+            problems.append(
+                Problem(
+                    f"header, column {columns_of[0]}",
+                    f"a name of {len(name):,} characters: {quoted(name)}",
+                    f"at most {MOST_NAME_CHARS}",
+                )
+            )
+        elif any(not c.isprintable() for c in name):
+            problems.append(
+                Problem(
+                    f"header, column {columns_of[0]}",
+                    f"a name with control characters: {quoted(name)}",
+                    "printable characters",
+                )
+            )
+    return problems
+
+
+def _twice(name: str, columns: Sequence[int]) -> Problem:
+    listed = ", ".join(map(str, columns[:10])) + (" …" if len(columns) > 10 else "")
+    return Problem(
+        "header", f"{quoted(name)} as the name of columns {listed}", "a name of its own for each"
+    )

@@ -1,0 +1,1 @@
+"""Data sets of users: taking files in, finding data sets, deleting them."""

@@ -1,0 +1,144 @@
+"""The content of stored data sets in the blob store."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from google.protobuf import json_format
+
+from talweg.blobs import Blobs
+from talweg.server.errors import BadSetting, BlobsUnavailable, DatabaseUnavailable
+from talweg.server.queueing.outage import Outage
+from talweg.server.store import stored_datasets
+from talweg.server.store.clock import SECOND
+from talweg.server.store.database import Database, Transaction
+from talweg.server.store.rows import StoredDatasetRow
+from talweg.v1.stored_datasets_pb2 import StoredDataset
+
+log = logging.getLogger(__name__)
+
+_INFO = "info.json"
+_PERIOD_S = 60.0
+_LIMIT = 100
+# Content that has been written for so long and is not recorded: its writer is gone.
+_UNRECORDED = 3600 * SECOND
+_WAIT_S = 0.2
+_MOST_WAITS = 300
+
+R = TypeVar("R")
+
+
+class DatasetStorage:
+    """Writes content and removes it, so that a server that dies leaves nothing for good.
+
+    The record notes content before it is written, and the note goes in the transaction that
+    records the data set. Content with an old note and no data set is removed.
+    """
+
+    def __init__(self, database: Database, url: str) -> None:
+        """Touch nothing yet.
+
+        Args:
+            database: The record.
+            url: Of the blob store.
+
+        Raises:
+            BadSetting: It is of no kind that is supported.
+        """
+        self._database = database
+        try:
+            self._blobs = Blobs(url)
+        except (ValueError, ImportError) as exc:
+            raise BadSetting(f"TALWEG_BLOBS cannot be used: {exc}") from exc
+
+    async def store(
+        self, row: StoredDatasetRow, info: StoredDataset, data: Path
+    ) -> StoredDatasetRow:
+        """Write content, and record the data set.
+
+        Args:
+            row: What to record.
+            info: Its description.
+            data: The canonical form.
+
+        Raises:
+            BlobsUnavailable: The store cannot be written; nothing is recorded.
+        """
+        for _ in range(_MOST_WAITS):
+            if await self._database.writing(_note, row.digest):
+                break
+            # The same content was deleted a moment ago, and is being removed.
+            await asyncio.sleep(_WAIT_S)
+        else:
+            raise BlobsUnavailable(
+                "the same content is still being removed: upload it again later"
+            )
+        await _answered(partial(self._write, row.digest, info, data))
+        return await self._database.writing(_record, row)
+
+    async def record(self, row: StoredDatasetRow) -> StoredDatasetRow:
+        """Record a data set whose content is stored, as another data set refers to it."""
+        return await self._database.writing(stored_datasets.insert_version, row)
+
+    async def remove_unreferenced(self) -> None:
+        """Remove content that no data set refers to any more.
+
+        Raises:
+            BlobsUnavailable: Some cannot be removed now.
+        """
+        for digest in await self._database.writing(stored_datasets.begin_removing, _LIMIT):
+            folder = _folder(digest)
+            await _answered(partial(self._blobs.remove_folder, folder))
+            await self._database.writing(stored_datasets.forget_unreferenced, digest)
+
+    async def run(self) -> None:
+        """Remove such content now and then, until cancelled."""
+        outage = Outage(log, "cannot remove stored data", "removing stored data works again")
+        while True:
+            try:
+                await self.remove_unreferenced()
+            except (BlobsUnavailable, DatabaseUnavailable) as exc:
+                outage.failed(exc)
+            else:
+                outage.passed()
+            await asyncio.sleep(_PERIOD_S)
+
+    def _write(self, digest: str, info: StoredDataset, data: Path) -> None:
+        folder = _folder(digest)
+        size = data.stat().st_size
+        try:
+            # The name says what is in it.
+            is_there = self._blobs.size(f"{folder}/{data.name}") == size
+        except FileNotFoundError:
+            is_there = False
+        if not is_there:
+            self._blobs.put(f"{folder}/{data.name}", data)
+        text = json_format.MessageToJson(info, preserving_proto_field_name=True)
+        self._blobs.write(f"{folder}/{_INFO}", text.encode())
+
+
+def _folder(digest: str) -> str:
+    return f"datasets/{digest}"
+
+
+def _note(tx: Transaction, digest: str) -> bool:
+    return stored_datasets.note_unreferenced(tx, digest, due=tx.now + _UNRECORDED)
+
+
+def _record(tx: Transaction, row: StoredDatasetRow) -> StoredDatasetRow:
+    recorded = stored_datasets.insert_version(tx, row)
+    stored_datasets.forget_unreferenced(tx, row.digest)
+    return recorded
+
+
+async def _answered(work: Callable[[], R]) -> R:
+    try:
+        return await asyncio.to_thread(work)
+    except OSError as exc:
+        log.warning("the blob store fails: %s", exc)
+        raise BlobsUnavailable(
+            "the blob store does not answer, or cannot be written: try again"
+        ) from exc

@@ -1,0 +1,273 @@
+"""Rows of stored data sets: a version is a name with the digest of its content."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+from sqlalchemy import Connection, Insert, Table, and_, delete, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from talweg.server.errors import DatasetNotFound
+from talweg.server.store.database import Transaction
+from talweg.server.store.rows import StoredDatasetRow
+from talweg.server.store.schema import jobs, links, unreferenced
+from talweg.server.store.schema import stored_datasets as table
+from talweg.spec import job_name
+from talweg.spec.states import ENDED
+from talweg.spec.stored import DatasetName
+
+_NEWEST_FIRST = (table.c.update_time.desc(), table.c.seq.desc())
+
+
+def insert_version(tx: Transaction, row: StoredDatasetRow) -> StoredDatasetRow:
+    """Make a version the newest of its name; where there is one of this content, that one.
+
+    Args:
+        tx: A transaction.
+        row: The version; number and times are set here.
+
+    Returns:
+        The row as it is now.
+    """
+    connection = tx.connection
+    newest = connection.execute(
+        select(table).where(table.c.name == row.name).order_by(*_NEWEST_FIRST).limit(1)
+    ).first()
+    # Later than any other, whatever the resolution of the clock.
+    time = tx.now if newest is None else max(tx.now, StoredDatasetRow(*newest).update_time + 1)
+    same = (table.c.name == row.name, table.c.digest == row.digest)
+    known = connection.execute(select(table).where(*same).with_for_update()).first()
+    if known is not None:
+        before = StoredDatasetRow(*known)
+        if newest is not None and newest.seq == before.seq:
+            return before
+        connection.execute(update(table).where(*same).values(update_time=time))
+        return replace(before, update_time=time)
+    row = replace(row, create_time=tx.now, update_time=time)
+    columns = {field: value for field, value in vars(row).items() if field != "seq"}
+    insertion = _insert_new(tx, table).values(**columns).returning(table.c.seq)
+    seq = connection.execute(insertion).scalar()
+    if seq is None:
+        # Another call has been quicker.
+        return StoredDatasetRow(*connection.execute(select(table).where(*same)).one())
+    return replace(row, seq=seq)
+
+
+def find(connection: Connection, name: DatasetName) -> StoredDatasetRow:
+    """Find a version; the newest where the name has no digest.
+
+    Args:
+        connection: To read by.
+        name: The name.
+
+    Raises:
+        DatasetNotFound: There is none.
+    """
+    statement = select(table).where(table.c.name == name.name)
+    if name.digest:
+        statement = statement.where(table.c.digest.startswith(name.digest, autoescape=True))
+    row = connection.execute(statement.order_by(*_NEWEST_FIRST).limit(1)).first()
+    if row is None:
+        raise DatasetNotFound(_unknown(connection, name), metadata={"dataset": str(name)})
+    return StoredDatasetRow(*row)
+
+
+def find_many(
+    connection: Connection, names: Collection[DatasetName]
+) -> dict[DatasetName, StoredDatasetRow]:
+    """Find versions; those that do not exist are missing in the result."""
+    rows = {}
+    for name in names:
+        try:
+            rows[name] = find(connection, name)
+        except DatasetNotFound:
+            continue
+    return rows
+
+
+def known_names(connection: Connection) -> Sequence[str]:
+    """Return the names of all data sets."""
+    return (
+        connection.execute(select(table.c.name).distinct().order_by(table.c.name)).scalars().all()
+    )
+
+
+def read_before(connection: Connection, read_key: str) -> StoredDatasetRow | None:
+    """Return a version of the same bytes that was read in the same way, under whatever name."""
+    row = connection.execute(
+        select(table).where(table.c.read_key == read_key).order_by(*_NEWEST_FIRST).limit(1)
+    ).first()
+    return None if row is None else StoredDatasetRow(*row)
+
+
+def page(
+    connection: Connection, name: str, after: Sequence[str | int] | None, limit: int
+) -> list[StoredDatasetRow]:
+    """Return versions, the newest first; without their columns.
+
+    Args:
+        connection: To read by.
+        name: Of this name; empty for all.
+        after: Time and number of the last one of the page before.
+        limit: At most so many.
+    """
+    columns = [c for c in table.c if c.name != "info"]
+    statement = select(*columns).order_by(*_NEWEST_FIRST).limit(limit)
+    if name:
+        statement = statement.where(table.c.name == name)
+    if after is not None:
+        time, seq = after
+        earlier = table.c.update_time < time
+        statement = statement.where(
+            or_(earlier, and_(table.c.update_time == time, table.c.seq < seq))
+        )
+    return [StoredDatasetRow(**row, info=b"") for row in connection.execute(statement).mappings()]
+
+
+def lock_versions(tx: Transaction, name: DatasetName) -> list[StoredDatasetRow]:
+    """Find the versions that a name stands for, and keep others from using them meanwhile.
+
+    Args:
+        tx: A transaction.
+        name: One version, or with a name alone all versions.
+
+    Raises:
+        DatasetNotFound: There is none.
+    """
+    statement = select(table).where(table.c.name == name.name)
+    if name.digest:
+        statement = statement.where(table.c.digest.startswith(name.digest, autoescape=True))
+    rows = tx.connection.execute(statement.order_by(table.c.seq).with_for_update())
+    versions = [StoredDatasetRow(*row) for row in rows]
+    if not versions:
+        raise DatasetNotFound(_unknown(tx.connection, name), metadata={"dataset": str(name)})
+    return versions
+
+
+def keep(tx: Transaction, names: Collection[str]) -> set[str]:
+    """Keep versions from being deleted until the transaction ends.
+
+    Args:
+        tx: A transaction.
+        names: datasets/{name}@{digest}.
+
+    Returns:
+        Those that are there.
+    """
+    kept = set()
+    for name in sorted(names):
+        version = DatasetName.parse(name)
+        if version is None:
+            continue
+        statement = select(table.c.seq).where(
+            table.c.name == version.name, table.c.digest == version.digest
+        )
+        if tx.connection.execute(statement.with_for_update(read=True)).first() is not None:
+            kept.add(name)
+    return kept
+
+
+def readers(connection: Connection, names: Sequence[str]) -> Mapping[str, bool]:
+    """Return the jobs that read versions, and whether each has ended; the oldest first.
+
+    Args:
+        connection: To read by.
+        names: datasets/{name}@{digest}.
+    """
+    statement = (
+        select(jobs.c.id, jobs.c.state)
+        .join(links, jobs.c.seq == links.c.job)
+        .where(links.c.target.in_(list(names)))
+        .order_by(jobs.c.seq)
+    )
+    return {job_name(id_): state in ENDED for id_, state in connection.execute(statement)}
+
+
+def remove(tx: Transaction, rows: Sequence[StoredDatasetRow]) -> list[str]:
+    """Delete versions, and note which content no data set refers to any more.
+
+    Args:
+        tx: A transaction.
+        rows: The versions, locked.
+
+    Returns:
+        The digests of that content.
+    """
+    tx.connection.execute(delete(table).where(table.c.seq.in_([row.seq for row in rows])))
+    digests = sorted({row.digest for row in rows})
+    still = select(table.c.digest).where(table.c.digest.in_(digests))
+    referred = set(tx.connection.execute(still).scalars())
+    free = [digest for digest in digests if digest not in referred]
+    for digest in free:
+        note_unreferenced(tx, digest, due=tx.now)
+    return free
+
+
+def note_unreferenced(tx: Transaction, digest: str, *, due: int) -> bool:
+    """Note content that no data set refers to, or not yet.
+
+    Args:
+        tx: A transaction.
+        digest: Of the content.
+        due: From when on it may be removed.
+
+    Returns:
+        False, where it is being removed just now.
+    """
+    at = unreferenced.c.digest == digest
+    values = {"digest": digest, "due": due, "removing": False}
+    tx.connection.execute(_insert_new(tx, unreferenced).values(**values))
+    note = tx.connection.execute(select(unreferenced).where(at).with_for_update()).one()
+    if note.removing:
+        return False
+    # Never earlier: somebody may be about to refer to it.
+    tx.connection.execute(update(unreferenced).where(at).values(due=max(due, note.due)))
+    return True
+
+
+def forget_unreferenced(tx: Transaction, digest: str) -> None:
+    """Drop the note: the content is gone, or a data set refers to it."""
+    tx.connection.execute(delete(unreferenced).where(unreferenced.c.digest == digest))
+
+
+def begin_removing(tx: Transaction, limit: int) -> list[str]:
+    """Choose content to remove now, to which nobody refers; nobody can from now on.
+
+    Args:
+        tx: A transaction.
+        limit: At most so much.
+    """
+    statement = select(unreferenced).where(
+        or_(unreferenced.c.due <= tx.now, unreferenced.c.removing)
+    )
+    notes = tx.connection.execute(
+        statement.order_by(unreferenced.c.due).limit(limit).with_for_update()
+    ).all()
+    digests = []
+    for note in notes:
+        at = unreferenced.c.digest == note.digest
+        referred = select(table.c.seq).where(table.c.digest == note.digest).limit(1)
+        if tx.connection.execute(referred).first() is not None:
+            tx.connection.execute(delete(unreferenced).where(at))
+            continue
+        tx.connection.execute(update(unreferenced).where(at).values(removing=True))
+        digests.append(note.digest)
+    return digests
+
+
+def _insert_new(tx: Transaction, into: Table) -> Insert:
+    """Return an insertion that does nothing where there is such a row."""
+    dialect = sqlite if tx.connection.dialect.name == "sqlite" else postgresql
+    statement: Insert = dialect.insert(into).on_conflict_do_nothing()
+    return statement
+
+
+def _unknown(connection: Connection, name: DatasetName) -> str:
+    if name.digest:
+        statement = select(table.c.digest).where(table.c.name == name.name)
+        versions = connection.execute(statement.order_by(*_NEWEST_FIRST)).scalars().all()
+        if versions:
+            some = ", ".join(digest[:12] for digest in versions[:5])
+            return (
+                f"there is no version {name.digest[:12]} of data set {name.name!r}: it has {some}"
+            )
+    return f"there is no data set {name.name!r}"
