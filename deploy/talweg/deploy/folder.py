@@ -42,6 +42,11 @@ class Folder:
         return self.root / "spool"
 
     @property
+    def data_cache(self) -> Path:
+        """Copies of stored data sets, where the blob store is elsewhere."""
+        return self.root / "data"
+
+    @property
     def blobs(self) -> Path:
         """Checkpoints and stored data sets."""
         return self.root / "blobs"

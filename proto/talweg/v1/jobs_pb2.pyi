@@ -691,6 +691,10 @@ class Warning(_message.Message):
         """The result is far worse than what a predictor reaches that ignores the inputs (trivial/…)."""
         CODE_COLLAPSED: Warning._Kind.ValueType  # 20
         """Posterior collapse: the latent code carries almost no information about its samples."""
+        DATA_LEAKAGE: Warning._Kind.ValueType  # 25
+        """Leakage: what the test or validation data hold is known from training, or an input tells the
+        target.
+        """
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What a warning is about."""
@@ -740,6 +744,10 @@ class Warning(_message.Message):
     """The result is far worse than what a predictor reaches that ignores the inputs (trivial/…)."""
     CODE_COLLAPSED: Warning.Kind.ValueType  # 20
     """Posterior collapse: the latent code carries almost no information about its samples."""
+    DATA_LEAKAGE: Warning.Kind.ValueType  # 25
+    """Leakage: what the test or validation data hold is known from training, or an input tells the
+    target.
+    """
 
     KIND_FIELD_NUMBER: _builtins.int
     FIELD_FIELD_NUMBER: _builtins.int

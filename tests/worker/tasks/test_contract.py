@@ -8,7 +8,8 @@ from tests.worker.tasks.test_tasks import DATASETS, job
 
 from talweg.worker import data, tasks
 from talweg.worker.data import DataSplit
-from talweg.worker.data.loaders import LOADERS, RawData
+from talweg.worker.data.loaders import LOADERS
+from talweg.worker.data.raw import RawData
 from talweg.worker.errors import UserSpecError
 from talweg.worker.tasks import Array
 from talweg.worker.tasks.common.array_contract import check_split

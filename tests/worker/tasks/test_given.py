@@ -16,7 +16,7 @@ from talweg.v1.jobs_pb2 import Job
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import data, tasks, training
 from talweg.worker.data import DataBundle, DataSplit
-from talweg.worker.data.loaders import RawData
+from talweg.worker.data.raw import RawData
 from talweg.worker.data.split import Division
 from talweg.worker.errors import UserSpecError
 from talweg.worker.losses import evaluate as value_of

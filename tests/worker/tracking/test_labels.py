@@ -97,3 +97,17 @@ def test_the_environment_names_versions_and_the_device() -> None:
     assert {"version", "torch", "python", "device"} <= facts.keys()
     assert "cuda" not in facts
     assert all(facts.values())
+
+
+def test_stored_data_are_named_with_their_version() -> None:
+    digest = "1a2b3c4d" * 8
+    stored = {"name": "datasets/houses@1a2b3c4d", "target": "price", "digest": digest}
+    spec = job(dataset={"stored": {**stored, "facts": {"num_samples": 9, "shape": [3]}}})
+    params = parameters(spec)
+    assert params["dataset"] == "houses@1a2b3c4d"
+    assert params["dataset.stored.target"] == "price"
+    assert not any(
+        name.startswith(("dataset.stored.facts", "dataset.stored.d")) for name in params
+    )
+    assert model_params(spec)["dataset"] == "houses@1a2b3c4d"
+    assert "on houses@1a2b3c4d: mlp" in description(spec, {}, [], "")

@@ -91,3 +91,16 @@ def test_each_run_shows_the_data_of_its_own_job(
     assert json.loads(second.source)["split"]["seed"] == 1
     assert "ordinal" in json.dumps(json.loads(ordinal.source)["task"])
     assert len({first.digest, second.digest, ordinal.digest}) == 3
+
+
+def test_a_users_data_set_is_named_by_its_own_digest_whatever_a_job_makes_of_it() -> None:
+    stored = {"label": "houses@01234567", "num_samples": 442, "columns": {"age": "number"}}
+    facts = {**FACTS, "name": "houses", "stored": stored}
+    one = training_data(tiny_spec(), facts)
+    other = training_data(tiny_spec(split={"seed": 1}), {**facts, "num_targets": 3})
+    assert one == other
+    assert (one.name, one.digest) == ("houses", "01234567")
+    profile = json.loads(one.profile)
+    assert profile["columns"] == {"age": "number"}
+    assert profile["num_samples"] == 442
+    assert json.loads(one.source) == {"stored": f"datasets/houses@{FACTS['digest']}"}

@@ -49,6 +49,13 @@ class Settings:
     folder or a URL that fsspec knows, such as s3://bucket/folder; all workers of a server must see
     the same."""
 
+    data_cache: Path = Path(".talweg/data")
+    """TALWEG_DATA_CACHE: where stored data sets are kept that were fetched from a blob store on
+    another machine; on a local disk, one a machine."""
+
+    data_cache_bytes: int = 20 * 2**30
+    """TALWEG_DATA_CACHE_BYTES: what they may take; those used the longest time ago go first."""
+
     queues: tuple[str, ...] = (DEFAULT_QUEUE,)
     """TALWEG_QUEUES: queues to take jobs from, joined by commas."""
 
@@ -90,6 +97,11 @@ class Settings:
                 f"TALWEG_DELIVERY_WAIT_SECONDS must be >= 0 and <= {_MAX_WAIT_SECONDS}, "
                 f"but got {self.delivery_wait:g}"
             )
+        if self.data_cache_bytes < 0:
+            raise ValueError(
+                "TALWEG_DATA_CACHE_BYTES must be a number of bytes, 0 or more, but got "
+                f"{self.data_cache_bytes}"
+            )
         if not self.queues or not all(self.queues):
             raise ValueError(
                 "TALWEG_QUEUES must name queues joined by commas, "
@@ -115,6 +127,15 @@ class Settings:
             value = environ.get(f"TALWEG_{name}")
             return Path(value) if value else None
 
+        def count(name: str, otherwise: int) -> int:
+            value = text(name, str(otherwise))
+            try:
+                return int(value)
+            except ValueError:
+                raise ValueError(
+                    f"TALWEG_{name} must be a whole number, but got {value!r}"
+                ) from None
+
         return cls(
             address=text("ADDRESS", default.address),
             broker_url=text("BROKER_URL", default.broker_url),
@@ -128,6 +149,8 @@ class Settings:
                 text("DELIVERY_WAIT_SECONDS", str(default.delivery_wait)),
             ),
             blobs=_absolute(text("BLOBS", default.blobs)),
+            data_cache=Path(text("DATA_CACHE", str(default.data_cache))).absolute(),
+            data_cache_bytes=count("DATA_CACHE_BYTES", default.data_cache_bytes),
             queues=tuple(q.strip() for q in text("QUEUES", ",".join(default.queues)).split(",")),
             device=text("DEVICE", default.device).lower(),
             worker_name=text("WORKER_NAME", default.worker_name),

@@ -172,6 +172,8 @@ class EmbeddedPlan:
             "TALWEG_BROKER_URL": self.broker_url,
             "TALWEG_TRACKING_URI": self.tracking_uri,
             "TALWEG_SPOOL_DIR": str(self._folder.spool),
+            "TALWEG_DATA_CACHE": os.environ.get("TALWEG_DATA_CACHE")
+            or str(self._folder.data_cache),
             "TALWEG_BLOBS": self._settings.blobs or str(self._folder.blobs),
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "PYTHONUNBUFFERED": "1",

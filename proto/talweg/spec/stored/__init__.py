@@ -6,7 +6,7 @@ by are the shapes that it trains on.
 
 from talweg.spec.stored.facts import facts_of
 from talweg.spec.stored.features import Feature, Kind, features_of
-from talweg.spec.stored.names import DatasetName, is_dataset_name
+from talweg.spec.stored.names import DatasetName, dataset_label, is_dataset_name
 from talweg.spec.stored.roles import Roles, roles_of
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Feature",
     "Kind",
     "Roles",
+    "dataset_label",
     "facts_of",
     "features_of",
     "is_dataset_name",

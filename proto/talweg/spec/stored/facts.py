@@ -17,6 +17,8 @@ _MOST_CLASSES = 1000
 # Tasks that a column to predict belongs to; the others read their own arrays, or inputs alone.
 _OF_NUMBERS = (options_pb2.REGRESSION, options_pb2.ORDINAL)
 _OF_CLASSES = (options_pb2.BINARY, options_pb2.MULTICLASS)
+# Tasks that compare samples of classes, or are judged by them.
+_BY_CLASSES = (options_pb2.METRIC_LEARNING, options_pb2.SELF_SUPERVISED)
 
 
 def facts_of(
@@ -41,9 +43,9 @@ def facts_of(
     )
     if "x" in arrays:
         violations += _describe_inputs(facts, roles)
-    if task in _OF_NUMBERS:
+    if task in _OF_NUMBERS or (task == options_pb2.MULTITASK and "y" in arrays):
         violations += _numbers(facts, roles, task)
-    elif task in _OF_CLASSES or (task == options_pb2.METRIC_LEARNING and "y" in arrays):
+    elif task in _OF_CLASSES or (task in _BY_CLASSES and "y" in arrays):
         violations += _classes(facts, roles, task)
     elif task == options_pb2.MULTILABEL:
         violations += _labels(facts, roles)

@@ -4,7 +4,11 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
+from talweg.v1.datasets_pb2 import Dataset, StoredData
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+# Characters of a digest by which people know a version.
+_SHORT = 8
 _WHOLE = re.compile(rf"(?:datasets/)?(?P<name>{_NAME.pattern})(?:@(?P<digest>[0-9a-f]{{8,64}}))?")
 
 
@@ -31,3 +35,20 @@ class DatasetName:
     def __str__(self) -> str:
         """Give the resource name."""
         return f"datasets/{self.name}@{self.digest}" if self.digest else f"datasets/{self.name}"
+
+
+def dataset_label(data: Dataset | StoredData) -> str:
+    """Name the data of a job for people: `diabetes`, or `houses@1a2b3c4d` of stored data.
+
+    Args:
+        data: A choice of data, or stored data.
+    """
+    if isinstance(data, Dataset):
+        kind = data.WhichOneof("kind") or ""
+        if kind != "stored":
+            return kind
+        data = data.stored
+    parsed = DatasetName.parse(data.name)
+    name = data.name if parsed is None else parsed.name
+    digest = data.digest or ("" if parsed is None else parsed.digest)
+    return f"{name}@{digest[:_SHORT]}" if digest else name

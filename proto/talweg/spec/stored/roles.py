@@ -63,6 +63,7 @@ def roles_of(info: StoredDataset, source: StoredData) -> tuple[Roles, list[Viola
             Violation(f"{_AT}.targets", "target and targets", "one of them", "leave target out")
         )
     violations += _doubles(named)
+    violations += _divided_twice(source)
 
     def column_of(role: str, *, default: str = "") -> DataColumn | None:
         return columns.get(getattr(source, role) or default)
@@ -119,6 +120,15 @@ def _columns_text(columns: Mapping[str, DataColumn]) -> str:
     names = list(columns)
     text = one_of(names[:most])
     return f"{text}, or {len(names) - most} further columns" if len(names) > most else text
+
+
+def _divided_twice(source: StoredData) -> Iterator[Violation]:
+    """Refuse a time beside what divides the rows otherwise; groups beside parts are compared."""
+    for role in ("group", "split"):
+        if source.time and getattr(source, role):
+            yield Violation(
+                f"{_AT}.time", f"time and {role}", "one of them", f"leave time or {role} out"
+            )
 
 
 def _doubles(named: Sequence[tuple[str, str]]) -> Iterator[Violation]:

@@ -12,10 +12,14 @@ from mlflow.types import Schema, TensorSpec
 from torch import Tensor
 
 from talweg.worker.artifacts import talweg_model
+from talweg.worker.artifacts.answers import answers
 from talweg.worker.artifacts.predictor import Predictor
+from talweg.worker.data.stored import talweg_table
 from talweg.worker.errors import WorkerError
 
 NAME = "model"
+# What MLflow writes of an example.
+_EXAMPLES = ("input_example.json", "serving_input_example.json")
 
 
 class UploadError(WorkerError):
@@ -35,7 +39,7 @@ class _OnCpu:
         self.is_saved = False
 
     def save_model(self, path: str, mlflow_model: Model, **arguments: Any) -> None:
-        code = [talweg_model.__file__]
+        code = [talweg_model.__file__, talweg_table.__file__]
         mlflow.pytorch.save_model(
             path=path, mlflow_model=mlflow_model, code_paths=code, **arguments
         )
@@ -45,6 +49,11 @@ class _OnCpu:
         # MLflow exports by the inputs' schema. Kept, it would hold people to one type of number
         # and to either names or positions; the loader checks inputs instead.
         mlflow_model.signature = ModelSignature(outputs=mlflow_model.signature.outputs)
+        if "table" in (mlflow_model.metadata or {}):
+            # The example is of encoded inputs, and people give raw columns.
+            mlflow_model.saved_input_example_info = None  # type: ignore[assignment]
+            for name in _EXAMPLES:
+                (Path(path) / name).unlink(missing_ok=True)
         mlflow_model.save(str(Path(path) / "MLmodel"))
         self.is_saved = True
 
@@ -79,6 +88,14 @@ def log_model(
     )
     shape = list(example.shape[1:])
     names = list(model.input_names) if shape == [len(model.input_names)] else []
+    description = getattr(model, "description", {})
+    metadata: dict[str, Any] = {"inputs": {"names": names, "shape": shape}}
+    if "dataset" in description:
+        metadata["dataset"] = description["dataset"]
+        metadata["inputs"]["from_bytes"] = description["inputs"].get("from_bytes", False)
+        metadata["outputs"] = answers(description, outputs.shape[-1])
+    if "table" in description:
+        metadata["table"] = description["table"]
     mlflow.set_tracking_uri(tracking_uri)
     flavor = _OnCpu()
     try:
@@ -91,7 +108,7 @@ def log_model(
             model_id=model_id,
             pytorch_model=model,
             input_example=example.numpy(),
-            metadata={"inputs": {"names": names, "shape": shape}},
+            metadata=metadata,
             signature=signature,
             pip_requirements=requirements(),
             serialization_format="pt2",

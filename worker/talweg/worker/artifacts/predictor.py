@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from talweg.spec import heads as heads_of
 from talweg.spec import kind, num_outputs, outputs_of_head
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle
+from talweg.worker.data.stored.talweg_table import Table
 from talweg.worker.models import HeadShape, saved
 from talweg.worker.models.saved import SavedModel
 from talweg.worker.tasks.common.postprocessing import Postprocessor, read, statistics
@@ -43,18 +45,40 @@ def describe(spec: JobSpec, bundle: DataBundle) -> dict[str, Any]:
         heads=heads,
         shared=task.shares_weights(spec),
     )
-    units = statistics(inputs.scaler) if task.num_noise is None else {}
+    table = inputs.table if task.num_noise is None else None
+    # A table's columns are standardised before they are inputs.
+    units = statistics(inputs.scaler) if task.num_noise is None and table is None else {}
+    from_bytes = {"from_bytes": True} if inputs.from_bytes else {}
+    stored = {} if bundle.stored is None else {"dataset": bundle.stored.label}
     return {
         **network,
+        **stored,
+        **({} if table is None else {"table": table.described()}),
         "task": name,
-        "inputs": {"names": list(inputs.names), **units},
-        "targets": {"names": list(bundle.target_names or bundle.class_names)},
+        "inputs": {"names": list(inputs.names), **units, **from_bytes},
+        "targets": {"names": _target_names(bundle), **_threshold(spec, bundle)},
         "prediction": task.predictions.postprocessor(spec, bundle).described(),
     }
 
 
+def _target_names(bundle: DataBundle) -> list[str]:
+    # The ranks of numbers have names of their own, which a user is to be told.
+    first, second = bundle.target_names, bundle.class_names
+    return list((second or first) if bundle.stored is not None else (first or second))
+
+
+def _threshold(spec: JobSpec, bundle: DataBundle) -> dict[str, float]:
+    """Return from which probability on the second class, or a label, is predicted."""
+    _, task = kind(spec.task)
+    if bundle.stored is None or "threshold" not in task.DESCRIPTOR.fields_by_name:
+        return {}
+    return {"threshold": task.threshold}  # type: ignore[attr-defined]
+
+
 def example(spec: JobSpec, bundle: DataBundle, *, count: int = 4) -> Tensor:
     """Return what the model takes, float32: the first training inputs as they came from the data.
+
+    Of a user's table they are encoded as `Predictor.encode` does.
 
     (count, *input_shape); of a generator noise (count, numbers of noise).
     """
@@ -62,14 +86,15 @@ def example(spec: JobSpec, bundle: DataBundle, *, count: int = 4) -> Tensor:
     if num_noise is not None:
         return torch.randn(count, num_noise(spec), generator=torch.Generator().manual_seed(0))
     x = bundle.train.x[:count].double()
-    scaler = bundle.inputs.scaler
+    scaler = bundle.inputs.scaler if bundle.inputs.table is None else None
     return (x if scaler is None else torch.from_numpy(scaler.unscale(x.numpy()))).float()
 
 
 class Predictor(nn.Module):
     """A trained model in its user's terms, standardisation included.
 
-    Takes inputs as they come from the data, float32 (N, *input_shape), and gives float32
+    Takes inputs as they come from the data, float32 (N, *input_shape), of a user's table what
+    `encode` makes of its columns, and gives float32
     (N, num_outputs): numbers in the target's units; under multi_quantile each target's quantiles
     beside each other, under gaussian_nll its mean and standard deviation, under evidential its
     mean, aleatoric and epistemic variance; probabilities (N, C) of
@@ -90,6 +115,11 @@ class Predictor(nn.Module):
         super().__init__()
         self.network = model.network
         self.input_names = tuple(model.description.get("inputs", {}).get("names", ()))
+        table = model.description.get("table")
+        self.table = None if table is None else Table.of(table)
+        """How a user's raw columns become inputs; None where they are inputs already."""
+        self.description = model.description
+        """What `model.json` holds."""
         self.register_buffer("input_mean", model.mean)
         self.register_buffer("input_sd", model.sd)
         self._postprocess = _postprocessor(model)
@@ -97,6 +127,25 @@ class Predictor(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Predict; see the class."""
         return self._postprocess(self.network((x - self.input_mean) / self.input_sd))
+
+    def encode(self, data: Any) -> Tensor:
+        """Return inputs of what people have.
+
+        Args:
+            data: Of a model of a user's table a data frame, values by column, or rows of values:
+                raw numbers, texts, dates, and nothing where a value is missing. Else numbers
+                (N, *input_shape), where a model of images takes bytes too.
+
+        Raises:
+            TableError: Columns are missing or unknown, or hold what they cannot.
+            ValueError: What was given is no numbers.
+        """
+        if self.table is not None:
+            return torch.from_numpy(self.table.encode(data).astype(np.float32))
+        array = np.asarray(data)
+        is_bytes = array.dtype == np.uint8 and self.description["inputs"].get("from_bytes")
+        numbers = array.astype(np.float32)
+        return torch.from_numpy(numbers / np.float32(255) if is_bytes else numbers)
 
 
 def _postprocessor(model: SavedModel) -> Postprocessor:

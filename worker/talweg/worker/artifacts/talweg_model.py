@@ -3,6 +3,7 @@
 It runs where Talweg is not installed: it imports what the model requires, and nothing of Talweg.
 """
 
+import importlib
 import math
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,22 @@ from mlflow.models import Model
 class TalwegModel:
     """A model that takes what people have: data frames, arrays of any numbers, nested lists."""
 
-    def __init__(self, model: Any, shape: list[int], names: list[str]) -> None:
+    def __init__(self, model: Any, metadata: dict[str, Any], table: Any = None) -> None:
         """Wrap MLflow's own wrapper of an exported program.
 
         Args:
             model: Takes float32 arrays (N, *shape).
-            shape: Of one input.
-            names: Of its columns; empty where they have none.
+            metadata: `inputs`: the shape of one input, names of its columns (empty where they have
+                none), and whether they were bytes. `outputs`, where they have names: see `named`.
+            table: Makes inputs of raw columns, where the model was trained on such.
         """
+        inputs = metadata["inputs"]
         self._model = model
-        self._shape = tuple(shape)
-        self._names = names
+        self._shape = tuple(inputs["shape"])
+        self._names = inputs["names"]
+        self._from_bytes = inputs.get("from_bytes", False)
+        self._outputs = metadata.get("outputs") or {}
+        self._table = table
 
     def get_raw_model(self) -> Any:
         """Return the exported program."""
@@ -38,22 +44,34 @@ class TalwegModel:
 
         Args:
             data: A data frame with the model's columns, in any order; or numbers (N, *shape), as
-                an array or nested lists, flattened to (N, numbers of an input) if you like.
+                an array or nested lists, flattened to (N, numbers of an input) if you like. Of a
+                model of a table the columns are the table's: numbers, texts and dates as they
+                came, nothing where a value is missing. Rows without names are in their order.
             params: Taken by no model.
+
+        Returns:
+            Numbers; of a model of a user's data, where they have names, a data frame: see `named`.
 
         Raises:
             MlflowException: The columns or the shape do not fit, or something is no number.
         """
         predicted = self._model.predict(self._batch(data), params)
+        if self._outputs:
+            index = data.index if isinstance(data, pd.DataFrame) else None
+            return named(predicted, self._outputs, index)
         if isinstance(data, pd.DataFrame) and predicted.ndim <= 2:
             return pd.DataFrame(predicted, index=data.index)
         return predicted
 
     def _batch(self, data: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
+        if self._table is not None:
+            data = self._encoded(data)
         if isinstance(data, dict):
             data = pd.DataFrame(data)
         if isinstance(data, pd.DataFrame):
             data = self._in_order(data)
+        if self._from_bytes and getattr(data, "dtype", None) == np.uint8:
+            data = data / np.float32(255)
         try:
             values = np.asarray(data, dtype=np.float32)
         except (TypeError, ValueError) as exc:
@@ -70,6 +88,15 @@ class TalwegModel:
             )
         return np.ascontiguousarray(values)
 
+    def _encoded(self, data: Any) -> Any:
+        """Return a table's raw columns as numbers."""
+        try:
+            return self._table.encode(data)
+        except ValueError as exc:
+            raise MlflowException.invalid_parameter_value(
+                f"The table does not fit: {exc}."
+            ) from exc
+
     def _in_order(self, frame: pd.DataFrame) -> pd.DataFrame:
         # Columns that pandas numbered itself have no names.
         if not self._names or isinstance(frame.columns, pd.RangeIndex):
@@ -82,8 +109,51 @@ class TalwegModel:
         return frame[self._names]
 
 
+def named(predicted: Any, outputs: dict[str, Any], index: Any) -> pd.DataFrame:
+    """Give names to what a model says, and of classes the most probable one.
+
+    Args:
+        predicted: (N, numbers of a row).
+        outputs: What they are. `kind` numbers: `columns` names them. binary, multiclass, ordinal:
+            `classes`, in their order; binary has the probability of the second alone. multilabel:
+            `labels`, a probability each. `threshold`: from which probability on the second
+            class, or a label, is what is predicted.
+        index: The rows' names; None for numbers from 0.
+
+    Returns:
+        Of classes `prediction` and a `probability_` of each class; of labels a `prediction_` of 0
+        or 1 and a `probability_` of each; of numbers what names them.
+    """
+    numbers = np.asarray(predicted)
+    kind, threshold = outputs["kind"], outputs.get("threshold", 0.5)
+    if kind == "numbers":
+        return pd.DataFrame(numbers, columns=outputs["columns"], index=index)
+    if kind == "multilabel":
+        each = list(zip(outputs["labels"], numbers.T, strict=True))
+        columns = {f"prediction_{name}": (p >= threshold).astype(int) for name, p in each}
+        columns |= {f"probability_{name}": p for name, p in each}
+        return pd.DataFrame(columns, index=index)
+    classes = outputs["classes"]
+    if kind == "binary":
+        best = (numbers[:, 0] >= threshold).astype(int)
+        numbers = np.concatenate([1 - numbers, numbers], axis=1)
+    elif kind == "ordinal":
+        # As in evaluation: the number of ranks that are more likely passed than not.
+        above = 1 - np.cumsum(numbers, axis=1)[:, :-1]
+        best = (above > 0.5).sum(axis=1)
+    else:
+        best = numbers.argmax(axis=1)
+    columns = {"prediction": np.array(classes, dtype=object)[best]}
+    columns |= {f"probability_{name}": p for name, p in zip(classes, numbers.T, strict=True)}
+    return pd.DataFrame(columns, index=index)
+
+
 def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> TalwegModel:
     """Load a model; called by MLflow."""
-    inputs = (Model.load(str(Path(path).parent)).metadata or {})["inputs"]
+    metadata = Model.load(str(Path(path).parent)).metadata or {}
     model = mlflow.pytorch._load_pyfunc(path, model_config)
-    return TalwegModel(model, inputs["shape"], inputs["names"])
+    table = None
+    if "table" in metadata:
+        # Stored beside this file, which models of other data do without.
+        table = importlib.import_module("talweg_table").Table.of(metadata["table"])
+    return TalwegModel(model, metadata, table)

@@ -1,9 +1,10 @@
 """Data sets: loaded, divided, preprocessed and kept for the next job of this process."""
 
-from talweg.worker.data.bundle import DataBundle, DataSplit, Inputs, StandardScaler
+from talweg.worker.data.bundle import DataBundle, DataSplit, Inputs, StandardScaler, StoredInfo
 from talweg.worker.data.gaussian_ring import ring_centres
-from talweg.worker.data.loaders import LOADERS, RawData
+from talweg.worker.data.loaders import LOADERS
 from talweg.worker.data.loading import DIVIDED, load
+from talweg.worker.data.raw import RawData
 
 __all__ = [
     "DIVIDED",
@@ -13,6 +14,7 @@ __all__ = [
     "DataSplit",
     "RawData",
     "StandardScaler",
+    "StoredInfo",
     "load",
     "ring_centres",
 ]

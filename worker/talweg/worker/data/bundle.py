@@ -7,6 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from talweg.v1.jobs_pb2 import Warning
+from talweg.worker.data.stored.talweg_table import Table
+
 
 @dataclass(frozen=True)
 class DataSplit:
@@ -74,6 +77,10 @@ class StandardScaler:
         varies = sd > 1e-12 * np.abs(mean)
         return cls(mean, np.where(varies, sd, 1.0))
 
+    def only(self, chosen: NDArray[np.bool_]) -> "StandardScaler":
+        """Return one that leaves all but the chosen columns as they are."""
+        return StandardScaler(np.where(chosen, self.mean, 0.0), np.where(chosen, self.sd, 1.0))
+
     def scale(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Take values in their own units to standardised ones."""
         return (values - self.mean) / self.sd
@@ -93,6 +100,26 @@ class Inputs:
     """Names of the features; empty for images."""
     scaler: StandardScaler | None
     """How the inputs were standardised; None where they were not."""
+    table: Table | None = None
+    """How raw columns become inputs, before they are standardised, where they are a user's."""
+    from_bytes: bool = False
+    """Whether the inputs are bytes of a user's, divided by 255."""
+
+
+@dataclass(frozen=True)
+class StoredInfo:
+    """What people are told of a user's data set, beside what a job makes of it."""
+
+    label: str
+    """Its name and version, such as houses@1a2b3c4d."""
+    num_samples: int
+    """All of them."""
+    columns: Mapping[str, str]
+    """What each column holds, by name."""
+    warnings: tuple[Warning, ...] = ()
+    """What is allowed, and makes results look better than they are."""
+    notes: tuple[str, ...] = ()
+    """How missing values and the like were filled in."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +127,10 @@ class DataBundle:
     """A data set as one job sees it, in CPU memory. Shared between jobs: nobody writes to it."""
 
     name: str
-    """The data set's name in the catalogue."""
+    """The data set's name in the catalogue; of a user's the name that it is stored under."""
     digest: str
-    """sha256, in hexadecimal, of the data as loaded: before split and preprocessing."""
+    """sha256, in hexadecimal, of the data as loaded: before split and preprocessing. Of a user's
+    the digest that it is stored under."""
     train: DataSplit
     """What is learnt from."""
     validation: DataSplit
@@ -123,6 +151,8 @@ class DataBundle:
     """Of each training sample its row in the data set, from 0 (N,)."""
     difficulty: Tensor | None = None
     """How hard each training sample is (N,), float64, where the spec names an array that tells."""
+    stored: StoredInfo | None = None
+    """About the data set, where it is a user's."""
 
     @property
     def num_bytes(self) -> int:

@@ -3,8 +3,7 @@
 To add one: a loader, and its row in `LOADERS`, which a test holds complete.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -14,22 +13,7 @@ from sklearn import datasets
 
 from talweg.v1 import datasets_pb2 as messages
 from talweg.worker.data.gaussian_ring import ring
-
-
-@dataclass(frozen=True)
-class RawData:
-    """A data set as it comes, in its own units."""
-
-    arrays: Mapping[str, NDArray[Any]]
-    """By name, all of one length N. `x`: inputs (N, features), or images (N, channels, height,
-    width), floats. `y`, where a sample has one target: numbers (N,) or (N, K), float64; else
-    int64: class indices (N,), or 0 and 1 for labels (N, L). Others as the tasks read them."""
-    feature_names: tuple[str, ...] = ()
-    """Names of the features; empty for images."""
-    class_names: tuple[str, ...] = ()
-    """Names of the classes or labels; empty for numbers."""
-    target_names: tuple[str, ...] = ()
-    """Names of the numbers; empty for classes and labels."""
+from talweg.worker.data.raw import RawData
 
 
 def _table(x: NDArray[Any], y: NDArray[Any], names: Iterable[Any] = (), **rest: Any) -> RawData:

@@ -2,31 +2,34 @@
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from talweg.spec import arrays_of, examples_of, inputs_of, kind, task_kind
-from talweg.v1.options_pb2 import (
-    BINARY,
-    METRIC_LEARNING,
-    MULTICLASS,
-    MULTILABEL,
-    ORDINAL,
-    REGRESSION,
-)
-from talweg.v1.spec_pb2 import JobSpec, Split, TargetOutliers
+from talweg.v1.options_pb2 import BINARY, METRIC_LEARNING, MULTICLASS
+from talweg.v1.spec_pb2 import JobSpec, Split
 from talweg.v1.tasks_pb2 import MetricLearning
-from talweg.worker.data.binning import Ranks
-from talweg.worker.data.bundle import DataBundle, DataSplit, Inputs, StandardScaler
+from talweg.worker.data.bundle import DataBundle, Inputs
 from talweg.worker.data.digit_scenes import digit_scenes
-from talweg.worker.data.loaders import LOADERS, RawData
+from talweg.worker.data.loaders import LOADERS
 from talweg.worker.data.pairs_triplets import digit_pairs, digit_triplets
+from talweg.worker.data.preprocessing import (
+    Arrays,
+    encode_targets,
+    fit_table,
+    num_targets,
+    put_in_outliers,
+    scalers_of,
+    split_of,
+)
+from talweg.worker.data.raw import RawData
 from talweg.worker.data.split import Division, divide, divide_classes
+from talweg.worker.data.stored.looking import stored_info
+from talweg.worker.data.stored.source import load as load_stored
 from talweg.worker.errors import UserSpecError
 
 DIVIDED: dict[str, Callable[[Any, Split], tuple[RawData, Division]]] = {
@@ -35,8 +38,6 @@ DIVIDED: dict[str, Callable[[Any, Split], tuple[RawData, Division]]] = {
     "digit_triplets": digit_triplets,
 }
 """The members of `Dataset` whose parts are made each by itself; the others have a loader."""
-
-_Arrays = dict[str, NDArray[Any]]
 
 _MOST_KEPT = 16
 _MOST_BYTES_KEPT = 256 * 2**20
@@ -84,43 +85,58 @@ def make(spec: JobSpec) -> DataBundle:
     arrays = _wanted(raw, spec)
     difficulty = _difficulty(raw, spec)
     division = _division(spec, raw, arrays, division)
-    classes = _encode_targets(spec, raw, arrays, division)
+    table = fit_table(raw, arrays, division)
+    classes = encode_targets(spec, raw, arrays, division)
     parts = {
         part: {name: array[indices] for name, array in arrays.items()}
         for part, indices in division._asdict().items()
     }
-    train = parts["train"]
-    if task_kind(spec) == REGRESSION and spec.preprocessing.HasField("target_outliers"):
-        train["y"] = _with_outliers(train["y"], spec.preprocessing.target_outliers)
-    scalers = _scalers(spec, train)
+    put_in_outliers(spec, parts["train"])
+    scalers = scalers_of(spec, parts["train"], table)
     first = inputs_of(spec)[0]
-    splits = {part: _split(arrays, scalers, first) for part, arrays in parts.items()}
+    if table is not None and first in scalers:
+        table = table.standardised(scalers[first].mean, scalers[first].sd)
+    splits = {part: split_of(arrays, scalers, first) for part, arrays in parts.items()}
     return DataBundle(
-        name=kind(spec.dataset)[0],
-        digest=_digest(raw),
+        name=kind(spec.dataset)[0] if raw.stored is None else raw.stored.name,
+        digest=_digest(raw) if raw.stored is None else raw.stored.source.digest,
         **splits,
-        inputs=Inputs(arrays[first].shape[1:], raw.feature_names, scalers.get(first)),
-        num_targets=_num_targets(arrays, raw, classes),
+        inputs=Inputs(
+            arrays[first].shape[1:],
+            raw.feature_names,
+            scalers.get(first),
+            table=table,
+            from_bytes=raw.from_bytes,
+        ),
+        num_targets=num_targets(arrays, raw, classes),
         class_names=classes,
         target_names=raw.target_names,
         target_scaler=scalers.get("y"),
         train_rows=division.train,
         difficulty=None if difficulty is None else torch.from_numpy(difficulty[division.train]),
+        stored=None
+        if raw.stored is None
+        else stored_info(raw.stored, arrays, division, table, classes),
     )
 
 
 def _raw(spec: JobSpec) -> tuple[RawData, Division | None]:
     """Return the data set, and its division where it is made in parts."""
     name, message = kind(spec.dataset)
+    if name == "stored":
+        return load_stored(spec), None
     return (
         DIVIDED[name](message, spec.split) if name in DIVIDED else (LOADERS[name](message), None)
     )
 
 
 def _division(
-    spec: JobSpec, raw: RawData, arrays: _Arrays, made_with_the_data: Division | None
+    spec: JobSpec, raw: RawData, arrays: Arrays, made_with_the_data: Division | None
 ) -> Division:
     """Return which samples go to training, validation and test."""
+    by_column = None if raw.stored is None else raw.stored.divide(spec.split)
+    if by_column is not None:
+        return by_column
     task = task_kind(spec)
     if task == METRIC_LEARNING and examples_of(spec) == MetricLearning.labels:
         return divide_classes(spec.split, arrays["y"])
@@ -131,51 +147,7 @@ def _division(
     return divide(spec.split, num_samples, raw.arrays["y"] if by_class else None)
 
 
-def _encode_targets(
-    spec: JobSpec, raw: RawData, arrays: _Arrays, division: Division
-) -> tuple[str, ...]:
-    """Bring the targets, in place, to what the task computes with; return the classes' names."""
-    task = task_kind(spec)
-    if "y" in arrays and task in (BINARY, MULTILABEL):
-        arrays["y"] = arrays["y"].astype(np.float64)
-    classes = raw.class_names if "image" not in arrays else ()
-    if task == ORDINAL and not classes:
-        ranks = Ranks.of(arrays["y"][division.train], spec.task.ordinal.ranks)
-        arrays["y"], classes = ranks.of_numbers(arrays["y"]), ranks.names
-    return classes
-
-
-def _scalers(spec: JobSpec, train: _Arrays) -> dict[str, StandardScaler]:
-    """Return what standardises arrays, by their names, measured on the training split."""
-    scalers: dict[str, StandardScaler] = {}
-    if "y" in train and spec.preprocessing.standardise_targets:
-        scalers["y"] = StandardScaler.of(train["y"])
-    if spec.preprocessing.standardise_inputs:
-        # One for all inputs that are compared: a sample is the same in any place.
-        inputs = inputs_of(spec)
-        together = np.concatenate([train[name] for name in inputs])
-        scaler = StandardScaler.of(together, by_column=together.ndim == 2)
-        scalers |= dict.fromkeys(inputs, scaler)
-    return scalers
-
-
-def _split(arrays: _Arrays, scalers: Mapping[str, StandardScaler], first_input: str) -> DataSplit:
-    scaled = {
-        name: scalers[name].scale(array) if name in scalers else array
-        for name, array in arrays.items()
-    }
-    return DataSplit({name: _tensor(array) for name, array in scaled.items()}, first_input)
-
-
-def _num_targets(arrays: _Arrays, raw: RawData, classes: tuple[str, ...]) -> int:
-    """Return what the task's targets choose from, or channels of an image that is one."""
-    if "image" in arrays:
-        return int(arrays["image"].shape[1])
-    # Of pairs and triplets no class need be known.
-    return len(classes or raw.target_names) or 1
-
-
-def _wanted(raw: RawData, spec: JobSpec) -> _Arrays:
+def _wanted(raw: RawData, spec: JobSpec) -> Arrays:
     """Return the arrays that the task reads."""
     wanted = arrays_of(spec)
     missing = [name for name in wanted if name not in raw.arrays]
@@ -196,6 +168,8 @@ def _difficulty(raw: RawData, spec: JobSpec) -> NDArray[np.float64] | None:
         return None
     path = "training.curriculum.difficulty.array"
     name = curriculum.difficulty.array.name
+    if raw.stored is not None:
+        return raw.stored.difficulty(name)
     fitting = [name for name, array in raw.arrays.items() if array.ndim == 1]
     if name not in fitting:
         actual = f"of shape {raw.arrays[name].shape}" if name in raw.arrays else "no array"
@@ -205,23 +179,6 @@ def _difficulty(raw: RawData, spec: JobSpec) -> NDArray[np.float64] | None:
             f"{name!r}, {actual}"
         )
     return raw.arrays[name].astype(np.float64)
-
-
-def _with_outliers(targets: NDArray[np.float64], spec: TargetOutliers) -> NDArray[np.float64]:
-    """Move a share of the samples' targets up, in sd of the targets as they are."""
-    rng = np.random.default_rng(spec.seed)
-    moved = rng.choice(len(targets), round(spec.share * len(targets)), replace=False)
-    shift = rng.uniform(spec.low_sd, spec.high_sd, len(moved))
-    result = targets.copy()
-    # Of several targets each moves by its own sd.
-    result[moved] += (targets.std(axis=0) * shift[:, None]).reshape(result[moved].shape)
-    return result
-
-
-def _tensor(values: NDArray[Any]) -> Tensor:
-    """Return numbers as float32, indices and counts as int64."""
-    whole = np.issubdtype(values.dtype, np.integer)
-    return torch.from_numpy(values.astype(np.int64 if whole else np.float32, copy=not whole))
 
 
 def _digest(raw: RawData) -> str:

@@ -10,7 +10,7 @@ from sklearn import datasets
 from talweg.spec import split_sizes
 from talweg.v1.datasets_pb2 import DigitPairs, DigitTriplets
 from talweg.v1.spec_pb2 import Split
-from talweg.worker.data.loaders import RawData
+from talweg.worker.data.raw import RawData
 from talweg.worker.data.split import Division
 from talweg.worker.errors import UserSpecError
 

@@ -86,7 +86,7 @@ def _take(
             indices, test_size=count, random_state=seed, stratify=classes[indices]
         )
     except ValueError as exc:
-        rarest = np.bincount(classes[indices]).min()
+        rarest = np.unique(classes[indices], return_counts=True)[1].min()
         raise UserSpecError(
             f"split.stratified cannot take {count} of {len(indices)} samples of "
             f"{len(np.unique(classes[indices]))} classes, the rarest of {rarest} samples: set "

@@ -12,13 +12,22 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 
 from talweg.v1.jobs_pb2 import Event, GuardDecision, LogLine, MetricSummary, Progress, Warning
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker.data import DataBundle
+from talweg.worker.data import DataBundle, StoredInfo
 from talweg.worker.execution.summaries import MetricSummaries
 from talweg.worker.execution.thinning import Thinning, metric_event
 from talweg.worker.tracking.spool import Point, SpoolWriter, now_ms, table_file
 from talweg.worker.training.interface import Table
 
 _MAX_LOG_LENGTH = 10_000
+
+
+def _facts_of(stored: StoredInfo) -> dict[str, Any]:
+    """Return what the tracking tells of a user's data set, whichever job reads it."""
+    return {
+        "label": stored.label,
+        "num_samples": stored.num_samples,
+        "columns": dict(stored.columns),
+    }
 
 
 @dataclass(frozen=True)
@@ -73,6 +82,7 @@ class JobReporter:
             num_targets=bundle.num_targets,
             class_names=list(bundle.class_names),
             target_names=list(bundle.target_names),
+            **({} if bundle.stored is None else {"stored": _facts_of(bundle.stored)}),
         )
 
     def computed(self, parameters: Mapping[str, str]) -> None:

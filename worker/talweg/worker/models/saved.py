@@ -7,8 +7,14 @@ Beside `weights.safetensors`, `model.json` holds:
     model       the filled Model message, JSON form
     input_shape shape of one sample
     num_outputs outputs of the last layer
-    inputs      names (empty for images); mean and sd by which inputs are standardised, or absent
-    targets     names of numbers or classes
+    inputs      names (empty for images); mean and sd by which inputs are standardised, or absent;
+                from_bytes true where they were bytes, divided by 255
+    dataset     name and version of the data, where they are a user's; else absent
+    table       of a user's table: the raw columns, what stands for missing values and unseen
+                categories, and mean and sd by which they are standardised before they are inputs;
+                see `data.stored.talweg_table`; else absent
+    targets     names of numbers or classes; of a user's data, threshold: the probability from
+                which on the second class, or a label, is predicted
     heads       where there are several: name, num_outputs, of_pixels and of_boxes of each; else
                 absent
     shared      true where the outputs share the weights of the last layer; else absent

@@ -164,6 +164,11 @@ def _core(
     """Load the data, and make task, model and optimizer."""
     bundle = data.load(spec)
     report.data(bundle)
+    if bundle.stored is not None:
+        for warning in bundle.stored.warnings:
+            report.warning(warning)
+        for note in bundle.stored.notes:
+            report.log(LogLine.INFO, note)
     task = tasks.make(spec, bundle)
     if task.computed:
         report.computed(task.computed)

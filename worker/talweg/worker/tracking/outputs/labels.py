@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from talweg.spec import display_name, flatten, kind, label, primary_metric
+from talweg.spec.stored import dataset_label
 from talweg.v1.spec_pb2 import JobSpec
 
 NOTE_TAG = "mlflow.note.content"
@@ -18,6 +19,8 @@ _NOT_IN_MODEL_NAMES = re.compile(r"""[/:.%"'\x00-\x1f\x7f-\x9f]+""")
 _MOST_OF_NAME = 200
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>#|])")
 _MOST_WARNINGS = 10
+# What `houses@1a2b3c4d` says, and what the server found out about it.
+_TOLD_BY_THE_LABEL = ("dataset.stored.name", "dataset.stored.digest", "dataset.stored.facts")
 
 Results = Mapping[str, tuple[int, int, float]]
 """The last values of metrics with step and time in milliseconds, by name."""
@@ -36,10 +39,12 @@ def parameters(spec: JobSpec) -> dict[str, str]:
     params = flatten(spec)
     if spec.HasField("replay"):
         return {path: text for path, text in params.items() if path.startswith("replay.")}
+    if spec.dataset.HasField("stored"):
+        params["dataset"] = dataset_label(spec.dataset)
     return {
         name: value
         for name, value in params.items()
-        if not name.startswith("tags.")
+        if not name.startswith(("tags.", *_TOLD_BY_THE_LABEL))
         and not (name.rpartition(".")[2] == "reduction" and value == "mean")
     }
 
@@ -65,7 +70,7 @@ def model_params(spec: JobSpec) -> dict[str, str]:
     """Return the settings by which logged models are told apart in a list."""
     named = {
         "task": kind(spec.task)[0],
-        "dataset": kind(spec.dataset)[0],
+        "dataset": dataset_label(spec.dataset),
         "model": kind(spec.model)[0],
         "loss": label(spec.loss),
         "seed": str(spec.training.seed),
@@ -88,7 +93,7 @@ def description(spec: JobSpec, results: Results, warnings: Iterable[str], messag
         message: How the job ended, in words; empty where it succeeded.
     """
     parts = [
-        f"**{_plain(kind(spec.task)[0])}** on {_plain(kind(spec.dataset)[0])}: "
+        f"**{_plain(kind(spec.task)[0])}** on {_plain(dataset_label(spec.dataset))}: "
         f"{_plain(kind(spec.model)[0])}, loss {_plain(label(spec.loss))}"
     ]
     metric = primary_metric(spec)

@@ -11,7 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from talweg.spec import kind, label, seed_of
+from talweg.spec import label, seed_of
+from talweg.spec.stored import dataset_label
 from talweg.v1.spec_pb2 import JobSpec
 
 Point = tuple[int, int, Mapping[str, float]]
@@ -49,7 +50,7 @@ class PlotData:
 
 def title(spec: JobSpec) -> str:
     """Say in one line what was trained."""
-    text = f"{label(spec.loss)} on {kind(spec.dataset)[0]}, seed {seed_of(spec)}"
+    text = f"{label(spec.loss)} on {dataset_label(spec.dataset)}, seed {seed_of(spec)}"
     return textwrap.shorten(text, _LONGEST_TITLE, placeholder="…")
 
 

@@ -1,0 +1,90 @@
+"""From a job's spec to the stored data set that it names."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.protobuf.json_format import Parse, ParseError
+
+from talweg.blobs import Blobs, is_of_one_file
+from talweg.spec.stored import dataset_label
+from talweg.v1.datasets_pb2 import StoredData
+from talweg.v1.stored_datasets_pb2 import StoredDataset
+from talweg.worker.data.stored.cache import INFO, DamagedDataError, DataCache, folder_of
+from talweg.worker.data.stored.columns import Columns, open_columns
+from talweg.worker.errors import StoreAwayError, UserSpecError
+from talweg.worker.settings import Settings
+
+_FIELD = "dataset.stored.name"
+
+
+@dataclass(frozen=True)
+class OpenedDataset:
+    """A stored data set, ready to be read."""
+
+    info: StoredDataset
+    """Its description, with all its columns."""
+    columns: Columns
+    """What it holds."""
+
+
+def open_dataset(source: StoredData) -> OpenedDataset:
+    """Open the data set that a job reads, from TALWEG_BLOBS or the cache of this machine.
+
+    Raises:
+        UserSpecError: It is gone, or damaged.
+        StoreAwayError: The blob store cannot be reached now.
+    """
+    settings, label = Settings.from_env(), dataset_label(source)
+    if not source.digest:
+        raise UserSpecError(f"{_FIELD}: {label} has no digest: the server sets it at submission")
+    try:
+        blobs = Blobs(settings.blobs)
+    except (OSError, ImportError, ValueError) as exc:
+        raise StoreAwayError(f"the blob store cannot be used: {exc}") from exc
+    cache = DataCache(settings.data_cache, settings.data_cache_bytes)
+    try:
+        with _files(blobs, cache, source.digest) as folder:
+            info = _info(folder)
+            return OpenedDataset(info, open_columns(folder, info.columns))
+    except FileNotFoundError as exc:
+        raise UserSpecError(
+            f"{_FIELD}: data set {label} is gone from the store: it was deleted after the job was "
+            "submitted. Upload the file again under this name, and submit the job again"
+        ) from exc
+    except (DamagedDataError, ValueError) as exc:
+        raise _damaged(label, exc) from exc
+    except OSError as exc:
+        if is_of_one_file(exc):
+            raise _damaged(label, exc) from exc
+        raise StoreAwayError(f"the blob store is unreachable: {exc}") from exc
+
+
+def _damaged(label: str, exc: Exception) -> UserSpecError:
+    return UserSpecError(
+        f"{_FIELD}: data set {label} is damaged in the store: {' '.join(str(exc).split())}. "
+        "Delete it, upload the file again, and submit the job again"
+    )
+
+
+@contextmanager
+def _files(blobs: Blobs, cache: DataCache, digest: str) -> Iterator[Path]:
+    """Give the folder with the files, where they are or as a copy."""
+    local = blobs.local(folder_of(digest))
+    if local is None:
+        with cache.opened(blobs, digest, lambda folder: _info(folder).data_sha256) as folder:
+            yield folder
+        return
+    if not local.parent.parent.is_dir():
+        # The store itself, such as a disk that is not mounted.
+        raise StoreAwayError(f"the blob store {local.parent.parent} is not there")
+    yield local
+
+
+def _info(folder: Path) -> StoredDataset:
+    try:
+        text = (folder / INFO).read_text(encoding="utf-8")
+        return Parse(text, StoredDataset(), ignore_unknown_fields=True)
+    except (ParseError, UnicodeDecodeError) as exc:
+        raise DamagedDataError(f"{INFO} cannot be read: {exc}") from exc

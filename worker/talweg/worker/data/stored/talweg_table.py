@@ -1,0 +1,383 @@
+"""How the raw columns of a table become the numbers that a model takes.
+
+Training and prediction both go this way. The file is stored as source beside each model in
+MLflow's format: it runs where Talweg is not installed, and imports nothing of it.
+"""
+
+import numbers
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from decimal import Decimal
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+Kind = Literal["number", "boolean", "category", "date"]
+
+_EPOCH = np.datetime64(0, "us")
+_DAY = np.timedelta64(1, "D")
+# 1970 began on a Thursday, and a week begins on Monday.
+_DAYS_OF_FIRST_WEEK = 3
+_NUM_DATE_PARTS = 7
+_TRUTH = {"true": 1.0, "false": 0.0}
+_MOST_NAMED = 5
+
+
+class TableError(ValueError):
+    """A table does not have the columns that a model takes, or not such values."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that a model takes."""
+
+    name: str
+    """Its name."""
+    kind: Kind
+    """What it holds: numbers, true and false, categories or dates."""
+    values: tuple[str, ...] = ()
+    """The categories, in their order; empty for other kinds."""
+    may_be_missing: bool = False
+    """Whether a further number says that a value is missing. Of categories a missing one is taken
+    as one that training has not seen."""
+    unseen: tuple[str, ...] = ()
+    """Those of the categories that training has not seen."""
+    median: float = 0.0
+    """Of the training data, in place of a missing number; of dates in days since 1970."""
+
+    @property
+    def width(self) -> int:
+        """How many numbers it becomes."""
+        if self.kind == "category":
+            return len(self.values) + 1
+        return (_NUM_DATE_PARTS if self.kind == "date" else 1) + self.may_be_missing
+
+    @property
+    def num_scaled(self) -> int:
+        """How many of them, the first ones, are numbers to standardise; the others are not."""
+        return 0 if self.kind == "category" else 1
+
+    def spread(self, values: NDArray[Any]) -> Floats:
+        """Return its numbers (N, width), NaN where a value is missing.
+
+        Args:
+            values: (N,). Numbers: float64, NaN where one is missing. Categories: int64, their
+                indices, below 0 for a missing or unknown one. Dates: datetime64, NaT for a missing
+                one.
+        """
+        if self.kind == "category":
+            codes = np.where(values < 0, len(self.values), values)
+            one_hot: Floats = (codes[:, None] == np.arange(self.width)).astype(np.float64)
+            return one_hot
+        parts = _date_parts(values) if self.kind == "date" else [values]
+        if self.may_be_missing:
+            parts = [*parts, np.isnan(parts[0])]
+        return np.stack(parts, axis=1, dtype=np.float64)
+
+    def fitted(self, train: Floats) -> "Column":
+        """Return the column with what the training data tell.
+
+        Args:
+            train: What `spread` gave of them.
+        """
+        if self.kind == "category":
+            was_seen = np.atleast_1d(train[:, :-1].any(axis=0))
+            names = zip(self.values, was_seen, strict=True)
+            return replace(self, unseen=tuple(name for name, seen in names if not seen))
+        present = train[~np.isnan(train[:, 0]), 0]
+        return replace(self, median=float(np.median(present)) if len(present) else 0.0)
+
+    def fill(self, block: Floats) -> None:
+        """Put what stands for missing values and unseen categories, in place, into `spread`'s."""
+        if self.kind == "category":
+            for index in (self.values.index(name) for name in self.unseen):
+                block[:, -1] += block[:, index]
+                block[:, index] = 0
+            return
+        missing = np.isnan(block[:, 0])
+        block[missing, 0] = self.median
+        if self.kind == "date":
+            # No direction on the circle.
+            block[missing, 1:_NUM_DATE_PARTS] = 0
+
+
+class Table:
+    """The columns that a model takes, and how they become a matrix."""
+
+    def __init__(
+        self,
+        columns: Iterable[Column],
+        *,
+        others: Iterable[str] = (),
+        mean: Iterable[float] = (),
+        sd: Iterable[float] = (),
+    ) -> None:
+        """Take the columns.
+
+        Args:
+            columns: In the order of their numbers.
+            others: Names of further columns that the data had, such as the target. They are passed
+                over.
+            mean: What is taken off each number at last; empty where nothing is standardised.
+            sd: What it is divided by then.
+        """
+        self.columns = tuple(columns)
+        self.others = tuple(others)
+        self.mean, self.sd = tuple(mean), tuple(sd)
+
+    @classmethod
+    def of(cls, description: Mapping[str, Any]) -> Self:
+        """Make one of what `described` gave."""
+        columns = [
+            Column(**{name: _tuples(value) for name, value in each.items()})
+            for each in description["columns"]
+        ]
+        units = {name: description.get(name, ()) for name in ("mean", "sd")}
+        return cls(columns, others=description["others"], **units)
+
+    def described(self) -> dict[str, Any]:
+        """Return it as JSON has it; what is at its default is left out."""
+        blank = asdict(Column("", "number"))
+        columns = [
+            {
+                name: list(value) if isinstance(value, tuple) else value
+                for name, value in asdict(column).items()
+                if name == "kind" or value != blank[name]
+            }
+            for column in self.columns
+        ]
+        units = {"mean": list(self.mean), "sd": list(self.sd)} if self.mean else {}
+        return {"columns": columns, "others": list(self.others), **units}
+
+    @property
+    def width(self) -> int:
+        """How many numbers a row becomes."""
+        return sum(column.width for column in self.columns)
+
+    @property
+    def is_scaled(self) -> NDArray[np.bool_]:
+        """Which of them are to be standardised (width,); the others stay as they are."""
+        flags = [index < c.num_scaled for c in self.columns for index in range(c.width)]
+        return np.array(flags, dtype=np.bool_)
+
+    def spread(self, values: Callable[[Column], NDArray[Any]], num_rows: int) -> Floats:
+        """Return the matrix (N, width) with NaN where values are missing.
+
+        Args:
+            values: Gives the values of a column; see `Column.spread`.
+            num_rows: N.
+        """
+        matrix = np.empty((num_rows, self.width))
+        for column, block in self._blocks(matrix):
+            block[:] = column.spread(values(column))
+        return matrix
+
+    def fitted(self, train: Floats) -> "Table":
+        """Return the table with what the training data tell.
+
+        Args:
+            train: Their rows of the matrix that `spread` gave.
+        """
+        columns = [column.fitted(block) for column, block in self._blocks(train)]
+        return Table(columns, others=self.others)
+
+    def standardised(self, mean: Floats, sd: Floats) -> "Table":
+        """Return the table with what takes its numbers to standardised ones."""
+        return Table(self.columns, others=self.others, mean=mean.tolist(), sd=sd.tolist())
+
+    def fill(self, matrix: Floats) -> None:
+        """Put, in place, what stands for missing values and unseen categories."""
+        for column, block in self._blocks(matrix):
+            column.fill(block)
+
+    def encode(self, data: Any) -> Floats:
+        """Return the matrix (N, width) of raw columns as the network takes it.
+
+        It is standardised in float64: in float32, numbers that are large beside their differences,
+        such as dates, would lose them.
+
+        Args:
+            data: A data frame, or lists of values by the column's name, in any order; or rows of
+                values without names, in the order of the model's columns.
+
+        Raises:
+            TableError: Columns are missing or unknown, or hold what they cannot: all that is so.
+        """
+        import pandas as pd  # noqa: PLC0415 - takes half a second, and training does without
+
+        frame: Any = data if isinstance(data, pd.DataFrame) else _frame(data)
+        if isinstance(frame.columns, pd.RangeIndex):
+            frame = self._by_position(frame)
+        problems = self._problems_of_names([str(name) for name in frame.columns])
+        if problems:
+            raise TableError("; ".join(problems))
+        values: dict[str, NDArray[Any]] = {}
+        for column in self.columns:
+            try:
+                values[column.name] = _READERS[column.kind](column, frame[column.name])
+            except TableError as exc:
+                problems.append(str(exc))
+        if problems:
+            raise TableError("; ".join(problems))
+        matrix = self.spread(lambda column: values[column.name], len(frame))
+        self.fill(matrix)
+        return (matrix - np.array(self.mean)) / np.array(self.sd) if self.mean else matrix
+
+    def _by_position(self, frame: Any) -> Any:
+        names = [column.name for column in self.columns]
+        if len(frame.columns) != len(names):
+            raise TableError(
+                f"rows without names must have {len(names)} values, {', '.join(names)}, but have "
+                f"{len(frame.columns)}"
+            )
+        return frame.set_axis(names, axis=1)
+
+    def _problems_of_names(self, names: list[str]) -> list[str]:
+        wanted = [column.name for column in self.columns]
+        missing = [name for name in wanted if name not in names]
+        unknown = [name for name in names if name not in (*wanted, *self.others)]
+        doubled = [name for name in wanted if names.count(name) > 1]
+        problems = []
+        if missing:
+            problems.append(f"the table lacks the columns {', '.join(missing)}")
+        if unknown:
+            problems.append(
+                f"the table has columns that the training data did not have: {', '.join(unknown)}"
+            )
+        if missing or unknown:
+            problems.append(f"this model takes {', '.join(wanted)}")
+        if doubled:
+            problems.append(f"the table has more than one column {', '.join(doubled)}")
+        return problems
+
+    def _blocks(self, matrix: Floats) -> Iterable[tuple[Column, Floats]]:
+        start = 0
+        for column in self.columns:
+            yield column, matrix[:, start : start + column.width]
+            start += column.width
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _frame(data: Any) -> Any:
+    import pandas as pd  # noqa: PLC0415 - see above
+
+    try:
+        return pd.DataFrame(dict(data) if isinstance(data, Mapping) else data)
+    except (TypeError, ValueError) as exc:
+        raise TableError(f"the columns make no table: {exc}") from exc
+
+
+def _date_parts(moments: NDArray[Any]) -> list[NDArray[Any]]:
+    """Return days since 1970, and sine and cosine of the time of the year, the week, the day."""
+    moments = moments.astype("datetime64[us]")
+    years = moments.astype("datetime64[Y]")
+    begin, end = (each.astype("datetime64[us]") for each in (years, years + 1))
+    days = (moments - _EPOCH) / _DAY
+    turns = ((moments - begin) / (end - begin), (days + _DAYS_OF_FIRST_WEEK) % 7 / 7, days % 1)
+    circles = [of(2 * np.pi * turn) for turn in turns for of in (np.sin, np.cos)]
+    return [days, *circles]
+
+
+# From what people have to values: one reader a kind.
+
+
+def _numbers(column: Column, series: Any) -> NDArray[Any]:
+    return _finite(column, _floats(column, series, {}))
+
+
+def _booleans(column: Column, series: Any) -> NDArray[Any]:
+    values = _floats(column, series, _TRUTH)
+    wrong = ~np.isnan(values) & (values != 0) & (values != 1)
+    if wrong.any():
+        raise _refused(column, series, np.flatnonzero(wrong), "true or false")
+    return values
+
+
+def _categories(column: Column, series: Any) -> NDArray[Any]:
+    codes = {value: index for index, value in enumerate(column.values)}
+    texts = (_text(value, codes) for value in series)
+    return np.array([codes.get(text, -1) for text in texts], dtype=np.int64)
+
+
+def _dates(column: Column, series: Any) -> NDArray[Any]:
+    import pandas as pd  # noqa: PLC0415 - see above
+
+    allowed = "dates such as 2024-05-31 or 2024-05-31T12:30:00Z"
+    present = [not _is_missing(value) for value in series]
+    if pd.api.types.is_numeric_dtype(series.dtype) and any(present):
+        raise _refused(column, series, np.flatnonzero(present), allowed)
+    if not pd.api.types.is_datetime64_any_dtype(series.dtype):
+        series = series.where(present, None)
+    moments = pd.to_datetime(series, utc=True, format="ISO8601", errors="coerce")
+    wrong = moments.isna().to_numpy() & present
+    if wrong.any():
+        raise _refused(column, series, np.flatnonzero(wrong), allowed)
+    naive: NDArray[Any] = moments.dt.tz_localize(None).to_numpy("datetime64[us]")
+    return naive
+
+
+_READERS: dict[Kind, Callable[[Column, Any], NDArray[Any]]] = {
+    "number": _numbers,
+    "boolean": _booleans,
+    "category": _categories,
+    "date": _dates,
+}
+
+
+def _floats(column: Column, series: Any, words: Mapping[str, float]) -> Floats:
+    """Return numbers, NaN where one is missing."""
+    values = np.full(len(series), np.nan)
+    wrong = []
+    for row, value in enumerate(series):
+        if _is_missing(value):
+            continue
+        if isinstance(value, str) and value.strip().lower() in words:
+            values[row] = words[value.strip().lower()]
+        elif isinstance(value, (numbers.Real, Decimal, np.bool_)):
+            values[row] = float(value)
+        else:
+            wrong.append(row)
+    if wrong:
+        raise _refused(column, series, wrong, "true or false" if words else "numbers")
+    return values
+
+
+def _finite(column: Column, values: Floats) -> Floats:
+    if np.isinf(values).any():
+        raise _refused(column, values, np.flatnonzero(np.isinf(values)), "finite numbers")
+    return values
+
+
+def _text(value: Any, codes: Mapping[str, int]) -> str:
+    """Return a category as text: 12 and 12.0 are the category "12" where there is such a one."""
+    if _is_missing(value):
+        return ""
+    text = str(value)
+    if text in codes or isinstance(value, str):
+        return text
+    if isinstance(value, (bool, np.bool_)):
+        return text.lower()
+    is_whole = isinstance(value, numbers.Real) and float(value).is_integer()
+    return str(int(value)) if is_whole else text
+
+
+def _is_missing(value: Any) -> bool:
+    """Return whether nothing is there: None, NaN, NaT, pandas' NA, or an empty text."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return True
+    # Of NA the comparison is NA, which is neither true nor false.
+    return type(value).__name__ in ("NAType", "NaTType") or bool(value != value)
+
+
+def _refused(column: Column, values: Any, rows: Iterable[int], allowed: str) -> TableError:
+    rows = list(rows)
+    values = list(values)
+    examples = ", ".join(f"{values[row]!r} in row {row + 1}" for row in rows[:_MOST_NAMED])
+    more = f" and {len(rows) - _MOST_NAMED} more" if len(rows) > _MOST_NAMED else ""
+    return TableError(f"column {column.name} must hold {allowed}, but has {examples}{more}")
