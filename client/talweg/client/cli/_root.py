@@ -30,6 +30,7 @@ _OWN = {
     "rm": Lazy(f"{_HERE}.retention:rm", "Delete ended jobs."),
     "gc": Lazy(f"{_HERE}.retention:gc", "Delete old jobs, but for the best of each experiment."),
     "compare": Lazy(f"{_HERE}.compare:compare", "Compare jobs by a metric."),
+    "data": Lazy(f"{_HERE}.data:data", "Upload data sets of your own, and look at them."),
     "recommend": Lazy(f"{_HERE}.recommend:recommend", "Recommend losses for a task and data."),
     "losses": Lazy(f"{_HERE}.catalogue:losses", "List the losses, or describe one."),
     "tasks": Lazy(f"{_HERE}.catalogue:tasks", "List the tasks, or describe one."),
