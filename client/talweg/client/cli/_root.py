@@ -15,6 +15,7 @@ _HERE = "talweg.client.cli.commands"
 _SYSTEM = f"{_HERE}.system"
 _OWN = {
     "submit": Lazy(f"{_HERE}.submit:submit", "Submit job files."),
+    "init": Lazy(f"{_HERE}.init:init", "Write a first job file for a data file."),
     "jobs": Lazy(f"{_HERE}.jobs:jobs", "List jobs."),
     "show": Lazy(f"{_HERE}.show:show", "Show a job: state, outcome, metrics, spec."),
     "metrics": Lazy(f"{_HERE}.metrics:metrics", "Print the recorded points of metrics."),
