@@ -41,7 +41,10 @@ def facts_of(
     )
     if "x" in arrays:
         violations += _describe_inputs(facts, roles)
-    if task in _OF_NUMBERS:
+    if not roles.targets and (source.target or source.targets):
+        # An unknown column is said already; nothing more can be said of the target.
+        pass
+    elif task in _OF_NUMBERS:
         violations += _numbers(facts, roles, task)
     elif task in _OF_CLASSES or (task == options_pb2.METRIC_LEARNING and "y" in arrays):
         violations += _classes(facts, roles, task)
