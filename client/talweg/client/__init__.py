@@ -28,6 +28,7 @@ from talweg.client._files import SpecLike, read_jobs
 from talweg.client._jobs import Job
 from talweg.client._links import compare_url
 from talweg.client._values import JobMetrics, JobResult, JobState
+from talweg.client.data import StoredDataset
 from talweg.spec import Violation
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "NotFound",
     "ServerError",
     "SpecLike",
+    "StoredDataset",
     "TalwegError",
     "Unavailable",
     "Violation",

@@ -15,6 +15,7 @@ from talweg.client._files import SpecLike, read_jobs, to_spec
 from talweg.client._handle import Seconds, new_request_id, to_seconds
 from talweg.client._jobs import Job, read_metrics
 from talweg.client._watchers import Watchers
+from talweg.client.data import DataClient
 from talweg.client.notebooks.progress import live
 from talweg.spec import job_name
 from talweg.v1 import jobs_pb2, system_pb2
@@ -29,7 +30,7 @@ _MAX_BATCH_BYTES: Final = 2 * 1024 * 1024
 _PAGE: Final = 200
 
 
-class Client(CatalogueClient):
+class Client(CatalogueClient, DataClient):
     """A connection to a Talweg server; a thread-safe context manager.
 
     Calls are retried while the server is unavailable, up to the timeout. Requests that the server
@@ -84,13 +85,14 @@ class Client(CatalogueClient):
     def submit(
         self, spec: SpecLike, *, request_id: str | None = None, validate_only: bool = False
     ) -> Job:
-        """Submit a job.
+        """Submit a job. A data file that it names is uploaded first.
 
         Args:
             spec: A JobSpec, its JSON form, or the path of a job file.
             request_id: An idempotency key: the same spec with the same id returns the same job.
                 Generated if absent, so that retries are safe.
-            validate_only: Only check and complete the spec: the returned job has no name.
+            validate_only: Only check and complete the spec: the returned job has no name. A data
+                file is uploaded all the same, since the checks need its columns.
 
         Raises:
             InvalidSpec: The spec is invalid; with all violations.
@@ -98,7 +100,8 @@ class Client(CatalogueClient):
             OSError: The job file cannot be read.
             TalwegError: Another error of the server.
         """
-        request = _request(to_spec(spec), request_id, validate_only)
+        whole = self._files().stored(to_spec(spec))
+        request = _request(whole, request_id, validate_only)
         response = self._connection.call(self._connection.jobs.SubmitJob, request)
         return Job(self._connection, response.job)
 
@@ -150,11 +153,11 @@ class Client(CatalogueClient):
             raise TypeError("submit_many takes a list of specs, but got a single one: use submit")
         results: dict[int, Job | TalwegError] = {}
         requests: dict[int, jobs_pb2.SubmitJobRequest] = {}
-        num_specs = 0
+        num_specs, files = 0, self._files()
         for index, spec in enumerate(specs):
             num_specs += 1
             try:
-                requests[index] = _request(to_spec(spec), None, validate_only)
+                requests[index] = _request(files.stored(to_spec(spec)), None, validate_only)
             except TalwegError as error:
                 results[index] = error
         for chunk in _chunks(requests):

@@ -39,6 +39,7 @@ class Connection:
 
         from talweg.v1.catalog_pb2_grpc import CatalogServiceStub
         from talweg.v1.jobs_pb2_grpc import JobServiceStub
+        from talweg.v1.stored_datasets_pb2_grpc import StoredDatasetServiceStub
         from talweg.v1.system_pb2_grpc import SystemServiceStub
 
         self.server = server
@@ -58,6 +59,7 @@ class Connection:
         self.jobs = JobServiceStub(self._channel)
         self.catalogue = CatalogServiceStub(self._channel)
         self.system = SystemServiceStub(self._channel)
+        self.stored = StoredDatasetServiceStub(self._channel)
         self._closed = threading.Event()
         self._has_answered = False
 
@@ -99,6 +101,35 @@ class Connection:
             else:
                 self._has_answered = True
                 return response
+
+    def send(
+        self,
+        method: "grpc.StreamUnaryMultiCallable[Request, Response]",
+        messages: Iterator[Request],
+    ) -> Response:
+        """Send a stream of messages, and return the response; it is not tried again.
+
+        Raises:
+            TalwegError: An error of the server, or Unavailable where the connection broke.
+            OSError: The messages could not be read.
+        """
+        import grpc
+
+        self._check_open()
+        source = _Watched(messages)
+        try:
+            response = method(source)
+        except grpc.RpcError as error:
+            self._check_open()
+            if source.error is not None:
+                raise source.error from error
+            raise self._note(error) from error
+        self._has_answered = True
+        return response
+
+    def retry(self) -> "Retry":
+        """Return what waits between tries, for as long as the client's patience lasts."""
+        return Retry(self._closed, self._patience)
 
     def watch(
         self,
@@ -193,6 +224,41 @@ class Connection:
         # An UNAVAILABLE with a reason was written by the server itself.
         self._has_answered |= not isinstance(failure, Unavailable) or bool(failure.reason)
         return failure
+
+
+class Retry:
+    """Waits between tries of a long call, longer each time; progress starts it anew."""
+
+    def __init__(self, closed: threading.Event, patience: float) -> None:
+        """Begin now; `patience` is in seconds, `closed` ends a wait."""
+        self._closed = closed
+        self._patience = patience
+        self._backoff = _Backoff()
+
+    def wait(self) -> bool:
+        """Wait before the next try; return False at once where the patience is at its end."""
+        if not self._backoff.fits(self._backoff.started + self._patience):
+            return False
+        return not self._closed.wait(self._backoff.delay)
+
+    def restart(self) -> None:
+        """Begin anew, since the last try got further."""
+        self._backoff = _Backoff()
+
+
+class _Watched(Iterator[Request]):
+    """Messages with the error that ended them: gRPC would only say that there was one."""
+
+    def __init__(self, messages: Iterator[Request]) -> None:
+        self._messages = messages
+        self.error: OSError | None = None
+
+    def __next__(self) -> Request:
+        try:
+            return next(self._messages)
+        except OSError as error:
+            self.error = error
+            raise
 
 
 class _Backoff:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from google.protobuf.descriptor import Descriptor
 
 from talweg.client._errors import InvalidSpec, from_spec_error
+from talweg.client.data._files_in_specs import with_absolute_paths
 from talweg.spec import MAX_SPEC_BYTES, MAX_VIOLATIONS, SpecError, Violation
 from talweg.v1.spec_pb2 import JobSpec
 
@@ -84,7 +85,10 @@ def read_jobs(path: str | os.PathLike[str], *, overrides: Sequence[str] = ()) ->
     with Path(path).open("rb") as file:
         content = file.read(MAX_FILE_BYTES + 1)
         size = os.fstat(file.fileno()).st_size
-    return parse_jobs(content, source=source, overrides=overrides, size=size)
+    specs = parse_jobs(content, source=source, overrides=overrides, size=size)
+    for spec in specs:
+        with_absolute_paths(spec, Path(path).parent.absolute())
+    return specs
 
 
 def parse_jobs(

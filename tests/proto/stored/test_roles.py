@@ -1,87 +1,187 @@
-"""Which column plays which role."""
+"""What stored data hold for a job: roles, shapes, classes, and what is refused."""
 
-from tests.proto.stored.columns import array, category, dataset, number
+from typing import Any
 
-from talweg.spec.stored import Kind, features_of, roles_of
-from talweg.v1.datasets_pb2 import StoredData
-from talweg.v1.stored_datasets_pb2 import DataColumn
+import pytest
 
-HOUSES = dataset(number("area"), category("kind", 20, 20), number("id"), number("price"))
+from talweg.spec.stored import Kind, facts_of, features_of, measured_in, roles_of, task_for
+from talweg.v1 import options_pb2
+from talweg.v1.datasets_pb2 import FileData, StoredData
+from talweg.v1.stored_datasets_pb2 import DataColumn, StoredDataset, ValueCount
 
-
-def test_inputs_are_all_columns_without_another_role() -> None:
-    roles, violations = roles_of(HOUSES, StoredData(target="price", id="id"))
-    assert not violations
-    assert [column.name for column in roles.inputs] == ["area", "kind"]
-    assert [column.name for column in roles.targets] == ["price"]
-    assert roles.columns["id"].name == "id"
-    assert roles.is_table
-    assert roles.array_names == ("x", "y")
+XY = ("x", "y")
 
 
-def test_inputs_that_are_named_and_columns_left_out() -> None:
-    roles, _ = roles_of(HOUSES, StoredData(target="price", inputs=["id", "area"]))
-    assert [column.name for column in roles.inputs] == ["id", "area"]
-    roles, _ = roles_of(HOUSES, StoredData(target="price", ignore=["id"]))
-    assert [column.name for column in roles.inputs] == ["area", "kind"]
+def number(name: str, low: float = 0, high: float = 5, **more: Any) -> DataColumn:
+    return DataColumn(
+        name=name, type=DataColumn.NUMBER, dtype="float64", min=low, max=high,
+        num_distinct=90, **more,
+    )  # fmt: skip
 
 
-def test_arrays_play_the_roles_of_their_names() -> None:
-    data = dataset(
-        array("x", 1, 8, 8), array("mask", 8, 8), category("y", 3, 3), array("extra", 2)
+def category(name: str, **counts: int) -> DataColumn:
+    values = [ValueCount(value=value, count=count) for value, count in counts.items()]
+    return DataColumn(name=name, type=DataColumn.CATEGORY, values=values, num_distinct=len(values))
+
+
+def array(name: str, *shape: int, dtype: str = "float32", low: float = 0, high: float = 1) -> Any:
+    whole = dtype != "float32"
+    kind = DataColumn.INTEGER if whole else DataColumn.NUMBER
+    return DataColumn(name=name, type=kind, dtype=dtype, shape=shape, min=low, max=high)
+
+
+SOLD = DataColumn(name="sold", type=DataColumn.DATE, dtype="int64", min=0, max=1e15)
+WHO = DataColumn(name="who", type=DataColumn.TEXT, num_distinct=100)
+HOUSES = [number("size", num_missing=3, missing_rows=[4, 7, 9]), category("town", a=60, b=40),
+          SOLD, number("price", -1, 9)]  # fmt: skip
+
+
+def info(*columns: DataColumn) -> StoredDataset:
+    return StoredDataset(name="datasets/houses@1", num_samples=100, columns=columns)
+
+
+def said(
+    columns: list[DataColumn], task: str, arrays: tuple[str, ...] = XY, **roles: Any
+) -> list[str]:
+    kind = options_pb2.TaskKind.Value(task.upper())
+    _, violations = facts_of(info(*columns), StoredData(**roles), kind, arrays)
+    return [str(violation) for violation in violations]
+
+
+def test_a_tables_columns_become_numbers_flags_and_parts_of_dates() -> None:
+    facts, violations = facts_of(
+        info(*HOUSES), StoredData(target="price"), options_pb2.REGRESSION, XY
     )
-    roles, violations = roles_of(data, StoredData())
-    assert not violations
-    assert [column.name for column in roles.inputs] == ["x"]
-    assert [column.name for column in roles.targets] == ["y"]
-    assert roles.arrays["mask"].name == "mask"
-    assert roles.array_names == ("x", "y", "mask")
+    assert violations == []
+    # size and whether it is missing, two towns and any other, seven parts of the date.
+    assert list(facts.shape) == [2 + 3 + 7]
+    assert (facts.num_samples, facts.num_targets, facts.num_classes) == (100, 1, 0)
+    assert facts.negative_targets
+    assert not facts.in_unit_range
+    features = features_of(HOUSES[:3])
+    assert [feature.kind for feature in features] == [Kind.NUMBER, Kind.CATEGORY, Kind.DATE]
+    assert features[0].names == ("size", "size.is_missing")
+    assert features[1].names == ("town=a", "town=b", "town=other")
+    assert [feature.num_scaled for feature in features] == [1, 0, 1]
 
 
-def test_the_only_free_array_is_the_input_and_numbers_beside_it_are_none() -> None:
-    data = dataset(array("image", 3, 8, 8, dtype="uint8"), category("label", 3, 3))
-    roles, violations = roles_of(data, StoredData(target="label"))
-    assert not violations
-    assert [column.name for column in roles.inputs] == ["image"]
-    assert [column.name for column in roles.targets] == ["label"]
-    assert not roles.arrays
+def test_classes_are_the_values_of_the_target() -> None:
+    facts, violations = facts_of(info(*HOUSES), StoredData(target="town"), options_pb2.BINARY, XY)
+    assert (violations, facts.num_classes) == ([], 2)
+    [message] = said([*HOUSES[:1], category("town", a=5, b=4, c=1)], "multiclass", target="town")
+    assert 'class "c" of "town" with a single sample' in message
+    [message] = said(HOUSES, "binary", target="price")
+    assert "exactly 2 distinct values" in message
+    [message] = said(HOUSES, "regression", target="town")
+    assert "write task: multiclass or task: binary" in message
 
 
-def test_beside_an_input_the_array_called_image_is_what_is_to_be_produced() -> None:
-    data = dataset(array("x", 1, 8, 8), array("image", 1, 8, 8))
-    roles, _ = roles_of(data, StoredData())
-    assert [column.name for column in roles.inputs] == ["x"]
-    assert roles.arrays["image"].name == "image"
-    named, _ = roles_of(data, StoredData(inputs=["x"], image="image"))
-    assert named.arrays["image"].name == "image"
+@pytest.mark.parametrize(
+    ("roles", "text"),
+    [
+        ({"target": "prize"}, "did you mean 'price'?"),
+        ({}, "dataset.stored.target: found nothing"),
+        ({"target": "price", "inputs": ["size", "price"]}, "one role per column"),
+        ({"target": "price", "targets": ["rent"]}, "found target and targets"),
+        ({"target": "size"}, "3 missing values in \"size\", in rows 5, 8, 10"),
+        ({"target": "price", "ignore": ["size", "town", "sold", "rent"]}, "no column left"),
+        ({"target": "price", "group": "family"}, "dataset.stored.group"),
+    ],
+)  # fmt: skip
+def test_roles_that_cannot_be(roles: dict[str, Any], text: str) -> None:
+    messages = said([*HOUSES, number("rent")], "regression", **roles)
+    assert len(messages) == 1
+    assert text in messages[0]
 
 
-def test_columns_that_are_not_there_are_answered_with_the_nearest() -> None:
-    _, violations = roles_of(HOUSES, StoredData(target="prise", ignore=["idd"]))
-    at = {each.field: each for each in violations}
-    assert set(at) == {"dataset.stored.target", "dataset.stored.ignore[0]"}
-    assert "price" in at["dataset.stored.target"].hint
+def test_text_and_infinite_values_are_no_inputs_and_all_is_said_at_once() -> None:
+    far = number("far", num_non_finite=2, non_finite_rows=[0, 6])
+    messages = said([*HOUSES, WHO, far], "regression", target="price")
+    assert len(messages) == 2
+    assert "ignore: [who]" in messages[0]
+    assert '2 NaN or infinite values in "far", in rows 1, 7' in messages[1]
+    assert said([*HOUSES, WHO, far], "regression", target="price", ignore=["who", "far"]) == []
+    assert said([*HOUSES, WHO], "regression", target="price", id="who") == []
 
 
-def test_a_column_plays_one_role() -> None:
-    _, violations = roles_of(HOUSES, StoredData(target="price", inputs=["area", "price"]))
-    assert len(violations) == 1
-    assert '"price"' in violations[0].found
-    _, both = roles_of(HOUSES, StoredData(target="price", targets=["area"]))
-    assert "target and targets" in [each.found for each in both]
+def test_arrays_of_their_roles_names_need_no_mention() -> None:
+    x, mask = array("x", 1, 8, 8), array("mask", 8, 8, dtype="int64", high=3)
+    scene = info(x, mask)
+    facts, violations = facts_of(scene, StoredData(), options_pb2.SEGMENTATION, ("x", "mask"))
+    assert violations == []
+    assert (list(facts.shape), facts.num_classes) == ([1, 8, 8], 4)
+    assert list(facts.arrays) == ["x", "mask"]
+    renamed = info(array("scan", 1, 8, 8), array("tumour", 8, 8, dtype="uint8", high=1))
+    source = StoredData(inputs=["scan"], mask="tumour")
+    facts, violations = facts_of(renamed, source, options_pb2.SEGMENTATION, ("x", "mask"))
+    assert (violations, facts.num_classes) == ([], 2)
+    [message] = said([x], "segmentation", ("x", "mask"))
+    assert "dataset.stored.mask: found nothing" in message
+    [message] = said([x, array("mask", 4, 4, dtype="int64")], "segmentation", ("x", "mask"))
+    assert "masks of shape (4, 4)" in message
 
 
-def test_what_columns_become() -> None:
+def test_boxes_outside_their_image() -> None:
     columns = [
-        number("area", num_missing=2),
-        category("kind", 3, 3, num_missing=1),
-        DataColumn(name="day", type=DataColumn.DATE),
-        DataColumn(name="new", type=DataColumn.BOOLEAN),
+        array("x", 1, 8, 8),
+        array("boxes", 3, 4, high=20),
+        array("classes", 3, dtype="int64", high=2),
+        array("count", dtype="int64", high=3),
     ]
-    features = features_of(columns)
-    assert [feature.kind for feature in features] == [
-        Kind.NUMBER, Kind.CATEGORY, Kind.DATE, Kind.NUMBER,
-    ]  # fmt: skip
-    assert features[0].names == ("area", "area.is_missing")
-    assert features[1].names == ("kind=v0", "kind=v1", "kind=other")
-    assert [feature.width for feature in features] == [2, 3, 7, 1]
+    [message] = said(columns, "detection", ("x", "boxes", "classes", "count"))
+    assert "corners from 0 to 20" in message
+
+
+def test_labels_are_columns_of_0_and_1() -> None:
+    columns = [number("size"), number("a", 0, 1), number("b", 0, 1), number("c", 0, 2)]
+    facts, violations = facts_of(
+        info(*columns), StoredData(targets=["a", "b"], ignore=["c"]), options_pb2.MULTILABEL, XY
+    )
+    assert (violations, facts.num_classes) == ([], 2)
+    [message] = said(columns, "multilabel", targets=["a", "c"])
+    assert "columns of 0 and 1" in message
+    [message] = said(columns, "multilabel", target="a")
+    assert "write task: binary" in message
+
+
+def test_inputs_of_all_tasks_that_need_no_target() -> None:
+    for task in ("vae", "gan", "self_supervised"):
+        assert said([number("a", 0, 1), category("b", p=3, q=3)], task, ("x",)) == []
+    roles, _ = roles_of(info(number("a")), StoredData())
+    assert roles.array_names == ("x",)
+
+
+def test_roles_have_the_same_numbers_in_stored_and_in_file() -> None:
+    stored, file = StoredData.DESCRIPTOR.fields_by_name, FileData.DESCRIPTOR.fields_by_name
+    shared = (set(stored.keys()) & set(file.keys())) - {"name"}
+    assert len(shared) > 15
+    for name in shared:
+        assert stored[name].number == file[name].number
+        assert stored[name].type == file[name].type
+        assert stored[name].is_repeated == file[name].is_repeated
+    assert set(stored.keys()) - shared == {"name", "digest", "facts"}
+    assert set(file.keys()) - shared == {"path", "name", "read"}
+
+
+def test_a_target_suggests_its_task_and_its_loss() -> None:
+    assert task_for(category("town", a=60, b=40)) == "binary"
+    assert task_for(category("town", a=60, b=40, c=3)) == "multiclass"
+    assert task_for(number("price")) == "regression"
+    grades = DataColumn(
+        name="grade", type=DataColumn.INTEGER, min=1, max=3,
+        values=[ValueCount(value=str(each), count=5) for each in (1, 2, 3)],
+    )  # fmt: skip
+    assert task_for(grades) == "multiclass"
+    found = measured_in(category("town", a=60, b=3), options_pb2.BINARY, 63)
+    assert {each.fact: each.value for each in found if each.fact} == {
+        "num_classes": 2,
+        "imbalance": 20.0,
+    }
+
+
+def test_outliers_are_counted_by_the_distribution() -> None:
+    tame = number("price", 0, 20, quantiles=[1, 5, 10, 15, 19], histogram=[5] * 20)
+    assert not [m for m in measured_in(tame, options_pb2.REGRESSION, 100) if m.fact]
+    wild = number("price", 0, 200, quantiles=[1, 5, 10, 15, 19], histogram=[95, *[0] * 18, 5])
+    [outliers] = [m for m in measured_in(wild, options_pb2.REGRESSION, 100) if m.fact]
+    assert (outliers.fact, outliers.value) == ("outliers", 0.05)

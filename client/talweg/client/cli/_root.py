@@ -15,6 +15,7 @@ _HERE = "talweg.client.cli.commands"
 _SYSTEM = f"{_HERE}.system"
 _OWN = {
     "submit": Lazy(f"{_HERE}.submit:submit", "Submit job files."),
+    "init": Lazy(f"{_HERE}.init:init", "Write a first job file for a data file."),
     "jobs": Lazy(f"{_HERE}.jobs:jobs", "List jobs."),
     "show": Lazy(f"{_HERE}.show:show", "Show a job: state, outcome, metrics, spec."),
     "metrics": Lazy(f"{_HERE}.metrics:metrics", "Print the recorded points of metrics."),
@@ -30,6 +31,7 @@ _OWN = {
     "rm": Lazy(f"{_HERE}.retention:rm", "Delete ended jobs."),
     "gc": Lazy(f"{_HERE}.retention:gc", "Delete old jobs, but for the best of each experiment."),
     "compare": Lazy(f"{_HERE}.compare:compare", "Compare jobs by a metric."),
+    "data": Lazy(f"{_HERE}.data:data", "Upload data sets of your own, and look at them."),
     "recommend": Lazy(f"{_HERE}.recommend:recommend", "Recommend losses for a task and data."),
     "losses": Lazy(f"{_HERE}.catalogue:losses", "List the losses, or describe one."),
     "tasks": Lazy(f"{_HERE}.catalogue:tasks", "List the tasks, or describe one."),

@@ -1,6 +1,7 @@
 """Specs in words: parameters by name, labels, names of jobs."""
 
 import json
+from pathlib import PurePath
 from typing import Any
 
 from google.protobuf.message import Message
@@ -8,6 +9,7 @@ from google.protobuf.message import Message
 from talweg.spec.errors import number_text
 from talweg.spec.fields import Field, Type, choices, exactly_one, fields, oneofs, shorthand
 from talweg.spec.semantics.facts import chosen
+from talweg.v1.datasets_pb2 import StoredFacts
 from talweg.v1.losses_pb2 import JobModel
 from talweg.v1.spec_pb2 import JobSpec
 
@@ -36,6 +38,8 @@ def _flatten(message: Message, path: str, values: dict[str, str]) -> None:
                 values[f"{key}.{item}"] = _text(field, value[item])
         elif field.type is not Type.MESSAGE:
             values[key] = _list_text(field, value) if field.is_list else _text(field, value)
+        elif isinstance(value, StoredFacts):
+            continue  # What the server has found out: it follows from the digest.
         elif field.is_list:
             for index, item in enumerate(value):
                 _flatten(item, f"{key}.{index}", values)
@@ -119,8 +123,16 @@ def display_name(spec: JobSpec) -> str:
         return spec.display_name
     if spec.HasField("replay"):
         return f"replay of step {spec.replay.step} of {spec.replay.job.removeprefix('jobs/')}"
-    loss, dataset = chosen(spec.loss) or "nothing", chosen(spec.dataset) or "nothing"
-    return f"{loss} on {dataset}, seed {seed_of(spec)}"
+    loss = chosen(spec.loss) or "nothing"
+    return f"{loss} on {_data_name(spec) or 'nothing'}, seed {seed_of(spec)}"
+
+
+def _data_name(spec: JobSpec) -> str:
+    """Name the data set that a spec chooses; stored data by their own name, '' where none is."""
+    name = chosen(spec.dataset)
+    if name == "stored":
+        return spec.dataset.stored.name.removeprefix("datasets/").partition("@")[0]
+    return PurePath(spec.dataset.file.path).name if name == "file" else name
 
 
 def _list_text(field: Field, values: Any) -> str:

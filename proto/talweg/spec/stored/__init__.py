@@ -6,6 +6,7 @@ by are the shapes that it trains on.
 
 from talweg.spec.stored.facts import facts_of
 from talweg.spec.stored.features import Feature, Kind, features_of
+from talweg.spec.stored.measured import measured_in, task_for
 from talweg.spec.stored.names import DatasetName, dataset_label, is_dataset_name
 from talweg.spec.stored.roles import Roles, roles_of
 
@@ -18,5 +19,7 @@ __all__ = [
     "facts_of",
     "features_of",
     "is_dataset_name",
+    "measured_in",
     "roles_of",
+    "task_for",
 ]

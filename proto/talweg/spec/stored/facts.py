@@ -43,7 +43,10 @@ def facts_of(
     )
     if "x" in arrays:
         violations += _describe_inputs(facts, roles)
-    if task in _OF_NUMBERS or (task == options_pb2.MULTITASK and "y" in arrays):
+    if not roles.targets and (source.target or source.targets):
+        # An unknown column is said already; nothing more can be said of the target.
+        pass
+    elif task in _OF_NUMBERS or (task == options_pb2.MULTITASK and "y" in arrays):
         violations += _numbers(facts, roles, task)
     elif task in _OF_CLASSES or (task in _BY_CLASSES and "y" in arrays):
         violations += _classes(facts, roles, task)

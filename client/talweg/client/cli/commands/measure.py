@@ -12,13 +12,17 @@ import click
 from talweg import spec
 from talweg.client import InvalidRequest, InvalidSpec, read_jobs
 from talweg.client._files import MAX_FILE_BYTES, parse_jobs
+from talweg.client.cli._common import Session
 from talweg.client.cli._lazy import missing_extra
 from talweg.spec import Measured, SpecError, Violation
+from talweg.spec.spelling import nearest
+from talweg.spec.stored import measured_in, task_for
 from talweg.v1.losses_pb2 import BceWithLogits, Loss
 from talweg.v1.options_pb2 import GAN, MULTITASK, SELF_SUPERVISED, VAE, TaskKind
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.tasks_pb2 import Segmentation, Task
 
+_MOST_NAMED = 20
 _SUFFIXES = (".yaml", ".yml", ".json")
 # The entry point of the worker package, which reads the data with PyTorch.
 _OFFERS, _MEASURE = "talweg.offers", "measure"
@@ -49,19 +53,24 @@ class Look:
         return spec.kind(self.spec.task)[0]
 
 
-def look(data: str, task: str | None) -> Look:
-    """Measure the training split of data.
+def look(session: Session, data: str, task: str | None, target: str | None) -> Look:
+    """Measure the training split of data; of a stored data set, read its description.
 
     Args:
+        session: To ask the server for stored data sets.
         data: A data set of the catalogue, with parameters as in
-            ``synthetic_classification:num_classes=3``, or a job file; - is standard input.
+            ``synthetic_classification:num_classes=3``, the name of a stored data set, or a job
+            file; - is standard input.
         task: The task; None if the data imply it.
+        target: The column to predict, of a stored data set.
 
     Raises:
         InvalidRequest: The data or the task are invalid.
         click.ClickException: The task is missing, or the worker package is not installed.
         OSError: The file cannot be read.
     """
+    if target is not None:
+        return _of_stored(session, data, task, target)
     asked = _of_file(data) if _is_file(data) else _of_catalogue(data)
     _set_task(asked, task)
     try:
@@ -72,6 +81,23 @@ def look(data: str, task: str | None) -> Look:
     if wrong:
         raise _refused(wrong)
     return Look(spec.kind(asked.dataset)[0], asked, _measure()(filled))
+
+
+def _of_stored(session: Session, data: str, task: str | None, target: str) -> Look:
+    with session.client() as client:
+        stored = client.stored_dataset(data)
+    columns = {column.name: column for column in stored.columns}
+    if target not in columns:
+        some = ", ".join(list(columns)[:_MOST_NAMED])
+        raise _refused([Violation("target", repr(target), some, nearest(target, columns))])
+    task = task or task_for(columns[target])
+    asked = JobSpec()
+    asked.dataset.stored.name, asked.dataset.stored.target = stored.version, target
+    if task not in Task.DESCRIPTOR.fields_by_name:
+        raise _refused([Violation("task", task, f"one of {', '.join(_tasks_of('stored'))}")])
+    getattr(asked.task, task).SetInParent()
+    measurements = measured_in(columns[target], spec.task_kind(asked), stored.num_samples)
+    return Look(stored.version, asked, measurements)
 
 
 def _is_file(data: str) -> bool:

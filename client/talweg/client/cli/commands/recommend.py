@@ -62,6 +62,10 @@ def _metavar(fact: Parameter) -> str:
     help="Measure data first: a data set, with parameters as in "
     "synthetic_classification:num_classes=3, or the data of a job file.",
 )  # fmt: skip
+@click.option(
+    "--target", metavar="COLUMN",
+    help="The column to predict: --data is then the name of a stored data set.",
+)  # fmt: skip
 @_fact_options
 @click.option("--yaml", "as_yaml", is_flag=True, help="Print a loss as part of a job file.")
 @click.option(
@@ -71,8 +75,8 @@ def _metavar(fact: Parameter) -> str:
 @json_option
 @click.pass_obj
 def recommend(
-    session: Session, /, task: str | None, data: str | None, as_yaml: bool, rank: int,
-    as_json: bool, **options: Any,
+    session: Session, /, task: str | None, data: str | None, target: str | None,
+    as_yaml: bool, rank: int, as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Recommend losses for a task, given facts about its data.
 
@@ -82,11 +86,13 @@ def recommend(
     """
     named = _given(options)
     look, known = None, named
+    if target is not None and data is None:
+        raise click.UsageError("--target needs --data NAME, a stored data set")
     if data is not None:
         from talweg.client.cli.commands import measure
 
         to_facts(None, named)  # Invalid facts are refused before the data are read.
-        look = measure.look(data, task)
+        look = measure.look(session, data, task, target)
         task = look.task
         known, _ = spec.facts_measured(look.measurements, named)
     if task is None:

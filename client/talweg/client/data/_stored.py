@@ -1,0 +1,150 @@
+"""A stored data set, as the server describes it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from talweg.client._connection import Connection
+from talweg.client._errors import InvalidRequest
+from talweg.client.data._sources import default_name, source_of
+from talweg.client.data._uploads import Progress, send
+from talweg.spec import SpecError, from_dict
+from talweg.v1 import stored_datasets_pb2 as pb
+from talweg.v1.datasets_pb2 import ReadOptions
+
+_SHORT = 12
+_PAGE = 200
+
+
+class StoredDataset:
+    """A version of a stored data set; it never changes."""
+
+    message: pb.StoredDataset
+    """What the server says: columns with their statistics, warnings, a preview."""
+
+    def __init__(self, connection: Connection, message: pb.StoredDataset) -> None:
+        """Take what a server has answered."""
+        self._connection = connection
+        self.message = message
+
+    @property
+    def name(self) -> str:
+        """What it is called, without its version."""
+        return self.message.name.removeprefix("datasets/").partition("@")[0]
+
+    @property
+    def digest(self) -> str:
+        """sha256 of its content, in hexadecimal: its version."""
+        return self.message.digest
+
+    @property
+    def version(self) -> str:
+        """The name with a short digest, ``houses@1a2b3c4d5e6f``, as job files take it."""
+        return f"{self.name}@{self.digest[:_SHORT]}"
+
+    @property
+    def num_samples(self) -> int:
+        """Rows, or samples."""
+        return self.message.num_samples
+
+    @property
+    def columns(self) -> Sequence[pb.DataColumn]:
+        """Columns or arrays; left out in lists, see `refresh`."""
+        return self.message.columns
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is worth knowing before training."""
+        return tuple(self.message.warnings)
+
+    @property
+    def create_time(self) -> datetime:
+        """When it was stored."""
+        return self.message.create_time.ToDatetime(tzinfo=UTC)
+
+    def refresh(self) -> "StoredDataset":
+        """Ask the server for the whole description.
+
+        Raises:
+            NotFound: It was deleted.
+            TalwegError: Another error of the server.
+        """
+        request = pb.GetStoredDatasetRequest(name=self.message.name)
+        self.message = self._connection.call(self._connection.stored.GetStoredDataset, request)
+        return self
+
+    def delete(self, *, force: bool = False) -> None:
+        """Delete this version.
+
+        Args:
+            force: Also if ended jobs have read it, which then cannot be repeated.
+
+        Raises:
+            FailedPrecondition: Jobs use it.
+            TalwegError: Another error of the server.
+        """
+        delete(self._connection, self.message.name, force=force)
+
+    def __repr__(self) -> str:
+        """Return name, version and size."""
+        return f"<StoredDataset {self.version}, {self.num_samples:,} samples>"
+
+
+def read_options(value: Mapping[str, Any]) -> ReadOptions:
+    """Read the options by which a file is read from their JSON form.
+
+    Raises:
+        InvalidRequest: Names are unknown or values have a wrong type.
+    """
+    try:
+        return from_dict(dict(value), ReadOptions, path="read")
+    except SpecError as error:
+        raise InvalidRequest(violations=error.violations) from error
+
+
+def upload(
+    connection: Connection,
+    data: object,
+    *,
+    name: str | None = None,
+    read: ReadOptions | Mapping[str, Any] | None = None,
+    validate_only: bool = False,
+    on_progress: Progress | None = None,
+) -> StoredDataset:
+    """Upload data; see `Client.upload`."""
+    options = read if isinstance(read, ReadOptions) else read_options(read or {})
+    with source_of(data) as source:
+        message = send(
+            connection,
+            source,
+            name=name or default_name(data),
+            options=options,
+            validate_only=validate_only,
+            on_progress=on_progress,
+        )
+    return StoredDataset(connection, message)
+
+
+def stored_datasets(connection: Connection, name: str) -> Iterator[StoredDataset]:
+    """Yield the stored data sets, page by page; see `Client.stored_datasets`."""
+    token = ""
+    while True:
+        request = pb.ListStoredDatasetsRequest(page_size=_PAGE, page_token=token, name=name)
+        response = connection.call(connection.stored.ListStoredDatasets, request)
+        for message in response.datasets:
+            yield StoredDataset(connection, message)
+        token = response.next_page_token
+        if not token:
+            return
+
+
+def delete(connection: Connection, name: str, *, force: bool) -> None:
+    """Delete a version, or all versions of a name; see `Client.delete_stored_dataset`."""
+    request = pb.DeleteStoredDatasetRequest(name=name, force=force)
+    connection.call(connection.stored.DeleteStoredDataset, request)
+
+
+def stored_dataset(connection: Connection, name: str) -> StoredDataset:
+    """Return a stored data set; see `Client.stored_dataset`."""
+    request = pb.GetStoredDatasetRequest(name=name)
+    return StoredDataset(connection, connection.call(connection.stored.GetStoredDataset, request))
