@@ -9,6 +9,7 @@
 Specs, events, outcomes and catalogue entries are the messages of `talweg.v1`.
 """
 
+from talweg.client._artifacts import Artifact
 from talweg.client._client import Client
 from talweg.client._compare import Comparison, ComparisonGroup, ComparisonRow, Goal
 from talweg.client._errors import (
@@ -32,6 +33,7 @@ from talweg.spec import Violation
 
 __all__ = [
     "AlreadyExists",
+    "Artifact",
     "BatchError",
     "Client",
     "Comparison",

@@ -33,6 +33,10 @@ class Settings:
     broker_url: str = "redis://127.0.0.1:6379/0"
     """TALWEG_BROKER_URL: the Redis that holds Celery's wake-up messages and live events."""
 
+    blobs: str = ".talweg/blobs"
+    """TALWEG_BLOBS: the store that workers write to, from which the files of jobs are sent: a
+    folder, or a URL that fsspec knows, such as s3://bucket/folder."""
+
     lease: timedelta = timedelta(seconds=30)
     """TALWEG_LEASE_SECONDS: how long a worker may be silent before its job is taken from it."""
 
@@ -117,6 +121,7 @@ class Settings:
             allow_remote=_flag(values, "TALWEG_ALLOW_REMOTE"),
             database_url=values.get("TALWEG_DATABASE_URL", cls.database_url),
             broker_url=values.get("TALWEG_BROKER_URL", cls.broker_url),
+            blobs=_absolute(values.get("TALWEG_BLOBS", cls.blobs)),
             lease=_seconds(values, "TALWEG_LEASE_SECONDS", cls.lease),
             max_lost_attempts=_whole(values, "TALWEG_MAX_LOST_ATTEMPTS", cls.max_lost_attempts),
             idle=_seconds(values, "TALWEG_IDLE_SECONDS", cls.idle),
@@ -126,6 +131,11 @@ class Settings:
             ready_file=Path(ready_file) if ready_file else None,
             log_level=values.get("TALWEG_LOG_LEVEL", cls.log_level).upper(),
         )
+
+
+def _absolute(place: str) -> str:
+    """Return a folder's path from the root; a URL as it is."""
+    return place if "://" in place else str(Path(place).absolute())
 
 
 def is_loopback(listen: str) -> bool:

@@ -39,6 +39,9 @@ TABLE: Mapping[type[errors.ServerError], Mapped] = {
     errors.BadGrouping: Mapped(grpc.StatusCode.INVALID_ARGUMENT, "BAD_GROUPING"),
     errors.BadMetric: Mapped(grpc.StatusCode.INVALID_ARGUMENT, "BAD_METRIC"),
     errors.JobNotFound: Mapped(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"),
+    errors.ArtifactNotFound: Mapped(grpc.StatusCode.NOT_FOUND, "ARTIFACT_NOT_FOUND"),
+    errors.ArtifactNotReady: Mapped(grpc.StatusCode.FAILED_PRECONDITION, "ARTIFACT_NOT_READY"),
+    errors.OffsetBehindEnd: Mapped(grpc.StatusCode.OUT_OF_RANGE, "OFFSET_BEHIND_END"),
     errors.RequestIdReused: Mapped(grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"),
     errors.JobEnded: Mapped(grpc.StatusCode.FAILED_PRECONDITION, "JOB_ENDED"),
     errors.JobNotEnded: Mapped(grpc.StatusCode.FAILED_PRECONDITION, "JOB_NOT_ENDED"),
@@ -49,6 +52,7 @@ TABLE: Mapping[type[errors.ServerError], Mapped] = {
     errors.InternalError: Mapped(grpc.StatusCode.INTERNAL, "INTERNAL"),
     errors.DatabaseUnavailable: Mapped(grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE"),
     errors.BrokerUnavailable: Mapped(grpc.StatusCode.UNAVAILABLE, "BROKER_UNAVAILABLE"),
+    errors.StoreUnavailable: Mapped(grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"),
     errors.ShuttingDown: Mapped(grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN"),
 }
 

@@ -21,6 +21,7 @@ _OWN = {
     "open": Lazy(f"{_HERE}.open_:open_", "Open jobs in MLflow."),
     "logs": Lazy(f"{_HERE}.logs:logs", "Print the log of a job."),
     "watch": Lazy(f"{_HERE}.control:watch", "Follow jobs until they end."),
+    "get": Lazy(f"{_HERE}.get:get", "Download the files of a job."),
     "cancel": Lazy(f"{_HERE}.control:cancel", "Cancel jobs."),
     "pause": Lazy(f"{_HERE}.pausing:pause", "Pause jobs until they are resumed."),
     "resume": Lazy(f"{_HERE}.pausing:resume", "Resume paused jobs."),

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,20 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.storage.leftovers import remove_leftovers
 from talweg.worker.tracking.attempts import SpooledAttempt
 from talweg.worker.tracking.ending import Ending, EndQuery
-from talweg.worker.tracking.errors import RefusedError, RunGoneError, TrackingBusyError
+from talweg.worker.tracking.errors import (
+    RefusedError,
+    RunGoneError,
+    TrackingAwayError,
+    TrackingBusyError,
+)
 from talweg.worker.tracking.home import close_surplus, ensure_run
 from talweg.worker.tracking.other_spools import OtherSpools, Turn
 from talweg.worker.tracking.outputs.labels import NOTE_TAG, description, job_tags, parameters
-from talweg.worker.tracking.outputs.results import send_diagnoses, send_outputs
+from talweg.worker.tracking.outputs.results import (
+    send_diagnoses,
+    send_outputs,
+    store_artifacts,
+)
 from talweg.worker.tracking.outputs.training_data import training_data
 from talweg.worker.tracking.outputs.views import shared_view
 from talweg.worker.tracking.record import Record
@@ -80,6 +90,8 @@ class JobDelivery:
             state=lambda: self._state,
             save=self._save,
         )
+        # The attempt that was looked at while MLflow was away.
+        self._stored_without_mlflow = 0
 
     def advance(self) -> bool:
         """Send what there is to send.
@@ -101,6 +113,9 @@ class JobDelivery:
             return self._finish()
         except RunGoneError as exc:
             return self._run_is_gone(exc)
+        except TrackingAwayError:
+            self._store_without_mlflow()
+            raise
 
     @property
     def _run(self) -> RunId:
@@ -307,6 +322,7 @@ class JobDelivery:
             raise TrackingBusyError(str(error)) from error
         if not self._job_has_ended():
             return False
+        self._store_without_mlflow()
         log.warning("%s: its run was deleted; the remaining results are dropped", self.job_id)
         self._say_complete(deleted=True)
         self._remove()
@@ -423,10 +439,36 @@ class JobDelivery:
         for attempt in self._attempts.values():
             # Again, where an earlier call was cut short.
             send_diagnoses(attempt, self._spec, run=self._run, runs=self._runs, once=self._once)
+        attempts = list(self._attempts.values())
+        # First, since people wait for them, and MLflow's model takes seconds.
+        store = partial(
+            store_artifacts, last, attempts, self._spec, blobs=self._blobs, once=self._once
+        )
+        with suppress(TrackingBusyError):
+            store()
         send_outputs(
-            last, self._spec, run=self._run, runs=self._runs, state=self._state,
+            last, attempts, self._spec, run=self._run, runs=self._runs, state=self._state,
             save=self._save, once=self._once,
         )  # fmt: skip
+        store()
+
+    def _store_without_mlflow(self) -> None:
+        """Write to the blob store what MLflow is not needed for, where the job has ended."""
+        number = max(self._attempts, default=0)
+        if "artifacts" in self._state.done or self._stored_without_mlflow == number:
+            return
+        if self._attempts[number].is_being_written():
+            return
+        # A reader of its own: what has been sent is another question.
+        attempts = [SpooledAttempt(self.folder, number) for number in sorted(self._attempts)]
+        for attempt in attempts:
+            attempt.read()
+        last = attempts[-1]
+        # Files of a job that was deleted are gone, or about to be.
+        if last.final_state and last.begin is not None and self._record.job(self.job_id):
+            spec = self._spec_of(last.begin)
+            store_artifacts(last, attempts, spec, blobs=self._blobs, once=self._once)
+        self._stored_without_mlflow = number
 
     def _close_surplus(self) -> bool:
         return close_surplus(
