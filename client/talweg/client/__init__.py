@@ -19,6 +19,7 @@ from talweg.client._errors import (
     InvalidRequest,
     InvalidSpec,
     JobFailed,
+    MissingExtra,
     NotFound,
     ServerError,
     TalwegError,
@@ -28,7 +29,7 @@ from talweg.client._errors import (
 from talweg.client._files import SpecLike, read_jobs
 from talweg.client._jobs import Job
 from talweg.client._links import compare_url
-from talweg.client._values import JobMetrics, JobResult, JobState
+from talweg.client._values import JobMetrics, JobResult, JobState, RegisteredModel
 from talweg.spec import Violation
 
 __all__ = [
@@ -48,7 +49,9 @@ __all__ = [
     "JobMetrics",
     "JobResult",
     "JobState",
+    "MissingExtra",
     "NotFound",
+    "RegisteredModel",
     "ServerError",
     "SpecLike",
     "TalwegError",

@@ -1,32 +1,53 @@
 """What a job gives once it has ended: its files, its model, predictions."""
 
 import os
+import tempfile
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from talweg.client import _artifacts
 from talweg.client._artifacts import Artifact
-from talweg.client._errors import FailedPrecondition, NotFound
+from talweg.client._errors import FailedPrecondition, MissingExtra, NotFound
+from talweg.client._handle import JobHandle, Seconds
+from talweg.client._values import RegisteredModel
 
 if TYPE_CHECKING:
-    from talweg.client._connection import Connection
-    from talweg.v1 import jobs_pb2
+    from talweg.v1.spec_pb2 import JobSpec
 
 _POLL_SECONDS = 0.5
-_PLOTS = "plots"
+_MODEL, _PLOTS = "model", "plots"
+# What the worker package offers: it builds the model again with PyTorch.
+_OFFERS = "talweg.offers"
 
 
-class JobFiles:
-    """The part of a job's handle that is about its files."""
+class TrainedModel(Protocol):
+    """A trained model: a torch module in evaluation mode."""
 
-    _connection: "Connection"
-    _message: "jobs_pb2.Job"
+    input_shape: tuple[int, ...]
+    """The shape of one input."""
+    input_names: tuple[str, ...]
+    """The columns that it reads, in their order; empty where inputs have no names."""
 
-    def _named(self) -> str:
-        raise NotImplementedError
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes or labels, in the order of the probabilities; empty without."""
+
+    def __call__(self, x: Any) -> Any:
+        """Return predictions for float32 inputs (N, …)."""
+
+    def predict(self, data: Any) -> Any:
+        """Return predictions for a table, an array, or the path of a file."""
+
+    def predict_file(self, source: Path, target: Path, *, id_column: str = "") -> int:
+        """Write predictions for a file to another, and return the number of rows."""
+
+
+class JobFiles(JobHandle):
+    """A job whose files, model and predictions are asked for."""
 
     def artifacts(self, path: str = "") -> list[Artifact]:
         """Return the files that the job has left so far, by path.
@@ -49,7 +70,7 @@ class JobFiles:
         path: str = "",
         to: str | os.PathLike[str] = ".",
         *,
-        patience: timedelta | float = 30.0,
+        patience: Seconds = 30.0,
         progress: Callable[[Artifact, int], None] | None = None,
     ) -> list[Path]:
         """Download files of the job, and return where they are.
@@ -83,7 +104,80 @@ class JobFiles:
             for file in files
         ]
 
-    def _files(self, path: str, patience: timedelta | float) -> tuple[list[Artifact], bool]:
+    def model(self, *, patience: Seconds = 30.0) -> "TrainedModel":
+        """Return the trained model, a torch module with its pre- and postprocessing.
+
+        Called with float32 inputs (N, …) as they come from the data it returns predictions in the
+        target's units, probabilities, or boxes in pixels. `predict` takes tables and arrays. It is
+        on the CPU, in evaluation mode.
+
+        Args:
+            patience: As of `download`.
+
+        Raises:
+            MissingExtra: PyTorch is not installed here.
+            FailedPrecondition: The job has not ended as SUCCEEDED, or its outputs do not ask for
+                a model.
+            TalwegError: Another error of the server.
+        """
+        load = _model_loader()
+        with tempfile.TemporaryDirectory(prefix="talweg-") as folder:
+            self.download(_MODEL, folder, patience=patience)
+            model: TrainedModel = load(Path(folder) / _MODEL, self._message.spec)
+        return model
+
+    def predict(self, data: Any) -> Any:
+        """Predict with the trained model; to predict often, keep `model()`.
+
+        Args:
+            data: A data frame or a mapping with the model's columns, in any order; an array or
+                nested lists (N, …); or the path of a CSV, Parquet or npz file.
+
+        Returns:
+            Of a table a data frame with its index: `prediction`, and `probability_CLASS` of each
+            class; else an array.
+
+        Raises:
+            MissingExtra: PyTorch is not installed here.
+            ValueError: The data do not fit the model.
+            TalwegError: As `model`.
+        """
+        return self.model().predict(data)
+
+    def register(
+        self, name: str, *, alias: str = "", tracking_uri: str | None = None
+    ) -> RegisteredModel:
+        """Put the trained model into MLflow's registry.
+
+        A model that is registered under the name already keeps its version; the alias moves to it.
+
+        Args:
+            name: The registered model; made if it is not there.
+            alias: What is to lead to the version, such as ``champion``.
+            tracking_uri: The address of MLflow; that of the job's run if None.
+
+        Raises:
+            FailedPrecondition: The job's model is not in MLflow, or not yet.
+            InvalidRequest: MLflow refuses the name or the alias.
+            Unavailable: MLflow does not answer.
+            TalwegError: Another error.
+        """
+        # It loads Python's HTTP client.
+        from talweg.client._registry import Registry
+
+        tracking = self.refresh().message.tracking
+        base = tracking_uri or tracking.url.partition("/#/")[0]
+        if not tracking.run_id or not base:
+            raise FailedPrecondition(
+                f"{self._named()} has no run in MLflow yet: it comes seconds after training has "
+                "begun. `talweg status` says what is on its way",
+                reason="NO_RUN",
+            )
+        return Registry(base).register(
+            name, run_id=tracking.run_id, job=self._named(), alias=alias
+        )
+
+    def _files(self, path: str, patience: Seconds) -> tuple[list[Artifact], bool]:
         """Return the files to download, and whether no more will come; wait for plots a little.
 
         Raises:
@@ -127,3 +221,16 @@ class JobFiles:
             request = jobs_pb2.GetJobRequest(name=self._named())
             return self._connection.call(self._connection.jobs.GetJob, request).HasField("outcome")
         return True
+
+
+def _model_loader() -> Callable[[Path, "JobSpec"], TrainedModel]:
+    [offer] = entry_points(group=_OFFERS, name=_MODEL)
+    try:
+        load: Callable[[Path, JobSpec], TrainedModel] = offer.load()
+    except ModuleNotFoundError as error:
+        raise MissingExtra(
+            f"to load a model needs {error.name}, which is not installed here. Install it with: "
+            'pip install "talweg[worker]"',
+            reason="MISSING_EXTRA",
+        ) from error
+    return load

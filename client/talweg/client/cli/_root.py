@@ -22,6 +22,8 @@ _OWN = {
     "logs": Lazy(f"{_HERE}.logs:logs", "Print the log of a job."),
     "watch": Lazy(f"{_HERE}.control:watch", "Follow jobs until they end."),
     "get": Lazy(f"{_HERE}.get:get", "Download the files of a job."),
+    "predict": Lazy(f"{_HERE}.predict:predict", "Predict with the model of a job."),
+    "register": Lazy(f"{_HERE}.register:register", "Put a job's model into MLflow's registry."),
     "cancel": Lazy(f"{_HERE}.control:cancel", "Cancel jobs."),
     "pause": Lazy(f"{_HERE}.pausing:pause", "Pause jobs until they are resumed."),
     "resume": Lazy(f"{_HERE}.pausing:resume", "Resume paused jobs."),

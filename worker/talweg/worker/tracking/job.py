@@ -5,7 +5,6 @@ import os
 import shutil
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,6 @@ from talweg.worker.tracking.outputs.labels import NOTE_TAG, description, job_tag
 from talweg.worker.tracking.outputs.results import (
     send_diagnoses,
     send_outputs,
-    store_artifacts,
 )
 from talweg.worker.tracking.outputs.training_data import training_data
 from talweg.worker.tracking.outputs.views import shared_view
@@ -36,6 +34,7 @@ from talweg.worker.tracking.record import Record
 from talweg.worker.tracking.runs import RunId, Runs, longest_call_seconds
 from talweg.worker.tracking.spool import Point, attempts, now_ms
 from talweg.worker.tracking.state import DeliveryState
+from talweg.worker.tracking.stored_files import StoredFiles
 
 # Whoever wrote something so short a time ago holds the job's lease.
 _FRESH_MS = 2_000
@@ -90,8 +89,7 @@ class JobDelivery:
             state=lambda: self._state,
             save=self._save,
         )
-        # The attempt that was looked at while MLflow was away.
-        self._stored_without_mlflow = 0
+        self._stored = StoredFiles(folder, record=record, blobs=blobs, once=self._once)
 
     def advance(self) -> bool:
         """Send what there is to send.
@@ -114,7 +112,7 @@ class JobDelivery:
         except RunGoneError as exc:
             return self._run_is_gone(exc)
         except TrackingAwayError:
-            self._store_without_mlflow()
+            self._stored.store_without_mlflow(self._attempts)
             raise
 
     @property
@@ -322,7 +320,7 @@ class JobDelivery:
             raise TrackingBusyError(str(error)) from error
         if not self._job_has_ended():
             return False
-        self._store_without_mlflow()
+        self._stored.store_without_mlflow(self._attempts)
         log.warning("%s: its run was deleted; the remaining results are dropped", self.job_id)
         self._say_complete(deleted=True)
         self._remove()
@@ -441,34 +439,13 @@ class JobDelivery:
             send_diagnoses(attempt, self._spec, run=self._run, runs=self._runs, once=self._once)
         attempts = list(self._attempts.values())
         # First, since people wait for them, and MLflow's model takes seconds.
-        store = partial(
-            store_artifacts, last, attempts, self._spec, blobs=self._blobs, once=self._once
-        )
         with suppress(TrackingBusyError):
-            store()
+            self._stored.store(last, attempts, self._spec)
         send_outputs(
             last, attempts, self._spec, run=self._run, runs=self._runs, state=self._state,
             save=self._save, once=self._once,
         )  # fmt: skip
-        store()
-
-    def _store_without_mlflow(self) -> None:
-        """Write to the blob store what MLflow is not needed for, where the job has ended."""
-        number = max(self._attempts, default=0)
-        if "artifacts" in self._state.done or self._stored_without_mlflow == number:
-            return
-        if self._attempts[number].is_being_written():
-            return
-        # A reader of its own: what has been sent is another question.
-        attempts = [SpooledAttempt(self.folder, number) for number in sorted(self._attempts)]
-        for attempt in attempts:
-            attempt.read()
-        last = attempts[-1]
-        # Files of a job that was deleted are gone, or about to be.
-        if last.final_state and last.begin is not None and self._record.job(self.job_id):
-            spec = self._spec_of(last.begin)
-            store_artifacts(last, attempts, spec, blobs=self._blobs, once=self._once)
-        self._stored_without_mlflow = number
+        self._stored.store(last, attempts, self._spec)
 
     def _close_surplus(self) -> bool:
         return close_surplus(
