@@ -39,6 +39,7 @@ def faulty(tmp_path: Path, redis_url: str, empty_record: Path) -> Iterator[Fault
             listen="127.0.0.1:0",
             database_url=f"sqlite:///{record}",
             broker_url=redis_url,
+            blobs=str(tmp_path / "blobs"),
             # No job may go back to the queue in the middle of a test.
             lease=timedelta(seconds=600),
         )
@@ -53,7 +54,8 @@ def server_process(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> 
     """`talweg server` on SQLite."""
     folder = tmp_path_factory.mktemp("server")
     # No job may go back to the queue in the middle of a test.
-    with running_server(folder, redis_url, TALWEG_LEASE_SECONDS="600") as server:
+    settings = {"TALWEG_LEASE_SECONDS": "600", "TALWEG_BLOBS": str(folder / "blobs")}
+    with running_server(folder, redis_url, **settings) as server:
         yield server
 
 

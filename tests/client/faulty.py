@@ -109,6 +109,11 @@ class FaultyServer:
         return self._settings.listen
 
     @property
+    def blobs(self) -> str:
+        """The folder of its blob store."""
+        return self._settings.blobs
+
+    @property
     def calls(self) -> list[str]:
         """The methods that were called, in their order."""
         return self.faults.calls

@@ -7,6 +7,7 @@ import talweg.client.cli
 
 NAMES = {
     "AlreadyExists",
+    "Artifact",
     "BatchError",
     "Client",
     "Comparison",
@@ -21,7 +22,9 @@ NAMES = {
     "JobMetrics",
     "JobResult",
     "JobState",
+    "MissingExtra",
     "NotFound",
+    "RegisteredModel",
     "ServerError",
     "SpecLike",
     "TalwegError",

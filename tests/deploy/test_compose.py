@@ -105,8 +105,11 @@ def test_workers_reach_the_server_the_broker_and_mlflow(
     assert (settings.device, settings.queues) == (device, queues)
     spool, blobs = services[name]["volumes"]
     assert spool.split(":")[1] == str(settings.spool_dir)
-    # All workers see the same checkpoints.
+    # All workers see the same checkpoints, and the server sends what they leave.
     assert blobs == f"blobs:{settings.blobs}"
+    server = dockerfile(services["server"])
+    assert services["server"]["volumes"] == [blobs]
+    assert ServerSettings.from_env(server.env).blobs == settings.blobs
 
 
 def test_no_two_workers_share_a_spool(services: dict[str, dict[str, Any]]) -> None:

@@ -18,7 +18,8 @@ def test_a_session_of_a_client_in_node(stack: Stack, source: str) -> None:
     command = ["node", HERE / "client.js", source, PROTO, stack.address, f"node {source}"]
     answers = json.loads(run(command).stdout)
     assert answers["services"] == [
-        f"talweg.v1.{name}Service" for name in ("Catalog", "Job", "System", "Worker")
+        f"talweg.v1.{name}Service"
+        for name in ("Artifact", "Catalog", "Job", "StoredDataset", "System", "Worker")
     ]
 
     followed = answers["followed"]

@@ -8,14 +8,14 @@ from google.protobuf.descriptor import Descriptor, ServiceDescriptor
 
 from talweg.spec.catalogue import reference
 from talweg.spec.catalogue.comments import comment
-from talweg.v1 import catalog_pb2, jobs_pb2, options_pb2, system_pb2, workers_pb2
+from talweg.v1 import artifacts_pb2, catalog_pb2, jobs_pb2, options_pb2, system_pb2, workers_pb2
 from talweg.v1.losses_pb2 import Huber, Loss
 from talweg.v1.spec_pb2 import JobSpec
 
 PAGE = (Path(__file__).parents[2] / "docs/api.md").read_text(encoding="utf-8")
 SERVICES: list[ServiceDescriptor] = [
     service
-    for file in (jobs_pb2, system_pb2, catalog_pb2, workers_pb2)
+    for file in (jobs_pb2, artifacts_pb2, system_pb2, catalog_pb2, workers_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
 ]
 

@@ -9,6 +9,7 @@
 Specs, events, outcomes and catalogue entries are the messages of `talweg.v1`.
 """
 
+from talweg.client._artifacts import Artifact
 from talweg.client._client import Client
 from talweg.client._compare import Comparison, ComparisonGroup, ComparisonRow, Goal
 from talweg.client._errors import (
@@ -18,6 +19,7 @@ from talweg.client._errors import (
     InvalidRequest,
     InvalidSpec,
     JobFailed,
+    MissingExtra,
     NotFound,
     ServerError,
     TalwegError,
@@ -27,12 +29,13 @@ from talweg.client._errors import (
 from talweg.client._files import SpecLike, read_jobs
 from talweg.client._jobs import Job
 from talweg.client._links import compare_url
-from talweg.client._values import JobMetrics, JobResult, JobState
+from talweg.client._values import JobMetrics, JobResult, JobState, RegisteredModel
 from talweg.client.data import StoredDataset
 from talweg.spec import Violation
 
 __all__ = [
     "AlreadyExists",
+    "Artifact",
     "BatchError",
     "Client",
     "Comparison",
@@ -47,7 +50,9 @@ __all__ = [
     "JobMetrics",
     "JobResult",
     "JobState",
+    "MissingExtra",
     "NotFound",
+    "RegisteredModel",
     "ServerError",
     "SpecLike",
     "StoredDataset",

@@ -37,6 +37,7 @@ class Connection:
         """Open a channel; nothing is sent before the first call."""
         import grpc
 
+        from talweg.v1.artifacts_pb2_grpc import ArtifactServiceStub
         from talweg.v1.catalog_pb2_grpc import CatalogServiceStub
         from talweg.v1.jobs_pb2_grpc import JobServiceStub
         from talweg.v1.stored_datasets_pb2_grpc import StoredDatasetServiceStub
@@ -57,6 +58,7 @@ class Connection:
             ],
         )
         self.jobs = JobServiceStub(self._channel)
+        self.artifacts = ArtifactServiceStub(self._channel)
         self.catalogue = CatalogServiceStub(self._channel)
         self.system = SystemServiceStub(self._channel)
         self.stored = StoredDatasetServiceStub(self._channel)
@@ -179,6 +181,46 @@ class Connection:
                     on_lost(str(lost).removesuffix(f". {HOW_TO_START}"))
                 remaining = backoff.delay if until is None else until - time.monotonic()
                 self._closed.wait(max(0.0, min(backoff.delay, remaining)))
+
+    def resumed(
+        self,
+        method: "grpc.UnaryStreamMultiCallable[Request, Response]",
+        next_request: Callable[[], Request],
+    ) -> Iterator[Response]:
+        """Yield the responses of a stream, which is opened again wherever it breaks.
+
+        Args:
+            method: What opens it.
+            next_request: Returns the request for what has not arrived yet.
+
+        Raises:
+            TalwegError: An error of the server, or Unavailable once it has been away for longer
+                than the client's patience.
+        """
+        import grpc
+
+        backoff: _Backoff | None = None
+        while True:
+            self._check_open()
+            stream = method(next_request())
+            try:
+                for response in stream:
+                    self._has_answered, backoff = True, None
+                    yield response
+                return
+            except grpc.RpcError as error:
+                self._check_open()
+                failure = self._note(error)
+                # A server that shuts down cancels its open streams.
+                is_cancelled = _is_code(error, "CANCELLED") and not failure.reason
+                if not isinstance(failure, Unavailable) and not is_cancelled:
+                    raise failure from error
+                backoff = backoff or _Backoff()
+                if not backoff.fits(self._retry_until(backoff, self._patience)):
+                    raise failure from error
+            finally:
+                stream.cancel()
+            self._closed.wait(backoff.delay)
 
     def _stream(self, name: str, cursor: int, until: float | None) -> Iterator[jobs_pb2.Event]:
         """Yield the events of one stream; raise Unavailable if it breaks."""

@@ -10,7 +10,8 @@ TalwegError
 ├── ServerError             any other error of the server
 ├── BatchError              some jobs of a batch were refused
 ├── JobFailed               the result of a job that did not succeed
-└── WaitTimeout             a job did not end in time; also a TimeoutError
+├── WaitTimeout             a job did not end in time; also a TimeoutError
+└── MissingExtra            packages are not installed here; also an ImportError
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -130,6 +131,10 @@ class JobFailed(TalwegError):
 
 class WaitTimeout(TalwegError, TimeoutError):
     """A job did not end in time. It continues."""
+
+
+class MissingExtra(TalwegError, ImportError):
+    """What was asked for needs packages that are not installed here."""
 
 
 # By the reason of an error, otherwise by the name of its status code.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from talweg.client._control import ControlledJob
 from talweg.client._errors import JobFailed, TalwegError, Unavailable, WaitTimeout
 from talweg.client._handle import Seconds, to_seconds
+from talweg.client._results import JobFiles
 from talweg.client._values import JobMetrics, JobResult, JobState
 from talweg.client.notebooks.progress import live
 from talweg.v1 import jobs_pb2
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _CURVES = ("train/loss_mean", "val/loss")
 
 
-class Job(ControlledJob):
+class Job(ControlledJob, JobFiles):
     """A job as last reported by the server; `refresh` updates it."""
 
     def watch(self, after: int = 0) -> Iterator[jobs_pb2.Event]:

@@ -144,3 +144,25 @@ def pandas() -> Any:
             "to_pandas needs pandas, which is not installed here. Install it with: "
             "pip install pandas"
         ) from error
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """A version of a model in MLflow's registry."""
+
+    name: str
+    """The model's."""
+    version: str
+    """The version's."""
+    alias: str
+    """The alias that leads to it; empty if none was given."""
+
+    @property
+    def uri(self) -> str:
+        """The URI that MLflow loads it by."""
+        return f"models:/{self.name}@{self.alias}" if self.alias else self.versioned_uri
+
+    @property
+    def versioned_uri(self) -> str:
+        """The URI of this version, whatever the alias leads to later."""
+        return f"models:/{self.name}/{self.version}"

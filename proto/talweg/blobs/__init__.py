@@ -1,5 +1,27 @@
-"""The blob store, which server and workers share: checkpoints, models, stored data sets."""
+"""The blob store, which server and workers share: checkpoints, models, data sets, artifacts."""
 
+from talweg.blobs.artifacts import (
+    PICTURES,
+    TRAINING,
+    DamagedListError,
+    StoredArtifact,
+    StoredArtifacts,
+    has_part,
+    read_artifacts,
+    write_artifacts,
+)
 from talweg.blobs.store import Blobs, UnsafePathError, is_of_one_file
 
-__all__ = ["Blobs", "UnsafePathError", "is_of_one_file"]
+__all__ = [
+    "PICTURES",
+    "TRAINING",
+    "Blobs",
+    "DamagedListError",
+    "StoredArtifact",
+    "StoredArtifacts",
+    "UnsafePathError",
+    "has_part",
+    "is_of_one_file",
+    "read_artifacts",
+    "write_artifacts",
+]

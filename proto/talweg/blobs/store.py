@@ -160,6 +160,30 @@ class Blobs:
             content: bytes = file.read(length)
         return content
 
+    @contextmanager
+    def reading(self, path: str) -> Iterator[Callable[[int, int], bytes]]:
+        """Hold a file open, and give what reads from it: `read(start, length)`.
+
+        It stays readable where it is removed meanwhile, on a disk at least.
+
+        Raises:
+            UnsafePathError: The path is none, or leads out of the store.
+            FileNotFoundError: There is none.
+            OSError: It cannot be read.
+        """
+        whole = self._at(path)
+        with _failing_as_files_do():
+            file = self._files.open(whole, "rb")
+
+        def read(start: int, length: int) -> bytes:
+            with _failing_as_files_do():
+                file.seek(start)
+                content: bytes = file.read(length)
+            return content
+
+        with file:
+            yield read
+
     def size(self, path: str) -> int:
         """Return a file's size in bytes.
 

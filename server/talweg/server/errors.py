@@ -19,6 +19,9 @@ ServerError
 ├── UploadTooLarge
 ├── DataTooLarge            reading it takes more memory or time than it may
 ├── DiskFull
+├── ArtifactNotFound        the job has left no such file
+├── ArtifactNotReady        the file is not there yet, or was not asked for
+├── OffsetBehindEnd
 ├── RequestIdReused
 ├── JobEnded                the job is over, and the call needs one that is not
 ├── JobNotEnded             the reverse
@@ -134,13 +137,27 @@ class UnreadableData(InvalidRequest):
 class JobNotFound(ServerError):
     """There is no such job."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, note: str = "") -> None:
         """Make the error.
 
         Args:
             name: What was asked for.
+            note: What is known of it, such as that it was deleted.
         """
-        super().__init__(f"there is no job {name!r}", metadata={"job": name})
+        text = f"there is no job {name!r}"
+        super().__init__(f"{text}: {note}" if note else text, metadata={"job": name})
+
+
+class ArtifactNotFound(ServerError):
+    """The job has left no such file."""
+
+
+class ArtifactNotReady(ServerError):
+    """The file is not there yet, or was not asked for."""
+
+
+class OffsetBehindEnd(ServerError):
+    """A file is to be sent from behind its end on."""
 
 
 class RequestIdReused(ServerError):

@@ -23,11 +23,13 @@ from talweg.server.queueing.outage import Outage
 from talweg.server.queueing.presence import Presence
 from talweg.server.queueing.wake_ups import WakeUps
 from talweg.server.reflection import add_reflection
+from talweg.server.servicers.artifacts import ArtifactServicer
 from talweg.server.servicers.catalog import CatalogServicer
 from talweg.server.servicers.jobs import JobServicer, JobServices
 from talweg.server.servicers.stored_datasets import DatasetServices, StoredDatasetServicer
 from talweg.server.servicers.system import SystemServicer
 from talweg.server.servicers.workers import WorkerServicer
+from talweg.server.services.artifacts import ArtifactService
 from talweg.server.services.attempts.leases import LeaseService
 from talweg.server.services.attempts.reaper import Reaper
 from talweg.server.services.attempts.tracking import TrackingService
@@ -51,7 +53,15 @@ from talweg.server.settings import Settings
 from talweg.server.store import events, migrate
 from talweg.server.store.database import Changes, Database
 from talweg.spec.ready import write_ready_file
-from talweg.v1 import catalog_pb2, jobs_pb2, stored_datasets_pb2, system_pb2, workers_pb2
+from talweg.v1 import (
+    artifacts_pb2,
+    catalog_pb2,
+    jobs_pb2,
+    stored_datasets_pb2,
+    system_pb2,
+    workers_pb2,
+)
+from talweg.v1.artifacts_pb2_grpc import add_ArtifactServiceServicer_to_server
 from talweg.v1.catalog_pb2_grpc import add_CatalogServiceServicer_to_server
 from talweg.v1.jobs_pb2_grpc import add_JobServiceServicer_to_server
 from talweg.v1.stored_datasets_pb2_grpc import add_StoredDatasetServiceServicer_to_server
@@ -66,6 +76,7 @@ SERVICES = (
     catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"].full_name,
     system_pb2.DESCRIPTOR.services_by_name["SystemService"].full_name,
     stored_datasets_pb2.DESCRIPTOR.services_by_name["StoredDatasetService"].full_name,
+    artifacts_pb2.DESCRIPTOR.services_by_name["ArtifactService"].full_name,
 )
 """The full names of Talweg's own services."""
 
@@ -107,6 +118,7 @@ class Server:
         self._collection = CollectionService(self.database, keep_days=settings.keep_days)
         self._staging = Staging(Path(settings.uploads))
         self._storage = DatasetStorage(self.database, settings.blobs)
+        self._artifacts = ArtifactService(self.database, settings.blobs)
         self._health = HealthServicer()
         self._duties: list[asyncio.Task[None]] = []
         self._grpc = grpc.aio.server(
@@ -166,6 +178,7 @@ class Server:
     def _close(self) -> None:
         self._submission.close()
         self._staging.close()
+        self._artifacts.close()
         self._presence.close()
         self._dispatcher.close()
         self.database.close()
@@ -219,6 +232,7 @@ class Server:
             SystemServicer(StatusService(database, self._presence, tracking)), self._grpc
         )
         self._add_stored_datasets()
+        add_ArtifactServiceServicer_to_server(ArtifactServicer(self._artifacts), self._grpc)
         add_CatalogServiceServicer_to_server(CatalogServicer(), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         add_reflection(self._grpc, (*SERVICES, health.SERVICE_NAME))

@@ -35,6 +35,10 @@ class Settings:
     broker_url: str = "redis://127.0.0.1:6379/0"
     """TALWEG_BROKER_URL: the Redis that holds Celery's wake-up messages and live events."""
 
+    blobs: str = ".talweg/blobs"
+    """TALWEG_BLOBS: the workers' store, for stored data sets and the files of jobs: a folder, or a
+    URL that fsspec knows, such as s3://bucket/folder."""
+
     lease: timedelta = timedelta(seconds=30)
     """TALWEG_LEASE_SECONDS: how long a worker may be silent before its job is taken from it."""
 
@@ -55,10 +59,6 @@ class Settings:
     keep_days: float | None = None
     """TALWEG_KEEP_DAYS: jobs that ended so many days ago are deleted, but for the best of each
     experiment and those that others need. All are kept if it is not set."""
-
-    blobs: str = ".talweg/blobs"
-    """TALWEG_BLOBS: where stored data sets are kept: a folder or a URL that fsspec knows, such as
-    s3://bucket/folder; the same as the workers'."""
 
     uploads: str = ".talweg/uploads"
     """TALWEG_UPLOADS: a folder on this machine's disk for files that are being uploaded."""
@@ -148,13 +148,13 @@ class Settings:
             allow_remote=_flag(values, "TALWEG_ALLOW_REMOTE"),
             database_url=values.get("TALWEG_DATABASE_URL", cls.database_url),
             broker_url=values.get("TALWEG_BROKER_URL", cls.broker_url),
+            blobs=_absolute(values.get("TALWEG_BLOBS", cls.blobs)),
             lease=_seconds(values, "TALWEG_LEASE_SECONDS", cls.lease),
             max_lost_attempts=_whole(values, "TALWEG_MAX_LOST_ATTEMPTS", cls.max_lost_attempts),
             idle=_seconds(values, "TALWEG_IDLE_SECONDS", cls.idle),
             max_watches=_whole(values, "TALWEG_MAX_WATCHES", cls.max_watches),
             public_tracking_uri=values.get("TALWEG_PUBLIC_TRACKING_URI", "").rstrip("/"),
             keep_days=_days(values, "TALWEG_KEEP_DAYS"),
-            blobs=values.get("TALWEG_BLOBS", cls.blobs),
             uploads=values.get("TALWEG_UPLOADS", cls.uploads),
             max_upload_bytes=_whole(values, "TALWEG_MAX_UPLOAD_BYTES", cls.max_upload_bytes),
             ingest_memory_bytes=_whole(
@@ -164,6 +164,11 @@ class Settings:
             ready_file=Path(ready_file) if ready_file else None,
             log_level=values.get("TALWEG_LOG_LEVEL", cls.log_level).upper(),
         )
+
+
+def _absolute(place: str) -> str:
+    """Return a folder's path from the root; a URL as it is."""
+    return place if "://" in place else str(Path(place).absolute())
 
 
 def is_loopback(listen: str) -> bool:

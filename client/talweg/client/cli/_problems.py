@@ -8,6 +8,7 @@ from talweg.client import (
     InvalidRequest,
     InvalidSpec,
     JobFailed,
+    MissingExtra,
     NotFound,
     TalwegError,
     Unavailable,
@@ -25,6 +26,7 @@ STATE = 6
 # The first class that matches applies.
 _STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (InvalidRequest, USAGE),
+    (MissingExtra, USAGE),
     (NotFound, NOT_FOUND),
     (FailedPrecondition, STATE),
     (Unavailable, UNREACHABLE),

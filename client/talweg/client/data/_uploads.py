@@ -12,7 +12,7 @@ Progress = Callable[[int, int], None]
 """Called with the bytes that have been sent, and those of the whole file."""
 
 _CHUNK = 1024 * 1024
-_MOVED = "UPLOAD_MOVED"
+_MOVED = "UPLOAD_OUT_OF_PLACE"
 
 
 def send(

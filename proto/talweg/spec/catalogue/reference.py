@@ -20,7 +20,14 @@ from talweg.spec.catalogue.comments import comment
 from talweg.spec.catalogue.layout import heading, link, section, table, write
 from talweg.spec.fields import Field, Type, fields
 from talweg.spec.semantics.facts import task_name
-from talweg.v1 import catalog_pb2, jobs_pb2, stored_datasets_pb2, system_pb2, workers_pb2
+from talweg.v1 import (
+    artifacts_pb2,
+    catalog_pb2,
+    jobs_pb2,
+    stored_datasets_pb2,
+    system_pb2,
+    workers_pb2,
+)
 from talweg.v1.losses_pb2 import Loss
 from talweg.v1.recommendations_pb2 import bears_on
 from talweg.v1.spec_pb2 import JobSpec
@@ -29,6 +36,7 @@ from talweg.v1.tasks_pb2 import Task
 _PACKAGE = jobs_pb2.DESCRIPTOR.package
 _FILES: tuple[ModuleType, ...] = (
     jobs_pb2,
+    artifacts_pb2,
     stored_datasets_pb2,
     catalog_pb2,
     system_pb2,

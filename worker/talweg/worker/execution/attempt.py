@@ -14,7 +14,7 @@ import grpc
 import torch
 from billiard.common import terminate_handler_fired
 
-from talweg.blobs import Blobs
+from talweg.blobs import Blobs, is_of_one_file
 from talweg.spec import job_id, to_dict
 from talweg.v1.jobs_pb2 import Job, LogLine, Outcome
 from talweg.v1.spec_pb2 import Resources
@@ -31,6 +31,7 @@ from talweg.worker.execution.lease import SAFE_SHARE, LeaseKeeper
 from talweg.worker.execution.reporter import JobReporter
 from talweg.worker.storage import trained_models as kept_models
 from talweg.worker.tracking import spool
+from talweg.worker.tracking.outputs import artifacts
 from talweg.worker.tracking.spool import SpoolWriter
 from talweg.worker.training import Result, Stop
 from talweg.worker.training.distributed.launcher import ProcessLostError
@@ -39,6 +40,8 @@ from talweg.worker.training.exits import of_exit
 # Channels, height, width.
 _DIMS_OF_IMAGE = 3
 # A message that is too large is the second.
+_STORE_PAUSES = (0.5, 2.0)
+"""Between tries to write files to a store that is away, in seconds."""
 _REFUSALS = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED)
 
 log = logging.getLogger(__name__)
@@ -137,6 +140,7 @@ class _Attempt:
             )
             with self._keeper:
                 outcome = self._train()
+                self._store_files()
             # From here on it is the end's to close.
             spool_closed.pop_all()
         return partial(self._end, outcome, started)
@@ -238,6 +242,46 @@ class _Attempt:
                 f"it: {exc}.",
             )
             return ""
+
+    def _store_files(self) -> None:
+        """Write what the attempt leaves for people to the blob store, while the lease is renewed.
+
+        Where the store stays away, the delivery process writes it later: everything it needs is in
+        the spool.
+        """
+        stop = self._control.stopped
+        if stop is not None and stop.reason == "lost":
+            return
+        try:
+            if not self._spool.files and not self._spec.outputs.plots:
+                return
+            files = artifacts.files_of(
+                self._spool.folder,
+                self._spool.files,
+                self._spec,
+                log=self._reporter.log_text(),
+                attempt=self._lease.attempt,
+            )
+            self._store_patiently(files)
+        except (OSError, ImportError, ValueError) as exc:
+            log.warning("%s: its files are not in the blob store yet: %s", self._lease.job, exc)
+            self._reporter.log(
+                LogLine.WARNING,
+                "The files of this job could not be stored in the blob store yet, and are stored "
+                f"once it can be written: {exc}.",
+            )
+
+    def _store_patiently(self, files: Mapping[str, Path | bytes]) -> None:
+        for pause in (*_STORE_PAUSES, None):
+            try:
+                blobs = Blobs(self._here.blobs)
+                artifacts.store(blobs, self._lease.job, self._lease.attempt, files, self._spec)
+            except OSError as exc:
+                if pause is None or is_of_one_file(exc) or self._control.stopped is not None:
+                    raise
+                time.sleep(pause)
+            else:
+                return
 
     def _finish(self, outcome: Outcome) -> bool:
         """Tell the server; whether the attempt counts."""

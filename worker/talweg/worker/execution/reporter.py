@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict, ParseDict
@@ -19,6 +20,7 @@ from talweg.worker.tracking.spool import Point, SpoolWriter, now_ms, table_file
 from talweg.worker.training.interface import Table
 
 _MAX_LOG_LENGTH = 10_000
+_MAX_LOG_LINES = 10_000
 
 
 def _facts_of(stored: StoredInfo) -> dict[str, Any]:
@@ -66,6 +68,8 @@ class JobReporter:
         self._thinning = Thinning()
         self._sorting = threading.Lock()
         self._paced = (0, time.monotonic(), 0.0)
+        # The log as a file: the last lines, with their times.
+        self._lines: deque[tuple[float, str, str]] = deque(maxlen=_MAX_LOG_LINES)
 
     # Called by the training loop.
 
@@ -95,14 +99,19 @@ class JobReporter:
             kind=Warning.Kind.Name(warning.kind), field=warning.field, message=warning.message
         )
         self._incoming.append(Event(warning=warning))
+        self._note("WARNING", f"{warning.field}: {warning.message}".removeprefix(": "))
 
     def guard(self, decision: GuardDecision) -> None:
         """Take what was done about a refused step after which training goes on."""
         self._incoming.append(Event(guard=decision))
+        action = GuardDecision.Action.Name(decision.action).lower().replace("_", " ")
+        seen = decision.seen
+        self._note("GUARD", f"{action} at step {seen.step}: {seen.what} was {seen.value}")
 
     def log(self, level: LogLine.Level.ValueType, text: str) -> None:
         """Take a line for people."""
         self._incoming.append(Event(log=LogLine(level=level, text=text[:_MAX_LOG_LENGTH])))
+        self._note(LogLine.Level.Name(level), text[:_MAX_LOG_LENGTH])
 
     def progress(self, step: int, total_steps: int, epoch: int, total_epochs: int) -> None:
         """Take how far the attempt has come."""
@@ -122,6 +131,18 @@ class JobReporter:
         self._spool.document(table_file(name), content)
 
     # Called by the lease's thread and at the end.
+
+    def log_text(self) -> str:
+        """Return the lines for people so far, and what the guard did, with their times in UTC."""
+        lines = []
+        # A copy, since the lease's thread may tell something meanwhile.
+        for at, level, text in self._lines.copy():
+            time_of_day = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+            lines.append(f"{time_of_day} {level}: {text}\n")
+        return "".join(lines)
+
+    def _note(self, level: str, text: str) -> None:
+        self._lines.append((time.time(), level, text))
 
     @property
     def has_begun(self) -> bool:

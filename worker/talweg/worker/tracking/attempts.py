@@ -91,6 +91,16 @@ class SpooledAttempt:
         """Return whether nothing more will come: its last line was read, or its writer is gone."""
         return self.end is not None or not is_being_written(self.lines)
 
+    def is_being_written(self) -> bool:
+        """Return whether its writer lives."""
+        return is_being_written(self.lines)
+
+    def read(self) -> None:
+        """Read all that was written, and send nothing."""
+        for line in read_lines(self.lines, start=self._taken_to):
+            self._take(line.kind, line.content)
+            self._taken_to = line.end
+
     def changed_ms(self) -> float:
         """Return when something was written last, in milliseconds since the epoch."""
         try:

@@ -15,17 +15,26 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.storage.leftovers import remove_leftovers
 from talweg.worker.tracking.attempts import SpooledAttempt
 from talweg.worker.tracking.ending import Ending, EndQuery
-from talweg.worker.tracking.errors import RefusedError, RunGoneError, TrackingBusyError
+from talweg.worker.tracking.errors import (
+    RefusedError,
+    RunGoneError,
+    TrackingAwayError,
+    TrackingBusyError,
+)
 from talweg.worker.tracking.home import close_surplus, ensure_run
 from talweg.worker.tracking.other_spools import OtherSpools, Turn
 from talweg.worker.tracking.outputs.labels import NOTE_TAG, description, job_tags, parameters
-from talweg.worker.tracking.outputs.results import send_diagnoses, send_outputs
+from talweg.worker.tracking.outputs.results import (
+    send_diagnoses,
+    send_outputs,
+)
 from talweg.worker.tracking.outputs.training_data import training_data
 from talweg.worker.tracking.outputs.views import shared_view
 from talweg.worker.tracking.record import Record
 from talweg.worker.tracking.runs import RunId, Runs, longest_call_seconds
 from talweg.worker.tracking.spool import Point, attempts, now_ms
 from talweg.worker.tracking.state import DeliveryState
+from talweg.worker.tracking.stored_files import StoredFiles
 
 # Whoever wrote something so short a time ago holds the job's lease.
 _FRESH_MS = 2_000
@@ -80,6 +89,7 @@ class JobDelivery:
             state=lambda: self._state,
             save=self._save,
         )
+        self._stored = StoredFiles(folder, record=record, blobs=blobs, once=self._once)
 
     def advance(self) -> bool:
         """Send what there is to send.
@@ -101,6 +111,9 @@ class JobDelivery:
             return self._finish()
         except RunGoneError as exc:
             return self._run_is_gone(exc)
+        except TrackingAwayError:
+            self._stored.store_without_mlflow(self._attempts)
+            raise
 
     @property
     def _run(self) -> RunId:
@@ -307,6 +320,7 @@ class JobDelivery:
             raise TrackingBusyError(str(error)) from error
         if not self._job_has_ended():
             return False
+        self._stored.store_without_mlflow(self._attempts)
         log.warning("%s: its run was deleted; the remaining results are dropped", self.job_id)
         self._say_complete(deleted=True)
         self._remove()
@@ -423,10 +437,15 @@ class JobDelivery:
         for attempt in self._attempts.values():
             # Again, where an earlier call was cut short.
             send_diagnoses(attempt, self._spec, run=self._run, runs=self._runs, once=self._once)
+        attempts = list(self._attempts.values())
+        # First, since people wait for them, and MLflow's model takes seconds.
+        with suppress(TrackingBusyError):
+            self._stored.store(last, attempts, self._spec)
         send_outputs(
-            last, self._spec, run=self._run, runs=self._runs, state=self._state,
+            last, attempts, self._spec, run=self._run, runs=self._runs, state=self._state,
             save=self._save, once=self._once,
         )  # fmt: skip
+        self._stored.store(last, attempts, self._spec)
 
     def _close_surplus(self) -> bool:
         return close_surplus(

@@ -131,6 +131,8 @@ class SpoolWriter:
         """
         self.folder = attempt_folder(spool, job_id=job_id, attempt=attempt)
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.files: set[str] = set()
+        """The files that are complete."""
         self._lock = threading.Lock()
         self._buffer: list[str] = []
         # What a full disk has not taken yet, from within a line perhaps.
@@ -191,7 +193,7 @@ class SpoolWriter:
         plain = {key: t.detach().cpu().contiguous().clone() for key, t in tensors.items()}
         with _written_aside(self.folder / name) as part:
             save_file(plain, part)
-        self._add(kind="file", name=name)
+        self._name(name)
 
     def document(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file.
@@ -201,7 +203,7 @@ class SpoolWriter:
             content: JSON values.
         """
         write_json(self.folder / name, content)
-        self._add(kind="file", name=name)
+        self._name(name)
 
     def end(self, *, state: str, cause: str = "", message: str = "") -> None:
         """Write the last line, at once.
@@ -261,6 +263,10 @@ class SpoolWriter:
     ) -> None:
         """Close it."""
         self.close()
+
+    def _name(self, file: str) -> None:
+        self.files.add(file)
+        self._add(kind="file", name=file)
 
     def _add(self, **content: Any) -> None:
         line = json.dumps(content, separators=(",", ":"), allow_nan=False) + "\n"

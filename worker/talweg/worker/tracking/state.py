@@ -44,7 +44,8 @@ class DeliveryState:
     tags: dict[str, str] = field(default_factory=dict)
     """The tags sent, by name."""
     done: list[str] = field(default_factory=list)
-    """What is done once a run and has been: params, computed, job file, data, plots, model."""
+    """What is done once a run and has been: params, computed, job file, data, plots, model,
+    artifacts."""
     waiting_since: dict[str, int] = field(default_factory=dict)
     """By attempt in another spool: since when it alone is missing."""
     model_id: str = ""

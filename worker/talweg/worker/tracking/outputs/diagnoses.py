@@ -1,21 +1,20 @@
 """What the diagnoses of a job leave in MLflow: tables, tags, pictures."""
 
-import csv
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tracking.attempts import SpooledAttempt
+from talweg.worker.tracking.outputs.tables import FOLDER, as_csv
 from talweg.worker.tracking.plots.diagnosis import Diagnosis
 from talweg.worker.tracking.plots.gradient_flow import draw_gradient_flow
 from talweg.worker.tracking.plots.loss_landscape import draw_loss_landscape
 from talweg.worker.tracking.plots.rate_range import draw_rate_range
 from talweg.worker.tracking.runs import RunId, Runs
 from talweg.worker.tracking.spool import GRADIENT_FLOW, LOSS_LANDSCAPE, RATE_RANGE, table_file
-
-FOLDER = "diagnostics"
 
 PICTURES: dict[str, Callable[[Diagnosis], None]] = {
     RATE_RANGE: draw_rate_range,
@@ -47,10 +46,20 @@ def send_diagnosis(
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / FOLDER
         target.mkdir()
-        with (target / f"{name}.csv").open("w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(columns)
-            writer.writerows(zip(*columns.values(), strict=True))
-        if spec.outputs.plots and name in PICTURES:
-            PICTURES[name](Diagnosis(name, columns, facts, spec, target))
+        (target / f"{name}.csv").write_text(as_csv(columns))
+        if spec.outputs.plots:
+            draw_diagnosis(name, content, spec, target)
         runs.log_files(run.run_id, Path(folder))
+
+
+def draw_diagnosis(name: str, content: Mapping[str, Any], spec: JobSpec, folder: Path) -> None:
+    """Draw a table's pictures, if it has any.
+
+    Args:
+        name: The diagnosis's.
+        content: Its columns and facts.
+        spec: Filled.
+        folder: Where the pictures go.
+    """
+    if name in PICTURES:
+        PICTURES[name](Diagnosis(name, content["columns"], content["facts"], spec, folder))

@@ -32,13 +32,25 @@ def send_evidence(attempt: SpooledAttempt, spec: JobSpec, run: RunId, runs: Runs
         target.mkdir()
         (target / DIVERGENCE).write_bytes(path.read_bytes())
         (target / TEXT).write_text(in_text(divergence))
-        if spec.outputs.plots and divergence.losses:
-            from talweg.worker.tracking.plots.divergence import (  # noqa: PLC0415 - matplotlib
-                draw_divergence,
-            )
-
-            draw_divergence(divergence, spec, target / PICTURE)
+        if spec.outputs.plots:
+            draw_evidence(divergence, spec, target)
         runs.log_files(run.run_id, Path(folder))
+
+
+def draw_evidence(divergence: Divergence, spec: JobSpec, folder: Path) -> None:
+    """Draw the losses before the refused step, if there are any.
+
+    Args:
+        divergence: The evidence.
+        spec: Filled.
+        folder: Where the picture goes.
+    """
+    if divergence.losses:
+        from talweg.worker.tracking.plots.divergence import (  # noqa: PLC0415 - matplotlib
+            draw_divergence,
+        )
+
+        draw_divergence(divergence, spec, folder / PICTURE)
 
 
 def in_text(divergence: Divergence) -> str:

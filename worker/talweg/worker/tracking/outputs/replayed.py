@@ -28,5 +28,10 @@ def send_replay(attempt: SpooledAttempt, run: RunId, runs: Runs) -> None:
         target = Path(folder) / FOLDER
         target.mkdir()
         (target / REPLAY).write_bytes(path.read_bytes())
-        (target / TEXT).write_text("\n".join(replay_lines(report)) + "\n")
+        (target / TEXT).write_text(in_text(report))
         runs.log_files(run.run_id, Path(folder))
+
+
+def in_text(report: ReplayReport) -> str:
+    """Return the report as a page of text."""
+    return "\n".join(replay_lines(report)) + "\n"

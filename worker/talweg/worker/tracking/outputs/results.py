@@ -5,16 +5,18 @@ and memory that a delivery of figures alone does without.
 """
 
 import logging
-import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
+from talweg.blobs import Blobs
+from talweg.spec import job_name
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.errors import WorkerError
 from talweg.worker.tracking.attempts import SpooledAttempt
-from talweg.worker.tracking.errors import TrackingError, translated, uploading
+from talweg.worker.tracking.errors import TrackingBusyError, TrackingError, translated, uploading
+from talweg.worker.tracking.outputs import artifacts
 from talweg.worker.tracking.outputs.evidence import send_evidence
 from talweg.worker.tracking.outputs.labels import model_name, model_params
 from talweg.worker.tracking.outputs.replayed import send_replay
@@ -53,6 +55,7 @@ Once = Callable[[str, Callable[[], None]], None]
 
 def send_outputs(
     attempt: SpooledAttempt,
+    attempts: Collection[SpooledAttempt],
     spec: JobSpec,
     *,
     run: RunId,
@@ -67,6 +70,7 @@ def send_outputs(
 
     Args:
         attempt: The last one.
+        attempts: All of the job that are here.
         spec: Filled.
         run: The job's.
         runs: MLflow.
@@ -83,7 +87,7 @@ def send_outputs(
     steps: list[tuple[str, bool, Callable[[], None]]] = [
         ("evidence", has_evidence, lambda: send_evidence(attempt, spec, run, runs)),
         ("replay", REPLAY in attempt.files, lambda: send_replay(attempt, run, runs)),
-        ("plots", spec.outputs.plots, lambda: _send_plots(attempt, spec, run, runs)),
+        ("plots", spec.outputs.plots, lambda: _send_plots(attempt, attempts, spec, run, runs)),
         ("weights", has_model, lambda: _send_weights(attempt, run, runs)),
         ("model", has_model, lambda: _send_model(attempt, spec, run, runs, state, save)),
     ]
@@ -138,14 +142,48 @@ def _forgiving(folder: Path, name: str, step: Callable[[], None]) -> Callable[[]
     return take
 
 
-def _send_plots(attempt: SpooledAttempt, spec: JobSpec, run: RunId, runs: Runs) -> None:
-    from talweg.worker.tracking.plots.task import draw_all  # noqa: PLC0415 - torch, matplotlib
+def store_artifacts(
+    attempt: SpooledAttempt,
+    attempts: Collection[SpooledAttempt],
+    spec: JobSpec,
+    *,
+    blobs: str,
+    once: Once,
+) -> None:
+    """Write to the blob store what the training process has left to be written; needs no MLflow.
 
-    with tempfile.TemporaryDirectory() as folder:
-        plots = Path(folder) / "plots"
-        plots.mkdir()
-        draw_all(attempt, spec, plots)
-        runs.log_files(run.run_id, Path(folder))
+    Args:
+        attempt: The last one.
+        attempts: All of the job that are here.
+        spec: Filled.
+        blobs: The store's folder or URL.
+        once: Takes a step unless it has been taken.
+
+    Raises:
+        NotYetError: Another job's are being made; try again later.
+        TrackingBusyError: The store does not answer; try again later.
+    """
+
+    def store() -> None:
+        job = job_name(attempt.folder.parent.name)
+        try:
+            artifacts.store_rest(Blobs(blobs), job, attempt, attempts, spec)
+        except OSError as exc:
+            raise TrackingBusyError(f"the blob store cannot be written: {exc}") from exc
+
+    once("artifacts", _forgiving(attempt.folder, "files for the blob store", store))
+
+
+def _send_plots(
+    attempt: SpooledAttempt,
+    attempts: Collection[SpooledAttempt],
+    spec: JobSpec,
+    run: RunId,
+    runs: Runs,
+) -> None:
+    drawn = artifacts.draw(attempt, attempts, spec) / artifacts.PLOTS_FOLDER
+    for picture in sorted(drawn.iterdir()):
+        runs.log_file(run.run_id, picture, artifacts.PLOTS_FOLDER)
 
 
 def _send_weights(attempt: SpooledAttempt, run: RunId, runs: Runs) -> None:

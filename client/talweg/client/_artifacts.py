@@ -1,0 +1,182 @@
+"""The files of a job: listed, and downloaded into a folder."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from talweg.client._errors import ServerError
+from talweg.spec import is_blob_path, is_sha256
+from talweg.v1 import artifacts_pb2 as pb
+
+if TYPE_CHECKING:
+    from talweg.client._connection import Connection
+
+Progress = Callable[["Artifact", int], None]
+"""Called with a file and how many of its bytes have arrived."""
+
+_PAGE = 1000
+_READ_BYTES = 1024 * 1024
+_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file that a job has left."""
+
+    path: str
+    """Its path among the job's files, such as ``model/weights.safetensors``."""
+    num_bytes: int
+    """Its size."""
+    sha256: str
+    """sha256 of its bytes, in hexadecimal."""
+
+
+def listed(connection: "Connection", job: str, path: str = "") -> tuple[list[Artifact], bool]:
+    """Return the files of a job, and whether no more will come.
+
+    Args:
+        connection: To the server.
+        job: ``jobs/{id}``.
+        path: A file or a folder; all if empty.
+
+    Raises:
+        TalwegError: An error of the server.
+    """
+    request = pb.ListArtifactsRequest(job=job, path=path, page_size=_PAGE)
+    files: list[Artifact] = []
+    while True:
+        response = connection.call(connection.artifacts.ListArtifacts, request)
+        files += [
+            Artifact(path=each.path, num_bytes=each.num_bytes, sha256=each.sha256)
+            for each in response.artifacts
+        ]
+        if not response.next_page_token:
+            return files, response.complete
+        request.page_token = response.next_page_token
+
+
+def ask_for(connection: "Connection", job: str, path: str) -> None:
+    """Ask for a file that is not listed, so that the server says why it is not there.
+
+    Raises:
+        TalwegError: What the server says.
+    """
+    request = pb.DownloadArtifactRequest(job=job, path=path)
+    for _ in connection.resumed(connection.artifacts.DownloadArtifact, lambda: request):
+        # It has come meanwhile.
+        return
+
+
+def download(
+    connection: "Connection",
+    job: str,
+    file: Artifact,
+    folder: Path,
+    *,
+    progress: Progress = lambda file, num_bytes: None,
+) -> Path:
+    """Download a file, unless it is there already, and return where it is.
+
+    It arrives beside its place, under a name of its own that begins with a dot, and is renamed
+    once its checksum is right. A download that broke off goes on from what has arrived.
+
+    Args:
+        connection: To the server.
+        job: ``jobs/{id}``.
+        file: As listed.
+        folder: Where it goes, under its path.
+        progress: Called as bytes arrive.
+
+    Raises:
+        ServerError: The server's path leads out of the folder, or the bytes are not those listed.
+        TalwegError: Another error of the server.
+        OSError: The file cannot be written.
+    """
+    target = _target(folder, file)
+    if _is_there(target, file):
+        progress(file, file.num_bytes)
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.{file.sha256[:_DIGITS]}.part")
+    resumes = part.exists()
+    digest = _receive(connection, job, file, part, progress)
+    if digest != file.sha256 and resumes:
+        # What an earlier download left was damaged.
+        part.unlink()
+        digest = _receive(connection, job, file, part, progress)
+    if digest != file.sha256:
+        part.unlink()
+        raise ServerError(
+            f"{file.path} of {job} has arrived with sha256 {digest}, but the server lists "
+            f"{file.sha256}: its file in the blob store is damaged, and nothing was written. Look "
+            "in the job's run in MLflow, or submit the job again"
+        )
+    os.replace(part, target)
+    return target
+
+
+def _target(folder: Path, file: Artifact) -> Path:
+    """Return where a file goes: no path of a server leads out of the folder, nor does a link."""
+    root, target = folder.resolve(), folder / file.path
+    is_inside = is_blob_path(file.path) and target.parent.resolve().is_relative_to(root)
+    if not is_inside or not is_sha256(file.sha256):
+        raise ServerError(
+            f"the server lists a file {file.path[:200]!a} that would be written outside {folder}, "
+            "or without a checksum: nothing was written"
+        )
+    return target
+
+
+def _is_there(target: Path, file: Artifact) -> bool:
+    try:
+        if not target.is_file() or target.stat().st_size != file.num_bytes:
+            return False
+        with target.open("rb") as present:
+            return hashlib.file_digest(present, "sha256").hexdigest() == file.sha256
+    except OSError:
+        return False
+
+
+def _receive(
+    connection: "Connection", job: str, file: Artifact, part: Path, progress: Progress
+) -> str:
+    """Receive what is missing of a file, and return the digest of all of it."""
+    digest = hashlib.sha256()
+    with part.open("a+b") as written:
+        written.seek(0)
+        while chunk := written.read(_READ_BYTES):
+            digest.update(chunk)
+        if written.tell() > file.num_bytes:
+            written.truncate(0)
+            digest = hashlib.sha256()
+        written.seek(0, os.SEEK_END)
+        progress(file, written.tell())
+        for data in _chunks(connection, job, file, written.tell):
+            written.write(data)
+            digest.update(data)
+            progress(file, written.tell())
+        written.flush()
+        os.fsync(written.fileno())
+    return digest.hexdigest()
+
+
+def _chunks(
+    connection: "Connection", job: str, file: Artifact, arrived: Callable[[], int]
+) -> Iterator[bytes]:
+    if arrived() == file.num_bytes:
+        return
+
+    def rest() -> pb.DownloadArtifactRequest:
+        return pb.DownloadArtifactRequest(job=job, path=file.path, offset=arrived())
+
+    for response in connection.resumed(connection.artifacts.DownloadArtifact, rest):
+        if response.offset != arrived() or arrived() + len(response.data) > file.num_bytes:
+            raise ServerError(
+                f"the server sent bytes {response.offset} to "
+                f"{response.offset + len(response.data)} of {file.path}, which has "
+                f"{file.num_bytes}, after {arrived()} had arrived"
+            )
+        yield response.data

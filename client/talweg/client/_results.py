@@ -1,0 +1,236 @@
+"""What a job gives once it has ended: its files, its model, predictions."""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from talweg.client import _artifacts
+from talweg.client._artifacts import Artifact
+from talweg.client._errors import FailedPrecondition, MissingExtra, NotFound
+from talweg.client._handle import JobHandle, Seconds
+from talweg.client._values import RegisteredModel
+
+if TYPE_CHECKING:
+    from talweg.v1.spec_pb2 import JobSpec
+
+_POLL_SECONDS = 0.5
+_MODEL, _PLOTS = "model", "plots"
+# What the worker package offers: it builds the model again with PyTorch.
+_OFFERS = "talweg.offers"
+
+
+class TrainedModel(Protocol):
+    """A trained model: a torch module in evaluation mode."""
+
+    input_shape: tuple[int, ...]
+    """The shape of one input."""
+    input_names: tuple[str, ...]
+    """The columns that it reads, in their order; empty where inputs have no names."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes or labels, in the order of the probabilities; empty without."""
+
+    def __call__(self, x: Any) -> Any:
+        """Return predictions for float32 inputs (N, …)."""
+
+    def predict(self, data: Any) -> Any:
+        """Return predictions for a table, an array, or the path of a file."""
+
+    def predict_file(self, source: Path, target: Path, *, id_column: str = "") -> int:
+        """Write predictions for a file to another, and return the number of rows."""
+
+
+class JobFiles(JobHandle):
+    """A job whose files, model and predictions are asked for."""
+
+    def artifacts(self, path: str = "") -> list[Artifact]:
+        """Return the files that the job has left so far, by path.
+
+        They are there until the job is deleted. Model, tables, logs and evidence are there once
+        the job has ended; its plots follow within seconds.
+
+        Args:
+            path: A file, or a folder such as ``plots``; all if empty.
+
+        Raises:
+            NotFound: There is no such job.
+            TalwegError: Another error of the server.
+        """
+        files, _ = _artifacts.listed(self._connection, self._named(), path)
+        return files
+
+    def download(
+        self,
+        path: str = "",
+        to: str | os.PathLike[str] = ".",
+        *,
+        patience: Seconds = 30.0,
+        progress: Callable[[Artifact, int], None] | None = None,
+    ) -> list[Path]:
+        """Download files of the job, and return where they are.
+
+        A file that is there already is not sent again, and a download that broke off goes on.
+        Each file appears once its checksum is right. Nothing is written outside the folder.
+
+        Args:
+            path: A file, or a folder such as ``plots``; all if empty.
+            to: The folder into which they go, under their paths.
+            patience: How long to wait for plots that are still being drawn: a timedelta, or
+                seconds.
+            progress: Called with a file and how many of its bytes have arrived.
+
+        Raises:
+            FailedPrecondition: The job has not ended, or its outputs do not ask for the file.
+            NotFound: The job has left no such file.
+            ServerError: The bytes are not those that the server lists.
+            TalwegError: Another error of the server.
+            OSError: A file cannot be written.
+        """
+        files, _ = self._files(path, patience)
+        return [
+            _artifacts.download(
+                self._connection,
+                self._named(),
+                file,
+                Path(to),
+                progress=progress or (lambda file, num_bytes: None),
+            )
+            for file in files
+        ]
+
+    def model(self, *, patience: Seconds = 30.0) -> "TrainedModel":
+        """Return the trained model, a torch module with its pre- and postprocessing.
+
+        Called with float32 inputs (N, …) as they come from the data it returns predictions in the
+        target's units, probabilities, or boxes in pixels. `predict` takes tables and arrays. It is
+        on the CPU, in evaluation mode.
+
+        Args:
+            patience: As of `download`.
+
+        Raises:
+            MissingExtra: PyTorch is not installed here.
+            FailedPrecondition: The job has not ended as SUCCEEDED, or its outputs do not ask for
+                a model.
+            TalwegError: Another error of the server.
+        """
+        load = _model_loader()
+        with tempfile.TemporaryDirectory(prefix="talweg-") as folder:
+            self.download(_MODEL, folder, patience=patience)
+            model: TrainedModel = load(Path(folder) / _MODEL, self._message.spec)
+        return model
+
+    def predict(self, data: Any) -> Any:
+        """Predict with the trained model; to predict often, keep `model()`.
+
+        Args:
+            data: A data frame or a mapping with the model's columns, in any order; an array or
+                nested lists (N, …); or the path of a CSV, Parquet or npz file.
+
+        Returns:
+            Of a table a data frame with its index: `prediction`, and `probability_CLASS` of each
+            class; else an array.
+
+        Raises:
+            MissingExtra: PyTorch is not installed here.
+            ValueError: The data do not fit the model.
+            TalwegError: As `model`.
+        """
+        return self.model().predict(data)
+
+    def register(
+        self, name: str, *, alias: str = "", tracking_uri: str | None = None
+    ) -> RegisteredModel:
+        """Put the trained model into MLflow's registry.
+
+        A model that is registered under the name already keeps its version; the alias moves to it.
+
+        Args:
+            name: The registered model; made if it is not there.
+            alias: What is to lead to the version, such as ``champion``.
+            tracking_uri: The address of MLflow; that of the job's run if None.
+
+        Raises:
+            FailedPrecondition: The job's model is not in MLflow, or not yet.
+            InvalidRequest: MLflow refuses the name or the alias.
+            Unavailable: MLflow does not answer.
+            TalwegError: Another error.
+        """
+        # It loads Python's HTTP client.
+        from talweg.client._registry import Registry
+
+        tracking = self.refresh().message.tracking
+        base = tracking_uri or tracking.url.partition("/#/")[0]
+        if not tracking.run_id or not base:
+            raise FailedPrecondition(
+                f"{self._named()} has no run in MLflow yet: it comes seconds after training has "
+                "begun. `talweg status` says what is on its way",
+                reason="NO_RUN",
+            )
+        return Registry(base).register(
+            name, run_id=tracking.run_id, job=self._named(), alias=alias
+        )
+
+    def _files(self, path: str, patience: Seconds) -> tuple[list[Artifact], bool]:
+        """Return the files to download, and whether no more will come; wait for plots a little.
+
+        Raises:
+            FailedPrecondition: There are none yet, or none were asked for.
+            NotFound: There are none.
+        """
+        seconds = patience.total_seconds() if isinstance(patience, timedelta) else patience
+        until = time.monotonic() + seconds
+        name, path = self._named(), path.rstrip("/")
+        files, complete = _artifacts.listed(self._connection, name, path)
+        # Only an ended job has plots to wait for.
+        if not complete and self._may_come(path, files) and self._has_ended():
+            while not complete and time.monotonic() < until:
+                time.sleep(min(_POLL_SECONDS, max(0.0, until - time.monotonic())))
+                files, complete = _artifacts.listed(self._connection, name, path)
+        if files:
+            return files, complete
+        if path:
+            _artifacts.ask_for(self._connection, name, path)
+            return _artifacts.listed(self._connection, name, path)
+        if complete:
+            raise NotFound(
+                f"{name} has left no files: its outputs ask for none. Submit it again with "
+                "outputs.model=true or outputs.plots=true",
+                reason="ARTIFACT_NOT_FOUND",
+            )
+        raise FailedPrecondition(
+            f"{name} has left no files yet: they are there once it has ended",
+            reason="ARTIFACT_NOT_READY",
+        )
+
+    @staticmethod
+    def _may_come(path: str, files: list[Artifact]) -> bool:
+        """Return whether waiting may bring what is wanted."""
+        return not path or not files or path.partition("/")[0] == _PLOTS
+
+    def _has_ended(self) -> bool:
+        from talweg.v1 import jobs_pb2
+
+        if not self._message.HasField("outcome"):
+            request = jobs_pb2.GetJobRequest(name=self._named())
+            return self._connection.call(self._connection.jobs.GetJob, request).HasField("outcome")
+        return True
+
+
+def _model_loader() -> Callable[[Path, "JobSpec"], TrainedModel]:
+    [offer] = entry_points(group=_OFFERS, name=_MODEL)
+    try:
+        load: Callable[[Path, JobSpec], TrainedModel] = offer.load()
+    except ModuleNotFoundError as error:
+        raise MissingExtra(
+            f"to load a model needs {error.name}, which is not installed here. Install it with: "
+            'pip install "talweg[worker]"',
+            reason="MISSING_EXTRA",
+        ) from error
+    return load

@@ -1,0 +1,164 @@
+"""Files that predictions are made of, and that they are written to."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import pandas as pd
+
+_SEPARATORS = {".csv": ",", ".tsv": "\t"}
+_FORMATS = (*_SEPARATORS, ".parquet", ".npz")
+_INPUTS = "x"
+_PREDICTION, _PROBABILITIES, _PROBABILITY = "prediction", "probabilities", "probability_"
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """What a file holds."""
+
+    inputs: Any
+    """A data frame, or an array (N, …)."""
+    ids: Any = None
+    """The column that is copied, as a series or an array, under its name; None without."""
+
+
+def read(path: Path, *, id_column: str = "") -> InputFile:
+    """Read a table or an array.
+
+    Args:
+        path: A .csv, .tsv, .parquet or .npz file; of an npz file `x` is read, or its only array.
+        id_column: The column, or the array, to copy.
+
+    Raises:
+        ValueError: The format is unknown, the file cannot be read, or the column is not there.
+        OSError: The file cannot be opened.
+    """
+    ending = _ending(path, "read")
+    try:
+        if ending == ".npz":
+            return _read_npz(path, id_column)
+        if ending == ".parquet":
+            frame = pd.read_parquet(path)
+        else:
+            # An id is a text, whatever it looks like: 007 stays 007.
+            kinds = {id_column: str} if id_column else None
+            frame = pd.read_csv(path, sep=_SEPARATORS[ending], dtype=kinds, encoding="utf-8-sig")
+    except (ValueError, KeyError, BadZipFile) as exc:
+        if isinstance(exc, MissingIdError):
+            raise
+        raise ValueError(f"{path} cannot be read as {ending[1:]}: {exc}") from exc
+    if not id_column:
+        return InputFile(frame)
+    if id_column not in frame.columns:
+        raise MissingIdError(path, id_column, map(str, frame.columns))
+    return InputFile(frame.drop(columns=[id_column]), frame[id_column])
+
+
+class MissingIdError(ValueError):
+    """The column to copy is not in the file."""
+
+    def __init__(self, path: Path, name: str, present: Any) -> None:
+        """Name what is there."""
+        super().__init__(f"{path} has no {name!r} to copy: it has {', '.join(present)}")
+
+
+def check_target(path: Path) -> None:
+    """Refuse a file of unknown format before anything is computed.
+
+    Raises:
+        ValueError: The format is unknown.
+    """
+    _ending(path, "write")
+
+
+def write(predictions: Any, path: Path, *, ids: Any = None) -> None:
+    """Write predictions, so that the file is there whole or not at all.
+
+    Args:
+        predictions: A data frame, or an array of more than two dimensions.
+        path: A .csv, .tsv, .parquet or .npz file.
+        ids: What is copied: the first column, or an array of its own.
+
+    Raises:
+        ValueError: A table cannot hold such predictions.
+        OSError: It cannot be written.
+    """
+    ending = _ending(path, "write")
+    is_table = isinstance(predictions, pd.DataFrame)
+    if not is_table and ending != ".npz":
+        raise ValueError(
+            f"predictions of the shape {predictions.shape} do not fit into a table: write them to "
+            "a .npz file"
+        )
+    part = path.with_name(f".{path.name}.part{ending}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if ending == ".npz":
+            arrays = _arrays(predictions)
+            if ids is not None:
+                arrays = {_name(ids): _plain(ids), **arrays}
+            np.savez_compressed(part, **arrays)
+        else:
+            frame = predictions
+            if ids is not None:
+                frame = predictions.copy()
+                frame.insert(0, _name(ids), np.asarray(ids))
+            if ending == ".parquet":
+                frame.to_parquet(part, index=False)
+            else:
+                frame.to_csv(part, index=False, sep=_SEPARATORS[ending], lineterminator="\n")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _ending(path: Path, what: str) -> str:
+    ending = path.suffix.lower()
+    if ending not in _FORMATS:
+        raise ValueError(
+            f"{path}: predict can {what} {', '.join(_FORMATS)}, but got {ending or 'no ending'}"
+        )
+    return ending
+
+
+def _read_npz(path: Path, id_column: str) -> InputFile:
+    with np.load(path, allow_pickle=False) as file:
+        names = list(file.files)
+        if id_column and id_column not in names:
+            raise MissingIdError(path, id_column, names)
+        others = [name for name in names if name != id_column]
+        chosen = _INPUTS if _INPUTS in others else others[0] if len(others) == 1 else ""
+        if not chosen:
+            raise ValueError(
+                f"it holds the arrays {', '.join(names) or 'none'}: the inputs must be named "
+                f"{_INPUTS}, or be the only array"
+            )
+        ids = pd.Series(file[id_column], name=id_column) if id_column else None
+        return InputFile(file[chosen], ids)
+
+
+def _arrays(predictions: Any) -> dict[str, Any]:
+    """Return predictions as arrays: the probabilities of all classes in one."""
+    if not isinstance(predictions, pd.DataFrame):
+        return {_PREDICTION: predictions}
+    of_classes = [name for name in predictions if str(name).startswith(_PROBABILITY)]
+    arrays = {
+        str(name): _plain(predictions[name]) for name in predictions if name not in of_classes
+    }
+    if of_classes:
+        arrays[_PROBABILITIES] = predictions[of_classes].to_numpy()
+        arrays["classes"] = np.array([str(name).removeprefix(_PROBABILITY) for name in of_classes])
+    return arrays
+
+
+def _plain(values: Any) -> Any:
+    """Return an array without objects, which only pickles could hold."""
+    array = np.asarray(values)
+    return array.astype(str) if array.dtype == object else array
+
+
+def _name(ids: Any) -> str:
+    return str(ids.name)

@@ -1,0 +1,199 @@
+"""A trained model as its user has it: called with tensors, or asked with tables and arrays.
+
+The client loads it by the entry point `model` of the group `talweg.offers`.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from talweg.spec import kind
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker.artifacts import prediction_files
+from talweg.worker.artifacts.prediction_names import Names, names_of
+from talweg.worker.artifacts.predictor import Predictor, load_example
+from talweg.worker.errors import WorkerError
+from talweg.worker.models import saved
+
+_BATCH = 1024
+_MOST_SHOWN = 5
+
+
+class InputError(WorkerError, ValueError):
+    """What a model is asked about does not fit it."""
+
+
+class TrainedModel(nn.Module):
+    """A trained model with its pre- and postprocessing, in evaluation mode on the CPU.
+
+    Called with float32 inputs (N, *input_shape) as they come from the data, it returns predictions
+    as `talweg.worker.artifacts.predictor.Predictor` does: numbers in the target's units,
+    probabilities, boxes in pixels. `predict` takes tables and arrays.
+    """
+
+    def __init__(self, model: Predictor, shape: tuple[int, ...], names: Names) -> None:
+        """Wrap a predictor.
+
+        Args:
+            model: The network and its postprocessor.
+            shape: Of one input.
+            names: What its outputs are called.
+        """
+        super().__init__()
+        self._model = model
+        self._names = names
+        self.input_shape = shape
+        """The shape of one input."""
+        self.input_names: tuple[str, ...] = (
+            tuple(model.input_names) if shape == (len(model.input_names),) else ()
+        )
+        """The columns that it reads, in their order; empty where inputs have no names."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes or labels, in the order of the probabilities; empty without."""
+        return self._names.classes
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Predict; see the class."""
+        predictions: Tensor = self._model(x)
+        return predictions
+
+    def predict(self, data: Any) -> Any:
+        """Predict for a table, an array, or the path of a file.
+
+        Args:
+            data: A data frame with the columns `input_names`, in any order, others are left out; a
+                mapping of columns; an array or nested lists (N, *input_shape), which may be
+                flattened; or the path of a CSV, Parquet or npz file.
+
+        Returns:
+            Of a table a data frame with its index: `prediction`, and `probability_CLASS` of each
+            class; else an array.
+
+        Raises:
+            InputError: Columns are missing, values are no numbers, or the shape does not fit.
+            ValueError: The file's format is unknown, or it cannot be read.
+            OSError: The file cannot be read.
+        """
+        if isinstance(data, (str, Path)):
+            data = prediction_files.read(Path(data)).inputs
+        if isinstance(data, Mapping):
+            data = pd.DataFrame(data)
+        predicted = self._predict(self._inputs(data))
+        if isinstance(data, pd.DataFrame) and predicted.ndim <= 2:
+            return self._names.frame(predicted, data.index)
+        return predicted
+
+    def predict_file(self, source: Path, target: Path, *, id_column: str = "") -> int:
+        """Predict for a file and write the predictions to another; return the number of rows.
+
+        Args:
+            source: A .csv, .tsv, .parquet or .npz file.
+            target: A .csv, .tsv, .parquet or .npz file; there whole or not at all.
+            id_column: A column, or an array, that is copied; nothing if empty.
+
+        Raises:
+            InputError: The content does not fit the model, or the column is not there.
+            ValueError: A format is unknown, or does not hold such predictions.
+            OSError: A file cannot be read or written.
+        """
+        prediction_files.check_target(target)
+        table = prediction_files.read(source, id_column=id_column)
+        predicted = self.predict(table.inputs)
+        if not isinstance(predicted, pd.DataFrame) and predicted.ndim <= 2:
+            predicted = self._names.frame(predicted, None)
+        prediction_files.write(predicted, target, ids=table.ids)
+        return len(predicted)
+
+    def _predict(self, inputs: NDArray[np.float32]) -> NDArray[Any]:
+        with torch.inference_mode():
+            parts = [self._model(torch.from_numpy(part)).numpy() for part in _batches(inputs)]
+        return np.concatenate(parts)
+
+    def _inputs(self, data: Any) -> NDArray[np.float32]:
+        """Return what the network takes of what people have.
+
+        The one place where raw columns become inputs.
+        """
+        if isinstance(data, pd.DataFrame):
+            data = self._columns(data)
+        try:
+            values = np.asarray(data, dtype=np.float32)
+        except (TypeError, ValueError) as exc:
+            raise InputError(
+                f"the inputs must be numbers, and all rows of one length: {exc}"
+            ) from exc
+        num_inputs = int(np.prod(self.input_shape))
+        if values.ndim == 2 and values.shape[1] == num_inputs:
+            values = values.reshape(-1, *self.input_shape)
+        if values.ndim == 0 or values.shape[1:] != self.input_shape:
+            wanted = ", ".join(str(size) for size in ("N", *self.input_shape))
+            raise InputError(
+                f"the inputs must have the shape ({wanted}), one row per sample, but have "
+                f"{values.shape}"
+            )
+        if not len(values):
+            raise InputError("the inputs have no rows: give at least one")
+        return np.ascontiguousarray(values)
+
+    def _columns(self, frame: pd.DataFrame) -> NDArray[np.float32]:
+        # Columns that pandas has numbered itself have no names.
+        if self.input_names and not isinstance(frame.columns, pd.RangeIndex):
+            missing = [name for name in self.input_names if name not in frame.columns]
+            if missing:
+                raise InputError(
+                    f"the columns {', '.join(missing)} are missing: this model reads "
+                    f"{', '.join(self.input_names)}, and the table has "
+                    f"{', '.join(map(str, frame.columns))}"
+                )
+            frame = frame[list(self.input_names)]
+        columns = [_numbers(frame[name], str(name)) for name in frame.columns]
+        return np.stack(columns, axis=1) if columns else np.zeros((len(frame), 0), np.float32)
+
+
+def load(folder: Path, spec: JobSpec) -> TrainedModel:
+    """Load a model from the files of a job.
+
+    Args:
+        folder: Holds `model.json` and `weights.safetensors`.
+        spec: The job's, filled.
+
+    Raises:
+        ValueError: The description is of no known format.
+        OSError: A file cannot be read.
+    """
+    model = saved.load(folder)
+    network, example = Predictor(model).eval(), load_example(folder)
+    with torch.inference_mode():
+        outputs = network(example)
+    _, task = kind(spec.task)
+    threshold = getattr(task, "threshold", 0.5)
+    names = names_of(model.description, outputs.shape[-1] if outputs.ndim == 2 else 0, threshold)
+    return TrainedModel(network, tuple(example.shape[1:]), names).eval()
+
+
+def _batches(inputs: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    for start in range(0, len(inputs), _BATCH):
+        yield inputs[start : start + _BATCH]
+
+
+def _numbers(column: "pd.Series[Any]", name: str) -> NDArray[np.float32]:
+    numbers = pd.to_numeric(column, errors="coerce")
+    values = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
+    wrong = np.flatnonzero(np.isnan(values))
+    if len(wrong):
+        some = "; ".join(
+            f"row {row} has {'nothing' if pd.isna(column.iloc[row]) else repr(column.iloc[row])}"
+            for row in wrong[:_MOST_SHOWN]
+        )
+        more = f", and {len(wrong) - _MOST_SHOWN} more" if len(wrong) > _MOST_SHOWN else ""
+        raise InputError(f"the column {name} must hold numbers alone, but {some}{more}")
+    narrow: NDArray[np.float32] = values.astype(np.float32)
+    return narrow
