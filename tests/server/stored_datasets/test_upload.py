@@ -342,3 +342,17 @@ async def test_an_upload_that_has_fallen_silent_is_taken_over(
     second.close()
     assert staged.offset(digest) == 11
     staged.close()
+
+
+async def test_uploads_that_begin_in_the_same_moment_get_files_of_their_own(
+    tmp_path: Path,
+) -> None:
+    staged = staging.Staging(tmp_path)
+    digest = "a" * 64
+    files = await asyncio.gather(*(staged.open(digest, 10, offset=0) for _ in range(5)))
+    assert len({file.path for file in files}) == 5
+    for file in files:
+        file.close()
+    # The resumable one alone stays.
+    assert [path.name for path in tmp_path.iterdir()] == [f"{digest}.part"]
+    staged.close()

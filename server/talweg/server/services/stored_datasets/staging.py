@@ -97,13 +97,14 @@ class Staging:
             UploadOutOfPlace: The offset is not where the upload stands.
             DiskFull: There is no room for the rest.
         """
+        await self.run(self._check_room, 0 if offset is None else num_bytes - offset)
+        # From here on nothing is awaited until the file is this call's: another may begin as well.
         active = self._active.get(sha256)
         size = self.offset(sha256)
         if offset is None:
             offset = size
         if offset not in (0, size):
             raise _out_of_place(offset, size)
-        await self.run(self._check_room, num_bytes - offset)
         if active is not None and (offset == 0 or not active.is_silent):
             path = self._folder / f"{sha256}.{secrets.token_hex(8)}{_PART}"
             file = StagedFile(self, path, offset=0)
