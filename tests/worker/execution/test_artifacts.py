@@ -1,13 +1,11 @@
 """Files of jobs in the blob store, written before the job counts as ended."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
-from tests._parts import Server
-from tests.worker._jobs import Jobs, jobs_of, tiny_spec
+from tests.worker._jobs import Jobs, tiny_spec
 from tests.worker.execution.conftest import Worker
 from tests.worker.execution.loops import kinds
 
@@ -15,19 +13,6 @@ from talweg.blobs import PICTURES, Blobs, read_artifacts
 from talweg.spec import parse
 from talweg.v1.jobs_pb2 import Job, LogLine
 from talweg.worker.execution.attempt import _Attempt
-
-
-@pytest.fixture
-def jobs(patient_lender: Server) -> Iterator[Jobs]:
-    with jobs_of(patient_lender.address) as jobs:
-        yield jobs
-
-
-@pytest.fixture
-def worker(patient_lender: Server, tmp_path: Path) -> Iterator[Worker]:
-    worker = Worker(patient_lender.address, tmp_path / "spool")
-    yield worker
-    worker.close()
 
 
 def test_files_are_there_when_the_end_is_told(
