@@ -52,7 +52,12 @@ def send(
     )
     retry, furthest = connection.retry(), 0
     while True:
-        request = pb.GetUploadRequest(sha256=source.sha256, num_bytes=source.num_bytes)
+        request = pb.GetUploadRequest(
+            sha256=source.sha256,
+            num_bytes=source.num_bytes,
+            file_name=source.file_name,
+            options=options,
+        )
         start = connection.call(connection.stored.GetUpload, request).offset
         if start > furthest:
             retry.restart()

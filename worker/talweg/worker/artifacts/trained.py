@@ -18,6 +18,7 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.artifacts import prediction_files
 from talweg.worker.artifacts.prediction_names import Names, names_of
 from talweg.worker.artifacts.predictor import Predictor, load_example
+from talweg.worker.data.stored.talweg_table import TableError
 from talweg.worker.errors import WorkerError
 from talweg.worker.models import saved
 
@@ -122,10 +123,12 @@ class TrainedModel(nn.Module):
 
         The one place where raw columns become inputs.
         """
-        if isinstance(data, pd.DataFrame):
+        if isinstance(data, pd.DataFrame) and self._model.table is None:
             data = self._columns(data)
         try:
-            values = np.asarray(data, dtype=np.float32)
+            values = self._model.encode(data).numpy()
+        except TableError as exc:
+            raise InputError(str(exc)) from exc
         except (TypeError, ValueError) as exc:
             raise InputError(
                 f"the inputs must be numbers, and all rows of one length: {exc}"

@@ -142,5 +142,5 @@ def _stored(job: JobSpec) -> StoredData:
 
 
 def _comment(text: str) -> Iterator[str]:
-    for line in textwrap.wrap(text, _WIDTH - 2, break_long_words=False):
+    for line in textwrap.wrap(text, _WIDTH - 2, break_long_words=False, break_on_hyphens=False):
         yield f"# {line}"
