@@ -40,6 +40,7 @@ def faulty(tmp_path: Path, redis_url: str, empty_record: Path) -> Iterator[Fault
             database_url=f"sqlite:///{record}",
             broker_url=redis_url,
             blobs=str(tmp_path / "blobs"),
+            uploads=str(tmp_path / "uploads"),
             # No job may go back to the queue in the middle of a test.
             lease=timedelta(seconds=600),
         )
@@ -54,7 +55,11 @@ def server_process(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> 
     """`talweg server` on SQLite."""
     folder = tmp_path_factory.mktemp("server")
     # No job may go back to the queue in the middle of a test.
-    settings = {"TALWEG_LEASE_SECONDS": "600", "TALWEG_BLOBS": str(folder / "blobs")}
+    settings = {
+        "TALWEG_LEASE_SECONDS": "600",
+        "TALWEG_BLOBS": str(folder / "blobs"),
+        "TALWEG_UPLOADS": str(folder / "uploads"),
+    }
     with running_server(folder, redis_url, **settings) as server:
         yield server
 

@@ -11,8 +11,8 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 from torch import Tensor
 
-from talweg.worker.artifacts import talweg_model
-from talweg.worker.artifacts.answers import answers
+from talweg.worker.artifacts import talweg_model, talweg_outputs
+from talweg.worker.artifacts.output_names import has_names, output_names
 from talweg.worker.artifacts.predictor import Predictor
 from talweg.worker.data.stored import talweg_table
 from talweg.worker.errors import WorkerError
@@ -39,7 +39,7 @@ class _OnCpu:
         self.is_saved = False
 
     def save_model(self, path: str, mlflow_model: Model, **arguments: Any) -> None:
-        code = [talweg_model.__file__, talweg_table.__file__]
+        code = [talweg_model.__file__, talweg_outputs.__file__, talweg_table.__file__]
         mlflow.pytorch.save_model(
             path=path, mlflow_model=mlflow_model, code_paths=code, **arguments
         )
@@ -93,7 +93,8 @@ def log_model(
     if "dataset" in description:
         metadata["dataset"] = description["dataset"]
         metadata["inputs"]["from_bytes"] = description["inputs"].get("from_bytes", False)
-        metadata["outputs"] = answers(description, outputs.shape[-1])
+        if has_names(description["task"]):
+            metadata["outputs"] = output_names(description, outputs.shape[-1])
     if "table" in description:
         metadata["table"] = description["table"]
     mlflow.set_tracking_uri(tracking_uri)

@@ -18,13 +18,16 @@ from mlflow.models import Model
 class TalwegModel:
     """A model that takes what people have: data frames, arrays of any numbers, nested lists."""
 
-    def __init__(self, model: Any, metadata: dict[str, Any], table: Any = None) -> None:
+    def __init__(
+        self, model: Any, metadata: dict[str, Any], named: Any, table: Any = None
+    ) -> None:
         """Wrap MLflow's own wrapper of an exported program.
 
         Args:
             model: Takes float32 arrays (N, *shape).
             metadata: `inputs`: the shape of one input, names of its columns (empty where they have
-                none), and whether they were bytes. `outputs`, where they have names: see `named`.
+                none), and whether they were bytes. `outputs`, where they have names.
+            named: Gives them their names.
             table: Makes inputs of raw columns, where the model was trained on such.
         """
         inputs = metadata["inputs"]
@@ -33,6 +36,7 @@ class TalwegModel:
         self._names = inputs["names"]
         self._from_bytes = inputs.get("from_bytes", False)
         self._outputs = metadata.get("outputs") or {}
+        self._named = named
         self._table = table
 
     def get_raw_model(self) -> Any:
@@ -50,7 +54,7 @@ class TalwegModel:
             params: Taken by no model.
 
         Returns:
-            Numbers; of a model of a user's data, where they have names, a data frame: see `named`.
+            Numbers; of a model of a user's data, where they have names, a data frame.
 
         Raises:
             MlflowException: The columns or the shape do not fit, or something is no number.
@@ -58,7 +62,7 @@ class TalwegModel:
         predicted = self._model.predict(self._batch(data), params)
         if self._outputs:
             index = data.index if isinstance(data, pd.DataFrame) else None
-            return named(predicted, self._outputs, index)
+            return self._named(predicted, self._outputs, index)
         if isinstance(data, pd.DataFrame) and predicted.ndim <= 2:
             return pd.DataFrame(predicted, index=data.index)
         return predicted
@@ -109,51 +113,13 @@ class TalwegModel:
         return frame[self._names]
 
 
-def named(predicted: Any, outputs: dict[str, Any], index: Any) -> pd.DataFrame:
-    """Give names to what a model says, and of classes the most probable one.
-
-    Args:
-        predicted: (N, numbers of a row).
-        outputs: What they are. `kind` numbers: `columns` names them. binary, multiclass, ordinal:
-            `classes`, in their order; binary has the probability of the second alone. multilabel:
-            `labels`, a probability each. `threshold`: from which probability on the second
-            class, or a label, is what is predicted.
-        index: The rows' names; None for numbers from 0.
-
-    Returns:
-        Of classes `prediction` and a `probability_` of each class; of labels a `prediction_` of 0
-        or 1 and a `probability_` of each; of numbers what names them.
-    """
-    numbers = np.asarray(predicted)
-    kind, threshold = outputs["kind"], outputs.get("threshold", 0.5)
-    if kind == "numbers":
-        return pd.DataFrame(numbers, columns=outputs["columns"], index=index)
-    if kind == "multilabel":
-        each = list(zip(outputs["labels"], numbers.T, strict=True))
-        columns = {f"prediction_{name}": (p >= threshold).astype(int) for name, p in each}
-        columns |= {f"probability_{name}": p for name, p in each}
-        return pd.DataFrame(columns, index=index)
-    classes = outputs["classes"]
-    if kind == "binary":
-        best = (numbers[:, 0] >= threshold).astype(int)
-        numbers = np.concatenate([1 - numbers, numbers], axis=1)
-    elif kind == "ordinal":
-        # As in evaluation: the number of ranks that are more likely passed than not.
-        above = 1 - np.cumsum(numbers, axis=1)[:, :-1]
-        best = (above > 0.5).sum(axis=1)
-    else:
-        best = numbers.argmax(axis=1)
-    columns = {"prediction": np.array(classes, dtype=object)[best]}
-    columns |= {f"probability_{name}": p for name, p in zip(classes, numbers.T, strict=True)}
-    return pd.DataFrame(columns, index=index)
-
-
 def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> TalwegModel:
     """Load a model; called by MLflow."""
     metadata = Model.load(str(Path(path).parent)).metadata or {}
     model = mlflow.pytorch._load_pyfunc(path, model_config)
+    # Stored beside this file.
+    named = importlib.import_module("talweg_outputs").named
     table = None
     if "table" in metadata:
-        # Stored beside this file, which models of other data do without.
         table = importlib.import_module("talweg_table").Table.of(metadata["table"])
-    return TalwegModel(model, metadata, table)
+    return TalwegModel(model, metadata, named, table)

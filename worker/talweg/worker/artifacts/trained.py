@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from talweg.spec import kind
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.artifacts import prediction_files
-from talweg.worker.artifacts.prediction_names import Names, names_of
+from talweg.worker.artifacts.output_names import output_names
 from talweg.worker.artifacts.predictor import Predictor, load_example
+from talweg.worker.artifacts.talweg_outputs import named
 from talweg.worker.data.stored.talweg_table import TableError
 from talweg.worker.errors import WorkerError
 from talweg.worker.models import saved
@@ -38,7 +39,7 @@ class TrainedModel(nn.Module):
     probabilities, boxes in pixels. `predict` takes tables and arrays.
     """
 
-    def __init__(self, model: Predictor, shape: tuple[int, ...], names: Names) -> None:
+    def __init__(self, model: Predictor, shape: tuple[int, ...], names: Mapping[str, Any]) -> None:
         """Wrap a predictor.
 
         Args:
@@ -59,7 +60,7 @@ class TrainedModel(nn.Module):
     @property
     def classes(self) -> tuple[str, ...]:
         """The classes or labels, in the order of the probabilities; empty without."""
-        return self._names.classes
+        return tuple(self._names.get("classes") or self._names.get("labels") or ())
 
     def forward(self, x: Tensor) -> Tensor:
         """Predict; see the class."""
@@ -89,7 +90,7 @@ class TrainedModel(nn.Module):
             data = pd.DataFrame(data)
         predicted = self._predict(self._inputs(data))
         if isinstance(data, pd.DataFrame) and predicted.ndim <= 2:
-            return self._names.frame(predicted, data.index)
+            return named(predicted, self._names, data.index)
         return predicted
 
     def predict_file(self, source: Path, target: Path, *, id_column: str = "") -> int:
@@ -109,7 +110,7 @@ class TrainedModel(nn.Module):
         table = prediction_files.read(source, id_column=id_column)
         predicted = self.predict(table.inputs)
         if not isinstance(predicted, pd.DataFrame) and predicted.ndim <= 2:
-            predicted = self._names.frame(predicted, None)
+            predicted = named(predicted, self._names, None)
         prediction_files.write(predicted, target, ids=table.ids)
         return len(predicted)
 
@@ -178,7 +179,8 @@ def load(folder: Path, spec: JobSpec) -> TrainedModel:
         outputs = network(example)
     _, task = kind(spec.task)
     threshold = getattr(task, "threshold", 0.5)
-    names = names_of(model.description, outputs.shape[-1] if outputs.ndim == 2 else 0, threshold)
+    count = outputs.shape[-1] if outputs.ndim == 2 else 0
+    names = output_names(model.description, count, threshold=threshold)
     return TrainedModel(network, tuple(example.shape[1:]), names).eval()
 
 

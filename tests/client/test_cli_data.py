@@ -1,0 +1,82 @@
+"""`talweg data`, `talweg init`, and recommendations for stored data."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.client.commands import Talweg
+
+from talweg.client import Client, read_jobs
+
+TABLE = "size,town,price,who\n" + "".join(
+    f"{30 + n},{'Bern' if n % 5 else 'Chur'},{100 + n * 1.5},person {n}\n" for n in range(200)
+)
+
+
+@pytest.fixture
+def houses(tmp_path: Path, client: Client) -> Path:
+    file = tmp_path / "homes.csv"
+    file.write_text(TABLE)
+    return file
+
+
+def test_add_list_show_and_remove(talweg: Talweg, houses: Path) -> None:
+    done = talweg("data", "add", str(houses), "--name", "homes")
+    assert done.status == 0, done.err
+    assert "homes@" in done.out
+    assert "Bern (160), Chur (40)" in done.out
+    assert "dataset: {stored: {name: homes, target: " in done.out
+    assert "id" in done.err  # A column with another value in each row.
+    assert "homes@" in talweg("data", "list").out
+    described = json.loads(talweg("data", "show", "homes", "--json").out)
+    assert [column["name"] for column in described["columns"]] == ["size", "town", "price", "who"]
+    assert "DISTRIBUTION" in talweg("data", "show", "homes").out
+    assert talweg("data", "remove", "homes", "--yes").out == "homes is deleted\n"
+    done = talweg("data", "show", "homes")
+    assert (done.status, "no data set" in done.err) == (3, True)
+
+
+def test_a_dry_run_stores_nothing(talweg: Talweg, houses: Path) -> None:
+    done = talweg("data", "add", str(houses), "--dry-run")
+    assert done.status == 0, done.err
+    assert "town" in done.out
+    assert talweg("data", "show", "homes").status == 3
+
+
+def test_problems_are_listed_with_their_places(talweg: Talweg, tmp_path: Path) -> None:
+    file = tmp_path / "bad.csv"
+    file.write_text("a,b\n1,2\n3,x\n4,5\n")
+    done = talweg("data", "add", str(file))
+    assert done.status == 2
+    assert 'column "b", row 2: found "x" among numbers' in done.err
+    done = talweg("data", "add", str(file), "--missing", "x")
+    assert done.status == 0, done.err
+    talweg("data", "remove", "bad", "--yes")
+
+
+def test_init_writes_a_job_that_is_valid(talweg: Talweg, client: Client, houses: Path) -> None:
+    file = houses.parent / "job.yaml"
+    done = talweg("init", str(houses), "--target", "price", "-o", str(file))
+    assert done.status == 0, done.err
+    (job,) = read_jobs(file)
+    assert job.task.WhichOneof("kind") == "regression"
+    assert list(job.dataset.file.ignore) == ["who"]
+    assert "# " in file.read_text()
+    assert client.submit(file, validate_only=True).message.spec.dataset.stored.facts.num_samples
+    assert talweg("init", str(houses), "--target", "price", "-o", str(file)).status == 2
+    done = talweg("init", str(houses), "--target", "town", "-o", "-")
+    assert "task:\n  binary: {}" in done.out
+    done = talweg("init", str(houses), "--target", "prize", "-o", "-")
+    assert "did you mean 'price'" in done.err
+    client.delete_stored_dataset("homes")
+
+
+def test_losses_for_a_column_of_stored_data(talweg: Talweg, houses: Path) -> None:
+    talweg("data", "add", str(houses))
+    done = talweg("recommend", "--data", "homes", "--target", "town")
+    assert done.status == 0, done.err
+    assert "imbalance 4" in done.out
+    done = talweg("recommend", "--data", "homes", "--target", "town", "--yaml")
+    assert "stored:" in done.out
+    assert talweg("recommend", "--target", "town").status == 2
+    talweg("data", "remove", "homes", "--yes")
