@@ -13,7 +13,7 @@ PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -q -n 2 --dist loadscope 
 	--no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help run test quick interop check proto bench faults clean
+.PHONY: help run test quick interop check proto bench faults study clean
 
 help:
 	@echo 'make run      start everything and train a first batch (ONCE=1: stop after its table)'
@@ -24,6 +24,7 @@ help:
 	@echo 'make proto    generate code and pages from the .proto files'
 	@echo 'make bench    measure speed, and write the table'
 	@echo 'make faults   kill parts of a stack, and try random specs and requests; takes minutes'
+	@echo 'make study    train on real data files of other packages, and print tables; downloads 12 MB'
 	@echo 'make clean    remove .venv, .talweg and caches'
 
 run: $(VENV)/installed-all
@@ -54,6 +55,9 @@ proto: $(VENV)/installed-dev
 
 bench: $(VENV)/installed-dev
 	@$(PYTHON) -m tests.benchmarks
+
+study: $(VENV)/installed-dev
+	@$(PYTHON) -W ignore -m tests.studies.own_data
 
 clean:
 	rm -rf $(VENV) .talweg .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -62,6 +62,8 @@ def in_words(value: Any) -> str:
             return f"{value.total_seconds():g}"
         case tuple():
             return ",".join(value)
+        case float():
+            return f"{value:g}"
     return str(value)
 
 

@@ -620,6 +620,7 @@ class ReadOptions(_message.Message):
     TEXTS_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
     CHANNELS_FIELD_NUMBER: _builtins.int
+    QUOTE_FIELD_NUMBER: _builtins.int
     format: Global___ReadOptions.Format.ValueType
     delimiter: _builtins.str
     """Of CSV: the character between fields, such as "," or "	"."""
@@ -627,6 +628,8 @@ class ReadOptions(_message.Message):
     """Of CSV: the character encoding, such as utf-8, latin-1 or utf-16."""
     channels: _builtins.int
     """Of images: bring all to grey (1 channel) or colour (3 channels); as they are where absent."""
+    quote: _builtins.str
+    """Of CSV: the quotation mark around values, " or '."""
     @_builtins.property
     def missing(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Of CSV: texts that mean a missing value, besides the empty one."""
@@ -654,10 +657,11 @@ class ReadOptions(_message.Message):
         texts: _abc.Iterable[_builtins.str] | None = ...,
         size: _abc.Iterable[_builtins.int] | None = ...,
         channels: _builtins.int | None = ...,
+        quote: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_channels", b"_channels", "_delimiter", b"_delimiter", "_encoding", b"_encoding", "_format", b"_format", "channels", b"channels", "delimiter", b"delimiter", "encoding", b"encoding", "format", b"format"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_channels", b"_channels", "_delimiter", b"_delimiter", "_encoding", b"_encoding", "_format", b"_format", "_quote", b"_quote", "channels", b"channels", "delimiter", b"delimiter", "encoding", b"encoding", "format", b"format", "quote", b"quote"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_channels", b"_channels", "_delimiter", b"_delimiter", "_encoding", b"_encoding", "_format", b"_format", "categories", b"categories", "channels", b"channels", "delimiter", b"delimiter", "encoding", b"encoding", "format", b"format", "missing", b"missing", "size", b"size", "texts", b"texts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_channels", b"_channels", "_delimiter", b"_delimiter", "_encoding", b"_encoding", "_format", b"_format", "_quote", b"_quote", "categories", b"categories", "channels", b"channels", "delimiter", b"delimiter", "encoding", b"encoding", "format", b"format", "missing", b"missing", "quote", b"quote", "size", b"size", "texts", b"texts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__channels: _TypeAlias = _typing.Literal["channels"]  # noqa: Y015
     _WhichOneofArgType__channels: _TypeAlias = _typing.Literal["_channels", b"_channels"]  # noqa: Y015
@@ -667,6 +671,8 @@ class ReadOptions(_message.Message):
     _WhichOneofArgType__encoding: _TypeAlias = _typing.Literal["_encoding", b"_encoding"]  # noqa: Y015
     _WhichOneofReturnType__format: _TypeAlias = _typing.Literal["format"]  # noqa: Y015
     _WhichOneofArgType__format: _TypeAlias = _typing.Literal["_format", b"_format"]  # noqa: Y015
+    _WhichOneofReturnType__quote: _TypeAlias = _typing.Literal["quote"]  # noqa: Y015
+    _WhichOneofArgType__quote: _TypeAlias = _typing.Literal["_quote", b"_quote"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__channels) -> _WhichOneofReturnType__channels | None: ...
     @_typing.overload
@@ -675,6 +681,8 @@ class ReadOptions(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__encoding) -> _WhichOneofReturnType__encoding | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__format) -> _WhichOneofReturnType__format | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__quote) -> _WhichOneofReturnType__quote | None: ...
 
 Global___ReadOptions: _TypeAlias = ReadOptions  # noqa: Y015
 

@@ -89,6 +89,17 @@ def test_mixed_line_ends_and_a_line_feed_in_quotes_are_read(tmp_path: Path) -> N
     assert result.table.to_pydict() == {"a": [1, 2, 3], "b": ["x\ny", "z", "w"]}
 
 
+def test_single_quotes_around_every_name_are_detected(tmp_path: Path) -> None:
+    (tmp_path / "spoken").mkdir()
+    content = "'popul'\t'vote'\n0\t'it''s'\n190\t'a\tb'\n"
+    result = read(tmp_path, content.encode())
+    assert result.info.options.quote == "'"
+    assert result.table.to_pydict() == {"popul": [0, 190], "vote": ["it's", "a\tb"]}
+    spoken = read(tmp_path / "spoken", b"a,b\n1,'x'\n2,\"y\"\n")
+    assert spoken.info.options.quote == '"'
+    assert spoken.table.to_pydict() == {"a": [1, 2], "b": ["'x'", "y"]}
+
+
 def test_one_column_needs_no_delimiter(tmp_path: Path) -> None:
     assert read(tmp_path, b"a\n1\n2\n").table.to_pydict() == {"a": [1, 2]}
 

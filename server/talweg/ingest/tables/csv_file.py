@@ -7,7 +7,7 @@ import pyarrow.csv
 
 from talweg.ingest.problems import MOST_PROBLEMS, Problem, Refused, names_text, quoted
 from talweg.ingest.request import Column, Content, Request
-from talweg.ingest.tables.delimiter import delimiter_of, header_of, sample_of
+from talweg.ingest.tables.delimiter import delimiter_of, header_of, quote_of, sample_of
 from talweg.ingest.tables.encoding import encoding_of
 from talweg.ingest.tables.header import header_problems
 from talweg.ingest.tables.long_texts import refuse_long_text
@@ -38,7 +38,9 @@ def read_csv(request: Request) -> Content:
         raise Refused(Problem(name, "no text", "a line with names, and rows of values"))
     if not options.delimiter:
         options.delimiter = delimiter_of(sample, PurePath(name).suffix.lower())
-    header = [field.strip() for field in header_of(sample, options.delimiter)]
+    if not options.quote:
+        options.quote = quote_of(sample, options.delimiter)
+    header = [field.strip() for field in header_of(sample, options.delimiter, options.quote)]
     problems = header_problems(header)
     problems += _option_problems(options, header)
     if problems:
@@ -120,6 +122,7 @@ def _table(request: Request, options: ReadOptions, width: int) -> pa.Table:
             ),
             parse_options=pa.csv.ParseOptions(
                 delimiter=options.delimiter,
+                quote_char=options.quote,
                 newlines_in_values=True,
                 invalid_row_handler=note,
             ),
@@ -142,7 +145,7 @@ def _table(request: Request, options: ReadOptions, width: int) -> pa.Table:
         ) from exc
     if ragged:
         raise Refused(*(_ragged(row, options.delimiter) for row in ragged))
-    _refuse_open_quote(table, request)
+    _refuse_open_quote(table, request, options.quote)
     return table.slice(1)
 
 
@@ -160,7 +163,7 @@ def _ragged(row: pa.csv.InvalidRow, delimiter: str) -> Problem:
     )
 
 
-def _refuse_open_quote(table: pa.Table, request: Request) -> None:
+def _refuse_open_quote(table: pa.Table, request: Request, quote: str) -> None:
     """Refuse a file whose last value goes on over lines to the file's end."""
     if not table.num_rows:
         return
@@ -170,12 +173,12 @@ def _refuse_open_quote(table: pa.Table, request: Request) -> None:
     with request.path.open("rb") as file:
         file.seek(max(0, request.num_bytes - 64))
         # A value that is closed ends in a quote, in each encoding that has been read.
-        is_closed = b'"' in file.read().rstrip(b"\r\n\0 \t")[-4:]
+        is_closed = quote.encode() in file.read().rstrip(b"\r\n\0 \t")[-4:]
     if not is_closed:
         raise Refused(
             Problem(
                 f"row {table.num_rows - 1}",
                 f"a quote that is not closed: {quoted(last)}",
-                'values in quotes end with a quote (")',
+                f"values in quotes end with a quote ({quote})",
             )
         )

@@ -45,16 +45,28 @@ def delimiter_of(sample: str, ending: str) -> str:
     return best
 
 
-def header_of(sample: str, delimiter: str) -> list[str]:
+def header_of(sample: str, delimiter: str, quote: str) -> list[str]:
     """Return the fields of the first row."""
-    return next((row for row in _rows(sample, delimiter) if row), [])
+    return next((row for row in _rows(sample, delimiter, quote) if row), [])
 
 
-def _rows(sample: str, delimiter: str) -> list[list[str]]:
+def quote_of(sample: str, delimiter: str) -> str:
+    """Detect the quotation mark: the single one where it stands around every name."""
+    names = header_of(sample, delimiter, '"')
+    # A single name could be a word of speech.
+    is_single = len(names) > 1 and all(
+        len(name) > 1 and name[0] == name[-1] == "'" for name in map(str.strip, names)
+    )
+    return "'" if is_single else '"'
+
+
+def _rows(sample: str, delimiter: str, quote: str = '"') -> list[list[str]]:
     csv.field_size_limit(_SAMPLE * 2)
     rows = []
     try:
-        for row in csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter):
+        for row in csv.reader(
+            io.StringIO(sample, newline=""), delimiter=delimiter, quotechar=quote
+        ):
             rows.append(row)
             if len(rows) == _ROWS:
                 break
