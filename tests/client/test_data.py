@@ -85,8 +85,10 @@ def test_a_folder_of_images(client: Client, tmp_path: Path) -> None:
     (folder / "cats" / "3.png").write_bytes(b"no image")
     with pytest.raises(InvalidRequest, match="cats/3.png"):
         client.upload(folder)
+    empty = tmp_path / "empty"
+    empty.mkdir()
     with pytest.raises(InvalidRequest, match="no files"):
-        client.upload(tmp_path / "empty" if (tmp_path / "empty").mkdir() else tmp_path / "empty")
+        client.upload(empty)
 
 
 def test_a_job_names_a_file_which_is_uploaded_once(
