@@ -9,7 +9,7 @@ DATA := .talweg
 BATCH := client/examples/diabetes_losses.yaml
 # One process a core; tests/_scheduling.py says which tests share one. The tests start hundreds of
 # programs, each of which would compile the whole source if none could keep its byte code.
-PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -q -n 2 --dist loadscope \
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -q -n 3 --dist loadscope \
 	--no-loadscope-reorder
 
 .DEFAULT_GOAL := help
