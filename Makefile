@@ -7,7 +7,8 @@ PYTHON := $(BIN)/python
 ONCE :=
 DATA := .talweg
 BATCH := client/examples/diabetes_losses.yaml
-# One process a core; tests/_scheduling.py says which tests share one. The tests start hundreds of
+# Three processes for two cores, since tests that start stacks mostly wait; tests/_scheduling.py says
+# which tests share one. The tests start hundreds of
 # programs, each of which would compile the whole source if none could keep its byte code.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -q -n 3 --dist loadscope \
 	--no-loadscope-reorder
