@@ -6,6 +6,7 @@ store, whoever gives it: see `UnsafePathError`.
 
 import errno
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -116,7 +117,8 @@ class Blobs:
             if not isinstance(self._files, LocalFileSystem):
                 self._files.put_file(str(source), whole)
                 return
-        aside = f"{folder}/.{name}{_UNDER_WAY}"
+        # Of its own: the same content may be written by several at once.
+        aside = f"{folder}/.{name}.{secrets.token_hex(4)}{_UNDER_WAY}"
         try:
             shutil.copyfile(source, aside)
             os.replace(aside, whole)

@@ -69,7 +69,7 @@ def default_name(data: object) -> str:
     if not isinstance(data, (str, os.PathLike)):
         raise InvalidRequest("a data set from memory needs a name: upload(frame, name='houses')")
     path = Path(data)
-    stem = path.resolve().name if path.is_dir() else path.name.partition(".")[0]
+    stem = path.resolve().name if path.is_dir() else path.stem
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:_MAX_NAME]
     if not is_dataset_name(name):
         raise InvalidRequest(f"no name can be made of {path.name!r}: give one with name=…")

@@ -5,12 +5,13 @@ by are the shapes that it trains on.
 """
 
 from talweg.spec.stored.facts import facts_of
-from talweg.spec.stored.features import Feature, Kind, features_of
+from talweg.spec.stored.features import MISSING_TEXTS, Feature, Kind, features_of
 from talweg.spec.stored.measured import measured_in, task_for
 from talweg.spec.stored.names import DatasetName, dataset_label, is_dataset_name
 from talweg.spec.stored.roles import Roles, roles_of
 
 __all__ = [
+    "MISSING_TEXTS",
     "DatasetName",
     "Feature",
     "Kind",

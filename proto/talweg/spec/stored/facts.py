@@ -216,7 +216,9 @@ def _labels(facts: StoredFacts, roles: Roles) -> Iterator[Violation]:
     at = f"{_AT}.targets"
     for column in roles.targets:
         yield from _complete(at, column)
-        if column.type not in _NUMBERS or column.min < 0 or column.max > 1:
+        # Fractions are no labels; of an array the worker sees whether there are any.
+        has_fractions = column.type == DataColumn.NUMBER and not column.shape
+        if column.type not in _NUMBERS or has_fractions or column.min < 0 or column.max > 1:
             yield Violation(
                 at,
                 f"{shown(column.name)}, {_type_text(column)}",
@@ -260,7 +262,19 @@ def _mask(facts: StoredFacts, column: DataColumn, at: str) -> Iterator[Violation
     if column.type not in (DataColumn.INTEGER, DataColumn.BOOLEAN) or column.min < 0:
         yield Violation(at, _type_text(column), "class indices from 0, the background")
         return
+    if column.max >= _MOST_CLASSES:
+        yield _too_many(at, column)
+        return
     facts.num_classes = max(facts.num_classes, int(column.max) + 1, 2)
+
+
+def _too_many(at: str, column: DataColumn) -> Violation:
+    return Violation(
+        at,
+        f"class indices up to {column.max:,.0f}",
+        f"at most {_MOST_CLASSES:,} classes, 0 to {_MOST_CLASSES - 1}",
+        "number the classes 0, 1, 2 and so on",
+    )
 
 
 def _boxes(facts: StoredFacts, column: DataColumn, at: str) -> Iterator[Violation]:
@@ -279,6 +293,9 @@ def _boxes(facts: StoredFacts, column: DataColumn, at: str) -> Iterator[Violatio
 def _box_classes(facts: StoredFacts, column: DataColumn, at: str) -> Iterator[Violation]:
     if column.type not in (DataColumn.INTEGER, DataColumn.BOOLEAN) or column.min < 0:
         yield Violation(at, _type_text(column), "class indices from 1; 0 where there is no box")
+        return
+    if column.max >= _MOST_CLASSES:
+        yield _too_many(at, column)
         return
     facts.num_classes = max(facts.num_classes, int(column.max) + 1, 2)
 

@@ -6,6 +6,11 @@ from dataclasses import dataclass
 
 from talweg.v1.stored_datasets_pb2 import DataColumn
 
+MISSING_TEXTS = (
+    "NA", "N/A", "n/a", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "<NA>", "#N/A", "#NA",
+)  # fmt: skip
+"""Texts of CSV that mean a missing value where no option names others; "" always does."""
+
 
 class Kind(enum.Enum):
     """What a column's values become."""

@@ -3,6 +3,7 @@
 import math
 import tarfile
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
@@ -35,11 +36,11 @@ def read_numpy(request: Request) -> Content:
         magic = file.read(6)
     if magic.startswith(b"\x93NUMPY"):
         with request.path.open("rb") as file:
-            arrays = {"x": _read_array("x", file, request.num_bytes, request.room)}
+            pairs = [("x", _read_array("x", file, request.num_bytes, request.room))]
     elif magic.startswith(b"PK"):
-        arrays = dict(_of_zip(request))
+        pairs = list(_of_zip(request))
     elif tarfile.is_tarfile(request.path):
-        arrays = dict(_of_tar(request))
+        pairs = list(_of_tar(request))
     else:
         raise Refused(
             Problem(
@@ -49,7 +50,15 @@ def read_numpy(request: Request) -> Content:
                 "give the file the ending of its format",
             )
         )
-    return content_of(arrays, options, request.file_name)
+    doubles = [name for name, number in Counter(name for name, _ in pairs).items() if number > 1]
+    if doubles:
+        raise Refused(
+            *(
+                Problem(f"array {quoted(name)}", "several arrays of this name", "one per name")
+                for name in doubles
+            )
+        )
+    return content_of(dict(pairs), options, request.file_name)
 
 
 def _of_zip(request: Request) -> Iterator[tuple[str, Array]]:

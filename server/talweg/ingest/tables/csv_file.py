@@ -12,12 +12,9 @@ from talweg.ingest.tables.encoding import encoding_of
 from talweg.ingest.tables.header import header_problems
 from talweg.ingest.tables.long_texts import refuse_long_text
 from talweg.ingest.tables.text_types import TextOptions, column_of_text
+from talweg.spec.stored import MISSING_TEXTS
 from talweg.v1.datasets_pb2 import ReadOptions
 
-MISSING = (
-    "NA", "N/A", "n/a", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "<NA>", "#N/A", "#NA",
-)  # fmt: skip
-"""Texts that mean a missing value where the options name none; the empty text always does."""
 _MOST_BLOCK = 1 << 26
 _LEAST_BLOCK = 1 << 20
 
@@ -49,7 +46,7 @@ def read_csv(request: Request) -> Content:
     if not table.num_rows:
         raise Refused(Problem(name, "a header and no rows", "at least one row of values"))
     if not options.missing:
-        options.missing.extend(MISSING)
+        options.missing.extend(MISSING_TEXTS)
     of_text = TextOptions(
         missing=frozenset(options.missing) | {""},
         categories=frozenset(options.categories),

@@ -15,6 +15,7 @@ from talweg.v1.stored_datasets_pb2 import DataColumn
 _INTEGER = r"^[+-]?[0-9]+$"
 _NUMBER = r"^(?i:[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|[+-]?inf(inity)?)$"
 _DECIMAL_COMMA = r"^[+-]?[0-9]+(,[0-9]+)?$"
+_THOUSANDS = r"^[+-]?(0|[1-9][0-9]{0,2}(,[0-9]{3})*)$"
 # Such as postal codes, which are no quantities.
 _CODE = r"^0[0-9]{3,}$"
 _FEW = 10
@@ -80,7 +81,9 @@ def _typed(
     is_number = pc.match_substring_regex(present, _NUMBER)
     if pc.all(is_number).as_py():
         return number_column(name, text, is_whole=_all(present, _INTEGER))
-    if options.decimal_comma and _all(present, _DECIMAL_COMMA):
+    has_commas = options.decimal_comma and _all(present, _DECIMAL_COMMA)
+    # 1,234 may be more than a thousand: as long as every comma could be such, it is not guessed.
+    if has_commas and not _all(present, _THOUSANDS):
         column, notes = number_column(name, pc.replace_substring(text, ",", "."), is_whole=False)
         return column, [*notes, f"column {quoted(name)} has decimal commas"]
     num_other = len(present) - pc.sum(is_number).as_py()

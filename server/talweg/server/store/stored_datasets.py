@@ -224,6 +224,24 @@ def note_unreferenced(tx: Transaction, digest: str, *, due: int) -> bool:
     return True
 
 
+def take_note(tx: Transaction, digest: str) -> bool:
+    """Drop the note of content that is about to be referred to.
+
+    Args:
+        tx: A transaction.
+        digest: Of the content.
+
+    Returns:
+        False, where there is none, or the content is being removed.
+    """
+    at = unreferenced.c.digest == digest
+    note = tx.connection.execute(select(unreferenced).where(at).with_for_update()).first()
+    if note is None or note.removing:
+        return False
+    forget_unreferenced(tx, digest)
+    return True
+
+
 def forget_unreferenced(tx: Transaction, digest: str) -> None:
     """Drop the note: the content is gone, or a data set refers to it."""
     tx.connection.execute(delete(unreferenced).where(unreferenced.c.digest == digest))

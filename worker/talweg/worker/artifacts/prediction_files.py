@@ -1,6 +1,7 @@
 """Files that predictions are made of, and that they are written to."""
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,12 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
+from talweg.spec.stored import MISSING_TEXTS
+
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
+_ENCODINGS = ("utf-8-sig", "utf-16", "cp1252")
 _FORMATS = (*_SEPARATORS, ".parquet", ".npz")
+_DETECTED = (",", ";", "\t", "|")
 _INPUTS = "x"
 _PREDICTION, _PROBABILITIES, _PROBABILITY = "prediction", "probabilities", "probability_"
 
@@ -25,12 +30,14 @@ class InputFile:
     """The column that is copied, as a series or an array, under its name; None without."""
 
 
-def read(path: Path, *, id_column: str = "") -> InputFile:
-    """Read a table or an array.
+def read(path: Path, *, id_column: str = "", texts: Collection[str] = ()) -> InputFile:
+    """Read a table or an array. Of a CSV file delimiter and encoding are detected.
 
     Args:
         path: A .csv, .tsv, .parquet or .npz file; of an npz file `x` is read, or its only array.
         id_column: The column, or the array, to copy.
+        texts: Columns that hold categories: their values are text, whatever they look like, as
+            they were when the data were uploaded. 007 stays 007.
 
     Raises:
         ValueError: The format is unknown, the file cannot be read, or the column is not there.
@@ -43,9 +50,7 @@ def read(path: Path, *, id_column: str = "") -> InputFile:
         if ending == ".parquet":
             frame = pd.read_parquet(path)
         else:
-            # An id is a text, whatever it looks like: 007 stays 007.
-            kinds = {id_column: str} if id_column else None
-            frame = pd.read_csv(path, sep=_SEPARATORS[ending], dtype=kinds, encoding="utf-8-sig")
+            frame = _read_csv(path, ending, {*texts, id_column})
     except (ValueError, KeyError, BadZipFile) as exc:
         if isinstance(exc, MissingIdError):
             raise
@@ -55,6 +60,42 @@ def read(path: Path, *, id_column: str = "") -> InputFile:
     if id_column not in frame.columns:
         raise MissingIdError(path, id_column, map(str, frame.columns))
     return InputFile(frame.drop(columns=[id_column]), frame[id_column])
+
+
+def _read_csv(path: Path, ending: str, texts: Collection[str]) -> pd.DataFrame:
+    encoding = _encoding(path)
+    with path.open(encoding=encoding) as file:
+        first = file.readline()
+    # The uploaded file may have been separated in another way than this one.
+    separator = _SEPARATORS[ending]
+    if separator not in first:
+        separator = max(_DETECTED, key=first.count)
+    frame = pd.read_csv(
+        path,
+        sep=separator,
+        encoding=encoding,
+        dtype=dict.fromkeys(texts, str),
+        keep_default_na=False,
+        na_values=["", *MISSING_TEXTS],
+    )
+    for name in texts:
+        if name in frame.columns:
+            frame[name] = frame[name].str.strip()
+    return frame
+
+
+def _encoding(path: Path) -> str:
+    content = path.read_bytes()
+    for encoding in _ENCODINGS[:-1]:
+        # Without its mark, nearly everything would be UTF-16.
+        if encoding == "utf-16" and not content.startswith((b"\xff\xfe", b"\xfe\xff")):
+            continue
+        try:
+            content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        return encoding
+    return _ENCODINGS[-1]
 
 
 class MissingIdError(ValueError):

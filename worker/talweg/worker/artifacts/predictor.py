@@ -143,7 +143,8 @@ class Predictor(nn.Module):
         if self.table is not None:
             return torch.from_numpy(self.table.encode(data).astype(np.float32))
         array = np.asarray(data)
-        is_bytes = array.dtype == np.uint8 and self.description["inputs"].get("from_bytes")
+        # As nested lists or JSON, bytes come as whole numbers of another type.
+        is_bytes = array.dtype.kind in "ui" and self.description["inputs"].get("from_bytes")
         numbers = array.astype(np.float32)
         return torch.from_numpy(numbers / np.float32(255) if is_bytes else numbers)
 

@@ -74,10 +74,12 @@ class TalwegModel:
             data = pd.DataFrame(data)
         if isinstance(data, pd.DataFrame):
             data = self._in_order(data)
-        if self._from_bytes and getattr(data, "dtype", None) == np.uint8:
-            data = data / np.float32(255)
         try:
-            values = np.asarray(data, dtype=np.float32)
+            values = np.asarray(data)
+            # As nested lists or JSON, bytes come as whole numbers of another type.
+            is_bytes = self._from_bytes and values.dtype.kind in "ui"
+            values = values.astype(np.float32)
+            values = values / np.float32(255) if is_bytes else values
         except (TypeError, ValueError) as exc:
             raise MlflowException.invalid_parameter_value(
                 f"The inputs are not all numbers, or rows differ in length: {exc}."

@@ -58,6 +58,12 @@ class TrainedModel(nn.Module):
         """The columns that it reads, in their order; empty where inputs have no names."""
 
     @property
+    def _texts(self) -> tuple[str, ...]:
+        """The columns of categories, which are read as text."""
+        table = self._model.table
+        return () if table is None else tuple(c.name for c in table.columns if c.values)
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """The classes or labels, in the order of the probabilities; empty without."""
         return tuple(self._names.get("classes") or self._names.get("labels") or ())
@@ -85,7 +91,7 @@ class TrainedModel(nn.Module):
             OSError: The file cannot be read.
         """
         if isinstance(data, (str, Path)):
-            data = prediction_files.read(Path(data)).inputs
+            data = prediction_files.read(Path(data), texts=self._texts).inputs
         if isinstance(data, Mapping):
             data = pd.DataFrame(data)
         predicted = self._predict(self._inputs(data))
@@ -107,7 +113,7 @@ class TrainedModel(nn.Module):
             OSError: A file cannot be read or written.
         """
         prediction_files.check_target(target)
-        table = prediction_files.read(source, id_column=id_column)
+        table = prediction_files.read(source, id_column=id_column, texts=self._texts)
         predicted = self.predict(table.inputs)
         if not isinstance(predicted, pd.DataFrame) and predicted.ndim <= 2:
             predicted = named(predicted, self._names, None)

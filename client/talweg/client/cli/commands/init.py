@@ -1,6 +1,7 @@
 """`talweg init`: a first job file for a file of data."""
 
 import math
+import os
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,7 +53,7 @@ def init(
     with session.client() as client:
         stored = client.upload(file, validate_only=True)
         column = _target(stored, target)
-        job = _job(stored, column, file, task)
+        job = _job(stored, column, _relative(file, output), task)
         measured = measured_in(column, spec.task_kind(job), stored.num_samples)
         facts, _ = spec.facts_measured(measured, {})
         best = client.recommend(spec.kind(job.task)[0], **facts).recommendations[0]
@@ -63,6 +64,13 @@ def init(
     else:
         Path(output).write_text(text, encoding="utf-8")
         note(f"{output} is written; train it: talweg submit {output} --watch")
+
+
+def _relative(file: str, output: str) -> str:
+    """Return a file's path as its job file has it: relative to the folder of that."""
+    if os.path.isabs(file) or output == "-":
+        return file
+    return os.path.relpath(file, Path(output).parent)
 
 
 def _target(stored: "StoredDataset", name: str | None) -> DataColumn:

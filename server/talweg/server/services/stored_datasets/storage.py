@@ -49,6 +49,7 @@ class DatasetStorage:
             BadSetting: It is of no kind that is supported.
         """
         self._database = database
+        self._removing = asyncio.Lock()
         try:
             self._blobs = Blobs(url)
         except (ValueError, ImportError) as exc:
@@ -69,15 +70,14 @@ class DatasetStorage:
         """
         for _ in range(_MOST_WAITS):
             if await self._database.writing(_note, row.digest):
-                break
-            # The same content was deleted a moment ago, and is being removed.
+                await _answered(partial(self._write, row.digest, info, data))
+                recorded = await self._database.writing(_record, row)
+                if recorded is not None:
+                    return recorded
+            # The same content was deleted a moment ago, and is being removed; or another upload of
+            # it has ended, and with it the note.
             await asyncio.sleep(_WAIT_S)
-        else:
-            raise BlobsUnavailable(
-                "the same content is still being removed: upload it again later"
-            )
-        await _answered(partial(self._write, row.digest, info, data))
-        return await self._database.writing(_record, row)
+        raise BlobsUnavailable("the same content is still being removed: upload it again later")
 
     async def record(self, row: StoredDatasetRow) -> StoredDatasetRow:
         """Record a data set whose content is stored, as another data set refers to it."""
@@ -89,10 +89,12 @@ class DatasetStorage:
         Raises:
             BlobsUnavailable: Some cannot be removed now.
         """
-        for digest in await self._database.writing(stored_datasets.begin_removing, _LIMIT):
-            folder = _folder(digest)
-            await _answered(partial(self._blobs.remove_folder, folder))
-            await self._database.writing(stored_datasets.forget_unreferenced, digest)
+        # One at a time: another would go on with its list after the content was stored anew.
+        async with self._removing:
+            for digest in await self._database.writing(stored_datasets.begin_removing, _LIMIT):
+                folder = _folder(digest)
+                await _answered(partial(self._blobs.remove_folder, folder))
+                await self._database.writing(stored_datasets.forget_unreferenced, digest)
 
     async def run(self) -> None:
         """Remove such content now and then, until cancelled."""
@@ -128,10 +130,11 @@ def _note(tx: Transaction, digest: str) -> bool:
     return stored_datasets.note_unreferenced(tx, digest, due=tx.now + _UNRECORDED)
 
 
-def _record(tx: Transaction, row: StoredDatasetRow) -> StoredDatasetRow:
-    recorded = stored_datasets.insert_version(tx, row)
-    stored_datasets.forget_unreferenced(tx, row.digest)
-    return recorded
+def _record(tx: Transaction, row: StoredDatasetRow) -> StoredDatasetRow | None:
+    """Record a data set in place of the note of its content; None where that has gone."""
+    if not stored_datasets.take_note(tx, row.digest):
+        return None
+    return stored_datasets.insert_version(tx, row)
 
 
 async def _answered(work: Callable[[], R]) -> R:

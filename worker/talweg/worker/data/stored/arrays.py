@@ -19,6 +19,7 @@ from talweg.v1.stored_datasets_pb2 import DataColumn
 from talweg.worker.data.stored import talweg_table
 from talweg.worker.data.stored.columns import Columns
 from talweg.worker.data.stored.talweg_table import Column, Table
+from talweg.worker.errors import UserSpecError
 
 OF_CLASSES = (BINARY, MULTICLASS, METRIC_LEARNING, SELF_SUPERVISED)
 """Tasks whose target is a class."""
@@ -101,7 +102,14 @@ def target_array(columns: Columns, roles: Roles, task: TaskKind.ValueType) -> ND
         target = columns.numbers(first.name)
     else:
         target = np.stack([columns.numbers(column.name) for column in roles.targets], axis=1)
-    return target.astype(np.int64) if task == MULTILABEL else target
+    if task != MULTILABEL:
+        return target
+    if not np.isin(target, (0, 1)).all():
+        raise UserSpecError(
+            f"dataset.stored.targets: {first.name} must hold 0 and 1 alone under task multilabel, "
+            f"but holds {target[~np.isin(target, (0, 1))][0]:g}"
+        )
+    return target.astype(np.int64)
 
 
 def target_names(roles: Roles) -> tuple[str, ...]:
