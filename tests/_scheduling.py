@@ -5,34 +5,27 @@ from typing import Any
 
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
-TOGETHER = (
-    "tests/integration/",
-    "tests/worker/tracking/",
-    "tests/worker/execution/",
-    "tests/client/",
-    "tests/server/",
-)
-"""Folders whose tests share a stack, a server or a database: one process starts it, once.
+FIRST = ("tests/integration/", "tests/worker/tracking/")
+"""Folders whose modules begin first, since what begins last must be short.
 
-The longest come first, since what begins last must be short.
+Each of their modules may go to another process, which then has a stack of its own: all of a folder
+in one process would take longer than everything else.
 """
-
-
-# It asks MLflow, which those tests have started.
-_GUESTS = {"tests/client/test_status.py": "tests/worker/tracking/"}
+TOGETHER = ("tests/worker/execution/", "tests/client/", "tests/server/")
+"""Folders whose tests share a server or a database: one process starts it, once."""
 
 
 def scope_of(nodeid: str) -> str:
     """Return what a test stays together with: its folder, or else its module."""
     module = nodeid.partition("::")[0]
-    if module in _GUESTS:
-        return _GUESTS[module]
     return next((folder for folder in TOGETHER if module.startswith(folder)), module)
 
 
 def rank_of(scope: str) -> int:
     """Return when a scope begins: the lowest first."""
-    return TOGETHER.index(scope) if scope in TOGETHER else len(TOGETHER)
+    if scope.startswith(FIRST):
+        return 0
+    return 1 + TOGETHER.index(scope) if scope in TOGETHER else 1 + len(TOGETHER)
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc]

@@ -27,6 +27,7 @@ NAMES = {
     "RegisteredModel",
     "ServerError",
     "SpecLike",
+    "StoredDataset",
     "TalwegError",
     "Unavailable",
     "Violation",

@@ -54,7 +54,11 @@ class ServerAddress:
         environ = os.environ if environ is None else environ
         if self.is_loopback:
             return ""
-        # As gRPC looks for them.
+        # As gRPC looks for them: names of hosts count by their ends.
+        exempt = environ.get("no_grpc_proxy") or environ.get("no_proxy") or ""
+        host = self.address.rpartition("/")[2].rpartition(":")[0]
+        if any(host.endswith(end) for each in exempt.split(",") if (end := each.strip())):
+            return ""
         return next((name for name in _PROXIES if environ.get(name)), "")
 
 

@@ -116,8 +116,14 @@ def test_a_replay_leaves_nothing_and_holds_its_job(worker: Worker, jobs: Jobs) -
     before = set(worker.spool_dir.parent.joinpath("blobs").rglob("*"))
     replay = replayed(jobs, worker, job, job.checkpoints[-2].step + 5)
     assert replay.state == Job.SUCCEEDED, replay.outcome.message
-    # No checkpoint, no model, no half-written file of its own.
-    assert set(worker.spool_dir.parent.joinpath("blobs").rglob("*")) == before
+    # No checkpoint, no model, no half-written file of its own: the report and the log alone.
+    blobs = worker.spool_dir.parent / "blobs"
+    own = blobs / "jobs" / replay.name.removeprefix("jobs/")
+    others = {path for path in blobs.rglob("*") if path != own and own not in path.parents}
+    assert others == before
+    assert [path.name for path in own.iterdir()] == ["artifacts"]
+    files = {path.name for path in own.rglob("*") if path.is_file()}
+    assert not {name for name in files if name.endswith((".safetensors", ".part"))}
     with pytest.raises(grpc.RpcError) as error:
         jobs.channel.jobs.DeleteJob(DeleteJobRequest(name=job.name, force=True))
     assert replay.name in (error.value.details() or "")

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import mlflow
 import psutil
+import pytest
 from tests._parts import Gate, running_redis, running_server, start, stop, wait_until
 from tests.worker._jobs import jobs_of, tiny_spec
 from tests.worker.tracking.spools import runs_of, steps_of
@@ -45,6 +46,7 @@ def training_processes(worker: subprocess.Popen[bytes]) -> list[psutil.Process]:
     return [main, *(c for c in main.children() if "talweg.worker.tracking" not in c.cmdline())]
 
 
+@pytest.mark.faults
 def test_a_job_that_moved_is_complete_once_both_workers_have_delivered(
     tmp_path: Path, mlflow_url: str
 ) -> None:
