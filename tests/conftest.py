@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from tests._parts import Mlflow, free_port, running_redis
-from tests._scheduling import Scheduling
 
 # A shell's background job ignores Ctrl-C, and so would every program that a test starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -23,11 +22,6 @@ def pytest_collection() -> Generator[None, Any, Any]:
         # The tests and what they import stay to the end: no garbage collection need look at them.
         gc.freeze()
         gc.enable()
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling | None:
-    return Scheduling(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
 @pytest.fixture(scope="session")
