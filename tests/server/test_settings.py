@@ -1,5 +1,6 @@
 """Settings: read from the environment, refused with the variable, the value and the bound."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from talweg.server.settings import Settings
 
 
 def test_absent_and_empty_variables_leave_the_defaults() -> None:
-    assert Settings.from_env({}) == Settings()
-    assert Settings.from_env({"TALWEG_LISTEN": "", "TALWEG_LEASE_SECONDS": ""}) == Settings()
+    # A folder is meant from where the server was started.
+    defaults = replace(Settings(), blobs=str(Path(Settings().blobs).absolute()))
+    assert Settings.from_env({}) == defaults
+    assert Settings.from_env({"TALWEG_LISTEN": "", "TALWEG_LEASE_SECONDS": ""}) == defaults
 
 
 def test_reads_every_variable() -> None:

@@ -19,6 +19,10 @@ def number(name: str, low: float = 0, high: float = 5, **more: Any) -> DataColum
     )  # fmt: skip
 
 
+def flag(name: str) -> DataColumn:
+    return DataColumn(name=name, type=DataColumn.INTEGER, dtype="int64", max=1, num_distinct=2)
+
+
 def category(name: str, **counts: int) -> DataColumn:
     values = [ValueCount(value=value, count=count) for value, count in counts.items()]
     return DataColumn(name=name, type=DataColumn.CATEGORY, values=values, num_distinct=len(values))
@@ -133,7 +137,7 @@ def test_boxes_outside_their_image() -> None:
 
 
 def test_labels_are_columns_of_0_and_1() -> None:
-    columns = [number("size"), number("a", 0, 1), number("b", 0, 1), number("c", 0, 2)]
+    columns = [number("size"), flag("a"), flag("b"), number("c", 0, 2)]
     facts, violations = facts_of(
         info(*columns), StoredData(targets=["a", "b"], ignore=["c"]), options_pb2.MULTILABEL, XY
     )
