@@ -26,6 +26,8 @@ def _exceptions() -> dict[str, type[BaseException]]:
         if isinstance(member, type)
         and issubclass(member, BaseException)
         and member.__module__ == module.__name__
+        # Stored beside models, it knows nothing of the worker.
+        and name != "TableError"
     }
 
 

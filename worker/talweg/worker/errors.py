@@ -9,6 +9,9 @@ WorkerError
 ├── NoModelError            there is no such model, or its file is not what was written
 ├── ProcessLostError        one of the processes that train together has ended before its time
 ├── ProcessFailedError      one of the processes that train together has found why the job fails
+├── DamagedDataError        stored data are not what was written
+├── InputError              what a trained model is asked about does not fit it
+├── MissingIdError          the column to copy is not in a file of predictions
 ├── UploadError             a model was written, and could not be sent to MLflow
 ├── NotYetError             another job's outputs are being made; this one's turn comes after
 └── TrackingError           MLflow has not done what it was asked to

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from talweg.spec.stored import MISSING_TEXTS
+from talweg.worker.errors import WorkerError
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _ENCODINGS = ("utf-8-sig", "utf-16", "cp1252")
@@ -98,7 +99,7 @@ def _encoding(path: Path) -> str:
     return _ENCODINGS[-1]
 
 
-class MissingIdError(ValueError):
+class MissingIdError(WorkerError, ValueError):
     """The column to copy is not in the file."""
 
     def __init__(self, path: Path, name: str, present: Any) -> None:

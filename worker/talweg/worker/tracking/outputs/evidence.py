@@ -3,20 +3,24 @@
 import json
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from talweg.spec import divergence_lines, from_dict
 from talweg.v1.jobs_pb2 import Divergence
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tracking.attempts import SpooledAttempt
-from talweg.worker.tracking.runs import RunId, Runs
 from talweg.worker.tracking.spool import DIVERGENCE
+
+if TYPE_CHECKING:
+    # MLflow, which a training process does without.
+    from talweg.worker.tracking.runs import RunId, Runs
 
 FOLDER = "divergence"
 TEXT = "divergence.txt"
 PICTURE = "divergence.png"
 
 
-def send_evidence(attempt: SpooledAttempt, spec: JobSpec, run: RunId, runs: Runs) -> None:
+def send_evidence(attempt: SpooledAttempt, spec: JobSpec, run: "RunId", runs: "Runs") -> None:
     """Send JSON and text, and a picture where the spec asks for plots.
 
     Args:
