@@ -4,7 +4,7 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tracking.attempts import SpooledAttempt
@@ -13,8 +13,11 @@ from talweg.worker.tracking.plots.diagnosis import Diagnosis
 from talweg.worker.tracking.plots.gradient_flow import draw_gradient_flow
 from talweg.worker.tracking.plots.loss_landscape import draw_loss_landscape
 from talweg.worker.tracking.plots.rate_range import draw_rate_range
-from talweg.worker.tracking.runs import RunId, Runs
 from talweg.worker.tracking.spool import GRADIENT_FLOW, LOSS_LANDSCAPE, RATE_RANGE, table_file
+
+if TYPE_CHECKING:
+    # MLflow, which a training process does without.
+    from talweg.worker.tracking.runs import RunId, Runs
 
 PICTURES: dict[str, Callable[[Diagnosis], None]] = {
     RATE_RANGE: draw_rate_range,
@@ -27,7 +30,7 @@ _TAGS = {RATE_RANGE: ("suggested", "talweg.suggested_rate")}
 
 
 def send_diagnosis(
-    name: str, attempt: SpooledAttempt, spec: JobSpec, *, run: RunId, runs: Runs
+    name: str, attempt: SpooledAttempt, spec: JobSpec, *, run: "RunId", runs: "Runs"
 ) -> None:
     """Send a table as CSV, its tag, and its pictures where plots are asked for.
 

@@ -3,18 +3,22 @@
 import json
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from talweg.spec import from_dict, replay_lines
 from talweg.v1.replay_pb2 import ReplayReport
 from talweg.worker.tracking.attempts import SpooledAttempt
-from talweg.worker.tracking.runs import RunId, Runs
 from talweg.worker.tracking.spool import REPLAY
+
+if TYPE_CHECKING:
+    # MLflow, which a training process does without.
+    from talweg.worker.tracking.runs import RunId, Runs
 
 FOLDER = "replay"
 TEXT = "replay.txt"
 
 
-def send_replay(attempt: SpooledAttempt, run: RunId, runs: Runs) -> None:
+def send_replay(attempt: SpooledAttempt, run: "RunId", runs: "Runs") -> None:
     """Send the report as JSON and as text.
 
     Args:
