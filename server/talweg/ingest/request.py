@@ -28,6 +28,8 @@ class Request:
     """Address space that this process may take."""
     seconds: float
     """Time that it may take."""
+    sha256: str = ""
+    """Of the file, in hexadecimal."""
 
     @classmethod
     def from_json(cls, text: bytes) -> "Request":
@@ -40,6 +42,7 @@ class Request:
             folder=Path(content["folder"]),
             memory_bytes=int(content["memory_bytes"]),
             seconds=float(content["seconds"]),
+            sha256=content["sha256"],
         )
 
     @property

@@ -189,3 +189,40 @@ def test_outliers_are_counted_by_the_distribution() -> None:
     wild = number("price", 0, 200, quantiles=[1, 5, 10, 15, 19], histogram=[95, *[0] * 18, 5])
     [outliers] = [m for m in measured_in(wild, options_pb2.REGRESSION, 100) if m.fact]
     assert (outliers.fact, outliers.value) == ("outliers", 0.05)
+
+
+@pytest.mark.parametrize(
+    ("task", "arrays", "columns", "text"),
+    [
+        ("metric_learning", ("left", "right", "same"),
+         [array("left", 10), array("right", 12), array("same", dtype="int64")],
+         "right: found samples of shape (12,); allowed (10,), as the first one"),
+        ("metric_learning", ("left", "right", "same"),
+         [array("left", 10), array("right", 10), array("same", dtype="int64", high=7)],
+         "same: found numbers from 0 to 7"),
+        ("detection", ("x", "boxes", "classes", "count"),
+         [array("x", 1, 8, 8), array("boxes", 3, 4, high=8), array("classes", 2, dtype="int64"),
+          array("count", dtype="int64", high=3)],
+         "classes: found samples of shape (2,); allowed (3,), as the boxes"),
+        ("detection", ("x", "boxes", "classes", "count"),
+         [array("x", 1, 8, 8), array("boxes", 3, 4, high=8), array("classes", 3, dtype="int64"),
+          array("count", dtype="int64", high=9)],
+         "the number of boxes of each image, 0 to 3"),
+        ("image_translation", ("x", "image"), [array("x", 1, 8, 8), array("image", 1, 8, 9)],
+         "image: found numbers from 0 to 1 of shape (1, 8, 9)"),
+        ("segmentation", ("x", "mask"),
+         [array("x", 1, 8, 8), array("mask", 8, 8, dtype="int64", high=2e9)],
+         "class indices up to 2,000,000,000"),
+    ],
+)  # fmt: skip
+def test_arrays_that_do_not_fit_each_other(
+    task: str, arrays: tuple[str, ...], columns: list[DataColumn], text: str
+) -> None:
+    [message] = said(columns, task, arrays)
+    assert text in message
+
+
+def test_soft_labels_are_no_labels() -> None:
+    columns = [number("size"), number("a", 0, 1), flag("b")]
+    [message] = said(columns, "multilabel", targets=["a", "b"])
+    assert '"a", numbers from 0 to 1' in message

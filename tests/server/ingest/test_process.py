@@ -26,7 +26,9 @@ async def read(
     source.write_bytes(content)
     output.mkdir()
     reader = Reader(ReadLimits(memory, timedelta(seconds=seconds)))
-    return await reader.read(source, file_name=name, options=ReadOptions(), folder=output)
+    return await reader.read(
+        source, file_name=name, sha256="", options=ReadOptions(), folder=output
+    )
 
 
 async def test_reads_a_file(tmp_path: Path) -> None:

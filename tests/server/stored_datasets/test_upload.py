@@ -339,6 +339,12 @@ async def test_an_upload_that_has_fallen_silent_is_taken_over(
         await first.add(10, b"x")
     first.close()
     await second.add(10, b"y")
+    # All of it has arrived and is being read, for however long.
+    second.is_whole = True
+    assert staged.offset(digest) == 0
+    third = await staged.open(digest, 100, offset=0)
+    assert third.path != second.path
+    third.close()
     second.close()
     assert staged.offset(digest) == 11
     staged.close()

@@ -1,19 +1,26 @@
 """What a stored data set holds for a job: checked, and told as the catalogue tells it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from talweg.spec.errors import Violation, shown
+from talweg.spec.stored.arrays import check_arrays
 from talweg.spec.stored.features import Kind, features_of
 from talweg.spec.stored.roles import Roles, roles_of
+from talweg.spec.stored.wording import (
+    AT,
+    MOST_CLASSES,
+    NUMBERS,
+    complete,
+    rows_text,
+    type_text,
+    values_text,
+)
 from talweg.v1 import options_pb2
 from talweg.v1.datasets_pb2 import StoredData, StoredFacts
 from talweg.v1.options_pb2 import TaskKind
 from talweg.v1.stored_datasets_pb2 import DataColumn, StoredDataset
 
-_AT = "dataset.stored"
-_NUMBERS = (DataColumn.NUMBER, DataColumn.INTEGER, DataColumn.BOOLEAN)
 _MOST_FEATURES = 100_000
-_MOST_CLASSES = 1000
 # Tasks that a column to predict belongs to; the others read their own arrays, or inputs alone.
 _OF_NUMBERS = (options_pb2.REGRESSION, options_pb2.ORDINAL)
 _OF_CLASSES = (options_pb2.BINARY, options_pb2.MULTICLASS)
@@ -52,13 +59,13 @@ def facts_of(
         violations += _classes(facts, roles, task)
     elif task == options_pb2.MULTILABEL:
         violations += _labels(facts, roles)
-    violations += _arrays(facts, roles, arrays)
+    violations += check_arrays(facts, roles, arrays)
     return facts, violations
 
 
 def _describe_inputs(facts: StoredFacts, roles: Roles) -> Iterator[Violation]:
     """Add shape and range of the inputs."""
-    columns, at = roles.inputs, f"{_AT}.inputs"
+    columns, at = roles.inputs, f"{AT}.inputs"
     if not columns:
         yield Violation(at, "no column left for the model", "at least one column")
         return
@@ -90,7 +97,7 @@ def _describe_inputs(facts: StoredFacts, roles: Roles) -> Iterator[Violation]:
 
 
 def _array_input(facts: StoredFacts, columns: Sequence[DataColumn]) -> Iterator[Violation]:
-    at = f"{_AT}.inputs"
+    at = f"{AT}.inputs"
     if len(columns) > 1:
         names = ", ".join(column.name for column in columns)
         yield Violation(at, f"{names}", "one array, or columns of single values")
@@ -112,7 +119,7 @@ def _array_input(facts: StoredFacts, columns: Sequence[DataColumn]) -> Iterator[
 
 def _problem(column: DataColumn) -> Violation | None:
     """Say why a column of a table cannot be an input."""
-    at = f"{_AT}.inputs"
+    at = f"{AT}.inputs"
     if column.type == DataColumn.TEXT:
         return Violation(
             at,
@@ -140,39 +147,31 @@ def _not_finite(at: str, column: DataColumn) -> Violation:
     what = "missing" if missing else "NaN or infinite"
     return Violation(
         at,
-        f"{number:,} {what} values in {shown(column.name)}{_rows_text(rows, number)}",
+        f"{number:,} {what} values in {shown(column.name)}{rows_text(rows, number)}",
         "finite numbers",
         f"mend them in the file, or leave the column out by ignore: [{column.name}]",
     )
-
-
-def _rows_text(rows: Sequence[int], number: int) -> str:
-    """Name rows as people count them: the first is 1."""
-    if not rows:
-        return ""
-    names = ", ".join(str(row + 1) for row in rows)
-    return f", in {'rows' if number > 1 else 'row'} {names}{' …' if number > len(rows) else ''}"
 
 
 def _numbers(facts: StoredFacts, roles: Roles, task: TaskKind.ValueType) -> Iterator[Violation]:
     yield from _some_target(roles)
     for column in roles.targets:
         at = _target_field(roles)
-        if column.type not in _NUMBERS:
+        if column.type not in NUMBERS:
             yield Violation(
                 at,
-                f"{shown(column.name)}, which holds {_type_text(column)}",
+                f"{shown(column.name)}, which holds {type_text(column)}",
                 "a column of numbers",
                 "for classes write task: multiclass or task: binary",
             )
-        yield from _complete(at, column)
+        yield from complete(at, column)
         if column.shape and (len(column.shape) > 1 or len(roles.targets) > 1):
             yield Violation(at, f"samples of shape {tuple(column.shape)}", "one number, or (K,)")
     number = len(roles.targets)
     if number == 1 and roles.targets[0].shape:
         number = roles.targets[0].shape[0]
     if task == options_pb2.ORDINAL and number > 1:
-        yield Violation(f"{_AT}.targets", f"{number} columns", "one under task ordinal")
+        yield Violation(f"{AT}.targets", f"{number} columns", "one under task ordinal")
     facts.num_targets = number
 
 
@@ -184,21 +183,21 @@ def _classes(facts: StoredFacts, roles: Roles, task: TaskKind.ValueType) -> Iter
     if len(roles.targets) > 1 or column.shape:
         yield Violation(at, "several values per sample", "one column of classes")
         return
-    yield from _complete(at, column)
+    yield from complete(at, column)
     number = len(column.values)
     if task == options_pb2.BINARY and number != 2:
         yield Violation(
             at,
-            f"{shown(column.name)} with {_values_text(column)}",
+            f"{shown(column.name)} with {values_text(column)}",
             "a column of exactly 2 distinct values",
             "for more classes write task: multiclass" if number > 2 else "",
         )
-    elif not 2 <= number <= _MOST_CLASSES:
+    elif not 2 <= number <= MOST_CLASSES:
         yield Violation(
             at,
-            f"{shown(column.name)} with {_values_text(column)}",
-            f"a column of 2 to {_MOST_CLASSES:,} classes",
-            "for numbers write task: regression" if column.type in _NUMBERS else "",
+            f"{shown(column.name)} with {values_text(column)}",
+            f"a column of 2 to {MOST_CLASSES:,} classes",
+            "for numbers write task: regression" if column.type in NUMBERS else "",
         )
     for value in column.values:
         if value.count == 1 and task != options_pb2.METRIC_LEARNING:
@@ -213,15 +212,15 @@ def _classes(facts: StoredFacts, roles: Roles, task: TaskKind.ValueType) -> Iter
 
 def _labels(facts: StoredFacts, roles: Roles) -> Iterator[Violation]:
     yield from _some_target(roles)
-    at = f"{_AT}.targets"
+    at = f"{AT}.targets"
     for column in roles.targets:
-        yield from _complete(at, column)
+        yield from complete(at, column)
         # Fractions are no labels; of an array the worker sees whether there are any.
         has_fractions = column.type == DataColumn.NUMBER and not column.shape
-        if column.type not in _NUMBERS or has_fractions or column.min < 0 or column.max > 1:
+        if column.type not in NUMBERS or has_fractions or column.min < 0 or column.max > 1:
             yield Violation(
                 at,
-                f"{shown(column.name)}, {_type_text(column)}",
+                f"{shown(column.name)}, {type_text(column)}",
                 "columns of 0 and 1, a label each",
             )
     number = len(roles.targets)
@@ -232,120 +231,10 @@ def _labels(facts: StoredFacts, roles: Roles) -> Iterator[Violation]:
     facts.num_classes = number
 
 
-def _arrays(facts: StoredFacts, roles: Roles, arrays: Sequence[str]) -> Iterator[Violation]:
-    """Check the further arrays that a task reads: masks, boxes, pairs."""
-    for name in arrays:
-        if name in ("x", "y"):
-            continue
-        column = roles.arrays.get(name)
-        if column is None:
-            yield Violation(
-                f"{_AT}.{name}",
-                "nothing",
-                "the name of an array",
-                f"the task reads {name}; an array of that name needs no mention",
-            )
-            continue
-        yield from _complete(f"{_AT}.{name}", column)
-        check = _CHECKS.get(name)
-        if check is not None:
-            yield from check(facts, column, f"{_AT}.{name}")
-        if name in ("left", "anchor") and not facts.shape:
-            facts.shape.extend(column.shape)
-            facts.in_unit_range = column.dtype == "uint8" or (column.min >= 0 and column.max <= 1)
-
-
-def _mask(facts: StoredFacts, column: DataColumn, at: str) -> Iterator[Violation]:
-    size = tuple(facts.shape[1:])
-    if tuple(column.shape) != size:
-        yield Violation(at, f"masks of shape {tuple(column.shape)}", f"{size}, as the images")
-    if column.type not in (DataColumn.INTEGER, DataColumn.BOOLEAN) or column.min < 0:
-        yield Violation(at, _type_text(column), "class indices from 0, the background")
-        return
-    if column.max >= _MOST_CLASSES:
-        yield _too_many(at, column)
-        return
-    facts.num_classes = max(facts.num_classes, int(column.max) + 1, 2)
-
-
-def _too_many(at: str, column: DataColumn) -> Violation:
-    return Violation(
-        at,
-        f"class indices up to {column.max:,.0f}",
-        f"at most {_MOST_CLASSES:,} classes, 0 to {_MOST_CLASSES - 1}",
-        "number the classes 0, 1, 2 and so on",
-    )
-
-
-def _boxes(facts: StoredFacts, column: DataColumn, at: str) -> Iterator[Violation]:
-    if len(column.shape) != 2 or column.shape[1] != 4:
-        yield Violation(at, f"samples of shape {tuple(column.shape)}", "(most boxes, 4)")
-        return
-    side = max(facts.shape[1:], default=0)
-    if column.min < 0 or (side and column.max > side):
-        yield Violation(
-            at,
-            f"corners from {column.min:g} to {column.max:g}",
-            f"x1, y1, x2, y2 in pixels, 0 to {side}",
-        )
-
-
-def _box_classes(facts: StoredFacts, column: DataColumn, at: str) -> Iterator[Violation]:
-    if column.type not in (DataColumn.INTEGER, DataColumn.BOOLEAN) or column.min < 0:
-        yield Violation(at, _type_text(column), "class indices from 1; 0 where there is no box")
-        return
-    if column.max >= _MOST_CLASSES:
-        yield _too_many(at, column)
-        return
-    facts.num_classes = max(facts.num_classes, int(column.max) + 1, 2)
-
-
-_CHECKS: dict[str, Callable[[StoredFacts, DataColumn, str], Iterator[Violation]]] = {
-    "mask": _mask,
-    "boxes": _boxes,
-    "classes": _box_classes,
-}
-
-
 def _some_target(roles: Roles) -> Iterator[Violation]:
     if not roles.targets:
-        yield Violation(f"{_AT}.target", "nothing", "the name of a column", "write target: COLUMN")
+        yield Violation(f"{AT}.target", "nothing", "the name of a column", "write target: COLUMN")
 
 
 def _target_field(roles: Roles) -> str:
-    return f"{_AT}.targets" if len(roles.targets) > 1 else f"{_AT}.target"
-
-
-def _complete(at: str, column: DataColumn) -> Iterator[Violation]:
-    if column.num_missing or column.num_non_finite:
-        missing = column.num_missing > 0
-        rows = column.missing_rows if missing else column.non_finite_rows
-        number = column.num_missing or column.num_non_finite
-        yield Violation(
-            at,
-            f"{number:,} {'missing' if missing else 'non-finite'} values in "
-            f"{shown(column.name)}{_rows_text(rows, number)}",
-            "a value in every row",
-            "remove these rows from the file",
-        )
-
-
-def _type_text(column: DataColumn) -> str:
-    """Say in words what a column holds."""
-    words = {
-        DataColumn.CATEGORY: "categories",
-        DataColumn.TEXT: "text",
-        DataColumn.DATE: "dates",
-        DataColumn.BOOLEAN: "true and false",
-    }
-    if column.type in words:
-        return words[column.type]
-    return f"numbers from {column.min:g} to {column.max:g}"
-
-
-def _values_text(column: DataColumn) -> str:
-    if column.values:
-        return f"{len(column.values):,} distinct values"
-    return (
-        f"{column.num_distinct:,} distinct values" if column.num_distinct else _type_text(column)
-    )
+    return f"{AT}.targets" if len(roles.targets) > 1 else f"{AT}.target"

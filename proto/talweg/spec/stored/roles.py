@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from talweg.spec.errors import Violation, one_of, shown
 from talweg.spec.spelling import nearest
+from talweg.spec.stored.wording import AT
 from talweg.v1.datasets_pb2 import StoredData
 from talweg.v1.stored_datasets_pb2 import DataColumn, StoredDataset
 
@@ -16,7 +17,6 @@ ARRAY_ROLES = (
 _COLUMN_ROLES = ("group", "time", "split", "difficulty", "id")
 _INPUT = "x"
 _TARGET = "y"
-_AT = "dataset.stored"
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def roles_of(info: StoredDataset, source: StoredData) -> tuple[Roles, list[Viola
     violations = [_unknown(at, name, columns) for at, name in named if name not in columns]
     if source.target and source.targets:
         violations.append(
-            Violation(f"{_AT}.targets", "target and targets", "one of them", "leave target out")
+            Violation(f"{AT}.targets", "target and targets", "one of them", "leave target out")
         )
     violations += _doubles(named)
     violations += _divided_twice(source)
@@ -93,10 +93,10 @@ def _named(source: StoredData) -> Iterator[tuple[str, str]]:
     """Give each column that a job names, with the field that names it."""
     for role in ("inputs", "targets", "ignore"):
         for index, name in enumerate(getattr(source, role)):
-            yield f"{_AT}.{role}[{index}]", name
+            yield f"{AT}.{role}[{index}]", name
     for role in ("target", *ARRAY_ROLES, *_COLUMN_ROLES):
         if name := getattr(source, role):
-            yield f"{_AT}.{role}", name
+            yield f"{AT}.{role}", name
 
 
 def _inputs(
@@ -127,14 +127,14 @@ def _divided_twice(source: StoredData) -> Iterator[Violation]:
     for role in ("group", "split"):
         if source.time and getattr(source, role):
             yield Violation(
-                f"{_AT}.time", f"time and {role}", "one of them", f"leave time or {role} out"
+                f"{AT}.time", f"time and {role}", "one of them", f"leave time or {role} out"
             )
 
 
 def _doubles(named: Sequence[tuple[str, str]]) -> Iterator[Violation]:
     first: dict[str, str] = {}
     # What only divides or orders the rows may be an input too.
-    beside = {f"{_AT}.{role}" for role in _COLUMN_ROLES}
+    beside = {f"{AT}.{role}" for role in _COLUMN_ROLES}
     for at, name in named:
         if at in beside:
             continue

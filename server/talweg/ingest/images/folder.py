@@ -45,7 +45,7 @@ def read_images(request: Request) -> Content:
                 Problem(request.file_name, "no image", f"files that end in {', '.join(_ENDINGS)}")
             )
         labels = labels_of(archive, images)
-        columns = [_label(name, list(texts)) for name, texts in labels.items()]
+        columns = [_label(name, list(texts), options) for name, texts in labels.items()]
         pixels, notes = decode(archive, images, options, request.room)
     ignored = [entry.name for entry in archive.entries if entry.ending in _BESIDE]
     if ignored:
@@ -54,8 +54,8 @@ def read_images(request: Request) -> Content:
     return Content([image, *columns], len(images), options, is_table=False, notes=notes)
 
 
-def _label(name: str, texts: list[str]) -> Column:
-    kind, values = column_of_labels(texts)
+def _label(name: str, texts: list[str], options: ReadOptions) -> Column:
+    kind, values = column_of_labels(name, texts, options)
     if kind == DataColumn.TEXT:
         raise Refused(
             Problem(

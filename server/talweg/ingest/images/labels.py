@@ -10,6 +10,7 @@ from talweg.ingest.images.archive import Archive, Entry
 from talweg.ingest.problems import Problem, Refused, names_text, quoted
 from talweg.ingest.tables.delimiter import delimiter_of
 from talweg.ingest.tables.text_types import TextOptions, column_of_text
+from talweg.v1.datasets_pb2 import ReadOptions
 from talweg.v1.stored_datasets_pb2 import DataColumn
 
 LABELS = "labels.csv"
@@ -61,14 +62,21 @@ def labels_of(archive: Archive, images: Sequence[Entry]) -> Labels:
     return {"label": [folder[0] for folder in folders]}
 
 
-def column_of_labels(texts: Sequence[str]) -> tuple[DataColumn.Type.ValueType, pa.ChunkedArray]:
+def column_of_labels(
+    name: str, texts: Sequence[str], read: ReadOptions
+) -> tuple[DataColumn.Type.ValueType, pa.ChunkedArray]:
     """Find out what labels are: classes or numbers.
+
+    Args:
+        name: Of the column.
+        texts: The labels.
+        read: Names the columns that are categories, whatever they look like.
 
     Raises:
         Refused: Most are numbers, and a few are none.
     """
-    options = TextOptions(missing=frozenset({""}))
-    column, _ = column_of_text("label", pa.chunked_array([pa.array(texts, pa.string())]), options)
+    options = TextOptions(missing=frozenset({""}), categories=frozenset(read.categories))
+    column, _ = column_of_text(name, pa.chunked_array([pa.array(texts, pa.string())]), options)
     return column.type, column.values
 
 

@@ -96,12 +96,10 @@ def _option_problems(options: ReadOptions, header: list[str]) -> list[Problem]:
 def _table(request: Request, options: ReadOptions, width: int) -> pa.Table:
     """Read all rows as text, the header left out."""
     ragged: list[pa.csv.InvalidRow] = []
-    num_ragged = 0
 
     def note(row: pa.csv.InvalidRow) -> str:
-        nonlocal num_ragged
-        num_ragged += 1
-        if len(ragged) < MOST_PROBLEMS:
+        # One beyond what is told says that there are more.
+        if len(ragged) <= MOST_PROBLEMS:
             ragged.append(row)
         return "skip"
 

@@ -129,6 +129,18 @@ def test_a_job_reads_a_far_store_through_the_cache(far_store: Path, tmp_path: Pa
         open_dataset(job_on(other, "regression", {"target": "y"}).dataset.stored)
 
 
+def test_a_cache_that_cannot_be_written_is_not_said_to_be_the_store(
+    far_store: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    info = stored(far_store)
+    fsspec.filesystem("memory").put(f"{far_store}/datasets", "/far/datasets", recursive=True)
+    source = job_on(info, "regression", {"target": "y"}).dataset.stored
+    (tmp_path / "a file").touch()
+    monkeypatch.setenv("TALWEG_DATA_CACHE", str(tmp_path / "a file" / "cache"))
+    with pytest.raises(StoreAwayError, match="set TALWEG_DATA_CACHE to a folder"):
+        open_dataset(source)
+
+
 def test_a_data_set_that_is_gone_is_the_users_to_mend(store: Path) -> None:
     info = stored(store)
     source = job_on(info, "regression", {"target": "y"}).dataset.stored

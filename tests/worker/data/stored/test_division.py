@@ -125,8 +125,19 @@ def test_a_column_names_the_parts(store: Path) -> None:
 def test_other_names_of_parts_are_refused(store: Path) -> None:
     with pytest.raises(UserSpecError, match=r"part must hold train, .*, but has 'dev', 'oof'"):
         bundle_of(store, {"split": "part"}, part=["train", "dev", "oof", "train", "test"] * 10)
-    with pytest.raises(UserSpecError, match="must say train in some rows"):
+    with pytest.raises(UserSpecError, match="must say train in some rows, but no row does$"):
         bundle_of(store, {"split": "part"}, part=["val", "test"] * 25)
+    # Without it early stopping would never look, and nobody would be told.
+    with pytest.raises(UserSpecError, match=r"must say validation .* set split.validation to 0"):
+        bundle_of(store, {"split": "part"}, part=["train", "test"] * 25)
+
+
+def test_few_large_groups_are_divided_all_the_same() -> None:
+    split = Split(train=0.6, validation=0.2, test=0.2)
+    division = divide_groups(split, np.arange(60) // 20, "ward")
+    assert sorted(map(len, division)) == [20, 20, 20]
+    with pytest.raises(UserSpecError, match="there are 2 groups"):
+        divide_groups(split, np.arange(60) // 30, "ward")
 
 
 def test_groups_divide_the_rows_of_a_table(store: Path) -> None:
@@ -147,8 +158,8 @@ def test_groups_on_both_sides_are_warned_of(store: Path) -> None:
     # Each row its own: nothing belongs together.
     assert not kinds_of(bundle_of(store, {"id": "row_id"}, row_id=list(range(ROWS))))
     roles = {"group": "patient", "split": "part"}
-    part = ["train", "train", "test", "train", "train"] * 10
-    (message,) = kinds_of(bundle_of(store, roles, patient=patients, part=part))
+    part = ["train", "train", "test", "train", "val"] * 10
+    _, message = kinds_of(bundle_of(store, roles, patient=patients, part=part))
     assert message.startswith("10 of the 10 values of patient in the test data")
 
 

@@ -17,6 +17,7 @@ _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _ENCODINGS = ("utf-8-sig", "utf-16", "cp1252")
 _FORMATS = (*_SEPARATORS, ".parquet", ".npz")
 _DETECTED = (",", ";", "\t", "|")
+_DECIMAL_COMMA = r"\s*[+-]?[0-9]+(,[0-9]+)?\s*"
 _INPUTS = "x"
 _PREDICTION, _PROBABILITIES, _PROBABILITY = "prediction", "probabilities", "probability_"
 
@@ -31,7 +32,13 @@ class InputFile:
     """The column that is copied, as a series or an array, under its name; None without."""
 
 
-def read(path: Path, *, id_column: str = "", texts: Collection[str] = ()) -> InputFile:
+def read(
+    path: Path,
+    *,
+    id_column: str = "",
+    texts: Collection[str] = (),
+    missing: Collection[str] = (),
+) -> InputFile:
     """Read a table or an array. Of a CSV file delimiter and encoding are detected.
 
     Args:
@@ -39,6 +46,7 @@ def read(path: Path, *, id_column: str = "", texts: Collection[str] = ()) -> Inp
         id_column: The column, or the array, to copy.
         texts: Columns that hold categories: their values are text, whatever they look like, as
             they were when the data were uploaded. 007 stays 007.
+        missing: Texts of CSV that mean a missing value; the usual ones where there are none.
 
     Raises:
         ValueError: The format is unknown, the file cannot be read, or the column is not there.
@@ -51,7 +59,7 @@ def read(path: Path, *, id_column: str = "", texts: Collection[str] = ()) -> Inp
         if ending == ".parquet":
             frame = pd.read_parquet(path)
         else:
-            frame = _read_csv(path, ending, {*texts, id_column})
+            frame = _read_csv(path, ending, {*texts, id_column}, missing or MISSING_TEXTS)
     except (ValueError, KeyError, BadZipFile) as exc:
         if isinstance(exc, MissingIdError):
             raise
@@ -63,7 +71,9 @@ def read(path: Path, *, id_column: str = "", texts: Collection[str] = ()) -> Inp
     return InputFile(frame.drop(columns=[id_column]), frame[id_column])
 
 
-def _read_csv(path: Path, ending: str, texts: Collection[str]) -> pd.DataFrame:
+def _read_csv(
+    path: Path, ending: str, texts: Collection[str], missing: Collection[str]
+) -> pd.DataFrame:
     encoding = _encoding(path)
     with path.open(encoding=encoding) as file:
         first = file.readline()
@@ -77,12 +87,22 @@ def _read_csv(path: Path, ending: str, texts: Collection[str]) -> pd.DataFrame:
         encoding=encoding,
         dtype=dict.fromkeys(texts, str),
         keep_default_na=False,
-        na_values=["", *MISSING_TEXTS],
+        na_values=["", *missing],
     )
-    for name in texts:
-        if name in frame.columns:
+    for name in frame.columns:
+        if name in texts:
             frame[name] = frame[name].str.strip()
+        elif separator != "," and pd.api.types.is_string_dtype(frame[name]):
+            frame[name] = _with_points(frame[name])
     return frame
+
+
+def _with_points(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Read decimal commas, as they are read when data are uploaded; else leave a column alone."""
+    present = column.dropna()
+    if not len(present) or not present.str.fullmatch(_DECIMAL_COMMA).all():
+        return column
+    return pd.to_numeric(column.str.replace(",", ".", regex=False))
 
 
 def _encoding(path: Path) -> str:

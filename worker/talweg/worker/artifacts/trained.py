@@ -58,12 +58,6 @@ class TrainedModel(nn.Module):
         """The columns that it reads, in their order; empty where inputs have no names."""
 
     @property
-    def _texts(self) -> tuple[str, ...]:
-        """The columns of categories, which are read as text."""
-        table = self._model.table
-        return () if table is None else tuple(c.name for c in table.columns if c.values)
-
-    @property
     def classes(self) -> tuple[str, ...]:
         """The classes or labels, in the order of the probabilities; empty without."""
         return tuple(self._names.get("classes") or self._names.get("labels") or ())
@@ -91,7 +85,7 @@ class TrainedModel(nn.Module):
             OSError: The file cannot be read.
         """
         if isinstance(data, (str, Path)):
-            data = prediction_files.read(Path(data), texts=self._texts).inputs
+            data = self._read(Path(data)).inputs
         if isinstance(data, Mapping):
             data = pd.DataFrame(data)
         predicted = self._predict(self._inputs(data))
@@ -113,12 +107,20 @@ class TrainedModel(nn.Module):
             OSError: A file cannot be read or written.
         """
         prediction_files.check_target(target)
-        table = prediction_files.read(source, id_column=id_column, texts=self._texts)
+        table = self._read(source, id_column)
         predicted = self.predict(table.inputs)
         if not isinstance(predicted, pd.DataFrame) and predicted.ndim <= 2:
             predicted = named(predicted, self._names, None)
         prediction_files.write(predicted, target, ids=table.ids)
         return len(predicted)
+
+    def _read(self, path: Path, id_column: str = "") -> prediction_files.InputFile:
+        """Read a file as the data were read that the model has learnt from."""
+        table = self._model.table
+        if table is None:
+            return prediction_files.read(path, id_column=id_column)
+        texts = [column.name for column in table.columns if column.values]
+        return prediction_files.read(path, id_column=id_column, texts=texts, missing=table.missing)
 
     def _predict(self, inputs: NDArray[np.float32]) -> NDArray[Any]:
         with torch.inference_mode():

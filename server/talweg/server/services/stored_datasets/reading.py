@@ -51,6 +51,8 @@ class Read:
 
     info: StoredDataset
     """Its description."""
+    description: Path
+    """The same as JSON, as it is stored."""
     data: Path
     """The canonical form."""
 
@@ -68,13 +70,14 @@ class Reader:
         self._slots = asyncio.Semaphore(_NUM_AT_ONCE)
 
     async def read(
-        self, path: Path, *, file_name: str, options: ReadOptions, folder: Path
+        self, path: Path, *, file_name: str, sha256: str, options: ReadOptions, folder: Path
     ) -> Read:
         """Read a file; wait where others are being read.
 
         Args:
             path: The file.
             file_name: As its owner calls it.
+            sha256: Of its bytes.
             options: How to read it.
             folder: An empty folder for what it becomes.
 
@@ -85,6 +88,7 @@ class Reader:
         request = {
             "path": str(path.absolute()),
             "file_name": file_name,
+            "sha256": sha256,
             "options": json_format.MessageToDict(options, preserving_proto_field_name=True),
             "folder": str(folder.absolute()),
             "memory_bytes": self._limits.memory_bytes,
@@ -131,10 +135,9 @@ class Reader:
                 "TALWEG_INGEST_SECONDS raised"
             )
         data = [folder / name for name in _DATA if (folder / name).exists()]
-        info = folder / "info.json"
-        if status == 0 and info.exists() and len(data) == 1:
-            message = json_format.Parse(info.read_bytes(), StoredDataset())
-            return Read(message, data[0])
+        info, description = folder / "info.binpb", folder / "info.json"
+        if status == 0 and info.exists() and description.exists() and len(data) == 1:
+            return Read(StoredDataset.FromString(info.read_bytes()), description, data[0])
         if status in _KILLED or any(text in errors for text in _OF_MEMORY):
             raise DataTooLarge(
                 f"reading the file takes more than {self._limits.memory_bytes:,} bytes of memory: "

@@ -192,6 +192,8 @@ class StagedFile:
         """How many bytes it has."""
         self.superseded = False
         """Whether another upload has taken its place."""
+        self.is_whole = False
+        """Whether all has arrived: then it is being read, and nobody takes it over."""
         self._staging = staging
         self._hash = hashlib.sha256()
         self._descriptor = -1
@@ -199,8 +201,8 @@ class StagedFile:
 
     @property
     def is_silent(self) -> bool:
-        """Whether nothing has come for long."""
-        return time.monotonic() - self._last > _SILENT_S
+        """Whether nothing has come for long, though bytes are missing."""
+        return not self.is_whole and time.monotonic() - self._last > _SILENT_S
 
     def begin(self) -> None:
         """Open it, and digest what is there. For a thread."""
@@ -256,7 +258,8 @@ class StagedFile:
 
     def remove(self) -> None:
         """Remove it: its bytes are not what they were to be, or are stored."""
-        self.path.unlink(missing_ok=True)
+        if not self.superseded:
+            self.path.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         """Give itself."""

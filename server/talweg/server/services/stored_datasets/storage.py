@@ -7,8 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from google.protobuf import json_format
-
 from talweg.blobs import Blobs
 from talweg.server.errors import BadSetting, BlobsUnavailable, DatabaseUnavailable
 from talweg.server.queueing.outage import Outage
@@ -16,7 +14,6 @@ from talweg.server.store import stored_datasets
 from talweg.server.store.clock import SECOND
 from talweg.server.store.database import Database, Transaction
 from talweg.server.store.rows import StoredDatasetRow
-from talweg.v1.stored_datasets_pb2 import StoredDataset
 
 log = logging.getLogger(__name__)
 
@@ -56,13 +53,13 @@ class DatasetStorage:
             raise BadSetting(f"TALWEG_BLOBS cannot be used: {exc}") from exc
 
     async def store(
-        self, row: StoredDatasetRow, info: StoredDataset, data: Path
+        self, row: StoredDatasetRow, description: Path, data: Path
     ) -> StoredDatasetRow:
         """Write content, and record the data set.
 
         Args:
             row: What to record.
-            info: Its description.
+            description: The same for workers, as JSON.
             data: The canonical form.
 
         Raises:
@@ -70,7 +67,7 @@ class DatasetStorage:
         """
         for _ in range(_MOST_WAITS):
             if await self._database.writing(_note, row.digest):
-                await _answered(partial(self._write, row.digest, info, data))
+                await _answered(partial(self._write, row.digest, description, data))
                 recorded = await self._database.writing(_record, row)
                 if recorded is not None:
                     return recorded
@@ -78,10 +75,6 @@ class DatasetStorage:
             # it has ended, and with it the note.
             await asyncio.sleep(_WAIT_S)
         raise BlobsUnavailable("the same content is still being removed: upload it again later")
-
-    async def record(self, row: StoredDatasetRow) -> StoredDatasetRow:
-        """Record a data set whose content is stored, as another data set refers to it."""
-        return await self._database.writing(stored_datasets.insert_version, row)
 
     async def remove_unreferenced(self) -> None:
         """Remove content that no data set refers to any more.
@@ -108,7 +101,7 @@ class DatasetStorage:
                 outage.passed()
             await asyncio.sleep(_PERIOD_S)
 
-    def _write(self, digest: str, info: StoredDataset, data: Path) -> None:
+    def _write(self, digest: str, description: Path, data: Path) -> None:
         folder = _folder(digest)
         size = data.stat().st_size
         try:
@@ -118,8 +111,7 @@ class DatasetStorage:
             is_there = False
         if not is_there:
             self._blobs.put(f"{folder}/{data.name}", data)
-        text = json_format.MessageToJson(info, preserving_proto_field_name=True)
-        self._blobs.write(f"{folder}/{_INFO}", text.encode())
+        self._blobs.put(f"{folder}/{_INFO}", description)
 
 
 def _folder(digest: str) -> str:

@@ -109,6 +109,7 @@ class UploadService:
             if first is not None:
                 await _write_all(plan, file, first, chunks)
             _check_whole(plan, file)
+            file.is_whole = True
             try:
                 answer = await self._store(plan, file)
             except (UnreadableData, DataTooLarge):
@@ -141,18 +142,19 @@ class UploadService:
             row = row_of(plan.name, plan.read_key, read.info)
             if plan.validate_only:
                 return row, read.info
-            return await self._storage.store(row, read.info, read.data), read.info
+            stored = await self._storage.store(row, read.description, read.data)
+            return stored, read.info
         finally:
             await asyncio.shield(self._staging.run(shutil.rmtree, folder, ignore_errors=True))
 
     async def _read(self, plan: UploadPlan, source: Path, output: Path) -> Read:
-        read = await self._reader.read(
-            source, file_name=plan.file_name, options=plan.options, folder=output
+        return await self._reader.read(
+            source,
+            file_name=plan.file_name,
+            sha256=plan.sha256,
+            options=plan.options,
+            folder=output,
         )
-        read.info.file_name = plan.file_name
-        read.info.file_sha256 = plan.sha256
-        read.info.file_bytes = plan.num_bytes
-        return read
 
 
 def _record_again(tx: Transaction, plan: UploadPlan) -> StoredDatasetRow | None:

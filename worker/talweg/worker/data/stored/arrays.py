@@ -29,12 +29,15 @@ _IMAGES = ("image", "left", "right", "anchor", "positive", "negative")
 _WHOLE = ("classes", "count", "same")
 
 
-def table_of(inputs: Sequence[DataColumn], others: Sequence[str]) -> Table:
+def table_of(
+    inputs: Sequence[DataColumn], others: Sequence[str], missing: Sequence[str] = ()
+) -> Table:
     """Return the columns of a table that the model takes, not fitted yet.
 
     Args:
         inputs: Of single values, none of them text.
         others: Names of the data set's further columns.
+        missing: Texts that meant a missing value in the file.
     """
     columns = [
         Column(
@@ -45,7 +48,7 @@ def table_of(inputs: Sequence[DataColumn], others: Sequence[str]) -> Table:
         )
         for feature, described in zip(features_of(inputs), inputs, strict=True)
     ]
-    return Table(columns, others=others)
+    return Table(columns, others=others, missing=missing)
 
 
 def _kind(kind: Kind, described: DataColumn) -> talweg_table.Kind:

@@ -49,6 +49,7 @@ def divide_groups(split: Split, codes: NDArray[np.int64], name: str) -> Division
         part_of[group] = part
         lacking[part] -= sizes[group]
     _move_nearer(part_of, sizes, lacking, order)
+    _fill_empty(part_of, sizes, targets[:3])
     shares = (split.train, split.validation, split.test)
     for part, share in enumerate(shares):
         if share > 0 and not (part_of == part).any():
@@ -61,6 +62,23 @@ def divide_groups(split: Split, codes: NDArray[np.int64], name: str) -> Division
     rows = rng.permutation(len(codes))
     parts = part_of[codes[rows]]
     return Division(*(rows[parts == part] for part in range(3)))
+
+
+def _fill_empty(
+    part_of: NDArray[np.intp], sizes: NDArray[np.int64], wanted: NDArray[np.intp]
+) -> None:
+    """Give, in place, each part that should have samples and has none the smallest group.
+
+    It is taken from a part that has several: few large groups fit no shares, and still must be
+    divided.
+    """
+    for part in np.flatnonzero(wanted > 0):
+        if (part_of == part).any():
+            continue
+        counts = np.bincount(part_of, minlength=4)
+        free = np.flatnonzero(counts[part_of] > 1)
+        if len(free):
+            part_of[free[np.argmin(sizes[free])]] = part
 
 
 def _move_nearer(
@@ -109,15 +127,16 @@ def divide_by_time(split: Split, times: NDArray[np.float64], name: str) -> Divis
     return Division(*parts)
 
 
-def divide_by_column(parts: Keys, name: str) -> Division:
+def divide_by_column(split: Split, parts: Keys, name: str) -> Division:
     """Divide samples by a column that names the part of each.
 
     Args:
+        split: A share of 0 says that there is no such part; sizes are the column's.
         parts: The part of each sample.
         name: The column's.
 
     Raises:
-        UserSpecError: A sample names none, or something else; or none is for training.
+        UserSpecError: A sample names none, or something else; or a part has no sample.
     """
     field = f"dataset.stored.split: {name}"
     _refuse_missing(parts.codes < 0, field, "a part")
@@ -130,8 +149,13 @@ def divide_by_column(parts: Keys, name: str) -> Division:
         )
     of_rows = np.array(indices, dtype=np.intp)[parts.codes]
     division = Division(*(np.flatnonzero(of_rows == part) for part in range(3)))
-    if not len(division.train):
-        raise UserSpecError(f"{field} must say train in some rows, but no row does")
+    for part, share, rows in zip(
+        _PARTS, (split.train, split.validation, split.test), division, strict=True
+    ):
+        if share > 0 and not len(rows):
+            # Else what rests on the part, such as early stopping, would never happen.
+            hint = "" if part == "train" else f": where there is none, set split.{part} to 0"
+            raise UserSpecError(f"{field} must say {part} in some rows, but no row does{hint}")
     return division
 
 

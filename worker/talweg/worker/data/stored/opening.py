@@ -1,5 +1,6 @@
 """From a job's spec to the stored data set that it names."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from talweg.worker.data.stored.columns import Columns, open_columns
 from talweg.worker.errors import StoreAwayError, UserSpecError
 from talweg.worker.settings import Settings
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _FIELD = "dataset.stored.name"
 
 
@@ -73,13 +75,25 @@ def _files(blobs: Blobs, cache: DataCache, digest: str) -> Iterator[Path]:
     """Give the folder with the files, where they are or as a copy."""
     local = blobs.local(folder_of(digest))
     if local is None:
-        with cache.opened(blobs, digest, lambda folder: _info(folder).data_sha256) as folder:
-            yield folder
+        try:
+            with cache.opened(blobs, digest, lambda folder: _info(folder).data_sha256) as folder:
+                yield folder
+        except OSError as exc:
+            if exc.errno in _FULL or _is_below(cache.folder, exc.filename):
+                raise StoreAwayError(
+                    f"copies of data cannot be kept in {cache.folder}: {exc}. Make room there, or "
+                    "set TALWEG_DATA_CACHE to a folder that the worker may write to"
+                ) from exc
+            raise
         return
     if not local.parent.parent.is_dir():
         # The store itself, such as a disk that is not mounted.
         raise StoreAwayError(f"the blob store {local.parent.parent} is not there")
     yield local
+
+
+def _is_below(folder: Path, name: object) -> bool:
+    return isinstance(name, str) and Path(name).is_relative_to(folder)
 
 
 def _info(folder: Path) -> StoredDataset:

@@ -65,7 +65,7 @@ class StoredSource:
         if "split" in by:
             column = by["split"]
             _demand(column, _NAMES_PARTS, "split", "train, validation and test")
-            return divide_by_column(columns.keys(column.name), column.name)
+            return divide_by_column(split, columns.keys(column.name), column.name)
         if "time" in by:
             column = by["time"]
             _demand(column, _ORDERED, "time", "dates or numbers")
@@ -139,7 +139,7 @@ def _raw(stored: StoredSource, facts: StoredFacts, task: Any, wanted: Iterable[s
     if "x" in wanted and roles.is_table:
         names = {column.name for column in roles.inputs}
         others = [each.name for each in stored.opened.info.columns if each.name not in names]
-        table = making.table_of(roles.inputs, others)
+        table = making.table_of(roles.inputs, others, stored.opened.info.options.missing)
         arrays["x"] = table.spread(
             lambda column: making.values_of(columns, column), facts.num_samples
         )

@@ -112,6 +112,7 @@ class Table:
         columns: Iterable[Column],
         *,
         others: Iterable[str] = (),
+        missing: Iterable[str] = (),
         mean: Iterable[float] = (),
         sd: Iterable[float] = (),
     ) -> None:
@@ -121,11 +122,13 @@ class Table:
             columns: In the order of their numbers.
             others: Names of further columns that the data had, such as the target. They are passed
                 over.
+            missing: Texts that meant a missing value in the file that the data came from.
             mean: What is taken off each number at last; empty where nothing is standardised.
             sd: What it is divided by then.
         """
         self.columns = tuple(columns)
         self.others = tuple(others)
+        self.missing = tuple(missing)
         self.mean, self.sd = tuple(mean), tuple(sd)
 
     @classmethod
@@ -135,8 +138,8 @@ class Table:
             Column(**{name: _tuples(value) for name, value in each.items()})
             for each in description["columns"]
         ]
-        units = {name: description.get(name, ()) for name in ("mean", "sd")}
-        return cls(columns, others=description["others"], **units)
+        more = {name: description.get(name, ()) for name in ("missing", "mean", "sd")}
+        return cls(columns, others=description["others"], **more)
 
     def described(self) -> dict[str, Any]:
         """Return it as JSON has it; what is at its default is left out."""
@@ -150,7 +153,8 @@ class Table:
             for column in self.columns
         ]
         units = {"mean": list(self.mean), "sd": list(self.sd)} if self.mean else {}
-        return {"columns": columns, "others": list(self.others), **units}
+        missing = {"missing": list(self.missing)} if self.missing else {}
+        return {"columns": columns, "others": list(self.others), **missing, **units}
 
     @property
     def width(self) -> int:
@@ -182,11 +186,17 @@ class Table:
             train: Their rows of the matrix that `spread` gave.
         """
         columns = [column.fitted(block) for column, block in self._blocks(train)]
-        return Table(columns, others=self.others)
+        return Table(columns, others=self.others, missing=self.missing)
 
     def standardised(self, mean: Floats, sd: Floats) -> "Table":
         """Return the table with what takes its numbers to standardised ones."""
-        return Table(self.columns, others=self.others, mean=mean.tolist(), sd=sd.tolist())
+        return Table(
+            self.columns,
+            others=self.others,
+            missing=self.missing,
+            mean=mean.tolist(),
+            sd=sd.tolist(),
+        )
 
     def fill(self, matrix: Floats) -> None:
         """Put, in place, what stands for missing values and unseen categories."""
