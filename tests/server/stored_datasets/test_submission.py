@@ -1,9 +1,11 @@
 """Jobs that name stored data: which version they read, and what is refused."""
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf import json_format
 from tests.server.samples import SUCCEEDED, Rules, held
 from tests.server.samples import spec as built_in
 from tests.server.stored_datasets.parts import job
@@ -261,6 +263,13 @@ async def test_a_job_whose_data_go_while_it_is_checked_is_refused(
     assert "which was deleted" in found["dataset.stored.name"]
 
 
+def described(info: StoredDataset, folder: Path) -> Path:
+    """Write a description as the reader of files does."""
+    file = folder / "info.json"
+    file.write_text(json_format.MessageToJson(info, preserving_proto_field_name=True))
+    return file
+
+
 async def test_content_goes_with_the_last_name_that_refers_to_it(
     rules: Rules, tmp_path: Any
 ) -> None:
@@ -270,7 +279,7 @@ async def test_content_goes_with_the_last_name_that_refers_to_it(
     data.write_bytes(b"x" * 10)
     info = StoredDataset(digest="ab" * 32, num_samples=1)
     for name in ("one", "two"):
-        await storage.store(row_of(name, "key", info), info, data)
+        await storage.store(row_of(name, "key", info), described(info, tmp_path), data)
     folder = tmp_path / "blobs" / "datasets" / info.digest
     assert sorted(path.name for path in folder.iterdir()) == ["data.arrow", "info.json"]
     await service.delete("one", force=False)
@@ -278,7 +287,7 @@ async def test_content_goes_with_the_last_name_that_refers_to_it(
     await service.delete("two", force=False)
     assert not folder.exists()
     # And it can be stored anew.
-    await storage.store(row_of("one", "key", info), info, data)
+    await storage.store(row_of("one", "key", info), described(info, tmp_path), data)
     assert folder.exists()
 
 
@@ -302,7 +311,7 @@ async def test_content_of_a_server_that_died_is_removed(
     with monkeypatch.context() as patched:
         patched.setattr(module, "_record", dies)
         with pytest.raises(RuntimeError, match="dead"):
-            await storage.store(row_of("one", "key", info), info, data)
+            await storage.store(row_of("one", "key", info), described(info, tmp_path), data)
     assert folder.exists()
     await storage.remove_unreferenced()
     assert folder.exists(), "another server may be about to record it"
@@ -310,7 +319,7 @@ async def test_content_of_a_server_that_died_is_removed(
     with monkeypatch.context() as patched:
         patched.setattr(module, "_record", dies)
         with pytest.raises(RuntimeError, match="dead"):
-            await storage.store(row_of("one", "key", info), info, data)
+            await storage.store(row_of("one", "key", info), described(info, tmp_path), data)
     with rules.database.write() as tx:
         from sqlalchemy import update
 

@@ -20,8 +20,8 @@ from tests.worker.tracking.spools import (
 from talweg.spec import CheckpointName, job_id, parse
 from talweg.v1.jobs_pb2 import Job, Outcome
 from talweg.worker.settings import Settings
-from talweg.worker.tracking import ending
 from talweg.worker.tracking.delivery import Delivery
+from talweg.worker.tracking.job_delivery import ending
 from talweg.worker.tracking.spool import SpoolWriter
 
 

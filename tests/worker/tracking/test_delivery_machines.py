@@ -20,8 +20,8 @@ from tests.worker.tracking.spools import (
 from talweg.spec import job_id
 from talweg.v1.jobs_pb2 import Job, Outcome
 from talweg.worker.settings import Settings
-from talweg.worker.tracking import job as job_module
 from talweg.worker.tracking.delivery import Delivery
+from talweg.worker.tracking.job_delivery import job as job_module
 
 
 @pytest.fixture(autouse=True)

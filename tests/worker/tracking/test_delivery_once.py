@@ -24,8 +24,8 @@ from tests.worker.tracking.test_process import delivering
 
 from talweg.spec import job_id
 from talweg.worker.settings import Settings
-from talweg.worker.tracking import home
 from talweg.worker.tracking.delivery import Delivery
+from talweg.worker.tracking.job_delivery import home
 
 
 def test_a_run_or_a_model_whose_answer_is_lost_is_not_made_twice(

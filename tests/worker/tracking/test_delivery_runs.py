@@ -16,9 +16,9 @@ from talweg.v1.jobs_pb2 import DeleteJobRequest, TrackingRun
 from talweg.v1.workers_pb2 import Lease
 from talweg.worker.settings import Settings
 from talweg.worker.tracking.delivery import Delivery
+from talweg.worker.tracking.job_delivery.state import DeliveryState
 from talweg.worker.tracking.record import Record
 from talweg.worker.tracking.runs import RunId
-from talweg.worker.tracking.state import DeliveryState
 
 
 def test_a_lost_state_file_doubles_nothing(

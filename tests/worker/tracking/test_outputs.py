@@ -22,9 +22,9 @@ from talweg.worker.artifacts.predictor import Predictor, describe, example
 from talweg.worker.models import saved
 from talweg.worker.settings import Settings
 from talweg.worker.tracking.delivery import Delivery
+from talweg.worker.tracking.job_delivery.state import DeliveryState
 from talweg.worker.tracking.outputs import results
 from talweg.worker.tracking.spool import DIVERGENCE
-from talweg.worker.tracking.state import DeliveryState
 from talweg.worker.training.evaluation import HeldSplit, evaluate
 
 OUTPUTS = {"outputs": {"model": True, "plots": True}, "experiment": "outputs"}

@@ -20,10 +20,10 @@ from talweg.spec import job_id
 from talweg.v1.jobs_pb2 import Job, Outcome
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.settings import Settings
-from talweg.worker.tracking import ending as ending_module
-from talweg.worker.tracking import job as job_module
-from talweg.worker.tracking import other_spools
 from talweg.worker.tracking.delivery import Delivery
+from talweg.worker.tracking.job_delivery import ending as ending_module
+from talweg.worker.tracking.job_delivery import job as job_module
+from talweg.worker.tracking.job_delivery import other_spools
 from talweg.worker.tracking.spool import spool_id
 
 BACK = Outcome(state=Job.QUEUED)

@@ -15,16 +15,18 @@ _HERE = "talweg.client.cli.commands"
 _SYSTEM = f"{_HERE}.system"
 _OWN = {
     "submit": Lazy(f"{_HERE}.submit:submit", "Submit job files."),
-    "init": Lazy(f"{_HERE}.init:init", "Write a first job file for a data file."),
+    "init": Lazy(f"{_HERE}.datasets.init:init", "Write a first job file for a data file."),
     "jobs": Lazy(f"{_HERE}.jobs:jobs", "List jobs."),
     "show": Lazy(f"{_HERE}.show:show", "Show a job: state, outcome, metrics, spec."),
     "metrics": Lazy(f"{_HERE}.metrics:metrics", "Print the recorded points of metrics."),
     "open": Lazy(f"{_HERE}.open_:open_", "Open jobs in MLflow."),
     "logs": Lazy(f"{_HERE}.logs:logs", "Print the log of a job."),
     "watch": Lazy(f"{_HERE}.control:watch", "Follow jobs until they end."),
-    "get": Lazy(f"{_HERE}.get:get", "Download the files of a job."),
-    "predict": Lazy(f"{_HERE}.predict:predict", "Predict with the model of a job."),
-    "register": Lazy(f"{_HERE}.register:register", "Put a job's model into MLflow's registry."),
+    "get": Lazy(f"{_HERE}.models.get:get", "Download the files of a job."),
+    "predict": Lazy(f"{_HERE}.models.predict:predict", "Predict with the model of a job."),
+    "register": Lazy(
+        f"{_HERE}.models.register:register", "Register a job's model in MLflow."
+    ),
     "cancel": Lazy(f"{_HERE}.control:cancel", "Cancel jobs."),
     "pause": Lazy(f"{_HERE}.pausing:pause", "Pause jobs until they are resumed."),
     "resume": Lazy(f"{_HERE}.pausing:resume", "Resume paused jobs."),
@@ -34,8 +36,10 @@ _OWN = {
     "rm": Lazy(f"{_HERE}.retention:rm", "Delete ended jobs."),
     "gc": Lazy(f"{_HERE}.retention:gc", "Delete old jobs, but for the best of each experiment."),
     "compare": Lazy(f"{_HERE}.compare:compare", "Compare jobs by a metric."),
-    "data": Lazy(f"{_HERE}.data:data", "Upload data sets of your own, and look at them."),
-    "recommend": Lazy(f"{_HERE}.recommend:recommend", "Recommend losses for a task and data."),
+    "data": Lazy(f"{_HERE}.datasets.data:data", "Upload data sets of your own, and look at them."),
+    "recommend": Lazy(
+        f"{_HERE}.datasets.recommend:recommend", "Recommend losses for data."
+    ),
     "losses": Lazy(f"{_HERE}.catalogue:losses", "List the losses, or describe one."),
     "tasks": Lazy(f"{_HERE}.catalogue:tasks", "List the tasks, or describe one."),
     "models": Lazy(f"{_HERE}.catalogue:models", "List the models, or describe one."),

@@ -16,6 +16,7 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.errors import WorkerError
 from talweg.worker.tracking.attempts import SpooledAttempt
 from talweg.worker.tracking.errors import TrackingBusyError, TrackingError, translated, uploading
+from talweg.worker.tracking.job_delivery.state import DeliveryState
 from talweg.worker.tracking.outputs import artifacts
 from talweg.worker.tracking.outputs.evidence import send_evidence
 from talweg.worker.tracking.outputs.labels import model_name, model_params
@@ -35,7 +36,6 @@ from talweg.worker.tracking.spool import (
     now_ms,
     table_file,
 )
-from talweg.worker.tracking.state import DeliveryState
 
 WEIGHTS_FOLDER = "weights"
 

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from talweg.v1.workers_pb2 import ReportDeliveryResponse
+from talweg.worker.tracking.job_delivery.state import DeliveryState
 from talweg.worker.tracking.record import Record
 from talweg.worker.tracking.spool import now_ms
-from talweg.worker.tracking.state import DeliveryState
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0
 _ANY = 2**32 - 1

@@ -24,7 +24,7 @@ from talweg.v1.recommendations_pb2 import LossRecommendation, ProblemFacts, Reco
 from talweg.v1.spec_pb2 import JobSpec
 
 if TYPE_CHECKING:
-    from talweg.client.cli.commands.measure import Look
+    from talweg.client.cli.commands.datasets.measure import Look
 
 _FLAG = spec.fields.Type.FLAG.value
 _CHOICE = "one of"
@@ -89,7 +89,7 @@ def recommend(
     if target is not None and data is None:
         raise click.UsageError("--target needs --data NAME, a stored data set")
     if data is not None:
-        from talweg.client.cli.commands import measure
+        from talweg.client.cli.commands.datasets import measure
 
         to_facts(None, named)  # Invalid facts are refused before the data are read.
         look = measure.look(session, data, task, target)
@@ -148,7 +148,7 @@ def _print_json(
 ) -> None:
     value = spec.to_dict(response)
     if look is not None:
-        from talweg.client.cli.commands import measure
+        from talweg.client.cli.commands.datasets import measure
 
         value = {"task": look.task, "measured": measure.as_json(look, named), **value}
     print_json(value)
@@ -166,7 +166,7 @@ def _print_yaml(
         part.task.CopyFrom(chosen.task)
     texts = [chosen.reason, chosen.caution, _for_evaluate(chosen)]
     if look is not None:
-        from talweg.client.cli.commands import measure
+        from talweg.client.cli.commands.datasets import measure
 
         if not chosen.only_evaluated:
             # With the parameters of the task, the split and the preprocessing.
@@ -201,7 +201,7 @@ def _print_table(
         table.add_row(str(index + 1), Text(spec.label(each.loss)), Text("\n".join(why)))
     out = console()
     if look is not None:
-        from talweg.client.cli.commands import measure
+        from talweg.client.cli.commands.datasets import measure
 
         for line in measure.lines(look, named):
             out.print(Text(line))

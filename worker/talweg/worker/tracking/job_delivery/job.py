@@ -14,16 +14,19 @@ from talweg.spec.states import has_ended
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.storage.leftovers import remove_leftovers
 from talweg.worker.tracking.attempts import SpooledAttempt
-from talweg.worker.tracking.ending import Ending, EndQuery
 from talweg.worker.tracking.errors import (
     RefusedError,
     RunGoneError,
     TrackingAwayError,
     TrackingBusyError,
 )
-from talweg.worker.tracking.home import close_surplus, ensure_run
-from talweg.worker.tracking.other_spools import OtherSpools, Turn
-from talweg.worker.tracking.outputs.labels import NOTE_TAG, description, job_tags, parameters
+from talweg.worker.tracking.job_delivery.ending import Ending, EndQuery
+from talweg.worker.tracking.job_delivery.home import close_surplus, ensure_run
+from talweg.worker.tracking.job_delivery.other_spools import OtherSpools, Turn
+from talweg.worker.tracking.job_delivery.points import PointSender
+from talweg.worker.tracking.job_delivery.state import DeliveryState
+from talweg.worker.tracking.job_delivery.stored_files import StoredFiles
+from talweg.worker.tracking.outputs.labels import NOTE_TAG, description
 from talweg.worker.tracking.outputs.results import (
     send_diagnoses,
     send_outputs,
@@ -33,8 +36,6 @@ from talweg.worker.tracking.outputs.views import shared_view
 from talweg.worker.tracking.record import Record
 from talweg.worker.tracking.runs import RunId, Runs, longest_call_seconds
 from talweg.worker.tracking.spool import Point, attempts, now_ms
-from talweg.worker.tracking.state import DeliveryState
-from talweg.worker.tracking.stored_files import StoredFiles
 
 # Whoever wrote something so short a time ago holds the job's lease.
 _FRESH_MS = 2_000
@@ -81,6 +82,7 @@ class JobDelivery:
         self._spec: JobSpec | None = None
         self._end_query = EndQuery(self.job_id, record)
         self._overtaken: set[int] = set()
+        self._points = PointSender(self.job_id, runs, state=lambda: self._state)
         self._others = OtherSpools(
             self.job_id,
             record,
@@ -154,7 +156,9 @@ class JobDelivery:
             )  # fmt: skip
             if not self._may_begin(attempt):
                 return False
-            if self._is_overtaken(attempt, points) or not self._send_batch(attempt, spec, points):
+            if self._is_overtaken(attempt, points) or not self._points.send(
+                attempt, spec, points, is_overtaken=self._is_overtaken
+            ):
                 log.info("%s: attempt %s is kept until its job has ended", self.job_id, key)
                 self._overtaken.add(attempt.number)
                 break
@@ -190,28 +194,6 @@ class JobDelivery:
         job = self._record.job(self.job_id)
         return job is not None and job.attempt > attempt.number
 
-    def _send_leftovers(self) -> None:
-        """Send what overtaken attempts know, and nobody else has told of."""
-        delivered_steps: dict[str, set[int]] = {}
-        for number in sorted(self._overtaken):
-            attempt = self._attempts[number]
-            for points, offset in attempt.unsent(self._sent_of(attempt)):
-                fresh: list[Point] = []
-                for step, at, values in points:
-                    for name in values.keys() - delivered_steps.keys():
-                        delivered_steps[name] = self._runs.steps(self._state.run_id, name)
-                    new_values = {
-                        name: v for name, v in values.items() if step not in delivered_steps[name]
-                    }
-                    if new_values:
-                        fresh.append((step, at, new_values))
-                self._log(points=fresh, params={}, tags={})
-                for step, _, values in fresh:
-                    for name in values:
-                        delivered_steps[name].add(step)
-                self._state.offsets[str(number)] = offset
-                self._save()
-
     def _may_begin(self, attempt: SpooledAttempt) -> bool:
         """Return whether an attempt may be told of, after one that another machine tells of.
 
@@ -227,64 +209,6 @@ class JobDelivery:
             return False
         self._state.high_water |= self._runs.high_water(self._state.run_id)
         return True
-
-    def _send_batch(self, attempt: SpooledAttempt, spec: JobSpec, points: list[Point]) -> bool:
-        """Send some points and what else is new; whether all of it, to the last call."""
-        high = dict(self._state.high_water)
-        fresh: list[Point] = []
-        for step, at, values in points:
-            new_values = {name: v for name, v in values.items() if step > high.get(name, -1)}
-            high.update(dict.fromkeys(new_values, step))
-            if new_values:
-                fresh.append((step, at, new_values))
-        params = {} if "params" in self._state.done else parameters(spec)
-        if "computed" not in self._state.done:
-            params |= attempt.computed
-        tags = self._changed_tags({**job_tags(spec), **attempt.tags})
-        if not self._log(
-            points=fresh,
-            params=params,
-            tags=tags,
-            may_go_on=lambda: not self._is_overtaken(attempt, points),
-        ):
-            return False
-        self._state.high_water = high
-        self._state.tags |= tags
-        for name, sent in (("params", True), ("computed", bool(attempt.computed))):
-            if sent and name not in self._state.done:
-                self._state.done.append(name)
-        return True
-
-    def _log(
-        self,
-        *,
-        points: list[Point],
-        params: dict[str, str],
-        tags: dict[str, str],
-        may_go_on: Callable[[], bool] = lambda: True,
-    ) -> bool:
-        """Send all in one call; where MLflow refuses it, send each part alone."""
-        run_id = self._state.run_id
-        try:
-            return self._runs.log(
-                run_id, points=points, params=params, tags=tags, may_go_on=may_go_on
-            )
-        except RefusedError as exc:
-            log.error("%s: MLflow refuses some of its results: %s", self.job_id, exc)
-        for point in points:
-            if not may_go_on():
-                return False
-            with suppress(RefusedError):
-                self._runs.log(run_id, points=[point])
-        for name, value in params.items():
-            with suppress(RefusedError):
-                self._runs.log(run_id, params={name: value})
-        with suppress(RefusedError):
-            self._runs.log(run_id, tags=tags)
-        return True
-
-    def _changed_tags(self, tags: Mapping[str, str]) -> dict[str, str]:
-        return {name: text for name, text in tags.items() if self._state.tags.get(name) != text}
 
     def _describe(self, attempt: SpooledAttempt, spec: JobSpec) -> None:
         data = attempt.data
@@ -342,7 +266,8 @@ class JobDelivery:
             return False
         if self._overtaken and not self._others.are_later_delivered(max(self._attempts)):
             return False
-        self._send_leftovers()
+        overtaken = [self._attempts[number] for number in sorted(self._overtaken)]
+        self._points.send_leftovers(overtaken, sent_of=self._sent_of, save=self._save)
         is_here = ending.attempt in self._attempts
         if is_here and self._state.run_id:
             self._send_files(self._attempts[ending.attempt])
@@ -454,7 +379,7 @@ class JobDelivery:
 
     def _close_run(self, ending: Ending) -> None:
         tags = {**ending.tags, NOTE_TAG: self._description(ending)}
-        if changed := self._changed_tags(tags):
+        if changed := self._points.changed_tags(tags):
             self._runs.log(self._state.run_id, tags=changed)
         self._runs.close(self._state.run_id, status=ending.status, end_ms=ending.time_ms)
 

@@ -12,11 +12,11 @@ from typing import Any
 from talweg.spec import display_name, kind, label
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tracking.errors import RefusedError, RunGoneError
+from talweg.worker.tracking.job_delivery.state import DeliveryState
 from talweg.worker.tracking.outputs.views import LOSS_LABEL_TAG
 from talweg.worker.tracking.record import Record
 from talweg.worker.tracking.runs import JOB_TAG, RunId, Runs
 from talweg.worker.tracking.spool import now_ms
-from talweg.worker.tracking.state import DeliveryState
 
 # How long MLflow may work on a request whose caller has left, once it answers others again. It
 # waits up to 20 s for a SQLite database that somebody has locked.

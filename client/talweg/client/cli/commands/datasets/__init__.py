@@ -1,0 +1,1 @@
+"""Data of users, job files for them, and losses that suit them."""

@@ -1,0 +1,1 @@
+"""What a trained job leaves: files, predictions, a registered model."""

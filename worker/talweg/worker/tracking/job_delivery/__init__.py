@@ -1,0 +1,1 @@
+"""One job's results on their way to MLflow, and to the blob store."""
