@@ -76,6 +76,14 @@ def service(request: pytest.FixtureRequest) -> Iterator[FaultyServer | Server]:
 
 
 @pytest.fixture
+def store(service: FaultyServer | Server) -> Path:
+    """The folder that is the blob store of the service."""
+    return Path(
+        service.blobs if isinstance(service, FaultyServer) else service.env["TALWEG_BLOBS"]
+    )
+
+
+@pytest.fixture
 def client(service: FaultyServer | Server) -> Iterator[Client]:
     """A client of the service."""
     with Client(service.address) as client:

@@ -1,14 +1,16 @@
 """`talweg rm` and `talweg gc`."""
 
 import io
+import os
+from pathlib import Path
 
 import pytest
 from tests.client.commands import Talweg
 from tests.client.samples import sample
 from tests.client.worker import Worker
 
+from talweg.blobs import Blobs
 from talweg.client import Client, FailedPrecondition, NotFound
-from talweg.v1.workers_pb2 import ReportFoldersRequest
 
 
 def ended(client: Client, worker: Worker, value: float, experiment: str) -> str:
@@ -57,11 +59,10 @@ def test_gc_lists_before_it_deletes(talweg: Talweg, client: Client, worker: Work
 
 
 def test_folders_of_forgotten_jobs_are_listed_before_they_are_removed(
-    talweg: Talweg, client: Client, worker: Worker
+    talweg: Talweg, client: Client, store: Path
 ) -> None:
-    folder = ReportFoldersRequest.Folder(job="jobs/forgottenjob", bytes=2_500_000)
-    folder.write_time.FromSeconds(1_600_000_000)
-    worker.stub.ReportFolders(ReportFoldersRequest(folders=[folder]))
+    Blobs(str(store)).write("jobs/forgottenjob/model/b", bytes(2_500_000))
+    os.utime(store / "jobs/forgottenjob/model/b", (1_600_000_000, 1_600_000_000))
     arguments = ("gc", "--unknown-folders", "--older-than", "30d")
     done = talweg(*arguments, "--dry-run")
     assert done.out.startswith("jobs/forgottenjob  2.5 MB  last written ")

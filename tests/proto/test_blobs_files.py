@@ -1,5 +1,6 @@
 """Blobs from files and to files, and parts of them."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,20 @@ def test_no_path_leads_out(blobs: Blobs, tmp_path: Path) -> None:
 def test_a_folders_files_are_on_this_machine(tmp_path: Path) -> None:
     assert Blobs(str(tmp_path)).local("a/b") == tmp_path / "a" / "b"
     assert Blobs("memory://x").local("a/b") is None
+
+
+def test_the_last_write_is_that_of_the_newest_file(tmp_path: Path) -> None:
+    blobs = Blobs(str(tmp_path))
+    assert blobs.last_write("jobs/none") is None
+    blobs.write("jobs/a/model/old", b"1")
+    blobs.write("jobs/a/checkpoints/new", b"22")
+    for path, seconds in (("jobs/a/model/old", 1e9), ("jobs/a/checkpoints/new", 1.5e9)):
+        os.utime(tmp_path / path, (seconds, seconds))
+    written = blobs.last_write("jobs/a")
+    assert written is not None
+    assert (written[0].timestamp(), written[1]) == (1.5e9, 3)
+    (tmp_path / "jobs" / "empty").mkdir()
+    os.utime(tmp_path / "jobs" / "empty", (1e9, 1e9))
+    empty = blobs.last_write("jobs/empty")
+    assert empty is not None
+    assert (empty[0].timestamp(), empty[1]) == (1e9, 0)

@@ -1961,7 +1961,7 @@ class CollectJobsRequest(_message.Message):
     """Only return what would be deleted."""
     unknown_folders: _builtins.bool
     """Instead of jobs, delete folders of the blob store whose jobs are not in the record, and to which
-    no job in it refers. Their age is that of the file in them that was written last. Neither `keep`
+    no job in it refers. UNAVAILABLE while the store does not answer. Their age is that of the file in them that was written last. Neither `keep`
     nor `filter` applies.
     """
     @_builtins.property
@@ -2060,8 +2060,8 @@ class CollectJobsResponse(_message.Message):
 
     @_builtins.property
     def folders(self) -> _containers.RepeatedCompositeFieldContainer[Global___CollectJobsResponse.Folder]:
-        """With unknown_folders: the folders, the oldest first, as a worker listed them within the last
-        hour. A worker removes them. Call again while there are 1,000.
+        """With unknown_folders: the folders, the oldest first. A worker removes them. Call again while
+        there are 1,000.
         """
 
     def __init__(

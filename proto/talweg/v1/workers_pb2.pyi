@@ -7,7 +7,6 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
-from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from talweg.v1 import jobs_pb2 as _jobs_pb2
 from talweg.v1 import spec_pb2 as _spec_pb2
@@ -527,78 +526,6 @@ class ReportDeliveryResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReportDeliveryResponse: _TypeAlias = ReportDeliveryResponse  # noqa: Y015
-
-@_typing.final
-class ReportFoldersRequest(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    @_typing.final
-    class Folder(_message.Message):
-        DESCRIPTOR: _descriptor.Descriptor
-
-        JOB_FIELD_NUMBER: _builtins.int
-        WRITE_TIME_FIELD_NUMBER: _builtins.int
-        BYTES_FIELD_NUMBER: _builtins.int
-        job: _builtins.str
-        """jobs/{id}, the folder's path in the blob store."""
-        bytes: _builtins.int
-        """Size of all files."""
-        @_builtins.property
-        def write_time(self) -> _timestamp_pb2.Timestamp:
-            """When a file in it was last written."""
-
-        def __init__(
-            self,
-            *,
-            job: _builtins.str = ...,
-            write_time: _timestamp_pb2.Timestamp | None = ...,
-            bytes: _builtins.int = ...,
-        ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["write_time", b"write_time"]  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "job", b"job", "write_time", b"write_time"]  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-    FOLDERS_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def folders(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReportFoldersRequest.Folder]:
-        """At most 1,000."""
-
-    def __init__(
-        self,
-        *,
-        folders: _abc.Iterable[Global___ReportFoldersRequest.Folder] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["folders", b"folders"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ReportFoldersRequest: _TypeAlias = ReportFoldersRequest  # noqa: Y015
-
-@_typing.final
-class ReportFoldersResponse(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    UNKNOWN_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def unknown(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of those whose jobs are unknown."""
-
-    def __init__(
-        self,
-        *,
-        unknown: _abc.Iterable[_builtins.str] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["unknown", b"unknown"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ReportFoldersResponse: _TypeAlias = ReportFoldersResponse  # noqa: Y015
 
 @_typing.final
 class ListRemovalsRequest(_message.Message):

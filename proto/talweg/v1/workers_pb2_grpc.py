@@ -64,11 +64,6 @@ class WorkerServiceStub:
                 request_serializer=talweg_dot_v1_dot_workers__pb2.ReportDeliveryRequest.SerializeToString,
                 response_deserializer=talweg_dot_v1_dot_workers__pb2.ReportDeliveryResponse.FromString,
                 _registered_method=True)
-        self.ReportFolders = channel.unary_unary(
-                '/talweg.v1.WorkerService/ReportFolders',
-                request_serializer=talweg_dot_v1_dot_workers__pb2.ReportFoldersRequest.SerializeToString,
-                response_deserializer=talweg_dot_v1_dot_workers__pb2.ReportFoldersResponse.FromString,
-                _registered_method=True)
         self.ListRemovals = channel.unary_unary(
                 '/talweg.v1.WorkerService/ListRemovals',
                 request_serializer=talweg_dot_v1_dot_workers__pb2.ListRemovalsRequest.SerializeToString,
@@ -128,14 +123,6 @@ class WorkerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ReportFolders(self, request, context):
-        """Returns which of the folders belong to no job of the record and to none that it refers to. Those
-        whose write_time is set are noted: CollectJobs lists and removes them by age.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
     def ListRemovals(self, request, context):
         """Returns deleted jobs whose files and runs are still to be removed, the oldest first. Removing them
         twice does no harm, so nobody claims them.
@@ -178,11 +165,6 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     servicer.ReportDelivery,
                     request_deserializer=talweg_dot_v1_dot_workers__pb2.ReportDeliveryRequest.FromString,
                     response_serializer=talweg_dot_v1_dot_workers__pb2.ReportDeliveryResponse.SerializeToString,
-            ),
-            'ReportFolders': grpc.unary_unary_rpc_method_handler(
-                    servicer.ReportFolders,
-                    request_deserializer=talweg_dot_v1_dot_workers__pb2.ReportFoldersRequest.FromString,
-                    response_serializer=talweg_dot_v1_dot_workers__pb2.ReportFoldersResponse.SerializeToString,
             ),
             'ListRemovals': grpc.unary_unary_rpc_method_handler(
                     servicer.ListRemovals,
@@ -335,33 +317,6 @@ class WorkerService:
             '/talweg.v1.WorkerService/ReportDelivery',
             talweg_dot_v1_dot_workers__pb2.ReportDeliveryRequest.SerializeToString,
             talweg_dot_v1_dot_workers__pb2.ReportDeliveryResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ReportFolders(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/talweg.v1.WorkerService/ReportFolders',
-            talweg_dot_v1_dot_workers__pb2.ReportFoldersRequest.SerializeToString,
-            talweg_dot_v1_dot_workers__pb2.ReportFoldersResponse.FromString,
             options,
             channel_credentials,
             insecure,

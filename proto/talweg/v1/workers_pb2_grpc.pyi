@@ -55,10 +55,6 @@ class WorkerServiceStub:
     """Says how much of a job one spool has delivered to MLflow, and returns what other spools still hold.
     Needs no lease.
     """
-    ReportFolders: _grpc.UnaryUnaryMultiCallable[_workers_pb2.ReportFoldersRequest, _workers_pb2.ReportFoldersResponse]
-    """Returns which of the folders belong to no job of the record and to none that it refers to. Those
-    whose write_time is set are noted: CollectJobs lists and removes them by age.
-    """
     ListRemovals: _grpc.UnaryUnaryMultiCallable[_workers_pb2.ListRemovalsRequest, _workers_pb2.ListRemovalsResponse]
     """Returns deleted jobs whose files and runs are still to be removed, the oldest first. Removing them
     twice does no harm, so nobody claims them.
@@ -92,10 +88,6 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     ReportDelivery: _aio.UnaryUnaryMultiCallable[_workers_pb2.ReportDeliveryRequest, _workers_pb2.ReportDeliveryResponse]  # type: ignore[assignment]
     """Says how much of a job one spool has delivered to MLflow, and returns what other spools still hold.
     Needs no lease.
-    """
-    ReportFolders: _aio.UnaryUnaryMultiCallable[_workers_pb2.ReportFoldersRequest, _workers_pb2.ReportFoldersResponse]  # type: ignore[assignment]
-    """Returns which of the folders belong to no job of the record and to none that it refers to. Those
-    whose write_time is set are noted: CollectJobs lists and removes them by age.
     """
     ListRemovals: _aio.UnaryUnaryMultiCallable[_workers_pb2.ListRemovalsRequest, _workers_pb2.ListRemovalsResponse]  # type: ignore[assignment]
     """Returns deleted jobs whose files and runs are still to be removed, the oldest first. Removing them
@@ -157,16 +149,6 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_workers_pb2.ReportDeliveryResponse, _abc.Awaitable[_workers_pb2.ReportDeliveryResponse]]:
         """Says how much of a job one spool has delivered to MLflow, and returns what other spools still hold.
         Needs no lease.
-        """
-
-    @_abc_1.abstractmethod
-    def ReportFolders(
-        self,
-        request: _workers_pb2.ReportFoldersRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_workers_pb2.ReportFoldersResponse, _abc.Awaitable[_workers_pb2.ReportFoldersResponse]]:
-        """Returns which of the folders belong to no job of the record and to none that it refers to. Those
-        whose write_time is set are noted: CollectJobs lists and removes them by age.
         """
 
     @_abc_1.abstractmethod

@@ -215,6 +215,7 @@ class Server:
                     pausing=PauseService(database),
                     deletion=deletion,
                     collection=self._collection,
+                    folders=FolderService(database, self._settings.blobs),
                 )
             ),
             self._grpc,
@@ -225,9 +226,7 @@ class Server:
             max_lost_attempts=self._settings.max_lost_attempts,
         )
         tracking = TrackingService(database)
-        add_WorkerServiceServicer_to_server(
-            WorkerServicer(leases, tracking, deletion, FolderService(database)), self._grpc
-        )
+        add_WorkerServiceServicer_to_server(WorkerServicer(leases, tracking, deletion), self._grpc)
         add_SystemServiceServicer_to_server(
             SystemServicer(StatusService(database, self._presence, tracking)), self._grpc
         )

@@ -24,9 +24,7 @@ _OWN = {
     "watch": Lazy(f"{_HERE}.control:watch", "Follow jobs until they end."),
     "get": Lazy(f"{_HERE}.models.get:get", "Download the files of a job."),
     "predict": Lazy(f"{_HERE}.models.predict:predict", "Predict with the model of a job."),
-    "register": Lazy(
-        f"{_HERE}.models.register:register", "Register a job's model in MLflow."
-    ),
+    "register": Lazy(f"{_HERE}.models.register:register", "Register a job's model in MLflow."),
     "cancel": Lazy(f"{_HERE}.control:cancel", "Cancel jobs."),
     "pause": Lazy(f"{_HERE}.pausing:pause", "Pause jobs until they are resumed."),
     "resume": Lazy(f"{_HERE}.pausing:resume", "Resume paused jobs."),
@@ -37,9 +35,7 @@ _OWN = {
     "gc": Lazy(f"{_HERE}.retention:gc", "Delete old jobs, but for the best of each experiment."),
     "compare": Lazy(f"{_HERE}.compare:compare", "Compare jobs by a metric."),
     "data": Lazy(f"{_HERE}.datasets.data:data", "Upload data sets of your own, and look at them."),
-    "recommend": Lazy(
-        f"{_HERE}.datasets.recommend:recommend", "Recommend losses for data."
-    ),
+    "recommend": Lazy(f"{_HERE}.datasets.recommend:recommend", "Recommend losses for data."),
     "losses": Lazy(f"{_HERE}.catalogue:losses", "List the losses, or describe one."),
     "tasks": Lazy(f"{_HERE}.catalogue:tasks", "List the tasks, or describe one."),
     "models": Lazy(f"{_HERE}.catalogue:models", "List the models, or describe one."),

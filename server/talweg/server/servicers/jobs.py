@@ -20,10 +20,10 @@ from talweg.server.services.jobs import JobService
 from talweg.server.services.pausing import PauseService
 from talweg.server.services.retention.collection import CollectionService
 from talweg.server.services.retention.deletion import DeletionService
+from talweg.server.services.retention.folders import FolderService, UnknownFolder
 from talweg.server.services.submission.submit import Submission, SubmissionService
 from talweg.server.services.watching import WatchService
 from talweg.server.store.clock import to_timestamp
-from talweg.server.store.folders import UnknownFolder
 from talweg.server.store.rows import JobRow
 from talweg.spec import display_name, job_name
 from talweg.v1 import jobs_pb2 as pb
@@ -56,6 +56,7 @@ class JobServices:
     """Deletes them."""
 
     collection: CollectionService
+    folders: FolderService
     """Deletes old ones."""
 
 
@@ -198,7 +199,7 @@ class JobServicer(JobServiceServicer):
             raise InvalidRequest.of("keep", f"must be BEST, LAST or NONE, but got {request.keep}")
         older_than = duration_value(request.older_than, field="older_than")
         if request.unknown_folders:
-            folders = await self._services.collection.collect_folders(
+            folders = await self._services.folders.collect(
                 older_than=older_than, validate_only=request.validate_only
             )
             return pb.CollectJobsResponse(folders=map(_folder, folders))

@@ -8,7 +8,6 @@ from talweg.server.services.attempts.leases import LeaseClaim, LeaseService, Pau
 from talweg.server.services.attempts.reports import Report
 from talweg.server.services.attempts.tracking import TrackingService
 from talweg.server.services.retention.deletion import DeletionService
-from talweg.server.services.retention.folders import FolderService
 from talweg.server.store.rows import JobRow
 from talweg.spec import job_name
 from talweg.v1 import workers_pb2 as pb
@@ -23,7 +22,6 @@ class WorkerServicer(WorkerServiceServicer):
         leases: LeaseService,
         tracking: TrackingService,
         deletion: DeletionService,
-        folders: FolderService,
     ) -> None:
         """Keep the services.
 
@@ -31,12 +29,10 @@ class WorkerServicer(WorkerServiceServicer):
             leases: Hands out jobs.
             tracking: Keeps each job's run.
             deletion: Knows which jobs were deleted.
-            folders: Knows which folders of the blob store belong to no job.
         """
         self._leases = leases
         self._tracking = tracking
         self._deletion = deletion
-        self._folders = folders
         self._time_to_live = Duration()
         self._time_to_live.FromTimedelta(leases.lease)
 
@@ -95,19 +91,6 @@ class WorkerServicer(WorkerServiceServicer):
             unknown_attempt=state.unknown_attempt,
             holds_latest=state.holds_latest,
         )
-
-    async def ReportFolders(  # noqa: D102
-        self, request: pb.ReportFoldersRequest, context: Any
-    ) -> pb.ReportFoldersResponse:
-        folders = [
-            (
-                each.job,
-                each.write_time.ToMicroseconds() if each.HasField("write_time") else None,
-                each.bytes,
-            )
-            for each in request.folders
-        ]
-        return pb.ReportFoldersResponse(unknown=await self._folders.report(folders))
 
     async def ListRemovals(  # noqa: D102
         self, request: pb.ListRemovalsRequest, context: Any

@@ -106,16 +106,6 @@ removals = Table(
     Column("time", BigInteger, nullable=False),
 )
 
-unknown_folders = Table(
-    "unknown_folders",
-    metadata,
-    # A folder in the blob store that is named after no job of the record, as a worker found it.
-    Column("id", String, primary_key=True),
-    # When a file in it was last written.
-    Column("write_time", BigInteger, nullable=False),
-    Column("bytes", BigInteger, nullable=False),
-)
-
 stored_datasets = _table(StoredDatasetRow, "stored_datasets")
 Index("stored_datasets_by_name", stored_datasets.c.name, stored_datasets.c.digest, unique=True)
 Index("stored_datasets_by_digest", stored_datasets.c.digest)

@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -17,7 +16,6 @@ from talweg.worker.settings import Settings
 from talweg.worker.tracking import spool
 from talweg.worker.tracking.backends.backend import Backend, HttpBackend
 from talweg.worker.tracking.errors import TrackingAwayError, TrackingError
-from talweg.worker.tracking.folders import UnknownFolders
 from talweg.worker.tracking.job_delivery.job import TRASH_PREFIX, JobDelivery
 from talweg.worker.tracking.outputs.results import NotYetError
 from talweg.worker.tracking.record import Record
@@ -26,7 +24,6 @@ from talweg.worker.tracking.runs import Runs
 
 _PERIOD = 1.0
 _REMOVALS_PERIOD = 5.0
-_FOLDERS_PERIOD = 3600.0
 _LONGEST_PAUSE = 5.0
 _LONGEST_ROUND = 5.0
 _LONGEST_JOB_PAUSE = 60.0
@@ -55,8 +52,6 @@ class Delivery:
         self._record = Record(Channel(settings.address))
         self._removals = Removals(self._record, self._runs, settings.blobs)
         self._removals_at = 0.0
-        self._folders = UnknownFolders(self._record, settings.blobs)
-        self._folders_at = 0.0
         self._threads = ThreadPoolExecutor(backend.num_at_once, thread_name_prefix="job")
         self._num_at_once = backend.num_at_once
         self._under_way: dict[Future[bool], Path] = {}
@@ -76,7 +71,6 @@ class Delivery:
         while True:
             time.sleep(self.deliver(patience=_PERIOD))
             self._remove_deleted()
-            self._report_folders()
 
     def _remove_deleted(self) -> None:
         """Remove what deleted jobs have left, every few seconds."""
@@ -87,20 +81,6 @@ class Delivery:
             self._removals.carry_out()
         except (TrackingError, ServerAwayError, grpc.RpcError) as exc:
             log.info("deleted jobs keep their files for now: %s", exc)
-
-    def _report_folders(self) -> None:
-        """Tell the server once an hour which folders of the blob store belong to no job."""
-        if time.monotonic() < self._folders_at:
-            return
-        self._folders_at = time.monotonic() + _FOLDERS_PERIOD
-        # A large store takes long, and results must not wait for it.
-        threading.Thread(target=self._list_folders, name="folders", daemon=True).start()
-
-    def _list_folders(self) -> None:
-        try:
-            self._folders.report()
-        except (ServerAwayError, grpc.RpcError) as exc:
-            log.info("the blob store is not looked through for now: %s", exc)
 
     def close(self, *, patience: float) -> None:
         """Begin nothing more, and wait for what is under way.

@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections.abc import Sequence
 
 import grpc
 
@@ -14,7 +13,6 @@ from talweg.v1.workers_pb2 import (
     Removal,
     ReportDeliveryRequest,
     ReportDeliveryResponse,
-    ReportFoldersRequest,
     SetTrackingRunRequest,
 )
 from talweg.worker.channels import Channel, call
@@ -64,24 +62,6 @@ class Record:
                 return []
             raise
         return list(response.removals)
-
-    def unknown_folders(self, folders: Sequence[ReportFoldersRequest.Folder]) -> list[str]:
-        """Return the names of those folders whose jobs are unknown; none by an older server.
-
-        Args:
-            folders: Up to 1,000. The server notes the unknown ones that have a time.
-        """
-        try:
-            response = call(
-                self._channel.workers.ReportFolders,
-                ReportFoldersRequest(folders=folders),
-                until=time.monotonic() + _PATIENCE,
-            )
-        except grpc.RpcError as exc:
-            if exc.code() == grpc.StatusCode.UNIMPLEMENTED:
-                return []
-            raise
-        return list(response.unknown)
 
     def report_delivery(
         self, job_id: str, *, spool: str, attempt: int

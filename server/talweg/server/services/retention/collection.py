@@ -8,15 +8,15 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, select
 
-from talweg.server.errors import DatabaseUnavailable, InvalidRequest
+from talweg.server.errors import DatabaseUnavailable
 from talweg.server.filters import parse_filter
 from talweg.server.queueing.outage import Outage
 from talweg.server.services.comparison.results import results
+from talweg.server.services.retention.ages import check_age
 from talweg.server.services.retention.deletion import is_on_its_way
-from talweg.server.store import folders, jobs, listing, removals
+from talweg.server.store import jobs, listing, removals
 from talweg.server.store.clock import current_time, microseconds
 from talweg.server.store.database import Database, Transaction
-from talweg.server.store.folders import UnknownFolder
 from talweg.server.store.listing import Condition, OrderKey
 from talweg.server.store.rows import JobRow
 from talweg.v1.jobs_pb2 import CollectJobsRequest, Job
@@ -24,7 +24,6 @@ from talweg.v1.options_pb2 import Goal
 
 MOST_AT_ONCE = 1000
 """At most so many jobs go in one transaction."""
-_MAX_AGE = timedelta(days=36_500)
 _PERIOD = timedelta(minutes=10)
 
 log = logging.getLogger(__name__)
@@ -77,31 +76,11 @@ class CollectionService:
             BadFilter: The filter cannot be read.
             InvalidRequest: An argument is out of bounds.
         """
-        _check_age(older_than)
+        check_age(older_than)
         where = parse_filter(filter)
         if validate_only:
             return await self._database.reading(_chosen, older_than, keep, where)
         return await self._database.writing(_collect, older_than, keep, where)
-
-    async def collect_folders(
-        self, *, older_than: timedelta, validate_only: bool = False
-    ) -> Sequence[UnknownFolder]:
-        """Have workers remove folders of the blob store that belong to no job.
-
-        Args:
-            older_than: How long ago a file in them was written last, at least.
-            validate_only: Only say which would be removed.
-
-        Returns:
-            The folders, the oldest first.
-
-        Raises:
-            InvalidRequest: The age is out of bounds.
-        """
-        _check_age(older_than)
-        if validate_only:
-            return await self._database.reading(_old_folders, older_than)
-        return await self._database.writing(_collect_folders, older_than)
 
     async def run(self) -> None:
         """Apply the server's policy now and then, until cancelled."""
@@ -120,24 +99,6 @@ class CollectionService:
                 outage.passed()
                 if collected.rows:
                     log.info("deleted %d jobs by TALWEG_KEEP_DAYS", len(collected.rows))
-
-
-def _check_age(older_than: timedelta) -> None:
-    if not timedelta(0) <= older_than <= _MAX_AGE:
-        raise InvalidRequest.of(
-            "older_than", f"must be >= 0 s and <= {_MAX_AGE.days} days, but got {older_than}"
-        )
-
-
-def _old_folders(connection: Connection, older_than: timedelta) -> list[UnknownFolder]:
-    now: int = connection.scalar(select(current_time())) or 0
-    return folders.written_before(connection, now - microseconds(older_than), MOST_AT_ONCE)
-
-
-def _collect_folders(tx: Transaction, older_than: timedelta) -> list[UnknownFolder]:
-    old = _old_folders(tx.connection, older_than)
-    folders.remove(tx, old)
-    return old
 
 
 def _collect(

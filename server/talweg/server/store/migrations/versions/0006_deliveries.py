@@ -1,4 +1,4 @@
-"""Which spools hold a job's results, and folders in the blob store that belong to no job."""
+"""Which spools hold a job's results."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,15 +10,9 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the columns, and make the table."""
+    """Add the columns."""
     op.add_column("attempts", sa.Column("spool", sa.String))
     op.add_column(
         "attempts",
         sa.Column("delivered", sa.Boolean, nullable=False, server_default=sa.false()),
-    )
-    op.create_table(
-        "unknown_folders",
-        sa.Column("id", sa.String, primary_key=True),
-        sa.Column("write_time", sa.BigInteger, nullable=False),
-        sa.Column("bytes", sa.BigInteger, nullable=False),
     )
