@@ -127,6 +127,7 @@ def kill(up: Upped, service: str) -> None:
     pid = up.pid(service)
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: up.pid(service) != pid, timeout=20, what=f"{service} started again")
+    up.wait_for(service)
 
 
 @pytest.mark.parametrize("service", ["worker-0", "server", "broker"])

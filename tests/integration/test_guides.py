@@ -6,28 +6,43 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from sklearn.datasets import load_diabetes
 from tests._parts import wait_until
 from tests.integration.stack import Stack
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def code(page: str) -> str:
-    blocks = re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text(), re.M | re.S)
-    assert blocks
-    return "\n".join(blocks)
+def blocks(page: str) -> list[str]:
+    found = re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text(), re.M | re.S)
+    assert found
+    return found
 
 
 def test_the_session_of_the_client_guide_and_the_prediction_of_the_results_page(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    stack: Stack,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("TALWEG_ADDRESS", stack.address)
+    monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
-    exec(compile(code("client.md"), "client.md", "exec"), names)
+    for block in blocks("client.md"):
+        if ".register(" in block:
+            wait_until(
+                lambda: names["job"].refresh().message.tracking.complete,
+                timeout=240,
+                what="the model is in MLflow",
+            )
+        exec(compile(block, "client.md", "exec"), names)
     assert "SUCCEEDED" in capsys.readouterr().out
     assert names["best"] in ("mse", "huber")
     assert list(names["frame"]["val/mae"].dropna()) == list(names["values"])
     assert len(names["rows"]) == 6
+    assert len(names["predictions"]) == 5
+    assert (tmp_path / "trained").is_dir()
     with stack.client() as client:
         wait_until(
             lambda: all(
@@ -37,13 +52,22 @@ def test_the_session_of_the_client_guide_and_the_prediction_of_the_results_page(
             timeout=240,
             what="all models are in MLflow",
         )
-        url = client.job(names["jobs"][0].name).tracking_url
+        job = client.job(names["jobs"][0].name)
+        url = job.tracking_url
+        rows = load_diabetes(as_frame=True).data.head(6)
+        rows.to_csv(tmp_path / "new.csv", index=False)
+        found: dict[str, Any] = {
+            "tracking_uri": stack.tracking,
+            "job": job,
+            "frame": rows,
+            "x": torch.tensor(rows.to_numpy(), dtype=torch.float32),
+        }
+        for block in blocks("results.md"):
+            exec(compile(block, "results.md", "exec"), found)
     # The session may have asked for it too early.
     assert names["url"] in (None, url)
     assert url is not None
     assert url.startswith(stack.tracking)
-    found: dict[str, Any] = {"tracking_uri": stack.tracking}
-    exec(compile(code("results.md"), "results.md", "exec"), found)
     assert np.asarray(found["predictions"]).shape == (2, 1)
     np.testing.assert_array_equal(found["predicted_frame"], found["predictions"])
     values = [

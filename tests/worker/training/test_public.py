@@ -11,6 +11,7 @@ NAMES = {
         "DataSplit",
         "RawData",
         "StandardScaler",
+        "StoredInfo",
         "load",
         "ring_centres",
     },
