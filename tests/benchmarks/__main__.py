@@ -14,6 +14,7 @@ from tests.benchmarks import (
     replay,
     service,
     spikes,
+    uploads,
     watching,
 )
 from tests.benchmarks.table import render
@@ -38,6 +39,7 @@ def main() -> None:
             *replay.measure(),
             *costs.measure(),
             *service.measure(),
+            *uploads.measure(),
         ]
     )
     text = f"# Speed\n\nWritten by `make bench`: {machine}.\n\n{table}\n"
