@@ -1,5 +1,6 @@
 """Whatever is sent to whichever RPC gets a status that says what is wrong, from a whole server."""
 
+import hashlib
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -21,8 +22,16 @@ from tests.fuzz.seeds import SEED, chance, fixed_seed, new_seed, num_cases
 from tests.fuzz.specs import random_spec
 
 from talweg.server.reflection import V1, V1ALPHA
-from talweg.v1 import catalog_pb2, jobs_pb2, system_pb2, workers_pb2
+from talweg.v1 import (
+    artifacts_pb2,
+    catalog_pb2,
+    jobs_pb2,
+    stored_datasets_pb2,
+    system_pb2,
+    workers_pb2,
+)
 from talweg.v1.jobs_pb2_grpc import JobServiceStub
+from talweg.v1.stored_datasets_pb2_grpc import StoredDatasetServiceStub
 from talweg.v1.workers_pb2_grpc import WorkerServiceStub
 
 # Longer than any call takes on a busy machine; only a call that hangs passes it.
@@ -31,6 +40,7 @@ LIMIT_S = 60.0
 _LISTEN_S = 0.05
 _ENDLESS = ("WatchJob", "Watch")
 _BAD = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.UNIMPLEMENTED)
+TABLE = b"rooms,price\n" + b"".join(b"%d,%d\n" % (n % 5, 7 * n) for n in range(30))
 NOWHERE = "redis://127.0.0.1:1/0"
 
 
@@ -46,7 +56,16 @@ class Method:
 
 
 def methods() -> list[Method]:
-    files = (jobs_pb2, workers_pb2, catalog_pb2, system_pb2, health_pb2, reflection_pb2)
+    files = (
+        jobs_pb2,
+        workers_pb2,
+        catalog_pb2,
+        system_pb2,
+        stored_datasets_pb2,
+        artifacts_pb2,
+        health_pb2,
+        reflection_pb2,
+    )
     known = []
     for file in files:
         for service in file.DESCRIPTOR.services_by_name.values():
@@ -66,7 +85,8 @@ METHODS = methods()
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     """A server of its own, whose log the test reads; it never needs a broker to answer."""
-    with running_server(tmp_path / "server", NOWHERE) as server:
+    blobs = str(tmp_path / "blobs")
+    with running_server(tmp_path / "server", NOWHERE, TALWEG_BLOBS=blobs) as server:
         yield server
 
 
@@ -78,22 +98,26 @@ class Caller:
         self.channel: Any = grpc.insecure_channel(address)
         self.jobs = JobServiceStub(self.channel)
         self.workers = WorkerServiceStub(self.channel)
+        self.stored = StoredDatasetServiceStub(self.channel)
 
-    def call(self, method: Method, data: bytes) -> tuple[grpc.StatusCode, str]:
-        """Call a method and return its status; OK where it answers."""
+    def call(self, method: Method, messages: Sequence[bytes]) -> tuple[grpc.StatusCode, str]:
+        """Call a method and return its status; OK where it answers.
+
+        Args:
+            method: The method.
+            messages: What to send; the first alone where the method takes one message.
+        """
         name = method.descriptor.name
         try:
             if method.descriptor.client_streaming:
-                for _ in self.channel.stream_stream(method.path)(
-                    iter([data, data]), timeout=LIMIT_S
-                ):
+                for _ in self.channel.stream_stream(method.path)(iter(messages), timeout=LIMIT_S):
                     pass
             elif method.descriptor.server_streaming:
                 seconds = _LISTEN_S if name in _ENDLESS else LIMIT_S
-                for _ in self.channel.unary_stream(method.path)(data, timeout=seconds):
+                for _ in self.channel.unary_stream(method.path)(messages[0], timeout=seconds):
                     pass
             else:
-                self.channel.unary_unary(method.path)(data, timeout=LIMIT_S)
+                self.channel.unary_unary(method.path)(messages[0], timeout=LIMIT_S)
         except grpc.RpcError as exc:
             if exc.code() == grpc.StatusCode.DEADLINE_EXCEEDED and name in _ENDLESS:
                 return grpc.StatusCode.OK, ""
@@ -106,7 +130,7 @@ class Known:
     """What is there, so that requests may be about it."""
 
     texts: Sequence[str]
-    """Random ones, and names of jobs."""
+    """Random ones, names of jobs and of a stored data set."""
     leases: Sequence[workers_pb2.Lease]
     """Of running jobs."""
 
@@ -119,8 +143,42 @@ def begun(caller: Caller, rng: random.Random) -> Known:
         workers_pb2.ClaimJobsRequest(queue="default", worker="w", limit=8)
     )
     names = [job.name for job in caller.jobs.ListJobs(jobs_pb2.ListJobsRequest()).jobs]
+    names.append(caller.stored.UploadStoredDataset(iter(upload_of(TABLE))).name)
     leases = [assignment.lease for assignment in claimed.assignments]
     return Known([*TEXTS, *(names * 8)], leases)
+
+
+def upload_of(content: bytes) -> list[stored_datasets_pb2.UploadStoredDatasetRequest]:
+    """Return the messages of an upload in order, with two chunks."""
+    header = stored_datasets_pb2.UploadHeader(
+        name="table",
+        file_name="table.csv",
+        sha256=hashlib.sha256(content).hexdigest(),
+        num_bytes=len(content),
+    )
+    half = len(content) // 2
+    chunks = [
+        stored_datasets_pb2.UploadChunk(offset=start, data=content[start:end])
+        for start, end in ((0, half), (half, len(content)))
+    ]
+    return [
+        stored_datasets_pb2.UploadStoredDatasetRequest(header=header),
+        *(stored_datasets_pb2.UploadStoredDatasetRequest(chunk=chunk) for chunk in chunks),
+    ]
+
+
+def requests_of(method: Method, rng: random.Random, known: Known) -> list[bytes]:
+    """Draw what a call sends; some of it a worker or a person could have sent."""
+    if method.descriptor.name == "UploadStoredDataset" and rng.random() < 0.8:
+        messages = upload_of(damaged(TABLE, rng) if rng.random() < 0.3 else TABLE)
+        for message in messages:
+            if rng.random() < 0.2:
+                scatter(message, rng, texts=known.texts, share=0.2)
+        if rng.random() < 0.2:
+            rng.shuffle(messages)
+        return [message.SerializeToString() for message in messages[: rng.choice([1, 2, 3, 3, 3])]]
+    data = request_of(method, rng, known)
+    return [data, data] if method.descriptor.client_streaming else [data]
 
 
 def request_of(method: Method, rng: random.Random, known: Known) -> bytes:
@@ -138,11 +196,14 @@ def request_of(method: Method, rng: random.Random, known: Known) -> bytes:
     return damaged(data, rng) if rng.random() < 0.2 else data
 
 
-def shown(method: Method, data: bytes) -> str:
-    request = method.request()
-    with suppress(DecodeError):
-        request.ParseFromString(data)
-    return f"{method.path}\n{data.hex()}\n{str(request)[:3000]}"
+def shown(method: Method, messages: Sequence[bytes]) -> str:
+    lines = [method.path]
+    for data in messages:
+        request = method.request()
+        with suppress(DecodeError):
+            request.ParseFromString(data)
+        lines += [data.hex(), str(request)[:3000]]
+    return "\n".join(lines)
 
 
 def run(server: Server, seed: int, cases: int) -> None:
@@ -153,11 +214,11 @@ def run(server: Server, seed: int, cases: int) -> None:
     for case in range(cases):
         rng = chance(seed, case)
         method = METHODS[case % len(METHODS)]
-        data = request_of(method, rng, known)
-        code, details = caller.call(method, data)
+        messages = requests_of(method, rng, known)
+        code, details = caller.call(method, messages)
         codes[code] = codes.get(code, 0) + 1
         if code in _BAD or code == grpc.StatusCode.DEADLINE_EXCEEDED:
-            wrong.append(f"case {case}: {code.name} {details}\n{shown(method, data)}")
+            wrong.append(f"case {case}: {code.name} {details}\n{shown(method, messages)}")
         assert server.process is not None
         assert server.process.poll() is None, f"{SEED}={seed}: the server ended at case {case}"
     print({code.name: number for code, number in codes.items()})
