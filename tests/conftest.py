@@ -1,12 +1,17 @@
 """Parts that several tests share; each starts at its first use."""
 
 import gc
+import os
 import signal
 from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
 from tests._parts import Mlflow, free_port, running_redis
+
+# Tests run side by side. Threads of PyTorch that wait for each other would take the cores from the
+# other tests: all would take twice as long. Set before PyTorch is loaded; programs inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A shell's background job ignores Ctrl-C, and so would every program that a test starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
