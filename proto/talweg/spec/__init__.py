@@ -46,7 +46,7 @@ from talweg.spec.resources import (
 )
 from talweg.spec.rules.features import job_models
 from talweg.spec.rules.loss import has_class_weights, weight_fields
-from talweg.spec.semantics.dataset import split_sizes
+from talweg.spec.semantics.dataset import is_fold, split_sizes
 from talweg.spec.semantics.facts import arrays_of, kind, leaves, loss_facts, task_kind
 from talweg.spec.semantics.heads import Head, heads, spec_of_head
 from talweg.spec.semantics.metrics import (
@@ -106,6 +106,7 @@ __all__ = [
     "heads",
     "inputs_of",
     "is_blob_path",
+    "is_fold",
     "is_job_id",
     "is_model_folder",
     "is_of_step",

@@ -316,6 +316,8 @@ class StoredFacts(_message.Message):
     ARRAYS_FIELD_NUMBER: _builtins.int
     NEGATIVE_TARGETS_FIELD_NUMBER: _builtins.int
     IN_UNIT_RANGE_FIELD_NUMBER: _builtins.int
+    SMALLEST_CLASS_FIELD_NUMBER: _builtins.int
+    NUM_GROUPS_FIELD_NUMBER: _builtins.int
     num_samples: _builtins.int
     """Number of samples."""
     num_classes: _builtins.int
@@ -326,6 +328,10 @@ class StoredFacts(_message.Message):
     """Some targets are negative."""
     in_unit_range: _builtins.bool
     """All inputs are in [0, 1]."""
+    smallest_class: _builtins.int
+    """Number of samples of the smallest class; 0 where targets are no classes."""
+    num_groups: _builtins.int
+    """Number of groups; 0 without a column of groups."""
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Shape of one sample's inputs; of a table the number of values that its columns become."""
@@ -344,10 +350,12 @@ class StoredFacts(_message.Message):
         arrays: _abc.Iterable[_builtins.str] | None = ...,
         negative_targets: _builtins.bool | None = ...,
         in_unit_range: _builtins.bool | None = ...,
+        smallest_class: _builtins.int | None = ...,
+        num_groups: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_in_unit_range", b"_in_unit_range", "_negative_targets", b"_negative_targets", "_num_classes", b"_num_classes", "_num_samples", b"_num_samples", "_num_targets", b"_num_targets", "in_unit_range", b"in_unit_range", "negative_targets", b"negative_targets", "num_classes", b"num_classes", "num_samples", b"num_samples", "num_targets", b"num_targets"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_in_unit_range", b"_in_unit_range", "_negative_targets", b"_negative_targets", "_num_classes", b"_num_classes", "_num_groups", b"_num_groups", "_num_samples", b"_num_samples", "_num_targets", b"_num_targets", "_smallest_class", b"_smallest_class", "in_unit_range", b"in_unit_range", "negative_targets", b"negative_targets", "num_classes", b"num_classes", "num_groups", b"num_groups", "num_samples", b"num_samples", "num_targets", b"num_targets", "smallest_class", b"smallest_class"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_in_unit_range", b"_in_unit_range", "_negative_targets", b"_negative_targets", "_num_classes", b"_num_classes", "_num_samples", b"_num_samples", "_num_targets", b"_num_targets", "arrays", b"arrays", "in_unit_range", b"in_unit_range", "negative_targets", b"negative_targets", "num_classes", b"num_classes", "num_samples", b"num_samples", "num_targets", b"num_targets", "shape", b"shape"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_in_unit_range", b"_in_unit_range", "_negative_targets", b"_negative_targets", "_num_classes", b"_num_classes", "_num_groups", b"_num_groups", "_num_samples", b"_num_samples", "_num_targets", b"_num_targets", "_smallest_class", b"_smallest_class", "arrays", b"arrays", "in_unit_range", b"in_unit_range", "negative_targets", b"negative_targets", "num_classes", b"num_classes", "num_groups", b"num_groups", "num_samples", b"num_samples", "num_targets", b"num_targets", "shape", b"shape", "smallest_class", b"smallest_class"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__in_unit_range: _TypeAlias = _typing.Literal["in_unit_range"]  # noqa: Y015
     _WhichOneofArgType__in_unit_range: _TypeAlias = _typing.Literal["_in_unit_range", b"_in_unit_range"]  # noqa: Y015
@@ -355,10 +363,14 @@ class StoredFacts(_message.Message):
     _WhichOneofArgType__negative_targets: _TypeAlias = _typing.Literal["_negative_targets", b"_negative_targets"]  # noqa: Y015
     _WhichOneofReturnType__num_classes: _TypeAlias = _typing.Literal["num_classes"]  # noqa: Y015
     _WhichOneofArgType__num_classes: _TypeAlias = _typing.Literal["_num_classes", b"_num_classes"]  # noqa: Y015
+    _WhichOneofReturnType__num_groups: _TypeAlias = _typing.Literal["num_groups"]  # noqa: Y015
+    _WhichOneofArgType__num_groups: _TypeAlias = _typing.Literal["_num_groups", b"_num_groups"]  # noqa: Y015
     _WhichOneofReturnType__num_samples: _TypeAlias = _typing.Literal["num_samples"]  # noqa: Y015
     _WhichOneofArgType__num_samples: _TypeAlias = _typing.Literal["_num_samples", b"_num_samples"]  # noqa: Y015
     _WhichOneofReturnType__num_targets: _TypeAlias = _typing.Literal["num_targets"]  # noqa: Y015
     _WhichOneofArgType__num_targets: _TypeAlias = _typing.Literal["_num_targets", b"_num_targets"]  # noqa: Y015
+    _WhichOneofReturnType__smallest_class: _TypeAlias = _typing.Literal["smallest_class"]  # noqa: Y015
+    _WhichOneofArgType__smallest_class: _TypeAlias = _typing.Literal["_smallest_class", b"_smallest_class"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__in_unit_range) -> _WhichOneofReturnType__in_unit_range | None: ...
     @_typing.overload
@@ -366,9 +378,13 @@ class StoredFacts(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__num_classes) -> _WhichOneofReturnType__num_classes | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__num_groups) -> _WhichOneofReturnType__num_groups | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__num_samples) -> _WhichOneofReturnType__num_samples | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__num_targets) -> _WhichOneofReturnType__num_targets | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__smallest_class) -> _WhichOneofReturnType__smallest_class | None: ...
 
 Global___StoredFacts: _TypeAlias = StoredFacts  # noqa: Y015
 

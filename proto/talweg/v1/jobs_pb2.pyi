@@ -1657,8 +1657,8 @@ class CompareJobsResponse(_message.Message):
 
         @_builtins.property
         def varies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-            """Paths other than the seed at which the specs differ, such as
-            "optimizer.adamw.learning_rate": mean and sd then cover more than seeds.
+            """Paths other than seeds and the fold at which the specs differ, such as
+            "optimizer.adamw.learning_rate": mean and sd then cover more than seeds and folds.
             """
 
         @_builtins.property

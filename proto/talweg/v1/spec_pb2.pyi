@@ -75,7 +75,9 @@ class JobSpec(_message.Message):
     DIAGNOSTICS_FIELD_NUMBER: _builtins.int
     REPLAY_FIELD_NUMBER: _builtins.int
     display_name: _builtins.str
-    """Display name; "LOSS on DATASET, seed SEED" where absent."""
+    """Display name; "LOSS on DATASET, seed SEED" where absent, with the fold of a
+    cross-validation.
+    """
     experiment: _builtins.str
     """Experiment: groups jobs in lists and in MLflow."""
     priority: _builtins.int
@@ -228,6 +230,8 @@ class Split(_message.Message):
     TEST_FIELD_NUMBER: _builtins.int
     STRATIFIED_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    FOLD_FIELD_NUMBER: _builtins.int
+    FOLDS_FIELD_NUMBER: _builtins.int
     train: _builtins.float
     """Fraction of the samples for training."""
     validation: _builtins.float
@@ -239,7 +243,14 @@ class Split(_message.Message):
     multiclass.
     """
     seed: _builtins.int
-    """The same seed gives the same split."""
+    """The same seed gives the same split, and the same folds."""
+    fold: _builtins.int
+    """Cross-validation: the fold that is this job's test data, 1 to folds. Of the other folds
+    `validation` is taken, a fraction of all samples; the rest is for training. Fractions of test and
+    train follow and are left out.
+    """
+    folds: _builtins.int
+    """Number of folds (k-fold cross-validation): each sample is test data in exactly one of them."""
     def __init__(
         self,
         *,
@@ -248,11 +259,17 @@ class Split(_message.Message):
         test: _builtins.float | None = ...,
         stratified: _builtins.bool | None = ...,
         seed: _builtins.int | None = ...,
+        fold: _builtins.int | None = ...,
+        folds: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_stratified", b"_stratified", "_test", b"_test", "_train", b"_train", "_validation", b"_validation", "seed", b"seed", "stratified", b"stratified", "test", b"test", "train", b"train", "validation", b"validation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_fold", b"_fold", "_folds", b"_folds", "_seed", b"_seed", "_stratified", b"_stratified", "_test", b"_test", "_train", b"_train", "_validation", b"_validation", "fold", b"fold", "folds", b"folds", "seed", b"seed", "stratified", b"stratified", "test", b"test", "train", b"train", "validation", b"validation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_stratified", b"_stratified", "_test", b"_test", "_train", b"_train", "_validation", b"_validation", "seed", b"seed", "stratified", b"stratified", "test", b"test", "train", b"train", "validation", b"validation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fold", b"_fold", "_folds", b"_folds", "_seed", b"_seed", "_stratified", b"_stratified", "_test", b"_test", "_train", b"_train", "_validation", b"_validation", "fold", b"fold", "folds", b"folds", "seed", b"seed", "stratified", b"stratified", "test", b"test", "train", b"train", "validation", b"validation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__fold: _TypeAlias = _typing.Literal["fold"]  # noqa: Y015
+    _WhichOneofArgType__fold: _TypeAlias = _typing.Literal["_fold", b"_fold"]  # noqa: Y015
+    _WhichOneofReturnType__folds: _TypeAlias = _typing.Literal["folds"]  # noqa: Y015
+    _WhichOneofArgType__folds: _TypeAlias = _typing.Literal["_folds", b"_folds"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType__stratified: _TypeAlias = _typing.Literal["stratified"]  # noqa: Y015
@@ -263,6 +280,10 @@ class Split(_message.Message):
     _WhichOneofArgType__train: _TypeAlias = _typing.Literal["_train", b"_train"]  # noqa: Y015
     _WhichOneofReturnType__validation: _TypeAlias = _typing.Literal["validation"]  # noqa: Y015
     _WhichOneofArgType__validation: _TypeAlias = _typing.Literal["_validation", b"_validation"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fold) -> _WhichOneofReturnType__fold | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__folds) -> _WhichOneofReturnType__folds | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
     @_typing.overload

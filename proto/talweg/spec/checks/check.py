@@ -13,6 +13,7 @@ from talweg.spec.rules.detection import detection_rules
 from talweg.spec.rules.diagnostics import diagnostics_rules
 from talweg.spec.rules.embedding import embedding_rules
 from talweg.spec.rules.features import feature_rules
+from talweg.spec.rules.folds import fold_rules
 from talweg.spec.rules.gan import game_rules
 from talweg.spec.rules.images import image_rules
 from talweg.spec.rules.loss import loss_rules
@@ -59,6 +60,7 @@ def check(spec: JobSpec) -> tuple[list[Violation], list[Warning]]:
     context = SpecContext(spec, reported)
     rules = (
         data_rules,
+        fold_rules,
         image_rules,
         detection_rules,
         loss_rules,

@@ -33,6 +33,8 @@ def fill(spec: JobSpec) -> JobSpec:
     if task == options_pb2.METRIC_LEARNING:
         spec = _copy(spec)
         fill_examples(spec)
+    if spec.split.folds >= 2:
+        spec = _with_fold(spec)
     filled = fill_message(spec)
     if not filled.outputs.HasField("checkpoint"):
         filled.outputs.checkpoint = filled.outputs.model
@@ -52,6 +54,21 @@ def _copy(spec: JobSpec) -> JobSpec:
     copy = JobSpec()
     copy.CopyFrom(spec)
     return copy
+
+
+def _with_fold(spec: JobSpec) -> JobSpec:
+    """Return a copy whose test data are a fold, and whose training data the rest."""
+    changed = _copy(spec)
+    split = changed.split
+    if not split.HasField("test"):
+        split.test = 1 / split.folds
+    if not split.HasField("train"):
+        validation = fill_message(split).validation
+        rest = 1 - validation - split.test
+        # Where nothing is left, the check says so of the validation data.
+        if rest > 0:
+            split.train = rest
+    return changed
 
 
 def _with_modes(spec: JobSpec) -> JobSpec:

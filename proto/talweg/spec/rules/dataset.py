@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from talweg.spec.errors import Violation, number_text, one_of, shown
 from talweg.spec.fields import choices, fields
+from talweg.spec.rules.folds import fold_rules
 from talweg.spec.semantics.context import SpecContext
 from talweg.spec.semantics.dataset import TOLERANCE, Data
 from talweg.spec.semantics.dataset_facts import dataset_facts, facts_of_chosen
@@ -204,7 +205,8 @@ def _classification(case: SpecContext, data: Data, at: str) -> Iterator[Violatio
 
 def _split(case: SpecContext) -> Iterator[Violation]:
     split = case.spec.split
-    if not case.sound("split"):
+    # Of folds that do not fit, their own rules say what is wrong.
+    if not case.sound("split") or any(fold_rules(case)):
         return
     shares = {"train": split.train, "validation": split.validation, "test": split.test}
     total = sum(shares.values())
@@ -235,7 +237,7 @@ def _stratified(case: SpecContext) -> Iterator[Violation]:
         )
         return
     data, sizes = case.data, case.sizes
-    if data is None or sizes is None or data.num_classes < 2:
+    if data is None or sizes is None or data.num_classes < 2 or any(fold_rules(case)):
         return
     for name, size in zip(("train", "validation", "test"), sizes, strict=True):
         if 0 < size < data.num_classes:

@@ -48,6 +48,8 @@ def facts_of(
         arrays=roles.array_names,
         negative_targets=any(column.min < 0 for column in roles.targets),
     )
+    if "group" in roles.columns:
+        facts.num_groups = roles.columns["group"].num_distinct
     if "x" in arrays:
         violations += _describe_inputs(facts, roles)
     if not roles.targets and (source.target or source.targets):
@@ -208,6 +210,7 @@ def _classes(facts: StoredFacts, roles: Roles, task: TaskKind.ValueType) -> Iter
                 "remove the sample, or give it another class",
             )
     facts.num_classes = number
+    facts.smallest_class = min((value.count for value in column.values if value.count), default=0)
 
 
 def _labels(facts: StoredFacts, roles: Roles) -> Iterator[Violation]:

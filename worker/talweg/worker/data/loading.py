@@ -134,17 +134,17 @@ def _division(
     spec: JobSpec, raw: RawData, arrays: Arrays, made_with_the_data: Division | None
 ) -> Division:
     """Return which samples go to training, validation and test."""
-    by_column = None if raw.stored is None else raw.stored.divide(spec.split)
+    task = task_kind(spec)
+    by_class = spec.split.stratified and task in (BINARY, MULTICLASS)
+    classes = raw.arrays["y"] if by_class else None
+    by_column = None if raw.stored is None else raw.stored.divide(spec.split, classes)
     if by_column is not None:
         return by_column
-    task = task_kind(spec)
     if task == METRIC_LEARNING and examples_of(spec) == MetricLearning.labels:
         return divide_classes(spec.split, arrays["y"])
     if made_with_the_data is not None:
         return made_with_the_data
-    by_class = spec.split.stratified and task in (BINARY, MULTICLASS)
-    num_samples = len(arrays[inputs_of(spec)[0]])
-    return divide(spec.split, num_samples, raw.arrays["y"] if by_class else None)
+    return divide(spec.split, len(arrays[inputs_of(spec)[0]]), classes)
 
 
 def _wanted(raw: RawData, spec: JobSpec) -> Arrays:
