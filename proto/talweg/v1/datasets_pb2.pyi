@@ -128,6 +128,7 @@ class StoredData(_message.Message):
     NEGATIVE_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     FACTS_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The data set's name, or name@digest for one version. A name alone means the version that is the
     newest when the job is submitted.
@@ -170,6 +171,8 @@ class StoredData(_message.Message):
     """The array with a sample of another class."""
     digest: _builtins.str
     """The digest of the version that the job reads; set by the server."""
+    weight: _builtins.str
+    """A column with the weight of each sample, for training.sampling: weighted; never an input."""
     @_builtins.property
     def inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Columns, or the array, that the model takes. Where absent: of a table all columns without another
@@ -215,10 +218,11 @@ class StoredData(_message.Message):
         negative: _builtins.str | None = ...,
         digest: _builtins.str | None = ...,
         facts: Global___StoredFacts | None = ...,
+        weight: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_anchor", b"_anchor", "_boxes", b"_boxes", "_classes", b"_classes", "_count", b"_count", "_depth", b"_depth", "_difficulty", b"_difficulty", "_digest", b"_digest", "_group", b"_group", "_id", b"_id", "_image", b"_image", "_left", b"_left", "_mask", b"_mask", "_name", b"_name", "_negative", b"_negative", "_positive", b"_positive", "_right", b"_right", "_same", b"_same", "_split", b"_split", "_target", b"_target", "_time", b"_time", "anchor", b"anchor", "boxes", b"boxes", "classes", b"classes", "count", b"count", "depth", b"depth", "difficulty", b"difficulty", "digest", b"digest", "facts", b"facts", "group", b"group", "id", b"id", "image", b"image", "left", b"left", "mask", b"mask", "name", b"name", "negative", b"negative", "positive", b"positive", "right", b"right", "same", b"same", "split", b"split", "target", b"target", "time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_anchor", b"_anchor", "_boxes", b"_boxes", "_classes", b"_classes", "_count", b"_count", "_depth", b"_depth", "_difficulty", b"_difficulty", "_digest", b"_digest", "_group", b"_group", "_id", b"_id", "_image", b"_image", "_left", b"_left", "_mask", b"_mask", "_name", b"_name", "_negative", b"_negative", "_positive", b"_positive", "_right", b"_right", "_same", b"_same", "_split", b"_split", "_target", b"_target", "_time", b"_time", "_weight", b"_weight", "anchor", b"anchor", "boxes", b"boxes", "classes", b"classes", "count", b"count", "depth", b"depth", "difficulty", b"difficulty", "digest", b"digest", "facts", b"facts", "group", b"group", "id", b"id", "image", b"image", "left", b"left", "mask", b"mask", "name", b"name", "negative", b"negative", "positive", b"positive", "right", b"right", "same", b"same", "split", b"split", "target", b"target", "time", b"time", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_anchor", b"_anchor", "_boxes", b"_boxes", "_classes", b"_classes", "_count", b"_count", "_depth", b"_depth", "_difficulty", b"_difficulty", "_digest", b"_digest", "_group", b"_group", "_id", b"_id", "_image", b"_image", "_left", b"_left", "_mask", b"_mask", "_name", b"_name", "_negative", b"_negative", "_positive", b"_positive", "_right", b"_right", "_same", b"_same", "_split", b"_split", "_target", b"_target", "_time", b"_time", "anchor", b"anchor", "boxes", b"boxes", "classes", b"classes", "count", b"count", "depth", b"depth", "difficulty", b"difficulty", "digest", b"digest", "facts", b"facts", "group", b"group", "id", b"id", "ignore", b"ignore", "image", b"image", "inputs", b"inputs", "left", b"left", "mask", b"mask", "name", b"name", "negative", b"negative", "positive", b"positive", "right", b"right", "same", b"same", "split", b"split", "target", b"target", "targets", b"targets", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_anchor", b"_anchor", "_boxes", b"_boxes", "_classes", b"_classes", "_count", b"_count", "_depth", b"_depth", "_difficulty", b"_difficulty", "_digest", b"_digest", "_group", b"_group", "_id", b"_id", "_image", b"_image", "_left", b"_left", "_mask", b"_mask", "_name", b"_name", "_negative", b"_negative", "_positive", b"_positive", "_right", b"_right", "_same", b"_same", "_split", b"_split", "_target", b"_target", "_time", b"_time", "_weight", b"_weight", "anchor", b"anchor", "boxes", b"boxes", "classes", b"classes", "count", b"count", "depth", b"depth", "difficulty", b"difficulty", "digest", b"digest", "facts", b"facts", "group", b"group", "id", b"id", "ignore", b"ignore", "image", b"image", "inputs", b"inputs", "left", b"left", "mask", b"mask", "name", b"name", "negative", b"negative", "positive", b"positive", "right", b"right", "same", b"same", "split", b"split", "target", b"target", "targets", b"targets", "time", b"time", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__anchor: _TypeAlias = _typing.Literal["anchor"]  # noqa: Y015
     _WhichOneofArgType__anchor: _TypeAlias = _typing.Literal["_anchor", b"_anchor"]  # noqa: Y015
@@ -260,6 +264,8 @@ class StoredData(_message.Message):
     _WhichOneofArgType__target: _TypeAlias = _typing.Literal["_target", b"_target"]  # noqa: Y015
     _WhichOneofReturnType__time: _TypeAlias = _typing.Literal["time"]  # noqa: Y015
     _WhichOneofArgType__time: _TypeAlias = _typing.Literal["_time", b"_time"]  # noqa: Y015
+    _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
+    _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__anchor) -> _WhichOneofReturnType__anchor | None: ...
     @_typing.overload
@@ -300,6 +306,8 @@ class StoredData(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__target) -> _WhichOneofReturnType__target | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__time) -> _WhichOneofReturnType__time | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
 
 Global___StoredData: _TypeAlias = StoredData  # noqa: Y015
 
@@ -420,6 +428,7 @@ class FileData(_message.Message):
     NEGATIVE_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     READ_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """The file, or a folder of images; relative to the job file."""
     target: _builtins.str
@@ -460,6 +469,8 @@ class FileData(_message.Message):
     """As in stored."""
     name: _builtins.str
     """The name to store it under; the file's name without its ending where absent."""
+    weight: _builtins.str
+    """As in stored."""
     @_builtins.property
     def inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """As in stored."""
@@ -503,10 +514,11 @@ class FileData(_message.Message):
         negative: _builtins.str | None = ...,
         name: _builtins.str | None = ...,
         read: Global___ReadOptions | None = ...,
+        weight: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_anchor", b"_anchor", "_boxes", b"_boxes", "_classes", b"_classes", "_count", b"_count", "_depth", b"_depth", "_difficulty", b"_difficulty", "_group", b"_group", "_id", b"_id", "_image", b"_image", "_left", b"_left", "_mask", b"_mask", "_name", b"_name", "_negative", b"_negative", "_path", b"_path", "_positive", b"_positive", "_right", b"_right", "_same", b"_same", "_split", b"_split", "_target", b"_target", "_time", b"_time", "anchor", b"anchor", "boxes", b"boxes", "classes", b"classes", "count", b"count", "depth", b"depth", "difficulty", b"difficulty", "group", b"group", "id", b"id", "image", b"image", "left", b"left", "mask", b"mask", "name", b"name", "negative", b"negative", "path", b"path", "positive", b"positive", "read", b"read", "right", b"right", "same", b"same", "split", b"split", "target", b"target", "time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_anchor", b"_anchor", "_boxes", b"_boxes", "_classes", b"_classes", "_count", b"_count", "_depth", b"_depth", "_difficulty", b"_difficulty", "_group", b"_group", "_id", b"_id", "_image", b"_image", "_left", b"_left", "_mask", b"_mask", "_name", b"_name", "_negative", b"_negative", "_path", b"_path", "_positive", b"_positive", "_right", b"_right", "_same", b"_same", "_split", b"_split", "_target", b"_target", "_time", b"_time", "_weight", b"_weight", "anchor", b"anchor", "boxes", b"boxes", "classes", b"classes", "count", b"count", "depth", b"depth", "difficulty", b"difficulty", "group", b"group", "id", b"id", "image", b"image", "left", b"left", "mask", b"mask", "name", b"name", "negative", b"negative", "path", b"path", "positive", b"positive", "read", b"read", "right", b"right", "same", b"same", "split", b"split", "target", b"target", "time", b"time", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_anchor", b"_anchor", "_boxes", b"_boxes", "_classes", b"_classes", "_count", b"_count", "_depth", b"_depth", "_difficulty", b"_difficulty", "_group", b"_group", "_id", b"_id", "_image", b"_image", "_left", b"_left", "_mask", b"_mask", "_name", b"_name", "_negative", b"_negative", "_path", b"_path", "_positive", b"_positive", "_right", b"_right", "_same", b"_same", "_split", b"_split", "_target", b"_target", "_time", b"_time", "anchor", b"anchor", "boxes", b"boxes", "classes", b"classes", "count", b"count", "depth", b"depth", "difficulty", b"difficulty", "group", b"group", "id", b"id", "ignore", b"ignore", "image", b"image", "inputs", b"inputs", "left", b"left", "mask", b"mask", "name", b"name", "negative", b"negative", "path", b"path", "positive", b"positive", "read", b"read", "right", b"right", "same", b"same", "split", b"split", "target", b"target", "targets", b"targets", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_anchor", b"_anchor", "_boxes", b"_boxes", "_classes", b"_classes", "_count", b"_count", "_depth", b"_depth", "_difficulty", b"_difficulty", "_group", b"_group", "_id", b"_id", "_image", b"_image", "_left", b"_left", "_mask", b"_mask", "_name", b"_name", "_negative", b"_negative", "_path", b"_path", "_positive", b"_positive", "_right", b"_right", "_same", b"_same", "_split", b"_split", "_target", b"_target", "_time", b"_time", "_weight", b"_weight", "anchor", b"anchor", "boxes", b"boxes", "classes", b"classes", "count", b"count", "depth", b"depth", "difficulty", b"difficulty", "group", b"group", "id", b"id", "ignore", b"ignore", "image", b"image", "inputs", b"inputs", "left", b"left", "mask", b"mask", "name", b"name", "negative", b"negative", "path", b"path", "positive", b"positive", "read", b"read", "right", b"right", "same", b"same", "split", b"split", "target", b"target", "targets", b"targets", "time", b"time", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__anchor: _TypeAlias = _typing.Literal["anchor"]  # noqa: Y015
     _WhichOneofArgType__anchor: _TypeAlias = _typing.Literal["_anchor", b"_anchor"]  # noqa: Y015
@@ -548,6 +560,8 @@ class FileData(_message.Message):
     _WhichOneofArgType__target: _TypeAlias = _typing.Literal["_target", b"_target"]  # noqa: Y015
     _WhichOneofReturnType__time: _TypeAlias = _typing.Literal["time"]  # noqa: Y015
     _WhichOneofArgType__time: _TypeAlias = _typing.Literal["_time", b"_time"]  # noqa: Y015
+    _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
+    _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__anchor) -> _WhichOneofReturnType__anchor | None: ...
     @_typing.overload
@@ -588,6 +602,8 @@ class FileData(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__target) -> _WhichOneofReturnType__target | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__time) -> _WhichOneofReturnType__time | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
 
 Global___FileData: _TypeAlias = FileData  # noqa: Y015
 

@@ -20,6 +20,7 @@ from talweg.spec.rules.loss import loss_rules
 from talweg.spec.rules.multitask import multitask_rules
 from talweg.spec.rules.processes import process_rules
 from talweg.spec.rules.replay import replay_rules
+from talweg.spec.rules.sampling import sampling_rules
 from talweg.spec.rules.training import training_rules
 from talweg.spec.semantics.context import SpecContext
 from talweg.v1.jobs_pb2 import Warning
@@ -72,6 +73,7 @@ def check(spec: JobSpec) -> tuple[list[Violation], list[Warning]]:
         process_rules,
         diagnostics_rules,
         curriculum_rules,
+        sampling_rules,
         replay_rules,
     )
     for violation in chain.from_iterable(rule(context) for rule in rules):

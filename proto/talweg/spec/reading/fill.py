@@ -12,6 +12,7 @@ from talweg.spec.semantics.dataset_facts import facts_of_chosen, is_looked_up
 from talweg.spec.semantics.facts import chosen, leaves, loss_facts, task_kind
 from talweg.spec.semantics.heads import heads
 from talweg.spec.semantics.pairs_triplets import fill_examples
+from talweg.spec.stored.weights import name_weights
 from talweg.v1 import options_pb2
 from talweg.v1.losses_pb2 import Loss, Uncertainty, Vae
 from talweg.v1.spec_pb2 import JobSpec
@@ -36,6 +37,7 @@ def fill(spec: JobSpec) -> JobSpec:
     if spec.split.folds >= 2:
         spec = _with_fold(spec)
     filled = fill_message(spec)
+    name_weights(filled)
     if not filled.outputs.HasField("checkpoint"):
         filled.outputs.checkpoint = filled.outputs.model
     if task == options_pb2.TASK_KIND_UNSPECIFIED:

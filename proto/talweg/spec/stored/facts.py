@@ -6,6 +6,7 @@ from talweg.spec.errors import Violation, shown
 from talweg.spec.stored.arrays import check_arrays
 from talweg.spec.stored.features import Kind, features_of
 from talweg.spec.stored.roles import Roles, roles_of
+from talweg.spec.stored.weights import check_weights
 from talweg.spec.stored.wording import (
     AT,
     MOST_CLASSES,
@@ -62,6 +63,8 @@ def facts_of(
     elif task == options_pb2.MULTILABEL:
         violations += _labels(facts, roles)
     violations += check_arrays(facts, roles, arrays)
+    if "weight" in roles.columns:
+        violations += check_weights(roles.columns["weight"])
     return facts, violations
 
 

@@ -151,6 +151,8 @@ class DataBundle:
     """Of each training sample its row in the data set, from 0 (N,)."""
     difficulty: Tensor | None = None
     """How hard each training sample is (N,), float64, where the spec names an array that tells."""
+    weights: Tensor | None = None
+    """The weight of each training sample (N,), float64, where they are drawn by weight."""
     stored: StoredInfo | None = None
     """About the data set, where it is a user's."""
 

@@ -117,6 +117,10 @@ class StoredSource:
             )
         return numbers
 
+    def weights(self) -> NDArray[np.float64]:
+        """Return the weight of each sample; its column was checked when the data were loaded."""
+        return self.opened.columns.numbers(self.roles.columns["weight"].name)
+
 
 def load(spec: JobSpec) -> RawData:
     """Read the stored data of a filled spec.
