@@ -46,6 +46,7 @@ from talweg.spec.resources import (
 )
 from talweg.spec.rules.features import job_models
 from talweg.spec.rules.loss import has_class_weights, weight_fields
+from talweg.spec.semantics.categories import category_embedding
 from talweg.spec.semantics.dataset import is_fold, split_sizes
 from talweg.spec.semantics.facts import arrays_of, kind, leaves, loss_facts, task_kind
 from talweg.spec.semantics.heads import Head, heads, spec_of_head
@@ -80,6 +81,7 @@ __all__ = [
     "SpecError",
     "Violation",
     "arrays_of",
+    "category_embedding",
     "check",
     "check_continuation",
     "check_message",

@@ -326,6 +326,7 @@ class StoredFacts(_message.Message):
     IN_UNIT_RANGE_FIELD_NUMBER: _builtins.int
     SMALLEST_CLASS_FIELD_NUMBER: _builtins.int
     NUM_GROUPS_FIELD_NUMBER: _builtins.int
+    NUM_CATEGORIES_FIELD_NUMBER: _builtins.int
     num_samples: _builtins.int
     """Number of samples."""
     num_classes: _builtins.int
@@ -340,6 +341,8 @@ class StoredFacts(_message.Message):
     """Number of samples of the smallest class; 0 where targets are no classes."""
     num_groups: _builtins.int
     """Number of groups; 0 without a column of groups."""
+    num_categories: _builtins.int
+    """Number of columns of categories among the inputs."""
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Shape of one sample's inputs; of a table the number of values that its columns become."""
@@ -360,15 +363,18 @@ class StoredFacts(_message.Message):
         in_unit_range: _builtins.bool | None = ...,
         smallest_class: _builtins.int | None = ...,
         num_groups: _builtins.int | None = ...,
+        num_categories: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_in_unit_range", b"_in_unit_range", "_negative_targets", b"_negative_targets", "_num_classes", b"_num_classes", "_num_groups", b"_num_groups", "_num_samples", b"_num_samples", "_num_targets", b"_num_targets", "_smallest_class", b"_smallest_class", "in_unit_range", b"in_unit_range", "negative_targets", b"negative_targets", "num_classes", b"num_classes", "num_groups", b"num_groups", "num_samples", b"num_samples", "num_targets", b"num_targets", "smallest_class", b"smallest_class"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_in_unit_range", b"_in_unit_range", "_negative_targets", b"_negative_targets", "_num_categories", b"_num_categories", "_num_classes", b"_num_classes", "_num_groups", b"_num_groups", "_num_samples", b"_num_samples", "_num_targets", b"_num_targets", "_smallest_class", b"_smallest_class", "in_unit_range", b"in_unit_range", "negative_targets", b"negative_targets", "num_categories", b"num_categories", "num_classes", b"num_classes", "num_groups", b"num_groups", "num_samples", b"num_samples", "num_targets", b"num_targets", "smallest_class", b"smallest_class"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_in_unit_range", b"_in_unit_range", "_negative_targets", b"_negative_targets", "_num_classes", b"_num_classes", "_num_groups", b"_num_groups", "_num_samples", b"_num_samples", "_num_targets", b"_num_targets", "_smallest_class", b"_smallest_class", "arrays", b"arrays", "in_unit_range", b"in_unit_range", "negative_targets", b"negative_targets", "num_classes", b"num_classes", "num_groups", b"num_groups", "num_samples", b"num_samples", "num_targets", b"num_targets", "shape", b"shape", "smallest_class", b"smallest_class"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_in_unit_range", b"_in_unit_range", "_negative_targets", b"_negative_targets", "_num_categories", b"_num_categories", "_num_classes", b"_num_classes", "_num_groups", b"_num_groups", "_num_samples", b"_num_samples", "_num_targets", b"_num_targets", "_smallest_class", b"_smallest_class", "arrays", b"arrays", "in_unit_range", b"in_unit_range", "negative_targets", b"negative_targets", "num_categories", b"num_categories", "num_classes", b"num_classes", "num_groups", b"num_groups", "num_samples", b"num_samples", "num_targets", b"num_targets", "shape", b"shape", "smallest_class", b"smallest_class"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__in_unit_range: _TypeAlias = _typing.Literal["in_unit_range"]  # noqa: Y015
     _WhichOneofArgType__in_unit_range: _TypeAlias = _typing.Literal["_in_unit_range", b"_in_unit_range"]  # noqa: Y015
     _WhichOneofReturnType__negative_targets: _TypeAlias = _typing.Literal["negative_targets"]  # noqa: Y015
     _WhichOneofArgType__negative_targets: _TypeAlias = _typing.Literal["_negative_targets", b"_negative_targets"]  # noqa: Y015
+    _WhichOneofReturnType__num_categories: _TypeAlias = _typing.Literal["num_categories"]  # noqa: Y015
+    _WhichOneofArgType__num_categories: _TypeAlias = _typing.Literal["_num_categories", b"_num_categories"]  # noqa: Y015
     _WhichOneofReturnType__num_classes: _TypeAlias = _typing.Literal["num_classes"]  # noqa: Y015
     _WhichOneofArgType__num_classes: _TypeAlias = _typing.Literal["_num_classes", b"_num_classes"]  # noqa: Y015
     _WhichOneofReturnType__num_groups: _TypeAlias = _typing.Literal["num_groups"]  # noqa: Y015
@@ -383,6 +389,8 @@ class StoredFacts(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__in_unit_range) -> _WhichOneofReturnType__in_unit_range | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__negative_targets) -> _WhichOneofReturnType__negative_targets | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__num_categories) -> _WhichOneofReturnType__num_categories | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__num_classes) -> _WhichOneofReturnType__num_classes | None: ...
     @_typing.overload

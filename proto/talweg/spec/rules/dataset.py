@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from talweg.spec.errors import Violation, number_text, one_of, shown
 from talweg.spec.fields import choices, fields
 from talweg.spec.rules.folds import fold_rules
+from talweg.spec.semantics.categories import categories_in
 from talweg.spec.semantics.context import SpecContext
 from talweg.spec.semantics.dataset import TOLERANCE, Data
 from talweg.spec.semantics.dataset_facts import dataset_facts, facts_of_chosen
-from talweg.spec.semantics.facts import model_facts, task_name
+from talweg.spec.semantics.facts import chosen, model_facts, task_name
 from talweg.spec.semantics.heads import heads
 from talweg.v1 import options_pb2
 from talweg.v1.datasets_pb2 import Dataset
@@ -29,6 +30,7 @@ def data_rules(case: SpecContext) -> Iterator[Violation]:
     yield from _fits(case)
     yield from _model_fits(case)
     yield from _transformer_fits(case)
+    yield from _categories_fit(case)
     yield from _generated(case)
     yield from _split(case)
     yield from _stratified(case)
@@ -126,6 +128,20 @@ def _transformer_fits(case: SpecContext) -> Iterator[Violation]:
             f"at most {_MAX_TOKENS}",
             "use larger patches" if images else "write model: mlp",
         )
+
+
+def _categories_fit(case: SpecContext) -> Iterator[Violation]:
+    data = case.data
+    if data is None or data.facts.num_categories:
+        return
+    for at, categories in categories_in(case.spec.model):
+        if chosen(categories) == "embedding":
+            yield Violation(
+                at,
+                f"embedding on {data.name}, whose inputs have no columns of categories",
+                "one_hot, or a table of stored data with such columns",
+                "leave it out",
+            )
 
 
 def _models_of(task: TaskKind.ValueType) -> Iterator[str]:

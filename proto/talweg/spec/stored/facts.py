@@ -95,6 +95,7 @@ def _describe_inputs(facts: StoredFacts, roles: Roles) -> Iterator[Violation]:
             f"leave columns out: ignore: [{widest.column}]",
         )
     facts.shape.append(width)
+    facts.num_categories = sum(feature.kind is Kind.CATEGORY for feature in features)
     facts.in_unit_range = all(
         feature.kind is Kind.CATEGORY or (column.min >= 0 and column.max <= 1)
         for feature, column in zip(features, usable, strict=True)

@@ -105,6 +105,11 @@ class Inputs:
     from_bytes: bool = False
     """Whether the inputs are bytes of a user's, divided by 255."""
 
+    @property
+    def categories(self) -> tuple[tuple[int, int], ...]:
+        """First number and width of each column of categories, one-hot, among the features."""
+        return () if self.table is None else self.table.categories
+
 
 @dataclass(frozen=True)
 class StoredInfo:
