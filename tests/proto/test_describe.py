@@ -124,6 +124,8 @@ def test_display_name_and_seed() -> None:
     spec = from_dict(base(training={"seed": 3}))
     assert seed_of(spec) == 3
     assert display_name(spec) == display_name(fill(spec)) == "huber on diabetes, seed 3"
+    spec.split.fold, spec.split.folds = 2, 5
+    assert display_name(spec) == "huber on diabetes, fold 2 of 5, seed 3"
     spec.display_name = "mine"
     assert display_name(spec) == "mine"
     assert display_name(JobSpec()) == "nothing on nothing, seed 0"

@@ -154,3 +154,19 @@ def test_split_sizes(
     train, validation, test = shares
     split = Split(train=train, validation=validation, test=test)
     assert split_sizes(split, num_samples) == sizes
+
+
+@pytest.mark.parametrize(("num_samples", "folds"), [(10, 3), (442, 5), (7, 7), (100, 2)])
+def test_sizes_of_folds(num_samples: int, folds: int) -> None:
+    spec = from_dict(base(split={"fold": 1, "folds": folds, "validation": 0.1}))
+    split = fill(spec).split
+    assert fill(fill(spec)) == fill(spec)
+    tests = []
+    for fold in range(1, folds + 1):
+        split.fold = fold
+        train, validation, test = split_sizes(split, num_samples)
+        assert train + validation + test == num_samples
+        assert validation == num_samples // 10
+        tests.append(test)
+    assert sum(tests) == num_samples
+    assert max(tests) - min(tests) <= 1

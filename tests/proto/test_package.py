@@ -16,21 +16,18 @@ ROOT = Path(__file__).parents[2]
 
 PUBLIC = [
     "CheckpointName", "Head", "LossOutput", "MAX_SPEC_BYTES", "MAX_VIOLATIONS", "Measured",
-    "SpecError", "Violation", "arrays_of", "check", "check_continuation", "check_message",
-    "check_replay", "checkpoint_folder", "complete", "continuation_changes",
-    "continuation_warnings", "datasets",
-    "display_name", "divergence_lines", "drop_control", "escape_control", "examples_of",
-    "facts", "facts_measured", "fill", "fill_message", "flatten", "from_dict", "goal_of",
-    "has_class_weights", "has_control", "heads", "inputs_of", "is_blob_path", "is_job_id",
-    "is_model_folder", "is_of_step", "is_sha256", "is_tracking_id", "is_web_address",
-    "is_worse_than_trivial", "job_id", "job_models", "job_name", "judges_loss", "kind", "label",
-    "leaves", "loss_facts", "losses",
-    "metrics_of", "models", "num_outputs", "optimizers", "output_activation", "output_of",
-    "outputs_of_head", "override", "parse", "pools_batch", "primary_metric", "read",
-    "read_shorthand", "recommend", "reference_names", "replay_lines", "seed_of",
-    "spec_of_head", "split_sizes",
-    "task_kind", "tasks", "to_dict", "to_yaml", "trivial_name", "undefined_when",
-    "weight_fields",
+    "SpecError", "Violation", "arrays_of", "category_embedding", "check", "check_continuation",
+    "check_message", "check_replay", "checkpoint_folder", "complete", "continuation_changes",
+    "continuation_warnings", "datasets", "display_name", "divergence_lines", "drop_control",
+    "escape_control", "examples_of", "facts", "facts_measured", "fill", "fill_message", "flatten",
+    "from_dict", "goal_of", "has_class_weights", "has_control", "heads", "inputs_of",
+    "is_blob_path", "is_fold", "is_job_id", "is_model_folder", "is_of_step", "is_sha256",
+    "is_tracking_id", "is_web_address", "is_worse_than_trivial", "job_id", "job_models",
+    "job_name", "judges_loss", "kind", "label", "leaves", "loss_facts", "losses", "metrics_of",
+    "models", "num_outputs", "optimizers", "output_activation", "output_of", "outputs_of_head",
+    "override", "parse", "pools_batch", "primary_metric", "read", "read_shorthand", "recommend",
+    "reference_names", "replay_lines", "seed_of", "spec_of_head", "split_sizes", "task_kind",
+    "tasks", "to_dict", "to_yaml", "trivial_name", "undefined_when", "weight_fields",
 ]  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tests.server.samples import spec
 
-from talweg.server.differences import differing, is_seed, num_repeats
+from talweg.server.differences import differing, is_repetition, num_repeats
 from talweg.spec import fill
 from talweg.v1.spec_pb2 import JobSpec
 
@@ -56,4 +56,4 @@ def test_seeds_of_split_and_data_are_seeds_too() -> None:
         )
         for seed in (1, 2)
     ]
-    assert [path for path in differing(batch) if not is_seed(path)] == ["training.epochs"]
+    assert [path for path in differing(batch) if not is_repetition(path)] == ["training.epochs"]

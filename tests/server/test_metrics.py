@@ -181,6 +181,22 @@ class TestCompare:
         parted = await self.compare(rules, group_by=paths)
         assert [each.varies for each in parted.groups] == [[], [], []]
 
+    async def test_folds_repeat_a_job_and_may_be_told_apart(self, rules: Rules) -> None:
+        for loss, by_fold in {"mse": (6.0, 8.0), "huber": (3.0, 5.0)}.items():
+            for fold, value in enumerate(by_fold, start=1):
+                split = {"fold": fold, "folds": 2}
+                await rules.finished(spec(loss=loss, split=split), test_mae=value)
+        found = await self.compare(rules)
+        assert [(group.labels, group.mean) for group in found.groups] == [
+            (("huber",), 4.0), (("mse",), 7.0),
+        ]  # fmt: skip
+        assert [(group.varies, group.num_repeats) for group in found.groups] == [([], 0)] * 2
+        apart = await self.compare(rules, group_by=["loss", "split.fold"])
+        assert [(group.labels, group.mean) for group in apart.groups] == [
+            (("huber", "1"), 3.0), (("huber", "2"), 5.0),
+            (("mse", "1"), 6.0), (("mse", "2"), 8.0),
+        ]  # fmt: skip
+
     async def test_only_jobs_that_succeeded_count(self, rules: Rules) -> None:
         await rules.finished(spec(training={"seed": 0}), val_mae=4.0)
         await rules.finished(spec(training={"seed": 1}), val_mae=6.0)

@@ -122,7 +122,7 @@ class ComparisonGroup:
     rows: tuple[ComparisonRow, ...]
     """The jobs."""
     varies: tuple[str, ...] = ()
-    """Paths, other than the seed, in which the specs behind the values differ."""
+    """Paths, other than seeds and the fold, in which the specs behind the values differ."""
     repeats: int = 0
     """Values that repeat a spec and seed."""
     median: float | None = None

@@ -46,7 +46,8 @@ from talweg.spec.resources import (
 )
 from talweg.spec.rules.features import job_models
 from talweg.spec.rules.loss import has_class_weights, weight_fields
-from talweg.spec.semantics.dataset import split_sizes
+from talweg.spec.semantics.categories import category_embedding
+from talweg.spec.semantics.dataset import is_fold, split_sizes
 from talweg.spec.semantics.facts import arrays_of, kind, leaves, loss_facts, task_kind
 from talweg.spec.semantics.heads import Head, heads, spec_of_head
 from talweg.spec.semantics.metrics import (
@@ -80,6 +81,7 @@ __all__ = [
     "SpecError",
     "Violation",
     "arrays_of",
+    "category_embedding",
     "check",
     "check_continuation",
     "check_message",
@@ -106,6 +108,7 @@ __all__ = [
     "heads",
     "inputs_of",
     "is_blob_path",
+    "is_fold",
     "is_job_id",
     "is_model_folder",
     "is_of_step",

@@ -128,6 +128,7 @@ class StoredData(_message.Message):
     NEGATIVE_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     FACTS_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The data set's name, or name@digest for one version. A name alone means the version that is the
     newest when the job is submitted.
@@ -170,6 +171,8 @@ class StoredData(_message.Message):
     """The array with a sample of another class."""
     digest: _builtins.str
     """The digest of the version that the job reads; set by the server."""
+    weight: _builtins.str
+    """A column with the weight of each sample, for training.sampling: weighted; never an input."""
     @_builtins.property
     def inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Columns, or the array, that the model takes. Where absent: of a table all columns without another
@@ -215,10 +218,11 @@ class StoredData(_message.Message):
         negative: _builtins.str | None = ...,
         digest: _builtins.str | None = ...,
         facts: Global___StoredFacts | None = ...,
+        weight: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_anchor", b"_anchor", "_boxes", b"_boxes", "_classes", b"_classes", "_count", b"_count", "_depth", b"_depth", "_difficulty", b"_difficulty", "_digest", b"_digest", "_group", b"_group", "_id", b"_id", "_image", b"_image", "_left", b"_left", "_mask", b"_mask", "_name", b"_name", "_negative", b"_negative", "_positive", b"_positive", "_right", b"_right", "_same", b"_same", "_split", b"_split", "_target", b"_target", "_time", b"_time", "anchor", b"anchor", "boxes", b"boxes", "classes", b"classes", "count", b"count", "depth", b"depth", "difficulty", b"difficulty", "digest", b"digest", "facts", b"facts", "group", b"group", "id", b"id", "image", b"image", "left", b"left", "mask", b"mask", "name", b"name", "negative", b"negative", "positive", b"positive", "right", b"right", "same", b"same", "split", b"split", "target", b"target", "time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_anchor", b"_anchor", "_boxes", b"_boxes", "_classes", b"_classes", "_count", b"_count", "_depth", b"_depth", "_difficulty", b"_difficulty", "_digest", b"_digest", "_group", b"_group", "_id", b"_id", "_image", b"_image", "_left", b"_left", "_mask", b"_mask", "_name", b"_name", "_negative", b"_negative", "_positive", b"_positive", "_right", b"_right", "_same", b"_same", "_split", b"_split", "_target", b"_target", "_time", b"_time", "_weight", b"_weight", "anchor", b"anchor", "boxes", b"boxes", "classes", b"classes", "count", b"count", "depth", b"depth", "difficulty", b"difficulty", "digest", b"digest", "facts", b"facts", "group", b"group", "id", b"id", "image", b"image", "left", b"left", "mask", b"mask", "name", b"name", "negative", b"negative", "positive", b"positive", "right", b"right", "same", b"same", "split", b"split", "target", b"target", "time", b"time", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_anchor", b"_anchor", "_boxes", b"_boxes", "_classes", b"_classes", "_count", b"_count", "_depth", b"_depth", "_difficulty", b"_difficulty", "_digest", b"_digest", "_group", b"_group", "_id", b"_id", "_image", b"_image", "_left", b"_left", "_mask", b"_mask", "_name", b"_name", "_negative", b"_negative", "_positive", b"_positive", "_right", b"_right", "_same", b"_same", "_split", b"_split", "_target", b"_target", "_time", b"_time", "anchor", b"anchor", "boxes", b"boxes", "classes", b"classes", "count", b"count", "depth", b"depth", "difficulty", b"difficulty", "digest", b"digest", "facts", b"facts", "group", b"group", "id", b"id", "ignore", b"ignore", "image", b"image", "inputs", b"inputs", "left", b"left", "mask", b"mask", "name", b"name", "negative", b"negative", "positive", b"positive", "right", b"right", "same", b"same", "split", b"split", "target", b"target", "targets", b"targets", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_anchor", b"_anchor", "_boxes", b"_boxes", "_classes", b"_classes", "_count", b"_count", "_depth", b"_depth", "_difficulty", b"_difficulty", "_digest", b"_digest", "_group", b"_group", "_id", b"_id", "_image", b"_image", "_left", b"_left", "_mask", b"_mask", "_name", b"_name", "_negative", b"_negative", "_positive", b"_positive", "_right", b"_right", "_same", b"_same", "_split", b"_split", "_target", b"_target", "_time", b"_time", "_weight", b"_weight", "anchor", b"anchor", "boxes", b"boxes", "classes", b"classes", "count", b"count", "depth", b"depth", "difficulty", b"difficulty", "digest", b"digest", "facts", b"facts", "group", b"group", "id", b"id", "ignore", b"ignore", "image", b"image", "inputs", b"inputs", "left", b"left", "mask", b"mask", "name", b"name", "negative", b"negative", "positive", b"positive", "right", b"right", "same", b"same", "split", b"split", "target", b"target", "targets", b"targets", "time", b"time", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__anchor: _TypeAlias = _typing.Literal["anchor"]  # noqa: Y015
     _WhichOneofArgType__anchor: _TypeAlias = _typing.Literal["_anchor", b"_anchor"]  # noqa: Y015
@@ -260,6 +264,8 @@ class StoredData(_message.Message):
     _WhichOneofArgType__target: _TypeAlias = _typing.Literal["_target", b"_target"]  # noqa: Y015
     _WhichOneofReturnType__time: _TypeAlias = _typing.Literal["time"]  # noqa: Y015
     _WhichOneofArgType__time: _TypeAlias = _typing.Literal["_time", b"_time"]  # noqa: Y015
+    _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
+    _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__anchor) -> _WhichOneofReturnType__anchor | None: ...
     @_typing.overload
@@ -300,6 +306,8 @@ class StoredData(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__target) -> _WhichOneofReturnType__target | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__time) -> _WhichOneofReturnType__time | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
 
 Global___StoredData: _TypeAlias = StoredData  # noqa: Y015
 
@@ -316,6 +324,9 @@ class StoredFacts(_message.Message):
     ARRAYS_FIELD_NUMBER: _builtins.int
     NEGATIVE_TARGETS_FIELD_NUMBER: _builtins.int
     IN_UNIT_RANGE_FIELD_NUMBER: _builtins.int
+    SMALLEST_CLASS_FIELD_NUMBER: _builtins.int
+    NUM_GROUPS_FIELD_NUMBER: _builtins.int
+    NUM_CATEGORIES_FIELD_NUMBER: _builtins.int
     num_samples: _builtins.int
     """Number of samples."""
     num_classes: _builtins.int
@@ -326,6 +337,12 @@ class StoredFacts(_message.Message):
     """Some targets are negative."""
     in_unit_range: _builtins.bool
     """All inputs are in [0, 1]."""
+    smallest_class: _builtins.int
+    """Number of samples of the smallest class; 0 where targets are no classes."""
+    num_groups: _builtins.int
+    """Number of groups; 0 without a column of groups."""
+    num_categories: _builtins.int
+    """Number of columns of categories among the inputs."""
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Shape of one sample's inputs; of a table the number of values that its columns become."""
@@ -344,31 +361,46 @@ class StoredFacts(_message.Message):
         arrays: _abc.Iterable[_builtins.str] | None = ...,
         negative_targets: _builtins.bool | None = ...,
         in_unit_range: _builtins.bool | None = ...,
+        smallest_class: _builtins.int | None = ...,
+        num_groups: _builtins.int | None = ...,
+        num_categories: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_in_unit_range", b"_in_unit_range", "_negative_targets", b"_negative_targets", "_num_classes", b"_num_classes", "_num_samples", b"_num_samples", "_num_targets", b"_num_targets", "in_unit_range", b"in_unit_range", "negative_targets", b"negative_targets", "num_classes", b"num_classes", "num_samples", b"num_samples", "num_targets", b"num_targets"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_in_unit_range", b"_in_unit_range", "_negative_targets", b"_negative_targets", "_num_categories", b"_num_categories", "_num_classes", b"_num_classes", "_num_groups", b"_num_groups", "_num_samples", b"_num_samples", "_num_targets", b"_num_targets", "_smallest_class", b"_smallest_class", "in_unit_range", b"in_unit_range", "negative_targets", b"negative_targets", "num_categories", b"num_categories", "num_classes", b"num_classes", "num_groups", b"num_groups", "num_samples", b"num_samples", "num_targets", b"num_targets", "smallest_class", b"smallest_class"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_in_unit_range", b"_in_unit_range", "_negative_targets", b"_negative_targets", "_num_classes", b"_num_classes", "_num_samples", b"_num_samples", "_num_targets", b"_num_targets", "arrays", b"arrays", "in_unit_range", b"in_unit_range", "negative_targets", b"negative_targets", "num_classes", b"num_classes", "num_samples", b"num_samples", "num_targets", b"num_targets", "shape", b"shape"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_in_unit_range", b"_in_unit_range", "_negative_targets", b"_negative_targets", "_num_categories", b"_num_categories", "_num_classes", b"_num_classes", "_num_groups", b"_num_groups", "_num_samples", b"_num_samples", "_num_targets", b"_num_targets", "_smallest_class", b"_smallest_class", "arrays", b"arrays", "in_unit_range", b"in_unit_range", "negative_targets", b"negative_targets", "num_categories", b"num_categories", "num_classes", b"num_classes", "num_groups", b"num_groups", "num_samples", b"num_samples", "num_targets", b"num_targets", "shape", b"shape", "smallest_class", b"smallest_class"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__in_unit_range: _TypeAlias = _typing.Literal["in_unit_range"]  # noqa: Y015
     _WhichOneofArgType__in_unit_range: _TypeAlias = _typing.Literal["_in_unit_range", b"_in_unit_range"]  # noqa: Y015
     _WhichOneofReturnType__negative_targets: _TypeAlias = _typing.Literal["negative_targets"]  # noqa: Y015
     _WhichOneofArgType__negative_targets: _TypeAlias = _typing.Literal["_negative_targets", b"_negative_targets"]  # noqa: Y015
+    _WhichOneofReturnType__num_categories: _TypeAlias = _typing.Literal["num_categories"]  # noqa: Y015
+    _WhichOneofArgType__num_categories: _TypeAlias = _typing.Literal["_num_categories", b"_num_categories"]  # noqa: Y015
     _WhichOneofReturnType__num_classes: _TypeAlias = _typing.Literal["num_classes"]  # noqa: Y015
     _WhichOneofArgType__num_classes: _TypeAlias = _typing.Literal["_num_classes", b"_num_classes"]  # noqa: Y015
+    _WhichOneofReturnType__num_groups: _TypeAlias = _typing.Literal["num_groups"]  # noqa: Y015
+    _WhichOneofArgType__num_groups: _TypeAlias = _typing.Literal["_num_groups", b"_num_groups"]  # noqa: Y015
     _WhichOneofReturnType__num_samples: _TypeAlias = _typing.Literal["num_samples"]  # noqa: Y015
     _WhichOneofArgType__num_samples: _TypeAlias = _typing.Literal["_num_samples", b"_num_samples"]  # noqa: Y015
     _WhichOneofReturnType__num_targets: _TypeAlias = _typing.Literal["num_targets"]  # noqa: Y015
     _WhichOneofArgType__num_targets: _TypeAlias = _typing.Literal["_num_targets", b"_num_targets"]  # noqa: Y015
+    _WhichOneofReturnType__smallest_class: _TypeAlias = _typing.Literal["smallest_class"]  # noqa: Y015
+    _WhichOneofArgType__smallest_class: _TypeAlias = _typing.Literal["_smallest_class", b"_smallest_class"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__in_unit_range) -> _WhichOneofReturnType__in_unit_range | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__negative_targets) -> _WhichOneofReturnType__negative_targets | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__num_categories) -> _WhichOneofReturnType__num_categories | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__num_classes) -> _WhichOneofReturnType__num_classes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__num_groups) -> _WhichOneofReturnType__num_groups | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__num_samples) -> _WhichOneofReturnType__num_samples | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__num_targets) -> _WhichOneofReturnType__num_targets | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__smallest_class) -> _WhichOneofReturnType__smallest_class | None: ...
 
 Global___StoredFacts: _TypeAlias = StoredFacts  # noqa: Y015
 
@@ -404,6 +436,7 @@ class FileData(_message.Message):
     NEGATIVE_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     READ_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """The file, or a folder of images; relative to the job file."""
     target: _builtins.str
@@ -444,6 +477,8 @@ class FileData(_message.Message):
     """As in stored."""
     name: _builtins.str
     """The name to store it under; the file's name without its ending where absent."""
+    weight: _builtins.str
+    """As in stored."""
     @_builtins.property
     def inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """As in stored."""
@@ -487,10 +522,11 @@ class FileData(_message.Message):
         negative: _builtins.str | None = ...,
         name: _builtins.str | None = ...,
         read: Global___ReadOptions | None = ...,
+        weight: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_anchor", b"_anchor", "_boxes", b"_boxes", "_classes", b"_classes", "_count", b"_count", "_depth", b"_depth", "_difficulty", b"_difficulty", "_group", b"_group", "_id", b"_id", "_image", b"_image", "_left", b"_left", "_mask", b"_mask", "_name", b"_name", "_negative", b"_negative", "_path", b"_path", "_positive", b"_positive", "_right", b"_right", "_same", b"_same", "_split", b"_split", "_target", b"_target", "_time", b"_time", "anchor", b"anchor", "boxes", b"boxes", "classes", b"classes", "count", b"count", "depth", b"depth", "difficulty", b"difficulty", "group", b"group", "id", b"id", "image", b"image", "left", b"left", "mask", b"mask", "name", b"name", "negative", b"negative", "path", b"path", "positive", b"positive", "read", b"read", "right", b"right", "same", b"same", "split", b"split", "target", b"target", "time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_anchor", b"_anchor", "_boxes", b"_boxes", "_classes", b"_classes", "_count", b"_count", "_depth", b"_depth", "_difficulty", b"_difficulty", "_group", b"_group", "_id", b"_id", "_image", b"_image", "_left", b"_left", "_mask", b"_mask", "_name", b"_name", "_negative", b"_negative", "_path", b"_path", "_positive", b"_positive", "_right", b"_right", "_same", b"_same", "_split", b"_split", "_target", b"_target", "_time", b"_time", "_weight", b"_weight", "anchor", b"anchor", "boxes", b"boxes", "classes", b"classes", "count", b"count", "depth", b"depth", "difficulty", b"difficulty", "group", b"group", "id", b"id", "image", b"image", "left", b"left", "mask", b"mask", "name", b"name", "negative", b"negative", "path", b"path", "positive", b"positive", "read", b"read", "right", b"right", "same", b"same", "split", b"split", "target", b"target", "time", b"time", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_anchor", b"_anchor", "_boxes", b"_boxes", "_classes", b"_classes", "_count", b"_count", "_depth", b"_depth", "_difficulty", b"_difficulty", "_group", b"_group", "_id", b"_id", "_image", b"_image", "_left", b"_left", "_mask", b"_mask", "_name", b"_name", "_negative", b"_negative", "_path", b"_path", "_positive", b"_positive", "_right", b"_right", "_same", b"_same", "_split", b"_split", "_target", b"_target", "_time", b"_time", "anchor", b"anchor", "boxes", b"boxes", "classes", b"classes", "count", b"count", "depth", b"depth", "difficulty", b"difficulty", "group", b"group", "id", b"id", "ignore", b"ignore", "image", b"image", "inputs", b"inputs", "left", b"left", "mask", b"mask", "name", b"name", "negative", b"negative", "path", b"path", "positive", b"positive", "read", b"read", "right", b"right", "same", b"same", "split", b"split", "target", b"target", "targets", b"targets", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_anchor", b"_anchor", "_boxes", b"_boxes", "_classes", b"_classes", "_count", b"_count", "_depth", b"_depth", "_difficulty", b"_difficulty", "_group", b"_group", "_id", b"_id", "_image", b"_image", "_left", b"_left", "_mask", b"_mask", "_name", b"_name", "_negative", b"_negative", "_path", b"_path", "_positive", b"_positive", "_right", b"_right", "_same", b"_same", "_split", b"_split", "_target", b"_target", "_time", b"_time", "_weight", b"_weight", "anchor", b"anchor", "boxes", b"boxes", "classes", b"classes", "count", b"count", "depth", b"depth", "difficulty", b"difficulty", "group", b"group", "id", b"id", "ignore", b"ignore", "image", b"image", "inputs", b"inputs", "left", b"left", "mask", b"mask", "name", b"name", "negative", b"negative", "path", b"path", "positive", b"positive", "read", b"read", "right", b"right", "same", b"same", "split", b"split", "target", b"target", "targets", b"targets", "time", b"time", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__anchor: _TypeAlias = _typing.Literal["anchor"]  # noqa: Y015
     _WhichOneofArgType__anchor: _TypeAlias = _typing.Literal["_anchor", b"_anchor"]  # noqa: Y015
@@ -532,6 +568,8 @@ class FileData(_message.Message):
     _WhichOneofArgType__target: _TypeAlias = _typing.Literal["_target", b"_target"]  # noqa: Y015
     _WhichOneofReturnType__time: _TypeAlias = _typing.Literal["time"]  # noqa: Y015
     _WhichOneofArgType__time: _TypeAlias = _typing.Literal["_time", b"_time"]  # noqa: Y015
+    _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
+    _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__anchor) -> _WhichOneofReturnType__anchor | None: ...
     @_typing.overload
@@ -572,6 +610,8 @@ class FileData(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__target) -> _WhichOneofReturnType__target | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__time) -> _WhichOneofReturnType__time | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
 
 Global___FileData: _TypeAlias = FileData  # noqa: Y015
 

@@ -695,6 +695,8 @@ class Warning(_message.Message):
         """Leakage: what the test or validation data hold is known from training, or an input tells the
         target.
         """
+        BALANCED_TWICE: Warning._Kind.ValueType  # 26
+        """Classes are balanced twice: by the sampling and by weights of the loss."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What a warning is about."""
@@ -748,6 +750,8 @@ class Warning(_message.Message):
     """Leakage: what the test or validation data hold is known from training, or an input tells the
     target.
     """
+    BALANCED_TWICE: Warning.Kind.ValueType  # 26
+    """Classes are balanced twice: by the sampling and by weights of the loss."""
 
     KIND_FIELD_NUMBER: _builtins.int
     FIELD_FIELD_NUMBER: _builtins.int
@@ -1657,8 +1661,8 @@ class CompareJobsResponse(_message.Message):
 
         @_builtins.property
         def varies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-            """Paths other than the seed at which the specs differ, such as
-            "optimizer.adamw.learning_rate": mean and sd then cover more than seeds.
+            """Paths other than seeds and the fold at which the specs differ, such as
+            "optimizer.adamw.learning_rate": mean and sd then cover more than seeds and folds.
             """
 
         @_builtins.property

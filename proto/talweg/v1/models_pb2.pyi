@@ -163,6 +163,7 @@ class Mlp(_message.Message):
     NONLINEARITY_FIELD_NUMBER: _builtins.int
     DROPOUT_FIELD_NUMBER: _builtins.int
     BATCH_NORM_FIELD_NUMBER: _builtins.int
+    CATEGORIES_FIELD_NUMBER: _builtins.int
     nonlinearity: Global___Nonlinearity.Kind.ValueType
     dropout: _builtins.float
     """Dropout rate after each hidden layer."""
@@ -172,6 +173,10 @@ class Mlp(_message.Message):
     def hidden(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Units of each hidden layer, starting at the input."""
 
+    @_builtins.property
+    def categories(self) -> Global___Categories:
+        """How columns of categories come in, of tables of stored data; one_hot where absent."""
+
     def __init__(
         self,
         *,
@@ -179,10 +184,11 @@ class Mlp(_message.Message):
         nonlinearity: Global___Nonlinearity.Kind.ValueType | None = ...,
         dropout: _builtins.float | None = ...,
         batch_norm: _builtins.bool | None = ...,
+        categories: Global___Categories | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_norm", b"_batch_norm", "_dropout", b"_dropout", "_nonlinearity", b"_nonlinearity", "batch_norm", b"batch_norm", "dropout", b"dropout", "nonlinearity", b"nonlinearity"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_norm", b"_batch_norm", "_dropout", b"_dropout", "_nonlinearity", b"_nonlinearity", "batch_norm", b"batch_norm", "categories", b"categories", "dropout", b"dropout", "nonlinearity", b"nonlinearity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_norm", b"_batch_norm", "_dropout", b"_dropout", "_nonlinearity", b"_nonlinearity", "batch_norm", b"batch_norm", "dropout", b"dropout", "hidden", b"hidden", "nonlinearity", b"nonlinearity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_norm", b"_batch_norm", "_dropout", b"_dropout", "_nonlinearity", b"_nonlinearity", "batch_norm", b"batch_norm", "categories", b"categories", "dropout", b"dropout", "hidden", b"hidden", "nonlinearity", b"nonlinearity"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__batch_norm: _TypeAlias = _typing.Literal["batch_norm"]  # noqa: Y015
     _WhichOneofArgType__batch_norm: _TypeAlias = _typing.Literal["_batch_norm", b"_batch_norm"]  # noqa: Y015
@@ -198,6 +204,91 @@ class Mlp(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__nonlinearity) -> _WhichOneofReturnType__nonlinearity | None: ...
 
 Global___Mlp: _TypeAlias = Mlp  # noqa: Y015
+
+@_typing.final
+class Categories(_message.Message):
+    """How a model takes the columns of categories of a table."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ONE_HOT_FIELD_NUMBER: _builtins.int
+    EMBEDDING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def one_hot(self) -> Global___OneHotCategories:
+        """A number for each category, 0 or 1."""
+
+    @_builtins.property
+    def embedding(self) -> Global___CategoryEmbedding: ...
+    def __init__(
+        self,
+        *,
+        one_hot: Global___OneHotCategories | None = ...,
+        embedding: Global___CategoryEmbedding | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "kind", b"kind", "one_hot", b"one_hot"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "kind", b"kind", "one_hot", b"one_hot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["one_hot", "embedding"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___Categories: _TypeAlias = Categories  # noqa: Y015
+
+@_typing.final
+class OneHotCategories(_message.Message):
+    """One-hot: a number for each category, 0 or 1, and one for all that training has not seen."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OneHotCategories: _TypeAlias = OneHotCategories  # noqa: Y015
+
+@_typing.final
+class CategoryEmbedding(_message.Message):
+    """Learned embeddings: a vector for each category of a column, and one for all that training has not
+    seen. That one begins as the mean of the others, and learns from categories that are replaced by it
+    at random, and from missing ones. Guo and Berkhahn 2016, https://arxiv.org/abs/1604.06737.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIZE_FIELD_NUMBER: _builtins.int
+    UNSEEN_SHARE_FIELD_NUMBER: _builtins.int
+    size: _builtins.int
+    """Size of the embedding of each column. Where absent, min(600, 1.6·n^0.56) for n vectors."""
+    unseen_share: _builtins.float
+    """Probability with which training replaces a sample's category by the one for unseen categories. With
+    0 that one learns from missing values alone.
+    """
+    def __init__(
+        self,
+        *,
+        size: _builtins.int | None = ...,
+        unseen_share: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_size", b"_size", "_unseen_share", b"_unseen_share", "size", b"size", "unseen_share", b"unseen_share"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_size", b"_size", "_unseen_share", b"_unseen_share", "size", b"size", "unseen_share", b"unseen_share"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__size: _TypeAlias = _typing.Literal["size"]  # noqa: Y015
+    _WhichOneofArgType__size: _TypeAlias = _typing.Literal["_size", b"_size"]  # noqa: Y015
+    _WhichOneofReturnType__unseen_share: _TypeAlias = _typing.Literal["unseen_share"]  # noqa: Y015
+    _WhichOneofArgType__unseen_share: _TypeAlias = _typing.Literal["_unseen_share", b"_unseen_share"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__size) -> _WhichOneofReturnType__size | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__unseen_share) -> _WhichOneofReturnType__unseen_share | None: ...
+
+Global___CategoryEmbedding: _TypeAlias = CategoryEmbedding  # noqa: Y015
 
 @_typing.final
 class Convnet(_message.Message):
@@ -632,6 +723,7 @@ class Tabular(_message.Message):
     HIDDEN_FACTOR_FIELD_NUMBER: _builtins.int
     DROPOUT_FIELD_NUMBER: _builtins.int
     NORM_FIELD_NUMBER: _builtins.int
+    CATEGORIES_FIELD_NUMBER: _builtins.int
     width: _builtins.int
     """Width of the residual stream."""
     blocks: _builtins.int
@@ -646,6 +738,12 @@ class Tabular(_message.Message):
     def embedding(self) -> Global___NumberEmbedding:
         """Embedding of each feature."""
 
+    @_builtins.property
+    def categories(self) -> Global___Categories:
+        """How columns of categories come in, of tables of stored data. Under one_hot, or where absent, their
+        numbers are embedded like all others; under embedding they are not.
+        """
+
     def __init__(
         self,
         *,
@@ -655,10 +753,11 @@ class Tabular(_message.Message):
         hidden_factor: _builtins.int | None = ...,
         dropout: _builtins.float | None = ...,
         norm: Global___Tabular.Norm.ValueType | None = ...,
+        categories: Global___Categories | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_blocks", b"_blocks", "_dropout", b"_dropout", "_hidden_factor", b"_hidden_factor", "_norm", b"_norm", "_width", b"_width", "blocks", b"blocks", "dropout", b"dropout", "embedding", b"embedding", "hidden_factor", b"hidden_factor", "norm", b"norm", "width", b"width"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_blocks", b"_blocks", "_dropout", b"_dropout", "_hidden_factor", b"_hidden_factor", "_norm", b"_norm", "_width", b"_width", "blocks", b"blocks", "categories", b"categories", "dropout", b"dropout", "embedding", b"embedding", "hidden_factor", b"hidden_factor", "norm", b"norm", "width", b"width"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_blocks", b"_blocks", "_dropout", b"_dropout", "_hidden_factor", b"_hidden_factor", "_norm", b"_norm", "_width", b"_width", "blocks", b"blocks", "dropout", b"dropout", "embedding", b"embedding", "hidden_factor", b"hidden_factor", "norm", b"norm", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_blocks", b"_blocks", "_dropout", b"_dropout", "_hidden_factor", b"_hidden_factor", "_norm", b"_norm", "_width", b"_width", "blocks", b"blocks", "categories", b"categories", "dropout", b"dropout", "embedding", b"embedding", "hidden_factor", b"hidden_factor", "norm", b"norm", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__blocks: _TypeAlias = _typing.Literal["blocks"]  # noqa: Y015
     _WhichOneofArgType__blocks: _TypeAlias = _typing.Literal["_blocks", b"_blocks"]  # noqa: Y015

@@ -892,6 +892,9 @@ class DatasetFacts(_message.Message):
     NEGATIVE_TARGETS_FIELD_NUMBER: _builtins.int
     IN_UNIT_RANGE_FIELD_NUMBER: _builtins.int
     NUM_TARGETS_FIELD_NUMBER: _builtins.int
+    SMALLEST_CLASS_FIELD_NUMBER: _builtins.int
+    NUM_GROUPS_FIELD_NUMBER: _builtins.int
+    NUM_CATEGORIES_FIELD_NUMBER: _builtins.int
     num_samples: _builtins.int
     """Number of samples."""
     num_classes: _builtins.int
@@ -906,6 +909,12 @@ class DatasetFacts(_message.Message):
     """Whether all numbers of its inputs are in [0, 1]; absent where that is not known."""
     num_targets: _builtins.int
     """Number of targets per sample; 0 where the classes or the data set's parameters tell."""
+    smallest_class: _builtins.int
+    """Number of samples of its smallest class; 0 where that is not known."""
+    num_groups: _builtins.int
+    """Number of groups of samples that belong together; 0 where there are none."""
+    num_categories: _builtins.int
+    """Number of columns of categories among the inputs."""
     @_builtins.property
     def tasks(self) -> _containers.RepeatedScalarFieldContainer[Global___TaskKind.ValueType]:
         """The tasks that its targets suit."""
@@ -931,10 +940,13 @@ class DatasetFacts(_message.Message):
         negative_targets: _builtins.bool = ...,
         in_unit_range: _builtins.bool | None = ...,
         num_targets: _builtins.int = ...,
+        smallest_class: _builtins.int = ...,
+        num_groups: _builtins.int = ...,
+        num_categories: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_in_unit_range", b"_in_unit_range", "in_unit_range", b"in_unit_range"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_in_unit_range", b"_in_unit_range", "arrays", b"arrays", "description", b"description", "in_unit_range", b"in_unit_range", "negative_targets", b"negative_targets", "num_classes", b"num_classes", "num_samples", b"num_samples", "num_targets", b"num_targets", "reference", b"reference", "shape", b"shape", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_in_unit_range", b"_in_unit_range", "arrays", b"arrays", "description", b"description", "in_unit_range", b"in_unit_range", "negative_targets", b"negative_targets", "num_categories", b"num_categories", "num_classes", b"num_classes", "num_groups", b"num_groups", "num_samples", b"num_samples", "num_targets", b"num_targets", "reference", b"reference", "shape", b"shape", "smallest_class", b"smallest_class", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__in_unit_range: _TypeAlias = _typing.Literal["in_unit_range"]  # noqa: Y015
     _WhichOneofArgType__in_unit_range: _TypeAlias = _typing.Literal["_in_unit_range", b"_in_unit_range"]  # noqa: Y015

@@ -15,6 +15,7 @@ from talweg.v1 import losses_pb2 as _losses_pb2
 from talweg.v1 import models_pb2 as _models_pb2
 from talweg.v1 import optimizers_pb2 as _optimizers_pb2
 from talweg.v1 import replay_pb2 as _replay_pb2
+from talweg.v1 import sampling_pb2 as _sampling_pb2
 from talweg.v1 import spikes_pb2 as _spikes_pb2
 from talweg.v1 import tasks_pb2 as _tasks_pb2
 import builtins as _builtins
@@ -75,7 +76,9 @@ class JobSpec(_message.Message):
     DIAGNOSTICS_FIELD_NUMBER: _builtins.int
     REPLAY_FIELD_NUMBER: _builtins.int
     display_name: _builtins.str
-    """Display name; "LOSS on DATASET, seed SEED" where absent."""
+    """Display name; "LOSS on DATASET, seed SEED" where absent, with the fold of a
+    cross-validation.
+    """
     experiment: _builtins.str
     """Experiment: groups jobs in lists and in MLflow."""
     priority: _builtins.int
@@ -228,6 +231,8 @@ class Split(_message.Message):
     TEST_FIELD_NUMBER: _builtins.int
     STRATIFIED_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    FOLD_FIELD_NUMBER: _builtins.int
+    FOLDS_FIELD_NUMBER: _builtins.int
     train: _builtins.float
     """Fraction of the samples for training."""
     validation: _builtins.float
@@ -239,7 +244,14 @@ class Split(_message.Message):
     multiclass.
     """
     seed: _builtins.int
-    """The same seed gives the same split."""
+    """The same seed gives the same split, and the same folds."""
+    fold: _builtins.int
+    """Cross-validation: the fold that is this job's test data, 1 to folds. Of the other folds
+    `validation` is taken, a fraction of all samples; the rest is for training. Fractions of test and
+    train follow and are left out.
+    """
+    folds: _builtins.int
+    """Number of folds (k-fold cross-validation): each sample is test data in exactly one of them."""
     def __init__(
         self,
         *,
@@ -248,11 +260,17 @@ class Split(_message.Message):
         test: _builtins.float | None = ...,
         stratified: _builtins.bool | None = ...,
         seed: _builtins.int | None = ...,
+        fold: _builtins.int | None = ...,
+        folds: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_stratified", b"_stratified", "_test", b"_test", "_train", b"_train", "_validation", b"_validation", "seed", b"seed", "stratified", b"stratified", "test", b"test", "train", b"train", "validation", b"validation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_fold", b"_fold", "_folds", b"_folds", "_seed", b"_seed", "_stratified", b"_stratified", "_test", b"_test", "_train", b"_train", "_validation", b"_validation", "fold", b"fold", "folds", b"folds", "seed", b"seed", "stratified", b"stratified", "test", b"test", "train", b"train", "validation", b"validation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_stratified", b"_stratified", "_test", b"_test", "_train", b"_train", "_validation", b"_validation", "seed", b"seed", "stratified", b"stratified", "test", b"test", "train", b"train", "validation", b"validation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fold", b"_fold", "_folds", b"_folds", "_seed", b"_seed", "_stratified", b"_stratified", "_test", b"_test", "_train", b"_train", "_validation", b"_validation", "fold", b"fold", "folds", b"folds", "seed", b"seed", "stratified", b"stratified", "test", b"test", "train", b"train", "validation", b"validation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__fold: _TypeAlias = _typing.Literal["fold"]  # noqa: Y015
+    _WhichOneofArgType__fold: _TypeAlias = _typing.Literal["_fold", b"_fold"]  # noqa: Y015
+    _WhichOneofReturnType__folds: _TypeAlias = _typing.Literal["folds"]  # noqa: Y015
+    _WhichOneofArgType__folds: _TypeAlias = _typing.Literal["_folds", b"_folds"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType__stratified: _TypeAlias = _typing.Literal["stratified"]  # noqa: Y015
@@ -263,6 +281,10 @@ class Split(_message.Message):
     _WhichOneofArgType__train: _TypeAlias = _typing.Literal["_train", b"_train"]  # noqa: Y015
     _WhichOneofReturnType__validation: _TypeAlias = _typing.Literal["validation"]  # noqa: Y015
     _WhichOneofArgType__validation: _TypeAlias = _typing.Literal["_validation", b"_validation"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fold) -> _WhichOneofReturnType__fold | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__folds) -> _WhichOneofReturnType__folds | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
     @_typing.overload
@@ -418,6 +440,7 @@ class Training(_message.Message):
     DETERMINISTIC_FIELD_NUMBER: _builtins.int
     CHANNELS_LAST_FIELD_NUMBER: _builtins.int
     CURRICULUM_FIELD_NUMBER: _builtins.int
+    SAMPLING_FIELD_NUMBER: _builtins.int
     epochs: _builtins.int
     """Number of epochs (passes over the training data); 20 where neither epochs nor steps is
     given.
@@ -492,6 +515,10 @@ class Training(_message.Message):
         tasks gan and metric_learning.
         """
 
+    @_builtins.property
+    def sampling(self) -> _sampling_pb2.Sampling:
+        """Class-balanced or weighted sampling; each sample once per epoch where absent."""
+
     def __init__(
         self,
         *,
@@ -514,10 +541,11 @@ class Training(_message.Message):
         deterministic: _builtins.bool | None = ...,
         channels_last: _builtins.bool | None = ...,
         curriculum: _curriculum_pb2.EasyFirst | None = ...,
+        sampling: _sampling_pb2.Sampling | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation", "_batch_size", b"_batch_size", "_channels_last", b"_channels_last", "_deterministic", b"_deterministic", "_evaluate_every_epochs", b"_evaluate_every_epochs", "_evaluation_batch_size", b"_evaluation_batch_size", "_log_every_steps", b"_log_every_steps", "_precision", b"_precision", "_read_every_steps", b"_read_every_steps", "_seed", b"_seed", "accumulation", b"accumulation", "batch_size", b"batch_size", "channels_last", b"channels_last", "checkpoints", b"checkpoints", "clip_norm", b"clip_norm", "clip_value", b"clip_value", "clipping", b"clipping", "curriculum", b"curriculum", "deterministic", b"deterministic", "early_stopping", b"early_stopping", "epochs", b"epochs", "evaluate_every_epochs", b"evaluate_every_epochs", "evaluation_batch_size", b"evaluation_batch_size", "guard", b"guard", "length", b"length", "log_every_steps", b"log_every_steps", "precision", b"precision", "read_every_steps", b"read_every_steps", "seed", b"seed", "spikes", b"spikes", "steps", b"steps"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation", "_batch_size", b"_batch_size", "_channels_last", b"_channels_last", "_deterministic", b"_deterministic", "_evaluate_every_epochs", b"_evaluate_every_epochs", "_evaluation_batch_size", b"_evaluation_batch_size", "_log_every_steps", b"_log_every_steps", "_precision", b"_precision", "_read_every_steps", b"_read_every_steps", "_seed", b"_seed", "accumulation", b"accumulation", "batch_size", b"batch_size", "channels_last", b"channels_last", "checkpoints", b"checkpoints", "clip_norm", b"clip_norm", "clip_value", b"clip_value", "clipping", b"clipping", "curriculum", b"curriculum", "deterministic", b"deterministic", "early_stopping", b"early_stopping", "epochs", b"epochs", "evaluate_every_epochs", b"evaluate_every_epochs", "evaluation_batch_size", b"evaluation_batch_size", "guard", b"guard", "length", b"length", "log_every_steps", b"log_every_steps", "precision", b"precision", "read_every_steps", b"read_every_steps", "sampling", b"sampling", "seed", b"seed", "spikes", b"spikes", "steps", b"steps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation", "_batch_size", b"_batch_size", "_channels_last", b"_channels_last", "_deterministic", b"_deterministic", "_evaluate_every_epochs", b"_evaluate_every_epochs", "_evaluation_batch_size", b"_evaluation_batch_size", "_log_every_steps", b"_log_every_steps", "_precision", b"_precision", "_read_every_steps", b"_read_every_steps", "_seed", b"_seed", "accumulation", b"accumulation", "batch_size", b"batch_size", "channels_last", b"channels_last", "checkpoints", b"checkpoints", "clip_norm", b"clip_norm", "clip_value", b"clip_value", "clipping", b"clipping", "curriculum", b"curriculum", "deterministic", b"deterministic", "early_stopping", b"early_stopping", "epochs", b"epochs", "evaluate_every_epochs", b"evaluate_every_epochs", "evaluation_batch_size", b"evaluation_batch_size", "guard", b"guard", "length", b"length", "log_every_steps", b"log_every_steps", "precision", b"precision", "read_every_steps", b"read_every_steps", "seed", b"seed", "spikes", b"spikes", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation", "_batch_size", b"_batch_size", "_channels_last", b"_channels_last", "_deterministic", b"_deterministic", "_evaluate_every_epochs", b"_evaluate_every_epochs", "_evaluation_batch_size", b"_evaluation_batch_size", "_log_every_steps", b"_log_every_steps", "_precision", b"_precision", "_read_every_steps", b"_read_every_steps", "_seed", b"_seed", "accumulation", b"accumulation", "batch_size", b"batch_size", "channels_last", b"channels_last", "checkpoints", b"checkpoints", "clip_norm", b"clip_norm", "clip_value", b"clip_value", "clipping", b"clipping", "curriculum", b"curriculum", "deterministic", b"deterministic", "early_stopping", b"early_stopping", "epochs", b"epochs", "evaluate_every_epochs", b"evaluate_every_epochs", "evaluation_batch_size", b"evaluation_batch_size", "guard", b"guard", "length", b"length", "log_every_steps", b"log_every_steps", "precision", b"precision", "read_every_steps", b"read_every_steps", "sampling", b"sampling", "seed", b"seed", "spikes", b"spikes", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__accumulation: _TypeAlias = _typing.Literal["accumulation"]  # noqa: Y015
     _WhichOneofArgType__accumulation: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation"]  # noqa: Y015

@@ -21,13 +21,16 @@ _DECIDING = (
 _TELLING = ("log_every_steps", "checkpoints", "read_every_steps")
 
 
-def is_seed(path: str) -> bool:
+_FOLD = "split.fold"
+
+
+def is_repetition(path: str) -> bool:
     """Return whether a path is one at which jobs of a comparison are meant to differ.
 
     Seeds of the training, and also of split, data and preprocessing: a repetition may draw all of
-    them anew.
+    them anew. And the fold of a cross-validation.
     """
-    return path.rpartition(".")[2] == "seed"
+    return path == _FOLD or path.rpartition(".")[2] == "seed"
 
 
 def differing(specs: Sequence[JobSpec]) -> list[str]:

@@ -339,3 +339,22 @@ async def test_content_of_a_server_that_died_is_removed(
 
 def _away(*_: Any) -> None:
     raise OSError("away")
+
+
+async def test_weights_and_folds_are_held_against_the_columns(rules: Rules) -> None:
+    record(rules, "houses", number("area"), kinds(30, 10), number("price"), number("w", 0, 3))
+    given = job()
+    given.training.sampling.weighted.column = "w"
+    row = await rules.submit(given)
+    assert row.job_spec.dataset.stored.weight == "w"
+    assert list(row.job_spec.dataset.stored.facts.shape) == [4]
+    given = job(group="kind")
+    given.split.fold, given.split.folds = 1, 2
+    assert (await rules.submit(given)).job_spec.split.test == 0.5
+    given.split.folds = 3
+    too_many = await violations(rules, given)
+    assert too_many["split.folds"].startswith("found 3 folds of 2 groups in kind")
+    record(rules, "houses", number("area"), number("price"), number("w", -1, 3))
+    given = job()
+    given.training.sampling.weighted.column = "w"
+    assert "numbers from -1 to 3" in (await violations(rules, given))["dataset.stored.weight"]

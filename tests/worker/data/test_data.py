@@ -73,6 +73,9 @@ def test_data_is_what_the_catalogue_says(name: str) -> None:
             assert tuple(facts.shape) == bundle.inputs.shape
             ranks = 5 if kind == ORDINAL else 0
             assert (facts.num_classes or ranks) == len(bundle.class_names)
+            if facts.num_classes:
+                classes = torch.cat([part.y for part in parts])
+                assert torch.bincount(classes.long()).min() == facts.smallest_class
         if len(bundle.inputs.shape) == 1:
             assert len(bundle.inputs.names) == bundle.inputs.shape[0]
 

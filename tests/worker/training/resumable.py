@@ -51,6 +51,26 @@ CASES: dict[str, dict[str, Any]] = {
         "schedule": "one_cycle",
         "training": {"epochs": 2, "batch_size": 128, "log_every_steps": 2},
     },
+    "multiclass, balanced sampling, a curriculum": {
+        "task": "multiclass",
+        "dataset": {
+            "synthetic_classification": {
+                "num_samples": 300,
+                "num_classes": 3,
+                "class_shares": [0.7, 0.2, 0.1],
+            }
+        },
+        "model": BATCH_NORM,
+        "loss": "cross_entropy",
+        "training": {
+            "epochs": 8,
+            "batch_size": 16,
+            "accumulation": 2,
+            "sampling": "balanced",
+            "curriculum": {},
+            "log_every_steps": 2,
+        },
+    },
     "multiclass, residual blocks": {
         "task": "multiclass",
         "dataset": "digits",

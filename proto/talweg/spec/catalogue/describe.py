@@ -8,6 +8,7 @@ from google.protobuf.message import Message
 
 from talweg.spec.errors import number_text
 from talweg.spec.fields import Field, Type, choices, exactly_one, fields, oneofs, shorthand
+from talweg.spec.semantics.dataset import is_fold
 from talweg.spec.semantics.facts import chosen
 from talweg.v1.datasets_pb2 import StoredFacts
 from talweg.v1.losses_pb2 import JobModel
@@ -124,7 +125,8 @@ def display_name(spec: JobSpec) -> str:
     if spec.HasField("replay"):
         return f"replay of step {spec.replay.step} of {spec.replay.job.removeprefix('jobs/')}"
     loss = chosen(spec.loss) or "nothing"
-    return f"{loss} on {_data_name(spec) or 'nothing'}, seed {seed_of(spec)}"
+    fold = f", fold {spec.split.fold} of {spec.split.folds}" if is_fold(spec.split) else ""
+    return f"{loss} on {_data_name(spec) or 'nothing'}{fold}, seed {seed_of(spec)}"
 
 
 def _data_name(spec: JobSpec) -> str:

@@ -13,12 +13,14 @@ from talweg.spec.rules.detection import detection_rules
 from talweg.spec.rules.diagnostics import diagnostics_rules
 from talweg.spec.rules.embedding import embedding_rules
 from talweg.spec.rules.features import feature_rules
+from talweg.spec.rules.folds import fold_rules
 from talweg.spec.rules.gan import game_rules
 from talweg.spec.rules.images import image_rules
 from talweg.spec.rules.loss import loss_rules
 from talweg.spec.rules.multitask import multitask_rules
 from talweg.spec.rules.processes import process_rules
 from talweg.spec.rules.replay import replay_rules
+from talweg.spec.rules.sampling import sampling_rules
 from talweg.spec.rules.training import training_rules
 from talweg.spec.semantics.context import SpecContext
 from talweg.v1.jobs_pb2 import Warning
@@ -59,6 +61,7 @@ def check(spec: JobSpec) -> tuple[list[Violation], list[Warning]]:
     context = SpecContext(spec, reported)
     rules = (
         data_rules,
+        fold_rules,
         image_rules,
         detection_rules,
         loss_rules,
@@ -70,6 +73,7 @@ def check(spec: JobSpec) -> tuple[list[Violation], list[Warning]]:
         process_rules,
         diagnostics_rules,
         curriculum_rules,
+        sampling_rules,
         replay_rules,
     )
     for violation in chain.from_iterable(rule(context) for rule in rules):

@@ -22,6 +22,7 @@ _KEPT = (
     "training.accumulation",
     "training.seed",
     "training.curriculum.difficulty.",
+    "training.sampling",
 )
 # What is no setting of the training.
 _BESIDE = ("continued_from.", "display_name", "experiment", "tags.", "priority")

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from talweg.spec.errors import number_text
-from talweg.spec.rules.loss import has_class_weights, reduction_name
+from talweg.spec.rules.loss import has_class_weights, reduction_name, weight_fields
 from talweg.spec.semantics.context import SpecContext
-from talweg.spec.semantics.facts import optimizer_facts
+from talweg.spec.semantics.facts import chosen, optimizer_facts
 from talweg.spec.semantics.outputs import last_layer
 from talweg.v1 import options_pb2
 from talweg.v1.jobs_pb2 import Warning
@@ -21,6 +21,7 @@ def warnings_of(case: SpecContext) -> Iterator[Warning]:
     yield from _learning_rate(case)
     yield from _reduction(case)
     yield from _imbalance(case)
+    yield from _balanced_twice(case)
     yield from _batch(case)
     yield from _skips(case)
 
@@ -113,13 +114,31 @@ def _imbalance(case: SpecContext) -> Iterator[Warning]:
         return
     if any(has_class_weights(leaf.message) for leaf in case.fitting):
         return
+    if case.spec.training.HasField("sampling"):
+        return
     yield Warning(
         kind=Warning.IMBALANCE_WITHOUT_WEIGHTS,
         field=f"dataset.{data.name}.class_shares",
         message=f"the largest class is {max(shares) / min(shares):.3g} times the smallest, and "
         "the loss has no class weights: rare classes may never be predicted. Use class "
-        "weights, or compare by a metric that weights all classes equally, such as f1_macro",
+        "weights or training.sampling: balanced, or compare by a metric that weights all classes "
+        "equally, such as f1_macro",
     )
+
+
+def _balanced_twice(case: SpecContext) -> Iterator[Warning]:
+    if chosen(case.spec.training.sampling) != "balanced":
+        return
+    for leaf in case.fitting:
+        for name in weight_fields(leaf.message):
+            if leaf.message.HasField(name):
+                yield Warning(
+                    kind=Warning.BALANCED_TWICE,
+                    field="training.sampling",
+                    message=f"balanced, while {leaf.member}.{name} weighs the classes too: all "
+                    "classes are drawn equally often already, and rare ones count twice. Use one "
+                    "of them",
+                )
 
 
 def _batch(case: SpecContext) -> Iterator[Warning]:

@@ -12,6 +12,7 @@ from talweg.spec.semantics.dataset_facts import facts_of_chosen, is_looked_up
 from talweg.spec.semantics.facts import chosen, leaves, loss_facts, task_kind
 from talweg.spec.semantics.heads import heads
 from talweg.spec.semantics.pairs_triplets import fill_examples
+from talweg.spec.stored.weights import name_weights
 from talweg.v1 import options_pb2
 from talweg.v1.losses_pb2 import Loss, Uncertainty, Vae
 from talweg.v1.spec_pb2 import JobSpec
@@ -33,7 +34,10 @@ def fill(spec: JobSpec) -> JobSpec:
     if task == options_pb2.METRIC_LEARNING:
         spec = _copy(spec)
         fill_examples(spec)
+    if spec.split.folds >= 2:
+        spec = _with_fold(spec)
     filled = fill_message(spec)
+    name_weights(filled)
     if not filled.outputs.HasField("checkpoint"):
         filled.outputs.checkpoint = filled.outputs.model
     if task == options_pb2.TASK_KIND_UNSPECIFIED:
@@ -52,6 +56,21 @@ def _copy(spec: JobSpec) -> JobSpec:
     copy = JobSpec()
     copy.CopyFrom(spec)
     return copy
+
+
+def _with_fold(spec: JobSpec) -> JobSpec:
+    """Return a copy whose test data are a fold, and whose training data the rest."""
+    changed = _copy(spec)
+    split = changed.split
+    if not split.HasField("test"):
+        split.test = 1 / split.folds
+    if not split.HasField("train"):
+        validation = fill_message(split).validation
+        rest = 1 - validation - split.test
+        # Where nothing is left, the check says so of the validation data.
+        if rest > 0:
+            split.train = rest
+    return changed
 
 
 def _with_modes(spec: JobSpec) -> JobSpec:

@@ -5,10 +5,12 @@ from collections.abc import Iterator
 
 from talweg.spec.errors import Violation, number_text, one_of, shown
 from talweg.spec.fields import choices, fields
+from talweg.spec.rules.folds import fold_rules
+from talweg.spec.semantics.categories import categories_in
 from talweg.spec.semantics.context import SpecContext
 from talweg.spec.semantics.dataset import TOLERANCE, Data
 from talweg.spec.semantics.dataset_facts import dataset_facts, facts_of_chosen
-from talweg.spec.semantics.facts import model_facts, task_name
+from talweg.spec.semantics.facts import chosen, model_facts, task_name
 from talweg.spec.semantics.heads import heads
 from talweg.v1 import options_pb2
 from talweg.v1.datasets_pb2 import Dataset
@@ -28,6 +30,7 @@ def data_rules(case: SpecContext) -> Iterator[Violation]:
     yield from _fits(case)
     yield from _model_fits(case)
     yield from _transformer_fits(case)
+    yield from _categories_fit(case)
     yield from _generated(case)
     yield from _split(case)
     yield from _stratified(case)
@@ -127,6 +130,20 @@ def _transformer_fits(case: SpecContext) -> Iterator[Violation]:
         )
 
 
+def _categories_fit(case: SpecContext) -> Iterator[Violation]:
+    data = case.data
+    if data is None or data.facts.num_categories:
+        return
+    for at, categories in categories_in(case.spec.model):
+        if chosen(categories) == "embedding":
+            yield Violation(
+                at,
+                f"embedding on {data.name}, whose inputs have no columns of categories",
+                "one_hot, or a table of stored data with such columns",
+                "leave it out",
+            )
+
+
 def _models_of(task: TaskKind.ValueType) -> Iterator[str]:
     for name, field in fields(Model.DESCRIPTOR).items():
         if field.message is not None and task in model_facts(field.message).tasks:
@@ -204,7 +221,8 @@ def _classification(case: SpecContext, data: Data, at: str) -> Iterator[Violatio
 
 def _split(case: SpecContext) -> Iterator[Violation]:
     split = case.spec.split
-    if not case.sound("split"):
+    # Of folds that do not fit, their own rules say what is wrong.
+    if not case.sound("split") or any(fold_rules(case)):
         return
     shares = {"train": split.train, "validation": split.validation, "test": split.test}
     total = sum(shares.values())
@@ -235,7 +253,7 @@ def _stratified(case: SpecContext) -> Iterator[Violation]:
         )
         return
     data, sizes = case.data, case.sizes
-    if data is None or sizes is None or data.num_classes < 2:
+    if data is None or sizes is None or data.num_classes < 2 or any(fold_rules(case)):
         return
     for name, size in zip(("train", "validation", "test"), sizes, strict=True):
         if 0 < size < data.num_classes:

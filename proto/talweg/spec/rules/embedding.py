@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from talweg.spec.errors import Violation, one_of
+from talweg.spec.rules.folds import fold_rules
 from talweg.spec.rules.layers import LONE_HINT
 from talweg.spec.rules.loss import facts_of, losses_of
 from talweg.spec.rules.training import lone_batch
@@ -80,6 +81,8 @@ def _batches(case: SpecContext) -> Iterator[Violation]:
 def _classes(case: SpecContext) -> Iterator[Violation]:
     data, split = case.data, case.spec.split
     if data is None or not data.num_classes or not case.sound("split"):
+        return
+    if any(fold_rules(case)):
         return
     shares = (split.train, split.validation, split.test)
     sizes = split_sizes(split, data.num_classes)

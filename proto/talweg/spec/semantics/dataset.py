@@ -49,15 +49,23 @@ def data_of(spec: JobSpec) -> Data | None:
     )
 
 
+def is_fold(split: Split) -> bool:
+    """Tell whether the test data are a fold of a cross-validation."""
+    return split.fold >= 1 and split.folds >= 2
+
+
 def split_sizes(split: Split, num_samples: int) -> tuple[int, int, int]:
     """Give the numbers of samples to train on, to validate on and to test on.
 
     Validation and test get their shares rounded down; training gets the rest where the shares sum
-    to 1, else its own share rounded down.
+    to 1, else its own share rounded down. Of folds the test gets one, the first of them being
+    larger by one where they are not equal.
     """
     validation, test = (
         math.floor(share * num_samples + TOLERANCE) for share in (split.validation, split.test)
     )
+    if is_fold(split):
+        test = num_samples // split.folds + (split.fold <= num_samples % split.folds)
     if abs(split.train + split.validation + split.test - 1) <= TOLERANCE:
         return num_samples - validation - test, validation, test
     return math.floor(split.train * num_samples + TOLERANCE), validation, test

@@ -42,6 +42,9 @@ def facts_of_chosen(dataset: Dataset) -> DatasetFacts | None:
         arrays=about.arrays,
         negative_targets=about.negative_targets,
         in_unit_range=about.in_unit_range,
+        smallest_class=min(about.smallest_class, _MOST_SAMPLES),
+        num_groups=min(about.num_groups, _MOST_SAMPLES),
+        num_categories=about.num_categories,
     )
 
 

@@ -9,6 +9,7 @@ from talweg.spec.stored.features import MISSING_TEXTS, Feature, Kind, features_o
 from talweg.spec.stored.measured import measured_in, task_for
 from talweg.spec.stored.names import DatasetName, dataset_label, is_dataset_name
 from talweg.spec.stored.roles import Roles, roles_of
+from talweg.spec.stored.weights import name_weights
 
 __all__ = [
     "MISSING_TEXTS",
@@ -21,6 +22,7 @@ __all__ = [
     "features_of",
     "is_dataset_name",
     "measured_in",
+    "name_weights",
     "roles_of",
     "task_for",
 ]

@@ -6,6 +6,7 @@ from talweg.spec.errors import Violation, shown
 from talweg.spec.stored.arrays import check_arrays
 from talweg.spec.stored.features import Kind, features_of
 from talweg.spec.stored.roles import Roles, roles_of
+from talweg.spec.stored.weights import check_weights
 from talweg.spec.stored.wording import (
     AT,
     MOST_CLASSES,
@@ -48,6 +49,8 @@ def facts_of(
         arrays=roles.array_names,
         negative_targets=any(column.min < 0 for column in roles.targets),
     )
+    if "group" in roles.columns:
+        facts.num_groups = roles.columns["group"].num_distinct
     if "x" in arrays:
         violations += _describe_inputs(facts, roles)
     if not roles.targets and (source.target or source.targets):
@@ -60,6 +63,8 @@ def facts_of(
     elif task == options_pb2.MULTILABEL:
         violations += _labels(facts, roles)
     violations += check_arrays(facts, roles, arrays)
+    if "weight" in roles.columns:
+        violations += check_weights(roles.columns["weight"])
     return facts, violations
 
 
@@ -90,6 +95,7 @@ def _describe_inputs(facts: StoredFacts, roles: Roles) -> Iterator[Violation]:
             f"leave columns out: ignore: [{widest.column}]",
         )
     facts.shape.append(width)
+    facts.num_categories = sum(feature.kind is Kind.CATEGORY for feature in features)
     facts.in_unit_range = all(
         feature.kind is Kind.CATEGORY or (column.min >= 0 and column.max <= 1)
         for feature, column in zip(features, usable, strict=True)
@@ -208,6 +214,7 @@ def _classes(facts: StoredFacts, roles: Roles, task: TaskKind.ValueType) -> Iter
                 "remove the sample, or give it another class",
             )
     facts.num_classes = number
+    facts.smallest_class = min((value.count for value in column.values if value.count), default=0)
 
 
 def _labels(facts: StoredFacts, roles: Roles) -> Iterator[Violation]:

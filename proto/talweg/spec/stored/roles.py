@@ -14,7 +14,7 @@ ARRAY_ROLES = (
     "left", "right", "same", "anchor", "positive", "negative",
 )  # fmt: skip
 """Roles that an array of the role's own name plays where the spec does not say otherwise."""
-_COLUMN_ROLES = ("group", "time", "split", "difficulty", "id")
+_COLUMN_ROLES = ("group", "time", "split", "difficulty", "weight", "id")
 _INPUT = "x"
 _TARGET = "y"
 
@@ -30,7 +30,7 @@ class Roles:
     arrays: Mapping[str, DataColumn]
     """Of further roles that a task reads: mask, boxes, left and so on."""
     columns: Mapping[str, DataColumn]
-    """Of roles that no model sees: group, time, split, difficulty, id."""
+    """Of roles that no model sees: group, time, split, difficulty, weight, id."""
 
     @property
     def is_table(self) -> bool:

@@ -148,6 +148,29 @@ def test_groups_divide_the_rows_of_a_table(store: Path) -> None:
     assert kinds_of(bundle) == []
 
 
+def test_folds_of_a_table_with_groups_and_classes(store: Path) -> None:
+    patients = [f"p{row % 10}" for row in range(ROWS)]
+    kinds = ["ill" if row % 10 < 4 else "well" for row in range(ROWS)]
+    x = np.random.default_rng(0).normal(size=ROWS).tolist()
+    info = store_table(store, {"x": x, "patient": patients, "kind": kinds})
+    roles = {"inputs": ["x"], "target": "kind", "group": "patient"}
+    rows: list[int] = []
+    for fold in (1, 2):
+        split = {"fold": fold, "folds": 2, "validation": 0.1}
+        spec = job_on(info, "binary", roles, loss="bce_with_logits", split=split)
+        assert spec.dataset.stored.facts.num_groups == 10
+        assert spec.dataset.stored.facts.smallest_class == 20
+        bundle = data.load(spec)
+        # Two of the four patients that are ill, and three of the six that are well.
+        assert [len(bundle.validation), len(bundle.test)] == [5, 25]
+        assert bundle.test.y.sum() == 15
+        train = {row % 10 for row in bundle.train_rows.tolist()}
+        assert len(train) == 4
+        rows += bundle.train_rows.tolist()
+        assert kinds_of(bundle) == []
+    assert len(rows) == 40
+
+
 def test_groups_on_both_sides_are_warned_of(store: Path) -> None:
     patients = [row // 2 for row in range(ROWS)]
     (of_id,) = kinds_of(bundle_of(store, {"id": "patient"}, patient=patients))[:1]

@@ -13,7 +13,7 @@ from talweg.spec import kind, num_outputs, outputs_of_head
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle
 from talweg.worker.data.stored.talweg_table import Table
-from talweg.worker.models import HeadShape, saved
+from talweg.worker.models import CategoryBlock, HeadShape, saved
 from talweg.worker.models.saved import SavedModel
 from talweg.worker.tasks.common.postprocessing import Postprocessor, read, statistics
 from talweg.worker.tasks.registry import TASKS
@@ -43,6 +43,7 @@ def describe(spec: JobSpec, bundle: DataBundle) -> dict[str, Any]:
         inputs.shape,
         num_outputs(spec, bundle.num_targets),
         heads=heads,
+        categories=[CategoryBlock(*block) for block in inputs.categories],
         shared=task.shares_weights(spec),
     )
     table = inputs.table if task.num_noise is None else None

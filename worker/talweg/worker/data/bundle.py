@@ -105,6 +105,11 @@ class Inputs:
     from_bytes: bool = False
     """Whether the inputs are bytes of a user's, divided by 255."""
 
+    @property
+    def categories(self) -> tuple[tuple[int, int], ...]:
+        """First number and width of each column of categories, one-hot, among the features."""
+        return () if self.table is None else self.table.categories
+
 
 @dataclass(frozen=True)
 class StoredInfo:
@@ -151,6 +156,8 @@ class DataBundle:
     """Of each training sample its row in the data set, from 0 (N,)."""
     difficulty: Tensor | None = None
     """How hard each training sample is (N,), float64, where the spec names an array that tells."""
+    weights: Tensor | None = None
+    """The weight of each training sample (N,), float64, where they are drawn by weight."""
     stored: StoredInfo | None = None
     """About the data set, where it is a user's."""
 

@@ -5,16 +5,17 @@ products, since bilinear interpolation goes row by row and column by column.
 """
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn import datasets
 
-from talweg.spec import split_sizes
+from talweg.spec import is_fold, split_sizes
 from talweg.v1.datasets_pb2 import DigitScenes
 from talweg.v1.spec_pb2 import Split
 from talweg.worker.data.raw import RawData
-from talweg.worker.data.split import Division
+from talweg.worker.data.split import Division, divide
 
 SIDE = 64
 """Pixels of a scene's side."""
@@ -52,9 +53,7 @@ def _made(message_bytes: bytes, split_bytes: bytes) -> tuple[RawData, Division]:
     sizes = split_sizes(split, message.num_samples)
     raw = datasets.load_digits()
     images = (raw.images / 16.0).astype(np.float32)
-    order = np.random.default_rng(split.seed).permutation(len(images))
-    shares = [max(size, 1) for size in split_sizes(split, len(images))]
-    pools = np.split(order, np.cumsum(shares))[:3]
+    pools = divide_images(split, len(images))
 
     layout = _Layout(message, sum(sizes))
     ends = np.cumsum(sizes)
@@ -67,6 +66,15 @@ def _made(message_bytes: bytes, split_bytes: bytes) -> tuple[RawData, Division]:
     arrays = _drawn(layout, images[chosen], raw.target[chosen] + 1, message)
     parts = np.split(np.arange(sum(sizes)), ends[:2])
     return RawData(arrays, class_names=CLASSES), Division(*parts)
+
+
+def divide_images(split: Split, count: int) -> Sequence[NDArray[np.intp]]:
+    """Divide the images that scenes are made of; each part gets one at the least."""
+    if is_fold(split):
+        return divide(split, count, None)
+    order = np.random.default_rng(split.seed).permutation(count)
+    shares = [max(size, 1) for size in split_sizes(split, count)]
+    return np.split(order, np.cumsum(shares))[:3]
 
 
 class _Layout:

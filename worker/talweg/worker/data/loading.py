@@ -114,6 +114,7 @@ def make(spec: JobSpec) -> DataBundle:
         target_scaler=scalers.get("y"),
         train_rows=division.train,
         difficulty=None if difficulty is None else torch.from_numpy(difficulty[division.train]),
+        weights=_weights(raw, spec, division),
         stored=None
         if raw.stored is None
         else stored_info(raw.stored, arrays, division, table, classes),
@@ -134,17 +135,17 @@ def _division(
     spec: JobSpec, raw: RawData, arrays: Arrays, made_with_the_data: Division | None
 ) -> Division:
     """Return which samples go to training, validation and test."""
-    by_column = None if raw.stored is None else raw.stored.divide(spec.split)
+    task = task_kind(spec)
+    by_class = spec.split.stratified and task in (BINARY, MULTICLASS)
+    classes = raw.arrays["y"] if by_class else None
+    by_column = None if raw.stored is None else raw.stored.divide(spec.split, classes)
     if by_column is not None:
         return by_column
-    task = task_kind(spec)
     if task == METRIC_LEARNING and examples_of(spec) == MetricLearning.labels:
         return divide_classes(spec.split, arrays["y"])
     if made_with_the_data is not None:
         return made_with_the_data
-    by_class = spec.split.stratified and task in (BINARY, MULTICLASS)
-    num_samples = len(arrays[inputs_of(spec)[0]])
-    return divide(spec.split, num_samples, raw.arrays["y"] if by_class else None)
+    return divide(spec.split, len(arrays[inputs_of(spec)[0]]), classes)
 
 
 def _wanted(raw: RawData, spec: JobSpec) -> Arrays:
@@ -181,6 +182,14 @@ def _difficulty(raw: RawData, spec: JobSpec) -> NDArray[np.float64] | None:
     return raw.arrays[name].astype(np.float64)
 
 
+def _weights(raw: RawData, spec: JobSpec, division: Division) -> torch.Tensor | None:
+    """Return the weight of each training sample, where they are drawn by weight."""
+    if spec.training.sampling.WhichOneof("kind") != "weighted":
+        return None
+    assert raw.stored is not None
+    return torch.from_numpy(raw.stored.weights()[division.train])
+
+
 def _digest(raw: RawData) -> str:
     sha = hashlib.sha256()
     for array in raw.arrays.values():
@@ -194,4 +203,5 @@ def _key(spec: JobSpec) -> bytes:
     messages = (spec.task, spec.dataset, spec.split, spec.preprocessing)
     parts = [message.SerializeToString(deterministic=True) for message in messages]
     parts.append(spec.training.curriculum.difficulty.array.name.encode())
+    parts.append(spec.training.sampling.SerializeToString(deterministic=True))
     return b"\0".join(len(part).to_bytes(4) + part for part in parts)

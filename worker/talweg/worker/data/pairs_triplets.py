@@ -11,7 +11,7 @@ from talweg.spec import split_sizes
 from talweg.v1.datasets_pb2 import DigitPairs, DigitTriplets
 from talweg.v1.spec_pb2 import Split
 from talweg.worker.data.raw import RawData
-from talweg.worker.data.split import Division
+from talweg.worker.data.split import Division, divide
 from talweg.worker.errors import UserSpecError
 
 Indices = NDArray[np.intp]
@@ -78,9 +78,7 @@ def _pools(
     split: Split, num_samples: int, digits: NDArray[np.int64]
 ) -> Iterator[tuple[Indices, int]]:
     """Return each part's images, none of them twice, and how many pairs or triplets it has."""
-    order = np.random.default_rng(split.seed).permutation(len(digits))
-    sizes = split_sizes(split, len(digits))
-    pools = np.split(order, np.cumsum(sizes))[:3]
+    pools = divide(split, len(digits), None)
     for pool, count in zip(pools, split_sizes(split, num_samples), strict=True):
         if count and np.bincount(digits[pool], minlength=len(_CLASSES)).min() < 2:
             raise UserSpecError(

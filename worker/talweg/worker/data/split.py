@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
-from talweg.spec import split_sizes
+from talweg.spec import is_fold, split_sizes
 from talweg.v1.spec_pb2 import Split
 from talweg.worker.errors import UserSpecError
 
@@ -32,20 +32,85 @@ def divide(split: Split, num_samples: int, classes: NDArray[np.int64] | None) ->
     Raises:
         UserSpecError: A class is too rare to stand in every part.
     """
+    if is_fold(split):
+        return _divide_folds(split, num_samples, classes)
     counts = split_sizes(split, num_samples)
     if classes is None:
         order = np.random.default_rng(split.seed).permutation(num_samples)
         train, validation, test, _ = np.split(order, np.cumsum(counts))
         return Division(train, validation, test)
-    rest = np.arange(num_samples)
-    test, rest = _take(rest, counts[2], classes, split.seed)
+    test, rest = _take(np.arange(num_samples), counts[2], classes, split.seed)
+    train, validation = _divide_rest(split, rest, counts, classes)
+    return Division(train, validation, test)
+
+
+def folds_of(split: Split, num_samples: int, classes: NDArray[np.int64] | None) -> Indices:
+    """Deal samples out to the folds of a cross-validation.
+
+    The folds' sizes differ by one at the most; where classes are given, so do the numbers of
+    samples of each class. Which fold is a job's test does not enter.
+
+    Args:
+        split: The number of folds, and the seed.
+        num_samples: How many samples there are.
+        classes: The class of each sample where the folds must keep the classes' shares; else None.
+
+    Returns:
+        The fold of each sample, from 1 (N,).
+
+    Raises:
+        UserSpecError: There are fewer samples, or samples of a class, than folds.
+    """
+    smallest = num_samples
+    if classes is not None:
+        smallest = int(np.unique(classes, return_counts=True)[1].min())
+    if smallest < split.folds:
+        of_class = "" if classes is None else " of the smallest class"
+        hint = "" if classes is None else ", or split.stratified to false"
+        raise UserSpecError(
+            f"split.folds must be at most {smallest}, the number of samples{of_class}, but got "
+            f"{split.folds}: set fewer{hint}"
+        )
+    order = np.random.default_rng(split.seed).permutation(num_samples)
+    if classes is not None:
+        order = order[np.argsort(classes[order], kind="stable")]
+    folds = np.empty(num_samples, dtype=np.intp)
+    folds[order] = np.arange(num_samples) % split.folds + 1
+    return folds
+
+
+def shuffled_rest(split: Split, in_test: NDArray[np.bool_]) -> tuple[Indices, Indices]:
+    """Return the indices of a fold, and of what is left, in random order.
+
+    The order of what is left is another one for each fold, so that not all validate on the same.
+    """
+    rows = np.random.default_rng(split.seed).permutation(len(in_test))
+    rest = rows[~in_test[rows]]
+    return rows[in_test[rows]], np.random.default_rng([split.seed, split.fold]).permutation(rest)
+
+
+def _divide_folds(split: Split, num_samples: int, classes: NDArray[np.int64] | None) -> Division:
+    """Give a fold to the test, and divide the others into training and validation."""
+    test, rest = shuffled_rest(split, folds_of(split, num_samples, classes) == split.fold)
+    counts = split_sizes(split, num_samples)
+    if classes is None:
+        validation, train, _ = np.split(rest, np.cumsum([counts[1], counts[0]]))
+    else:
+        train, validation = _divide_rest(split, rest, counts, classes)
+    return Division(train, validation, test)
+
+
+def _divide_rest(
+    split: Split, rest: Indices, counts: tuple[int, int, int], classes: NDArray[np.int64]
+) -> tuple[Indices, Indices]:
+    """Divide what the test leaves into training and validation, keeping the classes' shares."""
     validation, rest = _take(rest, counts[1], classes, split.seed)
     if 0 < len(rest) - counts[0] < len(np.unique(classes)):
         # Fewer samples stay unused than there are classes: they cannot have every class.
         train = np.random.default_rng(split.seed).permutation(rest)[: counts[0]]
     else:
         train, _ = _take(rest, counts[0], classes, split.seed)
-    return Division(train, validation, test)
+    return train, validation
 
 
 def divide_classes(split: Split, classes: NDArray[np.int64]) -> Division:
@@ -68,7 +133,10 @@ def divide_classes(split: Split, classes: NDArray[np.int64]) -> Division:
                 f"split must leave each part at least 2 of the {len(shuffled)} classes, since "
                 f"classes are divided here, but got {', '.join(map(str, counts))}"
             )
-    parts = np.split(shuffled, np.cumsum(counts))[:3]
+    if is_fold(split):
+        parts = [shuffled[part] for part in _divide_folds(split, len(shuffled), None)]
+    else:
+        parts = np.split(shuffled, np.cumsum(counts))[:3]
     order = rng.permutation(len(classes))
     return Division(*(order[np.isin(classes[order], part)] for part in parts))
 

@@ -1,5 +1,6 @@
 """Networks, built from their messages."""
 
+from talweg.worker.models.categories import CategoryBlock
 from talweg.worker.models.detector import SIDES
 from talweg.worker.models.generative import GeneratorAndCritic, VariationalAutoencoder, draw
 from talweg.worker.models.heads import HeadShape
@@ -11,6 +12,7 @@ __all__ = [
     "LAYERS",
     "MODELS",
     "SIDES",
+    "CategoryBlock",
     "GeneratorAndCritic",
     "HeadShape",
     "VariationalAutoencoder",

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from talweg.spec import kind
+from talweg.spec import category_embedding, kind
 from talweg.v1 import models_pb2 as messages
+from talweg.worker.models.categories import CategoryBlock, CategoryEmbeddings
 from talweg.worker.models.detector import detector
 from talweg.worker.models.embedder import Normalise
 from talweg.worker.models.generative import adversarial, autoencoder
@@ -38,6 +39,7 @@ def build(
     *,
     seed: int,
     heads: Sequence[HeadShape] = (),
+    categories: Sequence[CategoryBlock] = (),
 ) -> nn.Sequential:
     """Build a network on the CPU.
 
@@ -50,6 +52,7 @@ def build(
         num_outputs: Outputs of the last layer.
         seed: Decides the first weights: torch's default initialisation, module by module.
         heads: What a model of several heads gives; else none.
+        categories: The columns of categories among the features, for a model that embeds them.
 
     Returns:
         A network from inputs (N, *input_shape) to outputs (N, num_outputs); of a model of pixels
@@ -57,12 +60,20 @@ def build(
         heads a mapping from each head's name to its outputs.
     """
     name, message = kind(model)
+    shape = tuple(input_shape)
     # The CPU's generator alone: no CUDA device is touched, and none is needed.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
+        settings = category_embedding(model)
+        if settings is not None and isinstance(message, messages.Tabular):
+            return nn.Sequential(tabular(message, shape, num_outputs, settings, categories))
+        modules = Modules()
+        if settings is not None:
+            embedded = CategoryEmbeddings(settings, categories, math.prod(shape))
+            modules["categories"], shape = embedded, (embedded.width,)
         if isinstance(message, messages.MultiHead):
-            return nn.Sequential(_multi_head(message, tuple(input_shape), heads))
-        return nn.Sequential(MODELS[name](message, tuple(input_shape), num_outputs))
+            return nn.Sequential(modules | _multi_head(message, shape, heads))
+        return nn.Sequential(modules | MODELS[name](message, shape, num_outputs))
 
 
 Modules = OrderedDict[str, nn.Module]

@@ -17,6 +17,8 @@ Beside `weights.safetensors`, `model.json` holds:
                 which on the second class, or a label, is predicted
     heads       where there are several: name, num_outputs, of_pixels and of_boxes of each; else
                 absent
+    categories  of a model that embeds categories: first number and width of each column of them
+                among the features; else absent
     shared      true where the outputs share the weights of the last layer; else absent
     prediction  what turns the outputs into predictions: `kind`, and its parameters; written and
                 read by the task's module `predictions`, and none of this module's business
@@ -32,8 +34,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from talweg.spec import from_dict, to_dict
+from talweg.spec import category_embedding, from_dict, to_dict
 from talweg.v1.models_pb2 import Model
+from talweg.worker.models.categories import CategoryBlock
 from talweg.worker.models.format_1 import converted
 from talweg.worker.models.heads import HeadShape
 from talweg.worker.models.registry import build
@@ -73,6 +76,7 @@ def network_description(
     num_outputs: int,
     *,
     heads: Sequence[HeadShape] = (),
+    categories: Sequence[CategoryBlock] = (),
     shared: bool = False,
 ) -> dict[str, Any]:
     """Return the part of a description that `rebuild` makes a network of; see the module."""
@@ -82,6 +86,11 @@ def network_description(
         "input_shape": list(input_shape),
         "num_outputs": num_outputs,
         **({"heads": [asdict(head) for head in heads]} if heads else {}),
+        **(
+            {"categories": [list(block) for block in categories]}
+            if category_embedding(model) is not None
+            else {}
+        ),
         **({"shared": True} if shared else {}),
     }
 
@@ -111,7 +120,10 @@ def rebuild(description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Sa
     heads = [HeadShape(**head) for head in description.get("heads", [])]
     shape = tuple(description["input_shape"])
     model = from_dict(description["model"], Model)
-    network = build(model, shape, description["num_outputs"], seed=0, heads=heads)
+    categories = [CategoryBlock(*block) for block in description.get("categories", [])]
+    network = build(
+        model, shape, description["num_outputs"], seed=0, heads=heads, categories=categories
+    )
     if description.get("shared"):
         share_answers(network)
     of_loss = {name for name in weights if name.startswith(OF_LOSS)}

@@ -2,12 +2,14 @@
 
 import math
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from talweg.spec import kind
 from talweg.v1 import models_pb2 as messages
+from talweg.worker.models.categories import CategoryBlock, CategoryEmbeddings
 
 _LAST_EDGE = 3.0
 
@@ -104,12 +106,33 @@ class Block(nn.Module):
 
 
 def tabular(
-    model: messages.Tabular, shape: tuple[int, ...], num_outputs: int
+    model: messages.Tabular,
+    shape: tuple[int, ...],
+    num_outputs: int,
+    settings: messages.CategoryEmbedding | None = None,
+    categories: Sequence[CategoryBlock] = (),
 ) -> OrderedDict[str, nn.Module]:
-    """Return a filled model's modules in order; for arguments see `build`."""
+    """Return a filled model's modules in order; for arguments see `build`.
+
+    Args:
+        model: Filled.
+        shape: (features,).
+        num_outputs: Outputs of the last layer.
+        settings: How categories are embedded; None where their numbers are like all others.
+        categories: The columns of categories.
+    """
     (features,) = shape
-    modules, size = _embedding(model.embedding, features)
-    modules["linear1"] = nn.Linear(features * size, model.width)
+    of_numbers = features
+    if settings is not None:
+        of_numbers -= sum(block.width for block in categories)
+    modules, size = _embedding(model.embedding, of_numbers)
+    width = of_numbers * size
+    if settings is not None:
+        embedded = CategoryEmbeddings(
+            settings, categories, features, nn.Sequential(modules), width
+        )
+        modules, width = OrderedDict(categories=embedded), embedded.width
+    modules["linear1"] = nn.Linear(width, model.width)
     for number in range(1, model.blocks + 1):
         modules[f"block{number}"] = Block(model)
     modules["norm"] = _normalisation(model)
@@ -124,6 +147,8 @@ def _embedding(
     """Return the modules that embed each feature, and the numbers that stand for it then."""
     modules: OrderedDict[str, nn.Module] = OrderedDict()
     _, message = kind(embedding)
+    if not features:
+        return modules, 1
     if isinstance(message, messages.PiecewiseLinear):
         modules["encoding"] = PiecewiseLinear(message.bins)
         size, width = message.size, message.bins

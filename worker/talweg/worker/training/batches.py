@@ -106,6 +106,7 @@ class Batches:
         plan: Plan,
         *,
         draw: Draw = shuffled,
+        draw_among: Callable[[Tensor | None], Draw] | None = None,
         divisor: Divisor | None = None,
         quarters: int = 1,
     ) -> None:
@@ -115,12 +116,14 @@ class Batches:
             arrays: What batches carry, by name, on the device where it is needed.
             plan: How they are divided.
             draw: Gives an order of so many samples.
+            draw_among: Gives what draws, in its place, from all or from some of the samples.
             divisor: What the loss's mean over samples divides by, or None for their number.
             quarters: How often the arrays hold each sample; see `TaskRunner.quarters`.
         """
         self._arrays = arrays
         self._plan = plan
         self._draw = draw
+        self._draw_among = draw_among
         self._divisor = divisor
         self._quarters = quarters
         self._admitted: Tensor | None = None
@@ -137,6 +140,8 @@ class Batches:
         """
         plan = self._plan
         self._admitted = samples
+        if self._draw_among is not None:
+            self._draw = self._draw_among(samples)
         count = plan.num_samples if samples is None else len(samples)
         sizes = [plan.batch_size] * (count // plan.batch_size)
         rest = count % plan.batch_size

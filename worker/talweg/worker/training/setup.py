@@ -40,6 +40,7 @@ from talweg.worker.training.optim import lr_schedules, optimizers
 from talweg.worker.training.optim.lr_schedules import Schedule
 from talweg.worker.training.optim.update import update_of
 from talweg.worker.training.precision import Precision
+from talweg.worker.training.sampling import sampler_of
 from talweg.worker.training.state import checkpoints, parts, trainable
 from talweg.worker.training.state.frozen import Frozen
 from talweg.worker.training.state.snapshot import Snapshots, Stateful
@@ -235,10 +236,12 @@ def _dry_run_in_precision(core: _Core, guard: Guard) -> None:
 
 def _batches(core: _Core) -> Batches:
     arrays, task = core.splits.train.arrays, core.task
+    sampler = sampler_of(core.spec, core.splits.bundle)
     return Batches(
         arrays,
         core.plan,
         draw=task.order,
+        draw_among=None if sampler is None else sampler.among,
         divisor=task.divisor(arrays),
         quarters=task.quarters,
     )

@@ -13,7 +13,7 @@ from functools import cached_property
 
 from sqlalchemy import Connection
 
-from talweg.server.differences import differing, is_seed, num_repeats
+from talweg.server.differences import differing, is_repetition, num_repeats
 from talweg.server.errors import InvalidRequest, JobNotFound
 from talweg.server.filters import parse_filter
 from talweg.server.grouping import value_at
@@ -109,9 +109,9 @@ class Group:
 
     @cached_property
     def varies(self) -> list[str]:
-        """The paths, beside seeds, at which the specs behind the values differ."""
+        """The paths, beside seeds and the fold, at which the specs behind the values differ."""
         specs = [row.job.job_spec for row in self.rows if row.counts]
-        return [path for path in differing(specs) if not is_seed(path)] if specs else []
+        return [path for path in differing(specs) if not is_repetition(path)] if specs else []
 
     @cached_property
     def num_repeats(self) -> int:

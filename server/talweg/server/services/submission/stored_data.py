@@ -14,7 +14,7 @@ from talweg.spec import Violation, arrays_of, job_id, task_kind
 from talweg.spec.errors import one_of, shown
 from talweg.spec.semantics.pairs_triplets import fill_examples
 from talweg.spec.spelling import nearest
-from talweg.spec.stored import DatasetName, facts_of, roles_of
+from talweg.spec.stored import DatasetName, facts_of, name_weights, roles_of
 from talweg.v1.datasets_pb2 import StoredData
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.stored_datasets_pb2 import StoredDataset
@@ -112,6 +112,7 @@ def with_data(
     if version is None:
         return whole, [_missing(spec, name, known, retry_of)]
     stored.name, stored.digest = version.name.name, version.name.digest
+    name_weights(whole)
     roles, _ = roles_of(version.info, stored)
     # What there is decides what a job of metric learning reads, where it does not say so.
     probe = JobSpec()

@@ -55,8 +55,12 @@ class StoredSource:
         """Return what each column holds, by name."""
         return {column.name: _type_text(column) for column in self.opened.info.columns}
 
-    def divide(self, split: Split) -> Division | None:
+    def divide(self, split: Split, classes: NDArray[np.int64] | None = None) -> Division | None:
         """Divide the samples by the column that the job names for it; None where it names none.
+
+        Args:
+            split: Shares and seed.
+            classes: The class of each sample where the split is stratified; else None.
 
         Raises:
             UserSpecError: The column cannot tell.
@@ -71,7 +75,8 @@ class StoredSource:
             _demand(column, _ORDERED, "time", "dates or numbers")
             return divide_by_time(split, self._times(column), column.name)
         if "group" in by:
-            return divide_groups(split, columns.alike(by["group"].name), by["group"].name)
+            name = by["group"].name
+            return divide_groups(split, columns.alike(name), name, classes)
         return None
 
     def _times(self, column: DataColumn) -> NDArray[np.float64]:
@@ -111,6 +116,10 @@ class StoredSource:
                 f"{len(wrong):,} rows, the first of them row {wrong[0] + 1}"
             )
         return numbers
+
+    def weights(self) -> NDArray[np.float64]:
+        """Return the weight of each sample; its column was checked when the data were loaded."""
+        return self.opened.columns.numbers(self.roles.columns["weight"].name)
 
 
 def load(spec: JobSpec) -> RawData:

@@ -4,6 +4,7 @@ Training and prediction both go this way. The file is stored as source beside ea
 MLflow's format: it runs where Talweg is not installed, and imports nothing of it.
 """
 
+import itertools
 import numbers
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -160,6 +161,16 @@ class Table:
     def width(self) -> int:
         """How many numbers a row becomes."""
         return sum(column.width for column in self.columns)
+
+    @property
+    def categories(self) -> tuple[tuple[int, int], ...]:
+        """First number and width of each column of categories; the last of them is for unseen."""
+        ends = list(itertools.accumulate(column.width for column in self.columns))
+        return tuple(
+            (end - column.width, column.width)
+            for column, end in zip(self.columns, ends, strict=True)
+            if column.kind == "category"
+        )
 
     @property
     def is_scaled(self) -> NDArray[np.bool_]:

@@ -118,6 +118,8 @@ def imbalance_warnings(spec: JobSpec, bundle: DataBundle) -> Iterator[Warning]:
         return
     if any(has_class_weights(loss) for *_, loss in leaves(spec.loss)):
         return
+    if spec.training.HasField("sampling"):
+        return
     counts = torch.bincount(bundle.train.y.long(), minlength=bundle.num_targets).tolist()
     rarest, commonest = min(counts), max(counts)
     if commonest <= MOST_IMBALANCE * rarest:
@@ -132,6 +134,7 @@ def imbalance_warnings(spec: JobSpec, bundle: DataBundle) -> Iterator[Warning]:
         message=(
             f"The training data contains {commonest} samples of {common!r} and {rarest} of "
             f"{rare!r}, and the loss has no class weights: the rare class may be ignored. Use "
-            "class weights, such as balanced, or evaluate f1 besides accuracy."
+            "class weights, such as balanced, or training.sampling: balanced, or evaluate f1 "
+            "besides accuracy."
         ),
     )

@@ -52,6 +52,7 @@ def build(spec: JobSpec, bundle: DataBundle, task: TaskRunner, device: torch.dev
             task.num_outputs,
             seed=spec.training.seed,
             heads=task.heads,
+            categories=[models.CategoryBlock(*block) for block in bundle.inputs.categories],
         )
     if next(network.parameters(), None) is None:
         raise UserSpecError("the model has no trainable parameters: add a linear layer")
