@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from talweg.v1 import options_pb2 as talweg_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17talweg/v1/weights.proto\x12\ttalweg.v1\x1a\x17talweg/v1/options.proto\"\xf0\x03\n\x0fStartingWeights\x12\x46\n\x03job\x18\x01 \x01(\tB4\x92\xb5\x18\x30\x10i\x1a#jobs/[A-Za-z0-9][A-Za-z0-9_-]{0,99}\"\x07jobs/IDH\x00\x88\x01\x01\x12k\n\x06stored\x18\x02 \x01(\tBV\x92\xb5\x18R\x10\xc8\x01\x1a\x38(datasets/)?[A-Za-z0-9][A-Za-z0-9._-]*(@[0-9a-f]{8,64})?\"\x13NAME or NAME@DIGESTH\x01\x88\x01\x01\x12U\n\x08registry\x18\x03 \x01(\tB>\x92\xb5\x18:\x10\x90\x03\x1a\x19[^/:@]+(@[^/:@]+|/[0-9]+)\"\x1aNAME@ALIAS or NAME/VERSIONH\x02\x88\x01\x01\x12@\n\x06sha256\x18\x04 \x01(\tB+\x92\xb5\x18\'\x10@\x1a\x0c[0-9a-f]{64}\"\x15\x36\x34 hexadecimal digitsH\x03\x88\x01\x01\x12\x1d\n\x08new_head\x18\x05 \x01(\x08\x42\x06\x9a\xb5\x18\x02\x08\x00H\x04\x88\x01\x01:8\xb2\xb5\x18\x03job\xd2\xb5\x18\x03job\xd2\xb5\x18\x06stored\xd2\xb5\x18\x08registry\xe2\xb5\x18\x10Starting weightsB\x06\n\x04_jobB\t\n\x07_storedB\x0b\n\t_registryB\t\n\x07_sha256B\x0b\n\t_new_head\"\x84\x03\n\x0cTakenWeights\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x11\n\tnum_taken\x18\x03 \x01(\r\x12\x0f\n\x07num_new\x18\x04 \x01(\r\x12\x12\n\nnum_unused\x18\x05 \x01(\r\x12.\n\x07tensors\x18\x06 \x03(\x0b\x32\x1d.talweg.v1.TakenWeights.Entry\x1a\xeb\x01\n\x05\x45ntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x03use\x18\x02 \x01(\x0e\x32!.talweg.v1.TakenWeights.Entry.Use\x12\x12\n\nfile_shape\x18\x03 \x03(\x04\x12\x13\n\x0bmodel_shape\x18\x04 \x03(\x04\"{\n\x03Use\x12\x13\n\x0fUSE_UNSPECIFIED\x10\x00\x12\t\n\x05TAKEN\x10\x01\x12\x0f\n\x0bOTHER_SHAPE\x10\x02\x12\x0f\n\x0bNOT_IN_FILE\x10\x03\x12\x10\n\x0cNOT_IN_MODEL\x10\x04\x12\x12\n\x0eWITH_ITS_LAYER\x10\x05\x12\x0c\n\x08NEW_HEAD\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17talweg/v1/weights.proto\x12\ttalweg.v1\x1a\x17talweg/v1/options.proto\"\xe9\x03\n\x0fStartingWeights\x12\x46\n\x03job\x18\x01 \x01(\tB4\x92\xb5\x18\x30\x10i\x1a#jobs/[A-Za-z0-9][A-Za-z0-9_-]{0,99}\"\x07jobs/IDH\x00\x88\x01\x01\x12k\n\x06stored\x18\x02 \x01(\tBV\x92\xb5\x18R\x10\xc8\x01\x1a\x38(datasets/)?[A-Za-z0-9][A-Za-z0-9._-]*(@[0-9a-f]{8,64})?\"\x13NAME or NAME@DIGESTH\x01\x88\x01\x01\x12N\n\x08registry\x18\x03 \x01(\tB7\x92\xb5\x18\x33\x10\x90\x03\x1a\x12.+(@[^@]+|/[0-9]+)\"\x1aNAME@ALIAS or NAME/VERSIONH\x02\x88\x01\x01\x12@\n\x06sha256\x18\x04 \x01(\tB+\x92\xb5\x18\'\x10@\x1a\x0c[0-9a-f]{64}\"\x15\x36\x34 hexadecimal digitsH\x03\x88\x01\x01\x12\x1d\n\x08new_head\x18\x05 \x01(\x08\x42\x06\x9a\xb5\x18\x02\x08\x00H\x04\x88\x01\x01:8\xb2\xb5\x18\x03job\xd2\xb5\x18\x03job\xd2\xb5\x18\x06stored\xd2\xb5\x18\x08registry\xe2\xb5\x18\x10Starting weightsB\x06\n\x04_jobB\t\n\x07_storedB\x0b\n\t_registryB\t\n\x07_sha256B\x0b\n\t_new_head\"\x84\x03\n\x0cTakenWeights\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x11\n\tnum_taken\x18\x03 \x01(\r\x12\x0f\n\x07num_new\x18\x04 \x01(\r\x12\x12\n\nnum_unused\x18\x05 \x01(\r\x12.\n\x07tensors\x18\x06 \x03(\x0b\x32\x1d.talweg.v1.TakenWeights.Entry\x1a\xeb\x01\n\x05\x45ntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x03use\x18\x02 \x01(\x0e\x32!.talweg.v1.TakenWeights.Entry.Use\x12\x12\n\nfile_shape\x18\x03 \x03(\x04\x12\x13\n\x0bmodel_shape\x18\x04 \x03(\x04\"{\n\x03Use\x12\x13\n\x0fUSE_UNSPECIFIED\x10\x00\x12\t\n\x05TAKEN\x10\x01\x12\x0f\n\x0bOTHER_SHAPE\x10\x02\x12\x0f\n\x0bNOT_IN_FILE\x10\x03\x12\x10\n\x0cNOT_IN_MODEL\x10\x04\x12\x12\n\x0eWITH_ITS_LAYER\x10\x05\x12\x0c\n\x08NEW_HEAD\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,7 +37,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STARTINGWEIGHTS'].fields_by_name['stored']._loaded_options = None
   _globals['_STARTINGWEIGHTS'].fields_by_name['stored']._serialized_options = b'\222\265\030R\020\310\001\0328(datasets/)?[A-Za-z0-9][A-Za-z0-9._-]*(@[0-9a-f]{8,64})?\"\023NAME or NAME@DIGEST'
   _globals['_STARTINGWEIGHTS'].fields_by_name['registry']._loaded_options = None
-  _globals['_STARTINGWEIGHTS'].fields_by_name['registry']._serialized_options = b'\222\265\030:\020\220\003\032\031[^/:@]+(@[^/:@]+|/[0-9]+)\"\032NAME@ALIAS or NAME/VERSION'
+  _globals['_STARTINGWEIGHTS'].fields_by_name['registry']._serialized_options = b'\222\265\0303\020\220\003\032\022.+(@[^@]+|/[0-9]+)\"\032NAME@ALIAS or NAME/VERSION'
   _globals['_STARTINGWEIGHTS'].fields_by_name['sha256']._loaded_options = None
   _globals['_STARTINGWEIGHTS'].fields_by_name['sha256']._serialized_options = b'\222\265\030\'\020@\032\014[0-9a-f]{64}\"\02564 hexadecimal digits'
   _globals['_STARTINGWEIGHTS'].fields_by_name['new_head']._loaded_options = None
@@ -45,11 +45,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STARTINGWEIGHTS']._loaded_options = None
   _globals['_STARTINGWEIGHTS']._serialized_options = b'\262\265\030\003job\322\265\030\003job\322\265\030\006stored\322\265\030\010registry\342\265\030\020Starting weights'
   _globals['_STARTINGWEIGHTS']._serialized_start=64
-  _globals['_STARTINGWEIGHTS']._serialized_end=560
-  _globals['_TAKENWEIGHTS']._serialized_start=563
-  _globals['_TAKENWEIGHTS']._serialized_end=951
-  _globals['_TAKENWEIGHTS_ENTRY']._serialized_start=716
-  _globals['_TAKENWEIGHTS_ENTRY']._serialized_end=951
-  _globals['_TAKENWEIGHTS_ENTRY_USE']._serialized_start=828
-  _globals['_TAKENWEIGHTS_ENTRY_USE']._serialized_end=951
+  _globals['_STARTINGWEIGHTS']._serialized_end=553
+  _globals['_TAKENWEIGHTS']._serialized_start=556
+  _globals['_TAKENWEIGHTS']._serialized_end=944
+  _globals['_TAKENWEIGHTS_ENTRY']._serialized_start=709
+  _globals['_TAKENWEIGHTS_ENTRY']._serialized_end=944
+  _globals['_TAKENWEIGHTS_ENTRY_USE']._serialized_start=821
+  _globals['_TAKENWEIGHTS_ENTRY_USE']._serialized_end=944
 # @@protoc_insertion_point(module_scope)

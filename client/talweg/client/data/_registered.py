@@ -78,10 +78,12 @@ class RegisteredWeights:
 
 def _parsed(registered: str) -> tuple[str, str]:
     """Return the model's name, and the alias or the version."""
-    for mark in "@/":
-        name, found, which = registered.rpartition(mark)
-        if found and name and which and (mark == "@" or which.isdecimal()):
-            return name, which if mark == "@" else f"/{which}"
+    name, _, alias = registered.rpartition("@")
+    if name and alias:
+        return name, alias
+    name, _, version = registered.rpartition("/")
+    if name and version.isdecimal():
+        return name, f"/{version}"
     raise _refused(repr(registered), "NAME@ALIAS or NAME/VERSION, such as houses@champion", "")
 
 

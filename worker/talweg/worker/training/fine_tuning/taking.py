@@ -122,7 +122,7 @@ def _check(name: str, tensor: Tensor, label: str) -> None:
     """Refuse what the guard would let into no weights."""
     if not tensor.is_floating_point() or not tensor.numel():
         return
-    largest = float(torch.linalg.vector_norm(tensor.double(), math.inf))
+    largest = float(torch.linalg.vector_norm(tensor, math.inf))
     if not largest <= LARGEST_WEIGHT:
         raise UserSpecError(
             f"weights: {name} of {label} must hold numbers up to {LARGEST_WEIGHT:.0e}, but its "
