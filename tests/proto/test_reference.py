@@ -75,7 +75,7 @@ def test_types_are_written_out() -> None:
     assert "list of [`Job`](#message-job)" in below("ListJobsResponse")
     assert "[`JobSpec`](catalogue.md#job-file)" in below("SubmitJobRequest")
     assert "| `state` | [`StateChange`](#message-statechange) |" in below("Event")
-    assert below("Event").count("oneof `kind`") == 7
+    assert below("Event").count("oneof `kind`") == 8
 
 
 def test_what_the_catalogue_describes_is_left_to_it() -> None:

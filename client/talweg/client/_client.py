@@ -100,7 +100,7 @@ class Client(CatalogueClient, DataClient):
             OSError: The job file cannot be read.
             TalwegError: Another error of the server.
         """
-        whole = self._files().stored(to_spec(spec))
+        whole = self._inputs().resolved(to_spec(spec))
         request = _request(whole, request_id, validate_only)
         response = self._connection.call(self._connection.jobs.SubmitJob, request)
         return Job(self._connection, response.job)
@@ -153,11 +153,11 @@ class Client(CatalogueClient, DataClient):
             raise TypeError("submit_many takes a list of specs, but got a single one: use submit")
         results: dict[int, Job | TalwegError] = {}
         requests: dict[int, jobs_pb2.SubmitJobRequest] = {}
-        num_specs, files = 0, self._files()
+        num_specs, inputs = 0, self._inputs()
         for index, spec in enumerate(specs):
             num_specs += 1
             try:
-                requests[index] = _request(files.stored(to_spec(spec)), None, validate_only)
+                requests[index] = _request(inputs.resolved(to_spec(spec)), None, validate_only)
             except TalwegError as error:
                 results[index] = error
         for chunk in _chunks(requests):

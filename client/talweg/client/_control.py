@@ -79,6 +79,8 @@ class ControlledJob(JobHandle):
             TalwegError: Another error of the server.
         """
         spec = to_dict(self._message.spec)
+        # The checkpoint has the weights.
+        spec.pop("weights", None)
         spec["continued_from"] = {"job": self._named(), **({"step": step} if step else {})}
         try:
             changed = override(spec, changes)

@@ -42,6 +42,7 @@ _KINDS: Mapping[str, type[TalwegError]] = {
     "BAD_REQUEST": InvalidRequest,
 }
 _READY = "LOGGED_MODEL_READY"
+_JOB_TAG = "talweg.job"
 
 
 class Registry:
@@ -89,6 +90,36 @@ class Registry:
             body = {"name": name, "alias": alias, "version": version}
             self._ask("POST", "registered-models/alias", body)
         return RegisteredModel(name, version, alias)
+
+    def job_of(self, name: str, which: str) -> str:
+        """Return the id of the job that trained a version; empty if no job of Talweg did.
+
+        Args:
+            name: The registered model.
+            which: An alias, or a version behind a slash, ``/3``.
+
+        Raises:
+            NotFound: There is no such model, alias or version.
+            InvalidRequest: MLflow refuses the name or the alias.
+            Unavailable: MLflow does not answer.
+            TalwegError: Another error of MLflow.
+        """
+        if which.startswith("/"):
+            query = {"name": name, "version": which.removeprefix("/")}
+            answer = self._ask("GET", "model-versions/get", query)
+        else:
+            query = {"name": name, "alias": which}
+            try:
+                answer = self._ask("GET", "registered-models/alias", query)
+            except InvalidRequest as error:
+                # So it answers for an alias that is not there.
+                raise NotFound(str(error), reason=error.reason) from error
+        run_id = str(answer["model_version"].get("run_id", ""))
+        if not run_id:
+            return ""
+        run = self._ask("GET", "runs/get", {"run_id": run_id})["run"]
+        tags = {str(tag["key"]): str(tag["value"]) for tag in run["data"].get("tags", [])}
+        return tags.get(_JOB_TAG, "").removeprefix("jobs/")
 
     def _model_of(self, run_id: str, job: str) -> str:
         run = self._ask("GET", "runs/get", {"run_id": run_id})["run"]

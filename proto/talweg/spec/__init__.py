@@ -16,6 +16,7 @@ from talweg.spec.catalogue.describe import display_name, flatten, label, seed_of
 from talweg.spec.catalogue.divergence import divergence_lines
 from talweg.spec.catalogue.entries import datasets, losses, models, optimizers, tasks
 from talweg.spec.catalogue.replay import replay_lines
+from talweg.spec.catalogue.weights import taken_names, weights_lines
 from talweg.spec.characters import drop_control, escape_control, has_control
 from talweg.spec.checks.bounds import check_message
 from talweg.spec.checks.check import check, complete
@@ -144,6 +145,7 @@ __all__ = [
     "seed_of",
     "spec_of_head",
     "split_sizes",
+    "taken_names",
     "task_kind",
     "tasks",
     "to_dict",
@@ -151,4 +153,5 @@ __all__ = [
     "trivial_name",
     "undefined_when",
     "weight_fields",
+    "weights_lines",
 ]

@@ -638,6 +638,10 @@ class ReadOptions(_message.Message):
         safetensors: ReadOptions._Format.ValueType  # 5
         images: ReadOptions._Format.ValueType  # 6
         """A folder of images, one sub-folder per class, or with a labels.csv of the columns file and label."""
+        weights: ReadOptions._Format.ValueType  # 7
+        """Weights of a model as a safetensors file, for `weights: {stored: NAME}`: tensors of any shapes.
+        Detected where a tensor's name ends in .weight.
+        """
 
     class Format(_Format, metaclass=_FormatEnumTypeWrapper): ...
     detect: ReadOptions.Format.ValueType  # 0
@@ -651,6 +655,10 @@ class ReadOptions(_message.Message):
     safetensors: ReadOptions.Format.ValueType  # 5
     images: ReadOptions.Format.ValueType  # 6
     """A folder of images, one sub-folder per class, or with a labels.csv of the columns file and label."""
+    weights: ReadOptions.Format.ValueType  # 7
+    """Weights of a model as a safetensors file, for `weights: {stored: NAME}`: tensors of any shapes.
+    Detected where a tensor's name ends in .weight.
+    """
 
     FORMAT_FIELD_NUMBER: _builtins.int
     DELIMITER_FIELD_NUMBER: _builtins.int

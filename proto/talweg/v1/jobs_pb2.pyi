@@ -14,6 +14,7 @@ from google.rpc import status_pb2 as _status_pb2
 from talweg.v1 import options_pb2 as _options_pb2
 from talweg.v1 import replay_pb2 as _replay_pb2
 from talweg.v1 import spec_pb2 as _spec_pb2
+from talweg.v1 import weights_pb2 as _weights_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -91,6 +92,7 @@ class Job(_message.Message):
     CHECKPOINTS_FIELD_NUMBER: _builtins.int
     PAUSE_REQUESTED_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
+    TAKEN_WEIGHTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """jobs/{id}."""
     state: Global___Job.State.ValueType
@@ -149,6 +151,10 @@ class Job(_message.Message):
     def result(self) -> Global___Result:
         """The value of its main metric; absent while it has none."""
 
+    @_builtins.property
+    def taken_weights(self) -> _weights_pb2.TakenWeights:
+        """What its latest attempt took of its starting weights; absent without such, and until then."""
+
     def __init__(
         self,
         *,
@@ -171,10 +177,11 @@ class Job(_message.Message):
         checkpoints: _abc.Iterable[Global___Checkpoint] | None = ...,
         pause_requested: _builtins.bool = ...,
         result: Global___Result | None = ...,
+        taken_weights: _weights_pb2.TakenWeights | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "outcome", b"outcome", "progress", b"progress", "result", b"result", "spec", b"spec", "start_time", b"start_time", "tracking", b"tracking"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "outcome", b"outcome", "progress", b"progress", "result", b"result", "spec", b"spec", "start_time", b"start_time", "taken_weights", b"taken_weights", "tracking", b"tracking"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cancel_requested", b"cancel_requested", "checkpoints", b"checkpoints", "create_time", b"create_time", "end_time", b"end_time", "last_cursor", b"last_cursor", "name", b"name", "outcome", b"outcome", "pause_requested", b"pause_requested", "progress", b"progress", "result", b"result", "retry_of", b"retry_of", "spec", b"spec", "start_time", b"start_time", "state", b"state", "tracking", b"tracking", "waiting_reason", b"waiting_reason", "warnings", b"warnings", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cancel_requested", b"cancel_requested", "checkpoints", b"checkpoints", "create_time", b"create_time", "end_time", b"end_time", "last_cursor", b"last_cursor", "name", b"name", "outcome", b"outcome", "pause_requested", b"pause_requested", "progress", b"progress", "result", b"result", "retry_of", b"retry_of", "spec", b"spec", "start_time", b"start_time", "state", b"state", "taken_weights", b"taken_weights", "tracking", b"tracking", "waiting_reason", b"waiting_reason", "warnings", b"warnings", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -362,6 +369,7 @@ class Outcome(_message.Message):
     MODEL_SHA256_FIELD_NUMBER: _builtins.int
     WEIGHTS_STEP_FIELD_NUMBER: _builtins.int
     REPLAY_FIELD_NUMBER: _builtins.int
+    WEIGHTS_SHA256_FIELD_NUMBER: _builtins.int
     state: Global___Job.State.ValueType
     """The state in which it ended."""
     cause: Global___Outcome.Cause.ValueType
@@ -375,6 +383,10 @@ class Outcome(_message.Message):
     weights_step: _builtins.int
     """Of a SUCCEEDED job, the step whose weights were kept and tested: that of the best evaluation
     where early stopping chose them, else the last. 0 where the worker did not say.
+    """
+    weights_sha256: _builtins.str
+    """SHA-256 of the trained model's weights.safetensors, from which other jobs can start; empty if
+    the job has left none.
     """
     @_builtins.property
     def divergence(self) -> Global___Divergence:
@@ -394,10 +406,11 @@ class Outcome(_message.Message):
         model_sha256: _builtins.str = ...,
         weights_step: _builtins.int = ...,
         replay: _replay_pb2.ReplayReport | None = ...,
+        weights_sha256: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["divergence", b"divergence", "replay", b"replay"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "divergence", b"divergence", "message", b"message", "model_sha256", b"model_sha256", "replay", b"replay", "state", b"state", "weights_step", b"weights_step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "divergence", b"divergence", "message", b"message", "model_sha256", b"model_sha256", "replay", b"replay", "state", b"state", "weights_sha256", b"weights_sha256", "weights_step", b"weights_step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -697,6 +710,8 @@ class Warning(_message.Message):
         """
         BALANCED_TWICE: Warning._Kind.ValueType  # 26
         """Classes are balanced twice: by the sampling and by weights of the loss."""
+        WEIGHTS_NOT_TAKEN: Warning._Kind.ValueType  # 27
+        """Layers besides the last do not have the shape of the starting weights, and start at random."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What a warning is about."""
@@ -752,6 +767,8 @@ class Warning(_message.Message):
     """
     BALANCED_TWICE: Warning.Kind.ValueType  # 26
     """Classes are balanced twice: by the sampling and by weights of the loss."""
+    WEIGHTS_NOT_TAKEN: Warning.Kind.ValueType  # 27
+    """Layers besides the last do not have the shape of the starting weights, and start at random."""
 
     KIND_FIELD_NUMBER: _builtins.int
     FIELD_FIELD_NUMBER: _builtins.int
@@ -843,6 +860,7 @@ class Event(_message.Message):
     WARNING_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
     GUARD_FIELD_NUMBER: _builtins.int
+    TAKEN_WEIGHTS_FIELD_NUMBER: _builtins.int
     cursor: _builtins.int
     """Number of the event within its job, from 1, without gaps."""
     attempt: _builtins.int
@@ -879,6 +897,10 @@ class Event(_message.Message):
     def guard(self) -> Global___GuardDecision:
         """The guard, or the spike policy, has decided about a step."""
 
+    @_builtins.property
+    def taken_weights(self) -> _weights_pb2.TakenWeights:
+        """The model has taken its starting weights."""
+
     def __init__(
         self,
         *,
@@ -892,12 +914,13 @@ class Event(_message.Message):
         warning: Global___Warning | None = ...,
         finished: Global___Outcome | None = ...,
         guard: Global___GuardDecision | None = ...,
+        taken_weights: _weights_pb2.TakenWeights | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["finished", b"finished", "guard", b"guard", "kind", b"kind", "log", b"log", "metrics", b"metrics", "progress", b"progress", "state", b"state", "time", b"time", "warning", b"warning"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["finished", b"finished", "guard", b"guard", "kind", b"kind", "log", b"log", "metrics", b"metrics", "progress", b"progress", "state", b"state", "taken_weights", b"taken_weights", "time", b"time", "warning", b"warning"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cursor", b"cursor", "finished", b"finished", "guard", b"guard", "kind", b"kind", "log", b"log", "metrics", b"metrics", "progress", b"progress", "state", b"state", "time", b"time", "warning", b"warning"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cursor", b"cursor", "finished", b"finished", "guard", b"guard", "kind", b"kind", "log", b"log", "metrics", b"metrics", "progress", b"progress", "state", b"state", "taken_weights", b"taken_weights", "time", b"time", "warning", b"warning"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["state", "progress", "metrics", "log", "warning", "finished", "guard"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["state", "progress", "metrics", "log", "warning", "finished", "guard", "taken_weights"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 

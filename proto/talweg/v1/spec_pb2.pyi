@@ -18,6 +18,7 @@ from talweg.v1 import replay_pb2 as _replay_pb2
 from talweg.v1 import sampling_pb2 as _sampling_pb2
 from talweg.v1 import spikes_pb2 as _spikes_pb2
 from talweg.v1 import tasks_pb2 as _tasks_pb2
+from talweg.v1 import weights_pb2 as _weights_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -57,6 +58,26 @@ class JobSpec(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class LearningRatesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     EXPERIMENT_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
@@ -75,6 +96,9 @@ class JobSpec(_message.Message):
     CONTINUED_FROM_FIELD_NUMBER: _builtins.int
     DIAGNOSTICS_FIELD_NUMBER: _builtins.int
     REPLAY_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
+    FREEZE_FIELD_NUMBER: _builtins.int
+    LEARNING_RATES_FIELD_NUMBER: _builtins.int
     display_name: _builtins.str
     """Display name; "LOSS on DATASET, seed SEED" where absent, with the fold of a
     cross-validation.
@@ -143,6 +167,24 @@ class JobSpec(_message.Message):
     def replay(self) -> _replay_pb2.Replay:
         """Replay a step of another job instead of training."""
 
+    @_builtins.property
+    def weights(self) -> _weights_pb2.StartingWeights:
+        """The weights that the model starts from; random ones where absent."""
+
+    @_builtins.property
+    def freeze(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Parameters that are not trained, by patterns of their names such as conv* or trunk.linear1: a
+        pattern stands for all parameters whose name, or the name of a module around them, it matches.
+        Their batch normalisation stays in evaluation mode.
+        """
+
+    @_builtins.property
+    def learning_rates(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Learning rates by patterns of parameter names, as in freeze: factors by which the optimizer's
+        learning rate is multiplied at every step of its schedule. Parameters that no pattern matches have
+        the factor 1; none may be matched by two.
+        """
+
     def __init__(
         self,
         *,
@@ -164,10 +206,13 @@ class JobSpec(_message.Message):
         continued_from: Global___Continuation | None = ...,
         diagnostics: Global___Diagnostics | None = ...,
         replay: _replay_pb2.Replay | None = ...,
+        weights: _weights_pb2.StartingWeights | None = ...,
+        freeze: _abc.Iterable[_builtins.str] | None = ...,
+        learning_rates: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_experiment", b"_experiment", "_priority", b"_priority", "continued_from", b"continued_from", "dataset", b"dataset", "diagnostics", b"diagnostics", "display_name", b"display_name", "experiment", b"experiment", "loss", b"loss", "model", b"model", "optimizer", b"optimizer", "outputs", b"outputs", "preprocessing", b"preprocessing", "priority", b"priority", "replay", b"replay", "resources", b"resources", "schedule", b"schedule", "split", b"split", "task", b"task", "training", b"training"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_experiment", b"_experiment", "_priority", b"_priority", "continued_from", b"continued_from", "dataset", b"dataset", "diagnostics", b"diagnostics", "display_name", b"display_name", "experiment", b"experiment", "loss", b"loss", "model", b"model", "optimizer", b"optimizer", "outputs", b"outputs", "preprocessing", b"preprocessing", "priority", b"priority", "replay", b"replay", "resources", b"resources", "schedule", b"schedule", "split", b"split", "task", b"task", "training", b"training", "weights", b"weights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_experiment", b"_experiment", "_priority", b"_priority", "continued_from", b"continued_from", "dataset", b"dataset", "diagnostics", b"diagnostics", "display_name", b"display_name", "experiment", b"experiment", "loss", b"loss", "model", b"model", "optimizer", b"optimizer", "outputs", b"outputs", "preprocessing", b"preprocessing", "priority", b"priority", "replay", b"replay", "resources", b"resources", "schedule", b"schedule", "split", b"split", "tags", b"tags", "task", b"task", "training", b"training"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_experiment", b"_experiment", "_priority", b"_priority", "continued_from", b"continued_from", "dataset", b"dataset", "diagnostics", b"diagnostics", "display_name", b"display_name", "experiment", b"experiment", "freeze", b"freeze", "learning_rates", b"learning_rates", "loss", b"loss", "model", b"model", "optimizer", b"optimizer", "outputs", b"outputs", "preprocessing", b"preprocessing", "priority", b"priority", "replay", b"replay", "resources", b"resources", "schedule", b"schedule", "split", b"split", "tags", b"tags", "task", b"task", "training", b"training", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__display_name: _TypeAlias = _typing.Literal["display_name"]  # noqa: Y015
     _WhichOneofArgType__display_name: _TypeAlias = _typing.Literal["_display_name", b"_display_name"]  # noqa: Y015

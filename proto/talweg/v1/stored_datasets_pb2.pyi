@@ -46,7 +46,7 @@ class StoredDataset(_message.Message):
     digest: _builtins.str
     """sha256 of the stored content and of how it was read, in hexadecimal."""
     num_samples: _builtins.int
-    """Rows, or samples."""
+    """Rows, or samples; 0 for weights."""
     num_bytes: _builtins.int
     """Size as stored, in bytes."""
     file_name: _builtins.str
@@ -184,7 +184,7 @@ class DataColumn(_message.Message):
     sd: _builtins.float
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """The shape of one sample's value; empty for single values."""
+        """The shape of one sample's value; empty for single values. Of weights the tensor's own shape."""
 
     @_builtins.property
     def quantiles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:

@@ -6,6 +6,7 @@ from pathlib import PurePath
 
 from talweg.ingest.arrays.npy import read_numpy
 from talweg.ingest.arrays.safetensors_file import read_safetensors
+from talweg.ingest.arrays.weights_file import holds_weights, read_weights
 from talweg.ingest.images.folder import read_images
 from talweg.ingest.problems import Problem, Refused, quoted
 from talweg.ingest.request import Content, Request
@@ -22,6 +23,7 @@ _READERS: dict[int, Reader] = {
     ReadOptions.numpy: read_numpy,
     ReadOptions.safetensors: read_safetensors,
     ReadOptions.images: read_images,
+    ReadOptions.weights: read_weights,
 }
 _BY_ENDING = {
     ".csv": ReadOptions.csv,
@@ -90,6 +92,8 @@ def reader_of(request: Request) -> Reader:
         chosen = _BY_ENDING[ending]
         if ending == ".tar" and _holds_arrays(request):
             chosen = ReadOptions.numpy
+        if chosen == ReadOptions.safetensors and holds_weights(request):
+            chosen = ReadOptions.weights
     _check_content(request, chosen)
     return _READERS[chosen]
 

@@ -75,7 +75,7 @@ class Content:
     """What a file holds."""
 
     columns: list[Column]
-    """All of one length."""
+    """All of one length, unless they are weights."""
     num_samples: int
     """Their length."""
     options: ReadOptions
@@ -84,3 +84,5 @@ class Content:
     """Whether the values are Arrow's."""
     notes: list[str] = field(default_factory=list)
     """What was changed or chosen while reading, for people."""
+    is_weights: bool = False
+    """Whether the columns are the tensors of a model, of any shapes, and there are no samples."""

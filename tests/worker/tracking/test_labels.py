@@ -44,6 +44,13 @@ def test_parameters_leave_out_what_says_nothing() -> None:
     assert summed["loss.huber.reduction"] == "sum"
 
 
+def test_patterns_are_no_names_of_parameters() -> None:
+    params = parameters(job(freeze=["conv*"], learning_rates={"linear?": 2, "[ab]*": 0.1}))
+    assert params["freeze"] == "[conv*]"
+    assert params["learning_rates"] == "[ab]*: 0.1, linear?: 2"
+    assert not any(set(name) & set("*?[]") for name in params)
+
+
 def test_tags_that_mlflow_would_refuse_or_that_are_others_stay_out() -> None:
     tags = {
         "team": "blue",

@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 from tests.worker.training.feature_models import FEATURES
 from tests.worker.training.jobs import job
+from tests.worker.training.stored_weights import kept_by_job
 
 from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker import data, models
 
 BATCH_NORM = {"mlp": {"hidden": [16, 8], "batch_norm": True, "dropout": 0.3}}
 CASES: dict[str, dict[str, Any]] = {
@@ -218,6 +220,25 @@ CASES: dict[str, dict[str, Any]] = {
         "loss": "cross_entropy",
         "training": {"epochs": 6, "batch_size": 16, "precision": "fp16", "log_every_steps": 4},
     },
+    "multiclass, frozen layers, rates by parameter, weights of another job": {
+        "task": "multiclass",
+        "dataset": "digits",
+        "model": {"convnet": {"channels": [4, 6], "batch_norm": True, "dropout": 0.2}},
+        "loss": "cross_entropy",
+        "optimizer": {"adamw": {"learning_rate": 0.02}},
+        "schedule": "cosine",
+        "freeze": ["conv1", "batch_norm1"],
+        "learning_rates": {"conv2": 0.1, "linear.bias": 3},
+        "training": {
+            "epochs": 4,
+            "batch_size": 128,
+            "accumulation": 2,
+            "clip_norm": 1.0,
+            "early_stopping": {"patience": 3},
+            "log_every_steps": 2,
+        },
+        "diagnostics": {"gradient_flow": {"points": 5}},
+    },
     "multilabel, Adagrad": {
         "task": "multilabel",
         "dataset": {"synthetic_multilabel": {"num_samples": 300}},
@@ -235,7 +256,15 @@ def resumable(name: str) -> JobSpec:
     case["training"] = {"seed": 3, **case["training"]}
     if not {"epochs", "steps"} & case["training"].keys():
         case["training"]["epochs"] = 6
+    if "freeze" in case:
+        case["weights"] = _weights(job(**case))
     return job(**case)
+
+
+def _weights(spec: JobSpec) -> dict[str, str]:
+    """Keep the network of a job as another job's, with other numbers and a larger last layer."""
+    network = models.build(spec.model, data.load(spec).inputs.shape, 12, seed=11)
+    return kept_by_job(network, "start")
 
 
 every_case = pytest.mark.parametrize("name", CASES, ids=list(CASES))

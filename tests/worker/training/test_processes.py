@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 import torch
 from tests.worker.training.jobs import flat, job, run
+from tests.worker.training.stored_weights import kept_by_job
 
 from talweg.spec import check
 from talweg.v1.jobs_pb2 import Job, Outcome
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import training
+from talweg.worker.models import build
 from talweg.worker.tasks import Batch
 from talweg.worker.training import NeverStop, NullReporter
 from talweg.worker.training.batches import Batches, Plan
@@ -57,6 +59,23 @@ def test_two_processes_end_as_one_does() -> None:
         ours, theirs = report.series(name), report_of_one.series(name)
         assert [step for step, _ in ours] == [step for step, _ in theirs]
         assert [v for _, v in ours] == pytest.approx([v for _, v in theirs], rel=1e-4)
+
+
+@two_cores
+def test_frozen_layers_and_rates_are_those_of_one_process() -> None:
+    fields: dict[str, Any] = {"freeze": ["linear1"], "learning_rates": {"linear3": 5}}
+    start = kept_by_job(build(wine(1).model, (13,), 4, seed=9), "shared")
+    alone, _ = run(wine(1, weights=start, **fields))
+    together, report = run(wine(2, weights=start, **fields))
+    assert together.state == Job.SUCCEEDED, together.message
+    assert alone.model is not None
+    assert together.model is not None
+    assert torch.allclose(flat(together.model), flat(alone.model), rtol=0, atol=5 * TOLERANCE)
+    mine, theirs = together.model.state_dict(), alone.model.state_dict()
+    assert torch.equal(mine["linear1.weight"], theirs["linear1.weight"])
+    # The last layer is of three classes, and the file's of four.
+    assert report.taken is not None
+    assert (report.taken.num_taken, report.taken.num_new) == (4, 2)
 
 
 @two_cores

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from talweg.client.data._files_in_specs import StoredFiles
+from talweg.client.data._inputs import Inputs, tracking_address
 from talweg.client.data._stored import (
     StoredDataset,
     delete,
@@ -39,7 +39,8 @@ class DataClient:
 
         Args:
             data: The path of a file (CSV, Parquet, Arrow, NumPy, safetensors) or of a folder of
-                images; a data frame of pandas or polars; NumPy arrays by name.
+                images; a data frame of pandas or polars; NumPy arrays by name. A safetensors file
+                may hold the weights of a model, for jobs to start from.
             name: What it is called; the file's name without its ending if absent.
             read: How to read the file, such as ``{"delimiter": ";"}``; detected if absent.
             validate_only: Only read and describe it: nothing is stored.
@@ -97,6 +98,9 @@ class DataClient:
         """
         delete(self._connection, name, force=force)
 
-    def _files(self) -> StoredFiles:
-        """Return what uploads the data files of one submission."""
-        return StoredFiles(lambda path, name, read: self.upload(path, name=name, read=read))
+    def _inputs(self) -> Inputs:
+        """Return what looks up the files and registered models of one submission."""
+        return Inputs(
+            lambda path, name, read: self.upload(path, name=name, read=read),
+            lambda: tracking_address(self._connection),
+        )

@@ -48,8 +48,13 @@ class StoredDataset:
         return self.message.num_samples
 
     @property
+    def is_weights(self) -> bool:
+        """Whether these are the weights of a model, and no data."""
+        return self.message.options.format == ReadOptions.weights
+
+    @property
     def columns(self) -> Sequence[pb.DataColumn]:
-        """Columns or arrays; left out in lists, see `refresh`."""
+        """Columns or arrays, or tensors of weights; left out in lists, see `refresh`."""
         return self.message.columns
 
     @property
@@ -87,7 +92,8 @@ class StoredDataset:
 
     def __repr__(self) -> str:
         """Return name, version and size."""
-        return f"<StoredDataset {self.version}, {self.num_samples:,} samples>"
+        size = "weights" if self.is_weights else f"{self.num_samples:,} samples"
+        return f"<StoredDataset {self.version}, {size}>"
 
 
 def read_options(value: Mapping[str, Any]) -> ReadOptions:

@@ -22,6 +22,7 @@ from talweg.spec.rules.processes import process_rules
 from talweg.spec.rules.replay import replay_rules
 from talweg.spec.rules.sampling import sampling_rules
 from talweg.spec.rules.training import training_rules
+from talweg.spec.rules.weights import weights_rules
 from talweg.spec.semantics.context import SpecContext
 from talweg.v1.jobs_pb2 import Warning
 from talweg.v1.spec_pb2 import JobSpec
@@ -75,6 +76,7 @@ def check(spec: JobSpec) -> tuple[list[Violation], list[Warning]]:
         curriculum_rules,
         sampling_rules,
         replay_rules,
+        weights_rules,
     )
     for violation in chain.from_iterable(rule(context) for rule in rules):
         # A field outside of its own bounds need not be held against others too.

@@ -23,9 +23,10 @@ _KEPT = (
     "training.seed",
     "training.curriculum.difficulty.",
     "training.sampling",
+    "freeze",
 )
 # What is no setting of the training.
-_BESIDE = ("continued_from.", "display_name", "experiment", "tags.", "priority")
+_BESIDE = ("continued_from.", "display_name", "experiment", "tags.", "priority", "weights.")
 _ABSENT = "nothing"
 # Of the optimizer's learning rate: below it the remaining steps hardly change the weights.
 _SMALL_SHARE = 0.05

@@ -32,7 +32,7 @@ _RESULT_BYTES = 100
 def job_message(view: JobView) -> Job:
     """Return a job's message."""
     row = view.row
-    # The stored warnings are a Job's already.
+    # The stored warnings are a Job's already, and the taken weights beside them.
     job = Job.FromString(row.warnings)
     job.name = row.name
     job.spec.ParseFromString(row.spec)
@@ -92,6 +92,7 @@ def batch_message(answers: Sequence[Answer | ServerError]) -> BatchSubmitJobsRes
             if result.HasField("job"):
                 result.job.ClearField("spec")
                 result.job.ClearField("warnings")
+                result.job.ClearField("taken_weights")
     return response
 
 

@@ -46,7 +46,7 @@ class JobRow:
     experiment: str
     spec: bytes
     warnings: bytes
-    """A Job that holds nothing but its warnings."""
+    """A Job that holds nothing but its warnings and the weights that it has taken."""
     create_time: int
     state: Int16 = Job.QUEUED
     retry_of: str = ""

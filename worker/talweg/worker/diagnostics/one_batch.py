@@ -31,7 +31,7 @@ def learn_one_batch(
     state.epoch = 1
     setup.curriculum.epoch_begins(state.epoch)
     window = next(setup.batches.of_epoch(state.order))
-    state.optimizer.param_groups[0]["lr"] = learning_rate
+    state.update.set_learning_rate(learning_rate)
     for _ in range(num_steps):
         guard.remember()
         reading = guard.inspect(forward_backward(window, setup.loss_of, guard.scale))

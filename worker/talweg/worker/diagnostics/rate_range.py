@@ -134,7 +134,7 @@ def _losses(setup: Setup, rates: Sequence[float], control: Control) -> list[floa
         if _blown_up(losses, running / (1 - _DECAY ** len(losses))):
             step.guard.restore()
             break
-        state.optimizer.param_groups[0]["lr"] = rate
+        state.update.set_learning_rate(rate)
         state.update.step()
         state.update.clear()
         state.applied += 1

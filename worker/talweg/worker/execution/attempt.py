@@ -1,5 +1,6 @@
 """One attempt at a job, from its claim to its end."""
 
+import hashlib
 import logging
 import os
 import time
@@ -176,6 +177,7 @@ class _Attempt:
             outcome = outcomes.of_result(result)
             if outcome.state == Job.SUCCEEDED:
                 outcome.model_sha256 = self._keep(result)
+                outcome.weights_sha256 = self._digest_of_weights()
             if outcome.HasField("divergence"):
                 self._spool.document(spool.DIVERGENCE, to_dict(outcome.divergence))
             if outcome.HasField("replay"):
@@ -228,6 +230,13 @@ class _Attempt:
             if len(bundle.inputs.shape) == _DIMS_OF_IMAGE:
                 return self._share(weights, description)
         return ""
+
+    def _digest_of_weights(self) -> str:
+        """Return the sha256 of the weights that other jobs can start from; empty without such."""
+        if spool.WEIGHTS not in self._spool.files:
+            return ""
+        with (self._spool.folder / spool.WEIGHTS).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def _share(self, weights: Mapping[str, torch.Tensor], description: Mapping[str, Any]) -> str:
         """Keep a model of images where other jobs' losses find it, and give its digest."""

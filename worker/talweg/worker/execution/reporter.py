@@ -13,6 +13,7 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 
 from talweg.v1.jobs_pb2 import Event, GuardDecision, LogLine, MetricSummary, Progress, Warning
 from talweg.v1.spec_pb2 import JobSpec
+from talweg.v1.weights_pb2 import TakenWeights
 from talweg.worker.data import DataBundle, StoredInfo
 from talweg.worker.execution.summaries import MetricSummaries
 from talweg.worker.execution.thinning import Thinning, metric_event
@@ -92,6 +93,10 @@ class JobReporter:
     def computed(self, parameters: Mapping[str, str]) -> None:
         """Take what the data alone could tell, by name, such as class weights."""
         self._spool.computed(parameters)
+
+    def weights(self, taken: TakenWeights) -> None:
+        """Take what the model has taken of its starting weights."""
+        self._incoming.append(Event(taken_weights=taken))
 
     def warning(self, warning: Warning) -> None:
         """Take something that is allowed and is probably not meant."""

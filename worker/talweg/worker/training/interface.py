@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from talweg.v1.jobs_pb2 import Divergence, GuardDecision, Job, LogLine, Outcome, Warning
 from talweg.v1.replay_pb2 import ReplayReport
+from talweg.v1.weights_pb2 import TakenWeights
 from talweg.worker.data import DataBundle
 from talweg.worker.tasks import Predictions
 from talweg.worker.training.state.snapshot import Snapshot
@@ -35,6 +36,9 @@ class Reporter(Protocol):
 
         Once, before the first step, where there is any.
         """
+
+    def weights(self, taken: TakenWeights) -> None:
+        """Take what the model has taken of its starting weights, once, before the first step."""
 
     def warning(self, warning: Warning) -> None:
         """Take something that is allowed and is probably not meant."""
@@ -165,6 +169,9 @@ class NullReporter:
     def computed(self, parameters: Mapping[str, str]) -> None:
         """Drop it."""
 
+    def weights(self, taken: TakenWeights) -> None:
+        """Drop it."""
+
     def warning(self, warning: Warning) -> None:
         """Drop it."""
 
@@ -192,6 +199,8 @@ class RecordingReporter:
     """The data."""
     parameters: dict[str, str] = field(default_factory=dict)
     """What was computed from the data, by name."""
+    taken: TakenWeights | None = None
+    """What was taken of starting weights; None without such."""
     warnings: list[Warning] = field(default_factory=list)
     """All warnings."""
     decisions: list[GuardDecision] = field(default_factory=list)
@@ -216,6 +225,10 @@ class RecordingReporter:
     def computed(self, parameters: Mapping[str, str]) -> None:
         """Keep the parameters."""
         self.parameters.update(parameters)
+
+    def weights(self, taken: TakenWeights) -> None:
+        """Keep it."""
+        self.taken = taken
 
     def warning(self, warning: Warning) -> None:
         """Keep the warning."""

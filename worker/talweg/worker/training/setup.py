@@ -26,6 +26,7 @@ from talweg.worker.training.curriculum import (
 from talweg.worker.training.deferred import DeferredReads
 from talweg.worker.training.evaluation import Splits
 from talweg.worker.training.evaluator import Evaluator
+from talweg.worker.training.fine_tuning import start as fine_tuning
 from talweg.worker.training.guard import building
 from talweg.worker.training.guard.building import Policies
 from talweg.worker.training.guard.guard import Guard
@@ -176,16 +177,17 @@ def _core(
     for note in task.notes():
         report.log(LogLine.INFO, note)
     model = trainable.build(spec, bundle, task, device)
-    update = update_of(
-        optimizers.build(spec.optimizer, list(model.parameters())), after=task.updated
-    )
+    factors = fine_tuning.start(spec, bundle, task, model, report)
+    groups = optimizers.groups(model, factors)
+    update = update_of(optimizers.build(spec.optimizer, groups), after=task.updated)
     state = TrainingState(model=model, update=update, order=Order(spec.training.seed))
     splits = Splits.of(bundle, task, device)
     return _Core(
         spec=spec,
         device=device,
         report=report,
-        warned=warned,
+        # A model that knows something already is no untrained one.
+        warned=[*warned, Warning.FIRST_LOSS_FAR] if spec.HasField("weights") else warned,
         splits=splits,
         learner=Learner(task, state, Precision(spec.training.precision, device, task.criterion)),
         plan=Plan.of(spec.training, len(splits.train), sums=task.criterion.reduction == "sum"),

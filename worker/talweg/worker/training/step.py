@@ -80,10 +80,6 @@ class Step:
     rolled_back: bool = field(default=False, init=False)
     """Whether the last step has taken training back to an earlier one, whose batches come next."""
 
-    def __post_init__(self) -> None:
-        """Hold on to the optimizer's settings."""
-        self._settings: dict[str, Any] = self.state.optimizer.param_groups[0]
-
     def take(self, window: Sequence[Batch]) -> Divergence | None:
         """Take a step with its batches.
 
@@ -126,12 +122,15 @@ class Step:
         return self._passed()
 
     def set_learning_rate(self) -> float:
-        """Give the optimizer the learning rate of the step under way, and return it."""
+        """Give the optimizer the learning rate of the step under way, and return it.
+
+        Groups of parameters have it times their factors.
+        """
         state = self.state
         learning_rate = (
             self.schedule.learning_rate(state.applied + 1, state.lr_reductions) * state.rate_factor
         )
-        self._settings["lr"] = learning_rate
+        state.update.set_learning_rate(learning_rate)
         return learning_rate
 
     def settle(self) -> bool:

@@ -47,6 +47,7 @@ def show(session: Session, job: str, as_json: bool) -> None:
     out = console()
     _print_facts(out, shown)
     _print_outcome(out, shown.outcome)
+    _print_weights(out, shown.message)
     if shown.replayed is not None:
         out.print()
         print_replay(out, shown.replayed)
@@ -131,6 +132,17 @@ def _print_outcome(out: "Console", outcome: jobs_pb2.Outcome | None) -> None:
     out.print(f"{cause + ': ' if cause else ''}{outcome.message}", style="bold", markup=False)
     if outcome.HasField("divergence"):
         _print_divergence(out, outcome)
+
+
+def _print_weights(out: "Console", message: jobs_pb2.Job) -> None:
+    """Say what the job has taken of its starting weights."""
+    from talweg.spec import weights_lines
+
+    if not message.HasField("taken_weights"):
+        return
+    out.print()
+    for line in weights_lines(message.taken_weights):
+        out.print(line, markup=False, highlight=False)
 
 
 def _print_divergence(out: "Console", outcome: jobs_pb2.Outcome) -> None:

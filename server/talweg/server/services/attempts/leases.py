@@ -172,11 +172,15 @@ class LeaseService:
         if outcome.cause not in Outcome.Cause.values():
             allowed = ", ".join(Outcome.Cause.keys())
             raise InvalidRequest.of("outcome.cause", f"found {outcome.cause}; allowed: {allowed}")
-        if outcome.model_sha256 and not is_sha256(outcome.model_sha256):
-            raise InvalidRequest.of(
-                "outcome.model_sha256",
-                f"must be 64 hexadecimal digits, or empty, but got {outcome.model_sha256[:100]!a}",
-            )
+        digests = {
+            "outcome.model_sha256": outcome.model_sha256,
+            "outcome.weights_sha256": outcome.weights_sha256,
+        }
+        for field, digest in digests.items():
+            if digest and not is_sha256(digest):
+                raise InvalidRequest.of(
+                    field, f"must be 64 hexadecimal digits, or empty, but got {digest[:100]!a}"
+                )
         id_ = job_of(lease.job, field="lease.job")
         await self._database.writing(_finish, id_, lease, outcome, last, self._max_lost_attempts)
 

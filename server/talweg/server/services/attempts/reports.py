@@ -12,6 +12,7 @@ from talweg.server.store.rows import JobRow
 from talweg.spec import CheckpointName, has_control
 from talweg.v1.jobs_pb2 import Event, Job, MetricSummary, Progress
 from talweg.v1.options_pb2 import Goal
+from talweg.v1.weights_pb2 import TakenWeights
 from talweg.v1.workers_pb2 import Kept
 
 _MAX_EVENTS = 10_000
@@ -19,7 +20,10 @@ _MAX_LOG_CHARS = 10_000
 _MAX_CHECKPOINTS = 1000
 _MAX_NAME_CHARS = 500
 _MAX_WARNINGS = 100
-_REPORTED = ("progress", "metrics", "log", "warning", "guard")
+_MAX_TENSORS = 200
+_MAX_TENSOR_CHARS = 500
+_MAX_DIMENSIONS = 16
+_REPORTED = ("progress", "metrics", "log", "warning", "guard", "taken_weights")
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ def apply(tx: Transaction, row: JobRow, report: Report, *, lease_until: int | No
     fresh, warnings = _new_warnings(report.events, row.warnings)
     accepted = [readable(_bounded(event)) for event in fresh]
     new = thin(accepted, slots(tx.now - since), _steps_to_keep(report.summaries))
+    warnings = _with_weights(accepted, warnings)
     progress = _latest_progress(report)
     if progress is not None and not any(event.HasField("progress") for event in new):
         stored = row.progress and Progress.FromString(row.progress)
@@ -118,6 +123,8 @@ def _check(report: Report, row: JobRow) -> None:
             raise InvalidRequest.of(
                 f"events[{index}]", f"found {kind or 'no kind'}; allowed: {', '.join(_REPORTED)}"
             )
+        if kind == "taken_weights":
+            _check_weights(event.taken_weights, f"events[{index}].taken_weights")
     if report.kept is not None:
         _check_kept(report.kept, row)
     for index, summary in enumerate(report.summaries):
@@ -165,6 +172,34 @@ def _check_kept(kept: Kept, row: JobRow) -> None:
                 f"step and attempt must match the name, {name.step} and {name.attempt}, but got "
                 f"{checkpoint.step} and {checkpoint.attempt}",
             )
+
+
+def _check_weights(taken: TakenWeights, field: str) -> None:
+    """Refuse a list of tensors that would fill the record."""
+    if len(taken.tensors) > _MAX_TENSORS:
+        raise InvalidRequest.of(
+            f"{field}.tensors", f"must be <= {_MAX_TENSORS}, but got {len(taken.tensors)}"
+        )
+    for index, entry in enumerate(taken.tensors):
+        if len(entry.name) > _MAX_TENSOR_CHARS:
+            raise InvalidRequest.of(
+                f"{field}.tensors[{index}].name",
+                f"must have <= {_MAX_TENSOR_CHARS} characters, but got {len(entry.name)}",
+            )
+        if max(len(entry.file_shape), len(entry.model_shape)) > _MAX_DIMENSIONS:
+            raise InvalidRequest.of(
+                f"{field}.tensors[{index}]", f"shapes must have <= {_MAX_DIMENSIONS} dimensions"
+            )
+
+
+def _with_weights(events: Sequence[Event], record: bytes) -> bytes:
+    """Return a job's warnings with the weights beside them that its last attempt has taken."""
+    taken = [event.taken_weights for event in events if event.HasField("taken_weights")]
+    if not taken:
+        return record
+    job = Job.FromString(record)
+    job.taken_weights.CopyFrom(taken[-1])
+    return job.SerializeToString()
 
 
 def _new_warnings(events: Sequence[Event], record: bytes) -> tuple[list[Event], bytes]:

@@ -15,7 +15,7 @@ from talweg.spec.errors import one_of, shown
 from talweg.spec.semantics.pairs_triplets import fill_examples
 from talweg.spec.spelling import nearest
 from talweg.spec.stored import DatasetName, facts_of, name_weights, roles_of
-from talweg.v1.datasets_pb2 import StoredData
+from talweg.v1.datasets_pb2 import ReadOptions, StoredData
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.stored_datasets_pb2 import StoredDataset
 
@@ -112,6 +112,10 @@ def with_data(
     if version is None:
         return whole, [_missing(spec, name, known, retry_of)]
     stored.name, stored.digest = version.name.name, version.name.digest
+    if version.info.options.format == ReadOptions.weights:
+        hint = f"to start from these weights: weights: {{stored: {version.name.name}}}"
+        found = f"{version.name.name}, the weights of a model"
+        return whole, [Violation(f"{_AT}.name", found, "a data set", hint)]
     name_weights(whole)
     roles, _ = roles_of(version.info, stored)
     # What there is decides what a job of metric learning reads, where it does not say so.

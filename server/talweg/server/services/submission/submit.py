@@ -24,6 +24,11 @@ from talweg.server.services.arguments import MAX_REQUEST_ID_CHARS, job_of, text
 from talweg.server.services.submission.continuation import continued
 from talweg.server.services.submission.references import with_models
 from talweg.server.services.submission.replay import replayed
+from talweg.server.services.submission.starting_weights import (
+    deleted_weights,
+    link_of_weights,
+    with_weights,
+)
 from talweg.server.services.submission.stored_data import (
     NOTHING_KNOWN,
     PREFIX,
@@ -232,21 +237,21 @@ def _in_order(submission: Submission, known: KnownData, retry_of: str) -> _Prepa
         request_digest=digest,
         links=_links(spec),
     )
-    names_others = (
-        spec.HasField("continued_from") or spec.HasField("replay") or any(job_models(spec))
-    )
+    names_others = any(
+        spec.HasField(part) for part in ("continued_from", "replay", "weights")
+    ) or any(job_models(spec))
     return _Prepared(job, submission.validate_only, spec if names_others else None)
 
 
 def _links(spec: JobSpec) -> tuple[str, ...]:
-    """Return the ids of the jobs that a spec refers to, and the name of the data that it reads.
+    """Return the ids of the jobs that a spec refers to, and the names of the data that it reads.
 
     What is no job's name is refused later.
     """
     names = [model.job for _, model in job_models(spec)]
     names += [part.job for part in (spec.continued_from, spec.replay) if part.job]
-    data = link_of(spec)
-    return (*(name.removeprefix("jobs/") for name in names), *([data] if data else []))
+    beside = (link_of(spec), link_of_weights(spec))
+    return (*(name.removeprefix("jobs/") for name in names), *filter(None, beside))
 
 
 def _checked(submitted: JobSpec, known: KnownData, retry_of: str) -> tuple[JobSpec, bytes]:
@@ -331,8 +336,11 @@ def _looked_up(connection: Connection, job: NewJob, spec: JobSpec) -> NewJob | S
 
 def _completed(connection: Connection, job: NewJob, spec: JobSpec) -> NewJob | InvalidSpec:
     whole = with_models(connection, spec)
+    if not isinstance(whole, InvalidSpec):
+        whole = with_weights(connection, whole)
     if isinstance(whole, InvalidSpec):
         return whole
+    job = replace(job, links=_links(whole))
     # Of a job that continues another, both are set.
     if whole.HasField("replay"):
         return replayed(connection, job, whole)
@@ -358,6 +366,13 @@ def _write(
 
 def _without_data(tx: Transaction, new: Sequence[NewJob]) -> dict[str, InvalidSpec]:
     """Refuse jobs whose data were deleted meanwhile, and keep the data of the others."""
-    data = {job.id: link for job in new for link in job.links if link.startswith(PREFIX)}
-    there = stored_datasets.keep(tx, set(data.values())) if data else set()
-    return {id_: refused([deleted(name)]) for id_, name in data.items() if name not in there}
+    data = {job.id: [link for link in job.links if link.startswith(PREFIX)] for job in new}
+    names = {name for links in data.values() for name in links}
+    gone = names - stored_datasets.keep(tx, names) if names else set()
+    missing = ((job, [name for name in data[job.id] if name in gone]) for job in new)
+    return {job.id: refused([_gone(job, name) for name in lost]) for job, lost in missing if lost}
+
+
+def _gone(job: NewJob, name: str) -> Violation:
+    is_weights = name == link_of_weights(JobSpec.FromString(job.spec))
+    return deleted_weights(name) if is_weights else deleted(name)

@@ -38,16 +38,12 @@ def open_dataset(source: StoredData) -> OpenedDataset:
         UserSpecError: It is gone, or damaged.
         StoreAwayError: The blob store cannot be reached now.
     """
-    settings, label = Settings.from_env(), dataset_label(source)
+    label = dataset_label(source)
     if not source.digest:
         raise UserSpecError(f"{_FIELD}: {label} has no digest: the server sets it at submission")
+    blobs = store()
     try:
-        blobs = Blobs(settings.blobs)
-    except (OSError, ImportError, ValueError) as exc:
-        raise StoreAwayError(f"the blob store cannot be used: {exc}") from exc
-    cache = DataCache(settings.data_cache, settings.data_cache_bytes)
-    try:
-        with _files(blobs, cache, source.digest) as folder:
+        with files_of(blobs, source.digest) as folder:
             info = _info(folder)
             return OpenedDataset(info, open_columns(folder, info.columns))
     except FileNotFoundError as exc:
@@ -70,9 +66,30 @@ def _damaged(label: str, exc: Exception) -> UserSpecError:
     )
 
 
+def store() -> Blobs:
+    """Return the blob store that TALWEG_BLOBS names.
+
+    Raises:
+        StoreAwayError: It cannot be used here.
+    """
+    try:
+        return Blobs(Settings.from_env().blobs)
+    except (OSError, ImportError, ValueError) as exc:
+        raise StoreAwayError(f"the blob store cannot be used: {exc}") from exc
+
+
 @contextmanager
-def _files(blobs: Blobs, cache: DataCache, digest: str) -> Iterator[Path]:
-    """Give the folder with the files, where they are or as a copy."""
+def files_of(blobs: Blobs, digest: str) -> Iterator[Path]:
+    """Give the folder with a data set's files, where they are or as a copy of this machine.
+
+    Raises:
+        FileNotFoundError: There is no such data set.
+        DamagedDataError: It is not what was stored.
+        StoreAwayError: The store, or the folder of copies, cannot be used now.
+        OSError: The store does not answer.
+    """
+    settings = Settings.from_env()
+    cache = DataCache(settings.data_cache, settings.data_cache_bytes)
     local = blobs.local(folder_of(digest))
     if local is None:
         try:

@@ -242,6 +242,13 @@ class TaskRunner(ABC):
     def start(self, network: nn.Module) -> None:  # noqa: B027 - most start well as they are
         """Move a network's first outputs to where the targets are, where that is far off."""
 
+    def frozen(self, model: nn.Module) -> None:  # noqa: B027 - most train whatever is left
+        """Take note of parameters of a model that are frozen from now on.
+
+        Raises:
+            UserSpecError: The task cannot train what is left.
+        """
+
     @abstractmethod
     def arrays(self, part: DataSplit) -> dict[str, Tensor]:
         """Return what batches carry of a part: `x`, and what the loss takes."""

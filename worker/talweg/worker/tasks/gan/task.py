@@ -14,6 +14,7 @@ from talweg.v1 import losses_pb2
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import losses
 from talweg.worker.data import DataBundle, DataSplit, ring_centres
+from talweg.worker.errors import UserSpecError
 from talweg.worker.losses import LossModule, gradient_penalty
 from talweg.worker.models import GeneratorAndCritic
 from talweg.worker.tasks.common.array_contract import Array
@@ -74,6 +75,17 @@ class Gan(TaskRunner):
     def start(self, network: nn.Module) -> None:
         """Note whose weights are the critic's."""
         self._critic = list(players(network).critic.parameters())
+
+    def frozen(self, model: nn.Module) -> None:
+        """Leave the critic's frozen weights alone; see `TaskRunner.frozen`."""
+        both = players(model)
+        for name, player in (("generator", both.generator), ("critic", both.critic)):
+            if not any(parameter.requires_grad for parameter in player.parameters()):
+                raise UserSpecError(
+                    f"freeze: found patterns that freeze the whole {name}; allowed patterns that "
+                    "leave each player something to train"
+                )
+        self._critic = [parameter for parameter in self._critic if parameter.requires_grad]
 
     def arrays(self, part: DataSplit) -> dict[str, Tensor]:
         """Return x; see `TaskRunner.arrays`."""

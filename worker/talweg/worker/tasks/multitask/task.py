@@ -11,6 +11,7 @@ from talweg import spec as specs
 from talweg.v1 import tasks_pb2
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle, DataSplit
+from talweg.worker.errors import UserSpecError
 from talweg.worker.losses import LossModule
 from talweg.worker.models import HeadShape
 from talweg.worker.tasks.common.base import (
@@ -26,6 +27,7 @@ from talweg.worker.tasks.detection.task import Detection
 from talweg.worker.tasks.multitask.dense_regression import Column, Depth
 from talweg.worker.tasks.multitask.predictions import HeadPredictions
 from talweg.worker.tasks.multitask.weighting import (
+    ByGradNorm,
     Weighing,
     is_below_zero,
     last_shared,
@@ -82,6 +84,15 @@ class Multitask(TaskRunner):
         return {"x": arrays["x"]} | {
             key.removeprefix(f"{name}/"): array for key, array in own.items()
         }
+
+    def frozen(self, model: nn.Module) -> None:
+        """See that gradnorm has gradients to go by; see `TaskRunner.frozen`."""
+        if isinstance(self.criterion, ByGradNorm) and not last_shared(model).requires_grad:
+            raise UserSpecError(
+                "freeze: found patterns that freeze all layers that the heads share, beside loss "
+                "gradnorm, which weighs heads by their gradients there; allowed patterns that "
+                "leave one of these layers to train, or another loss, such as uncertainty"
+            )
 
     def each(self, outputs: Mapping[str, Tensor], batch: Batch) -> list[Tensor]:
         """Return the heads' losses, in their order."""

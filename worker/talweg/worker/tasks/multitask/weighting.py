@@ -177,6 +177,10 @@ def weighing_of(loss: Loss, heads: Sequence[LossModule]) -> Weighing:
 
 
 def last_shared(model: nn.Module) -> nn.Parameter:
-    """Return the weights of the last layer that all heads of a model share."""
+    """Return the weights of the last layer that all heads of a model share.
+
+    Of the last one that is trained, unless all are frozen.
+    """
     trunk = model.get_submodule("trunk")
-    return [weights for weights in trunk.parameters() if weights.dim() > 1][-1]
+    shared = [weights for weights in trunk.parameters() if weights.dim() > 1]
+    return ([weights for weights in shared if weights.requires_grad] or shared)[-1]

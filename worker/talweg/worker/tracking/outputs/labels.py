@@ -41,6 +41,13 @@ def parameters(spec: JobSpec) -> dict[str, str]:
         return {path: text for path, text in params.items() if path.startswith("replay.")}
     if spec.dataset.HasField("stored"):
         params["dataset"] = dataset_label(spec.dataset)
+    if spec.learning_rates:
+        # MLflow takes no patterns in names.
+        rates = sorted(spec.learning_rates.items())
+        params = {
+            path: text for path, text in params.items() if not path.startswith("learning_rates.")
+        }
+        params["learning_rates"] = ", ".join(f"{name}: {rate:g}" for name, rate in rates)
     return {
         name: value
         for name, value in params.items()

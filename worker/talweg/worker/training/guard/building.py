@@ -84,7 +84,9 @@ def build(
         guard=guard,
         batches=batches,
         weights=weights,
-        look_every_steps=overflow.steps_apart(spec.optimizer),
+        look_every_steps=overflow.steps_apart(
+            spec.optimizer, rate_factor=max([1.0, *spec.learning_rates.values()])
+        ),
         num_steps=plan.length.steps,
         trained=Snapshots(trained, newer=NEWER),
         report=report,

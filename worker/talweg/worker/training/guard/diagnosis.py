@@ -115,7 +115,7 @@ def _evidence(
         outputs=outputs,
         loss_finite=math.isfinite(reading.loss),
         losses=list(state.losses),
-        learning_rate=state.optimizer.param_groups[0]["lr"],
+        learning_rate=state.update.learning_rate,
     )
 
 
@@ -128,7 +128,7 @@ def weights_bad(state: TrainingState, bad: dict[str, float]) -> Divergence:
         state: The training, after a step.
         bad: The tensors, with the largest number of each; at least one.
     """
-    learning_rate = state.optimizer.param_groups[0]["lr"]
+    learning_rate = state.update.learning_rate
     first, value = next(iter(bad.items()))
     return Divergence(
         step=state.step,

@@ -64,7 +64,7 @@ GROWTH_BOUNDS: Mapping[str, GrowthBound] = {
 """Every member of `Optimizer` with its bound."""
 
 
-def steps_apart(optimizer: messages.Optimizer) -> int:
+def steps_apart(optimizer: messages.Optimizer, *, rate_factor: float = 1.0) -> int:
     """Return how often weights must be looked at, in steps, so that they cannot overflow between.
 
     Gradients add to weights, at most 1e18 each, and weight decay multiplies them: where it stands
@@ -74,8 +74,12 @@ def steps_apart(optimizer: messages.Optimizer) -> int:
 
     Args:
         optimizer: A filled optimizer. No schedule goes above its learning rate.
+        rate_factor: The largest factor by which parameters learn faster than that.
     """
-    name, message = kind(optimizer)
+    faster = messages.Optimizer()
+    faster.CopyFrom(optimizer)
+    name, message = kind(faster)
+    message.learning_rate *= rate_factor  # type: ignore[attr-defined]
     bound = GROWTH_BOUNDS[name]
     factor = bound.factor(message)
     if factor <= 1:

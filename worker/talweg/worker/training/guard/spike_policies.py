@@ -194,7 +194,7 @@ class SpikeGuard:
             median_loss=median_of(losses),
             first=jump.first,
         )
-        learning_rate = state.optimizer.param_groups[0]["lr"]
+        learning_rate = state.update.learning_rate
         return Divergence(
             step=state.step,
             what=jump.what,

@@ -172,7 +172,7 @@ class Health:
                     self._first_loss,
                     [*state.losses, reading.loss],
                     step=state.step,
-                    learning_rate=state.optimizer.param_groups[0]["lr"],
+                    learning_rate=state.update.learning_rate,
                 )
             )
         if self._num_looks % 2 == 0 and self._relus and Warning.DEAD_UNITS not in self._warned:

@@ -4,7 +4,8 @@ To add one: a builder, and its row in `OPTIMIZERS`, which a test holds complete.
 taken wherever torch has them: they do a step in one pass over the weights.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, groupby
 from typing import Any
 
 import torch
@@ -13,13 +14,39 @@ from torch import nn
 from talweg.spec import kind
 from talweg.v1 import optimizers_pb2 as messages
 
-Parameters = Sequence[nn.Parameter]
+Parameters = Sequence[nn.Parameter] | Sequence[dict[str, Any]]
+"""Parameters, or groups of them as `groups` makes them."""
+
+
+RATE_FACTOR = "rate_factor"
+"""The setting of a group that the learning rate is multiplied by; 1 where absent."""
 
 
 def build(optimizer: messages.Optimizer, parameters: Parameters) -> torch.optim.Optimizer:
-    """Build a filled optimizer over the parameters."""
+    """Build a filled optimizer over the parameters, or over groups of them."""
     name, message = kind(optimizer)
     return OPTIMIZERS[name](message, parameters)
+
+
+def groups(model: nn.Module, factors: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Return what an optimizer trains of a model: groups of parameters with equal factors.
+
+    A group is a run of neighbours in the model's own order. So an optimizer numbers its parameters
+    as it would without groups, and its state can be restored under other factors.
+
+    Args:
+        model: All that is trained; what is frozen is in no group.
+        factors: What the learning rate is multiplied by, by parameter; 1 for all others.
+    """
+    trained = [
+        (factors.get(name, 1.0), parameter)
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    ]
+    return [
+        {"params": [parameter for _, parameter in run], RATE_FACTOR: factor}
+        for factor, run in groupby(trained, key=lambda each: each[0])
+    ]
 
 
 def learning_rate(optimizer: messages.Optimizer) -> float:
@@ -41,7 +68,7 @@ def _sgd(optimizer: messages.Sgd, parameters: Parameters) -> torch.optim.Optimiz
     if optimizer.momentum:
         # From zeros the first step is what it is without. torch's own would make a buffer in each
         # parameter's first step, and its fused kernel refuses to do so for some of them.
-        for parameter in parameters:
+        for parameter in chain.from_iterable(group["params"] for group in built.param_groups):
             built.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter.detach())
     return built
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from talweg.worker.training.optim import foreach, kernels
 from talweg.worker.training.optim.arena import Arena
+from talweg.worker.training.optim.optimizers import RATE_FACTOR
 
 LARGEST_FLAT = 200_000
 """Parameters of the largest network that trains in arenas.
@@ -41,14 +42,23 @@ class Update:
         """Take an optimizer.
 
         Args:
-            optimizer: Of one group, before its first step.
+            optimizer: Before its first step.
             after: Called after each step. Hooks of the optimizer see its own steps alone.
         """
-        (group,) = optimizer.param_groups
         self.optimizer = optimizer
         """Over the parameters. Its state and its settings are public, whatever way steps take."""
-        self._parameters: list[nn.Parameter] = group["params"]
+        self.learning_rate: float = optimizer.param_groups[0]["lr"]
+        """Of parameters whose group has no factor."""
+        groups = optimizer.param_groups
+        self._rates = [(group, float(group.get(RATE_FACTOR, 1.0))) for group in groups]
+        self._parameters: list[nn.Parameter] = [p for group in groups for p in group["params"]]
         self._after = after
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """Give each group the learning rate of the steps that follow, times its factor."""
+        self.learning_rate = learning_rate
+        for group, factor in self._rates:
+            group["lr"] = learning_rate * factor
 
     def norms(self, *, exact: bool) -> Sequence[Tensor]:
         """Return scalars whose root of summed squares is the gradients' global norm.
@@ -127,7 +137,7 @@ class FlatUpdate(Update):
         """Move an optimizer's parameters into an arena.
 
         Args:
-            optimizer: Of parameters that `fits` lets in; as for `Update`.
+            optimizer: Of one group of parameters that `fits` lets in; as for `Update`.
             after: As for `Update`.
         """
         super().__init__(optimizer, after=after)
@@ -262,7 +272,8 @@ def update_of(
     optimizer: torch.optim.Optimizer, *, after: Callable[[], None] | None = None
 ) -> Update:
     """Take the way that is quicker for an optimizer's parameters; arguments as for `Update`."""
-    way = FlatUpdate if fits(optimizer.param_groups[0]["params"]) else Update
+    groups = optimizer.param_groups
+    way = FlatUpdate if len(groups) == 1 and fits(groups[0]["params"]) else Update
     return way(optimizer, after=after)
 
 

@@ -206,8 +206,9 @@ class Optimizer:
 
     def _clone(self, path: str, tensor: Tensor) -> Tensor:
         """Return a copy that stands in memory as its parameter does, as fused kernels want it."""
-        (group,) = self._optimizer.param_groups
-        parameter = group["params"][int(path.partition(".")[0])]
+        groups = self._optimizer.param_groups
+        parameters = list(chain.from_iterable(group["params"] for group in groups))
+        parameter = parameters[int(path.partition(".")[0])]
         if tensor.dim() != 4 or tensor.shape != parameter.shape:
             return tensor.clone()
         like = torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False)

@@ -32,14 +32,15 @@ _NAME = click.argument("name", metavar="NAME[@DIGEST]")
 def data() -> None:
     """Upload data sets of your own, and look at them.
 
-    A job reads them by `dataset: {stored: {name: NAME, target: COLUMN}}`.
+    A job reads them by `dataset: {stored: {name: NAME, target: COLUMN}}`. Weights of a model are
+    stored here too, for `weights: {stored: NAME}`.
     """
 
 
 @data.command()
 @click.argument("file", metavar="FILE", type=click.Path(exists=True))
 @click.option("--name", help="Its name; that of the file without its ending if absent.")
-@click.option("--format", help="csv, parquet, arrow, numpy, safetensors or images.")
+@click.option("--format", help="csv, parquet, arrow, numpy, safetensors, images or weights.")
 @click.option("--delimiter", metavar="CHARACTER", help="Between the fields of CSV.")
 @click.option("--encoding", help="Of CSV, such as utf-8, latin-1 or utf-16.")
 @click.option("--missing", multiple=True, metavar="TEXT", help="A missing value in CSV.")
@@ -57,7 +58,7 @@ def data() -> None:
 def add(
     session: Session, /, file: str, name: str | None, dry_run: bool, as_json: bool, **read: Any
 ) -> None:
-    """Upload a file or a folder of images.
+    """Upload a file, a folder of images, or the weights of a model as safetensors.
 
     The format, the delimiter, the encoding and the types of the columns are detected. Columns in
     which numbers and text are mixed are refused with their rows; options such as --missing n/a say
@@ -75,7 +76,9 @@ def add(
     _print_dataset(stored)
     for warning in stored.warnings:
         note(f"warning: {warning}")
-    if not dry_run:
+    if not dry_run and stored.is_weights:
+        say(f"\nStart a job from them: weights: {{stored: {stored.name}}}")
+    elif not dry_run:
         target = stored.columns[-1].name if stored.columns else "COLUMN"
         say(f"\nUse it in a job: dataset: {{stored: {{name: {stored.name}, target: {target}}}}}")
 
@@ -99,7 +102,7 @@ def list_(session: Session, name: str, as_json: bool) -> None:
     rows = [
         [
             Text(each.version),
-            Text(f"{each.num_samples:,}", justify="right"),
+            Text("weights" if each.is_weights else f"{each.num_samples:,}", justify="right"),
             Text(bytes_text(each.message.num_bytes)),
             Text(ago(each.message.create_time)),
             Text(each.message.file_name),
@@ -188,7 +191,10 @@ def _print_dataset(stored: "StoredDataset") -> None:
 
     message = stored.message
     size = bytes_text(message.num_bytes)
-    say(f"{stored.version}  {stored.num_samples:,} samples, {size}, from {message.file_name}")
+    count = f"{stored.num_samples:,} samples"
+    if stored.is_weights:
+        count = f"weights, {len(message.columns):,} tensors"
+    say(f"{stored.version}  {count}, {size}, from {message.file_name}")
     rows = [
         [
             Text(column.name),
@@ -200,6 +206,10 @@ def _print_dataset(stored: "StoredDataset") -> None:
         for column in message.columns
     ]
     out = console()
+    if stored.is_weights:
+        tensors = (Column("TENSOR", min_width=8), Column("TYPE"))
+        out.print(fitted(tensors, [row[:2] for row in rows], out.width))
+        return
     columns = (
         Column("COLUMN", min_width=8),
         Column("TYPE"),

@@ -1,0 +1,45 @@
+"""What specs name on this machine or in MLflow, and the server is told otherwise."""
+
+from talweg.client._connection import Connection
+from talweg.client.data._files_in_specs import StoredFiles, Upload
+from talweg.client.data._registered import RegisteredWeights, TrackingAddress
+from talweg.v1 import jobs_pb2
+from talweg.v1.spec_pb2 import JobSpec
+
+_MOST_ASKED = 50
+
+
+class Inputs:
+    """The data files and registered models of a submission, each looked up once."""
+
+    def __init__(self, upload: Upload, address: TrackingAddress) -> None:
+        """Look up nothing yet.
+
+        Args:
+            upload: Uploads a data file.
+            address: Gives the address of MLflow.
+        """
+        self._files = StoredFiles(upload)
+        self._registered = RegisteredWeights(address)
+
+    def resolved(self, spec: JobSpec) -> JobSpec:
+        """Return a spec that the server understands: with stored data, and the job of a model.
+
+        Raises:
+            InvalidSpec: A file or a registered model is not there, or cannot be read.
+            TalwegError: Another error of the server or of MLflow.
+        """
+        return self._registered.named(self._files.stored(spec))
+
+
+def tracking_address(connection: Connection) -> str:
+    """Return the address of MLflow that the runs of the newest jobs are at; empty if none has one.
+
+    Raises:
+        TalwegError: An error of the server.
+    """
+    request = jobs_pb2.ListJobsRequest(page_size=_MOST_ASKED)
+    for job in connection.call(connection.jobs.ListJobs, request).jobs:
+        if job.tracking.url:
+            return job.tracking.url.partition("/#/")[0]
+    return ""

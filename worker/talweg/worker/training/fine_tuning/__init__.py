@@ -1,0 +1,1 @@
+"""Fine-tuning: starting weights, frozen parameters, and learning rates by parameter."""
