@@ -695,6 +695,8 @@ class Warning(_message.Message):
         """Leakage: what the test or validation data hold is known from training, or an input tells the
         target.
         """
+        PLUGIN_UNKNOWN: Warning._Kind.ValueType  # 26
+        """It is not known whether each worker that may take the job has one of its plug-ins."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What a warning is about."""
@@ -748,6 +750,8 @@ class Warning(_message.Message):
     """Leakage: what the test or validation data hold is known from training, or an input tells the
     target.
     """
+    PLUGIN_UNKNOWN: Warning.Kind.ValueType  # 26
+    """It is not known whether each worker that may take the job has one of its plug-ins."""
 
     KIND_FIELD_NUMBER: _builtins.int
     FIELD_FIELD_NUMBER: _builtins.int

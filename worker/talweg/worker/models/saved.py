@@ -5,6 +5,8 @@ Beside `weights.safetensors`, `model.json` holds:
     format      2
     task        member of Task
     model       the filled Model message, JSON form
+    plugin      of a model that is a plug-in: the package that it came with, and its version; else
+                absent
     input_shape shape of one sample
     num_outputs outputs of the last layer
     inputs      names (empty for images); mean and sd by which inputs are standardised, or absent;
@@ -36,8 +38,9 @@ from talweg.spec import from_dict, to_dict
 from talweg.v1.models_pb2 import Model
 from talweg.worker.models.format_1 import converted
 from talweg.worker.models.heads import HeadShape
-from talweg.worker.models.registry import build
+from talweg.worker.models.registry import build, plugin_of
 from talweg.worker.models.shared_output import share_answers
+from talweg.worker.plugins import find
 
 FORMAT = 2
 MODEL, WEIGHTS = "model.json", "weights.safetensors"
@@ -76,9 +79,11 @@ def network_description(
     shared: bool = False,
 ) -> dict[str, Any]:
     """Return the part of a description that `rebuild` makes a network of; see the module."""
+    plugin = plugin_of(model)
     return {
         "format": FORMAT,
         "model": to_dict(model),
+        **({} if plugin is None else {"plugin": find(plugin).origin}),
         "input_shape": list(input_shape),
         "num_outputs": num_outputs,
         **({"heads": [asdict(head) for head in heads]} if heads else {}),
@@ -102,7 +107,7 @@ def rebuild(description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Sa
     """Build a network of its description and its weights, the loss's among them.
 
     Raises:
-        ValueError: The description is of no known format.
+        ValueError: The description is of no known format, or its plug-in is not installed here.
     """
     if description["format"] == 1:
         description = converted(description)
@@ -111,7 +116,15 @@ def rebuild(description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Sa
     heads = [HeadShape(**head) for head in description.get("heads", [])]
     shape = tuple(description["input_shape"])
     model = from_dict(description["model"], Model)
-    network = build(model, shape, description["num_outputs"], seed=0, heads=heads)
+    network = build(
+        model,
+        shape,
+        description["num_outputs"],
+        seed=0,
+        heads=heads,
+        task=description["task"],
+        package=description.get("plugin", {}).get("package", ""),
+    )
     if description.get("shared"):
         share_answers(network)
     of_loss = {name for name in weights if name.startswith(OF_LOSS)}
