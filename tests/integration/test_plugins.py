@@ -40,7 +40,9 @@ def client(stack_with_plugins: Stack) -> Iterator[Client]:
 
         def have_all_told() -> bool:
             entries = [each for each in client.models() if each.name == "plugin:gated"]
-            return bool(entries) and len(entries[0].plugin.workers) == num_workers
+            # Names come first, and the parameters once the plug-ins have been loaded.
+            told = [entry for entry in entries if entry.parameters]
+            return entries == told and [len(each.plugin.workers) for each in told] == [num_workers]
 
         wait_until(have_all_told, timeout=60, what="the workers have told of their plug-ins")
         yield client
