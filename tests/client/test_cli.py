@@ -1,6 +1,7 @@
 """The command line over both servers: what it prints, where to, and its exit status."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from talweg.client import _connection as connection
 from talweg.client.cli._root import run
 from talweg.spec import parse
 from talweg.v1 import jobs_pb2
+from talweg.v1.options_pb2 import NumberRule
+from talweg.v1.plugins_pb2 import PluginDeclaration, PluginParameter
+from talweg.v1.workers_pb2 import ReportPluginsRequest
 
 
 def test_watch(talweg: Talweg, worker: Worker, client: Client) -> None:
@@ -253,6 +257,53 @@ def test_catalogue(talweg: Talweg) -> None:
         assert name in talweg(command).out
         assert talweg(command, name, "--json").json["name"] == name
         assert name in talweg(command, name).out
+
+
+def test_plugins_in_the_catalogue(talweg: Talweg, worker: Worker) -> None:
+    gated = PluginDeclaration(
+        kind=PluginDeclaration.MODEL,
+        name="gated",
+        description="A gated model.",
+        when="Always",
+        package="own-models",
+        version="1",
+        parameters=[
+            PluginParameter(
+                name="hidden",
+                type=PluginParameter.INTEGER,
+                list=True,
+                default="[8]",
+                bounds=NumberRule(ge=1),
+                description="Units of each layer.",
+            )
+        ],
+    )
+    newer = PluginDeclaration()
+    newer.CopyFrom(gated)
+    newer.version = "2"
+
+    def tell(name: str, *plugins: PluginDeclaration) -> None:
+        worker.stub.ReportPlugins(ReportPluginsRequest(worker=name, plugins=plugins))
+
+    tell("w1", gated)
+    row = r"plugin:gated +vectors or images, as it takes them +Always"
+    assert re.search(row, talweg("models").out)
+    for name in ("gated", "plugin:gated"):
+        out = " ".join(talweg("models", name).out.split())
+        for text in ("A gated model.", "own-models 1", "list of integer [8] >= 1 Units of each"):
+            assert text in out
+    assert talweg("models", "gated", "--json").json["plugin"]["workers"] == ["w1"]
+    assert "did you mean 'plugin:gated'?" in talweg("models", "plugin:gatet").err
+    tell("w2", newer)
+    both = talweg("models", "gated")
+    assert "own-models 1" in both.out
+    assert "own-models 2" in both.out
+    assert [each["plugin"]["version"] for each in talweg("models", "gated", "--json").json] == [
+        "1", "2"
+    ]  # fmt: skip
+    for name in ("w1", "w2"):
+        tell(name)
+    assert "plugin:gated" not in talweg("models").out
 
 
 def test_unknown_filter_is_wrong_usage(talweg: Talweg) -> None:

@@ -153,7 +153,7 @@ class _Draw:
         for name in choices(descriptor_of(part)):
             facts = model_facts(_child(part, name))
             suits = not (facts.vectors if self._is_image else facts.images)
-            if suits and self._kind in facts.tasks:
+            if suits and self._kind in facts.tasks and name != "plugin":
                 fitting.append(name)
         return fitting
 
@@ -170,7 +170,7 @@ class _Draw:
         if isinstance(message, Multitask):
             return self._set_heads(message)
         for members in oneofs(descriptor).values():
-            chosen = rng.choice(members)
+            chosen = rng.choice([name for name in members if name != "plugin"])
             if descriptor.name == "SharedTrunk":
                 chosen = "unet" if self._is_image else "mlp"
             must = members == choices(descriptor)

@@ -118,6 +118,7 @@ class JobFiles(JobHandle):
             MissingExtra: PyTorch is not installed here.
             FailedPrecondition: The job has not ended as SUCCEEDED, or its outputs do not ask for
                 a model.
+            ValueError: The model is a plug-in's, whose package is not installed here.
             TalwegError: Another error of the server.
         """
         load = _model_loader()

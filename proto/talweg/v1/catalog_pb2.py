@@ -23,48 +23,49 @@ _sym_db = _symbol_database.Default()
 
 
 from talweg.v1 import options_pb2 as talweg_dot_v1_dot_options__pb2
+from talweg.v1 import plugins_pb2 as talweg_dot_v1_dot_plugins__pb2
 from talweg.v1 import recommendations_pb2 as talweg_dot_v1_dot_recommendations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17talweg/v1/catalog.proto\x12\ttalweg.v1\x1a\x17talweg/v1/options.proto\x1a\x1ftalweg/v1/recommendations.proto\"o\n\tParameter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x65\x66\x61ult\x18\x03 \x01(\t\x12\x0f\n\x07\x61llowed\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x0f\n\x07\x61liases\x18\x06 \x03(\t\"}\n\tLossEntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12#\n\x05\x66\x61\x63ts\x18\x03 \x01(\x0b\x32\x14.talweg.v1.LossFacts\x12(\n\nparameters\x18\x04 \x03(\x0b\x32\x14.talweg.v1.Parameter\"\x8d\x01\n\tTaskEntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12#\n\x05\x66\x61\x63ts\x18\x03 \x01(\x0b\x32\x14.talweg.v1.TaskFacts\x12(\n\nparameters\x18\x04 \x03(\x0b\x32\x14.talweg.v1.Parameter\x12\x0e\n\x06losses\x18\x05 \x03(\t\"\x7f\n\nModelEntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12$\n\x05\x66\x61\x63ts\x18\x03 \x01(\x0b\x32\x15.talweg.v1.ModelFacts\x12(\n\nparameters\x18\x04 \x03(\x0b\x32\x14.talweg.v1.Parameter\"\x83\x01\n\x0c\x44\x61tasetEntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12&\n\x05\x66\x61\x63ts\x18\x03 \x01(\x0b\x32\x17.talweg.v1.DatasetFacts\x12(\n\nparameters\x18\x04 \x03(\x0b\x32\x14.talweg.v1.Parameter\"\x87\x01\n\x0eOptimizerEntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12(\n\x05\x66\x61\x63ts\x18\x03 \x01(\x0b\x32\x19.talweg.v1.OptimizerFacts\x12(\n\nparameters\x18\x04 \x03(\x0b\x32\x14.talweg.v1.Parameter\"!\n\x11ListLossesRequest\x12\x0c\n\x04task\x18\x01 \x01(\t\":\n\x12ListLossesResponse\x12$\n\x06losses\x18\x01 \x03(\x0b\x32\x14.talweg.v1.LossEntry\"\x12\n\x10ListTasksRequest\"8\n\x11ListTasksResponse\x12#\n\x05tasks\x18\x01 \x03(\x0b\x32\x14.talweg.v1.TaskEntry\"\x13\n\x11ListModelsRequest\";\n\x12ListModelsResponse\x12%\n\x06models\x18\x01 \x03(\x0b\x32\x15.talweg.v1.ModelEntry\"\x15\n\x13ListDatasetsRequest\"A\n\x14ListDatasetsResponse\x12)\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x17.talweg.v1.DatasetEntry\"\x17\n\x15ListOptimizersRequest\"G\n\x16ListOptimizersResponse\x12-\n\noptimizers\x18\x01 \x03(\x0b\x32\x19.talweg.v1.OptimizerEntry2\xea\x03\n\x0e\x43\x61talogService\x12I\n\nListLosses\x12\x1c.talweg.v1.ListLossesRequest\x1a\x1d.talweg.v1.ListLossesResponse\x12\x46\n\tListTasks\x12\x1b.talweg.v1.ListTasksRequest\x1a\x1c.talweg.v1.ListTasksResponse\x12I\n\nListModels\x12\x1c.talweg.v1.ListModelsRequest\x1a\x1d.talweg.v1.ListModelsResponse\x12O\n\x0cListDatasets\x12\x1e.talweg.v1.ListDatasetsRequest\x1a\x1f.talweg.v1.ListDatasetsResponse\x12U\n\x0eListOptimizers\x12 .talweg.v1.ListOptimizersRequest\x1a!.talweg.v1.ListOptimizersResponse\x12R\n\rRecommendLoss\x12\x1f.talweg.v1.RecommendLossRequest\x1a .talweg.v1.RecommendLossResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17talweg/v1/catalog.proto\x12\ttalweg.v1\x1a\x17talweg/v1/options.proto\x1a\x17talweg/v1/plugins.proto\x1a\x1ftalweg/v1/recommendations.proto\"o\n\tParameter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x65\x66\x61ult\x18\x03 \x01(\t\x12\x0f\n\x07\x61llowed\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x0f\n\x07\x61liases\x18\x06 \x03(\t\"\xa6\x01\n\tLossEntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12#\n\x05\x66\x61\x63ts\x18\x03 \x01(\x0b\x32\x14.talweg.v1.LossFacts\x12(\n\nparameters\x18\x04 \x03(\x0b\x32\x14.talweg.v1.Parameter\x12\'\n\x06plugin\x18\x05 \x01(\x0b\x32\x17.talweg.v1.PluginOrigin\"\x8d\x01\n\tTaskEntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12#\n\x05\x66\x61\x63ts\x18\x03 \x01(\x0b\x32\x14.talweg.v1.TaskFacts\x12(\n\nparameters\x18\x04 \x03(\x0b\x32\x14.talweg.v1.Parameter\x12\x0e\n\x06losses\x18\x05 \x03(\t\"\xa8\x01\n\nModelEntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12$\n\x05\x66\x61\x63ts\x18\x03 \x01(\x0b\x32\x15.talweg.v1.ModelFacts\x12(\n\nparameters\x18\x04 \x03(\x0b\x32\x14.talweg.v1.Parameter\x12\'\n\x06plugin\x18\x05 \x01(\x0b\x32\x17.talweg.v1.PluginOrigin\"\xac\x01\n\x0c\x44\x61tasetEntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12&\n\x05\x66\x61\x63ts\x18\x03 \x01(\x0b\x32\x17.talweg.v1.DatasetFacts\x12(\n\nparameters\x18\x04 \x03(\x0b\x32\x14.talweg.v1.Parameter\x12\'\n\x06plugin\x18\x05 \x01(\x0b\x32\x17.talweg.v1.PluginOrigin\"\x87\x01\n\x0eOptimizerEntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12(\n\x05\x66\x61\x63ts\x18\x03 \x01(\x0b\x32\x19.talweg.v1.OptimizerFacts\x12(\n\nparameters\x18\x04 \x03(\x0b\x32\x14.talweg.v1.Parameter\"!\n\x11ListLossesRequest\x12\x0c\n\x04task\x18\x01 \x01(\t\":\n\x12ListLossesResponse\x12$\n\x06losses\x18\x01 \x03(\x0b\x32\x14.talweg.v1.LossEntry\"\x12\n\x10ListTasksRequest\"8\n\x11ListTasksResponse\x12#\n\x05tasks\x18\x01 \x03(\x0b\x32\x14.talweg.v1.TaskEntry\"\x13\n\x11ListModelsRequest\";\n\x12ListModelsResponse\x12%\n\x06models\x18\x01 \x03(\x0b\x32\x15.talweg.v1.ModelEntry\"\x15\n\x13ListDatasetsRequest\"A\n\x14ListDatasetsResponse\x12)\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x17.talweg.v1.DatasetEntry\"\x17\n\x15ListOptimizersRequest\"G\n\x16ListOptimizersResponse\x12-\n\noptimizers\x18\x01 \x03(\x0b\x32\x19.talweg.v1.OptimizerEntry2\xea\x03\n\x0e\x43\x61talogService\x12I\n\nListLosses\x12\x1c.talweg.v1.ListLossesRequest\x1a\x1d.talweg.v1.ListLossesResponse\x12\x46\n\tListTasks\x12\x1b.talweg.v1.ListTasksRequest\x1a\x1c.talweg.v1.ListTasksResponse\x12I\n\nListModels\x12\x1c.talweg.v1.ListModelsRequest\x1a\x1d.talweg.v1.ListModelsResponse\x12O\n\x0cListDatasets\x12\x1e.talweg.v1.ListDatasetsRequest\x1a\x1f.talweg.v1.ListDatasetsResponse\x12U\n\x0eListOptimizers\x12 .talweg.v1.ListOptimizersRequest\x1a!.talweg.v1.ListOptimizersResponse\x12R\n\rRecommendLoss\x12\x1f.talweg.v1.RecommendLossRequest\x1a .talweg.v1.RecommendLossResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'talweg.v1.catalog_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PARAMETER']._serialized_start=96
-  _globals['_PARAMETER']._serialized_end=207
-  _globals['_LOSSENTRY']._serialized_start=209
-  _globals['_LOSSENTRY']._serialized_end=334
-  _globals['_TASKENTRY']._serialized_start=337
-  _globals['_TASKENTRY']._serialized_end=478
-  _globals['_MODELENTRY']._serialized_start=480
-  _globals['_MODELENTRY']._serialized_end=607
-  _globals['_DATASETENTRY']._serialized_start=610
-  _globals['_DATASETENTRY']._serialized_end=741
-  _globals['_OPTIMIZERENTRY']._serialized_start=744
-  _globals['_OPTIMIZERENTRY']._serialized_end=879
-  _globals['_LISTLOSSESREQUEST']._serialized_start=881
-  _globals['_LISTLOSSESREQUEST']._serialized_end=914
-  _globals['_LISTLOSSESRESPONSE']._serialized_start=916
-  _globals['_LISTLOSSESRESPONSE']._serialized_end=974
-  _globals['_LISTTASKSREQUEST']._serialized_start=976
-  _globals['_LISTTASKSREQUEST']._serialized_end=994
-  _globals['_LISTTASKSRESPONSE']._serialized_start=996
-  _globals['_LISTTASKSRESPONSE']._serialized_end=1052
-  _globals['_LISTMODELSREQUEST']._serialized_start=1054
-  _globals['_LISTMODELSREQUEST']._serialized_end=1073
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1075
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1134
-  _globals['_LISTDATASETSREQUEST']._serialized_start=1136
-  _globals['_LISTDATASETSREQUEST']._serialized_end=1157
-  _globals['_LISTDATASETSRESPONSE']._serialized_start=1159
-  _globals['_LISTDATASETSRESPONSE']._serialized_end=1224
-  _globals['_LISTOPTIMIZERSREQUEST']._serialized_start=1226
-  _globals['_LISTOPTIMIZERSREQUEST']._serialized_end=1249
-  _globals['_LISTOPTIMIZERSRESPONSE']._serialized_start=1251
-  _globals['_LISTOPTIMIZERSRESPONSE']._serialized_end=1322
-  _globals['_CATALOGSERVICE']._serialized_start=1325
-  _globals['_CATALOGSERVICE']._serialized_end=1815
+  _globals['_PARAMETER']._serialized_start=121
+  _globals['_PARAMETER']._serialized_end=232
+  _globals['_LOSSENTRY']._serialized_start=235
+  _globals['_LOSSENTRY']._serialized_end=401
+  _globals['_TASKENTRY']._serialized_start=404
+  _globals['_TASKENTRY']._serialized_end=545
+  _globals['_MODELENTRY']._serialized_start=548
+  _globals['_MODELENTRY']._serialized_end=716
+  _globals['_DATASETENTRY']._serialized_start=719
+  _globals['_DATASETENTRY']._serialized_end=891
+  _globals['_OPTIMIZERENTRY']._serialized_start=894
+  _globals['_OPTIMIZERENTRY']._serialized_end=1029
+  _globals['_LISTLOSSESREQUEST']._serialized_start=1031
+  _globals['_LISTLOSSESREQUEST']._serialized_end=1064
+  _globals['_LISTLOSSESRESPONSE']._serialized_start=1066
+  _globals['_LISTLOSSESRESPONSE']._serialized_end=1124
+  _globals['_LISTTASKSREQUEST']._serialized_start=1126
+  _globals['_LISTTASKSREQUEST']._serialized_end=1144
+  _globals['_LISTTASKSRESPONSE']._serialized_start=1146
+  _globals['_LISTTASKSRESPONSE']._serialized_end=1202
+  _globals['_LISTMODELSREQUEST']._serialized_start=1204
+  _globals['_LISTMODELSREQUEST']._serialized_end=1223
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1225
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1284
+  _globals['_LISTDATASETSREQUEST']._serialized_start=1286
+  _globals['_LISTDATASETSREQUEST']._serialized_end=1307
+  _globals['_LISTDATASETSRESPONSE']._serialized_start=1309
+  _globals['_LISTDATASETSRESPONSE']._serialized_end=1374
+  _globals['_LISTOPTIMIZERSREQUEST']._serialized_start=1376
+  _globals['_LISTOPTIMIZERSREQUEST']._serialized_end=1399
+  _globals['_LISTOPTIMIZERSRESPONSE']._serialized_start=1401
+  _globals['_LISTOPTIMIZERSRESPONSE']._serialized_end=1472
+  _globals['_CATALOGSERVICE']._serialized_start=1475
+  _globals['_CATALOGSERVICE']._serialized_end=1965
 # @@protoc_insertion_point(module_scope)

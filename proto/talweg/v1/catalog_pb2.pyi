@@ -10,6 +10,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from talweg.v1 import options_pb2 as _options_pb2
+from talweg.v1 import plugins_pb2 as _plugins_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -77,8 +78,11 @@ class LossEntry(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     FACTS_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
+    PLUGIN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """The member of `Loss`, such as "huber"."""
+    """The member of `Loss`, such as "huber"; of a plug-in its name behind
+    `plugin:`.
+    """
     description: _builtins.str
     """What it computes."""
     @_builtins.property
@@ -89,6 +93,10 @@ class LossEntry(_message.Message):
     def parameters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Parameter]:
         """Its parameters."""
 
+    @_builtins.property
+    def plugin(self) -> _plugins_pb2.PluginOrigin:
+        """Where it comes from, if it is a plug-in."""
+
     def __init__(
         self,
         *,
@@ -96,10 +104,11 @@ class LossEntry(_message.Message):
         description: _builtins.str = ...,
         facts: _options_pb2.LossFacts | None = ...,
         parameters: _abc.Iterable[Global___Parameter] | None = ...,
+        plugin: _plugins_pb2.PluginOrigin | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts", "plugin", b"plugin"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "facts", b"facts", "name", b"name", "parameters", b"parameters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "facts", b"facts", "name", b"name", "parameters", b"parameters", "plugin", b"plugin"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -159,8 +168,11 @@ class ModelEntry(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     FACTS_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
+    PLUGIN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """The member of `Model`, such as "mlp"."""
+    """The member of `Model`, such as "mlp"; of a plug-in its name behind
+    `plugin:`.
+    """
     description: _builtins.str
     """What it is."""
     @_builtins.property
@@ -171,6 +183,10 @@ class ModelEntry(_message.Message):
     def parameters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Parameter]:
         """Its parameters."""
 
+    @_builtins.property
+    def plugin(self) -> _plugins_pb2.PluginOrigin:
+        """Where it comes from, if it is a plug-in."""
+
     def __init__(
         self,
         *,
@@ -178,10 +194,11 @@ class ModelEntry(_message.Message):
         description: _builtins.str = ...,
         facts: _options_pb2.ModelFacts | None = ...,
         parameters: _abc.Iterable[Global___Parameter] | None = ...,
+        plugin: _plugins_pb2.PluginOrigin | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts", "plugin", b"plugin"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "facts", b"facts", "name", b"name", "parameters", b"parameters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "facts", b"facts", "name", b"name", "parameters", b"parameters", "plugin", b"plugin"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -197,8 +214,11 @@ class DatasetEntry(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     FACTS_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
+    PLUGIN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """The member of `Dataset`, such as "diabetes"."""
+    """The member of `Dataset`, such as "diabetes"; of a plug-in its name behind
+    `plugin:`.
+    """
     description: _builtins.str
     """What it holds."""
     @_builtins.property
@@ -209,6 +229,10 @@ class DatasetEntry(_message.Message):
     def parameters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Parameter]:
         """Its parameters."""
 
+    @_builtins.property
+    def plugin(self) -> _plugins_pb2.PluginOrigin:
+        """Where it comes from, if it is a plug-in."""
+
     def __init__(
         self,
         *,
@@ -216,10 +240,11 @@ class DatasetEntry(_message.Message):
         description: _builtins.str = ...,
         facts: _options_pb2.DatasetFacts | None = ...,
         parameters: _abc.Iterable[Global___Parameter] | None = ...,
+        plugin: _plugins_pb2.PluginOrigin | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts", "plugin", b"plugin"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "facts", b"facts", "name", b"name", "parameters", b"parameters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "facts", b"facts", "name", b"name", "parameters", b"parameters", "plugin", b"plugin"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -27,7 +27,8 @@ if _version_not_supported:
 
 
 class CatalogServiceStub:
-    """The service that describes what a job spec can contain. docs/catalogue.md has the same content.
+    """The service that describes what a job spec can contain: what docs/catalogue.md has, and behind it
+    the plug-ins that workers have told of.
     """
 
     def __init__(self, channel):
@@ -69,7 +70,8 @@ class CatalogServiceStub:
 
 
 class CatalogServiceServicer:
-    """The service that describes what a job spec can contain. docs/catalogue.md has the same content.
+    """The service that describes what a job spec can contain: what docs/catalogue.md has, and behind it
+    the plug-ins that workers have told of.
     """
 
     def ListLosses(self, request, context):
@@ -157,7 +159,8 @@ def add_CatalogServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CatalogService:
-    """The service that describes what a job spec can contain. docs/catalogue.md has the same content.
+    """The service that describes what a job spec can contain: what docs/catalogue.md has, and behind it
+    the plug-ins that workers have told of.
     """
 
     @staticmethod

@@ -30,7 +30,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class CatalogServiceStub:
-    """The service that describes what a job spec can contain. docs/catalogue.md has the same content."""
+    """The service that describes what a job spec can contain: what docs/catalogue.md has, and behind it
+    the plug-ins that workers have told of.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -53,7 +55,9 @@ class CatalogServiceStub:
 
 @_typing.type_check_only
 class CatalogServiceAsyncStub(CatalogServiceStub):
-    """The service that describes what a job spec can contain. docs/catalogue.md has the same content."""
+    """The service that describes what a job spec can contain: what docs/catalogue.md has, and behind it
+    the plug-ins that workers have told of.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListLosses: _aio.UnaryUnaryMultiCallable[_catalog_pb2.ListLossesRequest, _catalog_pb2.ListLossesResponse]  # type: ignore[assignment]
@@ -72,7 +76,9 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     """
 
 class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The service that describes what a job spec can contain. docs/catalogue.md has the same content."""
+    """The service that describes what a job spec can contain: what docs/catalogue.md has, and behind it
+    the plug-ins that workers have told of.
+    """
 
     @_abc_1.abstractmethod
     def ListLosses(

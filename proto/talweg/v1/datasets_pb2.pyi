@@ -42,6 +42,7 @@ class Dataset(_message.Message):
     DIGIT_TRIPLETS_FIELD_NUMBER: _builtins.int
     STORED_FIELD_NUMBER: _builtins.int
     FILE_FIELD_NUMBER: _builtins.int
+    PLUGIN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def diabetes(self) -> Global___Diabetes: ...
     @_builtins.property
@@ -70,6 +71,8 @@ class Dataset(_message.Message):
     def stored(self) -> Global___StoredData: ...
     @_builtins.property
     def file(self) -> Global___FileData: ...
+    @_builtins.property
+    def plugin(self) -> Global___DatasetPlugin: ...
     def __init__(
         self,
         *,
@@ -87,12 +90,13 @@ class Dataset(_message.Message):
         digit_triplets: Global___DigitTriplets | None = ...,
         stored: Global___StoredData | None = ...,
         file: Global___FileData | None = ...,
+        plugin: Global___DatasetPlugin | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["breast_cancer", b"breast_cancer", "diabetes", b"diabetes", "digit_pairs", b"digit_pairs", "digit_scenes", b"digit_scenes", "digit_triplets", b"digit_triplets", "digits", b"digits", "file", b"file", "gaussian_ring", b"gaussian_ring", "iris", b"iris", "kind", b"kind", "stored", b"stored", "synthetic_classification", b"synthetic_classification", "synthetic_multilabel", b"synthetic_multilabel", "synthetic_regression", b"synthetic_regression", "wine", b"wine"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["breast_cancer", b"breast_cancer", "diabetes", b"diabetes", "digit_pairs", b"digit_pairs", "digit_scenes", b"digit_scenes", "digit_triplets", b"digit_triplets", "digits", b"digits", "file", b"file", "gaussian_ring", b"gaussian_ring", "iris", b"iris", "kind", b"kind", "plugin", b"plugin", "stored", b"stored", "synthetic_classification", b"synthetic_classification", "synthetic_multilabel", b"synthetic_multilabel", "synthetic_regression", b"synthetic_regression", "wine", b"wine"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["breast_cancer", b"breast_cancer", "diabetes", b"diabetes", "digit_pairs", b"digit_pairs", "digit_scenes", b"digit_scenes", "digit_triplets", b"digit_triplets", "digits", b"digits", "file", b"file", "gaussian_ring", b"gaussian_ring", "iris", b"iris", "kind", b"kind", "stored", b"stored", "synthetic_classification", b"synthetic_classification", "synthetic_multilabel", b"synthetic_multilabel", "synthetic_regression", b"synthetic_regression", "wine", b"wine"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["breast_cancer", b"breast_cancer", "diabetes", b"diabetes", "digit_pairs", b"digit_pairs", "digit_scenes", b"digit_scenes", "digit_triplets", b"digit_triplets", "digits", b"digits", "file", b"file", "gaussian_ring", b"gaussian_ring", "iris", b"iris", "kind", b"kind", "plugin", b"plugin", "stored", b"stored", "synthetic_classification", b"synthetic_classification", "synthetic_multilabel", b"synthetic_multilabel", "synthetic_regression", b"synthetic_regression", "wine", b"wine"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["diabetes", "breast_cancer", "wine", "iris", "digits", "digit_scenes", "synthetic_regression", "synthetic_classification", "synthetic_multilabel", "gaussian_ring", "digit_pairs", "digit_triplets", "stored", "file"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["diabetes", "breast_cancer", "wine", "iris", "digits", "digit_scenes", "synthetic_regression", "synthetic_classification", "synthetic_multilabel", "gaussian_ring", "digit_pairs", "digit_triplets", "stored", "file", "plugin"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -614,6 +618,47 @@ class FileData(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
 
 Global___FileData: _TypeAlias = FileData  # noqa: Y015
+
+@_typing.final
+class DatasetPlugin(_message.Message):
+    """Plug-in: a data set installed on the worker as a Python entry point of the group
+    `talweg.datasets`.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    FACTS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The entry point's name. `talweg datasets` lists those that workers have installed."""
+    parameters: _builtins.str
+    """Parameters of the plug-in. `talweg datasets plugin:NAME` describes them."""
+    @_builtins.property
+    def facts(self) -> Global___StoredFacts:
+        """What the data hold for this job; set by the worker."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str | None = ...,
+        parameters: _builtins.str | None = ...,
+        facts: Global___StoredFacts | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_name", b"_name", "_parameters", b"_parameters", "facts", b"facts", "name", b"name", "parameters", b"parameters"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_name", b"_name", "_parameters", b"_parameters", "facts", b"facts", "name", b"name", "parameters", b"parameters"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__name: _TypeAlias = _typing.Literal["name"]  # noqa: Y015
+    _WhichOneofArgType__name: _TypeAlias = _typing.Literal["_name", b"_name"]  # noqa: Y015
+    _WhichOneofReturnType__parameters: _TypeAlias = _typing.Literal["parameters"]  # noqa: Y015
+    _WhichOneofArgType__parameters: _TypeAlias = _typing.Literal["_parameters", b"_parameters"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__name) -> _WhichOneofReturnType__name | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__parameters) -> _WhichOneofReturnType__parameters | None: ...
+
+Global___DatasetPlugin: _TypeAlias = DatasetPlugin  # noqa: Y015
 
 @_typing.final
 class ReadOptions(_message.Message):

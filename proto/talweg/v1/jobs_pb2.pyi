@@ -712,6 +712,8 @@ class Warning(_message.Message):
         """Classes are balanced twice: by the sampling and by weights of the loss."""
         WEIGHTS_NOT_TAKEN: Warning._Kind.ValueType  # 27
         """Layers besides the last do not have the shape of the starting weights, and start at random."""
+        PLUGIN_UNKNOWN: Warning._Kind.ValueType  # 28
+        """It is not known whether each worker that may take the job has one of its plug-ins."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What a warning is about."""
@@ -769,6 +771,8 @@ class Warning(_message.Message):
     """Classes are balanced twice: by the sampling and by weights of the loss."""
     WEIGHTS_NOT_TAKEN: Warning.Kind.ValueType  # 27
     """Layers besides the last do not have the shape of the starting weights, and start at random."""
+    PLUGIN_UNKNOWN: Warning.Kind.ValueType  # 28
+    """It is not known whether each worker that may take the job has one of its plug-ins."""
 
     KIND_FIELD_NUMBER: _builtins.int
     FIELD_FIELD_NUMBER: _builtins.int

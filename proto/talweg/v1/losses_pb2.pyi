@@ -663,9 +663,9 @@ class Plugin(_message.Message):
     PARAMETERS_FIELD_NUMBER: _builtins.int
     REDUCTION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """The entry point's name. If it is not installed, the worker's message lists those that are."""
+    """The entry point's name. `talweg losses` lists those that workers have installed."""
     parameters: _builtins.str
-    """Parameters of the plug-in."""
+    """Parameters of the plug-in. `talweg losses plugin:NAME` describes them."""
     reduction: _losses_parts_pb2.Reduction.Kind.ValueType
     """Only for a plug-in that returns one value per sample."""
     def __init__(

@@ -42,6 +42,7 @@ class Model(_message.Message):
     MULTI_HEAD_FIELD_NUMBER: _builtins.int
     TRANSFORMER_FIELD_NUMBER: _builtins.int
     TABULAR_FIELD_NUMBER: _builtins.int
+    PLUGIN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def linear(self) -> Global___Linear: ...
     @_builtins.property
@@ -68,6 +69,8 @@ class Model(_message.Message):
     def transformer(self) -> Global___Transformer: ...
     @_builtins.property
     def tabular(self) -> Global___Tabular: ...
+    @_builtins.property
+    def plugin(self) -> Global___ModelPlugin: ...
     def __init__(
         self,
         *,
@@ -84,12 +87,13 @@ class Model(_message.Message):
         multi_head: Global___MultiHead | None = ...,
         transformer: Global___Transformer | None = ...,
         tabular: Global___Tabular | None = ...,
+        plugin: Global___ModelPlugin | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["adversarial", b"adversarial", "autoencoder", b"autoencoder", "convnet", b"convnet", "detector", b"detector", "embedder", b"embedder", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "multi_head", b"multi_head", "resnet", b"resnet", "sequential", b"sequential", "tabular", b"tabular", "transformer", b"transformer", "unet", b"unet"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adversarial", b"adversarial", "autoencoder", b"autoencoder", "convnet", b"convnet", "detector", b"detector", "embedder", b"embedder", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "multi_head", b"multi_head", "plugin", b"plugin", "resnet", b"resnet", "sequential", b"sequential", "tabular", b"tabular", "transformer", b"transformer", "unet", b"unet"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adversarial", b"adversarial", "autoencoder", b"autoencoder", "convnet", b"convnet", "detector", b"detector", "embedder", b"embedder", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "multi_head", b"multi_head", "resnet", b"resnet", "sequential", b"sequential", "tabular", b"tabular", "transformer", b"transformer", "unet", b"unet"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adversarial", b"adversarial", "autoencoder", b"autoencoder", "convnet", b"convnet", "detector", b"detector", "embedder", b"embedder", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "multi_head", b"multi_head", "plugin", b"plugin", "resnet", b"resnet", "sequential", b"sequential", "tabular", b"tabular", "transformer", b"transformer", "unet", b"unet"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["linear", "mlp", "convnet", "sequential", "unet", "resnet", "embedder", "autoencoder", "adversarial", "detector", "multi_head", "transformer", "tabular"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["linear", "mlp", "convnet", "sequential", "unet", "resnet", "embedder", "autoencoder", "adversarial", "detector", "multi_head", "transformer", "tabular", "plugin"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -578,6 +582,7 @@ class Trunk(_message.Message):
     MLP_FIELD_NUMBER: _builtins.int
     CONVNET_FIELD_NUMBER: _builtins.int
     RESNET_FIELD_NUMBER: _builtins.int
+    PLUGIN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def mlp(self) -> Global___Mlp:
         """For vectors; images are flattened."""
@@ -590,22 +595,60 @@ class Trunk(_message.Message):
     def resnet(self) -> Global___Resnet:
         """For images."""
 
+    @_builtins.property
+    def plugin(self) -> Global___ModelPlugin:
+        """Your own code."""
+
     def __init__(
         self,
         *,
         mlp: Global___Mlp | None = ...,
         convnet: Global___Convnet | None = ...,
         resnet: Global___Resnet | None = ...,
+        plugin: Global___ModelPlugin | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["convnet", b"convnet", "kind", b"kind", "mlp", b"mlp", "resnet", b"resnet"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["convnet", b"convnet", "kind", b"kind", "mlp", b"mlp", "plugin", b"plugin", "resnet", b"resnet"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["convnet", b"convnet", "kind", b"kind", "mlp", b"mlp", "resnet", b"resnet"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["convnet", b"convnet", "kind", b"kind", "mlp", b"mlp", "plugin", b"plugin", "resnet", b"resnet"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["mlp", "convnet", "resnet"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["mlp", "convnet", "resnet", "plugin"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
 Global___Trunk: _TypeAlias = Trunk  # noqa: Y015
+
+@_typing.final
+class ModelPlugin(_message.Message):
+    """Plug-in: a model installed on the worker as a Python entry point of the group `talweg.models`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The entry point's name. `talweg models` lists those that workers have installed."""
+    parameters: _builtins.str
+    """Parameters of the plug-in. `talweg models plugin:NAME` describes them."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str | None = ...,
+        parameters: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_name", b"_name", "_parameters", b"_parameters", "name", b"name", "parameters", b"parameters"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_name", b"_name", "_parameters", b"_parameters", "name", b"name", "parameters", b"parameters"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__name: _TypeAlias = _typing.Literal["name"]  # noqa: Y015
+    _WhichOneofArgType__name: _TypeAlias = _typing.Literal["_name", b"_name"]  # noqa: Y015
+    _WhichOneofReturnType__parameters: _TypeAlias = _typing.Literal["parameters"]  # noqa: Y015
+    _WhichOneofArgType__parameters: _TypeAlias = _typing.Literal["_parameters", b"_parameters"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__name) -> _WhichOneofReturnType__name | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__parameters) -> _WhichOneofReturnType__parameters | None: ...
+
+Global___ModelPlugin: _TypeAlias = ModelPlugin  # noqa: Y015
 
 @_typing.final
 class Transformer(_message.Message):

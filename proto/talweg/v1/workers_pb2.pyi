@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from talweg.v1 import jobs_pb2 as _jobs_pb2
+from talweg.v1 import plugins_pb2 as _plugins_pb2
 from talweg.v1 import spec_pb2 as _spec_pb2
 import builtins as _builtins
 import sys
@@ -633,3 +634,50 @@ class FinishRemovalResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FinishRemovalResponse: _TypeAlias = FinishRemovalResponse  # noqa: Y015
+
+@_typing.final
+class ReportPluginsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKER_FIELD_NUMBER: _builtins.int
+    QUEUES_FIELD_NUMBER: _builtins.int
+    PLUGINS_FIELD_NUMBER: _builtins.int
+    worker: _builtins.str
+    """The worker's name, as in ClaimJobsRequest."""
+    @_builtins.property
+    def queues(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The queues that it takes jobs from."""
+
+    @_builtins.property
+    def plugins(self) -> _containers.RepeatedCompositeFieldContainer[_plugins_pb2.PluginDeclaration]:
+        """At most 1,000 plug-ins, and 1 MiB in all."""
+
+    def __init__(
+        self,
+        *,
+        worker: _builtins.str = ...,
+        queues: _abc.Iterable[_builtins.str] | None = ...,
+        plugins: _abc.Iterable[_plugins_pb2.PluginDeclaration] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plugins", b"plugins", "queues", b"queues", "worker", b"worker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportPluginsRequest: _TypeAlias = ReportPluginsRequest  # noqa: Y015
+
+@_typing.final
+class ReportPluginsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportPluginsResponse: _TypeAlias = ReportPluginsResponse  # noqa: Y015

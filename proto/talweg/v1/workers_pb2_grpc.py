@@ -74,6 +74,11 @@ class WorkerServiceStub:
                 request_serializer=talweg_dot_v1_dot_workers__pb2.FinishRemovalRequest.SerializeToString,
                 response_deserializer=talweg_dot_v1_dot_workers__pb2.FinishRemovalResponse.FromString,
                 _registered_method=True)
+        self.ReportPlugins = channel.unary_unary(
+                '/talweg.v1.WorkerService/ReportPlugins',
+                request_serializer=talweg_dot_v1_dot_workers__pb2.ReportPluginsRequest.SerializeToString,
+                response_deserializer=talweg_dot_v1_dot_workers__pb2.ReportPluginsResponse.FromString,
+                _registered_method=True)
 
 
 class WorkerServiceServicer:
@@ -138,6 +143,15 @@ class WorkerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReportPlugins(self, request, context):
+        """Says which plug-ins are installed beside a worker: all of them, each time. It holds for two
+        minutes, so workers repeat it. Without queues it takes back what was said before.
+        INVALID_ARGUMENT if it is too large to be kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WorkerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -175,6 +189,11 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     servicer.FinishRemoval,
                     request_deserializer=talweg_dot_v1_dot_workers__pb2.FinishRemovalRequest.FromString,
                     response_serializer=talweg_dot_v1_dot_workers__pb2.FinishRemovalResponse.SerializeToString,
+            ),
+            'ReportPlugins': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportPlugins,
+                    request_deserializer=talweg_dot_v1_dot_workers__pb2.ReportPluginsRequest.FromString,
+                    response_serializer=talweg_dot_v1_dot_workers__pb2.ReportPluginsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -371,6 +390,33 @@ class WorkerService:
             '/talweg.v1.WorkerService/FinishRemoval',
             talweg_dot_v1_dot_workers__pb2.FinishRemovalRequest.SerializeToString,
             talweg_dot_v1_dot_workers__pb2.FinishRemovalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportPlugins(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/talweg.v1.WorkerService/ReportPlugins',
+            talweg_dot_v1_dot_workers__pb2.ReportPluginsRequest.SerializeToString,
+            talweg_dot_v1_dot_workers__pb2.ReportPluginsResponse.FromString,
             options,
             channel_credentials,
             insecure,

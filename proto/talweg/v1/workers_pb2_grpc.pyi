@@ -61,6 +61,11 @@ class WorkerServiceStub:
     """
     FinishRemoval: _grpc.UnaryUnaryMultiCallable[_workers_pb2.FinishRemovalRequest, _workers_pb2.FinishRemovalResponse]
     """Says that everything of a deleted job is removed."""
+    ReportPlugins: _grpc.UnaryUnaryMultiCallable[_workers_pb2.ReportPluginsRequest, _workers_pb2.ReportPluginsResponse]
+    """Says which plug-ins are installed beside a worker: all of them, each time. It holds for two
+    minutes, so workers repeat it. Without queues it takes back what was said before.
+    INVALID_ARGUMENT if it is too large to be kept.
+    """
 
 @_typing.type_check_only
 class WorkerServiceAsyncStub(WorkerServiceStub):
@@ -95,6 +100,11 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     """
     FinishRemoval: _aio.UnaryUnaryMultiCallable[_workers_pb2.FinishRemovalRequest, _workers_pb2.FinishRemovalResponse]  # type: ignore[assignment]
     """Says that everything of a deleted job is removed."""
+    ReportPlugins: _aio.UnaryUnaryMultiCallable[_workers_pb2.ReportPluginsRequest, _workers_pb2.ReportPluginsResponse]  # type: ignore[assignment]
+    """Says which plug-ins are installed beside a worker: all of them, each time. It holds for two
+    minutes, so workers repeat it. Without queues it takes back what was said before.
+    INVALID_ARGUMENT if it is too large to be kept.
+    """
 
 class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
     """The service for workers; clients do not need it.
@@ -168,5 +178,16 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_workers_pb2.FinishRemovalResponse, _abc.Awaitable[_workers_pb2.FinishRemovalResponse]]:
         """Says that everything of a deleted job is removed."""
+
+    @_abc_1.abstractmethod
+    def ReportPlugins(
+        self,
+        request: _workers_pb2.ReportPluginsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_workers_pb2.ReportPluginsResponse, _abc.Awaitable[_workers_pb2.ReportPluginsResponse]]:
+        """Says which plug-ins are installed beside a worker: all of them, each time. It holds for two
+        minutes, so workers repeat it. Without queues it takes back what was said before.
+        INVALID_ARGUMENT if it is too large to be kept.
+        """
 
 def add_WorkerServiceServicer_to_server(servicer: WorkerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

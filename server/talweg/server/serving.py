@@ -37,6 +37,7 @@ from talweg.server.services.cancellation import CancellationService
 from talweg.server.services.comparison.compare import ComparisonService
 from talweg.server.services.jobs import JobService
 from talweg.server.services.pausing import PauseService
+from talweg.server.services.plugins import PluginService
 from talweg.server.services.retention.collection import CollectionService
 from talweg.server.services.retention.deletion import DeletionService
 from talweg.server.services.retention.folders import FolderService
@@ -226,13 +227,16 @@ class Server:
             max_lost_attempts=self._settings.max_lost_attempts,
         )
         tracking = TrackingService(database)
-        add_WorkerServiceServicer_to_server(WorkerServicer(leases, tracking, deletion), self._grpc)
+        plugins = PluginService(database)
+        add_WorkerServiceServicer_to_server(
+            WorkerServicer(leases, tracking, deletion, plugins), self._grpc
+        )
         add_SystemServiceServicer_to_server(
             SystemServicer(StatusService(database, self._presence, tracking)), self._grpc
         )
         self._add_stored_datasets()
         add_ArtifactServiceServicer_to_server(ArtifactServicer(self._artifacts), self._grpc)
-        add_CatalogServiceServicer_to_server(CatalogServicer(), self._grpc)
+        add_CatalogServiceServicer_to_server(CatalogServicer(plugins), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         add_reflection(self._grpc, (*SERVICES, health.SERVICE_NAME))
 

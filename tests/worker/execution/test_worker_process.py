@@ -14,6 +14,7 @@ import psutil
 import pytest
 import redis
 from tests._parts import running_redis, running_server, start, stop, wait_until
+from tests._plugins import write_package
 from tests.worker._jobs import Jobs, jobs_of, tiny_spec
 
 from talweg.v1.jobs_pb2 import Job, Outcome
@@ -285,11 +286,7 @@ def leave(inputs):
 def worker(tmp_path_factory: pytest.TempPathFactory, parts: Parts) -> Iterator[RunningWorker]:
     """A worker whose child jobs may end; it knows the loss of `PLUGIN`."""
     folder = tmp_path_factory.mktemp("worker")
-    info = folder / "own_plugin-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: own_plugin\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[talweg.losses]\nown = own_plugin:make\n")
-    (folder / "own_plugin.py").write_text(PLUGIN)
+    write_package(folder, "own_plugin", PLUGIN, {"talweg.losses:own": "make"})
     with running_worker(folder, parts, PYTHONPATH=str(folder)) as worker:
         yield worker
 

@@ -1,6 +1,5 @@
 """Losses from plug-ins: the example package, installed as an operator would, and worse ones."""
 
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from tests._plugins import EXAMPLE_MODULE, install_example, write_package
 from tests.worker.training.jobs import flat, job, run, trained
 
 from talweg.v1.jobs_pb2 import Job, Outcome
 from talweg.worker.errors import UserSpecError
 from talweg.worker.losses import OwnLoss, build, evaluate
 
-EXAMPLE = Path(__file__).parents[2] / "plugin_example"
 PAIR = {"pred": torch.tensor([1.0, -2.0, 0.5]), "target": torch.tensor([0.0, 1.0, 0.5])}
 
 
@@ -22,15 +21,7 @@ PAIR = {"pred": torch.tensor([1.0, -2.0, 0.5]), "target": torch.tensor([0.0, 1.0
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which pip has installed the example."""
     folder = tmp_path_factory.mktemp("site")
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
-            *("--no-index", "--no-deps", "--no-build-isolation", "--no-compile"),
-            *("--target", str(folder), str(EXAMPLE)),
-        ],
-        check=True,
-        timeout=720,
-    )
+    install_example(folder)
     return folder
 
 
@@ -39,7 +30,8 @@ def example(installed: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The example, where the worker finds it."""
     monkeypatch.syspath_prepend(installed)
     yield
-    sys.modules.pop("talweg_cauchy", None)
+    for name in [name for name in sys.modules if name.startswith(EXAMPLE_MODULE)]:
+        del sys.modules[name]
 
 
 def cauchy(**parameters: float) -> dict[str, Any]:
@@ -76,14 +68,33 @@ def test_a_job_trains_with_the_example() -> None:
 
 
 @pytest.mark.usefixtures("example")
-def test_parameters_that_the_plugin_refuses_are_the_jobs_fault() -> None:
+def test_parameters_that_the_plugin_does_not_declare_are_the_jobs_fault() -> None:
     result, _ = run(job(loss=cauchy(scale=-1.0)))
     assert (result.state, result.cause) == (Job.FAILED, Outcome.USER_SPEC)
-    assert "plug-in 'cauchy' failed with parameters" in result.message
-    assert "scale must be > 0, but got -1.0" in result.message
+    assert "loss plug-in 'cauchy': plugin.parameters.scale" in result.message
+    assert "found -1; allowed a number > 0" in result.message
     result, _ = run(job(loss=cauchy(skale=1.0)))
     assert result.cause == Outcome.USER_SPEC
-    assert "TypeError" in result.message
+    assert "did you mean 'scale'?" in result.message
+
+
+def test_a_plugin_that_declares_nothing_takes_what_it_takes(
+    plugin: Callable[[str], dict[str, Any]],
+) -> None:
+    code = """
+def make(parameters):
+    if parameters["scale"] < 0:
+        raise ValueError("scale must be > 0")
+    return lambda inputs: (inputs["pred"] - inputs["target"]).abs() * parameters["scale"]
+"""
+    plugin(code)
+    loss: dict[str, Any] = {"plugin": {"name": "own", "parameters": {"scale": 2}}}
+    assert evaluate(loss, PAIR).item() == pytest.approx(2 * 4 / 3)
+    loss["plugin"]["parameters"] = {"scale": -1}
+    result, _ = run(job(loss=loss))
+    assert (result.state, result.cause) == (Job.FAILED, Outcome.USER_SPEC)
+    assert "plug-in 'own' failed with parameters" in result.message
+    assert "scale must be > 0" in result.message
 
 
 @pytest.mark.usefixtures("example")
@@ -103,11 +114,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], d
     """Installs a plug-in of the code given, and gives its loss."""
 
     def install(code: str, name: str = "own", module: str = "own_plugin") -> dict[str, Any]:
-        info = tmp_path / f"{module}-1.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1\n")
-        (info / "entry_points.txt").write_text(f"[talweg.losses]\n{name} = {module}:make\n")
-        (tmp_path / f"{module}.py").write_text(f"import torch\n{code}\n")
+        write_package(tmp_path, module, f"import torch\n{code}", {f"talweg.losses:{name}": "make"})
         monkeypatch.delitem(sys.modules, module, raising=False)
         monkeypatch.syspath_prepend(tmp_path)
         return {"plugin": name}
@@ -117,8 +124,8 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], d
 
 # code, what the job says of it
 WORSE: list[tuple[str, str]] = [
-    ("import no_such_module", "failed with parameters {}: ModuleNotFoundError"),
-    ("made = 1", "AttributeError"),
+    ("import no_such_module", "failed while it was loaded: ModuleNotFoundError"),
+    ("made = 1", "failed while it was loaded: AttributeError"),
     ("make = lambda p: 5", "must return a callable, but returned int"),
     ("make = lambda p: lambda i: 5.0", "must return a tensor, but returned float"),
     ("make = lambda p: lambda i: i['prd']", "failed over its inputs: KeyError"),

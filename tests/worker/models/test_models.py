@@ -19,8 +19,8 @@ def members(message: Any) -> list[str]:
 
 
 def test_every_model_and_layer_has_a_builder() -> None:
-    # The model of several heads is told of them beside its message.
-    assert sorted([*models.MODELS, "multi_head"]) == members(Model)
+    # The model of several heads is told of them beside its message, and a plug-in of the task.
+    assert sorted([*models.MODELS, "multi_head", "plugin"]) == members(Model)
     assert sorted(models.LAYERS) == members(Layer)
 
 

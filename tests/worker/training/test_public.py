@@ -14,6 +14,7 @@ NAMES = {
         "StoredInfo",
         "load",
         "ring_centres",
+        "warnings_of",
     },
     models: {
         "LAYERS",

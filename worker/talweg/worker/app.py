@@ -25,6 +25,7 @@ from celery.worker.control import inspect_command
 from talweg.spec.broker import KEY_PREFIX, TASK, WHY_UNFIT
 from talweg.spec.ready import write_ready_file
 from talweg.worker.channels import Channel
+from talweg.worker.execution.announcing import announce, take_back
 from talweg.worker.execution.answering import Answering, has_cuda
 from talweg.worker.execution.attempt import WorkerContext
 from talweg.worker.execution.fitness import why_unfit
@@ -143,6 +144,15 @@ def _in_child(**_: Any) -> None:
         channel = Channel(settings.address)
         # Beside the start, for which Celery waits.
         threading.Thread(target=tell_of_lost, args=(channel, lost), daemon=True).start()
+    told_of = {"worker": node_name(), "queues": settings.queues, "shutting_down": shutting_down}
+    threading.Thread(
+        target=announce, args=(Channel(settings.address),), kwargs=told_of, daemon=True
+    ).start()
+
+
+@signals.worker_process_shutdown.connect(weak=False)  # type: ignore[untyped-decorator]
+def _child_ends(**_: Any) -> None:
+    take_back(Channel(settings.address), node_name())
 
 
 @signals.worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]

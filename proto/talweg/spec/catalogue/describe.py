@@ -134,6 +134,8 @@ def _data_name(spec: JobSpec) -> str:
     name = chosen(spec.dataset)
     if name == "stored":
         return spec.dataset.stored.name.removeprefix("datasets/").partition("@")[0]
+    if name == "plugin":
+        return spec.dataset.plugin.name
     return PurePath(spec.dataset.file.path).name if name == "file" else name
 
 

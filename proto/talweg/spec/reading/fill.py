@@ -91,9 +91,13 @@ def _set_modes(loss: Loss, masks: Segmentation) -> None:
 
 
 def _with_likelihood(spec: JobSpec) -> JobSpec:
-    """Return a copy in which samples that are not in [0, 1] are reconstructed as Gaussian."""
+    """Return a copy in which samples that are not in [0, 1] are reconstructed as Gaussian.
+
+    So are those of a plug-in, which may be any numbers.
+    """
     facts = facts_of_chosen(spec.dataset)
-    if facts is None or facts.in_unit_range or not is_looked_up(spec.dataset):
+    is_known = is_looked_up(spec.dataset) or spec.dataset.HasField("plugin")
+    if facts is None or facts.in_unit_range or not is_known:
         return spec
     changed = _copy(spec)
     for _, loss, leaf in leaves(changed.loss):

@@ -8,7 +8,9 @@ from google.protobuf.message import Message
 from talweg.spec import formulas
 from talweg.spec.errors import SpecError, Violation, joined, shown
 from talweg.spec.reading import json_objects
+from talweg.v1.datasets_pb2 import DatasetPlugin
 from talweg.v1.losses_pb2 import Expression, Plugin
+from talweg.v1.models_pb2 import ModelPlugin
 
 
 def own_rules(message: Message, path: str) -> Iterator[Violation]:
@@ -36,7 +38,7 @@ def _expression(message: Expression, path: str) -> Iterator[Violation]:
         yield from exc.violations
 
 
-def _plugin(message: Plugin, path: str) -> Iterator[Violation]:
+def _plugin(message: Plugin | ModelPlugin | DatasetPlugin, path: str) -> Iterator[Violation]:
     if not message.HasField("parameters"):
         return
     try:
@@ -48,5 +50,5 @@ def _plugin(message: Plugin, path: str) -> Iterator[Violation]:
 # Any: each takes the message of its own type.
 _RULES: Mapping[str, Callable[[Any, str], Iterator[Violation]]] = {
     str(Expression.DESCRIPTOR.full_name): _expression,
-    str(Plugin.DESCRIPTOR.full_name): _plugin,
+    **{str(each.DESCRIPTOR.full_name): _plugin for each in (Plugin, ModelPlugin, DatasetPlugin)},
 }

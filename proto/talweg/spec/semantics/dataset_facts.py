@@ -16,21 +16,24 @@ def dataset_facts(message: Descriptor) -> DatasetFacts:
 
 
 _MOST_SAMPLES = 2**32 - 1
+# Data whose facts stand in the spec.
+_LOOKED_UP = ("stored", "plugin")
 
 
 def facts_of_chosen(dataset: Dataset) -> DatasetFacts | None:
     """Give the facts about the chosen data set; None where none is chosen.
 
-    Of stored data they are what the server has found out for the job, or, before it has looked,
-    what the catalogue says of all stored data: without sizes, shapes and classes.
+    Of stored data they are what the server has found out for the job, of a plug-in's what the
+    worker has; or, before somebody has looked, what the catalogue says of all such data: without
+    sizes, shapes and classes.
     """
     name = dataset.WhichOneof("kind")
     if name is None:
         return None
     facts = dataset_facts(getattr(dataset, name).DESCRIPTOR)
-    if name != "stored" or not dataset.stored.HasField("facts"):
+    if name not in _LOOKED_UP or not is_looked_up(dataset):
         return facts
-    about = dataset.stored.facts
+    about = getattr(dataset, name).facts
     return DatasetFacts(
         tasks=facts.tasks,
         # Of a message that somebody made by hand it may be anything.
@@ -49,6 +52,11 @@ def facts_of_chosen(dataset: Dataset) -> DatasetFacts | None:
 
 
 def is_looked_up(dataset: Dataset) -> bool:
-    """Tell whether sizes and shapes are known: of stored data once the server has looked."""
+    """Tell whether sizes and shapes are known.
+
+    Of stored data they are once the server has looked, and of a plug-in's once the worker has.
+    """
     name = dataset.WhichOneof("kind")
-    return name != "file" and (name != "stored" or dataset.stored.HasField("facts"))
+    if name in _LOOKED_UP:
+        return bool(getattr(dataset, name).HasField("facts"))
+    return name != "file"

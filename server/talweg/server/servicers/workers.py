@@ -7,6 +7,7 @@ from google.protobuf.duration_pb2 import Duration
 from talweg.server.services.attempts.leases import LeaseClaim, LeaseService, PauseOrder
 from talweg.server.services.attempts.reports import Report
 from talweg.server.services.attempts.tracking import TrackingService
+from talweg.server.services.plugins import PluginService
 from talweg.server.services.retention.deletion import DeletionService
 from talweg.server.store.rows import JobRow
 from talweg.spec import job_name
@@ -22,6 +23,7 @@ class WorkerServicer(WorkerServiceServicer):
         leases: LeaseService,
         tracking: TrackingService,
         deletion: DeletionService,
+        plugins: PluginService,
     ) -> None:
         """Keep the services.
 
@@ -29,10 +31,12 @@ class WorkerServicer(WorkerServiceServicer):
             leases: Hands out jobs.
             tracking: Keeps each job's run.
             deletion: Knows which jobs were deleted.
+            plugins: Knows what is installed beside the workers.
         """
         self._leases = leases
         self._tracking = tracking
         self._deletion = deletion
+        self._plugins = plugins
         self._time_to_live = Duration()
         self._time_to_live.FromTimedelta(leases.lease)
 
@@ -112,6 +116,12 @@ class WorkerServicer(WorkerServiceServicer):
     ) -> pb.FinishRemovalResponse:
         await self._deletion.finish(request.job)
         return pb.FinishRemovalResponse()
+
+    async def ReportPlugins(  # noqa: D102
+        self, request: pb.ReportPluginsRequest, context: Any
+    ) -> pb.ReportPluginsResponse:
+        await self._plugins.report(request)
+        return pb.ReportPluginsResponse()
 
     def _assignment(self, row: JobRow) -> pb.Assignment:
         return pb.Assignment(

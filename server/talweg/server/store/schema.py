@@ -123,6 +123,16 @@ unreferenced = Table(
     Column("removing", Boolean, nullable=False),
 )
 
+worker_plugins = Table(
+    "worker_plugins",
+    metadata,
+    Column("worker", String, primary_key=True),
+    # When it told.
+    Column("time", BigInteger, nullable=False),
+    # A ReportPluginsRequest.
+    Column("report", LargeBinary, nullable=False),
+)
+
 attempts = _table(AttemptRow, "attempts", sqlite_with_rowid=False)
 Index("attempts_by_claim", attempts.c.claim_id)
 

@@ -4,6 +4,7 @@ from talweg.worker.data.bundle import DataBundle, DataSplit, Inputs, StandardSca
 from talweg.worker.data.gaussian_ring import ring_centres
 from talweg.worker.data.loaders import LOADERS
 from talweg.worker.data.loading import DIVIDED, load
+from talweg.worker.data.plugin.source import warnings_of
 from talweg.worker.data.raw import RawData
 
 __all__ = [
@@ -17,4 +18,5 @@ __all__ = [
     "StoredInfo",
     "load",
     "ring_centres",
+    "warnings_of",
 ]

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from talweg.v1.datasets_pb2 import StoredFacts
 from talweg.v1.jobs_pb2 import Warning
 from talweg.worker.data.stored.talweg_table import Table
 
@@ -160,6 +161,8 @@ class DataBundle:
     """The weight of each training sample (N,), float64, where they are drawn by weight."""
     stored: StoredInfo | None = None
     """About the data set, where it is a user's."""
+    facts: StoredFacts | None = None
+    """What it holds for the job, where it is a user's."""
 
     @property
     def num_bytes(self) -> int:

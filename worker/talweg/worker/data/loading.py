@@ -17,6 +17,7 @@ from talweg.worker.data.bundle import DataBundle, Inputs
 from talweg.worker.data.digit_scenes import digit_scenes
 from talweg.worker.data.loaders import LOADERS
 from talweg.worker.data.pairs_triplets import digit_pairs, digit_triplets
+from talweg.worker.data.plugin.source import load as load_plugin
 from talweg.worker.data.preprocessing import (
     Arrays,
     encode_targets,
@@ -71,12 +72,14 @@ _cache = BundleCache()
 def load(spec: JobSpec) -> DataBundle:
     """Return the data of a checked spec: loaded, divided, preprocessed.
 
-    The same data again comes from memory, so nobody may write to it.
+    The same data again comes from memory, so nobody may write to it. A plug-in is asked each time:
+    what it returns may be others' to change.
 
     Raises:
-        UserSpecError: The data cannot be divided as asked.
+        UserSpecError: The data cannot be divided as asked, or a plug-in fails.
     """
-    return _cache.load(spec)
+    is_plugin = kind(spec.dataset)[0] == "plugin"
+    return make(spec) if is_plugin else _cache.load(spec)
 
 
 def make(spec: JobSpec) -> DataBundle:
@@ -118,6 +121,7 @@ def make(spec: JobSpec) -> DataBundle:
         stored=None
         if raw.stored is None
         else stored_info(raw.stored, arrays, division, table, classes),
+        facts=None if raw.stored is None else raw.stored.source.facts,
     )
 
 
@@ -126,6 +130,8 @@ def _raw(spec: JobSpec) -> tuple[RawData, Division | None]:
     name, message = kind(spec.dataset)
     if name == "stored":
         return load_stored(spec), None
+    if name == "plugin":
+        return load_plugin(spec), None
     return (
         DIVIDED[name](message, spec.split) if name in DIVIDED else (LOADERS[name](message), None)
     )

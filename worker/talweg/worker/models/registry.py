@@ -19,6 +19,7 @@ from talweg.worker.models.embedder import Normalise
 from talweg.worker.models.generative import adversarial, autoencoder
 from talweg.worker.models.heads import Heads, HeadShape, pooled_linear
 from talweg.worker.models.layers import LAYERS, Shape
+from talweg.worker.models.plugin import plugin_model
 from talweg.worker.models.resnet import resnet
 from talweg.worker.models.tabular import tabular
 from talweg.worker.models.transformer import transformer
@@ -40,6 +41,8 @@ def build(
     seed: int,
     heads: Sequence[HeadShape] = (),
     categories: Sequence[CategoryBlock] = (),
+    task: str = "",
+    package: str = "",
 ) -> nn.Sequential:
     """Build a network on the CPU.
 
@@ -53,11 +56,16 @@ def build(
         seed: Decides the first weights: torch's default initialisation, module by module.
         heads: What a model of several heads gives; else none.
         categories: The columns of categories among the features, for a model that embeds them.
+        task: The job's task, which plug-ins are told.
+        package: The package that a plug-in came with, where that is known.
 
     Returns:
         A network from inputs (N, *input_shape) to outputs (N, num_outputs); of a model of pixels
         (N, num_outputs, height, width); of a detector the same over its grid; of one of several
         heads a mapping from each head's name to its outputs.
+
+    Raises:
+        UserSpecError: A plug-in is not installed, or does not make such a model.
     """
     name, message = kind(model)
     shape = tuple(input_shape)
@@ -73,7 +81,22 @@ def build(
             modules["categories"], shape = embedded, (embedded.width,)
         if isinstance(message, messages.MultiHead):
             return nn.Sequential(modules | _multi_head(message, shape, heads))
-        return nn.Sequential(modules | MODELS[name](message, shape, num_outputs))
+        own = plugin_of(model)
+        if own is None:
+            return nn.Sequential(modules | MODELS[name](message, shape, num_outputs))
+        made = plugin_model(own, shape, num_outputs, task=task, package=package)
+        modules["plugin"] = made
+        if isinstance(message, messages.Embedder):
+            modules |= _embedding(message)
+        return nn.Sequential(modules)
+
+
+def plugin_of(model: messages.Model) -> messages.ModelPlugin | None:
+    """Return the plug-in that a model, or its backbone, is; None where it is none."""
+    for choice in (model, model.embedder.trunk):
+        if choice.WhichOneof("kind") == "plugin":
+            return choice.plugin
+    return None
 
 
 Modules = OrderedDict[str, nn.Module]
@@ -132,10 +155,12 @@ def _resnet(model: messages.Resnet, shape: Shape, num_outputs: int) -> Modules:
 
 def _embedder(model: messages.Embedder, shape: Shape, size: int) -> Modules:
     name, trunk = kind(model.trunk)
-    modules = MODELS[name](trunk, shape, size)
-    if model.normalize:
-        modules["normalise"] = Normalise()
-    return modules
+    return MODELS[name](trunk, shape, size) | _embedding(model)
+
+
+def _embedding(model: messages.Embedder) -> Modules:
+    """Return what stands behind the backbone."""
+    return Modules(normalise=Normalise()) if model.normalize else Modules()
 
 
 def _autoencoder(model: messages.Autoencoder, shape: Shape, _: int) -> Modules:
@@ -209,4 +234,5 @@ MODELS: dict[str, Callable[[Any, Shape, int], Modules]] = {
     "transformer": transformer,
     "unet": _unet,
 }
-"""Every member of `Model` with its builder, but for `multi_head`, which also takes heads."""
+"""Every member of `Model` with its builder, but for `multi_head`, which also takes heads, and
+`plugin`, which is told the task."""

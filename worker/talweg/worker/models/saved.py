@@ -5,6 +5,8 @@ Beside `weights.safetensors`, `model.json` holds:
     format      2
     task        member of Task
     model       the filled Model message, JSON form
+    plugin      of a model that is a plug-in: the package that it came with, and its version; else
+                absent
     input_shape shape of one sample
     num_outputs outputs of the last layer
     inputs      names (empty for images); mean and sd by which inputs are standardised, or absent;
@@ -39,8 +41,9 @@ from talweg.v1.models_pb2 import Model
 from talweg.worker.models.categories import CategoryBlock
 from talweg.worker.models.format_1 import converted
 from talweg.worker.models.heads import HeadShape
-from talweg.worker.models.registry import build
+from talweg.worker.models.registry import build, plugin_of
 from talweg.worker.models.shared_output import share_answers
+from talweg.worker.plugins import find
 
 FORMAT = 2
 MODEL, WEIGHTS = "model.json", "weights.safetensors"
@@ -80,9 +83,11 @@ def network_description(
     shared: bool = False,
 ) -> dict[str, Any]:
     """Return the part of a description that `rebuild` makes a network of; see the module."""
+    plugin = plugin_of(model)
     return {
         "format": FORMAT,
         "model": to_dict(model),
+        **({} if plugin is None else {"plugin": find(plugin).origin}),
         "input_shape": list(input_shape),
         "num_outputs": num_outputs,
         **({"heads": [asdict(head) for head in heads]} if heads else {}),
@@ -111,7 +116,7 @@ def rebuild(description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Sa
     """Build a network of its description and its weights, the loss's among them.
 
     Raises:
-        ValueError: The description is of no known format.
+        ValueError: The description is of no known format, or its plug-in is not installed here.
     """
     if description["format"] == 1:
         description = converted(description)
@@ -120,9 +125,15 @@ def rebuild(description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Sa
     heads = [HeadShape(**head) for head in description.get("heads", [])]
     shape = tuple(description["input_shape"])
     model = from_dict(description["model"], Model)
-    categories = [CategoryBlock(*block) for block in description.get("categories", [])]
     network = build(
-        model, shape, description["num_outputs"], seed=0, heads=heads, categories=categories
+        model,
+        shape,
+        description["num_outputs"],
+        seed=0,
+        heads=heads,
+        categories=[CategoryBlock(*block) for block in description.get("categories", [])],
+        task=description["task"],
+        package=description.get("plugin", {}).get("package", ""),
     )
     if description.get("shared"):
         share_answers(network)

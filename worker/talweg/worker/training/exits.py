@@ -2,10 +2,8 @@
 
 import traceback
 
-from google.protobuf.message import Message
-
+from talweg.spec.plugins import plugin_uses
 from talweg.v1.jobs_pb2 import Job, Outcome
-from talweg.v1.losses_pb2 import Plugin
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.training.interface import Result
 
@@ -23,20 +21,7 @@ def of_exit(error: BaseException, spec: JobSpec) -> Result:
     if frames:
         where = frames[-1]
         message += f', in {where.name} ("{where.filename}", line {where.lineno})'
-    if not _has_plugin(spec):
+    if not any(plugin_uses(spec)):
         return Result(Job.FAILED, Outcome.SERVICE, message)
     message += ". A plug-in must raise an error instead, such as ValueError"
     return Result(Job.FAILED, Outcome.USER_SPEC, message)
-
-
-def _has_plugin(message: Message) -> bool:
-    if isinstance(message, Plugin):
-        return True
-    for field, value in message.ListFields():
-        if field.message_type is None:
-            continue
-        is_map = field.message_type.GetOptions().map_entry
-        parts = value.values() if is_map else value if field.is_repeated else [value]
-        if any(isinstance(part, Message) and _has_plugin(part) for part in parts):
-            return True
-    return False

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.nn.parameter import is_lazy
 
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import cgroups
@@ -66,6 +67,8 @@ def weights_bounded() -> Iterator[None]:
 
     def count(_: nn.Module, name: str, parameter: nn.Parameter) -> None:
         nonlocal taken
+        if is_lazy(parameter):
+            return  # Of a plug-in's layer that has not seen its inputs yet.
         taken += 2 * parameter.numel() * parameter.element_size()
         if left is not None and taken > left:
             raise MemoryError(

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from talweg.spec import kind
+from talweg.spec.plugins import plugin_uses
 from talweg.v1.jobs_pb2 import LogLine, Warning
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker import data, tasks
+from talweg.worker import data, plugins, tasks
 from talweg.worker.tasks import TaskRunner
 from talweg.worker.training import deferred
 from talweg.worker.training.batches import Batches, Order, Plan
@@ -44,6 +45,7 @@ from talweg.worker.training.precision import Precision
 from talweg.worker.training.sampling import sampler_of
 from talweg.worker.training.state import checkpoints, parts, trainable
 from talweg.worker.training.state.frozen import Frozen
+from talweg.worker.training.state.same_data import SameData
 from talweg.worker.training.state.snapshot import Snapshots, Stateful
 from talweg.worker.training.state.training_state import TrainingState
 from talweg.worker.training.step import Learner, Step, backward
@@ -166,8 +168,10 @@ def _core(
     """Load the data, and make task, model and optimizer."""
     bundle = data.load(spec)
     report.data(bundle)
+    for use in plugin_uses(spec):
+        report.log(LogLine.INFO, f"{use.path} is {plugins.find(use.message).label}.")
     if bundle.stored is not None:
-        for warning in bundle.stored.warnings:
+        for warning in (*bundle.stored.warnings, *data.warnings_of(spec, bundle)):
             report.warning(warning)
         for note in bundle.stored.notes:
             report.log(LogLine.INFO, note)
@@ -384,6 +388,7 @@ def _snapshots(
 ) -> Snapshots:
     """Name all that training changes; the names stand in checkpoints."""
     frozen = Frozen(core.task.criterion)
+    same_data = SameData.of(core.spec, core.splits.bundle)
     return Snapshots(
         {
             **_changed_by_steps(core),
@@ -392,6 +397,7 @@ def _snapshots(
             **answers.parts(),
             "health": step.health,
             **({"frozen": frozen} if frozen else {}),
+            **({} if same_data is None else {"data": same_data}),
             **({} if curriculum is None else {"curriculum": curriculum}),
         },
         newer=building.NEWER,

@@ -104,10 +104,13 @@ def _print(
     from talweg.spec import to_dict
 
     if name is not None:
-        entry = _named(entries, name)
+        chosen = _named(entries, name)
         if as_json:
-            print_json(to_dict(entry))
-        else:
+            print_json(to_dict(chosen[0]) if len(chosen) == 1 else list(map(to_dict, chosen)))
+            return
+        for index, entry in enumerate(chosen):
+            if index:
+                console().print()
             _explain(entry, header, row(entry))
         return
     if as_json:
@@ -124,12 +127,15 @@ def _print(
     console().print(table)
 
 
-def _named(entries: Sequence[Entry], name: str) -> Entry:
-    known = {entry.name: entry for entry in entries}
-    if name not in known:
+def _named(entries: Sequence[Entry], name: str) -> list[Entry]:
+    """Return the entry of a name; several where workers have different versions of a plug-in."""
+    known = dict.fromkeys(entry.name for entry in entries)
+    # A plug-in's own name will do where nothing else is called so.
+    full = name if name in known else f"plugin:{name}"
+    if full not in known:
         hint = nearest(name, known) or f"Known: {', '.join(known)}."
         raise NotFound(f"unknown name {name!r}. {hint}")
-    return known[name]
+    return [entry for entry in entries if entry.name == full]
 
 
 def _explain(entry: Entry, header: Sequence[str], row: Sequence[str]) -> None:
@@ -167,6 +173,22 @@ def _explain(entry: Entry, header: Sequence[str], row: Sequence[str]) -> None:
 
 
 def _more_facts(entry: Entry) -> list[tuple[str, str]]:
+    return [*_facts(entry), *_origin(entry)]
+
+
+def _origin(entry: Entry) -> list[tuple[str, str]]:
+    """Say where a plug-in comes from."""
+    if isinstance(entry, (catalog_pb2.TaskEntry, catalog_pb2.OptimizerEntry)):
+        return []
+    origin = entry.plugin
+    return [
+        ("package", f"{origin.package} {origin.version}".strip()),
+        ("workers", ", ".join(origin.workers)),
+        ("problem", origin.problem),
+    ]
+
+
+def _facts(entry: Entry) -> list[tuple[str, str]]:
     if isinstance(entry, catalog_pb2.LossEntry):
         return [
             ("inputs", ", ".join(entry.facts.inputs)),

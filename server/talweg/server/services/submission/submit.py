@@ -21,7 +21,13 @@ from talweg.server.errors import (
 )
 from talweg.server.fair_executor import FairExecutor
 from talweg.server.services.arguments import MAX_REQUEST_ID_CHARS, job_of, text
+from talweg.server.services.plugins import told
 from talweg.server.services.submission.continuation import continued
+from talweg.server.services.submission.plugins import (
+    check_plugins,
+    may_name_plugins,
+    without_facts,
+)
 from talweg.server.services.submission.references import with_models
 from talweg.server.services.submission.replay import replayed
 from talweg.server.services.submission.starting_weights import (
@@ -48,6 +54,7 @@ from talweg.spec import MAX_SPEC_BYTES, Violation, complete, job_models, job_nam
 from talweg.spec.broker import CUDA_QUEUE, DEFAULT_QUEUE
 from talweg.spec.checks.limits import check_fillable
 from talweg.spec.errors import limited
+from talweg.spec.plugins import Told
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.spec_pb2 import JobSpec, Resources
 
@@ -192,9 +199,13 @@ class SubmissionService:
         reading = [each.spec for each in submissions if reads_stored(each.spec)]
         if reading:
             known = await self._database.reading(look_up, reading)
+        plugins: Sequence[Told] = ()
+        if any(may_name_plugins(each.spec) for each in submissions):
+            plugins = await self._database.reading(told)
         # One by one: others come between, and a caller who leaves cancels this, and so the rest.
         prepared = [
-            await self._checks.run(caller, _prepare, each, known, retry_of) for each in submissions
+            await self._checks.run(caller, _prepare, each, known, plugins, retry_of)
+            for each in submissions
         ]
         if all(isinstance(each, ServerError) or each.validate_only for each in prepared):
             plan = await self._database.reading(_plan, prepared)
@@ -202,9 +213,11 @@ class SubmissionService:
         return await self._database.writing(_write, prepared)
 
 
-def _prepare(submission: Submission, known: KnownData, retry_of: str) -> _Prepared | ServerError:
+def _prepare(
+    submission: Submission, known: KnownData, plugins: Sequence[Told], retry_of: str
+) -> _Prepared | ServerError:
     try:
-        return _in_order(submission, known, retry_of)
+        return _in_order(submission, known, plugins, retry_of)
     except ServerError as exc:
         return exc
     except Exception:
@@ -213,9 +226,11 @@ def _prepare(submission: Submission, known: KnownData, retry_of: str) -> _Prepar
         return InternalError()
 
 
-def _in_order(submission: Submission, known: KnownData, retry_of: str) -> _Prepared:
+def _in_order(
+    submission: Submission, known: KnownData, plugins: Sequence[Told], retry_of: str
+) -> _Prepared:
     text(submission.request_id, field="request_id", most=MAX_REQUEST_ID_CHARS)
-    spec, warnings = _checked(submission.spec, known, retry_of)
+    spec, warnings = _checked(submission.spec, known, plugins, retry_of)
     digest = None
     if submission.request_id:
         body = submission.spec.SerializeToString(deterministic=True)
@@ -223,7 +238,7 @@ def _in_order(submission: Submission, known: KnownData, retry_of: str) -> _Prepa
     device = Resources.Device.Name(spec.resources.device)
     job = NewJob(
         id="".join(secrets.choice(_ALPHABET) for _ in range(_ID_CHARS)),
-        queue=CUDA_QUEUE if spec.resources.device == Resources.cuda else DEFAULT_QUEUE,
+        queue=_queue_of(spec),
         device=device,
         priority=spec.priority,
         task=kind(spec.task)[0],
@@ -243,6 +258,10 @@ def _in_order(submission: Submission, known: KnownData, retry_of: str) -> _Prepa
     return _Prepared(job, submission.validate_only, spec if names_others else None)
 
 
+def _queue_of(spec: JobSpec) -> str:
+    return CUDA_QUEUE if spec.resources.device == Resources.cuda else DEFAULT_QUEUE
+
+
 def _links(spec: JobSpec) -> tuple[str, ...]:
     """Return the ids of the jobs that a spec refers to, and the names of the data that it reads.
 
@@ -254,7 +273,9 @@ def _links(spec: JobSpec) -> tuple[str, ...]:
     return (*(name.removeprefix("jobs/") for name in names), *filter(None, beside))
 
 
-def _checked(submitted: JobSpec, known: KnownData, retry_of: str) -> tuple[JobSpec, bytes]:
+def _checked(
+    submitted: JobSpec, known: KnownData, plugins: Sequence[Told], retry_of: str
+) -> tuple[JobSpec, bytes]:
     size = submitted.ByteSize()
     if size > MAX_SPEC_BYTES:
         description = f"must be <= {MAX_SPEC_BYTES:,} bytes, but is {size:,}"
@@ -266,7 +287,13 @@ def _checked(submitted: JobSpec, known: KnownData, retry_of: str) -> tuple[JobSp
     of_data: list[Violation] = []
     if reads_stored(submitted) and not check_fillable(submitted):
         submitted, of_data = with_data(submitted, known, retry_of=retry_of)
-    spec, violations, warnings = complete(submitted)
+    spec, violations, warnings = complete(without_facts(submitted))
+    if not check_fillable(spec):
+        of_plugins, warned = check_plugins(spec, plugins, _queue_of(spec))
+        # What is wrong with a field by itself need not be said again.
+        said = {each.field for each in violations}
+        violations += [each for each in of_plugins if each.field not in said]
+        warnings += warned
     if violations or of_data:
         raise refused(limited([*of_data, *violations]))
     return spec, Job(warnings=warnings).SerializeToString()

@@ -40,7 +40,7 @@ def stored_info(
         stored.label,
         stored.opened.info.num_samples,
         stored.columns_text(),
-        warnings=tuple(leakage_warnings(stored, arrays, division)),
+        warnings=stored.worded(list(leakage_warnings(stored, arrays, division))),
         notes=tuple(notes),
     )
 

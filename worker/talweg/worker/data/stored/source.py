@@ -1,6 +1,6 @@
 """A job's stored data: what the job makes of the columns, beside the arrays."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from talweg.spec import arrays_of, task_kind
 from talweg.spec.stored import DatasetName, Roles, dataset_label, facts_of, features_of, roles_of
 from talweg.v1.datasets_pb2 import StoredData, StoredFacts
+from talweg.v1.jobs_pb2 import Warning
 from talweg.v1.options_pb2 import METRIC_LEARNING, MULTITASK
 from talweg.v1.spec_pb2 import JobSpec, Split
 from talweg.v1.stored_datasets_pb2 import DataColumn
@@ -54,6 +55,10 @@ class StoredSource:
     def columns_text(self) -> dict[str, str]:
         """Return what each column holds, by name."""
         return {column.name: _type_text(column) for column in self.opened.info.columns}
+
+    def worded(self, warnings: Sequence[Warning]) -> tuple[Warning, ...]:
+        """Return warnings of these data in words that fit where they come from."""
+        return tuple(warnings)
 
     def divide(self, split: Split, classes: NDArray[np.int64] | None = None) -> Division | None:
         """Divide the samples by the column that the job names for it; None where it names none.
@@ -137,10 +142,23 @@ def load(spec: JobSpec) -> RawData:
         # The server says so at submission, but of jobs that come by another way.
         raise UserSpecError("; ".join(str(violation) for violation in violations))
     roles, _ = roles_of(opened.info, source)
-    return _raw(StoredSource(source, opened, roles), facts, task, wanted)
+    return raw_data(StoredSource(source, opened, roles), facts, task, wanted)
 
 
-def _raw(stored: StoredSource, facts: StoredFacts, task: Any, wanted: Iterable[str]) -> RawData:
+def raw_data(
+    stored: StoredSource, facts: StoredFacts, task: Any, wanted: Iterable[str]
+) -> RawData:
+    """Return the arrays that a task reads of columns in their roles.
+
+    Args:
+        stored: The columns.
+        facts: What they hold for the job.
+        task: The job's task.
+        wanted: Names of the arrays.
+
+    Raises:
+        UserSpecError: The columns do not hold what the job reads.
+    """
     roles, columns = stored.roles, stored.opened.columns
     arrays: dict[str, NDArray[Any]] = {}
     table: Table | None = None

@@ -1,9 +1,6 @@
 """Losses that are installed beside the worker, each under an entry point."""
 
-import json
-from collections.abc import Callable, Mapping
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, NoReturn
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -13,12 +10,7 @@ from talweg.worker.errors import UserSpecError
 from talweg.worker.losses import checks
 from talweg.worker.losses.base import reduction_of
 from talweg.worker.losses.composed.user_defined import OwnLoss
-
-GROUP = "talweg.losses"
-"""The entry points' group. Each names a callable that takes the parameters, a dict, and gives the
-loss: a callable that takes the inputs, a dict of tensors by name, and gives a value for each
-sample, or one value. A loss that takes other inputs than pred and target names them, in a tuple
-`input_names`."""
+from talweg.worker.plugins import find
 
 _SMALL = (torch.float16, torch.bfloat16)
 
@@ -27,6 +19,10 @@ class Plugin(OwnLoss):
     """Loss that is installed beside the worker, as a plug-in.
 
     L = plugin(inputs)
+
+    The entry point, of the group `talweg.losses`, names a callable that takes the parameters, a
+    dict, and returns the loss: a callable that takes the inputs, a dict of tensors by name. A loss
+    that takes other inputs than pred and target names them, in a tuple `input_names`.
 
     float16 and bfloat16 reach it as float32.
 
@@ -38,7 +34,7 @@ class Plugin(OwnLoss):
 
     Inputs: those that the plug-in names, as a rule pred (N, …); target (N, …).
     Returns: A value a sample (N,), or the reduced scalar; one value stays as it is.
-    Reference: docs/losses.md
+    Reference: docs/plugins.md
     """
 
     field = "plugin"
@@ -52,7 +48,13 @@ class Plugin(OwnLoss):
         super().__init__(reduction_of(spec))
         self.name = spec.name
         # A module becomes a part of this one, and moves to the outputs' device with it.
-        self.inner = self._made(_find(spec.name), json.loads(spec.parameters))
+        self._plugin = find(spec)
+        self.inner = self._plugin.make(spec.parameters)
+        if not callable(self.inner):
+            raise UserSpecError(
+                f"plug-in '{self.name}' must return a callable, but returned "
+                f"{type(self.inner).__name__}"
+            )
         self.input_names = tuple(getattr(self.inner, "input_names", ("pred", "target")))
 
     def _take(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
@@ -65,49 +67,11 @@ class Plugin(OwnLoss):
         if first.is_floating_point() and not first.numel():
             # What a plug-in makes of nothing is often NaN.
             return first.sum()
-        try:
+        with self._plugin.blamed("over its inputs"):
             values: object = self.inner(dict(zip(self.input_names, tensors, strict=True)))
-        except Exception as exc:
-            self._blame(exc, "over its inputs")
         if not isinstance(values, Tensor):
             raise UserSpecError(
                 f"plug-in '{self.name}' must return a tensor, but returned {type(values).__name__}"
             )
         self._require_shape(values, first)
         return values
-
-    def _made(self, entry: EntryPoint, parameters: dict[str, Any]) -> Callable[..., Any]:
-        try:
-            loss = entry.load()(parameters)
-        except Exception as exc:
-            self._blame(exc, f"with parameters {json.dumps(parameters)[:200]}")
-        if not callable(loss):
-            raise UserSpecError(
-                f"plug-in '{self.name}' must return a callable, but returned {type(loss).__name__}"
-            )
-        made: Callable[..., Any] = loss
-        return made
-
-    def _blame(self, exc: Exception, where: str) -> NoReturn:
-        memory = isinstance(exc, (MemoryError, torch.OutOfMemoryError))
-        if memory or "DefaultCPUAllocator" in str(exc):
-            raise exc
-        raise UserSpecError(
-            f"plug-in '{self.name}' failed {where}: {type(exc).__name__}: {exc}"
-        ) from exc
-
-
-def _find(name: str) -> EntryPoint:
-    entries = {entry.value: entry for entry in entry_points(group=GROUP, name=name)}
-    if len(entries) == 1:
-        (entry,) = entries.values()
-        return entry
-    if entries:
-        raise UserSpecError(
-            f"plugin.name: '{name}' is installed more than once, as {', '.join(sorted(entries))}"
-        )
-    known = sorted({entry.name for entry in entry_points(group=GROUP)})
-    raise UserSpecError(
-        "plugin.name must be a loss that is installed on the worker, "
-        f"{', '.join(known) or 'none'}, but got '{name}'"
-    )

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from talweg.worker.errors import UserSpecError
 from talweg.worker.training.optim import foreach
 
 Values = Mapping[str, Any]
@@ -104,6 +105,7 @@ class Snapshots:
 
         Raises:
             ValueError: The snapshot is of another training.
+            UserSpecError: What the job was begun with is not there any more.
         """
         tensors: dict[str, dict[str, Tensor]] = defaultdict(dict)
         for path, tensor in snapshot.tensors.items():
@@ -118,6 +120,8 @@ class Snapshots:
                 raise ValueError(f"the snapshot has no {part}")
             try:
                 owner.restore(tensors[part], snapshot.values[part])
+            except UserSpecError:
+                raise
             except ValueError as exc:
                 raise ValueError(f"the snapshot's {part} is another's: {exc}") from exc
 

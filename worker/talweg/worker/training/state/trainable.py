@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from talweg.spec import kind
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import models
 from talweg.worker.data import DataBundle
@@ -53,9 +54,12 @@ def build(spec: JobSpec, bundle: DataBundle, task: TaskRunner, device: torch.dev
             seed=spec.training.seed,
             heads=task.heads,
             categories=[models.CategoryBlock(*block) for block in bundle.inputs.categories],
+            task=kind(spec.task)[0],
         )
     if next(network.parameters(), None) is None:
         raise UserSpecError("the model has no trainable parameters: add a linear layer")
+    if spec.resources.processes > 1:
+        _refuse_batch_norm(network)
     task.start(network)
     task.criterion.to(device)
     model = trainable(network, task.criterion).to(device)
@@ -63,3 +67,14 @@ def build(spec: JobSpec, bundle: DataBundle, task: TaskRunner, device: torch.dev
         # Convolutions give images in the order in which their weights stand.
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model
+
+
+def _refuse_batch_norm(network: nn.Module) -> None:
+    """Refuse what the server refuses of the catalogue's models, and cannot see in a plug-in."""
+    for name, module in network.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            raise UserSpecError(
+                "resources.processes must be 1 for a model with batch normalisation, as each "
+                "process would compute the statistics of its own part of a batch only, but the "
+                f"model has {type(module).__name__} in {name}: use another normalisation"
+            )

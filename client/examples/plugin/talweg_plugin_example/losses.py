@@ -1,10 +1,12 @@
-"""Cauchy's loss, log(1 + (e/scale)²): a plug-in for Talweg."""
+"""Cauchy's loss, log(1 + (e/scale)²)."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from talweg.plugins import Parameter, declare
 
 
 class Cauchy(nn.Module):
@@ -17,8 +19,6 @@ class Cauchy(nn.Module):
             scale: Where errors begin to count for less, in the target's units; > 0.
         """
         super().__init__()
-        if not scale > 0:
-            raise ValueError(f"scale must be > 0, but got {scale}")
         self.scale = scale
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
@@ -27,6 +27,18 @@ class Cauchy(nn.Module):
         return torch.log1p(error.square())
 
 
-def cauchy(parameters: dict[str, Any]) -> Cauchy:
-    """Make the loss of a job's parameters; the entry point names this function."""
-    return Cauchy(**{"scale": 1.0, **parameters})
+@declare(
+    Parameter(
+        "scale",
+        float,
+        default=1.0,
+        gt=0,
+        description="Where errors begin to count for less, in the (standardised) target's units.",
+    ),
+    when="Outliers are so far off that they should hardly count",
+    reference="Barron 2019, https://arxiv.org/abs/1701.03077",
+    tasks=["regression"],
+)
+def cauchy(parameters: Mapping[str, Any]) -> Cauchy:
+    """Cauchy's loss: log(1 + (e/scale)²)."""
+    return Cauchy(scale=parameters["scale"])

@@ -1,0 +1,1 @@
+"""A loss, a model and a data set for Talweg."""

@@ -1,0 +1,96 @@
+"""All plug-ins of this environment with what they say of themselves.
+
+To know that, they must be loaded, which runs their code. That is done in a process of its own, so
+that one that crashes, ends its process or never comes back costs the worker nothing.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from importlib.metadata import EntryPoint, entry_points
+
+from google.protobuf.json_format import MessageToDict, ParseDict
+
+from talweg.spec.plugins import KINDS, PluginKind
+from talweg.v1.plugins_pb2 import PluginDeclaration
+from talweg.worker.plugins.describing import described, located
+
+_LONGEST_LOAD = 120.0
+_MOST_SAID = 500
+
+_Place = tuple[PluginKind, EntryPoint]
+
+
+def names() -> list[PluginDeclaration]:
+    """Return all plug-ins by kind and name, without what only their code says of them."""
+    return [located(kind, entry) for kind, entry in _places()]
+
+
+def installed(*, longest_load: float = _LONGEST_LOAD) -> list[PluginDeclaration]:
+    """Return all plug-ins, by kind and name; with each that cannot be used, why.
+
+    Args:
+        longest_load: Seconds after which those are given up that are not loaded.
+    """
+    waiting = _places()
+    declarations: list[PluginDeclaration] = []
+    while waiting:
+        told, problem = _load(len(declarations), longest_load)
+        declarations += told[: len(waiting)]
+        waiting = waiting[len(told) :]
+        if waiting:
+            # The process has ended while it loaded the next one: the others get another.
+            failed = located(*waiting.pop(0))
+            failed.problem = problem
+            declarations.append(failed)
+    return declarations
+
+
+def main(first: int) -> None:
+    """Load the plug-ins from one on, and write a line of JSON for each to the standard output."""
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    # What plug-ins print is none of it.
+    os.dup2(2, 1)
+    for kind, entry in _places()[first:]:
+        out.write(json.dumps(MessageToDict(_declaration(kind, entry))) + "\n")
+        out.flush()
+
+
+def _places() -> list[_Place]:
+    """Return the plug-ins in an order that is the same in every process."""
+    return [
+        (kind, entry)
+        for kind in KINDS
+        for entry in sorted(
+            {(each.name, each.value): each for each in entry_points(group=kind.group)}.values(),
+            key=lambda entry: (entry.name, entry.value),
+        )
+    ]
+
+
+def _declaration(kind: PluginKind, entry: EntryPoint) -> PluginDeclaration:
+    try:
+        return described(kind, entry, entry.load())
+    except Exception as exc:
+        failed = located(kind, entry)
+        failed.problem = f"{type(exc).__name__}: {exc}"[:_MOST_SAID]
+        return failed
+
+
+def _load(first: int, timeout: float) -> tuple[list[PluginDeclaration], str]:
+    """Load plug-ins in another process; return those that were, and why it went no further."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-m", "talweg.worker.plugins", str(first)]
+    try:
+        done = subprocess.run(
+            command, env=environment, stdout=subprocess.PIPE, timeout=timeout, check=False
+        )
+        output, problem = done.stdout, f"it ended its process with status {done.returncode}"
+        if done.returncode < 0:
+            problem = f"its process was killed by signal {-done.returncode}"
+    except subprocess.TimeoutExpired as exc:
+        output, problem = exc.stdout or b"", f"it was not loaded within {timeout:g} s"
+    # A line that was cut short is none.
+    lines = output.decode().split("\n")[:-1]
+    return [ParseDict(json.loads(line), PluginDeclaration()) for line in lines], problem
