@@ -1,20 +1,18 @@
 """Each family's example, submitted as people do, against a simple baseline on the same split."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tests.integration.examples import EXAMPLES, TRAINED, assert_unwarned
 from tests.integration.stack import Stack
 
 from talweg.client import Job, read_jobs
 from talweg.spec import override, to_dict
 from talweg.worker import data
 from talweg.worker.tasks.gan.metrics import sliced_wasserstein
-
-EXAMPLES = Path(__file__).parents[2] / "client/examples"
 
 Submit = Callable[[str], Job]
 
@@ -25,15 +23,17 @@ def ended(stack: Stack) -> Iterator[Submit]:
     with stack.client() as client:
 
         def submit(name: str) -> Job:
-            job = client.submit(EXAMPLES / name).wait(1080)
+            assert name in TRAINED
+            job = client.submit(EXAMPLES / f"{name}.yaml").wait(1080)
             assert job.state == "SUCCEEDED", job.message
+            assert_unwarned(job)
             return job
 
         yield submit
 
 
 def test_ordinal_is_nearer_than_the_median_grade(ended: Submit) -> None:
-    job = ended("ordinal_diabetes.yaml")
+    job = ended("ordinal_diabetes")
     bundle = data.load(job.spec)
     median = np.median(bundle.train.y.numpy())
     baseline = np.abs(bundle.test.y.numpy() - median).mean()
@@ -63,7 +63,7 @@ def test_embeddings_find_unseen_classes_better_than_those_of_a_random_network(
 
 
 def test_codes_of_digits_say_more_than_each_pixels_mean(ended: Submit) -> None:
-    job = ended("vae_digits.yaml")
+    job = ended("vae_digits")
     metrics = job.result().metrics
     bundle = data.load(job.spec)
     train, test = (
@@ -77,7 +77,7 @@ def test_codes_of_digits_say_more_than_each_pixels_mean(ended: Submit) -> None:
 
 
 def test_generator_finds_every_mode_of_the_ring(ended: Submit) -> None:
-    job = ended("gan_ring.yaml")
+    job = ended("gan_ring")
     metrics = job.result().metrics
     assert metrics["test/least_mode_share"] >= 0.05
     assert metrics["test/modes"] == 8

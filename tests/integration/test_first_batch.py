@@ -1,14 +1,13 @@
 """The first batch: on targets with one-sided outliers every robust loss beats mse."""
 
-from pathlib import Path
-
 import pytest
 from tests.benchmarks import diabetes_outliers
+from tests.integration.examples import EXAMPLES, assert_unwarned
 from tests.integration.stack import Stack
 
 from talweg.client import Client
 
-BATCH = Path(__file__).parents[2] / "client/examples/diabetes_losses.yaml"
+BATCH = EXAMPLES / "diabetes_losses.yaml"
 ROBUST = ("mae", "huber", "log_cosh")
 
 
@@ -20,6 +19,8 @@ def errors(stack: Stack) -> dict[str, dict[int, float]]:
     )
     assert submitted.returncode == 0, submitted.stderr
     with Client(stack.address) as client:
+        for job in client.jobs(filter='experiment = "first"'):
+            assert_unwarned(job)
         comparison = client.compare(filter='experiment = "first"')
         assert comparison.metric == "test/mae"
         return {
