@@ -6,6 +6,7 @@
 // The packages are found by NODE_PATH.
 "use strict";
 
+const crypto = require("node:crypto");
 const fs = require("node:fs");
 const path = require("node:path");
 const grpc = require("@grpc/grpc-js");
@@ -37,7 +38,7 @@ function load() {
 const definition = load();
 // The details of errors, which no message of the API names.
 const details = loader.loadSync(["google/rpc/status.proto", "google/rpc/error_details.proto"], options);
-const { JobService, CatalogService, SystemService } =
+const { ArtifactService, CatalogService, JobService, StoredDatasetService, SystemService } =
   grpc.loadPackageDefinition(definition).talweg.v1;
 
 function client(Service) {
@@ -55,7 +56,13 @@ function client(Service) {
 const jobs = client(JobService);
 const catalog = client(CatalogService);
 const system = client(SystemService);
-const watches = new JobService(address, grpc.credentials.createInsecure());
+const artifacts = client(ArtifactService);
+const datasets = client(StoredDatasetService);
+const credentials = grpc.credentials.createInsecure();
+// For calls that stream.
+const watches = new JobService(address, credentials);
+const uploads = new StoredDatasetService(address, credentials);
+const downloads = new ArtifactService(address, credentials);
 
 // Gives the events after a cursor, up to the last one or to the first that `until` accepts.
 function watch(name, after = 0, until = () => false) {
@@ -76,6 +83,75 @@ function watch(name, after = 0, until = () => false) {
     call.on("end", () => resolve(events));
     call.on("error", reject);
   });
+}
+
+const sha256 = (bytes) => crypto.createHash("sha256").update(bytes).digest("hex");
+
+// Uploads a file in chunks, from where an earlier upload of it has got to.
+async function upload(name, file_name, bytes) {
+  const file = { file_name, sha256: sha256(bytes), num_bytes: bytes.length };
+  // A number that is 0 is not in the answer.
+  let { offset = 0 } = await datasets.GetUpload(file);
+  return new Promise((resolve, reject) => {
+    const call = uploads.UploadStoredDataset(
+      { deadline: Date.now() + WATCH_MS },
+      (error, response) => (error ? reject(error) : resolve(response)),
+    );
+    call.write({ header: { name, ...file } });
+    for (const size = 1000; offset < bytes.length; offset += size) {
+      call.write({ chunk: { offset, data: bytes.subarray(offset, offset + size) } });
+    }
+    call.end();
+  });
+}
+
+// Gives the bytes of a file that a job has left.
+function download(job, path) {
+  return new Promise((resolve, reject) => {
+    const parts = [];
+    const call = downloads.DownloadArtifact({ job, path }, { deadline: Date.now() + WATCH_MS });
+    call.on("data", ({ data }) => parts.push(data));
+    call.on("end", () => resolve(Buffer.concat(parts)));
+    call.on("error", reject);
+  });
+}
+
+function houses() {
+  const lines = ["rooms,town,price"];
+  for (let row = 0; row < 200; row += 1) {
+    const rooms = (row * 7) % 9;
+    const town = ["Ay", "Bex", "Chur"][row % 3];
+    lines.push(`${rooms},${town},${40 * rooms + 100 * (row % 3) + (row % 5)}`);
+  }
+  return Buffer.from(`${lines.join("\n")}\n`);
+}
+
+// The way of a file of one's own: uploaded, trained on, watched, its model downloaded.
+async function ownData() {
+  const name = experiment.replaceAll(" ", "-");
+  const bytes = houses();
+  const stored = await upload(name, "houses.csv", bytes);
+  const again = await upload(name, "houses.csv", bytes);
+  const dataset = { stored: { name, target: "price" } };
+  const { job } = await jobs.SubmitJob({
+    spec: spec(5, { dataset, experiment: `${experiment} data`, outputs: { plots: false } }),
+  });
+  const events = await watch(job.name);
+  const files = (await artifacts.ListArtifacts({ job: job.name })).artifacts;
+  const intact = [];
+  for (const file of files) {
+    intact.push(sha256(await download(job.name, file.path)) === file.sha256);
+  }
+  return {
+    stored,
+    again: again.name,
+    listed: (await datasets.ListStoredDatasets()).datasets.map((each) => each.name),
+    outcome: events.at(-1).finished,
+    spec: job.spec,
+    files: files.map((each) => each.path),
+    intact,
+    kept: await refused(datasets.DeleteStoredDataset({ name: `datasets/${name}` })),
+  };
 }
 
 async function refused(promise) {
@@ -224,6 +300,7 @@ async function main() {
       filter,
       validate_only: true,
     }),
+    data: await ownData(),
     catalogue: await catalogue(),
     status: await statusWithWorkers(),
     unknown: await refused(jobs.GetJob({ name: "jobs/none" })),

@@ -65,6 +65,16 @@ def test_a_session_of_a_client_in_node(stack: Stack, source: str) -> None:
     assert reason(control["deleted"]) == ("NOT_FOUND", "JOB_NOT_FOUND")
     assert answers["collected"]["jobs"] == []
 
+    own = answers["data"]
+    assert own["stored"]["name"] == own["again"]
+    assert own["stored"]["name"] in own["listed"]
+    assert own["stored"]["num_samples"] == 200
+    assert own["spec"]["dataset"]["stored"]["digest"] == own["stored"]["digest"]
+    assert own["outcome"]["state"] == "SUCCEEDED"
+    assert "model/weights.safetensors" in own["files"]
+    assert own["intact"] == [True] * len(own["files"])
+    assert own["kept"]["code"] == "FAILED_PRECONDITION"
+
     catalogue = answers["catalogue"]
     for kind, entries in (
         ("losses", spec.losses("regression")),
