@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from tests.client.faulty import FaultyServer
 
 from talweg.client import Client, InvalidSpec, Unavailable
 
@@ -95,13 +96,15 @@ def test_what_is_not_there_or_of_others_is_refused(
 
 
 def test_without_mlflow_it_is_said_what_to_do(
-    client: Client, monkeypatch: pytest.MonkeyPatch
+    faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert "set MLFLOW_TRACKING_URI, or name the job" in refused(client, "houses@champion")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
-    with pytest.raises(Unavailable):
-        client.submit({**JOB, "weights": {"registry": "houses@champion"}})
+    # No job of this server has a run.
+    with Client(faulty.address) as client:
+        assert "set MLFLOW_TRACKING_URI, or name the job" in refused(client, "houses@champion")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+        with pytest.raises(Unavailable):
+            client.submit({**JOB, "weights": {"registry": "houses@champion"}})
 
 
 def test_weights_are_stored_beside_data_and_told_apart(client: Client, tmp_path: Path) -> None:
@@ -117,7 +120,7 @@ def test_weights_are_stored_beside_data_and_told_apart(client: Client, tmp_path:
         ("linear1.bias", [4]),
         ("linear1.weight", [4, 10]),
     ]
-    assert [each.is_weights for each in client.stored_datasets()] == [True]
+    assert [each.is_weights for each in client.stored_datasets(name="trunk")] == [True]
     job = client.submit({**JOB, "weights": {"stored": stored.version}})
     assert job.spec.weights.stored == f"trunk@{stored.digest}"
     assert job.spec.weights.sha256 == stored.message.data_sha256

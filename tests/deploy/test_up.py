@@ -15,7 +15,7 @@ import yaml
 from tests._parts import wait_until
 from tests.deploy.upped import Upped, guardian_of, processes_of, running_up, talweg
 
-from talweg.client import Client, Job
+from talweg.client import Client, Job, Unavailable
 
 TINY = {
     "task": "multiclass",
@@ -123,11 +123,20 @@ def train(up: Upped) -> Job:
         return job
 
 
+def answers(up: Upped) -> bool:
+    try:
+        with Client(up.facts["server"]) as client:
+            client.status()
+    except Unavailable:
+        return False
+    return True
+
+
 def kill(up: Upped, service: str) -> None:
     pid = up.pid(service)
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: up.pid(service) != pid, timeout=20, what=f"{service} started again")
-    up.wait_for(service)
+    wait_until(lambda: answers(up), timeout=60, what="the server answers")
 
 
 @pytest.mark.parametrize("service", ["worker-0", "server", "broker"])

@@ -51,7 +51,7 @@ class RegisteredWeights:
         from talweg.client._registry import Registry
 
         name, alias = _parsed(registered)
-        address = self._address() or os.environ.get(_FROM_ENVIRONMENT, "")
+        address = os.environ.get(_FROM_ENVIRONMENT, "") or self._address()
         if not address:
             raise _refused(
                 f"{registered!r}, and no address of MLflow",
