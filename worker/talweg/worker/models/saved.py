@@ -132,7 +132,7 @@ def rebuild(description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Sa
         seed=0,
         heads=heads,
         categories=[CategoryBlock(*block) for block in description.get("categories", [])],
-        task=description["task"],
+        task=description.get("task", ""),
         package=description.get("plugin", {}).get("package", ""),
     )
     if description.get("shared"):
