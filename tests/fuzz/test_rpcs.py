@@ -26,6 +26,7 @@ from talweg.v1 import (
     artifacts_pb2,
     catalog_pb2,
     jobs_pb2,
+    predictions_pb2,
     stored_datasets_pb2,
     system_pb2,
     workers_pb2,
@@ -63,6 +64,7 @@ def methods() -> list[Method]:
         system_pb2,
         stored_datasets_pb2,
         artifacts_pb2,
+        predictions_pb2,
         health_pb2,
         reflection_pb2,
     )

@@ -331,6 +331,7 @@ async def test_a_tool_that_knows_nothing_submits_by_reflection(running: Running)
                 "talweg.v1.JobService",
                 "talweg.v1.WorkerService",
                 "talweg.v1.ArtifactService",
+                "talweg.v1.PredictionService",
                 "talweg.v1.CatalogService",
                 "grpc.health.v1.Health",
             } <= set(database.get_services())

@@ -33,6 +33,7 @@ def test_reads_every_variable() -> None:
             "TALWEG_MAX_UPLOAD_BYTES": "1000",
             "TALWEG_INGEST_MEMORY_BYTES": "2000000000",
             "TALWEG_INGEST_SECONDS": "60",
+            "TALWEG_PREDICT_SECONDS": "20",
             "TALWEG_READY_FILE": "/r",
             "TALWEG_LOG_LEVEL": "debug",
         }
@@ -50,6 +51,7 @@ def test_reads_every_variable() -> None:
         max_upload_bytes=1000,
         ingest_memory_bytes=2_000_000_000,
         ingest_time=timedelta(seconds=60),
+        predict_time=timedelta(seconds=20),
         ready_file=Path("/r"),
         log_level="DEBUG",
     )
@@ -67,6 +69,7 @@ def test_reads_every_variable() -> None:
         ("MAX_UPLOAD_BYTES", "0", "must be >= 1, but got 0"),
         ("INGEST_MEMORY_BYTES", "1000", "must be >= 1073741824, but got 1000"),
         ("INGEST_SECONDS", "0", "must be >= 1, but got 0"),
+        ("PREDICT_SECONDS", "0", "must be >= 1, but got 0"),
         ("MAX_WATCHES", "0", "must be >= 1 and < 1000, .*but got 0"),
         ("MAX_WATCHES", "1000", "must be >= 1 and < 1000, .*but got 1000"),
         ("LOG_LEVEL", "loud", "must be one of DEBUG"),

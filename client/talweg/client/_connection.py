@@ -40,6 +40,7 @@ class Connection:
         from talweg.v1.artifacts_pb2_grpc import ArtifactServiceStub
         from talweg.v1.catalog_pb2_grpc import CatalogServiceStub
         from talweg.v1.jobs_pb2_grpc import JobServiceStub
+        from talweg.v1.predictions_pb2_grpc import PredictionServiceStub
         from talweg.v1.stored_datasets_pb2_grpc import StoredDatasetServiceStub
         from talweg.v1.system_pb2_grpc import SystemServiceStub
 
@@ -59,6 +60,7 @@ class Connection:
         )
         self.jobs = JobServiceStub(self._channel)
         self.artifacts = ArtifactServiceStub(self._channel)
+        self.predictions = PredictionServiceStub(self._channel)
         self.catalogue = CatalogServiceStub(self._channel)
         self.system = SystemServiceStub(self._channel)
         self.stored = StoredDatasetServiceStub(self._channel)
@@ -71,11 +73,20 @@ class Connection:
         self._channel.close()
 
     def call(
-        self, method: "grpc.UnaryUnaryMultiCallable[Request, Response]", request: Request
+        self,
+        method: "grpc.UnaryUnaryMultiCallable[Request, Response]",
+        request: Request,
+        *,
+        at_least: float = 0.0,
     ) -> Response:
         """Call a method, with retries while the server is unavailable and time is left.
 
         Retries are safe: every request that changes something has a request id or is idempotent.
+
+        Args:
+            method: Of a stub.
+            request: What is sent.
+            at_least: Seconds that the call may take even where the client's timeout is shorter.
 
         Raises:
             TalwegError: An error of the server, or Unavailable.
@@ -83,7 +94,8 @@ class Connection:
         import grpc
 
         backoff = _Backoff()
-        deadline = backoff.started + self._timeout
+        seconds = max(self._timeout, at_least)
+        deadline = backoff.started + seconds
         refusal: TalwegError | None = None
         while True:
             self._check_open()
@@ -91,7 +103,7 @@ class Connection:
                 response = method(request, timeout=max(0.001, deadline - time.monotonic()))
             except grpc.RpcError as error:
                 failure = self._note(error)
-                retry_until = min(deadline, self._retry_until(backoff, self._timeout))
+                retry_until = min(deadline, self._retry_until(backoff, seconds))
                 if _is_code(error, "DEADLINE_EXCEEDED") and refusal is not None:
                     # The server's reason says more than that the last try ended in the middle.
                     raise refusal from error

@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from talweg.client import _artifacts
+from talweg.client import _artifacts, _predictions
 from talweg.client._artifacts import Artifact
 from talweg.client._errors import FailedPrecondition, MissingExtra, NotFound
 from talweg.client._handle import JobHandle, Seconds
@@ -127,23 +127,64 @@ class JobFiles(JobHandle):
             model: TrainedModel = load(Path(folder) / _MODEL, self._message.spec)
         return model
 
-    def predict(self, data: Any) -> Any:
+    def predict(self, data: Any, *, remote: bool = False) -> Any:
         """Predict with the trained model; to predict often, keep `model()`.
+
+        A remote prediction is a quick look: a worker computes it within seconds, for at most 1 MiB
+        of rows, and nothing need be installed here.
 
         Args:
             data: A data frame or a mapping with the model's columns, in any order; an array or
                 nested lists (N, …); or the path of a CSV, Parquet or npz file.
+            remote: Compute on a worker, and not here with PyTorch.
 
         Returns:
             Of a table a data frame with its index: `prediction`, and `probability_CLASS` of each
-            class; else an array.
+            class; else an array. Remotely, of a mapping and of a file with a table, a mapping of
+            columns to lists.
+
+        Raises:
+            MissingExtra: PyTorch is not installed here; remotely, NumPy is not, and is needed for
+                an array.
+            ValueError: The data do not fit the model.
+            FailedPrecondition: Remotely, no worker is there.
+            TalwegError: As `model`.
+        """
+        if remote:
+            return _predictions.predict(self._connection, self._named(), data)
+        return _or_remotely(self.model, "predict(…, remote=True)").predict(data)
+
+    def predict_file(
+        self,
+        source: str | os.PathLike[str],
+        target: str | os.PathLike[str],
+        *,
+        id_column: str = "",
+        remote: bool = False,
+    ) -> int:
+        """Write predictions for a file to another, and return the number of rows.
+
+        Args:
+            source: A .csv, .tsv, .parquet or .npz file; remotely, at most 1 MiB.
+            target: A .csv, .tsv, .parquet or .npz file; there whole or not at all.
+            id_column: A column, or an array, that is copied; nothing if empty.
+            remote: Compute on a worker, and not here with PyTorch.
 
         Raises:
             MissingExtra: PyTorch is not installed here.
-            ValueError: The data do not fit the model.
+            ValueError: A format is unknown, or the content does not fit the model.
+            FailedPrecondition: Remotely, no worker is there.
             TalwegError: As `model`.
+            OSError: A file cannot be read or written.
         """
-        return self.model().predict(data)
+        if remote:
+            return _predictions.predict_file(
+                self._connection, self._named(), Path(source), Path(target), id_column=id_column
+            )
+        model = _or_remotely(
+            self.model, "predict_file(…, remote=True), or `talweg predict --remote`"
+        )
+        return model.predict_file(Path(source), Path(target), id_column=id_column)
 
     def register(
         self, name: str, *, alias: str = "", tracking_uri: str | None = None
@@ -222,6 +263,17 @@ class JobFiles(JobHandle):
             request = jobs_pb2.GetJobRequest(name=self._named())
             return self._connection.call(self._connection.jobs.GetJob, request).HasField("outcome")
         return True
+
+
+def _or_remotely(model: Callable[[], TrainedModel], call: str) -> TrainedModel:
+    """Return a model; where PyTorch is missing, say how to do without."""
+    try:
+        return model()
+    except MissingExtra as error:
+        raise MissingExtra(
+            f"{error}. Or let a worker compute it, at most 1 MiB of rows at once: {call}",
+            reason=error.reason,
+        ) from error
 
 
 def _model_loader() -> Callable[[Path, "JobSpec"], TrainedModel]:

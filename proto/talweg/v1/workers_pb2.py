@@ -25,64 +25,77 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from talweg.v1 import jobs_pb2 as talweg_dot_v1_dot_jobs__pb2
 from talweg.v1 import plugins_pb2 as talweg_dot_v1_dot_plugins__pb2
+from talweg.v1 import predictions_pb2 as talweg_dot_v1_dot_predictions__pb2
 from talweg.v1 import spec_pb2 as talweg_dot_v1_dot_spec__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17talweg/v1/workers.proto\x12\ttalweg.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x14talweg/v1/jobs.proto\x1a\x17talweg/v1/plugins.proto\x1a\x14talweg/v1/spec.proto\"4\n\x05Lease\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\r\n\x05token\x18\x03 \x01(\t\"\x92\x01\n\x10\x43laimJobsRequest\x12\r\n\x05queue\x18\x01 \x01(\t\x12\x0e\n\x06worker\x18\x02 \x01(\t\x12-\n\x0c\x63\x61pabilities\x18\x03 \x01(\x0b\x32\x17.talweg.v1.Capabilities\x12\r\n\x05limit\x18\x04 \x01(\x05\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\r\n\x05spool\x18\x06 \x01(\t\"\x1f\n\x0c\x43\x61pabilities\x12\x0f\n\x07\x64\x65vices\x18\x01 \x03(\t\"\xac\x01\n\nAssignment\x12\x1f\n\x05lease\x18\x01 \x01(\x0b\x32\x10.talweg.v1.Lease\x12 \n\x04spec\x18\x02 \x01(\x0b\x32\x12.talweg.v1.JobSpec\x12/\n\x0ctime_to_live\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x0b\x63heckpoints\x18\x04 \x03(\x0b\x32\x15.talweg.v1.Checkpoint\"?\n\x11\x43laimJobsResponse\x12*\n\x0b\x61ssignments\x18\x01 \x03(\x0b\x32\x15.talweg.v1.Assignment\"\xdf\x01\n\x15ReportProgressRequest\x12\x1f\n\x05lease\x18\x01 \x01(\x0b\x32\x10.talweg.v1.Lease\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12 \n\x06\x65vents\x18\x03 \x03(\x0b\x32\x10.talweg.v1.Event\x12+\n\tsummaries\x18\x04 \x03(\x0b\x32\x18.talweg.v1.MetricSummary\x12%\n\x08progress\x18\x05 \x01(\x0b\x32\x13.talweg.v1.Progress\x12\x1d\n\x04kept\x18\x06 \x01(\x0b\x32\x0f.talweg.v1.Kept\"2\n\x04Kept\x12*\n\x0b\x63heckpoints\x18\x01 \x03(\x0b\x32\x15.talweg.v1.Checkpoint\"\x9f\x02\n\x16ReportProgressResponse\x12/\n\x0ctime_to_live\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x38\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32(.talweg.v1.ReportProgressResponse.Cancel\x12\x36\n\x05pause\x18\x03 \x01(\x0b\x32\'.talweg.v1.ReportProgressResponse.Pause\x1aI\n\x06\x43\x61ncel\x12/\n\x0cgrace_period\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x02 \x01(\t\x1a\x17\n\x05Pause\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x8f\x01\n\x10\x46inishJobRequest\x12\x1f\n\x05lease\x18\x01 \x01(\x0b\x32\x10.talweg.v1.Lease\x12#\n\x07outcome\x18\x02 \x01(\x0b\x32\x12.talweg.v1.Outcome\x12\x35\n\x0blast_report\x18\x03 \x01(\x0b\x32 .talweg.v1.ReportProgressRequest\"\x13\n\x11\x46inishJobResponse\"g\n\x15SetTrackingRunRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x17\n\x0f\x65xpected_run_id\x18\x02 \x01(\t\x12(\n\x08tracking\x18\x03 \x01(\x0b\x32\x16.talweg.v1.TrackingRun\"B\n\x16SetTrackingRunResponse\x12(\n\x08tracking\x18\x01 \x01(\x0b\x32\x16.talweg.v1.TrackingRun\"N\n\x15ReportDeliveryRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\r\n\x05spool\x18\x02 \x01(\t\x12\x19\n\x11\x64\x65livered_attempt\x18\x03 \x01(\r\"\xaf\x01\n\x16ReportDeliveryResponse\x12:\n\x07pending\x18\x01 \x03(\x0b\x32).talweg.v1.ReportDeliveryResponse.Attempt\x12\x17\n\x0funknown_attempt\x18\x02 \x01(\r\x12\x14\n\x0cholds_latest\x18\x03 \x01(\x08\x1a*\n\x07\x41ttempt\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\r\x12\x0e\n\x06worker\x18\x02 \x01(\t\"$\n\x13ListRemovalsRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\"<\n\x14ListRemovalsResponse\x12$\n\x08removals\x18\x01 \x03(\x0b\x32\x12.talweg.v1.Removal\"=\n\x07Removal\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x15\n\rexperiment_id\x18\x03 \x01(\t\"#\n\x14\x46inishRemovalRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"\x17\n\x15\x46inishRemovalResponse\"e\n\x14ReportPluginsRequest\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x0e\n\x06queues\x18\x02 \x03(\t\x12-\n\x07plugins\x18\x03 \x03(\x0b\x32\x1c.talweg.v1.PluginDeclaration\"\x17\n\x15ReportPluginsResponse2\x9d\x05\n\rWorkerService\x12\x46\n\tClaimJobs\x12\x1b.talweg.v1.ClaimJobsRequest\x1a\x1c.talweg.v1.ClaimJobsResponse\x12U\n\x0eReportProgress\x12 .talweg.v1.ReportProgressRequest\x1a!.talweg.v1.ReportProgressResponse\x12\x46\n\tFinishJob\x12\x1b.talweg.v1.FinishJobRequest\x1a\x1c.talweg.v1.FinishJobResponse\x12U\n\x0eSetTrackingRun\x12 .talweg.v1.SetTrackingRunRequest\x1a!.talweg.v1.SetTrackingRunResponse\x12U\n\x0eReportDelivery\x12 .talweg.v1.ReportDeliveryRequest\x1a!.talweg.v1.ReportDeliveryResponse\x12O\n\x0cListRemovals\x12\x1e.talweg.v1.ListRemovalsRequest\x1a\x1f.talweg.v1.ListRemovalsResponse\x12R\n\rFinishRemoval\x12\x1f.talweg.v1.FinishRemovalRequest\x1a .talweg.v1.FinishRemovalResponse\x12R\n\rReportPlugins\x12\x1f.talweg.v1.ReportPluginsRequest\x1a .talweg.v1.ReportPluginsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17talweg/v1/workers.proto\x12\ttalweg.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x14talweg/v1/jobs.proto\x1a\x17talweg/v1/plugins.proto\x1a\x1btalweg/v1/predictions.proto\x1a\x14talweg/v1/spec.proto\"4\n\x05Lease\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\r\n\x05token\x18\x03 \x01(\t\"\x92\x01\n\x10\x43laimJobsRequest\x12\r\n\x05queue\x18\x01 \x01(\t\x12\x0e\n\x06worker\x18\x02 \x01(\t\x12-\n\x0c\x63\x61pabilities\x18\x03 \x01(\x0b\x32\x17.talweg.v1.Capabilities\x12\r\n\x05limit\x18\x04 \x01(\x05\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\r\n\x05spool\x18\x06 \x01(\t\"\x1f\n\x0c\x43\x61pabilities\x12\x0f\n\x07\x64\x65vices\x18\x01 \x03(\t\"\xac\x01\n\nAssignment\x12\x1f\n\x05lease\x18\x01 \x01(\x0b\x32\x10.talweg.v1.Lease\x12 \n\x04spec\x18\x02 \x01(\x0b\x32\x12.talweg.v1.JobSpec\x12/\n\x0ctime_to_live\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x0b\x63heckpoints\x18\x04 \x03(\x0b\x32\x15.talweg.v1.Checkpoint\"?\n\x11\x43laimJobsResponse\x12*\n\x0b\x61ssignments\x18\x01 \x03(\x0b\x32\x15.talweg.v1.Assignment\"\xdf\x01\n\x15ReportProgressRequest\x12\x1f\n\x05lease\x18\x01 \x01(\x0b\x32\x10.talweg.v1.Lease\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12 \n\x06\x65vents\x18\x03 \x03(\x0b\x32\x10.talweg.v1.Event\x12+\n\tsummaries\x18\x04 \x03(\x0b\x32\x18.talweg.v1.MetricSummary\x12%\n\x08progress\x18\x05 \x01(\x0b\x32\x13.talweg.v1.Progress\x12\x1d\n\x04kept\x18\x06 \x01(\x0b\x32\x0f.talweg.v1.Kept\"2\n\x04Kept\x12*\n\x0b\x63heckpoints\x18\x01 \x03(\x0b\x32\x15.talweg.v1.Checkpoint\"\x9f\x02\n\x16ReportProgressResponse\x12/\n\x0ctime_to_live\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x38\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32(.talweg.v1.ReportProgressResponse.Cancel\x12\x36\n\x05pause\x18\x03 \x01(\x0b\x32\'.talweg.v1.ReportProgressResponse.Pause\x1aI\n\x06\x43\x61ncel\x12/\n\x0cgrace_period\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x02 \x01(\t\x1a\x17\n\x05Pause\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x8f\x01\n\x10\x46inishJobRequest\x12\x1f\n\x05lease\x18\x01 \x01(\x0b\x32\x10.talweg.v1.Lease\x12#\n\x07outcome\x18\x02 \x01(\x0b\x32\x12.talweg.v1.Outcome\x12\x35\n\x0blast_report\x18\x03 \x01(\x0b\x32 .talweg.v1.ReportProgressRequest\"\x13\n\x11\x46inishJobResponse\"g\n\x15SetTrackingRunRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x17\n\x0f\x65xpected_run_id\x18\x02 \x01(\t\x12(\n\x08tracking\x18\x03 \x01(\x0b\x32\x16.talweg.v1.TrackingRun\"B\n\x16SetTrackingRunResponse\x12(\n\x08tracking\x18\x01 \x01(\x0b\x32\x16.talweg.v1.TrackingRun\"N\n\x15ReportDeliveryRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\r\n\x05spool\x18\x02 \x01(\t\x12\x19\n\x11\x64\x65livered_attempt\x18\x03 \x01(\r\"\xaf\x01\n\x16ReportDeliveryResponse\x12:\n\x07pending\x18\x01 \x03(\x0b\x32).talweg.v1.ReportDeliveryResponse.Attempt\x12\x17\n\x0funknown_attempt\x18\x02 \x01(\r\x12\x14\n\x0cholds_latest\x18\x03 \x01(\x08\x1a*\n\x07\x41ttempt\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\r\x12\x0e\n\x06worker\x18\x02 \x01(\t\"$\n\x13ListRemovalsRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\"<\n\x14ListRemovalsResponse\x12$\n\x08removals\x18\x01 \x03(\x0b\x32\x12.talweg.v1.Removal\"=\n\x07Removal\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x15\n\rexperiment_id\x18\x03 \x01(\t\"#\n\x14\x46inishRemovalRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"\x17\n\x15\x46inishRemovalResponse\"e\n\x14ReportPluginsRequest\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x0e\n\x06queues\x18\x02 \x03(\t\x12-\n\x07plugins\x18\x03 \x03(\x0b\x32\x1c.talweg.v1.PluginDeclaration\"\x17\n\x15ReportPluginsResponse\"J\n\x15TakePredictionRequest\x12\x12\n\nprediction\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\x12\x0e\n\x06worker\x18\x03 \x01(\t\"w\n\x16TakePredictionResponse\x12*\n\x07request\x18\x01 \x01(\x0b\x32\x19.talweg.v1.PredictRequest\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12 \n\x04spec\x18\x03 \x01(\x0b\x32\x12.talweg.v1.JobSpec\"\xe2\x02\n\x17\x46inishPredictionRequest\x12\x12\n\nprediction\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\x12.\n\x08response\x18\x03 \x01(\x0b\x32\x1a.talweg.v1.PredictResponseH\x00\x12=\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32*.talweg.v1.FinishPredictionRequest.FailureH\x00\x1a\xaa\x01\n\x07\x46\x61ilure\x12=\n\x04kind\x18\x01 \x01(\x0e\x32/.talweg.v1.FinishPredictionRequest.Failure.Kind\x12\x0f\n\x07message\x18\x02 \x01(\t\"O\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\t\n\x05TABLE\x10\x01\x12\t\n\x05MODEL\x10\x02\x12\r\n\tTOO_LARGE\x10\x03\x12\x0c\n\x08TOO_SLOW\x10\x04\x42\x08\n\x06result\"\x1a\n\x18\x46inishPredictionResponse2\xd1\x06\n\rWorkerService\x12\x46\n\tClaimJobs\x12\x1b.talweg.v1.ClaimJobsRequest\x1a\x1c.talweg.v1.ClaimJobsResponse\x12U\n\x0eReportProgress\x12 .talweg.v1.ReportProgressRequest\x1a!.talweg.v1.ReportProgressResponse\x12\x46\n\tFinishJob\x12\x1b.talweg.v1.FinishJobRequest\x1a\x1c.talweg.v1.FinishJobResponse\x12U\n\x0eSetTrackingRun\x12 .talweg.v1.SetTrackingRunRequest\x1a!.talweg.v1.SetTrackingRunResponse\x12U\n\x0eReportDelivery\x12 .talweg.v1.ReportDeliveryRequest\x1a!.talweg.v1.ReportDeliveryResponse\x12O\n\x0cListRemovals\x12\x1e.talweg.v1.ListRemovalsRequest\x1a\x1f.talweg.v1.ListRemovalsResponse\x12R\n\rFinishRemoval\x12\x1f.talweg.v1.FinishRemovalRequest\x1a .talweg.v1.FinishRemovalResponse\x12R\n\rReportPlugins\x12\x1f.talweg.v1.ReportPluginsRequest\x1a .talweg.v1.ReportPluginsResponse\x12U\n\x0eTakePrediction\x12 .talweg.v1.TakePredictionRequest\x1a!.talweg.v1.TakePredictionResponse\x12[\n\x10\x46inishPrediction\x12\".talweg.v1.FinishPredictionRequest\x1a#.talweg.v1.FinishPredictionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'talweg.v1.workers_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LEASE']._serialized_start=139
-  _globals['_LEASE']._serialized_end=191
-  _globals['_CLAIMJOBSREQUEST']._serialized_start=194
-  _globals['_CLAIMJOBSREQUEST']._serialized_end=340
-  _globals['_CAPABILITIES']._serialized_start=342
-  _globals['_CAPABILITIES']._serialized_end=373
-  _globals['_ASSIGNMENT']._serialized_start=376
-  _globals['_ASSIGNMENT']._serialized_end=548
-  _globals['_CLAIMJOBSRESPONSE']._serialized_start=550
-  _globals['_CLAIMJOBSRESPONSE']._serialized_end=613
-  _globals['_REPORTPROGRESSREQUEST']._serialized_start=616
-  _globals['_REPORTPROGRESSREQUEST']._serialized_end=839
-  _globals['_KEPT']._serialized_start=841
-  _globals['_KEPT']._serialized_end=891
-  _globals['_REPORTPROGRESSRESPONSE']._serialized_start=894
-  _globals['_REPORTPROGRESSRESPONSE']._serialized_end=1181
-  _globals['_REPORTPROGRESSRESPONSE_CANCEL']._serialized_start=1083
-  _globals['_REPORTPROGRESSRESPONSE_CANCEL']._serialized_end=1156
-  _globals['_REPORTPROGRESSRESPONSE_PAUSE']._serialized_start=1158
-  _globals['_REPORTPROGRESSRESPONSE_PAUSE']._serialized_end=1181
-  _globals['_FINISHJOBREQUEST']._serialized_start=1184
-  _globals['_FINISHJOBREQUEST']._serialized_end=1327
-  _globals['_FINISHJOBRESPONSE']._serialized_start=1329
-  _globals['_FINISHJOBRESPONSE']._serialized_end=1348
-  _globals['_SETTRACKINGRUNREQUEST']._serialized_start=1350
-  _globals['_SETTRACKINGRUNREQUEST']._serialized_end=1453
-  _globals['_SETTRACKINGRUNRESPONSE']._serialized_start=1455
-  _globals['_SETTRACKINGRUNRESPONSE']._serialized_end=1521
-  _globals['_REPORTDELIVERYREQUEST']._serialized_start=1523
-  _globals['_REPORTDELIVERYREQUEST']._serialized_end=1601
-  _globals['_REPORTDELIVERYRESPONSE']._serialized_start=1604
-  _globals['_REPORTDELIVERYRESPONSE']._serialized_end=1779
-  _globals['_REPORTDELIVERYRESPONSE_ATTEMPT']._serialized_start=1737
-  _globals['_REPORTDELIVERYRESPONSE_ATTEMPT']._serialized_end=1779
-  _globals['_LISTREMOVALSREQUEST']._serialized_start=1781
-  _globals['_LISTREMOVALSREQUEST']._serialized_end=1817
-  _globals['_LISTREMOVALSRESPONSE']._serialized_start=1819
-  _globals['_LISTREMOVALSRESPONSE']._serialized_end=1879
-  _globals['_REMOVAL']._serialized_start=1881
-  _globals['_REMOVAL']._serialized_end=1942
-  _globals['_FINISHREMOVALREQUEST']._serialized_start=1944
-  _globals['_FINISHREMOVALREQUEST']._serialized_end=1979
-  _globals['_FINISHREMOVALRESPONSE']._serialized_start=1981
-  _globals['_FINISHREMOVALRESPONSE']._serialized_end=2004
-  _globals['_REPORTPLUGINSREQUEST']._serialized_start=2006
-  _globals['_REPORTPLUGINSREQUEST']._serialized_end=2107
-  _globals['_REPORTPLUGINSRESPONSE']._serialized_start=2109
-  _globals['_REPORTPLUGINSRESPONSE']._serialized_end=2132
-  _globals['_WORKERSERVICE']._serialized_start=2135
-  _globals['_WORKERSERVICE']._serialized_end=2804
+  _globals['_LEASE']._serialized_start=168
+  _globals['_LEASE']._serialized_end=220
+  _globals['_CLAIMJOBSREQUEST']._serialized_start=223
+  _globals['_CLAIMJOBSREQUEST']._serialized_end=369
+  _globals['_CAPABILITIES']._serialized_start=371
+  _globals['_CAPABILITIES']._serialized_end=402
+  _globals['_ASSIGNMENT']._serialized_start=405
+  _globals['_ASSIGNMENT']._serialized_end=577
+  _globals['_CLAIMJOBSRESPONSE']._serialized_start=579
+  _globals['_CLAIMJOBSRESPONSE']._serialized_end=642
+  _globals['_REPORTPROGRESSREQUEST']._serialized_start=645
+  _globals['_REPORTPROGRESSREQUEST']._serialized_end=868
+  _globals['_KEPT']._serialized_start=870
+  _globals['_KEPT']._serialized_end=920
+  _globals['_REPORTPROGRESSRESPONSE']._serialized_start=923
+  _globals['_REPORTPROGRESSRESPONSE']._serialized_end=1210
+  _globals['_REPORTPROGRESSRESPONSE_CANCEL']._serialized_start=1112
+  _globals['_REPORTPROGRESSRESPONSE_CANCEL']._serialized_end=1185
+  _globals['_REPORTPROGRESSRESPONSE_PAUSE']._serialized_start=1187
+  _globals['_REPORTPROGRESSRESPONSE_PAUSE']._serialized_end=1210
+  _globals['_FINISHJOBREQUEST']._serialized_start=1213
+  _globals['_FINISHJOBREQUEST']._serialized_end=1356
+  _globals['_FINISHJOBRESPONSE']._serialized_start=1358
+  _globals['_FINISHJOBRESPONSE']._serialized_end=1377
+  _globals['_SETTRACKINGRUNREQUEST']._serialized_start=1379
+  _globals['_SETTRACKINGRUNREQUEST']._serialized_end=1482
+  _globals['_SETTRACKINGRUNRESPONSE']._serialized_start=1484
+  _globals['_SETTRACKINGRUNRESPONSE']._serialized_end=1550
+  _globals['_REPORTDELIVERYREQUEST']._serialized_start=1552
+  _globals['_REPORTDELIVERYREQUEST']._serialized_end=1630
+  _globals['_REPORTDELIVERYRESPONSE']._serialized_start=1633
+  _globals['_REPORTDELIVERYRESPONSE']._serialized_end=1808
+  _globals['_REPORTDELIVERYRESPONSE_ATTEMPT']._serialized_start=1766
+  _globals['_REPORTDELIVERYRESPONSE_ATTEMPT']._serialized_end=1808
+  _globals['_LISTREMOVALSREQUEST']._serialized_start=1810
+  _globals['_LISTREMOVALSREQUEST']._serialized_end=1846
+  _globals['_LISTREMOVALSRESPONSE']._serialized_start=1848
+  _globals['_LISTREMOVALSRESPONSE']._serialized_end=1908
+  _globals['_REMOVAL']._serialized_start=1910
+  _globals['_REMOVAL']._serialized_end=1971
+  _globals['_FINISHREMOVALREQUEST']._serialized_start=1973
+  _globals['_FINISHREMOVALREQUEST']._serialized_end=2008
+  _globals['_FINISHREMOVALRESPONSE']._serialized_start=2010
+  _globals['_FINISHREMOVALRESPONSE']._serialized_end=2033
+  _globals['_REPORTPLUGINSREQUEST']._serialized_start=2035
+  _globals['_REPORTPLUGINSREQUEST']._serialized_end=2136
+  _globals['_REPORTPLUGINSRESPONSE']._serialized_start=2138
+  _globals['_REPORTPLUGINSRESPONSE']._serialized_end=2161
+  _globals['_TAKEPREDICTIONREQUEST']._serialized_start=2163
+  _globals['_TAKEPREDICTIONREQUEST']._serialized_end=2237
+  _globals['_TAKEPREDICTIONRESPONSE']._serialized_start=2239
+  _globals['_TAKEPREDICTIONRESPONSE']._serialized_end=2358
+  _globals['_FINISHPREDICTIONREQUEST']._serialized_start=2361
+  _globals['_FINISHPREDICTIONREQUEST']._serialized_end=2715
+  _globals['_FINISHPREDICTIONREQUEST_FAILURE']._serialized_start=2535
+  _globals['_FINISHPREDICTIONREQUEST_FAILURE']._serialized_end=2705
+  _globals['_FINISHPREDICTIONREQUEST_FAILURE_KIND']._serialized_start=2626
+  _globals['_FINISHPREDICTIONREQUEST_FAILURE_KIND']._serialized_end=2705
+  _globals['_FINISHPREDICTIONRESPONSE']._serialized_start=2717
+  _globals['_FINISHPREDICTIONRESPONSE']._serialized_end=2743
+  _globals['_WORKERSERVICE']._serialized_start=2746
+  _globals['_WORKERSERVICE']._serialized_end=3595
 # @@protoc_insertion_point(module_scope)

@@ -8,8 +8,10 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from talweg.v1 import jobs_pb2 as _jobs_pb2
 from talweg.v1 import plugins_pb2 as _plugins_pb2
+from talweg.v1 import predictions_pb2 as _predictions_pb2
 from talweg.v1 import spec_pb2 as _spec_pb2
 import builtins as _builtins
 import sys
@@ -681,3 +683,171 @@ class ReportPluginsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReportPluginsResponse: _TypeAlias = ReportPluginsResponse  # noqa: Y015
+
+@_typing.final
+class TakePredictionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREDICTION_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    WORKER_FIELD_NUMBER: _builtins.int
+    prediction: _builtins.str
+    """The prediction, as the service named it to the worker."""
+    token: _builtins.str
+    """Its secret."""
+    worker: _builtins.str
+    """The worker's name."""
+    def __init__(
+        self,
+        *,
+        prediction: _builtins.str = ...,
+        token: _builtins.str = ...,
+        worker: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["prediction", b"prediction", "token", b"token", "worker", b"worker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TakePredictionRequest: _TypeAlias = TakePredictionRequest  # noqa: Y015
+
+@_typing.final
+class TakePredictionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    SPEC_FIELD_NUMBER: _builtins.int
+    attempt: _builtins.int
+    """The last attempt of the job: the files of later ones do not count."""
+    @_builtins.property
+    def request(self) -> _predictions_pb2.PredictRequest:
+        """The request, with every default filled in."""
+
+    @_builtins.property
+    def spec(self) -> _spec_pb2.JobSpec:
+        """The job's spec, with all defaults filled in."""
+
+    def __init__(
+        self,
+        *,
+        request: _predictions_pb2.PredictRequest | None = ...,
+        attempt: _builtins.int = ...,
+        spec: _spec_pb2.JobSpec | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "request", b"request", "spec", b"spec"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TakePredictionResponse: _TypeAlias = TakePredictionResponse  # noqa: Y015
+
+@_typing.final
+class FinishPredictionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Failure(_message.Message):
+        """Why there are no predictions."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        class _Kind:
+            ValueType = _typing.NewType("ValueType", _builtins.int)
+            V: _TypeAlias = ValueType  # noqa: Y015
+
+        class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[FinishPredictionRequest.Failure._Kind.ValueType], _builtins.type):
+            DESCRIPTOR: _descriptor.EnumDescriptor
+            KIND_UNSPECIFIED: FinishPredictionRequest.Failure._Kind.ValueType  # 0
+            """The worker; its log says why."""
+            TABLE: FinishPredictionRequest.Failure._Kind.ValueType  # 1
+            """The table cannot be read, or does not fit the model."""
+            MODEL: FinishPredictionRequest.Failure._Kind.ValueType  # 2
+            """The model cannot be loaded."""
+            TOO_LARGE: FinishPredictionRequest.Failure._Kind.ValueType  # 3
+            """It takes more memory than it may, or the predictions are too large for a response."""
+            TOO_SLOW: FinishPredictionRequest.Failure._Kind.ValueType  # 4
+            """It takes more time than it may."""
+
+        class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+            """What is at fault."""
+
+        KIND_UNSPECIFIED: FinishPredictionRequest.Failure.Kind.ValueType  # 0
+        """The worker; its log says why."""
+        TABLE: FinishPredictionRequest.Failure.Kind.ValueType  # 1
+        """The table cannot be read, or does not fit the model."""
+        MODEL: FinishPredictionRequest.Failure.Kind.ValueType  # 2
+        """The model cannot be loaded."""
+        TOO_LARGE: FinishPredictionRequest.Failure.Kind.ValueType  # 3
+        """It takes more memory than it may, or the predictions are too large for a response."""
+        TOO_SLOW: FinishPredictionRequest.Failure.Kind.ValueType  # 4
+        """It takes more time than it may."""
+
+        KIND_FIELD_NUMBER: _builtins.int
+        MESSAGE_FIELD_NUMBER: _builtins.int
+        kind: Global___FinishPredictionRequest.Failure.Kind.ValueType
+        """What is at fault."""
+        message: _builtins.str
+        """For people."""
+        def __init__(
+            self,
+            *,
+            kind: Global___FinishPredictionRequest.Failure.Kind.ValueType = ...,
+            message: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "message", b"message"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PREDICTION_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    prediction: _builtins.str
+    """As in TakePredictionRequest."""
+    token: _builtins.str
+    """As in TakePredictionRequest."""
+    @_builtins.property
+    def response(self) -> _predictions_pb2.PredictResponse:
+        """The predictions."""
+
+    @_builtins.property
+    def failure(self) -> Global___FinishPredictionRequest.Failure:
+        """There are none."""
+
+    def __init__(
+        self,
+        *,
+        prediction: _builtins.str = ...,
+        token: _builtins.str = ...,
+        response: _predictions_pb2.PredictResponse | None = ...,
+        failure: Global___FinishPredictionRequest.Failure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "response", b"response", "result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "prediction", b"prediction", "response", b"response", "result", b"result", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["response", "failure"]  # noqa: Y015
+    _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
+
+Global___FinishPredictionRequest: _TypeAlias = FinishPredictionRequest  # noqa: Y015
+
+@_typing.final
+class FinishPredictionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FinishPredictionResponse: _TypeAlias = FinishPredictionResponse  # noqa: Y015

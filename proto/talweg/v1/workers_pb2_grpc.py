@@ -79,6 +79,16 @@ class WorkerServiceStub:
                 request_serializer=talweg_dot_v1_dot_workers__pb2.ReportPluginsRequest.SerializeToString,
                 response_deserializer=talweg_dot_v1_dot_workers__pb2.ReportPluginsResponse.FromString,
                 _registered_method=True)
+        self.TakePrediction = channel.unary_unary(
+                '/talweg.v1.WorkerService/TakePrediction',
+                request_serializer=talweg_dot_v1_dot_workers__pb2.TakePredictionRequest.SerializeToString,
+                response_deserializer=talweg_dot_v1_dot_workers__pb2.TakePredictionResponse.FromString,
+                _registered_method=True)
+        self.FinishPrediction = channel.unary_unary(
+                '/talweg.v1.WorkerService/FinishPrediction',
+                request_serializer=talweg_dot_v1_dot_workers__pb2.FinishPredictionRequest.SerializeToString,
+                response_deserializer=talweg_dot_v1_dot_workers__pb2.FinishPredictionResponse.FromString,
+                _registered_method=True)
 
 
 class WorkerServiceServicer:
@@ -152,6 +162,21 @@ class WorkerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TakePrediction(self, request, context):
+        """Takes a prediction that a call of Predict waits for. One worker gets it, even if several ask.
+        ABORTED if nobody waits for it any more, or another worker has it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FinishPrediction(self, request, context):
+        """Says what a prediction has given. ABORTED if nobody waits for it any more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WorkerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -194,6 +219,16 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     servicer.ReportPlugins,
                     request_deserializer=talweg_dot_v1_dot_workers__pb2.ReportPluginsRequest.FromString,
                     response_serializer=talweg_dot_v1_dot_workers__pb2.ReportPluginsResponse.SerializeToString,
+            ),
+            'TakePrediction': grpc.unary_unary_rpc_method_handler(
+                    servicer.TakePrediction,
+                    request_deserializer=talweg_dot_v1_dot_workers__pb2.TakePredictionRequest.FromString,
+                    response_serializer=talweg_dot_v1_dot_workers__pb2.TakePredictionResponse.SerializeToString,
+            ),
+            'FinishPrediction': grpc.unary_unary_rpc_method_handler(
+                    servicer.FinishPrediction,
+                    request_deserializer=talweg_dot_v1_dot_workers__pb2.FinishPredictionRequest.FromString,
+                    response_serializer=talweg_dot_v1_dot_workers__pb2.FinishPredictionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -417,6 +452,60 @@ class WorkerService:
             '/talweg.v1.WorkerService/ReportPlugins',
             talweg_dot_v1_dot_workers__pb2.ReportPluginsRequest.SerializeToString,
             talweg_dot_v1_dot_workers__pb2.ReportPluginsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TakePrediction(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/talweg.v1.WorkerService/TakePrediction',
+            talweg_dot_v1_dot_workers__pb2.TakePredictionRequest.SerializeToString,
+            talweg_dot_v1_dot_workers__pb2.TakePredictionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FinishPrediction(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/talweg.v1.WorkerService/FinishPrediction',
+            talweg_dot_v1_dot_workers__pb2.FinishPredictionRequest.SerializeToString,
+            talweg_dot_v1_dot_workers__pb2.FinishPredictionResponse.FromString,
             options,
             channel_credentials,
             insecure,

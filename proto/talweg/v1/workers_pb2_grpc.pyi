@@ -66,6 +66,12 @@ class WorkerServiceStub:
     minutes, so workers repeat it. Without queues it takes back what was said before.
     INVALID_ARGUMENT if it is too large to be kept.
     """
+    TakePrediction: _grpc.UnaryUnaryMultiCallable[_workers_pb2.TakePredictionRequest, _workers_pb2.TakePredictionResponse]
+    """Takes a prediction that a call of Predict waits for. One worker gets it, even if several ask.
+    ABORTED if nobody waits for it any more, or another worker has it.
+    """
+    FinishPrediction: _grpc.UnaryUnaryMultiCallable[_workers_pb2.FinishPredictionRequest, _workers_pb2.FinishPredictionResponse]
+    """Says what a prediction has given. ABORTED if nobody waits for it any more."""
 
 @_typing.type_check_only
 class WorkerServiceAsyncStub(WorkerServiceStub):
@@ -105,6 +111,12 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     minutes, so workers repeat it. Without queues it takes back what was said before.
     INVALID_ARGUMENT if it is too large to be kept.
     """
+    TakePrediction: _aio.UnaryUnaryMultiCallable[_workers_pb2.TakePredictionRequest, _workers_pb2.TakePredictionResponse]  # type: ignore[assignment]
+    """Takes a prediction that a call of Predict waits for. One worker gets it, even if several ask.
+    ABORTED if nobody waits for it any more, or another worker has it.
+    """
+    FinishPrediction: _aio.UnaryUnaryMultiCallable[_workers_pb2.FinishPredictionRequest, _workers_pb2.FinishPredictionResponse]  # type: ignore[assignment]
+    """Says what a prediction has given. ABORTED if nobody waits for it any more."""
 
 class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
     """The service for workers; clients do not need it.
@@ -189,5 +201,23 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         minutes, so workers repeat it. Without queues it takes back what was said before.
         INVALID_ARGUMENT if it is too large to be kept.
         """
+
+    @_abc_1.abstractmethod
+    def TakePrediction(
+        self,
+        request: _workers_pb2.TakePredictionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_workers_pb2.TakePredictionResponse, _abc.Awaitable[_workers_pb2.TakePredictionResponse]]:
+        """Takes a prediction that a call of Predict waits for. One worker gets it, even if several ask.
+        ABORTED if nobody waits for it any more, or another worker has it.
+        """
+
+    @_abc_1.abstractmethod
+    def FinishPrediction(
+        self,
+        request: _workers_pb2.FinishPredictionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_workers_pb2.FinishPredictionResponse, _abc.Awaitable[_workers_pb2.FinishPredictionResponse]]:
+        """Says what a prediction has given. ABORTED if nobody waits for it any more."""
 
 def add_WorkerServiceServicer_to_server(servicer: WorkerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

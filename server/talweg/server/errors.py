@@ -11,7 +11,8 @@ ServerError
 │   ├── BadGrouping
 │   ├── BadMetric
 │   ├── InvalidUpload       the messages of an upload are not what was agreed
-│   └── UnreadableData      a file's content cannot be stored; carries the places
+│   ├── UnreadableData      a file's content cannot be stored; carries the places
+│   └── UnfitTable          a table to predict for cannot be read, or does not fit the model
 ├── JobNotFound
 ├── DatasetNotFound
 ├── DatasetInUse            jobs read it
@@ -22,6 +23,13 @@ ServerError
 ├── ArtifactNotFound        the job has left no such file
 ├── ArtifactNotReady        the file is not there yet, or was not asked for
 ├── OffsetBehindEnd
+├── UnusableModel           no worker can load the job's model
+├── NoWorker                no worker answers that could predict
+├── WorkersBusy             all of them are predicting for others
+├── PredictionTooLarge      a prediction takes too much memory, or its result is too large
+├── PredictionTimeout
+├── PredictionFailed        on the worker, whose log says why
+├── StalePrediction         nobody waits for it any more, or another worker has it
 ├── RequestIdReused
 ├── JobEnded                the job is over, and the call needs one that is not
 ├── JobNotEnded             the reverse
@@ -134,6 +142,10 @@ class UnreadableData(InvalidRequest):
     """A file that cannot be stored as it is; carries each problem with its place in the file."""
 
 
+class UnfitTable(InvalidRequest):
+    """A table to predict for cannot be read, or does not fit the model."""
+
+
 class JobNotFound(ServerError):
     """There is no such job."""
 
@@ -158,6 +170,34 @@ class ArtifactNotReady(ServerError):
 
 class OffsetBehindEnd(ServerError):
     """A file is to be sent from behind its end on."""
+
+
+class UnusableModel(ServerError):
+    """No worker can load the job's model."""
+
+
+class NoWorker(ServerError):
+    """No worker answers that could predict."""
+
+
+class WorkersBusy(ServerError):
+    """All workers are predicting for others."""
+
+
+class PredictionTooLarge(ServerError):
+    """A prediction takes more memory than it may, or does not fit into a response."""
+
+
+class PredictionTimeout(ServerError):
+    """A prediction takes longer than it may."""
+
+
+class PredictionFailed(ServerError):
+    """A prediction failed on a worker, whose log says why."""
+
+
+class StalePrediction(ServerError):
+    """Nobody waits for a prediction any more, or another worker has it."""
 
 
 class RequestIdReused(ServerError):

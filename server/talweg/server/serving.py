@@ -20,12 +20,14 @@ from talweg.server.health import HealthServicer
 from talweg.server.interceptor import ErrorInterceptor
 from talweg.server.queueing.dispatcher import Dispatcher
 from talweg.server.queueing.outage import Outage
+from talweg.server.queueing.predicting import PredictionControl
 from talweg.server.queueing.presence import Presence
 from talweg.server.queueing.wake_ups import WakeUps
 from talweg.server.reflection import add_reflection
 from talweg.server.servicers.artifacts import ArtifactServicer
 from talweg.server.servicers.catalog import CatalogServicer
 from talweg.server.servicers.jobs import JobServicer, JobServices
+from talweg.server.servicers.predictions import PredictionServicer
 from talweg.server.servicers.stored_datasets import DatasetServices, StoredDatasetServicer
 from talweg.server.servicers.system import SystemServicer
 from talweg.server.servicers.workers import WorkerServicer
@@ -38,6 +40,7 @@ from talweg.server.services.comparison.compare import ComparisonService
 from talweg.server.services.jobs import JobService
 from talweg.server.services.pausing import PauseService
 from talweg.server.services.plugins import PluginService
+from talweg.server.services.predictions import PredictionService
 from talweg.server.services.retention.collection import CollectionService
 from talweg.server.services.retention.deletion import DeletionService
 from talweg.server.services.retention.folders import FolderService
@@ -58,6 +61,7 @@ from talweg.v1 import (
     artifacts_pb2,
     catalog_pb2,
     jobs_pb2,
+    predictions_pb2,
     stored_datasets_pb2,
     system_pb2,
     workers_pb2,
@@ -65,6 +69,7 @@ from talweg.v1 import (
 from talweg.v1.artifacts_pb2_grpc import add_ArtifactServiceServicer_to_server
 from talweg.v1.catalog_pb2_grpc import add_CatalogServiceServicer_to_server
 from talweg.v1.jobs_pb2_grpc import add_JobServiceServicer_to_server
+from talweg.v1.predictions_pb2_grpc import add_PredictionServiceServicer_to_server
 from talweg.v1.stored_datasets_pb2_grpc import add_StoredDatasetServiceServicer_to_server
 from talweg.v1.system_pb2_grpc import add_SystemServiceServicer_to_server
 from talweg.v1.workers_pb2_grpc import add_WorkerServiceServicer_to_server
@@ -78,6 +83,7 @@ SERVICES = (
     system_pb2.DESCRIPTOR.services_by_name["SystemService"].full_name,
     stored_datasets_pb2.DESCRIPTOR.services_by_name["StoredDatasetService"].full_name,
     artifacts_pb2.DESCRIPTOR.services_by_name["ArtifactService"].full_name,
+    predictions_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name,
 )
 """The full names of Talweg's own services."""
 
@@ -114,6 +120,7 @@ class Server:
         celery = celery_app(settings.broker_url)
         self._dispatcher = Dispatcher(self.database, WakeUps(settings.broker_url, celery))
         self._presence = Presence(celery, self._dispatcher)
+        self._predicting = PredictionControl(celery_app(settings.broker_url))
         self._reaper = Reaper(self.database, max_lost_attempts=settings.max_lost_attempts)
         self._submission = SubmissionService(self.database)
         self._collection = CollectionService(self.database, keep_days=settings.keep_days)
@@ -180,6 +187,7 @@ class Server:
         self._submission.close()
         self._staging.close()
         self._artifacts.close()
+        self._predicting.close()
         self._presence.close()
         self._dispatcher.close()
         self.database.close()
@@ -228,9 +236,17 @@ class Server:
         )
         tracking = TrackingService(database)
         plugins = PluginService(database)
-        add_WorkerServiceServicer_to_server(
-            WorkerServicer(leases, tracking, deletion, plugins), self._grpc
+        predictions = PredictionService(
+            database,
+            self._artifacts,
+            plugins,
+            self._predicting,
+            time_limit=self._settings.predict_time,
         )
+        add_WorkerServiceServicer_to_server(
+            WorkerServicer(leases, tracking, deletion, plugins, predictions), self._grpc
+        )
+        add_PredictionServiceServicer_to_server(PredictionServicer(predictions), self._grpc)
         add_SystemServiceServicer_to_server(
             SystemServicer(StatusService(database, self._presence, tracking)), self._grpc
         )

@@ -72,6 +72,9 @@ class Settings:
     ingest_time: timedelta = timedelta(minutes=30)
     """TALWEG_INGEST_SECONDS: how long reading a file may take."""
 
+    predict_time: timedelta = timedelta(minutes=1)
+    """TALWEG_PREDICT_SECONDS: how long a prediction on a worker may take, waiting included."""
+
     ready_file: Path | None = None
     """TALWEG_READY_FILE: a file to write {"pid", "address"} to once the server serves."""
 
@@ -113,6 +116,11 @@ class Settings:
         if self.ingest_time < timedelta(seconds=1):
             raise BadSetting(
                 f"TALWEG_INGEST_SECONDS must be >= 1, but got {self.ingest_time.total_seconds():g}"
+            )
+        if self.predict_time < timedelta(seconds=1):
+            raise BadSetting(
+                "TALWEG_PREDICT_SECONDS must be >= 1, "
+                f"but got {self.predict_time.total_seconds():g}"
             )
         if self.keep_days is not None and not 0 < self.keep_days <= _MOST_DAYS:
             raise BadSetting(
@@ -161,6 +169,7 @@ class Settings:
                 values, "TALWEG_INGEST_MEMORY_BYTES", cls.ingest_memory_bytes
             ),
             ingest_time=_seconds(values, "TALWEG_INGEST_SECONDS", cls.ingest_time),
+            predict_time=_seconds(values, "TALWEG_PREDICT_SECONDS", cls.predict_time),
             ready_file=Path(ready_file) if ready_file else None,
             log_level=values.get("TALWEG_LOG_LEVEL", cls.log_level).upper(),
         )

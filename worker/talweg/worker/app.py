@@ -20,9 +20,9 @@ import safetensors.torch  # noqa: F401  as below: once, in the parent
 import torch
 import torch._dynamo  # noqa: F401  the first optimizer would take a second to import it
 from celery import Celery, signals
-from celery.worker.control import inspect_command
+from celery.worker.control import control_command, inspect_command
 
-from talweg.spec.broker import KEY_PREFIX, TASK, WHY_UNFIT
+from talweg.spec.broker import CAN_PREDICT, KEY_PREFIX, PREDICT, TASK, WHY_UNFIT, PredictArguments
 from talweg.spec.ready import write_ready_file
 from talweg.worker.channels import Channel
 from talweg.worker.execution.announcing import announce, take_back
@@ -32,6 +32,7 @@ from talweg.worker.execution.fitness import why_unfit
 from talweg.worker.execution.last_words import LastWords, tell_of_lost
 from talweg.worker.logs import lost_child_in_a_line
 from talweg.worker.parents import die_with_parent
+from talweg.worker.predicting.process import PredictingProcess
 from talweg.worker.settings import Settings
 
 SHUTDOWN_SECONDS = 30
@@ -79,6 +80,7 @@ _shutting_down = mmap.mmap(-1, 1)
 _last_words = LastWords()
 _parent = os.getpid()
 _answering: Answering | None = None
+_SHUTS_DOWN = "it is shutting down"
 
 
 def shutting_down() -> bool:
@@ -116,9 +118,28 @@ def _answer_why_unfit(_state: Any) -> str:
     return why_unfit(settings.spool_dir)
 
 
+@inspect_command(name=CAN_PREDICT)  # type: ignore[untyped-decorator]
+def _answer_can_predict(_state: Any) -> str:
+    """Tell the server, for a caller who waits, why this worker cannot predict now."""
+    return _SHUTS_DOWN if shutting_down() else _predicting.why_busy()
+
+
+@control_command(  # type: ignore[untyped-decorator]
+    name=PREDICT, args=[("prediction", str), ("token", str), ("seconds", float)]
+)
+def _predict(_state: Any, prediction: str, token: str, seconds: float) -> str:
+    """Start a prediction beside the job that may be running, and say so at once."""
+    if shutting_down():
+        return _SHUTS_DOWN
+    return _predicting.start(PredictArguments(prediction=prediction, token=token, seconds=seconds))
+
+
 def node_name() -> str:
     """Return the worker's name and its host's."""
     return f"{settings.worker_name}@{os.uname().nodename}"
+
+
+_predicting = PredictingProcess(node_name())
 
 
 @signals.after_setup_logger.connect(weak=False)  # type: ignore[untyped-decorator]

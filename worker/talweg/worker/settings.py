@@ -10,6 +10,8 @@ from talweg.spec.broker import DEFAULT_QUEUE
 DEVICES = ("auto", "cpu", "cuda")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _MAX_WAIT_SECONDS = 86_400
+# PyTorch takes half of it before it has read a model.
+_LEAST_MEMORY = 2**30
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,10 @@ class Settings:
     data_cache_bytes: int = 20 * 2**30
     """TALWEG_DATA_CACHE_BYTES: what they may take; those used the longest time ago go first."""
 
+    predict_memory_bytes: int = 4 * 2**30
+    """TALWEG_PREDICT_MEMORY_BYTES: how much memory the process may take that predicts for callers
+    without PyTorch."""
+
     queues: tuple[str, ...] = (DEFAULT_QUEUE,)
     """TALWEG_QUEUES: queues to take jobs from, joined by commas."""
 
@@ -101,6 +107,11 @@ class Settings:
             raise ValueError(
                 "TALWEG_DATA_CACHE_BYTES must be a number of bytes, 0 or more, but got "
                 f"{self.data_cache_bytes}"
+            )
+        if self.predict_memory_bytes < _LEAST_MEMORY:
+            raise ValueError(
+                f"TALWEG_PREDICT_MEMORY_BYTES must be >= {_LEAST_MEMORY}, but got "
+                f"{self.predict_memory_bytes}"
             )
         if not self.queues or not all(self.queues):
             raise ValueError(
@@ -151,6 +162,7 @@ class Settings:
             blobs=_absolute(text("BLOBS", default.blobs)),
             data_cache=Path(text("DATA_CACHE", str(default.data_cache))).absolute(),
             data_cache_bytes=count("DATA_CACHE_BYTES", default.data_cache_bytes),
+            predict_memory_bytes=count("PREDICT_MEMORY_BYTES", default.predict_memory_bytes),
             queues=tuple(q.strip() for q in text("QUEUES", ",".join(default.queues)).split(",")),
             device=text("DEVICE", default.device).lower(),
             worker_name=text("WORKER_NAME", default.worker_name),

@@ -8,6 +8,7 @@ from talweg.server.services.attempts.leases import LeaseClaim, LeaseService, Pau
 from talweg.server.services.attempts.reports import Report
 from talweg.server.services.attempts.tracking import TrackingService
 from talweg.server.services.plugins import PluginService
+from talweg.server.services.predictions import PredictionService
 from talweg.server.services.retention.deletion import DeletionService
 from talweg.server.store.rows import JobRow
 from talweg.spec import job_name
@@ -24,6 +25,7 @@ class WorkerServicer(WorkerServiceServicer):
         tracking: TrackingService,
         deletion: DeletionService,
         plugins: PluginService,
+        predictions: PredictionService,
     ) -> None:
         """Keep the services.
 
@@ -32,11 +34,13 @@ class WorkerServicer(WorkerServiceServicer):
             tracking: Keeps each job's run.
             deletion: Knows which jobs were deleted.
             plugins: Knows what is installed beside the workers.
+            predictions: Hands out predictions.
         """
         self._leases = leases
         self._tracking = tracking
         self._deletion = deletion
         self._plugins = plugins
+        self._predictions = predictions
         self._time_to_live = Duration()
         self._time_to_live.FromTimedelta(leases.lease)
 
@@ -122,6 +126,19 @@ class WorkerServicer(WorkerServiceServicer):
     ) -> pb.ReportPluginsResponse:
         await self._plugins.report(request)
         return pb.ReportPluginsResponse()
+
+    async def TakePrediction(  # noqa: D102
+        self, request: pb.TakePredictionRequest, context: Any
+    ) -> pb.TakePredictionResponse:
+        return await self._predictions.take(
+            request.prediction, token=request.token, worker=request.worker
+        )
+
+    async def FinishPrediction(  # noqa: D102
+        self, request: pb.FinishPredictionRequest, context: Any
+    ) -> pb.FinishPredictionResponse:
+        await self._predictions.finish(request)
+        return pb.FinishPredictionResponse()
 
     def _assignment(self, row: JobRow) -> pb.Assignment:
         return pb.Assignment(

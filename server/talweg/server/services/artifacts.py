@@ -43,6 +43,8 @@ _THREADS = 8
 _MOST_NAMED = 12
 # Folders whose files follow from an output that the job's spec asks for.
 _MODEL, _PLOTS = "model", "plots"
+DESCRIPTION = "model/model.json"
+"""What every model has."""
 
 Read = Callable[[int, int], bytes]
 """Reads so many bytes from an offset on."""
@@ -133,6 +135,26 @@ class ArtifactService:
         ]
         token = pages.encode([wanted[size - 1].path], arguments) if len(wanted) > size else ""
         return ArtifactPage(wanted[:size], token, _is_complete(row, stored))
+
+    async def job_with_model(self, name: str, *, caller: str) -> JobRow:
+        """Return the record of a job that has left a model.
+
+        Args:
+            name: `jobs/{id}`.
+            caller: Who asks; equal texts are one caller.
+
+        Raises:
+            JobNotFound: There is no such job.
+            ArtifactNotFound: It has left no model.
+            ArtifactNotReady: The model is not there yet, or was not asked for.
+            InvalidRequest: The job's name is none.
+            BlobsUnavailable: The blob store does not answer.
+        """
+        row = await self._job(name)
+        stored = await self._threads.run(caller, self._stored, row)
+        if not any(each.path == DESCRIPTION for each in stored.files):
+            raise _missing(row, DESCRIPTION, stored)
+        return row
 
     async def download(
         self, name: str, path: str, *, offset: int, caller: str

@@ -133,6 +133,23 @@ worker_plugins = Table(
     Column("report", LargeBinary, nullable=False),
 )
 
+predictions = Table(
+    "predictions",
+    metadata,
+    # Of a call that waits now; the call removes it.
+    Column("id", String, primary_key=True),
+    # The secret by which a worker takes and finishes it.
+    Column("token", String, nullable=False),
+    # When it was asked for.
+    Column("time", BigInteger, nullable=False),
+    # A TakePredictionResponse.
+    Column("request", LargeBinary, nullable=False),
+    # Who has taken it; empty until then.
+    Column("worker", String, nullable=False),
+    # A FinishPredictionRequest.
+    Column("answer", LargeBinary),
+)
+
 attempts = _table(AttemptRow, "attempts", sqlite_with_rowid=False)
 Index("attempts_by_claim", attempts.c.claim_id)
 

@@ -177,6 +177,21 @@ def write(predictions: Any, path: Path, *, ids: Any = None) -> None:
         part.unlink(missing_ok=True)
 
 
+def text_columns(predictions: Any, ids: Any = None) -> tuple[str, ...]:
+    """Return the names of the columns that hold texts, whatever these look like.
+
+    Args:
+        predictions: A data frame; arrays have no columns.
+        ids: The column that is copied; None without.
+    """
+    if not isinstance(predictions, pd.DataFrame):
+        return ()
+    names = [str(n) for n in predictions if not pd.api.types.is_numeric_dtype(predictions[n])]
+    if ids is not None and not pd.api.types.is_numeric_dtype(ids):
+        names.insert(0, _name(ids))
+    return tuple(names)
+
+
 def _ending(path: Path, what: str) -> str:
     ending = path.suffix.lower()
     if ending not in _FORMATS:

@@ -4,6 +4,7 @@ The client loads it by the entry point `model` of the group `talweg.offers`.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,16 @@ _MOST_SHOWN = 5
 
 class InputError(WorkerError, ValueError):
     """What a model is asked about does not fit it."""
+
+
+@dataclass(frozen=True)
+class WrittenPredictions:
+    """What a file of predictions holds."""
+
+    num_rows: int
+    """How many predictions."""
+    text_columns: tuple[str, ...]
+    """The columns whose values are texts; of arrays none."""
 
 
 class TrainedModel(nn.Module):
@@ -96,6 +107,15 @@ class TrainedModel(nn.Module):
     def predict_file(self, source: Path, target: Path, *, id_column: str = "") -> int:
         """Predict for a file and write the predictions to another; return the number of rows.
 
+        As `write_predictions`.
+        """
+        return self.write_predictions(source, target, id_column=id_column).num_rows
+
+    def write_predictions(
+        self, source: Path, target: Path, *, id_column: str = ""
+    ) -> WrittenPredictions:
+        """Predict for a file, and write the predictions to another.
+
         Args:
             source: A .csv, .tsv, .parquet or .npz file.
             target: A .csv, .tsv, .parquet or .npz file; there whole or not at all.
@@ -112,7 +132,21 @@ class TrainedModel(nn.Module):
         if not isinstance(predicted, pd.DataFrame) and predicted.ndim <= 2:
             predicted = named(predicted, self._names, None)
         prediction_files.write(predicted, target, ids=table.ids)
-        return len(predicted)
+        texts = prediction_files.text_columns(predicted, table.ids)
+        return WrittenPredictions(len(predicted), texts)
+
+    def predict_array(self, source: Path) -> NDArray[Any]:
+        """Predict for a file, and return the model's output as it is.
+
+        Args:
+            source: As of `write_predictions`.
+
+        Raises:
+            InputError: The content does not fit the model.
+            ValueError: The format is unknown, or it cannot be read.
+            OSError: The file cannot be read.
+        """
+        return self._predict(self._inputs(self._read(source).inputs))
 
     def _read(self, path: Path, id_column: str = "") -> prediction_files.InputFile:
         """Read a file as the data were read that the model has learnt from."""

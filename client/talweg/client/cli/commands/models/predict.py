@@ -17,16 +17,21 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "-o", "--output", metavar="OUT", type=_FILE, required=True, help="Where predictions go."
 )
 @click.option("--id", "id_column", metavar="COLUMN", default="", help="A column that is copied.")
+@click.option(
+    "--remote", is_flag=True, help="Compute on a worker: without PyTorch, at most 1 MiB of rows."
+)
 @click.pass_obj
-def predict(session: Session, job: str, file: Path, output: Path, id_column: str) -> None:
+def predict(
+    session: Session, job: str, file: Path, output: Path, id_column: str, remote: bool
+) -> None:
     """Predict with the trained model of a job for the rows of a file.
 
     FILE and OUT are .csv, .tsv, .parquet or .npz; of an npz file the array x is read, or its only
     one. A table needs the columns that the model reads, in any order. OUT gets a row per row:
-    prediction, and the probability of each class. This computes here, with PyTorch.
+    prediction, and the probability of each class. This computes here, with PyTorch, or on a worker
+    with --remote, for a quick look.
     """
     with session.client() as client:
         (ended,) = find_jobs(client, [job])
-        model = ended.model()
-    count = model.predict_file(file, output, id_column=id_column)
+        count = ended.predict_file(file, output, id_column=id_column, remote=remote)
     note(f"{count} predictions in {output}")

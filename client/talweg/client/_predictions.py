@@ -1,0 +1,181 @@
+"""Predictions that a worker computes: tables and arrays are sent as files, and so come back."""
+
+import csv
+import io
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from talweg.client._errors import InvalidRequest, MissingExtra
+from talweg.spec.predictions import ARRAY, ENDINGS, MAX_TABLE_BYTES, format_of
+from talweg.v1.predictions_pb2 import PredictionTable, PredictRequest, PredictResponse
+
+if TYPE_CHECKING:
+    from talweg.client._connection import Connection
+
+# More than a server takes by default.
+_SECONDS = 90.0
+_CSV, _NPZ = PredictionTable.CSV, PredictionTable.NPZ
+
+
+def predict(connection: "Connection", job: str, data: Any) -> Any:
+    """Predict for a table or an array; see `Job.predict`.
+
+    Raises:
+        InvalidRequest: The data are too large, or do not fit the model.
+        MissingExtra: An array needs NumPy.
+        TalwegError: Another error of the server.
+        OSError: A file cannot be read.
+    """
+    if isinstance(data, (str, os.PathLike)):
+        table = _of_file(Path(data))
+        if table.format == _NPZ:
+            return _array(_called(connection, PredictRequest(job=job, table=table), as_array=True))
+        return _columns(_called(connection, PredictRequest(job=job, table=table)))
+    if isinstance(data, Mapping):
+        table = PredictionTable(format=_CSV, content=_csv(data))
+        return _columns(_called(connection, PredictRequest(job=job, table=table)))
+    if hasattr(data, "to_csv") and hasattr(data, "index"):
+        return _frame(connection, job, data)
+    table = PredictionTable(format=_NPZ, content=_npz(data))
+    return _array(_called(connection, PredictRequest(job=job, table=table), as_array=True))
+
+
+def predict_file(
+    connection: "Connection", job: str, source: Path, target: Path, *, id_column: str
+) -> int:
+    """Predict for a file, and write the predictions to another; see `Job.predict_file`.
+
+    Raises:
+        InvalidRequest: A format is unknown, the file is too large, or does not fit the model.
+        TalwegError: Another error of the server.
+        OSError: A file cannot be read or written.
+    """
+    request = PredictRequest(
+        job=job,
+        table=_of_file(source),
+        id_column=id_column,
+        output_format=_format(target, "write"),
+    )
+    response = _called(connection, request)
+    part = target.with_name(f".{target.name}.part")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        part.write_bytes(response.table.content)
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+    return response.num_rows
+
+
+def _called(
+    connection: "Connection", request: PredictRequest, *, as_array: bool = False
+) -> PredictResponse:
+    num_bytes = len(request.table.content)
+    if num_bytes > MAX_TABLE_BYTES:
+        raise InvalidRequest(
+            f"a worker predicts for at most {MAX_TABLE_BYTES:,} bytes of rows at once, but these "
+            f"have {num_bytes:,}: send fewer rows, or compute here without --remote or remote=True"
+        )
+    if as_array:
+        request.as_array, request.output_format = True, _NPZ
+    return connection.call(connection.predictions.Predict, request, at_least=_SECONDS)
+
+
+def _of_file(path: Path) -> PredictionTable:
+    format_ = _format(path, "read")
+    with path.open("rb") as file:
+        # What is too large is not read to its end.
+        content = file.read(MAX_TABLE_BYTES + 1)
+    if len(content) > MAX_TABLE_BYTES:
+        raise InvalidRequest(
+            f"{path} has {path.stat().st_size:,} bytes, and a worker predicts for at most "
+            f"{MAX_TABLE_BYTES:,} at once: send fewer rows, or compute here without --remote or "
+            "remote=True"
+        )
+    return PredictionTable(format=format_, content=content)
+
+
+def _format(path: Path, what: str) -> PredictionTable.Format.ValueType:
+    try:
+        return format_of(path.suffix)
+    except ValueError as error:
+        raise InvalidRequest(
+            f"{path}: predict can {what} {', '.join(ENDINGS.values())}, but got "
+            f"{path.suffix or 'no ending'}"
+        ) from error
+
+
+def _frame(connection: "Connection", job: str, frame: Any) -> Any:
+    """Predict for a data frame of pandas; the result has its index."""
+    import pandas as pd
+
+    if isinstance(frame.columns, pd.RangeIndex):
+        # Columns that pandas has numbered itself have no names.
+        table = PredictionTable(format=_NPZ, content=_npz(frame.to_numpy()))
+    else:
+        table = PredictionTable(format=_CSV, content=frame.to_csv(index=False).encode())
+    response = _called(connection, PredictRequest(job=job, table=table))
+    return pd.DataFrame(_columns(response), index=frame.index)
+
+
+def _columns(response: PredictResponse) -> dict[str, list[Any]]:
+    """Return the columns of a table that came as CSV."""
+    rows = csv.reader(io.StringIO(response.table.content.decode(), newline=""))
+    names = next(rows)
+    texts = set(response.text_columns)
+    read: Sequence[Callable[[str], Any]] = [str if n in texts else _number for n in names]
+    values = [[convert(field) for convert, field in zip(read, row, strict=True)] for row in rows]
+    return {name: [row[index] for row in values] for index, name in enumerate(names)}
+
+
+def _number(field: str) -> int | float:
+    try:
+        return int(field)
+    except ValueError:
+        return float(field) if field else float("nan")
+
+
+def _csv(columns: Mapping[Any, Any]) -> bytes:
+    lists = {str(name): list(values) for name, values in columns.items()}
+    lengths = {name: len(values) for name, values in lists.items()}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise InvalidRequest(f"all columns must have as many values, but {told}")
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(lists)
+    for row in zip(*lists.values(), strict=True):
+        writer.writerow(["" if value is None or value != value else value for value in row])
+    return text.getvalue().encode()
+
+
+def _npz(array: Any) -> bytes:
+    numpy = _numpy()
+    content = io.BytesIO()
+    values = numpy.asarray(array)
+    if values.dtype == object:
+        raise InvalidRequest(
+            "an array must hold numbers, and all rows must have one length: give a data frame or "
+            "a mapping of columns where there are texts"
+        )
+    numpy.savez_compressed(content, x=values)
+    return content.getvalue()
+
+
+def _array(response: PredictResponse) -> Any:
+    with _numpy().load(io.BytesIO(response.table.content), allow_pickle=False) as arrays:
+        return arrays[ARRAY]
+
+
+def _numpy() -> Any:
+    try:
+        import numpy
+    except ModuleNotFoundError as error:
+        raise MissingExtra(
+            "to send an array needs numpy, which is not installed here. Give a mapping of columns "
+            "to lists, or install it with: pip install numpy",
+            reason="MISSING_EXTRA",
+        ) from error
+    return numpy
