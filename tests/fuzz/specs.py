@@ -22,6 +22,8 @@ from talweg.spec.semantics.facts import (
     task_facts,
     tasks_by_name,
 )
+from talweg.spec.semantics.torchmetrics_classes import CLASSES
+from talweg.v1.evaluation_pb2 import CustomMetric
 from talweg.v1.losses_pb2 import FeatureNetwork, Loss
 from talweg.v1.models_pb2 import Sequential
 from talweg.v1.spec_pb2 import JobSpec
@@ -223,6 +225,12 @@ class _Draw:
                 part.job.job, part.job.sha256 = FEATURES, self._sha256
             else:
                 part.trained.model = "x1"
+        elif isinstance(part, CustomMetric):
+            self._scatter(part)
+            part.ClearField(self._rng.choice(["torchmetrics", "formula"]))
+            if part.HasField("torchmetrics"):
+                part.ClearField("params")
+                part.ClearField("goal")
         else:
             self._scatter(part)
 
@@ -280,6 +288,10 @@ class _Draw:
             return rng.choice(FEATURE_LAYERS)
         if descriptor_of(message).name == "DifficultyArray":
             return rng.choice(["y", "count", "depth", "none"])
+        if field.name == "class_name":
+            return rng.choice(list(CLASSES.get(self._kind) or ["AUROC"]))
+        if field.name == "goal":
+            return rng.choice(["minimize", "maximize"])
         texts = ["a", "x1", "name of it", "ünïcode ✓", ""]
         pattern = field.pattern
         return rng.choice([each for each in texts if pattern is None or pattern.fullmatch(each)])

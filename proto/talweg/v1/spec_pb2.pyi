@@ -10,6 +10,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from talweg.v1 import curriculum_pb2 as _curriculum_pb2
 from talweg.v1 import datasets_pb2 as _datasets_pb2
+from talweg.v1 import evaluation_pb2 as _evaluation_pb2
 from talweg.v1 import guard_pb2 as _guard_pb2
 from talweg.v1 import losses_pb2 as _losses_pb2
 from talweg.v1 import models_pb2 as _models_pb2
@@ -99,6 +100,7 @@ class JobSpec(_message.Message):
     WEIGHTS_FIELD_NUMBER: _builtins.int
     FREEZE_FIELD_NUMBER: _builtins.int
     LEARNING_RATES_FIELD_NUMBER: _builtins.int
+    EVALUATION_FIELD_NUMBER: _builtins.int
     display_name: _builtins.str
     """Display name; "LOSS on DATASET, seed SEED" where absent, with the fold of a
     cross-validation.
@@ -185,6 +187,10 @@ class JobSpec(_message.Message):
         the factor 1; none may be matched by two.
         """
 
+    @_builtins.property
+    def evaluation(self) -> _evaluation_pb2.Evaluation:
+        """Metrics of your own choice; those of the task alone where absent."""
+
     def __init__(
         self,
         *,
@@ -209,10 +215,11 @@ class JobSpec(_message.Message):
         weights: _weights_pb2.StartingWeights | None = ...,
         freeze: _abc.Iterable[_builtins.str] | None = ...,
         learning_rates: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        evaluation: _evaluation_pb2.Evaluation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_experiment", b"_experiment", "_priority", b"_priority", "continued_from", b"continued_from", "dataset", b"dataset", "diagnostics", b"diagnostics", "display_name", b"display_name", "experiment", b"experiment", "loss", b"loss", "model", b"model", "optimizer", b"optimizer", "outputs", b"outputs", "preprocessing", b"preprocessing", "priority", b"priority", "replay", b"replay", "resources", b"resources", "schedule", b"schedule", "split", b"split", "task", b"task", "training", b"training", "weights", b"weights"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_experiment", b"_experiment", "_priority", b"_priority", "continued_from", b"continued_from", "dataset", b"dataset", "diagnostics", b"diagnostics", "display_name", b"display_name", "evaluation", b"evaluation", "experiment", b"experiment", "loss", b"loss", "model", b"model", "optimizer", b"optimizer", "outputs", b"outputs", "preprocessing", b"preprocessing", "priority", b"priority", "replay", b"replay", "resources", b"resources", "schedule", b"schedule", "split", b"split", "task", b"task", "training", b"training", "weights", b"weights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_experiment", b"_experiment", "_priority", b"_priority", "continued_from", b"continued_from", "dataset", b"dataset", "diagnostics", b"diagnostics", "display_name", b"display_name", "experiment", b"experiment", "freeze", b"freeze", "learning_rates", b"learning_rates", "loss", b"loss", "model", b"model", "optimizer", b"optimizer", "outputs", b"outputs", "preprocessing", b"preprocessing", "priority", b"priority", "replay", b"replay", "resources", b"resources", "schedule", b"schedule", "split", b"split", "tags", b"tags", "task", b"task", "training", b"training", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_experiment", b"_experiment", "_priority", b"_priority", "continued_from", b"continued_from", "dataset", b"dataset", "diagnostics", b"diagnostics", "display_name", b"display_name", "evaluation", b"evaluation", "experiment", b"experiment", "freeze", b"freeze", "learning_rates", b"learning_rates", "loss", b"loss", "model", b"model", "optimizer", b"optimizer", "outputs", b"outputs", "preprocessing", b"preprocessing", "priority", b"priority", "replay", b"replay", "resources", b"resources", "schedule", b"schedule", "split", b"split", "tags", b"tags", "task", b"task", "training", b"training", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__display_name: _TypeAlias = _typing.Literal["display_name"]  # noqa: Y015
     _WhichOneofArgType__display_name: _TypeAlias = _typing.Literal["_display_name", b"_display_name"]  # noqa: Y015

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 
 from talweg.spec.errors import Violation, one_of, shown
+from talweg.spec.rules.evaluation import evaluation_rules
 from talweg.spec.rules.layers import LONE_ALLOWED, LONE_HINT, layer_rules
 from talweg.spec.semantics.batch_norm import batch_norms
 from talweg.spec.semantics.context import SpecContext
@@ -25,6 +26,7 @@ def training_rules(case: SpecContext) -> Iterator[Violation]:
     yield from _model(case)
     yield from _optimizer(case)
     yield from _schedule(case)
+    yield from evaluation_rules(case)
     yield from _watched_metrics(case)
     yield from _precision(case)
 

@@ -3,6 +3,7 @@
 from collections.abc import Container, Iterator
 from itertools import chain
 
+from talweg.spec.semantics.custom_metrics import custom_metrics
 from talweg.spec.semantics.facts import chosen, task_facts, task_kind
 from talweg.spec.semantics.heads import Head, heads
 from talweg.spec.semantics.outputs import output_of
@@ -17,7 +18,7 @@ REFERENCES = ("trivial", "gradient_boosting", "linear")
 
 
 def metrics_of(spec: JobSpec) -> tuple[MetricFacts, ...]:
-    """Give the metrics that the spec's task reports on validation and test data."""
+    """Give the metrics of validation and test data: the task's, then those of the job's choice."""
     name = chosen(spec.task)
     if not name:
         return ()
@@ -27,7 +28,8 @@ def metrics_of(spec: JobSpec) -> tuple[MetricFacts, ...]:
     if facts.kind == options_pb2.METRIC_LEARNING:
         return tuple(_metrics_of_vectors(spec, facts))
     has_quantiles = bool(output_of(spec.loss).quantiles)
-    return tuple(metric for metric in facts.metrics if has_quantiles or not metric.of_quantiles)
+    own = tuple(metric for metric in facts.metrics if has_quantiles or not metric.of_quantiles)
+    return own + custom_metrics(spec)
 
 
 def _metrics_of_vectors(spec: JobSpec, facts: TaskFacts) -> Iterator[MetricFacts]:

@@ -61,10 +61,10 @@ def baseline_metrics(
     for name, model in _models(asked, is_regression=is_regression, seed=seed, size=x.size):
         if is_regression:
             model.fit(x, y)
-            yield name, task.metrics(Predictions(tested.y_true, model.predict(x_test)))
+            yield name, task.all_metrics(Predictions(tested.y_true, model.predict(x_test)))
             continue
         model.fit(x, y.astype(np.int64))
-        yield name, task.metrics(_classified(model, x_test, tested, bundle.num_targets))
+        yield name, task.all_metrics(_classified(model, x_test, tested, bundle.num_targets))
 
 
 def _models(

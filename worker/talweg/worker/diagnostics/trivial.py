@@ -37,11 +37,11 @@ def trivial_metrics(
     if tested.probabilities is None and tested.y_true.dtype.kind == "f":
         known = y if bundle.target_scaler is None else bundle.target_scaler.unscale(y)
         mean = known.mean(axis=0, dtype=np.float64)
-        return task.metrics(Predictions(tested.y_true, _each(mean, count)))
+        return task.all_metrics(Predictions(tested.y_true, _each(mean, count)))
     if y.ndim == 2:
         shares = y.mean(axis=0, dtype=np.float64)
         usual = (shares >= 0.5).astype(tested.y_true.dtype)
-        return task.metrics(
+        return task.all_metrics(
             Predictions(tested.y_true, _each(usual, count), probabilities=_each(shares, count))
         )
     shares = np.bincount(y.astype(int), minlength=max(bundle.num_targets, 2)) / len(y)
@@ -49,7 +49,7 @@ def trivial_metrics(
     # Two classes without a column each are told by the probability of the second.
     single = tested.probabilities is not None and tested.probabilities.ndim == 1
     probabilities = shares[1] if single else shares
-    return task.metrics(
+    return task.all_metrics(
         Predictions(tested.y_true, _each(usual, count), probabilities=_each(probabilities, count))
     )
 

@@ -15,6 +15,7 @@ from talweg.worker.tasks.common.base import (
     Predictions,
     TaskRunner,
 )
+from talweg.worker.tasks.common.custom_metrics import CustomMetrics
 
 # Inputs go through the network in batches of about 4 MiB, or as large as in training.
 _NUMBERS_IN_A_BATCH = 2**20
@@ -27,6 +28,9 @@ class OneTarget(TaskRunner):
         """Take a filled spec and its data."""
         super().__init__(spec, bundle)
         self._y_dims = bundle.train.y.dim()
+        self._custom = CustomMetrics(
+            spec, bundle.num_targets, target=tuple(bundle.train.y.shape[1:])
+        )
 
     @abstractmethod
     def targets(self, y: Tensor) -> Tensor:
@@ -44,6 +48,10 @@ class OneTarget(TaskRunner):
     @abstractmethod
     def metrics(self, predictions: Predictions) -> dict[str, float]:
         """Return metrics by name, without those that the samples leave undefined."""
+
+    def all_metrics(self, predictions: Predictions) -> dict[str, float]:
+        """Return `metrics`, and those that the job has chosen itself."""
+        return {**self.metrics(predictions), **self._custom.values(predictions)}
 
     def arrays(self, part: DataSplit) -> dict[str, Tensor]:
         """Return x and the target; see `TaskRunner.arrays`."""
@@ -81,7 +89,7 @@ class _Together(MetricAccumulator):
         predictions = self._task.predict(outputs, self._task.y_of(target).cpu())
         # The metrics of numbers that are not finite are none, and numpy would warn of each.
         finite = bool(torch.isfinite(outputs).all())
-        metrics = self._task.metrics(predictions) if finite else {}
+        metrics = self._task.all_metrics(predictions) if finite else {}
         shown = {"y_true": predictions.y_true, "y_pred": predictions.y_pred}
         return EvalResult({"loss": loss, **metrics}, shown, predictions)
 

@@ -1,0 +1,146 @@
+"""Metrics that a job has chosen itself: of torchmetrics, and formulas."""
+
+import json
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from talweg.spec.formulas import parse
+from talweg.spec.plugins import check_parameters
+from talweg.spec.semantics.custom_metrics import custom_metric_name
+from talweg.spec.semantics.facts import task_kind
+from talweg.spec.semantics.torchmetrics_classes import CLASSES, THRESHOLD
+from talweg.v1.evaluation_pb2 import CustomMetric, TorchMetric
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker.errors import UserSpecError
+from talweg.worker.losses.composed.formula import compiled
+from talweg.worker.tasks.common.base import Predictions
+
+Measure = Callable[[Predictions], float]
+"""The metric of all predictions; NaN where they leave it undefined."""
+
+_PREFIXES = {"regression": "", "binary": "Binary", "multiclass": "Multiclass"}
+
+
+class CustomMetrics:
+    """The metrics of a job's choice, each on all samples at once, in the units of the target."""
+
+    def __init__(self, spec: JobSpec, num_classes: int, *, target: tuple[int, ...] = ()) -> None:
+        """Make them, so that one that cannot be made ends the job before it trains.
+
+        Args:
+            spec: Filled and checked.
+            num_classes: Of task multiclass.
+            target: The shape of one target, as the data has it.
+
+        Raises:
+            UserSpecError: torchmetrics refuses the parameters, or a formula reduces along a
+                dimension that is not there.
+        """
+        self._spec = spec
+        self._task = spec.task.WhichOneof("kind") or ""
+        self._num_classes = num_classes
+        self._target = target
+        self._measures: dict[str, Measure] = {
+            custom_metric_name(metric): self._measure(metric, f"evaluation.metrics[{index}]")
+            for index, metric in enumerate(spec.evaluation.metrics)
+        }
+
+    def values(self, predictions: Predictions) -> dict[str, float]:
+        """Return the metrics by name, without those that the samples leave undefined.
+
+        Args:
+            predictions: Of all samples, at least one.
+        """
+        values = {name: measure(predictions) for name, measure in self._measures.items()}
+        return {name: value for name, value in values.items() if math.isfinite(value)}
+
+    def _measure(self, metric: CustomMetric, path: str) -> Measure:
+        if metric.HasField("torchmetrics"):
+            return self._of_class(metric.torchmetrics, f"{path}.torchmetrics")
+        shape = (self._num_classes,) if self._task == "multiclass" else self._target
+        example = torch.ones((2, *shape), dtype=torch.float64)
+        try:
+            formula = compiled(parse(metric.formula, metric.params))
+            formula(example, example)
+        except UserSpecError as exc:
+            raise UserSpecError(f"{path}.formula: {exc}") from exc
+        return lambda predictions: float(formula(*self._numbers(predictions)).double().mean())
+
+    def _numbers(self, predictions: Predictions) -> tuple[Tensor, Tensor]:
+        """Return pred and target of a formula: of one shape, float64."""
+        if self._task == "regression":
+            return _doubles(predictions.y_pred), _doubles(predictions.y_true)
+        pred, target = _doubles(predictions.probabilities), _doubles(predictions.y_true)
+        if self._task == "multiclass":
+            return pred, functional.one_hot(target.long(), pred.shape[1]).double()
+        return pred, target
+
+    def _of_class(self, metric: TorchMetric, path: str) -> Measure:
+        # A second, and only jobs with such metrics need it.
+        import torchmetrics.classification  # noqa: PLC0415 - slow
+        import torchmetrics.regression  # noqa: PLC0415 - slow
+
+        name = f"{_PREFIXES[self._task]}{metric.class_name}"
+        is_regression = self._task == "regression"
+        module = torchmetrics.regression if is_regression else torchmetrics.classification
+        parameters = self._parameters(metric)
+        try:
+            with warnings.catch_warnings():
+                # That it keeps all samples, which are here anyway.
+                warnings.simplefilter("ignore", UserWarning)
+                made = getattr(module, name)(**parameters).set_dtype(torch.float64)
+        except ValueError as exc:
+            raise UserSpecError(
+                f"{path}.parameters: torchmetrics refuses {json.dumps(parameters)} for {name}: "
+                f"{exc}"
+            ) from exc
+        if is_regression:
+            return lambda predictions: _mean_over_targets(made, predictions)
+        return lambda predictions: _value(
+            made, _doubles(predictions.probabilities), _doubles(predictions.y_true).long()
+        )
+
+    def _parameters(self, metric: TorchMetric) -> dict[str, Any]:
+        declaration = CLASSES[task_kind(self._spec)][metric.class_name].declaration
+        # As they were checked: with defaults, and of the types that the class takes.
+        complete, _ = check_parameters(declaration, json.loads(metric.parameters or "{}"), "")
+        if self._task == "binary" and THRESHOLD in complete and complete[THRESHOLD] is None:
+            complete[THRESHOLD] = self._spec.task.binary.threshold
+        if self._task == "multiclass":
+            complete["num_classes"] = self._num_classes
+        return complete
+
+
+def _mean_over_targets(metric: Any, predictions: Predictions) -> float:
+    """Return the metric of the target, or the mean of those of several."""
+    count = len(predictions.y_true)
+    pred = _doubles(predictions.y_pred).reshape(count, -1)
+    target = _doubles(predictions.y_true).reshape(count, -1)
+    each = [_value(metric, pred[:, k], target[:, k]) for k in range(target.shape[1])]
+    return sum(each) / len(each)
+
+
+def _value(metric: Any, pred: Tensor, target: Tensor) -> float:
+    """Return a metric; NaN where torchmetrics gives none, or says that it means nothing."""
+    metric.reset()
+    try:
+        with warnings.catch_warnings():
+            # As of an AUROC where one class is missing, which is then 0.
+            warnings.simplefilter("error", UserWarning)
+            metric.update(pred.contiguous(), target.contiguous())
+            return float(metric.compute())
+    except (UserWarning, ValueError):
+        return math.nan
+    finally:
+        metric.reset()
+
+
+def _doubles(values: Any) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float64))
