@@ -331,6 +331,7 @@ class StoredFacts(_message.Message):
     SMALLEST_CLASS_FIELD_NUMBER: _builtins.int
     NUM_GROUPS_FIELD_NUMBER: _builtins.int
     NUM_CATEGORIES_FIELD_NUMBER: _builtins.int
+    IGNORE_INDEX_FIELD_NUMBER: _builtins.int
     num_samples: _builtins.int
     """Number of samples."""
     num_classes: _builtins.int
@@ -347,6 +348,8 @@ class StoredFacts(_message.Message):
     """Number of groups; 0 without a column of groups."""
     num_categories: _builtins.int
     """Number of columns of categories among the inputs."""
+    ignore_index: _builtins.int
+    """Value of the masks' pixels that have no class; absent where each pixel has one."""
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Shape of one sample's inputs; of a table the number of values that its columns become."""
@@ -368,11 +371,14 @@ class StoredFacts(_message.Message):
         smallest_class: _builtins.int | None = ...,
         num_groups: _builtins.int | None = ...,
         num_categories: _builtins.int | None = ...,
+        ignore_index: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_in_unit_range", b"_in_unit_range", "_negative_targets", b"_negative_targets", "_num_categories", b"_num_categories", "_num_classes", b"_num_classes", "_num_groups", b"_num_groups", "_num_samples", b"_num_samples", "_num_targets", b"_num_targets", "_smallest_class", b"_smallest_class", "in_unit_range", b"in_unit_range", "negative_targets", b"negative_targets", "num_categories", b"num_categories", "num_classes", b"num_classes", "num_groups", b"num_groups", "num_samples", b"num_samples", "num_targets", b"num_targets", "smallest_class", b"smallest_class"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ignore_index", b"_ignore_index", "_in_unit_range", b"_in_unit_range", "_negative_targets", b"_negative_targets", "_num_categories", b"_num_categories", "_num_classes", b"_num_classes", "_num_groups", b"_num_groups", "_num_samples", b"_num_samples", "_num_targets", b"_num_targets", "_smallest_class", b"_smallest_class", "ignore_index", b"ignore_index", "in_unit_range", b"in_unit_range", "negative_targets", b"negative_targets", "num_categories", b"num_categories", "num_classes", b"num_classes", "num_groups", b"num_groups", "num_samples", b"num_samples", "num_targets", b"num_targets", "smallest_class", b"smallest_class"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_in_unit_range", b"_in_unit_range", "_negative_targets", b"_negative_targets", "_num_categories", b"_num_categories", "_num_classes", b"_num_classes", "_num_groups", b"_num_groups", "_num_samples", b"_num_samples", "_num_targets", b"_num_targets", "_smallest_class", b"_smallest_class", "arrays", b"arrays", "in_unit_range", b"in_unit_range", "negative_targets", b"negative_targets", "num_categories", b"num_categories", "num_classes", b"num_classes", "num_groups", b"num_groups", "num_samples", b"num_samples", "num_targets", b"num_targets", "shape", b"shape", "smallest_class", b"smallest_class"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ignore_index", b"_ignore_index", "_in_unit_range", b"_in_unit_range", "_negative_targets", b"_negative_targets", "_num_categories", b"_num_categories", "_num_classes", b"_num_classes", "_num_groups", b"_num_groups", "_num_samples", b"_num_samples", "_num_targets", b"_num_targets", "_smallest_class", b"_smallest_class", "arrays", b"arrays", "ignore_index", b"ignore_index", "in_unit_range", b"in_unit_range", "negative_targets", b"negative_targets", "num_categories", b"num_categories", "num_classes", b"num_classes", "num_groups", b"num_groups", "num_samples", b"num_samples", "num_targets", b"num_targets", "shape", b"shape", "smallest_class", b"smallest_class"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__ignore_index: _TypeAlias = _typing.Literal["ignore_index"]  # noqa: Y015
+    _WhichOneofArgType__ignore_index: _TypeAlias = _typing.Literal["_ignore_index", b"_ignore_index"]  # noqa: Y015
     _WhichOneofReturnType__in_unit_range: _TypeAlias = _typing.Literal["in_unit_range"]  # noqa: Y015
     _WhichOneofArgType__in_unit_range: _TypeAlias = _typing.Literal["_in_unit_range", b"_in_unit_range"]  # noqa: Y015
     _WhichOneofReturnType__negative_targets: _TypeAlias = _typing.Literal["negative_targets"]  # noqa: Y015
@@ -389,6 +395,8 @@ class StoredFacts(_message.Message):
     _WhichOneofArgType__num_targets: _TypeAlias = _typing.Literal["_num_targets", b"_num_targets"]  # noqa: Y015
     _WhichOneofReturnType__smallest_class: _TypeAlias = _typing.Literal["smallest_class"]  # noqa: Y015
     _WhichOneofArgType__smallest_class: _TypeAlias = _typing.Literal["_smallest_class", b"_smallest_class"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ignore_index) -> _WhichOneofReturnType__ignore_index | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__in_unit_range) -> _WhichOneofReturnType__in_unit_range | None: ...
     @_typing.overload
@@ -682,7 +690,10 @@ class ReadOptions(_message.Message):
         """Arrays of NumPy, one or several."""
         safetensors: ReadOptions._Format.ValueType  # 5
         images: ReadOptions._Format.ValueType  # 6
-        """A folder of images, one sub-folder per class, or with a labels.csv of the columns file and label."""
+        """A folder of images: with one sub-folder per class, or a labels.csv of the columns file and label; with
+        masks in a folder masks/ beside images/; or with boxes, by annotations.json of COCO or by labels/ of
+        YOLO.
+        """
         weights: ReadOptions._Format.ValueType  # 7
         """Weights of a model as a safetensors file, for `weights: {stored: NAME}`: tensors of any shapes.
         Detected where a tensor's name ends in .weight.
@@ -699,7 +710,10 @@ class ReadOptions(_message.Message):
     """Arrays of NumPy, one or several."""
     safetensors: ReadOptions.Format.ValueType  # 5
     images: ReadOptions.Format.ValueType  # 6
-    """A folder of images, one sub-folder per class, or with a labels.csv of the columns file and label."""
+    """A folder of images: with one sub-folder per class, or a labels.csv of the columns file and label; with
+    masks in a folder masks/ beside images/; or with boxes, by annotations.json of COCO or by labels/ of
+    YOLO.
+    """
     weights: ReadOptions.Format.ValueType  # 7
     """Weights of a model as a safetensors file, for `weights: {stored: NAME}`: tensors of any shapes.
     Detected where a tensor's name ends in .weight.
@@ -714,6 +728,7 @@ class ReadOptions(_message.Message):
     SIZE_FIELD_NUMBER: _builtins.int
     CHANNELS_FIELD_NUMBER: _builtins.int
     QUOTE_FIELD_NUMBER: _builtins.int
+    IGNORE_INDEX_FIELD_NUMBER: _builtins.int
     format: Global___ReadOptions.Format.ValueType
     delimiter: _builtins.str
     """Of CSV: the character between fields, such as "," or "	"."""
@@ -723,6 +738,8 @@ class ReadOptions(_message.Message):
     """Of images: bring all to grey (1 channel) or colour (3 channels); as they are where absent."""
     quote: _builtins.str
     """Of CSV: the quotation mark around values, " or '."""
+    ignore_index: _builtins.int
+    """Of masks: the value of pixels that have no class, which losses and metrics leave out. 255 if absent."""
     @_builtins.property
     def missing(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Of CSV: texts that mean a missing value, besides the empty one."""
@@ -751,10 +768,11 @@ class ReadOptions(_message.Message):
         size: _abc.Iterable[_builtins.int] | None = ...,
         channels: _builtins.int | None = ...,
         quote: _builtins.str | None = ...,
+        ignore_index: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_channels", b"_channels", "_delimiter", b"_delimiter", "_encoding", b"_encoding", "_format", b"_format", "_quote", b"_quote", "channels", b"channels", "delimiter", b"delimiter", "encoding", b"encoding", "format", b"format", "quote", b"quote"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_channels", b"_channels", "_delimiter", b"_delimiter", "_encoding", b"_encoding", "_format", b"_format", "_ignore_index", b"_ignore_index", "_quote", b"_quote", "channels", b"channels", "delimiter", b"delimiter", "encoding", b"encoding", "format", b"format", "ignore_index", b"ignore_index", "quote", b"quote"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_channels", b"_channels", "_delimiter", b"_delimiter", "_encoding", b"_encoding", "_format", b"_format", "_quote", b"_quote", "categories", b"categories", "channels", b"channels", "delimiter", b"delimiter", "encoding", b"encoding", "format", b"format", "missing", b"missing", "quote", b"quote", "size", b"size", "texts", b"texts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_channels", b"_channels", "_delimiter", b"_delimiter", "_encoding", b"_encoding", "_format", b"_format", "_ignore_index", b"_ignore_index", "_quote", b"_quote", "categories", b"categories", "channels", b"channels", "delimiter", b"delimiter", "encoding", b"encoding", "format", b"format", "ignore_index", b"ignore_index", "missing", b"missing", "quote", b"quote", "size", b"size", "texts", b"texts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__channels: _TypeAlias = _typing.Literal["channels"]  # noqa: Y015
     _WhichOneofArgType__channels: _TypeAlias = _typing.Literal["_channels", b"_channels"]  # noqa: Y015
@@ -764,6 +782,8 @@ class ReadOptions(_message.Message):
     _WhichOneofArgType__encoding: _TypeAlias = _typing.Literal["_encoding", b"_encoding"]  # noqa: Y015
     _WhichOneofReturnType__format: _TypeAlias = _typing.Literal["format"]  # noqa: Y015
     _WhichOneofArgType__format: _TypeAlias = _typing.Literal["_format", b"_format"]  # noqa: Y015
+    _WhichOneofReturnType__ignore_index: _TypeAlias = _typing.Literal["ignore_index"]  # noqa: Y015
+    _WhichOneofArgType__ignore_index: _TypeAlias = _typing.Literal["_ignore_index", b"_ignore_index"]  # noqa: Y015
     _WhichOneofReturnType__quote: _TypeAlias = _typing.Literal["quote"]  # noqa: Y015
     _WhichOneofArgType__quote: _TypeAlias = _typing.Literal["_quote", b"_quote"]  # noqa: Y015
     @_typing.overload
@@ -774,6 +794,8 @@ class ReadOptions(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__encoding) -> _WhichOneofReturnType__encoding | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__format) -> _WhichOneofReturnType__format | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ignore_index) -> _WhichOneofReturnType__ignore_index | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__quote) -> _WhichOneofReturnType__quote | None: ...
 

@@ -27,9 +27,9 @@ if _version_not_supported:
 
 
 class StoredDatasetServiceStub:
-    """The service for data of your own. A data set is a table, named arrays, or images with labels. It
-    is stored under a name and a digest of its content, `datasets/{name}@{digest}`, and never
-    changes: the same name with other content is a new version.
+    """The service for data of your own. A data set is a table, named arrays, or images with labels, masks
+    or boxes. It is stored under a name and a digest of its content, `datasets/{name}@{digest}`, and
+    never changes: the same name with other content is a new version.
     """
 
     def __init__(self, channel):
@@ -66,9 +66,9 @@ class StoredDatasetServiceStub:
 
 
 class StoredDatasetServiceServicer:
-    """The service for data of your own. A data set is a table, named arrays, or images with labels. It
-    is stored under a name and a digest of its content, `datasets/{name}@{digest}`, and never
-    changes: the same name with other content is a new version.
+    """The service for data of your own. A data set is a table, named arrays, or images with labels, masks
+    or boxes. It is stored under a name and a digest of its content, `datasets/{name}@{digest}`, and
+    never changes: the same name with other content is a new version.
     """
 
     def UploadStoredDataset(self, request_iterator, context):
@@ -148,9 +148,9 @@ def add_StoredDatasetServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class StoredDatasetService:
-    """The service for data of your own. A data set is a table, named arrays, or images with labels. It
-    is stored under a name and a digest of its content, `datasets/{name}@{digest}`, and never
-    changes: the same name with other content is a new version.
+    """The service for data of your own. A data set is a table, named arrays, or images with labels, masks
+    or boxes. It is stored under a name and a digest of its content, `datasets/{name}@{digest}`, and
+    never changes: the same name with other content is a new version.
     """
 
     @staticmethod

@@ -28,9 +28,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class StoredDatasetServiceStub:
-    """The service for data of your own. A data set is a table, named arrays, or images with labels. It
-    is stored under a name and a digest of its content, `datasets/{name}@{digest}`, and never
-    changes: the same name with other content is a new version.
+    """The service for data of your own. A data set is a table, named arrays, or images with labels, masks
+    or boxes. It is stored under a name and a digest of its content, `datasets/{name}@{digest}`, and
+    never changes: the same name with other content is a new version.
     """
 
     @_typing.overload
@@ -57,9 +57,9 @@ class StoredDatasetServiceStub:
 
 @_typing.type_check_only
 class StoredDatasetServiceAsyncStub(StoredDatasetServiceStub):
-    """The service for data of your own. A data set is a table, named arrays, or images with labels. It
-    is stored under a name and a digest of its content, `datasets/{name}@{digest}`, and never
-    changes: the same name with other content is a new version.
+    """The service for data of your own. A data set is a table, named arrays, or images with labels, masks
+    or boxes. It is stored under a name and a digest of its content, `datasets/{name}@{digest}`, and
+    never changes: the same name with other content is a new version.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -82,9 +82,9 @@ class StoredDatasetServiceAsyncStub(StoredDatasetServiceStub):
     """
 
 class StoredDatasetServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The service for data of your own. A data set is a table, named arrays, or images with labels. It
-    is stored under a name and a digest of its content, `datasets/{name}@{digest}`, and never
-    changes: the same name with other content is a new version.
+    """The service for data of your own. A data set is a table, named arrays, or images with labels, masks
+    or boxes. It is stored under a name and a digest of its content, `datasets/{name}@{digest}`, and
+    never changes: the same name with other content is a new version.
     """
 
     @_abc_1.abstractmethod

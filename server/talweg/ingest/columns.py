@@ -14,6 +14,7 @@ NUM_BINS = 20
 MOST_VALUES = 1000
 _MOST_ROWS = 10
 _LARGE = 2.0**500
+_AT_ONCE = 1 << 24
 _DTYPES = {
     DataColumn.NUMBER: "float64",
     DataColumn.INTEGER: "int64",
@@ -78,7 +79,11 @@ def _array(column: Column) -> DataColumn:
             about.non_finite_rows.extend(int(row) for row in rows[:_MOST_ROWS])
             array = array[is_finite]
     if column.type == DataColumn.CATEGORY:
-        counts = np.bincount(array, minlength=len(column.categories))
+        counts = _counts(array, len(column.categories))
+        if column.padding is not None:
+            counts[column.padding] = 0
+        if column.ignored is not None:
+            about.ignore_index = column.ignored
         about.num_distinct = len(column.categories)
         about.values.extend(
             ValueCount(value=value, count=int(count))
@@ -90,6 +95,14 @@ def _array(column: Column) -> DataColumn:
         about.num_distinct = len(np.unique(array))
         _count_values(about, array)
     return about
+
+
+def _counts(codes: np.ndarray[Any, Any], number: int) -> np.ndarray[Any, Any]:
+    """Count codes below a number, without a copy of all of them in 64 bits."""
+    counts = np.zeros(number, np.int64)
+    for start in range(0, codes.size, _AT_ONCE):
+        counts += np.bincount(codes[start : start + _AT_ONCE], minlength=number)[:number]
+    return counts
 
 
 def _measure(about: DataColumn, numbers: np.ndarray[Any, Any]) -> None:
@@ -114,8 +127,8 @@ def _measure(about: DataColumn, numbers: np.ndarray[Any, Any]) -> None:
 def _measure_bytes(about: DataColumn, numbers: np.ndarray[Any, Any]) -> None:
     """Do the same by counts, as images have very many bytes of few values."""
     counts = np.zeros(256, np.int64)
-    for start in range(0, numbers.size, 1 << 24):
-        counts += np.bincount(numbers[start : start + (1 << 24)], minlength=256)
+    for start in range(0, numbers.size, _AT_ONCE):
+        counts += np.bincount(numbers[start : start + _AT_ONCE], minlength=256)
     values = np.arange(256.0)
     total = counts.sum()
     mean = float((values * counts).sum() / total)

@@ -68,6 +68,10 @@ class Column:
     """A chunked array of Arrow in the canonical type, or an array of NumPy."""
     categories: Sequence[str] = ()
     """Of an array of categories: what its codes mean."""
+    ignored: int | None = None
+    """Of masks: the code of pixels that have no class."""
+    padding: int | None = None
+    """Of an array of categories: the code that stands where a sample has no further value."""
 
 
 @dataclass

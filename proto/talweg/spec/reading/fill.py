@@ -74,13 +74,15 @@ def _with_fold(spec: JobSpec) -> JobSpec:
 
 
 def _with_modes(spec: JobSpec) -> JobSpec:
-    """Give a copy in which losses of regions, where they say nothing, take the task's masks."""
+    """Give a copy in which losses, where they say nothing, take the task's masks."""
     changed = _copy(spec)
     if task_kind(spec) == options_pb2.SEGMENTATION:
         _set_modes(changed.loss, changed.task.segmentation)
+        _set_ignored(changed.loss, changed)
     for head in heads(changed):
         if head.loss is not None and isinstance(head.message, Segmentation):
             _set_modes(head.loss, head.message)
+            _set_ignored(head.loss, changed)
     return changed
 
 
@@ -88,6 +90,18 @@ def _set_modes(loss: Loss, masks: Segmentation) -> None:
     for *_, leaf in leaves(loss):
         if "mode" in fields(leaf.DESCRIPTOR) and not leaf.HasField("mode"):
             leaf.mode = mode_of(masks.target)  # type: ignore[attr-defined]
+
+
+def _set_ignored(loss: Loss, spec: JobSpec) -> None:
+    """Have losses leave out the pixels that have no class in the masks, where they can."""
+    if spec.dataset.WhichOneof("kind") != "stored":
+        return
+    facts = spec.dataset.stored.facts
+    if not facts.HasField("ignore_index"):
+        return
+    for *_, leaf in leaves(loss):
+        if "ignore_index" in fields(leaf.DESCRIPTOR) and not leaf.HasField("ignore_index"):
+            leaf.ignore_index = facts.ignore_index  # type: ignore[attr-defined]
 
 
 def _with_likelihood(spec: JobSpec) -> JobSpec:

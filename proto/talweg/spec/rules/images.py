@@ -2,13 +2,17 @@
 
 from collections.abc import Iterator
 
+from google.protobuf.message import Message
+
 from talweg.spec.errors import Violation, number_text, one_of
 from talweg.spec.fields import fields
 from talweg.spec.rules.loss import facts_of, losses_of
 from talweg.spec.semantics.context import Leaf, SpecContext
+from talweg.spec.semantics.facts import chosen, leaves
+from talweg.spec.semantics.heads import heads
 from talweg.spec.semantics.outputs import kinds_of
 from talweg.v1 import options_pb2
-from talweg.v1.losses_pb2 import MaskMode, Ssim
+from talweg.v1.losses_pb2 import Loss, MaskMode, Ssim
 from talweg.v1.models_pb2 import Resnet
 from talweg.v1.options_pb2 import OutputFacts
 from talweg.v1.tasks_pb2 import Segmentation
@@ -31,6 +35,11 @@ def image_rules(case: SpecContext) -> Iterator[Violation]:
     if case.task == options_pb2.SEGMENTATION:
         for leaf in case.fitting:
             yield from _takes_target(case, leaf)
+            yield from _ignores(case, leaf.path, leaf.name, leaf.message)
+    for head in heads(case.spec):
+        if isinstance(head.message, Segmentation) and head.loss is not None:
+            for path, name, message in leaves(head.loss, head.path):
+                yield from _ignores(case, path, name, message)
     if case.task == options_pb2.IMAGE_TRANSLATION:
         yield from _takes_images(case)
 
@@ -102,6 +111,34 @@ def _groups(case: SpecContext) -> Iterator[Violation]:
                 str(resnet.groups),
                 f"a divisor of width ({resnet.width})",
             )
+
+
+def _ignores(case: SpecContext, path: str, name: str, loss: Message) -> Iterator[Violation]:
+    """Check that a loss leaves out the pixels that have no class in stored masks."""
+    if chosen(case.spec.dataset) != "stored":
+        return
+    facts = case.spec.dataset.stored.facts
+    if not facts.HasField("ignore_index"):
+        return
+    wanted = facts.ignore_index
+    found = f"masks in which pixels of the value {wanted} have no class"
+    if "ignore_index" not in fields(loss.DESCRIPTOR):
+        known = (one for one in losses_of(options_pb2.SEGMENTATION) if _has_ignored(one))
+        yield Violation(
+            path,
+            f"{name} on {found}",
+            f"a loss with ignore_index: {one_of(known)}",
+            "or give these pixels a class in the masks",
+        )
+    elif loss.ignore_index != wanted:  # type: ignore[attr-defined]
+        value = loss.ignore_index  # type: ignore[attr-defined]
+        yield Violation(
+            f"{path}.{name}.ignore_index", f"{value} on {found}", str(wanted), "leave it out"
+        )
+
+
+def _has_ignored(loss: str) -> bool:
+    return "ignore_index" in fields(fields(Loss.DESCRIPTOR)[loss].descriptor.message_type)
 
 
 def _takes_target(case: SpecContext, leaf: Leaf) -> Iterator[Violation]:

@@ -72,6 +72,8 @@ def _mask(facts: StoredFacts, roles: Roles, column: DataColumn, at: str) -> Iter
     if tuple(column.shape) != size:
         yield Violation(at, f"masks of shape {tuple(column.shape)}", f"{size}, as the images")
     yield from _class_indices(facts, column, at, "class indices from 0, the background")
+    if column.HasField("ignore_index"):
+        facts.ignore_index = column.ignore_index
 
 
 def _box_classes(
@@ -87,7 +89,10 @@ def _box_classes(
 def _class_indices(
     facts: StoredFacts, column: DataColumn, at: str, allowed: str
 ) -> Iterator[Violation]:
-    if column.type not in (DataColumn.INTEGER, DataColumn.BOOLEAN) or column.min < 0:
+    if column.type == DataColumn.CATEGORY:
+        # Codes of names; the first is that of the background.
+        facts.num_classes = max(facts.num_classes, len(column.values), 2)
+    elif column.type not in (DataColumn.INTEGER, DataColumn.BOOLEAN) or column.min < 0:
         yield Violation(at, type_text(column), allowed)
     elif column.max >= MOST_CLASSES:
         yield Violation(

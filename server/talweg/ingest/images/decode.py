@@ -33,13 +33,18 @@ class Shape:
 
 
 def decode(
-    archive: Archive, images: Sequence[Entry], options: ReadOptions, room: int
+    archive: Archive,
+    images: Sequence[Entry],
+    shapes: Sequence[Shape],
+    options: ReadOptions,
+    room: int,
 ) -> tuple[np.ndarray[Any, Any], list[str]]:
     """Decode all images into one array, (N, C, H, W) of bytes.
 
     Args:
         archive: Where they are.
         images: Which.
+        shapes: What their headers say; see `shapes_of`.
         options: Size and channels; what was chosen is written into it.
         room: How many bytes they may take.
 
@@ -49,9 +54,6 @@ def decode(
     Raises:
         Refused: Some do not decode, or their sizes differ and no size was said; names the files.
     """
-    Image.MAX_IMAGE_PIXELS = _MOST_PIXELS
-    warnings.simplefilter("error", Image.DecompressionBombWarning)
-    shapes = _shapes(archive, images)
     notes = []
     channels = options.channels
     if channels not in (0, *_MODES):
@@ -80,8 +82,8 @@ def decode(
     for index, entry in enumerate(images):
         try:
             pixels[index] = _pixels(archive.read(entry), _MODES[channels], height, width)
-        except _ERRORS as exc:
-            problems.append(_undecoded(entry, exc))
+        except DECODING_ERRORS as exc:
+            problems.append(undecoded(entry, exc))
             if len(problems) == MOST_PROBLEMS:
                 break
     if problems:
@@ -91,36 +93,61 @@ def decode(
     return pixels, notes
 
 
-# What Pillow raises for files that are damaged or made to break it.
-_ERRORS = (
+DECODING_ERRORS = (
     OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError,
     ZeroDivisionError, Image.DecompressionBombError, Image.DecompressionBombWarning,
 )  # fmt: skip
+"""What Pillow raises for files that are damaged or made to break it."""
 
 
-def _shapes(archive: Archive, images: Sequence[Entry]) -> list[Shape]:
-    shapes = []
-    problems = []
+def shapes_of(
+    archive: Archive, images: Sequence[Entry]
+) -> tuple[list[Shape | None], list[Problem]]:
+    """Return what the headers of images say, and what is wrong with those that have none.
+
+    Args:
+        archive: Where they are.
+        images: Which.
+
+    Returns:
+        Of each image its shape, None where it cannot be read; and the problems. What is beyond the
+        most that are told is not looked at.
+    """
+    limit_pixels()
+    shapes: list[Shape | None] = []
+    problems: list[Problem] = []
     for entry in images:
-        try:
-            with Image.open(io.BytesIO(archive.read(entry)), formats=FORMATS) as image:
-                width, height = image.size
-                if image.getexif().get(_ORIENTATION) in _ON_ITS_SIDE:
-                    width, height = height, width
-                channels = _CHANNELS.get(image.mode, 3)
-                if image.mode == "P" and "transparency" in image.info:
-                    channels = 4
-                shapes.append(Shape(height, width, channels))
-        except _ERRORS as exc:
-            problems.append(_undecoded(entry, exc))
-            if len(problems) == MOST_PROBLEMS:
-                break
-    if problems:
-        raise Refused(*problems)
-    return shapes
+        shape = None
+        if len(problems) < MOST_PROBLEMS:
+            try:
+                shape = _shape(archive.read(entry))
+            except DECODING_ERRORS as exc:
+                problems.append(undecoded(entry, exc))
+        shapes.append(shape)
+    return shapes, problems
 
 
-def _undecoded(entry: Entry, error: BaseException) -> Problem:
+def limit_pixels() -> None:
+    """Have Pillow refuse images of too many pixels before it decodes them."""
+    Image.MAX_IMAGE_PIXELS = _MOST_PIXELS
+    warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+
+def _shape(content: bytes) -> Shape:
+    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        width, height = image.size
+        if image.getexif().get(_ORIENTATION) in _ON_ITS_SIDE:
+            width, height = height, width
+        channels = _CHANNELS.get(image.mode, 3)
+        if image.mode == "P" and "transparency" in image.info:
+            channels = 4
+        return Shape(height, width, channels)
+
+
+def undecoded(
+    entry: Entry, error: BaseException, allowed: str = "PNG, JPEG, WebP, BMP or GIF"
+) -> Problem:
+    """Say that an image does not decode, and why."""
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         found = f"more than {_MOST_PIXELS:,} pixels"
         return Problem(quoted(entry.name), found, f"images of at most {_MOST_PIXELS:,} pixels")
@@ -129,7 +156,7 @@ def _undecoded(entry: Entry, error: BaseException) -> Problem:
     return Problem(
         quoted(entry.name),
         f"an image that does not decode ({reason})",
-        "PNG, JPEG, WebP, BMP or GIF",
+        allowed,
         "remove the file, or save it again",
     )
 

@@ -1,18 +1,26 @@
-"""Folders of images."""
+"""Folders of images: with labels, with masks, or with boxes."""
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
 
-from talweg.ingest.images.archive import open_archive
-from talweg.ingest.images.decode import decode
+from talweg.ingest.images.archive import Archive, Entry, open_archive
+from talweg.ingest.images.coco import ANNOTATIONS, has_coco, read_coco
+from talweg.ingest.images.decode import decode, shapes_of
 from talweg.ingest.images.labels import LABELS, column_of_labels, labels_of
+from talweg.ingest.images.layout import CLASSES, IMAGE_ENDINGS, file_name, is_image, lies_in
+from talweg.ingest.images.masks import has_masks, read_with_masks
+from talweg.ingest.images.reading import Reading, image_column
+from talweg.ingest.images.yolo import LABELS as BOXES
+from talweg.ingest.images.yolo import has_yolo, read_yolo
 from talweg.ingest.problems import Problem, Refused, names_text, quoted
 from talweg.ingest.request import Column, Content, Request
 from talweg.v1.datasets_pb2 import ReadOptions
 from talweg.v1.stored_datasets_pb2 import DataColumn
 
-_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
-_BESIDE = (".txt", ".md", ".json", ".html", ".url")
+_BESIDE = (".txt", ".md", ".json", ".html", ".url", ".yaml", ".yml")
+_Reader = Callable[[Archive, ReadOptions, int], Reading]
 
 
 def read_images(request: Request) -> Content:
@@ -25,33 +33,80 @@ def read_images(request: Request) -> Content:
     options.CopyFrom(request.options)
     options.format = ReadOptions.images
     with open_archive(request) as archive:
-        images = [entry for entry in archive.entries if entry.ending in _ENDINGS]
-        others = [
-            entry.name
-            for entry in archive.entries
-            if entry.ending not in (*_ENDINGS, *_BESIDE) and entry.name.lower() != LABELS
+        _check_endings(archive.entries)
+        if not any(map(is_image, archive.entries)):
+            endings = ", ".join(IMAGE_ENDINGS)
+            raise Refused(Problem(request.file_name, "no image", f"files that end in {endings}"))
+        reader, used = _reader_of(archive.entries, request.file_name)
+        reading = reader(archive, options, request.room)
+        ignored = [
+            entry.name for entry in archive.entries if entry.ending in _BESIDE and not used(entry)
         ]
-        if others:
-            raise Refused(
-                Problem(
-                    names_text(others),
-                    f"{len(others):,} files that are no images",
-                    f"{', '.join(_ENDINGS)}, and {LABELS}",
-                    "remove them from the folder",
-                )
-            )
-        if not images:
-            raise Refused(
-                Problem(request.file_name, "no image", f"files that end in {', '.join(_ENDINGS)}")
-            )
-        labels = labels_of(archive, images)
-        columns = [_label(name, list(texts), options) for name, texts in labels.items()]
-        pixels, notes = decode(archive, images, options, request.room)
-    ignored = [entry.name for entry in archive.entries if entry.ending in _BESIDE]
+    notes = reading.notes
     if ignored:
         notes.append(f"left out: {names_text(ignored)}")
-    image = Column("image", DataColumn.INTEGER, pixels)
-    return Content([image, *columns], len(images), options, is_table=False, notes=notes)
+    return Content(reading.columns, reading.num_images, options, is_table=False, notes=notes)
+
+
+def _check_endings(entries: Sequence[Entry]) -> None:
+    others = [
+        entry.name
+        for entry in entries
+        if entry.ending not in (*IMAGE_ENDINGS, *_BESIDE) and entry.name.lower() != LABELS
+    ]
+    if others:
+        raise Refused(
+            Problem(
+                names_text(others),
+                f"{len(others):,} files that are no images",
+                f"{', '.join(IMAGE_ENDINGS)}, and {LABELS}",
+                "remove them from the folder",
+            )
+        )
+
+
+def _reader_of(entries: Sequence[Entry], folder: str) -> tuple[_Reader, Callable[[Entry], bool]]:
+    """Choose what reads a folder, and what tells which files beside the images it looks at.
+
+    Raises:
+        Refused: The folder has both masks and boxes, or boxes in two forms.
+    """
+    kinds: dict[str, tuple[_Reader, Callable[[Entry], bool]]] = {}
+    if has_masks(entries):
+        kinds["masks (masks/)"] = read_with_masks, lambda entry: file_name(entry) == CLASSES
+    if has_coco(entries):
+        kinds[f"boxes of COCO ({ANNOTATIONS[0]})"] = (
+            read_coco,
+            lambda entry: file_name(entry) in ANNOTATIONS,
+        )
+    if has_yolo(entries):
+        kinds[f"boxes of YOLO ({BOXES}/)"] = (
+            read_yolo,
+            lambda entry: file_name(entry) == CLASSES or lies_in(entry, BOXES),
+        )
+    if len(kinds) > 1:
+        raise Refused(
+            Problem(
+                folder,
+                " and ".join(kinds),
+                "one of them",
+                "leave one out; what has masks and boxes at once can be sent as arrays (.npz)",
+            )
+        )
+    return next(iter(kinds.values()), (_read_with_labels, lambda entry: False))
+
+
+def _read_with_labels(archive: Archive, options: ReadOptions, room: int) -> Reading:
+    """Read images in sub-folders of classes, or with a labels.csv."""
+    images = [entry for entry in archive.entries if is_image(entry)]
+    labels = labels_of(archive, images)
+    columns = [_label(name, list(texts), options) for name, texts in labels.items()]
+    shapes, problems = shapes_of(archive, images)
+    if problems:
+        raise Refused(*problems)
+    known = [shape for shape in shapes if shape is not None]
+    pixels, notes = decode(archive, images, known, options, room)
+    return Reading([image_column(pixels), *columns], len(images), notes)
 
 
 def _label(name: str, texts: list[str], options: ReadOptions) -> Column:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from talweg.ingest.images.archive import Archive, Entry
+from talweg.ingest.images.layout import parts_of
 from talweg.ingest.problems import Problem, Refused, names_text, quoted
 from talweg.ingest.tables.delimiter import delimiter_of
 from talweg.ingest.tables.text_types import TextOptions, column_of_text
@@ -14,12 +15,6 @@ from talweg.v1.datasets_pb2 import ReadOptions
 from talweg.v1.stored_datasets_pb2 import DataColumn
 
 LABELS = "labels.csv"
-_PARTS = {
-    "train": "train", "training": "train",
-    "val": "validation", "valid": "validation", "validation": "validation",
-    "test": "test", "testing": "test",
-}  # fmt: skip
-
 Labels = Mapping[str, Sequence[str]]
 
 
@@ -53,12 +48,9 @@ def labels_of(archive: Archive, images: Sequence[Entry]) -> Labels:
                 f"or write {LABELS} with the columns file and label",
             )
         )
-    tops = {folder[0].lower() for folder in folders}
-    if len(tops) > 1 and tops <= _PARTS.keys() and all(len(folder) > 1 for folder in folders):
-        return {
-            "label": [folder[1] for folder in folders],
-            "split": [_PARTS[folder[0].lower()] for folder in folders],
-        }
+    parts = parts_of(folders)
+    if parts and all(len(folder) > 1 for folder in folders):
+        return {"label": [folder[1] for folder in folders], "split": parts}
     return {"label": [folder[0] for folder in folders]}
 
 

@@ -13,6 +13,7 @@ from google.protobuf.json_format import MessageToJson
 from numpy.typing import NDArray
 
 from talweg.spec import arrays_of, fill, from_dict, task_kind
+from talweg.spec.semantics.pairs_triplets import fill_examples
 from talweg.spec.stored import facts_of
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.stored_datasets_pb2 import DataColumn, StoredDataset, ValueCount
@@ -96,13 +97,15 @@ def job_on(info: StoredDataset, task: Any, roles: Mapping[str, Any], **fields: A
     source = spec.dataset.stored
     source.digest = info.digest
     # What metric learning reads depends on the arrays.
+    probe = JobSpec()
+    probe.CopyFrom(spec)
     facts, _ = facts_of(info, source, task_kind(spec), ())
-    source.facts.CopyFrom(facts)
-    spec = fill(spec)
-    facts, violations = facts_of(info, spec.dataset.stored, task_kind(spec), arrays_of(spec))
+    probe.dataset.stored.facts.CopyFrom(facts)
+    fill_examples(probe)
+    facts, violations = facts_of(info, source, task_kind(spec), arrays_of(probe))
     assert not violations, violations
-    spec.dataset.stored.facts.CopyFrom(facts)
-    return spec
+    source.facts.CopyFrom(facts)
+    return fill(spec)
 
 
 def _describe(name: str, values: Sequence[Any], texts: Sequence[str]) -> DataColumn:

@@ -130,6 +130,14 @@ def class_names(roles: Roles, task: TaskKind.ValueType) -> tuple[str, ...]:
     return tuple(each.value for each in roles.targets[0].values)
 
 
-def classes_of_pixels(count: int) -> tuple[str, ...]:
-    """Return names for classes of masks and boxes, which have only numbers."""
-    return (_BACKGROUND, *(f"class {index}" for index in range(1, count)))
+def classes_of_pixels(count: int, columns: Sequence[DataColumn]) -> tuple[str, ...]:
+    """Return names for classes of masks and boxes, which may have only numbers.
+
+    Args:
+        count: Classes, the background among them.
+        columns: The masks, or the classes of boxes; of several the first with names counts.
+    """
+    numbered = (_BACKGROUND, *(f"class {index}" for index in range(1, count)))
+    named = next((tuple(each.value for each in column.values) for column in columns
+                  if column.type == DataColumn.CATEGORY), ())  # fmt: skip
+    return (*named[:count], *numbered[len(named) :])

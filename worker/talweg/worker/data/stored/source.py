@@ -191,7 +191,8 @@ def raw_data(
         else:
             numbers = making.target_names(roles)
     if facts.num_classes and not classes:
-        classes = making.classes_of_pixels(facts.num_classes)
+        of_pixels = [roles.arrays[name] for name in ("mask", "classes") if name in arrays]
+        classes = making.classes_of_pixels(facts.num_classes, of_pixels)
         if task == MULTITASK and "y" in arrays:
             numbers = making.target_names(roles)
     from_bytes = table is None and any(column.dtype == _BYTE for column in _inputs(roles))

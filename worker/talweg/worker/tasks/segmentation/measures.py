@@ -9,6 +9,7 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.tasks_pb2 import Segmentation
 from talweg.worker.data import DataBundle
 from talweg.worker.tasks.common.measures import shortened
+from talweg.worker.tasks.segmentation.task import ignored_value
 
 # Images without an object that make them many.
 _MANY_EMPTY = 0.1
@@ -17,7 +18,14 @@ _MANY_EMPTY = 0.1
 def measured(bundle: DataBundle, spec: JobSpec) -> Iterator[Measured]:
     """Tell what the training split says of the choice of a loss."""
     masks = bundle.train.arrays["mask"].numpy()
-    counts = np.bincount(masks.reshape(-1), minlength=len(bundle.class_names) or 2)
+    ignored = ignored_value(bundle)
+    if ignored is not None:
+        # Pixels without a class are no objects, and of none.
+        counted = masks[masks != ignored]
+        masks = np.where(masks == ignored, 0, masks)
+    else:
+        counted = masks.reshape(-1)
+    counts = np.bincount(counted.reshape(-1), minlength=len(bundle.class_names) or 2)
     share = float(np.mean(masks > 0))
     empty = float(np.mean(~np.any(masks > 0, axis=tuple(range(1, masks.ndim)))))
     if spec.task.segmentation.target == Segmentation.foreground:

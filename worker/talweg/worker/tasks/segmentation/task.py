@@ -53,25 +53,42 @@ class Segmentation(TaskRunner):
         """Names of what a pixel can be."""
         if len(self.class_names) < 2:
             raise UserSpecError(f"dataset must have at least 2 classes, but got {bundle.name}")
+        self._ignored = ignored_value(bundle)
         super().__init__(spec, bundle)
         self.postprocess = postprocessor(spec, bundle)
 
     def class_counts(self, bundle: DataBundle) -> ClassCounts:
         """Count the pixels of each class."""
-        counts = count_classes(bundle.train.arrays["mask"], bundle.num_targets).seen
+        mask = bundle.train.arrays["mask"]
+        if self._ignored is not None:
+            mask = mask[mask != self._ignored]
+        counts = count_classes(mask, bundle.num_targets).seen
         if not self.foreground:
             return ClassCounts(counts)
         return ClassCounts((sum(counts[1:]),), (counts[0],))
 
     def arrays(self, part: DataSplit) -> dict[str, Tensor]:
-        """Return x and the target: class indices (N, H, W), or 0 and 1 (N, 1, H, W)."""
+        """Return x and the target: class indices (N, H, W), or 0 and 1 (N, 1, H, W).
+
+        Pixels that have no class have the value that the loss ignores.
+        """
         mask = part.arrays["mask"]
-        target = (mask > 0)[:, None].float() if self.foreground else mask
-        return {"x": part.x, "target": target}
+        if not self.foreground:
+            return {"x": part.x, "target": mask}
+        target = (mask > 0).float()
+        if self._ignored is not None:
+            target = target.where(mask != self._ignored, self._ignored)
+        return {"x": part.x, "target": target[:, None]}
 
     def accumulator(self, model: nn.Module) -> OutputAccumulator:
         """Begin an evaluation of a model."""
         return _Masks(self, model)
+
+
+def ignored_value(bundle: DataBundle) -> int | None:
+    """Return the value of the pixels that have no class; None where each pixel has one."""
+    facts = bundle.facts
+    return facts.ignore_index if facts is not None and facts.HasField("ignore_index") else None
 
 
 class _Masks(OutputAccumulator):

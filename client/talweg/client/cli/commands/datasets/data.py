@@ -52,6 +52,9 @@ def data() -> None:
     "--size", nargs=2, type=int, metavar="HEIGHT WIDTH", help="Bring all images to this size."
 )
 @click.option("--channels", type=int, help="Of images: 1 for grey, 3 for colour.")
+@click.option(
+    "--ignore-index", type=int, metavar="VALUE", help="Of masks: pixels of it have no class."
+)
 @click.option("--dry-run", is_flag=True, help="Only read and describe it; nothing is stored.")
 @json_option
 @click.pass_obj
@@ -59,6 +62,9 @@ def add(
     session: Session, /, file: str, name: str | None, dry_run: bool, as_json: bool, **read: Any
 ) -> None:
     """Upload a file, a folder of images, or the weights of a model as safetensors.
+
+    Images may have labels, masks (images/ and masks/) or boxes (annotations.json of COCO; labels/
+    of YOLO).
 
     The format, the delimiter, the encoding and the types of the columns are detected. Columns in
     which numbers and text are mixed are refused with their rows; options such as --missing n/a say
@@ -79,8 +85,17 @@ def add(
     if not dry_run and stored.is_weights:
         say(f"\nStart a job from them: weights: {{stored: {stored.name}}}")
     elif not dry_run:
-        target = stored.columns[-1].name if stored.columns else "COLUMN"
-        say(f"\nUse it in a job: dataset: {{stored: {{name: {stored.name}, target: {target}}}}}")
+        say(f"\nUse it in a job: {_usage(stored)}")
+
+
+def _usage(stored: "StoredDataset") -> str:
+    """Return what names a data set in a job."""
+    names = [column.name for column in stored.columns]
+    if "mask" in names or "boxes" in names:
+        task = "segmentation" if "mask" in names else "detection"
+        return f"task: {task}, dataset: {{stored: {{name: {stored.name}}}}}"
+    target = names[-1] if names else "COLUMN"
+    return f"dataset: {{stored: {{name: {stored.name}, target: {target}}}}}"
 
 
 @data.command(name="list")
@@ -229,7 +244,7 @@ def _type(column: "DataColumn") -> str:
 
 def _range(column: "DataColumn") -> str:
     """Write what a column holds: its bounds, or its most frequent values."""
-    if column.values and not column.shape:
+    if column.values:
         frequent = sorted(column.values, key=lambda each: -each.count)[:_MOST_VALUES]
         text = ", ".join(f"{each.value} ({each.count:,})" for each in frequent)
         more = len(column.values) - len(frequent)

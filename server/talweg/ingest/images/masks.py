@@ -1,0 +1,246 @@
+"""Images with masks: a folder images/, and a folder masks/ with a PNG for each image."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from talweg.ingest.images.archive import Archive, Entry
+from talweg.ingest.images.decode import DECODING_ERRORS, Shape, decode, shapes_of, undecoded
+from talweg.ingest.images.layout import (
+    BACKGROUND,
+    CLASSES,
+    IMAGES,
+    by_place,
+    class_names,
+    is_image,
+    lies_in,
+    parts_of_images,
+    place_of,
+    refuse_if_any,
+    refuse_outside,
+)
+from talweg.ingest.images.reading import Reading, coded, image_column
+from talweg.ingest.problems import MOST_PROBLEMS, Problem, Refused, names_text, quoted
+from talweg.ingest.request import Column
+from talweg.v1.datasets_pb2 import ReadOptions
+from talweg.v1.stored_datasets_pb2 import DataColumn
+
+MASKS = "masks"
+"""The folder of the masks."""
+_IGNORED = 255
+_WHITE = 255
+_MOST_CLASSES = 256
+_OF_NUMBERS = ("1", "L", "P", "I;16", "I;16B", "I;16L", "I")
+_ALLOWED = "a grey PNG, or one with a palette, whose values are the numbers of classes"
+
+Mask = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+def has_masks(entries: Sequence[Entry]) -> bool:
+    """Return whether a folder is one of images with masks."""
+    return any(lies_in(entry, MASKS) for entry in entries) and any(
+        lies_in(entry, IMAGES) for entry in entries
+    )
+
+
+def read_with_masks(archive: Archive, options: ReadOptions, room: int) -> Reading:
+    """Read images and their masks.
+
+    Args:
+        archive: The folder.
+        options: Size, channels and ignored value; what was chosen is written into it.
+        room: How many bytes images and masks may take.
+
+    Raises:
+        Refused: They cannot be stored; names files.
+    """
+    names, problems = class_names(archive)
+    if len(names) > _MOST_CLASSES:
+        allowed = f"at most {_MOST_CLASSES}: masks are stored as bytes"
+        problems.append(Problem(CLASSES, f"{len(names):,} classes", allowed))
+    in_masks = [entry for entry in archive.entries if lies_in(entry, MASKS) and is_image(entry)]
+    images = [entry for entry in archive.entries if is_image(entry) and not lies_in(entry, MASKS)]
+    refuse_outside(images, MASKS, problems)
+    images = [image for image in images if lies_in(image, IMAGES)]
+    masks = _paired(images, in_masks, problems)
+    shapes, broken = shapes_of(archive, images)
+    problems += broken
+    ignored = options.ignore_index if options.HasField("ignore_index") else _IGNORED
+    found = _look(archive, shapes, masks, problems)
+    is_white = not options.HasField("ignore_index") and len(names) in (0, 2)
+    is_white &= set(found) == {0, _WHITE}
+    if names and not is_white:
+        problems += _beyond(masks, found, len(names), ignored)
+    if not images and not problems:
+        problems.append(Problem(IMAGES, "no image", "images, and a mask for each in masks/"))
+    refuse_if_any(problems)
+    known = [shape for shape in shapes if shape is not None]
+    pixels, notes = decode(archive, images, known, options, room)
+    size = pixels.shape[2:]
+    total = pixels.nbytes + len(images) * size[0] * size[1]
+    if total > room:
+        found_bytes = f"{total:,} bytes with their masks"
+        hint = "say a smaller size by the option size: [height, width]"
+        raise Refused(Problem("images", found_bytes, f"at most {room:,}", hint))
+    values = np.empty((len(images), *size), np.uint8)
+    for index, mask in enumerate(masks):
+        assert mask is not None
+        values[index] = _resized(_values(archive.read(mask)), size)
+    is_ignored = False
+    if is_white:
+        values //= _WHITE
+        notes.append("masks of 0 and 255: white is class 1")
+        found = {0: [], 1: []}
+    else:
+        is_ignored = ignored in found and ignored >= len(names)
+    if is_ignored:
+        options.ignore_index = ignored
+        notes.append(f"pixels of the value {ignored} have no class: losses and metrics omit them")
+    used = sorted(value for value in found if not (is_ignored and value == ignored))
+    if not names:
+        names, about = _numbered(used)
+        notes += about
+    column = Column("mask", DataColumn.CATEGORY, values, names)
+    column.ignored = ignored if is_ignored else None
+    columns = [image_column(pixels), column]
+    parts = parts_of_images(images)
+    if parts:
+        columns.append(coded("split", parts))
+    return Reading(columns, len(images), notes)
+
+
+def _paired(
+    images: Sequence[Entry], masks: Sequence[Entry], problems: list[Problem]
+) -> list[Entry | None]:
+    """Return the mask of each image."""
+    of_images = by_place(images, IMAGES, "image", problems)
+    of_masks = by_place(masks, MASKS, "mask", problems)
+    paired = [of_masks.get(place_of(image, IMAGES)) for image in images]
+    bare = [image.name for image, mask in zip(images, paired, strict=True) if mask is None]
+    if bare:
+        problems.append(
+            Problem(
+                names_text(bare),
+                f"{len(bare):,} images without a mask",
+                f"a PNG of the same name in {MASKS}/ for each image",
+                "where nothing is to be seen, the mask is 0 everywhere",
+            )
+        )
+    lost = [mask.name for place, mask in of_masks.items() if place not in of_images]
+    if lost:
+        problems.append(
+            Problem(
+                names_text(lost),
+                f"{len(lost):,} masks without an image",
+                f"an image of the same name in {IMAGES}/ for each mask",
+            )
+        )
+    return paired
+
+
+def _look(
+    archive: Archive,
+    shapes: Sequence[Shape | None],
+    masks: Sequence[Entry | None],
+    problems: list[Problem],
+) -> dict[int, list[int]]:
+    """Check each mask by itself; return for each value the first masks that have it."""
+    found: dict[int, list[int]] = {}
+    number = 0
+    for index, (shape, mask) in enumerate(zip(shapes, masks, strict=True)):
+        if mask is None or number == MOST_PROBLEMS:
+            continue
+        try:
+            values = _values(archive.read(mask))
+        except _NotClasses as exc:
+            problems.append(Problem(quoted(mask.name), str(exc), _ALLOWED))
+            number += 1
+            continue
+        except DECODING_ERRORS as exc:
+            problems.append(undecoded(mask, exc, _ALLOWED))
+            number += 1
+            continue
+        if shape is not None and values.shape != (shape.height, shape.width):
+            height, width = values.shape
+            problems.append(
+                Problem(
+                    quoted(mask.name),
+                    f"a mask of {height}×{width} pixels (height×width)",
+                    f"{shape.height}×{shape.width}, as its image",
+                )
+            )
+            number += 1
+        for value in np.flatnonzero(np.bincount(values.reshape(-1), minlength=256)).tolist():
+            having = found.setdefault(value, [])
+            if len(having) < MOST_PROBLEMS:
+                having.append(index)
+    return found
+
+
+def _beyond(
+    masks: Sequence[Entry | None], found: dict[int, list[int]], count: int, ignored: int
+) -> list[Problem]:
+    """Say which masks have values beyond the list of classes."""
+    values: dict[int, list[int]] = {}
+    for value, having in found.items():
+        if value >= count and value != ignored:
+            for index in having:
+                values.setdefault(index, []).append(value)
+    problems = []
+    for index, beyond in sorted(values.items()):
+        mask = masks[index]
+        assert mask is not None
+        listed = ", ".join(map(str, sorted(beyond)[:10])) + (" …" if len(beyond) > 10 else "")
+        problems.append(
+            Problem(
+                quoted(mask.name),
+                f"{'the value' if len(beyond) == 1 else 'the values'} {listed}",
+                f"0 to {count - 1}, the lines of {CLASSES} counted from 0, or {ignored} for "
+                "pixels without a class",
+            )
+        )
+    return problems
+
+
+def _numbered(used: Sequence[int]) -> tuple[list[str], list[str]]:
+    """Return names for classes of which only the numbers are known, and what is odd of them."""
+    count = max([*used, 1]) + 1
+    names = [BACKGROUND, *(f"class {index}" for index in range(1, count))]
+    notes = []
+    if len(used) <= count // 2:
+        listed = ", ".join(map(str, used[:10])) + (" …" if len(used) > 10 else "")
+        notes.append(
+            f"masks have the values {listed} alone, which makes {count} classes: number the "
+            "classes 0, 1, 2 and so on"
+        )
+    return names, notes
+
+
+class _NotClasses(Exception):
+    """An image whose values are no numbers of classes."""
+
+
+def _values(content: bytes) -> Mask:
+    """Return a mask's numbers (H, W).
+
+    Raises:
+        _NotClasses: It is a picture in colours, or has numbers beyond bytes.
+    """
+    with Image.open(io.BytesIO(content), formats=("PNG",)) as opened:
+        if opened.mode not in _OF_NUMBERS:
+            raise _NotClasses(f"an image with channels of colours ({opened.mode})")
+        image: Image.Image = ImageOps.exif_transpose(opened)
+        values = np.asarray(image)
+    if values.dtype.itemsize > 1 and values.size and (values.min() < 0 or values.max() > 255):
+        raise _NotClasses(f"values from {values.min()} to {values.max()}")
+    return values.astype(np.uint8)
+
+
+def _resized(values: Mask, size: tuple[int, int]) -> Mask:
+    if values.shape == size:
+        return values
+    image = Image.fromarray(values).resize((size[1], size[0]), Image.Resampling.NEAREST)
+    return np.asarray(image)
