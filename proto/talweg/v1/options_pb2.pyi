@@ -539,6 +539,7 @@ class LossFacts(_message.Message):
     USER_DEFINED_FIELD_NUMBER: _builtins.int
     POOLS_BATCH_FIELD_NUMBER: _builtins.int
     NONNEGATIVE_OUTPUTS_FIELD_NUMBER: _builtins.int
+    SOFT_TARGETS_FIELD_NUMBER: _builtins.int
     activation: Global___Activation.ValueType
     """What it applies to the model's outputs."""
     when: _builtins.str
@@ -565,6 +566,8 @@ class LossFacts(_message.Message):
     """One of the two views goes through a predictor; the other gets no gradient."""
     user_defined: _builtins.bool
     """A user-defined loss: it may compare the samples of a batch with each other."""
+    soft_targets: _builtins.bool
+    """Targets may be probabilities, as mixup and cutmix make them."""
     @_builtins.property
     def tasks(self) -> _containers.RepeatedScalarFieldContainer[Global___TaskKind.ValueType]:
         """The tasks that can train with it."""
@@ -607,10 +610,11 @@ class LossFacts(_message.Message):
         user_defined: _builtins.bool = ...,
         pools_batch: Global___Condition | None = ...,
         nonnegative_outputs: Global___Condition | None = ...,
+        soft_targets: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["nonnegative_outputs", b"nonnegative_outputs", "output", b"output", "pools_batch", b"pools_batch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "groups", b"groups", "ignores_target", b"ignores_target", "inputs", b"inputs", "nonnegative_outputs", b"nonnegative_outputs", "nonnegative_targets", b"nonnegative_targets", "only_evaluated", b"only_evaluated", "output", b"output", "pools_batch", b"pools_batch", "positive_weight", b"positive_weight", "predictor", b"predictor", "prefer", b"prefer", "raw_targets", b"raw_targets", "reference", b"reference", "tasks", b"tasks", "user_defined", b"user_defined", "when", b"when"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "groups", b"groups", "ignores_target", b"ignores_target", "inputs", b"inputs", "nonnegative_outputs", b"nonnegative_outputs", "nonnegative_targets", b"nonnegative_targets", "only_evaluated", b"only_evaluated", "output", b"output", "pools_batch", b"pools_batch", "positive_weight", b"positive_weight", "predictor", b"predictor", "prefer", b"prefer", "raw_targets", b"raw_targets", "reference", b"reference", "soft_targets", b"soft_targets", "tasks", b"tasks", "user_defined", b"user_defined", "when", b"when"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from talweg.v1 import augmentation_pb2 as _augmentation_pb2
 from talweg.v1 import curriculum_pb2 as _curriculum_pb2
 from talweg.v1 import datasets_pb2 as _datasets_pb2
 from talweg.v1 import evaluation_pb2 as _evaluation_pb2
@@ -493,6 +494,7 @@ class Training(_message.Message):
     CHANNELS_LAST_FIELD_NUMBER: _builtins.int
     CURRICULUM_FIELD_NUMBER: _builtins.int
     SAMPLING_FIELD_NUMBER: _builtins.int
+    AUGMENTATION_FIELD_NUMBER: _builtins.int
     epochs: _builtins.int
     """Number of epochs (passes over the training data); 20 where neither epochs nor steps is
     given.
@@ -571,6 +573,10 @@ class Training(_message.Message):
     def sampling(self) -> _sampling_pb2.Sampling:
         """Class-balanced or weighted sampling; each sample once per epoch where absent."""
 
+    @_builtins.property
+    def augmentation(self) -> _augmentation_pb2.Augmentation:
+        """Data augmentation of training images; none where absent."""
+
     def __init__(
         self,
         *,
@@ -594,10 +600,11 @@ class Training(_message.Message):
         channels_last: _builtins.bool | None = ...,
         curriculum: _curriculum_pb2.EasyFirst | None = ...,
         sampling: _sampling_pb2.Sampling | None = ...,
+        augmentation: _augmentation_pb2.Augmentation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation", "_batch_size", b"_batch_size", "_channels_last", b"_channels_last", "_deterministic", b"_deterministic", "_evaluate_every_epochs", b"_evaluate_every_epochs", "_evaluation_batch_size", b"_evaluation_batch_size", "_log_every_steps", b"_log_every_steps", "_precision", b"_precision", "_read_every_steps", b"_read_every_steps", "_seed", b"_seed", "accumulation", b"accumulation", "batch_size", b"batch_size", "channels_last", b"channels_last", "checkpoints", b"checkpoints", "clip_norm", b"clip_norm", "clip_value", b"clip_value", "clipping", b"clipping", "curriculum", b"curriculum", "deterministic", b"deterministic", "early_stopping", b"early_stopping", "epochs", b"epochs", "evaluate_every_epochs", b"evaluate_every_epochs", "evaluation_batch_size", b"evaluation_batch_size", "guard", b"guard", "length", b"length", "log_every_steps", b"log_every_steps", "precision", b"precision", "read_every_steps", b"read_every_steps", "sampling", b"sampling", "seed", b"seed", "spikes", b"spikes", "steps", b"steps"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation", "_batch_size", b"_batch_size", "_channels_last", b"_channels_last", "_deterministic", b"_deterministic", "_evaluate_every_epochs", b"_evaluate_every_epochs", "_evaluation_batch_size", b"_evaluation_batch_size", "_log_every_steps", b"_log_every_steps", "_precision", b"_precision", "_read_every_steps", b"_read_every_steps", "_seed", b"_seed", "accumulation", b"accumulation", "augmentation", b"augmentation", "batch_size", b"batch_size", "channels_last", b"channels_last", "checkpoints", b"checkpoints", "clip_norm", b"clip_norm", "clip_value", b"clip_value", "clipping", b"clipping", "curriculum", b"curriculum", "deterministic", b"deterministic", "early_stopping", b"early_stopping", "epochs", b"epochs", "evaluate_every_epochs", b"evaluate_every_epochs", "evaluation_batch_size", b"evaluation_batch_size", "guard", b"guard", "length", b"length", "log_every_steps", b"log_every_steps", "precision", b"precision", "read_every_steps", b"read_every_steps", "sampling", b"sampling", "seed", b"seed", "spikes", b"spikes", "steps", b"steps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation", "_batch_size", b"_batch_size", "_channels_last", b"_channels_last", "_deterministic", b"_deterministic", "_evaluate_every_epochs", b"_evaluate_every_epochs", "_evaluation_batch_size", b"_evaluation_batch_size", "_log_every_steps", b"_log_every_steps", "_precision", b"_precision", "_read_every_steps", b"_read_every_steps", "_seed", b"_seed", "accumulation", b"accumulation", "batch_size", b"batch_size", "channels_last", b"channels_last", "checkpoints", b"checkpoints", "clip_norm", b"clip_norm", "clip_value", b"clip_value", "clipping", b"clipping", "curriculum", b"curriculum", "deterministic", b"deterministic", "early_stopping", b"early_stopping", "epochs", b"epochs", "evaluate_every_epochs", b"evaluate_every_epochs", "evaluation_batch_size", b"evaluation_batch_size", "guard", b"guard", "length", b"length", "log_every_steps", b"log_every_steps", "precision", b"precision", "read_every_steps", b"read_every_steps", "sampling", b"sampling", "seed", b"seed", "spikes", b"spikes", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation", "_batch_size", b"_batch_size", "_channels_last", b"_channels_last", "_deterministic", b"_deterministic", "_evaluate_every_epochs", b"_evaluate_every_epochs", "_evaluation_batch_size", b"_evaluation_batch_size", "_log_every_steps", b"_log_every_steps", "_precision", b"_precision", "_read_every_steps", b"_read_every_steps", "_seed", b"_seed", "accumulation", b"accumulation", "augmentation", b"augmentation", "batch_size", b"batch_size", "channels_last", b"channels_last", "checkpoints", b"checkpoints", "clip_norm", b"clip_norm", "clip_value", b"clip_value", "clipping", b"clipping", "curriculum", b"curriculum", "deterministic", b"deterministic", "early_stopping", b"early_stopping", "epochs", b"epochs", "evaluate_every_epochs", b"evaluate_every_epochs", "evaluation_batch_size", b"evaluation_batch_size", "guard", b"guard", "length", b"length", "log_every_steps", b"log_every_steps", "precision", b"precision", "read_every_steps", b"read_every_steps", "sampling", b"sampling", "seed", b"seed", "spikes", b"spikes", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__accumulation: _TypeAlias = _typing.Literal["accumulation"]  # noqa: Y015
     _WhichOneofArgType__accumulation: _TypeAlias = _typing.Literal["_accumulation", b"_accumulation"]  # noqa: Y015

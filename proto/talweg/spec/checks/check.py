@@ -7,6 +7,7 @@ from talweg.spec.checks.limits import check_fillable
 from talweg.spec.checks.warnings import warnings_of
 from talweg.spec.errors import Violation
 from talweg.spec.reading.fill import fill
+from talweg.spec.rules.augmentation import augmentation_rules
 from talweg.spec.rules.curriculum import curriculum_rules
 from talweg.spec.rules.dataset import data_rules
 from talweg.spec.rules.detection import detection_rules
@@ -75,6 +76,7 @@ def check(spec: JobSpec) -> tuple[list[Violation], list[Warning]]:
         diagnostics_rules,
         curriculum_rules,
         sampling_rules,
+        augmentation_rules,
         replay_rules,
         weights_rules,
     )

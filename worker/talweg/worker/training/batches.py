@@ -1,5 +1,6 @@
 """Divides the training data into the batches of each optimizer step."""
 
+import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from talweg.worker.training.optim.lr_schedules import Length
 
 Draw = Callable[[int, torch.Generator], Tensor]
 """Gives an order of so many samples."""
+
+Augment = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
+"""Changes a batch's arrays by what it draws from torch's random state."""
 
 Divisor = Callable[[Tensor], Tensor | None]
 """What a loss's mean over some targets divides by; None where it is the number of samples."""
@@ -82,6 +86,16 @@ class Order:
         """The random state from which the epoch's order is drawn, or the next one's."""
         return self._epoch_state if self.position else self._generator.get_state()
 
+    def seed_of(self, batch: int) -> int:
+        """Return a seed for one of the epoch's batches; once the order is drawn.
+
+        Args:
+            batch: Its number in the epoch, from 0.
+        """
+        digest = hashlib.sha256(self._epoch_state.numpy().tobytes())
+        digest.update(batch.to_bytes(8))
+        return int.from_bytes(digest.digest()[:8]) >> 1
+
     def go_to(self, state: Tensor, position: int) -> None:
         """Go to a place in an epoch: what `state` and `position` were there."""
         self._generator.set_state(state)
@@ -109,6 +123,7 @@ class Batches:
         draw_among: Callable[[Tensor | None], Draw] | None = None,
         divisor: Divisor | None = None,
         quarters: int = 1,
+        augment: Augment | None = None,
     ) -> None:
         """Begin no epoch yet.
 
@@ -119,6 +134,7 @@ class Batches:
             draw_among: Gives what draws, in its place, from all or from some of the samples.
             divisor: What the loss's mean over samples divides by, or None for their number.
             quarters: How often the arrays hold each sample; see `TaskRunner.quarters`.
+            augment: Changes a batch's arrays at random; None for none.
         """
         self._arrays = arrays
         self._plan = plan
@@ -126,6 +142,7 @@ class Batches:
         self._draw_among = draw_among
         self._divisor = divisor
         self._quarters = quarters
+        self._augment = augment
         self._admitted: Tensor | None = None
         self._drawn = torch.empty(0, dtype=torch.long)
         self.admit(None)
@@ -174,15 +191,30 @@ class Batches:
             dict(zip(self._arrays, slices, strict=True)) for slices in zip(*divided, strict=True)
         ]
         if self._plan.accumulation == 1:
-            for arrays in carried[order.position : len(self._windows)]:
+            first = order.position
+            for index, arrays in enumerate(carried[first : len(self._windows)], start=first):
                 order.position += 1
-                yield [Batch(arrays)]
+                yield [Batch(self._augmented(arrays, order, index))]
             return
         for batches in self._windows[order.position :]:
             order.position += 1
-            window = carried[batches]
+            numbers = range(len(carried))[batches]
+            window = [self._augmented(carried[number], order, number) for number in numbers]
             shares = self._shares(window)
             yield [Batch(arrays, share) for arrays, share in zip(window, shares, strict=True)]
+
+    def _augmented(
+        self, arrays: Mapping[str, Tensor], order: Order, number: int
+    ) -> Mapping[str, Tensor]:
+        """Change a batch by what follows from its place alone, so that it is the same again.
+
+        torch's own random state, from which dropout draws, stays as it was.
+        """
+        if self._augment is None:
+            return arrays
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(order.seed_of(number))
+            return self._augment(arrays)
 
     def samples(self, order: Order) -> tuple[list[int], list[int]]:
         """Tell of the samples of the step that was given last.

@@ -15,7 +15,9 @@ from talweg.spec.plugins import plugin_uses
 from talweg.v1.jobs_pb2 import LogLine, Warning
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import data, plugins, tasks
+from talweg.worker.errors import UserSpecError
 from talweg.worker.tasks import TaskRunner
+from talweg.worker.tasks.augmentation import Augmenter
 from talweg.worker.training import deferred
 from talweg.worker.training.batches import Batches, Order, Plan
 from talweg.worker.training.curriculum import (
@@ -52,6 +54,7 @@ from talweg.worker.training.step import Learner, Step, backward
 
 # Samples that go through network and loss before the first step, to see whether they fit.
 _MOST_TRIED = 32
+_IMAGE = 3
 
 
 @dataclass(frozen=True)
@@ -243,14 +246,31 @@ def _dry_run_in_precision(core: _Core, guard: Guard) -> None:
 def _batches(core: _Core) -> Batches:
     arrays, task = core.splits.train.arrays, core.task
     sampler = sampler_of(core.spec, core.splits.bundle)
+    augmenter = _augmenter(core)
+    # Mixed targets have no weights of their own: the mean is over samples.
+    mixes = augmenter is not None and augmenter.mixes
     return Batches(
         arrays,
         core.plan,
         draw=task.order,
         draw_among=None if sampler is None else sampler.among,
-        divisor=task.divisor(arrays),
+        divisor=None if mixes else task.divisor(arrays),
         quarters=task.quarters,
+        augment=None if augmenter is None else partial(task.augment, augmenter=augmenter),
     )
+
+
+def _augmenter(core: _Core) -> Augmenter | None:
+    training, inputs = core.spec.training, core.splits.bundle.inputs
+    if not training.HasField("augmentation"):
+        return None
+    if len(inputs.shape) != _IMAGE:
+        # What a plug-in returns is known to nobody before.
+        raise UserSpecError(
+            "training.augmentation needs images (channels, height, width), but samples have the "
+            f"shape {tuple(inputs.shape)}: leave it out"
+        )
+    return Augmenter(training.augmentation, inputs.shape, inputs.scaler)
 
 
 def _curriculum(core: _Core, batches: Batches) -> EasyBeforeHard | None:

@@ -17,6 +17,7 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.losses import ClassCounts, LossModule
 from talweg.worker.models import HeadShape
+from talweg.worker.tasks.augmentation import Augmenter
 from talweg.worker.tasks.common.array_contract import Array, check_split
 from talweg.worker.tasks.common.class_counts import counted
 from talweg.worker.tasks.common.criterion import Outputs, criterion
@@ -252,6 +253,17 @@ class TaskRunner(ABC):
     @abstractmethod
     def arrays(self, part: DataSplit) -> dict[str, Tensor]:
         """Return what batches carry of a part: `x`, and what the loss takes."""
+
+    def augment(self, arrays: Mapping[str, Tensor], augmenter: Augmenter) -> dict[str, Tensor]:
+        """Return the arrays of a batch of training with images changed at random.
+
+        What belongs to the images changes with them; by default nothing does.
+
+        Args:
+            arrays: What `arrays` gives of these samples.
+            augmenter: Changes images.
+        """
+        return {**arrays, "x": augmenter.images(arrays["x"])}
 
     @abstractmethod
     def accumulator(self, model: nn.Module) -> MetricAccumulator:

@@ -2,12 +2,16 @@
 
 import math
 from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle, DataSplit
+from talweg.worker.tasks.augmentation import Augmenter
 from talweg.worker.tasks.common.base import (
     Batch,
     EvalResult,
@@ -19,6 +23,8 @@ from talweg.worker.tasks.common.custom_metrics import CustomMetrics
 
 # Inputs go through the network in batches of about 4 MiB, or as large as in training.
 _NUMBERS_IN_A_BATCH = 2**20
+# Probabilities of the classes, as losses call them.
+_MIXED = "target_prob"
 
 
 class OneTarget(TaskRunner):
@@ -56,6 +62,24 @@ class OneTarget(TaskRunner):
     def arrays(self, part: DataSplit) -> dict[str, Tensor]:
         """Return x and the target; see `TaskRunner.arrays`."""
         return {"x": part.x, "target": self.targets(part.y)}
+
+    def augment(self, arrays: Mapping[str, Tensor], augmenter: Augmenter) -> dict[str, Tensor]:
+        """Change the images, and mix them and their targets; see `TaskRunner.augment`."""
+        changed = super().augment(arrays, augmenter)
+        if not augmenter.mixes:
+            return changed
+        mixed = augmenter.mixed(changed["x"])
+        target = changed["target"]
+        if target.is_floating_point():
+            return {**changed, "x": mixed.x, "target": mixed.targets(target)}
+        one_hot = F.one_hot(target, self.num_outputs).to(mixed.x.dtype)
+        return {**changed, "x": mixed.x, _MIXED: mixed.targets(one_hot)}
+
+    def loss_inputs(self, outputs: Any, batch: Batch) -> dict[str, Tensor]:
+        """Return the outputs and the targets, or what was mixed of them."""
+        if _MIXED in batch.arrays:
+            return {"pred": outputs, _MIXED: batch.arrays[_MIXED]}
+        return super().loss_inputs(outputs, batch)
 
     def y_of(self, target: Tensor) -> Tensor:
         """Return back the targets as the data has them, of those that the loss takes."""

@@ -13,6 +13,8 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.errors import UserSpecError
 from talweg.worker.losses import ClassCounts, LossModule
+from talweg.worker.tasks.augmentation import Augmenter
+from talweg.worker.tasks.augmentation.boxes import Objects
 from talweg.worker.tasks.common.array_contract import Array
 from talweg.worker.tasks.common.base import Batch, EvalResult, OutputAccumulator, TaskRunner
 from talweg.worker.tasks.common.class_counts import count_classes
@@ -77,6 +79,23 @@ class Detection(TaskRunner):
         target = self.targets(part)
         objects = {name: part.arrays[name] for name in ("boxes", "classes", "count")}
         return {"x": part.x, "target": target.classes, "target_boxes": target.boxes, **objects}
+
+    def augment(self, arrays: Mapping[str, Tensor], augmenter: Augmenter) -> dict[str, Tensor]:
+        """Change images, move their objects, and say anew what each location learns."""
+        objects = Objects(arrays["boxes"], arrays["classes"], arrays["count"])
+        x, objects = augmenter.with_boxes(arrays["x"], objects)
+        boxes, classes, count = objects.boxes, objects.classes, objects.count
+        # The grid's locations are in CPU memory.
+        target = assign(boxes.cpu(), classes.cpu(), count.cpu(), self.grid, self._radius)
+        return {
+            **arrays,
+            "x": x,
+            "target": target.classes.to(x.device),
+            "target_boxes": target.boxes.to(x.device),
+            "boxes": boxes,
+            "classes": classes,
+            "count": count,
+        }
 
     def loss_inputs(self, outputs: Any, batch: Batch) -> dict[str, Tensor]:
         """Return the outputs, and classes and boxes of the locations."""

@@ -1,5 +1,6 @@
 """Image translation: the outputs are an image."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.errors import UserSpecError
 from talweg.worker.losses import LossModule, Perceptual, frozen_digests
 from talweg.worker.losses.functional import images
+from talweg.worker.tasks.augmentation import Augmenter
 from talweg.worker.tasks.common.array_contract import Array
 from talweg.worker.tasks.common.base import Batch, EvalResult, OutputAccumulator, TaskRunner
 from talweg.worker.tasks.common.mean_loss import MeanLoss
@@ -58,6 +60,11 @@ class ImageTranslation(TaskRunner):
     def arrays(self, part: DataSplit) -> dict[str, Tensor]:
         """Return x and the target (N, K, H, W)."""
         return {"x": part.x, "target": part.arrays["image"]}
+
+    def augment(self, arrays: Mapping[str, Tensor], augmenter: Augmenter) -> dict[str, Tensor]:
+        """Move images and targets alike; see `TaskRunner.augment`."""
+        x, target = augmenter.with_images(arrays["x"], arrays["target"])
+        return {**arrays, "x": x, "target": target}
 
     def watched(self) -> dict[str, float]:
         """Return the weights of layers that a loss learns."""

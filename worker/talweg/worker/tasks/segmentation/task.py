@@ -1,5 +1,6 @@
 """Segmentation: the outputs say what each pixel is."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from talweg.v1.tasks_pb2 import Segmentation as Settings
 from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.errors import UserSpecError
 from talweg.worker.losses import ClassCounts
+from talweg.worker.tasks.augmentation import Augmenter
 from talweg.worker.tasks.common.array_contract import Array
 from talweg.worker.tasks.common.base import (
     Batch,
@@ -79,6 +81,14 @@ class Segmentation(TaskRunner):
         if self._ignored is not None:
             target = target.where(mask != self._ignored, self._ignored)
         return {"x": part.x, "target": target[:, None]}
+
+    def augment(self, arrays: Mapping[str, Tensor], augmenter: Augmenter) -> dict[str, Tensor]:
+        """Change images and masks alike; see `TaskRunner.augment`."""
+        target = arrays["target"]
+        mask = target[:, 0].long() if self.foreground else target
+        x, mask = augmenter.with_masks(arrays["x"], mask, self._ignored or 0)
+        target = mask[:, None].to(target.dtype) if self.foreground else mask
+        return {**arrays, "x": x, "target": target}
 
     def accumulator(self, model: nn.Module) -> OutputAccumulator:
         """Begin an evaluation of a model."""

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from talweg.v1 import tasks_pb2
+from talweg.worker.tasks.augmentation.noise import draw
 
 _IMAGES = 4
 
@@ -40,15 +41,15 @@ class Augmentation:
         if x.dim() == _IMAGES and (self.rotation or self.shift):
             x = self._moved(x, generator)
         if self.noise:
-            x = x + self.noise * _draw(torch.randn, x.shape, x.device, generator)
+            x = x + self.noise * draw(torch.randn, x.shape, x.device, generator)
         if self.masked:
-            x = x * (_draw(torch.rand, x.shape, x.device, generator) >= self.masked)
+            x = x * (draw(torch.rand, x.shape, x.device, generator) >= self.masked)
         return x
 
     def _moved(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         """Turn and move images; what comes in from outside is as the edge is."""
         count, _, height, width = x.shape
-        chance = 2 * _draw(torch.rand, torch.Size((count, 3)), x.device, generator) - 1
+        chance = 2 * draw(torch.rand, torch.Size((count, 3)), x.device, generator) - 1
         angle = chance[:, 0] * math.radians(self.rotation)
         # In units in which an image reaches from -1 to 1.
         right, down = chance[:, 1] * 2 * self.shift / width, chance[:, 2] * 2 * self.shift / height
@@ -58,15 +59,3 @@ class Augmentation:
         )
         grid = F.affine_grid(turn, list(x.shape), align_corners=False)
         return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
-
-
-def _draw(
-    how: object, shape: torch.Size, device: torch.device, generator: torch.Generator | None
-) -> Tensor:
-    """Draw numbers from torch's state of the device, or from a generator of the CPU."""
-    assert callable(how)
-    if generator is None:
-        drawn: Tensor = how(shape, device=device)
-        return drawn
-    other: Tensor = how(shape, generator=generator)
-    return other.to(device)

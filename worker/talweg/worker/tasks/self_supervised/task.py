@@ -15,6 +15,7 @@ from talweg.spec import kind, loss_facts
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.losses import LossModule, Part
+from talweg.worker.tasks.augmentation import Augmenter
 from talweg.worker.tasks.common.array_contract import Array
 from talweg.worker.tasks.common.base import (
     Batch,
@@ -36,6 +37,8 @@ _MOST_FITTED = 5000
 _MOST_SHOWN = 2000
 _AT_ONCE = 512
 _SEED = 0
+# What the second view is drawn from, where images are augmented.
+_OTHER = "other"
 
 
 class OfProjections(LossModule):
@@ -134,7 +137,7 @@ class SelfSupervised(TaskRunner):
 
     def loss(self, model: nn.Module, batch: Batch, step_info: StepInfo) -> Tensor:
         """Compare two augmentations of each sample; see `TaskRunner.loss`."""
-        return self.criterion(self.compared(model, batch.x))
+        return self.criterion(self.compared(model, batch.x, batch.arrays.get(_OTHER)))
 
     def dry_runs(
         self, model: nn.Module, batch: Batch, arrays: Mapping[str, Tensor]
@@ -142,9 +145,22 @@ class SelfSupervised(TaskRunner):
         """Return the loss with two augmentations of some samples."""
         yield DryRun("loss", self.criterion, self.compared(model, batch.x), {})
 
-    def compared(self, model: nn.Module, x: Tensor) -> dict[str, Tensor]:
-        """Return the embeddings of two augmentations of each sample."""
-        one, two = self.augmentation.draw(x), self.augmentation.draw(x)
+    def augment(self, arrays: Mapping[str, Tensor], augmenter: Augmenter) -> dict[str, Tensor]:
+        """Change the images twice, a view each; see `TaskRunner.augment`."""
+        x = arrays["x"]
+        return {**arrays, "x": augmenter.images(x), _OTHER: augmenter.images(x)}
+
+    def compared(
+        self, model: nn.Module, x: Tensor, other: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Return the embeddings of two augmentations of each sample.
+
+        Args:
+            model: Gives them.
+            x: The samples.
+            other: The samples that the second is drawn from; x where None.
+        """
+        one, two = self.augmentation.draw(x), self.augmentation.draw(x if other is None else other)
         return {"one": model(one), "two": model(two)}
 
     def accumulator(self, model: nn.Module) -> MetricAccumulator:
