@@ -11,8 +11,11 @@ from google.protobuf.json_format import ParseDict
 from torch import Tensor
 
 from talweg.spec.reading.fill import fill_message
+from talweg.spec.rules.loss import facts_of, losses_of
+from talweg.v1 import options_pb2
 from talweg.v1.augmentation_pb2 import Augmentation
 from talweg.worker.data import StandardScaler
+from talweg.worker.losses import evaluate
 from talweg.worker.tasks.augmentation import Augmenter
 from talweg.worker.tasks.augmentation.boxes import Objects
 
@@ -179,3 +182,27 @@ def test_kornia_is_loaded_by_jobs_that_use_it_alone() -> None:
         "sys.exit(any(name.split('.')[0] == 'kornia' for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+OF_CLASSES = (options_pb2.BINARY, options_pb2.MULTICLASS, options_pb2.MULTILABEL)
+SOFT = sorted(
+    name
+    for name in {loss for task in OF_CLASSES for loss in losses_of(task)}
+    if facts_of(name).soft_targets
+)
+
+
+def test_some_losses_take_soft_targets() -> None:
+    assert {"cross_entropy", "bce_with_logits", "focal_binary"} <= set(SOFT)
+
+
+@pytest.mark.parametrize("name", SOFT)
+def test_losses_that_are_said_to_take_soft_targets_do(name: str) -> None:
+    of_classes = options_pb2.MULTICLASS in facts_of(name).tasks
+    pred = torch.randn(6, 3)
+    target = torch.rand(6, 3).softmax(dim=1)
+    inputs = {"pred": pred, ("target_prob" if of_classes else "target"): target}
+    if name == "bce":
+        # It takes probabilities.
+        inputs["pred"] = pred.sigmoid()
+    assert torch.isfinite(evaluate(name, inputs))
