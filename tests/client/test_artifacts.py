@@ -21,8 +21,8 @@ from talweg.client import (
     NotFound,
     ServerError,
     Unavailable,
-    _artifacts,
 )
+from talweg.client.results import _artifacts
 from talweg.v1 import jobs_pb2
 
 WEIGHTS = bytes(range(256)) * 10_000  # 2.5 MiB: three chunks

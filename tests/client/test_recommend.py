@@ -14,7 +14,7 @@ from tests.client.faulty import FaultyServer
 from tests.client.samples import sample
 
 from talweg.client import Client, InvalidRequest
-from talweg.client._facts import FactArguments
+from talweg.client.catalogue._facts import FactArguments
 from talweg.client.cli._root import run
 from talweg.spec import facts, from_dict, tasks, to_dict
 from talweg.spec.fields import fields

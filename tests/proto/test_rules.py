@@ -428,7 +428,7 @@ def test_a_model_of_vectors_alone_is_refused_on_images(monkeypatch: pytest.Monke
     def of_vectors(_: Descriptor) -> ModelFacts:
         return ModelFacts(vectors=True, tasks=[options_pb2.MULTICLASS])
 
-    monkeypatch.setattr("talweg.spec.rules.dataset.model_facts", of_vectors)
+    monkeypatch.setattr("talweg.spec.rules.data.dataset.model_facts", of_vectors)
     (violation,), _ = checked(classes(model="linear"))
     assert violation.field == "model"
     assert violation.found == "linear on digits, whose inputs are images"

@@ -9,7 +9,6 @@
 Specs, events, outcomes and catalogue entries are the messages of `talweg.v1`.
 """
 
-from talweg.client._artifacts import Artifact
 from talweg.client._client import Client
 from talweg.client._compare import Comparison, ComparisonGroup, ComparisonRow, Goal
 from talweg.client._errors import (
@@ -31,6 +30,7 @@ from talweg.client._jobs import Job
 from talweg.client._links import compare_url
 from talweg.client._values import JobMetrics, JobResult, JobState, RegisteredModel
 from talweg.client.data import StoredDataset
+from talweg.client.results._artifacts import Artifact
 from talweg.spec import Violation
 
 __all__ = [

@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Literal, overload
 
 from talweg.client import _address
-from talweg.client._catalogue import CatalogueClient
 from talweg.client._compare import Comparison
 from talweg.client._connection import Connection
 from talweg.client._errors import BatchError, TalwegError, Unavailable, WaitTimeout, from_status
@@ -15,6 +14,7 @@ from talweg.client._files import SpecLike, read_jobs, to_spec
 from talweg.client._handle import Seconds, new_request_id, to_seconds
 from talweg.client._jobs import Job, read_metrics
 from talweg.client._watchers import Watchers
+from talweg.client.catalogue._catalogue import CatalogueClient
 from talweg.client.data import DataClient
 from talweg.client.notebooks.progress import live
 from talweg.spec import job_name

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from talweg.client._control import ControlledJob
 from talweg.client._errors import JobFailed, TalwegError, Unavailable, WaitTimeout
 from talweg.client._handle import Seconds, to_seconds
-from talweg.client._results import JobFiles
 from talweg.client._values import JobMetrics, JobResult, JobState
 from talweg.client.notebooks.progress import live
+from talweg.client.results._results import JobFiles
 from talweg.v1 import jobs_pb2
 
 if TYPE_CHECKING:

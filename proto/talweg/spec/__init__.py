@@ -45,8 +45,8 @@ from talweg.spec.resources import (
     job_id,
     job_name,
 )
-from talweg.spec.rules.features import job_models
 from talweg.spec.rules.loss import has_class_weights, weight_fields
+from talweg.spec.rules.models.features import job_models
 from talweg.spec.semantics.categories import category_embedding
 from talweg.spec.semantics.dataset import is_fold, split_sizes
 from talweg.spec.semantics.facts import arrays_of, kind, leaves, loss_facts, task_kind

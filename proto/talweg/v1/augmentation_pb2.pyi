@@ -3,7 +3,7 @@
 isort:skip_file
 Augmentation of training images. To add a kind: a message here, a member of Augmentation, its
 implementation in worker/talweg/worker/tasks/augmentation/, and its rules in
-proto/talweg/spec/rules/augmentation.py.
+proto/talweg/spec/rules/training/augmentation.py.
 """
 
 from google.protobuf import descriptor as _descriptor

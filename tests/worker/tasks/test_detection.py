@@ -23,7 +23,7 @@ from talweg.worker.tasks import Batch
 from talweg.worker.tasks.detection.predictions import find_boxes
 from talweg.worker.tasks.detection.task import Detection
 from talweg.worker.training import NeverStop, RecordingReporter, Result, run
-from talweg.worker.training.batches import Batches, Order, Plan
+from talweg.worker.training.batching.batches import Batches, Order, Plan
 from talweg.worker.training.evaluation import HeldSplit, evaluate
 
 SCENES = {"digit_scenes": {"num_samples": 60, "min_scale": 2, "max_scale": 4, "noise": 0.1}}

@@ -12,7 +12,7 @@ from talweg.v1.jobs_pb2 import Divergence
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tasks import Batch
 from talweg.worker.training import NeverStop, RecordingReporter, Stop
-from talweg.worker.training.batches import Order
+from talweg.worker.training.batching.batches import Order
 from talweg.worker.training.interface import Control
 from talweg.worker.training.loop import NO_CHECKPOINTS, Checkpoints, train
 from talweg.worker.training.setup import Setup, set_up

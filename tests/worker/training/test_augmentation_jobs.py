@@ -25,7 +25,7 @@ from talweg.v1.jobs_pb2 import Job
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import diagnostics
 from talweg.worker.training import NeverStop, RecordingReporter
-from talweg.worker.training.batches import Batches, Order, Plan
+from talweg.worker.training.batching.batches import Batches, Order, Plan
 from talweg.worker.training.setup import set_up
 
 EXAMPLE = Path(__file__).parents[3] / "client/examples/augmentation_digits.yaml"

@@ -16,8 +16,8 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import losses
 from talweg.worker.tasks import Batch
 from talweg.worker.training import NullReporter, RecordingReporter
-from talweg.worker.training.batches import Batches, Order, Plan
-from talweg.worker.training.curriculum import full_from, share_of, threshold_of
+from talweg.worker.training.batching.batches import Batches, Order, Plan
+from talweg.worker.training.batching.curriculum import full_from, share_of, threshold_of
 from talweg.worker.training.optim.lr_schedules import Length
 from talweg.worker.training.setup import Setup, set_up
 from talweg.worker.training.step import forward_backward

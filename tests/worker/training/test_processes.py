@@ -16,7 +16,7 @@ from talweg.worker import training
 from talweg.worker.models import build
 from talweg.worker.tasks import Batch
 from talweg.worker.training import NeverStop, NullReporter
-from talweg.worker.training.batches import Batches, Plan
+from talweg.worker.training.batching.batches import Batches, Plan
 from talweg.worker.training.optim.lr_schedules import Length
 
 CORES = len(os.sched_getaffinity(0))

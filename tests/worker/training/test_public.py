@@ -17,6 +17,7 @@ NAMES = {
         "warnings_of",
     },
     models: {
+        "CategoryBlock",
         "LAYERS",
         "MODELS",
         "SIDES",

@@ -23,9 +23,9 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import data, diagnostics
 from talweg.worker.errors import UserSpecError
 from talweg.worker.training import NeverStop, RecordingReporter
-from talweg.worker.training.batches import Order
+from talweg.worker.training.batching.batches import Order
+from talweg.worker.training.batching.sampling import Sampler, drawn_by_weight, sampler_of
 from talweg.worker.training.monitors.checks import imbalance_warnings
-from talweg.worker.training.sampling import Sampler, drawn_by_weight, sampler_of
 from talweg.worker.training.setup import Setup, set_up
 
 ROWS = 200

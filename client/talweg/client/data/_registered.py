@@ -48,7 +48,7 @@ class RegisteredWeights:
 
     def _job_of(self, registered: str) -> str:
         # It loads Python's HTTP client.
-        from talweg.client._registry import Registry
+        from talweg.client.results._registry import Registry
 
         name, alias = _parsed(registered)
         address = os.environ.get(_FROM_ENVIRONMENT, "") or self._address()

@@ -7,7 +7,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from talweg.spec.fields import CHOICE, Field, Type, descriptor_of, fields, oneofs
-from talweg.spec.rules.images import mode_of
+from talweg.spec.rules.data.images import mode_of
 from talweg.spec.semantics.dataset_facts import facts_of_chosen, is_looked_up
 from talweg.spec.semantics.facts import chosen, leaves, loss_facts, task_kind
 from talweg.spec.semantics.heads import heads

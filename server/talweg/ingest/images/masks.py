@@ -61,11 +61,7 @@ def read_with_masks(archive: Archive, options: ReadOptions, room: int) -> Readin
     if len(names) > _MOST_CLASSES:
         allowed = f"at most {_MOST_CLASSES}: masks are stored as bytes"
         problems.append(Problem(CLASSES, f"{len(names):,} classes", allowed))
-    in_masks = [entry for entry in archive.entries if lies_in(entry, MASKS) and is_image(entry)]
-    images = [entry for entry in archive.entries if is_image(entry) and not lies_in(entry, MASKS)]
-    refuse_outside(images, MASKS, problems)
-    images = [image for image in images if lies_in(image, IMAGES)]
-    masks = _paired(images, in_masks, problems)
+    images, masks = _images_and_masks(archive, problems)
     shapes, broken = shapes_of(archive, images)
     problems += broken
     ignored = options.ignore_index if options.HasField("ignore_index") else _IGNORED
@@ -79,16 +75,7 @@ def read_with_masks(archive: Archive, options: ReadOptions, room: int) -> Readin
     refuse_if_any(problems)
     known = [shape for shape in shapes if shape is not None]
     pixels, notes = decode(archive, images, known, options, room)
-    size = pixels.shape[2:]
-    total = pixels.nbytes + len(images) * size[0] * size[1]
-    if total > room:
-        found_bytes = f"{total:,} bytes with their masks"
-        hint = "say a smaller size by the option size: [height, width]"
-        raise Refused(Problem("images", found_bytes, f"at most {room:,}", hint))
-    values = np.empty((len(images), *size), np.uint8)
-    for index, mask in enumerate(masks):
-        assert mask is not None
-        values[index] = _resized(_values(archive.read(mask)), size)
+    values = _stored_values(archive, masks, pixels.shape[2:], room - pixels.nbytes)
     is_ignored = False
     if is_white:
         values //= _WHITE
@@ -110,6 +97,38 @@ def read_with_masks(archive: Archive, options: ReadOptions, room: int) -> Readin
     if parts:
         columns.append(coded("split", parts))
     return Reading(columns, len(images), notes)
+
+
+def _images_and_masks(
+    archive: Archive, problems: list[Problem]
+) -> tuple[list[Entry], list[Entry | None]]:
+    """Return the images, and the mask of each; add what is beside them to the problems."""
+    in_masks = [entry for entry in archive.entries if lies_in(entry, MASKS) and is_image(entry)]
+    images = [entry for entry in archive.entries if is_image(entry) and not lies_in(entry, MASKS)]
+    refuse_outside(images, MASKS, problems)
+    images = [image for image in images if lies_in(image, IMAGES)]
+    return images, _paired(images, in_masks, problems)
+
+
+def _stored_values(
+    archive: Archive, masks: Sequence[Entry | None], size: tuple[int, int], room: int
+) -> Mask:
+    """Return the values of masks, (N, height, width), in the size of their images.
+
+    Raises:
+        Refused: They need more bytes than there is room.
+    """
+    num_bytes = len(masks) * size[0] * size[1]
+    if num_bytes > room:
+        actual = f"{num_bytes:,} bytes of masks"
+        hint = "say a smaller size by the option size: [height, width]"
+        allowed = f"at most {max(room, 0):,} beside the images"
+        raise Refused(Problem("images", actual, allowed, hint))
+    values = np.empty((len(masks), *size), np.uint8)
+    for index, mask in enumerate(masks):
+        assert mask is not None
+        values[index] = _resized(_values(archive.read(mask)), size)
+    return values
 
 
 def _paired(

@@ -16,7 +16,7 @@ from torch import Tensor
 from talweg.v1.jobs_pb2 import LogLine
 from talweg.v1.spec_pb2 import LossLandscape
 from talweg.worker.tasks import Batch
-from talweg.worker.training.batches import Batches, Order, Plan
+from talweg.worker.training.batching.batches import Batches, Order, Plan
 from talweg.worker.training.interface import Control, Reporter, Stop, Table
 from talweg.worker.training.monitors.layers import Layers
 from talweg.worker.training.optim.lr_schedules import Length

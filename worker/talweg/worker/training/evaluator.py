@@ -7,7 +7,7 @@ from talweg.v1.jobs_pb2 import LogLine, Warning
 from talweg.v1.options_pb2 import MAXIMIZE
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tasks import EvalResult, TaskRunner
-from talweg.worker.training.batches import Plan
+from talweg.worker.training.batching.batches import Plan
 from talweg.worker.training.evaluation import HeldSplit, evaluate
 from talweg.worker.training.interface import Reporter
 from talweg.worker.training.monitors.recorder import Recorder

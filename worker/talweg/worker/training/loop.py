@@ -3,8 +3,8 @@
 from typing import Protocol
 
 from talweg.v1.jobs_pb2 import Divergence
-from talweg.worker.training.batches import Batches, Plan
-from talweg.worker.training.curriculum import EVERYTHING, Curriculum
+from talweg.worker.training.batching.batches import Batches, Plan
+from talweg.worker.training.batching.curriculum import EVERYTHING, Curriculum
 from talweg.worker.training.interface import Control, Reporter, Stop
 from talweg.worker.training.state.training_state import TrainingState
 from talweg.worker.training.step import Step

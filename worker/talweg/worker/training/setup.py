@@ -11,25 +11,24 @@ import torch
 from torch import Tensor, nn
 
 from talweg.spec import kind
-from talweg.spec.plugins import plugin_uses
-from talweg.v1.jobs_pb2 import LogLine, Warning
+from talweg.v1.jobs_pb2 import Warning
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker import data, plugins, tasks
+from talweg.worker import tasks
 from talweg.worker.errors import UserSpecError
-from talweg.worker.tasks import TaskRunner
 from talweg.worker.tasks.augmentation import Augmenter
 from talweg.worker.training import deferred
-from talweg.worker.training.batches import Batches, Order, Plan
-from talweg.worker.training.curriculum import (
+from talweg.worker.training.batching.batches import Batches, Plan
+from talweg.worker.training.batching.curriculum import (
     EVERYTHING,
     Curriculum,
     EasyBeforeHard,
     losses_by_sample,
 )
+from talweg.worker.training.batching.sampling import sampler_of
+from talweg.worker.training.core import Core
 from talweg.worker.training.deferred import DeferredReads
 from talweg.worker.training.evaluation import Splits
 from talweg.worker.training.evaluator import Evaluator
-from talweg.worker.training.fine_tuning import start as fine_tuning
 from talweg.worker.training.guard import building
 from talweg.worker.training.guard.building import Policies
 from talweg.worker.training.guard.guard import Guard
@@ -42,10 +41,7 @@ from talweg.worker.training.monitors.layers import ForwardOrder, Layers
 from talweg.worker.training.monitors.recorder import Recorder
 from talweg.worker.training.optim import lr_schedules, optimizers
 from talweg.worker.training.optim.lr_schedules import Schedule
-from talweg.worker.training.optim.update import update_of
-from talweg.worker.training.precision import Precision
-from talweg.worker.training.sampling import sampler_of
-from talweg.worker.training.state import checkpoints, parts, trainable
+from talweg.worker.training.state import checkpoints, parts
 from talweg.worker.training.state.frozen import Frozen
 from talweg.worker.training.state.same_data import SameData
 from talweg.worker.training.state.snapshot import Snapshots, Stateful
@@ -88,27 +84,6 @@ class Setup:
         return self.learner.loss_of
 
 
-@dataclass(frozen=True)
-class _Core:
-    """What everything else is made from."""
-
-    spec: JobSpec
-    device: torch.device
-    report: Reporter
-    warned: Collection[Warning.Kind.ValueType]
-    splits: Splits
-    learner: Learner
-    plan: Plan
-
-    @property
-    def task(self) -> TaskRunner:
-        return self.learner.task
-
-    @property
-    def state(self) -> TrainingState:
-        return self.learner.state
-
-
 def set_up(
     spec: JobSpec,
     device: torch.device,
@@ -127,7 +102,7 @@ def set_up(
     Raises:
         UserSpecError: Data, model and loss do not go together.
     """
-    core = _core(spec, device, report, warned)
+    core = Core.of(spec, device, report, warned)
     guard = _guard(core)
     forward_order = _dry_run(core, guard)
     batches = _batches(core)
@@ -162,46 +137,7 @@ def set_up(
     )
 
 
-def _core(
-    spec: JobSpec,
-    device: torch.device,
-    report: Reporter,
-    warned: Collection[Warning.Kind.ValueType],
-) -> _Core:
-    """Load the data, and make task, model and optimizer."""
-    bundle = data.load(spec)
-    report.data(bundle)
-    for use in plugin_uses(spec):
-        report.log(LogLine.INFO, f"{use.path} is {plugins.find(use.message).label}.")
-    if bundle.stored is not None:
-        for warning in (*bundle.stored.warnings, *data.warnings_of(spec, bundle)):
-            report.warning(warning)
-        for note in bundle.stored.notes:
-            report.log(LogLine.INFO, note)
-    task = tasks.make(spec, bundle)
-    if task.computed:
-        report.computed(task.computed)
-    for note in task.notes():
-        report.log(LogLine.INFO, note)
-    model = trainable.build(spec, bundle, task, device)
-    factors = fine_tuning.start(spec, bundle, task, model, report)
-    groups = optimizers.groups(model, factors)
-    update = update_of(optimizers.build(spec.optimizer, groups), after=task.updated)
-    state = TrainingState(model=model, update=update, order=Order(spec.training.seed))
-    splits = Splits.of(bundle, task, device)
-    return _Core(
-        spec=spec,
-        device=device,
-        report=report,
-        # A model that knows something already is no untrained one.
-        warned=[*warned, Warning.FIRST_LOSS_FAR] if spec.HasField("weights") else warned,
-        splits=splits,
-        learner=Learner(task, state, Precision(spec.training.precision, device, task.criterion)),
-        plan=Plan.of(spec.training, len(splits.train), sums=task.criterion.reduction == "sum"),
-    )
-
-
-def _guard(core: _Core) -> Guard:
+def _guard(core: Core) -> Guard:
     training, state = core.spec.training, core.state
     return Guard(
         state.model,
@@ -212,11 +148,11 @@ def _guard(core: _Core) -> Guard:
     )
 
 
-def _first_samples(core: _Core) -> tasks.Batch:
+def _first_samples(core: Core) -> tasks.Batch:
     return core.splits.train.batch(0, min(core.spec.training.batch_size, _MOST_TRIED))
 
 
-def _dry_run(core: _Core, guard: Guard) -> ForwardOrder:
+def _dry_run(core: Core, guard: Guard) -> ForwardOrder:
     """Warn of what the data and a first forward pass show, and note the layers' order in it."""
     spec, model, train = core.spec, core.state.model, core.splits.train
     guard.remember()
@@ -231,7 +167,7 @@ def _dry_run(core: _Core, guard: Guard) -> ForwardOrder:
     return order
 
 
-def _dry_run_in_precision(core: _Core, guard: Guard) -> None:
+def _dry_run_in_precision(core: Core, guard: Guard) -> None:
     """See whether the device can compute with as few bits as are asked for."""
     precision = core.learner.precision
     if precision.is_full:
@@ -243,7 +179,7 @@ def _dry_run_in_precision(core: _Core, guard: Guard) -> None:
     guard.restore()
 
 
-def _batches(core: _Core) -> Batches:
+def _batches(core: Core) -> Batches:
     arrays, task = core.splits.train.arrays, core.task
     sampler = sampler_of(core.spec, core.splits.bundle)
     augmenter = _augmenter(core)
@@ -260,7 +196,7 @@ def _batches(core: _Core) -> Batches:
     )
 
 
-def _augmenter(core: _Core) -> Augmenter | None:
+def _augmenter(core: Core) -> Augmenter | None:
     training, inputs = core.spec.training, core.splits.bundle.inputs
     if not training.HasField("augmentation"):
         return None
@@ -273,7 +209,7 @@ def _augmenter(core: _Core) -> Augmenter | None:
     return Augmenter(training.augmentation, inputs.shape, inputs.scaler)
 
 
-def _curriculum(core: _Core, batches: Batches) -> EasyBeforeHard | None:
+def _curriculum(core: Core, batches: Batches) -> EasyBeforeHard | None:
     training = core.spec.training
     if not training.HasField("curriculum"):
         return None
@@ -294,7 +230,7 @@ def _curriculum(core: _Core, batches: Batches) -> EasyBeforeHard | None:
     )
 
 
-def _schedule(core: _Core) -> Schedule:
+def _schedule(core: Core) -> Schedule:
     spec = core.spec
     learning_rate = optimizers.learning_rate(spec.optimizer)
     schedule = lr_schedules.build(
@@ -303,7 +239,7 @@ def _schedule(core: _Core) -> Schedule:
     return schedule.times(core.task.rate_factor)
 
 
-def _recorder(core: _Core) -> Recorder:
+def _recorder(core: Core) -> Recorder:
     training, task, scaler = core.spec.training, core.task, core.learner.precision.scaler
 
     def watched() -> Mapping[str, float]:
@@ -318,7 +254,7 @@ def _recorder(core: _Core) -> Recorder:
     )
 
 
-def _evaluator(core: _Core, step: Step) -> Evaluator:
+def _evaluator(core: Core, step: Step) -> Evaluator:
     return Evaluator(
         core.spec,
         task=core.task,
@@ -331,7 +267,7 @@ def _evaluator(core: _Core, step: Step) -> Evaluator:
 
 
 def _policies(
-    core: _Core, guard: Guard, batches: Batches, weights: WeightWatch, health: Health
+    core: Core, guard: Guard, batches: Batches, weights: WeightWatch, health: Health
 ) -> Policies:
     return building.build(
         core.spec,
@@ -347,7 +283,7 @@ def _policies(
     )
 
 
-def _health(core: _Core, order: ForwardOrder) -> Health:
+def _health(core: Core, order: ForwardOrder) -> Health:
     spec, task, layers = core.spec, core.task, Layers(core.state.model)
     flow = None
     if spec.diagnostics.HasField("gradient_flow"):
@@ -370,7 +306,7 @@ def _health(core: _Core, order: ForwardOrder) -> Health:
 
 
 def _deferred(
-    core: _Core, step: Step, evaluator: Evaluator, curriculum: EasyBeforeHard | None
+    core: Core, step: Step, evaluator: Evaluator, curriculum: EasyBeforeHard | None
 ) -> DeferredReads | None:
     """Make what reads several steps at once, which must know all that looks at single ones."""
     training, plan, scaler = core.spec.training, core.plan, core.learner.precision.scaler
@@ -404,7 +340,7 @@ def _deferred(
 
 
 def _snapshots(
-    core: _Core, step: Step, curriculum: EasyBeforeHard | None, answers: Policies
+    core: Core, step: Step, curriculum: EasyBeforeHard | None, answers: Policies
 ) -> Snapshots:
     """Name all that training changes; the names stand in checkpoints."""
     frozen = Frozen(core.task.criterion)
@@ -424,7 +360,7 @@ def _snapshots(
     )
 
 
-def _changed_by_steps(core: _Core) -> dict[str, Stateful]:
+def _changed_by_steps(core: Core) -> dict[str, Stateful]:
     return parts.changed_by_steps(
         core.state,
         core.task.criterion,

@@ -7,7 +7,7 @@ import torch
 from talweg.spec import kind
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tasks import TaskRunner
-from talweg.worker.training.batches import Batches, Plan
+from talweg.worker.training.batching.batches import Batches, Plan
 from talweg.worker.training.guard import overflow, policies
 from talweg.worker.training.guard.guard import Guard
 from talweg.worker.training.guard.overflow import WeightWatch
@@ -69,15 +69,7 @@ def build(
         followed: What follows the outputs of layers.
         report: Takes the decisions.
     """
-    settings = kind(spec.training.spikes)[1]
-    detector = SpikeDetector(
-        window=settings.window,  # type: ignore[attr-defined]
-        threshold=settings.threshold,  # type: ignore[attr-defined]
-        max_growth=settings.max_growth,  # type: ignore[attr-defined]
-        batch_size=min(plan.batch_size * plan.accumulation, plan.num_samples),
-        num_players=task.num_players,
-        player=task.player,
-    )
+    detector = _detector(spec, task, plan)
     # What steps are compared with goes back with the weights.
     trained = {**parts.trained(state, task.criterion), SPIKE_WINDOW: detector}
     context = PolicyContext(
@@ -103,4 +95,16 @@ def build(
             ),
         ),
         detector,
+    )
+
+
+def _detector(spec: JobSpec, task: TaskRunner, plan: Plan) -> SpikeDetector:
+    settings = kind(spec.training.spikes)[1]
+    return SpikeDetector(
+        window=settings.window,  # type: ignore[attr-defined]
+        threshold=settings.threshold,  # type: ignore[attr-defined]
+        max_growth=settings.max_growth,  # type: ignore[attr-defined]
+        batch_size=min(plan.batch_size * plan.accumulation, plan.num_samples),
+        num_players=task.num_players,
+        player=task.player,
     )

@@ -18,7 +18,7 @@ from talweg.v1 import spikes_pb2
 from talweg.v1.jobs_pb2 import Divergence, GuardDecision, LogLine
 from talweg.worker.tasks import Batch
 from talweg.worker.tasks.common.base import Explanation
-from talweg.worker.training.batches import Batches
+from talweg.worker.training.batching.batches import Batches
 from talweg.worker.training.guard.diagnosis import LossOf, diagnose, weights_bad
 from talweg.worker.training.guard.guard import Guard, Reading
 from talweg.worker.training.guard.overflow import WeightWatch

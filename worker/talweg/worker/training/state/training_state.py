@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 import torch
 from torch import Tensor, nn
 
-from talweg.worker.training.batches import Order
+from talweg.worker.training.batching.batches import Order
 from talweg.worker.training.optim import foreach
 from talweg.worker.training.optim.update import Update
 from talweg.worker.training.state.snapshot import Values, copy_into

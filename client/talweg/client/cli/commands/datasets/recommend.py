@@ -7,7 +7,7 @@ import click
 
 from talweg import spec
 from talweg.client import InvalidRequest
-from talweg.client._facts import to_facts
+from talweg.client.catalogue._facts import to_facts
 from talweg.client.cli._common import (
     F,
     Session,

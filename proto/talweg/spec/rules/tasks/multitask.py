@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from talweg.spec.errors import Violation, one_of, shown
 from talweg.spec.fields import choices
-from talweg.spec.rules.detection import detection_rules
-from talweg.spec.rules.images import image_rules
+from talweg.spec.rules.data.images import image_rules
 from talweg.spec.rules.loss import has_special_outputs, loss_rules
+from talweg.spec.rules.tasks.detection import detection_rules
 from talweg.spec.semantics.context import SpecContext
 from talweg.spec.semantics.heads import Head, head_losses, heads, spec_of_head
 from talweg.v1 import options_pb2

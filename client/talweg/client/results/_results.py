@@ -9,11 +9,11 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from talweg.client import _artifacts, _predictions
-from talweg.client._artifacts import Artifact
 from talweg.client._errors import FailedPrecondition, MissingExtra, NotFound
 from talweg.client._handle import JobHandle, Seconds
 from talweg.client._values import RegisteredModel
+from talweg.client.results import _artifacts, _predictions
+from talweg.client.results._artifacts import Artifact
 
 if TYPE_CHECKING:
     from talweg.v1.spec_pb2 import JobSpec
@@ -205,7 +205,7 @@ class JobFiles(JobHandle):
             TalwegError: Another error.
         """
         # It loads Python's HTTP client.
-        from talweg.client._registry import Registry
+        from talweg.client.results._registry import Registry
 
         tracking = self.refresh().message.tracking
         base = tracking_uri or tracking.url.partition("/#/")[0]

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from talweg.spec.errors import Violation, one_of
-from talweg.spec.rules.folds import fold_rules
-from talweg.spec.rules.layers import LONE_HINT
+from talweg.spec.rules.data.folds import fold_rules
 from talweg.spec.rules.loss import facts_of, losses_of
-from talweg.spec.rules.training import lone_batch
+from talweg.spec.rules.models.layers import LONE_HINT
+from talweg.spec.rules.training.settings import lone_batch
 from talweg.spec.semantics.context import SpecContext
 from talweg.spec.semantics.dataset import split_sizes
 from talweg.spec.semantics.facts import chosen, model_facts

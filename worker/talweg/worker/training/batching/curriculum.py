@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from talweg.v1.curriculum_pb2 import EasyFirst
 from talweg.worker.tasks import Batch, TaskRunner
-from talweg.worker.training.batches import Batches
+from talweg.worker.training.batching.batches import Batches
 from talweg.worker.training.evaluation import HeldSplit
 from talweg.worker.training.interface import Reporter
 from talweg.worker.training.state.snapshot import Values

@@ -11,7 +11,7 @@ from talweg.spec import kind
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle
 from talweg.worker.errors import UserSpecError
-from talweg.worker.training.batches import Draw
+from talweg.worker.training.batching.batches import Draw
 
 
 class Sampler:

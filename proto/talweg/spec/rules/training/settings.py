@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 
 from talweg.spec.errors import Violation, one_of, shown
-from talweg.spec.rules.evaluation import evaluation_rules
-from talweg.spec.rules.layers import LONE_ALLOWED, LONE_HINT, layer_rules
+from talweg.spec.rules.models.layers import LONE_ALLOWED, LONE_HINT, layer_rules
+from talweg.spec.rules.training.evaluation import evaluation_rules
 from talweg.spec.semantics.batch_norm import batch_norms
 from talweg.spec.semantics.context import SpecContext
 from talweg.spec.semantics.facts import task_name

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from talweg.spec.errors import Violation, number_text, one_of, shown
 from talweg.spec.fields import choices, fields
-from talweg.spec.rules.folds import fold_rules
+from talweg.spec.rules.data.folds import fold_rules
 from talweg.spec.semantics.categories import categories_in
 from talweg.spec.semantics.context import SpecContext
 from talweg.spec.semantics.dataset import TOLERANCE, Data

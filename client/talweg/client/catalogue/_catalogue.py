@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Unpack
 
-from talweg.client._facts import FactArguments, to_facts
+from talweg.client.catalogue._facts import FactArguments, to_facts
 from talweg.v1 import catalog_pb2, recommendations_pb2
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Rules about models: layers, starting weights, feature layers."""

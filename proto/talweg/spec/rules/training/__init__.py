@@ -1,0 +1,1 @@
+"""Rules about how a job trains, is evaluated and diagnosed."""

@@ -1,0 +1,1 @@
+"""Batches: in which order samples come, and how many."""
