@@ -84,6 +84,8 @@ def _array(column: Column) -> DataColumn:
             counts[column.padding] = 0
         if column.ignored is not None:
             about.ignore_index = column.ignored
+            if column.ignored < len(counts):
+                counts[column.ignored] = 0
         about.num_distinct = len(column.categories)
         about.values.extend(
             ValueCount(value=value, count=int(count))

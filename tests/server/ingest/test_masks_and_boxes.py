@@ -2,6 +2,8 @@
 
 import io
 import json
+import struct
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -334,3 +336,29 @@ def test_many_problems_are_bounded(tmp_path: Path, kind: str) -> None:
     result = ingest(tmp_path, tar(files), "t.tar")
     assert len(result.problems) == 50
     assert "further problems" in result.problems[-1].found
+
+
+def test_an_ignored_value_that_is_a_class_has_no_pixels(tmp_path: Path) -> None:
+    files = with_masks(png(halves(0, 1)), png(halves(1, 1)), classes="void\nroad\n")
+    result = read(tmp_path, tar(files), "t.tar", ignore_index=0)
+    assert counts(result, "mask") == {"void": 0, "road": 72}
+    assert result.info.options.ignore_index == 0
+
+
+def test_gray_values_of_four_bits_are_what_the_file_says(tmp_path: Path) -> None:
+    rows = b"".join(b"\0" + bytes([0x01, 0x23] * 2) for _ in range(6))
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        checksum = zlib.crc32(kind + data)
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
+
+    mask = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 6, 4, 0, 0, 0, 0))
+    mask += chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    result = read(tmp_path, tar(with_masks(mask)), "t.tar")
+    np.testing.assert_array_equal(stored(result)["mask"][0, 0], [0, 1, 2, 3] * 2)
+
+
+def test_a_class_called_background_keeps_its_name(tmp_path: Path) -> None:
+    files = with_yolo({"a": "0 0.5 0.5 0.5 0.5\n"}, classes="background\n")
+    result = read(tmp_path, tar(files), "t.tar")
+    assert [each.value for each in result.column("classes").values] == ["no object", "background"]

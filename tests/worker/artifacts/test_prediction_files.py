@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from tests.server.ingest.parts import read as ingested
 
@@ -38,3 +40,27 @@ def test_an_id_stays_a_text(tmp_path: Path) -> None:
     table = read(file, id_column="code")
     assert table.ids.tolist() == ["0042"]
     assert list(table.inputs.columns) == ["size"]
+
+
+@pytest.mark.parametrize("ending", ["parquet", "npz"])
+def test_a_damaged_file_is_said_to_be_one(tmp_path: Path, ending: str) -> None:
+    frame = pd.DataFrame({"size": np.arange(200.0), "town": ["Ay", "Bex"] * 100})
+    file = tmp_path / f"in.{ending}"
+    if ending == "parquet":
+        frame.to_parquet(file)
+    else:
+        np.savez_compressed(file, size=frame["size"].to_numpy())
+    content, random, refusals = file.read_bytes(), np.random.default_rng(0), []
+    for _ in range(150):
+        broken = bytearray(content)
+        broken[random.integers(len(broken))] ^= 1 << random.integers(8)
+        file.write_bytes(broken)
+        try:
+            read(file)
+        except ValueError as error:
+            refusals.append(str(error))
+    assert len(refusals) > 20
+    assert all("cannot be read as" in text for text in refusals)
+    file.unlink()
+    with pytest.raises(FileNotFoundError):
+        read(file)

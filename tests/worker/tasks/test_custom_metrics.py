@@ -160,6 +160,13 @@ def test_values_are_those_of_other_packages(
     )
 
 
+def test_a_probability_at_the_threshold_is_class_1_as_for_the_task() -> None:
+    half = np.full(4, 0.5)
+    predictions = Predictions(np.array([1, 1, 1, 0]), np.ones(4), probabilities=half)
+    assert value("binary", of_class("HammingDistance"), predictions) == 0.25
+    assert value("binary", of_class("Recall"), predictions) == 1
+
+
 def test_several_targets_give_the_mean_of_theirs() -> None:
     one, other = numbers(), numbers()
     both = Predictions(

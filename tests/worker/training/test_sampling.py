@@ -221,3 +221,9 @@ def test_training_samples_without_any_weight_are_refused() -> None:
     assert sampler.among(None)(3, torch.Generator()).tolist() == [2, 2, 2]
     with pytest.raises(UserSpecError, match="weights above 0 among the 2 samples"):
         sampler.among(torch.tensor([0, 1]))
+
+
+def test_weights_whose_sum_is_beyond_floats_are_drawn_by_their_shares() -> None:
+    weights = torch.tensor([1e308, 1e308, 1.0, 1.0], dtype=torch.float64)
+    drawn = drawn_by_weight(weights, None, torch.Generator().manual_seed(0))
+    assert sorted(drawn.tolist()) == [0, 0, 1, 1]

@@ -3,6 +3,7 @@
 import json
 import math
 import struct
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -58,8 +59,9 @@ def read_weights(request: Request) -> Content:
         problems = _problems(request.file_name, types)
         if problems:
             raise Refused(*problems)
+        header = _header(request)
         arrays = {
-            name: _bf16(request, name) if dtype == "BF16" else file.get_tensor(name)
+            name: _bf16(request, header, name) if dtype == "BF16" else file.get_tensor(name)
             for name, dtype in types.items()
         }
     problems = [problem for name, array in arrays.items() for problem in _of_array(name, array)]
@@ -111,13 +113,28 @@ def _column(name: str, array: Array) -> Column:
     return Column(name, DataColumn.BOOLEAN if array.dtype.kind == "b" else kind, array)
 
 
-def _bf16(request: Request, name: str) -> Array:
-    """Read a tensor of bfloat16, which NumPy does not know: the upper half of a float32."""
+@dataclass(frozen=True)
+class _Header:
+    """The header of a safetensors file."""
+
+    end: int
+    """Where the values of the tensors begin."""
+    tensors: dict[str, Any]
+    """Shape and offsets of each."""
+
+
+def _header(request: Request) -> _Header:
     with request.path.open("rb") as file:
         (size,) = _HEADER_SIZE.unpack(file.read(_HEADER_SIZE.size))
-        about: dict[str, Any] = json.loads(file.read(size))[name]
-        begin, _ = about["data_offsets"]
-        file.seek(_HEADER_SIZE.size + size + begin)
+        return _Header(_HEADER_SIZE.size + size, json.loads(file.read(size)))
+
+
+def _bf16(request: Request, header: _Header, name: str) -> Array:
+    """Read a tensor of bfloat16, which NumPy does not know: the upper half of a float32."""
+    about = header.tensors[name]
+    begin, _ = about["data_offsets"]
+    with request.path.open("rb") as file:
+        file.seek(header.end + begin)
         count = math.prod(about["shape"])
         upper = np.fromfile(file, dtype="<u2", count=count).astype(np.uint32)
     return (upper << _BF16_BITS).view(np.float32).reshape(about["shape"])

@@ -16,6 +16,8 @@ from talweg.v1.stored_datasets_pb2 import DataColumn
 _TOLERANCE = 0.5
 _SMALLEST = 0.01
 _MOST_LOOKED_FOR = 20 * MOST_PROBLEMS
+# What index 0 is called where a class is called background.
+_NO_OBJECT = "no object"
 _BYTES_OF_BOX = 4 * 4 + 8
 
 
@@ -131,7 +133,8 @@ class Boxes:
         boxes[images, place] = corners * scale[images]
         classes = np.zeros((len(count), most), np.int64)
         classes[images, place] = np.frombuffer(self._classes, np.int64)[order]
-        of_classes = Column("classes", DataColumn.CATEGORY, classes, [BACKGROUND, *names])
+        no_object = BACKGROUND if BACKGROUND not in names else _NO_OBJECT
+        of_classes = Column("classes", DataColumn.CATEGORY, classes, [no_object, *names])
         # Where there is no box, there is no background either.
         of_classes.padding = 0
         return [

@@ -31,6 +31,10 @@ from talweg.v1.stored_datasets_pb2 import DataColumn
 MASKS = "masks"
 """The folder of the masks."""
 _IGNORED = 255
+# Where the header of a PNG has the bits of a value and, behind it, the kind of its colours.
+_PNG_DEPTH = 24
+_PNG_GRAY = 0
+_STRETCHED = {2: 85, 4: 17}
 _WHITE = 255
 _MOST_CLASSES = 256
 _OF_NUMBERS = ("1", "L", "P", "I;16", "I;16B", "I;16L", "I")
@@ -82,7 +86,8 @@ def read_with_masks(archive: Archive, options: ReadOptions, room: int) -> Readin
         notes.append("masks of 0 and 255: white is class 1")
         found = {0: [], 1: []}
     else:
-        is_ignored = ignored in found and ignored >= len(names)
+        is_wanted = options.HasField("ignore_index") or ignored >= len(names)
+        is_ignored = ignored in found and is_wanted
     if is_ignored:
         options.ignore_index = ignored
         notes.append(f"pixels of the value {ignored} have no class: losses and metrics omit them")
@@ -252,10 +257,17 @@ def _values(content: bytes) -> Mask:
         if opened.mode not in _OF_NUMBERS:
             raise _NotClasses(f"an image with channels of colours ({opened.mode})")
         image: Image.Image = ImageOps.exif_transpose(opened)
-        values = np.asarray(image)
+        # Pillow stretches gray values of 2 and 4 bits over a byte.
+        values = np.asarray(image) // _STRETCHED.get(_gray_bits(content), 1)
     if values.dtype.itemsize > 1 and values.size and (values.min() < 0 or values.max() > 255):
         raise _NotClasses(f"values from {values.min()} to {values.max()}")
     return values.astype(np.uint8)
+
+
+def _gray_bits(content: bytes) -> int:
+    """Return the bits of a gray PNG's values; 0 for another kind."""
+    header = content[_PNG_DEPTH : _PNG_DEPTH + 2]
+    return header[0] if len(header) == 2 and header[1] == _PNG_GRAY else 0
 
 
 def _resized(values: Mask, size: tuple[int, int]) -> Mask:

@@ -47,6 +47,8 @@ _ASK_AGAIN_S = 0.5
 _TO_REPORT_S = 1.0
 _LEAST_S = 0.5
 _MOST_NAMED = 3
+# Workers are asked one call after another, and each row that waits holds its table.
+_MOST_WAITING = 16
 
 Failure = FinishPredictionRequest.Failure
 _ERRORS: dict[int, type[ServerError]] = {
@@ -108,6 +110,10 @@ class PredictionService:
         """
         until = time.monotonic() + self._seconds
         filled = _checked(request)
+        if len(self._answered) >= _MOST_WAITING:
+            raise WorkersBusy(
+                f"{_MOST_WAITING} predictions are waiting for workers already. Try again later"
+            )
         row = await self._artifacts.job_with_model(request.job, caller=caller)
         order = TakePredictionResponse(request=filled, attempt=row.attempt, spec=row.job_spec)
         id_, token = secrets.token_hex(16), secrets.token_hex(16)
@@ -224,7 +230,7 @@ class PredictionService:
         workers = [
             each.worker
             for each in await self._plugins.told()
-            if all(each.find(PluginDeclaration.MODEL, name) for name in needed)
+            if all(_has(each.find(PluginDeclaration.MODEL, name)) for name in needed)
         ]
         if not workers:
             raise NoWorker(
@@ -302,3 +308,8 @@ def _result(answer: FinishPredictionRequest, worker: str) -> PredictResponse:
 
 def _stale() -> StalePrediction:
     return StalePrediction("nobody waits for this prediction any more, or another worker has it")
+
+
+def _has(plugin: PluginDeclaration | None) -> bool:
+    """Return whether a worker has a plug-in that it could load."""
+    return plugin is not None and not plugin.problem

@@ -1,6 +1,7 @@
 """Files that predictions are made of, and that they are written to."""
 
 import os
+import zlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ _DETECTED = (",", ";", "\t", "|")
 _DECIMAL_COMMA = r"\s*[+-]?[0-9]+(,[0-9]+)?\s*"
 _INPUTS = "x"
 _PREDICTION, _PROBABILITIES, _PROBABILITY = "prediction", "probabilities", "probability_"
+
+# What the readers raise for damaged files.
+_DAMAGED = (ValueError, KeyError, BadZipFile, zlib.error, EOFError, NotImplementedError)
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,10 @@ def read(
             frame = pd.read_parquet(path)
         else:
             frame = _read_csv(path, ending, {*texts, id_column}, missing or MISSING_TEXTS)
-    except (ValueError, KeyError, BadZipFile) as exc:
-        if isinstance(exc, MissingIdError):
+    except (*_DAMAGED, OSError) as exc:
+        if isinstance(
+            exc, (MissingIdError, FileNotFoundError, PermissionError, IsADirectoryError)
+        ):
             raise
         raise ValueError(f"{path} cannot be read as {ending[1:]}: {exc}") from exc
     if not id_column:
@@ -202,7 +208,8 @@ def _ending(path: Path, what: str) -> str:
 
 
 def _read_npz(path: Path, id_column: str) -> InputFile:
-    with np.load(path, allow_pickle=False) as file:
+    # NumPy would leave the file open where it is damaged.
+    with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
         names = list(file.files)
         if id_column and id_column not in names:
             raise MissingIdError(path, id_column, names)

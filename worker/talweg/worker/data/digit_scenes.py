@@ -71,7 +71,11 @@ def _made(message_bytes: bytes, split_bytes: bytes) -> tuple[RawData, Division]:
 def divide_images(split: Split, count: int) -> Sequence[NDArray[np.intp]]:
     """Divide the images that scenes are made of; each part gets one at the least."""
     if is_fold(split):
-        return divide(split, count, None)
+        train, *others = divide(split, count, None)
+        for index, part in enumerate(others):
+            if not len(part):
+                train, others[index] = train[1:], train[:1]
+        return [train, *others]
     order = np.random.default_rng(split.seed).permutation(count)
     shares = [max(size, 1) for size in split_sizes(split, count)]
     return np.split(order, np.cumsum(shares))[:3]

@@ -81,7 +81,7 @@ def _declaration(kind: PluginKind, entry: EntryPoint) -> PluginDeclaration:
 def _load(first: int, timeout: float) -> tuple[list[PluginDeclaration], str]:
     """Load plug-ins in another process; return those that were, and why it went no further."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, "-m", "talweg.worker.plugins", str(first)]
+    command = [sys.executable, "-P", "-m", "talweg.worker.plugins", str(first)]
     try:
         done = subprocess.run(
             command, env=environment, stdout=subprocess.PIPE, timeout=timeout, check=False

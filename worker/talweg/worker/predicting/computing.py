@@ -5,6 +5,7 @@ What the table or the model is at fault for is a result, as are predictions. The
 where this process broke on either.
 """
 
+import errno
 import math
 import resource
 import sys
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from talweg.spec.predictions import ARRAY, ENDINGS
 from talweg.v1.workers_pb2 import FinishPredictionRequest, TakePredictionResponse
+from talweg.worker.errors import UserSpecError
 from talweg.worker.parents import die_with_parent
 from talweg.worker.predicting import folder as files
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 Failure = FinishPredictionRequest.Failure
 
 _CPU_FACTOR = 2
+_MOST_WRITTEN = 64 * 1024 * 1024
 _MOST_CHARS = 2000
 
 
@@ -59,9 +62,20 @@ def compute(folder: Path) -> FinishPredictionRequest:
         return result
     try:
         _predict(model, order, folder, result)
+    except UserSpecError as exc:
+        # Of a plug-in's network.
+        result.failure.kind = Failure.MODEL
+        result.failure.message = _text(exc, folder)
     except ValueError as exc:
         result.failure.kind = Failure.TABLE
         result.failure.message = _text(exc, folder)
+    except OSError as exc:
+        if exc.errno != errno.EFBIG:
+            raise
+        result.failure.kind = Failure.TOO_LARGE
+        result.failure.message = (
+            f"the predictions take more than {_MOST_WRITTEN:,} bytes: send fewer rows at once"
+        )
     return result
 
 
@@ -98,6 +112,8 @@ def _set_limits(memory_bytes: int, seconds: float) -> None:
     cpu = math.ceil(seconds * _CPU_FACTOR)
     resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # A small file of equal values may have very many rows.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_MOST_WRITTEN, _MOST_WRITTEN))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from torch import Tensor
 # A box of which less remains, or that has become smaller, tells nothing of its object any more.
 _LEAST_SHARE = 0.25
 _LEAST_SIDE = 1.0
+_ROUNDING = 1e-4
 # kornia counts from the middle of the first pixel, boxes from its edge.
 _HALF = 0.5
 
@@ -54,7 +55,9 @@ def moved(objects: Objects, matrix: Tensor, height: int, width: int) -> Objects:
     most = classes.shape[1]
     remains = torch.arange(most, device=count.device) < count[:, None]
     remains &= sides.prod(-1) >= _LEAST_SHARE * whole.prod(-1)
-    remains &= (sides >= _LEAST_SIDE).all(-1)
+    # A side that was as short before is none that was cut.
+    least = (high - low).clamp(max=_LEAST_SIDE) * (1 - _ROUNDING)
+    remains &= (sides >= least).all(-1)
     # Those that remain come first, in their order.
     order = (~remains).to(torch.int64).argsort(dim=1, stable=True)
     remains = remains.gather(1, order)

@@ -103,8 +103,11 @@ class CustomMetrics:
             ) from exc
         if is_regression:
             return lambda predictions: _mean_over_targets(made, predictions)
+        threshold = parameters.get(THRESHOLD)
         return lambda predictions: _value(
-            made, _doubles(predictions.probabilities), _doubles(predictions.y_true).long()
+            made,
+            _classes_or_probabilities(predictions, threshold),
+            _doubles(predictions.y_true).long(),
         )
 
     def _parameters(self, metric: TorchMetric) -> dict[str, Any]:
@@ -116,6 +119,16 @@ class CustomMetrics:
         if self._task == "multiclass":
             complete["num_classes"] = self._num_classes
         return complete
+
+
+def _classes_or_probabilities(predictions: Predictions, threshold: float | None) -> Tensor:
+    """Return what a classification metric takes: with a threshold, the classes that it makes.
+
+    torchmetrics takes probabilities above the threshold for class 1, and the task those that reach
+    it: so the task's own rule decides.
+    """
+    probabilities = _doubles(predictions.probabilities)
+    return probabilities if threshold is None else (probabilities >= threshold).long()
 
 
 def _mean_over_targets(metric: Any, predictions: Predictions) -> float:

@@ -93,6 +93,8 @@ def drawn_by_weight(weights: Tensor, classes: Tensor | None, generator: torch.Ge
     order = torch.randperm(count, generator=generator)
     if classes is not None:
         order = order[torch.argsort(classes[order], stable=True)]
+    if not weights.sum().isfinite():
+        weights = weights / weights.max() / count
     ends = weights[order].cumsum(0)
     first = torch.rand(1, dtype=torch.float64, generator=generator)
     # Divided first, the last end is exactly N, and nothing of weight 0 makes up for rounding.

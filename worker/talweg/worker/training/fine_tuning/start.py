@@ -14,6 +14,7 @@ from talweg.worker import models
 from talweg.worker.data import DataBundle
 from talweg.worker.errors import UserSpecError
 from talweg.worker.models import HeadShape
+from talweg.worker.models.registry import plugin_of
 from talweg.worker.tasks import TaskRunner
 from talweg.worker.training.fine_tuning.freezing import freeze
 from talweg.worker.training.fine_tuning.patterns import some
@@ -57,7 +58,15 @@ def start(
 
 def _take(spec: JobSpec, bundle: DataBundle, task: TaskRunner, model: nn.Module) -> Taken:
     weights = spec.weights
-    head = last_layers(spec.model, bundle.inputs.shape, task.num_outputs, task.heads)
+    # A plug-in's network is built by code that need not know another number of outputs.
+    head: set[str] = set()
+    if plugin_of(spec.model) is None:
+        head = last_layers(spec.model, bundle.inputs.shape, task.num_outputs, task.heads)
+    elif weights.new_head:
+        raise UserSpecError(
+            "weights.new_head: found true under a model of a plug-in, whose last layer is not "
+            "known; allowed false: layers whose shape differs from the weights are new anyway"
+        )
     with opened(weights) as file:
         return take(model, file, sha256=weights.sha256, head=head, new_head=weights.new_head)
 
