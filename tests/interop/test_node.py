@@ -19,7 +19,15 @@ def test_a_session_of_a_client_in_node(stack: Stack, source: str) -> None:
     answers = json.loads(run(command).stdout)
     assert answers["services"] == [
         f"talweg.v1.{name}Service"
-        for name in ("Artifact", "Catalog", "Job", "StoredDataset", "System", "Worker")
+        for name in (
+            "Artifact",
+            "Catalog",
+            "Job",
+            "Prediction",
+            "StoredDataset",
+            "System",
+            "Worker",
+        )
     ]
 
     followed = answers["followed"]

@@ -157,7 +157,18 @@ def _scalar(field: Field, rng: random.Random) -> Any:
     if field.is_object:
         return json.dumps({f"key.{i}": rng.choice(_FREE) for i in range(rng.randrange(3))})
     if field.type is Type.TEXT:
-        texts = ("2024", "1e5", "null", "a b.c-d", "a_1", "jobs/a1", "0f" * 32, "a@b", "'")
+        texts = (
+            "2024",
+            "1e5",
+            "null",
+            "a b.c-d",
+            "a_1",
+            "jobs/a1",
+            "0f" * 32,
+            "a@b",
+            "minimize",
+            "'",
+        )
         pattern = field.pattern
         matching = [text for text in texts if pattern is not None and pattern.fullmatch(text)]
         return rng.choice(matching or _TEXTS)
