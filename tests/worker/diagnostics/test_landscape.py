@@ -9,9 +9,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from tests.worker.training.jobs import flat, job, run
+from tests.worker.training.killing import Disk, points_of
 from tests.worker.training.poisoned import Run
 from tests.worker.training.resumable import CASES, resumable
-from tests.worker.training.test_resume import Disk, points_of
 from torch import Tensor, nn
 
 from talweg.spec import fill

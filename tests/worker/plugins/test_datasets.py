@@ -10,7 +10,7 @@ import pytest
 import torch
 from tests.worker.plugins.conftest import Install
 from tests.worker.training.jobs import flat, job, run, trained
-from tests.worker.training.test_resume import Disk, SendsAwayAt, with_checkpoints
+from tests.worker.training.killing import Disk, SendsAwayAt, with_checkpoints
 
 from talweg.v1.jobs_pb2 import Job, Outcome, Warning
 from talweg.worker import data, diagnostics

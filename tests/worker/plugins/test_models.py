@@ -1,7 +1,6 @@
 """Models from plug-ins: trained, resumed, saved and loaded again as those of the catalogue."""
 
 import json
-import random
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +8,13 @@ import pytest
 import torch
 from tests.worker.plugins.conftest import Install
 from tests.worker.training.jobs import flat, job, run, trained
-from tests.worker.training.test_resume import (
-    DiesAt,
-    Disk,
-    Killed,
-    assert_same_weights,
-    points_of,
-    with_checkpoints,
-)
+from tests.worker.training.killing import assert_exact_when_killed
 
 from talweg import spec as specs
 from talweg.v1.jobs_pb2 import Job, Outcome
-from talweg.worker import data, diagnostics, models
+from talweg.worker import data, models
 from talweg.worker.artifacts import predictor
 from talweg.worker.models import saved
-from talweg.worker.training import NeverStop
 from talweg.worker.training.exits import of_exit
 
 CODE = """
@@ -107,22 +98,8 @@ def test_it_trains_bit_for_bit_as_the_same_model_of_the_catalogue() -> None:
 
 def test_killed_again_and_again_it_ends_the_same(tmp_path: Path) -> None:
     spec = job(model={"plugin": "noisy"}, training={"epochs": 5, "log_every_steps": 2, "seed": 3})
-    whole, undisturbed = run(spec)
-    report = DiesAt(random.Random(0))
-    disk = Disk(tmp_path / "disk", report)
-    spec = with_checkpoints(spec, every_steps=3)
-    while True:
-        report.live_on()
-        try:
-            result = diagnostics.run(
-                spec, report=report, control=NeverStop(), device="cpu", store=disk
-            )
-        except Killed:
-            continue
-        break
-    assert report.deaths >= 2
-    assert_same_weights(result, whole)
-    assert points_of(report) == points_of(undisturbed)
+    undisturbed = run(spec)
+    assert_exact_when_killed(spec, tmp_path / "disk", 0, undisturbed)
 
 
 def test_it_is_exported_without_its_code() -> None:

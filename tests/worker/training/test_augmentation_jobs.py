@@ -1,6 +1,5 @@
 """Jobs with augmentation: each task trains, and a run that is killed ends the same."""
 
-import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,22 +8,14 @@ import pytest
 import torch
 from tests.worker.diagnostics.replayed import Original
 from tests.worker.training.jobs import job, run
-from tests.worker.training.test_resume import (
-    DiesAt,
-    Disk,
-    Killed,
-    assert_same_weights,
-    points_of,
-    with_checkpoints,
-)
+from tests.worker.training.killing import assert_exact_when_killed
 from torch import Tensor
 
 from talweg.client import read_jobs
 from talweg.spec import check, fill
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker import diagnostics
-from talweg.worker.training import NeverStop, RecordingReporter
+from talweg.worker.training import RecordingReporter
 from talweg.worker.training.batching.batches import Batches, Order, Plan
 from talweg.worker.training.setup import set_up
 
@@ -140,22 +131,8 @@ def test_killed_again_and_again_it_ends_the_same(
     kind: str, training: dict[str, Any], tmp_path: Path
 ) -> None:
     spec = of(kind, **{"epochs": 4, **training})
-    whole, undisturbed = run(spec, may_be_unwell=True)
-    report = DiesAt(random.Random(kind))
-    disk = Disk(tmp_path / "checkpoints", report)
-    spec = with_checkpoints(spec, every_steps=3)
-    while True:
-        report.live_on()
-        try:
-            result = diagnostics.run(
-                spec, report=report, control=NeverStop(), device="cpu", store=disk
-            )
-        except Killed:
-            continue
-        break
-    assert report.deaths >= 1
-    assert_same_weights(result, whole)
-    assert points_of(report) == points_of(undisturbed)
+    undisturbed = run(spec, may_be_unwell=True)
+    assert_exact_when_killed(spec, tmp_path / "checkpoints", kind, undisturbed, at_least=1)
 
 
 def test_a_replayed_step_sees_the_same_images() -> None:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 from tests.worker.training.jobs import job, run
+from tests.worker.training.killing import Disk, assert_same_weights, points_of
 from tests.worker.training.resumable import BATCH_NORM
-from tests.worker.training.test_resume import Disk, assert_same_weights, points_of
 
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.spec_pb2 import JobSpec, Training

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tests.worker.training.feature_models import FEATURES, write_features
 from tests.worker.training.jobs import flat, job, run
-from tests.worker.training.test_resume import DiesAt, Disk, Killed
+from tests.worker.training.killing import DiesAt, Disk, Killed
 
 from talweg.v1.jobs_pb2 import Job, Outcome
 from talweg.v1.spec_pb2 import JobSpec

@@ -7,102 +7,23 @@ from typing import Any
 import pytest
 import torch
 from tests.worker.training.jobs import job, run
+from tests.worker.training.killing import (
+    Disk,
+    Killed,
+    SendsAwayAt,
+    assert_same_weights,
+    points_of,
+    run_killed,
+    with_checkpoints,
+)
 from tests.worker.training.resumable import every_case, resumable
 
 from talweg.blobs import Blobs
 from talweg.v1.jobs_pb2 import Job
-from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import diagnostics
-from talweg.worker.training import NeverStop, RecordingReporter, Result, Snapshot, Stop
+from talweg.worker.training import NeverStop, RecordingReporter, Stop
 from talweg.worker.training.guard.overflow import LARGEST_WEIGHT
 from talweg.worker.training.state import checkpoint_files
-
-
-class Killed(BaseException):
-    """Stands for kill -9: nothing of the training catches it."""
-
-
-class Disk:
-    """Keeps snapshots in files, and what was told before each."""
-
-    def __init__(self, folder: Path, report: RecordingReporter) -> None:
-        self._blobs, self._report = Blobs(str(folder)), report
-        self.steps: list[int] = []
-        self.epochs: list[int] = []
-        self.best: list[int] = []
-        self._told = 0
-
-    def load(self) -> Snapshot | None:
-        # A spool is read up to what the checkpoint stands on; MLflow drops the steps after it.
-        del self._report.points[self._told :]
-        return checkpoint_files.read(self._blobs, "last").snapshot if self.steps else None
-
-    def save(
-        self, snapshot: Snapshot, *, step: int, epoch: int, best: tuple[int, Snapshot] | None
-    ) -> bool:
-        checkpoint_files.write(self._blobs, "last", snapshot, {})
-        if best is not None:
-            checkpoint_files.write(self._blobs, "best", best[1], {})
-            self.best.append(best[0])
-        self.steps.append(step)
-        self.epochs.append(epoch)
-        self._told = len(self._report.points)
-        return True
-
-
-class DiesAt(RecordingReporter):
-    """Is killed at some steps of a run, or after some."""
-
-    def __init__(self, drawn: random.Random) -> None:
-        super().__init__()
-        self._drawn = drawn
-        self.next_death = 0
-        self.deaths = 0
-
-    def live_on(self) -> None:
-        self.next_death = self.steps + self._drawn.randrange(2, 12)
-
-    def progress(self, step: int, total_steps: int, epoch: int, total_epochs: int) -> None:
-        super().progress(step, total_steps, epoch, total_epochs)
-        if step >= self.next_death:
-            self.deaths += 1
-            raise Killed
-
-
-class SendsAwayAt:
-    """A worker that shuts down after some steps."""
-
-    def __init__(self, count: int) -> None:
-        self._left = count
-
-    def check(self) -> Stop | None:
-        self._left -= 1
-        return Stop("shutdown") if self._left == 0 else None
-
-
-def points_of(report: RecordingReporter) -> list[tuple[int, dict[str, float]]]:
-    return [
-        (step, {name: v for name, v in values.items() if not name.startswith("throughput/")})
-        for step, values in report.points
-    ]
-
-
-def with_checkpoints(spec: JobSpec, **settings: Any) -> JobSpec:
-    changed = JobSpec()
-    changed.CopyFrom(spec)
-    for name, value in settings.items():
-        setattr(changed.training.checkpoints, name, value)
-    return changed
-
-
-def assert_same_weights(one: Result, other: Result) -> None:
-    assert one.state == other.state == Job.SUCCEEDED, (one.message, other.message)
-    assert one.steps == other.steps
-    assert one.model is not None
-    assert other.model is not None
-    mine, theirs = one.model.state_dict(), other.model.state_dict()
-    assert mine.keys() == theirs.keys()
-    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
 @every_case
@@ -110,19 +31,7 @@ def test_killed_again_and_again_it_ends_the_same(name: str, tmp_path: Path) -> N
     spec = resumable(name)
     whole, undisturbed = run(spec)
 
-    report = DiesAt(random.Random(name))
-    disk = Disk(tmp_path, report)
-    spec = with_checkpoints(spec, every_steps=3)
-    while True:
-        report.live_on()
-        try:
-            result = diagnostics.run(
-                spec, report=report, control=NeverStop(), device="cpu", store=disk
-            )
-        except Killed:
-            continue
-        break
-    assert report.deaths >= 2
+    result, report, disk = run_killed(spec, tmp_path, name)
     assert_same_weights(result, whole)
     assert points_of(report) == points_of(undisturbed)
     assert report.tables == undisturbed.tables

@@ -8,21 +8,14 @@ import pytest
 import torch
 from tests.worker.data.stored.storing import job_on, store_table
 from tests.worker.training.jobs import job, rare, run
-from tests.worker.training.test_resume import (
-    DiesAt,
-    Disk,
-    Killed,
-    assert_same_weights,
-    points_of,
-    with_checkpoints,
-)
+from tests.worker.training.killing import assert_exact_when_killed
 from torch import Tensor
 
-from talweg.v1.jobs_pb2 import Job, Warning
+from talweg.v1.jobs_pb2 import Warning
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker import data, diagnostics
+from talweg.worker import data
 from talweg.worker.errors import UserSpecError
-from talweg.worker.training import NeverStop, RecordingReporter
+from talweg.worker.training import RecordingReporter
 from talweg.worker.training.batching.batches import Order
 from talweg.worker.training.batching.sampling import Sampler, drawn_by_weight, sampler_of
 from talweg.worker.training.monitors.checks import imbalance_warnings
@@ -198,22 +191,7 @@ def test_a_run_by_weights_that_is_killed_ends_the_same(store: Path, tmp_path: Pa
     pairs = zip(whole.model.parameters(), other.model.parameters(), strict=True)
     assert not all(torch.equal(one, two) for one, two in pairs)
 
-    report = DiesAt(random.Random(2))
-    disk = Disk(tmp_path / "disk", report)
-    while True:
-        report.live_on()
-        try:
-            result = diagnostics.run(
-                with_checkpoints(spec, every_steps=3), report=report, control=NeverStop(),
-                device="cpu", store=disk,
-            )  # fmt: skip
-        except Killed:
-            continue
-        break
-    assert report.deaths >= 2
-    assert result.state == Job.SUCCEEDED
-    assert_same_weights(result, whole)
-    assert points_of(report) == points_of(undisturbed)
+    assert_exact_when_killed(spec, tmp_path / "disk", 2, (whole, undisturbed))
 
 
 def test_training_samples_without_any_weight_are_refused() -> None:

@@ -1,6 +1,5 @@
 """Embeddings of categories in whole jobs: trained, resumed, saved, and asked with raw columns."""
 
-import random
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +11,19 @@ from safetensors.torch import save_file
 from tests.worker.artifacts.test_stored_models import pyfunc
 from tests.worker.data.stored.storing import job_on, store_table
 from tests.worker.training.jobs import job, run
-from tests.worker.training.test_resume import (
-    DiesAt,
-    Disk,
-    Killed,
-    assert_same_weights,
-    points_of,
-    with_checkpoints,
-)
+from tests.worker.training.killing import assert_exact_when_killed
 from torch import Tensor, nn
 
 from talweg.spec import check
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.stored_datasets_pb2 import StoredDataset
-from talweg.worker import data, diagnostics
+from talweg.worker import data
 from talweg.worker.artifacts import predictor, trained
 from talweg.worker.artifacts.trained import TrainedModel
 from talweg.worker.models.categories import CategoryEmbeddings
 from talweg.worker.tracking.spool import EXAMPLE, MODEL, WEIGHTS, write_json
-from talweg.worker.training import NeverStop, Result
+from talweg.worker.training import Result
 
 ROWS = 240
 ISLANDS = {"Biscoe": 3.0, "Dream": 0.0, "Torgersen": -3.0}
@@ -137,22 +129,8 @@ def test_what_stands_for_unseen_categories_learns_by_replacement(store: Path) ->
 @pytest.mark.parametrize("model", MODELS)
 def test_a_run_that_is_killed_ends_the_same(model: str, store: Path, tmp_path: Path) -> None:
     spec = spec_of(store, model, epochs=4)
-    whole, undisturbed = run(spec, may_be_unwell=True)
-    report = DiesAt(random.Random(model))
-    disk = Disk(tmp_path / "disk", report)
-    while True:
-        report.live_on()
-        try:
-            result = diagnostics.run(
-                with_checkpoints(spec, every_steps=3), report=report, control=NeverStop(),
-                device="cpu", store=disk,
-            )  # fmt: skip
-        except Killed:
-            continue
-        break
-    assert report.deaths >= 2
-    assert_same_weights(result, whole)
-    assert points_of(report) == points_of(undisturbed)
+    undisturbed = run(spec, may_be_unwell=True)
+    assert_exact_when_killed(spec, tmp_path / "disk", model, undisturbed)
 
 
 def test_mlflow_predicts_the_same_for_raw_columns(store: Path, tmp_path: Path) -> None:

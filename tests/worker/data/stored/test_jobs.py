@@ -1,6 +1,5 @@
 """Whole jobs on stored data: each kind of task, and runs that are killed and go on."""
 
-import random
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +9,11 @@ import torch
 from sklearn import datasets
 from tests.worker.data.stored.storing import job_on, store_arrays, store_table
 from tests.worker.training.jobs import job, run
-from tests.worker.training.test_resume import (
-    DiesAt,
-    Disk,
-    Killed,
-    assert_same_weights,
-    points_of,
-    with_checkpoints,
-)
+from tests.worker.training.killing import assert_exact_when_killed, assert_same_weights, points_of
 
 from talweg.v1.jobs_pb2 import Job, Outcome, Warning
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.stored_datasets_pb2 import StoredDataset
-from talweg.worker import diagnostics
-from talweg.worker.training import NeverStop
 
 MODEL = {"mlp": {"hidden": [8], "dropout": 0.2}}
 
@@ -228,22 +218,8 @@ def test_killed_again_and_again_it_ends_the_same(kind: str, store: Path, tmp_pat
             model={"convnet": {"channels": [4], "batch_norm": True, "dropout": 0.2}},
             loss="cross_entropy", training={"epochs": 5, "log_every_steps": 2},
         )  # fmt: skip
-    whole, undisturbed = trained(spec)
-    report = DiesAt(random.Random(kind))
-    disk = Disk(tmp_path / "checkpoints", report)
-    spec = with_checkpoints(spec, every_steps=3)
-    while True:
-        report.live_on()
-        try:
-            result = diagnostics.run(
-                spec, report=report, control=NeverStop(), device="cpu", store=disk
-            )
-        except Killed:
-            continue
-        break
-    assert report.deaths >= 2
-    assert_same_weights(result, whole)
-    assert points_of(report) == points_of(undisturbed)
+    undisturbed = trained(spec)
+    assert_exact_when_killed(spec, tmp_path / "checkpoints", kind, undisturbed)
 
 
 def test_a_job_waits_for_a_store_and_fails_without_its_data(
