@@ -37,7 +37,9 @@ def broker_url(tmp_path: Path) -> Iterator[str]:
 
 
 @contextmanager
-def running_worker(broker_url: str, address: str, *, busy: str = "") -> Iterator[None]:
+def running_worker(
+    broker_url: str, address: str, *, busy: str = "", num_lost: int = 0
+) -> Iterator[None]:
     worker = subprocess.Popen(
         [sys.executable, "-m", "celery", "-A", "tests.server.predicting_worker", "--quiet"]
         + ["worker", "-P", "solo", "-Q", "default", "-l", "ERROR", "-n", "w1@here"],
@@ -46,6 +48,7 @@ def running_worker(broker_url: str, address: str, *, busy: str = "") -> Iterator
             "TALWEG_BROKER_URL": broker_url,
             "TALWEG_ADDRESS": address,
             "WHY_BUSY": busy,
+            "NUM_LOST": str(num_lost),
         },
     )
     try:
@@ -121,7 +124,7 @@ async def test_a_worker_answers_by_another_server(
     job = await ended_job(running, tmp_path / "blobs")
     # What a server has left that was killed in the middle of a call.
     with running.server.database.write() as tx:
-        values = {"id": "old", "token": "t", "time": 1, "request": b"", "worker": ""}
+        values = {"id": "old", "token": "t", "expire_time": 1, "request": b"", "worker": ""}
         tx.connection.execute(insert(predictions).values(values))
     with running_worker(broker_url, other.server.address):
         response = await predict_once_there(running, job)
@@ -181,6 +184,29 @@ async def test_without_a_worker_the_caller_is_told_at_once(
     assert num_kept(running) == 0
 
 
+async def test_only_so_many_wait(
+    start: Start, broker_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("talweg.server.services.predictions._MOST_WAITING", 2)
+    running = await start(broker_url=broker_url)
+    job = await ended_job(running, tmp_path / "blobs")
+    answers = await asyncio.gather(*[refused(running, job) for _ in range(5)])
+    reasons = sorted(why for why, _ in answers)
+    assert reasons == ["NO_WORKER"] * 2 + ["WORKERS_BUSY"] * 3
+    assert (await refused(running, job))[0] == "NO_WORKER"
+
+
+async def test_a_prediction_that_a_worker_has_lost_is_given_out_again(
+    start: Start, broker_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("talweg.server.services.predictions._TAKE_WITHIN_S", 0.5)
+    running = await start(broker_url=broker_url, predict_time=timedelta(minutes=5))
+    job = await ended_job(running, tmp_path / "blobs")
+    with running_worker(broker_url, running.server.address, num_lost=2):
+        response = await predict_once_there(running, job)
+    assert response.num_rows == 1
+
+
 async def test_without_a_broker_the_caller_is_told(start: Start, tmp_path: Path) -> None:
     running = await start(broker_url="redis://127.0.0.1:1/0")
     job = await ended_job(running, tmp_path / "blobs")
@@ -234,7 +260,13 @@ async def test_only_the_secret_takes_and_finishes_a_prediction(
     running: Running, tmp_path: Path
 ) -> None:
     with running.server.database.write() as tx:
-        values = {"id": "p", "token": "secret", "time": tx.now, "request": b"", "worker": ""}
+        values = {
+            "id": "p",
+            "token": "secret",
+            "expire_time": tx.now + 10**9,
+            "request": b"",
+            "worker": "",
+        }
         tx.connection.execute(insert(predictions).values(values))
     take = workers_pb2.TakePredictionRequest(prediction="p", token="guess", worker="w1")
     finish = workers_pb2.FinishPredictionRequest(prediction="p", token="guess")

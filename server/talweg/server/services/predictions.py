@@ -46,6 +46,8 @@ _ASK_AGAIN_S = 0.5
 # A worker must have time to say that its own is up.
 _TO_REPORT_S = 1.0
 _LEAST_S = 0.5
+# Whoever has not taken it by then has lost it, as a worker that was killed has.
+_TAKE_WITHIN_S = 15.0
 _MOST_NAMED = 3
 # Workers are asked one call after another, and each row that waits holds its table.
 _MOST_WAITING = 16
@@ -84,8 +86,8 @@ class PredictionService:
         self._plugins = plugins
         self._control = control
         self._seconds = time_limit.total_seconds()
-        # A row that is older belongs to a server that has ended in the middle of a call.
-        self._oldest = 2 * microseconds(time_limit)
+        # A row beyond it belongs to a server that has ended in the middle of a call.
+        self._lifetime = 2 * microseconds(time_limit)
         self._answered: dict[str, asyncio.Event] = {}
 
     async def predict(self, request: PredictRequest, *, caller: str) -> PredictResponse:
@@ -114,23 +116,14 @@ class PredictionService:
             raise WorkersBusy(
                 f"{_MOST_WAITING} predictions are waiting for workers already. Try again later"
             )
-        row = await self._artifacts.job_with_model(request.job, caller=caller)
-        order = TakePredictionResponse(request=filled, attempt=row.attempt, spec=row.job_spec)
-        id_, token = secrets.token_hex(16), secrets.token_hex(16)
+        id_ = secrets.token_hex(16)
         self._answered[id_] = asyncio.Event()
         try:
-            await self._database.writing_relaxed(
-                predictions.add,
-                id_,
-                token=token,
-                request=order.SerializeToString(),
-                oldest=self._oldest,
-            )
-            await self._start(row, id_, token, until)
-            state = await self._wait(id_, until)
+            row = await self._artifacts.job_with_model(request.job, caller=caller)
+            order = TakePredictionResponse(request=filled, attempt=row.attempt, spec=row.job_spec)
+            state = await self._carried_out(id_, row, order, until)
         finally:
             del self._answered[id_]
-            await asyncio.shield(self._database.writing_relaxed(predictions.remove, id_))
         if state.answer is None:
             who = f"{state.worker} has not" if state.worker else "no worker has"
             raise PredictionTimeout(
@@ -189,6 +182,27 @@ class PredictionService:
         if (answered := self._answered.get(request.prediction)) is not None:
             answered.set()
 
+    async def _carried_out(
+        self, id_: str, row: JobRow, order: TakePredictionResponse, until: float
+    ) -> predictions.PredictionState:
+        """Have a worker predict, and return what it has answered, or what there is in the end."""
+        token = secrets.token_hex(16)
+        try:
+            await self._database.writing_relaxed(
+                predictions.add,
+                id_,
+                token=token,
+                request=order.SerializeToString(),
+                lifetime=self._lifetime,
+            )
+            while True:
+                await self._start(row, id_, token, until)
+                state = await self._wait(id_, until)
+                if state.worker or time.monotonic() >= until:
+                    return state
+        finally:
+            await asyncio.shield(self._database.writing_relaxed(predictions.remove, id_))
+
     async def _start(self, row: JobRow, id_: str, token: str, until: float) -> None:
         """Have one worker predict; wait while all are busy."""
         workers = await self._able(row)
@@ -201,16 +215,13 @@ class PredictionService:
                     "`talweg workers`. A model can be downloaded without one: `talweg get`"
                 )
             is_second = not answers
-            for worker in (each for each, why in answers.items() if not why):
-                arguments = PredictArguments(
-                    prediction=id_,
-                    token=token,
-                    seconds=max(_LEAST_S, until - time.monotonic() - _TO_REPORT_S),
-                )
+            left = until - time.monotonic() - _TO_REPORT_S
+            for worker in (each for each, why in answers.items() if not why and left > _LEAST_S):
+                arguments = PredictArguments(prediction=id_, token=token, seconds=left)
                 # A silent one may have begun, and then has it: no other could take it as well.
                 if not await self._control.start(worker, arguments):
                     return
-            if time.monotonic() > until:
+            if left <= _LEAST_S:
                 told = [f"{each}: {why}" for each, why in sorted(answers.items())[:_MOST_NAMED]]
                 raise WorkersBusy(
                     f"no worker could predict within {self._seconds:g} s: {'; '.join(told)}. Try "
@@ -240,11 +251,11 @@ class PredictionService:
         return workers
 
     async def _wait(self, id_: str, until: float) -> predictions.PredictionState:
-        """Return the answer, or what there is when the time is up."""
-        answered = self._answered[id_]
+        """Return the answer, or what there is when the time is up or nobody has taken it."""
+        answered, taken_until = self._answered[id_], time.monotonic() + _TAKE_WITHIN_S
         while True:
             state = await self._database.reading(predictions.state, id_)
-            left = until - time.monotonic()
+            left = (until if state.worker else min(until, taken_until)) - time.monotonic()
             if state.answer is not None or left <= 0:
                 return state
             try:

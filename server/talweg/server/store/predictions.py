@@ -23,7 +23,7 @@ class PredictionState:
     """A serialised FinishPredictionRequest; None until then."""
 
 
-def add(tx: Transaction, id_: str, *, token: str, request: bytes, oldest: int) -> None:
+def add(tx: Transaction, id_: str, *, token: str, request: bytes, lifetime: int) -> None:
     """Keep a prediction for a worker to take, and forget those whose call is long over.
 
     Args:
@@ -31,11 +31,14 @@ def add(tx: Transaction, id_: str, *, token: str, request: bytes, oldest: int) -
         id_: Its id.
         token: Its secret.
         request: A serialised TakePredictionResponse.
-        oldest: Microseconds after which no call can wait any more.
+        lifetime: Microseconds after which its call cannot wait any more.
     """
-    tx.connection.execute(delete(table).where(table.c.time < tx.now - oldest))
+    tx.connection.execute(delete(table).where(table.c.expire_time < tx.now))
+    expire_time = tx.now + lifetime
     tx.connection.execute(
-        insert(table).values(id=id_, token=token, time=tx.now, request=request, worker="")
+        insert(table).values(
+            id=id_, token=token, expire_time=expire_time, request=request, worker=""
+        )
     )
 
 

@@ -140,8 +140,8 @@ predictions = Table(
     Column("id", String, primary_key=True),
     # The secret by which a worker takes and finishes it.
     Column("token", String, nullable=False),
-    # When it was asked for.
-    Column("time", BigInteger, nullable=False),
+    # When its call is surely over.
+    Column("expire_time", BigInteger, nullable=False),
     # A TakePredictionResponse.
     Column("request", LargeBinary, nullable=False),
     # Who has taken it; empty until then.

@@ -1,6 +1,7 @@
 """The process of a prediction: `python -m talweg.worker.predicting PARENT_PID`.
 
-It reads {"prediction", "token", "seconds", "worker"} from standard input; settings come from
+It reads {"prediction", "token", "until", "worker"} from standard input, `until` being a time of
+CLOCK_MONOTONIC; settings come from
 TALWEG_* variables.
 """
 
@@ -29,7 +30,7 @@ def main() -> None:
     die_with_parent(int(sys.argv[1]))
     os.nice(_NICENESS)
     arguments = json.load(sys.stdin)
-    until = time.monotonic() + arguments["seconds"]
+    until = arguments["until"]
     settings = Settings.from_env()
     logging.basicConfig(
         level=settings.log_level, format="%(asctime)s %(levelname)s predicting: %(message)s"

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from talweg.blobs import Blobs, StoredArtifact, read_artifacts
+from talweg.spec.environment import without_secrets
 from talweg.spec.predictions import ENDINGS, MAX_PREDICTIONS_BYTES
 from talweg.v1.workers_pb2 import FinishPredictionRequest, TakePredictionResponse
 from talweg.worker.predicting import folder as files
@@ -129,7 +130,8 @@ def _compute(folder: Path, memory_bytes: int, until: float) -> tuple[int, bytes]
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        env=os.environ | _ENVIRONMENT,
+        # Where plug-ins of models are, but no credentials.
+        env=without_secrets("PYTHONPATH") | _ENVIRONMENT,
         start_new_session=True,
     )
     try:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 from talweg.spec.broker import PredictArguments
 
@@ -54,6 +55,8 @@ class PredictingProcess:
         return ""
 
     def _run(self, arguments: PredictArguments) -> None:
+        # What it takes to start counts as well; the clock is one for all processes of a machine.
+        until = time.monotonic() + arguments["seconds"]
         try:
             process = subprocess.Popen(
                 # -P: the working folder must not shadow modules.
@@ -68,7 +71,7 @@ class PredictingProcess:
         try:
             # Not as arguments, which everybody on this machine can read.
             process.communicate(
-                json.dumps({**arguments, "worker": self._worker}),
+                json.dumps({**arguments, "until": until, "worker": self._worker}),
                 timeout=arguments["seconds"] + _GRACE_SECONDS,
             )
         except subprocess.TimeoutExpired:

@@ -18,6 +18,7 @@ from pathlib import Path
 from google.protobuf import json_format
 
 from talweg.server.errors import DataTooLarge, FieldProblem, InternalError, UnreadableData
+from talweg.spec.environment import without_secrets
 from talweg.v1.datasets_pb2 import ReadOptions
 from talweg.v1.stored_datasets_pb2 import StoredDataset
 
@@ -25,8 +26,6 @@ log = logging.getLogger(__name__)
 
 _NUM_AT_ONCE = 2
 _MOST_LOGGED = 4000
-# What a reader gets of this process's environment: secrets stay here.
-_PASSED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 # The server's own limit, and those that the process has set itself.
 _TIME_IS_UP = (None, -signal.SIGXCPU, -signal.SIGALRM)
 # What a process without memory ends by, or says last.
@@ -100,14 +99,13 @@ class Reader:
 
     async def _run(self, request: bytes) -> tuple[int | None, bytes]:
         """Return the status, None where the time was up, and what the process said of errors."""
-        env = {name: os.environ[name] for name in _PASSED if name in os.environ}
         # -P: the working folder must not shadow modules.
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "talweg.ingest"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
-            env=env,
+            env=without_secrets(),
             start_new_session=True,
         )
         try:

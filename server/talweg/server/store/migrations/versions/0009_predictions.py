@@ -15,7 +15,7 @@ def upgrade() -> None:
         "predictions",
         sa.Column("id", sa.String, primary_key=True),
         sa.Column("token", sa.String, nullable=False),
-        sa.Column("time", sa.BigInteger, nullable=False),
+        sa.Column("expire_time", sa.BigInteger, nullable=False),
         sa.Column("request", sa.LargeBinary, nullable=False),
         sa.Column("worker", sa.String, nullable=False),
         sa.Column("answer", sa.LargeBinary),
