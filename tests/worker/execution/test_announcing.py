@@ -10,6 +10,7 @@ from tests._plugins import write_package
 
 from talweg.v1.catalog_pb2 import ListModelsRequest
 from talweg.v1.catalog_pb2_grpc import CatalogServiceStub
+from talweg.v1.workers_pb2 import ReportPluginsRequest
 from talweg.worker.channels import Channel
 from talweg.worker.execution.announcing import announce
 
@@ -58,6 +59,32 @@ def test_a_worker_tells_again_and_again_until_it_ends(
     )
     channel.close()
     assert names(server) == []
+
+
+@pytest.mark.parametrize("names_first", [True, False])
+def test_names_alone_are_told_by_the_first_process_of_a_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names_first: bool
+) -> None:
+    write_package(tmp_path, "retold", CODE, {"talweg.models:retold": "make"})
+    monkeypatch.syspath_prepend(tmp_path)
+    reports: list[ReportPluginsRequest] = []
+
+    class Server:
+        class workers:  # noqa: N801
+            @staticmethod
+            def ReportPlugins(request: ReportPluginsRequest, *, timeout: float) -> None:  # noqa: N802
+                reports.append(request)
+
+    announce(
+        Server(),  # type: ignore[arg-type]
+        worker="w",
+        queues=["q"],
+        shutting_down=lambda: bool(reports) and not reports[-1].plugins[0].undeclared,
+        names_first=names_first,
+        pause=lambda _: None,
+    )
+    # A job could set what it liked of a plug-in that is known by its name alone.
+    assert [report.plugins[0].undeclared for report in reports] == [True] * names_first + [False]
 
 
 def test_a_server_of_an_earlier_version_is_told_nothing() -> None:

@@ -12,6 +12,7 @@ from talweg.v1.models_pb2 import CategoryEmbedding, Model
 from talweg.worker import models
 from talweg.worker.models import CategoryBlock, HeadShape, saved
 from talweg.worker.models.categories import CategoryEmbeddings, embedding_size
+from talweg.worker.training.fine_tuning.start import last_layers
 
 # Features 0 and 4 are numbers.
 BLOCKS = [CategoryBlock(1, 3), CategoryBlock(5, 4)]
@@ -166,3 +167,12 @@ def test_one_hot_is_what_models_without_a_word_do(name: str) -> None:
         fill_message(from_dict({name: {}}, Model)), (FEATURES,), 3, categories=BLOCKS
     )
     assert "categories" not in description
+
+
+@pytest.mark.parametrize(
+    ("name", "last"),
+    [("mlp", {"linear2"}), ("tabular", {"linear2"}), ("embedder", {"linear2"})],
+)
+def test_its_last_layer_is_found_for_starting_weights(name: str, last: set[str]) -> None:
+    message = fill_message(from_dict(MODELS[name], Model))
+    assert last_layers(message, (FEATURES,), 3, [], BLOCKS) == last

@@ -77,6 +77,8 @@ app.conf.update(
 
 # One byte that parent and child share: not 0 once the worker is about to end.
 _shutting_down = mmap.mmap(-1, 1)
+# Not 0 once the server has been told of this worker's plug-ins.
+_announced = mmap.mmap(-1, 1)
 _last_words = LastWords()
 _parent = os.getpid()
 _answering: Answering | None = None
@@ -165,7 +167,14 @@ def _in_child(**_: Any) -> None:
         channel = Channel(settings.address)
         # Beside the start, for which Celery waits.
         threading.Thread(target=tell_of_lost, args=(channel, lost), daemon=True).start()
-    told_of = {"worker": node_name(), "queues": settings.queues, "shutting_down": shutting_down}
+    told_of = {
+        "worker": node_name(),
+        "queues": settings.queues,
+        "shutting_down": shutting_down,
+        # What an earlier child has told holds on: names alone would know less.
+        "names_first": _announced[0] == 0,
+    }
+    _announced[0] = 1
     threading.Thread(
         target=announce, args=(Channel(settings.address),), kwargs=told_of, daemon=True
     ).start()
@@ -173,7 +182,9 @@ def _in_child(**_: Any) -> None:
 
 @signals.worker_process_shutdown.connect(weak=False)  # type: ignore[untyped-decorator]
 def _child_ends(**_: Any) -> None:
-    take_back(Channel(settings.address), node_name())
+    # Another child may come in this one's place.
+    if shutting_down():
+        take_back(Channel(settings.address), node_name())
 
 
 @signals.worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]

@@ -25,26 +25,29 @@ def announce(
     worker: str,
     queues: Sequence[str],
     shutting_down: Callable[[], bool],
+    names_first: bool = True,
     pause: Callable[[float], object] = time.sleep,
 ) -> None:
     """Tell the server of all plug-ins, and again twice a minute, until the worker ends.
 
-    Their names are told at once, so that what a worker of the same name had before counts no
-    longer; then what they say of themselves. They are loaded once, in another process; one that is
-    installed later is told of by the next worker.
+    They are loaded once, in another process; one that is installed later is told of by the next
+    worker.
 
     Args:
         channel: To the server.
         worker: The worker's name.
         queues: The queues that it takes jobs from.
         shutting_down: Whether the worker is about to end.
+        names_first: Tell their names at once, so that what an earlier worker of the same name had
+            counts no longer; what they say of themselves follows once they are loaded.
         pause: Waits for so many seconds.
     """
     request = ReportPluginsRequest(worker=worker, queues=queues, plugins=names())
     if request.plugins:
-        with suppress(ServerAwayError, grpc.RpcError):
-            until = time.monotonic() + _PATIENCE
-            call(channel.workers.ReportPlugins, request, until=until, give_up=shutting_down)
+        if names_first:
+            with suppress(ServerAwayError, grpc.RpcError):
+                until = time.monotonic() + _PATIENCE
+                call(channel.workers.ReportPlugins, request, until=until, give_up=shutting_down)
         request = ReportPluginsRequest(worker=worker, queues=queues, plugins=installed())
         for plugin in request.plugins:
             _log(plugin)

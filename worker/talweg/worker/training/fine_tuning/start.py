@@ -61,7 +61,9 @@ def _take(spec: JobSpec, bundle: DataBundle, task: TaskRunner, model: nn.Module)
     # A plug-in's network is built by code that need not know another number of outputs.
     head: set[str] = set()
     if plugin_of(spec.model) is None:
-        head = last_layers(spec.model, bundle.inputs.shape, task.num_outputs, task.heads)
+        blocks = [models.CategoryBlock(*block) for block in bundle.inputs.categories]
+        shape = bundle.inputs.shape
+        head = last_layers(spec.model, shape, task.num_outputs, task.heads, blocks)
     elif weights.new_head:
         raise UserSpecError(
             "weights.new_head: found true under a model of a plug-in, whose last layer is not "
@@ -72,7 +74,11 @@ def _take(spec: JobSpec, bundle: DataBundle, task: TaskRunner, model: nn.Module)
 
 
 def last_layers(
-    model: Model, input_shape: tuple[int, ...], num_outputs: int, heads: Sequence[HeadShape]
+    model: Model,
+    input_shape: tuple[int, ...],
+    num_outputs: int,
+    heads: Sequence[HeadShape],
+    categories: Sequence[models.CategoryBlock] = (),
 ) -> set[str]:
     """Return the modules whose shapes follow from the number of outputs, by their names."""
 
@@ -80,7 +86,9 @@ def last_layers(
         wider = [replace(head, num_outputs=head.num_outputs + more) for head in heads]
         # No memory is taken, and no number drawn.
         with torch.device("meta"):
-            network = models.build(model, input_shape, num_outputs + more, seed=0, heads=wider)
+            network = models.build(
+                model, input_shape, num_outputs + more, seed=0, heads=wider, categories=categories
+            )
         return {name: tensor.shape for name, tensor in network.state_dict().items()}
 
     here, wider = shapes(0), shapes(1)
