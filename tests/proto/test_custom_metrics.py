@@ -76,8 +76,8 @@ def test_a_custom_metric_can_stop_training() -> None:
             ".torchmetrics.parameters.p", "0.5", "number >= 1",
         ),
         (
-            of_class("KendallRankCorrCoef", parameters={"variant": "d"}),
-            ".torchmetrics.parameters.variant", '"d"', "one of b, a, c",
+            of_class("NormalizedRootMeanSquaredError", parameters={"normalization": "d"}),
+            ".torchmetrics.parameters.normalization", '"d"', "one of mean, range, std, l2",
         ),
         (
             of_class("RelativeSquaredError", parameters={"sqared": True}),

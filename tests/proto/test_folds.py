@@ -104,3 +104,11 @@ def test_folds_of_stored_data() -> None:
         assert (twice.field, twice.found) == (
             "split.folds", f"5 with dataset.stored.{role}: when",
         )  # fmt: skip
+
+
+def test_a_class_of_which_one_sample_is_left_cannot_be_divided_again() -> None:
+    (rare,) = of_stored({"fold": 1, "folds": 2}, {}, smallest_class=2)
+    assert rare.field == "split.validation"
+    assert "2 folds of 2 samples of the smallest class, of which 1 is left" in rare.found
+    assert not of_stored({"fold": 1, "folds": 2}, {}, smallest_class=4)
+    assert not of_stored({"fold": 1, "folds": 2, "validation": 0}, {}, smallest_class=2)

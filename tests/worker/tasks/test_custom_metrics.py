@@ -120,7 +120,6 @@ def true_of(predictions: Predictions) -> tuple[Any, Any, Any]:
     ("task", "metric", "reference"),
     [
         ("regression", of_class("SpearmanCorrCoef"), lambda y, p, _: stats.spearmanr(y, p)[0]),
-        ("regression", of_class("KendallRankCorrCoef"), lambda y, p, _: stats.kendalltau(y, p)[0]),
         ("regression", of_class("MinkowskiDistance", p=3),
          lambda y, p, _: (np.abs(y - p) ** 3).sum() ** (1 / 3)),
         ("regression", of_class("MeanAbsolutePercentageError"),
@@ -187,6 +186,13 @@ def test_what_the_samples_leave_undefined_has_no_value() -> None:
     assert pearson.values(same) == {}
     logs = {"formula": "log(pred - 10)", "goal": "minimize"}
     assert CustomMetrics(spec_of("regression", logs), 1).values(same) == {}
+
+
+@pytest.mark.parametrize("name", ["PearsonCorrCoef", "SpearmanCorrCoef"])
+def test_a_correlation_with_what_does_not_vary_has_no_value(name: str) -> None:
+    spec = spec_of("regression", of_class(name))
+    for y_true, y_pred in ((np.ones(5), np.arange(5.0)), (np.arange(5.0), np.ones(5))):
+        assert CustomMetrics(spec, 0).values(Predictions(y_true, y_pred)) == {}
 
 
 def test_a_formula_that_cannot_be_computed_ends_the_job_before_it_trains() -> None:

@@ -32,6 +32,8 @@ class TorchMetricClass:
     """Whether low or high values are better."""
     declaration: PluginDeclaration
     """Its parameters."""
+    needs_spread: bool = False
+    """Whether it means nothing where all targets, or all predictions, are equal."""
 
 
 def _number(name: str, default: str = "", **bounds: float) -> PluginParameter:
@@ -58,9 +60,10 @@ def _declared(parameter: PluginParameter, default: str) -> PluginParameter:
 
 
 def _class(
-    name: str, goal: Goal.ValueType, *parameters: PluginParameter
+    name: str, goal: Goal.ValueType, *parameters: PluginParameter, needs_spread: bool = False
 ) -> tuple[str, TorchMetricClass]:
-    return name, TorchMetricClass(goal, PluginDeclaration(name=name, parameters=parameters))
+    declaration = PluginDeclaration(name=name, parameters=parameters)
+    return name, TorchMetricClass(goal, declaration, needs_spread)
 
 
 _AVERAGE = _choice("average", "macro", "micro", "weighted")
@@ -79,19 +82,18 @@ CLASSES: Final[Mapping[int, Mapping[str, TorchMetricClass]]] = {
         _class("ConcordanceCorrCoef", MAXIMIZE),
         _class("CriticalSuccessIndex", MAXIMIZE, _number(THRESHOLD, ge=-1e30, le=1e30)),
         _class("ExplainedVariance", MAXIMIZE),
-        _class("KendallRankCorrCoef", MAXIMIZE, _choice("variant", "b", "a", "c")),
         _class("LogCoshError", MINIMIZE),
         _class("MeanAbsolutePercentageError", MINIMIZE),
         _class("MeanSquaredLogError", MINIMIZE),
-        _class("MinkowskiDistance", MINIMIZE, _number("p", ge=1, le=1000)),
+        _class("MinkowskiDistance", MINIMIZE, _number("p", ge=1, le=20)),
         _class(
             "NormalizedRootMeanSquaredError",
             MINIMIZE,
             _choice("normalization", "mean", "range", "std", "l2"),
         ),
-        _class("PearsonCorrCoef", MAXIMIZE),
+        _class("PearsonCorrCoef", MAXIMIZE, needs_spread=True),
         _class("RelativeSquaredError", MINIMIZE, _flag("squared")),
-        _class("SpearmanCorrCoef", MAXIMIZE),
+        _class("SpearmanCorrCoef", MAXIMIZE, needs_spread=True),
         _class("SymmetricMeanAbsolutePercentageError", MINIMIZE),
         _class("TweedieDevianceScore", MINIMIZE, _number("power", "0.0", ge=-10, le=10)),
         _class("WeightedMeanAbsolutePercentageError", MINIMIZE),

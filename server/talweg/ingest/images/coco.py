@@ -23,6 +23,7 @@ ANNOTATIONS = ("annotations.json", "_annotations.coco.json")
 _LISTS = ("images", "annotations", "categories")
 _BOX = 4
 _MOST_PROBLEMS = 20 * MOST_PROBLEMS
+_BESIDE = "leave this file out if the images' folders are their classes"
 _ALLOWED = "boxes [x, y, width, height] in pixels, within the image"
 
 
@@ -102,16 +103,16 @@ def _parsed(entry: Entry, content: bytes, problems: list[Problem]) -> Mapping[st
         parsed = json.loads(content)
     except (ValueError, RecursionError) as exc:
         reason = str(exc)[:100]
-        problems.append(Problem(place, f"content that is no JSON ({reason})", allowed))
+        problems.append(Problem(place, f"content that is no JSON ({reason})", allowed, _BESIDE))
         return None
     if not isinstance(parsed, dict):
         kind = "a list" if isinstance(parsed, list) else "a single value"
-        problems.append(Problem(place, f"JSON that is no COCO: {kind}", allowed))
+        problems.append(Problem(place, f"JSON that is no COCO: {kind}", allowed, _BESIDE))
         return None
     lacking = [name for name in _LISTS if not isinstance(parsed.get(name), list)]
     if lacking:
         found = f"JSON that is no COCO: no list {', '.join(lacking)}"
-        problems.append(Problem(place, found, allowed))
+        problems.append(Problem(place, found, allowed, _BESIDE))
         return None
     wrong = [
         (name, index)

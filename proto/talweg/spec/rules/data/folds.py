@@ -1,5 +1,6 @@
 """Rules about the folds of a cross-validation."""
 
+import math
 from collections.abc import Iterator
 
 from talweg.spec.errors import Violation, number_text
@@ -117,12 +118,23 @@ def _enough(case: SpecContext) -> Iterator[Violation]:
         yield Violation(_FOLDS, f"{folds} folds of {count} {what}", _at_most(count))
         return
     smallest = _smallest_class(case, data)
-    if case.spec.split.stratified and folds > smallest:
+    if not case.spec.split.stratified:
+        return
+    left = smallest - math.ceil(smallest / folds)
+    if folds > smallest:
         yield Violation(
             _FOLDS,
             f"{folds} folds of {smallest} samples of the smallest class",
             f"{_at_most(smallest)}, or stratified: false",
             "in a stratified split each fold has samples of each class",
+        )
+    elif case.spec.split.validation > 0 and left < _LEAST:
+        yield Violation(
+            "split.validation",
+            f"{number_text(case.spec.split.validation)} with {folds} folds of {smallest} samples "
+            f"of the smallest class, of which {left} is left for training and validation",
+            "0, or stratified: false",
+            "in a stratified split both have samples of each class",
         )
 
 

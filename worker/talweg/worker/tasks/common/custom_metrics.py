@@ -102,7 +102,8 @@ class CustomMetrics:
                 f"{exc}"
             ) from exc
         if is_regression:
-            return lambda predictions: _mean_over_targets(made, predictions)
+            needs_spread = CLASSES[task_kind(self._spec)][metric.class_name].needs_spread
+            return lambda predictions: _mean_over_targets(made, predictions, needs_spread)
         threshold = parameters.get(THRESHOLD)
         return lambda predictions: _value(
             made,
@@ -131,12 +132,15 @@ def _classes_or_probabilities(predictions: Predictions, threshold: float | None)
     return probabilities if threshold is None else (probabilities >= threshold).long()
 
 
-def _mean_over_targets(metric: Any, predictions: Predictions) -> float:
+def _mean_over_targets(metric: Any, predictions: Predictions, needs_spread: bool) -> float:
     """Return the metric of the target, or the mean of those of several."""
     count = len(predictions.y_true)
     pred = _doubles(predictions.y_pred).reshape(count, -1)
     target = _doubles(predictions.y_true).reshape(count, -1)
-    each = [_value(metric, pred[:, k], target[:, k]) for k in range(target.shape[1])]
+    pairs = list(zip(pred.unbind(1), target.unbind(1), strict=True))
+    if needs_spread and any((values == values[0]).all() for pair in pairs for values in pair):
+        return math.nan
+    each = [_value(metric, *pair) for pair in pairs]
     return sum(each) / len(each)
 
 
