@@ -15,8 +15,8 @@ from tests.client.worker import Worker
 from talweg.client import Client
 from talweg.client.cli._root import run
 from talweg.server.settings import Settings
-from talweg.server.store import migrate
-from talweg.server.store.database import Database
+from talweg.server.store.record import migrate
+from talweg.server.store.record.database import Database
 
 
 @pytest.fixture(scope="session")

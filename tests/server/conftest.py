@@ -13,9 +13,9 @@ from tests.server.samples import Rules
 
 from talweg.server.serving import Server
 from talweg.server.settings import Settings
-from talweg.server.store import migrate
-from talweg.server.store.database import Changes, Database
-from talweg.server.store.schema import metadata
+from talweg.server.store.record import migrate
+from talweg.server.store.record.database import Changes, Database
+from talweg.server.store.record.schema import metadata
 from talweg.v1.catalog_pb2_grpc import CatalogServiceStub
 from talweg.v1.jobs_pb2_grpc import JobServiceStub
 from talweg.v1.stored_datasets_pb2_grpc import StoredDatasetServiceStub

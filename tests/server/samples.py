@@ -18,10 +18,10 @@ from talweg.server.services.jobs import JobService
 from talweg.server.services.pausing import PauseService
 from talweg.server.services.submission.submit import Submission, SubmissionService
 from talweg.server.store import events, jobs, metrics
-from talweg.server.store.database import Changes, Database
-from talweg.server.store.rows import AttemptRow, JobRow
-from talweg.server.store.schema import attempts
-from talweg.server.store.schema import jobs as jobs_table
+from talweg.server.store.record.database import Changes, Database
+from talweg.server.store.record.rows import AttemptRow, JobRow
+from talweg.server.store.record.schema import attempts
+from talweg.server.store.record.schema import jobs as jobs_table
 from talweg.spec import from_dict
 from talweg.v1.jobs_pb2 import Event, Job, MetricPoint, MetricSummary, Outcome
 from talweg.v1.options_pb2 import MAXIMIZE, MINIMIZE

@@ -9,7 +9,7 @@ from talweg.server.errors import InvalidRequest, JobEnded, JobNotFound, StaleLea
 from talweg.server.services.attempts.leases import CancelOrder
 from talweg.server.services.attempts.reaper import reap
 from talweg.server.services.attempts.reports import Report
-from talweg.server.store.rows import JobRow
+from talweg.server.store.record.rows import JobRow
 from talweg.v1.jobs_pb2 import Job, Outcome
 
 

@@ -15,7 +15,7 @@ from tests.server.test_statuses import details
 from talweg.server.errors import InternalError
 from talweg.server.services.submission import submit as submission
 from talweg.server.services.submission.submit import Submission, SubmissionService
-from talweg.server.store.rows import JobRow
+from talweg.server.store.record.rows import JobRow
 from talweg.spec import complete
 from talweg.v1 import jobs_pb2
 from talweg.v1.jobs_pb2_grpc import JobServiceStub

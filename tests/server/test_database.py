@@ -11,8 +11,8 @@ from tests.server.samples import Rules, spec
 
 from talweg.server.errors import DatabaseUnavailable, RequestIdReused
 from talweg.server.services.submission.submit import Submission
-from talweg.server.store.database import Database, Transaction
-from talweg.server.store.schema import jobs
+from talweg.server.store.record.database import Database, Transaction
+from talweg.server.store.record.schema import jobs
 
 
 async def test_reads_by_one_connection_see_one_state(rules: Rules) -> None:

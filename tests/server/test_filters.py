@@ -3,7 +3,7 @@
 import pytest
 
 from talweg.server.errors import BadFilter, BadOrder
-from talweg.server.filters import parse_filter, parse_order
+from talweg.server.queries.filters import parse_filter, parse_order
 from talweg.server.store.listing import Condition, OrderKey
 from talweg.v1.jobs_pb2 import Job
 

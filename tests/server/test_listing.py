@@ -9,7 +9,7 @@ from tests.server.samples import Rules, spec
 
 from talweg.server.errors import BadPageToken, InvalidRequest
 from talweg.server.services.jobs import Page
-from talweg.server.store.rows import JobRow
+from talweg.server.store.record.rows import JobRow
 
 
 async def page(rules: Rules, filter: str = "", **more: Any) -> Page:

@@ -9,7 +9,7 @@ from talweg.server.errors import BadGrouping, BadMetric, InvalidRequest, JobNotF
 from talweg.server.services.attempts.reaper import reap
 from talweg.server.services.attempts.reports import Report
 from talweg.server.store import events, jobs
-from talweg.server.store.rows import JobRow
+from talweg.server.store.record.rows import JobRow
 from talweg.v1.jobs_pb2 import (
     CompareJobsResponse,
     Event,

@@ -11,10 +11,11 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Table, create_engine, text
 
 from talweg.server.errors import BadSetting, CannotStart
-from talweg.server.store import jobs, migrate, schema
-from talweg.server.store.database import Database
-from talweg.server.store.rows import AttemptRow, JobRow
-from talweg.server.store.schema import metadata
+from talweg.server.store import jobs
+from talweg.server.store.record import migrate, schema
+from talweg.server.store.record.database import Database
+from talweg.server.store.record.rows import AttemptRow, JobRow
+from talweg.server.store.record.schema import metadata
 from talweg.v1.jobs_pb2 import Job
 
 

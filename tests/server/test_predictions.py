@@ -19,7 +19,7 @@ from tests.server.conftest import Running, Start
 from tests.server.samples import spec
 
 from talweg.blobs import TRAINING, Blobs, write_artifacts
-from talweg.server.store.schema import predictions
+from talweg.server.store.record.schema import predictions
 from talweg.spec.predictions import MAX_TABLE_BYTES
 from talweg.v1 import jobs_pb2, workers_pb2
 from talweg.v1.jobs_pb2 import Job, Outcome

@@ -7,7 +7,7 @@ from tests.server.samples import SUCCEEDED, Rules, held, spec
 
 from talweg.server.errors import InvalidSpec
 from talweg.server.services.submission.submit import Preview, Submission
-from talweg.server.store.rows import JobRow
+from talweg.server.store.record.rows import JobRow
 from talweg.v1.jobs_pb2 import Job, Outcome
 from talweg.v1.spec_pb2 import JobSpec
 

@@ -10,8 +10,8 @@ from tests.server.samples import Rules, spec
 from talweg.server.errors import InvalidRequest, JobInUse, JobNotEnded, JobNotFound
 from talweg.server.services.retention.collection import CollectionService
 from talweg.server.services.retention.deletion import DeletionService
-from talweg.server.store import schema
-from talweg.server.store.clock import microseconds
+from talweg.server.store.record import schema
+from talweg.server.store.record.clock import microseconds
 from talweg.server.store.removals import Removal
 from talweg.v1.jobs_pb2 import CollectJobsRequest, Job, Progress, TrackingRun
 from talweg.v1.spec_pb2 import JobSpec

@@ -21,7 +21,7 @@ from tests.server.samples import spec
 from talweg.server import commands, serving
 from talweg.server.events.stream import EventStream
 from talweg.server.settings import Settings
-from talweg.server.store import migrate
+from talweg.server.store.record import migrate
 from talweg.v1 import jobs_pb2
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.jobs_pb2_grpc import JobServiceStub

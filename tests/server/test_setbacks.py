@@ -5,7 +5,7 @@ from tests.server.samples import RELEASED, Rules, held
 
 from talweg.server.services.attempts.reports import Report
 from talweg.server.store import queues
-from talweg.server.store.rows import JobRow
+from talweg.server.store.record.rows import JobRow
 from talweg.spec import CheckpointName
 from talweg.v1.jobs_pb2 import Checkpoint, Job, Outcome
 from talweg.v1.workers_pb2 import Kept

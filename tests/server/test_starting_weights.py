@@ -14,7 +14,7 @@ from talweg.server.services.retention.deletion import DeletionService
 from talweg.server.services.stored_datasets.views import row_of
 from talweg.server.services.submission.submit import Preview, Submission
 from talweg.server.store import stored_datasets
-from talweg.server.store.rows import JobRow
+from talweg.server.store.record.rows import JobRow
 from talweg.v1.datasets_pb2 import ReadOptions
 from talweg.v1.jobs_pb2 import Event, Job, Outcome, Warning
 from talweg.v1.spec_pb2 import JobSpec

@@ -15,7 +15,7 @@ from talweg.server.errors import (
     SpecTooLarge,
 )
 from talweg.server.services.submission.submit import Preview, Submission
-from talweg.server.store.rows import JobRow
+from talweg.server.store.record.rows import JobRow
 from talweg.v1.jobs_pb2 import Job, Warning
 from talweg.v1.spec_pb2 import JobSpec
 

@@ -5,7 +5,7 @@ from tests.server.samples import RELEASED, SUCCEEDED, Rules, held
 
 from talweg.server.errors import InvalidRequest, JobNotFound
 from talweg.server.services.jobs import JobService
-from talweg.server.store.rows import JobRow
+from talweg.server.store.record.rows import JobRow
 from talweg.v1.jobs_pb2 import TrackingRun
 
 

@@ -13,7 +13,7 @@ from talweg.blobs import Blobs
 from talweg.server.errors import BlobsUnavailable, InvalidRequest
 from talweg.server.services.retention.deletion import DeletionService
 from talweg.server.services.retention.folders import FolderService
-from talweg.server.store import schema
+from talweg.server.store.record import schema
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 OLD = 1_600_000_000

@@ -11,8 +11,8 @@ from sqlalchemy.exc import DBAPIError
 from talweg.server.errors import CannotStart, DatabaseUnavailable
 from talweg.server.limits import raise_file_limit
 from talweg.server.settings import Settings
-from talweg.server.store import migrate
-from talweg.server.store.database import Database
+from talweg.server.store.record import migrate
+from talweg.server.store.record.database import Database
 
 
 @click.command()

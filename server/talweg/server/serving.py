@@ -54,8 +54,9 @@ from talweg.server.services.stored_datasets.upload import UploadService
 from talweg.server.services.submission.submit import SubmissionService
 from talweg.server.services.watching import WatchService
 from talweg.server.settings import Settings
-from talweg.server.store import events, migrate
-from talweg.server.store.database import Changes, Database
+from talweg.server.store import events
+from talweg.server.store.record import migrate
+from talweg.server.store.record.database import Changes, Database
 from talweg.spec.ready import write_ready_file
 from talweg.v1 import (
     artifacts_pb2,

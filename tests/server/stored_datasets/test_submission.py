@@ -16,7 +16,7 @@ from talweg.server.services.stored_datasets.storage import DatasetStorage
 from talweg.server.services.stored_datasets.views import row_of
 from talweg.server.services.submission.submit import Preview, Submission
 from talweg.server.store import stored_datasets
-from talweg.server.store.rows import JobRow
+from talweg.server.store.record.rows import JobRow
 from talweg.spec import from_dict
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.stored_datasets_pb2 import DataColumn, StoredDataset, ValueCount
@@ -323,7 +323,7 @@ async def test_content_of_a_server_that_died_is_removed(
     with rules.database.write() as tx:
         from sqlalchemy import update
 
-        from talweg.server.store.schema import unreferenced
+        from talweg.server.store.record.schema import unreferenced
 
         tx.connection.execute(update(unreferenced).values(due=0))
 

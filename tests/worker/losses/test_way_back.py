@@ -11,7 +11,7 @@ from talweg.spec import from_dict
 from talweg.v1.losses_pb2 import Loss
 from talweg.worker.clamping import clamp
 from talweg.worker.losses import build, evaluate
-from talweg.worker.models.generative import draw
+from talweg.worker.models.architectures.generative import draw
 from talweg.worker.tasks.common.adapters import AfterExp, MeanAndVariance, NormalInverseGamma
 
 Row = tuple[Any, dict[str, Any], tuple[str, ...]]

@@ -12,7 +12,7 @@ from torch import nn
 from talweg.spec import check, fill_message, from_dict
 from talweg.v1.models_pb2 import Model
 from talweg.worker import models
-from talweg.worker.models.tabular import FeatureLinear, Periodic, PiecewiseLinear
+from talweg.worker.models.architectures.tabular import FeatureLinear, Periodic, PiecewiseLinear
 
 EMBEDDINGS = ["piecewise_linear", "periodic", "none"]
 NORMS = ["layer", "batch", "none"]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from talweg.worker.models.detector import boxes_at
+from talweg.worker.models.architectures.detector import boxes_at
 from talweg.worker.tasks.detection.metrics import box_metrics
 from talweg.worker.tasks.detection.predictions import Boxes, find_boxes, overlaps_of, undropped
 from talweg.worker.tasks.detection.targets import Grid, assign

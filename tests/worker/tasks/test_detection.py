@@ -18,7 +18,7 @@ from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.errors import UserSpecError
 from talweg.worker.losses import evaluate as loss_of
 from talweg.worker.models import saved
-from talweg.worker.models.detector import Locations
+from talweg.worker.models.architectures.detector import Locations
 from talweg.worker.tasks import Batch
 from talweg.worker.tasks.detection.predictions import find_boxes
 from talweg.worker.tasks.detection.task import Detection

@@ -13,7 +13,7 @@ from talweg.v1.jobs_pb2 import Job
 from talweg.worker import data, models, tasks
 from talweg.worker.artifacts.predictor import Predictor, describe
 from talweg.worker.models import saved
-from talweg.worker.models.detector import Locations
+from talweg.worker.models.architectures.detector import Locations
 from talweg.worker.tasks import Batch
 from talweg.worker.tasks.detection.predictions import Boxes, find_boxes
 from talweg.worker.tasks.multitask.task import Multitask

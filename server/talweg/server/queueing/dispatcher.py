@@ -13,8 +13,8 @@ from talweg.server.errors import BrokerUnavailable, DatabaseUnavailable
 from talweg.server.queueing.outage import Outage
 from talweg.server.queueing.wake_ups import WakeUps
 from talweg.server.store import queues
-from talweg.server.store.clock import SECOND
-from talweg.server.store.database import Database
+from talweg.server.store.record.clock import SECOND
+from talweg.server.store.record.database import Database
 from talweg.spec.broker import DEFAULT_QUEUE
 
 log = logging.getLogger(__name__)

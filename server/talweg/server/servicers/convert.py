@@ -10,8 +10,8 @@ from talweg.server.services.comparison.compare import Comparison, Group
 from talweg.server.services.jobs import JobView
 from talweg.server.services.submission.submit import Answer, Preview
 from talweg.server.statuses import to_status
-from talweg.server.store.clock import to_timestamp
-from talweg.server.store.rows import JobRow
+from talweg.server.store.record.clock import to_timestamp
+from talweg.server.store.record.rows import JobRow
 from talweg.v1.jobs_pb2 import (
     BatchSubmitJobsResponse,
     CompareJobsResponse,

@@ -23,8 +23,8 @@ from talweg.server.services.retention.deletion import DeletionService
 from talweg.server.services.retention.folders import FolderService, UnknownFolder
 from talweg.server.services.submission.submit import Submission, SubmissionService
 from talweg.server.services.watching import WatchService
-from talweg.server.store.clock import to_timestamp
-from talweg.server.store.rows import JobRow
+from talweg.server.store.record.clock import to_timestamp
+from talweg.server.store.record.rows import JobRow
 from talweg.spec import display_name, job_name
 from talweg.v1 import jobs_pb2 as pb
 from talweg.v1.jobs_pb2_grpc import JobServiceServicer

@@ -10,7 +10,7 @@ from talweg.server.services.attempts.tracking import TrackingService
 from talweg.server.services.plugins import PluginService
 from talweg.server.services.predictions import PredictionService
 from talweg.server.services.retention.deletion import DeletionService
-from talweg.server.store.rows import JobRow
+from talweg.server.store.record.rows import JobRow
 from talweg.spec import job_name
 from talweg.v1 import workers_pb2 as pb
 from talweg.v1.workers_pb2_grpc import WorkerServiceServicer

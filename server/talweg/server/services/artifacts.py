@@ -19,7 +19,6 @@ from talweg.blobs import (
     StoredArtifacts,
     read_artifacts,
 )
-from talweg.server import pages
 from talweg.server.errors import (
     ArtifactNotFound,
     ArtifactNotReady,
@@ -29,10 +28,11 @@ from talweg.server.errors import (
     OffsetBehindEnd,
 )
 from talweg.server.fair_executor import FairExecutor
+from talweg.server.queries import pages
 from talweg.server.services.arguments import count, job_of
 from talweg.server.store import jobs, removals
-from talweg.server.store.database import Database
-from talweg.server.store.rows import JobRow
+from talweg.server.store.record.database import Database
+from talweg.server.store.record.rows import JobRow
 from talweg.spec import is_blob_path
 from talweg.v1.jobs_pb2 import Job
 

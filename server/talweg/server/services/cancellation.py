@@ -6,9 +6,9 @@ from talweg.server.errors import InvalidRequest, JobEnded
 from talweg.server.services.arguments import MAX_REASON_CHARS, job_of, text
 from talweg.server.services.attempts import endings
 from talweg.server.store import jobs
-from talweg.server.store.clock import microseconds
-from talweg.server.store.database import Database, Transaction
-from talweg.server.store.rows import JobRow
+from talweg.server.store.record.clock import microseconds
+from talweg.server.store.record.database import Database, Transaction
+from talweg.server.store.record.rows import JobRow
 from talweg.v1.jobs_pb2 import Job
 
 DEFAULT_GRACE = timedelta(seconds=30)

@@ -7,17 +7,17 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from talweg.server import pages
 from talweg.server.errors import BadPageToken, InvalidRequest
-from talweg.server.filters import parse_filter, parse_order
+from talweg.server.queries import pages
+from talweg.server.queries.filters import parse_filter, parse_order
 from talweg.server.queueing.waiting import QueueStatus, Setback, reason
 from talweg.server.services.arguments import count, job_of
 from talweg.server.services.comparison.results import results
 from talweg.server.store import events, jobs, listing, metrics, queues
-from talweg.server.store.clock import SECOND
-from talweg.server.store.database import Database
 from talweg.server.store.listing import OrderKey
-from talweg.server.store.rows import JobRow
+from talweg.server.store.record.clock import SECOND
+from talweg.server.store.record.database import Database
+from talweg.server.store.record.rows import JobRow
 from talweg.spec.tracking import run_page
 from talweg.v1.jobs_pb2 import Event, Job, MetricSummary, Result, TrackingRun
 
@@ -125,7 +125,7 @@ class JobService:
         """List jobs.
 
         Args:
-            filter: See `talweg.server.filters`.
+            filter: See `talweg.server.queries.filters`.
             order_by: See there.
             page_size: At most so many; a page ends before it outgrows a client's message limit.
             page_token: From the page before; empty for the first.

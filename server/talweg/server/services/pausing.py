@@ -3,8 +3,8 @@
 from talweg.server.errors import JobEnded
 from talweg.server.services.arguments import MAX_REASON_CHARS, job_of, text
 from talweg.server.store import events, jobs
-from talweg.server.store.database import Database, Transaction
-from talweg.server.store.rows import JobRow
+from talweg.server.store.record.database import Database, Transaction
+from talweg.server.store.record.rows import JobRow
 from talweg.v1.jobs_pb2 import Event, Job, StateChange
 
 

@@ -10,8 +10,8 @@ from talweg.server.errors import InvalidRequest
 from talweg.server.services.arguments import MAX_QUEUE_CHARS, MAX_WORKER_CHARS, text
 from talweg.server.services.free_text import readable
 from talweg.server.store import plugins
-from talweg.server.store.clock import microseconds
-from talweg.server.store.database import Database
+from talweg.server.store.record.clock import microseconds
+from talweg.server.store.record.database import Database
 from talweg.spec.plugins import Told
 from talweg.v1.plugins_pb2 import PluginDeclaration
 from talweg.v1.workers_pb2 import ReportPluginsRequest

@@ -28,9 +28,9 @@ from talweg.server.services.artifacts import ArtifactService
 from talweg.server.services.free_text import readable
 from talweg.server.services.plugins import PluginService
 from talweg.server.store import predictions
-from talweg.server.store.clock import microseconds
-from talweg.server.store.database import Database
-from talweg.server.store.rows import JobRow
+from talweg.server.store.record.clock import microseconds
+from talweg.server.store.record.database import Database
+from talweg.server.store.record.rows import JobRow
 from talweg.spec.broker import PredictArguments
 from talweg.spec.plugins import plugin_uses
 from talweg.spec.predictions import ENDINGS, MAX_PREDICTIONS_BYTES, MAX_TABLE_BYTES

@@ -11,8 +11,8 @@ from sqlalchemy.exc import DBAPIError
 from talweg.server.errors import DatabaseUnavailable
 from talweg.server.queueing.presence import WorkerAnswer
 from talweg.server.store import overview
-from talweg.server.store.database import Database
 from talweg.server.store.overview import Backlog
+from talweg.server.store.record.database import Database
 from talweg.v1.jobs_pb2 import Job
 
 # A result is under way for a while before this says that MLflow does not take it.

@@ -8,7 +8,7 @@ from talweg.server.errors import InvalidRequest, TooManyWatches
 from talweg.server.events.hub import Hub
 from talweg.server.services.arguments import job_of
 from talweg.server.store import events, jobs
-from talweg.server.store.database import Database
+from talweg.server.store.record.database import Database
 from talweg.v1.jobs_pb2 import Event
 
 _PAGE = 500

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, bindparam, insert, select
 
-from talweg.server.store.clock import to_timestamp
-from talweg.server.store.database import Transaction
-from talweg.server.store.rows import JobRow
-from talweg.server.store.schema import events, jobs
+from talweg.server.store.record.clock import to_timestamp
+from talweg.server.store.record.database import Transaction
+from talweg.server.store.record.rows import JobRow
+from talweg.server.store.record.schema import events, jobs
 from talweg.v1.jobs_pb2 import Event
 
 

@@ -4,8 +4,8 @@ from collections.abc import Collection
 
 from sqlalchemy import Connection, insert, select
 
-from talweg.server.store.database import Transaction
-from talweg.server.store.schema import jobs, links, removals
+from talweg.server.store.record.database import Transaction
+from talweg.server.store.record.schema import jobs, links, removals
 
 
 def unknown(connection: Connection, ids: Collection[str]) -> set[str]:

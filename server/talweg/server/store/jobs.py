@@ -9,9 +9,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from talweg.server.errors import JobNotFound
 from talweg.server.store import events
-from talweg.server.store.database import Transaction
-from talweg.server.store.rows import JobRow
-from talweg.server.store.schema import jobs, links, tags
+from talweg.server.store.record.database import Transaction
+from talweg.server.store.record.rows import JobRow
+from talweg.server.store.record.schema import jobs, links, tags
 from talweg.spec import job_name
 from talweg.v1.jobs_pb2 import Event, Job, StateChange
 

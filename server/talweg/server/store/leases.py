@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Boolean, bindparam, func, insert, or_, select, update
 
 from talweg.server.store import events
-from talweg.server.store.database import Transaction
-from talweg.server.store.rows import AttemptRow, JobRow
-from talweg.server.store.schema import attempts, is_queued, is_running, jobs
+from talweg.server.store.record.database import Transaction
+from talweg.server.store.record.rows import AttemptRow, JobRow
+from talweg.server.store.record.schema import attempts, is_queued, is_running, jobs
 from talweg.v1.jobs_pb2 import Event, Job, StateChange
 
 

@@ -16,8 +16,8 @@ from sqlalchemy import (
     select,
 )
 
-from talweg.server.store.rows import JobRow
-from talweg.server.store.schema import jobs, metrics, tags
+from talweg.server.store.record.rows import JobRow
+from talweg.server.store.record.schema import jobs, metrics, tags
 
 Operator = Literal["=", "!=", "<", "<=", ">", ">="]
 

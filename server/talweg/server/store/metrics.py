@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import Connection, Executable, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from talweg.server.store.database import Transaction
-from talweg.server.store.rows import JobRow
-from talweg.server.store.schema import jobs, metrics
+from talweg.server.store.record.database import Transaction
+from talweg.server.store.record.rows import JobRow
+from talweg.server.store.record.schema import jobs, metrics
 from talweg.v1.jobs_pb2 import MetricSummary
 
 _VALUES = (

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, func, or_, select
 
 from talweg.server.store import queues
-from talweg.server.store.clock import SECOND
-from talweg.server.store.schema import is_queued, is_running, jobs
+from talweg.server.store.record.clock import SECOND
+from talweg.server.store.record.schema import is_queued, is_running, jobs
 from talweg.spec import job_name
 from talweg.v1.jobs_pb2 import Job, TrackingRun
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from talweg.server.store.clock import current_time
-from talweg.server.store.database import Transaction
-from talweg.server.store.schema import worker_plugins as table
+from talweg.server.store.record.clock import current_time
+from talweg.server.store.record.database import Transaction
+from talweg.server.store.record.schema import worker_plugins as table
 
 
 def keep(tx: Transaction, worker: str, report: bytes, *, oldest: int) -> None:

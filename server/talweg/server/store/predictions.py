@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from talweg.server.store.database import Transaction
-from talweg.server.store.schema import predictions as table
+from talweg.server.store.record.database import Transaction
+from talweg.server.store.record.schema import predictions as table
 
 
 @dataclass(frozen=True)

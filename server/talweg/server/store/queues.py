@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, exists, func, or_, select
 
-from talweg.server.store.clock import current_time
-from talweg.server.store.schema import is_queued, is_running, jobs
+from talweg.server.store.record.clock import current_time
+from talweg.server.store.record.schema import is_queued, is_running, jobs
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,17 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, insert, select
 
-from talweg.server.store.database import Transaction
-from talweg.server.store.rows import JobRow
-from talweg.server.store.schema import attempts, events, jobs, links, metrics, removals, tags
+from talweg.server.store.record.database import Transaction
+from talweg.server.store.record.rows import JobRow
+from talweg.server.store.record.schema import (
+    attempts,
+    events,
+    jobs,
+    links,
+    metrics,
+    removals,
+    tags,
+)
 from talweg.spec import job_name
 from talweg.v1.jobs_pb2 import TrackingRun
 

@@ -7,10 +7,10 @@ from sqlalchemy import Connection, Insert, Table, and_, delete, or_, select, upd
 from sqlalchemy.dialects import postgresql, sqlite
 
 from talweg.server.errors import DatasetNotFound
-from talweg.server.store.database import Transaction
-from talweg.server.store.rows import StoredDatasetRow
-from talweg.server.store.schema import jobs, links, unreferenced
-from talweg.server.store.schema import stored_datasets as table
+from talweg.server.store.record.database import Transaction
+from talweg.server.store.record.rows import StoredDatasetRow
+from talweg.server.store.record.schema import jobs, links, unreferenced
+from talweg.server.store.record.schema import stored_datasets as table
 from talweg.spec import job_name
 from talweg.spec.states import ENDED
 from talweg.spec.stored import DatasetName

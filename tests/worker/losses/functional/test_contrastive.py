@@ -10,9 +10,9 @@ from tests.worker.losses.functional.helpers import classes, close, finite, numbe
 from torch import Tensor
 from torch.nn import functional as F
 
-from talweg.worker.losses.functional import contrastive as losses
 from talweg.worker.losses.functional._safe import masked_mean
-from talweg.worker.losses.functional.margins import arcface, cosface
+from talweg.worker.losses.functional.embedding import contrastive as losses
+from talweg.worker.losses.functional.embedding.margins import arcface, cosface
 
 Z1, Z2 = numbers(5, 4), numbers(5, 4, seed=1)
 LABELS = torch.tensor([0, 1, 0, 2, 1, 0, 3])

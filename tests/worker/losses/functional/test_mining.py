@@ -9,7 +9,12 @@ from tests.worker.losses.functional.helpers import classes, close, finite, numbe
 from tests.worker.losses.functional.test_pairs import KINDS, distance
 from torch import Tensor
 
-from talweg.worker.losses.functional.mining import Triplets, _hardest, _winner, online_triplet
+from talweg.worker.losses.functional.embedding.mining import (
+    Triplets,
+    _hardest,
+    _winner,
+    online_triplet,
+)
 
 Z, LABELS = numbers(9, 3), classes(3, 9)
 OPTIONS: list[dict[str, Any]] = [

@@ -7,8 +7,8 @@ import torch
 from tests.worker.losses.functional.helpers import close, finite, numbers, slopes_agree
 from torch.nn import functional as F
 
-from talweg.worker.losses.functional import pairs
-from talweg.worker.losses.functional.pairs import Distance
+from talweg.worker.losses.functional.embedding import pairs
+from talweg.worker.losses.functional.embedding.pairs import Distance
 
 A, B, C = numbers(6, 3), numbers(6, 3, seed=1), numbers(6, 3, seed=2)
 KINDS: list[Distance] = ["euclidean", "sqeuclidean", "cosine"]

@@ -6,7 +6,7 @@ import torch
 from tests.worker.losses.functional.helpers import close, finite, numbers, slopes_agree
 from torch import Tensor
 
-from talweg.worker.losses.functional.redundancy import barlow_twins, vicreg
+from talweg.worker.losses.functional.embedding.redundancy import barlow_twins, vicreg
 
 Z1, Z2 = numbers(8, 3), numbers(8, 3, seed=1, scale=0.4)
 

@@ -13,11 +13,9 @@ from talweg.worker.losses.composed.expression import Expression
 from talweg.worker.losses.composed.plugin import Plugin
 from talweg.worker.losses.composed.sum import Sum
 from talweg.worker.losses.families import (
-    angular,
     binary,
     boxes,
     classification,
-    contrastive,
     detection,
     distillation_ctc,
     generative,
@@ -25,10 +23,14 @@ from talweg.worker.losses.families import (
     likelihoods,
     long_tailed,
     ordinal,
-    pairs_triplets,
-    redundancy,
     regions,
     regression,
+)
+from talweg.worker.losses.families.embedding import (
+    angular,
+    contrastive,
+    pairs_triplets,
+    redundancy,
 )
 
 Builder = Callable[[Any], LossModule]

@@ -1,8 +1,12 @@
 """Networks, built from their messages."""
 
+from talweg.worker.models.architectures.detector import SIDES
+from talweg.worker.models.architectures.generative import (
+    GeneratorAndCritic,
+    VariationalAutoencoder,
+    draw,
+)
 from talweg.worker.models.categories import CategoryBlock
-from talweg.worker.models.detector import SIDES
-from talweg.worker.models.generative import GeneratorAndCritic, VariationalAutoencoder, draw
 from talweg.worker.models.heads import HeadShape
 from talweg.worker.models.layers import LAYERS
 from talweg.worker.models.registry import MODELS, build

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from talweg.worker.models.detector import Locations
-from talweg.worker.models.unet import Nonlinear, pixels_from
+from talweg.worker.models.architectures.detector import Locations
+from talweg.worker.models.architectures.unet import Nonlinear, pixels_from
 
 
 @dataclass(frozen=True)

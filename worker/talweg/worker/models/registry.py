@@ -13,17 +13,17 @@ from torch import nn
 
 from talweg.spec import category_embedding, kind
 from talweg.v1 import models_pb2 as messages
+from talweg.worker.models.architectures.detector import detector
+from talweg.worker.models.architectures.generative import adversarial, autoencoder
+from talweg.worker.models.architectures.resnet import resnet
+from talweg.worker.models.architectures.tabular import tabular
+from talweg.worker.models.architectures.transformer import transformer
+from talweg.worker.models.architectures.unet import UnetTrunk, pixels_from
 from talweg.worker.models.categories import CategoryBlock, CategoryEmbeddings
-from talweg.worker.models.detector import detector
 from talweg.worker.models.embedder import Normalise
-from talweg.worker.models.generative import adversarial, autoencoder
 from talweg.worker.models.heads import Heads, HeadShape, pooled_linear
 from talweg.worker.models.layers import LAYERS, Shape
 from talweg.worker.models.plugin import plugin_model
-from talweg.worker.models.resnet import resnet
-from talweg.worker.models.tabular import tabular
-from talweg.worker.models.transformer import transformer
-from talweg.worker.models.unet import UnetTrunk, pixels_from
 
 _NONLINEARITIES: dict[int, Callable[[], nn.Module]] = {
     messages.Nonlinearity.relu: nn.ReLU,

@@ -3,9 +3,9 @@
 from typing import Any
 
 from talweg.server.store import events, jobs, leases
-from talweg.server.store.clock import SECOND
-from talweg.server.store.database import Transaction
-from talweg.server.store.rows import JobRow
+from talweg.server.store.record.clock import SECOND
+from talweg.server.store.record.database import Transaction
+from talweg.server.store.record.rows import JobRow
 from talweg.spec.states import has_ended
 from talweg.v1.jobs_pb2 import Event, Job, Outcome, StateChange
 

@@ -24,9 +24,9 @@ from talweg.server.services.attempts import endings
 from talweg.server.services.attempts.reports import Report, apply
 from talweg.server.services.free_text import readable
 from talweg.server.store import jobs, leases
-from talweg.server.store.clock import microseconds
-from talweg.server.store.database import Database, Transaction
-from talweg.server.store.rows import JobRow
+from talweg.server.store.record.clock import microseconds
+from talweg.server.store.record.database import Database, Transaction
+from talweg.server.store.record.rows import JobRow
 from talweg.spec import escape_control, is_sha256
 from talweg.spec.states import ENDED
 from talweg.v1.jobs_pb2 import Job, Outcome

@@ -10,8 +10,8 @@ from talweg.server.errors import DatabaseUnavailable
 from talweg.server.queueing.outage import Outage
 from talweg.server.services.attempts import endings
 from talweg.server.store import leases, queues
-from talweg.server.store.database import Database, Transaction
-from talweg.server.store.rows import JobRow
+from talweg.server.store.record.database import Database, Transaction
+from talweg.server.store.record.rows import JobRow
 
 log = logging.getLogger(__name__)
 

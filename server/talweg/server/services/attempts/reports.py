@@ -7,8 +7,8 @@ from talweg.server.errors import InvalidRequest
 from talweg.server.services.attempts.thinning import slots, thin
 from talweg.server.services.free_text import readable
 from talweg.server.store import events, jobs, metrics
-from talweg.server.store.database import Transaction
-from talweg.server.store.rows import JobRow
+from talweg.server.store.record.database import Transaction
+from talweg.server.store.record.rows import JobRow
 from talweg.spec import CheckpointName, has_control
 from talweg.v1.jobs_pb2 import Event, Job, MetricSummary, Progress
 from talweg.v1.options_pb2 import Goal

@@ -6,7 +6,7 @@ Evaluations, and whatever else is no point of a training step, all stay.
 import math
 from collections.abc import Collection, Sequence
 
-from talweg.server.store.clock import SECOND
+from talweg.server.store.record.clock import SECOND
 from talweg.spec import is_of_step
 from talweg.v1.jobs_pb2 import Event
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from talweg.server.errors import InvalidRequest
 from talweg.server.services.arguments import MAX_SPOOL_CHARS, job_of, text
 from talweg.server.store import jobs, leases
-from talweg.server.store.database import Database, Transaction
-from talweg.server.store.rows import AttemptRow
+from talweg.server.store.record.database import Database, Transaction
+from talweg.server.store.record.rows import AttemptRow
 from talweg.spec import has_control, is_tracking_id, is_web_address
 from talweg.v1.jobs_pb2 import TrackingRun
 

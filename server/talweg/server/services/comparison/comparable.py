@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from talweg.server.differences import differing
 from talweg.server.errors import BadMetric, FieldProblem
-from talweg.server.store.rows import JobRow
+from talweg.server.store.record.rows import JobRow
 from talweg.spec import goal_of, heads, metrics_of, primary_metric
 from talweg.spec.spelling import nearest
 from talweg.v1.options_pb2 import Goal

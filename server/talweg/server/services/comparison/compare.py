@@ -15,16 +15,16 @@ from sqlalchemy import Connection
 
 from talweg.server.differences import differing, is_repetition, num_repeats
 from talweg.server.errors import InvalidRequest, JobNotFound
-from talweg.server.filters import parse_filter
-from talweg.server.grouping import value_at
+from talweg.server.queries.filters import parse_filter
+from talweg.server.queries.grouping import value_at
 from talweg.server.services.arguments import job_of, text
 from talweg.server.services.comparison.comparable import check_known, check_one_loss, common_metric
 from talweg.server.services.comparison.marks import outliers
 from talweg.server.services.comparison.measured import Measured, measured
 from talweg.server.store import jobs, listing, metrics
-from talweg.server.store.database import Database
 from talweg.server.store.listing import OrderKey
-from talweg.server.store.rows import JobRow
+from talweg.server.store.record.database import Database
+from talweg.server.store.record.rows import JobRow
 from talweg.spec import (
     goal_of,
     is_worse_than_trivial,

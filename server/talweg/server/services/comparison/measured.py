@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from talweg.server.store import events, metrics
-from talweg.server.store.rows import JobRow
+from talweg.server.store.record.rows import JobRow
 from talweg.v1.jobs_pb2 import Job, MetricSummary, Outcome
 
 

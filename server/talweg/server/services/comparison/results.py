@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import Connection
 
 from talweg.server.services.comparison.measured import measured
-from talweg.server.store.rows import JobRow
+from talweg.server.store.record.rows import JobRow
 from talweg.spec import goal_of, primary_metric
 from talweg.v1.jobs_pb2 import Result
 

@@ -9,16 +9,16 @@ from datetime import timedelta
 from sqlalchemy import Connection, select
 
 from talweg.server.errors import DatabaseUnavailable
-from talweg.server.filters import parse_filter
+from talweg.server.queries.filters import parse_filter
 from talweg.server.queueing.outage import Outage
 from talweg.server.services.comparison.results import results
 from talweg.server.services.retention.ages import check_age
 from talweg.server.services.retention.deletion import is_on_its_way
 from talweg.server.store import jobs, listing, removals
-from talweg.server.store.clock import current_time, microseconds
-from talweg.server.store.database import Database, Transaction
 from talweg.server.store.listing import Condition, OrderKey
-from talweg.server.store.rows import JobRow
+from talweg.server.store.record.clock import current_time, microseconds
+from talweg.server.store.record.database import Database, Transaction
+from talweg.server.store.record.rows import JobRow
 from talweg.v1.jobs_pb2 import CollectJobsRequest, Job
 from talweg.v1.options_pb2 import Goal
 
@@ -69,7 +69,7 @@ class CollectionService:
         Args:
             older_than: How long ago they ended at least.
             keep: Which of them stay in each experiment.
-            filter: Only jobs that meet this condition; see `talweg.server.filters`.
+            filter: Only jobs that meet this condition; see `talweg.server.queries.filters`.
             validate_only: Only say which would be deleted.
 
         Raises:

@@ -8,10 +8,10 @@ from sqlalchemy import Connection, select
 from talweg.server.errors import InvalidRequest, JobInUse, JobNotEnded, JobNotFound
 from talweg.server.services.arguments import job_of
 from talweg.server.store import jobs, removals
-from talweg.server.store.clock import current_time, microseconds
-from talweg.server.store.database import Database, Transaction
+from talweg.server.store.record.clock import current_time, microseconds
+from talweg.server.store.record.database import Database, Transaction
+from talweg.server.store.record.rows import JobRow
 from talweg.server.store.removals import Removal
-from talweg.server.store.rows import JobRow
 from talweg.v1.jobs_pb2 import Job, TrackingRun
 
 _MAX_PAGE = 1000

@@ -14,8 +14,8 @@ from talweg.blobs import Blobs
 from talweg.server.errors import BlobsUnavailable
 from talweg.server.services.retention.ages import check_age
 from talweg.server.store import folders
-from talweg.server.store.clock import from_datetime
-from talweg.server.store.database import Database
+from talweg.server.store.record.clock import from_datetime
+from talweg.server.store.record.database import Database
 from talweg.spec import is_job_id, job_name
 
 _FOLDER = "jobs"

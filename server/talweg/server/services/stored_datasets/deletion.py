@@ -6,7 +6,7 @@ from talweg.server.errors import BlobsUnavailable, DatasetInUse
 from talweg.server.services.stored_datasets.lookup import dataset_name
 from talweg.server.services.stored_datasets.storage import DatasetStorage
 from talweg.server.store import stored_datasets
-from talweg.server.store.database import Database, Transaction
+from talweg.server.store.record.database import Database, Transaction
 from talweg.spec.stored import DatasetName
 
 log = logging.getLogger(__name__)

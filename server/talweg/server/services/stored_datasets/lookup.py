@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from talweg.server.errors import InvalidRequest
-from talweg.server.pages import decode, encode
+from talweg.server.queries.pages import decode, encode
 from talweg.server.services.arguments import count
 from talweg.server.store import stored_datasets
-from talweg.server.store.database import Database
-from talweg.server.store.rows import StoredDatasetRow
+from talweg.server.store.record.database import Database
+from talweg.server.store.record.rows import StoredDatasetRow
 from talweg.spec.stored import DatasetName, is_dataset_name
 
 _DEFAULT_PAGE, _MAX_PAGE = 100, 1000

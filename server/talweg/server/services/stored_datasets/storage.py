@@ -11,9 +11,9 @@ from talweg.blobs import Blobs
 from talweg.server.errors import BadSetting, BlobsUnavailable, DatabaseUnavailable
 from talweg.server.queueing.outage import Outage
 from talweg.server.store import stored_datasets
-from talweg.server.store.clock import SECOND
-from talweg.server.store.database import Database, Transaction
-from talweg.server.store.rows import StoredDatasetRow
+from talweg.server.store.record.clock import SECOND
+from talweg.server.store.record.database import Database, Transaction
+from talweg.server.store.record.rows import StoredDatasetRow
 
 log = logging.getLogger(__name__)
 

@@ -20,8 +20,8 @@ from talweg.server.services.stored_datasets.staging import StagedFile, Staging
 from talweg.server.services.stored_datasets.storage import DatasetStorage
 from talweg.server.services.stored_datasets.views import info_of, row_of
 from talweg.server.store import stored_datasets
-from talweg.server.store.database import Database, Transaction
-from talweg.server.store.rows import StoredDatasetRow
+from talweg.server.store.record.database import Database, Transaction
+from talweg.server.store.record.rows import StoredDatasetRow
 from talweg.v1.stored_datasets_pb2 import (
     StoredDataset,
     UploadChunk,

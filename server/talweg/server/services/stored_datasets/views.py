@@ -1,7 +1,7 @@
 """Rows of stored data sets and their messages."""
 
-from talweg.server.store.clock import to_timestamp
-from talweg.server.store.rows import StoredDatasetRow
+from talweg.server.store.record.clock import to_timestamp
+from talweg.server.store.record.rows import StoredDatasetRow
 from talweg.spec.stored import DatasetName
 from talweg.v1.stored_datasets_pb2 import StoredDataset
 

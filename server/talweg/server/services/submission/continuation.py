@@ -8,7 +8,7 @@ from talweg.server.errors import InvalidSpec
 from talweg.server.services.submission.violations import refused
 from talweg.server.store import jobs
 from talweg.server.store.jobs import NewJob
-from talweg.server.store.rows import JobRow
+from talweg.server.store.record.rows import JobRow
 from talweg.spec import (
     CheckpointName,
     Violation,

@@ -5,7 +5,7 @@ from sqlalchemy import Connection
 from talweg.server.errors import InvalidSpec
 from talweg.server.services.submission.violations import refused
 from talweg.server.store import jobs
-from talweg.server.store.rows import JobRow
+from talweg.server.store.record.rows import JobRow
 from talweg.spec import Violation, is_sha256, job_id, job_models
 from talweg.v1.jobs_pb2 import Job, Outcome
 from talweg.v1.losses_pb2 import JobModel

@@ -9,7 +9,7 @@ from talweg.server.errors import InvalidSpec
 from talweg.server.services.submission.violations import refused
 from talweg.server.store import jobs
 from talweg.server.store.jobs import NewJob
-from talweg.server.store.rows import JobRow
+from talweg.server.store.record.rows import JobRow
 from talweg.spec import CheckpointName, Violation, check_replay, job_id
 from talweg.v1.jobs_pb2 import Checkpoint, Job, Outcome, Progress
 from talweg.v1.spec_pb2 import JobSpec, Outputs

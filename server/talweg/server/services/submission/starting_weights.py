@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from talweg.server.errors import DatasetNotFound, InvalidSpec
 from talweg.server.services.submission.violations import refused
 from talweg.server.store import jobs, stored_datasets
-from talweg.server.store.rows import JobRow
+from talweg.server.store.record.rows import JobRow
 from talweg.spec import Violation, is_sha256, job_id
 from talweg.spec.errors import one_of, shown
 from talweg.spec.spelling import nearest

@@ -47,9 +47,9 @@ from talweg.server.services.submission.stored_data import (
 )
 from talweg.server.services.submission.violations import refused
 from talweg.server.store import jobs, stored_datasets
-from talweg.server.store.database import Database, Transaction
 from talweg.server.store.jobs import NewJob
-from talweg.server.store.rows import JobRow
+from talweg.server.store.record.database import Database, Transaction
+from talweg.server.store.record.rows import JobRow
 from talweg.spec import MAX_SPEC_BYTES, Violation, complete, job_models, job_name, kind
 from talweg.spec.broker import CUDA_QUEUE, DEFAULT_QUEUE
 from talweg.spec.checks.limits import check_fillable

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from talweg.worker.losses import LossModule, Part
-from talweg.worker.losses.functional import margins
+from talweg.worker.losses.functional.embedding import margins
 from talweg.worker.losses.functional.regression import positive
 
 # A logarithm beyond these is held, with the slope that it has there: its exponential, and the

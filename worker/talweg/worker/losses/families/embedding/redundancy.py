@@ -8,7 +8,7 @@ from talweg.v1 import losses_pb2 as pb
 from talweg.worker.losses import checks
 from talweg.worker.losses.base import LossModule, reduction_of
 from talweg.worker.losses.embedding_base import Single, take_alike
-from talweg.worker.losses.functional import redundancy
+from talweg.worker.losses.functional.embedding import redundancy
 
 
 class VicReg(Single):

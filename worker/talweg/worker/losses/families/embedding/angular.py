@@ -8,7 +8,7 @@ from talweg.v1 import losses_pb2 as pb
 from talweg.worker.losses import checks
 from talweg.worker.losses.base import LossModule, reduction_of, same_precision
 from talweg.worker.losses.embedding_base import take_alike, take_labelled
-from talweg.worker.losses.functional import margins
+from talweg.worker.losses.functional.embedding import margins
 
 
 class _Angles(LossModule):

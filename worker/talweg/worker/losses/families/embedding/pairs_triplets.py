@@ -9,7 +9,7 @@ from talweg.v1 import losses_pb2 as pb
 from talweg.worker.losses import checks
 from talweg.worker.losses.base import LossModule, reduction_of
 from talweg.worker.losses.embedding_base import Pooled, choice_of, take_alike, take_labelled
-from talweg.worker.losses.functional import mining, pairs
+from talweg.worker.losses.functional.embedding import mining, pairs
 
 
 class _Judged(LossModule):

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from talweg.v1 import models_pb2 as messages
+from talweg.worker.models.architectures.unet import Nonlinear, UnetTrunk, convolutions
 from talweg.worker.models.layers import Shape
-from talweg.worker.models.unet import Nonlinear, UnetTrunk, convolutions
 
 SIDES = 4
 """Outputs of a location beside its classes: a box x1, y1, x2, y2 in pixels."""

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from talweg.server.store.schema import metadata
+from talweg.server.store.record.schema import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

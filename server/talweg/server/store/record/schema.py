@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped
 
-from talweg.server.store.rows import SEQUENCE, AttemptRow, JobRow, StoredDatasetRow
+from talweg.server.store.record.rows import SEQUENCE, AttemptRow, JobRow, StoredDatasetRow
 from talweg.v1.jobs_pb2 import Job
 
 metadata = MetaData()

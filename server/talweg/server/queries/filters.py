@@ -21,8 +21,8 @@ from datetime import datetime
 from typing import NoReturn
 
 from talweg.server.errors import BadFilter, BadOrder, FieldProblem
-from talweg.server.store.clock import from_datetime
 from talweg.server.store.listing import Condition, Operator, OrderKey
+from talweg.server.store.record.clock import from_datetime
 from talweg.spec.spelling import nearest
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.losses_pb2 import Loss

@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from talweg.worker.losses.functional import _safe, pairs
-from talweg.worker.losses.functional.contrastive import same_and_other
-from talweg.worker.losses.functional.pairs import Distance
+from talweg.worker.losses.functional import _safe
+from talweg.worker.losses.functional.embedding import pairs
+from talweg.worker.losses.functional.embedding.contrastive import same_and_other
+from talweg.worker.losses.functional.embedding.pairs import Distance
 
 Strategy = Literal["hard", "semihard", "all"]
 

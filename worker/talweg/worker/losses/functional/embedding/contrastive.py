@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from talweg.worker.losses.functional import _safe
-from talweg.worker.losses.functional._find_partner import FindPartner
+from talweg.worker.losses.functional.embedding._find_partner import FindPartner
 
 
 def nt_xent(z1: Tensor, z2: Tensor, *, temperature: float = 0.5) -> Tensor:

@@ -26,7 +26,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from sqlalchemy.pool import QueuePool
 
 from talweg.server.errors import BadSetting, DatabaseUnavailable
-from talweg.server.store.clock import current_time
+from talweg.server.store.record.clock import current_time
 from talweg.v1.jobs_pb2 import Event
 
 _BUSY_TIMEOUT_S = 30

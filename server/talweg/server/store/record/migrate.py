@@ -9,7 +9,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from talweg.server.errors import CannotStart
-from talweg.server.store.database import Database
+from talweg.server.store.record.database import Database
 
 # Any number will do, as long as it is always the same one.
 _ADVISORY_LOCK = 7_205_759_403

@@ -11,7 +11,7 @@ from talweg.v1 import losses_pb2 as pb
 from talweg.worker.losses import checks
 from talweg.worker.losses.base import LossModule, reduction_of, same_precision
 from talweg.worker.losses.embedding_base import Counted, take_alike, take_labelled
-from talweg.worker.losses.functional import contrastive
+from talweg.worker.losses.functional.embedding import contrastive
 
 
 class _TwoViews(LossModule):

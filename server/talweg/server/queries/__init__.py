@@ -1,0 +1,1 @@
+"""Which jobs are meant, and in what order and groups they are given."""

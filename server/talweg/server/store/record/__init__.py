@@ -1,0 +1,1 @@
+"""The database itself: its schema, its versions, its transactions."""

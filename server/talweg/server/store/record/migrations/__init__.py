@@ -1,0 +1,1 @@
+"""Alembic's migrations of the record; see `talweg.server.store.record.migrate`."""

@@ -1,0 +1,1 @@
+"""Losses over embeddings: pairs, triplets, batches of views."""

@@ -1,0 +1,1 @@
+"""Networks of the catalogue that are more than a list of layers."""
