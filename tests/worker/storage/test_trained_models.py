@@ -8,8 +8,8 @@ import torch
 from tests._hostile import DIGESTS
 
 from talweg.blobs import Blobs
+from talweg.worker.errors import NoModelError
 from talweg.worker.storage import trained_models
-from talweg.worker.storage.trained_models import NoModelError
 
 
 class Watched(Blobs):

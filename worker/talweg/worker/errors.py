@@ -39,3 +39,7 @@ class UserSpecError(WorkerError, ValueError):
 
 class StoreAwayError(WorkerError):
     """Nobody answered where snapshots and models are kept."""
+
+
+class NoModelError(WorkerError):
+    """There is no such model, or its file is not what was written."""

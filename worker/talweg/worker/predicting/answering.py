@@ -14,6 +14,7 @@ from talweg.blobs import Blobs, StoredArtifact, read_artifacts
 from talweg.spec.environment import without_secrets
 from talweg.spec.predictions import ENDINGS, MAX_PREDICTIONS_BYTES
 from talweg.v1.workers_pb2 import FinishPredictionRequest, TakePredictionResponse
+from talweg.worker.errors import NoModelError
 from talweg.worker.predicting import folder as files
 from talweg.worker.settings import Settings
 
@@ -63,7 +64,7 @@ def answer(
                 "predicting takes longer than TALWEG_PREDICT_SECONDS of the server allows: send "
                 "fewer rows at once, or download the model",
             )
-        except _ModelError as exc:
+        except NoModelError as exc:
             _fail(result, Failure.MODEL, str(exc))
         except OSError:
             log.exception("a prediction failed")
@@ -161,7 +162,7 @@ def _fetch(order: TakePredictionResponse, url: str, folder: Path, until: float) 
     except (ValueError, OSError, ImportError) as exc:
         # Its text may hold paths and credentials.
         log.error("the model of %s cannot be read from the blob store: %s", job, exc)
-        raise _ModelError(
+        raise NoModelError(
             f"the model of {job} cannot be read from the worker's blob store; the worker's log "
             "has the reason"
         ) from exc
@@ -178,14 +179,10 @@ def _fetch_file(blobs: Blobs, file: StoredArtifact, path: Path, until: float) ->
             if time.monotonic() > until:
                 raise TimeoutError
     if digest.hexdigest() != file.sha256:
-        raise _ModelError(
+        raise NoModelError(
             f"{file.path} is damaged in the blob store: its sha256 is not the one that was "
             "written. Submit the job again"
         )
-
-
-class _ModelError(Exception):
-    """The model cannot be fetched."""
 
 
 def _fail(result: FinishPredictionRequest, kind: Failure.Kind.ValueType, message: str) -> None:

@@ -18,15 +18,11 @@ from torch import Tensor
 
 from talweg.blobs import Blobs, is_of_one_file
 from talweg.spec import is_sha256, job_id
-from talweg.worker.errors import WorkerError
+from talweg.worker.errors import NoModelError
 
 _ENDING = ".safetensors"
 _METADATA = "model"
 _HEADER_SIZE = struct.Struct("<Q")
-
-
-class NoModelError(WorkerError):
-    """There is no such model, or its file is not what was written."""
 
 
 @dataclass(frozen=True)

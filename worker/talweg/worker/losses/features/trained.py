@@ -10,7 +10,7 @@ from torch import nn
 from talweg.blobs import Blobs
 from talweg.spec import is_model_folder
 from talweg.v1 import losses_pb2 as pb
-from talweg.worker.errors import StoreAwayError, UserSpecError
+from talweg.worker.errors import NoModelError, StoreAwayError, UserSpecError
 from talweg.worker.losses.features.network import FeatureNetwork, require_layers
 from talweg.worker.models import saved
 from talweg.worker.models.saved import SavedModel
@@ -32,7 +32,7 @@ def of_job(store: str, model: pb.JobModel, layers: Sequence[str]) -> FeatureNetw
         stored = trained_models.read(blobs, model.job, model.sha256)
     except OSError as exc:
         raise StoreAwayError(f"the blob store is unreachable: {exc}") from exc
-    except trained_models.NoModelError as exc:
+    except NoModelError as exc:
         raise UserSpecError(f"network.job must be a job whose model is kept, but {exc}") from exc
     try:
         trained = saved.rebuild(stored.description, stored.weights)
