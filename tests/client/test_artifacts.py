@@ -184,6 +184,12 @@ def test_what_is_not_there_is_explained(client: Client, worker: Worker, ended: J
         client.job("jobs/nobody").artifacts()
 
 
+def test_a_file_that_will_never_come_is_not_waited_for(ended: Job, tmp_path: Path) -> None:
+    # The plots are still being drawn; all else has come.
+    with pytest.raises(NotFound, match="its files are"):
+        ended.download("modle", tmp_path, patience=timedelta(days=1))
+
+
 def test_the_command_line_gets_and_lists(ended: Job, talweg: Talweg, tmp_path: Path) -> None:
     listed = talweg("get", ended.id, "--list")
     assert listed.status == 0

@@ -231,7 +231,7 @@ class JobFiles(JobHandle):
         name, path = self._named(), path.rstrip("/")
         files, complete = _artifacts.listed(self._connection, name, path)
         # Only an ended job has plots to wait for.
-        if not complete and self._may_come(path, files) and self._has_ended():
+        if not complete and self._may_come(name, path, files) and self._has_ended():
             while not complete and time.monotonic() < until:
                 time.sleep(min(_POLL_SECONDS, max(0.0, until - time.monotonic())))
                 files, complete = _artifacts.listed(self._connection, name, path)
@@ -251,10 +251,12 @@ class JobFiles(JobHandle):
             reason="ARTIFACT_NOT_READY",
         )
 
-    @staticmethod
-    def _may_come(path: str, files: list[Artifact]) -> bool:
+    def _may_come(self, name: str, path: str, files: list[Artifact]) -> bool:
         """Return whether waiting may bring what is wanted."""
-        return not path or not files or path.partition("/")[0] == _PLOTS
+        if not path or path.partition("/")[0] == _PLOTS:
+            return True
+        # All others come together: where one is there, those that are not never will be.
+        return not files and not _artifacts.listed(self._connection, name, "")[0]
 
     def _has_ended(self) -> bool:
         from talweg.v1 import jobs_pb2
