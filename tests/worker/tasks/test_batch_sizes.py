@@ -1,6 +1,7 @@
 """The loss of an evaluation is that of all samples at once, whatever the batches are."""
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -120,7 +121,11 @@ def made(spec: dict[str, Any], **training: Any) -> tuple[TaskRunner, HeldSplit, 
     network = models.build(filled.model, shape, task.num_outputs, seed=0, heads=task.heads)
     task.start(network)
     whole = HeldSplit.of(bundle.train, task, torch.device("cpu"))
-    return task, HeldSplit({name: array[:90] for name, array in whole.arrays.items()}), network
+    return (
+        task,
+        replace(whole, arrays={name: array[:90] for name, array in whole.arrays.items()}),
+        network,
+    )
 
 
 def found(task: TaskRunner, part: HeldSplit, network: Any, batch_size: int) -> dict[str, float]:

@@ -73,7 +73,11 @@ class StandardScaler:
         """Take the statistics of values (N, …): of each column, or one of all numbers."""
         axis = 0 if by_column else None
         mean = np.asarray(values.mean(axis=axis), dtype=np.float64)
-        sd = np.asarray(values.std(axis=axis), dtype=np.float64)
+        return cls.by(mean, np.asarray(values.std(axis=axis), dtype=np.float64))
+
+    @classmethod
+    def by(cls, mean: NDArray[np.float64], sd: NDArray[np.float64]) -> "StandardScaler":
+        """Standardise by mean and sd, and leave columns that do not vary in their units."""
         # A column of one value has a rounding error for an sd, or 0: dividing would blow it up.
         varies = sd > 1e-12 * np.abs(mean)
         return cls(mean, np.where(varies, sd, 1.0))

@@ -13,6 +13,7 @@ from talweg.spec import arrays_of, examples_of, inputs_of, kind, task_kind
 from talweg.v1.options_pb2 import BINARY, METRIC_LEARNING, MULTICLASS
 from talweg.v1.spec_pb2 import JobSpec, Split
 from talweg.v1.tasks_pb2 import MetricLearning
+from talweg.worker.data import large
 from talweg.worker.data.bundle import DataBundle, Inputs
 from talweg.worker.data.digit_scenes import digit_scenes
 from talweg.worker.data.loaders import LOADERS
@@ -91,7 +92,7 @@ def make(spec: JobSpec) -> DataBundle:
     table = fit_table(raw, arrays, division)
     classes = encode_targets(spec, raw, arrays, division)
     parts = {
-        part: {name: array[indices] for name, array in arrays.items()}
+        part: {name: large.rows_of(array, indices) for name, array in arrays.items()}
         for part, indices in division._asdict().items()
     }
     put_in_outliers(spec, parts["train"])

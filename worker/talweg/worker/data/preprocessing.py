@@ -1,6 +1,6 @@
 """From arrays in their own units to what a task computes with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 from talweg.spec import inputs_of, task_kind
 from talweg.v1.options_pb2 import BINARY, MULTILABEL, ORDINAL, REGRESSION
 from talweg.v1.spec_pb2 import JobSpec, TargetOutliers
+from talweg.worker.data import large
 from talweg.worker.data.binning import Ranks
 from talweg.worker.data.bundle import DataSplit, StandardScaler
 from talweg.worker.data.raw import RawData
@@ -41,7 +42,7 @@ def fit_table(raw: RawData, arrays: Arrays, division: Division) -> Table | None:
     """
     if raw.table is None or "x" not in arrays:
         return None
-    fitted = raw.table.fitted(arrays["x"][division.train])
+    fitted = raw.table.fitted(large.rows_of(arrays["x"], division.train))
     fitted.fill(arrays["x"])
     return fitted
 
@@ -54,21 +55,25 @@ def scalers_of(spec: JobSpec, train: Arrays, table: Table | None) -> dict[str, S
     if spec.preprocessing.standardise_inputs:
         # One for all inputs that are compared: a sample is the same in any place.
         inputs = inputs_of(spec)
-        together = np.concatenate([train[name] for name in inputs])
-        scaler = StandardScaler.of(together, by_column=together.ndim == 2)
+        scaler = _scaler_of([train[name] for name in inputs])
         if table is not None:
             scaler = scaler.only(table.is_scaled)
         scalers |= dict.fromkeys(inputs, scaler)
     return scalers
 
 
+def _scaler_of(inputs: Sequence[NDArray[Any]]) -> StandardScaler:
+    by_column = inputs[0].ndim == 2
+    if large.is_large(sum(array.nbytes for array in inputs)):
+        return StandardScaler.by(*large.mean_and_sd(inputs, by_column=by_column))
+    return StandardScaler.of(np.concatenate(inputs), by_column=by_column)
+
+
 def split_of(arrays: Arrays, scalers: Mapping[str, StandardScaler], first_input: str) -> DataSplit:
     """Return a part of the data, standardised, as tensors."""
-    scaled = {
-        name: scalers[name].scale(array) if name in scalers else array
-        for name, array in arrays.items()
-    }
-    return DataSplit({name: _tensor(array) for name, array in scaled.items()}, first_input)
+    return DataSplit(
+        {name: _tensor(array, scalers.get(name)) for name, array in arrays.items()}, first_input
+    )
 
 
 def num_targets(arrays: Arrays, raw: RawData, classes: tuple[str, ...]) -> int:
@@ -96,7 +101,11 @@ def _with_outliers(targets: NDArray[np.float64], spec: TargetOutliers) -> NDArra
     return result
 
 
-def _tensor(values: NDArray[Any]) -> Tensor:
+def _tensor(values: NDArray[Any], scaler: StandardScaler | None) -> Tensor:
     """Return numbers as float32, indices and counts as int64."""
+    if values.dtype == np.int64:
+        return torch.from_numpy(values)
     whole = np.issubdtype(values.dtype, np.integer)
-    return torch.from_numpy(values.astype(np.int64 if whole else np.float32, copy=not whole))
+    # Divided in float64, and rounded once.
+    scale = np.asarray if scaler is None else scaler.scale
+    return torch.from_numpy(large.converted(values, np.int64 if whole else np.float32, scale))

@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from talweg.v1.spec_pb2 import Baselines, JobSpec
 from talweg.worker.data import DataBundle
+from talweg.worker.data.large import is_large
 from talweg.worker.tasks import OneTarget, Predictions, TaskRunner
 
 BOOSTING, LINEAR = "gradient_boosting", "linear"
@@ -52,6 +53,9 @@ def baseline_metrics(
     """
     assert isinstance(task, OneTarget)
     asked = spec.diagnostics.baseline
+    if is_large(bundle.train.x.nbytes):
+        # None of them learns from what does not fit in memory.
+        return
     x, x_test = (_vectors(split.x.numpy()) for split in (bundle.train, bundle.test))
     y = bundle.train.y.numpy().astype(np.float64)
     is_regression = tested.probabilities is None and tested.y_true.dtype.kind == "f"

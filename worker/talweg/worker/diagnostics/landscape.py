@@ -88,7 +88,8 @@ def samples(setup: Setup, asked: LossLandscape) -> list[Batch]:
     generator = torch.Generator().manual_seed(asked.seed)
     drawn = task.order(len(train), generator)[: asked.samples]
     arrays = {
-        name: array.index_select(0, drawn.to(array.device)) for name, array in train.arrays.items()
+        name: array.index_select(0, drawn.to(array.device)).to(train.device)
+        for name, array in train.arrays.items()
     }
     as_one_step = Plan(
         num_samples=len(drawn),

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from talweg.worker.data import DataBundle, DataSplit
+from talweg.worker.data.large import is_large
 from talweg.worker.tasks import Batch, EvalResult, TaskRunner
 
 
@@ -15,12 +16,18 @@ class HeldSplit:
     """A part of the data where the network is."""
 
     arrays: Mapping[str, Tensor]
-    """What batches carry, by name."""
+    """What batches carry, by name; what is too large for memory stays in its file."""
+    device: torch.device
+    """Where batches are."""
 
     @classmethod
     def of(cls, part: DataSplit, task: TaskRunner, device: torch.device) -> "HeldSplit":
         """Bring a part to a device."""
-        return cls({name: array.to(device) for name, array in task.arrays(part).items()})
+        arrays = {
+            name: array if is_large(array.nbytes) else array.to(device)
+            for name, array in task.arrays(part).items()
+        }
+        return cls(arrays, device)
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -28,7 +35,9 @@ class HeldSplit:
 
     def batch(self, start: int, end: int) -> Batch:
         """Return the samples from an index to before another."""
-        return Batch({name: array[start:end] for name, array in self.arrays.items()})
+        return Batch(
+            {name: array[start:end].to(self.device) for name, array in self.arrays.items()}
+        )
 
 
 @dataclass(frozen=True)

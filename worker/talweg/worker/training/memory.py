@@ -18,6 +18,7 @@ from torch.nn.parameter import is_lazy
 
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import cgroups
+from talweg.worker.data.large import is_large
 
 if TYPE_CHECKING:
     from talweg.worker.training.setup import Setup
@@ -117,7 +118,8 @@ def batch_that_fits(setup: "Setup", device: torch.device) -> int | None:
         return None
     sample = (more - few) / (_MORE - _FEW)
     weights = sum(p.numel() * p.element_size() for p in setup.state.model.parameters())
-    data = sum(array.nbytes for array in setup.splits.train.arrays.values())
+    sizes = [array.nbytes for array in setup.splits.train.arrays.values()]
+    data = sum(size for size in sizes if not is_large(size))
     fits = int((left - _BESIDE_WEIGHTS * weights - data) / (_AT_ITS_PEAK * sample))
     if fits < 1:
         return 0

@@ -188,6 +188,7 @@ def _batches(core: Core) -> Batches:
     return Batches(
         arrays,
         core.plan,
+        device=core.splits.train.device,
         draw=task.order,
         draw_among=None if sampler is None else sampler.among,
         divisor=None if mixes else task.divisor(arrays),

@@ -16,6 +16,7 @@ from talweg.v1.options_pb2 import (
     TaskKind,
 )
 from talweg.v1.stored_datasets_pb2 import DataColumn
+from talweg.worker.data import large
 from talweg.worker.data.stored import talweg_table
 from talweg.worker.data.stored.columns import Columns
 from talweg.worker.data.stored.talweg_table import Column, Table
@@ -68,9 +69,11 @@ def input_array(columns: Columns, column: DataColumn) -> NDArray[Any]:
     """Return vectors (N, features) or images (N, C, H, W), bytes brought to [0, 1]."""
     array = columns.array(column.name)
     if array.dtype == np.uint8:
-        return array.astype(np.float32) / np.float32(_BYTE)
+        return large.converted(
+            array, np.float32, lambda rows: rows.astype(np.float32) / np.float32(_BYTE)
+        )
     # Statistics of vectors are those of the built-in data, in float64.
-    return array.astype(np.float64 if array.ndim == 2 else np.float32)
+    return large.converted(array, np.float64 if array.ndim == 2 else np.float32, np.asarray)
 
 
 def role_array(columns: Columns, role: str, column: DataColumn) -> NDArray[Any]:

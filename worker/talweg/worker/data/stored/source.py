@@ -14,6 +14,7 @@ from talweg.v1.jobs_pb2 import Warning
 from talweg.v1.options_pb2 import METRIC_LEARNING, MULTITASK
 from talweg.v1.spec_pb2 import JobSpec, Split
 from talweg.v1.stored_datasets_pb2 import DataColumn
+from talweg.worker.data import large
 from talweg.worker.data.raw import RawData
 from talweg.worker.data.split import Division
 from talweg.worker.data.stored import arrays as making
@@ -167,9 +168,8 @@ def raw_data(
         names = {column.name for column in roles.inputs}
         others = [each.name for each in stored.opened.info.columns if each.name not in names]
         table = making.table_of(roles.inputs, others, stored.opened.info.options.missing)
-        arrays["x"] = table.spread(
-            lambda column: making.values_of(columns, column), facts.num_samples
-        )
+        arrays["x"] = large.empty((facts.num_samples, table.width), np.float64)
+        table.spread(lambda column: making.values_of(columns, column), arrays["x"])
         features = tuple(n for feature in features_of(roles.inputs) for n in feature.names)
     elif "x" in wanted:
         arrays["x"] = making.input_array(columns, roles.inputs[0])

@@ -178,17 +178,15 @@ class Table:
         flags = [index < c.num_scaled for c in self.columns for index in range(c.width)]
         return np.array(flags, dtype=np.bool_)
 
-    def spread(self, values: Callable[[Column], NDArray[Any]], num_rows: int) -> Floats:
-        """Return the matrix (N, width) with NaN where values are missing.
+    def spread(self, values: Callable[[Column], NDArray[Any]], matrix: Floats) -> None:
+        """Fill a matrix (N, width), with NaN where values are missing.
 
         Args:
             values: Gives the values of a column; see `Column.spread`.
-            num_rows: N.
+            matrix: Written to.
         """
-        matrix = np.empty((num_rows, self.width))
         for column, block in self._blocks(matrix):
             block[:] = column.spread(values(column))
-        return matrix
 
     def fitted(self, train: Floats) -> "Table":
         """Return the table with what the training data tell.
@@ -243,7 +241,8 @@ class Table:
                 problems.append(str(exc))
         if problems:
             raise TableError("; ".join(problems))
-        matrix = self.spread(lambda column: values[column.name], len(frame))
+        matrix = np.empty((len(frame), self.width))
+        self.spread(lambda column: values[column.name], matrix)
         self.fill(matrix)
         return (matrix - np.array(self.mean)) / np.array(self.sd) if self.mean else matrix
 

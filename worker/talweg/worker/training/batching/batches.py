@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from talweg.v1.spec_pb2 import Training
+from talweg.worker.data.large import is_large
 from talweg.worker.tasks import Batch, shuffled
 from talweg.worker.training.optim.lr_schedules import Length
 
@@ -119,6 +120,7 @@ class Batches:
         arrays: Mapping[str, Tensor],
         plan: Plan,
         *,
+        device: torch.device | None = None,
         draw: Draw = shuffled,
         draw_among: Callable[[Tensor | None], Draw] | None = None,
         divisor: Divisor | None = None,
@@ -128,8 +130,9 @@ class Batches:
         """Begin no epoch yet.
 
         Args:
-            arrays: What batches carry, by name, on the device where it is needed.
+            arrays: What batches carry, by name.
             plan: How they are divided.
+            device: Where batches are to be; None for where the arrays are.
             draw: Gives an order of so many samples.
             draw_among: Gives what draws, in its place, from all or from some of the samples.
             divisor: What the loss's mean over samples divides by, or None for their number.
@@ -137,6 +140,7 @@ class Batches:
             augment: Changes a batch's arrays at random; None for none.
         """
         self._arrays = arrays
+        self._device = device or next(iter(arrays.values())).device
         self._plan = plan
         self._draw = draw
         self._draw_among = draw_among
@@ -177,31 +181,36 @@ class Batches:
         ][: plan.length.steps_an_epoch]
 
     def of_epoch(self, order: Order) -> Iterator[list[Batch]]:
-        """Return the batches of each optimizer step, from the order's place to the epoch's end.
-
-        One copy in the new order and slices of it cost less than gathering batch by batch.
-        """
+        """Return the batches of each optimizer step, from the order's place to the epoch's end."""
         self._drawn = order.draw(self._draw_epoch)
-        drawn = self._drawn.to(next(iter(self._arrays.values())).device)
-        divided = [
-            torch.split(array.index_select(0, drawn), self._sizes)
-            for array in self._arrays.values()
-        ]
-        carried = [
-            dict(zip(self._arrays, slices, strict=True)) for slices in zip(*divided, strict=True)
-        ]
+        divided = {name: self._divided(array) for name, array in self._arrays.items()}
+
+        def carried(number: int) -> Mapping[str, Tensor]:
+            arrays = {name: batch(number) for name, batch in divided.items()}
+            return self._augmented(arrays, order, number)
+
         if self._plan.accumulation == 1:
-            first = order.position
-            for index, arrays in enumerate(carried[first : len(self._windows)], start=first):
+            for number in range(order.position, len(self._windows)):
                 order.position += 1
-                yield [Batch(self._augmented(arrays, order, index))]
+                yield [Batch(carried(number))]
             return
         for batches in self._windows[order.position :]:
             order.position += 1
-            numbers = range(len(carried))[batches]
-            window = [self._augmented(carried[number], order, number) for number in numbers]
+            window = [carried(number) for number in range(len(self._sizes))[batches]]
             shares = self._shares(window)
             yield [Batch(arrays, share) for arrays, share in zip(window, shares, strict=True)]
+
+    def _divided(self, array: Tensor) -> Callable[[int], Tensor]:
+        """Return what gives an array's batches of the epoch by their numbers.
+
+        One copy in the new order and slices of it cost less than gathering batch by batch, which
+        is for what does not fit in memory.
+        """
+        if is_large(array.nbytes):
+            samples = torch.split(self._drawn, self._sizes)
+            return lambda number: array.index_select(0, samples[number]).to(self._device)
+        drawn = self._drawn.to(array.device)
+        return torch.split(array.index_select(0, drawn), self._sizes).__getitem__
 
     def _augmented(
         self, arrays: Mapping[str, Tensor], order: Order, number: int
