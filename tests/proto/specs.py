@@ -26,7 +26,7 @@ BASE: dict[str, Any] = {
 }
 
 
-OWN_DATA = ("stored", "file", "plugin")
+OWN_DATA = ("stored", "file", "uri", "plugin")
 """The members of `Dataset` for data of users, of which the catalogue knows no sizes."""
 
 

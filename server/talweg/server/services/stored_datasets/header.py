@@ -34,6 +34,8 @@ class UploadPlan:
     """How to read it."""
     validate_only: bool = False
     """Store nothing."""
+    source_uri: str = ""
+    """Where the server has read it from; empty for an upload."""
 
     @property
     def read_key(self) -> str:

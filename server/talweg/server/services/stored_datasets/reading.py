@@ -6,11 +6,8 @@ Whatever is in a file, this process never looks at it: numpy, pandas and the lik
 import asyncio
 import json
 import logging
-import os
 import signal
-import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +15,7 @@ from pathlib import Path
 from google.protobuf import json_format
 
 from talweg.server.errors import DataTooLarge, FieldProblem, InternalError, UnreadableData
+from talweg.server.services.stored_datasets.processes import run_module
 from talweg.spec.environment import without_secrets
 from talweg.v1.datasets_pb2 import ReadOptions
 from talweg.v1.stored_datasets_pb2 import StoredDataset
@@ -94,33 +92,13 @@ class Reader:
             "seconds": self._limits.time.total_seconds(),
         }
         async with self._slots:
-            status, errors = await self._run(json.dumps(request).encode())
-        return await asyncio.to_thread(self._result, folder, status, errors)
-
-    async def _run(self, request: bytes) -> tuple[int | None, bytes]:
-        """Return the status, None where the time was up, and what the process said of errors."""
-        # -P: the working folder must not shadow modules.
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "talweg.ingest"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            env=without_secrets(),
-            start_new_session=True,
-        )
-        try:
-            _, errors = await asyncio.wait_for(
-                process.communicate(request), self._limits.time.total_seconds()
+            ended = await run_module(
+                "talweg.ingest",
+                json.dumps(request).encode(),
+                environment=without_secrets(),
+                seconds=self._limits.time.total_seconds(),
             )
-        except TimeoutError:
-            return None, b""
-        finally:
-            if process.returncode is None:
-                # The whole group, which its session is.
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                await process.wait()
-        return process.returncode, errors
+        return await asyncio.to_thread(self._result, folder, ended.status, ended.errors)
 
     def _result(self, folder: Path, status: int | None, errors: bytes) -> Read:
         problems = folder / "problems.json"

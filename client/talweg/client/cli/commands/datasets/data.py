@@ -209,7 +209,7 @@ def _print_dataset(stored: "StoredDataset") -> None:
     count = f"{stored.num_samples:,} samples"
     if stored.is_weights:
         count = f"weights, {len(message.columns):,} tensors"
-    say(f"{stored.version}  {count}, {size}, from {message.file_name}")
+    say(f"{stored.version}  {count}, {size}, from {message.source_uri or message.file_name}")
     rows = [
         [
             Text(column.name),
