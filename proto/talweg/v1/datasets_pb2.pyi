@@ -918,11 +918,15 @@ class ReadOptions(_message.Message):
         images: ReadOptions._Format.ValueType  # 6
         """A folder of images: with one sub-folder per class, or a labels.csv of the columns file and label; with
         masks in a folder masks/ beside images/; or with boxes, by annotations.json of COCO or by labels/ of
-        YOLO; or samples of WebDataset.
+        YOLO.
         """
         weights: ReadOptions._Format.ValueType  # 7
         """Weights of a model as a safetensors file, for `weights: {stored: NAME}`: tensors of any shapes.
         Detected where a tensor's name ends in .weight.
+        """
+        webdataset: ReadOptions._Format.ValueType  # 8
+        """Samples of WebDataset: a .tar file in which the files of a sample have one name up to the first dot,
+        such as 0001.jpg and 0001.cls, .txt, .json or a mask 0001.seg.png.
         """
 
     class Format(_Format, metaclass=_FormatEnumTypeWrapper): ...
@@ -938,11 +942,15 @@ class ReadOptions(_message.Message):
     images: ReadOptions.Format.ValueType  # 6
     """A folder of images: with one sub-folder per class, or a labels.csv of the columns file and label; with
     masks in a folder masks/ beside images/; or with boxes, by annotations.json of COCO or by labels/ of
-    YOLO; or samples of WebDataset.
+    YOLO.
     """
     weights: ReadOptions.Format.ValueType  # 7
     """Weights of a model as a safetensors file, for `weights: {stored: NAME}`: tensors of any shapes.
     Detected where a tensor's name ends in .weight.
+    """
+    webdataset: ReadOptions.Format.ValueType  # 8
+    """Samples of WebDataset: a .tar file in which the files of a sample have one name up to the first dot,
+    such as 0001.jpg and 0001.cls, .txt, .json or a mask 0001.seg.png.
     """
 
     FORMAT_FIELD_NUMBER: _builtins.int
