@@ -136,7 +136,7 @@ class Server:
             self._storage,
             max_bytes=settings.max_upload_bytes,
         )
-        sources = SourceService(
+        self._sources = SourceService(
             self.database,
             self._staging,
             Fetcher(limits_of_reading, max_bytes=settings.max_upload_bytes),
@@ -144,7 +144,7 @@ class Server:
             roots=settings.data_roots,
             max_bytes=settings.max_upload_bytes,
         )
-        self._submission = SubmissionService(self.database, sources)
+        self._submission = SubmissionService(self.database, self._sources)
         self._artifacts = ArtifactService(self.database, settings.blobs)
         self._health = HealthServicer()
         self._duties: list[asyncio.Task[None]] = []
@@ -199,6 +199,7 @@ class Server:
         self._hub.close()
         await self._grpc.stop(grace)
         await self._end_duties()
+        await self._sources.close()
         await self._stream.close()
         await asyncio.to_thread(self._close)
 

@@ -49,6 +49,7 @@ class Sources:
     staged: Path
     staging: Staging
     fetcher: CountingFetcher
+    service: SourceService
 
     async def data(self, spec: JobSpec) -> StoredData:
         """Submit a job, and return what it reads."""
@@ -98,7 +99,7 @@ def made(
     service = SourceService(database, staging, fetching, uploads, roots=allowed, max_bytes=MOST)
     rules = Rules(database, [])
     rules.submission = SubmissionService(database, service)
-    return Sources(rules, root, tmp_path / "staged", staging, fetching)
+    return Sources(rules, root, tmp_path / "staged", staging, fetching, service)
 
 
 def written(path: Path, content: bytes) -> str:

@@ -234,6 +234,18 @@ async def test_a_caller_who_leaves_ends_the_reading(sources: Sources) -> None:
     assert sources.num_stored == 1
 
 
+async def test_closing_ends_the_reading(sources: Sources) -> None:
+    uri = written(sources.root / "houses.csv", houses())
+    call = asyncio.ensure_future(sources.rules.submit(job(uri)))
+    while not sources.fetcher.num_copies:
+        await asyncio.sleep(0.001)
+    await sources.service.close()
+    assert not list(sources.staged.iterdir())
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert sources.num_stored == 0
+
+
 async def test_others_go_on_while_files_take_their_time(tmp_path: Path) -> None:
     class SlowFetcher(CountingFetcher):
         async def copy(self, uri: DataUri, root: DataUri, target: Path) -> FoundFile:

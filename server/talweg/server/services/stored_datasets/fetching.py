@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from talweg.server.errors import InternalError
-from talweg.server.services.stored_datasets.processes import Ended, run_module
+from talweg.server.services.stored_datasets.processes import TIME_IS_UP, Ended, run_module
 from talweg.server.services.stored_datasets.reading import ReadLimits
 from talweg.spec.environment import without_secrets
+from talweg.spec.errors import shown
 from talweg.spec.stored.uris import BadUriError, DataUri
 
 log = logging.getLogger(__name__)
@@ -115,13 +116,13 @@ def _environment(uri: DataUri) -> dict[str, str]:
 
 
 def _found(uri: DataUri, ended: Ended, seconds: float) -> FoundFile:
+    if ended.status in TIME_IS_UP:
+        raise BadUriError(
+            f"{shown(str(uri))}, which could not be read within {seconds:g} s",
+            "a file that is read in that time",
+            "try again, divide the file, or have TALWEG_INGEST_SECONDS raised",
+        )
     if ended.status != 0:
-        if ended.status is None or ended.status < 0:
-            raise BadUriError(
-                f"{uri}, which could not be read within {seconds:g} s",
-                "a file that is read in that time",
-                "try again, divide the file, or have TALWEG_INGEST_SECONDS raised",
-            )
         log.error("fetching %s failed with status %s: %s", uri, ended.status, _last(ended.errors))
         raise InternalError
     answer: dict[str, Any] = json.loads(ended.output.splitlines()[-1])

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
+TIME_IS_UP = (None, -signal.SIGXCPU, -signal.SIGALRM)
+"""How a process ends by the limit of its call, and by those that it has set itself."""
+
 
 @dataclass(frozen=True)
 class Ended:

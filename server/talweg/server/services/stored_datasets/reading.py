@@ -15,7 +15,7 @@ from pathlib import Path
 from google.protobuf import json_format
 
 from talweg.server.errors import DataTooLarge, FieldProblem, InternalError, UnreadableData
-from talweg.server.services.stored_datasets.processes import run_module
+from talweg.server.services.stored_datasets.processes import TIME_IS_UP, run_module
 from talweg.spec.environment import without_secrets
 from talweg.v1.datasets_pb2 import ReadOptions
 from talweg.v1.stored_datasets_pb2 import StoredDataset
@@ -24,8 +24,6 @@ log = logging.getLogger(__name__)
 
 _NUM_AT_ONCE = 2
 _MOST_LOGGED = 4000
-# The server's own limit, and those that the process has set itself.
-_TIME_IS_UP = (None, -signal.SIGXCPU, -signal.SIGALRM)
 # What a process without memory ends by, or says last.
 _KILLED = (-signal.SIGKILL, -signal.SIGABRT)
 _OF_MEMORY = (b"MemoryError", b"bad_alloc", b"annot allocate memory", b"failed to map segment")
@@ -105,7 +103,7 @@ class Reader:
         if problems.exists():
             raise _refused(json.loads(problems.read_bytes()))
         seconds = self._limits.time.total_seconds()
-        if status in _TIME_IS_UP:
+        if status in TIME_IS_UP:
             raise DataTooLarge(
                 f"reading the file takes more than {seconds:g} s: divide it, or have "
                 "TALWEG_INGEST_SECONDS raised"

@@ -48,6 +48,8 @@ class _Wanted:
     options: ReadOptions = field(compare=False)
     # The options in a form that can be compared.
     how: bytes = b""
+    # As the file is: who comes once it has changed must not wait for what it was.
+    fingerprint: str = ""
 
 
 class SourceService:
@@ -80,11 +82,18 @@ class SourceService:
         self._roots = roots
         self._max_bytes = max_bytes
         self._running: dict[_Wanted, _Reading] = {}
+        # Also those that nobody waits for any more, and that still remove what they have copied.
+        self._tasks: set[asyncio.Task[StoredDatasetRow]] = set()
+
+    async def close(self) -> None:
+        """End what is being read, and wait until its copies are removed."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
     async def stored(self, data: UriData) -> StoredDatasetRow:
         """Return the data set that a URI stands for now; the same bytes are read once.
-
-        Where several wait for the same, one reads; it goes on as long as anybody waits.
 
         Args:
             data: As a spec names it.
@@ -96,6 +105,19 @@ class SourceService:
             BlobsUnavailable: The blob store cannot be written.
             DatabaseUnavailable: The record cannot be written.
         """
+        wanted = self._wanted(data)
+        try:
+            found = await self._fetcher.look(wanted.uri, wanted.root)
+            known = await self._known(wanted, found)
+            if known is not None:
+                return known
+            return await self._read_once(replace(wanted, fingerprint=found.fingerprint), found)
+        except BadUriError as exc:
+            raise SpecError([exc.violation]) from exc
+        except UnreadableData as exc:
+            raise SpecError(_of_content(exc, wanted.uri)) from exc
+
+    def _wanted(self, data: UriData) -> _Wanted:
         try:
             uri = parse_uri(data.uri)
             root = root_of(uri, self._roots)
@@ -105,10 +127,23 @@ class SourceService:
         wanted = _Wanted(uri, root, data.name or default_name(uri), data.read, how)
         # What is wrong with its name must not be found out once it was read.
         self._plan(wanted, _ANY_SHA256, 1)
+        return wanted
+
+    async def _known(self, wanted: _Wanted, found: FoundFile) -> StoredDatasetRow | None:
+        """Return the data set of a file that has not changed since it was read; None elsewhere."""
+        before = await self._database.reading(source_files.find, str(wanted.uri))
+        if before is None or before.fingerprint != found.fingerprint:
+            return None
+        return await self._uploads.known(self._plan(wanted, before.sha256, before.num_bytes))
+
+    async def _read_once(self, wanted: _Wanted, found: FoundFile) -> StoredDatasetRow:
+        """Read a file, or wait for another call that does, as long as anybody waits."""
         reading = self._running.get(wanted)
         if reading is None:
-            reading = _Reading(asyncio.ensure_future(self._stored(wanted)))
+            reading = _Reading(asyncio.ensure_future(self._read(wanted, found.num_bytes)))
             self._running[wanted] = reading
+            self._tasks.add(reading.task)
+            reading.task.add_done_callback(self._tasks.discard)
         reading.num_waiting += 1
         try:
             return await asyncio.shield(reading.task)
@@ -119,22 +154,8 @@ class SourceService:
                 self._running.pop(wanted, None)
                 reading.task.cancel()
 
-    async def _stored(self, wanted: _Wanted) -> StoredDatasetRow:
-        try:
-            return await self._read(wanted)
-        except BadUriError as exc:
-            raise SpecError([exc.violation]) from exc
-        except UnreadableData as exc:
-            raise SpecError(_of_content(exc, wanted.uri)) from exc
-
-    async def _read(self, wanted: _Wanted) -> StoredDatasetRow:
-        found = await self._fetcher.look(wanted.uri, wanted.root)
-        before = await self._database.reading(source_files.find, str(wanted.uri))
-        if before is not None and before.fingerprint == found.fingerprint:
-            known = await self._uploads.known(self._plan(wanted, before.sha256, before.num_bytes))
-            if known is not None:
-                return known
-        await self._staging.run(self._staging.check_room, found.num_bytes)
+    async def _read(self, wanted: _Wanted, num_bytes: int) -> StoredDatasetRow:
+        await self._staging.run(self._staging.check_room, num_bytes)
         folder = await self._staging.run(self._staging.work_folder)
         try:
             return await self._fetched(wanted, folder / "source")
