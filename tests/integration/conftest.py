@@ -12,7 +12,8 @@ _running: list[Stack] = []
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack that tests share and leave whole."""
-    stack = start_stack(tmp_path_factory.mktemp("stack"))
+    folder = tmp_path_factory.mktemp("stack")
+    stack = start_stack(folder, TALWEG_DATA_ROOTS=str(folder / "root"))
     _running.append(stack)
     yield stack
     stack.stop()

@@ -41,6 +41,11 @@ class Stack:
     def tracking(self) -> str:
         return str(self.facts["tracking"])
 
+    @property
+    def data_root(self) -> Path:
+        """The folder whose files jobs of the shared stack may name by their URIs."""
+        return self.data.parent / "root"
+
     def pid(self, part: str) -> int:
         return int(self.facts["parts"][part])
 

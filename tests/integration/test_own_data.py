@@ -1,9 +1,11 @@
 """Data of one's own through the whole way: a file, a job, its files, predictions, and a server."""
 
+import io
 import json
 import os
 import subprocess
 import sys
+import tarfile
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -174,6 +176,47 @@ def test_a_folder_of_pictures(stack: Stack, tmp_path: Path) -> None:
         assert classes == tuple(map(str, range(10)))
     best = np.asarray(predicted).argmax(axis=1) if predicted.ndim == 2 else predicted
     assert (best == digits.target[1000:1020]).mean() > 0.6
+
+
+def test_samples_below_a_root_are_read_by_their_uri(stack: Stack) -> None:
+    digits = load_digits()
+    stack.data_root.mkdir(exist_ok=True)
+    path = stack.data_root / "digits 0.tar"
+    _write_samples(path, digits.images[:600], digits.target[:600])
+    spec: dict[str, Any] = {
+        "task": "multiclass",
+        "dataset": {"uri": {"uri": path.as_uri(), "target": "label"}},
+        "model": {"convnet": {"channels": [8, 16]}},
+        "loss": "cross_entropy",
+        "training": {"epochs": 15},
+    }
+    with stack.client() as client:
+        job = client.submit(spec)
+        accuracy = job.wait(240).result().metrics["test/accuracy"]
+        assert accuracy > 0.7
+        # What comes after it is another version.
+        _write_samples(path, digits.images[600:700], digits.target[600:700])
+        again, newer = job.retry(), client.submit({**spec, "training": {"steps": 1}})
+        stored = [each.message.spec.dataset.stored for each in (job, again, newer)]
+        assert [each.facts.num_samples for each in stored] == [600, 600, 100]
+        assert again.wait(240).result().metrics["test/accuracy"] == accuracy
+    assert path.as_uri() in stack.run("show", job.id).stdout
+    done = stack.run("data", "show", stored[2].name)
+    assert path.as_uri() in done.stdout
+
+
+def _write_samples(path: Path, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> None:
+    """Write a file of WebDataset aside, and put it in its place."""
+    aside = path.with_suffix(".part")
+    with tarfile.open(aside, "w") as archive:
+        for number, (pixels, label) in enumerate(zip(images, labels, strict=True)):
+            picture = io.BytesIO()
+            Image.fromarray((pixels * 15).astype(np.uint8)).save(picture, "PNG")
+            for ending, content in (("png", picture.getvalue()), ("cls", str(label).encode())):
+                member = tarfile.TarInfo(f"{number:04}.{ending}")
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+    aside.rename(path)
 
 
 def test_a_job_repeats_the_version_it_was_submitted_with(stack: Stack) -> None:

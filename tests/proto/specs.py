@@ -26,7 +26,7 @@ BASE: dict[str, Any] = {
 }
 
 
-OWN_DATA = ("stored", "file", "plugin")
+OWN_DATA = ("stored", "file", "uri", "plugin")
 """The members of `Dataset` for data of users, of which the catalogue knows no sizes."""
 
 
@@ -171,7 +171,8 @@ def _scalar(field: Field, rng: random.Random) -> Any:
         )
         pattern = field.pattern
         matching = [text for text in texts if pattern is not None and pattern.fullmatch(text)]
-        return rng.choice(matching or _TEXTS)
+        most = math.inf if field.max_length is None else field.max_length
+        return rng.choice(matching or [text for text in _TEXTS if len(text) <= most])
     bounds = field.bounds
     low = max(x for x in (bounds.gt, bounds.ge, -1e6) if x is not None)
     high = min(x for x in (bounds.lt, bounds.le, 1e6) if x is not None)

@@ -16,7 +16,8 @@ from talweg.server.services.cancellation import CancellationService
 from talweg.server.services.comparison.compare import ComparisonService
 from talweg.server.services.jobs import JobService
 from talweg.server.services.pausing import PauseService
-from talweg.server.services.submission.submit import Submission, SubmissionService
+from talweg.server.services.submission.preparing import Submission
+from talweg.server.services.submission.submit import SubmissionService
 from talweg.server.store import events, jobs, metrics
 from talweg.server.store.record.database import Changes, Database
 from talweg.server.store.record.rows import AttemptRow, JobRow

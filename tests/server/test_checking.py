@@ -13,8 +13,10 @@ from tests.server.samples import Rules, spec
 from tests.server.test_statuses import details
 
 from talweg.server.errors import InternalError
+from talweg.server.services.submission import preparing
 from talweg.server.services.submission import submit as submission
-from talweg.server.services.submission.submit import Submission, SubmissionService
+from talweg.server.services.submission.preparing import Submission
+from talweg.server.services.submission.submit import SubmissionService
 from talweg.server.store.record.rows import JobRow
 from talweg.spec import complete
 from talweg.v1 import jobs_pb2
@@ -59,7 +61,7 @@ class Checks:
 @pytest.fixture
 def checks(monkeypatch: pytest.MonkeyPatch) -> Checks:
     checks = Checks()
-    monkeypatch.setattr(submission, "complete", checks.complete)
+    monkeypatch.setattr(preparing, "complete", checks.complete)
     return checks
 
 

@@ -7,7 +7,8 @@ from tests.server.samples import SUCCEEDED, Rules, held, spec
 
 from talweg.server.errors import InvalidSpec
 from talweg.server.services.attempts.reports import Report
-from talweg.server.services.submission.submit import Preview, Submission
+from talweg.server.services.submission.preparing import Submission
+from talweg.server.services.submission.submit import Preview
 from talweg.server.store.record.rows import JobRow
 from talweg.spec import CheckpointName
 from talweg.v1.jobs_pb2 import Checkpoint

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from tests.server.samples import Rules, spec
 
 from talweg.server.errors import DatabaseUnavailable, RequestIdReused
-from talweg.server.services.submission.submit import Submission
+from talweg.server.services.submission.preparing import Submission
 from talweg.server.store.record.database import Database, Transaction
 from talweg.server.store.record.schema import jobs
 

@@ -11,7 +11,7 @@ from tests.server.samples import SUCCEEDED, Rules, held, point, spec
 
 from talweg.server.errors import InvalidRequest, InvalidSpec
 from talweg.server.services.attempts.reports import Report
-from talweg.server.services.submission.submit import Submission
+from talweg.server.services.submission.preparing import Submission
 from talweg.server.store.record.rows import JobRow
 from talweg.spec import CheckpointName, has_control
 from talweg.v1.jobs_pb2 import (

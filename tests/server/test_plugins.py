@@ -12,7 +12,7 @@ from tests.server.samples import Rules, spec
 
 from talweg.server.errors import InvalidRequest, InvalidSpec
 from talweg.server.services.plugins import HOLDS, PluginService
-from talweg.server.services.submission.submit import Submission
+from talweg.server.services.submission.preparing import Submission
 from talweg.server.store.record.clock import microseconds
 from talweg.server.store.record.schema import worker_plugins
 from talweg.v1 import catalog_pb2, jobs_pb2

@@ -6,7 +6,8 @@ import pytest
 from tests.server.samples import SUCCEEDED, Rules, held, spec
 
 from talweg.server.errors import InvalidSpec
-from talweg.server.services.submission.submit import Preview, Submission
+from talweg.server.services.submission.preparing import Submission
+from talweg.server.services.submission.submit import Preview
 from talweg.server.store.record.rows import JobRow
 from talweg.v1.jobs_pb2 import Job, Outcome
 from talweg.v1.spec_pb2 import JobSpec

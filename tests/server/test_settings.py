@@ -8,6 +8,7 @@ import pytest
 
 from talweg.server.errors import BadSetting
 from talweg.server.settings import Settings
+from talweg.spec.stored.uris import DataUri
 
 
 def test_absent_and_empty_variables_leave_the_defaults() -> None:
@@ -30,6 +31,7 @@ def test_reads_every_variable() -> None:
             "TALWEG_MAX_WATCHES": "7",
             "TALWEG_BLOBS": "s3://b/f",
             "TALWEG_UPLOADS": "/u",
+            "TALWEG_DATA_ROOTS": "/data, s3://b/f",
             "TALWEG_MAX_UPLOAD_BYTES": "1000",
             "TALWEG_INGEST_MEMORY_BYTES": "2000000000",
             "TALWEG_INGEST_SECONDS": "60",
@@ -48,6 +50,7 @@ def test_reads_every_variable() -> None:
         max_watches=7,
         blobs="s3://b/f",
         uploads="/u",
+        data_roots=(DataUri("file", "", ("data",)), DataUri("s3", "b", ("f",))),
         max_upload_bytes=1000,
         ingest_memory_bytes=2_000_000_000,
         ingest_time=timedelta(seconds=60),
@@ -66,6 +69,9 @@ def test_reads_every_variable() -> None:
         ("MAX_LOST_ATTEMPTS", "0", "must be >= 1, but got 0"),
         ("MAX_LOST_ATTEMPTS", "2.5", "must be a whole number, but got '2.5'"),
         ("IDLE_SECONDS", "0", "must be >= 1, but got 0"),
+        ("DATA_ROOTS", "data", 'must be folders or s3://bucket/prefix, .*found "data"'),
+        ("DATA_ROOTS", "/data,s3://K:S@b", "with credentials or a port in it"),
+        ("DATA_ROOTS", "/data/../x", "with . or .. in its path"),
         ("MAX_UPLOAD_BYTES", "0", "must be >= 1, but got 0"),
         ("INGEST_MEMORY_BYTES", "1000", "must be >= 1073741824, but got 1000"),
         ("INGEST_SECONDS", "0", "must be >= 1, but got 0"),

@@ -12,7 +12,8 @@ from talweg.server.services.attempts.reports import Report
 from talweg.server.services.jobs import JobView
 from talweg.server.services.retention.deletion import DeletionService
 from talweg.server.services.stored_datasets.views import row_of
-from talweg.server.services.submission.submit import Preview, Submission
+from talweg.server.services.submission.preparing import Submission
+from talweg.server.services.submission.submit import Preview
 from talweg.server.store import stored_datasets
 from talweg.server.store.record.rows import JobRow
 from talweg.v1.datasets_pb2 import ReadOptions

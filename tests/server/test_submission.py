@@ -14,7 +14,8 @@ from talweg.server.errors import (
     RequestIdReused,
     SpecTooLarge,
 )
-from talweg.server.services.submission.submit import Preview, Submission
+from talweg.server.services.submission.preparing import Submission
+from talweg.server.services.submission.submit import Preview
 from talweg.server.store.record.rows import JobRow
 from talweg.v1.jobs_pb2 import Job, Warning
 from talweg.v1.spec_pb2 import JobSpec

@@ -16,6 +16,7 @@ from talweg.client._jobs import Job, read_metrics
 from talweg.client._watchers import Watchers
 from talweg.client.catalogue._catalogue import CatalogueClient
 from talweg.client.data import DataClient
+from talweg.client.data._inputs import time_to_read
 from talweg.client.notebooks.progress import live
 from talweg.spec import job_name
 from talweg.v1 import jobs_pb2, system_pb2
@@ -102,7 +103,9 @@ class Client(CatalogueClient, DataClient):
         """
         whole = self._inputs().resolved(to_spec(spec))
         request = _request(whole, request_id, validate_only)
-        response = self._connection.call(self._connection.jobs.SubmitJob, request)
+        response = self._connection.call(
+            self._connection.jobs.SubmitJob, request, at_least=time_to_read([whole])
+        )
         return Job(self._connection, response.job)
 
     @overload
@@ -369,7 +372,11 @@ class Client(CatalogueClient, DataClient):
         self, chunk: dict[int, jobs_pb2.SubmitJobRequest]
     ) -> dict[int, Job | TalwegError]:
         request = jobs_pb2.BatchSubmitJobsRequest(requests=chunk.values())
-        response = self._connection.call(self._connection.jobs.BatchSubmitJobs, request)
+        response = self._connection.call(
+            self._connection.jobs.BatchSubmitJobs,
+            request,
+            at_least=time_to_read(each.spec for each in chunk.values()),
+        )
         results: dict[int, Job | TalwegError] = {}
         for index, result in zip(chunk, response.results, strict=True):
             if result.HasField("job"):

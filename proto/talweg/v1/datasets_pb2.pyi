@@ -43,6 +43,7 @@ class Dataset(_message.Message):
     STORED_FIELD_NUMBER: _builtins.int
     FILE_FIELD_NUMBER: _builtins.int
     PLUGIN_FIELD_NUMBER: _builtins.int
+    URI_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def diabetes(self) -> Global___Diabetes: ...
     @_builtins.property
@@ -73,6 +74,8 @@ class Dataset(_message.Message):
     def file(self) -> Global___FileData: ...
     @_builtins.property
     def plugin(self) -> Global___DatasetPlugin: ...
+    @_builtins.property
+    def uri(self) -> Global___UriData: ...
     def __init__(
         self,
         *,
@@ -91,12 +94,13 @@ class Dataset(_message.Message):
         stored: Global___StoredData | None = ...,
         file: Global___FileData | None = ...,
         plugin: Global___DatasetPlugin | None = ...,
+        uri: Global___UriData | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["breast_cancer", b"breast_cancer", "diabetes", b"diabetes", "digit_pairs", b"digit_pairs", "digit_scenes", b"digit_scenes", "digit_triplets", b"digit_triplets", "digits", b"digits", "file", b"file", "gaussian_ring", b"gaussian_ring", "iris", b"iris", "kind", b"kind", "plugin", b"plugin", "stored", b"stored", "synthetic_classification", b"synthetic_classification", "synthetic_multilabel", b"synthetic_multilabel", "synthetic_regression", b"synthetic_regression", "wine", b"wine"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["breast_cancer", b"breast_cancer", "diabetes", b"diabetes", "digit_pairs", b"digit_pairs", "digit_scenes", b"digit_scenes", "digit_triplets", b"digit_triplets", "digits", b"digits", "file", b"file", "gaussian_ring", b"gaussian_ring", "iris", b"iris", "kind", b"kind", "plugin", b"plugin", "stored", b"stored", "synthetic_classification", b"synthetic_classification", "synthetic_multilabel", b"synthetic_multilabel", "synthetic_regression", b"synthetic_regression", "uri", b"uri", "wine", b"wine"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["breast_cancer", b"breast_cancer", "diabetes", b"diabetes", "digit_pairs", b"digit_pairs", "digit_scenes", b"digit_scenes", "digit_triplets", b"digit_triplets", "digits", b"digits", "file", b"file", "gaussian_ring", b"gaussian_ring", "iris", b"iris", "kind", b"kind", "plugin", b"plugin", "stored", b"stored", "synthetic_classification", b"synthetic_classification", "synthetic_multilabel", b"synthetic_multilabel", "synthetic_regression", b"synthetic_regression", "wine", b"wine"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["breast_cancer", b"breast_cancer", "diabetes", b"diabetes", "digit_pairs", b"digit_pairs", "digit_scenes", b"digit_scenes", "digit_triplets", b"digit_triplets", "digits", b"digits", "file", b"file", "gaussian_ring", b"gaussian_ring", "iris", b"iris", "kind", b"kind", "plugin", b"plugin", "stored", b"stored", "synthetic_classification", b"synthetic_classification", "synthetic_multilabel", b"synthetic_multilabel", "synthetic_regression", b"synthetic_regression", "uri", b"uri", "wine", b"wine"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["diabetes", "breast_cancer", "wine", "iris", "digits", "digit_scenes", "synthetic_regression", "synthetic_classification", "synthetic_multilabel", "gaussian_ring", "digit_pairs", "digit_triplets", "stored", "file", "plugin"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["diabetes", "breast_cancer", "wine", "iris", "digits", "digit_scenes", "synthetic_regression", "synthetic_classification", "synthetic_multilabel", "gaussian_ring", "digit_pairs", "digit_triplets", "stored", "file", "plugin", "uri"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -332,6 +336,7 @@ class StoredFacts(_message.Message):
     NUM_GROUPS_FIELD_NUMBER: _builtins.int
     NUM_CATEGORIES_FIELD_NUMBER: _builtins.int
     IGNORE_INDEX_FIELD_NUMBER: _builtins.int
+    SOURCE_URI_FIELD_NUMBER: _builtins.int
     num_samples: _builtins.int
     """Number of samples."""
     num_classes: _builtins.int
@@ -350,6 +355,8 @@ class StoredFacts(_message.Message):
     """Number of columns of categories among the inputs."""
     ignore_index: _builtins.int
     """Value of the masks' pixels that have no class; absent where each pixel has one."""
+    source_uri: _builtins.str
+    """The URI that the data were read from; absent where they were uploaded."""
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Shape of one sample's inputs; of a table the number of values that its columns become."""
@@ -372,10 +379,11 @@ class StoredFacts(_message.Message):
         num_groups: _builtins.int | None = ...,
         num_categories: _builtins.int | None = ...,
         ignore_index: _builtins.int | None = ...,
+        source_uri: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_ignore_index", b"_ignore_index", "_in_unit_range", b"_in_unit_range", "_negative_targets", b"_negative_targets", "_num_categories", b"_num_categories", "_num_classes", b"_num_classes", "_num_groups", b"_num_groups", "_num_samples", b"_num_samples", "_num_targets", b"_num_targets", "_smallest_class", b"_smallest_class", "ignore_index", b"ignore_index", "in_unit_range", b"in_unit_range", "negative_targets", b"negative_targets", "num_categories", b"num_categories", "num_classes", b"num_classes", "num_groups", b"num_groups", "num_samples", b"num_samples", "num_targets", b"num_targets", "smallest_class", b"smallest_class"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ignore_index", b"_ignore_index", "_in_unit_range", b"_in_unit_range", "_negative_targets", b"_negative_targets", "_num_categories", b"_num_categories", "_num_classes", b"_num_classes", "_num_groups", b"_num_groups", "_num_samples", b"_num_samples", "_num_targets", b"_num_targets", "_smallest_class", b"_smallest_class", "_source_uri", b"_source_uri", "ignore_index", b"ignore_index", "in_unit_range", b"in_unit_range", "negative_targets", b"negative_targets", "num_categories", b"num_categories", "num_classes", b"num_classes", "num_groups", b"num_groups", "num_samples", b"num_samples", "num_targets", b"num_targets", "smallest_class", b"smallest_class", "source_uri", b"source_uri"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ignore_index", b"_ignore_index", "_in_unit_range", b"_in_unit_range", "_negative_targets", b"_negative_targets", "_num_categories", b"_num_categories", "_num_classes", b"_num_classes", "_num_groups", b"_num_groups", "_num_samples", b"_num_samples", "_num_targets", b"_num_targets", "_smallest_class", b"_smallest_class", "arrays", b"arrays", "ignore_index", b"ignore_index", "in_unit_range", b"in_unit_range", "negative_targets", b"negative_targets", "num_categories", b"num_categories", "num_classes", b"num_classes", "num_groups", b"num_groups", "num_samples", b"num_samples", "num_targets", b"num_targets", "shape", b"shape", "smallest_class", b"smallest_class"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ignore_index", b"_ignore_index", "_in_unit_range", b"_in_unit_range", "_negative_targets", b"_negative_targets", "_num_categories", b"_num_categories", "_num_classes", b"_num_classes", "_num_groups", b"_num_groups", "_num_samples", b"_num_samples", "_num_targets", b"_num_targets", "_smallest_class", b"_smallest_class", "_source_uri", b"_source_uri", "arrays", b"arrays", "ignore_index", b"ignore_index", "in_unit_range", b"in_unit_range", "negative_targets", b"negative_targets", "num_categories", b"num_categories", "num_classes", b"num_classes", "num_groups", b"num_groups", "num_samples", b"num_samples", "num_targets", b"num_targets", "shape", b"shape", "smallest_class", b"smallest_class", "source_uri", b"source_uri"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ignore_index: _TypeAlias = _typing.Literal["ignore_index"]  # noqa: Y015
     _WhichOneofArgType__ignore_index: _TypeAlias = _typing.Literal["_ignore_index", b"_ignore_index"]  # noqa: Y015
@@ -395,6 +403,8 @@ class StoredFacts(_message.Message):
     _WhichOneofArgType__num_targets: _TypeAlias = _typing.Literal["_num_targets", b"_num_targets"]  # noqa: Y015
     _WhichOneofReturnType__smallest_class: _TypeAlias = _typing.Literal["smallest_class"]  # noqa: Y015
     _WhichOneofArgType__smallest_class: _TypeAlias = _typing.Literal["_smallest_class", b"_smallest_class"]  # noqa: Y015
+    _WhichOneofReturnType__source_uri: _TypeAlias = _typing.Literal["source_uri"]  # noqa: Y015
+    _WhichOneofArgType__source_uri: _TypeAlias = _typing.Literal["_source_uri", b"_source_uri"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__ignore_index) -> _WhichOneofReturnType__ignore_index | None: ...
     @_typing.overload
@@ -413,6 +423,8 @@ class StoredFacts(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__num_targets) -> _WhichOneofReturnType__num_targets | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__smallest_class) -> _WhichOneofReturnType__smallest_class | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__source_uri) -> _WhichOneofReturnType__source_uri | None: ...
 
 Global___StoredFacts: _TypeAlias = StoredFacts  # noqa: Y015
 
@@ -628,6 +640,220 @@ class FileData(_message.Message):
 Global___FileData: _TypeAlias = FileData  # noqa: Y015
 
 @_typing.final
+class UriData(_message.Message):
+    """Data of your own where the server can read them: a file in a folder or a bucket that its operator allows
+    (TALWEG_DATA_ROOTS). The server stores what it holds and names the stored data set instead, so that the
+    job always reads the same bytes. A file that has not changed since is not read again.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URI_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    TARGETS_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    SPLIT_FIELD_NUMBER: _builtins.int
+    DIFFICULTY_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    IGNORE_FIELD_NUMBER: _builtins.int
+    MASK_FIELD_NUMBER: _builtins.int
+    BOXES_FIELD_NUMBER: _builtins.int
+    CLASSES_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    DEPTH_FIELD_NUMBER: _builtins.int
+    LEFT_FIELD_NUMBER: _builtins.int
+    RIGHT_FIELD_NUMBER: _builtins.int
+    SAME_FIELD_NUMBER: _builtins.int
+    ANCHOR_FIELD_NUMBER: _builtins.int
+    POSITIVE_FIELD_NUMBER: _builtins.int
+    NEGATIVE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    READ_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    uri: _builtins.str
+    """The file, such as file:///data/houses.csv or s3://bucket/houses.parquet. A folder of images is one
+    .tar file.
+    """
+    target: _builtins.str
+    """As in stored."""
+    group: _builtins.str
+    """As in stored."""
+    time: _builtins.str
+    """As in stored."""
+    split: _builtins.str
+    """As in stored."""
+    difficulty: _builtins.str
+    """As in stored."""
+    id: _builtins.str
+    """As in stored."""
+    mask: _builtins.str
+    """As in stored."""
+    boxes: _builtins.str
+    """As in stored."""
+    classes: _builtins.str
+    """As in stored."""
+    count: _builtins.str
+    """As in stored."""
+    image: _builtins.str
+    """As in stored."""
+    depth: _builtins.str
+    """As in stored."""
+    left: _builtins.str
+    """As in stored."""
+    right: _builtins.str
+    """As in stored."""
+    same: _builtins.str
+    """As in stored."""
+    anchor: _builtins.str
+    """As in stored."""
+    positive: _builtins.str
+    """As in stored."""
+    negative: _builtins.str
+    """As in stored."""
+    name: _builtins.str
+    """The name to store it under; where absent the file's name with a few characters that stand for the URI."""
+    weight: _builtins.str
+    """As in stored."""
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in stored."""
+
+    @_builtins.property
+    def targets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in stored."""
+
+    @_builtins.property
+    def ignore(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in stored."""
+
+    @_builtins.property
+    def read(self) -> Global___ReadOptions:
+        """How to read it."""
+
+    def __init__(
+        self,
+        *,
+        uri: _builtins.str | None = ...,
+        inputs: _abc.Iterable[_builtins.str] | None = ...,
+        target: _builtins.str | None = ...,
+        targets: _abc.Iterable[_builtins.str] | None = ...,
+        group: _builtins.str | None = ...,
+        time: _builtins.str | None = ...,
+        split: _builtins.str | None = ...,
+        difficulty: _builtins.str | None = ...,
+        id: _builtins.str | None = ...,
+        ignore: _abc.Iterable[_builtins.str] | None = ...,
+        mask: _builtins.str | None = ...,
+        boxes: _builtins.str | None = ...,
+        classes: _builtins.str | None = ...,
+        count: _builtins.str | None = ...,
+        image: _builtins.str | None = ...,
+        depth: _builtins.str | None = ...,
+        left: _builtins.str | None = ...,
+        right: _builtins.str | None = ...,
+        same: _builtins.str | None = ...,
+        anchor: _builtins.str | None = ...,
+        positive: _builtins.str | None = ...,
+        negative: _builtins.str | None = ...,
+        name: _builtins.str | None = ...,
+        read: Global___ReadOptions | None = ...,
+        weight: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_anchor", b"_anchor", "_boxes", b"_boxes", "_classes", b"_classes", "_count", b"_count", "_depth", b"_depth", "_difficulty", b"_difficulty", "_group", b"_group", "_id", b"_id", "_image", b"_image", "_left", b"_left", "_mask", b"_mask", "_name", b"_name", "_negative", b"_negative", "_positive", b"_positive", "_right", b"_right", "_same", b"_same", "_split", b"_split", "_target", b"_target", "_time", b"_time", "_uri", b"_uri", "_weight", b"_weight", "anchor", b"anchor", "boxes", b"boxes", "classes", b"classes", "count", b"count", "depth", b"depth", "difficulty", b"difficulty", "group", b"group", "id", b"id", "image", b"image", "left", b"left", "mask", b"mask", "name", b"name", "negative", b"negative", "positive", b"positive", "read", b"read", "right", b"right", "same", b"same", "split", b"split", "target", b"target", "time", b"time", "uri", b"uri", "weight", b"weight"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_anchor", b"_anchor", "_boxes", b"_boxes", "_classes", b"_classes", "_count", b"_count", "_depth", b"_depth", "_difficulty", b"_difficulty", "_group", b"_group", "_id", b"_id", "_image", b"_image", "_left", b"_left", "_mask", b"_mask", "_name", b"_name", "_negative", b"_negative", "_positive", b"_positive", "_right", b"_right", "_same", b"_same", "_split", b"_split", "_target", b"_target", "_time", b"_time", "_uri", b"_uri", "_weight", b"_weight", "anchor", b"anchor", "boxes", b"boxes", "classes", b"classes", "count", b"count", "depth", b"depth", "difficulty", b"difficulty", "group", b"group", "id", b"id", "ignore", b"ignore", "image", b"image", "inputs", b"inputs", "left", b"left", "mask", b"mask", "name", b"name", "negative", b"negative", "positive", b"positive", "read", b"read", "right", b"right", "same", b"same", "split", b"split", "target", b"target", "targets", b"targets", "time", b"time", "uri", b"uri", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__anchor: _TypeAlias = _typing.Literal["anchor"]  # noqa: Y015
+    _WhichOneofArgType__anchor: _TypeAlias = _typing.Literal["_anchor", b"_anchor"]  # noqa: Y015
+    _WhichOneofReturnType__boxes: _TypeAlias = _typing.Literal["boxes"]  # noqa: Y015
+    _WhichOneofArgType__boxes: _TypeAlias = _typing.Literal["_boxes", b"_boxes"]  # noqa: Y015
+    _WhichOneofReturnType__classes: _TypeAlias = _typing.Literal["classes"]  # noqa: Y015
+    _WhichOneofArgType__classes: _TypeAlias = _typing.Literal["_classes", b"_classes"]  # noqa: Y015
+    _WhichOneofReturnType__count: _TypeAlias = _typing.Literal["count"]  # noqa: Y015
+    _WhichOneofArgType__count: _TypeAlias = _typing.Literal["_count", b"_count"]  # noqa: Y015
+    _WhichOneofReturnType__depth: _TypeAlias = _typing.Literal["depth"]  # noqa: Y015
+    _WhichOneofArgType__depth: _TypeAlias = _typing.Literal["_depth", b"_depth"]  # noqa: Y015
+    _WhichOneofReturnType__difficulty: _TypeAlias = _typing.Literal["difficulty"]  # noqa: Y015
+    _WhichOneofArgType__difficulty: _TypeAlias = _typing.Literal["_difficulty", b"_difficulty"]  # noqa: Y015
+    _WhichOneofReturnType__group: _TypeAlias = _typing.Literal["group"]  # noqa: Y015
+    _WhichOneofArgType__group: _TypeAlias = _typing.Literal["_group", b"_group"]  # noqa: Y015
+    _WhichOneofReturnType__id: _TypeAlias = _typing.Literal["id"]  # noqa: Y015
+    _WhichOneofArgType__id: _TypeAlias = _typing.Literal["_id", b"_id"]  # noqa: Y015
+    _WhichOneofReturnType__image: _TypeAlias = _typing.Literal["image"]  # noqa: Y015
+    _WhichOneofArgType__image: _TypeAlias = _typing.Literal["_image", b"_image"]  # noqa: Y015
+    _WhichOneofReturnType__left: _TypeAlias = _typing.Literal["left"]  # noqa: Y015
+    _WhichOneofArgType__left: _TypeAlias = _typing.Literal["_left", b"_left"]  # noqa: Y015
+    _WhichOneofReturnType__mask: _TypeAlias = _typing.Literal["mask"]  # noqa: Y015
+    _WhichOneofArgType__mask: _TypeAlias = _typing.Literal["_mask", b"_mask"]  # noqa: Y015
+    _WhichOneofReturnType__name: _TypeAlias = _typing.Literal["name"]  # noqa: Y015
+    _WhichOneofArgType__name: _TypeAlias = _typing.Literal["_name", b"_name"]  # noqa: Y015
+    _WhichOneofReturnType__negative: _TypeAlias = _typing.Literal["negative"]  # noqa: Y015
+    _WhichOneofArgType__negative: _TypeAlias = _typing.Literal["_negative", b"_negative"]  # noqa: Y015
+    _WhichOneofReturnType__positive: _TypeAlias = _typing.Literal["positive"]  # noqa: Y015
+    _WhichOneofArgType__positive: _TypeAlias = _typing.Literal["_positive", b"_positive"]  # noqa: Y015
+    _WhichOneofReturnType__right: _TypeAlias = _typing.Literal["right"]  # noqa: Y015
+    _WhichOneofArgType__right: _TypeAlias = _typing.Literal["_right", b"_right"]  # noqa: Y015
+    _WhichOneofReturnType__same: _TypeAlias = _typing.Literal["same"]  # noqa: Y015
+    _WhichOneofArgType__same: _TypeAlias = _typing.Literal["_same", b"_same"]  # noqa: Y015
+    _WhichOneofReturnType__split: _TypeAlias = _typing.Literal["split"]  # noqa: Y015
+    _WhichOneofArgType__split: _TypeAlias = _typing.Literal["_split", b"_split"]  # noqa: Y015
+    _WhichOneofReturnType__target: _TypeAlias = _typing.Literal["target"]  # noqa: Y015
+    _WhichOneofArgType__target: _TypeAlias = _typing.Literal["_target", b"_target"]  # noqa: Y015
+    _WhichOneofReturnType__time: _TypeAlias = _typing.Literal["time"]  # noqa: Y015
+    _WhichOneofArgType__time: _TypeAlias = _typing.Literal["_time", b"_time"]  # noqa: Y015
+    _WhichOneofReturnType__uri: _TypeAlias = _typing.Literal["uri"]  # noqa: Y015
+    _WhichOneofArgType__uri: _TypeAlias = _typing.Literal["_uri", b"_uri"]  # noqa: Y015
+    _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
+    _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__anchor) -> _WhichOneofReturnType__anchor | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__boxes) -> _WhichOneofReturnType__boxes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__classes) -> _WhichOneofReturnType__classes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__count) -> _WhichOneofReturnType__count | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__depth) -> _WhichOneofReturnType__depth | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__difficulty) -> _WhichOneofReturnType__difficulty | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__group) -> _WhichOneofReturnType__group | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__id) -> _WhichOneofReturnType__id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__image) -> _WhichOneofReturnType__image | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__left) -> _WhichOneofReturnType__left | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mask) -> _WhichOneofReturnType__mask | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__name) -> _WhichOneofReturnType__name | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__negative) -> _WhichOneofReturnType__negative | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__positive) -> _WhichOneofReturnType__positive | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__right) -> _WhichOneofReturnType__right | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__same) -> _WhichOneofReturnType__same | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__split) -> _WhichOneofReturnType__split | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__target) -> _WhichOneofReturnType__target | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__time) -> _WhichOneofReturnType__time | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__uri) -> _WhichOneofReturnType__uri | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
+
+Global___UriData: _TypeAlias = UriData  # noqa: Y015
+
+@_typing.final
 class DatasetPlugin(_message.Message):
     """Plug-in: a data set installed on the worker as a Python entry point of the group
     `talweg.datasets`.
@@ -698,6 +924,10 @@ class ReadOptions(_message.Message):
         """Weights of a model as a safetensors file, for `weights: {stored: NAME}`: tensors of any shapes.
         Detected where a tensor's name ends in .weight.
         """
+        webdataset: ReadOptions._Format.ValueType  # 8
+        """Samples of WebDataset: a .tar file in which the files of a sample have one name up to the first dot,
+        such as 0001.jpg and 0001.cls, .txt, .json or a mask 0001.seg.png.
+        """
 
     class Format(_Format, metaclass=_FormatEnumTypeWrapper): ...
     detect: ReadOptions.Format.ValueType  # 0
@@ -717,6 +947,10 @@ class ReadOptions(_message.Message):
     weights: ReadOptions.Format.ValueType  # 7
     """Weights of a model as a safetensors file, for `weights: {stored: NAME}`: tensors of any shapes.
     Detected where a tensor's name ends in .weight.
+    """
+    webdataset: ReadOptions.Format.ValueType  # 8
+    """Samples of WebDataset: a .tar file in which the files of a sample have one name up to the first dot,
+    such as 0001.jpg and 0001.cls, .txt, .json or a mask 0001.seg.png.
     """
 
     FORMAT_FIELD_NUMBER: _builtins.int

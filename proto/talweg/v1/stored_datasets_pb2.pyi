@@ -41,6 +41,7 @@ class StoredDataset(_message.Message):
     PREVIEW_FIELD_NUMBER: _builtins.int
     PICTURES_FIELD_NUMBER: _builtins.int
     DATA_SHA256_FIELD_NUMBER: _builtins.int
+    SOURCE_URI_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """datasets/{name}@{digest}."""
     digest: _builtins.str
@@ -57,6 +58,8 @@ class StoredDataset(_message.Message):
     """Size of the file."""
     data_sha256: _builtins.str
     """sha256 of the stored data file alone, by which a copy of it is checked."""
+    source_uri: _builtins.str
+    """The URI that it was first read from; empty where it was uploaded."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -98,10 +101,11 @@ class StoredDataset(_message.Message):
         preview: _abc.Iterable[_builtins.str] | None = ...,
         pictures: _abc.Iterable[_builtins.bytes] | None = ...,
         data_sha256: _builtins.str = ...,
+        source_uri: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "create_time", b"create_time", "data_sha256", b"data_sha256", "digest", b"digest", "file_bytes", b"file_bytes", "file_name", b"file_name", "file_sha256", b"file_sha256", "name", b"name", "num_bytes", b"num_bytes", "num_samples", b"num_samples", "options", b"options", "pictures", b"pictures", "preview", b"preview", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "create_time", b"create_time", "data_sha256", b"data_sha256", "digest", b"digest", "file_bytes", b"file_bytes", "file_name", b"file_name", "file_sha256", b"file_sha256", "name", b"name", "num_bytes", b"num_bytes", "num_samples", b"num_samples", "options", b"options", "pictures", b"pictures", "preview", b"preview", "source_uri", b"source_uri", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,6 +23,7 @@ _READERS: dict[int, Reader] = {
     ReadOptions.numpy: read_numpy,
     ReadOptions.safetensors: read_safetensors,
     ReadOptions.images: read_images,
+    ReadOptions.webdataset: read_images,
     ReadOptions.weights: read_weights,
 }
 _BY_ENDING = {

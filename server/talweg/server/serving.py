@@ -46,8 +46,10 @@ from talweg.server.services.retention.deletion import DeletionService
 from talweg.server.services.retention.folders import FolderService
 from talweg.server.services.status import StatusService
 from talweg.server.services.stored_datasets.deletion import DatasetDeletionService
+from talweg.server.services.stored_datasets.fetching import Fetcher
 from talweg.server.services.stored_datasets.lookup import LookupService
 from talweg.server.services.stored_datasets.reading import Reader, ReadLimits
+from talweg.server.services.stored_datasets.sources import SourceService
 from talweg.server.services.stored_datasets.staging import Staging
 from talweg.server.services.stored_datasets.storage import DatasetStorage
 from talweg.server.services.stored_datasets.upload import UploadService
@@ -123,10 +125,26 @@ class Server:
         self._presence = Presence(celery, self._dispatcher)
         self._predicting = PredictionControl(celery_app(settings.broker_url))
         self._reaper = Reaper(self.database, max_lost_attempts=settings.max_lost_attempts)
-        self._submission = SubmissionService(self.database)
         self._collection = CollectionService(self.database, keep_days=settings.keep_days)
         self._staging = Staging(Path(settings.uploads))
         self._storage = DatasetStorage(self.database, settings.blobs)
+        limits_of_reading = ReadLimits(settings.ingest_memory_bytes, settings.ingest_time)
+        self._uploads = UploadService(
+            self.database,
+            self._staging,
+            Reader(limits_of_reading),
+            self._storage,
+            max_bytes=settings.max_upload_bytes,
+        )
+        self._sources = SourceService(
+            self.database,
+            self._staging,
+            Fetcher(limits_of_reading, max_bytes=settings.max_upload_bytes),
+            self._uploads,
+            roots=settings.data_roots,
+            max_bytes=settings.max_upload_bytes,
+        )
+        self._submission = SubmissionService(self.database, self._sources)
         self._artifacts = ArtifactService(self.database, settings.blobs)
         self._health = HealthServicer()
         self._duties: list[asyncio.Task[None]] = []
@@ -181,6 +199,7 @@ class Server:
         self._hub.close()
         await self._grpc.stop(grace)
         await self._end_duties()
+        await self._sources.close()
         await self._stream.close()
         await asyncio.to_thread(self._close)
 
@@ -258,16 +277,8 @@ class Server:
         add_reflection(self._grpc, (*SERVICES, health.SERVICE_NAME))
 
     def _add_stored_datasets(self) -> None:
-        settings = self._settings
-        reader = Reader(ReadLimits(settings.ingest_memory_bytes, settings.ingest_time))
         services = DatasetServices(
-            upload=UploadService(
-                self.database,
-                self._staging,
-                reader,
-                self._storage,
-                max_bytes=settings.max_upload_bytes,
-            ),
+            upload=self._uploads,
             lookup=LookupService(self.database),
             deletion=DatasetDeletionService(self.database, self._storage),
         )

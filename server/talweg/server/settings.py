@@ -10,6 +10,7 @@ from pathlib import Path
 from talweg.server.errors import BadSetting
 from talweg.server.limits import MAX_STREAMS
 from talweg.spec.ready import READY_FILE
+from talweg.spec.stored.uris import ROOTS, BadUriError, DataUri, parse_roots
 
 _MAX_SECONDS = 86_400
 _MOST_DAYS = 36_500
@@ -62,6 +63,10 @@ class Settings:
 
     uploads: str = ".talweg/uploads"
     """TALWEG_UPLOADS: a folder on this machine's disk for files that are being uploaded."""
+
+    data_roots: tuple[DataUri, ...] = ()
+    """TALWEG_DATA_ROOTS: folders and s3://bucket/prefix, divided by commas, below which jobs may
+    name data by their URIs; none if it is not set."""
 
     max_upload_bytes: int = 10 * 1024**3
     """TALWEG_MAX_UPLOAD_BYTES: the largest file that is taken."""
@@ -164,6 +169,7 @@ class Settings:
             public_tracking_uri=values.get("TALWEG_PUBLIC_TRACKING_URI", "").rstrip("/"),
             keep_days=_days(values, "TALWEG_KEEP_DAYS"),
             uploads=values.get("TALWEG_UPLOADS", cls.uploads),
+            data_roots=_roots(values),
             max_upload_bytes=_whole(values, "TALWEG_MAX_UPLOAD_BYTES", cls.max_upload_bytes),
             ingest_memory_bytes=_whole(
                 values, "TALWEG_INGEST_MEMORY_BYTES", cls.ingest_memory_bytes
@@ -219,6 +225,15 @@ def _flag(values: Mapping[str, str], name: str) -> bool:
     if value in ("0", "false", "no"):
         return False
     raise BadSetting(f"{name} must be 1 or 0, but got {value!r}")
+
+
+def _roots(values: Mapping[str, str]) -> tuple[DataUri, ...]:
+    try:
+        return parse_roots(values.get(ROOTS, ""))
+    except BadUriError as exc:
+        raise BadSetting(
+            f"{ROOTS} must be folders or s3://bucket/prefix, divided by commas, but {exc}"
+        ) from exc
 
 
 def _seconds(values: Mapping[str, str], name: str, default: timedelta) -> timedelta:

@@ -6,7 +6,7 @@ import pytest
 
 from talweg.spec.stored import Kind, facts_of, features_of, measured_in, roles_of, task_for
 from talweg.v1 import options_pb2
-from talweg.v1.datasets_pb2 import FileData, StoredData
+from talweg.v1.datasets_pb2 import FileData, StoredData, UriData
 from talweg.v1.stored_datasets_pb2 import DataColumn, StoredDataset, ValueCount
 
 XY = ("x", "y")
@@ -155,8 +155,11 @@ def test_inputs_of_all_tasks_that_need_no_target() -> None:
     assert roles.array_names == ("x",)
 
 
-def test_roles_have_the_same_numbers_in_stored_and_in_file() -> None:
-    stored, file = StoredData.DESCRIPTOR.fields_by_name, FileData.DESCRIPTOR.fields_by_name
+@pytest.mark.parametrize(("message", "place"), [(FileData, "path"), (UriData, "uri")])
+def test_roles_have_the_same_numbers_wherever_data_are(
+    message: type[FileData | UriData], place: str
+) -> None:
+    stored, file = StoredData.DESCRIPTOR.fields_by_name, message.DESCRIPTOR.fields_by_name
     shared = (set(stored.keys()) & set(file.keys())) - {"name"}
     assert len(shared) > 15
     for name in shared:
@@ -164,7 +167,7 @@ def test_roles_have_the_same_numbers_in_stored_and_in_file() -> None:
         assert stored[name].type == file[name].type
         assert stored[name].is_repeated == file[name].is_repeated
     assert set(stored.keys()) - shared == {"name", "digest", "facts"}
-    assert set(file.keys()) - shared == {"path", "name", "read"}
+    assert set(file.keys()) - shared == {place, "name", "read"}
 
 
 def test_a_target_suggests_its_task_and_its_loss() -> None:

@@ -14,7 +14,8 @@ from talweg.server.errors import DatasetInUse, DatasetNotFound, InvalidSpec
 from talweg.server.services.stored_datasets.deletion import DatasetDeletionService
 from talweg.server.services.stored_datasets.storage import DatasetStorage
 from talweg.server.services.stored_datasets.views import row_of
-from talweg.server.services.submission.submit import Preview, Submission
+from talweg.server.services.submission.preparing import Submission
+from talweg.server.services.submission.submit import Preview
 from talweg.server.store import stored_datasets
 from talweg.server.store.record.rows import JobRow
 from talweg.spec import from_dict
@@ -248,17 +249,17 @@ async def test_data_that_jobs_read_is_not_deleted(rules: Rules) -> None:
 async def test_a_job_whose_data_go_while_it_is_checked_is_refused(
     rules: Rules, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from talweg.server.services.submission import submit
+    from talweg.server.services.submission import preparing, submit
 
     houses(rules)
-    prepare = submit._prepare
+    prepare = preparing.prepare
 
     def late(*arguments: Any) -> Any:
         prepared = prepare(*arguments)
         delete(rules, "houses")
         return prepared
 
-    monkeypatch.setattr(submit, "_prepare", late)
+    monkeypatch.setattr(submit, "prepare", late)
     found = await violations(rules, job())
     assert "which was deleted" in found["dataset.stored.name"]
 

@@ -23,7 +23,7 @@ from talweg.worker import data
 from talweg.worker.data.loading import BundleCache
 from talweg.worker.errors import UserSpecError
 
-OWN_DATA = ("stored", "file", "plugin")
+OWN_DATA = ("stored", "file", "uri", "plugin")
 MEMBERS = [
     field.name
     for field in Dataset.DESCRIPTOR.oneofs_by_name["kind"].fields

@@ -1,5 +1,8 @@
 """What specs name on this machine or in MLflow, and the server is told otherwise."""
 
+from collections.abc import Iterable
+from typing import Final
+
 from talweg.client._connection import Connection
 from talweg.client.data._files_in_specs import StoredFiles, Upload
 from talweg.client.data._registered import RegisteredWeights, TrackingAddress
@@ -7,6 +10,8 @@ from talweg.v1 import jobs_pb2
 from talweg.v1.spec_pb2 import JobSpec
 
 _MOST_ASKED = 50
+# Twice what reading a file may take by default, since it may wait for others.
+_SECONDS_TO_READ: Final = 3600.0
 
 
 class Inputs:
@@ -30,6 +35,16 @@ class Inputs:
             TalwegError: Another error of the server or of MLflow.
         """
         return self._registered.named(self._files.stored(spec))
+
+
+def time_to_read(specs: Iterable[JobSpec]) -> float:
+    """Return the seconds that the server may take to read data by their URIs; 0 without such."""
+    return _SECONDS_TO_READ if any(map(names_uri, specs)) else 0.0
+
+
+def names_uri(spec: JobSpec) -> bool:
+    """Return whether a spec names its data by a URI."""
+    return spec.dataset.WhichOneof("kind") == "uri"
 
 
 def tracking_address(connection: Connection) -> str:

@@ -136,6 +136,8 @@ def _data_name(spec: JobSpec) -> str:
         return spec.dataset.stored.name.removeprefix("datasets/").partition("@")[0]
     if name == "plugin":
         return spec.dataset.plugin.name
+    if name == "uri":
+        return spec.dataset.uri.uri.rpartition("/")[2]
     return PurePath(spec.dataset.file.path).name if name == "file" else name
 
 

@@ -59,4 +59,4 @@ def is_looked_up(dataset: Dataset) -> bool:
     name = dataset.WhichOneof("kind")
     if name in _LOOKED_UP:
         return bool(getattr(dataset, name).HasField("facts"))
-    return name != "file"
+    return name not in ("file", "uri")

@@ -1,6 +1,7 @@
 """A folder that was sent as a .tar file: what is in it, without writing anything to disk."""
 
 import tarfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -83,10 +84,12 @@ def open_archive(request: Request) -> Iterator[Archive]:
                 problems.append(problem)
             elif member.isreg() and not _is_litter(member.name):
                 entries.append(Entry(_clean(member.name), member))
-        names = [entry.name for entry in entries]
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            problems.append(Problem(quoted(twice), "two files of one name", "one of each name"))
+        numbers = Counter(entry.name for entry in entries)
+        problems += [
+            Problem(quoted(name), f"{number} files of one name", "one of each name")
+            for name, number in numbers.items()
+            if number > 1
+        ]
         if problems:
             raise Refused(*problems)
         yield Archive(tar, sorted(_below_one_folder(entries), key=lambda each: each.name))

@@ -2,37 +2,39 @@
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-import pyarrow as pa
-
 from talweg.ingest.images.archive import Archive, Entry, open_archive
 from talweg.ingest.images.coco import ANNOTATIONS, has_coco, read_coco
 from talweg.ingest.images.decode import decode, shapes_of
-from talweg.ingest.images.labels import LABELS, column_of_labels, labels_of
+from talweg.ingest.images.labels import LABELS, label_column, labels_of
 from talweg.ingest.images.layout import CLASSES, IMAGE_ENDINGS, file_name, is_image, lies_in
 from talweg.ingest.images.masks import has_masks, read_with_masks
 from talweg.ingest.images.reading import Reading, image_column
+from talweg.ingest.images.webdataset import is_webdataset, read_samples
 from talweg.ingest.images.yolo import LABELS as BOXES
 from talweg.ingest.images.yolo import has_yolo, read_yolo
-from talweg.ingest.problems import Problem, Refused, names_text, quoted
-from talweg.ingest.request import Column, Content, Request
+from talweg.ingest.problems import Problem, Refused, names_text
+from talweg.ingest.request import Content, Request
 from talweg.v1.datasets_pb2 import ReadOptions
-from talweg.v1.stored_datasets_pb2 import DataColumn
 
 _BESIDE = (".txt", ".md", ".json", ".html", ".url", ".yaml", ".yml")
 _Reader = Callable[[Archive, ReadOptions, int], Reading]
 
 
 def read_images(request: Request) -> Content:
-    """Read a folder of images, sent as .tar.
+    """Read a folder of images, or samples of WebDataset, sent as .tar.
 
     Raises:
         Refused: It cannot be stored; names files.
     """
     options = ReadOptions()
     options.CopyFrom(request.options)
-    options.format = ReadOptions.images
     with open_archive(request) as archive:
+        if options.format == ReadOptions.detect and is_webdataset(archive.entries):
+            options.format = ReadOptions.webdataset
+        if options.format == ReadOptions.webdataset:
+            reading = read_samples(archive, options, request.room)
+            return _content(reading, options)
+        options.format = ReadOptions.images
         _check_endings(archive.entries)
         if not any(map(is_image, archive.entries)):
             endings = ", ".join(IMAGE_ENDINGS)
@@ -42,10 +44,15 @@ def read_images(request: Request) -> Content:
         ignored = [
             entry.name for entry in archive.entries if entry.ending in _BESIDE and not used(entry)
         ]
-    notes = reading.notes
     if ignored:
-        notes.append(f"left out: {names_text(ignored)}")
-    return Content(reading.columns, reading.num_images, options, is_table=False, notes=notes)
+        reading.notes.append(f"left out: {names_text(ignored)}")
+    return _content(reading, options)
+
+
+def _content(reading: Reading, options: ReadOptions) -> Content:
+    return Content(
+        reading.columns, reading.num_images, options, is_table=False, notes=reading.notes
+    )
 
 
 def _check_endings(entries: Sequence[Entry]) -> None:
@@ -100,34 +107,10 @@ def _read_with_labels(archive: Archive, options: ReadOptions, room: int) -> Read
     """Read images in sub-folders of classes, or with a labels.csv."""
     images = [entry for entry in archive.entries if is_image(entry)]
     labels = labels_of(archive, images)
-    columns = [_label(name, list(texts), options) for name, texts in labels.items()]
+    columns = [label_column(name, list(texts), options) for name, texts in labels.items()]
     shapes, problems = shapes_of(archive, images)
     if problems:
         raise Refused(*problems)
     known = [shape for shape in shapes if shape is not None]
     pixels, notes = decode(archive, images, known, options, room)
     return Reading([image_column(pixels), *columns], len(images), notes)
-
-
-def _label(name: str, texts: list[str], options: ReadOptions) -> Column:
-    kind, values = column_of_labels(name, texts, options)
-    if kind == DataColumn.TEXT:
-        raise Refused(
-            Problem(
-                f"column {quoted(name)}",
-                f"{len(set(texts)):,} distinct labels of {len(texts):,} images",
-                "at most 1,000 classes, or numbers",
-            )
-        )
-    if kind == DataColumn.CATEGORY:
-        return _coded(name, values.combine_chunks())
-    if kind == DataColumn.DATE:
-        values = values.cast(pa.int64())
-    return Column(name, kind, np.array(values.to_numpy()))
-
-
-def _coded(name: str, values: pa.DictionaryArray) -> Column:
-    if isinstance(values, pa.ChunkedArray):
-        values = values.chunk(0)
-    codes = values.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    return Column(name, DataColumn.CATEGORY, codes, values.dictionary.to_pylist())

@@ -4,11 +4,13 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pyarrow as pa
 
 from talweg.ingest.images.archive import Archive, Entry
 from talweg.ingest.images.layout import parts_of
 from talweg.ingest.problems import Problem, Refused, names_text, quoted
+from talweg.ingest.request import Column
 from talweg.ingest.tables.delimiter import delimiter_of
 from talweg.ingest.tables.text_types import TextOptions, column_of_text
 from talweg.v1.datasets_pb2 import ReadOptions
@@ -54,7 +56,41 @@ def labels_of(archive: Archive, images: Sequence[Entry]) -> Labels:
     return {"label": [folder[0] for folder in folders]}
 
 
-def column_of_labels(
+def label_column(name: str, texts: Sequence[str], options: ReadOptions) -> Column:
+    """Return the column of labels: classes or numbers.
+
+    Args:
+        name: Of the column.
+        texts: The label of each image.
+        options: Names the columns that are categories, whatever they look like.
+
+    Raises:
+        Refused: There are too many distinct texts, or a few texts among numbers.
+    """
+    kind, values = _column_of_labels(name, texts, options)
+    if kind == DataColumn.TEXT:
+        raise Refused(
+            Problem(
+                f"column {quoted(name)}",
+                f"{len(set(texts)):,} distinct labels of {len(texts):,} images",
+                "at most 1,000 classes, or numbers",
+            )
+        )
+    if kind == DataColumn.CATEGORY:
+        return _coded(name, values.combine_chunks())
+    if kind == DataColumn.DATE:
+        values = values.cast(pa.int64())
+    return Column(name, kind, np.array(values.to_numpy()))
+
+
+def _coded(name: str, values: pa.DictionaryArray) -> Column:
+    if isinstance(values, pa.ChunkedArray):
+        values = values.chunk(0)
+    codes = values.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return Column(name, DataColumn.CATEGORY, codes, values.dictionary.to_pylist())
+
+
+def _column_of_labels(
     name: str, texts: Sequence[str], read: ReadOptions
 ) -> tuple[DataColumn.Type.ValueType, pa.ChunkedArray]:
     """Find out what labels are: classes or numbers.

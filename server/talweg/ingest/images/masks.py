@@ -61,11 +61,37 @@ def read_with_masks(archive: Archive, options: ReadOptions, room: int) -> Readin
     Raises:
         Refused: They cannot be stored; names files.
     """
-    names, problems = class_names(archive)
+    problems: list[Problem] = []
+    images, masks = _images_and_masks(archive, problems)
+    return read_pairs(archive, images, masks, options, room, problems)
+
+
+def read_pairs(
+    archive: Archive,
+    images: Sequence[Entry],
+    masks: Sequence[Entry | None],
+    options: ReadOptions,
+    room: int,
+    problems: list[Problem],
+) -> Reading:
+    """Read images, and masks of which it is known whose they are.
+
+    Args:
+        archive: The folder.
+        images: The images.
+        masks: The mask of each; None where that is a problem already.
+        options: Size, channels and ignored value; what was chosen is written into it.
+        room: How many bytes images and masks may take.
+        problems: What is wrong so far.
+
+    Raises:
+        Refused: They cannot be stored; names files.
+    """
+    names, of_names = class_names(archive)
+    problems = [*of_names, *problems]
     if len(names) > _MOST_CLASSES:
         allowed = f"at most {_MOST_CLASSES}: masks are stored as bytes"
         problems.append(Problem(CLASSES, f"{len(names):,} classes", allowed))
-    images, masks = _images_and_masks(archive, problems)
     shapes, broken = shapes_of(archive, images)
     problems += broken
     ignored = options.ignore_index if options.HasField("ignore_index") else _IGNORED

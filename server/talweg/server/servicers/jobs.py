@@ -21,7 +21,8 @@ from talweg.server.services.pausing import PauseService
 from talweg.server.services.retention.collection import CollectionService
 from talweg.server.services.retention.deletion import DeletionService
 from talweg.server.services.retention.folders import FolderService, UnknownFolder
-from talweg.server.services.submission.submit import Submission, SubmissionService
+from talweg.server.services.submission.preparing import Submission
+from talweg.server.services.submission.submit import SubmissionService
 from talweg.server.services.watching import WatchService
 from talweg.server.store.record.clock import to_timestamp
 from talweg.server.store.record.rows import JobRow

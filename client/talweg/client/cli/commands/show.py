@@ -77,6 +77,7 @@ def _print_facts(out: "Console", job: Job) -> None:
     progress = message.progress
     facts: list[tuple[str, str]] = [
         ("experiment", message.spec.experiment),
+        ("data from", message.spec.dataset.stored.facts.source_uri),
         ("submitted", ago(message.create_time)),
         ("waiting", message.waiting_reason if job.state is JobState.QUEUED else ""),
         ("worker", message.worker),

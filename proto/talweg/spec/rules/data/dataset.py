@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from talweg.spec.errors import Violation, number_text, one_of, shown
 from talweg.spec.fields import choices, fields
 from talweg.spec.rules.data.folds import fold_rules
+from talweg.spec.rules.data.uris import uri_rules
 from talweg.spec.semantics.categories import categories_in
 from talweg.spec.semantics.context import SpecContext
 from talweg.spec.semantics.dataset import TOLERANCE, Data
@@ -27,6 +28,7 @@ _MAX_TOKENS = 4096
 def data_rules(case: SpecContext) -> Iterator[Violation]:
     """Check the data against the task and itself."""
     yield from _of_the_client(case)
+    yield from uri_rules(case)
     yield from _fits(case)
     yield from _model_fits(case)
     yield from _transformer_fits(case)

@@ -39,7 +39,7 @@ def sampling_rules(case: SpecContext) -> Iterator[Violation]:
     if task == options_pb2.METRIC_LEARNING:
         yield Violation(_PATH, f"weighted under task {task_name(task)}", "none", _INSTEAD[task])
     dataset = case.spec.dataset
-    if chosen(dataset) not in ("stored", "file", ""):
+    if chosen(dataset) not in ("stored", "file", "uri", ""):
         yield Violation(
             _PATH,
             f"weighted on {chosen(dataset)}, which has no column of weights",

@@ -14,7 +14,7 @@ from talweg.v1.datasets_pb2 import ReadOptions
 from talweg.v1.stored_datasets_pb2 import UploadHeader
 
 # Raised where files are read in another way than before: what is read then is another data set.
-_READING_VERSION = 1
+_READING_VERSION = 2
 _MAX_FILE_NAME_CHARS = 255
 
 
@@ -34,6 +34,8 @@ class UploadPlan:
     """How to read it."""
     validate_only: bool = False
     """Store nothing."""
+    source_uri: str = ""
+    """Where the server has read it from; empty for an upload."""
 
     @property
     def read_key(self) -> str:

@@ -6,11 +6,8 @@ Whatever is in a file, this process never looks at it: numpy, pandas and the lik
 import asyncio
 import json
 import logging
-import os
 import signal
-import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +15,7 @@ from pathlib import Path
 from google.protobuf import json_format
 
 from talweg.server.errors import DataTooLarge, FieldProblem, InternalError, UnreadableData
+from talweg.server.services.stored_datasets.processes import TIME_IS_UP, run_module
 from talweg.spec.environment import without_secrets
 from talweg.v1.datasets_pb2 import ReadOptions
 from talweg.v1.stored_datasets_pb2 import StoredDataset
@@ -26,8 +24,6 @@ log = logging.getLogger(__name__)
 
 _NUM_AT_ONCE = 2
 _MOST_LOGGED = 4000
-# The server's own limit, and those that the process has set itself.
-_TIME_IS_UP = (None, -signal.SIGXCPU, -signal.SIGALRM)
 # What a process without memory ends by, or says last.
 _KILLED = (-signal.SIGKILL, -signal.SIGABRT)
 _OF_MEMORY = (b"MemoryError", b"bad_alloc", b"annot allocate memory", b"failed to map segment")
@@ -94,40 +90,20 @@ class Reader:
             "seconds": self._limits.time.total_seconds(),
         }
         async with self._slots:
-            status, errors = await self._run(json.dumps(request).encode())
-        return await asyncio.to_thread(self._result, folder, status, errors)
-
-    async def _run(self, request: bytes) -> tuple[int | None, bytes]:
-        """Return the status, None where the time was up, and what the process said of errors."""
-        # -P: the working folder must not shadow modules.
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "talweg.ingest"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            env=without_secrets(),
-            start_new_session=True,
-        )
-        try:
-            _, errors = await asyncio.wait_for(
-                process.communicate(request), self._limits.time.total_seconds()
+            ended = await run_module(
+                "talweg.ingest",
+                json.dumps(request).encode(),
+                environment=without_secrets(),
+                seconds=self._limits.time.total_seconds(),
             )
-        except TimeoutError:
-            return None, b""
-        finally:
-            if process.returncode is None:
-                # The whole group, which its session is.
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                await process.wait()
-        return process.returncode, errors
+        return await asyncio.to_thread(self._result, folder, ended.status, ended.errors)
 
     def _result(self, folder: Path, status: int | None, errors: bytes) -> Read:
         problems = folder / "problems.json"
         if problems.exists():
             raise _refused(json.loads(problems.read_bytes()))
         seconds = self._limits.time.total_seconds()
-        if status in _TIME_IS_UP:
+        if status in TIME_IS_UP:
             raise DataTooLarge(
                 f"reading the file takes more than {seconds:g} s: divide it, or have "
                 "TALWEG_INGEST_SECONDS raised"

@@ -97,7 +97,7 @@ class Staging:
             UploadOutOfPlace: The offset is not where the upload stands.
             DiskFull: There is no room for the rest.
         """
-        await self.run(self._check_room, 0 if offset is None else num_bytes - offset)
+        await self.run(self.check_room, 0 if offset is None else num_bytes - offset)
         # From here on nothing is awaited until the file is this call's: another may begin as well.
         active = self._active.get(sha256)
         size = self.offset(sha256)
@@ -128,6 +128,23 @@ class Staging:
                 return
         if not file.superseded:
             file.path.unlink(missing_ok=True)
+
+    def check_room(self, num_bytes: int) -> None:
+        """Make sure of the folder, and of room in it. For a thread.
+
+        Args:
+            num_bytes: That are about to be written.
+
+        Raises:
+            DiskFull: There is no room for them.
+        """
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        free = shutil.disk_usage(self._folder).free
+        if free < num_bytes:
+            raise DiskFull(
+                f"the server's disk has room for {free:,} bytes, and the file needs "
+                f"{num_bytes:,} more: make room in TALWEG_UPLOADS"
+            )
 
     def work_folder(self) -> Path:
         """Make a folder for what is made of a file."""
@@ -164,15 +181,6 @@ class Staging:
 
     def _part(self, sha256: str) -> Path:
         return self._folder / f"{sha256}{_PART}"
-
-    def _check_room(self, num_bytes: int) -> None:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        free = shutil.disk_usage(self._folder).free
-        if free < num_bytes:
-            raise DiskFull(
-                f"the server's disk has room for {free:,} bytes, and the upload needs "
-                f"{num_bytes:,} more: make room in TALWEG_UPLOADS"
-            )
 
 
 class StagedFile:

@@ -98,7 +98,7 @@ class UploadService:
             DatabaseUnavailable: The record cannot be written.
         """
         plan = plan_of(await _header(requests), max_bytes=self._max_bytes)
-        known = await self._known(plan)
+        known = await self.known(plan)
         if known is not None:
             return known, info_of(known)
         chunks = _chunks(requests)
@@ -111,7 +111,7 @@ class UploadService:
             _check_whole(plan, file)
             file.is_whole = True
             try:
-                answer = await self._store(plan, file)
+                answer = await self.store(plan, file.path)
             except (UnreadableData, DataTooLarge):
                 file.remove()
                 raise
@@ -119,26 +119,46 @@ class UploadService:
                 file.remove()
             return answer
 
-    async def _known(self, plan: UploadPlan) -> StoredDatasetRow | None:
+    async def known(self, plan: UploadPlan) -> StoredDatasetRow | None:
+        """Store a file that was read in the same way before; None where it was not.
+
+        Raises:
+            DatabaseUnavailable: The record cannot be written.
+        """
         if plan.validate_only:
             row = await self._database.reading(stored_datasets.read_before, plan.read_key)
             return None if row is None else replace(row, name="")
         return await self._database.writing(_record_again, plan)
 
-    async def _store(
-        self, plan: UploadPlan, file: StagedFile
-    ) -> tuple[StoredDatasetRow, StoredDataset]:
+    async def store(self, plan: UploadPlan, path: Path) -> tuple[StoredDatasetRow, StoredDataset]:
+        """Read a file of this machine, and store what it holds.
+
+        Args:
+            plan: What is known of it.
+            path: Where it lies; it stays there.
+
+        Returns:
+            The data set's row, and its description.
+
+        Raises:
+            UnreadableData: The file cannot be stored.
+            DataTooLarge: Reading it takes too much memory or time.
+            DiskFull: There is no room for it.
+            BlobsUnavailable: The blob store cannot be written.
+            DatabaseUnavailable: The record cannot be written.
+        """
         folder = await self._staging.run(self._staging.work_folder)
         try:
             source = folder / "source"
             # A name of its own: what happens to the staged file is no matter then.
             try:
-                await self._staging.run(os.link, file.path, source)
+                await self._staging.run(os.link, path, source)
             except OSError:
-                source = file.path
+                source = path
             output = folder / "output"
             await self._staging.run(output.mkdir)
             read = await self._read(plan, source, output)
+            read.info.source_uri = plan.source_uri
             row = row_of(plan.name, plan.read_key, read.info)
             if plan.validate_only:
                 return row, read.info
@@ -166,7 +186,7 @@ def _record_again(tx: Transaction, plan: UploadPlan) -> StoredDatasetRow | None:
     if not stored_datasets.keep(tx, [f"datasets/{known.name}@{known.digest}"]):
         return None
     info = info_of(known)
-    info.file_name = plan.file_name
+    info.file_name, info.source_uri = plan.file_name, plan.source_uri
     return stored_datasets.insert_version(tx, row_of(plan.name, plan.read_key, info))
 
 

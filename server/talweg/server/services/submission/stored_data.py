@@ -126,6 +126,8 @@ def with_data(
     facts, violations = facts_of(version.info, stored, task_kind(spec), arrays_of(probe))
     if not violations:
         stored.facts.CopyFrom(facts)
+        if version.info.source_uri:
+            stored.facts.source_uri = version.info.source_uri
     return whole, violations
 
 

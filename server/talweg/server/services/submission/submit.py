@@ -1,8 +1,6 @@
 """Taking jobs in."""
 
-import hashlib
 import logging
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,16 +15,17 @@ from talweg.server.errors import (
     JobNotEnded,
     RequestIdReused,
     ServerError,
-    SpecTooLarge,
 )
 from talweg.server.fair_executor import FairExecutor
-from talweg.server.services.arguments import MAX_REQUEST_ID_CHARS, job_of, text
+from talweg.server.services.arguments import job_of
 from talweg.server.services.plugins import told
 from talweg.server.services.submission.continuation import continued
-from talweg.server.services.submission.plugins import (
-    check_plugins,
-    may_name_plugins,
-    without_facts,
+from talweg.server.services.submission.plugins import may_name_plugins
+from talweg.server.services.submission.preparing import (
+    Prepared,
+    Submission,
+    links_of,
+    prepare,
 )
 from talweg.server.services.submission.references import with_models
 from talweg.server.services.submission.replay import replayed
@@ -38,25 +37,20 @@ from talweg.server.services.submission.starting_weights import (
 from talweg.server.services.submission.stored_data import (
     NOTHING_KNOWN,
     PREFIX,
-    KnownData,
     deleted,
-    link_of,
     look_up,
     reads_stored,
-    with_data,
 )
+from talweg.server.services.submission.uri_data import NO_SOURCES, DataSources, with_stored
 from talweg.server.services.submission.violations import refused
 from talweg.server.store import jobs, stored_datasets
 from talweg.server.store.jobs import NewJob
 from talweg.server.store.record.database import Database, Transaction
 from talweg.server.store.record.rows import JobRow
-from talweg.spec import MAX_SPEC_BYTES, Violation, complete, job_models, job_name, kind
-from talweg.spec.broker import CUDA_QUEUE, DEFAULT_QUEUE
-from talweg.spec.checks.limits import check_fillable
-from talweg.spec.errors import limited
+from talweg.spec import Violation, job_name
 from talweg.spec.plugins import Told
 from talweg.v1.jobs_pb2 import Job
-from talweg.v1.spec_pb2 import JobSpec, Resources
+from talweg.v1.spec_pb2 import JobSpec
 
 log = logging.getLogger(__name__)
 
@@ -64,24 +58,6 @@ MAX_BATCH = 1000
 # Checks are Python's own work, of which only one thread goes on at a time: more threads would not
 # be quicker, but one alone would let a single long check hold up everybody.
 _NUM_CHECKS = 2
-
-# No vowels and nothing that is read as something else: an id is neither a word nor misread.
-_ALPHABET = "23456789bcdfghjkmnpqrstvwxz"
-_ID_CHARS = 12
-
-
-@dataclass(frozen=True)
-class Submission:
-    """One request to take a job."""
-
-    spec: JobSpec
-    """As the caller sent it."""
-
-    request_id: str = ""
-    """Of the caller's choice; empty where none."""
-
-    validate_only: bool = False
-    """Change nothing."""
 
 
 @dataclass(frozen=True)
@@ -98,24 +74,18 @@ class Preview:
 Answer = JobRow | Preview
 
 
-@dataclass(frozen=True)
-class _Prepared:
-    job: NewJob
-    validate_only: bool
-    # Names other jobs, which are looked up; None where it names none, or where that has been done.
-    naming: JobSpec | None = None
-
-
 class SubmissionService:
     """Completes and checks specs, and writes jobs that are in order into the record."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, sources: DataSources = NO_SOURCES) -> None:
         """Start no thread yet.
 
         Args:
             database: The record.
+            sources: Reads data by URIs.
         """
         self._database = database
+        self._sources = sources
         # Of its own, so that a thousand specs do not keep others from reading.
         self._checks = FairExecutor(_NUM_CHECKS, name="spec-check")
 
@@ -195,8 +165,11 @@ class SubmissionService:
     async def _take(
         self, submissions: Sequence[Submission], caller: str, *, retry_of: str = ""
     ) -> list[Answer | ServerError]:
+        read = await with_stored(
+            [each.spec for each in submissions], self._sources, self._checks, caller
+        )
         known = NOTHING_KNOWN
-        reading = [each.spec for each in submissions if reads_stored(each.spec)]
+        reading = [each.spec for each in read if reads_stored(each.spec)]
         if reading:
             known = await self._database.reading(look_up, reading)
         plugins: Sequence[Told] = ()
@@ -204,99 +177,13 @@ class SubmissionService:
             plugins = await self._database.reading(told)
         # One by one: others come between, and a caller who leaves cancels this, and so the rest.
         prepared = [
-            await self._checks.run(caller, _prepare, each, known, plugins, retry_of)
-            for each in submissions
+            await self._checks.run(caller, prepare, each, of_data, known, plugins, retry_of)
+            for each, of_data in zip(submissions, read, strict=True)
         ]
         if all(isinstance(each, ServerError) or each.validate_only for each in prepared):
             plan = await self._database.reading(_plan, prepared)
             return plan.answers({})
         return await self._database.writing(_write, prepared)
-
-
-def _prepare(
-    submission: Submission, known: KnownData, plugins: Sequence[Told], retry_of: str
-) -> _Prepared | ServerError:
-    try:
-        return _in_order(submission, known, plugins, retry_of)
-    except ServerError as exc:
-        return exc
-    except Exception:
-        # Of this spec alone: what else stands in its batch goes through.
-        log.exception("checking a spec failed")
-        return InternalError()
-
-
-def _in_order(
-    submission: Submission, known: KnownData, plugins: Sequence[Told], retry_of: str
-) -> _Prepared:
-    text(submission.request_id, field="request_id", most=MAX_REQUEST_ID_CHARS)
-    spec, warnings = _checked(submission.spec, known, plugins, retry_of)
-    digest = None
-    if submission.request_id:
-        body = submission.spec.SerializeToString(deterministic=True)
-        digest = hashlib.sha256(retry_of.encode() + b"\0" + body).digest()
-    device = Resources.Device.Name(spec.resources.device)
-    job = NewJob(
-        id="".join(secrets.choice(_ALPHABET) for _ in range(_ID_CHARS)),
-        queue=_queue_of(spec),
-        device=device,
-        priority=spec.priority,
-        task=kind(spec.task)[0],
-        loss=kind(spec.loss)[0],
-        experiment=spec.experiment,
-        tags=dict(spec.tags),
-        spec=spec.SerializeToString(deterministic=True),
-        warnings=warnings,
-        retry_of=retry_of,
-        request_id=submission.request_id or None,
-        request_digest=digest,
-        links=_links(spec),
-    )
-    names_others = any(
-        spec.HasField(part) for part in ("continued_from", "replay", "weights")
-    ) or any(job_models(spec))
-    return _Prepared(job, submission.validate_only, spec if names_others else None)
-
-
-def _queue_of(spec: JobSpec) -> str:
-    return CUDA_QUEUE if spec.resources.device == Resources.cuda else DEFAULT_QUEUE
-
-
-def _links(spec: JobSpec) -> tuple[str, ...]:
-    """Return the ids of the jobs that a spec refers to, and the names of the data that it reads.
-
-    What is no job's name is refused later.
-    """
-    names = [model.job for _, model in job_models(spec)]
-    names += [part.job for part in (spec.continued_from, spec.replay) if part.job]
-    beside = (link_of(spec), link_of_weights(spec))
-    return (*(name.removeprefix("jobs/") for name in names), *filter(None, beside))
-
-
-def _checked(
-    submitted: JobSpec, known: KnownData, plugins: Sequence[Told], retry_of: str
-) -> tuple[JobSpec, bytes]:
-    size = submitted.ByteSize()
-    if size > MAX_SPEC_BYTES:
-        description = f"must be <= {MAX_SPEC_BYTES:,} bytes, but is {size:,}"
-        raise SpecTooLarge(
-            f"the spec {description}",
-            fields=[FieldProblem("spec", description, "TOO_LARGE")],
-            metadata={"bytes": str(size), "most": str(MAX_SPEC_BYTES)},
-        )
-    of_data: list[Violation] = []
-    if reads_stored(submitted) and not check_fillable(submitted):
-        submitted, of_data = with_data(submitted, known, retry_of=retry_of)
-    spec, violations, warnings = complete(without_facts(submitted))
-    if not check_fillable(spec):
-        of_plugins, warned = check_plugins(spec, plugins, _queue_of(spec))
-        # What is wrong with a field by itself need not be said again.
-        said = {each.field for each in violations}
-        violations += [each for each in of_plugins if each.field not in said]
-        warnings += warned
-    if violations or of_data:
-        raise refused(limited([*of_data, *violations]))
-    return spec, Job(warnings=warnings).SerializeToString()
 
 
 @dataclass(frozen=True)
@@ -309,11 +196,11 @@ class _Plan:
         return [taken[each] if isinstance(each, str) else each for each in self.results]
 
 
-def _plan(connection: Connection, prepared: Sequence[_Prepared | ServerError]) -> _Plan:
+def _plan(connection: Connection, prepared: Sequence[Prepared | ServerError]) -> _Plan:
     ids = {
         each.job.request_id
         for each in prepared
-        if isinstance(each, _Prepared) and each.job.request_id is not None
+        if isinstance(each, Prepared) and each.job.request_id is not None
     }
     known: dict[str, JobRow | NewJob] = {**jobs.by_request_id(connection, ids)}
     # What is only checked takes no request_id, but would take it from what is checked after it.
@@ -367,7 +254,7 @@ def _completed(connection: Connection, job: NewJob, spec: JobSpec) -> NewJob | I
         whole = with_weights(connection, whole)
     if isinstance(whole, InvalidSpec):
         return whole
-    job = replace(job, links=_links(whole))
+    job = replace(job, links=links_of(whole))
     # Of a job that continues another, both are set.
     if whole.HasField("replay"):
         return replayed(connection, job, whole)
@@ -377,7 +264,7 @@ def _completed(connection: Connection, job: NewJob, spec: JobSpec) -> NewJob | I
 
 
 def _write(
-    tx: Transaction, prepared: Sequence[_Prepared | ServerError]
+    tx: Transaction, prepared: Sequence[Prepared | ServerError]
 ) -> list[Answer | ServerError]:
     plan = _plan(tx.connection, prepared)
     taken: dict[str, Answer | ServerError] = {**_without_data(tx, plan.new)}
@@ -386,7 +273,7 @@ def _write(
     # Another call may have taken a request_id since the plan was made: now it is known.
     left = [job for job in new if job.id not in taken]
     if left:
-        again = _plan(tx.connection, [_Prepared(job, validate_only=False) for job in left])
+        again = _plan(tx.connection, [Prepared(job, validate_only=False) for job in left])
         taken |= zip((job.id for job in left), again.answers({}), strict=True)
     return plan.answers(taken)
 

@@ -123,6 +123,19 @@ unreferenced = Table(
     Column("removing", Boolean, nullable=False),
 )
 
+source_files = Table(
+    "source_files",
+    metadata,
+    # Of a file that the server has read: its URI in its one form.
+    Column("uri", String, primary_key=True),
+    # As it was then: while it is the same, the file need not be read again.
+    Column("fingerprint", String, nullable=False),
+    Column("sha256", String, nullable=False),
+    Column("num_bytes", BigInteger, nullable=False),
+    # When it was last read.
+    Column("time", BigInteger, nullable=False),
+)
+
 worker_plugins = Table(
     "worker_plugins",
     metadata,

@@ -40,7 +40,9 @@ def data() -> None:
 @data.command()
 @click.argument("file", metavar="FILE", type=click.Path(exists=True))
 @click.option("--name", help="Its name; that of the file without its ending if absent.")
-@click.option("--format", help="csv, parquet, arrow, numpy, safetensors, images or weights.")
+@click.option(
+    "--format", help="csv, parquet, arrow, numpy, safetensors, images, webdataset or weights."
+)
 @click.option("--delimiter", metavar="CHARACTER", help="Between the fields of CSV.")
 @click.option("--encoding", help="Of CSV, such as utf-8, latin-1 or utf-16.")
 @click.option("--missing", multiple=True, metavar="TEXT", help="A missing value in CSV.")
@@ -64,7 +66,7 @@ def add(
     """Upload a file, a folder of images, or the weights of a model as safetensors.
 
     Images may have labels, masks (images/ and masks/) or boxes (annotations.json of COCO; labels/
-    of YOLO).
+    of YOLO). A .tar file may also hold samples of WebDataset: 0001.jpg and 0001.cls.
 
     The format, the delimiter, the encoding and the types of the columns are detected. Columns in
     which numbers and text are mixed are refused with their rows; options such as --missing n/a say
@@ -209,7 +211,7 @@ def _print_dataset(stored: "StoredDataset") -> None:
     count = f"{stored.num_samples:,} samples"
     if stored.is_weights:
         count = f"weights, {len(message.columns):,} tensors"
-    say(f"{stored.version}  {count}, {size}, from {message.file_name}")
+    say(f"{stored.version}  {count}, {size}, from {message.source_uri or message.file_name}")
     rows = [
         [
             Text(column.name),

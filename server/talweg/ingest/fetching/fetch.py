@@ -1,0 +1,87 @@
+"""Looks at a file or copies it, and notices when it changes meanwhile."""
+
+import hashlib
+import sys
+import traceback
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from talweg.ingest.fetching.local import open_local
+from talweg.ingest.fetching.remote import open_remote
+from talweg.ingest.fetching.source import CannotFetchError, Source
+from talweg.ingest.problems import quoted
+from talweg.spec.stored.uris import DataUri, parse_root, parse_uri
+
+_PIECE = 1 << 20
+
+
+def fetch(uri: str, root: str, target: Path | None, *, max_bytes: int) -> dict[str, Any]:
+    """Look at a file, and copy it.
+
+    Args:
+        uri: The file.
+        root: What it must lie below.
+        target: Where the copy goes; None to look alone.
+        max_bytes: The largest file that is taken.
+
+    Returns:
+        Size, fingerprint, time and, of a copy, sha256; or the problem.
+    """
+    parsed = parse_uri(uri)
+    try:
+        source = _source(parsed, parse_root(root))
+        return _fetched(source, parsed, target, max_bytes)
+    except CannotFetchError as exc:
+        return {"problem": asdict(exc.problem)}
+    except Exception as exc:
+        # What a library of a store, or the store, says.
+        traceback.print_exc(file=sys.stderr)
+        problem = CannotFetchError(
+            f"{quoted(uri)}, which cannot be read ({type(exc).__name__}: {str(exc)[:200]})",
+            "a file that the server may read",
+            "try again, or have the server's operator look at its credentials and its network",
+        ).problem
+        return {"problem": asdict(problem)}
+
+
+def _source(uri: DataUri, root: DataUri) -> Source:
+    assert root.holds(uri)
+    return open_local(uri, root) if uri.scheme == "file" else open_remote(uri)
+
+
+def _fetched(source: Source, uri: DataUri, target: Path | None, max_bytes: int) -> dict[str, Any]:
+    if source.num_bytes > max_bytes:
+        raise CannotFetchError(
+            f"{quoted(str(uri))}, {source.num_bytes:,} bytes",
+            f"at most {max_bytes:,} (TALWEG_MAX_UPLOAD_BYTES)",
+            "store numbers as Parquet, leave columns out, or have the limit raised",
+        )
+    if not source.num_bytes:
+        raise CannotFetchError(f"{quoted(str(uri))}, an empty file", "a file with data", "")
+    answer: dict[str, Any] = {
+        "num_bytes": source.num_bytes,
+        "fingerprint": source.fingerprint,
+        "modified": source.modified,
+    }
+    if target is not None:
+        answer["sha256"] = _copy(source, uri, target)
+    return answer
+
+
+def _copy(source: Source, uri: DataUri, target: Path) -> str:
+    """Copy a file; return its sha256."""
+    digest, copied = hashlib.sha256(), 0
+    with source.open() as file, target.open("xb") as copy:
+        # One that grows is not followed.
+        while copied <= source.num_bytes and (piece := file.read(_PIECE)):
+            digest.update(piece)
+            copy.write(piece)
+            copied += len(piece)
+    if copied != source.num_bytes or source.fingerprint_now() != source.fingerprint:
+        raise CannotFetchError(
+            f"{quoted(str(uri))}, which has changed while it was read",
+            "a file that stays as it is",
+            "submit again once it is written; write files aside and rename them",
+        )
+    return digest.hexdigest()

@@ -1,0 +1,92 @@
+"""Files that are copied before they are read: changed under way, too large, or elsewhere."""
+
+import os
+from pathlib import Path
+from typing import IO, Any
+
+import fsspec
+import pytest
+
+from talweg.ingest.fetching import fetch, local
+from talweg.ingest.fetching.remote import RemoteSource
+from talweg.ingest.fetching.source import CannotFetchError
+from talweg.spec.stored.uris import DataUri, parse_root, parse_uri
+
+URI = parse_uri("s3://bucket/houses.csv")
+MOST = 1000
+
+
+class Changing(local.LocalSource):
+    """A file that somebody writes to once it was opened."""
+
+    def __init__(self, path: Path, change: bytes) -> None:
+        self.path, self.change = path, change
+        super().__init__(os.open(path, os.O_RDONLY))
+
+    def open(self) -> IO[bytes]:
+        self.path.write_bytes(self.change)
+        return super().open()
+
+
+@pytest.mark.parametrize("change", [b"a,b\n1,2\n3,4\n", b"a,b\n1,3\n", b"a,b\n", b""])
+def test_a_file_that_changes_is_refused(tmp_path: Path, change: bytes) -> None:
+    path = tmp_path / "houses.csv"
+    path.write_bytes(b"a,b\n1,2\n")
+    with pytest.raises(CannotFetchError, match="has changed while it was read"):
+        fetch._fetched(Changing(path, change), URI, tmp_path / "copy", MOST)
+
+
+@pytest.fixture
+def memory() -> Any:
+    files = fsspec.filesystem("memory")
+    files.store.clear()
+    files.pipe_file("/bucket/houses.csv", b"a,b\n1,2\n")
+    return files
+
+
+def test_an_object_that_changes_is_refused(tmp_path: Path, memory: Any) -> None:
+    source = RemoteSource(memory, "/bucket/houses.csv")
+    answer = fetch._fetched(source, URI, tmp_path / "copy", MOST)
+    assert (tmp_path / "copy").read_bytes() == b"a,b\n1,2\n"
+    assert (answer["num_bytes"], len(answer["sha256"])) == (8, 64)
+    memory.pipe_file("/bucket/houses.csv", b"a,b\n1,3\n")
+    with pytest.raises(CannotFetchError, match="has changed while it was read"):
+        fetch._fetched(source, URI, tmp_path / "other", MOST)
+    with pytest.raises(CannotFetchError, match="a folder"):
+        RemoteSource(memory, "/bucket")
+
+
+def test_a_folder_that_becomes_a_link_is_not_followed(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    for folder in (root, outside):
+        folder.mkdir()
+        (folder / "x.csv").write_text("a\n1\n")
+    (root / "link").symlink_to(outside)
+    (root / "x-link.csv").symlink_to(outside / "x.csv")
+    # As where the path was looked at before the links were made.
+    for parts in (("link", "x.csv"), ("x-link.csv",)):
+        with pytest.raises(OSError, match="Not a directory|symbolic links"):
+            local._opened(root, parts)
+    os.close(local._opened(root, ("x.csv",)))
+
+
+def test_a_root_that_is_not_there_and_one_that_is_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "x.csv").write_text("a\n1\n")
+    (tmp_path / "link").symlink_to("real")
+    uri = (tmp_path / "link" / "x.csv").as_uri()
+    answer = fetch.fetch(uri, str(parse_root(str(tmp_path / "link"))), None, max_bytes=MOST)
+    assert answer["num_bytes"] == 4
+    gone = DataUri("file", "", ("nowhere", "x.csv"))
+    answer = fetch.fetch(str(gone), "file:///nowhere", None, max_bytes=MOST)
+    assert "the data root file:///nowhere, which is not there" in answer["problem"]["found"]
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: Any, **__: Any) -> Any:
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr(fsspec, "filesystem", missing)
+    answer = fetch.fetch(str(URI), "s3://bucket", None, max_bytes=MOST)
+    assert "lacks the package s3fs" in answer["problem"]["found"]
+    assert "pip install" in answer["problem"]["hint"]
