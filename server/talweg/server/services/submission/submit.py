@@ -23,11 +23,8 @@ from talweg.server.fair_executor import FairExecutor
 from talweg.server.services.arguments import MAX_REQUEST_ID_CHARS, job_of, text
 from talweg.server.services.plugins import told
 from talweg.server.services.submission.continuation import continued
-from talweg.server.services.submission.plugins import (
-    check_plugins,
-    may_name_plugins,
-    without_facts,
-)
+from talweg.server.services.submission.installed import check_installed, may_need_installed
+from talweg.server.services.submission.plugins import without_facts
 from talweg.server.services.submission.references import with_models
 from talweg.server.services.submission.replay import replayed
 from talweg.server.services.submission.starting_weights import (
@@ -200,7 +197,7 @@ class SubmissionService:
         if reading:
             known = await self._database.reading(look_up, reading)
         plugins: Sequence[Told] = ()
-        if any(may_name_plugins(each.spec) for each in submissions):
+        if any(may_need_installed(each.spec) for each in submissions):
             plugins = await self._database.reading(told)
         # One by one: others come between, and a caller who leaves cancels this, and so the rest.
         prepared = [
@@ -289,11 +286,8 @@ def _checked(
         submitted, of_data = with_data(submitted, known, retry_of=retry_of)
     spec, violations, warnings = complete(without_facts(submitted))
     if not check_fillable(spec):
-        of_plugins, warned = check_plugins(spec, plugins, _queue_of(spec))
-        # What is wrong with a field by itself need not be said again.
-        said = {each.field for each in violations}
-        violations += [each for each in of_plugins if each.field not in said]
-        warnings += warned
+        of_workers, warned = check_installed(spec, plugins, _queue_of(spec), violations)
+        violations, warnings = [*violations, *of_workers], [*warnings, *warned]
     if violations or of_data:
         raise refused(limited([*of_data, *violations]))
     return spec, Job(warnings=warnings).SerializeToString()
