@@ -243,6 +243,13 @@ KINDS_REFUSED: dict[str, tuple[dict[str, Any], str, str, str, str]] = {
         "divisor of both sides",
         "image_size: 224",
     ),
+    "more published tokens than can attend": (
+        classes(model={"pretrained": {"architecture": "vit", "patch_size": 1, "image_size": 64}}),
+        "model.pretrained.patch_size",
+        "1 on images of 64×64 pixels: 4097 tokens",
+        "at most 4096 tokens",
+        "larger patches",
+    ),
     "too few pixels for four stages": (
         classes(model={"pretrained": "convnextv2"}),
         "model.pretrained",

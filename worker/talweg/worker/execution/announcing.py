@@ -54,6 +54,7 @@ def announce(
         )
         for plugin in request.plugins:
             _log(plugin)
+    log.info("optional extras: %s", ", ".join(request.extras) or "none")
     while not shutting_down():
         until = time.monotonic() + _EVERY_SECONDS
         try:

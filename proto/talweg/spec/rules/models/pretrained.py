@@ -1,8 +1,10 @@
 """Rules about published architectures: their sizes, and the images that they take."""
 
+import math
 from collections.abc import Iterator
 
 from talweg.spec.errors import Violation, one_of, shown
+from talweg.spec.rules.data.dataset import MAX_TOKENS
 from talweg.spec.semantics.context import SpecContext
 from talweg.spec.semantics.pretrained import (
     OWN_FIELDS,
@@ -96,13 +98,19 @@ def _images(
         )
     if model.HasField("image_size"):
         sides = [model.image_size] * 2
-    if model.architecture == Pretrained.vit and any(side % size.patch_size for side in sides):
-        yield Violation(
-            f"{path}.patch_size",
-            f"{size.patch_size} on images of {sides[0]}×{sides[1]} pixels",
-            "a divisor of both sides",
-            "image_size: 224 scales the images",
-        )
+    if model.architecture == Pretrained.vit:
+        found = f"{size.patch_size} on images of {sides[0]}×{sides[1]} pixels"
+        tokens = math.prod(side // size.patch_size for side in sides) + 1
+        if any(side % size.patch_size for side in sides):
+            hint = "image_size: 224 scales the images"
+            yield Violation(f"{path}.patch_size", found, "a divisor of both sides", hint)
+        elif tokens > MAX_TOKENS:
+            yield Violation(
+                f"{path}.patch_size",
+                f"{found}: {tokens} tokens, all of which attend to each other",
+                f"at most {MAX_TOKENS} tokens",
+                "use larger patches",
+            )
     least = size.patch_size * 2 ** (len(size.depths) - 1)
     if model.architecture == Pretrained.convnextv2 and min(sides) < least:
         yield Violation(

@@ -1,6 +1,5 @@
 """Published architectures of Hugging Face transformers, an optional extra of the worker."""
 
-import os
 import re
 from collections import OrderedDict
 from collections.abc import Callable
@@ -18,12 +17,6 @@ from talweg.worker.models.layers import Shape
 # Importing it takes seconds, and it need not be installed.
 _LIBRARY = "talweg.worker.models.architectures.hugging_face"
 _PACKAGE = "transformers"
-_OFFLINE = {
-    "HF_HUB_OFFLINE": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-}
 _HEAD = "classifier"
 # Published files have names of earlier versions of the library.
 _RENAMED: dict[str, tuple[tuple[str, str], ...]] = {
@@ -115,16 +108,15 @@ def library_version() -> dict[str, str]:
 
 
 def _library() -> object:
-    """Import the library, which never goes to the network then.
+    """Import the library, which nothing here asks for more than networks of random weights.
 
     Raises:
         UserSpecError: It is not installed.
     """
-    os.environ.update(_OFFLINE)
     try:
         return import_module(_LIBRARY)
     except ModuleNotFoundError as exc:
         raise UserSpecError(
             f"a pretrained model needs {exc.name}, which is not installed here. Install it with: "
-            f'pip install "talweg[{EXTRA}]", and start the worker again'
+            f'pip install "talweg[{EXTRA}]"; workers must be started again'
         ) from exc
