@@ -34,7 +34,7 @@ CASES: dict[str, dict[str, Any]] = {
         "model": {"autoencoder": {"hidden": [8]}},
     },
     "a detector": {
-        "task": {"detection": {"most_boxes": 4, "score_threshold": 0.0}},
+        "task": {"detection": {"most_boxes": 2, "score_threshold": 0.0}},
         "dataset": {"digit_scenes": {"num_samples": 60}}, "loss": "detection",
         "model": {"detector": {"channels": [4], "stride": 16}},
     },
