@@ -179,6 +179,98 @@ KINDS_REFUSED: dict[str, tuple[dict[str, Any], str, str, str, str]] = {
         "for vectors",
         "trunk: mlp",
     ),
+    "a size of another architecture": (
+        classes(model={"pretrained": {"architecture": "vit", "size": "50", "patch_size": 4}}),
+        "model.pretrained.size",
+        '"50" of vit',
+        "one of base, tiny, small, large, huge",
+        "",
+    ),
+    "a number of another architecture": (
+        classes(model={"pretrained": {"architecture": "resnet", "heads": 4}}),
+        "model.pretrained.heads",
+        "heads of resnet",
+        "nothing: vit alone has it",
+        "leave it out",
+    ),
+    "blocks of another architecture": (
+        classes(model={"pretrained": {"architecture": "vit", "patch_size": 4, "block": "basic"}}),
+        "model.pretrained.block",
+        "block of vit",
+        "nothing: resnet alone has it",
+        "leave it out",
+    ),
+    "stages without depths": (
+        classes(model={"pretrained": {"architecture": "resnet", "hidden_sizes": [8, 16]}}),
+        "model.pretrained.depths",
+        "4 numbers of resnet",
+        "2, one per stage",
+        "",
+    ),
+    "stages of a published vit": (
+        classes(model={"pretrained": {"architecture": "vit", "depths": [2, 2], "patch_size": 4}}),
+        "model.pretrained.depths",
+        "2 numbers",
+        "one number of vit",
+        "",
+    ),
+    "published heads that share unequally": (
+        classes(model={"pretrained": {"architecture": "vit", "heads": 5, "patch_size": 4}}),
+        "model.pretrained.heads",
+        "5",
+        "a divisor of hidden_sizes (768)",
+        "",
+    ),
+    "a bottleneck that does not divide": (
+        classes(
+            model={
+                "pretrained": {
+                    "architecture": "resnet",
+                    "hidden_sizes": [8, 6],
+                    "depths": [1, 1],
+                }
+            }
+        ),
+        "model.pretrained.hidden_sizes[1]",
+        "6",
+        "a multiple of 4 with bottleneck blocks",
+        "",
+    ),
+    "published patches that leave a rest": (
+        embeddings(model={"embedder": {"trunk": {"pretrained": "vit"}}}),
+        "model.embedder.trunk.pretrained.patch_size",
+        "16 on images of 8×8 pixels",
+        "divisor of both sides",
+        "image_size: 224",
+    ),
+    "more published tokens than can attend": (
+        classes(model={"pretrained": {"architecture": "vit", "patch_size": 1, "image_size": 64}}),
+        "model.pretrained.patch_size",
+        "1 on images of 64×64 pixels: 4097 tokens",
+        "at most 4096 tokens",
+        "larger patches",
+    ),
+    "too few pixels for four stages": (
+        classes(model={"pretrained": "convnextv2"}),
+        "model.pretrained",
+        "images of 8×8 pixels",
+        "at least 32 pixels on each side",
+        "image_size: 224",
+    ),
+    "channels that images do not have": (
+        classes(model={"pretrained": {"architecture": "resnet", "channels": 4}}),
+        "model.pretrained.channels",
+        "4 on images of 1 channel",
+        "1, or 3 on images of 1 channel",
+        "leave it out",
+    ),
+    "a published resnet in two processes": (
+        classes(model={"pretrained": "resnet"}, resources={"processes": 2}),
+        "resources.processes",
+        "2 with batch normalisation",
+        "another normalisation",
+        "",
+    ),
     "heads that share unequally": (
         base(model={"transformer": {"width": 30}}),
         "model.transformer.width",

@@ -41,6 +41,18 @@ IN_ORDER: dict[str, dict[str, Any]] = {
     "batch norm over the pixels of one": classes(model="convnet", training={"batch_size": 1}),
     "resnet": classes(model={"resnet": {"norm": "group", "width": 12, "groups": 4}}),
     "a resnet as a trunk": embeddings(model={"embedder": {"trunk": "resnet"}}),
+    "a published vit": classes(model={"pretrained": {"architecture": "vit", "patch_size": 4}}),
+    "a published vit of other sides": classes(
+        model={"pretrained": {"architecture": "vit", "size": "huge", "image_size": 224}}
+    ),
+    "a published resnet": classes(model="pretrained", training={"batch_size": 1}),
+    "a published vit in two processes": classes(
+        model={"pretrained": {"architecture": "vit", "patch_size": 4}},
+        resources={"processes": 2},
+    ),
+    "a published trunk": embeddings(model={"embedder": {"trunk": {"pretrained": {
+        "architecture": "convnextv2", "image_size": 32, "channels": 3,
+    }}}}),
     "features as tokens": base(model="transformer"),
     "patches as tokens": classes(model={"transformer": {"patch": 4, "width": 6, "heads": 3}}),
     "counts of patients": base(loss="poisson_nll"),

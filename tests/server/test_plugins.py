@@ -215,12 +215,55 @@ async def test_a_job_that_goes_on_keeps_its_parameters(rules: Rules) -> None:
     assert "model" not in str(answer[0])
 
 
+PUBLISHED: dict[str, Any] = {
+    "task": "multiclass",
+    "dataset": "digits",
+    "model": {"pretrained": "resnet"},
+    "loss": "cross_entropy",
+}
+
+
+async def tell_extras(rules: Rules, *extras: str, worker: str = "w1") -> None:
+    request = ReportPluginsRequest(worker=worker, queues=["default"], extras=extras)
+    await PluginService(rules.database).report(request)
+
+
+async def test_an_extra_that_no_worker_has_is_named(rules: Rules) -> None:
+    await tell_extras(rules)
+    violations = await refused(rules, spec(**PUBLISHED))
+    assert violations.keys() == {"model.pretrained"}
+    assert "the extra pretrained, which no worker of queue default has" in str(violations)
+    assert 'pip install "talweg[pretrained]"' in violations["model.pretrained"]
+    trunk = {"embedder": {"trunk": {"pretrained": "resnet"}}}
+    of_trunk = {**PUBLISHED, "task": "metric_learning", "loss": "triplet", "model": trunk}
+    assert (await refused(rules, spec(**of_trunk))).keys() == {"model.embedder.trunk.pretrained"}
+    # The catalogue's own resnet needs nothing.
+    row = await rules.submit(spec(**{**PUBLISHED, "model": "resnet"}))
+    assert not Job.FromString(row.warnings).warnings
+
+
+async def test_an_extra_that_some_workers_lack_or_none_has_told_of(rules: Rules) -> None:
+    def about(row: Any) -> list[str]:
+        warnings = Job.FromString(row.warnings).warnings
+        return [each.message for each in warnings if each.kind == Warning.EXTRA_UNKNOWN]
+
+    (message,) = about(await rules.submit(spec(**PUBLISHED)))
+    assert "No worker of queue default has told whether it has the extra pretrained" in message
+    await tell_extras(rules, "pretrained")
+    assert about(await rules.submit(spec(**PUBLISHED))) == []
+    await tell_extras(rules, worker="w2")
+    (message,) = about(await rules.submit(spec(**PUBLISHED)))
+    assert message.startswith("1 of 2 workers of queue default have the extra pretrained")
+
+
 # a report, the field that is wrong
 HOSTILE: list[tuple[ReportPluginsRequest, str]] = [
     (ReportPluginsRequest(), "worker"),
     (ReportPluginsRequest(worker="w" * 201), "worker"),
     (ReportPluginsRequest(worker="w", queues=["q"] * 101), "queues"),
     (ReportPluginsRequest(worker="w", queues=[""]), "queues[0]"),
+    (ReportPluginsRequest(worker="w", extras=["e"] * 101), "extras"),
+    (ReportPluginsRequest(worker="w", extras=[""]), "extras[0]"),
     (ReportPluginsRequest(worker="w", plugins=[declared(MODEL, "a")] * 1001), "plugins"),
     (ReportPluginsRequest(worker="w", plugins=[declared(MODEL, "a", description="x" * 2**20)]),
      "plugins"),

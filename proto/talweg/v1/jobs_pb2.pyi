@@ -714,6 +714,8 @@ class Warning(_message.Message):
         """Layers besides the last do not have the shape of the starting weights, and start at random."""
         PLUGIN_UNKNOWN: Warning._Kind.ValueType  # 28
         """It is not known whether each worker that may take the job has one of its plug-ins."""
+        EXTRA_UNKNOWN: Warning._Kind.ValueType  # 29
+        """It is not known whether each worker that may take the job has an optional package that it needs."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What a warning is about."""
@@ -773,6 +775,8 @@ class Warning(_message.Message):
     """Layers besides the last do not have the shape of the starting weights, and start at random."""
     PLUGIN_UNKNOWN: Warning.Kind.ValueType  # 28
     """It is not known whether each worker that may take the job has one of its plug-ins."""
+    EXTRA_UNKNOWN: Warning.Kind.ValueType  # 29
+    """It is not known whether each worker that may take the job has an optional package that it needs."""
 
     KIND_FIELD_NUMBER: _builtins.int
     FIELD_FIELD_NUMBER: _builtins.int

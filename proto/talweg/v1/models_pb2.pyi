@@ -43,6 +43,7 @@ class Model(_message.Message):
     TRANSFORMER_FIELD_NUMBER: _builtins.int
     TABULAR_FIELD_NUMBER: _builtins.int
     PLUGIN_FIELD_NUMBER: _builtins.int
+    PRETRAINED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def linear(self) -> Global___Linear: ...
     @_builtins.property
@@ -71,6 +72,8 @@ class Model(_message.Message):
     def tabular(self) -> Global___Tabular: ...
     @_builtins.property
     def plugin(self) -> Global___ModelPlugin: ...
+    @_builtins.property
+    def pretrained(self) -> Global___Pretrained: ...
     def __init__(
         self,
         *,
@@ -88,12 +91,13 @@ class Model(_message.Message):
         transformer: Global___Transformer | None = ...,
         tabular: Global___Tabular | None = ...,
         plugin: Global___ModelPlugin | None = ...,
+        pretrained: Global___Pretrained | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["adversarial", b"adversarial", "autoencoder", b"autoencoder", "convnet", b"convnet", "detector", b"detector", "embedder", b"embedder", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "multi_head", b"multi_head", "plugin", b"plugin", "resnet", b"resnet", "sequential", b"sequential", "tabular", b"tabular", "transformer", b"transformer", "unet", b"unet"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adversarial", b"adversarial", "autoencoder", b"autoencoder", "convnet", b"convnet", "detector", b"detector", "embedder", b"embedder", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "multi_head", b"multi_head", "plugin", b"plugin", "pretrained", b"pretrained", "resnet", b"resnet", "sequential", b"sequential", "tabular", b"tabular", "transformer", b"transformer", "unet", b"unet"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adversarial", b"adversarial", "autoencoder", b"autoencoder", "convnet", b"convnet", "detector", b"detector", "embedder", b"embedder", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "multi_head", b"multi_head", "plugin", b"plugin", "resnet", b"resnet", "sequential", b"sequential", "tabular", b"tabular", "transformer", b"transformer", "unet", b"unet"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adversarial", b"adversarial", "autoencoder", b"autoencoder", "convnet", b"convnet", "detector", b"detector", "embedder", b"embedder", "kind", b"kind", "linear", b"linear", "mlp", b"mlp", "multi_head", b"multi_head", "plugin", b"plugin", "pretrained", b"pretrained", "resnet", b"resnet", "sequential", b"sequential", "tabular", b"tabular", "transformer", b"transformer", "unet", b"unet"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["linear", "mlp", "convnet", "sequential", "unet", "resnet", "embedder", "autoencoder", "adversarial", "detector", "multi_head", "transformer", "tabular", "plugin"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["linear", "mlp", "convnet", "sequential", "unet", "resnet", "embedder", "autoencoder", "adversarial", "detector", "multi_head", "transformer", "tabular", "plugin", "pretrained"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -448,6 +452,168 @@ class Resnet(_message.Message):
 Global___Resnet: _TypeAlias = Resnet  # noqa: Y015
 
 @_typing.final
+class Pretrained(_message.Message):
+    """Published architecture for images, built by Hugging Face transformers from numbers alone: nothing is
+    downloaded. It starts at random, or from a published safetensors file as `weights: {stored: NAME}`.
+    Workers need the extra `talweg[pretrained]`. The classifier is one linear layer.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Architecture:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ArchitectureEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Pretrained._Architecture.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        resnet: Pretrained._Architecture.ValueType  # 0
+        """Residual network, with batch normalisation."""
+        vit: Pretrained._Architecture.ValueType  # 1
+        """Vision transformer."""
+        convnextv2: Pretrained._Architecture.ValueType  # 2
+        """Convolutional network with layer normalisation and global response normalisation."""
+
+    class Architecture(_Architecture, metaclass=_ArchitectureEnumTypeWrapper): ...
+    resnet: Pretrained.Architecture.ValueType  # 0
+    """Residual network, with batch normalisation."""
+    vit: Pretrained.Architecture.ValueType  # 1
+    """Vision transformer."""
+    convnextv2: Pretrained.Architecture.ValueType  # 2
+    """Convolutional network with layer normalisation and global response normalisation."""
+
+    class _Block:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _BlockEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Pretrained._Block.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        of_size: Pretrained._Block.ValueType  # 0
+        """As the size has it: basic in 18 and 34, else bottleneck."""
+        basic: Pretrained._Block.ValueType  # 1
+        """Two 3×3 convolutions."""
+        bottleneck: Pretrained._Block.ValueType  # 2
+        """1×1, 3×3 and 1×1 convolutions, with a quarter of the channels inside."""
+
+    class Block(_Block, metaclass=_BlockEnumTypeWrapper): ...
+    of_size: Pretrained.Block.ValueType  # 0
+    """As the size has it: basic in 18 and 34, else bottleneck."""
+    basic: Pretrained.Block.ValueType  # 1
+    """Two 3×3 convolutions."""
+    bottleneck: Pretrained.Block.ValueType  # 2
+    """1×1, 3×3 and 1×1 convolutions, with a quarter of the channels inside."""
+
+    ARCHITECTURE_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    HIDDEN_SIZES_FIELD_NUMBER: _builtins.int
+    DEPTHS_FIELD_NUMBER: _builtins.int
+    EMBEDDING_SIZE_FIELD_NUMBER: _builtins.int
+    BLOCK_FIELD_NUMBER: _builtins.int
+    HEADS_FIELD_NUMBER: _builtins.int
+    INTERMEDIATE_SIZE_FIELD_NUMBER: _builtins.int
+    PATCH_SIZE_FIELD_NUMBER: _builtins.int
+    IMAGE_SIZE_FIELD_NUMBER: _builtins.int
+    CHANNELS_FIELD_NUMBER: _builtins.int
+    DROPOUT_FIELD_NUMBER: _builtins.int
+    architecture: Global___Pretrained.Architecture.ValueType
+    size: _builtins.str
+    """Published size. resnet: "18", "26", "34", "50", "101", "152", in quotes. vit: tiny, small, base, large, huge. convnextv2:
+    atto, femto, pico, nano, tiny, base, large, huge. Where absent, 50, base or tiny. The numbers below
+    replace those of the size.
+    """
+    embedding_size: _builtins.int
+    """resnet alone: channels of the first convolution, 64 where absent."""
+    block: Global___Pretrained.Block.ValueType
+    """resnet alone: the residual blocks."""
+    heads: _builtins.int
+    """vit alone: attention heads, which divide the size of the token embeddings between them."""
+    intermediate_size: _builtins.int
+    """vit alone: hidden units of the feed-forward network; where absent four times the token embeddings."""
+    patch_size: _builtins.int
+    """vit and convnextv2: side of the square patches, in pixels. Where absent, 4 of convnextv2, 16 of vit
+    and 14 of vit huge.
+    """
+    image_size: _builtins.int
+    """Side in pixels to which images are scaled first, bilinearly, such as 224 of the published weights.
+    Where absent images stay as they are.
+    """
+    channels: _builtins.int
+    """Channels of the network's input: those of the images, or 3 for images of one channel, which is
+    repeated. Where absent, those of the images.
+    """
+    dropout: _builtins.float
+    """Dropout rate before the last layer."""
+    @_builtins.property
+    def hidden_sizes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Channels of each stage; of vit one number, the size of the token embeddings."""
+
+    @_builtins.property
+    def depths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Blocks of each stage; of vit one number."""
+
+    def __init__(
+        self,
+        *,
+        architecture: Global___Pretrained.Architecture.ValueType | None = ...,
+        size: _builtins.str | None = ...,
+        hidden_sizes: _abc.Iterable[_builtins.int] | None = ...,
+        depths: _abc.Iterable[_builtins.int] | None = ...,
+        embedding_size: _builtins.int | None = ...,
+        block: Global___Pretrained.Block.ValueType | None = ...,
+        heads: _builtins.int | None = ...,
+        intermediate_size: _builtins.int | None = ...,
+        patch_size: _builtins.int | None = ...,
+        image_size: _builtins.int | None = ...,
+        channels: _builtins.int | None = ...,
+        dropout: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_architecture", b"_architecture", "_block", b"_block", "_channels", b"_channels", "_dropout", b"_dropout", "_embedding_size", b"_embedding_size", "_heads", b"_heads", "_image_size", b"_image_size", "_intermediate_size", b"_intermediate_size", "_patch_size", b"_patch_size", "_size", b"_size", "architecture", b"architecture", "block", b"block", "channels", b"channels", "dropout", b"dropout", "embedding_size", b"embedding_size", "heads", b"heads", "image_size", b"image_size", "intermediate_size", b"intermediate_size", "patch_size", b"patch_size", "size", b"size"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_architecture", b"_architecture", "_block", b"_block", "_channels", b"_channels", "_dropout", b"_dropout", "_embedding_size", b"_embedding_size", "_heads", b"_heads", "_image_size", b"_image_size", "_intermediate_size", b"_intermediate_size", "_patch_size", b"_patch_size", "_size", b"_size", "architecture", b"architecture", "block", b"block", "channels", b"channels", "depths", b"depths", "dropout", b"dropout", "embedding_size", b"embedding_size", "heads", b"heads", "hidden_sizes", b"hidden_sizes", "image_size", b"image_size", "intermediate_size", b"intermediate_size", "patch_size", b"patch_size", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__architecture: _TypeAlias = _typing.Literal["architecture"]  # noqa: Y015
+    _WhichOneofArgType__architecture: _TypeAlias = _typing.Literal["_architecture", b"_architecture"]  # noqa: Y015
+    _WhichOneofReturnType__block: _TypeAlias = _typing.Literal["block"]  # noqa: Y015
+    _WhichOneofArgType__block: _TypeAlias = _typing.Literal["_block", b"_block"]  # noqa: Y015
+    _WhichOneofReturnType__channels: _TypeAlias = _typing.Literal["channels"]  # noqa: Y015
+    _WhichOneofArgType__channels: _TypeAlias = _typing.Literal["_channels", b"_channels"]  # noqa: Y015
+    _WhichOneofReturnType__dropout: _TypeAlias = _typing.Literal["dropout"]  # noqa: Y015
+    _WhichOneofArgType__dropout: _TypeAlias = _typing.Literal["_dropout", b"_dropout"]  # noqa: Y015
+    _WhichOneofReturnType__embedding_size: _TypeAlias = _typing.Literal["embedding_size"]  # noqa: Y015
+    _WhichOneofArgType__embedding_size: _TypeAlias = _typing.Literal["_embedding_size", b"_embedding_size"]  # noqa: Y015
+    _WhichOneofReturnType__heads: _TypeAlias = _typing.Literal["heads"]  # noqa: Y015
+    _WhichOneofArgType__heads: _TypeAlias = _typing.Literal["_heads", b"_heads"]  # noqa: Y015
+    _WhichOneofReturnType__image_size: _TypeAlias = _typing.Literal["image_size"]  # noqa: Y015
+    _WhichOneofArgType__image_size: _TypeAlias = _typing.Literal["_image_size", b"_image_size"]  # noqa: Y015
+    _WhichOneofReturnType__intermediate_size: _TypeAlias = _typing.Literal["intermediate_size"]  # noqa: Y015
+    _WhichOneofArgType__intermediate_size: _TypeAlias = _typing.Literal["_intermediate_size", b"_intermediate_size"]  # noqa: Y015
+    _WhichOneofReturnType__patch_size: _TypeAlias = _typing.Literal["patch_size"]  # noqa: Y015
+    _WhichOneofArgType__patch_size: _TypeAlias = _typing.Literal["_patch_size", b"_patch_size"]  # noqa: Y015
+    _WhichOneofReturnType__size: _TypeAlias = _typing.Literal["size"]  # noqa: Y015
+    _WhichOneofArgType__size: _TypeAlias = _typing.Literal["_size", b"_size"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__architecture) -> _WhichOneofReturnType__architecture | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__block) -> _WhichOneofReturnType__block | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__channels) -> _WhichOneofReturnType__channels | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__dropout) -> _WhichOneofReturnType__dropout | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__embedding_size) -> _WhichOneofReturnType__embedding_size | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__heads) -> _WhichOneofReturnType__heads | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__image_size) -> _WhichOneofReturnType__image_size | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__intermediate_size) -> _WhichOneofReturnType__intermediate_size | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__patch_size) -> _WhichOneofReturnType__patch_size | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__size) -> _WhichOneofReturnType__size | None: ...
+
+Global___Pretrained: _TypeAlias = Pretrained  # noqa: Y015
+
+@_typing.final
 class Embedder(_message.Message):
     """Embedding model: a backbone whose last layer outputs the embedding."""
 
@@ -462,7 +628,7 @@ class Embedder(_message.Message):
     """L2-normalise the embedding."""
     @_builtins.property
     def trunk(self) -> Global___Trunk:
-        """The backbone: mlp, or convnet and resnet for images."""
+        """The backbone: mlp, or convnet, resnet and pretrained for images."""
 
     def __init__(
         self,
@@ -583,6 +749,7 @@ class Trunk(_message.Message):
     CONVNET_FIELD_NUMBER: _builtins.int
     RESNET_FIELD_NUMBER: _builtins.int
     PLUGIN_FIELD_NUMBER: _builtins.int
+    PRETRAINED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def mlp(self) -> Global___Mlp:
         """For vectors; images are flattened."""
@@ -599,6 +766,10 @@ class Trunk(_message.Message):
     def plugin(self) -> Global___ModelPlugin:
         """Your own code."""
 
+    @_builtins.property
+    def pretrained(self) -> Global___Pretrained:
+        """For images; a published architecture."""
+
     def __init__(
         self,
         *,
@@ -606,12 +777,13 @@ class Trunk(_message.Message):
         convnet: Global___Convnet | None = ...,
         resnet: Global___Resnet | None = ...,
         plugin: Global___ModelPlugin | None = ...,
+        pretrained: Global___Pretrained | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["convnet", b"convnet", "kind", b"kind", "mlp", b"mlp", "plugin", b"plugin", "resnet", b"resnet"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["convnet", b"convnet", "kind", b"kind", "mlp", b"mlp", "plugin", b"plugin", "pretrained", b"pretrained", "resnet", b"resnet"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["convnet", b"convnet", "kind", b"kind", "mlp", b"mlp", "plugin", b"plugin", "resnet", b"resnet"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["convnet", b"convnet", "kind", b"kind", "mlp", b"mlp", "plugin", b"plugin", "pretrained", b"pretrained", "resnet", b"resnet"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["mlp", "convnet", "resnet", "plugin"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["mlp", "convnet", "resnet", "plugin", "pretrained"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 

@@ -644,6 +644,7 @@ class ReportPluginsRequest(_message.Message):
     WORKER_FIELD_NUMBER: _builtins.int
     QUEUES_FIELD_NUMBER: _builtins.int
     PLUGINS_FIELD_NUMBER: _builtins.int
+    EXTRAS_FIELD_NUMBER: _builtins.int
     worker: _builtins.str
     """The worker's name, as in ClaimJobsRequest."""
     @_builtins.property
@@ -654,16 +655,21 @@ class ReportPluginsRequest(_message.Message):
     def plugins(self) -> _containers.RepeatedCompositeFieldContainer[_plugins_pb2.PluginDeclaration]:
         """At most 1,000 plug-ins, and 1 MiB in all."""
 
+    @_builtins.property
+    def extras(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional extras of the package talweg that are installed beside it, such as pretrained. At most 100."""
+
     def __init__(
         self,
         *,
         worker: _builtins.str = ...,
         queues: _abc.Iterable[_builtins.str] | None = ...,
         plugins: _abc.Iterable[_plugins_pb2.PluginDeclaration] | None = ...,
+        extras: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["plugins", b"plugins", "queues", b"queues", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["extras", b"extras", "plugins", b"plugins", "queues", b"queues", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

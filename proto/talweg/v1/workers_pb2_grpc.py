@@ -154,7 +154,7 @@ class WorkerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReportPlugins(self, request, context):
-        """Says which plug-ins are installed beside a worker: all of them, each time. It holds for two
+        """Says which plug-ins and extras are installed beside a worker: all of them, each time. It holds for two
         minutes, so workers repeat it. Without queues it takes back what was said before.
         INVALID_ARGUMENT if it is too large to be kept.
         """

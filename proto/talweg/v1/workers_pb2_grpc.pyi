@@ -62,7 +62,7 @@ class WorkerServiceStub:
     FinishRemoval: _grpc.UnaryUnaryMultiCallable[_workers_pb2.FinishRemovalRequest, _workers_pb2.FinishRemovalResponse]
     """Says that everything of a deleted job is removed."""
     ReportPlugins: _grpc.UnaryUnaryMultiCallable[_workers_pb2.ReportPluginsRequest, _workers_pb2.ReportPluginsResponse]
-    """Says which plug-ins are installed beside a worker: all of them, each time. It holds for two
+    """Says which plug-ins and extras are installed beside a worker: all of them, each time. It holds for two
     minutes, so workers repeat it. Without queues it takes back what was said before.
     INVALID_ARGUMENT if it is too large to be kept.
     """
@@ -107,7 +107,7 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     FinishRemoval: _aio.UnaryUnaryMultiCallable[_workers_pb2.FinishRemovalRequest, _workers_pb2.FinishRemovalResponse]  # type: ignore[assignment]
     """Says that everything of a deleted job is removed."""
     ReportPlugins: _aio.UnaryUnaryMultiCallable[_workers_pb2.ReportPluginsRequest, _workers_pb2.ReportPluginsResponse]  # type: ignore[assignment]
-    """Says which plug-ins are installed beside a worker: all of them, each time. It holds for two
+    """Says which plug-ins and extras are installed beside a worker: all of them, each time. It holds for two
     minutes, so workers repeat it. Without queues it takes back what was said before.
     INVALID_ARGUMENT if it is too large to be kept.
     """
@@ -197,7 +197,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _workers_pb2.ReportPluginsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_workers_pb2.ReportPluginsResponse, _abc.Awaitable[_workers_pb2.ReportPluginsResponse]]:
-        """Says which plug-ins are installed beside a worker: all of them, each time. It holds for two
+        """Says which plug-ins and extras are installed beside a worker: all of them, each time. It holds for two
         minutes, so workers repeat it. Without queues it takes back what was said before.
         INVALID_ARGUMENT if it is too large to be kept.
         """

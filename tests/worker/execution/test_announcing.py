@@ -85,6 +85,8 @@ def test_names_alone_are_told_by_the_first_process_of_a_worker(
     )
     # A job could set what it liked of a plug-in that is known by its name alone.
     assert [report.plugins[0].undeclared for report in reports] == [True] * names_first + [False]
+    # Optional extras are told of from the first report on; the tests have all.
+    assert {tuple(report.extras) for report in reports} == {("pretrained",)}
 
 
 def test_a_server_of_an_earlier_version_is_told_nothing() -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from tests.worker.models.published import TINY
 from tests.worker.training.feature_models import FEATURES
 from tests.worker.training.jobs import job
 from tests.worker.training.stored_weights import kept_by_job
@@ -77,6 +78,13 @@ CASES: dict[str, dict[str, Any]] = {
         "task": "multiclass",
         "dataset": "digits",
         "model": {"resnet": {"width": 4, "stages": 2, "blocks": 1, "dropout": 0.2}},
+        "loss": "cross_entropy",
+        "training": {"epochs": 2, "batch_size": 128, "log_every_steps": 2},
+    },
+    "multiclass, a published vision transformer": {
+        "task": "multiclass",
+        "dataset": "digits",
+        "model": {"pretrained": {**TINY["vit"], "dropout": 0.2}},
         "loss": "cross_entropy",
         "training": {"epochs": 2, "batch_size": 128, "log_every_steps": 2},
     },

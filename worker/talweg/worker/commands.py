@@ -5,7 +5,7 @@ import warnings
 
 import click
 
-from talweg.worker.settings import DEVICES, Settings
+from talweg.worker.settings import DEVICES, OFFLINE, Settings
 
 
 @click.command()
@@ -27,6 +27,7 @@ def worker(name: str | None, queues: str | None, device: str | None) -> None:
         raise click.UsageError(str(exc)) from exc
     os.environ["TALWEG_SPOOL_DIR"] = str(settings.spool_dir)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ |= OFFLINE
     # With it SIGTERM would have Celery wait for half a minute, whether or not a job runs.
     os.environ.pop("REMAP_SIGTERM", None)
     raise SystemExit(_run(settings))

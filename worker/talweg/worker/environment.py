@@ -5,10 +5,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 
+from talweg.spec.semantics.pretrained import EXTRA
+
+_EXTRAS = {EXTRA: "transformers"}
 _CPU_INFO = Path("/proc/cpuinfo")
 
 
@@ -23,6 +27,11 @@ def environment(device: str) -> Mapping[str, str]:
         facts["cuda"] = torch.version.cuda or ""
     facts["device"] = _gpu() if device == "cuda" else _cpu()
     return {name: text for name, text in facts.items() if text}
+
+
+def extras() -> list[str]:
+    """Return the optional extras of the package that are installed here, which jobs may need."""
+    return [extra for extra, module in _EXTRAS.items() if find_spec(module) is not None]
 
 
 @cache

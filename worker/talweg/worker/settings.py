@@ -9,6 +9,12 @@ from talweg.spec.broker import DEFAULT_QUEUE
 
 DEVICES = ("auto", "cpu", "cuda")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+"""Variables of workers and their processes that keep Hugging Face's libraries off the network."""
 _MAX_WAIT_SECONDS = 86_400
 # PyTorch takes half of it before it has read a model.
 _LEAST_MEMORY = 2**30

@@ -24,6 +24,7 @@ _OWN = {
     "watch": Lazy(f"{_HERE}.control:watch", "Follow jobs until they end."),
     "get": Lazy(f"{_HERE}.models.get:get", "Download the files of a job."),
     "predict": Lazy(f"{_HERE}.models.predict:predict", "Predict with the model of a job."),
+    "export": Lazy(f"{_HERE}.models.export:export", "Write a job's model as an ONNX file."),
     "register": Lazy(f"{_HERE}.models.register:register", "Register a job's model in MLflow."),
     "cancel": Lazy(f"{_HERE}.control:cancel", "Cancel jobs."),
     "pause": Lazy(f"{_HERE}.pausing:pause", "Pause jobs until they are resumed."),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from talweg.client._errors import FailedPrecondition, MissingExtra, NotFound
 from talweg.client._handle import JobHandle, Seconds
@@ -15,11 +15,8 @@ from talweg.client._values import RegisteredModel
 from talweg.client.results import _artifacts, _predictions
 from talweg.client.results._artifacts import Artifact
 
-if TYPE_CHECKING:
-    from talweg.v1.spec_pb2 import JobSpec
-
 _POLL_SECONDS = 0.5
-_MODEL, _PLOTS = "model", "plots"
+_MODEL, _PLOTS, _ONNX = "model", "plots", "onnx"
 # What the worker package offers: it builds the model again with PyTorch.
 _OFFERS = "talweg.offers"
 
@@ -44,6 +41,19 @@ class TrainedModel(Protocol):
 
     def predict_file(self, source: Path, target: Path, *, id_column: str = "") -> int:
         """Write predictions for a file to another, and return the number of rows."""
+
+
+class OnnxFile(Protocol):
+    """A model that was written as ONNX."""
+
+    path: Path
+    """The file."""
+    input_shape: tuple[int, ...]
+    """The shape of one input, float32."""
+    output_shape: tuple[int, ...]
+    """The shape of one output, float32."""
+    difference: float
+    """The largest difference from PyTorch's outputs that was found, at most about 1e-5."""
 
 
 class JobFiles(JobHandle):
@@ -121,7 +131,7 @@ class JobFiles(JobHandle):
             ValueError: The model is a plug-in's, whose package is not installed here.
             TalwegError: Another error of the server.
         """
-        load = _model_loader()
+        load = _offered(_MODEL, "to load a model", "worker")
         with tempfile.TemporaryDirectory(prefix="talweg-") as folder:
             self.download(_MODEL, folder, patience=patience)
             model: TrainedModel = load(Path(folder) / _MODEL, self._message.spec)
@@ -185,6 +195,33 @@ class JobFiles(JobHandle):
             self.model, "predict_file(…, remote=True), or `talweg predict --remote`"
         )
         return model.predict_file(Path(source), Path(target), id_column=id_column)
+
+    def export_onnx(
+        self, target: str | os.PathLike[str], *, patience: Seconds = 30.0
+    ) -> "OnnxFile":
+        """Write the trained model as an ONNX file, with its pre- and postprocessing.
+
+        The file takes `x` and gives `y`, float32 and of any number of samples, as the model of
+        `model()` does when it is called. Its outputs are compared with PyTorch's before it is
+        written.
+
+        Args:
+            target: The file.
+            patience: As of `download`.
+
+        Raises:
+            MissingExtra: ONNX or PyTorch is not installed here.
+            FailedPrecondition: As `model`.
+            ValueError: The model cannot be exported, or the file would predict something else; or
+                it is a plug-in's, whose package is not installed here.
+            TalwegError: Another error of the server.
+            OSError: The file cannot be written.
+        """
+        export = _offered(_ONNX, "to export a model", "onnx")
+        with tempfile.TemporaryDirectory(prefix="talweg-") as folder:
+            self.download(_MODEL, folder, patience=patience)
+            written: OnnxFile = export(Path(folder) / _MODEL, self._message.spec, Path(target))
+        return written
 
     def register(
         self, name: str, *, alias: str = "", tracking_uri: str | None = None
@@ -278,14 +315,19 @@ def _or_remotely(model: Callable[[], TrainedModel], call: str) -> TrainedModel:
         ) from error
 
 
-def _model_loader() -> Callable[[Path, "JobSpec"], TrainedModel]:
-    [offer] = entry_points(group=_OFFERS, name=_MODEL)
+def _offered(name: str, purpose: str, extra: str) -> Callable[..., Any]:
+    """Return what the worker package offers under a name.
+
+    Raises:
+        MissingExtra: A package of the extra is not installed here.
+    """
+    [offer] = entry_points(group=_OFFERS, name=name)
     try:
-        load: Callable[[Path, JobSpec], TrainedModel] = offer.load()
+        offered: Callable[..., Any] = offer.load()
     except ModuleNotFoundError as error:
         raise MissingExtra(
-            f"to load a model needs {error.name}, which is not installed here. Install it with: "
-            'pip install "talweg[worker]"',
+            f"{purpose} needs {error.name}, which is not installed here. Install it with: "
+            f'pip install "talweg[{extra}]"',
             reason="MISSING_EXTRA",
         ) from error
-    return load
+    return offered

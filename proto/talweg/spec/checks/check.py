@@ -12,6 +12,7 @@ from talweg.spec.rules.data.folds import fold_rules
 from talweg.spec.rules.data.images import image_rules
 from talweg.spec.rules.loss import loss_rules
 from talweg.spec.rules.models.features import feature_rules
+from talweg.spec.rules.models.pretrained import pretrained_rules
 from talweg.spec.rules.models.weights import weights_rules
 from talweg.spec.rules.tasks.detection import detection_rules
 from talweg.spec.rules.tasks.embedding import embedding_rules
@@ -79,6 +80,7 @@ def check(spec: JobSpec) -> tuple[list[Violation], list[Warning]]:
         augmentation_rules,
         replay_rules,
         weights_rules,
+        pretrained_rules,
     )
     for violation in chain.from_iterable(rule(context) for rule in rules):
         # A field outside of its own bounds need not be held against others too.

@@ -32,6 +32,8 @@ class Told:
     """The queues that it takes jobs from."""
     plugins: tuple[PluginDeclaration, ...]
     """Those installed beside it."""
+    extras: frozenset[str] = frozenset()
+    """The optional extras of the package talweg that are installed beside it."""
 
     def find(self, kind: int, name: str) -> PluginDeclaration | None:
         """Return its plug-in of a kind and name; None where it has none."""

@@ -7,10 +7,11 @@ from google.protobuf.message import Message
 from talweg.spec.fields import fields
 from talweg.spec.semantics.facts import model_facts
 from talweg.spec.semantics.outputs import says
+from talweg.v1.models_pb2 import Pretrained
 
 
 def batch_norms(message: Message, path: str, *, of_vectors: bool = False) -> Iterator[str]:
-    """Yield the path of each batch normalisation: `batch_norm`, and `norm: batch`.
+    """Yield the path of each batch normalisation: `batch_norm`, `norm: batch`, a published resnet.
 
     Args:
         message: A filled model, or a part of one.
@@ -19,6 +20,8 @@ def batch_norms(message: Message, path: str, *, of_vectors: bool = False) -> Ite
     """
     if of_vectors and model_facts(message.DESCRIPTOR).images:
         return
+    if isinstance(message, Pretrained) and message.architecture == Pretrained.resnet:
+        yield f"{path}.architecture"
     for name, field in fields(message.DESCRIPTOR).items():
         at = f"{path}.{name}"
         if name == "batch_norm" and message.HasField(name):

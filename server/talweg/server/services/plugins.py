@@ -20,6 +20,7 @@ HOLDS = timedelta(minutes=2)
 """How long a worker's report holds: a worker that is gone is not heard of again."""
 _MOST_PLUGINS = 1000
 _MOST_QUEUES = 100
+_MOST_EXTRAS = 100
 _MOST_BYTES = 2**20
 _MOST_NAME_CHARS = 100
 
@@ -49,11 +50,14 @@ class PluginService:
         for field, items, most in (
             ("queues", request.queues, _MOST_QUEUES),
             ("plugins", request.plugins, _MOST_PLUGINS),
+            ("extras", request.extras, _MOST_EXTRAS),
         ):
             if len(items) > most:
                 raise InvalidRequest.of(field, f"must be <= {most}, but are {len(items)}")
         for index, queue in enumerate(request.queues):
             text(queue, field=f"queues[{index}]", most=MAX_QUEUE_CHARS, required=True)
+        for index, extra in enumerate(request.extras):
+            text(extra, field=f"extras[{index}]", most=_MOST_NAME_CHARS, required=True)
         for index, plugin in enumerate(request.plugins):
             _check(plugin, f"plugins[{index}]")
         await self._database.writing_relaxed(
@@ -78,7 +82,9 @@ def told(connection: Connection) -> list[Told]:
 
 
 def _told(report: ReportPluginsRequest) -> Told:
-    return Told(report.worker, tuple(report.queues), tuple(report.plugins))
+    return Told(
+        report.worker, tuple(report.queues), tuple(report.plugins), frozenset(report.extras)
+    )
 
 
 def _check(plugin: PluginDeclaration, at: str) -> None:

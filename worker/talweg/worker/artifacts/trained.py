@@ -60,7 +60,8 @@ class TrainedModel(nn.Module):
         """
         super().__init__()
         self._model = model
-        self._names = names
+        self.output_names = names
+        """What its outputs are called, as `talweg.worker.artifacts.output_names` says."""
         self.input_shape = shape
         """The shape of one input."""
         self.input_names: tuple[str, ...] = (
@@ -71,7 +72,7 @@ class TrainedModel(nn.Module):
     @property
     def classes(self) -> tuple[str, ...]:
         """The classes or labels, in the order of the probabilities; empty without."""
-        return tuple(self._names.get("classes") or self._names.get("labels") or ())
+        return tuple(self.output_names.get("classes") or self.output_names.get("labels") or ())
 
     def forward(self, x: Tensor) -> Tensor:
         """Predict; see the class."""
@@ -101,7 +102,7 @@ class TrainedModel(nn.Module):
             data = pd.DataFrame(data)
         predicted = self._predict(self._inputs(data))
         if isinstance(data, pd.DataFrame) and predicted.ndim <= 2:
-            return named(predicted, self._names, data.index)
+            return named(predicted, self.output_names, data.index)
         return predicted
 
     def predict_file(self, source: Path, target: Path, *, id_column: str = "") -> int:
@@ -130,7 +131,7 @@ class TrainedModel(nn.Module):
         table = self._read(source, id_column)
         predicted = self.predict(table.inputs)
         if not isinstance(predicted, pd.DataFrame) and predicted.ndim <= 2:
-            predicted = named(predicted, self._names, None)
+            predicted = named(predicted, self.output_names, None)
         prediction_files.write(predicted, target, ids=table.ids)
         texts = prediction_files.text_columns(predicted, table.ids)
         return WrittenPredictions(len(predicted), texts)

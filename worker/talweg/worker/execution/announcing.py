@@ -1,4 +1,4 @@
-"""Telling the server which plug-ins are installed beside this worker."""
+"""Telling the server which plug-ins and extras are installed beside this worker."""
 
 import logging
 import time
@@ -10,6 +10,7 @@ import grpc
 from talweg.v1.plugins_pb2 import PluginDeclaration
 from talweg.v1.workers_pb2 import ReportPluginsRequest
 from talweg.worker.channels import Channel, ServerAwayError, call
+from talweg.worker.environment import extras
 from talweg.worker.plugins import installed, names
 
 # A report holds for two minutes.
@@ -28,7 +29,7 @@ def announce(
     names_first: bool = True,
     pause: Callable[[float], object] = time.sleep,
 ) -> None:
-    """Tell the server of all plug-ins, and again twice a minute, until the worker ends.
+    """Tell the server of all plug-ins and extras, and again twice a minute, until the worker ends.
 
     They are loaded once, in another process; one that is installed later is told of by the next
     worker.
@@ -42,15 +43,18 @@ def announce(
             counts no longer; what they say of themselves follows once they are loaded.
         pause: Waits for so many seconds.
     """
-    request = ReportPluginsRequest(worker=worker, queues=queues, plugins=names())
+    request = ReportPluginsRequest(worker=worker, queues=queues, plugins=names(), extras=extras())
     if request.plugins:
         if names_first:
             with suppress(ServerAwayError, grpc.RpcError):
                 until = time.monotonic() + _PATIENCE
                 call(channel.workers.ReportPlugins, request, until=until, give_up=shutting_down)
-        request = ReportPluginsRequest(worker=worker, queues=queues, plugins=installed())
+        request = ReportPluginsRequest(
+            worker=worker, queues=queues, plugins=installed(), extras=extras()
+        )
         for plugin in request.plugins:
             _log(plugin)
+    log.info("optional extras: %s", ", ".join(request.extras) or "none")
     while not shutting_down():
         until = time.monotonic() + _EVERY_SECONDS
         try:

@@ -15,6 +15,7 @@ from talweg.spec import category_embedding, kind
 from talweg.v1 import models_pb2 as messages
 from talweg.worker.models.architectures.detector import detector
 from talweg.worker.models.architectures.generative import adversarial, autoencoder
+from talweg.worker.models.architectures.pretrained import pretrained
 from talweg.worker.models.architectures.resnet import resnet
 from talweg.worker.models.architectures.tabular import tabular
 from talweg.worker.models.architectures.transformer import transformer
@@ -229,6 +230,7 @@ MODELS: dict[str, Callable[[Any, Shape, int], Modules]] = {
     "autoencoder": _autoencoder,
     "adversarial": _adversarial,
     "detector": _detector,
+    "pretrained": pretrained,
     "resnet": _resnet,
     "tabular": tabular,
     "transformer": transformer,

@@ -7,6 +7,8 @@ Beside `weights.safetensors`, `model.json` holds:
     model       the filled Model message, JSON form
     plugin      of a model that is a plug-in: the package that it came with, and its version; else
                 absent
+    library     of a published architecture: the package that built it, and its version; else
+                absent
     input_shape shape of one sample
     num_outputs outputs of the last layer
     inputs      names (empty for images); mean and sd by which inputs are standardised, or absent;
@@ -37,7 +39,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from talweg.spec import category_embedding, from_dict, to_dict
+from talweg.spec.semantics.pretrained import pretrained_in
 from talweg.v1.models_pb2 import Model
+from talweg.worker.models.architectures.pretrained import library_version
 from talweg.worker.models.categories import CategoryBlock
 from talweg.worker.models.format_1 import converted
 from talweg.worker.models.heads import HeadShape
@@ -88,6 +92,7 @@ def network_description(
         "format": FORMAT,
         "model": to_dict(model),
         **({} if plugin is None else {"plugin": find(plugin).origin}),
+        **({"library": library_version()} if any(pretrained_in(model)) else {}),
         "input_shape": list(input_shape),
         "num_outputs": num_outputs,
         **({"heads": [asdict(head) for head in heads]} if heads else {}),

@@ -16,7 +16,7 @@ from talweg.spec.predictions import ENDINGS, MAX_PREDICTIONS_BYTES
 from talweg.v1.workers_pb2 import FinishPredictionRequest, TakePredictionResponse
 from talweg.worker.errors import NoModelError
 from talweg.worker.predicting import folder as files
-from talweg.worker.settings import Settings
+from talweg.worker.settings import OFFLINE, Settings
 
 Failure = FinishPredictionRequest.Failure
 
@@ -132,7 +132,7 @@ def _compute(folder: Path, memory_bytes: int, until: float) -> tuple[int, bytes]
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         # Where plug-ins of models are, but no credentials.
-        env=without_secrets("PYTHONPATH") | _ENVIRONMENT,
+        env=without_secrets("PYTHONPATH") | _ENVIRONMENT | OFFLINE,
         start_new_session=True,
     )
     try:

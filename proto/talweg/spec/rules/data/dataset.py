@@ -22,7 +22,7 @@ _CLASS_TASKS = (options_pb2.BINARY, options_pb2.MULTICLASS)
 # Generated data is made in memory, as numbers of 8 bytes.
 _MAX_VALUES = 100_000_000
 # The attention of a sample is a matrix tokens × tokens for each head.
-_MAX_TOKENS = 4096
+MAX_TOKENS = 4096
 
 
 def data_rules(case: SpecContext) -> Iterator[Violation]:
@@ -122,12 +122,12 @@ def _transformer_fits(case: SpecContext) -> Iterator[Violation]:
             )
             return
         tokens = (shape[1] // model.patch) * (shape[2] // model.patch)
-    if tokens > _MAX_TOKENS:
+    if tokens > MAX_TOKENS:
         images = len(shape) == 3
         yield Violation(
             f"{at}.patch" if images else "model",
             f"{tokens} tokens, all of which attend to each other",
-            f"at most {_MAX_TOKENS}",
+            f"at most {MAX_TOKENS}",
             "use larger patches" if images else "write model: mlp",
         )
 

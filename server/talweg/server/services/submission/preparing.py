@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from talweg.server.errors import FieldProblem, InternalError, ServerError, SpecTooLarge
 from talweg.server.services.arguments import MAX_REQUEST_ID_CHARS, text
-from talweg.server.services.submission.plugins import check_plugins, without_facts
+from talweg.server.services.submission.installed import check_installed
+from talweg.server.services.submission.plugins import without_facts
 from talweg.server.services.submission.starting_weights import link_of_weights
 from talweg.server.services.submission.stored_data import (
     KnownData,
@@ -166,11 +167,8 @@ def _checked(
         submitted, of_data = with_data(submitted, known, retry_of=retry_of)
     spec, violations, warnings = complete(without_facts(submitted))
     if not check_fillable(spec):
-        of_plugins, warned = check_plugins(spec, plugins, _queue_of(spec))
-        # What is wrong with a field by itself need not be said again.
-        said = {each.field for each in violations}
-        violations += [each for each in of_plugins if each.field not in said]
-        warnings += warned
+        of_workers, warned = check_installed(spec, plugins, _queue_of(spec), violations)
+        violations, warnings = [*violations, *of_workers], [*warnings, *warned]
     if violations or of_data:
         whole = [*of_data, *violations]
         if read.is_of_uri:

@@ -20,7 +20,7 @@ from talweg.server.fair_executor import FairExecutor
 from talweg.server.services.arguments import job_of
 from talweg.server.services.plugins import told
 from talweg.server.services.submission.continuation import continued
-from talweg.server.services.submission.plugins import may_name_plugins
+from talweg.server.services.submission.installed import may_need_installed
 from talweg.server.services.submission.preparing import (
     Prepared,
     Submission,
@@ -173,7 +173,7 @@ class SubmissionService:
         if reading:
             known = await self._database.reading(look_up, reading)
         plugins: Sequence[Told] = ()
-        if any(may_name_plugins(each.spec) for each in submissions):
+        if any(may_need_installed(each.spec) for each in submissions):
             plugins = await self._database.reading(told)
         # One by one: others come between, and a caller who leaves cancels this, and so the rest.
         prepared = [

@@ -46,7 +46,7 @@ class VariationalAutoencoder(nn.Module):
 
     def decode(self, code: Tensor) -> Tensor:
         """Return samples of codes (N, D)."""
-        sample: Tensor = self.decoder(code).reshape(len(code), *self._shape)
+        sample: Tensor = self.decoder(code).unflatten(1, self._shape)
         return sample
 
 
@@ -77,7 +77,7 @@ class GeneratorAndCritic(nn.Module):
 
     def forward(self, noise: Tensor) -> Tensor:
         """Make samples (N, *shape) of noise (N, noise)."""
-        sample: Tensor = self.generator(noise).reshape(len(noise), *self._shape)
+        sample: Tensor = self.generator(noise).unflatten(1, self._shape)
         return sample
 
     def score(self, x: Tensor) -> Tensor:

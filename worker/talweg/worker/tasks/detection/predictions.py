@@ -70,7 +70,10 @@ def find_boxes(outputs: Tensor, which: Boxes, *, rounds: int | None = None) -> T
     boxes = (
         torch.cat([box, score[..., None], label[..., None].float()], dim=-1) * remain[..., None]
     )
-    order = (score * remain).argsort(dim=1, descending=True, stable=True)
+    # The best come first already: those that remain, then the others. ONNX has no stable sort.
+    count = score.shape[1]
+    ranks = torch.arange(count, 0, -1, device=score.device) + count * remain
+    order = ranks.topk(count, dim=1).indices
     return boxes.gather(1, order[..., None].expand(-1, -1, COLUMNS))
 
 

@@ -2,9 +2,9 @@
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -31,17 +31,38 @@ class WeightsFile:
     """A safetensors file on this machine."""
     label: str
     """Whose it is: jobs/ID, or datasets/NAME@DIGEST."""
+    new_names: Mapping[str, str] = field(default_factory=dict)
+    """Other names by which tensors are asked for, by their names in the file."""
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of each tensor by its name."""
         with safe_open(self.path, framework="pt") as file:
-            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+            return {
+                self.new_names.get(name, name): tuple(file.get_slice(name).get_shape())
+                for name in file.keys()
+            }
 
     def tensors(self, names: list[str]) -> Iterator[tuple[str, Tensor]]:
         """Yield tensors, one in memory at a time."""
+        in_file = {new: name for name, new in self.new_names.items()}
         with safe_open(self.path, framework="pt") as file:
             for name in names:
-                yield name, file.get_tensor(name)
+                yield name, file.get_tensor(in_file.get(name, name))
+
+    def renamed(self, rename: Callable[[str], str], wanted: Collection[str]) -> "WeightsFile":
+        """Return the file with other names for its tensors, where a wanted one comes of it.
+
+        Args:
+            rename: From the name in the file to the wanted one.
+            wanted: The names of the model. What the file has under such a name keeps it.
+        """
+        in_file = self.shapes()
+        new_names: dict[str, str] = {}
+        for name in in_file:
+            new = rename(name)
+            if new in wanted and new not in in_file and new not in new_names.values():
+                new_names[name] = new
+        return replace(self, new_names=new_names)
 
 
 @contextmanager

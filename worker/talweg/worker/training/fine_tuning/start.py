@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from talweg.spec import taken_names, weights_lines
+from talweg.spec.semantics.pretrained import pretrained_in
 from talweg.v1.jobs_pb2 import LogLine, Warning
 from talweg.v1.models_pb2 import Model
 from talweg.v1.spec_pb2 import JobSpec
@@ -14,6 +15,7 @@ from talweg.worker import models
 from talweg.worker.data import DataBundle
 from talweg.worker.errors import UserSpecError
 from talweg.worker.models import HeadShape
+from talweg.worker.models.architectures.pretrained import published_names
 from talweg.worker.models.registry import plugin_of
 from talweg.worker.tasks import TaskRunner
 from talweg.worker.training.fine_tuning.freezing import freeze
@@ -70,6 +72,8 @@ def _take(spec: JobSpec, bundle: DataBundle, task: TaskRunner, model: nn.Module)
             "known; allowed false: layers whose shape differs from the weights are new anyway"
         )
     with opened(weights) as file:
+        for _, pretrained in pretrained_in(spec.model):
+            file = file.renamed(published_names(pretrained), set(model.state_dict()))
         return take(model, file, sha256=weights.sha256, head=head, new_head=weights.new_head)
 
 
