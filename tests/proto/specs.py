@@ -170,9 +170,10 @@ def _scalar(field: Field, rng: random.Random) -> Any:
             "'",
         )
         pattern = field.pattern
-        matching = [text for text in texts if pattern is not None and pattern.fullmatch(text)]
         most = math.inf if field.max_length is None else field.max_length
-        return rng.choice(matching or [text for text in _TEXTS if len(text) <= most])
+        short = [text for text in (*texts, *_TEXTS) if len(text) <= most]
+        matching = [text for text in short if pattern is not None and pattern.fullmatch(text)]
+        return rng.choice(matching or short)
     bounds = field.bounds
     low = max(x for x in (bounds.gt, bounds.ge, -1e6) if x is not None)
     high = min(x for x in (bounds.lt, bounds.le, 1e6) if x is not None)
