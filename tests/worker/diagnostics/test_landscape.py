@@ -224,6 +224,22 @@ def test_a_time_limit_leaves_it_out_and_keeps_the_rest() -> None:
     assert torch.equal(flat(result.model), flat(plain.model))
 
 
+def test_a_loss_that_refuses_so_few_samples_leaves_it_out() -> None:
+    spec = surrounded(
+        {"points": 5, "samples": 1},
+        task="self_supervised",
+        dataset="wine",
+        model={"embedder": {"trunk": {"mlp": {"hidden": [8]}}, "size": 4}},
+        loss="barlow_twins",
+    )
+    result, report = run(spec, may_be_unwell=True)
+    assert result.state == Job.SUCCEEDED, result.message
+    assert "loss_landscape" not in report.tables
+    (line,) = (line for line in report.lines if "loss landscape is skipped" in line)
+    assert "at least 2 samples" in line
+    assert "batches of 1 samples" in line
+
+
 @pytest.mark.parametrize("checkpoint", [True, False])
 @pytest.mark.parametrize(("reason", "state"), [("shutdown", Job.QUEUED), ("pause", Job.PAUSED)])
 def test_it_is_made_elsewhere_without_training_again(

@@ -54,19 +54,31 @@ def look_around(
     window = samples(setup, asked)
     count = sum(map(len, window))
     points: list[Point] = []
-    with closing(walk(setup, asked, window)) as walked:
-        for point in walked:
-            points.append(point)
-            stop = control.check()
-            if stop is None:
-                continue
-            if stop.reason != "time_limit":
-                return stop
-            text = (
-                "The time limit was reached before the loss landscape was complete: it is skipped."
-            )
-            report.log(LogLine.WARNING, text)
-            return None
+    try:
+        with closing(walk(setup, asked, window)) as walked:
+            for point in walked:
+                points.append(point)
+                stop = control.check()
+                if stop is None:
+                    continue
+                if stop.reason != "time_limit":
+                    return stop
+                report.log(
+                    LogLine.WARNING,
+                    "The time limit was reached before the loss landscape was complete: it is "
+                    "skipped.",
+                )
+                return None
+    except ValueError as exc:
+        # Of fewer samples than the loss takes; the training is over, and its result stands.
+        sizes = ", ".join(str(len(batch)) for batch in window)
+        report.log(
+            LogLine.WARNING,
+            f"The loss landscape is skipped, since the loss refuses one of its batches of {sizes} "
+            f"samples: {exc}. Set diagnostics.loss_landscape.samples to a multiple of "
+            "training.batch_size.",
+        )
+        return None
     report.log(LogLine.INFO, _in_words(points, count, time.monotonic() - started))
     facts = {"middle": _finite_or_text(points[len(points) // 2].loss), "samples": float(count)}
     ones, twos, losses = zip(*points, strict=True)
