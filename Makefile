@@ -23,7 +23,7 @@ help:
 	@echo 'make quick    run the tests nearest to what has changed, in under a minute'
 	@echo 'make interop  call a server with grpcurl, buf and Node; needs npm'
 	@echo 'make check    lint, types, imports, generated code'
-	@echo 'make proto    generate code and pages from the .proto files'
+	@echo 'make proto    generate code and pages from the .proto files, and the client for asyncio'
 	@echo 'make bench    measure speed, and write the table'
 	@echo 'make faults   kill parts of a stack, and try random specs and requests; takes minutes'
 	@echo 'make study    train on real data files of other packages, and print tables; downloads 12 MB'
@@ -48,12 +48,14 @@ check: $(VENV)/installed-dev
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(PYTHON) proto/generate.py --check
+	@$(PYTHON) client/make_asyncio.py --check
 	@$(PYTHON) deploy/constraints.py --check
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/mypy
 
 proto: $(VENV)/installed-dev
 	@$(PYTHON) proto/generate.py
+	@$(PYTHON) client/make_asyncio.py
 
 bench: $(VENV)/installed-dev
 	@$(PYTHON) -m tests.benchmarks

@@ -3,10 +3,10 @@
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import grpc
 
@@ -15,7 +15,9 @@ from talweg.server.serving import Server
 from talweg.server.settings import Settings
 from talweg.v1.jobs_pb2 import WatchJobRequest
 
-Failure = grpc.StatusCode | ServerError
+HOLD: Final = "hold"
+"""In place of a failure: the call waits until it is cancelled."""
+Failure = grpc.StatusCode | ServerError | Literal["hold"]
 Context = Any
 T = TypeVar("T")
 
@@ -25,6 +27,10 @@ class Faults(grpc.aio.ServerInterceptor):
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self.cancelled: list[str] = []
+        """The calls that ended because their client had left."""
+        self.num_open = 0
+        """Streams that are under way."""
         self.overlap = 0
         """So many events before the cursor are sent again, as a faulty server might."""
         self._failures: dict[str, deque[Failure | None]] = {}
@@ -63,8 +69,9 @@ class Faults(grpc.aio.ServerInterceptor):
     def _unary(self, behaviour: Callable[[Any, Context], Awaitable[Any]], method: str) -> Any:
         async def call(request: Any, context: Context) -> Any:
             self.calls.append(method)
-            await self._fail(method, context)
-            response = await behaviour(request, context)
+            with self._noting(method):
+                await self._fail(method, context)
+                response = await behaviour(request, context)
             await self._fail(f"after {method}", context)
             return response
 
@@ -76,19 +83,34 @@ class Faults(grpc.aio.ServerInterceptor):
             await self._fail(method, context)
             if isinstance(request, WatchJobRequest):
                 request.after_cursor = max(0, request.after_cursor - self.overlap)
-            async with aclosing(behaviour(request, context)) as responses:
-                async for response in responses:
-                    await self._fail(f"{method} event", context)
-                    yield response
+            self.num_open += 1
+            try:
+                with self._noting(method):
+                    async with aclosing(behaviour(request, context)) as responses:
+                        async for response in responses:
+                            await self._fail(f"{method} event", context)
+                            yield response
+            finally:
+                self.num_open -= 1
 
         return call
+
+    @contextmanager
+    def _noting(self, method: str) -> Iterator[None]:
+        try:
+            yield
+        except asyncio.CancelledError:
+            self.cancelled.append(method)
+            raise
 
     async def _fail(self, call: str, context: Context) -> None:
         planned = self._failures.get(call)
         failure = planned.popleft() if planned else None
+        if failure == HOLD:
+            await asyncio.Event().wait()
         if isinstance(failure, ServerError):
             raise failure
-        if failure is not None:
+        if isinstance(failure, grpc.StatusCode):
             await context.abort(failure, "on request")
 
 

@@ -8,6 +8,10 @@ import talweg.client.cli
 NAMES = {
     "AlreadyExists",
     "Artifact",
+    "AsyncClient",
+    "AsyncComparison",
+    "AsyncJob",
+    "AsyncStoredDataset",
     "BatchError",
     "Client",
     "Comparison",
@@ -55,7 +59,7 @@ def test_public_names_are_frozen() -> None:
 def test_import_brings_nothing_heavy() -> None:
     loaded = modules_after("import talweg.client")
     assert not HEAVY & loaded
-    assert "grpc" not in loaded
+    assert not {"grpc", "asyncio"} & loaded
 
 
 def test_connecting_brings_nothing_heavy() -> None:

@@ -6,11 +6,11 @@
         job = client.submit("job.yaml")
         print(job.result().metrics["test/mae"])
 
-Specs, events, outcomes and catalogue entries are the messages of `talweg.v1`.
+`AsyncClient` is the same for asyncio. Specs, events, outcomes and catalogue entries are the
+messages of `talweg.v1`.
 """
 
 from talweg.client._client import Client
-from talweg.client._compare import Comparison, ComparisonGroup, ComparisonRow, Goal
 from talweg.client._errors import (
     AlreadyExists,
     BatchError,
@@ -29,6 +29,9 @@ from talweg.client._files import SpecLike, read_jobs
 from talweg.client._jobs import Job
 from talweg.client._links import compare_url
 from talweg.client._values import JobMetrics, JobResult, JobState, RegisteredModel
+from talweg.client.aio import AsyncClient, AsyncComparison, AsyncJob, AsyncStoredDataset
+from talweg.client.comparisons._comparison import Comparison
+from talweg.client.comparisons._table import ComparisonGroup, ComparisonRow, Goal
 from talweg.client.data import StoredDataset
 from talweg.client.results._artifacts import Artifact
 from talweg.spec import Violation
@@ -36,6 +39,10 @@ from talweg.spec import Violation
 __all__ = [
     "AlreadyExists",
     "Artifact",
+    "AsyncClient",
+    "AsyncComparison",
+    "AsyncJob",
+    "AsyncStoredDataset",
     "BatchError",
     "Client",
     "Comparison",

@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Literal, overload
 
 from talweg.client import _address
-from talweg.client._compare import Comparison
 from talweg.client._connection import Connection
 from talweg.client._errors import BatchError, TalwegError, Unavailable, WaitTimeout, from_status
 from talweg.client._files import SpecLike, read_jobs, to_spec
@@ -15,6 +14,7 @@ from talweg.client._handle import Seconds, new_request_id, to_seconds
 from talweg.client._jobs import Job, read_metrics
 from talweg.client._watchers import Watchers
 from talweg.client.catalogue._catalogue import CatalogueClient
+from talweg.client.comparisons._comparison import Comparison
 from talweg.client.data import DataClient
 from talweg.client.data._inputs import time_to_read
 from talweg.client.notebooks.progress import live
@@ -101,7 +101,7 @@ class Client(CatalogueClient, DataClient):
             OSError: The job file cannot be read.
             TalwegError: Another error of the server.
         """
-        whole = self._inputs().resolved(to_spec(spec))
+        whole = self._inputs().resolved(self._connection.work(to_spec, spec))
         request = _request(whole, request_id, validate_only)
         response = self._connection.call(
             self._connection.jobs.SubmitJob, request, at_least=time_to_read([whole])
@@ -150,7 +150,7 @@ class Client(CatalogueClient, DataClient):
             TalwegError: The first call failed as a whole.
         """
         if isinstance(specs, (str, os.PathLike)):
-            specs = read_jobs(specs)
+            specs = self._connection.work(read_jobs, specs)
         elif isinstance(specs, Mapping):
             # Iterating it would yield field names, each of which could be a path.
             raise TypeError("submit_many takes a list of specs, but got a single one: use submit")
@@ -160,7 +160,8 @@ class Client(CatalogueClient, DataClient):
         for index, spec in enumerate(specs):
             num_specs += 1
             try:
-                requests[index] = _request(inputs.resolved(to_spec(spec)), None, validate_only)
+                whole = inputs.resolved(self._connection.work(to_spec, spec))
+                requests[index] = _request(whole, None, validate_only)
             except TalwegError as error:
                 results[index] = error
         for chunk in _chunks(requests):

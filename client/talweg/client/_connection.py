@@ -1,23 +1,26 @@
 """A connection to a server: calls with deadlines and safe retries."""
 
 import random
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, TypeVar
-
-from google.protobuf.message import Message
+from typing import TYPE_CHECKING, Final
 
 from talweg.client._address import ServerAddress
-from talweg.client._errors import HOW_TO_START, TalwegError, Unavailable, WaitTimeout, from_rpc
+from talweg.client._errors import (
+    HOW_TO_START,
+    TalwegError,
+    Unavailable,
+    WaitTimeout,
+    code_of,
+    from_rpc,
+)
+from talweg.client._transport import Arguments, Request, Response, Result, Transport
 from talweg.v1 import jobs_pb2
 
 if TYPE_CHECKING:
     import grpc
-
-Request = TypeVar("Request", bound=Message)
-Response = TypeVar("Response", bound=Message)
 
 # A server that has never answered probably does not exist: report this soon.
 FIRST_CONTACT_SECONDS: Final = 5.0
@@ -25,9 +28,6 @@ _FIRST_DELAY: Final = 0.05
 _LONGEST_DELAY: Final = 2.0
 # No connection attempt takes this long: a stream that broke later had reached the server.
 _CONNECTED_SECONDS: Final = 60.0
-_LARGEST_RESPONSE: Final = 256 * 1024 * 1024
-# gRPC servers treat more frequent pings as abuse.
-_KEEPALIVE_MS: Final = 330_000
 
 
 class Connection:
@@ -35,8 +35,6 @@ class Connection:
 
     def __init__(self, server: ServerAddress, *, timeout: timedelta, patience: timedelta) -> None:
         """Open a channel; nothing is sent before the first call."""
-        import grpc
-
         from talweg.v1.artifacts_pb2_grpc import ArtifactServiceStub
         from talweg.v1.catalog_pb2_grpc import CatalogServiceStub
         from talweg.v1.jobs_pb2_grpc import JobServiceStub
@@ -47,30 +45,32 @@ class Connection:
         self.server = server
         self._timeout = timeout.total_seconds()
         self._patience = patience.total_seconds()
-        self._channel = grpc.insecure_channel(
-            server.address,
-            options=[
-                ("grpc.max_receive_message_length", _LARGEST_RESPONSE),
-                ("grpc.initial_reconnect_backoff_ms", 50),
-                ("grpc.min_reconnect_backoff_ms", 50),
-                ("grpc.max_reconnect_backoff_ms", 1000),
-                ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
-                ("grpc.enable_http_proxy", 0 if server.is_loopback else 1),
-            ],
-        )
-        self.jobs = JobServiceStub(self._channel)
-        self.artifacts = ArtifactServiceStub(self._channel)
-        self.predictions = PredictionServiceStub(self._channel)
-        self.catalogue = CatalogServiceStub(self._channel)
-        self.system = SystemServiceStub(self._channel)
-        self.stored = StoredDatasetServiceStub(self._channel)
-        self._closed = threading.Event()
+        self._transport = Transport(server)
+        channel = self._transport.channel
+        self.jobs = JobServiceStub(channel)
+        self.artifacts = ArtifactServiceStub(channel)
+        self.predictions = PredictionServiceStub(channel)
+        self.catalogue = CatalogServiceStub(channel)
+        self.system = SystemServiceStub(channel)
+        self.stored = StoredDatasetServiceStub(channel)
         self._has_answered = False
 
     def close(self) -> None:
         """Close the channel; running calls and watches end."""
-        self._closed.set()
-        self._channel.close()
+        self._transport.close()
+
+    def pause(self, seconds: float) -> bool:
+        """Wait; return False, at once, where the connection is closed."""
+        return self._transport.pause(seconds)
+
+    def work(
+        self,
+        function: Callable[Arguments, Result],
+        *args: Arguments.args,
+        **kwargs: Arguments.kwargs,
+    ) -> Result:
+        """Do work of this machine that takes long, such as reading a large file."""
+        return self._transport.work(function, *args, **kwargs)
 
     def call(
         self,
@@ -100,8 +100,10 @@ class Connection:
         while True:
             self._check_open()
             try:
-                response = method(request, timeout=max(0.001, deadline - time.monotonic()))
+                remaining = max(0.001, deadline - time.monotonic())
+                response = self._transport.unary(method, request, remaining)
             except grpc.RpcError as error:
+                self._check_open()
                 failure = self._note(error)
                 retry_until = min(deadline, self._retry_until(backoff, seconds))
                 if _is_code(error, "DEADLINE_EXCEEDED") and refusal is not None:
@@ -111,7 +113,7 @@ class Connection:
                     raise failure from error
                 if isinstance(failure, Unavailable) and failure.reason:
                     refusal = failure
-                self._closed.wait(backoff.delay)
+                self._transport.pause(backoff.delay)
             else:
                 self._has_answered = True
                 return response
@@ -132,7 +134,7 @@ class Connection:
         self._check_open()
         source = _Watched(messages)
         try:
-            response = method(source)
+            response = self._transport.send(method, source)
         except grpc.RpcError as error:
             self._check_open()
             if source.error is not None:
@@ -141,9 +143,9 @@ class Connection:
         self._has_answered = True
         return response
 
-    def retry(self) -> "Retry":
+    def retries(self) -> "Retries":
         """Return what waits between tries, for as long as the client's patience lasts."""
-        return Retry(self._closed, self._patience)
+        return Retries(self._transport, self._patience)
 
     def watch(
         self,
@@ -152,7 +154,7 @@ class Connection:
         after: int,
         until: float | None = None,
         on_lost: Callable[[str], None] | None = None,
-    ) -> Iterator[jobs_pb2.Event]:
+    ) -> Generator[jobs_pb2.Event]:
         """Yield the events of a job after a cursor, up to its end, each once and in order.
 
         A broken stream is reopened after the last received event.
@@ -173,14 +175,15 @@ class Connection:
         while True:
             opened = time.monotonic()
             try:
-                for event in self._stream(name, cursor, until):
-                    backoff = None
-                    if event.cursor <= cursor:
-                        continue
-                    cursor = event.cursor
-                    yield event
-                    if event.HasField("finished"):
-                        return
+                with closing(self._stream(name, cursor, until)) as events:
+                    for event in events:
+                        backoff = None
+                        if event.cursor <= cursor:
+                            continue
+                        cursor = event.cursor
+                        yield event
+                        if event.HasField("finished"):
+                            return
                 if self._is_over(name, cursor):
                     return
                 raise Unavailable(f"the server at {self.server.address} ended the stream")
@@ -192,13 +195,13 @@ class Connection:
                 if on_lost is not None:
                     on_lost(str(lost).removesuffix(f". {HOW_TO_START}"))
                 remaining = backoff.delay if until is None else until - time.monotonic()
-                self._closed.wait(max(0.0, min(backoff.delay, remaining)))
+                self._transport.pause(max(0.0, min(backoff.delay, remaining)))
 
     def resumed(
         self,
         method: "grpc.UnaryStreamMultiCallable[Request, Response]",
         next_request: Callable[[], Request],
-    ) -> Iterator[Response]:
+    ) -> Generator[Response]:
         """Yield the responses of a stream, which is opened again wherever it breaks.
 
         Args:
@@ -214,11 +217,11 @@ class Connection:
         backoff: _Backoff | None = None
         while True:
             self._check_open()
-            stream = method(next_request())
             try:
-                for response in stream:
-                    self._has_answered, backoff = True, None
-                    yield response
+                with closing(self._transport.stream(method, next_request())) as responses:
+                    for response in responses:
+                        self._has_answered, backoff = True, None
+                        yield response
                 return
             except grpc.RpcError as error:
                 self._check_open()
@@ -230,11 +233,9 @@ class Connection:
                 backoff = backoff or _Backoff()
                 if not backoff.fits(self._retry_until(backoff, self._patience)):
                     raise failure from error
-            finally:
-                stream.cancel()
-            self._closed.wait(backoff.delay)
+            self._transport.pause(backoff.delay)
 
-    def _stream(self, name: str, cursor: int, until: float | None) -> Iterator[jobs_pb2.Event]:
+    def _stream(self, name: str, cursor: int, until: float | None) -> Generator[jobs_pb2.Event]:
         """Yield the events of one stream; raise Unavailable if it breaks."""
         import grpc
 
@@ -243,11 +244,12 @@ class Connection:
         if remaining is not None and remaining <= 0:
             raise WaitTimeout(f"{name} did not end in time")
         request = jobs_pb2.WatchJobRequest(name=name, after_cursor=cursor)
-        stream = self.jobs.WatchJob(request, timeout=remaining)
+        stream = self._transport.stream(self.jobs.WatchJob, request, remaining)
         try:
-            for response in stream:
-                self._has_answered = True
-                yield response.event
+            with closing(stream) as responses:
+                for response in responses:
+                    self._has_answered = True
+                    yield response.event
         except grpc.RpcError as error:
             self._check_open()
             failure = self._note(error)
@@ -257,8 +259,6 @@ class Connection:
                 # A server that shuts down cancels its open streams.
                 raise Unavailable(str(failure)) from error
             raise failure from error
-        finally:
-            stream.cancel()
 
     def _is_over(self, name: str, cursor: int) -> bool:
         """Return whether a stream ended because the job had ended before its cursor."""
@@ -270,7 +270,7 @@ class Connection:
         return backoff.started + allowed
 
     def _check_open(self) -> None:
-        if self._closed.is_set():
+        if self._transport.is_closed:
             raise ValueError("the client is closed")
 
     def _note(self, error: "grpc.RpcError") -> TalwegError:
@@ -280,12 +280,12 @@ class Connection:
         return failure
 
 
-class Retry:
+class Retries:
     """Waits between tries of a long call, longer each time; progress starts it anew."""
 
-    def __init__(self, closed: threading.Event, patience: float) -> None:
-        """Begin now; `patience` is in seconds, `closed` ends a wait."""
-        self._closed = closed
+    def __init__(self, transport: Transport, patience: float) -> None:
+        """Begin now; `patience` is in seconds, and closing the transport ends a wait."""
+        self._transport = transport
         self._patience = patience
         self._backoff = _Backoff()
 
@@ -293,7 +293,7 @@ class Retry:
         """Wait before the next try; return False at once where the patience is at its end."""
         if not self._backoff.fits(self._backoff.started + self._patience):
             return False
-        return not self._closed.wait(self._backoff.delay)
+        return self._transport.pause(self._backoff.delay)
 
     def restart(self) -> None:
         """Begin anew, since the last try got further."""
@@ -331,6 +331,5 @@ class _Backoff:
 
 
 def _is_code(error: "grpc.RpcError", name: str) -> bool:
-    import grpc
-
-    return isinstance(error, grpc.Call) and error.code().name == name
+    code = code_of(error)
+    return code is not None and code.name == name

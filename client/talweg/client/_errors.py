@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from talweg.client._jobs import Job
     from talweg.client._values import JobResult
+    from talweg.client.aio import AsyncJob
     from talweg.v1.jobs_pb2 import Outcome
 
 M = TypeVar("M", bound=Message)
@@ -101,9 +102,9 @@ class ServerError(TalwegError):
 class BatchError(TalwegError):
     """Some jobs of a batch were refused; the others were accepted."""
 
-    def __init__(self, results: Sequence["Job | TalwegError"]) -> None:
+    def __init__(self, results: Sequence["Job | AsyncJob | TalwegError"]) -> None:
         """Sort a batch's results."""
-        self.results: tuple[Job | TalwegError, ...] = tuple(results)
+        self.results: tuple[Job | AsyncJob | TalwegError, ...] = tuple(results)
         """One result per spec, in order."""
         self.failures: tuple[tuple[int, TalwegError], ...] = tuple(
             (index, result)
@@ -182,7 +183,7 @@ def from_rpc(error: "grpc.RpcError", *, address: str, proxy: str = "") -> Talweg
     """
     import grpc
 
-    assert isinstance(error, grpc.Call), "errors of gRPC have their call"
+    assert isinstance(error, (grpc.Call, grpc.aio.AioRpcError)), "errors of gRPC have their call"
     for key, value in error.trailing_metadata() or ():
         if key == _DETAILS_TRAILER and isinstance(value, bytes):
             return from_status(status_pb2.Status.FromString(value), address=address)
@@ -194,6 +195,13 @@ def from_rpc(error: "grpc.RpcError", *, address: str, proxy: str = "") -> Talweg
         return Unavailable(_unavailable("UNAVAILABLE", details, "", address))
     code, _ = error.code().value
     return from_status(status_pb2.Status(code=code, message=details), address=address)
+
+
+def code_of(error: "grpc.RpcError") -> "grpc.StatusCode | None":
+    """Return the status code of a failed call; None of what is no call."""
+    import grpc
+
+    return error.code() if isinstance(error, (grpc.Call, grpc.aio.AioRpcError)) else None
 
 
 def from_spec_error(error: SpecError, *, source: str = "") -> InvalidSpec:

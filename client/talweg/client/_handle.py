@@ -22,12 +22,11 @@ Seconds = timedelta | float
 """A duration: a timedelta, or seconds."""
 
 
-class JobHandle:
-    """A job as last reported by the server; `refresh` updates it."""
+class JobInfo:
+    """A job as last reported by the server; nothing here asks the server."""
 
-    def __init__(self, connection: "Connection", message: jobs_pb2.Job) -> None:
-        """Wrap a message; called by `Client`."""
-        self._connection = connection
+    def __init__(self, message: jobs_pb2.Job) -> None:
+        """Wrap a message."""
         self._as_of = 0.0
         self._take_message(message)
 
@@ -48,23 +47,12 @@ class JobHandle:
 
     @property
     def state(self) -> JobState:
-        """The state of the job, of a second ago at most; the last known if the server is away."""
-        state = JobState.of(self._message.state)
-        if state.is_final or not self.name or time.monotonic() - self._as_of < FRESH_SECONDS:
-            return state
-        with suppress(TalwegError):
-            self.refresh()
+        """The state of the job as last reported; `refresh` and the events of a watch update it."""
         return JobState.of(self._message.state)
 
     @property
     def tracking_url(self) -> str | None:
-        """The page of its run in MLflow; None until there is one.
-
-        Raises:
-            TalwegError: An error of the server.
-        """
-        if not self._message.tracking.url and self.name:
-            self.refresh()
+        """The page of its run in MLflow as last reported; None until there is one."""
         return self._message.tracking.url or None
 
     @property
@@ -90,19 +78,17 @@ class JobHandle:
         has_report = self._message.outcome.HasField("replay")
         return self._message.outcome.replay if has_report else None
 
-    def refresh(self) -> Self:
-        """Update the job from the server.
-
-        Raises:
-            TalwegError: An error of the server.
-        """
-        request = jobs_pb2.GetJobRequest(name=self._named())
-        self._take_message(self._connection.call(self._connection.jobs.GetJob, request))
-        return self
-
     def __repr__(self) -> str:
         """Show name and state."""
-        return f"<Job {self.name or '(validated only)'} {self.state}>"
+        return f"<{type(self).__name__} {self.name or '(validated only)'} {self.state}>"
+
+    def _repr_html_(self) -> str:
+        """Show state and result as last reported."""
+        from talweg.client.notebooks import html
+
+        return (
+            html.of_job(self._message, str(self.state), "") if self.name else html.text(repr(self))
+        )
 
     def _take_message(self, message: jobs_pb2.Job) -> None:
         self._message = message
@@ -127,6 +113,46 @@ class JobHandle:
         elif event.HasField("finished"):
             self._message.state = event.finished.state
             self._message.outcome.CopyFrom(event.finished)
+
+
+class JobHandle(JobInfo):
+    """A job as last reported by the server; `refresh` updates it."""
+
+    def __init__(self, connection: "Connection", message: jobs_pb2.Job) -> None:
+        """Wrap a message; called by `Client`."""
+        super().__init__(message)
+        self._connection = connection
+
+    @property
+    def state(self) -> JobState:
+        """The state of the job, of a second ago at most; the last known if the server is away."""
+        state = JobState.of(self._message.state)
+        if state.is_final or not self.name or time.monotonic() - self._as_of < FRESH_SECONDS:
+            return state
+        with suppress(TalwegError):
+            self.refresh()
+        return JobState.of(self._message.state)
+
+    @property
+    def tracking_url(self) -> str | None:
+        """The page of its run in MLflow; None until there is one.
+
+        Raises:
+            TalwegError: An error of the server.
+        """
+        if not self._message.tracking.url and self.name:
+            self.refresh()
+        return self._message.tracking.url or None
+
+    def refresh(self) -> Self:
+        """Update the job from the server.
+
+        Raises:
+            TalwegError: An error of the server.
+        """
+        request = jobs_pb2.GetJobRequest(name=self._named())
+        self._take_message(self._connection.call(self._connection.jobs.GetJob, request))
+        return self
 
 
 def to_seconds(duration: Seconds | None) -> float | None:

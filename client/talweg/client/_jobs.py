@@ -1,8 +1,8 @@
 """The handle of a job."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 from talweg.client._control import ControlledJob
@@ -22,7 +22,7 @@ _CURVES = ("train/loss_mean", "val/loss")
 class Job(ControlledJob, JobFiles):
     """A job as last reported by the server; `refresh` updates it."""
 
-    def watch(self, after: int = 0) -> Iterator[jobs_pb2.Event]:
+    def watch(self, after: int = 0) -> Generator[jobs_pb2.Event]:
         """Yield the events of the job, old and new, up to the last one, which has `finished`.
 
         If the server goes away, the watch continues after the last event once it is back: no
@@ -37,9 +37,10 @@ class Job(ControlledJob, JobFiles):
                 client's patience.
         """
         with live([self]) as display:
-            for event in self.follow(after=after):
-                display.take(self, event)
-                yield event
+            with closing(self.follow(after=after)) as events:
+                for event in events:
+                    display.take(self, event)
+                    yield event
 
     def follow(
         self,
@@ -47,7 +48,7 @@ class Job(ControlledJob, JobFiles):
         after: int = 0,
         until: float | None = None,
         on_lost: Callable[[str], None] | None = None,
-    ) -> Iterator[jobs_pb2.Event]:
+    ) -> Generator[jobs_pb2.Event]:
         """Watch, as `watch` does, up to a time on the monotonic clock.
 
         Args:
@@ -59,10 +60,12 @@ class Job(ControlledJob, JobFiles):
             WaitTimeout: At `until`.
             TalwegError: As `watch`.
         """
-        watched = self._connection.watch(self._named(), after=after, until=until, on_lost=on_lost)
-        for event in watched:
-            self._take(event)
-            yield event
+        name = self._named()
+        watched = self._connection.watch(name, after=after, until=until, on_lost=on_lost)
+        with closing(watched) as events:
+            for event in events:
+                self._take(event)
+                yield event
 
     def wait(self, timeout: Seconds | None = None) -> "Job":
         """Wait until the job has ended, in whatever state; in a notebook with a progress bar.
@@ -102,6 +105,9 @@ class Job(ControlledJob, JobFiles):
             TalwegError: As `watch`.
         """
         self.wait(timeout)
+        if not self._message.tracking.url:
+            # Events do not tell it.
+            self.refresh()
         summaries = self.metrics().summaries
         outcome = self._message.outcome
         result = JobResult(

@@ -8,7 +8,7 @@ from talweg.spec import display_name, drop_control, label, primary_metric
 from talweg.v1.jobs_pb2 import Progress
 
 if TYPE_CHECKING:
-    from talweg.client._jobs import Job
+    from talweg.client._handle import JobInfo
     from talweg.v1.jobs_pb2 import Event
     from talweg.v1.spec_pb2 import JobSpec
 
@@ -29,7 +29,7 @@ DISPLAY_ORDER: Final = (
 class Line:
     """The line of one job, updated by its events."""
 
-    def __init__(self, job: "Job") -> None:
+    def __init__(self, job: "JobInfo") -> None:
         """Start with the job as submitted."""
         spec = job.spec
         self.name = job.name

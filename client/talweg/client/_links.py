@@ -9,14 +9,14 @@ from talweg.spec.tracking import experiment_page, runs_page
 from talweg.v1 import options_pb2
 
 if TYPE_CHECKING:
-    from talweg.client._jobs import Job
+    from talweg.client._handle import JobInfo
 
 # Browsers and servers truncate longer URLs.
 MAX_LINKED_RUNS = 100
 
 
 def compare_url(
-    jobs: Iterable["Job"], *, metric: str | None = None, whole_experiment: bool = False
+    jobs: Iterable["JobInfo"], *, metric: str | None = None, whole_experiment: bool = False
 ) -> str | None:
     """Return the URL of the page in MLflow that compares the runs of jobs, with their curves.
 

@@ -69,8 +69,8 @@ class CatalogueClient:
     ) -> recommendations_pb2.RecommendLossResponse:
         """Rank the losses for a task, given facts about its data.
 
-            best = client.recommend("multiclass", imbalance=50).recommendations[0]
-            client.submit({..., "loss": best.loss})
+            ranked = client.recommend("multiclass", imbalance=50)
+            client.submit({..., "loss": ranked.recommendations[0].loss})
 
         Args:
             task: The name of a task, such as multiclass, even if jobs do not support it yet.

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from talweg.client.data._inputs import Inputs, tracking_address
+from talweg.client.data._inputs import Inputs
 from talweg.client.data._stored import (
     StoredDataset,
     delete,
@@ -35,7 +35,8 @@ class DataClient:
         """Upload data of your own; the same data again are not sent, and nothing new is stored.
 
             houses = client.upload("houses.csv")
-            client.submit({"dataset": {"stored": {"name": houses.name, "target": "price"}}, ...})
+            dataset = {"stored": {"name": houses.name, "target": "price"}}
+            client.submit({"task": "regression", "dataset": dataset, ...})
 
         Args:
             data: The path of a file (CSV, Parquet, Arrow, NumPy, safetensors) or of a folder of
@@ -100,7 +101,4 @@ class DataClient:
 
     def _inputs(self) -> Inputs:
         """Return what looks up the files and registered models of one submission."""
-        return Inputs(
-            lambda path, name, read: self.upload(path, name=name, read=read),
-            lambda: tracking_address(self._connection),
-        )
+        return Inputs(self._connection)

@@ -1,20 +1,18 @@
 """Data files that specs name: uploaded where the server has not got them, then named as stored."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from talweg.client._connection import Connection
 from talweg.client._errors import InvalidRequest, InvalidSpec
 from talweg.client.data._sources import default_name
-from talweg.client.data._stored import StoredDataset
+from talweg.client.data._stored import StoredDataset, upload
 from talweg.spec import Violation
 from talweg.spec.stored import is_dataset_name
-from talweg.v1.datasets_pb2 import FileData, ReadOptions
+from talweg.v1.datasets_pb2 import FileData
 from talweg.v1.spec_pb2 import JobSpec
-
-Upload = Callable[[Path, str, ReadOptions], StoredDataset]
-"""Uploads the file at a path under a name, read as the options say."""
 
 _OF_FILES: Final = ("path", "name", "read")
 
@@ -39,9 +37,9 @@ def names_file(spec: JobSpec) -> bool:
 class StoredFiles:
     """The data files of a submission, each uploaded once however many jobs name it."""
 
-    def __init__(self, upload: Upload) -> None:
+    def __init__(self, connection: Connection) -> None:
         """Upload nothing yet."""
-        self._upload = upload
+        self._connection = connection
         self._stored: dict[bytes, StoredDataset] = {}
 
     def stored(self, spec: JobSpec) -> JobSpec:
@@ -80,7 +78,7 @@ class StoredFiles:
             raise _violated("name", repr(file.name), "letters, digits, dots, dashes, underscores")
         try:
             name = file.name or default_name(path)
-            return self._upload(path, name, file.read)
+            return upload(self._connection, path, name=name, read=file.read)
         except InvalidSpec as error:
             raise error
         except OSError as error:

@@ -4,12 +4,10 @@ from collections.abc import Iterable
 from typing import Final
 
 from talweg.client._connection import Connection
-from talweg.client.data._files_in_specs import StoredFiles, Upload
-from talweg.client.data._registered import RegisteredWeights, TrackingAddress
-from talweg.v1 import jobs_pb2
+from talweg.client.data._files_in_specs import StoredFiles
+from talweg.client.data._registered import RegisteredWeights
 from talweg.v1.spec_pb2 import JobSpec
 
-_MOST_ASKED = 50
 # Twice what reading a file may take by default, since it may wait for others.
 _SECONDS_TO_READ: Final = 3600.0
 
@@ -17,15 +15,14 @@ _SECONDS_TO_READ: Final = 3600.0
 class Inputs:
     """The data files and registered models of a submission, each looked up once."""
 
-    def __init__(self, upload: Upload, address: TrackingAddress) -> None:
+    def __init__(self, connection: Connection) -> None:
         """Look up nothing yet.
 
         Args:
-            upload: Uploads a data file.
-            address: Gives the address of MLflow.
+            connection: To the server.
         """
-        self._files = StoredFiles(upload)
-        self._registered = RegisteredWeights(address)
+        self._files = StoredFiles(connection)
+        self._registered = RegisteredWeights(connection)
 
     def resolved(self, spec: JobSpec) -> JobSpec:
         """Return a spec that the server understands: with stored data, and the job of a model.
@@ -45,16 +42,3 @@ def time_to_read(specs: Iterable[JobSpec]) -> float:
 def names_uri(spec: JobSpec) -> bool:
     """Return whether a spec names its data by a URI."""
     return spec.dataset.WhichOneof("kind") == "uri"
-
-
-def tracking_address(connection: Connection) -> str:
-    """Return the address of MLflow that the runs of the newest jobs are at; empty if none has one.
-
-    Raises:
-        TalwegError: An error of the server.
-    """
-    request = jobs_pb2.ListJobsRequest(page_size=_MOST_ASKED)
-    for job in connection.call(connection.jobs.ListJobs, request).jobs:
-        if job.tracking.url:
-            return job.tracking.url.partition("/#/")[0]
-    return ""

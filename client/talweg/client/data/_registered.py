@@ -5,15 +5,14 @@ credentials, and neither server nor workers need reach it.
 """
 
 import os
-from collections.abc import Callable
 
+from talweg.client._connection import Connection
 from talweg.client._errors import InvalidSpec, NotFound
 from talweg.spec import Violation, is_job_id
+from talweg.v1 import jobs_pb2
 from talweg.v1.spec_pb2 import JobSpec
 
-TrackingAddress = Callable[[], str]
-"""Gives the address of MLflow as the service knows it; empty where it knows none."""
-
+_MOST_ASKED = 50
 _FIELD = "weights.registry"
 _FROM_ENVIRONMENT = "MLFLOW_TRACKING_URI"
 
@@ -21,9 +20,9 @@ _FROM_ENVIRONMENT = "MLFLOW_TRACKING_URI"
 class RegisteredWeights:
     """The registered models of a submission, each looked up once however many jobs name it."""
 
-    def __init__(self, address: TrackingAddress) -> None:
+    def __init__(self, connection: Connection) -> None:
         """Ask nothing yet."""
-        self._address = address
+        self._connection = connection
         self._jobs: dict[str, str] = {}
 
     def named(self, spec: JobSpec) -> JobSpec:
@@ -51,7 +50,7 @@ class RegisteredWeights:
         from talweg.client.results._registry import Registry
 
         name, alias = _parsed(registered)
-        address = os.environ.get(_FROM_ENVIRONMENT, "") or self._address()
+        address = os.environ.get(_FROM_ENVIRONMENT, "") or tracking_address(self._connection)
         if not address:
             raise _refused(
                 f"{registered!r}, and no address of MLflow",
@@ -59,7 +58,7 @@ class RegisteredWeights:
                 f"set {_FROM_ENVIRONMENT}, or name the job: weights: {{job: jobs/ID}}",
             )
         try:
-            id_ = Registry(address).job_of(name, alias)
+            id_ = self._connection.work(Registry(address).job_of, name, alias)
         except NotFound as error:
             raise _refused(
                 f"{registered!r}, which MLflow at {address} does not have",
@@ -74,6 +73,19 @@ class RegisteredWeights:
                 "FILE.safetensors --name NAME`, and set weights.stored",
             )
         return f"jobs/{id_}"
+
+
+def tracking_address(connection: Connection) -> str:
+    """Return the address of MLflow that the runs of the newest jobs are at; empty if none has one.
+
+    Raises:
+        TalwegError: An error of the server.
+    """
+    request = jobs_pb2.ListJobsRequest(page_size=_MOST_ASKED)
+    for job in connection.call(connection.jobs.ListJobs, request).jobs:
+        if job.tracking.url:
+            return job.tracking.url.partition("/#/")[0]
+    return ""
 
 
 def _parsed(registered: str) -> tuple[str, str]:

@@ -1,8 +1,9 @@
 """A stored data set, as the server describes it."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 from talweg.client._connection import Connection
 from talweg.client._errors import InvalidRequest
@@ -16,15 +17,14 @@ _SHORT = 12
 _PAGE = 200
 
 
-class StoredDataset:
-    """A version of a stored data set; it never changes."""
+class DatasetInfo:
+    """A version of a stored data set as the server has described it."""
 
     message: pb.StoredDataset
     """What the server says: columns with their statistics, warnings, a preview."""
 
-    def __init__(self, connection: Connection, message: pb.StoredDataset) -> None:
+    def __init__(self, message: pb.StoredDataset) -> None:
         """Take what a server has answered."""
-        self._connection = connection
         self.message = message
 
     @property
@@ -67,7 +67,21 @@ class StoredDataset:
         """When it was stored."""
         return self.message.create_time.ToDatetime(tzinfo=UTC)
 
-    def refresh(self) -> "StoredDataset":
+    def __repr__(self) -> str:
+        """Return name, version and size."""
+        size = "weights" if self.is_weights else f"{self.num_samples:,} samples"
+        return f"<{type(self).__name__} {self.version}, {size}>"
+
+
+class StoredDataset(DatasetInfo):
+    """A version of a stored data set; it never changes."""
+
+    def __init__(self, connection: Connection, message: pb.StoredDataset) -> None:
+        """Take what a server has answered."""
+        super().__init__(message)
+        self._connection = connection
+
+    def refresh(self) -> Self:
         """Ask the server for the whole description.
 
         Raises:
@@ -89,11 +103,6 @@ class StoredDataset:
             TalwegError: Another error of the server.
         """
         delete(self._connection, self.message.name, force=force)
-
-    def __repr__(self) -> str:
-        """Return name, version and size."""
-        size = "weights" if self.is_weights else f"{self.num_samples:,} samples"
-        return f"<StoredDataset {self.version}, {size}>"
 
 
 def read_options(value: Mapping[str, Any]) -> ReadOptions:
@@ -119,7 +128,8 @@ def upload(
 ) -> StoredDataset:
     """Upload data; see `Client.upload`."""
     options = read if isinstance(read, ReadOptions) else read_options(read or {})
-    with source_of(data) as source:
+    with ExitStack() as stack:
+        source = connection.work(stack.enter_context, source_of(data))
         message = send(
             connection,
             source,

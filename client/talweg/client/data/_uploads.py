@@ -50,7 +50,7 @@ def send(
         options=options,
         validate_only=validate_only,
     )
-    retry, furthest = connection.retry(), 0
+    retries, furthest = connection.retries(), 0
     while True:
         request = pb.GetUploadRequest(
             sha256=source.sha256,
@@ -60,7 +60,7 @@ def send(
         )
         start = connection.call(connection.stored.GetUpload, request).offset
         if start > furthest:
-            retry.restart()
+            retries.restart()
             furthest = start
         messages = _messages(header, source, start, on_progress)
         try:
@@ -68,7 +68,7 @@ def send(
         except TalwegError as error:
             # Another upload of the same file may have moved on meanwhile, or a connection broke.
             is_passing = isinstance(error, Unavailable) or error.reason == _MOVED
-            if not is_passing or not retry.wait():
+            if not is_passing or not retries.wait():
                 raise
 
 

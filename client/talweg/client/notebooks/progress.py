@@ -18,7 +18,7 @@ from talweg.v1.jobs_pb2 import Event, MetricPoint
 if TYPE_CHECKING:
     from types import ModuleType, TracebackType
 
-    from talweg.client._jobs import Job
+    from talweg.client._handle import JobInfo
 
 _SECONDS_APART = 0.25
 _MOST_ROWS = 20
@@ -26,7 +26,7 @@ _MOST_ROWS = 20
 _CELL = ' style="text-align:left;white-space:nowrap"'
 
 
-def live(jobs: Sequence["Job"]) -> "Display":
+def live(jobs: Sequence["JobInfo"]) -> "Display":
     """Return a display of jobs, to be entered; it shows nothing outside notebooks."""
     return Display(jobs, _find_front_end())
 
@@ -34,7 +34,7 @@ def live(jobs: Sequence["Job"]) -> "Display":
 class Display:
     """A line with a bar for each job; a context manager, on exit of which it stays as it is."""
 
-    def __init__(self, jobs: Sequence["Job"], front_end: "ModuleType | None") -> None:
+    def __init__(self, jobs: Sequence["JobInfo"], front_end: "ModuleType | None") -> None:
         """Show nothing yet.
 
         Args:
@@ -63,7 +63,7 @@ class Display:
         """Show the last state."""
         self._update()
 
-    def take(self, job: "Job", event: Event) -> None:
+    def take(self, job: "JobInfo", event: Event) -> None:
         """Follow an event of a job."""
         if self._front_end is None:
             return
@@ -104,7 +104,7 @@ class Display:
         return f"{ended}/{len(lines)} ended · {' · '.join(counts)} · {elapsed}"
 
 
-def _line(job: "Job") -> Line:
+def _line(job: "JobInfo") -> Line:
     """Return the line of a job as it is now: a wait is told only of what is new."""
     line = Line(job)
     message = job.message

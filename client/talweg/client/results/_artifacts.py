@@ -2,10 +2,11 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from talweg.client._errors import ServerError
 from talweg.spec import is_blob_path, is_sha256
@@ -65,9 +66,11 @@ def ask_for(connection: "Connection", job: str, path: str) -> None:
         TalwegError: What the server says.
     """
     request = pb.DownloadArtifactRequest(job=job, path=path)
-    for _ in connection.resumed(connection.artifacts.DownloadArtifact, lambda: request):
-        # It has come meanwhile.
-        return
+    sent = connection.resumed(connection.artifacts.DownloadArtifact, lambda: request)
+    with closing(sent) as responses:
+        for _ in responses:
+            # It has come meanwhile.
+            return
 
 
 def download(
@@ -96,7 +99,7 @@ def download(
         OSError: The file cannot be written.
     """
     target = _target(folder, file)
-    if _is_there(target, file):
+    if connection.work(_is_there, target, file):
         progress(file, file.num_bytes)
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -144,39 +147,48 @@ def _receive(
     connection: "Connection", job: str, file: Artifact, part: Path, progress: Progress
 ) -> str:
     """Receive what is missing of a file, and return the digest of all of it."""
-    digest = hashlib.sha256()
     with part.open("a+b") as written:
-        written.seek(0)
-        while chunk := written.read(_READ_BYTES):
-            digest.update(chunk)
-        if written.tell() > file.num_bytes:
-            written.truncate(0)
-            digest = hashlib.sha256()
-        written.seek(0, os.SEEK_END)
+        digest = connection.work(_digest_so_far, written, file)
         progress(file, written.tell())
-        for data in _chunks(connection, job, file, written.tell):
-            written.write(data)
-            digest.update(data)
-            progress(file, written.tell())
+        with closing(_rest_of(connection, job, file, written.tell)) as chunks:
+            for data in chunks:
+                written.write(data)
+                digest.update(data)
+                progress(file, written.tell())
         written.flush()
-        os.fsync(written.fileno())
+        connection.work(os.fsync, written.fileno())
     return digest.hexdigest()
 
 
-def _chunks(
+def _digest_so_far(written: BinaryIO, file: Artifact) -> "hashlib._Hash":
+    """Return the digest of what has arrived, and go to its end; too much is thrown away."""
+    digest = hashlib.sha256()
+    written.seek(0)
+    while chunk := written.read(_READ_BYTES):
+        digest.update(chunk)
+    if written.tell() > file.num_bytes:
+        written.truncate(0)
+        digest = hashlib.sha256()
+    written.seek(0, os.SEEK_END)
+    return digest
+
+
+def _rest_of(
     connection: "Connection", job: str, file: Artifact, arrived: Callable[[], int]
-) -> Iterator[bytes]:
+) -> Generator[bytes]:
     if arrived() == file.num_bytes:
         return
 
     def rest() -> pb.DownloadArtifactRequest:
         return pb.DownloadArtifactRequest(job=job, path=file.path, offset=arrived())
 
-    for response in connection.resumed(connection.artifacts.DownloadArtifact, rest):
-        if response.offset != arrived() or arrived() + len(response.data) > file.num_bytes:
-            raise ServerError(
-                f"the server sent bytes {response.offset} to "
-                f"{response.offset + len(response.data)} of {file.path}, which has "
-                f"{file.num_bytes}, after {arrived()} had arrived"
-            )
-        yield response.data
+    sent = connection.resumed(connection.artifacts.DownloadArtifact, rest)
+    with closing(sent) as responses:
+        for response in responses:
+            if response.offset != arrived() or arrived() + len(response.data) > file.num_bytes:
+                raise ServerError(
+                    f"the server sent bytes {response.offset} to "
+                    f"{response.offset + len(response.data)} of {file.path}, which has "
+                    f"{file.num_bytes}, after {arrived()} had arrived"
+                )
+            yield response.data

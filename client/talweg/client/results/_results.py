@@ -131,10 +131,11 @@ class JobFiles(JobHandle):
             ValueError: The model is a plug-in's, whose package is not installed here.
             TalwegError: Another error of the server.
         """
-        load = _offered(_MODEL, "to load a model", "worker")
+        load = self._connection.work(_offered, _MODEL, "to load a model", "worker")
         with tempfile.TemporaryDirectory(prefix="talweg-") as folder:
             self.download(_MODEL, folder, patience=patience)
-            model: TrainedModel = load(Path(folder) / _MODEL, self._message.spec)
+            path = Path(folder) / _MODEL
+            model: TrainedModel = self._connection.work(load, path, self._message.spec)
         return model
 
     def predict(self, data: Any, *, remote: bool = False) -> Any:
@@ -162,7 +163,8 @@ class JobFiles(JobHandle):
         """
         if remote:
             return _predictions.predict(self._connection, self._named(), data)
-        return _or_remotely(self.model, "predict(…, remote=True)").predict(data)
+        model = self._model_here("predict(…, remote=True)")
+        return self._connection.work(model.predict, data)
 
     def predict_file(
         self,
@@ -191,10 +193,10 @@ class JobFiles(JobHandle):
             return _predictions.predict_file(
                 self._connection, self._named(), Path(source), Path(target), id_column=id_column
             )
-        model = _or_remotely(
-            self.model, "predict_file(…, remote=True), or `talweg predict --remote`"
+        model = self._model_here("predict_file(…, remote=True), or `talweg predict --remote`")
+        return self._connection.work(
+            model.predict_file, Path(source), Path(target), id_column=id_column
         )
-        return model.predict_file(Path(source), Path(target), id_column=id_column)
 
     def export_onnx(
         self, target: str | os.PathLike[str], *, patience: Seconds = 30.0
@@ -217,10 +219,11 @@ class JobFiles(JobHandle):
             TalwegError: Another error of the server.
             OSError: The file cannot be written.
         """
-        export = _offered(_ONNX, "to export a model", "onnx")
+        export = self._connection.work(_offered, _ONNX, "to export a model", "onnx")
         with tempfile.TemporaryDirectory(prefix="talweg-") as folder:
             self.download(_MODEL, folder, patience=patience)
-            written: OnnxFile = export(Path(folder) / _MODEL, self._message.spec, Path(target))
+            path, spec = Path(folder) / _MODEL, self._message.spec
+            written: OnnxFile = self._connection.work(export, path, spec, Path(target))
         return written
 
     def register(
@@ -252,9 +255,20 @@ class JobFiles(JobHandle):
                 "begun. `talweg status` says what is on its way",
                 reason="NO_RUN",
             )
-        return Registry(base).register(
-            name, run_id=tracking.run_id, job=self._named(), alias=alias
+        return self._connection.work(
+            Registry(base).register, name, run_id=tracking.run_id, job=self._named(), alias=alias
         )
+
+    def _model_here(self, remote_call: str) -> TrainedModel:
+        """Return the model; where PyTorch is missing, say how to do without."""
+        try:
+            return self.model()
+        except MissingExtra as error:
+            raise MissingExtra(
+                f"{error}. Or let a worker compute it, at most 1 MiB of rows at once: "
+                f"{remote_call}",
+                reason=error.reason,
+            ) from error
 
     def _files(self, path: str, patience: Seconds) -> tuple[list[Artifact], bool]:
         """Return the files to download, and whether no more will come; wait for plots a little.
@@ -270,7 +284,7 @@ class JobFiles(JobHandle):
         # Only an ended job has plots to wait for.
         if not complete and self._may_come(name, path, files) and self._has_ended():
             while not complete and time.monotonic() < until:
-                time.sleep(min(_POLL_SECONDS, max(0.0, until - time.monotonic())))
+                self._connection.pause(min(_POLL_SECONDS, max(0.0, until - time.monotonic())))
                 files, complete = _artifacts.listed(self._connection, name, path)
         if files:
             return files, complete
@@ -298,21 +312,11 @@ class JobFiles(JobHandle):
     def _has_ended(self) -> bool:
         from talweg.v1 import jobs_pb2
 
-        if not self._message.HasField("outcome"):
-            request = jobs_pb2.GetJobRequest(name=self._named())
-            return self._connection.call(self._connection.jobs.GetJob, request).HasField("outcome")
-        return True
-
-
-def _or_remotely(model: Callable[[], TrainedModel], call: str) -> TrainedModel:
-    """Return a model; where PyTorch is missing, say how to do without."""
-    try:
-        return model()
-    except MissingExtra as error:
-        raise MissingExtra(
-            f"{error}. Or let a worker compute it, at most 1 MiB of rows at once: {call}",
-            reason=error.reason,
-        ) from error
+        if self._message.HasField("outcome"):
+            return True
+        request = jobs_pb2.GetJobRequest(name=self._named())
+        job = self._connection.call(self._connection.jobs.GetJob, request)
+        return job.HasField("outcome")
 
 
 def _offered(name: str, purpose: str, extra: str) -> Callable[..., Any]:

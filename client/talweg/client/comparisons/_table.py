@@ -1,26 +1,18 @@
-"""Comparisons of jobs."""
+"""Comparisons of jobs as values: groups, rows, notes and a table of text."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import InitVar, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from talweg.client._errors import TalwegError
 from talweg.client._values import JobState, pandas
 from talweg.v1 import jobs_pb2, options_pb2
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-PointReader = Callable[[str, str], list[tuple[int, float]]]
-"""Takes jobs/{id} and a metric; returns its points as (step, value)."""
-
 _MOST_NAMED = 5
-# Of groups more could not be told apart; of jobs each is a call.
-_MOST_DRAWN, _MOST_READ, _NUM_READERS = 16, 200, 8
 _Mark = jobs_pb2.CompareJobsResponse.Mark
 
 
@@ -134,7 +126,7 @@ class ComparisonGroup:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ComparisonTable:
     """Groups of jobs by a metric, the best mean first; `str` returns a plain table."""
 
     metric: str
@@ -147,16 +139,6 @@ class Comparison:
     """The groups, the best first, those without a value last."""
     references: tuple[Reference, ...] = ()
     """What other predictors reach on the same test data, the best first."""
-    read_points: InitVar["PointReader | None"] = None
-    """Reads the points of a job's metric from the server."""
-
-    def __post_init__(self, read_points: "PointReader | None") -> None:
-        """Keep the way to the points, which are no part of the value."""
-        self.__dict__["_read_points"] = read_points
-
-    def __getstate__(self) -> dict[str, object]:
-        """Return what a copy in another process needs, which has no connection."""
-        return {**self.__dict__, "_read_points": None}
 
     @property
     def title(self) -> str:
@@ -234,36 +216,6 @@ class Comparison:
         part, _, name = self.metric.partition("/")
         return f"val/{name}" if part in ("test", "trivial") else self.metric
 
-    def series(self, metric: str | None = None) -> list[list[list[tuple[int, float]]]]:
-        """Return the recorded points of a metric as (step, value): for each group, for each job.
-
-        Only the jobs that SUCCEEDED count, as in the table. Empty without a connection.
-
-        Args:
-            metric: Such as ``val/mae``; that of `curve_metric` if None.
-
-        Raises:
-            TalwegError: An error of the server.
-        """
-        return self._series(metric or self.curve_metric, self.groups)
-
-    def _series(
-        self, metric: str, groups: Sequence[ComparisonGroup]
-    ) -> list[list[list[tuple[int, float]]]]:
-        read: PointReader | None = self.__dict__["_read_points"]
-        if read is None:
-            return [[] for _ in groups]
-        with ThreadPoolExecutor(_NUM_READERS) as readers:
-            reading = [
-                [
-                    readers.submit(read, row.job, metric)
-                    for row in group.rows
-                    if row.state is JobState.SUCCEEDED
-                ]
-                for group in groups
-            ]
-            return [[series.result() for series in of_group] for of_group in reading]
-
     def to_pandas(self) -> "DataFrame":
         """Return the jobs as a data frame: a row a job, with its group, value, seed and marks.
 
@@ -289,37 +241,12 @@ class Comparison:
         return frame
 
     def _repr_html_(self) -> str:
-        """Show the table with the notes below it, and the course of each group's mean."""
+        """Show the table with the notes below it."""
         from talweg.client.notebooks import html
 
         header, *rows = self.table()
         notes = "".join(f"<div><small>{html.text(note)}</small></div>" for note in self.notes)
-        table = f"<div><b>{html.text(self.title)}</b></div>{html.table(header, rows)}{notes}"
-        # Without a server, or with a closed client, the table is still right.
-        with suppress(TalwegError, ValueError):
-            return table + self._curves()
-        return table
-
-    def _curves(self) -> str:
-        from talweg.client.notebooks import curves, html
-
-        groups = self.groups[:_MOST_DRAWN]
-        if sum(group.count for group in groups) > _MOST_READ:
-            return ""
-        series = self._series(self.curve_metric, groups)
-        lines = [
-            curves.mean_curve(" · ".join(group.labels), of_group)
-            for group, of_group in zip(groups, series, strict=True)
-        ]
-        drawn = curves.drawn(lines)
-        if not drawn:
-            return ""
-        what = f"{self.curve_metric} by step"
-        if any(line.band for line in lines):
-            what += ": mean of each group, with a band of one sd on both sides"
-        if len(groups) < len(self.groups):
-            what += f"; the best {len(groups)} of {len(self.groups)} groups"
-        return f"<div><b>{html.text(what)}</b></div>{drawn}"
+        return f"<div><b>{html.text(self.title)}</b></div>{html.table(header, rows)}{notes}"
 
     def table(self) -> list[list[str]]:
         """Return the cells of a table, the header first."""
@@ -341,18 +268,12 @@ class Comparison:
         return rows
 
     @classmethod
-    def of(
-        cls,
-        response: jobs_pb2.CompareJobsResponse,
-        group_by: Sequence[str],
-        read_points: "PointReader | None" = None,
-    ) -> "Comparison":
+    def of(cls, response: jobs_pb2.CompareJobsResponse, group_by: Sequence[str]) -> Self:
         """Convert the response of a server.
 
         Args:
             response: The response.
             group_by: The paths that were asked for.
-            read_points: Reads the points of a job's metric.
         """
         return cls(
             metric=response.metric,
@@ -362,7 +283,6 @@ class Comparison:
             references=tuple(
                 Reference(each.name, each.mean, each.count) for each in response.references
             ),
-            read_points=read_points,
         )
 
 

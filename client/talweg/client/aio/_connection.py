@@ -1,0 +1,296 @@
+# Made by client/make_asyncio.py from ../_connection.py: change that module.
+"""A connection to a server: calls with deadlines and safe retries."""
+
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from talweg.client._address import ServerAddress
+from talweg.client._connection import (
+    _CONNECTED_SECONDS,
+    FIRST_CONTACT_SECONDS,
+    _Backoff,
+    _is_code,
+    _Watched,
+)
+from talweg.client._errors import HOW_TO_START, TalwegError, Unavailable, WaitTimeout, from_rpc
+from talweg.client._transport import Arguments, Request, Response, Result
+from talweg.client.aio._transport import Transport
+from talweg.v1 import jobs_pb2
+
+if TYPE_CHECKING:
+    import grpc
+
+
+class Connection:
+    """A channel to a server, with the stubs of its services. Thread-safe."""
+
+    def __init__(self, server: ServerAddress, *, timeout: timedelta, patience: timedelta) -> None:
+        """Open a channel; nothing is sent before the first call."""
+        from talweg.v1.artifacts_pb2_grpc import ArtifactServiceStub
+        from talweg.v1.catalog_pb2_grpc import CatalogServiceStub
+        from talweg.v1.jobs_pb2_grpc import JobServiceStub
+        from talweg.v1.predictions_pb2_grpc import PredictionServiceStub
+        from talweg.v1.stored_datasets_pb2_grpc import StoredDatasetServiceStub
+        from talweg.v1.system_pb2_grpc import SystemServiceStub
+
+        self.server = server
+        self._timeout = timeout.total_seconds()
+        self._patience = patience.total_seconds()
+        self._transport = Transport(server)
+        channel = self._transport.channel
+        self.jobs = JobServiceStub(channel)
+        self.artifacts = ArtifactServiceStub(channel)
+        self.predictions = PredictionServiceStub(channel)
+        self.catalogue = CatalogServiceStub(channel)
+        self.system = SystemServiceStub(channel)
+        self.stored = StoredDatasetServiceStub(channel)
+        self._has_answered = False
+
+    async def close(self) -> None:
+        """Close the channel; running calls and watches end."""
+        await self._transport.close()
+
+    async def pause(self, seconds: float) -> bool:
+        """Wait; return False, at once, where the connection is closed."""
+        return await self._transport.pause(seconds)
+
+    async def work(
+        self,
+        function: Callable[Arguments, Result],
+        *args: Arguments.args,
+        **kwargs: Arguments.kwargs,
+    ) -> Result:
+        """Do work of this machine that takes long, such as reading a large file."""
+        return await self._transport.work(function, *args, **kwargs)
+
+    async def call(
+        self,
+        method: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]",
+        request: Request,
+        *,
+        at_least: float = 0.0,
+    ) -> Response:
+        """Call a method, with retries while the server is unavailable and time is left.
+
+        Retries are safe: every request that changes something has a request id or is idempotent.
+
+        Args:
+            method: Of a stub.
+            request: What is sent.
+            at_least: Seconds that the call may take even where the client's timeout is shorter.
+
+        Raises:
+            TalwegError: An error of the server, or Unavailable.
+        """
+        import grpc
+
+        backoff = _Backoff()
+        seconds = max(self._timeout, at_least)
+        deadline = backoff.started + seconds
+        refusal: TalwegError | None = None
+        while True:
+            self._check_open()
+            try:
+                remaining = max(0.001, deadline - time.monotonic())
+                response = await self._transport.unary(method, request, remaining)
+            except grpc.RpcError as error:
+                self._check_open()
+                failure = self._note(error)
+                retry_until = min(deadline, self._retry_until(backoff, seconds))
+                if _is_code(error, "DEADLINE_EXCEEDED") and refusal is not None:
+                    # The server's reason says more than that the last try ended in the middle.
+                    raise refusal from error
+                if not _is_code(error, "UNAVAILABLE") or not backoff.fits(retry_until):
+                    raise failure from error
+                if isinstance(failure, Unavailable) and failure.reason:
+                    refusal = failure
+                await self._transport.pause(backoff.delay)
+            else:
+                self._has_answered = True
+                return response
+
+    async def send(
+        self,
+        method: "grpc.aio.StreamUnaryMultiCallable[Request, Response]",
+        messages: Iterator[Request],
+    ) -> Response:
+        """Send a stream of messages, and return the response; it is not tried again.
+
+        Raises:
+            TalwegError: An error of the server, or Unavailable where the connection broke.
+            OSError: The messages could not be read.
+        """
+        import grpc
+
+        self._check_open()
+        source = _Watched(messages)
+        try:
+            response = await self._transport.send(method, source)
+        except grpc.RpcError as error:
+            self._check_open()
+            if source.error is not None:
+                raise source.error from error
+            raise self._note(error) from error
+        self._has_answered = True
+        return response
+
+    def retries(self) -> "Retries":
+        """Return what waits between tries, for as long as the client's patience lasts."""
+        return Retries(self._transport, self._patience)
+
+    async def watch(
+        self,
+        name: str,
+        *,
+        after: int,
+        until: float | None = None,
+        on_lost: Callable[[str], None] | None = None,
+    ) -> AsyncGenerator[jobs_pb2.Event]:
+        """Yield the events of a job after a cursor, up to its end, each once and in order.
+
+        A broken stream is reopened after the last received event.
+
+        Args:
+            name: ``jobs/{id}``.
+            after: The cursor.
+            until: When to give up, on the monotonic clock; never if None.
+            on_lost: Called with the reason each time the server cannot be reached.
+
+        Raises:
+            WaitTimeout: At `until`.
+            TalwegError: An error of the server, or Unavailable once it has been away for longer
+                than the client's patience.
+        """
+        cursor = after
+        backoff: _Backoff | None = None
+        while True:
+            opened = time.monotonic()
+            try:
+                async with aclosing(self._stream(name, cursor, until)) as events:
+                    async for event in events:
+                        backoff = None
+                        if event.cursor <= cursor:
+                            continue
+                        cursor = event.cursor
+                        yield event
+                        if event.HasField("finished"):
+                            return
+                if await self._is_over(name, cursor):
+                    return
+                raise Unavailable(f"the server at {self.server.address} ended the stream")
+            except Unavailable as lost:
+                if backoff is None or time.monotonic() - opened > _CONNECTED_SECONDS:
+                    backoff = _Backoff()
+                if not backoff.fits(self._retry_until(backoff, self._patience)):
+                    raise
+                if on_lost is not None:
+                    on_lost(str(lost).removesuffix(f". {HOW_TO_START}"))
+                remaining = backoff.delay if until is None else until - time.monotonic()
+                await self._transport.pause(max(0.0, min(backoff.delay, remaining)))
+
+    async def resumed(
+        self,
+        method: "grpc.aio.UnaryStreamMultiCallable[Request, Response]",
+        next_request: Callable[[], Request],
+    ) -> AsyncGenerator[Response]:
+        """Yield the responses of a stream, which is opened again wherever it breaks.
+
+        Args:
+            method: What opens it.
+            next_request: Returns the request for what has not arrived yet.
+
+        Raises:
+            TalwegError: An error of the server, or Unavailable once it has been away for longer
+                than the client's patience.
+        """
+        import grpc
+
+        backoff: _Backoff | None = None
+        while True:
+            self._check_open()
+            try:
+                async with aclosing(self._transport.stream(method, next_request())) as responses:
+                    async for response in responses:
+                        self._has_answered, backoff = True, None
+                        yield response
+                return
+            except grpc.RpcError as error:
+                self._check_open()
+                failure = self._note(error)
+                # A server that shuts down cancels its open streams.
+                is_cancelled = _is_code(error, "CANCELLED") and not failure.reason
+                if not isinstance(failure, Unavailable) and not is_cancelled:
+                    raise failure from error
+                backoff = backoff or _Backoff()
+                if not backoff.fits(self._retry_until(backoff, self._patience)):
+                    raise failure from error
+            await self._transport.pause(backoff.delay)
+
+    async def _stream(
+        self, name: str, cursor: int, until: float | None
+    ) -> AsyncGenerator[jobs_pb2.Event]:
+        """Yield the events of one stream; raise Unavailable if it breaks."""
+        import grpc
+
+        self._check_open()
+        remaining = None if until is None else until - time.monotonic()
+        if remaining is not None and remaining <= 0:
+            raise WaitTimeout(f"{name} did not end in time")
+        request = jobs_pb2.WatchJobRequest(name=name, after_cursor=cursor)
+        stream = self._transport.stream(self.jobs.WatchJob, request, remaining)
+        try:
+            async with aclosing(stream) as responses:
+                async for response in responses:
+                    self._has_answered = True
+                    yield response.event
+        except grpc.RpcError as error:
+            self._check_open()
+            failure = self._note(error)
+            if remaining is not None and _is_code(error, "DEADLINE_EXCEEDED"):
+                raise WaitTimeout(f"{name} did not end in time") from error
+            if _is_code(error, "CANCELLED") and not failure.reason:
+                # A server that shuts down cancels its open streams.
+                raise Unavailable(str(failure)) from error
+            raise failure from error
+
+    async def _is_over(self, name: str, cursor: int) -> bool:
+        """Return whether a stream ended because the job had ended before its cursor."""
+        job = await self.call(self.jobs.GetJob, jobs_pb2.GetJobRequest(name=name))
+        return job.HasField("outcome") and job.last_cursor <= cursor
+
+    def _retry_until(self, backoff: "_Backoff", seconds: float) -> float:
+        allowed = seconds if self._has_answered else min(seconds, FIRST_CONTACT_SECONDS)
+        return backoff.started + allowed
+
+    def _check_open(self) -> None:
+        if self._transport.is_closed:
+            raise ValueError("the client is closed")
+
+    def _note(self, error: "grpc.RpcError") -> TalwegError:
+        failure = from_rpc(error, address=self.server.address, proxy=self.server.proxy())
+        # An UNAVAILABLE with a reason was written by the server itself.
+        self._has_answered |= not isinstance(failure, Unavailable) or bool(failure.reason)
+        return failure
+
+
+class Retries:
+    """Waits between tries of a long call, longer each time; progress starts it anew."""
+
+    def __init__(self, transport: Transport, patience: float) -> None:
+        """Begin now; `patience` is in seconds, and closing the transport ends a wait."""
+        self._transport = transport
+        self._patience = patience
+        self._backoff = _Backoff()
+
+    async def wait(self) -> bool:
+        """Wait before the next try; return False at once where the patience is at its end."""
+        if not self._backoff.fits(self._backoff.started + self._patience):
+            return False
+        return await self._transport.pause(self._backoff.delay)
+
+    def restart(self) -> None:
+        """Begin anew, since the last try got further."""
+        self._backoff = _Backoff()

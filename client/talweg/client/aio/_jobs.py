@@ -1,0 +1,203 @@
+# Made by client/make_asyncio.py from ../_jobs.py: change that module.
+"""The handle of a job."""
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING
+
+from talweg.client._errors import JobFailed, TalwegError, Unavailable, WaitTimeout
+from talweg.client._handle import Seconds, to_seconds
+from talweg.client._values import JobMetrics, JobResult, JobState
+from talweg.client.aio._control import ControlledJob
+from talweg.client.aio.results._results import JobFiles
+from talweg.client.notebooks.progress import live
+from talweg.v1 import jobs_pb2
+
+if TYPE_CHECKING:
+    from talweg.client.aio._connection import Connection
+
+
+class AsyncJob(ControlledJob, JobFiles):
+    """A job as last reported by the server; `refresh` updates it."""
+
+    async def watch(self, after: int = 0) -> AsyncGenerator[jobs_pb2.Event]:
+        """Yield the events of the job, old and new, up to the last one, which has `finished`.
+
+        If the server goes away, the watch continues after the last event once it is back: no
+        event is lost or repeated. `state` and `message.progress` follow the events. In a notebook
+        a progress bar follows them too.
+
+        Args:
+            after: A cursor: yield only the events after this one.
+
+        Raises:
+            TalwegError: An error of the server; Unavailable if it stays away for longer than the
+                client's patience.
+        """
+        with live([self]) as display:
+            async with aclosing(self.follow(after=after)) as events:
+                async for event in events:
+                    display.take(self, event)
+                    yield event
+
+    async def follow(
+        self,
+        *,
+        after: int = 0,
+        until: float | None = None,
+        on_lost: Callable[[str], None] | None = None,
+    ) -> AsyncGenerator[jobs_pb2.Event]:
+        """Watch, as `watch` does, up to a time on the monotonic clock.
+
+        Args:
+            after: A cursor: yield only the events after this one.
+            until: When to give up; never if None.
+            on_lost: Called with the reason each time the server cannot be reached.
+
+        Raises:
+            WaitTimeout: At `until`.
+            TalwegError: As `watch`.
+        """
+        name = self._named()
+        watched = self._connection.watch(name, after=after, until=until, on_lost=on_lost)
+        async with aclosing(watched) as events:
+            async for event in events:
+                self._take(event)
+                yield event
+
+    async def wait(self, timeout: Seconds | None = None) -> "AsyncJob":
+        """Wait until the job has ended, in whatever state; in a notebook with a progress bar.
+
+        Args:
+            timeout: A timedelta, or seconds; no limit if None.
+
+        Raises:
+            WaitTimeout: It has not ended by then. The job continues.
+            TalwegError: As `watch`.
+        """
+        if self._message.HasField("outcome"):
+            return self
+        seconds = to_seconds(timeout)
+        until = None if seconds is None else time.monotonic() + seconds
+        try:
+            with live([self]) as display:
+                async for event in self.follow(after=self._message.last_cursor, until=until):
+                    display.take(self, event)
+        except WaitTimeout as error:
+            # A server that is away has no news.
+            with suppress(Unavailable):
+                await self.refresh()
+            if self._message.HasField("outcome"):
+                return self
+            raise WaitTimeout(
+                f"{self.name} is still {self.state} after {seconds:g} s{self._how_far()}"
+            ) from error
+        return await self.refresh()
+
+    async def result(self, timeout: Seconds | None = None) -> JobResult:
+        """Wait until the job has ended, and return its result.
+
+        Raises:
+            JobFailed: It did not end as SUCCEEDED; with outcome and result.
+            WaitTimeout: It has not ended in time.
+            TalwegError: As `watch`.
+        """
+        await self.wait(timeout)
+        if not self._message.tracking.url:
+            # Events do not tell it.
+            await self.refresh()
+        summaries = (await self.metrics()).summaries
+        outcome = self._message.outcome
+        result = JobResult(
+            name=self.name,
+            state=self.state,
+            metrics={name: summary.last for name, summary in summaries.items()},
+            best={
+                name: summary.best
+                for name, summary in summaries.items()
+                if summary.HasField("best")
+            },
+            message=outcome.message,
+            divergence=outcome.divergence if outcome.HasField("divergence") else None,
+            find_run=self._find_run,
+        )
+        if result.state is not JobState.SUCCEEDED:
+            raise JobFailed(
+                f"{self.name} ended as {result.state}: {outcome.message}",
+                result=result,
+                outcome=outcome,
+            )
+        return result
+
+    async def metrics(self, prefixes: Iterable[str] = (), *, points: bool = False) -> JobMetrics:
+        """Return the metrics of the job.
+
+        Args:
+            prefixes: Names, or prefixes that end in ``/``, such as ``val/``; all if empty.
+            points: Include the recorded points.
+
+        Raises:
+            TalwegError: An error of the server.
+        """
+        return await read_metrics(self._connection, self._named(), prefixes, points=points)
+
+    async def logs(self, *, after: int = 0) -> AsyncIterator[jobs_pb2.Event]:
+        """Yield the log so far, oldest first: all events but progress and metrics.
+
+        Each event has its time and attempt, and `state`, `log`, `warning`, `guard` or `finished`.
+        To follow a running job, use `watch`.
+
+        Args:
+            after: A cursor: yield only the events after this one.
+
+        Raises:
+            TalwegError: An error of the server.
+        """
+        request = jobs_pb2.GetJobLogsRequest(name=self._named(), after_cursor=after)
+        while True:
+            response = await self._connection.call(self._connection.jobs.GetJobLogs, request)
+            for each in response.events:
+                yield each
+            if not response.next_cursor:
+                return
+            request.after_cursor = response.next_cursor
+
+    def _find_run(self) -> str | None:
+        # Whoever reads a result may have closed the client, or the server may be away.
+        with suppress(TalwegError, ValueError):
+            return self.tracking_url
+        return None
+
+    def _how_far(self) -> str:
+        progress = self._message.progress
+        if self._message.waiting_reason:
+            return f" ({self._message.waiting_reason})"
+        return f" (step {progress.step} of {progress.total_steps})" if progress.step else ""
+
+
+async def read_metrics(
+    connection: "Connection", name: str, prefixes: Iterable[str], *, points: bool
+) -> JobMetrics:
+    """Return the metrics of a job, all pages of them.
+
+    Args:
+        connection: To the server.
+        name: ``jobs/{id}``.
+        prefixes: As for `Job.metrics`.
+        points: Include the recorded points.
+
+    Raises:
+        TalwegError: An error of the server.
+    """
+    request = jobs_pb2.GetJobMetricsRequest(
+        name=name, metrics=list(prefixes), include_points=points
+    )
+    response = await connection.call(connection.jobs.GetJobMetrics, request)
+    summaries = {summary.name: summary for summary in response.summaries}
+    gathered = list(response.points)
+    while response.next_page_token:
+        request.page_token = response.next_page_token
+        response = await connection.call(connection.jobs.GetJobMetrics, request)
+        gathered += response.points
+    return JobMetrics(summaries=summaries, points=tuple(gathered))

@@ -1,0 +1,1 @@
+"""What a job leaves: files, models, predictions, registered models."""

@@ -1,0 +1,1 @@
+"""Comparisons of jobs, and the course of their metrics."""
