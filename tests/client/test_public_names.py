@@ -1,3 +1,4 @@
+import inspect
 import json
 import subprocess
 import sys
@@ -39,6 +40,13 @@ NAMES = {
     "compare_url",
     "read_jobs",
 }
+# Data frames and arrays, of which the plain install knows nothing; and what errors keep.
+UNTYPED = {
+    ("AsyncJob", "predict"),
+    ("InvalidRequest", "__init__"),
+    ("InvalidSpec", "__init__"),
+    ("Job", "predict"),
+}
 HEAVY = {"torch", "mlflow", "sqlalchemy", "celery", "numpy", "sklearn", "rich", "yaml", "click"}
 
 
@@ -54,6 +62,28 @@ def test_public_names_are_frozen() -> None:
     assert set(talweg.client.__all__) == NAMES
     assert {name for name in vars(talweg.client) if name[0].isupper()} <= NAMES
     assert set(talweg.client.cli.__all__) == {"follow", "main"}
+
+
+def test_what_is_public_is_typed() -> None:
+    untyped = set()
+    for name, kind in vars(talweg.client).items():
+        if name not in NAMES or not inspect.isclass(kind):
+            continue
+        for member in (each for each in dir(kind) if each[0] != "_" or each == "__init__"):
+            value = inspect.getattr_static(kind, member)
+            function = getattr(value, "fget", None) or getattr(value, "__func__", value)
+            if not inspect.isfunction(function) or not function.__module__.startswith("talweg."):
+                continue
+            annotations = inspect.get_annotations(function)
+            parameters = set(inspect.signature(function).parameters) - {"self", "cls"}
+            assert annotations.keys() >= {*parameters, "return"}, (name, member)
+            # Specs and options in JSON form hold anything.
+            texts = [
+                str(each).replace("Mapping[str, typing.Any]", "") for each in annotations.values()
+            ]
+            if any("Any" in text for text in texts):
+                untyped.add((name, member))
+    assert untyped == UNTYPED
 
 
 def test_import_brings_nothing_heavy() -> None:

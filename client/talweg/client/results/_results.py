@@ -3,11 +3,11 @@
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, overload
 
 from talweg.client._errors import FailedPrecondition, MissingExtra, NotFound
 from talweg.client._handle import JobHandle, Seconds
@@ -137,6 +137,14 @@ class JobFiles(JobHandle):
             path = Path(folder) / _MODEL
             model: TrainedModel = self._connection.work(load, path, self._message.spec)
         return model
+
+    @overload
+    def predict(
+        self, data: Mapping[str, Iterable[object]], *, remote: Literal[True]
+    ) -> dict[str, list[str | int | float]]: ...
+
+    @overload
+    def predict(self, data: Any, *, remote: bool = False) -> Any: ...
 
     def predict(self, data: Any, *, remote: bool = False) -> Any:
         """Predict with the trained model; to predict often, keep `model()`.

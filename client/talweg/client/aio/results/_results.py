@@ -4,10 +4,10 @@
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 from talweg.client._errors import FailedPrecondition, MissingExtra, NotFound
 from talweg.client._handle import Seconds
@@ -107,6 +107,14 @@ class JobFiles(JobHandle):
             path = Path(folder) / _MODEL
             model: TrainedModel = await self._connection.work(load, path, self._message.spec)
         return model
+
+    @overload
+    async def predict(
+        self, data: Mapping[str, Iterable[object]], *, remote: Literal[True]
+    ) -> dict[str, list[str | int | float]]: ...
+
+    @overload
+    async def predict(self, data: Any, *, remote: bool = False) -> Any: ...
 
     async def predict(self, data: Any, *, remote: bool = False) -> Any:
         """Predict with the trained model; to predict often, keep `model()`.
