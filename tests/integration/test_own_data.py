@@ -76,9 +76,13 @@ def test_a_table_becomes_a_model_that_reads_its_raw_columns(
     assert trained.predict(flowers).equals(trained.predict(frame))
     # A category that training has never seen, a missing number, and a date as text.
     row = frame.drop(columns="species").head(1).assign(**ROW)
-    assert trained.predict(row)["prediction"].iloc[0] == "setosa"
+    named = r"column site: 1 of {} rows have categories that training has not seen, 'new'"
+    for remote in (False, True):
+        with pytest.warns(UserWarning, match=named.format(1)):
+            assert trained.predict(row, remote=remote)["prediction"].iloc[0] == "setosa"
     out = tmp_path / "out.csv"
-    frame.to_csv(tmp_path / "in.csv", index=False)
+    asked = pd.concat([frame, row], ignore_index=True)
+    asked.to_csv(tmp_path / "in.csv", index=False)
     done = stack.run(
         "predict",
         trained.id,
@@ -91,8 +95,9 @@ def test_a_table_becomes_a_model_that_reads_its_raw_columns(
     )
     assert done.returncode == 0, done.stderr
     written = pd.read_csv(out)
-    assert list(written["code"]) == list(frame["code"])
-    assert list(written["prediction"]) == list(predicted["prediction"])
+    assert list(written["code"]) == list(asked["code"])
+    assert list(written["prediction"]) == [*predicted["prediction"], "setosa"]
+    assert named.format(len(asked)) in done.stderr
 
 
 def _texts(file: Path, column: str) -> list[str]:

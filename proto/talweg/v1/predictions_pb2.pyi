@@ -130,6 +130,7 @@ class PredictResponse(_message.Message):
     NUM_ROWS_FIELD_NUMBER: _builtins.int
     TEXT_COLUMNS_FIELD_NUMBER: _builtins.int
     WORKER_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
     num_rows: _builtins.int
     """The number of rows."""
     worker: _builtins.str
@@ -145,6 +146,12 @@ class PredictResponse(_message.Message):
     def text_columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Columns of the table whose values are texts, such as classes, whatever they look like."""
 
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is worth knowing of the rows: columns with categories that training has not seen, which the
+        model takes as unknown ones.
+        """
+
     def __init__(
         self,
         *,
@@ -152,10 +159,11 @@ class PredictResponse(_message.Message):
         num_rows: _builtins.int = ...,
         text_columns: _abc.Iterable[_builtins.str] | None = ...,
         worker: _builtins.str = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["table", b"table"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["num_rows", b"num_rows", "table", b"table", "text_columns", b"text_columns", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["notes", b"notes", "num_rows", b"num_rows", "table", b"table", "text_columns", b"text_columns", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -19,7 +19,7 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import data, models
 from talweg.worker.artifacts import mlflow_flavour, predictor
 from talweg.worker.artifacts.predictor import Predictor
-from talweg.worker.data.stored.talweg_table import TableError
+from talweg.worker.data.stored.talweg_table import TableError, UnknownCategories
 
 ROWS = 60
 FIRST = datetime(2024, 1, 1)
@@ -107,9 +107,9 @@ def test_what_training_has_not_seen_is_taken(store: Path, tmp_path: Path) -> Non
     spec.preprocessing.standardise_inputs = False
     model, _ = saved(spec, tmp_path)
     names = model.input_names
-    (row,) = model.encode(
-        {"size": [np.nan], "town": ["Rome"], "sold": ["2030-05-01"], "new": [None]}
-    ).tolist()
+    unknown = {"size": [np.nan], "town": ["Rome"], "sold": ["2030-05-01"], "new": [None]}
+    with pytest.warns(UnknownCategories, match="column town: 1 of 1 rows .* not seen, 'Rome':"):
+        (row,) = model.encode(unknown).tolist()
     values = dict(zip(names, row, strict=True))
     assert values["town=other"] == values["size.is_missing"] == 1
     assert values["sold.is_missing"] == values["town=Oslo"] == 0

@@ -3,11 +3,13 @@
 import csv
 import io
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from talweg.client._errors import InvalidRequest, MissingExtra
+from talweg.spec import drop_control
 from talweg.spec.predictions import ARRAY, ENDINGS, MAX_TABLE_BYTES, format_of
 from talweg.v1.predictions_pb2 import PredictionTable, PredictRequest, PredictResponse
 
@@ -80,7 +82,11 @@ def _called(
         )
     if as_array:
         request.as_array, request.output_format = True, _NPZ
-    return connection.call(connection.predictions.Predict, request, at_least=_SECONDS)
+    response = connection.call(connection.predictions.Predict, request, at_least=_SECONDS)
+    for note in response.notes:
+        # As the model itself says it where it predicts on this machine.
+        warnings.warn(drop_control(note), UserWarning, stacklevel=4)
+    return response
 
 
 def _of_file(path: Path) -> PredictionTable:

@@ -152,6 +152,8 @@ class JobFiles(JobHandle):
         A remote prediction is a quick look: a worker computes it within seconds, for at most 1 MiB
         of rows, and nothing need be installed here.
 
+        A category that training has not seen is taken as unknown; a `UserWarning` names it.
+
         Args:
             data: A data frame or a mapping with the model's columns, in any order; an array or
                 nested lists (N, …); or the path of a CSV, Parquet or npz file.
@@ -183,6 +185,8 @@ class JobFiles(JobHandle):
         remote: bool = False,
     ) -> int:
         """Write predictions for a file to another, and return the number of rows.
+
+        A category that training has not seen is taken as unknown; a `UserWarning` names it.
 
         Args:
             source: A .csv, .tsv, .parquet or .npz file; remotely, at most 1 MiB.

@@ -21,6 +21,7 @@ from talweg.v1.stored_datasets_pb2 import StoredDataset
 from talweg.worker import data
 from talweg.worker.artifacts import predictor, trained
 from talweg.worker.artifacts.trained import TrainedModel
+from talweg.worker.data.stored.talweg_table import UnknownCategories
 from talweg.worker.models.categories import CategoryEmbeddings
 from talweg.worker.tracking.spool import EXAMPLE, MODEL, WEIGHTS, write_json
 from talweg.worker.training import Result
@@ -98,13 +99,46 @@ def test_a_job_learns_from_categories_and_predicts_for_raw_columns(
     asked = pd.DataFrame(
         {"island": [*ISLANDS, "Atlantis", None], "sex": ["m"] * 5, "bill": [44.0] * 5}
     )
-    biscoe, dream, torgersen, unseen, missing = loaded.predict(asked)["prediction"]
+    with pytest.warns(UnknownCategories):
+        biscoe, dream, torgersen, unseen, missing = loaded.predict(asked)["prediction"]
     assert biscoe - dream > 2
     assert dream - torgersen > 2
     assert unseen == missing
     # It was trained: it says about what is true of a penguin of any island.
     assert abs(unseen - dream) < 1.5
     assert unseen not in (biscoe, dream, torgersen)
+
+
+@pytest.mark.parametrize("categories", [EMBEDDING, None], ids=["embedding", "one-hot"])
+def test_unseen_categories_are_predicted_and_named(
+    categories: Any, store: Path, tmp_path: Path
+) -> None:
+    model = {"mlp": {"hidden": [8], **({"categories": categories} if categories else {})}}
+    spec = job_on(
+        penguins(store), "regression", {"target": "mass"}, model=model,
+        training={"epochs": 2, "batch_size": 16},
+    )  # fmt: skip
+    result, _ = run(spec, may_be_unwell=True)
+    loaded = saved(spec, result, tmp_path / "model")
+    asked = pd.DataFrame({"island": ["Atlantis", "Mu", "Dream", None, "Mu"], "sex": ["x"] * 5})
+    asked["bill"] = 44.0
+    with pytest.warns(UnknownCategories) as said:
+        predicted = loaded.predict(asked)["prediction"]
+    assert [str(each.message).partition(": the model")[0] for each in said] == [
+        "column island: 3 of 5 rows have categories that training has not seen, 'Atlantis', 'Mu'",
+        "column sex: 5 of 5 rows have categories that training has not seen, 'x'",
+    ]
+    # All alike, and like a missing one.
+    atlantis, mu, dream, missing, again = predicted
+    assert atlantis == mu == missing == again != dream
+    assert np.isfinite(predicted).all()
+    # Nothing is said of what is known.
+    loaded.predict(pd.DataFrame(columns()).drop(columns="mass"))
+    # So does a file, in which the categories are texts.
+    asked.to_csv(tmp_path / "asked.csv", index=False)
+    with pytest.warns(UnknownCategories):
+        assert loaded.predict_file(tmp_path / "asked.csv", tmp_path / "out.csv") == 5
+    np.testing.assert_allclose(pd.read_csv(tmp_path / "out.csv")["prediction"], predicted)
 
 
 def test_what_stands_for_unseen_categories_learns_by_replacement(store: Path) -> None:
@@ -142,7 +176,10 @@ def test_mlflow_predicts_the_same_for_raw_columns(store: Path, tmp_path: Path) -
     by_mlflow = pyfunc(model, predictor.example(spec, bundle), tmp_path)
     asked = pd.DataFrame(columns()).drop(columns="mass").head(9)
     asked.loc[4, "island"] = "Atlantis"
-    pd.testing.assert_frame_equal(by_mlflow.predict(asked), loaded.predict(asked), rtol=1e-5)
+    with pytest.warns(UserWarning, match="'Atlantis'"):
+        said = by_mlflow.predict(asked)
+    with pytest.warns(UnknownCategories):
+        pd.testing.assert_frame_equal(said, loaded.predict(asked), rtol=1e-5)
 
 
 def test_columns_of_categories_are_needed(store: Path) -> None:

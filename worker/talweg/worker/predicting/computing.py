@@ -9,6 +9,7 @@ import errno
 import math
 import resource
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ Failure = FinishPredictionRequest.Failure
 _CPU_FACTOR = 2
 _MOST_WRITTEN = 64 * 1024 * 1024
 _MOST_CHARS = 2000
+_MOST_NOTES = 20
 
 
 def main() -> None:
@@ -80,6 +82,22 @@ def compute(folder: Path) -> FinishPredictionRequest:
 
 
 def _predict(
+    model: "TrainedModel",
+    order: TakePredictionResponse,
+    folder: Path,
+    result: FinishPredictionRequest,
+) -> None:
+    # Not with the imports, which are below the limits too.
+    from talweg.worker.data.stored.talweg_table import UnknownCategories  # noqa: PLC0415
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UnknownCategories)
+        _write_predictions(model, order, folder, result)
+    notes = [str(each.message) for each in said if each.category is UnknownCategories]
+    result.response.notes.extend(note[:_MOST_CHARS] for note in notes[:_MOST_NOTES])
+
+
+def _write_predictions(
     model: "TrainedModel",
     order: TakePredictionResponse,
     folder: Path,

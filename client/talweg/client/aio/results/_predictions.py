@@ -2,6 +2,7 @@
 """Predictions that a worker computes: tables and arrays are sent as files, and so come back."""
 
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from talweg.client.results._predictions import (
     _npz,
     _of_file,
 )
+from talweg.spec import drop_control
 from talweg.spec.predictions import MAX_TABLE_BYTES
 from talweg.v1.predictions_pb2 import PredictionTable, PredictRequest, PredictResponse
 
@@ -88,7 +90,11 @@ async def _called(
         )
     if as_array:
         request.as_array, request.output_format = True, _NPZ
-    return await connection.call(connection.predictions.Predict, request, at_least=_SECONDS)
+    response = await connection.call(connection.predictions.Predict, request, at_least=_SECONDS)
+    for note in response.notes:
+        # As the model itself says it where it predicts on this machine.
+        warnings.warn(drop_control(note), UserWarning, stacklevel=4)
+    return response
 
 
 async def _frame(connection: "Connection", job: str, frame: Any) -> Any:

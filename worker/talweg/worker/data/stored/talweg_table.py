@@ -6,6 +6,7 @@ MLflow's format: it runs where Talweg is not installed, and imports nothing of i
 
 import itertools
 import numbers
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
@@ -25,10 +26,15 @@ _DAYS_OF_FIRST_WEEK = 3
 _NUM_DATE_PARTS = 7
 _TRUTH = {"true": 1.0, "false": 0.0}
 _MOST_NAMED = 5
+_MOST_SHOWN = 40
 
 
 class TableError(ValueError):
     """A table does not have the columns that a model takes, or not such values."""
+
+
+class UnknownCategories(UserWarning):
+    """A table has categories that training has not seen, which a model takes as unknown ones."""
 
 
 @dataclass(frozen=True)
@@ -224,6 +230,9 @@ class Table:
 
         Raises:
             TableError: Columns are missing or unknown, or hold what they cannot: all that is so.
+
+        Warns:
+            UnknownCategories: Columns have categories that training has not seen.
         """
         import pandas as pd  # noqa: PLC0415 - takes half a second, and training does without
 
@@ -241,6 +250,9 @@ class Table:
                 problems.append(str(exc))
         if problems:
             raise TableError("; ".join(problems))
+        for column in self.columns:
+            if column.kind == "category":
+                _warn_of_unknown(column, frame[column.name], values[column.name])
         matrix = np.empty((len(frame), self.width))
         self.spread(lambda column: values[column.name], matrix)
         self.fill(matrix)
@@ -323,6 +335,24 @@ def _categories(column: Column, series: Any) -> NDArray[Any]:
     codes = {value: index for index, value in enumerate(column.values)}
     texts = (_text(value, codes) for value in series)
     return np.array([codes.get(text, -1) for text in texts], dtype=np.int64)
+
+
+def _warn_of_unknown(column: Column, series: Any, codes: NDArray[Any]) -> None:
+    """Say which values are none of the categories that the model has learnt from."""
+    absent = [column.values.index(name) for name in column.unseen]
+    rows = np.flatnonzero((codes < 0) | np.isin(codes, absent))
+    unknown = [str(series.iloc[row]) for row in rows if not _is_missing(series.iloc[row])]
+    if not unknown:
+        return
+    names = list(dict.fromkeys(unknown))
+    shown = ", ".join(repr(name[:_MOST_SHOWN]) for name in names[:_MOST_NAMED])
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    warnings.warn(
+        f"column {column.name}: {len(unknown):,} of {len(series):,} rows have categories that "
+        f"training has not seen, {shown}{more}: the model takes them as unknown, all alike",
+        UnknownCategories,
+        stacklevel=3,
+    )
 
 
 def _dates(column: Column, series: Any) -> NDArray[Any]:

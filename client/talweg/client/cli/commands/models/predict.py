@@ -1,5 +1,6 @@
 """`talweg predict`."""
 
+import warnings
 from pathlib import Path
 
 import click
@@ -28,10 +29,15 @@ def predict(
 
     FILE and OUT are .csv, .tsv, .parquet or .npz; of an npz file the array x is read, or its only
     one. A table needs the columns that the model reads, in any order. OUT gets a row per row:
-    prediction, and the probability of each class. This computes here, with PyTorch, or on a worker
-    with --remote, for a quick look.
+    prediction, and the probability of each class. Categories that training has not seen are taken
+    as unknown, and named. This computes here, with PyTorch, or on a worker with --remote, for a
+    quick look.
     """
-    with session.client() as client:
+    with session.client() as client, warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
         (ended,) = find_jobs(client, [job])
         count = ended.predict_file(file, output, id_column=id_column, remote=remote)
+    for each in said:
+        if issubclass(each.category, UserWarning):
+            note(f"{each.message}")
     note(f"{count} predictions in {output}")
