@@ -19,6 +19,9 @@ JOB: dict[str, Any] = {
     "task": "regression", "model": {"mlp": {"hidden": [4]}}, "loss": "mse",
     "training": {"epochs": 1},
 }  # fmt: skip
+EMBEDDINGS: dict[str, Any] = {
+    "task": "self_supervised", "model": {"embedder": {"size": 4}}, "loss": "nt_xent",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -82,6 +85,15 @@ def test_a_folder_of_images(client: Client, tmp_path: Path) -> None:
     columns = {column.name: column for column in stored.columns}
     assert list(columns["image"].shape) == [3, 5, 6]
     assert [value.value for value in columns["label"].values] == ["cats", "dogs"]
+    # Without their labels, and by them.
+    for target, arrays in (("", ["x"]), ("label", ["x", "y"])):
+        dataset = {"stored": {"name": "pets", **({"target": target} if target else {})}}
+        spec = {**EMBEDDINGS, "dataset": dataset}
+        job = client.submit(spec, validate_only=True)
+        assert list(job.spec.dataset.stored.facts.arrays) == arrays
+    by_classes = {"task": "metric_learning", "loss": "supcon", "dataset": {"stored": "pets"}}
+    with pytest.raises(InvalidSpec, match="dataset.stored.target"):
+        client.submit({**EMBEDDINGS, **by_classes})
     (folder / "cats" / "3.png").write_bytes(b"no image")
     with pytest.raises(InvalidRequest, match="cats/3.png"):
         client.upload(folder)

@@ -658,6 +658,7 @@ class MetricFacts(_message.Message):
     BY_CLASS_FIELD_NUMBER: _builtins.int
     OF_QUANTILES_FIELD_NUMBER: _builtins.int
     UNDEFINED_FIELD_NUMBER: _builtins.int
+    OF_ARRAY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name, such as "mae"."""
     goal: Global___Goal.ValueType
@@ -670,6 +671,8 @@ class MetricFacts(_message.Message):
     """Only with quantile losses."""
     undefined: _builtins.str
     """When it has no value although the outputs are finite, behind "when"; empty where it always has."""
+    of_array: _builtins.str
+    """Only of data with this array, of those that the task can do without; empty for any data."""
     def __init__(
         self,
         *,
@@ -679,10 +682,11 @@ class MetricFacts(_message.Message):
         by_class: _builtins.bool = ...,
         of_quantiles: _builtins.bool = ...,
         undefined: _builtins.str = ...,
+        of_array: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_class", b"by_class", "goal", b"goal", "meaning", b"meaning", "name", b"name", "of_quantiles", b"of_quantiles", "undefined", b"undefined"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_class", b"by_class", "goal", b"goal", "meaning", b"meaning", "name", b"name", "of_array", b"of_array", "of_quantiles", b"of_quantiles", "undefined", b"undefined"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -767,6 +771,7 @@ class TaskFacts(_message.Message):
     WHEN_FIELD_NUMBER: _builtins.int
     ARRAYS_FIELD_NUMBER: _builtins.int
     OUTPUTS_FIELD_NUMBER: _builtins.int
+    MAY_LACK_FIELD_NUMBER: _builtins.int
     kind: Global___TaskKind.ValueType
     """The kind of the task."""
     data: _builtins.str
@@ -787,6 +792,10 @@ class TaskFacts(_message.Message):
     def outputs(self) -> Global___OutputCount:
         """Outputs per sample, pixel or location."""
 
+    @_builtins.property
+    def may_lack(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Those of the arrays that stored data may lack. Without any metric left the loss is the metric."""
+
     def __init__(
         self,
         *,
@@ -797,10 +806,11 @@ class TaskFacts(_message.Message):
         when: _builtins.str = ...,
         arrays: _abc.Iterable[_builtins.str] | None = ...,
         outputs: Global___OutputCount | None = ...,
+        may_lack: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["outputs", b"outputs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrays", b"arrays", "data", b"data", "kind", b"kind", "metrics", b"metrics", "output", b"output", "outputs", b"outputs", "when", b"when"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrays", b"arrays", "data", b"data", "kind", b"kind", "may_lack", b"may_lack", "metrics", b"metrics", "output", b"output", "outputs", b"outputs", "when", b"when"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

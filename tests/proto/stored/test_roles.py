@@ -151,6 +151,9 @@ def test_labels_are_columns_of_0_and_1() -> None:
 def test_inputs_of_all_tasks_that_need_no_target() -> None:
     for task in ("vae", "gan", "self_supervised"):
         assert said([number("a", 0, 1), category("b", p=3, q=3)], task, ("x",)) == []
+    # What is named as a target all the same must be one.
+    assert said([number("a", 0, 1)], "self_supervised", target="b") != []
+    assert said([number("a"), number("c", 0.5, 2)], "self_supervised", target="c") != []
     roles, _ = roles_of(info(number("a")), StoredData())
     assert roles.array_names == ("x",)
 

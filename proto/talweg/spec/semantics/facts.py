@@ -10,7 +10,11 @@ from google.protobuf.message import Message
 from talweg.spec.errors import one_of
 from talweg.spec.fields import choices, fields
 from talweg.spec.semantics.heads import heads
-from talweg.spec.semantics.pairs_triplets import arrays_of_examples, examples_of
+from talweg.spec.semantics.pairs_triplets import (
+    arrays_of_dataset,
+    arrays_of_examples,
+    examples_of,
+)
 from talweg.v1 import options_pb2
 from talweg.v1.losses_pb2 import Loss
 from talweg.v1.options_pb2 import (
@@ -100,12 +104,25 @@ def tasks_by_name() -> dict[str, TaskKind.ValueType]:
     return {name: task_facts(known[name].descriptor.message_type).kind for name in members}
 
 
+def lacks(spec: JobSpec, facts: TaskFacts, array: str) -> bool:
+    """Tell whether stored data lack an array that the spec's task can do without.
+
+    Args:
+        spec: Its data have been looked at, or are taken to have the array.
+        facts: The task's.
+        array: Its name.
+    """
+    is_stored = spec.dataset.WhichOneof("kind") == "stored"
+    return array in facts.may_lack and is_stored and array not in arrays_of_dataset(spec)
+
+
 def arrays_of(spec: JobSpec) -> tuple[str, ...]:
     """Give the names of the arrays that the spec's task reads from its data: ``("x", "y")``."""
     name = chosen(spec.task)
     if not name:
         return ()
-    own: Iterable[str] = task_facts(Task.DESCRIPTOR.fields_by_name[name].message_type).arrays
+    facts = task_facts(Task.DESCRIPTOR.fields_by_name[name].message_type)
+    own: Iterable[str] = (each for each in facts.arrays if not lacks(spec, facts, each))
     if name == "metric_learning":
         own = arrays_of_examples(examples_of(spec))
     of_heads = (task_facts(head.message.DESCRIPTOR).arrays for head in heads(spec))

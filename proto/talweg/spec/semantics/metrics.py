@@ -4,7 +4,7 @@ from collections.abc import Container, Iterator
 from itertools import chain
 
 from talweg.spec.semantics.custom_metrics import custom_metrics
-from talweg.spec.semantics.facts import chosen, task_facts, task_kind
+from talweg.spec.semantics.facts import chosen, lacks, task_facts, task_kind
 from talweg.spec.semantics.heads import Head, heads
 from talweg.spec.semantics.outputs import output_of
 from talweg.spec.semantics.pairs_triplets import LABEL, arrays_of_dataset, examples_of
@@ -28,7 +28,14 @@ def metrics_of(spec: JobSpec) -> tuple[MetricFacts, ...]:
     if facts.kind == options_pb2.METRIC_LEARNING:
         return tuple(_metrics_of_vectors(spec, facts))
     has_quantiles = bool(output_of(spec.loss).quantiles)
-    own = tuple(metric for metric in facts.metrics if has_quantiles or not metric.of_quantiles)
+    own = tuple(
+        metric
+        for metric in facts.metrics
+        if (has_quantiles or not metric.of_quantiles) and not lacks(spec, facts, metric.of_array)
+    )
+    if facts.metrics and not own:
+        meaning = "the task's own loss"
+        own = (MetricFacts(name="loss", goal=options_pb2.MINIMIZE, meaning=meaning),)
     return own + custom_metrics(spec)
 
 

@@ -13,13 +13,17 @@ from PIL import Image
 from tests.server.ingest.parts import read, tar
 from tests.worker.data.stored.storing import job_on
 from tests.worker.training.jobs import run
+from torch import nn
 
-from talweg.spec import check
+from talweg.spec import arrays_of, check, goal_of, metrics_of, primary_metric
+from talweg.v1 import options_pb2
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.stored_datasets_pb2 import StoredDataset
 from talweg.worker.data import load
 from talweg.worker.tasks import make
+from talweg.worker.tasks.common.plots.canvas import PlotData
+from talweg.worker.tasks.metric_learning.plots import embeddings as draw
 from talweg.worker.tasks.segmentation.measures import measured
 
 SIDE = 16
@@ -97,6 +101,45 @@ def train(spec: JobSpec, metric: str, above: float) -> None:
     values = [values[metric] for _, values in report.points if metric in values]
     assert values, sorted({name for _, values in report.points for name in values})
     assert values[-1] > above, values
+
+
+def test_images_without_labels_train_a_self_supervised_job(store: Path, tmp_path: Path) -> None:
+    """The embeddings of two kinds of squares come apart, and nobody said which are which."""
+    files = {f"{index:02}.png": png(pixels) for index, (pixels, *_) in enumerate(scenes())}
+    info = stored(store, tmp_path / "files", files)
+    assert [column.name for column in info.columns] == ["image"]
+    trunk = {"convnet": {"channels": [8]}}
+    spec = job_on(
+        info, {"self_supervised": {"views": {"shift": 2, "noise": 0.1}}}, {}, loss="nt_xent",
+        model={"embedder": {"trunk": trunk, "size": 4}},
+        training={"epochs": 40, "batch_size": 12, "early_stopping": {"metric": "val/loss"}},
+    )  # fmt: skip
+    assert arrays_of(spec) == ("x",)
+    assert [metric.name for metric in metrics_of(spec)] == ["loss"]
+    assert primary_metric(spec) == "test/loss"
+    assert goal_of(spec, "test/loss") == options_pb2.MINIMIZE
+    violations, warnings = check(spec)
+    assert not violations
+    assert not warnings
+    bundle = load(spec)
+    assert bundle.train.arrays.keys() == {"x"}
+    result, report = run(spec, may_be_unwell=True)
+    assert result.state == Job.SUCCEEDED, result.message
+    losses = [values["val/loss"] for _, values in report.points if "val/loss" in values]
+    assert losses[-1] < losses[0]
+    evaluated = {name for _, values in report.points for name in values}
+    assert "test/loss" in evaluated
+    assert not {name for name in evaluated if "probe" in name}
+    assert result.model is not None
+    with torch.no_grad():
+        embeddings = nn.functional.normalize(result.model.eval()(bundle.train.x))
+    kinds = torch.from_numpy(bundle.train_rows % 2)
+    alike = (embeddings @ embeddings.T)[kinds[:, None] == kinds].mean()
+    unlike = (embeddings @ embeddings.T)[kinds[:, None] != kinds].mean()
+    assert alike > unlike
+    arrays = {"embeddings": embeddings.numpy()}
+    draw(PlotData(arrays, (), (), spec, lambda: (), tmp_path))
+    assert (tmp_path / "embeddings.png").stat().st_size > 1000
 
 
 def test_masks_train_a_segmentation(store: Path, tmp_path: Path) -> None:

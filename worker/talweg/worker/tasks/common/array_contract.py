@@ -20,6 +20,8 @@ class Array:
     """What it holds, for people."""
     whole: bool = False
     """Whether it holds indices or counts, and else numbers."""
+    may_lack: bool = False
+    """Whether the task can do without."""
 
 
 def check_split(part: DataSplit, contract: Mapping[str, Array], where: str) -> None:
@@ -36,6 +38,8 @@ def check_split(part: DataSplit, contract: Mapping[str, Array], where: str) -> N
     sizes: dict[str, int] = {}
     for name, wanted in contract.items():
         if name not in part.arrays:
+            if wanted.may_lack:
+                continue
             raise UserSpecError(
                 f"dataset: the {where} data must have an array {name}, {wanted.holds}, but it has "
                 f"{', '.join(part.arrays)}"

@@ -45,8 +45,12 @@ def distances(data: PlotData) -> None:
 
 
 def embeddings(data: PlotData) -> None:
-    """Draw each sample's embedding as a dot, coloured by its class."""
-    vectors, labels = data.arrays["embeddings"], data.arrays["labels"]
+    """Draw each sample's embedding as a dot, coloured by its class where it is known."""
+    vectors = data.arrays["embeddings"]
+    labels = data.arrays.get("labels")
+    is_labelled = labels is not None
+    if labels is None:
+        labels = np.zeros(len(vectors), dtype=np.int64)
     places, share = principal(vectors)
     names = data.class_names
     classes = np.unique(labels)
@@ -70,7 +74,7 @@ def embeddings(data: PlotData) -> None:
     axes.set_ylabel(f"second, {share[1]:.0%}")
     axes.set_aspect("equal", adjustable="datalim")
     axes.grid(color="0.92")
-    if len(classes) <= _MOST_NAMED:
+    if is_labelled and len(classes) <= _MOST_NAMED:
         axes.legend(frameon=False, title="class", loc="center left", bbox_to_anchor=(1, 0.5))
     save(figure, data.folder / EMBEDDINGS)
 

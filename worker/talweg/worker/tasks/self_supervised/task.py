@@ -108,11 +108,11 @@ def _perceptron(size: int, outputs: int) -> nn.Sequential:
 
 
 class SelfSupervised(TaskRunner):
-    """Vectors that stay the same under augmentation. Labels serve the probes alone."""
+    """Vectors that stay the same under augmentation. Labels, if any, serve the probes alone."""
 
     contract = {
         "x": Array(("N …",), "the inputs"),
-        "y": Array(("N",), "class indices, for the probes", whole=True),
+        "y": Array(("N",), "class indices, for the probes", whole=True, may_lack=True),
     }
 
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
@@ -133,7 +133,7 @@ class SelfSupervised(TaskRunner):
 
     def arrays(self, part: DataSplit) -> dict[str, Tensor]:
         """Return x and, as target, the class, which no loss sees; see `TaskRunner.arrays`."""
-        return {"x": part.x, "target": part.y}
+        return {"x": part.x, "target": part.y} if "y" in part.arrays else {"x": part.x}
 
     def loss(self, model: nn.Module, batch: Batch, step_info: StepInfo) -> Tensor:
         """Compare two augmentations of each sample; see `TaskRunner.loss`."""
@@ -168,7 +168,11 @@ class SelfSupervised(TaskRunner):
         return _Probes(self, model)
 
     def learnt(self, model: nn.Module) -> tuple[Floats, NDArray[np.int64]]:
-        """Return the embeddings of training samples, not augmented, and their classes."""
+        """Return the embeddings of training samples, not augmented, and their classes.
+
+        Args:
+            model: Gives them; the data have labels.
+        """
         device = next(model.parameters()).device
         x, y = self._train.x[:_MOST_FITTED], self._train.y[:_MOST_FITTED]
         embeddings = torch.cat([model(part.to(device)) for part in torch.split(x, _AT_ONCE)])
@@ -188,7 +192,8 @@ class _Probes(MetricAccumulator):
     def add(self, batch: Batch) -> None:
         self._samples.append(batch.x)
         self._outputs.append(self._model(batch.x))
-        self._labels.append(batch.target)
+        if "target" in batch.arrays:
+            self._labels.append(batch.target)
 
     def _loss(self) -> float:
         """Return the loss of augmentations that are the same in every evaluation, whatever the
@@ -206,17 +211,17 @@ class _Probes(MetricAccumulator):
     def result(self) -> EvalResult:
         outputs = torch.cat(self._outputs)
         embeddings = self._task.postprocess(outputs).to("cpu", torch.float64).numpy()
-        labels = torch.cat(self._labels).cpu().numpy()
         # One sample has no other to be told from.
         values = {"loss": self._loss()} if len(outputs) > 1 else {}
+        shown = {"embeddings": embeddings[:_MOST_SHOWN].astype(np.float32)}
+        if not self._labels:
+            return EvalResult(values, shown)
+        labels = torch.cat(self._labels).cpu().numpy()
         learnt, known = self._task.learnt(self._model)
         if np.isfinite(embeddings).all() and np.isfinite(learnt).all():
             values["linear_probe"] = linear_probe(learnt, known, embeddings, labels)
             values["knn_probe"] = knn_probe(learnt, known, embeddings, labels)
-        shown = {
-            "embeddings": embeddings[:_MOST_SHOWN].astype(np.float32),
-            "labels": labels[:_MOST_SHOWN],
-        }
+        shown["labels"] = labels[:_MOST_SHOWN]
         return EvalResult(values, shown, Predictions(labels, embeddings))
 
 
