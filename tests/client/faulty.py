@@ -29,8 +29,8 @@ class Faults(grpc.aio.ServerInterceptor):
         self.calls: list[str] = []
         self.cancelled: list[str] = []
         """The calls that ended because their client had left."""
-        self.num_open = 0
-        """Streams that are under way."""
+        self.num_open = self.most_open = 0
+        """Streams that are under way, and the most that ever were."""
         self.overlap = 0
         """So many events before the cursor are sent again, as a faulty server might."""
         self._failures: dict[str, deque[Failure | None]] = {}
@@ -84,6 +84,7 @@ class Faults(grpc.aio.ServerInterceptor):
             if isinstance(request, WatchJobRequest):
                 request.after_cursor = max(0, request.after_cursor - self.overlap)
             self.num_open += 1
+            self.most_open = max(self.most_open, self.num_open)
             try:
                 with self._noting(method):
                     async with aclosing(behaviour(request, context)) as responses:

@@ -34,6 +34,7 @@ from talweg.client import (
     WaitTimeout,
 )
 from talweg.client.aio import _connection as connection
+from talweg.client.aio import _watchers as watchers
 from talweg.server.errors import JobNotFound
 from talweg.v1 import jobs_pb2
 from talweg.v1.jobs_pb2 import Event
@@ -344,6 +345,21 @@ async def test_two_hundred_watchers_share_one_loop_and_no_threads(
     assert [job.name for job in ended] == names
     assert {job.state for job in ended} == {"SUCCEEDED"}
     assert faulty.faults.calls.count("WatchJob") == count
+
+
+async def test_more_jobs_than_watches_are_all_waited_for(
+    aclient: AsyncClient, faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watchers, "MAX_WATCHES", 2)
+    jobs = await aclient.submit_many([sample(seed) for seed in range(5)])
+    waiting = asyncio.create_task(aclient.wait(jobs))
+    with Worker(faulty.address) as worker:
+        for job in jobs:
+            await comes_true(lambda: faulty.faults.num_open > 0)
+            await asyncio.to_thread(worker.claim(job.name).finish)
+    assert {job.state for job in await waiting} == {"SUCCEEDED"}
+    assert faulty.calls.count("WatchJob") == 5
+    assert faulty.faults.most_open == 2
 
 
 async def test_closing_the_client_ends_its_watches(faulty: FaultyServer) -> None:

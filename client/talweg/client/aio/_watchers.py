@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import asyncio
@@ -11,6 +11,11 @@ if TYPE_CHECKING:
 
     from talweg.client.aio._jobs import AsyncJob
     from talweg.v1.jobs_pb2 import Event
+
+
+# Servers allow 500 to one address, of which other clients need some. Further jobs are watched from
+# their beginning when a watch has ended: no event is missed.
+MAX_WATCHES: Final = 250
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class Watchers:
         """Start the watches."""
         import asyncio
 
+        self._free = asyncio.Semaphore(MAX_WATCHES)
         # None when the watch of a job is over.
         self._came: asyncio.Queue[Watched | Exception | None] = asyncio.Queue()
         self._tasks = [asyncio.create_task(self._watch(job)) for job in self._jobs]
@@ -81,7 +87,10 @@ class Watchers:
     async def _watch(self, job: "AsyncJob") -> None:
         after = job.message.last_cursor if self._only_new else 0
         try:
-            async with aclosing(job.follow(after=after, until=self._until)) as events:
+            async with (
+                self._free,
+                aclosing(job.follow(after=after, until=self._until)) as events,
+            ):
                 async for event in events:
                     self._came.put_nowait(Watched(job, event))
         except Exception as error:
