@@ -10,7 +10,7 @@ from tests.client.faulty import FaultyServer
 from tests.client.samples import sample
 from tests.client.worker import Worker
 
-from talweg.client import Client, _client
+from talweg.client import Client, _submissions
 from talweg.client.cli._root import run
 
 
@@ -51,7 +51,7 @@ def test_jobs_that_were_taken_before_a_failure_are_named(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_client, "MAX_BATCH", 2)
+    monkeypatch.setattr(_submissions, "MAX_BATCH", 2)
     file = tmp_path / "batch.json"
     file.write_text(json.dumps({"base": sample(), "jobs": [{}, {}, {}]}))
     # Two calls check all three, the third takes two of them.

@@ -18,8 +18,8 @@ from talweg.client import (
     ServerError,
     TalwegError,
     Unavailable,
+    _submissions,
 )
-from talweg.client import _client as client_module
 from talweg.client import _connection as connection_module
 from talweg.server.errors import DatabaseUnavailable
 
@@ -125,15 +125,15 @@ def test_the_servers_reason_outlasts_a_last_try_that_ends_in_the_middle(
 def test_batches_are_divided_by_number_and_by_size(
     faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "MAX_BATCH", 10)
+    monkeypatch.setattr(_submissions, "MAX_BATCH", 10)
     with Client(faulty.address) as client:
         assert len(client.submit_many([sample(seed) for seed in range(25)])) == 25
         assert faulty.calls.count("BatchSubmitJobs") == 3
         # Each near the limit of a spec: together far above what one call may carry.
         large = {f"tag{index}": "x" * 200 for index in range(50)}
         faulty.calls.clear()
-        monkeypatch.setattr(client_module, "MAX_BATCH", 1000)
-        monkeypatch.setattr(client_module, "_MAX_BATCH_BYTES", 25_000)
+        monkeypatch.setattr(_submissions, "MAX_BATCH", 1000)
+        monkeypatch.setattr(_submissions, "_MAX_BYTES", 25_000)
         jobs = client.submit_many([sample(seed, tags=large) for seed in range(6)])
     assert faulty.calls.count("BatchSubmitJobs") == 3
     assert [job.spec.training.seed for job in jobs] == list(range(6))
@@ -142,7 +142,7 @@ def test_batches_are_divided_by_number_and_by_size(
 def test_names_of_accepted_jobs_survive_a_later_calls_failure(
     faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "MAX_BATCH", 2)
+    monkeypatch.setattr(_submissions, "MAX_BATCH", 2)
     faulty.fail_next("BatchSubmitJobs", None, grpc.StatusCode.INTERNAL, None)
     with Client(faulty.address) as client:
         with pytest.raises(BatchError) as raised:

@@ -10,8 +10,9 @@ from talweg.client import _address
 from talweg.client._connection import Connection
 from talweg.client._errors import BatchError, TalwegError, Unavailable, WaitTimeout, from_status
 from talweg.client._files import SpecLike, read_jobs, to_spec
-from talweg.client._handle import Seconds, new_request_id, to_seconds
+from talweg.client._handle import Seconds, to_seconds
 from talweg.client._jobs import Job, read_metrics
+from talweg.client._submissions import chunks, submission
 from talweg.client._watchers import Watchers
 from talweg.client.catalogue._catalogue import CatalogueClient
 from talweg.client.comparisons._comparison import Comparison
@@ -20,14 +21,10 @@ from talweg.client.data._inputs import time_to_read
 from talweg.client.notebooks.progress import live
 from talweg.spec import job_name
 from talweg.v1 import jobs_pb2, system_pb2
-from talweg.v1.spec_pb2 import JobSpec
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-MAX_BATCH: Final = 1000
-# The response has all defaults, is larger, and must still fit into 4 MiB.
-_MAX_BATCH_BYTES: Final = 2 * 1024 * 1024
 _PAGE: Final = 200
 
 
@@ -102,7 +99,7 @@ class Client(CatalogueClient, DataClient):
             TalwegError: Another error of the server.
         """
         whole = self._inputs().resolved(self._connection.work(to_spec, spec))
-        request = _request(whole, request_id, validate_only)
+        request = submission(whole, request_id, validate_only)
         response = self._connection.call(
             self._connection.jobs.SubmitJob, request, at_least=time_to_read([whole])
         )
@@ -161,10 +158,10 @@ class Client(CatalogueClient, DataClient):
             num_specs += 1
             try:
                 whole = inputs.resolved(self._connection.work(to_spec, spec))
-                requests[index] = _request(whole, None, validate_only)
+                requests[index] = submission(whole, None, validate_only)
             except TalwegError as error:
                 results[index] = error
-        for chunk in _chunks(requests):
+        for chunk in chunks(requests):
             try:
                 results.update(self._submit_chunk(chunk))
             except TalwegError as error:
@@ -388,28 +385,3 @@ class Client(CatalogueClient, DataClient):
             else:
                 results[index] = from_status(result.error, address=self.address)
         return results
-
-
-def _request(
-    spec: JobSpec, request_id: str | None, validate_only: bool
-) -> jobs_pb2.SubmitJobRequest:
-    return jobs_pb2.SubmitJobRequest(
-        spec=spec, request_id=request_id or new_request_id(), validate_only=validate_only
-    )
-
-
-def _chunks(
-    requests: dict[int, jobs_pb2.SubmitJobRequest],
-) -> Iterator[dict[int, jobs_pb2.SubmitJobRequest]]:
-    """Divide requests into calls of a size that every server accepts."""
-    chunk: dict[int, jobs_pb2.SubmitJobRequest] = {}
-    num_bytes = 0
-    for index, request in requests.items():
-        size = request.ByteSize() + 10
-        if chunk and (len(chunk) == MAX_BATCH or num_bytes + size > _MAX_BATCH_BYTES):
-            yield chunk
-            chunk, num_bytes = {}, 0
-        chunk[index] = request
-        num_bytes += size
-    if chunk:
-        yield chunk

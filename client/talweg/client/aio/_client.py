@@ -8,10 +8,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, overload
 
 from talweg.client import _address
-from talweg.client._client import _PAGE, _chunks, _request
+from talweg.client._client import _PAGE
 from talweg.client._errors import BatchError, TalwegError, Unavailable, WaitTimeout, from_status
 from talweg.client._files import SpecLike, read_jobs, to_spec
 from talweg.client._handle import Seconds, to_seconds
+from talweg.client._submissions import chunks, submission
 from talweg.client.aio._comparison import AsyncComparison
 from talweg.client.aio._connection import Connection
 from talweg.client.aio._jobs import AsyncJob, read_metrics
@@ -98,7 +99,7 @@ class AsyncClient(CatalogueClient, DataClient):
             TalwegError: Another error of the server.
         """
         whole = await self._inputs().resolved(await self._connection.work(to_spec, spec))
-        request = _request(whole, request_id, validate_only)
+        request = submission(whole, request_id, validate_only)
         response = await self._connection.call(
             self._connection.jobs.SubmitJob, request, at_least=time_to_read([whole])
         )
@@ -157,10 +158,10 @@ class AsyncClient(CatalogueClient, DataClient):
             num_specs += 1
             try:
                 whole = await inputs.resolved(await self._connection.work(to_spec, spec))
-                requests[index] = _request(whole, None, validate_only)
+                requests[index] = submission(whole, None, validate_only)
             except TalwegError as error:
                 results[index] = error
-        for chunk in _chunks(requests):
+        for chunk in chunks(requests):
             try:
                 results.update(await self._submit_chunk(chunk))
             except TalwegError as error:
