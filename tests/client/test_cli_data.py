@@ -60,7 +60,8 @@ def test_init_writes_a_job_that_is_valid(talweg: Talweg, client: Client, houses:
     assert done.status == 0, done.err
     (job,) = read_jobs(file)
     assert job.task.WhichOneof("kind") == "regression"
-    assert list(job.dataset.file.ignore) == ["who"]
+    # It names the rows, and comes back beside their predictions.
+    assert (job.dataset.file.id, list(job.dataset.file.ignore)) == ("who", [])
     assert "# " in file.read_text()
     assert client.submit(file, validate_only=True).message.spec.dataset.stored.facts.num_samples
     assert talweg("init", str(houses), "--target", "price", "-o", str(file)).status == 2

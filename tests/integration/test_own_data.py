@@ -54,7 +54,7 @@ def trained(stack: Stack, flowers: Path) -> Iterator[Job]:
     done = stack.run("init", str(flowers), "--target", "species", "-o", str(job_file), timeout=120)
     assert done.returncode == 0, done.stderr
     text = job_file.read_text()
-    assert "ignore: [code]" in text
+    assert "id: code" in text
     job_file.write_text(f"{text}\nexperiment: own data\ndiagnostics: {{baseline: {{}}}}\n")
     done = stack.run("submit", str(job_file), "--watch", "--json", timeout=240)
     assert done.returncode == 0, done.stderr
@@ -83,16 +83,7 @@ def test_a_table_becomes_a_model_that_reads_its_raw_columns(
     out = tmp_path / "out.csv"
     asked = pd.concat([frame, row], ignore_index=True)
     asked.to_csv(tmp_path / "in.csv", index=False)
-    done = stack.run(
-        "predict",
-        trained.id,
-        str(tmp_path / "in.csv"),
-        "-o",
-        str(out),
-        "--id",
-        "code",
-        timeout=120,
-    )
+    done = stack.run("predict", trained.id, str(tmp_path / "in.csv"), "-o", str(out), timeout=120)
     assert done.returncode == 0, done.stderr
     written = pd.read_csv(out)
     assert list(written["code"]) == list(asked["code"])

@@ -94,7 +94,9 @@ class PredictRequest(_message.Message):
     job: _builtins.str
     """jobs/{id}."""
     id_column: _builtins.str
-    """A column of the table that is copied into the predictions; none if empty."""
+    """A column of the table that is copied into the predictions. If empty, the one that the job's data set
+    names by id, where the table has it.
+    """
     output_format: Global___PredictionTable.Format.ValueType
     """The format of the predictions; CSV if absent."""
     as_array: _builtins.bool

@@ -9,9 +9,9 @@ import pyarrow.compute as pc
 
 from talweg.ingest.problems import names_text, quoted, rows_text
 from talweg.ingest.request import Column, Content
+from talweg.spec.stored import is_like_id
 from talweg.v1.stored_datasets_pb2 import DataColumn
 
-_LEAST_IDS = 20
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -44,7 +44,7 @@ def remarks(content: Content, columns: list[DataColumn]) -> list[str]:
         f"column {quoted(about.name)} has another value in each row: is it an id? Name it by id, "
         "or leave it out by ignore"
         for about in columns
-        if _is_id(about, content.num_samples)
+        if is_like_id(about, content.num_samples)
     ]
     return texts
 
@@ -53,14 +53,6 @@ def _is_constant(about: DataColumn) -> bool:
     if about.type in (DataColumn.CATEGORY, DataColumn.TEXT):
         return about.num_distinct <= 1
     return about.min == about.max
-
-
-def _is_id(about: DataColumn, num_samples: int) -> bool:
-    if about.shape or about.num_distinct != num_samples or num_samples < _LEAST_IDS:
-        return False
-    if about.type in (DataColumn.CATEGORY, DataColumn.TEXT):
-        return True
-    return about.type == DataColumn.INTEGER and about.max - about.min == num_samples - 1
 
 
 def _columns(names: list[str]) -> str:

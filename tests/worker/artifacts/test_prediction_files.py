@@ -42,6 +42,16 @@ def test_an_id_stays_a_text(tmp_path: Path) -> None:
     assert list(table.inputs.columns) == ["size"]
 
 
+def test_the_usual_id_is_copied_where_the_file_has_it(tmp_path: Path) -> None:
+    file = tmp_path / "in.csv"
+    file.write_text("code,size\n007,1\n")
+    table = read(file, usual_id="code")
+    assert table.ids.tolist() == ["007"]
+    assert list(table.inputs.columns) == ["size"]
+    assert read(file, id_column="size", usual_id="code").ids.tolist() == ["1"]
+    assert read(file, usual_id="name").ids is None
+
+
 @pytest.mark.parametrize("ending", ["parquet", "npz"])
 def test_a_damaged_file_is_said_to_be_one(tmp_path: Path, ending: str) -> None:
     frame = pd.DataFrame({"size": np.arange(200.0), "town": ["Ay", "Bex"] * 100})

@@ -191,7 +191,8 @@ class JobFiles(JobHandle):
         Args:
             source: A .csv, .tsv, .parquet or .npz file; remotely, at most 1 MiB.
             target: A .csv, .tsv, .parquet or .npz file; there whole or not at all.
-            id_column: A column, or an array, that is copied; nothing if empty.
+            id_column: A column, or an array, that is copied. If empty, the one that the job's
+                data set names by `id`, where the file has it.
             remote: Compute on a worker, and not here with PyTorch.
 
         Raises:

@@ -5,7 +5,7 @@ by are the shapes that it trains on.
 """
 
 from talweg.spec.stored.facts import facts_of
-from talweg.spec.stored.features import MISSING_TEXTS, Feature, Kind, features_of
+from talweg.spec.stored.features import MISSING_TEXTS, Feature, Kind, features_of, is_like_id
 from talweg.spec.stored.measured import measured_in, task_for
 from talweg.spec.stored.names import DatasetName, dataset_label, is_dataset_name
 from talweg.spec.stored.roles import Roles, roles_of
@@ -21,6 +21,7 @@ __all__ = [
     "facts_of",
     "features_of",
     "is_dataset_name",
+    "is_like_id",
     "measured_in",
     "name_weights",
     "roles_of",

@@ -10,6 +10,7 @@ MISSING_TEXTS = (
     "NA", "N/A", "n/a", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "<NA>", "#N/A", "#NA",
 )  # fmt: skip
 """Texts of CSV that mean a missing value where no option names others; "" always does."""
+_LEAST_IDS = 20
 
 
 class Kind(enum.Enum):
@@ -91,3 +92,12 @@ def features_of(columns: Iterable[DataColumn]) -> tuple[Feature, ...]:
         )
         for column in columns
     )
+
+
+def is_like_id(column: DataColumn, num_samples: int) -> bool:
+    """Return whether a column seems to number or to name the rows: each has another value."""
+    if column.shape or column.num_distinct != num_samples or num_samples < _LEAST_IDS:
+        return False
+    if column.type in (DataColumn.CATEGORY, DataColumn.TEXT):
+        return True
+    return column.type == DataColumn.INTEGER and column.max - column.min == num_samples - 1

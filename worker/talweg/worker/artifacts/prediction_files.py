@@ -40,6 +40,7 @@ def read(
     path: Path,
     *,
     id_column: str = "",
+    usual_id: str = "",
     texts: Collection[str] = (),
     missing: Collection[str] = (),
 ) -> InputFile:
@@ -48,6 +49,7 @@ def read(
     Args:
         path: A .csv, .tsv, .parquet or .npz file; of an npz file `x` is read, or its only array.
         id_column: The column, or the array, to copy.
+        usual_id: The column of a table to copy if no other is named and the file has it.
         texts: Columns that hold categories: their values are text, whatever they look like, as
             they were when the data were uploaded. 007 stays 007.
         missing: Texts of CSV that mean a missing value; the usual ones where there are none.
@@ -63,13 +65,16 @@ def read(
         if ending == ".parquet":
             frame = pd.read_parquet(path)
         else:
-            frame = _read_csv(path, ending, {*texts, id_column}, missing or MISSING_TEXTS)
+            ids = {id_column, usual_id}
+            frame = _read_csv(path, ending, {*texts, *ids}, missing or MISSING_TEXTS)
     except (*_DAMAGED, OSError) as exc:
         if isinstance(
             exc, (MissingIdError, FileNotFoundError, PermissionError, IsADirectoryError)
         ):
             raise
         raise ValueError(f"{path} cannot be read as {ending[1:]}: {exc}") from exc
+    if not id_column and usual_id in frame.columns:
+        id_column = usual_id
     if not id_column:
         return InputFile(frame)
     if id_column not in frame.columns:

@@ -120,7 +120,8 @@ class TrainedModel(nn.Module):
         Args:
             source: A .csv, .tsv, .parquet or .npz file.
             target: A .csv, .tsv, .parquet or .npz file; there whole or not at all.
-            id_column: A column, or an array, that is copied; nothing if empty.
+            id_column: A column, or an array, that is copied. If empty, the one that named the
+                rows of the training data, where the file has it.
 
         Raises:
             InputError: The content does not fit the model, or the column is not there.
@@ -155,7 +156,13 @@ class TrainedModel(nn.Module):
         if table is None:
             return prediction_files.read(path, id_column=id_column)
         texts = [column.name for column in table.columns if column.values]
-        return prediction_files.read(path, id_column=id_column, texts=texts, missing=table.missing)
+        return prediction_files.read(
+            path,
+            id_column=id_column,
+            usual_id=table.id_column,
+            texts=texts,
+            missing=table.missing,
+        )
 
     def _predict(self, inputs: NDArray[np.float32]) -> NDArray[Any]:
         with torch.inference_mode():

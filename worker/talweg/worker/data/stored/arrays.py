@@ -31,7 +31,11 @@ _WHOLE = ("classes", "count", "same")
 
 
 def table_of(
-    inputs: Sequence[DataColumn], others: Sequence[str], missing: Sequence[str] = ()
+    inputs: Sequence[DataColumn],
+    others: Sequence[str],
+    missing: Sequence[str] = (),
+    *,
+    id_column: str = "",
 ) -> Table:
     """Return the columns of a table that the model takes, not fitted yet.
 
@@ -39,6 +43,7 @@ def table_of(
         inputs: Of single values, none of them text.
         others: Names of the data set's further columns.
         missing: Texts that meant a missing value in the file.
+        id_column: The column that names the rows; empty where none does.
     """
     columns = [
         Column(
@@ -49,7 +54,7 @@ def table_of(
         )
         for feature, described in zip(features_of(inputs), inputs, strict=True)
     ]
-    return Table(columns, others=others, missing=missing)
+    return Table(columns, others=others, missing=missing, id_column=id_column)
 
 
 def _kind(kind: Kind, described: DataColumn) -> talweg_table.Kind:

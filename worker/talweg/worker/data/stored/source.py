@@ -167,7 +167,8 @@ def raw_data(
     if "x" in wanted and roles.is_table:
         names = {column.name for column in roles.inputs}
         others = [each.name for each in stored.opened.info.columns if each.name not in names]
-        table = making.table_of(roles.inputs, others, stored.opened.info.options.missing)
+        missing = stored.opened.info.options.missing
+        table = making.table_of(roles.inputs, others, missing, id_column=stored.source.id)
         arrays["x"] = large.empty((facts.num_samples, table.width), np.float64)
         table.spread(lambda column: making.values_of(columns, column), arrays["x"])
         features = tuple(n for feature in features_of(roles.inputs) for n in feature.names)

@@ -122,6 +122,7 @@ class Table:
         missing: Iterable[str] = (),
         mean: Iterable[float] = (),
         sd: Iterable[float] = (),
+        id_column: str = "",
     ) -> None:
         """Take the columns.
 
@@ -132,7 +133,9 @@ class Table:
             missing: Texts that meant a missing value in the file that the data came from.
             mean: What is taken off each number at last; empty where nothing is standardised.
             sd: What it is divided by then.
+            id_column: The column that names the rows; empty where none does.
         """
+        self.id_column = id_column
         self.columns = tuple(columns)
         self.others = tuple(others)
         self.missing = tuple(missing)
@@ -146,7 +149,12 @@ class Table:
             for each in description["columns"]
         ]
         more = {name: description.get(name, ()) for name in ("missing", "mean", "sd")}
-        return cls(columns, others=description["others"], **more)
+        return cls(
+            columns,
+            others=description["others"],
+            id_column=description.get("id_column", ""),
+            **more,
+        )
 
     def described(self) -> dict[str, Any]:
         """Return it as JSON has it; what is at its default is left out."""
@@ -161,7 +169,8 @@ class Table:
         ]
         units = {"mean": list(self.mean), "sd": list(self.sd)} if self.mean else {}
         missing = {"missing": list(self.missing)} if self.missing else {}
-        return {"columns": columns, "others": list(self.others), **missing, **units}
+        ids = {"id_column": self.id_column} if self.id_column else {}
+        return {"columns": columns, "others": list(self.others), **missing, **units, **ids}
 
     @property
     def width(self) -> int:
@@ -201,16 +210,19 @@ class Table:
             train: Their rows of the matrix that `spread` gave.
         """
         columns = [column.fitted(block) for column, block in self._blocks(train)]
-        return Table(columns, others=self.others, missing=self.missing)
+        return self._with(columns)
 
     def standardised(self, mean: Floats, sd: Floats) -> "Table":
         """Return the table with what takes its numbers to standardised ones."""
+        return self._with(self.columns, mean=mean.tolist(), sd=sd.tolist())
+
+    def _with(self, columns: Iterable[Column], **units: Iterable[float]) -> "Table":
         return Table(
-            self.columns,
+            columns,
             others=self.others,
             missing=self.missing,
-            mean=mean.tolist(),
-            sd=sd.tolist(),
+            id_column=self.id_column,
+            **units,
         )
 
     def fill(self, matrix: Floats) -> None:

@@ -14,7 +14,7 @@ from talweg.client import InvalidRequest
 from talweg.client.cli._common import Session, note, say
 from talweg.spec import Violation
 from talweg.spec.spelling import nearest
-from talweg.spec.stored import measured_in, roles_of, task_for
+from talweg.spec.stored import is_like_id, measured_in, roles_of, task_for
 from talweg.v1.datasets_pb2 import StoredData
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.stored_datasets_pb2 import DataColumn
@@ -91,11 +91,15 @@ def _job(stored: "StoredDataset", target: DataColumn, file: str, task: str | Non
     job = spec.from_dict({"task": name})
     job.dataset.file.path = file
     job.dataset.file.target = target.name
+    others = [column for column in stored.columns if column.name != target.name]
+    ids = [column.name for column in others if _is_id(column, stored.num_samples)]
+    if ids:
+        job.dataset.file.id = ids[0]
     # Text is no input, and rows that are named by it must not be told apart by it.
     job.dataset.file.ignore.extend(
         column.name
-        for column in stored.columns
-        if column.type == DataColumn.TEXT and column.name != target.name
+        for column in others
+        if (column.type == DataColumn.TEXT or column.name in ids) and column.name not in ids[:1]
     )
     images = any(len(column.shape) == 3 for column in stored.columns)
     model = {"convnet": {}} if images else {"mlp": {"hidden": [64, 64]}}
@@ -103,6 +107,12 @@ def _job(stored: "StoredDataset", target: DataColumn, file: str, task: str | Non
     batches = math.ceil(stored.num_samples * _TRAINING_SHARE / _BATCH)
     job.training.epochs = min(max(math.ceil(_STEPS / batches), _MIN_EPOCHS), _MAX_EPOCHS)
     return job
+
+
+def _is_id(column: DataColumn, num_samples: int) -> bool:
+    """Return whether a column is an id, and no input whose values happen to differ."""
+    numbers_rows = column.type != DataColumn.INTEGER or column.min in (0, 1)
+    return is_like_id(column, num_samples) and numbers_rows
 
 
 def _lines(
@@ -126,7 +136,7 @@ def _lines(
     inputs, _ = roles_of(stored.message, _stored(job))
     yield from _comment(
         f"{target.name} is predicted from {len(inputs.inputs)} columns. Further roles: id, group, "
-        "time, split (docs/data.md)."
+        "time, split (docs/data_in_jobs.md)."
     )
     if job.dataset.file.ignore:
         yield from _comment("Text is left out. Categories: read: {categories: [COLUMN]}.")
@@ -146,7 +156,7 @@ def _lines(
 
 def _stored(job: JobSpec) -> StoredData:
     roles = job.dataset.file
-    return StoredData(target=roles.target, ignore=roles.ignore)
+    return StoredData(target=roles.target, ignore=roles.ignore, id=roles.id)
 
 
 def _comment(text: str) -> Iterator[str]:

@@ -17,7 +17,13 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "-o", "--output", metavar="OUT", type=_FILE, required=True, help="Where predictions go."
 )
-@click.option("--id", "id_column", metavar="COLUMN", default="", help="A column that is copied.")
+@click.option(
+    "--id",
+    "id_column",
+    metavar="COLUMN",
+    default="",
+    help="A column that is copied; by default the data set's id.",
+)
 @click.option(
     "--remote", is_flag=True, help="Compute on a worker: without PyTorch, at most 1 MiB of rows."
 )
