@@ -31,7 +31,7 @@ _CONNECTED_SECONDS: Final = 60.0
 
 
 class Connection:
-    """A channel to a server, with the stubs of its services. Thread-safe."""
+    """A channel to a server, with the stubs of its services."""
 
     def __init__(self, server: ServerAddress, *, timeout: timedelta, patience: timedelta) -> None:
         """Open a channel; nothing is sent before the first call."""

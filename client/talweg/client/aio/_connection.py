@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Connection:
-    """A channel to a server, with the stubs of its services. Thread-safe."""
+    """A channel to a server, with the stubs of its services."""
 
     def __init__(self, server: ServerAddress, *, timeout: timedelta, patience: timedelta) -> None:
         """Open a channel; nothing is sent before the first call."""

@@ -73,7 +73,9 @@ class Transport:
         try:
             return await method(request, timeout=timeout)
         except asyncio.CancelledError as error:
-            raise _ended(error) from error
+            if _is_task_cancelled():
+                raise
+            raise _cancelled_call() from error
 
     async def send(
         self,
@@ -90,7 +92,9 @@ class Transport:
         try:
             return await method(messages)
         except asyncio.CancelledError as error:
-            raise _ended(error) from error
+            if _is_task_cancelled():
+                raise
+            raise _cancelled_call() from error
 
     async def stream(
         self,
@@ -110,7 +114,9 @@ class Transport:
             async for response in stream:
                 yield response
         except asyncio.CancelledError as error:
-            raise _ended(error) from error
+            if _is_task_cancelled():
+                raise
+            raise _cancelled_call() from error
         finally:
             stream.cancel()
 
@@ -126,19 +132,21 @@ class Transport:
         return await asyncio.to_thread(function, *args, **kwargs)
 
 
-def _ended(error: BaseException) -> BaseException:
-    """Return the error of a call that was cancelled.
+def _is_task_cancelled() -> bool:
+    """Tell whether somebody has cancelled the task that runs.
 
-    Where nobody has cancelled the task, its channel was closed or what it sends could not be read.
-    gRPC tells these alike.
+    gRPC raises the same where the channel was closed, or what is sent could not be read.
     """
     import asyncio
 
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
+def _cancelled_call() -> "grpc.RpcError":
+    """Return the error of a call that ended on this side, though its task goes on."""
     import grpc
 
-    task = asyncio.current_task()
-    if task is None or task.cancelling():
-        return error
     return grpc.aio.AioRpcError(
         grpc.StatusCode.CANCELLED,
         grpc.aio.Metadata(),
