@@ -30,18 +30,13 @@ def predict(connection: "Connection", job: str, data: Any) -> Any:
         TalwegError: Another error of the server.
         OSError: A file cannot be read.
     """
-    if isinstance(data, (str, os.PathLike)):
-        table = _of_file(Path(data))
-        if table.format == _NPZ:
-            return _array(_called(connection, PredictRequest(job=job, table=table), as_array=True))
-        return _columns(_called(connection, PredictRequest(job=job, table=table)))
-    if isinstance(data, Mapping):
-        table = PredictionTable(format=_CSV, content=_csv(data))
-        return _columns(_called(connection, PredictRequest(job=job, table=table)))
-    if hasattr(data, "to_csv") and hasattr(data, "index"):
-        return _frame(connection, job, data)
-    table = PredictionTable(format=_NPZ, content=_npz(data))
-    return _array(_called(connection, PredictRequest(job=job, table=table), as_array=True))
+    table = connection.work(_table_of, data)
+    as_array = table.format == _NPZ and not _is_frame(data)
+    response = _called(connection, PredictRequest(job=job, table=table), as_array=as_array)
+    if as_array:
+        return connection.work(_array, response)
+    columns = connection.work(_columns, response)
+    return _frame(columns, data) if _is_frame(data) else columns
 
 
 def predict_file(
@@ -56,18 +51,12 @@ def predict_file(
     """
     request = PredictRequest(
         job=job,
-        table=_of_file(source),
+        table=connection.work(_of_file, source),
         id_column=id_column,
         output_format=_format(target, "write"),
     )
     response = _called(connection, request)
-    part = target.with_name(f".{target.name}.part")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        part.write_bytes(response.table.content)
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
+    connection.work(_write, response.table.content, target)
     return response.num_rows
 
 
@@ -87,6 +76,26 @@ def _called(
         # As the model itself says it where it predicts on this machine.
         warnings.warn(drop_control(note), UserWarning, stacklevel=4)
     return response
+
+
+def _table_of(data: Any) -> PredictionTable:
+    if isinstance(data, (str, os.PathLike)):
+        return _of_file(Path(data))
+    if isinstance(data, Mapping):
+        return PredictionTable(format=_CSV, content=_csv(data))
+    if not _is_frame(data):
+        return PredictionTable(format=_NPZ, content=_npz(data))
+    import pandas as pd
+
+    if isinstance(data.columns, pd.RangeIndex):
+        # Columns that pandas has numbered itself have no names.
+        return PredictionTable(format=_NPZ, content=_npz(data.to_numpy()))
+    return PredictionTable(format=_CSV, content=data.to_csv(index=False).encode())
+
+
+def _is_frame(data: Any) -> bool:
+    """Return whether this is a data frame of pandas."""
+    return hasattr(data, "to_csv") and hasattr(data, "index")
 
 
 def _of_file(path: Path) -> PredictionTable:
@@ -113,17 +122,21 @@ def _format(path: Path, what: str) -> PredictionTable.Format.ValueType:
         ) from error
 
 
-def _frame(connection: "Connection", job: str, frame: Any) -> Any:
-    """Predict for a data frame of pandas; the result has its index."""
+def _write(content: bytes, target: Path) -> None:
+    part = target.with_name(f".{target.name}.part")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        part.write_bytes(content)
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _frame(columns: dict[str, list[Any]], asked: Any) -> Any:
+    """Return a data frame with the index of the one that was asked about."""
     import pandas as pd
 
-    if isinstance(frame.columns, pd.RangeIndex):
-        # Columns that pandas has numbered itself have no names.
-        table = PredictionTable(format=_NPZ, content=_npz(frame.to_numpy()))
-    else:
-        table = PredictionTable(format=_CSV, content=frame.to_csv(index=False).encode())
-    response = _called(connection, PredictRequest(job=job, table=table))
-    return pd.DataFrame(_columns(response), index=frame.index)
+    return pd.DataFrame(columns, index=asked.index)
 
 
 def _columns(response: PredictResponse) -> dict[str, list[Any]]:

@@ -1,27 +1,26 @@
 # Made by client/make_asyncio.py from ../../results/_predictions.py: change that module.
 """Predictions that a worker computes: tables and arrays are sent as files, and so come back."""
 
-import os
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from talweg.client._errors import InvalidRequest
 from talweg.client.results._predictions import (
-    _CSV,
     _NPZ,
     _SECONDS,
     _array,
     _columns,
-    _csv,
     _format,
-    _npz,
+    _frame,
+    _is_frame,
     _of_file,
+    _table_of,
+    _write,
 )
 from talweg.spec import drop_control
 from talweg.spec.predictions import MAX_TABLE_BYTES
-from talweg.v1.predictions_pb2 import PredictionTable, PredictRequest, PredictResponse
+from talweg.v1.predictions_pb2 import PredictRequest, PredictResponse
 
 if TYPE_CHECKING:
     from talweg.client.aio._connection import Connection
@@ -36,20 +35,13 @@ async def predict(connection: "Connection", job: str, data: Any) -> Any:
         TalwegError: Another error of the server.
         OSError: A file cannot be read.
     """
-    if isinstance(data, (str, os.PathLike)):
-        table = _of_file(Path(data))
-        if table.format == _NPZ:
-            return _array(
-                await _called(connection, PredictRequest(job=job, table=table), as_array=True)
-            )
-        return _columns(await _called(connection, PredictRequest(job=job, table=table)))
-    if isinstance(data, Mapping):
-        table = PredictionTable(format=_CSV, content=_csv(data))
-        return _columns(await _called(connection, PredictRequest(job=job, table=table)))
-    if hasattr(data, "to_csv") and hasattr(data, "index"):
-        return await _frame(connection, job, data)
-    table = PredictionTable(format=_NPZ, content=_npz(data))
-    return _array(await _called(connection, PredictRequest(job=job, table=table), as_array=True))
+    table = await connection.work(_table_of, data)
+    as_array = table.format == _NPZ and not _is_frame(data)
+    response = await _called(connection, PredictRequest(job=job, table=table), as_array=as_array)
+    if as_array:
+        return await connection.work(_array, response)
+    columns = await connection.work(_columns, response)
+    return _frame(columns, data) if _is_frame(data) else columns
 
 
 async def predict_file(
@@ -64,18 +56,12 @@ async def predict_file(
     """
     request = PredictRequest(
         job=job,
-        table=_of_file(source),
+        table=await connection.work(_of_file, source),
         id_column=id_column,
         output_format=_format(target, "write"),
     )
     response = await _called(connection, request)
-    part = target.with_name(f".{target.name}.part")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        part.write_bytes(response.table.content)
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
+    await connection.work(_write, response.table.content, target)
     return response.num_rows
 
 
@@ -95,16 +81,3 @@ async def _called(
         # As the model itself says it where it predicts on this machine.
         warnings.warn(drop_control(note), UserWarning, stacklevel=4)
     return response
-
-
-async def _frame(connection: "Connection", job: str, frame: Any) -> Any:
-    """Predict for a data frame of pandas; the result has its index."""
-    import pandas as pd
-
-    if isinstance(frame.columns, pd.RangeIndex):
-        # Columns that pandas has numbered itself have no names.
-        table = PredictionTable(format=_NPZ, content=_npz(frame.to_numpy()))
-    else:
-        table = PredictionTable(format=_CSV, content=frame.to_csv(index=False).encode())
-    response = await _called(connection, PredictRequest(job=job, table=table))
-    return pd.DataFrame(_columns(response), index=frame.index)
