@@ -58,12 +58,13 @@ class AsyncComparison(ComparisonTable):
             async with readers:
                 return await read(job, name)
 
-        tasks = [
-            [asyncio.create_task(points_of(job)) for job in measured_jobs(group)]
-            for group in self.groups
-        ]
+        jobs = [measured_jobs(group) for group in self.groups]
+        tasks = [asyncio.create_task(points_of(job)) for of_group in jobs for job in of_group]
         try:
-            return [await asyncio.gather(*of_group) for of_group in tasks]
+            points = iter(await asyncio.gather(*tasks))
         finally:
-            for task in (task for of_group in tasks for task in of_group):
+            for task in tasks:
                 task.cancel()
+            # Their calls end before this does, and asyncio complains of no error left in one.
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return [[next(points) for _ in of_group] for of_group in jobs]
