@@ -21,9 +21,11 @@ from talweg.worker.artifacts.onnx_export import ExportError, OnnxFile, export
 DIGITS = {"task": "multiclass", "dataset": "digits", "loss": "cross_entropy"}
 CASES: dict[str, dict[str, Any]] = {
     "a table": {"task": "regression", "dataset": "diabetes", "loss": "gaussian_nll"},
-    "a resnet": {**DIGITS, "model": {"resnet": {"width": 4, "stages": 2, "blocks": 1}}},
     "a published vit of other sides": {
-        **DIGITS, "model": {"pretrained": {**TINY["vit"], "image_size": 4, "channels": 3}},
+        **DIGITS,
+        "model": {
+            "pretrained": {**TINY["vit"], "depths": [1], "image_size": 4, "channels": 3},
+        },
     },
     "a unet": {
         "task": "segmentation", "dataset": {"digit_scenes": {"num_samples": 60}}, "loss": "dice",
@@ -41,10 +43,10 @@ CASES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def exported(folder: Path, **fields: Any) -> tuple[Any, OnnxFile]:
+def exported(folder: Path, target: Path | None = None, **fields: Any) -> tuple[Any, OnnxFile]:
     """Export a model that a job could have left."""
     model = untrained(folder, **fields)
-    return model, export(folder, tiny_spec(**fields), folder / "new" / "model.onnx")
+    return model, export(folder, tiny_spec(**fields), target or folder / "new" / "model.onnx")
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -95,6 +97,14 @@ def depends(parameters, context):
 """
 
 
+def install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Install the models of the code above, for one test."""
+    points = {f"talweg.models:{name}": name for name in ("other", "depends")}
+    # Python remembers modules by their names.
+    write_package(folder / "own", f"own_{folder.name}", CODE, points)
+    monkeypatch.syspath_prepend(folder / "own")
+
+
 @pytest.mark.parametrize(
     ("plugin", "message"),
     [
@@ -105,12 +115,28 @@ def depends(parameters, context):
 def test_what_would_predict_something_else_is_not_written(
     plugin: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    points = {f"talweg.models:{name}": name for name in ("other", "depends")}
-    write_package(tmp_path / "own", f"own_{plugin}", CODE, points)
-    monkeypatch.syspath_prepend(tmp_path / "own")
+    install(tmp_path, monkeypatch)
     with pytest.raises(ExportError, match=message):
         exported(tmp_path, model={"plugin": plugin})
     assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_folder_in_its_place_is_said_before_the_export(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, monkeypatch)
+    # Of a model whose export fails.
+    with pytest.raises(IsADirectoryError):
+        exported(tmp_path, model={"plugin": "depends"}, target=tmp_path / "own")
+    assert list(tmp_path.glob(".*")) == []
+
+
+def test_a_full_disk_is_no_fault_of_the_model(tmp_path: Path) -> None:
+    target = tmp_path / "model.onnx"
+    (tmp_path / ".model.onnx.part").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left|not permitted"):
+        exported(tmp_path, **CASES["a table"], target=target)
+    assert list(tmp_path.glob("*.onnx*")) == []
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime", "onnxscript"])

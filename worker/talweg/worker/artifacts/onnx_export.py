@@ -4,6 +4,7 @@ The client loads it by the entry point `onnx` of the group `talweg.offers`. It n
 `talweg[onnx]`.
 """
 
+import errno
 import json
 import logging
 import os
@@ -76,6 +77,10 @@ def export(folder: Path, spec: JobSpec, target: Path) -> OnnxFile:
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.part")
     try:
+        # What cannot be written is said at once, not after the export.
+        part.touch()
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
         _write(model, example, part)
         difference, shape = _compare(model, example, part)
         os.replace(part, target)
@@ -110,6 +115,8 @@ def _write(model: TrainedModel, example: Tensor, path: Path) -> None:
             assert program is not None
             program.model.metadata_props[_METADATA] = json.dumps(_metadata(model))
             program.save(path, external_data=False)
+    except OSError:
+        raise
     except Exception as exc:
         raise ExportError(f"torch.onnx cannot export this model: {_cause(exc)}") from exc
 
