@@ -353,7 +353,8 @@ def _warn_of_unknown(column: Column, series: Any, codes: NDArray[Any]) -> None:
     """Say which values are none of the categories that the model has learnt from."""
     absent = [column.values.index(name) for name in column.unseen]
     rows = np.flatnonzero((codes < 0) | np.isin(codes, absent))
-    unknown = [str(series.iloc[row]) for row in rows if not _is_missing(series.iloc[row])]
+    values = series.to_numpy(dtype=object)[rows]
+    unknown = [str(value) for value in values if not _is_missing(value)]
     if not unknown:
         return
     names = list(dict.fromkeys(unknown))
