@@ -1,7 +1,5 @@
 """Published architectures: the library's own networks and names, and what reaches them."""
 
-import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -170,34 +168,6 @@ def test_ordered_ranks_share_the_last_layer() -> None:
     # One score, with a constant of each rank.
     torch.testing.assert_close(outputs, outputs[:, :1].expand(5, 4))
     assert outputs[:, 0].std() > 0
-
-
-_ALONE = """
-import json, sys
-import talweg.worker.app, talweg.worker.diagnostics, talweg.worker.predicting
-import talweg.worker.artifacts.trained
-from talweg.spec import fill_message, from_dict
-from talweg.v1.models_pb2 import Model
-from talweg.worker import models
-
-def build(model):
-    return models.build(fill_message(from_dict(model, Model)), (1, 8, 8), 3, seed=0)
-
-build({"embedder": {"trunk": "resnet"}})
-assert not {"transformers", "huggingface_hub"} & set(sys.modules)
-
-def refuse(event, arguments):
-    assert not event.startswith("socket."), f"{event} {arguments}"
-
-sys.addaudithook(refuse)
-for model in json.loads(sys.argv[1]).values():
-    build({"pretrained": model})
-assert "transformers" in sys.modules
-"""
-
-
-def test_the_library_is_imported_where_such_a_model_is_built_and_stays_off_the_network() -> None:
-    subprocess.run([sys.executable, "-c", _ALONE, json.dumps(TINY)], check=True)
 
 
 def test_where_the_extra_is_missing_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

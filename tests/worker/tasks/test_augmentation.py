@@ -1,7 +1,5 @@
 """Augmentation: images change, what belongs to them follows, and all follows from the seed."""
 
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -174,14 +172,6 @@ def test_what_is_drawn_follows_from_torch_s_state() -> None:
         results.append(augmenter(asked, channels=3).images(x))
     assert torch.equal(results[0], results[2])
     assert not torch.equal(results[0], results[1])
-
-
-def test_kornia_is_loaded_by_jobs_that_use_it_alone() -> None:
-    code = (
-        "import sys, talweg.worker.app, talweg.worker.diagnostics; "
-        "sys.exit(any(name.split('.')[0] == 'kornia' for name in sys.modules))"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 OF_CLASSES = (options_pb2.BINARY, options_pb2.MULTICLASS, options_pb2.MULTILABEL)

@@ -1,0 +1,38 @@
+"""Large libraries are imported where a job needs them, and stay off the network."""
+
+import json
+import subprocess
+import sys
+
+from tests.worker.models.published import TINY
+
+# Importing PyTorch takes seconds: one process serves all.
+_PROGRAM = """
+import json, sys
+import talweg.worker.app, talweg.worker.diagnostics, talweg.worker.predicting
+import talweg.worker.artifacts.trained
+from talweg.spec import fill_message, from_dict
+from talweg.v1.models_pb2 import Model
+from talweg.worker import models
+
+LARGE = {"kornia", "transformers", "huggingface_hub", "onnx", "onnxruntime", "onnxscript"}
+
+def build(model):
+    return models.build(fill_message(from_dict(model, Model)), (1, 8, 8), 3, seed=0)
+
+build({"embedder": {"trunk": "resnet"}})
+loaded = {name.partition(".")[0] for name in sys.modules} & LARGE
+assert not loaded, loaded
+
+def refuse(event, arguments):
+    assert not event.startswith("socket."), f"{event} {arguments}"
+
+sys.addaudithook(refuse)
+for model in json.loads(sys.argv[1]).values():
+    build({"pretrained": model})
+assert "transformers" in sys.modules
+"""
+
+
+def test_libraries_are_imported_by_jobs_that_use_them_alone_and_stay_off_the_network() -> None:
+    subprocess.run([sys.executable, "-c", _PROGRAM, json.dumps(TINY)], check=True)
