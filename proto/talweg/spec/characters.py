@@ -9,6 +9,9 @@ import re
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 # Lines and tabs make free text readable, and order a terminal to do no more than that.
 _CONTROL_BUT_LAYOUT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# A secret may hold any character, so all before the last @ counts.
+_CREDENTIALS = re.compile(r".*(?:@|%40)", re.DOTALL)
+_QUERY = re.compile(r"[?#].*", re.DOTALL)
 
 
 def has_control(text: str, *, layout: bool = False) -> bool:
@@ -30,3 +33,8 @@ def escape_control(text: str) -> str:
 def drop_control(text: str) -> str:
     """Leave control characters other than line feeds and tabs out."""
     return _CONTROL_BUT_LAYOUT.sub("", text)
+
+
+def without_credentials(text: str) -> str:
+    """Leave out what may be the credentials of a URI, also of one that is mistyped."""
+    return _QUERY.sub("?…", _CREDENTIALS.sub("…@", text, count=1))

@@ -62,6 +62,17 @@ def test_a_uri_has_one_form(text: str, path: str, form: str) -> None:
         ("s3://key:sec/ret@bucket/x.csv", "with credentials"),
         ("s3://bucket/x.csv?X-Amz-Signature=secret", "with a query"),
         ("file:///data/x.csv#secret", "with a query or a fragment"),
+        ("s3://bucket?X-Amz-Signature=secret", "with a query"),
+        # What is mistyped holds them too.
+        (" s3://key:secret@bucket/x.csv", "@bucket/x.csv"),
+        ("s3:/key:secret@bucket/x.csv", "a file of your own machine"),
+        ("s3:///key:secret@bucket/x.csv", "with the bucket"),
+        ("s3://key%3Asecret%40bucket/x.csv", "with the bucket"),
+        ("file://key%3Asecret%40host/x.csv", "names the host"),
+        ("s3://key:secret@bucket/x.csv\n", "without control characters"),
+        ("s3://bucket/x.csv?X-Amz-Signature=secret\n", "without control characters"),
+        ("s3://bucket/" + "x" * 2500, "at most 2500 characters"),
+        ("file:///" + "é" * 1000, "6,008 bytes"),
     ],
 )
 def test_what_is_no_uri_of_data_is_refused_and_no_secret_repeated(text: str, found: str) -> None:

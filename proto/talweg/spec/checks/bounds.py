@@ -8,7 +8,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from talweg.spec.characters import has_control
+from talweg.spec.characters import has_control, without_credentials
 from talweg.spec.errors import MAX_VIOLATIONS, Violation, joined, limited, one_of, shown
 from talweg.spec.fields import (
     Field,
@@ -126,7 +126,9 @@ def _text(field: Field, value: str, path: str, violations: list[Violation]) -> N
     if field.max_length is not None and len(value) > field.max_length:
         violations.append(Violation(path, f"{len(value)} characters", field.allowed))
     elif has_control(value):
-        violations.append(Violation(path, shown(value), "text without control characters"))
+        # A URI is checked by its own rules later, and may hold credentials.
+        known = shown(without_credentials(value))
+        violations.append(Violation(path, known, "text without control characters"))
     elif field.pattern is not None and not field.pattern.fullmatch(value):
         violations.append(Violation(path, shown(value), field.allowed))
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
+from talweg.spec.characters import without_credentials
 from talweg.spec.errors import Violation, one_of, shown
 
 AT = "dataset.uri.uri"
@@ -18,6 +19,8 @@ _FILE, _S3 = "file", "s3"
 _SCHEMES = (_FILE, _S3)
 _BUCKET_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_")
 _MOST_BUCKET_CHARS = 255
+# The record finds files by their URIs, and PostgreSQL has no index of more than 2,704 bytes.
+_MOST_BYTES = 2500
 _EXAMPLES = "a URI such as file:///data/houses.csv or s3://bucket/houses.parquet"
 
 
@@ -83,9 +86,16 @@ def parse_uri(text: str) -> DataUri:
     uri = _parsed(text)
     if not uri.parts or text.endswith("/"):
         raise BadUriError(
-            f"{shown(text)}, which names no file",
+            f"{_shown(text)}, which names no file",
             _EXAMPLES,
             "name one file; a folder of images is one .tar file",
+        )
+    size = len(str(uri).encode())
+    if size > _MOST_BYTES:
+        raise BadUriError(
+            f"{size:,} bytes, with % for what is not ASCII",
+            f"a URI of at most {_MOST_BYTES:,} bytes",
+            "give the file, or the folders above it, shorter names",
         )
     return uri
 
@@ -139,7 +149,7 @@ def _parsed(text: str) -> DataUri:
     scheme = scheme.lower()
     if not colon or not scheme.isascii() or not scheme.replace("+", "").isalnum():
         hint = "a file of your own machine is dataset: {file: {path: PATH}}"
-        raise BadUriError(shown(text.partition("?")[0]), _EXAMPLES, hint)
+        raise BadUriError(_shown(text), _EXAMPLES, hint)
     if scheme not in _SCHEMES:
         raise BadUriError(f"the scheme {shown(scheme)}", one_of(_SCHEMES), "copy the file there")
     authority, _, path = rest.partition("/")
@@ -151,7 +161,7 @@ def _parsed(text: str) -> DataUri:
             "leave them out: the server reads with credentials of its own; revoke any that you "
             "have sent",
         )
-    if "?" in path or "#" in path:
+    if "?" in rest or "#" in rest:
         raise BadUriError(
             f"{scheme}://… with a query or a fragment",
             _EXAMPLES,
@@ -162,11 +172,11 @@ def _parsed(text: str) -> DataUri:
     if scheme == _FILE:
         path = _decoded(path, text)
     if not path.isprintable() or not authority.isprintable():
-        raise BadUriError(f"{shown(text)}, with control characters", _EXAMPLES)
+        raise BadUriError(f"{_shown(text)}, with control characters", _EXAMPLES)
     parts = path.split("/") if path else []
     if any(part in (".", "..") for part in parts):
         raise BadUriError(
-            f"{shown(text)}, with . or .. in its path", "a path without them", "write it out"
+            f"{_shown(text)}, with . or .. in its path", "a path without them", "write it out"
         )
     return _of_files(authority, parts, text) if scheme == _FILE else _of_s3(authority, parts, text)
 
@@ -176,14 +186,14 @@ def _decoded(path: str, text: str) -> str:
         return unquote(path, errors="strict")
     except UnicodeDecodeError:
         raise BadUriError(
-            f"{shown(text)}, whose % stand for no UTF-8", "a path in UTF-8", "write % as %25"
+            f"{_shown(text)}, whose % stand for no UTF-8", "a path in UTF-8", "write % as %25"
         ) from None
 
 
 def _of_files(authority: str, parts: list[str], text: str) -> DataUri:
     if authority not in ("", "localhost"):
         raise BadUriError(
-            f"{shown(text)}, which names the host {shown(authority)}",
+            f"{_shown(text)}, which names the host {_shown(authority)}",
             "file:///PATH, with three slashes",
             "the path begins at the root of the server's file system",
         )
@@ -193,11 +203,15 @@ def _of_files(authority: str, parts: list[str], text: str) -> DataUri:
 def _of_s3(bucket: str, parts: list[str], text: str) -> DataUri:
     if not 0 < len(bucket) <= _MOST_BUCKET_CHARS or not _BUCKET_CHARS.issuperset(bucket):
         raise BadUriError(
-            f"{shown(text)}, with the bucket {shown(bucket)}",
+            f"{_shown(text)}, with the bucket {_shown(bucket)}",
             "s3://BUCKET/KEY, where BUCKET has letters, digits, dots and dashes",
         )
     if parts and not parts[-1]:
         parts = parts[:-1]
     if not all(parts):
-        raise BadUriError(f"{shown(text)}, with // in its key", "a key without it")
+        raise BadUriError(f"{_shown(text)}, with // in its key", "a key without it")
     return DataUri(_S3, bucket, tuple(parts))
+
+
+def _shown(text: str) -> str:
+    return shown(without_credentials(text))
