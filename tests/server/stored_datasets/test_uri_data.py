@@ -11,7 +11,7 @@ from tests.server.samples import Rules
 from tests.server.stored_datasets.parts import houses
 from tests.server.stored_datasets.sources import MOST, CountingFetcher, Sources, job, made, written
 
-from talweg.server.errors import InvalidSpec
+from talweg.server.errors import InvalidSpec, RequestIdReused
 from talweg.server.services.stored_datasets.fetching import FoundFile
 from talweg.server.services.submission.preparing import Submission
 from talweg.server.services.submission.submit import Preview
@@ -91,9 +91,15 @@ async def test_a_request_id_stands_for_the_uri_as_it_was_sent(sources: Sources) 
     uri = written(sources.root / "houses.csv", houses())
     row = await sources.rules.submit(job(uri), request_id="r")
     written(sources.root / "houses.csv", houses(50))
-    again = await sources.rules.submit(job(uri), request_id="r")
-    assert again.id == row.id
-    assert again.job_spec.dataset.stored.facts.num_samples == 40
+    assert await sources.rules.submit(job(uri), request_id="r") == row
+    with pytest.raises(RequestIdReused):
+        await sources.rules.submit(job(uri, ignore=["kind"]), request_id="r")
+    # Whoever has not heard the answer asks again, though the file may be gone by then.
+    (sources.root / "houses.csv").unlink()
+    assert await sources.rules.submit(job(uri), request_id="r") == row
+    assert row.job_spec.dataset.stored.facts.num_samples == 40
+    with pytest.raises(InvalidSpec, match="which is not there"):
+        await sources.rules.submit(job(uri), request_id="another")
 
 
 async def test_all_that_is_wrong_is_told_at_once_where_it_was_written(sources: Sources) -> None:

@@ -92,6 +92,12 @@ def prepare(
         return InternalError()
 
 
+def request_digest(submission: Submission, retry_of: str) -> bytes:
+    """Return what tells submissions of one request_id apart."""
+    body = submission.spec.SerializeToString(deterministic=True)
+    return hashlib.sha256(retry_of.encode() + b"\0" + body).digest()
+
+
 def _in_order(
     submission: Submission,
     read: ReadSpec,
@@ -103,10 +109,7 @@ def _in_order(
         raise read.error
     text(submission.request_id, field="request_id", most=MAX_REQUEST_ID_CHARS)
     spec, warnings = _checked(read, known, plugins, retry_of)
-    digest = None
-    if submission.request_id:
-        body = submission.spec.SerializeToString(deterministic=True)
-        digest = hashlib.sha256(retry_of.encode() + b"\0" + body).digest()
+    digest = request_digest(submission, retry_of) if submission.request_id else None
     device = Resources.Device.Name(spec.resources.device)
     job = NewJob(
         id="".join(secrets.choice(_ALPHABET) for _ in range(_ID_CHARS)),

@@ -26,6 +26,7 @@ from talweg.server.services.submission.preparing import (
     Submission,
     links_of,
     prepare,
+    request_digest,
 )
 from talweg.server.services.submission.references import with_models
 from talweg.server.services.submission.replay import replayed
@@ -41,7 +42,12 @@ from talweg.server.services.submission.stored_data import (
     look_up,
     reads_stored,
 )
-from talweg.server.services.submission.uri_data import NO_SOURCES, DataSources, with_stored
+from talweg.server.services.submission.uri_data import (
+    NO_SOURCES,
+    DataSources,
+    names_uri,
+    with_stored,
+)
 from talweg.server.services.submission.violations import refused
 from talweg.server.store import jobs, stored_datasets
 from talweg.server.store.jobs import NewJob
@@ -166,7 +172,11 @@ class SubmissionService:
         self, submissions: Sequence[Submission], caller: str, *, retry_of: str = ""
     ) -> list[Answer | ServerError]:
         read = await with_stored(
-            [each.spec for each in submissions], self._sources, self._checks, caller
+            [each.spec for each in submissions],
+            self._sources,
+            self._checks,
+            caller,
+            versions=await self._versions(submissions, retry_of),
         )
         known = NOTHING_KNOWN
         reading = [each.spec for each in read if reads_stored(each.spec)]
@@ -184,6 +194,25 @@ class SubmissionService:
             plan = await self._database.reading(_plan, prepared)
             return plan.answers({})
         return await self._database.writing(_write, prepared)
+
+    async def _versions(self, submissions: Sequence[Submission], retry_of: str) -> list[str]:
+        """Return the versions that jobs read which stand for submissions by URI already.
+
+        Whoever sends a request once more gets the job, though its file may be gone by then.
+        """
+        by_uri = [each for each in submissions if each.request_id and names_uri(each.spec)]
+        if not by_uri:
+            return [""] * len(submissions)
+        ids = {each.request_id for each in by_uri}
+        taken = await self._database.reading(jobs.by_request_id, ids)
+        return [_version_of(taken.get(each.request_id), each, retry_of) for each in submissions]
+
+
+def _version_of(job: JobRow | None, submission: Submission, retry_of: str) -> str:
+    if job is None or job.request_digest != request_digest(submission, retry_of):
+        return ""
+    stored = job.job_spec.dataset.stored
+    return f"{stored.name}@{stored.digest}" if stored.digest else ""
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,8 @@ async def with_stored(
     sources: DataSources,
     checks: FairExecutor,
     caller: str,
+    *,
+    versions: Sequence[str],
 ) -> list[ReadSpec]:
     """Read the data of specs one after another, so that no caller takes all turns.
 
@@ -79,18 +81,22 @@ async def with_stored(
         sources: Reads data.
         checks: Where specs are looked at before that.
         caller: Who has sent them.
+        versions: For each the version that a job reads which was made of it before; empty where
+            its data are to be read.
 
     Returns:
         Each spec with stored data in the place of a URI.
     """
     known: dict[bytes, ReadSpec] = {}
     results = []
-    for spec in specs:
+    for spec, version in zip(specs, versions, strict=True):
         if not names_uri(spec):
             results.append(ReadSpec(spec))
         elif not await checks.run(caller, _may_be_read, spec):
             # Its rules say why.
             results.append(ReadSpec(spec, is_of_uri=True))
+        elif version:
+            results.append(_replaced(spec, _of_version(version)))
         else:
             key = _without_roles(spec.dataset.uri).SerializeToString(deterministic=True)
             if key not in known:
@@ -101,17 +107,21 @@ async def with_stored(
 
 async def _read(data: UriData, sources: DataSources) -> ReadSpec:
     """Return a spec with nothing but stored data, or why there are none."""
-    found = JobSpec()
     try:
         row = await sources.stored(data)
     except BadUriError as exc:
-        return ReadSpec(found, [exc.violation])
+        return ReadSpec(JobSpec(), [exc.violation])
     except SpecError as exc:
-        return ReadSpec(found, exc.violations)
+        return ReadSpec(JobSpec(), exc.violations)
     except ServerError as exc:
         # Of this file alone: what else stands in its batch goes through.
-        return ReadSpec(found, error=exc)
-    found.dataset.stored.name = f"{row.name}@{row.digest}"
+        return ReadSpec(JobSpec(), error=exc)
+    return _of_version(f"{row.name}@{row.digest}")
+
+
+def _of_version(version: str) -> ReadSpec:
+    found = JobSpec()
+    found.dataset.stored.name = version
     return ReadSpec(found)
 
 
