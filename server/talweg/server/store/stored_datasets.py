@@ -23,7 +23,8 @@ def insert_version(tx: Transaction, row: StoredDatasetRow) -> StoredDatasetRow:
 
     Args:
         tx: A transaction.
-        row: The version; number and times are set here.
+        row: The version; number and times are set here. Where there is one of its content, that
+            takes over how its file was read.
 
     Returns:
         The row as it is now.
@@ -39,9 +40,13 @@ def insert_version(tx: Transaction, row: StoredDatasetRow) -> StoredDatasetRow:
     if known is not None:
         before = StoredDatasetRow(*known)
         if newest is not None and newest.seq == before.seq:
-            return before
-        connection.execute(update(table).where(*same).values(update_time=time))
-        return replace(before, update_time=time)
+            time = before.update_time
+        # Its bytes may be others, such as other ends of lines: these are known from now on.
+        now = replace(before, update_time=time, read_key=row.read_key)
+        if now != before:
+            change = update(table).where(*same)
+            connection.execute(change.values(update_time=time, read_key=row.read_key))
+        return now
     row = replace(row, create_time=tx.now, update_time=time)
     columns = {field: value for field, value in vars(row).items() if field != "seq"}
     insertion = _insert_new(tx, table).values(**columns).returning(table.c.seq)
