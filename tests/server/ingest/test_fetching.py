@@ -1,6 +1,8 @@
 """Files that are copied before they are read: changed under way, too large, or elsewhere."""
 
+import json
 import os
+import resource
 from pathlib import Path
 from typing import IO, Any
 
@@ -10,6 +12,9 @@ import pytest
 from talweg.ingest.fetching import fetch, local
 from talweg.ingest.fetching.remote import RemoteSource
 from talweg.ingest.fetching.source import CannotFetchError
+from talweg.server.errors import DiskFull
+from talweg.server.services.stored_datasets.fetching import _found
+from talweg.server.services.stored_datasets.processes import Ended
 from talweg.spec.stored.uris import DataUri, parse_root, parse_uri
 
 URI = parse_uri("s3://bucket/houses.csv")
@@ -90,3 +95,16 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     answer = fetch.fetch(str(URI), "s3://bucket", None, max_bytes=MOST)
     assert "lacks the package s3fs" in answer["problem"]["found"]
     assert "pip install" in answer["problem"]["hint"]
+
+
+def test_a_disk_without_room_is_told(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(b"x" * 10_000)
+    uri = parse_uri((tmp_path / "x.csv").as_uri())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        answer = fetch.fetch(str(uri), "file:///", tmp_path / "copy", max_bytes=MOST * 10)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with pytest.raises(DiskFull, match="make room in TALWEG_UPLOADS and submit again"):
+        _found(uri, Ended(0, json.dumps(answer).encode(), b""), 60)

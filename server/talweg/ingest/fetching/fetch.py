@@ -1,9 +1,11 @@
 """Looks at a file or copies it, and notices when it changes meanwhile."""
 
+import errno
 import hashlib
 import sys
 import traceback
 from dataclasses import asdict
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,11 @@ from talweg.ingest.problems import quoted
 from talweg.spec.stored.uris import DataUri, parse_root, parse_uri
 
 _PIECE = 1 << 20
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class _DiskFullError(Exception):
+    """The copy has no room; the file is not to blame."""
 
 
 def fetch(uri: str, root: str, target: Path | None, *, max_bytes: int) -> dict[str, Any]:
@@ -26,7 +33,7 @@ def fetch(uri: str, root: str, target: Path | None, *, max_bytes: int) -> dict[s
         max_bytes: The largest file that is taken.
 
     Returns:
-        Size, fingerprint, time and, of a copy, sha256; or the problem.
+        Size, fingerprint, time and, of a copy, sha256; or the problem, or that the disk is full.
     """
     parsed = parse_uri(uri)
     try:
@@ -34,6 +41,8 @@ def fetch(uri: str, root: str, target: Path | None, *, max_bytes: int) -> dict[s
         return _fetched(source, parsed, target, max_bytes)
     except CannotFetchError as exc:
         return {"problem": asdict(exc.problem)}
+    except _DiskFullError:
+        return {"disk_full": True}
     except Exception as exc:
         # What a library of a store, or the store, says.
         traceback.print_exc(file=sys.stderr)
@@ -72,11 +81,12 @@ def _fetched(source: Source, uri: DataUri, target: Path | None, max_bytes: int) 
 def _copy(source: Source, uri: DataUri, target: Path) -> str:
     """Copy a file; return its sha256."""
     digest, copied = hashlib.sha256(), 0
-    with source.open() as file, target.open("xb") as copy:
+    # Without a buffer, which would be written when it is closed.
+    with source.open() as file, target.open("xb", buffering=0) as copy:
         # One that grows is not followed.
         while copied <= source.num_bytes and (piece := file.read(_PIECE)):
             digest.update(piece)
-            copy.write(piece)
+            _write(copy, piece)
             copied += len(piece)
     if copied != source.num_bytes or source.fingerprint_now() != source.fingerprint:
         raise CannotFetchError(
@@ -85,3 +95,14 @@ def _copy(source: Source, uri: DataUri, target: Path) -> str:
             "submit again once it is written; write files aside and rename them",
         )
     return digest.hexdigest()
+
+
+def _write(copy: FileIO, piece: bytes) -> None:
+    rest = memoryview(piece)
+    try:
+        while rest:
+            rest = rest[copy.write(rest) :]
+    except OSError as exc:
+        if exc.errno in _FULL:
+            raise _DiskFullError from exc
+        raise

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from talweg.server.errors import InternalError
+from talweg.server.errors import DiskFull, InternalError
 from talweg.server.services.stored_datasets.processes import TIME_IS_UP, Ended, run_module
 from talweg.server.services.stored_datasets.reading import ReadLimits
 from talweg.spec.environment import without_secrets
@@ -85,6 +85,7 @@ class Fetcher:
 
         Raises:
             BadUriError: It cannot be read, or has changed meanwhile.
+            DiskFull: There is no room for it.
         """
         async with self._copies:
             return await self._fetch(uri, root, target, self._limits.time.total_seconds())
@@ -126,6 +127,8 @@ def _found(uri: DataUri, ended: Ended, seconds: float) -> FoundFile:
         log.error("fetching %s failed with status %s: %s", uri, ended.status, _last(ended.errors))
         raise InternalError
     answer: dict[str, Any] = json.loads(ended.output.splitlines()[-1])
+    if "disk_full" in answer:
+        raise DiskFull("the server's disk is full: make room in TALWEG_UPLOADS and submit again")
     if "problem" in answer:
         if ended.errors:
             log.warning("fetching %s: %s", uri, _last(ended.errors))
