@@ -72,6 +72,8 @@ def table(num_columns: int) -> bytes:
 
 PARQUET = parquet(pa.table({"a": [1, 2, 3]}))
 PNG = image()
+TAR = tar({"a/1.png": PNG, "b/2.png": PNG})
+SECOND = 512 + -(-len(PNG) // 512) * 512
 CASES = [
     # Not there, or of another format.
     Case("t.csv", b"", "t.csv", "an empty file"),
@@ -117,6 +119,12 @@ CASES = [
     Case("t.npy", b"\x93NUMPY\x01\x00\xff", 'array "x"', "a header that cannot be read"),
     Case("t.safetensors", lying_safetensors(), "t.safetensors", "cannot be read"),
     Case("t.tar", tar({"a/1.png": PNG, "b/2.png": PNG})[:700], "t.tar", "cannot be read"),
+    # Where tarfile takes the members before for all.
+    Case("t.tar", TAR[:SECOND], "t.tar", f"is cut off at byte {SECOND:,}"),
+    Case("t.tar", TAR[: SECOND + 100], "t.tar", f"is cut off at byte {SECOND:,}"),
+    Case("t.tar", TAR[:SECOND] + b"?" + TAR[SECOND + 1 :], "t.tar", "no header of a member"),
+    Case("t.tar", TAR + tar({"c/3.png": PNG}), "t.tar", "something behind its end"),
+    Case("t.tar", tar({"x.npy": npy(np.zeros(3))})[:1024], "t.tar", "is cut off at byte 1,024"),
     # Text.
     Case("t.csv", "a,b\n1,é\n2,ü\n".encode("cp1252"), "line 2", "no utf-8", {"encoding": "utf-8"}),
     Case("t.csv", b"a\n1\n", "options.encoding", '"klingon"', {"encoding": "klingon"}),

@@ -13,6 +13,7 @@ import numpy as np
 from talweg.ingest.arrays.canonical import Array, content_of, refuse_dtype
 from talweg.ingest.problems import Problem, Refused, quoted
 from talweg.ingest.request import Content, Request
+from talweg.ingest.tar_members import members_of
 from talweg.v1.datasets_pb2 import ReadOptions
 
 _MOST_ENTRIES = 1000
@@ -81,7 +82,7 @@ def _of_zip(request: Request) -> Iterator[tuple[str, Array]]:
 
 def _of_tar(request: Request) -> Iterator[tuple[str, Array]]:
     with tarfile.open(request.path, "r:") as archive:
-        members = [member for member in archive if not member.isdir()]
+        members = [each for each in members_of(archive, request) if not each.isdir()]
         _check_entries(request, [(m.name, m.size) for m in members])
         for member in members:
             if not member.isreg():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from talweg.ingest.problems import Problem, Refused, quoted
 from talweg.ingest.request import Request
+from talweg.ingest.tar_members import members_of
 
 MOST_FILES = 1_000_000
 _MOST_FILE_BYTES = 1 << 28
@@ -58,7 +59,7 @@ def open_archive(request: Request) -> Iterator[Archive]:
     """Open a .tar file, and check the paths of all its members.
 
     Raises:
-        Refused: It is none, or a member leads out of the folder, or is no plain file.
+        Refused: It is none or not whole, or a member leads out of the folder or is no plain file.
     """
     try:
         tar = tarfile.open(request.path, "r:")
@@ -75,7 +76,7 @@ def open_archive(request: Request) -> Iterator[Archive]:
         entries: list[Entry] = []
         problems: list[Problem] = []
         number = 0
-        for member in tar:
+        for member in members_of(tar, request):
             number += 1
             if number > MOST_FILES:
                 raise Refused(Problem(request.file_name, "more files", f"at most {MOST_FILES:,}"))
