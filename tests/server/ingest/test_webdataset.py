@@ -154,6 +154,9 @@ def test_what_is_wrong_names_the_member(
         (b'{"a": 1, "a": 2}', "a name twice"),
         (b'{"a": [1, 2]}', 'a list as "a"'),
         (b'{"a": null}', 'null as "a"'),
+        (b'{"a": " "}', 'an empty text as "a"'),
+        (b'{"a": "b\\nc"}', 'several lines or control characters as "a"; a text of one line'),
+        (b'"b\\nc"', "several lines or control characters as"),
         (b'{"image": 1}', 'the name "image"'),
         (b"{}", "an object of 0 values"),
         (b'{"other": 1}', 'values of "other"; those of "label", as "0001.json" has'),
@@ -164,6 +167,14 @@ def test_json_that_is_no_label(tmp_path: Path, label: bytes, said: str) -> None:
     told = problems(tmp_path, files)
     assert told.startswith('"0002.json": ')
     assert said in told
+
+
+def test_notes_beside_images_are_passed_over_where_images_are_asked_for(tmp_path: Path) -> None:
+    files = samples({"0001": b"two\nlines", "0002": b"of a\nnote"}, "txt")
+    told = problems(tmp_path / "detected", files)
+    assert '"0001.txt": several lines' in told
+    assert "say format: images" in told
+    assert read(tmp_path, tar(files), "x.tar", format="images").types == {"image": "INTEGER"}
 
 
 def member(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:

@@ -31,7 +31,9 @@ _MOST_KEYS = 100
 _MOST_CHARS = 200
 _LABEL, _TAKEN = "label", ("image", "mask", "split")
 _ALLOWED_LABEL = "a label in a line of utf-8 text"
-_ALLOWED_JSON = "a text, a number, true or false, or an object of such by name"
+_ALLOWED_JSON = "a text of one line, a number, true or false, or an object of such by name"
+_SEVERAL_LINES = "several lines or control characters"
+_NO_LABELS = "leave such values out, or say format: images, which passes over the file"
 
 
 @dataclass
@@ -194,7 +196,9 @@ def _labels(
         try:
             values = _values(archive, entry)
         except _Unfit as exc:
-            problems.append(Problem(quoted(entry.name), exc.found, exc.allowed, exc.hint))
+            # A folder of images may have such beside them.
+            hint = _NO_LABELS if entry.ending != _CLASS else ""
+            problems.append(Problem(quoted(entry.name), exc.found, exc.allowed, hint))
             continue
         if first is None:
             first = entry, list(values)
@@ -223,9 +227,9 @@ def _columns(labels: Mapping[str, Sequence[str]], options: ReadOptions) -> list[
 class _Unfit(Exception):
     """A file that holds no label."""
 
-    def __init__(self, found: str, allowed: str, hint: str = "") -> None:
+    def __init__(self, found: str, allowed: str) -> None:
         super().__init__(found)
-        self.found, self.allowed, self.hint = found, allowed, hint
+        self.found, self.allowed = found, allowed
 
 
 def _values(archive: Archive, entry: Entry) -> dict[str, str]:
@@ -245,7 +249,7 @@ def _values(archive: Archive, entry: Entry) -> dict[str, str]:
     if not text:
         raise _Unfit("no label", _ALLOWED_LABEL)
     if not text.isprintable():
-        raise _Unfit("several lines or control characters", _ALLOWED_LABEL)
+        raise _Unfit(_SEVERAL_LINES, _ALLOWED_LABEL)
     return {_LABEL: text}
 
 
@@ -282,9 +286,10 @@ def _text(value: Any, name: str) -> str:
         return "true" if value else "false"
     if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
         return str(value)
-    if isinstance(value, str) and value.strip() and value.isprintable():
+    if isinstance(value, str) and value.strip():
+        if not value.isprintable():
+            raise _Unfit(f"{_SEVERAL_LINES} as {quoted(name)}", _ALLOWED_JSON)
         return value
     kind = {list: "a list", dict: "an object", type(None): "null", str: "an empty text"}
     found = kind.get(type(value), "no finite number")
-    hint = "leave such values out" if isinstance(value, list | dict) else ""
-    raise _Unfit(f"{found} as {quoted(name)}", _ALLOWED_JSON, hint)
+    raise _Unfit(f"{found} as {quoted(name)}", _ALLOWED_JSON)
