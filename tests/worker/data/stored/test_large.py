@@ -3,7 +3,7 @@
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,15 @@ from tests.worker.training.killing import assert_exact_when_killed, assert_same_
 
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker import tasks
 from talweg.worker.data import large, loading
 from talweg.worker.errors import StoreAwayError
+from talweg.worker.training.batching.batches import Batches, Order, Plan
+from talweg.worker.training.evaluation import HeldSplit
 
 RAW = {"preprocessing": {"standardise_inputs": False}}
+# Else some steps are told of, as time goes by.
+EACH_STEP = {"log_every_steps": 1}
 
 
 @pytest.fixture
@@ -64,7 +69,7 @@ def in_memory(spec: JobSpec) -> Any:
 def test_a_job_ends_as_it_would_in_memory(
     make: Any, task: Any, roles: Any, fields: Any, store: Path, little_memory: None
 ) -> None:
-    training = {"epochs": 2, "batch_size": 16, "accumulation": 2}
+    training = {"epochs": 2, "batch_size": 16, "accumulation": 2, **EACH_STEP}
     spec = job_on(make(store), task, roles, **{"training": training, **fields})
     bundle = loading.make(spec)
     assert any(large.is_large(array.nbytes) for array in bundle.train.arrays.values())
@@ -75,12 +80,37 @@ def test_a_job_ends_as_it_would_in_memory(
     assert points_of(report) == points_of(reported)
 
 
+def test_batches_are_on_the_device_and_the_part_in_one_place(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = {"model": {"detector": {"channels": [8]}}, "loss": "detection"}
+    spec = job_on(scenes(store), "detection", {}, training={"batch_size": 16}, **fields)
+    bundle, meta = loading.make(spec), torch.device("meta")
+    task = tasks.make(spec, bundle)
+    assert _devices(HeldSplit.of(bundle.train, task, meta).arrays) == {"meta"}
+    sizes = {name: array.nbytes for name, array in task.arrays(bundle.train).items()}
+    # Which objects learn their boxes, the target tells: these two must be in one place.
+    monkeypatch.setattr(large, "MOST_IN_MEMORY", sizes["target"])
+    assert large.is_large(sizes["target_boxes"])
+    held = HeldSplit.of(bundle.train, task, meta)
+    assert _devices(held.arrays) == {"cpu"}
+    assert _devices(held.batch(0, 4).arrays) == {"meta"}
+    plan = Plan.of(spec.training, len(held), sums=False)
+    batches = Batches(held.arrays, plan, device=held.device)
+    for window in batches.of_epoch(Order(0)):
+        assert [_devices(batch.arrays) for batch in window] == [{"meta"}]
+
+
+def _devices(arrays: Mapping[str, torch.Tensor]) -> set[str]:
+    return {array.device.type for array in arrays.values()}
+
+
 def test_a_killed_job_goes_on_where_it_was(
     store: Path, tmp_path: Path, little_memory: None
 ) -> None:
     spec = job_on(
         images(store), "multiclass", LABELS, model=CONVNET, loss="cross_entropy",
-        training={"epochs": 3, "batch_size": 16},
+        training={"epochs": 3, "batch_size": 16, **EACH_STEP},
     )  # fmt: skip
     assert_exact_when_killed(spec, tmp_path / "checkpoints", 0, run(spec))
 

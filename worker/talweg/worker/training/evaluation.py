@@ -16,17 +16,18 @@ class HeldSplit:
     """A part of the data where the network is."""
 
     arrays: Mapping[str, Tensor]
-    """What batches carry, by name; what is too large for memory stays in its file."""
+    """What batches carry, by name: all where batches are, or all in CPU memory, where one of them
+    is too large for it and stays in its file."""
     device: torch.device
     """Where batches are."""
 
     @classmethod
     def of(cls, part: DataSplit, task: TaskRunner, device: torch.device) -> "HeldSplit":
         """Bring a part to a device."""
-        arrays = {
-            name: array if is_large(array.nbytes) else array.to(device)
-            for name, array in task.arrays(part).items()
-        }
+        arrays = task.arrays(part)
+        # All or none, as losses pick some by others before the first step.
+        if not any(is_large(array.nbytes) for array in arrays.values()):
+            arrays = {name: array.to(device) for name, array in arrays.items()}
         return cls(arrays, device)
 
     def __len__(self) -> int:

@@ -210,7 +210,8 @@ class Batches:
             samples = torch.split(self._drawn, self._sizes)
             return lambda number: array.index_select(0, samples[number]).to(self._device)
         drawn = self._drawn.to(array.device)
-        return torch.split(array.index_select(0, drawn), self._sizes).__getitem__
+        batches = torch.split(array.index_select(0, drawn), self._sizes)
+        return lambda number: batches[number].to(self._device)
 
     def _augmented(
         self, arrays: Mapping[str, Tensor], order: Order, number: int
