@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.worker.data.stored.storing import job_on
+from tests.worker.data.stored.storing import job_on, store_table
 from tests.worker.data.stored.test_jobs import (
     CONVNET,
     LABELS,
@@ -26,8 +26,13 @@ from tests.worker.training.killing import assert_exact_when_killed, assert_same_
 
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.spec_pb2 import JobSpec
+from talweg.v1.stored_datasets_pb2 import DataColumn
 from talweg.worker import tasks
 from talweg.worker.data import large, loading
+from talweg.worker.data.bundle import StandardScaler
+from talweg.worker.data.preprocessing import split_of
+from talweg.worker.data.stored.arrays import role_array
+from talweg.worker.data.stored.opening import open_dataset
 from talweg.worker.errors import StoreAwayError
 from talweg.worker.training.batching.batches import Batches, Order, Plan
 from talweg.worker.training.evaluation import HeldSplit
@@ -147,7 +152,67 @@ def test_a_file_has_no_name_and_goes_with_its_array(tmp_path: Path, little_memor
 
 
 def _mapped(folder: Path) -> int:
-    return Path("/proc/self/maps").read_text().count(str(folder))
+    return len(_mappings(folder))
+
+
+def _mappings(folder: Path) -> list[int]:
+    """Return the sizes of the files of a folder that this process maps."""
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    ends = [line.split()[0].split("-") for line in lines if str(folder) in line]
+    return [int(end, 16) - int(start, 16) for start, end in ends]
+
+
+@pytest.mark.parametrize(
+    ("is_table", "standardise", "copies"), [(False, False, 2), (False, True, 3), (True, True, 5)]
+)
+def test_files_take_the_room_that_the_docs_say(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    is_table: bool, standardise: bool, copies: int,
+) -> None:  # fmt: skip
+    rng = np.random.default_rng(0)
+    fields: dict[str, Any] = {"preprocessing": {"standardise_inputs": standardise}}
+    if is_table:
+        columns = {f"x{i}": rng.normal(size=10_000).tolist() for i in range(10)}
+        stored = store_table(store, columns | {"y": rng.normal(size=10_000).tolist()})
+        spec = job_on(stored, "regression", {"target": "y"}, **fields)
+    else:
+        spec = job_on(images(store), "multiclass", LABELS, model=CONVNET, **fields)
+    monkeypatch.setattr(large, "MOST_IN_MEMORY", 10_000)
+    rooms = [0]
+
+    def measured(*arguments: Any) -> Any:
+        array = empty(*arguments)
+        rooms.append(sum(_mappings(tmp_path / "cache")))
+        return array
+
+    empty = large.empty
+    monkeypatch.setattr(large, "empty", measured)
+    bundle = loading.make(spec)
+    once = sum(part.x.nbytes for part in (bundle.train, bundle.validation, bundle.test))
+    assert max(rooms) / once == pytest.approx(copies, rel=0.2)
+
+
+def test_masks_and_depths_are_mapped_too(store: Path, tmp_path: Path, little_memory: None) -> None:
+    spec = job_on(scenes(store), "segmentation", {}, model=UNET, loss="dice", **RAW)
+    columns = open_dataset(spec.dataset.stored).columns
+    described = {"mask": DataColumn(name="mask", max=2), "depth": DataColumn(name="depth")}
+    made = {role: role_array(columns, role, column) for role, column in described.items()}
+    assert _mapped(tmp_path / "cache") == len(made)
+    for role, dtype in (("mask", np.uint8), ("depth", np.float32)):
+        np.testing.assert_array_equal(made[role], columns.array(role).astype(dtype))
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.uint8, np.bool_, np.float32, np.float64])
+def test_numbers_of_any_type_are_standardised(dtype: Any, little_memory: None) -> None:
+    values = np.arange(2000).reshape(1000, 2).astype(dtype)
+    scaler = StandardScaler.of(values.astype(np.float64))
+    wanted = scaler.scale(values.astype(np.float64)).astype(np.float32)
+    scaled = split_of({"x": values}, {"x": scaler}, "x").x
+    np.testing.assert_array_equal(scaled.numpy(), wanted)
+    whole = np.issubdtype(dtype, np.integer)
+    kept = split_of({"x": values}, {}, "x").x
+    assert kept.dtype == (torch.int64 if whole else torch.float32)
+    np.testing.assert_array_equal(kept.numpy(), values)
 
 
 @contextmanager

@@ -102,10 +102,11 @@ def _with_outliers(targets: NDArray[np.float64], spec: TargetOutliers) -> NDArra
 
 
 def _tensor(values: NDArray[Any], scaler: StandardScaler | None) -> Tensor:
-    """Return numbers as float32, indices and counts as int64."""
-    if values.dtype == np.int64:
-        return torch.from_numpy(values)
-    whole = np.issubdtype(values.dtype, np.integer)
-    # Divided in float64, and rounded once.
-    scale = np.asarray if scaler is None else scaler.scale
-    return torch.from_numpy(large.converted(values, np.int64 if whole else np.float32, scale))
+    """Return numbers as float32, indices and counts as int64; what is that already, as it is."""
+    if scaler is not None:
+        # Divided in float64, and rounded once.
+        return torch.from_numpy(large.converted(values, np.float32, scaler.scale))
+    dtype = np.int64 if np.issubdtype(values.dtype, np.integer) else np.float32
+    if values.dtype != dtype:
+        values = large.converted(values, dtype, np.asarray)
+    return torch.from_numpy(values)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from talweg.spec.stored import Kind, Roles, features_of
 from talweg.v1.options_pb2 import (
@@ -86,9 +86,10 @@ def role_array(columns: Columns, role: str, column: DataColumn) -> NDArray[Any]:
     if role in _IMAGES:
         return input_array(columns, column)
     array = columns.array(column.name)
+    dtype: DTypeLike = np.int64 if role in _WHOLE else np.float32
     if role == "mask":
-        return array.astype(np.uint8 if column.max <= _BYTE else np.int64)
-    return array.astype(np.int64 if role in _WHOLE else np.float32)
+        dtype = np.uint8 if column.max <= _BYTE else np.int64
+    return large.converted(array, dtype, np.asarray)
 
 
 def without_padding(arrays: dict[str, NDArray[Any]]) -> None:
