@@ -97,6 +97,23 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "pip install" in answer["problem"]["hint"]
 
 
+def test_credentials_of_a_store_are_neither_told_nor_logged(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refusing(*_: Any, **__: Any) -> Any:
+        # As botocore says it.
+        raise ValueError("Invalid endpoint: http://user:se/cr@et@store: a space")
+
+    monkeypatch.setattr(fsspec, "filesystem", refusing)
+    answer = fetch.fetch(str(URI), "s3://bucket", None, max_bytes=MOST)
+    said = "ValueError: Invalid endpoint: http://…@store: a space"
+    assert said in answer["problem"]["found"]
+    logged = capsys.readouterr().err
+    assert said in logged
+    assert "Traceback" in logged
+    assert "se/cr" not in logged
+
+
 def test_a_disk_without_room_is_told(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_bytes(b"x" * 10_000)
     uri = parse_uri((tmp_path / "x.csv").as_uri())

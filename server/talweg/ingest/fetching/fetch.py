@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import re
 import sys
 import traceback
 from dataclasses import asdict
@@ -16,6 +17,8 @@ from talweg.ingest.problems import quoted
 from talweg.spec.stored.uris import DataUri, parse_root, parse_uri
 
 _PIECE = 1 << 20
+# Of addresses that the operator has set, such as AWS_ENDPOINT_URL.
+_USERINFO = re.compile(r"(?<=://)\S*@")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -45,9 +48,10 @@ def fetch(uri: str, root: str, target: Path | None, *, max_bytes: int) -> dict[s
         return {"disk_full": True}
     except Exception as exc:
         # What a library of a store, or the store, says.
-        traceback.print_exc(file=sys.stderr)
+        print(_USERINFO.sub("…@", traceback.format_exc()), file=sys.stderr)
+        text = _USERINFO.sub("…@", str(exc))[:200]
         problem = CannotFetchError(
-            f"{quoted(uri)}, which cannot be read ({type(exc).__name__}: {str(exc)[:200]})",
+            f"{quoted(uri)}, which cannot be read ({type(exc).__name__}: {text})",
             "a file that the server may read",
             "try again, or have the server's operator look at its credentials and its network",
         ).problem
