@@ -1,7 +1,10 @@
 """A server's parts that read data by URIs, and jobs that name such."""
 
+import asyncio
+import json
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -10,8 +13,12 @@ from typing import Any
 import pytest
 from tests.server.samples import Rules
 
+from talweg.ingest.fetching.fetch import fetch
+from talweg.ingest.request import Request
+from talweg.ingest.run import run
 from talweg.server.errors import InvalidSpec
 from talweg.server.services.stored_datasets.fetching import Fetcher, FoundFile
+from talweg.server.services.stored_datasets.processes import Ended
 from talweg.server.services.stored_datasets.reading import Reader, ReadLimits
 from talweg.server.services.stored_datasets.sources import SourceService
 from talweg.server.services.stored_datasets.staging import Staging
@@ -28,6 +35,21 @@ from talweg.v1.spec_pb2 import JobSpec
 
 LONG_AGO = time.time() - 3600
 MOST = 100_000
+
+
+async def run_here(
+    module: str, request: bytes, *, environment: Mapping[str, str], seconds: float
+) -> Ended:
+    """Do in a thread what a process would, but for its limits."""
+    if module == "talweg.ingest":
+        await asyncio.to_thread(run, Request.from_json(request))
+        return Ended(0, b"", b"")
+    asked = json.loads(request)
+    target = Path(asked["target"]) if asked["target"] else None
+    answer = await asyncio.to_thread(
+        fetch, asked["uri"], asked["root"], target, max_bytes=asked["max_bytes"]
+    )
+    return Ended(0, json.dumps(answer).encode(), b"")
 
 
 class CountingFetcher(Fetcher):

@@ -9,9 +9,18 @@ from tests._parts import wait_until
 from tests.server.ingest.parts import image, tar
 from tests.server.samples import Rules
 from tests.server.stored_datasets.parts import houses
-from tests.server.stored_datasets.sources import MOST, CountingFetcher, Sources, job, made, written
+from tests.server.stored_datasets.sources import (
+    MOST,
+    CountingFetcher,
+    Sources,
+    job,
+    made,
+    run_here,
+    written,
+)
 
 from talweg.server.errors import InvalidSpec, RequestIdReused
+from talweg.server.services.stored_datasets import fetching, reading
 from talweg.server.services.stored_datasets.fetching import FoundFile
 from talweg.server.services.submission.preparing import Submission
 from talweg.server.services.submission.submit import Preview
@@ -23,7 +32,22 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.stored_datasets_pb2 import StoredDataset
 
 
-async def test_a_uri_becomes_the_version_that_a_rerun_reads_too(sources: Sources) -> None:
+@pytest.fixture
+def processes() -> None:
+    """Have processes started, as a server does."""
+
+
+@pytest.fixture(autouse=True)
+def _in_this_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fetch and read files here otherwise: most of the time would go into starting processes."""
+    if "processes" not in request.fixturenames:
+        for module in (fetching, reading):
+            monkeypatch.setattr(module, "run_module", run_here)
+
+
+async def test_a_uri_becomes_the_version_that_a_rerun_reads_too(
+    sources: Sources, processes: None
+) -> None:
     path = sources.root / "town a" / "houses.csv"
     uri = written(path, houses())
     row = await sources.rules.submit(job(uri, ignore=["kind"]))
@@ -156,7 +180,7 @@ async def test_files_that_are_not_taken(
     assert not sources.fetcher.num_copies
 
 
-async def test_pipes_are_refused_and_not_waited_for(sources: Sources) -> None:
+async def test_pipes_are_refused_and_not_waited_for(sources: Sources, processes: None) -> None:
     os.mkfifo(sources.root / "pipe.csv")
     told = await sources.refused(job((sources.root / "pipe.csv").as_uri()))
     assert "a device, a pipe or a socket" in told["dataset.uri.uri"]
@@ -219,7 +243,7 @@ async def test_folders_of_images_are_tar_files(sources: Sources) -> None:
     assert (data.facts.num_samples, data.facts.num_classes) == (10, 2)
 
 
-async def test_a_caller_who_leaves_ends_the_reading(sources: Sources) -> None:
+async def test_a_caller_who_leaves_ends_the_reading(sources: Sources, processes: None) -> None:
     uri = written(sources.root / "houses.csv", houses())
     call = asyncio.ensure_future(sources.rules.submit(job(uri)))
     other = asyncio.ensure_future(sources.rules.submit(job(uri)))
@@ -244,7 +268,7 @@ async def test_a_caller_who_leaves_ends_the_reading(sources: Sources) -> None:
     assert sources.num_stored == 1
 
 
-async def test_closing_ends_the_reading(sources: Sources) -> None:
+async def test_closing_ends_the_reading(sources: Sources, processes: None) -> None:
     uri = written(sources.root / "houses.csv", houses())
     call = asyncio.ensure_future(sources.rules.submit(job(uri)))
     while not sources.fetcher.num_copies:
@@ -279,7 +303,7 @@ async def test_others_go_on_while_files_take_their_time(tmp_path: Path) -> None:
     sources.close()
 
 
-async def test_a_file_that_takes_too_long_is_refused(tmp_path: Path) -> None:
+async def test_a_file_that_takes_too_long_is_refused(tmp_path: Path, processes: None) -> None:
     sources = made(tmp_path, seconds=0.01)
     uri = written(sources.root / "houses.csv", houses())
     told = await sources.refused(job(uri))
