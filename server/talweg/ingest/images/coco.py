@@ -11,10 +11,9 @@ from talweg.ingest.images.layout import (
     IMAGES,
     file_name,
     is_image,
-    parts_of_images,
     refuse_if_any,
 )
-from talweg.ingest.images.reading import Reading, coded, image_column
+from talweg.ingest.images.reading import Reading, image_column, split_columns
 from talweg.ingest.problems import MOST_PROBLEMS, Problem, names_text, quoted
 from talweg.v1.datasets_pb2 import ReadOptions
 
@@ -75,10 +74,7 @@ def read_coco(archive: Archive, options: ReadOptions, room: int) -> Reading:
         notes.append(f"left out: {num_crowds:,} boxes of crowds (iscrowd)")
     if boxes.num_cut:
         notes.append(boxes.cut_text)
-    parts = parts_of_images(images)
-    if parts:
-        columns.append(coded("split", parts))
-    return Reading(columns, len(images), notes)
+    return Reading([*columns, *split_columns(images)], len(images), notes)
 
 
 class _File:

@@ -55,11 +55,6 @@ def parts_of(folders: Sequence[Sequence[str]]) -> list[str]:
     return parts if all(parts) and len(set(parts)) > 1 else []
 
 
-def parts_of_images(images: Sequence[Entry]) -> list[str]:
-    """Return the parts as `parts_of` does, where images lie in folders called images."""
-    return parts_of([[name for name in folders_of(image) if name != IMAGES] for image in images])
-
-
 def place_of(entry: Entry, folder: str) -> str:
     """Return what an image and the file that belongs to it have in common.
 

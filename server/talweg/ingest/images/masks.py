@@ -17,12 +17,11 @@ from talweg.ingest.images.layout import (
     class_names,
     is_image,
     lies_in,
-    parts_of_images,
     place_of,
     refuse_if_any,
     refuse_outside,
 )
-from talweg.ingest.images.reading import Reading, coded, image_column
+from talweg.ingest.images.reading import Reading, image_column, split_columns
 from talweg.ingest.problems import MOST_PROBLEMS, Problem, Refused, names_text, quoted
 from talweg.ingest.request import Column
 from talweg.v1.datasets_pb2 import ReadOptions
@@ -124,10 +123,7 @@ def read_pairs(
     column = Column("mask", DataColumn.CATEGORY, values, names)
     column.ignored = ignored if is_ignored else None
     columns = [image_column(pixels), column]
-    parts = parts_of_images(images)
-    if parts:
-        columns.append(coded("split", parts))
-    return Reading(columns, len(images), notes)
+    return Reading([*columns, *split_columns(images)], len(images), notes)
 
 
 def _images_and_masks(

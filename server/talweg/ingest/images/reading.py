@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from talweg.ingest.images.archive import Entry
+from talweg.ingest.images.layout import IMAGES, folders_of, parts_of
 from talweg.ingest.request import Column
 from talweg.v1.stored_datasets_pb2 import DataColumn
 
@@ -31,3 +33,9 @@ def coded(name: str, texts: Sequence[str]) -> Column:
     """Return a column of categories with few distinct texts."""
     values, codes = np.unique(np.array(texts), return_inverse=True)
     return Column(name, DataColumn.CATEGORY, codes.astype(np.int64), [str(v) for v in values])
+
+
+def split_columns(images: Sequence[Entry]) -> list[Column]:
+    """Return a column with the part of each image, where the folders at the top tell several."""
+    parts = parts_of([[name for name in folders_of(image) if name != IMAGES] for image in images])
+    return [coded("split", parts)] if parts else []

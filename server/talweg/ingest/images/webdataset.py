@@ -14,11 +14,10 @@ from talweg.ingest.images.layout import (
     IMAGE_ENDINGS,
     folders_of,
     is_image,
-    parts_of_images,
     refuse_if_any,
 )
 from talweg.ingest.images.masks import read_pairs
-from talweg.ingest.images.reading import Reading, coded, image_column
+from talweg.ingest.images.reading import Reading, image_column, split_columns
 from talweg.ingest.problems import MOST_PROBLEMS, Problem, quoted
 from talweg.ingest.request import Column
 from talweg.v1.datasets_pb2 import ReadOptions
@@ -95,10 +94,7 @@ def read_samples(archive: Archive, options: ReadOptions, room: int) -> Reading:
     known = [shape for shape in shapes if shape is not None]
     pixels, notes = decode(archive, images, known, options, room)
     columns = [image_column(pixels), *columns]
-    parts = parts_of_images(images)
-    if parts:
-        columns.append(coded("split", parts))
-    return Reading(columns, len(images), notes)
+    return Reading([*columns, *split_columns(images)], len(images), notes)
 
 
 def _key(entry: Entry) -> str:

@@ -14,12 +14,11 @@ from talweg.ingest.images.layout import (
     file_name,
     is_image,
     lies_in,
-    parts_of_images,
     place_of,
     refuse_if_any,
     refuse_outside,
 )
-from talweg.ingest.images.reading import Reading, coded, image_column
+from talweg.ingest.images.reading import Reading, image_column, split_columns
 from talweg.ingest.problems import MOST_PROBLEMS, Problem, names_text, quoted
 from talweg.v1.datasets_pb2 import ReadOptions
 
@@ -93,10 +92,7 @@ def read_yolo(archive: Archive, options: ReadOptions, room: int) -> Reading:
         notes.append(f"{num_bare:,} images have no file in {LABELS}/: none of them has an object")
     if boxes.num_cut:
         notes.append(boxes.cut_text)
-    parts = parts_of_images(images)
-    if parts:
-        columns.append(coded("split", parts))
-    return Reading(columns, len(images), notes)
+    return Reading([*columns, *split_columns(images)], len(images), notes)
 
 
 def _is_labels(entry: Entry) -> bool:
