@@ -1,0 +1,25 @@
+"""Equivalence within a margin."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+from talweg.answer.intervals import standard_error
+
+
+def equivalence_test(differences: Sequence[float], margin: float, overlap: float = 0.0) -> float:
+    """Return the p value of two one-sided t tests: small if the mean is within ±margin.
+
+    Args:
+        differences: Two or more.
+        margin: The largest difference that does not matter, > 0.
+        overlap: As for `standard_error`.
+
+    Reference: Schuirmann 1987, https://doi.org/10.1007/BF01068419
+    """
+    mean, error = float(np.mean(differences)), standard_error(differences, overlap)
+    if error == 0:
+        return 0.0 if abs(mean) < margin else 1.0
+    # The nearer bound decides: its test has the larger p value.
+    return float(stats.t.sf((margin - abs(mean)) / error, len(differences) - 1))

@@ -1,0 +1,26 @@
+"""The corrected resampled t test."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+from talweg.answer.intervals import standard_error
+
+
+def corrected_t_test(differences: Sequence[float], overlap: float) -> float:
+    """Return the two-sided p value of a mean difference of 0 over overlapping splits.
+
+    Training sets that share samples make the differences correlated: their variance is widened by
+    the test samples per training sample.
+
+    Args:
+        differences: Two or more, one per split.
+        overlap: Test samples per training sample; 0 makes it the paired t test.
+
+    Reference: Nadeau and Bengio 2003, https://doi.org/10.1023/A:1024068626366
+    """
+    mean, error = float(np.mean(differences)), standard_error(differences, overlap)
+    if error == 0:
+        return 1.0 if mean == 0 else 0.0
+    return float(2 * stats.t.sf(abs(mean) / error, len(differences) - 1))
