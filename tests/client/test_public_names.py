@@ -8,6 +8,7 @@ import talweg.client.cli
 
 NAMES = {
     "AlreadyExists",
+    "Answer",
     "Artifact",
     "AsyncClient",
     "AsyncComparison",
@@ -35,6 +36,7 @@ NAMES = {
     "StoredDataset",
     "TalwegError",
     "Unavailable",
+    "Verdict",
     "Violation",
     "WaitTimeout",
     "compare_url",

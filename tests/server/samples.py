@@ -13,7 +13,9 @@ from talweg.server.services.attempts.reaper import reap
 from talweg.server.services.attempts.reports import Report
 from talweg.server.services.attempts.tracking import TrackingService
 from talweg.server.services.cancellation import CancellationService
+from talweg.server.services.comparison.answer import AnswerService
 from talweg.server.services.comparison.compare import ComparisonService
+from talweg.server.services.comparison.process import StatisticsProcess
 from talweg.server.services.jobs import JobService
 from talweg.server.services.pausing import PauseService
 from talweg.server.services.submission.preparing import Submission
@@ -24,7 +26,7 @@ from talweg.server.store.record.rows import AttemptRow, JobRow
 from talweg.server.store.record.schema import attempts
 from talweg.server.store.record.schema import jobs as jobs_table
 from talweg.spec import from_dict
-from talweg.v1.jobs_pb2 import Event, Job, MetricPoint, MetricSummary, Outcome
+from talweg.v1.jobs_pb2 import Environment, Event, Job, MetricPoint, MetricSummary, Outcome
 from talweg.v1.options_pb2 import MAXIMIZE, MINIMIZE
 from talweg.v1.spec_pb2 import JobSpec
 
@@ -96,6 +98,8 @@ class Rules:
         self.cancellation = CancellationService(database)
         self.pausing = PauseService(database)
         self.comparison = ComparisonService(database)
+        self.statistics = StatisticsProcess()
+        self.answers = AnswerService(self.statistics)
         self.tracking = TrackingService(database)
 
     async def submit(self, given: JobSpec | None = None, request_id: str = "") -> JobRow:
@@ -134,6 +138,7 @@ class Rules:
         *,
         state: int = Job.SUCCEEDED,
         beside: Mapping[str, float] | None = None,
+        environment: Environment | None = None,
         **values: float,
     ) -> JobRow:
         """Return a job that has ended.
@@ -142,6 +147,7 @@ class Rules:
             given: Its spec.
             state: In which it ends.
             beside: Metrics of other predictors, under their whole names.
+            environment: What it ran on.
             **values: Metrics, as in `point`.
         """
         row = await self.running(given)
@@ -149,7 +155,7 @@ class Rules:
             summary(n if "/" in n else n.replace("_", "/", 1), v) for n, v in values.items()
         ]
         last = Report(1, [point(5, **values)] if values else [], summaries)
-        outcome = Outcome(state=state)  # type: ignore[arg-type]
+        outcome = Outcome(state=state, environment=environment)  # type: ignore[arg-type]
         await self.leases.finish(held(row), outcome, last)
         return self.get(row)
 

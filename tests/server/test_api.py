@@ -185,6 +185,28 @@ async def test_a_comparison_that_no_client_would_take_is_refused(running: Runnin
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
+async def test_a_question_starts_the_statistics_and_the_server_ends_them(start: Start) -> None:
+    running = await start()
+    name = (await submit(running)).name
+    compare = jobs_pb2.CompareJobsRequest(names=[name], metric="train/loss")
+    plain = await running.jobs.CompareJobs(compare)
+    assert not plain.HasField("answer")
+    assert running.server.statistics.pid is None
+    compare.question.SetInParent()
+    answer = (await running.jobs.CompareJobs(compare)).answer
+    assert [group.n for group in answer.groups] == [0]
+    pid = running.server.statistics.pid
+    assert pid is not None
+    compare.question.baseline = "mae"
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await running.jobs.CompareJobs(compare)
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "question.baseline: found 'mae'; allowed: mse" in str(caught.value.details())
+    assert running.server.statistics.pid == pid
+    await running.server.stop(0.2)
+    assert running.server.statistics.pid is None
+
+
 async def test_errors_carry_code_reason_and_fields(running: Running) -> None:
     job = await submit(running, request_id="r")
     lease = workers_pb2.Lease(job=job.name, attempt=1, token="t")

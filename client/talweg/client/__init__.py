@@ -30,14 +30,16 @@ from talweg.client._jobs import Job
 from talweg.client._links import compare_url
 from talweg.client._values import JobMetrics, JobResult, JobState, RegisteredModel
 from talweg.client.aio import AsyncClient, AsyncComparison, AsyncJob, AsyncStoredDataset
+from talweg.client.comparisons._answer import Answer, Verdict
 from talweg.client.comparisons._comparison import Comparison
-from talweg.client.comparisons._table import ComparisonGroup, ComparisonRow, Goal
+from talweg.client.comparisons._groups import ComparisonGroup, ComparisonRow, Goal
 from talweg.client.data import StoredDataset
 from talweg.client.results._artifacts import Artifact
 from talweg.spec import Violation
 
 __all__ = [
     "AlreadyExists",
+    "Answer",
     "Artifact",
     "AsyncClient",
     "AsyncComparison",
@@ -65,6 +67,7 @@ __all__ = [
     "StoredDataset",
     "TalwegError",
     "Unavailable",
+    "Verdict",
     "Violation",
     "WaitTimeout",
     "compare_url",

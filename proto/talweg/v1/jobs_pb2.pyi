@@ -11,6 +11,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
+from talweg.v1 import answers_pb2 as _answers_pb2
 from talweg.v1 import options_pb2 as _options_pb2
 from talweg.v1 import replay_pb2 as _replay_pb2
 from talweg.v1 import spec_pb2 as _spec_pb2
@@ -370,6 +371,7 @@ class Outcome(_message.Message):
     WEIGHTS_STEP_FIELD_NUMBER: _builtins.int
     REPLAY_FIELD_NUMBER: _builtins.int
     WEIGHTS_SHA256_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_FIELD_NUMBER: _builtins.int
     state: Global___Job.State.ValueType
     """The state in which it ended."""
     cause: Global___Outcome.Cause.ValueType
@@ -396,6 +398,10 @@ class Outcome(_message.Message):
     def replay(self) -> _replay_pb2.ReplayReport:
         """What a replay has shown; absent for other jobs."""
 
+    @_builtins.property
+    def environment(self) -> Global___Environment:
+        """Of a SUCCEEDED job, what it ran on; absent where the worker did not say."""
+
     def __init__(
         self,
         *,
@@ -407,14 +413,53 @@ class Outcome(_message.Message):
         weights_step: _builtins.int = ...,
         replay: _replay_pb2.ReplayReport | None = ...,
         weights_sha256: _builtins.str = ...,
+        environment: Global___Environment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["divergence", b"divergence", "replay", b"replay"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["divergence", b"divergence", "environment", b"environment", "replay", b"replay"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "divergence", b"divergence", "message", b"message", "model_sha256", b"model_sha256", "replay", b"replay", "state", b"state", "weights_sha256", b"weights_sha256", "weights_step", b"weights_step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "divergence", b"divergence", "environment", b"environment", "message", b"message", "model_sha256", b"model_sha256", "replay", b"replay", "state", b"state", "weights_sha256", b"weights_sha256", "weights_step", b"weights_step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
+
+@_typing.final
+class Environment(_message.Message):
+    """What a job ran on. Texts have up to 200 characters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TALWEG_FIELD_NUMBER: _builtins.int
+    TORCH_FIELD_NUMBER: _builtins.int
+    PYTHON_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    DEVICE_NAME_FIELD_NUMBER: _builtins.int
+    talweg: _builtins.str
+    """Version of Talweg on the worker."""
+    torch: _builtins.str
+    """Version of PyTorch."""
+    python: _builtins.str
+    """Version of Python."""
+    device: _builtins.str
+    """cpu or cuda."""
+    device_name: _builtins.str
+    """Such as "NVIDIA H200"."""
+    def __init__(
+        self,
+        *,
+        talweg: _builtins.str = ...,
+        torch: _builtins.str = ...,
+        python: _builtins.str = ...,
+        device: _builtins.str = ...,
+        device_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "device_name", b"device_name", "python", b"python", "talweg", b"talweg", "torch", b"torch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Environment: _TypeAlias = Environment  # noqa: Y015
 
 @_typing.final
 class Divergence(_message.Message):
@@ -1505,6 +1550,7 @@ class CompareJobsRequest(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     METRIC_FIELD_NUMBER: _builtins.int
     GROUP_BY_FIELD_NUMBER: _builtins.int
+    QUESTION_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
     """As in ListJobs."""
     metric: _builtins.str
@@ -1517,6 +1563,10 @@ class CompareJobsRequest(_message.Message):
     def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Paths in the spec, such as "loss" or "optimizer.adamw.learning_rate"; "loss" where empty."""
 
+    @_builtins.property
+    def question(self) -> _answers_pb2.Question:
+        """Asks for intervals and, with a baseline, for verdicts; absent asks for neither."""
+
     def __init__(
         self,
         *,
@@ -1524,10 +1574,11 @@ class CompareJobsRequest(_message.Message):
         filter: _builtins.str = ...,
         metric: _builtins.str = ...,
         group_by: _abc.Iterable[_builtins.str] | None = ...,
+        question: _answers_pb2.Question | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["question", b"question"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "group_by", b"group_by", "metric", b"metric", "names", b"names"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "group_by", b"group_by", "metric", b"metric", "names", b"names", "question", b"question"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1779,6 +1830,7 @@ class CompareJobsResponse(_message.Message):
     GOAL_FIELD_NUMBER: _builtins.int
     GROUPS_FIELD_NUMBER: _builtins.int
     REFERENCES_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
     metric: _builtins.str
     """A val/… metric is that of the weights kept: of the best evaluation where early stopping chose
     them, else of the last. All others are the last value.
@@ -1795,6 +1847,10 @@ class CompareJobsResponse(_message.Message):
         diagnostics.baseline.
         """
 
+    @_builtins.property
+    def answer(self) -> _answers_pb2.Answer:
+        """Intervals and verdicts; absent without a question."""
+
     def __init__(
         self,
         *,
@@ -1802,10 +1858,11 @@ class CompareJobsResponse(_message.Message):
         goal: _options_pb2.Goal.ValueType = ...,
         groups: _abc.Iterable[Global___CompareJobsResponse.Group] | None = ...,
         references: _abc.Iterable[Global___CompareJobsResponse.Reference] | None = ...,
+        answer: _answers_pb2.Answer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["goal", b"goal", "groups", b"groups", "metric", b"metric", "references", b"references"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "goal", b"goal", "groups", b"groups", "metric", b"metric", "references", b"references"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -175,7 +175,8 @@ class JobServiceServicer:
     def CompareJobs(self, request, context):
         """Compares jobs from the database, even while MLflow is down. INVALID_ARGUMENT if there are more
         than 10,000 jobs, or groups with labels so long that the response would exceed 4 MiB; and if the
-        metric is a loss that is not the same for all jobs, with the metrics that would do.
+        metric is a loss that is not the same for all jobs, with the metrics that would do. With a question
+        it also answers how sure the comparison is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -64,7 +64,8 @@ class JobServiceStub:
     CompareJobs: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.CompareJobsRequest, _jobs_pb2.CompareJobsResponse]
     """Compares jobs from the database, even while MLflow is down. INVALID_ARGUMENT if there are more
     than 10,000 jobs, or groups with labels so long that the response would exceed 4 MiB; and if the
-    metric is a loss that is not the same for all jobs, with the metrics that would do.
+    metric is a loss that is not the same for all jobs, with the metrics that would do. With a question
+    it also answers how sure the comparison is.
     """
     CancelJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.CancelJobRequest, _jobs_pb2.Job]
     """Requests that a job ends as CANCELLED. FAILED_PRECONDITION if it has already ended otherwise."""
@@ -120,7 +121,8 @@ class JobServiceAsyncStub(JobServiceStub):
     CompareJobs: _aio.UnaryUnaryMultiCallable[_jobs_pb2.CompareJobsRequest, _jobs_pb2.CompareJobsResponse]  # type: ignore[assignment]
     """Compares jobs from the database, even while MLflow is down. INVALID_ARGUMENT if there are more
     than 10,000 jobs, or groups with labels so long that the response would exceed 4 MiB; and if the
-    metric is a loss that is not the same for all jobs, with the metrics that would do.
+    metric is a loss that is not the same for all jobs, with the metrics that would do. With a question
+    it also answers how sure the comparison is.
     """
     CancelJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.CancelJobRequest, _jobs_pb2.Job]  # type: ignore[assignment]
     """Requests that a job ends as CANCELLED. FAILED_PRECONDITION if it has already ended otherwise."""
@@ -221,7 +223,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_jobs_pb2.CompareJobsResponse, _abc.Awaitable[_jobs_pb2.CompareJobsResponse]]:
         """Compares jobs from the database, even while MLflow is down. INVALID_ARGUMENT if there are more
         than 10,000 jobs, or groups with labels so long that the response would exceed 4 MiB; and if the
-        metric is a loss that is not the same for all jobs, with the metrics that would do.
+        metric is a loss that is not the same for all jobs, with the metrics that would do. With a question
+        it also answers how sure the comparison is.
         """
 
     @_abc_1.abstractmethod

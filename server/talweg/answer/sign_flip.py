@@ -10,11 +10,11 @@ EXACT_TO = 20
 """Number of differences up to which all 2^n choices of signs are tried."""
 NUM_RESAMPLES = 99_999
 """Above that, so many random choices."""
-_FEWER_RESAMPLES, _FEWER_FROM = 9_999, 500
 _SEED = 0
 # Sums that differ by rounding alone count as equal.
 _ROUNDING = 1e-10
-_BLOCK = 2_000_000
+# The signs of eight differences are a byte.
+_SIGNS = 1.0 - 2.0 * np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)
 
 
 def sign_flip_test(differences: Sequence[float]) -> float:
@@ -35,25 +35,19 @@ def sign_flip_test(differences: Sequence[float]) -> float:
     least = found - _ROUNDING * float(array.sum())
     if len(array) <= EXACT_TO:
         return float(np.mean(np.abs(_all_sums(array)) >= least))
-    number = num_resamples(len(array))
-    return (_count_random(array, least, number) + 1) / (number + 1)
+    return (_count_random(array, least) + 1) / (NUM_RESAMPLES + 1)
 
 
 def smallest_p(num: int) -> float:
     """Return the smallest p value that so many differences can have: all of one sign."""
     if num <= EXACT_TO:
         return min(1.0, 2.0 ** (1 - num))
-    return 1 / (num_resamples(num) + 1)
+    return 1 / (NUM_RESAMPLES + 1)
 
 
 def least_differences(p: float) -> int:
     """Return how many differences can have a p value as small as this."""
     return max(1, math.ceil(1 - math.log2(p)))
-
-
-def num_resamples(num: int) -> int:
-    """Return how many random choices are made for so many differences."""
-    return NUM_RESAMPLES if num < _FEWER_FROM else _FEWER_RESAMPLES
 
 
 def _all_sums(array: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -64,13 +58,11 @@ def _all_sums(array: NDArray[np.float64]) -> NDArray[np.float64]:
     return sums
 
 
-def _count_random(array: NDArray[np.float64], least: float, number: int) -> int:
+def _count_random(array: NDArray[np.float64], least: float) -> int:
+    """Count the random choices of signs whose sum is as far from 0; eight signs are one draw."""
     generator = np.random.default_rng(_SEED)
-    count, left = 0, number
-    while left:
-        size = min(left, max(1, _BLOCK // len(array)))
-        positive = generator.random((size, len(array)), dtype=np.float32) < 0.5
-        sums = 2 * (positive @ array) - array.sum()
-        count += int(np.count_nonzero(np.abs(sums) >= least))
-        left -= size
-    return count
+    eights = np.pad(array, (0, -len(array) % 8)).reshape(-1, 8)
+    sums = np.zeros(NUM_RESAMPLES)
+    for eight in eights:
+        sums += (_SIGNS @ eight)[generator.integers(256, size=NUM_RESAMPLES, dtype=np.uint8)]
+    return int(np.count_nonzero(np.abs(sums) >= least))

@@ -127,7 +127,7 @@ def _group(group: GroupValues, difference: Difference | None, question: Question
         sd=sample_sd(values) if len(values) > 1 else None,
         interval=interval,
         method=method,
-        skewed=is_skewed(values),
+        skewed=is_skewed(values, bootstrapped=method is Method.BOOTSTRAP_T),
         difference=difference,
     )
 

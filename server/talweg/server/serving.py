@@ -36,7 +36,9 @@ from talweg.server.services.attempts.leases import LeaseService
 from talweg.server.services.attempts.reaper import Reaper
 from talweg.server.services.attempts.tracking import TrackingService
 from talweg.server.services.cancellation import CancellationService
+from talweg.server.services.comparison.answer import AnswerService
 from talweg.server.services.comparison.compare import ComparisonService
+from talweg.server.services.comparison.process import StatisticsProcess
 from talweg.server.services.jobs import JobService
 from talweg.server.services.pausing import PauseService
 from talweg.server.services.plugins import PluginService
@@ -146,6 +148,8 @@ class Server:
         )
         self._submission = SubmissionService(self.database, self._sources)
         self._artifacts = ArtifactService(self.database, settings.blobs)
+        self.statistics = StatisticsProcess()
+        """Computes the statistics of comparisons."""
         self._health = HealthServicer()
         self._duties: list[asyncio.Task[None]] = []
         self._grpc = grpc.aio.server(
@@ -200,6 +204,7 @@ class Server:
         await self._grpc.stop(grace)
         await self._end_duties()
         await self._sources.close()
+        await self.statistics.close()
         await self._stream.close()
         await asyncio.to_thread(self._close)
 
@@ -240,6 +245,7 @@ class Server:
                         database, self._hub, max_watches=self._settings.max_watches
                     ),
                     comparison=ComparisonService(database),
+                    answers=AnswerService(self.statistics),
                     cancellation=CancellationService(database),
                     pausing=PauseService(database),
                     deletion=deletion,

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
+import torch
 from google.protobuf.duration_pb2 import Duration
 from tests._parts import Server, wait_until
 from tests.worker._jobs import Jobs, tiny_spec
@@ -91,6 +92,18 @@ def test_the_next_job_begins_while_the_server_is_told_of_the_last(
         assert jobs.get(name).state == Job.SUCCEEDED
         assert jobs.get(name).attempt == 1
         assert last_state(worker.spool_dir, name) == "SUCCEEDED"
+
+
+def test_the_record_says_what_a_job_ran_on(jobs: Jobs, worker: Worker) -> None:
+    name = jobs.submit(tiny_spec(training={"steps": 1}, resources={"device": "cpu"}))
+    worker.answer()
+    ran_on = jobs.get(name).outcome.environment
+    assert (ran_on.device, ran_on.torch) == ("cpu", torch.__version__)
+    assert ran_on.talweg
+    assert ran_on.device_name
+    failing = jobs.submit(tiny_spec(training={"steps": 1}))
+    worker.answer(run=lambda *_, **__: Result(Job.FAILED))
+    assert not jobs.get(failing).outcome.HasField("environment")
 
 
 def test_the_record_and_the_spool_hold_the_same_figures(jobs: Jobs, worker: Worker) -> None:

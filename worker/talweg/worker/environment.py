@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from talweg.spec.semantics.pretrained import EXTRA
+from talweg.v1.jobs_pb2 import Environment
 
 _EXTRAS = {EXTRA: "transformers"}
 _CPU_INFO = Path("/proc/cpuinfo")
@@ -27,6 +28,22 @@ def environment(device: str) -> Mapping[str, str]:
         facts["cuda"] = torch.version.cuda or ""
     facts["device"] = _gpu() if device == "cuda" else _cpu()
     return {name: text for name, text in facts.items() if text}
+
+
+def environment_message(device: str) -> Environment:
+    """Return the same for the server, which tells jobs apart by it.
+
+    Args:
+        device: cpu or cuda.
+    """
+    facts = environment(device)
+    return Environment(
+        talweg=facts["version"],
+        torch=facts["torch"],
+        python=facts["python"],
+        device=device,
+        device_name=facts.get("device", ""),
+    )
 
 
 def extras() -> list[str]:

@@ -19,6 +19,7 @@ from talweg.client.aio._jobs import AsyncJob, read_metrics
 from talweg.client.aio._watchers import Watchers
 from talweg.client.aio.catalogue._catalogue import CatalogueClient
 from talweg.client.aio.data._client import DataClient
+from talweg.client.comparisons._answer import question
 from talweg.client.data._inputs import time_to_read
 from talweg.client.notebooks.progress import live
 from talweg.spec import job_name
@@ -269,6 +270,9 @@ class AsyncClient(CatalogueClient, DataClient):
         filter: str = "",
         metric: str | None = None,
         group_by: Sequence[str] = ("loss",),
+        statistics: bool = False,
+        baseline: str | None = None,
+        margin: float | str | None = None,
     ) -> AsyncComparison:
         """Compare jobs by a metric, from the record of the server.
 
@@ -277,9 +281,13 @@ class AsyncClient(CatalogueClient, DataClient):
             filter: As in `jobs`.
             metric: Such as ``val/mae``; the first test metric of the task if None.
             group_by: Paths in the spec, such as ``loss`` or ``optimizer.adamw.learning_rate``.
+            statistics: Whether to compute intervals; so it does with a baseline.
+            baseline: The group that the others are compared with, such as ``mse``.
+            margin: A difference that does not matter, as a number or as ``"1%"`` of the
+                baseline's mean.
 
         Raises:
-            ValueError: Neither jobs nor a filter is given, or both.
+            ValueError: Neither jobs nor a filter is given, or both; or the margin is none.
             TalwegError: An error of the server.
         """
         if (jobs is None) == (not filter):
@@ -293,6 +301,8 @@ class AsyncClient(CatalogueClient, DataClient):
         request = jobs_pb2.CompareJobsRequest(
             names=names, filter=filter, metric=metric or "", group_by=list(group_by)
         )
+        if statistics or baseline or margin is not None:
+            request.question.CopyFrom(question(baseline, margin))
         response = await self._connection.call(self._connection.jobs.CompareJobs, request)
         return AsyncComparison.of(response, group_by, self._points)
 

@@ -7,7 +7,8 @@ from typing import Final, Self
 
 from talweg.client._errors import TalwegError
 from talweg.client._values import JobState
-from talweg.client.comparisons._table import ComparisonGroup, ComparisonTable
+from talweg.client.comparisons._groups import ComparisonGroup
+from talweg.client.comparisons._table import ComparisonTable
 from talweg.v1 import jobs_pb2
 
 Points = list[tuple[int, float]]

@@ -1,52 +1,19 @@
-"""Comparisons of jobs as values: groups, rows, notes and a table of text."""
+"""Comparisons of jobs as values: groups, notes and a table of text."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from talweg.client._values import JobState, pandas
-from talweg.v1 import jobs_pb2, options_pb2
+from talweg.client.comparisons._answer import Answer
+from talweg.client.comparisons._groups import ComparisonGroup, Goal, Reference
+from talweg.v1 import jobs_pb2
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 _MOST_NAMED = 5
-_Mark = jobs_pb2.CompareJobsResponse.Mark
-
-
-class Goal(StrEnum):
-    """Whether lower or higher values of a metric are better."""
-
-    NONE = "none"
-    MINIMIZE = "minimize"
-    MAXIMIZE = "maximize"
-
-    @property
-    def words(self) -> str:
-        """The goal as a remark on the metric."""
-        return {
-            Goal.NONE: "no direction",
-            Goal.MINIMIZE: "lower is better",
-            Goal.MAXIMIZE: "higher is better",
-        }[self]
-
-    @classmethod
-    def of(cls, number: int) -> "Goal":
-        """Convert the goal of a message.
-
-        Raises:
-            ValueError: This client does not know it.
-        """
-        known: dict[int, Goal] = {
-            options_pb2.GOAL_UNSPECIFIED: cls.NONE,
-            options_pb2.MINIMIZE: cls.MINIMIZE,
-            options_pb2.MAXIMIZE: cls.MAXIMIZE,
-        }
-        if number not in known:
-            raise ValueError(f"goal must be one of {', '.join(cls)}, but got number {number}")
-        return known[number]
 
 
 _TRIVIAL = "trivial"
@@ -55,74 +22,6 @@ _PREDICTORS = {
     "gradient_boosting": "gradient boosting (scikit-learn)",
     "linear": "linear model (scikit-learn)",
 }
-
-
-@dataclass(frozen=True)
-class ComparisonRow:
-    """One job of a comparison."""
-
-    job: str
-    """jobs/{id}."""
-    state: JobState
-    """The state of the job."""
-    value: float | None
-    """The value of the metric; None if the job has none."""
-    seed: int
-    """training.seed."""
-    step: int = 0
-    """At which the value was measured."""
-    best_weights: bool = False
-    """It is of an earlier evaluation than the last: early stopping took the weights of that."""
-    worse_than_trivial: bool = False
-    """It is far worse than what a predictor reaches that knows nothing of the inputs."""
-    outlier: bool = False
-    """It is far off the median of its group."""
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A predictor that jobs were measured beside."""
-
-    name: str
-    """trivial, gradient_boosting or linear."""
-    mean: float
-    """Of the metric, over the jobs that measured it."""
-    count: int
-    """How many these are."""
-
-
-@dataclass(frozen=True)
-class ComparisonGroup:
-    """Jobs with equal values of the fields that the comparison groups by."""
-
-    labels: tuple[str, ...]
-    """A label per path of `Comparison.group_by`, such as ``huber delta=2``."""
-    count: int
-    """Jobs that SUCCEEDED and have a value; the other figures are of these alone."""
-    mean: float | None
-    """The mean; None if no job has a value."""
-    sd: float | None
-    """Sample standard deviation; None for fewer than two values."""
-    min: float | None
-    """The smallest value."""
-    max: float | None
-    """The largest value."""
-    succeeded: int
-    """Jobs that SUCCEEDED."""
-    total: int
-    """All jobs."""
-    rows: tuple[ComparisonRow, ...]
-    """The jobs."""
-    varies: tuple[str, ...] = ()
-    """Paths, other than seeds and the fold, in which the specs behind the values differ."""
-    repeats: int = 0
-    """Values that repeat a spec and seed."""
-    median: float | None = None
-    """None if no job has a value."""
-    iqr: float | None = None
-    """Interquartile range; None below two values."""
-    states: Mapping[JobState, int] = field(default_factory=dict)
-    """Number of jobs by state; states without jobs are left out."""
 
 
 @dataclass(frozen=True)
@@ -139,18 +38,27 @@ class ComparisonTable:
     """The groups, the best first, those without a value last."""
     references: tuple[Reference, ...] = ()
     """What other predictors reach on the same test data, the best first."""
+    answer: Answer | None = None
+    """Intervals and verdicts; None unless they were asked for."""
 
     @property
     def title(self) -> str:
-        """The metric, its goal and the grouping, as text."""
-        return f"{self.metric or 'no metric'} ({self.goal.words}), by {', '.join(self.group_by)}"
+        """The metric, its goal, the grouping and the baseline, as text."""
+        title = f"{self.metric or 'no metric'} ({self.goal.words}), by {', '.join(self.group_by)}"
+        baseline = self.answer.baseline if self.answer is not None else ()
+        return f"{title}, against {' '.join(baseline)}" if baseline else title
+
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """The verdicts in words, one per group but the baseline; empty without one."""
+        return self.answer.verdicts if self.answer is not None else ()
 
     def __str__(self) -> str:
-        """Render a plain table with the notes below it."""
+        """Render a plain table with the verdicts above and the notes below it."""
         header, *lines = self.table()
         widths = [max(len(row[index]) for row in (header, *lines)) for index in range(len(header))]
         num_labels = len(self.group_by)
-        rendered = [self.title]
+        rendered = [self.title, *self.verdicts]
         for row in (header, *lines):
             cells = [
                 cell.ljust(width) if index < num_labels else cell.rjust(width)
@@ -175,6 +83,8 @@ class ComparisonTable:
                 f"{repeats} of the values repeat a spec and seed: they reduce the sd without "
                 "adding information"
             )
+        if self.answer is not None:
+            notes += self.answer.remarks
         return (*notes, *self._notes_on_rows(), *self._notes_on_references())
 
     def _notes_on_references(self) -> Iterator[str]:
@@ -241,15 +151,19 @@ class ComparisonTable:
         return frame
 
     def _repr_html_(self) -> str:
-        """Show the table with the notes below it."""
+        """Show the table with the verdicts above and the notes below it."""
         from talweg.client.notebooks import html
 
         header, *rows = self.table()
         notes = "".join(f"<div><small>{html.text(note)}</small></div>" for note in self.notes)
-        return f"<div><b>{html.text(self.title)}</b></div>{html.table(header, rows)}{notes}"
+        verdicts = "".join(f"<div>{html.text(verdict)}</div>" for verdict in self.verdicts)
+        title = f"<div><b>{html.text(self.title)}</b></div>"
+        return f"{title}{verdicts}{html.table(header, rows)}{notes}"
 
     def table(self) -> list[list[str]]:
         """Return the cells of a table, the header first."""
+        if self.answer is not None:
+            return self._answer_table(self.answer)
         rows = [[*self.group_by, "mean ± sd", "median (IQR)", "n", "min", "max", "succeeded"]]
         digits = _digits([group.mean for group in self.groups])
         for group in self.groups:
@@ -267,6 +181,28 @@ class ComparisonTable:
             )
         return rows
 
+    def _answer_table(self, answer: Answer) -> list[list[str]]:
+        header = [*self.group_by, "n", "mean ± sd", f"{answer.level:.0%} interval"]
+        if answer.baseline:
+            header += ["difference", "p"]
+        rows = [header]
+        digits = _digits([group.mean for group in answer.groups])
+        for group in answer.groups:
+            mean, ends, difference = _number(group.mean, digits), group.interval, group.difference
+            cells = [
+                *group.labels,
+                str(group.n),
+                mean if group.sd is None else f"{mean} ± {_number(group.sd, digits)}",
+                f"{_number(ends.low, digits)} to {_number(ends.high, digits)}" if ends else "–",
+            ]
+            if answer.baseline and difference is None:
+                cells += ["baseline", ""]
+            elif difference is not None:
+                p = difference.adjusted_p
+                cells += [_number(difference.mean, digits), "–" if p is None else f"{p:.2g}"]
+            rows.append(cells)
+        return rows
+
     @classmethod
     def of(cls, response: jobs_pb2.CompareJobsResponse, group_by: Sequence[str]) -> Self:
         """Convert the response of a server.
@@ -275,11 +211,16 @@ class ComparisonTable:
             response: The response.
             group_by: The paths that were asked for.
         """
+        groups = tuple(ComparisonGroup.of(group) for group in response.groups)
+        answer = None
+        if response.HasField("answer"):
+            answer = Answer.of(response.answer, [group.labels for group in groups])
         return cls(
             metric=response.metric,
             goal=Goal.of(response.goal),
             group_by=tuple(group_by),
-            groups=tuple(_group(group) for group in response.groups),
+            groups=groups,
+            answer=answer,
             references=tuple(
                 Reference(each.name, each.mean, each.count) for each in response.references
             ),
@@ -288,37 +229,6 @@ class ComparisonTable:
 
 def _named(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_NAMED]) + (", …" if len(names) > _MOST_NAMED else "")
-
-
-def _group(group: jobs_pb2.CompareJobsResponse.Group) -> ComparisonGroup:
-    return ComparisonGroup(
-        labels=tuple(group.labels),
-        count=group.count,
-        mean=group.mean if group.HasField("mean") else None,
-        sd=group.sd if group.HasField("sd") else None,
-        min=group.min if group.HasField("min") else None,
-        max=group.max if group.HasField("max") else None,
-        succeeded=group.succeeded,
-        total=group.total,
-        rows=tuple(
-            ComparisonRow(
-                job=row.job,
-                state=JobState.of(row.state),
-                value=row.value if row.HasField("value") else None,
-                seed=row.seed,
-                step=row.step,
-                best_weights=row.best_weights,
-                worse_than_trivial=_Mark.WORSE_THAN_TRIVIAL in row.marks,
-                outlier=_Mark.OUTLIER in row.marks,
-            )
-            for row in group.rows
-        ),
-        varies=tuple(group.varies),
-        repeats=group.repeats,
-        median=group.median if group.HasField("median") else None,
-        iqr=group.iqr if group.HasField("iqr") else None,
-        states={JobState.of(each.state): each.count for each in group.states},
-    )
 
 
 def _digits(values: Iterable[float | None]) -> int | None:

@@ -57,6 +57,25 @@ def value_at(spec: JobSpec, path: str) -> str:
     return (label(message) or "defaults") if present else NOTHING
 
 
+def canonical(path: str) -> str:
+    """Return a path that `value_at` accepts with the fields' own names in place of aliases."""
+    message: Message | None = JobSpec()
+    names = []
+    parts = path.split(".")
+    while parts and message is not None:
+        known = spellings(descriptor_of(message))
+        if parts[0] not in known:
+            break
+        field = known[parts.pop(0)].descriptor
+        names.append(field.name)
+        if field.message_type is None or field.message_type.GetOptions().map_entry:
+            break
+        if field.is_repeated and parts:
+            names.append(parts.pop(0))
+        message = message_factory.GetMessageClass(field.message_type)()
+    return ".".join([*names, *parts])
+
+
 def _item(path: str, parts: list[str], field: Any, items: Any) -> Message:
     index = parts.pop(0) if parts else ""
     if not index.isdecimal() or len(index) > 9:

@@ -15,7 +15,8 @@ from talweg.server.servicers.convert import (
     taken_message,
 )
 from talweg.server.services.cancellation import DEFAULT_GRACE, CancellationService
-from talweg.server.services.comparison.compare import ComparisonService
+from talweg.server.services.comparison.answer import AnswerService
+from talweg.server.services.comparison.compare import DEFAULT_GROUPING, ComparisonService
 from talweg.server.services.jobs import JobService
 from talweg.server.services.pausing import PauseService
 from talweg.server.services.retention.collection import CollectionService
@@ -46,6 +47,9 @@ class JobServices:
 
     comparison: ComparisonService
     """Compares them."""
+
+    answers: AnswerService
+    """Says how sure a comparison is."""
 
     cancellation: CancellationService
     """Cancels them."""
@@ -148,6 +152,11 @@ class JobServicer(JobServiceServicer):
             group_by=request.group_by,
         )
         response = comparison_message(comparison)
+        if request.HasField("question"):
+            answer = await self._services.answers.answer(
+                comparison, request.question, request.group_by or DEFAULT_GROUPING
+            )
+            response.answer.CopyFrom(answer)
         if response.ByteSize() > LARGEST_MESSAGE:
             raise InvalidRequest.of(
                 "group_by",

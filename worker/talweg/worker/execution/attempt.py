@@ -23,7 +23,7 @@ from talweg.v1.workers_pb2 import Assignment, FinishJobRequest
 from talweg.worker import diagnostics
 from talweg.worker.artifacts import predictor
 from talweg.worker.channels import Channel, ServerAwayError, call
-from talweg.worker.environment import environment
+from talweg.worker.environment import environment, environment_message
 from talweg.worker.execution import outcomes
 from talweg.worker.execution.checkpoints.keeper import CheckpointKeeper
 from talweg.worker.execution.control import JobControl
@@ -178,6 +178,7 @@ class _Attempt:
             if outcome.state == Job.SUCCEEDED:
                 outcome.model_sha256 = self._keep(result)
                 outcome.weights_sha256 = self._digest_of_weights()
+                outcome.environment.CopyFrom(environment_message(self._device()))
             if outcome.HasField("divergence"):
                 self._spool.document(spool.DIVERGENCE, to_dict(outcome.divergence))
             if outcome.HasField("replay"):

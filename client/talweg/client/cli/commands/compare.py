@@ -22,6 +22,7 @@ from talweg.client.cli._common import (
 )
 from talweg.client.cli._selection import joined_filter
 from talweg.client.cli.completions import complete_experiments, complete_jobs
+from talweg.client.comparisons._answer import question
 
 _POLL_SECONDS = 1.0
 
@@ -45,6 +46,17 @@ _POLL_SECONDS = 1.0
     help="Group by a field, such as optimizer.adamw.learning_rate. Default: loss. Repeatable.",
 )
 @click.option(
+    "--baseline",
+    metavar="GROUP",
+    help="Compare each group with this one, such as mse: a verdict, interval and p for each.",
+)
+@click.option(
+    "--margin",
+    metavar="MARGIN",
+    help="A difference that does not matter: 1% of the baseline's mean, or a number.",
+)
+@click.option("--statistics", is_flag=True, help="Show an interval of each group's mean.")
+@click.option(
     "--link", is_flag=True, help="Wait until the runs are in MLflow, and print a link to them."
 )
 @click.option(
@@ -64,6 +76,9 @@ def compare(
     experiment: str | None,
     metric: str | None,
     group_by: Sequence[str],
+    baseline: str | None,
+    margin: str | None,
+    statistics: bool,
     link: bool,
     link_timeout: float,
     as_json: bool,
@@ -73,17 +88,23 @@ def compare(
     Only jobs that SUCCEEDED count. Notes give the number of the others, the values that stand out,
     and whether the jobs of a group differ in more than the seed.
 
+    With --baseline, each other group is found to be better, worse, equivalent within --margin, or
+    not distinguishable, over the seeds that both have. docs/comparison.md explains how.
+
     Name the jobs, or select them by --filter or --experiment.
     """
     condition = joined_filter(filter, (), experiment)
     if bool(jobs) == bool(condition):
         raise click.UsageError("name the jobs, or select them by --filter or --experiment")
     by = tuple(group_by) or ("loss",)
+    asked: dict[str, Any] = {"statistics": statistics, "baseline": baseline, "margin": margin}
+    _check(baseline, margin)
     with session.client() as client:
         if jobs:
-            comparison = client.compare(find_jobs(client, jobs), metric=metric, group_by=by)
+            found = find_jobs(client, jobs)
+            comparison = client.compare(found, metric=metric, group_by=by, **asked)
         else:
-            comparison = client.compare(filter=condition, metric=metric, group_by=by)
+            comparison = client.compare(filter=condition, metric=metric, group_by=by, **asked)
         if not as_json:
             _print(comparison)
         names = [row.job for group in comparison.groups for row in group.rows]
@@ -98,6 +119,14 @@ def compare(
         say(f"MLflow: {url}")
     elif _missing(compared):
         note("MLflow: some runs have not arrived yet; --link waits for them")
+
+
+def _check(baseline: str | None, margin: str | None) -> None:
+    """Refuse a margin that is none before anything is asked."""
+    try:
+        question(baseline, margin)
+    except ValueError as exc:
+        raise click.UsageError(str(exc)) from exc
 
 
 def _print(comparison: Comparison) -> None:
@@ -117,6 +146,8 @@ def _print(comparison: Comparison) -> None:
         table.add_row(*(Text(cell) for cell in row), style="green4" if is_best else "")
     out = console()
     out.print(Text(comparison.title, style="bold"))
+    for verdict in comparison.verdicts:
+        out.print(Text(f"• {verdict}"))
     out.print(table)
     for text in comparison.notes:
         note(text)

@@ -32,6 +32,7 @@ from talweg.spec.states import ENDED
 from talweg.v1.jobs_pb2 import Job, Outcome
 
 MAX_CLAIM = 100
+_MAX_ENVIRONMENT_CHARS = 200
 _MAX_MESSAGE_CHARS = 20_000
 _GIVEN_BACK = frozenset({Job.QUEUED, Job.PAUSED})
 
@@ -261,6 +262,8 @@ def _completed(outcome: Outcome, row: JobRow) -> Outcome:
     completed = Outcome()
     completed.CopyFrom(outcome)
     completed.message = outcome.message[:_MAX_MESSAGE_CHARS]
+    for field, value in completed.environment.ListFields():
+        setattr(completed.environment, field.name, value[:_MAX_ENVIRONMENT_CHARS])
     completed = readable(completed)
     if outcome.state == Job.CANCELLED:
         if not outcome.cause:

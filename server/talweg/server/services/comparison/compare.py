@@ -39,6 +39,8 @@ from talweg.v1.options_pb2 import Goal
 Mark = CompareJobsResponse.Mark
 
 MAX_JOBS = 10_000
+DEFAULT_GROUPING = ("loss",)
+"""The paths that jobs are grouped by where none are named."""
 _MAX_METRIC_CHARS = 200
 
 
@@ -221,7 +223,7 @@ class ComparisonService:
             if not values and rows:
                 check_known(chosen, rows)
             trivial = _trivial(connection, rows, chosen)
-            compared = _compared(rows, chosen, values, trivial, group_by or ["loss"])
+            compared = _compared(rows, chosen, values, trivial, group_by or DEFAULT_GROUPING)
             return replace(compared, references=_references(connection, rows, compared))
 
         return await self._database.reading(read)

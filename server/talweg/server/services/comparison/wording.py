@@ -1,0 +1,168 @@
+"""An answer in words."""
+
+from collections.abc import Iterator, Sequence
+
+from talweg.v1.answers_pb2 import Answer
+
+_MOST_NAMED = 5
+_WHAT_VARIES = {
+    "dataset.seed": "the data",
+    "split.seed": "the split",
+    "split.fold": "the fold",
+    "preprocessing.seed": "the preprocessing",
+    "training.seed": "initial weights and the order of samples",
+}
+
+
+class Words:
+    """Verdicts of an answer with a baseline."""
+
+    def __init__(self, answer: Answer, names: Sequence[str], baseline: int) -> None:
+        """Keep the answer.
+
+        Args:
+            answer: The answer.
+            names: Of its groups.
+            baseline: The index of the baseline.
+        """
+        self._answer = answer
+        self._names = names
+        self._baseline = names[baseline]
+        self._reference = answer.groups[baseline].mean
+        self._num = sum(
+            group.HasField("difference") and group.difference.n > 0 for group in answer.groups
+        )
+        self._units = "splits" if answer.overlapping_splits else "seeds"
+
+    def verdict(self, index: int) -> str:
+        """Return the verdict on a group, with what it rests on."""
+        difference = self._answer.groups[index].difference
+        name, baseline = self._names[index], self._baseline
+        figures = f"{self._figures(difference)}, {self._count(difference.n)}"
+        if difference.verdict == Answer.EQUIVALENT:
+            return f"{name} is equivalent to {baseline} within {self._margin}: {figures}"
+        if difference.verdict == Answer.BETTER:
+            return f"{name} is better than {baseline}: {figures}"
+        if difference.verdict == Answer.WORSE:
+            return f"{name} is worse than {baseline}: {figures}"
+        if difference.verdict == Answer.NOT_DISTINGUISHABLE:
+            needed = self._needed(difference)
+            return f"{name} is not distinguishable from {baseline}: {figures}{needed}"
+        if not difference.n:
+            return f"{name} cannot be compared: it shares no {self._units} with {baseline}"
+        comparisons = f" in {self._num} comparisons" if self._num > 1 else ""
+        return (
+            f"{name} cannot be told from {baseline} with {self._count(difference.n)}: no "
+            f"difference, however large, is significant{comparisons} with fewer than "
+            f"{difference.least}; {self._figures(difference)}{self._needed(difference)}"
+        )
+
+    @property
+    def _margin(self) -> str:
+        return f"±{_number(self._answer.margin)}{self._share(self._answer.margin, sign='')}"
+
+    def _figures(self, difference: Answer.Difference) -> str:
+        mean = difference.mean
+        parts = [f"difference {_number(mean, sign='+')}{self._share(mean)}"]
+        if difference.HasField("interval"):
+            interval = difference.interval
+            low, high = _number(interval.low, sign="+"), _number(interval.high, sign="+")
+            parts.append(f"{self._answer.level:.0%} interval {low} to {high}")
+        # Beside an equivalence, the p of a difference would say nothing of it.
+        if difference.HasField("adjusted_p") and difference.verdict != Answer.EQUIVALENT:
+            parts.append(f"p {_p(difference.adjusted_p)}")
+        return ", ".join(parts)
+
+    def _needed(self, difference: Answer.Difference) -> str:
+        answer = self._answer
+        if not answer.HasField("margin") or difference.n < 2:
+            return ""
+        size = f"a difference of {_number(answer.margin)}{self._share(answer.margin, sign='')}"
+        if not difference.HasField("needed"):
+            return f"; no number of {self._units} would show {size}"
+        if difference.needed <= difference.n:
+            return f"; these {self._units} would show {size}"
+        return f"; about {difference.needed} {self._units} would show {size}"
+
+    def _count(self, number: int) -> str:
+        return f"{number} paired {self._units if number != 1 else self._units[:-1]}"
+
+    def _share(self, value: float, *, sign: str = "+") -> str:
+        """Return a value relative to the baseline's mean, in brackets."""
+        if not self._reference:
+            return ""
+        return f" ({100 * value / abs(self._reference):{sign}.2g}%)"
+
+
+def remarks(answer: Answer, names: Sequence[str], *, num_averaged: int) -> list[str]:
+    """Return what a reader should know of an answer.
+
+    Args:
+        answer: The answer.
+        names: Of its groups.
+        num_averaged: How many values count as one with another.
+    """
+    if not any(group.n for group in answer.groups):
+        return []
+    return [
+        *_on_seeds(answer, num_averaged),
+        *_on_noise(answer),
+        *_on_skewness(answer, names),
+        *(_on_inequality(each, names) for each in answer.inequalities),
+    ]
+
+
+def _on_seeds(answer: Answer, num_averaged: int) -> Iterator[str]:
+    varied = list(answer.varied)
+    if not varied:
+        yield "no seeds vary: a group has one value, and nothing shows its noise"
+        return
+    what = " and ".join(_WHAT_VARIES[path] for path in varied)
+    remark = f"the values vary {', '.join(varied)}: {what}"
+    if varied[0] in ("preprocessing.seed", "training.seed"):
+        remark += "; all are of the same split, and the answer is about this split of the data"
+    yield remark
+    if answer.overlapping_splits:
+        yield (
+            "splits share samples and are not independent: intervals and p are of the corrected "
+            "resampled t test (Nadeau and Bengio 2003)"
+        )
+    if num_averaged:
+        yield (
+            f"{num_averaged} more values have the {varied[0]} of another in their group; such "
+            "values count as one, their mean"
+        )
+
+
+def _on_noise(answer: Answer) -> Iterator[str]:
+    if answer.HasField("noise_floor"):
+        yield (
+            f"noise floor: {' '.join(answer.baseline)} has an sd of "
+            f"{_number(answer.noise_floor)} between its own values"
+        )
+
+
+def _on_skewness(answer: Answer, names: Sequence[str]) -> Iterator[str]:
+    level = f"{answer.level:.0%}"
+    pairs = list(zip(names, answer.groups, strict=True))
+    if skewed := [name for name, group in pairs if group.skewed]:
+        yield f"values are skewed, and intervals cover less than {level}: {_listed(skewed)}"
+    if skewed := [name for name, group in pairs if group.difference.skewed]:
+        yield f"differences are skewed, and intervals cover less than {level}: {_listed(skewed)}"
+
+
+def _on_inequality(inequality: Answer.Inequality, names: Sequence[str]) -> str:
+    each = [f"{name} {value}" for name, value in zip(names, inequality.values, strict=True)]
+    return f"unequal {inequality.what}: {_listed(each)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_MOST_NAMED]) + (", …" if len(names) > _MOST_NAMED else "")
+
+
+def _number(value: float, *, sign: str = "") -> str:
+    return f"{value:{sign}.4g}"
+
+
+def _p(value: float) -> str:
+    return "< 0.0001" if value < 0.0001 else f"{value:.2g}"
