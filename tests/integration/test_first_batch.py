@@ -5,7 +5,7 @@ from tests.benchmarks import diabetes_outliers
 from tests.integration.examples import EXAMPLES, assert_unwarned
 from tests.integration.stack import Stack
 
-from talweg.client import Client
+from talweg.client import Client, Verdict
 
 BATCH = EXAMPLES / "diabetes_losses.yaml"
 ROBUST = ("mae", "huber", "log_cosh")
@@ -29,6 +29,23 @@ def errors(stack: Stack) -> dict[str, dict[int, float]]:
             }
             for group in comparison.groups
         }
+
+
+def test_a_fair_comparison_over_three_splits_finds_them_better(
+    stack: Stack, errors: dict[str, dict[int, float]]
+) -> None:
+    with Client(stack.address) as client:
+        job = next(iter(client.jobs(filter='experiment = "first"')))
+        assert job.outcome is not None
+        assert job.outcome.environment.device in ("cpu", "cuda")
+        answer = client.compare(filter='experiment = "first"', baseline="mse").answer
+    assert answer is not None
+    assert answer.overlapping_splits
+    assert len(answer.verdicts) == len(ROBUST)
+    for group in answer.groups:
+        if group.difference is not None:
+            assert (group.difference.verdict, group.difference.n) == (Verdict.BETTER, 3)
+    assert answer.inequalities == ()
 
 
 def test_each_robust_loss_beats_mse_in_every_seed(errors: dict[str, dict[int, float]]) -> None:
