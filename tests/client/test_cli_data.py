@@ -2,11 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from tests.client.commands import Talweg
 
 from talweg.client import Client, read_jobs
+from talweg.v1.jobs_pb2 import Warning
 
 TABLE = "size,town,price,who\n" + "".join(
     f"{30 + n},{'Bern' if n % 5 else 'Chur'},{100 + n * 1.5},person {n}\n" for n in range(200)
@@ -70,6 +74,41 @@ def test_init_writes_a_job_that_is_valid(talweg: Talweg, client: Client, houses:
     done = talweg("init", str(houses), "--target", "prize", "-o", "-")
     assert "did you mean 'price'" in done.err
     client.delete_stored_dataset("homes")
+
+
+@pytest.mark.parametrize(("kind", "task"), [("masks", "segmentation"), ("boxes", "detection")])
+def test_init_of_images_takes_their_masks_or_boxes_and_their_parts(
+    talweg: Talweg, client: Client, tmp_path: Path, kind: str, task: str
+) -> None:
+    folder = tmp_path / kind
+    for number, part in enumerate(["train"] * 6 + ["val"] * 2 + ["test"] * 2):
+        pixels = np.full((12, 18), 20 * number, np.uint8)
+        _save(pixels, folder / f"images/{part}/{number}.png")
+        if kind == "masks":
+            _save((pixels > 50).astype(np.uint8), folder / f"masks/{part}/{number}.png")
+        else:
+            labels = folder / f"labels/{part}/{number}.txt"
+            labels.parent.mkdir(parents=True, exist_ok=True)
+            labels.write_text("0 0.5 0.5 0.5 0.5\n")
+    file = tmp_path / "job.yaml"
+    done = talweg("init", str(folder), "-o", str(file))
+    assert done.status == 0, done.err
+    (job,) = read_jobs(file)
+    assert job.task.WhichOneof("kind") == task
+    assert job.dataset.file.split == "split"
+    submitted = client.submit(file, validate_only=True)
+    assert Warning.SPLIT_UNUSED not in [each.kind for each in submitted.warnings]
+    job.dataset.file.split = ""
+    job.dataset.file.path = str(folder)
+    submitted = client.submit(job, validate_only=True)
+    [text] = [each.message for each in submitted.warnings if each.kind == Warning.SPLIT_UNUSED]
+    assert "Write split: split" in text
+    client.delete_stored_dataset(kind)
+
+
+def _save(pixels: np.ndarray[Any, Any], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
 
 
 def test_losses_for_a_column_of_stored_data(talweg: Talweg, houses: Path) -> None:

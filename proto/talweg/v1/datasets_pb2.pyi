@@ -337,6 +337,7 @@ class StoredFacts(_message.Message):
     NUM_CATEGORIES_FIELD_NUMBER: _builtins.int
     IGNORE_INDEX_FIELD_NUMBER: _builtins.int
     SOURCE_URI_FIELD_NUMBER: _builtins.int
+    UNUSED_SPLIT_FIELD_NUMBER: _builtins.int
     num_samples: _builtins.int
     """Number of samples."""
     num_classes: _builtins.int
@@ -357,6 +358,8 @@ class StoredFacts(_message.Message):
     """Value of the masks' pixels that have no class; absent where each pixel has one."""
     source_uri: _builtins.str
     """The URI that the data were read from; absent where they were uploaded."""
+    unused_split: _builtins.str
+    """A column that names the part of each sample, train, validation or test, and that the job does not use."""
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Shape of one sample's inputs; of a table the number of values that its columns become."""
@@ -380,10 +383,11 @@ class StoredFacts(_message.Message):
         num_categories: _builtins.int | None = ...,
         ignore_index: _builtins.int | None = ...,
         source_uri: _builtins.str | None = ...,
+        unused_split: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_ignore_index", b"_ignore_index", "_in_unit_range", b"_in_unit_range", "_negative_targets", b"_negative_targets", "_num_categories", b"_num_categories", "_num_classes", b"_num_classes", "_num_groups", b"_num_groups", "_num_samples", b"_num_samples", "_num_targets", b"_num_targets", "_smallest_class", b"_smallest_class", "_source_uri", b"_source_uri", "ignore_index", b"ignore_index", "in_unit_range", b"in_unit_range", "negative_targets", b"negative_targets", "num_categories", b"num_categories", "num_classes", b"num_classes", "num_groups", b"num_groups", "num_samples", b"num_samples", "num_targets", b"num_targets", "smallest_class", b"smallest_class", "source_uri", b"source_uri"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ignore_index", b"_ignore_index", "_in_unit_range", b"_in_unit_range", "_negative_targets", b"_negative_targets", "_num_categories", b"_num_categories", "_num_classes", b"_num_classes", "_num_groups", b"_num_groups", "_num_samples", b"_num_samples", "_num_targets", b"_num_targets", "_smallest_class", b"_smallest_class", "_source_uri", b"_source_uri", "_unused_split", b"_unused_split", "ignore_index", b"ignore_index", "in_unit_range", b"in_unit_range", "negative_targets", b"negative_targets", "num_categories", b"num_categories", "num_classes", b"num_classes", "num_groups", b"num_groups", "num_samples", b"num_samples", "num_targets", b"num_targets", "smallest_class", b"smallest_class", "source_uri", b"source_uri", "unused_split", b"unused_split"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ignore_index", b"_ignore_index", "_in_unit_range", b"_in_unit_range", "_negative_targets", b"_negative_targets", "_num_categories", b"_num_categories", "_num_classes", b"_num_classes", "_num_groups", b"_num_groups", "_num_samples", b"_num_samples", "_num_targets", b"_num_targets", "_smallest_class", b"_smallest_class", "_source_uri", b"_source_uri", "arrays", b"arrays", "ignore_index", b"ignore_index", "in_unit_range", b"in_unit_range", "negative_targets", b"negative_targets", "num_categories", b"num_categories", "num_classes", b"num_classes", "num_groups", b"num_groups", "num_samples", b"num_samples", "num_targets", b"num_targets", "shape", b"shape", "smallest_class", b"smallest_class", "source_uri", b"source_uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ignore_index", b"_ignore_index", "_in_unit_range", b"_in_unit_range", "_negative_targets", b"_negative_targets", "_num_categories", b"_num_categories", "_num_classes", b"_num_classes", "_num_groups", b"_num_groups", "_num_samples", b"_num_samples", "_num_targets", b"_num_targets", "_smallest_class", b"_smallest_class", "_source_uri", b"_source_uri", "_unused_split", b"_unused_split", "arrays", b"arrays", "ignore_index", b"ignore_index", "in_unit_range", b"in_unit_range", "negative_targets", b"negative_targets", "num_categories", b"num_categories", "num_classes", b"num_classes", "num_groups", b"num_groups", "num_samples", b"num_samples", "num_targets", b"num_targets", "shape", b"shape", "smallest_class", b"smallest_class", "source_uri", b"source_uri", "unused_split", b"unused_split"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ignore_index: _TypeAlias = _typing.Literal["ignore_index"]  # noqa: Y015
     _WhichOneofArgType__ignore_index: _TypeAlias = _typing.Literal["_ignore_index", b"_ignore_index"]  # noqa: Y015
@@ -405,6 +409,8 @@ class StoredFacts(_message.Message):
     _WhichOneofArgType__smallest_class: _TypeAlias = _typing.Literal["_smallest_class", b"_smallest_class"]  # noqa: Y015
     _WhichOneofReturnType__source_uri: _TypeAlias = _typing.Literal["source_uri"]  # noqa: Y015
     _WhichOneofArgType__source_uri: _TypeAlias = _typing.Literal["_source_uri", b"_source_uri"]  # noqa: Y015
+    _WhichOneofReturnType__unused_split: _TypeAlias = _typing.Literal["unused_split"]  # noqa: Y015
+    _WhichOneofArgType__unused_split: _TypeAlias = _typing.Literal["_unused_split", b"_unused_split"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__ignore_index) -> _WhichOneofReturnType__ignore_index | None: ...
     @_typing.overload
@@ -425,6 +431,8 @@ class StoredFacts(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__smallest_class) -> _WhichOneofReturnType__smallest_class | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__source_uri) -> _WhichOneofReturnType__source_uri | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__unused_split) -> _WhichOneofReturnType__unused_split | None: ...
 
 Global___StoredFacts: _TypeAlias = StoredFacts  # noqa: Y015
 

@@ -761,6 +761,8 @@ class Warning(_message.Message):
         """It is not known whether each worker that may take the job has one of its plug-ins."""
         EXTRA_UNKNOWN: Warning._Kind.ValueType  # 29
         """It is not known whether each worker that may take the job has an optional package that it needs."""
+        SPLIT_UNUSED: Warning._Kind.ValueType  # 30
+        """The data name the part of each sample, and the job divides them otherwise."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What a warning is about."""
@@ -822,6 +824,8 @@ class Warning(_message.Message):
     """It is not known whether each worker that may take the job has one of its plug-ins."""
     EXTRA_UNKNOWN: Warning.Kind.ValueType  # 29
     """It is not known whether each worker that may take the job has an optional package that it needs."""
+    SPLIT_UNUSED: Warning.Kind.ValueType  # 30
+    """The data name the part of each sample, and the job divides them otherwise."""
 
     KIND_FIELD_NUMBER: _builtins.int
     FIELD_FIELD_NUMBER: _builtins.int

@@ -33,6 +33,29 @@ def test_images_with_classes() -> None:
     assert facts.in_unit_range
 
 
+@pytest.mark.parametrize(
+    ("values", "source", "unused"),
+    [
+        (("train", "val", "test"), {}, "part"),
+        (("train", "test"), {"group": "a"}, "part"),
+        (("train", "test"), {"split": "part"}, ""),
+        (("train", "test"), {"ignore": ["part"]}, ""),
+        (("train", "test"), {"inputs": ["a", "part"]}, ""),
+        (("train", "bus"), {}, ""),
+        (("validation", "test"), {}, ""),
+        (("train",), {}, ""),
+    ],
+)
+def test_a_column_of_parts_that_a_job_leaves_alone(
+    values: tuple[str, ...], source: dict[str, Any], unused: str
+) -> None:
+    parts = category("part", values=[ValueCount(value=value, count=20) for value in values])
+    data = dataset(number("a"), parts, number("y"))
+    facts, violations = facts_of(data, StoredData(target="y", **source), kinds.REGRESSION, XY)
+    assert not violations
+    assert facts.unused_split == unused
+
+
 def test_masks_tell_the_number_of_classes() -> None:
     mask = array("mask", 8, 8, type=DataColumn.INTEGER, dtype="uint8", max=4)
     data = dataset(array("x", 1, 8, 8), mask)

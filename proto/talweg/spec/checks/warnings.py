@@ -24,6 +24,7 @@ def warnings_of(case: SpecContext) -> Iterator[Warning]:
     yield from _balanced_twice(case)
     yield from _batch(case)
     yield from _skips(case)
+    yield from _unused_split(case)
 
 
 def _probabilities(case: SpecContext) -> Iterator[Warning]:
@@ -166,3 +167,16 @@ def _skips(case: SpecContext) -> Iterator[Warning]:
                 message="all steps may be skipped, and a job that has learnt nothing would "
                 "succeed: use a share below 1, such as 0.01",
             )
+
+
+def _unused_split(case: SpecContext) -> Iterator[Warning]:
+    name = case.spec.dataset.stored.facts.unused_split
+    if not name:
+        return
+    yield Warning(
+        kind=Warning.SPLIT_UNUSED,
+        field="dataset.stored.split",
+        message=f"the column {name} names the part of each sample, train, validation or test, "
+        "and the job divides them otherwise: its test data are not those that you set apart. "
+        f"Write split: {name}, or ignore: [{name}] if that is meant",
+    )

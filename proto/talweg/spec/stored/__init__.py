@@ -8,7 +8,7 @@ from talweg.spec.stored.facts import facts_of
 from talweg.spec.stored.features import MISSING_TEXTS, Feature, Kind, features_of, is_like_id
 from talweg.spec.stored.measured import measured_in, task_for
 from talweg.spec.stored.names import DatasetName, dataset_label, is_dataset_name
-from talweg.spec.stored.roles import Roles, roles_of
+from talweg.spec.stored.roles import Roles, roles_of, split_column
 from talweg.spec.stored.weights import name_weights
 
 __all__ = [
@@ -25,5 +25,6 @@ __all__ = [
     "measured_in",
     "name_weights",
     "roles_of",
+    "split_column",
     "task_for",
 ]

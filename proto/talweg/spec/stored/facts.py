@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from talweg.spec.errors import Violation, shown
 from talweg.spec.stored.arrays import check_arrays
 from talweg.spec.stored.features import Kind, features_of
-from talweg.spec.stored.roles import Roles, roles_of
+from talweg.spec.stored.roles import Roles, roles_of, split_column
 from talweg.spec.stored.weights import check_weights
 from talweg.spec.stored.wording import (
     AT,
@@ -51,6 +51,8 @@ def facts_of(
     )
     if "group" in roles.columns:
         facts.num_groups = roles.columns["group"].num_distinct
+    if unused := _unused_split(info, source, roles):
+        facts.unused_split = unused
     if "x" in arrays:
         violations += _describe_inputs(facts, roles)
     if not roles.targets and (source.target or source.targets):
@@ -66,6 +68,15 @@ def facts_of(
     if "weight" in roles.columns:
         violations += check_weights(roles.columns["weight"])
     return facts, violations
+
+
+def _unused_split(info: StoredDataset, source: StoredData, roles: Roles) -> str:
+    """Return the column that names the part of each sample, where a job leaves it alone."""
+    if "split" in roles.columns or "time" in roles.columns:
+        return ""
+    name = split_column(info)
+    named = {*source.ignore, *source.inputs, *(column.name for column in roles.targets)}
+    return "" if name in named else name
 
 
 def _describe_inputs(facts: StoredFacts, roles: Roles) -> Iterator[Violation]:

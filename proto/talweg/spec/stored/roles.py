@@ -15,6 +15,8 @@ ARRAY_ROLES = (
 )  # fmt: skip
 """Roles that an array of the role's own name plays where the spec does not say otherwise."""
 _COLUMN_ROLES = ("group", "time", "split", "difficulty", "weight", "id")
+# What a column that divides the samples may hold.
+_PARTS = {"train", "validation", "val", "test"}
 _INPUT = "x"
 _TARGET = "y"
 
@@ -87,6 +89,16 @@ def roles_of(info: StoredDataset, source: StoredData) -> tuple[Roles, list[Viola
     taken = {column.name for column in (*targets, *arrays.values(), *others.values())}
     inputs = _inputs(source, columns, taken | set(source.ignore))
     return Roles(tuple(inputs), tuple(targets), arrays, others), violations
+
+
+def split_column(info: StoredDataset) -> str:
+    """Return the column that names the part of each sample, as folders do; empty without one."""
+    for column in info.columns:
+        values = {each.value.lower() for each in column.values if each.count}
+        is_divided = len(values) > 1 and "train" in values and values <= _PARTS
+        if is_divided and column.type == DataColumn.CATEGORY:
+            return column.name
+    return ""
 
 
 def _named(source: StoredData) -> Iterator[tuple[str, str]]:

@@ -14,7 +14,7 @@ from talweg.client import InvalidRequest
 from talweg.client.cli._common import Session, note, say
 from talweg.spec import Violation
 from talweg.spec.spelling import nearest
-from talweg.spec.stored import is_like_id, measured_in, roles_of, task_for
+from talweg.spec.stored import is_like_id, measured_in, roles_of, split_column, task_for
 from talweg.v1.datasets_pb2 import StoredData
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.stored_datasets_pb2 import DataColumn
@@ -29,11 +29,17 @@ _STEPS, _MIN_EPOCHS, _MAX_EPOCHS = 3000, 10, 100
 _BATCH = 32
 _TRAINING_SHARE = 0.6
 _MOST_NAMED = 20
+# What is predicted of each image, by the array that holds it; the spec need not name it.
+_TASKS_OF_ARRAYS = {"mask": "segmentation", "boxes": "detection"}
+_MODELS = {"segmentation": "unet", "detection": "detector"}
+_STRIDES = (4, 2, 1)
 
 
 @click.command()
 @click.argument("file", metavar="FILE", type=click.Path(exists=True))
-@click.option("--target", metavar="COLUMN", help="The column to predict. Of images: label.")
+@click.option(
+    "--target", metavar="COLUMN", help="The column to predict. Of images: label, mask or boxes."
+)
 @click.option("--task", help="The task; by the target's values if absent.")
 @click.option(
     "--output", "-o", metavar="FILE", default="job.yaml", show_default=True,
@@ -75,8 +81,8 @@ def _relative(file: str, output: str) -> str:
 
 def _target(stored: "StoredDataset", name: str | None) -> DataColumn:
     columns = {column.name: column for column in stored.columns}
-    if name is None and "label" in columns:
-        name = "label"  # Of a folder of images.
+    if name is None:  # A folder of images has one of them.
+        name = next((each for each in ("label", *_TASKS_OF_ARRAYS) if each in columns), None)
     if name in columns:
         return columns[name]
     named = ", ".join(list(columns)[:_MOST_NAMED])
@@ -87,12 +93,16 @@ def _target(stored: "StoredDataset", name: str | None) -> DataColumn:
 
 def _job(stored: "StoredDataset", target: DataColumn, file: str, task: str | None) -> JobSpec:
     """Return the job but for its loss."""
-    name = task or task_for(target)
+    of_array = _TASKS_OF_ARRAYS.get(target.name) if target.shape else None
+    name = task or of_array or task_for(target)
     job = spec.from_dict({"task": name})
     job.dataset.file.path = file
-    job.dataset.file.target = target.name
     others = [column for column in stored.columns if column.name != target.name]
     ids = [column.name for column in others if _is_id(column, stored.num_samples)]
+    if of_array is None:
+        job.dataset.file.target = target.name
+    if split := split_column(stored.message):
+        job.dataset.file.split = split
     if ids:
         job.dataset.file.id = ids[0]
     # Text is no input, and rows that are named by it must not be told apart by it.
@@ -101,9 +111,7 @@ def _job(stored: "StoredDataset", target: DataColumn, file: str, task: str | Non
         for column in others
         if (column.type == DataColumn.TEXT or column.name in ids) and column.name not in ids[:1]
     )
-    images = any(len(column.shape) == 3 for column in stored.columns)
-    model = {"convnet": {}} if images else {"mlp": {"hidden": [64, 64]}}
-    job.model.CopyFrom(spec.from_dict({"model": model}).model)
+    job.model.CopyFrom(spec.from_dict({"model": _model(stored, name)}).model)
     batches = math.ceil(stored.num_samples * _TRAINING_SHARE / _BATCH)
     job.training.epochs = min(max(math.ceil(_STEPS / batches), _MIN_EPOCHS), _MAX_EPOCHS)
     return job
@@ -113,6 +121,18 @@ def _is_id(column: DataColumn, num_samples: int) -> bool:
     """Return whether a column is an id, and no input whose values happen to differ."""
     numbers_rows = column.type != DataColumn.INTEGER or column.min in (0, 1)
     return is_like_id(column, num_samples) and numbers_rows
+
+
+def _model(stored: "StoredDataset", task: str) -> dict[str, dict[str, object]]:
+    """Return a first model for what the data hold."""
+    image = next((column for column in stored.columns if len(column.shape) == 3), None)
+    if image is None:
+        return {"mlp": {"hidden": [64, 64]}}
+    if task == "detection":
+        _, height, width = image.shape
+        stride = next(each for each in _STRIDES if height % each == width % each == 0)
+        return {"detector": {"stride": stride}}
+    return {_MODELS.get(task, "convnet"): {}}
 
 
 def _lines(
@@ -134,10 +154,14 @@ def _lines(
     yield parts["task"]
     yield ""
     inputs, _ = roles_of(stored.message, _stored(job))
+    names = [column.name for column in inputs.inputs]
+    text = names[0] if len(names) == 1 else f"{len(names)} columns"
     yield from _comment(
-        f"{target.name} is predicted from {len(inputs.inputs)} columns. Further roles: id, group, "
-        "time, split (docs/data_in_jobs.md)."
+        f"{target.name} is predicted from {text}. Further roles: id, group, time, split "
+        "(docs/data_in_jobs.md)."
     )
+    if job.dataset.file.split:
+        yield from _comment(f"{job.dataset.file.split} names the part of each sample.")
     if job.dataset.file.ignore:
         yield from _comment("Text is left out. Categories: read: {categories: [COLUMN]}.")
     yield parts["dataset"]
@@ -156,7 +180,7 @@ def _lines(
 
 def _stored(job: JobSpec) -> StoredData:
     roles = job.dataset.file
-    return StoredData(target=roles.target, ignore=roles.ignore, id=roles.id)
+    return StoredData(target=roles.target, split=roles.split, ignore=roles.ignore, id=roles.id)
 
 
 def _comment(text: str) -> Iterator[str]:
