@@ -8,6 +8,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, roc_auc_score
 from tests.worker.training.jobs import job, run
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from talweg.worker import data
 
@@ -81,3 +82,36 @@ def test_tasks_without_a_baseline_say_so() -> None:
     )
     assert not [name for name in values if name.startswith(("gradient_boosting", "linear"))]
     assert any("no baselines for this task" in line for line in report.lines)
+
+
+def test_boosting_is_left_out_of_many_inputs_and_said_so() -> None:
+    values, _, report = told(
+        task="multiclass",
+        dataset={"synthetic_classification": {"num_features": 2600, "num_classes": 4,
+                                              "num_samples": 200}},
+        loss="cross_entropy",
+        **ALL,
+    )  # fmt: skip
+    assert "linear/accuracy" in values
+    assert not [name for name in values if name.startswith("gradient_boosting")]
+    [line] = [line for line in report.lines if "left out" in line]
+    assert "2,600 inputs for each of 4 classes" in line
+    assert "up to 2,500" in line
+
+
+def test_boosting_keeps_to_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    fit = HistGradientBoostingRegressor.fit
+    threads: list[int] = []
+
+    def counting(self: Any, *arguments: Any) -> Any:
+        threads.extend(
+            library["num_threads"]
+            for library in threadpool_info()
+            if library["user_api"] == "openmp"
+        )
+        return fit(self, *arguments)
+
+    monkeypatch.setattr(HistGradientBoostingRegressor, "fit", counting)
+    with threadpool_limits(2, user_api="openmp"):
+        told(task="regression", dataset="diabetes", loss="mse", **ALL)
+    assert set(threads) == {1}

@@ -4,7 +4,7 @@ from talweg.spec import primary_metric
 from talweg.v1.jobs_pb2 import LogLine
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import training
-from talweg.worker.diagnostics.baselines import baseline_metrics, is_for
+from talweg.worker.diagnostics.baselines import baseline_metrics, boosting_left_out, is_for
 from talweg.worker.diagnostics.landscape import look_around
 from talweg.worker.diagnostics.one_batch import learn_one_batch
 from talweg.worker.diagnostics.rate_range import try_learning_rates
@@ -106,6 +106,8 @@ def _compare_with_baselines(setup: Setup, tested: EvalResult, context: RunContex
     if tested.predictions is None or not is_for(task, bundle):
         context.report.log(LogLine.INFO, "There are no baselines for this task.")
         return
+    if reason := boosting_left_out(context.spec, bundle):
+        context.report.log(LogLine.INFO, f"{reason}.")
     metric = primary_metric(context.spec).partition("/")[2]
     for name, values in baseline_metrics(task, context.spec, bundle, tested.predictions):
         setup.step.recorder.evaluation(setup.state.step, name, values)
