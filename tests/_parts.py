@@ -284,3 +284,31 @@ def running_server(folder: Path, broker_url: str, **env: str) -> Iterator[Server
         yield server
     finally:
         server.stop()
+
+
+@contextmanager
+def served(model: str, tracking: str) -> Iterator[str]:
+    """Serve a model as the documentation says, and yield its address once it answers."""
+    address = f"127.0.0.1:{(port := free_port())}"
+    folder = Path(sys.executable).parent
+    env = {**os.environ, "MLFLOW_TRACKING_URI": tracking, "PATH": f"{folder}:{os.environ['PATH']}"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "models", "serve", "-m", model, "--env-manager", "local",
+         "--port", str(port)],
+        env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+
+    def answers() -> bool:
+        assert process.poll() is None, "the model server has ended"
+        try:
+            with urllib.request.urlopen(f"http://{address}/ping", timeout=5) as response:
+                return bool(response.status == 200)
+        except OSError:
+            return False
+
+    try:
+        wait_until(answers, timeout=120, what="the model is served")
+        yield address
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait(60)

@@ -2,13 +2,9 @@
 
 import io
 import json
-import os
-import subprocess
-import sys
 import tarfile
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits, load_iris
-from tests._parts import free_port, wait_until
+from tests._parts import served, wait_until
 from tests.integration.stack import Stack
 
 from talweg.client import Client, Job
@@ -118,34 +114,6 @@ def test_mlflow_serves_it_for_the_raw_columns(stack: Stack, trained: Job, flower
             answers = json.load(response)["predictions"]
     assert [answer["prediction"] for answer in answers] == ["setosa"] * 5
     assert answers[0]["probability_setosa"] > 0.5
-
-
-@contextmanager
-def served(model: str, tracking: str) -> Iterator[str]:
-    """Serve a model as the documentation says, and yield its address once it answers."""
-    address = f"127.0.0.1:{(port := free_port())}"
-    folder = Path(sys.executable).parent
-    env = {**os.environ, "MLFLOW_TRACKING_URI": tracking, "PATH": f"{folder}:{os.environ['PATH']}"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "models", "serve", "-m", model, "--env-manager", "local",
-         "--port", str(port)],
-        env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-
-    def answers() -> bool:
-        assert process.poll() is None, "the model server has ended"
-        try:
-            with urllib.request.urlopen(f"http://{address}/ping", timeout=5) as response:
-                return bool(response.status == 200)
-        except OSError:
-            return False
-
-    try:
-        wait_until(answers, timeout=120, what="the model is served")
-        yield address
-    finally:
-        os.killpg(process.pid, 15)
-        process.wait(60)
 
 
 def test_a_folder_of_pictures(stack: Stack, tmp_path: Path) -> None:
