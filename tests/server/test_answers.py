@@ -187,6 +187,35 @@ async def test_repeats_are_one_value_and_what_is_unequal_is_named(record: Rules)
     assert {each.what for each in answer.inequalities} == {"version of torch", "steps"}
 
 
+async def test_lists_in_specs_are_unequal_in_words(record: Rules) -> None:
+    rates = [f"0.0{number}" for number in range(1, 8)]
+    for rate in rates:
+        terms = [{"loss": "mse", "weight": 2.0 if rate == "0.07" else 0.5}, {"loss": "mae"}]
+        optimizer = {"adamw": {"learning_rate": float(rate)}}
+        await record.finished(
+            spec(loss={"sum": {"terms": terms}}, optimizer=optimizer), test_mae=5
+        )
+    answer, groups = await ask(record, by=["optimizer.adamw.lr"])
+    (unequal,) = answer.inequalities
+    assert unequal.what == "loss.sum.terms"
+    assert "weight=2" in unequal.values[rates.index("0.07")]
+    # The odd one is named, however many there are.
+    (remark,) = [each for each in answer.remarks if each.startswith("unequal")]
+    assert "(0.01, 0.02, 0.03, 0.04, 0.05, …); " in remark
+    assert remark.endswith("(0.07)")
+    assert list(groups) == rates
+
+
+async def test_maps_in_specs_are_unequal_in_words(record: Rules) -> None:
+    for low in (1.0, 2.0):
+        own = {"expression": {"formula": "low * abs(pred - target)", "params": {"low": low}}}
+        await record.finished(spec(loss=own, tags={"low": f"{low}"}), test_mae=5)
+    answer, _ = await ask(record, by=["tags.low"])
+    (unequal,) = answer.inequalities
+    assert unequal.what == "loss.expression.params"
+    assert sorted(unequal.values) == ["low=1.0", "low=2.0"]
+
+
 @pytest.mark.parametrize(
     ("baseline", "margin", "message"),
     [

@@ -73,13 +73,27 @@ def _is_within(path: str, by: str) -> bool:
 
 def _at(path: str, job: JobRow) -> str:
     if path != "dataset":
-        return value_at(job.job_spec, path)
+        items = _items_at(job.job_spec, path)
+        return value_at(job.job_spec, path) if items is None else ", ".join(items)
     dataset = Dataset()
     dataset.CopyFrom(job.job_spec.dataset)
     if dataset.HasField("stored"):
         return f"{dataset.stored.name.partition('@')[0]}@{dataset.stored.digest[:12]}"
     _clear_seeds(dataset)
     return label(dataset)
+
+
+def _items_at(spec: Message, path: str) -> list[str] | None:
+    """Return the items of a list of messages or of a map, of which a grouping takes one alone."""
+    *parents, name = path.split(".")
+    for parent in parents:
+        spec = getattr(spec, parent)
+    field, value = spec.DESCRIPTOR.fields_by_name[name], getattr(spec, name)
+    if not field.is_repeated or field.message_type is None:
+        return None
+    if field.message_type.GetOptions().map_entry:
+        return [f"{key}={value[key]}" for key in sorted(value)]
+    return [label(item) for item in value]
 
 
 def _clear_seeds(message: Message) -> None:

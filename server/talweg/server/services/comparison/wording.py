@@ -152,8 +152,13 @@ def _on_skewness(answer: Answer, names: Sequence[str]) -> Iterator[str]:
 
 
 def _on_inequality(inequality: Answer.Inequality, names: Sequence[str]) -> str:
-    each = [f"{name} {value}" for name, value in zip(names, inequality.values, strict=True)]
-    return f"unequal {inequality.what}: {_listed(each)}"
+    # By value, so that the odd group among many is named.
+    by_value: dict[str, list[str]] = {}
+    for name, value in zip(names, inequality.values, strict=True):
+        by_value.setdefault(value, []).append(name)
+    each = [f"{value} ({_listed(alike)})" for value, alike in by_value.items()]
+    more = "; …" if len(each) > _MOST_NAMED else ""
+    return f"unequal {inequality.what}: {'; '.join(each[:_MOST_NAMED])}{more}"
 
 
 def _listed(names: Sequence[str]) -> str:
