@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 from tests.server.samples import Rules, spec
 
-from talweg.server.errors import InternalError, InvalidRequest
-from talweg.server.services.comparison.process import StatisticsProcess
+from talweg.server.errors import InvalidRequest
 from talweg.v1.answers_pb2 import Answer, Question
 from talweg.v1.jobs_pb2 import Environment, Job, Outcome, Progress
 
@@ -237,22 +236,3 @@ async def test_refuses_what_cannot_be_asked(
         await ask(record, baseline, **margin)
     with pytest.raises(InvalidRequest, match="needs a metric of which"):
         await ask(record, "mse", metric="guard/clipped")
-
-
-async def test_a_process_that_fails_is_started_again(record: Rules) -> None:
-    process = StatisticsProcess()
-    good = {"groups": [{"values": [1.0, 2.0]}]}
-    with pytest.raises(InternalError):
-        await process.ask({"groups": "none"})
-    first = process._process
-    assert (await process.ask(good))["groups"][0]["mean"] == 1.5
-    assert process._process is first
-    assert first is not None
-    first.kill()
-    with pytest.raises(InternalError):
-        await process.ask(good)
-    assert (await process.ask(good))["groups"][0]["n"] == 2
-    last = process._process
-    await process.close()
-    assert last is not None
-    assert last.returncode is not None

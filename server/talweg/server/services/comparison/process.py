@@ -86,16 +86,18 @@ class StatisticsProcess:
         answer: dict[str, Any] = json.loads(reply)
         return answer
 
-    def _kill(self) -> None:
-        if self._process is not None and self._process.returncode is None:
+    def _kill(self) -> asyncio.subprocess.Process | None:
+        """Kill the process, and forget it at once: the next question must not be written to it."""
+        process, self._process = self._process, None
+        if process is not None and process.returncode is None:
             with suppress(ProcessLookupError):
-                self._process.kill()
+                process.kill()
+        return process
 
     async def _end(self) -> None:
-        self._kill()
-        if self._process is not None:
-            await self._process.wait()
-            self._process = None
+        process = self._kill()
+        if process is not None:
+            await process.wait()
 
 
 async def _started() -> asyncio.subprocess.Process:
