@@ -11,6 +11,8 @@ from talweg.answer.intervals import standard_error
 def equivalence_test(differences: Sequence[float], margin: float, overlap: float = 0.0) -> float:
     """Return the p value of two one-sided t tests: small if the mean is within ±margin.
 
+    Differences that are all equal have no variance to go by: their p value is that of sign flips.
+
     Args:
         differences: Two or more.
         margin: The largest difference that does not matter, > 0.
@@ -20,6 +22,6 @@ def equivalence_test(differences: Sequence[float], margin: float, overlap: float
     """
     mean, error = float(np.mean(differences)), standard_error(differences, overlap)
     if error == 0:
-        return 0.0 if abs(mean) < margin else 1.0
+        return 0.5 ** len(differences) if abs(mean) < margin else 1.0
     # The nearer bound decides: its test has the larger p value.
     return float(stats.t.sf((margin - abs(mean)) / error, len(differences) - 1))

@@ -12,7 +12,8 @@ def corrected_t_test(differences: Sequence[float], overlap: float) -> float:
     """Return the two-sided p value of a mean difference of 0 over overlapping splits.
 
     Training sets that share samples make the differences correlated: their variance is widened by
-    the test samples per training sample.
+    the test samples per training sample. Differences that are all equal, as those of shares on few
+    test samples often are, have no variance to go by: their p value is that of sign flips.
 
     Args:
         differences: Two or more, one per split.
@@ -22,5 +23,5 @@ def corrected_t_test(differences: Sequence[float], overlap: float) -> float:
     """
     mean, error = float(np.mean(differences)), standard_error(differences, overlap)
     if error == 0:
-        return 1.0 if mean == 0 else 0.0
+        return 1.0 if mean == 0 else 0.5 ** (len(differences) - 1)
     return float(2 * stats.t.sf(abs(mean) / error, len(differences) - 1))

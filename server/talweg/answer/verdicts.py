@@ -63,7 +63,7 @@ class Difference:
     needed: int | None
     """Pairs that show a difference of the margin's size; None if unknown or none suffice."""
     least: int
-    """Pairs with which a difference can be significant at all."""
+    """Pairs with which a difference can be significant, whatever the other groups show."""
     skewed: bool
     """The differences are so skewed that the interval covers less than it says."""
 
@@ -154,7 +154,8 @@ def _differences(groups: Sequence[Sequence[float]], question: Question) -> list[
         enough, possible = len(values) > 1, tests.possible[index]
         sd = sample_sd(values) if enough else None
         needed = None
-        if question.margin is not None and sd is not None:
+        # An sd of 0 says nothing of how many pairs it takes.
+        if question.margin is not None and sd:
             needed = pairs_needed(
                 sd,
                 difference=question.margin,

@@ -108,9 +108,11 @@ def test_two_one_sided_tests(margin: float) -> None:
     assert (equivalence_test(differences, margin) < 0.05) == is_within
 
 
-def test_equal_differences_have_no_error() -> None:
-    assert equivalence_test([0.25] * 4, 0.3) == 0
+def test_equal_differences_count_by_their_signs() -> None:
+    # By t tests two of them, such as of an accuracy on few samples, would be certainty.
+    assert equivalence_test([0.25] * 4, 0.3) == 1 / 16
     assert equivalence_test([0.25] * 4, 0.2) == 1
+    assert corrected_t_test([0.25] * 4, 0.1) == 1 / 8
     assert corrected_t_test([0.0] * 4, 0.1) == 1
     assert bootstrap_t_interval([0.1] * 40, 0.95).low == 0.1
 

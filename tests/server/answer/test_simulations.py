@@ -72,6 +72,25 @@ def test_no_difference_is_found_where_there_is_none(skewed: bool) -> None:
     assert errors / num_studies <= bounds(0.05, num_studies)[1]
 
 
+def test_shares_on_few_samples_do_not_make_verdicts_of_equal_differences() -> None:
+    """Accuracies on 20 samples, over two splits: their differences are often equal."""
+    generator = np.random.default_rng(5)
+    num_studies, errors, claimed = 500, 0, 0
+    for _ in range(num_studies):
+        baseline, equal, worse = (
+            generator.binomial(20, share, 2) / 20 for share in (0.95, 0.95, 0.85)
+        )
+        groups = [GroupValues([0.0], list(equal - baseline))]
+        found = answer(Question(groups, overlap=0.25)).groups[0].difference
+        errors += found is not None and found.verdict in (Verdict.BETTER, Verdict.WORSE)
+        groups = [GroupValues([0.0], list(worse - baseline))]
+        found = answer(Question(groups, margin=0.1)).groups[0].difference
+        claimed += found is not None and found.verdict is Verdict.EQUIVALENT
+    high = bounds(0.05, num_studies)[1]
+    assert errors / num_studies <= high
+    assert claimed / num_studies <= high
+
+
 def test_equivalence_is_not_claimed_at_the_margin() -> None:
     """A true difference of the margin's size: it is no error to be called worse, or nothing."""
     generator = np.random.default_rng(4)
