@@ -91,7 +91,7 @@ def test_the_verdict_comes_first(
     assert title == "test/mae (lower is better), by loss, against mse"
     assert verdict.startswith("• mae is better than mse: difference -2.996 (-6%), 95% interval")
     assert header.split() == [*"loss n mean ± sd 95% interval difference p".split()]
-    assert best.split()[-2:] == ["-3.00", "0.016"]
+    assert best.split()[-2:] == ["-2.996", "0.016"]
     assert baseline.split()[-1] == "baseline"
     assert "this split of the data" in done.err
     assert "noise floor: mse has an sd of" in done.err
@@ -102,7 +102,7 @@ def test_the_verdict_comes_first(
 
     lines = screen(80, *compare, "--baseline", "mse", "--margin", "1%")
     assert all(len(line.rstrip()) <= 80 for line in lines[:6])
-    assert any(line.split()[-2:] == ["-3.00", "0.016"] for line in lines)
+    assert any(line.split()[-2:] == ["-2.996", "0.016"] for line in lines)
 
 
 def test_a_margin_alone_is_refused(talweg: Talweg) -> None:

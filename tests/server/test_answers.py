@@ -7,6 +7,8 @@ import pytest
 from tests.server.samples import Rules, spec
 
 from talweg.server.errors import InvalidRequest
+from talweg.server.services.comparison.repetitions import Design
+from talweg.spec import fill
 from talweg.v1.answers_pb2 import Answer, Question
 from talweg.v1.jobs_pb2 import Environment, Job, Outcome, Progress
 
@@ -88,7 +90,7 @@ async def test_verdicts_over_shared_seeds(record: Rules) -> None:
         groups["huber"].difference.text
     )
     assert "with 5 paired seeds: no difference, however large, is significant" in few.text
-    assert "in 4 comparisons with fewer than 8" in few.text
+    assert "in 4 comparisons, but from 8 on one can be" in few.text
     assert "shares no seeds with mse" in groups["quantile"].difference.text
     assert any("this split" in remark for remark in answer.remarks)
     unequal = {each.what: each.values for each in answer.inequalities}
@@ -213,6 +215,60 @@ async def test_maps_in_specs_are_unequal_in_words(record: Rules) -> None:
     (unequal,) = answer.inequalities
     assert unequal.what == "loss.expression.params"
     assert sorted(unequal.values) == ["low=1.0", "low=2.0"]
+
+
+async def test_jobs_with_and_without_outliers_are_pairs(record: Rules) -> None:
+    for seed in range(6):
+        await record.finished(spec(training={"seed": seed}), test_mae=5.0 + seed)
+        injected = spec(preprocessing={"target_outliers": {}}, training={"seed": seed})
+        await record.finished(injected, test_mae=6.0 + 1.1 * seed)
+    _, groups = await ask(record, "none", by=["preprocessing.target_outliers"])
+    assert (groups["defaults"].difference.n, groups["defaults"].difference.p) == (6, 1 / 32)
+    assert groups["defaults"].difference.verdict == Answer.WORSE
+
+
+async def test_repeated_cross_validation(record: Rules) -> None:
+    for loss in ("mse", "mae"):
+        for number in range(12):
+            seeds = {
+                "split_seed": number % 2,
+                "fold": 1 + number // 2 % 3,
+                "training": number // 6,
+            }
+            split = {"seed": seeds["split_seed"], "fold": seeds["fold"], "folds": 3}
+            value = 5.0 + number + (loss == "mae") * (1 + 0.01 * number)
+            given = spec(loss=loss, split=split, training={"seed": seeds["training"]})
+            await record.finished(given, test_mae=value)
+    answer, groups = await ask(record, "mse")
+    assert groups["mae"].difference.n == 6
+    assert any("12 more values have the split.seed and split.fold of" in r for r in answer.remarks)
+    # Splits differ by all that is held out of the training data.
+    filled = [fill(spec(split={"seed": seed})) for seed in (0, 1)]
+    of_split = [Design.of([filled], metric).overlap for metric in ("test/mae", "train/loss")]
+    assert of_split == pytest.approx([0.2 / 0.6, 0.4 / 0.6])
+
+
+async def test_values_too_large_for_statistics_are_none(record: Rules) -> None:
+    await train(record, {"mse": [1e200, 1e200], "mae": [5.0, 6.0]})
+    with pytest.raises(InvalidRequest, match="with a usable value of test/mae, but 'mse' has"):
+        await ask(record, "mse", relative_margin=0.01)
+    _, groups = await ask(record, "mae")
+    assert groups["mse"].difference.text == "mse cannot be compared: it has no usable value"
+
+
+@pytest.mark.parametrize(
+    ("relative_margin", "words"),
+    [(0.0125, "(1.25%)"), (2.5, "within ±10,063 (250%)"), (1e-9, "not even 100,000 seeds would")],
+)
+async def test_figures_in_words_have_no_exponents(
+    record: Rules, relative_margin: float, words: str
+) -> None:
+    mse = [4025.0 + each for each in NOISE[:3]]
+    await train(record, {"mse": mse, "mae": [12_100.0, 12_000.0, 12_050.0]})
+    _, groups = await ask(record, "mse", relative_margin=relative_margin)
+    text = groups["mae"].difference.text
+    assert words in text
+    assert "difference +8025 (+199%)" in text
 
 
 @pytest.mark.parametrize(

@@ -200,10 +200,10 @@ class Answer(_message.Message):
         """What was found, with an error of at most 1 - level over all groups."""
         needed: _builtins.int
         """With a margin: the number of pairs that would show a true difference of its size with probability
-        0.8, by the differences' sd. Absent where no number would, or sd is unknown.
+        0.8, by the differences' sd. Absent where no number up to 100,000 would, or sd is unknown or 0.
         """
         least: _builtins.int
-        """Number of pairs from which a difference can be significant at all."""
+        """Number of pairs from which a difference can be significant, whatever the other groups show."""
         skewed: _builtins.bool
         """The differences are so skewed that the interval covers less than `level`."""
         text: _builtins.str

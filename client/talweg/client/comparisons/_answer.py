@@ -74,7 +74,7 @@ class Difference:
     needed: int | None
     """Pairs that would show a difference of the margin's size; None where unknown."""
     least: int
-    """Pairs from which a difference can be significant at all."""
+    """Pairs from which a difference can be significant, whatever the other groups show."""
     skewed: bool
     """The differences are so skewed that the interval covers less than it says."""
     text: str

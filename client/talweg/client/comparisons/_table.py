@@ -199,7 +199,8 @@ class ComparisonTable:
                 cells += ["baseline", ""]
             elif difference is not None:
                 p = difference.adjusted_p
-                cells += [_number(difference.mean, digits), "–" if p is None else f"{p:.2g}"]
+                # By its own size: it may be far less than the means.
+                cells += [_number(difference.mean, None), "–" if p is None else f"{p:.2g}"]
             rows.append(cells)
         return rows
 

@@ -16,7 +16,7 @@ from talweg.server.services.comparison.compare import Comparison, Group
 from talweg.server.services.comparison.fairness import inequalities
 from talweg.server.services.comparison.process import StatisticsProcess
 from talweg.server.services.comparison.repetitions import Design
-from talweg.server.services.comparison.units import GroupUnits, units_of
+from talweg.server.services.comparison.units import GroupUnits, is_usable, units_of
 from talweg.server.services.comparison.wording import Words, remarks
 from talweg.spec.spelling import nearest
 from talweg.v1.answers_pb2 import Answer, Question
@@ -170,11 +170,11 @@ def _baseline(comparison: Comparison, question: Question) -> int | None:
         if hint := nearest(name, names):
             description += f". {hint}"
         raise InvalidRequest.of("question.baseline", description)
-    if not comparison.groups[index].values:
+    if not any(map(is_usable, comparison.groups[index].values)):
         raise InvalidRequest.of(
             "question.baseline",
-            f"must have a job that SUCCEEDED with a value of {comparison.metric}, but {name!r} "
-            "has none",
+            f"must have a job that SUCCEEDED with a usable value of {comparison.metric}, but "
+            f"{name!r} has none",
         )
     return index
 

@@ -40,7 +40,8 @@ class Repetition:
             dataset=tuple(_seeds(spec.dataset)),
             split_seed=spec.split.seed,
             fold=spec.split.fold,
-            preprocessing=tuple(_seeds(spec.preprocessing)),
+            # Jobs without outliers are pairs of those whose outliers have the default seed.
+            preprocessing=tuple(_seeds(spec.preprocessing)) or (0,),
             training=spec.training.seed,
         )
 
@@ -97,8 +98,12 @@ def _varies(
 
 
 def _overlap(spec: JobSpec, metric: str) -> float:
-    held_out = spec.split.validation if metric.startswith("val/") else spec.split.test
-    return held_out / spec.split.train if spec.split.train else 0.0
+    split = spec.split
+    held_out = split.validation if metric.startswith("val/") else split.test
+    if not metric.startswith(("val/", "test/")):
+        # Values of training data: all that is held out of them makes splits differ.
+        held_out = split.validation + split.test
+    return held_out / split.train if split.train else 0.0
 
 
 def _seeds(message: Message) -> Iterable[int]:

@@ -48,13 +48,16 @@ class Words:
         if difference.verdict == Answer.NOT_DISTINGUISHABLE:
             needed = self._needed(difference)
             return f"{name} is not distinguishable from {baseline}: {figures}{needed}"
+        if not self._answer.groups[index].n:
+            return f"{name} cannot be compared: it has no usable value"
         if not difference.n:
             return f"{name} cannot be compared: it shares no {self._units} with {baseline}"
         comparisons = f" in {self._num} comparisons" if self._num > 1 else ""
+        figures = f"{self._figures(difference)}{self._needed(difference)}"
         return (
             f"{name} cannot be told from {baseline} with {self._count(difference.n)}: no "
-            f"difference, however large, is significant{comparisons} with fewer than "
-            f"{difference.least}; {self._figures(difference)}{self._needed(difference)}"
+            f"difference, however large, is significant{comparisons}, but from "
+            f"{difference.least} on one can be; {figures}"
         )
 
     @property
@@ -75,11 +78,12 @@ class Words:
 
     def _needed(self, difference: Answer.Difference) -> str:
         answer = self._answer
-        if not answer.HasField("margin") or difference.n < 2:
+        if not answer.HasField("margin") or not difference.sd:
             return ""
         size = f"a difference of {_number(answer.margin)}{self._share(answer.margin, sign='')}"
         if not difference.HasField("needed"):
-            return f"; no number of {self._units} would show {size}"
+            most = "no number of" if answer.overlapping_splits else "not even 100,000"
+            return f"; {most} {self._units} would show {size}"
         if difference.needed <= difference.n:
             return f"; these {self._units} would show {size}"
         return f"; about {difference.needed} {self._units} would show {size}"
@@ -91,7 +95,7 @@ class Words:
         """Return a value relative to the baseline's mean, in brackets."""
         if not self._reference:
             return ""
-        return f" ({100 * value / abs(self._reference):{sign}.2g}%)"
+        return f" ({_number(100 * value / abs(self._reference), sign=sign, digits=3)}%)"
 
 
 def remarks(answer: Answer, names: Sequence[str], *, num_averaged: int) -> list[str]:
@@ -129,9 +133,16 @@ def _on_seeds(answer: Answer, num_averaged: int) -> Iterator[str]:
         )
     if num_averaged:
         yield (
-            f"{num_averaged} more values have the {varied[0]} of another in their group; such "
+            f"{num_averaged} more values have the {_unit(varied)} of another in their group; such "
             "values count as one, their mean"
         )
+
+
+def _unit(varied: Sequence[str]) -> str:
+    """Return what values have in common that count as one."""
+    if varied[0].startswith("split."):
+        return " and ".join(path for path in varied if path.startswith("split."))
+    return varied[0]
 
 
 def _on_noise(answer: Answer) -> Iterator[str]:
@@ -165,8 +176,10 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_NAMED]) + (", …" if len(names) > _MOST_NAMED else "")
 
 
-def _number(value: float, *, sign: str = "") -> str:
-    return f"{value:{sign}.4g}"
+def _number(value: float, *, sign: str = "", digits: int = 4) -> str:
+    # Without an exponent, which is hard to read in a sentence.
+    whole = 10**digits <= abs(value) + 0.5 < 1e9
+    return f"{value:{sign},.0f}" if whole else f"{value:{sign}.{digits}g}"
 
 
 def _p(value: float) -> str:
