@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from talweg.answer.intervals import BOOTSTRAP_FROM, bootstrap_t_interval, t_interval
-from talweg.answer.question import GroupValues, Question
-from talweg.answer.skewness import is_skewed
-from talweg.answer.verdicts import answer
+from talweg.statistics.intervals import BOOTSTRAP_FROM, bootstrap_t_interval, t_interval
+from talweg.statistics.question import GroupValues, Question
+from talweg.statistics.skewness import is_skewed
+from talweg.statistics.verdicts import answer
 
 Draw = Callable[[np.random.Generator, tuple[int, ...]], NDArray[np.float64]]
 

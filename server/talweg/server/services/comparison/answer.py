@@ -77,7 +77,7 @@ class _Read:
 
     @property
     def asked(self) -> dict[str, Any]:
-        """The question as talweg.answer reads it."""
+        """The question as talweg.statistics reads it."""
         return {
             "groups": [self._values(index) for index, _ in enumerate(self.units)],
             "higher_is_better": self.is_high,

@@ -40,7 +40,7 @@ class StatisticsProcess:
         """Have a question answered; wait where another is being answered.
 
         Args:
-            question: As talweg.answer reads it.
+            question: As talweg.statistics reads it.
 
         Raises:
             InternalError: The process failed, or took too long; the log says how.
@@ -103,7 +103,7 @@ class StatisticsProcess:
 async def _started() -> asyncio.subprocess.Process:
     # -P: the working folder must not shadow modules. Its end of input is the end of this process.
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "talweg.answer"),
+        *(sys.executable, "-P", "-m", "talweg.statistics"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         env={**without_secrets(), **dict.fromkeys(_ONE_THREAD, "1")},

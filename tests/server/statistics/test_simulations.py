@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from talweg.answer.intervals import bootstrap_t_interval, t_interval
-from talweg.answer.question import GroupValues, Question
-from talweg.answer.verdicts import Verdict, answer
+from talweg.statistics.intervals import bootstrap_t_interval, t_interval
+from talweg.statistics.question import GroupValues, Question
+from talweg.statistics.verdicts import Verdict, answer
 
 
 def bounds(share: float, num: int) -> tuple[float, float]:

@@ -5,8 +5,8 @@ import sys
 import traceback
 from dataclasses import asdict
 
-from talweg.answer.question import Question
-from talweg.answer.verdicts import answer
+from talweg.statistics.question import Question
+from talweg.statistics.verdicts import answer
 
 
 def main() -> None:

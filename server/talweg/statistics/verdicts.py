@@ -6,20 +6,20 @@ from enum import StrEnum
 
 import numpy as np
 
-from talweg.answer.equivalence import equivalence_test
-from talweg.answer.holm import holm
-from talweg.answer.intervals import (
+from talweg.statistics.equivalence import equivalence_test
+from talweg.statistics.holm import holm
+from talweg.statistics.intervals import (
     BOOTSTRAP_FROM,
     Interval,
     bootstrap_t_interval,
     sample_sd,
     t_interval,
 )
-from talweg.answer.power import pairs_needed
-from talweg.answer.question import GroupValues, Question
-from talweg.answer.resampled_t import corrected_t_test
-from talweg.answer.sign_flip import least_differences, sign_flip_test, smallest_p
-from talweg.answer.skewness import is_skewed
+from talweg.statistics.power import pairs_needed
+from talweg.statistics.question import GroupValues, Question
+from talweg.statistics.resampled_t import corrected_t_test
+from talweg.statistics.sign_flip import least_differences, sign_flip_test, smallest_p
+from talweg.statistics.skewness import is_skewed
 
 
 class Method(StrEnum):

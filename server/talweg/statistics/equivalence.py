@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from talweg.answer.intervals import standard_error
+from talweg.statistics.intervals import standard_error
 
 
 def equivalence_test(differences: Sequence[float], margin: float, overlap: float = 0.0) -> float:

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from talweg.answer.question import GroupValues, Question
-from talweg.answer.verdicts import Answer, Verdict, answer
+from talweg.statistics.question import GroupValues, Question
+from talweg.statistics.verdicts import Answer, Verdict, answer
 
 
 def ask(*differences: list[float] | None, **more: Any) -> Answer:

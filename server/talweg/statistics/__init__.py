@@ -1,4 +1,4 @@
-"""The statistics of a comparison, in a process of its own: `python -m talweg.answer`.
+"""The statistics of a comparison, in a process of its own: `python -m talweg.statistics`.
 
 The server stays free of numpy and scipy: it starts this, writes a question as a line of JSON to
 its standard input, and reads the answer as a line from its standard output. Modules by duty:

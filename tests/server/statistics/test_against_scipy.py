@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from talweg.answer.equivalence import equivalence_test
-from talweg.answer.holm import holm
-from talweg.answer.intervals import bootstrap_t_interval, standard_error, t_interval
-from talweg.answer.power import pairs_needed
-from talweg.answer.resampled_t import corrected_t_test
-from talweg.answer.sign_flip import least_differences, sign_flip_test, smallest_p
-from talweg.answer.skewness import is_skewed
+from talweg.statistics.equivalence import equivalence_test
+from talweg.statistics.holm import holm
+from talweg.statistics.intervals import bootstrap_t_interval, standard_error, t_interval
+from talweg.statistics.power import pairs_needed
+from talweg.statistics.resampled_t import corrected_t_test
+from talweg.statistics.sign_flip import least_differences, sign_flip_test, smallest_p
+from talweg.statistics.skewness import is_skewed
 
 VALUES = [2.0, 3.5, 1.0, 4.0, 2.5, 3.0, 7.5]
 
