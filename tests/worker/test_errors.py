@@ -25,6 +25,7 @@ def _exceptions() -> dict[str, type[BaseException]]:
         for name, member in vars(module).items()
         if isinstance(member, type)
         and issubclass(member, BaseException)
+        and not issubclass(member, Warning)
         and member.__module__ == module.__name__
         # Stored beside models, it knows nothing of the worker.
         and name != "TableError"

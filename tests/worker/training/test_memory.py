@@ -1,5 +1,6 @@
 """Memory that does not suffice ends a job, and leaves the process fit for the next."""
 
+import gc
 import re
 import resource
 from typing import Any
@@ -30,6 +31,8 @@ def images(batch_size: int, **training: Any) -> JobSpec:
 
 @pytest.fixture
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What earlier tests left, and a run would free, would be room besides.
+    gc.collect()
     monkeypatch.setattr(memory, "_free", lambda: FREE)
 
 
