@@ -99,6 +99,11 @@ def _is_frame(data: Any) -> bool:
 
 
 def _of_file(path: Path) -> PredictionTable:
+    if path.is_dir():
+        raise InvalidRequest(
+            f"{path} is a folder: pictures are predicted here alone, without --remote or "
+            "remote=True"
+        )
     format_ = _format(path, "read")
     with path.open("rb") as file:
         # What is too large is not read to its end.

@@ -34,6 +34,8 @@ class InputFile:
     """A data frame, or an array (N, …)."""
     ids: Any = None
     """The column that is copied, as a series or an array, under its name; None without."""
+    names: pd.Index | None = None
+    """What the samples are called, where they are files of their own; else None."""
 
 
 def read(
@@ -207,7 +209,9 @@ def _ending(path: Path, what: str) -> str:
     ending = path.suffix.lower()
     if ending not in _FORMATS:
         raise ValueError(
-            f"{path}: predict can {what} {', '.join(_FORMATS)}, but got {ending or 'no ending'}"
+            f"{path}: predict can {what} {', '.join(_FORMATS)}"
+            f"{', a picture or a folder of pictures' if what == 'read' else ''}, but got "
+            f"{ending or 'no ending'}"
         )
     return ending
 

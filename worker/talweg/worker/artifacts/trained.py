@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from talweg.spec import kind
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.artifacts import prediction_files
+from talweg.worker.artifacts.image_files import are_images, read_images
 from talweg.worker.artifacts.output_names import output_names
 from talweg.worker.artifacts.predictor import Predictor, load_example
 from talweg.worker.artifacts.talweg_outputs import named
@@ -85,24 +86,29 @@ class TrainedModel(nn.Module):
         Args:
             data: A data frame with the columns `input_names`, in any order, others are left out; a
                 mapping of columns; an array or nested lists (N, *input_shape), which may be
-                flattened; or the path of a CSV, Parquet or npz file.
+                flattened; the path of a CSV, Parquet or npz file; or that of a picture or of a
+                folder of pictures, which are resized.
 
         Returns:
-            Of a table a data frame with its index: `prediction`, and `probability_CLASS` of each
-            class; else an array.
+            Of a table a data frame with its index, of pictures one by their names: `prediction`,
+            and `probability_CLASS` of each class; else an array.
 
         Raises:
             InputError: Columns are missing, values are no numbers, or the shape does not fit.
             ValueError: The file's format is unknown, or it cannot be read.
             OSError: The file cannot be read.
         """
+        index = None
         if isinstance(data, (str, Path)):
-            data = self._read(Path(data)).inputs
+            file = self._read(Path(data))
+            data, index = file.inputs, file.names
         if isinstance(data, Mapping):
             data = pd.DataFrame(data)
+        if isinstance(data, pd.DataFrame):
+            index = data.index
         predicted = self._predict(self._inputs(data))
-        if isinstance(data, pd.DataFrame) and predicted.ndim <= 2:
-            return named(predicted, self.output_names, data.index)
+        if index is not None and predicted.ndim <= 2:
+            return named(predicted, self.output_names, index)
         return predicted
 
     def predict_file(self, source: Path, target: Path, *, id_column: str = "") -> int:
@@ -118,10 +124,11 @@ class TrainedModel(nn.Module):
         """Predict for a file, and write the predictions to another.
 
         Args:
-            source: A .csv, .tsv, .parquet or .npz file.
+            source: A .csv, .tsv, .parquet or .npz file; a picture, or a folder of pictures.
             target: A .csv, .tsv, .parquet or .npz file; there whole or not at all.
             id_column: A column, or an array, that is copied. If empty, the one that named the
-                rows of the training data, where the file has it.
+                rows of the training data, where the file has it. Of pictures their names always
+                are, as `file`.
 
         Raises:
             InputError: The content does not fit the model, or the column is not there.
@@ -152,6 +159,12 @@ class TrainedModel(nn.Module):
 
     def _read(self, path: Path, id_column: str = "") -> prediction_files.InputFile:
         """Read a file as the data were read that the model has learnt from."""
+        if are_images(path):
+            pixels, names = read_images(path, self.input_shape)
+            takes_bytes = self._model.description["inputs"].get("from_bytes")
+            inputs = pixels if takes_bytes else pixels.astype(np.float32) / np.float32(255)
+            index = pd.Index(names, name="file")
+            return prediction_files.InputFile(inputs, index.to_series(), index)
         table = self._model.table
         if table is None:
             return prediction_files.read(path, id_column=id_column)

@@ -159,7 +159,8 @@ class JobFiles(JobHandle):
         A category that training has not seen is taken as unknown; a `UserWarning` names it.
 
         Args:
-            source: A .csv, .tsv, .parquet or .npz file; remotely, at most 1 MiB.
+            source: A .csv, .tsv, .parquet or .npz file, a picture or a folder of pictures;
+                remotely a file of at most 1 MiB, and no pictures.
             target: A .csv, .tsv, .parquet or .npz file; there whole or not at all.
             id_column: A column, or an array, that is copied. If empty, the one that the job's
                 data set names by `id`, where the file has it.

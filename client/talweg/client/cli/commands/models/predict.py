@@ -13,7 +13,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 @click.command()
 @click.argument("job", shell_complete=complete_jobs)
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(exists=True, path_type=Path))
 @click.option(
     "-o", "--output", metavar="OUT", type=_FILE, required=True, help="Where predictions go."
 )
@@ -34,10 +34,10 @@ def predict(
     """Predict with the trained model of a job for the rows of a file.
 
     FILE and OUT are .csv, .tsv, .parquet or .npz; of an npz file the array x is read, or its only
-    one. A table needs the columns that the model reads, in any order. OUT gets a row per row:
-    prediction, and the probability of each class. Categories that training has not seen are taken
-    as unknown, and named. This computes here, with PyTorch, or on a worker with --remote, for a
-    quick look.
+    one. FILE may also be a picture or a folder of pictures, whose names OUT then has. A table
+    needs the columns that the model reads, in any order. OUT gets a row per row: prediction, and
+    the probability of each class. Categories that training has not seen are taken as unknown, and
+    named. This computes here, with PyTorch, or on a worker with --remote, for a quick look.
     """
     with session.client() as client, warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", UserWarning)
