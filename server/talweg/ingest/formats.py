@@ -12,6 +12,7 @@ from talweg.ingest.problems import Problem, Refused, quoted
 from talweg.ingest.request import Content, Request
 from talweg.ingest.tables.arrow_files import read_arrow, read_parquet
 from talweg.ingest.tables.csv_file import read_csv
+from talweg.ingest.tables.parts import FORMATS, holds_parts, read_parts
 from talweg.v1.datasets_pb2 import ReadOptions
 
 Reader = Callable[[Request], Content]
@@ -93,8 +94,12 @@ def reader_of(request: Request) -> Reader:
         chosen = _BY_ENDING[ending]
         if ending == ".tar" and _holds_arrays(request):
             chosen = ReadOptions.numpy
+        elif ending == ".tar" and holds_parts(request):
+            return read_parts
         if chosen == ReadOptions.safetensors and holds_weights(request):
             chosen = ReadOptions.weights
+    elif chosen in FORMATS.values() and tarfile.is_tarfile(request.path) and holds_parts(request):
+        return read_parts
     _check_content(request, chosen)
     return _READERS[chosen]
 

@@ -13,11 +13,12 @@ IMAGES = "images"
 """The folder of the images, where something lies in folders beside it."""
 BACKGROUND = "background"
 """Class 0 of masks and boxes."""
-_PARTS = {
+PARTS = {
     "train": "train", "training": "train",
     "val": "validation", "valid": "validation", "validation": "validation",
     "test": "test", "testing": "test",
 }  # fmt: skip
+"""Parts of the data by the names of folders and files."""
 _MOST_CHARS = 200
 
 
@@ -51,7 +52,7 @@ def parts_of(folders: Sequence[Sequence[str]]) -> list[str]:
         train, validation or test for each image; nothing unless there are several parts.
     """
     tops = [folder[0].lower() if folder else "" for folder in folders]
-    parts = [_PARTS.get(top, "") for top in tops]
+    parts = [PARTS.get(top, "") for top in tops]
     return parts if all(parts) and len(set(parts)) > 1 else []
 
 

@@ -1,7 +1,5 @@
 """Parquet and Arrow files."""
 
-from collections.abc import Callable
-
 import pyarrow as pa
 import pyarrow.parquet
 
@@ -23,17 +21,34 @@ def read_parquet(request: Request) -> Content:
     Raises:
         Refused: It cannot be stored; names columns.
     """
+    return content_of(request, table_of_parquet(request), ReadOptions.parquet)
+
+
+def table_of_parquet(request: Request) -> pa.Table:
+    """Read the table of a Parquet file.
+
+    Raises:
+        Refused: It cannot be stored; names columns.
+    """
     with pa.parquet.ParquetFile(request.path) as file:
         groups = file.metadata
         size = sum(groups.row_group(i).total_byte_size for i in range(groups.num_row_groups))
         _refuse_large(request, size)
         _check_schema(file.schema_arrow, request, file.metadata.num_rows)
-        # The result is checked in full: the file may say what it likes of itself.
-        return _content(request, file.read, ReadOptions.parquet)
+        return file.read()
 
 
 def read_arrow(request: Request) -> Content:
     """Read an Arrow IPC file or stream, also as Feather.
+
+    Raises:
+        Refused: It cannot be stored; names columns.
+    """
+    return content_of(request, table_of_arrow(request), ReadOptions.arrow)
+
+
+def table_of_arrow(request: Request) -> pa.Table:
+    """Read the table of an Arrow IPC file or stream.
 
     Raises:
         Refused: It cannot be stored; names columns.
@@ -54,7 +69,7 @@ def read_arrow(request: Request) -> Content:
         is_file = magic.startswith(_FILE_MAGIC)
         reader = pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source)
         _check_schema(reader.schema, request, None)
-        return _content(request, reader.read_all, ReadOptions.arrow)
+        return reader.read_all()
 
 
 def _refuse_large(request: Request, size: int) -> None:
@@ -99,10 +114,18 @@ def _check_schema(schema: pa.Schema, request: Request, num_rows: int | None) -> 
         raise Refused(*problems)
 
 
-def _content(
-    request: Request, read: Callable[[], pa.Table], chosen: ReadOptions.Format.ValueType
-) -> Content:
-    table = read()
+def content_of(request: Request, table: pa.Table, chosen: ReadOptions.Format.ValueType) -> Content:
+    """Bring the columns of a table to the types that are stored.
+
+    Args:
+        request: What was asked.
+        table: Not checked yet.
+        chosen: The format that it was read as.
+
+    Raises:
+        Refused: It cannot be stored; names columns.
+    """
+    # In full: the file may say what it likes of itself.
     table.validate(full=True)
     if not table.num_rows:
         raise Refused(Problem(request.file_name, "no rows", "at least one row"))

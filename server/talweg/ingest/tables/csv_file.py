@@ -1,5 +1,6 @@
 """CSV and TSV files."""
 
+from dataclasses import dataclass
 from pathlib import PurePath
 
 import pyarrow as pa
@@ -19,11 +20,32 @@ _MOST_BLOCK = 1 << 26
 _LEAST_BLOCK = 1 << 20
 
 
+@dataclass(frozen=True)
+class TextTable:
+    """A table whose values are texts yet."""
+
+    header: list[str]
+    """The columns' names."""
+    columns: list[pa.ChunkedArray]
+    """Their texts; taken away as their values are made."""
+    options: ReadOptions
+    """How it was read."""
+
+
 def read_csv(request: Request) -> Content:
     """Read a CSV file.
 
     Raises:
         Refused: It cannot be stored; names rows and columns.
+    """
+    return typed(read_text(request))
+
+
+def read_text(request: Request) -> TextTable:
+    """Read the texts of a CSV file.
+
+    Raises:
+        Refused: It is none, or its rows do not fit its header.
     """
     options = ReadOptions()
     options.CopyFrom(request.options)
@@ -45,6 +67,19 @@ def read_csv(request: Request) -> Content:
     table = _table(request, options, len(header))
     if not table.num_rows:
         raise Refused(Problem(name, "a header and no rows", "at least one row of values"))
+    return TextTable(header, list(table.columns), options)
+
+
+def typed(table: TextTable) -> Content:
+    """Make values of texts, column by column.
+
+    Args:
+        table: At least one row; afterwards its columns are gone, so that their memory is.
+
+    Raises:
+        Refused: Values do not fit together; names rows and columns.
+    """
+    options = table.options
     if not options.missing:
         options.missing.extend(MISSING_TEXTS)
     of_text = TextOptions(
@@ -55,11 +90,10 @@ def read_csv(request: Request) -> Content:
     )
     columns: list[Column] = []
     notes: list[str] = []
-    problems = []
-    for column_name in header:
+    problems: list[Problem] = []
+    for column_name in table.header:
         # One by one: the text of a column goes once its values are there.
-        text = table.column(0)
-        table = table.remove_column(0)
+        text = table.columns.pop(0)
         try:
             refuse_long_text(column_name, text)
             column, note = column_of_text(column_name, text, of_text)
