@@ -76,15 +76,17 @@ def test_all_jobs_end_once_and_alike(stack: Stack, tmp_path: Path) -> None:
     assert experiment is not None
     runs = tracking.search_runs([experiment.experiment_id], max_results=1000)
     assert sorted(run.data.tags["talweg.job"] for run in runs) == sorted(job.id for job in jobs)
-    seen: dict[str, set[object]] = {"0": set(), "1": set()}
+    first: dict[str, tuple[str, dict[int, float], bytes]] = {}
     for run in runs:
         run_id = run.info.run_id
-        points = tuple(
-            (p.step, p.value) for p in tracking.get_metric_history(run_id, "train/loss")
-        )
-        steps = [step for step, _ in points]
-        assert sorted(steps) == sorted(set(steps))
+        history = tracking.get_metric_history(run_id, "train/loss")
+        points = {point.step: point.value for point in history}
+        assert len(points) == len(history)
         weights = tracking.download_artifacts(run_id, "weights/weights.safetensors", str(tmp_path))
         # The same points and the same weights, bit for bit, however often a job was stopped.
-        seen[run.data.params["training.seed"]].add((points, Path(weights).read_bytes()))
-    assert [len(different) for different in seen.values()] == [1, 1]
+        mine = (run.data.tags["talweg.job"], points, Path(weights).read_bytes())
+        name, wanted, wanted_weights = first.setdefault(run.data.params["training.seed"], mine)
+        differing = sorted(step for step, _ in points.items() ^ wanted.items())
+        assert not differing, f"{mine[0]} and {name} differ in steps {differing[:10]}"
+        assert mine[2] == wanted_weights, f"{mine[0]} and {name} differ in their weights"
+    assert first.keys() == {"0", "1"}

@@ -57,6 +57,8 @@ def frozen(pid: int) -> None:
 
 
 def freeze_mlflow(stack: Stack) -> None:
+    # It comes half a minute after the others.
+    wait_until(lambda: "tracking" in stack.facts["parts"], timeout=90, what="MLflow")
     frozen(stack.pid("tracking"))
 
 
