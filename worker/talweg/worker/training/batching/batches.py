@@ -2,7 +2,7 @@
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -183,35 +183,40 @@ class Batches:
     def of_epoch(self, order: Order) -> Iterator[list[Batch]]:
         """Return the batches of each optimizer step, from the order's place to the epoch's end."""
         self._drawn = order.draw(self._draw_epoch)
-        divided = {name: self._divided(array) for name, array in self._arrays.items()}
-
-        def carried(number: int) -> Mapping[str, Tensor]:
-            arrays = {name: batch(number) for name, batch in divided.items()}
-            return self._augmented(arrays, order, number)
-
-        if self._plan.accumulation == 1:
-            for number in range(order.position, len(self._windows)):
-                order.position += 1
-                yield [Batch(carried(number))]
+        windows = self._windows[order.position :]
+        if not windows:
             return
-        for batches in self._windows[order.position :]:
+        carried = self._carried(windows[0].start)
+        if self._plan.accumulation == 1:
+            for window, arrays in zip(windows, carried, strict=False):
+                number = window.start
+                order.position += 1
+                yield [Batch(self._augmented(arrays, order, number))]
+            return
+        for batches in windows:
             order.position += 1
-            window = [carried(number) for number in range(len(self._sizes))[batches]]
-            shares = self._shares(window)
-            yield [Batch(arrays, share) for arrays, share in zip(window, shares, strict=True)]
+            numbers = range(batches.start, batches.stop)
+            joined = [self._augmented(next(carried), order, number) for number in numbers]
+            shares = self._shares(joined)
+            yield [Batch(arrays, share) for arrays, share in zip(joined, shares, strict=True)]
 
-    def _divided(self, array: Tensor) -> Callable[[int], Tensor]:
-        """Return what gives an array's batches of the epoch by their numbers.
+    def _carried(self, first: int) -> Iterator[Mapping[str, Tensor]]:
+        """Return the arrays of the epoch's batches, from one of them on."""
+        divided = [self._divided(array, first) for array in self._arrays.values()]
+        for slices in zip(*divided, strict=True):
+            yield dict(zip(self._arrays, slices, strict=True))
+
+    def _divided(self, array: Tensor, first: int) -> Iterable[Tensor]:
+        """Return an array's batches of the epoch, from one of them on.
 
         One copy in the new order and slices of it cost less than gathering batch by batch, which
         is for what does not fit in memory.
         """
         if is_large(array.nbytes):
-            samples = torch.split(self._drawn, self._sizes)
-            return lambda number: array.index_select(0, samples[number]).to(self._device)
-        drawn = self._drawn.to(array.device)
-        batches = torch.split(array.index_select(0, drawn), self._sizes)
-        return lambda number: batches[number].to(self._device)
+            samples = torch.split(self._drawn, self._sizes)[first:]
+            return (array.index_select(0, drawn).to(self._device) for drawn in samples)
+        ordered = array.index_select(0, self._drawn.to(array.device)).to(self._device)
+        return torch.split(ordered, self._sizes)[first:]
 
     def _augmented(
         self, arrays: Mapping[str, Tensor], order: Order, number: int
