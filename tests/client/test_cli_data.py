@@ -76,6 +76,26 @@ def test_init_writes_a_job_that_is_valid(talweg: Talweg, client: Client, houses:
     client.delete_stored_dataset("homes")
 
 
+def test_init_of_tables_for_training_and_test(
+    talweg: Talweg, client: Client, tmp_path: Path
+) -> None:
+    folder = tmp_path / "parted"
+    folder.mkdir()
+    lines = TABLE.splitlines(keepends=True)
+    (folder / "train.csv").write_text("".join(lines[:150]))
+    (folder / "test.csv").write_text("".join([lines[0], *lines[150:]]))
+    file = tmp_path / "job.yaml"
+    done = talweg("init", str(folder), "--target", "price", "-o", str(file))
+    assert done.status == 0, done.err
+    (job,) = read_jobs(file)
+    assert job.dataset.file.split == "split"
+    assert job.split.validation == 0
+    assert not job.split.HasField("test")
+    submitted = client.submit(file, validate_only=True)
+    assert submitted.message.spec.split.validation == 0
+    client.delete_stored_dataset("parted")
+
+
 @pytest.mark.parametrize(("kind", "task"), [("masks", "segmentation"), ("boxes", "detection")])
 def test_init_of_images_takes_their_masks_or_boxes_and_their_parts(
     talweg: Talweg, client: Client, tmp_path: Path, kind: str, task: str

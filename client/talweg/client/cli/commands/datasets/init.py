@@ -103,6 +103,7 @@ def _job(stored: "StoredDataset", target: DataColumn, file: str, task: str | Non
         job.dataset.file.target = target.name
     if split := split_column(stored.message):
         job.dataset.file.split = split
+        _leave_out_missing_parts(job, stored, split)
     if ids:
         job.dataset.file.id = ids[0]
     # Text is no input, and rows that are named by it must not be told apart by it.
@@ -135,6 +136,15 @@ def _model(stored: "StoredDataset", task: str) -> dict[str, dict[str, object]]:
     return {_MODELS.get(task, "convnet"): {}}
 
 
+def _leave_out_missing_parts(job: JobSpec, stored: "StoredDataset", name: str) -> None:
+    column = next(column for column in stored.columns if column.name == name)
+    present = {each.value.lower() for each in column.values if each.count}
+    if not present & {"validation", "val"}:
+        job.split.validation = 0
+    if "test" not in present:
+        job.split.test = 0
+
+
 def _lines(
     job: JobSpec,
     stored: "StoredDataset",
@@ -145,7 +155,7 @@ def _lines(
     """Write the job file, with a comment before each choice."""
     parts = {
         part: spec.to_yaml(JobSpec(**{part: getattr(job, part)})).rstrip()
-        for part in ("task", "dataset", "model", "loss", "training")
+        for part in ("task", "dataset", "split", "model", "loss", "training")
     }
     yield from _comment(
         f"{stored.message.file_name}: {stored.num_samples:,} samples. The whole catalogue is in "
@@ -166,6 +176,10 @@ def _lines(
         yield from _comment("Text is left out. Categories: read: {categories: [COLUMN]}.")
     yield parts["dataset"]
     yield ""
+    if job.HasField("split"):
+        yield from _comment("Parts that no sample belongs to.")
+        yield parts["split"]
+        yield ""
     yield parts["model"]
     yield ""
     yield from _comment(f"{'; '.join(findings)}.")
