@@ -28,16 +28,8 @@ _READERS: dict[int, Reader] = {
     ReadOptions.weights: read_weights,
 }
 _BY_ENDING = {
-    ".csv": ReadOptions.csv,
-    ".tsv": ReadOptions.csv,
-    ".tab": ReadOptions.csv,
+    **FORMATS,
     ".txt": ReadOptions.csv,
-    ".parquet": ReadOptions.parquet,
-    ".pq": ReadOptions.parquet,
-    ".arrow": ReadOptions.arrow,
-    ".feather": ReadOptions.arrow,
-    ".ipc": ReadOptions.arrow,
-    ".arrows": ReadOptions.arrow,
     ".npz": ReadOptions.numpy,
     ".npy": ReadOptions.numpy,
     ".safetensors": ReadOptions.safetensors,

@@ -13,7 +13,8 @@ TEST = b"town;size\nBex;4.5\nChur;5\n"
 def test_csv_files_become_one_table_with_their_parts(tmp_path: Path) -> None:
     # Another delimiter and order of columns, numbers that are not whole, and another category.
     files = {"test.csv": TEST, "train.csv": TRAIN, "val.csv": b"size,town\n9,\n"}
-    result = read(tmp_path, tar(files), "houses.tar")
+    # As `tar cf houses.tar houses` writes it.
+    result = read(tmp_path, tar({f"houses/{n}": c for n, c in files.items()}), "houses.tar")
     assert result.types == {"size": "NUMBER", "town": "CATEGORY", "split": "CATEGORY"}
     assert result.table.to_pydict() == {
         "size": [1.0, 2.0, 3.0, 9.0, 4.5, 5.0],
@@ -49,7 +50,7 @@ def test_tables_of_arrow_become_one(write, ending: str, tmp_path: Path) -> None:
             "test.csv", 'further column "x"',
         ),
         ({"train.csv": TRAIN, "test.csv": b"size,split\n1,a\n"}, "test.csv", 'column "split"'),
-        ({"train.csv": TRAIN, "test.csv": b"size,town\n1\n"}, "row 1", "1 values"),
+        ({"train.csv": TRAIN, "test.csv": b"size,town\n1\n"}, '"test.csv", row 1', "1 values"),
         ({"train.csv": TRAIN, "test.csv": b""}, "test.csv", "no text"),
         ({"train.csv": TRAIN, "test.parquet": b"PAR1"}, "test.parquet", "several formats"),
         (
@@ -75,6 +76,7 @@ def test_a_wrong_value_has_the_row_of_its_file(tmp_path: Path) -> None:
     files = {"train.csv": many, "test.csv": many.replace(b"7,Ay\n", b"x,Ay\n", 1)}
     result = ingest(tmp_path, tar(files), "t.tar")
     (problem,) = result.problems
+    assert problem.place.startswith('"test.csv", ')
     assert "row 8" in problem.place
 
 

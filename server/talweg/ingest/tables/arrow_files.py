@@ -35,7 +35,7 @@ def table_of_parquet(request: Request) -> pa.Table:
         size = sum(groups.row_group(i).total_byte_size for i in range(groups.num_row_groups))
         _refuse_large(request, size)
         _check_schema(file.schema_arrow, request, file.metadata.num_rows)
-        return file.read()
+        return _checked(file.read())
 
 
 def read_arrow(request: Request) -> Content:
@@ -69,7 +69,13 @@ def table_of_arrow(request: Request) -> pa.Table:
         is_file = magic.startswith(_FILE_MAGIC)
         reader = pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source)
         _check_schema(reader.schema, request, None)
-        return reader.read_all()
+        return _checked(reader.read_all())
+
+
+def _checked(table: pa.Table) -> pa.Table:
+    # In full: the file may say what it likes of itself.
+    table.validate(full=True)
+    return table
 
 
 def _refuse_large(request: Request, size: int) -> None:
@@ -119,14 +125,12 @@ def content_of(request: Request, table: pa.Table, chosen: ReadOptions.Format.Val
 
     Args:
         request: What was asked.
-        table: Not checked yet.
+        table: Whole, as it was read.
         chosen: The format that it was read as.
 
     Raises:
         Refused: It cannot be stored; names columns.
     """
-    # In full: the file may say what it likes of itself.
-    table.validate(full=True)
     if not table.num_rows:
         raise Refused(Problem(request.file_name, "no rows", "at least one row"))
     options = ReadOptions()

@@ -22,12 +22,15 @@ from talweg.v1.stored_datasets_pb2 import DataColumn
 FORMATS = {
     ".csv": ReadOptions.csv,
     ".tsv": ReadOptions.csv,
+    ".tab": ReadOptions.csv,
     ".parquet": ReadOptions.parquet,
     ".pq": ReadOptions.parquet,
     ".arrow": ReadOptions.arrow,
     ".feather": ReadOptions.arrow,
+    ".ipc": ReadOptions.arrow,
+    ".arrows": ReadOptions.arrow,
 }
-"""The formats of the tables, by what their names end in."""
+"""The formats of tables, by what their names end in."""
 SPLIT = "split"
 """The column that says the part of each row."""
 _ORDER = ("train", "validation", "test")
@@ -45,10 +48,12 @@ def holds_parts(request: Request) -> bool:
     """Return whether an archive holds nothing but a table for each of several parts."""
     try:
         with open_archive(request) as archive:
+            folders = {PurePath(entry.name).parent for entry in archive.entries}
             parts = [_part_of(entry) for entry in archive.entries]
     except (Refused, tarfile.TarError):
         return False
-    return len(parts) > 1 and all(parts) and len(set(parts)) == len(parts)
+    are_tables = len(folders) == 1 and all(parts)
+    return are_tables and len(set(parts)) == len(parts) > 1
 
 
 def read_parts(request: Request) -> Content:
@@ -80,8 +85,7 @@ def read_parts(request: Request) -> Content:
 def _part_of(entry: Entry) -> str:
     """Return the part that a file is of by its name; empty where it is none."""
     path = PurePath(entry.name)
-    is_table = path.suffix.lower() in FORMATS and len(path.parts) == 1
-    return PARTS.get(path.stem.lower(), "") if is_table else ""
+    return PARTS.get(path.stem.lower(), "") if path.suffix.lower() in FORMATS else ""
 
 
 def _format(name: str) -> ReadOptions.Format.ValueType:
@@ -104,11 +108,30 @@ def _extracted(request: Request) -> Iterator[list[_Part]]:
         yield sorted(parts, key=lambda part: _ORDER.index(part.name))
 
 
+@contextmanager
+def _naming(part: _Part) -> Iterator[None]:
+    """Have problems of a file name it."""
+    try:
+        yield
+    except Refused as exc:
+        file = part.request.file_name
+        raise Refused(
+            *(
+                each
+                if each.place == file
+                else replace(each, place=f"{quoted(file)}, {each.place}")
+                for each in exc.problems
+            )
+        ) from exc
+
+
 def _of_text(parts: Sequence[_Part]) -> tuple[Content, list[int]]:
-    tables = [_named(part, read_text(part.request)) for part in parts]
+    tables: list[TextTable] = []
+    for part in parts:
+        with _naming(part):
+            tables.append(read_text(part.request))
+        _check_names(tables[0].header, tables[-1].header, part)
     header = tables[0].header
-    for part, table in zip(parts, tables, strict=True):
-        _check_names(header, table.header, part)
     counts = [len(table.columns[0]) for table in tables]
     joined = [
         pa.chunked_array(
@@ -123,26 +146,20 @@ def _of_text(parts: Sequence[_Part]) -> tuple[Content, list[int]]:
     except Refused:
         # Each by itself, so that rows are those of a file.
         for part in parts:
-            typed(_named(part, read_text(part.request)))
+            with _naming(part):
+                typed(read_text(part.request))
         raise
-
-
-def _named(part: _Part, table: TextTable) -> TextTable:
-    if SPLIT in table.header:
-        raise _has_split(part)
-    return table
 
 
 def _of_arrow(
     request: Request, parts: Sequence[_Part], chosen: ReadOptions.Format.ValueType
 ) -> tuple[Content, list[int]]:
     read = table_of_parquet if chosen == ReadOptions.parquet else table_of_arrow
-    tables = [read(part.request) for part in parts]
-    for part, table in zip(parts, tables, strict=True):
-        if SPLIT in table.column_names:
-            raise _has_split(part)
-        _check_names(tables[0].column_names, table.column_names, part)
-        table.validate(full=True)
+    tables: list[pa.Table] = []
+    for part in parts:
+        with _naming(part):
+            tables.append(read(part.request))
+        _check_names(tables[0].column_names, tables[-1].column_names, part)
     counts = [table.num_rows for table in tables]
     names = tables[0].column_names
     try:
@@ -162,18 +179,16 @@ def _of_arrow(
     return content_of(request, joined, chosen), counts
 
 
-def _has_split(part: _Part) -> Refused:
-    return Refused(
-        Problem(
-            part.request.file_name,
-            f"a column {quoted(SPLIT)}",
-            "other names: this one is made of the files' names",
-            "rename the column, or put all rows into one file",
-        )
-    )
-
-
 def _check_names(wanted: Sequence[str], names: Sequence[str], part: _Part) -> None:
+    if SPLIT in names:
+        raise Refused(
+            Problem(
+                part.request.file_name,
+                f"a column {quoted(SPLIT)}",
+                "other names: this one is made of the files' names",
+                "rename the column, or put all rows into one file",
+            )
+        )
     if set(wanted) == set(names):
         return
     missing = [name for name in wanted if name not in names]

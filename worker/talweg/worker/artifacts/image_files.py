@@ -1,4 +1,7 @@
-"""Pictures that a trained model predicts for, decoded as they are when data are uploaded."""
+"""Pictures that a trained model predicts for, decoded as they are when data are uploaded.
+
+The worker does not know the server's reader, talweg.ingest.images: a test holds both alike.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
