@@ -8,11 +8,13 @@ from talweg.spec.stored.facts import facts_of
 from talweg.spec.stored.features import MISSING_TEXTS, Feature, Kind, features_of, is_like_id
 from talweg.spec.stored.measured import measured_in, task_for
 from talweg.spec.stored.names import DatasetName, dataset_label, is_dataset_name
+from talweg.spec.stored.parts import PARTS, part_named
 from talweg.spec.stored.roles import Roles, roles_of, split_column
 from talweg.spec.stored.weights import name_weights
 
 __all__ = [
     "MISSING_TEXTS",
+    "PARTS",
     "DatasetName",
     "Feature",
     "Kind",
@@ -24,6 +26,7 @@ __all__ = [
     "is_like_id",
     "measured_in",
     "name_weights",
+    "part_named",
     "roles_of",
     "split_column",
     "task_for",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from talweg.spec.errors import Violation, one_of, shown
 from talweg.spec.spelling import nearest
+from talweg.spec.stored.parts import part_named
 from talweg.spec.stored.wording import AT
 from talweg.v1.datasets_pb2 import StoredData
 from talweg.v1.stored_datasets_pb2 import DataColumn, StoredDataset
@@ -15,8 +16,6 @@ ARRAY_ROLES = (
 )  # fmt: skip
 """Roles that an array of the role's own name plays where the spec does not say otherwise."""
 _COLUMN_ROLES = ("group", "time", "split", "difficulty", "weight", "id")
-# What a column that divides the samples may hold.
-_PARTS = {"train", "validation", "val", "test"}
 _INPUT = "x"
 _TARGET = "y"
 
@@ -94,8 +93,8 @@ def roles_of(info: StoredDataset, source: StoredData) -> tuple[Roles, list[Viola
 def split_column(info: StoredDataset) -> str:
     """Return the column that names the part of each sample, as folders do; empty without one."""
     for column in info.columns:
-        values = {each.value.lower() for each in column.values if each.count}
-        is_divided = len(values) > 1 and "train" in values and values <= _PARTS
+        parts = {part_named(each.value) for each in column.values if each.count}
+        is_divided = len(parts) > 1 and "train" in parts and "" not in parts
         if is_divided and column.type == DataColumn.CATEGORY:
             return column.name
     return ""

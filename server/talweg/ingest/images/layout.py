@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from talweg.ingest.images.archive import Archive, Entry
 from talweg.ingest.problems import Problem, Refused, names_text, quoted
+from talweg.spec.stored import part_named
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 """What the names of images end in."""
@@ -13,12 +14,6 @@ IMAGES = "images"
 """The folder of the images, where something lies in folders beside it."""
 BACKGROUND = "background"
 """Class 0 of masks and boxes."""
-PARTS = {
-    "train": "train", "training": "train",
-    "val": "validation", "valid": "validation", "validation": "validation",
-    "test": "test", "testing": "test",
-}  # fmt: skip
-"""Parts of the data by the names of folders and files."""
 _MOST_CHARS = 200
 
 
@@ -51,8 +46,8 @@ def parts_of(folders: Sequence[Sequence[str]]) -> list[str]:
     Returns:
         train, validation or test for each image; nothing unless there are several parts.
     """
-    tops = [folder[0].lower() if folder else "" for folder in folders]
-    parts = [PARTS.get(top, "") for top in tops]
+    tops = [folder[0] if folder else "" for folder in folders]
+    parts = [part_named(top) for top in tops]
     return parts if all(parts) and len(set(parts)) > 1 else []
 
 

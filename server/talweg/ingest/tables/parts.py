@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 
 from talweg.ingest.images.archive import Entry, open_archive
-from talweg.ingest.images.layout import PARTS
 from talweg.ingest.problems import Problem, Refused, names_text, quoted
 from talweg.ingest.request import Column, Content, Request
 from talweg.ingest.tables.arrow_files import content_of, table_of_arrow, table_of_parquet
 from talweg.ingest.tables.csv_file import TextTable, read_text, typed
+from talweg.spec.stored import PARTS, part_named
 from talweg.v1.datasets_pb2 import ReadOptions
 from talweg.v1.stored_datasets_pb2 import DataColumn
 
@@ -33,7 +33,6 @@ FORMATS = {
 """The formats of tables, by what their names end in."""
 SPLIT = "split"
 """The column that says the part of each row."""
-_ORDER = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def read_parts(request: Request) -> Content:
 def _part_of(entry: Entry) -> str:
     """Return the part that a file is of by its name; empty where it is none."""
     path = PurePath(entry.name)
-    return PARTS.get(path.stem.lower(), "") if path.suffix.lower() in FORMATS else ""
+    return part_named(path.stem) if path.suffix.lower() in FORMATS else ""
 
 
 def _format(name: str) -> ReadOptions.Format.ValueType:
@@ -105,7 +104,7 @@ def _extracted(request: Request) -> Iterator[list[_Part]]:
             path.write_bytes(archive.read(entry))
             part = replace(request, path=path, file_name=entry.name)
             parts.append(_Part(_part_of(entry), part))
-        yield sorted(parts, key=lambda part: _ORDER.index(part.name))
+        yield sorted(parts, key=lambda part: PARTS.index(part.name))
 
 
 @contextmanager

@@ -6,17 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from talweg.spec import is_fold, split_sizes
+from talweg.spec.stored import PARTS, part_named
 from talweg.v1.spec_pb2 import Split
 from talweg.worker.data.split import Division, shuffled_rest
 from talweg.worker.data.stored.columns import Keys
 from talweg.worker.errors import UserSpecError
 
-_PARTS = ("train", "validation", "test")
-_NAMES = {
-    "train": 0, "training": 0,
-    "validation": 1, "val": 1,
-    "test": 2,
-}  # fmt: skip
 _MOST_NAMED = 10
 
 
@@ -150,9 +145,9 @@ def _parts_of_groups(
     for part, share in enumerate(shares):
         if share > 0 and not (part_of == part).any():
             # Something must be trained on.
-            unneeded = _PARTS[part] if part else "validation"
+            unneeded = PARTS[part] if part else "validation"
             raise UserSpecError(
-                f"split.{_PARTS[part]} must get at least one of the groups in {name}, but "
+                f"split.{PARTS[part]} must get at least one of the groups in {name}, but "
                 f"{_groups_left(split, len(sizes))}, the largest of {sizes.max():,} of "
                 f"{len(codes):,} samples: set split.{unneeded} to 0, or name a column with "
                 "more groups in dataset.stored.group"
@@ -241,17 +236,17 @@ def divide_by_column(split: Split, parts: Keys, name: str) -> Division:
     """
     field = f"dataset.stored.split: {name}"
     _refuse_missing(parts.codes < 0, field, "a part")
-    indices = [_NAMES.get(text.strip().lower(), -1) for text in parts.texts]
-    wrong = [text for text, index in zip(parts.texts, indices, strict=True) if index < 0]
+    named = [part_named(text) for text in parts.texts]
+    wrong = [text for text, part in zip(parts.texts, named, strict=True) if not part]
     if wrong:
         raise UserSpecError(
             f"{field} must hold train, validation (or val) and test, but has "
             f"{_some([repr(text) for text in wrong])}"
         )
-    of_rows = np.array(indices, dtype=np.intp)[parts.codes]
+    of_rows = np.array([PARTS.index(part) for part in named], dtype=np.intp)[parts.codes]
     division = Division(*(np.flatnonzero(of_rows == part) for part in range(3)))
     for part, share, rows in zip(
-        _PARTS, (split.train, split.validation, split.test), division, strict=True
+        PARTS, (split.train, split.validation, split.test), division, strict=True
     ):
         if share > 0 and not len(rows):
             # Else what rests on the part, such as early stopping, would never happen.

@@ -14,7 +14,15 @@ from talweg.client import InvalidRequest
 from talweg.client.cli._common import Session, note, say
 from talweg.spec import Violation
 from talweg.spec.spelling import nearest
-from talweg.spec.stored import is_like_id, measured_in, roles_of, split_column, task_for
+from talweg.spec.stored import (
+    PARTS,
+    is_like_id,
+    measured_in,
+    part_named,
+    roles_of,
+    split_column,
+    task_for,
+)
 from talweg.v1.datasets_pb2 import StoredData
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.stored_datasets_pb2 import DataColumn
@@ -138,11 +146,10 @@ def _model(stored: "StoredDataset", task: str) -> dict[str, dict[str, object]]:
 
 def _leave_out_missing_parts(job: JobSpec, stored: "StoredDataset", name: str) -> None:
     column = next(column for column in stored.columns if column.name == name)
-    present = {each.value.lower() for each in column.values if each.count}
-    if not present & {"validation", "val"}:
-        job.split.validation = 0
-    if "test" not in present:
-        job.split.test = 0
+    present = {part_named(each.value) for each in column.values if each.count}
+    for part in PARTS:
+        if part not in present:
+            setattr(job.split, part, 0)
 
 
 def _lines(
