@@ -67,6 +67,7 @@ def add(
 
     Images may have labels, masks (images/ and masks/) or boxes (annotations.json of COCO; labels/
     of YOLO). A .tar file may also hold samples of WebDataset: 0001.jpg and 0001.cls.
+    A folder of train.csv and test.csv, or of other formats, is one table with the column split.
 
     The format, the delimiter, the encoding and the types of the columns are detected. Columns in
     which numbers and text are mixed are refused with their rows; options such as --missing n/a say
