@@ -196,7 +196,8 @@ class _Attempt:
                 log.exception("%s: attempt %d", self._lease.job, self._lease.attempt)
                 self._reporter.log(LogLine.ERROR, outcomes.traceback_of(exc))
         except BaseException as exc:
-            # SIGTERM ends this process by SystemExit, and the job is to go on elsewhere.
+            # Where SIGTERM ends this process by SystemExit, before the loop has seen the flag, the
+            # job goes on elsewhere.
             if terminate_handler_fired():
                 raise
             outcome = outcomes.of_result(of_exit(exc, self._spec))
