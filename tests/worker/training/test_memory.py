@@ -1,9 +1,11 @@
 """Memory that does not suffice ends a job, and leaves the process fit for the next."""
 
-import gc
 import re
 import resource
-from typing import Any
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -30,27 +32,42 @@ def images(batch_size: int, **training: Any) -> JobSpec:
 
 
 @pytest.fixture
-def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    # What earlier tests left, and a run would free, would be room besides.
-    gc.collect()
-    monkeypatch.setattr(memory, "_free", lambda: FREE)
+def fresh() -> Iterator[ProcessPoolExecutor]:
+    """A process in which no earlier test has left what a run could free, or use again."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        yield process
 
 
-@pytest.mark.usefixtures("little_memory")
-@pytest.mark.parametrize("accumulation", [1, 2])
-def test_the_batch_size_that_is_named_fits(accumulation: int) -> None:
-    before = resource.getrlimit(resource.RLIMIT_DATA)
-    result, _ = run(images(1024, accumulation=accumulation))
-    assert (result.state, result.cause) == (Job.FAILED, Outcome.OUT_OF_MEMORY)
-    assert resource.getrlimit(resource.RLIMIT_DATA) == before
-    named = re.search(r"training.batch_size (\d+) would fit.*accumulation (\d+) ", result.message)
-    assert named is not None, result.message
+class Ended(NamedTuple):
+    state: int
+    cause: int
+    message: str
+
+
+def run_with_little_memory(spec: bytes) -> tuple[Ended, bool]:
+    """Run a job where little is free, and say besides whether the bound is lifted afterwards."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "_free", lambda: FREE)
+        before = resource.getrlimit(resource.RLIMIT_DATA)
+        result, _ = run(JobSpec.FromString(spec))
+        lifted = resource.getrlimit(resource.RLIMIT_DATA) == before
+    return Ended(result.state, result.cause, result.message), lifted
+
+
+def test_the_batch_size_that_is_named_fits(fresh: ProcessPoolExecutor) -> None:
+    spec = images(1024, accumulation=2).SerializeToString()
+    ended, lifted = fresh.submit(run_with_little_memory, spec).result()
+    assert ended[:2] == (Job.FAILED, Outcome.OUT_OF_MEMORY)
+    assert lifted
+    named = re.search(r"training.batch_size (\d+) would fit.*accumulation (\d+) ", ended.message)
+    assert named is not None, ended.message
     fits, instead = map(int, named.groups())
     assert 16 <= fits < 1024
-    assert fits * instead == 1024 * accumulation
+    assert fits * instead == 1024 * 2
     # In the same process, under the same bound.
-    result, _ = run(images(fits, accumulation=instead))
-    assert result.state == Job.SUCCEEDED, result.message
+    spec = images(fits, accumulation=instead).SerializeToString()
+    ended, _ = fresh.submit(run_with_little_memory, spec).result()
+    assert ended.state == Job.SUCCEEDED, ended.message
 
 
 def test_where_a_single_sample_is_too_much_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
