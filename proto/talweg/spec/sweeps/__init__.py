@@ -1,0 +1,31 @@
+"""Sweeps: their settings, checks and words.
+
+space       settings: counted, found by index, drawn at random
+plan        searches, trials and jobs by their numbers
+checks      what is wrong with a sweep before its jobs are checked
+objective   the metrics by which settings are chosen and values compared
+wording     values and settings in words
+"""
+
+from talweg.spec.sweeps.checks import check_sweep, fill_sweep, first_settings, where
+from talweg.spec.sweeps.objective import check_objective, fill_objective
+from talweg.spec.sweeps.plan import TAG_SWEEP, TAG_TRIAL, Plan, Planned, Search
+from talweg.spec.sweeps.space import Setting
+from talweg.spec.sweeps.wording import setting_text, value_text
+
+__all__ = [
+    "TAG_SWEEP",
+    "TAG_TRIAL",
+    "Plan",
+    "Planned",
+    "Search",
+    "Setting",
+    "check_objective",
+    "check_sweep",
+    "fill_objective",
+    "fill_sweep",
+    "first_settings",
+    "setting_text",
+    "value_text",
+    "where",
+]
