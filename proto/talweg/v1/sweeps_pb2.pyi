@@ -474,7 +474,7 @@ class Compared(_message.Message):
     baseline's mean, such as 1%. No test of equivalence where absent.
     """
     final_seeds: _builtins.int
-    """Number of fresh seeds of each chosen setting."""
+    """Number of fresh seeds of each chosen setting; below 6 no difference can be significant."""
     metric: _builtins.str
     """The test metric that is compared; that of the objective where absent."""
     def __init__(

@@ -136,7 +136,8 @@ class Uniform:
             number = low + share * (high - low)
         if self.is_integer:
             return int(min(max(round(number), self.low), self.high))
-        return min(max(number, self.low), self.high)
+        # As many digits as a reader can tell apart, and no fewer than a setting needs.
+        return min(max(float(f"{number:.6g}"), self.low), self.high)
 
     def draw(self, random: Random) -> Setting:
         """Return a number at random."""

@@ -1,0 +1,229 @@
+"""What a sweep shows: the chosen settings, and how their values compare."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from sqlalchemy import Connection
+
+from talweg.server.services.arguments import sweep_of
+from talweg.server.services.comparison.answer import AnswerService
+from talweg.server.services.comparison.compare import Comparison, ComparisonService
+from talweg.server.services.comparison.wording import number
+from talweg.server.services.sweeps.messages import trial_message
+from talweg.server.services.sweeps.plans import Plans
+from talweg.server.store.record.database import Database
+from talweg.server.store.record.rows import SweepRow
+from talweg.server.store.sweeps import sweeps, trials
+from talweg.server.store.sweeps.trials import SearchCounts
+from talweg.spec import job_name
+from talweg.spec.sweeps import TAG_TRIAL, Plan
+from talweg.v1.answers_pb2 import Answer, Question
+from talweg.v1.sweeps_pb2 import Sweep, Trial
+
+# What is told first.
+_VERDICTS = (
+    Answer.BETTER,
+    Answer.EQUIVALENT,
+    Answer.NOT_DISTINGUISHABLE,
+    Answer.WORSE,
+    Answer.TOO_FEW,
+    Answer.VERDICT_UNSPECIFIED,
+)
+
+
+@dataclass(frozen=True)
+class SweepAnswer:
+    """What a sweep shows."""
+
+    is_provisional: bool
+    """It may change: not all that it rests on has ended."""
+    text: str
+    """In words."""
+    chosen: Sequence[Trial]
+    """The best trial of each search."""
+    remarks: Sequence[str]
+    """What the reader should know."""
+    comparison: Comparison | None = None
+    """Of the compared values; None where there is none yet."""
+    answer: Answer | None = None
+    """Its intervals and verdicts."""
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What is read of the record."""
+
+    row: SweepRow
+    plan: Plan
+    chosen: Sequence[Trial]
+    """The best of each search that has one."""
+    jobs: Mapping[str, str]
+    """The compared values by the names of the jobs that show them."""
+    is_final: bool
+    """They are final ones, of fresh seeds."""
+    counts: Sequence[SearchCounts]
+    """How the trials of each search have ended."""
+
+
+class SweepAnswerService:
+    """Answers what a sweep was created to ask."""
+
+    def __init__(
+        self, database: Database, comparison: ComparisonService, answers: AnswerService
+    ) -> None:
+        """Keep its collaborators.
+
+        Args:
+            database: The record.
+            comparison: Compares jobs.
+            answers: Says how sure a comparison is.
+        """
+        self._database = database
+        self._comparison = comparison
+        self._answers = answers
+        self._plans = Plans()
+
+    async def answer(self, name: str) -> SweepAnswer:
+        """Answer from what has ended so far.
+
+        Args:
+            name: `sweeps/{id}`.
+
+        Raises:
+            SweepNotFound: There is no such sweep.
+            InvalidRequest: That is not a sweep's name.
+        """
+        id_ = sweep_of(name)
+        read = await self._database.reading(self._read, id_)
+        remarks = _remarks(read)
+        ended = read.row.ended
+        if not read.plan.spec.HasField("compare"):
+            return SweepAnswer(not ended, _best_text(read), read.chosen, remarks)
+        if not read.jobs:
+            text = "No compared value has a result yet." if not ended else "Nothing has a result."
+            return SweepAnswer(not ended, text, read.chosen, remarks)
+        comparison, answer = await self._compare(read)
+        text = _compared_text(read, comparison, answer)
+        return SweepAnswer(not ended, text, read.chosen, remarks, comparison, answer)
+
+    def _read(self, connection: Connection, id_: str) -> _Read:
+        row = sweeps.get(connection, id_)
+        plan = self._plans.of(row)
+        best = [
+            trials.best(connection, row.seq, search, row.goal)
+            for search in range(len(plan.searches))
+        ]
+        found = [trial for trial in best if trial is not None]
+        final = trials.final(connection, row.seq)
+        compared = final or found
+        jobs = trials.jobs_of(connection, row.seq, [trial.number for trial in compared])
+        of_best = trials.jobs_of(connection, row.seq, [trial.number for trial in found])
+        labels = {
+            job.job: plan.searches[trial.search].label
+            for trial in compared
+            for job in jobs.get(trial.number, ())
+        }
+        known = trials.states_of(connection, list(labels))
+        return _Read(
+            row,
+            plan,
+            [
+                trial_message(trial, plan, [job.job for job in of_best.get(trial.number, ())])
+                for trial in found
+            ],
+            {job_name(job): label for job, label in labels.items() if job in known},
+            bool(final),
+            trials.counts(connection, row.seq, len(plan.searches)),
+        )
+
+    async def _compare(self, read: _Read) -> tuple[Comparison, Answer]:
+        spec = read.plan.spec
+        metric = spec.compare.metric if read.is_final else spec.objective.metric
+        comparison = await self._comparison.compare(
+            names=list(read.jobs), filter="", metric=metric, group_by=[f"tags.{TAG_TRIAL}"]
+        )
+        groups = [
+            replace(group, labels=(read.jobs[group.rows[0].job.name],))
+            for group in comparison.groups
+        ]
+        comparison = replace(comparison, groups=groups)
+        baseline = read.plan.searches[read.plan.baseline].label
+        question = Question()
+        if any(group.labels == (baseline,) and group.values for group in groups):
+            question.baseline = baseline
+            _set_margin(question, spec.compare.margin)
+        # In what the sweep varies its values differ on purpose.
+        answer = await self._answers.answer(comparison, question, _paths(read))
+        return comparison, answer
+
+
+def _best_text(read: _Read) -> str:
+    if not read.chosen:
+        return "No trial has a result yet." if not read.row.ended else "No trial has a result."
+    best, objective = read.chosen[0], read.plan.spec.objective.metric
+    value = _value_text(best, objective)
+    return f"The best of {read.counts[0].ended} trials is {best.label}: {value}."
+
+
+def _value_text(trial: Trial, metric: str) -> str:
+    spread = f" ± {number(trial.sd)} over {trial.count} seeds" if trial.HasField("sd") else ""
+    return f"{metric} {number(trial.value)}{spread}"
+
+
+def _compared_text(read: _Read, comparison: Comparison, answer: Answer) -> str:
+    """Return the answer as a paragraph: verdicts by kind, the most telling first."""
+    phase = (
+        "over fresh seeds, each at the setting that validation data chose"
+        if read.is_final
+        else "so far, on the validation data by which settings are chosen"
+    )
+    texts = [
+        (_VERDICTS.index(each.difference.verdict), each.difference.text)
+        for each in answer.groups
+        if each.difference.text
+    ]
+    said = "; ".join(text for _, text in sorted(texts, key=lambda pair: pair[0]))
+    if not said:
+        means = [
+            f"{' '.join(group.labels)} {number(group.mean)}"
+            for group in comparison.groups
+            if group.mean is not None
+        ]
+        said = "; ".join(means) or "no value has a result"
+    return f"{comparison.metric} {phase}: {said}."
+
+
+def _remarks(read: _Read) -> list[str]:
+    remarks = []
+    if read.row.ended and read.row.state != Sweep.SUCCEEDED:
+        remarks.append(f"the sweep has not run to its end: {read.row.message}")
+    elif read.row.ended and read.row.num_begun < read.row.num_trials:
+        remarks.append(read.row.message)
+    if read.plan.spec.HasField("compare"):
+        if read.row.ended and not read.is_final:
+            remarks.append(
+                "no final jobs were run: the figures are of the validation data by which the "
+                "settings were chosen, and so too good"
+            )
+        efforts = {search.num_trials for search in read.plan.searches}
+        if len(efforts) > 1:
+            each = ", ".join(f"{each.label} {each.num_trials}" for each in read.plan.searches)
+            remarks.append(f"unequal effort, in settings tried: {each}")
+    for search, counts in zip(read.plan.searches, read.counts, strict=True):
+        if counts.diverged:
+            what = search.label or "the search"
+            remarks.append(f"{counts.diverged} of {counts.ended} trials of {what} diverged")
+    return remarks
+
+
+def _set_margin(question: Question, margin: str) -> None:
+    if margin.endswith("%"):
+        question.relative_margin = float(margin.rstrip(" %")) / 100
+    elif margin:
+        question.absolute_margin = float(margin)
+
+
+def _paths(read: _Read) -> list[str]:
+    """Return the paths that the sweep varies on purpose."""
+    varied = {setting.path for trial in read.chosen for setting in trial.setting}
+    return sorted(varied)

@@ -1,0 +1,101 @@
+"""Has each sweep go on, from what the record holds alone: a server may end at any time."""
+
+import asyncio
+import logging
+
+from talweg.server.errors import DatabaseUnavailable
+from talweg.server.queueing.outage import Outage
+from talweg.server.services.cancellation import cancel_for_sweep
+from talweg.server.services.submission.submit import SubmissionService
+from talweg.server.services.sweeps.plans import Plans
+from talweg.server.services.sweeps.settling import settle
+from talweg.server.services.sweeps.submitting import submit_next
+from talweg.server.store.record.database import Database, Transaction
+from talweg.server.store.record.rows import SweepRow
+from talweg.server.store.sweeps import sweeps, trials
+from talweg.v1.sweeps_pb2 import Sweep
+
+log = logging.getLogger(__name__)
+
+_INTERVAL_S = 1.0
+# Ends of jobs come in bursts: one look for several of them.
+_PAUSE_S = 0.05
+
+
+class SweepRunner:
+    """Settles what has ended and submits what is next. Several servers may each have one."""
+
+    def __init__(self, database: Database, submission: SubmissionService) -> None:
+        """Begin idle.
+
+        Args:
+            database: The record.
+            submission: Takes the jobs.
+        """
+        self._database = database
+        self._submission = submission
+        self._plans = Plans()
+        self._woken = asyncio.Event()
+        self._record = Outage(log, "sweeps cannot go on", "sweeps go on again")
+
+    def wake(self) -> None:
+        """Look at the sweeps soon: a job has ended, or a sweep has changed."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Run sweeps, until cancelled."""
+        while True:
+            try:
+                busy = await self.step()
+            except DatabaseUnavailable as exc:
+                self._record.failed(exc)
+                busy = False
+            else:
+                self._record.passed()
+            await asyncio.sleep(_PAUSE_S)
+            if busy:
+                continue
+            try:
+                async with asyncio.timeout(_INTERVAL_S):
+                    await self._woken.wait()
+            except TimeoutError:
+                pass
+            self._woken.clear()
+
+    async def step(self) -> bool:
+        """Have each sweep go on once.
+
+        Returns:
+            Whether there may be more to do at once.
+
+        Raises:
+            DatabaseUnavailable: The database does not answer.
+        """
+        busy = False
+        for id_ in await self._database.reading(sweeps.going_on):
+            try:
+                busy = await self._step(id_) or busy
+            except DatabaseUnavailable:
+                raise
+            except Exception:
+                # Of this sweep: the others go on.
+                log.exception("sweep %s cannot go on", id_)
+        return busy
+
+    async def _step(self, id_: str) -> bool:
+        row = await self._database.writing_relaxed(self._settle, id_)
+        if row.state != Sweep.RUNNING or row.closing:
+            return False
+        plan = self._plans.of(row)
+        return await submit_next(self._database, self._submission, row, plan) > 0
+
+    def _settle(self, tx: Transaction, id_: str) -> SweepRow:
+        row = sweeps.lock(tx, id_)
+        if row.ended:
+            return row
+        was_closing = row.closing
+        row = settle(tx, row, self._plans.of(row))
+        if row.closing and not was_closing:
+            for job in trials.open_jobs(tx.connection, row.seq):
+                cancel_for_sweep(tx, job, f"the sweep ends: {row.message}")
+        return row

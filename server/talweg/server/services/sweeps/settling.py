@@ -1,0 +1,167 @@
+"""What has ended in a sweep: trials whose jobs are over, and the sweep itself."""
+
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import Connection
+
+from talweg.server.services.comparison.measured import measured
+from talweg.server.services.sweeps.messages import trial_message
+from talweg.server.store import metrics
+from talweg.server.store.record.database import Transaction
+from talweg.server.store.record.rows import JobRow, SweepRow, TrialRow
+from talweg.server.store.sweeps import sweeps, trials
+from talweg.server.store.sweeps.trials import TrialJob
+from talweg.spec.states import has_ended
+from talweg.spec.sweeps import Plan
+from talweg.v1.jobs_pb2 import Job
+from talweg.v1.sweeps_pb2 import Objective, Sweep, SweepEvent, Trial
+
+# How a trial has ended, by the first of these states that a job of it is in.
+_BY_JOB = {
+    Job.FAILED: Trial.FAILED,
+    Job.DIVERGED: Trial.DIVERGED,
+    Job.CANCELLED: Trial.CANCELLED,
+}
+
+
+def settle(tx: Transaction, row: SweepRow, plan: Plan) -> SweepRow:
+    """Write down what has ended since it was last looked.
+
+    Args:
+        tx: A transaction.
+        row: The sweep, locked; it has not ended.
+        plan: Its trials.
+
+    Returns:
+        The sweep as it is now.
+    """
+    still_open = trials.open_trials(tx.connection, row.seq)
+    jobs = trials.jobs_of(tx.connection, row.seq, [each.number for each in still_open])
+    ids = [job.job for of_trial in jobs.values() for job in of_trial]
+    states = trials.states_of(tx.connection, ids)
+    over = [
+        trial
+        for trial in still_open
+        if _is_over(row, trial, jobs.get(trial.number, []), states, plan)
+    ]
+    if over:
+        row = _end_trials(tx, row, plan, over, jobs)
+    if not row.closing:
+        row = _close(tx, row, plan)
+    if len(over) < len(still_open):
+        return row
+    if row.closing:
+        return sweeps.move(tx, row, row.closing, row.message)  # type: ignore[arg-type]
+    if row.state == Sweep.RUNNING and row.num_begun >= row.num_trials:
+        if plan.spec.HasField("compare") and not row.is_final:
+            return _begin_final(tx, row, plan)
+        return sweeps.move(tx, row, Sweep.SUCCEEDED, "all trials have ended")
+    return row
+
+
+def num_seeds(trial: TrialRow, plan: Plan) -> int:
+    """Return how many seeds a trial is to have."""
+    return plan.spec.compare.final_seeds if trial.is_final else plan.spec.seeds.count
+
+
+def _is_over(
+    row: SweepRow,
+    trial: TrialRow,
+    jobs: Sequence[TrialJob],
+    states: Mapping[str, int],
+    plan: Plan,
+) -> bool:
+    # A job that was deleted had ended.
+    if not all(has_ended(states.get(job.job, Job.CANCELLED)) for job in jobs):
+        return False
+    return bool(row.closing) or trial.num_seeds >= num_seeds(trial, plan)
+
+
+def _end_trials(
+    tx: Transaction,
+    row: SweepRow,
+    plan: Plan,
+    over: Sequence[TrialRow],
+    jobs: Mapping[int, Sequence[TrialJob]],
+) -> SweepRow:
+    ids = [job.job for trial in over for job in jobs.get(trial.number, ())]
+    rows = trials.rows_of(tx.connection, ids)
+    values = _values(tx.connection, list(rows.values()), plan)
+    ended = []
+    for trial in over:
+        own = [rows[job.job] for job in jobs.get(trial.number, ()) if job.job in rows]
+        reached = [
+            values[job.seq] for job in own if job.state == Job.SUCCEEDED and job.seq in values
+        ]
+        changed = trials.change(
+            tx,
+            trial,
+            state=int(_state(trial, own, num_seeds(trial, plan))),
+            value=statistics.fmean(reached) if reached else None,
+            sd=statistics.stdev(reached) if len(reached) > 1 else None,
+            count=len(reached),
+        )
+        message = trial_message(changed, plan, [job.job for job in jobs.get(trial.number, ())])
+        ended.append(SweepEvent(ended=message))
+    return sweeps.append(tx, row, ended)
+
+
+def _state(trial: TrialRow, jobs: Sequence[JobRow], wanted: int) -> Trial.State.ValueType:
+    states = Counter(job.state for job in jobs)
+    for of_job, of_trial in _BY_JOB.items():
+        if states[of_job]:
+            return of_trial
+    return Trial.SUCCEEDED if len(jobs) >= wanted else Trial.CANCELLED
+
+
+def _values(connection: Connection, jobs: Sequence[JobRow], plan: Plan) -> Mapping[int, float]:
+    """Return the value of the objective of jobs, by `seq`."""
+    objective = plan.spec.objective
+    if objective.at == Objective.best:
+        # The weights of the best evaluation are kept.
+        found = measured(connection, jobs, objective.metric)
+        return {seq: each.value for seq, each in found.items()}
+    summaries = metrics.of_jobs(connection, [job.seq for job in jobs], [objective.metric])
+    return {seq: each[objective.metric].last for seq, each in summaries.items()}
+
+
+def _close(tx: Transaction, row: SweepRow, plan: Plan) -> SweepRow:
+    """Have a sweep end whose time is over, or in which too much has failed."""
+    if row.deadline is not None and tx.now >= row.deadline:
+        done = trials.count(tx.connection, row.seq)
+        ended = sum(number for state, number in done.items() if state != Trial.RUNNING)
+        why = f"its time, {plan.spec.max_time}, was over: {ended} of {row.num_trials} trials had "
+        return sweeps.change(tx, row, closing=int(Sweep.SUCCEEDED), message=f"{why}ended")
+    if plan.spec.HasField("failure_budget"):
+        failed = trials.job_states(tx.connection, row.seq).get(Job.FAILED, 0)
+        failed += trials.num_refused(tx.connection, row.seq)
+        if failed > plan.spec.failure_budget:
+            why = (
+                f"{failed} jobs have failed, more than failure_budget, {plan.spec.failure_budget}"
+            )
+            return sweeps.change(tx, row, closing=int(Sweep.FAILED), message=why)
+    return row
+
+
+def _begin_final(tx: Transaction, row: SweepRow, plan: Plan) -> SweepRow:
+    """Begin the trials whose results are compared: the best setting of each search, again."""
+    chosen = [
+        trials.best(tx.connection, row.seq, search, row.goal)
+        for search in range(len(plan.searches))
+    ]
+    number = row.num_trials
+    final = []
+    for trial in chosen:
+        if trial is not None:
+            number += 1
+            final.append(TrialRow(row.seq, number, trial.search, trial.setting, is_final=True))
+    if len(final) < 2:
+        why = "fewer than 2 of the compared values have a result, so nothing is compared"
+        return sweeps.move(tx, row, Sweep.SUCCEEDED, why)
+    trials.insert_trials(tx, final)
+    row = sweeps.append(
+        tx, row, [SweepEvent(begun=trial_message(trial, plan, [])) for trial in final]
+    )
+    return sweeps.change(tx, row, is_final=True)
