@@ -18,8 +18,10 @@ from talweg.v1.sweeps_pb2 import Sweep
 log = logging.getLogger(__name__)
 
 _INTERVAL_S = 1.0
-# Ends of jobs come in bursts: one look for several of them.
-_PAUSE_S = 0.05
+# Ends of jobs come in bursts: one look for several of them. A look that takes long is for many
+# jobs, and is followed by a pause of several times its length: workers need the time themselves.
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.03, 0.5
+_PAUSE_BY_LOOK = 4
 
 
 class SweepRunner:
@@ -44,7 +46,9 @@ class SweepRunner:
 
     async def run(self) -> None:
         """Run sweeps, until cancelled."""
+        loop = asyncio.get_running_loop()
         while True:
+            begin = loop.time()
             try:
                 busy = await self.step()
             except DatabaseUnavailable as exc:
@@ -52,7 +56,8 @@ class SweepRunner:
                 busy = False
             else:
                 self._record.passed()
-            await asyncio.sleep(_PAUSE_S)
+            pause = _PAUSE_BY_LOOK * (loop.time() - begin)
+            await asyncio.sleep(min(max(pause, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S))
             if busy:
                 continue
             try:
