@@ -36,6 +36,7 @@ class SweepSpec(_message.Message):
     OBJECTIVE_FIELD_NUMBER: _builtins.int
     SEEDS_FIELD_NUMBER: _builtins.int
     COMPARE_FIELD_NUMBER: _builtins.int
+    PRUNING_FIELD_NUMBER: _builtins.int
     TRIALS_FIELD_NUMBER: _builtins.int
     PARALLEL_FIELD_NUMBER: _builtins.int
     MAX_TIME_FIELD_NUMBER: _builtins.int
@@ -82,6 +83,10 @@ class SweepSpec(_message.Message):
     def compare(self) -> Global___Compared:
         """The values to compare with certainty; no path is compared where absent."""
 
+    @_builtins.property
+    def pruning(self) -> Global___Pruning:
+        """Which trials are stopped early; none where absent."""
+
     def __init__(
         self,
         *,
@@ -92,14 +97,15 @@ class SweepSpec(_message.Message):
         objective: Global___Objective | None = ...,
         seeds: Global___Seeds | None = ...,
         compare: Global___Compared | None = ...,
+        pruning: Global___Pruning | None = ...,
         trials: _builtins.int | None = ...,
         parallel: _builtins.int | None = ...,
         max_time: _builtins.str | None = ...,
         failure_budget: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_failure_budget", b"_failure_budget", "_max_time", b"_max_time", "_parallel", b"_parallel", "_trials", b"_trials", "algorithm", b"algorithm", "base", b"base", "compare", b"compare", "display_name", b"display_name", "failure_budget", b"failure_budget", "max_time", b"max_time", "objective", b"objective", "parallel", b"parallel", "seeds", b"seeds", "trials", b"trials"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_failure_budget", b"_failure_budget", "_max_time", b"_max_time", "_parallel", b"_parallel", "_trials", b"_trials", "algorithm", b"algorithm", "base", b"base", "compare", b"compare", "display_name", b"display_name", "failure_budget", b"failure_budget", "max_time", b"max_time", "objective", b"objective", "parallel", b"parallel", "pruning", b"pruning", "seeds", b"seeds", "trials", b"trials"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_failure_budget", b"_failure_budget", "_max_time", b"_max_time", "_parallel", b"_parallel", "_trials", b"_trials", "algorithm", b"algorithm", "base", b"base", "compare", b"compare", "display_name", b"display_name", "failure_budget", b"failure_budget", "max_time", b"max_time", "objective", b"objective", "parallel", b"parallel", "seeds", b"seeds", "space", b"space", "trials", b"trials"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_failure_budget", b"_failure_budget", "_max_time", b"_max_time", "_parallel", b"_parallel", "_trials", b"_trials", "algorithm", b"algorithm", "base", b"base", "compare", b"compare", "display_name", b"display_name", "failure_budget", b"failure_budget", "max_time", b"max_time", "objective", b"objective", "parallel", b"parallel", "pruning", b"pruning", "seeds", b"seeds", "space", b"space", "trials", b"trials"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__display_name: _TypeAlias = _typing.Literal["display_name"]  # noqa: Y015
     _WhichOneofArgType__display_name: _TypeAlias = _typing.Literal["_display_name", b"_display_name"]  # noqa: Y015
@@ -364,6 +370,93 @@ class RandomSearch(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
 
 Global___RandomSearch: _TypeAlias = RandomSearch  # noqa: Y015
+
+@_typing.final
+class Pruning(_message.Message):
+    """Which trials are stopped early. Final ones never are, and with `compare` each value has its own
+    pruning, so that nothing that starts slowly is stopped by what starts fast.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NONE_FIELD_NUMBER: _builtins.int
+    ASHA_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def none(self) -> Global___NoPruning:
+        """None."""
+
+    @_builtins.property
+    def asha(self) -> Global___Asha:
+        """Those that are behind others of the same length."""
+
+    def __init__(
+        self,
+        *,
+        none: Global___NoPruning | None = ...,
+        asha: Global___Asha | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["asha", b"asha", "kind", b"kind", "none", b"none"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asha", b"asha", "kind", b"kind", "none", b"none"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["none", "asha"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___Pruning: _TypeAlias = Pruning  # noqa: Y015
+
+@_typing.final
+class NoPruning(_message.Message):
+    """No trial is stopped early."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NoPruning: _TypeAlias = NoPruning  # noqa: Y015
+
+@_typing.final
+class Asha(_message.Message):
+    """Asynchronous successive halving: after `min_evaluations` evaluations, `reduction` times as many, and
+    so on, a trial goes on only if it is among the best 1/reduction of those that have come so far. The
+    first seed of a setting decides for all of them. Li et al. 2020, https://arxiv.org/abs/1810.05934.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIN_EVALUATIONS_FIELD_NUMBER: _builtins.int
+    REDUCTION_FIELD_NUMBER: _builtins.int
+    min_evaluations: _builtins.int
+    """Evaluations of validation data before the first decision."""
+    reduction: _builtins.int
+    """One in so many goes on."""
+    def __init__(
+        self,
+        *,
+        min_evaluations: _builtins.int | None = ...,
+        reduction: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_min_evaluations", b"_min_evaluations", "_reduction", b"_reduction", "min_evaluations", b"min_evaluations", "reduction", b"reduction"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_evaluations", b"_min_evaluations", "_reduction", b"_reduction", "min_evaluations", b"min_evaluations", "reduction", b"reduction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__min_evaluations: _TypeAlias = _typing.Literal["min_evaluations"]  # noqa: Y015
+    _WhichOneofArgType__min_evaluations: _TypeAlias = _typing.Literal["_min_evaluations", b"_min_evaluations"]  # noqa: Y015
+    _WhichOneofReturnType__reduction: _TypeAlias = _typing.Literal["reduction"]  # noqa: Y015
+    _WhichOneofArgType__reduction: _TypeAlias = _typing.Literal["_reduction", b"_reduction"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_evaluations) -> _WhichOneofReturnType__min_evaluations | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reduction) -> _WhichOneofReturnType__reduction | None: ...
+
+Global___Asha: _TypeAlias = Asha  # noqa: Y015
 
 @_typing.final
 class Objective(_message.Message):
@@ -727,6 +820,8 @@ class Trial(_message.Message):
         """A job DIVERGED, and none FAILED. It is ranked behind all that have a value."""
         CANCELLED: Trial._State.ValueType  # 5
         """A job was CANCELLED, and none of the above holds."""
+        PRUNED: Trial._State.ValueType  # 6
+        """It was stopped early by `pruning`. It is ranked behind those that ran to their end."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper): ...
     STATE_UNSPECIFIED: Trial.State.ValueType  # 0
@@ -740,6 +835,8 @@ class Trial(_message.Message):
     """A job DIVERGED, and none FAILED. It is ranked behind all that have a value."""
     CANCELLED: Trial.State.ValueType  # 5
     """A job was CANCELLED, and none of the above holds."""
+    PRUNED: Trial.State.ValueType  # 6
+    """It was stopped early by `pruning`. It is ranked behind those that ran to their end."""
 
     NUMBER_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
@@ -763,14 +860,14 @@ class Trial(_message.Message):
     """It was submitted to compare a chosen setting with fresh seeds."""
     value: _builtins.float
     """Mean of the objective over the SUCCEEDED jobs; absent until all of them have ended, and without a
-    value.
+    value. Of a PRUNED trial, what its first seed had reached.
     """
     sd: _builtins.float
     """Standard deviation over them; absent below two."""
     count: _builtins.int
     """Number of SUCCEEDED jobs with a value."""
     message: _builtins.str
-    """Why the spec of the setting was refused; else empty."""
+    """Why the spec of the setting was refused, or the trial stopped early; else empty."""
     @_builtins.property
     def setting(self) -> _containers.RepeatedCompositeFieldContainer[Global___SettingValue]:
         """The setting."""

@@ -8,11 +8,13 @@ from talweg.server.queueing.outage import Outage
 from talweg.server.services.cancellation import cancel_for_sweep
 from talweg.server.services.submission.submit import SubmissionService
 from talweg.server.services.sweeps.plans import Plans
+from talweg.server.services.sweeps.pruning import decide, reached
 from talweg.server.services.sweeps.settling import settle
 from talweg.server.services.sweeps.submitting import submit_next
 from talweg.server.store.record.database import Database, Transaction
 from talweg.server.store.record.rows import SweepRow
 from talweg.server.store.sweeps import sweeps, trials
+from talweg.spec.sweeps import Plan
 from talweg.v1.sweeps_pb2 import Sweep
 
 log = logging.getLogger(__name__)
@@ -92,7 +94,16 @@ class SweepRunner:
         if row.state != Sweep.RUNNING or row.closing:
             return False
         plan = self._plans.of(row)
+        if plan.spec.pruning.HasField("asha"):
+            await self._prune(row, plan)
         return await submit_next(self._database, self._submission, row, plan) > 0
+
+    async def _prune(self, row: SweepRow, plan: Plan) -> None:
+        found = await self._database.reading(reached, row, plan)
+        if found:
+            await self._database.writing_relaxed(
+                lambda tx: decide(tx, sweeps.lock(tx, row.id), plan, found)
+            )
 
     def _settle(self, tx: Transaction, id_: str) -> SweepRow:
         row = sweeps.lock(tx, id_)

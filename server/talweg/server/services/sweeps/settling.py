@@ -76,7 +76,7 @@ def _is_over(
     # A job that was deleted had ended.
     if not all(has_ended(states.get(job.job, Job.CANCELLED)) for job in jobs):
         return False
-    return bool(row.closing) or trial.num_seeds >= num_seeds(trial, plan)
+    return bool(row.closing or trial.pruned_at) or trial.num_seeds >= num_seeds(trial, plan)
 
 
 def _end_trials(
@@ -92,13 +92,17 @@ def _end_trials(
     ended = []
     for trial in over:
         own = [rows[job.job] for job in jobs.get(trial.number, ()) if job.job in rows]
+        state = _state(trial, own, num_seeds(trial, plan))
+        if trial.pruned_at and state in (Trial.CANCELLED, Trial.SUCCEEDED):
+            ended.append(_pruned(tx, trial, plan, jobs.get(trial.number, ())))
+            continue
         reached = [
             values[job.seq] for job in own if job.state == Job.SUCCEEDED and job.seq in values
         ]
         changed = trials.change(
             tx,
             trial,
-            state=int(_state(trial, own, num_seeds(trial, plan))),
+            state=int(state),
             value=statistics.fmean(reached) if reached else None,
             sd=statistics.stdev(reached) if len(reached) > 1 else None,
             count=len(reached),
@@ -106,6 +110,12 @@ def _end_trials(
         message = trial_message(changed, plan, [job.job for job in jobs.get(trial.number, ())])
         ended.append(SweepEvent(ended=message))
     return sweeps.append(tx, row, ended)
+
+
+def _pruned(tx: Transaction, trial: TrialRow, plan: Plan, jobs: Sequence[TrialJob]) -> SweepEvent:
+    """End a trial that was stopped early, with what it had reached then."""
+    changed = trials.change(tx, trial, state=int(Trial.PRUNED), count=1)
+    return SweepEvent(ended=trial_message(changed, plan, [job.job for job in jobs]))
 
 
 def _state(trial: TrialRow, jobs: Sequence[JobRow], wanted: int) -> Trial.State.ValueType:

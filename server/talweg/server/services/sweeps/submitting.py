@@ -96,6 +96,8 @@ def _due(row: SweepRow, plan: Plan, room: int, still_open: Sequence[TrialRow]) -
     due: list[Next] = []
     # Trials that have begun come first, so that they end and are told of.
     for trial in still_open:
+        if trial.pruned_at:
+            continue
         first = plan.spec.seeds.count if trial.is_final else 0
         for seed in range(trial.num_seeds, num_seeds(trial, plan)):
             if len(due) >= room:

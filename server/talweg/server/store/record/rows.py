@@ -218,7 +218,9 @@ class TrialRow:
     count: Int32 = 0
     """Jobs that SUCCEEDED and have a value."""
     message: str = ""
-    """Why its jobs were refused."""
+    """Why its jobs were refused, or it was stopped early."""
+    pruned_at: Int32 = 0
+    """After how many evaluations it was stopped early; 0 where it was not."""
 
     @property
     def pairs(self) -> Setting:

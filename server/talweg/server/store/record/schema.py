@@ -238,3 +238,16 @@ sweep_events = Table(
     Column("event", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
+
+trial_rungs = Table(
+    "trial_rungs",
+    metadata,
+    Column("sweep", SEQUENCE, ForeignKey("sweeps.seq"), primary_key=True),
+    # From 0, the index of a decision of pruning.
+    Column("rung", Integer, primary_key=True),
+    Column("trial", BigInteger, primary_key=True),
+    Column("search", Integer, nullable=False),
+    # What the trial had reached then.
+    Column("value", Double, nullable=False),
+    sqlite_with_rowid=False,
+)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, case, delete, func, insert, select, update
 
 from talweg.server.store.record.database import Transaction
 from talweg.server.store.record.rows import JobRow, TrialRow
@@ -17,6 +17,18 @@ from talweg.v1.sweeps_pb2 import Trial
 _COLUMNS = [field.name for field in fields(TrialRow)]
 _IN_ONE_STATEMENT = 500
 _NOT_ENDED = (Job.QUEUED, Job.RUNNING, Job.PAUSED)
+
+
+# Trials of all their seeds come first. One that diverged is the worst result, whatever its other
+# seeds have reached.
+_RANK = case(
+    (trials.c.state == Trial.DIVERGED, 4),
+    (trials.c.value.is_(None) | is_open, 3),
+    (trials.c.state == Trial.PRUNED, 2),
+    (trials.c.state != Trial.SUCCEEDED, 1),
+    else_=0,
+)
+_MOST_CHOSEN = 1
 
 
 @dataclass(frozen=True)
@@ -134,7 +146,9 @@ def page(
     statement = select(trials).where(trials.c.sweep == sweep).offset(skip).limit(limit)
     if states:
         statement = statement.where(trials.c.state.in_(states))
-    order: list[Any] = [] if goal is None else [trials.c.value.is_(None), _by_value(goal)]
+    order: list[Any] = []
+    if goal is not None:
+        order = [_RANK, _by_value(goal)]
     rows = connection.execute(statement.order_by(*order, trials.c.number))
     return [TrialRow(*row) for row in rows]
 
@@ -147,10 +161,9 @@ def best(connection: Connection, sweep: int, search: int, goal: int) -> TrialRow
             trials.c.sweep == sweep,
             trials.c.search == search,
             trials.c.is_final.is_(False),
-            trials.c.value.is_not(None),
-            ~is_open,
+            _RANK <= _MOST_CHOSEN,
         )
-        .order_by(_by_value(goal), trials.c.number)
+        .order_by(_RANK, _by_value(goal), trials.c.number)
         .limit(1)
     )
     row = connection.execute(statement).first()
@@ -196,7 +209,9 @@ def counts(connection: Connection, sweep: int, num_searches: int) -> list[Search
 
 def num_refused(connection: Connection, sweep: int) -> int:
     """Count the trials of a sweep whose jobs were refused."""
-    statement = select(func.count()).where(trials.c.sweep == sweep, trials.c.message != "")
+    statement = select(func.count()).where(
+        trials.c.sweep == sweep, trials.c.state == Trial.FAILED, trials.c.message != ""
+    )
     return connection.scalar(statement) or 0
 
 

@@ -52,6 +52,7 @@ def upgrade() -> None:
         sa.Column("sd", sa.Double),
         sa.Column("count", sa.Integer, nullable=False),
         sa.Column("message", sa.String, nullable=False),
+        sa.Column("pruned_at", sa.Integer, nullable=False),
         sqlite_with_rowid=False,
     )
     op.create_index(
@@ -76,5 +77,14 @@ def upgrade() -> None:
         sa.Column("sweep", _SEQUENCE, sa.ForeignKey("sweeps.seq"), primary_key=True),
         sa.Column("cursor", sa.BigInteger, primary_key=True),
         sa.Column("event", sa.LargeBinary, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "trial_rungs",
+        sa.Column("sweep", _SEQUENCE, sa.ForeignKey("sweeps.seq"), primary_key=True),
+        sa.Column("rung", sa.Integer, primary_key=True),
+        sa.Column("trial", sa.BigInteger, primary_key=True),
+        sa.Column("search", sa.Integer, nullable=False),
+        sa.Column("value", sa.Double, nullable=False),
         sqlite_with_rowid=False,
     )
