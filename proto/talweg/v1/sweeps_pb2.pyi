@@ -29,6 +29,23 @@ class SweepSpec(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _Cache:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _CacheEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[SweepSpec._Cache.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        on: SweepSpec._Cache.ValueType  # 0
+        """Jobs are taken over from earlier sweeps."""
+        off: SweepSpec._Cache.ValueType  # 1
+        """All jobs train anew."""
+
+    class Cache(_Cache, metaclass=_CacheEnumTypeWrapper): ...
+    on: SweepSpec.Cache.ValueType  # 0
+    """Jobs are taken over from earlier sweeps."""
+    off: SweepSpec.Cache.ValueType  # 1
+    """All jobs train anew."""
+
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     BASE_FIELD_NUMBER: _builtins.int
     SPACE_FIELD_NUMBER: _builtins.int
@@ -40,6 +57,7 @@ class SweepSpec(_message.Message):
     TRIALS_FIELD_NUMBER: _builtins.int
     PARALLEL_FIELD_NUMBER: _builtins.int
     MAX_TIME_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
     FAILURE_BUDGET_FIELD_NUMBER: _builtins.int
     display_name: _builtins.str
     """Display name; "N values of PATH on DATASET" where absent."""
@@ -52,6 +70,11 @@ class SweepSpec(_message.Message):
     max_time: _builtins.str
     """How long the sweep may take from its creation, such as 90s, 30m, 2h or 1d. Then jobs that have not
     ended are cancelled, and the answer rests on those that have. No limit where absent.
+    """
+    cache: Global___SweepSpec.Cache.ValueType
+    """Whether jobs that a sweep has run before to their end are taken over. Jobs are equal if their specs
+    are, apart from names, experiment, tags, priority and time limit; and if versions and CPU are those
+    of the workers now. Jobs on GPUs and jobs with plug-ins always train anew.
     """
     failure_budget: _builtins.int
     """Number of FAILED jobs after which the sweep ends as FAILED; no limit where absent. DIVERGED jobs do
@@ -101,12 +124,15 @@ class SweepSpec(_message.Message):
         trials: _builtins.int | None = ...,
         parallel: _builtins.int | None = ...,
         max_time: _builtins.str | None = ...,
+        cache: Global___SweepSpec.Cache.ValueType | None = ...,
         failure_budget: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_failure_budget", b"_failure_budget", "_max_time", b"_max_time", "_parallel", b"_parallel", "_trials", b"_trials", "algorithm", b"algorithm", "base", b"base", "compare", b"compare", "display_name", b"display_name", "failure_budget", b"failure_budget", "max_time", b"max_time", "objective", b"objective", "parallel", b"parallel", "pruning", b"pruning", "seeds", b"seeds", "trials", b"trials"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cache", b"_cache", "_display_name", b"_display_name", "_failure_budget", b"_failure_budget", "_max_time", b"_max_time", "_parallel", b"_parallel", "_trials", b"_trials", "algorithm", b"algorithm", "base", b"base", "cache", b"cache", "compare", b"compare", "display_name", b"display_name", "failure_budget", b"failure_budget", "max_time", b"max_time", "objective", b"objective", "parallel", b"parallel", "pruning", b"pruning", "seeds", b"seeds", "trials", b"trials"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_failure_budget", b"_failure_budget", "_max_time", b"_max_time", "_parallel", b"_parallel", "_trials", b"_trials", "algorithm", b"algorithm", "base", b"base", "compare", b"compare", "display_name", b"display_name", "failure_budget", b"failure_budget", "max_time", b"max_time", "objective", b"objective", "parallel", b"parallel", "pruning", b"pruning", "seeds", b"seeds", "space", b"space", "trials", b"trials"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache", b"_cache", "_display_name", b"_display_name", "_failure_budget", b"_failure_budget", "_max_time", b"_max_time", "_parallel", b"_parallel", "_trials", b"_trials", "algorithm", b"algorithm", "base", b"base", "cache", b"cache", "compare", b"compare", "display_name", b"display_name", "failure_budget", b"failure_budget", "max_time", b"max_time", "objective", b"objective", "parallel", b"parallel", "pruning", b"pruning", "seeds", b"seeds", "space", b"space", "trials", b"trials"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cache: _TypeAlias = _typing.Literal["cache"]  # noqa: Y015
+    _WhichOneofArgType__cache: _TypeAlias = _typing.Literal["_cache", b"_cache"]  # noqa: Y015
     _WhichOneofReturnType__display_name: _TypeAlias = _typing.Literal["display_name"]  # noqa: Y015
     _WhichOneofArgType__display_name: _TypeAlias = _typing.Literal["_display_name", b"_display_name"]  # noqa: Y015
     _WhichOneofReturnType__failure_budget: _TypeAlias = _typing.Literal["failure_budget"]  # noqa: Y015
@@ -117,6 +143,8 @@ class SweepSpec(_message.Message):
     _WhichOneofArgType__parallel: _TypeAlias = _typing.Literal["_parallel", b"_parallel"]  # noqa: Y015
     _WhichOneofReturnType__trials: _TypeAlias = _typing.Literal["trials"]  # noqa: Y015
     _WhichOneofArgType__trials: _TypeAlias = _typing.Literal["_trials", b"_trials"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cache) -> _WhichOneofReturnType__cache | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__display_name) -> _WhichOneofReturnType__display_name | None: ...
     @_typing.overload
@@ -658,6 +686,7 @@ class Sweep(_message.Message):
     BEST_FIELD_NUMBER: _builtins.int
     IN_FINAL_PHASE_FIELD_NUMBER: _builtins.int
     LAST_CURSOR_FIELD_NUMBER: _builtins.int
+    NUM_REUSED_FIELD_NUMBER: _builtins.int
     DEADLINE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """sweeps/{id}."""
@@ -672,6 +701,8 @@ class Sweep(_message.Message):
     """Whether the final jobs have been submitted."""
     last_cursor: _builtins.int
     """Cursor of its latest event."""
+    num_reused: _builtins.int
+    """Number of jobs that were taken over from earlier sweeps."""
     @_builtins.property
     def spec(self) -> Global___SweepSpec:
         """As submitted, with all defaults of the sweep filled in, and the version of the data pinned."""
@@ -714,11 +745,12 @@ class Sweep(_message.Message):
         best: _abc.Iterable[Global___Trial] | None = ...,
         in_final_phase: _builtins.bool = ...,
         last_cursor: _builtins.int = ...,
+        num_reused: _builtins.int = ...,
         deadline: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deadline", b"deadline", "end_time", b"end_time", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "create_time", b"create_time", "deadline", b"deadline", "end_time", b"end_time", "in_final_phase", b"in_final_phase", "jobs", b"jobs", "last_cursor", b"last_cursor", "message", b"message", "name", b"name", "num_jobs", b"num_jobs", "num_trials", b"num_trials", "spec", b"spec", "state", b"state", "trials", b"trials"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "create_time", b"create_time", "deadline", b"deadline", "end_time", b"end_time", "in_final_phase", b"in_final_phase", "jobs", b"jobs", "last_cursor", b"last_cursor", "message", b"message", "name", b"name", "num_jobs", b"num_jobs", "num_reused", b"num_reused", "num_trials", b"num_trials", "spec", b"spec", "state", b"state", "trials", b"trials"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -848,6 +880,7 @@ class Trial(_message.Message):
     VALUE_FIELD_NUMBER: _builtins.int
     SD_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
+    REUSED_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """From 1, in the order of submission."""
@@ -866,6 +899,8 @@ class Trial(_message.Message):
     """Standard deviation over them; absent below two."""
     count: _builtins.int
     """Number of SUCCEEDED jobs with a value."""
+    reused: _builtins.int
+    """Number of its jobs that were taken over from earlier sweeps."""
     message: _builtins.str
     """Why the spec of the setting was refused, or the trial stopped early; else empty."""
     @_builtins.property
@@ -889,11 +924,12 @@ class Trial(_message.Message):
         value: _builtins.float | None = ...,
         sd: _builtins.float | None = ...,
         count: _builtins.int = ...,
+        reused: _builtins.int = ...,
         message: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_sd", b"_sd", "_value", b"_value", "sd", b"sd", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_sd", b"_sd", "_value", b"_value", "compared", b"compared", "count", b"count", "is_final", b"is_final", "jobs", b"jobs", "label", b"label", "message", b"message", "number", b"number", "sd", b"sd", "setting", b"setting", "state", b"state", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_sd", b"_sd", "_value", b"_value", "compared", b"compared", "count", b"count", "is_final", b"is_final", "jobs", b"jobs", "label", b"label", "message", b"message", "number", b"number", "reused", b"reused", "sd", b"sd", "setting", b"setting", "state", b"state", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__sd: _TypeAlias = _typing.Literal["sd"]  # noqa: Y015
     _WhichOneofArgType__sd: _TypeAlias = _typing.Literal["_sd", b"_sd"]  # noqa: Y015

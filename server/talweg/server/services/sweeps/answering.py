@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from talweg.server.services.arguments import sweep_of
 from talweg.server.services.comparison.answer import AnswerService
-from talweg.server.services.comparison.compare import Comparison, ComparisonService
+from talweg.server.services.comparison.compare import Comparison, ComparisonService, Group, Row
 from talweg.server.services.comparison.wording import number
 from talweg.server.services.sweeps.messages import trial_message
 from talweg.server.services.sweeps.plans import Plans
@@ -18,6 +18,7 @@ from talweg.server.store.sweeps.trials import SearchCounts
 from talweg.spec import job_name
 from talweg.spec.sweeps import TAG_TRIAL, Plan
 from talweg.v1.answers_pb2 import Answer, Question
+from talweg.v1.options_pb2 import Goal
 from talweg.v1.sweeps_pb2 import Sweep, Trial
 
 # What is told first.
@@ -127,10 +128,7 @@ class SweepAnswerService:
         return _Read(
             row,
             plan,
-            [
-                trial_message(trial, plan, [job.job for job in of_best.get(trial.number, ())])
-                for trial in found
-            ],
+            [trial_message(trial, plan, of_best.get(trial.number, ())) for trial in found],
             {job_name(job): label for job, label in labels.items() if job in known},
             bool(final),
             trials.counts(connection, row.seq, len(plan.searches)),
@@ -142,11 +140,8 @@ class SweepAnswerService:
         comparison = await self._comparison.compare(
             names=list(read.jobs), filter="", metric=metric, group_by=[f"tags.{TAG_TRIAL}"]
         )
-        groups = [
-            replace(group, labels=(read.jobs[group.rows[0].job.name],))
-            for group in comparison.groups
-        ]
-        comparison = replace(comparison, groups=groups)
+        comparison = replace(comparison, groups=_by_value(comparison, read))
+        groups = comparison.groups
         baseline = read.plan.searches[read.plan.baseline].label
         question = Question()
         if any(group.labels == (baseline,) and group.values for group in groups):
@@ -155,6 +150,25 @@ class SweepAnswerService:
         # In what the sweep varies its values differ on purpose.
         answer = await self._answers.answer(comparison, question, _paths(read))
         return comparison, answer
+
+
+def _by_value(comparison: Comparison, read: _Read) -> list[Group]:
+    """Return the compared values as groups, the best mean first; those without values last."""
+    rows: dict[str, list[Row]] = {}
+    for group in comparison.groups:
+        for row in group.rows:
+            rows.setdefault(read.jobs[row.job.name], []).append(row)
+    groups = [
+        Group((label,), sorted(of_label, key=lambda row: (row.seed, row.job.seq)))
+        for label, of_label in rows.items()
+    ]
+    is_high = comparison.goal == Goal.MAXIMIZE
+
+    def rank(group: Group) -> tuple[bool, float]:
+        mean = group.mean
+        return mean is None, (-(mean or 0.0) if is_high else (mean or 0.0))
+
+    return sorted(groups, key=rank)
 
 
 def _best_text(read: _Read) -> str:

@@ -84,6 +84,7 @@ class SweepService:
             jobs=trials.job_states(connection, row.seq),
             trials=trials.count(connection, row.seq),
             best=self._messages(connection, row, [trial for trial in best if trial is not None]),
+            num_reused=trials.num_reused(connection, row.seq),
         )
 
     def _messages(
@@ -91,10 +92,7 @@ class SweepService:
     ) -> list[Trial]:
         plan = self._plans.of(row)
         jobs = trials.jobs_of(connection, row.seq, [trial.number for trial in found])
-        return [
-            trial_message(trial, plan, [job.job for job in jobs.get(trial.number, ())])
-            for trial in found
-        ]
+        return [trial_message(trial, plan, jobs.get(trial.number, ())) for trial in found]
 
     async def list_page(
         self, *, states: Sequence[int], page_size: int, page_token: str

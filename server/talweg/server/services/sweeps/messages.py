@@ -7,6 +7,7 @@ from google.protobuf import json_format, struct_pb2
 
 from talweg.server.store.record.clock import to_timestamp
 from talweg.server.store.record.rows import SweepRow, TrialRow
+from talweg.server.store.sweeps.trials import TrialJob
 from talweg.spec import job_name
 from talweg.spec.sweeps import Plan, setting_text
 from talweg.v1.sweeps_pb2 import JobCount, SettingValue, Sweep, Trial, TrialCount
@@ -24,6 +25,8 @@ class SweepView:
     """How many of its trials are in each state."""
     best: Sequence[Trial] = ()
     """The best trial of each search."""
+    num_reused: int = 0
+    """How many of its jobs were taken over from earlier sweeps."""
 
 
 def sweep_message(view: SweepView) -> Sweep:
@@ -45,6 +48,7 @@ def sweep_message(view: SweepView) -> Sweep:
         ],
         best=view.best,
         in_final_phase=row.is_final,
+        num_reused=view.num_reused,
         last_cursor=row.last_cursor if row.id else 0,
     )
     message.spec.ParseFromString(row.spec)
@@ -57,13 +61,13 @@ def sweep_message(view: SweepView) -> Sweep:
     return message
 
 
-def trial_message(trial: TrialRow, plan: Plan, jobs: Sequence[str]) -> Trial:
+def trial_message(trial: TrialRow, plan: Plan, jobs: Sequence[TrialJob]) -> Trial:
     """Return a trial's message.
 
     Args:
         trial: The trial.
         plan: Of its sweep.
-        jobs: The ids of its jobs, by seed.
+        jobs: Its jobs, by seed.
     """
     return Trial(
         number=trial.number,
@@ -75,9 +79,10 @@ def trial_message(trial: TrialRow, plan: Plan, jobs: Sequence[str]) -> Trial:
         label=setting_text(trial.pairs),
         compared=plan.searches[trial.search].label,
         is_final=trial.is_final,
-        jobs=[job_name(job) for job in jobs],
+        jobs=[job_name(job.job) for job in jobs],
         value=trial.value,
         sd=trial.sd,
         count=trial.count,
         message=trial.message,
+        reused=sum(job.reused for job in jobs),
     )

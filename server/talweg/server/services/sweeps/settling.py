@@ -107,7 +107,7 @@ def _end_trials(
             sd=statistics.stdev(reached) if len(reached) > 1 else None,
             count=len(reached),
         )
-        message = trial_message(changed, plan, [job.job for job in jobs.get(trial.number, ())])
+        message = trial_message(changed, plan, jobs.get(trial.number, ()))
         ended.append(SweepEvent(ended=message))
     return sweeps.append(tx, row, ended)
 
@@ -115,7 +115,7 @@ def _end_trials(
 def _pruned(tx: Transaction, trial: TrialRow, plan: Plan, jobs: Sequence[TrialJob]) -> SweepEvent:
     """End a trial that was stopped early, with what it had reached then."""
     changed = trials.change(tx, trial, state=int(Trial.PRUNED), count=1)
-    return SweepEvent(ended=trial_message(changed, plan, [job.job for job in jobs]))
+    return SweepEvent(ended=trial_message(changed, plan, jobs))
 
 
 def _state(trial: TrialRow, jobs: Sequence[JobRow], wanted: int) -> Trial.State.ValueType:

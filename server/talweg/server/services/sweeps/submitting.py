@@ -2,8 +2,9 @@
 
 import json
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection
@@ -12,6 +13,7 @@ from talweg.server.errors import InvalidSpec, ServerError
 from talweg.server.services.submission.preparing import Submission
 from talweg.server.services.submission.submit import Answer, SubmissionService
 from talweg.server.services.sweeps.messages import trial_message
+from talweg.server.services.sweeps.reusing import digest_of, finished
 from talweg.server.services.sweeps.settling import num_seeds
 from talweg.server.store.record.database import Database, Transaction
 from talweg.server.store.record.rows import JobRow, SweepRow, TrialRow
@@ -20,7 +22,7 @@ from talweg.server.store.sweeps.trials import TrialJob
 from talweg.spec import SpecError
 from talweg.spec.sweeps import TAG_SWEEP, TAG_TRIAL, Plan, Setting
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.v1.sweeps_pb2 import Sweep, SweepEvent, Trial
+from talweg.v1.sweeps_pb2 import Sweep, SweepEvent, SweepSpec, Trial
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +30,7 @@ log = logging.getLogger(__name__)
 DEFAULT_PARALLEL = 256
 # So many jobs are submitted at once, so that others' calls come between.
 _AT_ONCE = 100
+_MOST_TAKEN_OVER = 2_000
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,12 @@ class Next:
     """By how much its seeds are raised above the base's."""
     setting: Setting
     """Its values."""
+    spec: JobSpec = field(default_factory=JobSpec)
+    """The job."""
+    digest: bytes = b""
+    """Of the job; empty where it always trains anew."""
+    known: JobRow | None = None
+    """A job that is taken over instead."""
 
 
 async def submit_next(
@@ -56,63 +65,81 @@ async def submit_next(
     Returns:
         How many jobs were submitted; 0 where there is none, or another server was quicker.
     """
-    due = await database.reading(lambda db: _due(row, plan, *_room(db, row, plan)))
+    due = await database.reading(_due, row, plan)
     if not due:
         return 0
-    specs = [_submission(each, row, plan) for each in due]
+    new = [each for each in due if each.known is None]
     submitted = 0
 
     def within(tx: Transaction, write: Callable[[], Sequence[Answer | ServerError]]) -> None:
         nonlocal submitted
         now = sweeps.lock(tx, row.id)
         if now.state == Sweep.RUNNING and not now.closing and _is_current(tx, now, due):
-            submitted = _record(tx, now, plan, due, write())
+            written = dict(zip(map(id, new), write() if new else (), strict=True))
+            answers = [each.known or written[id(each)] for each in due]
+            submitted = _record(tx, now, plan, due, answers)
 
-    await submission.submit_within(specs, within)
+    await submission.submit_within([_submission(each, row) for each in new], within)
     return submitted
 
 
-def _submission(due: Next, row: SweepRow, plan: Plan) -> Submission:
+def _spec(due: Next, row: SweepRow, plan: Plan) -> JobSpec:
     try:
-        spec = plan.job(due.setting, due.seed)
+        return plan.job(due.setting, due.seed)
     except SpecError as exc:
         # Of a value that was not among those that are read when a sweep is created. What can be
         # read of it is refused in its turn, with its trial.
         log.warning("a setting of sweep %s cannot be read: %s", row.id, exc)
-        spec = JobSpec()
+        return JobSpec()
+
+
+def _submission(due: Next, row: SweepRow) -> Submission:
+    spec = due.spec
     spec.tags[TAG_SWEEP] = row.id
     spec.tags[TAG_TRIAL] = str(due.trial.number)
     return Submission(spec)
 
 
-def _room(connection: Connection, row: SweepRow, plan: Plan) -> tuple[int, list[TrialRow]]:
+def _due(connection: Connection, row: SweepRow, plan: Plan) -> list[Next]:
+    """Return what comes next: jobs to submit as far as there is room, and jobs to take over."""
     parallel = plan.spec.parallel or DEFAULT_PARALLEL
-    waiting = len(trials.open_jobs(connection, row.seq))
-    still_open = trials.open_trials(connection, row.seq)
-    return min(parallel - waiting, _AT_ONCE), still_open
-
-
-def _due(row: SweepRow, plan: Plan, room: int, still_open: Sequence[TrialRow]) -> list[Next]:
+    room = min(parallel - len(trials.open_jobs(connection, row.seq)), _AT_ONCE)
+    if room <= 0:
+        return []
     due: list[Next] = []
+    coming = _in_turn(connection, row, plan)
+    # As many as there is room for, and on while all of them are known: they take no room.
+    while len(due) < _MOST_TAKEN_OVER:
+        some = [_completed(each, row, plan) for each in islice(coming, room)]
+        known = finished(connection, [each.digest for each in some])
+        some = [replace(each, known=known.get(each.digest)) for each in some]
+        due += some
+        if len(some) < room or not all(each.known for each in some):
+            break
+    return due
+
+
+def _completed(due: Next, row: SweepRow, plan: Plan) -> Next:
+    spec = _spec(due, row, plan)
+    is_cached = plan.spec.cache != SweepSpec.off
+    return replace(due, spec=spec, digest=digest_of(spec) if is_cached else b"")
+
+
+def _in_turn(connection: Connection, row: SweepRow, plan: Plan) -> Iterator[Next]:
+    """Yield all jobs that are to come, in turn."""
     # Trials that have begun come first, so that they end and are told of.
-    for trial in still_open:
+    for trial in trials.open_trials(connection, row.seq):
         if trial.pruned_at:
             continue
         first = plan.spec.seeds.count if trial.is_final else 0
         for seed in range(trial.num_seeds, num_seeds(trial, plan)):
-            if len(due) >= room:
-                return due
-            due.append(Next(trial, first + seed, trial.pairs))
+            yield Next(trial, first + seed, trial.pairs)
     for number in range(row.num_begun + 1, row.num_trials + 1):
-        if len(due) >= room:
-            break
         planned = plan.trial(number)
         setting = json.dumps(planned.setting, ensure_ascii=False)
         trial = TrialRow(row.seq, number, planned.search, setting)
         for seed in range(plan.spec.seeds.count):
-            if len(due) < room:
-                due.append(Next(trial, seed, planned.setting))
-    return due
+            yield Next(trial, seed, planned.setting)
 
 
 def _is_current(tx: Transaction, row: SweepRow, due: Sequence[Next]) -> bool:
@@ -142,7 +169,7 @@ def _record(
     for number, pairs in by_trial.items():
         trial = pairs[0][0].trial
         taken = [
-            TrialJob(number, each.seed, answer.id)
+            TrialJob(number, each.seed, answer.id, each.digest, each.known is not None)
             for each, answer in pairs
             if isinstance(answer, JobRow)
         ]
@@ -157,7 +184,7 @@ def _record(
             begun.append(trial)
         else:
             trials.change(tx, trial, **values)
-        message = trial_message(trial, plan, [job.job for job in taken])
+        message = trial_message(trial, plan, taken)
         if is_new:
             told.append(SweepEvent(begun=message))
         if refusal is not None:

@@ -226,9 +226,14 @@ trial_jobs = Table(
     Column("seed", Integer, primary_key=True),
     # The id of the job; of one that was submitted again, the latest. It may have been deleted.
     Column("job", String, nullable=False),
+    # Of what decides its result; empty where it is not taken over.
+    Column("digest", LargeBinary, nullable=False),
+    # Whether it was taken over from an earlier sweep.
+    Column("reused", Boolean, nullable=False),
     sqlite_with_rowid=False,
 )
 Index("trial_jobs_by_job", trial_jobs.c.job)
+Index("trial_jobs_by_digest", trial_jobs.c.digest)
 
 sweep_events = Table(
     "sweep_events",

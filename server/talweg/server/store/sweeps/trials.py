@@ -41,6 +41,10 @@ class TrialJob:
     """By how much its seeds are raised above the base's."""
     job: str
     """Its id."""
+    digest: bytes = b""
+    """Of its spec; empty where it is not to be taken over by later sweeps."""
+    reused: bool = False
+    """It was taken over from an earlier sweep."""
 
 
 def insert_trials(tx: Transaction, rows: Sequence[TrialRow]) -> None:
@@ -226,7 +230,15 @@ def add_jobs(tx: Transaction, sweep: int, new: Sequence[TrialJob]) -> None:
             )
         )
     columns = [
-        {"sweep": sweep, "trial": job.trial, "seed": job.seed, "job": job.job} for job in new
+        {
+            "sweep": sweep,
+            "trial": job.trial,
+            "seed": job.seed,
+            "job": job.job,
+            "digest": job.digest,
+            "reused": job.reused,
+        }
+        for job in new
     ]
     if columns:
         tx.connection.execute(insert(trial_jobs), columns)
@@ -239,7 +251,7 @@ def jobs_of(
     found: dict[int, list[TrialJob]] = {}
     for start in range(0, len(numbers), _IN_ONE_STATEMENT):
         statement = (
-            select(trial_jobs.c.trial, trial_jobs.c.seed, trial_jobs.c.job)
+            select(*(trial_jobs.c[field.name] for field in fields(TrialJob)))
             .where(
                 trial_jobs.c.sweep == sweep,
                 trial_jobs.c.trial.in_(numbers[start : start + _IN_ONE_STATEMENT]),
@@ -248,6 +260,34 @@ def jobs_of(
         )
         for row in connection.execute(statement):
             found.setdefault(row.trial, []).append(TrialJob(*row))
+    return found
+
+
+def num_reused(connection: Connection, sweep: int) -> int:
+    """Count the jobs of a sweep that were taken over."""
+    statement = select(func.count()).where(
+        trial_jobs.c.sweep == sweep, trial_jobs.c.reused.is_(True)
+    )
+    return connection.scalar(statement) or 0
+
+
+def finished(connection: Connection, digests: Sequence[bytes]) -> dict[bytes, list[JobRow]]:
+    """Return jobs of sweeps that SUCCEEDED, by digest, the latest last."""
+    found: dict[bytes, list[JobRow]] = {}
+    wanted = list({digest for digest in digests if digest})
+    for start in range(0, len(wanted), _IN_ONE_STATEMENT):
+        statement = (
+            select(trial_jobs.c.digest, jobs)
+            .join(jobs, jobs.c.id == trial_jobs.c.job)
+            .where(
+                trial_jobs.c.digest.in_(wanted[start : start + _IN_ONE_STATEMENT]),
+                trial_jobs.c.reused.is_(False),
+                jobs.c.state == Job.SUCCEEDED,
+            )
+            .order_by(jobs.c.seq)
+        )
+        for row in connection.execute(statement):
+            found.setdefault(row[0], []).append(JobRow(*row[1:]))
     return found
 
 

@@ -69,9 +69,12 @@ def upgrade() -> None:
         sa.Column("trial", sa.BigInteger, primary_key=True),
         sa.Column("seed", sa.Integer, primary_key=True),
         sa.Column("job", sa.String, nullable=False),
+        sa.Column("digest", sa.LargeBinary, nullable=False),
+        sa.Column("reused", sa.Boolean, nullable=False),
         sqlite_with_rowid=False,
     )
     op.create_index("trial_jobs_by_job", "trial_jobs", ["job"])
+    op.create_index("trial_jobs_by_digest", "trial_jobs", ["digest"])
     op.create_table(
         "sweep_events",
         sa.Column("sweep", _SEQUENCE, sa.ForeignKey("sweeps.seq"), primary_key=True),
