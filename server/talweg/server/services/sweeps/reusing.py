@@ -6,6 +6,7 @@ the same digest, computed by the same versions on the same kind of CPU, is its r
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.metadata import version
 
 from sqlalchemy import Connection
@@ -38,7 +39,12 @@ def digest_of(spec: JobSpec) -> bytes:
     deciding.resources.ClearField("time_limit_seconds")
     body = deciding.SerializeToString(deterministic=True)
     # Another version may fill a spec otherwise.
-    return hashlib.sha256(version("talweg").encode() + b"\0" + body).digest()
+    return hashlib.sha256(_version() + b"\0" + body).digest()
+
+
+@cache
+def _version() -> bytes:
+    return version("talweg").encode()
 
 
 def finished(connection: Connection, digests: Sequence[bytes]) -> Mapping[bytes, JobRow]:
