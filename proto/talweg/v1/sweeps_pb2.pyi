@@ -332,6 +332,8 @@ class Algorithm(_message.Message):
 
     GRID_FIELD_NUMBER: _builtins.int
     RANDOM_FIELD_NUMBER: _builtins.int
+    QMC_FIELD_NUMBER: _builtins.int
+    TPE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def grid(self) -> Global___GridSearch:
         """Every setting, once."""
@@ -340,17 +342,27 @@ class Algorithm(_message.Message):
     def random(self) -> Global___RandomSearch:
         """Settings at random; of finitely many each at most once."""
 
+    @_builtins.property
+    def qmc(self) -> Global___QuasiRandomSearch:
+        """Settings spread evenly; of finitely many each at most once."""
+
+    @_builtins.property
+    def tpe(self) -> Global___TreeParzenSearch:
+        """Settings near the best so far, away from the worst; of finitely many each at most once."""
+
     def __init__(
         self,
         *,
         grid: Global___GridSearch | None = ...,
         random: Global___RandomSearch | None = ...,
+        qmc: Global___QuasiRandomSearch | None = ...,
+        tpe: Global___TreeParzenSearch | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["grid", b"grid", "kind", b"kind", "random", b"random"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grid", b"grid", "kind", b"kind", "qmc", b"qmc", "random", b"random", "tpe", b"tpe"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["grid", b"grid", "kind", b"kind", "random", b"random"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grid", b"grid", "kind", b"kind", "qmc", b"qmc", "random", b"random", "tpe", b"tpe"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["grid", "random"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["grid", "random", "qmc", "tpe"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -398,6 +410,74 @@ class RandomSearch(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
 
 Global___RandomSearch: _TypeAlias = RandomSearch  # noqa: Y015
+
+@_typing.final
+class QuasiRandomSearch(_message.Message):
+    """Quasi-random search: the points of a scrambled Sobol sequence, which cover intervals and lists more
+    evenly than random ones. A number of trials that is a power of 2 covers them best. Bousquet et al.
+    2017, https://arxiv.org/abs/1706.03200; scrambled as in Matousek 1998,
+    https://doi.org/10.1006/jcom.1998.0489.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEED_FIELD_NUMBER: _builtins.int
+    seed: _builtins.int
+    """The same seed gives the same settings."""
+    def __init__(
+        self,
+        *,
+        seed: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "seed", b"seed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+
+Global___QuasiRandomSearch: _TypeAlias = QuasiRandomSearch  # noqa: Y015
+
+@_typing.final
+class TreeParzenSearch(_message.Message):
+    """Tree-structured Parzen estimator, by Optuna: settings that are likelier among the best trials so far
+    than among the others. Running trials count among the others; PRUNED ones rank behind all that ran to
+    their end, and DIVERGED ones behind these; FAILED ones teach it nothing. It takes the values of a list
+    for unordered: numbers are better given as an interval. Lists of at most 1,000 values, and at most
+    5,000 trials. Bergstra et al. 2011,
+    https://papers.nips.cc/paper/4443-algorithms-for-hyper-parameter-optimization; Watanabe 2023,
+    https://arxiv.org/abs/2304.11127.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEED_FIELD_NUMBER: _builtins.int
+    NUM_STARTUP_FIELD_NUMBER: _builtins.int
+    seed: _builtins.int
+    """The same seed, beside the same results in the same order, gives the same settings."""
+    num_startup: _builtins.int
+    """Settings are random until so many trials have SUCCEEDED, DIVERGED or are PRUNED."""
+    def __init__(
+        self,
+        *,
+        seed: _builtins.int | None = ...,
+        num_startup: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_num_startup", b"_num_startup", "_seed", b"_seed", "num_startup", b"num_startup", "seed", b"seed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_num_startup", b"_num_startup", "_seed", b"_seed", "num_startup", b"num_startup", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__num_startup: _TypeAlias = _typing.Literal["num_startup"]  # noqa: Y015
+    _WhichOneofArgType__num_startup: _TypeAlias = _typing.Literal["_num_startup", b"_num_startup"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__num_startup) -> _WhichOneofReturnType__num_startup | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+
+Global___TreeParzenSearch: _TypeAlias = TreeParzenSearch  # noqa: Y015
 
 @_typing.final
 class Pruning(_message.Message):

@@ -1,19 +1,28 @@
 """Sweeps: their settings, checks and words.
 
-space       settings: counted, found by index, drawn at random
+space       settings: counted, found by index, drawn at random, picked by a point
+space_json  the same as JSON, for the search process
 plan        searches, trials and jobs by their numbers
 checks      what is wrong with a sweep before its jobs are checked
 objective   the metrics by which settings are chosen and values compared
 wording     values and settings in words
 """
 
-from talweg.spec.sweeps.checks import check_sweep, fill_sweep, first_settings, where
+from talweg.spec.sweeps.checks import (
+    MAX_TPE_TRIALS,
+    check_sweep,
+    fill_sweep,
+    first_settings,
+    where,
+)
 from talweg.spec.sweeps.objective import check_objective, fill_objective
 from talweg.spec.sweeps.plan import TAG_SWEEP, TAG_TRIAL, Plan, Planned, Search
 from talweg.spec.sweeps.space import Setting
+from talweg.spec.sweeps.space_json import space_to_json
 from talweg.spec.sweeps.wording import setting_text, value_text
 
 __all__ = [
+    "MAX_TPE_TRIALS",
     "TAG_SWEEP",
     "TAG_TRIAL",
     "Plan",
@@ -26,6 +35,7 @@ __all__ = [
     "fill_sweep",
     "first_settings",
     "setting_text",
+    "space_to_json",
     "value_text",
     "where",
 ]

@@ -12,7 +12,7 @@ from talweg.spec.reading.json_form import to_dict
 from talweg.spec.reading.override import put
 from talweg.spec.spelling import nearest
 from talweg.spec.sweeps.plan import TAG_SWEEP, TAG_TRIAL, Plan
-from talweg.spec.sweeps.space import Setting
+from talweg.spec.sweeps.space import Setting, product
 from talweg.spec.sweeps.wording import name_of, setting_text
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.sweeps_pb2 import Dimension, IntegerInterval, NumberInterval, SweepSpec
@@ -20,6 +20,12 @@ from talweg.v1.sweeps_pb2 import Dimension, IntegerInterval, NumberInterval, Swe
 MAX_SETTINGS = 200
 """So many settings are checked before a sweep begins; between them they have each value once,
 unless there are more."""
+MAX_POINT = 1000
+"""So many dimensions a quasi-random point has at the most: making the sequence takes that long."""
+MAX_TPE_VALUES = 1000
+"""So many values a list has at the most under tpe, which weighs each of them for each trial."""
+MAX_TPE_TRIALS = 5000
+"""So many trials a search has at the most under tpe, which reads all of them for the next one."""
 
 
 def fill_sweep(spec: SweepSpec) -> SweepSpec:
@@ -41,8 +47,7 @@ def fill_sweep(spec: SweepSpec) -> SweepSpec:
             filled.algorithm.grid.SetInParent()
         else:
             filled.algorithm.random.SetInParent()
-    if filled.algorithm.HasField("random"):
-        filled.algorithm.CopyFrom(fill_message(filled.algorithm))
+    filled.algorithm.CopyFrom(fill_message(filled.algorithm))
     return filled
 
 
@@ -148,15 +153,49 @@ def _base(spec: SweepSpec) -> Iterator[Violation]:
 
 
 def _algorithm(spec: SweepSpec) -> Iterator[Violation]:
-    if spec.algorithm.WhichOneof("kind") != "grid":
-        return
+    match spec.algorithm.WhichOneof("kind"):
+        case "grid":
+            yield from _grid(spec)
+        case "qmc":
+            width = product(spec.space).width
+            if width > MAX_POINT:
+                found, allowed = f"{width:,} dimensions", f"at most {MAX_POINT:,}"
+                yield Violation("algorithm.qmc", found, allowed, "or search by random")
+        case "tpe":
+            yield from _tpe(spec)
+
+
+def _grid(spec: SweepSpec) -> Iterator[Violation]:
     for index, dimension in enumerate(spec.space):
         if not _is_finite(dimension):
-            hint = "list values, or search by random"
+            hint = "list values, or search by random, qmc or tpe"
             yield Violation("algorithm.grid", f"an interval in space[{index}]", "lists", hint)
     if spec.HasField("trials"):
-        hint = "a grid tries every setting; for some of them use random"
+        hint = "a grid tries every setting; for some of them use random, qmc or tpe"
         yield Violation("trials", shown(spec.trials), "nothing beside algorithm.grid", hint)
+
+
+def _tpe(spec: SweepSpec) -> Iterator[Violation]:
+    for index, dimension in enumerate(spec.space):
+        most = max(_lengths(dimension))
+        if most > MAX_TPE_VALUES:
+            found = f"a list of {most:,} values in space[{index}]"
+            allowed = f"lists of at most {MAX_TPE_VALUES:,}"
+            hint = "give numbers as an interval, or search by random or qmc"
+            yield Violation("algorithm.tpe", found, allowed, hint)
+    if spec.trials > MAX_TPE_TRIALS:
+        hint = "for more search by random or qmc"
+        allowed = f"a number <= {MAX_TPE_TRIALS:,} under algorithm.tpe"
+        yield Violation("trials", shown(spec.trials), allowed, hint)
+
+
+def _lengths(dimension: Dimension) -> Iterator[int]:
+    yield max(len(dimension.choices), len(dimension.values.values))
+    for part in dimension.zip:
+        yield len(part.values.values)
+    for choice in dimension.choices:
+        for inner in choice.space:
+            yield from _lengths(inner)
 
 
 def _compared(spec: SweepSpec) -> Iterator[Violation]:

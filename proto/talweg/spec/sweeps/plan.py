@@ -3,12 +3,11 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from random import Random
 from typing import Any
 
 from talweg.spec.reading.json_form import from_dict, to_dict
 from talweg.spec.reading.override import put
-from talweg.spec.sweeps.space import Product, Setting, node, product, shuffled
+from talweg.spec.sweeps.space import Product, Setting, node, product, random_setting
 from talweg.spec.sweeps.wording import name_of, value_text
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.sweeps_pb2 import Objective, SweepSpec
@@ -129,8 +128,13 @@ class Plan:
         text = self.spec.max_time
         return int(text[:-1]) * _UNITS[text[-1]] if text else None
 
-    def trial(self, number: int) -> Planned:
-        """Return a trial of the search.
+    @property
+    def is_known(self) -> bool:
+        """Whether settings are found without the search process: under grid and random."""
+        return self.spec.algorithm.WhichOneof("kind") in ("grid", "random")
+
+    def place(self, number: int) -> tuple[int, int]:
+        """Return the index of a trial's search, and that of the trial in its search.
 
         Args:
             number: From 1 to `num_trials`. Searches take turns, so that an early end finds them
@@ -144,22 +148,28 @@ class Plan:
             turns = min(search.num_trials for _, search in left) - done
             if index < turns * len(left):
                 turn, position = divmod(index, len(left))
-                at, search = left[position]
-                return Planned(at, (*search.fixed, *self._setting(at, search, done + turn)))
+                return left[position][0], done + turn
             index -= turns * len(left)
             done += turns
             left = [(at, search) for at, search in left if search.num_trials > done]
         raise IndexError(number)
 
-    def _setting(self, at: int, search: Search, index: int) -> Setting:
+    def trial(self, number: int) -> Planned:
+        """Return a trial of a grid or random search, where `is_known` holds.
+
+        Args:
+            number: From 1 to `num_trials`.
+        """
+        at, index = self.place(number)
+        search = self.searches[at]
+        return Planned(at, (*search.fixed, *self._setting(search, index)))
+
+    def _setting(self, search: Search, index: int) -> Setting:
+        assert self.is_known, "the search process chooses the settings of this algorithm"
         if self.is_grid:
             return search.space.at(index)
-        seed = self.spec.algorithm.random.seed
-        count = search.space.count
         # Compared values without settings of their own are tried at the same ones.
-        if count is None:
-            return search.space.draw(Random(f"{seed}/{index}"))
-        return search.space.at(shuffled(str(seed), count, index))
+        return random_setting(search.space, str(self.spec.algorithm.random.seed), index)
 
     def job(self, setting: Setting, seed: int) -> JobSpec:
         """Return a job of a setting, as a user would submit it.

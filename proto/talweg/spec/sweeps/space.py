@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from random import Random
 from typing import Any, Protocol
 
@@ -33,6 +34,13 @@ class Node(Protocol):
     def draw(self, random: Random) -> Setting:
         """Return a setting at random."""
 
+    @property
+    def width(self) -> int:
+        """How many numbers `pick` takes."""
+
+    def pick(self, point: Sequence[float]) -> Setting:
+        """Return the setting at a point of the unit cube, all of whose numbers are in [0, 1)."""
+
     def each(self) -> Iterator[Setting]:
         """Yield settings in which each value occurs, such as the ends of an interval."""
 
@@ -58,6 +66,15 @@ class Values:
     def draw(self, random: Random) -> Setting:
         """Return a setting at random."""
         return self.at(random.randrange(self.count))
+
+    @property
+    def width(self) -> int:
+        """One, for the index."""
+        return 1
+
+    def pick(self, point: Sequence[float]) -> Setting:
+        """Return the setting at a point."""
+        return self.at(int(point[0] * self.count))
 
     def each(self) -> Iterator[Setting]:
         """Yield all settings."""
@@ -92,6 +109,16 @@ class Choices:
         """Return a setting at random, each value as likely as any other."""
         value, space = self.options[random.randrange(len(self.options))]
         return ((self.path, value), *space.draw(random))
+
+    @property
+    def width(self) -> int:
+        """One for the choice, and as many as the widest space, since only one is varied."""
+        return 1 + max(space.width for _, space in self.options)
+
+    def pick(self, point: Sequence[float]) -> Setting:
+        """Return the setting at a point."""
+        value, space = self.options[int(point[0] * len(self.options))]
+        return ((self.path, value), *space.pick(point[1:]))
 
     def each(self) -> Iterator[Setting]:
         """Yield settings in which each value occurs."""
@@ -136,12 +163,25 @@ class Uniform:
             number = low + share * (high - low)
         if self.is_integer:
             return int(min(max(round(number), self.low), self.high))
+        return self.rounded(number)
+
+    def rounded(self, number: float) -> float:
+        """Return a number of the interval, none of whole numbers, as settings have it."""
         # As many digits as a reader can tell apart, and no fewer than a setting needs.
         return min(max(float(f"{number:.6g}"), self.low), self.high)
 
     def draw(self, random: Random) -> Setting:
         """Return a number at random."""
         return ((self.path, self.value(random.random())),)
+
+    @property
+    def width(self) -> int:
+        """One."""
+        return 1
+
+    def pick(self, point: Sequence[float]) -> Setting:
+        """Return the number at a point."""
+        return ((self.path, self.value(point[0])),)
 
     def each(self) -> Iterator[Setting]:
         """Yield both ends."""
@@ -179,6 +219,20 @@ class Product:
     def draw(self, random: Random) -> Setting:
         """Return a setting at random."""
         return tuple(pair for node in self.nodes for pair in node.draw(random))
+
+    @cached_property
+    def width(self) -> int:
+        """As many as all dimensions take."""
+        return sum(node.width for node in self.nodes)
+
+    def pick(self, point: Sequence[float]) -> Setting:
+        """Return the setting at a point."""
+        pairs: list[tuple[str, Any]] = []
+        taken = 0
+        for node in self.nodes:
+            pairs += node.pick(point[taken : taken + node.width])
+            taken += node.width
+        return tuple(pairs)
 
     def each(self) -> Iterator[Setting]:
         """Yield settings in which each value of each dimension occurs beside the others' first."""
@@ -238,6 +292,14 @@ def _whole(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _whole(item) for name, item in value.items()}
     return value
+
+
+def random_setting(space: Node, seed: str, index: int) -> Setting:
+    """Return the setting at an index of a random order; of finitely many each is there once."""
+    count = space.count
+    if count is None:
+        return space.draw(Random(f"{seed}/{index}"))
+    return space.at(shuffled(seed, count, index))
 
 
 def shuffled(seed: str, count: int, index: int) -> int:
