@@ -47,6 +47,8 @@ from talweg.server.services.predictions import PredictionService
 from talweg.server.services.retention.collection import CollectionService
 from talweg.server.services.retention.deletion import DeletionService
 from talweg.server.services.retention.folders import FolderService
+from talweg.server.services.search.asking import AskingService
+from talweg.server.services.search.process import SearchProcess
 from talweg.server.services.status import StatusService
 from talweg.server.services.stored_datasets.deletion import DatasetDeletionService
 from talweg.server.services.stored_datasets.fetching import Fetcher
@@ -156,7 +158,9 @@ class Server:
             max_bytes=settings.max_upload_bytes,
         )
         self._submission = SubmissionService(self.database, self._sources)
-        self._sweeps = SweepRunner(self.database, self._submission)
+        self._search = SearchProcess()
+        asking = AskingService(self._search)
+        self._sweeps = SweepRunner(self.database, self._submission, asking)
         self._artifacts = ArtifactService(self.database, settings.blobs)
         self.statistics = StatisticsProcess()
         """Computes the statistics of comparisons."""
@@ -216,6 +220,7 @@ class Server:
         await self._end_duties()
         await self._sources.close()
         await self.statistics.close()
+        await self._search.close()
         await self._stream.close()
         await asyncio.to_thread(self._close)
 

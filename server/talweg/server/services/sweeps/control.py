@@ -9,12 +9,13 @@ from talweg.server.services.arguments import MAX_REASON_CHARS, sweep_of, text
 from talweg.server.services.cancellation import cancel_for_sweep
 from talweg.server.services.pausing import pause_job, resume_job
 from talweg.server.services.submission.submit import SubmissionService
+from talweg.server.services.submission.violations import refused
 from talweg.server.store.record.database import Database, Transaction
 from talweg.server.store.record.rows import SweepRow
 from talweg.server.store.sweeps import sweeps, trials
 from talweg.server.store.sweeps.trials import TrialJob
 from talweg.spec import job_name
-from talweg.spec.sweeps import Plan
+from talweg.spec.sweeps import Plan, check_sweep
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.sweeps_pb2 import Sweep, Trial, UpdateSweepRequest
 
@@ -217,6 +218,8 @@ def _update(tx: Transaction, id_: str, request: UpdateSweepRequest) -> SweepRow:
                 "parallel", f"must be >= 1 and <= 10,000, but got {request.parallel}"
             )
         spec.parallel = request.parallel
+    if violations := check_sweep(spec):
+        raise refused(violations)
     # Of the message alone: trials that have begun keep their numbers and settings.
     plan = Plan(spec)
     row = sweeps.change(

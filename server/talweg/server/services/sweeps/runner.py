@@ -6,11 +6,12 @@ import logging
 from talweg.server.errors import DatabaseUnavailable
 from talweg.server.queueing.outage import Outage
 from talweg.server.services.cancellation import cancel_for_sweep
+from talweg.server.services.search.asking import AskingService
 from talweg.server.services.submission.submit import SubmissionService
 from talweg.server.services.sweeps.plans import Plans
 from talweg.server.services.sweeps.pruning import decide, reached
 from talweg.server.services.sweeps.settling import settle
-from talweg.server.services.sweeps.submitting import submit_next
+from talweg.server.services.sweeps.submitting import Submitter
 from talweg.server.store.record.database import Database, Transaction
 from talweg.server.store.record.rows import SweepRow
 from talweg.server.store.sweeps import sweeps, trials
@@ -29,15 +30,18 @@ _PAUSE_BY_LOOK = 4
 class SweepRunner:
     """Settles what has ended and submits what is next. Several servers may each have one."""
 
-    def __init__(self, database: Database, submission: SubmissionService) -> None:
+    def __init__(
+        self, database: Database, submission: SubmissionService, asking: AskingService
+    ) -> None:
         """Begin idle.
 
         Args:
             database: The record.
             submission: Takes the jobs.
+            asking: Finds the settings of new trials.
         """
         self._database = database
-        self._submission = submission
+        self._submitter = Submitter(database, submission, asking)
         self._plans = Plans()
         self._woken = asyncio.Event()
         self._record = Outage(log, "sweeps cannot go on", "sweeps go on again")
@@ -96,7 +100,7 @@ class SweepRunner:
         plan = self._plans.of(row)
         if plan.spec.pruning.HasField("asha"):
             await self._prune(row, plan)
-        return await submit_next(self._database, self._submission, row, plan) > 0
+        return await self._submitter.submit_next(row, plan) > 0
 
     async def _prune(self, row: SweepRow, plan: Plan) -> None:
         found = await self._database.reading(reached, row, plan)

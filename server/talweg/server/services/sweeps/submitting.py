@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from talweg.server.errors import InvalidSpec, ServerError
+from talweg.server.services.search.asking import AskingService, history_of, needs_history
 from talweg.server.services.submission.preparing import Submission
 from talweg.server.services.submission.submit import Answer, SubmissionService
 from talweg.server.services.sweeps.messages import trial_message
@@ -21,6 +22,7 @@ from talweg.server.store.sweeps import sweeps, trials
 from talweg.server.store.sweeps.trials import TrialJob
 from talweg.spec import SpecError
 from talweg.spec.sweeps import TAG_SWEEP, TAG_TRIAL, Plan, Setting
+from talweg.v1.options_pb2 import Goal
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.sweeps_pb2 import Sweep, SweepEvent, SweepSpec, Trial
 
@@ -28,6 +30,7 @@ log = logging.getLogger(__name__)
 
 # Without `parallel`: enough that workers, which claim several short jobs at once, never wait.
 DEFAULT_PARALLEL = 256
+_PARALLEL_LEARNING = 8
 # So many jobs are submitted at once, so that others' calls come between.
 _AT_ONCE = 100
 _MOST_TAKEN_OVER = 2_000
@@ -51,36 +54,65 @@ class Next:
     """A job that is taken over instead."""
 
 
-async def submit_next(
-    database: Database, submission: SubmissionService, row: SweepRow, plan: Plan
-) -> int:
-    """Submit jobs that are next, as far as there is room for them.
+class Submitter:
+    """Submits the jobs of sweeps."""
 
-    Args:
-        database: The record.
-        submission: Takes the jobs.
-        row: The sweep, RUNNING.
-        plan: Its trials.
+    def __init__(
+        self, database: Database, submission: SubmissionService, asking: AskingService
+    ) -> None:
+        """Keep its collaborators.
 
-    Returns:
-        How many jobs were submitted; 0 where there is none, or another server was quicker.
-    """
-    due = await database.reading(_due, row, plan)
-    if not due:
-        return 0
-    new = [each for each in due if each.known is None]
-    submitted = 0
+        Args:
+            database: The record.
+            submission: Takes the jobs.
+            asking: Finds the settings of new trials.
+        """
+        self._database = database
+        self._submission = submission
+        self._asking = asking
 
-    def within(tx: Transaction, write: Callable[[], Sequence[Answer | ServerError]]) -> None:
-        nonlocal submitted
-        now = sweeps.lock(tx, row.id)
-        if now.state == Sweep.RUNNING and not now.closing and _is_current(tx, now, due):
-            written = dict(zip(map(id, new), write() if new else (), strict=True))
-            answers = [each.known or written[id(each)] for each in due]
-            submitted = _record(tx, now, plan, due, answers)
+    async def submit_next(self, row: SweepRow, plan: Plan) -> int:
+        """Submit jobs that are next, as far as there is room for them.
 
-    await submission.submit_within([_submission(each, row) for each in new], within)
-    return submitted
+        Args:
+            row: The sweep, RUNNING.
+            plan: Its trials.
+
+        Returns:
+            How many jobs were submitted; 0 where there is none, or another server was quicker.
+        """
+        room = await self._database.reading(_room, row, plan)
+        if room <= 0:
+            return 0
+        settings = None if plan.is_known else await self._settings(row, plan, room)
+        due = await self._database.reading(_due, row, plan, room, settings)
+        if not due:
+            return 0
+        new = [each for each in due if each.known is None]
+        submitted = 0
+
+        def within(tx: Transaction, write: Callable[[], Sequence[Answer | ServerError]]) -> None:
+            nonlocal submitted
+            now = sweeps.lock(tx, row.id)
+            if now.state == Sweep.RUNNING and not now.closing and _is_current(tx, now, due):
+                written = dict(zip(map(id, new), write() if new else (), strict=True))
+                answers = [each.known or written[id(each)] for each in due]
+                submitted = _record(tx, now, plan, due, answers)
+
+        await self._submission.submit_within([_submission(each, row) for each in new], within)
+        return submitted
+
+    async def _settings(self, row: SweepRow, plan: Plan, room: int) -> Mapping[int, Setting]:
+        """Return the settings of the trials that are next, by number."""
+        most = -(-room // plan.spec.seeds.count)
+        last = min(row.num_begun + most, row.num_trials)
+        numbers = range(row.num_begun + 1, last + 1)
+        if not numbers:
+            return {}
+        tried = await self._database.reading(trials.all_of, row.seq) if needs_history(plan) else ()
+        goal: Goal.ValueType = row.goal  # type: ignore[assignment]
+        found = await self._asking.settings(plan, numbers, history_of(tried), goal=goal)
+        return dict(zip(numbers, found, strict=True))
 
 
 def _spec(due: Next, row: SweepRow, plan: Plan) -> JobSpec:
@@ -100,14 +132,29 @@ def _submission(due: Next, row: SweepRow) -> Submission:
     return Submission(spec)
 
 
-def _due(connection: Connection, row: SweepRow, plan: Plan) -> list[Next]:
+def _room(connection: Connection, row: SweepRow, plan: Plan) -> int:
+    """Return how many jobs may be submitted now."""
+    parallel = plan.spec.parallel or _default_parallel(plan)
+    return min(parallel - len(trials.open_jobs(connection, row.seq)), _AT_ONCE)
+
+
+def _default_parallel(plan: Plan) -> int:
+    if needs_history(plan):
+        # With many at once it would choose before it has learnt anything.
+        return max(_PARALLEL_LEARNING, 2 * plan.spec.seeds.count)
+    return DEFAULT_PARALLEL
+
+
+def _due(
+    connection: Connection,
+    row: SweepRow,
+    plan: Plan,
+    room: int,
+    settings: Mapping[int, Setting] | None,
+) -> list[Next]:
     """Return what comes next: jobs to submit as far as there is room, and jobs to take over."""
-    parallel = plan.spec.parallel or DEFAULT_PARALLEL
-    room = min(parallel - len(trials.open_jobs(connection, row.seq)), _AT_ONCE)
-    if room <= 0:
-        return []
     due: list[Next] = []
-    coming = _in_turn(connection, row, plan)
+    coming = _in_turn(connection, row, plan, settings)
     # As many as there is room for, and on while all of them are known: they take no room.
     while len(due) < _MOST_TAKEN_OVER:
         some = [_completed(each, row, plan) for each in islice(coming, room)]
@@ -125,8 +172,13 @@ def _completed(due: Next, row: SweepRow, plan: Plan) -> Next:
     return replace(due, spec=spec, digest=digest_of(spec) if is_cached else b"")
 
 
-def _in_turn(connection: Connection, row: SweepRow, plan: Plan) -> Iterator[Next]:
-    """Yield all jobs that are to come, in turn."""
+def _in_turn(
+    connection: Connection,
+    row: SweepRow,
+    plan: Plan,
+    settings: Mapping[int, Setting] | None,
+) -> Iterator[Next]:
+    """Yield all jobs that are to come in turn, of new trials as far as settings are known."""
     # Trials that have begun come first, so that they end and are told of.
     for trial in trials.open_trials(connection, row.seq):
         if trial.pruned_at:
@@ -135,11 +187,13 @@ def _in_turn(connection: Connection, row: SweepRow, plan: Plan) -> Iterator[Next
         for seed in range(trial.num_seeds, num_seeds(trial, plan)):
             yield Next(trial, first + seed, trial.pairs)
     for number in range(row.num_begun + 1, row.num_trials + 1):
-        planned = plan.trial(number)
-        setting = json.dumps(planned.setting, ensure_ascii=False)
-        trial = TrialRow(row.seq, number, planned.search, setting)
+        if settings is not None and number not in settings:
+            return
+        setting = plan.trial(number).setting if settings is None else settings[number]
+        search, _ = plan.place(number)
+        trial = TrialRow(row.seq, number, search, json.dumps(setting, ensure_ascii=False))
         for seed in range(plan.spec.seeds.count):
-            yield Next(trial, seed, planned.setting)
+            yield Next(trial, seed, setting)
 
 
 def _is_current(tx: Transaction, row: SweepRow, due: Sequence[Next]) -> bool:

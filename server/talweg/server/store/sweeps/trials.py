@@ -118,6 +118,12 @@ def in_states(connection: Connection, sweep: int, states: Iterable[int]) -> list
     return [TrialRow(*row) for row in connection.execute(statement)]
 
 
+def all_of(connection: Connection, sweep: int) -> list[TrialRow]:
+    """Return all trials of a sweep that have begun, by number."""
+    statement = select(trials).where(trials.c.sweep == sweep).order_by(trials.c.number)
+    return [TrialRow(*row) for row in connection.execute(statement)]
+
+
 def final(connection: Connection, sweep: int) -> list[TrialRow]:
     """Return the final trials of a sweep, by number."""
     statement = (
