@@ -18,6 +18,7 @@ from talweg.spec.errors import (
     Violation,
     joined,
     limited,
+    number_text,
     one_of,
     shown,
 )
@@ -292,6 +293,8 @@ class _Reader:
         if field.type is Type.TEXT:
             if field.is_object and isinstance(item, Mapping):
                 item = json_objects.as_text(item)
+            if field.from_number and (number := _real(item)) is not None:
+                item = number_text(number)
             if isinstance(item, str) and _is_text(item):
                 return item
             quotes = not isinstance(item, str) and not field.is_object

@@ -27,7 +27,7 @@ def value_text(value: object) -> str:
 
 
 def _pairs(value: Mapping[Any, Any]) -> list[str]:
-    return [f"{name}={_nested(item)}" for name, item in value.items()]
+    return [str(name) if item == {} else f"{name}={_nested(item)}" for name, item in value.items()]
 
 
 def _nested(value: object) -> str:
