@@ -489,6 +489,7 @@ class Pruning(_message.Message):
 
     NONE_FIELD_NUMBER: _builtins.int
     ASHA_FIELD_NUMBER: _builtins.int
+    WILCOXON_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def none(self) -> Global___NoPruning:
         """None."""
@@ -497,17 +498,22 @@ class Pruning(_message.Message):
     def asha(self) -> Global___Asha:
         """Those that are behind others of the same length."""
 
+    @_builtins.property
+    def wilcoxon(self) -> Global___WilcoxonPruning:
+        """Those whose seeds show that they are behind the best."""
+
     def __init__(
         self,
         *,
         none: Global___NoPruning | None = ...,
         asha: Global___Asha | None = ...,
+        wilcoxon: Global___WilcoxonPruning | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["asha", b"asha", "kind", b"kind", "none", b"none"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["asha", b"asha", "kind", b"kind", "none", b"none", "wilcoxon", b"wilcoxon"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asha", b"asha", "kind", b"kind", "none", b"none"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asha", b"asha", "kind", b"kind", "none", b"none", "wilcoxon", b"wilcoxon"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["none", "asha"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["none", "asha", "wilcoxon"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -565,6 +571,34 @@ class Asha(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__reduction) -> _WhichOneofReturnType__reduction | None: ...
 
 Global___Asha: _TypeAlias = Asha  # noqa: Y015
+
+@_typing.final
+class WilcoxonPruning(_message.Message):
+    """Pruning by paired seeds: a trial is stopped once its seeds that have ended are significantly worse than
+    the same seeds of the best trial so far, by the one-sided signed-rank test of Wilcoxon 1945,
+    https://doi.org/10.2307/3001968. It saves the seeds that are left, so it needs several, of which not
+    all run at once.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    threshold: _builtins.float
+    """The largest p at which a trial is stopped; four seeds can reach 0.0625, three 0.125."""
+    def __init__(
+        self,
+        *,
+        threshold: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_threshold", b"_threshold", "threshold", b"threshold"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_threshold", b"_threshold", "threshold", b"threshold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__threshold: _TypeAlias = _typing.Literal["threshold"]  # noqa: Y015
+    _WhichOneofArgType__threshold: _TypeAlias = _typing.Literal["_threshold", b"_threshold"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__threshold) -> _WhichOneofReturnType__threshold | None: ...
+
+Global___WilcoxonPruning: _TypeAlias = WilcoxonPruning  # noqa: Y015
 
 @_typing.final
 class Objective(_message.Message):

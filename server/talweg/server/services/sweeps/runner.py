@@ -8,6 +8,7 @@ from talweg.server.queueing.outage import Outage
 from talweg.server.services.cancellation import cancel_for_sweep
 from talweg.server.services.search.asking import AskingService
 from talweg.server.services.submission.submit import SubmissionService
+from talweg.server.services.sweeps.pairing import prune_by_seeds
 from talweg.server.services.sweeps.plans import Plans
 from talweg.server.services.sweeps.pruning import decide, reached
 from talweg.server.services.sweeps.settling import settle
@@ -114,7 +115,10 @@ class SweepRunner:
         if row.ended:
             return row
         was_closing = row.closing
-        row = settle(tx, row, self._plans.of(row))
+        plan = self._plans.of(row)
+        row = settle(tx, row, plan)
+        if plan.spec.pruning.HasField("wilcoxon") and not row.ended:
+            prune_by_seeds(tx, row, plan)
         if row.closing and not was_closing:
             for job in trials.open_jobs(tx.connection, row.seq):
                 cancel_for_sweep(tx, job, f"the sweep ends: {row.message}")

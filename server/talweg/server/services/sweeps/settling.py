@@ -4,11 +4,8 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection
-
-from talweg.server.services.comparison.measured import measured
 from talweg.server.services.sweeps.messages import trial_message
-from talweg.server.store import metrics
+from talweg.server.services.sweeps.values import objective_values
 from talweg.server.store.record.database import Transaction
 from talweg.server.store.record.rows import JobRow, SweepRow, TrialRow
 from talweg.server.store.sweeps import sweeps, trials
@@ -16,7 +13,7 @@ from talweg.server.store.sweeps.trials import TrialJob
 from talweg.spec.states import has_ended
 from talweg.spec.sweeps import Plan
 from talweg.v1.jobs_pb2 import Job
-from talweg.v1.sweeps_pb2 import Objective, Sweep, SweepEvent, Trial
+from talweg.v1.sweeps_pb2 import Sweep, SweepEvent, Trial
 
 # How a trial has ended, by the first of these states that a job of it is in.
 _BY_JOB = {
@@ -88,7 +85,7 @@ def _end_trials(
 ) -> SweepRow:
     ids = [job.job for trial in over for job in jobs.get(trial.number, ())]
     rows = trials.rows_of(tx.connection, ids)
-    values = _values(tx.connection, list(rows.values()), plan)
+    values = objective_values(tx.connection, list(rows.values()), plan)
     ended = []
     for trial in over:
         own = [rows[job.job] for job in jobs.get(trial.number, ()) if job.job in rows]
@@ -124,17 +121,6 @@ def _state(trial: TrialRow, jobs: Sequence[JobRow], wanted: int) -> Trial.State.
         if states[of_job]:
             return of_trial
     return Trial.SUCCEEDED if len(jobs) >= wanted else Trial.CANCELLED
-
-
-def _values(connection: Connection, jobs: Sequence[JobRow], plan: Plan) -> Mapping[int, float]:
-    """Return the value of the objective of jobs, by `seq`."""
-    objective = plan.spec.objective
-    if objective.at == Objective.best:
-        # The weights of the best evaluation are kept.
-        found = measured(connection, jobs, objective.metric)
-        return {seq: each.value for seq, each in found.items()}
-    summaries = metrics.of_jobs(connection, [job.seq for job in jobs], [objective.metric])
-    return {seq: each[objective.metric].last for seq, each in summaries.items()}
 
 
 def _close(tx: Transaction, row: SweepRow, plan: Plan) -> SweepRow:
