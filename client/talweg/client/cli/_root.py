@@ -21,6 +21,7 @@ _OWN = {
     "sweeps": Lazy(f"{_SWEEPS}.listing:sweeps", "List sweeps."),
     "trials": Lazy(f"{_SWEEPS}.trials:trials", "List the trials of a sweep."),
     "answer": Lazy(f"{_SWEEPS}.answer:answer", "Print what a sweep has shown."),
+    "report": Lazy(f"{_SWEEPS}.report:report", "Write the report of a sweep as a page."),
     "show": Lazy(f"{_HERE}.show:show", "Show a job or a sweep: state, results, spec."),
     "metrics": Lazy(f"{_HERE}.metrics:metrics", "Print the recorded points of metrics."),
     "open": Lazy(f"{_HERE}.open_:open_", "Open jobs and sweeps in MLflow."),
