@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from talweg.client.comparisons._comparison import NUM_READERS
 from talweg.client.sweeps.report.contents import Curve, ReportContents
 from talweg.spec import fill, goal_of, to_yaml
-from talweg.spec.sweeps import Plan
+from talweg.spec.sweeps import Plan, first_settings
 from talweg.v1.jobs_pb2 import Event, Job
 from talweg.v1.options_pb2 import Goal
 from talweg.v1.sweeps_pb2 import (
@@ -63,7 +63,7 @@ def read(client: "Client", sweep: "Sweep") -> ReportContents:
 
 def _goal(spec: SweepSpec) -> Goal.ValueType:
     plan = Plan(spec)
-    return goal_of(fill(plan.job(plan.trial(1).setting, 0)), spec.objective.metric)
+    return goal_of(fill(plan.job(first_settings(plan)[0], 0)), spec.objective.metric)
 
 
 def _curves(
