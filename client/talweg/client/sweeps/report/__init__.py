@@ -1,11 +1,11 @@
 """The report of a sweep: one HTML page that needs nothing beside it.
 
-    contents     what the report shows
-    reading      the same, read from the service
-    importance   how much of the trials' variance each varied path explains
-    figures      drawings as SVG
-    axes         scales and ticks
-    page         the page
+contents     what the report shows
+reading      the same, read from the service
+importance   how much of the trials' variance each varied path explains
+figures      drawings as SVG
+axes         scales and ticks
+page         the page
 """
 
 from talweg.client.sweeps.report.contents import Curve, ReportContents
