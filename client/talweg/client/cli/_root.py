@@ -17,6 +17,7 @@ _SYSTEM = f"{_HERE}.system"
 _OWN = {
     "submit": Lazy(f"{_HERE}.submit:submit", "Submit job files and sweep files."),
     "init": Lazy(f"{_HERE}.datasets.init:init", "Write a first job file for a data file."),
+    "study": Lazy(f"{_SWEEPS}.study:study", "Find out which loss suits data, in a given time."),
     "jobs": Lazy(f"{_HERE}.jobs:jobs", "List jobs."),
     "sweeps": Lazy(f"{_SWEEPS}.listing:sweeps", "List sweeps."),
     "trials": Lazy(f"{_SWEEPS}.trials:trials", "List the trials of a sweep."),
