@@ -18,6 +18,7 @@ _OWN = {
     "submit": Lazy(f"{_HERE}.submit:submit", "Submit job files and sweep files."),
     "init": Lazy(f"{_HERE}.datasets.init:init", "Write a first job file for a data file."),
     "study": Lazy(f"{_SWEEPS}.study:study", "Find out which loss suits data, in a given time."),
+    "plan": Lazy(f"{_SWEEPS}.plan:plan", "Tell how many seeds and how much time a sweep needs."),
     "jobs": Lazy(f"{_HERE}.jobs:jobs", "List jobs."),
     "sweeps": Lazy(f"{_SWEEPS}.listing:sweeps", "List sweeps."),
     "trials": Lazy(f"{_SWEEPS}.trials:trials", "List the trials of a sweep."),
