@@ -53,6 +53,7 @@ _OWN = {
     "workers": Lazy(f"{_SYSTEM}.workers:workers", "List the workers."),
     "version": Lazy(f"{_SYSTEM}.version:version", "Show the installed versions."),
     "down": Lazy(f"{_SYSTEM}.down:down", "Stop the stack of this machine."),
+    "mcp": Lazy(f"{_SYSTEM}.mcp:mcp", "Serve tools for agents (MCP)."),
     "completion": Lazy(f"{_SYSTEM}.completion:completion", "Print a shell's completion script."),
 }
 # The help lists these without importing their modules, which may not be installed.
