@@ -104,9 +104,9 @@ def test_retry_submits_trials_again(talweg: Talweg, client: Client, train: Train
     created = client.sweep(sweep()).wait(120)
     training.stop()
     done = talweg("retry", created.id)
-    assert done.out == f"{created.id}: 0 jobs were submitted again\n"
+    assert done.out == f"{created.id}: 0 jobs submitted again\n"
     done = talweg("retry", created.id, "--state", "diverged")
-    assert done.out == f"{created.id}: 1 jobs were submitted again\n"
+    assert done.out == f"{created.id}: 1 job submitted again\n"
     train(by_setting)
     assert created.refresh().wait(120).state == "SUCCEEDED"
     assert len(list(created.trials(states=["SUCCEEDED"]))) == 4
@@ -167,6 +167,7 @@ def test_sweeps_are_listed(talweg: Talweg, client: Client, train: Train) -> None
     assert header.split() == ["ID", "STATE", "TRIALS", "BEST", "NAME", "CREATED"]
     assert [row.split()[0] for row in rows] == [ended.id, waiting.id]
     assert rows[0].split()[1:5] == ["SUCCEEDED", "4/4", "10.100", "val/mae"]
+    assert "2 values of loss on diabetes" in rows[0]
     assert rows[1].split()[1:4] == ["PAUSED", "0/4", "waiting"]
     (only,) = talweg("sweeps", "--state", "paused", "--json").json
     assert only["name"] == waiting.name
@@ -210,6 +211,9 @@ def test_dry_run_tells_how_much_it_is(talweg: Talweg, client: Client, write: Wri
     filled = from_dict(yaml.safe_load(done.out), SweepSpec)
     assert filled.compare.metric == "test/mae"
     assert "1 valid sweep; nothing was submitted" in done.err
+    searched = write(sweep(algorithm="tpe", trials=3), "searched.yaml")
+    done = talweg("submit", searched, "--dry-run")
+    assert done.out.startswith("# 3 trials, 3 jobs (1 seed each).\n# The service chooses settings")
     (spec,) = talweg("submit", write(sweep()), "--dry-run", "--json").json
     assert spec["seeds"]["count"] == 1
     assert list(client.sweeps()) == []

@@ -1,5 +1,7 @@
 """How far a sweep is, in words: counts, the best value, the time left."""
 
+from typing import Any
+
 import pytest
 from tests.client.sweeps.training import sweep
 
@@ -20,10 +22,10 @@ def test_every_state_of_the_api_is_known_and_has_a_style() -> None:
             assert SweepState.of(number) == name
             assert sweep_state_number(name.lower()) == number
             assert style_of(name) in STATE_STYLES.values()
-    for name, number in TrialMessage.State.items():
-        if number:
-            assert TrialState.of(number) == name
-            assert trial_state_number(TrialState[name]) == number
+    for name, of_trial in TrialMessage.State.items():
+        if of_trial:
+            assert TrialState.of(of_trial) == name
+            assert trial_state_number(TrialState[name]) == of_trial
             assert style_of(name) in STATE_STYLES.values()
     for kind in (SweepState, TrialState):
         with pytest.raises(ValueError, match="the server may be newer"):
@@ -58,22 +60,49 @@ def test_counts_tell_trials_jobs_and_what_went_wrong() -> None:
     assert progress.share == 0.2
 
 
-def test_the_time_left_follows_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+LOSSES = {"path": "loss", "choices": [{"value": "mse"}, {"value": "mae"}, {"value": "huber"}]}
+RATES = {"path": "optimizer.adamw.learning_rate", "uniform": {"low": 0.1, "high": 0.2}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "title"),
+    [
+        ({"display_name": "mine"}, "mine"),
+        ({}, "2 values of loss on diabetes"),
+        ({"space": [RATES, LOSSES], "compare": "loss"}, "3 values of loss on diabetes"),
+        ({"space": [RATES]}, "optimizer.adamw.learning_rate on diabetes"),
+        ({"space": [{"zip": [LOSSES, LOSSES]}], "base": {}}, "3 values of loss"),
+    ],
+)
+def test_a_sweep_without_a_name_tells_what_it_varies(fields: dict[str, Any], title: str) -> None:
+    assert SweepProgress(Sweep(spec=from_dict(sweep(**fields), SweepSpec))).title == title
+
+
+class Clock:
+    """The clock of the progress, which a test sets."""
+
     now = 100.0
-    monkeypatch.setattr(_progress.time, "monotonic", lambda: now)
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_the_time_left_follows_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(_progress, "time", clock)
     progress = SweepProgress(message(4))
     assert progress.left_text == ""
-    now = 106.0
+    clock.now = 106.0
     progress.take(message(8))
     # Four jobs took 6 s, and twelve are left.
     assert progress.left_text == "18 s left"
     paused = message(8)
     paused.state = Sweep.PAUSED
     progress.take(paused)
-    now = 1000.0
+    clock.now = 1000.0
     progress.take(message(8))
     assert progress.left_text == ""
-    now = 1001.0
+    clock.now = 1001.0
     progress.take(message(10))
     assert progress.left_text == "5.0 s left"
 

@@ -23,6 +23,7 @@ from talweg.client import (
 )
 from talweg.v1 import jobs_pb2
 from talweg.v1.spec_pb2 import JobSpec
+from talweg.v1.sweeps_pb2 import Sweep
 
 Train = Callable[[Value], Training]
 COMPARED: dict[str, Any] = {
@@ -111,7 +112,7 @@ def test_diverged_trials_are_ranked_last_and_failed_ones_are_retried(
     training.stop()
     num_before = len(list(created.watch()))
     assert created.retry() == 1
-    assert created.state is SweepState.RUNNING
+    assert created.message.state == Sweep.RUNNING
     train(by_setting)
     created.wait(120)
     assert [trial.state for trial in created.trials(states=["FAILED"])] == []

@@ -130,12 +130,13 @@ def _jobs(client: "Client", named: set[str], incomplete: str) -> Iterator[Comple
 
 def _sweeps(client: "Client", named: set[str], incomplete: str) -> Iterator[CompletionItem]:
     from talweg.spec import drop_control
+    from talweg.spec.sweeps import sweep_title
 
     typed = incomplete.removeprefix("sweeps/")
     prefix = incomplete[: len(incomplete) - len(typed)]
     for sweep in client.sweeps(limit=_MAX_JOBS):
         if sweep.id.startswith(typed) and not named & {sweep.id, sweep.name}:
-            text = f"{sweep.state}  {sweep.message.spec.display_name}"
+            text = f"{sweep.state}  {sweep_title(sweep.message.spec)}"
             yield CompletionItem(prefix + sweep.id, help=drop_control(text))
 
 

@@ -9,6 +9,7 @@ from talweg.client._values import JobState
 from talweg.client.sweeps._tables import value_text
 from talweg.client.sweeps._values import SweepState, Trial, TrialState
 from talweg.spec import drop_control, goal_of
+from talweg.spec.sweeps import sweep_title
 from talweg.v1 import options_pb2
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ class SweepProgress:
 
     @property
     def title(self) -> str:
-        """The display name of the sweep."""
-        return drop_control(self._message.spec.display_name)
+        """The display name of the sweep, or what it varies."""
+        return drop_control(sweep_title(self._message.spec))
 
     @property
     def jobs(self) -> dict[JobState, int]:

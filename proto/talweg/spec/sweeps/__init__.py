@@ -19,7 +19,7 @@ from talweg.spec.sweeps.objective import check_objective, fill_objective
 from talweg.spec.sweeps.plan import TAG_SWEEP, TAG_TRIAL, Plan, Planned, Search
 from talweg.spec.sweeps.space import Setting
 from talweg.spec.sweeps.space_json import space_to_json
-from talweg.spec.sweeps.wording import setting_text, value_text
+from talweg.spec.sweeps.wording import setting_text, sweep_title, value_text
 
 __all__ = [
     "MAX_TPE_TRIALS",
@@ -36,6 +36,7 @@ __all__ = [
     "first_settings",
     "setting_text",
     "space_to_json",
+    "sweep_title",
     "value_text",
     "where",
 ]

@@ -4,7 +4,9 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from talweg.spec.catalogue.describe import data_name
 from talweg.spec.errors import number_text
+from talweg.v1.sweeps_pb2 import SweepSpec
 
 
 def value_text(value: object) -> str:
@@ -47,3 +49,17 @@ def name_of(value: object) -> str:
     if isinstance(value, Mapping) and len(value) == 1:
         return str(next(iter(value)))
     return ""
+
+
+def sweep_title(spec: SweepSpec) -> str:
+    """Return the display name, or what is varied: ``8 values of loss on diabetes``."""
+    if spec.display_name:
+        return spec.display_name
+    named = [part for each in spec.space for part in ([each] if each.path else each.zip[:1])]
+    compared = [each for each in named if each.path == spec.compare.path]
+    data = data_name(spec.base)
+    on = f" on {data}" if data else ""
+    for each in (*compared, *named):
+        count = len(each.choices) or len(each.values.values)
+        return f"{count} values of {each.path}{on}" if count else f"{each.path}{on}"
+    return f"sweep{on}"

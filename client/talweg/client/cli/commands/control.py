@@ -147,7 +147,8 @@ def retry(
     def tell(target: Target) -> str:
         if isinstance(target, Job):
             return f"{target.id} repeats {target.message.retry_of.removeprefix('jobs/')}"
-        return f"{target.id}: {num_jobs[target.name]} jobs were submitted again"
+        count = num_jobs[target.name]
+        return f"{target.id}: {count} job{'s' * (count != 1)} submitted again"
 
     with session.client() as client:
         return for_each(client, targets, act, tell, as_json=as_json)

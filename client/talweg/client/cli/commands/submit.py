@@ -238,13 +238,14 @@ def _tell_refused(sources: Sequence[_Source], results: Sequence[Job | TalwegErro
 
 def _print_submitted(client: Client, jobs: Sequence[Job], sweeps: Sequence[Sweep]) -> None:
     from talweg.spec import display_name
+    from talweg.spec.sweeps import sweep_title
 
     for job in jobs[:_MAX_LISTED]:
         say(f"{job.id}  {display_name(job.message.spec)}")
     if len(jobs) > _MAX_LISTED:
         say(f"… and {len(jobs) - _MAX_LISTED} more")
     for sweep in sweeps:
-        say(f"{sweep.id}  {sweep.message.spec.display_name}")
+        say(f"{sweep.id}  {sweep_title(sweep.message.spec)}")
     parts = [
         f"{count} {what}{'s' * (count > 1)}"
         for count, what in ((len(jobs), "job"), (len(sweeps), "sweep"))

@@ -45,7 +45,7 @@ def follow_sweep(client: Client, sweep: Sweep, console: "Console") -> bool:
     else:
         lines = _Lines(board, console)
         for event in _events(client, sweep, board, after=0):
-            lines.print(event)
+            lines.take(event)
     return SweepState.of(sweep.refresh().message.state) is SweepState.SUCCEEDED
 
 
@@ -119,7 +119,7 @@ class _Lines:
         self._console = console
         self._ended: set[int] = set()
 
-    def print(self, event: SweepEvent) -> None:
+    def take(self, event: SweepEvent) -> None:
         match event.WhichOneof("kind"):
             case "state":
                 reason = f" ({event.state.reason})" if event.state.reason else ""

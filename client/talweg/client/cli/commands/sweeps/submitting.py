@@ -17,15 +17,24 @@ def print_planned(sweep: Sweep, *, is_first: bool) -> None:
     from talweg.spec import to_yaml
 
     plan = Plan(sweep.spec)
+    lines = [_amount(sweep, len(plan.searches)), *_settings(plan)]
+    head = "".join(f"# {line}\n" for line in lines)
+    begin = "" if is_first else "---\n"
+    say(f"{begin}{head}{to_yaml(sweep.spec)}", end="")
+
+
+def _settings(plan: Plan) -> list[str]:
+    """List the first settings, as far as they are known before anything runs."""
+    if not plan.is_known:
+        algorithm = plan.spec.algorithm.WhichOneof("kind")
+        return [f"The service chooses settings as the sweep runs, by {algorithm}."]
     shown = min(plan.num_trials, _MOST_SETTINGS)
-    lines = [_amount(sweep, len(plan.searches))]
+    lines = ["The first settings:"]
     for number in range(1, shown + 1):
         lines.append(f"  {number}: {setting_text(plan.trial(number).setting)}")
     if shown < plan.num_trials:
         lines.append(f"  and {plan.num_trials - shown:,} more")
-    head = "".join(f"# {line}\n" for line in lines)
-    begin = "" if is_first else "---\n"
-    say(f"{begin}{head}{to_yaml(sweep.spec)}", end="")
+    return lines
 
 
 def _amount(sweep: Sweep, num_searches: int) -> str:
@@ -37,4 +46,4 @@ def _amount(sweep: Sweep, num_searches: int) -> str:
         parts.append(
             f"{num_searches} compared values with {spec.compare.final_seeds} final seeds each"
         )
-    return f"{trials}, {message.num_jobs:,} jobs ({'; '.join(parts)}). The first settings:"
+    return f"{trials}, {message.num_jobs:,} jobs ({'; '.join(parts)})."
