@@ -18,7 +18,7 @@ from talweg.spec.sweeps import (
     fill_sweep,
     first_settings,
 )
-from talweg.v1.sweeps_pb2 import Algorithm, Dimension, SweepSpec
+from talweg.v1.sweeps_pb2 import Algorithm, Dimension, Pruning, SweepSpec
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "client/examples/sweeps"
@@ -88,5 +88,5 @@ def test_the_file_on_the_page_is_valid_and_has_every_field() -> None:
     }
     for form in Dimension.DESCRIPTOR.fields_by_name:
         assert form == "path" or re.search(rf"^\| `{form}: ", page, flags=re.M), form
-    for kind in Algorithm.DESCRIPTOR.fields_by_name:
+    for kind in (*Algorithm.DESCRIPTOR.fields_by_name, *Pruning.DESCRIPTOR.fields_by_name):
         assert re.search(rf"^\| `{kind}` ", page, flags=re.M), kind
