@@ -32,7 +32,7 @@ def outcome(client: Client, name: str) -> list[Any]:
     """Return what a sweep has come to: its trials, and how they are ranked."""
     sweep = client.get_sweep(name)
     listed = list(sweep.trials())
-    ranked = [trial.number for trial in sweep.trials(best_first=True)]
+    ranked = [trial.number for trial in sweep.trials(best=True)]
     found = [
         (trial.number, trial.label, trial.is_final, str(trial.state), trial.value, trial.sd)
         for trial in listed
@@ -50,7 +50,7 @@ def test_values_are_compared_by_jobs_that_are_trained(stack: Stack) -> None:
         assert len(trials) == 6 + 3
         # What decided is the best evaluation of the weights that were kept.
         for trial in trials[:6]:
-            (job,) = (client.get(name) for name in trial.jobs)
+            (job,) = (client.job(name) for name in trial.jobs)
             best = job.message.outcome.weights_step
             values = dict(job.metrics(points=True).series("val/mae"))
             assert trial.value == pytest.approx(values[best or max(values)])
