@@ -21,3 +21,13 @@ def sweep(**fields: Any) -> SweepSpec:
 def plan_of(**fields: Any) -> Plan:
     """Return the plan of such a sweep."""
     return Plan(fill_sweep(sweep(**fields)))
+
+
+def space(*dimensions: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """Return fields of a sweep over some dimensions."""
+    return {"space": list(dimensions), **fields}
+
+
+def values(path: str, *listed: Any) -> dict[str, Any]:
+    """Return a dimension of listed values."""
+    return {"path": path, "values": list(listed)}

@@ -13,7 +13,7 @@ from talweg.server.store.record.rows import JobRow
 from talweg.spec import from_dict, job_id, to_dict
 from talweg.v1.jobs_pb2 import Job, Outcome
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.v1.sweeps_pb2 import Sweep, SweepEvent, SweepSpec, Trial
+from talweg.v1.sweeps_pb2 import Sweep, SweepEvent, SweepSpec, Trial, UpdateSweepRequest
 
 LOSSES = ["mse", "mae", "log_cosh"]
 RATES = [0.001, 0.01, 0.1]
@@ -156,3 +156,14 @@ class Sweeping:
             Sweep.State.Name((await self.get()).state),
             [each.label for each in (await self.get()).best],
         ]
+
+
+async def counts(sweeping: Sweeping) -> dict[str, int]:
+    """Count the jobs of a sweep by the names of their states."""
+    return {Job.State.Name(each.state): each.count for each in (await sweeping.get()).jobs}
+
+
+async def update_sweep(rules: Rules, name: str, **values: int) -> Sweep.State.ValueType:
+    """Extend a sweep; return its state then."""
+    row = await rules.control.update(UpdateSweepRequest(name=name, **values))
+    return row.state  # type: ignore[return-value]
