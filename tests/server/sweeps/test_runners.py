@@ -129,7 +129,9 @@ async def other(database_url: str) -> AsyncIterator[Rules]:
     database.close()
 
 
-async def test_two_servers_submit_each_job_once(rules: Rules, other: Rules) -> None:
+async def test_two_servers_submit_each_job_once(
+    rules: Rules, other: Rules, caplog: pytest.LogCaptureFixture
+) -> None:
     expected = await undisturbed(rules)
     sweeping = await Sweeping.begin(
         rules, result=result, space=SPACE, seeds=2, parallel=4, compare=COMPARE, cache="off"
@@ -151,10 +153,14 @@ async def test_two_servers_submit_each_job_once(rules: Rules, other: Rules) -> N
     assert await count_tagged(rules, of_sweep) == 9 * 2 + 3 * 3
     events = await sweeping.events()
     assert [event.cursor for event in events] == list(range(1, len(events) + 1))
+    assert "cannot go on" not in caplog.text
 
 
 async def test_what_another_server_has_submitted_since_is_not_submitted_again(
-    rules: Rules, other: Rules, monkeypatch: pytest.MonkeyPatch
+    rules: Rules,
+    other: Rules,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     sweeping = await Sweeping.begin(rules, space=SPACE, seeds=2, parallel=5, cache="off")
     found = submitting._due
@@ -172,6 +178,36 @@ async def test_what_another_server_has_submitted_since_is_not_submitted_again(
     assert await count_tagged(rules, sweeping.name.removeprefix("sweeps/")) == 5
     await sweeping.run()
     assert await count_tagged(rules, sweeping.name.removeprefix("sweeps/")) == 18
+    assert "cannot go on" not in caplog.text
+
+
+async def test_jobs_that_another_server_found_due_leave_no_room(
+    rules: Rules, other: Rules, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweeping = await Sweeping.begin(
+        rules, space=SPACE, parallel=2, cache="off", result=lambda job: Job.FAILED
+    )
+    for _ in range(2):
+        await rules.runner.step()
+        await sweeping.work()
+    await rules.runner.step()
+    await sweeping.work()
+    found = submitting._due
+
+    def slow(*args: Any) -> Sequence[submitting.Next]:
+        due = found(*args)
+        # Meanwhile trials are run again, whose jobs come first at another server.
+        monkeypatch.setattr(submitting, "_due", found)
+        again = other.control.retry(sweeping.name, [Trial.FAILED])
+        asyncio.run_coroutine_threadsafe(again, loop).result(120)
+        asyncio.run_coroutine_threadsafe(other.runner.step(), loop).result(120)
+        return due
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(submitting, "_due", slow)
+    await rules.runner.step()
+    counts = {each.state: each.count for each in (await sweeping.get()).jobs}
+    assert counts[Job.QUEUED] == 2
 
 
 @pytest.mark.parametrize("parallel", [1, 3, 100])
