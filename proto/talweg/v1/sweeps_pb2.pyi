@@ -961,7 +961,7 @@ class Trial(_message.Message):
         SUCCEEDED: Trial._State.ValueType  # 2
         """All jobs SUCCEEDED."""
         FAILED: Trial._State.ValueType  # 3
-        """A job FAILED, or the spec of the setting was refused."""
+        """A job FAILED, or the spec of the setting was refused for a seed."""
         DIVERGED: Trial._State.ValueType  # 4
         """A job DIVERGED, and none FAILED. It is ranked behind all that have a value."""
         CANCELLED: Trial._State.ValueType  # 5
@@ -976,7 +976,7 @@ class Trial(_message.Message):
     SUCCEEDED: Trial.State.ValueType  # 2
     """All jobs SUCCEEDED."""
     FAILED: Trial.State.ValueType  # 3
-    """A job FAILED, or the spec of the setting was refused."""
+    """A job FAILED, or the spec of the setting was refused for a seed."""
     DIVERGED: Trial.State.ValueType  # 4
     """A job DIVERGED, and none FAILED. It is ranked behind all that have a value."""
     CANCELLED: Trial.State.ValueType  # 5
@@ -1488,7 +1488,9 @@ class RetryTrialsRequest(_message.Message):
     """sweeps/{id}."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[Global___Trial.State.ValueType]:
-        """States of the trials: FAILED, DIVERGED or CANCELLED, at least one."""
+        """States of the trials, and of their jobs that are run again: FAILED, DIVERGED or CANCELLED, at least
+        one.
+        """
 
     def __init__(
         self,
@@ -1511,7 +1513,7 @@ class RetryTrialsResponse(_message.Message):
     SWEEP_FIELD_NUMBER: _builtins.int
     NUM_JOBS_FIELD_NUMBER: _builtins.int
     num_jobs: _builtins.int
-    """Number of jobs that were submitted again."""
+    """Number of jobs that are run again."""
     @_builtins.property
     def sweep(self) -> Global___Sweep: ...
     def __init__(

@@ -141,21 +141,21 @@ class SweepServiceServicer:
 
     def UpdateSweep(self, request, context):
         """Adds trials or seeds to a sweep; one that has ended goes on. FAILED_PRECONDITION if it was
-        cancelled, or if its final jobs have been submitted.
+        cancelled, if its time is over, if more has failed than may, or if its final jobs have been submitted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PauseSweep(self, request, context):
-        """Pauses a sweep and its jobs. FAILED_PRECONDITION if it has ended.
+        """Pauses a sweep and its jobs. FAILED_PRECONDITION if it has ended, or is about to.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResumeSweep(self, request, context):
-        """Resumes a paused sweep and its jobs. FAILED_PRECONDITION if it has ended.
+        """Resumes a paused sweep and its jobs. FAILED_PRECONDITION if it has ended, or is about to.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -169,7 +169,10 @@ class SweepServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RetryTrials(self, request, context):
-        """Submits the jobs of trials in some states again, as new jobs. A sweep that has ended goes on.
+        """Runs the jobs of trials again that ended in some states, as new jobs, no more at once than may be;
+        also what was refused, or had not been submitted. A sweep that has ended goes on. Once its final jobs
+        have been submitted, these alone are run again. FAILED_PRECONDITION if it was cancelled, if its time
+        is over, or if more has failed than may.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -53,16 +53,20 @@ class SweepServiceStub:
     """
     UpdateSweep: _grpc.UnaryUnaryMultiCallable[_sweeps_pb2.UpdateSweepRequest, _sweeps_pb2.Sweep]
     """Adds trials or seeds to a sweep; one that has ended goes on. FAILED_PRECONDITION if it was
-    cancelled, or if its final jobs have been submitted.
+    cancelled, if its time is over, if more has failed than may, or if its final jobs have been submitted.
     """
     PauseSweep: _grpc.UnaryUnaryMultiCallable[_sweeps_pb2.PauseSweepRequest, _sweeps_pb2.Sweep]
-    """Pauses a sweep and its jobs. FAILED_PRECONDITION if it has ended."""
+    """Pauses a sweep and its jobs. FAILED_PRECONDITION if it has ended, or is about to."""
     ResumeSweep: _grpc.UnaryUnaryMultiCallable[_sweeps_pb2.ResumeSweepRequest, _sweeps_pb2.Sweep]
-    """Resumes a paused sweep and its jobs. FAILED_PRECONDITION if it has ended."""
+    """Resumes a paused sweep and its jobs. FAILED_PRECONDITION if it has ended, or is about to."""
     CancelSweep: _grpc.UnaryUnaryMultiCallable[_sweeps_pb2.CancelSweepRequest, _sweeps_pb2.Sweep]
     """Cancels a sweep and its jobs. FAILED_PRECONDITION if it has ended otherwise."""
     RetryTrials: _grpc.UnaryUnaryMultiCallable[_sweeps_pb2.RetryTrialsRequest, _sweeps_pb2.RetryTrialsResponse]
-    """Submits the jobs of trials in some states again, as new jobs. A sweep that has ended goes on."""
+    """Runs the jobs of trials again that ended in some states, as new jobs, no more at once than may be;
+    also what was refused, or had not been submitted. A sweep that has ended goes on. Once its final jobs
+    have been submitted, these alone are run again. FAILED_PRECONDITION if it was cancelled, if its time
+    is over, or if more has failed than may.
+    """
     AnswerSweep: _grpc.UnaryUnaryMultiCallable[_sweeps_pb2.AnswerSweepRequest, _sweeps_pb2.AnswerSweepResponse]
     """Compares what the sweep's trials have reached. Where `compare` is set, its values on test data,
     each at the setting that validation data chose; else all trials by the objective.
@@ -93,16 +97,20 @@ class SweepServiceAsyncStub(SweepServiceStub):
     """
     UpdateSweep: _aio.UnaryUnaryMultiCallable[_sweeps_pb2.UpdateSweepRequest, _sweeps_pb2.Sweep]  # type: ignore[assignment]
     """Adds trials or seeds to a sweep; one that has ended goes on. FAILED_PRECONDITION if it was
-    cancelled, or if its final jobs have been submitted.
+    cancelled, if its time is over, if more has failed than may, or if its final jobs have been submitted.
     """
     PauseSweep: _aio.UnaryUnaryMultiCallable[_sweeps_pb2.PauseSweepRequest, _sweeps_pb2.Sweep]  # type: ignore[assignment]
-    """Pauses a sweep and its jobs. FAILED_PRECONDITION if it has ended."""
+    """Pauses a sweep and its jobs. FAILED_PRECONDITION if it has ended, or is about to."""
     ResumeSweep: _aio.UnaryUnaryMultiCallable[_sweeps_pb2.ResumeSweepRequest, _sweeps_pb2.Sweep]  # type: ignore[assignment]
-    """Resumes a paused sweep and its jobs. FAILED_PRECONDITION if it has ended."""
+    """Resumes a paused sweep and its jobs. FAILED_PRECONDITION if it has ended, or is about to."""
     CancelSweep: _aio.UnaryUnaryMultiCallable[_sweeps_pb2.CancelSweepRequest, _sweeps_pb2.Sweep]  # type: ignore[assignment]
     """Cancels a sweep and its jobs. FAILED_PRECONDITION if it has ended otherwise."""
     RetryTrials: _aio.UnaryUnaryMultiCallable[_sweeps_pb2.RetryTrialsRequest, _sweeps_pb2.RetryTrialsResponse]  # type: ignore[assignment]
-    """Submits the jobs of trials in some states again, as new jobs. A sweep that has ended goes on."""
+    """Runs the jobs of trials again that ended in some states, as new jobs, no more at once than may be;
+    also what was refused, or had not been submitted. A sweep that has ended goes on. Once its final jobs
+    have been submitted, these alone are run again. FAILED_PRECONDITION if it was cancelled, if its time
+    is over, or if more has failed than may.
+    """
     AnswerSweep: _aio.UnaryUnaryMultiCallable[_sweeps_pb2.AnswerSweepRequest, _sweeps_pb2.AnswerSweepResponse]  # type: ignore[assignment]
     """Compares what the sweep's trials have reached. Where `compare` is set, its values on test data,
     each at the setting that validation data chose; else all trials by the objective.
@@ -166,7 +174,7 @@ class SweepServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_sweeps_pb2.Sweep, _abc.Awaitable[_sweeps_pb2.Sweep]]:
         """Adds trials or seeds to a sweep; one that has ended goes on. FAILED_PRECONDITION if it was
-        cancelled, or if its final jobs have been submitted.
+        cancelled, if its time is over, if more has failed than may, or if its final jobs have been submitted.
         """
 
     @_abc_1.abstractmethod
@@ -175,7 +183,7 @@ class SweepServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sweeps_pb2.PauseSweepRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sweeps_pb2.Sweep, _abc.Awaitable[_sweeps_pb2.Sweep]]:
-        """Pauses a sweep and its jobs. FAILED_PRECONDITION if it has ended."""
+        """Pauses a sweep and its jobs. FAILED_PRECONDITION if it has ended, or is about to."""
 
     @_abc_1.abstractmethod
     def ResumeSweep(
@@ -183,7 +191,7 @@ class SweepServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sweeps_pb2.ResumeSweepRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sweeps_pb2.Sweep, _abc.Awaitable[_sweeps_pb2.Sweep]]:
-        """Resumes a paused sweep and its jobs. FAILED_PRECONDITION if it has ended."""
+        """Resumes a paused sweep and its jobs. FAILED_PRECONDITION if it has ended, or is about to."""
 
     @_abc_1.abstractmethod
     def CancelSweep(
@@ -199,7 +207,11 @@ class SweepServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sweeps_pb2.RetryTrialsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sweeps_pb2.RetryTrialsResponse, _abc.Awaitable[_sweeps_pb2.RetryTrialsResponse]]:
-        """Submits the jobs of trials in some states again, as new jobs. A sweep that has ended goes on."""
+        """Runs the jobs of trials again that ended in some states, as new jobs, no more at once than may be;
+        also what was refused, or had not been submitted. A sweep that has ended goes on. Once its final jobs
+        have been submitted, these alone are run again. FAILED_PRECONDITION if it was cancelled, if its time
+        is over, or if more has failed than may.
+        """
 
     @_abc_1.abstractmethod
     def AnswerSweep(

@@ -161,6 +161,7 @@ class Server:
         self._search = SearchProcess()
         asking = AskingService(self._search)
         self._sweeps = SweepRunner(self.database, self._submission, asking)
+        self._sweep_lookup = SweepService(self.database)
         self._artifacts = ArtifactService(self.database, settings.blobs)
         self.statistics = StatisticsProcess()
         """Computes the statistics of comparisons."""
@@ -216,6 +217,7 @@ class Server:
         """
         await self._health.enter_graceful_shutdown()
         self._hub.close()
+        self._sweep_lookup.close()
         await self._grpc.stop(grace)
         await self._end_duties()
         await self._sources.close()
@@ -313,8 +315,8 @@ class Server:
     def _add_sweeps(self, comparison: ComparisonService, answers: AnswerService) -> None:
         services = SweepServices(
             creation=CreationService(self.database, self._submission, self._sweeps.wake),
-            sweeps=SweepService(self.database),
-            control=SweepControlService(self.database, self._submission, self._sweeps.wake),
+            sweeps=self._sweep_lookup,
+            control=SweepControlService(self.database, self._sweeps.wake),
             answers=SweepAnswerService(self.database, comparison, answers),
         )
         add_SweepServiceServicer_to_server(SweepServicer(services), self._grpc)

@@ -208,7 +208,7 @@ def test_of_finitely_many_settings_each_is_tried_once() -> None:
     alike = search(Product([Values(["w"], [[1], [True]])]), lambda at: 0.0, 2)
     assert sorted(map(str, values(alike, "w"))) == ["1", "True"]
     # Where none is left an interval's numbers come again.
-    integers = Product([Uniform("n", 1, 3, is_integer=True)])
+    integers = Product([Uniform("n", 1, 3, is_log=True, is_integer=True)])
     again = search(integers, lambda at: at["n"], 15)
     assert set(values(again, "n")) == {1, 2, 3}
 

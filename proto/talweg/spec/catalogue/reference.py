@@ -57,6 +57,8 @@ _ELSEWHERE = {
     "google.rpc.Status": "https://google.aip.dev/193",
     "google.protobuf.Timestamp": "https://protobuf.dev/reference/protobuf/google.protobuf/#timestamp",
     "google.protobuf.Duration": "https://protobuf.dev/reference/protobuf/google.protobuf/#duration",
+    "google.protobuf.Value": "https://protobuf.dev/reference/protobuf/google.protobuf/#value",
+    "google.protobuf.ListValue": "https://protobuf.dev/reference/protobuf/google.protobuf/#list-value",
     "google.protobuf.Empty": "https://protobuf.dev/reference/protobuf/google.protobuf/#empty",
 }
 _SCALARS = {

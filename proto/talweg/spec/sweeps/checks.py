@@ -1,21 +1,20 @@
 """Checks of a sweep's spec before anything of it runs."""
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any
 
 from talweg.spec.checks.bounds import check_message
 from talweg.spec.errors import SpecError, Violation, limited, shown
-from talweg.spec.fields import Type, descriptor_of, spellings
 from talweg.spec.reading.fill import fill_message
 from talweg.spec.reading.json_form import to_dict
 from talweg.spec.reading.override import put
 from talweg.spec.spelling import nearest
-from talweg.spec.sweeps.plan import TAG_SWEEP, TAG_TRIAL, Plan
-from talweg.spec.sweeps.space import Setting, product
-from talweg.spec.sweeps.wording import name_of, setting_text
-from talweg.v1.spec_pb2 import JobSpec
-from talweg.v1.sweeps_pb2 import Dimension, IntegerInterval, NumberInterval, SweepSpec
+from talweg.spec.sweeps.dimensions import check_dimensions, is_listed, varied_paths
+from talweg.spec.sweeps.placing import check_placing
+from talweg.spec.sweeps.plan import TAG_SWEEP, TAG_TRIAL, Plan, seed_at
+from talweg.spec.sweeps.space import Setting, in_turn, product
+from talweg.v1.sweeps_pb2 import Dimension, SweepSpec
 
 MAX_SETTINGS = 200
 """So many settings are checked before a sweep begins; between them they have each value once,
@@ -26,6 +25,11 @@ MAX_TPE_VALUES = 1000
 """So many values a list has at the most under tpe, which weighs each of them for each trial."""
 MAX_TPE_TRIALS = 5000
 """So many trials a search has at the most under tpe, which reads all of them for the next one."""
+MAX_TRIALS = 1_000_000
+"""Of a grid; `trials` has the same bound."""
+MAX_DAYS = 3650
+_MOST_NAMED = 10
+_MAX_SEED = 2**32 - 1
 
 
 def fill_sweep(spec: SweepSpec) -> SweepSpec:
@@ -39,11 +43,10 @@ def fill_sweep(spec: SweepSpec) -> SweepSpec:
     filled = fill_message(bare)
     if spec.HasField("base"):
         filled.base.CopyFrom(spec.base)
-    if not filled.seeds.vary and "training.seed" not in _paths(spec.space):
+    if not filled.seeds.vary and "training.seed" not in varied_paths(spec.space):
         filled.seeds.vary.append("training.seed")
     if not filled.HasField("algorithm"):
-        is_listed = all(map(_is_finite, filled.space))
-        if is_listed and not spec.HasField("trials"):
+        if all(map(is_listed, filled.space)) and not spec.HasField("trials"):
             filled.algorithm.grid.SetInParent()
         else:
             filled.algorithm.random.SetInParent()
@@ -66,80 +69,28 @@ def check_sweep(spec: SweepSpec) -> list[Violation]:
         bare.base.Clear()
         bare.base.SetInParent()
     violations = [each for each in check_message(bare, "") if not each.field.startswith("base.")]
-    for index, dimension in enumerate(spec.space):
-        violations += _dimension(dimension, f"space[{index}]")
+    violations += check_dimensions(spec.space)
     violations += _base(spec)
     if not violations:
         violations += _algorithm(spec)
-        violations += _compared(spec)
         violations += _seeds(spec)
         violations += _objective(spec)
+        violations += _max_time(spec)
     if not violations:
-        violations += _settings(spec)
+        # Its searches can be told apart only once each of them is in order.
+        violations += _compared(spec)
+    if not violations:
+        violations += _size(spec)
+    if not violations:
+        violations += check_placing(Plan(spec), first_settings(Plan(spec)))
     # What is wrong with a value is so in every setting that has it.
     unique = {(each.field, each.found): each for each in reversed(violations)}
     return limited(list(reversed(unique.values())))
 
 
 def first_settings(plan: Plan) -> list[Setting]:
-    """Return settings in which each value occurs, up to `MAX_SETTINGS`."""
-    each = (setting for search in plan.searches for setting in search.each())
-    return list(islice(each, MAX_SETTINGS))
-
-
-def _is_finite(dimension: Dimension) -> bool:
-    if dimension.choices:
-        return all(_is_finite(each) for choice in dimension.choices for each in choice.space)
-    return bool(dimension.zip) or dimension.HasField("values")
-
-
-def _dimension(dimension: Dimension, at: str) -> Iterator[Violation]:
-    if dimension.zip:
-        yield from _zip(dimension, at)
-        return
-    if not dimension.path:
-        yield Violation(f"{at}.path", "nothing", "a path in the job, such as loss")
-    if dimension.HasField("values") and not dimension.values.values:
-        yield Violation(f"{at}.values", "an empty list", "at least 1 value")
-    for name in ("uniform", "log_uniform", "integers"):
-        if dimension.HasField(name):
-            interval = getattr(dimension, name)
-            is_log = name == "log_uniform" or (name == "integers" and interval.log)
-            yield from _interval(interval, f"{at}.{name}", is_log=is_log)
-    for index, choice in enumerate(dimension.choices):
-        if not choice.HasField("value"):
-            yield Violation(f"{at}.choices[{index}].value", "nothing", "a value")
-        for position, inner in enumerate(choice.space):
-            yield from _dimension(inner, f"{at}.choices[{index}].space[{position}]")
-
-
-def _zip(dimension: Dimension, at: str) -> Iterator[Violation]:
-    if dimension.path:
-        yield Violation(f"{at}.path", shown(dimension.path), "nothing beside zip")
-    lengths = []
-    for index, part in enumerate(dimension.zip):
-        if not part.path or not part.HasField("values"):
-            yield Violation(f"{at}.zip[{index}]", "no path with values", "path and values")
-        lengths.append(len(part.values.values))
-    if len(set(lengths)) > 1:
-        found = f"lists of {', '.join(map(str, lengths))} values"
-        yield Violation(f"{at}.zip", found, "lists of one length")
-    elif not lengths[0]:
-        yield Violation(f"{at}.zip", "empty lists", "at least 1 value each")
-
-
-def _interval(
-    interval: NumberInterval | IntegerInterval, at: str, *, is_log: bool
-) -> Iterator[Violation]:
-    for name in ("low", "high"):
-        if not interval.HasField(name):
-            yield Violation(f"{at}.{name}", "nothing", "a number")
-            return
-    if interval.low >= interval.high:
-        allowed = f"a number above low, {shown(interval.low)}"
-        yield Violation(f"{at}.high", shown(interval.high), allowed)
-    if is_log and interval.low <= 0:
-        yield Violation(f"{at}.low", shown(interval.low), "a number > 0, since it is logarithmic")
+    """Return settings in which each value occurs, up to `MAX_SETTINGS`; searches take turns."""
+    return list(islice(in_turn([search.each() for search in plan.searches]), MAX_SETTINGS))
 
 
 def _base(spec: SweepSpec) -> Iterator[Violation]:
@@ -167,12 +118,20 @@ def _algorithm(spec: SweepSpec) -> Iterator[Violation]:
 
 def _grid(spec: SweepSpec) -> Iterator[Violation]:
     for index, dimension in enumerate(spec.space):
-        if not _is_finite(dimension):
+        if not is_listed(dimension):
             hint = "list values, or search by random, qmc or tpe"
             yield Violation("algorithm.grid", f"an interval in space[{index}]", "lists", hint)
     if spec.HasField("trials"):
         hint = "a grid tries every setting; for some of them use random, qmc or tpe"
         yield Violation("trials", shown(spec.trials), "nothing beside algorithm.grid", hint)
+
+
+def _size(spec: SweepSpec) -> Iterator[Violation]:
+    plan = Plan(spec)
+    if plan.is_grid and plan.num_trials > MAX_TRIALS:
+        found = f"a grid of {plan.num_trials:,} settings" if plan.num_trials < 1e15 else "too many"
+        hint = "search some of them by random"
+        yield Violation("space", found, f"at most {MAX_TRIALS:,} settings", hint)
 
 
 def _tpe(spec: SweepSpec) -> Iterator[Violation]:
@@ -205,20 +164,25 @@ def _compared(spec: SweepSpec) -> Iterator[Violation]:
     path = spec.compare.path
     if listed.count(path) != 1:
         hint = nearest(path, listed) or "it must be a dimension of space with values or choices"
-        yield Violation("compare.path", shown(path), ", ".join(listed) or "nothing yet", hint)
+        yield Violation("compare.path", shown(path), _named(listed) or "nothing yet", hint)
         return
     searches = Plan(spec).searches
     labels = [search.label for search in searches]
     if len(searches) < 2 or len(set(labels)) < len(labels):
-        yield Violation("compare.path", f"{path} with {', '.join(labels)}", "2 different values")
+        yield Violation("compare.path", f"{path} with {_named(labels)}", "2 different values")
         return
     wanted, names = spec.compare.baseline, [search.name for search in searches]
     if wanted and wanted not in labels and names.count(wanted) != 1:
         hint = nearest(wanted, labels)
-        yield Violation("compare.baseline", shown(wanted), f"one of {', '.join(labels)}", hint)
+        yield Violation("compare.baseline", shown(wanted), f"one of {_named(labels)}", hint)
     margin = spec.compare.margin
-    if margin and not float(margin.rstrip(" %")) > 0:
-        yield Violation("compare.margin", shown(margin), "a number > 0, or such as 1%")
+    if margin and not 0 < float(margin.rstrip(" %")) < math.inf:
+        yield Violation("compare.margin", shown(margin), "a finite number > 0, or such as 1%")
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f", … ({len(names):,} in all)" if len(names) > _MOST_NAMED else ""
+    return ", ".join(shown(name).strip('"') for name in names[:_MOST_NAMED]) + more
 
 
 def _objective(spec: SweepSpec) -> Iterator[Violation]:
@@ -230,8 +194,19 @@ def _objective(spec: SweepSpec) -> Iterator[Violation]:
         yield Violation("objective.metric", shown(metric), "a metric val/…", hint)
 
 
+def _max_time(spec: SweepSpec) -> Iterator[Violation]:
+    seconds = Plan(spec).max_seconds
+    if seconds is not None and seconds > MAX_DAYS * 86400:
+        yield Violation("max_time", shown(spec.max_time), f"at most {MAX_DAYS}d")
+
+
 def _seeds(spec: SweepSpec) -> Iterator[Violation]:
-    varied = set(_paths(spec.space))
+    varied = set(varied_paths(spec.space))
+    more = spec.compare.final_seeds if spec.HasField("compare") else 0
+    if not spec.seeds.vary and spec.seeds.count + more > 1:
+        hint = "space varies training.seed already; name another seed, such as split.seed"
+        yield Violation("seeds.vary", "nothing", "the path of a seed", hint)
+    base = to_dict(spec.base)
     for index, path in enumerate(spec.seeds.vary):
         at = f"seeds.vary[{index}]"
         if path.rpartition(".")[2] != "seed":
@@ -239,77 +214,11 @@ def _seeds(spec: SweepSpec) -> Iterator[Violation]:
             yield Violation(at, shown(path), "the path of a seed", hint)
         elif path in varied:
             yield Violation(at, f"{path}, which space varies too", "a path in one of them")
+        elif seed_at(base, path) + spec.seeds.count + more - 1 > _MAX_SEED:
+            found = f"{seed_at(base, path)}, and {spec.seeds.count + more - 1} seeds after it"
+            yield Violation(f"base.{path}", found, f"seeds <= {_MAX_SEED}")
         else:
             try:
                 put({}, [(path, 0)])
             except SpecError as exc:
                 yield from (Violation(at, each.found, each.allowed) for each in exc.violations)
-
-
-def _paths(dimensions: Sequence[Dimension]) -> Iterator[str]:
-    for dimension in dimensions:
-        if dimension.path:
-            yield dimension.path
-        yield from (part.path for part in dimension.zip)
-        for choice in dimension.choices:
-            yield from _paths(choice.space)
-
-
-def _settings(spec: SweepSpec) -> Iterator[Violation]:
-    """Check that each value can stand at its path, and that none takes the place of another."""
-    plan = Plan(spec)
-    base = to_dict(spec.base)
-    for setting in first_settings(plan):
-        try:
-            lost = list(_replaced(base, setting))
-            yield from lost
-            if not lost:
-                plan.job(setting, 0)
-        except SpecError as exc:
-            hint = f"in the setting {setting_text(setting)}"
-            for each in exc.violations:
-                yield Violation(
-                    where(each.field, setting),
-                    each.found,
-                    each.allowed,
-                    f"{each.hint}, {hint}" if each.hint else hint,
-                )
-
-
-def where(field: str, setting: Setting) -> str:
-    """Return the field of a violation of a job as a reader of the sweep file finds it."""
-    paths = [path for path, _ in setting]
-    is_varied = any(field == path or field.startswith((f"{path}.", f"{path}[")) for path in paths)
-    return f"space: {field}" if is_varied else f"base.{field}" if field else "base"
-
-
-def _replaced(base: dict[str, Any], setting: Setting) -> Iterator[Violation]:
-    for index, (path, value) in enumerate(setting):
-        for other, later in setting[index + 1 :]:
-            if other == path or path.startswith(f"{other}."):
-                yield Violation(f"space: {path}", f"{other} varied after it", "one of them")
-            elif other.startswith(f"{path}."):
-                below = other.removeprefix(f"{path}.").partition(".")[0]
-                inner = set(value) if isinstance(value, dict) else {name_of(value)}
-                if _is_choice(path) and below not in inner:
-                    hint = f"vary it in the space of the choice {below}"
-                    found = f"the value {name_of(value) or shown(value)} of {path}, which has none"
-                    yield Violation(f"space: {other}", found, f"{below} alone", hint)
-            else:
-                both = put(base, [(path, value), (other, later)])
-                if put(both, [(path, value)]) != both:
-                    hint = "they exclude each other: vary each in the space of its own choice"
-                    yield Violation(f"space: {path}", f"{other} beside it", "one of them", hint)
-
-
-def _is_choice(path: str) -> bool:
-    """Return whether the value at a path names a member of a message."""
-    descriptor = descriptor_of(JobSpec())
-    for name in path.split("."):
-        if name.isdecimal():
-            continue
-        field = spellings(descriptor).get(name.partition("[")[0])
-        if field is None or field.type is not Type.MESSAGE or field.message is None:
-            return False
-        descriptor = field.message
-    return bool(descriptor.oneofs_by_name.get("kind"))

@@ -6,6 +6,9 @@ from talweg.spec.errors import Violation, shown
 from talweg.spec.semantics.comparable import comparable_metrics, deciding_loss, is_loss
 from talweg.spec.semantics.metrics import goal_of
 from talweg.spec.spelling import nearest
+from talweg.spec.sweeps.checks import first_settings
+from talweg.spec.sweeps.placing import where
+from talweg.spec.sweeps.plan import Plan
 from talweg.v1.options_pb2 import Goal
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.sweeps_pb2 import Objective, SweepSpec
@@ -44,14 +47,24 @@ def check_objective(spec: SweepSpec, jobs: Sequence[JobSpec]) -> Iterator[Violat
         if any(not job.split.test for job in jobs):
             hint = "compared values are compared on test data"
             yield Violation("base.split.test", "0", "a number > 0", hint)
-    watched = spec.base.training.early_stopping.metric
-    if spec.objective.at == Objective.best and watched not in ("", spec.objective.metric):
-        hint = (
-            "the weights of the best evaluation are kept and tested, so both must name one "
-            "metric; leave it out of early_stopping, or set objective.at to last"
-        )
-        allowed = f"{spec.objective.metric}, the objective"
-        yield Violation("base.training.early_stopping.metric", shown(watched), allowed, hint)
+    if spec.objective.at == Objective.best:
+        yield from _watched(spec)
+
+
+def _watched(spec: SweepSpec) -> Iterator[Violation]:
+    """Check that early stopping keeps the weights of the evaluation that counts."""
+    plan = Plan(spec)
+    for setting in first_settings(plan):
+        watched = plan.job(setting, 0).training.early_stopping.metric
+        if watched != spec.objective.metric:
+            hint = (
+                "the weights of the best evaluation are kept and tested, so both must name one "
+                "metric; leave it out of early_stopping, or set objective.at to last"
+            )
+            allowed = f"{spec.objective.metric}, the objective"
+            at = where("training.early_stopping.metric", setting)
+            yield Violation(at, shown(watched), allowed, hint)
+            return
 
 
 def _metric(at: str, metric: str, part: str, jobs: Sequence[JobSpec]) -> Iterator[Violation]:

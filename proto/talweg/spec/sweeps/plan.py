@@ -1,6 +1,6 @@
 """What a sweep consists of: its searches, trials and jobs, each found by its number."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -183,7 +183,7 @@ class Plan:
         """
         settings: list[tuple[str, Any]] = list(setting)
         for path in self.spec.seeds.vary:
-            settings.append((path, _value_at(self._base, path) + seed))
+            settings.append((path, seed_at(self._base, path) + seed))
         spec = from_dict(put(self._base, settings))
         objective = self.spec.objective
         if objective.metric and objective.at == Objective.best:
@@ -194,8 +194,9 @@ class Plan:
         return spec
 
 
-def _value_at(base: Any, path: str) -> int:
-    value = base
+def seed_at(base: Mapping[str, Any], path: str) -> int:
+    """Return the seed that stands at a path in the JSON form of a base; 0 where there is none."""
+    value: Any = base
     for name in path.split("."):
-        value = value.get(name) if isinstance(value, dict) else None
+        value = value.get(name) if isinstance(value, Mapping) else None
     return value if isinstance(value, int) else 0

@@ -2,16 +2,20 @@
 
 import hashlib
 import math
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from random import Random
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from talweg.v1.sweeps_pb2 import Dimension
+
+T = TypeVar("T")
 
 Setting = tuple[tuple[str, Any], ...]
 """Paths and their values, in the order in which they are put into the job."""
@@ -19,6 +23,7 @@ Setting = tuple[tuple[str, Any], ...]
 
 # Four make a pseudorandom permutation of a pseudorandom function (Luby and Rackoff 1988).
 _TURNS = 4
+_DIGITS = 6
 
 
 class Node(Protocol):
@@ -121,10 +126,12 @@ class Choices:
         return ((self.path, value), *space.pick(point[1:]))
 
     def each(self) -> Iterator[Setting]:
-        """Yield settings in which each value occurs."""
-        for value, space in self.options:
-            for setting in space.each():
-                yield ((self.path, value), *setting)
+        """Yield settings in which each value occurs; values take turns."""
+
+        def each(value: Any, space: "Product") -> Iterator[Setting]:
+            return (((self.path, value), *setting) for setting in space.each())
+
+        return in_turn([each(value, space) for value, space in self.options])
 
 
 @dataclass(frozen=True)
@@ -144,12 +151,13 @@ class Uniform:
 
     @property
     def count(self) -> int | None:
-        """None: an interval has no list of settings."""
-        return None
+        """How many integers there are; None where not each is as likely as any other."""
+        return int(self.high - self.low) + 1 if self.is_integer and not self.is_log else None
 
     def at(self, index: int) -> Setting:
-        """Raise: there is no list."""
-        raise IndexError(index)
+        """Return the integer with an index; no other interval has a list."""
+        assert self.count is not None, "an infinite space has no indices"
+        return ((self.path, int(self.low) + index),)
 
     def value(self, share: float) -> Any:
         """Return the number at a share of the interval, in [0, 1)."""
@@ -167,8 +175,10 @@ class Uniform:
 
     def rounded(self, number: float) -> float:
         """Return a number of the interval, none of whole numbers, as settings have it."""
-        # As many digits as a reader can tell apart, and no fewer than a setting needs.
-        return min(max(float(f"{number:.6g}"), self.low), self.high)
+        # As many digits as a reader can tell apart, and no fewer than tell its settings apart.
+        ratio = max(abs(self.low), abs(self.high)) / (self.high - self.low)
+        digits = min(17, max(_DIGITS, _DIGITS - 1 + math.ceil(math.log10(ratio))))
+        return min(max(float(f"{number:.{digits}g}"), self.low), self.high)
 
     def draw(self, random: Random) -> Setting:
         """Return a number at random."""
@@ -235,14 +245,30 @@ class Product:
         return tuple(pairs)
 
     def each(self) -> Iterator[Setting]:
-        """Yield settings in which each value of each dimension occurs beside the others' first."""
-        firsts = [next(node.each()) for node in self.nodes]
+        """Yield settings in which each value of each dimension occurs beside the others' first.
+
+        Dimensions take turns, so that the first settings have some values of each.
+        """
+        parts = [node.each() for node in self.nodes]
+        firsts = [next(part) for part in parts]
         yield tuple(pair for part in firsts for pair in part)
-        for position, node in enumerate(self.nodes):
-            for number, setting in enumerate(node.each()):
-                if number:
-                    parts = [*firsts[:position], setting, *firsts[position + 1 :]]
-                    yield tuple(pair for part in parts for pair in part)
+
+        def each(position: int, part: Iterator[Setting]) -> Iterator[Setting]:
+            for setting in part:
+                with_it = [*firsts[:position], setting, *firsts[position + 1 :]]
+                yield tuple(pair for part in with_it for pair in part)
+
+        yield from in_turn([each(position, part) for position, part in enumerate(parts)])
+
+
+def in_turn(iterators: Sequence[Iterator[T]]) -> Iterator[T]:
+    """Yield the first items of all, then the second ones, and so on."""
+    waiting = deque(iterators)
+    while waiting:
+        turn = waiting.popleft()
+        for item in islice(turn, 1):
+            yield item
+            waiting.append(turn)
 
 
 def _total(counts: Sequence[int | None]) -> int | None:
@@ -308,12 +334,15 @@ def shuffled(seed: str, count: int, index: int) -> int:
     By a Feistel network over the next power of 4, whose surplus is walked past: nothing is listed,
     and the order does not depend on how many numbers are asked for.
     """
+    assert 0 <= index < count, "other numbers are walked past for ever"
     bits = max(1, -(-(count - 1).bit_length() // 2))
+    num_bytes = -(-bits // 8)
     mask = (1 << bits) - 1
     while True:
         left, right = index >> bits, index & mask
         for turn in range(_TURNS):
-            mixed = hashlib.blake2b(f"{seed}/{turn}/{right}".encode(), digest_size=8).digest()
+            # As long as the half: with fewer bytes a large space would be tried at one end alone.
+            mixed = hashlib.shake_256(f"{seed}/{turn}/{right:x}".encode()).digest(num_bytes)
             left, right = right, left ^ (int.from_bytes(mixed, "big") & mask)
         index = left << bits | right
         if index < count:

@@ -112,9 +112,7 @@ class SweepServicer(SweepServiceServicer):
     async def RetryTrials(  # noqa: D102
         self, request: pb.RetryTrialsRequest, context: Any
     ) -> pb.RetryTrialsResponse:
-        row, number = await self._services.control.retry(
-            request.name, request.states, caller=context.peer()
-        )
+        row, number = await self._services.control.retry(request.name, request.states)
         return pb.RetryTrialsResponse(sweep=await self._message(row), num_jobs=number)
 
     async def AnswerSweep(  # noqa: D102

@@ -1,16 +1,19 @@
 """What a sweep shows: the chosen settings, and how their values compare."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
+from talweg.server.errors import InvalidRequest
 from talweg.server.services.arguments import sweep_of
 from talweg.server.services.comparison.answer import AnswerService
 from talweg.server.services.comparison.compare import Comparison, ComparisonService, Group, Row
 from talweg.server.services.comparison.wording import number
 from talweg.server.services.sweeps.messages import trial_message
 from talweg.server.services.sweeps.plans import Plans
+from talweg.server.services.sweeps.settling import TIME_OVER
 from talweg.server.store.record.database import Database
 from talweg.server.store.record.rows import SweepRow
 from talweg.server.store.sweeps import sweeps, trials
@@ -18,6 +21,7 @@ from talweg.server.store.sweeps.trials import SearchCounts
 from talweg.spec import job_name
 from talweg.spec.sweeps import TAG_TRIAL, Plan
 from talweg.v1.answers_pb2 import Answer, Question
+from talweg.v1.jobs_pb2 import Job
 from talweg.v1.options_pb2 import Goal
 from talweg.v1.sweeps_pb2 import Sweep, Trial
 
@@ -64,6 +68,8 @@ class _Read:
     """They are final ones, of fresh seeds."""
     counts: Sequence[SearchCounts]
     """How the trials of each search have ended."""
+    final_states: Mapping[str, Counter[int]]
+    """How many final jobs of each compared value are in each state; of those that there are."""
 
 
 class SweepAnswerService:
@@ -103,7 +109,8 @@ class SweepAnswerService:
         if not read.jobs:
             text = "No compared value has a result yet." if not ended else "Nothing has a result."
             return SweepAnswer(not ended, text, read.chosen, remarks)
-        comparison, answer = await self._compare(read)
+        comparison, answer, more = await self._compare(read)
+        remarks += more
         text = _compared_text(read, comparison, answer)
         return SweepAnswer(not ended, text, read.chosen, remarks, comparison, answer)
 
@@ -125,6 +132,9 @@ class SweepAnswerService:
             for job in jobs.get(trial.number, ())
         }
         known = trials.states_of(connection, list(labels))
+        states: dict[str, Counter[int]] = {}
+        for job, state in known.items() if final else ():
+            states.setdefault(labels[job], Counter())[state] += 1
         return _Read(
             row,
             plan,
@@ -132,9 +142,10 @@ class SweepAnswerService:
             {job_name(job): label for job, label in labels.items() if job in known},
             bool(final),
             trials.counts(connection, row.seq, len(plan.searches)),
+            states,
         )
 
-    async def _compare(self, read: _Read) -> tuple[Comparison, Answer]:
+    async def _compare(self, read: _Read) -> tuple[Comparison, Answer, list[str]]:
         spec = read.plan.spec
         metric = spec.compare.metric if read.is_final else spec.objective.metric
         comparison = await self._comparison.compare(
@@ -143,13 +154,24 @@ class SweepAnswerService:
         comparison = replace(comparison, groups=_by_value(comparison, read))
         groups = comparison.groups
         baseline = read.plan.searches[read.plan.baseline].label
-        question = Question()
+        questions = [Question()]
+        remarks = []
         if any(group.labels == (baseline,) and group.values for group in groups):
-            question.baseline = baseline
-            _set_margin(question, spec.compare.margin)
-        # In what the sweep varies its values differ on purpose.
-        answer = await self._answers.answer(comparison, question, _paths(read))
-        return comparison, answer
+            questions = [Question(baseline=baseline), *questions]
+            if spec.compare.margin:
+                questions = [_with_margin(baseline, spec.compare.margin), *questions]
+        else:
+            remarks.append(f"{baseline}, the baseline, has no result: nothing is compared with it")
+        for question in questions[:-1]:
+            try:
+                # In what the sweep varies its values differ on purpose.
+                answer = await self._answers.answer(comparison, question, _paths(read))
+                return comparison, answer, remarks
+            except InvalidRequest as exc:
+                # Such as a margin of 1% of a mean of 0, which nobody could know before.
+                remarks.append(str(exc))
+        answer = await self._answers.answer(comparison, questions[-1], _paths(read))
+        return comparison, answer, remarks
 
 
 def _by_value(comparison: Comparison, read: _Read) -> list[Group]:
@@ -211,7 +233,7 @@ def _remarks(read: _Read) -> list[str]:
     remarks = []
     if read.row.ended and read.row.state != Sweep.SUCCEEDED:
         remarks.append(f"the sweep has not run to its end: {read.row.message}")
-    elif read.row.ended and read.row.num_begun < read.row.num_trials:
+    elif read.row.ended and read.row.message.startswith(TIME_OVER):
         remarks.append(read.row.message)
     if read.plan.spec.HasField("compare"):
         if read.row.ended and not read.is_final:
@@ -227,14 +249,17 @@ def _remarks(read: _Read) -> list[str]:
         if counts.diverged:
             what = search.label or "the search"
             remarks.append(f"{counts.diverged} of {counts.ended} trials of {what} diverged")
+    for label, states in read.final_states.items():
+        for state, verb in ((Job.DIVERGED, "diverged"), (Job.FAILED, "failed")):
+            if states[state]:
+                remarks.append(f"{states[state]} of {states.total()} final jobs of {label} {verb}")
     return remarks
 
 
-def _set_margin(question: Question, margin: str) -> None:
+def _with_margin(baseline: str, margin: str) -> Question:
     if margin.endswith("%"):
-        question.relative_margin = float(margin.rstrip(" %")) / 100
-    elif margin:
-        question.absolute_margin = float(margin)
+        return Question(baseline=baseline, relative_margin=float(margin.rstrip(" %")) / 100)
+    return Question(baseline=baseline, absolute_margin=float(margin))
 
 
 def _paths(read: _Read) -> list[str]:

@@ -1,43 +1,39 @@
 """Pausing, resuming, cancelling and extending sweeps."""
 
-from collections.abc import Callable, Sequence
-
-from sqlalchemy import Connection
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 
 from talweg.server.errors import InvalidRequest, SweepEnded
 from talweg.server.services.arguments import MAX_REASON_CHARS, sweep_of, text
 from talweg.server.services.cancellation import cancel_for_sweep
 from talweg.server.services.pausing import pause_job, resume_job
-from talweg.server.services.submission.submit import SubmissionService
 from talweg.server.services.submission.violations import refused
+from talweg.server.services.sweeps.settling import num_seeds, too_many_failures
 from talweg.server.store.record.database import Database, Transaction
 from talweg.server.store.record.rows import SweepRow
 from talweg.server.store.sweeps import sweeps, trials
-from talweg.server.store.sweeps.trials import TrialJob
-from talweg.spec import job_name
 from talweg.spec.sweeps import Plan, check_sweep
 from talweg.v1.jobs_pb2 import Job
-from talweg.v1.sweeps_pb2 import Sweep, Trial, UpdateSweepRequest
+from talweg.v1.sweeps_pb2 import Sweep, SweepSpec, Trial, UpdateSweepRequest
 
-_RETRIED = {Trial.FAILED: Job.FAILED, Trial.DIVERGED: Job.DIVERGED, Trial.CANCELLED: Job.CANCELLED}
-_MAX_RETRIED = 1000
+_RETRIED: Mapping[int, int] = {
+    Trial.FAILED: Job.FAILED,
+    Trial.DIVERGED: Job.DIVERGED,
+    Trial.CANCELLED: Job.CANCELLED,
+}
 
 
 class SweepControlService:
     """Changes sweeps on request."""
 
-    def __init__(
-        self, database: Database, submission: SubmissionService, wake: Callable[[], None]
-    ) -> None:
+    def __init__(self, database: Database, wake: Callable[[], None]) -> None:
         """Keep its collaborators.
 
         Args:
             database: The record.
-            submission: Submits jobs again.
             wake: Has the runner look.
         """
         self._database = database
-        self._submission = submission
         self._wake = wake
 
     async def pause(self, name: str, *, reason: str) -> SweepRow:
@@ -95,29 +91,36 @@ class SweepControlService:
 
         Raises:
             SweepNotFound: There is no such sweep.
-            SweepEnded: It was cancelled, or its final jobs have been submitted.
+            SweepEnded: It was cancelled, its time is over, more has failed than may, or its final
+                jobs have been submitted.
             InvalidRequest: A number is out of bounds, or falls.
+            InvalidSpec: It is more than the algorithm takes.
         """
-        row = await self._database.writing(_update, sweep_of(request.name), request)
+        id_ = sweep_of(request.name)
+        row = await self._database.reading(sweeps.get, id_)
+        # Takes a while, and so comes before the transaction that others wait for.
+        new = _updated(row.sweep_spec, request)
+        if violations := await asyncio.to_thread(check_sweep, new):
+            raise refused(violations)
+        row = await self._database.writing(_update, id_, request)
         self._wake()
         return row
 
-    async def retry(
-        self, name: str, states: Sequence[int], *, caller: str
-    ) -> tuple[SweepRow, int]:
-        """Submit the jobs of trials again that have not succeeded.
+    async def retry(self, name: str, states: Sequence[int]) -> tuple[SweepRow, int]:
+        """Have the jobs of trials run again that have not succeeded.
+
+        The runner submits them, as it does all jobs: no more at once than may be.
 
         Args:
             name: `sweeps/{id}`.
-            states: Of the trials.
-            caller: Who asks.
+            states: Of the trials, and of their jobs.
 
         Returns:
-            The sweep, and how many jobs were submitted.
+            The sweep, and how many jobs are run again.
 
         Raises:
             SweepNotFound: There is no such sweep.
-            SweepEnded: It was cancelled.
+            SweepEnded: It was cancelled, or its time is over, or more has failed than may.
             InvalidRequest: The states are none, or others.
         """
         id_ = sweep_of(name)
@@ -125,21 +128,9 @@ class SweepControlService:
             raise InvalidRequest.of(
                 "states", "must be FAILED, DIVERGED or CANCELLED, at least one"
             )
-        row = await self._database.reading(sweeps.get, id_)
-        _check_not_cancelled(row)
-        jobs = await self._database.reading(_to_retry, row, states)
-        submitted = 0
-        for job in jobs:
-            # Its own id is in the request's: the same call again submits nothing twice.
-            again = await self._submission.retry(
-                job_name(job.job), f"retry-{job.job}", caller=caller
-            )
-            new = TrialJob(job.trial, job.seed, again.id)
-            await self._database.writing(_take_again, id_, new)
-            submitted += 1
-        row = await self._database.writing(_go_on, id_) if submitted else row
+        row, number = await self._database.writing(_retry, id_, states)
         self._wake()
-        return row, submitted
+        return row, number
 
 
 def _pause(tx: Transaction, id_: str, reason: str) -> SweepRow:
@@ -162,41 +153,75 @@ def _resume(tx: Transaction, id_: str) -> SweepRow:
 
 def _cancel(tx: Transaction, id_: str, reason: str) -> SweepRow:
     row = sweeps.lock(tx, id_)
-    if row.state == Sweep.CANCELLED:
+    if Sweep.CANCELLED in (row.state, row.closing):
         return row
-    row = _going_on(tx, id_, "cancelled")
+    _check_not_ended(row, "cancelled")
     why = f"cancelled: {reason}" if reason else "cancelled"
     row = sweeps.change(tx, row, closing=int(Sweep.CANCELLED), message=why)
-    left = trials.open_jobs(tx.connection, row.seq)
-    for job in left:
+    for job in trials.open_jobs(tx.connection, row.seq):
         cancel_for_sweep(tx, job, reason or "its sweep was cancelled")
     return row
 
 
 def _going_on(tx: Transaction, id_: str, what: str) -> SweepRow:
     row = sweeps.lock(tx, id_)
+    _check_not_ended(row, what)
+    if row.closing:
+        raise SweepEnded(
+            f"{row.name} is about to end, {row.message}: it cannot be {what}",
+            metadata={"sweep": row.name},
+        )
+    return row
+
+
+def _check_not_ended(row: SweepRow, what: str) -> None:
     if row.ended:
         state = Sweep.State.Name(row.state)  # type: ignore[arg-type]
         raise SweepEnded(
             f"{row.name} has ended as {state}: it cannot be {what}",
             metadata={"sweep": row.name, "state": state},
         )
-    return row
 
 
-def _check_not_cancelled(row: SweepRow) -> None:
+def _can_go_on(tx: Transaction, id_: str) -> SweepRow:
+    """Return a locked sweep that more trials may be run of.
+
+    Raises:
+        SweepEnded: It was cancelled, or is about to end, or its time is over.
+    """
+    row = sweeps.lock(tx, id_)
     if row.state == Sweep.CANCELLED or row.closing:
         raise SweepEnded(
             f"{row.name} was cancelled, or is about to end: it cannot go on",
             metadata={"sweep": row.name},
         )
+    if row.deadline is not None and tx.now >= row.deadline:
+        raise SweepEnded(
+            f"the time of {row.name}, {row.sweep_spec.max_time}, is over: create another sweep",
+            metadata={"sweep": row.name},
+        )
+    return row
+
+
+def _go_on(tx: Transaction, row: SweepRow, why: str) -> SweepRow:
+    """Have a sweep go on, if it has ended.
+
+    Raises:
+        SweepEnded: More has failed than may, so that it would end again at once.
+    """
+    if not row.ended:
+        return row
+    if failures := too_many_failures(tx.connection, row, Plan(row.sweep_spec)):
+        raise SweepEnded(
+            f"{row.name} cannot go on: {failures}; run these again by RetryTrials of FAILED",
+            metadata={"sweep": row.name},
+        )
+    return sweeps.move(tx, row, Sweep.RUNNING, why)
 
 
 def _update(tx: Transaction, id_: str, request: UpdateSweepRequest) -> SweepRow:
-    row = sweeps.lock(tx, id_)
-    _check_not_cancelled(row)
+    row = _can_go_on(tx, id_)
     spec = row.sweep_spec
-    plan = Plan(spec)
     grows = request.HasField("trials") or request.HasField("seeds")
     if grows and row.is_final:
         raise SweepEnded(
@@ -204,33 +229,52 @@ def _update(tx: Transaction, id_: str, request: UpdateSweepRequest) -> SweepRow:
             "chose: create another sweep",
             metadata={"sweep": row.name},
         )
+    new = _updated(spec, request)
+    if new == spec:
+        return row
+    # Of the message alone: trials that have begun keep their numbers and settings.
+    plan = Plan(new)
+    row = sweeps.change(
+        tx,
+        row,
+        spec=new.SerializeToString(deterministic=True),
+        num_trials=plan.num_trials,
+        num_jobs=plan.num_jobs,
+    )
+    if not grows:
+        return row
+    reopened = trials.reopen(tx, row.seq, new.seeds.count, int(Trial.RUNNING))
+    if row.num_begun == row.num_trials and not reopened:
+        return row  # The space has no more settings.
+    return _go_on(tx, row, "extended")
+
+
+def _updated(spec: SweepSpec, request: UpdateSweepRequest) -> SweepSpec:
+    """Return a spec as it is to be.
+
+    Raises:
+        InvalidRequest: A number is out of bounds, or falls.
+    """
+    new = SweepSpec()
+    new.CopyFrom(spec)
     if request.HasField("trials"):
+        plan = Plan(spec)
         if plan.is_grid:
             raise InvalidRequest.of("trials", "must be absent: a grid has all its trials already")
         _check_grows("trials", request.trials, max(each.num_trials for each in plan.searches))
-        spec.trials = request.trials
+        new.trials = request.trials
     if request.HasField("seeds"):
         _check_grows("seeds", request.seeds, spec.seeds.count)
-        spec.seeds.count = request.seeds
+        if request.seeds > spec.seeds.count and not spec.seeds.vary:
+            raise InvalidRequest.of("seeds", "must be absent: the sweep has no seed to raise")
+        new.seeds.count = request.seeds
     if request.HasField("parallel"):
         if not 1 <= request.parallel <= 10_000:
             raise InvalidRequest.of(
                 "parallel", f"must be >= 1 and <= 10,000, but got {request.parallel}"
             )
-        spec.parallel = request.parallel
-    if violations := check_sweep(spec):
-        raise refused(violations)
-    # Of the message alone: trials that have begun keep their numbers and settings.
-    plan = Plan(spec)
-    row = sweeps.change(
-        tx,
-        row,
-        spec=spec.SerializeToString(deterministic=True),
-        num_trials=plan.num_trials,
-        num_jobs=plan.num_jobs,
-    )
-    trials.reopen(tx, row.seq, spec.seeds.count, int(Trial.RUNNING))
-    return sweeps.move(tx, row, Sweep.RUNNING, "extended") if row.ended and grows else row
+        new.parallel = request.parallel
+    return new
 
 
 def _check_grows(field: str, new: int, old: int) -> None:
@@ -241,21 +285,39 @@ def _check_grows(field: str, new: int, old: int) -> None:
         )
 
 
-def _to_retry(connection: Connection, row: SweepRow, states: Sequence[int]) -> list[TrialJob]:
-    found = trials.in_states(connection, row.seq, states)
-    jobs = trials.jobs_of(connection, row.seq, [trial.number for trial in found])
-    of_trials = [job for of_trial in jobs.values() for job in of_trial]
-    wanted = set(_RETRIED.values())
-    known = trials.states_of(connection, [job.job for job in of_trials])
-    return [job for job in of_trials if known.get(job.job) in wanted][:_MAX_RETRIED]
-
-
-def _take_again(tx: Transaction, id_: str, job: TrialJob) -> None:
-    row = sweeps.lock(tx, id_)
-    trials.add_jobs(tx, row.seq, [job])
-    trials.reopen_one(tx, row.seq, job.trial, int(Trial.RUNNING))
-
-
-def _go_on(tx: Transaction, id_: str) -> SweepRow:
-    row = sweeps.lock(tx, id_)
-    return sweeps.move(tx, row, Sweep.RUNNING, "trials were submitted again") if row.ended else row
+def _retry(tx: Transaction, id_: str, states: Sequence[int]) -> tuple[SweepRow, int]:
+    row = _can_go_on(tx, id_)
+    found = trials.in_states(tx.connection, row.seq, states)
+    if row.is_final:
+        # What its trials chose is settled.
+        found = [trial for trial in found if trial.is_final]
+    plan = Plan(row.sweep_spec)
+    jobs = trials.jobs_of(tx.connection, row.seq, [trial.number for trial in found])
+    known = trials.states_of(
+        tx.connection, [job.job for of_trial in jobs.values() for job in of_trial]
+    )
+    wanted = {_RETRIED[state] for state in states}
+    number = 0
+    for trial in found:
+        own = jobs.get(trial.number, ())
+        # What has been deleted counts as cancelled, as it does where a trial ends.
+        again = [job for job in own if known.get(job.job, Job.CANCELLED) in wanted]
+        left = len(own) - len(again)
+        # With what was refused, or what the end of the sweep left out.
+        due = num_seeds(trial, plan) - left
+        if not due:
+            continue
+        trials.remove_jobs(tx, row.seq, again)
+        trials.change(
+            tx,
+            trial,
+            state=int(Trial.RUNNING),
+            num_seeds=left,
+            value=None,
+            sd=None,
+            count=0,
+            message="",
+            pruned_at=0,
+        )
+        number += due
+    return _go_on(tx, row, "trials are run again") if number else row, number

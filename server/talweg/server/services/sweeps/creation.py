@@ -17,6 +17,8 @@ from talweg.server.store.sweeps import sweeps
 from talweg.spec import MAX_SPEC_BYTES, SpecError, Violation, goal_of
 from talweg.spec.errors import limited
 from talweg.spec.sweeps import (
+    TAG_SWEEP,
+    TAG_TRIAL,
     Plan,
     Setting,
     check_objective,
@@ -25,6 +27,7 @@ from talweg.spec.sweeps import (
     fill_sweep,
     first_settings,
     setting_text,
+    varied_paths,
     where,
 )
 from talweg.v1.options_pb2 import Goal
@@ -84,7 +87,9 @@ class CreationService:
         if request_id:
             known = await self._database.reading(sweeps.by_request_id, request_id)
             if known is not None:
-                return _same(known, digest)
+                same = _same(known, digest)
+                if not validate_only:
+                    return same
         checked = await self._check(spec, caller)
         plan = checked.plan
         row = SweepRow(
@@ -112,11 +117,7 @@ class CreationService:
             )
         filled, settings = await asyncio.to_thread(_read, spec)
         jobs = await self._jobs(filled, settings, caller)
-        if not filled.base.dataset.HasField("stored") and jobs[0].dataset.HasField("stored"):
-            # A file by its URI may change: all jobs read what the first has read.
-            filled.base.dataset.CopyFrom(jobs[0].dataset)
-        elif filled.base.dataset.HasField("stored"):
-            filled.base.dataset.stored.digest = jobs[0].dataset.stored.digest
+        _pin(filled, jobs[0])
         fill_objective(filled, jobs[0])
         if violations := list(check_objective(filled, jobs)):
             raise refused(violations)
@@ -130,8 +131,17 @@ class CreationService:
         Raises:
             InvalidSpec: Some of them break rules.
         """
-        plan = Plan(spec)
-        submissions = [Submission(plan.job(each, 0), validate_only=True) for each in settings]
+        bare = SweepSpec()
+        bare.CopyFrom(spec)
+        # It is checked once the metrics of the jobs are known.
+        bare.ClearField("objective")
+        plan = Plan(bare)
+        submissions = []
+        for each in settings:
+            job = plan.job(each, 0)
+            # As they will have it, since a job has no more than so many tags.
+            job.tags[TAG_SWEEP] = job.tags[TAG_TRIAL] = ""
+            submissions.append(Submission(job, validate_only=True))
         answers = await self._submission.submit_many(submissions, caller=caller)
         violations: list[Violation] = []
         for answer, setting in zip(answers, settings, strict=True):
@@ -158,6 +168,19 @@ def _read(spec: SweepSpec) -> tuple[SweepSpec, list[Setting]]:
     return filled, first_settings(Plan(filled))
 
 
+def _pin(spec: SweepSpec, first: JobSpec) -> None:
+    """Have all jobs read the version of stored data that the first has read."""
+    data = spec.base.dataset
+    varied = set(varied_paths(spec.space))
+    if not first.dataset.HasField("stored") or varied & {"dataset", "dataset.stored"}:
+        return
+    if data.HasField("stored") and not varied & {"dataset.stored.name", "dataset.stored.digest"}:
+        data.stored.digest = first.dataset.stored.digest
+    elif not data.HasField("stored") and not any(each.startswith("dataset.") for each in varied):
+        # A file by its URI may change.
+        data.CopyFrom(first.dataset)
+
+
 def _placed(error: InvalidSpec, setting: Setting) -> list[Violation]:
     """Return what is wrong with a job, as a reader of the sweep file finds it."""
     placed = []
@@ -175,10 +198,11 @@ def _same(known: SweepRow, digest: bytes) -> SweepRow:
 
 
 def _create(tx: Transaction, row: SweepRow, max_seconds: int | None) -> SweepRow:
-    if row.request_id is not None:
-        # Another call may have taken it since.
-        known = sweeps.by_request_id(tx.connection, row.request_id)
-        if known is not None:
-            return _same(known, row.request_digest or b"")
     deadline = None if max_seconds is None else tx.now + max_seconds * SECOND
-    return sweeps.create(tx, replace(row, create_time=tx.now, deadline=deadline))
+    created = sweeps.create(tx, replace(row, create_time=tx.now, deadline=deadline))
+    if created is not None:
+        return created
+    # Another call has taken the request_id since.
+    known = sweeps.by_request_id(tx.connection, row.request_id or "")
+    assert known is not None
+    return _same(known, row.request_digest or b"")

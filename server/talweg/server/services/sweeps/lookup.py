@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from talweg.server.errors import InvalidRequest
+from talweg.server.errors import InvalidRequest, ShuttingDown
 from talweg.server.queries import pages
 from talweg.server.services.arguments import count, sweep_of
 from talweg.server.services.sweeps.messages import SweepView, trial_message
@@ -55,6 +56,11 @@ class SweepService:
         """
         self._database = database
         self._plans = Plans()
+        self._closing = asyncio.Event()
+
+    def close(self) -> None:
+        """Have all watchers end: the server is about to."""
+        self._closing.set()
 
     async def get(self, name: str) -> SweepView:
         """Find a sweep.
@@ -184,6 +190,7 @@ class SweepService:
         Raises:
             SweepNotFound: There is no such sweep.
             InvalidRequest: The cursor is one that the sweep does not have yet.
+            ShuttingDown: The server is about to end; watch again from the last event.
         """
         id_ = sweep_of(name)
         row = await self._database.reading(sweeps.get, id_)
@@ -206,7 +213,12 @@ class SweepService:
             if row.ended:
                 return
             # The record is asked, which several servers may share: no message is to be lost.
-            await asyncio.sleep(_POLL_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_POLL_S):
+                    await self._closing.wait()
+                    raise ShuttingDown(
+                        "the server is shutting down; watch again from the last event"
+                    )
 
 
 def _check_states(states: Sequence[int], known: Sequence[int]) -> None:

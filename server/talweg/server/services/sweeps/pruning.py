@@ -81,12 +81,16 @@ def decide(tx: Transaction, row: SweepRow, plan: Plan, found: Sequence[Reached])
         found: What `reached` gave.
     """
     asha = plan.spec.pruning.asha
+    if row.ended or row.closing:
+        return
+    # Other servers look too: a trial may have ended since.
+    searching = {each.number for each in trials.open_trials(tx.connection, row.seq)}
     stopped: set[int] = set()
     passed = rungs.passed(tx.connection, row.seq, [each.trial.number for each in found])
     for each in found:
         trial = each.trial
         # Another server may have been quicker.
-        if trial.number in stopped or each.rung != passed[trial.number]:
+        if trial.number not in searching - stopped or each.rung != passed[trial.number]:
             continue
         passed[trial.number] += 1
         rungs.add(tx, row.seq, trial.search, trial.number, each.rung, each.value)
@@ -102,7 +106,8 @@ def decide(tx: Transaction, row: SweepRow, plan: Plan, found: Sequence[Reached])
             f"{number(each.value)} was not among the best {len(go_on)} of {len(values)}"
         )
         trials.change(tx, trial, pruned_at=length, message=why, value=each.value)
-        for job in trials.jobs_of(tx.connection, row.seq, [trial.number])[trial.number]:
+        own = trials.jobs_of(tx.connection, row.seq, [trial.number])
+        for job in own.get(trial.number, ()):
             cancel_for_sweep(tx, job.job, why)
 
 

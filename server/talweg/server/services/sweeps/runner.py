@@ -117,7 +117,8 @@ class SweepRunner:
         was_closing = row.closing
         plan = self._plans.of(row)
         row = settle(tx, row, plan)
-        if plan.spec.pruning.HasField("wilcoxon") and not row.ended:
+        is_going_on = row.state == Sweep.RUNNING and not row.closing
+        if plan.spec.pruning.HasField("wilcoxon") and is_going_on:
             prune_by_seeds(tx, row, plan)
         if row.closing and not was_closing:
             for job in trials.open_jobs(tx.connection, row.seq):

@@ -1,8 +1,11 @@
 """What has ended in a sweep: trials whose jobs are over, and the sweep itself."""
 
+import math
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+from sqlalchemy import Connection
 
 from talweg.server.services.sweeps.messages import trial_message
 from talweg.server.services.sweeps.values import objective_values
@@ -15,6 +18,8 @@ from talweg.spec.sweeps import Plan
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.sweeps_pb2 import Sweep, SweepEvent, Trial
 
+TIME_OVER = "its time"
+"""How the message of a sweep begins that its deadline has ended."""
 # How a trial has ended, by the first of these states that a job of it is in.
 _BY_JOB = {
     Job.FAILED: Trial.FAILED,
@@ -45,17 +50,19 @@ def settle(tx: Transaction, row: SweepRow, plan: Plan) -> SweepRow:
     ]
     if over:
         row = _end_trials(tx, row, plan, over, jobs)
+    is_searched = len(over) == len(still_open) and row.num_begun >= row.num_trials
+    is_done = is_searched and (row.is_final or not plan.spec.HasField("compare"))
     if not row.closing:
-        row = _close(tx, row, plan)
+        row = _close(tx, row, plan, is_done=is_done)
     if len(over) < len(still_open):
         return row
     if row.closing:
         return sweeps.move(tx, row, row.closing, row.message)  # type: ignore[arg-type]
-    if row.state == Sweep.RUNNING and row.num_begun >= row.num_trials:
-        if plan.spec.HasField("compare") and not row.is_final:
-            return _begin_final(tx, row, plan)
-        return sweeps.move(tx, row, Sweep.SUCCEEDED, "all trials have ended")
-    return row
+    if row.state != Sweep.RUNNING or not is_searched:
+        return row
+    if not is_done:
+        return _begin_final(tx, row, plan)
+    return sweeps.move(tx, row, Sweep.SUCCEEDED, "all trials have ended")
 
 
 def num_seeds(trial: TrialRow, plan: Plan) -> int:
@@ -73,7 +80,8 @@ def _is_over(
     # A job that was deleted had ended.
     if not all(has_ended(states.get(job.job, Job.CANCELLED)) for job in jobs):
         return False
-    return bool(row.closing or trial.pruned_at) or trial.num_seeds >= num_seeds(trial, plan)
+    # One that was refused or stopped early gets no further jobs.
+    return bool(row.closing or trial.message) or len(jobs) >= num_seeds(trial, plan)
 
 
 def _end_trials(
@@ -100,8 +108,8 @@ def _end_trials(
             tx,
             trial,
             state=int(state),
-            value=statistics.fmean(reached) if reached else None,
-            sd=statistics.stdev(reached) if len(reached) > 1 else None,
+            value=_of_numbers(statistics.fmean, reached) if reached else None,
+            sd=_of_numbers(statistics.stdev, reached) if len(reached) > 1 else None,
             count=len(reached),
         )
         message = trial_message(changed, plan, jobs.get(trial.number, ()))
@@ -115,7 +123,20 @@ def _pruned(tx: Transaction, trial: TrialRow, plan: Plan, jobs: Sequence[TrialJo
     return SweepEvent(ended=trial_message(changed, plan, jobs))
 
 
+def _of_numbers(
+    function: Callable[[Sequence[float]], float], numbers: list[float]
+) -> float | None:
+    """Return a statistic; None where the numbers are too large for it."""
+    try:
+        value = function(numbers)
+    except OverflowError:
+        return None
+    return value if math.isfinite(value) else None
+
+
 def _state(trial: TrialRow, jobs: Sequence[JobRow], wanted: int) -> Trial.State.ValueType:
+    if trial.message and not trial.pruned_at:
+        return Trial.FAILED
     states = Counter(job.state for job in jobs)
     for of_job, of_trial in _BY_JOB.items():
         if states[of_job]:
@@ -123,22 +144,27 @@ def _state(trial: TrialRow, jobs: Sequence[JobRow], wanted: int) -> Trial.State.
     return Trial.SUCCEEDED if len(jobs) >= wanted else Trial.CANCELLED
 
 
-def _close(tx: Transaction, row: SweepRow, plan: Plan) -> SweepRow:
+def _close(tx: Transaction, row: SweepRow, plan: Plan, *, is_done: bool) -> SweepRow:
     """Have a sweep end whose time is over, or in which too much has failed."""
-    if row.deadline is not None and tx.now >= row.deadline:
-        done = trials.count(tx.connection, row.seq)
-        ended = sum(number for state, number in done.items() if state != Trial.RUNNING)
-        why = f"its time, {plan.spec.max_time}, was over: {ended} of {row.num_trials} trials had "
-        return sweeps.change(tx, row, closing=int(Sweep.SUCCEEDED), message=f"{why}ended")
-    if plan.spec.HasField("failure_budget"):
-        failed = trials.job_states(tx.connection, row.seq).get(Job.FAILED, 0)
-        failed += trials.num_refused(tx.connection, row.seq)
-        if failed > plan.spec.failure_budget:
-            why = (
-                f"{failed} jobs have failed, more than failure_budget, {plan.spec.failure_budget}"
-            )
-            return sweeps.change(tx, row, closing=int(Sweep.FAILED), message=why)
-    return row
+    if row.deadline is not None and tx.now >= row.deadline and not is_done:
+        counts = trials.counts(tx.connection, row.seq, len(plan.searches))
+        ended = sum(each.ended for each in counts)
+        why = f"{TIME_OVER}, {plan.spec.max_time}, was over: {ended} of {row.num_trials} trials "
+        why += "had ended, and not all final jobs" if row.is_final else "had ended"
+        return sweeps.change(tx, row, closing=int(Sweep.SUCCEEDED), message=why)
+    why = too_many_failures(tx.connection, row, plan)
+    return sweeps.change(tx, row, closing=int(Sweep.FAILED), message=why) if why else row
+
+
+def too_many_failures(connection: Connection, row: SweepRow, plan: Plan) -> str:
+    """Return in words that more has failed than may; empty where that is not so."""
+    if not plan.spec.HasField("failure_budget"):
+        return ""
+    failed = trials.job_states(connection, row.seq).get(Job.FAILED, 0)
+    failed += trials.num_refused(connection, row.seq)
+    if failed <= plan.spec.failure_budget:
+        return ""
+    return f"{failed} jobs have failed, more than failure_budget, {plan.spec.failure_budget}"
 
 
 def _begin_final(tx: Transaction, row: SweepRow, plan: Plan) -> SweepRow:

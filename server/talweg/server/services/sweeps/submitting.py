@@ -1,7 +1,6 @@
 """The jobs of a sweep that are next."""
 
 import json
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -13,6 +12,7 @@ from talweg.server.errors import InvalidSpec, ServerError
 from talweg.server.services.search.asking import AskingService, history_of, needs_history
 from talweg.server.services.submission.preparing import Submission
 from talweg.server.services.submission.submit import Answer, SubmissionService
+from talweg.server.services.submission.violations import refused
 from talweg.server.services.sweeps.messages import trial_message
 from talweg.server.services.sweeps.reusing import digest_of, finished
 from talweg.server.services.sweeps.settling import num_seeds
@@ -24,9 +24,7 @@ from talweg.spec import SpecError
 from talweg.spec.sweeps import TAG_SWEEP, TAG_TRIAL, Plan, Setting
 from talweg.v1.options_pb2 import Goal
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.v1.sweeps_pb2 import Sweep, SweepEvent, SweepSpec, Trial
-
-log = logging.getLogger(__name__)
+from talweg.v1.sweeps_pb2 import Sweep, SweepEvent, SweepSpec
 
 # Without `parallel`: enough that workers, which claim several short jobs at once, never wait.
 DEFAULT_PARALLEL = 256
@@ -52,6 +50,13 @@ class Next:
     """Of the job; empty where it always trains anew."""
     known: JobRow | None = None
     """A job that is taken over instead."""
+    refusal: InvalidSpec | None = None
+    """Why there is no such job."""
+
+    @property
+    def is_submitted(self) -> bool:
+        """Whether it takes a place among the jobs that wait or run."""
+        return self.known is None and self.refusal is None
 
 
 class Submitter:
@@ -81,22 +86,23 @@ class Submitter:
         Returns:
             How many jobs were submitted; 0 where there is none, or another server was quicker.
         """
-        room = await self._database.reading(_room, row, plan)
+        room = min(await self._database.reading(_room, row, plan), _AT_ONCE)
         if room <= 0:
             return 0
         settings = None if plan.is_known else await self._settings(row, plan, room)
         due = await self._database.reading(_due, row, plan, room, settings)
         if not due:
             return 0
-        new = [each for each in due if each.known is None]
+        new = [each for each in due if each.is_submitted]
         submitted = 0
 
         def within(tx: Transaction, write: Callable[[], Sequence[Answer | ServerError]]) -> None:
             nonlocal submitted
             now = sweeps.lock(tx, row.id)
-            if now.state == Sweep.RUNNING and not now.closing and _is_current(tx, now, due):
-                written = dict(zip(map(id, new), write() if new else (), strict=True))
-                answers = [each.known or written[id(each)] for each in due]
+            is_open = now.state == Sweep.RUNNING and not now.closing
+            if is_open and _is_current(tx, now, plan, due):
+                written = iter(write() if new else ())
+                answers = [each.known or each.refusal or next(written) for each in due]
                 submitted = _record(tx, now, plan, due, answers)
 
         await self._submission.submit_within([_submission(each, row) for each in new], within)
@@ -115,16 +121,6 @@ class Submitter:
         return dict(zip(numbers, found, strict=True))
 
 
-def _spec(due: Next, row: SweepRow, plan: Plan) -> JobSpec:
-    try:
-        return plan.job(due.setting, due.seed)
-    except SpecError as exc:
-        # Of a value that was not among those that are read when a sweep is created. What can be
-        # read of it is refused in its turn, with its trial.
-        log.warning("a setting of sweep %s cannot be read: %s", row.id, exc)
-        return JobSpec()
-
-
 def _submission(due: Next, row: SweepRow) -> Submission:
     spec = due.spec
     spec.tags[TAG_SWEEP] = row.id
@@ -133,9 +129,9 @@ def _submission(due: Next, row: SweepRow) -> Submission:
 
 
 def _room(connection: Connection, row: SweepRow, plan: Plan) -> int:
-    """Return how many jobs may be submitted now."""
+    """Return how many more jobs may wait or run."""
     parallel = plan.spec.parallel or _default_parallel(plan)
-    return min(parallel - len(trials.open_jobs(connection, row.seq)), _AT_ONCE)
+    return parallel - len(trials.open_jobs(connection, row.seq))
 
 
 def _default_parallel(plan: Plan) -> int:
@@ -157,7 +153,7 @@ def _due(
     coming = _in_turn(connection, row, plan, settings)
     # As many as there is room for, and on while all of them are known: they take no room.
     while len(due) < _MOST_TAKEN_OVER:
-        some = [_completed(each, row, plan) for each in islice(coming, room)]
+        some = [_completed(each, plan) for each in islice(coming, room)]
         known = finished(connection, [each.digest for each in some])
         some = [replace(each, known=known.get(each.digest)) for each in some]
         due += some
@@ -166,8 +162,12 @@ def _due(
     return due
 
 
-def _completed(due: Next, row: SweepRow, plan: Plan) -> Next:
-    spec = _spec(due, row, plan)
+def _completed(due: Next, plan: Plan) -> Next:
+    try:
+        spec = plan.job(due.setting, due.seed)
+    except SpecError as exc:
+        # Of values that were not together in a setting which was checked before the sweep began.
+        return replace(due, refusal=refused(exc.violations))
     is_cached = plan.spec.cache != SweepSpec.off
     return replace(due, spec=spec, digest=digest_of(spec) if is_cached else b"")
 
@@ -180,12 +180,16 @@ def _in_turn(
 ) -> Iterator[Next]:
     """Yield all jobs that are to come in turn, of new trials as far as settings are known."""
     # Trials that have begun come first, so that they end and are told of.
-    for trial in trials.open_trials(connection, row.seq):
-        if trial.pruned_at:
-            continue
+    still_open = trials.open_trials(connection, row.seq)
+    # Neither what was stopped early nor what was refused.
+    going_on = [each for each in still_open if not each.message]
+    jobs = trials.jobs_of(connection, row.seq, [trial.number for trial in going_on])
+    for trial in going_on:
         first = plan.spec.seeds.count if trial.is_final else 0
-        for seed in range(trial.num_seeds, num_seeds(trial, plan)):
-            yield Next(trial, first + seed, trial.pairs)
+        submitted = {job.seed for job in jobs.get(trial.number, ())}
+        for seed in range(first, first + num_seeds(trial, plan)):
+            if seed not in submitted:
+                yield Next(trial, seed, trial.pairs)
     for number in range(row.num_begun + 1, row.num_trials + 1):
         if settings is not None and number not in settings:
             return
@@ -196,15 +200,29 @@ def _in_turn(
             yield Next(trial, seed, setting)
 
 
-def _is_current(tx: Transaction, row: SweepRow, due: Sequence[Next]) -> bool:
-    """Return whether nobody has submitted any of these jobs since they were found due."""
+def _is_current(tx: Transaction, row: SweepRow, plan: Plan, due: Sequence[Next]) -> bool:
+    """Return whether these jobs are still due: another server may have been quicker."""
+    if sum(each.is_submitted for each in due) > _room(tx.connection, row, plan):
+        return False
+    taken = [each.known.id for each in due if each.known is not None]
+    if len(trials.states_of(tx.connection, taken)) < len(set(taken)):
+        return False  # One was deleted.
     known = {trial.number: trial for trial in trials.open_trials(tx.connection, row.seq)}
+    begun = {each.trial.number for each in due if not _is_new(each.trial, row)}
+    jobs = trials.jobs_of(tx.connection, row.seq, sorted(begun))
+    submitted = {(job.trial, job.seed) for of_trial in jobs.values() for job in of_trial}
     return all(
-        each.trial == known.get(each.trial.number)
-        if each.trial.number <= row.num_begun or each.trial.is_final
-        else each.trial.number not in known
+        _is_new(each.trial, row)
+        or (
+            each.trial == known.get(each.trial.number)
+            and (each.trial.number, each.seed) not in submitted
+        )
         for each in due
     )
+
+
+def _is_new(trial: TrialRow, row: SweepRow) -> bool:
+    return trial.number > row.num_begun and not trial.is_final
 
 
 def _record(
@@ -228,21 +246,19 @@ def _record(
             if isinstance(answer, JobRow)
         ]
         refusal = next((each for _, each in pairs if isinstance(each, ServerError)), None)
-        values: dict[str, Any] = {"num_seeds": trial.num_seeds + len(pairs)}
+        values: dict[str, Any] = {"num_seeds": trial.num_seeds + len(taken)}
         if refusal is not None:
-            values |= _refused(refusal)
-        is_new = trial.number > row.num_begun and not trial.is_final
+            # It ends once its other jobs have: see `settle`.
+            values["message"] = _why(refusal)
+        is_new = _is_new(trial, row)
         trial = replace(trial, **values)
         jobs += taken
         if is_new:
             begun.append(trial)
         else:
             trials.change(tx, trial, **values)
-        message = trial_message(trial, plan, taken)
         if is_new:
-            told.append(SweepEvent(begun=message))
-        if refusal is not None:
-            told.append(SweepEvent(ended=message))
+            told.append(SweepEvent(begun=trial_message(trial, plan, taken)))
     trials.insert_trials(tx, begun)
     trials.add_jobs(tx, row.seq, jobs)
     row = sweeps.append(tx, row, told)
@@ -251,6 +267,6 @@ def _record(
     return len(due)
 
 
-def _refused(error: ServerError) -> dict[str, Any]:
+def _why(error: ServerError) -> str:
     text = str(error) if isinstance(error, InvalidSpec) else f"not submitted: {error}"
-    return {"state": int(Trial.FAILED), "message": text[:2000]}
+    return text[:2000]

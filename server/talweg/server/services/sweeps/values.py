@@ -10,6 +10,8 @@ from talweg.server.store.record.rows import JobRow
 from talweg.spec.sweeps import Plan
 from talweg.v1.sweeps_pb2 import Objective
 
+_IN_ONE_STATEMENT = 1000
+
 
 def objective_values(
     connection: Connection, jobs: Sequence[JobRow], plan: Plan
@@ -21,6 +23,13 @@ def objective_values(
         jobs: The jobs.
         plan: Of their sweep.
     """
+    values: dict[int, float] = {}
+    for start in range(0, len(jobs), _IN_ONE_STATEMENT):
+        values |= _values(connection, jobs[start : start + _IN_ONE_STATEMENT], plan)
+    return values
+
+
+def _values(connection: Connection, jobs: Sequence[JobRow], plan: Plan) -> dict[int, float]:
     objective = plan.spec.objective
     if objective.at == Objective.best:
         # The weights of the best evaluation are kept.

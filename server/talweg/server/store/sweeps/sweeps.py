@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from talweg.server.errors import SweepNotFound
 from talweg.server.store.record.clock import to_timestamp
@@ -19,7 +20,7 @@ _BY_ID = select(sweeps).where(sweeps.c.id == bindparam("sweep"))
 _LOCK = _BY_ID.with_for_update()
 
 
-def create(tx: Transaction, row: SweepRow) -> SweepRow:
+def create(tx: Transaction, row: SweepRow) -> SweepRow | None:
     """Write a new sweep with its first event.
 
     Args:
@@ -27,10 +28,15 @@ def create(tx: Transaction, row: SweepRow) -> SweepRow:
         row: Its `seq` is still to come.
 
     Returns:
-        The row with its `seq`.
+        The row with its `seq`; None where its request_id is another's already.
     """
     columns = {name: getattr(row, name) for name in _COLUMNS}
-    seq = tx.connection.execute(insert(sweeps).returning(sweeps.c.seq), columns).scalar_one()
+    # Two calls with one request_id may come at once on PostgreSQL: the second inserts nothing.
+    dialect = sqlite if tx.connection.dialect.name == "sqlite" else postgresql
+    statement = dialect.insert(sweeps).on_conflict_do_nothing(index_elements=["request_id"])
+    seq = tx.connection.execute(statement.returning(sweeps.c.seq), columns).scalar()
+    if seq is None:
+        return None
     change_ = SweepStateChange(state=Sweep.RUNNING, reason=row.message)
     first = SweepEvent(cursor=1, time=to_timestamp(tx.now), state=change_)
     _write(tx, seq, [first])

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from sqlalchemy import Connection, case, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, case, delete, func, insert, select, update
 
 from talweg.server.store.record.database import Transaction
 from talweg.server.store.record.rows import JobRow, TrialRow
@@ -71,6 +71,8 @@ def change(tx: Transaction, row: TrialRow, **values: Any) -> TrialRow:
 def reopen(tx: Transaction, sweep: int, num_seeds: int, state: int) -> int:
     """Have trials of the search go on that have fewer seeds than they are to have.
 
+    Those that were refused or stopped early stay as they are.
+
     Args:
         tx: A transaction.
         sweep: The sweep, locked.
@@ -86,20 +88,11 @@ def reopen(tx: Transaction, sweep: int, num_seeds: int, state: int) -> int:
             trials.c.sweep == sweep,
             trials.c.is_final.is_(False),
             trials.c.num_seeds < num_seeds,
-            trials.c.num_seeds > 0,
+            trials.c.message == "",
         )
-        .values(state=state)
+        .values(state=state, value=None, sd=None, count=0)
     )
     return int(tx.connection.execute(statement).rowcount)
-
-
-def reopen_one(tx: Transaction, sweep: int, number: int, state: int) -> None:
-    """Have a trial go on, of which a job was submitted again."""
-    tx.connection.execute(
-        update(trials)
-        .where(trials.c.sweep == sweep, trials.c.number == number)
-        .values(state=state, value=None, sd=None, count=0, message="")
-    )
 
 
 def open_trials(connection: Connection, sweep: int) -> list[TrialRow]:
@@ -158,7 +151,7 @@ def page(
         statement = statement.where(trials.c.state.in_(states))
     order: list[Any] = []
     if goal is not None:
-        order = [_RANK, _by_value(goal)]
+        order = [_RANK, trials.c.value.is_(None), _by_value(goal)]
     rows = connection.execute(statement.order_by(*order, trials.c.number))
     return [TrialRow(*row) for row in rows]
 
@@ -220,21 +213,16 @@ def counts(connection: Connection, sweep: int, num_searches: int) -> list[Search
 def num_refused(connection: Connection, sweep: int) -> int:
     """Count the trials of a sweep whose jobs were refused."""
     statement = select(func.count()).where(
-        trials.c.sweep == sweep, trials.c.state == Trial.FAILED, trials.c.message != ""
+        trials.c.sweep == sweep,
+        trials.c.state == Trial.FAILED,
+        trials.c.message != "",
+        trials.c.pruned_at == 0,
     )
     return connection.scalar(statement) or 0
 
 
 def add_jobs(tx: Transaction, sweep: int, new: Sequence[TrialJob]) -> None:
-    """Write down which jobs belong to which trials; a job takes the place of an earlier one."""
-    for job in new:
-        tx.connection.execute(
-            delete(trial_jobs).where(
-                trial_jobs.c.sweep == sweep,
-                trial_jobs.c.trial == job.trial,
-                trial_jobs.c.seed == job.seed,
-            )
-        )
+    """Write down which jobs belong to which trials."""
     columns = [
         {
             "sweep": sweep,
@@ -248,6 +236,18 @@ def add_jobs(tx: Transaction, sweep: int, new: Sequence[TrialJob]) -> None:
     ]
     if columns:
         tx.connection.execute(insert(trial_jobs), columns)
+
+
+def remove_jobs(tx: Transaction, sweep: int, old: Sequence[TrialJob]) -> None:
+    """Have jobs no longer belong to their trials, so that others take their places."""
+    if old:
+        statement = delete(trial_jobs).where(
+            trial_jobs.c.sweep == sweep,
+            trial_jobs.c.trial == bindparam("of_trial"),
+            trial_jobs.c.seed == bindparam("of_seed"),
+        )
+        columns = [{"of_trial": job.trial, "of_seed": job.seed} for job in old]
+        tx.connection.execute(statement, columns)
 
 
 def jobs_of(
@@ -320,7 +320,7 @@ def rows_of(connection: Connection, ids: Sequence[str]) -> Mapping[str, JobRow]:
 
 
 def open_jobs(connection: Connection, sweep: int) -> list[str]:
-    """Return the ids of a sweep's jobs that have not ended."""
+    """Return the ids of a sweep's jobs that have not ended, in one order for all who lock them."""
     statement = (
         select(jobs.c.id)
         .join(trial_jobs, trial_jobs.c.job == jobs.c.id)
@@ -333,6 +333,7 @@ def open_jobs(connection: Connection, sweep: int) -> list[str]:
             is_open,
             jobs.c.state.in_(_NOT_ENDED),
         )
+        .order_by(jobs.c.seq)
     )
     return list(connection.scalars(statement))
 
