@@ -2,6 +2,7 @@
 
 import random
 import re
+import time
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,6 +14,7 @@ from tests.client.sweeps.training import Training, Value, sweep
 from talweg.client import Client
 from talweg.client.sweeps.report import Curve, ReportContents, render
 from talweg.client.sweeps.report.axes import Axis, tick_text
+from talweg.client.sweeps.report.figures import student_t
 from talweg.client.sweeps.report.importance import importances
 from talweg.spec import from_dict
 from talweg.v1 import jobs_pb2
@@ -44,10 +46,10 @@ def trials() -> list[Trial]:
 
 
 def test_importance_finds_what_decides() -> None:
-    first, second = importances(trials())
-    assert first.path == "rate"
+    first, second = importances(trials(), False)
+    assert first.label == "rate"
     assert first.share > 0.7
-    assert second.path == "size"
+    assert second.label == "size"
     assert second.share < 0.2
 
 
@@ -57,12 +59,49 @@ def test_importance_of_noise_is_next_to_nothing() -> None:
         trial(number, chance.random(), loss=chance.choice(["mse", "mae", "huber"]))
         for number in range(1, 201)
     ]
-    [found] = importances(noise)
+    [found] = importances(noise, False)
     assert found.share < 0.05
 
 
+def test_paths_that_change_together_are_one() -> None:
+    tied = [
+        trial(number, chance, batch_size=size, clip_norm=1 + (size > 32), other=number)
+        for number in range(1, 31)
+        for size in [32 if number % 2 else 128]
+        for chance in [size + number / 100]
+    ]
+    first, _ = importances(tied, False)
+    assert first.paths == ("batch_size", "clip_norm")
+    assert first.label == "batch_size + clip_norm"
+    assert first.share > 0.7
+
+
+@pytest.mark.parametrize("state", [Trial.PRUNED, Trial.DIVERGED])
+@pytest.mark.parametrize("is_high", [False, True])
+def test_what_makes_trials_end_early_matters(state: Trial.State.ValueType, is_high: bool) -> None:
+    some = [trial(number, number % 5, rate=number % 2) for number in range(1, 31)]
+    assert importances(some, is_high)[0].share < 0.1
+    for each in some[::2]:
+        # What it had reached by then looks better than what others ended with.
+        each.state, each.value = state, 100 if is_high else -100
+    assert importances(some, is_high)[0].share > 0.7
+
+
+def test_importance_of_many_trials_is_quick() -> None:
+    many = [trial(number, number * 0.37 % 1, rate=number) for number in range(10_000)]
+    begun = time.process_time()
+    importances(many, False)
+    # Seconds, where each rank is looked up among all others.
+    assert time.process_time() - begun < 2
+
+
+@pytest.mark.parametrize(("freedom", "t"), [(1, 12.71), (10, 2.23), (11, 2.201), (29, 2.045)])
+def test_bands_are_as_wide_as_few_seeds_make_them(freedom: int, t: float) -> None:
+    assert student_t(freedom) == pytest.approx(t, abs=0.003)
+
+
 def test_few_trials_say_nothing_of_importance() -> None:
-    assert importances(trials()[:8]) == []
+    assert importances(trials()[:8], False) == []
 
 
 @pytest.mark.parametrize(
@@ -121,6 +160,34 @@ def test_the_page_needs_nothing_else_and_escapes_what_users_wrote() -> None:
     # By steps and, as the jobs took long enough, by time.
     assert text.count("mean and 95% band over seeds") == 2
     assert "prefers-color-scheme: dark" in text
+
+
+@pytest.mark.parametrize(
+    ("goal", "told", "side"),
+    [(Goal.MAXIMIZE, "higher is better", "right"), (Goal.MINIMIZE, "lower is better", "left")],
+)
+def test_what_is_better_is_that_of_the_compared_metric(
+    goal: Goal.ValueType, told: str, side: str
+) -> None:
+    answer = AnswerSweepResponse(text="It depends.")
+    answer.comparison.metric, answer.comparison.goal = "test/other", goal
+    answer.comparison.groups.add(labels=["mae"])
+    difference = answer.comparison.answer.groups.add(n=6).difference
+    difference.mean = difference.interval.low = difference.interval.high = 1.0
+    # The objective of the search is better low.
+    text = render(contents(answer=answer))
+    assert f"test/other, {told}" in text
+    assert f"better {side} of 0" in text
+
+
+def test_pruned_trials_are_hollow_and_one_seed_has_no_band() -> None:
+    some = trials()
+    some[3].state = Trial.PRUNED
+    text = render(contents(trials=some, curves={"mae": [Curve([1, 2], [1, 2], [2, 1])]}))
+    # Over both paths.
+    assert text.count(' hollow"') == 2
+    assert "One seed each" in text
+    assert "hollow" not in render(contents()).partition("</style>")[2].lower()
 
 
 def test_short_jobs_have_no_curve_over_time() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from talweg.spec.sweeps import sweep_title
 from talweg.v1.options_pb2 import Goal
 from talweg.v1.sweeps_pb2 import AnswerSweepResponse, Sweep, Trial
 
@@ -39,11 +40,7 @@ class ReportContents:
     @property
     def title(self) -> str:
         """What the report is called."""
-        spec = self.sweep.spec
-        if spec.display_name:
-            return spec.display_name
-        paths = ", ".join(each.path for each in spec.space if each.path) or "settings"
-        return f"Sweep over {paths}"
+        return sweep_title(self.sweep.spec)
 
     @property
     def is_high(self) -> bool:

@@ -15,17 +15,21 @@ _ROW = 30
 _NUM_COLOURS = 8
 # A band is of this many points, however many evaluations there are.
 _NUM_POINTS = 200
-# Student's t for a two-sided 95% interval, by degrees of freedom; 1.96 beyond.
+# Student's t for a two-sided 95% interval, by degrees of freedom.
 _T = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
 
-
+Dot = tuple[float, float, bool]
+"""Place, value, and whether the trial was stopped early."""
 Palette = Mapping[str, str]
 """The class of each label's colour, the same in all figures."""
 
 
 def palette(labels: Sequence[str]) -> Palette:
     """Give each label its colour."""
-    return {label: f"c{index % _NUM_COLOURS}" for index, label in enumerate(labels)}
+    return {
+        label: f"c{index % _NUM_COLOURS}{' again' * (index >= _NUM_COLOURS)}"
+        for index, label in enumerate(labels)
+    }
 
 
 def convergence(
@@ -89,10 +93,23 @@ def _mean_curve(curves: Sequence[Curve], *, by_time: bool) -> list[tuple[float, 
         ]
         half = 0.0
         if len(values) > 1:
-            t = _T[len(values) - 2] if len(values) - 2 < len(_T) else 1.96
-            half = t * stdev(values) / math.sqrt(len(values))
+            half = student_t(len(values) - 1) * stdev(values) / math.sqrt(len(values))
         points.append((at, fmean(values), half))
     return points
+
+
+def student_t(freedom: int) -> float:
+    """Return Student's t for a two-sided 95% interval, to two digits after the point.
+
+    Args:
+        freedom: The degrees of freedom, from 1.
+    """
+    if freedom <= len(_T):
+        return _T[freedom - 1]
+    z = 1.96
+    # Abramowitz and Stegun 26.7.5.
+    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    return z + first / freedom + second / freedom**2
 
 
 def _at(places: Sequence[float], values: Sequence[float], at: float) -> float:
@@ -106,7 +123,11 @@ def _at(places: Sequence[float], values: Sequence[float], at: float) -> float:
 
 
 def differences(
-    rows: Sequence[tuple[str, float, float, float]], margin: float | None, unit: str
+    rows: Sequence[tuple[str, float, float, float]],
+    margin: float | None,
+    unit: str,
+    *,
+    is_high: bool,
 ) -> str:
     """Draw differences to the baseline with their intervals.
 
@@ -114,6 +135,7 @@ def differences(
         rows: Label, mean, and both ends of the interval.
         margin: The largest difference that does not matter; None without one.
         unit: The metric.
+        is_high: High values of the metric are better.
     """
     height = _TOP + _ROW * len(rows) + _BOTTOM
     left = 170
@@ -131,7 +153,8 @@ def differences(
     parts.append(_vertical(x(0), bottom, "zero"))
     for tick in x.ticks():
         parts.append(_text(x(tick), bottom + 18, tick_text(tick), "tick", "middle"))
-    parts.append(_text((left + WIDTH) / 2, height - 6, f"difference in {unit}", "name", "middle"))
+    name = f"difference in {unit}; better {'right' if is_high else 'left'} of 0"
+    parts.append(_text((left + WIDTH) / 2, height - 6, name, "name", "middle"))
     for index, (label, mean, low, high) in enumerate(rows):
         y = _TOP + _ROW * (index + 0.5)
         parts.append(_text(left - 12, y + 4, _short(label, 22), "label", "end"))
@@ -154,7 +177,7 @@ def bars(shares: Sequence[Importance]) -> str:
     ]
     for index, each in enumerate(shares):
         y = _TOP + _ROW * index
-        parts.append(_text(left - 12, y + 19, _short(each.path, 30), "label", "end"))
+        parts.append(_text(left - 12, y + 19, _short(each.label, 30), "label", "end"))
         width = max(x(each.share) - left, 1)
         parts.append(
             f'<rect class="bar" x="{left}" y="{y + 6}" width="{width:.1f}" height="{_ROW - 12}"/>'
@@ -164,22 +187,25 @@ def bars(shares: Sequence[Importance]) -> str:
 
 
 def scatter(
-    groups: Mapping[str, Sequence[tuple[float, float]]],
+    groups: Mapping[str, Sequence[Dot]],
     name: str,
     metric: str,
     colours: Palette,
     *,
     height: int = 260,
 ) -> str:
-    """Draw the objective of trials over a number that they differ in, by compared value."""
+    """Draw the objective of trials over a number that they differ in, by compared value.
+
+    Those that were stopped early are hollow.
+    """
     points = [point for group in groups.values() for point in group]
-    places = [place for place, _ in points]
+    places = [place for place, _, _ in points]
     is_log = min(places) > 0 and max(places) / min(places) > 20
     if is_log:
         x = Axis(min(places) / 1.2, max(places) * 1.2, _LEFT, WIDTH - _RIGHT, is_log=True)
     else:
         x = Axis(*span(places), _LEFT, WIDTH - _RIGHT)
-    values = [value for _, value in points]
+    values = [value for _, value, _ in points]
     if min(values) > 0 and max(values) / min(values) > 5:
         y = Axis(min(values) / 1.1, max(values) * 1.1, height - _BOTTOM, _TOP, is_log=True)
     else:
@@ -187,8 +213,9 @@ def scatter(
     parts = [_frame(x, y, height, name, metric)]
     for label, group in groups.items():
         parts += [
-            f'<circle class="dot {colours[label]}" cx="{x(place):.1f}" cy="{y(value):.1f}" r="4"/>'
-            for place, value in group
+            f'<circle class="dot {colours[label]}{" hollow" * is_pruned}" '
+            f'cx="{x(place):.1f}" cy="{y(value):.1f}" r="4"/>'
+            for place, value, is_pruned in group
         ]
     drawn = _svg(parts, height, f"{metric} of each trial over {name}")
     return drawn + (legend(list(groups), colours) if len(groups) > 1 else "")

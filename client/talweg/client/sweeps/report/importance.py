@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from statistics import fmean, quantiles
 
 from google.protobuf import json_format
@@ -14,67 +15,106 @@ _NUM_BINS = 4
 MIN_TRIALS = 12
 
 
+# How trials rank by their state: those that ran to their end first.
+_RANKED = (Trial.SUCCEEDED, Trial.PRUNED, Trial.DIVERGED)
+
+
 @dataclass(frozen=True)
 class Importance:
-    """A path and its share."""
+    """A path, or paths whose values always change together, and the share."""
 
-    path: str
-    """The path."""
+    paths: tuple[str, ...]
+    """The paths."""
     share: float
     """Between 0 and 1."""
     num_trials: int
-    """Trials with a value that have the path."""
+    """Ranked trials that have the paths."""
+
+    @property
+    def label(self) -> str:
+        """The paths in short."""
+        if len(self.paths) == 1:
+            return self.paths[0]
+        return " + ".join(path.rpartition(".")[2] for path in self.paths)
 
 
-def importances(trials: Sequence[Trial]) -> list[Importance]:
+def importances(trials: Sequence[Trial], is_high: bool) -> list[Importance]:
     """Return the paths by their share of the variance of the objective, the largest first.
 
     The share is omega squared of a one-way analysis of variance over the path's values, numbers by
     quarters: what the path explains by itself, less what as many groups of noise would. Ranks
-    stand in for values, so that one runaway trial does not decide.
+    stand in for values, so that one runaway trial does not decide, and that trials count which
+    were stopped early or diverged: without them the search would look harmless where it is not.
 
     Args:
-        trials: Trials of one search or several; those without a value are left out.
+        trials: Trials of one search or several; those that did not end by themselves are left out.
+        is_high: High values are better.
     """
-    valued = [trial for trial in trials if trial.HasField("value") and math.isfinite(trial.value)]
-    if len(valued) < MIN_TRIALS:
+    ranked = [trial for trial in trials if _is_ranked(trial)]
+    if len(ranked) < MIN_TRIALS:
         return []
-    paths = dict.fromkeys(setting.path for trial in valued for setting in trial.setting)
-    found = [each for path in paths if (each := _importance(path, valued)) is not None]
+    by_path: dict[str, list[tuple[object, Trial]]] = {}
+    for trial in ranked:
+        for setting in trial.setting:
+            pair = (json_format.MessageToDict(setting.value), trial)
+            by_path.setdefault(setting.path, []).append(pair)
+    # What a zip ties together groups the same trials alike, and cannot be told apart.
+    tied: dict[tuple[tuple[int, int], ...], list[str]] = {}
+    for path, pairs in by_path.items():
+        groups: dict[object, int] = {}
+        keys = _keys([value for value, _ in pairs])
+        numbers = [groups.setdefault(key, len(groups)) for key in keys]
+        grouped = zip((trial.number for _, trial in pairs), numbers, strict=True)
+        tied.setdefault(tuple(grouped), []).append(path)
+    found = []
+    for grouping, paths in tied.items():
+        ranks = _ranks([_order(trial, is_high) for _, trial in by_path[paths[0]]])
+        share = _share([group for _, group in grouping], ranks)
+        if share is not None:
+            found.append(Importance(tuple(paths), share, len(grouping)))
     return sorted(found, key=lambda each: -each.share)
 
 
-def _importance(path: str, trials: Sequence[Trial]) -> Importance | None:
-    pairs = [
-        (json_format.MessageToDict(setting.value), trial.value)
-        for trial in trials
-        for setting in trial.setting
-        if setting.path == path
-    ]
-    if len(pairs) < MIN_TRIALS:
+def _is_ranked(trial: Trial) -> bool:
+    has_value = trial.HasField("value") and math.isfinite(trial.value)
+    return trial.state in _RANKED and (has_value or trial.state == Trial.DIVERGED)
+
+
+def _order(trial: Trial, is_high: bool) -> tuple[int, float]:
+    """Return what trials are ranked by, the best lowest."""
+    place = _RANKED.index(trial.state)
+    if trial.state == Trial.DIVERGED:
+        return place, 0.0
+    return place, -trial.value if is_high else trial.value
+
+
+def _share(groups: Sequence[int], ranks: Sequence[float]) -> float | None:
+    """Return omega squared of ranks by group; None where it says nothing."""
+    num_groups = len(set(groups))
+    if len(ranks) < MIN_TRIALS or num_groups < 2 or num_groups >= len(ranks):
         return None
-    ranks = _ranks([value for _, value in pairs])
-    groups: dict[object, list[float]] = {}
-    for key, rank in zip(_keys([setting for setting, _ in pairs]), ranks, strict=True):
-        groups.setdefault(key, []).append(rank)
-    if len(groups) < 2 or len(groups) >= len(pairs):
-        return None
+    by_group: dict[int, list[float]] = {}
+    for group, rank in zip(groups, ranks, strict=True):
+        by_group.setdefault(group, []).append(rank)
     mean = fmean(ranks)
-    between = sum(len(group) * (fmean(group) - mean) ** 2 for group in groups.values())
+    between = sum(len(each) * (fmean(each) - mean) ** 2 for each in by_group.values())
     total = sum((rank - mean) ** 2 for rank in ranks)
     if not total:
         return None
-    noise = (total - between) / (len(ranks) - len(groups))
-    share = (between - (len(groups) - 1) * noise) / (total + noise)
-    return Importance(path, min(max(share, 0.0), 1.0), len(pairs))
+    noise = (total - between) / (len(ranks) - num_groups)
+    share = (between - (num_groups - 1) * noise) / (total + noise)
+    return min(max(share, 0.0), 1.0)
 
 
-def _ranks(values: Sequence[float]) -> list[float]:
+def _ranks(values: Sequence[tuple[int, float]]) -> list[float]:
     """Return the rank of each value; equal ones share theirs."""
-    order = sorted(values)
-    first = {value: order.index(value) for value in set(values)}
-    count = {value: order.count(value) for value in set(values)}
-    return [first[value] + (count[value] - 1) / 2 for value in values]
+    ranks: dict[tuple[int, float], float] = {}
+    begin = 0
+    for value, equal in groupby(sorted(values)):
+        count = len(list(equal))
+        ranks[value] = begin + (count - 1) / 2
+        begin += count
+    return [ranks[value] for value in values]
 
 
 def _keys(settings: Sequence[object]) -> list[object]:

@@ -11,6 +11,7 @@ from talweg.client.sweeps.report import figures
 from talweg.client.sweeps.report.contents import ReportContents
 from talweg.client.sweeps.report.importance import MIN_TRIALS, importances
 from talweg.v1.answers_pb2 import Answer
+from talweg.v1.options_pb2 import Goal
 from talweg.v1.sweeps_pb2 import Sweep, Trial
 
 _MOST_TRIALS = 100
@@ -101,6 +102,8 @@ def _compared(contents: ReportContents) -> str:
         return ""
     comparison = contents.answer.comparison
     answer = comparison.answer
+    # It may be of another metric than the objective.
+    is_high = comparison.goal == Goal.MAXIMIZE
     chosen = {trial.compared: trial for trial in contents.answer.chosen}
     head = ("value", "setting", "n", "mean", "95% interval", "difference", "verdict")
     rows, drawn = [], []
@@ -124,9 +127,9 @@ def _compared(contents: ReportContents) -> str:
     figure = ""
     if drawn:
         margin = answer.margin if answer.HasField("margin") else None
-        figure = f"<figure>{figures.differences(drawn, margin, comparison.metric)}</figure>"
-    better = "high" if comparison.goal == contents.goal and contents.is_high else "low"
-    note = f"{escape(comparison.metric)}, better {better}"
+        drawing = figures.differences(drawn, margin, comparison.metric, is_high=is_high)
+        figure = f"<figure>{drawing}</figure>"
+    note = f"{escape(comparison.metric)}, {'higher' if is_high else 'lower'} is better"
     if answer.baseline:
         note += f"; differences are to {escape(' '.join(answer.baseline))}, paired by seed"
     return _section("Compared values", _table(head, rows) + figure, note)
@@ -173,8 +176,20 @@ def _convergence(contents: ReportContents) -> str:
     if min(ends, default=0.0) > _LEAST_SECONDS:
         drawn.append(figures.convergence(contents.curves, metric, colours, by_time=True))
     content = "".join(f"<figure>{each}</figure>" for each in drawn if each)
-    note = "Mean over seeds with the 95% interval of the mean, as far as all seeds go."
-    return _section("Convergence", content, note) if content else ""
+    return _section("Convergence", content, _of_bands(contents)) if content else ""
+
+
+def _of_bands(contents: ReportContents) -> str:
+    """Say what the bands are."""
+    if all(len(each) < 2 for each in contents.curves.values()):
+        return "One seed each, so that there are no bands."
+    note = (
+        "Mean over seeds, as far as all seeds go; the band is the 95% interval of the mean at "
+        "each place by itself. Overlapping bands are no verdict: differences are paired by seed."
+    )
+    if any(path.startswith("split.") for path in contents.sweep.spec.seeds.vary):
+        note += " The splits overlap, so that the bands are too narrow."
+    return note
 
 
 def _colours(contents: ReportContents) -> figures.Palette:
@@ -183,10 +198,10 @@ def _colours(contents: ReportContents) -> figures.Palette:
 
 
 def _importance(contents: ReportContents) -> str:
-    shares, colours = importances(contents.trials), _colours(contents)
+    shares, colours = importances(contents.trials, contents.is_high), _colours(contents)
     content = f"<figure>{figures.bars(shares)}</figure>" if shares else ""
     metric = contents.sweep.spec.objective.metric
-    paths = [each.path for each in shares] or list(
+    paths = [each.paths[0] for each in shares] or list(
         dict.fromkeys(each.path for trial in contents.trials for each in trial.setting)
     )
     drawn = 0
@@ -199,24 +214,29 @@ def _importance(contents: ReportContents) -> str:
         return ""
     note = (
         "Share of the variance of ranks between trials that a path explains by itself (omega "
-        "squared); what paths do together is not shown."
+        "squared); what paths do together is not shown, and a path that few trials have is "
+        "explained among these alone. Pruned trials rank behind those that ran to their end, and "
+        "diverged ones last."
         if shares
         else f"Shares of variance are shown from {MIN_TRIALS} trials on."
     )
+    if 'hollow"' in content:
+        note += " Hollow dots are trials that were stopped early."
     return _section("What matters", content, note)
 
 
-def _points(trials: Sequence[Trial], path: str) -> dict[str, list[tuple[float, float]]]:
+def _points(trials: Sequence[Trial], path: str) -> dict[str, list[figures.Dot]]:
     """Return numbers at a path and values of the objective, by compared value."""
-    groups: dict[str, list[tuple[float, float]]] = {}
+    groups: dict[str, list[figures.Dot]] = {}
     for trial in sorted(trials, key=lambda each: each.compared):
         for setting in trial.setting:
             value = json_format.MessageToDict(setting.value)
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 continue
             if setting.path == path and _has_value(trial):
-                groups.setdefault(trial.compared, []).append((float(value), trial.value))
-    places = {place for group in groups.values() for place, _ in group}
+                dot = (float(value), trial.value, trial.state == Trial.PRUNED)
+                groups.setdefault(trial.compared, []).append(dot)
+    places = {place for group in groups.values() for place, _, _ in group}
     return groups if len(places) > 1 else {}
 
 
