@@ -13,7 +13,7 @@ from tests.client.faulty import FaultyServer
 
 from talweg.client import Client
 from talweg.client.agents.errors import as_data
-from talweg.client.agents.server import build
+from talweg.client.agents.server import _in_json, build
 
 SPEC: dict[str, Any] = {
     "task": "regression",
@@ -28,12 +28,14 @@ SWEEP: dict[str, Any] = {
 }
 
 
-def call(address: str, tool: str, arguments: dict[str, Any]) -> tuple[Any, bool]:
+def call(
+    address: str, tool: str, arguments: dict[str, Any], folder: Path = Path("/nowhere")
+) -> tuple[Any, bool]:
     """Call a tool in this process; return what it says, as data, and whether that is an error."""
 
     async def ask() -> tuple[Any, bool]:
         with Client(address) as client:
-            async with Agent(build(client)) as agent:
+            async with Agent(build(client, folder)) as agent:
                 result = await agent.call_tool(tool, arguments)
                 return _data(result.content[0].text), bool(result.is_error)  # type: ignore[union-attr]
 
@@ -100,10 +102,55 @@ def test_errors_are_data(
         assert data["violations"][0]["allowed"]
 
 
-def test_nothing_deletes_and_what_reads_says_so(faulty: FaultyServer) -> None:
+def test_only_files_of_the_shared_folder_are_uploaded(
+    faulty: FaultyServer, tmp_path: Path
+) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    rows = "\n".join(["x,y", *(f"{index},{index * 2}" for index in range(20))])
+    secret = tmp_path / "secret.csv"
+    for path in (secret, shared / "mine.csv"):
+        path.write_text(rows)
+    (shared / "link.csv").symlink_to(secret)
+
+    for path in (str(secret), "../secret.csv", "link.csv"):
+        data, is_error = call(faulty.address, "add_data", {"path": path}, shared)
+        assert is_error
+        assert data["violations"][0]["field"] == "path"
+        assert "--folder" in data["violations"][0]["hint"]
+    named = {"dataset": {"file": {"path": str(secret), "target": "y"}}}
+    job, sweep = {**SPEC, **named}, {**SWEEP, "base": {**SWEEP["base"], **named}}
+    for tool, spec in (("check", job), ("submit", job), ("check", sweep), ("sweep", sweep)):
+        data, is_error = call(faulty.address, tool, {"spec": spec}, shared)
+        assert is_error
+        assert data["violations"][0]["field"].endswith("dataset.file")
+    assert call(faulty.address, "list_data", {})[0] == []
+
+    stored, is_error = call(faulty.address, "add_data", {"path": "mine.csv"}, shared)
+    assert not is_error
+    assert stored["name"].startswith("datasets/mine@")
+
+
+def test_numbers_that_json_lacks_are_text() -> None:
+    data = {"last": float("nan"), "points": [(1, float("-inf")), (2, 0.5)]}
+    assert _in_json(data) == {"last": "nan", "points": [[1, "-inf"], [2, 0.5]]}
+
+
+def test_facts_do_not_stand_in_for_arguments(faulty: FaultyServer) -> None:
+    data, is_error = call(
+        faulty.address, "recommend", {"task": "regression", "facts": {"task": "binary"}}
+    )
+    assert is_error
+    assert data["code"] == "INVALID_ARGUMENT"
+    # As the description of the tool has it.
+    facts = {"imbalance": 50, "outliers": 0.05}
+    assert not call(faulty.address, "recommend", {"task": "binary", "facts": facts})[1]
+
+
+def test_nothing_deletes_and_what_reads_says_so(faulty: FaultyServer, tmp_path: Path) -> None:
     async def list_tools() -> list[Any]:
         with Client(faulty.address) as client:
-            async with Agent(build(client)) as agent:
+            async with Agent(build(client, tmp_path)) as agent:
                 return list((await agent.list_tools()).tools)
 
     tools = asyncio.run(list_tools())

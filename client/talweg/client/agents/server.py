@@ -3,7 +3,9 @@
 import asyncio
 import functools
 import json
+import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from mcp.server import MCPServer
@@ -21,24 +23,26 @@ a difference is. Settings are chosen on validation data; test data are for the f
 alone. Errors are JSON with a code and all violations. Nothing here deletes."""
 
 
-def serve(client: Client) -> None:
+def serve(client: Client, folder: Path) -> None:
     """Answer on standard input and output until the caller ends.
 
     Args:
         client: Asks the server.
+        folder: Files may be uploaded from it.
     """
-    build(client).run("stdio")
+    build(client, folder).run("stdio")
 
 
-def build(client: Client) -> MCPServer:
+def build(client: Client, folder: Path) -> MCPServer:
     """Return a server of all tools.
 
     Args:
         client: Asks the server.
+        folder: Files may be uploaded from it.
     """
     # Standard output belongs to the protocol, and standard error to what goes wrong.
     server = MCPServer("talweg", instructions=_INSTRUCTIONS, log_level="WARNING")
-    tools = Tools(client)
+    tools = Tools(client, folder)
     for tool in tools.all:
         annotations = ToolAnnotations(
             read_only_hint=tool in tools.reading, destructive_hint=False, open_world_hint=False
@@ -56,7 +60,21 @@ def _in_thread(tool: Callable[..., Any]) -> Callable[..., Any]:
             result = await asyncio.to_thread(tool, *args, **kwargs)
         except EXPECTED as error:
             raise ToolError(json.dumps(as_data(error), ensure_ascii=False)) from error
-        return result if isinstance(result, str) else json.dumps(result, ensure_ascii=False)
+        if isinstance(result, str):
+            return result
+        return json.dumps(_in_json(result), ensure_ascii=False, allow_nan=False)
 
     call.__annotations__ = {**tool.__annotations__, "return": str}
     return call
+
+
+def _in_json(value: Any) -> Any:
+    """Return data with numbers that JSON lacks, such as those of diverged jobs, as text."""
+    match value:
+        case float() if not math.isfinite(value):
+            return str(value)
+        case dict():
+            return {name: _in_json(each) for name, each in value.items()}
+        case list() | tuple():
+            return [_in_json(each) for each in value]
+    return value

@@ -3,15 +3,23 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
 
 from talweg.client._client import Client
 from talweg.client._errors import InvalidRequest, NotFound, WaitTimeout
+from talweg.client._files import to_spec
 from talweg.client._jobs import Job
+from talweg.client.agents.local_files import path_within, refuse_file
+from talweg.client.catalogue._facts import to_facts
+from talweg.client.sweeps._files import to_sweep
 from talweg.client.sweeps._sweeps import Sweep
 from talweg.client.sweeps._values import Trial
 from talweg.spec import Violation, to_dict
 from talweg.spec.spelling import nearest
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.v1.sweeps_pb2 import SweepSpec
 
 Kind = Literal["losses", "tasks", "models", "datasets", "optimizers"]
 Name = Annotated[str, "jobs/ID or sweeps/ID, or the id alone"]
@@ -19,18 +27,21 @@ Name = Annotated[str, "jobs/ID or sweeps/ID, or the id alone"]
 _MOST_SECONDS = 300
 _MOST_LISTED = 200
 _MOST_TEXT = 100_000
+_MOST_BYTES = 10 * 2**20
 
 
 class Tools:
     """The tools, over one client."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, folder: Path) -> None:
         """Keep the client.
 
         Args:
             client: Asks the server.
+            folder: Files may be uploaded from it.
         """
         self._client = client
+        self._folder = folder
 
     @property
     def all(self) -> Sequence[Callable[..., Any]]:
@@ -82,10 +93,10 @@ class Tools:
     def recommend(self, task: str, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Recommend losses for a task, the best first, each complete and with the reason.
 
-        `facts` are what is known of the data, such as {"imbalance": 50, "outliers": true}; unknown
+        `facts` are what is known of the data, such as {"imbalance": 50, "outliers": 0.05}; unknown
         names are refused with those that are known.
         """
-        return to_dict(self._client.recommend(task, **dict(facts or {})))
+        return to_dict(self._client.recommend(task, to_facts(None, facts or {})))
 
     def list_data(self) -> list[dict[str, Any]]:
         """List the stored data sets, the newest first."""
@@ -101,9 +112,10 @@ class Tools:
     def add_data(self, path: str, name: str = "") -> dict[str, Any]:
         """Upload a data file of this machine, such as CSV, Parquet, npz or a folder of images.
 
-        Jobs read it by {"dataset": {"stored": {"name": NAME, "target": COLUMN}}}.
+        It must lie in the folder that the user shares; a relative path is relative to that. Jobs
+        read it by {"dataset": {"stored": {"name": NAME, "target": COLUMN}}}.
         """
-        stored = self._client.upload(path, name=name or None)
+        stored = self._client.upload(path_within(self._folder, path), name=name or None)
         described = to_dict(stored.message)
         described.pop("pictures", None)
         return described
@@ -114,8 +126,8 @@ class Tools:
         A sweep has `base` and `space`. All violations are reported at once.
         """
         if _is_sweep(spec):
-            return _sweep_data(self._client.sweep(spec, validate_only=True))
-        return to_dict(self._client.submit(spec, validate_only=True).message)
+            return _sweep_data(self._client.sweep(_sweep_of(spec), validate_only=True))
+        return to_dict(self._client.submit(_job_of(spec), validate_only=True).message)
 
     def submit(self, spec: dict[str, Any], request_id: str = "") -> dict[str, Any]:
         """Submit a job. `request_id` makes a repeated call return the same job.
@@ -126,7 +138,7 @@ class Tools:
         if _is_sweep(spec):
             hint = "use the tool `sweep` for it"
             raise InvalidRequest(violations=[Violation("spec", "a sweep", "a job", hint)])
-        return _job_data(self._client.submit(spec, request_id=request_id or None))
+        return _job_data(self._client.submit(_job_of(spec), request_id=request_id or None))
 
     def sweep(self, spec: dict[str, Any], request_id: str = "") -> dict[str, Any]:
         """Create a sweep: many settings of one job, each with seeds, and a sure answer.
@@ -135,7 +147,7 @@ class Tools:
         "optimizer.adamw.learning_rate", "log_uniform": {"low": 1e-4, "high": 1e-2}}], "compare":
         {"path": "loss", "baseline": "mse", "margin": "1%"}, "trials": 10}.
         """
-        return _sweep_data(self._client.sweep(spec, request_id=request_id or None))
+        return _sweep_data(self._client.sweep(_sweep_of(spec), request_id=request_id or None))
 
     def list_jobs(self, filter: str = "", limit: int = 20) -> list[dict[str, Any]]:
         """List jobs, the newest first, such as filter 'state = RUNNING AND experiment = "e"'."""
@@ -205,7 +217,7 @@ class Tools:
         corrected for the number of groups.
         """
         found = self._client.compare(
-            [self._client.job(job) for job in jobs or ()] or None,
+            jobs or None,
             filter=filter,
             metric=metric,
             group_by=by or ("loss",),
@@ -222,17 +234,27 @@ class Tools:
         ]
 
     def read_artifact(self, job: Name, path: str) -> str:
-        """Return the text of a file that a job has left, at most 100,000 characters of it."""
-        import tempfile
-        from pathlib import Path
+        """Return the text of a file that a job has left, as `list_artifacts` names it.
 
-        with tempfile.TemporaryDirectory() as folder:
-            files = self._client.job(job).download(path, to=folder)
-            content = Path(files[0]).read_bytes() if files else b""
+        Of a long one the first 100,000 characters; the last line then says so.
+        """
+        found = self._client.job(job)
+        for each in found.artifacts(path):
+            if each.path != path:
+                raise ValueError(f"{path!r} is a folder: name a file, such as {each.path!r}")
+            if each.num_bytes > _MOST_BYTES:
+                raise ValueError(f"{path} has {each.num_bytes:,} bytes, more than {_MOST_BYTES:,}")
+        with TemporaryDirectory() as folder:
+            # Plots may still be drawn; the server says why a file is not there.
+            [file] = found.download(path, to=folder)
+            content = file.read_bytes()
         try:
-            return content.decode("utf-8")[:_MOST_TEXT]
+            text = content.decode("utf-8")
         except UnicodeDecodeError as error:
             raise ValueError(f"{path} is no text: it has {len(content):,} bytes") from error
+        if len(text) <= _MOST_TEXT:
+            return text
+        return f"{text[:_MOST_TEXT]}\n[cut: the first {_MOST_TEXT:,} of {len(text):,} characters]"
 
     def pause(self, name: Name, reason: str = "") -> dict[str, Any]:
         """Pause a job or a sweep until it is resumed; its workers are free meanwhile."""
@@ -262,6 +284,18 @@ class Tools:
 
 def _is_sweep(spec: Mapping[str, Any]) -> bool:
     return "base" in spec and "space" in spec
+
+
+def _job_of(spec: Mapping[str, Any]) -> JobSpec:
+    job = to_spec(spec)
+    refuse_file(job, "dataset")
+    return job
+
+
+def _sweep_of(spec: Mapping[str, Any]) -> SweepSpec:
+    sweep = to_sweep(spec)
+    refuse_file(sweep.base, "base.dataset")
+    return sweep
 
 
 def _data(target: Job | Sweep) -> dict[str, Any]:

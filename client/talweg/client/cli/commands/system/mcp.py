@@ -1,5 +1,7 @@
 """`talweg mcp`."""
 
+from pathlib import Path
+
 import click
 
 from talweg.client.cli._common import Session
@@ -7,8 +9,14 @@ from talweg.client.cli._lazy import missing_extra
 
 
 @click.command()
+@click.option(
+    "--folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=".",
+    help="The folder from which data may be uploaded. Default: the current one.",
+)
 @click.pass_obj
-def mcp(session: Session) -> None:
+def mcp(session: Session, folder: Path) -> None:
     """Serve tools for agents over standard input and output, by the Model Context Protocol.
 
     An agent's configuration names the command, such as {"command": "talweg", "args": ["mcp"]}.
@@ -22,4 +30,4 @@ def mcp(session: Session) -> None:
             raise
         raise missing_extra("mcp", error, "mcp") from error
     with session.client() as client:
-        serve(client)
+        serve(client, folder)
