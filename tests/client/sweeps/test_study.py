@@ -66,6 +66,13 @@ def test_the_least_time_suffices() -> None:
     assert size_for(3.0, least - 2, 2, 4) is None
 
 
+@pytest.mark.parametrize("losses", range(2, 11))
+def test_each_comparison_can_be_significant(losses: int) -> None:
+    size = size_for(1.0, 150, 1, losses)
+    assert size is not None
+    assert 2 ** (1 - size.num_seeds) * (size.num_losses - 1) <= 0.05
+
+
 def test_losses_are_written_as_shortly_as_they_can_be() -> None:
     def loss(value: object) -> Loss:
         return from_dict(value, Loss)
@@ -129,6 +136,11 @@ def test_a_file_is_studied_in_one_command(
         (["houses.csv", "--target", "prise"], 2, "price"),
         (["wine", "--budget", "soon"], 2, "90s, 30m, 2h or 1d"),
         (["digits"], 2, "choose one, --task"),
+        (["digits", "--task", "vae"], 2, "task: found vae; allowed one of regression"),
+        (["digit_pairs"], 2, "task: found metric_learning"),
+        (["wine", "--target", "colour"], 2, "wine has a target of its own"),
+        (["wine", "--output", "nowhere/study.html"], 2, "a folder that exists"),
+        (["file", "--task", "regression"], 3, "neither a file nor a stored data set"),
     ],
 )
 def test_what_cannot_be_studied_is_told(
@@ -155,6 +167,19 @@ def test_too_short_a_time_says_how_long_it_takes(
     done = talweg("study", "wine", "--budget", "1m")
     assert done.status == 2
     assert re.search(r"budget: found 1m; allowed at least \d+ min", done.err)
+    assert list(client.sweeps()) == []
+
+
+def test_a_pilot_that_outlasts_the_time_is_cancelled(
+    talweg: Talweg, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Client, "workers", lambda self: [])
+    # Nobody trains.
+    done = talweg("study", "wine", "--budget", "1s")
+    assert done.status == 2
+    assert "budget: found 1s; allowed more. not even one job has ended" in done.err
+    [job] = client.jobs()
+    assert job.state == "CANCELLED"
     assert list(client.sweeps()) == []
 
 

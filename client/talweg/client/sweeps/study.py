@@ -19,6 +19,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _RATES = {"low": 3e-4, "high": 3e-2}
 # What differences between a few values need to be significant, and what is worth having.
 _FEWEST_SEEDS, _MOST_SEEDS = 8, 50
+_ERROR = 0.05
 _FEWEST_TRIALS, _MOST_TRIALS = 3, 30
 _FEWEST_LOSSES = 2
 # Of the time that is left: the rest is for what no plan foresees.
@@ -75,17 +76,27 @@ def size_for(job_seconds: float, budget: float, num_workers: int, num_losses: in
     """
     fitting = _USED * budget * num_workers / max(job_seconds, 1e-3)
     for losses in range(num_losses, _FEWEST_LOSSES - 1, -1):
-        if losses * (_FEWEST_TRIALS + _FEWEST_SEEDS) > fitting:
+        fewest = _fewest_seeds(losses)
+        if losses * (_FEWEST_TRIALS + fewest) > fitting:
             continue
         each = fitting / losses
         # As many trials as seeds: a badly chosen setting costs as much as a noisy figure.
-        seeds = min(max(_FEWEST_SEEDS, int(each // 2)), _MOST_SEEDS)
+        seeds = min(max(fewest, int(each // 2)), _MOST_SEEDS)
         trials = min(max(_FEWEST_TRIALS, int(each) - seeds), _MOST_TRIALS)
         jobs = losses * (trials + seeds)
         # Each phase ends with its last job.
         seconds = (math.ceil(jobs / num_workers) + 1) * job_seconds
         return Size(losses, trials, seeds, seconds)
     return None
+
+
+def _fewest_seeds(num_losses: int) -> int:
+    """Return how many seeds it takes for all comparisons with the baseline to be significant.
+
+    The smallest p of n pairs, by the flips of their signs, is 2 / 2^n; it is multiplied by the
+    number of comparisons.
+    """
+    return max(_FEWEST_SEEDS, math.ceil(1 + math.log2((num_losses - 1) / _ERROR)))
 
 
 def least_seconds(job_seconds: float, num_workers: int) -> int:

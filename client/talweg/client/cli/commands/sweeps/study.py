@@ -2,13 +2,14 @@
 
 import re
 import time
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
 import click
 
 from talweg import spec
-from talweg.client import Client, InvalidRequest, NotFound, TalwegError
+from talweg.client import Client, InvalidRequest, NotFound, TalwegError, WaitTimeout
 from talweg.client._lines import duration
 from talweg.client.catalogue._facts import to_facts
 from talweg.client.cli import _problems
@@ -24,6 +25,17 @@ from talweg.spec.sweeps import value_text
 from talweg.v1.spec_pb2 import JobSpec
 
 _MOST_LOSSES = 10
+_BUILT_IN = [
+    entry.name
+    for entry in spec.datasets()
+    # They are data of one's own.
+    if entry.name not in ("stored", "file", "uri", "plugin")
+]
+# Those for which there is a model that data alone choose.
+_TASKS = (
+    *("regression", "binary", "multiclass", "multilabel", "ordinal"),
+    *("segmentation", "detection"),
+)
 
 
 @click.command()
@@ -58,15 +70,21 @@ def study(
     """
     begun = time.monotonic()
     seconds = studies.seconds_of(budget)
+    _check(data, target, task, output)
     with session.client() as client:
         job, measured = _job(client, data, target, task)
         values = _losses(client, job, measured, num_losses)
         base = studies.base_of(job, _experiment(data))
         workers = max(1, len([each for each in client.workers() if not each.problem]))
         try:
-            taken = _pilot(client, base, values[0])
+            taken = _pilot(client, base, values[0], seconds)
         except KeyboardInterrupt:
+            note("\ninterrupted before the study began; nothing of it goes on")
             return DETACHED
+        except WaitTimeout as error:
+            raise _refused(
+                "budget", budget, "more", "not even one job has ended by then"
+            ) from error
         if taken is None:
             return _problems.JOB_NOT_SUCCEEDED
         left = seconds - (time.monotonic() - begun)
@@ -97,15 +115,16 @@ def _job(
     client: Client, data: str, target: str | None, task: str | None
 ) -> tuple[JobSpec, tuple[Measured, ...]]:
     """Return the first job for data but for its loss, and what is known of the target."""
+    # As in job files, a name of the catalogue goes before a file: ./digits is the folder.
+    if data in _BUILT_IN:
+        return _built_in(data, task), ()
     if Path(data).exists():
         stored = client.upload(data)
-    elif data in {entry.name for entry in spec.datasets()}:
-        return _built_in(data, task), ()
     else:
         try:
             stored = client.stored_dataset(data)
         except NotFound as error:
-            names = ", ".join(entry.name for entry in spec.datasets())
+            names = ", ".join(_BUILT_IN)
             raise NotFound(
                 f"{data!r} is neither a file nor a stored data set, nor one of {names}"
             ) from error
@@ -114,10 +133,31 @@ def _job(
     return job, tuple(measured_in(column, spec.task_kind(job), stored.num_samples))
 
 
+def _check(data: str, target: str | None, task: str | None, output: str | None) -> None:
+    """Refuse what is wrong whatever the data are, before anything is uploaded or trained."""
+    if task is not None:
+        _check_task(task)
+    if data in _BUILT_IN and target is not None:
+        raise _refused("target", target, "nothing", f"{data} has a target of its own")
+    if output is not None and not Path(output).absolute().parent.is_dir():
+        raise _refused("output", output, "a file in a folder that exists")
+
+
+def _check_task(task: str) -> None:
+    if task not in _TASKS:
+        hint = "for others write a sweep file: docs/sweeps.md"
+        raise _refused("task", task, f"one of {', '.join(_TASKS)}", hint)
+
+
+def _refused(field: str, found: str, allowed: str, hint: str = "") -> InvalidRequest:
+    return InvalidRequest(violations=[Violation(field, found, allowed, hint)])
+
+
 def _built_in(name: str, task: str | None) -> JobSpec:
     from talweg.client.cli.commands.datasets.measure import task_of
 
     task = task or task_of(name)
+    _check_task(task)
     job = spec.from_dict({"task": task, "dataset": name, "loss": "mse"})
     [entry] = [entry for entry in spec.datasets() if entry.name == name]
     has_images = "image" in entry.facts.arrays
@@ -137,22 +177,29 @@ def _losses(
     usable = [each.loss for each in fitting if not each.only_evaluated]
     values = studies.losses_of(plain[0].loss, usable, most)
     if len(values) < 2:
-        raise InvalidRequest(
-            violations=[
-                Violation("task", task, "a task with several losses", "write a sweep file instead")
-            ]
-        )
+        hint = "write a sweep file instead"
+        raise _refused("task", task, "a task with several losses", hint)
     return values
 
 
-def _pilot(client: Client, base: JobSpec, loss: object) -> float | None:
-    """Return how long one job takes, in seconds; None where it does not succeed."""
+def _pilot(client: Client, base: JobSpec, loss: object, most: float) -> float | None:
+    """Return how long one job takes, in seconds; None where it does not succeed.
+
+    Raises:
+        WaitTimeout: It has not ended after `most` seconds.
+    """
     note("one job is run first, to know how long it takes")
     pilot = JobSpec()
     pilot.CopyFrom(base)
     pilot.loss.CopyFrom(spec.from_dict({"loss": loss}).loss)
     job = client.submit(pilot)
-    message = job.wait().message
+    try:
+        message = job.wait(most).message
+    except (KeyboardInterrupt, WaitTimeout):
+        # Without the study it serves nothing.
+        with suppress(TalwegError):
+            job.cancel(reason="the study did not begin")
+        raise
     if job.state != "SUCCEEDED":
         note(f"{job.id} ended as {job.state}: {message.outcome.message}")
         return None
@@ -162,8 +209,7 @@ def _pilot(client: Client, base: JobSpec, loss: object) -> float | None:
 
 def _too_short(budget: str, least: float, taken: float) -> InvalidRequest:
     hint = f"one job takes {_time(taken)}, and two losses need {studies.LEAST_JOBS} of them"
-    violation = Violation("budget", budget, f"at least {_time(least)}", hint)
-    return InvalidRequest(violations=[violation])
+    return _refused("budget", budget, f"at least {_time(least)}", hint)
 
 
 def _time(seconds: float) -> str:
