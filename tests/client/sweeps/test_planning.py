@@ -40,6 +40,14 @@ def test_without_a_margin_there_is_nothing_to_plan(fields: dict[str, object], fi
     assert caught.value.violations[0].hint
 
 
+def test_a_job_file_is_no_sweep_file(talweg: Talweg, tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump(sweep()["base"]))
+    done = talweg("plan", path)
+    assert done.status == 2
+    assert "found jobs; allowed a sweep file, which has base and space" in done.err
+
+
 # Differences to mse of 5, 6 and 7: their sd is 1, and the margin a tenth of 20 or so.
 def noisy(job: JobSpec) -> float:
     seed = job.training.seed

@@ -237,3 +237,15 @@ def test_report_of_a_real_sweep(
     assert text.count('class="margin"') == 1
     assert talweg("report", ended.id, "-o", "-").out == text
     assert talweg("report", "nosuch").status == 3
+
+
+def test_a_report_does_without_jobs_that_were_deleted(
+    talweg: Talweg, client: Client, train: Callable[[Value], Training]
+) -> None:
+    train(noisy)
+    ended = client.sweep(sweep()).wait(120)
+    for job in ended.jobs():
+        job.delete(force=True)
+    done = talweg("report", ended.id, "-o", "-")
+    assert done.status == 0
+    assert "Trials" in done.out

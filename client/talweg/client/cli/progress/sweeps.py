@@ -75,11 +75,18 @@ class SweepBoard:
             overflow="ellipsis",
             no_wrap=True,
         )
-        parts = [*progress.counts, progress.left_text]
+        # What matters least is cut off.
+        trials, *others = progress.counts
+        parts = [trials, progress.left_text, *others]
         grid = Table.grid(padding=(0, 1))
         grid.add_row(
             ProgressBar(total=1.0, completed=progress.share, width=_BAR_WIDTH),
-            Text(" · ".join(part for part in parts if part), style="bold"),
+            Text(
+                " · ".join(part for part in parts if part),
+                style="bold",
+                overflow="ellipsis",
+                no_wrap=True,
+            ),
         )
         yield grid
         best = [trial for trial in progress.best if trial.value is not None]

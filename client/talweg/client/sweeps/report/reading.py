@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from talweg.client._errors import NotFound
 from talweg.client.comparisons._comparison import NUM_READERS
 from talweg.client.sweeps.report.contents import Curve, ReportContents
 from talweg.spec import fill, goal_of, to_yaml
@@ -83,8 +84,12 @@ def _curves(
         return {}
 
     def curve(job: str) -> Curve:
-        with closing(client.job(job).watch()) as events:
-            return _curve(events, metric)
+        try:
+            with closing(client.job(job).watch()) as events:
+                return _curve(events, metric)
+        except NotFound:
+            # It was deleted since; its trial keeps what it had reached.
+            return Curve((), (), ())
 
     with ThreadPoolExecutor(NUM_READERS) as readers:
         found = list(readers.map(curve, [job for _, job in named]))
