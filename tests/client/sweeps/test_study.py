@@ -115,12 +115,15 @@ def test_a_file_is_studied_in_one_command(
     )
     monkeypatch.chdir(tmp_path)
     train(price)
-    done = talweg("study", houses, "--target", "price", "--budget", "1m")
+    # A name that is too long for the sweep's is cut.
+    path = houses.rename(tmp_path / f"houses{'-' * 200}.csv")
+    done = talweg("study", path, "--target", "price", "--budget", "1m")
     assert done.status == 0, done.err
     [sweep] = client.sweeps()
     spec = sweep.spec
-    assert spec.base.dataset.stored.name.startswith("houses@")
-    assert spec.base.experiment == "study of houses"
+    assert spec.base.dataset.stored.name.startswith("houses")
+    assert spec.base.experiment.startswith("study of houses-")
+    assert spec.display_name.startswith("Study of houses-")
     assert spec.compare.path == "loss"
     assert re.search(r"huber is better than mse", done.out)
     assert Path(f"study-{sweep.id}.html").exists()

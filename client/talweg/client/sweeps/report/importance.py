@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from statistics import fmean, quantiles
 
-from google.protobuf import json_format
-
+from talweg.spec.sweeps.space import plain
 from talweg.v1.sweeps_pb2 import Trial
 
 _NUM_BINS = 4
@@ -56,7 +55,7 @@ def importances(trials: Sequence[Trial], is_high: bool) -> list[Importance]:
     by_path: dict[str, list[tuple[object, Trial]]] = {}
     for trial in ranked:
         for setting in trial.setting:
-            pair = (json_format.MessageToDict(setting.value), trial)
+            pair = (plain(setting.value), trial)
             by_path.setdefault(setting.path, []).append(pair)
     # What a zip ties together groups the same trials alike, and cannot be told apart.
     tied: dict[tuple[tuple[int, int], ...], list[str]] = {}

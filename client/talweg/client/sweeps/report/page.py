@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from importlib.resources import files
 
-from google.protobuf import json_format
-
 from talweg.client.sweeps.report import figures
 from talweg.client.sweeps.report.contents import ReportContents
 from talweg.client.sweeps.report.importance import MIN_TRIALS, importances
+from talweg.spec.sweeps import setting_text
+from talweg.spec.sweeps.space import plain
 from talweg.v1.answers_pb2 import Answer
 from talweg.v1.options_pb2 import Goal
 from talweg.v1.sweeps_pb2 import Sweep, Trial
@@ -138,13 +138,9 @@ def _compared(contents: ReportContents) -> str:
 def _rest(trial: Trial, contents: ReportContents) -> str:
     """Return a chosen setting without the compared value, which stands beside it."""
     path = contents.sweep.spec.compare.path
-    rest = [each for each in trial.setting if each.path != path]
-    return ", ".join(f"{each.path.rpartition('.')[2]}={_value(each.value)}" for each in rest)
-
-
-def _value(value: object) -> str:
-    plain = json_format.MessageToDict(value)  # type: ignore[arg-type]
-    return f"{plain:.6g}" if isinstance(plain, float) else str(plain)
+    return setting_text(
+        (each.path, plain(each.value)) for each in trial.setting if each.path != path
+    )
 
 
 def _difference(difference: Answer.Difference) -> str:
@@ -230,7 +226,7 @@ def _points(trials: Sequence[Trial], path: str) -> dict[str, list[figures.Dot]]:
     groups: dict[str, list[figures.Dot]] = {}
     for trial in sorted(trials, key=lambda each: each.compared):
         for setting in trial.setting:
-            value = json_format.MessageToDict(setting.value)
+            value = plain(setting.value)
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 continue
             if setting.path == path and _has_value(trial):

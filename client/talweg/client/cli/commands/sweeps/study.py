@@ -25,6 +25,7 @@ from talweg.spec.sweeps import value_text
 from talweg.v1.spec_pb2 import JobSpec
 
 _MOST_LOSSES = 10
+_LONGEST_NAME = 200
 _BUILT_IN = [
     entry.name
     for entry in spec.datasets()
@@ -95,7 +96,11 @@ def study(
         _tell(size, taken, workers, values)
         sweep = client.sweep(
             studies.sweep_of(
-                base, values, size, name=f"Study of {Path(data).name}", time=max(1, int(left))
+                base,
+                values,
+                size,
+                name=f"Study of {Path(data).name}"[:_LONGEST_NAME],
+                time=max(1, int(left)),
             )
         )
         note(f"{sweep.name}; come back with: talweg watch {sweep.id}")
