@@ -16,6 +16,7 @@ from tests.integration.stack import start_stack
 
 from talweg.client import Client, SweepAnswer, SweepState
 from talweg.client.sweeps.report import contents, figures, read
+from talweg.v1.options_pb2 import Goal
 
 _ROOT = Path(__file__).parents[2]
 _SWEEPS = _ROOT / "client/examples/sweeps"
@@ -126,7 +127,8 @@ def _differences(found: contents.ReportContents) -> str:
     if not rows:
         return ""
     margin = comparison.answer.margin if comparison.answer.HasField("margin") else None
-    drawn = figures.differences(rows, margin, comparison.metric)
+    is_high = comparison.goal == Goal.MAXIMIZE
+    drawn = figures.differences(rows, margin, comparison.metric, is_high=is_high)
     begin = drawn.index(">") + 1
     head = drawn[: begin - 1].replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"')
     return f"{head}><style>{_STYLE}</style>{drawn[begin:]}\n"

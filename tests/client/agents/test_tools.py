@@ -113,8 +113,8 @@ def test_only_files_of_the_shared_folder_are_uploaded(
         path.write_text(rows)
     (shared / "link.csv").symlink_to(secret)
 
-    for path in (str(secret), "../secret.csv", "link.csv"):
-        data, is_error = call(faulty.address, "add_data", {"path": path}, shared)
+    for name in (str(secret), "../secret.csv", "link.csv"):
+        data, is_error = call(faulty.address, "add_data", {"path": name}, shared)
         assert is_error
         assert data["violations"][0]["field"] == "path"
         assert "--folder" in data["violations"][0]["hint"]
