@@ -57,6 +57,8 @@ def test_embeddings_find_unseen_classes_better_than_those_of_a_random_network(
             jobs = [job.wait(1080) for job in client.submit_many(specs)]
             assert [job.state for job in jobs] == ["SUCCEEDED"] * 3
             found[name] = [job.result().metrics["test/recall_at_1"] for job in jobs]
+        for job in jobs:
+            assert_unwarned(job)
     spread = max(float(np.std(values, ddof=1)) for values in found.values())
     assert np.mean(found["trained"]) > np.mean(found["random"]) + 3 * spread
     assert min(found["trained"]) > max(found["random"])
@@ -99,6 +101,7 @@ def test_self_supervision_is_above_a_random_networks_probes(stack: Stack) -> Non
         ]
         trained, untrained = (job.wait(1080) for job in client.submit_many(specs))
         assert trained.state == untrained.state == "SUCCEEDED"
+        assert_unwarned(trained)
         for probe in ("test/linear_probe", "test/knn_probe"):
             gain = trained.result().metrics[probe] - untrained.result().metrics[probe]
             assert gain > 0.05, probe
