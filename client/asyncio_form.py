@@ -30,6 +30,8 @@ RENAMED: Final = {
     "Job": "AsyncJob",
     "StoredDataset": "AsyncStoredDataset",
     "Comparison": "AsyncComparison",
+    "Sweep": "AsyncSweep",
+    "SweepAnswer": "AsyncSweepAnswer",
 }
 """The public classes. All others keep their names, in other modules."""
 WRITTEN: Final = {

@@ -33,6 +33,10 @@ MODULES = (
     "results/_artifacts",
     "results/_predictions",
     "results/_results",
+    "sweeps/_answer",
+    "sweeps/_client",
+    "sweeps/_handle",
+    "sweeps/_sweeps",
 )
 _RUFF = (sys.executable, "-m", "ruff")
 

@@ -5,6 +5,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+# What is called like a method of the client, and is none.
+_FOREIGN = ("digest.update",)
+
 
 @dataclass(frozen=True)
 class Import:
@@ -42,7 +45,7 @@ def called_name(node: ast.AST) -> str:
     """Return the name of the function that a node calls, without what stands before its dot."""
     if isinstance(node, ast.Call):
         if isinstance(node.func, ast.Attribute):
-            return node.func.attr
+            return "" if ast.unparse(node.func) in _FOREIGN else node.func.attr
         if isinstance(node.func, ast.Name):
             return node.func.id
     return ""

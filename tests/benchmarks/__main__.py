@@ -14,6 +14,7 @@ from tests.benchmarks import (
     replay,
     service,
     spikes,
+    sweeps,
     uploads,
     watching,
 )
@@ -39,6 +40,7 @@ def main() -> None:
             *replay.measure(),
             *costs.measure(),
             *service.measure(),
+            *sweeps.measure(),
             *uploads.measure(),
         ]
     )

@@ -20,6 +20,8 @@ from talweg.client import (
     AsyncComparison,
     AsyncJob,
     AsyncStoredDataset,
+    AsyncSweep,
+    AsyncSweepAnswer,
     BatchError,
     Client,
     Comparison,
@@ -29,6 +31,8 @@ from talweg.client import (
     JobFailed,
     NotFound,
     StoredDataset,
+    Sweep,
+    SweepAnswer,
     Unavailable,
     WaitTimeout,
 )
@@ -43,9 +47,11 @@ PAIRS: list[tuple[type, type]] = [
     (Job, AsyncJob),
     (StoredDataset, AsyncStoredDataset),
     (Comparison, AsyncComparison),
+    (Sweep, AsyncSweep),
+    (SweepAnswer, AsyncSweepAnswer),
 ]
 # A property cannot wait: these tell what was last reported.
-LAST_REPORTED = {(Job, "state"), (Job, "tracking_url")}
+LAST_REPORTED = {(Job, "state"), (Job, "tracking_url"), (Sweep, "state")}
 # Conversions of what is there already.
 IMMEDIATE = {"table", "to_pandas"}
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
@@ -80,7 +86,8 @@ def parameters(member: Any) -> list[tuple[str, Any, Any, str]]:
 
 
 def _without_async(annotation: object) -> str:
-    return str(annotation).replace(".aio", "").replace("Async", "")
+    text = str(annotation).replace("Async", "")
+    return text.replace(".aio", "").replace(".comparisons", "")
 
 
 @pytest.mark.parametrize(("kind", "twin"), PAIRS)

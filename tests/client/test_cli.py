@@ -142,7 +142,7 @@ def test_a_mistyped_id_fetches_no_list_of_jobs(
         client.submit_many([sample() for _ in range(300)])
     faulty.calls.clear()
     assert run(["show", "zzzz"]) == 3
-    assert faulty.calls == ["GetJob", "ListJobs"]
+    assert faulty.calls == ["GetJob", "GetSweep", "ListJobs", "ListSweeps"]
 
 
 @pytest.mark.parametrize("command", ["show", "watch", "cancel", "retry", "compare"])

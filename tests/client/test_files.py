@@ -197,6 +197,15 @@ def test_examples_are_valid(path: Path) -> None:
         assert from_dict(to_dict(spec)) == spec
 
 
+def test_sweep_where_jobs_are_wanted_says_what_takes_it(tmp_path: Path) -> None:
+    path = write(tmp_path, {"base": sample(), "space": [{"path": "loss", "values": ["mse"]}]})
+    for convert in (to_spec, read_jobs):
+        with pytest.raises(InvalidSpec, match=r"found a sweep.* use client\.sweep\('"):
+            convert(path)
+    with pytest.raises(InvalidSpec, match="or space, for a sweep"):
+        read_jobs(write(tmp_path, {"base": sample(), "seeds": 3}))
+
+
 def test_a_batch_is_read_no_further_after_very_many_violations(tmp_path: Path) -> None:
     jobs = [sample() | {f"k{job}_{number}": 1 for number in range(30)} for job in range(200)]
     with pytest.raises(InvalidSpec) as caught:

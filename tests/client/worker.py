@@ -117,15 +117,18 @@ class Worker:
 
     def claim(self, job: str = "") -> Attempt:
         """Claim the next job, which must be `job` where it is given."""
+        attempt = wait_until(self.try_claim, timeout=10, what="a job to claim")
+        assert attempt is not None
+        assert job in ("", attempt.job)
+        return attempt
+
+    def try_claim(self) -> Attempt | None:
+        """Claim the next job; None where there is none."""
         request = workers_pb2.ClaimJobsRequest(
             queue="default",
             worker="tester",
             capabilities=workers_pb2.Capabilities(devices=["cpu"]),
             limit=1,
         )
-        assignments = wait_until(
-            lambda: self.stub.ClaimJobs(request).assignments, timeout=10, what="a job to claim"
-        )
-        attempt = Attempt(self.stub, assignments[0])
-        assert job in ("", attempt.job)
-        return attempt
+        assignments = self.stub.ClaimJobs(request).assignments
+        return Attempt(self.stub, assignments[0]) if assignments else None

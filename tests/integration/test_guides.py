@@ -42,6 +42,9 @@ def test_the_session_of_the_client_guide_and_the_prediction_of_the_results_page(
     assert list(names["frame"]["val/mae"].dropna()) == list(names["values"])
     assert len(names["rows"]) == 6
     assert len(names["predictions"]) == 5
+    assert names["sweep"].state == "SUCCEEDED"
+    assert names["answer"].comparison is not None
+    assert set(names["verdicts"]["group"]) == {"mse", "huber"}
     assert len(names["last_steps"]) == 3
     assert min(names["last_steps"]) > 0
     assert (tmp_path / "trained").is_dir()

@@ -18,8 +18,15 @@ from talweg.server.services.comparison.compare import ComparisonService
 from talweg.server.services.comparison.process import StatisticsProcess
 from talweg.server.services.jobs import JobService
 from talweg.server.services.pausing import PauseService
+from talweg.server.services.search.asking import AskingService
+from talweg.server.services.search.process import SearchProcess
 from talweg.server.services.submission.preparing import Submission
 from talweg.server.services.submission.submit import SubmissionService
+from talweg.server.services.sweeps.answering import SweepAnswerService
+from talweg.server.services.sweeps.control import SweepControlService
+from talweg.server.services.sweeps.creation import CreationService
+from talweg.server.services.sweeps.lookup import SweepService
+from talweg.server.services.sweeps.runner import SweepRunner
 from talweg.server.store import events, jobs, metrics
 from talweg.server.store.record.database import Changes, Database
 from talweg.server.store.record.rows import AttemptRow, JobRow
@@ -101,6 +108,13 @@ class Rules:
         self.statistics = StatisticsProcess()
         self.answers = AnswerService(self.statistics)
         self.tracking = TrackingService(database)
+        self.search = SearchProcess()
+        self.asking = AskingService(self.search)
+        self.runner = SweepRunner(database, self.submission, self.asking)
+        self.creation = CreationService(database, self.submission, self.runner.wake)
+        self.sweeps = SweepService(database)
+        self.control = SweepControlService(database, self.runner.wake)
+        self.sweep_answers = SweepAnswerService(database, self.comparison, self.answers)
 
     async def submit(self, given: JobSpec | None = None, request_id: str = "") -> JobRow:
         answer = await self.submission.submit(Submission(given or spec(), request_id))

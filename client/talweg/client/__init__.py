@@ -1,4 +1,4 @@
-"""The client of Talweg: submit training jobs, follow them, compare them.
+"""The client of Talweg: submit training jobs and sweeps, follow them, compare them.
 
     from talweg.client import Client
 
@@ -29,12 +29,23 @@ from talweg.client._files import SpecLike, read_jobs
 from talweg.client._jobs import Job
 from talweg.client._links import compare_url
 from talweg.client._values import JobMetrics, JobResult, JobState, RegisteredModel
-from talweg.client.aio import AsyncClient, AsyncComparison, AsyncJob, AsyncStoredDataset
+from talweg.client.aio import (
+    AsyncClient,
+    AsyncComparison,
+    AsyncJob,
+    AsyncStoredDataset,
+    AsyncSweep,
+    AsyncSweepAnswer,
+)
 from talweg.client.comparisons._answer import Answer, Verdict
 from talweg.client.comparisons._comparison import Comparison
 from talweg.client.comparisons._groups import ComparisonGroup, ComparisonRow, Goal
 from talweg.client.data import StoredDataset
 from talweg.client.results._artifacts import Artifact
+from talweg.client.sweeps._answer import SweepAnswer
+from talweg.client.sweeps._files import SweepLike
+from talweg.client.sweeps._sweeps import Sweep
+from talweg.client.sweeps._values import SweepState, Trial, TrialState
 from talweg.spec import Violation
 
 __all__ = [
@@ -45,6 +56,8 @@ __all__ = [
     "AsyncComparison",
     "AsyncJob",
     "AsyncStoredDataset",
+    "AsyncSweep",
+    "AsyncSweepAnswer",
     "BatchError",
     "Client",
     "Comparison",
@@ -65,7 +78,13 @@ __all__ = [
     "ServerError",
     "SpecLike",
     "StoredDataset",
+    "Sweep",
+    "SweepAnswer",
+    "SweepLike",
+    "SweepState",
     "TalwegError",
+    "Trial",
+    "TrialState",
     "Unavailable",
     "Verdict",
     "Violation",

@@ -4,14 +4,14 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, Literal, overload
+from typing import TYPE_CHECKING, Literal, overload
 
 from talweg.client import _address
 from talweg.client._connection import Connection
 from talweg.client._errors import BatchError, TalwegError, Unavailable, WaitTimeout, from_status
 from talweg.client._files import SpecLike, read_jobs, to_spec
 from talweg.client._handle import Seconds, to_seconds
-from talweg.client._jobs import Job, read_metrics
+from talweg.client._jobs import Job, listed_jobs, read_metrics
 from talweg.client._submissions import chunks, submission
 from talweg.client._watchers import Watchers
 from talweg.client.catalogue._catalogue import CatalogueClient
@@ -20,16 +20,15 @@ from talweg.client.comparisons._comparison import Comparison
 from talweg.client.data import DataClient
 from talweg.client.data._inputs import time_to_read
 from talweg.client.notebooks.progress import live
+from talweg.client.sweeps._client import SweepClient
 from talweg.spec import job_name
 from talweg.v1 import jobs_pb2, system_pb2
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-_PAGE: Final = 200
 
-
-class Client(CatalogueClient, DataClient):
+class Client(CatalogueClient, DataClient, SweepClient):
     """A connection to a Talweg server; a thread-safe context manager.
 
     Calls are retried while the server is unavailable, up to the timeout. Requests that the server
@@ -164,12 +163,12 @@ class Client(CatalogueClient, DataClient):
                 results[index] = error
         for chunk in chunks(requests):
             try:
-                results.update(self._submit_chunk(chunk))
+                results |= self._submit_chunk(chunk)
             except TalwegError as error:
                 if not any(isinstance(result, Job) for result in results.values()):
                     raise
                 # Jobs of an earlier call were accepted; their names must not be lost.
-                results.update(dict.fromkeys(chunk, error))
+                results |= dict.fromkeys(chunk, error)
         ordered = [results[index] for index in range(num_specs)]
         jobs = [result for result in ordered if isinstance(result, Job)]
         if return_errors:
@@ -208,23 +207,7 @@ class Client(CatalogueClient, DataClient):
             InvalidRequest: The filter or the order is invalid.
             TalwegError: Another error of the server.
         """
-        remaining = limit
-        token = ""
-        while remaining is None or remaining > 0:
-            request = jobs_pb2.ListJobsRequest(
-                filter=filter,
-                order_by=order_by,
-                page_size=_PAGE if remaining is None else min(_PAGE, remaining),
-                page_token=token,
-            )
-            response = self._connection.call(self._connection.jobs.ListJobs, request)
-            for message in response.jobs[:remaining]:
-                yield Job(self._connection, message)
-            if remaining is not None:
-                remaining -= len(response.jobs)
-            token = response.next_page_token
-            if not token:
-                return
+        return listed_jobs(self._connection, filter, order_by, limit)
 
     def wait(self, jobs: Iterable[Job], timeout: Seconds | None = None) -> list[Job]:
         """Wait until all jobs have ended, in whatever state; in a notebook with progress bars.

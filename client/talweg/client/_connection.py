@@ -4,8 +4,9 @@ import random
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from talweg.client._address import ServerAddress
 from talweg.client._errors import (
@@ -17,10 +18,12 @@ from talweg.client._errors import (
     from_rpc,
 )
 from talweg.client._transport import Arguments, Request, Response, Result, Transport
-from talweg.v1 import jobs_pb2
+from talweg.v1 import jobs_pb2, sweeps_pb2
 
 if TYPE_CHECKING:
     import grpc
+
+Event = TypeVar("Event", jobs_pb2.Event, sweeps_pb2.SweepEvent)
 
 # A server that has never answered probably does not exist: report this soon.
 FIRST_CONTACT_SECONDS: Final = 5.0
@@ -28,6 +31,26 @@ _FIRST_DELAY: Final = 0.05
 _LONGEST_DELAY: Final = 2.0
 # No connection attempt takes this long: a stream that broke later had reached the server.
 _CONNECTED_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True)
+class Source(Generic[Event]):
+    """A job or a sweep, and how its events are asked for."""
+
+    name: str
+    """``jobs/{id}`` or ``sweeps/{id}``."""
+    watch: Any
+    """The method of a stub that streams its events."""
+    request: Callable[[int], Any]
+    """Returns the request for the events after a cursor."""
+    get: Any
+    """The method that returns its message."""
+    get_request: Any
+    """The request for it."""
+    has_ended: Callable[[Any], bool]
+    """Tells from the message whether it has ended."""
+    may_go_on: bool
+    """Whether further events may follow one with `finished`."""
 
 
 class Connection:
@@ -40,6 +63,7 @@ class Connection:
         from talweg.v1.jobs_pb2_grpc import JobServiceStub
         from talweg.v1.predictions_pb2_grpc import PredictionServiceStub
         from talweg.v1.stored_datasets_pb2_grpc import StoredDatasetServiceStub
+        from talweg.v1.sweeps_pb2_grpc import SweepServiceStub
         from talweg.v1.system_pb2_grpc import SystemServiceStub
 
         self.server = server
@@ -48,6 +72,7 @@ class Connection:
         self._transport = Transport(server)
         channel = self._transport.channel
         self.jobs = JobServiceStub(channel)
+        self.sweeps = SweepServiceStub(channel)
         self.artifacts = ArtifactServiceStub(channel)
         self.predictions = PredictionServiceStub(channel)
         self.catalogue = CatalogServiceStub(channel)
@@ -149,18 +174,18 @@ class Connection:
 
     def watch(
         self,
-        name: str,
+        source: Source[Event],
         *,
         after: int,
         until: float | None = None,
         on_lost: Callable[[str], None] | None = None,
-    ) -> Generator[jobs_pb2.Event]:
-        """Yield the events of a job after a cursor, up to its end, each once and in order.
+    ) -> Generator[Event]:
+        """Yield the events of a job or a sweep after a cursor, up to its end, each once, in order.
 
         A broken stream is reopened after the last received event.
 
         Args:
-            name: ``jobs/{id}``.
+            source: The job or the sweep.
             after: The cursor.
             until: When to give up, on the monotonic clock; never if None.
             on_lost: Called with the reason each time the server cannot be reached.
@@ -175,17 +200,22 @@ class Connection:
         while True:
             opened = time.monotonic()
             try:
-                with closing(self._stream(name, cursor, until)) as events:
+                has_finished = False
+                with closing(self._stream(source, cursor, until)) as events:
                     for event in events:
                         backoff = None
                         if event.cursor <= cursor:
                             continue
                         cursor = event.cursor
                         yield event
-                        if event.HasField("finished"):
-                            return
-                if self._is_over(name, cursor):
+                        has_finished = event.HasField("finished")
+                        if has_finished:
+                            break
+                if (has_finished and not source.may_go_on) or self._is_over(source, cursor):
                     return
+                if has_finished:
+                    # It was continued since.
+                    continue
                 raise Unavailable(f"the server at {self.server.address} ended the stream")
             except Unavailable as lost:
                 if backoff is None or time.monotonic() - opened > _CONNECTED_SECONDS:
@@ -235,16 +265,15 @@ class Connection:
                     raise failure from error
             self._transport.pause(backoff.delay)
 
-    def _stream(self, name: str, cursor: int, until: float | None) -> Generator[jobs_pb2.Event]:
+    def _stream(self, source: Source[Event], cursor: int, until: float | None) -> Generator[Event]:
         """Yield the events of one stream; raise Unavailable if it breaks."""
         import grpc
 
         self._check_open()
         remaining = None if until is None else until - time.monotonic()
         if remaining is not None and remaining <= 0:
-            raise WaitTimeout(f"{name} did not end in time")
-        request = jobs_pb2.WatchJobRequest(name=name, after_cursor=cursor)
-        stream = self._transport.stream(self.jobs.WatchJob, request, remaining)
+            raise WaitTimeout(f"{source.name} did not end in time")
+        stream = self._transport.stream(source.watch, source.request(cursor), remaining)
         try:
             with closing(stream) as responses:
                 for response in responses:
@@ -254,16 +283,16 @@ class Connection:
             self._check_open()
             failure = self._note(error)
             if remaining is not None and _is_code(error, "DEADLINE_EXCEEDED"):
-                raise WaitTimeout(f"{name} did not end in time") from error
+                raise WaitTimeout(f"{source.name} did not end in time") from error
             if _is_code(error, "CANCELLED") and not failure.reason:
                 # A server that shuts down cancels its open streams.
                 raise Unavailable(str(failure)) from error
             raise failure from error
 
-    def _is_over(self, name: str, cursor: int) -> bool:
-        """Return whether a stream ended because the job had ended before its cursor."""
-        job = self.call(self.jobs.GetJob, jobs_pb2.GetJobRequest(name=name))
-        return job.HasField("outcome") and job.last_cursor <= cursor
+    def _is_over(self, source: Source[Event], cursor: int) -> bool:
+        """Return whether a stream ended because there is nothing behind its cursor."""
+        message = self.call(source.get, source.get_request)
+        return source.has_ended(message) and message.last_cursor <= cursor
 
     def _retry_until(self, backoff: "_Backoff", seconds: float) -> float:
         allowed = seconds if self._has_answered else min(seconds, FIRST_CONTACT_SECONDS)

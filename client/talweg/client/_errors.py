@@ -3,14 +3,14 @@
 TalwegError
 ├── InvalidRequest          an argument is invalid; also a ValueError
 │   └── InvalidSpec         a spec is invalid; with all violations
-├── NotFound                the job does not exist
+├── NotFound                the job or sweep does not exist
 ├── AlreadyExists           the request id was used for another request
-├── FailedPrecondition      the state of the job does not allow it
+├── FailedPrecondition      the state of the job or sweep does not allow it
 ├── Unavailable             no server, or none that answers in time
 ├── ServerError             any other error of the server
 ├── BatchError              some jobs of a batch were refused
 ├── JobFailed               the result of a job that did not succeed
-├── WaitTimeout             a job did not end in time; also a TimeoutError
+├── WaitTimeout             a job or sweep did not end in time; also a TimeoutError
 └── MissingExtra            packages are not installed here; also an ImportError
 """
 
@@ -80,7 +80,7 @@ class InvalidSpec(InvalidRequest):
 
 
 class NotFound(TalwegError):
-    """The job does not exist."""
+    """The job or sweep does not exist."""
 
 
 class AlreadyExists(TalwegError):
@@ -88,7 +88,7 @@ class AlreadyExists(TalwegError):
 
 
 class FailedPrecondition(TalwegError):
-    """The state of the job does not allow the request."""
+    """The state of the job or sweep does not allow the request."""
 
 
 class Unavailable(TalwegError):
@@ -131,7 +131,7 @@ class JobFailed(TalwegError):
 
 
 class WaitTimeout(TalwegError, TimeoutError):
-    """A job did not end in time. It continues."""
+    """A job or sweep did not end in time. It continues."""
 
 
 class MissingExtra(TalwegError, ImportError):

@@ -82,45 +82,92 @@ def read_jobs(path: str | os.PathLike[str], *, overrides: Sequence[str] = ()) ->
         OSError: The file cannot be read.
     """
     source = os.fspath(path)
-    with Path(path).open("rb") as file:
-        content = file.read(MAX_FILE_BYTES + 1)
-        size = os.fstat(file.fileno()).st_size
-    specs = parse_jobs(content, source=source, overrides=overrides, size=size)
+    specs = jobs_of(file_value(path), source=source, overrides=overrides)
     for spec in specs:
         with_absolute_paths(spec, Path(path).parent.absolute())
     return specs
 
 
-def parse_jobs(
-    content: bytes, *, source: str, overrides: Sequence[str] = (), size: int = 0
-) -> list[JobSpec]:
-    """Read the content of a job file or batch file; see `read_jobs`.
+def file_value(path: str | os.PathLike[str]) -> object:
+    """Return what a job file holds, in JSON form.
+
+    Raises:
+        InvalidSpec: It is neither YAML nor JSON, or too large.
+        OSError: It cannot be read.
+    """
+    with Path(path).open("rb") as file:
+        content = file.read(MAX_FILE_BYTES + 1)
+        size = os.fstat(file.fileno()).st_size
+    return text_value(content, source=os.fspath(path), size=size)
+
+
+def text_value(content: bytes, *, source: str, size: int = 0) -> object:
+    """Return what the content of a job file holds, in JSON form.
 
     Args:
         content: YAML or JSON in UTF-8.
         source: Its name in errors.
-        overrides: Changes to each job.
         size: The bytes of the whole file, if the content was cut off.
 
     Raises:
-        InvalidSpec: Jobs are invalid; with all violations up to a limit.
+        InvalidSpec: It is neither YAML nor JSON, or too large.
     """
-    from talweg.spec import override, read
+    from talweg.spec import read
 
     size = max(size, len(content))
     if size > MAX_FILE_BYTES:
         violation = Violation("", f"a file of {_size(size)}", f"at most {_size(MAX_FILE_BYTES)}")
         raise InvalidSpec(violations=[violation], source=source)
     try:
-        value = read(content.decode("utf-8"), source=source)
+        return read(content.decode("utf-8"), source=source)
+    except UnicodeDecodeError as error:
+        violation = Violation("", f"byte {error.start} that is not UTF-8", "YAML or JSON in UTF-8")
+        raise InvalidSpec(violations=[violation], source=source) from error
+    except SpecError as error:
+        raise from_spec_error(error, source=source) from error
+
+
+def parse_jobs(content: bytes, *, source: str, overrides: Sequence[str] = ()) -> list[JobSpec]:
+    """Read the content of a job file or batch file; see `read_jobs`.
+
+    Args:
+        content: YAML or JSON in UTF-8.
+        source: Its name in errors.
+        overrides: Changes to each job.
+
+    Raises:
+        InvalidSpec: Jobs are invalid; with all violations up to a limit.
+    """
+    return jobs_of(text_value(content, source=source), source=source, overrides=overrides)
+
+
+def is_sweep(value: object) -> bool:
+    """Return whether what a file holds is a sweep, and no job or batch."""
+    return isinstance(value, Mapping) and "space" in value and "jobs" not in value
+
+
+def jobs_of(value: object, *, source: str, overrides: Sequence[str] = ()) -> list[JobSpec]:
+    """Convert what a job file or batch file holds; see `read_jobs`.
+
+    Args:
+        value: In JSON form.
+        source: The name of the file in errors.
+        overrides: Changes to each job.
+
+    Raises:
+        InvalidSpec: Jobs are invalid; with all violations up to a limit.
+    """
+    from talweg.spec import override
+
+    if is_sweep(value):
+        violation = Violation("", "a sweep", "a job or a batch", f"use client.sweep({source!r})")
+        raise InvalidSpec(violations=[violation], source=source)
+    try:
         documents = _documents(value)
         changed = [
             override(document, overrides) if isinstance(document, Mapping) else document
             for document in documents
         ]
-    except UnicodeDecodeError as error:
-        violation = Violation("", f"byte {error.start} that is not UTF-8", "YAML or JSON in UTF-8")
-        raise InvalidSpec(violations=[violation], source=source) from error
     except SpecError as error:
         raise from_spec_error(error, source=source) from error
     specs: list[JobSpec] = []
@@ -206,7 +253,8 @@ def _documents(value: object) -> list[Any]:
     if not isinstance(base, Mapping):
         violations.append(Violation("base", f"{base!r}"[:80], "an object: the fields of a job"))
     if not isinstance(jobs, list) or not jobs:
-        violations.append(Violation("jobs", f"{jobs!r}"[:80], "a list of jobs, at least 1"))
+        hint = "" if "jobs" in value else "or space, for a sweep"
+        violations.append(Violation("jobs", f"{jobs!r}"[:80], "a list of jobs, at least 1", hint))
     if violations:
         raise SpecError(violations)
     assert isinstance(jobs, list)

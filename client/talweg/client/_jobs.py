@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
+from talweg.client._connection import Source
 from talweg.client._control import ControlledJob
 from talweg.client._errors import JobFailed, TalwegError, Unavailable, WaitTimeout
 from talweg.client._handle import Seconds, to_seconds
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from talweg.client._connection import Connection
 
 _CURVES = ("train/loss_mean", "val/loss")
+_PAGE = 200
 
 
 class Job(ControlledJob, JobFiles):
@@ -60,8 +62,8 @@ class Job(ControlledJob, JobFiles):
             WaitTimeout: At `until`.
             TalwegError: As `watch`.
         """
-        name = self._named()
-        watched = self._connection.watch(name, after=after, until=until, on_lost=on_lost)
+        source = _source(self._connection, self._named())
+        watched = self._connection.watch(source, after=after, until=until, on_lost=on_lost)
         with closing(watched) as events:
             for event in events:
                 self._take(event)
@@ -190,6 +192,39 @@ class Job(ControlledJob, JobFiles):
         return f" (step {progress.step} of {progress.total_steps})" if progress.step else ""
 
 
+def listed_jobs(
+    connection: "Connection", filter: str, order_by: str = "", limit: int | None = None
+) -> Iterator[Job]:
+    """Yield jobs, page by page.
+
+    Args:
+        connection: To the server.
+        filter: As for `Client.jobs`.
+        order_by: As there.
+        limit: The largest number of jobs.
+
+    Raises:
+        TalwegError: An error of the server.
+    """
+    remaining = limit
+    token = ""
+    while remaining is None or remaining > 0:
+        request = jobs_pb2.ListJobsRequest(
+            filter=filter,
+            order_by=order_by,
+            page_size=_PAGE if remaining is None else min(_PAGE, remaining),
+            page_token=token,
+        )
+        response = connection.call(connection.jobs.ListJobs, request)
+        for message in response.jobs[:remaining]:
+            yield Job(connection, message)
+        if remaining is not None:
+            remaining -= len(response.jobs)
+        token = response.next_page_token
+        if not token:
+            return
+
+
 def read_metrics(
     connection: "Connection", name: str, prefixes: Iterable[str], *, points: bool
 ) -> JobMetrics:
@@ -215,3 +250,16 @@ def read_metrics(
         response = connection.call(connection.jobs.GetJobMetrics, request)
         gathered += response.points
     return JobMetrics(summaries=summaries, points=tuple(gathered))
+
+
+def _source(connection: "Connection", name: str) -> Source[jobs_pb2.Event]:
+    """Return the events of a job, to be watched."""
+    return Source(
+        name=name,
+        watch=connection.jobs.WatchJob,
+        request=lambda cursor: jobs_pb2.WatchJobRequest(name=name, after_cursor=cursor),
+        get=connection.jobs.GetJob,
+        get_request=jobs_pb2.GetJobRequest(name=name),
+        has_ended=lambda job: bool(job.HasField("outcome")),
+        may_go_on=False,
+    )

@@ -9,6 +9,7 @@ torch or MLflow; YAML is imported only where text is read or written.
     rules/, checks/             the rules between fields, a module a subject; the checks by them
     catalogue/                  the catalogue, its page, specs in words
     advice/, formulas/          recommended losses; formulas of one's own
+    sweeps/                     the settings of a sweep, and its checks
 """
 
 from talweg.spec.advice import Measured, facts, facts_measured, recommend
@@ -44,6 +45,8 @@ from talweg.spec.resources import (
     is_web_address,
     job_id,
     job_name,
+    sweep_id,
+    sweep_name,
 )
 from talweg.spec.rules.loss import has_class_weights, weight_fields
 from talweg.spec.rules.models.features import job_models
@@ -145,6 +148,8 @@ __all__ = [
     "seed_of",
     "spec_of_head",
     "split_sizes",
+    "sweep_id",
+    "sweep_name",
     "taken_names",
     "task_kind",
     "tasks",

@@ -132,6 +132,8 @@ class Field:
     """The pattern in words."""
     is_object: bool
     """The text is a JSON object, and is written as one."""
+    from_number: bool
+    """A number is taken as the text that writes it."""
     min_items: int
     """Items at the least."""
     max_items: int | None
@@ -301,6 +303,7 @@ def _read(field: FieldDescriptor) -> Field:
         pattern=re.compile(text.pattern) if text.HasField("pattern") else None,
         pattern_means=text.pattern_means,
         is_object=text.object,
+        from_number=text.from_number,
         min_items=items.min,
         max_items=items.max if items.HasField("max") else None,
         required=part.required or text.required,

@@ -14,6 +14,7 @@ from talweg.spec.errors import shown
 _ID = r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}"
 _JOB_ID = re.compile(_ID)
 _JOB = re.compile(rf"jobs/({_ID})")
+_SWEEP = re.compile(rf"sweeps/({_ID})")
 _CHECKPOINT = re.compile(
     rf"(?P<job>jobs/{_ID})/checkpoints/(?P<step>[0-9]{{12,19}})-(?P<attempt>[0-9]{{1,10}})"
     r"(?P<best>-best)?"
@@ -55,6 +56,32 @@ def job_id(name: str) -> str:
     match = _JOB.fullmatch(name)
     if match is None:
         raise ValueError(f"a job's name must be jobs/ID, but got {shown(name)}")
+    return match[1]
+
+
+def sweep_name(sweep_id: str) -> str:
+    """Give the name of the sweep with an id: ``sweeps/abc`` for ``abc``.
+
+    Raises:
+        ValueError: Where the id is not letters, digits, dashes and underscores, 100 at the most.
+    """
+    if not is_job_id(sweep_id):
+        raise ValueError(
+            "a sweep's id must be letters, digits, '-' and '_', 1 to 100, "
+            f"but got {shown(sweep_id)}"
+        )
+    return f"sweeps/{sweep_id}"
+
+
+def sweep_id(name: str) -> str:
+    """Give the id in a sweep's name: ``abc`` for ``sweeps/abc``.
+
+    Raises:
+        ValueError: Where the name has another form.
+    """
+    match = _SWEEP.fullmatch(name)
+    if match is None:
+        raise ValueError(f"a sweep's name must be sweeps/ID, but got {shown(name)}")
     return match[1]
 
 

@@ -434,6 +434,7 @@ class Environment(_message.Message):
     PYTHON_FIELD_NUMBER: _builtins.int
     DEVICE_FIELD_NUMBER: _builtins.int
     DEVICE_NAME_FIELD_NUMBER: _builtins.int
+    CPU_CAPABILITY_FIELD_NUMBER: _builtins.int
     talweg: _builtins.str
     """Version of Talweg on the worker."""
     torch: _builtins.str
@@ -444,6 +445,8 @@ class Environment(_message.Message):
     """cpu or cuda."""
     device_name: _builtins.str
     """Such as "NVIDIA H200"."""
+    cpu_capability: _builtins.str
+    """The CPU's vector instructions that PyTorch uses, such as AVX512: others round otherwise."""
     def __init__(
         self,
         *,
@@ -452,10 +455,11 @@ class Environment(_message.Message):
         python: _builtins.str = ...,
         device: _builtins.str = ...,
         device_name: _builtins.str = ...,
+        cpu_capability: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "device_name", b"device_name", "python", b"python", "talweg", b"talweg", "torch", b"torch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_capability", b"cpu_capability", "device", b"device", "device_name", b"device_name", "python", b"python", "talweg", b"talweg", "torch", b"torch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

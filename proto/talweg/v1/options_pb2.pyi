@@ -183,6 +183,7 @@ class TextRule(_message.Message):
     PATTERN_MEANS_FIELD_NUMBER: _builtins.int
     REQUIRED_FIELD_NUMBER: _builtins.int
     OBJECT_FIELD_NUMBER: _builtins.int
+    FROM_NUMBER_FIELD_NUMBER: _builtins.int
     default: _builtins.str
     max_length: _builtins.int
     pattern: _builtins.str
@@ -193,6 +194,8 @@ class TextRule(_message.Message):
     """The field is required."""
     object: _builtins.bool
     """The text holds a JSON object; job files write it as an object."""
+    from_number: _builtins.bool
+    """A number is taken as the text that writes it."""
     def __init__(
         self,
         *,
@@ -202,13 +205,16 @@ class TextRule(_message.Message):
         pattern_means: _builtins.str | None = ...,
         required: _builtins.bool | None = ...,
         object: _builtins.bool | None = ...,
+        from_number: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_default", b"_default", "_max_length", b"_max_length", "_object", b"_object", "_pattern", b"_pattern", "_pattern_means", b"_pattern_means", "_required", b"_required", "default", b"default", "max_length", b"max_length", "object", b"object", "pattern", b"pattern", "pattern_means", b"pattern_means", "required", b"required"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_default", b"_default", "_from_number", b"_from_number", "_max_length", b"_max_length", "_object", b"_object", "_pattern", b"_pattern", "_pattern_means", b"_pattern_means", "_required", b"_required", "default", b"default", "from_number", b"from_number", "max_length", b"max_length", "object", b"object", "pattern", b"pattern", "pattern_means", b"pattern_means", "required", b"required"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_default", b"_default", "_max_length", b"_max_length", "_object", b"_object", "_pattern", b"_pattern", "_pattern_means", b"_pattern_means", "_required", b"_required", "default", b"default", "max_length", b"max_length", "object", b"object", "pattern", b"pattern", "pattern_means", b"pattern_means", "required", b"required"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_default", b"_default", "_from_number", b"_from_number", "_max_length", b"_max_length", "_object", b"_object", "_pattern", b"_pattern", "_pattern_means", b"_pattern_means", "_required", b"_required", "default", b"default", "from_number", b"from_number", "max_length", b"max_length", "object", b"object", "pattern", b"pattern", "pattern_means", b"pattern_means", "required", b"required"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__default: _TypeAlias = _typing.Literal["default"]  # noqa: Y015
     _WhichOneofArgType__default: _TypeAlias = _typing.Literal["_default", b"_default"]  # noqa: Y015
+    _WhichOneofReturnType__from_number: _TypeAlias = _typing.Literal["from_number"]  # noqa: Y015
+    _WhichOneofArgType__from_number: _TypeAlias = _typing.Literal["_from_number", b"_from_number"]  # noqa: Y015
     _WhichOneofReturnType__max_length: _TypeAlias = _typing.Literal["max_length"]  # noqa: Y015
     _WhichOneofArgType__max_length: _TypeAlias = _typing.Literal["_max_length", b"_max_length"]  # noqa: Y015
     _WhichOneofReturnType__object: _TypeAlias = _typing.Literal["object"]  # noqa: Y015
@@ -221,6 +227,8 @@ class TextRule(_message.Message):
     _WhichOneofArgType__required: _TypeAlias = _typing.Literal["_required", b"_required"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__default) -> _WhichOneofReturnType__default | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__from_number) -> _WhichOneofReturnType__from_number | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_length) -> _WhichOneofReturnType__max_length | None: ...
     @_typing.overload

@@ -645,6 +645,7 @@ class ReportPluginsRequest(_message.Message):
     QUEUES_FIELD_NUMBER: _builtins.int
     PLUGINS_FIELD_NUMBER: _builtins.int
     EXTRAS_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_FIELD_NUMBER: _builtins.int
     worker: _builtins.str
     """The worker's name, as in ClaimJobsRequest."""
     @_builtins.property
@@ -659,6 +660,10 @@ class ReportPluginsRequest(_message.Message):
     def extras(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Optional extras of the package talweg that are installed beside it, such as pretrained. At most 100."""
 
+    @_builtins.property
+    def environment(self) -> _jobs_pb2.Environment:
+        """What jobs run on there, without device_name."""
+
     def __init__(
         self,
         *,
@@ -666,10 +671,11 @@ class ReportPluginsRequest(_message.Message):
         queues: _abc.Iterable[_builtins.str] | None = ...,
         plugins: _abc.Iterable[_plugins_pb2.PluginDeclaration] | None = ...,
         extras: _abc.Iterable[_builtins.str] | None = ...,
+        environment: _jobs_pb2.Environment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["environment", b"environment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["extras", b"extras", "plugins", b"plugins", "queues", b"queues", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["environment", b"environment", "extras", b"extras", "plugins", b"plugins", "queues", b"queues", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -14,6 +14,7 @@ ServerError
 │   ├── UnreadableData      a file's content cannot be stored; carries the places
 │   └── UnfitTable          a table to predict for cannot be read, or does not fit the model
 ├── JobNotFound
+├── SweepNotFound
 ├── DatasetNotFound
 ├── DatasetInUse            jobs read it
 ├── UploadOutOfPlace        other bytes are due; says which
@@ -33,6 +34,7 @@ ServerError
 ├── RequestIdReused
 ├── JobEnded                the job is over, and the call needs one that is not
 ├── JobNotEnded             the reverse
+├── SweepEnded              the sweep is over, or its final jobs have begun
 ├── JobInUse                another job refers to it
 ├── StaleLease              another attempt, or none, holds the job
 ├── MessageTooLarge
@@ -160,6 +162,18 @@ class JobNotFound(ServerError):
         super().__init__(f"{text}: {note}" if note else text, metadata={"job": name})
 
 
+class SweepNotFound(ServerError):
+    """There is no such sweep."""
+
+    def __init__(self, name: str) -> None:
+        """Make the error.
+
+        Args:
+            name: What was asked for.
+        """
+        super().__init__(f"there is no sweep {name!r}", metadata={"sweep": name})
+
+
 class ArtifactNotFound(ServerError):
     """The job has left no such file."""
 
@@ -203,23 +217,28 @@ class StalePrediction(ServerError):
 class RequestIdReused(ServerError):
     """The request_id was used with another body."""
 
-    def __init__(self, request_id: str, job: str) -> None:
+    def __init__(self, request_id: str, name: str) -> None:
         """Make the error.
 
         Args:
             request_id: The id.
-            job: The name of the job that it stands for.
+            name: The name of the job or sweep that it stands for.
         """
+        kind = name.partition("s/")[0]
         super().__init__(
-            f"request_id {request_id!r} was already used with another body, for {job}: use a new "
-            "request_id for a new job",
-            fields=[FieldProblem("request_id", f"stands for {job} already", "REUSED")],
-            metadata={"job": job, "request_id": request_id},
+            f"request_id {request_id!r} was already used with another body, for {name}: use a new "
+            f"request_id for a new {kind}",
+            fields=[FieldProblem("request_id", f"stands for {name} already", "REUSED")],
+            metadata={kind: name, "request_id": request_id},
         )
 
 
 class JobEnded(ServerError):
     """The job is over."""
+
+
+class SweepEnded(ServerError):
+    """The sweep is over, or so far that the call comes too late."""
 
 
 class JobNotEnded(ServerError):

@@ -29,6 +29,7 @@ from talweg.server.servicers.catalog import CatalogServicer
 from talweg.server.servicers.jobs import JobServicer, JobServices
 from talweg.server.servicers.predictions import PredictionServicer
 from talweg.server.servicers.stored_datasets import DatasetServices, StoredDatasetServicer
+from talweg.server.servicers.sweeps import SweepServicer, SweepServices
 from talweg.server.servicers.system import SystemServicer
 from talweg.server.servicers.workers import WorkerServicer
 from talweg.server.services.artifacts import ArtifactService
@@ -46,6 +47,8 @@ from talweg.server.services.predictions import PredictionService
 from talweg.server.services.retention.collection import CollectionService
 from talweg.server.services.retention.deletion import DeletionService
 from talweg.server.services.retention.folders import FolderService
+from talweg.server.services.search.asking import AskingService
+from talweg.server.services.search.process import SearchProcess
 from talweg.server.services.status import StatusService
 from talweg.server.services.stored_datasets.deletion import DatasetDeletionService
 from talweg.server.services.stored_datasets.fetching import Fetcher
@@ -56,6 +59,11 @@ from talweg.server.services.stored_datasets.staging import Staging
 from talweg.server.services.stored_datasets.storage import DatasetStorage
 from talweg.server.services.stored_datasets.upload import UploadService
 from talweg.server.services.submission.submit import SubmissionService
+from talweg.server.services.sweeps.answering import SweepAnswerService
+from talweg.server.services.sweeps.control import SweepControlService
+from talweg.server.services.sweeps.creation import CreationService
+from talweg.server.services.sweeps.lookup import SweepService
+from talweg.server.services.sweeps.runner import SweepRunner
 from talweg.server.services.watching import WatchService
 from talweg.server.settings import Settings
 from talweg.server.store import events
@@ -68,6 +76,7 @@ from talweg.v1 import (
     jobs_pb2,
     predictions_pb2,
     stored_datasets_pb2,
+    sweeps_pb2,
     system_pb2,
     workers_pb2,
 )
@@ -76,6 +85,7 @@ from talweg.v1.catalog_pb2_grpc import add_CatalogServiceServicer_to_server
 from talweg.v1.jobs_pb2_grpc import add_JobServiceServicer_to_server
 from talweg.v1.predictions_pb2_grpc import add_PredictionServiceServicer_to_server
 from talweg.v1.stored_datasets_pb2_grpc import add_StoredDatasetServiceServicer_to_server
+from talweg.v1.sweeps_pb2_grpc import add_SweepServiceServicer_to_server
 from talweg.v1.system_pb2_grpc import add_SystemServiceServicer_to_server
 from talweg.v1.workers_pb2_grpc import add_WorkerServiceServicer_to_server
 
@@ -89,6 +99,7 @@ SERVICES = (
     stored_datasets_pb2.DESCRIPTOR.services_by_name["StoredDatasetService"].full_name,
     artifacts_pb2.DESCRIPTOR.services_by_name["ArtifactService"].full_name,
     predictions_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name,
+    sweeps_pb2.DESCRIPTOR.services_by_name["SweepService"].full_name,
 )
 """The full names of Talweg's own services."""
 
@@ -147,6 +158,10 @@ class Server:
             max_bytes=settings.max_upload_bytes,
         )
         self._submission = SubmissionService(self.database, self._sources)
+        self._search = SearchProcess()
+        asking = AskingService(self._search)
+        self._sweeps = SweepRunner(self.database, self._submission, asking)
+        self._sweep_lookup = SweepService(self.database)
         self._artifacts = ArtifactService(self.database, settings.blobs)
         self.statistics = StatisticsProcess()
         """Computes the statistics of comparisons."""
@@ -180,6 +195,7 @@ class Server:
             self._dispatcher.run,
             self._presence.run,
             self._reaper.run,
+            self._sweeps.run,
             self._collection.run,
             self._staging.clean,
             self._storage.run,
@@ -201,10 +217,12 @@ class Server:
         """
         await self._health.enter_graceful_shutdown()
         self._hub.close()
+        self._sweep_lookup.close()
         await self._grpc.stop(grace)
         await self._end_duties()
         await self._sources.close()
         await self.statistics.close()
+        await self._search.close()
         await self._stream.close()
         await asyncio.to_thread(self._close)
 
@@ -226,12 +244,15 @@ class Server:
         for job, new in changes.events.items():
             self._hub.tell(job, new)
             self._stream.offer(job, new)
+        if any(event.HasField("finished") for new in changes.events.values() for event in new):
+            self._sweeps.wake()
         if changes.queues:
             self._dispatcher.wake()
 
     def _add_services(self) -> None:
         database = self.database
         deletion = DeletionService(database)
+        comparison, answers = ComparisonService(database), AnswerService(self.statistics)
         add_JobServiceServicer_to_server(
             JobServicer(
                 JobServices(
@@ -244,8 +265,8 @@ class Server:
                     watching=WatchService(
                         database, self._hub, max_watches=self._settings.max_watches
                     ),
-                    comparison=ComparisonService(database),
-                    answers=AnswerService(self.statistics),
+                    comparison=comparison,
+                    answers=answers,
                     cancellation=CancellationService(database),
                     pausing=PauseService(database),
                     deletion=deletion,
@@ -277,6 +298,7 @@ class Server:
             SystemServicer(StatusService(database, self._presence, tracking)), self._grpc
         )
         self._add_stored_datasets()
+        self._add_sweeps(comparison, answers)
         add_ArtifactServiceServicer_to_server(ArtifactServicer(self._artifacts), self._grpc)
         add_CatalogServiceServicer_to_server(CatalogServicer(plugins), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
@@ -289,6 +311,15 @@ class Server:
             deletion=DatasetDeletionService(self.database, self._storage),
         )
         add_StoredDatasetServiceServicer_to_server(StoredDatasetServicer(services), self._grpc)
+
+    def _add_sweeps(self, comparison: ComparisonService, answers: AnswerService) -> None:
+        services = SweepServices(
+            creation=CreationService(self.database, self._submission, self._sweeps.wake),
+            sweeps=self._sweep_lookup,
+            control=SweepControlService(self.database, self._sweeps.wake),
+            answers=SweepAnswerService(self.database, comparison, answers),
+        )
+        add_SweepServiceServicer_to_server(SweepServicer(services), self._grpc)
 
     def _listen(self) -> str:
         listen = self._settings.listen

@@ -47,6 +47,8 @@ TABLE: Mapping[type[errors.ServerError], Mapped] = {
     errors.DataTooLarge: Mapped(grpc.StatusCode.RESOURCE_EXHAUSTED, "DATA_TOO_LARGE"),
     errors.DiskFull: Mapped(grpc.StatusCode.RESOURCE_EXHAUSTED, "DISK_FULL"),
     errors.JobNotFound: Mapped(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"),
+    errors.SweepNotFound: Mapped(grpc.StatusCode.NOT_FOUND, "SWEEP_NOT_FOUND"),
+    errors.SweepEnded: Mapped(grpc.StatusCode.FAILED_PRECONDITION, "SWEEP_ENDED"),
     errors.ArtifactNotFound: Mapped(grpc.StatusCode.NOT_FOUND, "ARTIFACT_NOT_FOUND"),
     errors.ArtifactNotReady: Mapped(grpc.StatusCode.FAILED_PRECONDITION, "ARTIFACT_NOT_READY"),
     errors.OffsetBehindEnd: Mapped(grpc.StatusCode.OUT_OF_RANGE, "OFFSET_BEHIND_END"),

@@ -10,13 +10,17 @@ from talweg.client import (
     AsyncComparison,
     AsyncJob,
     AsyncStoredDataset,
+    AsyncSweep,
+    AsyncSweepAnswer,
     JobMetrics,
     JobResult,
     JobState,
     TalwegError,
+    Trial,
 )
 from talweg.v1.catalog_pb2 import LossEntry
 from talweg.v1.jobs_pb2 import Event
+from talweg.v1.sweeps_pb2 import SweepEvent
 
 SPEC = {"task": "regression", "dataset": "diabetes", "loss": "huber"}
 
@@ -55,6 +59,23 @@ async def look(client: AsyncClient, job: AsyncJob) -> None:
     assert_type(await client.upload("houses.csv"), AsyncStoredDataset)
     assert_type(client.stored_datasets(), AsyncIterator[AsyncStoredDataset])
     assert_type(await client.losses(), list[LossEntry])
+
+
+async def sweep(client: AsyncClient) -> None:
+    """Create a sweep, follow it, and read its answer."""
+    created = await client.sweep("sweep.yaml")
+    assert_type(created, AsyncSweep)
+    assert_type(client.sweeps(), AsyncIterator[AsyncSweep])
+    watched: AsyncGenerator[SweepEvent] = created.watch()
+    async for event in watched:
+        assert_type(event, SweepEvent)
+    assert_type(await created.wait(30), AsyncSweep)
+    assert_type(created.trials(), AsyncIterator[Trial])
+    assert_type(created.jobs(), AsyncIterator[AsyncJob])
+    assert_type(await created.pause(), AsyncSweep)
+    answer = await created.answer()
+    assert_type(answer, AsyncSweepAnswer)
+    assert_type(answer.comparison, AsyncComparison | None)
 
 
 async def main() -> list[float]:

@@ -20,7 +20,12 @@ from talweg.client import (
     JobState,
     RegisteredModel,
     StoredDataset,
+    Sweep,
+    SweepAnswer,
+    SweepState,
     TalwegError,
+    Trial,
+    TrialState,
     Violation,
     compare_url,
     read_jobs,
@@ -31,6 +36,8 @@ from talweg.v1.jobs_pb2 import Job as JobMessage
 from talweg.v1.recommendations_pb2 import RecommendLossResponse
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.stored_datasets_pb2 import DataColumn
+from talweg.v1.sweeps_pb2 import Sweep as SweepMessage
+from talweg.v1.sweeps_pb2 import SweepEvent, SweepSpec
 from talweg.v1.system_pb2 import GetStatusResponse, WorkerInfo
 
 SPEC = {"task": "regression", "dataset": "diabetes", "model": {"mlp": {"hidden": [64]}}}
@@ -148,6 +155,34 @@ def catalogue(client: Client) -> None:
     assert_type(ranked, RecommendLossResponse)
     assert_type(client.status(), GetStatusResponse)
     assert_type(client.workers(), list[WorkerInfo])
+
+
+def sweep(client: Client) -> str:
+    """Create a sweep, follow it, and read its answer."""
+    created = client.sweep({"base": SPEC, "space": [{"path": "loss", "values": ["mse", "mae"]}]})
+    assert_type(created, Sweep)
+    assert_type(client.sweep("sweep.yaml", request_id="once", validate_only=True), Sweep)
+    assert_type(client.sweep(SweepSpec()), Sweep)
+    assert_type(client.get_sweep("sweeps/k3b7qwmz2xya"), Sweep)
+    assert_type(client.sweeps(states=[SweepState.RUNNING, "PAUSED"]), Iterator[Sweep])
+    watched: Generator[SweepEvent] = created.watch(after=3)
+    for event in watched:
+        assert_type(Trial.of(event.ended).state, TrialState)
+    assert_type(created.wait(timedelta(hours=1), on_event=print), Sweep)
+    assert_type(created.state, SweepState)
+    assert_type(created.message, SweepMessage)
+    assert_type(created.spec, SweepSpec)
+    assert_type(created.trials(best=True, states=["DIVERGED"], limit=5), Iterator[Trial])
+    assert_type(created.best, tuple[Trial, ...])
+    assert_type(created.jobs(), Iterator[Job])
+    assert_type(created.pause().resume().update(seeds=3).cancel("enough"), Sweep)
+    assert_type(created.retry(), int)
+    answer = created.answer()
+    assert_type(answer, SweepAnswer)
+    assert_type(answer.comparison, Comparison | None)
+    assert_type(answer.chosen[0].value, float | None)
+    assert_type(answer.remarks, tuple[str, ...])
+    return answer.text
 
 
 def main() -> None:

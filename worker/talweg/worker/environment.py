@@ -43,7 +43,28 @@ def environment_message(device: str) -> Environment:
         python=facts["python"],
         device=device,
         device_name=facts.get("device", ""),
+        cpu_capability=_cpu_capability(),
     )
+
+
+def common_environment(device: str) -> Environment:
+    """Return what all jobs of a worker run on; asks no GPU, which only processes of jobs use.
+
+    Args:
+        device: cpu or cuda.
+    """
+    versions = _versions()
+    return Environment(
+        talweg=versions["version"],
+        torch=versions["torch"],
+        python=versions["python"],
+        device=device,
+        cpu_capability=_cpu_capability(),
+    )
+
+
+def _cpu_capability() -> str:
+    return str(torch.backends.cpu.get_cpu_capability())
 
 
 def extras() -> list[str]:

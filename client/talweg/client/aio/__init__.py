@@ -14,5 +14,14 @@ from talweg.client.aio._client import AsyncClient
 from talweg.client.aio._comparison import AsyncComparison
 from talweg.client.aio._jobs import AsyncJob
 from talweg.client.aio.data._stored import AsyncStoredDataset
+from talweg.client.aio.sweeps._answer import AsyncSweepAnswer
+from talweg.client.aio.sweeps._sweeps import AsyncSweep
 
-__all__ = ["AsyncClient", "AsyncComparison", "AsyncJob", "AsyncStoredDataset"]
+__all__ = [
+    "AsyncClient",
+    "AsyncComparison",
+    "AsyncJob",
+    "AsyncStoredDataset",
+    "AsyncSweep",
+    "AsyncSweepAnswer",
+]

@@ -8,17 +8,17 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, overload
 
 from talweg.client import _address
-from talweg.client._client import _PAGE
 from talweg.client._errors import BatchError, TalwegError, Unavailable, WaitTimeout, from_status
 from talweg.client._files import SpecLike, read_jobs, to_spec
 from talweg.client._handle import Seconds, to_seconds
 from talweg.client._submissions import chunks, submission
 from talweg.client.aio._comparison import AsyncComparison
 from talweg.client.aio._connection import Connection
-from talweg.client.aio._jobs import AsyncJob, read_metrics
+from talweg.client.aio._jobs import AsyncJob, listed_jobs, read_metrics
 from talweg.client.aio._watchers import Watchers
 from talweg.client.aio.catalogue._catalogue import CatalogueClient
 from talweg.client.aio.data._client import DataClient
+from talweg.client.aio.sweeps._client import SweepClient
 from talweg.client.comparisons._answer import question
 from talweg.client.data._inputs import time_to_read
 from talweg.client.notebooks.progress import live
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
-class AsyncClient(CatalogueClient, DataClient):
+class AsyncClient(CatalogueClient, DataClient, SweepClient):
     """A connection to a Talweg server for asyncio; an async context manager of one event loop.
 
     Calls are retried while the server is unavailable, up to the timeout. Requests that the server
@@ -164,12 +164,12 @@ class AsyncClient(CatalogueClient, DataClient):
                 results[index] = error
         for chunk in chunks(requests):
             try:
-                results.update(await self._submit_chunk(chunk))
+                results |= await self._submit_chunk(chunk)
             except TalwegError as error:
                 if not any(isinstance(result, AsyncJob) for result in results.values()):
                     raise
                 # Jobs of an earlier call were accepted; their names must not be lost.
-                results.update(dict.fromkeys(chunk, error))
+                results |= dict.fromkeys(chunk, error)
         ordered = [results[index] for index in range(num_specs)]
         jobs = [result for result in ordered if isinstance(result, AsyncJob)]
         if return_errors:
@@ -194,7 +194,7 @@ class AsyncClient(CatalogueClient, DataClient):
             self._connection, await self._connection.call(self._connection.jobs.GetJob, request)
         )
 
-    async def jobs(
+    def jobs(
         self, *, filter: str = "", order_by: str = "", limit: int | None = None
     ) -> AsyncIterator[AsyncJob]:
         """Yield jobs, page by page.
@@ -210,23 +210,7 @@ class AsyncClient(CatalogueClient, DataClient):
             InvalidRequest: The filter or the order is invalid.
             TalwegError: Another error of the server.
         """
-        remaining = limit
-        token = ""
-        while remaining is None or remaining > 0:
-            request = jobs_pb2.ListJobsRequest(
-                filter=filter,
-                order_by=order_by,
-                page_size=_PAGE if remaining is None else min(_PAGE, remaining),
-                page_token=token,
-            )
-            response = await self._connection.call(self._connection.jobs.ListJobs, request)
-            for message in response.jobs[:remaining]:
-                yield AsyncJob(self._connection, message)
-            if remaining is not None:
-                remaining -= len(response.jobs)
-            token = response.next_page_token
-            if not token:
-                return
+        return listed_jobs(self._connection, filter, order_by, limit)
 
     async def wait(
         self, jobs: Iterable[AsyncJob], timeout: Seconds | None = None

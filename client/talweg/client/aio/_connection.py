@@ -11,6 +11,8 @@ from talweg.client._address import ServerAddress
 from talweg.client._connection import (
     _CONNECTED_SECONDS,
     FIRST_CONTACT_SECONDS,
+    Event,
+    Source,
     _Backoff,
     _is_code,
     _Watched,
@@ -18,7 +20,6 @@ from talweg.client._connection import (
 from talweg.client._errors import HOW_TO_START, TalwegError, Unavailable, WaitTimeout, from_rpc
 from talweg.client._transport import Arguments, Request, Response, Result
 from talweg.client.aio._transport import Transport
-from talweg.v1 import jobs_pb2
 
 if TYPE_CHECKING:
     import grpc
@@ -34,6 +35,7 @@ class Connection:
         from talweg.v1.jobs_pb2_grpc import JobServiceStub
         from talweg.v1.predictions_pb2_grpc import PredictionServiceStub
         from talweg.v1.stored_datasets_pb2_grpc import StoredDatasetServiceStub
+        from talweg.v1.sweeps_pb2_grpc import SweepServiceStub
         from talweg.v1.system_pb2_grpc import SystemServiceStub
 
         self.server = server
@@ -42,6 +44,7 @@ class Connection:
         self._transport = Transport(server)
         channel = self._transport.channel
         self.jobs = JobServiceStub(channel)
+        self.sweeps = SweepServiceStub(channel)
         self.artifacts = ArtifactServiceStub(channel)
         self.predictions = PredictionServiceStub(channel)
         self.catalogue = CatalogServiceStub(channel)
@@ -143,18 +146,18 @@ class Connection:
 
     async def watch(
         self,
-        name: str,
+        source: Source[Event],
         *,
         after: int,
         until: float | None = None,
         on_lost: Callable[[str], None] | None = None,
-    ) -> AsyncGenerator[jobs_pb2.Event]:
-        """Yield the events of a job after a cursor, up to its end, each once and in order.
+    ) -> AsyncGenerator[Event]:
+        """Yield the events of a job or a sweep after a cursor, up to its end, each once, in order.
 
         A broken stream is reopened after the last received event.
 
         Args:
-            name: ``jobs/{id}``.
+            source: The job or the sweep.
             after: The cursor.
             until: When to give up, on the monotonic clock; never if None.
             on_lost: Called with the reason each time the server cannot be reached.
@@ -169,17 +172,22 @@ class Connection:
         while True:
             opened = time.monotonic()
             try:
-                async with aclosing(self._stream(name, cursor, until)) as events:
+                has_finished = False
+                async with aclosing(self._stream(source, cursor, until)) as events:
                     async for event in events:
                         backoff = None
                         if event.cursor <= cursor:
                             continue
                         cursor = event.cursor
                         yield event
-                        if event.HasField("finished"):
-                            return
-                if await self._is_over(name, cursor):
+                        has_finished = event.HasField("finished")
+                        if has_finished:
+                            break
+                if (has_finished and not source.may_go_on) or await self._is_over(source, cursor):
                     return
+                if has_finished:
+                    # It was continued since.
+                    continue
                 raise Unavailable(f"the server at {self.server.address} ended the stream")
             except Unavailable as lost:
                 if backoff is None or time.monotonic() - opened > _CONNECTED_SECONDS:
@@ -230,17 +238,16 @@ class Connection:
             await self._transport.pause(backoff.delay)
 
     async def _stream(
-        self, name: str, cursor: int, until: float | None
-    ) -> AsyncGenerator[jobs_pb2.Event]:
+        self, source: Source[Event], cursor: int, until: float | None
+    ) -> AsyncGenerator[Event]:
         """Yield the events of one stream; raise Unavailable if it breaks."""
         import grpc
 
         self._check_open()
         remaining = None if until is None else until - time.monotonic()
         if remaining is not None and remaining <= 0:
-            raise WaitTimeout(f"{name} did not end in time")
-        request = jobs_pb2.WatchJobRequest(name=name, after_cursor=cursor)
-        stream = self._transport.stream(self.jobs.WatchJob, request, remaining)
+            raise WaitTimeout(f"{source.name} did not end in time")
+        stream = self._transport.stream(source.watch, source.request(cursor), remaining)
         try:
             async with aclosing(stream) as responses:
                 async for response in responses:
@@ -250,16 +257,16 @@ class Connection:
             self._check_open()
             failure = self._note(error)
             if remaining is not None and _is_code(error, "DEADLINE_EXCEEDED"):
-                raise WaitTimeout(f"{name} did not end in time") from error
+                raise WaitTimeout(f"{source.name} did not end in time") from error
             if _is_code(error, "CANCELLED") and not failure.reason:
                 # A server that shuts down cancels its open streams.
                 raise Unavailable(str(failure)) from error
             raise failure from error
 
-    async def _is_over(self, name: str, cursor: int) -> bool:
-        """Return whether a stream ended because the job had ended before its cursor."""
-        job = await self.call(self.jobs.GetJob, jobs_pb2.GetJobRequest(name=name))
-        return job.HasField("outcome") and job.last_cursor <= cursor
+    async def _is_over(self, source: Source[Event], cursor: int) -> bool:
+        """Return whether a stream ended because there is nothing behind its cursor."""
+        message = await self.call(source.get, source.get_request)
+        return source.has_ended(message) and message.last_cursor <= cursor
 
     def _retry_until(self, backoff: "_Backoff", seconds: float) -> float:
         allowed = seconds if self._has_answered else min(seconds, FIRST_CONTACT_SECONDS)

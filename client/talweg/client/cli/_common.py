@@ -180,6 +180,11 @@ def state_text(state: JobState) -> str:
     return f"[{STATE_STYLES[state]}]{state}[/]"
 
 
+def style_of(state: str) -> str:
+    """Return the style of the state of a job, a sweep or a trial, by its name."""
+    return STATE_STYLES[JobState(state) if state in JobState.__members__ else JobState.CANCELLED]
+
+
 def moment(timestamp: "Timestamp") -> datetime:
     """Convert a timestamp."""
     return timestamp.ToDatetime(tzinfo=UTC)

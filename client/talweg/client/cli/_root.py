@@ -12,26 +12,33 @@ from talweg.client.cli._lazy import Lazy, LazyGroup, missing_extra
 from talweg.client.cli.completions import COMPLETE_VARIABLE
 
 _HERE = "talweg.client.cli.commands"
+_SWEEPS = f"{_HERE}.sweeps"
 _SYSTEM = f"{_HERE}.system"
 _OWN = {
-    "submit": Lazy(f"{_HERE}.submit:submit", "Submit job files."),
+    "submit": Lazy(f"{_HERE}.submit:submit", "Submit job files and sweep files."),
     "init": Lazy(f"{_HERE}.datasets.init:init", "Write a first job file for a data file."),
+    "study": Lazy(f"{_SWEEPS}.study:study", "Find out which loss suits data, in a given time."),
+    "plan": Lazy(f"{_SWEEPS}.plan:plan", "Tell how many seeds and how much time a sweep needs."),
     "jobs": Lazy(f"{_HERE}.jobs:jobs", "List jobs."),
-    "show": Lazy(f"{_HERE}.show:show", "Show a job: state, outcome, metrics, spec."),
+    "sweeps": Lazy(f"{_SWEEPS}.listing:sweeps", "List sweeps."),
+    "trials": Lazy(f"{_SWEEPS}.trials:trials", "List the trials of a sweep."),
+    "answer": Lazy(f"{_SWEEPS}.answer:answer", "Print what a sweep has shown."),
+    "report": Lazy(f"{_SWEEPS}.report:report", "Write the report of a sweep as a page."),
+    "show": Lazy(f"{_HERE}.show:show", "Show a job or a sweep: state, results, spec."),
     "metrics": Lazy(f"{_HERE}.metrics:metrics", "Print the recorded points of metrics."),
-    "open": Lazy(f"{_HERE}.open_:open_", "Open jobs in MLflow."),
+    "open": Lazy(f"{_HERE}.open_:open_", "Open jobs and sweeps in MLflow."),
     "logs": Lazy(f"{_HERE}.logs:logs", "Print the log of a job."),
-    "watch": Lazy(f"{_HERE}.control:watch", "Follow jobs until they end."),
+    "watch": Lazy(f"{_HERE}.control:watch", "Follow jobs and sweeps until they end."),
     "get": Lazy(f"{_HERE}.models.get:get", "Download the files of a job."),
     "predict": Lazy(f"{_HERE}.models.predict:predict", "Predict with the model of a job."),
     "export": Lazy(f"{_HERE}.models.export:export", "Write a job's model as an ONNX file."),
     "register": Lazy(f"{_HERE}.models.register:register", "Register a job's model in MLflow."),
-    "cancel": Lazy(f"{_HERE}.control:cancel", "Cancel jobs."),
-    "pause": Lazy(f"{_HERE}.pausing:pause", "Pause jobs until they are resumed."),
-    "resume": Lazy(f"{_HERE}.pausing:resume", "Resume paused jobs."),
+    "cancel": Lazy(f"{_HERE}.control:cancel", "Cancel jobs and sweeps."),
+    "pause": Lazy(f"{_HERE}.pausing:pause", "Pause jobs and sweeps until they are resumed."),
+    "resume": Lazy(f"{_HERE}.pausing:resume", "Resume paused jobs and sweeps."),
     "continue": Lazy(f"{_HERE}.continue_:continue_", "Continue an ended job from a checkpoint."),
     "replay": Lazy(f"{_HERE}.replay:replay", "Replay a step of a job, row by row."),
-    "retry": Lazy(f"{_HERE}.control:retry", "Submit ended jobs again."),
+    "retry": Lazy(f"{_HERE}.control:retry", "Submit ended jobs or trials again."),
     "rm": Lazy(f"{_HERE}.retention:rm", "Delete ended jobs."),
     "gc": Lazy(f"{_HERE}.retention:gc", "Delete old jobs, but for the best of each experiment."),
     "compare": Lazy(f"{_HERE}.compare:compare", "Compare jobs by a metric."),
@@ -46,6 +53,7 @@ _OWN = {
     "workers": Lazy(f"{_SYSTEM}.workers:workers", "List the workers."),
     "version": Lazy(f"{_SYSTEM}.version:version", "Show the installed versions."),
     "down": Lazy(f"{_SYSTEM}.down:down", "Stop the stack of this machine."),
+    "mcp": Lazy(f"{_SYSTEM}.mcp:mcp", "Serve tools for agents (MCP)."),
     "completion": Lazy(f"{_SYSTEM}.completion:completion", "Print a shell's completion script."),
 }
 # The help lists these without importing their modules, which may not be installed.
@@ -65,9 +73,9 @@ def _root() -> LazyGroup:
         known_plugins=_KNOWN_PLUGINS,
         help="Submit training jobs, follow them, and compare their results.",
         epilog=(
-            "Exit status: 0 success; 1 a job did not end as SUCCEEDED; 2 wrong usage or invalid "
-            "spec; 3 not found; 4 no server reached; 5 another error of the server; 6 the state "
-            "of the job does not allow it, such as cancelling an ended job; 130 Ctrl-C."
+            "Exit status: 0 success; 1 a job or sweep did not end as SUCCEEDED; 2 wrong usage or "
+            "invalid spec; 3 not found; 4 no server reached; 5 another error of the server; 6 the "
+            "state of the job does not allow it, such as cancelling an ended job; 130 Ctrl-C."
         ),
     )
 

@@ -7,7 +7,8 @@ import click
 
 from talweg.client import Client, Job, JobState, NotFound
 from talweg.client.cli._common import find_jobs, quoted
-from talweg.client.cli.completions import complete_experiments, complete_jobs
+from talweg.client.cli._targets import Target, find_target
+from talweg.client.cli.completions import complete_experiments, complete_jobs, complete_targets
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -56,6 +57,41 @@ def jobs_or_filter(command: F) -> F:
     return click.argument("jobs", nargs=-1, metavar="[JOB]...", shell_complete=complete_jobs)(
         command
     )
+
+
+def targets_or_filter(command: F) -> F:
+    """Add the argument ``JOB|SWEEP...`` and the options that select jobs in its place."""
+    command = filter_options(command)
+    return click.argument(
+        "targets", nargs=-1, metavar="[JOB|SWEEP]...", shell_complete=complete_targets
+    )(command)
+
+
+def select_targets(
+    client: Client,
+    names: Sequence[str],
+    *,
+    filter: str,
+    states: Sequence[str],
+    experiment: str | None,
+) -> list[Target]:
+    """Return the jobs and sweeps that are named, or the jobs that meet the conditions.
+
+    Args:
+        client: To ask by.
+        names: Ids, names or prefixes.
+        filter: As for `talweg jobs`.
+        states: As there.
+        experiment: As there.
+
+    Raises:
+        click.UsageError: Some are named and selected, or neither.
+        NotFound: There are none.
+    """
+    condition = _only_one(names, joined_filter(filter, states, experiment))
+    if condition:
+        return list(_meeting(client, condition))
+    return [find_target(client, name) for name in names]
 
 
 def select_jobs(

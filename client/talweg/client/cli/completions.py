@@ -30,20 +30,27 @@ def complete_jobs(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Suggest ids of jobs, the newest first, with their state and name."""
-    from talweg.client.cli._common import quoted
-    from talweg.spec import display_name, drop_control
+    return _asked(context, lambda client: _jobs(client, _named(context, parameter), incomplete))
 
-    prefix, typed = (
-        ("jobs/", incomplete[5:]) if incomplete.startswith("jobs/") else ("", incomplete)
-    )
-    condition = f"name = {quoted(f'jobs/{typed}*')}" if typed else ""
-    named = set(context.params.get(parameter.name or "") or ())
+
+def complete_sweeps(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Suggest ids of sweeps, the newest first, with their state and name."""
+    return _asked(context, lambda client: _sweeps(client, _named(context, parameter), incomplete))
+
+
+def complete_targets(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Suggest ids of sweeps and jobs."""
+    named = _named(context, parameter)
 
     def ask(client: "Client") -> Iterator[CompletionItem]:
-        for job in client.jobs(filter=condition, limit=_MAX_JOBS):
-            if not named & {job.id, job.name}:
-                text = f"{job.state}  {display_name(job.message.spec)}"
-                yield CompletionItem(prefix + job.id, help=drop_control(text))
+        if not incomplete.startswith("jobs/"):
+            yield from _sweeps(client, named, incomplete)
+        if not incomplete.startswith("sweeps/"):
+            yield from _jobs(client, named, incomplete)
 
     return _asked(context, ask)
 
@@ -101,6 +108,36 @@ def complete_entries(kind: str) -> Complete:
         return known or list(items(getattr(spec, kind)()))
 
     return complete
+
+
+def _named(context: click.Context, parameter: click.Parameter) -> set[str]:
+    """Return what the command line names before."""
+    return set(context.params.get(parameter.name or "") or ())
+
+
+def _jobs(client: "Client", named: set[str], incomplete: str) -> Iterator[CompletionItem]:
+    from talweg.client.cli._common import quoted
+    from talweg.spec import display_name, drop_control
+
+    typed = incomplete.removeprefix("jobs/")
+    prefix = incomplete[: len(incomplete) - len(typed)]
+    condition = f"name = {quoted(f'jobs/{typed}*')}" if typed else ""
+    for job in client.jobs(filter=condition, limit=_MAX_JOBS):
+        if not named & {job.id, job.name}:
+            text = f"{job.state}  {display_name(job.message.spec)}"
+            yield CompletionItem(prefix + job.id, help=drop_control(text))
+
+
+def _sweeps(client: "Client", named: set[str], incomplete: str) -> Iterator[CompletionItem]:
+    from talweg.spec import drop_control
+    from talweg.spec.sweeps import sweep_title
+
+    typed = incomplete.removeprefix("sweeps/")
+    prefix = incomplete[: len(incomplete) - len(typed)]
+    for sweep in client.sweeps(limit=_MAX_JOBS):
+        if sweep.id.startswith(typed) and not named & {sweep.id, sweep.name}:
+            text = f"{sweep.state}  {sweep_title(sweep.message.spec)}"
+            yield CompletionItem(prefix + sweep.id, help=drop_control(text))
 
 
 def _asked(

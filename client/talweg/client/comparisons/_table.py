@@ -55,17 +55,22 @@ class ComparisonTable:
 
     def __str__(self) -> str:
         """Render a plain table with the verdicts above and the notes below it."""
+        return "\n".join([self.title, *self.verdicts, *self.plain_lines, *self.notes])
+
+    @property
+    def plain_lines(self) -> list[str]:
+        """The lines of the plain table alone, the header first."""
         header, *lines = self.table()
         widths = [max(len(row[index]) for row in (header, *lines)) for index in range(len(header))]
         num_labels = len(self.group_by)
-        rendered = [self.title, *self.verdicts]
+        rendered = []
         for row in (header, *lines):
             cells = [
                 cell.ljust(width) if index < num_labels else cell.rjust(width)
                 for index, (cell, width) in enumerate(zip(row, widths, strict=True))
             ]
             rendered.append("  ".join(cells).rstrip())
-        return "\n".join([*rendered, *self.notes])
+        return rendered
 
     @property
     def notes(self) -> tuple[str, ...]:

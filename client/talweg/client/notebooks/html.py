@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 from talweg.spec import display_name, drop_control
 
 if TYPE_CHECKING:
+    from talweg.client.sweeps._progress import SweepProgress
     from talweg.v1.jobs_pb2 import Job
+
+_MOST_BEST = 20
 
 
 def text(content: object) -> str:
@@ -50,4 +53,21 @@ def of_job(message: "Job", state: str, drawn: str) -> str:
     if message.tracking.url:
         lines.append(link(message.tracking.url, "run in MLflow"))
     lines.append(drawn)
+    return "".join(f"<div>{line}</div>" for line in lines if line)
+
+
+def of_sweep(id_: str, progress: "SweepProgress") -> str:
+    """Return what a notebook shows of a sweep: state, a bar, counts, and the best trials.
+
+    Args:
+        id_: Its id.
+        progress: How far it is.
+    """
+    counts = " · ".join(part for part in (*progress.counts, progress.left_text) if part)
+    lines = [
+        f"<b>{text(progress.title)}</b> <code>{text(id_)}</code> {text(progress.state)}",
+        f'<progress max="1" value="{progress.share:.3f}"></progress> {text(counts)}',
+        text(progress.message.message),
+        *map(text, progress.best_texts[:_MOST_BEST]),
+    ]
     return "".join(f"<div>{line}</div>" for line in lines if line)

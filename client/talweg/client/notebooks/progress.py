@@ -28,7 +28,7 @@ _CELL = ' style="text-align:left;white-space:nowrap"'
 
 def live(jobs: Sequence["JobInfo"]) -> "Display":
     """Return a display of jobs, to be entered; it shows nothing outside notebooks."""
-    return Display(jobs, _find_front_end())
+    return Display(jobs, find_front_end())
 
 
 class Display:
@@ -135,7 +135,7 @@ def _cells(line: Line) -> str:
     return "".join(f"<td{_CELL}>{cell}</td>" for cell in cells)
 
 
-def _find_front_end() -> "ModuleType | None":
+def find_front_end() -> "ModuleType | None":
     """Return IPython's module for displays where a kernel runs this process; None elsewhere.
 
     IPython in a terminal has no kernel: it would print each update below the last.

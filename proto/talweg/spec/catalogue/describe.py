@@ -126,10 +126,10 @@ def display_name(spec: JobSpec) -> str:
         return f"replay of step {spec.replay.step} of {spec.replay.job.removeprefix('jobs/')}"
     loss = chosen(spec.loss) or "nothing"
     fold = f", fold {spec.split.fold} of {spec.split.folds}" if is_fold(spec.split) else ""
-    return f"{loss} on {_data_name(spec) or 'nothing'}{fold}, seed {seed_of(spec)}"
+    return f"{loss} on {data_name(spec) or 'nothing'}{fold}, seed {seed_of(spec)}"
 
 
-def _data_name(spec: JobSpec) -> str:
+def data_name(spec: JobSpec) -> str:
     """Name the data set that a spec chooses; stored data by their own name, '' where none is."""
     name = chosen(spec.dataset)
     if name == "stored":

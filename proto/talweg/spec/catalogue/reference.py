@@ -26,6 +26,7 @@ from talweg.v1 import (
     jobs_pb2,
     predictions_pb2,
     stored_datasets_pb2,
+    sweeps_pb2,
     system_pb2,
     workers_pb2,
 )
@@ -37,6 +38,7 @@ from talweg.v1.tasks_pb2 import Task
 _PACKAGE = jobs_pb2.DESCRIPTOR.package
 _FILES: tuple[ModuleType, ...] = (
     jobs_pb2,
+    sweeps_pb2,
     artifacts_pb2,
     predictions_pb2,
     stored_datasets_pb2,
@@ -55,6 +57,8 @@ _ELSEWHERE = {
     "google.rpc.Status": "https://google.aip.dev/193",
     "google.protobuf.Timestamp": "https://protobuf.dev/reference/protobuf/google.protobuf/#timestamp",
     "google.protobuf.Duration": "https://protobuf.dev/reference/protobuf/google.protobuf/#duration",
+    "google.protobuf.Value": "https://protobuf.dev/reference/protobuf/google.protobuf/#value",
+    "google.protobuf.ListValue": "https://protobuf.dev/reference/protobuf/google.protobuf/#list-value",
     "google.protobuf.Empty": "https://protobuf.dev/reference/protobuf/google.protobuf/#empty",
 }
 _SCALARS = {

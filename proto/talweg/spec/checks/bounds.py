@@ -22,6 +22,9 @@ from talweg.spec.fields import (
 from talweg.spec.rules.user_defined import own_rules
 from talweg.spec.semantics.facts import chosen
 
+WELL_KNOWN = ("google.protobuf.", "google.rpc.")
+"""How the names of messages begin that others have declared."""
+
 # Protobuf itself reads no deeper message from the wire.
 _MAX_DEPTH = 100
 
@@ -50,6 +53,8 @@ def _demanding(descriptor: Descriptor) -> tuple[Field, ...]:
 
 def _message(message: Message, path: str, violations: list[Violation], depth: int) -> None:
     descriptor = descriptor_of(message)
+    if descriptor.full_name.startswith(WELL_KNOWN):
+        return  # Free values, and times: no rules stand beside them.
     if depth > _MAX_DEPTH:
         violations.append(Violation(path, "more levels", f"at most {_MAX_DEPTH} levels"))
         return

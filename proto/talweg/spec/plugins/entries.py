@@ -11,6 +11,7 @@ from talweg.spec.semantics.dataset_facts import dataset_facts
 from talweg.spec.semantics.facts import loss_facts, model_facts
 from talweg.v1.catalog_pb2 import DatasetEntry, LossEntry, ModelEntry, Parameter
 from talweg.v1.datasets_pb2 import DatasetPlugin
+from talweg.v1.jobs_pb2 import Environment
 from talweg.v1.losses_pb2 import Plugin
 from talweg.v1.models_pb2 import ModelPlugin
 from talweg.v1.options_pb2 import DatasetFacts, LossFacts, ModelFacts
@@ -34,6 +35,8 @@ class Told:
     """Those installed beside it."""
     extras: frozenset[str] = frozenset()
     """The optional extras of the package talweg that are installed beside it."""
+    environment: Environment | None = None
+    """What jobs run on there; None where it has not said."""
 
     def find(self, kind: int, name: str) -> PluginDeclaration | None:
         """Return its plug-in of a kind and name; None where it has none."""

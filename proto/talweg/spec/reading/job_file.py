@@ -3,6 +3,8 @@
 import json
 from typing import Any, NoReturn
 
+from google.protobuf.message import Message
+
 from talweg.spec.errors import SpecError, Violation, shown
 from talweg.spec.reading.json_form import from_dict, to_dict
 from talweg.v1.spec_pb2 import JobSpec
@@ -27,8 +29,8 @@ def parse(text: str, *, source: str = "job file") -> JobSpec:
     return from_dict(read(text, source=source))
 
 
-def to_yaml(spec: JobSpec) -> str:
-    """Write a spec as a job file that gives the same spec again."""
+def to_yaml(spec: Message) -> str:
+    """Write the spec of a job or a sweep as a file that gives the same spec again."""
     from talweg.spec.reading import yaml_text  # noqa: PLC0415 - see _read_yaml
 
     return yaml_text.dump(to_dict(spec))

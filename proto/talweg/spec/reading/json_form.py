@@ -11,13 +11,14 @@ from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
-from talweg.spec.checks.bounds import check_message
+from talweg.spec.checks.bounds import WELL_KNOWN, check_message
 from talweg.spec.errors import (
     MAX_VIOLATIONS,
     SpecError,
     Violation,
     joined,
     limited,
+    number_text,
     one_of,
     shown,
 )
@@ -43,7 +44,6 @@ M = TypeVar("M", bound=Message)
 MAX_DEPTH = 50
 # Of more names than the first a message names as many as the second.
 _MOST_NAMED, _SOME = 25, 3
-_WELL_KNOWN = ("google.protobuf.", "google.rpc.")
 
 
 @overload
@@ -117,7 +117,7 @@ def _field_to_json(field: Field, value: Any) -> Any:
 
 def _value_to_json(field: Field, value: Any) -> Any:
     if field.type is Type.MESSAGE:
-        if value.DESCRIPTOR.full_name.startswith(_WELL_KNOWN):
+        if value.DESCRIPTOR.full_name.startswith(WELL_KNOWN):
             # Timestamps, durations and statuses have a JSON form of their own.
             return json_format.MessageToDict(value, preserving_proto_field_name=True)
         return to_dict(value)
@@ -158,7 +158,7 @@ class _Reader:
         if depth > MAX_DEPTH:
             self.refuse(path, value, f"at most {MAX_DEPTH} levels")
             return
-        if descriptor.full_name.startswith(_WELL_KNOWN):
+        if descriptor.full_name.startswith(WELL_KNOWN):
             self._well_known(message, value, path)
             return
         if not isinstance(value, Mapping):
@@ -293,6 +293,8 @@ class _Reader:
         if field.type is Type.TEXT:
             if field.is_object and isinstance(item, Mapping):
                 item = json_objects.as_text(item)
+            if field.from_number and (number := _real(item)) is not None:
+                item = number_text(number)
             if isinstance(item, str) and _is_text(item):
                 return item
             quotes = not isinstance(item, str) and not field.is_object

@@ -1,8 +1,8 @@
-"""Single settings written as PATH=VALUE, put into a job file's object."""
+"""Single settings, as values or written as PATH=VALUE, put into a job file's object."""
 
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor
@@ -39,8 +39,7 @@ def override(value: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, 
             path, sign, text = assignment.partition("=")
             if not sign or not path.strip():
                 raise _refused(assignment, shown(assignment), "PATH=VALUE")
-            steps = _INDEX.sub(r".\1", path.strip()).split(".")
-            _put(result, JobSpec.DESCRIPTOR, steps, text.strip(), "")
+            _put(result, JobSpec.DESCRIPTOR, _steps(path), _Text(text.strip()), "")
         except SpecError as exc:
             violations += exc.violations
     if violations:
@@ -48,12 +47,41 @@ def override(value: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, 
     return result
 
 
+def put(value: Mapping[str, Any], settings: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Put settings into the JSON form of a `JobSpec`, one after the other.
+
+    Args:
+        value: The JSON form, shorthands allowed; it is left as it is.
+        settings: Paths as for `override`, and values as a job file's reader gives them.
+
+    Returns:
+        A new object.
+
+    Raises:
+        SpecError: A path names nothing known. What a value is, is checked by `from_dict`.
+    """
+    result: dict[str, Any] = copy.deepcopy(dict(value))
+    for path, item in settings:
+        _put(result, JobSpec.DESCRIPTOR, _steps(path), item, "")
+    return result
+
+
+def _steps(path: str) -> list[str]:
+    return _INDEX.sub(r".\1", path.strip()).split(".")
+
+
+class _Text(str):
+    """A value as it was written, still to be read."""
+
+    __slots__ = ()
+
+
 def _refused(field: str, found: str, allowed: str, hint: str = "") -> SpecError:
     return SpecError([Violation(field, found, allowed, hint)])
 
 
 def _put(
-    target: dict[str, Any], descriptor: Descriptor, steps: list[str], text: str, path: str
+    target: dict[str, Any], descriptor: Descriptor, steps: list[str], item: Any, path: str
 ) -> None:
     first, *rest = steps
     known = spellings(descriptor)
@@ -72,22 +100,22 @@ def _put(
         items = target[name] = _object(target.get(name), at)
         if rest:
             # The names in a map are free, dots and all.
-            items[".".join(rest)] = _value(field, text, at)
+            items[".".join(rest)] = _value(field, item, at)
         else:
-            target[name] = _value(field, text, at)
+            target[name] = _value(field, item, at)
     elif not rest:
-        target[name] = _value(field, text, at)
+        target[name] = _value(field, item, at)
     elif field.is_list:
-        _put_item(target, field, rest, text, at)
+        _put_item(target, field, rest, item, at)
     elif field.is_object:
         value = target.get(name)
         target[name] = _object(as_object(value) if isinstance(value, str) else value, at)
-        _put_free(target[name], rest, text, at)
+        _put_free(target[name], rest, item, at)
     elif field.message is None:
         raise _refused(at, f"{'.'.join(rest)} below it", f"{field.allowed}, nothing below it")
     else:
         target[name] = _long_form(target.get(name), field.message, at)
-        _put(target[name], field.message, rest, text, at)
+        _put(target[name], field.message, rest, item, at)
 
 
 def _use_own_name(target: dict[str, Any], field: Field) -> None:
@@ -98,7 +126,7 @@ def _use_own_name(target: dict[str, Any], field: Field) -> None:
 
 
 def _put_item(
-    target: dict[str, Any], field: Field, steps: list[str], text: str, path: str
+    target: dict[str, Any], field: Field, steps: list[str], item: Any, path: str
 ) -> None:
     index, *rest = steps
     items = target.get(field.name)
@@ -109,24 +137,24 @@ def _put_item(
         raise _refused(at, shown(index), allowed)
     position = int(index)
     if not rest:
-        items[position] = _value(field, text, at)
+        items[position] = _value(field, item, at)
     elif field.message is None:
         raise _refused(at, f"{'.'.join(rest)} below it", f"{field.allowed}, nothing below it")
     else:
         items[position] = _long_form(items[position], field.message, at)
-        _put(items[position], field.message, rest, text, at)
+        _put(items[position], field.message, rest, item, at)
     target[field.name] = items
 
 
-def _put_free(target: dict[str, Any], steps: list[str], text: str, path: str) -> None:
+def _put_free(target: dict[str, Any], steps: list[str], item: Any, path: str) -> None:
     """Put a value into an object whose names are free."""
     name, *rest = steps
     at = joined(path, name)
     if rest:
         target[name] = _object(target.get(name), at)
-        _put_free(target[name], rest, text, at)
+        _put_free(target[name], rest, item, at)
         return
-    value = read(text, source=at)
+    value = read(item, source=at) if isinstance(item, _Text) else item
     if value is None:
         target.pop(name, None)
     else:
@@ -150,7 +178,10 @@ def _long_form(value: object, descriptor: Descriptor, path: str) -> dict[str, An
     return _object(value, path)
 
 
-def _value(field: Field, text: str, path: str) -> Any:
+def _value(field: Field, item: Any, path: str) -> Any:
+    if not isinstance(item, _Text):
+        return item
+    text = str(item)
     if not text.strip() and field.message is None and field.type is not Type.TEXT:
         # It is far more often a shell variable that is not set than a wish for the default.
         raise _refused(

@@ -1,7 +1,7 @@
 """Checks of single arguments."""
 
 from talweg.server.errors import InvalidRequest
-from talweg.spec import has_control, job_id
+from talweg.spec import has_control, job_id, sweep_id
 
 MAX_REQUEST_ID_CHARS = 100
 MAX_WORKER_CHARS = 200
@@ -22,6 +22,22 @@ def job_of(name: str, *, field: str = "name") -> str:
     """
     try:
         return job_id(name)
+    except ValueError as exc:
+        raise InvalidRequest.of(field, str(exc)) from exc
+
+
+def sweep_of(name: str, *, field: str = "name") -> str:
+    """Return the id in a sweep's name.
+
+    Args:
+        name: `sweeps/{id}`.
+        field: The argument's path in the request.
+
+    Raises:
+        InvalidRequest: It is not a sweep's name.
+    """
+    try:
+        return sweep_id(name)
     except ValueError as exc:
         raise InvalidRequest.of(field, str(exc)) from exc
 

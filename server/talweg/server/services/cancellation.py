@@ -57,6 +57,18 @@ class CancellationService:
         return await self._database.writing(_cancel, id_, grace, force, reason)
 
 
+def cancel_for_sweep(tx: Transaction, id_: str, reason: str) -> None:
+    """Cancel a job of a sweep, unless it has ended meanwhile.
+
+    Args:
+        tx: A transaction.
+        id_: The job's id.
+        reason: For the record.
+    """
+    if not jobs.lock(tx, id_).ended:
+        _cancel(tx, id_, DEFAULT_GRACE, False, reason[:MAX_REASON_CHARS])
+
+
 def _cancel(tx: Transaction, id_: str, grace: timedelta, force: bool, reason: str) -> JobRow:
     row = jobs.lock(tx, id_)
     if row.state == Job.CANCELLED:

@@ -52,6 +52,18 @@ class PauseService:
         return await self._database.writing(_resume, job_of(name))
 
 
+def pause_job(tx: Transaction, id_: str, reason: str) -> None:
+    """Pause a job of a sweep, unless it has ended meanwhile."""
+    if not jobs.lock(tx, id_).ended:
+        _pause(tx, id_, reason)
+
+
+def resume_job(tx: Transaction, id_: str) -> None:
+    """Resume a job of a sweep, unless it has ended meanwhile."""
+    if not jobs.lock(tx, id_).ended:
+        _resume(tx, id_)
+
+
 def _pause(tx: Transaction, id_: str, reason: str) -> JobRow:
     row = _lock(tx, id_, "paused")
     if row.state == Job.RUNNING:

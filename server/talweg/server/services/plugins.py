@@ -83,7 +83,11 @@ def told(connection: Connection) -> list[Told]:
 
 def _told(report: ReportPluginsRequest) -> Told:
     return Told(
-        report.worker, tuple(report.queues), tuple(report.plugins), frozenset(report.extras)
+        report.worker,
+        tuple(report.queues),
+        tuple(report.plugins),
+        frozenset(report.extras),
+        report.environment if report.HasField("environment") else None,
     )
 
 

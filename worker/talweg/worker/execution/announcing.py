@@ -7,10 +7,11 @@ from contextlib import suppress
 
 import grpc
 
+from talweg.spec.broker import CUDA_QUEUE
 from talweg.v1.plugins_pb2 import PluginDeclaration
 from talweg.v1.workers_pb2 import ReportPluginsRequest
 from talweg.worker.channels import Channel, ServerAwayError, call
-from talweg.worker.environment import extras
+from talweg.worker.environment import common_environment, extras
 from talweg.worker.plugins import installed, names
 
 # A report holds for two minutes.
@@ -43,15 +44,20 @@ def announce(
             counts no longer; what they say of themselves follows once they are loaded.
         pause: Waits for so many seconds.
     """
-    request = ReportPluginsRequest(worker=worker, queues=queues, plugins=names(), extras=extras())
+    request = ReportPluginsRequest(
+        worker=worker,
+        queues=queues,
+        plugins=names(),
+        extras=extras(),
+        environment=common_environment("cuda" if CUDA_QUEUE in queues else "cpu"),
+    )
     if request.plugins:
         if names_first:
             with suppress(ServerAwayError, grpc.RpcError):
                 until = time.monotonic() + _PATIENCE
                 call(channel.workers.ReportPlugins, request, until=until, give_up=shutting_down)
-        request = ReportPluginsRequest(
-            worker=worker, queues=queues, plugins=installed(), extras=extras()
-        )
+        del request.plugins[:]
+        request.plugins.extend(installed())
         for plugin in request.plugins:
             _log(plugin)
     log.info("optional extras: %s", ", ".join(request.extras) or "none")

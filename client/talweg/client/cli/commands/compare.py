@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,6 +23,9 @@ from talweg.client.cli._common import (
 from talweg.client.cli._selection import joined_filter
 from talweg.client.cli.completions import complete_experiments, complete_jobs
 from talweg.client.comparisons._answer import question
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _POLL_SECONDS = 1.0
 
@@ -106,7 +109,7 @@ def compare(
         else:
             comparison = client.compare(filter=condition, metric=metric, group_by=by, **asked)
         if not as_json:
-            _print(comparison)
+            print_comparison(comparison, console())
         names = [row.job for group in comparison.groups for row in group.rows]
         compared = _find_again(client, names, condition)
         if link:
@@ -129,7 +132,14 @@ def _check(baseline: str | None, margin: str | None) -> None:
         raise click.UsageError(str(exc)) from exc
 
 
-def _print(comparison: Comparison) -> None:
+def print_comparison(comparison: Comparison, out: "Console", *, verdicts: bool = True) -> None:
+    """Print the verdicts and the table of a comparison, and its notes to standard error.
+
+    Args:
+        comparison: The comparison.
+        out: Where to print.
+        verdicts: Whether to print the verdicts.
+    """
     from rich.table import Table
     from rich.text import Text
 
@@ -144,9 +154,8 @@ def _print(comparison: Comparison) -> None:
     for index, row in enumerate(rows):
         is_best = index == 0 and comparison.groups[0].mean is not None and len(rows) > 1
         table.add_row(*(Text(cell) for cell in row), style="green4" if is_best else "")
-    out = console()
     out.print(Text(comparison.title, style="bold"))
-    for verdict in comparison.verdicts:
+    for verdict in comparison.verdicts if verdicts else ():
         out.print(Text(f"• {verdict}"))
     out.print(table)
     for text in comparison.notes:

@@ -5,25 +5,25 @@ from collections.abc import Callable, Sequence
 
 import click
 
-from talweg.client import Client, Job, JobState, TalwegError
+from talweg.client import Client, InvalidRequest, Job, JobState, Sweep, TalwegError, TrialState
 from talweg.client._links import MAX_LINKED_RUNS
 from talweg.client.cli import _problems
 from talweg.client.cli._common import (
     Session,
     console,
-    find_jobs,
-    job_json,
     json_option,
     note,
     print_json,
     runs_url,
     say,
 )
-from talweg.client.cli._selection import jobs_or_filter, names_of_open, select_jobs
-from talweg.client.cli.completions import complete_jobs
+from talweg.client.cli._selection import names_of_open, select_targets, targets_or_filter
+from talweg.client.cli._targets import Target, find_target, target_json
+from talweg.client.cli.commands.sweeps.watching import follow_sweeps, print_sweep_events
+from talweg.client.cli.completions import complete_targets
 
 _UNITS = {"": 1.0, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
-_DETACHED = 130
+DETACHED = 130
 
 
 def _seconds(
@@ -43,44 +43,56 @@ def _seconds(
 
 
 @click.command()
-@jobs_or_filter
+@targets_or_filter
 @json_option
 @click.pass_obj
 def watch(
     session: Session,
-    jobs: Sequence[str],
+    targets: Sequence[str],
     filter: str,
     states: Sequence[str],
     experiment: str | None,
     as_json: bool,
 ) -> int:
-    """Follow jobs until they end.
+    """Follow jobs and sweeps until they end; of a sweep print the answer.
 
-    The exit status is 0 if all jobs succeeded, otherwise 1. Ctrl-C stops watching; the jobs go on.
-    --json prints one line per event.
+    The exit status is 0 if all succeeded, otherwise 1. Ctrl-C stops watching; jobs and sweeps go
+    on. --json prints one line per event.
     """
     with session.client() as client:
-        watched = select_jobs(client, jobs, filter=filter, states=states, experiment=experiment)
-        if as_json:
-            return _print_events(client, watched)
-        return follow_or_detach(client, watched, all_logs=True)
+        watched = select_targets(
+            client, targets, filter=filter, states=states, experiment=experiment
+        )
+        jobs = [target for target in watched if isinstance(target, Job)]
+        sweeps = [target for target in watched if isinstance(target, Sweep)]
+        status = 0
+        if jobs:
+            status = (
+                _print_events(client, jobs)
+                if as_json
+                else follow_or_detach(client, jobs, all_logs=True)
+            )
+        if sweeps and status != DETACHED:
+            of_sweeps = print_sweep_events(sweeps) if as_json else follow_sweeps(client, sweeps)
+            status = max(status, of_sweeps)
+        return status
 
 
 @click.command()
-@jobs_or_filter
+@targets_or_filter
 @click.option("--reason", default="", help="The reason, for the record.")
 @click.option(
     "--grace",
     callback=_seconds,
     metavar="DURATION",
-    help="How long the worker may take for an orderly stop. Default: 30s.",
+    help="How long the worker of a job may take for an orderly stop. Default: 30s.",
 )
 @click.option("--force", is_flag=True, help="Stop the jobs at once.")
 @json_option
 @click.pass_obj
 def cancel(
     session: Session,
-    jobs: Sequence[str],
+    targets: Sequence[str],
     filter: str,
     states: Sequence[str],
     experiment: str | None,
@@ -89,34 +101,57 @@ def cancel(
     force: bool,
     as_json: bool,
 ) -> int:
-    """Cancel jobs: those that are named, or those still open that meet a condition."""
+    """Cancel jobs and sweeps: those that are named, or the open jobs that meet a condition."""
 
-    def act(job: Job) -> Job:
-        return job.cancel(reason, grace=grace, force=force)
+    def act(target: Target) -> Target:
+        if isinstance(target, Job):
+            return target.cancel(reason, grace=grace, force=force)
+        if grace is not None or force:
+            raise InvalidRequest("--grace and --force are for jobs, but this is a sweep")
+        return target.cancel(reason)
 
-    def tell(job: Job) -> str:
-        ended = job.state is JobState.CANCELLED
-        return f"{job.id} is CANCELLED" if ended else f"{job.id} is being cancelled"
+    def tell(target: Target) -> str:
+        ended = target.state == JobState.CANCELLED
+        return f"{target.id} is CANCELLED" if ended else f"{target.id} is being cancelled"
 
     with session.client() as client:
-        names = names_of_open(client, jobs, filter=filter, states=states, experiment=experiment)
+        names = names_of_open(client, targets, filter=filter, states=states, experiment=experiment)
         return for_each(client, names, act, tell, as_json=as_json)
 
 
 @click.command()
-@click.argument("jobs", nargs=-1, required=True, metavar="JOB...", shell_complete=complete_jobs)
+@click.argument(
+    "targets", nargs=-1, required=True, metavar="JOB|SWEEP...", shell_complete=complete_targets
+)
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    type=click.Choice([TrialState.FAILED, TrialState.DIVERGED, TrialState.CANCELLED], False),
+    help="Of a sweep, the trials in this state. Repeatable. Default: failed and cancelled.",
+)
 @json_option
 @click.pass_obj
-def retry(session: Session, jobs: Sequence[str], as_json: bool) -> int:
-    """Submit ended jobs again, as new jobs with the same specs."""
+def retry(
+    session: Session, targets: Sequence[str], states: Sequence[TrialState], as_json: bool
+) -> int:
+    """Submit ended jobs, or trials of a sweep, again, as new jobs with the same specs."""
+    num_jobs: dict[str, int] = {}
+
+    def act(target: Target) -> Target:
+        if isinstance(target, Job):
+            return target.retry()
+        num_jobs[target.name] = target.retry(states) if states else target.retry()
+        return target
+
+    def tell(target: Target) -> str:
+        if isinstance(target, Job):
+            return f"{target.id} repeats {target.message.retry_of.removeprefix('jobs/')}"
+        count = num_jobs[target.name]
+        return f"{target.id}: {count} job{'s' * (count != 1)} submitted again"
+
     with session.client() as client:
-        return for_each(
-            client,
-            jobs,
-            lambda job: job.retry(),
-            lambda job: f"{job.id} repeats {job.message.retry_of.removeprefix('jobs/')}",
-            as_json=as_json,
-        )
+        return for_each(client, targets, act, tell, as_json=as_json)
 
 
 def follow_or_detach(
@@ -136,7 +171,7 @@ def follow_or_detach(
         succeeded = follow(client, jobs, console=console(stderr=stderr), all_logs=all_logs)
     except KeyboardInterrupt:
         _tell_detached(jobs)
-        return _DETACHED
+        return DETACHED
     _print_link(client, jobs, stderr=stderr)
     return 0 if succeeded else _problems.JOB_NOT_SUCCEEDED
 
@@ -183,25 +218,24 @@ def _print_events(client: Client, jobs: Sequence[Job]) -> int:
                     succeeded &= state is JobState.SUCCEEDED
     except KeyboardInterrupt:
         _tell_detached(jobs)
-        return _DETACHED
+        return DETACHED
     return 0 if succeeded else _problems.JOB_NOT_SUCCEEDED
 
 
 def for_each(
     client: Client,
     names: Sequence[str],
-    act: Callable[[Job], Job],
-    tell: Callable[[Job], str],
+    act: Callable[[Target], Target],
+    tell: Callable[[Target], str],
     *,
     as_json: bool,
 ) -> int:
-    """Do something with each job; a refused job does not stop the others."""
+    """Do something with each job or sweep; a refused one does not stop the others."""
     status = 0
-    done: list[Job] = []
+    done: list[Target] = []
     for name in names:
         try:
-            (job,) = find_jobs(client, [name])
-            done.append(act(job))
+            done.append(act(find_target(client, name)))
         except TalwegError as error:
             _problems.tell(error, about=name)
             status = max(status, _problems.status_of(error))
@@ -209,5 +243,5 @@ def for_each(
             if not as_json:
                 say(tell(done[-1]))
     if as_json:
-        print_json([job_json(job) for job in done])
+        print_json([target_json(target) for target in done])
     return status

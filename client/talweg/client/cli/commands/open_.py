@@ -5,29 +5,36 @@ from collections.abc import Sequence
 
 import click
 
-from talweg.client import NotFound
+from talweg.client import Job, NotFound
 from talweg.client.cli._common import Session, note, runs_url, say
-from talweg.client.cli._selection import jobs_or_filter, select_jobs
+from talweg.client.cli._selection import select_targets, targets_or_filter
 
 
 @click.command("open")
-@jobs_or_filter
+@targets_or_filter
 @click.option("--print", "only_print", is_flag=True, help="Print the address alone.")
 @click.pass_obj
 def open_(
     session: Session,
-    jobs: Sequence[str],
+    targets: Sequence[str],
     filter: str,
     states: Sequence[str],
     experiment: str | None,
     only_print: bool,
 ) -> None:
-    """Open jobs in MLflow: the page of one, or the comparison of several.
+    """Open jobs in MLflow: the page of one, or the comparison of several; of a sweep all its jobs.
 
     Without a browser it prints the address.
     """
     with session.client() as client:
-        selected = select_jobs(client, jobs, filter=filter, states=states, experiment=experiment)
+        chosen = select_targets(
+            client, targets, filter=filter, states=states, experiment=experiment
+        )
+        selected = [
+            job
+            for target in chosen
+            for job in ([target] if isinstance(target, Job) else target.jobs())
+        ]
         arrived = [job for job in selected if job.message.tracking.url]
         if not arrived:
             raise NotFound(

@@ -11,7 +11,6 @@ from talweg.client.cli._common import (
     Session,
     ago,
     console,
-    find_jobs,
     job_json,
     json_option,
     moment,
@@ -19,9 +18,11 @@ from talweg.client.cli._common import (
     say,
     state_text,
 )
+from talweg.client.cli._targets import find_target, target_json
 from talweg.client.cli.commands.jobs import result_text
 from talweg.client.cli.commands.replay import print_replay
-from talweg.client.cli.completions import complete_jobs
+from talweg.client.cli.commands.sweeps.showing import print_sweep
+from talweg.client.cli.completions import complete_targets
 from talweg.v1 import jobs_pb2
 
 if TYPE_CHECKING:
@@ -30,16 +31,24 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("job", shell_complete=complete_jobs)
+@click.argument("target", metavar="JOB|SWEEP", shell_complete=complete_targets)
 @json_option
 @click.pass_obj
-def show(session: Session, job: str, as_json: bool) -> None:
-    """Show a job: state, outcome, metrics, warnings and spec."""
+def show(session: Session, target: str, as_json: bool) -> None:
+    """Show a job: state, outcome, metrics, warnings and spec; or a sweep with its best trials."""
+    with session.client() as client:
+        shown = find_target(client, target)
+        if isinstance(shown, Job):
+            _show_job(shown, shown.metrics(), as_json=as_json)
+        elif as_json:
+            print_json(target_json(shown))
+        else:
+            print_sweep(shown, console())
+
+
+def _show_job(shown: Job, metrics: JobMetrics, *, as_json: bool) -> None:
     from talweg.spec import to_dict, to_yaml
 
-    with session.client() as client:
-        (shown,) = find_jobs(client, [job])
-        metrics = shown.metrics()
     if as_json:
         summaries = {name: to_dict(summary) for name, summary in metrics.summaries.items()}
         print_json({**job_json(shown), "metrics": summaries})

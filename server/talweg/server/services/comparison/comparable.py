@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from talweg.server.differences import differing
 from talweg.server.errors import BadMetric, FieldProblem
 from talweg.server.store.record.rows import JobRow
-from talweg.spec import goal_of, heads, metrics_of, primary_metric
+from talweg.spec import goal_of, metrics_of, primary_metric
+from talweg.spec.semantics.comparable import comparable_metrics, deciding_loss, is_loss
 from talweg.spec.spelling import nearest
-from talweg.v1.options_pb2 import Goal
-from talweg.v1.spec_pb2 import JobSpec
 
 _MOST_NAMED = 5
 
@@ -66,7 +65,7 @@ def check_one_loss(metric: str, rows: Sequence[JobRow]) -> None:
     # Jobs of a sweep share few specs of these parts.
     distinct = {
         part.SerializeToString(deterministic=True): part
-        for part in (_deciding(row.job_spec, metric) for row in rows)
+        for part in (deciding_loss(row.job_spec, metric) for row in rows)
     }
     if len(distinct) < 2:
         return
@@ -81,26 +80,6 @@ def check_one_loss(metric: str, rows: Sequence[JobRow]) -> None:
     raise _refused(f"{metric} is not the same loss for all jobs: they differ in {named}; {hint}")
 
 
-def is_loss(metric: str) -> bool:
-    """Return whether a metric is a value of the loss, or of a part of it."""
-    name = metric.rpartition("/")[2]
-    return name in ("loss", "loss_mean") or name.endswith("_loss")
-
-
-def _deciding(spec: JobSpec, metric: str) -> JobSpec:
-    """Return what makes the loss another function of the same predictions."""
-    part = JobSpec()
-    own = [head.loss for head in heads(spec) if f"/{head.name}/" in metric]
-    part.loss.CopyFrom(own[0] if own and own[0] is not None else spec.loss)
-    scales = spec.preprocessing.standardise_targets
-    part.preprocessing.standardise_targets = scales
-    if scales and spec.preprocessing.HasField("target_outliers"):
-        # Outliers widen the scale by which targets are divided.
-        part.preprocessing.target_outliers.CopyFrom(spec.preprocessing.target_outliers)
-        part.preprocessing.target_outliers.ClearField("seed")
-    return part
-
-
 def _comparable_metrics(metric: str, rows: Sequence[JobRow]) -> list[str]:
     """Return the metrics that all jobs have and no loss enters, of the part of data asked for."""
     part = metric.partition("/")[0]
@@ -110,18 +89,7 @@ def _comparable_metrics(metric: str, rows: Sequence[JobRow]) -> list[str]:
             part = "val"
         if part == "val" and any(not row.job_spec.split.validation for row in rows):
             return []
-    of_jobs = [
-        [
-            facts.name
-            for facts in metrics_of(row.job_spec)
-            if facts.goal != Goal.GOAL_UNSPECIFIED
-            and not facts.by_class
-            and not is_loss(facts.name)
-        ]
-        for row in rows
-    ]
-    common = set.intersection(*map(set, of_jobs))
-    return [f"{part}/{name}" for name in of_jobs[0] if name in common]
+    return comparable_metrics(part, [row.job_spec for row in rows])
 
 
 def _refused(description: str) -> BadMetric:

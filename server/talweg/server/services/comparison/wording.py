@@ -62,14 +62,14 @@ class Words:
 
     @property
     def _margin(self) -> str:
-        return f"±{_number(self._answer.margin)}{self._share(self._answer.margin, sign='')}"
+        return f"±{number(self._answer.margin)}{self._share(self._answer.margin, sign='')}"
 
     def _figures(self, difference: Answer.Difference) -> str:
         mean = difference.mean
-        parts = [f"difference {_number(mean, sign='+')}{self._share(mean)}"]
+        parts = [f"difference {number(mean, sign='+')}{self._share(mean)}"]
         if difference.HasField("interval"):
             interval = difference.interval
-            low, high = _number(interval.low, sign="+"), _number(interval.high, sign="+")
+            low, high = number(interval.low, sign="+"), number(interval.high, sign="+")
             parts.append(f"{self._answer.level:.0%} interval {low} to {high}")
         # Beside an equivalence, the p of a difference would say nothing of it.
         if difference.HasField("adjusted_p") and difference.verdict != Answer.EQUIVALENT:
@@ -80,7 +80,7 @@ class Words:
         answer = self._answer
         if not answer.HasField("margin") or not difference.sd:
             return ""
-        size = f"a difference of {_number(answer.margin)}{self._share(answer.margin, sign='')}"
+        size = f"a difference of {number(answer.margin)}{self._share(answer.margin, sign='')}"
         if not difference.HasField("needed"):
             most = "no number of" if answer.overlapping_splits else "not even 100,000"
             return f"; {most} {self._units} would show {size}"
@@ -95,7 +95,7 @@ class Words:
         """Return a value relative to the baseline's mean, in brackets."""
         if not self._reference:
             return ""
-        return f" ({_number(100 * value / abs(self._reference), sign=sign, digits=3)}%)"
+        return f" ({number(100 * value / abs(self._reference), sign=sign, digits=3)}%)"
 
 
 def remarks(answer: Answer, names: Sequence[str], *, num_averaged: int) -> list[str]:
@@ -149,7 +149,7 @@ def _on_noise(answer: Answer) -> Iterator[str]:
     if answer.HasField("noise_floor"):
         yield (
             f"noise floor: {' '.join(answer.baseline)} has an sd of "
-            f"{_number(answer.noise_floor)} between its own values"
+            f"{number(answer.noise_floor)} between its own values"
         )
 
 
@@ -176,7 +176,14 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_NAMED]) + (", …" if len(names) > _MOST_NAMED else "")
 
 
-def _number(value: float, *, sign: str = "", digits: int = 4) -> str:
+def number(value: float, *, sign: str = "", digits: int = 4) -> str:
+    """Write a number for a sentence.
+
+    Args:
+        value: The number.
+        sign: "+" to write the sign of numbers above 0 too.
+        digits: How many digits count.
+    """
     # Without an exponent, which is hard to read in a sentence.
     whole = 10**digits <= abs(value) + 0.5 < 1e9
     return f"{value:{sign},.0f}" if whole else f"{value:{sign}.{digits}g}"

@@ -92,6 +92,11 @@ def prepare(
         return InternalError()
 
 
+def new_id() -> str:
+    """Return an id that nothing has yet."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(_ID_CHARS))
+
+
 def request_digest(submission: Submission, retry_of: str) -> bytes:
     """Return what tells submissions of one request_id apart."""
     body = submission.spec.SerializeToString(deterministic=True)
@@ -112,7 +117,7 @@ def _in_order(
     digest = request_digest(submission, retry_of) if submission.request_id else None
     device = Resources.Device.Name(spec.resources.device)
     job = NewJob(
-        id="".join(secrets.choice(_ALPHABET) for _ in range(_ID_CHARS)),
+        id=new_id(),
         queue=_queue_of(spec),
         device=device,
         priority=spec.priority,

@@ -1,7 +1,7 @@
 """Taking jobs in."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
@@ -78,6 +78,7 @@ class Preview:
 
 
 Answer = JobRow | Preview
+Within = Callable[[Transaction, Callable[[], Sequence[Answer | ServerError]]], None]
 
 
 class SubmissionService:
@@ -139,6 +140,17 @@ class SubmissionService:
             )
         return await self._take(submissions, caller)
 
+    async def submit_within(self, submissions: Sequence[Submission], within: Within) -> None:
+        """Take jobs as part of a larger transaction.
+
+        Args:
+            submissions: The requests, without request_id.
+            within: Called in the transaction with what writes the jobs and returns the answers;
+                it may do without.
+        """
+        prepared = await self._prepare(submissions, "", "")
+        await self._database.writing_relaxed(lambda tx: within(tx, lambda: _write(tx, prepared)))
+
     async def retry(self, name: str, request_id: str, *, caller: str = "") -> JobRow:
         """Submit an ended job's spec again.
 
@@ -171,6 +183,15 @@ class SubmissionService:
     async def _take(
         self, submissions: Sequence[Submission], caller: str, *, retry_of: str = ""
     ) -> list[Answer | ServerError]:
+        prepared = await self._prepare(submissions, caller, retry_of)
+        if all(isinstance(each, ServerError) or each.validate_only for each in prepared):
+            plan = await self._database.reading(_plan, prepared)
+            return plan.answers({})
+        return await self._database.writing(_write, prepared)
+
+    async def _prepare(
+        self, submissions: Sequence[Submission], caller: str, retry_of: str
+    ) -> list[Prepared | ServerError]:
         read = await with_stored(
             [each.spec for each in submissions],
             self._sources,
@@ -186,14 +207,10 @@ class SubmissionService:
         if any(may_need_installed(each.spec) for each in submissions):
             plugins = await self._database.reading(told)
         # One by one: others come between, and a caller who leaves cancels this, and so the rest.
-        prepared = [
+        return [
             await self._checks.run(caller, prepare, each, of_data, known, plugins, retry_of)
             for each, of_data in zip(submissions, read, strict=True)
         ]
-        if all(isinstance(each, ServerError) or each.validate_only for each in prepared):
-            plan = await self._database.reading(_plan, prepared)
-            return plan.answers({})
-        return await self._database.writing(_write, prepared)
 
     async def _versions(self, submissions: Sequence[Submission], retry_of: str) -> list[str]:
         """Return the versions that jobs read which stand for submissions by URI already.

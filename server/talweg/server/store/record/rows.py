@@ -9,6 +9,7 @@ Times are microseconds since 1970 by the database's clock. Fields named after a 
 serialised, and the fields beside it what is asked by SQL.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,10 +18,12 @@ from typing import Annotated
 from sqlalchemy import BigInteger, ForeignKey, Integer, SmallInteger
 from sqlalchemy.orm import mapped_column
 
-from talweg.spec import job_name
+from talweg.spec import job_name, sweep_name
 from talweg.spec.states import has_ended
+from talweg.spec.sweeps import Setting
 from talweg.v1.jobs_pb2 import Checkpoint, Job
 from talweg.v1.spec_pb2 import JobSpec
+from talweg.v1.sweeps_pb2 import Sweep, SweepSpec, Trial
 from talweg.v1.workers_pb2 import Kept
 
 # SQLite numbers rows by itself for INTEGER PRIMARY KEY alone.
@@ -146,3 +149,80 @@ class StoredDatasetRow:
     """A StoredDataset without columns, preview and pictures."""
     info: bytes
     """A StoredDataset with all that is known of it, but for its name and its time."""
+
+
+@dataclass(frozen=True)
+class SweepRow:
+    """One row of `sweeps`. The defaults are those of a sweep that has just been created."""
+
+    seq: Annotated[int, mapped_column(SEQUENCE, primary_key=True, autoincrement=True)]
+    id: Annotated[str, mapped_column(unique=True)]
+    spec: bytes
+    """The SweepSpec with its defaults."""
+    goal: Int16
+    """Whether the objective is better low or high."""
+    num_trials: int
+    """Planned trials of the search."""
+    num_jobs: int
+    """Planned jobs of all trials."""
+    create_time: int
+    deadline: int | None = None
+    request_id: Annotated[str | None, mapped_column(unique=True)] = None
+    request_digest: bytes | None = None
+    state: Int16 = Sweep.RUNNING
+    message: str = "created"
+    """Why it is in its state."""
+    closing: Int16 = 0
+    """The state in which it ends once its jobs have ended; 0 while it goes on."""
+    num_begun: int = 0
+    """Trials of the search that have begun: the next one is the one after them."""
+    is_final: bool = False
+    """Whether its final trials have begun."""
+    end_time: int | None = None
+    last_cursor: int = 1
+    """The number of the latest event; the first one says that it is RUNNING."""
+
+    @property
+    def name(self) -> str:
+        """sweeps/{id}."""
+        return sweep_name(self.id)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the sweep is over."""
+        return self.state in (Sweep.SUCCEEDED, Sweep.FAILED, Sweep.CANCELLED)
+
+    @cached_property
+    def sweep_spec(self) -> SweepSpec:
+        """The spec as a message."""
+        return SweepSpec.FromString(self.spec)
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """One row of `trials`: a trial that has begun."""
+
+    sweep: Annotated[int, mapped_column(SEQUENCE, ForeignKey("sweeps.seq"), primary_key=True)]
+    number: Annotated[int, mapped_column(primary_key=True)]
+    search: Int32
+    """The index of the compared value that it belongs to."""
+    setting: str
+    """A JSON list of pairs: paths and values."""
+    is_final: bool = False
+    num_seeds: Int32 = 0
+    """Jobs that were submitted."""
+    state: Int16 = Trial.RUNNING
+    value: float | None = None
+    """Mean of the objective over its jobs."""
+    sd: float | None = None
+    count: Int32 = 0
+    """Jobs that SUCCEEDED and have a value."""
+    message: str = ""
+    """Why its jobs were refused, or it was stopped early."""
+    pruned_at: Int32 = 0
+    """After how many evaluations it was stopped early; 0 where it was not."""
+
+    @property
+    def pairs(self) -> Setting:
+        """The setting."""
+        return tuple((path, value) for path, value in json.loads(self.setting))

@@ -22,15 +22,23 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped
 
-from talweg.server.store.record.rows import SEQUENCE, AttemptRow, JobRow, StoredDatasetRow
+from talweg.server.store.record.rows import (
+    SEQUENCE,
+    AttemptRow,
+    JobRow,
+    StoredDatasetRow,
+    SweepRow,
+    TrialRow,
+)
 from talweg.v1.jobs_pb2 import Job
+from talweg.v1.sweeps_pb2 import Sweep, Trial
 
 metadata = MetaData()
 
 
 class _Base(DeclarativeBase):
     metadata = metadata
-    type_annotation_map = {int: BigInteger}
+    type_annotation_map = {int: BigInteger, float: Double}
 
 
 def _table(row: type, name: str, **options: Any) -> Table:
@@ -193,5 +201,58 @@ metrics = Table(
     Column("best_step", BigInteger, nullable=False),
     Column("count", BigInteger, nullable=False),
     Column("goal", SmallInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+sweeps = _table(SweepRow, "sweeps")
+goes_on = sweeps.c.state.in_(
+    [literal_column(str(Sweep.RUNNING)), literal_column(str(Sweep.PAUSED))]
+)
+Index("sweeps_going_on", sweeps.c.seq, sqlite_where=goes_on, postgresql_where=goes_on)
+
+trials = _table(TrialRow, "trials", sqlite_with_rowid=False)
+is_open = trials.c.state == literal_column(str(Trial.RUNNING))
+Index(
+    "trials_open", trials.c.sweep, trials.c.number, sqlite_where=is_open, postgresql_where=is_open
+)
+Index("trials_by_value", trials.c.sweep, trials.c.search, trials.c.value)
+
+trial_jobs = Table(
+    "trial_jobs",
+    metadata,
+    Column("sweep", SEQUENCE, ForeignKey("sweeps.seq"), primary_key=True),
+    Column("trial", BigInteger, primary_key=True),
+    # By how much its seeds are raised above the base's.
+    Column("seed", Integer, primary_key=True),
+    # The id of the job; of one that was submitted again, the latest. It may have been deleted.
+    Column("job", String, nullable=False),
+    # Of what decides its result; empty where it is not taken over.
+    Column("digest", LargeBinary, nullable=False),
+    # Whether it was taken over from an earlier sweep.
+    Column("reused", Boolean, nullable=False),
+    sqlite_with_rowid=False,
+)
+Index("trial_jobs_by_job", trial_jobs.c.job)
+Index("trial_jobs_by_digest", trial_jobs.c.digest)
+
+sweep_events = Table(
+    "sweep_events",
+    metadata,
+    Column("sweep", SEQUENCE, ForeignKey("sweeps.seq"), primary_key=True),
+    Column("cursor", BigInteger, primary_key=True),
+    Column("event", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+trial_rungs = Table(
+    "trial_rungs",
+    metadata,
+    Column("sweep", SEQUENCE, ForeignKey("sweeps.seq"), primary_key=True),
+    # From 0, the index of a decision of pruning.
+    Column("rung", Integer, primary_key=True),
+    Column("trial", BigInteger, primary_key=True),
+    Column("search", Integer, nullable=False),
+    # What the trial had reached then.
+    Column("value", Double, nullable=False),
     sqlite_with_rowid=False,
 )

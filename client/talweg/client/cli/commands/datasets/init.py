@@ -1,6 +1,5 @@
 """`talweg init`: a first job file for a file of data."""
 
-import math
 import os
 import textwrap
 from collections.abc import Iterator
@@ -10,19 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from talweg import spec
-from talweg.client import InvalidRequest
 from talweg.client.cli._common import Session, note, say
-from talweg.spec import Violation
-from talweg.spec.spelling import nearest
-from talweg.spec.stored import (
-    PARTS,
-    is_like_id,
-    measured_in,
-    part_named,
-    roles_of,
-    split_column,
-    task_for,
-)
+from talweg.client.data.first_job import first_job, target_column
+from talweg.spec.stored import measured_in, roles_of
 from talweg.v1.datasets_pb2 import StoredData
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.stored_datasets_pb2 import DataColumn
@@ -32,15 +21,6 @@ if TYPE_CHECKING:
     from talweg.v1.recommendations_pb2 import LossRecommendation
 
 _WIDTH = 96
-# About so many optimizer steps, within bounds on the epochs.
-_STEPS, _MIN_EPOCHS, _MAX_EPOCHS = 3000, 10, 100
-_BATCH = 32
-_TRAINING_SHARE = 0.6
-_MOST_NAMED = 20
-# What is predicted of each image, by the array that holds it; the spec need not name it.
-_TASKS_OF_ARRAYS = {"mask": "segmentation", "boxes": "detection"}
-_MODELS = {"segmentation": "unet", "detection": "detector"}
-_STRIDES = (4, 2, 1)
 
 
 @click.command()
@@ -66,8 +46,8 @@ def init(
         raise click.UsageError(f"{output} exists: choose another with -o, or replace it, --force")
     with session.client() as client:
         stored = client.upload(file, validate_only=True)
-        column = _target(stored, target)
-        job = _job(stored, column, _relative(file, output), task)
+        column = target_column(stored, target)
+        job = first_job(stored, column, task, file=_relative(file, output))
         measured = measured_in(column, spec.task_kind(job), stored.num_samples)
         facts, _ = spec.facts_measured(measured, {})
         best = client.recommend(spec.kind(job.task)[0], **facts).recommendations[0]
@@ -85,71 +65,6 @@ def _relative(file: str, output: str) -> str:
     if os.path.isabs(file) or output == "-":
         return file
     return os.path.relpath(file, Path(output).parent)
-
-
-def _target(stored: "StoredDataset", name: str | None) -> DataColumn:
-    columns = {column.name: column for column in stored.columns}
-    if name is None:  # A folder of images has one of them.
-        name = next((each for each in ("label", *_TASKS_OF_ARRAYS) if each in columns), None)
-    if name in columns:
-        return columns[name]
-    named = ", ".join(list(columns)[:_MOST_NAMED])
-    if name is None:
-        raise click.UsageError(f"Missing option '--target': one of {named}")
-    raise InvalidRequest(violations=[Violation("target", name, named, nearest(name, columns))])
-
-
-def _job(stored: "StoredDataset", target: DataColumn, file: str, task: str | None) -> JobSpec:
-    """Return the job but for its loss."""
-    of_array = _TASKS_OF_ARRAYS.get(target.name) if target.shape else None
-    name = task or of_array or task_for(target)
-    job = spec.from_dict({"task": name})
-    job.dataset.file.path = file
-    others = [column for column in stored.columns if column.name != target.name]
-    ids = [column.name for column in others if _is_id(column, stored.num_samples)]
-    if of_array is None:
-        job.dataset.file.target = target.name
-    if split := split_column(stored.message):
-        job.dataset.file.split = split
-        _leave_out_missing_parts(job, stored, split)
-    if ids:
-        job.dataset.file.id = ids[0]
-    # Text is no input, and rows that are named by it must not be told apart by it.
-    job.dataset.file.ignore.extend(
-        column.name
-        for column in others
-        if (column.type == DataColumn.TEXT or column.name in ids) and column.name not in ids[:1]
-    )
-    job.model.CopyFrom(spec.from_dict({"model": _model(stored, name)}).model)
-    batches = math.ceil(stored.num_samples * _TRAINING_SHARE / _BATCH)
-    job.training.epochs = min(max(math.ceil(_STEPS / batches), _MIN_EPOCHS), _MAX_EPOCHS)
-    return job
-
-
-def _is_id(column: DataColumn, num_samples: int) -> bool:
-    """Return whether a column is an id, and no input whose values happen to differ."""
-    numbers_rows = column.type != DataColumn.INTEGER or column.min in (0, 1)
-    return is_like_id(column, num_samples) and numbers_rows
-
-
-def _model(stored: "StoredDataset", task: str) -> dict[str, dict[str, object]]:
-    """Return a first model for what the data hold."""
-    image = next((column for column in stored.columns if len(column.shape) == 3), None)
-    if image is None:
-        return {"mlp": {"hidden": [64, 64]}}
-    if task == "detection":
-        _, height, width = image.shape
-        stride = next(each for each in _STRIDES if height % each == width % each == 0)
-        return {"detector": {"stride": stride}}
-    return {_MODELS.get(task, "convnet"): {}}
-
-
-def _leave_out_missing_parts(job: JobSpec, stored: "StoredDataset", name: str) -> None:
-    column = next(column for column in stored.columns if column.name == name)
-    present = {part_named(each.value) for each in column.values if each.count}
-    for part in PARTS:
-        if part not in present:
-            setattr(job.split, part, 0)
 
 
 def _lines(

@@ -147,12 +147,7 @@ def _set_task(asked: JobSpec, task: str | None) -> None:
     """Set the task to the named one, or to the only one of the data set."""
     name = spec.kind(asked.dataset)[0]
     if task is None and not asked.task.WhichOneof("kind"):
-        taught = _tasks_of(name, but=_WITHOUT_TARGET)
-        if len(taught) != 1:
-            raise click.UsageError(
-                f"{name} supports several tasks: choose one, --task {'|'.join(_tasks_of(name))}"
-            )
-        task = taught[0]
+        task = task_of(name)
     if task is not None and asked.task.WhichOneof("kind") != task:
         if task not in Task.DESCRIPTOR.fields_by_name:
             fitting = _tasks_of(name)
@@ -162,6 +157,20 @@ def _set_task(asked: JobSpec, task: str | None) -> None:
         getattr(asked.task, task).SetInParent()
     if task == "multitask" and not asked.task.multitask.heads:
         raise click.UsageError("a multitask job has its heads in the job file: use --data FILE")
+
+
+def task_of(name: str) -> str:
+    """Return the only task that learns the target of a data set of the catalogue.
+
+    Raises:
+        click.UsageError: There are several.
+    """
+    taught = _tasks_of(name, but=_WITHOUT_TARGET)
+    if len(taught) != 1:
+        raise click.UsageError(
+            f"{name} supports several tasks: choose one, --task {'|'.join(_tasks_of(name))}"
+        )
+    return taught[0]
 
 
 def _tasks_of(name: str, *, but: tuple[TaskKind.ValueType, ...] = ()) -> list[str]:

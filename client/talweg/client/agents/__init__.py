@@ -1,0 +1,6 @@
+"""Talweg for agents: tools by the Model Context Protocol.
+
+tools     what the tools do, as functions that return plain data
+errors    errors as data: a code, a reason, every violation
+server    the tools over stdio, by the MCP SDK
+"""

@@ -1,0 +1,1 @@
+"""Sweeps: created, followed, controlled, and their answers."""

@@ -1,0 +1,96 @@
+# Made by client/make_asyncio.py from ../../sweeps/_client.py: change that module.
+"""The part of a client that creates sweeps and finds them again."""
+
+from collections.abc import AsyncIterator, Iterable
+from typing import TYPE_CHECKING
+
+from talweg.client._handle import new_request_id
+from talweg.client.aio.data._inputs import Inputs
+from talweg.client.aio.sweeps._sweeps import AsyncSweep
+from talweg.client.data._inputs import time_to_read
+from talweg.client.sweeps._client import _PAGE
+from talweg.client.sweeps._files import SweepLike, to_sweep
+from talweg.client.sweeps._values import SweepState, sweep_state_number
+from talweg.spec import sweep_name
+from talweg.v1 import sweeps_pb2
+
+if TYPE_CHECKING:
+    from talweg.client.aio._connection import Connection
+
+
+class SweepClient:
+    """The part of a client that creates sweeps and finds them again."""
+
+    _connection: "Connection"
+
+    async def sweep(
+        self, spec: SweepLike, *, request_id: str | None = None, validate_only: bool = False
+    ) -> AsyncSweep:
+        """Create a sweep: many settings of one job. A data file of its base is uploaded first.
+
+        Args:
+            spec: A SweepSpec, its JSON form, or the path of a sweep file.
+            request_id: An idempotency key: the same spec with the same id returns the same sweep.
+                Generated if absent, so that retries are safe.
+            validate_only: Only check and complete the spec: the returned sweep has no name, and
+                tells the number of its trials and jobs.
+
+        Raises:
+            InvalidSpec: The spec is invalid; with all violations.
+            AlreadyExists: The request id was used for another spec.
+            OSError: The sweep file cannot be read.
+            TalwegError: Another error of the server.
+        """
+        whole = sweeps_pb2.SweepSpec()
+        whole.CopyFrom(await self._connection.work(to_sweep, spec))
+        if whole.HasField("base"):
+            inputs = Inputs(self._connection)
+            whole.base.CopyFrom(await inputs.resolved(whole.base))
+        request = sweeps_pb2.CreateSweepRequest(
+            spec=whole, request_id=request_id or new_request_id(), validate_only=validate_only
+        )
+        response = await self._connection.call(
+            self._connection.sweeps.CreateSweep, request, at_least=time_to_read([whole.base])
+        )
+        return AsyncSweep(self._connection, response.sweep)
+
+    async def get_sweep(self, name: str) -> AsyncSweep:
+        """Return the handle of a sweep.
+
+        Args:
+            name: ``sweeps/{id}``, or the id alone.
+
+        Raises:
+            NotFound: The sweep does not exist.
+            ValueError: This is not the name of a sweep.
+            TalwegError: Another error of the server.
+        """
+        request = sweeps_pb2.GetSweepRequest(name=sweep_name(name.removeprefix("sweeps/")))
+        message = await self._connection.call(self._connection.sweeps.GetSweep, request)
+        return AsyncSweep(self._connection, message)
+
+    async def sweeps(
+        self, *, states: Iterable[SweepState | str] = (), limit: int | None = None
+    ) -> AsyncIterator[AsyncSweep]:
+        """Yield sweeps, the newest first, page by page; without their best trials.
+
+        Args:
+            states: Only sweeps in these states, such as ``["RUNNING"]``; all if empty.
+            limit: The largest number of sweeps.
+
+        Raises:
+            ValueError: There is no such state.
+            TalwegError: An error of the server.
+        """
+        remaining = limit
+        request = sweeps_pb2.ListSweepsRequest(states=map(sweep_state_number, states))
+        while remaining is None or remaining > 0:
+            request.page_size = _PAGE if remaining is None else min(_PAGE, remaining)
+            response = await self._connection.call(self._connection.sweeps.ListSweeps, request)
+            for message in response.sweeps[:remaining]:
+                yield AsyncSweep(self._connection, message)
+            if remaining is not None:
+                remaining -= len(response.sweeps)
+            request.page_token = response.next_page_token
+            if not request.page_token:
+                return

@@ -1,0 +1,1 @@
+"""The subcommands of sweeps, and what other commands do with sweeps."""

@@ -1,0 +1,105 @@
+"""`talweg plan`."""
+
+from dataclasses import asdict
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+from talweg.client import InvalidSpec, SweepState
+from talweg.client._lines import duration, number
+from talweg.client.cli import _problems
+from talweg.client.cli._common import Session, console, json_option, note, print_json
+from talweg.client.cli.commands.sweeps.watching import tell_detached
+from talweg.client.sweeps._files import read_sweep
+from talweg.client.sweeps.planning import PILOT_SEEDS, SweepPlan, pilot_of, plan_of
+from talweg.spec.sweeps import Plan
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+@click.command()
+@click.argument("file", metavar="FILE", type=click.Path(exists=True, dir_okay=False))
+@click.option(
+    "--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change the base. Repeatable."
+)
+@json_option
+@click.pass_obj
+def plan(session: Session, file: str, overrides: tuple[str, ...], as_json: bool) -> int:
+    """Tell what the answer of a sweep costs: seeds and time for each comparison.
+
+    A pilot trains one setting of each compared value with three seeds. From the noise of their
+    differences follows how many seeds show a difference of the size of compare.margin, with a
+    probability of 80%; from its jobs, how long that takes. Three seeds tell the noise roughly:
+    the true number of seeds is often half or twice as many.
+    """
+    sweep_spec = read_sweep(file, overrides=overrides)
+    with session.client() as client:
+        whole = client.sweep(sweep_spec, validate_only=True)
+        pilot = client.sweep(pilot_of(whole.spec))
+        note(f"pilot {pilot.id}: {PILOT_SEEDS} seeds of each compared value")
+        try:
+            pilot.wait()
+        except KeyboardInterrupt:
+            tell_detached([pilot])
+            return 130
+        answered = pilot.answer()
+        if pilot.state is not SweepState.SUCCEEDED or answered.comparison is None:
+            note(f"the pilot has no result: {pilot.message.message or answered.text}")
+            return _problems.JOB_NOT_SUCCEEDED
+        if answered.comparison.answer is None or not answered.comparison.answer.baseline:
+            raise InvalidSpec("the baseline has no result in the pilot", reason="INVALID_SPEC")
+        jobs = {job.name: job for job in pilot.jobs()}
+        workers = max(1, sum(not each.problem for each in client.workers()))
+        searches = {each.label: each.num_trials for each in Plan(whole.spec).searches}
+        found = plan_of(answered.comparison, jobs, whole.spec, searches, workers)
+    if as_json:
+        print_json(asdict(found))
+        return 0
+    out = console()
+    out.print(_table(found, answered.comparison.metric, out.width))
+    _tell(found, whole.spec.compare.margin, whole.spec.compare.final_seeds)
+    return 0
+
+
+def _table(found: SweepPlan, metric: str, width: int) -> "Table":
+    from rich.text import Text
+
+    from talweg.client.cli.tables import Column, fitted
+
+    rows = []
+    for each in found.values:
+        is_baseline = each.sd is None
+        seeds = "" if is_baseline else "unknown" if each.seeds is None else str(each.seeds)
+        rows.append(
+            (
+                Text(each.label),
+                Text("baseline" if each.sd is None else number(each.sd)),
+                Text(seeds),
+                Text(_time(each.job_seconds)),
+            )
+        )
+    columns = (
+        Column("VALUE", min_width=16),
+        Column(f"SD OF DIFFERENCES IN {metric.upper()}", right=True, min_width=18),
+        Column("SEEDS NEEDED", right=True),
+        Column("A JOB TAKES", right=True),
+    )
+    return fitted(columns, rows, width)
+
+
+def _tell(found: SweepPlan, margin: str, final_seeds: int) -> None:
+    on = f"{found.num_workers} workers" if found.num_workers > 1 else "1 worker"
+    note(f"the search takes about {_time(found.search_seconds)} on {on}")
+    if found.seeds is None or found.final_seconds is None:
+        note(f"how many seeds show a difference of {margin} cannot be told from this pilot")
+        return
+    note(
+        f"{found.seeds} fresh seeds show a difference of {margin} in every comparison, and take "
+        f"about {_time(found.final_seconds)} more; the file has final_seeds: {final_seeds}"
+    )
+
+
+def _time(seconds: float) -> str:
+    return duration(timedelta(seconds=seconds))

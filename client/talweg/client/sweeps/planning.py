@@ -1,0 +1,134 @@
+"""What a sweep costs: a pilot tells how many seeds a comparison needs, and how long it takes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from talweg.client._errors import InvalidRequest
+from talweg.spec import Violation
+from talweg.v1.sweeps_pb2 import SweepSpec
+
+if TYPE_CHECKING:
+    from talweg.client._jobs import Job
+    from talweg.client.comparisons._comparison import Comparison
+
+PILOT_SEEDS = 3
+"""Seeds of the pilot: with fewer, the noise of differences is not known."""
+
+
+@dataclass(frozen=True)
+class ValuePlan:
+    """What the comparison of a value with the baseline needs."""
+
+    label: str
+    """The value."""
+    sd: float | None
+    """Standard deviation of its differences to the baseline in the pilot; None of the baseline."""
+    seeds: int | None
+    """Seeds that show a difference of the margin's size; None where unknown."""
+    job_seconds: float
+    """How long a job of it took in the pilot."""
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """What a sweep needs."""
+
+    values: Sequence[ValuePlan]
+    """The compared values, the best of the pilot first."""
+    seeds: int | None
+    """Seeds that suffice for all comparisons; None where one is unknown."""
+    search_seconds: float
+    """The search as the file has it, with the workers of now."""
+    final_seconds: float | None
+    """The final jobs with `seeds` fresh seeds each; None where that is unknown."""
+    num_workers: int
+    """How many jobs run at once."""
+
+
+def pilot_of(spec: SweepSpec) -> SweepSpec:
+    """Return the pilot of a sweep: one setting of each compared value, with three seeds.
+
+    Args:
+        spec: A sweep that compares values within a margin.
+
+    Raises:
+        InvalidRequest: It compares none, or has no margin.
+    """
+    missing = []
+    if not spec.HasField("compare"):
+        hint = "write compare: {path: loss, margin: 1%}"
+        missing.append(Violation("compare", "nothing", "what is compared", hint))
+    elif not spec.compare.margin:
+        hint = "the largest difference that does not matter"
+        missing.append(Violation("compare.margin", "nothing", "a number, or such as 1%", hint))
+    if missing:
+        raise InvalidRequest(violations=missing)
+    pilot = SweepSpec()
+    pilot.CopyFrom(spec)
+    pilot.display_name = f"pilot of {spec.display_name or 'a sweep'}"[:200]
+    pilot.trials = 1
+    pilot.algorithm.random.SetInParent()
+    pilot.seeds.count = 1
+    pilot.compare.final_seeds = PILOT_SEEDS
+    for name in ("pruning", "max_time", "failure_budget"):
+        pilot.ClearField(name)
+    return pilot
+
+
+def plan_of(
+    comparison: "Comparison",
+    jobs: Mapping[str, "Job"],
+    spec: SweepSpec,
+    searches: Mapping[str, int],
+    num_workers: int,
+) -> SweepPlan:
+    """Return what a sweep needs, by its pilot.
+
+    Args:
+        comparison: Of the pilot, with an answer.
+        jobs: The pilot's jobs by name.
+        spec: The sweep, with its defaults.
+        searches: Number of trials by compared value.
+        num_workers: How many jobs run at once.
+    """
+    answer = comparison.answer
+    assert answer is not None, "a pilot has a baseline"
+    values = []
+    for group, found in zip(comparison.groups, answer.groups, strict=True):
+        taken = [
+            (job.message.end_time.ToMicroseconds() - job.message.start_time.ToMicroseconds()) / 1e6
+            for row in group.rows
+            if (job := jobs.get(row.job)) is not None
+        ]
+        difference = found.difference
+        values.append(
+            ValuePlan(
+                label=" ".join(group.labels),
+                sd=None if difference is None else difference.sd,
+                seeds=_seeds(difference),
+                job_seconds=fmean(taken) if taken else 0.0,
+            )
+        )
+    compared = [each for each in values if each.sd is not None]
+    needed = [each.seeds for each in compared if each.seeds is not None]
+    seeds = max(needed) if compared and len(needed) == len(compared) else None
+    search = sum(
+        searches.get(each.label, 0) * spec.seeds.count * each.job_seconds for each in values
+    )
+    final = None if seeds is None else seeds * sum(each.job_seconds for each in values)
+    return SweepPlan(
+        values=values,
+        seeds=seeds,
+        search_seconds=search / num_workers,
+        final_seconds=None if final is None else final / num_workers,
+        num_workers=num_workers,
+    )
+
+
+def _seeds(difference: object) -> int | None:
+    needed = getattr(difference, "needed", None)
+    least = getattr(difference, "least", 0)
+    # Fewer could show nothing, whatever the noise.
+    return None if needed is None else max(int(needed), int(least))

@@ -1,0 +1,268 @@
+"""What a sweep shows: the chosen settings, and how their values compare."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from sqlalchemy import Connection
+
+from talweg.server.errors import InvalidRequest
+from talweg.server.services.arguments import sweep_of
+from talweg.server.services.comparison.answer import AnswerService
+from talweg.server.services.comparison.compare import Comparison, ComparisonService, Group, Row
+from talweg.server.services.comparison.wording import number
+from talweg.server.services.sweeps.messages import trial_message
+from talweg.server.services.sweeps.plans import Plans
+from talweg.server.services.sweeps.settling import TIME_OVER
+from talweg.server.store.record.database import Database
+from talweg.server.store.record.rows import SweepRow
+from talweg.server.store.sweeps import sweeps, trials
+from talweg.server.store.sweeps.trials import SearchCounts
+from talweg.spec import job_name
+from talweg.spec.sweeps import TAG_TRIAL, Plan
+from talweg.v1.answers_pb2 import Answer, Question
+from talweg.v1.jobs_pb2 import Job
+from talweg.v1.options_pb2 import Goal
+from talweg.v1.sweeps_pb2 import Sweep, Trial
+
+# What is told first.
+_VERDICTS = (
+    Answer.BETTER,
+    Answer.EQUIVALENT,
+    Answer.NOT_DISTINGUISHABLE,
+    Answer.WORSE,
+    Answer.TOO_FEW,
+    Answer.VERDICT_UNSPECIFIED,
+)
+
+
+@dataclass(frozen=True)
+class SweepAnswer:
+    """What a sweep shows."""
+
+    is_provisional: bool
+    """It may change: not all that it rests on has ended."""
+    text: str
+    """In words."""
+    chosen: Sequence[Trial]
+    """The best trial of each search."""
+    remarks: Sequence[str]
+    """What the reader should know."""
+    comparison: Comparison | None = None
+    """Of the compared values; None where there is none yet."""
+    answer: Answer | None = None
+    """Its intervals and verdicts."""
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What is read of the record."""
+
+    row: SweepRow
+    plan: Plan
+    chosen: Sequence[Trial]
+    """The best of each search that has one."""
+    jobs: Mapping[str, str]
+    """The compared values by the names of the jobs that show them."""
+    is_final: bool
+    """They are final ones, of fresh seeds."""
+    counts: Sequence[SearchCounts]
+    """How the trials of each search have ended."""
+    final_states: Mapping[str, Counter[int]]
+    """How many final jobs of each compared value are in each state; of those that there are."""
+
+
+class SweepAnswerService:
+    """Answers what a sweep was created to ask."""
+
+    def __init__(
+        self, database: Database, comparison: ComparisonService, answers: AnswerService
+    ) -> None:
+        """Keep its collaborators.
+
+        Args:
+            database: The record.
+            comparison: Compares jobs.
+            answers: Says how sure a comparison is.
+        """
+        self._database = database
+        self._comparison = comparison
+        self._answers = answers
+        self._plans = Plans()
+
+    async def answer(self, name: str) -> SweepAnswer:
+        """Answer from what has ended so far.
+
+        Args:
+            name: `sweeps/{id}`.
+
+        Raises:
+            SweepNotFound: There is no such sweep.
+            InvalidRequest: That is not a sweep's name.
+        """
+        id_ = sweep_of(name)
+        read = await self._database.reading(self._read, id_)
+        remarks = _remarks(read)
+        ended = read.row.ended
+        if not read.plan.spec.HasField("compare"):
+            return SweepAnswer(not ended, _best_text(read), read.chosen, remarks)
+        if not read.jobs:
+            text = "No compared value has a result yet." if not ended else "Nothing has a result."
+            return SweepAnswer(not ended, text, read.chosen, remarks)
+        comparison, answer, more = await self._compare(read)
+        remarks += more
+        text = _compared_text(read, comparison, answer)
+        return SweepAnswer(not ended, text, read.chosen, remarks, comparison, answer)
+
+    def _read(self, connection: Connection, id_: str) -> _Read:
+        row = sweeps.get(connection, id_)
+        plan = self._plans.of(row)
+        best = [
+            trials.best(connection, row.seq, search, row.goal)
+            for search in range(len(plan.searches))
+        ]
+        found = [trial for trial in best if trial is not None]
+        final = trials.final(connection, row.seq)
+        compared = final or found
+        jobs = trials.jobs_of(connection, row.seq, [trial.number for trial in compared])
+        of_best = trials.jobs_of(connection, row.seq, [trial.number for trial in found])
+        labels = {
+            job.job: plan.searches[trial.search].label
+            for trial in compared
+            for job in jobs.get(trial.number, ())
+        }
+        known = trials.states_of(connection, list(labels))
+        states: dict[str, Counter[int]] = {}
+        for job, state in known.items() if final else ():
+            states.setdefault(labels[job], Counter())[state] += 1
+        return _Read(
+            row,
+            plan,
+            [trial_message(trial, plan, of_best.get(trial.number, ())) for trial in found],
+            {job_name(job): label for job, label in labels.items() if job in known},
+            bool(final),
+            trials.counts(connection, row.seq, len(plan.searches)),
+            states,
+        )
+
+    async def _compare(self, read: _Read) -> tuple[Comparison, Answer, list[str]]:
+        spec = read.plan.spec
+        metric = spec.compare.metric if read.is_final else spec.objective.metric
+        comparison = await self._comparison.compare(
+            names=list(read.jobs), filter="", metric=metric, group_by=[f"tags.{TAG_TRIAL}"]
+        )
+        comparison = replace(comparison, groups=_by_value(comparison, read))
+        groups = comparison.groups
+        baseline = read.plan.searches[read.plan.baseline].label
+        questions = [Question()]
+        remarks = []
+        if any(group.labels == (baseline,) and group.values for group in groups):
+            questions = [Question(baseline=baseline), *questions]
+            if spec.compare.margin:
+                questions = [_with_margin(baseline, spec.compare.margin), *questions]
+        else:
+            remarks.append(f"{baseline}, the baseline, has no result: nothing is compared with it")
+        for question in questions[:-1]:
+            try:
+                # In what the sweep varies its values differ on purpose.
+                answer = await self._answers.answer(comparison, question, _paths(read))
+                return comparison, answer, remarks
+            except InvalidRequest as exc:
+                # Such as a margin of 1% of a mean of 0, which nobody could know before.
+                remarks.append(str(exc))
+        answer = await self._answers.answer(comparison, questions[-1], _paths(read))
+        return comparison, answer, remarks
+
+
+def _by_value(comparison: Comparison, read: _Read) -> list[Group]:
+    """Return the compared values as groups, the best mean first; those without values last."""
+    rows: dict[str, list[Row]] = {}
+    for group in comparison.groups:
+        for row in group.rows:
+            rows.setdefault(read.jobs[row.job.name], []).append(row)
+    groups = [
+        Group((label,), sorted(of_label, key=lambda row: (row.seed, row.job.seq)))
+        for label, of_label in rows.items()
+    ]
+    is_high = comparison.goal == Goal.MAXIMIZE
+
+    def rank(group: Group) -> tuple[bool, float]:
+        mean = group.mean
+        return mean is None, (-(mean or 0.0) if is_high else (mean or 0.0))
+
+    return sorted(groups, key=rank)
+
+
+def _best_text(read: _Read) -> str:
+    if not read.chosen:
+        return "No trial has a result yet." if not read.row.ended else "No trial has a result."
+    best, objective = read.chosen[0], read.plan.spec.objective.metric
+    value = _value_text(best, objective)
+    return f"The best of {read.counts[0].ended} trials is {best.label}: {value}."
+
+
+def _value_text(trial: Trial, metric: str) -> str:
+    spread = f" ± {number(trial.sd)} over {trial.count} seeds" if trial.HasField("sd") else ""
+    return f"{metric} {number(trial.value)}{spread}"
+
+
+def _compared_text(read: _Read, comparison: Comparison, answer: Answer) -> str:
+    """Return the answer as a paragraph: verdicts by kind, the most telling first."""
+    phase = (
+        "over fresh seeds, each at the setting that validation data chose"
+        if read.is_final
+        else "so far, on the validation data by which settings are chosen"
+    )
+    texts = [
+        (_VERDICTS.index(each.difference.verdict), each.difference.text)
+        for each in answer.groups
+        if each.difference.text
+    ]
+    said = "; ".join(text for _, text in sorted(texts, key=lambda pair: pair[0]))
+    if not said:
+        means = [
+            f"{' '.join(group.labels)} {number(group.mean)}"
+            for group in comparison.groups
+            if group.mean is not None
+        ]
+        said = "; ".join(means) or "no value has a result"
+    return f"{comparison.metric} {phase}: {said}."
+
+
+def _remarks(read: _Read) -> list[str]:
+    remarks = []
+    if read.row.ended and read.row.state != Sweep.SUCCEEDED:
+        remarks.append(f"the sweep has not run to its end: {read.row.message}")
+    elif read.row.ended and read.row.message.startswith(TIME_OVER):
+        remarks.append(read.row.message)
+    if read.plan.spec.HasField("compare"):
+        if read.row.ended and not read.is_final:
+            remarks.append(
+                "no final jobs were run: the figures are of the validation data by which the "
+                "settings were chosen, and so too good"
+            )
+        efforts = {search.num_trials for search in read.plan.searches}
+        if len(efforts) > 1:
+            each = ", ".join(f"{each.label} {each.num_trials}" for each in read.plan.searches)
+            remarks.append(f"unequal effort, in settings tried: {each}")
+    for search, counts in zip(read.plan.searches, read.counts, strict=True):
+        if counts.diverged:
+            what = search.label or "the search"
+            remarks.append(f"{counts.diverged} of {counts.ended} trials of {what} diverged")
+    for label, states in read.final_states.items():
+        for state, verb in ((Job.DIVERGED, "diverged"), (Job.FAILED, "failed")):
+            if states[state]:
+                remarks.append(f"{states[state]} of {states.total()} final jobs of {label} {verb}")
+    return remarks
+
+
+def _with_margin(baseline: str, margin: str) -> Question:
+    if margin.endswith("%"):
+        return Question(baseline=baseline, relative_margin=float(margin.rstrip(" %")) / 100)
+    return Question(baseline=baseline, absolute_margin=float(margin))
+
+
+def _paths(read: _Read) -> list[str]:
+    """Return the paths that the sweep varies on purpose."""
+    varied = {setting.path for trial in read.chosen for setting in trial.setting}
+    return sorted(varied)

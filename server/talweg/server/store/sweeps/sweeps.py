@@ -1,0 +1,180 @@
+"""Rows and events of sweeps."""
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from talweg.server.errors import SweepNotFound
+from talweg.server.store.record.clock import to_timestamp
+from talweg.server.store.record.database import Transaction
+from talweg.server.store.record.rows import SweepRow
+from talweg.server.store.record.schema import goes_on, sweep_events, sweeps
+from talweg.spec import sweep_name
+from talweg.v1.sweeps_pb2 import Sweep, SweepEvent, SweepStateChange
+
+_COLUMNS = [field.name for field in fields(SweepRow) if field.name != "seq"]
+_BY_ID = select(sweeps).where(sweeps.c.id == bindparam("sweep"))
+_LOCK = _BY_ID.with_for_update()
+
+
+def create(tx: Transaction, row: SweepRow) -> SweepRow | None:
+    """Write a new sweep with its first event.
+
+    Args:
+        tx: A transaction.
+        row: Its `seq` is still to come.
+
+    Returns:
+        The row with its `seq`; None where its request_id is another's already.
+    """
+    columns = {name: getattr(row, name) for name in _COLUMNS}
+    # Two calls with one request_id may come at once on PostgreSQL: the second inserts nothing.
+    dialect = sqlite if tx.connection.dialect.name == "sqlite" else postgresql
+    statement = dialect.insert(sweeps).on_conflict_do_nothing(index_elements=["request_id"])
+    seq = tx.connection.execute(statement.returning(sweeps.c.seq), columns).scalar()
+    if seq is None:
+        return None
+    change_ = SweepStateChange(state=Sweep.RUNNING, reason=row.message)
+    first = SweepEvent(cursor=1, time=to_timestamp(tx.now), state=change_)
+    _write(tx, seq, [first])
+    return replace(row, seq=seq)
+
+
+def get(connection: Connection, id_: str) -> SweepRow:
+    """Find a sweep.
+
+    Args:
+        connection: To read by.
+        id_: Its id.
+
+    Raises:
+        SweepNotFound: There is none.
+    """
+    row = connection.execute(_BY_ID, {"sweep": id_}).first()
+    if row is None:
+        raise SweepNotFound(sweep_name(id_))
+    return SweepRow(*row)
+
+
+def lock(tx: Transaction, id_: str) -> SweepRow:
+    """Find a sweep and keep others from changing it until the transaction ends.
+
+    Args:
+        tx: A transaction.
+        id_: Its id.
+
+    Raises:
+        SweepNotFound: There is none.
+    """
+    row = tx.connection.execute(_LOCK, {"sweep": id_}).first()
+    if row is None:
+        raise SweepNotFound(sweep_name(id_))
+    return SweepRow(*row)
+
+
+def by_request_id(connection: Connection, request_id: str) -> SweepRow | None:
+    """Find a sweep by the request_id that it was created with."""
+    row = connection.execute(select(sweeps).where(sweeps.c.request_id == request_id)).first()
+    return None if row is None else SweepRow(*row)
+
+
+def going_on(connection: Connection) -> list[str]:
+    """Return the ids of sweeps that have not ended, the oldest first."""
+    return list(connection.scalars(select(sweeps.c.id).where(goes_on).order_by(sweeps.c.seq)))
+
+
+def newest(
+    connection: Connection, *, states: Sequence[int], before: int | None, limit: int
+) -> list[SweepRow]:
+    """List sweeps, the newest first.
+
+    Args:
+        connection: To read by.
+        states: Only those in these; all where empty.
+        before: Only those with a lower `seq`.
+        limit: At most so many.
+    """
+    statement = select(sweeps).order_by(sweeps.c.seq.desc()).limit(limit)
+    if states:
+        statement = statement.where(sweeps.c.state.in_(states))
+    if before is not None:
+        statement = statement.where(sweeps.c.seq < before)
+    return [SweepRow(*row) for row in connection.execute(statement)]
+
+
+def change(tx: Transaction, row: SweepRow, **values: Any) -> SweepRow:
+    """Change columns of a locked sweep.
+
+    Returns:
+        The sweep as it is now.
+    """
+    tx.connection.execute(update(sweeps).where(sweeps.c.seq == row.seq).values(**values))
+    return replace(row, **values)
+
+
+def move(tx: Transaction, row: SweepRow, state: Sweep.State.ValueType, why: str) -> SweepRow:
+    """Bring a locked sweep into another state, and tell of it.
+
+    Args:
+        tx: A transaction.
+        row: The sweep.
+        state: The new one.
+        why: In words.
+    """
+    changed = SweepStateChange(state=state, reason=why)
+    if state in (Sweep.RUNNING, Sweep.PAUSED):
+        row = append(tx, row, [SweepEvent(state=changed)])
+        return change(tx, row, state=int(state), message=why, end_time=None)
+    row = append(tx, row, [SweepEvent(finished=changed)])
+    return change(tx, row, state=int(state), message=why, end_time=tx.now, closing=0)
+
+
+def append(tx: Transaction, row: SweepRow, new: Sequence[SweepEvent]) -> SweepRow:
+    """Append events to a locked sweep's log.
+
+    Args:
+        tx: A transaction.
+        row: The sweep.
+        new: Events whose kind alone is set.
+
+    Returns:
+        The sweep as it is now.
+    """
+    if not new:
+        return row
+    numbered = []
+    for cursor, content in enumerate(new, start=row.last_cursor + 1):
+        event = SweepEvent(cursor=cursor, time=to_timestamp(tx.now))
+        event.MergeFrom(content)
+        numbered.append(event)
+    _write(tx, row.seq, numbered)
+    return change(tx, row, last_cursor=row.last_cursor + len(new))
+
+
+def _write(tx: Transaction, seq: int, events: Sequence[SweepEvent]) -> None:
+    columns = [
+        {"sweep": seq, "cursor": event.cursor, "event": event.SerializeToString()}
+        for event in events
+    ]
+    tx.connection.execute(insert(sweep_events), columns)
+
+
+def events_after(connection: Connection, seq: int, cursor: int, *, limit: int) -> list[SweepEvent]:
+    """Read a sweep's events after a cursor, in order.
+
+    Args:
+        connection: To read by.
+        seq: The sweep.
+        cursor: The last number not to be read.
+        limit: At most so many.
+    """
+    statement = (
+        select(sweep_events.c.event)
+        .where(sweep_events.c.sweep == seq, sweep_events.c.cursor > cursor)
+        .order_by(sweep_events.c.cursor)
+        .limit(limit)
+    )
+    return [SweepEvent.FromString(data) for data in connection.scalars(statement)]

@@ -1,0 +1,138 @@
+"""The tools of agents, called as an agent calls them."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp import Client as Agent
+from mcp.client.stdio import StdioServerParameters
+from tests.client.faulty import FaultyServer
+
+from talweg.client import Client
+from talweg.client.agents.errors import as_data
+from talweg.client.agents.server import build
+
+SPEC: dict[str, Any] = {
+    "task": "regression",
+    "dataset": "diabetes",
+    "model": "mlp",
+    "loss": "mse",
+}
+SWEEP: dict[str, Any] = {
+    "base": {name: value for name, value in SPEC.items() if name != "loss"},
+    "space": [{"path": "loss", "values": ["mse", "mae"]}],
+    "compare": {"path": "loss", "margin": "1%", "final_seeds": 6},
+}
+
+
+def call(address: str, tool: str, arguments: dict[str, Any]) -> tuple[Any, bool]:
+    """Call a tool in this process; return what it says, as data, and whether that is an error."""
+
+    async def ask() -> tuple[Any, bool]:
+        with Client(address) as client:
+            async with Agent(build(client)) as agent:
+                result = await agent.call_tool(tool, arguments)
+                return _data(result.content[0].text), bool(result.is_error)  # type: ignore[union-attr]
+
+    return asyncio.run(ask())
+
+
+def _data(text: str) -> Any:
+    # An error begins with the name of its tool.
+    begin = text.find("{") if text.startswith("Error") else 0
+    return json.loads(text[begin:])
+
+
+def test_a_job_is_checked_submitted_and_shown(faulty: FaultyServer) -> None:
+    checked, is_error = call(faulty.address, "check", {"spec": SPEC})
+    assert not is_error
+    assert checked["spec"]["optimizer"]["adamw"]["learning_rate"] > 0
+    assert "name" not in checked
+    job, _ = call(faulty.address, "submit", {"spec": SPEC, "request_id": "agent"})
+    again, _ = call(faulty.address, "submit", {"spec": SPEC, "request_id": "agent"})
+    assert again["name"] == job["name"]
+    shown, _ = call(faulty.address, "show", {"name": job["name"].removeprefix("jobs/")})
+    assert shown["state"] == "QUEUED"
+    listed, _ = call(faulty.address, "list_jobs", {"filter": "state = QUEUED"})
+    assert [each["name"] for each in listed] == [job["name"]]
+    waited, _ = call(faulty.address, "wait", {"name": job["name"], "seconds": 0})
+    assert waited["state"] == "QUEUED"
+    cancelled, _ = call(faulty.address, "cancel", {"name": job["name"], "reason": "enough"})
+    assert cancelled["state"] == "CANCELLED"
+
+
+def test_a_sweep_is_created_and_answers_provisionally(faulty: FaultyServer) -> None:
+    checked, _ = call(faulty.address, "check", {"spec": SWEEP})
+    assert (checked["num_trials"], checked["num_jobs"]) == (2, 14)
+    sweep, is_error = call(faulty.address, "sweep", {"spec": SWEEP})
+    assert not is_error
+    answer, _ = call(faulty.address, "answer", {"sweep": sweep["name"]})
+    assert answer["is_provisional"]
+    assert answer["chosen"] == []
+    cancelled, _ = call(faulty.address, "cancel", {"name": sweep["name"]})
+    assert cancelled["name"] == sweep["name"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "code", "field"),
+    [
+        ("check", {"spec": {**SPEC, "loss": "msee"}}, "INVALID_ARGUMENT", "loss"),
+        ("submit", {"spec": SWEEP}, "INVALID_ARGUMENT", "spec"),
+        ("sweep", {"spec": {**SWEEP, "objective": "test/mae"}}, "INVALID_ARGUMENT", "objective"),
+        ("show", {"name": "sweeps/none"}, "NOT_FOUND", ""),
+        ("catalogue", {"kind": "losses", "name": "hubr"}, "NOT_FOUND", ""),
+        ("add_data", {"path": "/nowhere.csv"}, "INVALID_ARGUMENT", ""),
+        ("recommend", {"task": "regression", "facts": {"nosuch": 1}}, "INVALID_ARGUMENT", ""),
+    ],
+)
+def test_errors_are_data(
+    faulty: FaultyServer, tool: str, arguments: dict[str, Any], code: str, field: str
+) -> None:
+    data, is_error = call(faulty.address, tool, arguments)
+    assert is_error
+    assert data["code"] == code
+    assert data["message"]
+    if field:
+        assert data["violations"][0]["field"].startswith(field)
+        assert data["violations"][0]["allowed"]
+
+
+def test_nothing_deletes_and_what_reads_says_so(faulty: FaultyServer) -> None:
+    async def list_tools() -> list[Any]:
+        with Client(faulty.address) as client:
+            async with Agent(build(client)) as agent:
+                return list((await agent.list_tools()).tools)
+
+    tools = asyncio.run(list_tools())
+    names = {tool.name for tool in tools}
+    assert not [name for name in names if "delete" in name or "remove" in name or "gc" in name]
+    reading = {tool.name for tool in tools if tool.annotations.read_only_hint}
+    assert {"submit", "sweep", "add_data", "cancel"}.isdisjoint(reading)
+    assert {"catalogue", "answer", "compare", "wait"} <= reading
+    assert all(tool.annotations.destructive_hint is False for tool in tools)
+    assert all(tool.description for tool in tools)
+
+
+def test_the_command_speaks_over_standard_input(faulty: FaultyServer, tmp_path: Path) -> None:
+    talweg = StdioServerParameters(
+        command=sys.executable,
+        args=["-m", "talweg.client.cli", "--address", faulty.address, "mcp"],
+        cwd=tmp_path,
+    )
+
+    async def ask() -> str:
+        async with Agent(talweg, mode="legacy") as agent:
+            result = await agent.call_tool("catalogue", {"kind": "losses", "name": "huber"})
+            return str(result.content[0].text)  # type: ignore[union-attr]
+
+    assert json.loads(asyncio.run(ask()))["name"] == "huber"
+
+
+def test_only_what_may_pass_is_worth_a_retry() -> None:
+    from talweg.client import InvalidSpec, Unavailable
+
+    assert as_data(Unavailable("away"))["retry"] is True
+    assert as_data(InvalidSpec("wrong"))["retry"] is False

@@ -1,0 +1,169 @@
+"""Studies: how much fits into a time, which losses are compared, and the command."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.client.commands import Talweg
+from tests.client.sweeps.training import Training, Value
+
+from talweg.client import Client, InvalidRequest
+from talweg.client.sweeps.study import (
+    LEAST_JOBS,
+    least_seconds,
+    losses_of,
+    seconds_of,
+    size_for,
+)
+from talweg.spec import from_dict
+from talweg.v1 import jobs_pb2
+from talweg.v1.losses_pb2 import Loss
+from talweg.v1.spec_pb2 import JobSpec
+
+Train = Callable[[Value], Training]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("10m", 600), ("2h", 7200), ("1d", 86400), ("5 m", 300)]
+)
+def test_times_are_read(text: str, seconds: int) -> None:
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "10", "m", "-1m", "0s", "1.5h", "10 minutes", "1w"])
+def test_other_times_are_refused(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="90s, 30m, 2h or 1d"):
+        seconds_of(text)
+
+
+@pytest.mark.parametrize("job", [0.01, 0.3, 2.0, 30.0, 400.0])
+@pytest.mark.parametrize("budget", [60, 600, 7200])
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_study_fits_into_its_time(job: float, budget: int, workers: int) -> None:
+    size = size_for(job, budget, workers, 4)
+    if size is None:
+        assert LEAST_JOBS * job / workers > 0.8 * budget
+        return
+    assert size.num_jobs * job / workers <= 0.8 * budget
+    assert 2 <= size.num_losses <= 4
+    # Seven comparisons at the most: fewer seeds could show nothing.
+    assert size.num_seeds >= 8
+    assert size.num_trials >= 3
+
+
+def test_more_time_buys_losses_first_and_then_seeds() -> None:
+    sizes = [size_for(1.0, budget, 1, 4) for budget in (30, 60, 300, 3000)]
+    assert [size and size.num_losses for size in sizes] == [2, 4, 4, 4]
+    seeds = [size.num_seeds for size in sizes if size]
+    assert seeds == sorted(seeds)
+    assert seeds[-1] > seeds[0]
+
+
+def test_the_least_time_suffices() -> None:
+    least = least_seconds(3.0, 2)
+    assert size_for(3.0, least + 1, 2, 4) is not None
+    assert size_for(3.0, least - 2, 2, 4) is None
+
+
+def test_losses_are_written_as_shortly_as_they_can_be() -> None:
+    def loss(value: object) -> Loss:
+        return from_dict(value, Loss)
+
+    filled = {"huber": {"delta": 1.0, "reduction": "mean"}}
+    smoothed = {"cross_entropy": {"label_smoothing": 0.1, "ignore_index": -100}}
+    found = losses_of(
+        loss("mse"), [loss({"mse": {"reduction": "mean"}}), loss(filled), loss(smoothed)], 3
+    )
+    assert found == ["mse", "huber", {"cross_entropy": {"label_smoothing": 0.1}}]
+    assert len(losses_of(loss("mse"), [loss("mae"), loss("huber")], 2)) == 2
+
+
+@pytest.fixture
+def houses(tmp_path: Path) -> Path:
+    path = tmp_path / "houses.csv"
+    rows = [f"{index % 7},{index % 11},{index * 1.5}" for index in range(200)]
+    path.write_text("\n".join(["rooms,age,price", *rows]))
+    return path
+
+
+def price(spec: JobSpec) -> float:
+    worse = spec.loss.WhichOneof("kind") == "mse"
+    return 10.0 + 5 * worse + spec.training.seed / 100
+
+
+def test_a_file_is_studied_in_one_command(
+    talweg: Talweg,
+    client: Client,
+    train: Train,
+    houses: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A simulated worker answers to nobody who asks which workers there are.
+    monkeypatch.setattr(Client, "workers", lambda self: [])
+    monkeypatch.setattr(
+        "talweg.client.cli.commands.sweeps.study.studies.size_for",
+        lambda *_: size_for(1.0, 40, 1, 3),
+    )
+    monkeypatch.chdir(tmp_path)
+    train(price)
+    done = talweg("study", houses, "--target", "price", "--budget", "1m")
+    assert done.status == 0, done.err
+    [sweep] = client.sweeps()
+    spec = sweep.spec
+    assert spec.base.dataset.stored.name.startswith("houses@")
+    assert spec.base.experiment == "study of houses"
+    assert spec.compare.path == "loss"
+    assert re.search(r"huber is better than mse", done.out)
+    assert Path(f"study-{sweep.id}.html").exists()
+    assert "one job is run first" in done.err
+    assert sweep.id in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "told"),
+    [
+        (["nosuch"], 3, "neither a file nor a stored data set"),
+        (["houses.csv"], 2, "rooms, age, price"),
+        (["houses.csv", "--target", "prise"], 2, "price"),
+        (["wine", "--budget", "soon"], 2, "90s, 30m, 2h or 1d"),
+        (["digits"], 2, "choose one, --task"),
+    ],
+)
+def test_what_cannot_be_studied_is_told(
+    talweg: Talweg,
+    client: Client,
+    houses: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    status: int,
+    told: str,
+) -> None:
+    monkeypatch.chdir(houses.parent)
+    done = talweg("study", *arguments)
+    assert done.status == status
+    assert told in done.err
+    assert list(client.jobs()) == []
+
+
+def test_too_short_a_time_says_how_long_it_takes(
+    talweg: Talweg, client: Client, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Client, "workers", lambda self: [])
+    monkeypatch.setattr("talweg.client.cli.commands.sweeps.study._pilot", lambda *_: 100.0)
+    done = talweg("study", "wine", "--budget", "1m")
+    assert done.status == 2
+    assert re.search(r"budget: found 1m; allowed at least \d+ min", done.err)
+    assert list(client.sweeps()) == []
+
+
+def test_a_pilot_that_fails_ends_the_study(
+    talweg: Talweg, client: Client, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Client, "workers", lambda self: [])
+    train(lambda spec: jobs_pb2.Job.FAILED)
+    done = talweg("study", "wine", "--budget", "1m")
+    assert done.status == 1
+    assert "ended as FAILED: no luck" in done.err
+    assert list(client.sweeps()) == []
