@@ -18,6 +18,7 @@ from talweg.spec.sweeps import (
     fill_sweep,
     first_settings,
 )
+from talweg.v1.jobs_pb2 import Warning
 from talweg.v1.sweeps_pb2 import Algorithm, Dimension, Pruning, SweepSpec
 
 ROOT = Path(__file__).parents[3]
