@@ -771,7 +771,9 @@ class Decide(_message.Message):
     MAX_SEEDS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     max_seeds: _builtins.int
-    """Most fresh seeds of each chosen setting. About 1.5 times as many as a fixed number would take."""
+    """Most fresh seeds of each chosen setting. About 1.5 times as many as a fixed number would
+    take, with several values beside the baseline twice as many.
+    """
     error: _builtins.float
     """The error of a wrong difference, and that of a wrong equivalence, over all compared values and looks."""
     def __init__(
