@@ -25,7 +25,7 @@ help:
 	@echo 'make check    lint, types, imports, generated code'
 	@echo 'make proto    generate code and pages from the .proto files, and the client for asyncio'
 	@echo 'make bench    measure speed, and write the table'
-	@echo 'make faults   kill parts of a stack, and try random specs and requests; takes minutes'
+	@echo 'make faults   kill parts of a stack, try random specs and requests, train what takes long; takes minutes'
 	@echo 'make study    train on real data files of other packages, simulate comparisons, and print tables; downloads 63 MB'
 	@echo 'make clean    remove .venv, .talweg and caches'
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.client.commands import Talweg
+from tests.client.faulty import FaultyServer
 
 from talweg.client import Client, read_jobs
 from talweg.v1.jobs_pb2 import Warning
@@ -15,6 +16,12 @@ from talweg.v1.jobs_pb2 import Warning
 TABLE = "size,town,price,who\n" + "".join(
     f"{30 + n},{'Bern' if n % 5 else 'Chur'},{100 + n * 1.5},person {n}\n" for n in range(200)
 )
+
+
+@pytest.fixture
+def service(faulty: FaultyServer) -> FaultyServer:
+    """One server is enough: each reads files in a process of their own, which takes a while."""
+    return faulty
 
 
 @pytest.fixture

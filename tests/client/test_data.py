@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from tests.client.faulty import FaultyServer
 from tests.client.worker import Worker
 
 from talweg.client import Client, FailedPrecondition, InvalidRequest, InvalidSpec, NotFound
@@ -22,6 +23,12 @@ JOB: dict[str, Any] = {
 EMBEDDINGS: dict[str, Any] = {
     "task": "self_supervised", "model": {"embedder": {"size": 4}}, "loss": "nt_xent",
 }  # fmt: skip
+
+
+@pytest.fixture
+def service(faulty: FaultyServer) -> FaultyServer:
+    """One server is enough: each reads files in a process of their own, which takes a while."""
+    return faulty
 
 
 @pytest.fixture

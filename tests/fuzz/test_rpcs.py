@@ -249,7 +249,7 @@ def test_each_method_is_called() -> None:
 
 
 def test_some_random_requests_leave_a_server_whole(server: Server) -> None:
-    run(server, fixed_seed(), 3 * len(METHODS))
+    run(server, fixed_seed(), 2 * len(METHODS))
 
 
 @pytest.mark.faults

@@ -96,7 +96,7 @@ def described(seed: int, cases: Sequence[int]) -> str:
 
 
 def test_some_random_specs_end_by_no_fault_of_the_service(tmp_path: Path) -> None:
-    run(fixed_seed(), 50, tmp_path, processes=1)
+    run(fixed_seed(), 30, tmp_path, processes=1)
 
 
 @pytest.mark.faults

@@ -1,8 +1,13 @@
-"""Parts are killed in mid-job; every job still ends SUCCEEDED, once, bit for bit the same."""
+"""Parts are killed in mid-job; every job still ends SUCCEEDED, once, bit for bit the same.
 
+Or they stand still, and jobs wait or do without.
+"""
+
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import mlflow
 import pytest
@@ -125,3 +130,41 @@ def test_job_survives(  # type: ignore[no-untyped-def]
     kept = {path.name.partition(".")[0] for path in (fragile_stack.data / "blobs").rglob("*.*")}
     assert last.name.rpartition("/")[2] in kept
     assert len([name for name in kept if name.startswith(f"{STEPS:012}")]) >= 1
+
+
+def test_without_tracking_a_job_succeeds_and_is_delivered_later(fragile_stack: Stack) -> None:
+    wait_until(
+        lambda: "tracking" in fragile_stack.facts["parts"], timeout=60, what="MLflow starts"
+    )
+    pid = fragile_stack.pid("tracking")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with Client(fragile_stack.address) as client:
+            job = client.submit(tiny_spec(outputs={"model": True, "plots": True}))
+            assert job.wait(180).result().metrics["test/mae"] > 0
+            assert not job.refresh().message.tracking.complete
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    with Client(fragile_stack.address) as client:
+        job = client.job(job.name)
+        wait_until(
+            lambda: job.refresh().message.tracking.complete, timeout=120, what="delivered later"
+        )
+
+
+def test_without_a_worker_a_job_waits_and_says_why(fragile_stack: Stack) -> None:
+    worker = fragile_stack.pid("worker-0")
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        with Client(fragile_stack.address) as client:
+            job = client.submit(tiny_spec())
+
+            def reason() -> Any:
+                return job.refresh().message.waiting_reason
+
+            wait_until(lambda: "no worker" in reason(), timeout=30, what="the job says why")
+            assert job.state == "QUEUED"
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    with Client(fragile_stack.address) as client:
+        client.job(job.name).wait(360).result()

@@ -4,7 +4,7 @@ import mlflow
 import pytest
 import torch
 from tests._parts import wait_until
-from tests.integration.examples import EXAMPLES, Ran
+from tests.integration.examples import EXAMPLES, Ran, assert_unwarned
 from tests.integration.stack import Stack
 
 from talweg.client import Client, InvalidSpec, read_jobs
@@ -31,6 +31,7 @@ def test_a_scene_is_learnt_by_the_features_of_a_network_that_was_trained_before(
             client.submit(spec)
         network = client.submit(EXAMPLES / "feature_network.yaml")
         assert network.wait(720).result().metrics["test/accuracy"] > 0.9
+        assert_unwarned(network)
         # As the file says: by the job's name in the place of jobs/ID.
         job = client.submit(parse(to_yaml(spec).replace("jobs/ID", network.name)))
         result = job.wait(720).result()

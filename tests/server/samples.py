@@ -110,7 +110,7 @@ class Rules:
         self.tracking = TrackingService(database)
         self.search = SearchProcess()
         self.asking = AskingService(self.search)
-        self.runner = SweepRunner(database, self.submission, self.asking)
+        self.runner = SweepRunner(database, self.submission, self.asking, self.statistics)
         self.creation = CreationService(database, self.submission, self.runner.wake)
         self.sweeps = SweepService(database)
         self.control = SweepControlService(database, self.runner.wake)

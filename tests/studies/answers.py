@@ -4,7 +4,8 @@
 
 For each distribution of the values between seeds and each number of seeds it prints how
 often intervals cover the truth, and for three groups beside a baseline the share of studies with a
-wrong verdict. Nothing is trained.
+wrong verdict; then the same for seeds that are added while the question is open, and how many runs
+that takes. Nothing is trained.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+from tests.studies.sequential import print_tables
 
 from talweg.statistics.intervals import BOOTSTRAP_FROM, bootstrap_t_interval, t_interval
 from talweg.statistics.question import GroupValues, Question
@@ -33,6 +35,8 @@ DISTRIBUTIONS: Mapping[str, Draw] = {
 }
 NUMBERS = (5, 10, 30)
 NUM_GROUPS = 3
+DECIDED = ("normal", "t, 3 df", "lognormal")
+"""Of studies that add seeds while the question is open."""
 
 
 def coverage(draw: Draw, num: int, studies: int, seed: int) -> tuple[float, float, float]:
@@ -104,6 +108,7 @@ def main() -> None:
             wrong, _ = verdicts(draw, num, studies, seed, effect=0.0, margin=None)
             _, equal = verdicts(draw, num, studies, seed, effect=1.0, margin=1.0)
             print(f"| {name} | {num} | {wrong:.1%} | {equal:.1%} |")
+    print_tables({name: DISTRIBUTIONS[name] for name in DECIDED}, studies)
 
 
 if __name__ == "__main__":

@@ -105,6 +105,8 @@ class Answer(_message.Message):
         """Neither; `needed` pairs would show a difference of the margin's size."""
         TOO_FEW: Answer._Verdict.ValueType  # 5
         """Neither, and with so few pairs no difference could be significant, whatever its size."""
+        UNDECIDED: Answer._Verdict.ValueType  # 6
+        """Not decided yet, by a sweep that adds seeds while the question is open."""
 
     class Verdict(_Verdict, metaclass=_VerdictEnumTypeWrapper):
         """What was found about a group against the baseline."""
@@ -122,6 +124,8 @@ class Answer(_message.Message):
     """Neither; `needed` pairs would show a difference of the margin's size."""
     TOO_FEW: Answer.Verdict.ValueType  # 5
     """Neither, and with so few pairs no difference could be significant, whatever its size."""
+    UNDECIDED: Answer.Verdict.ValueType  # 6
+    """Not decided yet, by a sweep that adds seeds while the question is open."""
 
     class _Test:
         ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -184,6 +188,7 @@ class Answer(_message.Message):
         LEAST_FIELD_NUMBER: _builtins.int
         SKEWED_FIELD_NUMBER: _builtins.int
         TEXT_FIELD_NUMBER: _builtins.int
+        NUM_LOOKS_FIELD_NUMBER: _builtins.int
         n: _builtins.int
         """Number of pairs."""
         mean: _builtins.float
@@ -208,6 +213,10 @@ class Answer(_message.Message):
         """The differences are so skewed that the interval covers less than `level`."""
         text: _builtins.str
         """The verdict in words."""
+        num_looks: _builtins.int
+        """In the answer of a sweep with `decide`, the number of looks on which the verdict rests: it is by a
+        group-sequential bound, the p are absent, and the interval is not adjusted for the looks. Else 0.
+        """
         @_builtins.property
         def interval(self) -> Global___Answer.Interval:
             """Of the mean difference, for this group alone: not corrected for the number of groups."""
@@ -227,10 +236,11 @@ class Answer(_message.Message):
             least: _builtins.int = ...,
             skewed: _builtins.bool = ...,
             text: _builtins.str = ...,
+            num_looks: _builtins.int = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["_adjusted_p", b"_adjusted_p", "_equivalence_p", b"_equivalence_p", "_mean", b"_mean", "_needed", b"_needed", "_p", b"_p", "_sd", b"_sd", "adjusted_p", b"adjusted_p", "equivalence_p", b"equivalence_p", "interval", b"interval", "mean", b"mean", "needed", b"needed", "p", b"p", "sd", b"sd"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["_adjusted_p", b"_adjusted_p", "_equivalence_p", b"_equivalence_p", "_mean", b"_mean", "_needed", b"_needed", "_p", b"_p", "_sd", b"_sd", "adjusted_p", b"adjusted_p", "equivalence_p", b"equivalence_p", "interval", b"interval", "least", b"least", "mean", b"mean", "n", b"n", "needed", b"needed", "p", b"p", "sd", b"sd", "skewed", b"skewed", "text", b"text", "verdict", b"verdict"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_adjusted_p", b"_adjusted_p", "_equivalence_p", b"_equivalence_p", "_mean", b"_mean", "_needed", b"_needed", "_p", b"_p", "_sd", b"_sd", "adjusted_p", b"adjusted_p", "equivalence_p", b"equivalence_p", "interval", b"interval", "least", b"least", "mean", b"mean", "n", b"n", "needed", b"needed", "num_looks", b"num_looks", "p", b"p", "sd", b"sd", "skewed", b"skewed", "text", b"text", "verdict", b"verdict"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         _WhichOneofReturnType__adjusted_p: _TypeAlias = _typing.Literal["adjusted_p"]  # noqa: Y015
         _WhichOneofArgType__adjusted_p: _TypeAlias = _typing.Literal["_adjusted_p", b"_adjusted_p"]  # noqa: Y015

@@ -10,6 +10,7 @@ from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from talweg.v1 import answers_pb2 as _answers_pb2
 from talweg.v1 import jobs_pb2 as _jobs_pb2
 from talweg.v1 import spec_pb2 as _spec_pb2
 import builtins as _builtins
@@ -700,6 +701,7 @@ class Compared(_message.Message):
     MARGIN_FIELD_NUMBER: _builtins.int
     FINAL_SEEDS_FIELD_NUMBER: _builtins.int
     METRIC_FIELD_NUMBER: _builtins.int
+    DECIDE_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """The path of a dimension of `space` with `values` or `choices`."""
     baseline: _builtins.str
@@ -709,9 +711,15 @@ class Compared(_message.Message):
     baseline's mean, such as 1%. No test of equivalence where absent.
     """
     final_seeds: _builtins.int
-    """Number of fresh seeds of each chosen setting; below 6 no difference can be significant."""
+    """Number of fresh seeds of each chosen setting; below 6 no difference can be significant. Absent with
+    `decide`.
+    """
     metric: _builtins.str
     """The test metric that is compared; that of the objective where absent."""
+    @_builtins.property
+    def decide(self) -> Global___Decide:
+        """Fresh seeds are added only while the question is open, instead of `final_seeds`."""
+
     def __init__(
         self,
         *,
@@ -720,10 +728,11 @@ class Compared(_message.Message):
         margin: _builtins.str | None = ...,
         final_seeds: _builtins.int | None = ...,
         metric: _builtins.str | None = ...,
+        decide: Global___Decide | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_baseline", b"_baseline", "_final_seeds", b"_final_seeds", "_margin", b"_margin", "_metric", b"_metric", "_path", b"_path", "baseline", b"baseline", "final_seeds", b"final_seeds", "margin", b"margin", "metric", b"metric", "path", b"path"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_baseline", b"_baseline", "_final_seeds", b"_final_seeds", "_margin", b"_margin", "_metric", b"_metric", "_path", b"_path", "baseline", b"baseline", "decide", b"decide", "final_seeds", b"final_seeds", "margin", b"margin", "metric", b"metric", "path", b"path"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_baseline", b"_baseline", "_final_seeds", b"_final_seeds", "_margin", b"_margin", "_metric", b"_metric", "_path", b"_path", "baseline", b"baseline", "final_seeds", b"final_seeds", "margin", b"margin", "metric", b"metric", "path", b"path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_baseline", b"_baseline", "_final_seeds", b"_final_seeds", "_margin", b"_margin", "_metric", b"_metric", "_path", b"_path", "baseline", b"baseline", "decide", b"decide", "final_seeds", b"final_seeds", "margin", b"margin", "metric", b"metric", "path", b"path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__baseline: _TypeAlias = _typing.Literal["baseline"]  # noqa: Y015
     _WhichOneofArgType__baseline: _TypeAlias = _typing.Literal["_baseline", b"_baseline"]  # noqa: Y015
@@ -747,6 +756,185 @@ class Compared(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__path) -> _WhichOneofReturnType__path | None: ...
 
 Global___Compared: _TypeAlias = Compared  # noqa: Y015
+
+@_typing.final
+class Decide(_message.Message):
+    """Fresh seeds by a group-sequential design: looks are taken at numbers of seeds that are fixed before. At
+    each look a compared value is decided if it differs from the baseline, is equivalent to it within the
+    margin, or if more seeds are unlikely to show either. The others and the baseline get the seeds of the
+    next look. Lan and DeMets 1983, https://doi.org/10.1093/biomet/70.3.659, with the spending function of
+    Hwang, Shih and De Cani 1990, https://doi.org/10.1002/sim.4780091207, on p of sign flips.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_SEEDS_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    max_seeds: _builtins.int
+    """Most fresh seeds of each chosen setting. About 1.5 times as many as a fixed number would
+    take, with several values beside the baseline twice as many.
+    """
+    error: _builtins.float
+    """The error of a wrong difference, and that of a wrong equivalence, over all compared values and looks."""
+    def __init__(
+        self,
+        *,
+        max_seeds: _builtins.int | None = ...,
+        error: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "_max_seeds", b"_max_seeds", "error", b"error", "max_seeds", b"max_seeds"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "_max_seeds", b"_max_seeds", "error", b"error", "max_seeds", b"max_seeds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__error: _TypeAlias = _typing.Literal["error"]  # noqa: Y015
+    _WhichOneofArgType__error: _TypeAlias = _typing.Literal["_error", b"_error"]  # noqa: Y015
+    _WhichOneofReturnType__max_seeds: _TypeAlias = _typing.Literal["max_seeds"]  # noqa: Y015
+    _WhichOneofArgType__max_seeds: _TypeAlias = _typing.Literal["_max_seeds", b"_max_seeds"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__error) -> _WhichOneofReturnType__error | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_seeds) -> _WhichOneofReturnType__max_seeds | None: ...
+
+Global___Decide: _TypeAlias = Decide  # noqa: Y015
+
+@_typing.final
+class Decision(_message.Message):
+    """What the looks at a compared value have found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Why:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _WhyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Decision._Why.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        WHY_UNSPECIFIED: Decision._Why.ValueType  # 0
+        OPEN: Decision._Why.ValueType  # 1
+        """The question is open: more seeds are added."""
+        DIFFERENCE: Decision._Why.ValueType  # 2
+        """A difference was found."""
+        EQUIVALENCE: Decision._Why.ValueType  # 3
+        """An equivalence was found."""
+        FUTILITY: Decision._Why.ValueType  # 4
+        """More seeds are unlikely to decide."""
+        MOST_SEEDS: Decision._Why.ValueType  # 5
+        """There are no more seeds."""
+        NO_PAIRS: Decision._Why.ValueType  # 6
+        """It shares no result with the baseline."""
+        BASELINE: Decision._Why.ValueType  # 7
+        """It is the baseline, and all other values are decided."""
+
+    class Why(_Why, metaclass=_WhyEnumTypeWrapper):
+        """Why a compared value gets more seeds, or none."""
+
+    WHY_UNSPECIFIED: Decision.Why.ValueType  # 0
+    OPEN: Decision.Why.ValueType  # 1
+    """The question is open: more seeds are added."""
+    DIFFERENCE: Decision.Why.ValueType  # 2
+    """A difference was found."""
+    EQUIVALENCE: Decision.Why.ValueType  # 3
+    """An equivalence was found."""
+    FUTILITY: Decision.Why.ValueType  # 4
+    """More seeds are unlikely to decide."""
+    MOST_SEEDS: Decision.Why.ValueType  # 5
+    """There are no more seeds."""
+    NO_PAIRS: Decision.Why.ValueType  # 6
+    """It shares no result with the baseline."""
+    BASELINE: Decision.Why.ValueType  # 7
+    """It is the baseline, and all other values are decided."""
+
+    @_typing.final
+    class Look(_message.Message):
+        """One look."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        NUM_SEEDS_FIELD_NUMBER: _builtins.int
+        PAIRS_FIELD_NUMBER: _builtins.int
+        P_FIELD_NUMBER: _builtins.int
+        LEVEL_FIELD_NUMBER: _builtins.int
+        EQUIVALENCE_P_FIELD_NUMBER: _builtins.int
+        EQUIVALENCE_LEVEL_FIELD_NUMBER: _builtins.int
+        POWER_FIELD_NUMBER: _builtins.int
+        num_seeds: _builtins.int
+        """Seeds that each value had."""
+        pairs: _builtins.int
+        """Pairs of a result and one of the baseline."""
+        p: _builtins.float
+        """Of the difference, two-sided, at this look; absent where it has no new pair."""
+        level: _builtins.float
+        """`p` up to it shows a difference; absent where no p could be as small."""
+        equivalence_p: _builtins.float
+        """Of two one-sided tests; absent without a margin."""
+        equivalence_level: _builtins.float
+        """`equivalence_p` up to it shows an equivalence."""
+        power: _builtins.float
+        """The probability that more seeds decide the question; absent at the last look."""
+        def __init__(
+            self,
+            *,
+            num_seeds: _builtins.int = ...,
+            pairs: _builtins.int = ...,
+            p: _builtins.float | None = ...,
+            level: _builtins.float | None = ...,
+            equivalence_p: _builtins.float | None = ...,
+            equivalence_level: _builtins.float | None = ...,
+            power: _builtins.float | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_equivalence_level", b"_equivalence_level", "_equivalence_p", b"_equivalence_p", "_level", b"_level", "_p", b"_p", "_power", b"_power", "equivalence_level", b"equivalence_level", "equivalence_p", b"equivalence_p", "level", b"level", "p", b"p", "power", b"power"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_equivalence_level", b"_equivalence_level", "_equivalence_p", b"_equivalence_p", "_level", b"_level", "_p", b"_p", "_power", b"_power", "equivalence_level", b"equivalence_level", "equivalence_p", b"equivalence_p", "level", b"level", "num_seeds", b"num_seeds", "p", b"p", "pairs", b"pairs", "power", b"power"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__equivalence_level: _TypeAlias = _typing.Literal["equivalence_level"]  # noqa: Y015
+        _WhichOneofArgType__equivalence_level: _TypeAlias = _typing.Literal["_equivalence_level", b"_equivalence_level"]  # noqa: Y015
+        _WhichOneofReturnType__equivalence_p: _TypeAlias = _typing.Literal["equivalence_p"]  # noqa: Y015
+        _WhichOneofArgType__equivalence_p: _TypeAlias = _typing.Literal["_equivalence_p", b"_equivalence_p"]  # noqa: Y015
+        _WhichOneofReturnType__level: _TypeAlias = _typing.Literal["level"]  # noqa: Y015
+        _WhichOneofArgType__level: _TypeAlias = _typing.Literal["_level", b"_level"]  # noqa: Y015
+        _WhichOneofReturnType__p: _TypeAlias = _typing.Literal["p"]  # noqa: Y015
+        _WhichOneofArgType__p: _TypeAlias = _typing.Literal["_p", b"_p"]  # noqa: Y015
+        _WhichOneofReturnType__power: _TypeAlias = _typing.Literal["power"]  # noqa: Y015
+        _WhichOneofArgType__power: _TypeAlias = _typing.Literal["_power", b"_power"]  # noqa: Y015
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__equivalence_level) -> _WhichOneofReturnType__equivalence_level | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__equivalence_p) -> _WhichOneofReturnType__equivalence_p | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__level) -> _WhichOneofReturnType__level | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__p) -> _WhichOneofReturnType__p | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__power) -> _WhichOneofReturnType__power | None: ...
+
+    LOOKS_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    verdict: _answers_pb2.Answer.Verdict.ValueType
+    """UNDECIDED while the question is open; VERDICT_UNSPECIFIED for the baseline."""
+    why: Global___Decision.Why.ValueType
+    text: _builtins.str
+    """The latest look in words."""
+    @_builtins.property
+    def looks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Decision.Look]:
+        """The looks, in turn."""
+
+    def __init__(
+        self,
+        *,
+        looks: _abc.Iterable[Global___Decision.Look] | None = ...,
+        verdict: _answers_pb2.Answer.Verdict.ValueType = ...,
+        why: Global___Decision.Why.ValueType = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["looks", b"looks", "text", b"text", "verdict", b"verdict", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Decision: _TypeAlias = Decision  # noqa: Y015
 
 @_typing.final
 class Sweep(_message.Message):
@@ -810,7 +998,9 @@ class Sweep(_message.Message):
     num_trials: _builtins.int
     """Number of trials of the search, whether begun or not."""
     num_jobs: _builtins.int
-    """Number of jobs of all its trials, final ones included, whether submitted or not."""
+    """Number of jobs of all its trials, final ones included, whether submitted or not; with `decide` the
+    most that there may be.
+    """
     in_final_phase: _builtins.bool
     """Whether the final jobs have been submitted."""
     last_cursor: _builtins.int
@@ -996,6 +1186,7 @@ class Trial(_message.Message):
     COUNT_FIELD_NUMBER: _builtins.int
     REUSED_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """From 1, in the order of submission."""
     state: Global___Trial.State.ValueType
@@ -1025,6 +1216,12 @@ class Trial(_message.Message):
     def jobs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """jobs/{id}, by seed; of a job that was retried, the latest."""
 
+    @_builtins.property
+    def decision(self) -> Global___Decision:
+        """Of a final trial of a sweep with `decide`: whether its question is open, and why. Absent before the
+        first look.
+        """
+
     def __init__(
         self,
         *,
@@ -1040,10 +1237,11 @@ class Trial(_message.Message):
         count: _builtins.int = ...,
         reused: _builtins.int = ...,
         message: _builtins.str = ...,
+        decision: Global___Decision | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_sd", b"_sd", "_value", b"_value", "sd", b"sd", "value", b"value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_sd", b"_sd", "_value", b"_value", "decision", b"decision", "sd", b"sd", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_sd", b"_sd", "_value", b"_value", "compared", b"compared", "count", b"count", "is_final", b"is_final", "jobs", b"jobs", "label", b"label", "message", b"message", "number", b"number", "reused", b"reused", "sd", b"sd", "setting", b"setting", "state", b"state", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_sd", b"_sd", "_value", b"_value", "compared", b"compared", "count", b"count", "decision", b"decision", "is_final", b"is_final", "jobs", b"jobs", "label", b"label", "message", b"message", "number", b"number", "reused", b"reused", "sd", b"sd", "setting", b"setting", "state", b"state", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__sd: _TypeAlias = _typing.Literal["sd"]  # noqa: Y015
     _WhichOneofArgType__sd: _TypeAlias = _typing.Literal["_sd", b"_sd"]  # noqa: Y015
@@ -1068,6 +1266,7 @@ class SweepEvent(_message.Message):
     BEGUN_FIELD_NUMBER: _builtins.int
     ENDED_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
+    LOOKED_FIELD_NUMBER: _builtins.int
     cursor: _builtins.int
     """Number of the event within its sweep, from 1, without gaps."""
     @_builtins.property
@@ -1088,6 +1287,12 @@ class SweepEvent(_message.Message):
     def finished(self) -> Global___SweepStateChange:
         """Always the last event, until the sweep is continued."""
 
+    @_builtins.property
+    def looked(self) -> Global___Trial:
+        """A look was taken at a final trial of a sweep with `decide`: its `decision` tells whether seeds are
+        added, and why.
+        """
+
     def __init__(
         self,
         *,
@@ -1097,12 +1302,13 @@ class SweepEvent(_message.Message):
         begun: Global___Trial | None = ...,
         ended: Global___Trial | None = ...,
         finished: Global___SweepStateChange | None = ...,
+        looked: Global___Trial | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["begun", b"begun", "ended", b"ended", "finished", b"finished", "kind", b"kind", "state", b"state", "time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begun", b"begun", "ended", b"ended", "finished", b"finished", "kind", b"kind", "looked", b"looked", "state", b"state", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["begun", b"begun", "cursor", b"cursor", "ended", b"ended", "finished", b"finished", "kind", b"kind", "state", b"state", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begun", b"begun", "cursor", b"cursor", "ended", b"ended", "finished", b"finished", "kind", b"kind", "looked", b"looked", "state", b"state", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["state", "begun", "ended", "finished"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["state", "begun", "ended", "finished", "looked"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 

@@ -160,11 +160,11 @@ class Server:
         self._submission = SubmissionService(self.database, self._sources)
         self._search = SearchProcess()
         asking = AskingService(self._search)
-        self._sweeps = SweepRunner(self.database, self._submission, asking)
-        self._sweep_lookup = SweepService(self.database)
-        self._artifacts = ArtifactService(self.database, settings.blobs)
         self.statistics = StatisticsProcess()
         """Computes the statistics of comparisons."""
+        self._sweeps = SweepRunner(self.database, self._submission, asking, self.statistics)
+        self._sweep_lookup = SweepService(self.database)
+        self._artifacts = ArtifactService(self.database, settings.blobs)
         self._health = HealthServicer()
         self._duties: list[asyncio.Task[None]] = []
         self._grpc = grpc.aio.server(

@@ -12,6 +12,9 @@ its standard input, and reads the answer as a line from its standard output. Mod
     skewness      values so skewed that an interval covers less than it says
     verdicts      all of them together, for the groups of a comparison
     question      what is asked, as the server writes it
+    spending      bounds of a test that looks at its data several times
+    sequential    the group-sequential design: when looks are taken, and what decides
+    looks         a look at comparisons that are still open
 
 All functions are pure; random numbers are drawn from a fixed seed, so that the same question has
 the same answer.

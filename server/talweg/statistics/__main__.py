@@ -5,19 +5,26 @@ import sys
 import traceback
 from dataclasses import asdict
 
+from talweg.statistics.looks import LookAnswer, LookQuestion, take_look
 from talweg.statistics.question import Question
-from talweg.statistics.verdicts import answer
+from talweg.statistics.verdicts import Answer, answer
 
 
 def main() -> None:
     """Answer questions; one that fails is answered by its traceback, for the server's log."""
     for line in sys.stdin.buffer:
         try:
-            reply = json.dumps(asdict(answer(Question.from_json(line))), allow_nan=False)
+            reply = json.dumps(asdict(_answer(line)), allow_nan=False)
         except Exception:
             reply = json.dumps({"error": traceback.format_exc()})
         sys.stdout.write(reply + "\n")
         sys.stdout.flush()
+
+
+def _answer(line: bytes) -> Answer | LookAnswer:
+    if "comparisons" in json.loads(line):
+        return take_look(LookQuestion.from_json(line))
+    return answer(Question.from_json(line))
 
 
 if __name__ == "__main__":

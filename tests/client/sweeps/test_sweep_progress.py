@@ -60,6 +60,13 @@ def test_counts_tell_trials_jobs_and_what_went_wrong() -> None:
     assert progress.share == 0.2
 
 
+def test_the_most_seeds_count_where_seeds_are_added() -> None:
+    given = message(4)
+    given.spec.compare.ClearField("final_seeds")
+    given.spec.compare.decide.max_seeds = 6
+    assert SweepProgress(given).trials_text == "3/6 trials"
+
+
 LOSSES = {"path": "loss", "choices": [{"value": "mse"}, {"value": "mae"}, {"value": "huber"}]}
 RATES = {"path": "optimizer.adamw.learning_rate", "uniform": {"low": 0.1, "high": 0.2}}
 

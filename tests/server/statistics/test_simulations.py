@@ -60,7 +60,7 @@ def test_overlapping_splits_are_covered_by_the_correction_alone() -> None:
 def test_no_difference_is_found_where_there_is_none(skewed: bool) -> None:
     """Three groups that are as the baseline, of which none may be better or worse."""
     generator = np.random.default_rng(3)
-    num_studies, errors = 400, 0
+    num_studies, errors = 200, 0
     for _ in range(num_studies):
         shape = (4, 9)
         values = generator.lognormal(0, 1, shape) if skewed else generator.normal(0, 1, shape)

@@ -91,7 +91,7 @@ async def test_a_server_killed_at_any_transaction_changes_nothing(rules: Rules) 
     for _ in range(300):
         database: Any = Mortal(rules.database, lives)
         submission = SubmissionService(database)
-        runner = SweepRunner(database, submission, rules.asking)
+        runner = SweepRunner(database, submission, rules.asking, rules.statistics)
         for _ in range(2):
             await runner.step()
         submission.close()

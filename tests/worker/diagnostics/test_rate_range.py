@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from tests.worker.training.jobs import flat, job, run
-from tests.worker.training.resumable import every_case, resumable
+from tests.worker.training.resumable import every_case, resumable, undisturbed
 
 from talweg.v1.jobs_pb2 import Job
 from talweg.worker.diagnostics.rate_range import smoothed, suggestion
@@ -58,7 +58,7 @@ def test_a_bad_rate_is_seen_and_the_suggested_one_is_better() -> None:
 @every_case
 def test_the_training_after_it_is_the_same(name: str) -> None:
     spec = resumable(name)
-    plain, before = run(spec)
+    plain, before = undisturbed(name)
     spec.diagnostics.rate_range.steps = 20
     spec.diagnostics.rate_range.lowest = 1e-4
     spec.diagnostics.rate_range.highest = 0.5

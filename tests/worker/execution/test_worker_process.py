@@ -46,6 +46,8 @@ class Parts:
 
     redis_url: str
     address: str
+    folder: Path
+    """Of the broker's data."""
 
 
 @contextmanager
@@ -59,7 +61,7 @@ def running_parts(folder: Path, *, lease_seconds: int, max_lost_attempts: int) -
             TALWEG_MAX_LOST_ATTEMPTS=str(max_lost_attempts),
         ) as server,
     ):
-        yield Parts(redis_url, server.address)
+        yield Parts(redis_url, server.address, folder)
 
 
 @pytest.fixture(scope="module")
@@ -198,39 +200,6 @@ def test_a_job_says_why_no_worker_takes_it(tmp_path: Path, parts: Parts) -> None
         )
 
 
-def test_a_broker_that_refuses_writes_is_waited_for(tmp_path: Path) -> None:
-    """As Redis does with MISCONF, while the disk is full on which it keeps its data."""
-    with (
-        running_parts(tmp_path, lease_seconds=300, max_lost_attempts=2) as parts,
-        running_worker(tmp_path, parts) as worker,
-        redis.Redis.from_url(worker.redis_url) as broker,
-    ):
-        # Its file cannot be put in place.
-        (tmp_path / "dump.rdb").mkdir()
-        broker.config_set("save", "1 1")
-        broker.config_set("stop-writes-on-bgsave-error", "yes")
-        broker.set("changed", "1")
-        broker.bgsave()
-        wait_until(
-            lambda: broker.info("persistence")["rdb_last_bgsave_status"] == "err",
-            timeout=20,
-            what="the broker cannot write",
-        )
-        wait_until(lambda: "MISCONF" in worker.log.read_text(), timeout=60, what="it is refused")
-        broker.config_set("save", "")
-        name = worker.jobs.submit(tiny_spec())
-        wait_until(
-            lambda: worker.jobs.get(name).state == Job.SUCCEEDED or has_gone(worker),
-            timeout=90,
-            what=f"the job runs: {worker.log.read_text()[-2000:]}",
-        )
-        assert not has_gone(worker)
-
-
-def has_gone(worker: RunningWorker) -> bool:
-    return worker.process.poll() is not None
-
-
 def test_code_that_holds_the_interpreter_is_cut_off_with_its_lease(tmp_path: Path) -> None:
     """A thread cannot renew a lease while C code keeps the interpreter's lock."""
     code = (
@@ -331,3 +300,36 @@ def test_a_job_that_asks_for_too_much_memory_leaves_the_child_fit(worker: Runnin
     wait_until(lambda: worker.jobs.get(tiny).state == Job.SUCCEEDED, timeout=30, what="a tiny job")
     assert worker.children()["child"].pid == before.pid
     assert worker.jobs.get(greedy).attempt == 1
+
+
+def test_a_broker_that_refuses_writes_is_waited_for(worker: RunningWorker, parts: Parts) -> None:
+    """As Redis does with MISCONF, while the disk is full on which it keeps its data."""
+    told = len(worker.log.read_text())
+    with redis.Redis.from_url(worker.redis_url) as broker:
+        # Its file cannot be put in place.
+        (parts.folder / "dump.rdb").mkdir()
+        broker.config_set("save", "1 1")
+        broker.config_set("stop-writes-on-bgsave-error", "yes")
+        broker.set("changed", "1")
+        broker.bgsave()
+        wait_until(
+            lambda: broker.info("persistence")["rdb_last_bgsave_status"] == "err",
+            timeout=20,
+            what="the broker cannot write",
+        )
+        wait_until(
+            lambda: "MISCONF" in worker.log.read_text()[told:], timeout=60, what="it is refused"
+        )
+        broker.config_set("save", "")
+        name = worker.jobs.submit(tiny_spec())
+        wait_until(
+            lambda: worker.jobs.get(name).state == Job.SUCCEEDED or has_gone(worker),
+            timeout=90,
+            what=f"the job runs: {worker.log.read_text()[-2000:]}",
+        )
+        assert not has_gone(worker)
+        broker.config_set("stop-writes-on-bgsave-error", "no")
+
+
+def has_gone(worker: RunningWorker) -> bool:
+    return worker.process.poll() is not None

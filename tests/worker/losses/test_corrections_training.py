@@ -1,6 +1,7 @@
 """What is often taught wrong about losses, where only training shows it.
 
-The numbers of docs/corrections.md: `python -m tests.worker.losses.measured`.
+The numbers of docs/corrections.md: `python -m tests.worker.losses.measured`. What takes many
+trainings is run by `make faults`.
 """
 
 from statistics import mean
@@ -17,6 +18,7 @@ def test_the_first_loss_of_a_small_mlp_is_near_the_logarithm_of_the_classes() ->
     assert mean(losses) > 2.35
 
 
+@pytest.mark.faults
 def test_on_a_long_tail_weights_and_logit_adjustment_do_what_focal_does_not() -> None:
     f1 = measured.on_long_tail()
     cross_entropy, focal, balanced, adjusted = (f1[name] for name in measured.LONG_TAIL)
@@ -27,6 +29,7 @@ def test_on_a_long_tail_weights_and_logit_adjustment_do_what_focal_does_not() ->
         assert adjusted[seed] > max(focal[seed], cross_entropy[seed]) + 0.03
 
 
+@pytest.mark.faults
 def test_label_smoothing_raises_accuracy_and_worsens_calibration() -> None:
     found = measured.by_smoothing()
     accuracy, ece = found[0.0]

@@ -18,6 +18,8 @@ from talweg.spec.predictions import MAX_TABLE_BYTES
 from talweg.v1.predictions_pb2 import PredictionTable, PredictRequest
 from talweg.v1.workers_pb2 import FinishPredictionRequest, TakePredictionResponse
 from talweg.worker.artifacts.trained import TrainedModel
+from talweg.worker.predicting import answering, computing
+from talweg.worker.predicting import folder as files
 from talweg.worker.predicting.answering import answer
 from talweg.worker.predicting.process import PredictingProcess
 from talweg.worker.settings import Settings
@@ -95,17 +97,28 @@ def test_it_says_what_the_model_says(
 
 
 def test_a_table_that_does_not_fit_is_the_callers_fault(
-    settings: Settings, model: TrainedModel, frame: pd.DataFrame, tmp_path: Path
+    settings: Settings,
+    model: TrainedModel,
+    frame: pd.DataFrame,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     lacking = frame.drop(columns=["alcohol", "hue"])
     failure = answered(settings, csv_of(lacking)).failure
     assert failure.kind == Failure.TABLE
     assert failure.message.startswith("the columns alcohol, hue are missing: this model reads")
+    # The others in this process, which has imported everything already.
+    monkeypatch.setattr(answering, "_compute", computed_here)
     for content in (csv_of(frame.assign(hue="blue")), b"\x00\x01", b"alcohol\n1,2,3\n"):
         failure = answered(settings, content).failure
         assert failure.kind == Failure.TABLE, failure
         assert "/tmp" not in failure.message
         assert str(tmp_path) not in failure.message
+
+
+def computed_here(folder: Path, memory_bytes: int, until: float) -> tuple[int, bytes]:
+    (folder / files.RESULT).write_bytes(computing.compute(folder).SerializeToString())
+    return 0, b""
 
 
 def test_a_model_that_is_not_there_or_damaged(settings: Settings, model: TrainedModel) -> None:

@@ -1,15 +1,17 @@
 """Jobs that hold all that has to be kept when a training is stopped and gone on with."""
 
+from functools import cache
 from typing import Any
 
 import pytest
 from tests.worker.models.published import TINY
 from tests.worker.training.feature_models import FEATURES
-from tests.worker.training.jobs import job
+from tests.worker.training.jobs import job, run
 from tests.worker.training.stored_weights import kept_by_job
 
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import data, models
+from talweg.worker.training import RecordingReporter, Result
 
 BATCH_NORM = {"mlp": {"hidden": [16, 8], "batch_norm": True, "dropout": 0.3}}
 CASES: dict[str, dict[str, Any]] = {
@@ -267,6 +269,12 @@ def resumable(name: str) -> JobSpec:
     if "freeze" in case:
         case["weights"] = _weights(job(**case))
     return job(**case)
+
+
+@cache
+def undisturbed(name: str) -> tuple[Result, RecordingReporter]:
+    """Run a case as it is, once for all tests; they leave what it gives as it is."""
+    return run(resumable(name))
 
 
 def _weights(spec: JobSpec) -> dict[str, str]:

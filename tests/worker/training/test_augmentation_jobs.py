@@ -198,7 +198,7 @@ def test_the_example_predicts_better_with_augmentation() -> None:
     losses: dict[bool, list[float]] = {True: [], False: []}
     for given in read_jobs(EXAMPLE):
         spec = fill(given)
-        _, report = run(spec, may_be_unwell=True)
+        _, report = run(spec)
         (loss,) = (values["test/loss"] for _, values in report.points if "test/loss" in values)
         losses[spec.training.HasField("augmentation")].append(loss)
     assert len(losses[True]) == len(losses[False]) == 2

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.worker.training.jobs import job, run
+from tests.worker.training.jobs import job
 from tests.worker.training.killing import (
     Disk,
     Killed,
@@ -16,7 +16,7 @@ from tests.worker.training.killing import (
     run_killed,
     with_checkpoints,
 )
-from tests.worker.training.resumable import every_case, resumable
+from tests.worker.training.resumable import every_case, resumable, undisturbed
 
 from talweg.blobs import Blobs
 from talweg.v1.jobs_pb2 import Job
@@ -29,12 +29,12 @@ from talweg.worker.training.state import checkpoint_files
 @every_case
 def test_killed_again_and_again_it_ends_the_same(name: str, tmp_path: Path) -> None:
     spec = resumable(name)
-    whole, undisturbed = run(spec)
+    whole, expected = undisturbed(name)
 
     result, report, disk = run_killed(spec, tmp_path, name)
     assert_same_weights(result, whole)
-    assert points_of(report) == points_of(undisturbed)
-    assert report.tables == undisturbed.tables
+    assert points_of(report) == points_of(expected)
+    assert report.tables == expected.tables
     # The last is that of the end; those between stand where they were asked for.
     assert disk.steps[-1] == result.steps
     assert {step % 3 for step in disk.steps[:-1]} == {0}
@@ -44,7 +44,7 @@ def test_killed_again_and_again_it_ends_the_same(name: str, tmp_path: Path) -> N
 @every_case
 def test_given_back_in_order_it_loses_no_step(name: str, tmp_path: Path) -> None:
     spec = resumable(name)
-    whole, undisturbed = run(spec)
+    whole, expected = undisturbed(name)
 
     drawn = random.Random(name)
     report = RecordingReporter()
@@ -59,8 +59,8 @@ def test_given_back_in_order_it_loses_no_step(name: str, tmp_path: Path) -> None
         stopped.append(result.steps)
     assert len(stopped) >= 2
     assert_same_weights(result, whole)
-    assert points_of(report) == points_of(undisturbed)
-    assert report.tables == undisturbed.tables
+    assert points_of(report) == points_of(expected)
+    assert report.tables == expected.tables
 
 
 @pytest.mark.parametrize("name", ["binary, RMSprop, early stopping", "multilabel, Adagrad"])
@@ -75,7 +75,7 @@ def test_killed_after_its_last_step_it_only_tests_again(name: str, tmp_path: Pat
             super().metrics(step, values)
 
     spec = resumable(name)
-    whole, undisturbed = run(spec)
+    whole, expected = undisturbed(name)
     report = DiesInTheEnd()
     disk = Disk(tmp_path, report)
     with pytest.raises(Killed):
@@ -84,8 +84,8 @@ def test_killed_after_its_last_step_it_only_tests_again(name: str, tmp_path: Pat
     result = diagnostics.run(spec, report=report, control=NeverStop(), device="cpu", store=disk)
     assert report.steps == 0
     assert_same_weights(result, whole)
-    assert points_of(report) == points_of(undisturbed)
-    assert report.tables == undisturbed.tables
+    assert points_of(report) == points_of(expected)
+    assert report.tables == expected.tables
 
 
 def test_a_short_job_keeps_its_end_alone(tmp_path: Path) -> None:

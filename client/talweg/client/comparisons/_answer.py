@@ -25,6 +25,8 @@ class Verdict(StrEnum):
     """More seeds may tell."""
     TOO_FEW = "too few"
     """With so few seeds no difference could be significant."""
+    UNDECIDED = "undecided"
+    """A sweep adds seeds while the question is open, and it is."""
 
     @classmethod
     def of(cls, number: int) -> "Verdict":
@@ -79,6 +81,8 @@ class Difference:
     """The differences are so skewed that the interval covers less than it says."""
     text: str
     """The verdict in words."""
+    num_looks: int = 0
+    """Looks that the verdict rests on, where seeds were added while the question was open."""
 
 
 @dataclass(frozen=True)
@@ -260,6 +264,7 @@ def _difference(difference: AnswerMessage.Difference) -> Difference:
         least=difference.least,
         skewed=difference.skewed,
         text=difference.text,
+        num_looks=difference.num_looks,
     )
 
 

@@ -75,9 +75,10 @@ class SweepProgress:
     def num_trials(self) -> int:
         """Trials of the search, and those that repeat the chosen settings with fresh seeds."""
         spec, final = self._message.spec, 0
-        if spec.HasField("compare") and spec.compare.final_seeds:
+        final_seeds = spec.compare.final_seeds or spec.compare.decide.max_seeds
+        if spec.HasField("compare") and final_seeds:
             num_searched = self._message.num_trials * max(1, spec.seeds.count)
-            final = max(0, self._message.num_jobs - num_searched) // spec.compare.final_seeds
+            final = max(0, self._message.num_jobs - num_searched) // final_seeds
         return self._message.num_trials + final
 
     @property

@@ -106,6 +106,8 @@ class Trial:
     """Jobs that were taken over from earlier sweeps."""
     message: str
     """Why the setting was refused, or the trial stopped early; else empty."""
+    decision: str = ""
+    """Of a final trial, where seeds are added while the question is open: the latest look."""
 
     @classmethod
     def of(cls, message: sweeps_pb2.Trial) -> "Trial":
@@ -128,6 +130,7 @@ class Trial:
             count=message.count,
             reused=message.reused,
             message=message.message,
+            decision=message.decision.text,
         )
 
 

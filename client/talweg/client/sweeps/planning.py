@@ -71,6 +71,7 @@ def pilot_of(spec: SweepSpec) -> SweepSpec:
     pilot.trials = 1
     pilot.algorithm.random.SetInParent()
     pilot.seeds.count = 1
+    pilot.compare.ClearField("decide")
     pilot.compare.final_seeds = PILOT_SEEDS
     for name in ("pruning", "max_time", "failure_budget"):
         pilot.ClearField(name)

@@ -14,7 +14,7 @@ from talweg.spec.sweeps.dimensions import check_dimensions, is_listed, varied_pa
 from talweg.spec.sweeps.placing import check_placing
 from talweg.spec.sweeps.plan import TAG_SWEEP, TAG_TRIAL, Plan, seed_at
 from talweg.spec.sweeps.space import Setting, in_turn, product
-from talweg.v1.sweeps_pb2 import Dimension, SweepSpec
+from talweg.v1.sweeps_pb2 import Compared, Dimension, SweepSpec
 
 MAX_SETTINGS = 200
 """So many settings are checked before a sweep begins; between them they have each value once,
@@ -51,6 +51,8 @@ def fill_sweep(spec: SweepSpec) -> SweepSpec:
         else:
             filled.algorithm.random.SetInParent()
     filled.algorithm.CopyFrom(fill_message(filled.algorithm))
+    if filled.compare.HasField("decide") and not spec.compare.HasField("final_seeds"):
+        filled.compare.ClearField("final_seeds")
     return filled
 
 
@@ -178,6 +180,22 @@ def _compared(spec: SweepSpec) -> Iterator[Violation]:
     margin = spec.compare.margin
     if margin and not 0 < float(margin.rstrip(" %")) < math.inf:
         yield Violation("compare.margin", shown(margin), "a finite number > 0, or such as 1%")
+    if spec.compare.HasField("decide"):
+        yield from _decide(spec.compare, len(searches) - 1)
+
+
+def _decide(compare: Compared, num_comparisons: int) -> Iterator[Violation]:
+    if compare.HasField("final_seeds"):
+        hint = "decide adds seeds while the question is open, up to its max_seeds"
+        found = shown(compare.final_seeds)
+        yield Violation("compare.final_seeds", found, "nothing beside compare.decide", hint)
+    # The smallest p of n sign flips is 2^(1-n).
+    least = math.ceil(1 - math.log2(compare.decide.error / num_comparisons))
+    if compare.decide.max_seeds < least:
+        comparisons = f"{num_comparisons} comparison{'s' * (num_comparisons > 1)}"
+        hint = f"with fewer no difference, however large, is significant in {comparisons}"
+        found = shown(compare.decide.max_seeds)
+        yield Violation("compare.decide.max_seeds", found, f"a number >= {least}", hint)
 
 
 def _named(names: Sequence[str]) -> str:

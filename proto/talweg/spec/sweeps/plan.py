@@ -106,10 +106,20 @@ class Plan:
 
     @property
     def num_jobs(self) -> int:
-        """Number of jobs of all trials, final ones included."""
-        final = self.spec.compare.final_seeds * len(self.searches)
-        has_final = self.spec.HasField("compare")
-        return self.num_trials * self.spec.seeds.count + (final if has_final else 0)
+        """Number of jobs of all trials, final ones included; the most where seeds are added."""
+        final = self.final_seeds * len(self.searches) if self.spec.HasField("compare") else 0
+        return self.num_trials * self.spec.seeds.count + final
+
+    @property
+    def decides(self) -> bool:
+        """Whether fresh seeds are added only while the question is open."""
+        return self.spec.HasField("compare") and self.spec.compare.HasField("decide")
+
+    @property
+    def final_seeds(self) -> int:
+        """Number of fresh seeds of each compared value; the most where seeds are added."""
+        compare = self.spec.compare
+        return compare.decide.max_seeds if self.decides else compare.final_seeds
 
     @cached_property
     def baseline(self) -> int:

@@ -23,6 +23,7 @@ _VERDICTS = {
     Answer.WORSE: "worse",
     Answer.NOT_DISTINGUISHABLE: "not distinguishable",
     Answer.TOO_FEW: "too few seeds",
+    Answer.UNDECIDED: "not decided",
 }
 
 

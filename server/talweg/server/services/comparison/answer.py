@@ -13,7 +13,7 @@ from typing import Any
 from talweg.server.errors import InvalidRequest
 from talweg.server.services.arguments import text
 from talweg.server.services.comparison.compare import Comparison, Group
-from talweg.server.services.comparison.fairness import inequalities
+from talweg.server.services.comparison.fairness import NUM_VALUES, inequalities
 from talweg.server.services.comparison.process import StatisticsProcess
 from talweg.server.services.comparison.repetitions import Design
 from talweg.server.services.comparison.units import GroupUnits, is_usable, units_of
@@ -21,6 +21,7 @@ from talweg.server.services.comparison.wording import Words, remarks
 from talweg.spec.spelling import nearest
 from talweg.v1.answers_pb2 import Answer, Question
 from talweg.v1.options_pb2 import Goal
+from talweg.v1.sweeps_pb2 import Decision
 
 ALPHA = 0.05
 """The error of a wrong verdict, over all groups of an answer."""
@@ -40,7 +41,11 @@ class AnswerService:
         self._process = process
 
     async def answer(
-        self, comparison: Comparison, question: Question, group_by: Sequence[str]
+        self,
+        comparison: Comparison,
+        question: Question,
+        group_by: Sequence[str],
+        decisions: Mapping[str, Decision] | None = None,
     ) -> Answer:
         """Answer a question.
 
@@ -48,6 +53,8 @@ class AnswerService:
             comparison: The groups.
             question: What is asked of them.
             group_by: The paths that they are grouped by.
+            decisions: What looks have found, by the names of the groups, where seeds were added
+                while the question was open; None where their number was fixed.
 
         Raises:
             InvalidRequest: There is no such baseline, it has no values, the margin is no margin,
@@ -55,13 +62,15 @@ class AnswerService:
             InternalError: The statistics failed; the log says how.
         """
         # Thousands of specs are read, which is no work for the event loop.
-        read = await asyncio.to_thread(_read, comparison, question)
+        read = await asyncio.to_thread(read_values, comparison, question)
         found = await self._process.ask(read.asked) if comparison.groups else {"groups": []}
-        return await asyncio.to_thread(_answer, comparison, read, found["groups"], group_by)
+        return await asyncio.to_thread(
+            _answer, comparison, read, found["groups"], group_by, decisions
+        )
 
 
 @dataclass(frozen=True)
-class _Read:
+class Values:
     """What is read of a comparison."""
 
     design: Design
@@ -87,19 +96,42 @@ class _Read:
         }
 
     def _values(self, index: int) -> Mapping[str, Sequence[float] | None]:
-        differences = None
-        if self.baseline is not None and index != self.baseline:
-            differences = self.units[index].differences(self.units[self.baseline])
+        is_compared = self.baseline is not None and index != self.baseline
+        differences = self.differences(index) if is_compared else None
         return {"values": self.units[index].values, "differences": differences}
 
+    def differences(self, index: int) -> list[float]:
+        """Return the differences of a group to the baseline, in the order of its values."""
+        assert self.baseline is not None, "there is nothing to differ from"
+        return self.units[index].differences(self.units[self.baseline])
 
-def _read(comparison: Comparison, question: Question) -> _Read:
+
+def question_of(baseline: str, margin: str = "") -> Question:
+    """Return what a sweep asks: a baseline, and a margin such as 1%; none where empty."""
+    if margin.endswith("%"):
+        return Question(baseline=baseline, relative_margin=float(margin.rstrip(" %")) / 100)
+    if margin:
+        return Question(baseline=baseline, absolute_margin=float(margin))
+    return Question(baseline=baseline)
+
+
+def read_values(comparison: Comparison, question: Question) -> Values:
+    """Return the values of a comparison.
+
+    Args:
+        comparison: The groups.
+        question: What is asked of them.
+
+    Raises:
+        InvalidRequest: There is no such baseline, it has no values, the margin is no margin, or
+            the metric has no goal.
+    """
     groups = comparison.groups
     baseline = _baseline(comparison, question)
     counting = [[row.job.job_spec for row in each.rows if row.counts] for each in groups]
     design = Design.of(counting, comparison.metric)
     units = [units_of(group, design) for group in groups]
-    return _Read(
+    return Values(
         design=design,
         units=units,
         baseline=baseline,
@@ -110,9 +142,10 @@ def _read(comparison: Comparison, question: Question) -> _Read:
 
 def _answer(
     comparison: Comparison,
-    read: _Read,
+    read: Values,
     found: Sequence[Mapping[str, Any]],
     group_by: Sequence[str],
+    decisions: Mapping[str, Decision] | None,
 ) -> Answer:
     groups, baseline, design = comparison.groups, read.baseline, read.design
     num_values = [len(each.values) for each in read.units]
@@ -130,10 +163,28 @@ def _answer(
         if answer.groups[baseline].HasField("sd"):
             answer.noise_floor = answer.groups[baseline].sd
     names = [" ".join(group.labels) for group in groups]
+    if decisions is not None:
+        _take_over(answer, names, decisions)
     _put_into_words(answer, names, baseline)
     num_averaged = sum(each.num_jobs - len(each.values) for each in read.units)
     answer.remarks[:] = remarks(answer, names, num_averaged=num_averaged)
     return answer
+
+
+def _take_over(answer: Answer, names: Sequence[str], decisions: Mapping[str, Decision]) -> None:
+    """Set the verdicts of the looks in place of those for a number of seeds that was fixed."""
+    for name, group in zip(names, answer.groups, strict=True):
+        if not group.HasField("difference"):
+            continue
+        decision, difference = decisions.get(name, Decision()), group.difference
+        for figure in ("p", "adjusted_p", "equivalence_p"):
+            difference.ClearField(figure)
+        difference.verdict = decision.verdict or Answer.UNDECIDED
+        difference.num_looks = len(decision.looks)
+    # That they differ in it is what was asked for.
+    wanted = [each for each in answer.inequalities if each.what != NUM_VALUES]
+    del answer.inequalities[:]
+    answer.inequalities.extend(wanted)
 
 
 def _put_into_words(answer: Answer, names: Sequence[str], baseline: int | None) -> None:

@@ -15,6 +15,8 @@ from talweg.v1.jobs_pb2 import Outcome, Progress
 
 _MOST_PATHS = 20
 _MOST_VALUES = 3
+NUM_VALUES = "number of values"
+"""What is unequal where groups have different numbers of values."""
 NOTHING = "no values"
 """What stands in place of the values of a group without any."""
 
@@ -40,9 +42,7 @@ def inequalities(
         (what, [{read(job) for job in each} - {""} for each in jobs])
         for what, read in _RECORDED.items()
     ]
-    facts.append(
-        ("number of values", [{str(number)} if number else set() for number in num_values])
-    )
+    facts.append((NUM_VALUES, [{str(number)} if number else set() for number in num_values]))
     facts.append(
         ("jobs not SUCCEEDED", [{f"{len(each.rows) - each.num_succeeded}"} for each in groups])
     )

@@ -48,6 +48,8 @@ class Words:
         if difference.verdict == Answer.NOT_DISTINGUISHABLE:
             needed = self._needed(difference)
             return f"{name} is not distinguishable from {baseline}: {figures}{needed}"
+        if difference.verdict == Answer.UNDECIDED and difference.n:
+            return f"{name} is not decided against {baseline}: {figures}"
         if not self._answer.groups[index].n:
             return f"{name} cannot be compared: it has no usable value"
         if not difference.n:
@@ -110,6 +112,7 @@ def remarks(answer: Answer, names: Sequence[str], *, num_averaged: int) -> list[
         return []
     return [
         *_on_seeds(answer, num_averaged),
+        *_on_looks(answer),
         *_on_noise(answer),
         *_on_skewness(answer, names),
         *(_on_inequality(each, names) for each in answer.inequalities),
@@ -143,6 +146,16 @@ def _unit(varied: Sequence[str]) -> str:
     if varied[0].startswith("split."):
         return " and ".join(path for path in varied if path.startswith("split."))
     return varied[0]
+
+
+def _on_looks(answer: Answer) -> Iterator[str]:
+    most = max((group.difference.num_looks for group in answer.groups), default=0)
+    if most:
+        yield (
+            f"seeds were added while the question was open: verdicts are by a group-sequential "
+            f"bound (Lan and DeMets 1983) over {most} look{'s' * (most > 1)} at most, so there is "
+            "no p, and intervals are not adjusted for the looks"
+        )
 
 
 def _on_noise(answer: Answer) -> Iterator[str]:

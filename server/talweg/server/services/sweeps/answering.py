@@ -8,10 +8,10 @@ from sqlalchemy import Connection
 
 from talweg.server.errors import InvalidRequest
 from talweg.server.services.arguments import sweep_of
-from talweg.server.services.comparison.answer import AnswerService
+from talweg.server.services.comparison.answer import AnswerService, question_of
 from talweg.server.services.comparison.compare import Comparison, ComparisonService, Group, Row
 from talweg.server.services.comparison.wording import number
-from talweg.server.services.sweeps.messages import trial_message
+from talweg.server.services.sweeps.messages import decision_of, trial_message
 from talweg.server.services.sweeps.plans import Plans
 from talweg.server.services.sweeps.settling import TIME_OVER
 from talweg.server.store.record.database import Database
@@ -23,13 +23,14 @@ from talweg.spec.sweeps import TAG_TRIAL, Plan
 from talweg.v1.answers_pb2 import Answer, Question
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.options_pb2 import Goal
-from talweg.v1.sweeps_pb2 import Sweep, Trial
+from talweg.v1.sweeps_pb2 import Decision, Sweep, Trial
 
 # What is told first.
 _VERDICTS = (
     Answer.BETTER,
     Answer.EQUIVALENT,
     Answer.NOT_DISTINGUISHABLE,
+    Answer.UNDECIDED,
     Answer.WORSE,
     Answer.TOO_FEW,
     Answer.VERDICT_UNSPECIFIED,
@@ -70,6 +71,8 @@ class _Read:
     """How the trials of each search have ended."""
     final_states: Mapping[str, Counter[int]]
     """How many final jobs of each compared value are in each state; of those that there are."""
+    decisions: Mapping[str, Decision] | None
+    """What looks have found, by compared value; None where the number of seeds is fixed."""
 
 
 class SweepAnswerService:
@@ -143,6 +146,9 @@ class SweepAnswerService:
             bool(final),
             trials.counts(connection, row.seq, len(plan.searches)),
             states,
+            {plan.searches[trial.search].label: decision_of(trial) for trial in final}
+            if final and plan.decides
+            else None,
         )
 
     async def _compare(self, read: _Read) -> tuple[Comparison, Answer, list[str]]:
@@ -157,15 +163,17 @@ class SweepAnswerService:
         questions = [Question()]
         remarks = []
         if any(group.labels == (baseline,) and group.values for group in groups):
-            questions = [Question(baseline=baseline), *questions]
+            questions = [question_of(baseline), *questions]
             if spec.compare.margin:
-                questions = [_with_margin(baseline, spec.compare.margin), *questions]
+                questions = [question_of(baseline, spec.compare.margin), *questions]
         else:
             remarks.append(f"{baseline}, the baseline, has no result: nothing is compared with it")
         for question in questions[:-1]:
             try:
                 # In what the sweep varies its values differ on purpose.
-                answer = await self._answers.answer(comparison, question, _paths(read))
+                answer = await self._answers.answer(
+                    comparison, question, _paths(read), read.decisions
+                )
                 return comparison, answer, remarks
             except InvalidRequest as exc:
                 # Such as a margin of 1% of a mean of 0, which nobody could know before.
@@ -254,12 +262,6 @@ def _remarks(read: _Read) -> list[str]:
             if states[state]:
                 remarks.append(f"{states[state]} of {states.total()} final jobs of {label} {verb}")
     return remarks
-
-
-def _with_margin(baseline: str, margin: str) -> Question:
-    if margin.endswith("%"):
-        return Question(baseline=baseline, relative_margin=float(margin.rstrip(" %")) / 100)
-    return Question(baseline=baseline, absolute_margin=float(margin))
 
 
 def _paths(read: _Read) -> list[str]:

@@ -10,7 +10,7 @@ from talweg.server.store.record.rows import SweepRow, TrialRow
 from talweg.server.store.sweeps.trials import TrialJob
 from talweg.spec import job_name
 from talweg.spec.sweeps import Plan, setting_text
-from talweg.v1.sweeps_pb2 import JobCount, SettingValue, Sweep, Trial, TrialCount
+from talweg.v1.sweeps_pb2 import Decision, JobCount, SettingValue, Sweep, Trial, TrialCount
 
 
 @dataclass(frozen=True)
@@ -85,4 +85,15 @@ def trial_message(trial: TrialRow, plan: Plan, jobs: Sequence[TrialJob]) -> Tria
         count=trial.count,
         message=trial.message,
         reused=sum(job.reused for job in jobs),
+        decision=decision_of(trial) if trial.decision else None,
     )
+
+
+def decision_of(trial: TrialRow) -> Decision:
+    """Return what the looks at a trial have found; an empty one before the first."""
+    return Decision.FromString(trial.decision)
+
+
+def is_decided(trial: TrialRow) -> bool:
+    """Return whether a final trial gets no more seeds, where seeds are added."""
+    return decision_of(trial).why not in (Decision.WHY_UNSPECIFIED, Decision.OPEN)

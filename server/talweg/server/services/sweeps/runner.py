@@ -6,8 +6,10 @@ import logging
 from talweg.server.errors import DatabaseUnavailable
 from talweg.server.queueing.outage import Outage
 from talweg.server.services.cancellation import cancel_for_sweep
+from talweg.server.services.comparison.process import StatisticsProcess
 from talweg.server.services.search.asking import AskingService
 from talweg.server.services.submission.submit import SubmissionService
+from talweg.server.services.sweeps.deciding import DecidingService
 from talweg.server.services.sweeps.pairing import prune_by_seeds
 from talweg.server.services.sweeps.plans import Plans
 from talweg.server.services.sweeps.pruning import decide, reached
@@ -32,7 +34,11 @@ class SweepRunner:
     """Settles what has ended and submits what is next. Several servers may each have one."""
 
     def __init__(
-        self, database: Database, submission: SubmissionService, asking: AskingService
+        self,
+        database: Database,
+        submission: SubmissionService,
+        asking: AskingService,
+        statistics: StatisticsProcess,
     ) -> None:
         """Begin idle.
 
@@ -40,8 +46,10 @@ class SweepRunner:
             database: The record.
             submission: Takes the jobs.
             asking: Finds the settings of new trials.
+            statistics: Decides whether compared values need more seeds.
         """
         self._database = database
+        self._deciding = DecidingService(database, statistics)
         self._submitter = Submitter(database, submission, asking)
         self._plans = Plans()
         self._woken = asyncio.Event()
@@ -101,6 +109,8 @@ class SweepRunner:
         plan = self._plans.of(row)
         if plan.spec.pruning.HasField("asha"):
             await self._prune(row, plan)
+        if plan.decides and row.is_final and await self._deciding.decide(row, plan):
+            return True
         return await self._submitter.submit_next(row, plan) > 0
 
     async def _prune(self, row: SweepRow, plan: Plan) -> None:

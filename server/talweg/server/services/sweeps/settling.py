@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from sqlalchemy import Connection
 
-from talweg.server.services.sweeps.messages import trial_message
+from talweg.server.services.sweeps.messages import is_decided, trial_message
 from talweg.server.services.sweeps.values import objective_values
 from talweg.server.store.record.database import Transaction
 from talweg.server.store.record.rows import JobRow, SweepRow, TrialRow
@@ -67,7 +67,9 @@ def settle(tx: Transaction, row: SweepRow, plan: Plan) -> SweepRow:
 
 def num_seeds(trial: TrialRow, plan: Plan) -> int:
     """Return how many seeds a trial is to have."""
-    return plan.spec.compare.final_seeds if trial.is_final else plan.spec.seeds.count
+    if not trial.is_final:
+        return plan.spec.seeds.count
+    return trial.num_wanted if plan.decides else plan.final_seeds
 
 
 def _is_over(
@@ -81,7 +83,12 @@ def _is_over(
     if not all(has_ended(states.get(job.job, Job.CANCELLED)) for job in jobs):
         return False
     # One that was refused or stopped early gets no further jobs.
-    return bool(row.closing or trial.message) or len(jobs) >= num_seeds(trial, plan)
+    if row.closing or trial.message:
+        return True
+    if trial.is_final and plan.decides and not is_decided(trial):
+        # It gets more seeds, or a look at it is due.
+        return False
+    return len(jobs) >= num_seeds(trial, plan)
 
 
 def _end_trials(

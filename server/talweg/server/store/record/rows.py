@@ -221,6 +221,10 @@ class TrialRow:
     """Why its jobs were refused, or it was stopped early."""
     pruned_at: Int32 = 0
     """After how many evaluations it was stopped early; 0 where it was not."""
+    num_wanted: Int32 = 0
+    """Seeds that it is to have up to the next look, where seeds are added; else 0."""
+    decision: bytes = b""
+    """A Decision, where seeds are added and a look was taken; else empty."""
 
     @property
     def pairs(self) -> Setting:

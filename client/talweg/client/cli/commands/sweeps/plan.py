@@ -20,6 +20,8 @@ from talweg.v1.sweeps_pb2 import SweepSpec
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from talweg.v1.sweeps_pb2 import Compared
+
 
 @click.command()
 @click.argument("file", metavar="FILE", type=click.Path(exists=True, dir_okay=False))
@@ -65,7 +67,7 @@ def plan(session: Session, file: str, overrides: tuple[str, ...], as_json: bool)
         return 0
     out = console()
     out.print(_table(found, answered.comparison.metric, out.width))
-    _tell(found, whole.spec.compare.margin, whole.spec.compare.final_seeds)
+    _tell(found, whole.spec.compare)
     return 0
 
 
@@ -95,15 +97,21 @@ def _table(found: SweepPlan, metric: str, width: int) -> "Table":
     return fitted(columns, rows, width)
 
 
-def _tell(found: SweepPlan, margin: str, final_seeds: int) -> None:
+def _tell(found: SweepPlan, compare: "Compared") -> None:
     on = f"{found.num_workers} workers" if found.num_workers > 1 else "1 worker"
     note(f"the search takes about {_time(found.search_seconds)} on {on}")
     if found.seeds is None or found.final_seconds is None:
-        note(f"how many seeds show a difference of {margin} cannot be told from this pilot")
+        note(
+            f"how many seeds show a difference of {compare.margin} cannot be told from this pilot"
+        )
         return
+    if compare.HasField("decide"):
+        num_seeds = f"decide.max_seeds: {compare.decide.max_seeds}"
+    else:
+        num_seeds = f"final_seeds: {compare.final_seeds}"
     note(
-        f"{found.seeds} fresh seeds show a difference of {margin} in every comparison, and take "
-        f"about {_time(found.final_seconds)} more; the file has final_seeds: {final_seeds}"
+        f"{found.seeds} fresh seeds show a difference of {compare.margin} in every comparison, "
+        f"and take about {_time(found.final_seconds)} more; the file has {num_seeds}"
     )
     note("three seeds tell the noise roughly: often it takes up to 3.5 times as many seeds")
 

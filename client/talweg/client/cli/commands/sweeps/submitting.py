@@ -43,7 +43,7 @@ def _amount(sweep: Sweep, num_searches: int) -> str:
     trials = f"{message.num_trials:,} trial{'s' * (message.num_trials > 1)}"
     parts = [f"{spec.seeds.count} seed{'s' * (spec.seeds.count > 1)} each"]
     if spec.HasField("compare"):
-        parts.append(
-            f"{num_searches} compared values with {spec.compare.final_seeds} final seeds each"
-        )
+        up_to = "up to " if spec.compare.HasField("decide") else ""
+        num_seeds = spec.compare.decide.max_seeds if up_to else spec.compare.final_seeds
+        parts.append(f"{num_searches} compared values with {up_to}{num_seeds} final seeds each")
     return f"{trials}, {message.num_jobs:,} jobs ({'; '.join(parts)})."

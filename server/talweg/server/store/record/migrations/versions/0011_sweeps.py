@@ -53,6 +53,8 @@ def upgrade() -> None:
         sa.Column("count", sa.Integer, nullable=False),
         sa.Column("message", sa.String, nullable=False),
         sa.Column("pruned_at", sa.Integer, nullable=False),
+        sa.Column("num_wanted", sa.Integer, nullable=False),
+        sa.Column("decision", sa.LargeBinary, nullable=False),
         sqlite_with_rowid=False,
     )
     op.create_index(
