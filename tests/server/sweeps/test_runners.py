@@ -10,13 +10,14 @@ import pytest
 from tests.server.samples import Rules
 from tests.server.sweeps.sweeping import AT_RATE, LOSSES, RATES, Sweeping, errors, loss_of, rate_of
 
-from talweg.server.errors import ShuttingDown
+from talweg.server.errors import InternalError, ShuttingDown
 from talweg.server.services.submission.submit import SubmissionService
 from talweg.server.services.sweeps import submitting
 from talweg.server.services.sweeps.runner import SweepRunner
 from talweg.server.store import jobs
 from talweg.server.store.record.database import Database, Transaction
 from talweg.spec import job_id
+from talweg.spec.sweeps import Setting
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.sweeps_pb2 import Sweep, SweepEvent, Trial
@@ -125,6 +126,8 @@ async def other(database_url: str) -> AsyncIterator[Rules]:
     database = Database(database_url)
     rules = Rules(database, [])
     yield rules
+    await rules.statistics.close()
+    await rules.search.close()
     rules.close()
     database.close()
 
@@ -234,3 +237,25 @@ async def test_a_watcher_is_told_that_the_server_ends(rules: Rules) -> None:
     with pytest.raises(ShuttingDown):
         await follow()
     assert [event.cursor for event in seen] == [1]
+
+
+async def test_a_sweep_whose_search_fails_says_so_and_goes_on_once_it_works(
+    rules: Rules, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object, **__: object) -> list[Setting]:
+        raise InternalError
+
+    sweeping = await Sweeping.begin(
+        rules, space=SPACE, algorithm={"tpe": {}}, trials=4, parallel=1
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(rules.asking, "settings", fail)
+        await rules.runner.step()
+        stuck = await sweeping.get()
+    assert stuck.state == Sweep.RUNNING
+    assert "cannot go on" in stuck.message
+    assert "log" in stuck.message
+    await rules.runner.step()
+    assert (await sweeping.get()).message == "goes on again"
+    ended = await sweeping.run()
+    assert ended.state == Sweep.SUCCEEDED

@@ -44,20 +44,23 @@ def announce(
             counts no longer; what they say of themselves follows once they are loaded.
         pause: Waits for so many seconds.
     """
-    request = ReportPluginsRequest(
-        worker=worker,
-        queues=queues,
-        plugins=names(),
-        extras=extras(),
-        environment=common_environment("cuda" if CUDA_QUEUE in queues else "cpu"),
-    )
+
+    def report(plugins: Sequence[PluginDeclaration]) -> ReportPluginsRequest:
+        return ReportPluginsRequest(
+            worker=worker,
+            queues=queues,
+            plugins=plugins,
+            extras=extras(),
+            environment=common_environment("cuda" if CUDA_QUEUE in queues else "cpu"),
+        )
+
+    request = report(names())
     if request.plugins:
         if names_first:
             with suppress(ServerAwayError, grpc.RpcError):
                 until = time.monotonic() + _PATIENCE
                 call(channel.workers.ReportPlugins, request, until=until, give_up=shutting_down)
-        del request.plugins[:]
-        request.plugins.extend(installed())
+        request = report(installed())
         for plugin in request.plugins:
             _log(plugin)
     log.info("optional extras: %s", ", ".join(request.extras) or "none")

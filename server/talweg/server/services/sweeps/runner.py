@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 
 from talweg.server.errors import DatabaseUnavailable
 from talweg.server.queueing.outage import Outage
@@ -28,6 +29,7 @@ _INTERVAL_S = 1.0
 # jobs, and is followed by a pause of several times its length: workers need the time themselves.
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.03, 0.5
 _PAUSE_BY_LOOK = 4
+_CANNOT_GO_ON = "cannot go on, and is tried again each second; the server's log says why"
 
 
 class SweepRunner:
@@ -100,6 +102,9 @@ class SweepRunner:
             except Exception:
                 # Of this sweep: the others go on.
                 log.exception("sweep %s cannot go on", id_)
+                # What failed may be the record itself.
+                with suppress(Exception):
+                    await self._database.writing_relaxed(_tell, id_, _CANNOT_GO_ON)
         return busy
 
     async def _step(self, id_: str) -> bool:
@@ -111,7 +116,10 @@ class SweepRunner:
             await self._prune(row, plan)
         if plan.decides and row.is_final and await self._deciding.decide(row, plan):
             return True
-        return await self._submitter.submit_next(row, plan) > 0
+        submitted = await self._submitter.submit_next(row, plan)
+        if submitted and row.message == _CANNOT_GO_ON:
+            await self._database.writing_relaxed(_tell, id_, "goes on again")
+        return submitted > 0
 
     async def _prune(self, row: SweepRow, plan: Plan) -> None:
         found = await self._database.reading(reached, row, plan)
@@ -134,3 +142,10 @@ class SweepRunner:
             for job in trials.open_jobs(tx.connection, row.seq):
                 cancel_for_sweep(tx, job, f"the sweep ends: {row.message}")
         return row
+
+
+def _tell(tx: Transaction, id_: str, message: str) -> None:
+    """Say in a sweep how it goes, for whoever waits for it."""
+    row = sweeps.lock(tx, id_)
+    if row.state == Sweep.RUNNING and not row.closing and row.message != message:
+        sweeps.change(tx, row, message=message)
