@@ -11,6 +11,7 @@ from tests.server.samples import Rules, spec
 from tests.server.stored_datasets.parts import job as job_of_houses
 from tests.server.stored_datasets.test_submission import houses
 from tests.server.sweeps.sweeping import AT_RATE, Sweeping, sweep_spec
+from tests.server.test_starting_weights import stored as weights
 
 from talweg.server.errors import (
     BadPageToken,
@@ -219,6 +220,16 @@ async def test_all_jobs_read_one_version_of_stored_data(rules: Rules, is_named: 
     await rules.runner.step()
     specs = [job for trial in await sweeping.trials() for job in sweeping.jobs(trial)]
     assert {job.dataset.stored.digest for job in specs} == {digest}
+    assert len(specs) == 3
+
+
+async def test_all_jobs_start_from_one_version_of_stored_weights(rules: Rules) -> None:
+    digest, _ = weights(rules, "trunk", 1)
+    sweeping = await Sweeping.begin(rules, base=to_dict(spec(weights={"stored": "trunk"})))
+    assert weights(rules, "trunk", 2)[0] != digest
+    await rules.runner.step()
+    specs = [job for trial in await sweeping.trials() for job in sweeping.jobs(trial)]
+    assert {job.weights.stored for job in specs} == {f"trunk@{digest}"}
     assert len(specs) == 3
 
 

@@ -169,9 +169,11 @@ def _read(spec: SweepSpec) -> tuple[SweepSpec, list[Setting]]:
 
 
 def _pin(spec: SweepSpec, first: JobSpec) -> None:
-    """Have all jobs read the version of stored data that the first has read."""
+    """Have all jobs read the version of stored data and weights that the first has read."""
     data = spec.base.dataset
     varied = set(varied_paths(spec.space))
+    if spec.base.weights.stored and not varied & {"weights", "weights.stored"}:
+        spec.base.weights.CopyFrom(first.weights)
     if not first.dataset.HasField("stored") or varied & {"dataset", "dataset.stored"}:
         return
     if data.HasField("stored") and not varied & {"dataset.stored.name", "dataset.stored.digest"}:

@@ -28,9 +28,11 @@ def digest_of(spec: JobSpec) -> bytes:
     """Return a digest that equal jobs have in common; empty for one that always trains anew.
 
     Args:
-        spec: As the sweep submits it: with the version of its data, and without defaults.
+        spec: As the sweep submits it, without defaults.
     """
     if spec.resources.device == Resources.cuda or any(plugin_uses(spec)):
+        return b""
+    if not _is_pinned(spec):
         return b""
     deciding = JobSpec()
     deciding.CopyFrom(spec)
@@ -40,6 +42,15 @@ def digest_of(spec: JobSpec) -> bytes:
     body = deciding.SerializeToString(deterministic=True)
     # Another version may fill a spec otherwise.
     return hashlib.sha256(_version() + b"\0" + body).digest()
+
+
+def _is_pinned(spec: JobSpec) -> bool:
+    """Return whether a spec names one version of what it reads, now and later."""
+    if spec.dataset.HasField("uri"):
+        return False
+    data = spec.dataset.stored
+    is_one_version = not data.name or bool(data.digest) or "@" in data.name
+    return is_one_version and (not spec.weights.stored or "@" in spec.weights.stored)
 
 
 @cache
