@@ -7,7 +7,7 @@ stands beside them and does not enter.
 
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -174,7 +174,13 @@ class ComparisonService:
         self._database = database
 
     async def compare(
-        self, *, names: Sequence[str], filter: str, metric: str, group_by: Sequence[str]
+        self,
+        *,
+        names: Sequence[str],
+        filter: str = "",
+        metric: str,
+        group_by: Sequence[str] = (),
+        labels: Mapping[str, str] | None = None,
     ) -> Comparison:
         """Compare jobs.
 
@@ -183,6 +189,7 @@ class ComparisonService:
             filter: As in a list; all jobs where empty.
             metric: Its name; the jobs' primary one where empty.
             group_by: Paths in the spec; the loss where empty.
+            labels: The groups of the jobs by their names, in place of paths.
 
         Raises:
             JobNotFound: There is no such job.
@@ -223,7 +230,14 @@ class ComparisonService:
             if not values and rows:
                 check_known(chosen, rows)
             trivial = _trivial(connection, rows, chosen)
-            compared = _compared(rows, chosen, values, trivial, group_by or DEFAULT_GROUPING)
+
+            def labels_of(row: JobRow) -> tuple[str, ...]:
+                if labels is not None:
+                    return (labels[row.name],)
+                paths = group_by or DEFAULT_GROUPING
+                return tuple(value_at(row.job_spec, path) for path in paths)
+
+            compared = _compared(rows, chosen, values, trivial, labels_of)
             return replace(compared, references=_references(connection, rows, compared))
 
         return await self._database.reading(read)
@@ -261,16 +275,15 @@ def _compared(
     metric: str,
     values: Mapping[int, Measured],
     trivial: Mapping[int, float],
-    group_by: Sequence[str],
+    labels_of: Callable[[JobRow], tuple[str, ...]],
 ) -> Comparison:
     members: dict[tuple[str, ...], list[Row]] = {}
     goal: Goal.ValueType = Goal.GOAL_UNSPECIFIED
     for job in jobs_:
         spec = job.job_spec
         goal = goal or goal_of(spec, metric)
-        labels = tuple(value_at(spec, path) for path in group_by)
         row = Row(job, values.get(job.seq), seed_of(spec))
-        members.setdefault(labels, []).append(row)
+        members.setdefault(labels_of(job), []).append(row)
     groups = [
         Group(labels, sorted(rows, key=lambda row: (row.seed, row.job.seq)))
         for labels, rows in members.items()

@@ -2,14 +2,14 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
 from talweg.server.errors import InvalidRequest
 from talweg.server.services.arguments import sweep_of
 from talweg.server.services.comparison.answer import AnswerService, question_of
-from talweg.server.services.comparison.compare import Comparison, ComparisonService, Group, Row
+from talweg.server.services.comparison.compare import Comparison, ComparisonService
 from talweg.server.services.comparison.wording import number
 from talweg.server.services.sweeps.messages import decision_of, trial_message
 from talweg.server.services.sweeps.plans import Plans
@@ -19,10 +19,9 @@ from talweg.server.store.record.rows import SweepRow
 from talweg.server.store.sweeps import sweeps, trials
 from talweg.server.store.sweeps.trials import SearchCounts
 from talweg.spec import job_name
-from talweg.spec.sweeps import TAG_TRIAL, Plan
+from talweg.spec.sweeps import Plan
 from talweg.v1.answers_pb2 import Answer, Question
 from talweg.v1.jobs_pb2 import Job
-from talweg.v1.options_pb2 import Goal
 from talweg.v1.sweeps_pb2 import Decision, Sweep, Trial
 
 # What is told first.
@@ -155,9 +154,8 @@ class SweepAnswerService:
         spec = read.plan.spec
         metric = spec.compare.metric if read.is_final else spec.objective.metric
         comparison = await self._comparison.compare(
-            names=list(read.jobs), filter="", metric=metric, group_by=[f"tags.{TAG_TRIAL}"]
+            names=list(read.jobs), metric=metric, labels=read.jobs
         )
-        comparison = replace(comparison, groups=_by_value(comparison, read))
         groups = comparison.groups
         baseline = read.plan.searches[read.plan.baseline].label
         questions = [Question()]
@@ -180,25 +178,6 @@ class SweepAnswerService:
                 remarks.append(str(exc))
         answer = await self._answers.answer(comparison, questions[-1], _paths(read))
         return comparison, answer, remarks
-
-
-def _by_value(comparison: Comparison, read: _Read) -> list[Group]:
-    """Return the compared values as groups, the best mean first; those without values last."""
-    rows: dict[str, list[Row]] = {}
-    for group in comparison.groups:
-        for row in group.rows:
-            rows.setdefault(read.jobs[row.job.name], []).append(row)
-    groups = [
-        Group((label,), sorted(of_label, key=lambda row: (row.seed, row.job.seq)))
-        for label, of_label in rows.items()
-    ]
-    is_high = comparison.goal == Goal.MAXIMIZE
-
-    def rank(group: Group) -> tuple[bool, float]:
-        mean = group.mean
-        return mean is None, (-(mean or 0.0) if is_high else (mean or 0.0))
-
-    return sorted(groups, key=rank)
 
 
 def _best_text(read: _Read) -> str:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from talweg.server.errors import BadMetric, InvalidRequest
 from talweg.server.services.comparison.answer import Values, question_of, read_values
-from talweg.server.services.comparison.compare import Comparison, ComparisonService, Group, Row
+from talweg.server.services.comparison.compare import Comparison, ComparisonService, Group
 from talweg.server.services.comparison.process import StatisticsProcess
 from talweg.server.services.comparison.wording import number
 from talweg.server.services.sweeps.messages import decision_of, is_decided, trial_message
@@ -22,7 +22,7 @@ from talweg.server.store.record.rows import SweepRow, TrialRow
 from talweg.server.store.sweeps import sweeps, trials
 from talweg.spec import job_name
 from talweg.spec.states import has_ended
-from talweg.spec.sweeps import TAG_TRIAL, Plan
+from talweg.spec.sweeps import Plan
 from talweg.v1.answers_pb2 import Answer
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.sweeps_pb2 import Decision, Sweep, SweepEvent, Trial
@@ -47,6 +47,11 @@ class DueLook:
     def num_seeds(self) -> int:
         """Seeds that each of them has; 0 before the first look."""
         return max((trial.num_wanted for trial in self.undecided), default=0)
+
+    def label(self, number: int) -> str:
+        """Return what a trial is called in a comparison."""
+        is_baseline = self.baseline is not None and number == self.baseline.number
+        return _BASELINE if is_baseline else str(number)
 
     @property
     def has_seeds_left(self) -> bool:
@@ -119,14 +124,13 @@ class DecidingService:
         try:
             comparison = await self._comparison.compare(
                 names=list(due.jobs),
-                filter="",
                 metric=compare.metric,
-                group_by=[f"tags.{TAG_TRIAL}"],
+                labels={job: due.label(trial) for job, trial in due.jobs.items()},
             )
         except BadMetric:
             # None of them has got as far as to its tests.
             return None
-        comparison = _by_trial(comparison, due)
+        comparison = _in_turn(comparison, due)
         for margin in dict.fromkeys((compare.margin, "")):
             try:
                 return read_values(comparison, question_of(_BASELINE, margin))
@@ -223,20 +227,15 @@ def _pairs_of_looks(trial: TrialRow) -> list[int]:
     return [look.pairs for look in decision_of(trial).looks if look.HasField("p")]
 
 
-def _by_trial(comparison: Comparison, due: DueLook) -> Comparison:
-    """Return the baseline as the first group, and each undecided trial as one."""
-    rows: dict[int, list[Row]] = {}
-    for group in comparison.groups:
-        for row in group.rows:
-            rows.setdefault(due.jobs[row.job.name], []).append(row)
-    groups = []
-    for trial in (due.baseline, *due.undecided):
-        assert trial is not None, "values are read where there is a baseline"
-        label = _BASELINE if trial is due.baseline else str(trial.number)
-        # By seed: those of earlier looks come first.
-        ordered = sorted(rows.get(trial.number, ()), key=lambda row: (row.seed, row.job.seq))
-        groups.append(Group((label,), ordered))
-    return replace(comparison, groups=groups)
+def _in_turn(comparison: Comparison, due: DueLook) -> Comparison:
+    """Return the baseline as the first group, and each undecided trial as one, in turn.
+
+    Within each the values are by seed, so that those of earlier looks come first.
+    """
+    found = {group.labels: group for group in comparison.groups}
+    assert due.baseline is not None, "values are read where there is a baseline"
+    labels = [(due.label(trial.number),) for trial in (due.baseline, *due.undecided)]
+    return replace(comparison, groups=[found.get(each) or Group(each, ()) for each in labels])
 
 
 def _decision(
