@@ -15,6 +15,9 @@ from talweg.server.store.record.schema import jobs, links, tags
 from talweg.spec import job_name
 from talweg.v1.jobs_pb2 import Event, Job, StateChange
 
+# A statement takes so many parameters at the most, and more are no quicker.
+_IN_ONE_STATEMENT = 1000
+
 
 @dataclass(frozen=True)
 class NewJob:
@@ -175,9 +178,14 @@ def lock(tx: Transaction, id_: str) -> JobRow:
 
 def get_many(connection: Connection, ids: Iterable[str]) -> dict[str, JobRow]:
     """Find jobs by id; those that do not exist are missing in the result."""
-    statement = select(jobs).where(jobs.c.id.in_(list(ids)))
-    rows = (JobRow(*row) for row in connection.execute(statement))
-    return {row.id: row for row in rows}
+    wanted = list(ids)
+    found: dict[str, JobRow] = {}
+    for start in range(0, len(wanted), _IN_ONE_STATEMENT):
+        some = wanted[start : start + _IN_ONE_STATEMENT]
+        for row in connection.execute(select(jobs).where(jobs.c.id.in_(some))):
+            job = JobRow(*row)
+            found[job.id] = job
+    return found
 
 
 def by_request_id(connection: Connection, request_ids: Iterable[str]) -> dict[str, JobRow]:

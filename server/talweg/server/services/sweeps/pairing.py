@@ -12,6 +12,7 @@ from statistics import NormalDist, fmean
 from talweg.server.services.cancellation import cancel_for_sweep
 from talweg.server.services.comparison.wording import number
 from talweg.server.services.sweeps.values import objective_values
+from talweg.server.store import jobs as jobs_store
 from talweg.server.store.record.database import Transaction
 from talweg.server.store.record.rows import SweepRow, TrialRow
 from talweg.server.store.sweeps import trials
@@ -88,7 +89,7 @@ def _by_seed(
 ) -> dict[int, Mapping[int, float]]:
     """Return the objective of jobs that SUCCEEDED, by trial and seed."""
     jobs = trials.jobs_of(tx.connection, row.seq, numbers)
-    rows = trials.rows_of(tx.connection, [job.job for each in jobs.values() for job in each])
+    rows = jobs_store.get_many(tx.connection, [job.job for each in jobs.values() for job in each])
     ended = [each for each in rows.values() if each.state == Job.SUCCEEDED]
     values = objective_values(tx.connection, ended, plan)
     return {

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from talweg.server.services.cancellation import cancel_for_sweep
 from talweg.server.services.comparison.wording import number
 from talweg.server.store import events
+from talweg.server.store import jobs as jobs_store
 from talweg.server.store.record.database import Transaction
 from talweg.server.store.record.rows import JobRow, SweepRow, TrialRow
 from talweg.server.store.sweeps import rungs, trials
@@ -53,7 +54,7 @@ def reached(connection: Connection, row: SweepRow, plan: Plan) -> list[Reached]:
     passed = rungs.passed(connection, row.seq, numbers)
     jobs = trials.jobs_of(connection, row.seq, numbers)
     first = {number: of_trial[0].job for number, of_trial in jobs.items() if of_trial}
-    rows = trials.rows_of(connection, list(first.values()))
+    rows = jobs_store.get_many(connection, list(first.values()))
     found = []
     for trial in undecided:
         job = rows.get(first.get(trial.number, ""))

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from talweg.server.services.sweeps.messages import is_decided, trial_message
 from talweg.server.services.sweeps.values import objective_values
+from talweg.server.store import jobs as jobs_store
 from talweg.server.store.record.database import Transaction
 from talweg.server.store.record.rows import JobRow, SweepRow, TrialRow
 from talweg.server.store.sweeps import sweeps, trials
@@ -99,7 +100,7 @@ def _end_trials(
     jobs: Mapping[int, Sequence[TrialJob]],
 ) -> SweepRow:
     ids = [job.job for trial in over for job in jobs.get(trial.number, ())]
-    rows = trials.rows_of(tx.connection, ids)
+    rows = jobs_store.get_many(tx.connection, ids)
     values = objective_values(tx.connection, list(rows.values()), plan)
     ended = []
     for trial in over:

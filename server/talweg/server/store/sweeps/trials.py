@@ -1,11 +1,21 @@
 """Trials of sweeps, and the jobs that belong to them."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from talweg.server.store.record.database import Transaction
 from talweg.server.store.record.rows import JobRow, TrialRow
@@ -97,34 +107,30 @@ def reopen(tx: Transaction, sweep: int, num_seeds: int, state: int) -> int:
 
 def open_trials(connection: Connection, sweep: int) -> list[TrialRow]:
     """Return the trials of a sweep whose jobs have not all ended, by number."""
-    statement = select(trials).where(trials.c.sweep == sweep, is_open).order_by(trials.c.number)
-    return [TrialRow(*row) for row in connection.execute(statement)]
+    return _by_number(connection, sweep, is_open)
 
 
 def in_states(connection: Connection, sweep: int, states: Iterable[int]) -> list[TrialRow]:
     """Return the trials of a sweep in some states, by number."""
-    statement = (
-        select(trials)
-        .where(trials.c.sweep == sweep, trials.c.state.in_(list(states)))
-        .order_by(trials.c.number)
-    )
-    return [TrialRow(*row) for row in connection.execute(statement)]
+    return _by_number(connection, sweep, trials.c.state.in_(list(states)))
 
 
 def all_of(connection: Connection, sweep: int) -> list[TrialRow]:
     """Return all trials of a sweep that have begun, by number."""
-    statement = select(trials).where(trials.c.sweep == sweep).order_by(trials.c.number)
-    return [TrialRow(*row) for row in connection.execute(statement)]
+    return _by_number(connection, sweep)
 
 
 def final(connection: Connection, sweep: int) -> list[TrialRow]:
     """Return the final trials of a sweep, by number."""
-    statement = (
-        select(trials)
-        .where(trials.c.sweep == sweep, trials.c.is_final.is_(True))
-        .order_by(trials.c.number)
-    )
-    return [TrialRow(*row) for row in connection.execute(statement)]
+    return _by_number(connection, sweep, trials.c.is_final.is_(True))
+
+
+def _by_number(
+    connection: Connection, sweep: int, *conditions: ColumnElement[bool]
+) -> list[TrialRow]:
+    statement = select(trials).where(trials.c.sweep == sweep, *conditions)
+    rows = connection.execute(statement.order_by(trials.c.number))
+    return [TrialRow(*row) for row in rows]
 
 
 def page(
@@ -306,17 +312,6 @@ def job_states(connection: Connection, sweep: int) -> dict[int, int]:
         .group_by(jobs.c.state)
     )
     return {row[0]: row[1] for row in connection.execute(statement)}
-
-
-def rows_of(connection: Connection, ids: Sequence[str]) -> Mapping[str, JobRow]:
-    """Return the rows of jobs by id; deleted ones are missing."""
-    found: dict[str, JobRow] = {}
-    for start in range(0, len(ids), _IN_ONE_STATEMENT):
-        statement = select(jobs).where(jobs.c.id.in_(ids[start : start + _IN_ONE_STATEMENT]))
-        for row in connection.execute(statement):
-            job = JobRow(*row)
-            found[job.id] = job
-    return found
 
 
 def open_jobs(connection: Connection, sweep: int) -> list[str]:
