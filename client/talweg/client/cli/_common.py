@@ -3,14 +3,14 @@
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from talweg.client import Client, InvalidRequest, Job, JobState, NotFound, Unavailable
+from talweg.client import Client, Job, JobState, Unavailable
 from talweg.client._lines import duration
 from talweg.spec import drop_control
 
@@ -32,8 +32,6 @@ STATE_STYLES = {
     JobState.DIVERGED: "medium_orchid3",
     JobState.CANCELLED: "grey50",
 }
-# At most this many jobs with a common prefix are listed.
-_MAX_NAMED = 5
 _PLAIN_WIDTH = 200
 _NO_ADDRESS = "NO_ADDRESS"
 
@@ -117,39 +115,6 @@ def job_json(job: Job) -> dict[str, Any]:
     from talweg.spec import to_dict
 
     return {"id": job.id, **to_dict(job.message)}
-
-
-def find_jobs(client: Client, texts: Iterable[str]) -> list[Job]:
-    """Find jobs by id, by ``jobs/ID``, or by a prefix of an id.
-
-    Raises:
-        NotFound: No job matches.
-        InvalidRequest: A prefix is ambiguous.
-    """
-    return [_find_job(client, text) for text in texts]
-
-
-def _find_job(client: Client, text: str) -> Job:
-    try:
-        return client.job(text)
-    except NotFound as error:
-        beginning = text.removeprefix("jobs/")
-        condition = f"name = {quoted(f'jobs/{beginning}*')}"
-        matching = list(client.jobs(filter=condition, limit=_MAX_NAMED + 1))
-        if len(matching) == 1:
-            return matching[0]
-        if not matching:
-            raise NotFound(
-                f"no job has the id or id prefix {text!r}; `talweg jobs` lists all jobs",
-                reason=error.reason,
-            ) from error
-        some = ", ".join(job.id for job in matching[:_MAX_NAMED])
-        many = str(len(matching))
-        if len(matching) > _MAX_NAMED:
-            many, some = f"more than {_MAX_NAMED}", f"{some}, …"
-        raise InvalidRequest(
-            f"{text!r} is a prefix of {many} jobs: {some}. Use a longer one."
-        ) from error
 
 
 def runs_url(client: Client, jobs: Sequence[Job], *, metric: str | None = None) -> str:

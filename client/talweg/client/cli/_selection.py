@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 import click
 
 from talweg.client import Client, Job, JobState, NotFound
-from talweg.client.cli._common import find_jobs, quoted
-from talweg.client.cli._targets import Target, find_target
+from talweg.client.cli._common import quoted
+from talweg.client.cli._targets import Target, find_jobs, find_target
 from talweg.client.cli.completions import complete_experiments, complete_jobs, complete_targets
 
 F = TypeVar("F", bound=Callable[..., Any])

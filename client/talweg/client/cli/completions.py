@@ -74,7 +74,7 @@ def complete_metrics(
 ) -> list[CompletionItem]:
     """Suggest metrics of the job that the command line names before."""
     from talweg.client._lines import number
-    from talweg.client.cli._common import find_jobs
+    from talweg.client.cli._targets import find_jobs
 
     def ask(client: "Client") -> Iterator[CompletionItem]:
         (job,) = find_jobs(client, [context.params["job"]])

@@ -13,7 +13,6 @@ from talweg.client._lines import duration
 from talweg.client.cli._common import (
     Session,
     console,
-    find_jobs,
     json_option,
     note,
     print_json,
@@ -21,6 +20,7 @@ from talweg.client.cli._common import (
     say,
 )
 from talweg.client.cli._selection import joined_filter
+from talweg.client.cli._targets import find_jobs
 from talweg.client.cli.completions import complete_experiments, complete_jobs
 from talweg.client.comparisons._answer import question
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import click
 
-from talweg.client.cli._common import Session, find_jobs, job_json, json_option, print_json, say
+from talweg.client.cli._common import Session, job_json, json_option, print_json, say
+from talweg.client.cli._targets import find_jobs
 from talweg.client.cli.commands.control import follow_or_detach
 from talweg.client.cli.commands.submit import tell_warnings
 from talweg.client.cli.completions import complete_jobs

@@ -10,11 +10,11 @@ from talweg.client.cli._common import (
     WARNING_STYLE,
     Session,
     console,
-    find_jobs,
     json_option,
     moment,
     print_json,
 )
+from talweg.client.cli._targets import find_jobs
 from talweg.client.cli.completions import complete_jobs
 from talweg.spec import drop_control
 from talweg.v1 import jobs_pb2

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import click
 
-from talweg.client.cli._common import Session, find_jobs, json_option, note, print_json
+from talweg.client.cli._common import Session, json_option, note, print_json
+from talweg.client.cli._targets import find_jobs
 from talweg.client.cli.completions import complete_jobs, complete_metrics
 
 

@@ -7,15 +7,8 @@ import click
 
 from talweg.client import Job
 from talweg.client._lines import number
-from talweg.client.cli._common import (
-    Session,
-    console,
-    find_jobs,
-    job_json,
-    json_option,
-    print_json,
-    say,
-)
+from talweg.client.cli._common import Session, console, job_json, json_option, print_json, say
+from talweg.client.cli._targets import find_jobs
 from talweg.client.cli.commands.control import follow_or_detach
 from talweg.client.cli.completions import complete_jobs
 from talweg.client.cli.tables import Column, fitted

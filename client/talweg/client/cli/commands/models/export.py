@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from talweg.client.cli._common import Session, find_jobs, note
+from talweg.client.cli._common import Session, note
+from talweg.client.cli._targets import find_jobs
 from talweg.client.cli.completions import complete_jobs
 
 

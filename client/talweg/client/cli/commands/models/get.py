@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 
 from talweg.client import Artifact, Job
-from talweg.client.cli._common import Session, find_jobs, json_option, note, print_json, say
+from talweg.client.cli._common import Session, json_option, note, print_json, say
+from talweg.client.cli._targets import find_jobs
 from talweg.client.cli.completions import complete_jobs
 
 

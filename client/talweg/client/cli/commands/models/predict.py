@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from talweg.client.cli._common import Session, find_jobs, note
+from talweg.client.cli._common import Session, note
+from talweg.client.cli._targets import find_jobs
 from talweg.client.cli.completions import complete_jobs
 
 _FILE = click.Path(dir_okay=False, path_type=Path)

@@ -2,7 +2,8 @@
 
 import click
 
-from talweg.client.cli._common import Session, find_jobs, json_option, print_json, say
+from talweg.client.cli._common import Session, json_option, print_json, say
+from talweg.client.cli._targets import find_jobs
 from talweg.client.cli.completions import complete_jobs
 
 
