@@ -1,6 +1,7 @@
 """Studies: how much fits into a time, which losses are compared, and the command."""
 
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +12,9 @@ from tests.client.sweeps.training import Training, Value
 from talweg.client import Client, InvalidRequest
 from talweg.client.sweeps.study import (
     LEAST_JOBS,
+    budget_seconds,
     least_seconds,
     losses_of,
-    seconds_of,
     size_for,
 )
 from talweg.spec import from_dict
@@ -25,16 +26,19 @@ Train = Callable[[Value], Training]
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90s", 90), ("10m", 600), ("2h", 7200), ("1d", 86400), ("5 m", 300)]
+    ("text", "seconds"),
+    [("90s", 90), ("10m", 600), ("2h", 7200), ("1d", 86400), ("5 m", 300), ("1.5h", 5400)],
 )
 def test_times_are_read(text: str, seconds: int) -> None:
-    assert seconds_of(text) == seconds
+    assert budget_seconds(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "10", "m", "-1m", "0s", "1.5h", "10 minutes", "1w"])
+@pytest.mark.parametrize(
+    "text", ["", "10", "m", "-1m", "0s", "0.5s", "10 minutes", "4000d", "９m"]
+)
 def test_other_times_are_refused(text: str) -> None:
     with pytest.raises(InvalidRequest, match="90s, 30m, 2h or 1d"):
-        seconds_of(text)
+        budget_seconds(text)
 
 
 @pytest.mark.parametrize("job", [0.01, 0.3, 2.0, 30.0, 400.0])
@@ -107,17 +111,11 @@ def test_a_file_is_studied_in_one_command(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # A simulated worker answers to nobody who asks which workers there are.
-    monkeypatch.setattr(Client, "workers", lambda self: [])
-    monkeypatch.setattr(
-        "talweg.client.cli.commands.sweeps.study.studies.size_for",
-        lambda *_: size_for(1.0, 40, 1, 3),
-    )
     monkeypatch.chdir(tmp_path)
     train(price)
     # A name that is too long for the sweep's is cut.
     path = houses.rename(tmp_path / f"houses{'-' * 200}.csv")
-    done = talweg("study", path, "--target", "price", "--budget", "1m")
+    done = talweg("study", path, "--target", "price", "--losses", "2", "--budget", "1m")
     assert done.status == 0, done.err
     [sweep] = client.sweeps()
     spec = sweep.spec
@@ -163,20 +161,21 @@ def test_what_cannot_be_studied_is_told(
 
 
 def test_too_short_a_time_says_how_long_it_takes(
-    talweg: Talweg, client: Client, train: Train, monkeypatch: pytest.MonkeyPatch
+    talweg: Talweg, client: Client, train: Train
 ) -> None:
-    monkeypatch.setattr(Client, "workers", lambda self: [])
-    monkeypatch.setattr("talweg.client.cli.commands.sweeps.study._pilot", lambda *_: 100.0)
+    def slow(spec: JobSpec) -> float:
+        # The 22 jobs of the smallest study need more than a minute.
+        time.sleep(3)
+        return 1.0
+
+    train(slow)
     done = talweg("study", "wine", "--budget", "1m")
     assert done.status == 2
-    assert re.search(r"budget: found 1m; allowed at least \d+ min", done.err)
+    assert re.search(r"budget: found 1m; allowed at least \d+ (s|min)\. one job takes", done.err)
     assert list(client.sweeps()) == []
 
 
-def test_a_pilot_that_outlasts_the_time_is_cancelled(
-    talweg: Talweg, client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Client, "workers", lambda self: [])
+def test_a_pilot_that_outlasts_the_time_is_cancelled(talweg: Talweg, client: Client) -> None:
     # Nobody trains.
     done = talweg("study", "wine", "--budget", "1s")
     assert done.status == 2
@@ -186,12 +185,22 @@ def test_a_pilot_that_outlasts_the_time_is_cancelled(
     assert list(client.sweeps()) == []
 
 
+@pytest.mark.parametrize(
+    ("data", "task", "model"),
+    [
+        ("wine", "multiclass", "mlp"),
+        ("digits", "multiclass", "convnet"),
+        ("digit_scenes", "segmentation", "unet"),
+        ("digit_scenes", "detection", "detector"),
+    ],
+)
 def test_a_pilot_that_fails_ends_the_study(
-    talweg: Talweg, client: Client, train: Train, monkeypatch: pytest.MonkeyPatch
+    talweg: Talweg, client: Client, train: Train, data: str, task: str, model: str
 ) -> None:
-    monkeypatch.setattr(Client, "workers", lambda self: [])
     train(lambda spec: jobs_pb2.Job.FAILED)
-    done = talweg("study", "wine", "--budget", "1m")
+    done = talweg("study", data, "--task", task, "--budget", "1m")
     assert done.status == 1
     assert "ended as FAILED: no luck" in done.err
     assert list(client.sweeps()) == []
+    [job] = client.jobs()
+    assert job.message.spec.model.WhichOneof("kind") == model

@@ -1,6 +1,7 @@
 """A first job for data of one's own: task, model and length by what the data hold."""
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from talweg import spec
@@ -80,28 +81,33 @@ def first_job(
         for column in others
         if (column.type == DataColumn.TEXT or column.name in ids) and column.name not in ids[:1]
     )
-    job.model.CopyFrom(spec.from_dict({"model": _model(stored, name)}).model)
+    image = next((column.shape for column in stored.columns if len(column.shape) == 3), None)
+    job.model.CopyFrom(spec.from_dict({"model": first_model(name, image)}).model)
     batches = math.ceil(stored.num_samples * _TRAINING_SHARE / _BATCH)
     job.training.epochs = min(max(math.ceil(_STEPS / batches), _MIN_EPOCHS), _MAX_EPOCHS)
     return job
+
+
+def first_model(task: str, image: Sequence[int] | None) -> dict[str, dict[str, object]]:
+    """Return a first model for what the data hold, as a job file has it.
+
+    Args:
+        task: The task.
+        image: Channels, height and width of the inputs; None of those that are no images.
+    """
+    if image is None:
+        return {"mlp": {"hidden": [64, 64]}}
+    if task == "detection":
+        _, height, width = image
+        stride = next(each for each in _STRIDES if height % each == width % each == 0)
+        return {"detector": {"stride": stride}}
+    return {_MODELS.get(task, "convnet"): {}}
 
 
 def _is_id(column: DataColumn, num_samples: int) -> bool:
     """Return whether a column is an id, and no input whose values happen to differ."""
     numbers_rows = column.type != DataColumn.INTEGER or column.min in (0, 1)
     return is_like_id(column, num_samples) and numbers_rows
-
-
-def _model(stored: "StoredDataset", task: str) -> dict[str, dict[str, object]]:
-    """Return a first model for what the data hold."""
-    image = next((column for column in stored.columns if len(column.shape) == 3), None)
-    if image is None:
-        return {"mlp": {"hidden": [64, 64]}}
-    if task == "detection":
-        _, height, width = image.shape
-        stride = next(each for each in _STRIDES if height % each == width % each == 0)
-        return {"detector": {"stride": stride}}
-    return {_MODELS.get(task, "convnet"): {}}
 
 
 def _leave_out_missing_parts(job: JobSpec, stored: "StoredDataset", name: str) -> None:

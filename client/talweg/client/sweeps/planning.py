@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from talweg.client._errors import InvalidRequest
 from talweg.spec import Violation
+from talweg.v1.jobs_pb2 import Job as JobMessage
 from talweg.v1.sweeps_pb2 import SweepSpec
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def plan_of(
     values = []
     for group, found in zip(comparison.groups, answer.groups, strict=True):
         taken = [
-            (job.message.end_time.ToMicroseconds() - job.message.start_time.ToMicroseconds()) / 1e6
+            seconds_taken(job.message)
             for row in group.rows
             if (job := jobs.get(row.job)) is not None
         ]
@@ -126,6 +127,11 @@ def plan_of(
         final_seconds=None if final is None else final / num_workers,
         num_workers=num_workers,
     )
+
+
+def seconds_taken(job: JobMessage) -> float:
+    """Return how long the training of a job that has ended took, in seconds."""
+    return (job.end_time.ToMicroseconds() - job.start_time.ToMicroseconds()) / 1e6
 
 
 def _seeds(difference: object) -> int | None:

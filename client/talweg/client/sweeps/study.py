@@ -1,7 +1,6 @@
 """Studies: a sweep that asks which loss suits some data, within a time."""
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,13 +8,14 @@ from typing import Any
 from talweg.client._errors import InvalidRequest
 from talweg.spec import Violation, from_dict, kind, to_dict
 from talweg.spec.fields import fields
+from talweg.spec.sweeps import MAX_DAYS
+from talweg.spec.times import seconds_in
 from talweg.v1.losses_pb2 import Loss
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.sweeps_pb2 import SweepSpec
 
 MARGIN = "1%"
 """The largest difference that does not matter."""
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _RATES = {"low": 3e-4, "high": 3e-2}
 # What differences between a few values need to be significant, and what is worth having.
 _FEWEST_SEEDS, _MOST_SEEDS = 8, 50
@@ -48,18 +48,17 @@ class Size:
         return self.num_losses * (self.num_trials + self.num_seeds)
 
 
-def seconds_of(text: str) -> int:
+def budget_seconds(text: str) -> int:
     """Read a time such as 90s, 30m, 2h or 1d.
 
     Raises:
         InvalidRequest: It is none.
     """
-    match = re.fullmatch(r"([1-9][0-9]{0,6})\s*([smhd])", text)
-    if match is None:
-        raise InvalidRequest(
-            violations=[Violation("budget", repr(text), "a time such as 90s, 30m, 2h or 1d")]
-        )
-    return int(match[1]) * _UNITS[match[2]]
+    seconds = int(seconds_in(text) or 0)
+    if not 0 < seconds <= MAX_DAYS * 86_400:
+        allowed = f"a time such as 90s, 30m, 2h or 1d, up to {MAX_DAYS}d"
+        raise InvalidRequest(violations=[Violation("budget", repr(text), allowed)])
+    return seconds
 
 
 def size_for(job_seconds: float, budget: float, num_workers: int, num_losses: int) -> Size | None:

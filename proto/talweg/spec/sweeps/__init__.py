@@ -10,7 +10,13 @@ objective   the metrics by which settings are chosen and values compared
 wording     values and settings in words
 """
 
-from talweg.spec.sweeps.checks import MAX_TPE_TRIALS, check_sweep, fill_sweep, first_settings
+from talweg.spec.sweeps.checks import (
+    MAX_DAYS,
+    MAX_TPE_TRIALS,
+    check_sweep,
+    fill_sweep,
+    first_settings,
+)
 from talweg.spec.sweeps.dimensions import varied_paths
 from talweg.spec.sweeps.objective import check_objective, fill_objective
 from talweg.spec.sweeps.placing import where
@@ -20,6 +26,7 @@ from talweg.spec.sweeps.space_json import space_to_json
 from talweg.spec.sweeps.wording import setting_text, sweep_title, value_text
 
 __all__ = [
+    "MAX_DAYS",
     "MAX_TPE_TRIALS",
     "TAG_SWEEP",
     "TAG_TRIAL",

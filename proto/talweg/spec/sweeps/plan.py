@@ -9,6 +9,7 @@ from talweg.spec.reading.json_form import from_dict, to_dict
 from talweg.spec.reading.override import put
 from talweg.spec.sweeps.space import Product, Setting, node, product, random_setting
 from talweg.spec.sweeps.wording import name_of, value_text
+from talweg.spec.times import seconds_in
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.sweeps_pb2 import Objective, SweepSpec
 
@@ -17,7 +18,6 @@ TAG_SWEEP, TAG_TRIAL = "sweep", "trial"
 """Tags of a sweep's jobs: the sweep's id, and the trial's number."""
 # Training never stops by it, and keeps the weights of the best evaluation.
 _UNLIMITED = 1_000_000_000
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True)
@@ -135,8 +135,8 @@ class Plan:
     @property
     def max_seconds(self) -> int | None:
         """How long the sweep may take; None where it has no limit."""
-        text = self.spec.max_time
-        return int(text[:-1]) * _UNITS[text[-1]] if text else None
+        seconds = seconds_in(self.spec.max_time)
+        return None if seconds is None else int(seconds)
 
     @property
     def is_known(self) -> bool:

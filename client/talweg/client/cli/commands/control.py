@@ -1,6 +1,5 @@
 """`talweg watch`, `talweg cancel` and `talweg retry`."""
 
-import re
 from collections.abc import Callable, Sequence
 
 import click
@@ -21,8 +20,8 @@ from talweg.client.cli._selection import names_of_open, select_targets, targets_
 from talweg.client.cli._targets import Target, find_target, target_json
 from talweg.client.cli.commands.sweeps.watching import follow_sweeps, print_sweep_events
 from talweg.client.cli.completions import complete_targets
+from talweg.spec.times import seconds_in
 
-_UNITS = {"": 1.0, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
 DETACHED = 130
 
 
@@ -32,14 +31,14 @@ def _seconds(
     """Read a duration: ``30``, ``30s``, ``5min`` or ``1h``."""
     if value is None:
         return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?(s|min|m|h|)", value)
-    if match is None:
+    seconds = seconds_in(value, unit="s")
+    if seconds is None:
         raise click.BadParameter(
             f"a duration must look like 30, 30s, 5min or 1h, but got {value!r}",
             context,
             parameter,
         )
-    return float(match[1]) * _UNITS[match[2]]
+    return seconds
 
 
 @click.command()

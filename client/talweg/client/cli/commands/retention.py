@@ -1,6 +1,5 @@
 """`talweg rm` and `talweg gc`."""
 
-import re
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
@@ -11,21 +10,20 @@ from talweg.client import TalwegError
 from talweg.client.cli import _problems
 from talweg.client.cli._common import Session, json_option, note, print_json, say
 from talweg.client.cli._selection import jobs_or_filter, select_jobs
+from talweg.spec.times import seconds_in
 
 if TYPE_CHECKING:
     from talweg.v1.jobs_pb2 import CollectJobsResponse
 
-_UNITS = {"d": 86_400.0, "h": 3_600.0, "min": 60.0, "s": 1.0, "w": 604_800.0}
-
 
 def _age(context: click.Context, parameter: click.Parameter, value: str) -> timedelta:
     """Read an age: ``30d``, ``12h`` or ``4w``."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?(d|h|min|s|w)", value)
-    if match is None:
+    seconds = seconds_in(value)
+    if seconds is None:
         raise click.BadParameter(
             f"an age must look like 30d, 12h or 4w, but got {value!r}", context, parameter
         )
-    return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+    return timedelta(seconds=seconds)
 
 
 @click.command()

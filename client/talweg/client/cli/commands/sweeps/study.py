@@ -16,8 +16,9 @@ from talweg.client.cli import _problems
 from talweg.client.cli._common import Session, note, quoted, runs_url
 from talweg.client.cli.commands.sweeps.report import rendered
 from talweg.client.cli.commands.sweeps.watching import DETACHED, follow_sweeps
-from talweg.client.data.first_job import first_job, target_column
+from talweg.client.data.first_job import first_job, first_model, target_column
 from talweg.client.sweeps import study as studies
+from talweg.client.sweeps.planning import seconds_taken
 from talweg.client.sweeps.study import Size
 from talweg.spec import Measured, Violation
 from talweg.spec.stored import measured_in
@@ -70,7 +71,7 @@ def study(
     much fits into the time. Ctrl-C leaves the study running.
     """
     begun = time.monotonic()
-    seconds = studies.seconds_of(budget)
+    seconds = studies.budget_seconds(budget)
     _check(data, target, task, output)
     with session.client() as client:
         job, measured = _job(client, data, target, task)
@@ -165,9 +166,8 @@ def _built_in(name: str, task: str | None) -> JobSpec:
     _check_task(task)
     job = spec.from_dict({"task": task, "dataset": name, "loss": "mse"})
     [entry] = [entry for entry in spec.datasets() if entry.name == name]
-    has_images = "image" in entry.facts.arrays
-    models = {"segmentation": "unet", "detection": "detector"}
-    model = models.get(task, "convnet" if has_images else "mlp")
+    shape = entry.facts.shape
+    model = first_model(task, shape if len(shape) == 3 else None)
     job.model.CopyFrom(spec.from_dict({"model": model}).model)
     return job
 
@@ -208,8 +208,7 @@ def _pilot(client: Client, base: JobSpec, loss: object, most: float) -> float | 
     if job.state != "SUCCEEDED":
         note(f"{job.id} ended as {job.state}: {message.outcome.message}")
         return None
-    taken = message.end_time.ToMicroseconds() - message.start_time.ToMicroseconds()
-    return max(taken / 1e6, 1e-3)
+    return max(seconds_taken(message), 1e-3)
 
 
 def _too_short(budget: str, least: float, taken: float) -> InvalidRequest:
