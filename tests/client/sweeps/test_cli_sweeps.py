@@ -278,7 +278,7 @@ def test_ctrl_c_leaves_the_sweep_running(
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert f"the sweep goes on. Reattach: talweg watch {created.id}" in err.decode()
+    assert f"the sweep continues. Reattach: talweg watch {created.id}" in err.decode()
     assert created.refresh().state == "RUNNING"
 
 

@@ -18,11 +18,14 @@ from talweg.client.cli._common import (
 )
 from talweg.client.cli._selection import names_of_open, select_targets, targets_or_filter
 from talweg.client.cli._targets import Target, find_target, target_json
-from talweg.client.cli.commands.sweeps.watching import follow_sweeps, print_sweep_events
+from talweg.client.cli.commands.sweeps.watching import (
+    DETACHED,
+    follow_sweeps,
+    print_sweep_events,
+    tell_detached,
+)
 from talweg.client.cli.completions import complete_targets
 from talweg.spec.times import seconds_in
-
-DETACHED = 130
 
 
 def _seconds(
@@ -169,7 +172,7 @@ def follow_or_detach(
     try:
         succeeded = follow(client, jobs, console=console(stderr=stderr), all_logs=all_logs)
     except KeyboardInterrupt:
-        _tell_detached(jobs)
+        tell_detached(jobs)
         return DETACHED
     _print_link(client, jobs, stderr=stderr)
     return 0 if succeeded else _problems.JOB_NOT_SUCCEEDED
@@ -193,13 +196,6 @@ def _print_link(client: Client, jobs: Sequence[Job], *, stderr: bool) -> None:
         )
 
 
-def _tell_detached(jobs: Sequence[Job]) -> None:
-    ids = " ".join(job.id for job in jobs[:20])
-    ids += " …" if len(jobs) > 20 else ""
-    what = "the job continues" if len(jobs) == 1 else "the jobs continue"
-    note(f"\ndetached; {what}. Reattach: talweg watch {ids}\nCancel: talweg cancel {ids}")
-
-
 def _print_events(client: Client, jobs: Sequence[Job]) -> int:
     from talweg.client._watchers import Watchers
     from talweg.spec import to_dict
@@ -216,7 +212,7 @@ def _print_events(client: Client, jobs: Sequence[Job]) -> int:
                     state = JobState.of(event.event.finished.state)
                     succeeded &= state is JobState.SUCCEEDED
     except KeyboardInterrupt:
-        _tell_detached(jobs)
+        tell_detached(jobs)
         return DETACHED
     return 0 if succeeded else _problems.JOB_NOT_SUCCEEDED
 

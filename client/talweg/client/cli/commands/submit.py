@@ -12,7 +12,7 @@ from talweg.client.cli import _problems
 from talweg.client.cli._common import Session, json_option, note, print_json, say
 from talweg.client.cli._targets import Target, target_json
 from talweg.client.cli.commands.sweeps.submitting import print_planned
-from talweg.client.cli.commands.sweeps.watching import follow_sweeps
+from talweg.client.cli.commands.sweeps.watching import DETACHED, follow_sweeps
 from talweg.client.sweeps._files import read_specs, specs_of
 from talweg.spec.broker import CUDA_QUEUE
 from talweg.v1.spec_pb2 import Resources
@@ -158,7 +158,7 @@ def _create_sweeps(client: Client, sources: Sequence[_Source]) -> tuple[int, lis
 
 def _follow(client: Client, jobs: Sequence[Job], sweeps: Sequence[Sweep], *, stderr: bool) -> int:
     """Follow the jobs, then the sweeps, and return the exit status."""
-    from talweg.client.cli.commands.control import DETACHED, follow_or_detach
+    from talweg.client.cli.commands.control import follow_or_detach
 
     status = follow_or_detach(client, jobs, stderr=stderr) if jobs else 0
     if sweeps and status != DETACHED:

@@ -1,13 +1,16 @@
-"""Following sweeps to their end and their answer."""
+"""Following sweeps to their end and their answer, and leaving what is watched."""
 
 from collections.abc import Sequence
 
-from talweg.client import Client, Sweep, SweepState, TalwegError
+from talweg.client import Client, Job, Sweep, SweepState, TalwegError
 from talweg.client.cli import _problems
 from talweg.client.cli._common import console, note, print_json
+from talweg.client.cli._targets import Target
 from talweg.client.cli.commands.sweeps.answer import print_answer
 
 DETACHED = 130
+"""The exit status after Ctrl-C."""
+_MAX_NAMED = 20
 
 
 def follow_sweeps(client: Client, sweeps: Sequence[Sweep], *, stderr: bool = False) -> int:
@@ -58,8 +61,10 @@ def print_sweep_events(sweeps: Sequence[Sweep]) -> int:
     return 0 if succeeded else _problems.JOB_NOT_SUCCEEDED
 
 
-def tell_detached(sweeps: Sequence[Sweep]) -> None:
-    """Say how to come back to sweeps that are no longer watched."""
-    ids = " ".join(sweep.id for sweep in sweeps)
-    what = "the sweep goes on" if len(sweeps) == 1 else "the sweeps go on"
+def tell_detached(targets: Sequence[Target]) -> None:
+    """Say how to come back to jobs, or to sweeps, that are no longer watched."""
+    ids = " ".join(each.id for each in targets[:_MAX_NAMED])
+    ids += " …" if len(targets) > _MAX_NAMED else ""
+    kind = "job" if isinstance(targets[0], Job) else "sweep"
+    what = f"the {kind} continues" if len(targets) == 1 else f"the {kind}s continue"
     note(f"\ndetached; {what}. Reattach: talweg watch {ids}\nCancel: talweg cancel {ids}")
